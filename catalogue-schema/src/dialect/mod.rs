@@ -1,0 +1,141 @@
+//! Dialects: readers that turn one verified document into findings (releases, and the further documents they need).
+//!
+//! A dialect never fetches, judges, merges or resolves. It is asked for the first [`Errand`] of a source, and then once per
+//! document: `read` for bytes that were verified, `refuse` for a release's document that could not be had. What a reader must
+//! remember between a document and the next travels inside the errand, so a dialect keeps no state.
+
+pub mod lcod;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::ParseError;
+use crate::id::{CatalogueId, Dialect, SourceId};
+use crate::model::{Place, Rank, Refusal, Release, SignatureClaim, Skipped, Source, Trust, Warning};
+use crate::pointer::{CommitId, Want};
+
+/// One document to fetch, what it must be, and what its reader will need.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Errand {
+    /// What to fetch.
+    pub want: Want,
+    /// Digests that the bytes must have, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<Digest>,
+    /// The size that the bytes must have, where the document that names them says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// A signature that is claimed for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureClaim>,
+    /// What it is for.
+    pub stage: Stage,
+    /// What the dialect remembers.
+    pub task: Task,
+}
+
+/// What an errand's document is for, as far as everybody needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// A list or catalogue: its failure concerns everything below it.
+    Node(Node),
+    /// A document of one release: its failure concerns that release.
+    Release,
+}
+
+/// A list or catalogue, before its content is known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id: the source's own id for an entry document.
+    pub id: CatalogueId,
+    /// The lists that lead here, nearest last; empty for a source's entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<CatalogueId>,
+    /// Its place in the federation.
+    pub rank: Rank,
+}
+
+/// What a dialect remembers about an errand; opaque to everybody else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// An LCOD document.
+    Lcod(Box<lcod::Task>),
+}
+
+/// What the verify function and the fetcher know about bytes that may be read.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// The leave to use them.
+    pub trust: Trust,
+    /// Their SHA-256 digest.
+    pub digest: Digest,
+    /// Their size in bytes.
+    pub size: u64,
+    /// The commit at which they were read.
+    pub commit: Option<CommitId>,
+    /// Their Git object id.
+    pub blob: Option<CommitId>,
+}
+
+/// What a document said.
+#[derive(Debug, Default)]
+pub struct Finding {
+    /// Further documents: nodes below this one, or documents of its releases.
+    pub errands: Vec<Errand>,
+    /// Releases that need no further document.
+    pub releases: Vec<Release>,
+    /// Entries that could not be read.
+    pub skipped: Vec<Skipped>,
+    /// What a reader of this catalogue should know.
+    pub warnings: Vec<Warning>,
+    /// The id that the document gives itself, where it does.
+    pub named: Option<SourceId>,
+}
+
+/// Returns the first errand of a source: its entry document.
+pub fn start(source: &Source) -> Errand {
+    let node = Node {
+        id: CatalogueId { source: source.id.clone(), name: source.id.clone() },
+        via: Vec::new(),
+        rank: Rank(vec![source.place]),
+    };
+    let task = match source.dialect {
+        // Only the LCOD reader exists; the sources file refuses the other dialects by name.
+        Dialect::Lcod | Dialect::Estream | Dialect::Flowctl => Task::Lcod(Box::new(lcod::start(source))),
+    };
+    Errand {
+        want: Want::Blob(source.entry.clone()),
+        digests: source.digests.clone(),
+        size: None,
+        signature: source.signature.clone(),
+        stage: Stage::Node(node),
+        task,
+    }
+}
+
+/// Reads the verified bytes of an errand.
+///
+/// **Errors**: the document as a whole cannot be used. Bad entries of a good document are in [`Finding::skipped`].
+pub fn read(errand: &Errand, bytes: &[u8], received: &Received) -> Result<Finding, ParseError> {
+    match &errand.task {
+        Task::Lcod(task) => lcod::read(errand, task, bytes, received),
+    }
+}
+
+/// Says what becomes of a release whose document could not be had or was refused: it stays listed, refused, with the reason.
+pub fn refuse(errand: &Errand, refusal: Refusal) -> Finding {
+    match &errand.task {
+        Task::Lcod(task) => lcod::refuse(task, refusal),
+    }
+}
+
+impl Node {
+    /// Returns the node of a document that this one lists at `place` under `name`.
+    pub fn child(&self, name: SourceId, place: Place) -> Node {
+        let mut via = self.via.clone();
+        via.push(self.id.clone());
+        Node { id: CatalogueId { source: self.id.source.clone(), name }, via, rank: self.rank.below(place) }
+    }
+}

@@ -1,0 +1,160 @@
+//! Content digests in every published spelling, compared as bytes, printed one way.
+//!
+//! Read: `sha256:<hex>`, `sha256-<hex>`, `sha256-<base64>` (padded, or the URL alphabet without padding) and bare hex,
+//! which means SHA-256; the same with `sha512`. Hex is lower case. Printed: `sha256:<hex>`.
+//! The algorithm always comes from the text that is trusted, never from the bytes that are checked.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256, Sha512};
+
+use crate::error::ParseError;
+
+/// A digest algorithm that pins may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// SHA-256 (FIPS 180-4), 32 bytes.
+    Sha256,
+    /// SHA-512 (FIPS 180-4), 64 bytes.
+    Sha512,
+}
+
+impl Algorithm {
+    /// Returns the name used in digests, such as `sha256`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Sha256 => "sha256",
+            Algorithm::Sha512 => "sha512",
+        }
+    }
+
+    /// Returns the length of a digest in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Algorithm::Sha256 => 32,
+            Algorithm::Sha512 => 64,
+        }
+    }
+
+    fn named(text: &str) -> Option<Algorithm> {
+        [Algorithm::Sha256, Algorithm::Sha512].into_iter().find(|algorithm| algorithm.name() == text)
+    }
+}
+
+/// The digest of some bytes.
+///
+/// **Shape**: `sha256:9f86d081…` (lower-case hex).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest {
+    algorithm: Algorithm,
+    bytes: Box<[u8]>,
+}
+
+impl Digest {
+    /// Returns the SHA-256 digest of `content`.
+    pub fn sha256(content: &[u8]) -> Digest {
+        Digest { algorithm: Algorithm::Sha256, bytes: Sha256::digest(content).as_slice().into() }
+    }
+
+    /// Returns a SHA-256 digest that was computed elsewhere, piece by piece.
+    pub fn from_sha256(bytes: [u8; 32]) -> Digest {
+        Digest { algorithm: Algorithm::Sha256, bytes: Box::new(bytes) }
+    }
+
+    /// Returns the digest of `content` under `algorithm`.
+    pub fn of(algorithm: Algorithm, content: &[u8]) -> Digest {
+        match algorithm {
+            Algorithm::Sha256 => Digest::sha256(content),
+            Algorithm::Sha512 => Digest { algorithm, bytes: Sha512::digest(content).as_slice().into() },
+        }
+    }
+
+    /// Reads a digest in any published spelling.
+    ///
+    /// **Errors**: `input.digest` for an unknown algorithm, another length, upper-case hex, or bytes that are neither
+    /// hex nor base64.
+    pub fn parse(text: &str) -> Result<Digest, ParseError> {
+        let refused = || {
+            ParseError::new(
+                "input.digest",
+                "a digest such as sha256:<64 hex>, sha256-<base64> or 64 hex digits",
+                text,
+            )
+        };
+        let (algorithm, value) = match text.split_once([':', '-']) {
+            Some((name, value)) => (Algorithm::named(name).ok_or_else(refused)?, value),
+            None => (Algorithm::Sha256, text),
+        };
+        let bare = value.len() == text.len();
+        let hex_only = bare || text.as_bytes().get(algorithm.name().len()) == Some(&b':');
+        let bytes = match unhex(value) {
+            Some(bytes) if bytes.len() == algorithm.bytes() => bytes,
+            _ if hex_only => return Err(refused()),
+            _ => unbase64(value).ok_or_else(refused)?,
+        };
+        if bytes.len() != algorithm.bytes() {
+            return Err(refused());
+        }
+        Ok(Digest { algorithm, bytes: bytes.into() })
+    }
+
+    /// Returns the algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Returns the raw bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the lower-case hex digits without the algorithm.
+    pub fn hex(&self) -> String {
+        hex(&self.bytes)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.algorithm.name(), self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+/// Returns lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
+        .collect()
+}
+
+/// Reads lower-case hex; `None` for an odd length, upper case or any other character.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let nibble = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect()
+}
+
+/// Reads padded base64 in either alphabet, or the URL alphabet without padding; unused bits must be zero.
+fn unbase64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).or_else(|_| URL_SAFE_NO_PAD.decode(text)).ok()
+}
+
+crate::text_forms!(Digest);

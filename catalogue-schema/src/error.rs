@@ -1,0 +1,119 @@
+//! What was wrong with a text or a document: where it stood, what was found and what was expected.
+//!
+//! Never holds more than a cut, escaped copy of foreign text, so that an error can be printed and logged as one line.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest copy of foreign text that an error carries, in characters.
+pub const FOUND_CHARS_MAX: usize = 120;
+
+/// A refusal of a text or document, with its place.
+///
+/// **Shape**: `sources[0].id: expected lower-case letters, found "A" (line 3, column 9)`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub struct ParseError {
+    /// The dotted reason that programs read, such as `input.digest`.
+    pub reason: Cow<'static, str>,
+    /// The field path inside the document, such as `components[3].id`; empty for the whole text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub field: String,
+    /// Line and column, both from 1, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// What would have been accepted.
+    pub expected: String,
+    /// What stood there, escaped and cut to [`FOUND_CHARS_MAX`] characters.
+    pub found: String,
+}
+
+/// A place in a text; line and column count from 1, the column in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The byte within the line, from 1.
+    pub column: usize,
+}
+
+impl Position {
+    /// Returns the place of byte `offset` in `text`; an offset past the end gives the end.
+    pub fn of(text: &[u8], offset: usize) -> Position {
+        let before = &text[..offset.min(text.len())];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        Position { line, column: before.len() - start + 1 }
+    }
+}
+
+impl ParseError {
+    /// Makes an error about a text; `found` is escaped and cut here.
+    pub fn new(reason: &'static str, expected: impl Into<String>, found: impl AsRef<str>) -> ParseError {
+        ParseError {
+            reason: Cow::Borrowed(reason),
+            field: String::new(),
+            position: None,
+            expected: expected.into(),
+            found: quoted(found.as_ref()),
+        }
+    }
+
+    /// Names the field; an inner field path already there is kept behind it (`a` in `b` becomes `b.a`).
+    pub fn in_field(mut self, field: impl AsRef<str>) -> ParseError {
+        let field = field.as_ref();
+        self.field = match (field.is_empty(), self.field.as_str()) {
+            (true, _) => self.field,
+            (false, "") => field.to_owned(),
+            (false, inner) if inner.starts_with('[') => format!("{field}{inner}"),
+            (false, inner) => format!("{field}.{inner}"),
+        };
+        self
+    }
+
+    /// Sets the place unless one is known already.
+    pub fn at(mut self, position: Position) -> ParseError {
+        self.position.get_or_insert(position);
+        self
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.field.is_empty() {
+            write!(out, "{}: ", self.field)?;
+        }
+        write!(out, "expected {}, found {}", self.expected, self.found)?;
+        if let Some(Position { line, column }) = self.position {
+            write!(out, " (line {line}, column {column})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns `text` in double quotes, control and bidirectional characters escaped, cut to [`FOUND_CHARS_MAX`].
+pub fn quoted(text: &str) -> String {
+    format!("\"{}\"", escaped(text))
+}
+
+/// Returns `text` with control, non-ASCII-space and bidirectional characters escaped, cut to [`FOUND_CHARS_MAX`].
+pub fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == FOUND_CHARS_MAX {
+            out.push('…');
+            break;
+        }
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            ' '..='~' => out.push(c),
+            c if c.is_alphanumeric() => out.push(c),
+            c => out.extend(c.escape_unicode()),
+        }
+    }
+    out
+}

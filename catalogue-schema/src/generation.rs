@@ -1,0 +1,143 @@
+//! What a generation remembers besides its components: the state of each source and catalogue, and every document it rests on.
+//!
+//! The generation file is the durable truth (the index is a cache of it and of the shelf). It is JSON, written once,
+//! atomically, and never changed; `schema` says how to read it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dialect::Errand;
+use crate::digest::Digest;
+use crate::id::{Namespace, SourceId};
+use crate::model::{Place, Refusal, Skipped, Source, Warning};
+use crate::pointer::{CommitId, Want};
+
+/// The schema of the generation file.
+pub const GENERATION_SCHEMA: &str = "resolverd/generation@1";
+
+/// One complete merged result, as its file states it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Generation {
+    /// [`GENERATION_SCHEMA`].
+    pub schema: String,
+    /// The number; grows by one with every accepted change.
+    pub number: u64,
+    /// When it was committed, in seconds since 1970-01-01 UTC.
+    pub committed_s: i64,
+    /// The digest that names it for readers: equal for equal answers on any machine.
+    pub snapshot: Digest,
+    /// How many components the index holds for it.
+    pub components: u64,
+    /// The digest over the index rows that belong to it.
+    pub root: Digest,
+    /// The sources, in their order.
+    pub sources: Vec<SourceState>,
+    /// The catalogues and lists, best place first.
+    pub catalogues: Vec<CatalogueState>,
+    /// Namespaces that nobody may answer for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked: Vec<Blocked>,
+    /// Every document it rests on, sorted by what was asked for.
+    pub documents: Vec<DocumentRecord>,
+}
+
+/// Whether a source or catalogue speaks for itself today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Read and checked by the last sync.
+    Fresh,
+    /// The last sync could not read or accept it; its last good entries are used and keep their ids.
+    Stale,
+    /// Never read successfully.
+    Unread,
+}
+
+/// What a generation knows about a source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceState {
+    /// The source as configured.
+    pub source: Source,
+    /// How it stands.
+    pub health: Health,
+    /// The commit at which the entry document was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
+    /// The digest of the entry document as accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Why the last sync could not use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Refusal>,
+}
+
+/// What a generation knows about a catalogue or list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CatalogueState {
+    /// Where it lies, what pins it, its id and rank: enough to read it again.
+    pub errand: Errand,
+    /// How it stands.
+    pub health: Health,
+    /// The commit at which it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
+    /// The digest of its bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// The id that the document gives itself, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<SourceId>,
+    /// How many releases it lists.
+    pub releases: u64,
+    /// How many of those are refused.
+    pub refused: u64,
+    /// Entries that could not be read; the first [`SKIPPED_NAMED_MAX`] are named in `skipped`.
+    pub skipped_count: u64,
+    /// The first entries that could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
+    /// What a reader of this catalogue should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+    /// Why the last sync could not use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Refusal>,
+}
+
+/// How many skipped entries of one catalogue are named; all are counted.
+pub const SKIPPED_NAMED_MAX: usize = 100;
+
+/// A namespace that nobody may answer for, because the source that owns it has never been read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Blocked {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The source that owns it.
+    pub source: SourceId,
+    /// The place of that source: ids of better-placed sources are not blocked.
+    pub place: Place,
+}
+
+/// One document that a generation rests on: what was asked for and which bytes on the shelf answer it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DocumentRecord {
+    /// What was asked for.
+    pub want: Want,
+    /// Where the bytes really came from.
+    pub url: String,
+    /// The commit that a ref was resolved to, or the pinned one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
+    /// Its Git object id, where it was read from Git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<CommitId>,
+    /// The digest of the bytes: their name on the shelf.
+    pub digest: Digest,
+    /// Their size in bytes.
+    pub size: u64,
+    /// The HTTP entity tag, for conditional requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// When they arrived, in seconds since 1970-01-01 UTC.
+    pub fetched_s: i64,
+}

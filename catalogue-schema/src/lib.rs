@@ -1,0 +1,32 @@
+//! The documents of component registries as values: bytes in, checked values out.
+//!
+//! | room | what it answers |
+//! |---|---|
+//! | [`error`] | what was wrong with a text or a document, where, and what was expected |
+//! | [`json`] | the one strict JSON reader: duplicate keys, depth, numbers, NUL, trailing data |
+//! | [`id`] | component ids, source ids, namespaces and references (`id@requirement`) |
+//! | [`version`] | versions and version requirements, per dialect |
+//! | [`digest`] | digests in every published spelling, compared as bytes, printed one way |
+//! | [`path`] | the one grammar for every path that comes from outside |
+//! | [`pointer`] | where bytes lie (Git, file, https) and what pins them; forge URLs |
+//! | [`sources`] | the operator's sources file |
+//! | [`model`] | sources, catalogues, releases, verdicts: what the pillars hand to each other |
+//! | [`generation`] | what a generation remembers: sources, catalogues, documents |
+//! | [`dialect`] | readers: a document in, findings (releases and further wants) out |
+//! | [`schema`] | the JSON Schemas of every document, generated from the types that read them |
+//!
+//! This crate names no file, socket, clock, thread or future; it never logs and never panics on input.
+
+pub mod dialect;
+pub mod digest;
+pub mod error;
+pub mod generation;
+pub mod id;
+pub mod json;
+pub mod model;
+pub mod path;
+pub mod pointer;
+pub mod schema;
+pub mod sources;
+mod text;
+pub mod version;

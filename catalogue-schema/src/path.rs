@@ -1,0 +1,143 @@
+//! The one grammar for every path that comes from outside.
+//!
+//! Bytes 0x21 to 0x7e except `" * : < > ? | \`; segments of 1 to 100 bytes, not `.` or `..`, not ending in `.`; no
+//! segment that Git, Windows or this program reserves; at most 32 segments and 255 bytes; no leading or trailing `/`.
+//! An accepted path stays below the directory that it is joined to, on every file system.
+
+use std::fmt;
+
+use crate::error::ParseError;
+
+/// The most segments a path may have.
+pub const SEGMENTS_MAX: usize = 32;
+/// The longest path in bytes.
+pub const PATH_BYTES_MAX: usize = 255;
+/// The longest segment in bytes.
+pub const SEGMENT_BYTES_MAX: usize = 100;
+
+/// A relative path below a repository root or a directory, in the grammar of this module.
+///
+/// **Shape**: `packages/std/components/tooling/array.append/compose.yaml`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DocPath(Box<str>);
+
+impl DocPath {
+    /// Reads a path; a leading `./` is dropped, since published lists write it.
+    ///
+    /// **Errors**: `input.path`, naming the offending segment.
+    pub fn parse(text: &str) -> Result<DocPath, ParseError> {
+        let path = text.strip_prefix("./").unwrap_or(text);
+        let refused = |expected: &str| Err(ParseError::new("input.path", expected, text));
+        if path.is_empty() {
+            return refused("a path");
+        }
+        if path.len() > PATH_BYTES_MAX {
+            return refused("a path of at most 255 bytes");
+        }
+        if path.starts_with('/') {
+            return refused("a relative path without a leading /");
+        }
+        if path.split('/').count() > SEGMENTS_MAX {
+            return refused("a path of at most 32 segments");
+        }
+        for segment in path.split('/') {
+            if let Some(expected) = segment_fault(segment) {
+                return refused(expected);
+            }
+        }
+        Ok(DocPath(path.into()))
+    }
+
+    /// Returns the path's text, for messages and for readers that take text.
+    pub fn as_text(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the segments in order.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// Returns the directory that holds this path; `None` at the top.
+    pub fn parent(&self) -> Option<DocPath> {
+        self.0.rsplit_once('/').map(|(parent, _)| DocPath(parent.into()))
+    }
+
+    /// Returns `other` below this path.
+    ///
+    /// **Errors**: `input.path` when the whole grows past the limits.
+    pub fn join(&self, other: &DocPath) -> Result<DocPath, ParseError> {
+        DocPath::parse(&format!("{}/{}", self.0, other.0))
+    }
+
+    /// Returns this path with its last segment replaced.
+    ///
+    /// **Errors**: `input.path` when `name` is not one good segment.
+    pub fn sibling(&self, name: &str) -> Result<DocPath, ParseError> {
+        match self.parent() {
+            Some(parent) => parent.join(&DocPath::parse(name)?),
+            None => DocPath::parse(name),
+        }
+    }
+
+    /// Tells whether this path lies below `directory` (or is it).
+    pub fn is_below(&self, directory: &DocPath) -> bool {
+        self.0.strip_prefix(&*directory.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// Tells what is wrong with one segment, as the words that follow "expected".
+pub fn segment_fault(segment: &str) -> Option<&'static str> {
+    if segment.is_empty() {
+        return Some("no empty segment");
+    }
+    if segment == "." || segment == ".." {
+        return Some("a path that stays below its root, without . or .. segments");
+    }
+    if segment.len() > SEGMENT_BYTES_MAX {
+        return Some("segments of at most 100 bytes");
+    }
+    if !segment.bytes().all(|byte| matches!(byte, 0x21..=0x7e) && !b"\"*:<>?|\\/".contains(&byte)) {
+        return Some("printable ASCII without space or any of \" * : < > ? | \\");
+    }
+    if segment.ends_with('.') {
+        return Some("no segment that ends in a dot");
+    }
+    if is_reserved(&segment.to_ascii_lowercase()) {
+        return Some("no name that Git, Windows or resolverd reserves");
+    }
+    None
+}
+
+fn is_reserved(segment: &str) -> bool {
+    if matches!(segment, ".git" | ".gitmodules" | ".gitattributes") || segment.starts_with(".resolverd") {
+        return true;
+    }
+    if segment
+        .strip_prefix("git~")
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+    {
+        return true;
+    }
+    let stem = segment.split('.').next().unwrap_or(segment);
+    let device = ["con", "prn", "aux", "nul"].contains(&stem);
+    let numbered = |prefix: &str| {
+        stem.strip_prefix(prefix)
+            .is_some_and(|rest| rest.len() == 1 && matches!(rest.as_bytes()[0], b'1'..=b'9'))
+    };
+    device || numbered("com") || numbered("lpt")
+}
+
+impl fmt::Display for DocPath {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for DocPath {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, out)
+    }
+}
+
+crate::text_forms!(DocPath);

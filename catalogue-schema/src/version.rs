@@ -1,0 +1,210 @@
+//! Versions and version requirements: the Cargo grammar of the `semver` crate, with each dialect's reading of bare versions.
+//!
+//! | text | lcod, eStream CLI, flowctl | eStream manifest |
+//! |---|---|---|
+//! | `1.2.3`, `v1.2.3` | exact | caret |
+//! | `1`, `1.2` | newest `1.x.y`, newest `1.2.y` | caret |
+//! | `^ ~ >= > < <= =`, comma lists, `*`, `1.x` | Cargo's, an optional `v` accepted everywhere | |
+//! | nothing, `latest` | newest stable version that is not yanked | |
+//!
+//! npm-only forms (a space as AND, `||`, hyphen ranges) are refused with the comma form as the hint.
+
+use std::fmt;
+
+use crate::error::ParseError;
+
+/// The longest version or single comparator in bytes; checked before parsing.
+pub const VERSION_BYTES_MAX: usize = 128;
+/// The longest requirement in bytes; checked before parsing.
+pub const REQUIREMENT_BYTES_MAX: usize = 256;
+
+/// A semantic version (SemVer 2.0.0), printed without a leading `v`; ordered by precedence, then build metadata.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(semver::Version);
+
+impl Version {
+    /// Reads `1.2.3`, `v1.2.3`, `1.2.3-rc.1+build`.
+    ///
+    /// **Errors**: `input.version`.
+    pub fn parse(text: &str) -> Result<Version, ParseError> {
+        let refused =
+            || ParseError::new("input.version", "a semantic version such as 1.2.3 (at most 128 bytes)", text);
+        if text.len() > VERSION_BYTES_MAX {
+            return Err(refused());
+        }
+        semver::Version::parse(without_v(text)).map(Version).map_err(|_| refused())
+    }
+
+    /// Returns the `semver` value, for range arithmetic.
+    pub fn semver(&self) -> &semver::Version {
+        &self.0
+    }
+
+    /// Tells whether this is a prerelease such as `1.0.0-rc.1`.
+    pub fn is_prerelease(&self) -> bool {
+        !self.0.pre.is_empty()
+    }
+
+    /// Tells whether the two differ in build metadata at most: resolution could not tell them apart.
+    pub fn is_twin_of(&self, other: &Version) -> bool {
+        self.0.cmp_precedence(&other.0).is_eq()
+    }
+}
+
+/// How a dialect reads a bare version inside a requirement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grammar {
+    /// `1.2.3` is exact, `1.2` is `1.2.y`, `1` is `1.x.y`: references of every dialect and LCOD dependencies.
+    Reference,
+    /// `1.2.3` is `^1.2.3`, as in Cargo: eStream manifests.
+    Caret,
+}
+
+/// A version requirement with the text that it was read from.
+///
+/// **Shape**: `^0.1`, `>=1.0.0, <2.0.0`, `1`; the empty text and `latest` mean any stable version.
+#[derive(Debug, Clone)]
+pub struct VersionReq {
+    text: Box<str>,
+    semver: semver::VersionReq,
+}
+
+impl VersionReq {
+    /// Returns the requirement that every stable version meets.
+    pub fn any() -> VersionReq {
+        VersionReq { text: "".into(), semver: semver::VersionReq::STAR }
+    }
+
+    /// Returns the requirement that only `version` meets.
+    pub fn exact(version: &Version) -> VersionReq {
+        let comparator = semver::Comparator {
+            op: semver::Op::Exact,
+            major: version.0.major,
+            minor: Some(version.0.minor),
+            patch: Some(version.0.patch),
+            pre: version.0.pre.clone(),
+        };
+        VersionReq {
+            text: version.to_string().into(),
+            semver: semver::VersionReq { comparators: vec![comparator] },
+        }
+    }
+
+    /// Reads a requirement in the Cargo grammar; `grammar` says what a bare version means.
+    ///
+    /// **Errors**: `input.requirement`, with the comma form as the hint for npm-only forms.
+    pub fn parse(text: &str, grammar: Grammar) -> Result<VersionReq, ParseError> {
+        let refused = |expected: &str| Err(ParseError::new("input.requirement", expected, text));
+        let trimmed = text.trim_matches(' ');
+        if trimmed.is_empty() || trimmed == "latest" {
+            return Ok(VersionReq::any());
+        }
+        if trimmed.len() > REQUIREMENT_BYTES_MAX {
+            return refused("a version requirement of at most 256 bytes");
+        }
+        if !trimmed.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return refused("a version requirement in ASCII");
+        }
+        if trimmed.contains("||") {
+            return refused(
+                "one range; alternatives with || are not supported, use commas such as >=1.0.0, <3.0.0",
+            );
+        }
+        let parts: Vec<&str> = trimmed.split(',').map(|part| part.trim_matches(' ')).collect();
+        let mut comparators = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let (operator, version) = split_operator(part);
+            if version.contains(" - ") || version.contains(' ') {
+                return refused("comparators separated by commas, such as >=1.0.0, <2.0.0");
+            }
+            let bare = operator.is_empty() && parts.len() == 1 && grammar == Grammar::Reference;
+            let written =
+                format!("{}{}", if bare { bare_operator(version) } else { operator }, without_v(version));
+            match semver::VersionReq::parse(&written) {
+                Ok(parsed) if written.len() <= VERSION_BYTES_MAX => comparators.extend(parsed.comparators),
+                _ => return refused("a version requirement such as ^1.2, ~1.2.3, 1.2.3 or >=1.0.0, <2.0.0"),
+            }
+        }
+        // The text is printed and read again as a reference, so a caret that was only implied is written out.
+        let implied = parts.len() == 1 && grammar == Grammar::Caret && split_operator(trimmed).0.is_empty();
+        let text =
+            if implied && !comparators.is_empty() { format!("^{trimmed}").into() } else { trimmed.into() };
+        Ok(VersionReq { text, semver: semver::VersionReq { comparators } })
+    }
+
+    /// Tells whether `version` meets the requirement. A prerelease meets it only where a comparator names a prerelease
+    /// of the same major, minor and patch version (Cargo's rule).
+    pub fn matches(&self, version: &Version) -> bool {
+        self.semver.matches(&version.0)
+    }
+
+    /// Tells whether `version` would meet the requirement if prereleases counted as ordinary versions.
+    pub fn matches_prerelease(&self, version: &Version) -> bool {
+        self.matches(version) || {
+            let mut release = version.0.clone();
+            release.pre = semver::Prerelease::EMPTY;
+            self.semver.matches(&release)
+        }
+    }
+
+    /// Tells whether every stable version meets the requirement.
+    pub fn is_any(&self) -> bool {
+        self.semver.comparators.is_empty()
+    }
+
+    /// Returns the text that was read; empty for any version.
+    pub fn as_text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the parsed comparators, for range arithmetic.
+    pub fn semver(&self) -> &semver::VersionReq {
+        &self.semver
+    }
+}
+
+fn without_v(text: &str) -> &str {
+    match text.as_bytes() {
+        [b'v' | b'V', b'0'..=b'9', ..] => &text[1..],
+        _ => text,
+    }
+}
+
+fn split_operator(part: &str) -> (&str, &str) {
+    let end = part.find(|c: char| !"^~<>=".contains(c)).unwrap_or(part.len());
+    (&part[..end], part[end..].trim_start_matches(' '))
+}
+
+/// A bare full version is exact; `1.2` means `1.2.y` and `1` means `1.x.y`, which is what `~` says for both.
+fn bare_operator(version: &str) -> &'static str {
+    let core = version.split(['-', '+']).next().unwrap_or(version);
+    let wildcard =
+        version.contains(['*', 'x', 'X']) && core.split('.').any(|part| matches!(part, "*" | "x" | "X"));
+    match (wildcard, core.split('.').count()) {
+        (true, _) => "",
+        (false, 3) => "=",
+        (false, _) => "~",
+    }
+}
+
+impl PartialEq for VersionReq {
+    fn eq(&self, other: &VersionReq) -> bool {
+        self.semver == other.semver
+    }
+}
+
+impl Eq for VersionReq {}
+
+impl fmt::Display for VersionReq {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(if self.text.is_empty() { "latest" } else { &self.text })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, out)
+    }
+}
+
+crate::text_forms!(Version);

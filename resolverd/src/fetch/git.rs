@@ -1,0 +1,1 @@
+//! Git repositories on this machine, by git2: objects only.

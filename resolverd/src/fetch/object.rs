@@ -1,0 +1,1 @@
+//! Git objects as bytes: commits and trees taken apart, and the walk from a commit to a path.

@@ -1,0 +1,39 @@
+//! resolverd: a local daemon that resolves components of federated registries.
+//!
+//! # The map
+//! | question | room |
+//! |---|---|
+//! | where is a digest parsed, an id, a path, a document? | the crate `catalogue-schema` (bytes to values, no I/O) |
+//! | where is a commit fetched? | [`fetch`] (pillar) |
+//! | where is a document judged? | [`trust`] (pillar): `trust::verify::judge`, used by every path |
+//! | where are two catalogues merged? | [`merge`]: first match wins per component id |
+//! | where are bytes and generations kept? | [`shelf`] and [`store`] (pillar) |
+//! | where is a version chosen? | [`resolve`] (pillar) |
+//! | where does a sync happen? | [`sync`]: the only writer |
+//! | where is a request answered? | [`server`]: the only reader (`route` reads it, `answer` answers it) |
+//! | what does a request or an error look like? | [`api`] |
+//! | where does it start, reload and stop? | [`daemon`]: two threads, one loop over [`order`]s |
+//!
+//! # The floors
+//! main → cli → daemon → (sync, server, config, client) → (fetch, trust, store + shelf, resolve, merge, api, order)
+//! → `catalogue-schema`. A room imports from lower floors only; pillars never import each other. `tests/tidy.rs` holds it.
+//!
+//! # What never happens
+//! - Resolving touches no network, no disk and no lock: it reads one immutable `Arc<Snapshot>`.
+//! - Nothing is written to shelf or store before the whole document has been judged.
+//! - Nothing that a remote party sends ends the process.
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod daemon;
+pub mod fetch;
+pub mod merge;
+pub mod order;
+pub mod resolve;
+pub mod server;
+pub mod shelf;
+pub mod store;
+pub mod sync;
+pub mod trust;

@@ -1,0 +1,84 @@
+//! Orders: what the reading side asks of the writing side, and the report that comes back.
+
+use std::sync::mpsc::Sender;
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::Health;
+use catalogue_schema::id::SourceId;
+use catalogue_schema::model::Refusal;
+use serde::{Deserialize, Serialize};
+
+/// Something for the writer to do. Replies are sent when the work is done and durable.
+#[derive(Debug)]
+pub enum Order {
+    /// Read the sources again; all of them, or the named ones.
+    Sync {
+        /// Which; empty for all.
+        sources: Vec<SourceId>,
+        /// Where the report goes.
+        reply: Option<Sender<Outcome>>,
+    },
+    /// Read the configuration again, then sync.
+    Reload {
+        /// Where the report goes.
+        reply: Option<Sender<Outcome>>,
+    },
+    /// Stop after the current work.
+    Stop,
+}
+
+/// How an order ended: a report, or the text of what went wrong (the last good generation stays).
+pub type Outcome = Result<SyncReport, OrderError>;
+
+/// Why an order could not be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// The sources file or the configuration is broken; the one in force stays.
+    #[error("{0}")]
+    Config(Refusal),
+    /// Shelf or store cannot be written.
+    #[error("{0}")]
+    Store(String),
+    /// An unknown source was named.
+    #[error("no source is called {0}")]
+    NoSuchSource(SourceId),
+}
+
+/// What a sync did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncReport {
+    /// The generation that is served now.
+    pub generation: u64,
+    /// Its snapshot.
+    pub snapshot: Digest,
+    /// Whether this sync made it.
+    pub changed: bool,
+    /// How many documents were asked of their origins.
+    pub documents_fetched: u64,
+    /// How many bytes arrived.
+    pub bytes_fetched: u64,
+    /// How many rows the index received.
+    pub rows_written: u64,
+    /// Each source and how it stands.
+    pub sources: Vec<SourceOutcome>,
+}
+
+/// How one source stands after a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceOutcome {
+    /// Which.
+    pub id: SourceId,
+    /// How it stands.
+    pub health: Health,
+    /// What was wrong: with the source itself, or with the first of its catalogues that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Refusal>,
+    /// How many releases it lists, and how many of them are refused.
+    pub releases: u64,
+    /// How many of them are refused.
+    pub refused: u64,
+    /// How many entries were skipped.
+    pub skipped: u64,
+}

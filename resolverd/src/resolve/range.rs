@@ -1,0 +1,1 @@
+//! Ranges over versions.

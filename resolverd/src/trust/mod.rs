@@ -1,0 +1,3 @@
+//! Trust (pillar): judges bytes against what was promised about them. Never fetches, keeps or merges.
+
+pub mod verify;
