@@ -1,1 +1,318 @@
-//! placeholder
+//! The merge: what every catalogue lists becomes one owner per component id. Pure; the security rule of federation.
+//!
+//! First match wins per component id, not per version: the best-placed catalogue that lists an id owns all of its versions.
+//! Catalogues below it are shadowed: never used, always reported. Only ranks count, never the order of arrival.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::Blocked;
+use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
+use catalogue_schema::model::{Component, Rank, Release, Shadow, Verdict, Warning};
+use catalogue_schema::pointer::Repository;
+use sha2::{Digest as _, Sha256};
+
+/// What one catalogue lists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contribution {
+    /// The catalogue.
+    pub catalogue: CatalogueId,
+    /// Its place in the federation; the lowest owns.
+    pub rank: Rank,
+    /// Its releases; one per id and version.
+    pub releases: Vec<Release>,
+}
+
+/// Merges what all catalogues list, sorted by id.
+///
+/// An id inside a `blocked` namespace is left out when only catalogues of worse-placed sources list it: nobody may answer
+/// for it until its owner has been read.
+pub fn merge(mut contributions: Vec<Contribution>, blocked: &[Blocked]) -> Vec<Component> {
+    contributions.sort_by(|one, other| (&one.rank, &one.catalogue).cmp(&(&other.rank, &other.catalogue)));
+    let mut merged: BTreeMap<ComponentId, Component> = BTreeMap::new();
+    for contribution in contributions {
+        let Contribution { catalogue, rank, releases } = contribution;
+        for (id, releases) in by_id(releases) {
+            if blocked.iter().any(|block| blocks(block, &id, &rank)) {
+                continue;
+            }
+            match merged.entry(id.clone()) {
+                Entry::Vacant(place) => {
+                    let owner = catalogue.clone();
+                    place.insert(Component { id, owner, releases, shadowed: Vec::new() });
+                }
+                Entry::Occupied(mut owned) => owned.get_mut().shadowed.push(Shadow {
+                    catalogue: catalogue.clone(),
+                    versions: releases.into_iter().map(|release| release.version).collect(),
+                }),
+            }
+        }
+    }
+    merged.into_values().collect()
+}
+
+fn blocks(block: &Blocked, id: &ComponentId, rank: &Rank) -> bool {
+    block.namespace.contains(id) && rank.0.first().is_some_and(|source| *source > block.place)
+}
+
+/// Groups releases by id, each group oldest version first; of twins (versions that resolution cannot tell apart) the first stays.
+fn by_id(releases: Vec<Release>) -> BTreeMap<ComponentId, Vec<Release>> {
+    let mut groups: BTreeMap<ComponentId, Vec<Release>> = BTreeMap::new();
+    for release in releases {
+        groups.entry(release.id.clone()).or_default().push(release);
+    }
+    for group in groups.values_mut() {
+        group.sort_by(|one, other| one.version.cmp(&other.version));
+        group.dedup_by(|later, earlier| later.version.is_twin_of(&earlier.version));
+    }
+    groups
+}
+
+/// Warns on every release whose bytes differ from those that the same source published before under the same id and version.
+///
+/// The warning stays on the release in later generations; `before` gives the component of the previous generation.
+pub fn note_mutations<'a>(components: &mut [Component], before: impl Fn(&ComponentId) -> Option<&'a Component>) {
+    for component in components {
+        let Some(earlier) = before(&component.id).filter(|earlier| earlier.owner.source == component.owner.source) else {
+            continue;
+        };
+        for release in &mut component.releases {
+            let Some(known) = earlier.releases.iter().find(|known| known.version == release.version) else { continue };
+            match (known.content(), release.content()) {
+                (Some(old), Some(new)) if old != new => release.warnings.push(mutation(release, &old, &new)),
+                _ => {
+                    let kept = known.warnings.iter().filter(|warning| warning.reason == VERSION_MUTATED);
+                    release.warnings.extend(kept.cloned());
+                }
+            }
+        }
+    }
+}
+
+/// The reason of the warning that the bytes of a release changed.
+pub const VERSION_MUTATED: &str = "trust.version_mutated";
+
+fn mutation(release: &Release, old: &Digest, new: &Digest) -> Warning {
+    let text = format!("{}@{} changed its bytes: it was {old}, now it is {new}", release.id, release.version);
+    Warning::new(VERSION_MUTATED, text)
+}
+
+/// Returns the digest that names a snapshot: over everything that decides answers and nothing that belongs to one machine
+/// (local paths, times, generation numbers), so that two machines can compare.
+pub fn snapshot_digest(components: &[Component], stale: &[SourceId], blocked: &[Blocked]) -> Digest {
+    let mut hash = Sha256::new();
+    hash.update(b"resolverd/snapshot@1\n");
+    for component in components {
+        for release in &component.releases {
+            hash.update(release_line(component, release).as_bytes());
+        }
+    }
+    for source in stale {
+        hash.update(format!("stale {source}\n"));
+    }
+    for block in blocked {
+        hash.update(format!("blocked {} {}\n", block.namespace, block.source));
+    }
+    Digest::from_sha256(hash.finalize().into())
+}
+
+/// One JSON line per release. Texts of refusals and warnings may name local paths, so only their reasons count.
+fn release_line(component: &Component, release: &Release) -> String {
+    let repository = match &release.origin.repository {
+        Some(Repository::Https(url)) => Some(url.as_text()),
+        Some(Repository::Local(_)) | None => None,
+    };
+    let (rule, signers) = match &release.verdict {
+        Verdict::Trusted(trust) => (trust.rule().map(str::to_owned), trust.signers().to_vec()),
+        Verdict::Refused(refusal) => (Some(refusal.reason.to_string()), Vec::new()),
+    };
+    let line = serde_json::json!([
+        release.id,
+        release.version,
+        component.owner,
+        repository,
+        release.origin.commit,
+        release.origin.path,
+        release.manifest,
+        release.files,
+        [release.kind.as_deref(), release.summary.as_deref()],
+        release.extra,
+        release.yanked,
+        release.dependencies,
+        [release.verdict.word(), rule.as_deref().unwrap_or_default()],
+        signers,
+        component.shadowed,
+        release.warnings.iter().map(|warning| &warning.reason).collect::<Vec<_>>(),
+    ]);
+    format!("{line}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use catalogue_schema::model::{Level, Origin, Place, Trust};
+    use catalogue_schema::version::Version;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn release(id: &str, version: &str) -> Release {
+        Release {
+            id: ComponentId::parse(&format!("lcod://{id}")).expect("a good id"),
+            version: Version::parse(version).expect("a good version"),
+            origin: Origin { repository: None, commit: None, path: None },
+            manifest: Some(Digest::sha256(version.as_bytes())),
+            files: Vec::new(),
+            kind: None,
+            summary: None,
+            dependencies: Vec::new(),
+            yanked: false,
+            verdict: Verdict::Trusted(Trust::grant(Level::Pinned, false)),
+            warnings: Vec::new(),
+            extra: serde_json::Map::new(),
+        }
+    }
+
+    /// `source catalogue priority.position …: id@version …`, one contribution per line.
+    fn federation(text: &str) -> Vec<Contribution> {
+        let line = |line: &str| {
+            let (head, tail) = line.split_once(':')?;
+            let mut words = head.split_whitespace();
+            let source = SourceId::parse(words.next()?).ok()?;
+            let name = SourceId::parse(words.next()?).ok()?;
+            let place = |text: &str| {
+                let (priority, position) = text.split_once('.')?;
+                Some(Place { priority: priority.parse().ok()?, position: position.parse().ok()? })
+            };
+            Some(Contribution {
+                catalogue: CatalogueId { source, name },
+                rank: Rank(words.map(place).collect::<Option<_>>()?),
+                releases: tail.split_whitespace().filter_map(|r| r.split_once('@')).map(|(i, v)| release(i, v)).collect(),
+            })
+        };
+        text.lines().map(|text| line(text).expect("a good line")).collect()
+    }
+
+    fn shown(components: &[Component]) -> String {
+        let versions = |versions: Vec<&Version>| versions.iter().map(|v| format!(" {v}")).collect::<String>();
+        let one = |component: &Component| {
+            let own = versions(component.releases.iter().map(|release| &release.version).collect());
+            let shadow = |shadow: &Shadow| format!(" | {}{}", shadow.catalogue, versions(shadow.versions.iter().collect()));
+            let shadows: String = component.shadowed.iter().map(shadow).collect();
+            format!("{} = {}{own}{shadows}", component.id.path(), component.owner)
+        };
+        components.iter().map(one).collect::<Vec<_>>().join("\n")
+    }
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(shown(&merge(federation(text), &[])), expected, "for\n{text}");
+    }
+
+    #[test]
+    fn first_match_wins_per_component_id() {
+        // One id in two sources: the owner keeps all versions, the higher version elsewhere is never used.
+        check("low b 50.0 100.0: n/x@2.0.0\nhigh a 20.1 100.0: n/x@1.0.0", "n/x = high/a 1.0.0 | low/b 2.0.0");
+        // Equal priority: the position in the file decides.
+        check("one a 50.1 1.0: n/x@1.0.0\ntwo a 50.0 9.0: n/x@2.0.0", "n/x = two/a 2.0.0 | one/a 1.0.0");
+        // A remote list cannot raise itself above its source.
+        check("s a 50.0 -999.0: n/x@1.0.0\nt b 49.9 999.0: n/x@2.0.0", "n/x = t/b 2.0.0 | s/a 1.0.0");
+        // Inside a source the catalogue's priority decides, then its position.
+        check("s a 1.0 60.0: n/x@1.0.0\ns b 1.0 50.1: n/x@2.0.0", "n/x = s/b 2.0.0 | s/a 1.0.0");
+        check("s a 1.0 50.1: n/x@1.0.0\ns b 1.0 50.0: n/x@2.0.0", "n/x = s/b 2.0.0 | s/a 1.0.0");
+        // A nested list takes its own place first.
+        check("s deep 1.0 10.0 900.0: n/x@1.0.0\ns flat 1.0 20.1: n/x@2.0.0", "n/x = s/deep 1.0.0 | s/flat 2.0.0");
+        // Versions come out oldest first; other ids are untouched.
+        check("s a 1.0 1.0: n/y@1.0.0 n/x@10.0.0 n/x@9.0.0-rc.1 n/x@9.0.0", "n/x = s/a 9.0.0-rc.1 9.0.0 10.0.0\nn/y = s/a 1.0.0");
+        // Twins that resolution cannot tell apart do not both survive.
+        check("s a 1.0 1.0: n/x@1.0.0+a n/x@1.0.0+b", "n/x = s/a 1.0.0+a");
+    }
+
+    #[test]
+    fn a_source_never_read_blocks_its_namespace_for_worse_places_only() {
+        let block = Blocked {
+            namespace: catalogue_schema::id::Namespace::parse("lcod://acme/**").expect("a namespace"),
+            source: SourceId::parse("acme").expect("an id"),
+            place: Place { priority: 20, position: 1 },
+        };
+        let text = "best a 10.0 1.0: acme/x@1.0.0\npublic b 50.2 1.0: acme/x@9.0.0 acme/y@9.0.0 other/z@1.0.0";
+        let merged = merge(federation(text), &[block]);
+        assert_eq!(shown(&merged), "acme/x = best/a 1.0.0\nother/z = public/b 1.0.0");
+    }
+
+    #[test]
+    fn changed_bytes_are_reported_and_stay_reported() {
+        let before = merge(federation("s a 1.0: n/x@1.0.0"), &[]);
+        let mut now = before.clone();
+        now[0].releases[0].manifest = Some(Digest::sha256(b"other bytes"));
+        note_mutations(&mut now, |_| before.first());
+        assert_eq!(now[0].releases[0].warnings[0].reason, VERSION_MUTATED);
+
+        let mut later = now.clone();
+        later[0].releases[0].warnings.clear();
+        note_mutations(&mut later, |_| now.first());
+        assert_eq!(later, now, "the warning stays while the bytes stay");
+
+        let mut elsewhere = now.clone();
+        elsewhere[0].releases[0].warnings.clear();
+        elsewhere[0].owner.source = SourceId::parse("t").expect("an id");
+        note_mutations(&mut elsewhere, |_| before.first());
+        assert!(elsewhere[0].releases[0].warnings.is_empty(), "another source's bytes are no mutation");
+    }
+
+    #[test]
+    fn a_snapshot_is_named_by_what_decides_answers() {
+        let digest = |components: &[Component]| snapshot_digest(components, &[], &[]);
+        let base = merge(federation("s a 1.0: n/x@1.0.0 n/y@1.0.0"), &[]);
+        let mut moved = base.clone();
+        let local = catalogue_schema::pointer::LocalPath::parse("/srv/repository").expect("a path");
+        moved[0].releases[0].origin.repository = Some(Repository::Local(local));
+        assert_eq!(digest(&base), digest(&moved), "local paths belong to one machine");
+
+        let mut yanked = base.clone();
+        yanked[0].releases[0].yanked = true;
+        assert_ne!(digest(&base), digest(&yanked));
+        assert_ne!(digest(&base), digest(&base[..1]));
+        let stale = [SourceId::parse("s").expect("an id")];
+        assert_ne!(digest(&base), snapshot_digest(&base, &stale, &[]));
+    }
+
+    fn any_contribution() -> impl Strategy<Value = Contribution> {
+        let places = prop::collection::vec((0i64..3, 0u32..3), 2..4);
+        let listed = prop::collection::btree_set((0usize..6, 0u64..4), 0..8);
+        (0usize..3, 0usize..4, places, listed).prop_map(|(source, name, places, listed)| Contribution {
+            catalogue: CatalogueId {
+                source: SourceId::parse(["s", "t", "u"][source]).expect("an id"),
+                name: SourceId::parse(["a", "b", "c", "d"][name]).expect("an id"),
+            },
+            rank: Rank(places.into_iter().map(|(priority, position)| Place { priority, position }).collect()),
+            releases: listed.into_iter().map(|(id, v)| release(&format!("n/{id}"), &format!("{v}.0.0"))).collect(),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_merge_is_independent_of_arrival_order(
+            contributions in prop::collection::btree_map(0u8..8, any_contribution(), 0..8),
+            order in Just((0u8..8).collect::<Vec<_>>()).prop_shuffle(),
+        ) {
+            // Catalogue ids are unique in a federation; the key stands for one.
+            let mut unique: BTreeMap<(Rank, CatalogueId), Contribution> = BTreeMap::new();
+            for contribution in contributions.into_values() {
+                unique.entry((contribution.rank.clone(), contribution.catalogue.clone())).or_insert(contribution);
+            }
+            let straight: Vec<Contribution> = unique.into_values().collect();
+            let shuffled = order.iter().filter_map(|at| straight.get(usize::from(*at)).cloned()).collect();
+            let merged = merge(straight.clone(), &[]);
+            prop_assert_eq!(&merged, &merge(shuffled, &[]));
+
+            for component in &merged {
+                let listing = |c: &&Contribution| c.releases.iter().any(|release| release.id == component.id);
+                let best = straight.iter().filter(listing).min_by_key(|c| (&c.rank, &c.catalogue)).expect("somebody lists it");
+                prop_assert_eq!(&component.owner, &best.catalogue);
+                let own = best.releases.iter().filter(|release| release.id == component.id).count();
+                prop_assert_eq!(component.releases.len(), own);
+                prop_assert_eq!(component.shadowed.len() + 1, straight.iter().filter(listing).count());
+            }
+        }
+    }
+}
