@@ -39,6 +39,9 @@ pub struct Generation {
     pub blocked: Vec<Blocked>,
     /// Every document it rests on, sorted by what was asked for.
     pub documents: Vec<DocumentRecord>,
+    /// Documents of releases that could not be had or were refused, and why, sorted by what was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<DocumentRefusal>,
 }
 
 /// Whether a source or catalogue speaks for itself today.
@@ -116,6 +119,15 @@ pub struct Blocked {
     pub source: SourceId,
     /// The place of that source: ids of better-placed sources are not blocked.
     pub place: Place,
+}
+
+/// A document of a release that could not be had or was refused, so that a rebuild without its origin says the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DocumentRefusal {
+    /// What was asked for.
+    pub want: Want,
+    /// Why it is not used.
+    pub refusal: Refusal,
 }
 
 /// One document that a generation rests on: what was asked for and which bytes on the shelf answer it.

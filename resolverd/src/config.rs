@@ -1,8 +1,20 @@
-//! Where files live and what may be changed: flags, environment, `config.toml`, built-in values, in that order.
+//! Where files live and what may be changed: flags, environment, the user's `config.toml`, the system's, built-in values.
+//!
+//! Reads configuration and sources files; never a catalogue, and nothing over the network.
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use catalogue_schema::error::ParseError;
+use catalogue_schema::model::Source;
+use serde::Deserialize;
 
 use crate::fetch::limit::Limits;
+
+/// The largest configuration or sources file in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// The system's configuration file.
+pub const SYSTEM_CONFIG: &str = "/etc/resolverd/config.toml";
 
 /// What the command line overrides.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +50,17 @@ pub struct Settings {
     pub limits: Limits,
 }
 
+/// `config.toml`: unknown keys are refused. Relative paths count from the file's directory.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ConfigFile {
+    sources: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    offline: Option<bool>,
+    limits: Option<Limits>,
+}
+
 /// Why the configuration cannot be used: the file, the place in it, what was found and expected.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -49,13 +72,27 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A file is wrong.
+    /// A file is too large to be a configuration.
+    #[error("{path} has more than {CONFIG_BYTES_MAX} bytes")]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+    },
+    /// `config.toml` is wrong.
     #[error("{path}: {found}")]
-    Invalid {
+    Config {
         /// Which.
         path: PathBuf,
         /// What was found and expected, with line and column.
         found: String,
+    },
+    /// The sources file is wrong.
+    #[error("{path}: {error}")]
+    Sources {
+        /// Which.
+        path: PathBuf,
+        /// What was found and expected, with line and column.
+        error: ParseError,
     },
     /// No home directory is known, and no directory was given.
     #[error("no place for {what}: neither {variable} nor HOME is set")]
@@ -69,10 +106,187 @@ pub enum ConfigError {
 
 impl Settings {
     /// Reads the settings; `env` gives environment variables.
-    pub fn load(
-        _overrides: &Overrides,
-        _env: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Settings, ConfigError> {
-        todo!()
+    ///
+    /// **Errors**: a configuration file that is named but unreadable, or wrong; no home directory where one is needed.
+    pub fn load(overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+        let homes = Homes { env, system: overrides.system };
+        let files = config_files(overrides, &homes)?;
+        let from_files = |pick: fn(&ConfigFile) -> Option<PathBuf>| files.iter().find_map(pick);
+        let chosen = |flag: &Option<PathBuf>, variable: &str, in_file: fn(&ConfigFile) -> Option<PathBuf>| {
+            flag.clone().or_else(|| set(env, variable).map(PathBuf::from)).map(absolute).or_else(|| from_files(in_file))
+        };
+        let state_dir = match chosen(&overrides.state_dir, "RESOLVERD_STATE_DIR", |file| file.state_dir.clone()) {
+            Some(path) => path,
+            None => homes.state()?,
+        };
+        let sources_file = match chosen(&overrides.sources, "RESOLVERD_SOURCES", |file| file.sources.clone())
+            .or_else(|| set(env, "LCOD_RESOLVER_CONFIG").map(PathBuf::from).map(absolute))
+        {
+            Some(path) => path,
+            None => homes.config()?.join("sources.json"),
+        };
+        let socket = chosen(&overrides.socket, "RESOLVERD_SOCKET", |file| file.socket.clone());
+        Ok(Settings {
+            sources_file,
+            socket: socket.unwrap_or_else(|| homes.socket(&state_dir)),
+            state_dir,
+            system: overrides.system,
+            offline: overrides.offline || files.iter().find_map(|file| file.offline).unwrap_or_default(),
+            limits: files.into_iter().find_map(|file| file.limits).unwrap_or_default(),
+        })
+    }
+
+    /// Reads the sources file.
+    ///
+    /// **Errors**: it cannot be read, or any part of it is wrong: it is the operator's own file, so nothing is skipped.
+    pub fn sources(&self) -> Result<Vec<Source>, ConfigError> {
+        let path = &self.sources_file;
+        let bytes = read(path)?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        catalogue_schema::sources::read(&bytes, directory)
+            .map_err(|error| ConfigError::Sources { path: path.clone(), error })
+    }
+}
+
+/// Reads the configuration files that exist, the more specific first.
+fn config_files(overrides: &Overrides, homes: &Homes<'_>) -> Result<Vec<ConfigFile>, ConfigError> {
+    if let Some(named) = overrides.config.clone().or_else(|| set(homes.env, "RESOLVERD_CONFIG").map(PathBuf::from)) {
+        return Ok(vec![config_file(&absolute(named))?]);
+    }
+    let mut paths = vec![PathBuf::from(SYSTEM_CONFIG)];
+    if !homes.system && let Ok(home) = homes.config() {
+        paths.insert(0, home.join("config.toml"));
+    }
+    paths.iter().filter(|path| path.exists()).map(|path| config_file(path)).collect()
+}
+
+fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
+    let wrong = |found: String| ConfigError::Config { path: path.to_owned(), found: found.trim_end().to_owned() };
+    let text = String::from_utf8(read(path)?).map_err(|error| wrong(error.to_string()))?;
+    let mut file: ConfigFile = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    for place in [&mut file.sources, &mut file.socket, &mut file.state_dir].into_iter().flatten() {
+        *place = directory.join(&*place);
+    }
+    Ok(file)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(ConfigError::TooLarge { path: path.to_owned() });
+    }
+    Ok(bytes)
+}
+
+/// Where things live by default.
+struct Homes<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    system: bool,
+}
+
+impl Homes<'_> {
+    fn config(&self) -> Result<PathBuf, ConfigError> {
+        if self.system {
+            return Ok(PathBuf::from("/etc/resolverd"));
+        }
+        self.below("XDG_CONFIG_HOME", ".config", "the sources file")
+    }
+
+    fn state(&self) -> Result<PathBuf, ConfigError> {
+        if self.system {
+            return Ok(PathBuf::from("/var/lib/resolverd"));
+        }
+        self.below("XDG_STATE_HOME", ".local/state", "the state directory")
+    }
+
+    fn socket(&self, state_dir: &Path) -> PathBuf {
+        let directory = match set(self.env, "XDG_RUNTIME_DIR") {
+            _ if self.system => PathBuf::from("/run/resolverd"),
+            Some(runtime) => PathBuf::from(runtime).join("resolverd"),
+            None => state_dir.join("run"),
+        };
+        directory.join("resolverd.sock")
+    }
+
+    fn below(&self, variable: &'static str, fallback: &str, what: &'static str) -> Result<PathBuf, ConfigError> {
+        // The XDG base directory specification: a relative value is invalid and ignored.
+        let base = set(self.env, variable).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = || set(self.env, "HOME").map(|home| PathBuf::from(home).join(fallback));
+        let base = base.or_else(home).ok_or(ConfigError::Homeless { what, variable })?;
+        Ok(base.join("resolverd"))
+    }
+}
+
+fn set(env: &dyn Fn(&str) -> Option<String>, variable: &str) -> Option<String> {
+    env(variable).filter(|value| !value.is_empty())
+}
+
+/// A path from a flag or variable counts from the working directory.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(overrides: &Overrides, variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        Settings::load(overrides, &|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_more_specific_place_wins() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.toml");
+        let text = "sources = \"my.json\"\nstate_dir = \"state\"\noffline = true\n[limits]\ndepth = 3\n";
+        std::fs::write(&config, text).expect("written");
+        let named = Overrides { config: Some(config), ..Overrides::default() };
+
+        let from_file = load(&named, &[("HOME", "/home/u"), ("XDG_RUNTIME_DIR", "/run/user/1")]).expect("settings");
+        assert_eq!(from_file.sources_file, directory.path().join("my.json"));
+        assert_eq!(from_file.state_dir, directory.path().join("state"));
+        assert_eq!(from_file.socket, Path::new("/run/user/1/resolverd/resolverd.sock"));
+        assert_eq!((from_file.offline, from_file.limits.depth), (true, 3));
+
+        let from_env = load(&named, &[("RESOLVERD_SOURCES", "/e.json"), ("RESOLVERD_STATE_DIR", "/e")]).expect("settings");
+        assert_eq!((from_env.sources_file, &*from_env.state_dir), (PathBuf::from("/e.json"), Path::new("/e")));
+        assert_eq!(from_env.socket, Path::new("/e/run/resolverd.sock"));
+
+        let flags = Overrides { sources: Some("/f.json".into()), ..named };
+        let from_flag = load(&flags, &[("RESOLVERD_SOURCES", "/e.json")]).expect("settings");
+        assert_eq!(from_flag.sources_file, Path::new("/f.json"));
+    }
+
+    #[test]
+    fn without_anything_the_home_directory_decides() {
+        let settings = load(&Overrides::default(), &[("HOME", "/home/u"), ("XDG_CONFIG_HOME", "relative")]).expect("settings");
+        assert_eq!(settings.sources_file, Path::new("/home/u/.config/resolverd/sources.json"));
+        assert_eq!(settings.state_dir, Path::new("/home/u/.local/state/resolverd"));
+        let system = load(&Overrides { system: true, ..Overrides::default() }, &[]).expect("settings");
+        assert_eq!(system.socket, Path::new("/run/resolverd/resolverd.sock"));
+        assert!(matches!(load(&Overrides::default(), &[]), Err(ConfigError::Homeless { .. })));
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused_with_its_place() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let check = |text: &str, expected: &[&str]| {
+            let config = directory.path().join("config.toml");
+            std::fs::write(&config, text).expect("written");
+            let overrides = Overrides { config: Some(config), ..Overrides::default() };
+            let error = load(&overrides, &[("HOME", "/h")]).expect_err("refused").to_string();
+            for part in expected {
+                assert!(error.contains(part), "{error:?} does not say {part:?}");
+            }
+        };
+        check("ofline = true\n", &["config.toml", "ofline", "line 1"]);
+        check("\n[limits]\ndocumnts = 5\n", &["documnts", "line 3"]);
+        check("offline = 3\n", &["line 1", "boolean"]);
     }
 }

@@ -34,6 +34,16 @@ pub struct Errand {
     pub task: Task,
 }
 
+impl Errand {
+    /// Returns the list or catalogue that this errand is for; `None` for a document of a release.
+    pub fn node(&self) -> Option<&Node> {
+        match &self.stage {
+            Stage::Node(node) => Some(node),
+            Stage::Release => None,
+        }
+    }
+}
+
 /// What an errand's document is for, as far as everybody needs to know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

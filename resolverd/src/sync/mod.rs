@@ -1,0 +1,323 @@
+//! The sync: the only writer. Fetches, has every byte judged, reads, merges and commits; a failed or interrupted sync changes nothing.
+//!
+//! 1. Each source is a tree of documents, read by [`reading`]: at most [`SOURCES_AT_ONCE`] trees at a time.
+//! 2. What could not be read keeps its last good entries, read again from the shelf, and its ids.
+//! 3. [`crate::merge`] gives every id one owner.
+//! 4. If anything changed, one new generation is committed; else nothing is written.
+//!
+//! A rebuild and a held source are the same run with the shelf in place of the origins.
+
+mod reading;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::{
+    Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health, SourceState,
+};
+use catalogue_schema::id::{CatalogueId, SourceId};
+use catalogue_schema::model::{Component, Refusal, Source};
+use catalogue_schema::pointer::Want;
+use tracing::{info, warn};
+
+use crate::fetch::Fetch;
+use crate::fetch::limit::Limits;
+use crate::merge::{merge, note_mutations, snapshot_digest};
+use crate::order::{SourceOutcome, SyncReport};
+use crate::shelf::{Shelf, ShelfError};
+use crate::store::{Draft, Snapshot, Store, StoreError};
+use crate::sync::reading::{Reader, Reading};
+
+/// How many sources are read at the same time.
+pub const SOURCES_AT_ONCE: usize = 4;
+
+/// Why a sync could not be finished. The last generation stays.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The shelf could not be read or written.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
+    /// The generation could not be committed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a sync works with.
+pub struct Sync<'a> {
+    /// Where documents are kept.
+    pub shelf: &'a Shelf,
+    /// Where documents come from.
+    pub origins: &'a dyn Fetch,
+    /// What each source may cost.
+    pub limits: &'a Limits,
+    /// Nothing is fetched; the shelf answers.
+    pub offline: bool,
+    /// The time of this sync, in seconds since 1970-01-01 UTC.
+    pub now_s: i64,
+}
+
+/// Which sources are read from their origins; the others are held as they are.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// All of them.
+    All,
+    /// The named ones.
+    Named(&'a [SourceId]),
+    /// None: everything comes from the shelf, as after damage to the index.
+    Rebuild,
+}
+
+impl Scope<'_> {
+    fn covers(self, source: &SourceId) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::Named(names) => names.contains(source),
+            Scope::Rebuild => false,
+        }
+    }
+}
+
+/// What was committed before.
+#[derive(Debug, Clone, Copy)]
+pub enum Past<'a> {
+    /// Nothing.
+    Nothing,
+    /// Only the generation's file is left; the index was set aside.
+    File(&'a Generation),
+    /// A complete generation.
+    Snapshot(&'a Snapshot),
+}
+
+impl<'a> Past<'a> {
+    fn generation(self) -> Option<&'a Generation> {
+        match self {
+            Past::Nothing => None,
+            Past::File(generation) => Some(generation),
+            Past::Snapshot(snapshot) => Some(&snapshot.generation),
+        }
+    }
+
+    fn snapshot(self) -> Option<&'a Snapshot> {
+        match self {
+            Past::Snapshot(snapshot) => Some(snapshot),
+            Past::Nothing | Past::File(_) => None,
+        }
+    }
+}
+
+/// What the last generation knows, by what it is asked for.
+#[derive(Default)]
+struct Known<'a> {
+    documents: HashMap<&'a Want, &'a DocumentRecord>,
+    refusals: HashMap<&'a Want, &'a Refusal>,
+    nodes: HashMap<&'a CatalogueId, &'a CatalogueState>,
+}
+
+impl<'a> Known<'a> {
+    fn of(generation: Option<&'a Generation>) -> Known<'a> {
+        let Some(generation) = generation else { return Known::default() };
+        Known {
+            documents: generation.documents.iter().map(|record| (&record.want, record)).collect(),
+            refusals: generation.refusals.iter().map(|refused| (&refused.want, &refused.refusal)).collect(),
+            nodes: generation.catalogues.iter().filter_map(|state| Some((&state.errand.node()?.id, state))).collect(),
+        }
+    }
+}
+
+/// What a run has asked of origins so far.
+#[derive(Debug, Default)]
+struct Tally {
+    documents: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What a sync leaves: the generation served from now on (`None` when nothing changed), and the report.
+#[derive(Debug)]
+pub struct Done {
+    /// The new generation.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// What was done.
+    pub report: SyncReport,
+}
+
+impl Sync<'_> {
+    /// Reads the sources in `scope` and commits what they say now.
+    ///
+    /// **Errors**: shelf or store cannot be written. A source that cannot be read is no error: it is reported.
+    pub fn run(
+        &self,
+        store: &mut Store,
+        past: Past<'_>,
+        sources: &[Source],
+        scope: Scope<'_>,
+    ) -> Result<Done, SyncError> {
+        info!(sources = sources.len(), "sync started");
+        let tally = Tally::default();
+        let readings = self.read_all(&Known::of(past.generation()), sources, scope, &tally)?;
+        let draft = self.draft(past, readings);
+        let outcomes = outcomes(&draft.generation);
+        for outcome in outcomes.iter().filter(|outcome| outcome.error.is_some()) {
+            warn!(source = %outcome.id, health = ?outcome.health, error = %shown(outcome.error.as_ref()), "source");
+        }
+
+        let (snapshot, rows_written) = match past.snapshot() {
+            Some(last) if is_unchanged(&draft, last) => (None, 0),
+            previous => {
+                let committed = store.commit(draft, previous, self.shelf)?;
+                self.sweep(store, past, &committed.snapshot)?;
+                (Some(committed.snapshot), committed.rows_written)
+            }
+        };
+        let served = snapshot.as_deref().or(past.snapshot()).map(|snapshot| &snapshot.generation);
+        let report = SyncReport {
+            generation: served.map_or(0, |generation| generation.number),
+            snapshot: served.map_or_else(|| snapshot_digest(&[], &[], &[]), |generation| generation.snapshot.clone()),
+            changed: snapshot.is_some(),
+            documents_fetched: tally.documents.into_inner(),
+            bytes_fetched: tally.bytes.into_inner(),
+            rows_written,
+            sources: outcomes,
+        };
+        let releases: u64 = report.sources.iter().map(|source| source.releases).sum();
+        let refused: u64 = report.sources.iter().map(|source| source.refused).sum();
+        info!(generation = report.generation, changed = report.changed, releases, refused, rows_written, "synced");
+        Ok(Done { snapshot, report })
+    }
+
+    /// Reads every source, [`SOURCES_AT_ONCE`] at a time; the answers come back in the sources' order.
+    fn read_all(
+        &self,
+        known: &Known<'_>,
+        sources: &[Source],
+        scope: Scope<'_>,
+        tally: &Tally,
+    ) -> Result<Vec<Reading>, ShelfError> {
+        let next = AtomicUsize::new(0);
+        let slots: Vec<Mutex<Option<Result<Reading, ShelfError>>>> = sources.iter().map(|_| Mutex::new(None)).collect();
+        std::thread::scope(|threads| {
+            for _ in 0..SOURCES_AT_ONCE.min(sources.len()) {
+                threads.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let (Some(source), Some(slot)) = (sources.get(at), slots.get(at)) else { break };
+                        let reader = Reader::new(self, known, source, tally, Instant::now());
+                        let reading = if scope.covers(&source.id) { reader.read() } else { reader.hold() };
+                        if let Ok(mut slot) = slot.lock() {
+                            *slot = Some(reading);
+                        }
+                    }
+                });
+            }
+        });
+        let read = |slot: Mutex<Option<_>>| slot.into_inner().ok().flatten();
+        slots.into_iter().filter_map(read).collect()
+    }
+
+    /// Puts the readings together into the next generation; number, count and root are filled in by the store.
+    fn draft(&self, past: Past<'_>, readings: Vec<Reading>) -> Draft {
+        let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut documents, mut refusals) = (BTreeMap::new(), BTreeMap::new());
+        for reading in readings {
+            sources.push(reading.state);
+            catalogues.extend(reading.catalogues);
+            contributions.extend(reading.contributions);
+            documents.extend(reading.documents.into_iter().map(|record| (record.want.clone(), record)));
+            refusals.extend(reading.refusals);
+        }
+        catalogues.sort_by(|one: &CatalogueState, other| one.errand.node().map(place).cmp(&other.errand.node().map(place)));
+        let blocked = blocked(&sources);
+        let mut components = merge(contributions, &blocked);
+        if let Some(last) = past.snapshot() {
+            note_mutations(&mut components, |id| last.component(id).map(|component| &**component));
+        }
+        let snapshot = snapshot_digest(&components, &stale(&sources, &catalogues), &blocked);
+        let generation = Generation {
+            schema: GENERATION_SCHEMA.to_owned(),
+            number: 0,
+            committed_s: self.now_s,
+            snapshot,
+            components: 0,
+            root: Digest::sha256(b""),
+            sources,
+            catalogues,
+            blocked,
+            documents: documents.into_values().collect(),
+            refusals: refusals.into_iter().map(|(want, refusal)| DocumentRefusal { want, refusal }).collect(),
+        };
+        Draft { generation, components }
+    }
+
+    /// Takes from the shelf what neither the new generation nor the one before needs.
+    fn sweep(&self, store: &Store, past: Past<'_>, now: &Snapshot) -> Result<(), SyncError> {
+        let mut live: HashSet<Digest> = store.shelved_rows()?;
+        for generation in past.generation().into_iter().chain([&now.generation]) {
+            live.extend(generation.documents.iter().map(|record| record.digest.clone()));
+        }
+        Ok(self.shelf.sweep(&live)?)
+    }
+}
+
+fn place(node: &catalogue_schema::dialect::Node) -> (&catalogue_schema::model::Rank, &CatalogueId) {
+    (&node.rank, &node.id)
+}
+
+fn shown(refusal: Option<&Refusal>) -> String {
+    refusal.map(ToString::to_string).unwrap_or_default()
+}
+
+/// The namespaces of sources that have never been read: nobody placed below them may answer.
+fn blocked(sources: &[SourceState]) -> Vec<Blocked> {
+    let unread = sources.iter().filter(|state| state.health == Health::Unread);
+    let block = |state: &SourceState| {
+        let (source, place) = (state.source.id.clone(), state.source.place);
+        let one = move |namespace| Blocked { namespace, source: source.clone(), place };
+        state.source.owns.clone().into_iter().map(one).collect::<Vec<_>>()
+    };
+    let mut blocked: Vec<Blocked> = unread.flat_map(block).collect();
+    blocked.sort();
+    blocked
+}
+
+/// Returns the ids of the sources that answer, at least in part, with entries they could not confirm, sorted.
+pub fn stale(sources: &[SourceState], catalogues: &[CatalogueState]) -> Vec<SourceId> {
+    let own = sources.iter().filter(|state| state.health == Health::Stale).map(|state| state.source.id.clone());
+    let below = catalogues.iter().filter(|state| state.health == Health::Stale).filter_map(|state| state.errand.node());
+    let mut ids: Vec<SourceId> = own.chain(below.map(|node| node.id.source.clone())).collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+/// Compares everything that a generation says except its number, its time and what the store computes.
+fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
+    let (new, old) = (&draft.generation, &last.generation);
+    let same_component = |component: &Component| last.component(&component.id).is_some_and(|known| **known == *component);
+    new.snapshot == old.snapshot
+        && new.sources == old.sources
+        && new.catalogues == old.catalogues
+        && new.blocked == old.blocked
+        && new.documents == old.documents
+        && new.refusals == old.refusals
+        && draft.components.len() == last.ids().len()
+        && draft.components.iter().all(same_component)
+}
+
+fn outcomes(generation: &Generation) -> Vec<SourceOutcome> {
+    let outcome = |state: &SourceState| {
+        let id = &state.source.id;
+        let is_own = |catalogue: &&CatalogueState| catalogue.errand.node().is_some_and(|node| node.id.source == *id);
+        let own: Vec<&CatalogueState> = generation.catalogues.iter().filter(is_own).collect();
+        SourceOutcome {
+            id: id.clone(),
+            health: state.health,
+            error: state.error.clone().or_else(|| own.iter().find_map(|catalogue| catalogue.error.clone())),
+            releases: own.iter().map(|catalogue| catalogue.releases).sum(),
+            refused: own.iter().map(|catalogue| catalogue.refused).sum(),
+            skipped: own.iter().map(|catalogue| catalogue.skipped_count).sum(),
+        }
+    };
+    generation.sources.iter().map(outcome).collect()
+}

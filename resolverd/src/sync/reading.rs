@@ -1,0 +1,510 @@
+//! One source, read as a tree of documents: entry, lists, catalogues, and the documents of their releases.
+//!
+//! A list or catalogue that cannot be had or is refused falls back, with everything below it, to what the last generation
+//! knows, read again from the shelf. A document of a release that is missing or refused concerns that release only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage};
+use catalogue_schema::digest::{Algorithm, Digest};
+use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPPED_NAMED_MAX, SourceState};
+use catalogue_schema::id::CatalogueId;
+use catalogue_schema::model::{Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
+use catalogue_schema::pointer::{Location, Want};
+
+use crate::fetch::limit::Budget;
+use crate::fetch::{FetchError, Fetched};
+use crate::merge::Contribution;
+use crate::shelf::ShelfError;
+use crate::sync::{Known, Sync, Tally};
+use crate::trust::verify::{Evidence, judge};
+
+/// How many documents of releases are asked for at once: what is in memory besides the releases themselves.
+const WANTS_AT_ONCE: usize = 2048;
+
+/// What one source says.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) state: SourceState,
+    pub(super) catalogues: Vec<CatalogueState>,
+    pub(super) contributions: Vec<Contribution>,
+    pub(super) documents: Vec<DocumentRecord>,
+    pub(super) refusals: BTreeMap<Want, Refusal>,
+}
+
+/// Where documents come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// From their origins; what is pinned and on the shelf already is not asked for again.
+    Live,
+    /// From the shelf alone, exactly as the last generation recorded them.
+    Recorded,
+}
+
+/// Reads one source.
+pub(super) struct Reader<'a> {
+    sync: &'a Sync<'a>,
+    known: &'a Known<'a>,
+    source: &'a Source,
+    tally: &'a Tally,
+    budget: Budget,
+}
+
+/// A node and everything below it.
+#[derive(Debug, Default)]
+struct Tree {
+    /// The node itself comes first.
+    catalogues: Vec<CatalogueState>,
+    contributions: Vec<Contribution>,
+    documents: Vec<DocumentRecord>,
+    refusals: BTreeMap<Want, Refusal>,
+    reached: BTreeSet<CatalogueId>,
+    /// A document of a release could not be reached: the tree is not the whole truth.
+    incomplete: Option<Refusal>,
+}
+
+/// A document that passed, and how it is remembered.
+struct Document {
+    bytes: Vec<u8>,
+    received: Received,
+    record: DocumentRecord,
+}
+
+/// Why a document is not there.
+enum Trouble {
+    /// It was reached, and is missing, wrong or refused.
+    Refused(Refusal),
+    /// Nobody could find out.
+    Unreachable(Refusal),
+}
+
+impl Trouble {
+    fn refusal(self) -> Refusal {
+        match self {
+            Trouble::Refused(refusal) | Trouble::Unreachable(refusal) => refusal,
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        sync: &'a Sync<'a>,
+        known: &'a Known<'a>,
+        source: &'a Source,
+        tally: &'a Tally,
+        started: Instant,
+    ) -> Reader<'a> {
+        Reader { sync, known, source, tally, budget: Budget::new(sync.limits, started) }
+    }
+
+    /// Reads the source from its origins.
+    ///
+    /// **Errors**: the shelf cannot be read or written.
+    pub(super) fn read(&self) -> Result<Reading, ShelfError> {
+        self.reading(Mode::Live)
+    }
+
+    /// Reads the source as the last generation recorded it.
+    ///
+    /// **Errors**: the shelf cannot be read.
+    pub(super) fn hold(&self) -> Result<Reading, ShelfError> {
+        self.reading(Mode::Recorded)
+    }
+
+    fn reading(&self, mode: Mode) -> Result<Reading, ShelfError> {
+        let entry = dialect::start(self.source);
+        let mut tree = Tree::default();
+        self.node(entry, mode, None, &mut tree)?;
+        let root = tree.catalogues.first();
+        let state = SourceState {
+            source: self.source.clone(),
+            health: root.map_or(Health::Unread, |root| root.health),
+            commit: root.and_then(|root| root.commit.clone()),
+            digest: root.and_then(|root| root.digest.clone()),
+            error: root.and_then(|root| root.error.clone()),
+        };
+        let Tree { catalogues, contributions, documents, refusals, .. } = tree;
+        Ok(Reading { state, catalogues, contributions, documents, refusals })
+    }
+
+    /// Returns the errand by which the last generation read `node`, at the node's place of today.
+    fn recorded(&self, node: &Node) -> Option<Errand> {
+        let state = self.known.nodes.get(&node.id).filter(|state| state.health != Health::Unread)?;
+        Some(Errand { stage: Stage::Node(node.clone()), ..state.errand.clone() })
+    }
+
+    /// Reads a node and what lies below it into `out`; falls back to the last good copy.
+    fn node(&self, listed: Errand, mode: Mode, above: Option<&Trust>, out: &mut Tree) -> Result<(), ShelfError> {
+        let Some(node) = listed.node() else { return Ok(()) };
+        // What a list says today and what was last accepted differ while a catalogue is stale; the record is what was accepted.
+        let recorded = self.recorded(node).filter(|_| mode == Mode::Recorded);
+        let errand = recorded.as_ref().unwrap_or(&listed);
+        let error = match self.tree(errand, node, mode, above, &out.reached)? {
+            Ok(mut tree) => match tree.incomplete.take() {
+                None => return Ok(out.absorb(tree)),
+                Some(error) => match self.last_good(node, mode, above, out, &error)? {
+                    Some(last) => return Ok(out.absorb(last)),
+                    None => {
+                        // Nothing better is known: the ids are listed, and refused where their documents are missing.
+                        tree.mark(Health::Stale, error);
+                        return Ok(out.absorb(tree));
+                    }
+                },
+            },
+            Err(error) => error,
+        };
+        match self.last_good(node, mode, above, out, &error)? {
+            Some(last) => out.absorb(last),
+            None => out.absorb(self.unread(errand, node, mode, error)),
+        }
+        Ok(())
+    }
+
+    fn last_good(
+        &self,
+        node: &Node,
+        mode: Mode,
+        above: Option<&Trust>,
+        out: &Tree,
+        error: &Refusal,
+    ) -> Result<Option<Tree>, ShelfError> {
+        let Some(errand) = self.recorded(node).filter(|_| mode == Mode::Live) else { return Ok(None) };
+        let tree = self.tree(&errand, node, Mode::Recorded, above, &out.reached)?;
+        Ok(tree.ok().map(|mut tree| {
+            tree.mark(Health::Stale, error.clone());
+            tree
+        }))
+    }
+
+    /// Describes a node that has never been read.
+    fn unread(&self, errand: &Errand, node: &Node, mode: Mode, error: Refusal) -> Tree {
+        let remembered = self.known.nodes.get(&node.id).filter(|_| mode == Mode::Recorded);
+        let error = remembered.and_then(|state| state.error.clone()).unwrap_or(error);
+        let state = CatalogueState { health: Health::Unread, error: Some(error), ..blank(errand) };
+        Tree { catalogues: vec![state], reached: BTreeSet::from([node.id.clone()]), ..Tree::default() }
+    }
+
+    /// Reads a node and what lies below it, without falling back for the node itself.
+    fn tree(
+        &self,
+        errand: &Errand,
+        node: &Node,
+        mode: Mode,
+        above: Option<&Trust>,
+        reached: &BTreeSet<CatalogueId>,
+    ) -> Result<Result<Tree, Refusal>, ShelfError> {
+        if let Err(refusal) = self.may_descend(errand, node, reached) {
+            return Ok(Err(refusal));
+        }
+        let document = match self.obtain(std::slice::from_ref(errand), mode, above)?.pop() {
+            Some(Ok(document)) => document,
+            Some(Err(trouble)) => return Ok(Err(trouble.refusal())),
+            None => return Ok(Err(Refusal::new("sync.no_answer", &errand.want, "a document", "nothing"))),
+        };
+        let mut finding = match dialect::read(errand, &document.bytes, &document.received) {
+            Ok(finding) => finding,
+            Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
+        };
+        let mut state = blank(errand);
+        if let Some(recorded) = self.known.nodes.get(&node.id).filter(|_| mode == Mode::Recorded) {
+            (state.health, state.error) = (recorded.health, recorded.error.clone());
+        }
+        state.commit.clone_from(&document.received.commit);
+        state.digest = Some(document.received.digest.clone());
+        state.named = finding.named.take();
+
+        let mut tree = Tree { reached: reached.clone(), ..Tree::default() };
+        tree.reached.insert(node.id.clone());
+        let trust = document.received.trust.clone();
+        let mut fresh = Vec::new();
+        tree.remember(document, &mut fresh);
+        let (children, of_releases) = take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
+        let releases = self.releases(of_releases, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
+        self.sync.shelf.keep(&fresh)?;
+
+        describe(&mut state, &releases, finding);
+        tree.catalogues.push(state);
+        if !releases.is_empty() {
+            let (catalogue, rank) = (node.id.clone(), node.rank.clone());
+            tree.contributions.push(Contribution { catalogue, rank, releases });
+        }
+        self.children(children, mode, &trust, &mut tree)?;
+        Ok(Ok(tree))
+    }
+
+    /// Reads the nodes below a node, best place first: a catalogue that is reached twice is read at its better place.
+    fn children(&self, mut children: Vec<Errand>, mode: Mode, trust: &Trust, tree: &mut Tree) -> Result<(), ShelfError> {
+        children.sort_by(|one, other| one.node().map(|node| &node.rank).cmp(&other.node().map(|node| &node.rank)));
+        for child in children {
+            let Some(node) = child.node() else { continue };
+            if tree.reached.contains(&node.id) {
+                let text = format!("{} is listed again by {}; its better place counts", node.id, Via(&node.via));
+                tree.catalogues[0].warnings.push(Warning::new("catalogue.listed_twice", text));
+                continue;
+            }
+            self.node(child, mode, Some(trust), tree)?;
+        }
+        Ok(())
+    }
+
+    fn may_descend(&self, errand: &Errand, node: &Node, reached: &BTreeSet<CatalogueId>) -> Result<(), Refusal> {
+        let limits = self.sync.limits;
+        if node.via.len() > limits.depth as usize {
+            let expected = format!("at most {} lists above a catalogue (limits.depth)", limits.depth);
+            return Err(Refusal::new("limit.depth", &errand.want, expected, node.via.len()));
+        }
+        if reached.len() >= limits.catalogues as usize {
+            let expected = format!("at most {} lists and catalogues in a source (limits.catalogues)", limits.catalogues);
+            return Err(Refusal::new("limit.catalogues", &errand.want, expected, "one more"));
+        }
+        Ok(())
+    }
+
+    /// Obtains the documents of a node's releases, round by round, until every release is complete or refused.
+    fn releases(
+        &self,
+        mut errands: Vec<Errand>,
+        mode: Mode,
+        trust: &Trust,
+        finding: &mut Finding,
+        tree: &mut Tree,
+        fresh: &mut Vec<(Digest, Vec<u8>)>,
+    ) -> Result<Vec<Release>, ShelfError> {
+        let mut releases = take(&mut finding.releases);
+        while !errands.is_empty() {
+            let round: Vec<Errand> = errands.drain(..errands.len().min(WANTS_AT_ONCE)).collect();
+            let documents = self.obtain(&round, mode, Some(trust))?;
+            for (errand, document) in round.iter().zip(documents) {
+                let mut found = match document {
+                    Ok(document) => match dialect::read(errand, &document.bytes, &document.received) {
+                        Ok(found) => {
+                            tree.remember(document, fresh);
+                            found
+                        }
+                        Err(error) => {
+                            tree.remember(document, fresh);
+                            dialect::refuse(errand, Refusal::of(&errand.want, &error))
+                        }
+                    },
+                    Err(trouble) => tree.refuse(errand, trouble),
+                };
+                errands.append(&mut found.errands);
+                releases.append(&mut found.releases);
+                finding.skipped.append(&mut found.skipped);
+                finding.warnings.append(&mut found.warnings);
+            }
+        }
+        Ok(releases)
+    }
+
+    /// Obtains documents: from the shelf where that is enough, the rest in one call to the origins. Every byte is judged here.
+    fn obtain(
+        &self,
+        errands: &[Errand],
+        mode: Mode,
+        above: Option<&Trust>,
+    ) -> Result<Vec<Result<Document, Trouble>>, ShelfError> {
+        let mut answers: Vec<Option<Result<Document, Trouble>>> = Vec::with_capacity(errands.len());
+        for errand in errands {
+            answers.push(self.shelved(errand, mode, above)?);
+        }
+        let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
+        let wants: Vec<&Want> = open.iter().map(|at| &errands[*at].want).collect();
+        if !wants.is_empty() {
+            let document_bytes = match errands.first().map(|errand| &errand.stage) {
+                Some(Stage::Node(_)) => self.sync.limits.catalogue_bytes,
+                _ => self.sync.limits.release_document_bytes,
+            };
+            self.tally.documents.fetch_add(wants.len() as u64, Ordering::Relaxed);
+            let fetched = self.sync.origins.fetch(&wants, &self.budget, document_bytes);
+            for (at, fetched) in open.into_iter().zip(fetched) {
+                answers[at] = Some(self.received(&errands[at], fetched, above));
+            }
+        }
+        let lost = |errand: &Errand| {
+            Err(Trouble::Unreachable(Refusal::new("sync.no_answer", &errand.want, "an answer from its origin", "none")))
+        };
+        let answers = answers.into_iter().zip(errands);
+        Ok(answers.map(|(answer, errand)| answer.unwrap_or_else(|| lost(errand))).collect())
+    }
+
+    /// Answers an errand from the shelf; `None` when its origin has to be asked.
+    fn shelved(
+        &self,
+        errand: &Errand,
+        mode: Mode,
+        above: Option<&Trust>,
+    ) -> Result<Option<Result<Document, Trouble>>, ShelfError> {
+        let offline = self.sync.offline || self.source.offline;
+        let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
+        if as_recorded && let Some(record) = self.known.documents.get(&errand.want) {
+            if let Some(bytes) = self.sync.shelf.read(&record.digest)? {
+                return Ok(Some(admit(errand, bytes, (*record).clone(), above)));
+            }
+        } else if let Some(digest) = content_pin(errand)
+            && let Some(bytes) = self.sync.shelf.read(digest)?
+        {
+            let record = self.record(errand, &bytes, errand.want.to_string());
+            return Ok(Some(admit(errand, bytes, record, above)));
+        }
+        // What a pinned commit does not hold today it will never hold.
+        let final_word = |refusal: &Refusal| mode == Mode::Recorded || (errand.want.is_pinned() && refusal.reason == FILE_MISSING);
+        if as_recorded && let Some(refusal) = self.known.refusals.get(&errand.want).filter(|refusal| final_word(refusal)) {
+            let refusal = (*refusal).clone();
+            return Ok(Some(Err(Trouble::Refused(refusal))));
+        }
+        if mode == Mode::Recorded {
+            let refusal = Refusal::new("shelf.missing", &errand.want, "the document on the shelf", "nothing");
+            return Ok(Some(Err(Trouble::Unreachable(refusal))));
+        }
+        if offline {
+            let refusal = Refusal::new("offline", &errand.want, "the document on the shelf", "nothing, and fetching is forbidden");
+            return Ok(Some(Err(Trouble::Unreachable(refusal))));
+        }
+        Ok(None)
+    }
+
+    fn received(
+        &self,
+        errand: &Errand,
+        fetched: Result<Fetched, FetchError>,
+        above: Option<&Trust>,
+    ) -> Result<Document, Trouble> {
+        let fetched = fetched.map_err(|error| match error {
+            FetchError::Missing(refusal) | FetchError::Refused(refusal) => Trouble::Refused(refusal),
+            FetchError::Unreachable(refusal) | FetchError::Limit(refusal) => Trouble::Unreachable(refusal),
+        })?;
+        self.tally.bytes.fetch_add(fetched.bytes.len() as u64, Ordering::Relaxed);
+        let mut record = self.record(errand, &fetched.bytes, fetched.url);
+        (record.commit, record.blob, record.etag) = (fetched.commit, fetched.blob, fetched.etag);
+        // An unchanged document keeps its record, so that an unchanged sync changes nothing.
+        if let Some(known) = self.known.documents.get(&errand.want) {
+            let same = DocumentRecord { fetched_s: record.fetched_s, ..(*known).clone() } == record;
+            record.fetched_s = if same { known.fetched_s } else { record.fetched_s };
+        }
+        admit(errand, fetched.bytes, record, above)
+    }
+
+    fn record(&self, errand: &Errand, bytes: &[u8], url: String) -> DocumentRecord {
+        DocumentRecord {
+            want: errand.want.clone(),
+            url,
+            commit: None,
+            blob: None,
+            digest: Digest::sha256(bytes),
+            size: bytes.len() as u64,
+            etag: None,
+            fetched_s: self.sync.now_s,
+        }
+    }
+}
+
+/// The reason of a document that a tree or directory does not hold.
+const FILE_MISSING: &str = "file_missing";
+
+/// Judges bytes: the one door by which a document enters.
+fn admit(errand: &Errand, bytes: Vec<u8>, record: DocumentRecord, above: Option<&Trust>) -> Result<Document, Trouble> {
+    let evidence = Evidence {
+        subject: &errand.want,
+        digests: &errand.digests,
+        size: errand.size,
+        commit_pinned: errand.want.is_pinned(),
+        signature: errand.signature.as_ref(),
+        named_by: above,
+    };
+    match judge(&evidence, &bytes) {
+        Verdict::Refused(refusal) => Err(Trouble::Refused(refusal)),
+        Verdict::Trusted(trust) => {
+            let received = Received {
+                trust,
+                digest: record.digest.clone(),
+                size: record.size,
+                commit: record.commit.clone(),
+                blob: record.blob.clone(),
+            };
+            Ok(Document { bytes, received, record })
+        }
+    }
+}
+
+/// The digest by which the shelf may answer for an origin. Documents in Git are known by their commit instead: their
+/// object ids belong to the answer, and the shelf alone cannot tell them.
+fn content_pin(errand: &Errand) -> Option<&Digest> {
+    match &errand.want {
+        Want::Blob(Location::Git { .. }) | Want::Tree { .. } | Want::Refs { .. } => None,
+        Want::Blob(_) => errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256),
+    }
+}
+
+fn blank(errand: &Errand) -> CatalogueState {
+    CatalogueState {
+        errand: errand.clone(),
+        health: Health::Fresh,
+        commit: None,
+        digest: None,
+        named: None,
+        releases: 0,
+        refused: 0,
+        skipped_count: 0,
+        skipped: Vec::new(),
+        warnings: Vec::new(),
+        error: None,
+    }
+}
+
+fn describe(state: &mut CatalogueState, releases: &[Release], finding: Finding) {
+    state.releases = releases.len() as u64;
+    state.refused = releases.iter().filter(|release| release.verdict.refusal().is_some()).count() as u64;
+    state.skipped_count = finding.skipped.len() as u64;
+    state.skipped = finding.skipped.into_iter().take(SKIPPED_NAMED_MAX).collect::<Vec<Skipped>>();
+    state.warnings = finding.warnings;
+}
+
+impl Tree {
+    fn absorb(&mut self, tree: Tree) {
+        self.catalogues.extend(tree.catalogues);
+        self.contributions.extend(tree.contributions);
+        self.documents.extend(tree.documents);
+        self.refusals.extend(tree.refusals);
+        self.reached.extend(tree.reached);
+    }
+
+    fn mark(&mut self, health: Health, error: Refusal) {
+        if let Some(state) = self.catalogues.first_mut() {
+            (state.health, state.error) = (health, Some(error));
+        }
+    }
+
+    fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
+        fresh.push((document.record.digest.clone(), document.bytes));
+        self.documents.push(document.record);
+    }
+
+    fn refuse(&mut self, errand: &Errand, trouble: Trouble) -> Finding {
+        let refusal = match trouble {
+            Trouble::Refused(refusal) => {
+                self.refusals.insert(errand.want.clone(), refusal.clone());
+                refusal
+            }
+            Trouble::Unreachable(refusal) => {
+                self.incomplete.get_or_insert(refusal.clone());
+                refusal
+            }
+        };
+        dialect::refuse(errand, refusal)
+    }
+}
+
+struct Via<'a>(&'a [CatalogueId]);
+
+impl std::fmt::Display for Via<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.last() {
+            Some(list) => write!(out, "{list}"),
+            None => out.write_str("the source"),
+        }
+    }
+}
