@@ -108,17 +108,24 @@ impl Settings {
     /// Reads the settings; `env` gives environment variables.
     ///
     /// **Errors**: a configuration file that is named but unreadable, or wrong; no home directory where one is needed.
-    pub fn load(overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+    pub fn load(
+        overrides: &Overrides,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Settings, ConfigError> {
         let homes = Homes { env, system: overrides.system };
         let files = config_files(overrides, &homes)?;
         let from_files = |pick: fn(&ConfigFile) -> Option<PathBuf>| files.iter().find_map(pick);
         let chosen = |flag: &Option<PathBuf>, variable: &str, in_file: fn(&ConfigFile) -> Option<PathBuf>| {
-            flag.clone().or_else(|| set(env, variable).map(PathBuf::from)).map(absolute).or_else(|| from_files(in_file))
+            flag.clone()
+                .or_else(|| set(env, variable).map(PathBuf::from))
+                .map(absolute)
+                .or_else(|| from_files(in_file))
         };
-        let state_dir = match chosen(&overrides.state_dir, "RESOLVERD_STATE_DIR", |file| file.state_dir.clone()) {
-            Some(path) => path,
-            None => homes.state()?,
-        };
+        let state_dir =
+            match chosen(&overrides.state_dir, "RESOLVERD_STATE_DIR", |file| file.state_dir.clone()) {
+                Some(path) => path,
+                None => homes.state()?,
+            };
         let sources_file = match chosen(&overrides.sources, "RESOLVERD_SOURCES", |file| file.sources.clone())
             .or_else(|| set(env, "LCOD_RESOLVER_CONFIG").map(PathBuf::from).map(absolute))
         {
@@ -150,18 +157,23 @@ impl Settings {
 
 /// Reads the configuration files that exist, the more specific first.
 fn config_files(overrides: &Overrides, homes: &Homes<'_>) -> Result<Vec<ConfigFile>, ConfigError> {
-    if let Some(named) = overrides.config.clone().or_else(|| set(homes.env, "RESOLVERD_CONFIG").map(PathBuf::from)) {
+    if let Some(named) =
+        overrides.config.clone().or_else(|| set(homes.env, "RESOLVERD_CONFIG").map(PathBuf::from))
+    {
         return Ok(vec![config_file(&absolute(named))?]);
     }
     let mut paths = vec![PathBuf::from(SYSTEM_CONFIG)];
-    if !homes.system && let Ok(home) = homes.config() {
+    if !homes.system
+        && let Ok(home) = homes.config()
+    {
         paths.insert(0, home.join("config.toml"));
     }
     paths.iter().filter(|path| path.exists()).map(|path| config_file(path)).collect()
 }
 
 fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
-    let wrong = |found: String| ConfigError::Config { path: path.to_owned(), found: found.trim_end().to_owned() };
+    let wrong =
+        |found: String| ConfigError::Config { path: path.to_owned(), found: found.trim_end().to_owned() };
     let text = String::from_utf8(read(path)?).map_err(|error| wrong(error.to_string()))?;
     let mut file: ConfigFile = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let directory = path.parent().unwrap_or(Path::new("/"));
@@ -212,7 +224,12 @@ impl Homes<'_> {
         directory.join("resolverd.sock")
     }
 
-    fn below(&self, variable: &'static str, fallback: &str, what: &'static str) -> Result<PathBuf, ConfigError> {
+    fn below(
+        &self,
+        variable: &'static str,
+        fallback: &str,
+        what: &'static str,
+    ) -> Result<PathBuf, ConfigError> {
         // The XDG base directory specification: a relative value is invalid and ignored.
         let base = set(self.env, variable).map(PathBuf::from).filter(|path| path.is_absolute());
         let home = || set(self.env, "HOME").map(|home| PathBuf::from(home).join(fallback));
@@ -248,14 +265,19 @@ mod tests {
         std::fs::write(&config, text).expect("written");
         let named = Overrides { config: Some(config), ..Overrides::default() };
 
-        let from_file = load(&named, &[("HOME", "/home/u"), ("XDG_RUNTIME_DIR", "/run/user/1")]).expect("settings");
+        let from_file =
+            load(&named, &[("HOME", "/home/u"), ("XDG_RUNTIME_DIR", "/run/user/1")]).expect("settings");
         assert_eq!(from_file.sources_file, directory.path().join("my.json"));
         assert_eq!(from_file.state_dir, directory.path().join("state"));
         assert_eq!(from_file.socket, Path::new("/run/user/1/resolverd/resolverd.sock"));
         assert_eq!((from_file.offline, from_file.limits.depth), (true, 3));
 
-        let from_env = load(&named, &[("RESOLVERD_SOURCES", "/e.json"), ("RESOLVERD_STATE_DIR", "/e")]).expect("settings");
-        assert_eq!((from_env.sources_file, &*from_env.state_dir), (PathBuf::from("/e.json"), Path::new("/e")));
+        let from_env = load(&named, &[("RESOLVERD_SOURCES", "/e.json"), ("RESOLVERD_STATE_DIR", "/e")])
+            .expect("settings");
+        assert_eq!(
+            (from_env.sources_file, &*from_env.state_dir),
+            (PathBuf::from("/e.json"), Path::new("/e"))
+        );
         assert_eq!(from_env.socket, Path::new("/e/run/resolverd.sock"));
 
         let flags = Overrides { sources: Some("/f.json".into()), ..named };
@@ -265,7 +287,8 @@ mod tests {
 
     #[test]
     fn without_anything_the_home_directory_decides() {
-        let settings = load(&Overrides::default(), &[("HOME", "/home/u"), ("XDG_CONFIG_HOME", "relative")]).expect("settings");
+        let settings = load(&Overrides::default(), &[("HOME", "/home/u"), ("XDG_CONFIG_HOME", "relative")])
+            .expect("settings");
         assert_eq!(settings.sources_file, Path::new("/home/u/.config/resolverd/sources.json"));
         assert_eq!(settings.state_dir, Path::new("/home/u/.local/state/resolverd"));
         let system = load(&Overrides { system: true, ..Overrides::default() }, &[]).expect("settings");

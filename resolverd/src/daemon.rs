@@ -1,23 +1,52 @@
 //! Wiring: the daemon's two threads, and the same answers in process when no daemon runs.
+//!
+//! The calling thread runs the server (one tokio thread); a second thread is the writer, with one loop over orders.
+//! Between them pass orders one way and immutable snapshots the other. The store is opened before the socket is bound, so
+//! that only the process that holds the state directory ever answers on it.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use catalogue_schema::generation::Generation;
+use catalogue_schema::id::SourceId;
+use catalogue_schema::model::{Refusal, Source};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
 
 use crate::api::{Call, Reply};
-use crate::config::Settings;
+use crate::checks::Checks;
+use crate::config::{ConfigError, Settings};
+use crate::fetch::Origins;
+use crate::order::{Order, OrderError, Outcome, SyncReport};
+use crate::server::{self, Caller, State};
+use crate::shelf::{Shelf, ShelfError};
+use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
+use crate::sync::{Past, Scope, Sync, SyncError};
+
+/// How long a starting daemon waits for another process to let go of the state directory.
+const START_WAIT: Duration = Duration::from_secs(3);
+/// How long a stopping daemon waits for its writer; a writer that is cut off loses nothing.
+const STOP_WAIT: Duration = Duration::from_secs(4);
 
 /// Why the daemon cannot start or a verb cannot run in process.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The state directory, shelf or store.
+    /// The state directory or the store.
     #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
+    Store(#[from] StoreError),
     /// The shelf.
     #[error(transparent)]
-    Shelf(#[from] crate::shelf::ShelfError),
+    Shelf(#[from] ShelfError),
     /// The configuration.
     #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
-    /// The socket.
+    Config(#[from] ConfigError),
+    /// The socket, or the threads behind it.
     #[error("cannot {action} {path}: {source}")]
     Socket {
         /// What was tried.
@@ -29,21 +58,327 @@ pub enum DaemonError {
     },
     /// An order failed.
     #[error(transparent)]
-    Order(#[from] crate::order::OrderError),
+    Order(#[from] OrderError),
 }
 
-/// Runs the daemon until it is told to stop (SIGTERM, SIGINT).
-pub fn serve(_settings: &Settings) -> Result<(), DaemonError> {
-    todo!()
+/// Runs the daemon until it is told to stop (SIGTERM, SIGINT). SIGHUP reads the sources file again.
+///
+/// **Errors**: the state directory is in use, the store or socket cannot be opened, or there is neither a generation to
+/// serve nor a sources file that can be read.
+pub fn serve(settings: &Settings) -> Result<(), DaemonError> {
+    let (mut writer, served) = Writer::open(settings, START_WAIT)?;
+    let (orders, inbox) = channel();
+    let state = Arc::new(State::new(Some(orders.clone()), documents(&writer.shelf)));
+    if let Some(snapshot) = served {
+        state.publish(snapshot);
+    }
+    match writer.reload() {
+        Ok(()) => {}
+        Err(problem) if writer.past.is_some() => state.report_problem(Some(of_config(&problem))),
+        Err(problem) => return Err(problem.into()),
+    }
+    let socket = Socket::bind(settings)?;
+    info!(socket = %settings.socket.display(), sources = writer.sources.len(), "serving");
+
+    let _ = orders.send(Order::Sync { sources: Vec::new(), reply: None });
+    let (finished, writer_finished) = channel();
+    let published = Arc::clone(&state);
+    std::thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || {
+            writer.work(&inbox, &published);
+            let _ = finished.send(());
+        })
+        .map_err(|source| socket.error("start a writer for", source))?;
+
+    let stopped = run_server(&socket, state, orders.clone());
+    let _ = orders.send(Order::Stop);
+    if writer_finished.recv_timeout(STOP_WAIT).is_err() {
+        warn!("the writer was cut off; the last complete generation stays");
+    }
+    info!("stopped");
+    stopped
+}
+
+/// Runs the server on this thread until a signal says stop.
+fn run_server(socket: &Socket, state: Arc<State>, orders: Sender<Order>) -> Result<(), DaemonError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| socket.error("start a runtime for", source))?;
+    runtime.block_on(async {
+        let listener = socket.listener.try_clone().and_then(tokio::net::UnixListener::from_std);
+        let listener = listener.map_err(|source| socket.error("listen on", source))?;
+        let signals = |kind| signal(kind).map_err(|source| socket.error("handle signals beside", source));
+        let (mut hangup, mut terminate, mut interrupt) = (
+            signals(SignalKind::hangup())?,
+            signals(SignalKind::terminate())?,
+            signals(SignalKind::interrupt())?,
+        );
+        let stop = async move {
+            loop {
+                tokio::select! {
+                    _ = hangup.recv() => {
+                        let _ = orders.send(Order::Reload { reply: None });
+                    }
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                }
+            }
+        };
+        server::run(listener, state, stop).await;
+        Ok(())
+    })
 }
 
 /// Answers one call in process: takes the state lock (waiting at most `wait`), opens the store, answers, lets go.
+///
 /// A read on an empty store syncs first and says so through `say`, unless the settings are offline.
+///
+/// **Errors**: the state directory is held by another process, the store cannot be opened, the sources cannot be read.
 pub fn local(
-    _settings: &Settings,
-    _wait: Duration,
-    _call: &Call,
-    _say: &mut dyn FnMut(&str),
+    settings: &Settings,
+    wait: Duration,
+    call: &Call,
+    say: &mut dyn FnMut(&str),
 ) -> Result<Reply, DaemonError> {
-    todo!()
+    let (mut writer, served) = Writer::open(settings, wait)?;
+    let state = State::new(None, documents(&writer.shelf));
+    let is_empty = served.is_none();
+    if let Some(snapshot) = served {
+        state.publish(snapshot);
+    }
+    match server::order(call) {
+        Some(Err(reply)) => return Ok(reply),
+        Some(Ok(sources)) => {
+            writer.reload()?;
+            let outcome = writer.sync(&sources, &state);
+            return Ok(server::report(outcome));
+        }
+        None => {}
+    }
+    if is_empty && !settings.offline {
+        writer.reload()?;
+        say("nothing has been synced yet: reading the sources first");
+        writer.sync(&[], &state)?;
+    }
+    Ok(server::respond(&state, call, Caller::Admin))
+}
+
+/// Reads documents of releases for the server; the shelf is safe to read while the writer keeps more.
+fn documents(shelf: &Arc<Shelf>) -> server::Documents {
+    let shelf = Arc::clone(shelf);
+    Box::new(move |digest| shelf.read(digest).ok().flatten())
+}
+
+/// The one writer: everything that changes state goes through it.
+struct Writer {
+    settings: Settings,
+    sources: Vec<Source>,
+    shelf: Arc<Shelf>,
+    store: Store,
+    past: Option<Kept>,
+    checks: Checks,
+    /// Held as long as the writer lives.
+    _lock: StateLock,
+}
+
+/// What was committed last.
+enum Kept {
+    File(Box<Generation>),
+    Snapshot(Arc<Snapshot>),
+}
+
+impl Writer {
+    /// Opens the state directory; a damaged index is rebuilt from the shelf before anything is answered.
+    fn open(settings: &Settings, wait: Duration) -> Result<(Writer, Option<Arc<Snapshot>>), DaemonError> {
+        let lock = StateLock::acquire(&settings.state_dir, wait)?;
+        let shelf = Arc::new(Shelf::open(&settings.state_dir)?);
+        let (store, opened) = Store::open(&settings.state_dir, &lock, &shelf)?;
+        let mut writer = Writer {
+            settings: settings.clone(),
+            sources: Vec::new(),
+            shelf,
+            store,
+            past: None,
+            checks: Checks::load(&settings.state_dir),
+            _lock: lock,
+        };
+        match opened {
+            Opened::Empty => {}
+            Opened::Warm(snapshot) => writer.past = Some(Kept::Snapshot(snapshot)),
+            Opened::Rebuild { generation, why } => {
+                warn!(generation = generation.number, %why, "rebuilding the index from the shelf");
+                let sources: Vec<Source> =
+                    generation.sources.iter().map(|state| state.source.clone()).collect();
+                writer.past = Some(Kept::File(generation));
+                writer.run(&sources, Scope::Rebuild).map_err(failed)?;
+            }
+        }
+        let served = match &writer.past {
+            Some(Kept::Snapshot(snapshot)) => Some(Arc::clone(snapshot)),
+            _ => None,
+        };
+        Ok((writer, served))
+    }
+
+    /// Carries out orders until it is told to stop. Nothing that an order meets ends the thread.
+    fn work(mut self, inbox: &Receiver<Order>, state: &State) {
+        let mut waiting = VecDeque::new();
+        loop {
+            let Some(order) = waiting.pop_front().or_else(|| inbox.recv().ok()) else { return };
+            waiting.extend(inbox.try_iter());
+            let (outcome, reply) = match order {
+                Order::Stop => return,
+                Order::Reload { reply } => {
+                    let reloaded = self.reload().map_err(|problem| of_config(&problem));
+                    state.report_problem(reloaded.as_ref().err().cloned());
+                    match reloaded {
+                        Ok(()) => (self.contained(&[], state), reply),
+                        Err(problem) => (Err(OrderError::Config(problem)), reply),
+                    }
+                }
+                Order::Sync { sources, reply } => (self.contained(&sources, state), reply),
+            };
+            if let Err(problem) = &outcome {
+                error!(%problem, "the order failed; the last generation stays");
+            }
+            if let Some(reply) = reply {
+                reply(outcome);
+            }
+        }
+    }
+
+    /// Syncs, and turns a panic of this program into a failed order.
+    fn contained(&mut self, sources: &[SourceId], state: &State) -> Outcome {
+        catch_unwind(AssertUnwindSafe(|| self.sync(sources, state))).unwrap_or_else(|_| {
+            Err(OrderError::Store("the sync ended in a fault of this program".to_owned()))
+        })
+    }
+
+    fn reload(&mut self) -> Result<(), ConfigError> {
+        self.sources = self.settings.sources()?;
+        Ok(())
+    }
+
+    fn sync(&mut self, named: &[SourceId], state: &State) -> Outcome {
+        if let Some(unknown) = named.iter().find(|name| self.sources.iter().all(|source| source.id != **name))
+        {
+            return Err(OrderError::NoSuchSource(unknown.clone()));
+        }
+        let sources = std::mem::take(&mut self.sources);
+        let scope = if named.is_empty() { Scope::All } else { Scope::Named(named) };
+        let report = self.run(&sources, scope);
+        self.sources = sources;
+        let report = report.map_err(|problem| OrderError::Store(problem.to_string()))?;
+        let checked: Vec<SourceId> =
+            report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
+        let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
+        self.checks.note(&checked, &configured, now_s());
+        state.report_checks(self.checks.times().clone());
+        if let (true, Some(Kept::Snapshot(snapshot))) = (report.changed, &self.past) {
+            state.publish(Arc::clone(snapshot));
+        }
+        Ok(report)
+    }
+
+    fn run(&mut self, sources: &[Source], scope: Scope<'_>) -> Result<SyncReport, SyncError> {
+        let origins = Origins::default();
+        let sync = Sync {
+            shelf: &self.shelf,
+            origins: &origins,
+            limits: &self.settings.limits,
+            offline: self.settings.offline,
+            now_s: now_s(),
+        };
+        let past = match &self.past {
+            None => Past::Nothing,
+            Some(Kept::File(generation)) => Past::File(generation),
+            Some(Kept::Snapshot(snapshot)) => Past::Snapshot(snapshot),
+        };
+        let done = sync.run(&mut self.store, past, sources, scope)?;
+        if let Some(snapshot) = done.snapshot {
+            self.past = Some(Kept::Snapshot(snapshot));
+        }
+        Ok(done.report)
+    }
+}
+
+fn failed(error: SyncError) -> DaemonError {
+    match error {
+        SyncError::Shelf(error) => DaemonError::Shelf(error),
+        SyncError::Store(error) => DaemonError::Store(error),
+    }
+}
+
+fn of_config(problem: &ConfigError) -> Refusal {
+    match problem {
+        ConfigError::Sources { path, error } => Refusal::of(path.display(), error),
+        other => Refusal::new("config.invalid", "the configuration", "", other),
+    }
+}
+
+/// Seconds since 1970-01-01 UTC; a clock before that counts as that.
+fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The bound socket; its file goes when it is dropped.
+struct Socket {
+    listener: UnixListener,
+    path: std::path::PathBuf,
+}
+
+impl Socket {
+    /// Binds the socket with its final mode from the first instant. Only the holder of the state lock may call this: a
+    /// socket file that is already there belongs to a process that is gone.
+    fn bind(settings: &Settings) -> Result<Socket, DaemonError> {
+        let path = settings.socket.clone();
+        let error = |action, source| DaemonError::Socket { action, path: path.display().to_string(), source };
+        if let Some(directory) = path.parent() {
+            make_directory(directory, settings.system)
+                .map_err(|source| error("make the directory of", source))?;
+        }
+        if is_dead(&path) {
+            std::fs::remove_file(&path).map_err(|source| error("replace the socket", source))?;
+        }
+        // The umask belongs to the whole process, and no other thread runs yet.
+        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(if settings.system {
+            0o117
+        } else {
+            0o177
+        }));
+        let listener = UnixListener::bind(&path);
+        rustix::process::umask(before);
+        let listener = listener.map_err(|source| error("bind the socket", source))?;
+        listener.set_nonblocking(true).map_err(|source| error("prepare the socket", source))?;
+        Ok(Socket { listener, path })
+    }
+
+    fn error(&self, action: &'static str, source: std::io::Error) -> DaemonError {
+        DaemonError::Socket { action, path: self.path.display().to_string(), source }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Tells whether nobody answers on the socket file, which then is left over from a process that was killed.
+fn is_dead(path: &Path) -> bool {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => false,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+    }
+}
+
+/// Makes the socket's directory with its final mode. One that exists is left as its owner made it.
+fn make_directory(directory: &Path, system: bool) -> std::io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let mode = if system { 0o750 } else { 0o700 };
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(directory)?;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))
 }

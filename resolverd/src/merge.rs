@@ -72,13 +72,20 @@ fn by_id(releases: Vec<Release>) -> BTreeMap<ComponentId, Vec<Release>> {
 /// Warns on every release whose bytes differ from those that the same source published before under the same id and version.
 ///
 /// The warning stays on the release in later generations; `before` gives the component of the previous generation.
-pub fn note_mutations<'a>(components: &mut [Component], before: impl Fn(&ComponentId) -> Option<&'a Component>) {
+pub fn note_mutations<'a>(
+    components: &mut [Component],
+    before: impl Fn(&ComponentId) -> Option<&'a Component>,
+) {
     for component in components {
-        let Some(earlier) = before(&component.id).filter(|earlier| earlier.owner.source == component.owner.source) else {
+        let Some(earlier) =
+            before(&component.id).filter(|earlier| earlier.owner.source == component.owner.source)
+        else {
             continue;
         };
         for release in &mut component.releases {
-            let Some(known) = earlier.releases.iter().find(|known| known.version == release.version) else { continue };
+            let Some(known) = earlier.releases.iter().find(|known| known.version == release.version) else {
+                continue;
+            };
             match (known.content(), release.content()) {
                 (Some(old), Some(new)) if old != new => release.warnings.push(mutation(release, &old, &new)),
                 _ => {
@@ -187,7 +194,11 @@ mod tests {
             Some(Contribution {
                 catalogue: CatalogueId { source, name },
                 rank: Rank(words.map(place).collect::<Option<_>>()?),
-                releases: tail.split_whitespace().filter_map(|r| r.split_once('@')).map(|(i, v)| release(i, v)).collect(),
+                releases: tail
+                    .split_whitespace()
+                    .filter_map(|r| r.split_once('@'))
+                    .map(|(i, v)| release(i, v))
+                    .collect(),
             })
         };
         text.lines().map(|text| line(text).expect("a good line")).collect()
@@ -197,7 +208,9 @@ mod tests {
         let versions = |versions: Vec<&Version>| versions.iter().map(|v| format!(" {v}")).collect::<String>();
         let one = |component: &Component| {
             let own = versions(component.releases.iter().map(|release| &release.version).collect());
-            let shadow = |shadow: &Shadow| format!(" | {}{}", shadow.catalogue, versions(shadow.versions.iter().collect()));
+            let shadow = |shadow: &Shadow| {
+                format!(" | {}{}", shadow.catalogue, versions(shadow.versions.iter().collect()))
+            };
             let shadows: String = component.shadowed.iter().map(shadow).collect();
             format!("{} = {}{own}{shadows}", component.id.path(), component.owner)
         };
@@ -211,7 +224,10 @@ mod tests {
     #[test]
     fn first_match_wins_per_component_id() {
         // One id in two sources: the owner keeps all versions, the higher version elsewhere is never used.
-        check("low b 50.0 100.0: n/x@2.0.0\nhigh a 20.1 100.0: n/x@1.0.0", "n/x = high/a 1.0.0 | low/b 2.0.0");
+        check(
+            "low b 50.0 100.0: n/x@2.0.0\nhigh a 20.1 100.0: n/x@1.0.0",
+            "n/x = high/a 1.0.0 | low/b 2.0.0",
+        );
         // Equal priority: the position in the file decides.
         check("one a 50.1 1.0: n/x@1.0.0\ntwo a 50.0 9.0: n/x@2.0.0", "n/x = two/a 2.0.0 | one/a 1.0.0");
         // A remote list cannot raise itself above its source.
@@ -220,9 +236,15 @@ mod tests {
         check("s a 1.0 60.0: n/x@1.0.0\ns b 1.0 50.1: n/x@2.0.0", "n/x = s/b 2.0.0 | s/a 1.0.0");
         check("s a 1.0 50.1: n/x@1.0.0\ns b 1.0 50.0: n/x@2.0.0", "n/x = s/b 2.0.0 | s/a 1.0.0");
         // A nested list takes its own place first.
-        check("s deep 1.0 10.0 900.0: n/x@1.0.0\ns flat 1.0 20.1: n/x@2.0.0", "n/x = s/deep 1.0.0 | s/flat 2.0.0");
+        check(
+            "s deep 1.0 10.0 900.0: n/x@1.0.0\ns flat 1.0 20.1: n/x@2.0.0",
+            "n/x = s/deep 1.0.0 | s/flat 2.0.0",
+        );
         // Versions come out oldest first; other ids are untouched.
-        check("s a 1.0 1.0: n/y@1.0.0 n/x@10.0.0 n/x@9.0.0-rc.1 n/x@9.0.0", "n/x = s/a 9.0.0-rc.1 9.0.0 10.0.0\nn/y = s/a 1.0.0");
+        check(
+            "s a 1.0 1.0: n/y@1.0.0 n/x@10.0.0 n/x@9.0.0-rc.1 n/x@9.0.0",
+            "n/x = s/a 9.0.0-rc.1 9.0.0 10.0.0\nn/y = s/a 1.0.0",
+        );
         // Twins that resolution cannot tell apart do not both survive.
         check("s a 1.0 1.0: n/x@1.0.0+a n/x@1.0.0+b", "n/x = s/a 1.0.0+a");
     }
@@ -234,7 +256,8 @@ mod tests {
             source: SourceId::parse("acme").expect("an id"),
             place: Place { priority: 20, position: 1 },
         };
-        let text = "best a 10.0 1.0: acme/x@1.0.0\npublic b 50.2 1.0: acme/x@9.0.0 acme/y@9.0.0 other/z@1.0.0";
+        let text =
+            "best a 10.0 1.0: acme/x@1.0.0\npublic b 50.2 1.0: acme/x@9.0.0 acme/y@9.0.0 other/z@1.0.0";
         let merged = merge(federation(text), &[block]);
         assert_eq!(shown(&merged), "acme/x = best/a 1.0.0\nother/z = public/b 1.0.0");
     }
@@ -285,7 +308,10 @@ mod tests {
                 name: SourceId::parse(["a", "b", "c", "d"][name]).expect("an id"),
             },
             rank: Rank(places.into_iter().map(|(priority, position)| Place { priority, position }).collect()),
-            releases: listed.into_iter().map(|(id, v)| release(&format!("n/{id}"), &format!("{v}.0.0"))).collect(),
+            releases: listed
+                .into_iter()
+                .map(|(id, v)| release(&format!("n/{id}"), &format!("{v}.0.0")))
+                .collect(),
         })
     }
 

@@ -72,6 +72,8 @@ pub struct SourceOutcome {
     pub id: SourceId,
     /// How it stands.
     pub health: Health,
+    /// Its origin was asked and its entry document accepted just now. Pinned and offline sources are never asked.
+    pub checked: bool,
     /// What was wrong: with the source itself, or with the first of its catalogues that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,

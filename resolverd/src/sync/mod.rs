@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{
-    Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health, SourceState,
+    Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
+    SourceState,
 };
 use catalogue_schema::id::{CatalogueId, SourceId};
 use catalogue_schema::model::{Component, Refusal, Source};
@@ -122,7 +123,11 @@ impl<'a> Known<'a> {
         Known {
             documents: generation.documents.iter().map(|record| (&record.want, record)).collect(),
             refusals: generation.refusals.iter().map(|refused| (&refused.want, &refused.refusal)).collect(),
-            nodes: generation.catalogues.iter().filter_map(|state| Some((&state.errand.node()?.id, state))).collect(),
+            nodes: generation
+                .catalogues
+                .iter()
+                .filter_map(|state| Some((&state.errand.node()?.id, state)))
+                .collect(),
         }
     }
 }
@@ -158,7 +163,7 @@ impl Sync<'_> {
         let tally = Tally::default();
         let readings = self.read_all(&Known::of(past.generation()), sources, scope, &tally)?;
         let draft = self.draft(past, readings);
-        let outcomes = outcomes(&draft.generation);
+        let outcomes = outcomes(&draft.generation, |source| !self.offline && scope.covers(source));
         for outcome in outcomes.iter().filter(|outcome| outcome.error.is_some()) {
             warn!(source = %outcome.id, health = ?outcome.health, error = %shown(outcome.error.as_ref()), "source");
         }
@@ -174,7 +179,8 @@ impl Sync<'_> {
         let served = snapshot.as_deref().or(past.snapshot()).map(|snapshot| &snapshot.generation);
         let report = SyncReport {
             generation: served.map_or(0, |generation| generation.number),
-            snapshot: served.map_or_else(|| snapshot_digest(&[], &[], &[]), |generation| generation.snapshot.clone()),
+            snapshot: served
+                .map_or_else(|| snapshot_digest(&[], &[], &[]), |generation| generation.snapshot.clone()),
             changed: snapshot.is_some(),
             documents_fetched: tally.documents.into_inner(),
             bytes_fetched: tally.bytes.into_inner(),
@@ -183,7 +189,14 @@ impl Sync<'_> {
         };
         let releases: u64 = report.sources.iter().map(|source| source.releases).sum();
         let refused: u64 = report.sources.iter().map(|source| source.refused).sum();
-        info!(generation = report.generation, changed = report.changed, releases, refused, rows_written, "synced");
+        info!(
+            generation = report.generation,
+            changed = report.changed,
+            releases,
+            refused,
+            rows_written,
+            "synced"
+        );
         Ok(Done { snapshot, report })
     }
 
@@ -196,7 +209,8 @@ impl Sync<'_> {
         tally: &Tally,
     ) -> Result<Vec<Reading>, ShelfError> {
         let next = AtomicUsize::new(0);
-        let slots: Vec<Mutex<Option<Result<Reading, ShelfError>>>> = sources.iter().map(|_| Mutex::new(None)).collect();
+        let slots: Vec<Mutex<Option<Result<Reading, ShelfError>>>> =
+            sources.iter().map(|_| Mutex::new(None)).collect();
         std::thread::scope(|threads| {
             for _ in 0..SOURCES_AT_ONCE.min(sources.len()) {
                 threads.spawn(|| {
@@ -227,7 +241,9 @@ impl Sync<'_> {
             documents.extend(reading.documents.into_iter().map(|record| (record.want.clone(), record)));
             refusals.extend(reading.refusals);
         }
-        catalogues.sort_by(|one: &CatalogueState, other| one.errand.node().map(place).cmp(&other.errand.node().map(place)));
+        catalogues.sort_by(|one: &CatalogueState, other| {
+            one.errand.node().map(place).cmp(&other.errand.node().map(place))
+        });
         let blocked = blocked(&sources);
         let mut components = merge(contributions, &blocked);
         if let Some(last) = past.snapshot() {
@@ -283,8 +299,12 @@ fn blocked(sources: &[SourceState]) -> Vec<Blocked> {
 
 /// Returns the ids of the sources that answer, at least in part, with entries they could not confirm, sorted.
 pub fn stale(sources: &[SourceState], catalogues: &[CatalogueState]) -> Vec<SourceId> {
-    let own = sources.iter().filter(|state| state.health == Health::Stale).map(|state| state.source.id.clone());
-    let below = catalogues.iter().filter(|state| state.health == Health::Stale).filter_map(|state| state.errand.node());
+    let own =
+        sources.iter().filter(|state| state.health == Health::Stale).map(|state| state.source.id.clone());
+    let below = catalogues
+        .iter()
+        .filter(|state| state.health == Health::Stale)
+        .filter_map(|state| state.errand.node());
     let mut ids: Vec<SourceId> = own.chain(below.map(|node| node.id.source.clone())).collect();
     ids.sort();
     ids.dedup();
@@ -294,7 +314,8 @@ pub fn stale(sources: &[SourceState], catalogues: &[CatalogueState]) -> Vec<Sour
 /// Compares everything that a generation says except its number, its time and what the store computes.
 fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
     let (new, old) = (&draft.generation, &last.generation);
-    let same_component = |component: &Component| last.component(&component.id).is_some_and(|known| **known == *component);
+    let same_component =
+        |component: &Component| last.component(&component.id).is_some_and(|known| **known == *component);
     new.snapshot == old.snapshot
         && new.sources == old.sources
         && new.catalogues == old.catalogues
@@ -305,14 +326,19 @@ fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
         && draft.components.iter().all(same_component)
 }
 
-fn outcomes(generation: &Generation) -> Vec<SourceOutcome> {
+fn outcomes(generation: &Generation, asked: impl Fn(&SourceId) -> bool) -> Vec<SourceOutcome> {
     let outcome = |state: &SourceState| {
         let id = &state.source.id;
-        let is_own = |catalogue: &&CatalogueState| catalogue.errand.node().is_some_and(|node| node.id.source == *id);
+        let is_own =
+            |catalogue: &&CatalogueState| catalogue.errand.node().is_some_and(|node| node.id.source == *id);
         let own: Vec<&CatalogueState> = generation.catalogues.iter().filter(is_own).collect();
         SourceOutcome {
             id: id.clone(),
             health: state.health,
+            checked: state.health == Health::Fresh
+                && !state.source.is_pinned()
+                && !state.source.offline
+                && asked(id),
             error: state.error.clone().or_else(|| own.iter().find_map(|catalogue| catalogue.error.clone())),
             releases: own.iter().map(|catalogue| catalogue.releases).sum(),
             refused: own.iter().map(|catalogue| catalogue.refused).sum(),
@@ -321,3 +347,6 @@ fn outcomes(generation: &Generation) -> Vec<SourceOutcome> {
     };
     generation.sources.iter().map(outcome).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,7 +137,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a node and what lies below it into `out`; falls back to the last good copy.
-    fn node(&self, listed: Errand, mode: Mode, above: Option<&Trust>, out: &mut Tree) -> Result<(), ShelfError> {
+    fn node(
+        &self,
+        listed: Errand,
+        mode: Mode,
+        above: Option<&Trust>,
+        out: &mut Tree,
+    ) -> Result<(), ShelfError> {
         let Some(node) = listed.node() else { return Ok(()) };
         // What a list says today and what was last accepted differ while a catalogue is stale; the record is what was accepted.
         let recorded = self.recorded(node).filter(|_| mode == Mode::Recorded);
@@ -221,7 +227,8 @@ impl<'a> Reader<'a> {
         let trust = document.received.trust.clone();
         let mut fresh = Vec::new();
         tree.remember(document, &mut fresh);
-        let (children, of_releases) = take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
+        let (children, of_releases) =
+            take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
         let releases = self.releases(of_releases, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
 
@@ -236,12 +243,21 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the nodes below a node, best place first: a catalogue that is reached twice is read at its better place.
-    fn children(&self, mut children: Vec<Errand>, mode: Mode, trust: &Trust, tree: &mut Tree) -> Result<(), ShelfError> {
-        children.sort_by(|one, other| one.node().map(|node| &node.rank).cmp(&other.node().map(|node| &node.rank)));
+    fn children(
+        &self,
+        mut children: Vec<Errand>,
+        mode: Mode,
+        trust: &Trust,
+        tree: &mut Tree,
+    ) -> Result<(), ShelfError> {
+        children.sort_by(|one, other| {
+            one.node().map(|node| &node.rank).cmp(&other.node().map(|node| &node.rank))
+        });
         for child in children {
             let Some(node) = child.node() else { continue };
             if tree.reached.contains(&node.id) {
-                let text = format!("{} is listed again by {}; its better place counts", node.id, Via(&node.via));
+                let text =
+                    format!("{} is listed again by {}; its better place counts", node.id, Via(&node.via));
                 tree.catalogues[0].warnings.push(Warning::new("catalogue.listed_twice", text));
                 continue;
             }
@@ -250,14 +266,20 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn may_descend(&self, errand: &Errand, node: &Node, reached: &BTreeSet<CatalogueId>) -> Result<(), Refusal> {
+    fn may_descend(
+        &self,
+        errand: &Errand,
+        node: &Node,
+        reached: &BTreeSet<CatalogueId>,
+    ) -> Result<(), Refusal> {
         let limits = self.sync.limits;
         if node.via.len() > limits.depth as usize {
             let expected = format!("at most {} lists above a catalogue (limits.depth)", limits.depth);
             return Err(Refusal::new("limit.depth", &errand.want, expected, node.via.len()));
         }
         if reached.len() >= limits.catalogues as usize {
-            let expected = format!("at most {} lists and catalogues in a source (limits.catalogues)", limits.catalogues);
+            let expected =
+                format!("at most {} lists and catalogues in a source (limits.catalogues)", limits.catalogues);
             return Err(Refusal::new("limit.catalogues", &errand.want, expected, "one more"));
         }
         Ok(())
@@ -314,18 +336,23 @@ impl<'a> Reader<'a> {
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
         let wants: Vec<&Want> = open.iter().map(|at| &errands[*at].want).collect();
         if !wants.is_empty() {
-            let document_bytes = match errands.first().map(|errand| &errand.stage) {
-                Some(Stage::Node(_)) => self.sync.limits.catalogue_bytes,
-                _ => self.sync.limits.release_document_bytes,
+            let budget = match errands.first().map(|errand| &errand.stage) {
+                Some(Stage::Node(_)) => self.budget.for_catalogues(),
+                _ => self.budget.for_release_documents(),
             };
             self.tally.documents.fetch_add(wants.len() as u64, Ordering::Relaxed);
-            let fetched = self.sync.origins.fetch(&wants, &self.budget, document_bytes);
+            let fetched = self.sync.origins.fetch(&wants, &budget);
             for (at, fetched) in open.into_iter().zip(fetched) {
                 answers[at] = Some(self.received(&errands[at], fetched, above));
             }
         }
         let lost = |errand: &Errand| {
-            Err(Trouble::Unreachable(Refusal::new("sync.no_answer", &errand.want, "an answer from its origin", "none")))
+            Err(Trouble::Unreachable(Refusal::new(
+                "sync.no_answer",
+                &errand.want,
+                "an answer from its origin",
+                "none",
+            )))
         };
         let answers = answers.into_iter().zip(errands);
         Ok(answers.map(|(answer, errand)| answer.unwrap_or_else(|| lost(errand))).collect())
@@ -351,8 +378,12 @@ impl<'a> Reader<'a> {
             return Ok(Some(admit(errand, bytes, record, above)));
         }
         // What a pinned commit does not hold today it will never hold.
-        let final_word = |refusal: &Refusal| mode == Mode::Recorded || (errand.want.is_pinned() && refusal.reason == FILE_MISSING);
-        if as_recorded && let Some(refusal) = self.known.refusals.get(&errand.want).filter(|refusal| final_word(refusal)) {
+        let final_word = |refusal: &Refusal| {
+            mode == Mode::Recorded || (errand.want.is_pinned() && refusal.reason == FILE_MISSING)
+        };
+        if as_recorded
+            && let Some(refusal) = self.known.refusals.get(&errand.want).filter(|refusal| final_word(refusal))
+        {
             let refusal = (*refusal).clone();
             return Ok(Some(Err(Trouble::Refused(refusal))));
         }
@@ -361,7 +392,12 @@ impl<'a> Reader<'a> {
             return Ok(Some(Err(Trouble::Unreachable(refusal))));
         }
         if offline {
-            let refusal = Refusal::new("offline", &errand.want, "the document on the shelf", "nothing, and fetching is forbidden");
+            let refusal = Refusal::new(
+                "offline",
+                &errand.want,
+                "the document on the shelf",
+                "nothing, and fetching is forbidden",
+            );
             return Ok(Some(Err(Trouble::Unreachable(refusal))));
         }
         Ok(None)
@@ -375,6 +411,8 @@ impl<'a> Reader<'a> {
     ) -> Result<Document, Trouble> {
         let fetched = fetched.map_err(|error| match error {
             FetchError::Missing(refusal) | FetchError::Refused(refusal) => Trouble::Refused(refusal),
+            // One document that is too large spoils itself; a run that is out of documents, bytes or time spoils its node.
+            FetchError::Limit(refusal) if refusal.reason.ends_with(PER_DOCUMENT) => Trouble::Refused(refusal),
             FetchError::Unreachable(refusal) | FetchError::Limit(refusal) => Trouble::Unreachable(refusal),
         })?;
         self.tally.bytes.fetch_add(fetched.bytes.len() as u64, Ordering::Relaxed);
@@ -405,8 +443,16 @@ impl<'a> Reader<'a> {
 /// The reason of a document that a tree or directory does not hold.
 const FILE_MISSING: &str = "file_missing";
 
+/// How the reason of a limit on one document of a release ends.
+const PER_DOCUMENT: &str = "document_bytes";
+
 /// Judges bytes: the one door by which a document enters.
-fn admit(errand: &Errand, bytes: Vec<u8>, record: DocumentRecord, above: Option<&Trust>) -> Result<Document, Trouble> {
+fn admit(
+    errand: &Errand,
+    bytes: Vec<u8>,
+    record: DocumentRecord,
+    above: Option<&Trust>,
+) -> Result<Document, Trouble> {
     let evidence = Evidence {
         subject: &errand.want,
         digests: &errand.digests,

@@ -1,0 +1,76 @@
+//! When each source was last checked at its origin: a small file beside the store, written whole and atomically.
+//!
+//! It belongs to no generation, since an unchanged source changes nothing. Losing it loses ages, never an answer.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use catalogue_schema::id::SourceId;
+use tracing::warn;
+
+/// The times of the last successful checks, in seconds since 1970-01-01 UTC. Pinned and offline sources are never checked.
+#[derive(Debug)]
+pub struct Checks {
+    path: PathBuf,
+    times: BTreeMap<SourceId, i64>,
+}
+
+impl Checks {
+    /// Reads the file in `state_dir`; one that is missing or damaged counts as empty.
+    pub fn load(state_dir: &Path) -> Checks {
+        let path = state_dir.join("checks.json");
+        let times = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                warn!(path = %path.display(), %error, "the times of the last checks are lost");
+                BTreeMap::new()
+            }),
+            Err(_) => BTreeMap::new(),
+        };
+        Checks { path, times }
+    }
+
+    /// Returns the times.
+    pub fn times(&self) -> &BTreeMap<SourceId, i64> {
+        &self.times
+    }
+
+    /// Notes that `sources` were checked at `now_s` and forgets what is not in `configured`. A failure to write is logged only.
+    pub fn note(&mut self, sources: &[SourceId], configured: &[SourceId], now_s: i64) {
+        self.times.retain(|known, _| configured.contains(known));
+        self.times.extend(sources.iter().map(|source| (source.clone(), now_s)));
+        if sources.is_empty() {
+            return;
+        }
+        if let Err(error) = self.save() {
+            warn!(path = %self.path.display(), %error, "the times of the last checks are not written");
+        }
+    }
+
+    fn save(&self) -> std::io::Result<()> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix("checks.").suffix(".tmp").tempfile_in(directory)?;
+        file.write_all(serde_json::to_string(&self.times)?.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path)?;
+        std::fs::File::open(directory)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_survive_and_damage_costs_only_ages() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let id = |text: &str| SourceId::parse(text).expect("an id");
+        let mut checks = Checks::load(directory.path());
+        checks.note(&[id("a"), id("b")], &[id("a"), id("b")], 7);
+        checks.note(&[id("a")], &[id("a")], 9);
+        assert_eq!(Checks::load(directory.path()).times(), &BTreeMap::from([(id("a"), 9)]));
+
+        std::fs::write(directory.path().join("checks.json"), b"{\"a\":").expect("written");
+        assert!(Checks::load(directory.path()).times().is_empty());
+    }
+}

@@ -1,0 +1,357 @@
+//! Syncs of small federations of real files, with the real shelf and store.
+
+use std::path::Path;
+use std::time::Duration;
+
+use catalogue_schema::id::ComponentId;
+use tempfile::TempDir;
+
+use super::*;
+use crate::fetch::Origins;
+use crate::store::{Opened, StateLock};
+
+/// A federation of files and the state of one reader of it.
+struct World {
+    directory: TempDir,
+    _lock: StateLock,
+    shelf: Shelf,
+    store: Store,
+    past: Option<Arc<Snapshot>>,
+    limits: Limits,
+}
+
+impl World {
+    fn new() -> World {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = directory.path().join("state");
+        let lock = StateLock::acquire(&state, Duration::ZERO).expect("the lock");
+        let shelf = Shelf::open(&state).expect("a shelf");
+        let (store, opened) = Store::open(&state, &lock, &shelf).expect("a store");
+        assert!(matches!(opened, Opened::Empty));
+        World { directory, _lock: lock, shelf, store, past: None, limits: Limits::default() }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> &World {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).expect("a directory");
+        std::fs::write(path, text).expect("written");
+        self
+    }
+
+    fn remove(&self, name: &str) -> &World {
+        std::fs::remove_file(self.path(name)).expect("removed");
+        self
+    }
+
+    /// A catalogue of rows, `ns/name@version` each, whose files exist beside it.
+    fn rows(&self, name: &str, ids: &[&str]) -> &World {
+        let mut text =
+            "{\"type\":\"manifest\",\"schema\":\"lcod-manifest/list@1\",\"id\":\"rows\"}\n".to_owned();
+        for id in ids {
+            let base = id.replace(['/', '@'], "_");
+            text += &format!(
+                "{{\"type\":\"component\",\"id\":\"lcod://{id}\",\"compose\":\"{base}/compose.yaml\"}}\n"
+            );
+            let parent = Path::new(name).parent().unwrap_or(Path::new(""));
+            let beside = |file: &str| parent.join(&base).join(file).display().to_string();
+            self.write(&beside("compose.yaml"), "compose: []\n");
+            let (id, version) = (format!("lcod://{id}"), id.rsplit('@').next().unwrap_or_default());
+            self.write(
+                &beside("lcp.toml"),
+                &format!("schemaVersion = \"2.0\"\nid = \"{id}\"\nversion = \"{version}\"\n"),
+            );
+        }
+        self.write(name, &text)
+    }
+
+    /// A list of `(catalogue id, path)`.
+    fn list(&self, name: &str, catalogues: &[(&str, &str)]) -> &World {
+        let pointer =
+            |(id, path): &(&str, &str)| format!("{{\"id\":\"{id}\",\"kind\":\"file\",\"url\":\"{path}\"}}");
+        let pointers: Vec<String> = catalogues.iter().map(pointer).collect();
+        let pointers = pointers.join(",");
+        self.write(
+            name,
+            &format!("{{\"schema\":\"lcod-registry/catalogues@1\",\"catalogues\":[{pointers}]}}"),
+        )
+    }
+
+    /// `id=path` per source, in order.
+    fn sources(&self, sources: &[(&str, &str)]) -> Vec<Source> {
+        let one = |(id, path): &(&str, &str)| {
+            format!("{{\"id\":\"{id}\",\"url\":\"{path}\",\"owns\":[\"lcod://{id}/**\"]}}")
+        };
+        let text = format!("{{\"sources\":[{}]}}", sources.iter().map(one).collect::<Vec<_>>().join(","));
+        catalogue_schema::sources::read(text.as_bytes(), self.directory.path()).expect("good sources")
+    }
+
+    fn sync(&mut self, sources: &[(&str, &str)]) -> SyncReport {
+        self.run(sources, Scope::All)
+    }
+
+    fn run(&mut self, sources: &[(&str, &str)], scope: Scope<'_>) -> SyncReport {
+        let sources = self.sources(sources);
+        let origins = Origins::default();
+        let sync =
+            Sync { shelf: &self.shelf, origins: &origins, limits: &self.limits, offline: false, now_s: 7 };
+        let past = self.past.clone();
+        let past = past.as_deref().map_or(Past::Nothing, Past::Snapshot);
+        let done = sync.run(&mut self.store, past, &sources, scope).expect("a sync");
+        if let Some(snapshot) = done.snapshot {
+            self.past = Some(snapshot);
+        }
+        done.report
+    }
+
+    fn snapshot(&self) -> &Snapshot {
+        self.past.as_deref().expect("a generation")
+    }
+
+    /// `id = owner: version verdict …` per component.
+    fn shown(&self) -> String {
+        let snapshot = self.snapshot();
+        let one = |id: &ComponentId| {
+            let component = snapshot.component(id).expect("listed");
+            let release = |release: &catalogue_schema::model::Release| {
+                let word = release
+                    .verdict
+                    .refusal()
+                    .map_or(release.verdict.word().into(), |refusal| refusal.reason.clone());
+                format!(" {} {word}", release.version)
+            };
+            format!(
+                "{} = {}:{}",
+                id.path(),
+                component.owner,
+                component.releases.iter().map(release).collect::<String>()
+            )
+        };
+        snapshot.ids().iter().map(one).collect::<Vec<_>>().join("\n")
+    }
+
+    fn health(&self) -> Vec<String> {
+        let state = |state: &CatalogueState| {
+            let id = state.errand.node().map(|node| node.id.to_string()).unwrap_or_default();
+            let reason = state.error.as_ref().map(|error| format!(" {}", error.reason)).unwrap_or_default();
+            format!("{id} {:?}{reason}", state.health)
+        };
+        self.snapshot().generation.catalogues.iter().map(state).collect()
+    }
+}
+
+#[test]
+fn an_unchanged_sync_writes_nothing() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["a/x@1.0.0", "a/y@1.0.0"]);
+    let first = world.sync(&[("a", "a.jsonl")]);
+    assert_eq!((first.generation, first.changed, first.rows_written), (1, true, 2));
+    let again = world.sync(&[("a", "a.jsonl")]);
+    assert_eq!((again.generation, again.changed, again.rows_written), (1, false, 0));
+    assert_eq!(again.snapshot, first.snapshot);
+}
+
+#[test]
+fn a_pinned_document_on_the_shelf_is_not_asked_for_again() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["a/x@1.0.0"]);
+    let digest = Digest::sha256(&std::fs::read(world.path("a.jsonl")).expect("read"));
+    let pointer = format!("{{\"id\":\"c\",\"kind\":\"file\",\"url\":\"a.jsonl\",\"checksum\":\"{digest}\"}}");
+    world.write(
+        "list.json",
+        &format!("{{\"schema\":\"lcod-registry/catalogues@1\",\"catalogues\":[{pointer}]}}"),
+    );
+    assert_eq!(
+        world.sync(&[("a", "list.json")]).documents_fetched,
+        4,
+        "list, catalogue, descriptor, compose file"
+    );
+    world.remove("a.jsonl");
+    let again = world.sync(&[("a", "list.json")]);
+    assert_eq!(
+        (again.documents_fetched, again.changed),
+        (3, false),
+        "the pinned catalogue is answered by the shelf"
+    );
+}
+
+#[test]
+fn a_failing_catalogue_keeps_its_last_good_entries_and_its_neighbours_move_on() {
+    let mut world = World::new();
+    world.rows("one.jsonl", &["n/x@1.0.0"]).rows("two.jsonl", &["n/y@1.0.0"]);
+    world.list("list.json", &[("one", "one.jsonl"), ("two", "two.jsonl")]);
+    world.rows("public.jsonl", &["n/x@9.0.0", "n/y@9.0.0"]);
+    let sources = [("a", "list.json"), ("public", "public.jsonl")];
+    world.sync(&sources);
+
+    world.write("one.jsonl", "<html>Sign in</html>").rows("two.jsonl", &["n/y@1.1.0"]);
+    let report = world.sync(&sources);
+    assert_eq!(world.shown(), "n/x = a/one: 1.0.0 unpinned\nn/y = a/two: 1.1.0 unpinned");
+    assert_eq!(
+        world.health(),
+        ["a/a Fresh", "a/one Stale input.schema", "a/two Fresh", "public/public Fresh"]
+    );
+    assert_eq!(stale_ids(&world), ["a"]);
+    assert!(report.sources[0].error.is_some());
+
+    // The stale copy survives further syncs, and the list itself going away.
+    world.remove("list.json");
+    world.sync(&sources);
+    assert_eq!(world.shown(), "n/x = a/one: 1.0.0 unpinned\nn/y = a/two: 1.1.0 unpinned");
+    assert_eq!(world.health()[0], "a/a Stale file_missing");
+
+    world.rows("one.jsonl", &["n/x@1.2.0"]);
+    world.list("list.json", &[("one", "one.jsonl"), ("two", "two.jsonl")]);
+    world.sync(&sources);
+    assert_eq!(world.shown(), "n/x = a/one: 1.2.0 unpinned\nn/y = a/two: 1.1.0 unpinned");
+    assert!(stale_ids(&world).is_empty());
+}
+
+fn stale_ids(world: &World) -> Vec<String> {
+    let generation = &world.snapshot().generation;
+    stale(&generation.sources, &generation.catalogues).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_source_never_read_blocks_what_it_owns() {
+    let mut world = World::new();
+    world.rows("public.jsonl", &["acme/x@9.0.0", "n/y@9.0.0"]);
+    let sources = [("acme", "absent.json"), ("public", "public.jsonl")];
+    world.sync(&sources);
+    assert_eq!(world.shown(), "n/y = public/public: 9.0.0 unpinned");
+    assert_eq!(world.snapshot().generation.blocked.len(), 1);
+
+    world.rows("absent.json", &["acme/z@1.0.0"]);
+    world.sync(&sources);
+    let expected = "acme/x = public/public: 9.0.0 unpinned\nacme/z = acme/acme: 1.0.0 unpinned\nn/y = public/public: 9.0.0 unpinned";
+    assert_eq!(world.shown(), expected);
+}
+
+#[test]
+fn a_bad_document_of_a_release_spoils_only_that_release() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["n/x@1.0.0", "n/y@1.0.0", "n/z@1.0.0"]);
+    world.remove("n_y_1.0.0/compose.yaml").write("n_z_1.0.0/lcp.toml", "= broken");
+    world.sync(&[("a", "a.jsonl")]);
+    let shown = world.shown();
+    assert!(shown.contains("n/x = a/a: 1.0.0 unpinned"), "{shown}");
+    assert!(shown.contains("n/y = a/a: 1.0.0 file_missing"), "{shown}");
+    assert!(shown.contains("n/z = a/a: 1.0.0 input."), "{shown}");
+    assert_eq!(world.health(), ["a/a Fresh"]);
+
+    // Without its origins the same generation comes back, refusals included.
+    let (before, digest) = (shown, world.snapshot().generation.snapshot.clone());
+    world.remove("a.jsonl");
+    let report = world.run(&[("a", "a.jsonl")], Scope::Rebuild);
+    assert_eq!((report.documents_fetched, report.changed, world.shown()), (0, false, before));
+    assert_eq!(report.snapshot, digest);
+}
+
+#[test]
+fn a_rebuild_from_the_shelf_says_the_same_without_any_origin() {
+    let mut world = World::new();
+    world.rows("one.jsonl", &["n/x@1.0.0"]).rows("two.jsonl", &["n/y@1.0.0"]);
+    world.list("list.json", &[("one", "one.jsonl"), ("two", "two.jsonl")]);
+    let sources = [("a", "list.json"), ("gone", "never.json")];
+    world.sync(&sources);
+    world.write("one.jsonl", "no list");
+    world.sync(&sources);
+    let (shown, health) = (world.shown(), world.health());
+
+    for file in ["list.json", "one.jsonl", "two.jsonl", "n_x_1.0.0/lcp.toml"] {
+        world.remove(file);
+    }
+    let generation = world.snapshot().generation.clone();
+    let configured: Vec<Source> = generation.sources.iter().map(|state| state.source.clone()).collect();
+    let origins = Origins::default();
+    let sync =
+        Sync { shelf: &world.shelf, origins: &origins, limits: &world.limits, offline: false, now_s: 8 };
+    let done =
+        sync.run(&mut world.store, Past::File(&generation), &configured, Scope::Rebuild).expect("a rebuild");
+    world.past = done.snapshot;
+    assert_eq!((world.shown(), world.health()), (shown, health));
+    assert_eq!(world.snapshot().generation.snapshot, generation.snapshot);
+    assert_eq!(done.report.documents_fetched, 0);
+}
+
+#[test]
+fn a_named_sync_leaves_the_other_sources_as_they_were() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["a/x@1.0.0"]).rows("b.jsonl", &["b/x@1.0.0"]);
+    let sources = [("a", "a.jsonl"), ("b", "b.jsonl")];
+    world.sync(&sources);
+    world.rows("a.jsonl", &["a/x@2.0.0"]).rows("b.jsonl", &["b/x@2.0.0"]);
+    let only_b = [SourceId::parse("b").expect("an id")];
+    world.run(&sources, Scope::Named(&only_b));
+    assert_eq!(world.shown(), "a/x = a/a: 1.0.0 unpinned\nb/x = b/b: 2.0.0 unpinned");
+}
+
+#[test]
+fn a_catalogue_reached_twice_is_read_once_at_its_better_place() {
+    let mut world = World::new();
+    world.rows("one.jsonl", &["n/x@1.0.0"]).rows("two.jsonl", &["n/x@2.0.0"]);
+    world.list("inner.json", &[("one", "one.jsonl")]);
+    world.list("list.json", &[("inner", "inner.json"), ("two", "two.jsonl"), ("one", "one.jsonl")]);
+    world.sync(&[("a", "list.json")]);
+    assert_eq!(world.shown(), "n/x = a/one: 1.0.0 unpinned");
+    let warned: Vec<_> =
+        world.snapshot().generation.catalogues[0].warnings.iter().map(|w| w.reason.to_string()).collect();
+    assert_eq!(warned, ["catalogue.listed_twice"]);
+}
+
+#[test]
+fn lists_may_not_nest_or_spread_without_bound() {
+    let mut world = World::new();
+    world.limits.depth = 1;
+    world.rows("one.jsonl", &["n/x@1.0.0"]);
+    world.list("inner.json", &[("one", "one.jsonl")]).list("list.json", &[("inner", "inner.json")]);
+    world.sync(&[("a", "list.json")]);
+    assert_eq!(world.health(), ["a/a Fresh", "a/inner Fresh", "a/one Unread limit.depth"]);
+
+    let mut world = World::new();
+    world.limits.catalogues = 2;
+    world.rows("one.jsonl", &["n/x@1.0.0"]).rows("two.jsonl", &["n/y@1.0.0"]);
+    world.list("list.json", &[("one", "one.jsonl"), ("two", "two.jsonl")]);
+    world.sync(&[("a", "list.json")]);
+    assert_eq!(world.health(), ["a/a Fresh", "a/one Fresh", "a/two Unread limit.catalogues"]);
+
+    let mut world = World::new();
+    world.list("list.json", &[("a", "list.json"), ("self", "list.json")]);
+    world.sync(&[("a", "list.json")]);
+    assert_eq!(
+        world.health().last().map(String::as_str),
+        Some("a/self Fresh"),
+        "a list that lists itself ends"
+    );
+}
+
+#[test]
+fn a_run_that_is_out_of_documents_keeps_the_last_good_copy() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["n/x@1.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    world.rows("a.jsonl", &["n/x@1.1.0", "n/y@1.0.0", "n/z@1.0.0"]);
+    world.limits.documents = 4;
+    world.sync(&[("a", "a.jsonl")]);
+    assert_eq!(world.shown(), "n/x = a/a: 1.0.0 unpinned");
+    assert_eq!(world.health(), ["a/a Stale limit.documents"]);
+}
+
+#[test]
+fn offline_nothing_is_fetched_and_nothing_is_stale() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["n/x@1.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    world.remove("a.jsonl");
+    let sources = world.sources(&[("a", "a.jsonl")]);
+    let origins = Origins::default();
+    let sync =
+        Sync { shelf: &world.shelf, origins: &origins, limits: &world.limits, offline: true, now_s: 9 };
+    let past = world.past.clone().expect("a generation");
+    let done = sync.run(&mut world.store, Past::Snapshot(&past), &sources, Scope::All).expect("a sync");
+    assert_eq!((done.report.changed, done.report.documents_fetched), (false, 0));
+    assert_eq!(done.report.sources[0].health, Health::Fresh);
+}
