@@ -92,7 +92,7 @@ impl HttpsUrl {
             return refused("a URL of at most 2048 bytes");
         }
         let lower = text.to_ascii_lowercase();
-        if !text.bytes().all(|byte| matches!(byte, 0x21..=0x7e))
+        if !text.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
             || ["%00", "%0a", "%0d"].iter().any(|c| lower.contains(c))
         {
             return refused("a URL in printable ASCII without control characters");
@@ -100,6 +100,9 @@ impl HttpsUrl {
         let Some(rest) = text.strip_prefix("https://") else {
             return Err(ParseError::new("input.url_scheme", "an https:// URL", text));
         };
+        if text.contains(' ') {
+            return refused("a URL without spaces");
+        }
         let Ok(url) = Url::parse(text) else { return refused("an https:// URL") };
         if !url.username().is_empty()
             || url.password().is_some()

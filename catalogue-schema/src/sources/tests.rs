@@ -1,0 +1,316 @@
+//! Sources files: what is read, and what is refused with which field and place.
+
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+
+const COMMIT: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
+const OTHER: &str = "72efc538e89eecccd90f4107b3120eb27b2e69a1";
+const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+fn read_text(text: &str) -> Result<Vec<Source>, ParseError> {
+    read(text.as_bytes(), Path::new("/etc/resolverd"))
+}
+
+/// Reads a file with one source that has `fields` beside its id.
+fn one(fields: &str) -> Result<Source, ParseError> {
+    let fields = fields.replace("COMMIT", COMMIT).replace("OTHER", OTHER).replace("HEX", HEX);
+    read_text(&format!("{{\"sources\":[{{\"id\":\"a\",{fields}}}]}}")).map(|mut sources| sources.remove(0))
+}
+
+#[test]
+fn the_seed_sample_is_read() {
+    let sources = read_text(
+        r#"{
+  "sources": [
+    {
+      "id": "lcod-default",
+      "url": "https://raw.githubusercontent.com/lcod-team/lcod-registry/main/catalogues.json",
+      "priority": 50
+    },
+    {
+      "id": "acme-internal",
+      "url": "https://git.acme.com/platform/registry/catalogues.json",
+      "priority": 20
+    }
+  ]
+}"#,
+    )
+    .unwrap();
+    let found: Vec<_> = sources
+        .iter()
+        .map(|source| {
+            (source.id.as_text(), source.place.priority, source.place.position, source.entry.to_string())
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (
+                "lcod-default",
+                50,
+                0,
+                "https://raw.githubusercontent.com/lcod-team/lcod-registry/main/catalogues.json".to_owned()
+            ),
+            ("acme-internal", 20, 1, "https://git.acme.com/platform/registry/catalogues.json".to_owned()),
+        ]
+    );
+    assert!(sources.iter().all(|source| !source.is_pinned() && source.dialect == Dialect::Lcod));
+}
+
+#[test]
+fn the_upstream_schema_is_read_and_mixes_with_the_flat_form() {
+    let text = r#"{"$schema":"x","schema":"lcod-resolver/sources@1","description":"d","defaults":{"priority":75},"sources":[
+ {"id":"official","entrypoint":{"type":"https","url":"https://e.org/catalogues.jsonl"},"checksum":"sha256-n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=","publicKey":"keys/x.pem","signature":"x.sig","transport":{"headers":{},"timeoutMs":1,"retries":5},"metadata":{}},
+ {"id":"off","enabled":false,"url":"https://e.org/off.json"},
+ {"id":"local","entrypoint":{"type":"file","path":"../lcod-registry/catalogues.jsonl"},"priority":0},
+ {"id":"flat","kind":"git","url":"https://e.org/reg.git","ref":"main","catalogue":"c.json","headers":{},"timeoutMs":5,"retries":1,"owns":["lcod://acme/**","lcod://b/"],"offline":true,"refresh":"30m","dialect":"lcod"}]}"#;
+    let sources = read_text(text).unwrap();
+    assert_eq!(sources.len(), 3);
+    assert_eq!(sources[0].digests, [Digest::parse(HEX).unwrap()]);
+    assert!(sources[0].is_pinned());
+    let signature = sources[0].signature.as_ref().unwrap();
+    assert_eq!(
+        (signature.public_key.as_deref(), signature.signature.as_deref()),
+        (Some("keys/x.pem"), Some("x.sig"))
+    );
+    assert_eq!(sources[0].place, Place { priority: 75, position: 0 });
+    assert_eq!(sources[1].place, Place { priority: 0, position: 2 });
+    assert_eq!(sources[1].entry.to_string(), "/etc/lcod-registry/catalogues.jsonl");
+    assert_eq!(sources[2].place, Place { priority: 75, position: 3 });
+    assert_eq!(
+        sources[2].owns.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["lcod://acme/**", "lcod://b/**"]
+    );
+    assert!(sources[2].offline);
+    assert_eq!(sources[2].refresh_s, Some(1800));
+}
+
+#[test]
+fn every_way_to_name_an_entry_document_is_read() {
+    let check = |fields: &str, expected: &str| {
+        let expected = expected.replace("COMMIT", COMMIT);
+        assert_eq!(one(fields).unwrap().entry.to_string(), expected, "{fields}");
+        let nested = format!("\"entrypoint\":{{{fields}}}");
+        assert_eq!(one(&nested).unwrap().entry.to_string(), expected, "{nested}");
+    };
+    check(r#""url":"https://e.org/c.json""#, "https://e.org/c.json");
+    check(r#""type":"https","url":"https://e.org/c.json""#, "https://e.org/c.json");
+    check(r#""url":"file:///srv/c.json""#, "/srv/c.json");
+    check(r#""type":"file","url":"file:/srv/c.json""#, "/srv/c.json");
+    check(r#""path":"/srv/./c.json""#, "/srv/c.json");
+    check(r#""type":"file","path":"c.json""#, "/etc/resolverd/c.json");
+    check(r#""kind":"file","path":"../../srv/c.json""#, "/srv/c.json");
+    check(r#""kind":"file","type":"file","url":"./c.json""#, "/etc/resolverd/c.json");
+    check(
+        r#""type":"git","url":"https://e.org/r.git","commit":"COMMIT","subpath":"a/c.json""#,
+        "https://e.org/r.git at COMMIT: a/c.json",
+    );
+    check(
+        r#""type":"git","url":"https://e.org/r.git","ref":"v1","path":"c.json""#,
+        "https://e.org/r.git at v1: c.json",
+    );
+    check(r#""type":"git","url":"https://e.org/r","catalogue":"c.json""#, "https://e.org/r at HEAD: c.json");
+    check(r#""url":"https://e.org/r","subpath":"c.json""#, "https://e.org/r at HEAD: c.json");
+    check(
+        r#""url":"https://e.org/r","ref":"COMMIT","subpath":"c.json""#,
+        "https://e.org/r at COMMIT: c.json",
+    );
+    check(
+        r#""type":"git","url":"file:///srv/r.git","subpath":"c.json""#,
+        "file:///srv/r.git at HEAD: c.json",
+    );
+    check(r#""type":"git","url":"/srv/r.git","subpath":"c.json""#, "file:///srv/r.git at HEAD: c.json");
+    check(r#""type":"git","url":"../r","subpath":"c.json""#, "file:///etc/r at HEAD: c.json");
+    check(r#""type":"git","url":"r","path":"c.json""#, "file:///etc/resolverd/r at HEAD: c.json");
+    check(r#""type":"git","path":"r","subpath":"c.json""#, "file:///etc/resolverd/r at HEAD: c.json");
+    check(r#""path":"r","commit":"COMMIT","subpath":"c.json""#, "file:///etc/resolverd/r at COMMIT: c.json");
+    let forge = r#""url":"https://raw.githubusercontent.com/o/r/main/a/c.json""#;
+    check(&format!(r#""type":"git",{forge}"#), "https://github.com/o/r at main: a/c.json");
+    check(&format!(r#""type":"git",{forge},"ref":"main""#), "https://github.com/o/r at main: a/c.json");
+    check(
+        &format!(r#""type":"git",{forge},"commit":"COMMIT""#),
+        "https://github.com/o/r at COMMIT: a/c.json",
+    );
+    check(&format!(r#"{forge},"commit":"COMMIT""#), "https://github.com/o/r at COMMIT: a/c.json");
+    check(
+        r#""type":"git","url":"https://github.com/o/r/blob/COMMIT/c.json","commit":"COMMIT""#,
+        "https://github.com/o/r at COMMIT: c.json",
+    );
+}
+
+#[test]
+fn refusals_name_the_field() {
+    let check = |fields: &str, reason: &str, field: &str| {
+        let error = one(fields).expect_err(fields);
+        let expected = format!("sources[0].{field}");
+        assert_eq!(
+            (&*error.reason, &*error.field),
+            (reason, &*expected.trim_end_matches('.')),
+            "{fields}: {error}"
+        );
+        assert!(error.position.is_some(), "{fields}: {error}");
+    };
+    check(r#""url":"https://e.org/c.json","prioritty":1"#, "input.field", "prioritty");
+    check(
+        r#""entrypoint":{"url":"https://e.org/c.json","sub_path":"x"}"#,
+        "input.field",
+        "entrypoint.sub_path",
+    );
+    check(r#""url":"https://e.org/c","entrypoint":{"url":"https://e.org/c"}"#, "input.field", "url");
+    check(r#""url":7"#, "input.field", "url");
+    check(r#""priority":1"#, "input.field", "");
+    check(r#""entrypoint":{}"#, "input.field", "entrypoint");
+    check(r#""url":"https://e.org/c","priority":-1"#, "input.field", "priority");
+    check(r#""url":"https://e.org/c","priority":1001"#, "input.field", "priority");
+    check(r#""url":"https://e.org/c","priority":1.0"#, "input.field", "priority");
+    check(r#""url":"https://e.org/c","dialect":"estream""#, "input.dialect", "dialect");
+    check(r#""url":"https://e.org/c","dialect":"flowctl""#, "input.dialect", "dialect");
+    check(r#""url":"https://e.org/c","dialect":"LCOD""#, "input.dialect", "dialect");
+    check(r#""url":"https://e.org/c","owns":["lcod://a/**","acme"]"#, "input.namespace", "owns[1]");
+    check(r#""url":"https://e.org/c","checksum":"sha1-x""#, "input.digest", "checksum");
+    check(
+        r#""url":"https://e.org/c","checksum":"sha256:HEX","metadata":{"checksum":"sha256:00HEX"}"#,
+        "input.digest",
+        "metadata.checksum",
+    );
+    check(r#""url":"https://e.org/c","type":"git","kind":"file""#, "input.field", "kind");
+    check(r#""url":"https://e.org/c","type":"svn""#, "input.field", "type");
+    check(r#""url":"http://e.org/c""#, "input.url_scheme", "url");
+    check(r#""url":"https://u:p@e.org/c""#, "input.url", "url");
+    check(r#""url":"c.json""#, "input.url_scheme", "url");
+    check(r#""url":"https://e.org/c","type":"https","subpath":"x""#, "input.field", "subpath");
+    check(r#""type":"https","path":"c.json""#, "input.field", "path");
+    check(r#""url":"https://e.org/c","commit":"COMMIT""#, "input.field", "commit");
+    check(r#""type":"file","path":"c.json","commit":"COMMIT""#, "input.field", "commit");
+    check(r#""type":"file","path":"c.json","url":"file:///c.json""#, "input.field", "path");
+    check(r#""type":"file""#, "input.field", "path");
+    check(r#""type":"file","path":"../../../c.json""#, "input.path", "path");
+    check(r#""type":"file","url":"https://e.org/c""#, "input.path", "url");
+    check(r#""type":"file","url":"file://host/c""#, "input.path", "url");
+    check(r#""type":"git","url":"https://e.org/r.git""#, "input.field", "subpath");
+    check(r#""type":"git","path":"r""#, "input.field", "subpath");
+    check(r#""type":"git","subpath":"c.json""#, "input.field", "url");
+    check(r#""type":"git","url":"https://e.org/r","subpath":"../c""#, "input.path", "subpath");
+    check(
+        r#""type":"git","url":"https://e.org/r","subpath":"c","catalogue":"c""#,
+        "input.field",
+        "catalogue",
+    );
+    check(
+        r#""type":"git","url":"https://e.org/r","subpath":"c","commit":"4a569e8""#,
+        "input.commit",
+        "commit",
+    );
+    check(
+        r#""entrypoint":{"type":"git","url":"https://e.org/r","subpath":"c","commit":"main"}"#,
+        "input.commit",
+        "entrypoint.commit",
+    );
+    check(
+        r#""type":"git","url":"https://e.org/r","subpath":"c","commit":"COMMIT","ref":"main""#,
+        "input.field",
+        "ref",
+    );
+    check(r#""type":"git","url":"https://e.org/r","subpath":"c","ref":"-x""#, "input.ref", "ref");
+    for url in
+        ["git@e.org:r", "ssh://e.org/r", "git://e.org/r", "ext::sh -c x", "--upload-pack=x", "http://e.org/r"]
+    {
+        check(&format!(r#""type":"git","url":"{url}","subpath":"c""#), "input.url_scheme", "url");
+    }
+    let forge = r#""type":"git","url":"https://raw.githubusercontent.com/o/r/COMMIT/c.json""#;
+    check(&format!(r#"{forge},"commit":"OTHER""#), "trust.pin_conflict", "commit");
+    check(&format!(r#"{forge},"metadata":{{"commit":"OTHER"}}"#), "trust.pin_conflict", "metadata.commit");
+    check(&format!(r#"{forge},"subpath":"c.json""#), "input.field", "subpath");
+    check(&format!(r#"{forge},"ref":"main""#), "input.field", "ref");
+}
+
+#[test]
+fn pins_under_metadata_count_and_must_agree() {
+    let check = |fields: &str, reason: Option<&str>| {
+        let reason_found = one(fields).err().map(|error| error.reason.into_owned());
+        assert_eq!(reason_found.as_deref(), reason, "{fields}");
+    };
+    let git = r#""type":"git","url":"https://e.org/r","subpath":"c""#;
+    assert!(one(&format!(r#"{git},"metadata":{{"commit":"COMMIT"}}"#)).unwrap().is_pinned());
+    assert!(one(r#""url":"https://e.org/c","metadata":{"checksum":"sha256:HEX"}"#).unwrap().is_pinned());
+    check(&format!(r#"{git},"commit":"COMMIT","metadata":{{"commit":"COMMIT"}}"#), None);
+    check(&format!(r#"{git},"commit":"COMMIT","metadata":{{"commit":"OTHER"}}"#), Some("trust.pin_conflict"));
+    check(&format!(r#"{git},"metadata":{{"commit":"4a569e8"}}"#), Some("input.commit"));
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let https = r#""url":"https://e.org/c","checksum":"HEX""#;
+    check(&format!(r#"{https},"metadata":{{"checksum":"sha256-HEX"}}"#), None);
+    check(&format!(r#"{https},"metadata":{{"checksum":"sha256:{empty}"}}"#), Some("trust.pin_conflict"));
+}
+
+#[test]
+fn refresh_is_seconds_or_a_text_with_a_unit() {
+    let check = |text: &str, expected: Option<u64>| {
+        let found = one(&format!(r#""url":"https://e.org/c","refresh":{text}"#));
+        assert_eq!(found.map(|source| source.refresh_s.unwrap()).ok(), expected, "{text}");
+    };
+    check("60", Some(60));
+    check("9007199254740991", Some(9007199254740991));
+    check(r#""60s""#, Some(60));
+    check(r#""1h""#, Some(3600));
+    check(r#""2d""#, Some(172_800));
+    for text in
+        ["59", "-60", "60.0", "true", "[]", r#""60""#, r#""1w""#, r#""+1h""#, r#""h""#, r#""""#, r#""59s""#]
+    {
+        check(text, None);
+    }
+    check(r#""18446744073709551615d""#, None);
+    check(r#""1 h""#, None);
+}
+
+#[test]
+fn the_document_as_a_whole_is_judged_first() {
+    let check = |text: &str, reason: &str, field: &str, place: Option<(usize, usize)>| {
+        let error = read_text(text).expect_err(text);
+        let found = error.position.map(|at| (at.line, at.column));
+        assert_eq!((&*error.reason, &*error.field, found), (reason, field, place), "{text}: {error}");
+    };
+    check(r#"{"schema":"lcod-resolver/sources@2","new":1,"sources":7}"#, "input.schema", "schema", None);
+    check(r#"{"schema":"lcod-registry/catalogues@1","sources":[]}"#, "input.schema", "schema", None);
+    check(r#"{"source":[]}"#, "input.field", "source", Some((1, 9)));
+    check(r#"{}"#, "input.field", "sources", Some((1, 2)));
+    check(r#"[]"#, "input.field", "", Some((1, 2)));
+    check(r#"{"sources":[],"sources":[]}"#, "input.duplicate_key", "sources", Some((1, 23)));
+    check(r#"{"sources":[],"defaults":{"priority":5000}}"#, "input.field", "defaults.priority", None);
+    check(
+        "{\"sources\":[\n  {\"id\":\"a\",\"path\":\"x\"},\n  {\"id\":\"A\",\"path\":\"x\"}]}",
+        "input.source_id",
+        "sources[1].id",
+        Some((3, 3)),
+    );
+    check(
+        "{\"sources\":[\n  {\"id\":\"a\",\"path\":\"x\"},\n  {\"id\":\"a\",\"path\":\"y\",\"enabled\":false}]}",
+        "input.duplicate_id",
+        "sources[1].id",
+        Some((3, 3)),
+    );
+    check(
+        "{\"sources\":[\n  {\"id\":\"a\",\n  \"path\":7}]}",
+        "input.field",
+        "sources[0].path",
+        Some((3, 10)),
+    );
+    check("{\"sources\":[", "input.json", "sources[0]", Some((1, 12)));
+}
+
+#[test]
+fn a_relative_directory_is_refused() {
+    let error = read(br#"{"sources":[{"id":"a","path":"x"}]}"#, Path::new("etc")).unwrap_err();
+    assert_eq!((&*error.reason, &*error.field), ("input.path", "sources[0].path"));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_fields_never_panic(key in "(url|path|commit|ref|subpath|type|refresh|owns|metadata)", value in ".{0,40}") {
+        let value = serde_json::to_string(&value).unwrap();
+        let _ = one(&format!("\"{key}\":{value}"));
+        let _ = one(&format!("\"entrypoint\":{{\"type\":\"git\",\"subpath\":\"c\",\"{key}\":{value}}}"));
+    }
+}
