@@ -1,0 +1,188 @@
+//! Catalogues with schema `lcod-registry/catalogue@1`: components, their versions, and a manifest for each.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::dialect::lcod::document::{
+    CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Places, parse,
+};
+use crate::dialect::lcod::manifest::ManifestTask;
+use crate::dialect::lcod::pending::{Pending, component_id, dependencies, sha256};
+use crate::dialect::lcod::place::{Named, Root, RootPlace, named, prefix, repository};
+use crate::dialect::lcod::{Reading, START, Task};
+use crate::error::{ParseError, Position};
+use crate::id::ComponentId;
+use crate::model::{Origin, Warning};
+use crate::pointer::{CommitId, Revision};
+use crate::version::Version;
+
+/// The most bytes of component-level fields that one catalogue may have copied into its releases.
+pub(super) const EXTRA_COPIED_BYTES_MAX: usize = 16 << 20;
+
+impl Reading<'_> {
+    /// Reads `lcod-registry/catalogue@1`.
+    pub(super) fn catalogue(&mut self, text: &str) -> Result<(), ParseError> {
+        let document: CatalogueDocument<&RawValue> = parse(text, START)?;
+        self.named(document.id.as_deref());
+        if let Some(origin) = &document.origin {
+            self.root = self.declared_root(origin).map_err(|error| error.in_field("origin"))?;
+        }
+        let mut places = Places::new(text);
+        let mut copies_left = EXTRA_COPIED_BYTES_MAX;
+        for (index, raw) in document.components.into_iter().enumerate() {
+            self.component(raw.get(), &format!("components[{index}]"), &mut places, &mut copies_left)?;
+        }
+        Ok(())
+    }
+
+    /// Returns where relative manifest paths lead by the catalogue's own word.
+    fn declared_root(&self, origin: &CatalogueOrigin) -> Result<Root, ParseError> {
+        let prefix = prefix(origin.path.as_deref()).map_err(|error| error.in_field("path"))?;
+        let url = origin.url.as_deref();
+        let place = match origin.kind.as_deref() {
+            Some("git") => self.declared_repository(origin)?,
+            Some("https" | "http") => match url {
+                Some(text) => match named(text, self.locality).map_err(|error| error.in_field("url"))? {
+                    Named::Https(document) => RootPlace::Https { document },
+                    _ => {
+                        return Err(
+                            ParseError::new("input.url_scheme", "an https:// URL", text).in_field("url")
+                        );
+                    }
+                },
+                None => self.root.place.clone(),
+            },
+            Some("file") => match url.map(|text| named(text, self.locality)).transpose() {
+                Ok(None) => self.root.place.clone(),
+                Ok(Some(Named::Local(directory))) => RootPlace::File { directory },
+                Ok(Some(Named::Relative(path))) => {
+                    let joined = prefix.as_ref().map_or(Ok(path.clone()), |inner| path.join(inner))?;
+                    return Ok(Root { place: self.root.place.clone(), prefix: Some(joined) });
+                }
+                Ok(Some(Named::Https(url))) => {
+                    let error = ParseError::new("input.url_scheme", "a directory", url.as_text());
+                    return Err(error.in_field("url"));
+                }
+                Err(error) => return Err(error.in_field("url")),
+            },
+            other => {
+                let found = other.unwrap_or("no type");
+                return Err(ParseError::new("input.kind", "type git, https or file", found).in_field("type"));
+            }
+        };
+        Ok(Root { place, prefix })
+    }
+
+    fn declared_repository(&self, origin: &CatalogueOrigin) -> Result<RootPlace, ParseError> {
+        let url = origin.url.as_deref();
+        let url = url.ok_or_else(|| ParseError::new("input.field", "the field url", "nothing"))?;
+        let repository = repository(url, self.locality).map_err(|error| error.in_field("url"))?;
+        let commit =
+            origin.commit.as_deref().filter(|text| *text != "local").map(CommitId::parse).transpose();
+        let commit = commit.map_err(|error| error.in_field("commit"))?;
+        let revision = match (commit, &self.root.place) {
+            (Some(commit), _) => Revision::Commit(commit),
+            (None, RootPlace::Git { repository: own, revision }) if *own == repository => revision.clone(),
+            (None, _) => Revision::Head,
+        };
+        Ok(RootPlace::Git { repository, revision })
+    }
+
+    fn component(
+        &mut self,
+        text: &str,
+        entry: &str,
+        places: &mut Places<'_>,
+        copies_left: &mut usize,
+    ) -> Result<(), ParseError> {
+        let at = places.of(text);
+        let component: CatalogueComponent<&RawValue> = match parse(text, at) {
+            Ok(component) => component,
+            Err(error) => return self.skip(entry, error.in_field(entry)),
+        };
+        let id = match component_id(&component.id) {
+            Ok(id) => id,
+            Err(error) => {
+                return self.skip(&component.id, error.in_field(format!("{entry}.id")).at(at));
+            }
+        };
+        let shared = self.shared_fields(&id, component.extra, component.versions.len(), copies_left);
+        for (index, raw) in component.versions.into_iter().enumerate() {
+            let at = places.of(raw.get());
+            let field = format!("{entry}.versions[{index}]");
+            match parse(raw.get(), at) {
+                Ok(version) => self.version(&id, version, &shared, &field, at)?,
+                Err(error) => self.skip(&field, error.in_field(&field))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the component's fields that go into each of its releases, as long as the copies stay within bounds.
+    fn shared_fields(
+        &mut self,
+        id: &ComponentId,
+        extra: Map<String, Value>,
+        versions: usize,
+        copies_left: &mut usize,
+    ) -> Map<String, Value> {
+        let one = Value::Object(extra);
+        let copied = one.to_string().len().saturating_mul(versions);
+        match (one, copies_left.checked_sub(copied)) {
+            (Value::Object(extra), Some(left)) => {
+                *copies_left = left;
+                extra
+            }
+            _ => {
+                let text =
+                    format!("{id}: its unknown fields are too large to be carried into {versions} releases");
+                self.finding.warnings.push(Warning::new("catalogue.extra_dropped", text));
+                *copies_left = 0;
+                Map::new()
+            }
+        }
+    }
+
+    fn version(
+        &mut self,
+        id: &ComponentId,
+        written: CatalogueVersion,
+        shared: &Map<String, Value>,
+        field: &str,
+        at: Position,
+    ) -> Result<(), ParseError> {
+        let entry = format!("{id}@{}", written.version);
+        match self.manifest_errand(id, written, shared) {
+            Ok((location, digests, task)) => self.admit(&entry, at, location, digests, task),
+            Err(error) => self.skip(&entry, error.in_field(field).at(at)),
+        }
+    }
+
+    fn manifest_errand(
+        &self,
+        id: &ComponentId,
+        written: CatalogueVersion,
+        shared: &Map<String, Value>,
+    ) -> Result<(crate::pointer::Location, crate::pointer::Digests, Task), ParseError> {
+        let version = Version::parse(&written.version).map_err(|error| error.in_field("version"))?;
+        let spot = self.root.spot(&written.manifest, self.locality);
+        let spot = spot.map_err(|error| error.in_field("manifest"))?;
+        let digest = written.sha256.as_deref().map(sha256).transpose();
+        let digest = digest.map_err(|error| error.in_field("sha256"))?;
+        let declared = written.dependencies.as_deref().map(dependencies).transpose()?;
+        let mut extra = written.extra;
+        for (field, value) in shared {
+            extra.entry(field.clone()).or_insert_with(|| value.clone());
+        }
+        let pending = Pending {
+            id: id.clone(),
+            version,
+            // The directory of the manifest is not the component's; only the manifest knows that.
+            origin: Origin { path: None, ..spot.origin() },
+            yanked: written.yanked.unwrap_or(false),
+            extra,
+        };
+        let task = Task::Manifest(ManifestTask { pending, declared });
+        Ok((spot.location, digest.into_iter().collect(), task))
+    }
+}

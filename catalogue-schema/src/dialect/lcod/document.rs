@@ -1,0 +1,381 @@
+//! The LCOD documents as they are written: the field names of every JSON, JSONL and TOML document, in one place.
+//!
+//! These types say what a field is called and which JSON type it has, nothing more: texts stay texts here and get their
+//! meaning (id, pin, path, place) in the readers. A document whose entries are read one by one, so that a bad entry spoils
+//! only itself, has its entry type as a parameter: the readers put a raw JSON value there, the JSON Schemas the real type.
+//! Unknown fields are ignored, or kept in `extra` where a release carries them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{ParseError, Position};
+
+/// The schema id of [`CataloguesDocument`].
+pub const CATALOGUES_SCHEMA: &str = "lcod-registry/catalogues@1";
+/// The schema id of [`CatalogueDocument`].
+pub const CATALOGUE_SCHEMA: &str = "lcod-registry/catalogue@1";
+/// The schema id in the header of a JSONL list, whose lines are [`ListRow`]s.
+pub const LIST_SCHEMA: &str = "lcod-manifest/list@1";
+/// The schema id of [`ManifestDocument`].
+pub const MANIFEST_SCHEMA: &str = "lcod-registry/manifest@1";
+
+/// A list of catalogues: `catalogues.json` with schema `lcod-registry/catalogues@1`.
+///
+/// **Source**: seed 001, section 2.1.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CataloguesDocument")]
+pub struct CataloguesDocument<P = Pointer> {
+    /// `lcod-registry/catalogues@1`.
+    pub schema: String,
+    /// The id that the list gives itself.
+    pub id: Option<String>,
+    /// The catalogues, in their order.
+    pub catalogues: Vec<P>,
+}
+
+/// A pointer to a catalogue or to a further list.
+///
+/// Pins may stand at the top level, under `metadata` and inside a forge's file URL; all that are given must agree.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pointer {
+    /// `list` in a JSONL list; in a JSON list another spelling of `kind`.
+    #[serde(rename = "type")]
+    pub row: Option<String>,
+    /// How `url` and `path` are read: `git`, `https` or `file`.
+    pub kind: Option<String>,
+    /// The id of the catalogue, unique in the list; the header's id where it is missing.
+    pub id: Option<String>,
+    /// The repository, the forge's file URL, the https document, or a path relative to the list.
+    pub url: Option<String>,
+    /// The file in the repository, or a path relative to the list.
+    pub path: Option<String>,
+    /// Another spelling of `path`.
+    pub subpath: Option<String>,
+    /// A branch or tag; not a pin.
+    #[serde(rename = "ref")]
+    pub branch: Option<String>,
+    /// The full commit id that pins the document.
+    pub commit: Option<String>,
+    /// The digest that pins the document.
+    pub checksum: Option<String>,
+    /// Lower wins; 100 where it is missing.
+    pub priority: Option<i64>,
+    /// The public key that a signature is claimed for.
+    pub public_key: Option<String>,
+    /// The claimed detached signature.
+    pub signature: Option<String>,
+    /// Where JSONL lists keep pins and provenance.
+    pub metadata: Option<PointerMetadata>,
+}
+
+/// Pins and provenance of a [`Pointer`], as published lists write them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PointerMetadata {
+    /// The full commit id that pins the document.
+    pub commit: Option<String>,
+    /// The digest that pins the document.
+    pub checksum: Option<String>,
+    /// The repository that the document comes from.
+    pub source_repo: Option<String>,
+    /// The document's path in that repository.
+    pub manifest_path: Option<String>,
+}
+
+/// One line of a JSONL list with schema `lcod-manifest/list@1`: the header first, then lists and components.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum ListRow {
+    /// The first line.
+    Manifest(ListHeader),
+    /// A further list or catalogue.
+    List(Box<Pointer>),
+    /// One version of one component.
+    Component(Box<ArrayEntry>),
+}
+
+/// The first line of a JSONL list.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ListHeader {
+    /// `lcod-manifest/list@1`.
+    pub schema: Option<String>,
+    /// The id that the list gives itself.
+    pub id: Option<String>,
+}
+
+/// What every JSONL line is asked first.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct RowType {
+    #[serde(rename = "type")]
+    pub(super) row: Option<Value>,
+    pub(super) kind: Option<Value>,
+    pub(super) id: Option<Value>,
+}
+
+/// A component without a manifest: an entry of a JSON array `[{id, composePath}]`, or a `component` line of a JSONL list.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArrayEntry {
+    /// `component` in a JSONL list.
+    #[serde(rename = "type")]
+    pub row: Option<String>,
+    /// The component with its version: `lcod://ns/name@1.0.0`.
+    pub id: String,
+    /// The path of its `compose.yaml`, in JSONL lists.
+    pub compose: Option<String>,
+    /// The path of its `compose.yaml`, in JSON arrays.
+    pub compose_path: Option<String>,
+    /// The URL of its `compose.yaml`, where there is no path.
+    pub url: Option<String>,
+    /// The path of its `lcp.toml`; beside `compose.yaml` where it is missing.
+    pub lcp: Option<String>,
+    /// The SHA-256 digest of `compose.yaml`.
+    pub sha256: Option<String>,
+    /// The digest of `compose.yaml`.
+    pub checksum: Option<String>,
+    /// Withdrawn by its author.
+    pub yanked: Option<bool>,
+    /// The repository of this component, where it is another than the list's.
+    pub origin: Option<RowOrigin>,
+    /// Everything else (`version`, `package`, `namespace`, …), carried through.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// The repository of one [`ArrayEntry`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RowOrigin {
+    /// The repository.
+    pub source_repo: Option<String>,
+    /// The same in the spelling of published lists.
+    #[serde(rename = "source_repo")]
+    pub source_repo_snake: Option<String>,
+    /// A full commit id; `local` or nothing means the list's own.
+    pub commit: Option<String>,
+    /// A directory that the entry's paths are below.
+    pub path: Option<String>,
+}
+
+/// A catalogue with schema `lcod-registry/catalogue@1`.
+///
+/// **Source**: seed 001, section 3.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CatalogueDocument")]
+pub struct CatalogueDocument<C = CatalogueComponent> {
+    /// `lcod-registry/catalogue@1`.
+    pub schema: String,
+    /// The id that the catalogue gives itself.
+    pub id: Option<String>,
+    /// Where relative manifest paths lead; the catalogue's own place where it is missing.
+    pub origin: Option<CatalogueOrigin>,
+    /// The components, in their order.
+    pub components: Vec<C>,
+}
+
+/// Where relative manifest paths of a [`CatalogueDocument`] lead.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CatalogueOrigin {
+    /// `git`, `https` or `file`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The repository or directory.
+    pub url: Option<String>,
+    /// The full commit id at which a repository is read.
+    pub commit: Option<String>,
+    /// A directory that the manifests' paths are below.
+    pub path: Option<String>,
+}
+
+/// A component of a [`CatalogueDocument`] with its versions.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CatalogueComponent")]
+pub struct CatalogueComponent<V = CatalogueVersion> {
+    /// The component, without a version: `lcod://ns/name`.
+    pub id: String,
+    /// Its versions.
+    pub versions: Vec<V>,
+    /// Everything else, carried through to every version.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// One version of a [`CatalogueComponent`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CatalogueVersion {
+    /// The version.
+    pub version: String,
+    /// The manifest: a path relative to the origin, or a URL.
+    pub manifest: String,
+    /// The SHA-256 digest of the manifest.
+    pub sha256: Option<String>,
+    /// Withdrawn by its author.
+    pub yanked: Option<bool>,
+    /// The dependencies; must equal the manifest's.
+    pub dependencies: Option<Vec<Dependency>>,
+    /// Everything else, carried through.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// A dependency: `lcod://ns/name@^1.2`, or the same as a table.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Dependency {
+    /// The reference as one text.
+    Text(String),
+    /// The reference as a table.
+    Table {
+        /// The component.
+        id: String,
+        /// The version requirement; any version where it is missing.
+        version: Option<String>,
+    },
+}
+
+/// A component manifest with schema `lcod-registry/manifest@1`.
+///
+/// **Source**: seed 001, section 4.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ManifestDocument {
+    /// `lcod-registry/manifest@1`.
+    pub schema: String,
+    /// The component with its version: `lcod://ns/name@1.0.0`.
+    pub id: String,
+    /// Where the author keeps it.
+    pub source: ManifestSource,
+    /// Its files.
+    #[serde(default)]
+    pub files: Vec<ManifestFile>,
+    /// What it requires.
+    #[serde(default)]
+    pub dependencies: Vec<Dependency>,
+    /// Everything else (`publishedAt`, `artifact`, `kind`, `summary`, …), carried through.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// The repository, commit and directory that a [`ManifestDocument`] describes.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ManifestSource {
+    /// `git`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The repository.
+    pub url: String,
+    /// A full commit id.
+    pub commit: String,
+    /// The component's directory in the repository; the root where it is missing.
+    pub path: Option<String>,
+}
+
+/// A file of a [`ManifestDocument`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ManifestFile {
+    /// The path, from the repository's root or from `source.path`.
+    pub path: String,
+    /// The SHA-256 digest of its bytes.
+    pub sha256: String,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+}
+
+/// A component's description, `lcp.toml`, in schema version 1.0 or 2.0: the fields that a resolver needs.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// `1.0` or `2.0`.
+    pub schema_version: Option<SchemaVersion>,
+    /// The component with its version.
+    pub id: Option<String>,
+    /// The version.
+    pub version: Option<String>,
+    /// `component`, `contract`, `axiom`, `flow`, `ui`, `workflow`, `function` or `workspace-package`.
+    pub kind: Option<String>,
+    /// One line that describes it.
+    pub summary: Option<String>,
+    /// What it requires.
+    pub deps: Option<DescriptorDeps>,
+}
+
+/// A schema version, quoted or not.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SchemaVersion {
+    /// `"2.0"`.
+    Text(String),
+    /// `2.0`.
+    Number(f64),
+}
+
+/// The `[deps]` table of a [`Descriptor`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct DescriptorDeps {
+    /// The requirements; one that cannot be read is left out with a warning.
+    #[serde(default)]
+    #[schemars(with = "Vec<Dependency>")]
+    pub requires: Vec<Value>,
+}
+
+/// Returns `bytes` without a UTF-8 byte-order mark.
+pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Reads `text`, which is one JSON value that starts at `start` in its document.
+///
+/// **Errors**: `input.field` for a missing field or one of another type, `input.json` for anything that is not JSON.
+pub(super) fn parse<'a, T: Deserialize<'a>>(text: &'a str, start: Position) -> Result<T, ParseError> {
+    serde_json::from_str(text).map_err(|error| {
+        let mut message = error.to_string();
+        if let Some(place) = message.rfind(" at line ") {
+            message.truncate(place);
+        }
+        let reason = if error.is_data() { "input.field" } else { "input.json" };
+        let (expected, found) =
+            match (message.strip_prefix("missing field "), message.split_once(", expected ")) {
+                (Some(field), _) => (format!("the field {}", field.trim_matches('`')), "nothing"),
+                (None, Some((found, expected))) => (expected.to_owned(), found),
+                (None, None) => ("JSON of the documented form".to_owned(), message.as_str()),
+            };
+        ParseError::new(reason, expected, found).at(below(start, error.line(), error.column()))
+    })
+}
+
+/// Returns the place of `line`, `column` of a part that starts at `start`.
+pub(super) fn below(start: Position, line: usize, column: usize) -> Position {
+    match line {
+        0 | 1 => Position { line: start.line, column: start.column + column.saturating_sub(1) },
+        _ => Position { line: start.line + line - 1, column: column.max(1) },
+    }
+}
+
+/// Finds the places of a text's parts. Parts are asked for in order, so that a whole document costs one walk.
+pub(super) struct Places<'a> {
+    text: &'a str,
+    walked: usize,
+    line: usize,
+    line_start: usize,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(text: &'a str) -> Places<'a> {
+        Places { text, walked: 0, line: 1, line_start: 0 }
+    }
+
+    /// Returns where `part`, a slice of the text, starts.
+    pub(super) fn of(&mut self, part: &str) -> Position {
+        let distance = (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        let offset = distance.clamp(self.walked, self.text.len());
+        for (index, byte) in self.text.as_bytes()[self.walked..offset].iter().enumerate() {
+            if *byte == b'\n' {
+                self.line += 1;
+                self.line_start = self.walked + index + 1;
+            }
+        }
+        self.walked = offset;
+        Position { line: self.line, column: offset - self.line_start + 1 }
+    }
+}

@@ -1,0 +1,134 @@
+//! Component manifests with schema `lcod-registry/manifest@1`.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::dialect::lcod::START;
+use crate::dialect::lcod::document::{
+    ListHeader, MANIFEST_SCHEMA, ManifestDocument, ManifestFile, ManifestSource, parse, without_mark,
+};
+use crate::dialect::lcod::pending::{Pending, dependencies, sha256};
+use crate::dialect::lcod::place::{prefix, repository};
+use crate::dialect::{Finding, Received};
+use crate::error::ParseError;
+use crate::id::Reference;
+use crate::json;
+use crate::model::{File, Origin};
+use crate::path::DocPath;
+use crate::pointer::{CommitId, Locality};
+
+/// What is known about a release before its manifest is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ManifestTask {
+    pub(super) pending: Pending,
+    /// The dependencies that the catalogue states; the manifest's must be the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) declared: Option<Vec<Reference>>,
+}
+
+/// Reads a manifest.
+///
+/// **Errors**: `input.schema`, `input.field`, `input.commit`, `input.path`, …; `trust.statement_mismatch` when it is the
+/// manifest of another release or states other dependencies than the catalogue.
+pub(super) fn read(
+    task: &ManifestTask,
+    locality: Locality,
+    bytes: &[u8],
+    received: &Received,
+) -> Result<Finding, ParseError> {
+    let document = document(bytes)?;
+    let expected = format!("{}@{}", task.pending.id, task.pending.version);
+    if document.id != expected {
+        return Err(ParseError::new("trust.statement_mismatch", expected, document.id).in_field("id"));
+    }
+    let origin = origin(&document.source, locality).map_err(|error| error.in_field("source"))?;
+    let files = files(&document.files, origin.path.as_ref())?;
+    let dependencies = dependencies(&document.dependencies)?;
+    if task.declared.as_ref().is_some_and(|declared| *declared != dependencies) {
+        let declared = task.declared.as_deref().unwrap_or_default();
+        let expected = format!("the dependencies that the catalogue states, {}", listed(declared));
+        let error = ParseError::new("trust.statement_mismatch", expected, listed(&dependencies));
+        return Err(error.in_field("dependencies"));
+    }
+    let mut release = task.pending.trusted(received.trust.clone());
+    let mut extra = document.extra;
+    release.kind = taken(&mut extra, "kind");
+    release.summary = taken(&mut extra, "summary");
+    release.manifest = Some(received.digest.clone());
+    release.origin = origin;
+    release.files = files;
+    release.dependencies = dependencies;
+    release.extra.extend(extra);
+    Ok(Finding { releases: vec![release], ..Finding::default() })
+}
+
+fn document(bytes: &[u8]) -> Result<ManifestDocument, ParseError> {
+    let text = json::check(without_mark(bytes))?;
+    let header: ListHeader = parse(text, START)?;
+    match header.schema.as_deref() {
+        Some(MANIFEST_SCHEMA) => parse(text, START),
+        schema => {
+            let expected = format!("a manifest with schema {MANIFEST_SCHEMA}");
+            Err(ParseError::new("input.schema", expected, schema.unwrap_or("no schema")).in_field("schema"))
+        }
+    }
+}
+
+fn origin(source: &ManifestSource, locality: Locality) -> Result<Origin, ParseError> {
+    if let Some(kind) = source.kind.as_deref().filter(|kind| *kind != "git") {
+        return Err(ParseError::new("input.kind", "type git", kind).in_field("type"));
+    }
+    let repository = repository(&source.url, locality).map_err(|error| error.in_field("url"))?;
+    let commit = CommitId::parse(&source.commit).map_err(|error| error.in_field("commit"))?;
+    let path = prefix(source.path.as_deref()).map_err(|error| error.in_field("path"))?;
+    Ok(Origin { repository: Some(repository), commit: Some(commit), path })
+}
+
+/// Returns the files with paths from the repository's root. Published manifests write them so, the seed's sample writes them
+/// below `source.path`: a path that starts with `source.path` is read as the former.
+fn files(written: &[ManifestFile], directory: Option<&DocPath>) -> Result<Vec<File>, ParseError> {
+    let mut seen = HashSet::with_capacity(written.len());
+    let mut files = Vec::with_capacity(written.len());
+    for (index, one) in written.iter().enumerate() {
+        let file = file(one, directory).map_err(|error| error.in_field(format!("files[{index}]")))?;
+        if !seen.insert(file.path.clone()) {
+            let error = ParseError::new("input.path", "each file once", file.path.as_text());
+            return Err(error.in_field(format!("files[{index}].path")));
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
+fn file(written: &ManifestFile, directory: Option<&DocPath>) -> Result<File, ParseError> {
+    let path = DocPath::parse(&written.path).map_err(|error| error.in_field("path"))?;
+    let path = match directory {
+        Some(directory) if !path.is_below(directory) => {
+            directory.join(&path).map_err(|error| error.in_field("path"))?
+        }
+        _ => path,
+    };
+    let digest = sha256(&written.sha256).map_err(|error| error.in_field("sha256"))?;
+    Ok(File { path, digest: Some(digest), blob: None, size: written.size })
+}
+
+/// Takes a text out of the fields that are carried through; anything but a text stays there.
+fn taken(extra: &mut Map<String, Value>, field: &str) -> Option<String> {
+    match extra.get(field) {
+        Some(Value::String(text)) => {
+            let text = text.clone();
+            extra.remove(field);
+            Some(text)
+        }
+        _ => None,
+    }
+}
+
+fn listed(references: &[Reference]) -> String {
+    match references {
+        [] => "none".to_owned(),
+        some => some.iter().map(Reference::to_string).collect::<Vec<_>>().join(", "),
+    }
+}

@@ -1,0 +1,242 @@
+//! The LCOD dialect: federated catalogues (seed 001) in every form in which they were ever published.
+//!
+//! | document | told by | read in |
+//! |---|---|---|
+//! | list of catalogues | `lcod-registry/catalogues@1` | `list` |
+//! | JSONL list, or catalogue as JSONL | header line with `lcod-manifest/list@1` | `list`, `row` |
+//! | catalogue | `lcod-registry/catalogue@1` | `catalogue` |
+//! | catalogue as JSON array | `[{id, composePath}]` | `row` |
+//! | component manifest | `lcod-registry/manifest@1` | `manifest` |
+//! | component descriptor `lcp.toml` | schema version 1.0 or 2.0 | `descriptor` |
+//!
+//! Content decides which of them an entry, list or catalogue is, never its name. A release comes either from a manifest (one
+//! further document) or from a row (two: `lcp.toml`, then `compose.yaml`). A byte-order mark and CRLF are accepted.
+//!
+//! Keeps no state between documents: what a later document needs travels in its [`Task`]. Never fetches or judges, and never
+//! looks at the bytes of `compose.yaml`.
+
+mod catalogue;
+mod descriptor;
+pub mod document;
+mod list;
+mod manifest;
+mod pending;
+mod place;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::dialect::lcod::descriptor::{ComposeTask, DescriptorTask};
+use crate::dialect::lcod::document::{
+    CATALOGUE_SCHEMA, CATALOGUES_SCHEMA, LIST_SCHEMA, ListHeader, Places, parse, without_mark,
+};
+use crate::dialect::lcod::manifest::ManifestTask;
+use crate::dialect::lcod::pending::{Ledger, Pending};
+use crate::dialect::lcod::place::{Base, Root};
+use crate::dialect::{Errand, Finding, Node, Received, Stage};
+use crate::error::{ParseError, Position, escaped};
+use crate::id::SourceId;
+use crate::json;
+use crate::model::{Refusal, Skipped, Source, Warning};
+use crate::pointer::{Locality, Location, Want};
+
+/// The most entries of one document that may be unreadable; a document with more is refused as a whole.
+pub const SKIPPED_MAX: usize = 10_000;
+
+/// What the reader remembers about an errand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// An entry document, list or catalogue.
+    Node(NodeTask),
+    /// The manifest of a release.
+    Manifest(ManifestTask),
+    /// The `lcp.toml` of a release that has no manifest.
+    Descriptor(DescriptorTask),
+    /// The `compose.yaml` of a release that has no manifest.
+    Compose(ComposeTask),
+}
+
+/// What is known about an entry document, list or catalogue before it is read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeTask {
+    /// Where its rows lead when it was served over https and its pointer names a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<Base>,
+}
+
+/// Returns the task of a source's entry document.
+pub fn start(source: &Source) -> Task {
+    let base = match &source.entry {
+        Location::Https { url } => Base::of_url(url),
+        Location::Git { .. } | Location::File { .. } => None,
+    };
+    Task::Node(NodeTask { base })
+}
+
+/// Reads one document.
+///
+/// **Errors**: the document as a whole cannot be used; a release's document is then given to [`refuse`].
+pub fn read(errand: &Errand, task: &Task, bytes: &[u8], received: &Received) -> Result<Finding, ParseError> {
+    let (Want::Blob(location) | Want::Tree { location, .. }) = &errand.want else {
+        return Err(ParseError::new("input.want", "the location of a document", errand.want.to_string()));
+    };
+    match task {
+        Task::Node(node_task) => {
+            let Stage::Node(node) = &errand.stage else {
+                return Err(ParseError::new("input.want", "a list or catalogue", errand.want.to_string()));
+            };
+            Reading::new(location, node, node_task, received).document(bytes)
+        }
+        Task::Manifest(task) => manifest::read(task, location.locality(), bytes, received),
+        Task::Descriptor(task) => descriptor::read(task, bytes, received),
+        Task::Compose(task) => Ok(descriptor::complete(task, location, received)),
+    }
+}
+
+/// Says what becomes of a release whose document was refused: it stays listed, refused. Lists and catalogues yield nothing.
+pub fn refuse(task: &Task, refusal: Refusal) -> Finding {
+    let release = task.pending().map(|pending| pending.refused(refusal));
+    Finding { releases: release.into_iter().collect(), ..Finding::default() }
+}
+
+impl Task {
+    fn pending(&self) -> Option<&Pending> {
+        match self {
+            Task::Node(_) => None,
+            Task::Manifest(task) => Some(&task.pending),
+            Task::Descriptor(task) => Some(&task.pending),
+            Task::Compose(task) => Some(&task.pending),
+        }
+    }
+}
+
+/// One entry document, list or catalogue while it is read.
+struct Reading<'a> {
+    location: &'a Location,
+    locality: Locality,
+    node: &'a Node,
+    received: &'a Received,
+    root: Root,
+    ledger: Ledger,
+    finding: Finding,
+}
+
+impl<'a> Reading<'a> {
+    fn new(location: &'a Location, node: &'a Node, task: &NodeTask, received: &'a Received) -> Reading<'a> {
+        Reading {
+            location,
+            locality: location.locality(),
+            node,
+            received,
+            root: Root::of(location, received.commit.as_ref(), task.base.as_ref()),
+            ledger: Ledger::default(),
+            finding: Finding::default(),
+        }
+    }
+
+    /// Tells by content what the document is, and reads it.
+    fn document(mut self, bytes: &[u8]) -> Result<Finding, ParseError> {
+        let bytes = without_mark(bytes);
+        match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'[') => {
+                let text = json::check(bytes)?;
+                let entries: Vec<&RawValue> = parse(text, START)?;
+                let mut places = Places::new(text);
+                for (index, entry) in entries.into_iter().enumerate() {
+                    let at = places.of(entry.get());
+                    self.component_row(entry.get(), at, &format!("[{index}]"))?;
+                }
+            }
+            Some(b'{') => self.object(bytes)?,
+            _ => return Err(not_json(bytes)),
+        }
+        Ok(self.finding)
+    }
+
+    fn object(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
+        if let Some(header) = first_line(bytes)
+            && !matches!(header.schema.as_deref(), Some(CATALOGUES_SCHEMA | CATALOGUE_SCHEMA))
+        {
+            return self.lines(&header, bytes);
+        }
+        let text = json::check(bytes)?;
+        let header: ListHeader = parse(text, START)?;
+        match header.schema.as_deref() {
+            Some(CATALOGUES_SCHEMA) => self.catalogues(text),
+            Some(CATALOGUE_SCHEMA) => self.catalogue(text),
+            Some(LIST_SCHEMA) => {
+                self.named(header.id.as_deref());
+                Ok(())
+            }
+            schema => Err(unknown_schema(schema)),
+        }
+    }
+
+    /// Takes the id that the document gives itself.
+    fn named(&mut self, id: Option<&str>) {
+        match id.map(SourceId::parse) {
+            None => {}
+            Some(Ok(id)) => self.finding.named = Some(id),
+            Some(Err(error)) => {
+                self.finding.warnings.push(Warning::new("catalogue.id", error.in_field("id").to_string()));
+            }
+        }
+    }
+
+    /// Leaves an entry out.
+    ///
+    /// **Errors**: `limit.skipped` when nothing but leaving out goes on.
+    fn skip(&mut self, entry: &str, error: ParseError) -> Result<(), ParseError> {
+        if self.finding.skipped.len() == SKIPPED_MAX {
+            let expected = format!("at most {SKIPPED_MAX} entries that cannot be read");
+            return Err(ParseError::new("limit.skipped", expected, "more"));
+        }
+        self.finding.skipped.push(Skipped { entry: escaped(entry), error });
+        Ok(())
+    }
+}
+
+/// Where a document starts.
+const START: Position = Position { line: 1, column: 1 };
+
+/// Returns the first line that is not blank when it is a whole object and more follows: the header of a JSONL list.
+fn first_line(bytes: &[u8]) -> Option<ListHeader> {
+    let start = bytes.iter().position(|byte| !byte.is_ascii_whitespace())?;
+    let end = bytes[start..].iter().position(|byte| *byte == b'\n').map(|length| start + length)?;
+    if bytes[end..].iter().all(u8::is_ascii_whitespace) {
+        return None;
+    }
+    let text = json::check(&bytes[start..end]).ok()?;
+    parse(text, START).ok()
+}
+
+fn unknown_schema(found: Option<&str>) -> ParseError {
+    let expected = format!(
+        "schema {CATALOGUES_SCHEMA}, {CATALOGUE_SCHEMA}, {LIST_SCHEMA}, or a JSON array of {{id, composePath}}"
+    );
+    ParseError::new("input.schema", expected, found.unwrap_or("no schema"))
+}
+
+/// Says what stands where a list or catalogue was expected.
+fn not_json(bytes: &[u8]) -> ParseError {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]);
+    let text = text.trim_start();
+    let lower = text.to_ascii_lowercase();
+    let found = if text.is_empty() {
+        "an empty document".to_owned()
+    } else if ["<!doctype html", "<html", "<head", "<body"].iter().any(|start| lower.starts_with(start)) {
+        format!("an HTML page (a login or error page?): {text}")
+    } else if text.starts_with("version https://git-lfs") {
+        format!("a Git LFS pointer instead of the file: {text}")
+    } else {
+        text.to_owned()
+    };
+    let expected = format!(
+        "a JSON document with schema {CATALOGUES_SCHEMA} or {CATALOGUE_SCHEMA}, JSON lines with {LIST_SCHEMA}, or a JSON array"
+    );
+    ParseError::new("input.schema", expected, found).at(START)
+}

@@ -1,0 +1,199 @@
+//! Releases on their way: what the documents read so far say about one, and which ones a catalogue has listed already.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::dialect::lcod::document::Dependency;
+use crate::dialect::lcod::{Reading, Task};
+use crate::dialect::{Errand, Stage};
+use crate::digest::{Algorithm, Digest};
+use crate::error::{ParseError, Position};
+use crate::id::{ComponentId, Dialect, Reference};
+use crate::model::{Origin, Refusal, Release, Trust, Verdict, Warning};
+use crate::pointer::{Location, Want};
+use crate::version::{Grammar, Version, VersionReq};
+
+/// A release of which documents are still to be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Pending {
+    pub(super) id: ComponentId,
+    pub(super) version: Version,
+    /// As far as the catalogue knows it.
+    pub(super) origin: Origin,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) yanked: bool,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(super) extra: Map<String, Value>,
+}
+
+impl Pending {
+    /// Returns the release as far as it is known, without files and dependencies.
+    pub(super) fn release(&self, verdict: Verdict) -> Release {
+        Release {
+            id: self.id.clone(),
+            version: self.version.clone(),
+            origin: self.origin.clone(),
+            manifest: None,
+            files: Vec::new(),
+            kind: None,
+            summary: None,
+            dependencies: Vec::new(),
+            yanked: self.yanked,
+            verdict,
+            warnings: Vec::new(),
+            extra: self.extra.clone(),
+        }
+    }
+
+    /// Returns the release that rests on trusted bytes.
+    pub(super) fn trusted(&self, trust: Trust) -> Release {
+        self.release(Verdict::Trusted(trust))
+    }
+
+    /// Returns the release that cannot be used.
+    pub(super) fn refused(&self, refusal: Refusal) -> Release {
+        self.release(Verdict::Refused(refusal))
+    }
+}
+
+/// The releases that a catalogue has listed so far: id and version without build metadata, since resolution could not tell
+/// twins apart.
+#[derive(Default)]
+pub(super) struct Ledger {
+    listed: HashMap<(ComponentId, String), usize>,
+}
+
+impl Reading<'_> {
+    /// Adds the errand of a release's first document, unless the catalogue listed that release before.
+    pub(super) fn admit(
+        &mut self,
+        entry: &str,
+        at: Position,
+        location: Location,
+        digests: Vec<Digest>,
+        task: Task,
+    ) -> Result<(), ParseError> {
+        let Some(pending) = task.pending() else { return Ok(()) };
+        let (id, version) = (pending.id.clone(), pending.version.clone());
+        let errand = Errand {
+            want: Want::Blob(location),
+            digests,
+            size: None,
+            signature: None,
+            stage: Stage::Release,
+            task: crate::dialect::Task::Lcod(Box::new(task)),
+        };
+        let key = (id, without_build(&version));
+        let Some(first) = self.ledger.listed.get(&key).and_then(|index| self.finding.errands.get(*index))
+        else {
+            self.ledger.listed.insert(key, self.finding.errands.len());
+            self.finding.errands.push(errand);
+            return Ok(());
+        };
+        let release = format!("{}@{version}", key.0);
+        let (expected, differs) = match says_the_same(first, &errand) {
+            true => ("every release once; this is the same entry again", false),
+            false => ("every release once; the first entry is used, and this one says something else", true),
+        };
+        let error = ParseError::new("catalogue.duplicate", expected, &release).at(at);
+        if differs && self.finding.warnings.len() < WARNINGS_MAX {
+            let text = format!("{release} is listed again with other content; the first entry is used");
+            self.finding.warnings.push(Warning::new("catalogue.duplicate", text));
+        }
+        self.skip(entry, error)
+    }
+}
+
+/// The most warnings that one catalogue collects.
+pub(super) const WARNINGS_MAX: usize = 100;
+
+/// Tells whether two entries name the same release by the same pointers.
+fn says_the_same(first: &Errand, second: &Errand) -> bool {
+    let crate::dialect::Task::Lcod(one) = &first.task;
+    let crate::dialect::Task::Lcod(other) = &second.task;
+    let same_task = match (&**one, &**other) {
+        (Task::Manifest(one), Task::Manifest(other)) => one.declared == other.declared,
+        (Task::Descriptor(one), Task::Descriptor(other)) => {
+            one.compose == other.compose && one.digests == other.digests
+        }
+        _ => false,
+    };
+    let key = |task: &Task| task.pending().map(|pending| (pending.version.clone(), pending.yanked));
+    same_task && first.want == second.want && first.digests == second.digests && key(one) == key(other)
+}
+
+fn without_build(version: &Version) -> String {
+    let semver = version.semver();
+    format!("{}.{}.{}-{}", semver.major, semver.minor, semver.patch, semver.pre)
+}
+
+/// Reads an LCOD component id without a version.
+///
+/// **Errors**: `input.id`.
+pub(super) fn component_id(text: &str) -> Result<ComponentId, ParseError> {
+    let id = ComponentId::parse(text)?;
+    lcod_only(&id)?;
+    Ok(id)
+}
+
+/// Refuses ids of other dialects: identity is never guessed across dialects.
+///
+/// **Errors**: `input.id`.
+pub(super) fn lcod_only(id: &ComponentId) -> Result<(), ParseError> {
+    match id.dialect() {
+        Dialect::Lcod => Ok(()),
+        Dialect::Estream | Dialect::Flowctl => {
+            Err(ParseError::new("input.id", "an id that starts with lcod://", id.as_text()))
+        }
+    }
+}
+
+/// Reads one dependency.
+///
+/// **Errors**: `input.id`, `input.requirement`, `input.reference`.
+pub(super) fn dependency(written: &Dependency) -> Result<Reference, ParseError> {
+    let reference = match written {
+        Dependency::Table { id, version: Some(version) } => Reference {
+            id: ComponentId::parse(id)?,
+            requirement: VersionReq::parse(version, Grammar::Reference)?,
+        },
+        Dependency::Text(text) | Dependency::Table { id: text, version: None } => {
+            if !text.starts_with("lcod://") {
+                return Err(ParseError::new("input.id", "an id that starts with lcod://", text));
+            }
+            Reference::parse(text)?
+        }
+    };
+    lcod_only(&reference.id)?;
+    Ok(reference)
+}
+
+/// Reads dependencies, all or none.
+///
+/// **Errors**: those of [`dependency`], with the field.
+pub(super) fn dependencies(written: &[Dependency]) -> Result<Vec<Reference>, ParseError> {
+    let read =
+        |(index, one)| dependency(one).map_err(|error| error.in_field(format!("dependencies[{index}]")));
+    let all: Result<Vec<Reference>, ParseError> = written.iter().enumerate().map(read).collect();
+    Ok(in_order(all?))
+}
+
+/// Returns references sorted by id, each once.
+pub(super) fn in_order(mut references: Vec<Reference>) -> Vec<Reference> {
+    references.sort_by(|a, b| (&a.id, a.requirement.as_text()).cmp(&(&b.id, b.requirement.as_text())));
+    references.dedup();
+    references
+}
+
+/// Reads a field that holds a SHA-256 digest.
+///
+/// **Errors**: `input.digest`.
+pub(super) fn sha256(text: &str) -> Result<Digest, ParseError> {
+    let digest = Digest::parse(text)?;
+    match digest.algorithm() {
+        Algorithm::Sha256 => Ok(digest),
+        Algorithm::Sha512 => Err(ParseError::new("input.digest", "a SHA-256 digest", text)),
+    }
+}
