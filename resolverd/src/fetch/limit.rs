@@ -1,8 +1,16 @@
 //! What one run may cost: bytes, documents, depth, seconds. One struct, with defaults, config keys and a test each.
+//!
+//! Never waits and never reads the date: the deadline is measured on the monotonic clock.
 
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use catalogue_schema::model::Refusal;
 use serde::{Deserialize, Serialize};
+
+use crate::fetch::FetchError;
 
 /// The limits of one sync of one source. Config table `[limits]`; unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +20,8 @@ pub struct Limits {
     pub catalogue_bytes: u64,
     /// The largest document of one release (manifest, descriptor, compose file), in bytes. Default 1 MiB.
     pub release_document_bytes: u64,
+    /// The largest Git commit, tree or list of refs on the way to a document, in bytes. Default 16 MiB.
+    pub git_object_bytes: u64,
     /// How many documents one source may need. Default 1,000,000.
     pub documents: u64,
     /// How many bytes one source may bring. Default 2 GiB.
@@ -29,6 +39,7 @@ impl Default for Limits {
         Limits {
             catalogue_bytes: 64 << 20,
             release_document_bytes: 1 << 20,
+            git_object_bytes: 16 << 20,
             documents: 1_000_000,
             total_bytes: 2 << 30,
             depth: 8,
@@ -39,23 +50,201 @@ impl Default for Limits {
 }
 
 /// What is left of the limits during one run of one source.
-#[derive(Debug)]
+///
+/// A clone spends from the same purse. The cap of one document is a property of the clone: [`Budget::for_catalogues`] and
+/// [`Budget::for_release_documents`] choose it for one call.
+#[derive(Debug, Clone)]
 pub struct Budget {
-    deadline: Instant,
-    documents: std::sync::atomic::AtomicU64,
-    bytes: std::sync::atomic::AtomicU64,
-    /// The largest document that may be read now, in bytes.
-    pub document_bytes: u64,
+    purse: Arc<Purse>,
+    /// The key of the cap that holds for one document, and the cap.
+    document: (&'static str, u64),
+}
+
+#[derive(Debug)]
+struct Purse {
+    limits: Limits,
+    /// `None` when it lies further ahead than the clock can count.
+    deadline: Option<Instant>,
+    documents_left: AtomicU64,
+    bytes_left: AtomicU64,
 }
 
 impl Budget {
-    /// Starts a run.
+    /// Starts a run, with the cap for catalogues.
     pub fn new(limits: &Limits, started: Instant) -> Budget {
-        Budget {
-            deadline: started + Duration::from_secs(limits.total_s),
-            documents: limits.documents.into(),
-            bytes: limits.total_bytes.into(),
-            document_bytes: limits.catalogue_bytes,
+        let purse = Purse {
+            deadline: started.checked_add(Duration::from_secs(limits.total_s)),
+            documents_left: limits.documents.into(),
+            bytes_left: limits.total_bytes.into(),
+            limits: limits.clone(),
+        };
+        Budget { document: ("catalogue_bytes", purse.limits.catalogue_bytes), purse: Arc::new(purse) }
+    }
+
+    /// Returns the same purse with the cap for lists and catalogues.
+    pub fn for_catalogues(&self) -> Budget {
+        self.capped("catalogue_bytes", self.purse.limits.catalogue_bytes)
+    }
+
+    /// Returns the same purse with the cap for manifests, descriptors and compose files.
+    pub fn for_release_documents(&self) -> Budget {
+        self.capped("release_document_bytes", self.purse.limits.release_document_bytes)
+    }
+
+    /// Returns the same purse with the cap for commits, trees and lists of refs.
+    pub(crate) fn for_git_objects(&self) -> Budget {
+        self.capped("git_object_bytes", self.purse.limits.git_object_bytes)
+    }
+
+    /// Returns the largest document that may be read now, in bytes.
+    pub fn document_bytes(&self) -> u64 {
+        self.document.1
+    }
+
+    /// Returns how many bytes a reader may take in for one document: the cap, or less where the run has less left.
+    pub fn readable_bytes(&self) -> u64 {
+        self.document.1.min(self.purse.bytes_left.load(Ordering::Relaxed))
+    }
+
+    /// Takes one document and checks the deadline.
+    ///
+    /// **Errors**: `limit.documents`, `limit.total_s`.
+    pub fn take_document(&self, subject: impl fmt::Display) -> Result<(), FetchError> {
+        self.check_deadline(&subject)?;
+        self.take_documents(1, subject)
+    }
+
+    /// Takes `count` documents: one, or the entries of a listing.
+    ///
+    /// **Errors**: `limit.documents`.
+    pub fn take_documents(&self, count: u64, subject: impl fmt::Display) -> Result<(), FetchError> {
+        take(&self.purse.documents_left, count).map_err(|left| {
+            let expected = expected(self.purse.limits.documents, "documents", "documents");
+            let found = format!("{count} more with {left} left");
+            FetchError::Limit(Refusal::new("limit.documents", subject, expected, found))
+        })
+    }
+
+    /// Takes the bytes of one document, which must also fit under the cap of one document. Nothing is taken on failure.
+    ///
+    /// **Errors**: `limit.catalogue_bytes`, `limit.release_document_bytes` or `limit.git_object_bytes`, whichever cap
+    /// holds; `limit.total_bytes`.
+    pub fn take_bytes(&self, count: u64, subject: impl fmt::Display) -> Result<(), FetchError> {
+        let (key, cap) = self.document;
+        if count > cap {
+            let reason = match key {
+                "catalogue_bytes" => "limit.catalogue_bytes",
+                "release_document_bytes" => "limit.release_document_bytes",
+                _ => "limit.git_object_bytes",
+            };
+            let found = format!("{count} bytes");
+            return Err(FetchError::Limit(Refusal::new(reason, subject, expected(cap, "bytes", key), found)));
         }
+        take(&self.purse.bytes_left, count).map_err(|left| {
+            let expected = expected(self.purse.limits.total_bytes, "bytes in one run", "total_bytes");
+            let found = format!("{count} more with {left} left");
+            FetchError::Limit(Refusal::new("limit.total_bytes", subject, expected, found))
+        })
+    }
+
+    /// Checks that time is left.
+    ///
+    /// **Errors**: `limit.total_s`.
+    pub fn check_deadline(&self, subject: impl fmt::Display) -> Result<(), FetchError> {
+        match self.purse.deadline {
+            Some(deadline) if Instant::now() >= deadline => {
+                let expected = expected(self.purse.limits.total_s, "seconds in one run", "total_s");
+                let found = "the time is over";
+                Err(FetchError::Limit(Refusal::new("limit.total_s", subject, expected, found)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn capped(&self, key: &'static str, bytes_max: u64) -> Budget {
+        Budget { purse: Arc::clone(&self.purse), document: (key, bytes_max) }
+    }
+}
+
+fn expected(limit: u64, unit: &str, key: &str) -> String {
+    format!("at most {limit} {unit} (config key limits.{key})")
+}
+
+/// Takes `count` or nothing; gives back what is left when it is not enough.
+fn take(purse: &AtomicU64, count: u64) -> Result<(), u64> {
+    let spend = |left: u64| left.checked_sub(count);
+    purse.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn budget(change: impl FnOnce(&mut Limits)) -> Budget {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        Budget::new(&limits, Instant::now())
+    }
+
+    #[track_caller]
+    fn check(result: Result<(), FetchError>, reason: &str, key: &str) {
+        let Err(FetchError::Limit(refusal)) = result else { panic!("not a limit: {result:?}") };
+        assert_eq!(refusal.reason, reason);
+        assert!(refusal.expected.contains(&format!("limits.{key}")), "{refusal}");
+        assert!(!refusal.found.is_empty(), "{refusal}");
+    }
+
+    #[test]
+    fn documents_are_counted() {
+        let budget = budget(|limits| limits.documents = 2);
+        assert_eq!(budget.take_document("a"), Ok(()));
+        assert_eq!(budget.for_release_documents().take_document("b"), Ok(()));
+        check(budget.take_document("c"), "limit.documents", "documents");
+    }
+
+    #[test]
+    fn total_bytes_are_counted_over_all_views() {
+        let budget = budget(|limits| limits.total_bytes = 10);
+        assert_eq!(budget.take_bytes(4, "a"), Ok(()));
+        assert_eq!(budget.for_git_objects().take_bytes(5, "b"), Ok(()));
+        assert_eq!(budget.readable_bytes(), 1);
+        check(budget.for_catalogues().take_bytes(2, "c"), "limit.total_bytes", "total_bytes");
+        assert_eq!(budget.take_bytes(1, "what fits still fits"), Ok(()));
+    }
+
+    #[test]
+    fn one_document_is_capped_by_its_kind() {
+        let budget = budget(|limits| {
+            limits.catalogue_bytes = 30;
+            limits.release_document_bytes = 20;
+            limits.git_object_bytes = 10;
+        });
+        assert_eq!(budget.document_bytes(), 30);
+        check(budget.take_bytes(31, "a"), "limit.catalogue_bytes", "catalogue_bytes");
+        let releases = budget.for_release_documents();
+        assert_eq!(releases.document_bytes(), 20);
+        check(releases.take_bytes(21, "b"), "limit.release_document_bytes", "release_document_bytes");
+        check(budget.for_git_objects().take_bytes(11, "c"), "limit.git_object_bytes", "git_object_bytes");
+        assert_eq!(releases.take_bytes(20, "d"), Ok(()));
+        assert_eq!(releases.for_catalogues().take_bytes(30, "e"), Ok(()));
+    }
+
+    #[test]
+    fn the_deadline_stops_the_run() {
+        let over = budget(|limits| limits.total_s = 0);
+        check(over.check_deadline("a"), "limit.total_s", "total_s");
+        check(over.take_document("a"), "limit.total_s", "total_s");
+        let never = budget(|limits| limits.total_s = u64::MAX);
+        assert_eq!(never.check_deadline("a"), Ok(()));
+    }
+
+    #[test]
+    fn the_table_has_defaults_and_refuses_unknown_keys() {
+        assert_eq!(toml::from_str::<Limits>("").unwrap(), Limits::default());
+        let limits: Limits = toml::from_str("release_document_bytes = 5\ntotal_s = 7").unwrap();
+        assert_eq!((limits.release_document_bytes, limits.total_s, limits.depth), (5, 7, 8));
+        assert!(toml::from_str::<Limits>("document_bytes = 5").is_err());
     }
 }

@@ -8,14 +8,19 @@ pub mod git;
 pub mod limit;
 pub mod object;
 
+use std::collections::HashMap;
+use std::fmt;
+
 use catalogue_schema::model::Refusal;
-use catalogue_schema::pointer::{CommitId, Want};
+use catalogue_schema::pointer::{CommitId, LocalPath, Location, Repository, Want};
 
 use crate::fetch::limit::Budget;
 
 /// Gets the bytes that wants name.
 pub trait Fetch: Sync {
     /// Answers each want, in the same order. Spends `budget`; what no longer fits is [`FetchError::Limit`].
+    ///
+    /// The cap of one document is the budget's: [`Budget::for_catalogues`] or [`Budget::for_release_documents`].
     fn fetch(&self, wants: &[&Want], budget: &Budget) -> Vec<Result<Fetched, FetchError>>;
 }
 
@@ -61,8 +66,92 @@ impl FetchError {
             | FetchError::Limit(refusal) => refusal,
         }
     }
+
+    /// Returns the same error about another subject: what a repository's opening said, for each want that needed it.
+    fn about(&self, subject: &dyn fmt::Display) -> FetchError {
+        let mut error = self.clone();
+        match &mut error {
+            FetchError::Missing(refusal)
+            | FetchError::Refused(refusal)
+            | FetchError::Unreachable(refusal)
+            | FetchError::Limit(refusal) => refusal.subject = subject.to_string(),
+        }
+        error
+    }
 }
 
-/// The real places: local files and Git repositories.
+/// The real places: local files and Git repositories on this machine. Nothing is kept between two calls.
 #[derive(Debug, Default)]
 pub struct Origins {}
+
+impl Fetch for Origins {
+    fn fetch(&self, wants: &[&Want], budget: &Budget) -> Vec<Result<Fetched, FetchError>> {
+        let mut answers: Vec<_> = wants.iter().map(|want| Err(unavailable(want))).collect();
+        for (place, members) in grouped(wants) {
+            match place {
+                Place::File => {
+                    for index in members {
+                        answers[index] = file::fetch(wants[index], budget);
+                    }
+                }
+                // One repository is open at a time, however many a batch names.
+                Place::Git(path) => {
+                    let members_wants: Vec<&Want> = members.iter().map(|index| wants[*index]).collect();
+                    for (index, answer) in members.iter().zip(git::fetch(path, &members_wants, budget)) {
+                        answers[*index] = answer;
+                    }
+                }
+            }
+        }
+        answers
+    }
+}
+
+/// Who answers a want.
+#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+enum Place<'a> {
+    File,
+    Git(&'a LocalPath),
+}
+
+/// Groups the wants that somebody here can answer, places in the order of their first want.
+fn grouped<'a>(wants: &[&'a Want]) -> Vec<(Place<'a>, Vec<usize>)> {
+    let mut groups: Vec<(Place<'a>, Vec<usize>)> = Vec::new();
+    let mut seen = HashMap::new();
+    for (index, want) in wants.iter().enumerate() {
+        let Some(place) = place(want) else { continue };
+        let group = *seen.entry(place).or_insert_with(|| {
+            groups.push((place, Vec::new()));
+            groups.len() - 1
+        });
+        groups[group].1.push(index);
+    }
+    groups
+}
+
+fn place(want: &Want) -> Option<Place<'_>> {
+    let repository = match want {
+        Want::Blob(location) | Want::Tree { location, .. } => match location {
+            Location::Git { repository, .. } => repository,
+            Location::File { .. } => return Some(Place::File),
+            Location::Https { .. } => return None,
+        },
+        Want::Refs { repository, .. } => repository,
+    };
+    match repository {
+        Repository::Local(path) => Some(Place::Git(path)),
+        Repository::Https(_) => None,
+    }
+}
+
+fn unavailable(want: &Want) -> FetchError {
+    FetchError::Unreachable(Refusal::new(
+        "net.https_unavailable",
+        want,
+        "a local file or a Git repository on this machine (this build has no network fetching yet)",
+        "an https: address; clone it here and name the clone by its path or file: URL",
+    ))
+}
+
+#[cfg(test)]
+mod tests;

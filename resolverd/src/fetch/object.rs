@@ -1,1 +1,578 @@
-//! Git objects as bytes: commits and trees taken apart, and the walk from a commit to a path.
+//! Git objects as bytes: commits, tags and trees taken apart, and the walk from a commit to a path.
+//!
+//! Knows nothing about where objects come from: a [`Walk`] asks a closure for them, so that every transport gives the same
+//! answers and the same refusals. Never follows a symlink, enters a submodule, runs a filter or reads `.gitattributes`.
+//!
+//! What a tree must be: entries in Git's order, no name twice, no name that could leave or hide in a directory
+//! (`git.bad_tree`). Names that are only unusual (spaces, letters outside ASCII) stay: they cannot be asked for, because a
+//! wanted path has the grammar of `catalogue_schema::path`.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::rc::Rc;
+
+use catalogue_schema::digest::{hex, unhex};
+use catalogue_schema::error::escaped;
+use catalogue_schema::model::Refusal;
+use catalogue_schema::path::{DocPath, SEGMENTS_MAX};
+use catalogue_schema::pointer::CommitId;
+
+use crate::fetch::FetchError;
+use crate::fetch::limit::Budget;
+
+/// The deepest listing, in levels.
+pub const LISTING_LEVELS_MAX: u8 = SEGMENTS_MAX as u8;
+/// How much raw tree data one walk remembers, in bytes; beyond it trees are read again.
+const REMEMBERED_BYTES_MAX: usize = 64 << 20;
+/// What a file that Git LFS keeps elsewhere begins with.
+const LFS_HEAD: &[u8] = b"version https://git-lfs";
+
+/// A SHA-1 object id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId([u8; 20]);
+
+impl ObjectId {
+    /// Reads 40 lower-case hex digits; `None` for anything else.
+    pub fn parse(text: &str) -> Option<ObjectId> {
+        Some(ObjectId(unhex(text)?.try_into().ok()?))
+    }
+
+    /// Takes the 20 bytes of an id.
+    pub fn from_bytes(bytes: [u8; 20]) -> ObjectId {
+        ObjectId(bytes)
+    }
+
+    /// Returns the 20 bytes.
+    pub fn as_bytes(&self) -> &[u8; 20] {
+        &self.0
+    }
+
+    /// Returns the id in the form that pointers use.
+    pub fn to_commit_id(self) -> CommitId {
+        CommitId::parse(&hex(&self.0)).expect("20 bytes print as 40 lower-case hex digits")
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+/// The type of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A commit.
+    Commit,
+    /// A directory.
+    Tree,
+    /// The content of a file or symlink.
+    Blob,
+    /// An annotated tag.
+    Tag,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Kind::Commit => "commit",
+            Kind::Tree => "tree",
+            Kind::Blob => "blob",
+            Kind::Tag => "tag",
+        })
+    }
+}
+
+/// What is wrong with an object or a path in it; becomes a refusal when the subject is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: expected {expected}, found {found}")]
+pub struct Fault {
+    reason: &'static str,
+    expected: &'static str,
+    found: String,
+}
+
+impl Fault {
+    fn new(reason: &'static str, expected: &'static str, found: impl Into<String>) -> Fault {
+        Fault { reason, expected, found: found.into() }
+    }
+
+    fn refuse(self, subject: &dyn fmt::Display) -> FetchError {
+        FetchError::Refused(Refusal::new(self.reason, subject, self.expected, self.found))
+    }
+}
+
+/// Reads a commit's tree id: its first line, `tree <40 hex>`.
+///
+/// **Errors**: `git.corrupt`.
+pub fn parse_commit(bytes: &[u8]) -> Result<ObjectId, Fault> {
+    header_id(bytes, "tree ")
+        .map(|(id, _)| id)
+        .ok_or_else(|| Fault::new("git.corrupt", "a commit that begins with its tree", "another first line"))
+}
+
+/// Reads what an annotated tag points to: its first lines, `object <40 hex>` and `type <kind>`.
+///
+/// **Errors**: `git.corrupt`.
+pub fn parse_tag(bytes: &[u8]) -> Result<(ObjectId, Kind), Fault> {
+    let fault = || Fault::new("git.corrupt", "a tag that begins with its object and type", "other lines");
+    let (id, rest) = header_id(bytes, "object ").ok_or_else(fault)?;
+    let kinds = [Kind::Commit, Kind::Tree, Kind::Blob, Kind::Tag];
+    let kind = kinds.into_iter().find(|kind| rest.starts_with(format!("type {kind}\n").as_bytes()));
+    Ok((id, kind.ok_or_else(fault)?))
+}
+
+fn header_id<'a>(bytes: &'a [u8], label: &str) -> Option<(ObjectId, &'a [u8])> {
+    let (digits, rest) = bytes.strip_prefix(label.as_bytes())?.split_at_checked(40)?;
+    Some((ObjectId::parse(str::from_utf8(digits).ok()?)?, rest.strip_prefix(b"\n")?))
+}
+
+/// One line of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The mode as Git writes it, such as `0o100644`.
+    pub mode: u32,
+    /// The name, as bytes: never empty, without slash, backslash and control bytes.
+    pub name: Box<[u8]>,
+    /// The object.
+    pub id: ObjectId,
+}
+
+impl Entry {
+    /// Tells whether this is a file, executable or not.
+    pub fn is_file(&self) -> bool {
+        matches!(self.mode, 0o100644 | 0o100755)
+    }
+
+    /// Tells whether this is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.mode == 0o040000
+    }
+
+    /// Returns the kind of the object that the mode promises.
+    pub fn kind(&self) -> Kind {
+        match self.mode {
+            0o040000 => Kind::Tree,
+            0o160000 => Kind::Commit,
+            _ => Kind::Blob,
+        }
+    }
+
+    /// Returns what the mode says, for messages.
+    pub fn describe(&self) -> String {
+        match self.mode {
+            0o100644 | 0o100755 => "a file".to_owned(),
+            0o040000 => "a directory".to_owned(),
+            0o120000 => "a symlink".to_owned(),
+            0o160000 => "a submodule".to_owned(),
+            mode => format!("an entry of mode {mode:06o}"),
+        }
+    }
+
+    /// Returns the name escaped, for messages.
+    fn label(&self) -> String {
+        escaped(&String::from_utf8_lossy(&self.name))
+    }
+}
+
+/// A directory whose entries have been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    entries: Vec<Entry>,
+}
+
+impl Tree {
+    /// Reads a tree object and checks every entry.
+    ///
+    /// **Shape**: entries of `<octal mode> <name>\0<20 bytes of id>`, sorted by name, a directory's name as if it ended
+    /// in `/`. Leading zeros of a mode are accepted, since old tools wrote them.
+    /// **Errors**: `git.bad_tree`.
+    /// **Source**: gitformat(5) and the checks of `git fsck`.
+    pub fn parse(bytes: &[u8]) -> Result<Tree, Fault> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (entry, after) = split_entry(rest).ok_or_else(|| bad_tree("a cut or malformed entry"))?;
+            if let Some(what) = name_fault(&entry.name) {
+                return Err(bad_tree(format!("{what}: \"{}\"", entry.label())));
+            }
+            if entries.last().is_some_and(|last| !in_order(last, &entry)) {
+                return Err(bad_tree(format!("an entry out of order: \"{}\"", entry.label())));
+            }
+            entries.push(entry);
+            rest = after;
+        }
+        // A file and a directory of one name are not neighbours where another name sorts between them.
+        let mut names = HashSet::with_capacity(entries.len());
+        match entries.iter().find(|entry| !names.insert(&entry.name)) {
+            Some(twice) => Err(bad_tree(format!("a name that stands twice: \"{}\"", twice.label()))),
+            None => Ok(Tree { entries }),
+        }
+    }
+
+    /// Returns the entries in Git's order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Finds the entry of exactly this name; `None` when there is none.
+    ///
+    /// **Errors**: `git.ambiguous_path` when another entry differs in the case of ASCII letters only.
+    pub fn find(&self, segment: &str) -> Result<Option<&Entry>, Fault> {
+        let alike = |entry: &&Entry| {
+            entry.name.len() == segment.len() && entry.name.eq_ignore_ascii_case(segment.as_bytes())
+        };
+        let found: Vec<&Entry> = self.entries.iter().filter(alike).collect();
+        match found.as_slice() {
+            [first, second, ..] => {
+                let names = format!("\"{}\" and \"{}\"", first.label(), second.label());
+                Err(Fault::new("git.ambiguous_path", "one entry, whatever the case of its letters", names))
+            }
+            [one] if &*one.name == segment.as_bytes() => Ok(Some(one)),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn bad_tree(found: impl Into<String>) -> Fault {
+    Fault::new("git.bad_tree", "a tree of sorted, unique, plain names", found)
+}
+
+fn split_entry(bytes: &[u8]) -> Option<(Entry, &[u8])> {
+    let space = bytes.iter().take(8).position(|byte| *byte == b' ')?;
+    let mode = bytes[..space].iter().try_fold(0u32, |mode, digit| {
+        matches!(digit, b'0'..=b'7').then(|| mode << 3 | u32::from(digit - b'0'))
+    })?;
+    let rest = &bytes[space + 1..];
+    let nul = rest.iter().position(|byte| *byte == 0)?;
+    let (id, after) = rest[nul + 1..].split_first_chunk::<20>()?;
+    (space > 0).then(|| (Entry { mode, name: rest[..nul].into(), id: ObjectId(*id) }, after))
+}
+
+/// Git compares directory names as if they ended in a slash.
+fn in_order(first: &Entry, second: &Entry) -> bool {
+    let key = |entry: &Entry| [&*entry.name, if entry.is_directory() { b"/" } else { b"" }].concat();
+    key(first) <= key(second)
+}
+
+/// Tells why a name may not stand in any tree that we read, also away from the wanted path.
+fn name_fault(name: &[u8]) -> Option<&'static str> {
+    if name.is_empty() {
+        return Some("an empty name");
+    }
+    if name == b"." || name == b".." {
+        return Some("a name that means another directory");
+    }
+    if name.iter().any(|byte| matches!(byte, b'/' | b'\\')) {
+        return Some("a name with a slash or backslash");
+    }
+    if name.iter().any(|byte| *byte < 0x20 || *byte == 0x7f) {
+        return Some("a name with control bytes");
+    }
+    means_dot_git(name).then_some("a name that some file system reads as .git")
+}
+
+/// Tells whether NTFS (`git~1`, `.git.`, `.git::$INDEX`) or HFS+ (ignored code points) would read a name as `.git`.
+fn means_dot_git(name: &[u8]) -> bool {
+    let ignored = |c: &char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let text = String::from_utf8_lossy(name);
+    let folded: String = text.chars().filter(|c| !ignored(c)).collect::<String>().to_ascii_lowercase();
+    let stem = folded.split(':').next().unwrap_or(&folded).trim_end_matches([' ', '.']);
+    matches!(stem, ".git" | "git~1")
+}
+
+/// Why a reader has no object for a walk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadError {
+    /// The repository does not hold it.
+    Missing,
+    /// It is of another kind.
+    OtherKind(Kind),
+    /// It is larger than asked for; its size in bytes.
+    TooLarge(u64),
+    /// Its bytes are not what its name promises.
+    Corrupt(String),
+}
+
+/// Walks from commits to documents, remembering trees: many wants at one commit read each tree once.
+///
+/// The reader gets an id, the kind that it must have and the most bytes to return; it checks kind, size and hash.
+pub struct Walk<R> {
+    read: R,
+    commits: HashMap<ObjectId, ObjectId>,
+    trees: HashMap<ObjectId, Result<Rc<Tree>, Fault>>,
+    remembered_bytes: usize,
+}
+
+/// A wanted place: what messages call it, and what it may cost.
+#[derive(Clone, Copy)]
+pub struct Errand<'a> {
+    /// The want, as messages name it.
+    pub subject: &'a dyn fmt::Display,
+    /// What is left.
+    pub budget: &'a Budget,
+}
+
+impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
+    /// Starts with nothing remembered.
+    pub fn new(read: R) -> Walk<R> {
+        Walk { read, commits: HashMap::new(), trees: HashMap::new(), remembered_bytes: 0 }
+    }
+
+    /// Returns the tree of a commit.
+    ///
+    /// **Errors**: `git.commit_missing` (unreachable: another copy may hold it), `git.not_a_commit`, `git.corrupt`.
+    pub fn commit_tree(&mut self, commit: &ObjectId, errand: Errand<'_>) -> Result<ObjectId, FetchError> {
+        if let Some(tree) = self.commits.get(commit) {
+            return Ok(*tree);
+        }
+        let bytes = self.object(commit, Kind::Commit, &errand.budget.for_git_objects(), errand.subject)?;
+        let tree = parse_commit(&bytes).map_err(|fault| fault.refuse(errand.subject))?;
+        self.commits.insert(*commit, tree);
+        Ok(tree)
+    }
+
+    /// Returns the commit that an object leads to, through at most `levels` annotated tags.
+    ///
+    /// **Errors**: as [`Walk::commit_tree`].
+    pub fn peel(&mut self, id: &ObjectId, levels: u8, errand: Errand<'_>) -> Result<ObjectId, FetchError> {
+        let mut id = *id;
+        for _ in 0..levels {
+            let bytes = match (self.read)(&id, Kind::Tag, errand.budget.for_git_objects().readable_bytes()) {
+                Err(ReadError::OtherKind(Kind::Commit)) => return Ok(id),
+                Err(ReadError::OtherKind(kind)) => return Err(not_a_commit(&id, kind).refuse(errand.subject)),
+                read => {
+                    self.accept(&id, Kind::Tag, read, &errand.budget.for_git_objects(), errand.subject)?
+                }
+            };
+            id = parse_tag(&bytes).map_err(|fault| fault.refuse(errand.subject))?.0;
+        }
+        self.commit_tree(&id, errand)?;
+        Ok(id)
+    }
+
+    /// Returns the entry at `path` below a root tree.
+    ///
+    /// **Errors**: `file_missing`, `git.bad_tree`, `git.ambiguous_path`, `git.corrupt`; `git.not_a_blob` where a symlink
+    /// or submodule stands in the way.
+    pub fn entry(
+        &mut self,
+        root: &ObjectId,
+        path: &DocPath,
+        errand: Errand<'_>,
+    ) -> Result<Entry, FetchError> {
+        let missing = |found: String| {
+            FetchError::Missing(Refusal::new(
+                "file_missing",
+                errand.subject,
+                "a file or directory there",
+                found,
+            ))
+        };
+        let mut tree = *root;
+        let mut segments = path.segments().peekable();
+        while let Some(segment) = segments.next() {
+            let directory = self.tree(&tree, errand)?;
+            let found = directory.find(segment).map_err(|fault| fault.refuse(errand.subject))?;
+            let Some(entry) = found else { return Err(missing(format!("no \"{segment}\" in tree {tree}"))) };
+            if segments.peek().is_none() {
+                return Ok(entry.clone());
+            }
+            match entry {
+                entry if entry.is_directory() => tree = entry.id,
+                entry if entry.is_file() => return Err(missing(format!("\"{segment}\" is a file"))),
+                entry => return Err(in_the_way(entry).refuse(errand.subject)),
+            }
+        }
+        Err(missing("an empty path".to_owned()))
+    }
+
+    /// Returns the bytes of the file at `path` in a commit, and its object id.
+    ///
+    /// **Errors**: those of [`Walk::commit_tree`] and [`Walk::entry`], `git.not_a_blob`, `git.lfs_pointer`, and the limits.
+    pub fn blob(
+        &mut self,
+        commit: &ObjectId,
+        path: &DocPath,
+        errand: Errand<'_>,
+    ) -> Result<(Vec<u8>, ObjectId), FetchError> {
+        let root = self.commit_tree(commit, errand)?;
+        let entry = self.entry(&root, path, errand)?;
+        if !entry.is_file() {
+            return Err(in_the_way(&entry).refuse(errand.subject));
+        }
+        let bytes = self.object(&entry.id, Kind::Blob, errand.budget, errand.subject)?;
+        if bytes.starts_with(LFS_HEAD) {
+            let expected = "the document itself, committed to Git";
+            let found = "a Git LFS pointer; the content lies on an LFS server";
+            return Err(Fault::new("git.lfs_pointer", expected, found).refuse(errand.subject));
+        }
+        Ok((bytes, entry.id))
+    }
+
+    /// Returns the listing of the directory at `path` in a commit, `levels` deep, and the directory's id.
+    ///
+    /// **Shape**: lines `mode type oid path\n` as `git ls-tree` writes them (six octal digits, `blob`, `tree` or
+    /// `commit`), the path from the repository's root, sorted by the bytes of the path. A path with bytes outside printable
+    /// ASCII or with `"` stands in double quotes with octal escapes, so that no line can be mistaken.
+    /// **Errors**: as [`Walk::entry`], `git.not_a_tree`, `limit.listing_levels`; each line counts as a document and its
+    /// bytes count as bytes.
+    pub fn listing(
+        &mut self,
+        commit: &ObjectId,
+        path: &DocPath,
+        levels: u8,
+        errand: Errand<'_>,
+    ) -> Result<(Vec<u8>, ObjectId), FetchError> {
+        if !(1..=LISTING_LEVELS_MAX).contains(&levels) {
+            let expected = format!("a listing of 1 to {LISTING_LEVELS_MAX} levels");
+            let refusal = Refusal::new("limit.listing_levels", errand.subject, expected, levels);
+            return Err(FetchError::Limit(refusal));
+        }
+        let root = self.commit_tree(commit, errand)?;
+        let top = self.entry(&root, path, errand)?;
+        if !top.is_directory() {
+            let fault = Fault::new("git.not_a_tree", "a directory", top.describe());
+            return Err(fault.refuse(errand.subject));
+        }
+        let mut lines = Lines { lines: Vec::new(), bytes: 0 };
+        self.list(&top.id, path.as_text().as_bytes(), levels, &mut lines, errand)?;
+        errand.budget.take_bytes(lines.bytes, errand.subject)?;
+        Ok((lines.sorted(), top.id))
+    }
+
+    fn list(
+        &mut self,
+        tree: &ObjectId,
+        prefix: &[u8],
+        levels: u8,
+        lines: &mut Lines,
+        errand: Errand<'_>,
+    ) -> Result<(), FetchError> {
+        let tree = self.tree(tree, errand)?;
+        errand.budget.take_documents(tree.entries().len() as u64, errand.subject)?;
+        for entry in tree.entries() {
+            let path = [prefix, b"/", &entry.name].concat();
+            if levels > 1 && entry.is_directory() {
+                self.list(&entry.id, &path, levels - 1, lines, errand)?;
+            }
+            lines.push(entry, path);
+            // Refused while it grows: a tree that holds itself many times over is small, its listing is not.
+            if lines.bytes > errand.budget.readable_bytes() {
+                errand.budget.take_bytes(lines.bytes, errand.subject)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tree(&mut self, id: &ObjectId, errand: Errand<'_>) -> Result<Rc<Tree>, FetchError> {
+        if let Some(known) = self.trees.get(id) {
+            return known.clone().map_err(|fault| fault.refuse(errand.subject));
+        }
+        let bytes = self.object(id, Kind::Tree, &errand.budget.for_git_objects(), errand.subject)?;
+        let parsed = Tree::parse(&bytes).map(Rc::new).map_err(|mut fault| {
+            fault.found = format!("{} in tree {id}", fault.found);
+            fault
+        });
+        self.remembered_bytes += bytes.len();
+        if self.remembered_bytes > REMEMBERED_BYTES_MAX {
+            self.trees.clear();
+            self.remembered_bytes = bytes.len();
+        }
+        self.trees.insert(*id, parsed.clone());
+        parsed.map_err(|fault| fault.refuse(errand.subject))
+    }
+
+    fn object(
+        &mut self,
+        id: &ObjectId,
+        kind: Kind,
+        budget: &Budget,
+        subject: &dyn fmt::Display,
+    ) -> Result<Vec<u8>, FetchError> {
+        budget.check_deadline(subject)?;
+        let read = (self.read)(id, kind, budget.readable_bytes());
+        self.accept(id, kind, read, budget, subject)
+    }
+
+    fn accept(
+        &self,
+        id: &ObjectId,
+        kind: Kind,
+        read: Result<Vec<u8>, ReadError>,
+        budget: &Budget,
+        subject: &dyn fmt::Display,
+    ) -> Result<Vec<u8>, FetchError> {
+        let corrupt = |found| Fault::new("git.corrupt", "a whole repository", found).refuse(subject);
+        match read {
+            Ok(bytes) => budget.take_bytes(bytes.len() as u64, subject).map(|()| bytes),
+            Err(ReadError::TooLarge(size)) => match budget.take_bytes(size, subject) {
+                Err(limit) => Err(limit),
+                Ok(()) => Err(corrupt(format!("{kind} {id} of {size} bytes, which its reader refused"))),
+            },
+            Err(ReadError::Missing) if kind == Kind::Commit => {
+                let expected = "a commit that this repository holds";
+                let found = format!("no object {id}; fetch it there, or correct the pin");
+                Err(FetchError::Unreachable(Refusal::new("git.commit_missing", subject, expected, found)))
+            }
+            Err(ReadError::OtherKind(other)) if kind == Kind::Commit => {
+                Err(not_a_commit(id, other).refuse(subject))
+            }
+            Err(ReadError::Missing) => Err(corrupt(format!("no {kind} {id}: a partial or damaged copy"))),
+            Err(ReadError::OtherKind(other)) => Err(corrupt(format!("{id} is a {other}, not a {kind}"))),
+            Err(ReadError::Corrupt(why)) => Err(corrupt(format!("{kind} {id} is damaged: {why}"))),
+        }
+    }
+}
+
+fn not_a_commit(id: &ObjectId, kind: Kind) -> Fault {
+    Fault::new("git.not_a_commit", "the id of a commit", format!("{id}, a {kind}"))
+}
+
+fn in_the_way(entry: &Entry) -> Fault {
+    let found = format!("\"{}\" is {}", entry.label(), entry.describe());
+    Fault::new("git.not_a_blob", "a file, kept in this repository", found)
+}
+
+/// The lines of a listing while it grows.
+struct Lines {
+    lines: Vec<(Vec<u8>, Vec<u8>)>,
+    bytes: u64,
+}
+
+impl Lines {
+    fn push(&mut self, entry: &Entry, path: Vec<u8>) {
+        let mut line = format!("{:06o} {} {} ", entry.mode, entry.kind(), entry.id).into_bytes();
+        line.extend(printable(&path));
+        line.push(b'\n');
+        self.bytes += line.len() as u64;
+        self.lines.push((path, line));
+    }
+
+    fn sorted(mut self) -> Vec<u8> {
+        self.lines.sort_unstable();
+        self.lines.into_iter().flat_map(|(_, line)| line).collect()
+    }
+}
+
+fn printable(path: &[u8]) -> Vec<u8> {
+    if path.iter().all(|byte| matches!(byte, 0x20..=0x7e) && *byte != b'"') {
+        return path.to_vec();
+    }
+    let mut out = vec![b'"'];
+    for byte in path {
+        match byte {
+            b'"' => out.extend(b"\\\""),
+            0x20..=0x7e => out.push(*byte),
+            other => out.extend(format!("\\{other:03o}").bytes()),
+        }
+    }
+    out.push(b'"');
+    out
+}
