@@ -67,7 +67,7 @@ pub enum StoreError {
         pid: String,
     },
     /// The file system said no.
-    #[error("cannot {action} {path}")]
+    #[error("cannot {action} {path}: {source}")]
     Io {
         /// What was tried.
         action: &'static str,
