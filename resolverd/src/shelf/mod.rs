@@ -13,7 +13,7 @@ pub mod durable;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use catalogue_schema::digest::{Algorithm, Digest, hex, unhex};
@@ -29,12 +29,12 @@ pub const OBJECT_BYTES_MIN: u64 = 1 << 20;
 const HEAD_BYTES: u64 = 40;
 
 /// Content-addressed bytes on disk. Its methods may be called from several threads; [`Shelf::sweep`] only while nobody
-/// keeps anything.
-#[derive(Debug)]
+/// keeps anything. Clones are handles to the same shelf.
+#[derive(Debug, Clone)]
 pub struct Shelf {
-    packs: PathBuf,
-    objects: PathBuf,
-    index: Mutex<Index>,
+    packs: Arc<Path>,
+    objects: Arc<Path>,
+    index: Arc<Mutex<Index>>,
 }
 
 /// Why the shelf cannot be read or written.
@@ -129,7 +129,7 @@ impl Shelf {
                 index.learn(&file, length, vec![(digest, spot)]);
             }
         }
-        Ok(Shelf { packs, objects, index: Mutex::new(index) })
+        Ok(Shelf { packs: packs.into(), objects: objects.into(), index: Arc::new(Mutex::new(index)) })
     }
 
     /// Tells whether a document is here, as far as the heads of the frames say.
