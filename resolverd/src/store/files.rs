@@ -58,7 +58,9 @@ impl Files {
             Ok(None) if numbers.is_empty() => {
                 return Ok(Found { candidates: Vec::new(), last: 0, damage: None });
             }
-            Ok(None) => ("there are generations, and no file says which is in force".to_owned(), None, newest),
+            Ok(None) => {
+                ("there are generations, and no file says which is in force".to_owned(), None, newest)
+            }
             Err(why) => (why, None, newest),
             Ok(Some(current)) => match self.load(current.number)? {
                 Ok((generation, digest)) if digest == current.digest => {
@@ -93,7 +95,9 @@ impl Files {
     pub(super) fn point_again(&self, number: u64) -> Result<(), StoreError> {
         match self.load(number)? {
             Ok((_, digest)) => self.point(number, digest),
-            Err(found) => Err(StoreError::Encode { what: format!("the pointer to generation {number}"), found }),
+            Err(found) => {
+                Err(StoreError::Encode { what: format!("the pointer to generation {number}"), found })
+            }
         }
     }
 
@@ -128,8 +132,12 @@ impl Files {
         let refused = |why: String| Ok(Err(format!("generation file {number} {why}")));
         let Some(bytes) = durable::read(&self.path(number))? else { return refused("is missing".into()) };
         match serde_json::from_slice::<Generation>(&bytes) {
-            Ok(found) if found.schema != GENERATION_SCHEMA => refused(format!("has schema {:?}", found.schema)),
-            Ok(found) if found.number != number => refused(format!("says that it is number {}", found.number)),
+            Ok(found) if found.schema != GENERATION_SCHEMA => {
+                refused(format!("has schema {:?}", found.schema))
+            }
+            Ok(found) if found.number != number => {
+                refused(format!("says that it is number {}", found.number))
+            }
             Ok(found) => Ok(Ok((found, Digest::sha256(&bytes)))),
             Err(error) => refused(format!("cannot be read: {error}")),
         }

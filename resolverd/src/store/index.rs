@@ -143,11 +143,8 @@ fn config(path: &Path) -> Config {
 fn create(directory: &Path) -> Result<(), StoreError> {
     let new = directory.join(NEW);
     remove_directory(&new)?;
-    let refused = |found: String| StoreError::Index {
-        action: "create",
-        path: new.display().to_string(),
-        found,
-    };
+    let refused =
+        |found: String| StoreError::Index { action: "create", path: new.display().to_string(), found };
     let made = catch_unwind(AssertUnwindSafe(|| {
         let db = config(&new).open()?;
         db.flush().map(drop)
@@ -185,7 +182,9 @@ fn open_in_thread(path: &Path) -> Result<(Db, Rows), Fault> {
         Err(RecvTimeoutError::Timeout) => {
             Err(Fault::Damaged(format!("it could not be read within {} s", OPEN_DEADLINE.as_secs())))
         }
-        Err(RecvTimeoutError::Disconnected) => Err(Fault::Damaged("the engine stopped while reading it".into())),
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(Fault::Damaged("the engine stopped while reading it".into()))
+        }
     }
 }
 

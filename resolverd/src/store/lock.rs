@@ -14,30 +14,30 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// Takes the lock of `directory`; it is held as long as the file is open.
 pub(super) fn take(directory: &Path, wait: Duration) -> Result<File, StoreError> {
-        prepare(directory)?;
-        let path = directory.join("lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(&path)
-            .map_err(failed("open", &path))?;
-        let started = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error).into()),
-                Err(TryLockError::WouldBlock) => {}
-            }
-            let Some(left) = wait.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) else {
-                return Err(StoreError::Locked { path: path.display().to_string(), pid: holder(&mut file) });
-            };
-            std::thread::sleep(left.min(RETRY));
+    prepare(directory)?;
+    let path = directory.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(&path)
+        .map_err(failed("open", &path))?;
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error).into()),
+            Err(TryLockError::WouldBlock) => {}
         }
-        sign(&mut file).map_err(failed("write", &path))?;
-        Ok(file)
+        let Some(left) = wait.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) else {
+            return Err(StoreError::Locked { path: path.display().to_string(), pid: holder(&mut file) });
+        };
+        std::thread::sleep(left.min(RETRY));
+    }
+    sign(&mut file).map_err(failed("write", &path))?;
+    Ok(file)
 }
 
 fn prepare(directory: &Path) -> Result<(), StoreError> {

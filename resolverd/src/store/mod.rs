@@ -218,11 +218,7 @@ impl Store {
     ///
     /// **Errors**: after an error readers keep what they have. The next commit opens the index again from the disk, since
     /// nothing is known about what an engine holds after a failed write (fsync is never repeated).
-    pub fn commit(
-        &mut self,
-        draft: Draft,
-        previous: Option<&Snapshot>,
-    ) -> Result<Committed, StoreError> {
+    pub fn commit(&mut self, draft: Draft, previous: Option<&Snapshot>) -> Result<Committed, StoreError> {
         let index = match self.index.take() {
             Some(index) => index,
             None => self.reopen()?,
@@ -278,7 +274,8 @@ impl Store {
         }
         let plan = plan.finish();
         generation.schema = GENERATION_SCHEMA.into();
-        (generation.number, generation.components, generation.root) = (number, shared.len() as u64, root.finish());
+        (generation.number, generation.components, generation.root) =
+            (number, shared.len() as u64, root.finish());
 
         self.shelf.keep(&plan.documents)?;
         let rows_written = plan.rows.len() as u64;
@@ -366,7 +363,11 @@ impl Store {
             ledger.forget(&uncommitted);
         }
         if !why.is_empty() {
-            tracing::warn!(generation = number, why = why.join("; "), "an older state of the store is in force");
+            tracing::warn!(
+                generation = number,
+                why = why.join("; "),
+                "an older state of the store is in force"
+            );
             self.files.point_again(number)?;
         }
         self.files.tidy(number)?;

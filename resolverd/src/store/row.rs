@@ -139,7 +139,10 @@ mod tests {
         let mut keys: Vec<_> = ids.iter().flat_map(|id| [256, 1, u64::MAX].map(|n| key(id, n))).collect();
         keys.sort();
         let read: Vec<_> = keys.iter().map(|key| read_key(key).unwrap_or_default()).collect();
-        assert!(read.is_sorted() && read.iter().all(|(id, number)| ids.contains(id) && *number > 0), "{read:?}");
+        assert!(
+            read.is_sorted() && read.iter().all(|(id, number)| ids.contains(id) && *number > 0),
+            "{read:?}"
+        );
         for bad in [&b""[..], b"12345678", b"\x0012345678", b"a12345678"] {
             assert_eq!(read_key(bad), None);
         }
