@@ -1,0 +1,115 @@
+//! Durable files: written whole or not at all, private whatever the umask says. Never follows a half-written file.
+//!
+//! The order is always: temporary file in the same directory, write, fsync, rename, fsync of the directory.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tempfile::Builder;
+
+/// The mode of every file that is kept.
+pub const FILE_MODE: u32 = 0o600;
+/// The mode of every directory that is kept.
+pub const DIRECTORY_MODE: u32 = 0o700;
+/// How the names of temporary files start; whoever opens a directory removes leftovers.
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// What the file system refused: the action, the path, and what it said.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path}: {source}")]
+pub struct Failed {
+    /// What was tried.
+    pub action: &'static str,
+    /// On what.
+    pub path: String,
+    /// What the system said.
+    pub source: std::io::Error,
+}
+
+/// Returns the mapping of an i/o error to a [`Failed`].
+pub fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Failed {
+    let path = path.display().to_string();
+    move |source| Failed { action, path, source }
+}
+
+/// Creates `directory` with its parents where it is missing, and makes it private.
+pub fn private_directory(directory: &Path) -> Result<(), Failed> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(directory)
+        .map_err(failed("create the directory", directory))?;
+    let private = Permissions::from_mode(DIRECTORY_MODE);
+    std::fs::set_permissions(directory, private).map_err(failed("set the mode of", directory))
+}
+
+/// Writes `parts`, one behind the other, as the file `name` in `directory`; after a return it outlives a power cut.
+pub fn write(directory: &Path, name: &str, parts: &[&[u8]]) -> Result<PathBuf, Failed> {
+    let path = directory.join(name);
+    let mut file = Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .permissions(Permissions::from_mode(FILE_MODE))
+        .tempfile_in(directory)
+        .map_err(failed("create a temporary file in", directory))?;
+    // The mode that `open` was given is cut by the umask.
+    let private = Permissions::from_mode(FILE_MODE);
+    file.as_file().set_permissions(private).map_err(failed("set the mode of", &path))?;
+    for part in parts {
+        file.write_all(part).map_err(failed("write", &path))?;
+    }
+    file.as_file().sync_all().map_err(failed("sync", &path))?;
+    file.persist(&path).map_err(|error| failed("rename a temporary file to", &path)(error.error))?;
+    sync_directory(directory)?;
+    Ok(path)
+}
+
+/// Makes the entries of `directory` outlive a power cut.
+pub fn sync_directory(directory: &Path) -> Result<(), Failed> {
+    File::open(directory).and_then(|open| open.sync_all()).map_err(failed("sync the directory", directory))
+}
+
+/// Returns the names and paths in `directory`, sorted; nothing where it is missing. Names that are not UTF-8 are left out.
+pub fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, Failed> {
+    let listing = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed("list", directory))?,
+    };
+    let mut found = Vec::new();
+    for entry in listing {
+        let entry = entry.map_err(failed("list", directory))?;
+        if let Ok(name) = entry.file_name().into_string() {
+            found.push((name, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Removes the file at `path`; that it is missing already is fine.
+pub fn remove(path: &Path) -> Result<(), Failed> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the temporary files that a killed process left in `directory`.
+pub fn remove_temporaries(directory: &Path) -> Result<(), Failed> {
+    for (name, path) in entries(directory)? {
+        if name.starts_with(TEMPORARY_PREFIX) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a whole file; `None` where it is missing.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Failed> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
+}

@@ -1,0 +1,341 @@
+//! The shelf (pillar, with the store): documents as received, kept by digest. Never parses or judges them.
+//!
+//! # Layout
+//! - `shelf/packs/<sha256 of the file>.pack`: the line [`PACK_MAGIC`], then per document 32 bytes SHA-256, the length as
+//!   a big-endian u64, and the bytes. Written once, never changed.
+//! - `shelf/objects/<sha256>`: one document over [`OBJECT_BYTES_MIN`], nothing around it.
+//!
+//! Opening reads the heads of the frames only. A frame that the file does not hold whole ends its pack; what stands
+//! before it is used. Bytes are digested whenever they are read, so damage is noticed there and never handed out.
+
+pub mod durable;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use catalogue_schema::digest::{Algorithm, Digest, hex, unhex};
+use sha2::{Digest as _, Sha256};
+
+use crate::shelf::durable::{Failed, failed};
+
+/// How a pack starts.
+pub const PACK_MAGIC: &[u8] = b"resolverd/pack@1\n";
+/// Documents longer than this lie alone.
+pub const OBJECT_BYTES_MIN: u64 = 1 << 20;
+
+const HEAD_BYTES: u64 = 40;
+
+/// Content-addressed bytes on disk. Its methods may be called from several threads; [`Shelf::sweep`] only while nobody
+/// keeps anything. Clones are handles to the same shelf.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    packs: Arc<Path>,
+    objects: Arc<Path>,
+    index: Arc<Mutex<Index>>,
+}
+
+/// Why the shelf cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ShelfError {
+    /// The file system said no.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl From<Failed> for ShelfError {
+    fn from(Failed { action, path, source }: Failed) -> ShelfError {
+        ShelfError::Io { action, path, source }
+    }
+}
+
+/// Where everything lies. A document may lie in several places, since one of them may turn out to be damaged.
+#[derive(Debug, Default)]
+struct Index {
+    spots: HashMap<Digest, Vec<Spot>>,
+    /// Every file and its length.
+    files: BTreeMap<Arc<Path>, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Spot {
+    file: Arc<Path>,
+    offset: u64,
+    length: u64,
+}
+
+impl Index {
+    fn forget(&mut self, digest: &Digest, spot: &Spot) {
+        if let Some(spots) = self.spots.get_mut(digest) {
+            spots.retain(|known| known != spot);
+            if spots.is_empty() {
+                self.spots.remove(digest);
+            }
+        }
+    }
+
+    fn forget_file(&mut self, file: &Path) {
+        self.files.remove(file);
+        self.spots.retain(|_, spots| {
+            spots.retain(|spot| *spot.file != *file);
+            !spots.is_empty()
+        });
+    }
+
+    /// Takes a file's frames in; whatever was known about that file before is replaced.
+    fn learn(&mut self, file: &Arc<Path>, length: u64, frames: Vec<(Digest, Spot)>) {
+        if self.files.contains_key(file) {
+            self.forget_file(file);
+        }
+        self.files.insert(Arc::clone(file), length);
+        for (digest, spot) in frames {
+            self.spots.entry(digest).or_default().push(spot);
+        }
+    }
+}
+
+impl Shelf {
+    /// Opens the shelf below `directory`, creating it where it is missing. Leftovers of a killed process are removed.
+    pub fn open(directory: &Path) -> Result<Shelf, ShelfError> {
+        let root = directory.join("shelf");
+        let (packs, objects) = (root.join("packs"), root.join("objects"));
+        let mut index = Index::default();
+        for place in [&root, &packs, &objects] {
+            durable::private_directory(place)?;
+            durable::remove_temporaries(place)?;
+        }
+        for (name, path) in durable::entries(&packs)? {
+            if name.ends_with(".pack") {
+                let file: Arc<Path> = path.into();
+                let (length, frames) = frames(&file)?;
+                index.learn(&file, length, frames);
+            }
+        }
+        for (name, path) in durable::entries(&objects)? {
+            if let Some(digest) = sha256_named(&name) {
+                let length =
+                    std::fs::symlink_metadata(&path).map_err(failed("read the length of", &path))?.len();
+                let file: Arc<Path> = path.into();
+                let spot = Spot { file: Arc::clone(&file), offset: 0, length };
+                index.learn(&file, length, vec![(digest, spot)]);
+            }
+        }
+        Ok(Shelf { packs: packs.into(), objects: objects.into(), index: Arc::new(Mutex::new(index)) })
+    }
+
+    /// Tells whether a document is here, as far as the heads of the frames say.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.index().spots.contains_key(digest)
+    }
+
+    /// Returns a document, its digest recomputed; `None` when it is not here or its bytes no longer match. A damaged
+    /// copy is forgotten, so that [`Shelf::keep`] takes the document again.
+    pub fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, ShelfError> {
+        while let Some((spot, file)) = self.find(digest) {
+            let bytes = match file.and_then(|file| read_spot(file, &spot)) {
+                Ok(bytes) => bytes,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {
+                    Vec::new()
+                }
+                Err(error) => return Err(failed("read", &spot.file)(error).into()),
+            };
+            if bytes.len() as u64 == spot.length && Digest::sha256(&bytes) == *digest {
+                return Ok(Some(bytes));
+            }
+            tracing::warn!(%digest, file = %spot.file.display(), "a kept document is damaged");
+            self.index().forget(digest, &spot);
+        }
+        Ok(None)
+    }
+
+    /// Keeps the documents that are not here yet, durably, all in one pack (documents over 1 MiB alone). Only documents
+    /// named by SHA-256 are kept, and each must have the digest that names it: the caller has checked that.
+    pub fn keep(&self, documents: &[(Digest, Vec<u8>)]) -> Result<(), ShelfError> {
+        let mut news: BTreeMap<&Digest, &[u8]> = BTreeMap::new();
+        {
+            let index = self.index();
+            for (digest, bytes) in documents {
+                if digest.algorithm() == Algorithm::Sha256 && !index.spots.contains_key(digest) {
+                    news.insert(digest, bytes);
+                }
+            }
+        }
+        let large = |bytes: &[u8]| bytes.len() as u64 > OBJECT_BYTES_MIN;
+        for (digest, bytes) in news.iter().filter(|(_, bytes)| large(bytes)) {
+            let file: Arc<Path> = durable::write(&self.objects, &digest.hex(), &[bytes])?.into();
+            let length = bytes.len() as u64;
+            let spot = Spot { file: Arc::clone(&file), offset: 0, length };
+            self.index().learn(&file, length, vec![((*digest).clone(), spot)]);
+        }
+        news.retain(|_, bytes| !large(bytes));
+        if !news.is_empty() {
+            self.pack(&news)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what nothing in `live` needs: files without a live document go, packs of which less than half is live are
+    /// written anew.
+    pub fn sweep(&self, live: &HashSet<Digest>) -> Result<(), ShelfError> {
+        for (file, length, needed) in self.census(live) {
+            let needed_bytes: u64 = needed.iter().map(|(_, spot)| spot.length + HEAD_BYTES).sum();
+            let object = file.starts_with(&self.objects);
+            if !needed.is_empty() && (object || needed_bytes.saturating_mul(2) >= length) {
+                continue;
+            }
+            let mut moved = Vec::new();
+            for (digest, spot) in needed {
+                let bytes = File::open(&spot.file).and_then(|open| read_spot(open, &spot));
+                let bytes = bytes.map_err(failed("read", &spot.file))?;
+                if Digest::sha256(&bytes) == digest {
+                    moved.push((digest, bytes));
+                }
+            }
+            let news: BTreeMap<&Digest, &[u8]> =
+                moved.iter().map(|(digest, bytes)| (digest, bytes.as_slice())).collect();
+            if !news.is_empty() && *self.pack(&news)? == *file {
+                continue;
+            }
+            self.index().forget_file(&file);
+            durable::remove(&file)?;
+        }
+        durable::sync_directory(&self.packs)?;
+        Ok(durable::sync_directory(&self.objects)?)
+    }
+
+    /// Lists every file with its length and the live documents in it.
+    fn census(&self, live: &HashSet<Digest>) -> Vec<(Arc<Path>, u64, Vec<(Digest, Spot)>)> {
+        let index = self.index();
+        let mut needed: HashMap<&Path, Vec<(Digest, Spot)>> = HashMap::new();
+        for (digest, spots) in index.spots.iter().filter(|(digest, _)| live.contains(*digest)) {
+            for spot in spots {
+                needed.entry(&spot.file).or_default().push((digest.clone(), spot.clone()));
+            }
+        }
+        let files = index.files.iter();
+        files
+            .map(|(file, length)| (Arc::clone(file), *length, needed.remove(&**file).unwrap_or_default()))
+            .collect()
+    }
+
+    /// Writes documents as one pack and takes them in.
+    fn pack(&self, documents: &BTreeMap<&Digest, &[u8]>) -> Result<Arc<Path>, ShelfError> {
+        let heads: Vec<[u8; HEAD_BYTES as usize]> =
+            documents.iter().map(|(digest, bytes)| head(digest, bytes.len() as u64)).collect();
+        let mut parts: Vec<&[u8]> = vec![PACK_MAGIC];
+        let mut spans = Vec::new();
+        let mut offset = PACK_MAGIC.len() as u64;
+        for (head, (digest, bytes)) in heads.iter().zip(documents) {
+            parts.extend([head.as_slice(), *bytes]);
+            offset += HEAD_BYTES;
+            spans.push((*digest, offset, bytes.len() as u64));
+            offset += bytes.len() as u64;
+        }
+        let mut hasher = Sha256::new();
+        parts.iter().for_each(|part| hasher.update(part));
+        let name = format!("{}.pack", hex(hasher.finalize().as_slice()));
+        let file: Arc<Path> = durable::write(&self.packs, &name, &parts)?.into();
+        let spot = |offset, length| Spot { file: Arc::clone(&file), offset, length };
+        let frames =
+            spans.into_iter().map(|(digest, at, length)| (digest.clone(), spot(at, length))).collect();
+        self.index().learn(&file, offset, frames);
+        Ok(file)
+    }
+
+    /// Finds a document and opens its file under the lock: a sweep may unlink the file, it cannot take it away.
+    fn find(&self, digest: &Digest) -> Option<(Spot, std::io::Result<File>)> {
+        let index = self.index();
+        let spot = index.spots.get(digest)?.last()?.clone();
+        let file = File::open(&spot.file);
+        Some((spot, file))
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        // Every change of the index is complete before anything can panic, so a poisoned lock guards a whole index.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn head(digest: &Digest, length: u64) -> [u8; HEAD_BYTES as usize] {
+    let mut head = [0; HEAD_BYTES as usize];
+    let (name, size) = head.split_at_mut(32);
+    name.copy_from_slice(digest.as_bytes());
+    size.copy_from_slice(&length.to_be_bytes());
+    head
+}
+
+fn sha256_named(name: &str) -> Option<Digest> {
+    Some(Digest::from_sha256(unhex(name)?.try_into().ok()?))
+}
+
+/// Reads the heads of a pack's frames; a frame that is not whole ends the list, with a warning.
+fn frames(file: &Arc<Path>) -> Result<(u64, Vec<(Digest, Spot)>), ShelfError> {
+    let open = File::open(file).map_err(failed("open", file))?;
+    let total = open.metadata().map_err(failed("read the length of", file))?.len();
+    let mut reader = BufReader::new(open);
+    let mut found = Vec::new();
+    let whole = scan(&mut reader, total, |digest, offset, length| {
+        found.push((digest, Spot { file: Arc::clone(file), offset, length }));
+    });
+    match whole.map_err(failed("read", file))? {
+        true => {}
+        false => {
+            tracing::warn!(file = %file.display(), frames = found.len(), "a pack is damaged or cut short")
+        }
+    }
+    Ok((total, found))
+}
+
+/// Walks over the frames and tells whether the last one ends where the file does.
+fn scan(
+    reader: &mut BufReader<File>,
+    total: u64,
+    mut frame: impl FnMut(Digest, u64, u64),
+) -> std::io::Result<bool> {
+    let mut at = PACK_MAGIC.len() as u64;
+    let mut magic = vec![0; PACK_MAGIC.len()];
+    if total < at {
+        return Ok(false);
+    }
+    reader.read_exact(&mut magic)?;
+    if magic != PACK_MAGIC {
+        return Ok(false);
+    }
+    while at < total {
+        if total - at < HEAD_BYTES {
+            return Ok(false);
+        }
+        let (mut digest, mut length) = ([0; 32], [0; 8]);
+        reader.read_exact(&mut digest)?;
+        reader.read_exact(&mut length)?;
+        at += HEAD_BYTES;
+        let length = u64::from_be_bytes(length);
+        // The comparison comes first: a garbled length may be anything up to u64::MAX.
+        let Some(skip) = i64::try_from(length).ok().filter(|_| length <= total - at) else {
+            return Ok(false);
+        };
+        frame(Digest::from_sha256(digest), at, length);
+        reader.seek_relative(skip)?;
+        at += length;
+    }
+    Ok(true)
+}
+
+fn read_spot(mut file: File, spot: &Spot) -> std::io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(spot.offset))?;
+    let mut bytes = Vec::new();
+    file.take(spot.length).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

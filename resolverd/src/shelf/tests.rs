@@ -1,0 +1,149 @@
+//! Tests of the shelf: what was kept is read, what was damaged is not, what nobody needs goes.
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use super::*;
+
+fn document(text: &str) -> (Digest, Vec<u8>) {
+    (Digest::sha256(text.as_bytes()), text.as_bytes().to_vec())
+}
+
+fn only_pack(directory: &Path) -> PathBuf {
+    let mut packs = durable::entries(&directory.join("shelf/packs")).unwrap();
+    assert_eq!(packs.len(), 1, "{packs:?}");
+    packs.remove(0).1
+}
+
+fn check(shelf: &Shelf, (digest, bytes): &(Digest, Vec<u8>), expected: Presence) {
+    let found = shelf.read(digest).unwrap();
+    match expected {
+        Presence::Here => assert_eq!(found.as_ref(), Some(bytes)),
+        Presence::Gone => assert_eq!(found, None),
+    }
+}
+
+enum Presence {
+    Here,
+    Gone,
+}
+use Presence::{Gone, Here};
+
+#[test]
+fn what_was_kept_is_read_after_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let (one, two, empty) = (document("one"), document("two"), document(""));
+    let large = document(&"x".repeat(OBJECT_BYTES_MIN as usize + 1));
+    let shelf = Shelf::open(home.path()).unwrap();
+    shelf.keep(&[one.clone(), two.clone(), one.clone(), large.clone(), empty.clone()]).unwrap();
+    shelf.keep(std::slice::from_ref(&one)).unwrap();
+    let other = Digest::of(Algorithm::Sha512, b"other");
+    shelf.keep(&[(other.clone(), b"other".to_vec())]).unwrap();
+    for shelf in [&shelf, &Shelf::open(home.path()).unwrap()] {
+        for kept in [&one, &two, &large, &empty] {
+            assert!(shelf.contains(&kept.0));
+            check(shelf, kept, Here);
+        }
+        check(shelf, &document("never kept"), Gone);
+        assert!(!shelf.contains(&other));
+    }
+    let pack = only_pack(home.path());
+    let content = std::fs::read(&pack).unwrap();
+    assert_eq!(pack.file_stem().unwrap().to_str().unwrap(), Digest::sha256(&content).hex());
+    assert!(home.path().join("shelf/objects").join(large.0.hex()).is_file());
+}
+
+#[test]
+fn modes_do_not_depend_on_the_umask() {
+    let home = tempfile::tempdir().unwrap();
+    let shelf = Shelf::open(home.path()).unwrap();
+    shelf.keep(&[document("one")]).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&only_pack(home.path())), 0o600);
+    assert_eq!(mode(&home.path().join("shelf/packs")), 0o700);
+}
+
+#[test]
+fn a_tampered_byte_is_never_handed_out_and_can_be_repaired() {
+    let home = tempfile::tempdir().unwrap();
+    let (one, two) = (document("first"), document("second"));
+    Shelf::open(home.path()).unwrap().keep(&[one.clone(), two.clone()]).unwrap();
+    let pack = only_pack(home.path());
+    let good = std::fs::read(&pack).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x40;
+        std::fs::write(&pack, &bad).unwrap();
+        let shelf = Shelf::open(home.path()).unwrap();
+        for kept in [&one, &two] {
+            let found = shelf.read(&kept.0).unwrap();
+            assert!(found.is_none() || found.as_ref() == Some(&kept.1), "byte {at}");
+        }
+        shelf.keep(&[one.clone(), two.clone()]).unwrap();
+        check(&shelf, &one, Here);
+        check(&shelf, &two, Here);
+    }
+}
+
+#[test]
+fn a_truncated_pack_gives_its_whole_frames() {
+    let home = tempfile::tempdir().unwrap();
+    let documents: Vec<_> = ["a", "bb", "ccc"].map(document).into_iter().collect();
+    Shelf::open(home.path()).unwrap().keep(&documents).unwrap();
+    let pack = only_pack(home.path());
+    let good = std::fs::read(&pack).unwrap();
+    let mut counts = Vec::new();
+    for length in 0..=good.len() {
+        std::fs::write(&pack, &good[..length]).unwrap();
+        let shelf = Shelf::open(home.path()).unwrap();
+        counts.push(documents.iter().filter(|kept| shelf.read(&kept.0).unwrap().is_some()).count());
+    }
+    assert!(counts.is_sorted());
+    assert_eq!((counts.first(), counts.last()), (Some(&0), Some(&3)));
+    counts.dedup();
+    assert_eq!(counts, [0, 1, 2, 3]);
+}
+
+#[test]
+fn leftovers_of_a_killed_process_go_when_the_shelf_is_opened() {
+    let home = tempfile::tempdir().unwrap();
+    Shelf::open(home.path()).unwrap();
+    let leftover = home.path().join("shelf/packs/.tmp-abc");
+    std::fs::write(&leftover, b"half").unwrap();
+    Shelf::open(home.path()).unwrap();
+    assert!(!leftover.exists());
+}
+
+#[test]
+fn sweeping_removes_what_nobody_needs() {
+    let home = tempfile::tempdir().unwrap();
+    let shelf = Shelf::open(home.path()).unwrap();
+    let small = document("small");
+    let padding = document(&"p".repeat(1000));
+    let dead = document("dead");
+    let (large, dead_large) = (
+        document(&"x".repeat(OBJECT_BYTES_MIN as usize + 1)),
+        document(&"y".repeat(OBJECT_BYTES_MIN as usize + 1)),
+    );
+    shelf.keep(&[small.clone(), padding.clone(), large.clone(), dead_large.clone()]).unwrap();
+    shelf.keep(std::slice::from_ref(&dead)).unwrap();
+    let both: HashSet<Digest> = [&padding, &large].map(|kept| kept.0.clone()).into();
+    shelf.sweep(&both).unwrap();
+    // More than half of the first pack is live, so it stays as it is.
+    check(&shelf, &small, Here);
+    check(&shelf, &dead, Gone);
+    check(&shelf, &dead_large, Gone);
+    let before = only_pack(home.path());
+    shelf.sweep(&[small.0.clone()].into()).unwrap();
+    let after = only_pack(home.path());
+    assert_ne!(before, after);
+    for shelf in [&shelf, &Shelf::open(home.path()).unwrap()] {
+        check(shelf, &small, Here);
+        check(shelf, &padding, Gone);
+        check(shelf, &large, Gone);
+    }
+    shelf.sweep(&HashSet::new()).unwrap();
+    assert!(durable::entries(&home.path().join("shelf/packs")).unwrap().is_empty());
+    assert!(durable::entries(&home.path().join("shelf/objects")).unwrap().is_empty());
+}

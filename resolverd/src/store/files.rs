@@ -1,0 +1,166 @@
+//! The durable truth: generation files and the pointer to the one in force. The index is only a cache of them.
+//!
+//! - `generations/<n>.json`: a generation, written once, never changed.
+//! - `current`: `{"schema", "number", "digest"}`; the digest is that of the generation file's bytes.
+
+use std::path::{Path, PathBuf};
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
+use serde::{Deserialize, Serialize};
+
+use crate::shelf::durable;
+use crate::store::{GENERATIONS_KEPT, StoreError};
+
+const CURRENT: &str = "current";
+const CURRENT_SCHEMA: &str = "resolverd/current@1";
+
+/// The files of one state directory.
+#[derive(Debug)]
+pub(super) struct Files {
+    directory: PathBuf,
+    generations: PathBuf,
+}
+
+/// What the files say.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The generations that may be in force, best first. One only, where the pointer and its file are sound.
+    pub(super) candidates: Vec<Generation>,
+    /// The highest number that any file names; 0 for none.
+    pub(super) last: u64,
+    /// What is wrong with the pointer or its file.
+    pub(super) damage: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Current {
+    schema: String,
+    number: u64,
+    digest: Digest,
+}
+
+impl Files {
+    /// Prepares the directories and removes what a killed process left.
+    pub(super) fn open(directory: &Path) -> Result<Files, StoreError> {
+        let files = Files { directory: directory.into(), generations: directory.join("generations") };
+        durable::private_directory(&files.generations)?;
+        durable::remove_temporaries(directory)?;
+        durable::remove_temporaries(&files.generations)?;
+        Ok(files)
+    }
+
+    /// Reads the pointer and the generation file that it names; falls back to the other files where either is damaged.
+    pub(super) fn read(&self) -> Result<Found, StoreError> {
+        let numbers = self.numbers()?;
+        let newest = numbers.last().copied().unwrap_or(0);
+        let (damage, distrusted, last) = match self.current()? {
+            Ok(None) if numbers.is_empty() => {
+                return Ok(Found { candidates: Vec::new(), last: 0, damage: None });
+            }
+            Ok(None) => {
+                ("there are generations, and no file says which is in force".to_owned(), None, newest)
+            }
+            Err(why) => (why, None, newest),
+            Ok(Some(current)) => match self.load(current.number)? {
+                Ok((generation, digest)) if digest == current.digest => {
+                    return Ok(Found { candidates: vec![generation], last: current.number, damage: None });
+                }
+                Ok((_, digest)) => {
+                    let (number, expected) = (current.number, current.digest);
+                    let why = format!("generation file {number} has digest {digest}, expected {expected}");
+                    (why, Some(number), newest.max(number))
+                }
+                Err(why) => (why, Some(current.number), newest.max(current.number)),
+            },
+        };
+        let mut candidates = Vec::new();
+        for number in numbers.into_iter().rev().filter(|number| Some(*number) != distrusted) {
+            if let Ok((generation, _)) = self.load(number)? {
+                candidates.push(generation);
+            }
+        }
+        Ok(Found { candidates, last, damage: Some(damage) })
+    }
+
+    /// Writes a generation file, then the pointer to it; after a return both outlive a power cut.
+    pub(super) fn write(&self, generation: &Generation) -> Result<(), StoreError> {
+        let name = format!("{}.json", generation.number);
+        let bytes = encode(&format!("generation {}", generation.number), generation)?;
+        durable::write(&self.generations, &name, &[&bytes])?;
+        self.point(generation.number, Digest::sha256(&bytes))
+    }
+
+    /// Points at a generation whose file is there, after the pointer was lost.
+    pub(super) fn point_again(&self, number: u64) -> Result<(), StoreError> {
+        match self.load(number)? {
+            Ok((_, digest)) => self.point(number, digest),
+            Err(found) => {
+                Err(StoreError::Encode { what: format!("the pointer to generation {number}"), found })
+            }
+        }
+    }
+
+    fn point(&self, number: u64, digest: Digest) -> Result<(), StoreError> {
+        let current = Current { schema: CURRENT_SCHEMA.into(), number, digest };
+        durable::write(&self.directory, CURRENT, &[&encode("the pointer", &current)?])?;
+        Ok(())
+    }
+
+    /// Removes generation files newer than `number`, which were never in force, and those too old to be kept; returns the
+    /// oldest that stays.
+    pub(super) fn tidy(&self, number: u64) -> Result<u64, StoreError> {
+        let (mut kept, newer): (Vec<u64>, Vec<u64>) = self.numbers()?.into_iter().partition(|n| *n <= number);
+        let old = kept.len().saturating_sub(GENERATIONS_KEPT);
+        for gone in newer.into_iter().chain(kept.drain(..old)) {
+            durable::remove(&self.path(gone))?;
+        }
+        durable::sync_directory(&self.generations)?;
+        Ok(kept.first().copied().unwrap_or(number))
+    }
+
+    fn current(&self) -> Result<Result<Option<Current>, String>, StoreError> {
+        let Some(bytes) = durable::read(&self.directory.join(CURRENT))? else { return Ok(Ok(None)) };
+        Ok(match serde_json::from_slice::<Current>(&bytes) {
+            Ok(current) if current.schema == CURRENT_SCHEMA => Ok(Some(current)),
+            Ok(current) => Err(format!("the file current has schema {:?}", current.schema)),
+            Err(error) => Err(format!("the file current cannot be read: {error}")),
+        })
+    }
+
+    fn load(&self, number: u64) -> Result<Result<(Generation, Digest), String>, StoreError> {
+        let refused = |why: String| Ok(Err(format!("generation file {number} {why}")));
+        let Some(bytes) = durable::read(&self.path(number))? else { return refused("is missing".into()) };
+        match serde_json::from_slice::<Generation>(&bytes) {
+            Ok(found) if found.schema != GENERATION_SCHEMA => {
+                refused(format!("has schema {:?}", found.schema))
+            }
+            Ok(found) if found.number != number => {
+                refused(format!("says that it is number {}", found.number))
+            }
+            Ok(found) => Ok(Ok((found, Digest::sha256(&bytes)))),
+            Err(error) => refused(format!("cannot be read: {error}")),
+        }
+    }
+
+    /// Returns the numbers of the generation files, ascending.
+    fn numbers(&self) -> Result<Vec<u64>, StoreError> {
+        let named = durable::entries(&self.generations)?;
+        let number = |(name, _): &(String, PathBuf)| {
+            name.strip_suffix(".json")?.parse::<u64>().ok().filter(|n| format!("{n}.json") == *name)
+        };
+        let mut numbers: Vec<u64> = named.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.generations.join(format!("{number}.json"))
+    }
+}
+
+/// Writes a value as JSON; equal values give equal bytes.
+pub(super) fn encode(what: &str, value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value)
+        .map_err(|error| StoreError::Encode { what: what.to_owned(), found: error.to_string() })
+}

@@ -1,0 +1,266 @@
+//! The index engine: sled is named here only. Opens, reads and writes rows of bytes; never knows what they mean.
+//!
+//! What sled 0.34.7 does not do by itself is done here:
+//! - its `flush` is no fsync, so every file is synced after it;
+//! - an empty `snap.*.generating` left by a kill makes opening fail, so such files are removed first; a half-written
+//!   `conf` does too, so a new index is made in a directory of its own and renamed;
+//! - damage may panic or spin, so it is opened and read in a thread that may be left behind, and other calls are caught;
+//! - the lock of a handle may outlive it for a moment, so opening is tried again;
+//! - the modes of its files follow the umask, so they are set.
+
+use std::fs::{File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use sled::{Batch, Config, Db, IVec};
+
+use crate::shelf::durable::{self, DIRECTORY_MODE, FILE_MODE, Failed, failed};
+use crate::store::StoreError;
+
+/// What the engine may hold in memory.
+const CACHE_BYTES: u64 = 64 << 20;
+/// How many rows one atomic write carries at most.
+const BATCH_ROWS_MAX: usize = 1000;
+/// How long opening and reading may take before the index counts as damaged.
+const OPEN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a lock that a previous handle still holds is waited for.
+const RELOCK_WAIT: Duration = Duration::from_secs(3);
+/// How many damaged indexes are kept for a look.
+const QUARANTINED_KEPT: usize = 2;
+
+const NAME: &str = "index";
+const NEW: &str = "index.new";
+const BAD: &str = "index.bad-";
+
+/// Keys and values, in the order of the keys.
+pub(super) type Rows = Vec<(IVec, IVec)>;
+
+/// One open index.
+#[derive(Debug)]
+pub(super) struct Index {
+    db: Db,
+    path: PathBuf,
+}
+
+/// Why an index could not be opened.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Its bytes are wrong: it has to be set aside.
+    Damaged(String),
+    /// The system said no; the index may be fine.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Fault {
+        Fault::Failed(error)
+    }
+}
+
+impl From<Failed> for Fault {
+    fn from(error: Failed) -> Fault {
+        Fault::Failed(error.into())
+    }
+}
+
+impl Index {
+    /// Opens the index below `directory`, making an empty one where there is none, and reads every row of it.
+    pub(super) fn open(directory: &Path) -> Result<(Index, Rows), Fault> {
+        let path = directory.join(NAME);
+        if !path.exists() {
+            create(directory)?;
+        }
+        sweep(&path)?;
+        let (db, rows) = open_in_thread(&path)?;
+        let index = Index { db, path };
+        index.make_durable()?;
+        Ok((index, rows))
+    }
+
+    /// Sets the index below `directory` aside and returns where it lies now. Only the newest few are kept.
+    pub(super) fn quarantine(directory: &Path) -> Result<PathBuf, StoreError> {
+        let mut old: Vec<(u64, PathBuf)> = durable::entries(directory)?
+            .into_iter()
+            .filter_map(|(name, path)| Some((name.strip_prefix(BAD)?.parse().ok()?, path)))
+            .collect();
+        old.sort();
+        let number = old.last().map_or(1, |(number, _)| number.saturating_add(1));
+        while old.len() >= QUARANTINED_KEPT {
+            remove_directory(&old.remove(0).1)?;
+        }
+        let (path, aside) = (directory.join(NAME), directory.join(format!("{BAD}{number}")));
+        std::fs::rename(&path, &aside).map_err(failed("set aside", &path))?;
+        durable::sync_directory(directory)?;
+        Ok(aside)
+    }
+
+    /// Writes rows (`None` removes one) in the order given; they outlive a power cut after the return.
+    ///
+    /// Only each batch is atomic: the caller sees to it that a part of the rows is harmless.
+    pub(super) fn write(&self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let mut batch = Batch::default();
+            for (key, value) in rows.by_ref().take(BATCH_ROWS_MAX) {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
+            }
+            self.attempt("write", || self.db.apply_batch(batch))?;
+        }
+        self.make_durable()
+    }
+
+    fn make_durable(&self) -> Result<(), StoreError> {
+        self.attempt("flush", || self.db.flush())?;
+        Ok(sync_files(&self.path)?)
+    }
+
+    fn attempt<T>(
+        &self,
+        action: &'static str,
+        call: impl FnOnce() -> sled::Result<T>,
+    ) -> Result<T, StoreError> {
+        let found = match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic_text(&*panic),
+        };
+        Err(StoreError::Index { action, path: self.path.display().to_string(), found })
+    }
+}
+
+fn config(path: &Path) -> Config {
+    Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None)
+}
+
+/// Makes an empty index elsewhere and renames it, so that no half-made one is ever found under its name.
+fn create(directory: &Path) -> Result<(), StoreError> {
+    let new = directory.join(NEW);
+    remove_directory(&new)?;
+    let refused =
+        |found: String| StoreError::Index { action: "create", path: new.display().to_string(), found };
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        let db = config(&new).open()?;
+        db.flush().map(drop)
+    }));
+    made.map_err(|panic| refused(panic_text(&*panic)))?.map_err(|error| refused(error.to_string()))?;
+    sync_files(&new)?;
+    let path = directory.join(NAME);
+    std::fs::rename(&new, &path).map_err(failed("rename the new index to", &path))?;
+    Ok(durable::sync_directory(directory)?)
+}
+
+fn sweep(path: &Path) -> Result<(), StoreError> {
+    for (name, leftover) in durable::entries(path)? {
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            durable::remove(&leftover)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens and reads in a thread of its own. Past the deadline the thread is left behind; should it ever write into the
+/// index that takes this one's place, the checks of the next start find that out.
+fn open_in_thread(path: &Path) -> Result<(Db, Rows), Fault> {
+    let (sender, receiver) = channel();
+    let place = path.to_owned();
+    let work = move || {
+        let result = catch_unwind(AssertUnwindSafe(|| open_and_read(&place)));
+        // Nobody listens any more once the deadline is over.
+        let _ = sender.send(result.unwrap_or_else(|panic| Err(Fault::Damaged(panic_text(&*panic)))));
+    };
+    let spawned = std::thread::Builder::new().name("index-open".into()).spawn(work);
+    spawned.map_err(failed("start a thread to open", path))?;
+    match receiver.recv_timeout(OPEN_DEADLINE) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => {
+            Err(Fault::Damaged(format!("it could not be read within {} s", OPEN_DEADLINE.as_secs())))
+        }
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(Fault::Damaged("the engine stopped while reading it".into()))
+        }
+    }
+}
+
+fn open_and_read(path: &Path) -> Result<(Db, Rows), Fault> {
+    let started = Instant::now();
+    let db = loop {
+        match config(path).open() {
+            Ok(db) => break db,
+            Err(error) if is_locked(&error) && started.elapsed() < RELOCK_WAIT => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(fault("open", path, &error)),
+        }
+    };
+    let rows = db.iter().collect::<sled::Result<Rows>>().map_err(|error| fault("read", path, &error))?;
+    Ok((db, rows))
+}
+
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
+}
+
+/// Tells damage from a system that says no: setting a sound index aside because the disk is full would lose it.
+fn fault(action: &'static str, path: &Path, error: &sled::Error) -> Fault {
+    const SYSTEM: [ErrorKind; 5] = [
+        ErrorKind::StorageFull,
+        ErrorKind::QuotaExceeded,
+        ErrorKind::PermissionDenied,
+        ErrorKind::ReadOnlyFilesystem,
+        ErrorKind::OutOfMemory,
+    ];
+    let found = error.to_string();
+    match error {
+        sled::Error::Io(io) if SYSTEM.contains(&io.kind()) || is_locked(error) => {
+            Fault::Failed(StoreError::Index { action, path: path.display().to_string(), found })
+        }
+        _ => Fault::Damaged(found),
+    }
+}
+
+fn sync_files(path: &Path) -> Result<(), Failed> {
+    let blobs = path.join("blobs");
+    for directory in [&blobs, path] {
+        if !directory.exists() {
+            continue;
+        }
+        for (_, entry) in durable::entries(directory)? {
+            if entry.is_file() {
+                sync_file(&entry)?;
+            }
+        }
+        let private = Permissions::from_mode(DIRECTORY_MODE);
+        std::fs::set_permissions(directory, private).map_err(failed("set the mode of", directory))?;
+        durable::sync_directory(directory)?;
+    }
+    Ok(())
+}
+
+fn sync_file(path: &Path) -> Result<(), Failed> {
+    let file = match File::open(path) {
+        // The engine removes old snapshots and blobs on its own.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(failed("open", path))?,
+    };
+    file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(failed("set the mode of", path))?;
+    file.sync_all().map_err(failed("sync", path))
+}
+
+fn remove_directory(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error).into()),
+        _ => Ok(()),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("the engine panicked: {}", text.unwrap_or("no text"))
+}

@@ -1,0 +1,217 @@
+//! What the index holds, in memory: which row of which id changed in which generation, and the digest of what it says.
+//! Reads and plans rows; never touches the index itself.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::Generation;
+use catalogue_schema::model::Component;
+
+use crate::shelf::Shelf;
+use crate::store::row::{self, Root, Row};
+use crate::store::{Snapshot, StoreError};
+
+/// Every row of the index, without its payload.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Per id the generations in which it changed.
+    marks: BTreeMap<Arc<str>, BTreeMap<u64, Mark>>,
+}
+
+/// What is remembered of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The digest of the JSON in the row.
+    Inline(Digest),
+    /// The digest of the JSON on the shelf.
+    Shelved(Digest),
+    /// The id is gone.
+    Gone,
+}
+
+impl Mark {
+    fn of(row: &Row) -> Mark {
+        match row {
+            Row::Inline(json) => Mark::Inline(Digest::sha256(json)),
+            Row::Shelved(digest) => Mark::Shelved(digest.clone()),
+            Row::Gone => Mark::Gone,
+        }
+    }
+}
+
+/// A row's place: its id and generation.
+pub(super) type Place = (Arc<str>, u64);
+
+/// The rows of the next generation, while they are collected.
+#[derive(Debug)]
+pub(super) struct Planning<'a> {
+    ledger: &'a Ledger,
+    number: u64,
+    seen: BTreeSet<String>,
+    plan: Plan,
+}
+
+/// What a commit has to write.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Keys and values for the index.
+    pub(super) rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Documents for the shelf, which go first.
+    pub(super) documents: Vec<(Digest, Vec<u8>)>,
+    /// What the ledger will say of the rows.
+    pub(super) marks: Vec<(Place, Mark)>,
+}
+
+impl Ledger {
+    /// Starts to collect the rows of generation `number`, which is higher than any in the ledger.
+    pub(super) fn plan(&self, number: u64) -> Planning<'_> {
+        Planning { ledger: self, number, seen: BTreeSet::new(), plan: Plan::default() }
+    }
+
+    /// Takes in the rows that were written.
+    pub(super) fn apply(&mut self, marks: Vec<(Place, Mark)>) {
+        for ((id, number), mark) in marks {
+            self.marks.entry(id).or_default().insert(number, mark);
+        }
+    }
+
+    /// Drops rows that were removed.
+    pub(super) fn forget(&mut self, rows: &[Place]) {
+        for (id, number) in rows {
+            if let Some(marks) = self.marks.get_mut(id) {
+                marks.remove(number);
+                if marks.is_empty() {
+                    self.marks.remove(id);
+                }
+            }
+        }
+    }
+
+    /// Returns the rows that belong to generations after `number`.
+    pub(super) fn newer(&self, number: u64) -> Vec<Place> {
+        let newer = |(id, marks): (&Arc<str>, &BTreeMap<u64, Mark>)| -> Vec<Place> {
+            marks.keys().filter(|n| **n > number).map(|n| (Arc::clone(id), *n)).collect()
+        };
+        self.marks.iter().flat_map(newer).collect()
+    }
+
+    /// Returns the rows that generation `oldest` and later ones do not read. The rows of an id come oldest first, so that
+    /// a part of the removals never brings a removed id back.
+    pub(super) fn superseded(&self, oldest: u64) -> Vec<Place> {
+        let mut rows = Vec::new();
+        for (id, marks) in &self.marks {
+            let mut reached: Vec<(u64, &Mark)> = marks.range(..=oldest).map(|(n, mark)| (*n, mark)).collect();
+            if reached.last().is_some_and(|(_, mark)| **mark != Mark::Gone) {
+                reached.pop();
+            }
+            rows.extend(reached.into_iter().map(|(number, _)| (Arc::clone(id), number)));
+        }
+        rows
+    }
+
+    /// Returns the digests of the documents on the shelf that rows need.
+    pub(super) fn shelved(&self) -> HashSet<Digest> {
+        let marks = self.marks.values().flat_map(BTreeMap::values);
+        let digest = |mark: &Mark| match mark {
+            Mark::Shelved(digest) => Some(digest.clone()),
+            Mark::Inline(_) | Mark::Gone => None,
+        };
+        marks.filter_map(digest).collect()
+    }
+
+    fn newest(&self, id: &str) -> Option<&Mark> {
+        self.marks.get(id)?.values().next_back()
+    }
+}
+
+impl Planning<'_> {
+    /// Takes a component's JSON; tells whether it differs from what the index holds.
+    pub(super) fn put(&mut self, id: &str, json: Vec<u8>) -> bool {
+        let digest = Digest::sha256(&json);
+        self.seen.insert(id.to_owned());
+        let row = Row::of(json.as_slice(), &digest);
+        let mark = match &row {
+            Row::Shelved(digest) => Mark::Shelved(digest.clone()),
+            Row::Inline(_) | Row::Gone => Mark::Inline(digest.clone()),
+        };
+        if self.ledger.newest(id) == Some(&mark) {
+            return false;
+        }
+        if matches!(row, Row::Shelved(_)) {
+            self.plan.documents.push((digest, json));
+        }
+        self.write(id, &row, mark);
+        true
+    }
+
+    /// Adds the removal of every id that was not put, and returns what is to be written.
+    pub(super) fn finish(mut self) -> Plan {
+        let ledger = self.ledger;
+        for (id, marks) in &ledger.marks {
+            let here = marks.values().next_back().is_some_and(|mark| *mark != Mark::Gone);
+            if here && !self.seen.contains(&**id) {
+                self.write(id, &Row::Gone, Mark::Gone);
+            }
+        }
+        self.plan
+    }
+
+    fn write(&mut self, id: &str, row: &Row, mark: Mark) {
+        self.plan.rows.push((row::key(id, self.number), Some(row.encode())));
+        self.plan.marks.push(((id.into(), self.number), mark));
+    }
+}
+
+/// Reads a generation out of every row of the index: the newest row of each id that is not newer than the generation.
+/// The inner error says why the rows are not those of the generation.
+pub(super) fn load(
+    rows: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)],
+    generation: &Generation,
+    shelf: &Shelf,
+) -> Result<Result<(Ledger, Snapshot), String>, StoreError> {
+    let mut ledger = Ledger::default();
+    let mut chosen: BTreeMap<Arc<str>, Row> = BTreeMap::new();
+    for (key, value) in rows {
+        let Some((id, number)) = row::read_key(key.as_ref()) else {
+            return Ok(Err(format!("a key of {} bytes that is none of ours", key.as_ref().len())));
+        };
+        let id: Arc<str> = id.into();
+        let row = match Row::decode(value.as_ref()) {
+            Ok(row) => row,
+            // Rows of a generation that was never committed go without being read.
+            Err(_) if number > generation.number => Row::Gone,
+            Err(found) => return Ok(Err(format!("{id}: {found}"))),
+        };
+        ledger.marks.entry(Arc::clone(&id)).or_default().insert(number, Mark::of(&row));
+        if number <= generation.number {
+            chosen.insert(id, row);
+        }
+    }
+    let mut root = Root::default();
+    let mut components = Vec::with_capacity(chosen.len());
+    for (id, row) in &chosen {
+        let json = match row {
+            Row::Gone => continue,
+            Row::Inline(json) => json.clone(),
+            Row::Shelved(digest) => match shelf.read(digest)? {
+                Some(json) => json,
+                None => return Ok(Err(format!("{id}: {digest} is not on the shelf"))),
+            },
+        };
+        root.add(id, &json);
+        match serde_json::from_slice::<Component>(&json) {
+            Ok(component) if component.id.as_text() == &**id => components.push(Arc::new(component)),
+            Ok(component) => return Ok(Err(format!("the row of {id} holds {}", component.id))),
+            Err(error) => return Ok(Err(format!("the row of {id} cannot be read: {error}"))),
+        }
+    }
+    let (count, root) = (components.len() as u64, root.finish());
+    if count != generation.components || root != generation.root {
+        let (expected, promised) = (generation.components, &generation.root);
+        return Ok(Err(format!(
+            "the index holds {count} components with root {root}, expected {expected} with root {promised}"
+        )));
+    }
+    Ok(Ok((ledger, Snapshot::new(generation.clone(), components))))
+}

@@ -1,0 +1,72 @@
+//! The leave to touch a state directory: one process at a time, taken before anything in it is read.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::shelf::durable::{DIRECTORY_MODE, FILE_MODE, failed};
+use crate::store::StoreError;
+
+/// How long a process waits between two attempts.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// Takes the lock of `directory`; it is held as long as the file is open.
+pub(super) fn take(directory: &Path, wait: Duration) -> Result<File, StoreError> {
+    prepare(directory)?;
+    let path = directory.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(&path)
+        .map_err(failed("open", &path))?;
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error).into()),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let Some(left) = wait.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) else {
+            return Err(StoreError::Locked { path: path.display().to_string(), pid: holder(&mut file) });
+        };
+        std::thread::sleep(left.min(RETRY));
+    }
+    sign(&mut file).map_err(failed("write", &path))?;
+    Ok(file)
+}
+
+fn prepare(directory: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(directory)
+        .map_err(failed("create the directory", directory))?;
+    let found = std::fs::metadata(directory).map_err(failed("read the owner of", directory))?;
+    let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
+    let fault = match found.mode() & 0o7777 {
+        _ if owner != user => format!("it belongs to user {owner}, this process runs as user {user}"),
+        mode if mode & 0o022 != 0 => format!("its mode {mode:04o} lets others write into it"),
+        _ => return Ok(()),
+    };
+    Err(StoreError::Unsafe { path: directory.display().to_string(), found: fault })
+}
+
+fn sign(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(20).read_to_string(&mut text));
+    match text.trim() {
+        pid if read.is_ok() && !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()) => pid.into(),
+        _ => "unknown".into(),
+    }
+}

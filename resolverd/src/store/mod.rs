@@ -1,0 +1,400 @@
+//! The store (pillar, with the shelf): generations and the index of their components; a cache that shelf and sources can
+//! rebuild. Never judges what it keeps, and never gives an answer that its own digests do not confirm.
+//!
+//! # Layout of the state directory
+//! | what | why |
+//! |---|---|
+//! | `lock` | one process at a time |
+//! | `current` | number and digest of the generation file in force |
+//! | `generations/<n>.json` | what a generation is; the newest [`GENERATIONS_KEPT`] |
+//! | `index/` | one row per component and generation in which it changed (see `row.rs`) |
+//! | `index.bad-<n>/` | damaged indexes, set aside |
+//!
+//! # A commit
+//! 1. Components whose JSON is long go to the shelf. 2. Rows that differ, in batches. 3. Flush and our own fsync.
+//! 4. The generation file. 5. `current`. Only then does anybody see the new generation. Whatever is found behind
+//! `current` at the next start was never promised, and is removed.
+//!
+//! The root digest of a generation is SHA-256 over (id, zero byte, JSON) of its components in the order of their ids.
+
+mod files;
+mod index;
+mod ledger;
+mod lock;
+mod row;
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
+use catalogue_schema::id::ComponentId;
+use catalogue_schema::model::Component;
+
+use crate::shelf::durable::Failed;
+use crate::shelf::{Shelf, ShelfError};
+use crate::store::files::{Files, Found};
+use crate::store::index::{Fault, Index};
+use crate::store::ledger::Ledger;
+use crate::store::row::Root;
+
+/// How many generations can be read from disk.
+pub const GENERATIONS_KEPT: usize = 2;
+
+/// A generation as readers see it: immutable, complete, in memory.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What the generation's file says.
+    pub generation: Generation,
+    components: HashMap<ComponentId, Arc<Component>>,
+    order: Vec<ComponentId>,
+}
+
+impl Snapshot {
+    /// Puts a snapshot together; of two components with one id the first counts.
+    pub fn new(generation: Generation, components: Vec<Arc<Component>>) -> Snapshot {
+        let mut by_id = HashMap::with_capacity(components.len());
+        for component in components {
+            by_id.entry(component.id.clone()).or_insert(component);
+        }
+        let mut order: Vec<ComponentId> = by_id.keys().cloned().collect();
+        order.sort_unstable();
+        Snapshot { generation, components: by_id, order }
+    }
+
+    /// Returns the component that owns `id`.
+    pub fn component(&self, id: &ComponentId) -> Option<&Arc<Component>> {
+        self.components.get(id)
+    }
+
+    /// Returns every id, sorted.
+    pub fn ids(&self) -> &[ComponentId] {
+        &self.order
+    }
+}
+
+/// A generation that is being written; only a sync makes one.
+#[derive(Debug)]
+pub struct Draft {
+    /// What its file will say; the store fills in schema, number, component count and root.
+    pub generation: Generation,
+    /// Its components. Every release carries the leave of the verify function, or its refusal.
+    pub components: Vec<Component>,
+}
+
+/// What a commit did.
+#[derive(Debug)]
+pub struct Committed {
+    /// The new generation.
+    pub snapshot: Arc<Snapshot>,
+    /// How many rows the index received, removals included.
+    pub rows_written: u64,
+}
+
+/// What was found when a store was opened.
+#[derive(Debug)]
+pub enum Opened {
+    /// Nothing has been committed yet, or nothing of it can be read any more.
+    Empty,
+    /// A complete generation, ready to answer.
+    Warm(Arc<Snapshot>),
+    /// The index did not match the generation's file and was set aside; the shelf can rebuild it.
+    Rebuild {
+        /// What the generation's file says.
+        generation: Box<Generation>,
+        /// What was found, and where the damaged index lies now.
+        why: String,
+    },
+}
+
+/// Why the store cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process holds the state directory.
+    #[error("{path} is in use by process {pid}")]
+    Locked {
+        /// The lock file.
+        path: String,
+        /// Who holds it, as the lock file says.
+        pid: String,
+    },
+    /// The state directory is open to others.
+    #[error("cannot use {path} as the state directory: {found}")]
+    Unsafe {
+        /// Which.
+        path: String,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// The file system said no.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The index engine said no.
+    #[error("cannot {action} the index in {path}: {found}")]
+    Index {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: String,
+        /// What it said.
+        found: String,
+    },
+    /// A value has no JSON form, or its file is gone.
+    #[error("cannot write {what}: {found}")]
+    Encode {
+        /// Which.
+        what: String,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// The shelf cannot be read or written.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
+}
+
+impl From<Failed> for StoreError {
+    fn from(Failed { action, path, source }: Failed) -> StoreError {
+        StoreError::Io { action, path, source }
+    }
+}
+
+/// The leave to touch a state directory; released when dropped or when the process ends.
+#[derive(Debug)]
+pub struct StateLock {
+    _file: File,
+}
+
+impl StateLock {
+    /// Takes the lock of `directory`, waiting at most `wait` for another process to let go. A missing directory is
+    /// created, readable by its owner only.
+    ///
+    /// **Errors**: [`StoreError::Locked`] with the pid of the holder; [`StoreError::Unsafe`] for a directory that
+    /// another user owns or may write.
+    pub fn acquire(directory: &Path, wait: Duration) -> Result<StateLock, StoreError> {
+        Ok(StateLock { _file: lock::take(directory, wait)? })
+    }
+}
+
+/// Generations on disk: one handle for the life of the process, used by the one writer.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+    shelf: Shelf,
+    files: Files,
+    index: Option<Index>,
+    ledger: Ledger,
+    /// The generation that the index holds; `None` until the first commit and after damage.
+    current: Option<(u64, Digest)>,
+    /// The highest number ever given.
+    last: u64,
+}
+
+impl Store {
+    /// Opens the store below `directory`. What a killed process left is removed; a damaged index is set aside.
+    ///
+    /// **Errors**: the system's and the engine's, when the store may be sound and cannot be reached. Damage is no error:
+    /// it is [`Opened::Rebuild`], or [`Opened::Empty`] when no generation file can be read either.
+    pub fn open(directory: &Path, _lock: &StateLock, shelf: &Shelf) -> Result<(Store, Opened), StoreError> {
+        Store::recover(directory, shelf)
+    }
+
+    /// Returns the digests of the documents on the shelf that rows of kept generations need.
+    pub fn shelved(&self) -> HashSet<Digest> {
+        self.ledger.shelved()
+    }
+
+    /// Commits a draft as the next generation and returns it as readers see it. Rows that did not change are not
+    /// written; components that `previous` holds in the same form share its memory.
+    ///
+    /// **Errors**: after an error readers keep what they have. The next commit opens the index again from the disk, since
+    /// nothing is known about what an engine holds after a failed write (fsync is never repeated).
+    pub fn commit(&mut self, draft: Draft, previous: Option<&Snapshot>) -> Result<Committed, StoreError> {
+        let index = match self.index.take() {
+            Some(index) => index,
+            None => self.reopen()?,
+        };
+        // The handle is put back only when everything went well.
+        let committed = self.write(&index, draft, previous)?;
+        match self.collect(&index, committed.snapshot.generation.number) {
+            Ok(()) => self.index = Some(index),
+            Err(error) => tracing::warn!(%error, "old generations could not be removed"),
+        }
+        Ok(committed)
+    }
+
+    fn reopen(&mut self) -> Result<Index, StoreError> {
+        let (mut store, _) = Store::recover(&self.directory, &self.shelf)?;
+        store.last = store.last.max(self.last);
+        let index = store.index.take();
+        *self = store;
+        index.ok_or_else(|| StoreError::Index {
+            action: "open",
+            path: self.directory.display().to_string(),
+            found: "no handle".into(),
+        })
+    }
+
+    fn write(
+        &mut self,
+        index: &Index,
+        draft: Draft,
+        previous: Option<&Snapshot>,
+    ) -> Result<Committed, StoreError> {
+        let Draft { mut generation, mut components } = draft;
+        components.sort_by(|one, other| one.id.as_text().cmp(other.id.as_text()));
+        components.dedup_by(|later, first| later.id == first.id);
+        let number = self.last + 1;
+        // Equal requirements may be written differently, so memory is shared only with what the index holds now.
+        let previous = previous.filter(|snapshot| {
+            let held = &snapshot.generation;
+            self.current.as_ref().is_some_and(|(number, root)| (*number, root) == (held.number, &held.root))
+        });
+        let mut plan = self.ledger.plan(number);
+        let mut root = Root::default();
+        let mut shared = Vec::with_capacity(components.len());
+        for component in components {
+            let json = files::encode(component.id.as_text(), &component)?;
+            root.add(component.id.as_text(), &json);
+            let changed = plan.put(component.id.as_text(), json);
+            let known = previous.and_then(|snapshot| snapshot.component(&component.id));
+            shared.push(match known {
+                Some(known) if !changed && **known == component => Arc::clone(known),
+                _ => Arc::new(component),
+            });
+        }
+        let plan = plan.finish();
+        generation.schema = GENERATION_SCHEMA.into();
+        (generation.number, generation.components, generation.root) =
+            (number, shared.len() as u64, root.finish());
+
+        self.shelf.keep(&plan.documents)?;
+        let rows_written = plan.rows.len() as u64;
+        if rows_written > 0 {
+            index.write(plan.rows)?;
+        }
+        self.files.write(&generation)?;
+
+        (self.last, self.current) = (number, Some((number, generation.root.clone())));
+        self.ledger.apply(plan.marks);
+        Ok(Committed { snapshot: Arc::new(Snapshot::new(generation, shared)), rows_written })
+    }
+
+    /// Removes generation files that are too old, and the rows that no kept generation reads.
+    fn collect(&mut self, index: &Index, number: u64) -> Result<(), StoreError> {
+        let oldest = self.files.tidy(number)?;
+        let superseded = self.ledger.superseded(oldest);
+        if !superseded.is_empty() {
+            index.write(removals(&superseded))?;
+            self.ledger.forget(&superseded);
+        }
+        Ok(())
+    }
+
+    fn recover(directory: &Path, shelf: &Shelf) -> Result<(Store, Opened), StoreError> {
+        let files = Files::open(directory)?;
+        let Found { candidates, last, damage } = files.read()?;
+        let mut why: Vec<String> = damage.into_iter().collect();
+        let store = Store {
+            directory: directory.into(),
+            shelf: shelf.clone(),
+            files,
+            index: None,
+            ledger: Ledger::default(),
+            current: None,
+            last,
+        };
+        let (index, rows) = match Index::open(directory) {
+            Ok((index, rows)) => (Some(index), rows),
+            Err(Fault::Failed(error)) => return Err(error),
+            Err(Fault::Damaged(found)) => {
+                why.push(found);
+                (None, index::Rows::new())
+            }
+        };
+        if let Some(index) = index {
+            for generation in &candidates {
+                match ledger::load(&rows, generation, shelf)? {
+                    Ok((ledger, snapshot)) => return store.warm(index, ledger, snapshot, &why),
+                    Err(found) => why.push(format!("generation {}: {found}", generation.number)),
+                }
+            }
+            // Without a generation file the rows are those of a first commit that never came to its end.
+            if candidates.is_empty() {
+                index.write(rows.iter().map(|(key, _)| (key.to_vec(), None)).collect())?;
+            }
+            if candidates.is_empty() || rows.is_empty() {
+                return Ok(store.cold(index, candidates, &why));
+            }
+        }
+        drop(rows);
+        let aside = Index::quarantine(directory)?;
+        why.push(format!("the index was set aside as {}", aside.display()));
+        match Index::open(directory) {
+            Ok((index, _)) => Ok(store.cold(index, candidates, &why)),
+            Err(Fault::Failed(error)) => Err(error),
+            Err(Fault::Damaged(found)) => {
+                Err(StoreError::Index { action: "create", path: directory.display().to_string(), found })
+            }
+        }
+    }
+
+    /// Takes a generation that was found whole: whatever is newer was never promised and goes.
+    fn warm(
+        mut self,
+        index: Index,
+        mut ledger: Ledger,
+        snapshot: Snapshot,
+        why: &[String],
+    ) -> Result<(Store, Opened), StoreError> {
+        let number = snapshot.generation.number;
+        let uncommitted = ledger.newer(number);
+        if !uncommitted.is_empty() {
+            index.write(removals(&uncommitted))?;
+            ledger.forget(&uncommitted);
+        }
+        if !why.is_empty() {
+            tracing::warn!(
+                generation = number,
+                why = why.join("; "),
+                "an older state of the store is in force"
+            );
+            self.files.point_again(number)?;
+        }
+        self.files.tidy(number)?;
+        self.current = Some((number, snapshot.generation.root.clone()));
+        (self.index, self.ledger) = (Some(index), ledger);
+        Ok((self, Opened::Warm(Arc::new(snapshot))))
+    }
+
+    /// Starts with an empty index.
+    fn cold(mut self, index: Index, candidates: Vec<Generation>, why: &[String]) -> (Store, Opened) {
+        self.index = Some(index);
+        let opened = match candidates.into_iter().next() {
+            Some(generation) => Opened::Rebuild { generation: Box::new(generation), why: why.join("; ") },
+            None => {
+                if !why.is_empty() {
+                    tracing::warn!(why = why.join("; "), "no generation can be read; starting with nothing");
+                }
+                Opened::Empty
+            }
+        };
+        (self, opened)
+    }
+}
+
+fn removals(rows: &[(Arc<str>, u64)]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    rows.iter().map(|(id, generation)| (row::key(id, *generation), None)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! The rows of the index: their keys and values as bytes. Never touches a disk.
+//!
+//! - key: the component's id, a zero byte, the number (u64, big endian) of the generation in which it changed. Ids hold
+//!   no zero byte, so rows of one id stand together, oldest first.
+//! - value: `[schema u16][crc32 u32][kind u8][payload]`, big endian; the checksum covers kind and payload.
+//!   Kind 0: the component as JSON. Kind 1: the digest of that JSON, which lies on the shelf. Kind 2: the id is gone.
+
+use catalogue_schema::digest::Digest;
+use sha2::{Digest as _, Sha256};
+
+/// How rows are written; another number means that the index is built anew.
+pub(super) const ROW_SCHEMA: u16 = 1;
+/// Longer payloads lie on the shelf.
+pub(super) const INLINE_BYTES_MAX: usize = 16 * 1024;
+
+const HEAD_BYTES: usize = 7;
+
+/// What a row says about its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Row {
+    /// The component as JSON.
+    Inline(Vec<u8>),
+    /// The component's JSON is on the shelf under this digest.
+    Shelved(Digest),
+    /// The id is gone.
+    Gone,
+}
+
+impl Row {
+    /// Returns the row of a component's JSON, by its length.
+    pub(super) fn of(json: &[u8], digest: &Digest) -> Row {
+        match json.len() <= INLINE_BYTES_MAX {
+            true => Row::Inline(json.to_vec()),
+            false => Row::Shelved(digest.clone()),
+        }
+    }
+
+    /// Returns the value that is stored.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let (kind, payload) = match self {
+            Row::Inline(json) => (0, json.as_slice()),
+            Row::Shelved(digest) => (1, digest.as_bytes()),
+            Row::Gone => (2, [].as_slice()),
+        };
+        let mut value = Vec::with_capacity(HEAD_BYTES + payload.len());
+        value.extend(ROW_SCHEMA.to_be_bytes());
+        value.extend([0; 4]);
+        value.push(kind);
+        value.extend(payload);
+        let sum = crc32fast::hash(&value[6..]);
+        value[2..6].copy_from_slice(&sum.to_be_bytes());
+        value
+    }
+
+    /// Reads a stored value; the error says what is wrong with it.
+    pub(super) fn decode(value: &[u8]) -> Result<Row, String> {
+        let Some((head, payload)) = value.split_first_chunk::<HEAD_BYTES>() else {
+            return Err(format!("a row of {} bytes", value.len()));
+        };
+        let [schema @ .., s0, s1, s2, s3, kind] = *head;
+        let (schema, sum) = (u16::from_be_bytes(schema), u32::from_be_bytes([s0, s1, s2, s3]));
+        if schema != ROW_SCHEMA {
+            return Err(format!("rows of schema {schema}, this program reads {ROW_SCHEMA}"));
+        }
+        if crc32fast::hash(&value[6..]) != sum {
+            return Err("a row with a wrong checksum".into());
+        }
+        match (kind, payload.len()) {
+            (0, 1..=INLINE_BYTES_MAX) => Ok(Row::Inline(payload.to_vec())),
+            (1, 32) => {
+                let bytes = payload.try_into().map_err(|_| "a digest of another length".to_owned())?;
+                Ok(Row::Shelved(Digest::from_sha256(bytes)))
+            }
+            (2, 0) => Ok(Row::Gone),
+            (kind, length) => Err(format!("a row of kind {kind} with {length} bytes")),
+        }
+    }
+}
+
+/// Returns the key of `id`'s row of a generation.
+pub(super) fn key(id: &str, generation: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(id.len() + 9);
+    key.extend(id.as_bytes());
+    key.push(0);
+    key.extend(generation.to_be_bytes());
+    key
+}
+
+/// Reads a key: the id and the generation.
+pub(super) fn read_key(key: &[u8]) -> Option<(&str, u64)> {
+    let (id, generation) = key.split_last_chunk::<8>()?;
+    let id = std::str::from_utf8(id.strip_suffix(&[0])?).ok()?;
+    (!id.is_empty() && !id.contains('\0')).then_some((id, u64::from_be_bytes(*generation)))
+}
+
+/// The digest over the components of a generation, fed in the order of their ids.
+#[derive(Debug, Default)]
+pub(super) struct Root(Sha256);
+
+impl Root {
+    /// Takes the next component in.
+    pub(super) fn add(&mut self, id: &str, json: &[u8]) {
+        self.0.update(id.as_bytes());
+        self.0.update([0]);
+        self.0.update(json);
+    }
+
+    /// Returns the digest.
+    pub(super) fn finish(self) -> Digest {
+        Digest::from_sha256(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(row: &Row) {
+        let value = row.encode();
+        assert_eq!(Row::decode(&value).as_ref(), Ok(row));
+        for at in 0..value.len() {
+            let mut bad = value.clone();
+            bad[at] ^= 1;
+            assert!(Row::decode(&bad).is_err(), "byte {at} of {row:?}");
+            assert!(Row::decode(&value[..at]).is_err(), "cut at {at} of {row:?}");
+        }
+    }
+
+    #[test]
+    fn rows_are_read_as_written_and_damage_is_noticed() {
+        for row in [Row::Inline(b"{}".into()), Row::Shelved(Digest::sha256(b"x")), Row::Gone] {
+            check(&row);
+        }
+    }
+
+    #[test]
+    fn keys_of_one_id_stand_together() {
+        let ids = ["lcod://a/b", "lcod://a/b-c", "lcod://a/b.c"];
+        let mut keys: Vec<_> = ids.iter().flat_map(|id| [256, 1, u64::MAX].map(|n| key(id, n))).collect();
+        keys.sort();
+        let read: Vec<_> = keys.iter().map(|key| read_key(key).unwrap_or_default()).collect();
+        assert!(
+            read.is_sorted() && read.iter().all(|(id, number)| ids.contains(id) && *number > 0),
+            "{read:?}"
+        );
+        for bad in [&b""[..], b"12345678", b"\x0012345678", b"a12345678"] {
+            assert_eq!(read_key(bad), None);
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Tests of the store: what was committed is read again, and damage never gives a wrong answer.
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use super::*;
+use crate::shelf::durable;
+
+/// A state directory with its lock, shelf and store.
+struct Home {
+    directory: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Home {
+        Home { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Opens everything, calls `act`, and closes everything.
+    fn open<T>(&self, act: impl FnOnce(&mut Store, Opened) -> T) -> T {
+        let lock = StateLock::acquire(self.path(), Duration::ZERO).unwrap();
+        let shelf = Shelf::open(self.path()).unwrap();
+        let (mut store, opened) = Store::open(self.path(), &lock, &shelf).unwrap();
+        act(&mut store, opened)
+    }
+
+    fn names(&self, below: &str) -> Vec<String> {
+        let entries = durable::entries(&self.path().join(below)).unwrap();
+        entries.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// Commits these worlds one after the other, each on top of the one before.
+    fn commit_all(&self, worlds: &[Vec<Component>]) {
+        self.open(|store, opened| {
+            let mut last = warm(opened);
+            for world in worlds {
+                last = Some(store.commit(draft(world.clone()), last.as_deref()).unwrap().snapshot);
+            }
+        });
+    }
+
+    fn copy(&self) -> Home {
+        let home = Home::new();
+        copy(self.path(), home.path());
+        home
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for (name, path) in durable::entries(from).unwrap() {
+        let target = to.join(name);
+        if path.is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+fn component(name: &str, version: &str, summary: &str) -> Component {
+    let id = format!("lcod://{name}");
+    let release = json!({
+        "id": id, "version": version, "origin": {}, "summary": summary,
+        "dependencies": ["lcod://x/y@^1"], "verdict": {"trusted": {"level": "pinned"}},
+        "extra": {"publishedAt": "2026-01-01"},
+    });
+    let owner = json!({"source": "main", "name": "std"});
+    serde_json::from_value(json!({"id": id, "owner": owner, "releases": [release]})).unwrap()
+}
+
+fn world(names: &[(&str, &str)]) -> Vec<Component> {
+    names.iter().map(|(name, version)| component(name, version, "small")).collect()
+}
+
+fn draft(components: Vec<Component>) -> Draft {
+    let generation = json!({
+        "schema": "", "number": 0, "committedS": 1, "snapshot": Digest::sha256(b"s"), "components": 0,
+        "root": Digest::sha256(b""), "sources": [], "catalogues": [], "documents": [],
+    });
+    Draft { generation: serde_json::from_value(generation).unwrap(), components }
+}
+
+fn warm(opened: Opened) -> Option<Arc<Snapshot>> {
+    match opened {
+        Opened::Warm(snapshot) => Some(snapshot),
+        Opened::Empty | Opened::Rebuild { .. } => None,
+    }
+}
+
+fn content(snapshot: &Snapshot) -> Vec<Component> {
+    snapshot.ids().iter().map(|id| (**snapshot.component(id).unwrap()).clone()).collect()
+}
+
+/// What is found: `empty`, `<number>: <ids>`, or `rebuild <number>`.
+fn told(opened: &Opened) -> String {
+    match opened {
+        Opened::Empty => "empty".into(),
+        Opened::Rebuild { generation, why } => {
+            assert!(!why.is_empty());
+            format!("rebuild {}", generation.number)
+        }
+        Opened::Warm(snapshot) => {
+            let ids: Vec<String> = content(snapshot)
+                .iter()
+                .map(|found| format!("{}@{}", found.id.path(), found.releases[0].version))
+                .collect();
+            format!("{}: {}", snapshot.generation.number, ids.join(" "))
+        }
+    }
+}
+
+fn check(home: &Home, expected: &str) {
+    assert_eq!(home.open(|_, opened| told(&opened)), expected);
+}
+
+const AB: [(&str, &str); 2] = [("n/a", "1.0.0"), ("n/b", "1.0.0")];
+const BC: [(&str, &str); 2] = [("n/b", "1.1.0"), ("n/c", "1.0.0")];
+
+#[test]
+fn a_commit_is_read_again_as_it_was() {
+    let home = Home::new();
+    check(&home, "empty");
+    let committed = home.open(|store, _| store.commit(draft(world(&AB)), None).unwrap());
+    assert_eq!((committed.rows_written, committed.snapshot.generation.number), (2, 1));
+    let again = home.open(|_, opened| warm(opened).unwrap());
+    assert_eq!(content(&again), world(&AB));
+    assert_eq!(again.generation, committed.snapshot.generation);
+}
+
+#[test]
+fn only_rows_that_changed_are_written() {
+    let home = Home::new();
+    home.commit_all(&[world(&AB)]);
+    home.open(|store, opened| {
+        let first = warm(opened).unwrap();
+        let second = store.commit(draft(world(&AB)), Some(&first)).unwrap();
+        assert_eq!((second.rows_written, second.snapshot.generation.number), (0, 2));
+        let id = &first.ids()[0];
+        assert!(Arc::ptr_eq(first.component(id).unwrap(), second.snapshot.component(id).unwrap()));
+        // b changes, a goes, c comes.
+        let third = store.commit(draft(world(&BC)), Some(&second.snapshot)).unwrap();
+        assert_eq!(third.rows_written, 3);
+        let fourth = store.commit(draft(world(&BC)), None).unwrap();
+        assert_eq!(fourth.rows_written, 0);
+    });
+    check(&home, "4: n/b@1.1.0 n/c@1.0.0");
+}
+
+#[test]
+fn a_removed_id_stays_away_and_can_come_back() {
+    let home = Home::new();
+    home.commit_all(&[world(&AB), world(&BC)]);
+    check(&home, "2: n/b@1.1.0 n/c@1.0.0");
+    home.commit_all(&[world(&AB)]);
+    check(&home, "3: n/a@1.0.0 n/b@1.0.0");
+    home.commit_all(&[vec![], vec![], vec![]]);
+    check(&home, "6: ");
+    home.open(|store, _| assert!(store.ledger.newer(0).is_empty(), "rows that nobody reads are left"));
+}
+
+#[test]
+fn two_generations_are_kept() {
+    let home = Home::new();
+    home.commit_all(&[world(&AB), world(&BC), world(&AB)]);
+    assert_eq!(home.names("generations"), ["2.json", "3.json"]);
+    // Without the newest file and the pointer, the one before it answers.
+    std::fs::remove_file(home.path().join("generations/3.json")).unwrap();
+    check(&home, "2: n/b@1.1.0 n/c@1.0.0");
+    check(&home, "2: n/b@1.1.0 n/c@1.0.0");
+    home.commit_all(&[world(&BC)]);
+    assert!(home.open(|_, opened| told(&opened)).ends_with("n/b@1.1.0 n/c@1.0.0"));
+}
+
+#[test]
+fn a_large_component_lies_on_the_shelf_and_survives_a_sweep() {
+    let home = Home::new();
+    let large = component("n/large", "1.0.0", &"x".repeat(row::INLINE_BYTES_MAX + 1));
+    let components = vec![component("n/a", "1.0.0", ""), large];
+    home.open(|store, _| {
+        store.commit(draft(components.clone()), None).unwrap();
+        assert_eq!(store.shelved().len(), 1);
+        let live = store.shelved();
+        store.shelf.sweep(&live).unwrap();
+    });
+    let again = home.open(|store, opened| {
+        assert_eq!(store.shelved().len(), 1);
+        warm(opened).unwrap()
+    });
+    assert_eq!(content(&again), components);
+    home.open(|store, _| store.shelf.sweep(&HashSet::new()).unwrap());
+    check(&home, "rebuild 1");
+}
+
+#[test]
+fn what_a_killed_process_left_is_removed() {
+    let home = Home::new();
+    home.commit_all(&[world(&AB)]);
+    std::fs::write(home.path().join("index/snap.0.generating"), b"").unwrap();
+    std::fs::write(home.path().join(".tmp-left"), b"").unwrap();
+    std::fs::create_dir(home.path().join("index.new")).unwrap();
+    std::fs::write(home.path().join("index.new/conf"), b"half").unwrap();
+    check(&home, "1: n/a@1.0.0 n/b@1.0.0");
+    assert!(!home.path().join(".tmp-left").exists());
+    assert!(!home.names("").iter().any(|name| name.starts_with("index.bad")));
+}
+
+#[test]
+fn rows_of_a_generation_that_was_never_committed_are_dropped() {
+    let home = Home::new();
+    home.commit_all(&[world(&AB)]);
+    home.open(|store, _| {
+        let index = store.index.as_ref().unwrap();
+        let gone = (row::key("lcod://n/a", 2), Some(row::Row::Gone.encode()));
+        let garbage = (row::key("lcod://n/z", 2), Some(b"garbage".to_vec()));
+        index.write(vec![gone, garbage]).unwrap();
+    });
+    std::fs::write(home.path().join("generations/2.json"), b"half").unwrap();
+    home.open(|store, opened| {
+        assert_eq!(told(&opened), "1: n/a@1.0.0 n/b@1.0.0");
+        assert!(store.ledger.newer(1).is_empty());
+        let next = store.commit(draft(world(&BC)), warm(opened).as_deref()).unwrap();
+        assert_eq!(next.snapshot.generation.number, 2);
+    });
+    check(&home, "2: n/b@1.1.0 n/c@1.0.0");
+
+    // The same before anything was ever committed.
+    let home = Home::new();
+    home.open(|store, _| {
+        let garbage = (row::key("lcod://n/z", 1), Some(b"garbage".to_vec()));
+        store.index.as_ref().unwrap().write(vec![garbage]).unwrap();
+    });
+    check(&home, "empty");
+    home.open(|store, _| store.commit(draft(world(&AB)), None).unwrap());
+    check(&home, "1: n/a@1.0.0 n/b@1.0.0");
+}
+
+#[test]
+fn a_failed_commit_changes_nothing_and_the_next_one_works() {
+    let home = Home::new();
+    home.open(|store, _| {
+        let first = store.commit(draft(world(&AB)), None).unwrap().snapshot;
+        // A directory of that name makes writing the generation file fail, after the rows were written.
+        let obstacle = home.path().join("generations/2.json");
+        std::fs::create_dir_all(obstacle.join("x")).unwrap();
+        assert!(store.commit(draft(world(&BC)), Some(&first)).is_err());
+        std::fs::remove_dir_all(&obstacle).unwrap();
+        let second = store.commit(draft(world(&AB)), Some(&first)).unwrap();
+        assert_eq!((second.rows_written, second.snapshot.generation.number), (0, 2));
+    });
+    check(&home, "2: n/a@1.0.0 n/b@1.0.0");
+}
+
+/// Does something bad to a copy of a store with two generations and tells what is found. It must be the newest
+/// generation, the one before it, or a reason to build anew; the store must work after it.
+fn damaged(original: &Home, what: &str, damage: impl FnOnce(&Path)) -> String {
+    const OLD: &str = "1: n/a@1.0.0 n/b@1.0.0";
+    const NEW: &str = "2: n/b@1.1.0 n/c@1.0.0";
+    let home = original.copy();
+    damage(home.path());
+    let found = home.open(|store, opened| {
+        let found = told(&opened);
+        assert!([OLD, NEW, "rebuild 1", "rebuild 2", "empty"].contains(&found.as_str()), "{what}: {found}");
+        let next = store.commit(draft(world(&AB)), warm(opened).as_deref()).unwrap();
+        assert!(found == "empty" || next.snapshot.generation.number > 1, "{what}");
+        found
+    });
+    // Damage that a snapshot of the engine covered may come to light a start later.
+    let after = home.open(|_, opened| told(&opened));
+    assert!(after.ends_with(": n/a@1.0.0 n/b@1.0.0") || after == "rebuild 3", "{what}: {after}");
+    found
+}
+
+fn two_generations() -> Home {
+    let home = Home::new();
+    home.commit_all(&[world(&AB), world(&BC)]);
+    home
+}
+
+#[test]
+fn flipped_bytes_in_the_index_never_give_a_wrong_answer() {
+    let home = two_generations();
+    let log = std::fs::read(home.path().join("index/db")).unwrap();
+    let used: Vec<usize> = (0..log.len()).filter(|at| log[*at] != 0).collect();
+    for at in used.iter().step_by((used.len() / 12).max(1)) {
+        let found = damaged(&home, &format!("byte {at}"), |path| {
+            let mut bad = log.clone();
+            bad[*at] ^= 0x55;
+            std::fs::write(path.join("index/db"), bad).unwrap();
+        });
+        assert!(found.starts_with('2') || found == "rebuild 2", "byte {at}: {found}");
+    }
+}
+
+#[test]
+fn lost_files_of_the_index_never_give_a_wrong_answer() {
+    let home = two_generations();
+    let log = std::fs::read(home.path().join("index/db")).unwrap();
+    for length in [0, 1, log.len() / 4, log.len() / 2, log.len() - 1] {
+        let found = damaged(&home, &format!("cut at {length}"), |path| {
+            std::fs::write(path.join("index/db"), &log[..length]).unwrap();
+        });
+        assert!(found.starts_with('2') || found == "rebuild 2", "cut at {length}: {found}");
+    }
+    for name in home.names("index").iter().filter(|name| *name != "blobs") {
+        damaged(&home, name, |path| std::fs::remove_file(path.join("index").join(name)).unwrap());
+        damaged(&home, name, |path| std::fs::write(path.join("index").join(name), b"x").unwrap());
+    }
+    let found = damaged(&home, "no index", |path| std::fs::remove_dir_all(path.join("index")).unwrap());
+    assert_eq!(found, "rebuild 2");
+}
+
+#[test]
+fn a_damaged_pointer_or_generation_file_never_gives_a_wrong_answer() {
+    let home = two_generations();
+    let write = |name: &'static str, text: &'static str| {
+        move |path: &Path| {
+            std::fs::write(path.join(name), text).unwrap();
+        }
+    };
+    let remove = |name: &'static str| move |path: &Path| std::fs::remove_file(path.join(name)).unwrap();
+    let flip = |name: &'static str, from: &'static str, to: &'static str| {
+        move |path: &Path| {
+            let text = std::fs::read_to_string(path.join(name)).unwrap();
+            assert!(text.contains(from));
+            std::fs::write(path.join(name), text.replace(from, to)).unwrap();
+        }
+    };
+    let found = |what: &str, damage: &dyn Fn(&Path)| damaged(&home, what, damage)[..1].to_owned();
+    assert_eq!(found("current is garbage", &write("current", "{")), "2");
+    assert_eq!(found("current is empty", &write("current", "")), "2");
+    assert_eq!(found("current is gone", &remove("current")), "2");
+    assert_eq!(found("current of another schema", &flip("current", "current@1", "current@9")), "2");
+    assert_eq!(found("current with another digest", &flip("current", "sha256:", "sha256:0")), "2");
+    assert_eq!(found("current names nothing", &flip("current", "\"number\":2", "\"number\":7")), "2");
+    assert_eq!(found("current names the old one", &flip("current", "\"number\":2", "\"number\":1")), "2");
+    assert_eq!(found("generation is garbage", &write("generations/2.json", "{")), "1");
+    assert_eq!(found("generation is gone", &remove("generations/2.json")), "1");
+    assert_eq!(
+        found("generation was edited", &flip("generations/2.json", "\"committedS\":1", "\"committedS\":2")),
+        "1"
+    );
+    let both = |path: &Path| {
+        write("generations/1.json", "")(path);
+        write("generations/2.json", "")(path);
+    };
+    assert_eq!(damaged(&home, "no generation can be read", both), "empty");
+}
+
+#[test]
+fn rows_of_another_schema_are_never_guessed_at() {
+    let home = two_generations();
+    home.open(|store, _| {
+        let mut value = row::Row::Gone.encode();
+        value[1] += 1;
+        store.index.as_ref().unwrap().write(vec![(row::key("lcod://n/b", 2), Some(value))]).unwrap();
+    });
+    home.open(|store, opened| {
+        let Opened::Rebuild { generation, why } = &opened else { panic!("{}", told(&opened)) };
+        assert_eq!(generation.number, 2);
+        assert!(why.contains("schema 2") && why.contains("index.bad-1"), "{why}");
+        let next = store.commit(draft(world(&AB)), None).unwrap();
+        assert_eq!((next.snapshot.generation.number, next.rows_written), (3, 2));
+    });
+    check(&home, "3: n/a@1.0.0 n/b@1.0.0");
+}
+
+#[test]
+fn at_most_two_damaged_indexes_are_kept() {
+    let home = two_generations();
+    for _ in 0..4 {
+        home.open(|store, _| {
+            let garbage = (row::key("lcod://n/b", 1), Some(b"x".to_vec()));
+            store.index.as_ref().unwrap().write(vec![garbage]).unwrap();
+        });
+        home.open(|store, opened| {
+            assert!(warm(opened).is_none());
+            store.commit(draft(world(&AB)), None).unwrap();
+        });
+    }
+    let bad: Vec<String> = home.names("").into_iter().filter(|name| name.starts_with("index.bad")).collect();
+    assert_eq!(bad, ["index.bad-3", "index.bad-4"]);
+}
+
+#[test]
+fn one_process_holds_the_state_directory() {
+    let home = Home::new();
+    let held = StateLock::acquire(home.path(), Duration::ZERO).unwrap();
+    let Err(StoreError::Locked { path, pid }) = StateLock::acquire(home.path(), Duration::from_millis(30))
+    else {
+        panic!("two locks at once")
+    };
+    assert_eq!(pid, std::process::id().to_string());
+    assert!(path.ends_with("lock"));
+    drop(held);
+    StateLock::acquire(home.path(), Duration::ZERO).unwrap();
+}
+
+#[test]
+fn a_state_directory_that_others_may_write_is_refused() {
+    let home = Home::new();
+    for (mode, good) in [(0o777, false), (0o770, false), (0o720, false), (0o755, true), (0o700, true)] {
+        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let taken = StateLock::acquire(home.path(), Duration::ZERO);
+        assert_eq!(taken.is_ok(), good, "{mode:o}");
+        assert!(good || matches!(taken, Err(StoreError::Unsafe { .. })));
+    }
+    let below = home.path().join("a/b");
+    StateLock::acquire(&below, Duration::ZERO).unwrap();
+    assert_eq!(std::fs::metadata(&below).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn nothing_on_disk_is_open_to_others() {
+    fn walk(path: &Path) {
+        for (name, entry) in durable::entries(path).unwrap() {
+            let mode = std::fs::metadata(&entry).unwrap().permissions().mode() & 0o7777;
+            let expected = if entry.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode, expected, "{name}");
+            if entry.is_dir() {
+                walk(&entry);
+            }
+        }
+    }
+    walk(two_generations().path());
+}
