@@ -1,1 +1,13 @@
+//! The tests that need more than one module: the house rules, and the real binary on real sources over a real socket.
+//!
+//! One binary, so that everything is linked once. Every file here is a module of it; `tidy` holds that.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic and may say why it did not run"
+)]
+
+mod federation;
+mod harness;
+mod tidy;
