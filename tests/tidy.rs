@@ -236,14 +236,15 @@ fn no_input_or_output_in_the_schema(files: &[File]) -> Vec<String> {
 fn drafts(files: &[File]) -> Vec<String> {
     let elsewhere = ["struct", "impl", "for", "let", "->"];
     let mut findings = Vec::new();
-    for file in files.iter().filter(|file| !["resolverd/src/sync.rs"].contains(&file.path.as_str())) {
+    for file in files.iter().filter(|file| {
+        !(file.path == "resolverd/src/sync.rs" || file.path.starts_with("resolverd/src/sync/"))
+    }) {
         for at in file.code.windows(3) {
             if at[1].text == "Draft" && at[2].text == "{" && !elsewhere.contains(&at[0].text.as_str()) {
                 findings.push(format!("{}:{}: only sync makes a draft", file.path, at[1].line));
             }
         }
     }
-    findings.extend(Vec::new());
     findings
 }
 
@@ -285,7 +286,7 @@ fn re_exports(files: &[File]) -> Vec<String> {
 
 fn heads(files: &[File]) -> Vec<String> {
     let good = |file: &&File| {
-        file.text.starts_with("//! ") && file.text.lines().next().is_some_and(|line| line.len() > 20)
+        file.text.starts_with("//! ") && file.text.lines().next().is_some_and(|line| line.len() > 12)
     };
     files
         .iter()
