@@ -8,6 +8,12 @@
     reason = "a test may panic and may say why it did not run"
 )]
 
+mod daemon;
+mod equal_forms;
 mod federation;
 mod harness;
+mod kill;
+mod offline;
+mod readme;
+mod real_history;
 mod tidy;

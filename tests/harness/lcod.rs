@@ -57,7 +57,7 @@ impl Component {
         Component {
             id: id.to_owned(),
             version: version.to_owned(),
-            directory: format!("packages/{}", name.replacen('/', ".", usize::MAX)),
+            directory: format!("packages/{}", name.replace('/', ".")),
             kind: "component".to_owned(),
             calls: requires.clone(),
             requires,
