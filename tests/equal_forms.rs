@@ -1,0 +1,79 @@
+//! The published federation in the seed's form, as JSONL and as an array gives equal answers.
+
+use serde_json::Value;
+
+use crate::harness::daemon::Sandbox;
+use crate::harness::lcod::{FORMS, Federation, Form, published};
+
+/// What the three may differ in: where the document lay and which digests it stated.
+const DIFFERS: [&str; 4] = ["source", "integrity", "snapshot", "generation"];
+
+/// Removes the fields that may differ, at every depth.
+fn without_provenance(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !DIFFERS.contains(&name.as_str()));
+            fields.values_mut().for_each(without_provenance);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_provenance),
+        _ => {}
+    }
+}
+
+#[test]
+fn three_publications_of_the_same_components_give_equal_answers() {
+    let Some(components) = published() else { return };
+    let place = tempfile::tempdir().unwrap();
+    let federation = Federation::build(place.path(), components);
+    let answers: Vec<(Form, Vec<Value>)> = FORMS.map(|form| (form, answers(&federation, form))).into();
+    let (_, seed) = &answers[0];
+    for (form, answers) in &answers[1..] {
+        for ((one, left), right) in federation.components.iter().zip(seed).zip(answers) {
+            assert_eq!(left, right, "{} in {form:?}", one.full());
+        }
+    }
+}
+
+/// Returns the answer for every component, alone, without what may differ.
+fn answers(federation: &Federation, form: Form) -> Vec<Value> {
+    let sandbox = Sandbox::with_sources(&federation.sources(form));
+    let daemon = sandbox.start_synced();
+    let mut ids: Vec<&str> = federation.components.iter().map(|one| one.id.as_str()).collect();
+    ids.sort_unstable();
+    assert_eq!(daemon.ids(), ids, "{form:?}: {:#}", daemon.get("/v1/catalogues").ok());
+    let answer = |full: String| {
+        let mut answer = daemon.resolve(&[&full]).ok();
+        without_provenance(&mut answer);
+        assert_eq!(answer["roots"], Value::from(vec![full]), "{form:?}");
+        assert_eq!(answer["components"][0]["trust"]["verdict"], "pinned", "{form:?}");
+        answer
+    };
+    federation.components.iter().map(|one| answer(one.full())).collect()
+}
+
+#[test]
+fn the_whole_federation_is_one_joint_answer_with_its_natives() {
+    let Some(components) = published() else { return };
+    let place = tempfile::tempdir().unwrap();
+    let federation = Federation::build(place.path(), components);
+    let sandbox = Sandbox::with_sources(&federation.sources(Form::Seed));
+    let daemon = sandbox.start_synced();
+    let all: Vec<String> = federation.components.iter().map(|one| one.full()).collect();
+    let body = serde_json::json!({
+        "requests": all.iter().map(String::as_str).chain(["lcod://contract/core/array/map@1"]).collect::<Vec<_>>(),
+        "natives": ["lcod://contract/", "lcod://tooling/script@1"],
+    });
+    let first = daemon.post("/v1/resolve", &body);
+    let answer = first.ok();
+    assert_eq!(answer["roots"].as_array().map(Vec::len), Some(all.len() + 1));
+    assert_eq!(answer["components"].as_array().map(Vec::len), Some(all.len()));
+    assert_eq!(answer["natives"], serde_json::json!(["lcod://contract/core/array/map@1"]));
+    assert_eq!(daemon.post("/v1/resolve", &body).body, first.body, "equal questions give equal bytes");
+
+    let again = daemon.sync();
+    let moved = ["changed", "documentsFetched", "rowsWritten"].map(|field| again[field].clone());
+    // The entry is a branch: its one document is asked for again, and nothing behind its pins is.
+    assert_eq!(moved[0], false, "{again:#}");
+    assert!(moved[1].as_u64().is_some_and(|asked| asked <= 1), "{again:#}");
+    assert_eq!(moved[2], 0, "{again:#}");
+}

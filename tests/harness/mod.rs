@@ -1,0 +1,8 @@
+//! What the cases need: places, repositories, federations, the daemon in a sandbox. Asserts nothing about answers.
+
+pub(crate) mod daemon;
+pub(crate) mod http;
+pub(crate) mod lcod;
+pub(crate) mod place;
+pub(crate) mod poll;
+pub(crate) mod repository;

@@ -1,0 +1,58 @@
+//! Where things lie: the workspace, the data for tests, the `git` command. Never writes outside what a caller names.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Returns the root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_path_buf()
+}
+
+/// Returns an environment variable.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the cases are told by the environment how much to do and where data lies"
+)]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Returns a file of the data for tests: below `RESOLVERD_DATA`, else below `../shared/data`. `None` says so on stderr,
+/// or panics where `RESOLVERD_FORBID_SKIP` is set.
+pub(crate) fn data(name: &str) -> Option<PathBuf> {
+    let folder = variable("RESOLVERD_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
+    let path = folder.join(name);
+    if path.is_file() {
+        return Some(path);
+    }
+    skipped(&format!("{} is not there (set RESOLVERD_DATA)", path.display()));
+    None
+}
+
+/// Says that a case does not run and why; panics where nothing may be skipped.
+pub(crate) fn skipped(why: &str) {
+    assert!(variable("RESOLVERD_FORBID_SKIP").is_none(), "skipped: {why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Runs `git` in `directory` with nobody's configuration and fixed dates, and returns what it printed.
+pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
+    let date = "2025-01-01T00:00:00Z";
+    let output = Command::new("git")
+        .args(["-c", "safe.directory=*", "-c", "init.defaultBranch=main", "-c", "core.autocrlf=false"])
+        .args(arguments)
+        .current_dir(directory)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .envs(["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"].map(|name| (name, "A Tester")))
+        .envs(["GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"].map(|name| (name, "tester@example.org")))
+        .envs(["GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"].map(|name| (name, date)))
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_WORK_TREE")
+        .env_remove("GIT_INDEX_FILE")
+        .output()
+        .expect("git runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "git {arguments:?} in {}: {said}", directory.display());
+    String::from_utf8(output.stdout).expect("git prints text")
+}

@@ -1,0 +1,86 @@
+//! With every source gone, a restarted daemon answers everything that it answered before and names what is stale.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::daemon::{Daemon, Sandbox};
+use crate::harness::lcod::{Component, Federation, Form};
+use crate::harness::{http, place};
+
+/// Returns what a daemon says about every id, without what tells one generation from the next.
+fn everything(daemon: &Daemon) -> Vec<(String, Value)> {
+    let mut said = Vec::new();
+    for id in daemon.ids() {
+        let encoded = http::encoded(&id);
+        let targets = ["", "/versions", "/latest"].map(|tail| format!("/v1/components/{encoded}{tail}"));
+        said.extend(targets.map(|target| (target.clone(), timeless(daemon.get(&target).json()))));
+        said.push((id.clone(), timeless(daemon.resolve(&[&id]).json())));
+    }
+    said
+}
+
+fn timeless(mut answer: Value) -> Value {
+    if let Some(fields) = answer.as_object_mut() {
+        for field in ["generation", "stale", "requestId"] {
+            fields.remove(field);
+        }
+    }
+    answer
+}
+
+/// Copies the sample federation, so that it can be taken away.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_restarted_daemon_answers_everything_with_every_source_gone() {
+    let sandbox = Sandbox::new();
+    let components = vec![
+        Component::new("lcod://git/array/append", "0.1.0", &["lcod://contract/core/array/append@1"]),
+        Component::new("lcod://git/array/pluck", "0.1.0", &["lcod://git/array/append@0.1.0"]),
+    ];
+    let world = sandbox.path("world");
+    let federation = Federation::build(&world, components);
+    copy(&place::root().join("tests/federation"), &world.join("files"));
+    let mut sources = federation.sources(Form::Seed);
+    let file = |id: &str, name: &str, priority: u32| {
+        let path = world.join("files").join(name);
+        json!({ "id": id, "priority": priority, "entrypoint": { "type": "file", "path": path } })
+    };
+    let rows = sources["sources"].as_array_mut().unwrap();
+    rows.push(file("acme", "acme/catalogues.json", 20));
+    rows.push(file("community", "community/catalogues.jsonl", 60));
+    sandbox.write_sources(&sources);
+
+    let daemon = sandbox.start_synced();
+    let before = everything(&daemon);
+    assert!(before.len() >= 4 * 7, "only {} answers", before.len());
+    assert!(daemon.stop().success());
+    std::fs::rename(&world, sandbox.path("gone")).unwrap();
+
+    let daemon = sandbox.start();
+    assert_eq!(everything(&daemon), before, "warm, whatever the first sync has found");
+    daemon.sync();
+    assert_eq!(everything(&daemon), before, "after a sync that found nothing");
+    let answer = daemon.resolve(&["lcod://git/array/pluck"]).ok();
+    assert_eq!(answer["stale"], json!(["acme", "community", "lcod-default"]));
+    for row in daemon.get("/v1/sources").ok()["items"].as_array().unwrap() {
+        assert_eq!(row["state"], "stale", "{row:#}");
+        assert!(row["error"]["reason"].is_string(), "{row:#}");
+    }
+    assert_eq!(daemon.get("/readyz").status, 200, "a dead source does not unready the daemon");
+
+    std::fs::rename(sandbox.path("gone"), &world).unwrap();
+    daemon.sync();
+    assert_eq!(daemon.resolve(&["lcod://git/array/pluck"]).ok()["stale"], json!([]));
+    assert_eq!(everything(&daemon), before);
+}

@@ -1,0 +1,147 @@
+//! The README's console examples are run against a daemon on the sample federation and print what the README shows.
+//!
+//! A fenced block of the kind `console` holds commands (`$ …`) and below each what it prints on stdout. `[..]` stands for
+//! anything inside a line or a JSON text, a line `...` for any number of lines. JSON is compared as JSON, so that the README
+//! may lay it out for people. Only `curl` and `resolverd` examples are run; `cargo` and `git` are for the reader.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::daemon::sample;
+use crate::harness::daemon::Sandbox;
+use crate::harness::place;
+
+/// One command and what it prints.
+#[derive(Debug, PartialEq, Eq)]
+struct Example {
+    line: usize,
+    command: String,
+    output: String,
+}
+
+fn examples(text: &str) -> Vec<Example> {
+    let mut found: Vec<Example> = Vec::new();
+    let mut inside = false;
+    for (number, line) in text.lines().enumerate() {
+        match line.trim_end() {
+            "```console" => inside = true,
+            fence if fence.starts_with("```") => inside = false,
+            line if inside => match (line.strip_prefix("$ "), found.last_mut()) {
+                (Some(command), _) => {
+                    let (command, output) = (command.to_owned(), String::new());
+                    found.push(Example { line: number + 1, command, output });
+                }
+                (None, Some(last)) if last.output.is_empty() && last.command.ends_with('\\') => {
+                    last.command.truncate(last.command.len() - 1);
+                    last.command.push_str(line.trim_start_matches("> ").trim_start());
+                }
+                (None, Some(last)) => last.output.push_str(&format!("{line}\n")),
+                (None, None) => panic!("README line {}: output before any command", number + 1),
+            },
+            _ => {}
+        }
+    }
+    found
+}
+
+fn is_run(command: &str) -> bool {
+    command.starts_with("curl ")
+        || (command.starts_with("resolverd ") && !command.starts_with("resolverd serve"))
+}
+
+/// Tells whether `found` is what `shown` shows.
+fn agrees(shown: &str, found: &str) -> bool {
+    match (serde_json::from_str::<Value>(shown), serde_json::from_str::<Value>(found)) {
+        (Ok(shown), Ok(found)) => agrees_json(&shown, &found),
+        _ => agrees_lines(&shown.lines().collect::<Vec<_>>(), &found.lines().collect::<Vec<_>>()),
+    }
+}
+
+fn agrees_json(shown: &Value, found: &Value) -> bool {
+    match (shown, found) {
+        (Value::String(shown), _) if shown == "[..]" => true,
+        (Value::String(shown), Value::String(found)) => agrees_line(shown, found),
+        (Value::Array(shown), Value::Array(found)) => {
+            shown.len() == found.len()
+                && shown.iter().zip(found).all(|(shown, found)| agrees_json(shown, found))
+        }
+        (Value::Object(shown), Value::Object(found)) => {
+            shown.len() == found.len()
+                && shown
+                    .iter()
+                    .all(|(name, shown)| found.get(name).is_some_and(|found| agrees_json(shown, found)))
+        }
+        _ => shown == found,
+    }
+}
+
+fn agrees_lines(shown: &[&str], found: &[&str]) -> bool {
+    match shown {
+        [] => found.is_empty(),
+        ["...", rest @ ..] => (0..=found.len()).any(|skip| agrees_lines(rest, &found[skip..])),
+        [first, rest @ ..] => {
+            found.first().is_some_and(|line| agrees_line(first.trim_end(), line.trim_end()))
+                && agrees_lines(rest, &found[1..])
+        }
+    }
+}
+
+fn agrees_line(shown: &str, found: &str) -> bool {
+    match shown.split_once("[..]") {
+        None => shown == found,
+        Some((before, after)) => found.strip_prefix(before).is_some_and(|rest| {
+            (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| agrees_line(after, &rest[at..]))
+        }),
+    }
+}
+
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let text = std::fs::read_to_string(place::root().join("README.md")).unwrap();
+    let examples: Vec<Example> = examples(&text).into_iter().filter(|one| is_run(&one.command)).collect();
+    assert!(!examples.is_empty(), "the README shows no example");
+    let curls = examples.iter().filter(|one| one.command.starts_with("curl ")).count();
+    if curls > 0 && Command::new("curl").arg("--version").output().is_err() {
+        return place::skipped("curl is not installed");
+    }
+    let sandbox = Sandbox::with_sources(&sample());
+    let _daemon = sandbox.start_synced();
+    let binary = Path::new(env!("CARGO_BIN_EXE_resolverd")).parent().unwrap().display().to_string();
+    let path = format!("{binary}:{}", place::variable("PATH").unwrap_or_default());
+    let mut wrong = Vec::new();
+    for Example { line, command, output } in &examples {
+        let mut shell = Command::new("sh");
+        sandbox.furnish(&mut shell);
+        let ran = shell.args(["-c", command]).current_dir(place::root()).env("PATH", &path).output().unwrap();
+        let found = String::from_utf8_lossy(&ran.stdout);
+        if !agrees(output, &found) {
+            let said = String::from_utf8_lossy(&ran.stderr);
+            wrong.push(format!(
+                "README line {line}: $ {command}\n--- shown\n{output}--- printed\n{found}--- said\n{said}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} examples differ:\n{}", wrong.len(), examples.len(), wrong.join("\n"));
+}
+
+#[test]
+fn examples_are_read_and_compared() {
+    let text = "x\n```console\n$ resolverd version\nresolverd [..]\n$ curl \\\n> -s x\n{\"a\": 1}\n```\n```sh\n$ no\n```\n";
+    let found = examples(text);
+    let texts: Vec<(&str, &str)> =
+        found.iter().map(|one| (one.command.as_str(), one.output.as_str())).collect();
+    assert_eq!(texts, [("resolverd version", "resolverd [..]\n"), ("curl -s x", "{\"a\": 1}\n")]);
+    let check = |shown: &str, found: &str, expected: bool| {
+        assert_eq!(agrees(shown, found), expected, "{shown} / {found}")
+    };
+    check("resolverd [..]\n", "resolverd 0.1.0\n", true);
+    check("a\n...\nz\n", "a\nb\nc\nz\n", true);
+    check("a\n...\nz\n", "a\nb\n", false);
+    check("{\"a\": \"sha256:[..]\", \"b\": [1]}", "{\"b\":[1],\"a\":\"sha256:00\"}", true);
+    check("{\"a\": 1}", "{\"a\":1,\"b\":2}", false);
+    check("{\"a\": \"[..]\"}", "{\"a\":null}", true);
+    check("", "", true);
+    check("", "x\n", false);
+}

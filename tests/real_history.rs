@@ -1,0 +1,289 @@
+//! What the published history of the LCOD federation really holds, each as one case in a federation that stays usable.
+//!
+//! The names of the cases are the specification: what is refused, with which reason, and that the neighbours keep answering.
+
+use std::path::PathBuf;
+
+use catalogue_schema::digest::Digest;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::daemon::{Daemon, Sandbox};
+use crate::harness::lcod::{self, Component};
+use crate::harness::repository::{Files, Repository};
+
+/// The reason that each case has to give. Programs read these words.
+const COMMIT_MISSING: &str = "git.commit_missing";
+const DIGEST_MISMATCH: &str = "trust.digest_mismatch";
+const REPOSITORY_MISSING: &str = "git.repository_missing";
+const FILE_MISSING: &str = "file_missing";
+const VERSION_MUTATED: &str = "trust.version_mutated";
+const PATH: &str = "input.path";
+const ID_MISMATCH: &str = "release.id_mismatch";
+
+/// A catalogue that is whole, beside whatever a case does to the other one.
+struct World {
+    directory: TempDir,
+    components: Repository,
+    registry: Repository,
+    good: Vec<Component>,
+    good_commit: String,
+}
+
+impl World {
+    fn new() -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let good = vec![
+            Component::new("lcod://good/array/append", "0.1.0", &["lcod://contract/core/array/append@1"]),
+            Component::new("lcod://good/array/pluck", "0.1.0", &["lcod://good/array/append@0.1.0"]),
+        ];
+        let home = Repository::create(&directory.path().join("good"));
+        let good_commit = home.commit(&published(&good));
+        let components = Repository::create(&directory.path().join("components"));
+        let registry = Repository::create(&directory.path().join("registry"));
+        World { directory, components, registry, good, good_commit }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Publishes a registry whose second catalogue is `pointer`.
+    fn list(&self, pointer: Value) {
+        let good = format!("file://{}", self.path("good").display());
+        let good = lcod::pointer("good/tools", &good, &self.good_commit, CATALOGUE);
+        let list = lcod::catalogues(&[pointer, good]);
+        self.registry.commit(&Files::from([("catalogues.json".to_owned(), list)]));
+    }
+
+    /// Publishes a registry whose second catalogue is the array at `commit`.
+    fn list_array(&self, commit: &str) {
+        self.list(lcod::pointer("other/tools", &self.components.url(), commit, CATALOGUE));
+    }
+
+    fn sandbox(&self) -> Sandbox {
+        Sandbox::with_sources(&lcod::sources("lcod-default", &self.registry.url(), "catalogues.json"))
+    }
+
+    /// Every id of the whole catalogue answers, from the commit that its pointer pins.
+    fn good_answers(&self, daemon: &Daemon) {
+        for one in &self.good {
+            let answer = daemon.resolve(&[&one.full()]).ok();
+            let chosen = &answer["components"][0];
+            assert_eq!(chosen["id"], one.id.as_str());
+            assert_eq!(chosen["source"]["commit"], self.good_commit.as_str(), "{answer:#}");
+            assert_eq!(chosen["trust"]["verdict"], "pinned", "{answer:#}");
+        }
+        assert_eq!(daemon.catalogue("good/tools")["state"], "fresh");
+    }
+}
+
+const CATALOGUE: &str = "registry/components.std.json";
+
+/// Returns the files of components with their array catalogue.
+fn published(components: &[Component]) -> Files {
+    let mut files = lcod::all_files(components);
+    files.insert(CATALOGUE.to_owned(), lcod::array(components));
+    files
+}
+
+fn two() -> Vec<Component> {
+    vec![
+        Component::new("lcod://other/text/upper", "0.1.0", &[]),
+        Component::new("lcod://other/text/lower", "0.1.0", &["lcod://other/text/upper@0.1.0"]),
+    ]
+}
+
+/// The catalogue has never been read: it is unread with this reason, its ids are unknown, the neighbours answer.
+fn check_refused_catalogue(world: &World, reason: &str) {
+    let sandbox = world.sandbox();
+    let daemon = sandbox.start_synced();
+    let row = daemon.catalogue("other/tools");
+    assert_eq!(
+        (row["state"].as_str(), row["error"]["reason"].as_str()),
+        (Some("unread"), Some(reason)),
+        "{row:#}"
+    );
+    for one in two() {
+        let answer = daemon.resolve(&[&one.full()]);
+        assert!([404, 503].contains(&answer.status), "{answer}");
+    }
+    world.good_answers(&daemon);
+}
+
+/// The catalogue was read once and is bad now: its last good entries answer, it is stale with this reason.
+fn check_stale_catalogue(world: &World, bad: Value, reason: &str) {
+    let commit = world.components.commit(&published(&two()));
+    world.list_array(&commit);
+    let sandbox = world.sandbox();
+    let daemon = sandbox.start_synced();
+    let before: Vec<Value> =
+        two().iter().map(|one| daemon.resolve(&[&one.full()]).ok()["components"].clone()).collect();
+    world.list(bad);
+    daemon.sync();
+    let row = daemon.catalogue("other/tools");
+    assert_eq!(
+        (row["state"].as_str(), row["error"]["reason"].as_str()),
+        (Some("stale"), Some(reason)),
+        "{row:#}"
+    );
+    for (one, before) in two().iter().zip(before) {
+        let after = daemon.resolve(&[&one.full()]).ok();
+        assert_eq!(after["components"], before, "the last good copy answers");
+        assert_eq!(after["stale"], json!(["lcod-default"]), "{after:#}");
+    }
+    world.good_answers(&daemon);
+}
+
+#[test]
+fn pin_that_does_not_exist() {
+    let world = World::new();
+    let commit = world.components.commit(&published(&two()));
+    // As in the real history: only the first seven digits are those of a commit.
+    let invented = format!("{}{}", &commit[..7], "0".repeat(33));
+    let bad = lcod::pointer("other/tools", &world.components.url(), &invented, CATALOGUE);
+    world.list(bad.clone());
+    check_refused_catalogue(&world, COMMIT_MISSING);
+    check_stale_catalogue(&world, bad, COMMIT_MISSING);
+}
+
+#[test]
+fn stale_checksum() {
+    let world = World::new();
+    let older = lcod::array(&two()[..1]);
+    let commit = world.components.commit(&published(&two()));
+    let mut bad = lcod::pointer("other/tools", &world.components.url(), &commit, CATALOGUE);
+    bad["checksum"] = Digest::sha256(&older).to_string().into();
+    world.list(bad.clone());
+    check_refused_catalogue(&world, DIGEST_MISMATCH);
+    check_stale_catalogue(&world, bad, DIGEST_MISMATCH);
+}
+
+#[test]
+fn unreachable_repository() {
+    let world = World::new();
+    let nowhere = format!("file://{}", world.path("nowhere").display());
+    let bad = lcod::pointer("other/tools", &nowhere, &"1".repeat(40), CATALOGUE);
+    world.list(bad.clone());
+    check_refused_catalogue(&world, REPOSITORY_MISSING);
+    check_stale_catalogue(&world, bad, REPOSITORY_MISSING);
+}
+
+/// One release is refused with this reason, its neighbour in the same catalogue answers.
+fn check_refused_release(
+    world: &World,
+    commit: &str,
+    refused: &Component,
+    answers: &Component,
+    reason: &str,
+) {
+    world.list_array(commit);
+    let sandbox = world.sandbox();
+    let daemon = sandbox.start_synced();
+    let problem = daemon.resolve(&[&refused.full()]);
+    assert!((400..600).contains(&problem.status), "{problem}");
+    assert_eq!(problem.reason(), reason, "{problem}");
+    let row = daemon.catalogue("other/tools");
+    assert_eq!((row["state"].as_str(), row["refused"].as_u64()), (Some("fresh"), Some(1)), "{row:#}");
+    daemon.resolve(&[&answers.full()]).ok();
+    world.good_answers(&daemon);
+}
+
+#[test]
+fn entry_without_file() {
+    for name in ["compose.yaml", "lcp.toml"] {
+        let world = World::new();
+        let [whole, bare] = two().try_into().unwrap();
+        let mut files = published(&two());
+        files.remove(&bare.file(name));
+        let commit = world.components.commit(&files);
+        check_refused_release(&world, &commit, &bare, &whole, FILE_MISSING);
+    }
+}
+
+#[test]
+fn descriptor_id_differs() {
+    let world = World::new();
+    let [whole, liar] = two().try_into().unwrap();
+    let mut files = published(&two());
+    let other = Component::new("lcod://other/text/capital", "0.1.0", &[]);
+    files.insert(liar.file("lcp.toml"), other.descriptor());
+    let commit = world.components.commit(&files);
+    check_refused_release(&world, &commit, &liar, &whole, ID_MISMATCH);
+}
+
+#[test]
+fn changed_bytes_under_one_id() {
+    let world = World::new();
+    let [same, changed] = two().try_into().unwrap();
+    let mut files = published(&two());
+    world.list_array(&world.components.commit(&files));
+    let sandbox = world.sandbox();
+    let daemon = sandbox.start_synced();
+    let reasons = |full: &str| -> Vec<String> {
+        let answer = daemon.resolve(&[full]).ok();
+        let warnings = answer["warnings"].as_array().cloned().unwrap_or_default();
+        warnings.iter().filter_map(|warning| Some(warning["reason"].as_str()?.to_owned())).collect()
+    };
+    assert!(!reasons(&changed.full()).contains(&VERSION_MUTATED.to_owned()));
+    files.insert(changed.file("compose.yaml"), b"# other bytes, same version\ncompose: []\n".to_vec());
+    let commit = world.components.commit(&files);
+    world.list_array(&commit);
+    daemon.sync();
+    assert!(reasons(&changed.full()).contains(&VERSION_MUTATED.to_owned()), "{:?}", reasons(&changed.full()));
+    assert!(!reasons(&same.full()).contains(&VERSION_MUTATED.to_owned()), "{:?}", reasons(&same.full()));
+    let answer = daemon.resolve(&[&changed.full()]).ok();
+    assert_eq!(answer["components"][0]["source"]["commit"], commit.as_str(), "the new pin is what is served");
+    world.good_answers(&daemon);
+}
+
+#[test]
+fn path_that_leaves_its_root() {
+    let world = World::new();
+    let [inside, outside] = two().try_into().unwrap();
+    let mut files = published(&two());
+    let rows = json!([
+        { "id": inside.full(), "composePath": inside.file("compose.yaml") },
+        { "id": outside.full(), "composePath": format!("../components/{}", outside.file("compose.yaml")) },
+    ]);
+    files.insert(CATALOGUE.to_owned(), rows.to_string().into_bytes());
+    world.list_array(&world.components.commit(&files));
+    let sandbox = world.sandbox();
+    let daemon = sandbox.start_synced();
+    let row = daemon.catalogue("other/tools");
+    assert_eq!((row["state"].as_str(), row["skipped"].as_u64()), (Some("fresh"), Some(1)), "{row:#}");
+    assert_eq!(row["skippedEntries"][0]["error"]["reason"], PATH, "{row:#}");
+    assert_eq!(daemon.resolve(&[&outside.full()]).status, 404);
+    daemon.resolve(&[&inside.full()]).ok();
+    world.good_answers(&daemon);
+}
+
+#[test]
+fn origin_commit_local() {
+    let world = World::new();
+    let mut files = lcod::all_files(&two());
+    let rows: Vec<Value> = two()
+        .iter()
+        .map(|one| {
+            let mut row = lcod::row(one);
+            row["origin"] = json!({ "source_repo": world.components.url(), "commit": "local" });
+            row
+        })
+        .collect();
+    files.insert(CATALOGUE.to_owned(), lcod::lines("other/tools", &rows));
+    let commit = world.components.commit(&files);
+    world.list_array(&commit);
+    let sandbox = world.sandbox();
+    let daemon = sandbox.start_synced();
+    for one in two() {
+        let answer = daemon.resolve(&[&one.full()]).ok();
+        let chosen = &answer["components"][0];
+        assert_eq!(
+            chosen["source"]["commit"],
+            commit.as_str(),
+            "local means the pointer's commit: {answer:#}"
+        );
+        assert_eq!(chosen["trust"]["verdict"], "pinned", "{answer:#}");
+    }
+    world.good_answers(&daemon);
+}
