@@ -19,6 +19,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Makes a snapshot out of a generation and its components.
+    #[cfg(test)]
+    pub fn new(generation: Generation, components: Vec<Component>) -> Snapshot {
+        let mut order: Vec<ComponentId> = components.iter().map(|component| component.id.clone()).collect();
+        order.sort();
+        let components = components.into_iter().map(|one| (one.id.clone(), Arc::new(one))).collect();
+        Snapshot { generation, components, order }
+    }
+
     /// Returns the component that owns `id`.
     pub fn component(&self, id: &ComponentId) -> Option<&Arc<Component>> {
         self.components.get(id)
