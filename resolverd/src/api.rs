@@ -140,7 +140,7 @@ pub const TABLE: &[CodeRow] = &[
     row(Code::SourceUnavailable, "R002", "SourceUnavailable", &[503], 5),
     row(Code::Rollback, "R003", "Rollback", &[409], 6),
     row(Code::SnapshotGone, "R004", "SnapshotGone", &[410], 10),
-    row(Code::LimitExceeded, "R005", "LimitExceeded", &[413, 429], 1),
+    row(Code::LimitExceeded, "R005", "LimitExceeded", &[413, 429, 503], 1),
     row(Code::LockDrift, "R006", "LockDrift", &[409], 4),
     row(Code::DaemonUnreachable, "R007", "DaemonUnreachable", &[], 9),
     row(Code::ConfigInvalid, "R008", "ConfigInvalid", &[422], 2),
