@@ -1,4 +1,38 @@
 //! What requests, answers and errors look like on the socket, and the one table of error codes.
+//!
+//! Types only: nothing here reads a socket, a snapshot or a clock. Unknown request fields are refused, since a setting that
+//! is silently dropped is worse than a refusal; unknown answer fields must be ignored by clients.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::error::ParseError;
+use catalogue_schema::generation::Health;
+use catalogue_schema::id::{ComponentId, Namespace, SourceId};
+use catalogue_schema::json;
+use catalogue_schema::model::{Refusal, Skipped, Warning};
+use catalogue_schema::path::DocPath;
+use catalogue_schema::pointer::{CommitId, Repository};
+use catalogue_schema::version::Version;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The most references that one resolve or lookup may name.
+pub const REFERENCES_MAX: usize = 10_000;
+/// The largest request body in bytes.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// The most items in one page of a list.
+pub const PAGE_ITEMS_MAX: usize = 1_000;
+/// How many items a page has when the caller does not say.
+pub const PAGE_ITEMS: usize = 100;
+/// The media type of answers.
+pub const JSON: &str = "application/json";
+/// The media type of errors (RFC 9457).
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+const MESSAGE_CHARS_MAX: usize = 400;
 
 /// One HTTP call, as the client sends it and the server takes it.
 #[derive(Debug, Clone)]
@@ -11,6 +45,18 @@ pub struct Call {
     pub body: Vec<u8>,
 }
 
+impl Call {
+    /// Returns a `GET` of `target`.
+    pub fn get(target: impl Into<String>) -> Call {
+        Call { method: "GET", target: target.into(), body: Vec::new() }
+    }
+
+    /// Returns a `POST` of `body` to `target`.
+    pub fn post(target: impl Into<String>, body: &Value) -> Call {
+        Call { method: "POST", target: target.into(), body: body.to_string().into_bytes() }
+    }
+}
+
 /// The answer to a [`Call`].
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -20,4 +66,668 @@ pub struct Reply {
     pub content_type: &'static str,
     /// The body.
     pub body: Vec<u8>,
+}
+
+/// An error code; [`TABLE`] says what each means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // The names and their meaning stand in the table.
+pub enum Code {
+    ComponentNotFound,
+    VersionNotFound,
+    VersionConflict,
+    CircularDependency,
+    SignatureInvalid,
+    ChecksumMismatch,
+    UnknownPublisher,
+    ManifestInvalid,
+    NameReserved,
+    VersionNotIncremented,
+    PackageTooLarge,
+    NetworkError,
+    CacheCorrupted,
+    SchemaConflict,
+    PermissionDenied,
+    ReferenceInvalid,
+    SourceUnavailable,
+    Rollback,
+    SnapshotGone,
+    LimitExceeded,
+    LockDrift,
+    DaemonUnreachable,
+    ConfigInvalid,
+    Internal,
+    StoreUnavailable,
+    RequestInvalid,
+}
+
+/// One row of the table of errors.
+#[derive(Debug)]
+pub struct CodeRow {
+    /// The code as a value.
+    pub code: Code,
+    /// The code as printed, such as `E001`.
+    pub text: &'static str,
+    /// Its name: the problem's title.
+    pub name: &'static str,
+    /// Its HTTP statuses, the usual one first; none for errors that only a client has.
+    pub statuses: &'static [u16],
+    /// The exit status of a verb that ends with it.
+    pub exit: u8,
+}
+
+const fn row(
+    code: Code,
+    text: &'static str,
+    name: &'static str,
+    statuses: &'static [u16],
+    exit: u8,
+) -> CodeRow {
+    CodeRow { code, text, name, statuses, exit }
+}
+
+/// The one table: code, name, HTTP statuses, exit status.
+pub const TABLE: &[CodeRow] = &[
+    row(Code::ComponentNotFound, "E001", "ComponentNotFound", &[404], 10),
+    row(Code::VersionNotFound, "E002", "VersionNotFound", &[404], 10),
+    row(Code::VersionConflict, "E003", "VersionConflict", &[409], 3),
+    row(Code::CircularDependency, "E004", "CircularDependency", &[409], 3),
+    row(Code::SignatureInvalid, "E005", "SignatureInvalid", &[502], 7),
+    row(Code::ChecksumMismatch, "E006", "ChecksumMismatch", &[502], 7),
+    row(Code::UnknownPublisher, "E007", "UnknownPublisher", &[502], 7),
+    row(Code::ManifestInvalid, "E008", "ManifestInvalid", &[422], 2),
+    row(Code::NameReserved, "E009", "NameReserved", &[409], 4),
+    row(Code::VersionNotIncremented, "E010", "VersionNotIncremented", &[409], 4),
+    row(Code::PackageTooLarge, "E011", "PackageTooLarge", &[413], 4),
+    row(Code::NetworkError, "E012", "NetworkError", &[503], 5),
+    row(Code::CacheCorrupted, "E013", "CacheCorrupted", &[500], 1),
+    row(Code::SchemaConflict, "E014", "SchemaConflict", &[409], 3),
+    row(Code::PermissionDenied, "E015", "PermissionDenied", &[403], 6),
+    row(Code::ReferenceInvalid, "R001", "ReferenceInvalid", &[400], 2),
+    row(Code::SourceUnavailable, "R002", "SourceUnavailable", &[503], 5),
+    row(Code::Rollback, "R003", "Rollback", &[409], 6),
+    row(Code::SnapshotGone, "R004", "SnapshotGone", &[410], 10),
+    row(Code::LimitExceeded, "R005", "LimitExceeded", &[413, 429, 503], 1),
+    row(Code::LockDrift, "R006", "LockDrift", &[409], 4),
+    row(Code::DaemonUnreachable, "R007", "DaemonUnreachable", &[], 9),
+    row(Code::ConfigInvalid, "R008", "ConfigInvalid", &[422], 2),
+    row(Code::Internal, "R009", "Internal", &[500], 1),
+    row(Code::StoreUnavailable, "R010", "StoreUnavailable", &[503], 1),
+    row(Code::RequestInvalid, "R011", "RequestInvalid", &[400, 404, 405, 408, 413, 431], 2),
+];
+
+impl Code {
+    /// Returns the code's row in [`TABLE`].
+    pub fn row(self) -> &'static CodeRow {
+        // The table is in the order of the enum; a test holds it.
+        &TABLE[self as usize]
+    }
+
+    /// Returns the row of a code as printed, such as `E001`.
+    pub fn named(text: &str) -> Option<&'static CodeRow> {
+        TABLE.iter().find(|row| row.text == text)
+    }
+}
+
+/// Why a call has no answer: what callers see of an error.
+///
+/// **Shape**: RFC 9457 `application/problem+json` with `code`, `reason`, `hint`, `requestId` and structured context.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The code.
+    pub code: Code,
+    /// An HTTP status other than the code's usual one.
+    pub status: Option<u16>,
+    /// The dotted reason that programs read.
+    pub reason: Cow<'static, str>,
+    /// One sentence for people: what was attempted, on what, what was found.
+    pub detail: String,
+    /// The next step, where it is known.
+    pub hint: Option<String>,
+    /// Further members of the problem document.
+    pub context: Map<String, Value>,
+}
+
+impl Failure {
+    /// Makes a failure.
+    pub fn new(code: Code, reason: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Failure {
+        Failure {
+            code,
+            status: None,
+            reason: reason.into(),
+            detail: detail.into(),
+            hint: None,
+            context: Map::new(),
+        }
+    }
+
+    /// Makes a failure from what a reader said about a text.
+    pub fn of(code: Code, error: &ParseError) -> Failure {
+        let mut failure = Failure::new(code, error.reason.clone(), error.to_string())
+            .with("expected", &error.expected)
+            .with("found", &error.found);
+        if !error.field.is_empty() {
+            failure = failure.with("field", &error.field);
+        }
+        match error.position {
+            Some(at) => failure.with("line", at.line).with("column", at.column),
+            None => failure,
+        }
+    }
+
+    /// Adds the next step.
+    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds a member of the problem document.
+    pub fn with(mut self, name: &str, value: impl Serialize) -> Failure {
+        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        self.context.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Answers with `status` instead of the code's usual one.
+    pub fn status(mut self, status: u16) -> Failure {
+        self.status = Some(status);
+        self
+    }
+
+    /// Returns the problem document; `None` as request id leaves it out.
+    pub fn problem(&self, request_id: Option<&str>) -> Value {
+        let row = self.code.row();
+        let mut problem = self.context.clone();
+        problem.insert("type".into(), format!("urn:resolverd:error:{}", row.text).into());
+        problem.insert("title".into(), row.name.into());
+        problem.insert("status".into(), self.http_status().into());
+        problem.insert("detail".into(), self.detail.as_str().into());
+        problem.insert("code".into(), row.text.into());
+        problem.insert("reason".into(), self.reason.as_ref().into());
+        if let Some(hint) = &self.hint {
+            problem.insert("hint".into(), hint.as_str().into());
+        }
+        if let Some(id) = request_id {
+            problem.insert("requestId".into(), id.into());
+        }
+        Value::Object(problem)
+    }
+
+    /// Returns the reply that carries the problem document.
+    pub fn reply(&self, request_id: Option<&str>) -> Reply {
+        let body = self.problem(request_id).to_string().into_bytes();
+        Reply { status: self.http_status(), content_type: PROBLEM_JSON, body }
+    }
+
+    fn http_status(&self) -> u16 {
+        self.status.or(self.code.row().statuses.first().copied()).unwrap_or(500)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} [{} {}]", self.detail, self.code.row().text, self.reason)
+    }
+}
+
+/// The body of `POST /v1/resolve`. `null` and the empty value of a field mean the same as leaving it out.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// The references: one joint question, all or nothing.
+    pub requests: Vec<RequestText>,
+    /// Ids and prefixes that the caller implements itself.
+    #[serde(default)]
+    pub natives: Vec<String>,
+    /// Host versions; nothing uses them in this version.
+    #[serde(default)]
+    pub platforms: Option<Map<String, Value>>,
+    /// The host to build for; nothing uses it in this version.
+    #[serde(default)]
+    pub target: Option<Map<String, Value>>,
+    /// A project's settings; refused in this version where it asks for something.
+    #[serde(default)]
+    pub overlay: Option<Overlay>,
+    /// A lockfile; refused in this version.
+    #[serde(default)]
+    pub lock: Option<Value>,
+    /// The snapshot that must answer.
+    #[serde(default)]
+    pub snapshot: Option<String>,
+    /// Sync first, then answer from the new generation.
+    #[serde(default)]
+    pub refresh: bool,
+    /// Prereleases count as ordinary versions.
+    #[serde(default)]
+    pub prerelease: bool,
+    /// Put the files on disk; refused in this version.
+    #[serde(default)]
+    pub materialize: bool,
+}
+
+/// One request: a reference, or an id with its requirement.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "a reference such as lcod://ns/name@^1, or {\"id\": …, \"version\": …}")]
+pub enum RequestText {
+    /// `lcod://tooling/array/pluck@^0.1`.
+    Reference(String),
+    /// `{"id": "lcod://tooling/array/pluck", "version": "^0.1"}`.
+    Parts(RequestParts),
+}
+
+/// An id and the requirement on its version.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestParts {
+    /// The id.
+    pub id: String,
+    /// The requirement; any stable version where it is missing.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// A project's `resolve.config.json` as values.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overlay {
+    /// Replacements.
+    #[serde(default)]
+    pub replace: Option<Map<String, Value>>,
+    /// Bindings of contracts.
+    #[serde(default)]
+    pub bindings: Option<Map<String, Value>>,
+    /// Ids that may be used.
+    #[serde(default)]
+    pub allowlist: Option<Vec<Value>>,
+    /// Sources that may be used; `null` for all.
+    #[serde(default)]
+    pub sources: Option<Vec<Value>>,
+}
+
+/// The body of `POST /v1/lookup`: references, each answered on its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookupRequest {
+    /// The references, at most [`REFERENCES_MAX`].
+    pub ids: Vec<String>,
+}
+
+/// The body of `POST /v1/sync`; an empty body means every source.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncRequest {
+    /// The sources to read again; all where it is empty.
+    #[serde(default)]
+    pub sources: Vec<String>,
+}
+
+/// Reads a request body: strict JSON, then the typed form.
+///
+/// **Errors**: R011 with `input.*` (the JSON itself) or `api.body` (its fields), with line and column.
+pub fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    let text = json::check(body).map_err(|error| Failure::of(Code::RequestInvalid, &error))?;
+    serde_json::from_str(text).map_err(|error| {
+        let message: String = error.to_string().chars().take(MESSAGE_CHARS_MAX).collect();
+        Failure::new(Code::RequestInvalid, "api.body", format!("cannot read the request body: {message}"))
+            .with("line", error.line())
+            .with("column", error.column())
+            .hint("GET /openapi.json describes every request")
+    })
+}
+
+/// The answer to a resolve.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolved<'a> {
+    /// The snapshot that answered.
+    pub snapshot: &'a Digest,
+    /// Its generation.
+    pub generation: u64,
+    /// Sources that speak from their last good documents, sorted.
+    pub stale: Vec<&'a SourceId>,
+    /// The chosen `id@version` for each request, in its order.
+    pub roots: &'a [String],
+    /// The chosen releases, in topological order, then by id.
+    pub components: Vec<Chosen<'a>>,
+    /// References that natives satisfy.
+    pub natives: &'a [String],
+    /// Catalogued components that a native hides.
+    pub shadowed: Vec<HiddenRow<'a>>,
+    /// What the caller should know.
+    pub warnings: Vec<&'a Warning>,
+}
+
+/// A chosen release.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chosen<'a> {
+    /// Its id.
+    pub id: &'a ComponentId,
+    /// Its version.
+    pub version: &'a Version,
+    /// The requirements that it meets.
+    pub requested: Vec<String>,
+    /// Who asked.
+    pub required_by: &'a [String],
+    /// What it requires.
+    pub dependencies: Vec<String>,
+    /// Where it comes from.
+    pub source: SourceRow<'a>,
+    /// What its bytes must be.
+    pub integrity: IntegrityRow<'a>,
+    /// How far it is vouched for.
+    pub trust: TrustRow<'a>,
+    /// Withdrawn by its author.
+    pub yanked: bool,
+    /// Catalogues that list the id too and are not used.
+    pub shadowed: Vec<ShadowRow<'a>>,
+    /// Its files on disk; always `null` until something materialises them.
+    pub directory: Option<&'a str>,
+}
+
+/// A release, as the component routes and lookups answer it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRow<'a> {
+    /// The snapshot that answered.
+    pub snapshot: &'a Digest,
+    /// Its id.
+    pub id: &'a ComponentId,
+    /// Its version.
+    pub version: &'a Version,
+    /// `component`, `contract`, … where a descriptor says so.
+    pub kind: Option<&'a str>,
+    /// One line that describes it.
+    pub summary: Option<&'a str>,
+    /// What it requires.
+    pub dependencies: Vec<String>,
+    /// Where it comes from.
+    pub source: SourceRow<'a>,
+    /// What its bytes must be.
+    pub integrity: IntegrityRow<'a>,
+    /// How far it is vouched for.
+    pub trust: TrustRow<'a>,
+    /// Withdrawn by its author.
+    pub yanked: bool,
+    /// Catalogues that list the id too and are not used.
+    pub shadowed: Vec<ShadowRow<'a>>,
+    /// What a reader of this release should know.
+    pub warnings: &'a [Warning],
+    /// Fields that this program carries through and does not interpret.
+    pub extra: &'a Map<String, Value>,
+}
+
+/// Where a release comes from.
+#[derive(Debug, Serialize)]
+pub struct SourceRow<'a> {
+    /// The source.
+    pub id: &'a SourceId,
+    /// The catalogue within the source.
+    pub catalogue: &'a SourceId,
+    /// The repository; `null` for plain files.
+    pub repository: Option<String>,
+    /// The commit.
+    pub commit: Option<&'a CommitId>,
+    /// The component's directory.
+    pub path: Option<&'a DocPath>,
+}
+
+/// What the bytes of a release must be.
+#[derive(Debug, Serialize)]
+pub struct IntegrityRow<'a> {
+    /// The digest of its manifest; `null` for rows without one.
+    pub manifest: Option<&'a Digest>,
+    /// Its files, as far as they are known.
+    pub files: Vec<FileRow<'a>>,
+}
+
+/// One file of a release.
+#[derive(Debug, Serialize)]
+pub struct FileRow<'a> {
+    /// Its path.
+    pub path: &'a DocPath,
+    /// The digest of its bytes.
+    pub digest: Option<&'a Digest>,
+    /// Its Git object id.
+    pub blob: Option<&'a CommitId>,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+}
+
+/// How far a release is vouched for.
+#[derive(Debug, Serialize)]
+pub struct TrustRow<'a> {
+    /// `pinned`, `unpinned` or `refused`.
+    pub verdict: &'static str,
+    /// The policy rule that granted it; `null` without a policy.
+    pub rule: Option<&'a str>,
+    /// The signers whose signatures were checked.
+    pub signers: &'a [String],
+    /// `unchecked` where a signature is claimed that nobody has checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<&'static str>,
+    /// Why it may not be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<&'a Refusal>,
+}
+
+/// A catalogue that lists an id and is not used.
+#[derive(Debug, Serialize)]
+pub struct ShadowRow<'a> {
+    /// Its source.
+    pub source: &'a SourceId,
+    /// The catalogue.
+    pub catalogue: &'a SourceId,
+    /// The versions that it lists.
+    pub versions: &'a [Version],
+}
+
+/// A catalogued component that a native of the caller hides.
+#[derive(Debug, Serialize)]
+pub struct HiddenRow<'a> {
+    /// Its id.
+    pub id: &'a ComponentId,
+    /// Its source.
+    pub source: &'a SourceId,
+    /// Its catalogue.
+    pub catalogue: &'a SourceId,
+    /// The versions that it lists.
+    pub versions: Vec<&'a Version>,
+    /// What hides it: `native`.
+    pub by: &'static str,
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Page<'a, T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page starts; `null` on the last.
+    pub next_cursor: Option<String>,
+    /// The snapshot that answered.
+    pub snapshot: &'a Digest,
+}
+
+/// A component in a list.
+#[derive(Debug, Serialize)]
+pub struct ComponentRow<'a> {
+    /// Its id.
+    pub id: &'a ComponentId,
+    /// What `latest` means; `null` where nothing may be used.
+    pub latest: Option<&'a Version>,
+    /// How many versions there are.
+    pub versions: usize,
+    /// `component`, `contract`, … where a descriptor says so.
+    pub kind: Option<&'a str>,
+    /// One line that describes it.
+    pub summary: Option<&'a str>,
+    /// The source that owns it.
+    pub source: &'a SourceId,
+    /// The catalogue that owns it.
+    pub catalogue: &'a SourceId,
+    /// The verdict on the latest, or on the newest where nothing may be used.
+    pub verdict: &'static str,
+    /// Catalogues that list it too and are not used.
+    pub shadowed: Vec<ShadowRow<'a>>,
+}
+
+/// One version of a component in a list.
+#[derive(Debug, Serialize)]
+pub struct VersionRow<'a> {
+    /// The version.
+    pub version: &'a Version,
+    /// Withdrawn by its author.
+    pub yanked: bool,
+    /// A prerelease.
+    pub prerelease: bool,
+    /// `pinned`, `unpinned` or `refused`.
+    pub verdict: &'static str,
+    /// Why it may not be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<&'a Refusal>,
+    /// The digest of its manifest.
+    pub manifest: Option<&'a Digest>,
+}
+
+/// What pins a document.
+#[derive(Debug, Serialize)]
+pub struct PinRow<'a> {
+    /// A commit.
+    pub commit: Option<&'a CommitId>,
+    /// Digests, all of which must hold.
+    pub digests: &'a [Digest],
+}
+
+/// A source or catalogue in a list.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRow<'a> {
+    /// Its id; for a catalogue the id within its source.
+    pub id: &'a SourceId,
+    /// The source that a catalogue belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'a SourceId>,
+    /// The id that the document gives itself, where it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub named: Option<&'a SourceId>,
+    /// The lists that lead to it, nearest last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<Vec<String>>,
+    /// The dialect of a source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<&'static str>,
+    /// The priority of a source; lower wins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i64>,
+    /// Namespaces that answer "unavailable" until the source has been read once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owns: Option<&'a [Namespace]>,
+    /// A source that is never fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offline: Option<bool>,
+    /// How it stands.
+    pub state: Health,
+    /// Where it lies.
+    pub location: String,
+    /// What pins it.
+    pub pin: PinRow<'a>,
+    /// The commit at which it was read.
+    pub commit: Option<&'a CommitId>,
+    /// The digest of its bytes: its revision.
+    pub digest: Option<&'a Digest>,
+    /// Seconds since its last successful check, where that is known.
+    pub age_seconds: Option<u64>,
+    /// How many catalogues a source has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalogues: Option<usize>,
+    /// How many releases it lists.
+    pub releases: u64,
+    /// How many of them are refused.
+    pub refused: u64,
+    /// How many entries were skipped.
+    pub skipped: u64,
+    /// The first skipped entries of a catalogue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped_entries: Option<&'a [Skipped]>,
+    /// What a reader of a catalogue should know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<&'a [Warning]>,
+    /// Why the last sync could not use it.
+    pub error: Option<&'a Refusal>,
+    /// `pinned`, `unpinned`, `refused`, or `null` while it has never been read.
+    pub verdict: Option<&'static str>,
+    /// `unchecked` where a signature is claimed that nobody has checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<&'static str>,
+}
+
+/// Returns what a refresh by a caller without the right to sync is answered.
+pub fn forbidden(what: &str) -> Failure {
+    Failure::new(Code::PermissionDenied, "caller", format!("{what} is for the daemon's own user and root"))
+        .hint("run it as the user of the daemon")
+}
+
+/// Returns the repository's text.
+pub fn repository_text(repository: Option<&Repository>) -> Option<String> {
+    repository.map(ToString::to_string)
+}
+
+/// Returns a body for a resolve of `requests`.
+pub fn resolve_body(requests: &[String], natives: &[String], prerelease: bool, refresh: bool) -> Value {
+    json!({"requests": requests, "natives": natives, "prerelease": prerelease, "refresh": refresh})
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_codes() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.code as usize, index, "{}", row.text);
+            assert_eq!(row.code.row().text, row.text);
+            assert_eq!(format!("{:?}", row.code), row.name);
+            assert_eq!(Code::named(row.text).unwrap().name, row.name);
+        }
+        assert!(Code::named("E999").is_none());
+    }
+
+    #[test]
+    fn a_problem_has_the_fields_of_rfc_9457_and_ours() {
+        let failure = Failure::new(Code::ComponentNotFound, "component_unknown", "nobody lists lcod://a/b")
+            .hint("resolverd components")
+            .with("nearest", ["lcod://a/c"]);
+        let reply = failure.reply(Some("7"));
+        assert_eq!((reply.status, reply.content_type), (404, PROBLEM_JSON));
+        let problem: Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(
+            problem,
+            json!({
+                "type": "urn:resolverd:error:E001", "title": "ComponentNotFound", "status": 404,
+                "detail": "nobody lists lcod://a/b", "code": "E001", "reason": "component_unknown",
+                "hint": "resolverd components", "requestId": "7", "nearest": ["lcod://a/c"]
+            })
+        );
+        assert_eq!(failure.status(410).reply(None).status, 410);
+    }
+
+    #[test]
+    fn bodies_are_read_strictly() {
+        let check = |body: &str, expected: &str| {
+            let found = match read_body::<ResolveRequest>(body.as_bytes()) {
+                Ok(request) => format!("{} requests", request.requests.len()),
+                Err(failure) => failure.to_string(),
+            };
+            assert!(found.contains(expected), "{body}: {found}");
+        };
+        check(r#"{"requests": ["a/b", {"id": "c/d"}, {"id": "c/d", "version": "^1"}]}"#, "3 requests");
+        check(r#"{"requests": [], "overlay": null, "lock": null, "target": {}}"#, "0 requests");
+        check(r#"{"requests": [], "frefresh": true}"#, "unknown field `frefresh`");
+        check(r#"{"requests": [{"id": "a/b", "versoin": "1"}]}"#, "a reference such as");
+        check(r#"{"requests": [7]}"#, "a reference such as");
+        check(r#"{"natives": []}"#, "missing field `requests`");
+        check(r#"{"requests": []} x"#, "R011");
+        check("", "R011");
+    }
 }

@@ -20,12 +20,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::api::{Call, Reply};
-use crate::checks::Checks;
 use crate::config::{ConfigError, Settings};
 use crate::fetch::Origins;
 use crate::order::{Order, OrderError, Outcome, SyncReport};
-use crate::server::{self, Caller, State};
+use crate::server::{self, Caller, State, Work, connection};
 use crate::shelf::{Shelf, ShelfError};
+use crate::store::checks::Checks;
 use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
 use crate::sync::{Past, Scope, Sync, SyncError};
 
@@ -68,13 +68,13 @@ pub enum DaemonError {
 pub fn serve(settings: &Settings) -> Result<(), DaemonError> {
     let (mut writer, served) = Writer::open(settings, START_WAIT)?;
     let (orders, inbox) = channel();
-    let state = Arc::new(State::new(Some(orders.clone()), documents(&writer.shelf)));
+    let state = Arc::new(State::new(Some(orders.clone()), documents(writer.shelf.clone())));
     if let Some(snapshot) = served {
         state.publish(snapshot);
     }
     match writer.reload() {
         Ok(()) => {}
-        Err(problem) if writer.past.is_some() => state.report_problem(Some(of_config(&problem))),
+        Err(problem) if writer.past.is_some() => state.show_problem(Some(of_config(&problem))),
         Err(problem) => return Err(problem.into()),
     }
     let socket = Socket::bind(settings)?;
@@ -124,7 +124,7 @@ fn run_server(socket: &Socket, state: Arc<State>, orders: Sender<Order>) -> Resu
                 }
             }
         };
-        server::run(listener, state, stop).await;
+        connection::run(listener, state, stop).await;
         Ok(())
     })
 }
@@ -141,31 +141,34 @@ pub fn local(
     say: &mut dyn FnMut(&str),
 ) -> Result<Reply, DaemonError> {
     let (mut writer, served) = Writer::open(settings, wait)?;
-    let state = State::new(None, documents(&writer.shelf));
+    let state = State::new(None, documents(writer.shelf.clone()));
     let is_empty = served.is_none();
     if let Some(snapshot) = served {
         state.publish(snapshot);
     }
-    match server::order(call) {
-        Some(Err(reply)) => return Ok(reply),
-        Some(Ok(sources)) => {
+    match server::work(call) {
+        Work::Sync(sources) => {
             writer.reload()?;
-            let outcome = writer.sync(&sources, &state);
-            return Ok(server::report(outcome));
+            return Ok(server::reported(&state, &writer.sync(&sources, &state)));
         }
-        None => {}
-    }
-    if is_empty && !settings.offline {
-        writer.reload()?;
-        say("nothing has been synced yet: reading the sources first");
-        writer.sync(&[], &state)?;
+        Work::Reload => {
+            writer.reload()?;
+            return Ok(server::reported(&state, &writer.sync(&[], &state)));
+        }
+        Work::None if !is_empty || settings.offline => {}
+        Work::None | Work::Refresh => {
+            writer.reload()?;
+            if is_empty {
+                say("nothing has been synced yet: reading the sources first");
+            }
+            writer.sync(&[], &state)?;
+        }
     }
     Ok(server::respond(&state, call, Caller::Admin))
 }
 
 /// Reads documents of releases for the server; the shelf is safe to read while the writer keeps more.
-fn documents(shelf: &Arc<Shelf>) -> server::Documents {
-    let shelf = Arc::clone(shelf);
+fn documents(shelf: Shelf) -> server::Documents {
     Box::new(move |digest| shelf.read(digest).ok().flatten())
 }
 
@@ -173,7 +176,7 @@ fn documents(shelf: &Arc<Shelf>) -> server::Documents {
 struct Writer {
     settings: Settings,
     sources: Vec<Source>,
-    shelf: Arc<Shelf>,
+    shelf: Shelf,
     store: Store,
     past: Option<Kept>,
     checks: Checks,
@@ -191,7 +194,7 @@ impl Writer {
     /// Opens the state directory; a damaged index is rebuilt from the shelf before anything is answered.
     fn open(settings: &Settings, wait: Duration) -> Result<(Writer, Option<Arc<Snapshot>>), DaemonError> {
         let lock = StateLock::acquire(&settings.state_dir, wait)?;
-        let shelf = Arc::new(Shelf::open(&settings.state_dir)?);
+        let shelf = Shelf::open(&settings.state_dir)?;
         let (store, opened) = Store::open(&settings.state_dir, &lock, &shelf)?;
         let mut writer = Writer {
             settings: settings.clone(),
@@ -230,7 +233,7 @@ impl Writer {
                 Order::Stop => return,
                 Order::Reload { reply } => {
                     let reloaded = self.reload().map_err(|problem| of_config(&problem));
-                    state.report_problem(reloaded.as_ref().err().cloned());
+                    state.show_problem(reloaded.as_ref().err().cloned());
                     match reloaded {
                         Ok(()) => (self.contained(&[], state), reply),
                         Err(problem) => (Err(OrderError::Config(problem)), reply),
@@ -242,7 +245,7 @@ impl Writer {
                 error!(%problem, "the order failed; the last generation stays");
             }
             if let Some(reply) = reply {
-                reply(outcome);
+                let _ = reply.send(outcome);
             }
         }
     }
@@ -273,7 +276,7 @@ impl Writer {
             report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
         self.checks.note(&checked, &configured, now_s());
-        state.report_checks(self.checks.times().clone());
+        state.show_checks(self.checks.times().clone());
         if let (true, Some(Kept::Snapshot(snapshot))) = (report.changed, &self.past) {
             state.publish(Arc::clone(snapshot));
         }

@@ -24,7 +24,6 @@
 //! - Nothing that a remote party sends ends the process.
 
 pub mod api;
-pub mod checks;
 pub mod cli;
 pub mod client;
 pub mod config;

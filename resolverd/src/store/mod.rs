@@ -17,6 +17,7 @@
 //!
 //! The root digest of a generation is SHA-256 over (id, zero byte, JSON) of its components in the order of their ids.
 
+pub mod checks;
 mod files;
 mod index;
 mod ledger;

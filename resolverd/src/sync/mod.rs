@@ -171,7 +171,7 @@ impl Sync<'_> {
         let (snapshot, rows_written) = match past.snapshot() {
             Some(last) if is_unchanged(&draft, last) => (None, 0),
             previous => {
-                let committed = store.commit(draft, previous, self.shelf)?;
+                let committed = store.commit(draft, previous)?;
                 self.sweep(store, past, &committed.snapshot)?;
                 (Some(committed.snapshot), committed.rows_written)
             }
@@ -268,7 +268,7 @@ impl Sync<'_> {
 
     /// Takes from the shelf what neither the new generation nor the one before needs.
     fn sweep(&self, store: &Store, past: Past<'_>, now: &Snapshot) -> Result<(), SyncError> {
-        let mut live: HashSet<Digest> = store.shelved_rows()?;
+        let mut live: HashSet<Digest> = store.shelved();
         for generation in past.generation().into_iter().chain([&now.generation]) {
             live.extend(generation.documents.iter().map(|record| record.digest.clone()));
         }

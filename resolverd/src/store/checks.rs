@@ -3,11 +3,15 @@
 //! It belongs to no generation, since an unchanged source changes nothing. Losing it loses ages, never an answer.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::id::SourceId;
 use tracing::warn;
+
+use crate::shelf::durable::{Failed, read, write};
+
+/// The file's name in the state directory.
+const FILE: &str = "checks.json";
 
 /// The times of the last successful checks, in seconds since 1970-01-01 UTC. Pinned and offline sources are never checked.
 #[derive(Debug)]
@@ -19,13 +23,15 @@ pub struct Checks {
 impl Checks {
     /// Reads the file in `state_dir`; one that is missing or damaged counts as empty.
     pub fn load(state_dir: &Path) -> Checks {
-        let path = state_dir.join("checks.json");
-        let times = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                warn!(path = %path.display(), %error, "the times of the last checks are lost");
-                BTreeMap::new()
-            }),
-            Err(_) => BTreeMap::new(),
+        let path = state_dir.join(FILE);
+        let lost = |error: &dyn std::fmt::Display| {
+            warn!(path = %path.display(), %error, "the times of the last checks are lost");
+            BTreeMap::new()
+        };
+        let times = match read(&path) {
+            Ok(None) => BTreeMap::new(),
+            Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_else(|error| lost(&error)),
+            Err(error) => lost(&error),
         };
         Checks { path, times }
     }
@@ -47,13 +53,10 @@ impl Checks {
         }
     }
 
-    fn save(&self) -> std::io::Result<()> {
+    fn save(&self) -> Result<(), Failed> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix("checks.").suffix(".tmp").tempfile_in(directory)?;
-        file.write_all(serde_json::to_string(&self.times)?.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(&self.path)?;
-        std::fs::File::open(directory)?.sync_all()
+        let text = serde_json::to_string(&self.times).unwrap_or_default();
+        write(directory, FILE, &[text.as_bytes()]).map(|_| ())
     }
 }
 

@@ -1,0 +1,770 @@
+//! Answers: a typed question, an immutable snapshot, and the facts about this process in; a body or a failure out.
+//!
+//! The only place where refusals and conflicts get codes. No lock, no file, no network; a resolve reads no clock, so equal
+//! questions to equal snapshots give equal bytes.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use catalogue_schema::dialect::Stage;
+use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::{CatalogueState, Generation, Health, SourceState};
+use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
+use catalogue_schema::model::{Component, Refusal, Release, Shadow, Verdict, Warning};
+use catalogue_schema::version::{Version, VersionReq};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::api::{
+    Chosen, Code, ComponentRow, Failure, FileRow, HiddenRow, IntegrityRow, NodeRow, Page, PinRow, ReleaseRow,
+    Resolved, ShadowRow, SourceRow, TrustRow, VersionRow, repository_text,
+};
+use crate::order::{OrderError, Outcome};
+use crate::resolve::{Candidates, Cause, Conflict, Standing, resolve, select};
+use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after};
+use crate::store::Snapshot;
+
+/// The OpenAPI document.
+pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
+/// What is known about the process that answers.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// How long it has been up, in seconds.
+    pub uptime_s: u64,
+    /// How many requests it has taken.
+    pub requests: u64,
+    /// How many of those were answered with an error.
+    pub failures: u64,
+    /// How many panics were contained.
+    pub panics: u64,
+    /// What is wrong with the configuration, where the last reload could not use it.
+    pub problem: Option<Arc<Refusal>>,
+}
+
+/// What a question is answered with.
+#[derive(Debug, PartialEq)]
+pub enum Answer {
+    /// A JSON body under an HTTP status.
+    Body(u16, Vec<u8>),
+    /// The document with this digest, verbatim, from the shelf.
+    Document(Digest),
+}
+
+/// Answers a question. Sync and reload are not answered here: they are carried out, then [`report`]ed.
+///
+/// **Errors**: what the table of codes says; R010 while no generation is served.
+pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure> {
+    match query {
+        Query::Live => ok(&json!({"status": "ok"})),
+        Query::Ready => ready(snapshot, facts),
+        Query::Health => health(snapshot, facts),
+        Query::Version => {
+            ok(&json!({"name": "resolverd", "version": env!("CARGO_PKG_VERSION"), "api": "v1"}))
+        }
+        Query::Stats => stats(snapshot, facts),
+        Query::OpenApi => Ok(Answer::Body(200, OPENAPI.as_bytes().to_vec())),
+        Query::Sync(_) | Query::Reload => Err(Failure::new(
+            Code::StoreUnavailable,
+            "read_only",
+            "nobody here can carry out a sync or a reload",
+        )),
+        Query::Sources => sources(served(snapshot)?),
+        Query::Catalogues => catalogues(served(snapshot)?),
+        Query::Components(selection) => components(selection, served(snapshot)?),
+        Query::Component(id) => component(id, served(snapshot)?),
+        Query::Versions(id) => versions(id, served(snapshot)?),
+        Query::Release(pointed) => release(pointed, served(snapshot)?),
+        Query::Manifest(pointed) => manifest(pointed, served(snapshot)?),
+        Query::Resolve(question) => resolved(question, served(snapshot)?),
+        Query::Lookup(references) => lookup(references, served(snapshot)?),
+    }
+}
+
+/// Answers how a sync or reload ended.
+///
+/// **Errors**: R008 (configuration), R010 (store), R011 (an unknown source).
+pub fn report(outcome: &Outcome) -> Result<Answer, Failure> {
+    match outcome {
+        Ok(report) => ok(report),
+        Err(OrderError::Config(refusal)) => Err(about(Code::ConfigInvalid, refusal)
+            .hint("correct the file; the configuration in force stays until then")),
+        Err(OrderError::Store(text)) => {
+            Err(Failure::new(Code::StoreUnavailable, "write", format!("cannot keep the result: {text}")))
+        }
+        Err(OrderError::NoSuchSource(id)) => {
+            Err(Failure::new(Code::RequestInvalid, "api.source", format!("no source is called {id}"))
+                .with("source", id)
+                .hint("resolverd sources lists them"))
+        }
+    }
+}
+
+/// A snapshot as the resolver sees it.
+pub struct View<'a> {
+    snapshot: &'a Snapshot,
+    /// How many more misses of this question get suggestions: each costs a scan.
+    suggestions: Cell<usize>,
+}
+
+/// How many misses of one question get suggestions.
+const SUGGESTIONS_MAX: usize = 8;
+/// How many ids are compared for the suggestions of one miss.
+const COMPARED_MAX: usize = 20_000;
+/// How many suggestions a miss gets.
+const NEAREST: usize = 5;
+
+impl<'a> View<'a> {
+    /// Returns the view of `snapshot` for one question.
+    pub fn new(snapshot: &'a Snapshot) -> View<'a> {
+        View { snapshot, suggestions: Cell::new(SUGGESTIONS_MAX) }
+    }
+}
+
+impl Candidates for View<'_> {
+    fn standing(&self, id: &ComponentId) -> Standing<'_> {
+        if let Some(component) = self.snapshot.component(id) {
+            // The merge has already left out what a better-placed blocked namespace covers.
+            return Standing::Known(component);
+        }
+        let blocked = self.snapshot.generation.blocked.iter().filter(|one| one.namespace.contains(id));
+        blocked.min_by_key(|one| one.place).map_or(Standing::Unknown, Standing::Blocked)
+    }
+
+    fn nearest(&self, id: &ComponentId) -> Vec<ComponentId> {
+        match self.suggestions.get().checked_sub(1) {
+            Some(left) => {
+                self.suggestions.set(left);
+                nearest(self.snapshot.ids(), id)
+            }
+            None => Vec::new(),
+        }
+    }
+}
+
+/// Looks among the ids of the same first segment first, then among all, and compares a bounded number of them.
+fn nearest(ids: &[ComponentId], wanted: &ComponentId) -> Vec<ComponentId> {
+    let text = wanted.as_text();
+    let head = text.len() - wanted.path().len();
+    let family = wanted.path().find('/').map_or(text, |slash| &text[..=head + slash]);
+    let start = ids.partition_point(|id| id.as_text() < family);
+    let relatives = ids[start..].iter().take_while(|id| id.as_text().starts_with(family));
+    let relatives = relatives.take(COMPARED_MAX / 2);
+    let mut found = BTreeSet::new();
+    for id in relatives.chain(ids.iter().take(COMPARED_MAX / 2)) {
+        let mut distance = distance(id.as_text().as_bytes(), text.as_bytes(), far(text));
+        if id.name() == wanted.name() && id.dialect() == wanted.dialect() {
+            distance = Some(distance.map_or(SAME_NAME, |distance| distance.min(SAME_NAME)));
+        }
+        if let Some(distance) = distance {
+            found.insert((distance, id));
+        }
+        if found.len() > NEAREST {
+            found.pop_last();
+        }
+    }
+    found.into_iter().map(|(_, id)| id.clone()).collect()
+}
+
+/// What an equal last segment counts as: a component in another namespace.
+const SAME_NAME: usize = 3;
+
+/// Returns how many edits still count as resembling.
+fn far(text: &str) -> usize {
+    (text.len() / 5).clamp(2, 5)
+}
+
+/// Returns the edit distance, where it is at most `most`. Bytes: ids are ASCII.
+fn distance(one: &[u8], other: &[u8], most: usize) -> Option<usize> {
+    if one.len().abs_diff(other.len()) > most {
+        return None;
+    }
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in other.iter().enumerate() {
+            let edit = corner + usize::from(a != b);
+            corner = row[j + 1];
+            row[j + 1] = edit.min(row[j] + 1).min(corner + 1);
+        }
+        if row.iter().all(|distance| *distance > most) {
+            return None;
+        }
+    }
+    row.last().copied().filter(|distance| *distance <= most)
+}
+
+fn ok(body: &impl Serialize) -> Result<Answer, Failure> {
+    status(200, body)
+}
+
+fn status(status: u16, body: &impl Serialize) -> Result<Answer, Failure> {
+    let bytes = serde_json::to_vec(body).map_err(|error| {
+        Failure::new(Code::Internal, "api.answer", format!("cannot write the answer: {error}"))
+    })?;
+    Ok(Answer::Body(status, bytes))
+}
+
+fn served(snapshot: Option<&Snapshot>) -> Result<&Snapshot, Failure> {
+    snapshot.ok_or_else(|| {
+        Failure::new(Code::StoreUnavailable, "empty", "no generation is served yet: nothing has been synced")
+            .hint("run resolverd sync, and look at resolverd status")
+    })
+}
+
+fn ready(snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure> {
+    let degraded = degraded(snapshot, facts);
+    let code = if snapshot.is_some() { 200 } else { 503 };
+    status(code, &json!({"ready": snapshot.is_some(), "degraded": degraded}))
+}
+
+fn health(snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure> {
+    let degraded = degraded(snapshot, facts);
+    let word = match (snapshot, degraded.is_empty()) {
+        (None, _) => "unavailable",
+        (Some(_), true) => "ok",
+        (Some(_), false) => "degraded",
+    };
+    ok(&json!({
+        "status": word,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptimeSeconds": facts.uptime_s,
+        "generation": snapshot.map(|snapshot| snapshot.generation.number),
+        "snapshot": snapshot.map(|snapshot| &snapshot.generation.snapshot),
+        "degraded": degraded,
+        "configuration": facts.problem.as_deref(),
+        "policy": Value::Null,
+    }))
+}
+
+/// Returns what is not as it should be: sources and catalogues that are not fresh, and a broken configuration.
+fn degraded(snapshot: Option<&Snapshot>, facts: &Facts) -> Vec<Value> {
+    let mut out = Vec::new();
+    if let Some(problem) = &facts.problem {
+        out.push(json!({"what": "configuration", "reason": problem.reason, "text": problem.to_string()}));
+    }
+    let Some(Generation { sources, catalogues, .. }) = snapshot.map(|snapshot| &snapshot.generation) else {
+        return out;
+    };
+    let entry = |what: &str, id: String, state: Health, error: &Option<Refusal>| {
+        json!({
+            "what": what, "id": id, "state": state,
+            "reason": error.as_ref().map(|error| error.reason.as_ref()),
+            "text": error.as_ref().map(ToString::to_string),
+        })
+    };
+    for one in sources.iter().filter(|one| one.health != Health::Fresh) {
+        out.push(entry("source", one.source.id.to_string(), one.health, &one.error));
+    }
+    for one in catalogues.iter().filter(|one| one.health != Health::Fresh) {
+        if let Some(id) = catalogue_id(one) {
+            out.push(entry("catalogue", id.to_string(), one.health, &one.error));
+        }
+    }
+    out
+}
+
+fn stats(snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure> {
+    let generation = snapshot.map(|snapshot| &snapshot.generation);
+    let sum = |count: fn(&CatalogueState) -> u64| -> u64 {
+        generation.map_or(0, |generation| generation.catalogues.iter().map(count).sum())
+    };
+    ok(&json!({
+        "generation": generation.map(|generation| generation.number),
+        "components": snapshot.map_or(0, |snapshot| snapshot.ids().len()),
+        "releases": sum(|one| one.releases),
+        "refused": sum(|one| one.refused),
+        "skipped": sum(|one| one.skipped_count),
+        "sources": generation.map_or(0, |generation| generation.sources.len()),
+        "catalogues": generation.map_or(0, |generation| generation.catalogues.len()),
+        "documents": generation.map_or(0, |generation| generation.documents.len()),
+        "requests": facts.requests,
+        "failures": facts.failures,
+        "panics": facts.panics,
+        "uptimeSeconds": facts.uptime_s,
+    }))
+}
+
+fn catalogue_id(state: &CatalogueState) -> Option<&CatalogueId> {
+    match &state.errand.stage {
+        Stage::Node(node) => Some(&node.id),
+        Stage::Release => None,
+    }
+}
+
+fn sources(snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let generation = &snapshot.generation;
+    let items = generation.sources.iter().map(|state| source_row(state, &generation.catalogues)).collect();
+    ok(&Page { items, next_cursor: None, snapshot: &generation.snapshot })
+}
+
+fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState]) -> NodeRow<'a> {
+    let source = &state.source;
+    let own: Vec<&CatalogueState> =
+        catalogues.iter().filter(|one| catalogue_id(one).is_some_and(|id| id.source == source.id)).collect();
+    let read = state.digest.is_some();
+    NodeRow {
+        id: &source.id,
+        source: None,
+        named: None,
+        via: None,
+        dialect: Some(source.dialect.name()),
+        priority: Some(source.place.priority),
+        owns: Some(&source.owns),
+        offline: Some(source.offline),
+        state: state.health,
+        location: source.entry.to_string(),
+        pin: PinRow { commit: source.entry.commit(), digests: &source.digests },
+        commit: state.commit.as_ref(),
+        digest: state.digest.as_ref(),
+        age_seconds: None,
+        catalogues: Some(own.len()),
+        releases: own.iter().map(|one| one.releases).sum(),
+        refused: own.iter().map(|one| one.refused).sum(),
+        skipped: own.iter().map(|one| one.skipped_count).sum(),
+        skipped_entries: None,
+        warnings: None,
+        error: state.error.as_ref(),
+        // The operator named the entry document, so it needs no pin.
+        verdict: verdict_word(read, true, state.error.as_ref()),
+        signature: source.signature.as_ref().map(|_| "unchecked"),
+    }
+}
+
+fn catalogues(snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let generation = &snapshot.generation;
+    let items = generation.catalogues.iter().filter_map(|state| catalogue_row(state, generation)).collect();
+    ok(&Page { items, next_cursor: None, snapshot: &generation.snapshot })
+}
+
+fn catalogue_row<'a>(state: &'a CatalogueState, generation: &'a Generation) -> Option<NodeRow<'a>> {
+    let Stage::Node(node) = &state.errand.stage else { return None };
+    let via = node.via.iter();
+    let pinned = is_pinned(state)
+        && via.clone().all(|id| {
+            let listed = generation.catalogues.iter().find(|one| catalogue_id(one) == Some(id));
+            listed.is_none_or(is_pinned)
+        });
+    let commit = match &state.errand.want {
+        catalogue_schema::pointer::Want::Blob(location) => location.commit(),
+        _ => None,
+    };
+    Some(NodeRow {
+        id: &node.id.name,
+        source: Some(&node.id.source),
+        named: state.named.as_ref().filter(|named| **named != node.id.name),
+        via: Some(via.map(ToString::to_string).collect()),
+        dialect: None,
+        priority: None,
+        owns: None,
+        offline: None,
+        state: state.health,
+        location: state.errand.want.to_string(),
+        pin: PinRow { commit, digests: &state.errand.digests },
+        commit: state.commit.as_ref(),
+        digest: state.digest.as_ref(),
+        age_seconds: None,
+        catalogues: None,
+        releases: state.releases,
+        refused: state.refused,
+        skipped: state.skipped_count,
+        skipped_entries: Some(&state.skipped),
+        warnings: Some(&state.warnings),
+        error: state.error.as_ref(),
+        verdict: verdict_word(state.digest.is_some(), pinned, state.error.as_ref()),
+        signature: state.errand.signature.as_ref().map(|_| "unchecked"),
+    })
+}
+
+/// Tells whether something pins a list or catalogue; a source's entry, which the operator named, needs nothing.
+fn is_pinned(state: &CatalogueState) -> bool {
+    let entry = matches!(&state.errand.stage, Stage::Node(node) if node.via.is_empty());
+    entry || state.errand.want.is_pinned() || !state.errand.digests.is_empty()
+}
+
+fn verdict_word(read: bool, pinned: bool, error: Option<&Refusal>) -> Option<&'static str> {
+    match (error.is_some_and(|error| error.reason.starts_with("trust.")), read, pinned) {
+        (true, _, _) => Some("refused"),
+        (false, false, _) => None,
+        (false, true, true) => Some("pinned"),
+        (false, true, false) => Some("unpinned"),
+    }
+}
+
+fn components(selection: &Selection, snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let ids = snapshot.ids();
+    let prefix = selection.prefix.as_deref().unwrap_or("");
+    let from_prefix = ids.partition_point(|id| id.as_text() < prefix);
+    let from_cursor = selection.after.as_ref().map_or(0, |after| ids.partition_point(|id| id <= after));
+    let candidates = ids[from_prefix.max(from_cursor)..].iter();
+    let mut matching = candidates
+        .take_while(|id| id.as_text().starts_with(prefix))
+        .filter_map(|id| snapshot.component(id))
+        .filter(|one| selection.source.as_ref().is_none_or(|source| *source == one.owner.source))
+        .filter(|one| selection.kind.as_deref().is_none_or(|kind| kind_of(one) == Some(kind)));
+    let items: Vec<ComponentRow<'_>> =
+        matching.by_ref().take(selection.limit).map(|one| component_row(one)).collect();
+    let more = matching.next().is_some();
+    let next_cursor = items.last().filter(|_| more).map(|last| cursor_after(last.id));
+    ok(&Page { items, next_cursor, snapshot: &snapshot.generation.snapshot })
+}
+
+/// Returns the release that stands for a component: the latest, or the newest where none may be used.
+fn shown(component: &Component) -> (Option<&Version>, Option<&Release>) {
+    let latest = select(component, &VersionReq::any(), false).ok();
+    (latest.map(|release| &release.version), latest.or(component.releases.last()))
+}
+
+fn kind_of(component: &Component) -> Option<&str> {
+    shown(component).1.and_then(|release| release.kind.as_deref())
+}
+
+fn component_row(component: &Component) -> ComponentRow<'_> {
+    let (latest, shown) = shown(component);
+    ComponentRow {
+        id: &component.id,
+        latest,
+        versions: component.releases.len(),
+        kind: shown.and_then(|release| release.kind.as_deref()),
+        summary: shown.and_then(|release| release.summary.as_deref()),
+        source: &component.owner.source,
+        catalogue: &component.owner.name,
+        verdict: shown.map_or("refused", |release| release.verdict.word()),
+        shadowed: shadow_rows(&component.shadowed),
+    }
+}
+
+fn known<'a>(id: &ComponentId, snapshot: &'a Snapshot) -> Result<&'a Arc<Component>, Failure> {
+    if let Some(component) = snapshot.component(id) {
+        return Ok(component);
+    }
+    let view = View::new(snapshot);
+    let cause = match view.standing(id) {
+        Standing::Blocked(blocked) => Cause::Blocked(blocked.clone()),
+        _ => Cause::Unknown { nearest: view.nearest(id) },
+    };
+    Err(conflict(&Conflict {
+        reference: Reference { id: id.clone(), requirement: VersionReq::any() },
+        cause,
+    }))
+}
+
+fn component(id: &ComponentId, snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let component = known(id, snapshot)?;
+    #[derive(Serialize)]
+    struct Body<'a> {
+        snapshot: &'a Digest,
+        #[serde(flatten)]
+        row: ComponentRow<'a>,
+        releases: Vec<VersionRow<'a>>,
+    }
+    let releases = component.releases.iter().rev().map(version_row).collect();
+    ok(&Body { snapshot: &snapshot.generation.snapshot, row: component_row(component), releases })
+}
+
+fn versions(id: &ComponentId, snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let items = known(id, snapshot)?.releases.iter().rev().map(version_row).collect();
+    ok(&Page { items, next_cursor: None, snapshot: &snapshot.generation.snapshot })
+}
+
+fn version_row(release: &Release) -> VersionRow<'_> {
+    VersionRow {
+        version: &release.version,
+        yanked: release.yanked,
+        prerelease: release.version.is_prerelease(),
+        verdict: release.verdict.word(),
+        refusal: release.verdict.refusal(),
+        manifest: release.manifest.as_ref(),
+    }
+}
+
+/// Finds the release that a path points to. An exact version is shown even where it may not be used: the row says why.
+fn found<'a>(pointed: &Pointed, snapshot: &'a Snapshot) -> Result<(&'a Component, &'a Release), Failure> {
+    if let Some(longer) = pointed.longer.as_ref().filter(|longer| snapshot.component(longer).is_some()) {
+        let detail = format!("this path is a version of {} and the id {longer}", pointed.reference.id);
+        return Err(ambiguous(&detail, &[pointed.reference.id.clone(), longer.clone()]));
+    }
+    let component = known(&pointed.reference.id, snapshot)?;
+    let requirement = &pointed.reference.requirement;
+    let exact = Version::parse(requirement.as_text()).ok();
+    if let Some(release) =
+        exact.and_then(|version| component.releases.iter().find(|release| release.version == version))
+    {
+        return Ok((component, release));
+    }
+    let release = select(component, requirement, false)
+        .map_err(|cause| conflict(&Conflict { reference: pointed.reference.clone(), cause }))?;
+    Ok((component, release))
+}
+
+fn release(pointed: &Pointed, snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let (component, release) = found(pointed, snapshot)?;
+    ok(&release_row(component, release, snapshot))
+}
+
+fn manifest(pointed: &Pointed, snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let (_, release) = found(pointed, snapshot)?;
+    match &release.manifest {
+        Some(digest) => Ok(Answer::Document(digest.clone())),
+        None => {
+            let detail = format!("{}@{} has no manifest of its own", release.id, release.version);
+            Err(Failure::new(Code::ComponentNotFound, "manifest_absent", detail)
+                .hint("ask for the release without /manifest: its catalogue row says what is known"))
+        }
+    }
+}
+
+/// Returns the failure of a manifest that the shelf no longer holds as it was accepted.
+pub fn document_missing(digest: &Digest) -> Failure {
+    let detail = format!("the document {digest} is not on the shelf, or its bytes no longer match");
+    Failure::new(Code::CacheCorrupted, "document_missing", detail)
+        .with("expected", digest)
+        .hint("run resolverd sync: it fetches what is missing")
+}
+
+fn resolved(question: &Question, snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let generation = &snapshot.generation;
+    if let Some(wanted) = question.snapshot.as_ref().filter(|wanted| **wanted != generation.snapshot) {
+        let detail = format!("the snapshot {wanted} is not served");
+        return Err(Failure::new(Code::SnapshotGone, "snapshot_gone", detail)
+            .with("expected", wanted)
+            .with("found", &generation.snapshot)
+            .hint("leave snapshot out to ask the current one"));
+    }
+    let view = View::new(snapshot);
+    let resolution = resolve(&view, &question.request).map_err(|found| conflict(&found))?;
+    let components = resolution.picks.iter().map(|pick| Chosen {
+        id: &pick.release.id,
+        version: &pick.release.version,
+        requested: pick.requested.iter().map(ToString::to_string).collect(),
+        required_by: &pick.required_by,
+        dependencies: texts(&pick.release.dependencies),
+        source: source_of(pick.component, pick.release),
+        integrity: integrity(pick.release),
+        trust: trust(&pick.release.verdict),
+        yanked: pick.release.yanked,
+        shadowed: shadow_rows(&pick.component.shadowed),
+        directory: None,
+    });
+    let mut warnings: Vec<&Warning> = resolution.warnings.iter().chain(&question.warnings).collect();
+    warnings.sort();
+    ok(&Resolved {
+        snapshot: &generation.snapshot,
+        generation: generation.number,
+        stale: stale(generation),
+        roots: &resolution.roots,
+        components: components.collect(),
+        natives: &resolution.natives,
+        shadowed: resolution.hidden_by_natives.iter().map(|component| hidden(component)).collect(),
+        warnings,
+    })
+}
+
+fn stale(generation: &Generation) -> Vec<&SourceId> {
+    let sources =
+        generation.sources.iter().filter(|one| one.health == Health::Stale).map(|one| &one.source.id);
+    let catalogues = generation.catalogues.iter().filter(|one| one.health == Health::Stale);
+    let all: BTreeSet<&SourceId> =
+        sources.chain(catalogues.filter_map(|one| catalogue_id(one).map(|id| &id.source))).collect();
+    all.into_iter().collect()
+}
+
+fn hidden(component: &Component) -> HiddenRow<'_> {
+    HiddenRow {
+        id: &component.id,
+        source: &component.owner.source,
+        catalogue: &component.owner.name,
+        versions: component.releases.iter().map(|release| &release.version).collect(),
+        by: "native",
+    }
+}
+
+/// Answers each reference on its own: an array, in order, of release or problem.
+fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let view = View::new(snapshot);
+    let one = |reference: &Result<Reference, Failure>| -> Result<Value, Failure> {
+        let reference = reference.as_ref().map_err(Clone::clone)?;
+        let cause = match view.standing(&reference.id) {
+            Standing::Known(component) => match select(component, &reference.requirement, false) {
+                Ok(release) => return Ok(json!(release_row(component, release, snapshot))),
+                Err(cause) => cause,
+            },
+            Standing::Blocked(blocked) => Cause::Blocked(blocked.clone()),
+            Standing::Unknown => Cause::Unknown { nearest: view.nearest(&reference.id) },
+        };
+        Err(conflict(&Conflict { reference: reference.clone(), cause }))
+    };
+    let items =
+        references.iter().map(|reference| one(reference).unwrap_or_else(|failure| failure.problem(None)));
+    ok(&items.collect::<Vec<Value>>())
+}
+
+fn release_row<'a>(component: &'a Component, release: &'a Release, snapshot: &'a Snapshot) -> ReleaseRow<'a> {
+    ReleaseRow {
+        snapshot: &snapshot.generation.snapshot,
+        id: &release.id,
+        version: &release.version,
+        kind: release.kind.as_deref(),
+        summary: release.summary.as_deref(),
+        dependencies: texts(&release.dependencies),
+        source: source_of(component, release),
+        integrity: integrity(release),
+        trust: trust(&release.verdict),
+        yanked: release.yanked,
+        shadowed: shadow_rows(&component.shadowed),
+        warnings: &release.warnings,
+        extra: &release.extra,
+    }
+}
+
+fn texts(references: &[Reference]) -> Vec<String> {
+    references.iter().map(ToString::to_string).collect()
+}
+
+fn source_of<'a>(component: &'a Component, release: &'a Release) -> SourceRow<'a> {
+    SourceRow {
+        id: &component.owner.source,
+        catalogue: &component.owner.name,
+        repository: repository_text(release.origin.repository.as_ref()),
+        commit: release.origin.commit.as_ref(),
+        path: release.origin.path.as_ref(),
+    }
+}
+
+fn integrity(release: &Release) -> IntegrityRow<'_> {
+    let files = release.files.iter().map(|file| FileRow {
+        path: &file.path,
+        digest: file.digest.as_ref(),
+        blob: file.blob.as_ref(),
+        size: file.size,
+    });
+    IntegrityRow { manifest: release.manifest.as_ref(), files: files.collect() }
+}
+
+fn trust(verdict: &Verdict) -> TrustRow<'_> {
+    let leave = match verdict {
+        Verdict::Trusted(leave) => Some(leave),
+        Verdict::Refused(_) => None,
+    };
+    TrustRow {
+        verdict: verdict.word(),
+        rule: leave.and_then(|leave| leave.rule()),
+        signers: leave.map_or(&[], |leave| leave.signers()),
+        signature: leave.filter(|leave| leave.has_unchecked_signature()).map(|_| "unchecked"),
+        refusal: verdict.refusal(),
+    }
+}
+
+fn shadow_rows(shadows: &[Shadow]) -> Vec<ShadowRow<'_>> {
+    let rows = shadows.iter().map(|shadow| ShadowRow {
+        source: &shadow.catalogue.source,
+        catalogue: &shadow.catalogue.name,
+        versions: &shadow.versions,
+    });
+    rows.collect()
+}
+
+/// Gives a conflict its code: the one place where the resolver's causes meet the table.
+fn conflict(conflict: &Conflict) -> Failure {
+    let Conflict { reference, cause } = conflict;
+    let failure = match cause {
+        Cause::Unknown { nearest } => unknown(&reference.id, nearest),
+        Cause::Blocked(blocked) => {
+            let detail = format!(
+                "{} belongs to {}, whose source {} has never been read",
+                reference.id, blocked.namespace, blocked.source
+            );
+            Failure::new(Code::SourceUnavailable, "source_unread", detail)
+                .with("source", &blocked.source)
+                .with("namespace", &blocked.namespace)
+                .hint(format!("resolverd sync {}", blocked.source))
+        }
+        Cause::NoVersion { available, yanked, prerelease } => {
+            no_version(reference, available, yanked.as_ref(), prerelease.as_ref())
+        }
+        Cause::Refused { version, refusal } => refused(reference, version, refusal),
+        Cause::Disjoint { requirements } => {
+            let asked: Vec<String> = requirements.iter().map(ToString::to_string).collect();
+            let detail = format!("no single version of {} meets {}", reference.id, asked.join(" and "));
+            Failure::new(Code::VersionConflict, "requirements_disjoint", detail)
+                .with("requirements", asked)
+                .hint("ask for one range that all of them share")
+        }
+    };
+    failure.with("id", &reference.id).with("requirement", reference.requirement.to_string())
+}
+
+fn unknown(id: &ComponentId, nearest: &[ComponentId]) -> Failure {
+    let failure = Failure::new(Code::ComponentNotFound, "component_unknown", format!("no source lists {id}"))
+        .with("nearest", nearest);
+    match nearest.first() {
+        Some(first) => failure.hint(format!("did you mean {first}?")),
+        None => {
+            failure.hint("resolverd components lists what there is; resolverd sync reads the sources again")
+        }
+    }
+}
+
+fn no_version(
+    reference: &Reference,
+    available: &[Version],
+    yanked: Option<&Version>,
+    prerelease: Option<&Version>,
+) -> Failure {
+    let names: Vec<String> = available.iter().map(ToString::to_string).collect();
+    let mut detail = format!("no version of {} meets {}", reference.id, reference.requirement);
+    let (reason, hint) = match (prerelease, yanked) {
+        (Some(version), _) => {
+            detail.push_str(&format!("; the prerelease {version} would"));
+            ("only_prerelease", "ask with --prerelease, or name the prerelease".to_owned())
+        }
+        (None, Some(version)) => {
+            detail.push_str(&format!("; {version} would, but its author has withdrawn it"));
+            ("only_yanked", "ask for another range".to_owned())
+        }
+        (None, None) => ("version_unknown", format!("there are {}", names.join(", "))),
+    };
+    Failure::new(Code::VersionNotFound, reason, detail)
+        .with("available", names)
+        .with("yanked", yanked)
+        .with("prerelease", prerelease)
+        .hint(hint)
+}
+
+fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failure {
+    let mut failure = about(code_of(&refusal.reason), refusal);
+    failure.detail = format!("{}@{version} may not be used: {refusal}", reference.id);
+    let hint = match failure.code {
+        Code::ChecksumMismatch => {
+            "the bytes changed under their pin: the catalogue's owner has to publish a new pin"
+        }
+        Code::SourceUnavailable | Code::NetworkError => "resolverd sync reads the source again",
+        _ => "the catalogue's owner has to correct the document; resolverd status shows every refusal",
+    };
+    failure.hint(hint).with("version", version)
+}
+
+fn about(code: Code, refusal: &Refusal) -> Failure {
+    Failure::new(code, refusal.reason.clone(), refusal.to_string())
+        .with("subject", &refusal.subject)
+        .with("expected", &refusal.expected)
+        .with("found", &refusal.found)
+}
+
+/// Gives the reason of a refusal its code.
+fn code_of(reason: &str) -> Code {
+    match reason.split_once('.').map_or(reason, |(family, _)| family) {
+        "trust" if reason == "trust.rollback" => Code::Rollback,
+        "trust" if matches!(reason, "trust.digest_mismatch" | "trust.size_mismatch") => {
+            Code::ChecksumMismatch
+        }
+        "trust" if reason.starts_with("trust.signature") => Code::SignatureInvalid,
+        "policy" => Code::PermissionDenied,
+        "net" | "sync" => Code::SourceUnavailable,
+        _ => Code::ManifestInvalid,
+    }
+}
+
+#[cfg(test)]
+mod tests;

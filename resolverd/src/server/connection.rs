@@ -1,0 +1,322 @@
+//! HTTP over the socket: connections, their limits, and what a request must not carry. The only async code beside the
+//! daemon's wiring. Authority comes from the peer's credentials, once per connection, never from a header.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER, TRANSFER_ENCODING,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
+
+use crate::api::{BODY_BYTES_MAX, Call, Code, Failure, Reply};
+use crate::order::{Order, OrderError, Outcome};
+use crate::server::answer::report;
+use crate::server::route::{Query, methods, route};
+use crate::server::stream::{Flights, Patience, Watched};
+use crate::server::{Caller, State, Work, permitted, work_of};
+
+/// The most connections at once.
+pub const CONNECTIONS_MAX: usize = 256;
+/// The most connections of one uid at once.
+pub const CONNECTIONS_PER_UID_MAX: usize = 32;
+/// The most headers of a request.
+pub const HEADERS_MAX: usize = 32;
+/// The largest request head in bytes.
+pub const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// How many references a question may have that is answered on the connection's own thread.
+const INLINE_MAX: usize = 256;
+/// How long to wait after a failed accept (no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `listener` until `stop` is ready, then lets open requests end within [`Patience::drain`].
+pub async fn run(listener: UnixListener, state: Arc<State>, stop: impl Future<Output = ()>) {
+    run_with(listener, state, Patience::default(), stop).await;
+}
+
+/// Serves like [`run`], with other waiting times.
+pub async fn run_with(
+    listener: UnixListener,
+    state: Arc<State>,
+    patience: Patience,
+    stop: impl Future<Output = ()>,
+) {
+    let (draining, drained) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut seats = Seats::default();
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+                Ok((stream, _)) => match admitted(&stream, &state, &mut seats, connections.len()) {
+                    Err(failure) => turn_away(&stream, &failure),
+                    Ok((caller, seat)) => {
+                        let (state, drained) = (state.clone(), drained.clone());
+                        connections.spawn(async move {
+                            connection(stream, state, caller, patience, drained).await;
+                            drop(seat);
+                        });
+                    }
+                },
+            }
+        }
+    }
+    drop(listener);
+    drop(draining);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(patience.drain, all).await.is_err() {
+        tracing::warn!(open = connections.len(), "requests were still open and are cut off");
+    }
+}
+
+/// Who sits where: the seats of a uid are counted by the clones of its token.
+#[derive(Default)]
+struct Seats(HashMap<u32, Arc<()>>);
+
+impl Seats {
+    fn take(&mut self, uid: u32) -> Option<Arc<()>> {
+        if self.0.len() > CONNECTIONS_MAX {
+            self.0.retain(|_, token| Arc::strong_count(token) > 1);
+        }
+        let token = self.0.entry(uid).or_default();
+        (Arc::strong_count(token) <= CONNECTIONS_PER_UID_MAX).then(|| token.clone())
+    }
+}
+
+fn admitted(
+    stream: &UnixStream,
+    state: &State,
+    seats: &mut Seats,
+    open: usize,
+) -> Result<(Caller, Arc<()>), Failure> {
+    let unknown = || {
+        Failure::new(Code::PermissionDenied, "caller", "the system does not say which user calls")
+            .hint("call from the user namespace of the daemon")
+    };
+    let uid = stream.peer_cred().map_err(|_| unknown())?.uid();
+    let caller = state.caller(uid).ok_or_else(unknown)?;
+    let busy = |limit: usize| {
+        Failure::new(Code::LimitExceeded, "api.busy", format!("{limit} connections are open"))
+            .status(503)
+            .with("limit", limit)
+            .hint("close connections that are not needed, and try again")
+    };
+    if open >= CONNECTIONS_MAX {
+        return Err(busy(CONNECTIONS_MAX));
+    }
+    let seat = seats.take(uid).ok_or_else(|| busy(CONNECTIONS_PER_UID_MAX))?;
+    Ok((caller, seat))
+}
+
+/// Says why and closes, without reading a byte; a peer that does not take it at once gets nothing.
+fn turn_away(stream: &UnixStream, failure: &Failure) {
+    let Reply { status, content_type, body } = failure.reply(None);
+    let mut bytes = format!(
+        "HTTP/1.1 {status} \r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    bytes.extend_from_slice(&body);
+    if let Err(error) = stream.try_write(&bytes) {
+        tracing::debug!(%error, "a connection was closed without a word");
+    }
+}
+
+async fn connection(
+    stream: UnixStream,
+    state: Arc<State>,
+    caller: Caller,
+    patience: Patience,
+    mut drained: watch::Receiver<()>,
+) {
+    let flights = Flights::default();
+    let io = TokioIo::new(Watched::new(stream, flights.clone(), patience));
+    let service = service_fn(move |request| {
+        let (state, flight) = (state.clone(), flights.start());
+        async move {
+            let response = handled(&state, request, caller, patience).await;
+            drop(flight);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // The watched stream is stricter while a head arrives; this is the outer bound, which also covers idling.
+        .header_read_timeout(patience.idle)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .pipeline_flush(true)
+        .serve_connection(io, service);
+    let mut serving = pin!(serving);
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        _ = drained.changed() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn handled(
+    state: &Arc<State>,
+    request: Request<Incoming>,
+    caller: Caller,
+    patience: Patience,
+) -> Response<Full<Bytes>> {
+    let id = state.request_id();
+    let path = request.uri().path().to_owned();
+    let reply = match taken(request, patience).await.and_then(|call| route(&call)) {
+        Err(failure) => state.failed(&id, &failure),
+        Ok(query) => match permitted(&query, caller) {
+            Err(failure) => state.failed(&id, &failure),
+            Ok(()) => answered(state, query, &id, patience).await,
+        },
+    };
+    response(reply, &path)
+}
+
+/// Reads a request into a call.
+async fn taken(request: Request<Incoming>, patience: Patience) -> Result<Call, Failure> {
+    guarded(&request)?;
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        _ => "",
+    };
+    let target = request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    match timeout(patience.body, body).await {
+        Ok(Ok(body)) => Ok(Call { method, target, body: body.to_bytes().into() }),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+            Err(invalid("api.body_bytes", &detail).status(413).with("limit", BODY_BYTES_MAX))
+        }
+        Ok(Err(_)) => Err(invalid("api.body", "the body ended early")),
+        Err(_) => Err(invalid("api.body_slow", "the body did not arrive in time").status(408)),
+    }
+}
+
+fn invalid(reason: &'static str, detail: &str) -> Failure {
+    Failure::new(Code::RequestInvalid, reason, detail)
+}
+
+/// Refuses what a browser or a smuggler sends: an origin, a foreign host, two framings of one body.
+fn guarded(request: &Request<Incoming>) -> Result<(), Failure> {
+    let headers: &HeaderMap = request.headers();
+    let hosts = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?"));
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let foreign = hosts.chain(authority).any(|host| !is_local_name(host));
+    if foreign || headers.contains_key(ORIGIN) || headers.contains_key(REFERER) {
+        let detail = "requests of web pages and for other hosts are refused";
+        return Err(Failure::new(Code::PermissionDenied, "api.bad_origin", detail)
+            .hint("use the socket, with localhost as the host and no Origin or Referer header"));
+    }
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return Err(invalid("api.framing", "a body has a length or a transfer encoding, not both"));
+    }
+    Ok(())
+}
+
+/// Tells whether `host` is empty or a name without a dot, such as `localhost`, with or without a port.
+fn is_local_name(host: &str) -> bool {
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && !name.bytes().all(|byte| byte.is_ascii_digit())
+        || host.is_empty()
+}
+
+async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience) -> Reply {
+    let outcome = match work_of(&query) {
+        Work::None => None,
+        Work::Sync(sources) => Some(ordered(state, |reply| Order::Sync { sources, reply }).await),
+        Work::Reload => Some(ordered(state, |reply| Order::Reload { reply }).await),
+        Work::Refresh => Some(ordered(state, |reply| Order::Sync { sources: Vec::new(), reply }).await),
+    };
+    match outcome {
+        Some(Err(failure)) => return state.failed(id, &failure),
+        Some(Ok(outcome)) if outcome.is_err() || !matches!(query, Query::Resolve(_)) => {
+            return state.contained(id, || state.reply(report(&outcome)?));
+        }
+        _ => {}
+    }
+    match timeout(patience.request, replied(state, query, id)).await {
+        Ok(reply) => reply,
+        Err(_) => {
+            let detail = format!("no answer within {} seconds", patience.request.as_secs());
+            let failure = Failure::new(Code::LimitExceeded, "api.request_time", detail).status(503);
+            state.failed(id, &failure)
+        }
+    }
+}
+
+/// Answers from memory on this thread, unless the question is large or needs the shelf.
+async fn replied(state: &Arc<State>, query: Query, id: &str) -> Reply {
+    let large = match &query {
+        Query::Resolve(question) => question.request.references.len() > INLINE_MAX,
+        Query::Lookup(references) => references.len() > INLINE_MAX,
+        Query::Manifest(_) | Query::Components(_) => true,
+        _ => false,
+    };
+    if !large {
+        return inline(state, &query, id);
+    }
+    let (shared, request) = (state.clone(), id.to_owned());
+    let reply = spawn_blocking(move || inline(&shared, &query, &request)).await;
+    reply.unwrap_or_else(|_| {
+        let failure = Failure::new(Code::Internal, "panic", "the answer was lost while the daemon stops");
+        state.failed(id, &failure)
+    })
+}
+
+fn inline(state: &State, query: &Query, id: &str) -> Reply {
+    state.contained(id, || state.answered(query))
+}
+
+/// Gives the writer an order and waits for its report, however long the work takes.
+async fn ordered(
+    state: &State,
+    make: impl FnOnce(Option<std::sync::mpsc::Sender<Outcome>>) -> Order,
+) -> Result<Outcome, Failure> {
+    let outcome = state.order(make)?;
+    match spawn_blocking(move || outcome.recv()).await {
+        Ok(Ok(outcome)) => Ok(outcome),
+        _ => Ok(Err(OrderError::Store("the daemon stopped before the work was done".to_owned()))),
+    }
+}
+
+fn response(reply: Reply, path: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    if reply.status == 405
+        && let Ok(allow) = HeaderValue::from_str(&methods(path).join(", "))
+    {
+        headers.insert(ALLOW, allow);
+    }
+    response
+}

@@ -1,0 +1,703 @@
+//! Routes: one table, and the reading of a call into a typed question. Behind this door no id, version or digest is a text.
+//!
+//! Reads nothing but the call. An id stands in a path percent-encoded as one segment (`lcod%3A%2F%2Fns%2Fname`), or in its
+//! path form, which starts with the dialect (`lcod/ns/name`); `ns/name` alone is the flowctl form.
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::error::escaped;
+use catalogue_schema::id::{ComponentId, Dialect, Namespace, Reference, SourceId};
+use catalogue_schema::model::Warning;
+use catalogue_schema::version::{Grammar, Version, VersionReq};
+use serde_json::Value;
+
+use crate::api::{
+    Call, Code, Failure, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX, REFERENCES_MAX, RequestText,
+    ResolveRequest, SyncRequest, read_body,
+};
+use crate::resolve::{Native, Request};
+
+/// One row of the table of routes.
+#[derive(Debug)]
+pub struct Route {
+    /// The method.
+    pub method: &'static str,
+    /// The path, with `{…}` where a value stands, as the OpenAPI document writes it.
+    pub pattern: &'static str,
+    /// What it asks.
+    pub operation: Operation,
+}
+
+/// What a route asks, before its values are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // The table says what each is.
+pub enum Operation {
+    Live,
+    Ready,
+    Health,
+    Version,
+    Stats,
+    Sources,
+    Catalogues,
+    Components,
+    Component,
+    Versions,
+    Release,
+    Manifest,
+    Resolve,
+    Lookup,
+    Sync,
+    Reload,
+    OpenApi,
+}
+
+/// The one table of routes; `docs/openapi.json` describes the same ones, which a test holds.
+pub const ROUTES: &[Route] = &[
+    Route { method: "GET", pattern: "/livez", operation: Operation::Live },
+    Route { method: "GET", pattern: "/readyz", operation: Operation::Ready },
+    Route { method: "GET", pattern: "/v1/health", operation: Operation::Health },
+    Route { method: "GET", pattern: "/v1/version", operation: Operation::Version },
+    Route { method: "GET", pattern: "/v1/stats", operation: Operation::Stats },
+    Route { method: "GET", pattern: "/v1/sources", operation: Operation::Sources },
+    Route { method: "GET", pattern: "/v1/catalogues", operation: Operation::Catalogues },
+    Route { method: "GET", pattern: "/v1/components", operation: Operation::Components },
+    Route { method: "GET", pattern: "/v1/components/{id}", operation: Operation::Component },
+    Route { method: "GET", pattern: "/v1/components/{id}/versions", operation: Operation::Versions },
+    Route { method: "GET", pattern: "/v1/components/{id}/{version}", operation: Operation::Release },
+    Route {
+        method: "GET",
+        pattern: "/v1/components/{id}/{version}/manifest",
+        operation: Operation::Manifest,
+    },
+    Route { method: "POST", pattern: "/v1/resolve", operation: Operation::Resolve },
+    Route { method: "POST", pattern: "/v1/lookup", operation: Operation::Lookup },
+    Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
+    Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
+    Route { method: "GET", pattern: "/openapi.json", operation: Operation::OpenApi },
+];
+
+/// A question, its values read.
+#[derive(Debug, Clone)]
+pub enum Query {
+    /// Is the process up?
+    Live,
+    /// Is a generation served?
+    Ready,
+    /// How does everything stand?
+    Health,
+    /// Which program is this?
+    Version,
+    /// How much is there, how much was asked?
+    Stats,
+    /// How do the sources stand?
+    Sources,
+    /// How do the catalogues stand?
+    Catalogues,
+    /// Which components are there?
+    Components(Selection),
+    /// What is known about a component?
+    Component(ComponentId),
+    /// Which versions has a component?
+    Versions(ComponentId),
+    /// What is known about a release?
+    Release(Pointed),
+    /// What does the manifest of a release say?
+    Manifest(Pointed),
+    /// Which releases answer a joint question?
+    Resolve(Box<Question>),
+    /// Which release answers each of these references?
+    Lookup(Vec<Result<Reference, Failure>>),
+    /// Read sources again; all of them where none is named.
+    Sync(Vec<SourceId>),
+    /// Read the configuration again, then the sources.
+    Reload,
+    /// What are the routes?
+    OpenApi,
+}
+
+/// Which components a list holds, and which page of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// The start of the canonical ids.
+    pub prefix: Option<String>,
+    /// The source that owns them.
+    pub source: Option<SourceId>,
+    /// Their kind.
+    pub kind: Option<String>,
+    /// How many, from 1 to [`PAGE_ITEMS_MAX`].
+    pub limit: usize,
+    /// The last id of the page before.
+    pub after: Option<ComponentId>,
+}
+
+/// A release, as a path points to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pointed {
+    /// Which component, and which versions of it.
+    pub reference: Reference,
+    /// The id that the same path spells when its last word is not read as a version.
+    pub longer: Option<ComponentId>,
+}
+
+/// A joint question.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The request itself.
+    pub request: Request,
+    /// The snapshot that must answer.
+    pub snapshot: Option<Digest>,
+    /// Sync first.
+    pub refresh: bool,
+    /// What the caller should know about the request.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads a call.
+///
+/// **Errors**: R011 (route, method, parameter, body, field), R001 (a reference, id or version), R005 (too many references).
+pub fn route(call: &Call) -> Result<Query, Failure> {
+    let (path, query) = match call.target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (call.target.as_str(), None),
+    };
+    let operation = operation(call.method, path)?;
+    if operation != Operation::Components && query.is_some_and(|query| !query.is_empty()) {
+        return Err(invalid("api.parameter", "this route takes no query parameters"));
+    }
+    if call.method == "GET" && !call.body.is_empty() {
+        return Err(invalid("api.body", "a GET has no body"));
+    }
+    match operation {
+        Operation::Live => Ok(Query::Live),
+        Operation::Ready => Ok(Query::Ready),
+        Operation::Health => Ok(Query::Health),
+        Operation::Version => Ok(Query::Version),
+        Operation::Stats => Ok(Query::Stats),
+        Operation::Sources => Ok(Query::Sources),
+        Operation::Catalogues => Ok(Query::Catalogues),
+        Operation::Components => selection(query.unwrap_or("")).map(Query::Components),
+        Operation::Component | Operation::Versions | Operation::Release | Operation::Manifest => {
+            component(path.strip_prefix(BELOW_COMPONENTS).unwrap_or(""))
+        }
+        Operation::Resolve => {
+            question(read_body(&call.body)?).map(|question| Query::Resolve(question.into()))
+        }
+        Operation::Lookup => lookup(read_body(&call.body)?),
+        Operation::Sync if call.body.is_empty() => Ok(Query::Sync(Vec::new())),
+        Operation::Sync => sync(&read_body(&call.body)?),
+        Operation::Reload if call.body.is_empty() || call.body == b"{}" => Ok(Query::Reload),
+        Operation::Reload => Err(invalid("api.body", "a reload takes no body")),
+        Operation::OpenApi => Ok(Query::OpenApi),
+    }
+}
+
+/// Returns the methods that `path` knows; none for an unknown path.
+pub fn methods(path: &str) -> Vec<&'static str> {
+    let below = path.starts_with(BELOW_COMPONENTS) && path.len() > BELOW_COMPONENTS.len();
+    let matches = |route: &&Route| match below {
+        true => route.operation == Operation::Component,
+        false => route.pattern == path,
+    };
+    ROUTES.iter().filter(matches).map(|route| route.method).collect()
+}
+
+const BELOW_COMPONENTS: &str = "/v1/components/";
+
+fn operation(method: &str, path: &str) -> Result<Operation, Failure> {
+    let methods = methods(path);
+    if methods.is_empty() {
+        let detail = format!("there is no route {}", escaped(path));
+        return Err(invalid("api.route", detail).status(404).hint("GET /openapi.json lists the routes"));
+    }
+    if !methods.contains(&method) {
+        let detail = format!("{} is for {}", escaped(path), methods.join(" and "));
+        return Err(invalid("api.method", detail).status(405).with("allow", methods));
+    }
+    let found = ROUTES.iter().find(|route| route.pattern == path && route.method == method);
+    Ok(found.map_or(Operation::Component, |route| route.operation))
+}
+
+fn invalid(reason: &'static str, detail: impl Into<String>) -> Failure {
+    Failure::new(Code::RequestInvalid, reason, detail)
+}
+
+/// Reads what stands behind `/v1/components/`.
+fn component(rest: &str) -> Result<Query, Failure> {
+    let mut words = Vec::new();
+    for segment in rest.split('/') {
+        words.push(decoded(segment).ok_or_else(|| {
+            invalid("api.encoding", format!("{} is not percent-encoded UTF-8", escaped(segment)))
+        })?);
+    }
+    if words.first().is_some_and(|word| word.contains(':')) {
+        let id = component_id(ComponentId::parse(&words[0]))?;
+        return encoded_form(id, &words[1..]);
+    }
+    if let Some(word) = words.iter().find(|word| word.is_empty() || word.contains('/')) {
+        let detail = format!("a path form has plain segments, found \"{}\"", escaped(word));
+        return Err(invalid("api.path", detail).hint("percent-encode the whole id as one segment"));
+    }
+    path_form(&words)
+}
+
+fn encoded_form(id: ComponentId, words: &[String]) -> Result<Query, Failure> {
+    match words {
+        [] => Ok(Query::Component(id)),
+        [word] if word == "versions" => Ok(Query::Versions(id)),
+        [version] => Ok(Query::Release(Pointed { reference: pointed(id, version)?, longer: None })),
+        [version, word] if word == "manifest" => {
+            Ok(Query::Manifest(Pointed { reference: pointed(id, version)?, longer: None }))
+        }
+        [.., word] if word == "download" => Err(not_yet(word)),
+        _ => Err(invalid("api.route", "behind an id stand versions, a version, or a version and manifest")
+            .status(404)),
+    }
+}
+
+/// Reads the path form. The last word is a version where it reads as one and an id is left before it; `versions`,
+/// `manifest`, `search` and `download` are reserved there, so an id that ends in one of them needs the encoded form.
+fn path_form(words: &[String]) -> Result<Query, Failure> {
+    let (dialect, words) = match words {
+        [first, rest @ ..] if first == "lcod" => (Dialect::Lcod, rest),
+        [first, rest @ ..] if first == "estream" => (Dialect::Estream, rest),
+        [first, rest @ ..] if first == "flowctl" => (Dialect::Flowctl, rest),
+        [first] if first == "search" => return Err(not_yet(first)),
+        all => (Dialect::Flowctl, all),
+    };
+    let id = |words: &[String]| ComponentId::from_path(dialect, &words.join("/"));
+    let Some((last, before)) = words.split_last() else {
+        return Err(invalid("api.path", "an id is missing behind the dialect"));
+    };
+    match last.as_str() {
+        "versions" => component_id(id(before)).map(Query::Versions),
+        "manifest" => match before.split_last() {
+            Some((version, before)) if looks_like_version(version) => {
+                let reference = pointed(component_id(id(before))?, version)?;
+                Ok(Query::Manifest(Pointed { reference, longer: None }))
+            }
+            _ => Err(ambiguous("manifest stands behind a version", id(words).ok().as_slice())),
+        },
+        "download" | "search" => Err(not_yet(last)),
+        version if looks_like_version(version) && id(before).is_ok() => {
+            let reference = pointed(component_id(id(before))?, version)?;
+            Ok(Query::Release(Pointed { reference, longer: id(words).ok() }))
+        }
+        _ => component_id(id(words)).map(Query::Component),
+    }
+}
+
+/// Returns the answer to a path that can be read in two ways; `ids` are the ids that it may mean.
+pub fn ambiguous(detail: &str, ids: &[ComponentId]) -> Failure {
+    let forms: Vec<String> = ids.iter().map(encoded_path).collect();
+    let hint = match forms.as_slice() {
+        [] => "percent-encode the whole id as one segment".to_owned(),
+        forms => format!("use {}", forms.join(" or ")),
+    };
+    invalid("api.ambiguous", detail).hint(hint)
+}
+
+/// Returns the path of a component, its id percent-encoded as one segment.
+pub fn encoded_path(id: &ComponentId) -> String {
+    format!("{BELOW_COMPONENTS}{}", encoded(id.as_text()))
+}
+
+fn not_yet(word: &str) -> Failure {
+    invalid("api.route", format!("{word} is not in this version")).status(404)
+}
+
+fn component_id(
+    id: Result<ComponentId, catalogue_schema::error::ParseError>,
+) -> Result<ComponentId, Failure> {
+    id.map_err(|error| Failure::of(Code::ReferenceInvalid, &error))
+}
+
+fn pointed(id: ComponentId, version: &str) -> Result<Reference, Failure> {
+    let requirement = VersionReq::parse(version, Grammar::Reference)
+        .map_err(|error| Failure::of(Code::ReferenceInvalid, &error))?;
+    Ok(Reference { id, requirement })
+}
+
+fn looks_like_version(word: &str) -> bool {
+    let digits = word.strip_prefix('v').unwrap_or(word);
+    let starts =
+        digits.starts_with(|c: char| c.is_ascii_digit()) || word.starts_with(['^', '~', '>', '<', '=', '*']);
+    word == "latest"
+        || (starts && (Version::parse(word).is_ok() || VersionReq::parse(word, Grammar::Reference).is_ok()))
+}
+
+fn selection(query: &str) -> Result<Selection, Failure> {
+    let mut selection = Selection { prefix: None, source: None, kind: None, limit: PAGE_ITEMS, after: None };
+    let mut seen = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decoded(&value.replace('+', " "))
+            .ok_or_else(|| invalid("api.encoding", format!("{} is not percent-encoded", escaped(pair))))?;
+        let name = if name == "type" { "kind" } else { name };
+        if seen.contains(&name) {
+            return Err(invalid("api.parameter", format!("{} stands twice", escaped(name))));
+        }
+        seen.push(name);
+        match name {
+            "namespace" => selection.prefix = Some(id_prefix(&value)?),
+            "source" => selection.source = Some(source_id(&value, "source")?),
+            "kind" => selection.kind = Some(value),
+            "limit" => selection.limit = page_limit(&value)?,
+            "cursor" => selection.after = Some(cursor(&value)?),
+            _ => {
+                let detail = format!("there is no parameter {}", escaped(name));
+                return Err(invalid("api.parameter", detail)
+                    .hint("known: namespace, source, kind, limit, cursor")
+                    .with("field", escaped(name)));
+            }
+        }
+    }
+    Ok(selection)
+}
+
+fn id_prefix(text: &str) -> Result<String, Failure> {
+    let prefix = text.strip_suffix("**").unwrap_or(text);
+    let known = ["lcod://", "estream:", "flowctl:"].iter().any(|dialect| prefix.starts_with(dialect));
+    let plain = prefix.len() <= 512 && prefix.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
+    if !known || !plain {
+        let detail = format!("expected a namespace such as lcod://tooling/**, found \"{}\"", escaped(text));
+        return Err(invalid("input.namespace", detail).with("field", "namespace"));
+    }
+    Ok(prefix.to_owned())
+}
+
+fn page_limit(text: &str) -> Result<usize, Failure> {
+    text.parse().ok().filter(|limit| (1..=PAGE_ITEMS_MAX).contains(limit)).ok_or_else(|| {
+        let detail = format!("limit: expected 1 to {PAGE_ITEMS_MAX}, found \"{}\"", escaped(text));
+        invalid("api.parameter", detail).with("field", "limit")
+    })
+}
+
+/// Makes the cursor of the page behind `id`; opaque to callers.
+pub fn cursor_after(id: &ComponentId) -> String {
+    catalogue_schema::digest::hex(id.as_text().as_bytes())
+}
+
+fn cursor(text: &str) -> Result<ComponentId, Failure> {
+    let id = catalogue_schema::digest::unhex(text).and_then(|bytes| String::from_utf8(bytes).ok());
+    id.and_then(|id| ComponentId::parse(&id).ok()).ok_or_else(|| {
+        invalid("api.parameter", "cursor: expected the nextCursor of a page").with("field", "cursor")
+    })
+}
+
+fn source_id(text: &str, field: &str) -> Result<SourceId, Failure> {
+    SourceId::parse(text).map_err(|error| Failure::of(Code::RequestInvalid, &error.in_field(field)))
+}
+
+fn question(wire: ResolveRequest) -> Result<Question, Failure> {
+    refuse_unsupported(&wire)?;
+    limited(wire.requests.len(), "requests")?;
+    limited(wire.natives.len(), "natives")?;
+    let mut warnings = Vec::new();
+    for (name, value) in [("platforms", &wire.platforms), ("target", &wire.target)] {
+        if value.as_ref().is_some_and(|value| !value.is_empty()) {
+            let text =
+                format!("{name} was given; nothing in the lcod dialect uses it, so it changed nothing");
+            warnings.push(Warning::new("request.field_unused", text));
+        }
+    }
+    let snapshot = match &wire.snapshot {
+        None => None,
+        Some(text) => Some(
+            Digest::parse(text)
+                .map_err(|error| Failure::of(Code::RequestInvalid, &error.in_field("snapshot")))?,
+        ),
+    };
+    let references = wire.requests.iter().enumerate().map(|(index, text)| reference(text, index));
+    let natives = wire.natives.iter().enumerate().map(|(index, text)| native(text, index));
+    let request = Request {
+        references: references.collect::<Result<_, _>>()?,
+        natives: natives.collect::<Result<_, _>>()?,
+        prerelease: wire.prerelease,
+    };
+    Ok(Question { request, snapshot, refresh: wire.refresh, warnings })
+}
+
+fn refuse_unsupported(wire: &ResolveRequest) -> Result<(), Failure> {
+    let Overlay { replace, bindings, allowlist, sources } = wire.overlay.clone().unwrap_or_default();
+    let given =
+        |value: &Option<serde_json::Map<String, Value>>| value.as_ref().is_some_and(|map| !map.is_empty());
+    let asked = [
+        ("lock", wire.lock.is_some()),
+        ("materialize", wire.materialize),
+        ("overlay.replace", given(&replace)),
+        ("overlay.bindings", given(&bindings)),
+        ("overlay.allowlist", allowlist.is_some_and(|list| !list.is_empty())),
+        ("overlay.sources", sources.is_some()),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        None => Ok(()),
+        Some((field, _)) => Err(invalid("api.unsupported", format!("{field} is not in this version"))
+            .with("field", field)
+            .hint(format!("leave {field} out"))),
+    }
+}
+
+fn limited(count: usize, field: &str) -> Result<(), Failure> {
+    if count <= REFERENCES_MAX {
+        return Ok(());
+    }
+    let detail = format!("{field} has {count} entries; the limit is {REFERENCES_MAX}");
+    Err(Failure::new(Code::LimitExceeded, "api.references", detail)
+        .with("limit", REFERENCES_MAX)
+        .with("found", count))
+}
+
+fn reference(text: &RequestText, index: usize) -> Result<Reference, Failure> {
+    let parsed = match text {
+        RequestText::Reference(text) => Reference::parse(text),
+        RequestText::Parts(parts) => Reference::parse(&parts.id).and_then(|reference| {
+            match (&parts.version, reference.requirement.is_any()) {
+                (None, _) => Ok(reference),
+                (Some(version), true) => VersionReq::parse(version, Grammar::Reference)
+                    .map(|requirement| Reference { id: reference.id, requirement })
+                    .map_err(|error| error.in_field("version")),
+                (Some(_), false) => Err(catalogue_schema::error::ParseError::new(
+                    "input.reference",
+                    "one requirement: in the id or in version, not in both",
+                    &parts.id,
+                )),
+            }
+        }),
+    };
+    parsed.map_err(|error| Failure::of(Code::ReferenceInvalid, &error.in_field(format!("requests[{index}]"))))
+}
+
+fn native(text: &str, index: usize) -> Result<Native, Failure> {
+    let fault = |error: catalogue_schema::error::ParseError| {
+        Failure::of(Code::ReferenceInvalid, &error.in_field(format!("natives[{index}]")))
+    };
+    if text.ends_with("/") || text.ends_with("/**") {
+        Namespace::parse(text).map_err(fault)?;
+        return Ok(Native::Prefix(text.trim_end_matches('*').to_owned()));
+    }
+    Reference::parse(text).map(Native::Id).map_err(fault)
+}
+
+fn lookup(wire: LookupRequest) -> Result<Query, Failure> {
+    limited(wire.ids.len(), "ids")?;
+    let read =
+        |text: &String| Reference::parse(text).map_err(|error| Failure::of(Code::ReferenceInvalid, &error));
+    Ok(Query::Lookup(wire.ids.iter().map(read).collect()))
+}
+
+fn sync(wire: &SyncRequest) -> Result<Query, Failure> {
+    limited(wire.sources.len(), "sources")?;
+    let read = |(index, text): (usize, &String)| source_id(text, &format!("sources[{index}]"));
+    wire.sources.iter().enumerate().map(read).collect::<Result<_, _>>().map(Query::Sync)
+}
+
+/// Returns `text` percent-encoded as one path segment or query value.
+pub fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        match (first, behind) {
+            (b'%', [high, low, behind @ ..]) => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16);
+                bytes.push(u8::try_from(digit(high)? * 16 + digit(low)?).ok()?);
+                rest = behind;
+            }
+            (b'%', _) => return None,
+            (byte, behind) => {
+                bytes.push(*byte);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(query: &Query) -> String {
+        let release = |pointed: &Pointed| match &pointed.longer {
+            None => format!("{}", pointed.reference),
+            Some(longer) => format!("{} or {longer}", pointed.reference),
+        };
+        match query {
+            Query::Component(id) => format!("component {id}"),
+            Query::Versions(id) => format!("versions {id}"),
+            Query::Release(pointed) => format!("release {}", release(pointed)),
+            Query::Manifest(pointed) => format!("manifest {}", release(pointed)),
+            Query::Components(selection) => format!(
+                "{:?} {:?} {:?} {} {:?}",
+                selection.prefix, selection.source, selection.kind, selection.limit, selection.after
+            ),
+            Query::Sync(sources) => format!("sync {}", sources.len()),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn check(target: &str, expected: &str) {
+        let found = match route(&Call::get(target)) {
+            Ok(query) => told(&query),
+            Err(failure) => {
+                format!("{} {} {}", failure.problem(None)["status"], failure.code.row().text, failure.reason)
+            }
+        };
+        assert_eq!(found, expected, "{target}");
+    }
+
+    #[test]
+    fn every_form_of_an_id_is_read() {
+        check(
+            "/v1/components/lcod%3A%2F%2Ftooling%2Farray%2Fappend",
+            "component lcod://tooling/array/append",
+        );
+        check("/v1/components/lcod%3a%2f%2fa%2fb/versions", "versions lcod://a/b");
+        check("/v1/components/lcod%3A%2F%2Fa%2Fb/latest", "release lcod://a/b");
+        check("/v1/components/lcod%3A%2F%2Fa%2Fb/%5E0.1", "release lcod://a/b@^0.1");
+        check("/v1/components/lcod%3A%2F%2Fa%2Fb/%3E%3D1%2C%3C2/manifest", "manifest lcod://a/b@>=1,<2");
+        check("/v1/components/lcod%3A%2F%2Fa%2F1.0.0", "component lcod://a/1.0.0");
+        check("/v1/components/lcod/tooling/array/append", "component lcod://tooling/array/append");
+        check("/v1/components/lcod/tooling/array/versions", "versions lcod://tooling/array");
+        check("/v1/components/lcod/a/b/1.0.0", "release lcod://a/b@1.0.0 or lcod://a/b/1.0.0");
+        check("/v1/components/lcod/a/b/latest", "release lcod://a/b or lcod://a/b/latest");
+        check("/v1/components/lcod/a/b/%5E0.1", "release lcod://a/b@^0.1");
+        check("/v1/components/lcod/a/b/v2/manifest", "manifest lcod://a/b@v2");
+        check("/v1/components/lcod/a/1.0.0", "component lcod://a/1.0.0");
+        check("/v1/components/lcod/a/2d", "component lcod://a/2d");
+        check("/v1/components/lcod/a/b/manifest", "400 R011 api.ambiguous");
+        check("/v1/components/estream/esf-trading/1.0.0", "release estream:esf-trading@1.0.0");
+        check("/v1/components/estream/@pub/name", "component estream:@pub/name");
+        check("/v1/components/stellar/stellar-source", "component flowctl:stellar/stellar-source");
+        check("/v1/components/stellar/stellar-source/1.2.0", "release flowctl:stellar/stellar-source@1.2.0");
+    }
+
+    #[test]
+    fn what_no_route_means_is_refused() {
+        check("/v1/nothing", "404 R011 api.route");
+        check("/", "404 R011 api.route");
+        check("/v1/components/", "404 R011 api.route");
+        check("/v1/resolve", "405 R011 api.method");
+        check("/v1/components/search", "404 R011 api.route");
+        check("/v1/components/lcod/a/b/1.0.0/download", "404 R011 api.route");
+        check("/v1/components/lcod%3A%2F%2Fa%2Fb/1.0.0/download", "404 R011 api.route");
+        check("/v1/components/lcod%3A%2F%2Fa%2Fb/1.0.0/other", "404 R011 api.route");
+        check("/v1/components/lcod", "400 R011 api.path");
+        check("/v1/components/lcod/A/b", "400 R001 input.id");
+        check("/v1/components/lcod//b", "400 R011 api.path");
+        check("/v1/components/lcod/..%2F..%2Fetc/b", "400 R011 api.path");
+        check("/v1/components/lcod%3A%2F%2F..%2Fb", "400 R001 input.id");
+        check("/v1/components/lcod/%zz/b", "400 R011 api.encoding");
+        check("/v1/components/lcod/%ff/b", "400 R011 api.encoding");
+        check("/v1/components/lcod%3A%2F%2Fa%2Fb/1%20%7C%7C%202", "400 R001 input.requirement");
+        check("/v1/sources?x=1", "400 R011 api.parameter");
+    }
+
+    #[test]
+    fn lists_are_selected_by_known_parameters_only() {
+        check("/v1/components", "None None None 100 None");
+        check(
+            "/v1/components?namespace=lcod%3A%2F%2Fa%2F**&type=contract&source=x&limit=5",
+            "Some(\"lcod://a/\") Some(SourceId(\"x\")) Some(\"contract\") 5 None",
+        );
+        let cursor = cursor_after(&ComponentId::parse("lcod://a/b").unwrap());
+        check(&format!("/v1/components?cursor={cursor}"), "None None None 100 Some(lcod://a/b)");
+        check("/v1/components?limit=0", "400 R011 api.parameter");
+        check("/v1/components?limit=1001", "400 R011 api.parameter");
+        check("/v1/components?cursor=zz", "400 R011 api.parameter");
+        check("/v1/components?colour=red", "400 R011 api.parameter");
+        check("/v1/components?limit=1&limit=2", "400 R011 api.parameter");
+        check("/v1/components?kind=a&type=b", "400 R011 api.parameter");
+        check("/v1/components?namespace=tooling", "400 R011 input.namespace");
+    }
+
+    #[test]
+    fn what_a_resolve_would_drop_is_refused() {
+        let check = |body: Value, expected: &str| {
+            let found = match route(&Call::post("/v1/resolve", &body)) {
+                Ok(Query::Resolve(question)) => format!(
+                    "{} {} {}",
+                    question.request.references.len(),
+                    question.request.natives.len(),
+                    question.warnings.len()
+                ),
+                Ok(other) => format!("{other:?}"),
+                Err(failure) => format!("{} {}", failure.code.row().text, failure.context["field"]),
+            };
+            assert_eq!(found, expected, "{body}");
+        };
+        let with = |field: &str, value: Value| {
+            let mut body = json!({"requests": ["lcod://a/b@^1"]});
+            body[field] = value;
+            body
+        };
+        check(with("lock", Value::Null), "1 0 0");
+        check(with("lock", json!({})), "R011 \"lock\"");
+        check(with("materialize", json!(true)), "R011 \"materialize\"");
+        check(
+            with("overlay", json!({"replace": {}, "bindings": {}, "allowlist": [], "sources": null})),
+            "1 0 0",
+        );
+        check(with("overlay", json!({"replace": {"a": "b"}})), "R011 \"overlay.replace\"");
+        check(with("overlay", json!({"bindings": {"a": "b"}})), "R011 \"overlay.bindings\"");
+        check(with("overlay", json!({"allowlist": ["a"]})), "R011 \"overlay.allowlist\"");
+        check(with("overlay", json!({"sources": []})), "R011 \"overlay.sources\"");
+        check(with("platforms", json!({"estream": "0.9.0"})), "1 0 1");
+        check(with("target", json!({"language": "go"})), "1 0 1");
+        check(with("natives", json!(["lcod://contract/", "lcod://axiom/**", "lcod://a/b@1"])), "1 3 0");
+        check(with("natives", json!(["contract/"])), "R001 \"natives[0]\"");
+        check(with("snapshot", json!("sha256:12")), "R011 \"snapshot\"");
+        check(json!({"requests": ["lcod://a/b", "lcod://A/b"]}), "R001 \"requests[1]\"");
+        check(json!({"requests": [{"id": "lcod://a/b@1", "version": "2"}]}), "R001 \"requests[0]\"");
+        check(
+            json!({"requests": [{"id": "lcod://a/b", "version": "1 || 2"}]}),
+            "R001 \"requests[0].version\"",
+        );
+    }
+
+    #[test]
+    fn methods_and_bodies_are_held_to_the_table() {
+        assert_eq!(methods("/v1/sync"), ["POST"]);
+        assert_eq!(methods("/v1/components/lcod/a/b"), ["GET"]);
+        assert!(methods("/v2").is_empty());
+        let post = |target: &str, body: &str| {
+            route(&Call { method: "POST", target: target.into(), body: body.into() })
+                .map(|query| told(&query))
+        };
+        assert_eq!(post("/v1/sync", "").unwrap(), "sync 0");
+        assert_eq!(post("/v1/sync", r#"{"sources": ["a"]}"#).unwrap(), "sync 1");
+        assert_eq!(post("/v1/sync", r#"{"sources": ["A"]}"#).unwrap_err().context["field"], "sources[0]");
+        assert_eq!(post("/v1/reload", "").unwrap(), "Reload");
+        assert!(post("/v1/reload", "[]").is_err());
+        let many = json!({"ids": vec!["a/b"; REFERENCES_MAX + 1]});
+        let failure = route(&Call::post("/v1/lookup", &many)).unwrap_err();
+        assert_eq!(
+            (failure.code, failure.problem(None)["status"].as_u64()),
+            (Code::LimitExceeded, Some(413))
+        );
+        let get = Call { method: "GET", target: "/livez".into(), body: b"x".to_vec() };
+        assert_eq!(route(&get).unwrap_err().reason, "api.body");
+    }
+
+    #[test]
+    fn encoding_and_decoding_agree() {
+        for text in ["lcod://tooling/array/append", "^0.1, <2", "é%2F", ""] {
+            assert_eq!(decoded(&encoded(text)).as_deref(), Some(text));
+        }
+        assert_eq!(decoded("%"), None);
+        assert_eq!(decoded("%0"), None);
+        assert_eq!(decoded("%00"), None);
+    }
+}

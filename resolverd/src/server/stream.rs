@@ -1,0 +1,173 @@
+//! A connection's bytes under a watch: a peer that sends nothing, sends a request head too slowly, or does not read its
+//! answer is cut off. Knows when a request is being answered, and then waits.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a connection may wait for its peer.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// From the first byte of a request head (or from the start of the connection) to its end.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// For the peer to take some bytes of an answer.
+    pub write: Duration,
+    /// For the body of a request.
+    pub body: Duration,
+    /// For the answer, apart from syncs.
+    pub request: Duration,
+    /// For open requests when the daemon stops.
+    pub drain: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            head: Duration::from_secs(5),
+            idle: Duration::from_secs(60),
+            write: Duration::from_secs(10),
+            body: Duration::from_secs(10),
+            request: Duration::from_secs(120),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How many requests of a connection are being answered.
+#[derive(Debug, Clone, Default)]
+pub struct Flights(Arc<AtomicUsize>);
+
+/// One request that is being answered.
+#[derive(Debug)]
+pub struct Flight(Arc<AtomicUsize>);
+
+impl Flights {
+    /// Notes that a request is being answered, until the flight is dropped.
+    pub fn start(&self) -> Flight {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Flight(self.0.clone())
+    }
+
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A watched connection.
+#[derive(Debug)]
+pub struct Watched {
+    stream: UnixStream,
+    flights: Flights,
+    patience: Patience,
+    read: Pin<Box<Sleep>>,
+    write: Pin<Box<Sleep>>,
+    waiting: Waiting,
+    stalled: bool,
+}
+
+/// What the reading side waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// For the rest of a request head.
+    Head,
+    /// For the next request.
+    Idle,
+    /// For nothing: a request is being answered.
+    Busy,
+}
+
+impl Watched {
+    /// Watches `stream`.
+    pub fn new(stream: UnixStream, flights: Flights, patience: Patience) -> Watched {
+        let now = Instant::now();
+        Watched {
+            stream,
+            flights,
+            patience,
+            read: Box::pin(sleep_until(now + patience.head)),
+            write: Box::pin(sleep_until(now + patience.write)),
+            waiting: Waiting::Head,
+            stalled: false,
+        }
+    }
+
+    fn wait_for(&mut self, waiting: Waiting, patience: Duration) {
+        self.waiting = waiting;
+        self.read.as_mut().reset(Instant::now() + patience);
+    }
+
+    /// Ends a write that makes no progress; `Pending` until then.
+    fn stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if !self.stalled {
+            self.stalled = true;
+            self.write.as_mut().reset(Instant::now() + self.patience.write);
+        }
+        self.write.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buf) {
+            if this.flights.any() {
+                this.waiting = Waiting::Busy;
+            } else if this.waiting != Waiting::Head && buf.filled().len() > before {
+                this.wait_for(Waiting::Head, this.patience.head);
+            }
+            return Poll::Ready(result);
+        }
+        if this.flights.any() {
+            this.waiting = Waiting::Busy;
+            return Poll::Pending;
+        }
+        if this.waiting == Waiting::Busy {
+            this.wait_for(Waiting::Idle, this.patience.idle);
+        }
+        this.read.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.stream).poll_write(cx, buf) {
+            Poll::Ready(result) => {
+                this.stalled = false;
+                // What is written answers a request: the next thing to wait for is the next request.
+                this.waiting = Waiting::Busy;
+                Poll::Ready(result)
+            }
+            Poll::Pending => this.stall(cx),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
