@@ -367,13 +367,17 @@ impl<'a> Reader<'a> {
     ) -> Result<Option<Result<Document, Trouble>>, ShelfError> {
         let offline = self.sync.offline || self.source.offline;
         let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
-        if as_recorded && let Some(record) = self.known.documents.get(&errand.want) {
+        let pin = content_pin(errand);
+        let record = self
+            .known
+            .documents
+            .get(&errand.want)
+            .filter(|record| as_recorded || pin == Some(&record.digest));
+        if let Some(record) = record {
             if let Some(bytes) = self.sync.shelf.read(&record.digest)? {
                 return Ok(Some(admit(errand, bytes, (*record).clone(), above)));
             }
-        } else if let Some(digest) = content_pin(errand)
-            && let Some(bytes) = self.sync.shelf.read(digest)?
-        {
+        } else if let Some(bytes) = pin.map(|digest| self.sync.shelf.read(digest)).transpose()?.flatten() {
             let record = self.record(errand, &bytes, errand.want.to_string());
             return Ok(Some(admit(errand, bytes, record, above)));
         }

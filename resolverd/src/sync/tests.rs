@@ -83,7 +83,7 @@ impl World {
     /// `id=path` per source, in order.
     fn sources(&self, sources: &[(&str, &str)]) -> Vec<Source> {
         let one = |(id, path): &(&str, &str)| {
-            format!("{{\"id\":\"{id}\",\"url\":\"{path}\",\"owns\":[\"lcod://{id}/**\"]}}")
+            format!("{{\"id\":\"{id}\",\"path\":\"{path}\",\"owns\":[\"lcod://{id}/**\"]}}")
         };
         let text = format!("{{\"sources\":[{}]}}", sources.iter().map(one).collect::<Vec<_>>().join(","));
         catalogue_schema::sources::read(text.as_bytes(), self.directory.path()).expect("good sources")
