@@ -158,3 +158,6 @@ fn unbase64(text: &str) -> Option<Vec<u8>> {
 }
 
 crate::text_forms!(Digest);
+
+#[cfg(test)]
+mod tests;

@@ -169,14 +169,19 @@ impl Reference {
             Some(at) if at > 0 => (&text[..at], Some(&text[at + 1..])),
             _ => (text, None),
         };
-        if requirement == Some("") {
-            return refused("a version requirement behind @");
-        }
+        let id = component_id(id, text)?;
         let requirement = match requirement {
+            Some(requirement) if requirement.trim_matches(' ').is_empty() => {
+                return refused("a version requirement behind @");
+            }
             Some(requirement) => VersionReq::parse(requirement, Grammar::Reference)?,
             None => VersionReq::any(),
         };
-        Ok(Reference { id: component_id(id, text)?, requirement })
+        // The canonical text has a prefix that a native spelling lacks, and must be readable itself.
+        if id.as_text().len() + 1 + requirement.as_text().len() > REFERENCE_BYTES_MAX {
+            return refused("a reference of at most 512 bytes in its canonical form");
+        }
+        Ok(Reference { id, requirement })
     }
 }
 
@@ -185,17 +190,17 @@ fn component_id(id: &str, whole: &str) -> Result<ComponentId, ParseError> {
     if ["lcod:", "estream:", "flowctl:"].iter().any(|scheme| id.starts_with(scheme)) {
         return ComponentId::parse(id);
     }
-    if id.starts_with("flowctl-bundle:") {
+    let is_bundle = id.starts_with('{') || (id.contains('/') && id.contains(['#', ':']) && !is_oci(id));
+    if id.starts_with("flowctl-bundle:") || (is_bundle && !id.starts_with('@') && !is_direct(id)) {
         return refused("a component; flowctl bundles are not read by this version");
     }
     if id.starts_with('@') {
         return ComponentId::from_path(Dialect::Estream, id);
     }
-    if id.starts_with("./") || id.starts_with('/') || id.starts_with("git+") {
+    if is_direct(id) {
         return refused("the id of a catalogued component; direct references are not read by this version");
     }
-    let first = id.split('/').next().unwrap_or(id);
-    if first.contains(['.', ':']) || first == "localhost" {
+    if is_oci(id) {
         return refused("a component reference; this is an OCI reference, which is not resolved");
     }
     match id.matches('/').count() {
@@ -203,6 +208,15 @@ fn component_id(id: &str, whole: &str) -> Result<ComponentId, ParseError> {
         1 => ComponentId::from_path(Dialect::Flowctl, id),
         _ => refused("lcod://…, name, @publisher/name or namespace/name"),
     }
+}
+
+fn is_direct(id: &str) -> bool {
+    ["./", "/", "git+"].iter().any(|start| id.starts_with(start))
+}
+
+fn is_oci(id: &str) -> bool {
+    let first = id.split('/').next().unwrap_or(id);
+    first.contains(['.', ':']) || first == "localhost"
 }
 
 impl fmt::Display for Reference {
@@ -241,8 +255,9 @@ impl Namespace {
     pub fn parse(text: &str) -> Result<Namespace, ParseError> {
         let refused = || ParseError::new("input.namespace", "a namespace such as lcod://acme/**", text);
         let prefix = text.strip_suffix("**").unwrap_or(text);
-        let probe = format!("{prefix}x/x");
-        if !prefix.ends_with('/') || ComponentId::parse(&probe).is_err() {
+        // What may follow the prefix is one segment or more, depending on the dialect and on how long the prefix is.
+        let holds_ids = ["x", "x/x"].iter().any(|rest| ComponentId::parse(&format!("{prefix}{rest}")).is_ok());
+        if !prefix.ends_with('/') || !holds_ids {
             return Err(refused());
         }
         Ok(Namespace(prefix.into()))
@@ -262,7 +277,7 @@ impl fmt::Display for Namespace {
 
 /// The id of a source, as the operator named it; also the form of the id of a catalogue within a source.
 ///
-/// **Shape**: `^[a-z0-9](?:[a-z0-9._/-]*[a-z0-9])?$`, at most 100 bytes.
+/// **Shape**: `^[a-z0-9](?:[a-z0-9._/-]*[a-z0-9])?$`, at most 100 bytes, no empty, `.` or `..` segment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(Arc<str>);
 
@@ -274,7 +289,8 @@ impl SourceId {
         let edge = |byte: Option<&u8>| matches!(byte, Some(b'a'..=b'z' | b'0'..=b'9'));
         let bytes = text.as_bytes();
         let inner = bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'/' | b'-'));
-        if text.len() > SOURCE_ID_BYTES_MAX || !edge(bytes.first()) || !edge(bytes.last()) || !inner {
+        let climbs = text.split('/').any(|segment| matches!(segment, "" | "." | ".."));
+        if text.len() > SOURCE_ID_BYTES_MAX || !edge(bytes.first()) || !edge(bytes.last()) || !inner || climbs {
             let expected =
                 "an id of a-z, 0-9, . _ / or -, with a letter or digit at both ends, at most 100 bytes";
             return Err(ParseError::new("input.source_id", expected, text));
@@ -324,3 +340,6 @@ impl fmt::Debug for ComponentId {
         out.write_str(&self.text)
     }
 }
+
+#[cfg(test)]
+mod tests;

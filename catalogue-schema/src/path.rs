@@ -74,6 +74,9 @@ impl DocPath {
     ///
     /// **Errors**: `input.path` when `name` is not one good segment.
     pub fn sibling(&self, name: &str) -> Result<DocPath, ParseError> {
+        if let Some(expected) = segment_fault(name) {
+            return Err(ParseError::new("input.path", expected, name));
+        }
         match self.parent() {
             Some(parent) => parent.join(&DocPath::parse(name)?),
             None => DocPath::parse(name),
@@ -141,3 +144,6 @@ impl fmt::Debug for DocPath {
 }
 
 crate::text_forms!(DocPath);
+
+#[cfg(test)]
+mod tests;

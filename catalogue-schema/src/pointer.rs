@@ -16,6 +16,8 @@ use crate::path::DocPath;
 
 /// The longest URL in bytes.
 pub const URL_BYTES_MAX: usize = 2048;
+/// The longest local path in bytes.
+pub const LOCAL_PATH_BYTES_MAX: usize = 4096;
 
 /// A full Git object id of a commit: 40 (SHA-1) or 64 (SHA-256) lower-case hex digits. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,11 +49,12 @@ impl CommitId {
 pub struct RefName(Arc<str>);
 
 impl RefName {
-    /// Reads a ref name: segments in the path grammar, no leading `-`, no `..`, `@{`, `~`, `^` or `.lock` ending.
+    /// Reads a ref name: segments in the path grammar, no leading `-` or `.`, no `..`, `@{`, `~`, `^` or `.lock` ending.
     ///
     /// **Errors**: `input.ref`.
     pub fn parse(text: &str) -> Result<RefName, ParseError> {
-        let hostile = text.starts_with('-') || text.ends_with(".lock") || text.contains(['~', '^', '[', '{']);
+        let hostile = text == "@" || text.starts_with('-') || text.contains(['~', '^', '[', '{']);
+        let hostile = hostile || text.split('/').any(|part| part.starts_with('.') || part.ends_with(".lock"));
         match DocPath::parse(text) {
             Ok(path) if !hostile && !text.contains("..") && path.as_text() == text => {
                 Ok(RefName(text.into()))
@@ -78,12 +81,13 @@ pub enum Revision {
     Head,
 }
 
-/// An `https:` URL without user, password or fragment. Other schemes, control characters and parts that start with `-` are refused.
+/// An `https:` URL without user, password or fragment. Other schemes, control characters and parts that start with `-` are
+/// refused, and so is whatever a URL parser would rewrite: what is printed is what is fetched.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HttpsUrl(Arc<str>);
 
 impl HttpsUrl {
-    /// Reads an https URL. The text is kept as it was written.
+    /// Reads an https URL. The text is kept as it was written, with the host in lower case.
     ///
     /// **Errors**: `input.url_scheme`, `input.url`.
     pub fn parse(text: &str) -> Result<HttpsUrl, ParseError> {
@@ -93,48 +97,30 @@ impl HttpsUrl {
         }
         let lower = text.to_ascii_lowercase();
         if !text.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
-            || ["%00", "%0a", "%0d"].iter().any(|c| lower.contains(c))
+            || ["%00", "%0a", "%0d"].iter().any(|escape| lower.contains(escape))
         {
             return refused("a URL in printable ASCII without control characters");
         }
         let Some(rest) = text.strip_prefix("https://") else {
             return Err(ParseError::new("input.url_scheme", "an https:// URL", text));
         };
-        if text.contains(' ') {
-            return refused("a URL without spaces");
+        match url_fault(text, rest) {
+            Some(expected) => refused(expected),
+            None => {
+                let host = authority(rest);
+                Ok(HttpsUrl(format!("https://{}{}", host.to_ascii_lowercase(), &rest[host.len()..]).into()))
+            }
         }
-        let Ok(url) = Url::parse(text) else { return refused("an https:// URL") };
-        if !url.username().is_empty()
-            || url.password().is_some()
-            || rest.split('/').next().is_some_and(|host| host.contains('@'))
-        {
-            return refused(
-                "a URL without user or password; credentials belong into the local configuration",
-            );
-        }
-        if url.fragment().is_some() || rest.contains('\\') {
-            return refused("a URL without fragment or backslash");
-        }
-        if rest.split('/').any(|part| part.starts_with('-')) {
-            return refused("a URL without parts that start with -");
-        }
-        if url.path_segments().into_iter().flatten().any(|segment| segment == "..")
-            || rest.split('/').any(|part| part == "..")
-        {
-            return refused("a URL without .. segments");
-        }
-        Ok(HttpsUrl(text.into()))
     }
 
-    /// Returns the URL as it was written.
+    /// Returns the URL.
     pub fn as_text(&self) -> &str {
         &self.0
     }
 
     /// Returns the host, lower case, with the port where one is written.
     pub fn host(&self) -> &str {
-        let rest = &self.0["https://".len()..];
-        rest.split(['/', '?']).next().unwrap_or(rest)
+        authority(&self.0["https://".len()..])
     }
 
     /// Returns the path segments, without the query.
@@ -157,6 +143,45 @@ impl HttpsUrl {
     }
 }
 
+/// Tells what is wrong with the URL `text`, of which `rest` stands behind the scheme, as the words that follow "expected".
+fn url_fault(text: &str, rest: &str) -> Option<&'static str> {
+    if rest.contains([' ', '\\', '#']) {
+        return Some("a URL without spaces, fragment or backslash");
+    }
+    let authority = authority(rest);
+    if authority.contains('@') {
+        return Some("a URL without user or password; credentials belong into the local configuration");
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    // A host that the parser reads differently (`0x7f.1`, `%6c`, an empty one) would be checked under one name and
+    // fetched under another.
+    let is_same = Url::parse(text).is_ok_and(|url| {
+        url.host_str().is_some_and(|parsed| parsed.eq_ignore_ascii_case(host))
+            && port.is_none_or(|port| url.port_or_known_default().is_some_and(|n| n.to_string() == port))
+    });
+    if !is_same || host.starts_with('-') {
+        return Some("an https:// URL with a plain host name");
+    }
+    let path = rest[authority.len()..].split('?').next().unwrap_or_default();
+    for segment in path.split('/') {
+        // GitLab writes `/-/` between the project and the file.
+        if segment.len() > 1 && segment.starts_with('-') {
+            return Some("a URL without parts that start with -");
+        }
+        if matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..") {
+            return Some("a URL without . or .. segments");
+        }
+    }
+    None
+}
+
+fn authority(rest: &str) -> &str {
+    rest.split(['/', '?']).next().unwrap_or(rest)
+}
+
 /// An absolute local path without `.` or `..` segments. Only documents that are themselves local may name one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LocalPath(Arc<Path>);
@@ -168,7 +193,12 @@ impl LocalPath {
     pub fn parse(text: &str) -> Result<LocalPath, ParseError> {
         let refused = || ParseError::new("input.path", "an absolute path or a file: URL", text);
         let path = match text.strip_prefix("file:") {
-            Some(_) => {
+            Some(rest) => {
+                // The URL parser would resolve `..` and drop a query without a word, and take `file:x` for `/x`.
+                let lower = rest.to_ascii_lowercase().replace("%2e", ".");
+                if !rest.starts_with('/') || rest.contains(['?', '#', '\\']) || lower.split('/').any(|s| s == "..") {
+                    return Err(refused());
+                }
                 let url = Url::parse(text).map_err(|_| refused())?;
                 url.to_file_path().map_err(|()| refused())?
             }
@@ -180,6 +210,9 @@ impl LocalPath {
     /// Takes an absolute path; `.` segments are dropped.
     pub fn from_path(path: &Path) -> Option<LocalPath> {
         let text = path.to_str()?;
+        if text.len() > LOCAL_PATH_BYTES_MAX {
+            return None;
+        }
         let climbs = path.components().any(|part| matches!(part, Component::ParentDir));
         if !path.is_absolute() || climbs || text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
             return None;
@@ -351,43 +384,47 @@ pub struct ForgeFile {
 }
 
 impl ForgeFile {
-    /// Takes a forge's file URL apart; `None` when the URL has none of the known forms.
+    /// Takes a forge's file URL apart; `None` when the URL has none of the known forms, or a percent escape in its path.
     ///
-    /// Forms: `raw.githubusercontent.com/O/R/REF/PATH` (also `refs/heads/REF`), `github.com/O/R/(raw|blob)/REF/PATH`,
-    /// GitLab `HOST/GROUP…/R/-/(raw|blob)/REF/PATH`, Gitea and Forgejo `HOST/O/R/raw/(branch|commit|tag)/REF/PATH`.
+    /// Forms: `raw.githubusercontent.com/O/R/REF/PATH`, `github.com/O/R/(raw|blob)/REF/PATH`, GitLab
+    /// `HOST/GROUP…/R/-/(raw|blob)/REF/PATH`, Gitea and Forgejo `HOST/O/R/(raw|src)/(branch|commit|tag)/REF/PATH`. REF is
+    /// one segment, or `refs/heads/NAME` or `refs/tags/NAME`.
     pub fn parse(url: &HttpsUrl) -> Option<ForgeFile> {
         let segments = url.segments();
-        let (host, rest) = (url.host(), segments.as_slice());
-        let (host, project, revision, path): (&str, &[&str], &[&str], &[&str]) = match (host, rest) {
-            ("raw.githubusercontent.com", [_, _, "refs", "heads" | "tags", _, _, ..]) => {
-                ("github.com", &rest[..2], &rest[2..5], &rest[5..])
+        let (host, project, file): (&str, &[&str], &[&str]) = match (url.host(), segments.as_slice()) {
+            ("raw.githubusercontent.com", [_, _, file @ ..]) => ("github.com", &segments[..2], file),
+            ("github.com", [_, _, "raw" | "blob", file @ ..]) => ("github.com", &segments[..2], file),
+            (host, [_, _, "raw" | "src", "commit", commit, ..]) => {
+                CommitId::parse(commit).ok()?;
+                (host, &segments[..2], &segments[4..])
             }
-            ("raw.githubusercontent.com", [_, _, _, _, ..]) => {
-                ("github.com", &rest[..2], &rest[2..3], &rest[3..])
-            }
-            ("github.com", [_, _, "raw" | "blob", _, _, ..]) => (host, &rest[..2], &rest[3..4], &rest[4..]),
-            (_, [_, _, "raw", "branch" | "commit" | "tag", _, _, ..]) => {
-                (host, &rest[..2], &rest[4..5], &rest[5..])
-            }
-            (_, rest) => {
-                let dash = rest.iter().position(|segment| *segment == "-")?;
-                match &rest[dash + 1..] {
-                    ["raw" | "blob", _, _, ..] if dash >= 2 => {
-                        (host, &rest[..dash], &rest[dash + 2..dash + 3], &rest[dash + 3..])
-                    }
+            (host, [_, _, "raw" | "src", "branch" | "tag", file @ ..]) => (host, &segments[..2], file),
+            (host, all) => {
+                let dash = all.iter().position(|segment| *segment == "-").filter(|dash| *dash >= 2)?;
+                match &all[dash + 1..] {
+                    ["raw" | "blob", file @ ..] => (host, &all[..dash], file),
                     _ => return None,
                 }
             }
         };
-        let name = revision.join("/");
-        let revision = match CommitId::parse(&name) {
-            Ok(commit) => Revision::Commit(commit),
-            Err(_) => Revision::Ref(RefName::parse(&name).ok()?),
+        let (revision, path) = match file {
+            ["refs", "heads" | "tags", _, path @ ..] => (file[..3].join("/"), path),
+            ["refs", ..] | [] => return None,
+            [revision, path @ ..] => ((*revision).to_owned(), path),
         };
+        let (project, path) = (project.join("/"), path.join("/"));
+        if project.contains('%') || path.contains('%') {
+            return None;
+        }
+        let revision = match CommitId::parse(&revision) {
+            Ok(commit) => Revision::Commit(commit),
+            Err(_) => Revision::Ref(RefName::parse(&revision).ok()?),
+        };
+        let project = DocPath::parse(&project).ok()?;
         Some(ForgeFile {
-            repository: HttpsUrl::parse(&format!("https://{host}/{}", project.join("/"))).ok()?,
+            repository: HttpsUrl::parse(&format!("https://{host}/{project}")).ok()?,
             revision,
-            path: DocPath::parse(&path.join("/")).ok()?,
+            path: DocPath::parse(&path).ok()?,
         })
     }
 }
@@ -413,3 +450,6 @@ impl fmt::Debug for CommitId {
         out.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

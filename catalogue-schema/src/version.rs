@@ -114,13 +114,17 @@ impl VersionReq {
         let mut comparators = Vec::with_capacity(parts.len());
         for part in &parts {
             let (operator, version) = split_operator(part);
-            if version.contains(" - ") || version.contains(' ') {
+            // Also catches `> =1`, which would read as `>=1` once the space is gone.
+            if version.contains([' ', '<', '>', '=', '^', '~']) {
                 return refused("comparators separated by commas, such as >=1.0.0, <2.0.0");
             }
             let bare = operator.is_empty() && parts.len() == 1 && grammar == Grammar::Reference;
             let written =
                 format!("{}{}", if bare { bare_operator(version) } else { operator }, without_v(version));
             match semver::VersionReq::parse(&written) {
+                Ok(parsed) if parsed.comparators.is_empty() && parts.len() > 1 => {
+                    return refused("* alone, not in a list");
+                }
                 Ok(parsed) if written.len() <= VERSION_BYTES_MAX => comparators.extend(parsed.comparators),
                 _ => return refused("a version requirement such as ^1.2, ~1.2.3, 1.2.3 or >=1.0.0, <2.0.0"),
             }
@@ -138,12 +142,14 @@ impl VersionReq {
         self.semver.matches(&version.0)
     }
 
-    /// Tells whether `version` would meet the requirement if prereleases counted as ordinary versions.
+    /// Tells whether `version` would meet the requirement if prereleases were asked for: a prerelease of a version that meets
+    /// it, unless a comparator names that very version as its lower bound (`>=1.0.0` still excludes `1.0.0-rc.1`).
     pub fn matches_prerelease(&self, version: &Version) -> bool {
         self.matches(version) || {
             let mut release = version.0.clone();
             release.pre = semver::Prerelease::EMPTY;
             self.semver.matches(&release)
+                && self.semver.comparators.iter().all(|comparator| !is_bound_above(comparator, &version.0))
         }
     }
 
@@ -161,6 +167,16 @@ impl VersionReq {
     pub fn semver(&self) -> &semver::VersionReq {
         &self.semver
     }
+}
+
+/// Tells whether the comparator's full lower bound has the version's triple and lies above the version.
+fn is_bound_above(comparator: &semver::Comparator, version: &semver::Version) -> bool {
+    use semver::Op::{Caret, Exact, Greater, GreaterEq, Tilde};
+    let triple = (version.major, Some(version.minor), Some(version.patch));
+    matches!(comparator.op, Exact | Greater | GreaterEq | Tilde | Caret)
+        && (comparator.major, comparator.minor, comparator.patch) == triple
+        && (comparator.pre.is_empty() || version.pre < comparator.pre)
+        && !version.pre.is_empty()
 }
 
 fn without_v(text: &str) -> &str {
@@ -208,3 +224,6 @@ impl fmt::Display for Version {
 }
 
 crate::text_forms!(Version);
+
+#[cfg(test)]
+mod tests;
