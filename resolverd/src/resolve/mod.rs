@@ -4,10 +4,15 @@
 
 pub mod range;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use catalogue_schema::generation::Blocked;
 use catalogue_schema::id::{ComponentId, Reference};
 use catalogue_schema::model::{Component, Refusal, Release, Warning};
 use catalogue_schema::version::{Version, VersionReq};
+
+/// How many versions an answer names that found none.
+const AVAILABLE_MAX: usize = 10;
 
 /// Where candidates come from: a snapshot, seen through the request.
 pub trait Candidates {
@@ -121,16 +126,186 @@ pub enum Cause {
 
 /// Answers a request.
 ///
-/// **Errors**: the first reference, in the caller's order, that has no answer.
-pub fn resolve<'a>(_candidates: &'a impl Candidates, _request: &Request) -> Result<Resolution<'a>, Conflict> {
-    todo!()
+/// **Errors**: the first reference, in the caller's order, that has no answer together with those before it.
+pub fn resolve<'a>(candidates: &'a impl Candidates, request: &Request) -> Result<Resolution<'a>, Conflict> {
+    let mut groups: BTreeMap<&ComponentId, Group<'a, '_>> = BTreeMap::new();
+    let (mut natives, mut hidden) = (BTreeSet::new(), BTreeMap::new());
+    let answers: Vec<bool> = request.references.iter().map(|wanted| is_native(wanted, request)).collect();
+    for (position, (wanted, native)) in request.references.iter().zip(&answers).enumerate() {
+        let standing = candidates.standing(&wanted.id);
+        if *native {
+            natives.insert(wanted.to_string());
+            if let Standing::Known(component) = standing {
+                hidden.insert(&component.id, component);
+            }
+            continue;
+        }
+        let refused = |cause| Conflict { reference: wanted.clone(), cause };
+        let component = match standing {
+            Standing::Known(component) => component,
+            Standing::Blocked(blocked) => return Err(refused(Cause::Blocked(blocked.clone()))),
+            Standing::Unknown => {
+                return Err(refused(Cause::Unknown { nearest: candidates.nearest(&wanted.id) }));
+            }
+        };
+        let group = groups.entry(&wanted.id).or_insert_with(|| Group::new(component));
+        group.members.push((position, &wanted.requirement));
+        let choice = group.choose(request.prerelease);
+        group.choice = Some(choice.map_err(|cause| refused(group.explain(cause, request)))?);
+    }
+    let chosen = groups.iter().filter_map(|(id, group)| Some((*id, group.choice.as_ref()?.release)));
+    let chosen: BTreeMap<&ComponentId, &Release> = chosen.collect();
+    let root = |(wanted, native): (&Reference, &bool)| match chosen.get(&wanted.id) {
+        Some(release) if !native => format!("{}@{}", release.id, release.version),
+        _ => wanted.to_string(),
+    };
+    Ok(Resolution {
+        roots: request.references.iter().zip(&answers).map(root).collect(),
+        warnings: warnings(groups.values()),
+        picks: groups.into_values().filter_map(Group::into_pick).collect(),
+        natives: natives.into_iter().collect(),
+        hidden_by_natives: hidden.into_values().collect(),
+    })
 }
 
 /// Chooses the newest release of `component` that meets `requirement` and may be used.
+///
+/// **Errors**: [`Cause::NoVersion`] and [`Cause::Refused`].
 pub fn select<'a>(
-    _component: &'a Component,
-    _requirement: &VersionReq,
-    _prerelease: bool,
+    component: &'a Component,
+    requirement: &VersionReq,
+    prerelease: bool,
 ) -> Result<&'a Release, Cause> {
-    todo!()
+    choose(component, &[requirement], prerelease).map(|choice| choice.release)
 }
+
+/// The references to one id.
+struct Group<'a, 'r> {
+    component: &'a Component,
+    members: Vec<(usize, &'r VersionReq)>,
+    choice: Option<Choice<'a>>,
+}
+
+/// A chosen release, and the newer ones that would have been chosen if they were not refused, newest first.
+struct Choice<'a> {
+    release: &'a Release,
+    refused: Vec<(&'a Release, &'a Refusal)>,
+}
+
+impl<'a> Group<'a, '_> {
+    fn new(component: &'a Component) -> Self {
+        Group { component, members: Vec::new(), choice: None }
+    }
+
+    fn choose(&self, prerelease: bool) -> Result<Choice<'a>, Cause> {
+        let requirements: Vec<&VersionReq> =
+            self.members.iter().map(|(_, requirement)| *requirement).collect();
+        choose(self.component, &requirements, prerelease)
+    }
+
+    /// Returns why the newest member has no answer: by itself, or only together with the others.
+    fn explain(&self, together: Cause, request: &Request) -> Cause {
+        let [.., (_, newest)] = self.members.as_slice() else { return together };
+        match (select(self.component, newest, request.prerelease), together) {
+            (Err(alone), _) => alone,
+            (Ok(_), refused @ Cause::Refused { .. }) => refused,
+            (Ok(_), _) => Cause::Disjoint {
+                requirements: self.members.iter().map(|(_, requirement)| (*requirement).clone()).collect(),
+            },
+        }
+    }
+
+    fn into_pick(self) -> Option<Pick<'a>> {
+        let mut requested: Vec<VersionReq> =
+            self.members.iter().map(|(_, wanted)| (*wanted).clone()).collect();
+        requested.sort_by(|one, other| one.as_text().cmp(other.as_text()));
+        requested.dedup_by(|one, other| one.as_text() == other.as_text());
+        let required_by = self.members.iter().map(|(position, _)| format!("request {position}")).collect();
+        Some(Pick { component: self.component, release: self.choice?.release, requested, required_by })
+    }
+}
+
+fn is_native(wanted: &Reference, request: &Request) -> bool {
+    request.natives.iter().any(|native| match native {
+        Native::Prefix(prefix) => wanted.id.as_text().starts_with(prefix.as_str()),
+        Native::Id(own) => {
+            own.id == wanted.id
+                && (own.requirement.is_any() || range::meet(&own.requirement, &wanted.requirement))
+        }
+    })
+}
+
+fn fits(release: &Release, requirements: &[&VersionReq], prerelease: bool) -> bool {
+    requirements.iter().all(|requirement| match prerelease {
+        true => requirement.matches_prerelease(&release.version),
+        false => requirement.matches(&release.version),
+    })
+}
+
+/// Chooses the newest release that meets every requirement. Yanked ones are passed over in silence (the cause names them),
+/// refused ones are noted.
+fn choose<'a>(
+    component: &'a Component,
+    requirements: &[&VersionReq],
+    prerelease: bool,
+) -> Result<Choice<'a>, Cause> {
+    let mut refused = Vec::new();
+    for release in component.releases.iter().rev() {
+        if release.yanked || !fits(release, requirements, prerelease) {
+            continue;
+        }
+        match release.verdict.refusal() {
+            None => return Ok(Choice { release, refused }),
+            Some(refusal) => refused.push((release, refusal)),
+        }
+    }
+    Err(match refused.first() {
+        Some((release, refusal)) => {
+            Cause::Refused { version: release.version.clone(), refusal: (*refusal).clone() }
+        }
+        None => no_version(component, requirements, prerelease),
+    })
+}
+
+fn no_version(component: &Component, requirements: &[&VersionReq], prerelease: bool) -> Cause {
+    let newest_first = || component.releases.iter().rev();
+    let version = |release: &Release| release.version.clone();
+    let usable = || newest_first().filter(|release| !release.yanked);
+    Cause::NoVersion {
+        available: usable().map(version).take(AVAILABLE_MAX).collect(),
+        yanked: newest_first()
+            .find(|release| release.yanked && fits(release, requirements, prerelease))
+            .map(version),
+        prerelease: usable().find(|release| fits(release, requirements, true)).map(version),
+    }
+}
+
+fn warnings<'g, 'a: 'g, 'r: 'g>(groups: impl Iterator<Item = &'g Group<'a, 'r>>) -> Vec<Warning> {
+    let mut warnings = BTreeSet::new();
+    let mut open = 0;
+    for choice in groups.filter_map(|group| group.choice.as_ref()) {
+        let release = choice.release;
+        open += usize::from(!release.dependencies.is_empty());
+        for (newer, refusal) in &choice.refused {
+            let text = format!(
+                "{}@{} is newer than {} and may not be used: {refusal}",
+                newer.id, newer.version, release.version
+            );
+            warnings.insert(Warning::new("resolve.refused_newer", text));
+        }
+        for warning in &release.warnings {
+            let text = format!("{}@{}: {}", release.id, release.version, warning.text);
+            warnings.insert(Warning { reason: warning.reason.clone(), text });
+        }
+    }
+    if open > 0 {
+        let text = format!(
+            "dependencies are listed and not followed yet; releases with dependencies in this answer: {open}"
+        );
+        warnings.insert(Warning::new("resolve.not_transitive", text));
+    }
+    warnings.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

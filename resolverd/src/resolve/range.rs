@@ -1,1 +1,147 @@
-//! Ranges over versions.
+//! Ranges over versions: whether some version meets two requirements at once. Never looks at what is published.
+//!
+//! The answer is exact, without interval arithmetic. Over stable versions every comparator is one interval, so if any
+//! version meets all of them, the greatest of their lower bounds does; over the prereleases of one triple the same holds.
+//! It is therefore enough to try every lower bound that a comparator can have.
+
+use catalogue_schema::version::VersionReq;
+use semver::{BuildMetadata, Comparator, Prerelease, Version};
+
+/// Tells whether some version meets both requirements. Prereleases follow Cargo's rule: each requirement must name a
+/// prerelease of the same triple.
+pub fn meet(one: &VersionReq, other: &VersionReq) -> bool {
+    let both = [one.semver(), other.semver()];
+    let comparators = || both.iter().flat_map(|requirement| &requirement.comparators);
+    let witness = |version: Version| both.iter().all(|requirement| requirement.matches(&version));
+    witness(Version::new(0, 0, 0))
+        || comparators().flat_map(stable_bounds).any(witness)
+        || comparators().any(|comparator| {
+            comparators().flat_map(prerelease_bounds).any(|pre| witness(with_prerelease(comparator, pre)))
+        })
+}
+
+/// The versions at which the stable range of a comparator can start: the one that it names, and the next one after its
+/// patch, minor or major version.
+fn stable_bounds(comparator: &Comparator) -> Vec<Version> {
+    let (major, minor) = (comparator.major, comparator.minor.unwrap_or(0));
+    let patch = comparator.patch.unwrap_or(0);
+    let mut bounds = vec![Version::new(major, minor, patch)];
+    bounds.extend(patch.checked_add(1).map(|patch| Version::new(major, minor, patch)));
+    bounds.extend(minor.checked_add(1).map(|minor| Version::new(major, minor, 0)));
+    bounds.extend(major.checked_add(1).map(|major| Version::new(major, 0, 0)));
+    bounds
+}
+
+/// The prereleases at which a range within one triple can start: the least of all (`0`), the one that the comparator
+/// names, and its direct successor (`rc.1` is followed by `rc.1.0`).
+fn prerelease_bounds(comparator: &Comparator) -> Vec<Prerelease> {
+    let named = comparator.pre.as_str();
+    if named.is_empty() {
+        return Vec::new();
+    }
+    ["0", named, &format!("{named}.0")].into_iter().filter_map(|text| Prerelease::new(text).ok()).collect()
+}
+
+fn with_prerelease(comparator: &Comparator, pre: Prerelease) -> Version {
+    Version {
+        major: comparator.major,
+        minor: comparator.minor.unwrap_or(0),
+        patch: comparator.patch.unwrap_or(0),
+        pre,
+        build: BuildMetadata::EMPTY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use catalogue_schema::version::Grammar;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn requirement(text: &str) -> VersionReq {
+        VersionReq::parse(text, Grammar::Reference).unwrap()
+    }
+
+    fn check(one: &str, other: &str, expected: Meet) {
+        let (one_read, other_read) = (requirement(one), requirement(other));
+        let found = if meet(&one_read, &other_read) { Meet::Somewhere } else { Meet::Nowhere };
+        assert_eq!(found, expected, "{one} and {other}");
+        assert_eq!(meet(&one_read, &other_read), meet(&other_read, &one_read));
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Meet {
+        Somewhere,
+        Nowhere,
+    }
+    use Meet::{Nowhere, Somewhere};
+
+    #[test]
+    fn requirements_meet_where_some_version_meets_both() {
+        check("", "1", Somewhere);
+        check("^1.2", "1", Somewhere);
+        check("2", "1", Nowhere);
+        check("^0.1", "^0.2", Nowhere);
+        check(">1.2", "~1.2", Nowhere);
+        check(">1.2.3", "~1.2", Somewhere);
+        check(">=1.0.0, <2.0.0", "^1.9", Somewhere);
+        check(">=1.0.0, <2.0.0", "2", Nowhere);
+        check("<1.0.0", "0.9.9", Somewhere);
+        check("<0.0.0", "*", Nowhere);
+        check(">1.2.3, <1.2.4", "*", Nowhere);
+        check(">=18446744073709551615.0.0", ">18446744073709551615", Nowhere);
+        check(">1.2.18446744073709551615", "<1.4.0", Somewhere);
+        check("1.0.0-rc.1", "1", Nowhere);
+        check("1.0.0-rc.1", ">=1.0.0-beta", Somewhere);
+        check(">1.0.0-rc.1, <1.0.0-rc.1.0", "*", Nowhere);
+        check(">1.0.0-rc.1, <1.0.0-rc.2", ">=1.0.0-beta", Somewhere);
+        check("<1.0.0-alpha", "<1.0.0-alpha", Somewhere);
+    }
+
+    fn comparator() -> impl Strategy<Value = String> {
+        let operator = prop::sample::select(vec!["", "=", "^", "~", ">", ">=", "<", "<="]);
+        let number = 0_u64..3;
+        let full = (
+            number.clone(),
+            number.clone(),
+            number.clone(),
+            prop::sample::select(vec!["", "-a", "-a.0", "-b"]),
+        )
+            .prop_map(|(major, minor, patch, pre)| format!("{major}.{minor}.{patch}{pre}"));
+        let version = prop_oneof![
+            number.clone().prop_map(|major| major.to_string()),
+            (number.clone(), number).prop_map(|(major, minor)| format!("{major}.{minor}")),
+            full,
+        ];
+        (operator, version).prop_map(|(operator, version)| format!("{operator}{version}"))
+    }
+
+    fn any_requirement() -> impl Strategy<Value = VersionReq> {
+        prop::collection::vec(comparator(), 0..3).prop_map(|parts| requirement(&parts.join(", ")))
+    }
+
+    /// Every version that can tell two requirements of the strategy above apart.
+    fn universe() -> Vec<Version> {
+        let mut versions = Vec::new();
+        for code in 0..64 {
+            for pre in ["", "-0", "-a", "-a.0", "-a.0.0", "-a.1", "-b", "-b.0"] {
+                let text = format!("{}.{}.{}{pre}", code / 16, code / 4 % 4, code % 4);
+                versions.push(Version::parse(&text).unwrap());
+            }
+        }
+        versions
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn meeting_agrees_with_trying_every_version(one in any_requirement(), other in any_requirement()) {
+            let brute = universe().iter().any(|v| one.semver().matches(v) && other.semver().matches(v));
+            prop_assert_eq!(meet(&one, &other), brute, "{} and {}", one, other);
+        }
+    }
+}
