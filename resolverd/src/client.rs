@@ -1,1 +1,329 @@
-//! placeholder
+//! The client's side of the socket: blocking, without a runtime, one connection at a time.
+//!
+//! Reads answers with a length or in chunks, bounded in bytes and time. Never opens a store, never starts a daemon.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::api::{Call, Code, Failure, JSON, PROBLEM_JSON, Reply};
+
+/// The largest answer in bytes.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// How long the daemon may take to answer a read.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
+/// How long it may take to take a request.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const HEAD_LINE_BYTES_MAX: u64 = 16 << 10;
+const HEAD_LINES_MAX: usize = 100;
+
+/// A connection to a daemon; usable for one call after the other.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+/// Why a daemon gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens on the socket.
+    #[error("no daemon answers on {}: {source}", socket.display())]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Somebody listens, and the connection cannot be made or broke.
+    #[error("cannot {action} the daemon on {}: {source}", socket.display())]
+    Broken {
+        /// What was tried.
+        action: &'static str,
+        /// The socket.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What came back is not an HTTP answer within the bounds.
+    #[error("cannot read the answer of {}: {found}", socket.display())]
+    Garbled {
+        /// The socket.
+        socket: PathBuf,
+        /// What was found.
+        found: &'static str,
+    },
+}
+
+impl ClientError {
+    /// Tells whether nobody listens: the socket is missing, or was left behind.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, ClientError::Unreachable { .. })
+    }
+
+    /// Returns what people are told: R007, with the way to start a daemon.
+    pub fn failure(&self) -> Failure {
+        let failure = Failure::new(Code::DaemonUnreachable, "daemon_unreachable", self.to_string());
+        match self {
+            ClientError::Unreachable { .. } => failure.hint("start one with: resolverd serve"),
+            ClientError::Broken { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                failure.hint("join the group that owns the socket, or name your own with --socket")
+            }
+            ClientError::Broken { .. } | ClientError::Garbled { .. } => {
+                failure.hint("look at the daemon's log, or name another socket with --socket")
+            }
+        }
+    }
+}
+
+/// How an answer's body is framed.
+enum Framing {
+    Length(usize),
+    Chunks,
+    /// The server closes behind the body.
+    Close,
+}
+
+struct Head {
+    status: u16,
+    content_type: &'static str,
+    framing: Framing,
+}
+
+impl Client {
+    /// Connects to the daemon that listens on `socket`.
+    ///
+    /// **Errors**: [`ClientError::Unreachable`] when nobody listens, [`ClientError::Broken`] for anything else.
+    pub fn connect(socket: &Path) -> Result<Client, ClientError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::Unreachable { socket: socket.into(), source }
+            }
+            _ => ClientError::Broken { action: "connect to", socket: socket.into(), source },
+        };
+        let stream = UnixStream::connect(socket).map_err(failed)?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(failed)?;
+        Ok(Client { socket: socket.into(), stream: BufReader::new(stream) })
+    }
+
+    /// Sends a call and returns its reply, which may be a problem. A sync may take as long as it takes.
+    ///
+    /// **Errors**: [`ClientError::Broken`], [`ClientError::Garbled`]; the connection is of no further use then.
+    pub fn call(&mut self, call: &Call) -> Result<Reply, ClientError> {
+        let endless = call.method == "POST" && call.target != "/v1/lookup";
+        let patience = if endless { None } else { Some(ANSWER_TIMEOUT) };
+        self.stream.get_ref().set_read_timeout(patience).map_err(|error| self.broken("call", error))?;
+        self.send(call).map_err(|error| self.broken("call", error))?;
+        let head = self.head()?;
+        let body = match head.framing {
+            Framing::Length(bytes) => self.exactly(bytes)?,
+            Framing::Chunks => self.chunks()?,
+            Framing::Close => self.rest()?,
+        };
+        Ok(Reply { status: head.status, content_type: head.content_type, body })
+    }
+
+    fn broken(&self, action: &'static str, source: io::Error) -> ClientError {
+        ClientError::Broken { action, socket: self.socket.clone(), source }
+    }
+
+    fn garbled(&self, found: &'static str) -> ClientError {
+        ClientError::Garbled { socket: self.socket.clone(), found }
+    }
+
+    fn send(&mut self, call: &Call) -> io::Result<()> {
+        let Call { method, target, body } = call;
+        if target.bytes().any(|byte| !matches!(byte, b'!'..=b'~')) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the target is not percent-encoded"));
+        }
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n").into_bytes();
+        if *method == "POST" {
+            let head = format!("Content-Type: {JSON}\r\nContent-Length: {}\r\n", body.len());
+            request.extend_from_slice(head.as_bytes());
+        }
+        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(body);
+        self.stream.get_mut().write_all(&request)
+    }
+
+    /// Reads a head; interim (1xx) answers are skipped.
+    fn head(&mut self) -> Result<Head, ClientError> {
+        loop {
+            let line = self.line()?;
+            let status = line
+                .strip_prefix("HTTP/1.")
+                .and_then(|rest| rest.split(' ').nth(1)?.parse::<u16>().ok())
+                .ok_or_else(|| self.garbled("no HTTP/1.1 status line"))?;
+            let head = self.headers(status)?;
+            if status >= 200 {
+                return Ok(head);
+            }
+        }
+    }
+
+    fn headers(&mut self, status: u16) -> Result<Head, ClientError> {
+        let mut head = Head { status, content_type: JSON, framing: Framing::Close };
+        for _ in 0..HEAD_LINES_MAX {
+            let line = self.line()?;
+            if line.is_empty() {
+                return Ok(head);
+            }
+            let (name, value) = line.split_once(':').ok_or_else(|| self.garbled("a header without a colon"))?;
+            let value = value.trim();
+            if name.eq_ignore_ascii_case("content-length") {
+                let bytes = value.parse().ok().filter(|bytes| *bytes <= ANSWER_BYTES_MAX);
+                head.framing =
+                    Framing::Length(bytes.ok_or_else(|| self.garbled("a length above 64 MiB, or none"))?);
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                if !value.eq_ignore_ascii_case("chunked") {
+                    return Err(self.garbled("an unknown transfer encoding"));
+                }
+                head.framing = Framing::Chunks;
+            } else if name.eq_ignore_ascii_case("content-type") && value.starts_with(PROBLEM_JSON) {
+                head.content_type = PROBLEM_JSON;
+            }
+        }
+        Err(self.garbled("more than 100 headers"))
+    }
+
+    fn line(&mut self) -> Result<String, ClientError> {
+        let mut bytes = Vec::new();
+        let limited = &mut (&mut self.stream).take(HEAD_LINE_BYTES_MAX);
+        let read = limited.read_until(b'\n', &mut bytes);
+        read.map_err(|error| self.broken("hear from", error))?;
+        match bytes.strip_suffix(b"\n") {
+            Some(line) => {
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                String::from_utf8(line.to_vec()).map_err(|_| self.garbled("a head that is not UTF-8"))
+            }
+            None if bytes.is_empty() => Err(self.garbled("the connection was closed")),
+            None => Err(self.garbled("a head that does not end")),
+        }
+    }
+
+    fn exactly(&mut self, bytes: usize) -> Result<Vec<u8>, ClientError> {
+        let mut body = Vec::new();
+        let read = (&mut self.stream).take(bytes as u64).read_to_end(&mut body);
+        read.map_err(|error| self.broken("hear from", error))?;
+        if body.len() < bytes { Err(self.garbled("a body that ends early")) } else { Ok(body) }
+    }
+
+    fn chunks(&mut self) -> Result<Vec<u8>, ClientError> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line()?;
+            let size = line.split(';').next().unwrap_or("").trim();
+            let size = usize::from_str_radix(size, 16).map_err(|_| self.garbled("a chunk without a size"))?;
+            if size > ANSWER_BYTES_MAX - body.len() {
+                return Err(self.garbled("more than 64 MiB"));
+            }
+            body.extend(self.exactly(size)?);
+            if size == 0 {
+                for _ in 0..HEAD_LINES_MAX {
+                    if self.line()?.is_empty() {
+                        return Ok(body);
+                    }
+                }
+                return Err(self.garbled("more than 100 trailers"));
+            }
+            if !self.line()?.is_empty() {
+                return Err(self.garbled("a chunk longer than its size"));
+            }
+        }
+    }
+
+    fn rest(&mut self) -> Result<Vec<u8>, ClientError> {
+        let mut body = Vec::new();
+        let read = (&mut self.stream).take(ANSWER_BYTES_MAX as u64 + 1).read_to_end(&mut body);
+        read.map_err(|error| self.broken("hear from", error))?;
+        if body.len() > ANSWER_BYTES_MAX { Err(self.garbled("more than 64 MiB")) } else { Ok(body) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Answers every connection's calls with `answers`, one after the other, then closes.
+    fn check(answers: &[&str], expected: &[&str]) {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let answers: Vec<String> = answers.iter().map(ToString::to_string).collect();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heads = Vec::new();
+            for answer in answers {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
+                    head.push(byte[0]);
+                }
+                heads.push(String::from_utf8(head).unwrap());
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+            heads
+        });
+        let mut client = Client::connect(&socket).unwrap();
+        for expected in expected {
+            let found = match client.call(&Call::get("/livez")) {
+                Ok(reply) => {
+                    format!("{} {} {}", reply.status, reply.content_type, String::from_utf8(reply.body).unwrap())
+                }
+                Err(ClientError::Garbled { found, .. }) => found.to_owned(),
+                Err(other) => other.to_string(),
+            };
+            assert_eq!(found, *expected);
+        }
+        drop(client);
+        let heads = server.join().unwrap();
+        assert!(heads.iter().all(|head| head == "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"), "{heads:?}");
+    }
+
+    #[test]
+    fn answers_are_read_in_every_framing() {
+        let length = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+        let problem =
+            "HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n\r\n[]";
+        check(&[length, problem, length], &[
+            "200 application/json {}",
+            "404 application/problem+json []",
+            "200 application/json {}",
+        ]);
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nt: u\r\n\r\n";
+        check(&[chunked, length], &["200 application/json {}", "200 application/json {}"]);
+        check(&["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{}"], &["200 application/json {}"]);
+    }
+
+    #[test]
+    fn garbled_answers_are_refused() {
+        check(&["SSH-2.0-x\r\n\r\n"], &["no HTTP/1.1 status line"]);
+        check(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"], &["a body that ends early"]);
+        check(&["HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"], &["a length above 64 MiB, or none"]);
+        check(&["HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"], &["a length above 64 MiB, or none"]);
+        check(&["HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"], &["an unknown transfer encoding"]);
+        check(&["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"], &["a chunk without a size"]);
+        check(&["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n"], &["more than 64 MiB"]);
+        check(&["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n"], &["a chunk longer than its size"]);
+        check(&["HTTP/1.1 200 OK\r\nnonsense\r\n\r\n"], &["a header without a colon"]);
+        check(&[""], &["the connection was closed"]);
+    }
+
+    #[test]
+    fn a_missing_daemon_is_told_apart_from_a_broken_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = Client::connect(&directory.path().join("none")).unwrap_err();
+        assert!(missing.is_absent());
+        assert_eq!(missing.failure().code, Code::DaemonUnreachable);
+        let socket = directory.path().join("left");
+        drop(UnixListener::bind(&socket).unwrap());
+        assert!(Client::connect(&socket).unwrap_err().is_absent());
+        assert!(!Client::connect(&"x".repeat(200).as_ref() as &Path).unwrap_err().is_absent());
+    }
+}
