@@ -14,7 +14,11 @@ use crate::tidy::scan::{File, Token, paths};
 const FLOORS: &[(u8, &str, &[&str])] = &[
     (6, "main", &["cli"]),
     (5, "cli", &["daemon", "client", "config", "mirror", "api"]),
-    (4, "daemon", &["config", "sync", "server", "watch", "order", "store", "shelf", "fetch", "api"]),
+    (
+        4,
+        "daemon",
+        &["config", "sync", "server", "watch", "order", "store", "shelf", "fetch", "api", "checks"],
+    ),
     (3, "sync", FLOOR_2),
     (3, "server", FLOOR_2),
     (3, "config", FLOOR_2),
@@ -30,6 +34,7 @@ const FLOORS: &[(u8, &str, &[&str])] = &[
     (2, "merge", &[]),
     (2, "api", &[]),
     (2, "order", &[]),
+    (2, "checks", &[]),
 ];
 
 const FLOOR_2: &[&str] = &["fetch", "trust", "store", "shelf", "resolve", "merge", "api", "order"];
