@@ -14,7 +14,11 @@ use crate::tidy::scan::{File, Token, paths};
 const FLOORS: &[(u8, &str, &[&str])] = &[
     (6, "main", &["cli"]),
     (5, "cli", &["daemon", "client", "config", "mirror", "api"]),
-    (4, "daemon", &["config", "sync", "server", "watch", "order", "store", "shelf", "fetch", "api"]),
+    (
+        4,
+        "daemon",
+        &["config", "sync", "server", "watch", "order", "store", "shelf", "fetch", "api", "checks"],
+    ),
     (3, "sync", FLOOR_2),
     (3, "server", FLOOR_2),
     (3, "config", FLOOR_2),
@@ -30,6 +34,7 @@ const FLOORS: &[(u8, &str, &[&str])] = &[
     (2, "merge", &[]),
     (2, "api", &[]),
     (2, "order", &[]),
+    (2, "checks", &[]),
 ];
 
 const FLOOR_2: &[&str] = &["fetch", "trust", "store", "shelf", "resolve", "merge", "api", "order"];
@@ -78,10 +83,13 @@ const NO_IO: &[&[&str]] = &[
 /// The one file in which a test may sleep, between two tries of a bounded poll.
 const POLL: &str = "tests/harness/poll.rs";
 
+/// Reads files and says what breaks the house.
+type Rule = fn(&[File]) -> Vec<String>;
+
 #[test]
 fn the_source_keeps_the_rules_of_the_house() {
     let files = scan::tree(&["catalogue-schema", "resolverd", "tests"]);
-    let rules: &[fn(&[File]) -> Vec<String>] = &[
+    let rules: &[Rule] = &[
         floors,
         circles,
         names,
@@ -354,7 +362,7 @@ fn found_in(
 }
 
 /// Runs a rule on snippets and compares how many findings it has.
-fn check(rule: fn(&[File]) -> Vec<String>, files: &[(&str, &str)], expected: usize) {
+fn check(rule: Rule, files: &[(&str, &str)], expected: usize) {
     let read: Vec<File> = files.iter().map(|(path, text)| File::read(path, text)).collect();
     let findings = rule(&read);
     assert_eq!(findings.len(), expected, "{files:?}: {findings:?}");
