@@ -165,10 +165,7 @@ impl Reference {
         if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             return refused("a reference in printable ASCII");
         }
-        let (id, requirement) = match text.rfind('@') {
-            Some(at) if at > 0 => (&text[..at], Some(&text[at + 1..])),
-            _ => (text, None),
-        };
+        let (id, requirement) = split(text);
         let id = component_id(id, text)?;
         let requirement = match requirement {
             Some(requirement) if requirement.trim_matches(' ').is_empty() => {
@@ -182,6 +179,16 @@ impl Reference {
             return refused("a reference of at most 512 bytes in its canonical form");
         }
         Ok(Reference { id, requirement })
+    }
+}
+
+/// Splits at the last `@` that does not start a scope, be it at the start of the text or behind `estream:`.
+fn split(text: &str) -> (&str, Option<&str>) {
+    let prefix = Dialect::Estream.prefix();
+    let first = if text.starts_with(prefix) { prefix.len() } else { 0 };
+    match text.rfind('@') {
+        Some(at) if at > first => (&text[..at], Some(&text[at + 1..])),
+        _ => (text, None),
     }
 }
 
@@ -232,9 +239,9 @@ impl fmt::Display for Reference {
 ///
 /// **Errors**: `input.id`, `input.version`; `version_missing` when there is no `@`.
 pub fn parse_release_id(text: &str) -> Result<(ComponentId, Version), ParseError> {
-    match text.rfind('@') {
-        Some(at) if at > 0 => Ok((ComponentId::parse(&text[..at])?, Version::parse(&text[at + 1..])?)),
-        _ => Err(ParseError::new(
+    match split(text) {
+        (id, Some(version)) => Ok((ComponentId::parse(id)?, Version::parse(version)?)),
+        (_, None) => Err(ParseError::new(
             "version_missing",
             "an id with its version, such as lcod://ns/name@1.0.0",
             text,
@@ -256,7 +263,8 @@ impl Namespace {
         let refused = || ParseError::new("input.namespace", "a namespace such as lcod://acme/**", text);
         let prefix = text.strip_suffix("**").unwrap_or(text);
         // What may follow the prefix is one segment or more, depending on the dialect and on how long the prefix is.
-        let holds_ids = ["x", "x/x"].iter().any(|rest| ComponentId::parse(&format!("{prefix}{rest}")).is_ok());
+        let holds_ids =
+            ["x", "x/x"].iter().any(|rest| ComponentId::parse(&format!("{prefix}{rest}")).is_ok());
         if !prefix.ends_with('/') || !holds_ids {
             return Err(refused());
         }
@@ -290,7 +298,8 @@ impl SourceId {
         let bytes = text.as_bytes();
         let inner = bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'/' | b'-'));
         let climbs = text.split('/').any(|segment| matches!(segment, "" | "." | ".."));
-        if text.len() > SOURCE_ID_BYTES_MAX || !edge(bytes.first()) || !edge(bytes.last()) || !inner || climbs {
+        if text.len() > SOURCE_ID_BYTES_MAX || !edge(bytes.first()) || !edge(bytes.last()) || !inner || climbs
+        {
             let expected =
                 "an id of a-z, 0-9, . _ / or -, with a letter or digit at both ends, at most 100 bytes";
             return Err(ParseError::new("input.source_id", expected, text));

@@ -196,7 +196,10 @@ impl LocalPath {
             Some(rest) => {
                 // The URL parser would resolve `..` and drop a query without a word, and take `file:x` for `/x`.
                 let lower = rest.to_ascii_lowercase().replace("%2e", ".");
-                if !rest.starts_with('/') || rest.contains(['?', '#', '\\']) || lower.split('/').any(|s| s == "..") {
+                if !rest.starts_with('/')
+                    || rest.contains(['?', '#', '\\'])
+                    || lower.split('/').any(|s| s == "..")
+                {
                     return Err(refused());
                 }
                 let url = Url::parse(text).map_err(|_| refused())?;

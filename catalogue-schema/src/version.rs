@@ -130,9 +130,10 @@ impl VersionReq {
             }
         }
         // The text is printed and read again as a reference, so a caret that was only implied is written out.
-        let implied = parts.len() == 1 && grammar == Grammar::Caret && split_operator(trimmed).0.is_empty();
-        let text =
-            if implied && !comparators.is_empty() { format!("^{trimmed}").into() } else { trimmed.into() };
+        let is_implied = parts.len() == 1
+            && split_operator(trimmed).0.is_empty()
+            && comparators.first().is_some_and(|comparator| comparator.op == semver::Op::Caret);
+        let text = if is_implied { format!("^{trimmed}").into() } else { trimmed.into() };
         Ok(VersionReq { text, semver: semver::VersionReq { comparators } })
     }
 

@@ -9,11 +9,13 @@ use super::*;
 const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 const BASE64: &str = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=";
 const HEX512: &str = "ee26b0dd4af7e749aa1a8ee3c10ae9923f618980772e473f8819a5d4940e0db27ac185f8a0e1d5f84f88bc887fd67b143732c304cc5fa9ad8e6f57f50028a8ff";
-const BASE64_512: &str = "7iaw3Ur350mqGo7jwQrpkj9hiYB3Lkc/iBml1JQODbJ6wYX4oOHV+E+IvIh/1nsUNzLDBMxfqa2Ob1f1ACio/w==";
+const BASE64_512: &str =
+    "7iaw3Ur350mqGo7jwQrpkj9hiYB3Lkc/iBml1JQODbJ6wYX4oOHV+E+IvIh/1nsUNzLDBMxfqa2Ob1f1ACio/w==";
 
 #[test]
 fn published_spellings_give_the_same_bytes() {
-    let check = |text: String, expected: Digest| assert_eq!(Digest::parse(&text).unwrap(), expected, "{text}");
+    let check =
+        |text: String, expected: Digest| assert_eq!(Digest::parse(&text).unwrap(), expected, "{text}");
     let sha256 = || Digest::sha256(b"test");
     let sha512 = || Digest::of(Algorithm::Sha512, b"test");
     let url = |text: &str| text.replace('+', "-").replace('/', "_");
@@ -38,8 +40,19 @@ fn what_only_looks_like_a_digest_is_refused() {
         assert_eq!(error.reason, "input.digest", "{text}");
     };
     for text in [
-        "", "sha256", "sha256:", "sha256-", ":", "-", "sha256:=", "sha256- ", "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=",
-        "md5:d41d8cd98f00b204e9800998ecf8427e", "sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk=", "blake3:00", "sha256-\u{2026}",
+        "",
+        "sha256",
+        "sha256:",
+        "sha256-",
+        ":",
+        "-",
+        "sha256:=",
+        "sha256- ",
+        "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=",
+        "md5:d41d8cd98f00b204e9800998ecf8427e",
+        "sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk=",
+        "blake3:00",
+        "sha256-\u{2026}",
     ] {
         check(text);
     }

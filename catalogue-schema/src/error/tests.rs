@@ -14,7 +14,8 @@ fn a_refusal_reads_as_one_line() {
         .in_field("sources")
         .at(Position { line: 3, column: 9 })
         .at(Position { line: 1, column: 1 });
-    let expected = r#"sources[0].id: expected lower-case letters, found "A\u{a}\u{202e}\"" (line 3, column 9)"#;
+    let expected =
+        r#"sources[0].id: expected lower-case letters, found "A\u{a}\u{202e}\"" (line 3, column 9)"#;
     assert_eq!(error.to_string(), expected);
 }
 

@@ -22,12 +22,17 @@ fn the_reference_table_holds() {
     check("estream-wire-fix@^1.0.0", "estream:estream-wire-fix", "^1.0.0");
     check("esf-trading@1.2.0", "estream:esf-trading", "=1.2.0");
     check("@synergy-carbon/impact-counter", "estream:@synergy-carbon/impact-counter", "");
-    check("@synergy-carbon/impact-counter@>=1.0.0, <2.0.0", "estream:@synergy-carbon/impact-counter", ">=1.0.0, <2.0.0");
+    check(
+        "@synergy-carbon/impact-counter@>=1.0.0, <2.0.0",
+        "estream:@synergy-carbon/impact-counter",
+        ">=1.0.0, <2.0.0",
+    );
     check("stellar/stellar-source@v1.2.3", "flowctl:stellar/stellar-source", "=1.2.3");
     check("stellar/stellar-source@^1.2.0", "flowctl:stellar/stellar-source", "^1.2.0");
     check("stellar-live-source@v1.0.0", "estream:stellar-live-source", "=1.0.0");
     check("estream:@pub/name@1", "estream:@pub/name", "1");
     check("flowctl:ns/name", "flowctl:ns/name", "");
+    check("estream:@pub/name", "estream:@pub/name", "");
     let manifest = VersionReq::parse("1.2.0", Grammar::Caret).unwrap();
     assert_eq!(manifest, VersionReq::parse("^1.2.0", Grammar::Reference).unwrap());
 }
@@ -39,17 +44,49 @@ fn every_other_reference_is_refused_by_name() {
         assert_eq!(error.reason, reason, "{text}: {error}");
         assert!(error.expected.contains(hint), "{text}: {error}");
     };
-    for text in ["ghcr.io/org/app:v1", "ghcr.io/org/app@sha256:00", "localhost/app", "localhost:5000/app", "nginx:1.0"] {
+    for text in [
+        "ghcr.io/org/app:v1",
+        "ghcr.io/org/app@sha256:00",
+        "localhost/app",
+        "localhost:5000/app",
+        "nginx:1.0",
+    ] {
         check(text, "input.reference", "OCI");
     }
-    for text in ["{bundle: stellar/s@v1.0.0, component: c, template: t}", "stellar/ttp-processing-suite:rpc-pipeline", "a/b#c", "flowctl-bundle:a/b"] {
+    for text in [
+        "{bundle: stellar/s@v1.0.0, component: c, template: t}",
+        "stellar/ttp-processing-suite:rpc-pipeline",
+        "a/b#c",
+        "flowctl-bundle:a/b",
+    ] {
         check(text, "input.reference", "bundles");
     }
     for text in ["./x", "/x", "git+https://e.org/r@0", "git+https://e.org/r#p"] {
         check(text, "input.reference", "direct");
     }
-    for text in ["@foo", "Foo/bar", "lcod://x", "lcod:x/y", "", "a_b", "x@latest@1", " x", "lcod://a/../b", "lcod://a/", "lcod://a//b", "lcod:///b",
-        "lcod://A/b", "lcod://a/.b", "lcod://a/-b", "@a/b/c", "@/b", "@a/", "estream:a/b", "flowctl:a", "lcod://a/b c"] {
+    for text in [
+        "@foo",
+        "Foo/bar",
+        "lcod://x",
+        "lcod:x/y",
+        "",
+        "a_b",
+        "x@latest@1",
+        " x",
+        "lcod://a/../b",
+        "lcod://a/",
+        "lcod://a//b",
+        "lcod:///b",
+        "lcod://A/b",
+        "lcod://a/.b",
+        "lcod://a/-b",
+        "@a/b/c",
+        "@/b",
+        "@a/",
+        "estream:a/b",
+        "flowctl:a",
+        "lcod://a/b c",
+    ] {
         check(text, "input.id", "");
     }
     for text in ["a//b", "a/b/c"] {
@@ -105,7 +142,18 @@ fn namespaces_end_at_a_segment_border() {
     check("lcod://**", "lcod://acme/a", "flowctl:acme/a");
     check("estream:@pub/**", "estream:@pub/x", "estream:x");
     check("flowctl:ns/**", "flowctl:ns/x", "flowctl:ns2/x");
-    for text in ["", "**", "acme/**", "lcod://acme", "lcod://acme**", "lcod://acme/*", "lcod://ACME/**", "lcod:///**", "lcod://a/../**", "flowctl:a/b/**"] {
+    for text in [
+        "",
+        "**",
+        "acme/**",
+        "lcod://acme",
+        "lcod://acme**",
+        "lcod://acme/*",
+        "lcod://ACME/**",
+        "lcod:///**",
+        "lcod://a/../**",
+        "flowctl:a/b/**",
+    ] {
         assert_eq!(Namespace::parse(text).expect_err(text).reason, "input.namespace", "{text}");
     }
 }
@@ -115,7 +163,9 @@ fn source_ids_are_plain() {
     for text in ["a", "lcod-default", "tooling/std", "a.b_c-d/e9", &"a".repeat(100)] {
         assert_eq!(SourceId::parse(text).unwrap().as_text(), text);
     }
-    for text in ["", "-a", "a-", "A", "a b", "/a", "a/", "a//b", "a/../b", "a/./b", "\u{e9}", "a\n", &"a".repeat(101)] {
+    for text in
+        ["", "-a", "a-", "A", "a b", "/a", "a/", "a//b", "a/../b", "a/./b", "\u{e9}", "a\n", &"a".repeat(101)]
+    {
         assert_eq!(SourceId::parse(text).expect_err(text).reason, "input.source_id", "{text}");
     }
 }

@@ -12,7 +12,17 @@ const COMMIT: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
 fn commits_are_full_ids() {
     assert_eq!(CommitId::parse(COMMIT).unwrap().as_text(), COMMIT);
     assert!(CommitId::parse(&"0".repeat(64)).is_ok());
-    for text in ["", "4a569e8", "main", "HEAD", "local", &COMMIT[1..], &format!("{COMMIT}0"), &COMMIT.to_uppercase(), &"g".repeat(40)] {
+    for text in [
+        "",
+        "4a569e8",
+        "main",
+        "HEAD",
+        "local",
+        &COMMIT[1..],
+        &format!("{COMMIT}0"),
+        &COMMIT.to_uppercase(),
+        &"g".repeat(40),
+    ] {
         assert_eq!(CommitId::parse(text).expect_err(text).reason, "input.commit", "{text}");
     }
 }
@@ -22,8 +32,32 @@ fn refs_are_plain_names() {
     for text in ["main", "v1.0.0", "refs/heads/main", "feature/a-b", "HEAD"] {
         assert_eq!(RefName::parse(text).unwrap().as_text(), text);
     }
-    for text in ["", "@", "-x", "--upload-pack=x", "a..b", "a~1", "a^", "a@{1}", "a.lock", "a.lock/b", ".a", "a/.b", "./a", "/a", "a/", "a//b", "a b", "a:b",
-        "a?", "a*", "a[", "a\\b", "a\n", "a."] {
+    for text in [
+        "",
+        "@",
+        "-x",
+        "--upload-pack=x",
+        "a..b",
+        "a~1",
+        "a^",
+        "a@{1}",
+        "a.lock",
+        "a.lock/b",
+        ".a",
+        "a/.b",
+        "./a",
+        "/a",
+        "a/",
+        "a//b",
+        "a b",
+        "a:b",
+        "a?",
+        "a*",
+        "a[",
+        "a\\b",
+        "a\n",
+        "a.",
+    ] {
         assert_eq!(RefName::parse(text).expect_err(text).reason, "input.ref", "{text}");
     }
 }
@@ -31,32 +65,102 @@ fn refs_are_plain_names() {
 #[test]
 fn https_urls_are_kept_as_written() {
     for text in [
-        "https://e.org", "https://e.org/", "https://e.org/a/b.json", "https://e.org:8443/a", "https://e.org:443/a", "https://e.org/a?b=c&d=..",
-        "https://192.0.2.1/a", "https://[2001:db8::1]/a", "https://[2001:db8::1]:8443/a", "https://e.org/a%20b", "https://e.org/g/p/-/raw/main/x",
-        "https://xn--bcher-kva.example/a", "https://e.org/A/b.git", "https://e.org/a/", "https://e.org/a@b:c",
+        "https://e.org",
+        "https://e.org/",
+        "https://e.org/a/b.json",
+        "https://e.org:8443/a",
+        "https://e.org:443/a",
+        "https://e.org/a?b=c&d=..",
+        "https://192.0.2.1/a",
+        "https://[2001:db8::1]/a",
+        "https://[2001:db8::1]:8443/a",
+        "https://e.org/a%20b",
+        "https://e.org/g/p/-/raw/main/x",
+        "https://xn--bcher-kva.example/a",
+        "https://e.org/A/b.git",
+        "https://e.org/a/",
+        "https://e.org/a@b:c",
     ] {
         assert_eq!(HttpsUrl::parse(text).unwrap().as_text(), text);
     }
     let url = HttpsUrl::parse("https://E.Org:8443/A?b").unwrap();
-    assert_eq!((url.as_text(), url.host(), url.segments()), ("https://e.org:8443/A?b", "e.org:8443", vec!["A"]));
+    assert_eq!(
+        (url.as_text(), url.host(), url.segments()),
+        ("https://e.org:8443/A?b", "e.org:8443", vec!["A"])
+    );
 }
 
 #[test]
 fn other_urls_are_refused() {
-    let check = |text: &str, reason: &str| assert_eq!(HttpsUrl::parse(text).expect_err(text).reason, reason, "{text:?}");
+    let check = |text: &str, reason: &str| {
+        assert_eq!(HttpsUrl::parse(text).expect_err(text).reason, reason, "{text:?}")
+    };
     for text in [
-        "", "e.org/a", "//e.org/a", "/a", "../a", "http://e.org/a", "HTTP://e.org", "file:///etc/shadow", "file://e.org/a", "ssh://e.org/a", "git://e.org/a", "ftp://e.org/a",
-        "ext::sh -c x", "git@e.org:p", "-oProxyCommand=x", "--upload-pack=x", "data:,x", "javascript:x", "https:e.org", "https:/e.org", "git+https://e.org/a", " https://e.org",
-        "fd::17/x", "localhost:80",
+        "",
+        "e.org/a",
+        "//e.org/a",
+        "/a",
+        "../a",
+        "http://e.org/a",
+        "HTTP://e.org",
+        "file:///etc/shadow",
+        "file://e.org/a",
+        "ssh://e.org/a",
+        "git://e.org/a",
+        "ftp://e.org/a",
+        "ext::sh -c x",
+        "git@e.org:p",
+        "-oProxyCommand=x",
+        "--upload-pack=x",
+        "data:,x",
+        "javascript:x",
+        "https:e.org",
+        "https:/e.org",
+        "git+https://e.org/a",
+        " https://e.org",
+        "fd::17/x",
+        "localhost:80",
     ] {
         check(text, "input.url_scheme");
     }
     for text in [
-        "https://", "https:///a", "https://?a", "https://u@e.org/", "https://u:p@e.org/", "https://@e.org/", "https://e.org\\a", "https://e.org/a\\b", "https://e.org/#a", "https://e.org#",
-        "https://-e.org/", "https://e.org/-x", "https://e.org/a/--upload-pack=x", "https://e.org/../a", "https://e.org/a/..", "https://e.org/a/..?b", "https://e.org/a/./b",
-        "https://e.org/%2e%2e/a", "https://e.org/.%2E/a", "https://e.org/a b", "https://e.org/%00", "https://e.org/%0a", "https://e.org/%0D", "https://e.org/a\nb", "https://e.org/\u{e9}",
-        "https://\u{e9}.org/", "https://0x7f.1/", "https://2130706433/", "https://0177.0.0.1/", "https://127.1/", "https://ex%61mple.org/", "https://e.org:99999/", "https://e.org:/", "https://e.org:x/",
-        "https://[::1/", "https://e org/", "https://e.org:0443/",
+        "https://",
+        "https:///a",
+        "https://?a",
+        "https://u@e.org/",
+        "https://u:p@e.org/",
+        "https://@e.org/",
+        "https://e.org\\a",
+        "https://e.org/a\\b",
+        "https://e.org/#a",
+        "https://e.org#",
+        "https://-e.org/",
+        "https://e.org/-x",
+        "https://e.org/a/--upload-pack=x",
+        "https://e.org/../a",
+        "https://e.org/a/..",
+        "https://e.org/a/..?b",
+        "https://e.org/a/./b",
+        "https://e.org/%2e%2e/a",
+        "https://e.org/.%2E/a",
+        "https://e.org/a b",
+        "https://e.org/%00",
+        "https://e.org/%0a",
+        "https://e.org/%0D",
+        "https://e.org/a\nb",
+        "https://e.org/\u{e9}",
+        "https://\u{e9}.org/",
+        "https://0x7f.1/",
+        "https://2130706433/",
+        "https://0177.0.0.1/",
+        "https://127.1/",
+        "https://ex%61mple.org/",
+        "https://e.org:99999/",
+        "https://e.org:/",
+        "https://e.org:x/",
+        "https://[::1/",
+        "https://e org/",
+        "https://e.org:0443/",
     ] {
         check(text, "input.url");
     }
@@ -94,8 +198,29 @@ fn local_paths_are_absolute_and_do_not_climb() {
     check("file:///srv/a%20b", Some("/srv/a b"));
     check("file:/srv/a", Some("/srv/a"));
     check("file://localhost/srv/a", Some("/srv/a"));
-    for text in ["", "a", "./a", "../a", "/a/../b", "/..", "/a\nb", "/a\0b", "file:a", "file:", "file:../a", "file:///a/../b", "file:///a/%2e%2e/b", "file://host/a",
-        "file:///a?b", "file:///a#b", "file:///a%00b", "file:///a%ff", "FILE:///a", "https://e.org/a", "~/a"] {
+    for text in [
+        "",
+        "a",
+        "./a",
+        "../a",
+        "/a/../b",
+        "/..",
+        "/a\nb",
+        "/a\0b",
+        "file:a",
+        "file:",
+        "file:../a",
+        "file:///a/../b",
+        "file:///a/%2e%2e/b",
+        "file://host/a",
+        "file:///a?b",
+        "file:///a#b",
+        "file:///a%00b",
+        "file:///a%ff",
+        "FILE:///a",
+        "https://e.org/a",
+        "~/a",
+    ] {
         check(text, None);
     }
     check(&format!("/{}", "a".repeat(LOCAL_PATH_BYTES_MAX)), None);
@@ -110,31 +235,72 @@ fn forge_file_urls_are_taken_apart() {
             Revision::Ref(name) => format!("ref {}", name.as_text()),
             Revision::Head => "head".to_owned(),
         };
-        assert_eq!((file.repository.as_text(), &*found, file.path.as_text()), (repository, &*revision.replace("COMMIT", COMMIT), path), "{url}");
+        assert_eq!(
+            (file.repository.as_text(), &*found, file.path.as_text()),
+            (repository, &*revision.replace("COMMIT", COMMIT), path),
+            "{url}"
+        );
     };
     let github = "https://github.com/o/r";
     check("https://raw.githubusercontent.com/o/r/main/a/c.json", github, "ref main", "a/c.json");
     check("https://raw.githubusercontent.com/o/r/COMMIT/c.json", github, "commit COMMIT", "c.json");
-    check("https://raw.githubusercontent.com/o/r/refs/heads/main/c.json", github, "ref refs/heads/main", "c.json");
-    check("https://raw.githubusercontent.com/o/r/refs/tags/v1/a/c.json?token=x", github, "ref refs/tags/v1", "a/c.json");
+    check(
+        "https://raw.githubusercontent.com/o/r/refs/heads/main/c.json",
+        github,
+        "ref refs/heads/main",
+        "c.json",
+    );
+    check(
+        "https://raw.githubusercontent.com/o/r/refs/tags/v1/a/c.json?token=x",
+        github,
+        "ref refs/tags/v1",
+        "a/c.json",
+    );
     check("https://GitHub.com/o/r/raw/main/c.json", github, "ref main", "c.json");
     check("https://github.com/o/r/blob/COMMIT/a/c.json", github, "commit COMMIT", "a/c.json");
     check("https://github.com/o/r/raw/refs/heads/main/c.json", github, "ref refs/heads/main", "c.json");
     check("https://gitlab.com/g/r/-/raw/main/c.json", "https://gitlab.com/g/r", "ref main", "c.json");
-    check("https://git.e.org:8443/g/s/r/-/blob/COMMIT/a/c.json?ref_type=heads", "https://git.e.org:8443/g/s/r", "commit COMMIT", "a/c.json");
-    check("https://codeberg.org/o/r/raw/branch/main/a/c.json", "https://codeberg.org/o/r", "ref main", "a/c.json");
-    check("https://codeberg.org/o/r/raw/commit/COMMIT/c.json", "https://codeberg.org/o/r", "commit COMMIT", "c.json");
+    check(
+        "https://git.e.org:8443/g/s/r/-/blob/COMMIT/a/c.json?ref_type=heads",
+        "https://git.e.org:8443/g/s/r",
+        "commit COMMIT",
+        "a/c.json",
+    );
+    check(
+        "https://codeberg.org/o/r/raw/branch/main/a/c.json",
+        "https://codeberg.org/o/r",
+        "ref main",
+        "a/c.json",
+    );
+    check(
+        "https://codeberg.org/o/r/raw/commit/COMMIT/c.json",
+        "https://codeberg.org/o/r",
+        "commit COMMIT",
+        "c.json",
+    );
     check("https://git.e.org/o/r/src/tag/v1/c.json", "https://git.e.org/o/r", "ref v1", "c.json");
 }
 
 #[test]
 fn other_urls_are_no_forge_files() {
     for url in [
-        "https://e.org/c.json", "https://e.org/o/r/raw/main/c.json", "https://raw.githubusercontent.com/o/r/main", "https://raw.githubusercontent.com/o/r/main/",
-        "https://raw.githubusercontent.com/o/r/refs/heads/main", "https://raw.githubusercontent.com/o/r/refs/pull/1/c.json", "https://raw.githubusercontent.com//r/main/c.json",
-        "https://raw.githubusercontent.com/o/r/main/a%20b.json", "https://raw.githubusercontent.com/o/r/a~1/c.json", "https://github.com/o/r", "https://github.com/o/r/tree/main/a",
-        "https://gitlab.com/g/-/raw/main/c.json", "https://gitlab.com/g/r/-/tree/main/c", "https://gitlab.com/g/r/-/raw/main", "https://codeberg.org/o/r/raw/commit/4a569e8/c.json",
-        "https://raw.githubusercontent.com/o/r/main/.git/config", "https://raw.githubusercontent.com/o/r/main/a//b",
+        "https://e.org/c.json",
+        "https://e.org/o/r/raw/main/c.json",
+        "https://raw.githubusercontent.com/o/r/main",
+        "https://raw.githubusercontent.com/o/r/main/",
+        "https://raw.githubusercontent.com/o/r/refs/heads/main",
+        "https://raw.githubusercontent.com/o/r/refs/pull/1/c.json",
+        "https://raw.githubusercontent.com//r/main/c.json",
+        "https://raw.githubusercontent.com/o/r/main/a%20b.json",
+        "https://raw.githubusercontent.com/o/r/a~1/c.json",
+        "https://github.com/o/r",
+        "https://github.com/o/r/tree/main/a",
+        "https://gitlab.com/g/-/raw/main/c.json",
+        "https://gitlab.com/g/r/-/tree/main/c",
+        "https://gitlab.com/g/r/-/raw/main",
+        "https://codeberg.org/o/r/raw/commit/4a569e8/c.json",
+        "https://raw.githubusercontent.com/o/r/main/.git/config",
+        "https://raw.githubusercontent.com/o/r/main/a//b",
     ] {
         assert_eq!(ForgeFile::parse(&HttpsUrl::parse(url).unwrap()), None, "{url}");
     }

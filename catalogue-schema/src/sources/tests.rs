@@ -148,7 +148,7 @@ fn refusals_name_the_field() {
         let expected = format!("sources[0].{field}");
         assert_eq!(
             (&*error.reason, &*error.field),
-            (reason, &*expected.trim_end_matches('.')),
+            (reason, expected.trim_end_matches('.')),
             "{fields}: {error}"
         );
         assert!(error.position.is_some(), "{fields}: {error}");

@@ -12,12 +12,33 @@ fn version(text: &str) -> Version {
 
 #[test]
 fn versions_are_semver_with_an_optional_v() {
-    for (text, expected) in [("1.2.3", "1.2.3"), ("v1.2.3", "1.2.3"), ("V0.0.0", "0.0.0"), ("1.0.0-rc.1+b.5", "1.0.0-rc.1+b.5")] {
+    for (text, expected) in
+        [("1.2.3", "1.2.3"), ("v1.2.3", "1.2.3"), ("V0.0.0", "0.0.0"), ("1.0.0-rc.1+b.5", "1.0.0-rc.1+b.5")]
+    {
         assert_eq!(version(text).to_string(), expected);
     }
     for text in [
-        "", "v", "1", "1.2", "1.2.3.4", "01.2.3", "1.02.3", "1.2.3-01", "vv1.2.3", " 1.2.3", "1.2.3 ", "=1.2.3", "1.2.x", "latest",
-        "1.2.18446744073709551616", "-1.2.3", "\u{661}.2.3", "1.2.3-", "1.2.3+", "1.2.3-\u{e9}", "1,2,3",
+        "",
+        "v",
+        "1",
+        "1.2",
+        "1.2.3.4",
+        "01.2.3",
+        "1.02.3",
+        "1.2.3-01",
+        "vv1.2.3",
+        " 1.2.3",
+        "1.2.3 ",
+        "=1.2.3",
+        "1.2.x",
+        "latest",
+        "1.2.18446744073709551616",
+        "-1.2.3",
+        "\u{661}.2.3",
+        "1.2.3-",
+        "1.2.3+",
+        "1.2.3-\u{e9}",
+        "1,2,3",
     ] {
         assert_eq!(Version::parse(text).expect_err(text).reason, "input.version", "{text}");
     }
@@ -70,11 +91,44 @@ fn requirements_choose_what_the_table_says() {
 #[test]
 fn other_grammars_are_refused() {
     for text in [
-        ">=1.0.0 <2.0.0", "1.0.0 - 2.0.0", "^1 || ^2", "1||2", "> =1", "^ ~1", "=>1", "==1", "!=1", "~>1.2", "1..2", "1.2.3.4", "^", "=", ",",
-        "1,", ",1", "1,,2", "*, >=1", ">=1, *", "1.*.3", "01", "^1.02", "vv1", "Latest", "main", "sha256:00", "1.2.3\t", "\u{661}", "[1,2)", "^1@2",
+        ">=1.0.0 <2.0.0",
+        "1.0.0 - 2.0.0",
+        "^1 || ^2",
+        "1||2",
+        "> =1",
+        "^ ~1",
+        "=>1",
+        "==1",
+        "!=1",
+        "~>1.2",
+        "1..2",
+        "1.2.3.4",
+        "^",
+        "=",
+        ",",
+        "1,",
+        ",1",
+        "1,,2",
+        "*, >=1",
+        ">=1, *",
+        "1.*.3",
+        "01",
+        "^1.02",
+        "vv1",
+        "Latest",
+        "main",
+        "sha256:00",
+        "1.2.3\t",
+        "\u{661}",
+        "[1,2)",
+        "^1@2",
         "18446744073709551616",
     ] {
-        assert_eq!(VersionReq::parse(text, Grammar::Reference).expect_err(text).reason, "input.requirement", "{text}");
+        assert_eq!(
+            VersionReq::parse(text, Grammar::Reference).expect_err(text).reason,
+            "input.requirement",
+            "{text}"
+        );
     }
     assert!(VersionReq::parse(&">=1,".repeat(80), Grammar::Reference).is_err());
     let error = VersionReq::parse(">=1.0.0 <2.0.0", Grammar::Reference).unwrap_err();
