@@ -7,13 +7,14 @@ use crate::dialect::lcod::document::{
     CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Places, parse,
 };
 use crate::dialect::lcod::manifest::ManifestTask;
-use crate::dialect::lcod::pending::{Pending, component_id, dependencies, sha256};
+use crate::dialect::lcod::pending::{Pending, WARNINGS_MAX, component_id, dependencies, sha256};
 use crate::dialect::lcod::place::{Named, Root, RootPlace, named, prefix, repository};
 use crate::dialect::lcod::{Reading, START, Task};
+use crate::digest::Digest;
 use crate::error::{ParseError, Position};
 use crate::id::ComponentId;
 use crate::model::{Origin, Warning};
-use crate::pointer::{CommitId, Revision};
+use crate::pointer::{CommitId, Location, Revision};
 use crate::version::Version;
 
 /// The most bytes of component-level fields that one catalogue may have copied into its releases.
@@ -126,21 +127,21 @@ impl Reading<'_> {
         versions: usize,
         copies_left: &mut usize,
     ) -> Map<String, Value> {
+        if extra.is_empty() {
+            return extra;
+        }
         let one = Value::Object(extra);
         let copied = one.to_string().len().saturating_mul(versions);
-        match (one, copies_left.checked_sub(copied)) {
-            (Value::Object(extra), Some(left)) => {
-                *copies_left = left;
-                extra
-            }
-            _ => {
-                let text =
-                    format!("{id}: its unknown fields are too large to be carried into {versions} releases");
-                self.finding.warnings.push(Warning::new("catalogue.extra_dropped", text));
-                *copies_left = 0;
-                Map::new()
-            }
+        if let (Value::Object(extra), Some(left)) = (one, copies_left.checked_sub(copied)) {
+            *copies_left = left;
+            return extra;
         }
+        if self.finding.warnings.len() < WARNINGS_MAX {
+            let text =
+                format!("{id}: its unknown fields are too large to be carried into {versions} releases");
+            self.finding.warnings.push(Warning::new("catalogue.extra_dropped", text));
+        }
+        Map::new()
     }
 
     fn version(
@@ -163,7 +164,7 @@ impl Reading<'_> {
         id: &ComponentId,
         written: CatalogueVersion,
         shared: &Map<String, Value>,
-    ) -> Result<(crate::pointer::Location, crate::pointer::Digests, Task), ParseError> {
+    ) -> Result<(Location, Vec<Digest>, Task), ParseError> {
         let version = Version::parse(&written.version).map_err(|error| error.in_field("version"))?;
         let spot = self.root.spot(&written.manifest, self.locality);
         let spot = spot.map_err(|error| error.in_field("manifest"))?;

@@ -13,7 +13,7 @@ use crate::error::{ParseError, Position, escaped};
 use crate::id::Reference;
 use crate::model::{File, Trust, Warning};
 use crate::path::DocPath;
-use crate::pointer::{Location, Want};
+use crate::pointer::{CommitId, Location, Revision, Want};
 
 /// The longest `lcp.toml` in bytes; checked before parsing.
 pub(super) const DESCRIPTOR_BYTES_MAX: usize = 256 << 10;
@@ -50,7 +50,12 @@ pub struct ComposeTask {
 /// Reads an `lcp.toml` and asks for the `compose.yaml`.
 ///
 /// **Errors**: `input.toml`, `input.schema`, `limit.document_bytes`.
-pub(super) fn read(task: &DescriptorTask, bytes: &[u8], received: &Received) -> Result<Finding, ParseError> {
+pub(super) fn read(
+    task: &DescriptorTask,
+    location: &Location,
+    bytes: &[u8],
+    received: &Received,
+) -> Result<Finding, ParseError> {
     let document = document(bytes)?;
     let mut warnings: Vec<Warning> = id_mismatch(&document, &task.pending).into_iter().collect();
     let requires = document.deps.map(|deps| deps.requires).unwrap_or_default();
@@ -79,7 +84,7 @@ pub(super) fn read(task: &DescriptorTask, bytes: &[u8], received: &Received) -> 
         warnings,
     };
     let errand = Errand {
-        want: Want::Blob(task.compose.location.clone()),
+        want: Want::Blob(at_one_commit(&task.compose.location, location, received.commit.as_ref())),
         digests: task.digests.clone(),
         size: None,
         signature: None,
@@ -87,6 +92,23 @@ pub(super) fn read(task: &DescriptorTask, bytes: &[u8], received: &Received) -> 
         task: crate::dialect::Task::Lcod(Box::new(Task::Compose(next))),
     };
     Ok(Finding { errands: vec![errand], ..Finding::default() })
+}
+
+/// Returns where `compose.yaml` lies. When `lcp.toml` was read through the same branch, it is the commit that the branch meant
+/// then: both files of a release come from one tree.
+fn at_one_commit(compose: &Location, lcp: &Location, commit: Option<&CommitId>) -> Location {
+    match (compose, lcp, commit) {
+        (
+            Location::Git { repository, revision, path },
+            Location::Git { repository: lcp_repository, revision: lcp_revision, .. },
+            Some(commit),
+        ) if repository == lcp_repository && revision == lcp_revision => Location::Git {
+            repository: repository.clone(),
+            revision: Revision::Commit(commit.clone()),
+            path: path.clone(),
+        },
+        _ => compose.clone(),
+    }
 }
 
 /// Returns the release whose last document, `compose.yaml`, has arrived; its content is not looked at.

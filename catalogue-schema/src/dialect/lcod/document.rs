@@ -6,7 +6,7 @@
 //! Unknown fields are ignored, or kept in `extra` where a release carries them.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{ParseError, Position};
@@ -23,7 +23,7 @@ pub const MANIFEST_SCHEMA: &str = "lcod-registry/manifest@1";
 /// A list of catalogues: `catalogues.json` with schema `lcod-registry/catalogues@1`.
 ///
 /// **Source**: seed 001, section 2.1.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(rename = "CataloguesDocument")]
 pub struct CataloguesDocument<P = Pointer> {
     /// `lcod-registry/catalogues@1`.
@@ -37,7 +37,7 @@ pub struct CataloguesDocument<P = Pointer> {
 /// A pointer to a catalogue or to a further list.
 ///
 /// Pins may stand at the top level, under `metadata` and inside a forge's file URL; all that are given must agree.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pointer {
     /// `list` in a JSONL list; in a JSON list another spelling of `kind`.
@@ -71,7 +71,7 @@ pub struct Pointer {
 }
 
 /// Pins and provenance of a [`Pointer`], as published lists write them.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PointerMetadata {
     /// The full commit id that pins the document.
@@ -85,7 +85,7 @@ pub struct PointerMetadata {
 }
 
 /// One line of a JSONL list with schema `lcod-manifest/list@1`: the header first, then lists and components.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ListRow {
     /// The first line.
@@ -97,7 +97,7 @@ pub enum ListRow {
 }
 
 /// The first line of a JSONL list.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct ListHeader {
     /// `lcod-manifest/list@1`.
     pub schema: Option<String>,
@@ -115,7 +115,7 @@ pub(super) struct RowType {
 }
 
 /// A component without a manifest: an entry of a JSON array `[{id, composePath}]`, or a `component` line of a JSONL list.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArrayEntry {
     /// `component` in a JSONL list.
@@ -145,7 +145,7 @@ pub struct ArrayEntry {
 }
 
 /// The repository of one [`ArrayEntry`].
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RowOrigin {
     /// The repository.
@@ -162,7 +162,7 @@ pub struct RowOrigin {
 /// A catalogue with schema `lcod-registry/catalogue@1`.
 ///
 /// **Source**: seed 001, section 3.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(rename = "CatalogueDocument")]
 pub struct CatalogueDocument<C = CatalogueComponent> {
     /// `lcod-registry/catalogue@1`.
@@ -176,7 +176,7 @@ pub struct CatalogueDocument<C = CatalogueComponent> {
 }
 
 /// Where relative manifest paths of a [`CatalogueDocument`] lead.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct CatalogueOrigin {
     /// `git`, `https` or `file`.
     #[serde(rename = "type")]
@@ -190,7 +190,7 @@ pub struct CatalogueOrigin {
 }
 
 /// A component of a [`CatalogueDocument`] with its versions.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(rename = "CatalogueComponent")]
 pub struct CatalogueComponent<V = CatalogueVersion> {
     /// The component, without a version: `lcod://ns/name`.
@@ -203,7 +203,7 @@ pub struct CatalogueComponent<V = CatalogueVersion> {
 }
 
 /// One version of a [`CatalogueComponent`].
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct CatalogueVersion {
     /// The version.
     pub version: String,
@@ -221,7 +221,7 @@ pub struct CatalogueVersion {
 }
 
 /// A dependency: `lcod://ns/name@^1.2`, or the same as a table.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Dependency {
     /// The reference as one text.
@@ -238,7 +238,7 @@ pub enum Dependency {
 /// A component manifest with schema `lcod-registry/manifest@1`.
 ///
 /// **Source**: seed 001, section 4.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct ManifestDocument {
     /// `lcod-registry/manifest@1`.
     pub schema: String,
@@ -258,7 +258,7 @@ pub struct ManifestDocument {
 }
 
 /// The repository, commit and directory that a [`ManifestDocument`] describes.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct ManifestSource {
     /// `git`.
     #[serde(rename = "type")]
@@ -272,7 +272,7 @@ pub struct ManifestSource {
 }
 
 /// A file of a [`ManifestDocument`].
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct ManifestFile {
     /// The path, from the repository's root or from `source.path`.
     pub path: String,
@@ -283,7 +283,7 @@ pub struct ManifestFile {
 }
 
 /// A component's description, `lcp.toml`, in schema version 1.0 or 2.0: the fields that a resolver needs.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// `1.0` or `2.0`.
@@ -301,7 +301,7 @@ pub struct Descriptor {
 }
 
 /// A schema version, quoted or not.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum SchemaVersion {
     /// `"2.0"`.
@@ -311,7 +311,7 @@ pub enum SchemaVersion {
 }
 
 /// The `[deps]` table of a [`Descriptor`].
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub struct DescriptorDeps {
     /// The requirements; one that cannot be read is left out with a warning.
     #[serde(default)]

@@ -166,7 +166,7 @@ impl Reading<'_> {
             (Kind::Git, Ok(Named::Relative(_))) if pointer.url.is_none() => Ok(self.beside(text, pins)?),
             (Kind::Git, _) => Ok((self.in_repository(pointer, path, url_file, pins)?, None)),
             (_, Ok(Named::Relative(_))) => self.beside(text, pins),
-            (Kind::Https | Kind::Any, Ok(Named::Https(url))) => self.https(pointer, url, url_file, pins),
+            (Kind::Https | Kind::Any, Ok(Named::Https(url))) => https(pointer, url, url_file, pins),
             (Kind::File | Kind::Any, Ok(Named::Local(path))) => Ok((Location::File { path }, None)),
             (Kind::File, Ok(Named::Https(_))) => {
                 Err(ParseError::new("input.url_scheme", "a path, since the kind is file", text))
@@ -240,28 +240,6 @@ impl Reading<'_> {
             path: DocPath::parse(path)?,
         })
     }
-
-    /// Returns an https document, at the pinned commit where its URL names a branch, and the repository that its rows lie in.
-    fn https(
-        &self,
-        pointer: &Pointer,
-        url: HttpsUrl,
-        url_file: Option<ForgeFile>,
-        pins: &Pins,
-    ) -> Result<(Location, Option<Base>), ParseError> {
-        let source = pointer.metadata.as_ref().and_then(|metadata| metadata.source_repo.as_deref());
-        let source = source.map(|text| repository(text, self.locality)).transpose();
-        let source = source.map_err(|error| error.in_field("metadata.sourceRepo"))?;
-        let url = match (&url_file, &pins.commit) {
-            (Some(file), Some(commit)) => at_commit(&url, file, commit)?,
-            _ => url,
-        };
-        let revision = pins.commit.clone().map(Revision::Commit);
-        let revision = revision.or_else(|| Some(url_file.as_ref()?.revision.clone()));
-        let repository = source.or(url_file.map(|file| Repository::Https(file.repository)));
-        let base = repository.zip(revision).map(|(repository, revision)| Base { repository, revision });
-        Ok((Location::Https { url }, base))
-    }
 }
 
 /// How a pointer's URL is read.
@@ -290,6 +268,27 @@ impl Kind {
             Some(other) => Err(ParseError::new("input.kind", "kind git, https or file", other)),
         }
     }
+}
+
+/// Returns an https document, at the pinned commit where its URL names a branch, and the repository that its rows lie in.
+fn https(
+    pointer: &Pointer,
+    url: HttpsUrl,
+    url_file: Option<ForgeFile>,
+    pins: &Pins,
+) -> Result<(Location, Option<Base>), ParseError> {
+    let source = pointer.metadata.as_ref().and_then(|metadata| metadata.source_repo.as_deref());
+    let source = source.map(|text| HttpsUrl::parse(text).map(Repository::Https)).transpose();
+    let source = source.map_err(|error| error.in_field("metadata.sourceRepo"))?;
+    let url = match (&url_file, &pins.commit) {
+        (Some(file), Some(commit)) => at_commit(&url, file, commit)?,
+        _ => url,
+    };
+    let revision = pins.commit.clone().map(Revision::Commit);
+    let revision = revision.or_else(|| Some(url_file.as_ref()?.revision.clone()));
+    let repository = source.or(url_file.map(|file| Repository::Https(file.repository)));
+    let base = repository.zip(revision).map(|(repository, revision)| Base { repository, revision });
+    Ok((Location::Https { url }, base))
 }
 
 /// Replaces the branch or tag in a forge's file URL by a commit.

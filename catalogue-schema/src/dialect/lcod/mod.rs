@@ -92,7 +92,7 @@ pub fn read(errand: &Errand, task: &Task, bytes: &[u8], received: &Received) -> 
             Reading::new(location, node, node_task, received).document(bytes)
         }
         Task::Manifest(task) => manifest::read(task, location.locality(), bytes, received),
-        Task::Descriptor(task) => descriptor::read(task, bytes, received),
+        Task::Descriptor(task) => descriptor::read(task, location, bytes, received),
         Task::Compose(task) => Ok(descriptor::complete(task, location, received)),
     }
 }

@@ -305,6 +305,7 @@ fn a_bad_pointer_is_left_out_with_its_reason() {
         (r#""url":"https://h.io/c","priority":1.5"#.into(), "input.field"),
         (r#""url":"https://h.io/c","priority":"5""#.into(), "input.field"),
         (r#""url":["https://h.io/c"]"#.into(), "input.field"),
+        (r#""url":"https://h.io/c","metadata":{"sourceRepo":"git@h.io:o/r"}"#.into(), "input.url_scheme"),
     ];
     for (fields, reason) in rows {
         let text = one_pointer(&format!(r#"{{"id":"x",{fields}}}, {{"id":"y","path":"c.json"}}"#));
@@ -688,6 +689,7 @@ fn large_component_fields_are_not_multiplied_without_bound() {
     assert_eq!(finding.warnings[0].reason, "catalogue.extra_dropped");
     let refused = dialect::refuse(&finding.errands[0], Refusal::new("x", "x", "", ""));
     assert!(refused.releases[0].extra.is_empty());
+    assert_eq!(finding.warnings.len(), 1);
 }
 
 // Rows.
@@ -902,6 +904,16 @@ fn a_bad_descriptor_refuses_its_release() {
     assert_eq!(release.origin.path.unwrap().as_text(), "b");
 }
 
+#[test]
+fn both_files_of_a_release_come_from_one_commit() {
+    let row =
+        r#"[{"id":"lcod://a/b@1.0.0","url":"https://raw.githubusercontent.com/o/r/main/b/compose.yaml"}]"#;
+    let found = read_at(&remote(), row).unwrap();
+    assert_eq!(found.errands[0].want.to_string(), "https://github.com/o/r at main: b/lcp.toml");
+    let found = dialect::read(&found.errands[0], b"", &received(b"", Some(C2))).unwrap();
+    assert_eq!(found.errands[0].want.to_string(), format!("https://github.com/o/r at {C2}: b/compose.yaml"));
+}
+
 // Manifests.
 
 /// Reads a manifest of `lcod://tooling/array/append@0.1.0` that a catalogue at `location` points to.
@@ -1000,6 +1012,24 @@ fn a_bad_manifest_refuses_its_release() {
     let error = manifest_at(&remote(), "", &good.replace("append@0.1.0", "append@0.2.0")).unwrap_err();
     assert_eq!(error.expected, "lcod://tooling/array/append@0.1.0");
     assert!(error.found.contains("lcod://tooling/array/append@0.2.0"));
+}
+
+// The schemas of the documents.
+
+#[test]
+fn every_document_has_a_schema() {
+    let schemas = [
+        schemars::schema_for!(document::CataloguesDocument),
+        schemars::schema_for!(document::ListRow),
+        schemars::schema_for!(document::CatalogueDocument),
+        schemars::schema_for!(Vec<document::ArrayEntry>),
+        schemars::schema_for!(document::ManifestDocument),
+        schemars::schema_for!(document::Descriptor),
+    ];
+    let text = serde_json::to_string(&schemas).unwrap();
+    for name in ["composePath", "publicKey", "source_repo", "schemaVersion", "lcp", "manifestPath"] {
+        assert!(text.contains(&format!("\"{name}\"")), "{name}");
+    }
 }
 
 // What travels between documents.
