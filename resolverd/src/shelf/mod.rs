@@ -73,6 +73,9 @@ struct Spot {
     length: u64,
 }
 
+/// A file, its length, and the live documents in it.
+type Census = (Arc<Path>, u64, Vec<(Digest, Spot)>);
+
 impl Index {
     fn forget(&mut self, digest: &Digest, spot: &Spot) {
         if let Some(spots) = self.spots.get_mut(digest) {
@@ -213,7 +216,7 @@ impl Shelf {
     }
 
     /// Lists every file with its length and the live documents in it.
-    fn census(&self, live: &HashSet<Digest>) -> Vec<(Arc<Path>, u64, Vec<(Digest, Spot)>)> {
+    fn census(&self, live: &HashSet<Digest>) -> Vec<Census> {
         let index = self.index();
         let mut needed: HashMap<&Path, Vec<(Digest, Spot)>> = HashMap::new();
         for (digest, spots) in index.spots.iter().filter(|(digest, _)| live.contains(*digest)) {

@@ -55,6 +55,28 @@ fn what_was_kept_is_read_after_a_restart() {
 }
 
 #[test]
+fn several_threads_keep_and_read_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let shelf = Shelf::open(home.path()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let shelf = &shelf;
+            scope.spawn(move || {
+                for round in 0..5 {
+                    let documents =
+                        [document(&format!("{thread} {round}")), document(&format!("all {round}"))];
+                    shelf.keep(&documents).unwrap();
+                    documents.iter().for_each(|kept| check(shelf, kept, Here));
+                }
+            });
+        }
+    });
+    let again = Shelf::open(home.path()).unwrap();
+    check(&again, &document("3 4"), Here);
+    check(&again, &document("all 4"), Here);
+}
+
+#[test]
 fn modes_do_not_depend_on_the_umask() {
     let home = tempfile::tempdir().unwrap();
     let shelf = Shelf::open(home.path()).unwrap();

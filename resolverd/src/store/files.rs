@@ -74,13 +74,20 @@ impl Files {
                 Err(why) => (why, Some(current.number), newest.max(current.number)),
             },
         };
-        let mut candidates = Vec::new();
-        for number in numbers.into_iter().rev().filter(|number| Some(*number) != distrusted) {
+        let mut candidates = self.all()?;
+        candidates.retain(|generation| Some(generation.number) != distrusted);
+        Ok(Found { candidates, last, damage: Some(damage) })
+    }
+
+    /// Returns every generation that can be read, newest first.
+    pub(super) fn all(&self) -> Result<Vec<Generation>, StoreError> {
+        let mut readable = Vec::new();
+        for number in self.numbers()?.into_iter().rev() {
             if let Ok((generation, _)) = self.load(number)? {
-                candidates.push(generation);
+                readable.push(generation);
             }
         }
-        Ok(Found { candidates, last, damage: Some(damage) })
+        Ok(readable)
     }
 
     /// Writes a generation file, then the pointer to it; after a return both outlive a power cut.

@@ -74,7 +74,9 @@ impl Index {
         if !path.exists() {
             create(directory)?;
         }
-        sweep(&path)?;
+        if path.is_dir() {
+            sweep(&path)?;
+        }
         let (db, rows) = open_in_thread(&path)?;
         let index = Index { db, path };
         index.make_durable()?;

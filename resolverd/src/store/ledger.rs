@@ -1,6 +1,7 @@
 //! What the index holds, in memory: which row of which id changed in which generation, and the digest of what it says.
 //! Reads and plans rows; never touches the index itself.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -193,9 +194,9 @@ pub(super) fn load(
     for (id, row) in &chosen {
         let json = match row {
             Row::Gone => continue,
-            Row::Inline(json) => json.clone(),
+            Row::Inline(json) => Cow::Borrowed(json),
             Row::Shelved(digest) => match shelf.read(digest)? {
-                Some(json) => json,
+                Some(json) => Cow::Owned(json),
                 None => return Ok(Err(format!("{id}: {digest} is not on the shelf"))),
             },
         };

@@ -1,12 +1,12 @@
 //! The leave to touch a state directory: one process at a time, taken before anything in it is read.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::shelf::durable::{DIRECTORY_MODE, FILE_MODE, failed};
+use crate::shelf::durable::{self, FILE_MODE, failed};
 use crate::store::StoreError;
 
 /// How long a process waits between two attempts.
@@ -36,16 +36,15 @@ pub(super) fn take(directory: &Path, wait: Duration) -> Result<File, StoreError>
         };
         std::thread::sleep(left.min(RETRY));
     }
+    file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(failed("set the mode of", &path))?;
     sign(&mut file).map_err(failed("write", &path))?;
     Ok(file)
 }
 
 fn prepare(directory: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(DIRECTORY_MODE)
-        .create(directory)
-        .map_err(failed("create the directory", directory))?;
+    if !directory.exists() {
+        durable::private_directory(directory)?;
+    }
     let found = std::fs::metadata(directory).map_err(failed("read the owner of", directory))?;
     let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
     let fault = match found.mode() & 0o7777 {

@@ -11,9 +11,12 @@
 //! | `index.bad-<n>/` | damaged indexes, set aside |
 //!
 //! # A commit
-//! 1. Components whose JSON is long go to the shelf. 2. Rows that differ, in batches. 3. Flush and our own fsync.
-//! 4. The generation file. 5. `current`. Only then does anybody see the new generation. Whatever is found behind
-//! `current` at the next start was never promised, and is removed.
+//! 1. Components whose JSON is long go to the shelf.
+//! 2. Rows that differ go to the index, in batches; then flush and our own fsync.
+//! 3. The generation file.
+//! 4. `current`. Only now does anybody see the new generation.
+//!
+//! Whatever is found behind `current` at the next start was never promised, and is removed.
 //!
 //! The root digest of a generation is SHA-256 over (id, zero byte, JSON) of its components in the order of their ids.
 
@@ -209,9 +212,14 @@ impl Store {
         Store::recover(directory, shelf)
     }
 
-    /// Returns the digests of the documents on the shelf that rows of kept generations need.
-    pub fn shelved(&self) -> HashSet<Digest> {
-        self.ledger.shelved()
+    /// Returns the digests of the documents on the shelf that kept generations need: those that they rest on, and the
+    /// components that are too long for a row. What a sweep of the shelf spares.
+    pub fn live(&self) -> Result<HashSet<Digest>, StoreError> {
+        let mut live = self.ledger.shelved();
+        for generation in self.files.all()? {
+            live.extend(generation.documents.into_iter().map(|document| document.digest));
+        }
+        Ok(live)
     }
 
     /// Commits a draft as the next generation and returns it as readers see it. Rows that did not change are not

@@ -185,12 +185,12 @@ fn a_large_component_lies_on_the_shelf_and_survives_a_sweep() {
     let components = vec![component("n/a", "1.0.0", ""), large];
     home.open(|store, _| {
         store.commit(draft(components.clone()), None).unwrap();
-        assert_eq!(store.shelved().len(), 1);
-        let live = store.shelved();
+        let live = store.live().unwrap();
+        assert_eq!(live.len(), 1);
         store.shelf.sweep(&live).unwrap();
     });
     let again = home.open(|store, opened| {
-        assert_eq!(store.shelved().len(), 1);
+        assert_eq!(store.live().unwrap().len(), 1);
         warm(opened).unwrap()
     });
     assert_eq!(content(&again), components);
@@ -255,6 +255,19 @@ fn a_failed_commit_changes_nothing_and_the_next_one_works() {
         assert_eq!((second.rows_written, second.snapshot.generation.number), (0, 2));
     });
     check(&home, "2: n/a@1.0.0 n/b@1.0.0");
+}
+
+#[test]
+fn until_the_pointer_is_renamed_the_old_generation_answers() {
+    let home = Home::new();
+    home.commit_all(&[world(&AB)]);
+    let pointer = std::fs::read(home.path().join("current")).unwrap();
+    home.commit_all(&[world(&BC)]);
+    std::fs::write(home.path().join("current"), pointer).unwrap();
+    check(&home, "1: n/a@1.0.0 n/b@1.0.0");
+    assert_eq!(home.names("generations"), ["1.json"]);
+    home.commit_all(&[world(&BC)]);
+    check(&home, "2: n/b@1.1.0 n/c@1.0.0");
 }
 
 /// Does something bad to a copy of a store with two generations and tells what is found. It must be the newest
