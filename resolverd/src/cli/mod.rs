@@ -1,1 +1,319 @@
-//! placeholder
+//! The command line: arguments in, one call to the daemon (or in process when none runs), text or JSON out.
+//!
+//! Data goes to stdout, everything else to stderr. A verb decides nothing about components: the same answers come over the
+//! socket. Never asks a question, never prints colours or progress where nobody looks.
+
+pub mod ask;
+pub mod render;
+pub mod verbs;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+
+use crate::api::{Code, Failure};
+use crate::cli::render::Paint;
+use crate::config::Overrides;
+
+/// Resolves components of federated registries: pinned, verified, offline.
+#[derive(Debug, Parser)]
+#[command(name = "resolverd", version, disable_help_subcommand = true, propagate_version = false)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// The flags that every verb takes.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// The socket to listen on or to ask
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The configuration file
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The sources file
+    #[arg(long, global = true, value_name = "FILE", id = "sources_file")]
+    sources: Option<PathBuf>,
+    /// Where store, shelf and generations are kept
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Fetch nothing: what is on the shelf answers
+    #[arg(long, global = true)]
+    offline: bool,
+    /// Use the system's directories and a socket for a group
+    #[arg(long, global = true)]
+    system: bool,
+    /// How long to wait for another process to let go of the store, in seconds
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10)]
+    wait: u64,
+    /// How to print answers
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Print answers and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// When to print colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    color: Color,
+    /// Show no progress
+    #[arg(long, global = true)]
+    no_progress: bool,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Aligned text.
+    Text,
+    /// The answer's JSON.
+    Json,
+}
+
+/// When colours are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Verb {
+    /// Run the daemon until it is told to stop
+    Serve,
+    /// Choose versions for references, all or nothing
+    Resolve(Resolve),
+    /// Show a component, or one release of it
+    Info {
+        /// An id, or an id with a version or requirement behind @
+        #[arg(value_name = "REF")]
+        reference: String,
+    },
+    /// List the versions of a component
+    Versions {
+        /// The id
+        id: String,
+    },
+    /// List the sources and how they stand
+    Sources,
+    /// List the catalogues and how they stand
+    Catalogues,
+    /// List components
+    Components(Components),
+    /// Read the sources again
+    Sync {
+        /// Which sources; all of them where none is named
+        #[arg(value_name = "SOURCE", id = "named")]
+        sources: Vec<String>,
+    },
+    /// Show what answers, from which generation, and what is wrong
+    Status,
+    /// Show the versions of this program and of the daemon
+    Version,
+}
+
+/// What `resolve` takes.
+#[derive(Debug, Clone, Args)]
+pub struct Resolve {
+    /// References, such as lcod://tooling/array/pluck@^0.1
+    #[arg(value_name = "REF", required = true)]
+    references: Vec<String>,
+    /// An id, or a prefix that ends in /, which the caller implements itself
+    #[arg(long = "native", value_name = "REF")]
+    natives: Vec<String>,
+    /// A file with one native a line; # starts a comment
+    #[arg(long, value_name = "FILE")]
+    natives_file: Option<PathBuf>,
+    /// Choose prereleases like ordinary versions
+    #[arg(long)]
+    prerelease: bool,
+    /// Read the sources again first
+    #[arg(long)]
+    refresh: bool,
+}
+
+/// What `components` takes.
+#[derive(Debug, Clone, Args)]
+pub struct Components {
+    /// Only ids that start so, such as lcod://tooling/
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Only components that this source owns
+    #[arg(long)]
+    source: Option<String>,
+    /// Only components of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// How many at most, up to 1000
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Where the page starts: the cursor of the page before
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+/// Environment variables, as the process found them.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Runs the program and returns its exit status.
+pub fn run(args: impl IntoIterator<Item = OsString>, env: Env<'_>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too; a closed pipe is nobody's fault.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let terminal = Terminal::new(&cli.globals, env);
+    start_log(&cli, env, &terminal);
+    match verbs::run(&cli.verb, &cli.globals, env, &terminal) {
+        Ok(status) => status,
+        Err(Ended::Quietly) => 0,
+        Err(Ended::Refused(problem)) => terminal.explain(&problem),
+    }
+}
+
+/// Why a verb ended without its answer.
+#[derive(Debug)]
+pub enum Ended {
+    /// Nobody reads stdout any more.
+    Quietly,
+    /// The problem document that says why.
+    Refused(Value),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Ended {
+        Ended::Refused(failure.problem(None))
+    }
+}
+
+/// What the verb may print where.
+#[derive(Debug)]
+pub struct Terminal {
+    output: Output,
+    quiet: bool,
+    progress: bool,
+    data: Paint,
+    talk: Paint,
+}
+
+impl Terminal {
+    fn new(globals: &Globals, env: Env<'_>) -> Terminal {
+        let plain = env("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || env("TERM").is_some_and(|terminal| terminal == "dumb");
+        let paint = |is_terminal: bool| match globals.color {
+            Color::Always => Paint::Colours,
+            Color::Auto if is_terminal && !plain => Paint::Colours,
+            Color::Auto | Color::Never => Paint::Plain,
+        };
+        let talks = io::stderr().is_terminal();
+        Terminal {
+            output: globals.output,
+            quiet: globals.quiet,
+            progress: talks && !globals.no_progress && !globals.quiet,
+            data: paint(io::stdout().is_terminal()),
+            talk: paint(talks),
+        }
+    }
+
+    /// Prints an answer: its text, or its JSON.
+    fn print(&self, answer: &Value, text: impl FnOnce(&Value, Paint) -> String) -> Result<(), Ended> {
+        let mut text = match self.output {
+            Output::Json => serde_json::to_string_pretty(answer).unwrap_or_default(),
+            Output::Text => text(answer, self.data),
+        };
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Ended::Quietly),
+            Err(error) => {
+                let detail = format!("cannot write to stdout: {error}");
+                Err(Failure::new(Code::Internal, "stdout", detail).into())
+            }
+        }
+    }
+
+    /// Says something about the work on stderr, unless the caller wants quiet.
+    fn say(&self, line: &str) {
+        if !self.quiet {
+            self.tell(&format!("{}\n", render::plain(line)));
+        }
+    }
+
+    /// Prints an error with its hint and returns the exit status of its code.
+    fn explain(&self, problem: &Value) -> u8 {
+        self.tell(&render::problem(problem, self.talk));
+        let code = problem["code"].as_str().and_then(Code::named);
+        code.map_or(1, |row| row.exit)
+    }
+
+    fn tell(&self, text: &str) {
+        // When even stderr is gone there is nobody left to tell.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+impl Globals {
+    /// Returns what the flags override.
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            config: self.config.clone(),
+            sources: self.sources.clone(),
+            socket: self.socket.clone(),
+            state_dir: self.state_dir.clone(),
+            system: self.system,
+            offline: self.offline,
+        }
+    }
+
+    /// Returns the flags that a running daemon does not hear: it has its own settings.
+    fn unheard(&self) -> Vec<&'static str> {
+        let given = [
+            ("--sources", self.sources.is_some()),
+            ("--state-dir", self.state_dir.is_some()),
+            ("--offline", self.offline),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+    }
+}
+
+/// Starts the log on stderr. The daemon logs what it does, a verb only what is wrong; `RESOLVERD_LOG` overrides both.
+fn start_log(cli: &Cli, env: Env<'_>, terminal: &Terminal) {
+    use tracing::level_filters::LevelFilter;
+    let usual = match (&cli.verb, cli.globals.verbose, cli.globals.quiet) {
+        (_, _, true) => LevelFilter::ERROR,
+        (_, 2.., _) => LevelFilter::TRACE,
+        (_, 1, _) => LevelFilter::DEBUG,
+        (Verb::Serve, 0, _) => LevelFilter::INFO,
+        (_, 0, _) => LevelFilter::WARN,
+    };
+    let asked = env("RESOLVERD_LOG").and_then(|level| level.parse().ok());
+    let log = tracing_subscriber::fmt()
+        .with_max_level(asked.unwrap_or(usual))
+        .with_ansi(terminal.talk == Paint::Colours)
+        .with_target(false)
+        .with_writer(io::stderr);
+    // A second run in one process (a test) keeps the first log.
+    let _ = log.try_init();
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! The verbs: each makes a call and says how its answer is shown.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use catalogue_schema::id::{ComponentId, Reference};
+use serde_json::{Value, json};
+
+use crate::api::{Call, Code, Failure, resolve_body};
+use crate::cli::ask::{Asker, config_failure, failure_of};
+use crate::cli::{Components, Ended, Env, Globals, Resolve, Terminal, Verb, render};
+use crate::config::Settings;
+use crate::daemon;
+use crate::server::route::{encoded, encoded_path};
+
+/// The largest file of natives in bytes.
+const NATIVES_BYTES_MAX: u64 = 1 << 20;
+/// The exit status of a sync after which no source is fresh.
+const NOTHING_FRESH: u8 = 5;
+
+/// Runs a verb and returns the exit status.
+///
+/// **Errors**: what the caller is told instead of an answer.
+pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    let settings =
+        Settings::load(&globals.overrides(), env).map_err(|error| Ended::from(config_failure(&error)))?;
+    if matches!(verb, Verb::Serve) {
+        return daemon::serve(&settings).map(|()| 0).map_err(|error| failure_of(&error).into());
+    }
+    let mut asker = Asker::new(settings, globals, terminal)?;
+    match verb {
+        // Handled above: it asks nobody.
+        Verb::Serve => {}
+        Verb::Resolve(arguments) => {
+            let call = resolve_call(arguments)?;
+            let answer = if arguments.refresh {
+                asker.ask_slowly(&call, "reading the sources")?
+            } else {
+                asker.ask(&call)?
+            };
+            terminal.print(&answer, render::resolution)?;
+        }
+        Verb::Info { reference } => {
+            let (call, view) = info_call(reference)?;
+            terminal.print(&asker.ask(&call)?, view)?;
+        }
+        Verb::Versions { id } => {
+            let call = Call::get(format!("{}/versions", encoded_path(&plain_id(id)?)));
+            terminal.print(&asker.ask(&call)?, render::versions)?;
+        }
+        Verb::Sources => terminal.print(&asker.ask(&Call::get("/v1/sources"))?, render::sources)?,
+        Verb::Catalogues => terminal.print(&asker.ask(&Call::get("/v1/catalogues"))?, render::catalogues)?,
+        Verb::Components(arguments) => {
+            terminal.print(&asker.ask(&components_call(arguments))?, render::components)?;
+        }
+        Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
+        Verb::Status => terminal.print(&status(&mut asker)?, render::status)?,
+        Verb::Version => terminal.print(&version(&mut asker)?, render::version)?,
+    }
+    Ok(0)
+}
+
+fn resolve_call(arguments: &Resolve) -> Result<Call, Failure> {
+    let mut natives = arguments.natives.clone();
+    if let Some(path) = &arguments.natives_file {
+        natives.extend(natives_of(path)?);
+    }
+    let body = resolve_body(&arguments.references, &natives, arguments.prerelease, arguments.refresh);
+    Ok(Call::post("/v1/resolve", &body))
+}
+
+fn natives_of(path: &Path) -> Result<Vec<String>, Failure> {
+    let failed = |found: &str| {
+        Failure::new(Code::RequestInvalid, "natives_file", format!("cannot read {}: {found}", path.display()))
+            .hint("one id or prefix a line; # starts a comment")
+    };
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| failed(&error.to_string()))?;
+    file.take(NATIVES_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| failed(&error.to_string()))?;
+    if text.len() as u64 > NATIVES_BYTES_MAX {
+        return Err(failed("it is larger than 1 MiB"));
+    }
+    Ok(natives_in(&text))
+}
+
+/// Returns the natives of a file's text. A `#` starts a comment at the start of a line or behind a space.
+pub(super) fn natives_in(text: &str) -> Vec<String> {
+    let lines = text.lines().map(|line| line.split(" #").next().unwrap_or(line).trim());
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// How an answer is shown.
+type View = fn(&Value, render::Paint) -> String;
+
+fn info_call(text: &str) -> Result<(Call, View), Failure> {
+    let reference = read(text)?;
+    let path = encoded_path(&reference.id);
+    match text.rfind('@') {
+        // A leading @ is a publisher.
+        Some(at) if at > 0 && !text[at..].contains('/') => {
+            let version = encoded(&reference.requirement.to_string());
+            Ok((Call::get(format!("{path}/{version}")), render::release))
+        }
+        _ => Ok((Call::get(path), render::component)),
+    }
+}
+
+fn plain_id(text: &str) -> Result<ComponentId, Failure> {
+    Ok(read(text)?.id)
+}
+
+fn read(text: &str) -> Result<Reference, Failure> {
+    Reference::parse(text).map_err(|error| {
+        Failure::of(Code::ReferenceInvalid, &error).hint("write an id such as lcod://tooling/array/pluck")
+    })
+}
+
+fn components_call(arguments: &Components) -> Call {
+    let Components { namespace, source, kind, limit, cursor } = arguments;
+    let limit = limit.map(|limit| limit.to_string());
+    let parameters = [
+        ("namespace", namespace),
+        ("source", source),
+        ("kind", kind),
+        ("limit", &limit),
+        ("cursor", cursor),
+    ];
+    let given: Vec<String> = parameters
+        .iter()
+        .filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={}", encoded(value))))
+        .collect();
+    let query = if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) };
+    Call::get(format!("/v1/components{query}"))
+}
+
+fn sync(asker: &mut Asker<'_>, sources: &[String], terminal: &Terminal) -> Result<u8, Ended> {
+    let call = Call::post("/v1/sync", &json!({"sources": sources}));
+    let answer = asker.ask_slowly(&call, "reading the sources")?;
+    terminal.print(&answer, render::report)?;
+    let all = answer["sources"].as_array().map_or(&[][..], Vec::as_slice);
+    let fresh = all.iter().any(|source| source["health"] == "fresh");
+    Ok(if fresh || all.is_empty() { 0 } else { NOTHING_FRESH })
+}
+
+fn status(asker: &mut Asker<'_>) -> Result<Value, Ended> {
+    let health = asker.ask(&Call::get("/v1/health"))?;
+    // Listing the sources of an empty store would start a sync, which nobody asked for.
+    let sources = match health["generation"].is_null() {
+        true => json!([]),
+        false => asker.ask(&Call::get("/v1/sources"))?["items"].clone(),
+    };
+    Ok(json!({
+        "socket": asker.settings().socket,
+        "answers": if asker.has_daemon() { "daemon" } else { "in-process" },
+        "health": health,
+        "sources": sources,
+    }))
+}
+
+fn version(asker: &mut Asker<'_>) -> Result<Value, Ended> {
+    let daemon = match asker.has_daemon() {
+        true => asker.ask(&Call::get("/v1/version"))?["version"].clone(),
+        false => Value::Null,
+    };
+    Ok(json!({"name": "resolverd", "version": env!("CARGO_PKG_VERSION"), "api": "v1", "daemon": daemon}))
+}
