@@ -9,7 +9,7 @@
 
 mod reading;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -172,7 +172,7 @@ impl Sync<'_> {
             Some(last) if is_unchanged(&draft, last) => (None, 0),
             previous => {
                 let committed = store.commit(draft, previous)?;
-                self.sweep(store, past, &committed.snapshot)?;
+                self.shelf.sweep(&store.live()?)?;
                 (Some(committed.snapshot), committed.rows_written)
             }
         };
@@ -264,15 +264,6 @@ impl Sync<'_> {
             refusals: refusals.into_iter().map(|(want, refusal)| DocumentRefusal { want, refusal }).collect(),
         };
         Draft { generation, components }
-    }
-
-    /// Takes from the shelf what neither the new generation nor the one before needs.
-    fn sweep(&self, store: &Store, past: Past<'_>, now: &Snapshot) -> Result<(), SyncError> {
-        let mut live: HashSet<Digest> = store.shelved();
-        for generation in past.generation().into_iter().chain([&now.generation]) {
-            live.extend(generation.documents.iter().map(|record| record.digest.clone()));
-        }
-        Ok(self.shelf.sweep(&live)?)
     }
 }
 
