@@ -262,7 +262,10 @@ impl Store {
         let Draft { mut generation, mut components } = draft;
         components.sort_by(|one, other| one.id.as_text().cmp(other.id.as_text()));
         components.dedup_by(|later, first| later.id == first.id);
-        let number = self.last + 1;
+        let number = self.last.checked_add(1).ok_or_else(|| StoreError::Encode {
+            what: "the next generation".into(),
+            found: format!("{} is the highest number there is", self.last),
+        })?;
         // Equal requirements may be written differently, so memory is shared only with what the index holds now.
         let previous = previous.filter(|snapshot| {
             let held = &snapshot.generation;

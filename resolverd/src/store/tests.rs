@@ -258,6 +258,21 @@ fn a_failed_commit_changes_nothing_and_the_next_one_works() {
 }
 
 #[test]
+fn a_kill_after_a_commit_loses_nothing() {
+    // What lies on disk while the store is still open is what a killed process leaves.
+    let home = Home::new();
+    home.open(|store, _| {
+        for (round, names) in [AB, BC, AB, BC].iter().enumerate() {
+            let committed = store.commit(draft(world(names)), None).unwrap();
+            let left = home.copy();
+            let found = left.open(|_, opened| warm(opened).unwrap());
+            assert_eq!(content(&found), world(names), "round {round}");
+            assert_eq!(found.generation, committed.snapshot.generation);
+        }
+    });
+}
+
+#[test]
 fn until_the_pointer_is_renamed_the_old_generation_answers() {
     let home = Home::new();
     home.commit_all(&[world(&AB)]);
