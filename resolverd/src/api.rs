@@ -115,7 +115,13 @@ pub struct CodeRow {
     pub exit: u8,
 }
 
-const fn row(code: Code, text: &'static str, name: &'static str, statuses: &'static [u16], exit: u8) -> CodeRow {
+const fn row(
+    code: Code,
+    text: &'static str,
+    name: &'static str,
+    statuses: &'static [u16],
+    exit: u8,
+) -> CodeRow {
     CodeRow { code, text, name, statuses, exit }
 }
 
@@ -657,12 +663,8 @@ pub struct NodeRow<'a> {
 
 /// Returns what a refresh by a caller without the right to sync is answered.
 pub fn forbidden(what: &str) -> Failure {
-    Failure::new(
-        Code::PermissionDenied,
-        "caller",
-        format!("{what} is for the daemon's own user and root"),
-    )
-    .hint("run it as the user of the daemon")
+    Failure::new(Code::PermissionDenied, "caller", format!("{what} is for the daemon's own user and root"))
+        .hint("run it as the user of the daemon")
 }
 
 /// Returns the repository's text.

@@ -170,7 +170,8 @@ impl Client {
             if line.is_empty() {
                 return Ok(head);
             }
-            let (name, value) = line.split_once(':').ok_or_else(|| self.garbled("a header without a colon"))?;
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| self.garbled("a header without a colon"))?;
             let value = value.trim();
             if name.eq_ignore_ascii_case("content-length") {
                 let bytes = value.parse().ok().filter(|bytes| *bytes <= ANSWER_BYTES_MAX);
@@ -274,7 +275,12 @@ mod tests {
         for expected in expected {
             let found = match client.call(&Call::get("/livez")) {
                 Ok(reply) => {
-                    format!("{} {} {}", reply.status, reply.content_type, String::from_utf8(reply.body).unwrap())
+                    format!(
+                        "{} {} {}",
+                        reply.status,
+                        reply.content_type,
+                        String::from_utf8(reply.body).unwrap()
+                    )
                 }
                 Err(ClientError::Garbled { found, .. }) => found.to_owned(),
                 Err(other) => other.to_string(),
@@ -283,7 +289,10 @@ mod tests {
         }
         drop(client);
         let heads = server.join().unwrap();
-        assert!(heads.iter().all(|head| head == "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"), "{heads:?}");
+        assert!(
+            heads.iter().all(|head| head == "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            "{heads:?}"
+        );
     }
 
     #[test]
@@ -291,12 +300,12 @@ mod tests {
         let length = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
         let problem =
             "HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n\r\n[]";
-        check(&[length, problem, length], &[
-            "200 application/json {}",
-            "404 application/problem+json []",
-            "200 application/json {}",
-        ]);
-        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nt: u\r\n\r\n";
+        check(
+            &[length, problem, length],
+            &["200 application/json {}", "404 application/problem+json []", "200 application/json {}"],
+        );
+        let chunked =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nt: u\r\n\r\n";
         check(&[chunked, length], &["200 application/json {}", "200 application/json {}"]);
         check(&["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{}"], &["200 application/json {}"]);
     }
@@ -305,12 +314,18 @@ mod tests {
     fn garbled_answers_are_refused() {
         check(&["SSH-2.0-x\r\n\r\n"], &["no HTTP/1.1 status line"]);
         check(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"], &["a body that ends early"]);
-        check(&["HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"], &["a length above 64 MiB, or none"]);
+        check(
+            &["HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"],
+            &["a length above 64 MiB, or none"],
+        );
         check(&["HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"], &["a length above 64 MiB, or none"]);
         check(&["HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"], &["an unknown transfer encoding"]);
         check(&["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"], &["a chunk without a size"]);
         check(&["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n"], &["more than 64 MiB"]);
-        check(&["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n"], &["a chunk longer than its size"]);
+        check(
+            &["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n"],
+            &["a chunk longer than its size"],
+        );
         check(&["HTTP/1.1 200 OK\r\nnonsense\r\n\r\n"], &["a header without a colon"]);
         check(&[""], &["the connection was closed"]);
     }

@@ -28,7 +28,11 @@ impl<'a> Asker<'a> {
     /// Looks whether a daemon answers on the socket.
     ///
     /// **Errors**: a daemon is there and cannot be asked.
-    pub fn new(settings: Settings, globals: &'a Globals, terminal: &'a Terminal) -> Result<Asker<'a>, Failure> {
+    pub fn new(
+        settings: Settings,
+        globals: &'a Globals,
+        terminal: &'a Terminal,
+    ) -> Result<Asker<'a>, Failure> {
         let daemon = match Client::connect(&settings.socket) {
             Ok(client) => Some(client),
             Err(error) if error.is_absent() => None,
@@ -112,8 +116,9 @@ pub fn failure_of(error: &DaemonError) -> Failure {
                 .hint("ask that process with --socket, wait for it with --wait, or stop it")
         }
         DaemonError::Store(_) | DaemonError::Shelf(_) => {
-            Failure::new(Code::StoreUnavailable, "store", caused(error))
-                .hint("look at the rights and the space of the state directory, or name another with --state-dir")
+            Failure::new(Code::StoreUnavailable, "store", caused(error)).hint(
+                "look at the rights and the space of the state directory, or name another with --state-dir",
+            )
         }
         DaemonError::Socket { .. } => Failure::new(Code::StoreUnavailable, "socket", caused(error))
             .hint("name another socket with --socket, or stop the daemon that uses this one"),

@@ -101,12 +101,20 @@ pub fn resolution(answer: &Value, paint: Paint) -> String {
         out.push_str(&format!("native: {}\n", text(native)));
     }
     for stale in list(answer, "stale") {
-        out.push_str(&format!("{} source {} is stale: its last good documents answer\n", paint.note("stale:"), text(stale)));
+        out.push_str(&format!(
+            "{} source {} is stale: its last good documents answer\n",
+            paint.note("stale:"),
+            text(stale)
+        ));
     }
     for warning in list(answer, "warnings") {
         out.push_str(&format!("{} {}\n", paint.note("warning:"), field(warning, "text")));
     }
-    out.push_str(&format!("generation {}, snapshot {}\n", text(&answer["generation"]), short(&field(answer, "snapshot"))));
+    out.push_str(&format!(
+        "generation {}, snapshot {}\n",
+        text(&answer["generation"]),
+        short(&field(answer, "snapshot"))
+    ));
     out
 }
 
@@ -270,7 +278,9 @@ pub fn report(answer: &Value, paint: Paint) -> String {
 pub fn status(answer: &Value, paint: Paint) -> String {
     let health = &answer["health"];
     let answers = match answer["answers"].as_str() {
-        Some("daemon") => format!("a daemon, version {}, up {} s", field(health, "version"), text(&health["uptimeSeconds"])),
+        Some("daemon") => {
+            format!("a daemon, version {}, up {} s", field(health, "version"), text(&health["uptimeSeconds"]))
+        }
         _ => "no daemon runs; this command answers in process".to_owned(),
     };
     let generation = match health["generation"].is_null() {
@@ -296,7 +306,12 @@ pub fn status(answer: &Value, paint: Paint) -> String {
     }
     // Sources say their own errors above; what is left concerns single catalogues.
     for one in list(health, "degraded").iter().filter(|one| one["what"] == "catalogue") {
-        out.push_str(&format!("{} catalogue {}: {}\n", paint.note("warning:"), field(one, "id"), field(one, "text")));
+        out.push_str(&format!(
+            "{} catalogue {}: {}\n",
+            paint.note("warning:"),
+            field(one, "id"),
+            field(one, "text")
+        ));
     }
     out
 }
@@ -313,7 +328,9 @@ pub fn version(answer: &Value, _paint: Paint) -> String {
 fn errors(items: &[Value], paint: Paint) -> String {
     let failing = items.iter().filter(|one| !one["error"].is_null());
     failing
-        .map(|one| format!("{} {}: {}\n", paint.note("warning:"), origin_of_node(one), refusal(&one["error"])))
+        .map(|one| {
+            format!("{} {}: {}\n", paint.note("warning:"), origin_of_node(one), refusal(&one["error"]))
+        })
         .collect()
 }
 
@@ -410,7 +427,9 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let dashed = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };
     lines.extend(rows.into_iter().map(|row| row.into_iter().map(dashed).collect()));
     let widths: Vec<usize> = (0..head.len())
-        .map(|column| lines.iter().filter_map(|line| line.get(column)).map(|cell| width(cell)).max().unwrap_or(0))
+        .map(|column| {
+            lines.iter().filter_map(|line| line.get(column)).map(|cell| width(cell)).max().unwrap_or(0)
+        })
         .collect();
     let mut out = String::new();
     for line in lines {
@@ -447,18 +466,18 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_colours_have_no_width() {
-        let rows = vec![vec!["a".to_owned(), Paint::Colours.bad("refused"), "x".to_owned()], vec![
-            "longer".to_owned(),
-            "ok".to_owned(),
-            String::new(),
-        ]];
+        let rows = vec![
+            vec!["a".to_owned(), Paint::Colours.bad("refused"), "x".to_owned()],
+            vec!["longer".to_owned(), "ok".to_owned(), String::new()],
+        ];
         let text = table(&["A", "B", "C"], rows);
         assert_eq!(text, "A       B        C\na       \u{1b}[1;31mrefused\u{1b}[0m  x\nlonger  ok       -\n");
     }
 
     #[test]
     fn nothing_foreign_reaches_the_terminal_unescaped() {
-        let answer = json!({"items": [{"id": "x\u{1b}[2J", "summary": "\u{202e}evil\r\n", "verdict": "pinned"}]});
+        let answer =
+            json!({"items": [{"id": "x\u{1b}[2J", "summary": "\u{202e}evil\r\n", "verdict": "pinned"}]});
         let text = components(&answer, Paint::Plain);
         assert!(!text.contains(['\u{1b}', '\u{202e}', '\r']), "{text:?}");
         assert_eq!(text.lines().count(), 2, "{text}");
@@ -470,7 +489,10 @@ mod tests {
             &json!({"code": "E002", "reason": "version_unknown", "detail": "no version", "hint": "ask for 1", "available": ["1.0.0", "0.9.0"]}),
             Paint::Plain,
         );
-        assert_eq!(found, "error: no version [E002 version_unknown]\n  available: 1.0.0, 0.9.0\nhint: ask for 1\n");
+        assert_eq!(
+            found,
+            "error: no version [E002 version_unknown]\n  available: 1.0.0, 0.9.0\nhint: ask for 1\n"
+        );
         assert!(problem(&json!(7), Paint::Plain).starts_with("error: "));
     }
 

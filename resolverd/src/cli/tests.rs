@@ -14,7 +14,8 @@ fn the_command_line_is_consistent() {
 
 #[test]
 fn verbs_take_global_flags_before_and_behind() {
-    let cli = parsed("resolverd --socket /s resolve a/b@^1 c/d --native lcod://contract/ -o json --wait 3").unwrap();
+    let cli = parsed("resolverd --socket /s resolve a/b@^1 c/d --native lcod://contract/ -o json --wait 3")
+        .unwrap();
     assert_eq!(cli.globals.socket.as_deref(), Some("/s".as_ref()));
     assert_eq!((cli.globals.output, cli.globals.wait), (Output::Json, 3));
     let Verb::Resolve(resolve) = cli.verb else { panic!("another verb") };

@@ -119,13 +119,8 @@ fn read(text: &str) -> Result<Reference, Failure> {
 fn components_call(arguments: &Components) -> Call {
     let Components { namespace, source, kind, limit, cursor } = arguments;
     let limit = limit.map(|limit| limit.to_string());
-    let parameters = [
-        ("namespace", namespace),
-        ("source", source),
-        ("kind", kind),
-        ("limit", &limit),
-        ("cursor", cursor),
-    ];
+    let parameters =
+        [("namespace", namespace), ("source", source), ("kind", kind), ("limit", &limit), ("cursor", cursor)];
     let given: Vec<String> = parameters
         .iter()
         .filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={}", encoded(value))))

@@ -60,7 +60,9 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         Query::Live => ok(&json!({"status": "ok"})),
         Query::Ready => ready(snapshot, facts),
         Query::Health => health(snapshot, facts),
-        Query::Version => ok(&json!({"name": "resolverd", "version": env!("CARGO_PKG_VERSION"), "api": "v1"})),
+        Query::Version => {
+            ok(&json!({"name": "resolverd", "version": env!("CARGO_PKG_VERSION"), "api": "v1"}))
+        }
         Query::Stats => stats(snapshot, facts),
         Query::OpenApi => Ok(Answer::Body(200, OPENAPI.as_bytes().to_vec())),
         Query::Sync(_) | Query::Reload => Err(Failure::new(
@@ -299,10 +301,8 @@ fn sources(snapshot: &Snapshot) -> Result<Answer, Failure> {
 
 fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState]) -> NodeRow<'a> {
     let source = &state.source;
-    let own: Vec<&CatalogueState> = catalogues
-        .iter()
-        .filter(|one| catalogue_id(one).is_some_and(|id| id.source == source.id))
-        .collect();
+    let own: Vec<&CatalogueState> =
+        catalogues.iter().filter(|one| catalogue_id(one).is_some_and(|id| id.source == source.id)).collect();
     let read = state.digest.is_some();
     NodeRow {
         id: &source.id,
@@ -444,7 +444,10 @@ fn known<'a>(id: &ComponentId, snapshot: &'a Snapshot) -> Result<&'a Arc<Compone
         Standing::Blocked(blocked) => Cause::Blocked(blocked.clone()),
         _ => Cause::Unknown { nearest: view.nearest(id) },
     };
-    Err(conflict(&Conflict { reference: Reference { id: id.clone(), requirement: VersionReq::any() }, cause }))
+    Err(conflict(&Conflict {
+        reference: Reference { id: id.clone(), requirement: VersionReq::any() },
+        cause,
+    }))
 }
 
 fn component(id: &ComponentId, snapshot: &Snapshot) -> Result<Answer, Failure> {
@@ -559,7 +562,8 @@ fn resolved(question: &Question, snapshot: &Snapshot) -> Result<Answer, Failure>
 }
 
 fn stale(generation: &Generation) -> Vec<&SourceId> {
-    let sources = generation.sources.iter().filter(|one| one.health == Health::Stale).map(|one| &one.source.id);
+    let sources =
+        generation.sources.iter().filter(|one| one.health == Health::Stale).map(|one| &one.source.id);
     let catalogues = generation.catalogues.iter().filter(|one| one.health == Health::Stale);
     let all: BTreeSet<&SourceId> =
         sources.chain(catalogues.filter_map(|one| catalogue_id(one).map(|id| &id.source))).collect();
@@ -591,7 +595,8 @@ fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Res
         };
         Err(conflict(&Conflict { reference: reference.clone(), cause }))
     };
-    let items = references.iter().map(|reference| one(reference).unwrap_or_else(|failure| failure.problem(None)));
+    let items =
+        references.iter().map(|reference| one(reference).unwrap_or_else(|failure| failure.problem(None)));
     ok(&items.collect::<Vec<Value>>())
 }
 
@@ -695,7 +700,9 @@ fn unknown(id: &ComponentId, nearest: &[ComponentId]) -> Failure {
         .with("nearest", nearest);
     match nearest.first() {
         Some(first) => failure.hint(format!("did you mean {first}?")),
-        None => failure.hint("resolverd components lists what there is; resolverd sync reads the sources again"),
+        None => {
+            failure.hint("resolverd components lists what there is; resolverd sync reads the sources again")
+        }
     }
 }
 
@@ -749,7 +756,9 @@ fn about(code: Code, refusal: &Refusal) -> Failure {
 fn code_of(reason: &str) -> Code {
     match reason.split_once('.').map_or(reason, |(family, _)| family) {
         "trust" if reason == "trust.rollback" => Code::Rollback,
-        "trust" if matches!(reason, "trust.digest_mismatch" | "trust.size_mismatch") => Code::ChecksumMismatch,
+        "trust" if matches!(reason, "trust.digest_mismatch" | "trust.size_mismatch") => {
+            Code::ChecksumMismatch
+        }
         "trust" if reason.starts_with("trust.signature") => Code::SignatureInvalid,
         "policy" => Code::PermissionDenied,
         "net" | "sync" => Code::SourceUnavailable,

@@ -120,7 +120,10 @@ impl State {
     }
 
     /// Sends an order to the writer and returns where the outcome arrives.
-    fn order(&self, make: impl FnOnce(Option<Sender<Outcome>>) -> Order) -> Result<Receiver<Outcome>, Failure> {
+    fn order(
+        &self,
+        make: impl FnOnce(Option<Sender<Outcome>>) -> Order,
+    ) -> Result<Receiver<Outcome>, Failure> {
         let gone = || Failure::new(Code::StoreUnavailable, "read_only", "nobody here can carry out a sync");
         let (reply, outcome) = channel();
         let orders = self.orders.as_ref().ok_or_else(gone)?;

@@ -63,7 +63,11 @@ pub const ROUTES: &[Route] = &[
     Route { method: "GET", pattern: "/v1/components/{id}", operation: Operation::Component },
     Route { method: "GET", pattern: "/v1/components/{id}/versions", operation: Operation::Versions },
     Route { method: "GET", pattern: "/v1/components/{id}/{version}", operation: Operation::Release },
-    Route { method: "GET", pattern: "/v1/components/{id}/{version}/manifest", operation: Operation::Manifest },
+    Route {
+        method: "GET",
+        pattern: "/v1/components/{id}/{version}/manifest",
+        operation: Operation::Manifest,
+    },
     Route { method: "POST", pattern: "/v1/resolve", operation: Operation::Resolve },
     Route { method: "POST", pattern: "/v1/lookup", operation: Operation::Lookup },
     Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
@@ -174,7 +178,9 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
         Operation::Component | Operation::Versions | Operation::Release | Operation::Manifest => {
             component(path.strip_prefix(BELOW_COMPONENTS).unwrap_or(""))
         }
-        Operation::Resolve => question(read_body(&call.body)?).map(|question| Query::Resolve(question.into())),
+        Operation::Resolve => {
+            question(read_body(&call.body)?).map(|question| Query::Resolve(question.into()))
+        }
         Operation::Lookup => lookup(read_body(&call.body)?),
         Operation::Sync if call.body.is_empty() => Ok(Query::Sync(Vec::new())),
         Operation::Sync => sync(&read_body(&call.body)?),
@@ -298,7 +304,9 @@ fn not_yet(word: &str) -> Failure {
     invalid("api.route", format!("{word} is not in this version")).status(404)
 }
 
-fn component_id(id: Result<ComponentId, catalogue_schema::error::ParseError>) -> Result<ComponentId, Failure> {
+fn component_id(
+    id: Result<ComponentId, catalogue_schema::error::ParseError>,
+) -> Result<ComponentId, Failure> {
     id.map_err(|error| Failure::of(Code::ReferenceInvalid, &error))
 }
 
@@ -310,8 +318,8 @@ fn pointed(id: ComponentId, version: &str) -> Result<Reference, Failure> {
 
 fn looks_like_version(word: &str) -> bool {
     let digits = word.strip_prefix('v').unwrap_or(word);
-    let starts = digits.starts_with(|c: char| c.is_ascii_digit())
-        || word.starts_with(['^', '~', '>', '<', '=', '*']);
+    let starts =
+        digits.starts_with(|c: char| c.is_ascii_digit()) || word.starts_with(['^', '~', '>', '<', '=', '*']);
     word == "latest"
         || (starts && (Version::parse(word).is_ok() || VersionReq::parse(word, Grammar::Reference).is_ok()))
 }
@@ -370,8 +378,9 @@ pub fn cursor_after(id: &ComponentId) -> String {
 
 fn cursor(text: &str) -> Result<ComponentId, Failure> {
     let id = catalogue_schema::digest::unhex(text).and_then(|bytes| String::from_utf8(bytes).ok());
-    id.and_then(|id| ComponentId::parse(&id).ok())
-        .ok_or_else(|| invalid("api.parameter", "cursor: expected the nextCursor of a page").with("field", "cursor"))
+    id.and_then(|id| ComponentId::parse(&id).ok()).ok_or_else(|| {
+        invalid("api.parameter", "cursor: expected the nextCursor of a page").with("field", "cursor")
+    })
 }
 
 fn source_id(text: &str, field: &str) -> Result<SourceId, Failure> {
@@ -385,7 +394,8 @@ fn question(wire: ResolveRequest) -> Result<Question, Failure> {
     let mut warnings = Vec::new();
     for (name, value) in [("platforms", &wire.platforms), ("target", &wire.target)] {
         if value.as_ref().is_some_and(|value| !value.is_empty()) {
-            let text = format!("{name} was given; nothing in the lcod dialect uses it, so it changed nothing");
+            let text =
+                format!("{name} was given; nothing in the lcod dialect uses it, so it changed nothing");
             warnings.push(Warning::new("request.field_unused", text));
         }
     }
@@ -408,7 +418,8 @@ fn question(wire: ResolveRequest) -> Result<Question, Failure> {
 
 fn refuse_unsupported(wire: &ResolveRequest) -> Result<(), Failure> {
     let Overlay { replace, bindings, allowlist, sources } = wire.overlay.clone().unwrap_or_default();
-    let given = |value: &Option<serde_json::Map<String, Value>>| value.as_ref().is_some_and(|map| !map.is_empty());
+    let given =
+        |value: &Option<serde_json::Map<String, Value>>| value.as_ref().is_some_and(|map| !map.is_empty());
     let asked = [
         ("lock", wire.lock.is_some()),
         ("materialize", wire.materialize),
@@ -468,9 +479,8 @@ fn native(text: &str, index: usize) -> Result<Native, Failure> {
 
 fn lookup(wire: LookupRequest) -> Result<Query, Failure> {
     limited(wire.ids.len(), "ids")?;
-    let read = |text: &String| {
-        Reference::parse(text).map_err(|error| Failure::of(Code::ReferenceInvalid, &error))
-    };
+    let read =
+        |text: &String| Reference::parse(text).map_err(|error| Failure::of(Code::ReferenceInvalid, &error));
     Ok(Query::Lookup(wire.ids.iter().map(read).collect()))
 }
 
@@ -541,14 +551,19 @@ mod tests {
     fn check(target: &str, expected: &str) {
         let found = match route(&Call::get(target)) {
             Ok(query) => told(&query),
-            Err(failure) => format!("{} {} {}", failure.problem(None)["status"], failure.code.row().text, failure.reason),
+            Err(failure) => {
+                format!("{} {} {}", failure.problem(None)["status"], failure.code.row().text, failure.reason)
+            }
         };
         assert_eq!(found, expected, "{target}");
     }
 
     #[test]
     fn every_form_of_an_id_is_read() {
-        check("/v1/components/lcod%3A%2F%2Ftooling%2Farray%2Fappend", "component lcod://tooling/array/append");
+        check(
+            "/v1/components/lcod%3A%2F%2Ftooling%2Farray%2Fappend",
+            "component lcod://tooling/array/append",
+        );
         check("/v1/components/lcod%3a%2f%2fa%2fb/versions", "versions lcod://a/b");
         check("/v1/components/lcod%3A%2F%2Fa%2Fb/latest", "release lcod://a/b");
         check("/v1/components/lcod%3A%2F%2Fa%2Fb/%5E0.1", "release lcod://a/b@^0.1");
@@ -631,7 +646,10 @@ mod tests {
         check(with("lock", Value::Null), "1 0 0");
         check(with("lock", json!({})), "R011 \"lock\"");
         check(with("materialize", json!(true)), "R011 \"materialize\"");
-        check(with("overlay", json!({"replace": {}, "bindings": {}, "allowlist": [], "sources": null})), "1 0 0");
+        check(
+            with("overlay", json!({"replace": {}, "bindings": {}, "allowlist": [], "sources": null})),
+            "1 0 0",
+        );
         check(with("overlay", json!({"replace": {"a": "b"}})), "R011 \"overlay.replace\"");
         check(with("overlay", json!({"bindings": {"a": "b"}})), "R011 \"overlay.bindings\"");
         check(with("overlay", json!({"allowlist": ["a"]})), "R011 \"overlay.allowlist\"");
@@ -643,7 +661,10 @@ mod tests {
         check(with("snapshot", json!("sha256:12")), "R011 \"snapshot\"");
         check(json!({"requests": ["lcod://a/b", "lcod://A/b"]}), "R001 \"requests[1]\"");
         check(json!({"requests": [{"id": "lcod://a/b@1", "version": "2"}]}), "R001 \"requests[0]\"");
-        check(json!({"requests": [{"id": "lcod://a/b", "version": "1 || 2"}]}), "R001 \"requests[0].version\"");
+        check(
+            json!({"requests": [{"id": "lcod://a/b", "version": "1 || 2"}]}),
+            "R001 \"requests[0].version\"",
+        );
     }
 
     #[test]
@@ -652,7 +673,8 @@ mod tests {
         assert_eq!(methods("/v1/components/lcod/a/b"), ["GET"]);
         assert!(methods("/v2").is_empty());
         let post = |target: &str, body: &str| {
-            route(&Call { method: "POST", target: target.into(), body: body.into() }).map(|query| told(&query))
+            route(&Call { method: "POST", target: target.into(), body: body.into() })
+                .map(|query| told(&query))
         };
         assert_eq!(post("/v1/sync", "").unwrap(), "sync 0");
         assert_eq!(post("/v1/sync", r#"{"sources": ["a"]}"#).unwrap(), "sync 1");
@@ -661,7 +683,10 @@ mod tests {
         assert!(post("/v1/reload", "[]").is_err());
         let many = json!({"ids": vec!["a/b"; REFERENCES_MAX + 1]});
         let failure = route(&Call::post("/v1/lookup", &many)).unwrap_err();
-        assert_eq!((failure.code, failure.problem(None)["status"].as_u64()), (Code::LimitExceeded, Some(413)));
+        assert_eq!(
+            (failure.code, failure.problem(None)["status"].as_u64()),
+            (Code::LimitExceeded, Some(413))
+        );
         let get = Call { method: "GET", target: "/livez".into(), body: b"x".to_vec() };
         assert_eq!(route(&get).unwrap_err().reason, "api.body");
     }

@@ -83,7 +83,8 @@ fn one_connection_takes_many_calls() {
 fn pipelined_requests_are_answered_in_order() {
     serving(state(None), Patience::default(), |socket| {
         let get = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
-        let answer = raw(socket, &format!("{}{}", get("/v1/version", ""), get("/livez", "Connection: close\r\n")));
+        let answer =
+            raw(socket, &format!("{}{}", get("/v1/version", ""), get("/livez", "Connection: close\r\n")));
         let (version, live) = (answer.find("\"api\"").unwrap(), answer.find("\"status\"").unwrap());
         assert!(version < live, "{answer}");
     });
@@ -105,7 +106,11 @@ fn web_pages_and_smugglers_are_refused() {
         check("Host: localhost\r\nHost: evil.example\r\n", "403");
         check("Host: localhost\r\nOrigin: http://localhost\r\n", "403");
         check("Host: localhost\r\nReferer: http://localhost/\r\n", "403");
-        check("Host: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n", "400");
+        let smuggled = "0\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+        let both =
+            "POST /v1/sync HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = raw(socket, &format!("{both}{smuggled}"));
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
         check(&"X-Y: z\r\n".repeat(40), "431");
         let absolute = raw(socket, "GET http://evil.example/livez HTTP/1.1\r\nConnection: close\r\n\r\n");
         assert!(absolute.starts_with("HTTP/1.1 403"), "{absolute}");
@@ -156,7 +161,9 @@ fn a_sync_is_ordered_and_reported() {
         let mut seen = Vec::new();
         for order in writer {
             let (name, reply, outcome) = match order {
-                Order::Sync { sources, reply } => (format!("sync {}", sources.len()), reply, Ok(sample_report())),
+                Order::Sync { sources, reply } => {
+                    (format!("sync {}", sources.len()), reply, Ok(sample_report()))
+                }
                 Order::Reload { reply } => {
                     let refusal = Refusal::new("input.json", "sources.json", "JSON", "}");
                     ("reload".to_owned(), reply, Err(OrderError::Config(refusal)))

@@ -6,7 +6,7 @@ use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA};
 use catalogue_schema::id::{Dialect, Namespace};
 use catalogue_schema::model::{Level, Origin, Place, Rank, Source, Trust};
 use catalogue_schema::path::DocPath;
-use catalogue_schema::pointer::{CommitId, Location, LocalPath};
+use catalogue_schema::pointer::{CommitId, LocalPath, Location};
 
 use super::*;
 use crate::api::{Call, TABLE};
@@ -77,8 +77,10 @@ fn release(id: &str, version: &str) -> Release {
 
 fn listed(id: &str, releases: Vec<Release>) -> Component {
     let id = ComponentId::parse(id).unwrap();
-    let owner = |name| CatalogueId { source: SourceId::parse("main").unwrap(), name: SourceId::parse(name).unwrap() };
-    let shadowed = vec![Shadow { catalogue: owner("copy"), versions: vec![Version::parse("9.0.0").unwrap()] }];
+    let owner =
+        |name| CatalogueId { source: SourceId::parse("main").unwrap(), name: SourceId::parse(name).unwrap() };
+    let shadowed =
+        vec![Shadow { catalogue: owner("copy"), versions: vec![Version::parse("9.0.0").unwrap()] }];
     Component { id, owner: owner("std"), releases, shadowed }
 }
 
@@ -86,12 +88,11 @@ fn listed(id: &str, releases: Vec<Release>) -> Component {
 pub(crate) fn world() -> Snapshot {
     let mut refused = release("lcod://a/two", "1.0.0");
     refused.manifest = None;
-    refused.verdict = Verdict::Refused(Refusal::new("trust.digest_mismatch", "two.json", "sha256:1", "sha256:2"));
+    refused.verdict =
+        Verdict::Refused(Refusal::new("trust.digest_mismatch", "two.json", "sha256:1", "sha256:2"));
     let main = source("main", Health::Fresh);
-    let catalogues = vec![
-        catalogue(&main, "main", false, Health::Fresh),
-        catalogue(&main, "std", true, Health::Stale),
-    ];
+    let catalogues =
+        vec![catalogue(&main, "main", false, Health::Fresh), catalogue(&main, "std", true, Health::Stale)];
     let generation = Generation {
         schema: GENERATION_SCHEMA.to_owned(),
         number: 12,
@@ -176,7 +177,12 @@ fn components_are_found_by_id_version_and_requirement() {
     check("/v1/components/lcod/a/one/0.1.0", 200, "/version", json!("0.1.0"));
     check("/v1/components/lcod/a/one/0.1.0", 200, "/trust/signature", json!("unchecked"));
     check("/v1/components/lcod/a/one/0.1.0/manifest", 200, "", json!(Digest::sha256(b"0.1.0")));
-    check("/v1/components/lcod%3A%2F%2Fa%2Ftwo/1.0.0", 200, "/trust/refusal/reason", json!("trust.digest_mismatch"));
+    check(
+        "/v1/components/lcod%3A%2F%2Fa%2Ftwo/1.0.0",
+        200,
+        "/trust/refusal/reason",
+        json!("trust.digest_mismatch"),
+    );
     check("/v1/components/lcod%3A%2F%2Fa%2Ftwo/1.0.0/manifest", 404, "/reason", json!("manifest_absent"));
     check("/v1/components/lcod/a/two/1.0.0", 400, "/reason", json!("api.ambiguous"));
     check("/v1/components/lcod/a/ones", 404, "/nearest/0", json!("lcod://a/one"));
@@ -188,9 +194,19 @@ fn lists_are_paged() {
     check("/v1/components?limit=2", 200, "/items/1/id", json!("lcod://a/two"));
     let (_, page) = get("/v1/components?limit=2");
     let cursor = page["nextCursor"].as_str().unwrap();
-    check(&format!("/v1/components?limit=2&cursor={cursor}"), 200, "/items/0/id", json!("lcod://a/two/1.0.0"));
+    check(
+        &format!("/v1/components?limit=2&cursor={cursor}"),
+        200,
+        "/items/0/id",
+        json!("lcod://a/two/1.0.0"),
+    );
     check(&format!("/v1/components?limit=2&cursor={cursor}"), 200, "/nextCursor", Value::Null);
-    check("/v1/components?namespace=lcod%3A%2F%2Fa%2Ftwo%2F", 200, "/items/0/id", json!("lcod://a/two/1.0.0"));
+    check(
+        "/v1/components?namespace=lcod%3A%2F%2Fa%2Ftwo%2F",
+        200,
+        "/items/0/id",
+        json!("lcod://a/two/1.0.0"),
+    );
     check("/v1/components?source=other", 200, "/items", json!([]));
     check("/v1/components?kind=contract", 200, "/items", json!([]));
     check("/v1/components", 200, "/items/1/latest", Value::Null);
@@ -235,7 +251,12 @@ fn what_cannot_be_resolved_says_why() {
     check(json!({"requests": ["lcod://a/one@^7"]}), 404, "E002", "version_unknown");
     check(json!({"requests": ["lcod://a/two"]}), 502, "E006", "trust.digest_mismatch");
     check(json!({"requests": ["lcod://away/x"]}), 503, "R002", "source_unread");
-    check(json!({"requests": ["lcod://a/one@0.1.0", "lcod://a/one@0.2.0"]}), 409, "E003", "requirements_disjoint");
+    check(
+        json!({"requests": ["lcod://a/one@0.1.0", "lcod://a/one@0.2.0"]}),
+        409,
+        "E003",
+        "requirements_disjoint",
+    );
     let other = Digest::sha256(b"other");
     check(json!({"requests": ["lcod://a/one"], "snapshot": other}), 410, "R004", "snapshot_gone");
 }
@@ -246,7 +267,8 @@ fn lookups_are_answered_one_by_one() {
     let (status, found) = asked(&Call::post("/v1/lookup", &body), Some(&world()));
     assert_eq!(status, 200);
     assert_eq!(found[0]["version"], "0.2.0");
-    let codes: Vec<&str> = found.as_array().unwrap()[1..].iter().map(|one| one["code"].as_str().unwrap()).collect();
+    let codes: Vec<&str> =
+        found.as_array().unwrap()[1..].iter().map(|one| one["code"].as_str().unwrap()).collect();
     assert_eq!(codes, ["R001", "E001", "E002"]);
 }
 
@@ -304,7 +326,9 @@ fn every_reference_and_required_field_of_the_document_exists() {
         if let Some(target) = value["$ref"].as_str() {
             assert!(document.pointer(target.trim_start_matches('#')).is_some(), "{target}");
         }
-        if let (Some(required), Some(properties)) = (value["required"].as_array(), value["properties"].as_object()) {
+        if let (Some(required), Some(properties)) =
+            (value["required"].as_array(), value["properties"].as_object())
+        {
             for name in required {
                 assert!(properties.contains_key(name.as_str().unwrap()), "{name}");
             }
@@ -356,12 +380,23 @@ fn answers_conform_to_their_schemas() {
         ("/v1/components", Call::get("/v1/components")),
         ("/v1/components/{id}/versions", Call::get("/v1/components/lcod/a/one/versions")),
         ("/v1/components/{id}/{version}", Call::get("/v1/components/lcod/a/one/0.1.0")),
-        ("/v1/resolve", Call::post("/v1/resolve", &json!({"requests": ["lcod://a/one"], "natives": ["lcod://contract/"]}))),
+        (
+            "/v1/resolve",
+            Call::post(
+                "/v1/resolve",
+                &json!({"requests": ["lcod://a/one"], "natives": ["lcod://contract/"]}),
+            ),
+        ),
     ];
     for (path, call) in calls {
         let (status, body) = asked(&call, Some(&world()));
         assert_eq!(status, 200, "{path}");
         let operation = &document["paths"][path][call.method.to_lowercase()];
-        conforms(&body, &operation["responses"]["200"]["content"]["application/json"]["schema"], &document, path);
+        conforms(
+            &body,
+            &operation["responses"]["200"]["content"]["application/json"]["schema"],
+            &document,
+            path,
+        );
     }
 }
