@@ -767,4 +767,4 @@ fn code_of(reason: &str) -> Code {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

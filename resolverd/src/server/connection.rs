@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER, TRANSFER_ENCODING,
-};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -223,7 +221,9 @@ fn invalid(reason: &'static str, detail: &str) -> Failure {
     Failure::new(Code::RequestInvalid, reason, detail)
 }
 
-/// Refuses what a browser or a smuggler sends: an origin, a foreign host, two framings of one body.
+/// Refuses what a browser sends for a web page: an origin, a referrer, a foreign host.
+///
+/// Two framings of one body need nothing here: hyper drops the length, reads the chunks and closes behind them.
 fn guarded(request: &Request<Incoming>) -> Result<(), Failure> {
     let headers: &HeaderMap = request.headers();
     let hosts = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?"));
@@ -234,19 +234,15 @@ fn guarded(request: &Request<Incoming>) -> Result<(), Failure> {
         return Err(Failure::new(Code::PermissionDenied, "api.bad_origin", detail)
             .hint("use the socket, with localhost as the host and no Origin or Referer header"));
     }
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
-        return Err(invalid("api.framing", "a body has a length or a transfer encoding, not both"));
-    }
     Ok(())
 }
 
 /// Tells whether `host` is empty or a name without a dot, such as `localhost`, with or without a port.
 fn is_local_name(host: &str) -> bool {
     let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-        && port.bytes().all(|byte| byte.is_ascii_digit())
-        && !name.bytes().all(|byte| byte.is_ascii_digit())
-        || host.is_empty()
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    host.is_empty() || (is_plain && !is_number(name) && is_number(port))
 }
 
 async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience) -> Reply {

@@ -1,1 +1,241 @@
-//! placeholder
+//! The server over a real socket, asked by the blocking client.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::client::Client;
+use crate::order::{OrderError, SyncReport};
+use crate::server::connection::run_with;
+use crate::server::stream::Patience;
+
+fn state(orders: Option<Sender<Order>>) -> State {
+    let state = State::new(orders, Box::new(|_| Some(b"{\"schema\": \"x\"}".to_vec())));
+    state.publish(Arc::new(crate::server::answer::tests::world()));
+    state
+}
+
+/// Runs a server on a socket while `work` asks it.
+fn serving(state: State, patience: Patience, work: impl FnOnce(&Path) + Send) {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (up, is_up) = channel();
+    let path = socket.clone();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = UnixListener::bind(&path).unwrap();
+                up.send(()).unwrap();
+                let stop = async { drop(stopped.await) };
+                run_with(listener, Arc::new(state), patience, stop).await;
+            });
+        });
+        is_up.recv().unwrap();
+        // Dropped when `work` panics too, so that the server ends.
+        let _stop = stop;
+        work(&socket);
+    });
+}
+
+fn json_of(reply: &Reply) -> Value {
+    serde_json::from_slice(&reply.body).unwrap()
+}
+
+/// Sends raw bytes and returns everything that comes back until the server closes.
+fn raw(socket: &Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // A reset behind the answer is a close too.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn one_connection_takes_many_calls() {
+    serving(state(None), Patience::default(), |socket| {
+        let mut client = Client::connect(socket).unwrap();
+        for _ in 0..3 {
+            assert_eq!(client.call(&Call::get("/livez")).unwrap().status, 200);
+        }
+        let document = client.call(&Call::get("/v1/components/lcod/a/one/0.1.0/manifest")).unwrap();
+        assert_eq!(document.body, b"{\"schema\": \"x\"}");
+        let problem = client.call(&Call::get("/v1/nothing")).unwrap();
+        assert_eq!((problem.status, problem.content_type), (404, crate::api::PROBLEM_JSON));
+        assert!(json_of(&problem)["requestId"].is_string());
+        let lookups = json!({"ids": vec!["lcod://a/one"; 1000]});
+        let many = client.call(&Call::post("/v1/lookup", &lookups)).unwrap();
+        assert_eq!(json_of(&many).as_array().unwrap().len(), 1000);
+    });
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    serving(state(None), Patience::default(), |socket| {
+        let get = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+        let answer =
+            raw(socket, &format!("{}{}", get("/v1/version", ""), get("/livez", "Connection: close\r\n")));
+        let (version, live) = (answer.find("\"api\"").unwrap(), answer.find("\"status\"").unwrap());
+        assert!(version < live, "{answer}");
+    });
+}
+
+#[test]
+fn web_pages_and_smugglers_are_refused() {
+    serving(state(None), Patience::default(), |socket| {
+        let check = |headers: &str, expected: &str| {
+            let answer = raw(socket, &format!("GET /livez HTTP/1.1\r\nConnection: close\r\n{headers}\r\n"));
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{headers}: {answer}");
+        };
+        for host in ["", "localhost", "localhost:80", "resolverd", "x"] {
+            check(&format!("Host: {host}\r\n"), "200");
+        }
+        for host in ["evil.example", "127.0.0.1", "[::1]", "2130706433", "localhost.evil.example", "a@b"] {
+            check(&format!("Host: {host}\r\n"), "403");
+        }
+        check("Host: localhost\r\nHost: evil.example\r\n", "403");
+        check("Host: localhost\r\nOrigin: http://localhost\r\n", "403");
+        check("Host: localhost\r\nReferer: http://localhost/\r\n", "403");
+        let smuggled = "0\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+        let both =
+            "POST /v1/sync HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = raw(socket, &format!("{both}{smuggled}"));
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        check(&"X-Y: z\r\n".repeat(40), "431");
+        let absolute = raw(socket, "GET http://evil.example/livez HTTP/1.1\r\nConnection: close\r\n\r\n");
+        assert!(absolute.starts_with("HTTP/1.1 403"), "{absolute}");
+        let method = raw(socket, "DELETE /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert!(method.starts_with("HTTP/1.1 405") && method.contains("allow: GET"), "{method}");
+        let length = crate::api::BODY_BYTES_MAX + 1;
+        let large = format!("POST /v1/lookup HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        assert!(raw(socket, &large).starts_with("HTTP/1.1 413"));
+    });
+}
+
+#[test]
+fn slow_peers_are_cut_off() {
+    let short = Duration::from_millis(30);
+    let patience = Patience { head: short, idle: short, body: short, ..Patience::default() };
+    serving(state(None), patience, |socket| {
+        assert_eq!(raw(socket, ""), "");
+        assert_eq!(raw(socket, "GET /livez HT"), "");
+        let idle = raw(socket, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(idle.starts_with("HTTP/1.1 200"), "{idle}");
+        let body = raw(socket, "POST /v1/lookup HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{");
+        assert!(body.starts_with("HTTP/1.1 408"), "{body}");
+    });
+}
+
+#[test]
+fn the_seats_of_a_user_are_counted() {
+    use crate::server::connection::CONNECTIONS_PER_UID_MAX;
+    serving(state(None), Patience::default(), |socket| {
+        let mut seated = Vec::new();
+        for _ in 0..CONNECTIONS_PER_UID_MAX {
+            let mut client = Client::connect(socket).unwrap();
+            assert_eq!(client.call(&Call::get("/livez")).unwrap().status, 200);
+            seated.push(client);
+        }
+        let mut stream = UnixStream::connect(socket).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("api.busy"), "{answer}");
+        assert_eq!(seated[0].call(&Call::get("/livez")).unwrap().status, 200);
+    });
+}
+
+#[test]
+fn a_sync_is_ordered_and_reported() {
+    let (orders, writer) = channel();
+    let worker = thread::spawn(move || {
+        let mut seen = Vec::new();
+        for order in writer {
+            let (name, reply, outcome) = match order {
+                Order::Sync { sources, reply } => {
+                    (format!("sync {}", sources.len()), reply, Ok(sample_report()))
+                }
+                Order::Reload { reply } => {
+                    let refusal = Refusal::new("input.json", "sources.json", "JSON", "}");
+                    ("reload".to_owned(), reply, Err(OrderError::Config(refusal)))
+                }
+                Order::Stop => break,
+            };
+            seen.push(name);
+            reply.unwrap().send(outcome).unwrap();
+        }
+        seen
+    });
+    serving(state(Some(orders)), Patience::default(), |socket| {
+        let mut client = Client::connect(socket).unwrap();
+        let sync = client.call(&Call::post("/v1/sync", &json!({"sources": ["main"]}))).unwrap();
+        assert_eq!((sync.status, &json_of(&sync)["generation"]), (200, &json!(13)));
+        let reload = client.call(&Call::post("/v1/reload", &json!({}))).unwrap();
+        assert_eq!((reload.status, &json_of(&reload)["code"]), (422, &json!("R008")));
+        let body = json!({"requests": ["lcod://away/x"], "refresh": true});
+        let refreshed = client.call(&Call::post("/v1/resolve", &body)).unwrap();
+        assert_eq!(json_of(&refreshed)["code"], "R002");
+    });
+    assert_eq!(worker.join().unwrap(), ["sync 1", "reload", "sync 0"]);
+}
+
+fn sample_report() -> SyncReport {
+    SyncReport {
+        generation: 13,
+        snapshot: Digest::sha256(b"13"),
+        changed: true,
+        documents_fetched: 1,
+        bytes_fetched: 2,
+        rows_written: 3,
+        sources: Vec::new(),
+    }
+}
+
+#[test]
+fn readers_order_nothing() {
+    let state = state(None);
+    let check = |call: Call, caller: Caller, expected: &str| {
+        assert_eq!(json_of(&respond(&state, &call, caller))["code"], expected, "{}", call.target);
+    };
+    check(Call::post("/v1/sync", &json!({})), Caller::Reader, "E015");
+    check(Call::post("/v1/reload", &json!({})), Caller::Reader, "E015");
+    check(Call::post("/v1/resolve", &json!({"requests": [], "refresh": true})), Caller::Reader, "E015");
+    check(Call::post("/v1/sync", &json!({})), Caller::Admin, "R010");
+    assert_eq!(state.caller(0), Some(Caller::Admin));
+    assert_eq!(state.caller(state.admin), Some(Caller::Admin));
+    assert_eq!(state.caller(1_234_567), Some(Caller::Reader));
+    assert_eq!(state.caller(OVERFLOW_UID), None);
+    assert_eq!(work(&Call::post("/v1/sync", &json!({}))), Work::Sync(Vec::new()));
+    assert_eq!(work(&Call::post("/v1/resolve", &json!({"requests": [], "refresh": true}))), Work::Refresh);
+    assert_eq!(work(&Call::get("/v1/nothing")), Work::None);
+}
+
+#[test]
+fn a_panic_is_contained_and_counted() {
+    let state = State::new(None, Box::new(|_| panic!("the shelf broke")));
+    state.publish(Arc::new(crate::server::answer::tests::world()));
+    let call = Call::get("/v1/components/lcod/a/one/0.1.0/manifest");
+    let reply = respond(&state, &call, Caller::Reader);
+    assert_eq!((reply.status, &json_of(&reply)["code"]), (500, &json!("R009")));
+    let stats = respond(&state, &Call::get("/v1/stats"), Caller::Reader);
+    assert_eq!((&json_of(&stats)["panics"], &json_of(&stats)["failures"]), (&json!(1), &json!(1)));
+}
+
+#[test]
+fn a_broken_configuration_shows_until_it_is_mended() {
+    let state = state(None);
+    state.show_problem(Some(Refusal::new("input.json", "sources.json", "JSON", "}")));
+    let shown = json_of(&respond(&state, &Call::get("/v1/health"), Caller::Reader));
+    assert_eq!(shown["configuration"]["subject"], "sources.json");
+    state.show_problem(None);
+    assert!(json_of(&respond(&state, &Call::get("/v1/health"), Caller::Reader))["configuration"].is_null());
+}
