@@ -19,7 +19,8 @@ const REPOSITORY_MISSING: &str = "git.repository_missing";
 const FILE_MISSING: &str = "file_missing";
 const VERSION_MUTATED: &str = "trust.version_mutated";
 const PATH: &str = "input.path";
-const ID_MISMATCH: &str = "release.id_mismatch";
+const DESCRIPTOR_ID: &str = "descriptor.id_mismatch";
+const STATEMENT_MISMATCH: &str = "trust.statement_mismatch";
 
 /// A catalogue that is whole, beside whatever a case does to the other one.
 struct World {
@@ -201,6 +202,7 @@ fn entry_without_file() {
     }
 }
 
+/// As published: such an entry is used under the id of its catalogue, and the answer says what its descriptor claims.
 #[test]
 fn descriptor_id_differs() {
     let world = World::new();
@@ -208,8 +210,41 @@ fn descriptor_id_differs() {
     let mut files = published(&two());
     let other = Component::new("lcod://other/text/capital", "0.1.0", &[]);
     files.insert(liar.file("lcp.toml"), other.descriptor());
+    world.list_array(&world.components.commit(&files));
+    let sandbox = world.sandbox();
+    let daemon = sandbox.start_synced();
+    assert!(warnings(&daemon, &liar.full()).contains(&DESCRIPTOR_ID.to_owned()));
+    assert!(!warnings(&daemon, &whole.full()).contains(&DESCRIPTOR_ID.to_owned()));
+    assert_eq!(daemon.resolve(&[&other.full()]).status, 404, "what a descriptor claims is not an id");
+    world.good_answers(&daemon);
+}
+
+#[test]
+fn manifest_id_differs() {
+    let world = World::new();
+    let [whole, liar] = two().try_into().unwrap();
+    let mut files = lcod::all_files(&two());
+    let url = world.components.url();
+    let written = world.components.commit(&files);
+    let mut rows = Vec::new();
+    for (one, claims) in [(&whole, &whole), (&liar, &whole)] {
+        let (path, manifest) = (one.file("manifest.json"), claims.manifest(&url, &written));
+        let version =
+            json!({ "version": one.version, "manifest": path, "sha256": Digest::sha256(&manifest) });
+        rows.push(json!({ "id": one.id, "versions": [version] }));
+        files.insert(path, manifest);
+    }
+    let catalogue = json!({ "schema": "lcod-registry/catalogue@1", "id": "other/tools", "components": rows });
+    files.insert(CATALOGUE.to_owned(), catalogue.to_string().into_bytes());
     let commit = world.components.commit(&files);
-    check_refused_release(&world, &commit, &liar, &whole, ID_MISMATCH);
+    check_refused_release(&world, &commit, &liar, &whole, STATEMENT_MISMATCH);
+}
+
+/// Returns the reasons of the warnings of an answer.
+fn warnings(daemon: &Daemon, full: &str) -> Vec<String> {
+    let answer = daemon.resolve(&[full]).ok();
+    let warnings = answer["warnings"].as_array().cloned().unwrap_or_default();
+    warnings.iter().filter_map(|warning| Some(warning["reason"].as_str()?.to_owned())).collect()
 }
 
 #[test]
@@ -220,11 +255,7 @@ fn changed_bytes_under_one_id() {
     world.list_array(&world.components.commit(&files));
     let sandbox = world.sandbox();
     let daemon = sandbox.start_synced();
-    let reasons = |full: &str| -> Vec<String> {
-        let answer = daemon.resolve(&[full]).ok();
-        let warnings = answer["warnings"].as_array().cloned().unwrap_or_default();
-        warnings.iter().filter_map(|warning| Some(warning["reason"].as_str()?.to_owned())).collect()
-    };
+    let reasons = |full: &str| warnings(&daemon, full);
     assert!(!reasons(&changed.full()).contains(&VERSION_MUTATED.to_owned()));
     files.insert(changed.file("compose.yaml"), b"# other bytes, same version\ncompose: []\n".to_vec());
     let commit = world.components.commit(&files);
