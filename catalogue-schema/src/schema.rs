@@ -5,12 +5,23 @@
 
 use schemars::{JsonSchema, SchemaGenerator};
 
+use crate::dialect::lcod::document::{
+    ArrayEntry, CatalogueDocument, CataloguesDocument, Descriptor, ListRow, ManifestDocument,
+};
 use crate::sources::SourcesDocument;
 
 /// Returns the file name and the text of every schema in `catalogue-schema/schemas/`, sorted by name.
 pub fn all() -> Vec<(&'static str, String)> {
     // One line per document.
-    vec![("sources.schema.json", of::<SourcesDocument>())]
+    vec![
+        ("array.schema.json", of::<Vec<ArrayEntry>>()),
+        ("catalogue.schema.json", of::<CatalogueDocument>()),
+        ("catalogues.schema.json", of::<CataloguesDocument>()),
+        ("lcp.schema.json", of::<Descriptor>()),
+        ("list-row.schema.json", of::<ListRow>()),
+        ("manifest.schema.json", of::<ManifestDocument>()),
+        ("sources.schema.json", of::<SourcesDocument>()),
+    ]
 }
 
 fn of<T: JsonSchema>() -> String {

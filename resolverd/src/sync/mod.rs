@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{
     Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
     SourceState,
 };
 use catalogue_schema::id::{CatalogueId, SourceId};
-use catalogue_schema::model::{Component, Refusal, Source};
+use catalogue_schema::model::{Component, Rank, Refusal, Source};
 use catalogue_schema::pointer::Want;
 use tracing::{info, warn};
 
@@ -114,7 +115,15 @@ impl<'a> Past<'a> {
 struct Known<'a> {
     documents: HashMap<&'a Want, &'a DocumentRecord>,
     refusals: HashMap<&'a Want, &'a Refusal>,
-    nodes: HashMap<&'a CatalogueId, &'a CatalogueState>,
+    nodes: HashMap<NodeKey, &'a CatalogueState>,
+}
+
+/// What tells the nodes of a federation apart: the catalogue id, and whether it is a source's entry, since a list may name a
+/// catalogue like the source itself.
+type NodeKey = (CatalogueId, bool);
+
+fn key(node: &Node) -> NodeKey {
+    (node.id.clone(), node.via.is_empty())
 }
 
 impl<'a> Known<'a> {
@@ -126,7 +135,7 @@ impl<'a> Known<'a> {
             nodes: generation
                 .catalogues
                 .iter()
-                .filter_map(|state| Some((&state.errand.node()?.id, state)))
+                .filter_map(|state| Some((key(state.errand.node()?), state)))
                 .collect(),
         }
     }
@@ -267,7 +276,7 @@ impl Sync<'_> {
     }
 }
 
-fn place(node: &catalogue_schema::dialect::Node) -> (&catalogue_schema::model::Rank, &CatalogueId) {
+fn place(node: &Node) -> (&Rank, &CatalogueId) {
     (&node.rank, &node.id)
 }
 

@@ -19,7 +19,7 @@ use crate::fetch::limit::Budget;
 use crate::fetch::{FetchError, Fetched};
 use crate::merge::Contribution;
 use crate::shelf::ShelfError;
-use crate::sync::{Known, Sync, Tally};
+use crate::sync::{Known, NodeKey, Sync, Tally, key};
 use crate::trust::verify::{Evidence, judge};
 
 /// How many documents of releases are asked for at once: what is in memory besides the releases themselves.
@@ -61,7 +61,7 @@ struct Tree {
     contributions: Vec<Contribution>,
     documents: Vec<DocumentRecord>,
     refusals: BTreeMap<Want, Refusal>,
-    reached: BTreeSet<CatalogueId>,
+    reached: BTreeSet<NodeKey>,
     /// A document of a release could not be reached: the tree is not the whole truth.
     incomplete: Option<Refusal>,
 }
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
 
     /// Returns the errand by which the last generation read `node`, at the node's place of today.
     fn recorded(&self, node: &Node) -> Option<Errand> {
-        let state = self.known.nodes.get(&node.id).filter(|state| state.health != Health::Unread)?;
+        let state = self.known.nodes.get(&key(node)).filter(|state| state.health != Health::Unread)?;
         Some(Errand { stage: Stage::Node(node.clone()), ..state.errand.clone() })
     }
 
@@ -187,10 +187,10 @@ impl<'a> Reader<'a> {
 
     /// Describes a node that has never been read.
     fn unread(&self, errand: &Errand, node: &Node, mode: Mode, error: Refusal) -> Tree {
-        let remembered = self.known.nodes.get(&node.id).filter(|_| mode == Mode::Recorded);
+        let remembered = self.known.nodes.get(&key(node)).filter(|_| mode == Mode::Recorded);
         let error = remembered.and_then(|state| state.error.clone()).unwrap_or(error);
         let state = CatalogueState { health: Health::Unread, error: Some(error), ..blank(errand) };
-        Tree { catalogues: vec![state], reached: BTreeSet::from([node.id.clone()]), ..Tree::default() }
+        Tree { catalogues: vec![state], reached: BTreeSet::from([key(node)]), ..Tree::default() }
     }
 
     /// Reads a node and what lies below it, without falling back for the node itself.
@@ -200,7 +200,7 @@ impl<'a> Reader<'a> {
         node: &Node,
         mode: Mode,
         above: Option<&Trust>,
-        reached: &BTreeSet<CatalogueId>,
+        reached: &BTreeSet<NodeKey>,
     ) -> Result<Result<Tree, Refusal>, ShelfError> {
         if let Err(refusal) = self.may_descend(errand, node, reached) {
             return Ok(Err(refusal));
@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
             Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
         };
         let mut state = blank(errand);
-        if let Some(recorded) = self.known.nodes.get(&node.id).filter(|_| mode == Mode::Recorded) {
+        if let Some(recorded) = self.known.nodes.get(&key(node)).filter(|_| mode == Mode::Recorded) {
             (state.health, state.error) = (recorded.health, recorded.error.clone());
         }
         state.commit.clone_from(&document.received.commit);
@@ -223,7 +223,7 @@ impl<'a> Reader<'a> {
         state.named = finding.named.take();
 
         let mut tree = Tree { reached: reached.clone(), ..Tree::default() };
-        tree.reached.insert(node.id.clone());
+        tree.reached.insert(key(node));
         let trust = document.received.trust.clone();
         let mut fresh = Vec::new();
         tree.remember(document, &mut fresh);
@@ -255,7 +255,7 @@ impl<'a> Reader<'a> {
         });
         for child in children {
             let Some(node) = child.node() else { continue };
-            if tree.reached.contains(&node.id) {
+            if tree.reached.contains(&key(node)) {
                 let text =
                     format!("{} is listed again by {}; its better place counts", node.id, Via(&node.via));
                 tree.catalogues[0].warnings.push(Warning::new("catalogue.listed_twice", text));
@@ -266,12 +266,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn may_descend(
-        &self,
-        errand: &Errand,
-        node: &Node,
-        reached: &BTreeSet<CatalogueId>,
-    ) -> Result<(), Refusal> {
+    fn may_descend(&self, errand: &Errand, node: &Node, reached: &BTreeSet<NodeKey>) -> Result<(), Refusal> {
         let limits = self.sync.limits;
         if node.via.len() > limits.depth as usize {
             let expected = format!("at most {} lists above a catalogue (limits.depth)", limits.depth);

@@ -260,14 +260,14 @@ pub struct ManifestDocument {
 /// The repository, commit and directory that a [`ManifestDocument`] describes.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct ManifestSource {
-    /// `git`.
+    /// `git` (the default), or `file` for a component that lies beside its catalogue, outside any repository.
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// The repository.
-    pub url: String,
-    /// A full commit id.
-    pub commit: String,
-    /// The component's directory in the repository; the root where it is missing.
+    /// The repository; required for `git`.
+    pub url: Option<String>,
+    /// A full commit id; required for `git`.
+    pub commit: Option<String>,
+    /// The component's directory, from the repository's root or the catalogue's directory; the root where it is missing.
     pub path: Option<String>,
 }
 

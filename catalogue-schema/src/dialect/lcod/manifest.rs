@@ -77,13 +77,31 @@ fn document(bytes: &[u8]) -> Result<ManifestDocument, ParseError> {
 }
 
 fn origin(source: &ManifestSource, locality: Locality) -> Result<Origin, ParseError> {
-    if let Some(kind) = source.kind.as_deref().filter(|kind| *kind != "git") {
-        return Err(ParseError::new("input.kind", "type git", kind).in_field("type"));
-    }
-    let repository = repository(&source.url, locality).map_err(|error| error.in_field("url"))?;
-    let commit = CommitId::parse(&source.commit).map_err(|error| error.in_field("commit"))?;
     let path = prefix(source.path.as_deref()).map_err(|error| error.in_field("path"))?;
-    Ok(Origin { repository: Some(repository), commit: Some(commit), path })
+    let required = |field: &'static str, value: &Option<String>| {
+        let missing = || {
+            ParseError::new("input.field", format!("the field {field}, which type git requires"), "nothing")
+        };
+        value.clone().ok_or_else(missing).map_err(|error| error.in_field(field))
+    };
+    match (source.kind.as_deref(), locality) {
+        (None | Some("git"), _) => {
+            let url = required("url", &source.url)?;
+            let commit = required("commit", &source.commit)?;
+            let repository = repository(&url, locality).map_err(|error| error.in_field("url"))?;
+            let commit = CommitId::parse(&commit).map_err(|error| error.in_field("commit"))?;
+            Ok(Origin { repository: Some(repository), commit: Some(commit), path })
+        }
+        // A component outside any repository is named by local documents only, like every local file.
+        (Some("file"), Locality::Local) if source.url.is_none() && source.commit.is_none() => {
+            Ok(Origin { repository: None, commit: None, path })
+        }
+        (Some("file"), Locality::Local) => {
+            let found = "a url or commit beside type file";
+            Err(ParseError::new("input.kind", "only a path beside type file", found).in_field("type"))
+        }
+        (Some(kind), _) => Err(ParseError::new("input.kind", "type git", kind).in_field("type")),
+    }
 }
 
 /// Returns the files with paths from the repository's root. Published manifests write them so, the seed's sample writes them

@@ -1,6 +1,8 @@
 //! Answers over a hand-made snapshot, and the OpenAPI document against routes and codes.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use catalogue_schema::dialect::{Errand, Node, start};
 use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA};
 use catalogue_schema::id::{Dialect, Namespace};
@@ -108,13 +110,14 @@ pub(crate) fn world() -> Snapshot {
             place: place(1),
         }],
         documents: Vec::new(),
+        refusals: Vec::new(),
     };
     let components = vec![
         listed("lcod://a/one", vec![release("lcod://a/one", "0.1.0"), release("lcod://a/one", "0.2.0")]),
         listed("lcod://a/two", vec![refused]),
         listed("lcod://a/two/1.0.0", vec![release("lcod://a/two/1.0.0", "3.0.0")]),
     ];
-    Snapshot::new(generation, components)
+    Snapshot::new(generation, components.into_iter().map(Arc::new).collect())
 }
 
 fn facts() -> Facts {
