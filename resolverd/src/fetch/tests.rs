@@ -210,6 +210,33 @@ fn bare_and_packed_repositories_answer_the_same() {
 }
 
 #[test]
+fn loose_objects_of_every_compression_arrive_verbatim() {
+    let repo = Repo::new();
+    let text: String =
+        (0..20_000u32).map(|n| format!("line {} of {}\n", n.wrapping_mul(2_654_435_761), n % 97)).collect();
+    let noise: Vec<u8> =
+        (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761).wrapping_mul(n | 1) >> 24) as u8).collect();
+    let zeros = vec![0; 300_000];
+    let rows = [("text", text.as_bytes()), ("noise", &noise), ("zeros", &zeros), ("empty", b"")];
+    for (name, content) in rows {
+        repo.write(name, content);
+    }
+    for level in ["0", "1", "9"] {
+        repo.git(&["config", "core.looseCompression", level]);
+        repo.write("level", level.as_bytes());
+        fs::rename(repo.path().join(".git/objects"), repo.path().join(".git/old")).unwrap();
+        fs::create_dir(repo.path().join(".git/objects")).unwrap();
+        let _ = fs::remove_file(repo.path().join(".git/index"));
+        let _ = fs::remove_file(repo.path().join(".git/refs/heads/main"));
+        let commit = repo.commit();
+        for (name, content) in rows {
+            check_bytes(&repo.at(&commit, name), content);
+        }
+        fs::remove_dir_all(repo.path().join(".git/old")).unwrap();
+    }
+}
+
+#[test]
 fn answers_keep_the_order_of_the_wants() {
     let (one, first) = Repo::sample();
     let two = Repo::new();
