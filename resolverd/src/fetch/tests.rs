@@ -17,6 +17,9 @@ use tempfile::TempDir;
 use super::limit::{Budget, Limits};
 use super::{Fetch, FetchError, Fetched, Origins};
 
+/// Mode, name and object id of a tree entry, unchecked.
+type RawEntry<'a> = (&'a str, &'a [u8], &'a str);
+
 struct Repo {
     dir: TempDir,
 }
@@ -79,7 +82,7 @@ impl Repo {
     }
 
     /// Writes a tree object byte for byte, however bad.
-    fn raw_tree(&self, entries: &[(&str, &[u8], &str)]) -> String {
+    fn raw_tree(&self, entries: &[RawEntry]) -> String {
         let mut bytes = Vec::new();
         for (mode, name, oid) in entries {
             bytes.extend([mode.as_bytes(), b" ", name, b"\0"].concat());
@@ -484,7 +487,7 @@ fn f8_unsorted_doubled_and_cut_trees_are_refused() {
     let repo = Repo::new();
     let blob = repo.blob(b"x");
     let empty = repo.git(&["mktree"]);
-    let tables: [(&[(&str, &[u8], &str)], &str); 4] = [
+    let tables: [(&[RawEntry], &str); 4] = [
         (&[("100644", b"b", &blob), ("100644", b"a", &blob)], "out of order"),
         (&[("40000", b"a", &empty), ("100644", b"a.b", &blob)], "out of order"),
         (&[("100644", b"a", &blob), ("100644", b"a", &blob)], "stands twice"),
@@ -656,7 +659,7 @@ fn f12_a_tree_bomb_costs_the_path_only_and_its_listing_is_refused() {
     let mut mode = "100644";
     for _ in 0..10 {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
-        let entries: Vec<(&str, &[u8], &str)> = names.map(|name| (mode, name.as_bytes(), &*oid)).to_vec();
+        let entries: Vec<RawEntry> = names.map(|name| (mode, name.as_bytes(), &*oid)).to_vec();
         oid = repo.raw_tree(&entries);
         mode = "40000";
     }
