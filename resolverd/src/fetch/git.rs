@@ -24,12 +24,17 @@ use git2::{ErrorCode, ObjectType, Odb, Oid};
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
+use crate::fetch::inflate::{self, InflateError};
 use crate::fetch::limit::Budget;
 use crate::fetch::object::{Errand, Kind, ObjectId, ReadError, Walk};
 use crate::fetch::{FetchError, Fetched};
 
 /// The largest ref file, in bytes: one id, or the name of another ref.
 const REF_BYTES_MAX: u64 = 1024;
+/// How much of a loose object's file is read to find its header, in bytes.
+const LOOSE_START_BYTES: u64 = 4096;
+/// The longest header of a loose object, in bytes.
+const LOOSE_HEAD_BYTES_MAX: usize = 32;
 /// How many annotated tags may lead from a ref to a commit.
 const TAG_LEVELS_MAX: u8 = 8;
 /// How deep directories below `refs/` may nest.
@@ -42,13 +47,19 @@ const REF_LEVELS_MAX: u32 = 32;
 /// those of [`Walk`]; and the limits.
 pub fn fetch(path: &LocalPath, wants: &[&Want], budget: &Budget) -> Vec<Result<Fetched, FetchError>> {
     let opened = open(path, budget);
-    let (refs, odb) = match &opened {
-        Ok((refs, odb)) => (refs, odb),
+    let (refs, objects) = match &opened {
+        Ok((refs, objects)) => (refs, objects),
         Err(error) => return wants.iter().map(|want| Err(error.about(want))).collect(),
     };
-    let walk = Walk::new(|id: &ObjectId, kind, bytes_max| read_object(odb, id, kind, bytes_max));
+    let walk = Walk::new(|id: &ObjectId, kind, bytes_max| read_object(objects, id, kind, bytes_max));
     let mut visit = Visit { url: format!("file://{path}"), refs, walk, resolved: HashMap::new() };
     wants.iter().map(|want| visit.answer(want, budget)).collect()
+}
+
+/// The objects of one repository: its directory, and libgit2's view of its packs.
+struct Objects {
+    place: PathBuf,
+    odb: Odb<'static>,
 }
 
 struct Visit<'a, R> {
@@ -131,7 +142,58 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
     }
 }
 
-fn read_object(odb: &Odb<'_>, id: &ObjectId, kind: Kind, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
+/// Reads a loose object, else a packed one.
+///
+/// Loose objects are read here and not by libgit2, for the reason that [`inflate`] names; their hash is libgit2's, which
+/// detects SHA-1 collisions.
+fn read_object(objects: &Objects, id: &ObjectId, kind: Kind, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
+    match read_loose(&objects.place, id, kind, bytes_max) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => read_packed(&objects.odb, id, kind, bytes_max),
+        Err(error) => Err(error),
+    }
+}
+
+/// **Shape**: a zlib stream of `<kind> <size>\0<content>` in `objects/<2 digits>/<38 digits>`.
+fn read_loose(
+    objects: &Path,
+    id: &ObjectId,
+    kind: Kind,
+    bytes_max: u64,
+) -> Result<Option<Vec<u8>>, ReadError> {
+    let digits = id.to_string();
+    let place = objects.join(&digits[..2]).join(&digits[2..]);
+    let corrupt = |found: &str| ReadError::Corrupt(found.to_owned());
+    let failed = |error: FetchError| ReadError::Corrupt(error.refusal().found.clone());
+    let damaged = |error: InflateError| ReadError::Corrupt(error.to_string());
+    let Some(start) = read_plain(&place, LOOSE_START_BYTES).map_err(failed)? else { return Ok(None) };
+    let head = inflate::prefix(&start, LOOSE_HEAD_BYTES_MAX)
+        .or_else(|error| if error == InflateError::Cut { Ok(Vec::new()) } else { Err(error) })
+        .map_err(damaged)?;
+    let nul = head.iter().position(|byte| *byte == 0).ok_or_else(|| corrupt("it has no header"))?;
+    let (name, size) = str::from_utf8(&head[..nul])
+        .ok()
+        .and_then(|head| head.split_once(' '))
+        .and_then(|(name, size)| Some((ObjectType::from_str(name)?, size.parse::<u32>().ok()?)))
+        .ok_or_else(|| corrupt("its header is malformed"))?;
+    same_kind(name, kind)?;
+    let size = u64::from(size);
+    if size > bytes_max {
+        return Err(ReadError::TooLarge(size));
+    }
+    // What cannot be compressed grows by a few bytes in a thousand.
+    let stream = read_plain(&place, 2 * size + LOOSE_START_BYTES).map_err(failed)?;
+    // Packed meanwhile.
+    let Some(stream) = stream else { return Ok(None) };
+    let mut bytes = inflate::whole(&stream, nul + 1 + size as usize).map_err(damaged)?;
+    bytes.drain(..=nul);
+    match Oid::hash_object(name, &bytes) {
+        Ok(oid) if oid.as_bytes() == id.as_bytes() => Ok(Some(bytes)),
+        _ => Err(corrupt("its content does not have its id")),
+    }
+}
+
+fn read_packed(odb: &Odb<'_>, id: &ObjectId, kind: Kind, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     let failed = |error: git2::Error| match error.code() {
         ErrorCode::NotFound => ReadError::Missing,
         _ => ReadError::Corrupt(escaped(error.message())),
@@ -184,7 +246,7 @@ fn unreadable(place: &Path, error: &io::Error) -> FetchError {
 }
 
 /// Opens the object database and the refs, after every check of the layout.
-fn open(path: &LocalPath, budget: &Budget) -> Result<(Refs, Odb<'static>), FetchError> {
+fn open(path: &LocalPath, budget: &Budget) -> Result<(Refs, Objects), FetchError> {
     let git = git_directory(path.as_path())?;
     let objects = git.join("objects");
     check_layout(&git, &objects)?;
@@ -196,7 +258,7 @@ fn open(path: &LocalPath, budget: &Budget) -> Result<(Refs, Odb<'static>), Fetch
     let odb = Odb::new().map_err(failed)?;
     let text = objects.to_str().ok_or_else(|| unsafe_layout(&objects, "a path that is not UTF-8"))?;
     odb.add_disk_alternate(text).map_err(failed)?;
-    Ok((refs, odb))
+    Ok((refs, Objects { place: objects, odb }))
 }
 
 /// Finds the git directory: `<path>/.git`, or the path itself where it is bare. Never looks above it.

@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod git;
+mod inflate;
 pub mod limit;
 pub mod object;
 

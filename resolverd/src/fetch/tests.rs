@@ -17,6 +17,9 @@ use tempfile::TempDir;
 use super::limit::{Budget, Limits};
 use super::{Fetch, FetchError, Fetched, Origins};
 
+/// Mode, name and object id of a tree entry, unchecked.
+type RawEntry<'a> = (&'a str, &'a [u8], &'a str);
+
 struct Repo {
     dir: TempDir,
 }
@@ -79,7 +82,7 @@ impl Repo {
     }
 
     /// Writes a tree object byte for byte, however bad.
-    fn raw_tree(&self, entries: &[(&str, &[u8], &str)]) -> String {
+    fn raw_tree(&self, entries: &[RawEntry]) -> String {
         let mut bytes = Vec::new();
         for (mode, name, oid) in entries {
             bytes.extend([mode.as_bytes(), b" ", name, b"\0"].concat());
@@ -206,6 +209,33 @@ fn bare_and_packed_repositories_answer_the_same() {
             assert_eq!(fetched.bytes, b"{\"catalogue\":1}\n");
             assert_eq!(fetched.commit.unwrap().as_text(), commit);
         }
+    }
+}
+
+#[test]
+fn loose_objects_of_every_compression_arrive_verbatim() {
+    let repo = Repo::new();
+    let text: String =
+        (0..20_000u32).map(|n| format!("line {} of {}\n", n.wrapping_mul(2_654_435_761), n % 97)).collect();
+    let noise: Vec<u8> =
+        (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761).wrapping_mul(n | 1) >> 24) as u8).collect();
+    let zeros = vec![0; 300_000];
+    let rows = [("text", text.as_bytes()), ("noise", &noise), ("zeros", &zeros), ("empty", b"")];
+    for (name, content) in rows {
+        repo.write(name, content);
+    }
+    for level in ["0", "1", "9"] {
+        repo.git(&["config", "core.looseCompression", level]);
+        repo.write("level", level.as_bytes());
+        fs::rename(repo.path().join(".git/objects"), repo.path().join(".git/old")).unwrap();
+        fs::create_dir(repo.path().join(".git/objects")).unwrap();
+        let _ = fs::remove_file(repo.path().join(".git/index"));
+        let _ = fs::remove_file(repo.path().join(".git/refs/heads/main"));
+        let commit = repo.commit();
+        for (name, content) in rows {
+            check_bytes(&repo.at(&commit, name), content);
+        }
+        fs::remove_dir_all(repo.path().join(".git/old")).unwrap();
     }
 }
 
@@ -457,7 +487,7 @@ fn f8_unsorted_doubled_and_cut_trees_are_refused() {
     let repo = Repo::new();
     let blob = repo.blob(b"x");
     let empty = repo.git(&["mktree"]);
-    let tables: [(&[(&str, &[u8], &str)], &str); 4] = [
+    let tables: [(&[RawEntry], &str); 4] = [
         (&[("100644", b"b", &blob), ("100644", b"a", &blob)], "out of order"),
         (&[("40000", b"a", &empty), ("100644", b"a.b", &blob)], "out of order"),
         (&[("100644", b"a", &blob), ("100644", b"a", &blob)], "stands twice"),
@@ -629,7 +659,7 @@ fn f12_a_tree_bomb_costs_the_path_only_and_its_listing_is_refused() {
     let mut mode = "100644";
     for _ in 0..10 {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
-        let entries: Vec<(&str, &[u8], &str)> = names.map(|name| (mode, name.as_bytes(), &*oid)).to_vec();
+        let entries: Vec<RawEntry> = names.map(|name| (mode, name.as_bytes(), &*oid)).to_vec();
         oid = repo.raw_tree(&entries);
         mode = "40000";
     }
