@@ -42,11 +42,6 @@ const INLINE_MAX: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `listener` until `stop` is ready, then lets open requests end within [`Patience::drain`].
-pub async fn run(listener: UnixListener, state: Arc<State>, stop: impl Future<Output = ()>) {
-    run_with(listener, state, Patience::default(), stop).await;
-}
-
-/// Serves like [`run`], with other waiting times.
 pub async fn run_with(
     listener: UnixListener,
     state: Arc<State>,

@@ -217,6 +217,11 @@ fn readers_order_nothing() {
     assert_eq!(work(&Call::post("/v1/sync", &json!({}))), Work::Sync(Vec::new()));
     assert_eq!(work(&Call::post("/v1/resolve", &json!({"requests": [], "refresh": true}))), Work::Refresh);
     assert_eq!(work(&Call::get("/v1/nothing")), Work::None);
+    assert!(
+        reads_generation(&Call::get("/v1/sources"))
+            && reads_generation(&Call::get("/v1/components/lcod/a/b"))
+    );
+    assert!(!reads_generation(&Call::get("/v1/health")) && !reads_generation(&Call::get("/v1/nothing")));
 }
 
 #[test]
