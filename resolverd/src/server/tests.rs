@@ -119,6 +119,10 @@ fn web_pages_and_smugglers_are_refused() {
         let length = crate::api::BODY_BYTES_MAX + 1;
         let large = format!("POST /v1/lookup HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
         assert!(raw(socket, &large).starts_with("HTTP/1.1 413"));
+        let chunk = "x".repeat(length);
+        let chunked = "POST /v1/lookup HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = raw(socket, &format!("{chunked}{length:x}\r\n{chunk}\r\n0\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     });
 }
 
