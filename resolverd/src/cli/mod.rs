@@ -20,7 +20,7 @@ use crate::config::Overrides;
 
 /// Resolves components of federated registries: pinned, verified, offline.
 #[derive(Debug, Parser)]
-#[command(name = "resolverd", version, disable_help_subcommand = true, propagate_version = false)]
+#[command(name = "resolverd", version)]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -113,7 +113,7 @@ pub enum Verb {
     Catalogues,
     /// List components
     Components(Components),
-    /// Read the sources again
+    /// Read the sources again; the exit status is 5 when none of them could be read
     Sync {
         /// Which sources; all of them where none is named
         #[arg(value_name = "SOURCE", id = "named")]

@@ -1,7 +1,16 @@
+//! The command line's grammar, and asking a daemon.
 #![allow(clippy::unwrap_used)]
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::thread;
+
 use clap::CommandFactory;
 
 use super::*;
+use crate::api::Call;
+use crate::cli::ask::Asker;
+use crate::config::Settings;
+use crate::fetch::limit::Limits;
 
 fn parsed(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))
@@ -46,4 +55,40 @@ fn what_cannot_be_meant_is_refused() {
 fn natives_are_read_a_line_each() {
     let text = "# kernel\nlcod://contract/\n\n  lcod://tooling/script@1  # v1\nlcod://a/b#c\n";
     assert_eq!(verbs::natives_in(text), ["lcod://contract/", "lcod://tooling/script@1", "lcod://a/b#c"]);
+}
+
+#[test]
+fn a_problem_of_the_daemon_becomes_an_exit_status() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let failure =
+            Failure::new(Code::ComponentNotFound, "component_unknown", "no source lists lcod://a/b");
+        for reply in [failure.reply(None), Failure::new(Code::LockDrift, "x", "y").reply(None)] {
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            let length = reply.body.len();
+            write!(stream, "HTTP/1.1 {} x\r\nContent-Length: {length}\r\n\r\n", reply.status).unwrap();
+            stream.write_all(&reply.body).unwrap();
+        }
+    });
+    let cli = parsed("resolverd status --quiet --color never").unwrap();
+    let terminal = Terminal::new(&cli.globals, &|_| None);
+    let settings = Settings {
+        sources_file: directory.path().join("sources.json"),
+        socket,
+        state_dir: directory.path().into(),
+        system: false,
+        offline: true,
+        limits: Limits::default(),
+    };
+    let mut asker = Asker::new(settings, &cli.globals, &terminal).unwrap();
+    assert!(asker.has_daemon());
+    for (code, exit) in [("E001", 10), ("R006", 4)] {
+        let Err(Ended::Refused(problem)) = asker.ask(&Call::get("/v1/health")) else { panic!("an answer") };
+        assert_eq!(problem["code"], code);
+        assert_eq!(terminal.explain(&problem), exit);
+    }
+    server.join().unwrap();
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::api::{Call, Code, Failure, resolve_body};
 use crate::cli::ask::{Asker, config_failure, failure_of};
 use crate::cli::{Components, Ended, Env, Globals, Resolve, Terminal, Verb, render};
+use crate::client::Client;
 use crate::config::Settings;
 use crate::daemon;
 use crate::server::route::{encoded, encoded_path};
@@ -23,15 +24,18 @@ const NOTHING_FRESH: u8 = 5;
 ///
 /// **Errors**: what the caller is told instead of an answer.
 pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) -> Result<u8, Ended> {
-    let settings =
-        Settings::load(&globals.overrides(), env).map_err(|error| Ended::from(config_failure(&error)))?;
+    let settings = Settings::load(&globals.overrides(), env);
+    if matches!(verb, Verb::Version) {
+        return terminal.print(&version(settings.ok().as_ref()), render::version).map(|()| 0);
+    }
+    let settings = settings.map_err(|error| Ended::from(config_failure(&error)))?;
     if matches!(verb, Verb::Serve) {
         return daemon::serve(&settings).map(|()| 0).map_err(|error| failure_of(&error).into());
     }
     let mut asker = Asker::new(settings, globals, terminal)?;
     match verb {
-        // Handled above: it asks nobody.
-        Verb::Serve => {}
+        // Handled above: they need no answer.
+        Verb::Serve | Verb::Version => {}
         Verb::Resolve(arguments) => {
             let call = resolve_call(arguments)?;
             let answer = if arguments.refresh {
@@ -56,7 +60,6 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         }
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
         Verb::Status => terminal.print(&status(&mut asker)?, render::status)?,
-        Verb::Version => terminal.print(&version(&mut asker)?, render::version)?,
     }
     Ok(0)
 }
@@ -153,10 +156,10 @@ fn status(asker: &mut Asker<'_>) -> Result<Value, Ended> {
     }))
 }
 
-fn version(asker: &mut Asker<'_>) -> Result<Value, Ended> {
-    let daemon = match asker.has_daemon() {
-        true => asker.ask(&Call::get("/v1/version"))?["version"].clone(),
-        false => Value::Null,
-    };
-    Ok(json!({"name": "resolverd", "version": env!("CARGO_PKG_VERSION"), "api": "v1", "daemon": daemon}))
+/// Returns the versions. Never fails: whoever reports a fault needs it most when the rest is broken.
+fn version(settings: Option<&Settings>) -> Value {
+    let client = settings.and_then(|settings| Client::connect(&settings.socket).ok());
+    let reply = client.and_then(|mut client| client.call(&Call::get("/v1/version")).ok());
+    let daemon: Value = reply.and_then(|reply| serde_json::from_slice(&reply.body).ok()).unwrap_or_default();
+    json!({"name": "resolverd", "version": env!("CARGO_PKG_VERSION"), "api": "v1", "daemon": daemon["version"]})
 }

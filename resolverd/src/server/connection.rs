@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -42,11 +42,6 @@ const INLINE_MAX: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `listener` until `stop` is ready, then lets open requests end within [`Patience::drain`].
-pub async fn run(listener: UnixListener, state: Arc<State>, stop: impl Future<Output = ()>) {
-    run_with(listener, state, Patience::default(), stop).await;
-}
-
-/// Serves like [`run`], with other waiting times.
 pub async fn run_with(
     listener: UnixListener,
     state: Arc<State>,
@@ -163,7 +158,6 @@ async fn connection(
         .header_read_timeout(patience.idle)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .pipeline_flush(true)
         .serve_connection(io, service);
     let mut serving = pin!(serving);
     let result = tokio::select! {
@@ -186,12 +180,19 @@ async fn handled(
 ) -> Response<Full<Bytes>> {
     let id = state.request_id();
     let path = request.uri().path().to_owned();
-    let reply = match taken(request, patience).await.and_then(|call| route(&call)) {
+    let call = match taken(request, patience).await {
+        Ok(call) => call,
+        Err(failure) => {
+            // Its body may be on the way still, and nobody waits for that.
+            let mut response = response(state.failed(&id, &failure), &path);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
+    };
+    let permitted = route(&call).and_then(|query| permitted(&query, caller).map(|()| query));
+    let reply = match permitted {
         Err(failure) => state.failed(&id, &failure),
-        Ok(query) => match permitted(&query, caller) {
-            Err(failure) => state.failed(&id, &failure),
-            Ok(()) => answered(state, query, &id, patience).await,
-        },
+        Ok(query) => answered(state, query, &id, patience).await,
     };
     response(reply, &path)
 }
@@ -205,13 +206,17 @@ async fn taken(request: Request<Incoming>, patience: Patience) -> Result<Call, F
         _ => "",
     };
     let target = request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+    let too_large = || {
+        let detail = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+        invalid("api.body_bytes", &detail).status(413).with("limit", BODY_BYTES_MAX)
+    };
+    if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
     match timeout(patience.body, body).await {
         Ok(Ok(body)) => Ok(Call { method, target, body: body.to_bytes().into() }),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-            Err(invalid("api.body_bytes", &detail).status(413).with("limit", BODY_BYTES_MAX))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(invalid("api.body", "the body ended early")),
         Err(_) => Err(invalid("api.body_slow", "the body did not arrive in time").status(408)),
     }

@@ -20,11 +20,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::SourceId;
 use catalogue_schema::model::Refusal;
+use tokio::net::UnixListener;
 
 use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome};
 use crate::server::answer::{Answer, Facts, answer, document_missing, report};
 use crate::server::route::{Query, route};
+use crate::server::stream::Patience;
 use crate::store::Snapshot;
 
 /// Reads a document from the shelf: `None` when it is not there as it was accepted.
@@ -180,6 +182,15 @@ pub fn work(call: &Call) -> Work {
     route(call).map_or(Work::None, |query| work_of(&query))
 }
 
+/// Tells whether `call` can only be answered from a generation: health, statistics and versions need none.
+pub fn reads_generation(call: &Call) -> bool {
+    let without = |query: &Query| {
+        use Query::{Health, Live, OpenApi, Ready, Reload, Stats, Sync, Version};
+        matches!(query, Live | Ready | Health | Version | Stats | Sync(_) | Reload | OpenApi)
+    };
+    route(call).is_ok_and(|query| !without(&query))
+}
+
 fn work_of(query: &Query) -> Work {
     match query {
         Query::Sync(sources) => Work::Sync(sources.clone()),
@@ -187,6 +198,11 @@ fn work_of(query: &Query) -> Work {
         Query::Resolve(question) if question.refresh => Work::Refresh,
         _ => Work::None,
     }
+}
+
+/// Serves the socket until `stop` is ready, then lets open requests end within five seconds.
+pub async fn run(listener: UnixListener, state: Arc<State>, stop: impl Future<Output = ()>) {
+    connection::run_with(listener, state, Patience::default(), stop).await;
 }
 
 /// Answers one call in process from the snapshot in force. What [`work`] asks for has been done by the caller; the answer

@@ -119,6 +119,10 @@ fn web_pages_and_smugglers_are_refused() {
         let length = crate::api::BODY_BYTES_MAX + 1;
         let large = format!("POST /v1/lookup HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
         assert!(raw(socket, &large).starts_with("HTTP/1.1 413"));
+        let chunk = "x".repeat(length);
+        let chunked = "POST /v1/lookup HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = raw(socket, &format!("{chunked}{length:x}\r\n{chunk}\r\n0\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     });
 }
 
@@ -217,6 +221,11 @@ fn readers_order_nothing() {
     assert_eq!(work(&Call::post("/v1/sync", &json!({}))), Work::Sync(Vec::new()));
     assert_eq!(work(&Call::post("/v1/resolve", &json!({"requests": [], "refresh": true}))), Work::Refresh);
     assert_eq!(work(&Call::get("/v1/nothing")), Work::None);
+    assert!(
+        reads_generation(&Call::get("/v1/sources"))
+            && reads_generation(&Call::get("/v1/components/lcod/a/b"))
+    );
+    assert!(!reads_generation(&Call::get("/v1/health")) && !reads_generation(&Call::get("/v1/nothing")));
 }
 
 #[test]
