@@ -1,4 +1,6 @@
 //! With every source gone, a restarted daemon answers everything that it answered before and names what is stale.
+//!
+//! An answer names its stale sources, so the digest of the snapshot changes with them and comes back with them.
 
 use std::path::Path;
 
@@ -31,7 +33,7 @@ fn check(daemon: &Daemon, before: &[(String, Value)], when: &str) {
 
 fn timeless(mut answer: Value) -> Value {
     if let Some(fields) = answer.as_object_mut() {
-        for field in ["generation", "stale", "requestId"] {
+        for field in ["generation", "snapshot", "stale", "requestId"] {
             fields.remove(field);
         }
     }
@@ -72,6 +74,8 @@ fn a_restarted_daemon_answers_everything_with_every_source_gone() {
 
     let daemon = sandbox.start_synced();
     let before = everything(&daemon);
+    let snapshot = |daemon: &Daemon| daemon.resolve(&["lcod://git/array/pluck"]).ok()["snapshot"].clone();
+    let fresh = snapshot(&daemon);
     assert!(before.len() >= 4 * 7, "only {} answers", before.len());
     assert!(daemon.stop().success());
     std::fs::rename(&world, sandbox.path("gone")).unwrap();
@@ -92,4 +96,5 @@ fn a_restarted_daemon_answers_everything_with_every_source_gone() {
     daemon.sync();
     assert_eq!(daemon.resolve(&["lcod://git/array/pluck"]).ok()["stale"], json!([]));
     check(&daemon, &before, "when everything is back");
+    assert_eq!(snapshot(&daemon), fresh);
 }
