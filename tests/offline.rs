@@ -1,4 +1,6 @@
 //! With every source gone, a restarted daemon answers everything that it answered before and names what is stale.
+//!
+//! An answer names its stale sources, so the digest of the snapshot changes with them and comes back with them.
 
 use std::path::Path;
 
@@ -20,9 +22,18 @@ fn everything(daemon: &Daemon) -> Vec<(String, Value)> {
     said
 }
 
+/// Compares answer by answer, so that a difference can be read.
+fn check(daemon: &Daemon, before: &[(String, Value)], when: &str) {
+    let after = everything(daemon);
+    for ((target, before), (_, after)) in before.iter().zip(&after) {
+        assert_eq!(after, before, "{target}, {when}");
+    }
+    assert_eq!(after.len(), before.len(), "{when}");
+}
+
 fn timeless(mut answer: Value) -> Value {
     if let Some(fields) = answer.as_object_mut() {
-        for field in ["generation", "stale", "requestId"] {
+        for field in ["generation", "snapshot", "stale", "requestId"] {
             fields.remove(field);
         }
     }
@@ -63,14 +74,16 @@ fn a_restarted_daemon_answers_everything_with_every_source_gone() {
 
     let daemon = sandbox.start_synced();
     let before = everything(&daemon);
+    let snapshot = |daemon: &Daemon| daemon.resolve(&["lcod://git/array/pluck"]).ok()["snapshot"].clone();
+    let fresh = snapshot(&daemon);
     assert!(before.len() >= 4 * 7, "only {} answers", before.len());
     assert!(daemon.stop().success());
     std::fs::rename(&world, sandbox.path("gone")).unwrap();
 
     let daemon = sandbox.start();
-    assert_eq!(everything(&daemon), before, "warm, whatever the first sync has found");
+    check(&daemon, &before, "warm, whatever the first sync has found");
     daemon.sync();
-    assert_eq!(everything(&daemon), before, "after a sync that found nothing");
+    check(&daemon, &before, "after a sync that found nothing");
     let answer = daemon.resolve(&["lcod://git/array/pluck"]).ok();
     assert_eq!(answer["stale"], json!(["acme", "community", "lcod-default"]));
     for row in daemon.get("/v1/sources").ok()["items"].as_array().unwrap() {
@@ -82,5 +95,6 @@ fn a_restarted_daemon_answers_everything_with_every_source_gone() {
     std::fs::rename(sandbox.path("gone"), &world).unwrap();
     daemon.sync();
     assert_eq!(daemon.resolve(&["lcod://git/array/pluck"]).ok()["stale"], json!([]));
-    assert_eq!(everything(&daemon), before);
+    check(&daemon, &before, "when everything is back");
+    assert_eq!(snapshot(&daemon), fresh);
 }
