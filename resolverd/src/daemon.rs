@@ -23,7 +23,7 @@ use crate::api::{Call, Reply};
 use crate::config::{ConfigError, Settings};
 use crate::fetch::Origins;
 use crate::order::{Order, OrderError, Outcome, SyncReport};
-use crate::server::{self, Caller, State, Work, connection};
+use crate::server::{self, Caller, State, Work};
 use crate::shelf::{Shelf, ShelfError};
 use crate::store::checks::Checks;
 use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
@@ -124,7 +124,7 @@ fn run_server(socket: &Socket, state: Arc<State>, orders: Sender<Order>) -> Resu
                 }
             }
         };
-        connection::run(listener, state, stop).await;
+        server::run(listener, state, stop).await;
         Ok(())
     })
 }
@@ -155,7 +155,7 @@ pub fn local(
             writer.reload()?;
             return Ok(server::reported(&state, &writer.sync(&[], &state)));
         }
-        Work::None if !is_empty || settings.offline => {}
+        Work::None if !is_empty || settings.offline || !server::reads_generation(call) => {}
         Work::None | Work::Refresh => {
             writer.reload()?;
             if is_empty {
