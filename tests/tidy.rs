@@ -14,11 +14,7 @@ use crate::tidy::scan::{File, Token, paths};
 const FLOORS: &[(u8, &str, &[&str])] = &[
     (6, "main", &["cli"]),
     (5, "cli", &["daemon", "client", "config", "mirror", "api"]),
-    (
-        4,
-        "daemon",
-        &["config", "sync", "server", "watch", "order", "store", "shelf", "fetch", "api", "checks"],
-    ),
+    (4, "daemon", &["config", "sync", "server", "watch", "order", "store", "shelf", "fetch", "api"]),
     (3, "sync", FLOOR_2),
     (3, "server", FLOOR_2),
     (3, "config", FLOOR_2),
@@ -34,14 +30,13 @@ const FLOORS: &[(u8, &str, &[&str])] = &[
     (2, "merge", &[]),
     (2, "api", &[]),
     (2, "order", &[]),
-    (2, "checks", &[]),
 ];
 
 const FLOOR_2: &[&str] = &["fetch", "trust", "store", "shelf", "resolve", "merge", "api", "order"];
 
 /// A name, where it may stand outside tests, and why. A place that ends in `/` is a folder.
 const NAMED_IN: &[(&[&str], &[&str], &str)] = &[
-    (&["sled"], &["resolverd/src/store.rs", "resolverd/src/store/"], "sled is named in the store only"),
+    (&["sled"], &["resolverd/src/store/index.rs"], "sled is named in store/index only"),
     (&["git2"], &["resolverd/src/fetch/git.rs"], "git2 is named in fetch/git only"),
     (&["libgit2_sys"], &["resolverd/src/fetch/git.rs"], "git2 is named in fetch/git only"),
     (&["pubgrub"], &["resolverd/src/resolve/"], "the solver is named in resolve only"),

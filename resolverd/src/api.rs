@@ -677,6 +677,26 @@ pub fn resolve_body(requests: &[String], natives: &[String], prerelease: bool, r
     json!({"requests": requests, "natives": natives, "prerelease": prerelease, "refresh": refresh})
 }
 
+/// Where the path of a component starts.
+pub const BELOW_COMPONENTS: &str = "/v1/components/";
+
+/// Returns the path of a component, its id percent-encoded as one segment.
+pub fn encoded_path(id: &ComponentId) -> String {
+    format!("{BELOW_COMPONENTS}{}", encoded(id.as_text()))
+}
+
+/// Returns `text` percent-encoded as one path segment or query value.
+pub fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

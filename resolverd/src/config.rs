@@ -9,6 +9,7 @@ use catalogue_schema::error::ParseError;
 use catalogue_schema::model::Source;
 use serde::Deserialize;
 
+use crate::api::{Code, Failure};
 use crate::fetch::limit::Limits;
 
 /// The largest configuration or sources file in bytes.
@@ -102,6 +103,19 @@ pub enum ConfigError {
         /// The variable that would say it.
         variable: &'static str,
     },
+}
+
+impl ConfigError {
+    /// Returns what people are told.
+    pub fn failure(&self) -> Failure {
+        let hint = match self {
+            ConfigError::Unreadable { .. } => "create the file, or name another",
+            ConfigError::Config { .. } | ConfigError::Sources { .. } => "correct the file",
+            ConfigError::TooLarge { .. } => "name another file: a configuration is never that large",
+            ConfigError::Homeless { .. } => "set HOME, or name the directory",
+        };
+        Failure::new(Code::ConfigInvalid, "config", self.to_string()).hint(hint)
+    }
 }
 
 impl Settings {
@@ -266,7 +280,7 @@ mod tests {
         let named = Overrides { config: Some(config), ..Overrides::default() };
 
         let from_file =
-            load(&named, &[("HOME", "/home/u"), ("XDG_RUNTIME_DIR", "/run/user/1")]).expect("settings");
+            load(&named, &[("HOME", "/srv/u"), ("XDG_RUNTIME_DIR", "/run/user/1")]).expect("settings");
         assert_eq!(from_file.sources_file, directory.path().join("my.json"));
         assert_eq!(from_file.state_dir, directory.path().join("state"));
         assert_eq!(from_file.socket, Path::new("/run/user/1/resolverd/resolverd.sock"));
@@ -287,10 +301,10 @@ mod tests {
 
     #[test]
     fn without_anything_the_home_directory_decides() {
-        let settings = load(&Overrides::default(), &[("HOME", "/home/u"), ("XDG_CONFIG_HOME", "relative")])
+        let settings = load(&Overrides::default(), &[("HOME", "/srv/u"), ("XDG_CONFIG_HOME", "relative")])
             .expect("settings");
-        assert_eq!(settings.sources_file, Path::new("/home/u/.config/resolverd/sources.json"));
-        assert_eq!(settings.state_dir, Path::new("/home/u/.local/state/resolverd"));
+        assert_eq!(settings.sources_file, Path::new("/srv/u/.config/resolverd/sources.json"));
+        assert_eq!(settings.state_dir, Path::new("/srv/u/.local/state/resolverd"));
         let system = load(&Overrides { system: true, ..Overrides::default() }, &[]).expect("settings");
         assert_eq!(system.socket, Path::new("/run/resolverd/resolverd.sock"));
         assert!(matches!(load(&Overrides::default(), &[]), Err(ConfigError::Homeless { .. })));

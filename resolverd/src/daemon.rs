@@ -19,10 +19,11 @@ use catalogue_schema::model::{Refusal, Source};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::api::{Call, Reply};
+use crate::api::{Call, Code, Failure, Reply};
 use crate::config::{ConfigError, Settings};
 use crate::fetch::Origins;
 use crate::order::{Order, OrderError, Outcome, SyncReport};
+use crate::server::answer::order_failure;
 use crate::server::{self, Caller, State, Work};
 use crate::shelf::{Shelf, ShelfError};
 use crate::store::checks::Checks;
@@ -61,6 +62,44 @@ pub enum DaemonError {
     Order(#[from] OrderError),
 }
 
+impl DaemonError {
+    /// Returns what people are told.
+    pub fn failure(&self) -> Failure {
+        match self {
+            DaemonError::Config(error) => error.failure(),
+            DaemonError::Order(error) => order_failure(error),
+            DaemonError::Store(StoreError::Locked { .. }) => {
+                Failure::new(Code::DaemonUnreachable, "locked", caused(self))
+                    .hint("ask that process with --socket, wait for it with --wait, or stop it")
+            }
+            DaemonError::Store(_) | DaemonError::Shelf(_) => Failure::new(
+                Code::StoreUnavailable,
+                "store",
+                caused(self),
+            )
+            .hint(
+                "look at the rights and the space of the state directory, or name another with --state-dir",
+            ),
+            DaemonError::Socket { .. } => Failure::new(Code::StoreUnavailable, "socket", caused(self))
+                .hint("name another socket with --socket, or stop the daemon that uses this one"),
+        }
+    }
+}
+
+/// Returns an error with the causes that its own text leaves out.
+fn caused(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT). SIGHUP reads the sources file again.
 ///
 /// **Errors**: the state directory is in use, the store or socket cannot be opened, or there is neither a generation to
@@ -69,6 +108,7 @@ pub fn serve(settings: &Settings) -> Result<(), DaemonError> {
     let (mut writer, served) = Writer::open(settings, START_WAIT)?;
     let (orders, inbox) = channel();
     let state = Arc::new(State::new(Some(orders.clone()), documents(writer.shelf.clone())));
+    state.show_ages(writer.checks.ages(now_s()));
     if let Some(snapshot) = served {
         state.publish(snapshot);
     }
@@ -143,6 +183,7 @@ pub fn local(
     let (mut writer, served) = Writer::open(settings, wait)?;
     let state = State::new(None, documents(writer.shelf.clone()));
     let is_empty = served.is_none();
+    state.show_ages(writer.checks.ages(now_s()));
     if let Some(snapshot) = served {
         state.publish(snapshot);
     }
@@ -276,7 +317,7 @@ impl Writer {
             report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
         self.checks.note(&checked, &configured, now_s());
-        state.show_checks(self.checks.times().clone());
+        state.show_ages(self.checks.ages(now_s()));
         if let (true, Some(Kept::Snapshot(snapshot))) = (report.changed, &self.past) {
             state.publish(Arc::clone(snapshot));
         }
@@ -320,6 +361,7 @@ fn of_config(problem: &ConfigError) -> Refusal {
 }
 
 /// Seconds since 1970-01-01 UTC; a clock before that counts as that.
+#[expect(clippy::disallowed_methods, reason = "the daemon is where the clock is read")]
 fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

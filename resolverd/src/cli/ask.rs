@@ -8,10 +8,8 @@ use serde_json::Value;
 use crate::api::{Call, Code, Failure, Reply};
 use crate::cli::{Ended, Globals, Terminal};
 use crate::client::{Client, ClientError};
-use crate::config::{ConfigError, Settings};
-use crate::daemon::{self, DaemonError};
-use crate::server::answer::report;
-use crate::store::StoreError;
+use crate::config::Settings;
+use crate::daemon;
 
 /// How often the progress line moves.
 const TICK: Duration = Duration::from_millis(120);
@@ -97,57 +95,8 @@ impl<'a> Asker<'a> {
             None => {
                 let wait = Duration::from_secs(self.globals.wait);
                 let mut say = |line: &str| self.terminal.say(line);
-                daemon::local(&self.settings, wait, call, &mut say).map_err(|error| failure_of(&error))
+                daemon::local(&self.settings, wait, call, &mut say).map_err(|error| error.failure())
             }
         }
     }
-}
-
-/// Returns what people are told when the daemon cannot start, or a verb cannot run in process.
-pub fn failure_of(error: &DaemonError) -> Failure {
-    match error {
-        DaemonError::Config(error) => config_failure(error),
-        DaemonError::Order(error) => match report(&Err(error.clone())) {
-            Err(failure) => failure,
-            Ok(_) => Failure::new(Code::Internal, "order", error.to_string()),
-        },
-        DaemonError::Store(StoreError::Locked { .. }) => {
-            Failure::new(Code::DaemonUnreachable, "locked", caused(error))
-                .hint("ask that process with --socket, wait for it with --wait, or stop it")
-        }
-        DaemonError::Store(_) | DaemonError::Shelf(_) => {
-            Failure::new(Code::StoreUnavailable, "store", caused(error)).hint(
-                "look at the rights and the space of the state directory, or name another with --state-dir",
-            )
-        }
-        DaemonError::Socket { .. } => Failure::new(Code::StoreUnavailable, "socket", caused(error))
-            .hint("name another socket with --socket, or stop the daemon that uses this one"),
-    }
-}
-
-/// Returns what people are told about their configuration.
-pub fn config_failure(error: &ConfigError) -> Failure {
-    let failure = Failure::new(Code::ConfigInvalid, "config", error.to_string());
-    match error {
-        ConfigError::Unreadable { .. } => failure.hint("create the file, or name another"),
-        ConfigError::Config { .. } | ConfigError::Sources { .. } => failure.hint("correct the file"),
-        ConfigError::TooLarge { .. } => {
-            failure.hint("name another file: a configuration is never that large")
-        }
-        ConfigError::Homeless { .. } => failure.hint("set HOME, or name the directory"),
-    }
-}
-
-/// Returns an error with the causes that its own text leaves out.
-fn caused(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -7,13 +7,12 @@ use std::path::Path;
 use catalogue_schema::id::{ComponentId, Reference};
 use serde_json::{Value, json};
 
-use crate::api::{Call, Code, Failure, resolve_body};
-use crate::cli::ask::{Asker, config_failure, failure_of};
+use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
+use crate::cli::ask::Asker;
 use crate::cli::{Components, Ended, Env, Globals, Resolve, Terminal, Verb, render};
 use crate::client::Client;
 use crate::config::Settings;
 use crate::daemon;
-use crate::server::route::{encoded, encoded_path};
 
 /// The largest file of natives in bytes.
 const NATIVES_BYTES_MAX: u64 = 1 << 20;
@@ -28,9 +27,9 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
     if matches!(verb, Verb::Version) {
         return terminal.print(&version(settings.ok().as_ref()), render::version).map(|()| 0);
     }
-    let settings = settings.map_err(|error| Ended::from(config_failure(&error)))?;
+    let settings = settings.map_err(|error| Ended::from(error.failure()))?;
     if matches!(verb, Verb::Serve) {
-        return daemon::serve(&settings).map(|()| 0).map_err(|error| failure_of(&error).into());
+        return daemon::serve(&settings).map(|()| 0).map_err(|error| error.failure().into());
     }
     let mut asker = Asker::new(settings, globals, terminal)?;
     match verb {

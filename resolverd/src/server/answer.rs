@@ -4,8 +4,9 @@
 //! questions to equal snapshots give equal bytes.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
@@ -41,6 +42,23 @@ pub struct Facts {
     pub panics: u64,
     /// What is wrong with the configuration, where the last reload could not use it.
     pub problem: Option<Arc<Refusal>>,
+    /// How long ago sources were checked.
+    pub ages: Arc<Ages>,
+}
+
+/// How long ago each source was last checked at its origin. Pinned and offline sources have no age.
+#[derive(Debug)]
+pub struct Ages {
+    /// The ages, in seconds, at one instant.
+    pub known: BTreeMap<SourceId, u64>,
+    /// That instant.
+    pub since: Instant,
+}
+
+impl Ages {
+    fn seconds(&self, source: &SourceId) -> Option<u64> {
+        Some(self.known.get(source)? + self.since.elapsed().as_secs())
+    }
 }
 
 /// What a question is answered with.
@@ -70,7 +88,7 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
             "read_only",
             "nobody here can carry out a sync or a reload",
         )),
-        Query::Sources => sources(served(snapshot)?),
+        Query::Sources => sources(served(snapshot)?, &facts.ages),
         Query::Catalogues => catalogues(served(snapshot)?),
         Query::Components(selection) => components(selection, served(snapshot)?),
         Query::Component(id) => component(id, served(snapshot)?),
@@ -88,15 +106,22 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
 pub fn report(outcome: &Outcome) -> Result<Answer, Failure> {
     match outcome {
         Ok(report) => ok(report),
-        Err(OrderError::Config(refusal)) => Err(about(Code::ConfigInvalid, refusal)
-            .hint("correct the file; the configuration in force stays until then")),
-        Err(OrderError::Store(text)) => {
-            Err(Failure::new(Code::StoreUnavailable, "write", format!("cannot keep the result: {text}")))
+        Err(error) => Err(order_failure(error)),
+    }
+}
+
+/// Returns what people are told when an order failed.
+pub fn order_failure(error: &OrderError) -> Failure {
+    match error {
+        OrderError::Config(refusal) => about(Code::ConfigInvalid, refusal)
+            .hint("correct the file; the configuration in force stays until then"),
+        OrderError::Store(text) => {
+            Failure::new(Code::StoreUnavailable, "write", format!("cannot keep the result: {text}"))
         }
-        Err(OrderError::NoSuchSource(id)) => {
-            Err(Failure::new(Code::RequestInvalid, "api.source", format!("no source is called {id}"))
+        OrderError::NoSuchSource(id) => {
+            Failure::new(Code::RequestInvalid, "api.source", format!("no source is called {id}"))
                 .with("source", id)
-                .hint("resolverd sources lists them"))
+                .hint("resolverd sources lists them")
         }
     }
 }
@@ -293,13 +318,14 @@ fn catalogue_id(state: &CatalogueState) -> Option<&CatalogueId> {
     }
 }
 
-fn sources(snapshot: &Snapshot) -> Result<Answer, Failure> {
+fn sources(snapshot: &Snapshot, ages: &Ages) -> Result<Answer, Failure> {
     let generation = &snapshot.generation;
-    let items = generation.sources.iter().map(|state| source_row(state, &generation.catalogues)).collect();
+    let row = |state| source_row(state, &generation.catalogues, ages);
+    let items = generation.sources.iter().map(row).collect();
     ok(&Page { items, next_cursor: None, snapshot: &generation.snapshot })
 }
 
-fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState]) -> NodeRow<'a> {
+fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], ages: &Ages) -> NodeRow<'a> {
     let source = &state.source;
     let own: Vec<&CatalogueState> =
         catalogues.iter().filter(|one| catalogue_id(one).is_some_and(|id| id.source == source.id)).collect();
@@ -318,7 +344,7 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState]) -> Node
         pin: PinRow { commit: source.entry.commit(), digests: &source.digests },
         commit: state.commit.as_ref(),
         digest: state.digest.as_ref(),
-        age_seconds: None,
+        age_seconds: ages.seconds(&source.id),
         catalogues: Some(own.len()),
         releases: own.iter().map(|one| one.releases).sum(),
         refused: own.iter().map(|one| one.refused).sum(),

@@ -24,7 +24,7 @@ use tokio::net::UnixListener;
 
 use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome};
-use crate::server::answer::{Answer, Facts, answer, document_missing, report};
+use crate::server::answer::{Ages, Answer, Facts, answer, document_missing, report};
 use crate::server::route::{Query, route};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
@@ -36,7 +36,7 @@ pub type Documents = Box<dyn Fn(&Digest) -> Option<Vec<u8>> + Send + Sync>;
 pub struct State {
     snapshot: ArcSwapOption<Snapshot>,
     problem: ArcSwapOption<Refusal>,
-    checks: ArcSwap<BTreeMap<SourceId, i64>>,
+    ages: ArcSwap<Ages>,
     orders: Option<Sender<Order>>,
     documents: Documents,
     admin: u32,
@@ -74,7 +74,7 @@ impl State {
         State {
             snapshot: ArcSwapOption::empty(),
             problem: ArcSwapOption::empty(),
-            checks: ArcSwap::default(),
+            ages: ArcSwap::from_pointee(Ages { known: BTreeMap::new(), since: Instant::now() }),
             orders,
             documents,
             admin: rustix::process::geteuid().as_raw(),
@@ -100,9 +100,9 @@ impl State {
         self.problem.store(problem.map(Arc::new));
     }
 
-    /// Shows when each source was last checked, in seconds since 1970-01-01 UTC.
-    pub fn show_checks(&self, times: BTreeMap<SourceId, i64>) {
-        self.checks.store(Arc::new(times));
+    /// Shows how many seconds ago each source was last checked.
+    pub fn show_ages(&self, known: BTreeMap<SourceId, u64>) {
+        self.ages.store(Arc::new(Ages { known, since: Instant::now() }));
     }
 
     /// Returns what the peer's `uid` allows; `None` for the overflow uid, behind which anybody may stand.
@@ -121,6 +121,7 @@ impl State {
             failures: self.failures.load(Ordering::Relaxed),
             panics: self.panics.load(Ordering::Relaxed),
             problem: self.problem.load_full(),
+            ages: self.ages.load_full(),
         }
     }
 

@@ -11,8 +11,8 @@ use catalogue_schema::version::{Grammar, Version, VersionReq};
 use serde_json::Value;
 
 use crate::api::{
-    Call, Code, Failure, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX, REFERENCES_MAX, RequestText,
-    ResolveRequest, SyncRequest, read_body,
+    BELOW_COMPONENTS, Call, Code, Failure, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
+    REFERENCES_MAX, RequestText, ResolveRequest, SyncRequest, encoded_path, read_body,
 };
 use crate::resolve::{Native, Request};
 
@@ -200,8 +200,6 @@ pub fn methods(path: &str) -> Vec<&'static str> {
     ROUTES.iter().filter(matches).map(|route| route.method).collect()
 }
 
-const BELOW_COMPONENTS: &str = "/v1/components/";
-
 fn operation(method: &str, path: &str) -> Result<Operation, Failure> {
     let methods = methods(path);
     if methods.is_empty() {
@@ -293,11 +291,6 @@ pub fn ambiguous(detail: &str, ids: &[ComponentId]) -> Failure {
         forms => format!("use {}", forms.join(" or ")),
     };
     invalid("api.ambiguous", detail).hint(hint)
-}
-
-/// Returns the path of a component, its id percent-encoded as one segment.
-pub fn encoded_path(id: &ComponentId) -> String {
-    format!("{BELOW_COMPONENTS}{}", encoded(id.as_text()))
 }
 
 fn not_yet(word: &str) -> Failure {
@@ -488,18 +481,6 @@ fn sync(wire: &SyncRequest) -> Result<Query, Failure> {
     limited(wire.sources.len(), "sources")?;
     let read = |(index, text): (usize, &String)| source_id(text, &format!("sources[{index}]"));
     wire.sources.iter().enumerate().map(read).collect::<Result<_, _>>().map(Query::Sync)
-}
-
-/// Returns `text` percent-encoded as one path segment or query value.
-pub fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 fn decoded(text: &str) -> Option<String> {
@@ -694,7 +675,7 @@ mod tests {
     #[test]
     fn encoding_and_decoding_agree() {
         for text in ["lcod://tooling/array/append", "^0.1, <2", "é%2F", ""] {
-            assert_eq!(decoded(&encoded(text)).as_deref(), Some(text));
+            assert_eq!(decoded(&crate::api::encoded(text)).as_deref(), Some(text));
         }
         assert_eq!(decoded("%"), None);
         assert_eq!(decoded("%0"), None);

@@ -36,9 +36,10 @@ impl Checks {
         Checks { path, times }
     }
 
-    /// Returns the times.
-    pub fn times(&self) -> &BTreeMap<SourceId, i64> {
-        &self.times
+    /// Returns how many seconds before `now_s` each source was checked; a check that seems to lie ahead counts as now.
+    pub fn ages(&self, now_s: i64) -> BTreeMap<SourceId, u64> {
+        let age = |time: &i64| u64::try_from(now_s.saturating_sub(*time)).unwrap_or_default();
+        self.times.iter().map(|(source, time)| (source.clone(), age(time))).collect()
     }
 
     /// Notes that `sources` were checked at `now_s` and forgets what is not in `configured`. A failure to write is logged only.
@@ -71,9 +72,10 @@ mod tests {
         let mut checks = Checks::load(directory.path());
         checks.note(&[id("a"), id("b")], &[id("a"), id("b")], 7);
         checks.note(&[id("a")], &[id("a")], 9);
-        assert_eq!(Checks::load(directory.path()).times(), &BTreeMap::from([(id("a"), 9)]));
+        assert_eq!(Checks::load(directory.path()).ages(12), BTreeMap::from([(id("a"), 3)]));
+        assert_eq!(Checks::load(directory.path()).ages(1), BTreeMap::from([(id("a"), 0)]));
 
         std::fs::write(directory.path().join("checks.json"), b"{\"a\":").expect("written");
-        assert!(Checks::load(directory.path()).times().is_empty());
+        assert!(Checks::load(directory.path()).ages(9).is_empty());
     }
 }

@@ -148,24 +148,26 @@ impl<'a> Reader<'a> {
         // What a list says today and what was last accepted differ while a catalogue is stale; the record is what was accepted.
         let recorded = self.recorded(node).filter(|_| mode == Mode::Recorded);
         let errand = recorded.as_ref().unwrap_or(&listed);
-        let error = match self.tree(errand, node, mode, above, &out.reached)? {
+        let (incomplete, error) = match self.tree(errand, node, mode, above, &out.reached)? {
             Ok(mut tree) => match tree.incomplete.take() {
-                None => return Ok(out.absorb(tree)),
-                Some(error) => match self.last_good(node, mode, above, out, &error)? {
-                    Some(last) => return Ok(out.absorb(last)),
-                    None => {
-                        // Nothing better is known: the ids are listed, and refused where their documents are missing.
-                        tree.mark(Health::Stale, error);
-                        return Ok(out.absorb(tree));
-                    }
-                },
+                None => {
+                    out.absorb(tree);
+                    return Ok(());
+                }
+                Some(error) => (Some(tree), error),
             },
-            Err(error) => error,
+            Err(error) => (None, error),
         };
-        match self.last_good(node, mode, above, out, &error)? {
-            Some(last) => out.absorb(last),
-            None => out.absorb(self.unread(errand, node, mode, error)),
-        }
+        let tree = match (self.last_good(node, mode, above, out, &error)?, incomplete) {
+            (Some(last), _) => last,
+            // Nothing better is known: the ids are listed, and refused where their documents are missing.
+            (None, Some(mut tree)) => {
+                tree.mark(Health::Stale, error);
+                tree
+            }
+            (None, None) => self.unread(errand, node, mode, error),
+        };
+        out.absorb(tree);
         Ok(())
     }
 

@@ -79,9 +79,9 @@ mod tests {
 
         check(entry, b"abc", "Pinned unchecked=false");
         check(Evidence { signature: Some(&claim), ..entry }, b"abc", "Pinned unchecked=true");
-        check(Evidence { digests: &[wrong.clone()], ..entry }, b"abc", "trust.digest_mismatch");
+        check(Evidence { digests: std::slice::from_ref(&wrong), ..entry }, b"abc", "trust.digest_mismatch");
         check(child, b"abc", "Unpinned unchecked=false");
-        check(Evidence { digests: &[good.clone()], ..child }, b"abc", "Pinned unchecked=false");
+        check(Evidence { digests: std::slice::from_ref(&good), ..child }, b"abc", "Pinned unchecked=false");
         check(Evidence { digests: &[good.clone(), wrong], ..child }, b"abc", "trust.digest_mismatch");
         check(Evidence { commit_pinned: true, ..child }, b"abc", "Pinned unchecked=false");
         check(

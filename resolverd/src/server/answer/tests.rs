@@ -121,7 +121,9 @@ pub(crate) fn world() -> Snapshot {
 }
 
 fn facts() -> Facts {
-    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None }
+    let known = [(SourceId::parse("main").unwrap(), 3600)].into();
+    let ages = Arc::new(Ages { known, since: std::time::Instant::now() });
+    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages }
 }
 
 fn asked(call: &Call, snapshot: Option<&Snapshot>) -> (u16, Value) {
@@ -167,7 +169,8 @@ fn sources_and_catalogues_carry_state_and_reason() {
     check("/v1/sources", 200, "/items/1/state", json!("unread"));
     check("/v1/sources", 200, "/items/1/verdict", Value::Null);
     check("/v1/sources", 200, "/items/1/error/reason", json!("git.missing"));
-    check("/v1/sources", 200, "/items/0/ageSeconds", Value::Null);
+    check("/v1/sources", 200, "/items/0/ageSeconds", json!(3600));
+    check("/v1/sources", 200, "/items/1/ageSeconds", Value::Null);
     check("/v1/catalogues", 200, "/items/0/verdict", json!("pinned"));
     check("/v1/catalogues", 200, "/items/1/verdict", json!("unpinned"));
     check("/v1/catalogues", 200, "/items/1/via", json!(["main/std"]));
