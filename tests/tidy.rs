@@ -400,7 +400,7 @@ fn the_circles_can_be_found() {
 #[test]
 fn the_names_can_be_misplaced() {
     let file = |path: &'static str, text: &'static str, expected| check(names, &[(path, text)], expected);
-    file("resolverd/src/store.rs", "use sled::Db;", 0);
+    file("resolverd/src/store/index.rs", "use sled::Db;", 0);
     file("resolverd/src/shelf.rs", "use sled::Db;", 1);
     file("resolverd/src/shelf.rs", "/// As sled does. \nfn x() {}", 0);
     file("resolverd/src/fetch/mod.rs", "fn x(r: &git2::Repository) {}", 1);
