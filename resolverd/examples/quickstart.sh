@@ -5,7 +5,7 @@
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
-cargo build --manifest-path "$root/Cargo.toml" --package resolverd --bin resolverd
+cargo build --locked --manifest-path "$root/Cargo.toml" --package resolverd --bin resolverd
 resolverd="${CARGO_TARGET_DIR:-$root/target}/debug/resolverd"
 
 dir=$(mktemp -d)
