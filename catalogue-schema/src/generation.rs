@@ -3,6 +3,8 @@
 //! The generation file is the durable truth (the index is a cache of it and of the shelf). It is JSON, written once,
 //! atomically, and never changed; `schema` says how to read it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::dialect::Errand;
@@ -42,6 +44,16 @@ pub struct Generation {
     /// Documents of releases that could not be had or were refused, and why, sorted by what was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<DocumentRefusal>,
+}
+
+/// Returns the ids of the sources that answer, at least in part, with entries that the last sync could not confirm, sorted.
+pub fn stale(sources: &[SourceState], catalogues: &[CatalogueState]) -> BTreeSet<SourceId> {
+    let own = sources.iter().filter(|state| state.health == Health::Stale).map(|state| &state.source.id);
+    let below = catalogues
+        .iter()
+        .filter(|state| state.health == Health::Stale)
+        .filter_map(|state| state.errand.node());
+    own.chain(below.map(|node| &node.id.source)).cloned().collect()
 }
 
 /// Whether a source or catalogue speaks for itself today.

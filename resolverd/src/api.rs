@@ -4,6 +4,7 @@
 //! is silently dropped is worse than a refusal; unknown answer fields must be ignored by clients.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use catalogue_schema::digest::Digest;
@@ -383,7 +384,7 @@ pub struct Resolved<'a> {
     /// Its generation.
     pub generation: u64,
     /// Sources that speak from their last good documents, sorted.
-    pub stale: Vec<&'a SourceId>,
+    pub stale: BTreeSet<SourceId>,
     /// The chosen `id@version` for each request, in its order.
     pub roots: &'a [String],
     /// The chosen releases, in topological order, then by id.

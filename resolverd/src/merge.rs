@@ -3,8 +3,8 @@
 //! First match wins per component id, not per version: the best-placed catalogue that lists an id owns all of its versions.
 //! Catalogues below it are shadowed: never used, always reported. Only ranks count, never the order of arrival.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Blocked;
@@ -107,7 +107,7 @@ fn mutation(release: &Release, old: &Digest, new: &Digest) -> Warning {
 
 /// Returns the digest that names a snapshot: over everything that decides answers and nothing that belongs to one machine
 /// (local paths, times, generation numbers), so that two machines can compare.
-pub fn snapshot_digest(components: &[Component], stale: &[SourceId], blocked: &[Blocked]) -> Digest {
+pub fn snapshot_digest(components: &[Component], stale: &BTreeSet<SourceId>, blocked: &[Blocked]) -> Digest {
     let mut hash = Sha256::new();
     hash.update(b"resolverd/snapshot@1\n");
     for component in components {
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_named_by_what_decides_answers() {
-        let digest = |components: &[Component]| snapshot_digest(components, &[], &[]);
+        let digest = |components: &[Component]| snapshot_digest(components, &BTreeSet::new(), &[]);
         let base = merge(federation("s a 1.0: n/x@1.0.0 n/y@1.0.0"), &[]);
         let mut moved = base.clone();
         let local = catalogue_schema::pointer::LocalPath::parse("/srv/repository").expect("a path");
@@ -295,7 +295,7 @@ mod tests {
         yanked[0].releases[0].yanked = true;
         assert_ne!(digest(&base), digest(&yanked));
         assert_ne!(digest(&base), digest(&base[..1]));
-        let stale = [SourceId::parse("s").expect("an id")];
+        let stale = BTreeSet::from([SourceId::parse("s").expect("an id")]);
         assert_ne!(digest(&base), snapshot_digest(&base, &stale, &[]));
     }
 

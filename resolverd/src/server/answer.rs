@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::{CatalogueState, Generation, Health, SourceState};
+use catalogue_schema::generation::{CatalogueState, Generation, Health, SourceState, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, Refusal, Release, Shadow, Verdict, Warning};
 use catalogue_schema::version::{Version, VersionReq};
@@ -578,22 +578,13 @@ fn resolved(question: &Question, snapshot: &Snapshot) -> Result<Answer, Failure>
     ok(&Resolved {
         snapshot: &generation.snapshot,
         generation: generation.number,
-        stale: stale(generation),
+        stale: stale(&generation.sources, &generation.catalogues),
         roots: &resolution.roots,
         components: components.collect(),
         natives: &resolution.natives,
         shadowed: resolution.hidden_by_natives.iter().map(|component| hidden(component)).collect(),
         warnings,
     })
-}
-
-fn stale(generation: &Generation) -> Vec<&SourceId> {
-    let sources =
-        generation.sources.iter().filter(|one| one.health == Health::Stale).map(|one| &one.source.id);
-    let catalogues = generation.catalogues.iter().filter(|one| one.health == Health::Stale);
-    let all: BTreeSet<&SourceId> =
-        sources.chain(catalogues.filter_map(|one| catalogue_id(one).map(|id| &id.source))).collect();
-    all.into_iter().collect()
 }
 
 fn hidden(component: &Component) -> HiddenRow<'_> {
@@ -787,7 +778,12 @@ fn code_of(reason: &str) -> Code {
         }
         "trust" if reason.starts_with("trust.signature") => Code::SignatureInvalid,
         "policy" => Code::PermissionDenied,
-        "net" | "sync" => Code::SourceUnavailable,
+        "offline" => Code::NetworkError,
+        "limit" => Code::LimitExceeded,
+        "net" | "sync" | "shelf" => Code::SourceUnavailable,
+        "git" if matches!(reason, "git.repository_missing" | "git.commit_missing" | "git.ref_missing") => {
+            Code::SourceUnavailable
+        }
         _ => Code::ManifestInvalid,
     }
 }

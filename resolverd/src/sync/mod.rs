@@ -9,7 +9,7 @@
 
 mod reading;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -188,8 +188,10 @@ impl Sync<'_> {
         let served = snapshot.as_deref().or(past.snapshot()).map(|snapshot| &snapshot.generation);
         let report = SyncReport {
             generation: served.map_or(0, |generation| generation.number),
-            snapshot: served
-                .map_or_else(|| snapshot_digest(&[], &[], &[]), |generation| generation.snapshot.clone()),
+            snapshot: served.map_or_else(
+                || snapshot_digest(&[], &BTreeSet::new(), &[]),
+                |generation| generation.snapshot.clone(),
+            ),
             changed: snapshot.is_some(),
             documents_fetched: tally.documents.into_inner(),
             bytes_fetched: tally.bytes.into_inner(),
@@ -295,20 +297,6 @@ fn blocked(sources: &[SourceState]) -> Vec<Blocked> {
     let mut blocked: Vec<Blocked> = unread.flat_map(block).collect();
     blocked.sort();
     blocked
-}
-
-/// Returns the ids of the sources that answer, at least in part, with entries they could not confirm, sorted.
-pub fn stale(sources: &[SourceState], catalogues: &[CatalogueState]) -> Vec<SourceId> {
-    let own =
-        sources.iter().filter(|state| state.health == Health::Stale).map(|state| state.source.id.clone());
-    let below = catalogues
-        .iter()
-        .filter(|state| state.health == Health::Stale)
-        .filter_map(|state| state.errand.node());
-    let mut ids: Vec<SourceId> = own.chain(below.map(|node| node.id.source.clone())).collect();
-    ids.sort();
-    ids.dedup();
-    ids
 }
 
 /// Compares everything that a generation says except its number, its time and what the store computes.
