@@ -18,7 +18,7 @@ use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{
     Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
-    SourceState,
+    SourceState, stale,
 };
 use catalogue_schema::id::{CatalogueId, SourceId};
 use catalogue_schema::model::{Component, Rank, Refusal, Source};
