@@ -24,17 +24,13 @@ use git2::{ErrorCode, ObjectType, Odb, Oid};
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
-use crate::fetch::inflate::{self, InflateError};
 use crate::fetch::limit::Budget;
+use crate::fetch::loose::{self, LooseError};
 use crate::fetch::object::{Errand, Kind, ObjectId, ReadError, Walk};
 use crate::fetch::{FetchError, Fetched};
 
 /// The largest ref file, in bytes: one id, or the name of another ref.
 const REF_BYTES_MAX: u64 = 1024;
-/// How much of a loose object's file is read to find its header, in bytes.
-const LOOSE_START_BYTES: u64 = 4096;
-/// The longest header of a loose object, in bytes.
-const LOOSE_HEAD_BYTES_MAX: usize = 32;
 /// How many annotated tags may lead from a ref to a commit.
 const TAG_LEVELS_MAX: u8 = 8;
 /// How deep directories below `refs/` may nest.
@@ -144,8 +140,8 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
 
 /// Reads a loose object, else a packed one.
 ///
-/// Loose objects are read here and not by libgit2, for the reason that [`inflate`] names; their hash is libgit2's, which
-/// detects SHA-1 collisions.
+/// Loose objects are not read by libgit2, for the reason that [`loose`] names; their hash is libgit2's, which detects
+/// SHA-1 collisions.
 fn read_object(objects: &Objects, id: &ObjectId, kind: Kind, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     match read_loose(&objects.place, id, kind, bytes_max) {
         Ok(Some(bytes)) => Ok(bytes),
@@ -154,7 +150,7 @@ fn read_object(objects: &Objects, id: &ObjectId, kind: Kind, bytes_max: u64) -> 
     }
 }
 
-/// **Shape**: a zlib stream of `<kind> <size>\0<content>` in `objects/<2 digits>/<38 digits>`.
+/// Reads `objects/<2 digits>/<38 digits>`; `None` when there is no such file.
 fn read_loose(
     objects: &Path,
     id: &ObjectId,
@@ -163,33 +159,29 @@ fn read_loose(
 ) -> Result<Option<Vec<u8>>, ReadError> {
     let digits = id.to_string();
     let place = objects.join(&digits[..2]).join(&digits[2..]);
-    let corrupt = |found: &str| ReadError::Corrupt(found.to_owned());
     let failed = |error: FetchError| ReadError::Corrupt(error.refusal().found.clone());
-    let damaged = |error: InflateError| ReadError::Corrupt(error.to_string());
-    let Some(start) = read_plain(&place, LOOSE_START_BYTES).map_err(failed)? else { return Ok(None) };
-    let head = inflate::prefix(&start, LOOSE_HEAD_BYTES_MAX)
-        .or_else(|error| if error == InflateError::Cut { Ok(Vec::new()) } else { Err(error) })
-        .map_err(damaged)?;
-    let nul = head.iter().position(|byte| *byte == 0).ok_or_else(|| corrupt("it has no header"))?;
-    let (name, size) = str::from_utf8(&head[..nul])
-        .ok()
-        .and_then(|head| head.split_once(' '))
-        .and_then(|(name, size)| Some((ObjectType::from_str(name)?, size.parse::<u32>().ok()?)))
-        .ok_or_else(|| corrupt("its header is malformed"))?;
-    same_kind(name, kind)?;
-    let size = u64::from(size);
-    if size > bytes_max {
-        return Err(ReadError::TooLarge(size));
+    let damaged = |error: LooseError| ReadError::Corrupt(error.to_string());
+    let Some(start) = read_plain(&place, loose::START_BYTES).map_err(failed)? else { return Ok(None) };
+    let head = loose::head(&start).map_err(damaged)?;
+    if head.kind != kind {
+        return Err(ReadError::OtherKind(head.kind));
     }
-    // What cannot be compressed grows by a few bytes in a thousand.
-    let stream = read_plain(&place, 2 * size + LOOSE_START_BYTES).map_err(failed)?;
+    if u64::from(head.size) > bytes_max {
+        return Err(ReadError::TooLarge(head.size.into()));
+    }
+    let stream = read_plain(&place, head.stream_bytes_max()).map_err(failed)?;
     // Packed meanwhile.
     let Some(stream) = stream else { return Ok(None) };
-    let mut bytes = inflate::whole(&stream, nul + 1 + size as usize).map_err(damaged)?;
-    bytes.drain(..=nul);
-    match Oid::hash_object(name, &bytes) {
+    let bytes = loose::content(&stream, &head).map_err(damaged)?;
+    let hashed_as = match kind {
+        Kind::Commit => ObjectType::Commit,
+        Kind::Tree => ObjectType::Tree,
+        Kind::Blob => ObjectType::Blob,
+        Kind::Tag => ObjectType::Tag,
+    };
+    match Oid::hash_object(hashed_as, &bytes) {
         Ok(oid) if oid.as_bytes() == id.as_bytes() => Ok(Some(bytes)),
-        _ => Err(corrupt("its content does not have its id")),
+        _ => Err(ReadError::Corrupt("its content does not have its id".to_owned())),
     }
 }
 

@@ -5,8 +5,8 @@
 
 pub mod file;
 pub mod git;
-mod inflate;
 pub mod limit;
+mod loose;
 pub mod object;
 
 use std::collections::HashMap;
