@@ -45,11 +45,9 @@ pub(crate) struct Head {
     length: usize,
 }
 
-impl Head {
-    /// Returns how long the object's file may be, in bytes: what cannot be compressed grows by a few bytes in a thousand.
-    pub(crate) fn stream_bytes_max(&self) -> u64 {
-        2 * u64::from(self.size) + START_BYTES
-    }
+/// Returns how long the stream of `size` bytes may be: what cannot be compressed grows by a few bytes in a thousand.
+pub(crate) fn stream_bytes_max(size: u64) -> u64 {
+    size + size / 64 + START_BYTES
 }
 
 /// Reads the header from the first [`START_BYTES`] of an object's file; inflates only as much as a header may have.
@@ -82,14 +80,16 @@ pub(crate) fn content(stream: &[u8], head: &Head) -> Result<Vec<u8>, LooseError>
     }
 }
 
-struct Inflated {
-    bytes: Vec<u8>,
+/// What came out of a stream.
+pub(crate) struct Inflated {
+    /// Its first bytes.
+    pub bytes: Vec<u8>,
     /// Where the stream ends in its input, its checksum included and checked; `None` where it does not end within the bound.
-    ended_at: Option<usize>,
+    pub ended_at: Option<usize>,
 }
 
 /// Inflates the first `bytes_max` bytes of a stream, or all where it is shorter.
-fn inflate(stream: &[u8], bytes_max: usize) -> Result<Inflated, LooseError> {
+pub(crate) fn inflate(stream: &[u8], bytes_max: usize) -> Result<Inflated, LooseError> {
     let mut bytes = Vec::with_capacity(bytes_max);
     let mut zlib = Decompress::new(true);
     // One call and no loop: "finish" inflates until the stream, its input or the room for its output ends.
@@ -130,7 +130,7 @@ mod tests {
                 let stream = deflated(&object, level);
                 let head = head(&stream).unwrap();
                 assert_eq!((head.kind, head.size as usize), (Kind::Blob, body.len()));
-                assert!(stream.len() as u64 <= head.stream_bytes_max());
+                assert!(stream.len() as u64 <= stream_bytes_max(head.size.into()));
                 assert_eq!(content(&stream, &head).unwrap(), body);
             }
         }

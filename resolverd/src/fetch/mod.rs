@@ -8,6 +8,7 @@ pub mod git;
 pub mod limit;
 mod loose;
 pub mod object;
+mod pack;
 
 use std::collections::HashMap;
 use std::fmt;
