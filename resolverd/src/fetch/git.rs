@@ -1,6 +1,6 @@
-//! Git repositories on this machine, by git2: objects only.
+//! Git repositories on this machine: objects and refs only.
 //!
-//! A repository is read in place through its object database and its ref files. Never read: configuration, hooks, the index,
+//! A repository is read in place through its object files and its ref files. Never read: configuration, hooks, the index,
 //! the work tree, attributes, replace refs, grafts, alternates. Never written: anything. Never searched: a parent directory.
 //!
 //! What we trust is the owner: git directory and objects belong to root or to us, because a repository that somebody else can
@@ -15,26 +15,22 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 
-use catalogue_schema::error::{escaped, quoted};
+use catalogue_schema::error::quoted;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::pointer::{LocalPath, Location, RefName, Revision, Want};
-use git2::{ErrorCode, ObjectType, Odb, Oid};
+use git2::{ObjectType, Oid};
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
-use crate::fetch::inflate::{self, InflateError};
 use crate::fetch::limit::Budget;
+use crate::fetch::loose::{self, LooseError};
 use crate::fetch::object::{Errand, Kind, ObjectId, ReadError, Walk};
+use crate::fetch::pack::{PackError, Packs};
 use crate::fetch::{FetchError, Fetched};
 
 /// The largest ref file, in bytes: one id, or the name of another ref.
 const REF_BYTES_MAX: u64 = 1024;
-/// How much of a loose object's file is read to find its header, in bytes.
-const LOOSE_START_BYTES: u64 = 4096;
-/// The longest header of a loose object, in bytes.
-const LOOSE_HEAD_BYTES_MAX: usize = 32;
 /// How many annotated tags may lead from a ref to a commit.
 const TAG_LEVELS_MAX: u8 = 8;
 /// How deep directories below `refs/` may nest.
@@ -46,20 +42,19 @@ const REF_LEVELS_MAX: u32 = 32;
 /// revision: `git.commit_missing`, `git.not_a_commit`, `git.ref_missing`, `git.bad_ref`, `git.object_format`; of a path:
 /// those of [`Walk`]; and the limits.
 pub fn fetch(path: &LocalPath, wants: &[&Want], budget: &Budget) -> Vec<Result<Fetched, FetchError>> {
-    let opened = open(path, budget);
-    let (refs, objects) = match &opened {
-        Ok((refs, objects)) => (refs, objects),
+    let (refs, mut objects) = match open(path, budget) {
+        Ok(opened) => opened,
         Err(error) => return wants.iter().map(|want| Err(error.about(want))).collect(),
     };
-    let walk = Walk::new(|id: &ObjectId, kind, bytes_max| read_object(objects, id, kind, bytes_max));
-    let mut visit = Visit { url: format!("file://{path}"), refs, walk, resolved: HashMap::new() };
+    let walk = Walk::new(|id: &ObjectId, kind, bytes_max| read_object(&mut objects, id, kind, bytes_max));
+    let mut visit = Visit { url: format!("file://{path}"), refs: &refs, walk, resolved: HashMap::new() };
     wants.iter().map(|want| visit.answer(want, budget)).collect()
 }
 
-/// The objects of one repository: its directory, and libgit2's view of its packs.
+/// The objects of one repository: its directory of loose objects, and its packs.
 struct Objects {
     place: PathBuf,
-    odb: Odb<'static>,
+    packs: Packs,
 }
 
 struct Visit<'a, R> {
@@ -144,17 +139,20 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
 
 /// Reads a loose object, else a packed one.
 ///
-/// Loose objects are read here and not by libgit2, for the reason that [`inflate`] names; their hash is libgit2's, which
-/// detects SHA-1 collisions.
-fn read_object(objects: &Objects, id: &ObjectId, kind: Kind, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
-    match read_loose(&objects.place, id, kind, bytes_max) {
-        Ok(Some(bytes)) => Ok(bytes),
-        Ok(None) => read_packed(&objects.odb, id, kind, bytes_max),
-        Err(error) => Err(error),
+/// Neither is read by libgit2, for the reasons that [`loose`] and [`crate::fetch::pack`] name.
+fn read_object(
+    objects: &mut Objects,
+    id: &ObjectId,
+    kind: Kind,
+    bytes_max: u64,
+) -> Result<Vec<u8>, ReadError> {
+    match read_loose(&objects.place, id, kind, bytes_max)? {
+        Some(bytes) => Ok(bytes),
+        None => read_packed(&mut objects.packs, id, kind, bytes_max),
     }
 }
 
-/// **Shape**: a zlib stream of `<kind> <size>\0<content>` in `objects/<2 digits>/<38 digits>`.
+/// Reads `objects/<2 digits>/<38 digits>`; `None` when there is no such file.
 fn read_loose(
     objects: &Path,
     id: &ObjectId,
@@ -163,65 +161,47 @@ fn read_loose(
 ) -> Result<Option<Vec<u8>>, ReadError> {
     let digits = id.to_string();
     let place = objects.join(&digits[..2]).join(&digits[2..]);
-    let corrupt = |found: &str| ReadError::Corrupt(found.to_owned());
     let failed = |error: FetchError| ReadError::Corrupt(error.refusal().found.clone());
-    let damaged = |error: InflateError| ReadError::Corrupt(error.to_string());
-    let Some(start) = read_plain(&place, LOOSE_START_BYTES).map_err(failed)? else { return Ok(None) };
-    let head = inflate::prefix(&start, LOOSE_HEAD_BYTES_MAX)
-        .or_else(|error| if error == InflateError::Cut { Ok(Vec::new()) } else { Err(error) })
-        .map_err(damaged)?;
-    let nul = head.iter().position(|byte| *byte == 0).ok_or_else(|| corrupt("it has no header"))?;
-    let (name, size) = str::from_utf8(&head[..nul])
-        .ok()
-        .and_then(|head| head.split_once(' '))
-        .and_then(|(name, size)| Some((ObjectType::from_str(name)?, size.parse::<u32>().ok()?)))
-        .ok_or_else(|| corrupt("its header is malformed"))?;
-    same_kind(name, kind)?;
-    let size = u64::from(size);
-    if size > bytes_max {
-        return Err(ReadError::TooLarge(size));
+    let damaged = |error: LooseError| ReadError::Corrupt(error.to_string());
+    let Some(start) = read_plain(&place, loose::START_BYTES).map_err(failed)? else { return Ok(None) };
+    let head = loose::head(&start).map_err(damaged)?;
+    if head.kind != kind {
+        return Err(ReadError::OtherKind(head.kind));
     }
-    // What cannot be compressed grows by a few bytes in a thousand.
-    let stream = read_plain(&place, 2 * size + LOOSE_START_BYTES).map_err(failed)?;
+    if u64::from(head.size) > bytes_max {
+        return Err(ReadError::TooLarge(head.size.into()));
+    }
+    let stream = read_plain(&place, loose::stream_bytes_max(head.size.into())).map_err(failed)?;
     // Packed meanwhile.
     let Some(stream) = stream else { return Ok(None) };
-    let mut bytes = inflate::whole(&stream, nul + 1 + size as usize).map_err(damaged)?;
-    bytes.drain(..=nul);
-    match Oid::hash_object(name, &bytes) {
-        Ok(oid) if oid.as_bytes() == id.as_bytes() => Ok(Some(bytes)),
-        _ => Err(corrupt("its content does not have its id")),
-    }
+    let bytes = loose::content(&stream, &head).map_err(damaged)?;
+    proven(id, kind, bytes).map(Some)
 }
 
-fn read_packed(odb: &Odb<'_>, id: &ObjectId, kind: Kind, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
-    let failed = |error: git2::Error| match error.code() {
-        ErrorCode::NotFound => ReadError::Missing,
-        _ => ReadError::Corrupt(escaped(error.message())),
-    };
-    let oid = Oid::from_bytes(id.as_bytes()).map_err(failed)?;
-    // The header is not checked against the id: it serves to refuse early, and the object itself is checked again.
-    let (size, header_kind) = odb.read_header(oid).map_err(failed)?;
-    same_kind(header_kind, kind)?;
-    if size as u64 > bytes_max {
-        return Err(ReadError::TooLarge(size as u64));
+fn read_packed(packs: &mut Packs, id: &ObjectId, kind: Kind, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
+    let damaged = |error: PackError| ReadError::Corrupt(error.to_string());
+    let found = packs.find(id).map_err(damaged)?.ok_or(ReadError::Missing)?;
+    if found.kind != kind {
+        return Err(ReadError::OtherKind(found.kind));
     }
-    let object = odb.read(oid).map_err(failed)?;
-    same_kind(object.kind(), kind)?;
-    if object.id() != oid || object.len() != size {
-        return Err(ReadError::Corrupt("its header and its content disagree".to_owned()));
+    if found.size > bytes_max {
+        return Err(ReadError::TooLarge(found.size));
     }
-    Ok(object.data().to_vec())
+    proven(id, kind, found.read().map_err(damaged)?)
 }
 
-fn same_kind(found: ObjectType, wanted: Kind) -> Result<(), ReadError> {
-    let kind = match found {
-        ObjectType::Commit => Kind::Commit,
-        ObjectType::Tree => Kind::Tree,
-        ObjectType::Blob => Kind::Blob,
-        ObjectType::Tag => Kind::Tag,
-        ObjectType::Any => return Err(ReadError::Corrupt("it has no type".to_owned())),
+/// Compares the content of an object with its name. The hash is libgit2's, which detects SHA-1 collisions.
+fn proven(id: &ObjectId, kind: Kind, bytes: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+    let kind = match kind {
+        Kind::Commit => ObjectType::Commit,
+        Kind::Tree => ObjectType::Tree,
+        Kind::Blob => ObjectType::Blob,
+        Kind::Tag => ObjectType::Tag,
     };
-    if kind == wanted { Ok(()) } else { Err(ReadError::OtherKind(kind)) }
+    match Oid::hash_object(kind, &bytes) {
+        Ok(oid) if oid.as_bytes() == id.as_bytes() => Ok(bytes),
+        _ => Err(ReadError::Corrupt("its content does not have its id".to_owned())),
+    }
 }
 
 const SHA1_ONLY: &str = "a SHA-1 id of 40 digits; this build reads no SHA-256 repositories";
@@ -245,20 +225,14 @@ fn unreadable(place: &Path, error: &io::Error) -> FetchError {
     FetchError::Unreachable(Refusal::new("git.unreadable", place.display(), "a readable repository", found))
 }
 
-/// Opens the object database and the refs, after every check of the layout.
+/// Opens the refs, and the objects lazily, after every check of the layout.
 fn open(path: &LocalPath, budget: &Budget) -> Result<(Refs, Objects), FetchError> {
     let git = git_directory(path.as_path())?;
     let objects = git.join("objects");
     check_layout(&git, &objects)?;
     let refs = Refs::open(&git, budget)?;
-    static STRICT: Once = Once::new();
-    // It is the default, and everything here rests on it.
-    STRICT.call_once(|| git2::opts::strict_hash_verification(true));
-    let failed = |error: git2::Error| unreadable(&objects, &io::Error::other(escaped(error.message())));
-    let odb = Odb::new().map_err(failed)?;
-    let text = objects.to_str().ok_or_else(|| unsafe_layout(&objects, "a path that is not UTF-8"))?;
-    odb.add_disk_alternate(text).map_err(failed)?;
-    Ok((refs, Objects { place: objects, odb }))
+    let packs = Packs::new(objects.join("pack"));
+    Ok((refs, Objects { place: objects, packs }))
 }
 
 /// Finds the git directory: `<path>/.git`, or the path itself where it is bare. Never looks above it.

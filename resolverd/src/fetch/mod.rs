@@ -5,9 +5,10 @@
 
 pub mod file;
 pub mod git;
-mod inflate;
 pub mod limit;
+mod loose;
 pub mod object;
+mod pack;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -2,6 +2,8 @@
 //! threat table that they hold (`c5`, `e3`, `f2` and so on).
 #![allow(clippy::unwrap_used)]
 
+mod packs;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
