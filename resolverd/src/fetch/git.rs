@@ -33,6 +33,8 @@ use crate::fetch::{FetchError, Fetched};
 const REF_BYTES_MAX: u64 = 1024;
 /// How many annotated tags may lead from a ref to a commit.
 const TAG_LEVELS_MAX: u8 = 8;
+/// How many branches a message names.
+const BRANCHES_SHOWN: usize = 5;
 /// How deep directories below `refs/` may nest.
 const REF_LEVELS_MAX: u32 = 32;
 
@@ -103,6 +105,8 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
                     .ok_or_else(|| refused("git.object_format", errand.subject, SHA1_ONLY, commit));
             }
             Revision::Head => vec!["HEAD".to_owned()],
+            // Git allows no branch of this name.
+            Revision::Ref(name) if name.as_text() == "HEAD" => vec!["HEAD".to_owned()],
             Revision::Ref(name) if name.as_text().starts_with("refs/") => vec![name.to_string()],
             Revision::Ref(name) => vec![format!("refs/heads/{name}"), format!("refs/tags/{name}")],
         };
@@ -111,13 +115,25 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
             found = found.or(self.refs.find(name).map_err(|error| error.about(errand.subject))?);
         }
         let id = found.ok_or_else(|| {
-            let found = format!("no {}", names.join(" and no "));
+            let found = format!("no {}; {}", names.join(" and no "), self.branches(errand));
             let expected = "a branch or tag of this repository";
             FetchError::Unreachable(Refusal::new("git.ref_missing", errand.subject, expected, found))
         })?;
         let commit = self.walk.peel(&id, TAG_LEVELS_MAX, errand)?;
         self.resolved.insert(revision.clone(), commit);
         Ok(commit)
+    }
+
+    /// Says which branches there are, for a name that leads nowhere.
+    fn branches(&self, errand: Errand<'_>) -> String {
+        let refs = self.refs.starting_with("refs/heads/", errand).unwrap_or_default();
+        let mut names: Vec<&str> = refs.keys().filter_map(|name| name.strip_prefix("refs/heads/")).collect();
+        let more = if names.len() > BRANCHES_SHOWN { ", …" } else { "" };
+        names.truncate(BRANCHES_SHOWN);
+        match names.is_empty() {
+            true => "it has no branch: nothing was committed or fetched there yet".to_owned(),
+            false => format!("its branches are {}{more}", names.join(", ")),
+        }
     }
 
     /// **Shape**: lines `oid ref\n` sorted by the ref's full name; the id is the commit, also for annotated tags.
@@ -244,9 +260,13 @@ fn git_directory(path: &Path) -> Result<PathBuf, FetchError> {
             (true, _) => Ok(inside),
             (false, true) => Err(unsafe_layout(&inside, "a symlink; name the repository that it leads to")),
             (false, false) => {
-                let found =
-                    "a file that leads elsewhere (a linked work tree or submodule); name the main repository";
-                Err(unsafe_layout(&inside, found))
+                let text = read_plain(&inside, REF_BYTES_MAX)?.unwrap_or_default();
+                let target = String::from_utf8_lossy(&text);
+                let target = quoted(target.trim_start_matches("gitdir:").trim());
+                let found = format!(
+                    "a file that leads to {target} (a linked work tree or submodule); name the main repository"
+                );
+                Err(unsafe_layout(&inside, &found))
             }
         };
     }

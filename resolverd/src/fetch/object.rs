@@ -332,10 +332,31 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
         if let Some(tree) = self.commits.get(commit) {
             return Ok(*tree);
         }
-        let bytes = self.object(commit, Kind::Commit, &errand.budget.for_git_objects(), errand.subject)?;
+        errand.budget.check_deadline(errand.subject)?;
+        let bytes = match (self.read)(commit, Kind::Commit, errand.budget.for_git_objects().readable_bytes())
+        {
+            Err(ReadError::OtherKind(kind)) => return Err(self.no_commit(commit, kind, errand)),
+            read => {
+                self.accept(commit, Kind::Commit, read, &errand.budget.for_git_objects(), errand.subject)?
+            }
+        };
         let tree = parse_commit(&bytes).map_err(|fault| fault.refuse(errand.subject))?;
         self.commits.insert(*commit, tree);
         Ok(tree)
+    }
+
+    /// Refuses an object in a commit's place; says what a tag there points to, one level down.
+    fn no_commit(&mut self, id: &ObjectId, kind: Kind, errand: Errand<'_>) -> FetchError {
+        let mut fault = not_a_commit(id, kind);
+        let bytes_max = errand.budget.for_git_objects().readable_bytes();
+        if kind == Kind::Tag
+            && let Ok(bytes) = (self.read)(id, Kind::Tag, bytes_max)
+            && let Ok((target, kind)) = parse_tag(&bytes)
+        {
+            let advice = if kind == Kind::Commit { "; pin that" } else { "" };
+            fault.found = format!("{} of {kind} {target}{advice}", fault.found);
+        }
+        fault.refuse(errand.subject)
     }
 
     /// Returns the commit that an object leads to, through at most `levels` annotated tags.
@@ -521,9 +542,6 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
                 let found = format!("no object {id}; fetch it there, or correct the pin");
                 Err(FetchError::Unreachable(Refusal::new("git.commit_missing", subject, expected, found)))
             }
-            Err(ReadError::OtherKind(other)) if kind == Kind::Commit => {
-                Err(not_a_commit(id, other).refuse(subject))
-            }
             Err(ReadError::Missing) => Err(corrupt(format!("no {kind} {id}: a partial or damaged copy"))),
             Err(ReadError::OtherKind(other)) => Err(corrupt(format!("{id} is a {other}, not a {kind}"))),
             Err(ReadError::Corrupt(why)) => Err(corrupt(format!("{kind} {id} is damaged: {why}"))),
@@ -536,7 +554,13 @@ fn not_a_commit(id: &ObjectId, kind: Kind) -> Fault {
 }
 
 fn in_the_way(entry: &Entry) -> Fault {
-    let found = format!("\"{}\" is {}", entry.label(), entry.describe());
+    let advice = match entry.mode {
+        0o040000 => "; name a file in it",
+        0o120000 => "; name the file that it leads to",
+        0o160000 => "; name the repository that it leads to",
+        _ => "",
+    };
+    let found = format!("\"{}\" is {}{advice}", entry.label(), entry.describe());
     Fault::new("git.not_a_blob", "a file, kept in this repository", found)
 }
 

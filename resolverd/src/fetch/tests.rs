@@ -298,8 +298,12 @@ fn c5_branches_tags_and_head_are_resolved_and_recorded() {
             let fetched = fetch(&repo.named(name, "catalogue.json")).unwrap();
             assert_eq!(fetched.commit.unwrap().as_text(), commit, "{name}, {pass}");
         }
-        let head = fetch(&Want::Blob(repo.location(Revision::Head, "catalogue.json"))).unwrap();
-        assert_eq!(head.commit.unwrap().as_text(), second);
+        for head in [
+            Want::Blob(repo.location(Revision::Head, "catalogue.json")),
+            repo.named("HEAD", "catalogue.json"),
+        ] {
+            assert_eq!(fetch(&head).unwrap().commit.unwrap().as_text(), second);
+        }
         repo.git(&["pack-refs", "--all"]);
     }
     repo.git(&["checkout", "-q", "--detach", "v1"]);
@@ -311,12 +315,17 @@ fn c5_branches_tags_and_head_are_resolved_and_recorded() {
 fn c5_a_ref_that_is_not_there_is_unreachable() {
     let (repo, _) = Repo::sample();
     let result = fetch(&repo.named("gone", "catalogue.json"));
-    check_error(result, Word::Unreachable, "git.ref_missing", "no refs/heads/gone and no refs/tags/gone");
+    check_error(
+        result,
+        Word::Unreachable,
+        "git.ref_missing",
+        "no refs/heads/gone and no refs/tags/gone; its branches are main",
+    );
     let empty = Want::Blob(Repo::new().location(Revision::Head, "x"));
     check_error(fetch(&empty), Word::Unreachable, "git.repository_missing", "nothing there");
     let unborn = Repo::new();
     let want = Want::Blob(unborn.location(Revision::Head, "x"));
-    check_error(fetch(&want), Word::Unreachable, "git.ref_missing", "no HEAD");
+    check_error(fetch(&want), Word::Unreachable, "git.ref_missing", "no HEAD; it has no branch");
 }
 
 #[test]
@@ -438,11 +447,11 @@ fn f3_symlinks_submodules_and_directories_are_not_blobs() {
     let tree = repo.git(&["write-tree"]);
     let commit = repo.commit_of(&tree);
     for (path, hint) in [
-        ("link", "\"link\" is a symlink"),
+        ("link", "\"link\" is a symlink; name the file that it leads to"),
         ("link/x", "\"link\" is a symlink"),
-        ("module", "\"module\" is a submodule"),
+        ("module", "\"module\" is a submodule; name the repository"),
         ("module/x", "\"module\" is a submodule"),
-        ("dir", "\"dir\" is a directory"),
+        ("dir", "\"dir\" is a directory; name a file in it"),
     ] {
         check_refused(&repo.at(&commit, path), "git.not_a_blob", hint);
     }
@@ -458,6 +467,12 @@ fn f4_a_pin_must_be_a_commit() {
         let oid = repo.git(&["rev-parse", revision]);
         check_refused(&repo.at(&oid, "catalogue.json"), "git.not_a_commit", hint);
     }
+    let tag = repo.git(&["rev-parse", "v1"]);
+    check_refused(
+        &repo.at(&tag, "catalogue.json"),
+        "git.not_a_commit",
+        &format!("a tag of commit {commit}; pin that"),
+    );
     repo.git(&["tag", "-a", "of-a-tree", "-m", "tree", "HEAD^{tree}"]);
     check_refused(&repo.named("of-a-tree", "catalogue.json"), "git.not_a_commit", "a tree");
     let absent = "2222222222222222222222222222222222222222";
@@ -556,7 +571,8 @@ fn f9_a_git_directory_that_lies_elsewhere_is_refused() {
         let repository = Repository::Local(local(place));
         Want::Blob(Location::Git { repository, revision: pin(&commit), path: path.clone() })
     };
-    check_refused(&at(&repo.path().join("linked")), "git.unsafe_layout", "name the main repository");
+    let hint = format!("leads to \"{}/.git/worktrees/linked\" (a linked", repo.path().display());
+    check_refused(&at(&repo.path().join("linked")), "git.unsafe_layout", &hint);
     let linked = TempDir::new().unwrap();
     std::os::unix::fs::symlink(repo.path().join(".git"), linked.path().join(".git")).unwrap();
     check_refused(&at(linked.path()), "git.unsafe_layout", "a symlink");
