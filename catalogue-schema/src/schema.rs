@@ -40,6 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the switch that writes the files anew is for people only")]
     fn the_committed_schemas_are_the_generated_ones() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
         let is_writing = std::env::var_os("RESOLVERD_WRITE_SCHEMAS").is_some();
