@@ -318,3 +318,53 @@ fn origin_commit_local() {
     }
     world.good_answers(&daemon);
 }
+
+/// The sample of seed 001, section 2.1, byte for byte: a raw file URL of kind git, and a checksum that is only sketched.
+const SEED_LIST: &str = r#"{
+  "schema": "lcod-registry/catalogues@1",
+  "catalogues": [
+    {
+      "id": "tooling/std",
+      "description": "Standard tooling components maintained by the LCOD team",
+      "url": "https://raw.githubusercontent.com/lcod-team/lcod-components/main/registry/components.std.json",
+      "kind": "git",
+      "commit": "4a569e82930c784d2b4f2a40a39e85daea774a80",
+      "publicKey": "keys/tooling/lcod-team.pem",
+      "priority": 50
+    },
+    {
+      "id": "acme/payments",
+      "description": "Acme Corp payment building blocks",
+      "url": "https://git.acme.com/platform/payments/registry/components.json",
+      "kind": "https",
+      "checksum": "sha256-…",
+      "priority": 90
+    }
+  ]
+}
+"#;
+
+#[test]
+fn the_seeds_own_list_is_read_and_its_repository_cannot_be_reached() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = Repository::create(&directory.path().join("registry"));
+    registry.commit(&Files::from([("catalogues.json".to_owned(), SEED_LIST.as_bytes().to_vec())]));
+    let sandbox = Sandbox::with_sources(&lcod::sources("lcod-default", &registry.url(), "catalogues.json"));
+    let daemon = sandbox.start_synced();
+    let row = daemon.catalogue("tooling/std");
+    let location = "https://github.com/lcod-team/lcod-components at 4a569e82930c784d2b4f2a40a39e85daea774a80: registry/components.std.json";
+    assert_eq!(
+        (row["state"].as_str(), row["location"].as_str()),
+        (Some("unread"), Some(location)),
+        "{row:#}"
+    );
+    assert_eq!(row["signature"], "unchecked", "{row:#}");
+    assert!(row["error"]["reason"].as_str().is_some_and(|reason| reason.starts_with("net.")), "{row:#}");
+    let list = daemon.catalogue("lcod-default");
+    assert_eq!((list["state"].as_str(), list["skipped"].as_u64()), (Some("fresh"), Some(1)), "{list:#}");
+    let skipped = &list["skippedEntries"][0];
+    assert_eq!(skipped["entry"], "acme/payments");
+    assert_eq!(skipped["error"]["reason"], "input.digest");
+    assert_eq!(skipped["error"]["field"], "catalogues[1].checksum");
+    assert_eq!(skipped["error"]["position"], json!({ "line": 18, "column": 19 }));
+}

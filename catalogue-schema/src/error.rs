@@ -49,14 +49,14 @@ impl Position {
 }
 
 impl ParseError {
-    /// Makes an error about a text; `found` is escaped and cut here.
+    /// Makes an error about a text; `found` is escaped and cut here, and loses what stands before the `@` of a URL's host.
     pub fn new(reason: &'static str, expected: impl Into<String>, found: impl AsRef<str>) -> ParseError {
         ParseError {
             reason: Cow::Borrowed(reason),
             field: String::new(),
             position: None,
             expected: expected.into(),
-            found: quoted(found.as_ref()),
+            found: quoted(&without_user(found.as_ref())),
         }
     }
 
@@ -90,6 +90,28 @@ impl fmt::Display for ParseError {
         }
         Ok(())
     }
+}
+
+/// Replaces user and password of every URL in `text`, since errors are logged, answered and kept.
+fn without_user(text: &str) -> Cow<'_, str> {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(scheme) = rest.find("://") {
+        let (before, behind) = rest.split_at(scheme + "://".len());
+        let authority = behind.split(['/', '?', '#', '\\', ' ', '"']).next().unwrap_or_default();
+        shown.push_str(before);
+        rest = behind;
+        // In `lcod://name@1.0.0` it is a version that stands behind the sign.
+        if let Some((user, _)) = authority.rsplit_once('@').filter(|_| !before.ends_with("lcod://")) {
+            shown.push_str("***");
+            rest = &behind[user.len()..];
+        }
+    }
+    if shown.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    shown.push_str(rest);
+    Cow::Owned(shown)
 }
 
 /// Returns `text` in double quotes, control and bidirectional characters escaped, cut to [`FOUND_CHARS_MAX`].

@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
@@ -45,11 +45,10 @@ pub fn check(bytes: &[u8]) -> Result<&str, ParseError> {
     }
 }
 
-/// Returns the bytes as text, without a leading byte-order mark: the first step of [`check`], and all that a JSONL document
-/// as a whole has to pass.
+/// Returns the bytes as text, without a leading byte-order mark.
 ///
 /// **Errors**: `input.encoding` for invalid UTF-8 and for NUL.
-pub fn text(bytes: &[u8]) -> Result<&str, ParseError> {
+fn text(bytes: &[u8]) -> Result<&str, ParseError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     // `contains` is the fast scan; the slow one runs only where there is something to find.
     if bytes.contains(&0) {
@@ -65,23 +64,6 @@ pub fn text(bytes: &[u8]) -> Result<&str, ParseError> {
     })
 }
 
-/// Returns the lines of a JSONL document that are not blank, with their numbers from 1; lines may end in CR LF.
-///
-/// Each line is a document of its own: [`check`] it, and move what is refused with [`on_line`].
-pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(index, line)| (index + 1, line))
-}
-
-/// Returns an error about one line of a JSONL document with the number that the line has in the whole.
-pub fn on_line(mut error: ParseError, number: usize) -> ParseError {
-    let column = error.position.map_or(1, |position| position.column);
-    error.position = Some(Position { line: number, column });
-    error
-}
-
 /// Reads a whole document that has passed [`check`] as a typed value.
 ///
 /// **Errors**: `input.field`, with the field and its place.
@@ -89,30 +71,86 @@ pub fn document<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ParseError> 
     typed(text)
 }
 
-/// Reads one entry of a checked document; for many entries use one [`Document`], which finds lines only once.
-///
-/// **Errors**: `input.field`, with the field inside the entry and its place in the whole document.
-pub fn entry<'a, T: Deserialize<'a>>(whole: &str, raw: &'a RawValue) -> Result<T, ParseError> {
-    Document::of(whole).entry(raw)
+/// Returns an error about the fields of `text` with the place of the field that it names, where that is written there.
+pub fn located(error: ParseError, text: &str) -> ParseError {
+    if error.position.is_some() {
+        return error;
+    }
+    match value_of(text, &error.field) {
+        Some(value) => {
+            let offset = value.as_ptr() as usize - text.as_ptr() as usize;
+            error.at(Position::of(text.as_bytes(), offset))
+        }
+        None => error,
+    }
+}
+
+/// Returns the value that a field path such as `files[3].sha256` names in `text`, as a slice of it.
+fn value_of<'a>(text: &'a str, path: &str) -> Option<&'a str> {
+    let mut value = text;
+    for step in path.split_inclusive(['.', '[', ']']).map(|step| step.trim_end_matches(['.', '[', ']'])) {
+        value = match step.parse() {
+            _ if step.is_empty() => value,
+            Ok(index) if value.starts_with('[') => {
+                serde_json::from_str::<Vec<&RawValue>>(value).ok()?.into_iter().nth(index)?.get()
+            }
+            _ => {
+                let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(value).ok()?;
+                fields.into_iter().find(|(name, _)| name == step)?.1.get()
+            }
+        };
+    }
+    Some(value)
+}
+
+/// Returns an error about a part of a document, which starts at `start`, with its place in the whole: the start where it had
+/// none.
+pub fn moved(mut error: ParseError, start: Position) -> ParseError {
+    error.position = Some(match error.position {
+        None => start,
+        Some(inner) if inner.line == 1 => {
+            Position { line: start.line, column: (start.column - 1).saturating_add(inner.column) }
+        }
+        Some(inner) => Position { line: (start.line - 1).saturating_add(inner.line), ..inner },
+    });
+    error
 }
 
 /// A checked document whose entries are read one by one, so that a bad one spoils only itself.
 #[derive(Debug)]
 pub struct Document<'a> {
     text: &'a str,
-    /// Where each line starts; found when the first entry is refused, so that a million bad entries cost one pass.
-    starts: OnceCell<Vec<usize>>,
+    /// The line at the start of each block of [`BLOCK_BYTES`]; found when the first place is asked for, so that a million bad
+    /// entries cost one pass, and a document of nothing but newlines little memory.
+    marks: OnceCell<Vec<Mark>>,
+}
+
+/// How many bytes of a document are walked at most to find a place.
+const BLOCK_BYTES: usize = 4096;
+
+/// A line of a document, and the byte at which it starts.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    line: usize,
+    start: usize,
+}
+
+impl Mark {
+    /// Returns the line that holds the byte behind `bytes`, which starts at `offset`.
+    fn behind(mut self, bytes: &[u8], offset: usize) -> Mark {
+        for (index, byte) in bytes.iter().enumerate() {
+            if *byte == b'\n' {
+                self = Mark { line: self.line + 1, start: offset + index + 1 };
+            }
+        }
+        self
+    }
 }
 
 impl<'a> Document<'a> {
     /// Takes the text that [`check`] returned.
     pub fn of(text: &'a str) -> Document<'a> {
-        Document { text, starts: OnceCell::new() }
-    }
-
-    /// Returns the text.
-    pub fn as_text(&self) -> &'a str {
-        self.text
+        Document { text, marks: OnceCell::new() }
     }
 
     /// Reads one entry.
@@ -122,17 +160,13 @@ impl<'a> Document<'a> {
         typed(raw.get()).map_err(|error| self.in_entry(error, raw))
     }
 
-    /// Returns an error about `raw` with its place in the whole document: the entry's start where it had none.
-    pub fn in_entry(&self, mut error: ParseError, raw: &RawValue) -> ParseError {
-        let Some(start) = self.position(raw.get()) else { return error };
-        error.position = Some(match error.position {
-            None => start,
-            Some(inner) if inner.line == 1 => {
-                Position { line: start.line, column: (start.column - 1).saturating_add(inner.column) }
-            }
-            Some(inner) => Position { line: (start.line - 1).saturating_add(inner.line), ..inner },
-        });
-        error
+    /// Returns an error about `raw` with its place in the whole document: that of the field it names, else the entry's start.
+    pub fn in_entry(&self, error: ParseError, raw: &RawValue) -> ParseError {
+        let error = located(error, raw.get());
+        match self.position(raw.get()) {
+            Some(start) => moved(error, start),
+            None => error,
+        }
     }
 
     /// Returns the place of `part`, which must be a slice of this document's own text; `None` for any other text.
@@ -141,14 +175,20 @@ impl<'a> Document<'a> {
         if offset.checked_add(part.len())? > self.text.len() {
             return None;
         }
-        let starts = self.starts.get_or_init(|| {
-            let newlines = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-            std::iter::once(0).chain(newlines.map(|(index, _)| index + 1)).collect()
-        });
-        let line = starts.partition_point(|start| *start <= offset);
-        let start = starts.get(line.checked_sub(1)?)?;
-        Some(Position { line, column: offset - start + 1 })
+        let block = offset / BLOCK_BYTES;
+        let mark = self.marks.get_or_init(|| marks(self.text.as_bytes())).get(block)?;
+        let walked = block * BLOCK_BYTES;
+        let line = mark.behind(&self.text.as_bytes()[walked..offset], walked);
+        Some(Position { line: line.line, column: offset - line.start + 1 })
     }
+}
+
+fn marks(text: &[u8]) -> Vec<Mark> {
+    let mut marks = vec![Mark { line: 1, start: 0 }];
+    for (index, block) in text.chunks(BLOCK_BYTES).enumerate() {
+        marks.extend(marks.last().map(|mark| mark.behind(block, index * BLOCK_BYTES)));
+    }
+    marks
 }
 
 /// What one walk over a document has found out.
@@ -323,6 +363,7 @@ fn not_exact(digits: &str) -> ParseError {
 fn syntax_fault(error: &serde_json::Error) -> ParseError {
     let message = error.to_string();
     let message = without_place(&message);
+    let json = |expected: &str, found: &str| ParseError::new("input.json", expected, found);
     match message {
         "number out of range" => not_exact(message),
         "lone leading surrogate in hex escape"
@@ -330,8 +371,15 @@ fn syntax_fault(error: &serde_json::Error) -> ParseError {
         | "invalid unicode code point" => {
             ParseError::new("input.encoding", "escapes of whole characters", message)
         }
-        _ if error.is_eof() => ParseError::new("input.json", "a whole JSON document", message),
-        _ => ParseError::new("input.json", "JSON", message),
+        _ if error.is_eof() => json("a whole JSON document", "the end of the text"),
+        "trailing characters" => json("the end of the document behind its first value", "more text"),
+        "trailing comma" => json("a value behind the comma", "none"),
+        "key must be a string" => json("a key in double quotes", "something else"),
+        "expected value" | "expected ident" => json("a JSON value", "something else"),
+        _ => match message.strip_prefix("expected ") {
+            Some(expected) => json(expected, "something else"),
+            None => json("JSON", message),
+        },
     }
 }
 
@@ -368,16 +416,32 @@ fn field_fault(error: &serde_json::Error) -> ParseError {
     if let Some(name) = message.strip_prefix("duplicate field ").and_then(named) {
         return ParseError::new("input.field", "this field once, in one spelling", "two").in_field(name);
     }
-    for kind in
-        ["invalid type: ", "invalid value: ", "invalid length: ", "unknown field ", "unknown variant "]
-    {
+    // A Rust struct may be written as an array of its fields, which no document means.
+    if message.starts_with("invalid length ") && message.contains(", expected struct ") {
+        return ParseError::new("input.field", "an object", "array");
+    }
+    for kind in ["invalid type: ", "invalid value: ", "unknown field ", "unknown variant "] {
         if let Some((found, expected)) =
             message.strip_prefix(kind).and_then(|rest| rest.rsplit_once(", expected "))
         {
-            return ParseError::new("input.field", expected, unticked(found));
+            return ParseError::new("input.field", plain(expected), plain(unticked(found)));
         }
     }
     ParseError::new("input.field", "a value that its reader takes", message)
+}
+
+/// Says in the words of JSON what serde says in those of Rust.
+fn plain(words: &str) -> &str {
+    match words {
+        "i64" => "an integer",
+        "u64" => "an integer that is not negative",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        "sequence" => "array",
+        "map" => "object",
+        words if words.starts_with("struct ") => "an object",
+        words => words,
+    }
 }
 
 /// Takes the quotes off a whole name; a value such as `integer `7`` keeps them.

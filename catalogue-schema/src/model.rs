@@ -210,12 +210,12 @@ impl Refusal {
     pub fn of(subject: impl fmt::Display, error: &ParseError) -> Refusal {
         let place =
             error.position.map(|at| format!(" (line {}, column {})", at.line, at.column)).unwrap_or_default();
-        let field = if error.field.is_empty() { String::new() } else { format!("{}: ", error.field) };
+        let field = if error.field.is_empty() { String::new() } else { format!(" in {}", error.field) };
         Refusal {
             reason: error.reason.clone(),
             subject: subject.to_string(),
             expected: error.expected.clone(),
-            found: format!("{field}{}{place}", error.found),
+            found: format!("{}{field}{place}", error.found),
         }
     }
 }

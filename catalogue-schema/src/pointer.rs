@@ -330,7 +330,7 @@ pub enum Want {
     Refs {
         /// The repository.
         repository: Repository,
-        /// The start of the full ref name, such as `refs/heads/`.
+        /// The start of the full ref name, such as `refs/heads` or `refs/tags/v1`; without a trailing `/`.
         prefix: RefName,
     },
 }
@@ -350,7 +350,7 @@ impl fmt::Display for Want {
         match self {
             Want::Blob(location) => fmt::Display::fmt(location, out),
             Want::Tree { location, depth } => write!(out, "{location} (listing, {depth} levels)"),
-            Want::Refs { repository, prefix } => write!(out, "{repository} ({}…)", prefix.as_text()),
+            Want::Refs { repository, prefix } => write!(out, "{repository} ({prefix}…)"),
         }
     }
 }

@@ -25,7 +25,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::digest::Digest;
-use crate::error::ParseError;
+use crate::error::{ParseError, Position};
 use crate::id::{Dialect, Namespace, SourceId};
 use crate::json;
 use crate::model::{Place, SignatureClaim, Source};
@@ -48,22 +48,26 @@ pub const REFRESH_S_MIN: u64 = 60;
 /// **Errors**: the whole file is refused, with line and column: it is the operator's own.
 pub fn read(bytes: &[u8], directory: &Path) -> Result<Vec<Source>, ParseError> {
     let text = json::check(bytes)?;
+    if !text.trim_start().starts_with('{') {
+        let error = ParseError::new("input.schema", "an object with the field sources", text.trim_start());
+        return Err(error.at(Position { line: 1, column: 1 }));
+    }
     let head: Head = json::document(text)?;
     if let Some(schema) = head.schema.filter(|schema| schema != SOURCES_SCHEMA) {
-        return Err(ParseError::new("input.schema", SOURCES_SCHEMA, schema).in_field("schema"));
+        let error = ParseError::new("input.schema", SOURCES_SCHEMA, schema).in_field("schema");
+        return Err(json::located(error, text));
     }
     let file: SourcesDocument<&RawValue> = json::document(text)?;
     let default = file.defaults.and_then(|defaults| defaults.priority).unwrap_or(PRIORITY_DEFAULT);
-    let default = priority(default).map_err(|error| error.in_field("defaults"))?;
+    let default = priority(default).map_err(|error| json::located(error.in_field("defaults"), text))?;
 
     let document = json::Document::of(text);
     let mut ids = BTreeSet::new();
     let mut sources = Vec::with_capacity(file.sources.len());
     for (position, raw) in (0..).zip(file.sources) {
-        let placed =
-            |error: ParseError| document.in_entry(error.in_field(format!("sources[{position}]")), raw);
-        let entry: SourceEntry =
-            document.entry(raw).map_err(|error| error.in_field(format!("sources[{position}]")))?;
+        let field = format!("sources[{position}]");
+        let placed = |error: ParseError| document.in_entry(error, raw).in_field(&field);
+        let entry: SourceEntry = document.entry(raw).map_err(|error| error.in_field(&field))?;
         let is_enabled = entry.enabled.unwrap_or(true);
         let source = source(entry, Place { priority: default, position }, directory).map_err(placed)?;
         if !ids.insert(source.id.clone()) {

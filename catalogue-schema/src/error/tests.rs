@@ -31,6 +31,18 @@ fn places_count_from_one() {
     check(99, 3, 1);
 }
 
+#[test]
+fn users_and_passwords_of_urls_are_not_repeated() {
+    let check = |text: &str, shown: &str| {
+        assert_eq!(ParseError::new("input.url", "x", text).found, format!("\"{shown}\""));
+    };
+    check("https://me:secret@h.io/c@1.json", "https://***@h.io/c@1.json");
+    check("ssh://git@h.io:22/c and http://a:b@c@d/", "ssh://***@h.io:22/c and http://***@d/");
+    check("https://h.io/a@b", "https://h.io/a@b");
+    check("lcod://a@1.0.0", "lcod://a@1.0.0");
+    check("://@://", "://***@://");
+}
+
 proptest! {
     #[test]
     fn foreign_text_is_cut_and_cannot_break_the_line(text in any::<String>()) {

@@ -108,15 +108,6 @@ fn duplicates_are_noticed_among_many_keys() {
     }
 }
 
-#[test]
-fn lines_are_numbered_and_blank_ones_left_out() {
-    let text = "{}\r\n\r\n  \n[1]\n\n2";
-    assert_eq!(lines(text).collect::<Vec<_>>(), [(1, "{}"), (4, "[1]"), (6, "2")]);
-    assert_eq!(lines("").count(), 0);
-    let error = on_line(check(b"{\"a\":1,\"a\":1}").unwrap_err(), 7);
-    assert_eq!(error.position, Some(Position { line: 7, column: 10 }));
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
@@ -143,7 +134,6 @@ fn type_mismatches_name_field_place_expected_and_found() {
         let rows: Rows<'_> = super::document(text).unwrap();
         assert!(document.entry::<Row>(rows.rows[0]).is_ok());
         let error = document.entry::<Row>(rows.rows[1]).unwrap_err();
-        assert_eq!(error, entry::<Row>(text, rows.rows[1]).unwrap_err());
         let position = error.position.map(|at| (at.line, at.column)).unwrap();
         assert_eq!(
             (&*error.reason, &*error.field, &*error.expected, &*error.found, position),
@@ -152,8 +142,14 @@ fn type_mismatches_name_field_place_expected_and_found() {
     };
     check(r#"{"id":7}"#, "id", "a string", "\"integer `7`\"", (2, 9));
     check(r#"{"size":1}"#, "id", "this field", "\"nothing\"", (2, 12));
-    check(r#"{"id":"a","size":1.0}"#, "size", "u64", "\"floating point `1.0`\"", (2, 22));
-    check(r#"{"id":"a","size":-1}"#, "size", "u64", "\"integer `-1`\"", (2, 21));
+    check(
+        r#"{"id":"a","size":1.0}"#,
+        "size",
+        "an integer that is not negative",
+        "\"floating point `1.0`\"",
+        (2, 22),
+    );
+    check(r#"{"id":"a","size":-1}"#, "size", "an integer that is not negative", "\"integer `-1`\"", (2, 21));
     check(
         "{\"id\":\"a\",\n\"inner\":[{\"id\":\"b\"},{\"id\":null}]}",
         "inner[1].id",
@@ -163,7 +159,80 @@ fn type_mismatches_name_field_place_expected_and_found() {
     );
     check(r#"{"id":"a","inner":[{}]}"#, "inner[0].id", "this field", "\"nothing\"", (2, 23));
     check(r#"{"idd":"a"}"#, "idd", "one of `id`, `size`, `inner`", "\"idd\"", (2, 8));
-    check(r#"7"#, "", "struct Row", "\"integer `7`\"", (2, 3));
+    check(r#"7"#, "", "an object", "\"integer `7`\"", (2, 3));
+}
+
+#[test]
+fn mismatches_are_told_in_the_words_of_json() {
+    let check = |text: &str, expected: &str, found: &str| {
+        let error = super::document::<Vec<Row>>(text).unwrap_err();
+        assert_eq!((&*error.expected, &*error.found), (expected, found), "{text}");
+    };
+    check("{}", "an array", "\"object\"");
+    check("[7]", "an object", "\"integer `7`\"");
+    check(r#"[["a"]]"#, "an object", "\"array\"");
+    check(r#"[{"id":[]}]"#, "a string", "\"array\"");
+    check(r#"[{"id":"a","inner":{}}]"#, "an array", "\"object\"");
+    let error = super::check(b"{}\n{}").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "expected the end of the document behind its first value, found \"more text\" (line 2, column 1)"
+    );
+}
+
+#[test]
+fn broken_json_is_told_in_words() {
+    let check = |text: &str, expected: &str, found: &str| {
+        let error = check(text.as_bytes()).unwrap_err();
+        assert_eq!((&*error.expected, &*error.found), (expected, &*format!("\"{found}\"")), "{text}");
+    };
+    check("", "a whole JSON document", "the end of the text");
+    check("{\"a\":[1", "a whole JSON document", "the end of the text");
+    check("<html>", "a JSON value", "something else");
+    check("nul1", "a JSON value", "something else");
+    check("{a:1}", "a key in double quotes", "something else");
+    check("{\"a\" 1}", "`:`", "something else");
+    check("[1 2]", "`,` or `]`", "something else");
+    check("[1,]", "a value behind the comma", "none");
+    check("{} {}", "the end of the document behind its first value", "more text");
+}
+
+#[test]
+fn an_error_about_a_field_gets_its_place() {
+    let text = "{\"a\": {\"b\":\n [1, {\"c\": \"x\"}]},\n \"\\u0064\": 2}";
+    let check = |field: &str, place: Option<(usize, usize)>| {
+        let error = located(ParseError::new("input.id", "x", "y").in_field(field), text);
+        assert_eq!(error.position.map(|at| (at.line, at.column)), place, "{field}");
+    };
+    check("", Some((1, 1)));
+    check("a", Some((1, 7)));
+    check("a.b", Some((2, 2)));
+    check("a.b[0]", Some((2, 3)));
+    check("a.b[1].c", Some((2, 12)));
+    check("d", Some((3, 12)));
+    for missing in ["e", "a.c", "a.b[2]", "a.b.c", "a.b[0].c", "d.e", "d[0]", "a[0]"] {
+        check(missing, None);
+    }
+}
+
+/// Against the one that walks the whole text, on both sides of every block and line border.
+#[test]
+fn places_are_found_in_documents_of_any_length() {
+    for line in [0, 1, 99, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES] {
+        let text = ("x".repeat(line) + "\n").repeat(3 * BLOCK_BYTES / (line + 1) + 2);
+        let document = Document::of(&text);
+        let around = |border: usize| border.saturating_sub(2)..=(border + 2).min(text.len());
+        for offset in
+            [0, BLOCK_BYTES, 2 * BLOCK_BYTES, 3 * BLOCK_BYTES, text.len()].into_iter().flat_map(around)
+        {
+            let expected = Position::of(text.as_bytes(), offset);
+            assert_eq!(document.position(&text[offset..]), Some(expected), "lines of {line}, byte {offset}");
+        }
+    }
+    let wide = " ".repeat(64 * BLOCK_BYTES).replace(' ', "\n");
+    let document = Document::of(&wide);
+    document.position(&wide).unwrap();
+    assert_eq!(document.marks.get().map(Vec::len), Some(65), "one mark a block, however many lines");
 }
 
 #[test]

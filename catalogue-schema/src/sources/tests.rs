@@ -272,24 +272,36 @@ fn the_document_as_a_whole_is_judged_first() {
         let found = error.position.map(|at| (at.line, at.column));
         assert_eq!((&*error.reason, &*error.field, found), (reason, field, place), "{text}: {error}");
     };
-    check(r#"{"schema":"lcod-resolver/sources@2","new":1,"sources":7}"#, "input.schema", "schema", None);
-    check(r#"{"schema":"lcod-registry/catalogues@1","sources":[]}"#, "input.schema", "schema", None);
+    check(
+        r#"{"schema":"lcod-resolver/sources@2","new":1,"sources":7}"#,
+        "input.schema",
+        "schema",
+        Some((1, 11)),
+    );
+    check(r#"{"schema":"lcod-registry/catalogues@1","sources":[]}"#, "input.schema", "schema", Some((1, 11)));
     check(r#"{"source":[]}"#, "input.field", "source", Some((1, 9)));
     check(r#"{}"#, "input.field", "sources", Some((1, 2)));
-    check(r#"[]"#, "input.field", "", Some((1, 2)));
+    check(" \n[]", "input.schema", "", Some((1, 1)));
+    check(r#"[{"id":"lcod://a/b@1.0.0","composePath":"c"}]"#, "input.schema", "", Some((1, 1)));
+    check(r#"{"sources":[["a"]]}"#, "input.field", "sources[0]", Some((1, 17)));
     check(r#"{"sources":[],"sources":[]}"#, "input.duplicate_key", "sources", Some((1, 23)));
-    check(r#"{"sources":[],"defaults":{"priority":5000}}"#, "input.field", "defaults.priority", None);
+    check(
+        r#"{"sources":[],"defaults":{"priority":5000}}"#,
+        "input.field",
+        "defaults.priority",
+        Some((1, 38)),
+    );
     check(
         "{\"sources\":[\n  {\"id\":\"a\",\"path\":\"x\"},\n  {\"id\":\"A\",\"path\":\"x\"}]}",
         "input.source_id",
         "sources[1].id",
-        Some((3, 3)),
+        Some((3, 9)),
     );
     check(
         "{\"sources\":[\n  {\"id\":\"a\",\"path\":\"x\"},\n  {\"id\":\"a\",\"path\":\"y\",\"enabled\":false}]}",
         "input.duplicate_id",
         "sources[1].id",
-        Some((3, 3)),
+        Some((3, 9)),
     );
     check(
         "{\"sources\":[\n  {\"id\":\"a\",\n  \"path\":7}]}",

@@ -4,15 +4,16 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::dialect::lcod::document::{
-    CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Places, parse,
+    CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Entry, Within,
 };
 use crate::dialect::lcod::manifest::ManifestTask;
 use crate::dialect::lcod::pending::{Pending, WARNINGS_MAX, component_id, dependencies, sha256};
 use crate::dialect::lcod::place::{Named, Root, RootPlace, named, prefix, repository};
-use crate::dialect::lcod::{Reading, START, Task};
+use crate::dialect::lcod::{Reading, Task};
 use crate::digest::Digest;
-use crate::error::{ParseError, Position};
+use crate::error::ParseError;
 use crate::id::ComponentId;
+use crate::json;
 use crate::model::{Origin, Warning};
 use crate::pointer::{CommitId, Location, Revision};
 use crate::version::Version;
@@ -23,15 +24,17 @@ pub(super) const EXTRA_COPIED_BYTES_MAX: usize = 16 << 20;
 impl Reading<'_> {
     /// Reads `lcod-registry/catalogue@1`.
     pub(super) fn catalogue(&mut self, text: &str) -> Result<(), ParseError> {
-        let document: CatalogueDocument<&RawValue> = parse(text, START)?;
+        let document: CatalogueDocument<&RawValue> = json::document(text)?;
         self.named(document.id.as_deref());
         if let Some(origin) = &document.origin {
-            self.root = self.declared_root(origin).map_err(|error| error.in_field("origin"))?;
+            self.root =
+                self.declared_root(origin).map_err(|error| json::located(error.in_field("origin"), text))?;
         }
-        let mut places = Places::new(text);
+        let within = Within::Document(&json::Document::of(text));
         let mut copies_left = EXTRA_COPIED_BYTES_MAX;
         for (index, raw) in document.components.into_iter().enumerate() {
-            self.component(raw.get(), &format!("components[{index}]"), &mut places, &mut copies_left)?;
+            let entry = Entry { field: format!("components[{index}]"), text: raw.get(), within };
+            self.component(&entry, &mut copies_left)?;
         }
         Ok(())
     }
@@ -89,31 +92,21 @@ impl Reading<'_> {
         Ok(RootPlace::Git { repository, revision })
     }
 
-    fn component(
-        &mut self,
-        text: &str,
-        entry: &str,
-        places: &mut Places<'_>,
-        copies_left: &mut usize,
-    ) -> Result<(), ParseError> {
-        let at = places.of(text);
-        let component: CatalogueComponent<&RawValue> = match parse(text, at) {
+    fn component(&mut self, entry: &Entry<'_>, copies_left: &mut usize) -> Result<(), ParseError> {
+        let component: CatalogueComponent<&RawValue> = match entry.read() {
             Ok(component) => component,
-            Err(error) => return self.skip(entry, error.in_field(entry)),
+            Err(error) => return self.skip(&entry.field, error),
         };
         let id = match component_id(&component.id) {
             Ok(id) => id,
-            Err(error) => {
-                return self.skip(&component.id, error.in_field(format!("{entry}.id")).at(at));
-            }
+            Err(error) => return self.skip(&component.id, entry.refused(error.in_field("id"))),
         };
         let shared = self.shared_fields(&id, component.extra, component.versions.len(), copies_left);
         for (index, raw) in component.versions.into_iter().enumerate() {
-            let at = places.of(raw.get());
-            let field = format!("{entry}.versions[{index}]");
-            match parse(raw.get(), at) {
-                Ok(version) => self.version(&id, version, &shared, &field, at)?,
-                Err(error) => self.skip(&field, error.in_field(&field))?,
+            let entry = entry.below(&format!("versions[{index}]"), raw);
+            match entry.read() {
+                Ok(version) => self.version(&id, version, &shared, &entry)?,
+                Err(error) => self.skip(&entry.field, error)?,
             }
         }
         Ok(())
@@ -149,13 +142,12 @@ impl Reading<'_> {
         id: &ComponentId,
         written: CatalogueVersion,
         shared: &Map<String, Value>,
-        field: &str,
-        at: Position,
+        entry: &Entry<'_>,
     ) -> Result<(), ParseError> {
-        let entry = format!("{id}@{}", written.version);
+        let named = format!("{id}@{}", written.version);
         match self.manifest_errand(id, written, shared) {
-            Ok((location, digests, task)) => self.admit(&entry, at, location, digests, task),
-            Err(error) => self.skip(&entry, error.in_field(field).at(at)),
+            Ok((location, digests, task)) => self.admit(&named, entry, location, digests, task),
+            Err(error) => self.skip(&named, entry.refused(error)),
         }
     }
 

@@ -7,9 +7,11 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::error::{ParseError, Position};
+use crate::json;
 
 /// The schema id of [`CataloguesDocument`].
 pub const CATALOGUES_SCHEMA: &str = "lcod-registry/catalogues@1";
@@ -222,7 +224,10 @@ pub struct CatalogueVersion {
 
 /// A dependency: `lcod://ns/name@^1.2`, or the same as a table.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "invalid type: something else, expected a text or an object with id and version"
+)]
 pub enum Dependency {
     /// The reference as one text.
     Text(String),
@@ -324,58 +329,48 @@ pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-/// Reads `text`, which is one JSON value that starts at `start` in its document.
-///
-/// **Errors**: `input.field` for a missing field or one of another type, `input.json` for anything that is not JSON.
-pub(super) fn parse<'a, T: Deserialize<'a>>(text: &'a str, start: Position) -> Result<T, ParseError> {
-    serde_json::from_str(text).map_err(|error| {
-        let mut message = error.to_string();
-        if let Some(place) = message.rfind(" at line ") {
-            message.truncate(place);
-        }
-        let reason = if error.is_data() { "input.field" } else { "input.json" };
-        let (expected, found) =
-            match (message.strip_prefix("missing field "), message.split_once(", expected ")) {
-                (Some(field), _) => (format!("the field {}", field.trim_matches('`')), "nothing"),
-                (None, Some((found, expected))) => (expected.to_owned(), found),
-                (None, None) => ("JSON of the documented form".to_owned(), message.as_str()),
-            };
-        ParseError::new(reason, expected, found).at(below(start, error.line(), error.column()))
-    })
+/// One entry of a list or catalogue: a JSON value that is read on its own, so that a bad one spoils only itself.
+pub(super) struct Entry<'a> {
+    /// What messages call it: `components[3]`, `line 7`.
+    pub(super) field: String,
+    /// Its JSON, which has passed [`json::check`].
+    pub(super) text: &'a str,
+    /// Where it stands.
+    pub(super) within: Within<'a>,
 }
 
-/// Returns the place of `line`, `column` of a part that starts at `start`.
-pub(super) fn below(start: Position, line: usize, column: usize) -> Position {
-    match line {
-        0 | 1 => Position { line: start.line, column: start.column + column.saturating_sub(1) },
-        _ => Position { line: start.line + line - 1, column: column.max(1) },
-    }
+/// Where an [`Entry`] stands.
+#[derive(Clone, Copy)]
+pub(super) enum Within<'a> {
+    /// It is a part of this document.
+    Document(&'a json::Document<'a>),
+    /// It is this line of a JSONL document.
+    Line(usize),
 }
 
-/// Finds the places of a text's parts. Parts are asked for in order, so that a whole document costs one walk.
-pub(super) struct Places<'a> {
-    text: &'a str,
-    walked: usize,
-    line: usize,
-    line_start: usize,
-}
-
-impl<'a> Places<'a> {
-    pub(super) fn new(text: &'a str) -> Places<'a> {
-        Places { text, walked: 0, line: 1, line_start: 0 }
+impl<'a> Entry<'a> {
+    /// Reads it as a typed value.
+    ///
+    /// **Errors**: `input.field`, with the field and its place in the whole document.
+    pub(super) fn read<T: Deserialize<'a>>(&self) -> Result<T, ParseError> {
+        json::document(self.text).map_err(|error| self.refused(error))
     }
 
-    /// Returns where `part`, a slice of the text, starts.
-    pub(super) fn of(&mut self, part: &str) -> Position {
-        let distance = (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
-        let offset = distance.clamp(self.walked, self.text.len());
-        for (index, byte) in self.text.as_bytes()[self.walked..offset].iter().enumerate() {
-            if *byte == b'\n' {
-                self.line += 1;
-                self.line_start = self.walked + index + 1;
-            }
+    /// Returns an error about it with its field and place in the whole document: the entry's start where no field is to blame.
+    pub(super) fn refused(&self, error: ParseError) -> ParseError {
+        let start = match self.within {
+            Within::Document(document) => document.position(self.text),
+            Within::Line(line) => Some(Position { line, column: 1 }),
+        };
+        let error = json::located(error, self.text).in_field(&self.field);
+        match start {
+            Some(start) => json::moved(error, start),
+            None => error,
         }
-        self.walked = offset;
-        Position { line: self.line, column: offset - self.line_start + 1 }
+    }
+
+    /// Returns the entry `raw`, a part of this one, which is called `field` in it.
+    pub(super) fn below(&self, field: &str, raw: &'a RawValue) -> Entry<'a> {
+        Entry { field: format!("{}.{field}", self.field), text: raw.get(), within: self.within }
     }
 }

@@ -6,13 +6,13 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::dialect::lcod::document::{
-    CataloguesDocument, LIST_SCHEMA, ListHeader, Places, Pointer, RowType, parse,
+    CataloguesDocument, Entry, LIST_SCHEMA, ListHeader, Pointer, RowType, Within,
 };
 use crate::dialect::lcod::place::{Base, Named, named, repository};
-use crate::dialect::lcod::{NodeTask, Reading, START, Task, unknown_schema};
+use crate::dialect::lcod::{NodeTask, Reading, Task, unknown_schema};
 use crate::dialect::{Errand, Stage};
 use crate::digest::Digest;
-use crate::error::{ParseError, Position};
+use crate::error::{ParseError, Position, escaped};
 use crate::id::SourceId;
 use crate::json;
 use crate::model::{Place, SignatureClaim};
@@ -35,13 +35,13 @@ struct Names {
 impl Reading<'_> {
     /// Reads `lcod-registry/catalogues@1`.
     pub(super) fn catalogues(&mut self, text: &str) -> Result<(), ParseError> {
-        let document: CataloguesDocument<&RawValue> = parse(text, START)?;
+        let document: CataloguesDocument<&RawValue> = json::document(text)?;
         self.named(document.id.as_deref());
         let mut names = self.names();
-        let mut places = Places::new(text);
-        for (index, entry) in document.catalogues.into_iter().enumerate() {
-            let at = places.of(entry.get());
-            self.pointer(entry.get(), at, index, &format!("catalogues[{index}]"), &mut names)?;
+        let within = Within::Document(&json::Document::of(text));
+        for (index, raw) in document.catalogues.into_iter().enumerate() {
+            let entry = Entry { field: format!("catalogues[{index}]"), text: raw.get(), within };
+            self.pointer(&entry, index, &mut names)?;
         }
         Ok(())
     }
@@ -58,48 +58,42 @@ impl Reading<'_> {
         let lines = bytes.split(|byte| *byte == b'\n').enumerate();
         let rows = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).skip(1);
         for (index, (number, line)) in rows.enumerate() {
-            let entry = format!("line {}", number + 1);
-            let start = Position { line: number + 1, column: 1 };
+            let field = format!("line {}", number + 1);
             match json::check(line) {
-                Ok(text) => self.line(text, start, index, &entry, &mut names)?,
+                Ok(text) => {
+                    let within = Within::Line(number + 1);
+                    self.line(&Entry { field, text, within }, index, &mut names)?;
+                }
                 Err(error) => {
-                    let column = error.position.map_or(1, |at| at.column);
-                    let error = ParseError { position: Some(Position { column, ..start }), ..error };
-                    self.skip(&entry, error)?;
+                    let start = Position { line: number + 1, column: 1 };
+                    self.skip(&field, json::moved(error.in_field(&field), start))?;
                 }
             }
         }
         Ok(())
     }
 
-    fn line(
-        &mut self,
-        text: &str,
-        start: Position,
-        index: usize,
-        entry: &str,
-        names: &mut Names,
-    ) -> Result<(), ParseError> {
-        let row: RowType = match parse(text, start) {
+    fn line(&mut self, entry: &Entry<'_>, index: usize, names: &mut Names) -> Result<(), ParseError> {
+        let row: RowType = match entry.read() {
             Ok(row) => row,
-            Err(error) => return self.skip(entry, error),
+            Err(error) => return self.skip(&entry.field, error),
         };
         // Early bundles name the row's type `kind`; a pointer's `kind` says how its URL is read.
         let word = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
         let written = word(&row.row).or_else(|| word(&row.kind));
         match written.as_deref() {
-            Some("component") => self.component_row(text, start, entry),
-            Some("list" | "git" | "https" | "file") => self.pointer(text, start, index, entry, names),
+            Some("component") => self.component_row(entry),
+            Some("list" | "git" | "https" | "file") => self.pointer(entry, index, names),
             Some("manifest") => {
                 let error =
                     ParseError::new("input.row_type", "one header, in the first line", "another header");
-                self.skip(entry, error.at(start))
+                self.skip(&entry.field, entry.refused(error))
             }
             other => {
                 let found = other.unwrap_or("no type");
                 let error = ParseError::new("input.row_type", "a row of type list or component", found);
                 let id = word(&row.id).unwrap_or_default();
-                self.skip(if id.is_empty() { entry } else { &id }, error.in_field(entry).at(start))
+                self.skip(if id.is_empty() { &entry.field } else { &id }, entry.refused(error))
             }
         }
     }
@@ -110,22 +104,17 @@ impl Reading<'_> {
         Names { fallback: own.unwrap_or_else(|| self.node.id.name.clone()), above, used: HashSet::new() }
     }
 
-    fn pointer(
-        &mut self,
-        text: &str,
-        at: Position,
-        index: usize,
-        entry: &str,
-        names: &mut Names,
-    ) -> Result<(), ParseError> {
-        let pointer: Pointer = match parse(text, at) {
+    fn pointer(&mut self, entry: &Entry<'_>, index: usize, names: &mut Names) -> Result<(), ParseError> {
+        let pointer: Pointer = match entry.read() {
             Ok(pointer) => pointer,
-            Err(error) => return self.skip(entry, error.in_field(entry)),
+            Err(error) => return self.skip(&entry.field, error),
         };
-        let called = pointer.id.clone().unwrap_or_else(|| entry.to_owned());
         match self.errand(&pointer, index, names) {
             Ok(errand) => self.finding.errands.push(errand),
-            Err(error) => self.skip(&called, error.in_field(entry).at(at))?,
+            Err(error) => {
+                let named = pointer.id.as_deref().unwrap_or(&entry.field);
+                self.skip(named, entry.refused(error))?;
+            }
         }
         Ok(())
     }
@@ -134,6 +123,10 @@ impl Reading<'_> {
         let url_file = pointer.url.as_deref().and_then(|url| ForgeFile::parse(&HttpsUrl::parse(url).ok()?));
         let pins = Pins::of(pointer, url_file.as_ref())?;
         let (location, base) = self.target(pointer, url_file, &pins)?;
+        if let (Some(commit), None, []) = (&pins.commit, location.commit(), pins.digests.as_slice()) {
+            let expected = "a checksum beside it, or kind git with the url of the repository and the path of the file, since a plain file cannot be checked against a commit";
+            return Err(ParseError::new("input.commit", expected, commit.as_text()).in_field("commit"));
+        }
         let name = names.give(pointer.id.as_deref(), index)?;
         let position = u32::try_from(index).unwrap_or(u32::MAX);
         let place = Place { priority: pointer.priority.unwrap_or(PRIORITY_DEFAULT), position };
@@ -158,23 +151,35 @@ impl Reading<'_> {
         pins: &Pins,
     ) -> Result<(Location, Option<Base>), ParseError> {
         let kind = Kind::of(pointer)?;
-        let path = pointer.path.as_deref().or(pointer.subpath.as_deref());
-        let text = pointer.url.as_deref().or(path).ok_or_else(|| {
+        let path = written_path(pointer)?;
+        let url = pointer.url.as_deref().map(|url| ("url", url));
+        let (field, text) = url.or(path).ok_or_else(|| {
             ParseError::new("input.field", "the url or path of a catalogue or list", "neither")
+                .in_field("url")
         })?;
+        let in_field = |error: ParseError| error.in_field(field);
         match (kind, named(text, self.locality)) {
-            (Kind::Git, Ok(Named::Relative(_))) if pointer.url.is_none() => Ok(self.beside(text, pins)?),
+            (Kind::Git, Ok(Named::Relative(_))) if pointer.url.is_none() => {
+                self.beside(text, pins).map_err(in_field)
+            }
             (Kind::Git, _) => Ok((self.in_repository(pointer, path, url_file, pins)?, None)),
-            (_, Ok(Named::Relative(_))) => self.beside(text, pins),
+            (_, Ok(Named::Relative(_))) => self.beside(text, pins).map_err(in_field),
+            // Plain https cannot keep the promise that a commit makes, so the file is read from the repository.
+            (Kind::Https | Kind::Any, Ok(Named::Https(_)))
+                if url_file.is_some() && pins.commit.is_some() && pins.digests.is_empty() =>
+            {
+                Ok((self.in_repository(pointer, path, url_file, pins)?, None))
+            }
             (Kind::Https | Kind::Any, Ok(Named::Https(url))) => https(pointer, url, url_file, pins),
             (Kind::File | Kind::Any, Ok(Named::Local(path))) => Ok((Location::File { path }, None)),
             (Kind::File, Ok(Named::Https(_))) => {
-                Err(ParseError::new("input.url_scheme", "a path, since the kind is file", text))
+                Err(in_field(ParseError::new("input.url_scheme", "a path, since the kind is file", text)))
             }
             (Kind::Https, Ok(Named::Local(_))) => {
-                Err(ParseError::new("input.url_scheme", "an https:// URL, since the kind is https", text))
+                let expected = "an https:// URL, since the kind is https";
+                Err(in_field(ParseError::new("input.url_scheme", expected, text)))
             }
-            (_, Err(error)) => Err(error),
+            (_, Err(error)) => Err(in_field(error)),
         }
     }
 
@@ -202,44 +207,53 @@ impl Reading<'_> {
     fn in_repository(
         &self,
         pointer: &Pointer,
-        path: Option<&str>,
+        path: Option<(&'static str, &str)>,
         url_file: Option<ForgeFile>,
         pins: &Pins,
     ) -> Result<Location, ParseError> {
-        let branch = pointer.branch.as_deref().map(RefName::parse).transpose()?.map(Revision::Ref);
+        let branch = pointer.branch.as_deref().map(RefName::parse).transpose();
+        let branch = branch.map_err(|error| error.in_field("ref"))?.map(Revision::Ref);
         let pinned = pins.commit.clone().map(Revision::Commit);
-        if let Some(file) = url_file {
-            let given = path.map(DocPath::parse).transpose()?;
-            if given.as_ref().is_some_and(|given| *given != file.path) {
-                return Err(ParseError::new(
-                    "input.path",
-                    format!("the path that the URL names, {}", file.path),
-                    path.unwrap_or_default(),
-                ));
+        let listed = pointer.metadata.as_ref().and_then(|metadata| metadata.manifest_path.as_deref());
+        let listed = listed.map(|text| ("metadata.manifestPath", text));
+        let mut named = None;
+        for (field, text) in [path, listed].into_iter().flatten() {
+            let given = DocPath::parse(text).map_err(|error| error.in_field(field))?;
+            let known = url_file.as_ref().map(|file| &file.path).or(named.as_ref());
+            if let Some(known) = known.filter(|known| **known != given) {
+                return Err(path_conflict(known.as_text(), text).in_field(field));
             }
-            let repository = Repository::Https(file.repository);
-            return Ok(Location::Git {
-                repository,
-                revision: pinned.unwrap_or(file.revision),
-                path: file.path,
-            });
+            named = Some(given);
+        }
+        if let Some(ForgeFile { repository, revision, path }) = url_file {
+            let repository = Repository::Https(repository);
+            return Ok(Location::Git { repository, revision: pinned.unwrap_or(revision), path });
         }
         let url = pointer.url.as_deref().unwrap_or_default();
-        let repository = repository(url, self.locality)?;
-        let listed = pointer.metadata.as_ref().and_then(|metadata| metadata.manifest_path.as_deref());
-        let path = path.or(listed).ok_or_else(|| {
-            ParseError::new(
-                "input.field",
-                "the path of the file in the repository, or a forge's file URL",
-                url,
-            )
+        let repository = repository(url, self.locality).map_err(|error| error.in_field("url"))?;
+        let path = named.ok_or_else(|| {
+            let expected = "the path of the file in the repository, or a forge's file URL as url";
+            ParseError::new("input.field", expected, "nothing").in_field("path")
         })?;
-        Ok(Location::Git {
-            repository,
-            revision: pinned.or(branch).unwrap_or(Revision::Head),
-            path: DocPath::parse(path)?,
-        })
+        Ok(Location::Git { repository, revision: pinned.or(branch).unwrap_or(Revision::Head), path })
     }
+}
+
+/// Returns the path that a pointer gives, and the field that holds it.
+///
+/// **Errors**: `input.path` when its two spellings differ.
+fn written_path(pointer: &Pointer) -> Result<Option<(&'static str, &str)>, ParseError> {
+    match (pointer.path.as_deref(), pointer.subpath.as_deref()) {
+        (Some(path), Some(subpath)) if path != subpath => {
+            Err(path_conflict(path, subpath).in_field("subpath"))
+        }
+        (Some(path), _) => Ok(Some(("path", path))),
+        (None, subpath) => Ok(subpath.map(|text| ("subpath", text))),
+    }
+}
+
+fn path_conflict(known: &str, found: &str) -> ParseError {
+    ParseError::new("input.path", format!("the path that the pointer's other fields name, {known}"), found)
 }
 
 /// How a pointer's URL is read.
@@ -254,7 +268,15 @@ enum Kind {
 
 impl Kind {
     fn of(pointer: &Pointer) -> Result<Kind, ParseError> {
-        let written = pointer.kind.as_deref().or(pointer.row.as_deref().filter(|row| *row != "list"));
+        let row = pointer.row.as_deref().filter(|row| *row != "list");
+        let (field, written) = match (pointer.kind.as_deref(), row) {
+            (Some(kind), Some(row)) if kind != row => {
+                let expected = format!("the same as type, {}", escaped(row));
+                return Err(ParseError::new("input.kind", expected, kind).in_field("kind"));
+            }
+            (None, row) => ("type", row),
+            (kind, _) => ("kind", kind),
+        };
         match written {
             Some("git") => Ok(Kind::Git),
             Some("https") => Ok(Kind::Https),
@@ -265,7 +287,9 @@ impl Kind {
                 Ok(Kind::Git)
             }
             Some("list") | None => Ok(Kind::Any),
-            Some(other) => Err(ParseError::new("input.kind", "kind git, https or file", other)),
+            Some(other) => {
+                Err(ParseError::new("input.kind", "kind git, https or file", other).in_field(field))
+            }
         }
     }
 }

@@ -5,9 +5,8 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::dialect::lcod::START;
 use crate::dialect::lcod::document::{
-    ListHeader, MANIFEST_SCHEMA, ManifestDocument, ManifestFile, ManifestSource, parse, without_mark,
+    ListHeader, MANIFEST_SCHEMA, ManifestDocument, ManifestFile, ManifestSource,
 };
 use crate::dialect::lcod::pending::{Pending, dependencies, sha256};
 use crate::dialect::lcod::place::{prefix, repository};
@@ -15,7 +14,7 @@ use crate::dialect::{Finding, Received};
 use crate::error::ParseError;
 use crate::id::Reference;
 use crate::json;
-use crate::model::{File, Origin};
+use crate::model::{File, Origin, Release};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Locality};
 
@@ -38,7 +37,18 @@ pub(super) fn read(
     bytes: &[u8],
     received: &Received,
 ) -> Result<Finding, ParseError> {
-    let document = document(bytes)?;
+    let text = json::check(bytes)?;
+    let release = release(task, locality, text, received).map_err(|error| json::located(error, text))?;
+    Ok(Finding { releases: vec![release], ..Finding::default() })
+}
+
+fn release(
+    task: &ManifestTask,
+    locality: Locality,
+    text: &str,
+    received: &Received,
+) -> Result<Release, ParseError> {
+    let document = document(text)?;
     let expected = format!("{}@{}", task.pending.id, task.pending.version);
     if document.id != expected {
         return Err(ParseError::new("trust.statement_mismatch", expected, document.id).in_field("id"));
@@ -61,14 +71,13 @@ pub(super) fn read(
     release.files = files;
     release.dependencies = dependencies;
     release.extra.extend(extra);
-    Ok(Finding { releases: vec![release], ..Finding::default() })
+    Ok(release)
 }
 
-fn document(bytes: &[u8]) -> Result<ManifestDocument, ParseError> {
-    let text = json::check(without_mark(bytes))?;
-    let header: ListHeader = parse(text, START)?;
+fn document(text: &str) -> Result<ManifestDocument, ParseError> {
+    let header: ListHeader = json::document(text)?;
     match header.schema.as_deref() {
-        Some(MANIFEST_SCHEMA) => parse(text, START),
+        Some(MANIFEST_SCHEMA) => json::document(text),
         schema => {
             let expected = format!("a manifest with schema {MANIFEST_SCHEMA}");
             Err(ParseError::new("input.schema", expected, schema.unwrap_or("no schema")).in_field("schema"))

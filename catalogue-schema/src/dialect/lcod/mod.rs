@@ -31,7 +31,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::lcod::descriptor::{ComposeTask, DescriptorTask};
 use crate::dialect::lcod::document::{
-    CATALOGUE_SCHEMA, CATALOGUES_SCHEMA, LIST_SCHEMA, ListHeader, Places, parse, without_mark,
+    CATALOGUE_SCHEMA, CATALOGUES_SCHEMA, Entry, LIST_SCHEMA, ListHeader, Within, without_mark,
 };
 use crate::dialect::lcod::manifest::ManifestTask;
 use crate::dialect::lcod::pending::{Ledger, Pending};
@@ -144,11 +144,10 @@ impl<'a> Reading<'a> {
         match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
             Some(b'[') => {
                 let text = json::check(bytes)?;
-                let entries: Vec<&RawValue> = parse(text, START)?;
-                let mut places = Places::new(text);
-                for (index, entry) in entries.into_iter().enumerate() {
-                    let at = places.of(entry.get());
-                    self.component_row(entry.get(), at, &format!("[{index}]"))?;
+                let entries: Vec<&RawValue> = json::document(text)?;
+                let within = Within::Document(&json::Document::of(text));
+                for (index, raw) in entries.into_iter().enumerate() {
+                    self.component_row(&Entry { field: format!("[{index}]"), text: raw.get(), within })?;
                 }
             }
             Some(b'{') => self.object(bytes)?,
@@ -164,7 +163,7 @@ impl<'a> Reading<'a> {
             return self.lines(&header, bytes);
         }
         let text = json::check(bytes)?;
-        let header: ListHeader = parse(text, START)?;
+        let header: ListHeader = json::document(text)?;
         match header.schema.as_deref() {
             Some(CATALOGUES_SCHEMA) => self.catalogues(text),
             Some(CATALOGUE_SCHEMA) => self.catalogue(text),
@@ -172,7 +171,7 @@ impl<'a> Reading<'a> {
                 self.named(header.id.as_deref());
                 Ok(())
             }
-            schema => Err(unknown_schema(schema)),
+            schema => Err(json::located(unknown_schema(schema), text)),
         }
     }
 
@@ -187,15 +186,15 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Leaves an entry out.
+    /// Leaves an entry out, under the name that it gives itself or its field.
     ///
     /// **Errors**: `limit.skipped` when nothing but leaving out goes on.
-    fn skip(&mut self, entry: &str, error: ParseError) -> Result<(), ParseError> {
+    fn skip(&mut self, named: &str, error: ParseError) -> Result<(), ParseError> {
         if self.finding.skipped.len() == SKIPPED_MAX {
             let expected = format!("at most {SKIPPED_MAX} entries that cannot be read");
             return Err(ParseError::new("limit.skipped", expected, "more"));
         }
-        self.finding.skipped.push(Skipped { entry: escaped(entry), error });
+        self.finding.skipped.push(Skipped { entry: escaped(named), error });
         Ok(())
     }
 }
@@ -211,14 +210,14 @@ fn first_line(bytes: &[u8]) -> Option<ListHeader> {
         return None;
     }
     let text = json::check(&bytes[start..end]).ok()?;
-    parse(text, START).ok()
+    json::document(text).ok()
 }
 
 fn unknown_schema(found: Option<&str>) -> ParseError {
     let expected = format!(
-        "schema {CATALOGUES_SCHEMA}, {CATALOGUE_SCHEMA}, {LIST_SCHEMA}, or a JSON array of {{id, composePath}}"
+        "a list or catalogue with schema {CATALOGUES_SCHEMA}, {CATALOGUE_SCHEMA}, {LIST_SCHEMA}, or a JSON array of {{id, composePath}}"
     );
-    ParseError::new("input.schema", expected, found.unwrap_or("no schema"))
+    ParseError::new("input.schema", expected, found.unwrap_or("no schema")).in_field("schema")
 }
 
 /// Says what stands where a list or catalogue was expected.

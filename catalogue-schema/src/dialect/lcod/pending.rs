@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::dialect::lcod::document::Dependency;
+use crate::dialect::lcod::document::{Dependency, Entry};
 use crate::dialect::lcod::{Reading, Task};
 use crate::dialect::{Errand, Stage};
 use crate::digest::{Algorithm, Digest};
-use crate::error::{ParseError, Position};
+use crate::error::ParseError;
 use crate::id::{ComponentId, Dialect, Reference};
 use crate::model::{Origin, Refusal, Release, Trust, Verdict, Warning};
 use crate::pointer::{Location, Want};
@@ -69,8 +69,8 @@ impl Reading<'_> {
     /// Adds the errand of a release's first document, unless the catalogue listed that release before.
     pub(super) fn admit(
         &mut self,
-        entry: &str,
-        at: Position,
+        named: &str,
+        entry: &Entry<'_>,
         location: Location,
         digests: Vec<Digest>,
         task: Task,
@@ -97,12 +97,12 @@ impl Reading<'_> {
             true => ("every release once; this is the same entry again", false),
             false => ("every release once; the first entry is used, and this one says something else", true),
         };
-        let error = ParseError::new("catalogue.duplicate", expected, &release).at(at);
+        let error = entry.refused(ParseError::new("catalogue.duplicate", expected, &release));
         if differs && self.finding.warnings.len() < WARNINGS_MAX {
             let text = format!("{release} is listed again with other content; the first entry is used");
             self.finding.warnings.push(Warning::new("catalogue.duplicate", text));
         }
-        self.skip(entry, error)
+        self.skip(named, error)
     }
 }
 

@@ -1,26 +1,26 @@
 //! Component rows: releases without a manifest, as JSONL lists and JSON arrays name them.
 
 use crate::dialect::lcod::descriptor::DescriptorTask;
-use crate::dialect::lcod::document::{ArrayEntry, RowOrigin, parse};
+use crate::dialect::lcod::document::{ArrayEntry, Entry, RowOrigin};
 use crate::dialect::lcod::pending::{Pending, lcod_only, sha256};
 use crate::dialect::lcod::place::{Root, RootPlace, Spot, prefix, repository};
 use crate::dialect::lcod::{Reading, Task};
 use crate::digest::Digest;
-use crate::error::{ParseError, Position};
+use crate::error::ParseError;
 use crate::id::parse_release_id;
 use crate::pointer::{CommitId, Location, Revision};
 
 impl Reading<'_> {
-    /// Reads one row, which starts at `at`.
-    pub(super) fn component_row(&mut self, text: &str, at: Position, entry: &str) -> Result<(), ParseError> {
-        let row: ArrayEntry = match parse(text, at) {
+    /// Reads one row.
+    pub(super) fn component_row(&mut self, entry: &Entry<'_>) -> Result<(), ParseError> {
+        let row: ArrayEntry = match entry.read() {
             Ok(row) => row,
-            Err(error) => return self.skip(entry, error.in_field(entry)),
+            Err(error) => return self.skip(&entry.field, error),
         };
         let id = row.id.clone();
         match self.descriptor_errand(row) {
-            Ok((location, task)) => self.admit(&id, at, location, Vec::new(), task),
-            Err(error) => self.skip(&id, error.in_field(entry).at(at)),
+            Ok((location, task)) => self.admit(&id, entry, location, Vec::new(), task),
+            Err(error) => self.skip(&id, entry.refused(error)),
         }
     }
 

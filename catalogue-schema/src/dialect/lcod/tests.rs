@@ -175,7 +175,7 @@ fn the_seeds_own_catalogues_json() {
     assert_eq!(finding.errands[1].signature, None);
     let error = &finding.skipped[0].error;
     assert_eq!(error.field, "catalogues[2].checksum");
-    assert_eq!(error.position, Some(Position { line: 20, column: 5 }));
+    assert_eq!(error.position, Some(Position { line: 20, column: 90 }));
 }
 
 #[test]
@@ -239,12 +239,19 @@ fn pointers_name_their_document_in_many_ways() {
         (
             remote(),
             format!(r#""kind":"https","url":"{raw}","commit":"{C2}""#),
-            format!("https://raw.githubusercontent.com/o/r/{C2}/c.json"),
+            format!("https://github.com/o/r at {C2}: c.json"),
         ),
         (
             remote(),
-            format!(r#""url":"https://g.io/o/r/raw/branch/main/c.json?x=1","commit":"{C2}""#),
-            format!("https://g.io/o/r/raw/commit/{C2}/c.json?x=1"),
+            format!(
+                r#""url":"https://g.io/o/r/raw/branch/main/c.json?x=1","commit":"{C2}","checksum":"{SRI}""#
+            ),
+            format!("https://g.io/o/r/raw/commit/{C2}/c.json?x=1 sha256:{SRI_HEX}"),
+        ),
+        (
+            https(),
+            format!(r#""url":"c.json","metadata":{{"commit":"{C2}","checksum":"{SRI}"}}"#),
+            format!("https://git.acme.com/platform/c.json sha256:{SRI_HEX}"),
         ),
         (
             local_git(),
@@ -297,7 +304,17 @@ fn a_bad_pointer_is_left_out_with_its_reason() {
         (r#""kind":"git","url":"https://h.io/o/r""#.into(), "input.field"),
         (format!(r#""kind":"git","url":"{pinned}","path":"other.json""#), "input.path"),
         (r#""kind":"ftp","url":"https://h.io/c""#.into(), "input.kind"),
+        (r#""type":"git","kind":"https","url":"https://h.io/c""#.into(), "input.kind"),
         (r#""description":"nothing""#.into(), "input.field"),
+        (r#""kind":"git","url":"https://h.io/r","path":"a","subpath":"b""#.into(), "input.path"),
+        (
+            r#""kind":"git","url":"https://h.io/r","path":"a","metadata":{"manifestPath":"b"}"#.into(),
+            "input.path",
+        ),
+        (
+            format!(r#""kind":"git","url":"{pinned}","metadata":{{"manifestPath":"other.json"}}"#),
+            "input.path",
+        ),
         (r#""path":"../c.json""#.into(), "input.path"),
         (r#""kind":"git","url":"https://h.io/o/r","path":"a/../../c""#.into(), "input.path"),
         (r#""kind":"git","url":"https://h.io/o/r","path":"c","ref":"--upload-pack=x""#.into(), "input.ref"),
@@ -314,6 +331,46 @@ fn a_bad_pointer_is_left_out_with_its_reason() {
         assert_eq!(reasons, [reason], "{fields}");
         assert_eq!(finding.errands.len(), 1, "{fields}");
     }
+}
+
+/// A commit beside a plain file cannot be checked, so alone it would be a pin in name only.
+#[test]
+fn a_commit_that_nothing_can_check_is_no_pin() {
+    let pin = format!(r#""commit":"{C2}""#);
+    for (location, fields) in [
+        (remote(), r#""kind":"https","url":"https://h.io/c.json""#),
+        (remote(), r#""url":"https://h.io/c.json","metadata":{"sourceRepo":"https://h.io/o/r"}"#),
+        (https(), r#""path":"c.json""#),
+        (local_file(), r#""path":"c.json""#),
+        (local_file(), r#""kind":"file","url":"file:///srv/c.json""#),
+    ] {
+        check(&location, &one_pointer(&format!(r#"{{"id":"x",{fields},{pin}}}"#)), &["skip x input.commit"]);
+        let with_digest = one_pointer(&format!(r#"{{"id":"x",{fields},{pin},"checksum":"{SRI}"}}"#));
+        assert_eq!(read_at(&location, &with_digest).unwrap().skipped, [], "{fields}");
+    }
+}
+
+#[test]
+fn a_bad_pointer_names_the_field() {
+    let check = |fields: &str, field: &str| {
+        let finding = read_at(&remote(), &one_pointer(&format!(r#"{{"id":"x",{fields}}}"#))).unwrap();
+        assert_eq!(finding.skipped[0].error.field, format!("catalogues[0].{field}"), "{fields}");
+    };
+    check(r#""url":"https://user:pw@h.io/c""#, "url");
+    check(r#""kind":"git","url":"ext::sh -c id","path":"c""#, "url");
+    check(r#""kind":"git","url":"https://h.io/o/r","path":"../c""#, "path");
+    check(r#""kind":"git","url":"https://h.io/o/r","subpath":"../c""#, "subpath");
+    check(
+        r#""kind":"git","url":"https://h.io/o/r","metadata":{"manifestPath":"../c"}"#,
+        "metadata.manifestPath",
+    );
+    check(r#""kind":"git","url":"https://h.io/o/r","path":"c","ref":"-x""#, "ref");
+    check(r#""kind":"git","url":"https://h.io/o/r""#, "path");
+    check(r#""path":"/etc/shadow""#, "path");
+    check(r#""subpath":"../c""#, "subpath");
+    check(r#""kind":"svn","url":"https://h.io/c""#, "kind");
+    check(r#""type":"svn","url":"https://h.io/c""#, "type");
+    check(r#""description":"nothing""#, "url");
 }
 
 #[test]
@@ -420,7 +477,11 @@ fn other_documents_are_refused_by_name() {
         ("{\"type\":\"component\",\"id\":\"lcod://a/b@1.0.0\"}\n{}\n", "input.schema", "header line"),
         (r#"{"catalogues":[]}"#, "input.schema", "no schema"),
         (r#"{"schema":"lcod-registry/catalogues@1"}"#, "input.field", "catalogues"),
-        (r#"{"schema":"lcod-registry/catalogue@1","components":{}}"#, "input.field", "sequence"),
+        (
+            r#"{"schema":"lcod-registry/catalogue@1","components":{}}"#,
+            "input.field",
+            "components: expected an array, found \"object\"",
+        ),
         (r#"{"schema":7}"#, "input.field", "7"),
         ("<!DOCTYPE html><title>Sign in</title>", "input.schema", "HTML page"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:1", "input.schema", "Git LFS pointer"),
@@ -434,6 +495,67 @@ fn other_documents_are_refused_by_name() {
         check_refused(&remote(), text, reason, found);
     }
     check_refused(&remote(), rows[0].0, "input.schema", "lcod-registry/catalogue@1, lcod-manifest/list@1");
+}
+
+/// `threats.md` A5: what a document is stands in it, and nothing is read as something else.
+#[test]
+fn no_document_passes_for_another() {
+    let sources = r#"{"schema":"lcod-resolver/sources@1","sources":[]}"#;
+    let list = one_pointer("");
+    let catalogue = one_version("", r#"{"version":"1.0.0","manifest":"m"}"#);
+    let manifest = manifest("");
+    let rows = "{\"schema\":\"lcod-manifest/list@1\"}\n{}\n";
+    let as_sources =
+        |text: &str| crate::sources::read(text.as_bytes(), std::path::Path::new("/etc")).map(drop);
+    let as_node = |text: &str| read_at(&remote(), text).map(drop);
+    let as_manifest = |text: &str| manifest_at(&remote(), "", text).map(drop);
+    let as_descriptor = |text: &str| {
+        row_release(r#"{"id":"lcod://a/b@1.0.0","composePath":"c/compose.yaml"}"#, text).map(drop)
+    };
+    let check = |read: &dyn Fn(&str) -> Result<(), ParseError>, reason: &str, others: &[&str]| {
+        for other in others {
+            let error = read(other).expect_err(other);
+            assert_eq!(error.reason, reason, "{other}: {error}");
+            assert!(error.position.is_some(), "{other}: {error}");
+        }
+    };
+    check(&as_sources, "input.schema", &[&list, &catalogue, &manifest, "[]"]);
+    check(&as_node, "input.schema", &[sources, &manifest, "schemaVersion = \"2.0\""]);
+    check(&as_manifest, "input.schema", &[sources, &list, &catalogue]);
+    check(&as_manifest, "input.json", &[rows, "schemaVersion = \"2.0\""]);
+    check(&as_descriptor, "input.toml", &[sources, &list, &catalogue, &manifest, rows, "[]"]);
+}
+
+/// What was read, where, what stood there and what was expected, as the operator reads it.
+#[test]
+fn refusals_say_it_all_in_one_line() {
+    let check = |text: &str, expected: &str| {
+        let finding = read_at(&remote(), text).unwrap();
+        let errors: Vec<String> = finding.skipped.iter().map(|skipped| skipped.error.to_string()).collect();
+        assert_eq!(errors, [expected], "{text}");
+    };
+    check(
+        &one_pointer(r#"{"id":"x","path":"c","priority":1.0}"#),
+        "catalogues[0].priority: expected an integer, found \"floating point `1.0`\" (line 1, column 88)",
+    );
+    check("[\n7]", "[0]: expected an object, found \"integer `7`\" (line 2, column 1)");
+    check(
+        "[{\"id\":\"lcod://a/b@1.0.0\",\n\"composePath\":\"../x\"}]",
+        "[0].composePath: expected a path that stays below its root, without . or .. segments, found \"../x\" (line 2, column 15)",
+    );
+    check(
+        "{\"type\":\"manifest\",\"schema\":\"lcod-manifest/list@1\"}\n\n{\"type\":\"list\",\"path\":7}",
+        "line 3.path: expected a string, found \"integer `7`\" (line 3, column 23)",
+    );
+    check(
+        &one_version("", r#"{"version":"1.0.0","manifest":"m","dependencies":[7]}"#),
+        "components[0].versions[0].dependencies: expected a text or an object with id and version, found \"something else\" (line 1, column 135)",
+    );
+    let subject = Refusal::of("h.io/c.json", &read_at(&remote(), r#"{"schema":7}"#).unwrap_err());
+    assert_eq!(
+        subject.to_string(),
+        "h.io/c.json: input.field: expected a string, found \"integer `7`\" in schema (line 1, column 11)"
+    );
 }
 
 #[test]
@@ -633,7 +755,7 @@ fn a_bad_version_spoils_only_itself() {
     let finding = read_at(&remote(), text).unwrap();
     let error = &finding.skipped[7].error;
     assert_eq!(error.field, "components[5].versions[2].manifest");
-    assert_eq!(error.position, Some(Position { line: 10, column: 3 }));
+    assert_eq!(error.position, Some(Position { line: 10, column: 33 }));
 }
 
 #[test]
