@@ -135,7 +135,7 @@ fn log_contained_panics() {
 fn run_server(socket: &Socket, state: Arc<State>, orders: Sender<Order>) -> Result<Instant, DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| socket.error("start a runtime for", source))?;
-    runtime.block_on(async {
+    let stopped = runtime.block_on(async {
         let listener = socket.listener.try_clone().and_then(tokio::net::UnixListener::from_std);
         let listener = listener.map_err(|source| socket.error("listen on", source))?;
         let signals = |kind| signal(kind).map_err(|source| socket.error("handle signals beside", source));
@@ -160,7 +160,10 @@ fn run_server(socket: &Socket, state: Arc<State>, orders: Sender<Order>) -> Resu
         };
         server::run(listener, state, stop).await;
         Ok(signalled.get())
-    })
+    });
+    // Requests that still wait for the writer wait on threads of the runtime; dropping it would wait for them.
+    runtime.shutdown_background();
+    stopped
 }
 
 /// Answers one call in process: takes the state lock (waiting at most `wait`), opens the store, answers, lets go.

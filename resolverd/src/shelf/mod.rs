@@ -219,6 +219,9 @@ impl Shelf {
             }
             gone.push(file);
         }
+        if gone.is_empty() {
+            return Ok(());
+        }
         self.index().forget_files(&gone);
         for file in &gone {
             durable::remove(file)?;

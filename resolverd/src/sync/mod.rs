@@ -189,16 +189,20 @@ impl Sync<'_> {
             warn!(source = %outcome.id, health = ?outcome.health, error = %shown(outcome.error.as_ref()), "source");
         }
 
-        let (snapshot, rows_written) = match past.snapshot() {
-            Some(last) if is_unchanged(&draft, last) => (None, 0),
-            previous => {
-                let committed = store.commit(draft, previous)?;
-                // The generation is in force: what could not be tidied up does not undo it.
-                if let Err(error) = self.sweep(store) {
-                    warn!(%error, "old documents could not be removed from the shelf");
-                }
-                (Some(committed.snapshot), committed.rows_written)
+        let committed = match past.snapshot() {
+            Some(last) if is_unchanged(&draft, last) => Ok(None),
+            previous => store.commit(draft, previous).map(Some),
+        };
+        // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
+        // cannot be tidied up undoes nothing.
+        if tally.documents.load(Ordering::Relaxed) > 0 || !matches!(committed, Ok(None)) {
+            if let Err(error) = self.sweep(store) {
+                warn!(%error, "old documents could not be removed from the shelf");
             }
+        }
+        let (snapshot, rows_written) = match committed? {
+            Some(committed) => (Some(committed.snapshot), committed.rows_written),
+            None => (None, 0),
         };
         let served = snapshot.as_deref().or(past.snapshot()).map(|snapshot| &snapshot.generation);
         let report = SyncReport {

@@ -481,3 +481,21 @@ fn a_shelf_that_cannot_be_tidied_up_does_not_undo_a_sync() {
         assert_eq!(world.shown(), format!("n/x = a/a: 1.{version}.0 unpinned"));
     }
 }
+
+#[test]
+fn syncs_that_change_nothing_leave_nothing_on_the_shelf() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["n/x@1.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    world.limits.documents = 4;
+    let mut lengths = Vec::new();
+    for round in 1..6 {
+        world.rows(
+            "a.jsonl",
+            &["n/x", "n/y", "n/z"].map(|id| format!("{id}@1.{round}.0")).each_ref().map(|id| &**id),
+        );
+        world.sync(&[("a", "a.jsonl")]);
+        lengths.push(std::fs::read_dir(world.path("state/shelf/packs")).expect("listed").count());
+    }
+    assert!(lengths.iter().all(|length| *length == lengths[0]), "{lengths:?}");
+}
