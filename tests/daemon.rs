@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::daemon::{Sandbox, mode};
+use crate::harness::daemon::{Daemon, Sandbox, mode};
 use crate::harness::{place, poll};
 
 /// Returns the sample federation's sources with absolute paths, since the sandbox keeps its own sources file.
@@ -75,6 +75,61 @@ fn sighup_takes_a_changed_sources_file_and_keeps_the_old_one_where_it_is_broken(
     poll::until("the new source's ids", || {
         (daemon.resolve(&["lcod://community/demo/hello"]).status == 200).then_some(())
     });
+}
+
+#[test]
+fn a_sources_file_that_is_broken_at_the_start_leaves_the_last_generation_and_its_sources() {
+    let sandbox = Sandbox::with_sources(&sample());
+    let daemon = sandbox.start_synced();
+    let (ids, pages) = (daemon.ids(), daemon.get("/v1/sources").ok()["items"].as_array().unwrap().len());
+    assert!(daemon.stop().success());
+    for broken in [Some("{"), Some("{\"sources\": 7}"), None] {
+        match broken {
+            Some(text) => sandbox.write_sources_text(text),
+            None => std::fs::remove_file(sandbox.sources()).unwrap(),
+        }
+        let daemon = sandbox.start();
+        let synced = daemon.sync();
+        assert_eq!(synced["changed"], false, "{broken:?}: {synced:#}");
+        assert_eq!(daemon.ids(), ids, "{broken:?}");
+        assert_eq!(daemon.get("/v1/sources").ok()["items"].as_array().unwrap().len(), pages, "{broken:?}");
+        let ready = daemon.get("/readyz").ok().to_string();
+        assert!(ready.contains("sources.json"), "{broken:?}: {ready}");
+        assert!(daemon.stop().success());
+    }
+}
+
+#[test]
+fn of_many_daemons_that_start_at_once_one_serves() {
+    let sandbox = Sandbox::with_sources(&sample());
+    let mut all: Vec<Daemon> = (0..8).map(|_| sandbox.spawn()).collect();
+    let mut ended: Vec<Daemon> = Vec::new();
+    while all.len() > 1 {
+        poll::until("a daemon that gives up", || {
+            let at = all.iter_mut().position(Daemon::has_ended)?;
+            ended.push(all.remove(at));
+            Some(())
+        });
+    }
+    let serving = &mut all[0];
+    serving.wait_for("/readyz");
+    for mut daemon in ended {
+        assert!(!daemon.wait().success());
+        assert!(daemon.log().contains(&serving.pid().to_string()), "{}", daemon.log());
+    }
+}
+
+#[test]
+fn a_daemon_that_takes_over_from_a_stopping_one_keeps_its_socket() {
+    let sandbox = Sandbox::with_sources(&sample());
+    let mut daemon = sandbox.start();
+    for _ in 0..10 {
+        daemon.signal(Signal::TERM);
+        let next = sandbox.spawn();
+        assert!(daemon.wait().success(), "{}", daemon.log());
+        daemon = next;
+        daemon.wait_for("/readyz");
+    }
 }
 
 #[test]

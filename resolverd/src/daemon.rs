@@ -4,14 +4,15 @@
 //! Between them pass orders one way and immutable snapshots the other. The store is opened before the socket is bound, so
 //! that only the process that holds the state directory ever answers on it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use catalogue_schema::generation::Generation;
 use catalogue_schema::id::SourceId;
@@ -32,8 +33,12 @@ use crate::sync::{Past, Scope, Sync, SyncError};
 
 /// How long a starting daemon waits for another process to let go of the state directory.
 const START_WAIT: Duration = Duration::from_secs(3);
-/// How long a stopping daemon waits for its writer; a writer that is cut off loses nothing.
-const STOP_WAIT: Duration = Duration::from_secs(4);
+/// How long after the signal a stopping daemon waits for its writer; a writer that is cut off loses nothing.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+/// The threads whose panics are caught and told as one line of the log: those that touch the index engine.
+const CONTAINED_THREADS: [&str; 2] = [WRITER, "index-open"];
+/// The name of the writer's thread.
+const WRITER: &str = "writer";
 
 /// Why the daemon cannot start or a verb cannot run in process.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +110,7 @@ fn caused(error: &dyn std::error::Error) -> String {
 /// **Errors**: the state directory is in use, the store or socket cannot be opened, or there is neither a generation to
 /// serve nor a sources file that can be read.
 pub fn serve(settings: &Settings) -> Result<(), DaemonError> {
+    log_contained_panics();
     let (mut writer, served) = Writer::open(settings, START_WAIT)?;
     let (orders, inbox) = channel();
     let state = Arc::new(State::new(Some(orders.clone()), documents(writer.shelf.clone())));
@@ -114,6 +120,7 @@ pub fn serve(settings: &Settings) -> Result<(), DaemonError> {
     }
     match writer.reload() {
         Ok(()) => {}
+        // The sources of the last generation stay in force until the file can be read again.
         Err(problem) if writer.past.is_some() => state.show_problem(Some(of_config(&problem))),
         Err(problem) => return Err(problem.into()),
     }
@@ -124,27 +131,50 @@ pub fn serve(settings: &Settings) -> Result<(), DaemonError> {
     let (finished, writer_finished) = channel();
     let published = Arc::clone(&state);
     std::thread::Builder::new()
-        .name("writer".to_owned())
+        .name(WRITER.to_owned())
         .spawn(move || {
             writer.work(&inbox, &published);
-            let _ = finished.send(());
+            // The lock goes back, so that nobody binds the socket before this process has removed it.
+            let _ = finished.send(writer);
         })
         .map_err(|source| socket.error("start a writer for", source))?;
 
-    let stopped = run_server(&socket, state, orders.clone());
+    let signalled = run_server(&socket, state, orders.clone());
     let _ = orders.send(Order::Stop);
-    if writer_finished.recv_timeout(STOP_WAIT).is_err() {
+    let waited = signalled.as_ref().map_or(Duration::ZERO, Instant::elapsed);
+    let writer = writer_finished.recv_timeout(STOP_WAIT.saturating_sub(waited));
+    if writer.is_err() {
         warn!("the writer was cut off; the last complete generation stays");
     }
+    drop(socket);
+    drop(writer);
     info!("stopped");
-    stopped
+    signalled.map(drop)
 }
 
-/// Runs the server on this thread until a signal says stop.
-fn run_server(socket: &Socket, state: Arc<State>, orders: Sender<Order>) -> Result<(), DaemonError> {
+/// Tells panics of [`CONTAINED_THREADS`] as one line of the log; those of other threads are told as ever.
+fn log_contained_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let otherwise = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current().name().unwrap_or_default().to_owned();
+            if !CONTAINED_THREADS.contains(&thread.as_str()) {
+                return otherwise(panic);
+            }
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let text = panic.payload_as_str().unwrap_or_default().replace('\n', " ");
+            warn!(thread, place, text, "a panic was caught");
+        }));
+    });
+}
+
+/// Runs the server on this thread until a signal says stop, and returns when that was. The writer is told at once: what
+/// it is doing it may finish while open requests are answered.
+fn run_server(socket: &Socket, state: Arc<State>, orders: Sender<Order>) -> Result<Instant, DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| socket.error("start a runtime for", source))?;
-    runtime.block_on(async {
+    let stopped = runtime.block_on(async {
         let listener = socket.listener.try_clone().and_then(tokio::net::UnixListener::from_std);
         let listener = listener.map_err(|source| socket.error("listen on", source))?;
         let signals = |kind| signal(kind).map_err(|source| socket.error("handle signals beside", source));
@@ -153,7 +183,8 @@ fn run_server(socket: &Socket, state: Arc<State>, orders: Sender<Order>) -> Resu
             signals(SignalKind::terminate())?,
             signals(SignalKind::interrupt())?,
         );
-        let stop = async move {
+        let signalled = Cell::new(Instant::now());
+        let stop = async {
             loop {
                 tokio::select! {
                     _ = hangup.recv() => {
@@ -163,10 +194,15 @@ fn run_server(socket: &Socket, state: Arc<State>, orders: Sender<Order>) -> Resu
                     _ = interrupt.recv() => break,
                 }
             }
+            signalled.set(Instant::now());
+            let _ = orders.send(Order::Stop);
         };
         server::run(listener, state, stop).await;
-        Ok(())
-    })
+        Ok(signalled.get())
+    });
+    // Requests that still wait for the writer wait on threads of the runtime; dropping it would wait for them.
+    runtime.shutdown_background();
+    stopped
 }
 
 /// Answers one call in process: takes the state lock (waiting at most `wait`), opens the store, answers, lets go.
@@ -180,6 +216,7 @@ pub fn local(
     call: &Call,
     say: &mut dyn FnMut(&str),
 ) -> Result<Reply, DaemonError> {
+    log_contained_panics();
     let (mut writer, served) = Writer::open(settings, wait)?;
     let state = State::new(None, documents(writer.shelf.clone()));
     let is_empty = served.is_none();
@@ -216,7 +253,8 @@ fn documents(shelf: Shelf) -> server::Documents {
 /// The one writer: everything that changes state goes through it.
 struct Writer {
     settings: Settings,
-    sources: Vec<Source>,
+    /// Those of the sources file; until it has been read, those of the last generation.
+    sources: Arc<[Source]>,
     shelf: Shelf,
     store: Store,
     past: Option<Kept>,
@@ -239,7 +277,7 @@ impl Writer {
         let (store, opened) = Store::open(&settings.state_dir, &lock, &shelf)?;
         let mut writer = Writer {
             settings: settings.clone(),
-            sources: Vec::new(),
+            sources: Arc::default(),
             shelf,
             store,
             past: None,
@@ -248,13 +286,15 @@ impl Writer {
         };
         match opened {
             Opened::Empty => {}
-            Opened::Warm(snapshot) => writer.past = Some(Kept::Snapshot(snapshot)),
+            Opened::Warm(snapshot) => {
+                writer.sources = sources_of(&snapshot.generation);
+                writer.past = Some(Kept::Snapshot(snapshot));
+            }
             Opened::Rebuild { generation, why } => {
                 warn!(generation = generation.number, %why, "rebuilding the index from the shelf");
-                let sources: Vec<Source> =
-                    generation.sources.iter().map(|state| state.source.clone()).collect();
+                writer.sources = sources_of(&generation);
                 writer.past = Some(Kept::File(generation));
-                writer.run(&sources, Scope::Rebuild).map_err(failed)?;
+                writer.run(&writer.sources.clone(), Scope::Rebuild).map_err(failed)?;
             }
         }
         let served = match &writer.past {
@@ -265,41 +305,39 @@ impl Writer {
     }
 
     /// Carries out orders until it is told to stop. Nothing that an order meets ends the thread.
-    fn work(mut self, inbox: &Receiver<Order>, state: &State) {
+    fn work(&mut self, inbox: &Receiver<Order>, state: &State) {
         let mut waiting = VecDeque::new();
         loop {
-            let Some(order) = waiting.pop_front().or_else(|| inbox.recv().ok()) else { return };
+            if waiting.is_empty() {
+                waiting.extend(inbox.recv());
+            }
             waiting.extend(inbox.try_iter());
-            let (outcome, reply) = match order {
-                Order::Stop => return,
-                Order::Reload { reply } => {
-                    let reloaded = self.reload().map_err(|problem| of_config(&problem));
-                    state.show_problem(reloaded.as_ref().err().cloned());
-                    match reloaded {
-                        Ok(()) => (self.contained(&[], state), reply),
-                        Err(problem) => (Err(OrderError::Config(problem)), reply),
-                    }
-                }
-                Order::Sync { sources, reply } => (self.contained(&sources, state), reply),
-            };
+            if waiting.iter().any(|order| matches!(order, Order::Stop)) {
+                return;
+            }
+            let Some((task, replies)) = next_task(&mut waiting) else { return };
+            let outcome = contained(|| match &task {
+                Task::Reload => self.reloaded(state),
+                Task::Sync(sources) => self.sync(sources, state),
+            });
             if let Err(problem) = &outcome {
                 error!(%problem, "the order failed; the last generation stays");
             }
-            if let Some(reply) = reply {
-                let _ = reply.send(outcome);
+            for reply in replies {
+                let _ = reply.send(outcome.clone());
             }
         }
     }
 
-    /// Syncs, and turns a panic of this program into a failed order.
-    fn contained(&mut self, sources: &[SourceId], state: &State) -> Outcome {
-        catch_unwind(AssertUnwindSafe(|| self.sync(sources, state))).unwrap_or_else(|_| {
-            Err(OrderError::Store("the sync ended in a fault of this program".to_owned()))
-        })
+    fn reloaded(&mut self, state: &State) -> Outcome {
+        let reloaded = self.reload().map_err(|problem| of_config(&problem));
+        state.show_problem(reloaded.as_ref().err().cloned());
+        reloaded.map_err(OrderError::Config)?;
+        self.sync(&[], state)
     }
 
     fn reload(&mut self) -> Result<(), ConfigError> {
-        self.sources = self.settings.sources()?;
+        self.sources = self.settings.sources()?.into();
         Ok(())
     }
 
@@ -308,11 +346,10 @@ impl Writer {
         {
             return Err(OrderError::NoSuchSource(unknown.clone()));
         }
-        let sources = std::mem::take(&mut self.sources);
         let scope = if named.is_empty() { Scope::All } else { Scope::Named(named) };
-        let report = self.run(&sources, scope);
-        self.sources = sources;
-        let report = report.map_err(|problem| OrderError::Store(problem.to_string()))?;
+        let report = self
+            .run(&self.sources.clone(), scope)
+            .map_err(|problem| OrderError::Store(problem.to_string()))?;
         let checked: Vec<SourceId> =
             report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
@@ -344,6 +381,54 @@ impl Writer {
         }
         Ok(done.report)
     }
+}
+
+/// What the writer does next.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    Reload,
+    Sync(Vec<SourceId>),
+}
+
+/// Takes the order that has waited longest, and with it every order that the same run answers: those for the same work
+/// that wait already, up to the next order to reload, behind which other sources may be in force.
+fn next_task(waiting: &mut VecDeque<Order>) -> Option<(Task, Vec<Sender<Outcome>>)> {
+    let (task, reply) = split(waiting.pop_front()?)?;
+    let mut replies: Vec<Sender<Outcome>> = reply.into_iter().collect();
+    let mut later = VecDeque::new();
+    let mut may_join = true;
+    for order in waiting.drain(..) {
+        let is_same = match (&order, &task) {
+            (Order::Reload { .. }, Task::Reload) => true,
+            (Order::Sync { sources, .. }, Task::Sync(named)) => sources == named,
+            _ => false,
+        };
+        may_join &= is_same || !matches!(order, Order::Reload { .. });
+        match is_same && may_join {
+            true => replies.extend(split(order).and_then(|(_, reply)| reply)),
+            false => later.push_back(order),
+        }
+    }
+    *waiting = later;
+    Some((task, replies))
+}
+
+fn split(order: Order) -> Option<(Task, Option<Sender<Outcome>>)> {
+    match order {
+        Order::Sync { sources, reply } => Some((Task::Sync(sources), reply)),
+        Order::Reload { reply } => Some((Task::Reload, reply)),
+        Order::Stop => None,
+    }
+}
+
+/// Turns a panic of this program into a failed order.
+fn contained(work: impl FnOnce() -> Outcome) -> Outcome {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(OrderError::Store("the sync ended in a fault of this program".to_owned())))
+}
+
+fn sources_of(generation: &Generation) -> Arc<[Source]> {
+    generation.sources.iter().map(|state| state.source.clone()).collect()
 }
 
 fn failed(error: SyncError) -> DaemonError {
@@ -426,4 +511,50 @@ fn make_directory(directory: &Path, system: bool) -> std::io::Result<()> {
     let mode = if system { 0o750 } else { 0o700 };
     std::fs::DirBuilder::new().recursive(true).mode(mode).create(directory)?;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Orders are written `all`, `reload`, `stop` or the name of a source; the answer is each task and how many orders it answers.
+    fn check(orders: &str, expected: &str) {
+        let (reply, _answers) = channel();
+        let order = |word: &str| match word {
+            "stop" => Order::Stop,
+            "reload" => Order::Reload { reply: Some(reply.clone()) },
+            "all" => Order::Sync { sources: Vec::new(), reply: Some(reply.clone()) },
+            name => Order::Sync {
+                sources: vec![SourceId::parse(name).expect("an id")],
+                reply: Some(reply.clone()),
+            },
+        };
+        let mut waiting: VecDeque<Order> = orders.split_whitespace().map(order).collect();
+        let mut done = Vec::new();
+        while let Some((task, replies)) = next_task(&mut waiting) {
+            let name = match task {
+                Task::Reload => "reload".to_owned(),
+                Task::Sync(sources) => sources.first().map_or("all".to_owned(), ToString::to_string),
+            };
+            done.push(format!("{name}*{}", replies.len()));
+        }
+        assert_eq!(done.join(" "), expected, "{orders}");
+    }
+
+    #[test]
+    fn orders_that_wait_together_for_the_same_work_get_one_run() {
+        check("", "");
+        check("all", "all*1");
+        check("all all all", "all*3");
+        check("all a all b a", "all*2 a*2 b*1");
+        check("all reload all reload", "all*1 reload*2 all*1");
+        check("reload all reload all", "reload*2 all*2");
+        check("a reload a a", "a*1 reload*1 a*2");
+    }
+
+    #[test]
+    fn a_panic_fails_the_order_alone() {
+        let outcome = contained(|| std::panic::resume_unwind(Box::new("a fault")));
+        assert!(matches!(outcome, Err(OrderError::Store(text)) if text.contains("fault")));
+    }
 }

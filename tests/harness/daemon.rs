@@ -242,6 +242,11 @@ impl Daemon {
         self.log()
     }
 
+    /// Tells whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it has ended.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         poll::until("the daemon's end", || self.child.try_wait().unwrap())

@@ -98,7 +98,7 @@ pub fn remove(path: &Path) -> Result<(), Failed> {
 /// Removes the temporary files that a killed process left in `directory`.
 pub fn remove_temporaries(directory: &Path) -> Result<(), Failed> {
     for (name, path) in entries(directory)? {
-        if name.starts_with(TEMPORARY_PREFIX) {
+        if name.starts_with(TEMPORARY_PREFIX) && !path.is_dir() {
             remove(&path)?;
         }
     }

@@ -86,10 +86,15 @@ impl Index {
         }
     }
 
-    fn forget_file(&mut self, file: &Path) {
-        self.files.remove(file);
+    /// Forgets files in one walk, since a sweep may remove very many.
+    fn forget_files(&mut self, gone: &[Arc<Path>]) {
+        let gone: HashSet<&Path> = gone.iter().map(|file| &**file).collect();
+        if gone.is_empty() {
+            return;
+        }
+        self.files.retain(|file, _| !gone.contains(&**file));
         self.spots.retain(|_, spots| {
-            spots.retain(|spot| *spot.file != *file);
+            spots.retain(|spot| !gone.contains(&*spot.file));
             !spots.is_empty()
         });
     }
@@ -97,7 +102,7 @@ impl Index {
     /// Takes a file's frames in; whatever was known about that file before is replaced.
     fn learn(&mut self, file: &Arc<Path>, length: u64, frames: Vec<(Digest, Spot)>) {
         if self.files.contains_key(file) {
-            self.forget_file(file);
+            self.forget_files(std::slice::from_ref(file));
         }
         self.files.insert(Arc::clone(file), length);
         for (digest, spot) in frames {
@@ -117,14 +122,14 @@ impl Shelf {
             durable::remove_temporaries(place)?;
         }
         for (name, path) in durable::entries(&packs)? {
-            if name.ends_with(".pack") {
+            if name.ends_with(".pack") && path.is_file() {
                 let file: Arc<Path> = path.into();
                 let (length, frames) = frames(&file)?;
                 index.learn(&file, length, frames);
             }
         }
         for (name, path) in durable::entries(&objects)? {
-            if let Some(digest) = sha256_named(&name) {
+            if let Some(digest) = sha256_named(&name).filter(|_| path.is_file()) {
                 let length =
                     std::fs::symlink_metadata(&path).map_err(failed("read the length of", &path))?.len();
                 let file: Arc<Path> = path.into();
@@ -189,6 +194,7 @@ impl Shelf {
     /// Removes what nothing in `live` needs: files without a live document go, packs of which less than half is live are
     /// written anew.
     pub fn sweep(&self, live: &HashSet<Digest>) -> Result<(), ShelfError> {
+        let mut gone = Vec::new();
         for (file, length, needed) in self.census(live) {
             let needed_bytes: u64 = needed.iter().map(|(_, spot)| spot.length + HEAD_BYTES).sum();
             let object = file.starts_with(&self.objects);
@@ -197,8 +203,11 @@ impl Shelf {
             }
             let mut moved = Vec::new();
             for (digest, spot) in needed {
-                let bytes = File::open(&spot.file).and_then(|open| read_spot(open, &spot));
-                let bytes = bytes.map_err(failed("read", &spot.file))?;
+                let bytes = match File::open(&spot.file).and_then(|open| read_spot(open, &spot)) {
+                    // A file that somebody took away has nothing to move.
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    bytes => bytes.map_err(failed("read", &spot.file))?,
+                };
                 if Digest::sha256(&bytes) == digest {
                     moved.push((digest, bytes));
                 }
@@ -208,8 +217,14 @@ impl Shelf {
             if !news.is_empty() && *self.pack(&news)? == *file {
                 continue;
             }
-            self.index().forget_file(&file);
-            durable::remove(&file)?;
+            gone.push(file);
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.index().forget_files(&gone);
+        for file in &gone {
+            durable::remove(file)?;
         }
         durable::sync_directory(&self.packs)?;
         Ok(durable::sync_directory(&self.objects)?)

@@ -135,7 +135,8 @@ impl Files {
         })
     }
 
-    fn load(&self, number: u64) -> Result<Result<(Generation, Digest), String>, StoreError> {
+    /// Reads one generation file; the inner error says why it cannot be used.
+    pub(super) fn load(&self, number: u64) -> Result<Result<(Generation, Digest), String>, StoreError> {
         let refused = |why: String| Ok(Err(format!("generation file {number} {why}")));
         let Some(bytes) = durable::read(&self.path(number))? else { return refused("is missing".into()) };
         match serde_json::from_slice::<Generation>(&bytes) {
@@ -151,7 +152,7 @@ impl Files {
     }
 
     /// Returns the numbers of the generation files, ascending.
-    fn numbers(&self) -> Result<Vec<u64>, StoreError> {
+    pub(super) fn numbers(&self) -> Result<Vec<u64>, StoreError> {
         let named = durable::entries(&self.generations)?;
         let number = |(name, _): &(String, PathBuf)| {
             name.strip_suffix(".json")?.parse::<u64>().ok().filter(|n| format!("{n}.json") == *name)

@@ -27,7 +27,7 @@ mod ledger;
 mod lock;
 mod row;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -201,6 +201,8 @@ pub struct Store {
     current: Option<(u64, Digest)>,
     /// The highest number ever given.
     last: u64,
+    /// Per kept generation the digests of its documents, so that no commit reads the files again.
+    documents: BTreeMap<u64, Vec<Digest>>,
 }
 
 impl Store {
@@ -214,11 +216,18 @@ impl Store {
 
     /// Returns the digests of the documents on the shelf that kept generations need: those that they rest on, and the
     /// components that are too long for a row. What a sweep of the shelf spares.
-    pub fn live(&self) -> Result<HashSet<Digest>, StoreError> {
-        let mut live = self.ledger.shelved();
-        for generation in self.files.all()? {
-            live.extend(generation.documents.into_iter().map(|document| document.digest));
+    pub fn live(&mut self) -> Result<HashSet<Digest>, StoreError> {
+        let kept = self.files.numbers()?;
+        self.documents.retain(|number, _| kept.contains(number));
+        for number in kept {
+            if !self.documents.contains_key(&number)
+                && let Ok((generation, _)) = self.files.load(number)?
+            {
+                self.documents.insert(number, digests(&generation));
+            }
         }
+        let mut live = self.ledger.shelved();
+        live.extend(self.documents.values().flatten().cloned());
         Ok(live)
     }
 
@@ -298,6 +307,7 @@ impl Store {
 
         (self.last, self.current) = (number, Some((number, generation.root.clone())));
         self.ledger.apply(plan.marks);
+        self.documents.insert(number, digests(&generation));
         Ok(Committed { snapshot: Arc::new(Snapshot::new(generation, shared)), rows_written })
     }
 
@@ -324,6 +334,7 @@ impl Store {
             ledger: Ledger::default(),
             current: None,
             last,
+            documents: BTreeMap::new(),
         };
         let (index, rows) = match Index::open(directory) {
             Ok((index, rows)) => (Some(index), rows),
@@ -369,6 +380,7 @@ impl Store {
         why: &[String],
     ) -> Result<(Store, Opened), StoreError> {
         let number = snapshot.generation.number;
+        self.documents.insert(number, digests(&snapshot.generation));
         let uncommitted = ledger.newer(number);
         if !uncommitted.is_empty() {
             index.write(removals(&uncommitted))?;
@@ -402,6 +414,10 @@ impl Store {
         };
         (self, opened)
     }
+}
+
+fn digests(generation: &Generation) -> Vec<Digest> {
+    generation.documents.iter().map(|record| record.digest.clone()).collect()
 }
 
 fn removals(rows: &[(Arc<str>, u64)]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {

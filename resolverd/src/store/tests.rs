@@ -458,3 +458,15 @@ fn nothing_on_disk_is_open_to_others() {
     }
     walk(two_generations().path());
 }
+
+#[test]
+fn no_generation_file_is_read_for_a_sweep_once_it_is_known() {
+    let home = two_generations();
+    home.open(|store, _| {
+        let live = store.live().unwrap();
+        for number in [1, 2] {
+            std::fs::write(home.path().join(format!("generations/{number}.json")), "{").unwrap();
+        }
+        assert_eq!(store.live().unwrap(), live);
+    });
+}

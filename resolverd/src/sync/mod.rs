@@ -1,7 +1,8 @@
 //! The sync: the only writer. Fetches, has every byte judged, reads, merges and commits; a failed or interrupted sync changes nothing.
 //!
 //! 1. Each source is a tree of documents, read by [`reading`]: at most [`SOURCES_AT_ONCE`] trees at a time.
-//! 2. What could not be read keeps its last good entries, read again from the shelf, and its ids.
+//! 2. What could not be read keeps its last good entries, read again from the shelf or taken from the last snapshot, and its
+//!    ids. Where shelf and index have lost them both, nobody placed below may answer until it is read again.
 //! 3. [`crate::merge`] gives every id one owner.
 //! 4. If anything changed, one new generation is committed; else nothing is written.
 //!
@@ -9,7 +10,7 @@
 
 mod reading;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -20,8 +21,8 @@ use catalogue_schema::generation::{
     Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
     SourceState, stale,
 };
-use catalogue_schema::id::{CatalogueId, SourceId};
-use catalogue_schema::model::{Component, Rank, Refusal, Source};
+use catalogue_schema::id::{CatalogueId, Namespace, SourceId};
+use catalogue_schema::model::{Component, Rank, Refusal, Shadow, Source};
 use catalogue_schema::pointer::Want;
 use tracing::{info, warn};
 
@@ -116,6 +117,8 @@ struct Known<'a> {
     documents: HashMap<&'a Want, &'a DocumentRecord>,
     refusals: HashMap<&'a Want, &'a Refusal>,
     nodes: HashMap<NodeKey, &'a CatalogueState>,
+    /// What each catalogue owns in the last snapshot; `None` where there is only the generation's file.
+    owned: Option<HashMap<&'a CatalogueId, Vec<&'a Component>>>,
 }
 
 /// What tells the nodes of a federation apart: the catalogue id, and whether it is a source's entry, since a list may name a
@@ -127,9 +130,10 @@ fn key(node: &Node) -> NodeKey {
 }
 
 impl<'a> Known<'a> {
-    fn of(generation: Option<&'a Generation>) -> Known<'a> {
-        let Some(generation) = generation else { return Known::default() };
+    fn of(past: Past<'a>) -> Known<'a> {
+        let Some(generation) = past.generation() else { return Known::default() };
         Known {
+            owned: past.snapshot().map(owned),
             documents: generation.documents.iter().map(|record| (&record.want, record)).collect(),
             refusals: generation.refusals.iter().map(|refused| (&refused.want, &refused.refusal)).collect(),
             nodes: generation
@@ -139,6 +143,14 @@ impl<'a> Known<'a> {
                 .collect(),
         }
     }
+}
+
+fn owned(snapshot: &Snapshot) -> HashMap<&CatalogueId, Vec<&Component>> {
+    let mut owned: HashMap<&CatalogueId, Vec<&Component>> = HashMap::new();
+    for component in snapshot.ids().iter().filter_map(|id| snapshot.component(id)) {
+        owned.entry(&component.owner).or_default().push(component);
+    }
+    owned
 }
 
 /// What a run has asked of origins so far.
@@ -170,20 +182,27 @@ impl Sync<'_> {
     ) -> Result<Done, SyncError> {
         info!(sources = sources.len(), "sync started");
         let tally = Tally::default();
-        let readings = self.read_all(&Known::of(past.generation()), sources, scope, &tally)?;
+        let readings = self.read_all(&Known::of(past), sources, scope, &tally)?;
         let draft = self.draft(past, readings);
         let outcomes = outcomes(&draft.generation, |source| !self.offline && scope.covers(source));
         for outcome in outcomes.iter().filter(|outcome| outcome.error.is_some()) {
             warn!(source = %outcome.id, health = ?outcome.health, error = %shown(outcome.error.as_ref()), "source");
         }
 
-        let (snapshot, rows_written) = match past.snapshot() {
-            Some(last) if is_unchanged(&draft, last) => (None, 0),
-            previous => {
-                let committed = store.commit(draft, previous)?;
-                self.shelf.sweep(&store.live()?)?;
-                (Some(committed.snapshot), committed.rows_written)
+        let committed = match past.snapshot() {
+            Some(last) if is_unchanged(&draft, last) => Ok(None),
+            previous => store.commit(draft, previous).map(Some),
+        };
+        // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
+        // cannot be tidied up undoes nothing.
+        if tally.documents.load(Ordering::Relaxed) > 0 || !matches!(committed, Ok(None)) {
+            if let Err(error) = self.sweep(store) {
+                warn!(%error, "old documents could not be removed from the shelf");
             }
+        }
+        let (snapshot, rows_written) = match committed? {
+            Some(committed) => (Some(committed.snapshot), committed.rows_written),
+            None => (None, 0),
         };
         let served = snapshot.as_deref().or(past.snapshot()).map(|snapshot| &snapshot.generation);
         let report = SyncReport {
@@ -209,6 +228,10 @@ impl Sync<'_> {
             "synced"
         );
         Ok(Done { snapshot, report })
+    }
+
+    fn sweep(&self, store: &mut Store) -> Result<(), SyncError> {
+        Ok(self.shelf.sweep(&store.live()?)?)
     }
 
     /// Reads every source, [`SOURCES_AT_ONCE`] at a time; the answers come back in the sources' order.
@@ -245,19 +268,28 @@ impl Sync<'_> {
     fn draft(&self, past: Past<'_>, readings: Vec<Reading>) -> Draft {
         let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
         let (mut documents, mut refusals) = (BTreeMap::new(), BTreeMap::new());
+        let mut salvaged = HashSet::new();
         for reading in readings {
+            salvaged.extend(reading.salvaged);
             sources.push(reading.state);
             catalogues.extend(reading.catalogues);
             contributions.extend(reading.contributions);
             documents.extend(reading.documents.into_iter().map(|record| (record.want.clone(), record)));
             refusals.extend(reading.refusals);
         }
+        if let Some(last) = past.generation().filter(|_| !salvaged.is_empty()) {
+            // Nobody knows which of the old documents the salvaged entries rest on, so that all of them stay.
+            for record in &last.documents {
+                documents.entry(record.want.clone()).or_insert_with(|| record.clone());
+            }
+        }
         catalogues.sort_by(|one: &CatalogueState, other| {
             one.errand.node().map(place).cmp(&other.errand.node().map(place))
         });
-        let blocked = blocked(&sources);
+        let blocked = blocked(&sources, &catalogues);
         let mut components = merge(contributions, &blocked);
         if let Some(last) = past.snapshot() {
+            restore_shadows(&mut components, last, &salvaged, &catalogues);
             note_mutations(&mut components, |id| last.component(id).map(|component| &**component));
         }
         let snapshot = snapshot_digest(&components, &stale(&sources, &catalogues), &blocked);
@@ -278,6 +310,33 @@ impl Sync<'_> {
     }
 }
 
+/// Takes over what salvaged catalogues list and do not own: a snapshot holds no releases of it, only the report.
+fn restore_shadows(
+    components: &mut [Component],
+    last: &Snapshot,
+    salvaged: &HashSet<CatalogueId>,
+    catalogues: &[CatalogueState],
+) {
+    if salvaged.is_empty() {
+        return;
+    }
+    let nodes = catalogues.iter().filter_map(|state| state.errand.node());
+    let ranks: HashMap<&CatalogueId, &Rank> = nodes.map(|node| (&node.id, &node.rank)).collect();
+    for component in components {
+        let Some(before) = last.component(&component.id) else { continue };
+        let lost = before.shadowed.iter().filter(|shadow| {
+            salvaged.contains(&shadow.catalogue)
+                && shadow.catalogue != component.owner
+                && component.shadowed.iter().all(|known| known.catalogue != shadow.catalogue)
+        });
+        let lost: Vec<Shadow> = lost.cloned().collect();
+        if !lost.is_empty() {
+            component.shadowed.extend(lost);
+            component.shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
+        }
+    }
+}
+
 fn place(node: &Node) -> (&Rank, &CatalogueId) {
     (&node.rank, &node.id)
 }
@@ -286,17 +345,34 @@ fn shown(refusal: Option<&Refusal>) -> String {
     refusal.map(ToString::to_string).unwrap_or_default()
 }
 
-/// The namespaces of sources that have never been read: nobody placed below them may answer.
-fn blocked(sources: &[SourceState]) -> Vec<Blocked> {
-    let unread = sources.iter().filter(|state| state.health == Health::Unread);
-    let block = |state: &SourceState| {
-        let (source, place) = (state.source.id.clone(), state.source.place);
-        let one = move |namespace| Blocked { namespace, source: source.clone(), place };
-        state.source.owns.clone().into_iter().map(one).collect::<Vec<_>>()
-    };
-    let mut blocked: Vec<Blocked> = unread.flat_map(block).collect();
+/// The reason of the warning on a catalogue whose last good entries are lost.
+const LOST: &str = "catalogue.lost";
+
+/// Every id of the dialect.
+const EVERYTHING: &str = "lcod://**";
+
+/// The namespaces of sources that have never been read: nobody placed below them may answer. A source whose entries were
+/// lost owned ids that nobody can name any more, so that it blocks all of them.
+fn blocked(sources: &[SourceState], catalogues: &[CatalogueState]) -> Vec<Blocked> {
+    let lost: HashSet<&SourceId> = catalogues
+        .iter()
+        .filter(|state| is_lost(state))
+        .filter_map(|state| Some(&state.errand.node()?.id.source))
+        .collect();
+    let mut blocked = Vec::new();
+    for SourceState { source, health, .. } in sources {
+        let everything = Namespace::parse(EVERYTHING).ok().filter(|_| lost.contains(&source.id));
+        let own = source.owns.iter().filter(|_| *health == Health::Unread).cloned();
+        let block = |namespace| Blocked { namespace, source: source.id.clone(), place: source.place };
+        blocked.extend(own.chain(everything).map(block));
+    }
     blocked.sort();
+    blocked.dedup();
     blocked
+}
+
+fn is_lost(state: &CatalogueState) -> bool {
+    state.warnings.iter().any(|warning| warning.reason == LOST)
 }
 
 /// Compares everything that a generation says except its number, its time and what the store computes.

@@ -1,7 +1,8 @@
 //! One source, read as a tree of documents: entry, lists, catalogues, and the documents of their releases.
 //!
 //! A list or catalogue that cannot be had or is refused falls back, with everything below it, to what the last generation
-//! knows, read again from the shelf. A document of a release that is missing or refused concerns that release only.
+//! knows, read again from the shelf; where the shelf is damaged, to the components of the last snapshot. A document of a
+//! release that is missing or refused concerns that release only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
@@ -12,14 +13,14 @@ use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage};
 use catalogue_schema::digest::{Algorithm, Digest};
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPPED_NAMED_MAX, SourceState};
 use catalogue_schema::id::CatalogueId;
-use catalogue_schema::model::{Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
+use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
 use catalogue_schema::pointer::{Location, Want};
 
 use crate::fetch::limit::Budget;
 use crate::fetch::{FetchError, Fetched};
-use crate::merge::Contribution;
+use crate::merge::{Contribution, VERSION_MUTATED};
 use crate::shelf::ShelfError;
-use crate::sync::{Known, NodeKey, Sync, Tally, key};
+use crate::sync::{Known, LOST, NodeKey, Sync, Tally, is_lost, key};
 use crate::trust::verify::{Evidence, judge};
 
 /// How many documents of releases are asked for at once: what is in memory besides the releases themselves.
@@ -33,6 +34,8 @@ pub(super) struct Reading {
     pub(super) contributions: Vec<Contribution>,
     pub(super) documents: Vec<DocumentRecord>,
     pub(super) refusals: BTreeMap<Want, Refusal>,
+    /// The catalogues that were taken from the last snapshot, without the documents that they rest on.
+    pub(super) salvaged: BTreeSet<CatalogueId>,
 }
 
 /// Where documents come from.
@@ -64,6 +67,8 @@ struct Tree {
     reached: BTreeSet<NodeKey>,
     /// A document of a release could not be reached: the tree is not the whole truth.
     incomplete: Option<Refusal>,
+    /// The catalogues that were taken from the last snapshot.
+    salvaged: BTreeSet<CatalogueId>,
 }
 
 /// A document that passed, and how it is remembered.
@@ -126,8 +131,8 @@ impl<'a> Reader<'a> {
             digest: root.and_then(|root| root.digest.clone()),
             error: root.and_then(|root| root.error.clone()),
         };
-        let Tree { catalogues, contributions, documents, refusals, .. } = tree;
-        Ok(Reading { state, catalogues, contributions, documents, refusals })
+        let Tree { catalogues, contributions, documents, refusals, salvaged, .. } = tree;
+        Ok(Reading { state, catalogues, contributions, documents, refusals, salvaged })
     }
 
     /// Returns the errand by which the last generation read `node`, at the node's place of today.
@@ -148,7 +153,7 @@ impl<'a> Reader<'a> {
         // What a list says today and what was last accepted differ while a catalogue is stale; the record is what was accepted.
         let recorded = self.recorded(node).filter(|_| mode == Mode::Recorded);
         let errand = recorded.as_ref().unwrap_or(&listed);
-        let (incomplete, error) = match self.tree(errand, node, mode, above, &out.reached)? {
+        let (partial, error) = match self.tree(errand, node, mode, above, &out.reached)? {
             Ok(mut tree) => match tree.incomplete.take() {
                 None => {
                     out.absorb(tree);
@@ -158,40 +163,85 @@ impl<'a> Reader<'a> {
             },
             Err(error) => (None, error),
         };
-        let tree = match (self.last_good(node, mode, above, out, &error)?, incomplete) {
-            (Some(last), _) => last,
-            // Nothing better is known: the ids are listed, and refused where their documents are missing.
-            (None, Some(mut tree)) => {
-                tree.mark(Health::Stale, error);
-                tree
-            }
-            (None, None) => self.unread(errand, node, mode, error),
+        let last = match mode {
+            Mode::Live => self.last_good(node, above, &out.reached)?,
+            Mode::Recorded => self.salvaged(node, &out.reached),
         };
+        // Where nothing better is known, the ids are listed, and refused where their documents are missing.
+        let Some(mut tree) = last.or(partial) else {
+            out.absorb(self.unread(errand, node, mode, error));
+            return Ok(());
+        };
+        tree.mark(Health::Stale, error);
         out.absorb(tree);
         Ok(())
     }
 
+    /// Returns a node and what lies below it as the last generation knew them.
     fn last_good(
         &self,
         node: &Node,
-        mode: Mode,
         above: Option<&Trust>,
-        out: &Tree,
-        error: &Refusal,
+        reached: &BTreeSet<NodeKey>,
     ) -> Result<Option<Tree>, ShelfError> {
-        let Some(errand) = self.recorded(node).filter(|_| mode == Mode::Live) else { return Ok(None) };
-        let tree = self.tree(&errand, node, Mode::Recorded, above, &out.reached)?;
-        Ok(tree.ok().map(|mut tree| {
-            tree.mark(Health::Stale, error.clone());
-            tree
-        }))
+        let Some(errand) = self.recorded(node) else { return Ok(None) };
+        let recorded = self.tree(&errand, node, Mode::Recorded, above, reached)?;
+        let (whole, partial) = match recorded {
+            Ok(tree) if tree.incomplete.is_none() => (Some(tree), None),
+            Ok(tree) => (None, Some(tree)),
+            Err(_) => (None, None),
+        };
+        Ok(whole.or_else(|| self.salvaged(node, reached)).or(partial))
+    }
+
+    /// Returns a node and what lay below it as the last snapshot holds them, for when the shelf has lost their documents.
+    fn salvaged(&self, node: &Node, reached: &BTreeSet<NodeKey>) -> Option<Tree> {
+        let owned = self.known.owned.as_ref()?;
+        let top = self.recorded(node)?;
+        let depth = top.node()?.via.len();
+        let is_below = |state: &CatalogueState| {
+            let below =
+                |found: &Node| found.via.get(depth) == Some(&node.id) && !reached.contains(&key(found));
+            state.errand.node().is_some_and(below)
+        };
+        let mut states = vec![*self.known.nodes.get(&key(node))?];
+        states.extend(self.known.nodes.values().filter(|state| is_below(state)));
+        let mut tree = Tree { reached: reached.clone(), ..Tree::default() };
+        for state in states {
+            let mut errand = state.errand.clone();
+            let Stage::Node(found) = &mut errand.stage else { continue };
+            let own = found.rank.0.get(node.rank.0.len()..).unwrap_or_default();
+            found.rank = Rank(node.rank.0.iter().chain(own).copied().collect());
+            if state.releases > 0 {
+                let releases = owned.get(&found.id).into_iter().flatten();
+                let releases = releases.flat_map(|component| component.releases.iter().cloned());
+                let releases = releases.map(without_mutations).collect();
+                tree.contributions.push(Contribution {
+                    catalogue: found.id.clone(),
+                    rank: found.rank.clone(),
+                    releases,
+                });
+            }
+            tree.reached.insert(key(found));
+            tree.salvaged.insert(found.id.clone());
+            tree.catalogues.push(CatalogueState { errand, ..state.clone() });
+        }
+        Some(tree)
     }
 
     /// Describes a node that has never been read.
     fn unread(&self, errand: &Errand, node: &Node, mode: Mode, error: Refusal) -> Tree {
         let remembered = self.known.nodes.get(&key(node)).filter(|_| mode == Mode::Recorded);
         let error = remembered.and_then(|state| state.error.clone()).unwrap_or(error);
-        let state = CatalogueState { health: Health::Unread, error: Some(error), ..blank(errand) };
+        let mut state = CatalogueState { health: Health::Unread, error: Some(error), ..blank(errand) };
+        let before = self.known.nodes.get(&key(node));
+        if before.is_some_and(|before| before.health != Health::Unread || is_lost(before)) {
+            let text = format!(
+                "the entries of {} are lost, and with them which ids it owned: nobody placed below it answers until it is read again",
+                node.id
+            );
+            state.warnings.push(Warning::new(LOST, text));
+        }
         Tree { catalogues: vec![state], reached: BTreeSet::from([key(node)]), ..Tree::default() }
     }
 
@@ -486,6 +536,12 @@ fn content_pin(errand: &Errand) -> Option<&Digest> {
     }
 }
 
+/// The sync notes mutations anew against the same snapshot.
+fn without_mutations(mut release: Release) -> Release {
+    release.warnings.retain(|warning| warning.reason != VERSION_MUTATED);
+    release
+}
+
 fn blank(errand: &Errand) -> CatalogueState {
     CatalogueState {
         errand: errand.clone(),
@@ -517,6 +573,7 @@ impl Tree {
         self.documents.extend(tree.documents);
         self.refusals.extend(tree.refusals);
         self.reached.extend(tree.reached);
+        self.salvaged.extend(tree.salvaged);
     }
 
     fn mark(&mut self, health: Health, error: Refusal) {

@@ -355,3 +355,147 @@ fn offline_nothing_is_fetched_and_nothing_is_stale() {
     assert_eq!((done.report.changed, done.report.documents_fetched), (false, 0));
     assert_eq!(done.report.sources[0].health, Health::Fresh);
 }
+
+/// Removes every document from the shelf, behind its back.
+fn empty_the_shelf(world: &World) {
+    for place in ["state/shelf/packs", "state/shelf/objects"] {
+        for entry in std::fs::read_dir(world.path(place)).expect("listed") {
+            std::fs::remove_file(entry.expect("an entry").path()).expect("removed");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_is_gone_keeps_its_ids_when_the_shelf_has_lost_its_documents() {
+    let mut world = World::new();
+    world.rows("one.jsonl", &["n/x@1.0.0"]).list("list.json", &[("one", "one.jsonl")]);
+    world.rows("public.jsonl", &["n/x@9.0.0", "n/y@9.0.0"]);
+    let sources = [("a", "list.json"), ("public", "public.jsonl")];
+    world.sync(&sources);
+    let before = world.shown();
+    let documents = world.snapshot().generation.documents.len();
+
+    empty_the_shelf(&world);
+    world.remove("list.json");
+    let shadowed = |world: &World| -> Vec<_> {
+        let snapshot = world.snapshot();
+        snapshot.ids().iter().map(|id| snapshot.component(id).expect("listed").shadowed.clone()).collect()
+    };
+    let shadows = shadowed(&world);
+    world.sync(&sources);
+    assert_eq!(world.shown(), before);
+    assert_eq!(world.health(), ["a/a Stale file_missing", "a/one Fresh", "public/public Fresh"]);
+    assert_eq!(world.snapshot().generation.documents.len(), documents);
+    assert!(!world.sync(&sources).changed, "a salvaged source is stable");
+    world.run(&sources, Scope::Named(&[SourceId::parse("public").expect("an id")]));
+    assert_eq!(world.shown(), before, "a source that is held is salvaged too");
+
+    // The same of the source that is shadowed.
+    empty_the_shelf(&world);
+    world.list("list.json", &[("one", "one.jsonl")]).remove("public.jsonl");
+    world.sync(&sources);
+    assert_eq!((world.shown(), shadowed(&world)), (before.clone(), shadows));
+    world.rows("public.jsonl", &["n/x@9.0.0", "n/y@9.0.0"]);
+    world.sync(&sources);
+
+    // Its place may change while it is gone.
+    empty_the_shelf(&world);
+    world.remove("list.json");
+    world.sync(&[("public", "public.jsonl"), ("a", "list.json")]);
+    assert!(world.shown().starts_with("n/x = public/public: 9.0.0"), "{}", world.shown());
+
+    world.list("list.json", &[("one", "one.jsonl")]);
+    world.sync(&[("public", "public.jsonl"), ("a", "list.json")]);
+    world.sync(&sources);
+    assert_eq!(world.shown(), before);
+    assert!(stale_ids(&world).is_empty());
+}
+
+#[test]
+fn a_release_whose_document_is_lost_stays_as_it_was_while_its_origin_is_gone() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["n/x@1.0.0", "n/x@1.1.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    let before = world.shown();
+    let record = world.snapshot().generation.documents.iter();
+    let lost: Vec<Digest> = record
+        .filter(|record| record.url.contains("1.1.0/lcp.toml"))
+        .map(|record| record.digest.clone())
+        .collect();
+    let live = world.store.live().expect("digests");
+    world.shelf.sweep(&live.into_iter().filter(|digest| !lost.contains(digest)).collect()).expect("swept");
+    empty_the_shelf(&world);
+    let kept = std::fs::read(world.path("a.jsonl")).expect("read");
+    world.shelf = Shelf::open(&world.path("state")).expect("a shelf");
+    world.shelf.keep(&[(Digest::sha256(&kept), kept)]).expect("kept");
+    world.remove("a.jsonl");
+    world.sync(&[("a", "a.jsonl")]);
+    assert_eq!(world.shown(), before);
+}
+
+#[test]
+fn what_index_and_shelf_have_lost_is_answered_by_nobody_until_it_is_read_again() {
+    let mut world = World::new();
+    world.rows("one.jsonl", &["n/x@1.0.0"]).list("list.json", &[("one", "one.jsonl")]);
+    world.rows("public.jsonl", &["n/x@9.0.0", "n/y@9.0.0"]);
+    world.rows("best.jsonl", &["n/b@1.0.0"]);
+    let sources = [("best", "best.jsonl"), ("a", "list.json"), ("public", "public.jsonl")];
+    world.sync(&sources);
+    let before = world.shown();
+
+    let generation = world.snapshot().generation.clone();
+    empty_the_shelf(&world);
+    world.remove("list.json");
+    let configured = world.sources(&sources);
+    let origins = Origins::default();
+    let sync =
+        Sync { shelf: &world.shelf, origins: &origins, limits: &world.limits, offline: false, now_s: 8 };
+    let done =
+        sync.run(&mut world.store, Past::File(&generation), &configured, Scope::Rebuild).expect("a rebuild");
+    world.past = done.snapshot;
+    assert_eq!(world.shown(), "");
+    for _ in 0..2 {
+        world.sync(&sources);
+        assert_eq!(world.shown(), "n/b = best/best: 1.0.0 unpinned", "what is placed better answers");
+    }
+    world.list("list.json", &[("one", "one.jsonl")]);
+    world.sync(&sources);
+    assert_eq!(world.shown(), before);
+    assert!(world.snapshot().generation.blocked.is_empty());
+}
+
+#[test]
+fn a_shelf_that_cannot_be_tidied_up_does_not_undo_a_sync() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["n/x@1.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    // A directory can neither be read nor removed as a file.
+    for entry in std::fs::read_dir(world.path("state/shelf/packs")).expect("listed") {
+        let path = entry.expect("an entry").path();
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::create_dir(&path).expect("created");
+    }
+    for version in 1..4 {
+        world.rows("a.jsonl", &[&format!("n/x@1.{version}.0")]);
+        assert!(world.sync(&[("a", "a.jsonl")]).changed);
+        assert_eq!(world.shown(), format!("n/x = a/a: 1.{version}.0 unpinned"));
+    }
+}
+
+#[test]
+fn syncs_that_change_nothing_leave_nothing_on_the_shelf() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["n/x@1.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    world.limits.documents = 4;
+    let mut lengths = Vec::new();
+    for round in 1..6 {
+        world.rows(
+            "a.jsonl",
+            &["n/x", "n/y", "n/z"].map(|id| format!("{id}@1.{round}.0")).each_ref().map(|id| &**id),
+        );
+        world.sync(&[("a", "a.jsonl")]);
+        lengths.push(std::fs::read_dir(world.path("state/shelf/packs")).expect("listed").count());
+    }
+    assert!(lengths.iter().all(|length| *length == lengths[0]), "{lengths:?}");
+}
