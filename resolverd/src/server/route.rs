@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::api::{
     BELOW_COMPONENTS, Call, Code, Failure, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
-    REFERENCES_MAX, RequestText, ResolveRequest, SyncRequest, encoded_path, read_body,
+    REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest, SyncRequest, encoded_path, read_body,
 };
 use crate::resolve::{Native, Request};
 
@@ -184,8 +184,8 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
         Operation::Lookup => lookup(read_body(&call.body)?),
         Operation::Sync if call.body.is_empty() => Ok(Query::Sync(Vec::new())),
         Operation::Sync => sync(&read_body(&call.body)?),
-        Operation::Reload if call.body.is_empty() || call.body == b"{}" => Ok(Query::Reload),
-        Operation::Reload => Err(invalid("api.body", "a reload takes no body")),
+        Operation::Reload if call.body.is_empty() => Ok(Query::Reload),
+        Operation::Reload => read_body::<ReloadRequest>(&call.body).map(|_| Query::Reload),
         Operation::OpenApi => Ok(Query::OpenApi),
     }
 }
@@ -300,12 +300,12 @@ fn not_yet(word: &str) -> Failure {
 fn component_id(
     id: Result<ComponentId, catalogue_schema::error::ParseError>,
 ) -> Result<ComponentId, Failure> {
-    id.map_err(|error| Failure::of(Code::ReferenceInvalid, &error))
+    id.map_err(|error| Failure::of_reference(&error))
 }
 
 fn pointed(id: ComponentId, version: &str) -> Result<Reference, Failure> {
-    let requirement = VersionReq::parse(version, Grammar::Reference)
-        .map_err(|error| Failure::of(Code::ReferenceInvalid, &error))?;
+    let requirement =
+        VersionReq::parse(version, Grammar::Reference).map_err(|error| Failure::of_reference(&error))?;
     Ok(Reference { id, requirement })
 }
 
@@ -338,7 +338,7 @@ fn selection(query: &str) -> Result<Selection, Failure> {
             _ => {
                 let detail = format!("there is no parameter {}", escaped(name));
                 return Err(invalid("api.parameter", detail)
-                    .hint("known: namespace, source, kind, limit, cursor")
+                    .hint("known: namespace, source, type (or kind), limit, cursor")
                     .with("field", escaped(name)));
             }
         }
@@ -456,12 +456,12 @@ fn reference(text: &RequestText, index: usize) -> Result<Reference, Failure> {
             }
         }),
     };
-    parsed.map_err(|error| Failure::of(Code::ReferenceInvalid, &error.in_field(format!("requests[{index}]"))))
+    parsed.map_err(|error| Failure::of_reference(&error.in_field(format!("requests[{index}]"))))
 }
 
 fn native(text: &str, index: usize) -> Result<Native, Failure> {
     let fault = |error: catalogue_schema::error::ParseError| {
-        Failure::of(Code::ReferenceInvalid, &error.in_field(format!("natives[{index}]")))
+        Failure::of_reference(&error.in_field(format!("natives[{index}]")))
     };
     if text.ends_with("/") || text.ends_with("/**") {
         Namespace::parse(text).map_err(fault)?;
@@ -472,8 +472,7 @@ fn native(text: &str, index: usize) -> Result<Native, Failure> {
 
 fn lookup(wire: LookupRequest) -> Result<Query, Failure> {
     limited(wire.ids.len(), "ids")?;
-    let read =
-        |text: &String| Reference::parse(text).map_err(|error| Failure::of(Code::ReferenceInvalid, &error));
+    let read = |text: &String| Reference::parse(text).map_err(|error| Failure::of_reference(&error));
     Ok(Query::Lookup(wire.ids.iter().map(read).collect()))
 }
 
