@@ -161,7 +161,7 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
     };
     let operation = operation(call.method, path)?;
     if operation != Operation::Components && query.is_some_and(|query| !query.is_empty()) {
-        return Err(invalid("api.parameter", "this route takes no query parameters"));
+        return Err(invalid("api.parameter", "this route takes no query parameters").hint(SEE_ROUTES));
     }
     if call.method == "GET" && !call.body.is_empty() {
         return Err(invalid("api.body", "a GET has no body"));
@@ -204,7 +204,7 @@ fn operation(method: &str, path: &str) -> Result<Operation, Failure> {
     let methods = methods(path);
     if methods.is_empty() {
         let detail = format!("there is no route {}", escaped(path));
-        return Err(invalid("api.route", detail).status(404).hint("GET /openapi.json lists the routes"));
+        return Err(invalid("api.route", detail).status(404).hint(SEE_ROUTES));
     }
     if !methods.contains(&method) {
         let detail = format!("{} is for {}", escaped(path), methods.join(" and "));
@@ -213,6 +213,8 @@ fn operation(method: &str, path: &str) -> Result<Operation, Failure> {
     let found = ROUTES.iter().find(|route| route.pattern == path && route.method == method);
     Ok(found.map_or(Operation::Component, |route| route.operation))
 }
+
+const SEE_ROUTES: &str = "GET /openapi.json lists the routes";
 
 fn invalid(reason: &'static str, detail: impl Into<String>) -> Failure {
     Failure::new(Code::RequestInvalid, reason, detail)
@@ -352,7 +354,9 @@ fn id_prefix(text: &str) -> Result<String, Failure> {
     let plain = prefix.len() <= 512 && prefix.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
     if !known || !plain {
         let detail = format!("expected a namespace such as lcod://tooling/**, found \"{}\"", escaped(text));
-        return Err(invalid("input.namespace", detail).with("field", "namespace"));
+        return Err(invalid("input.namespace", detail)
+            .with("field", "namespace")
+            .hint("resolverd components lists the ids there are"));
     }
     Ok(prefix.to_owned())
 }
@@ -360,7 +364,9 @@ fn id_prefix(text: &str) -> Result<String, Failure> {
 fn page_limit(text: &str) -> Result<usize, Failure> {
     text.parse().ok().filter(|limit| (1..=PAGE_ITEMS_MAX).contains(limit)).ok_or_else(|| {
         let detail = format!("limit: expected 1 to {PAGE_ITEMS_MAX}, found \"{}\"", escaped(text));
-        invalid("api.parameter", detail).with("field", "limit")
+        invalid("api.parameter", detail)
+            .with("field", "limit")
+            .hint("ask page by page: the nextCursor of a page is the cursor of the next")
     })
 }
 
@@ -372,12 +378,16 @@ pub fn cursor_after(id: &ComponentId) -> String {
 fn cursor(text: &str) -> Result<ComponentId, Failure> {
     let id = catalogue_schema::digest::unhex(text).and_then(|bytes| String::from_utf8(bytes).ok());
     id.and_then(|id| ComponentId::parse(&id).ok()).ok_or_else(|| {
-        invalid("api.parameter", "cursor: expected the nextCursor of a page").with("field", "cursor")
+        invalid("api.parameter", "cursor: expected the nextCursor of a page")
+            .with("field", "cursor")
+            .hint("leave it out to begin with the first page")
     })
 }
 
 fn source_id(text: &str, field: &str) -> Result<SourceId, Failure> {
-    SourceId::parse(text).map_err(|error| Failure::of(Code::RequestInvalid, &error.in_field(field)))
+    SourceId::parse(text).map_err(|error| {
+        Failure::of(Code::RequestInvalid, &error.in_field(field)).hint("resolverd sources lists them")
+    })
 }
 
 fn question(wire: ResolveRequest) -> Result<Question, Failure> {
