@@ -16,4 +16,5 @@ mod kill;
 mod offline;
 mod readme;
 mod real_history;
+mod socket;
 mod tidy;

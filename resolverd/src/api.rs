@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::ParseError;
@@ -16,8 +17,8 @@ use catalogue_schema::model::{Refusal, Skipped, Warning};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, Repository};
 use catalogue_schema::version::Version;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 /// The most references that one resolve or lookup may name.
@@ -28,6 +29,8 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 pub const PAGE_ITEMS_MAX: usize = 1_000;
 /// How many items a page has when the caller does not say.
 pub const PAGE_ITEMS: usize = 100;
+/// The longest path of a socket in bytes, on Linux: `sun_path` without its final zero byte.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The media type of answers.
 pub const JSON: &str = "application/json";
 /// The media type of errors (RFC 9457).
@@ -215,6 +218,15 @@ impl Failure {
         }
     }
 
+    /// Makes a failure from what a reader said about a reference, id or requirement.
+    pub fn of_reference(error: &ParseError) -> Failure {
+        let hint = match error.reason.as_ref() {
+            "input.requirement" => "join comparators with commas, such as >=1.2, <2",
+            _ => "write an id such as lcod://tooling/array/pluck, with a requirement such as @^1 behind it",
+        };
+        Failure::of(Code::ReferenceInvalid, error).hint(hint)
+    }
+
     /// Adds the next step.
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hint = Some(hint.into());
@@ -286,7 +298,7 @@ pub struct ResolveRequest {
     #[serde(default)]
     pub target: Option<Map<String, Value>>,
     /// A project's settings; refused in this version where it asks for something.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional_object")]
     pub overlay: Option<Overlay>,
     /// A lockfile; refused in this version.
     #[serde(default)]
@@ -312,7 +324,7 @@ pub enum RequestText {
     /// `lcod://tooling/array/pluck@^0.1`.
     Reference(String),
     /// `{"id": "lcod://tooling/array/pluck", "version": "^0.1"}`.
-    Parts(RequestParts),
+    Parts(#[serde(deserialize_with = "object")] RequestParts),
 }
 
 /// An id and the requirement on its version.
@@ -361,18 +373,42 @@ pub struct SyncRequest {
     pub sources: Vec<String>,
 }
 
+/// The body of `POST /v1/reload`: nothing, or an empty object.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {}
+
 /// Reads a request body: strict JSON, then the typed form.
 ///
 /// **Errors**: R011 with `input.*` (the JSON itself) or `api.body` (its fields), with line and column.
 pub fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    let text = json::check(body).map_err(|error| Failure::of(Code::RequestInvalid, &error))?;
+    let text =
+        json::check(body).map_err(|error| Failure::of(Code::RequestInvalid, &error).hint(BODY_HINT))?;
+    let fault = |message: &str| {
+        Failure::new(Code::RequestInvalid, "api.body", format!("cannot read the request body: {message}"))
+            .hint(BODY_HINT)
+    };
+    // What serde derives would also take the fields from an array, in the order of their declaration.
+    if !text.trim_start().starts_with('{') {
+        return Err(fault("expected an object").with("line", 1).with("column", 1));
+    }
     serde_json::from_str(text).map_err(|error| {
         let message: String = error.to_string().chars().take(MESSAGE_CHARS_MAX).collect();
-        Failure::new(Code::RequestInvalid, "api.body", format!("cannot read the request body: {message}"))
-            .with("line", error.line())
-            .with("column", error.column())
-            .hint("GET /openapi.json describes every request")
+        fault(&message).with("line", error.line()).with("column", error.column())
     })
+}
+
+const BODY_HINT: &str = "GET /openapi.json describes every request";
+
+/// Reads a part of a body from an object only, for the reason that [`read_body`] has.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<T, D::Error> {
+    let fields = Map::<String, Value>::deserialize(from)?;
+    T::deserialize(Value::Object(fields)).map_err(D::Error::custom)
+}
+
+fn optional_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+    let Some(fields) = Option::<Map<String, Value>>::deserialize(from)? else { return Ok(None) };
+    T::deserialize(Value::Object(fields)).map(Some).map_err(D::Error::custom)
 }
 
 /// The answer to a resolve.
@@ -668,6 +704,16 @@ pub fn forbidden(what: &str) -> Failure {
         .hint("run it as the user of the daemon")
 }
 
+/// Returns why nobody can bind or connect to a socket at `path`, where its length is the reason.
+pub fn socket_path_too_long(path: &Path) -> Option<String> {
+    let bytes = path.as_os_str().len();
+    let text = format!("a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes, this one has {bytes}");
+    (bytes > SOCKET_PATH_BYTES_MAX).then_some(text)
+}
+
+/// The next step where a socket's path is too long.
+pub const SHORTER_SOCKET: &str = "name a shorter path with --socket or RESOLVERD_SOCKET";
+
 /// Returns the repository's text.
 pub fn repository_text(repository: Option<&Repository>) -> Option<String> {
     repository.map(ToString::to_string)
@@ -748,6 +794,11 @@ mod tests {
         check(r#"{"requests": [{"id": "a/b", "versoin": "1"}]}"#, "a reference such as");
         check(r#"{"requests": [7]}"#, "a reference such as");
         check(r#"{"natives": []}"#, "missing field `requests`");
+        check(r#"[["a/b"], [], null, null, null, null, null, false, false, false]"#, "expected an object");
+        check("null", "expected an object");
+        check(r#"{"requests": [["a/b", "^1"]]}"#, "a reference such as");
+        check(r#"{"requests": [], "overlay": [null, null, null, null]}"#, "invalid type: sequence");
+        check(r#"{"requests": [], "overlay": {"repalce": {}}}"#, "unknown field `repalce`");
         check(r#"{"requests": []} x"#, "R011");
         check("", "R011");
     }

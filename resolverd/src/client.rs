@@ -3,11 +3,12 @@
 //! Reads answers with a length or in chunks, bounded in bytes and time. Never opens a store, never starts a daemon.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::api::{Call, Code, Failure, JSON, PROBLEM_JSON, Reply};
+use crate::api::{Call, Code, Failure, JSON, PROBLEM_JSON, Reply, SHORTER_SOCKET, socket_path_too_long};
 
 /// The largest answer in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -36,6 +37,14 @@ pub enum ClientError {
         socket: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// No socket can be there.
+    #[error("{found}")]
+    Misplaced {
+        /// Why not.
+        found: String,
+        /// The next step.
+        hint: &'static str,
     },
     /// Somebody listens, and the connection cannot be made or broke.
     #[error("cannot {action} the daemon on {}: {source}", socket.display())]
@@ -68,6 +77,7 @@ impl ClientError {
         let failure = Failure::new(Code::DaemonUnreachable, "daemon_unreachable", self.to_string());
         match self {
             ClientError::Unreachable { .. } => failure.hint("start one with: resolverd serve"),
+            ClientError::Misplaced { hint, .. } => failure.hint(*hint),
             ClientError::Broken { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 failure.hint("join the group that owns the socket, or name your own with --socket")
             }
@@ -95,9 +105,18 @@ struct Head {
 impl Client {
     /// Connects to the daemon that listens on `socket`.
     ///
-    /// **Errors**: [`ClientError::Unreachable`] when nobody listens, [`ClientError::Broken`] for anything else.
+    /// **Errors**: [`ClientError::Unreachable`] when nobody listens, [`ClientError::Misplaced`] when nobody can,
+    /// [`ClientError::Broken`] for anything else.
     pub fn connect(socket: &Path) -> Result<Client, ClientError> {
+        if let Some(found) = socket_path_too_long(socket) {
+            let found = format!("cannot connect to the daemon on {}: {found}", socket.display());
+            return Err(ClientError::Misplaced { found, hint: SHORTER_SOCKET });
+        }
         let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::ConnectionRefused if !is_socket(socket) => ClientError::Misplaced {
+                found: format!("{} is not a socket", socket.display()),
+                hint: "name the daemon's socket with --socket",
+            },
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 ClientError::Unreachable { socket: socket.into(), source }
             }
@@ -243,6 +262,10 @@ impl Client {
     }
 }
 
+fn is_socket(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.file_type().is_socket())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -339,6 +362,15 @@ mod tests {
         let socket = directory.path().join("left");
         drop(UnixListener::bind(&socket).unwrap());
         assert!(Client::connect(&socket).unwrap_err().is_absent());
-        assert!(!Client::connect(Path::new(&"x".repeat(200))).unwrap_err().is_absent());
+        let long = Client::connect(Path::new(&"x".repeat(108))).unwrap_err();
+        assert!(!long.is_absent() && long.to_string().ends_with("at most 107 bytes, this one has 108"));
+        assert!(Client::connect(Path::new(&"x".repeat(107))).unwrap_err().is_absent());
+        let file = directory.path().join("file");
+        std::fs::File::create(&file).unwrap();
+        for path in [directory.path(), &file] {
+            let misplaced = Client::connect(path).unwrap_err();
+            assert!(!misplaced.is_absent(), "{misplaced}");
+            assert!(misplaced.to_string().ends_with("is not a socket"), "{misplaced}");
+        }
     }
 }

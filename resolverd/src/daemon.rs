@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -20,7 +20,7 @@ use catalogue_schema::model::{Refusal, Source};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::api::{Call, Code, Failure, Reply};
+use crate::api::{Call, Code, Failure, Reply, socket_path_too_long};
 use crate::config::{ConfigError, Settings};
 use crate::fetch::Origins;
 use crate::order::{Order, OrderError, Outcome, SyncReport};
@@ -464,6 +464,12 @@ impl Socket {
     fn bind(settings: &Settings) -> Result<Socket, DaemonError> {
         let path = settings.socket.clone();
         let error = |action, source| DaemonError::Socket { action, path: path.display().to_string(), source };
+        if let Some(found) = socket_path_too_long(&path) {
+            return Err(error("bind", std::io::Error::other(found)));
+        }
+        if path.symlink_metadata().is_ok_and(|found| !found.file_type().is_socket()) {
+            return Err(error("replace", std::io::Error::other("it is not a socket")));
+        }
         if let Some(directory) = path.parent() {
             make_directory(directory, settings.system)
                 .map_err(|source| error("make the directory of", source))?;

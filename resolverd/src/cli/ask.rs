@@ -40,7 +40,7 @@ impl<'a> Asker<'a> {
         if daemon.is_some() && !unheard.is_empty() {
             let socket = settings.socket.display();
             terminal.say(&format!(
-                "note: the daemon on {socket} answers with its own settings; {} changes nothing",
+                "note: the daemon on {socket} answers with its own settings and does not hear {}",
                 unheard.join(" and ")
             ));
         }

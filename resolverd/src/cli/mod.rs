@@ -30,6 +30,7 @@ pub struct Cli {
 
 /// The flags that every verb takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every verb")]
 pub struct Globals {
     /// The socket to listen on or to ask
     #[arg(long, global = true, value_name = "PATH")]

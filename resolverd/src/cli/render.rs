@@ -51,9 +51,10 @@ pub fn plain(text: &str) -> String {
 /// Returns `error: …` and `hint: …` lines for a problem document.
 pub fn problem(problem: &Value, paint: Paint) -> String {
     let code = field(problem, "code");
-    let detail = match field(problem, "detail") {
-        detail if detail.is_empty() => "the answer is an error without a description".to_owned(),
-        detail => detail,
+    let detail = match problem["detail"].as_str() {
+        None | Some("") => "the answer is an error without a description".to_owned(),
+        // Some parsers point at the place with lines of their own.
+        Some(detail) => detail.lines().map(plain).collect::<Vec<String>>().join("\n    "),
     };
     let mut out = format!("{} {detail}", paint.bad("error:"));
     if !code.is_empty() {
@@ -86,7 +87,11 @@ pub fn resolution(answer: &Value, paint: Paint) -> String {
             short(&field(&one["integrity"], "manifest")),
         ]
     });
-    let mut out = table(&["COMPONENT", "CATALOGUE", "COMMIT", "VERDICT", "MANIFEST"], rows.collect());
+    let rows: Vec<Vec<String>> = rows.collect();
+    let mut out = match rows.is_empty() {
+        true => String::new(),
+        false => table(&["COMPONENT", "CATALOGUE", "COMMIT", "VERDICT", "MANIFEST"], rows),
+    };
     for one in list(answer, "components") {
         for shadow in list(one, "shadowed") {
             out.push_str(&format!(
@@ -158,8 +163,12 @@ pub fn release(answer: &Value, paint: Paint) -> String {
         ("requires", texts(list(answer, "dependencies")).join(", ")),
     ]);
     out.push_str(&shadows(answer));
-    for file in list(&answer["integrity"], "files") {
-        out.push_str(&format!("file        {} {}\n", field(file, "path"), field(file, "digest")));
+    let files = list(&answer["integrity"], "files");
+    let wide = files.iter().map(|file| field(file, "path").chars().count()).max().unwrap_or(0);
+    for file in files {
+        let line = format!("file        {:<wide$}  {}", field(file, "path"), short(&field(file, "digest")));
+        out.push_str(line.trim_end());
+        out.push('\n');
     }
     for warning in list(answer, "warnings") {
         out.push_str(&format!("{} {}\n", paint.note("warning:"), field(warning, "text")));
@@ -199,6 +208,7 @@ fn source_table(items: &[Value], paint: Paint) -> String {
         vec![
             field(one, "id"),
             state(one, "state", paint),
+            age(&one["ageSeconds"]),
             text(&one["priority"]),
             text(&one["catalogues"]),
             text(&one["releases"]),
@@ -207,7 +217,17 @@ fn source_table(items: &[Value], paint: Paint) -> String {
             field(one, "location"),
         ]
     });
-    let head = ["SOURCE", "STATE", "PRIORITY", "CATALOGUES", "RELEASES", "REFUSED", "SKIPPED", "LOCATION"];
+    let head = [
+        "SOURCE",
+        "STATE",
+        "CHECKED",
+        "PRIORITY",
+        "CATALOGUES",
+        "RELEASES",
+        "REFUSED",
+        "SKIPPED",
+        "LOCATION",
+    ];
     format!("{}{}", table(&head, rows.collect()), errors(items, paint))
 }
 
@@ -364,6 +384,17 @@ fn state(one: &Value, name: &str, paint: Paint) -> String {
     }
 }
 
+/// Returns how long ago something was, in its largest unit; nothing where it is not known.
+fn age(seconds: &Value) -> String {
+    match seconds.as_u64() {
+        None => String::new(),
+        Some(seconds @ 0..60) => format!("{seconds} s ago"),
+        Some(seconds @ 60..3_600) => format!("{} min ago", seconds / 60),
+        Some(seconds @ 3_600..172_800) => format!("{} h ago", seconds / 3_600),
+        Some(seconds) => format!("{} days ago", seconds / 86_400),
+    }
+}
+
 fn verdict(one: &Value, paint: Paint) -> String {
     match field(one, "verdict") {
         word if word == "refused" => paint.bad(&word),
@@ -494,6 +525,35 @@ mod tests {
             "error: no version [E002 version_unknown]\n  available: 1.0.0, 0.9.0\nhint: ask for 1\n"
         );
         assert!(problem(&json!(7), Paint::Plain).starts_with("error: "));
+    }
+
+    #[test]
+    fn a_detail_of_several_lines_stays_readable_and_says_no_hint_of_its_own() {
+        let found = problem(
+            &json!({"code": "R008", "detail": "a.toml: line 1\n1 | x = [\nhint: \u{1b}[2J"}),
+            Paint::Plain,
+        );
+        assert_eq!(found, "error: a.toml: line 1\n    1 | x = [\n    hint: \\u{1b}[2J [R008 ]\n");
+    }
+
+    #[test]
+    fn ages_are_told_in_their_largest_unit() {
+        let check = |seconds: Value, expected: &str| assert_eq!(age(&seconds), expected);
+        check(json!(null), "");
+        check(json!(59), "59 s ago");
+        check(json!(60), "1 min ago");
+        check(json!(3_600), "1 h ago");
+        check(json!(172_799), "47 h ago");
+        check(json!(172_800), "2 days ago");
+    }
+
+    #[test]
+    fn an_answer_of_natives_alone_has_no_empty_table() {
+        let answer = json!({"natives": ["lcod://contract/a@1"], "generation": 1, "snapshot": "sha256:00"});
+        assert_eq!(
+            resolution(&answer, Paint::Plain),
+            "native: lcod://contract/a@1\ngeneration 1, snapshot sha256:00\n"
+        );
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn what_cannot_be_meant_is_refused() {
 fn natives_are_read_a_line_each() {
     let text = "# kernel\nlcod://contract/\n\n  lcod://tooling/script@1  # v1\nlcod://a/b#c\n";
     assert_eq!(verbs::natives_in(text), ["lcod://contract/", "lcod://tooling/script@1", "lcod://a/b#c"]);
+    assert_eq!(verbs::natives_in("\u{feff}lcod://contract/\r\n"), ["lcod://contract/"]);
 }
 
 #[test]

@@ -88,6 +88,7 @@ fn natives_of(path: &Path) -> Result<Vec<String>, Failure> {
 
 /// Returns the natives of a file's text. A `#` starts a comment at the start of a line or behind a space.
 pub(super) fn natives_in(text: &str) -> Vec<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = text.lines().map(|line| line.split(" #").next().unwrap_or(line).trim());
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
@@ -98,24 +99,30 @@ type View = fn(&Value, render::Paint) -> String;
 fn info_call(text: &str) -> Result<(Call, View), Failure> {
     let reference = read(text)?;
     let path = encoded_path(&reference.id);
-    match text.rfind('@') {
-        // A leading @ is a publisher.
-        Some(at) if at > 0 && !text[at..].contains('/') => {
-            let version = encoded(&reference.requirement.to_string());
-            Ok((Call::get(format!("{path}/{version}")), render::release))
-        }
-        _ => Ok((Call::get(path), render::component)),
+    if has_requirement(text) {
+        let version = encoded(&reference.requirement.to_string());
+        return Ok((Call::get(format!("{path}/{version}")), render::release));
     }
+    Ok((Call::get(path), render::component))
 }
 
 fn plain_id(text: &str) -> Result<ComponentId, Failure> {
-    Ok(read(text)?.id)
+    let reference = read(text)?;
+    if has_requirement(text) {
+        let detail = format!("expected an id alone, found a requirement behind {}", reference.id);
+        return Err(Failure::new(Code::ReferenceInvalid, "input.id", detail)
+            .hint(format!("resolverd versions {}", reference.id)));
+    }
+    Ok(reference.id)
+}
+
+/// Tells whether a reference that was read names a requirement. A leading @ is a publisher.
+fn has_requirement(text: &str) -> bool {
+    text.rfind('@').is_some_and(|at| at > 0 && !text[at..].contains('/'))
 }
 
 fn read(text: &str) -> Result<Reference, Failure> {
-    Reference::parse(text).map_err(|error| {
-        Failure::of(Code::ReferenceInvalid, &error).hint("write an id such as lcod://tooling/array/pluck")
-    })
+    Reference::parse(text).map_err(|error| Failure::of_reference(&error))
 }
 
 fn components_call(arguments: &Components) -> Call {
@@ -141,7 +148,18 @@ fn sync(asker: &mut Asker<'_>, sources: &[String], terminal: &Terminal) -> Resul
 }
 
 fn status(asker: &mut Asker<'_>) -> Result<Value, Ended> {
-    let health = asker.ask(&Call::get("/v1/health"))?;
+    let mut health = asker.ask(&Call::get("/v1/health"))?;
+    if !asker.has_daemon()
+        && let Err(problem) = asker.settings().sources()
+    {
+        // A daemon says so itself; in process the sources file is not read for a status.
+        let Failure { reason, detail, .. } = problem.failure();
+        let configuration = json!({"subject": "sources", "reason": reason, "expected": "", "found": detail});
+        health["configuration"] = configuration;
+        if health["status"] == "ok" {
+            health["status"] = json!("degraded");
+        }
+    }
     // Listing the sources of an empty store would start a sync, which nobody asked for.
     let sources = match health["generation"].is_null() {
         true => json!([]),

@@ -153,8 +153,10 @@ pub fn resolve<'a>(candidates: &'a impl Candidates, request: &Request) -> Result
         };
         let group = groups.entry(&wanted.id).or_insert_with(|| Group::new(component));
         group.members.push((position, &wanted.requirement));
-        let choice = group.choose(request.prerelease);
-        group.choice = Some(choice.map_err(|cause| refused(group.explain(cause, request)))?);
+        if !group.keeps_choice(&wanted.requirement, request.prerelease) {
+            let choice = group.choose(request.prerelease);
+            group.choice = Some(choice.map_err(|cause| refused(group.explain(cause, request)))?);
+        }
     }
     let chosen = groups.iter().filter_map(|(id, group)| Some((*id, group.choice.as_ref()?.release)));
     let chosen: BTreeMap<&ComponentId, &Release> = chosen.collect();
@@ -198,6 +200,17 @@ struct Choice<'a> {
 impl<'a> Group<'a, '_> {
     fn new(component: &'a Component) -> Self {
         Group { component, members: Vec::new(), choice: None }
+    }
+
+    /// Tells whether the release that was chosen meets one requirement more. It is the newest that meets the others, so it
+    /// is chosen again then; of the refused ones that are newer, those stay that would be chosen again too.
+    fn keeps_choice(&mut self, requirement: &VersionReq, prerelease: bool) -> bool {
+        let Some(choice) = &mut self.choice else { return false };
+        if !fits(choice.release, &[requirement], prerelease) {
+            return false;
+        }
+        choice.refused.retain(|(release, _)| fits(release, &[requirement], prerelease));
+        true
     }
 
     fn choose(&self, prerelease: bool) -> Result<Choice<'a>, Cause> {

@@ -360,18 +360,17 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], ages: &
 
 fn catalogues(snapshot: &Snapshot) -> Result<Answer, Failure> {
     let generation = &snapshot.generation;
-    let items = generation.catalogues.iter().filter_map(|state| catalogue_row(state, generation)).collect();
+    let unpinned: BTreeSet<&CatalogueId> =
+        generation.catalogues.iter().filter(|one| !is_pinned(one)).filter_map(catalogue_id).collect();
+    let items = generation.catalogues.iter().filter_map(|state| catalogue_row(state, &unpinned)).collect();
     ok(&Page { items, next_cursor: None, snapshot: &generation.snapshot })
 }
 
-fn catalogue_row<'a>(state: &'a CatalogueState, generation: &'a Generation) -> Option<NodeRow<'a>> {
+/// Returns the row of a catalogue, which is pinned where it and every list that leads to it are.
+fn catalogue_row<'a>(state: &'a CatalogueState, unpinned: &BTreeSet<&CatalogueId>) -> Option<NodeRow<'a>> {
     let Stage::Node(node) = &state.errand.stage else { return None };
     let via = node.via.iter();
-    let pinned = is_pinned(state)
-        && via.clone().all(|id| {
-            let listed = generation.catalogues.iter().find(|one| catalogue_id(one) == Some(id));
-            listed.is_none_or(is_pinned)
-        });
+    let pinned = is_pinned(state) && via.clone().all(|id| !unpinned.contains(id));
     let commit = match &state.errand.want {
         catalogue_schema::pointer::Want::Blob(location) => location.commit(),
         _ => None,
@@ -419,6 +418,12 @@ fn verdict_word(read: bool, pinned: bool, error: Option<&Refusal>) -> Option<&'s
 }
 
 fn components(selection: &Selection, snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let configured = &snapshot.generation.sources;
+    if let Some(source) = &selection.source
+        && configured.iter().all(|state| state.source.id != *source)
+    {
+        return Err(order_failure(&OrderError::NoSuchSource(source.clone())));
+    }
     let ids = snapshot.ids();
     let prefix = selection.prefix.as_deref().unwrap_or("");
     let from_prefix = ids.partition_point(|id| id.as_text() < prefix);
@@ -600,11 +605,17 @@ fn hidden(component: &Component) -> HiddenRow<'_> {
 /// Answers each reference on its own: an array, in order, of release or problem.
 fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Result<Answer, Failure> {
     let view = View::new(snapshot);
-    let one = |reference: &Result<Reference, Failure>| -> Result<Value, Failure> {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Item<'a> {
+        Release(Box<ReleaseRow<'a>>),
+        Problem(Value),
+    }
+    let one = |reference: &Result<Reference, Failure>| {
         let reference = reference.as_ref().map_err(Clone::clone)?;
         let cause = match view.standing(&reference.id) {
             Standing::Known(component) => match select(component, &reference.requirement, false) {
-                Ok(release) => return Ok(json!(release_row(component, release, snapshot))),
+                Ok(release) => return Ok(release_row(component, release, snapshot)),
                 Err(cause) => cause,
             },
             Standing::Blocked(blocked) => Cause::Blocked(blocked.clone()),
@@ -612,9 +623,11 @@ fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Res
         };
         Err(conflict(&Conflict { reference: reference.clone(), cause }))
     };
-    let items =
-        references.iter().map(|reference| one(reference).unwrap_or_else(|failure| failure.problem(None)));
-    ok(&items.collect::<Vec<Value>>())
+    let items = references.iter().map(|reference| match one(reference) {
+        Ok(row) => Item::Release(Box::new(row)),
+        Err(failure) => Item::Problem(failure.problem(None)),
+    });
+    ok(&items.collect::<Vec<Item<'_>>>())
 }
 
 fn release_row<'a>(component: &'a Component, release: &'a Release, snapshot: &'a Snapshot) -> ReleaseRow<'a> {
@@ -740,7 +753,9 @@ fn no_version(
             detail.push_str(&format!("; {version} would, but its author has withdrawn it"));
             ("only_yanked", "ask for another range".to_owned())
         }
-        (None, None) => ("version_unknown", format!("there are {}", names.join(", "))),
+        (None, None) => {
+            ("version_unknown", format!("resolverd versions {} lists every version", reference.id))
+        }
     };
     Failure::new(Code::VersionNotFound, reason, detail)
         .with("available", names)

@@ -36,7 +36,7 @@ pub const HEADERS_MAX: usize = 32;
 /// The largest request head in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
 
-/// How many references a question may have that is answered on the connection's own thread.
+/// How many references and natives a question may have that is answered on the connection's own thread.
 const INLINE_MAX: usize = 256;
 /// How long to wait after a failed accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -108,16 +108,16 @@ fn admitted(
     };
     let uid = stream.peer_cred().map_err(|_| unknown())?.uid();
     let caller = state.caller(uid).ok_or_else(unknown)?;
-    let busy = |limit: usize| {
-        Failure::new(Code::LimitExceeded, "api.busy", format!("{limit} connections are open"))
+    let busy = |limit: usize, whose: &str| {
+        Failure::new(Code::LimitExceeded, "api.busy", format!("{limit} connections{whose} are open"))
             .status(503)
             .with("limit", limit)
             .hint("close connections that are not needed, and try again")
     };
     if open >= CONNECTIONS_MAX {
-        return Err(busy(CONNECTIONS_MAX));
+        return Err(busy(CONNECTIONS_MAX, ""));
     }
-    let seat = seats.take(uid).ok_or_else(|| busy(CONNECTIONS_PER_UID_MAX))?;
+    let seat = seats.take(uid).ok_or_else(|| busy(CONNECTIONS_PER_UID_MAX, " of this user"))?;
     Ok((caller, seat))
 }
 
@@ -277,7 +277,9 @@ async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience
 /// Answers from memory on this thread, unless the question is large or needs the shelf.
 async fn replied(state: &Arc<State>, query: Query, id: &str) -> Reply {
     let large = match &query {
-        Query::Resolve(question) => question.request.references.len() > INLINE_MAX,
+        Query::Resolve(question) => {
+            question.request.references.len() + question.request.natives.len() > INLINE_MAX
+        }
         Query::Lookup(references) => references.len() > INLINE_MAX,
         Query::Manifest(_) | Query::Components(_) => true,
         _ => false,

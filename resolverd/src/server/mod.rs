@@ -160,7 +160,7 @@ impl State {
     }
 
     fn answered(&self, query: &Query) -> Result<Reply, Failure> {
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot.load();
         self.reply(answer(query, snapshot.as_deref(), &self.facts())?)
     }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::api::{
     BELOW_COMPONENTS, Call, Code, Failure, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
-    REFERENCES_MAX, RequestText, ResolveRequest, SyncRequest, encoded_path, read_body,
+    REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest, SyncRequest, encoded_path, read_body,
 };
 use crate::resolve::{Native, Request};
 
@@ -161,7 +161,7 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
     };
     let operation = operation(call.method, path)?;
     if operation != Operation::Components && query.is_some_and(|query| !query.is_empty()) {
-        return Err(invalid("api.parameter", "this route takes no query parameters"));
+        return Err(invalid("api.parameter", "this route takes no query parameters").hint(SEE_ROUTES));
     }
     if call.method == "GET" && !call.body.is_empty() {
         return Err(invalid("api.body", "a GET has no body"));
@@ -184,8 +184,8 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
         Operation::Lookup => lookup(read_body(&call.body)?),
         Operation::Sync if call.body.is_empty() => Ok(Query::Sync(Vec::new())),
         Operation::Sync => sync(&read_body(&call.body)?),
-        Operation::Reload if call.body.is_empty() || call.body == b"{}" => Ok(Query::Reload),
-        Operation::Reload => Err(invalid("api.body", "a reload takes no body")),
+        Operation::Reload if call.body.is_empty() => Ok(Query::Reload),
+        Operation::Reload => read_body::<ReloadRequest>(&call.body).map(|_| Query::Reload),
         Operation::OpenApi => Ok(Query::OpenApi),
     }
 }
@@ -204,7 +204,7 @@ fn operation(method: &str, path: &str) -> Result<Operation, Failure> {
     let methods = methods(path);
     if methods.is_empty() {
         let detail = format!("there is no route {}", escaped(path));
-        return Err(invalid("api.route", detail).status(404).hint("GET /openapi.json lists the routes"));
+        return Err(invalid("api.route", detail).status(404).hint(SEE_ROUTES));
     }
     if !methods.contains(&method) {
         let detail = format!("{} is for {}", escaped(path), methods.join(" and "));
@@ -213,6 +213,8 @@ fn operation(method: &str, path: &str) -> Result<Operation, Failure> {
     let found = ROUTES.iter().find(|route| route.pattern == path && route.method == method);
     Ok(found.map_or(Operation::Component, |route| route.operation))
 }
+
+const SEE_ROUTES: &str = "GET /openapi.json lists the routes";
 
 fn invalid(reason: &'static str, detail: impl Into<String>) -> Failure {
     Failure::new(Code::RequestInvalid, reason, detail)
@@ -300,12 +302,12 @@ fn not_yet(word: &str) -> Failure {
 fn component_id(
     id: Result<ComponentId, catalogue_schema::error::ParseError>,
 ) -> Result<ComponentId, Failure> {
-    id.map_err(|error| Failure::of(Code::ReferenceInvalid, &error))
+    id.map_err(|error| Failure::of_reference(&error))
 }
 
 fn pointed(id: ComponentId, version: &str) -> Result<Reference, Failure> {
-    let requirement = VersionReq::parse(version, Grammar::Reference)
-        .map_err(|error| Failure::of(Code::ReferenceInvalid, &error))?;
+    let requirement =
+        VersionReq::parse(version, Grammar::Reference).map_err(|error| Failure::of_reference(&error))?;
     Ok(Reference { id, requirement })
 }
 
@@ -338,7 +340,7 @@ fn selection(query: &str) -> Result<Selection, Failure> {
             _ => {
                 let detail = format!("there is no parameter {}", escaped(name));
                 return Err(invalid("api.parameter", detail)
-                    .hint("known: namespace, source, kind, limit, cursor")
+                    .hint("known: namespace, source, type (or kind), limit, cursor")
                     .with("field", escaped(name)));
             }
         }
@@ -352,7 +354,9 @@ fn id_prefix(text: &str) -> Result<String, Failure> {
     let plain = prefix.len() <= 512 && prefix.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
     if !known || !plain {
         let detail = format!("expected a namespace such as lcod://tooling/**, found \"{}\"", escaped(text));
-        return Err(invalid("input.namespace", detail).with("field", "namespace"));
+        return Err(invalid("input.namespace", detail)
+            .with("field", "namespace")
+            .hint("resolverd components lists the ids there are"));
     }
     Ok(prefix.to_owned())
 }
@@ -360,7 +364,9 @@ fn id_prefix(text: &str) -> Result<String, Failure> {
 fn page_limit(text: &str) -> Result<usize, Failure> {
     text.parse().ok().filter(|limit| (1..=PAGE_ITEMS_MAX).contains(limit)).ok_or_else(|| {
         let detail = format!("limit: expected 1 to {PAGE_ITEMS_MAX}, found \"{}\"", escaped(text));
-        invalid("api.parameter", detail).with("field", "limit")
+        invalid("api.parameter", detail)
+            .with("field", "limit")
+            .hint("ask page by page: the nextCursor of a page is the cursor of the next")
     })
 }
 
@@ -372,12 +378,16 @@ pub fn cursor_after(id: &ComponentId) -> String {
 fn cursor(text: &str) -> Result<ComponentId, Failure> {
     let id = catalogue_schema::digest::unhex(text).and_then(|bytes| String::from_utf8(bytes).ok());
     id.and_then(|id| ComponentId::parse(&id).ok()).ok_or_else(|| {
-        invalid("api.parameter", "cursor: expected the nextCursor of a page").with("field", "cursor")
+        invalid("api.parameter", "cursor: expected the nextCursor of a page")
+            .with("field", "cursor")
+            .hint("leave it out to begin with the first page")
     })
 }
 
 fn source_id(text: &str, field: &str) -> Result<SourceId, Failure> {
-    SourceId::parse(text).map_err(|error| Failure::of(Code::RequestInvalid, &error.in_field(field)))
+    SourceId::parse(text).map_err(|error| {
+        Failure::of(Code::RequestInvalid, &error.in_field(field)).hint("resolverd sources lists them")
+    })
 }
 
 fn question(wire: ResolveRequest) -> Result<Question, Failure> {
@@ -456,12 +466,12 @@ fn reference(text: &RequestText, index: usize) -> Result<Reference, Failure> {
             }
         }),
     };
-    parsed.map_err(|error| Failure::of(Code::ReferenceInvalid, &error.in_field(format!("requests[{index}]"))))
+    parsed.map_err(|error| Failure::of_reference(&error.in_field(format!("requests[{index}]"))))
 }
 
 fn native(text: &str, index: usize) -> Result<Native, Failure> {
     let fault = |error: catalogue_schema::error::ParseError| {
-        Failure::of(Code::ReferenceInvalid, &error.in_field(format!("natives[{index}]")))
+        Failure::of_reference(&error.in_field(format!("natives[{index}]")))
     };
     if text.ends_with("/") || text.ends_with("/**") {
         Namespace::parse(text).map_err(fault)?;
@@ -472,8 +482,7 @@ fn native(text: &str, index: usize) -> Result<Native, Failure> {
 
 fn lookup(wire: LookupRequest) -> Result<Query, Failure> {
     limited(wire.ids.len(), "ids")?;
-    let read =
-        |text: &String| Reference::parse(text).map_err(|error| Failure::of(Code::ReferenceInvalid, &error));
+    let read = |text: &String| Reference::parse(text).map_err(|error| Failure::of_reference(&error));
     Ok(Query::Lookup(wire.ids.iter().map(read).collect()))
 }
 

@@ -185,6 +185,8 @@ fn a_sync_is_ordered_and_reported() {
         assert_eq!((sync.status, &json_of(&sync)["generation"]), (200, &json!(13)));
         let reload = client.call(&Call::post("/v1/reload", &json!({}))).unwrap();
         assert_eq!((reload.status, &json_of(&reload)["code"]), (422, &json!("R008")));
+        let named = client.call(&Call::post("/v1/reload", &json!({"sources": []}))).unwrap();
+        assert_eq!((named.status, &json_of(&named)["reason"]), (400, &json!("api.body")));
         let body = json!({"requests": ["lcod://away/x"], "refresh": true});
         let refreshed = client.call(&Call::post("/v1/resolve", &body)).unwrap();
         assert_eq!(json_of(&refreshed)["code"], "R002");

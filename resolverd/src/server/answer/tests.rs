@@ -213,7 +213,8 @@ fn lists_are_paged() {
         "/items/0/id",
         json!("lcod://a/two/1.0.0"),
     );
-    check("/v1/components?source=other", 200, "/items", json!([]));
+    check("/v1/components?source=away", 200, "/items", json!([]));
+    check("/v1/components?source=other", 400, "/reason", json!("api.source"));
     check("/v1/components?kind=contract", 200, "/items", json!([]));
     check("/v1/components", 200, "/items/1/latest", Value::Null);
     check("/v1/components", 200, "/items/1/verdict", json!("refused"));
@@ -272,7 +273,9 @@ fn lookups_are_answered_one_by_one() {
     let body = json!({"ids": ["lcod://a/one", "lcod://A", "lcod://a/zzz", "lcod://a/one@9"]});
     let (status, found) = asked(&Call::post("/v1/lookup", &body), Some(&world()));
     assert_eq!(status, 200);
-    assert_eq!(found[0]["version"], "0.2.0");
+    assert_eq!(found[0], get("/v1/components/lcod/a/one/latest").1);
+    assert_eq!(found[3]["hint"], "resolverd versions lcod://a/one lists every version");
+    assert_eq!(found[1]["hint"].as_str().map(|hint| hint.starts_with("write an id")), Some(true));
     let codes: Vec<&str> =
         found.as_array().unwrap()[1..].iter().map(|one| one["code"].as_str().unwrap()).collect();
     assert_eq!(codes, ["R001", "E001", "E002"]);
