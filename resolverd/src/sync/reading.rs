@@ -155,7 +155,10 @@ impl<'a> Reader<'a> {
         let errand = recorded.as_ref().unwrap_or(&listed);
         let (partial, error) = match self.tree(errand, node, mode, above, &out.reached)? {
             Ok(mut tree) => match tree.incomplete.take() {
-                None => return Ok(out.absorb(tree)),
+                None => {
+                    out.absorb(tree);
+                    return Ok(());
+                }
                 Some(error) => (Some(tree), error),
             },
             Err(error) => (None, error),
