@@ -83,9 +83,8 @@ pub fn note_mutations<'a>(
             continue;
         };
         for release in &mut component.releases {
-            let Some(known) = earlier.releases.iter().find(|known| known.version == release.version) else {
-                continue;
-            };
+            let at = earlier.releases.binary_search_by(|known| known.version.cmp(&release.version));
+            let Some(known) = at.ok().and_then(|at| earlier.releases.get(at)) else { continue };
             match (known.content(), release.content()) {
                 (Some(old), Some(new)) if old != new => release.warnings.push(mutation(release, &old, &new)),
                 _ => {

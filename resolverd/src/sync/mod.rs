@@ -195,10 +195,9 @@ impl Sync<'_> {
         };
         // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
         // cannot be tidied up undoes nothing.
-        if tally.documents.load(Ordering::Relaxed) > 0 || !matches!(committed, Ok(None)) {
-            if let Err(error) = self.sweep(store) {
-                warn!(%error, "old documents could not be removed from the shelf");
-            }
+        let is_idle = tally.documents.load(Ordering::Relaxed) == 0 && matches!(committed, Ok(None));
+        if !is_idle && let Err(error) = self.sweep(store) {
+            warn!(%error, "old documents could not be removed from the shelf");
         }
         let (snapshot, rows_written) = match committed? {
             Some(committed) => (Some(committed.snapshot), committed.rows_written),
