@@ -135,8 +135,9 @@ pub struct View<'a> {
 
 /// How many misses of one question get suggestions.
 const SUGGESTIONS_MAX: usize = 8;
-/// How many ids are compared for the suggestions of one miss.
-const COMPARED_MAX: usize = 20_000;
+/// How many ids of each kind are compared for the suggestions of one miss. A miss is answered on the thread that all
+/// connections share, and an id costs about a microsecond.
+const COMPARED_MAX: usize = 1_000;
 /// How many suggestions a miss gets.
 const NEAREST: usize = 5;
 
@@ -168,16 +169,19 @@ impl Candidates for View<'_> {
     }
 }
 
-/// Looks among the ids of the same first segment first, then among all, and compares a bounded number of them.
+/// Looks among the ids before and behind the place where the wanted one would stand, among those of the same first segment,
+/// and among all; compares a bounded number of each.
 fn nearest(ids: &[ComponentId], wanted: &ComponentId) -> Vec<ComponentId> {
     let text = wanted.as_text();
     let head = text.len() - wanted.path().len();
     let family = wanted.path().find('/').map_or(text, |slash| &text[..=head + slash]);
     let start = ids.partition_point(|id| id.as_text() < family);
-    let relatives = ids[start..].iter().take_while(|id| id.as_text().starts_with(family));
-    let relatives = relatives.take(COMPARED_MAX / 2);
+    let relatives = ids[start..].iter().take_while(|id| id.as_text().starts_with(family)).take(COMPARED_MAX);
+    let place = ids.partition_point(|id| id.as_text() < text);
+    let neighbours =
+        &ids[place.saturating_sub(COMPARED_MAX)..place.saturating_add(COMPARED_MAX).min(ids.len())];
     let mut found = BTreeSet::new();
-    for id in relatives.chain(ids.iter().take(COMPARED_MAX / 2)) {
+    for id in neighbours.iter().chain(relatives).chain(ids.iter().take(COMPARED_MAX)) {
         let mut distance = distance(id.as_text().as_bytes(), text.as_bytes(), far(text));
         if id.name() == wanted.name() && id.dialect() == wanted.dialect() {
             distance = Some(distance.map_or(SAME_NAME, |distance| distance.min(SAME_NAME)));
@@ -200,20 +204,29 @@ fn far(text: &str) -> usize {
     (text.len() / 5).clamp(2, 5)
 }
 
-/// Returns the edit distance, where it is at most `most`. Bytes: ids are ASCII.
+/// Returns the edit distance, where it is at most `most`. Bytes: ids are ASCII. Ids share long starts and ends, which no
+/// edit touches, and of the rest only the band counts in which at most `most` edits are possible.
 fn distance(one: &[u8], other: &[u8], most: usize) -> Option<usize> {
     if one.len().abs_diff(other.len()) > most {
         return None;
     }
-    let mut row: Vec<usize> = (0..=other.len()).collect();
+    let start = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let (one, other) = (&one[start..], &other[start..]);
+    let end = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (one, other) = (&one[..one.len() - end], &other[..other.len() - end]);
+    let out = most + 1;
+    let mut row: Vec<usize> = (0..=other.len()).map(|column| column.min(out)).collect();
     for (i, a) in one.iter().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in other.iter().enumerate() {
+        let (from, to) = (i.saturating_sub(most).min(other.len()), (i + out).min(other.len()));
+        let mut corner = std::mem::replace(&mut row[from], if from == 0 { i + 1 } else { out });
+        let mut least = row[from];
+        for (j, b) in other.iter().enumerate().take(to).skip(from) {
             let edit = corner + usize::from(a != b);
             corner = row[j + 1];
-            row[j + 1] = edit.min(row[j] + 1).min(corner + 1);
+            row[j + 1] = edit.min(row[j] + 1).min(corner + 1).min(out);
+            least = least.min(row[j + 1]);
         }
-        if row.iter().all(|distance| *distance > most) {
+        if least > most {
             return None;
         }
     }

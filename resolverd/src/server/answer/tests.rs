@@ -297,6 +297,52 @@ fn reasons_have_codes() {
     }
 }
 
+/// The definition, without any shortcut.
+fn edits(one: &[u8], other: &[u8]) -> usize {
+    match (one, other) {
+        ([], rest) | (rest, []) => rest.len(),
+        ([a, one_left @ ..], [b, other_left @ ..]) => {
+            let replaced = edits(one_left, other_left) + usize::from(a != b);
+            replaced.min(edits(one_left, other) + 1).min(edits(one, other_left) + 1)
+        }
+    }
+}
+
+#[test]
+fn the_distance_agrees_with_its_definition() {
+    let mut words = vec![Vec::new()];
+    for length in 0..4 {
+        let longest: Vec<Vec<u8>> = words.iter().filter(|word| word.len() == length).cloned().collect();
+        words.extend(
+            longest.iter().flat_map(|word| b"abc".map(|letter| [word.as_slice(), &[letter]].concat())),
+        );
+    }
+    for (one, other) in words.iter().flat_map(|one| words.iter().map(move |other| (one, other))) {
+        let edits = edits(one, other);
+        for most in 0..5 {
+            let expected = Some(edits).filter(|edits| *edits <= most);
+            assert_eq!(distance(one, other, most), expected, "{one:?} {other:?} {most}");
+        }
+    }
+}
+
+#[test]
+fn what_resembles_a_miss_is_found_in_a_large_index() {
+    let ids: Vec<ComponentId> = (0..20_000)
+        .map(|at| ComponentId::parse(&format!("lcod://n{:02}/part/name{at:05}", at / 250)).unwrap())
+        .collect();
+    assert!(ids.is_sorted());
+    let check = |wanted: &str, expected: &str| {
+        let found = nearest(&ids, &ComponentId::parse(wanted).unwrap());
+        assert_eq!(found.first().map(ToString::to_string).as_deref(), Some(expected), "{wanted}");
+        assert!(found.len() <= NEAREST, "{found:?}");
+    };
+    check("lcod://n60/part/name15007x", "lcod://n60/part/name15007");
+    check("lcod://n60/prat/name15007", "lcod://n60/part/name15007");
+    check("lcod://m60/part/name00003", "lcod://n00/part/name00003");
+    check("lcod://n6/part/name15007", "lcod://n60/part/name15007");
+}
+
 #[test]
 fn the_distance_counts_edits() {
     for (one, other, expected) in
