@@ -194,6 +194,9 @@ fn split(text: &str) -> (&str, Option<&str>) {
 
 fn component_id(id: &str, whole: &str) -> Result<ComponentId, ParseError> {
     let refused = |expected: &str| Err(ParseError::new("input.reference", expected, whole));
+    if id.trim_matches(' ').is_empty() {
+        return refused("an id, such as lcod://namespace/name");
+    }
     if ["lcod:", "estream:", "flowctl:"].iter().any(|scheme| id.starts_with(scheme)) {
         return ComponentId::parse(id);
     }

@@ -246,7 +246,10 @@ impl Homes<'_> {
     ) -> Result<PathBuf, ConfigError> {
         // The XDG base directory specification: a relative value is invalid and ignored.
         let base = set(self.env, variable).map(PathBuf::from).filter(|path| path.is_absolute());
-        let home = || set(self.env, "HOME").map(|home| PathBuf::from(home).join(fallback));
+        let home = || {
+            let home = set(self.env, "HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+            home.map(|home| home.join(fallback))
+        };
         let base = base.or_else(home).ok_or(ConfigError::Homeless { what, variable })?;
         Ok(base.join("resolverd"))
     }
@@ -307,7 +310,9 @@ mod tests {
         assert_eq!(settings.state_dir, Path::new("/srv/u/.local/state/resolverd"));
         let system = load(&Overrides { system: true, ..Overrides::default() }, &[]).expect("settings");
         assert_eq!(system.socket, Path::new("/run/resolverd/resolverd.sock"));
-        assert!(matches!(load(&Overrides::default(), &[]), Err(ConfigError::Homeless { .. })));
+        for homeless in [&[][..], &[("HOME", "")], &[("HOME", "relative")]] {
+            assert!(matches!(load(&Overrides::default(), homeless), Err(ConfigError::Homeless { .. })));
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use catalogue_schema::generation::Generation;
 use catalogue_schema::id::SourceId;
 use catalogue_schema::model::{Refusal, Source};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::api::{Call, Code, Failure, Reply, socket_path_too_long};
 use crate::config::{ConfigError, Settings};
@@ -320,8 +320,11 @@ impl Writer {
                 Task::Reload => self.reloaded(state),
                 Task::Sync(sources) => self.sync(sources, state),
             });
-            if let Err(problem) = &outcome {
-                error!(%problem, "the order failed; the last generation stays");
+            match &outcome {
+                Ok(_) => {}
+                // The caller's mistake, and the caller is told.
+                Err(problem @ OrderError::NoSuchSource(_)) => debug!(%problem, "the order was refused"),
+                Err(problem) => error!(%problem, "the order failed; the last generation stays"),
             }
             for reply in replies {
                 let _ = reply.send(outcome.clone());
