@@ -69,7 +69,6 @@ fn every_other_reference_is_refused_by_name() {
         "Foo/bar",
         "lcod://x",
         "lcod:x/y",
-        "",
         "a_b",
         "x@latest@1",
         " x",
@@ -89,7 +88,7 @@ fn every_other_reference_is_refused_by_name() {
     ] {
         check(text, "input.id", "");
     }
-    for text in ["a//b", "a/b/c"] {
+    for text in ["a//b", "a/b/c", "", " "] {
         check(text, "input.reference", "");
     }
     check("x@", "input.reference", "requirement");
