@@ -27,6 +27,16 @@ struct Changing {
 }
 
 impl Changing {
+    fn set_away(&self, away: Away) {
+        for repository in [&self.components, &self.registry] {
+            let (here, there) = (&repository.path, repository.path.with_extension("away"));
+            match away {
+                Away::Gone => std::fs::rename(here, there).unwrap(),
+                Away::Back => std::fs::rename(there, here).unwrap(),
+            }
+        }
+    }
+
     fn publish(&self, round: u64) {
         let all = components(round);
         let mut files = lcod::all_files(&all);
@@ -35,6 +45,13 @@ impl Changing {
         let pointer = lcod::pointer("tooling/std", &self.components.url(), &commit, CATALOGUE);
         self.registry.commit(&Files::from([("catalogues.json".to_owned(), lcod::catalogues(&[pointer]))]));
     }
+}
+
+/// Whether the repositories of a federation can be read.
+#[derive(Clone, Copy)]
+enum Away {
+    Gone,
+    Back,
 }
 
 fn components(round: u64) -> Vec<Component> {
@@ -136,8 +153,11 @@ fn a_killed_sync_leaves_a_complete_generation() {
             acknowledged = published;
         }
 
+        // The sources are away while the survivor answers: what it serves, it has kept.
+        world.set_away(Away::Gone);
         daemon = sandbox.start();
         let round = served_round(&daemon, &mut rounds);
+        world.set_away(Away::Back);
         assert!(
             (acknowledged..=published).contains(&round),
             "kill {struck} after {delay:?}: round {round} is served, {acknowledged} was acknowledged, {published} is published"

@@ -59,7 +59,15 @@ struct ConfigFile {
     socket: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     offline: Option<bool>,
-    limits: Option<Limits>,
+    limits: toml::Table,
+}
+
+/// The part of `config.toml` that is read a second time, for its errors.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LimitsOnly {
+    #[expect(dead_code, reason = "read for its errors")]
+    limits: Limits,
 }
 
 /// Why the configuration cannot be used: the file, the place in it, what was found and expected.
@@ -153,7 +161,7 @@ impl Settings {
             state_dir,
             system: overrides.system,
             offline: overrides.offline || files.iter().find_map(|file| file.offline).unwrap_or_default(),
-            limits: files.into_iter().find_map(|file| file.limits).unwrap_or_default(),
+            limits: limits(files),
         })
     }
 
@@ -185,11 +193,20 @@ fn config_files(overrides: &Overrides, homes: &Homes<'_>) -> Result<Vec<ConfigFi
     paths.iter().filter(|path| path.exists()).map(|path| config_file(path)).collect()
 }
 
+/// Joins the `[limits]` tables key by key, the more specific file first. Each table has been checked on its own.
+fn limits(files: Vec<ConfigFile>) -> Limits {
+    let joined: toml::Table = files.into_iter().rev().flat_map(|file| file.limits).collect();
+    joined.try_into().unwrap_or_default()
+}
+
 fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
     let wrong =
         |found: String| ConfigError::Config { path: path.to_owned(), found: found.trim_end().to_owned() };
     let text = String::from_utf8(read(path)?).map_err(|error| wrong(error.to_string()))?;
     let mut file: ConfigFile = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    // The table is kept as it is written, so that limits can be joined key by key; what it says is checked here, where
+    // line and column are known.
+    toml::from_str::<LimitsOnly>(&text).map_err(|error| wrong(error.to_string()))?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     for place in [&mut file.sources, &mut file.socket, &mut file.state_dir].into_iter().flatten() {
         *place = directory.join(&*place);
@@ -313,6 +330,14 @@ mod tests {
         for homeless in [&[][..], &[("HOME", "")], &[("HOME", "relative")]] {
             assert!(matches!(load(&Overrides::default(), homeless), Err(ConfigError::Homeless { .. })));
         }
+    }
+
+    #[test]
+    fn limits_are_joined_key_by_key() {
+        let file = |text: &str| toml::from_str::<ConfigFile>(text).expect("a good file");
+        let joined =
+            limits(vec![file("[limits]\ndepth = 3"), file("[limits]\ndepth = 5\ntotal_s = 7"), file("")]);
+        assert_eq!(joined, Limits { depth: 3, total_s: 7, ..Limits::default() });
     }
 
     #[test]
