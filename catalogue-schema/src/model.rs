@@ -27,7 +27,7 @@ pub struct Source {
     /// Digests that the entry document must have; mostly none, since the operator named it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub digests: Vec<Digest>,
-    /// Namespaces that answer "unavailable" until this source has been read once.
+    /// Namespaces that no source placed below this one answers for until this one has been read once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owns: Vec<Namespace>,
     /// Never fetched: only what the shelf holds is used.

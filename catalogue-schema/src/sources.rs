@@ -153,7 +153,7 @@ pub struct SourceEntry {
     /// Lower wins; `defaults.priority` if absent.
     #[schemars(range(min = 0, max = 1000))]
     pub priority: Option<i64>,
-    /// Namespaces such as `lcod://acme/**` that no other source answers for until this one has been read.
+    /// Namespaces, written `lcod://acme/**`, that no source placed below this one answers for until this one has been read.
     #[serde(default)]
     pub owns: Vec<String>,
     /// Never fetch: use only what has been imported or fetched before. False if absent.

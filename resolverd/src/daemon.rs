@@ -512,9 +512,16 @@ fn is_dead(path: &Path) -> bool {
     }
 }
 
-/// Makes the socket's directory with its final mode. One that exists is left as its owner made it.
+/// Makes the socket's directory with its final mode. One that exists is left as its owner made it; where others may write,
+/// the log says so, since they could put a socket of their own in this one's place.
 fn make_directory(directory: &Path, system: bool) -> std::io::Result<()> {
+    const OTHERS_WRITE: u32 = 0o022;
+    const STICKY: u32 = 0o1000;
     if directory.is_dir() {
+        let mode = directory.metadata()?.permissions().mode();
+        if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
+            warn!(directory = %directory.display(), mode = format!("{:o}", mode & 0o7777), "others may replace the socket");
+        }
         return Ok(());
     }
     let mode = if system { 0o750 } else { 0o700 };
