@@ -66,7 +66,6 @@ struct ConfigFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct LimitsOnly {
-    #[expect(dead_code, reason = "read for its errors")]
     limits: Limits,
 }
 
