@@ -89,11 +89,22 @@ pub struct Received {
     pub blob: Option<CommitId>,
 }
 
+/// A list or catalogue whose pointer cannot be used.
+#[derive(Debug)]
+pub struct Unusable {
+    /// Which, and its place.
+    pub node: Node,
+    /// What is wrong with the pointer.
+    pub error: ParseError,
+}
+
 /// What a document said.
 #[derive(Debug, Default)]
 pub struct Finding {
     /// Further documents: nodes below this one, or documents of its releases.
     pub errands: Vec<Errand>,
+    /// Lists and catalogues that this document names and whose pointers cannot be used: their ids must not fall to others.
+    pub unusable: Vec<Unusable>,
     /// Releases that need no further document.
     pub releases: Vec<Release>,
     /// Entries that could not be read.

@@ -350,18 +350,24 @@ const LOST: &str = "catalogue.lost";
 /// Every id of the dialect.
 const EVERYTHING: &str = "lcod://**";
 
-/// The namespaces of sources that have never been read: nobody placed below them may answer. A source whose entries were
-/// lost owned ids that nobody can name any more, so that it blocks all of them.
+/// The namespaces of sources of which something has never been read: nobody placed below them may answer. A source whose
+/// entries were lost owned ids that nobody can name any more, so that it blocks all of them.
 fn blocked(sources: &[SourceState], catalogues: &[CatalogueState]) -> Vec<Blocked> {
     let lost: HashSet<&SourceId> = catalogues
         .iter()
         .filter(|state| is_lost(state))
         .filter_map(|state| Some(&state.errand.node()?.id.source))
         .collect();
+    let unread: HashSet<&SourceId> = catalogues
+        .iter()
+        .filter(|state| state.health == Health::Unread)
+        .filter_map(|state| Some(&state.errand.node()?.id.source))
+        .collect();
     let mut blocked = Vec::new();
     for SourceState { source, health, .. } in sources {
         let everything = Namespace::parse(EVERYTHING).ok().filter(|_| lost.contains(&source.id));
-        let own = source.owns.iter().filter(|_| *health == Health::Unread).cloned();
+        let is_unread = *health == Health::Unread || unread.contains(&source.id);
+        let own = source.owns.iter().filter(|_| is_unread).cloned();
         let block = |namespace| Blocked { namespace, source: source.id.clone(), place: source.place };
         blocked.extend(own.chain(everything).map(block));
     }

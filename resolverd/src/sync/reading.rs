@@ -9,8 +9,9 @@ use std::mem::take;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage};
+use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Unusable};
 use catalogue_schema::digest::{Algorithm, Digest};
+use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPPED_NAMED_MAX, SourceState};
 use catalogue_schema::id::CatalogueId;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
@@ -284,6 +285,7 @@ impl<'a> Reader<'a> {
         let releases = self.releases(of_releases, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
 
+        let unusable = take(&mut finding.unusable);
         describe(&mut state, &releases, finding);
         tree.catalogues.push(state);
         if !releases.is_empty() {
@@ -291,6 +293,10 @@ impl<'a> Reader<'a> {
             tree.contributions.push(Contribution { catalogue, rank, releases });
         }
         self.children(children, mode, &trust, &mut tree)?;
+        for Unusable { node, error } in unusable {
+            let listed = Errand { stage: Stage::Node(node), ..errand.clone() };
+            self.unusable(listed, &error, mode, &trust, &mut tree)?;
+        }
         Ok(Ok(tree))
     }
 
@@ -315,6 +321,37 @@ impl<'a> Reader<'a> {
             }
             self.node(child, mode, Some(trust), tree)?;
         }
+        Ok(())
+    }
+
+    /// Deals with a node whose pointer cannot be used: it failed, whoever lists it, and keeps what it was.
+    fn unusable(
+        &self,
+        listed: Errand,
+        error: &ParseError,
+        mode: Mode,
+        trust: &Trust,
+        tree: &mut Tree,
+    ) -> Result<(), ShelfError> {
+        let Some(node) = listed.node().filter(|node| !tree.reached.contains(&key(node))) else {
+            return Ok(());
+        };
+        let error = Refusal::of(format!("the pointer to {} in {}", node.id, listed.want), error);
+        let last = match mode {
+            Mode::Recorded if self.recorded(node).is_some() => {
+                return self.node(listed, mode, Some(trust), tree);
+            }
+            Mode::Recorded => None,
+            Mode::Live => self.last_good(node, Some(trust), &tree.reached)?,
+        };
+        let found = match last {
+            Some(mut last) => {
+                last.mark(Health::Stale, error);
+                last
+            }
+            None => self.unread(&listed, node, mode, error),
+        };
+        tree.absorb(found);
         Ok(())
     }
 

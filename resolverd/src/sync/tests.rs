@@ -231,6 +231,33 @@ fn a_source_never_read_blocks_what_it_owns() {
 }
 
 #[test]
+fn a_pointer_with_a_mistake_hands_no_id_to_others() {
+    let mut world = World::new();
+    world.rows("one.jsonl", &["a/x@1.0.0"]);
+    world.list("list.json", &[("one", "one.jsonl")]);
+    world.rows("public.jsonl", &["a/x@9.0.0", "a/y@9.0.0"]);
+    let sources = [("a", "list.json"), ("public", "public.jsonl")];
+    world.sync(&sources);
+    assert_eq!(world.shown(), "a/x = a/one: 1.0.0 unpinned\na/y = public/public: 9.0.0 unpinned");
+
+    let mistake = "{\"schema\":\"lcod-registry/catalogues@1\",\"catalogues\":[{\"id\":\"one\",\"kind\":\"file\",\"url\":\"one.jsonl\",\"checksum\":\"sha256-oops\"}]}";
+    world.write("list.json", mistake);
+    world.sync(&sources);
+    assert_eq!(world.shown(), "a/x = a/one: 1.0.0 unpinned\na/y = public/public: 9.0.0 unpinned");
+    assert_eq!(world.health(), ["a/a Fresh", "a/one Stale input.digest", "public/public Fresh"]);
+    assert_eq!(stale_ids(&world), ["a"]);
+    let again = world.run(&sources, Scope::Rebuild);
+    assert!(!again.changed, "the shelf says the same");
+
+    // Without a last good copy the namespace that the source owns waits for it.
+    let mut newcomer = World::new();
+    newcomer.rows("public.jsonl", &["a/x@9.0.0", "n/y@9.0.0"]).write("list.json", mistake);
+    newcomer.sync(&sources);
+    assert_eq!(newcomer.shown(), "n/y = public/public: 9.0.0 unpinned");
+    assert_eq!(newcomer.health(), ["a/a Fresh", "a/one Unread input.digest", "public/public Fresh"]);
+}
+
+#[test]
 fn a_bad_document_of_a_release_spoils_only_that_release() {
     let mut world = World::new();
     world.rows("a.jsonl", &["n/x@1.0.0", "n/y@1.0.0", "n/z@1.0.0"]);

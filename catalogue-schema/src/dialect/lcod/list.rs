@@ -10,7 +10,7 @@ use crate::dialect::lcod::document::{
 };
 use crate::dialect::lcod::place::{Base, Named, named, repository};
 use crate::dialect::lcod::{NodeTask, Reading, Task, unknown_schema};
-use crate::dialect::{Errand, Stage};
+use crate::dialect::{Errand, Stage, Unusable};
 use crate::digest::Digest;
 use crate::error::{ParseError, Position, escaped};
 use crate::id::SourceId;
@@ -107,16 +107,35 @@ impl Reading<'_> {
     fn pointer(&mut self, entry: &Entry<'_>, index: usize, names: &mut Names) -> Result<(), ParseError> {
         let pointer: Pointer = match entry.read() {
             Ok(pointer) => pointer,
-            Err(error) => return self.skip(&entry.field, error),
+            Err(error) => {
+                let id = entry.read().ok().and_then(|row: RowType| Some(row.id?.as_str()?.to_owned()));
+                self.unusable(id.as_deref(), PRIORITY_DEFAULT, index, &error);
+                return self.skip(&entry.field, error);
+            }
         };
         match self.errand(&pointer, index, names) {
             Ok(errand) => self.finding.errands.push(errand),
             Err(error) => {
+                let error = entry.refused(error);
+                self.unusable(
+                    pointer.id.as_deref(),
+                    pointer.priority.unwrap_or(PRIORITY_DEFAULT),
+                    index,
+                    &error,
+                );
                 let named = pointer.id.as_deref().unwrap_or(&entry.field);
-                self.skip(named, entry.refused(error))?;
+                self.skip(named, error)?;
             }
         }
         Ok(())
+    }
+
+    /// Notes a pointer that cannot be used, where it says which catalogue it means: one that was read before keeps its ids.
+    fn unusable(&mut self, id: Option<&str>, priority: i64, index: usize, error: &ParseError) {
+        let Some(name) = id.and_then(|id| SourceId::parse(id).ok()) else { return };
+        let place = Place { priority, position: u32::try_from(index).unwrap_or(u32::MAX) };
+        let node = self.node.child(name, place);
+        self.finding.unusable.push(Unusable { node, error: error.clone() });
     }
 
     fn errand(&self, pointer: &Pointer, index: usize, names: &mut Names) -> Result<Errand, ParseError> {
