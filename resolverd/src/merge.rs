@@ -86,7 +86,7 @@ pub fn note_mutations<'a>(
             let at = earlier.releases.binary_search_by(|known| known.version.cmp(&release.version));
             let Some(known) = at.ok().and_then(|at| earlier.releases.get(at)) else { continue };
             match (known.content(), release.content()) {
-                (Some(old), Some(new)) if old != new => release.warnings.push(mutation(release, &old, &new)),
+                (Some(old), Some(new)) if old != new => release.warnings.push(mutation(&old, &new)),
                 _ => {
                     let kept = known.warnings.iter().filter(|warning| warning.reason == VERSION_MUTATED);
                     release.warnings.extend(kept.cloned());
@@ -99,9 +99,11 @@ pub fn note_mutations<'a>(
 /// The reason of the warning that the bytes of a release changed.
 pub const VERSION_MUTATED: &str = "trust.version_mutated";
 
-fn mutation(release: &Release, old: &Digest, new: &Digest) -> Warning {
-    let text = format!("{}@{} changed its bytes: it was {old}, now it is {new}", release.id, release.version);
-    Warning::new(VERSION_MUTATED, text)
+fn mutation(old: &Digest, new: &Digest) -> Warning {
+    Warning::new(
+        VERSION_MUTATED,
+        format!("its bytes changed under the same version: they were {old}, now they are {new}"),
+    )
 }
 
 /// Returns the digest that names a snapshot: over everything that decides answers and nothing that belongs to one machine

@@ -265,7 +265,7 @@ pub struct ManifestDocument {
 /// The repository, commit and directory that a [`ManifestDocument`] describes.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct ManifestSource {
-    /// `git` (the default), or `file` for a component that lies beside its catalogue, outside any repository.
+    /// `git` (the default), or `file` for a component that lies beside its catalogue.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// The repository; required for `git`.

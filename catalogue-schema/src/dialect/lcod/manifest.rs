@@ -53,7 +53,8 @@ fn release(
     if document.id != expected {
         return Err(ParseError::new("trust.statement_mismatch", expected, document.id).in_field("id"));
     }
-    let origin = origin(&document.source, locality).map_err(|error| error.in_field("source"))?;
+    let origin =
+        origin(&document.source, &task.pending.origin, locality).map_err(|error| error.in_field("source"))?;
     let files = files(&document.files, origin.path.as_ref())?;
     let dependencies = dependencies(&document.dependencies)?;
     if task.declared.as_ref().is_some_and(|declared| *declared != dependencies) {
@@ -85,7 +86,7 @@ fn document(text: &str) -> Result<ManifestDocument, ParseError> {
     }
 }
 
-fn origin(source: &ManifestSource, locality: Locality) -> Result<Origin, ParseError> {
+fn origin(source: &ManifestSource, known: &Origin, locality: Locality) -> Result<Origin, ParseError> {
     let path = prefix(source.path.as_deref()).map_err(|error| error.in_field("path"))?;
     let required = |field: &'static str, value: &Option<String>| {
         let missing = || {
@@ -101,9 +102,9 @@ fn origin(source: &ManifestSource, locality: Locality) -> Result<Origin, ParseEr
             let commit = CommitId::parse(&commit).map_err(|error| error.in_field("commit"))?;
             Ok(Origin { repository: Some(repository), commit: Some(commit), path })
         }
-        // A component outside any repository is named by local documents only, like every local file.
+        // Beside its catalogue, wherever that lies; named by local documents only, like every local file.
         (Some("file"), Locality::Local) if source.url.is_none() && source.commit.is_none() => {
-            Ok(Origin { repository: None, commit: None, path })
+            Ok(Origin { path, ..known.clone() })
         }
         (Some("file"), Locality::Local) => {
             let found = "a url or commit beside type file";

@@ -1038,6 +1038,35 @@ fn both_files_of_a_release_come_from_one_commit() {
 
 // Manifests.
 
+#[test]
+fn a_manifest_may_name_a_component_beside_its_catalogue() {
+    let text = |source: &str| {
+        format!(
+            r#"{{"schema":"lcod-registry/manifest@1","id":"lcod://tooling/array/append@0.1.0","source":{source},"files":[{{"path":"lcp.toml","sha256":"{SRI}"}}],"dependencies":[]}}"#
+        )
+    };
+    let beside = text(r#"{"type":"file","path":"parts/append"}"#);
+
+    // In a repository its commit is known; among plain files there is none.
+    let in_git = manifest_at(&local_git(), "", &beside).unwrap();
+    assert_eq!(in_git.origin.repository.unwrap().to_string(), "file:///srv/reg.git");
+    assert_eq!(in_git.origin.commit.unwrap().as_text(), C1);
+    assert_eq!(in_git.origin.path.unwrap().as_text(), "parts/append");
+    assert_eq!(in_git.files[0].path.as_text(), "parts/append/lcp.toml");
+    let in_files = manifest_at(&local_file(), "", &beside).unwrap();
+    assert_eq!((in_files.origin.repository, in_files.origin.commit), (None, None));
+
+    let check = |location: &Location, source: &str, reason: &str, field: &str| {
+        let error = manifest_at(location, "", &text(source)).unwrap_err();
+        assert_eq!((&*error.reason, &*error.field), (reason, field), "{error}");
+    };
+    check(&remote(), r#"{"type":"file","path":"parts"}"#, "input.kind", "source.type");
+    check(&local_file(), r#"{"type":"file","path":"parts","url":"file:///x"}"#, "input.kind", "source.type");
+    check(&local_file(), r#"{"type":"svn","path":"parts"}"#, "input.kind", "source.type");
+    check(&local_file(), r#"{"type":"git","path":"parts"}"#, "input.field", "source.url");
+    check(&local_file(), r#"{"type":"file","path":"../parts"}"#, "input.path", "source.path");
+}
+
 /// Reads a manifest of `lcod://tooling/array/append@0.1.0` that a catalogue at `location` points to.
 fn manifest_at(location: &Location, version: &str, manifest: &str) -> Result<Release, ParseError> {
     let text = format!(
