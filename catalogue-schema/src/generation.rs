@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::dialect::Errand;
 use crate::digest::Digest;
 use crate::id::{Namespace, SourceId};
-use crate::model::{Place, Refusal, Skipped, Source, Warning};
+use crate::model::{Place, Refusal, SignatureClaim, Skipped, Source, Warning};
 use crate::pointer::{CommitId, Want};
 
 /// The schema of the generation file.
@@ -102,6 +102,9 @@ pub struct CatalogueState {
     /// The id that the document gives itself, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named: Option<SourceId>,
+    /// A signature that the document claims for itself, which nobody has checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureClaim>,
     /// How many releases it lists.
     pub releases: u64,
     /// How many of those are refused.

@@ -83,6 +83,25 @@ pub struct SignatureClaim {
     pub signature: Option<String>,
 }
 
+impl SignatureClaim {
+    /// Returns the claim that a document's own fields make; `None` when they make none. A value that is no text claims too.
+    pub fn of(public_key: Option<&Value>, signature: Option<&Value>) -> Option<SignatureClaim> {
+        let written = |value: &Value| {
+            (!value.is_null()).then(|| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        };
+        let claim = SignatureClaim {
+            public_key: public_key.and_then(written),
+            signature: signature.and_then(written),
+        };
+        (claim.public_key.is_some() || claim.signature.is_some()).then_some(claim)
+    }
+
+    /// Returns the claim among the fields that an entry carries.
+    pub fn among(fields: &Map<String, Value>) -> Option<SignatureClaim> {
+        SignatureClaim::of(fields.get("publicKey"), fields.get("signature"))
+    }
+}
+
 /// How far a document or release is vouched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -132,6 +151,11 @@ impl Trust {
     /// Tells whether a signature was claimed on the way that nobody has checked.
     pub fn has_unchecked_signature(&self) -> bool {
         self.unchecked
+    }
+
+    /// Returns the same leave with the note that a signature was claimed which nobody has checked.
+    pub fn with_unchecked_signature(self) -> Trust {
+        Trust { unchecked: true, ..self }
     }
 
     /// Returns the weaker of the two, for a release that rests on several documents.

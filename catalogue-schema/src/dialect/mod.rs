@@ -113,6 +113,8 @@ pub struct Finding {
     pub warnings: Vec<Warning>,
     /// The id that the document gives itself, where it does.
     pub named: Option<SourceId>,
+    /// A signature that the document claims for itself.
+    pub signature: Option<SignatureClaim>,
 }
 
 /// Returns the first errand of a source: its entry document.

@@ -411,7 +411,7 @@ fn catalogue_row<'a>(state: &'a CatalogueState, unpinned: &BTreeSet<&CatalogueId
         warnings: Some(&state.warnings),
         error: state.error.as_ref(),
         verdict: verdict_word(state.digest.is_some(), pinned, state.error.as_ref()),
-        signature: state.errand.signature.as_ref().map(|_| "unchecked"),
+        signature: state.errand.signature.as_ref().or(state.signature.as_ref()).map(|_| "unchecked"),
     })
 }
 

@@ -277,7 +277,9 @@ impl<'a> Reader<'a> {
 
         let mut tree = Tree { reached: reached.clone(), ..Tree::default() };
         tree.reached.insert(key(node));
+        state.signature = finding.signature.take();
         let trust = document.received.trust.clone();
+        let trust = if state.signature.is_some() { trust.with_unchecked_signature() } else { trust };
         let mut fresh = Vec::new();
         tree.remember(document, &mut fresh);
         let (children, of_releases) =
@@ -586,6 +588,7 @@ fn blank(errand: &Errand) -> CatalogueState {
         commit: None,
         digest: None,
         named: None,
+        signature: None,
         releases: 0,
         refused: 0,
         skipped_count: 0,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use catalogue_schema::id::ComponentId;
+use catalogue_schema::model::Verdict;
 use tempfile::TempDir;
 
 use super::*;
@@ -255,6 +256,47 @@ fn a_pointer_with_a_mistake_hands_no_id_to_others() {
     newcomer.sync(&sources);
     assert_eq!(newcomer.shown(), "n/y = public/public: 9.0.0 unpinned");
     assert_eq!(newcomer.health(), ["a/a Fresh", "a/one Unread input.digest", "public/public Fresh"]);
+}
+
+#[test]
+fn a_claimed_signature_is_never_ignored_in_silence() {
+    let header =
+        |claim: &str| format!("{{\"type\":\"manifest\",\"schema\":\"lcod-manifest/list@1\"{claim}}}\n");
+    let row = |claim: &str| {
+        format!(
+            "{{\"type\":\"component\",\"id\":\"lcod://n/x@1.0.0\",\"compose\":\"n_x_1.0.0/compose.yaml\"{claim}}}\n"
+        )
+    };
+    let catalogue = |top: &str, version: &str| {
+        format!(
+            "{{\"schema\":\"lcod-registry/catalogue@1\"{top},\"components\":[{{\"id\":\"lcod://n/x\",\"versions\":[{{\"version\":\"1.0.0\",\"manifest\":\"m.json\"{version}}}]}}]}}"
+        )
+    };
+    let manifest = |claim: &str| {
+        format!(
+            "{{\"schema\":\"lcod-registry/manifest@1\",\"id\":\"lcod://n/x@1.0.0\",\"source\":{{\"type\":\"file\"}},\"files\":[],\"dependencies\":[]{claim}}}"
+        )
+    };
+    let claims = [",\"publicKey\":\"keys/a.pem\"", ",\"signature\":\"a.sig\""];
+    let check = |document: &str, manifest: &str, on_document: bool, on_release: bool| {
+        let mut world = World::new();
+        world.rows("rows.jsonl", &["n/x@1.0.0"]).write("a.json", document).write("m.json", manifest);
+        world.sync(&[("a", "a.json")]);
+        let snapshot = world.snapshot();
+        assert_eq!(snapshot.generation.catalogues[0].signature.is_some(), on_document, "{document}");
+        let component = snapshot.component(&snapshot.ids()[0]).expect("listed");
+        let Verdict::Trusted(trust) = &component.releases[0].verdict else { panic!("{}", world.shown()) };
+        assert_eq!(trust.has_unchecked_signature(), on_release, "{document} {manifest}");
+    };
+    check(&(header("") + &row("")), "", false, false);
+    check(&catalogue("", ""), &manifest(""), false, false);
+    for claim in claims {
+        check(&(header(claim) + &row("")), "", true, true);
+        check(&(header("") + &row(claim)), "", false, true);
+        check(&catalogue(claim, ""), &manifest(""), true, true);
+        check(&catalogue("", claim), &manifest(""), false, true);
+        check(&catalogue("", ""), &manifest(claim), false, true);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{ParseError, Position};
 use crate::json;
+use crate::model::SignatureClaim;
 
 /// The schema id of [`CataloguesDocument`].
 pub const CATALOGUES_SCHEMA: &str = "lcod-registry/catalogues@1";
@@ -100,11 +101,23 @@ pub enum ListRow {
 
 /// The first line of a JSONL list.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct ListHeader {
     /// `lcod-manifest/list@1`.
     pub schema: Option<String>,
     /// The id that the list gives itself.
     pub id: Option<String>,
+    /// A key that the document claims to be signed with; reported, and not checked by this version.
+    pub public_key: Option<Value>,
+    /// A signature of the document; reported, and not checked by this version.
+    pub signature: Option<Value>,
+}
+
+impl ListHeader {
+    /// Returns the signature that the document claims for itself.
+    pub(super) fn claim(&self) -> Option<SignatureClaim> {
+        SignatureClaim::of(self.public_key.as_ref(), self.signature.as_ref())
+    }
 }
 
 /// What every JSONL line is asked first.

@@ -14,7 +14,7 @@ use crate::dialect::{Finding, Received};
 use crate::error::ParseError;
 use crate::id::Reference;
 use crate::json;
-use crate::model::{File, Origin, Release};
+use crate::model::{File, Origin, Release, SignatureClaim};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Locality};
 
@@ -63,7 +63,9 @@ fn release(
         let error = ParseError::new("trust.statement_mismatch", expected, listed(&dependencies));
         return Err(error.in_field("dependencies"));
     }
-    let mut release = task.pending.trusted(received.trust.clone());
+    let claimed = SignatureClaim::among(&document.extra).is_some();
+    let trust = received.trust.clone();
+    let mut release = task.pending.trusted(if claimed { trust.with_unchecked_signature() } else { trust });
     let mut extra = document.extra;
     release.kind = taken(&mut extra, "kind");
     release.summary = taken(&mut extra, "summary");

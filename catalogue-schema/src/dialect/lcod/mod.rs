@@ -160,10 +160,12 @@ impl<'a> Reading<'a> {
         if let Some(header) = first_line(bytes)
             && !matches!(header.schema.as_deref(), Some(CATALOGUES_SCHEMA | CATALOGUE_SCHEMA))
         {
+            self.finding.signature = header.claim();
             return self.lines(&header, bytes);
         }
         let text = json::check(bytes)?;
         let header: ListHeader = json::document(text)?;
+        self.finding.signature = header.claim();
         match header.schema.as_deref() {
             Some(CATALOGUES_SCHEMA) => self.catalogues(text),
             Some(CATALOGUE_SCHEMA) => self.catalogue(text),

@@ -11,7 +11,7 @@ use crate::dialect::{Errand, Stage};
 use crate::digest::{Algorithm, Digest};
 use crate::error::ParseError;
 use crate::id::{ComponentId, Dialect, Reference};
-use crate::model::{Origin, Refusal, Release, Trust, Verdict, Warning};
+use crate::model::{Origin, Refusal, Release, SignatureClaim, Trust, Verdict, Warning};
 use crate::pointer::{Location, Want};
 use crate::version::{Grammar, Version, VersionReq};
 
@@ -49,7 +49,8 @@ impl Pending {
 
     /// Returns the release that rests on trusted bytes.
     pub(super) fn trusted(&self, trust: Trust) -> Release {
-        self.release(Verdict::Trusted(trust))
+        let claimed = SignatureClaim::among(&self.extra).is_some();
+        self.release(Verdict::Trusted(if claimed { trust.with_unchecked_signature() } else { trust }))
     }
 
     /// Returns the release that cannot be used.

@@ -47,6 +47,7 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
         commit: None,
         digest: Some(Digest::sha256(name.as_bytes())),
         named: None,
+        signature: None,
         releases: 2,
         refused: 1,
         skipped_count: 0,
