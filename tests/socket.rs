@@ -146,7 +146,7 @@ fn routes_answer_in_every_form_and_refuse_in_one() {
     };
     check("GET", "/v1/nothing", None, 404, "api.route");
     check("GET", "/v1/sources?x=1", None, 400, "api.parameter");
-    check("GET", "/v1/components?category=x", None, 400, "api.parameter");
+    check("GET", "/v1/components?colour=x", None, 400, "api.parameter");
     check("GET", "/v1/components?limit=1&limit=2", None, 400, "api.parameter");
     check(
         "GET",

@@ -31,8 +31,6 @@ use crate::store::checks::Checks;
 use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
 use crate::sync::{Past, Scope, Sync, SyncError};
 
-/// How long a starting daemon waits for another process to let go of the state directory.
-const START_WAIT: Duration = Duration::from_secs(3);
 /// How long after the signal a stopping daemon waits for its writer; a writer that is cut off loses nothing.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 /// The threads whose panics are caught and told as one line of the log: those that touch the index engine.
@@ -105,13 +103,14 @@ fn caused(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Runs the daemon until it is told to stop (SIGTERM, SIGINT). SIGHUP reads the sources file again.
+/// Runs the daemon until it is told to stop (SIGTERM, SIGINT). SIGHUP reads the sources file again. Waits at most `wait` for
+/// another process to let go of the state directory.
 ///
 /// **Errors**: the state directory is in use, the store or socket cannot be opened, or there is neither a generation to
 /// serve nor a sources file that can be read.
-pub fn serve(settings: &Settings) -> Result<(), DaemonError> {
+pub fn serve(settings: &Settings, wait: Duration) -> Result<(), DaemonError> {
     log_contained_panics();
-    let (mut writer, served) = Writer::open(settings, START_WAIT)?;
+    let (mut writer, served) = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
     let state = Arc::new(State::new(Some(orders.clone()), documents(writer.shelf.clone())));
     state.show_ages(writer.checks.ages(now_s()));

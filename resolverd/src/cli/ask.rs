@@ -14,6 +14,9 @@ use crate::daemon;
 /// How often the progress line moves.
 const TICK: Duration = Duration::from_millis(120);
 
+/// How long a verb waits for another process to let go of the store, in seconds.
+const WAIT_S: u64 = 10;
+
 /// Who answers.
 pub struct Asker<'a> {
     settings: Settings,
@@ -93,7 +96,7 @@ impl<'a> Asker<'a> {
         match &mut self.daemon {
             Some(client) => client.call(call).map_err(|error: ClientError| error.failure()),
             None => {
-                let wait = Duration::from_secs(self.globals.wait);
+                let wait = self.globals.wait_or(WAIT_S);
                 let mut say = |line: &str| self.terminal.say(line);
                 daemon::local(&self.settings, wait, call, &mut say).map_err(|error| error.failure())
             }

@@ -10,6 +10,7 @@ pub mod verbs;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
@@ -50,9 +51,9 @@ pub struct Globals {
     /// Use the system's directories and a socket for a group
     #[arg(long, global = true)]
     system: bool,
-    /// How long to wait for another process to let go of the store, in seconds
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10)]
-    wait: u64,
+    /// How long to wait for another process to let go of the store, in seconds [default: 10; serve: 3]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    wait: Option<u64>,
     /// How to print answers
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -273,6 +274,11 @@ impl Terminal {
 }
 
 impl Globals {
+    /// Returns how long to wait for another process, `otherwise` seconds where nothing was said.
+    fn wait_or(&self, otherwise: u64) -> Duration {
+        Duration::from_secs(self.wait.unwrap_or(otherwise))
+    }
+
     /// Returns what the flags override.
     fn overrides(&self) -> Overrides {
         Overrides {

@@ -107,7 +107,7 @@ pub fn resolution(answer: &Value, paint: Paint) -> String {
     }
     for stale in list(answer, "stale") {
         out.push_str(&format!(
-            "{} source {} is stale: its last good documents answer\n",
+            "{} source {} is stale, at least in part: last good documents answer (see resolverd catalogues)\n",
             paint.note("stale:"),
             text(stale)
         ));
@@ -143,10 +143,6 @@ pub fn component(answer: &Value, paint: Paint) -> String {
 pub fn release(answer: &Value, paint: Paint) -> String {
     let trust = &answer["trust"];
     let source = &answer["source"];
-    let signature = match field(trust, "signature") {
-        word if word.is_empty() => String::new(),
-        word => format!(" (signature: {word})"),
-    };
     let mut out = facts(&[
         ("id", field(answer, "id")),
         ("version", field(answer, "version")),
@@ -157,7 +153,7 @@ pub fn release(answer: &Value, paint: Paint) -> String {
         ("commit", field(source, "commit")),
         ("path", field(source, "path")),
         ("manifest", field(&answer["integrity"], "manifest")),
-        ("verdict", format!("{}{signature}", verdict(trust, paint))),
+        ("verdict", verdict(trust, paint)),
         ("refusal", refusal(&trust["refusal"])),
         ("yanked", if answer["yanked"] == true { "yes".to_owned() } else { String::new() }),
         ("requires", texts(list(answer, "dependencies")).join(", ")),
@@ -396,9 +392,13 @@ fn age(seconds: &Value) -> String {
 }
 
 fn verdict(one: &Value, paint: Paint) -> String {
+    let claimed = match field(one, "signature") {
+        word if word.is_empty() => word,
+        word => format!(", signature {word}"),
+    };
     match field(one, "verdict") {
-        word if word == "refused" => paint.bad(&word),
-        word if word == "unpinned" => paint.note(&word),
+        word if word == "refused" => paint.bad(&(word + &claimed)),
+        word if word == "unpinned" || !claimed.is_empty() => paint.note(&(word + &claimed)),
         word => word,
     }
 }

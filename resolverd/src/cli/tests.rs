@@ -26,7 +26,7 @@ fn verbs_take_global_flags_before_and_behind() {
     let cli = parsed("resolverd --socket /s resolve a/b@^1 c/d --native lcod://contract/ -o json --wait 3")
         .unwrap();
     assert_eq!(cli.globals.socket.as_deref(), Some("/s".as_ref()));
-    assert_eq!((cli.globals.output, cli.globals.wait), (Output::Json, 3));
+    assert_eq!((cli.globals.output, cli.globals.wait), (Output::Json, Some(3)));
     let Verb::Resolve(resolve) = cli.verb else { panic!("another verb") };
     assert_eq!((resolve.references.len(), resolve.natives.len()), (2, 1));
     let cli = parsed("resolverd sync one two --sources /f").unwrap();

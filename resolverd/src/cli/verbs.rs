@@ -16,6 +16,9 @@ use crate::daemon;
 
 /// The largest file of natives in bytes.
 const NATIVES_BYTES_MAX: u64 = 1 << 20;
+/// How long a starting daemon waits for another process to let go of the store, in seconds: one that restarts gets it, a
+/// second one is told soon.
+const SERVE_WAIT_S: u64 = 3;
 /// The exit status of a sync after which no source is fresh.
 const NOTHING_FRESH: u8 = 5;
 
@@ -29,7 +32,9 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
     }
     let settings = settings.map_err(|error| Ended::from(error.failure()))?;
     if matches!(verb, Verb::Serve) {
-        return daemon::serve(&settings).map(|()| 0).map_err(|error| error.failure().into());
+        return daemon::serve(&settings, globals.wait_or(SERVE_WAIT_S))
+            .map(|()| 0)
+            .map_err(|error| error.failure().into());
     }
     let mut asker = Asker::new(settings, globals, terminal)?;
     match verb {

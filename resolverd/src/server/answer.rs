@@ -446,7 +446,8 @@ fn components(selection: &Selection, snapshot: &Snapshot) -> Result<Answer, Fail
         .take_while(|id| id.as_text().starts_with(prefix))
         .filter_map(|id| snapshot.component(id))
         .filter(|one| selection.source.as_ref().is_none_or(|source| *source == one.owner.source))
-        .filter(|one| selection.kind.as_deref().is_none_or(|kind| kind_of(one) == Some(kind)));
+        .filter(|one| selection.kind.as_deref().is_none_or(|kind| kind_of(one) == Some(kind)))
+        .filter(|one| selection.category.as_deref().is_none_or(|wanted| category_of(one) == Some(wanted)));
     let items: Vec<ComponentRow<'_>> =
         matching.by_ref().take(selection.limit).map(|one| component_row(one)).collect();
     let more = matching.next().is_some();
@@ -458,6 +459,11 @@ fn components(selection: &Selection, snapshot: &Snapshot) -> Result<Answer, Fail
 fn shown(component: &Component) -> (Option<&Version>, Option<&Release>) {
     let latest = select(component, &VersionReq::any(), false).ok();
     (latest.map(|release| &release.version), latest.or(component.releases.last()))
+}
+
+/// The category is carried, not interpreted: LCOD has none of its own.
+fn category_of(component: &Component) -> Option<&str> {
+    shown(component).1.and_then(|release| release.extra.get("category")?.as_str())
 }
 
 fn kind_of(component: &Component) -> Option<&str> {
@@ -785,9 +791,10 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
             "the bytes changed under their pin: the catalogue's owner has to publish a new pin"
         }
         Code::SourceUnavailable | Code::NetworkError => "resolverd sync reads the source again",
-        _ => "the catalogue's owner has to correct the document; resolverd status shows every refusal",
+        _ => "the catalogue's owner has to correct the document",
     };
-    failure.hint(hint).with("version", version)
+    let every = format!("resolverd versions {} shows the verdict of every version", reference.id);
+    failure.hint(format!("{hint}; {every}")).with("version", version)
 }
 
 fn about(code: Code, refusal: &Refusal) -> Failure {

@@ -123,6 +123,8 @@ pub struct Selection {
     pub source: Option<SourceId>,
     /// Their kind.
     pub kind: Option<String>,
+    /// The category that their documents carry.
+    pub category: Option<String>,
     /// How many, from 1 to [`PAGE_ITEMS_MAX`].
     pub limit: usize,
     /// The last id of the page before.
@@ -161,6 +163,10 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
     };
     let operation = operation(call.method, path)?;
     if operation != Operation::Components && query.is_some_and(|query| !query.is_empty()) {
+        // A route that does not exist yet says so, whatever is asked of it.
+        if let Some(below) = path.strip_prefix(BELOW_COMPONENTS) {
+            component(below)?;
+        }
         return Err(invalid("api.parameter", "this route takes no query parameters").hint(SEE_ROUTES));
     }
     if call.method == "GET" && !call.body.is_empty() {
@@ -320,7 +326,8 @@ fn looks_like_version(word: &str) -> bool {
 }
 
 fn selection(query: &str) -> Result<Selection, Failure> {
-    let mut selection = Selection { prefix: None, source: None, kind: None, limit: PAGE_ITEMS, after: None };
+    let mut selection =
+        Selection { prefix: None, source: None, kind: None, category: None, limit: PAGE_ITEMS, after: None };
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -335,12 +342,13 @@ fn selection(query: &str) -> Result<Selection, Failure> {
             "namespace" => selection.prefix = Some(id_prefix(&value)?),
             "source" => selection.source = Some(source_id(&value, "source")?),
             "kind" => selection.kind = Some(value),
+            "category" => selection.category = Some(value),
             "limit" => selection.limit = page_limit(&value)?,
             "cursor" => selection.after = Some(cursor(&value)?),
             _ => {
                 let detail = format!("there is no parameter {}", escaped(name));
                 return Err(invalid("api.parameter", detail)
-                    .hint("known: namespace, source, type (or kind), limit, cursor")
+                    .hint("known: namespace, source, type (or kind), category, limit, cursor")
                     .with("field", escaped(name)));
             }
         }
@@ -581,6 +589,7 @@ mod tests {
         check("/v1/components/", "404 R011 api.route");
         check("/v1/resolve", "405 R011 api.method");
         check("/v1/components/search", "404 R011 api.route");
+        check("/v1/components/search?q=x", "404 R011 api.route");
         check("/v1/components/lcod/a/b/1.0.0/download", "404 R011 api.route");
         check("/v1/components/lcod%3A%2F%2Fa%2Fb/1.0.0/download", "404 R011 api.route");
         check("/v1/components/lcod%3A%2F%2Fa%2Fb/1.0.0/other", "404 R011 api.route");
