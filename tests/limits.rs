@@ -49,6 +49,6 @@ fn every_limit_of_a_config_file_is_in_force_and_named_where_it_stops_something()
                 .map(said)
                 .concat();
         assert!(shown.contains(&format!("limit.{key}")), "{key}: {shown}");
-        assert!(shown.contains(&format!("config key limits.{key}")), "{key}: {shown}");
+        assert!(shown.contains(&format!("limits.{key})")), "{key}: {shown}");
     }
 }

@@ -145,9 +145,12 @@ impl Sandbox {
         Said::of(self.command().args(arguments))
     }
 
-    /// Runs a verb to its end where colours are not declined by the environment; the output is no terminal all the same.
-    pub(crate) fn run_colourful(&self, arguments: &[&str]) -> Said {
-        Said::of(self.command().env_remove("NO_COLOR").env("TERM", "xterm-256color").args(arguments))
+    /// Runs a verb to its end as a bare environment would: colours are not declined, and the log is the usual one. The
+    /// output is no terminal all the same.
+    pub(crate) fn run_bare(&self, arguments: &[&str]) -> Said {
+        let mut command = self.command();
+        command.env_remove("NO_COLOR").env_remove("RESOLVERD_LOG").env("TERM", "xterm-256color");
+        Said::of(command.args(arguments))
     }
 }
 
