@@ -112,10 +112,16 @@ impl Sandbox {
 
     /// Starts the daemon and does not wait for it.
     pub(crate) fn spawn(&self) -> Daemon {
+        self.spawn_with(&[])
+    }
+
+    /// Starts the daemon with more `flags` and does not wait for it.
+    pub(crate) fn spawn_with(&self, flags: &[&str]) -> Daemon {
         let log = self.path(&format!("daemon-{}.log", self.starts.fetch_add(1, Ordering::Relaxed)));
         let mut command = self.command();
         command.arg("serve").arg("--sources").arg(self.sources());
         command.arg("--state-dir").arg(self.state()).arg("--socket").arg(self.socket());
+        command.args(flags);
         command.stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         Daemon { child: command.spawn().unwrap(), socket: self.socket(), log }
     }
@@ -136,7 +142,22 @@ impl Sandbox {
 
     /// Runs a verb to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
-        let output = self.command().args(arguments).output().unwrap();
+        Said::of(self.command().args(arguments))
+    }
+
+    /// Runs a verb to its end as a bare environment would: colours are not declined, and the log is the usual one. The
+    /// output is no terminal all the same.
+    pub(crate) fn run_bare(&self, arguments: &[&str]) -> Said {
+        let mut command = self.command();
+        command.env_remove("NO_COLOR").env_remove("RESOLVERD_LOG").env("TERM", "xterm-256color");
+        Said::of(command.args(arguments))
+    }
+}
+
+impl Said {
+    /// Runs a command to its end.
+    pub(crate) fn of(command: &mut Command) -> Said {
+        let output = command.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Said {
             status: output.status.code().unwrap_or(-1),
@@ -228,10 +249,15 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Asks it to stop and waits until it has. Machines are slow, so no time is measured: the log tells whether it ended
+    /// by itself, with its writer's work done.
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        self.wait()
+        let status = self.wait();
+        let log = self.log();
+        assert!(log.lines().any(|line| line.ends_with("stopped")), "{status}\n{log}");
+        assert!(!log.contains("was cut off"), "{log}");
+        status
     }
 
     /// Kills it without warning and returns its log.

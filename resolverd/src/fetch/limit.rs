@@ -247,4 +247,22 @@ mod tests {
         assert_eq!((limits.release_document_bytes, limits.total_s, limits.depth), (5, 7, 8));
         assert!(toml::from_str::<Limits>("document_bytes = 5").is_err());
     }
+
+    #[test]
+    fn every_key_is_read_into_its_own_field() {
+        let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
+                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8";
+        // No `..` here: a new limit does not compile until it stands in this table.
+        let expected = Limits {
+            catalogue_bytes: 1,
+            release_document_bytes: 2,
+            git_object_bytes: 3,
+            documents: 4,
+            total_bytes: 5,
+            depth: 6,
+            catalogues: 7,
+            total_s: 8,
+        };
+        assert_eq!(toml::from_str::<Limits>(text).unwrap(), expected);
+    }
 }

@@ -1,0 +1,54 @@
+//! The limits as an operator meets them: the README's table, and each key of `config.toml` through the real binary.
+
+use std::collections::BTreeMap;
+
+use resolverd::fetch::limit::Limits;
+use serde_json::Value;
+
+use crate::harness::daemon::Sandbox;
+use crate::harness::lcod::{Component, Federation, Form};
+use crate::harness::place;
+
+/// Returns the built-in limits by key.
+fn defaults() -> BTreeMap<String, u64> {
+    let Ok(Value::Object(fields)) = serde_json::to_value(Limits::default()) else { panic!("not a table") };
+    fields.into_iter().map(|(key, value)| (key, value.as_u64().unwrap())).collect()
+}
+
+#[test]
+fn the_readme_s_table_of_limits_is_the_built_in_one() {
+    let readme = std::fs::read_to_string(place::root().join("README.md")).unwrap();
+    let (_, table) = readme.split_once("`[limits]` and their defaults:").unwrap();
+    let rows =
+        table.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        assert!(!cells[3].is_empty(), "{line} says what the limit bounds");
+        (cells[1].trim_matches('`').to_owned(), cells[2].parse::<u64>().unwrap())
+    };
+    let rows: Vec<(String, u64)> = rows.skip(2).map(row).collect();
+    assert_eq!(rows.len(), defaults().len(), "each key stands once");
+    assert_eq!(rows.into_iter().collect::<BTreeMap<_, _>>(), defaults());
+}
+
+#[test]
+fn every_limit_of_a_config_file_is_in_force_and_named_where_it_stops_something() {
+    let place = tempfile::tempdir().unwrap();
+    let components = vec![Component::new("lcod://acme/limited", "1.0.0", &[])];
+    let federation = Federation::build(place.path(), components);
+    for key in defaults().keys() {
+        let sandbox = Sandbox::with_sources(&federation.sources(Form::Seed));
+        let config = sandbox.path("config.toml");
+        std::fs::write(&config, format!("[limits]\n{key} = 0\n")).unwrap();
+        let said = |verb: &[&str]| {
+            let said = sandbox.run(&[verb, &["-o", "json", "--config", config.to_str().unwrap()]].concat());
+            format!("{}{}", said.stdout, said.stderr)
+        };
+        let shown: String =
+            [&["sync"][..], &["sources"], &["catalogues"], &["info", "lcod://acme/limited@1.0.0"]]
+                .map(said)
+                .concat();
+        assert!(shown.contains(&format!("limit.{key}")), "{key}: {shown}");
+        assert!(shown.contains(&format!("limits.{key})")), "{key}: {shown}");
+    }
+}
