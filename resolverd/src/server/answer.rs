@@ -343,6 +343,8 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], ages: &
     let own: Vec<&CatalogueState> =
         catalogues.iter().filter(|one| catalogue_id(one).is_some_and(|id| id.source == source.id)).collect();
     let read = state.digest.is_some();
+    let claimed =
+        source.signature.is_some() || own.iter().any(|one| is_entry(one) && one.signature.is_some());
     NodeRow {
         id: &source.id,
         source: None,
@@ -365,21 +367,22 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], ages: &
         skipped_entries: None,
         warnings: None,
         error: state.error.as_ref(),
-        // The operator named the entry document, so it needs no pin.
-        verdict: verdict_word(read, true, state.error.as_ref()),
-        signature: source.signature.as_ref().map(|_| "unchecked"),
+        verdict: verdict_word(read, source.is_pinned(), state.error.as_ref()),
+        signature: claimed.then_some("unchecked"),
     }
 }
 
 fn catalogues(snapshot: &Snapshot) -> Result<Answer, Failure> {
     let generation = &snapshot.generation;
+    let below = generation.catalogues.iter().filter(|one| !is_entry(one));
     let unpinned: BTreeSet<&CatalogueId> =
-        generation.catalogues.iter().filter(|one| !is_pinned(one)).filter_map(catalogue_id).collect();
+        below.filter(|one| !is_pinned(one)).filter_map(catalogue_id).collect();
     let items = generation.catalogues.iter().filter_map(|state| catalogue_row(state, &unpinned)).collect();
     ok(&Page { items, next_cursor: None, snapshot: &generation.snapshot })
 }
 
-/// Returns the row of a catalogue, which is pinned where it and every list that leads to it are.
+/// Returns the row of a catalogue, which is pinned where it and every list that leads to it are. The entry document is left out
+/// of account for what lies below it, since the operator named it.
 fn catalogue_row<'a>(state: &'a CatalogueState, unpinned: &BTreeSet<&CatalogueId>) -> Option<NodeRow<'a>> {
     let Stage::Node(node) = &state.errand.stage else { return None };
     let via = node.via.iter();
@@ -415,10 +418,14 @@ fn catalogue_row<'a>(state: &'a CatalogueState, unpinned: &BTreeSet<&CatalogueId
     })
 }
 
-/// Tells whether something pins a list or catalogue; a source's entry, which the operator named, needs nothing.
+/// Tells whether a state is that of a source's entry document.
+fn is_entry(state: &CatalogueState) -> bool {
+    state.errand.node().is_some_and(|node| node.via.is_empty())
+}
+
+/// Tells whether something pins a list or catalogue.
 fn is_pinned(state: &CatalogueState) -> bool {
-    let entry = matches!(&state.errand.stage, Stage::Node(node) if node.via.is_empty());
-    entry || state.errand.want.is_pinned() || !state.errand.digests.is_empty()
+    state.errand.want.is_pinned() || !state.errand.digests.is_empty()
 }
 
 fn verdict_word(read: bool, pinned: bool, error: Option<&Refusal>) -> Option<&'static str> {

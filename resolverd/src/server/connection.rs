@@ -36,6 +36,11 @@ pub const HEADERS_MAX: usize = 32;
 /// The largest request head in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
 
+/// What the parser takes, so that a head beyond our own bounds still gets a problem for an answer. Beyond these the parser
+/// answers by itself, with a bare 431.
+const PARSED_HEADERS_MAX: usize = 100;
+const PARSED_HEAD_BYTES_MAX: usize = 64 << 10;
+
 /// How many references and natives a question may have that is answered on the connection's own thread.
 const INLINE_MAX: usize = 256;
 /// How long to wait after a failed accept (no file descriptors left).
@@ -156,8 +161,8 @@ async fn connection(
         .timer(TokioTimer::new())
         // The watched stream is stricter while a head arrives; this is the outer bound, which also covers idling.
         .header_read_timeout(patience.idle)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(PARSED_HEADERS_MAX)
+        .max_buf_size(PARSED_HEAD_BYTES_MAX)
         .serve_connection(io, service);
     let mut serving = pin!(serving);
     let result = tokio::select! {
@@ -199,6 +204,7 @@ async fn handled(
 
 /// Reads a request into a call.
 async fn taken(request: Request<Incoming>, patience: Patience) -> Result<Call, Failure> {
+    bounded(&request)?;
     guarded(&request)?;
     let method = match *request.method() {
         Method::GET => "GET",
@@ -224,6 +230,32 @@ async fn taken(request: Request<Incoming>, patience: Patience) -> Result<Call, F
 
 fn invalid(reason: &'static str, detail: &str) -> Failure {
     Failure::new(Code::RequestInvalid, reason, detail)
+}
+
+/// Refuses a head with too many or too large headers.
+fn bounded(request: &Request<Incoming>) -> Result<(), Failure> {
+    let headers = request.headers();
+    if headers.len() > HEADERS_MAX {
+        let detail = format!("the request has {} headers; the limit is {HEADERS_MAX}", headers.len());
+        return Err(invalid("api.headers", &detail).status(431).with("limit", HEADERS_MAX));
+    }
+    let bytes = head_bytes(request);
+    if bytes > HEAD_BYTES_MAX {
+        let detail = format!("the request's head has {bytes} bytes; the limit is {HEAD_BYTES_MAX}");
+        return Err(invalid("api.head_bytes", &detail).status(431).with("limit", HEAD_BYTES_MAX));
+    }
+    Ok(())
+}
+
+/// Returns the size of a head as it is written plainly: the request line, each header, and the blank line.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(1, |target| target.as_str().len())
+        + uri.authority().map_or(0, |authority| authority.as_str().len());
+    let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line + headers.sum::<usize>() + "\r\n".len()
 }
 
 /// Refuses what a browser sends for a web page: an origin, a referrer, a foreign host.

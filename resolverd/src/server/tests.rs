@@ -111,7 +111,7 @@ fn web_pages_and_smugglers_are_refused() {
             "POST /v1/sync HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
         let answer = raw(socket, &format!("{both}{smuggled}"));
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
-        check(&"X-Y: z\r\n".repeat(40), "431");
+        check(&"X-Y: z\r\n".repeat(101), "431");
         let absolute = raw(socket, "GET http://evil.example/livez HTTP/1.1\r\nConnection: close\r\n\r\n");
         assert!(absolute.starts_with("HTTP/1.1 403"), "{absolute}");
         let method = raw(socket, "DELETE /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -123,6 +123,22 @@ fn web_pages_and_smugglers_are_refused() {
         let chunked = "POST /v1/lookup HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
         let answer = raw(socket, &format!("{chunked}{length:x}\r\n{chunk}\r\n0\r\n\r\n"));
         assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    });
+}
+
+#[test]
+fn a_head_beyond_the_bounds_is_told_which_one() {
+    serving(state(None), Patience::default(), |socket| {
+        let check = |headers: &str, status: &str, reason: &str| {
+            let answer = raw(socket, &format!("GET /livez HTTP/1.1\r\nConnection: close\r\n{headers}\r\n"));
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+            assert!(answer.contains(reason), "{answer}");
+        };
+        check(&"X-Y: z\r\n".repeat(31), "200", "ok");
+        check(&"X-Y: z\r\n".repeat(32), "431", "api.headers");
+        check(&format!("X-Y: {}\r\n", "z".repeat(16_000)), "200", "ok");
+        check(&format!("X-Y: {}\r\n", "z".repeat(17_000)), "431", "api.head_bytes");
+        check(&format!("X-Y: {}\r\n", "z".repeat(17_000)), "431", crate::api::PROBLEM_JSON);
     });
 }
 

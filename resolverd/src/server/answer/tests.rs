@@ -165,14 +165,14 @@ fn health_says_what_is_degraded() {
 
 #[test]
 fn sources_and_catalogues_carry_state_and_reason() {
-    check("/v1/sources", 200, "/items/0/verdict", json!("pinned"));
+    check("/v1/sources", 200, "/items/0/verdict", json!("unpinned"));
     check("/v1/sources", 200, "/items/0/catalogues", json!(2));
     check("/v1/sources", 200, "/items/1/state", json!("unread"));
     check("/v1/sources", 200, "/items/1/verdict", Value::Null);
     check("/v1/sources", 200, "/items/1/error/reason", json!("git.missing"));
     check("/v1/sources", 200, "/items/0/ageSeconds", json!(3600));
     check("/v1/sources", 200, "/items/1/ageSeconds", Value::Null);
-    check("/v1/catalogues", 200, "/items/0/verdict", json!("pinned"));
+    check("/v1/catalogues", 200, "/items/0/verdict", json!("unpinned"));
     check("/v1/catalogues", 200, "/items/1/verdict", json!("unpinned"));
     check("/v1/catalogues", 200, "/items/1/via", json!(["main/std"]));
 }
