@@ -68,6 +68,9 @@ fn sighup_takes_a_changed_sources_file_and_keeps_the_old_one_where_it_is_broken(
     });
     assert_eq!(source_ids(), ["acme"]);
     assert_eq!(daemon.resolve(&["lcod://acme/billing/invoice"]).status, 200);
+    let said = sandbox.run(&["sync"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.stderr.contains("warning:") && said.stderr.contains("sources.json"), "{said:?}");
 
     sandbox.write_sources(&sample());
     daemon.signal(Signal::HUP);

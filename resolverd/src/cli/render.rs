@@ -290,6 +290,11 @@ pub fn report(answer: &Value, paint: Paint) -> String {
     )
 }
 
+/// Returns what is wrong with the configuration; `None` where nothing is.
+pub fn configuration(health: &Value) -> Option<String> {
+    (!health["configuration"].is_null()).then(|| refusal(&health["configuration"]))
+}
+
 /// Returns the text of a status.
 pub fn status(answer: &Value, paint: Paint) -> String {
     let health = &answer["health"];
@@ -312,8 +317,8 @@ pub fn status(answer: &Value, paint: Paint) -> String {
         ("generation", generation),
         ("policy", NO_POLICY.to_owned()),
     ]);
-    if !health["configuration"].is_null() {
-        out.push_str(&format!("{} {}\n", paint.bad("configuration:"), refusal(&health["configuration"])));
+    if let Some(problem) = configuration(health) {
+        out.push_str(&format!("{} {problem}\n", paint.bad("configuration:")));
     }
     let sources = list(answer, "sources");
     if !sources.is_empty() {

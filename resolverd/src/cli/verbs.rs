@@ -147,6 +147,13 @@ fn sync(asker: &mut Asker<'_>, sources: &[String], terminal: &Terminal) -> Resul
     let call = Call::post("/v1/sync", &json!({"sources": sources}));
     let answer = asker.ask_slowly(&call, "reading the sources")?;
     terminal.print(&answer, render::report)?;
+    if asker.has_daemon() {
+        // What was read is what the daemon has in force, which is not the file when the file is broken.
+        let health = asker.ask(&Call::get("/v1/health"))?;
+        if let Some(problem) = render::configuration(&health) {
+            terminal.say(&format!("warning: the sources read were those in force; {problem}"));
+        }
+    }
     let all = answer["sources"].as_array().map_or(&[][..], Vec::as_slice);
     let fresh = all.iter().any(|source| source["health"] == "fresh");
     Ok(if fresh || all.is_empty() { 0 } else { NOTHING_FRESH })
