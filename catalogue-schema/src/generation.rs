@@ -125,7 +125,7 @@ pub struct CatalogueState {
 /// How many skipped entries of one catalogue are named; all are counted.
 pub const SKIPPED_NAMED_MAX: usize = 100;
 
-/// A namespace that nobody may answer for, because the source that owns it has never been read.
+/// A namespace that nobody may answer for, because something of the source that owns it has never been read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Blocked {
     /// The namespace.

@@ -27,7 +27,8 @@ pub struct Source {
     /// Digests that the entry document must have; mostly none, since the operator named it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub digests: Vec<Digest>,
-    /// Namespaces that no source placed below this one answers for until this one has been read once.
+    /// Namespaces that no source placed below this one answers for until this one, with every catalogue that it lists, has
+    /// been read once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owns: Vec<Namespace>,
     /// Never fetched: only what the shelf holds is used.
@@ -153,9 +154,9 @@ impl Trust {
         self.unchecked
     }
 
-    /// Returns the same leave with the note that a signature was claimed which nobody has checked.
-    pub fn with_unchecked_signature(self) -> Trust {
-        Trust { unchecked: true, ..self }
+    /// Returns the same leave; where a signature is claimed, with the note that nobody has checked it.
+    pub fn noting(self, claim: Option<&SignatureClaim>) -> Trust {
+        Trust { unchecked: self.unchecked || claim.is_some(), ..self }
     }
 
     /// Returns the weaker of the two, for a release that rests on several documents.

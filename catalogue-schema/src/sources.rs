@@ -153,7 +153,8 @@ pub struct SourceEntry {
     /// Lower wins; `defaults.priority` if absent.
     #[schemars(range(min = 0, max = 1000))]
     pub priority: Option<i64>,
-    /// Namespaces, written `lcod://acme/**`, that no source placed below this one answers for until this one has been read.
+    /// Namespaces, written `lcod://acme/**`, that no source placed below this one answers for until this one, with every
+    /// catalogue that it lists, has been read.
     #[serde(default)]
     pub owns: Vec<String>,
     /// Never fetch: use only what has been imported or fetched before. False if absent.

@@ -1,7 +1,7 @@
 //! Fetch (pillar): gets the bytes of a pointer. Never judges, keeps or parses documents.
 //!
-//! [`Origins`] reads the real places; a sync also has a fetcher that answers from the shelf alone. Both answer many wants at
-//! once, so that everything that lies in one commit costs one visit.
+//! [`Origins`] reads the real places. It answers many wants at once, so that everything that lies in one commit costs one
+//! visit. What the shelf holds already is never asked for here: a sync looks there first.
 
 pub mod file;
 pub mod git;

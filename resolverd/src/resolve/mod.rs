@@ -31,7 +31,7 @@ pub trait Candidates {
 pub enum Standing<'a> {
     /// Somebody owns it.
     Known(&'a Component),
-    /// Its namespace is owned by a source that has never been read.
+    /// Its namespace is owned by a source of which something has never been read.
     Blocked(&'a Blocked),
     /// Nobody lists it.
     Unknown,
@@ -102,7 +102,7 @@ pub enum Cause {
         /// Ids that resemble it.
         nearest: Vec<ComponentId>,
     },
-    /// The id's namespace waits for a source that has never been read.
+    /// The id's namespace waits for a source of which something has never been read.
     Blocked(Blocked),
     /// No version fits.
     NoVersion {

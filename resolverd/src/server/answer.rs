@@ -728,7 +728,7 @@ fn conflict(conflict: &Conflict) -> Failure {
         Cause::Unknown { nearest } => unknown(&reference.id, nearest),
         Cause::Blocked(blocked) => {
             let detail = format!(
-                "{} belongs to {}, whose source {} has never been read",
+                "{} belongs to {}, which waits for source {}: it, or a catalogue that it lists, has never been read",
                 reference.id, blocked.namespace, blocked.source
             );
             Failure::new(Code::SourceUnavailable, "source_unread", detail)

@@ -278,8 +278,7 @@ impl<'a> Reader<'a> {
         let mut tree = Tree { reached: reached.clone(), ..Tree::default() };
         tree.reached.insert(key(node));
         state.signature = finding.signature.take();
-        let trust = document.received.trust.clone();
-        let trust = if state.signature.is_some() { trust.with_unchecked_signature() } else { trust };
+        let trust = document.received.trust.clone().noting(state.signature.as_ref());
         let mut fresh = Vec::new();
         tree.remember(document, &mut fresh);
         let (children, of_releases) =

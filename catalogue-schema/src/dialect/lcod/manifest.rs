@@ -63,9 +63,8 @@ fn release(
         let error = ParseError::new("trust.statement_mismatch", expected, listed(&dependencies));
         return Err(error.in_field("dependencies"));
     }
-    let claimed = SignatureClaim::among(&document.extra).is_some();
-    let trust = received.trust.clone();
-    let mut release = task.pending.trusted(if claimed { trust.with_unchecked_signature() } else { trust });
+    let claim = SignatureClaim::among(&document.extra);
+    let mut release = task.pending.trusted(received.trust.clone().noting(claim.as_ref()));
     let mut extra = document.extra;
     release.kind = taken(&mut extra, "kind");
     release.summary = taken(&mut extra, "summary");

@@ -49,8 +49,7 @@ impl Pending {
 
     /// Returns the release that rests on trusted bytes.
     pub(super) fn trusted(&self, trust: Trust) -> Release {
-        let claimed = SignatureClaim::among(&self.extra).is_some();
-        self.release(Verdict::Trusted(if claimed { trust.with_unchecked_signature() } else { trust }))
+        self.release(Verdict::Trusted(trust.noting(SignatureClaim::among(&self.extra).as_ref())))
     }
 
     /// Returns the release that cannot be used.
