@@ -46,14 +46,14 @@ const NAMED_IN: &[(&[&str], &[&str], &str)] = &[
     (&["await"], ASYNC, "async stands in server, daemon and fetch/https only"),
     (
         &["SystemTime", "now"],
-        &["resolverd/src/daemon.rs", "resolverd/src/cli/"],
+        &["resolverd/src/daemon/", "resolverd/src/cli/"],
         "time comes in as a parameter",
     ),
     (&["Trust", "grant"], &["resolverd/src/trust/verify.rs"], "only the verify function grants trust"),
     (&["fs", "write"], &[], "files are written whole, by the atomic writer"),
 ];
 
-const ASYNC: &[&str] = &["resolverd/src/server/", "resolverd/src/daemon.rs", "resolverd/src/fetch/https.rs"];
+const ASYNC: &[&str] = &["resolverd/src/server/", "resolverd/src/daemon/", "resolverd/src/fetch/https.rs"];
 
 /// What `catalogue-schema` may not name: it has no file, socket, clock, thread or future.
 const NO_IO: &[&[&str]] = &[
@@ -409,7 +409,7 @@ fn the_names_can_be_misplaced() {
     file("resolverd/src/sync.rs", "fn x() { y().await }", 1);
     file("resolverd/src/server/mod.rs", "async fn x() {}", 0);
     file("resolverd/src/sync.rs", "let now = std::time::SystemTime::now();", 1);
-    file("resolverd/src/daemon.rs", "let now = SystemTime::now();", 0);
+    file("resolverd/src/daemon/", "let now = SystemTime::now();", 0);
     file("resolverd/src/sync.rs", "let t = Trust::grant(level, false);", 1);
     file("resolverd/src/sync.rs", "#[cfg(test)] mod tests { fn t() { Trust::grant(l, false); } }", 0);
     file("resolverd/src/trust/verify.rs", "let t = Trust::grant(level, false);", 0);

@@ -165,6 +165,9 @@ pub struct DocumentRecord {
     /// The HTTP entity tag, for conditional requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
+    /// The HTTP date of the last modification as it was sent, for conditional requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<String>,
     /// When they arrived, in seconds since 1970-01-01 UTC.
     pub fetched_s: i64,
 }

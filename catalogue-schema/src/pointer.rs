@@ -333,6 +333,15 @@ pub enum Want {
         /// The start of the full ref name, such as `refs/heads` or `refs/tags/v1`; without a trailing `/`.
         prefix: RefName,
     },
+    /// The ids of a commit and its ancestors, nearest first, one a line, at most `commits_max` of them.
+    History {
+        /// The repository.
+        repository: Repository,
+        /// Where to start.
+        commit: CommitId,
+        /// How many commits are listed.
+        commits_max: u32,
+    },
 }
 
 impl Want {
@@ -341,6 +350,7 @@ impl Want {
         match self {
             Want::Blob(location) | Want::Tree { location, .. } => location.commit().is_some(),
             Want::Refs { .. } => false,
+            Want::History { .. } => true,
         }
     }
 }
@@ -351,6 +361,9 @@ impl fmt::Display for Want {
             Want::Blob(location) => fmt::Display::fmt(location, out),
             Want::Tree { location, depth } => write!(out, "{location} (listing, {depth} levels)"),
             Want::Refs { repository, prefix } => write!(out, "{repository} ({prefix}…)"),
+            Want::History { repository, commit, commits_max } => {
+                write!(out, "{repository} at {commit} (history, {commits_max} commits)")
+            }
         }
     }
 }

@@ -261,6 +261,13 @@ fn priority(number: i64) -> Result<i64, ParseError> {
 }
 
 fn refresh_s(value: &Value) -> Result<u64, ParseError> {
+    duration_s(value, REFRESH_S_MIN).map_err(|error| error.in_field("refresh"))
+}
+
+/// Reads a duration of at least `min_s` seconds: a number of seconds, or a text such as `30m` (`s`, `m`, `h`, `d`).
+///
+/// **Errors**: `input.field`.
+pub fn duration_s(value: &Value, min_s: u64) -> Result<u64, ParseError> {
     let seconds = match value {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => {
@@ -274,9 +281,9 @@ fn refresh_s(value: &Value) -> Result<u64, ParseError> {
         }
         _ => None,
     };
-    seconds.filter(|seconds| (REFRESH_S_MIN..=json::INTEGER_MAX).contains(seconds)).ok_or_else(|| {
-        let expected = "seconds from 60, or a text such as 30m or 1h";
-        ParseError::new("input.field", expected, value.to_string()).in_field("refresh")
+    seconds.filter(|seconds| (min_s..=json::INTEGER_MAX).contains(seconds)).ok_or_else(|| {
+        let expected = format!("seconds from {min_s}, or a text such as 30m or 1h");
+        ParseError::new("input.field", expected, value.to_string())
     })
 }
 

@@ -2,18 +2,29 @@
 //!
 //! Reads configuration and sources files; never a catalogue, and nothing over the network.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::error::ParseError;
-use catalogue_schema::model::Source;
+use catalogue_schema::model::{Refusal, Source};
+use catalogue_schema::sources::{REFRESH_S_MIN, duration_s};
 use serde::Deserialize;
 
 use crate::api::{Code, Failure};
 use crate::fetch::limit::Limits;
+use crate::fetch::network::{Https, Network, Rewrite};
 
 /// The largest configuration or sources file in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// The most generations that can be kept for readers.
+pub const GENERATIONS_MAX: u32 = 64;
+/// How often an unpinned source is checked unless something else is said, in seconds.
+pub const REFRESH_S: u64 = 3600;
+/// How long the last good entries of a source are used unless something else is said, in seconds.
+pub const MAX_STALE_S: u64 = 30 * 86_400;
+/// How many generations readers may ask for unless something else is said.
+pub const GENERATIONS: u32 = 2;
 /// The system's configuration file.
 pub const SYSTEM_CONFIG: &str = "/etc/resolverd/config.toml";
 
@@ -49,7 +60,45 @@ pub struct Settings {
     pub offline: bool,
     /// The limits of a sync.
     pub limits: Limits,
+    /// How other machines are reached.
+    pub network: Network,
+    /// How often an unpinned source is checked that does not say it itself, in seconds. Config key `refresh`; default 1 h.
+    pub refresh_s: u64,
+    /// How long the last good entries of a source that cannot be checked are used, in seconds. Config key `max_stale`;
+    /// default 30 days.
+    pub max_stale_s: u64,
+    /// How many generations readers may ask for. Config key `generations`; default 2.
+    pub generations: u32,
+    /// After how many idle seconds the daemon ends. Config key `idle_exit`; default never.
+    pub idle_exit_s: Option<u64>,
+    /// The group whose members may use `admin.sock`. Config key `admin_group`; default none: the daemon's user alone.
+    pub admin_group: Option<String>,
+    /// What to read again for a reload.
+    origin: Origin,
 }
+
+/// Where settings came from.
+#[derive(Debug, Clone)]
+struct Origin {
+    overrides: Overrides,
+    /// The variables that count, as the process found them at its start.
+    env: BTreeMap<&'static str, String>,
+}
+
+/// The environment variables that settings come from.
+const VARIABLES: [&str; 11] = [
+    "HOME",
+    "LCOD_RESOLVER_CONFIG",
+    "RESOLVERD_CACHE_DIR",
+    "RESOLVERD_CONFIG",
+    "RESOLVERD_SOCKET",
+    "RESOLVERD_SOURCES",
+    "RESOLVERD_STATE_DIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+];
 
 /// `config.toml`: unknown keys are refused. Relative paths count from the file's directory.
 #[derive(Debug, Default, Deserialize)]
@@ -58,8 +107,46 @@ struct ConfigFile {
     sources: Option<PathBuf>,
     socket: Option<PathBuf>,
     state_dir: Option<PathBuf>,
+    cache_dir: Option<PathBuf>,
     offline: Option<bool>,
+    refresh: Option<Seconds<REFRESH_S_MIN>>,
+    max_stale: Option<Seconds<1>>,
+    generations: Option<GenerationsKept>,
+    idle_exit: Option<Seconds<1>>,
+    admin_group: Option<String>,
+    https: Option<Https>,
+    #[serde(rename = "rewrite")]
+    rewrites: Vec<Rewrite>,
     limits: toml::Table,
+}
+
+/// A duration: a number of seconds, or a text such as `30m`; at least `MIN` seconds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+struct Seconds<const MIN: u64>(u64);
+
+impl<const MIN: u64> TryFrom<serde_json::Value> for Seconds<MIN> {
+    type Error = ParseError;
+
+    fn try_from(value: serde_json::Value) -> Result<Self, ParseError> {
+        duration_s(&value, MIN).map(Seconds)
+    }
+}
+
+/// How many generations are kept.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u32")]
+struct GenerationsKept(u32);
+
+impl TryFrom<u32> for GenerationsKept {
+    type Error = String;
+
+    fn try_from(count: u32) -> Result<Self, String> {
+        match (1..=GENERATIONS_MAX).contains(&count) {
+            true => Ok(GenerationsKept(count)),
+            false => Err(format!("expected 1 to {GENERATIONS_MAX} generations, found {count}")),
+        }
+    }
 }
 
 /// The part of `config.toml` that is read a second time, for its errors.
@@ -102,6 +189,9 @@ pub enum ConfigError {
         /// What was found and expected, with line and column.
         error: ParseError,
     },
+    /// What the configuration says about other machines cannot be used.
+    #[error("{0}")]
+    Network(Refusal),
     /// No home directory is known, and no directory was given.
     #[error("no place for {what}: neither {variable} nor HOME is set")]
     Homeless {
@@ -117,7 +207,9 @@ impl ConfigError {
     pub fn failure(&self) -> Failure {
         let hint = match self {
             ConfigError::Unreadable { .. } => "create the file, or name another",
-            ConfigError::Config { .. } | ConfigError::Sources { .. } => "correct the file",
+            ConfigError::Config { .. } | ConfigError::Sources { .. } | ConfigError::Network(_) => {
+                "correct the file"
+            }
             ConfigError::TooLarge { .. } => "name another file: a configuration is never that large",
             ConfigError::Homeless { .. } => "set HOME, or name the directory",
         };
@@ -153,6 +245,13 @@ impl Settings {
             Some(path) => path,
             None => homes.config()?.join("sources.json"),
         };
+        let cache_dir = match set(env, "RESOLVERD_CACHE_DIR")
+            .map(|path| absolute(path.into()))
+            .or_else(|| from_files(|file| file.cache_dir.clone()))
+        {
+            Some(path) => Some(path),
+            None => homes.cache().ok(),
+        };
         let socket = chosen(&overrides.socket, "RESOLVERD_SOCKET", |file| file.socket.clone());
         Ok(Settings {
             sources_file,
@@ -160,8 +259,33 @@ impl Settings {
             state_dir,
             system: overrides.system,
             offline: overrides.offline || files.iter().find_map(|file| file.offline).unwrap_or_default(),
+            network: network(&files, cache_dir),
+            refresh_s: files.iter().find_map(|file| file.refresh).map_or(REFRESH_S, |Seconds(s)| s),
+            max_stale_s: files.iter().find_map(|file| file.max_stale).map_or(MAX_STALE_S, |Seconds(s)| s),
+            generations: files
+                .iter()
+                .find_map(|file| file.generations)
+                .map_or(GENERATIONS, |GenerationsKept(count)| count),
+            idle_exit_s: files.iter().find_map(|file| file.idle_exit).map(|Seconds(s)| s),
+            admin_group: files.iter().find_map(|file| file.admin_group.clone()),
             limits: limits(files),
+            origin: Origin::of(overrides, env),
         })
+    }
+
+    /// Reads the settings again, from the same flags and variables.
+    ///
+    /// **Errors**: as [`Settings::load`].
+    pub fn again(&self) -> Result<Settings, ConfigError> {
+        let Origin { overrides, env } = &self.origin;
+        Settings::load(overrides, &|name| env.get(name).cloned())
+    }
+
+    /// Returns the configuration files that were looked for, the more specific first; not all of them need exist.
+    pub fn config_files(&self) -> Vec<PathBuf> {
+        let Origin { overrides, env } = &self.origin;
+        let env = |name: &str| env.get(name).cloned();
+        config_paths(overrides, &Homes { env: &env, system: overrides.system })
     }
 
     /// Reads the sources file.
@@ -178,10 +302,17 @@ impl Settings {
 
 /// Reads the configuration files that exist, the more specific first.
 fn config_files(overrides: &Overrides, homes: &Homes<'_>) -> Result<Vec<ConfigFile>, ConfigError> {
+    let is_named = overrides.config.is_some() || set(homes.env, "RESOLVERD_CONFIG").is_some();
+    let paths = config_paths(overrides, homes);
+    paths.iter().filter(|path| is_named || path.exists()).map(|path| config_file(path)).collect()
+}
+
+/// Returns where configuration files are looked for, the more specific first: the named one alone where one is named.
+fn config_paths(overrides: &Overrides, homes: &Homes<'_>) -> Vec<PathBuf> {
     if let Some(named) =
         overrides.config.clone().or_else(|| set(homes.env, "RESOLVERD_CONFIG").map(PathBuf::from))
     {
-        return Ok(vec![config_file(&absolute(named))?]);
+        return vec![absolute(named)];
     }
     let mut paths = vec![PathBuf::from(SYSTEM_CONFIG)];
     if !homes.system
@@ -189,7 +320,23 @@ fn config_files(overrides: &Overrides, homes: &Homes<'_>) -> Result<Vec<ConfigFi
     {
         paths.insert(0, home.join("config.toml"));
     }
-    paths.iter().filter(|path| path.exists()).map(|path| config_file(path)).collect()
+    paths
+}
+
+/// Returns what the files say about other machines: `[https]` of the more specific file that has one, every rewrite rule.
+fn network(files: &[ConfigFile], cache_dir: Option<PathBuf>) -> Network {
+    Network {
+        https: files.iter().find_map(|file| file.https.clone()).unwrap_or_default(),
+        rewrites: files.iter().flat_map(|file| file.rewrites.iter().cloned()).collect(),
+        cache_dir,
+    }
+}
+
+impl Origin {
+    fn of(overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Origin {
+        let env = VARIABLES.into_iter().filter_map(|name| Some((name, env(name)?))).collect();
+        Origin { overrides: overrides.clone(), env }
+    }
 }
 
 /// Joins the `[limits]` tables key by key, the more specific file first. Each table has been checked on its own.
@@ -207,7 +354,11 @@ fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
     // line and column are known.
     toml::from_str::<LimitsOnly>(&text).map_err(|error| wrong(error.to_string()))?;
     let directory = path.parent().unwrap_or(Path::new("/"));
-    for place in [&mut file.sources, &mut file.socket, &mut file.state_dir].into_iter().flatten() {
+    let own = [&mut file.sources, &mut file.socket, &mut file.state_dir, &mut file.cache_dir];
+    let tokens = file.https.iter_mut().flat_map(|https| {
+        https.tokens.iter_mut().filter_map(|token| token.file.as_mut()).chain(https.ca_file.as_mut())
+    });
+    for place in own.into_iter().flatten().chain(tokens) {
         *place = directory.join(&*place);
     }
     Ok(file)
@@ -236,6 +387,13 @@ impl Homes<'_> {
             return Ok(PathBuf::from("/etc/resolverd"));
         }
         self.below("XDG_CONFIG_HOME", ".config", "the sources file")
+    }
+
+    fn cache(&self) -> Result<PathBuf, ConfigError> {
+        if self.system {
+            return Ok(PathBuf::from("/var/cache/resolverd"));
+        }
+        self.below("XDG_CACHE_HOME", ".cache", "the cache directory")
     }
 
     fn state(&self) -> Result<PathBuf, ConfigError> {

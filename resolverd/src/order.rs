@@ -23,6 +23,17 @@ pub enum Order {
         /// Where the report goes.
         reply: Option<Sender<Outcome>>,
     },
+    /// Forget which revisions of a source were accepted, then read it again: what it says now is accepted whatever came before.
+    Forget {
+        /// The source.
+        source: SourceId,
+        /// One of its catalogues; `None` for the source and all of them.
+        catalogue: Option<SourceId>,
+        /// Why, for the log of revisions.
+        why: String,
+        /// Where the report goes.
+        reply: Option<Sender<Outcome>>,
+    },
     /// Stop after the current work.
     Stop,
 }

@@ -9,8 +9,7 @@ use clap::CommandFactory;
 use super::*;
 use crate::api::Call;
 use crate::cli::ask::Asker;
-use crate::config::Settings;
-use crate::fetch::limit::Limits;
+use crate::config::{Overrides, Settings};
 
 fn parsed(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))
@@ -76,14 +75,14 @@ fn a_problem_of_the_daemon_becomes_an_exit_status() {
     });
     let cli = parsed("resolverd status --quiet --color never").unwrap();
     let terminal = Terminal::new(&cli.globals, &|_| None);
-    let settings = Settings {
-        sources_file: directory.path().join("sources.json"),
-        socket,
-        state_dir: directory.path().into(),
-        system: false,
+    let overrides = Overrides {
+        sources: Some(directory.path().join("sources.json")),
+        socket: Some(socket),
+        state_dir: Some(directory.path().into()),
         offline: true,
-        limits: Limits::default(),
+        ..Overrides::default()
     };
+    let settings = Settings::load(&overrides, &|_| None).unwrap();
     let mut asker = Asker::new(settings, &cli.globals, &terminal).unwrap();
     assert!(asker.has_daemon());
     for (code, exit) in [("E001", 10), ("R006", 4)] {

@@ -37,7 +37,7 @@ pub fn fetch(want: &Want, budget: &Budget) -> Result<Fetched, FetchError> {
     let bytes_max = budget.readable_bytes().saturating_add(1);
     file.take(bytes_max).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     budget.take_bytes(bytes.len() as u64, want)?;
-    Ok(Fetched { bytes, url: format!("file://{path}"), commit: None, blob: None, etag: None })
+    Ok(Fetched { bytes, url: format!("file://{path}"), commit: None, blob: None, etag: None, modified: None })
 }
 
 /// Opens without waiting for a fifo's writer and without taking over a terminal.

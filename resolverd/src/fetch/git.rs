@@ -82,16 +82,23 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
             }
             Want::Refs { prefix, .. } => {
                 let bytes = self.list_refs(prefix, errand)?;
-                return Ok(Fetched { bytes, url: self.url.clone(), commit: None, blob: None, etag: None });
+                return Ok(Fetched {
+                    bytes,
+                    url: self.url.clone(),
+                    commit: None,
+                    blob: None,
+                    etag: None,
+                    modified: None,
+                });
             }
-            Want::Blob(_) | Want::Tree { .. } => {
+            Want::Blob(_) | Want::Tree { .. } | Want::History { .. } => {
                 let refusal =
                     Refusal::new("git.not_git", want, "a place in a Git repository", "another place");
                 return Err(FetchError::Refused(refusal));
             }
         };
         let (commit, blob) = (Some(commit.to_commit_id()), Some(id.to_commit_id()));
-        Ok(Fetched { bytes, url: self.url.clone(), commit, blob, etag: None })
+        Ok(Fetched { bytes, url: self.url.clone(), commit, blob, etag: None, modified: None })
     }
 
     fn resolve(&mut self, revision: &Revision, errand: Errand<'_>) -> Result<ObjectId, FetchError> {

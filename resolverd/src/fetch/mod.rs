@@ -7,23 +7,51 @@ pub mod file;
 pub mod git;
 pub mod limit;
 mod loose;
+pub mod network;
 pub mod object;
 mod pack;
 
 use std::collections::HashMap;
 use std::fmt;
 
+use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::pointer::{CommitId, LocalPath, Location, Repository, Want};
 
 use crate::fetch::limit::Budget;
+use crate::fetch::network::Network;
 
 /// Gets the bytes that wants name.
 pub trait Fetch: Sync {
-    /// Answers each want, in the same order. Spends `budget`; what no longer fits is [`FetchError::Limit`].
+    /// Answers each ask, in the same order. Spends `budget`; what no longer fits is [`FetchError::Limit`].
     ///
     /// The cap of one document is the budget's: [`Budget::for_catalogues`] or [`Budget::for_release_documents`].
-    fn fetch(&self, wants: &[&Want], budget: &Budget) -> Vec<Result<Fetched, FetchError>>;
+    fn fetch(&self, asks: &[Ask<'_>], budget: &Budget) -> Vec<Result<Answer, FetchError>>;
+}
+
+/// A want, and what is known of it already.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// What to get.
+    pub want: &'a Want,
+    /// The document that answered it last, where its bytes are still at hand: an origin that can tell says only that nothing
+    /// changed.
+    pub known: Option<&'a DocumentRecord>,
+}
+
+impl<'a> From<&'a Want> for Ask<'a> {
+    fn from(want: &'a Want) -> Ask<'a> {
+        Ask { want, known: None }
+    }
+}
+
+/// What an origin says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The document.
+    Fetched(Fetched),
+    /// The document that is known already is still the one. Only an ask that knows one is answered so.
+    Unchanged,
 }
 
 /// Bytes as they arrived.
@@ -39,6 +67,8 @@ pub struct Fetched {
     pub blob: Option<CommitId>,
     /// The HTTP entity tag.
     pub etag: Option<String>,
+    /// The HTTP date of the last modification, as it was sent.
+    pub modified: Option<String>,
 }
 
 /// Why there are no bytes. Each refusal has a dotted reason, the subject, what was expected and found.
@@ -82,13 +112,33 @@ impl FetchError {
     }
 }
 
-/// The real places: local files and Git repositories on this machine. Nothing is kept between two calls.
+/// The real places: local files, Git repositories, https documents.
 #[derive(Debug, Default)]
-pub struct Origins {}
+pub struct Origins {
+    network: Network,
+}
+
+impl Origins {
+    /// Prepares to reach what `network` describes.
+    ///
+    /// **Errors**: the text of what is wrong with a certificate file, token or rewrite rule.
+    pub fn new(network: Network) -> Result<Origins, Refusal> {
+        Ok(Origins { network })
+    }
+}
 
 impl Fetch for Origins {
-    fn fetch(&self, wants: &[&Want], budget: &Budget) -> Vec<Result<Fetched, FetchError>> {
+    fn fetch(&self, asks: &[Ask<'_>], budget: &Budget) -> Vec<Result<Answer, FetchError>> {
+        let wants: Vec<&Want> = asks.iter().map(|ask| ask.want).collect();
+        let answers = self.fetch_all(&wants, budget);
+        answers.into_iter().map(|answer| answer.map(Answer::Fetched)).collect()
+    }
+}
+
+impl Origins {
+    fn fetch_all(&self, wants: &[&Want], budget: &Budget) -> Vec<Result<Fetched, FetchError>> {
         let mut answers: Vec<_> = wants.iter().map(|want| Err(unavailable(want))).collect();
+        let _ = &self.network;
         for (place, members) in grouped(wants) {
             match place {
                 Place::File => {
@@ -138,7 +188,7 @@ fn place(want: &Want) -> Option<Place<'_>> {
             Location::File { .. } => return Some(Place::File),
             Location::Https { .. } => return None,
         },
-        Want::Refs { repository, .. } => repository,
+        Want::Refs { repository, .. } | Want::History { repository, .. } => repository,
     };
     match repository {
         Repository::Local(path) => Some(Place::Git(path)),

@@ -17,7 +17,7 @@ use catalogue_schema::pointer::{
 use tempfile::TempDir;
 
 use super::limit::{Budget, Limits};
-use super::{Fetch, FetchError, Fetched, Origins};
+use super::{Answer, Ask, Fetch, FetchError, Fetched, Origins};
 
 /// Mode, name and object id of a tree entry, unchecked.
 type RawEntry<'a> = (&'a str, &'a [u8], &'a str);
@@ -142,8 +142,17 @@ fn limited(change: impl FnOnce(&mut Limits)) -> Budget {
     Budget::new(&limits, Instant::now())
 }
 
+fn fetch_all(wants: &[&Want], budget: &Budget) -> Vec<Result<Fetched, FetchError>> {
+    let asks: Vec<Ask<'_>> = wants.iter().map(|want| Ask::from(*want)).collect();
+    let fetched = |answer| match answer {
+        Answer::Fetched(fetched) => fetched,
+        Answer::Unchanged => panic!("unchanged, and nothing was known"),
+    };
+    Origins::default().fetch(&asks, budget).into_iter().map(|answer| answer.map(fetched)).collect()
+}
+
 fn fetch_within(want: &Want, budget: &Budget) -> Result<Fetched, FetchError> {
-    let mut answers = Origins::default().fetch(&[want], budget);
+    let mut answers = fetch_all(&[want], budget);
     assert_eq!(answers.len(), 1);
     answers.remove(0)
 }
@@ -255,7 +264,7 @@ fn answers_keep_the_order_of_the_wants() {
         one.at(&first, "catalogue.json"),
     ];
     let wants: Vec<&Want> = wants.iter().collect();
-    let answers = Origins::default().fetch(&wants, &budget());
+    let answers = fetch_all(&wants, &budget());
     let bytes: Vec<Option<Vec<u8>>> = answers.into_iter().map(|answer| Some(answer.ok()?.bytes)).collect();
     let catalogue = b"{\"catalogue\":1}\n".to_vec();
     assert_eq!(
@@ -273,7 +282,7 @@ fn one_commit_is_read_once_for_many_wants() {
     let cost = before - one.for_git_objects().readable_bytes();
     let many = limited(|limits| limits.total_bytes = cost + 2 * 99);
     let want = repo.at(&commit, "packages/b.txt");
-    assert!(Origins::default().fetch(&[&want; 100], &many).iter().all(Result::is_ok));
+    assert!(fetch_all(&[&want; 100], &many).iter().all(Result::is_ok));
     assert_eq!(many.readable_bytes(), 0);
 }
 
@@ -370,7 +379,7 @@ fn c8_documents_trees_and_time_are_limited() {
     let (repo, commit) = Repo::sample();
     let want = repo.at(&commit, "catalogue.json");
     let tight = limited(|limits| limits.documents = 2);
-    let answers = Origins::default().fetch(&[&want, &want, &want], &tight);
+    let answers = fetch_all(&[&want, &want, &want], &tight);
     assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
     let result = fetch_within(&want, &limited(|limits| limits.git_object_bytes = 10));
     check_error(result, Word::Limit, "limit.git_object_bytes", "limits.git_object_bytes");
@@ -786,7 +795,7 @@ fn a_batch_sees_one_commit_of_a_branch() {
     let (repo, commit) = Repo::sample();
     let wants = [repo.named("main", "catalogue.json"), repo.named("main", "packages/b.txt")];
     let wants: Vec<&Want> = wants.iter().collect();
-    for answer in Origins::default().fetch(&wants, &budget()) {
+    for answer in fetch_all(&wants, &budget()) {
         assert_eq!(answer.unwrap().commit.unwrap().as_text(), commit);
     }
 }

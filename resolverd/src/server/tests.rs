@@ -188,7 +188,7 @@ fn a_sync_is_ordered_and_reported() {
                     let refusal = Refusal::new("input.json", "sources.json", "JSON", "}");
                     ("reload".to_owned(), reply, Err(OrderError::Config(refusal)))
                 }
-                Order::Stop => break,
+                Order::Stop | Order::Forget { .. } => break,
             };
             seen.push(name);
             reply.unwrap().send(outcome).unwrap();

@@ -18,7 +18,7 @@ use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Ve
 use catalogue_schema::pointer::{Location, Want};
 
 use crate::fetch::limit::Budget;
-use crate::fetch::{FetchError, Fetched};
+use crate::fetch::{Answer, Ask, FetchError};
 use crate::merge::{Contribution, VERSION_MUTATED};
 use crate::shelf::ShelfError;
 use crate::sync::{Known, LOST, NodeKey, Sync, Tally, is_lost, key};
@@ -88,6 +88,15 @@ enum Trouble {
 }
 
 impl Trouble {
+    fn of(error: FetchError) -> Trouble {
+        match error {
+            FetchError::Missing(refusal) | FetchError::Refused(refusal) => Trouble::Refused(refusal),
+            // One document that is too large spoils itself; a run that is out of documents, bytes or time spoils its node.
+            FetchError::Limit(refusal) if refusal.reason.ends_with(PER_DOCUMENT) => Trouble::Refused(refusal),
+            FetchError::Unreachable(refusal) | FetchError::Limit(refusal) => Trouble::Unreachable(refusal),
+        }
+    }
+
     fn refusal(self) -> Refusal {
         match self {
             Trouble::Refused(refusal) | Trouble::Unreachable(refusal) => refusal,
@@ -419,16 +428,16 @@ impl<'a> Reader<'a> {
             answers.push(self.shelved(errand, mode, above)?);
         }
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
-        let wants: Vec<&Want> = open.iter().map(|at| &errands[*at].want).collect();
-        if !wants.is_empty() {
+        let asks = open.iter().map(|at| self.ask(&errands[*at])).collect::<Result<Vec<_>, _>>()?;
+        if !asks.is_empty() {
             let budget = match errands.first().map(|errand| &errand.stage) {
                 Some(Stage::Node(_)) => self.budget.for_catalogues(),
                 _ => self.budget.for_release_documents(),
             };
-            self.tally.documents.fetch_add(wants.len() as u64, Ordering::Relaxed);
-            let fetched = self.sync.origins.fetch(&wants, &budget);
+            self.tally.documents.fetch_add(asks.len() as u64, Ordering::Relaxed);
+            let fetched = self.sync.origins.fetch(&asks, &budget);
             for (at, fetched) in open.into_iter().zip(fetched) {
-                answers[at] = Some(self.received(&errands[at], fetched, above));
+                answers[at] = Some(self.received(&errands[at], fetched, above)?);
             }
         }
         let lost = |errand: &Errand| {
@@ -492,27 +501,57 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
+    /// Asks for an errand's document. An origin hears of the known one only while the shelf still has its bytes.
+    fn ask<'e>(&self, errand: &'e Errand) -> Result<Ask<'e>, ShelfError>
+    where
+        'a: 'e,
+    {
+        let known: Option<&'a DocumentRecord> = self.known.documents.get(&errand.want).copied();
+        let is_conditional = known.is_some_and(|record| record.etag.is_some() || record.modified.is_some());
+        let at_hand = match known.filter(|_| is_conditional) {
+            Some(record) => self.sync.shelf.read(&record.digest)?.is_some(),
+            None => false,
+        };
+        Ok(Ask { want: &errand.want, known: known.filter(|_| at_hand) })
+    }
+
     fn received(
         &self,
         errand: &Errand,
-        fetched: Result<Fetched, FetchError>,
+        answer: Result<Answer, FetchError>,
         above: Option<&Trust>,
-    ) -> Result<Document, Trouble> {
-        let fetched = fetched.map_err(|error| match error {
-            FetchError::Missing(refusal) | FetchError::Refused(refusal) => Trouble::Refused(refusal),
-            // One document that is too large spoils itself; a run that is out of documents, bytes or time spoils its node.
-            FetchError::Limit(refusal) if refusal.reason.ends_with(PER_DOCUMENT) => Trouble::Refused(refusal),
-            FetchError::Unreachable(refusal) | FetchError::Limit(refusal) => Trouble::Unreachable(refusal),
-        })?;
+    ) -> Result<Result<Document, Trouble>, ShelfError> {
+        let fetched = match answer {
+            Ok(Answer::Fetched(fetched)) => fetched,
+            Ok(Answer::Unchanged) => return self.unchanged(errand, above),
+            Err(error) => return Ok(Err(Trouble::of(error))),
+        };
         self.tally.bytes.fetch_add(fetched.bytes.len() as u64, Ordering::Relaxed);
         let mut record = self.record(errand, &fetched.bytes, fetched.url);
-        (record.commit, record.blob, record.etag) = (fetched.commit, fetched.blob, fetched.etag);
+        (record.commit, record.blob) = (fetched.commit, fetched.blob);
+        (record.etag, record.modified) = (fetched.etag, fetched.modified);
         // An unchanged document keeps its record, so that an unchanged sync changes nothing.
         if let Some(known) = self.known.documents.get(&errand.want) {
             let same = DocumentRecord { fetched_s: record.fetched_s, ..(*known).clone() } == record;
             record.fetched_s = if same { known.fetched_s } else { record.fetched_s };
         }
-        admit(errand, fetched.bytes, record, above)
+        Ok(admit(errand, fetched.bytes, record, above))
+    }
+
+    /// Takes the document that the origin says is still the one.
+    fn unchanged(
+        &self,
+        errand: &Errand,
+        above: Option<&Trust>,
+    ) -> Result<Result<Document, Trouble>, ShelfError> {
+        if let Some(record) = self.known.documents.get(&errand.want)
+            && let Some(bytes) = self.sync.shelf.read(&record.digest)?
+        {
+            return Ok(admit(errand, bytes, (*record).clone(), above));
+        }
+        let expected = "a document, since none is known";
+        let refusal = Refusal::new("net.unchanged", &errand.want, expected, "the word that nothing changed");
+        Ok(Err(Trouble::Unreachable(refusal)))
     }
 
     fn record(&self, errand: &Errand, bytes: &[u8], url: String) -> DocumentRecord {
@@ -524,6 +563,7 @@ impl<'a> Reader<'a> {
             digest: Digest::sha256(bytes),
             size: bytes.len() as u64,
             etag: None,
+            modified: None,
             fetched_s: self.sync.now_s,
         }
     }
@@ -569,7 +609,9 @@ fn admit(
 /// object ids belong to the answer, and the shelf alone cannot tell them.
 fn content_pin(errand: &Errand) -> Option<&Digest> {
     match &errand.want {
-        Want::Blob(Location::Git { .. }) | Want::Tree { .. } | Want::Refs { .. } => None,
+        Want::Blob(Location::Git { .. }) | Want::Tree { .. } | Want::Refs { .. } | Want::History { .. } => {
+            None
+        }
         Want::Blob(_) => errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256),
     }
 }

@@ -11,8 +11,7 @@ use catalogue_schema::digest::unhex;
 use catalogue_schema::pointer::Want;
 
 use super::{
-    Fetch, FetchError, Fetched, Origins, Repo, Word, budget, check_bytes, check_error, check_refused,
-    fetch_within,
+    FetchError, Fetched, Repo, Word, budget, check_bytes, check_error, check_refused, fetch_all, fetch_within,
 };
 
 /// How long one read may take; a sound one takes a thousandth of it.
@@ -82,7 +81,7 @@ fn fetch_in_time(wants: Vec<Want>, damage: &str) -> Vec<Result<Fetched, FetchErr
     let (sender, receiver) = channel();
     thread::spawn(move || {
         let wants: Vec<&Want> = wants.iter().collect();
-        sender.send(Origins::default().fetch(&wants, &budget()))
+        sender.send(fetch_all(&wants, &budget()))
     });
     match receiver.recv_timeout(READ_TIMEOUT) {
         Ok(answers) => answers,

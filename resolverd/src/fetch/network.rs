@@ -1,0 +1,68 @@
+//! What the operator's configuration says about reaching other machines: certificates, proxy, tokens, rewritten addresses,
+//! and where Git objects are cached. Values only; never opens a connection.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// How other machines are reached. Config tables `[https]` and `[[rewrite]]`; unknown keys are refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    /// The table `[https]`.
+    pub https: Https,
+    /// The tables `[[rewrite]]`, in their order.
+    pub rewrites: Vec<Rewrite>,
+    /// Where Git objects of remote repositories are cached; `None` keeps them for one run only.
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// The table `[https]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Https {
+    /// A PEM file of certificate authorities that are trusted besides the machine's own.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the environment's proxy variables are honoured. Default `environment`.
+    pub proxy: Proxy,
+    /// The tables `[[https.tokens]]`.
+    pub tokens: Vec<Token>,
+}
+
+/// Where the proxy comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proxy {
+    /// From `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    #[default]
+    Environment,
+    /// No proxy, whatever the environment says.
+    None,
+}
+
+/// A secret, and the only addresses that ever see it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Scheme, host, port and path prefix to which it is sent; the prefix ends at a `/`.
+    pub url: String,
+    /// The file that holds it. Exactly one of `file` and `env` is given.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// The environment variable that holds it.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// With a user name it is sent as a password (`Basic`), without one as `Bearer`.
+    #[serde(default)]
+    pub user: Option<String>,
+}
+
+/// Addresses that start with `from` are fetched from `to` instead, like Git's `insteadOf`. The longest `from` wins. What a
+/// document is called, its pins and its locality do not change.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewrite {
+    /// The start of an `https://` URL.
+    pub from: String,
+    /// The start of an `https://`, `file:` or `ssh://` URL, or of an absolute path.
+    pub to: String,
+}
