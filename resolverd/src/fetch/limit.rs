@@ -32,6 +32,16 @@ pub struct Limits {
     pub catalogues: u32,
     /// How long one source may take, in seconds. Default 600.
     pub total_s: u64,
+    /// How long a connection to another machine may take, with its encryption, in seconds. Default 10.
+    pub connect_s: u64,
+    /// How long another machine may be silent, and over which time its rate is measured, in seconds. Default 30.
+    pub stall_s: u64,
+    /// The fewest bytes a second that another machine may send, on the average over `stall_s`. Default 1024; 0 for none.
+    pub rate_bytes_s: u64,
+    /// How many redirects are followed. Default 5.
+    pub redirects: u32,
+    /// How often a request is sent that fails for a reason that may pass. Default 4.
+    pub tries: u32,
 }
 
 impl Default for Limits {
@@ -45,6 +55,11 @@ impl Default for Limits {
             depth: 8,
             catalogues: 256,
             total_s: 600,
+            connect_s: 10,
+            stall_s: 30,
+            rate_bytes_s: 1024,
+            redirects: 5,
+            tries: 4,
         }
     }
 }
@@ -104,6 +119,16 @@ impl Budget {
     /// Returns how many bytes a reader may take in for one document: the cap, or less where the run has less left.
     pub fn readable_bytes(&self) -> u64 {
         self.document.1.min(self.purse.bytes_left.load(Ordering::Relaxed))
+    }
+
+    /// Returns the limits of this run.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.purse.limits
+    }
+
+    /// Returns when the run has to end; `None` when that lies further ahead than the clock can count.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.purse.deadline
     }
 
     /// Takes one document and checks the deadline.
@@ -251,7 +276,8 @@ mod tests {
     #[test]
     fn every_key_is_read_into_its_own_field() {
         let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
-                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8";
+                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nconnect_s = 9\nstall_s = 10\n\
+                    rate_bytes_s = 11\nredirects = 12\ntries = 13";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -262,6 +288,11 @@ mod tests {
             depth: 6,
             catalogues: 7,
             total_s: 8,
+            connect_s: 9,
+            stall_s: 10,
+            rate_bytes_s: 11,
+            redirects: 12,
+            tries: 13,
         };
         assert_eq!(toml::from_str::<Limits>(text).unwrap(), expected);
     }

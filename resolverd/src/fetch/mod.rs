@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod git;
+pub mod https;
 pub mod limit;
 mod loose;
 pub mod network;
