@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
@@ -93,7 +95,9 @@ impl Route {
 
     /// Returns 200 with a declared length and other bytes, after which the connection ends.
     pub(crate) fn declared(length: u64, bytes: &[u8]) -> Route {
-        Route::Raw([format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes(), bytes].concat())
+        Route::Raw(
+            [format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes(), bytes].concat(),
+        )
     }
 }
 
@@ -164,7 +168,10 @@ impl GitMount {
     }
 
     /// Answers what `before` answers; Git answers the rest.
-    pub(crate) fn before(self, before: impl Fn(&Logged) -> Option<Route> + Send + Sync + 'static) -> GitMount {
+    pub(crate) fn before(
+        self,
+        before: impl Fn(&Logged) -> Option<Route> + Send + Sync + 'static,
+    ) -> GitMount {
         GitMount { before: Arc::new(before), ..self }
     }
 
@@ -393,12 +400,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, config: &Arc<ServerConfi
 type Stream = StreamOwned<ServerConnection, TcpStream>;
 
 /// Answers the requests of one connection until it ends.
-fn converse(
-    tcp: TcpStream,
-    shared: &Shared,
-    config: Arc<ServerConfig>,
-    connection: usize,
-) -> io::Result<()> {
+fn converse(tcp: TcpStream, shared: &Shared, config: Arc<ServerConfig>, connection: usize) -> io::Result<()> {
     tcp.set_read_timeout(Some(SILENCE))?;
     tcp.set_nodelay(true)?;
     let session = ServerConnection::new(config).map_err(io::Error::other)?;
@@ -481,7 +483,11 @@ fn git(prefix: &str, mount: &GitMount, request: &Logged) -> Route {
         .env("PATH", place::variable("PATH").unwrap_or_default())
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        .envs([("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "safe.directory"), ("GIT_CONFIG_VALUE_0", "*")])
+        .envs([
+            ("GIT_CONFIG_COUNT", "1"),
+            ("GIT_CONFIG_KEY_0", "safe.directory"),
+            ("GIT_CONFIG_VALUE_0", "*"),
+        ])
         .env("GIT_PROJECT_ROOT", &mount.root)
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("PATH_INFO", &path[prefix.len()..])

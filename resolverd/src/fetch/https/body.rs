@@ -63,7 +63,11 @@ pub(super) fn coding(headers: &HeaderMap) -> Result<Coding, String> {
 /// Reads a body to its end.
 ///
 /// **Errors**: see [`BodyFault`].
-pub(super) async fn read(mut incoming: Incoming, coding: Coding, bounds: Bounds) -> Result<Vec<u8>, BodyFault> {
+pub(super) async fn read(
+    mut incoming: Incoming,
+    coding: Coding,
+    bounds: Bounds,
+) -> Result<Vec<u8>, BodyFault> {
     let mut sink = Sink::new(coding, bounds.bytes_max);
     let mut pace = Pace::new(bounds);
     loop {

@@ -12,8 +12,8 @@ use catalogue_schema::pointer::HttpsUrl;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    LOCATION, RETRY_AFTER, USER_AGENT,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LOCATION, RETRY_AFTER, USER_AGENT,
 };
 use hyper::{HeaderMap, Method, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -254,7 +254,9 @@ impl Connections {
         };
         let answer = match early {
             Some(answer) => answer,
-            None => timeout(Duration::from_secs(limits.stall_s), answer).await.map_err(|_| silence(limits, host, subject))?,
+            None => timeout(Duration::from_secs(limits.stall_s), answer)
+                .await
+                .map_err(|_| silence(limits, host, subject))?,
         };
         answer.map_err(|error| match &intercept {
             Some(intercept) => through(intercept, Fault::of(&error, host, subject)),
@@ -379,12 +381,18 @@ impl Hop<'_> {
         let found = |text: &str| format!("{} from {} to \"{}\"", status.as_u16(), self.place, shown(text));
         let Some(text) = text else {
             let found = format!("{} from {} to nowhere", status.as_u16(), self.place);
-            return Err(Fault::lasting("net.redirects", subject, "the address that a redirect leads to", found));
+            return Err(Fault::lasting(
+                "net.redirects",
+                subject,
+                "the address that a redirect leads to",
+                found,
+            ));
         };
         if self.job.body.is_some() && status == StatusCode::SEE_OTHER {
             return Err(Fault::lasting("net.redirects", subject, "an answer to a POST", found(&text)));
         }
-        let wrong = |reason| Fault::lasting(reason, subject, "an https:// address after a redirect", found(&text));
+        let wrong =
+            |reason| Fault::lasting(reason, subject, "an https:// address after a redirect", found(&text));
         let is_plain = text.bytes().all(|byte| matches!(byte, 0x21..=0x7e)) && !text.contains('\\');
         let next = match (HttpsUrl::parse(&text), Url::parse(&text)) {
             (Ok(next), _) => return Ok(next),
@@ -481,7 +489,12 @@ fn too_large(job: &Job, bytes: u64) -> FetchError {
         return error;
     }
     let expected = format!("at most {} bytes here", job.bytes_max);
-    FetchError::Limit(Refusal::new("net.too_large", &job.subject, expected, format!("at least {bytes} bytes")))
+    FetchError::Limit(Refusal::new(
+        "net.too_large",
+        &job.subject,
+        expected,
+        format!("at least {bytes} bytes"),
+    ))
 }
 
 fn silence(limits: &Limits, host: &str, subject: &str) -> Fault {
@@ -493,7 +506,8 @@ fn silence(limits: &Limits, host: &str, subject: &str) -> Fault {
 fn through(intercept: &Intercept, mut fault: Fault) -> Fault {
     let proxy = intercept.uri().authority().map(|authority| authority.host()).unwrap_or_default();
     if let FetchError::Unreachable(refusal) = &mut fault.error {
-        refusal.found = format!("{} (through the proxy {} of the environment)", refusal.found, escaped(proxy));
+        refusal.found =
+            format!("{} (through the proxy {} of the environment)", refusal.found, escaped(proxy));
     }
     fault
 }

@@ -114,7 +114,9 @@ fn tls(error: &rustls::Error, host: &str, subject: &str) -> Fault {
         rustls::Error::InvalidCertificate(problem) => {
             let other = format!("a certificate that cannot be used ({})", escaped(&format!("{problem:?}")));
             let found = match problem {
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => "a certificate that has expired",
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    "a certificate that has expired"
+                }
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                     "a certificate that is not valid yet; compare the clocks"
                 }
@@ -132,7 +134,10 @@ fn tls(error: &rustls::Error, host: &str, subject: &str) -> Fault {
                 _ => &other,
             }
             .to_owned();
-            (format!("a valid certificate for {host} from an authority that this machine trusts, {add}"), found)
+            (
+                format!("a valid certificate for {host} from an authority that this machine trusts, {add}"),
+                found,
+            )
         }
         rustls::Error::AlertReceived(alert) => {
             (format!("TLS 1.2 or 1.3 with {host}"), format!("the server's alert {alert:?}"))

@@ -6,9 +6,9 @@
 //! logs an address or a token, and trusts no length that a server declares.
 
 mod body;
+mod exchange;
 mod fault;
 mod keys;
-mod exchange;
 
 use std::fmt;
 use std::io;
@@ -26,8 +26,8 @@ use rustls::pki_types::pem::PemObject;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::fetch::FetchError;
-use crate::fetch::https::keys::Keys;
 use crate::fetch::https::exchange::{Connections, Job, Known};
+use crate::fetch::https::keys::Keys;
 use crate::fetch::limit::Budget;
 use crate::fetch::network::{self, Proxy};
 
