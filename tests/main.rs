@@ -12,6 +12,7 @@ mod daemon;
 mod equal_forms;
 mod federation;
 mod harness;
+mod https;
 mod kill;
 mod limits;
 mod locality;

@@ -11,9 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use catalogue_schema::path::DocPath;
-use catalogue_schema::pointer::{
-    CommitId, LocalPath, Location, RefName, Repository, Revision, Want,
-};
+use catalogue_schema::pointer::{CommitId, LocalPath, Location, RefName, Repository, Revision, Want};
 use tempfile::TempDir;
 
 use super::limit::{Budget, Limits};
