@@ -243,7 +243,7 @@ fn redirects_are_followed_over_https_only() {
     {
         check(302, location, Err(("net.redirect_downgrade", "after a redirect")));
     }
-    check(302, "https://user:s3cret@localhost/", Err(("net.redirects", "…@localhost")));
+    check(302, "https://user:s3cret@localhost/", Err(("net.redirects", "***@localhost")));
     check(302, "https://e.org/%0aevil", Err(("net.redirects", "%0aevil")));
     check(302, "https://e.org/a/../b", Err(("net.redirects", "..")));
     check(302, "https://2130706433/", Err(("net.redirects", "2130706433")));
@@ -428,8 +428,6 @@ fn the_silent_and_the_slow_are_cut_off() {
     check(Route::Stall(head.clone()), soon, Kind::Unreachable, "net.timeout", "limits.stall_s");
     let begun = [head.clone(), b"abc".to_vec()].concat();
     check(Route::Stall(begun), soon, Kind::Unreachable, "net.timeout", "limits.stall_s");
-    let endless = Route::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), b"x".to_vec());
-    drop(endless);
     check(
         Route::Drip(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), step),
         soon,
@@ -460,6 +458,13 @@ fn what_cannot_be_reached_is_told_apart() {
         check_error(ask(&origins, url, &once()), Kind::Unreachable, reason, hint);
     };
     check(&format!("https://{}.invalid/a", "x".repeat(70)), "net.dns", "an address for xxx");
+    // Nobody has this name. How long it takes to hear that is the resolver's business.
+    let unknown = ask(
+        &origins,
+        "https://nobody.invalid/a",
+        &budget(|limits| (limits.tries, limits.connect_s) = (1, 120)),
+    );
+    check_error(unknown, Kind::Unreachable, "net.dns", "an address for nobody.invalid");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     // It takes connections and says nothing.
@@ -491,7 +496,7 @@ fn e8_bad_certificates_are_refused_with_their_fault() {
         (Certificate::NotYetValid, "not valid yet"),
         (Certificate::OtherHost, "another host"),
         (Certificate::SelfSigned, "no known authority"),
-        (Certificate::UnknownAuthority, "no known authority"),
+        (Certificate::UnknownAuthority, "not signed by the known authority"),
         (Certificate::ForClients, "not for servers"),
     ] {
         let server = TlsServer::start_as(&[], kind);
@@ -612,7 +617,7 @@ fn sandbox(server: &TlsServer, more: &str) -> Sandbox {
     let sandbox = Sandbox::with_sources(&json!({
         "schema": "lcod-resolver/sources@1",
         "sources": [{ "id": "far", "priority": 1,
-            "entrypoint": { "type": "http", "url": server.url("/private/catalogues.json") } }],
+            "entrypoint": { "type": "https", "url": server.url("/private/catalogues.json") } }],
     }));
     let config = format!("[https]\nca_file = \"{}\"\n{more}", server.ca_file().display());
     std::fs::write(sandbox.path("config.toml"), config).unwrap();
