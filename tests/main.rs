@@ -21,6 +21,7 @@ mod owns;
 mod printed;
 mod readme;
 mod real_history;
+mod rewrite;
 mod socket;
 mod system;
 mod tidy;
