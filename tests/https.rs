@@ -212,6 +212,43 @@ fn a_connection_that_its_server_closed_is_replaced() {
 }
 
 #[test]
+fn a_refusal_with_a_short_page_costs_no_connection() {
+    let server = TlsServer::start();
+    server.put("/a.json", b"a");
+    server.route("/gone", Route::Answer(404, Vec::new(), vec![b'x'; 5000]));
+    server.route("/moved", Route::Answer(302, vec!["location: /a.json".to_owned()], vec![b'x'; 5000]));
+    let origins = origins(&server);
+    for _ in 0..3 {
+        let gone = ask(&origins, &server.url("/gone"), &budget(|_| {}));
+        check_error(gone, Kind::Missing, "net.not_found", "404");
+        assert_eq!(ask(&origins, &server.url("/moved"), &budget(|_| {})).unwrap().bytes, b"a");
+    }
+    assert_eq!((server.requests().len(), server.connections()), (9, 1));
+    // A long one is not read to its end.
+    server.route("/gone", Route::Endless(b"HTTP/1.1 404 x\r\n\r\n".to_vec(), vec![b'x'; 5000]));
+    check_error(get(&server, "/gone"), Kind::Missing, "net.not_found", "404");
+    server.route("/gone", Route::Stall(b"HTTP/1.1 404 x\r\ncontent-length: 9\r\n\r\n".to_vec()));
+    check_error(get(&server, "/gone"), Kind::Missing, "net.not_found", "404");
+    server.remove("/gone");
+    check_error(get(&server, "/gone"), Kind::Missing, "net.not_found", "404");
+}
+
+#[test]
+fn a_head_without_end_is_cut_off() {
+    let server = TlsServer::start();
+    let (start, more) = (&b"HTTP/1.1 200 OK\r\nx: "[..], &b"x-more: and more\r\n"[..]);
+    for (start, more, reason) in [
+        (start, more, "net.protocol"),
+        (start, b"x", "net.protocol"),
+        (b"", b"HTTP/1.1 103 Early\r\n\r\n", "net.timeout"),
+    ] {
+        server.route("/a", Route::Endless(start.to_vec(), more.repeat(1000)));
+        let found = get_within(&server, "/a", |limits| limits.stall_s = 2);
+        check_error(found, Kind::Unreachable, reason, "localhost");
+    }
+}
+
+#[test]
 fn redirects_are_followed_over_https_only() {
     let (server, other) = (TlsServer::start(), TlsServer::start());
     server.put("/d/end.json", b"end");
@@ -661,6 +698,26 @@ fn e6_no_token_is_in_the_log_or_in_what_a_verb_says() {
         .output()
         .unwrap();
     assert!(kept.stdout.is_empty(), "{}", String::from_utf8_lossy(&kept.stdout));
+}
+
+#[test]
+fn the_machine_s_own_authorities_are_trusted_and_having_none_is_said_when_it_matters() {
+    let server = TlsServer::start();
+    let sandbox = sandbox(&server, "");
+    std::fs::write(sandbox.path("config.toml"), "").unwrap();
+    std::fs::write(sandbox.path("none.pem"), "").unwrap();
+    let run = |file: &Path, arguments: &[&str]| {
+        let mut command = sandbox.command();
+        command.args(arguments).args(["--config", sandbox.path("config.toml").to_str().unwrap()]);
+        let output = command.env("SSL_CERT_FILE", file).output().unwrap();
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+    };
+    let none = sandbox.path("none.pem");
+    let said = [run(&none, &["sync"]), run(&none, &["sources", "-o", "json"])].concat();
+    assert!(said.contains("net.tls") && said.contains("https.ca_file"), "{said}");
+    assert_eq!(server.connections(), 0);
+    run(&server.ca_file(), &["sync"]);
+    assert_eq!(server.lines(), ["GET /private/catalogues.json"]);
 }
 
 #[test]

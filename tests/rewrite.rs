@@ -189,9 +189,10 @@ fn the_published_shape_resolves_through_a_mirror_of_the_raw_host() {
         })],
     );
     server.put("/m/lcod-team/lcod-registry/main/catalogues.jsonl", &list);
-    for (path, bytes) in &files {
-        server.put(&format!("/m/lcod-team/lcod-components/{commit}/{path}"), bytes);
-    }
+    // As a checkout of that commit would hold it.
+    let checkout = directory.path().join("checkout");
+    repository::write(&checkout, &files);
+    server.put_all(&format!("/m/lcod-team/lcod-components/{commit}"), &checkout);
     let sandbox = Sandbox::with_sources(&json!({
         "schema": "lcod-resolver/sources@1",
         "sources": [{ "id": "official", "entrypoint": { "type": "https",
