@@ -49,7 +49,7 @@ impl Writer {
     ) -> Result<(Writer, Option<Arc<Snapshot>>), DaemonError> {
         let lock = StateLock::acquire(&settings.state_dir, wait)?;
         let shelf = Shelf::open(&settings.state_dir)?;
-        let (store, opened) = Store::open(&settings.state_dir, &lock, &shelf)?;
+        let (store, opened) = Store::open(&settings.state_dir, &lock, &shelf, settings.generations as usize)?;
         let mut writer = Writer {
             settings: settings.clone(),
             sources: Arc::default(),
