@@ -57,6 +57,16 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
     }
 }
 
+/// A catalogue below the entry document of a source.
+pub(crate) fn catalogue_of(
+    source_id: &str,
+    name: &str,
+    health: Health,
+    error: Option<Refusal>,
+) -> CatalogueState {
+    CatalogueState { error, ..catalogue(&source(source_id, Health::Fresh), name, true, health) }
+}
+
 fn release(id: &str, version: &str) -> Release {
     Release {
         id: ComponentId::parse(id).unwrap(),
