@@ -1,12 +1,13 @@
 //! Asking: through the daemon when one answers on the socket, else in process over the same store.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 use serde_json::Value;
 
 use crate::api::{Call, Code, Failure, Reply};
-use crate::cli::{Ended, Globals, Terminal};
+use crate::cli::{Ended, Globals, Terminal, snapshots};
 use crate::client::{Client, ClientError};
 use crate::config::Settings;
 use crate::daemon;
@@ -92,7 +93,25 @@ impl<'a> Asker<'a> {
         if reply.status < 400 { Ok(value) } else { Err(Ended::Refused(value)) }
     }
 
+    /// Hands each line of an answer that goes on to `each`; only a daemon has such answers.
+    ///
+    /// **Errors**: the problem document of the answer; R007 where no daemon answers, or no longer.
+    pub fn follow(&mut self, call: &Call, each: impl FnMut(&str) -> ControlFlow<()>) -> Result<(), Ended> {
+        let client = match &mut self.daemon {
+            Some(client) => client,
+            None => &mut Client::connect(&self.settings.socket).map_err(|error| error.failure())?,
+        };
+        match client.follow(call, each).map_err(|error| error.failure())? {
+            None => Ok(()),
+            Some(reply) => Err(Ended::Refused(serde_json::from_slice(&reply.body).unwrap_or_default())),
+        }
+    }
+
     fn reply(&mut self, call: &Call) -> Result<Reply, Failure> {
+        let call = &match &self.globals.snapshot {
+            Some(snapshot) => snapshots::asked_of(call, snapshot),
+            None => call.clone(),
+        };
         match &mut self.daemon {
             Some(client) => client.call(call).map_err(|error: ClientError| error.failure()),
             None => {
