@@ -10,16 +10,19 @@
 
 mod daemon;
 mod equal_forms;
+mod events;
 mod federation;
 mod harness;
 mod kill;
 mod limits;
 mod locality;
+mod metrics;
 mod offline;
 mod owns;
 mod printed;
 mod readme;
 mod real_history;
+mod snapshots;
 mod socket;
 mod system;
 mod tidy;

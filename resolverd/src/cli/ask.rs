@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::api::{Call, Code, Failure, Reply};
-use crate::cli::{Ended, Globals, Terminal, snapshots};
+use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, Reply, encoded};
+use crate::cli::{Ended, Globals, Terminal};
 use crate::client::{Client, ClientError};
 use crate::config::Settings;
 use crate::daemon;
@@ -109,7 +109,7 @@ impl<'a> Asker<'a> {
 
     fn reply(&mut self, call: &Call) -> Result<Reply, Failure> {
         let call = &match &self.globals.snapshot {
-            Some(snapshot) => snapshots::asked_of(call, snapshot),
+            Some(snapshot) => asked_of(call, snapshot),
             None => call.clone(),
         };
         match &mut self.daemon {
@@ -120,5 +120,51 @@ impl<'a> Asker<'a> {
                 daemon::local(&self.settings, wait, call, &mut say).map_err(|error| error.failure())
             }
         }
+    }
+}
+
+/// Returns `call` as a question to the kept snapshot, where it reads a generation.
+fn asked_of(call: &Call, snapshot: &str) -> Call {
+    const READ: [&str; 4] = ["/v1/sources", "/v1/catalogues", "/v1/components", "/v1/explain"];
+    const ASKED: [&str; 3] = ["/v1/resolve", "/v1/lookup", "/v1/explain"];
+    let path = call.target.split('?').next().unwrap_or_default();
+    if call.method == "GET" && (READ.contains(&path) || path.starts_with(BELOW_COMPONENTS)) {
+        let joint = if call.target.contains('?') { '&' } else { '?' };
+        return Call::get(format!("{}{joint}snapshot={}", call.target, encoded(snapshot)));
+    }
+    if call.method == "POST"
+        && ASKED.contains(&path)
+        && let Ok(Value::Object(mut body)) = serde_json::from_slice(&call.body)
+    {
+        body.insert("snapshot".to_owned(), json!(snapshot));
+        return Call::post(call.target.as_str(), &Value::Object(body));
+    }
+    call.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_added_to_every_read_and_to_nothing_else() {
+        let check = |call: Call, expected: &str| {
+            let found = asked_of(&call, "sha256:ab");
+            let found = format!("{} {}", found.target, String::from_utf8_lossy(&found.body));
+            assert_eq!(found.trim_end(), expected);
+        };
+        check(Call::get("/v1/sources"), "/v1/sources?snapshot=sha256%3Aab");
+        check(Call::get("/v1/components?limit=1"), "/v1/components?limit=1&snapshot=sha256%3Aab");
+        check(
+            Call::get("/v1/components/lcod/a/b/versions"),
+            "/v1/components/lcod/a/b/versions?snapshot=sha256%3Aab",
+        );
+        check(
+            Call::post("/v1/resolve", &json!({"requests": []})),
+            "/v1/resolve {\"requests\":[],\"snapshot\":\"sha256:ab\"}",
+        );
+        check(Call::get("/v1/health"), "/v1/health");
+        check(Call::get("/v1/snapshots"), "/v1/snapshots");
+        check(Call::post("/v1/sync", &json!({})), "/v1/sync {}");
     }
 }

@@ -1,10 +1,10 @@
-//! `resolverd snapshots`, and `--snapshot` on the verbs that read: which generations are kept, what differs between two of
-//! them, and asking one that is not in force. Never keeps or drops a generation.
+//! `resolverd snapshots`: which generations are kept, and what differs between two of them; and which verbs take `--snapshot`.
+//! Never keeps or drops a generation.
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, encoded};
+use crate::api::{Call, Code, Failure, encoded};
 use crate::cli::ask::Asker;
 use crate::cli::render::{Paint, field, list, short, table, text, texts};
 use crate::cli::{Ended, Globals, Terminal, Verb};
@@ -67,25 +67,6 @@ pub fn refuse_where_unheard(verb: &Verb, globals: &Globals) -> Result<(), Failur
     };
     let detail = format!("{name} asks no single snapshot, so it takes no --snapshot");
     Err(Failure::new(Code::RequestInvalid, "api.snapshot", detail).hint("leave --snapshot out"))
-}
-
-/// Returns `call` as a question to the kept snapshot, where it reads a generation.
-pub fn asked_of(call: &Call, snapshot: &str) -> Call {
-    const READ: [&str; 4] = ["/v1/sources", "/v1/catalogues", "/v1/components", "/v1/explain"];
-    const ASKED: [&str; 3] = ["/v1/resolve", "/v1/lookup", "/v1/explain"];
-    let path = call.target.split('?').next().unwrap_or_default();
-    if call.method == "GET" && (READ.contains(&path) || path.starts_with(BELOW_COMPONENTS)) {
-        let joint = if call.target.contains('?') { '&' } else { '?' };
-        return Call::get(format!("{}{joint}snapshot={}", call.target, encoded(snapshot)));
-    }
-    if call.method == "POST"
-        && ASKED.contains(&path)
-        && let Ok(Value::Object(mut body)) = serde_json::from_slice(&call.body)
-    {
-        body.insert("snapshot".to_owned(), json!(snapshot));
-        return Call::post(call.target.as_str(), &Value::Object(body));
-    }
-    call.clone()
 }
 
 /// Returns the text of the list.
@@ -183,29 +164,9 @@ fn moved(one: &Value, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
 
-    #[test]
-    fn a_snapshot_is_added_to_every_read_and_to_nothing_else() {
-        let check = |call: Call, expected: &str| {
-            let found = asked_of(&call, "sha256:ab");
-            let found = format!("{} {}", found.target, String::from_utf8_lossy(&found.body));
-            assert_eq!(found.trim_end(), expected);
-        };
-        check(Call::get("/v1/sources"), "/v1/sources?snapshot=sha256%3Aab");
-        check(Call::get("/v1/components?limit=1"), "/v1/components?limit=1&snapshot=sha256%3Aab");
-        check(
-            Call::get("/v1/components/lcod/a/b/versions"),
-            "/v1/components/lcod/a/b/versions?snapshot=sha256%3Aab",
-        );
-        check(
-            Call::post("/v1/resolve", &json!({"requests": []})),
-            "/v1/resolve {\"requests\":[],\"snapshot\":\"sha256:ab\"}",
-        );
-        check(Call::get("/v1/health"), "/v1/health");
-        check(Call::get("/v1/snapshots"), "/v1/snapshots");
-        check(Call::post("/v1/sync", &json!({})), "/v1/sync {}");
-    }
+    use super::*;
 
     #[test]
     fn a_comparison_reads_as_lines() {
