@@ -10,18 +10,21 @@
 
 mod daemon;
 mod equal_forms;
+mod events;
 mod federation;
 mod harness;
 mod https;
 mod kill;
 mod limits;
 mod locality;
+mod metrics;
 mod offline;
 mod owns;
 mod printed;
 mod readme;
 mod real_history;
 mod rewrite;
+mod snapshots;
 mod socket;
 mod system;
 mod tidy;

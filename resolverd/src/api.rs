@@ -66,7 +66,7 @@ impl Call {
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    /// `application/json` or `application/problem+json`.
+    /// `application/json`, `application/problem+json`, or that of `/metrics` or `/v1/events`.
     pub content_type: &'static str,
     /// The body.
     pub body: Vec<u8>,
@@ -303,7 +303,7 @@ pub struct ResolveRequest {
     /// A lockfile; refused in this version.
     #[serde(default)]
     pub lock: Option<Value>,
-    /// The snapshot that must answer.
+    /// The snapshot that answers, or the start of its digest; the one in force where it is missing.
     #[serde(default)]
     pub snapshot: Option<String>,
     /// Sync first, then answer from the new generation.
@@ -362,6 +362,9 @@ pub struct Overlay {
 pub struct LookupRequest {
     /// The references, at most [`REFERENCES_MAX`].
     pub ids: Vec<String>,
+    /// The snapshot that answers, or the start of its digest; the one in force where it is missing.
+    #[serde(default)]
+    pub snapshot: Option<String>,
 }
 
 /// The body of `POST /v1/sync`; an empty body means every source.
@@ -624,6 +627,134 @@ pub struct VersionRow<'a> {
     pub refusal: Option<&'a Refusal>,
     /// The digest of its manifest.
     pub manifest: Option<&'a Digest>,
+}
+
+/// A kept snapshot in a list.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotRow<'a> {
+    /// Its generation.
+    pub generation: u64,
+    /// Its digest.
+    pub snapshot: &'a Digest,
+    /// When it was committed: RFC 3339, UTC, whole seconds.
+    pub committed_at: String,
+    /// How many components it has.
+    pub components: usize,
+    /// How many catalogues and lists.
+    pub catalogues: usize,
+    /// How many sources.
+    pub sources: usize,
+    /// Sources that speak from their last good documents, sorted.
+    pub stale: BTreeSet<SourceId>,
+    /// It is the one in force.
+    pub current: bool,
+}
+
+/// One page of what differs between two snapshots.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiffPage<'a> {
+    /// The snapshot before.
+    pub from: SnapshotName<'a>,
+    /// The snapshot after.
+    pub to: SnapshotName<'a>,
+    /// How many components were added, removed and changed, on all pages together.
+    pub counts: DiffCounts,
+    /// Sources that differ; the same on every page.
+    pub sources: Vec<SourceChange<'a>>,
+    /// Components that differ, in the order of their ids.
+    pub items: Vec<ComponentChange<'a>>,
+    /// Where the next page starts; `null` on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A snapshot and its generation.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct SnapshotName<'a> {
+    /// The generation.
+    pub generation: u64,
+    /// The digest.
+    pub snapshot: &'a Digest,
+}
+
+/// How many components differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct DiffCounts {
+    /// Only the later snapshot has them.
+    pub added: usize,
+    /// Only the earlier snapshot has them.
+    pub removed: usize,
+    /// Both have them, not alike.
+    pub changed: usize,
+}
+
+/// How one thing differs between two snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Only the later one has it.
+    Added,
+    /// Only the earlier one has it.
+    Removed,
+    /// Both have it, not alike.
+    Changed,
+}
+
+/// What a value was and is.
+#[derive(Debug, Serialize)]
+pub struct Pair<T> {
+    /// Before.
+    pub from: T,
+    /// After.
+    pub to: T,
+}
+
+/// A component that differs.
+#[derive(Debug, Serialize)]
+pub struct ComponentChange<'a> {
+    /// Its id.
+    pub id: &'a ComponentId,
+    /// How.
+    pub change: Change,
+    /// The catalogue that owns it, as `source/catalogue`, where that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Pair<String>>,
+    /// Its releases that differ, oldest first.
+    pub releases: Vec<ReleaseChange<'a>>,
+}
+
+/// A release that differs.
+#[derive(Debug, Serialize)]
+pub struct ReleaseChange<'a> {
+    /// Its version.
+    pub version: &'a Version,
+    /// How.
+    pub change: Change,
+    /// The digest of its manifest, where that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Pair<Option<&'a Digest>>>,
+    /// Its verdict, where that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Pair<&'static str>>,
+    /// Whether its author has withdrawn it, where that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub yanked: Option<Pair<bool>>,
+}
+
+/// A source that differs.
+#[derive(Debug, Serialize)]
+pub struct SourceChange<'a> {
+    /// Its id.
+    pub id: &'a SourceId,
+    /// How.
+    pub change: Change,
+    /// How it stands, where that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<Pair<Health>>,
+    /// The digest of its entry document, where that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Pair<Option<&'a Digest>>>,
 }
 
 /// What pins a document.

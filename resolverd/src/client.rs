@@ -3,6 +3,7 @@
 //! Reads answers with a length or in chunks, bounded in bytes and time. Never opens a store, never starts a daemon.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 /// How long it may take to take a request.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a stream of events may be silent: three of its heartbeats.
+pub const STREAM_TIMEOUT: Duration = Duration::from_secs(45);
 
 const HEAD_LINE_BYTES_MAX: u64 = 16 << 10;
 const HEAD_LINES_MAX: usize = 100;
@@ -136,6 +140,53 @@ impl Client {
         self.stream.get_ref().set_read_timeout(patience).map_err(|error| self.broken("call", error))?;
         self.send(call).map_err(|error| self.broken("call", error))?;
         let head = self.head()?;
+        self.reply(head)
+    }
+
+    /// Sends a call whose answer goes on, and hands each line of it to `each` until that says stop or the daemon ends it. An
+    /// answer that is a problem is returned.
+    ///
+    /// **Errors**: as [`Client::call`]; also when the daemon is silent for longer than any stream of events.
+    pub fn follow(
+        &mut self,
+        call: &Call,
+        mut each: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Option<Reply>, ClientError> {
+        let quiet = self.stream.get_ref().set_read_timeout(Some(STREAM_TIMEOUT));
+        quiet.map_err(|error| self.broken("call", error))?;
+        self.send(call).map_err(|error| self.broken("call", error))?;
+        let head = self.head()?;
+        if head.status >= 400 || !matches!(head.framing, Framing::Chunks) {
+            return self.reply(head).map(Some);
+        }
+        let mut text = Vec::new();
+        while let Some(more) = self.chunk()? {
+            text.extend(more);
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                if each(String::from_utf8_lossy(&line).trim_end()).is_break() {
+                    return Ok(None);
+                }
+            }
+            if text.len() as u64 > HEAD_LINE_BYTES_MAX {
+                return Err(self.garbled("a line above 16 KiB"));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the next chunk of a body that goes on; `None` at its end.
+    fn chunk(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        let line = self.line()?;
+        let size = usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16);
+        let size = size.ok().filter(|size| *size <= ANSWER_BYTES_MAX);
+        let size = size.ok_or_else(|| self.garbled("a chunk without a size"))?;
+        let piece = self.exactly(size)?;
+        self.line()?;
+        Ok((size > 0).then_some(piece))
+    }
+
+    fn reply(&mut self, head: Head) -> Result<Reply, ClientError> {
         let body = match head.framing {
             Framing::Length(bytes) => self.exactly(bytes)?,
             Framing::Chunks => self.chunks()?,

@@ -5,5 +5,6 @@ pub(crate) mod http;
 pub(crate) mod lcod;
 pub(crate) mod place;
 pub(crate) mod poll;
+pub(crate) mod prometheus;
 pub(crate) mod repository;
 pub(crate) mod tls;

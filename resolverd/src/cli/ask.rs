@@ -1,11 +1,12 @@
 //! Asking: through the daemon when one answers on the socket, else in process over the same store.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::api::{Call, Code, Failure, Reply};
+use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, Reply, encoded};
 use crate::cli::{Ended, Globals, Terminal};
 use crate::client::{Client, ClientError};
 use crate::config::Settings;
@@ -92,7 +93,25 @@ impl<'a> Asker<'a> {
         if reply.status < 400 { Ok(value) } else { Err(Ended::Refused(value)) }
     }
 
+    /// Hands each line of an answer that goes on to `each`; only a daemon has such answers.
+    ///
+    /// **Errors**: the problem document of the answer; R007 where no daemon answers, or no longer.
+    pub fn follow(&mut self, call: &Call, each: impl FnMut(&str) -> ControlFlow<()>) -> Result<(), Ended> {
+        let client = match &mut self.daemon {
+            Some(client) => client,
+            None => &mut Client::connect(&self.settings.socket).map_err(|error| error.failure())?,
+        };
+        match client.follow(call, each).map_err(|error| error.failure())? {
+            None => Ok(()),
+            Some(reply) => Err(Ended::Refused(serde_json::from_slice(&reply.body).unwrap_or_default())),
+        }
+    }
+
     fn reply(&mut self, call: &Call) -> Result<Reply, Failure> {
+        let call = &match &self.globals.snapshot {
+            Some(snapshot) => asked_of(call, snapshot),
+            None => call.clone(),
+        };
         match &mut self.daemon {
             Some(client) => client.call(call).map_err(|error: ClientError| error.failure()),
             None => {
@@ -101,5 +120,51 @@ impl<'a> Asker<'a> {
                 daemon::local(&self.settings, wait, call, &mut say).map_err(|error| error.failure())
             }
         }
+    }
+}
+
+/// Returns `call` as a question to the kept snapshot, where it reads a generation.
+fn asked_of(call: &Call, snapshot: &str) -> Call {
+    const READ: [&str; 4] = ["/v1/sources", "/v1/catalogues", "/v1/components", "/v1/explain"];
+    const ASKED: [&str; 3] = ["/v1/resolve", "/v1/lookup", "/v1/explain"];
+    let path = call.target.split('?').next().unwrap_or_default();
+    if call.method == "GET" && (READ.contains(&path) || path.starts_with(BELOW_COMPONENTS)) {
+        let joint = if call.target.contains('?') { '&' } else { '?' };
+        return Call::get(format!("{}{joint}snapshot={}", call.target, encoded(snapshot)));
+    }
+    if call.method == "POST"
+        && ASKED.contains(&path)
+        && let Ok(Value::Object(mut body)) = serde_json::from_slice(&call.body)
+    {
+        body.insert("snapshot".to_owned(), json!(snapshot));
+        return Call::post(call.target.as_str(), &Value::Object(body));
+    }
+    call.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_added_to_every_read_and_to_nothing_else() {
+        let check = |call: Call, expected: &str| {
+            let found = asked_of(&call, "sha256:ab");
+            let found = format!("{} {}", found.target, String::from_utf8_lossy(&found.body));
+            assert_eq!(found.trim_end(), expected);
+        };
+        check(Call::get("/v1/sources"), "/v1/sources?snapshot=sha256%3Aab");
+        check(Call::get("/v1/components?limit=1"), "/v1/components?limit=1&snapshot=sha256%3Aab");
+        check(
+            Call::get("/v1/components/lcod/a/b/versions"),
+            "/v1/components/lcod/a/b/versions?snapshot=sha256%3Aab",
+        );
+        check(
+            Call::post("/v1/resolve", &json!({"requests": []})),
+            "/v1/resolve {\"requests\":[],\"snapshot\":\"sha256:ab\"}",
+        );
+        check(Call::get("/v1/health"), "/v1/health");
+        check(Call::get("/v1/snapshots"), "/v1/snapshots");
+        check(Call::post("/v1/sync", &json!({})), "/v1/sync {}");
     }
 }

@@ -4,7 +4,9 @@
 //! socket. Never asks a question, never prints colours or progress where nobody looks.
 
 pub mod ask;
+pub mod events;
 pub mod render;
+pub mod snapshots;
 pub mod verbs;
 
 use std::ffi::OsString;
@@ -54,6 +56,9 @@ pub struct Globals {
     /// How long to wait for another process to let go of the store, in seconds [default: 10; serve: 3]
     #[arg(long, global = true, value_name = "SECONDS")]
     wait: Option<u64>,
+    /// Ask a kept snapshot instead of the current one: its digest, or the first 12 digits of it or more
+    #[arg(long, global = true, value_name = "DIGEST")]
+    snapshot: Option<String>,
     /// How to print answers
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -125,6 +130,18 @@ pub enum Verb {
     Status,
     /// Show the versions of this program and of the daemon
     Version,
+    /// List the kept snapshots, or what differs between two of them
+    Snapshots {
+        /// What to do besides listing
+        #[command(subcommand)]
+        command: Option<snapshots::SnapshotsCommand>,
+    },
+    /// Print what happens in the daemon, one line an event, until interrupted
+    Events {
+        /// Print each event as one line of JSON, like -o json
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What `resolve` takes.
@@ -242,6 +259,10 @@ impl Terminal {
         if !text.ends_with('\n') {
             text.push('\n');
         }
+        self.put(&text)
+    }
+
+    fn put(&self, text: &str) -> Result<(), Ended> {
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => Ok(()),

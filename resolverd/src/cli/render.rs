@@ -21,11 +21,11 @@ impl Paint {
         }
     }
 
-    fn bad(self, text: &str) -> String {
+    pub(super) fn bad(self, text: &str) -> String {
         self.wrap("1;31", text)
     }
 
-    fn note(self, text: &str) -> String {
+    pub(super) fn note(self, text: &str) -> String {
         self.wrap("33", text)
     }
 
@@ -428,15 +428,15 @@ fn short_commit(row: &Value) -> String {
 }
 
 /// Returns the start of a digest, enough to compare by eye; JSON has it whole.
-fn short(digest: &str) -> String {
+pub(super) fn short(digest: &str) -> String {
     digest.chars().take("sha256:".len() + 12).collect()
 }
 
-fn field(value: &Value, name: &str) -> String {
+pub(super) fn field(value: &Value, name: &str) -> String {
     text(&value[name])
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => plain(text),
@@ -444,11 +444,11 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn texts(values: &[Value]) -> Vec<String> {
+pub(super) fn texts(values: &[Value]) -> Vec<String> {
     values.iter().map(text).collect()
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -458,7 +458,7 @@ fn facts(facts: &[(&str, String)]) -> String {
 }
 
 /// Returns rows in aligned columns, without spaces at the end of a line. Colours have no width.
-fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut lines = vec![head.iter().map(ToString::to_string).collect::<Vec<String>>()];
     let dashed = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };
     lines.extend(rows.into_iter().map(|row| row.into_iter().map(dashed).collect()));

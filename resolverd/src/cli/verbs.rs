@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::Asker;
-use crate::cli::{Components, Ended, Env, Globals, Resolve, Terminal, Verb, render};
+use crate::cli::{Components, Ended, Env, Globals, Resolve, Terminal, Verb, events, render, snapshots};
 use crate::client::Client;
 use crate::config::Settings;
 use crate::daemon;
@@ -26,6 +26,7 @@ const NOTHING_FRESH: u8 = 5;
 ///
 /// **Errors**: what the caller is told instead of an answer.
 pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    snapshots::refuse_where_unheard(verb, globals)?;
     let settings = Settings::load(&globals.overrides(), env);
     if matches!(verb, Verb::Version) {
         return terminal.print(&version(settings.ok().as_ref()), render::version).map(|()| 0);
@@ -63,6 +64,8 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             terminal.print(&asker.ask(&components_call(arguments))?, render::components)?;
         }
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
+        Verb::Snapshots { command } => snapshots::run(command.as_ref(), &mut asker, terminal)?,
+        Verb::Events { json } => return events::run(*json, &mut asker, terminal),
         Verb::Status => terminal.print(&status(&mut asker)?, render::status)?,
     }
     Ok(0)

@@ -20,7 +20,7 @@ use crate::api::{Call, Reply};
 use crate::config::Settings;
 use crate::daemon::error::DaemonError;
 use crate::daemon::socket::Socket;
-use crate::daemon::writer::{Writer, now_s, of_config};
+use crate::daemon::writer::{Writer, of_config};
 use crate::order::Order;
 use crate::server::{self, Caller, State, Work};
 use crate::shelf::Shelf;
@@ -39,13 +39,10 @@ const WRITER: &str = "writer";
 /// serve nor a sources file that can be read.
 pub fn serve(settings: &Settings, wait: Duration) -> Result<(), DaemonError> {
     log_contained_panics();
-    let (mut writer, served) = Writer::open(settings, wait)?;
+    let mut writer = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
     let state = Arc::new(State::new(Some(orders.clone()), documents(writer.shelf.clone())));
-    state.show_ages(writer.checks.ages(now_s()));
-    if let Some(snapshot) = served {
-        state.publish(snapshot);
-    }
+    writer.show(&state);
     match writer.reload() {
         Ok(()) => {}
         // The sources of the last generation stay in force until the file can be read again.
@@ -145,13 +142,10 @@ pub fn local(
     say: &mut dyn FnMut(&str),
 ) -> Result<Reply, DaemonError> {
     log_contained_panics();
-    let (mut writer, served) = Writer::open(settings, wait)?;
+    let mut writer = Writer::open(settings, wait)?;
     let state = State::new(None, documents(writer.shelf.clone()));
-    let is_empty = served.is_none();
-    state.show_ages(writer.checks.ages(now_s()));
-    if let Some(snapshot) = served {
-        state.publish(snapshot);
-    }
+    writer.show(&state);
+    let is_empty = state.snapshot().is_none();
     match server::work(call) {
         Work::Sync(sources) => {
             writer.reload()?;

@@ -43,13 +43,10 @@ pub(super) enum Kept {
 
 impl Writer {
     /// Opens the state directory; a damaged index is rebuilt from the shelf before anything is answered.
-    pub(super) fn open(
-        settings: &Settings,
-        wait: Duration,
-    ) -> Result<(Writer, Option<Arc<Snapshot>>), DaemonError> {
+    pub(super) fn open(settings: &Settings, wait: Duration) -> Result<Writer, DaemonError> {
         let lock = StateLock::acquire(&settings.state_dir, wait)?;
         let shelf = Shelf::open(&settings.state_dir)?;
-        let (store, opened) = Store::open(&settings.state_dir, &lock, &shelf)?;
+        let (store, opened) = Store::open(&settings.state_dir, &lock, &shelf, settings.generations as usize)?;
         let mut writer = Writer {
             settings: settings.clone(),
             sources: Arc::default(),
@@ -73,11 +70,15 @@ impl Writer {
                 writer.run(&writer.sources.clone(), Scope::Rebuild)?;
             }
         }
-        let served = match &writer.past {
-            Some(Kept::Snapshot(snapshot)) => Some(Arc::clone(snapshot)),
-            _ => None,
-        };
-        Ok((writer, served))
+        Ok(writer)
+    }
+
+    /// Shows what is kept, how much room it takes, and when this process started.
+    pub(super) fn show(&self, state: &State) {
+        state.show_start(now_s());
+        state.show_ages(self.checks.ages(now_s()));
+        state.publish_kept(self.store.kept().to_vec());
+        state.metrics().stored(self.store.bytes());
     }
 
     /// Carries out orders until it is told to stop. Nothing that an order meets ends the thread.
@@ -97,6 +98,7 @@ impl Writer {
                 Task::Sync(sources) => self.sync(sources, state),
                 Task::Forget(source, catalogue, why) => self.forget(source, catalogue.as_ref(), why, state),
             });
+            state.metrics().synced(&outcome);
             match &outcome {
                 Ok(_) => {}
                 // The caller's mistake, and the caller is told.
@@ -133,6 +135,7 @@ impl Writer {
         if settings.network != self.settings.network {
             self.origins = origins(&settings)?;
         }
+        self.store.keep(settings.generations as usize);
         (self.settings, self.sources) = (settings, sources.into());
         Ok(())
     }
@@ -151,8 +154,9 @@ impl Writer {
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
         self.checks.note(&checked, &configured, now_s());
         state.show_ages(self.checks.ages(now_s()));
-        if let (true, Some(Kept::Snapshot(snapshot))) = (report.changed, &self.past) {
-            state.publish(Arc::clone(snapshot));
+        state.synced(&report, self.store.kept());
+        if report.changed {
+            state.metrics().stored(self.store.bytes());
         }
         Ok(report)
     }

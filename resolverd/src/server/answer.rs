@@ -24,6 +24,7 @@ use crate::api::{
 use crate::order::{OrderError, Outcome};
 use crate::resolve::{Candidates, Cause, Conflict, Standing, resolve, select};
 use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after};
+use crate::server::snapshots;
 use crate::store::Snapshot;
 
 /// The OpenAPI document.
@@ -56,7 +57,8 @@ pub struct Ages {
 }
 
 impl Ages {
-    fn seconds(&self, source: &SourceId) -> Option<u64> {
+    /// Returns the age of a source's last check; `None` where it has none.
+    pub fn seconds(&self, source: &SourceId) -> Option<u64> {
         Some(self.known.get(source)? + self.since.elapsed().as_secs())
     }
 }
@@ -97,6 +99,34 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         Query::Manifest(pointed) => manifest(pointed, served(snapshot)?),
         Query::Resolve(question) => resolved(question, served(snapshot)?),
         Query::Lookup(references) => lookup(references, served(snapshot)?),
+        Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
+            answer_from(query, snapshot.as_slice(), facts)
+        }
+        Query::Metrics | Query::Events => Err(Failure::new(
+            Code::DaemonUnreachable,
+            "daemon_unreachable",
+            "only a daemon counts requests and tells events",
+        )
+        .status(503)
+        .hint("start one with: resolverd serve")),
+    }
+}
+
+/// Answers a question out of the kept snapshots, newest first: from the one that the question names, or about them all.
+///
+/// **Errors**: as [`answer`]; R004 when the snapshot is not kept.
+pub fn answer_from(query: &Query, kept: &[&Snapshot], facts: &Facts) -> Result<Answer, Failure> {
+    match query {
+        Query::At(wanted, query) => {
+            served(kept.first().copied())?;
+            answer(query, Some(snapshots::chosen(wanted, kept)?), facts)
+        }
+        Query::Snapshots => ok(&snapshots::list(kept)),
+        Query::SnapshotsDiff(asked) => {
+            served(kept.first().copied())?;
+            ok(&snapshots::diff(asked, kept)?)
+        }
+        query => answer(query, kept.first().copied(), facts),
     }
 }
 
@@ -582,13 +612,6 @@ pub fn document_missing(digest: &Digest) -> Failure {
 
 fn resolved(question: &Question, snapshot: &Snapshot) -> Result<Answer, Failure> {
     let generation = &snapshot.generation;
-    if let Some(wanted) = question.snapshot.as_ref().filter(|wanted| **wanted != generation.snapshot) {
-        let detail = format!("the snapshot {wanted} is not served");
-        return Err(Failure::new(Code::SnapshotGone, "snapshot_gone", detail)
-            .with("expected", wanted)
-            .with("found", &generation.snapshot)
-            .hint("leave snapshot out to ask the current one"));
-    }
     let view = View::new(snapshot);
     let resolution = resolve(&view, &question.request).map_err(|found| conflict(&found))?;
     let components = resolution.picks.iter().map(|pick| Chosen {

@@ -6,11 +6,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -23,8 +25,9 @@ use tokio::time::{sleep, timeout};
 use crate::api::{BODY_BYTES_MAX, Call, Code, Failure, Reply};
 use crate::order::{Order, OrderError, Outcome};
 use crate::server::answer::report;
-use crate::server::route::{Query, methods, route};
-use crate::server::stream::{Flights, Patience, Watched};
+use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
+use crate::server::route::{Operation, Query, methods, operation_of, route};
+use crate::server::stream::{Flight, Flights, Patience, Watched};
 use crate::server::{Caller, State, Work, permitted, work_of};
 
 /// The most connections at once.
@@ -71,7 +74,9 @@ pub async fn run_with(
                     Ok((caller, seat)) => {
                         let (state, drained) = (state.clone(), drained.clone());
                         connections.spawn(async move {
-                            connection(stream, state, caller, patience, drained).await;
+                            state.metrics().connected();
+                            connection(stream, state.clone(), caller, patience, drained).await;
+                            state.metrics().disconnected();
                             drop(seat);
                         });
                     }
@@ -149,11 +154,13 @@ async fn connection(
 ) {
     let flights = Flights::default();
     let io = TokioIo::new(Watched::new(stream, flights.clone(), patience));
+    let ending = drained.clone();
     let service = service_fn(move |request| {
-        let (state, flight) = (state.clone(), flights.start());
+        let (state, flight, ending) = (state.clone(), flights.start(), ending.clone());
         async move {
-            let response = handled(&state, request, caller, patience).await;
-            drop(flight);
+            let started = Instant::now();
+            let (operation, response) = handled(&state, request, caller, patience, (flight, ending)).await;
+            state.metrics().observe(operation, response.status().as_u16(), started.elapsed());
             Ok::<_, Infallible>(response)
         }
     });
@@ -182,24 +189,45 @@ async fn handled(
     request: Request<Incoming>,
     caller: Caller,
     patience: Patience,
-) -> Response<Full<Bytes>> {
+    (flight, ending): (Flight, watch::Receiver<()>),
+) -> (Option<Operation>, Response<Content>) {
     let id = state.request_id();
     let path = request.uri().path().to_owned();
+    let start = Start::of(request.headers());
     let call = match taken(request, patience).await {
         Ok(call) => call,
         Err(failure) => {
             // Its body may be on the way still, and nobody waits for that.
             let mut response = response(state.failed(&id, &failure), &path);
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return response;
+            return (None, response);
         }
     };
-    let permitted = route(&call).and_then(|query| permitted(&query, caller).map(|()| query));
-    let reply = match permitted {
+    let routed = route(&call);
+    let operation = match &routed {
+        Ok(query) => Some(query.operation()),
+        Err(_) => operation_of(&call),
+    };
+    let reply = match routed.and_then(|query| permitted(&query, caller).map(|()| query)) {
         Err(failure) => state.failed(&id, &failure),
+        Ok(Query::Events) => match events::open(&state.events, start, flight, ending) {
+            Err(failure) => state.failed(&id, &failure),
+            Ok(stream) => return (operation, streaming(stream)),
+        },
         Ok(query) => answered(state, query, &id, patience).await,
     };
-    response(reply, &path)
+    (operation, response(reply, &path))
+}
+
+/// What an answer carries: bytes that are there, or events as they happen.
+type Content = Either<Full<Bytes>, EventBody>;
+
+fn streaming(events: EventBody) -> Response<Content> {
+    let mut response = Response::new(Either::Right(events));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Reads a request into a call.
@@ -291,7 +319,7 @@ async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience
     };
     match outcome {
         Some(Err(failure)) => return state.failed(id, &failure),
-        Some(Ok(outcome)) if outcome.is_err() || !matches!(query, Query::Resolve(_)) => {
+        Some(Ok(outcome)) if outcome.is_err() || !matches!(query.inner(), Query::Resolve(_)) => {
             return state.contained(id, || state.reply(report(&outcome)?));
         }
         _ => {}
@@ -308,12 +336,12 @@ async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience
 
 /// Answers from memory on this thread, unless the question is large or needs the shelf.
 async fn replied(state: &Arc<State>, query: Query, id: &str) -> Reply {
-    let large = match &query {
+    let large = match query.inner() {
         Query::Resolve(question) => {
             question.request.references.len() + question.request.natives.len() > INLINE_MAX
         }
         Query::Lookup(references) => references.len() > INLINE_MAX,
-        Query::Manifest(_) | Query::Components(_) => true,
+        Query::Manifest(_) | Query::Components(_) | Query::SnapshotsDiff(_) | Query::Metrics => true,
         _ => false,
     };
     if !large {
@@ -343,8 +371,8 @@ async fn ordered(
     }
 }
 
-fn response(reply: Reply, path: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+fn response(reply: Reply, path: &str) -> Response<Content> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(reply.body))));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));

@@ -1,11 +1,15 @@
-//! Server (the only reader): takes calls, from the socket or in process, and answers them from the snapshot in force.
+//! Server (the only reader): takes calls, from the socket or in process, and answers them from the snapshot in force or
+//! from an older one that is kept.
 //!
 //! `route` reads a call, `answer` answers it, `connection` speaks HTTP. Never writes to shelf or store: a sync is an order
 //! to the writer, whose report is awaited.
 
 pub mod answer;
 pub mod connection;
+pub mod events;
+pub mod metrics;
 pub mod route;
+pub mod snapshots;
 pub mod stream;
 
 use std::collections::BTreeMap;
@@ -23,8 +27,10 @@ use catalogue_schema::model::Refusal;
 use tokio::net::UnixListener;
 
 use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
-use crate::order::{Order, Outcome};
-use crate::server::answer::{Ages, Answer, Facts, answer, document_missing, report};
+use crate::order::{Order, Outcome, SyncReport};
+use crate::server::answer::{Ages, Answer, Facts, answer, answer_from, document_missing, report};
+use crate::server::events::Events;
+use crate::server::metrics::{METRICS_TEXT, Metrics};
 use crate::server::route::{Query, route};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
@@ -34,7 +40,8 @@ pub type Documents = Box<dyn Fn(&Digest) -> Option<Vec<u8>> + Send + Sync>;
 
 /// What every request shares: the snapshot in force, the way to the writer, the counters.
 pub struct State {
-    snapshot: ArcSwapOption<Snapshot>,
+    /// Newest first; the first is in force.
+    kept: ArcSwap<Vec<Arc<Snapshot>>>,
     problem: ArcSwapOption<Refusal>,
     ages: ArcSwap<Ages>,
     orders: Option<Sender<Order>>,
@@ -44,6 +51,8 @@ pub struct State {
     requests: AtomicU64,
     failures: AtomicU64,
     panics: AtomicU64,
+    metrics: Metrics,
+    events: Arc<Events>,
 }
 
 /// Who calls: what the peer's uid allows.
@@ -72,7 +81,7 @@ impl State {
     /// Makes the state of a process that serves nothing yet. Without `orders` nobody can sync.
     pub fn new(orders: Option<Sender<Order>>, documents: Documents) -> State {
         State {
-            snapshot: ArcSwapOption::empty(),
+            kept: ArcSwap::default(),
             problem: ArcSwapOption::empty(),
             ages: ArcSwap::from_pointee(Ages { known: BTreeMap::new(), since: Instant::now() }),
             orders,
@@ -82,21 +91,60 @@ impl State {
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            metrics: Metrics::default(),
+            events: Arc::default(),
         }
     }
 
-    /// Serves `snapshot` from now on. Answers that have begun keep the one they began with.
+    /// Serves `snapshot` and no other from now on. Answers that have begun keep the one they began with.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
-        self.snapshot.store(Some(snapshot));
+        self.publish_kept(vec![snapshot]);
+    }
+
+    /// Serves these snapshots from now on, newest first: the first is in force, the others can be asked by their digests.
+    pub fn publish_kept(&self, kept: Vec<Arc<Snapshot>>) {
+        let previous = self.kept.load_full();
+        if let Some(now) =
+            kept.first().filter(|now| !previous.first().is_some_and(|old| Arc::ptr_eq(old, now)))
+        {
+            self.metrics.published(previous.first().map(Arc::as_ref), now);
+        }
+        self.kept.store(Arc::new(kept));
+    }
+
+    /// Shows what a sync did: serves `kept` where it made a generation, counts it, and tells whoever listens.
+    pub fn synced(&self, report: &SyncReport, kept: &[Arc<Snapshot>]) {
+        let previous = self.snapshot();
+        let mut told = vec![events::synced(report)];
+        if report.changed
+            && let Some(now) = kept.first()
+        {
+            let before = previous.as_ref().map(|snapshot| &snapshot.generation);
+            told.extend(events::changes(before, &now.generation));
+            self.publish_kept(kept.to_vec());
+        }
+        self.events.emit(told);
     }
 
     /// Returns the snapshot in force.
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.snapshot.load_full()
+        self.kept.load().first().map(Arc::clone)
     }
 
-    /// Shows what is wrong with the configuration, or that nothing is any more.
+    /// Returns what is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Notes when the process started, in seconds since 1970-01-01 UTC.
+    pub fn show_start(&self, now_s: i64) {
+        self.metrics.started(now_s);
+        self.events.begin(now_s);
+    }
+
+    /// Shows what is wrong with the configuration, or that nothing is any more; called once for each time that it is read.
     pub fn show_problem(&self, problem: Option<Refusal>) {
+        self.events.emit([events::configured(problem.as_ref())]);
         self.problem.store(problem.map(Arc::new));
     }
 
@@ -160,8 +208,21 @@ impl State {
     }
 
     fn answered(&self, query: &Query) -> Result<Reply, Failure> {
-        let snapshot = self.snapshot.load();
-        self.reply(answer(query, snapshot.as_deref(), &self.facts())?)
+        let (kept, facts) = (self.kept.load(), self.facts());
+        let current = kept.first().map(Arc::as_ref);
+        let answer = match query {
+            Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
+                let kept: Vec<&Snapshot> = kept.iter().map(Arc::as_ref).collect();
+                answer_from(query, &kept, &facts)?
+            }
+            // Nobody else counts: a verb in process lives for one call.
+            Query::Metrics if self.orders.is_some() => {
+                let body = self.metrics.text(current, &facts).into_bytes();
+                return Ok(Reply { status: 200, content_type: METRICS_TEXT, body });
+            }
+            query => answer(query, current, &facts)?,
+        };
+        self.reply(answer)
     }
 
     fn reply(&self, answer: Answer) -> Result<Reply, Failure> {
@@ -186,14 +247,26 @@ pub fn work(call: &Call) -> Work {
 /// Tells whether `call` can only be answered from a generation: health, statistics and versions need none.
 pub fn reads_generation(call: &Call) -> bool {
     let without = |query: &Query| {
-        use Query::{Health, Live, OpenApi, Ready, Reload, Stats, Sync, Version};
-        matches!(query, Live | Ready | Health | Version | Stats | Sync(_) | Reload | OpenApi)
+        use Query::{Events, Health, Live, Metrics, OpenApi, Ready, Reload, Snapshots, Stats, Sync, Version};
+        matches!(
+            query,
+            Live | Ready
+                | Health
+                | Version
+                | Stats
+                | Sync(_)
+                | Reload
+                | OpenApi
+                | Snapshots
+                | Metrics
+                | Events
+        )
     };
     route(call).is_ok_and(|query| !without(&query))
 }
 
 fn work_of(query: &Query) -> Work {
-    match query {
+    match query.inner() {
         Query::Sync(sources) => Work::Sync(sources.clone()),
         Query::Reload => Work::Reload,
         Query::Resolve(question) if question.refresh => Work::Refresh,

@@ -1,7 +1,10 @@
 //! Routes: one table, and the reading of a call into a typed question. Behind this door no id, version or digest is a text.
 //!
 //! Reads nothing but the call. An id stands in a path percent-encoded as one segment (`lcod%3A%2F%2Fns%2Fname`), or in its
-//! path form, which starts with the dialect (`lcod/ns/name`); `ns/name` alone is the flowctl form.
+//! path form, which starts with the dialect (`lcod/ns/name`); `ns/name` alone is the flowctl form. Every read of a generation
+//! takes `snapshot`: the digest of a kept one, or the start of it.
+
+use std::borrow::Cow;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::escaped;
@@ -48,6 +51,10 @@ pub enum Operation {
     Sync,
     Reload,
     OpenApi,
+    Snapshots,
+    SnapshotsDiff,
+    Metrics,
+    Events,
 }
 
 /// The one table of routes; `docs/openapi.json` describes the same ones, which a test holds.
@@ -73,6 +80,10 @@ pub const ROUTES: &[Route] = &[
     Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
     Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
     Route { method: "GET", pattern: "/openapi.json", operation: Operation::OpenApi },
+    Route { method: "GET", pattern: "/v1/snapshots", operation: Operation::Snapshots },
+    Route { method: "GET", pattern: "/v1/snapshots/diff", operation: Operation::SnapshotsDiff },
+    Route { method: "GET", pattern: "/metrics", operation: Operation::Metrics },
+    Route { method: "GET", pattern: "/v1/events", operation: Operation::Events },
 ];
 
 /// A question, its values read.
@@ -112,6 +123,114 @@ pub enum Query {
     Reload,
     /// What are the routes?
     OpenApi,
+    /// A question to one kept generation, not to the one in force.
+    At(Wanted, Box<Query>),
+    /// Which generations are kept?
+    Snapshots,
+    /// What changed from one kept generation to another?
+    SnapshotsDiff(Diff),
+    /// What has been counted, for Prometheus?
+    Metrics,
+    /// What happens from now on?
+    Events,
+}
+
+impl Query {
+    /// Returns the question itself, whichever generation it goes to.
+    pub fn inner(&self) -> &Query {
+        match self {
+            Query::At(_, query) => query,
+            query => query,
+        }
+    }
+
+    /// Asks the wanted generation, where one is wanted.
+    pub fn at(self, wanted: Option<Wanted>) -> Query {
+        match wanted {
+            Some(wanted) => Query::At(wanted, Box::new(self)),
+            None => self,
+        }
+    }
+
+    /// Returns the route that asks this.
+    pub fn operation(&self) -> Operation {
+        match self {
+            Query::Live => Operation::Live,
+            Query::Ready => Operation::Ready,
+            Query::Health => Operation::Health,
+            Query::Version => Operation::Version,
+            Query::Stats => Operation::Stats,
+            Query::Sources => Operation::Sources,
+            Query::Catalogues => Operation::Catalogues,
+            Query::Components(_) => Operation::Components,
+            Query::Component(_) => Operation::Component,
+            Query::Versions(_) => Operation::Versions,
+            Query::Release(_) => Operation::Release,
+            Query::Manifest(_) => Operation::Manifest,
+            Query::Resolve(_) => Operation::Resolve,
+            Query::Lookup(_) => Operation::Lookup,
+            Query::Sync(_) => Operation::Sync,
+            Query::Reload => Operation::Reload,
+            Query::OpenApi => Operation::OpenApi,
+            Query::At(_, query) => query.operation(),
+            Query::Snapshots => Operation::Snapshots,
+            Query::SnapshotsDiff(_) => Operation::SnapshotsDiff,
+            Query::Metrics => Operation::Metrics,
+            Query::Events => Operation::Events,
+        }
+    }
+}
+
+/// The name of a kept snapshot: its digest, or the start of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted(String);
+
+/// How many hexadecimal digits of a snapshot's digest name it at least.
+pub const SNAPSHOT_DIGITS_MIN: usize = 12;
+
+impl Wanted {
+    /// Reads `sha256:` and 12 to 64 hexadecimal digits; `sha256:` may be left out.
+    ///
+    /// **Errors**: R011 `api.snapshot`.
+    pub fn parse(text: &str) -> Result<Wanted, Failure> {
+        let digits = text.strip_prefix(ALGORITHM).unwrap_or(text);
+        let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+        if (SNAPSHOT_DIGITS_MIN..=64).contains(&digits.len()) && digits.bytes().all(is_digit) {
+            return Ok(Wanted(format!("{ALGORITHM}{digits}")));
+        }
+        let detail = format!(
+            "snapshot: expected sha256: and {SNAPSHOT_DIGITS_MIN} to 64 lower-case hexadecimal digits, found \"{}\"",
+            escaped(text)
+        );
+        Err(invalid("api.snapshot", detail)
+            .with("field", "snapshot")
+            .hint("resolverd snapshots lists what is kept"))
+    }
+
+    /// Returns the digest as far as it was given.
+    pub fn as_text(&self) -> &str {
+        &self.0
+    }
+
+    /// Tells whether `digest` is meant.
+    pub fn fits(&self, digest: &Digest) -> bool {
+        digest.to_string().starts_with(&self.0)
+    }
+}
+
+const ALGORITHM: &str = "sha256:";
+
+/// Which two generations are compared, and which page of what differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diff {
+    /// The generation before.
+    pub from: Wanted,
+    /// The generation after; `None` for the one in force.
+    pub to: Option<Wanted>,
+    /// How many components, from 1 to [`PAGE_ITEMS_MAX`].
+    pub limit: usize,
+    /// The last id of the page before.
+    pub after: Option<ComponentId>,
 }
 
 /// Which components a list holds, and which page of it.
@@ -145,8 +264,6 @@ pub struct Pointed {
 pub struct Question {
     /// The request itself.
     pub request: Request,
-    /// The snapshot that must answer.
-    pub snapshot: Option<Digest>,
     /// Sync first.
     pub refresh: bool,
     /// What the caller should know about the request.
@@ -162,7 +279,40 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
         None => (call.target.as_str(), None),
     };
     let operation = operation(call.method, path)?;
-    if operation != Operation::Components && query.is_some_and(|query| !query.is_empty()) {
+    let (query, wanted) = match query {
+        Some(query) if reads_kept(operation) => without_snapshot(query)?,
+        query => (query.map(Cow::Borrowed), None),
+    };
+    read(call, path, operation, query.as_deref()).map(|query| query.at(wanted))
+}
+
+/// Tells whether a route reads a generation, so that `snapshot` says which.
+fn reads_kept(operation: Operation) -> bool {
+    use Operation::{Catalogues, Component, Components, Manifest, Release, Sources, Versions};
+    matches!(operation, Sources | Catalogues | Components | Component | Versions | Release | Manifest)
+}
+
+/// Takes `snapshot` out of a query; what is left is read by its route.
+fn without_snapshot(query: &str) -> Result<(Option<Cow<'_, str>>, Option<Wanted>), Failure> {
+    const NAME: &str = "snapshot=";
+    let (mine, rest): (Vec<&str>, Vec<&str>) =
+        query.split('&').partition(|pair| pair.starts_with(NAME) || *pair == "snapshot");
+    match mine.as_slice() {
+        [] => Ok((Some(Cow::Borrowed(query)), None)),
+        [pair] => {
+            let text = decoded(pair.strip_prefix(NAME).unwrap_or(""))
+                .ok_or_else(|| invalid("api.encoding", "snapshot is not percent-encoded"))?;
+            let left = (!rest.is_empty()).then(|| Cow::Owned(rest.join("&")));
+            Ok((left, Some(Wanted::parse(&text)?)))
+        }
+        _ => Err(invalid("api.parameter", "snapshot stands twice")),
+    }
+}
+
+/// Reads the values of a call to a known route.
+fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> Result<Query, Failure> {
+    let takes_more = matches!(operation, Operation::Components | Operation::SnapshotsDiff);
+    if !takes_more && query.is_some_and(|query| !query.is_empty()) {
         // A route that does not exist yet says so, whatever is asked of it.
         if let Some(below) = path.strip_prefix(BELOW_COMPONENTS) {
             component(below)?;
@@ -185,7 +335,9 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
             component(path.strip_prefix(BELOW_COMPONENTS).unwrap_or(""))
         }
         Operation::Resolve => {
-            question(read_body(&call.body)?).map(|question| Query::Resolve(question.into()))
+            let body: ResolveRequest = read_body(&call.body)?;
+            let wanted = body.snapshot.as_deref().map(Wanted::parse).transpose()?;
+            question(body).map(|question| Query::Resolve(question.into()).at(wanted))
         }
         Operation::Lookup => lookup(read_body(&call.body)?),
         Operation::Sync if call.body.is_empty() => Ok(Query::Sync(Vec::new())),
@@ -193,6 +345,10 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
         Operation::Reload if call.body.is_empty() => Ok(Query::Reload),
         Operation::Reload => read_body::<ReloadRequest>(&call.body).map(|_| Query::Reload),
         Operation::OpenApi => Ok(Query::OpenApi),
+        Operation::Snapshots => Ok(Query::Snapshots),
+        Operation::SnapshotsDiff => diff(query.unwrap_or("")).map(Query::SnapshotsDiff),
+        Operation::Metrics => Ok(Query::Metrics),
+        Operation::Events => Ok(Query::Events),
     }
 }
 
@@ -204,6 +360,12 @@ pub fn methods(path: &str) -> Vec<&'static str> {
         false => route.pattern == path,
     };
     ROUTES.iter().filter(matches).map(|route| route.method).collect()
+}
+
+/// Returns the route that a call which could not be read went to.
+pub fn operation_of(call: &Call) -> Option<Operation> {
+    let path = call.target.split('?').next().unwrap_or(&call.target);
+    operation(call.method, path).ok()
 }
 
 fn operation(method: &str, path: &str) -> Result<Operation, Failure> {
@@ -356,6 +518,38 @@ fn selection(query: &str) -> Result<Selection, Failure> {
     Ok(selection)
 }
 
+fn diff(query: &str) -> Result<Diff, Failure> {
+    let (mut from, mut to, mut limit, mut after) = (None, None, PAGE_ITEMS, None);
+    let mut seen = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decoded(value)
+            .ok_or_else(|| invalid("api.encoding", format!("{} is not percent-encoded", escaped(pair))))?;
+        if seen.contains(&name) {
+            return Err(invalid("api.parameter", format!("{} stands twice", escaped(name))));
+        }
+        seen.push(name);
+        match name {
+            "from" => from = Some(Wanted::parse(&value)?),
+            "to" => to = Some(Wanted::parse(&value)?),
+            "limit" => limit = page_limit(&value)?,
+            "cursor" => after = Some(cursor(&value)?),
+            _ => {
+                let detail = format!("there is no parameter {}", escaped(name));
+                return Err(invalid("api.parameter", detail)
+                    .hint("known: from, to, limit, cursor")
+                    .with("field", escaped(name)));
+            }
+        }
+    }
+    let missing = || {
+        invalid("api.parameter", "from is missing: the snapshot to compare with")
+            .with("field", "from")
+            .hint("resolverd snapshots lists what is kept")
+    };
+    Ok(Diff { from: from.ok_or_else(missing)?, to, limit, after })
+}
+
 fn id_prefix(text: &str) -> Result<String, Failure> {
     let prefix = text.strip_suffix("**").unwrap_or(text);
     let known = ["lcod://", "estream:", "flowctl:"].iter().any(|dialect| prefix.starts_with(dialect));
@@ -410,13 +604,6 @@ fn question(wire: ResolveRequest) -> Result<Question, Failure> {
             warnings.push(Warning::new("request.field_unused", text));
         }
     }
-    let snapshot = match &wire.snapshot {
-        None => None,
-        Some(text) => Some(
-            Digest::parse(text)
-                .map_err(|error| Failure::of(Code::RequestInvalid, &error.in_field("snapshot")))?,
-        ),
-    };
     let references = wire.requests.iter().enumerate().map(|(index, text)| reference(text, index));
     let natives = wire.natives.iter().enumerate().map(|(index, text)| native(text, index));
     let request = Request {
@@ -424,7 +611,7 @@ fn question(wire: ResolveRequest) -> Result<Question, Failure> {
         natives: natives.collect::<Result<_, _>>()?,
         prerelease: wire.prerelease,
     };
-    Ok(Question { request, snapshot, refresh: wire.refresh, warnings })
+    Ok(Question { request, refresh: wire.refresh, warnings })
 }
 
 fn refuse_unsupported(wire: &ResolveRequest) -> Result<(), Failure> {
@@ -490,8 +677,9 @@ fn native(text: &str, index: usize) -> Result<Native, Failure> {
 
 fn lookup(wire: LookupRequest) -> Result<Query, Failure> {
     limited(wire.ids.len(), "ids")?;
+    let wanted = wire.snapshot.as_deref().map(Wanted::parse).transpose()?;
     let read = |text: &String| Reference::parse(text).map_err(|error| Failure::of_reference(&error));
-    Ok(Query::Lookup(wire.ids.iter().map(read).collect()))
+    Ok(Query::Lookup(wire.ids.iter().map(read).collect()).at(wanted))
 }
 
 fn sync(wire: &SyncRequest) -> Result<Query, Failure> {
@@ -542,6 +730,11 @@ mod tests {
                 selection.prefix, selection.source, selection.kind, selection.limit, selection.after
             ),
             Query::Sync(sources) => format!("sync {}", sources.len()),
+            Query::At(wanted, query) => format!("{} at {}", told(query), wanted.as_text()),
+            Query::SnapshotsDiff(Diff { from, to, limit, after }) => {
+                let to = to.as_ref().map_or("now", Wanted::as_text);
+                format!("{} to {to} {limit} {}", from.as_text(), after.is_some())
+            }
             other => format!("{other:?}"),
         }
     }
@@ -623,6 +816,75 @@ mod tests {
     }
 
     #[test]
+    fn reads_say_which_snapshot_they_ask() {
+        let digest = Digest::sha256(b"x").to_string();
+        check(&format!("/v1/sources?snapshot={digest}"), &format!("Sources at {digest}"));
+        check("/v1/components/lcod/a/b?snapshot=0123456789ab", "component lcod://a/b at sha256:0123456789ab");
+        check(
+            "/v1/components?limit=5&snapshot=sha256%3A0123456789ab&kind=x",
+            "None None Some(\"x\") 5 None at sha256:0123456789ab",
+        );
+        check("/v1/components/lcod/a/b/1.0.0?snapshot=0123456789ab&x=1", "400 R011 api.parameter");
+        check("/v1/components?snapshot=0123456789ab&snapshot=0123456789ab", "400 R011 api.parameter");
+        for bad in
+            ["", "0123456789a", "sha256:", "sha512:0123456789ab", "0123456789AB", "latest", "0123456789ag"]
+        {
+            check(&format!("/v1/catalogues?snapshot={bad}"), "400 R011 api.snapshot");
+        }
+        check(&format!("/v1/catalogues?snapshot={digest}0"), "400 R011 api.snapshot");
+        check("/v1/catalogues?snapshot", "400 R011 api.snapshot");
+        check("/v1/catalogues?snapshot=%zz", "400 R011 api.encoding");
+        for process in ["/v1/health", "/v1/stats", "/metrics", "/v1/events", "/v1/snapshots", "/livez"] {
+            check(&format!("{process}?snapshot={digest}"), "400 R011 api.parameter");
+        }
+        let post = |target: &str, body: Value| told(&route(&Call::post(target, &body)).unwrap());
+        let lookup = post("/v1/lookup", json!({"ids": [], "snapshot": "0123456789ab"}));
+        assert_eq!(lookup, "Lookup([]) at sha256:0123456789ab");
+        let resolve = post("/v1/resolve", json!({"requests": [], "snapshot": digest}));
+        assert!(resolve.ends_with(&format!(" at {digest}")), "{resolve}");
+    }
+
+    #[test]
+    fn a_comparison_names_one_or_two_snapshots() {
+        let (one, two) = ("sha256:0123456789ab", "sha256:ba9876543210");
+        check(&format!("/v1/snapshots/diff?from={one}"), &format!("{one} to now 100 false"));
+        let cursor = cursor_after(&ComponentId::parse("lcod://a/b").unwrap());
+        check(
+            &format!("/v1/snapshots/diff?from={one}&to={two}&limit=7&cursor={cursor}"),
+            &format!("{one} to {two} 7 true"),
+        );
+        check("/v1/snapshots/diff", "400 R011 api.parameter");
+        check(&format!("/v1/snapshots/diff?to={one}"), "400 R011 api.parameter");
+        check(&format!("/v1/snapshots/diff?from={one}&from={two}"), "400 R011 api.parameter");
+        check(&format!("/v1/snapshots/diff?from={one}&x=1"), "400 R011 api.parameter");
+        check("/v1/snapshots/diff?from=7", "400 R011 api.snapshot");
+        check("/v1/snapshots/other", "404 R011 api.route");
+    }
+
+    #[test]
+    fn every_question_knows_its_route() {
+        for row in ROUTES {
+            let one = "from=sha256:0123456789ab";
+            let target = match row.operation {
+                Operation::SnapshotsDiff => format!("{}?{one}", row.pattern),
+                _ => row.pattern.replace("{id}", "lcod%3A%2F%2Fa%2Fb").replace("{version}", "1.0.0"),
+            };
+            let call = match row.method {
+                "GET" => Call::get(target),
+                _ if matches!(row.operation, Operation::Lookup) => Call::post(target, &json!({"ids": []})),
+                _ if matches!(row.operation, Operation::Resolve) => {
+                    Call::post(target, &json!({"requests": []}))
+                }
+                _ => Call { method: "POST", target, body: Vec::new() },
+            };
+            // Routes whose bodies are not known here are tried without one, and refuse it.
+            if let Ok(query) = route(&call) {
+                assert_eq!(query.operation(), row.operation, "{}", row.pattern);
+            }
+        }
+    }
+
+    #[test]
     fn what_a_resolve_would_drop_is_refused() {
         let check = |body: Value, expected: &str| {
             let found = match route(&Call::post("/v1/resolve", &body)) {
@@ -658,6 +920,7 @@ mod tests {
         check(with("natives", json!(["lcod://contract/", "lcod://axiom/**", "lcod://a/b@1"])), "1 3 0");
         check(with("natives", json!(["contract/"])), "R001 \"natives[0]\"");
         check(with("snapshot", json!("sha256:12")), "R011 \"snapshot\"");
+        check(with("snapshot", Value::Null), "1 0 0");
         check(json!({"requests": ["lcod://a/b", "lcod://A/b"]}), "R001 \"requests[1]\"");
         check(json!({"requests": [{"id": "lcod://a/b@1", "version": "2"}]}), "R001 \"requests[0]\"");
         check(

@@ -24,7 +24,8 @@ fn state(orders: Option<Sender<Order>>) -> State {
 }
 
 /// Runs a server on a socket while `work` asks it.
-fn serving(state: State, patience: Patience, work: impl FnOnce(&Path) + Send) {
+fn serving(state: impl Into<Arc<State>>, patience: Patience, work: impl FnOnce(&Path) + Send) {
+    let state = state.into();
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("s");
     let (stop, stopped) = oneshot::channel::<()>();
@@ -37,7 +38,7 @@ fn serving(state: State, patience: Patience, work: impl FnOnce(&Path) + Send) {
                 let listener = UnixListener::bind(&path).unwrap();
                 up.send(()).unwrap();
                 let stop = async { drop(stopped.await) };
-                run_with(listener, Arc::new(state), patience, stop).await;
+                run_with(listener, state, patience, stop).await;
             });
         });
         is_up.recv().unwrap();
@@ -265,4 +266,117 @@ fn a_broken_configuration_shows_until_it_is_mended() {
     assert_eq!(shown["configuration"]["subject"], "sources.json");
     state.show_problem(None);
     assert!(json_of(&respond(&state, &Call::get("/v1/health"), Caller::Reader))["configuration"].is_null());
+}
+
+/// The world of the answers' tests under another digest, with one component.
+fn older() -> Snapshot {
+    let world = crate::server::answer::tests::world();
+    let mut generation = world.generation.clone();
+    (generation.number, generation.snapshot) = (11, Digest::sha256(b"older"));
+    let id = &world.ids()[0];
+    Snapshot::new(generation, vec![Arc::clone(world.component(id).unwrap())])
+}
+
+#[test]
+fn a_kept_snapshot_is_asked_by_its_digest() {
+    let state = state(None);
+    let current = state.snapshot().unwrap();
+    let ask = |target: &str| respond(&state, &Call::get(target), Caller::Reader);
+    let old = older().generation.snapshot;
+    assert_eq!(ask(&format!("/v1/components?snapshot={old}")).status, 410);
+    state.publish_kept(vec![current, Arc::new(older())]);
+    let ids = |reply: &Reply| json_of(reply)["items"].as_array().unwrap().len();
+    assert_eq!(ids(&ask("/v1/components")), 3);
+    let page = ask(&format!("/v1/components?snapshot={old}"));
+    assert_eq!((ids(&page), &json_of(&page)["snapshot"]), (1, &json!(old)));
+    let manifest = ask(&format!("/v1/components/lcod/a/one/0.1.0/manifest?snapshot={}", &old.hex()[..12]));
+    assert_eq!(manifest.body, b"{\"schema\": \"x\"}");
+    let diff = json_of(&ask(&format!("/v1/snapshots/diff?from={old}")));
+    assert_eq!(diff["counts"], json!({"added": 2, "removed": 0, "changed": 0}));
+    assert_eq!(json_of(&ask("/v1/snapshots"))["items"][1]["generation"], 11);
+    assert_eq!(ask("/metrics").status, 503, "nobody counts where nobody can sync");
+}
+
+/// Opens a stream and reads up to its opening comment.
+fn listening(socket: &Path, last: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let request = format!("GET /v1/events HTTP/1.1\r\nHost: localhost\r\n{last}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut text, mut byte) = (Vec::new(), [0]);
+    while !text.ends_with(b": resolverd\n\n") {
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&text));
+        text.push(byte[0]);
+    }
+    stream
+}
+
+#[test]
+fn a_listener_that_reads_nothing_is_cut_off_and_holds_nobody_up() {
+    let state = Arc::new(state(None));
+    let short = Duration::from_millis(50);
+    serving(Arc::clone(&state), Patience { write: short, idle: short, ..Patience::default() }, |socket| {
+        let mut slow = listening(socket, "");
+        let filler = "x".repeat(64 << 10);
+        let events = (0..64).map(|n| events::Event { name: "synced", data: json!([n, filler]) });
+        state.events.emit(events);
+        // Its own connection alone is ended: the kernel's buffer is all that it gets.
+        let mut client = Client::connect(socket).unwrap();
+        while state.metrics.text(None, &state.facts()).contains("resolverd_connections 2\n") {
+            assert_eq!(client.call(&Call::get("/livez")).unwrap().status, 200);
+        }
+        let mut rest = Vec::new();
+        let _ = slow.read_to_end(&mut rest);
+        assert!(rest.len() < 64 * filler.len(), "{} bytes", rest.len());
+        // Whoever reads gets everything, and what the slow one missed can be asked again.
+        let mut quick = listening(socket, "Last-Event-ID: 63\r\n");
+        let mut text = String::new();
+        while !text.contains("\n\n") {
+            let mut some = [0; 4096];
+            let count = quick.read(&mut some).unwrap();
+            text.push_str(&String::from_utf8_lossy(&some[..count]));
+        }
+        assert!(text.contains("id: 64\nevent: synced\ndata: [63,"), "{}", &text[..80]);
+        drop(client);
+    });
+}
+
+#[test]
+fn a_stream_outlives_the_patience_for_idle_connections_and_ends_with_the_server() {
+    let state = Arc::new(state(None));
+    let short = Duration::from_millis(30);
+    let mut left = None;
+    serving(Arc::clone(&state), Patience { head: short, idle: short, ..Patience::default() }, |socket| {
+        let mut stream = listening(socket, "");
+        // Another connection is cut off for being idle meanwhile.
+        assert_eq!(raw(socket, ""), "");
+        assert!(raw(socket, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200"));
+        state.events.emit([events::configured(None)]);
+        let (mut text, mut byte) = (Vec::new(), [0]);
+        while !text.ends_with(b"event: config.accepted\n") {
+            assert_eq!(stream.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&text));
+            text.push(byte[0]);
+        }
+        left = Some(stream);
+    });
+    let mut rest = String::new();
+    left.unwrap().read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "the stream ends whole: {rest:?}");
+}
+
+#[test]
+fn streams_are_counted() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let events: Arc<Events> = Arc::default();
+        let (_draining, drained) = tokio::sync::watch::channel(());
+        let open = || {
+            let flight = crate::server::stream::Flights::default().start();
+            events::open(&events, events::Start::Now, flight, drained.clone())
+        };
+        let mut streams: Vec<_> = (0..events::STREAMS_MAX).map(|_| open().unwrap()).collect();
+        let failure = open().unwrap_err();
+        assert_eq!((failure.code, failure.status), (Code::LimitExceeded, Some(429)));
+        streams.pop();
+        assert!(open().is_ok());
+    });
 }

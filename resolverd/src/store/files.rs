@@ -10,7 +10,7 @@ use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
 use serde::{Deserialize, Serialize};
 
 use crate::shelf::durable;
-use crate::store::{GENERATIONS_KEPT, StoreError};
+use crate::store::StoreError;
 
 const CURRENT: &str = "current";
 const CURRENT_SCHEMA: &str = "resolverd/current@1";
@@ -114,11 +114,25 @@ impl Files {
         Ok(())
     }
 
-    /// Removes generation files newer than `number`, which were never in force, and those too old to be kept; returns the
-    /// oldest that stays.
-    pub(super) fn tidy(&self, number: u64) -> Result<u64, StoreError> {
+    /// Returns the newest `count` generations before `number` that can be read, newest first. One that cannot is left out,
+    /// with a warning: the generation in force does not need it.
+    pub(super) fn before(&self, number: u64, count: usize) -> Result<Vec<Generation>, StoreError> {
+        let mut readable = Vec::new();
+        let older = self.numbers()?.into_iter().rev().filter(|older| *older < number);
+        for older in older.take(count) {
+            match self.load(older)? {
+                Ok((generation, _)) => readable.push(generation),
+                Err(why) => tracing::warn!(generation = older, why, "an older generation cannot be asked"),
+            }
+        }
+        Ok(readable)
+    }
+
+    /// Removes generation files newer than `number`, which were never in force, and those too old to be among the `keep`
+    /// that are kept; returns the oldest that stays.
+    pub(super) fn tidy(&self, number: u64, keep: usize) -> Result<u64, StoreError> {
         let (mut kept, newer): (Vec<u64>, Vec<u64>) = self.numbers()?.into_iter().partition(|n| *n <= number);
-        let old = kept.len().saturating_sub(GENERATIONS_KEPT);
+        let old = kept.len().saturating_sub(keep);
         for gone in newer.into_iter().chain(kept.drain(..old)) {
             durable::remove(&self.path(gone))?;
         }

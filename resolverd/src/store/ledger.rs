@@ -2,6 +2,7 @@
 //! Reads and plans rows; never touches the index itself.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -164,15 +165,31 @@ impl Planning<'_> {
     }
 }
 
+/// A generation as it was read out of the index, and the rows that older ones may be read out of.
+pub(super) struct Loaded {
+    pub(super) ledger: Ledger,
+    snapshot: Arc<Snapshot>,
+    /// Every row that is not newer than the generation, in the order of the ids, oldest first.
+    rows: Vec<Read>,
+}
+
+/// One row, and what it was read as once it was needed.
+struct Read {
+    id: Arc<str>,
+    number: u64,
+    row: Row,
+    component: OnceCell<Arc<Component>>,
+}
+
 /// Reads a generation out of every row of the index: the newest row of each id that is not newer than the generation.
 /// The inner error says why the rows are not those of the generation.
 pub(super) fn load(
     rows: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)],
     generation: &Generation,
     shelf: &Shelf,
-) -> Result<Result<(Ledger, Snapshot), String>, StoreError> {
+) -> Result<Result<Loaded, String>, StoreError> {
     let mut ledger = Ledger::default();
-    let mut chosen: BTreeMap<Arc<str>, Row> = BTreeMap::new();
+    let mut read = Vec::with_capacity(rows.len());
     for (key, value) in rows {
         let Some((id, number)) = row::read_key(key.as_ref()) else {
             return Ok(Err(format!("a key of {} bytes that is none of ours", key.as_ref().len())));
@@ -186,13 +203,58 @@ pub(super) fn load(
         };
         ledger.marks.entry(Arc::clone(&id)).or_default().insert(number, Mark::of(&row));
         if number <= generation.number {
-            chosen.insert(id, row);
+            read.push(Read { id, number, row, component: OnceCell::new() });
         }
     }
+    let components = match components(&read, generation, shelf)? {
+        Ok(components) => components,
+        Err(found) => return Ok(Err(found)),
+    };
+    let snapshot = Arc::new(Snapshot::new(generation.clone(), components));
+    Ok(Ok(Loaded { ledger, snapshot, rows: read }))
+}
+
+impl Loaded {
+    /// Returns the generation and those of `older` (newest first) that can be read whole out of the same rows. What did not
+    /// change is shared; what cannot be read is left out, with a warning.
+    pub(super) fn with_older(
+        &self,
+        older: Vec<Generation>,
+        shelf: &Shelf,
+    ) -> Result<Vec<Arc<Snapshot>>, StoreError> {
+        let mut kept = vec![Arc::clone(&self.snapshot)];
+        for generation in older {
+            match components(&self.rows, &generation, shelf)? {
+                Ok(components) => {
+                    let newer = kept.last().map(Arc::as_ref);
+                    kept.push(Arc::new(Snapshot::beside(generation, components, newer)));
+                }
+                Err(why) => {
+                    tracing::warn!(
+                        generation = generation.number,
+                        why,
+                        "an older generation cannot be asked"
+                    );
+                }
+            }
+        }
+        Ok(kept)
+    }
+}
+
+/// Returns the components of a generation, and reads what no generation before has needed. The inner error says why the
+/// rows are not those of the generation.
+fn components(
+    rows: &[Read],
+    generation: &Generation,
+    shelf: &Shelf,
+) -> Result<Result<Vec<Arc<Component>>, String>, StoreError> {
     let mut root = Root::default();
-    let mut components = Vec::with_capacity(chosen.len());
-    for (id, row) in &chosen {
-        let json = match row {
+    let mut components = Vec::new();
+    for rows in rows.chunk_by(|one, other| one.id == other.id) {
+        let Some(row) = rows.iter().rfind(|row| row.number <= generation.number) else { continue };
+        let id = &row.id;
+        let json = match &row.row {
             Row::Gone => continue,
             Row::Inline(json) => Cow::Borrowed(json),
             Row::Shelved(digest) => match shelf.read(digest)? {
@@ -201,8 +263,14 @@ pub(super) fn load(
             },
         };
         root.add(id, &json);
+        if let Some(component) = row.component.get() {
+            components.push(Arc::clone(component));
+            continue;
+        }
         match serde_json::from_slice::<Component>(&json) {
-            Ok(component) if component.id.as_text() == &**id => components.push(Arc::new(component)),
+            Ok(component) if component.id.as_text() == &**id => {
+                components.push(Arc::clone(row.component.get_or_init(|| Arc::new(component))));
+            }
             Ok(component) => return Ok(Err(format!("the row of {id} holds {}", component.id))),
             Err(error) => return Ok(Err(format!("the row of {id} cannot be read: {error}"))),
         }
@@ -214,5 +282,5 @@ pub(super) fn load(
             "the index holds {count} components with root {root}, expected {expected} with root {promised}"
         )));
     }
-    Ok(Ok((ledger, Snapshot::new(generation.clone(), components))))
+    Ok(Ok(components))
 }

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `lock` | one process at a time |
 //! | `current` | number and digest of the generation file in force |
-//! | `generations/<n>.json` | what a generation is; the newest [`GENERATIONS_KEPT`] |
+//! | `generations/<n>.json` | what a generation is; as many of the newest as are kept for readers |
 //! | `index/` | one row per component and generation in which it changed (see `row.rs`) |
 //! | `index.bad-<n>/` | damaged indexes, set aside |
 //!
@@ -17,6 +17,9 @@
 //! 4. `current`. Only now does anybody see the new generation.
 //!
 //! Whatever is found behind `current` at the next start was never promised, and is removed.
+//!
+//! Every kept generation is in memory too, as an immutable [`Snapshot`]; what did not change from one to the next is the same
+//! memory. At a start the newest one decides: an older one that cannot be read whole is left out, with a warning.
 //!
 //! The root digest of a generation is SHA-256 over (id, zero byte, JSON) of its components in the order of their ids.
 
@@ -45,16 +48,13 @@ use crate::store::index::{Fault, Index};
 use crate::store::ledger::Ledger;
 use crate::store::row::Root;
 
-/// How many generations can be read from disk.
-pub const GENERATIONS_KEPT: usize = 2;
-
 /// A generation as readers see it: immutable, complete, in memory.
 #[derive(Debug)]
 pub struct Snapshot {
     /// What the generation's file says.
     pub generation: Generation,
     components: HashMap<ComponentId, Arc<Component>>,
-    order: Vec<ComponentId>,
+    order: Arc<[ComponentId]>,
 }
 
 impl Snapshot {
@@ -66,7 +66,16 @@ impl Snapshot {
         }
         let mut order: Vec<ComponentId> = by_id.keys().cloned().collect();
         order.sort_unstable();
-        Snapshot { generation, components: by_id, order }
+        Snapshot { generation, components: by_id, order: order.into() }
+    }
+
+    /// Puts a snapshot together like [`Snapshot::new`]; where it has the ids of `other`, both hold one list of them.
+    fn beside(generation: Generation, components: Vec<Arc<Component>>, other: Option<&Snapshot>) -> Snapshot {
+        let mut snapshot = Snapshot::new(generation, components);
+        if let Some(other) = other.filter(|other| other.order == snapshot.order) {
+            snapshot.order = Arc::clone(&other.order);
+        }
+        snapshot
     }
 
     /// Returns the component that owns `id`.
@@ -203,15 +212,41 @@ pub struct Store {
     last: u64,
     /// Per kept generation the digests of its documents, so that no commit reads the files again.
     documents: BTreeMap<u64, Vec<Digest>>,
+    /// How many generations are kept for readers, at least one.
+    keep: usize,
+    /// Those that can be read, newest first.
+    kept: Vec<Arc<Snapshot>>,
 }
 
 impl Store {
-    /// Opens the store below `directory`. What a killed process left is removed; a damaged index is set aside.
+    /// Opens the store below `directory`, which keeps the newest `keep` generations (at least one) for readers. What a
+    /// killed process left is removed; a damaged index is set aside.
     ///
     /// **Errors**: the system's and the engine's, when the store may be sound and cannot be reached. Damage is no error:
     /// it is [`Opened::Rebuild`], or [`Opened::Empty`] when no generation file can be read either.
-    pub fn open(directory: &Path, _lock: &StateLock, shelf: &Shelf) -> Result<(Store, Opened), StoreError> {
-        Store::recover(directory, shelf)
+    pub fn open(
+        directory: &Path,
+        _lock: &StateLock,
+        shelf: &Shelf,
+        keep: usize,
+    ) -> Result<(Store, Opened), StoreError> {
+        Store::recover(directory, shelf, keep.max(1))
+    }
+
+    /// Returns the generations that readers may ask, newest first; the first is the one in force.
+    pub fn kept(&self) -> &[Arc<Snapshot>] {
+        &self.kept
+    }
+
+    /// Keeps `keep` generations (at least one) from the next commit on.
+    pub fn keep(&mut self, keep: usize) {
+        self.keep = keep.max(1);
+    }
+
+    /// Returns how many bytes lie in the state directory, shelf and index included. What vanishes meanwhile or cannot be read
+    /// counts as nothing.
+    pub fn bytes(&self) -> u64 {
+        bytes_below(&self.directory)
     }
 
     /// Returns the digests of the documents on the shelf that kept generations need: those that they rest on, and the
@@ -243,6 +278,8 @@ impl Store {
         };
         // The handle is put back only when everything went well.
         let committed = self.write(&index, draft, previous)?;
+        self.kept.insert(0, Arc::clone(&committed.snapshot));
+        self.kept.truncate(self.keep);
         match self.collect(&index, committed.snapshot.generation.number) {
             Ok(()) => self.index = Some(index),
             Err(error) => tracing::warn!(%error, "old generations could not be removed"),
@@ -251,8 +288,15 @@ impl Store {
     }
 
     fn reopen(&mut self) -> Result<Index, StoreError> {
-        let (mut store, _) = Store::recover(&self.directory, &self.shelf)?;
+        let (mut store, _) = Store::recover(&self.directory, &self.shelf, self.keep)?;
         store.last = store.last.max(self.last);
+        // Readers hold the snapshots of before: an equal one read again would only be a second copy.
+        for kept in &mut store.kept {
+            let same = |held: &&Arc<Snapshot>| held.generation == kept.generation;
+            if let Some(held) = self.kept.iter().find(same) {
+                *kept = Arc::clone(held);
+            }
+        }
         let index = store.index.take();
         *self = store;
         index.ok_or_else(|| StoreError::Index {
@@ -308,12 +352,13 @@ impl Store {
         (self.last, self.current) = (number, Some((number, generation.root.clone())));
         self.ledger.apply(plan.marks);
         self.documents.insert(number, digests(&generation));
-        Ok(Committed { snapshot: Arc::new(Snapshot::new(generation, shared)), rows_written })
+        let snapshot = Snapshot::beside(generation, shared, previous);
+        Ok(Committed { snapshot: Arc::new(snapshot), rows_written })
     }
 
     /// Removes generation files that are too old, and the rows that no kept generation reads.
     fn collect(&mut self, index: &Index, number: u64) -> Result<(), StoreError> {
-        let oldest = self.files.tidy(number)?;
+        let oldest = self.files.tidy(number, self.keep)?;
         let superseded = self.ledger.superseded(oldest);
         if !superseded.is_empty() {
             index.write(removals(&superseded))?;
@@ -322,7 +367,7 @@ impl Store {
         Ok(())
     }
 
-    fn recover(directory: &Path, shelf: &Shelf) -> Result<(Store, Opened), StoreError> {
+    fn recover(directory: &Path, shelf: &Shelf, keep: usize) -> Result<(Store, Opened), StoreError> {
         let files = Files::open(directory)?;
         let Found { candidates, last, damage } = files.read()?;
         let mut why: Vec<String> = damage.into_iter().collect();
@@ -335,6 +380,8 @@ impl Store {
             current: None,
             last,
             documents: BTreeMap::new(),
+            keep,
+            kept: Vec::new(),
         };
         let (index, rows) = match Index::open(directory) {
             Ok((index, rows)) => (Some(index), rows),
@@ -347,7 +394,12 @@ impl Store {
         if let Some(index) = index {
             for generation in &candidates {
                 match ledger::load(&rows, generation, shelf)? {
-                    Ok((ledger, snapshot)) => return store.warm(index, ledger, snapshot, &why),
+                    Ok(loaded) => {
+                        let number = generation.number;
+                        let older = store.files.before(number, keep - 1)?;
+                        let kept = loaded.with_older(older, shelf)?;
+                        return store.warm(index, loaded.ledger, kept, &why);
+                    }
                     Err(found) => why.push(format!("generation {}: {found}", generation.number)),
                 }
             }
@@ -376,11 +428,14 @@ impl Store {
         mut self,
         index: Index,
         mut ledger: Ledger,
-        snapshot: Snapshot,
+        kept: Vec<Arc<Snapshot>>,
         why: &[String],
     ) -> Result<(Store, Opened), StoreError> {
+        let Some(snapshot) = kept.first().map(Arc::clone) else { return Ok((self, Opened::Empty)) };
         let number = snapshot.generation.number;
-        self.documents.insert(number, digests(&snapshot.generation));
+        for one in &kept {
+            self.documents.insert(one.generation.number, digests(&one.generation));
+        }
         let uncommitted = ledger.newer(number);
         if !uncommitted.is_empty() {
             index.write(removals(&uncommitted))?;
@@ -394,10 +449,10 @@ impl Store {
             );
             self.files.point_again(number)?;
         }
-        self.files.tidy(number)?;
+        self.files.tidy(number, self.keep)?;
         self.current = Some((number, snapshot.generation.root.clone()));
-        (self.index, self.ledger) = (Some(index), ledger);
-        Ok((self, Opened::Warm(Arc::new(snapshot))))
+        (self.index, self.ledger, self.kept) = (Some(index), ledger, kept);
+        Ok((self, Opened::Warm(snapshot)))
     }
 
     /// Starts with an empty index.
@@ -418,6 +473,16 @@ impl Store {
 
 fn digests(generation: &Generation) -> Vec<Digest> {
     generation.documents.iter().map(|record| record.digest.clone()).collect()
+}
+
+/// Symbolic links count as nothing: they lead elsewhere.
+fn bytes_below(path: &Path) -> u64 {
+    let size = |(_, path): (String, PathBuf)| match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => bytes_below(&path),
+        Ok(found) if found.is_file() => found.len(),
+        _ => 0,
+    };
+    crate::shelf::durable::entries(path).unwrap_or_default().into_iter().map(size).sum()
 }
 
 fn removals(rows: &[(Arc<str>, u64)]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {

@@ -24,9 +24,13 @@ impl Home {
 
     /// Opens everything, calls `act`, and closes everything.
     fn open<T>(&self, act: impl FnOnce(&mut Store, Opened) -> T) -> T {
+        self.open_keeping(2, act)
+    }
+
+    fn open_keeping<T>(&self, keep: usize, act: impl FnOnce(&mut Store, Opened) -> T) -> T {
         let lock = StateLock::acquire(self.path(), Duration::ZERO).unwrap();
         let shelf = Shelf::open(self.path()).unwrap();
-        let (mut store, opened) = Store::open(self.path(), &lock, &shelf).unwrap();
+        let (mut store, opened) = Store::open(self.path(), &lock, &shelf, keep).unwrap();
         act(&mut store, opened)
     }
 
@@ -468,5 +472,143 @@ fn no_generation_file_is_read_for_a_sweep_once_it_is_known() {
             std::fs::write(home.path().join(format!("generations/{number}.json")), "{").unwrap();
         }
         assert_eq!(store.live().unwrap(), live);
+    });
+}
+
+/// Tells which generations can be asked: `3: n/a@1.0.0 … | 2: …`, newest first.
+fn told_kept(store: &Store) -> String {
+    let told: Vec<String> =
+        store.kept().iter().map(|snapshot| told(&Opened::Warm(Arc::clone(snapshot)))).collect();
+    told.join(" | ")
+}
+
+const TELLING_AB: &str = "n/a@1.0.0 n/b@1.0.0";
+const TELLING_BC: &str = "n/b@1.1.0 n/c@1.0.0";
+
+#[test]
+fn as_many_generations_as_asked_can_be_read_and_older_ones_cannot() {
+    for (keep, expected) in [
+        (0, format!("4: {TELLING_BC}")),
+        (1, format!("4: {TELLING_BC}")),
+        (2, format!("4: {TELLING_BC} | 3: {TELLING_AB}")),
+        (3, format!("4: {TELLING_BC} | 3: {TELLING_AB} | 2: {TELLING_BC}")),
+        (9, format!("4: {TELLING_BC} | 3: {TELLING_AB} | 2: {TELLING_BC} | 1: {TELLING_AB}")),
+    ] {
+        let home = Home::new();
+        home.open_keeping(keep, |store, _| {
+            for names in [AB, BC, AB, BC] {
+                store.commit(draft(world(&names)), store.kept().first().cloned().as_deref()).unwrap();
+            }
+            assert_eq!(told_kept(store), expected);
+        });
+        let mut files: Vec<String> = expected.split(" | ").map(|one| format!("{}.json", &one[..1])).collect();
+        files.reverse();
+        assert_eq!(home.names("generations"), files);
+        // The same out of the rows.
+        home.open_keeping(keep, |store, _| assert_eq!(told_kept(store), expected));
+    }
+}
+
+#[test]
+fn rows_that_no_kept_generation_reads_are_collected() {
+    let home = Home::new();
+    let rows = |store: &Store| store.ledger.newer(0).len();
+    home.open_keeping(3, |store, _| {
+        for names in [AB, BC, AB, BC] {
+            store.commit(draft(world(&names)), None).unwrap();
+        }
+        // a: gone, 3, gone; b: 2, 3, 4; c: 2, gone, 4. What 1 alone read is not there, nor is the end of a before 3.
+        assert_eq!(rows(store), 2 + 3 + 3);
+        store.keep(1);
+        assert_eq!(rows(store), 8, "a lowered number waits for the next commit");
+        assert_eq!(store.kept().len(), 3);
+        store.commit(draft(world(&BC)), None).unwrap();
+        assert_eq!((rows(store), store.kept().len()), (2, 1));
+    });
+    assert_eq!(home.names("generations"), ["5.json"]);
+    home.open_keeping(1, |store, opened| {
+        assert_eq!((told(&opened), rows(store)), (format!("5: {TELLING_BC}"), 2))
+    });
+}
+
+#[test]
+fn kept_generations_share_what_did_not_change() {
+    let shared = |store: &Store| {
+        let [new, old] = store.kept() else { panic!("{} are kept", store.kept().len()) };
+        let same = |id: &&ComponentId| {
+            old.component(id).is_some_and(|one| Arc::ptr_eq(one, new.component(id).unwrap()))
+        };
+        let ids: Vec<&str> = new.ids().iter().filter(same).map(|id| id.path()).collect();
+        (ids.join(" "), Arc::ptr_eq(&new.order, &old.order))
+    };
+    let home = Home::new();
+    home.open(|store, _| {
+        let first = store.commit(draft(world(&AB)), None).unwrap().snapshot;
+        store.commit(draft(world(&[("n/a", "1.0.0"), ("n/b", "2.0.0")])), Some(&first)).unwrap();
+        assert_eq!(shared(store), ("n/a".to_owned(), true));
+    });
+    home.open(|store, _| assert_eq!(shared(store), ("n/a".to_owned(), true)));
+}
+
+#[test]
+fn an_older_generation_that_is_not_whole_is_left_out() {
+    let kept = |damage: &dyn Fn(&Home)| {
+        let home = Home::new();
+        home.open_keeping(3, |store, _| {
+            for names in [AB, BC, AB] {
+                store.commit(draft(world(&names)), None).unwrap();
+            }
+        });
+        damage(&home);
+        let found = home.open_keeping(3, |store, _| told_kept(store));
+        assert!(!home.names("").iter().any(|name| name.starts_with("index.bad")), "{found}");
+        found
+    };
+    let all = format!("3: {TELLING_AB} | 2: {TELLING_BC} | 1: {TELLING_AB}");
+    assert_eq!(kept(&|_| ()), all);
+    let without = format!("3: {TELLING_AB} | 1: {TELLING_AB}");
+    let file = |home: &Home| home.path().join("generations/2.json");
+    assert_eq!(kept(&|home| std::fs::write(file(home), "{").unwrap()), without);
+    assert_eq!(kept(&|home| std::fs::remove_file(file(home)).unwrap()), without);
+    let other_root = |home: &Home| {
+        let text = std::fs::read_to_string(file(home)).unwrap();
+        std::fs::write(file(home), text.replace("\"components\":2", "\"components\":3")).unwrap();
+    };
+    assert_eq!(kept(&other_root), without);
+    let lost_row = |home: &Home| {
+        home.open_keeping(3, |store, _| {
+            store.index.as_ref().unwrap().write(vec![(row::key("lcod://n/c", 2), None)]).unwrap();
+        });
+    };
+    assert_eq!(kept(&lost_row), without);
+}
+
+#[test]
+fn documents_of_every_kept_generation_are_spared_by_a_sweep() {
+    let home = Home::new();
+    let large = |version: &str| component("n/large", version, &"x".repeat(row::INLINE_BYTES_MAX + 1));
+    home.open_keeping(2, |store, _| {
+        for version in ["1.0.0", "2.0.0", "3.0.0"] {
+            store.commit(draft(vec![large(version)]), None).unwrap();
+        }
+        let live = store.live().unwrap();
+        assert_eq!(live.len(), 2);
+        store.shelf.sweep(&live).unwrap();
+    });
+    home.open_keeping(2, |store, _| assert_eq!(told_kept(store), "3: n/large@3.0.0 | 2: n/large@2.0.0"));
+}
+
+#[test]
+fn a_commit_after_a_failed_one_keeps_the_snapshots_that_readers_hold() {
+    let home = Home::new();
+    home.open(|store, _| {
+        let first = store.commit(draft(world(&AB)), None).unwrap().snapshot;
+        let obstacle = home.path().join("generations/2.json");
+        std::fs::create_dir_all(obstacle.join("x")).unwrap();
+        assert!(store.commit(draft(world(&BC)), Some(&first)).is_err());
+        std::fs::remove_dir_all(&obstacle).unwrap();
+        store.commit(draft(world(&BC)), Some(&first)).unwrap();
+        assert!(Arc::ptr_eq(&store.kept()[1], &first));
+        assert!(store.bytes() > 1000);
     });
 }

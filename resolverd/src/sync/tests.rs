@@ -27,7 +27,7 @@ impl World {
         let state = directory.path().join("state");
         let lock = StateLock::acquire(&state, Duration::ZERO).expect("the lock");
         let shelf = Shelf::open(&state).expect("a shelf");
-        let (store, opened) = Store::open(&state, &lock, &shelf).expect("a store");
+        let (store, opened) = Store::open(&state, &lock, &shelf, 2).expect("a store");
         assert!(matches!(opened, Opened::Empty));
         World { directory, _lock: lock, shelf, store, past: None, limits: Limits::default() }
     }

@@ -57,6 +57,16 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
     }
 }
 
+/// A catalogue below the entry document of a source.
+pub(crate) fn catalogue_of(
+    source_id: &str,
+    name: &str,
+    health: Health,
+    error: Option<Refusal>,
+) -> CatalogueState {
+    CatalogueState { error, ..catalogue(&source(source_id, Health::Fresh), name, true, health) }
+}
+
 fn release(id: &str, version: &str) -> Release {
     Release {
         id: ComponentId::parse(id).unwrap(),
@@ -436,6 +446,8 @@ fn answers_conform_to_their_schemas() {
         ("/v1/components", Call::get("/v1/components")),
         ("/v1/components/{id}/versions", Call::get("/v1/components/lcod/a/one/versions")),
         ("/v1/components/{id}/{version}", Call::get("/v1/components/lcod/a/one/0.1.0")),
+        ("/v1/snapshots", Call::get("/v1/snapshots")),
+        ("/v1/snapshots/diff", Call::get(format!("/v1/snapshots/diff?from={}", Digest::sha256(b"snapshot")))),
         (
             "/v1/resolve",
             Call::post(
