@@ -13,6 +13,7 @@
 //! | [`model`] | sources, catalogues, releases, verdicts: what the pillars hand to each other |
 //! | [`generation`] | what a generation remembers: sources, catalogues, documents |
 //! | [`dialect`] | readers: a document in, findings (releases and further wants) out |
+//! | [`revision`] | accepted states of lists and catalogues, and the lines of their log |
 //! | [`schema`] | the JSON Schemas of every document, generated from the types that read them |
 //!
 //! This crate names no file, socket, clock, thread or future; it never logs and never panics on input.
@@ -26,6 +27,7 @@ pub mod json;
 pub mod model;
 pub mod path;
 pub mod pointer;
+pub mod revision;
 pub mod schema;
 pub mod sources;
 mod text;
