@@ -7,8 +7,9 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use catalogue_schema::generation::Generation;
-use catalogue_schema::id::SourceId;
+use catalogue_schema::id::{CatalogueId, SourceId};
 use catalogue_schema::model::{Refusal, Source};
+use catalogue_schema::revision::RevisionKey;
 use tracing::{debug, error, warn};
 
 use crate::config::{ConfigError, Settings};
@@ -16,10 +17,11 @@ use crate::daemon::error::DaemonError;
 use crate::fetch::Origins;
 use crate::order::{Order, OrderError, Outcome, SyncReport};
 use crate::server::State;
+use crate::server::answer::{Known, Times};
 use crate::shelf::Shelf;
 use crate::store::checks::Checks;
 use crate::store::{Opened, Snapshot, StateLock, Store};
-use crate::sync::{Past, Scope, Sync, SyncError};
+use crate::sync::{Past, Rules, Scope, Sync, SyncError};
 
 /// The one writer: everything that changes state goes through it.
 pub(super) struct Writer {
@@ -73,6 +75,8 @@ impl Writer {
                 writer.run(&writer.sources.clone(), Scope::Rebuild)?;
             }
         }
+        // What has expired while nobody looked is not served for a moment.
+        writer.expire_due()?;
         let served = match &writer.past {
             Some(Kept::Snapshot(snapshot)) => Some(Arc::clone(snapshot)),
             _ => None,
@@ -85,7 +89,17 @@ impl Writer {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
-                waiting.extend(inbox.recv());
+                match self.wait(inbox) {
+                    Ok(order) => waiting.push_back(order),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {
+                        if let Err(problem) = contained(|| self.expire(state)) {
+                            error!(%problem, "what is due could not be published; the last generation stays");
+                            self.is_stuck = true;
+                        }
+                        continue;
+                    }
+                }
             }
             waiting.extend(inbox.try_iter());
             if waiting.iter().any(|order| matches!(order, Order::Stop)) {
@@ -100,7 +114,7 @@ impl Writer {
             match &outcome {
                 Ok(_) => {}
                 // The caller's mistake, and the caller is told.
-                Err(problem @ OrderError::NoSuchSource(_)) => debug!(%problem, "the order was refused"),
+                Err(problem @ (OrderError::NoSuchSource(_) | OrderError::NoSuchCatalogue(_))) => debug!(%problem, "the order was refused"),
                 Err(problem) => error!(%problem, "the order failed; the last generation stays"),
             }
             for reply in replies {
@@ -123,8 +137,98 @@ impl Writer {
         why: &str,
         state: &State,
     ) -> Outcome {
-        let _ = (catalogue, why);
+        self.configured(source)?;
+        if let Some(name) = catalogue {
+            let key = RevisionKey { source: source.clone(), catalogue: Some(name.clone()) };
+            if self.store.memory().known(&key).is_empty() {
+                let unknown = CatalogueId { source: source.clone(), name: name.clone() };
+                return Err(OrderError::NoSuchCatalogue(unknown));
+            }
+        }
+        self.store
+            .forget(source, catalogue, why, now_s())
+            .map_err(|problem| OrderError::Store(problem.to_string()))?;
         self.sync(std::slice::from_ref(source), state)
+    }
+
+    /// Returns when a source becomes unavailable unless it is checked before: a new generation is due then, without network. In
+    /// seconds since 1970-01-01 UTC; `None` where nothing is due.
+    pub(super) fn next_change(&self) -> Option<i64> {
+        let generation = self.generation().filter(|_| !self.settings.offline)?;
+        self.checks.next_change(&generation.sources, self.settings.max_stale_s)
+    }
+
+    /// Publishes what is due by [`Writer::next_change`]; does nothing before.
+    pub(super) fn expire(&mut self, state: &State) -> Outcome {
+        let report = self.expire_due().map_err(|problem| OrderError::Store(problem.to_string()))?;
+        self.show(state);
+        match report {
+            Some(report) => {
+                self.publish(&report, state);
+                Ok(report)
+            }
+            None => self.run(&self.sources.clone(), Scope::Rebuild).map_err(|problem| OrderError::Store(problem.to_string())),
+        }
+    }
+
+    fn expire_due(&mut self) -> Result<Option<SyncReport>, SyncError> {
+        if let Some(generation) = self.generation() {
+            let generation = generation.clone();
+            self.checks.assume(&generation);
+        }
+        let now_s = self.store.see_clock(now_s());
+        if self.next_change().is_none_or(|due_s| due_s > now_s) {
+            return Ok(None);
+        }
+        self.run(&self.sources.clone(), Scope::Rebuild).map(Some)
+    }
+
+    /// Waits for the next order, and no longer than until something is due.
+    fn wait(&mut self, inbox: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
+        match self.next_change().filter(|_| !take(&mut self.is_stuck)) {
+            Some(due_s) => {
+                let wait_s = due_s.saturating_sub(self.store.see_clock(now_s()));
+                inbox.recv_timeout(Duration::from_secs(u64::try_from(wait_s).unwrap_or_default()))
+            }
+            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn generation(&self) -> Option<&Generation> {
+        match self.past.as_ref()? {
+            Kept::File(generation) => Some(generation),
+            Kept::Snapshot(snapshot) => Some(&snapshot.generation),
+        }
+    }
+
+    fn configured(&self, name: &SourceId) -> Result<(), OrderError> {
+        match self.sources.iter().any(|source| source.id == *name) {
+            true => Ok(()),
+            false => Err(OrderError::NoSuchSource(name.clone())),
+        }
+    }
+
+    fn publish(&self, report: &SyncReport, state: &State) {
+        if let (true, Some(Kept::Snapshot(snapshot))) = (report.changed, &self.past) {
+            state.publish(Arc::clone(snapshot));
+        }
+    }
+
+    /// Shows readers the ages of sources, when they expire, what is remembered, and what is wrong with memory or clock.
+    pub(super) fn show(&mut self, state: &State) {
+        let clock_s = now_s();
+        let now_s = self.store.see_clock(clock_s);
+        state.show_ages(self.checks.ages(now_s));
+        let sources = self.generation().filter(|_| !self.settings.offline).map(|generation| &generation.sources[..]);
+        let expires = |state: &SourceState| {
+            Some((state.source.id.clone(), self.checks.expires(state, self.settings.max_stale_s)?))
+        };
+        let memory = self.store.memory();
+        state.show_times(Times {
+            expires: sources.unwrap_or_default().iter().filter_map(expires).collect(),
+            known: memory.all().filter_map(Known::of).collect(),
+            problems: memory.problems(clock_s),
+        });
     }
 
     pub(super) fn reload(&mut self) -> Result<(), ConfigError> {
@@ -138,10 +242,7 @@ impl Writer {
     }
 
     pub(super) fn sync(&mut self, named: &[SourceId], state: &State) -> Outcome {
-        if let Some(unknown) = named.iter().find(|name| self.sources.iter().all(|source| source.id != **name))
-        {
-            return Err(OrderError::NoSuchSource(unknown.clone()));
-        }
+        named.iter().try_for_each(|name| self.configured(name))?;
         let scope = if named.is_empty() { Scope::All } else { Scope::Named(named) };
         let report = self
             .run(&self.sources.clone(), scope)
@@ -149,21 +250,29 @@ impl Writer {
         let checked: Vec<SourceId> =
             report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
-        self.checks.note(&checked, &configured, now_s());
-        state.show_ages(self.checks.ages(now_s()));
-        if let (true, Some(Kept::Snapshot(snapshot))) = (report.changed, &self.past) {
-            state.publish(Arc::clone(snapshot));
+        let now_s = self.store.see_clock(now_s());
+        self.checks.note(&checked, &configured, now_s);
+        if let Some(generation) = self.generation().cloned() {
+            self.checks.assume(&generation);
         }
+        self.publish(&report, state);
+        self.show(state);
         Ok(report)
     }
 
     pub(super) fn run(&mut self, sources: &[Source], scope: Scope<'_>) -> Result<SyncReport, SyncError> {
+        let rules = Rules {
+            unknown_order: self.settings.unknown_order,
+            max_stale_s: self.settings.max_stale_s,
+            checked: self.checks.times().clone(),
+        };
         let sync = Sync {
             shelf: &self.shelf,
             origins: &self.origins,
             limits: &self.settings.limits,
             offline: self.settings.offline,
-            now_s: now_s(),
+            now_s: self.store.see_clock(now_s()),
+            rules: &rules,
         };
         let past = match &self.past {
             None => Past::Nothing,

@@ -32,6 +32,8 @@ pub struct Limits {
     pub catalogues: u32,
     /// How long one source may take, in seconds. Default 600.
     pub total_s: u64,
+    /// How many commits of a repository's history are looked at to tell which of two revisions is newer. Default 1,000.
+    pub history_commits: u32,
 }
 
 impl Default for Limits {
@@ -45,6 +47,7 @@ impl Default for Limits {
             depth: 8,
             catalogues: 256,
             total_s: 600,
+            history_commits: 1_000,
         }
     }
 }

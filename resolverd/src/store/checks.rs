@@ -67,7 +67,7 @@ impl Checks {
         let unknown: Vec<SourceId> = generation
             .sources
             .iter()
-            .filter(|state| ages(state) && !self.times.contains_key(&state.source.id))
+            .filter(|state| has_age(state) && !self.times.contains_key(&state.source.id))
             .map(|state| state.source.id.clone())
             .collect();
         if unknown.is_empty() {
@@ -83,7 +83,7 @@ impl Checks {
     /// `None` for one that never does, and for one that is unavailable already.
     pub fn expires(&self, state: &SourceState, max_stale_default_s: u64) -> Option<i64> {
         let checked_s = self.times.get(&state.source.id)?;
-        let is_running = ages(state) && state.health != Health::Expired;
+        let is_running = has_age(state) && state.health != Health::Expired;
         is_running.then(|| expiry(*checked_s, max_stale_s(&state.source, max_stale_default_s)))
     }
 
@@ -112,7 +112,7 @@ pub fn expiry(checked_s: i64, max_stale_s: u64) -> i64 {
 
 /// Tells whether the age of a source counts. A pinned entry document says the same for ever, an offline source is never asked,
 /// and one that was never read has nothing to lose.
-fn ages(state: &SourceState) -> bool {
+fn has_age(state: &SourceState) -> bool {
     !state.source.is_pinned() && !state.source.offline && state.health != Health::Unread
 }
 
