@@ -162,6 +162,7 @@ impl Writer {
             shelf: &self.shelf,
             origins: &self.origins,
             limits: &self.settings.limits,
+            forges: &self.settings.forges,
             offline: self.settings.offline,
             now_s: now_s(),
         };
