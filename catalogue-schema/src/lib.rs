@@ -8,7 +8,8 @@
 //! | [`version`] | versions and version requirements, per dialect |
 //! | [`digest`] | digests in every published spelling, compared as bytes, printed one way |
 //! | [`path`] | the one grammar for every path that comes from outside |
-//! | [`pointer`] | where bytes lie (Git, file, https) and what pins them; forge URLs |
+//! | [`pointer`] | where bytes lie (Git, file, https) and what pins them |
+//! | [`forge`] | the file URLs of Git forges, known ones and the operator's own |
 //! | [`sources`] | the operator's sources file |
 //! | [`model`] | sources, catalogues, releases, verdicts: what the pillars hand to each other |
 //! | [`generation`] | what a generation remembers: sources, catalogues, documents |
@@ -21,6 +22,7 @@
 pub mod dialect;
 pub mod digest;
 pub mod error;
+pub mod forge;
 pub mod generation;
 pub mod id;
 pub mod json;

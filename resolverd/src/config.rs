@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::error::ParseError;
+use catalogue_schema::forge::{ForgePattern, Forges};
 use catalogue_schema::model::{Refusal, Source};
 use catalogue_schema::sources::{REFRESH_S_MIN, duration_s};
 use serde::Deserialize;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub offline: bool,
     /// The limits of a sync.
     pub limits: Limits,
+    /// The forges whose file URLs are understood. Config tables `[[forge]]`, the more specific file's first.
+    pub forges: Forges,
     /// How other machines are reached.
     pub network: Network,
     /// How often an unpinned source is checked that does not say it itself, in seconds. Config key `refresh`; default 1 h.
@@ -122,6 +125,8 @@ struct ConfigFile {
     https: Option<Https>,
     #[serde(rename = "rewrite")]
     rewrites: Vec<Rewrite>,
+    #[serde(rename = "forge")]
+    forges: Vec<ForgePattern>,
     limits: toml::Table,
 }
 
@@ -264,6 +269,7 @@ impl Settings {
             state_dir,
             system: overrides.system,
             offline: overrides.offline || files.iter().find_map(|file| file.offline).unwrap_or_default(),
+            forges: Forges::new(files.iter().flat_map(|file| file.forges.iter().cloned()).collect()),
             network: network(&files, cache_dir),
             refresh_s: files.iter().find_map(|file| file.refresh).map_or(REFRESH_S, |Seconds(s)| s),
             max_stale_s: files.iter().find_map(|file| file.max_stale).map_or(MAX_STALE_S, |Seconds(s)| s),
@@ -304,7 +310,7 @@ impl Settings {
         let path = &self.sources_file;
         let bytes = read(path)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
-        catalogue_schema::sources::read(&bytes, directory)
+        catalogue_schema::sources::read(&bytes, directory, &self.forges)
             .map_err(|error| ConfigError::Sources { path: path.clone(), error })
     }
 }
@@ -522,5 +528,9 @@ mod tests {
         check("ofline = true\n", &["config.toml", "ofline", "line 1"]);
         check("\n[limits]\ndocumnts = 5\n", &["documnts", "line 3"]);
         check("offline = 3\n", &["line 1", "boolean"]);
+        check(
+            "\n[[forge]]\nfile = \"https://e.org/{repository}/{path}\"\nrepository = \"https://e.org/{repository}\"\n",
+            &["line 2", "{revision} once", "file"],
+        );
     }
 }

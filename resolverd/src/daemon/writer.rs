@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use catalogue_schema::generation::Generation;
+use catalogue_schema::generation::{Generation, SourceState};
 use catalogue_schema::id::{CatalogueId, SourceId};
 use catalogue_schema::model::{Refusal, Source};
 use catalogue_schema::revision::RevisionKey;
@@ -33,6 +33,8 @@ pub(super) struct Writer {
     store: Store,
     pub(super) past: Option<Kept>,
     pub(super) checks: Checks,
+    /// What was due when it was tried last to publish it.
+    tried_s: Option<i64>,
     /// Held as long as the writer lives.
     _lock: StateLock,
 }
@@ -60,6 +62,7 @@ impl Writer {
             store,
             past: None,
             checks: Checks::load(&settings.state_dir),
+            tried_s: None,
             _lock: lock,
         };
         match opened {
@@ -93,9 +96,11 @@ impl Writer {
                     Ok(order) => waiting.push_back(order),
                     Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => {
-                        if let Err(problem) = contained(|| self.expire(state)) {
+                        // A failure is not tried again at once: every sync publishes what is due as well.
+                        self.tried_s = self.next_change();
+                        let expired = contained(|| self.expire(state));
+                        if let Err(problem) = expired {
                             error!(%problem, "what is due could not be published; the last generation stays");
-                            self.is_stuck = true;
                         }
                         continue;
                     }
@@ -159,16 +164,13 @@ impl Writer {
     }
 
     /// Publishes what is due by [`Writer::next_change`]; does nothing before.
-    pub(super) fn expire(&mut self, state: &State) -> Outcome {
+    pub(super) fn expire(&mut self, state: &State) -> Result<(), OrderError> {
         let report = self.expire_due().map_err(|problem| OrderError::Store(problem.to_string()))?;
-        self.show(state);
-        match report {
-            Some(report) => {
-                self.publish(&report, state);
-                Ok(report)
-            }
-            None => self.run(&self.sources.clone(), Scope::Rebuild).map_err(|problem| OrderError::Store(problem.to_string())),
+        if let Some(report) = report {
+            self.publish(&report, state);
         }
+        self.show(state);
+        Ok(())
     }
 
     fn expire_due(&mut self) -> Result<Option<SyncReport>, SyncError> {
@@ -185,7 +187,7 @@ impl Writer {
 
     /// Waits for the next order, and no longer than until something is due.
     fn wait(&mut self, inbox: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
-        match self.next_change().filter(|_| !take(&mut self.is_stuck)) {
+        match self.next_change().filter(|due_s| self.tried_s != Some(*due_s)) {
             Some(due_s) => {
                 let wait_s = due_s.saturating_sub(self.store.see_clock(now_s()));
                 inbox.recv_timeout(Duration::from_secs(u64::try_from(wait_s).unwrap_or_default()))
@@ -270,6 +272,7 @@ impl Writer {
             shelf: &self.shelf,
             origins: &self.origins,
             limits: &self.settings.limits,
+            forges: &self.settings.forges,
             offline: self.settings.offline,
             now_s: self.store.see_clock(now_s()),
             rules: &rules,
@@ -330,7 +333,7 @@ fn split(order: Order) -> Option<(Task, Option<Sender<Outcome>>)> {
 }
 
 /// Turns a panic of this program into a failed order.
-fn contained(work: impl FnOnce() -> Outcome) -> Outcome {
+fn contained<T>(work: impl FnOnce() -> Result<T, OrderError>) -> Result<T, OrderError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(OrderError::Store("the sync ended in a fault of this program".to_owned())))
 }
@@ -402,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_panic_fails_the_order_alone() {
-        let outcome = contained(|| std::panic::resume_unwind(Box::new("a fault")));
+        let outcome: Outcome = contained(|| std::panic::resume_unwind(Box::new("a fault")));
         assert!(matches!(outcome, Err(OrderError::Store(text)) if text.contains("fault")));
     }
 }

@@ -287,6 +287,9 @@ async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience
         Work::None => None,
         Work::Sync(sources) => Some(ordered(state, |reply| Order::Sync { sources, reply }).await),
         Work::Reload => Some(ordered(state, |reply| Order::Reload { reply }).await),
+        Work::Forget(Forget { source, catalogue, why }) => {
+            Some(ordered(state, |reply| Order::Forget { source, catalogue, why, reply }).await)
+        }
         Work::Refresh => Some(ordered(state, |reply| Order::Sync { sources: Vec::new(), reply }).await),
     };
     match outcome {

@@ -20,25 +20,31 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::SourceId;
 use catalogue_schema::model::Refusal;
+use catalogue_schema::revision::LogLine;
 use tokio::net::UnixListener;
 
 use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome};
-use crate::server::answer::{Ages, Answer, Facts, answer, document_missing, report};
-use crate::server::route::{Query, route};
+use crate::server::answer::{Ages, Answer, Facts, Times, answer, document_missing, log_page, log_unreadable, report};
+use crate::server::route::{Forget, Query, route};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
 
 /// Reads a document from the shelf: `None` when it is not there as it was accepted.
 pub type Documents = Box<dyn Fn(&Digest) -> Option<Vec<u8>> + Send + Sync>;
 
+/// Reads the log of revisions: the newest lines of one source or of all, at most so many, oldest first.
+pub type Revisions = Box<dyn Fn(Option<&SourceId>, usize) -> Result<Vec<LogLine>, String> + Send + Sync>;
+
 /// What every request shares: the snapshot in force, the way to the writer, the counters.
 pub struct State {
     snapshot: ArcSwapOption<Snapshot>,
     problem: ArcSwapOption<Refusal>,
     ages: ArcSwap<Ages>,
+    times: ArcSwap<Times>,
     orders: Option<Sender<Order>>,
     documents: Documents,
+    revisions: Option<Revisions>,
     admin: u32,
     started: Instant,
     requests: AtomicU64,
@@ -64,6 +70,8 @@ pub enum Work {
     Sync(Vec<SourceId>),
     /// The configuration is read again, then the sources; the report is the answer.
     Reload,
+    /// What was accepted of a source or catalogue is forgotten, then the source is read again; the report is the answer.
+    Forget(Forget),
     /// All sources are read again; the answer then comes from the new generation.
     Refresh,
 }
@@ -75,14 +83,22 @@ impl State {
             snapshot: ArcSwapOption::empty(),
             problem: ArcSwapOption::empty(),
             ages: ArcSwap::from_pointee(Ages { known: BTreeMap::new(), since: Instant::now() }),
+            times: ArcSwap::default(),
             orders,
             documents,
+            revisions: None,
             admin: rustix::process::geteuid().as_raw(),
             started: Instant::now(),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         }
+    }
+
+    /// Reads the log of revisions through `revisions`.
+    pub fn with_revisions(mut self, revisions: Revisions) -> State {
+        self.revisions = Some(revisions);
+        self
     }
 
     /// Serves `snapshot` from now on. Answers that have begun keep the one they began with.
@@ -105,6 +121,11 @@ impl State {
         self.ages.store(Arc::new(Ages { known, since: Instant::now() }));
     }
 
+    /// Shows when sources expire, what is remembered of them, and what is wrong with memory or clock.
+    pub fn show_times(&self, times: Times) {
+        self.times.store(Arc::new(times));
+    }
+
     /// Returns what the peer's `uid` allows; `None` for the overflow uid, behind which anybody may stand.
     pub fn caller(&self, uid: u32) -> Option<Caller> {
         match uid {
@@ -122,6 +143,7 @@ impl State {
             panics: self.panics.load(Ordering::Relaxed),
             problem: self.problem.load_full(),
             ages: self.ages.load_full(),
+            times: self.times.load_full(),
         }
     }
 
@@ -171,6 +193,10 @@ impl State {
                 let body = (self.documents)(&digest).ok_or_else(|| document_missing(&digest))?;
                 Ok(Reply { status: 200, content_type: JSON, body })
             }
+            Answer::Log { source, limit } => {
+                let lines = self.revisions.as_ref().map_or(Ok(Vec::new()), |read| read(source.as_ref(), limit));
+                self.reply(log_page(&lines.map_err(|found| log_unreadable(&found))?)?)
+            }
         }
     }
 }
@@ -186,8 +212,20 @@ pub fn work(call: &Call) -> Work {
 /// Tells whether `call` can only be answered from a generation: health, statistics and versions need none.
 pub fn reads_generation(call: &Call) -> bool {
     let without = |query: &Query| {
-        use Query::{Health, Live, OpenApi, Ready, Reload, Stats, Sync, Version};
-        matches!(query, Live | Ready | Health | Version | Stats | Sync(_) | Reload | OpenApi)
+        use Query::{Forget, Health, Live, OpenApi, Ready, Reload, Revisions, RevisionLog, Stats, Sync, Version};
+        matches!(
+            query,
+            Live | Ready
+                | Health
+                | Version
+                | Stats
+                | Sync(_)
+                | Reload
+                | Forget(_)
+                | Revisions
+                | RevisionLog { .. }
+                | OpenApi
+        )
     };
     route(call).is_ok_and(|query| !without(&query))
 }
@@ -196,6 +234,7 @@ fn work_of(query: &Query) -> Work {
     match query {
         Query::Sync(sources) => Work::Sync(sources.clone()),
         Query::Reload => Work::Reload,
+        Query::Forget(forget) => Work::Forget(forget.clone()),
         Query::Resolve(question) if question.refresh => Work::Refresh,
         _ => Work::None,
     }
@@ -228,6 +267,7 @@ fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
         Work::None => return Ok(()),
         Work::Sync(_) => "a sync",
         Work::Reload => "a reload",
+        Work::Forget(_) => "forgetting revisions",
         Work::Refresh => "refresh",
     };
     if caller == Caller::Admin { Ok(()) } else { Err(forbidden(what)) }

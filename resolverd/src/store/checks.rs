@@ -101,8 +101,7 @@ impl Checks {
 
 /// Returns how long the last good entries of `source` are used, in seconds.
 pub fn max_stale_s(source: &Source, default_s: u64) -> u64 {
-    let _ = source;
-    default_s
+    source.max_stale_s.unwrap_or(default_s)
 }
 
 /// Returns when a source that was checked at `checked_s` becomes unavailable.

@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
+use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{
     Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
     SOURCE_EXPIRED, SourceState, stale,
@@ -61,6 +62,8 @@ pub struct Sync<'a> {
     pub origins: &'a dyn Fetch,
     /// What each source may cost.
     pub limits: &'a Limits,
+    /// The forges whose file URLs are understood.
+    pub forges: &'a Forges,
     /// Nothing is fetched; the shelf answers.
     pub offline: bool,
     /// The time of this sync, in seconds since 1970-01-01 UTC. It never goes back.

@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
     }
 
     fn reading(&self, mode: Mode) -> Result<Reading, ShelfError> {
-        let entry = dialect::start(self.source);
+        let entry = dialect::start(self.source, self.sync.forges);
         let mut tree = Tree::default();
         self.node(entry, mode, None, &mut tree)?;
         let root = tree.catalogues.first();
@@ -290,7 +290,7 @@ impl<'a> Reader<'a> {
             Ok(accepted) => accepted,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let mut finding = match dialect::read(errand, &document.bytes, &document.received) {
+        let mut finding = match dialect::read(errand, &document.bytes, &document.received, self.sync.forges) {
             Ok(finding) => finding,
             Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
         };
@@ -474,16 +474,18 @@ impl<'a> Reader<'a> {
             let documents = self.obtain(&round, mode, Some(trust))?;
             for (errand, document) in round.iter().zip(documents) {
                 let mut found = match document {
-                    Ok(document) => match dialect::read(errand, &document.bytes, &document.received) {
-                        Ok(found) => {
-                            tree.remember(document, fresh);
-                            found
+                    Ok(document) => {
+                        match dialect::read(errand, &document.bytes, &document.received, self.sync.forges) {
+                            Ok(found) => {
+                                tree.remember(document, fresh);
+                                found
+                            }
+                            Err(error) => {
+                                tree.remember(document, fresh);
+                                dialect::refuse(errand, Refusal::of(&errand.want, &error))
+                            }
                         }
-                        Err(error) => {
-                            tree.remember(document, fresh);
-                            dialect::refuse(errand, Refusal::of(&errand.want, &error))
-                        }
-                    },
+                    }
                     Err(trouble) => tree.refuse(errand, trouble),
                 };
                 errands.append(&mut found.errands);

@@ -87,7 +87,8 @@ impl World {
             format!("{{\"id\":\"{id}\",\"path\":\"{path}\",\"owns\":[\"lcod://{id}/**\"]}}")
         };
         let text = format!("{{\"sources\":[{}]}}", sources.iter().map(one).collect::<Vec<_>>().join(","));
-        catalogue_schema::sources::read(text.as_bytes(), self.directory.path()).expect("good sources")
+        catalogue_schema::sources::read(text.as_bytes(), self.directory.path(), &Forges::default())
+            .expect("good sources")
     }
 
     fn sync(&mut self, sources: &[(&str, &str)]) -> SyncReport {
@@ -97,8 +98,14 @@ impl World {
     fn run(&mut self, sources: &[(&str, &str)], scope: Scope<'_>) -> SyncReport {
         let sources = self.sources(sources);
         let origins = Origins::default();
-        let sync =
-            Sync { shelf: &self.shelf, origins: &origins, limits: &self.limits, offline: false, now_s: 7 };
+        let sync = Sync {
+            shelf: &self.shelf,
+            origins: &origins,
+            limits: &self.limits,
+            forges: &Forges::default(),
+            offline: false,
+            now_s: 7,
+        };
         let past = self.past.clone();
         let past = past.as_deref().map_or(Past::Nothing, Past::Snapshot);
         let done = sync.run(&mut self.store, past, &sources, scope).expect("a sync");
@@ -336,8 +343,14 @@ fn a_rebuild_from_the_shelf_says_the_same_without_any_origin() {
     let generation = world.snapshot().generation.clone();
     let configured: Vec<Source> = generation.sources.iter().map(|state| state.source.clone()).collect();
     let origins = Origins::default();
-    let sync =
-        Sync { shelf: &world.shelf, origins: &origins, limits: &world.limits, offline: false, now_s: 8 };
+    let sync = Sync {
+        shelf: &world.shelf,
+        origins: &origins,
+        limits: &world.limits,
+        forges: &Forges::default(),
+        offline: false,
+        now_s: 8,
+    };
     let done =
         sync.run(&mut world.store, Past::File(&generation), &configured, Scope::Rebuild).expect("a rebuild");
     world.past = done.snapshot;
@@ -417,8 +430,14 @@ fn offline_nothing_is_fetched_and_nothing_is_stale() {
     world.remove("a.jsonl");
     let sources = world.sources(&[("a", "a.jsonl")]);
     let origins = Origins::default();
-    let sync =
-        Sync { shelf: &world.shelf, origins: &origins, limits: &world.limits, offline: true, now_s: 9 };
+    let sync = Sync {
+        shelf: &world.shelf,
+        origins: &origins,
+        limits: &world.limits,
+        forges: &Forges::default(),
+        offline: true,
+        now_s: 9,
+    };
     let past = world.past.clone().expect("a generation");
     let done = sync.run(&mut world.store, Past::Snapshot(&past), &sources, Scope::All).expect("a sync");
     assert_eq!((done.report.changed, done.report.documents_fetched), (false, 0));
@@ -517,8 +536,14 @@ fn what_index_and_shelf_have_lost_is_answered_by_nobody_until_it_is_read_again()
     world.remove("list.json");
     let configured = world.sources(&sources);
     let origins = Origins::default();
-    let sync =
-        Sync { shelf: &world.shelf, origins: &origins, limits: &world.limits, offline: false, now_s: 8 };
+    let sync = Sync {
+        shelf: &world.shelf,
+        origins: &origins,
+        limits: &world.limits,
+        forges: &Forges::default(),
+        offline: false,
+        now_s: 8,
+    };
     let done =
         sync.run(&mut world.store, Past::File(&generation), &configured, Scope::Rebuild).expect("a rebuild");
     world.past = done.snapshot;
