@@ -20,10 +20,12 @@ use crate::api::{Call, Reply};
 use crate::config::Settings;
 use crate::daemon::error::DaemonError;
 use crate::daemon::socket::Socket;
-use crate::daemon::writer::{Writer, now_s, of_config};
+use crate::daemon::writer::{Writer, of_config};
 use crate::order::Order;
+use crate::server::route::Forget;
 use crate::server::{self, Caller, State, Work};
 use crate::shelf::Shelf;
+use crate::store::revisions::tail;
 
 /// How long after the signal a stopping daemon waits for its writer; a writer that is cut off loses nothing.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -41,8 +43,9 @@ pub fn serve(settings: &Settings, wait: Duration) -> Result<(), DaemonError> {
     log_contained_panics();
     let (mut writer, served) = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
-    let state = Arc::new(State::new(Some(orders.clone()), documents(writer.shelf.clone())));
-    state.show_ages(writer.checks.ages(now_s()));
+    let state = State::new(Some(orders.clone()), documents(writer.shelf.clone()));
+    let state = Arc::new(state.with_revisions(revisions(settings)));
+    writer.show(&state);
     if let Some(snapshot) = served {
         state.publish(snapshot);
     }
@@ -146,9 +149,9 @@ pub fn local(
 ) -> Result<Reply, DaemonError> {
     log_contained_panics();
     let (mut writer, served) = Writer::open(settings, wait)?;
-    let state = State::new(None, documents(writer.shelf.clone()));
+    let state = State::new(None, documents(writer.shelf.clone())).with_revisions(revisions(settings));
     let is_empty = served.is_none();
-    state.show_ages(writer.checks.ages(now_s()));
+    writer.show(&state);
     if let Some(snapshot) = served {
         state.publish(snapshot);
     }
@@ -160,6 +163,11 @@ pub fn local(
         Work::Reload => {
             writer.reload()?;
             return Ok(server::reported(&state, &writer.sync(&[], &state)));
+        }
+        Work::Forget(Forget { source, catalogue, why }) => {
+            writer.reload()?;
+            let outcome = writer.forget(&source, catalogue.as_ref(), &why, &state);
+            return Ok(server::reported(&state, &outcome));
         }
         Work::None if !is_empty || settings.offline || !server::reads_generation(call) => {}
         Work::None | Work::Refresh => {
@@ -176,4 +184,10 @@ pub fn local(
 /// Reads documents of releases for the server; the shelf is safe to read while the writer keeps more.
 fn documents(shelf: Shelf) -> server::Documents {
     Box::new(move |digest| shelf.read(digest).ok().flatten())
+}
+
+/// Reads the log of revisions for the server; the writer only ever appends to it.
+fn revisions(settings: &Settings) -> server::Revisions {
+    let directory = settings.state_dir.clone();
+    Box::new(move |source, limit| tail(&directory, source, limit).map_err(|error| error.to_string()))
 }

@@ -135,7 +135,7 @@ impl Writer {
         self.sync(&[], state)
     }
 
-    fn forget(
+    pub(super) fn forget(
         &mut self,
         source: &SourceId,
         catalogue: Option<&SourceId>,
@@ -356,7 +356,7 @@ pub(super) fn of_config(problem: &ConfigError) -> Refusal {
 
 /// Seconds since 1970-01-01 UTC; a clock before that counts as that.
 #[expect(clippy::disallowed_methods, reason = "the daemon is where the clock is read")]
-pub(super) fn now_s() -> i64 {
+fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

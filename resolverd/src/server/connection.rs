@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use crate::api::{BODY_BYTES_MAX, Call, Code, Failure, Reply};
 use crate::order::{Order, OrderError, Outcome};
 use crate::server::answer::report;
-use crate::server::route::{Query, methods, route};
+use crate::server::route::{Forget, Query, methods, route};
 use crate::server::stream::{Flights, Patience, Watched};
 use crate::server::{Caller, State, Work, permitted, work_of};
 
