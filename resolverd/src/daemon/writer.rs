@@ -119,7 +119,9 @@ impl Writer {
             match &outcome {
                 Ok(_) => {}
                 // The caller's mistake, and the caller is told.
-                Err(problem @ (OrderError::NoSuchSource(_) | OrderError::NoSuchCatalogue(_))) => debug!(%problem, "the order was refused"),
+                Err(problem @ (OrderError::NoSuchSource(_) | OrderError::NoSuchCatalogue(_))) => {
+                    debug!(%problem, "the order was refused")
+                }
                 Err(problem) => error!(%problem, "the order failed; the last generation stays"),
             }
             for reply in replies {
@@ -221,7 +223,8 @@ impl Writer {
         let clock_s = now_s();
         let now_s = self.store.see_clock(clock_s);
         state.show_ages(self.checks.ages(now_s));
-        let sources = self.generation().filter(|_| !self.settings.offline).map(|generation| &generation.sources[..]);
+        let sources =
+            self.generation().filter(|_| !self.settings.offline).map(|generation| &generation.sources[..]);
         let expires = |state: &SourceState| {
             Some((state.source.id.clone(), self.checks.expires(state, self.settings.max_stale_s)?))
         };

@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn every_key_is_read_into_its_own_field() {
         let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
-                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8";
+                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nhistory_commits = 9";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -265,6 +265,7 @@ mod tests {
             depth: 6,
             catalogues: 7,
             total_s: 8,
+            history_commits: 9,
         };
         assert_eq!(toml::from_str::<Limits>(text).unwrap(), expected);
     }

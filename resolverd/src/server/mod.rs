@@ -25,7 +25,9 @@ use tokio::net::UnixListener;
 
 use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome};
-use crate::server::answer::{Ages, Answer, Facts, Times, answer, document_missing, log_page, log_unreadable, report};
+use crate::server::answer::{
+    Ages, Answer, Facts, Times, answer, document_missing, log_page, log_unreadable, report,
+};
 use crate::server::route::{Forget, Query, route};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
@@ -194,7 +196,8 @@ impl State {
                 Ok(Reply { status: 200, content_type: JSON, body })
             }
             Answer::Log { source, limit } => {
-                let lines = self.revisions.as_ref().map_or(Ok(Vec::new()), |read| read(source.as_ref(), limit));
+                let lines =
+                    self.revisions.as_ref().map_or(Ok(Vec::new()), |read| read(source.as_ref(), limit));
                 self.reply(log_page(&lines.map_err(|found| log_unreadable(&found))?)?)
             }
         }
@@ -212,7 +215,9 @@ pub fn work(call: &Call) -> Work {
 /// Tells whether `call` can only be answered from a generation: health, statistics and versions need none.
 pub fn reads_generation(call: &Call) -> bool {
     let without = |query: &Query| {
-        use Query::{Forget, Health, Live, OpenApi, Ready, Reload, Revisions, RevisionLog, Stats, Sync, Version};
+        use Query::{
+            Forget, Health, Live, OpenApi, Ready, Reload, RevisionLog, Revisions, Stats, Sync, Version,
+        };
         matches!(
             query,
             Live | Ready

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::api::{
     BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
-    REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest, SyncRequest, encoded_path, read_body,
+    REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest, SyncRequest, encoded_path,
+    read_body,
 };
 use crate::resolve::{Native, Request};
 

@@ -226,10 +226,7 @@ pub(super) fn revision_of(state: &CatalogueState, accepted_s: i64) -> Option<(Re
 fn seed(generation: &Generation) -> Content {
     let accepted_s = generation.committed_s;
     let known = generation.catalogues.iter().filter_map(|state| revision_of(state, accepted_s));
-    Content {
-        highest_s: accepted_s,
-        documents: known.map(|(key, revision)| (key, vec![revision])).collect(),
-    }
+    Content { highest_s: accepted_s, documents: known.map(|(key, revision)| (key, vec![revision])).collect() }
 }
 
 fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
@@ -341,9 +338,7 @@ mod tests {
         let path = directory.path().join(FILE);
         for round in 1..=4 {
             let mut memory = load(directory.path());
-            memory
-                .remember(vec![(key("s", None), revision("1", 7))], &BTreeSet::new())
-                .expect("remembered");
+            memory.remember(vec![(key("s", None), revision("1", 7))], &BTreeSet::new()).expect("remembered");
             let text = std::fs::read_to_string(&path).expect("written");
             std::fs::write(&path, text.replace("\"accepted_s\":7", "\"accepted_s\":8")).expect("written");
             let memory = load(directory.path());

@@ -59,7 +59,8 @@ impl Log {
             .filter_map(|(key, served)| {
                 let newest = memory.known(&key).last()?;
                 let is_told = self.last.get(&key).is_some_and(|last| {
-                    last.as_ref().is_some_and(|(commit, digest)| *commit == newest.commit && *digest == newest.digest)
+                    last.as_ref()
+                        .is_some_and(|(commit, digest)| *commit == newest.commit && *digest == newest.digest)
                 });
                 let is_newest = newest.is(served.commit.as_ref(), &served.digest);
                 (is_newest && !is_told).then(|| LogLine {

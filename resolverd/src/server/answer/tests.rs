@@ -126,7 +126,7 @@ pub(crate) fn world() -> Snapshot {
 fn facts() -> Facts {
     let known = [(SourceId::parse("main").unwrap(), 3600)].into();
     let ages = Arc::new(Ages { known, since: std::time::Instant::now() });
-    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages }
+    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages, times: Arc::default() }
 }
 
 fn asked(call: &Call, snapshot: Option<&Snapshot>) -> (u16, Value) {
@@ -134,6 +134,7 @@ fn asked(call: &Call, snapshot: Option<&Snapshot>) -> (u16, Value) {
     match answer {
         Ok(Answer::Body(status, body)) => (status, serde_json::from_slice(&body).unwrap()),
         Ok(Answer::Document(digest)) => (200, json!(digest)),
+        Ok(Answer::Log { source, limit }) => (200, json!({"source": source, "limit": limit})),
         Err(failure) => {
             let problem = failure.problem(None);
             (u16::try_from(problem["status"].as_u64().unwrap()).unwrap(), problem)
