@@ -96,10 +96,7 @@ impl Writer {
                     Ok(order) => waiting.push_back(order),
                     Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => {
-                        // A failure is not tried again at once: every sync publishes what is due as well.
-                        self.tried_s = self.next_change();
-                        let expired = contained(|| self.expire(state));
-                        if let Err(problem) = expired {
+                        if let Err(problem) = contained(|| self.expire(state)) {
                             error!(%problem, "what is due could not be published; the last generation stays");
                         }
                         continue;
@@ -158,41 +155,50 @@ impl Writer {
         self.sync(std::slice::from_ref(source), state)
     }
 
-    /// Returns when a source becomes unavailable unless it is checked before: a new generation is due then, without network. In
-    /// seconds since 1970-01-01 UTC; `None` where nothing is due.
-    pub(super) fn next_change(&self) -> Option<i64> {
+    /// Returns when a source becomes unavailable unless it is checked before: a new generation is due then, without network.
+    /// Told by the clock of today, in seconds since 1970-01-01 UTC; `None` where nothing is due, and for what was tried already
+    /// and failed: every sync publishes what is due as well.
+    pub(super) fn next_change_s(&self) -> Option<i64> {
+        let due_s = self.due_s().filter(|due_s| self.tried_s != Some(*due_s))?;
+        // Ages count from the highest time seen, which a clock that stepped back has not reached again.
+        let behind_s = self.store.memory().latest(now_s()).saturating_sub(now_s());
+        Some(due_s.saturating_sub(behind_s))
+    }
+
+    fn due_s(&self) -> Option<i64> {
         let generation = self.generation().filter(|_| !self.settings.offline)?;
         self.checks.next_change(&generation.sources, self.settings.max_stale_s)
     }
 
-    /// Publishes what is due by [`Writer::next_change`]; does nothing before.
-    pub(super) fn expire(&mut self, state: &State) -> Result<(), OrderError> {
-        let report = self.expire_due().map_err(|problem| OrderError::Store(problem.to_string()))?;
-        if let Some(report) = report {
-            self.publish(&report, state);
-        }
+    /// Publishes what is due by [`Writer::next_change_s`], without network.
+    pub(super) fn expire(&mut self, state: &State) -> Outcome {
+        self.tried_s = self.due_s();
+        let report = self
+            .run(&self.sources.clone(), Scope::Rebuild)
+            .map_err(|problem| OrderError::Store(problem.to_string()))?;
+        self.publish(&report, state);
         self.show(state);
-        Ok(())
+        Ok(report)
     }
 
-    fn expire_due(&mut self) -> Result<Option<SyncReport>, SyncError> {
-        if let Some(generation) = self.generation() {
-            let generation = generation.clone();
+    /// Expires what has expired while no process looked.
+    fn expire_due(&mut self) -> Result<(), SyncError> {
+        if let Some(generation) = self.generation().cloned() {
             self.checks.assume(&generation);
         }
         let now_s = self.store.see_clock(now_s());
-        if self.next_change().is_none_or(|due_s| due_s > now_s) {
-            return Ok(None);
+        if self.due_s().is_some_and(|due_s| due_s <= now_s) {
+            self.run(&self.sources.clone(), Scope::Rebuild)?;
         }
-        self.run(&self.sources.clone(), Scope::Rebuild).map(Some)
+        Ok(())
     }
 
     /// Waits for the next order, and no longer than until something is due.
-    fn wait(&mut self, inbox: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
-        match self.next_change().filter(|due_s| self.tried_s != Some(*due_s)) {
+    fn wait(&self, inbox: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
+        match self.next_change_s() {
             Some(due_s) => {
-                let wait_s = due_s.saturating_sub(self.store.see_clock(now_s()));
-                inbox.recv_timeout(Duration::from_secs(u64::try_from(wait_s).unwrap_or_default()))
+                let wait_s = u64::try_from(due_s.saturating_sub(now_s())).unwrap_or_default();
+                inbox.recv_timeout(Duration::from_secs(wait_s))
             }
             None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
@@ -336,7 +342,7 @@ fn split(order: Order) -> Option<(Task, Option<Sender<Outcome>>)> {
 }
 
 /// Turns a panic of this program into a failed order.
-fn contained<T>(work: impl FnOnce() -> Result<T, OrderError>) -> Result<T, OrderError> {
+fn contained(work: impl FnOnce() -> Outcome) -> Outcome {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(OrderError::Store("the sync ended in a fault of this program".to_owned())))
 }
@@ -408,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_panic_fails_the_order_alone() {
-        let outcome: Outcome = contained(|| std::panic::resume_unwind(Box::new("a fault")));
+        let outcome = contained(|| std::panic::resume_unwind(Box::new("a fault")));
         assert!(matches!(outcome, Err(OrderError::Store(text)) if text.contains("fault")));
     }
 }

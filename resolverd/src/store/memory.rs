@@ -162,7 +162,7 @@ impl Memory {
     /// Takes notice of the clock and returns the time that ages count from: a clock that steps back makes nothing younger.
     /// The highest one is written once it has grown by a minute; a failure to write is logged only.
     pub(super) fn see(&mut self, now_s: i64) -> i64 {
-        let highest_s = self.content.highest_s.max(now_s);
+        let highest_s = self.latest(now_s);
         if highest_s >= self.content.highest_s.saturating_add(CLOCK_STEP_S) {
             let content = Content { highest_s, ..self.content.clone() };
             if let Err(error) = self.keep(content) {
@@ -170,6 +170,11 @@ impl Memory {
             }
         }
         highest_s
+    }
+
+    /// Returns the time that ages count from while the clock says `now_s`.
+    pub fn latest(&self, now_s: i64) -> i64 {
+        self.content.highest_s.max(now_s)
     }
 
     /// Returns what is wrong with the memory or the clock.
