@@ -192,7 +192,7 @@ fn place(want: &Want) -> Option<Place<'_>> {
     };
     match repository {
         Repository::Local(path) => Some(Place::Git(path)),
-        Repository::Https(_) => None,
+        Repository::Https(_) | Repository::Ssh(_) => None,
     }
 }
 
