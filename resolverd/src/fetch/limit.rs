@@ -32,6 +32,8 @@ pub struct Limits {
     pub catalogues: u32,
     /// How long one source may take, in seconds. Default 600.
     pub total_s: u64,
+    /// How many bytes the cache of remote Git objects may keep on disk, all remotes together. Default 1 GiB.
+    pub cache_bytes: u64,
 }
 
 impl Default for Limits {
@@ -45,6 +47,7 @@ impl Default for Limits {
             depth: 8,
             catalogues: 256,
             total_s: 600,
+            cache_bytes: 1 << 30,
         }
     }
 }
@@ -106,6 +109,11 @@ impl Budget {
         self.document.1.min(self.purse.bytes_left.load(Ordering::Relaxed))
     }
 
+    /// Returns how many bytes the cache of remote Git objects may keep on disk.
+    pub(crate) fn cache_bytes(&self) -> u64 {
+        self.purse.limits.cache_bytes
+    }
+
     /// Takes one document and checks the deadline.
     ///
     /// **Errors**: `limit.documents`, `limit.total_s`.
@@ -159,6 +167,16 @@ impl Budget {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns how many bytes this run may still bring.
+    pub(crate) fn bytes_left(&self) -> u64 {
+        self.purse.bytes_left.load(Ordering::Relaxed)
+    }
+
+    /// Returns how much time is left; `None` when there is no end.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.purse.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     fn capped(&self, key: &'static str, bytes_max: u64) -> Budget {
@@ -251,7 +269,7 @@ mod tests {
     #[test]
     fn every_key_is_read_into_its_own_field() {
         let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
-                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8";
+                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\ncache_bytes = 9";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -262,6 +280,7 @@ mod tests {
             depth: 6,
             catalogues: 7,
             total_s: 8,
+            cache_bytes: 9,
         };
         assert_eq!(toml::from_str::<Limits>(text).unwrap(), expected);
     }
