@@ -75,7 +75,12 @@ impl Cache {
     }
 
     /// Reads an object and checks it against its id; `None` when it is not here, or larger. One that is damaged is deleted.
-    pub(super) fn read(&self, id: &ObjectId, kind: Kind, bytes_max: u64) -> Result<Option<Vec<u8>>, ReadError> {
+    pub(super) fn read(
+        &self,
+        id: &ObjectId,
+        kind: Kind,
+        bytes_max: u64,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
         match read_loose(&self.objects, id, kind, bytes_max) {
             Err(ReadError::Corrupt(_)) => self.forget(id),
             // A header is unproven: it may say this because it is damaged.
@@ -290,7 +295,8 @@ mod tests {
         let metadata = fs::metadata(first.place(&kept[0])).unwrap();
         let each = metadata.len().max(metadata.blocks() * BLOCK_BYTES);
         first.trim(2 * each).unwrap();
-        let left: Vec<bool> = kept.iter().map(|id| first.place(id).exists() || second.place(id).exists()).collect();
+        let left: Vec<bool> =
+            kept.iter().map(|id| first.place(id).exists() || second.place(id).exists()).collect();
         assert_eq!(left, [false, false, false, false, true, true]);
         let idle = Cache::open(place.path(), URL).unwrap();
         idle.trim(0).unwrap();

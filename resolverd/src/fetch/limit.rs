@@ -34,6 +34,16 @@ pub struct Limits {
     pub total_s: u64,
     /// How many bytes the cache of remote Git objects may keep on disk, all remotes together. Default 1 GiB.
     pub cache_bytes: u64,
+    /// How long a connection to another machine may take, with its encryption, in seconds. Default 10.
+    pub connect_s: u64,
+    /// How long another machine may be silent, and over which time its rate is measured, in seconds. Default 30.
+    pub stall_s: u64,
+    /// The fewest bytes a second that another machine may send, on the average over `stall_s`. Default 1024; 0 for none.
+    pub rate_bytes_s: u64,
+    /// How many redirects are followed. Default 5.
+    pub redirects: u32,
+    /// How often a request is sent that fails for a reason that may pass. Default 4.
+    pub tries: u32,
 }
 
 impl Default for Limits {
@@ -48,6 +58,11 @@ impl Default for Limits {
             catalogues: 256,
             total_s: 600,
             cache_bytes: 1 << 30,
+            connect_s: 10,
+            stall_s: 30,
+            rate_bytes_s: 1024,
+            redirects: 5,
+            tries: 4,
         }
     }
 }
@@ -109,9 +124,14 @@ impl Budget {
         self.document.1.min(self.purse.bytes_left.load(Ordering::Relaxed))
     }
 
-    /// Returns how many bytes the cache of remote Git objects may keep on disk.
-    pub(crate) fn cache_bytes(&self) -> u64 {
-        self.purse.limits.cache_bytes
+    /// Returns the limits of this run.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.purse.limits
+    }
+
+    /// Returns when the run has to end; `None` when that lies further ahead than the clock can count.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.purse.deadline
     }
 
     /// Takes one document and checks the deadline.
@@ -172,11 +192,6 @@ impl Budget {
     /// Returns how many bytes this run may still bring.
     pub(crate) fn bytes_left(&self) -> u64 {
         self.purse.bytes_left.load(Ordering::Relaxed)
-    }
-
-    /// Returns how much time is left; `None` when there is no end.
-    pub(crate) fn time_left(&self) -> Option<Duration> {
-        self.purse.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     fn capped(&self, key: &'static str, bytes_max: u64) -> Budget {
@@ -269,7 +284,8 @@ mod tests {
     #[test]
     fn every_key_is_read_into_its_own_field() {
         let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
-                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\ncache_bytes = 9";
+                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nconnect_s = 9\nstall_s = 10\n\
+                    rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -280,7 +296,12 @@ mod tests {
             depth: 6,
             catalogues: 7,
             total_s: 8,
-            cache_bytes: 9,
+            cache_bytes: 14,
+            connect_s: 9,
+            stall_s: 10,
+            rate_bytes_s: 11,
+            redirects: 12,
+            tries: 13,
         };
         assert_eq!(toml::from_str::<Limits>(text).unwrap(), expected);
     }

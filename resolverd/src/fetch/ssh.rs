@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use catalogue_schema::model::Refusal;
 use catalogue_schema::pointer::SshUrl;
@@ -20,8 +20,6 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::fetch::FetchError;
 use crate::fetch::limit::Budget;
 
-/// How long a silent connection is waited for.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// How long the last words on stderr are waited for, when stdout has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How much is read at once, in bytes.
@@ -37,14 +35,17 @@ pub(super) struct Connection {
     requests: Sender<Vec<u8>>,
     pieces: Receiver<Vec<u8>>,
     complaint: Receiver<Vec<u8>>,
-    silence: Duration,
 }
 
 impl Connection {
     /// Starts `program`, which is `ssh`.
     ///
     /// **Errors**: `net.ssh`: it cannot be started.
-    pub(super) fn open(program: &OsStr, url: &SshUrl, subject: &dyn fmt::Display) -> Result<Connection, FetchError> {
+    pub(super) fn open(
+        program: &OsStr,
+        url: &SshUrl,
+        subject: &dyn fmt::Display,
+    ) -> Result<Connection, FetchError> {
         let mut command = Command::new(program);
         command.args(["-o", "BatchMode=yes", "-o", "SendEnv=GIT_PROTOCOL"]);
         if let Some(port) = url.port() {
@@ -77,7 +78,7 @@ impl Connection {
             });
             said.send(words)
         });
-        Ok(Connection { child, requests, pieces, complaint, silence: SILENCE })
+        Ok(Connection { child, requests, pieces, complaint })
     }
 
     /// Sends a request. Never waits: what follows tells whether it arrived.
@@ -87,16 +88,23 @@ impl Connection {
 
     /// Waits for the next piece of the answer; `None` when the connection has ended.
     ///
-    /// **Errors**: `limit.total_s`; `net.stalled` after 60 silent seconds.
-    pub(super) fn receive(&self, budget: &Budget, subject: &dyn fmt::Display) -> Result<Option<Vec<u8>>, FetchError> {
-        let wait = budget.time_left().unwrap_or(self.silence).min(self.silence);
+    /// **Errors**: `limit.total_s`; `net.timeout` after `limits.stall_s` silent seconds.
+    pub(super) fn receive(
+        &self,
+        budget: &Budget,
+        subject: &dyn fmt::Display,
+    ) -> Result<Option<Vec<u8>>, FetchError> {
+        let stall_s = budget.limits().stall_s;
+        let silence = Duration::from_secs(stall_s);
+        let left = budget.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let wait = left.map_or(silence, |left| left.min(silence));
         match self.pieces.recv_timeout(wait) {
             Ok(piece) => Ok(Some(piece)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
             Err(RecvTimeoutError::Timeout) => {
                 budget.check_deadline(subject)?;
-                let expected = format!("an answer within {} s", self.silence.as_secs());
-                Err(FetchError::Unreachable(Refusal::new("net.stalled", subject, expected, "silence")))
+                let expected = format!("bytes within {stall_s} s (config key limits.stall_s)");
+                Err(FetchError::Unreachable(Refusal::new("net.timeout", subject, expected, "silence")))
             }
         }
     }

@@ -118,9 +118,9 @@ pub(super) struct Unfit {
     pub(super) found: String,
 }
 
-const V2: &str = "a server of Git's protocol v2 (git 2.18 or newer); or name a clone on this machine with [[rewrite]]";
-const FILTERS: &str =
-    "a server that allows filters (uploadpack.allowFilter = true); or name a clone on this machine with [[rewrite]]";
+const V2: &str =
+    "a server of Git's protocol v2 (git 2.18 or newer); or name a clone on this machine with [[rewrite]]";
+const FILTERS: &str = "a server that allows filters (uploadpack.allowFilter = true); or name a clone on this machine with [[rewrite]]";
 
 impl Capabilities {
     /// Reads what a server says first: `version 2` and its capabilities, behind a `# service` line or not.
@@ -249,7 +249,9 @@ pub(super) fn read_refs(answer: &[u8]) -> Result<Vec<RemoteRef>, WireError> {
             return Err(broken("a ref without a name"));
         };
         let peeled = words.find_map(|word| word.strip_prefix("peeled:"));
-        let Some(id) = ObjectId::parse(peeled.unwrap_or(id)) else { return Err(broken("a ref without an id")) };
+        let Some(id) = ObjectId::parse(peeled.unwrap_or(id)) else {
+            return Err(broken("a ref without an id"));
+        };
         if let Ok(name) = RefName::parse(name) {
             refs.push(RemoteRef { name, id });
         }
@@ -382,7 +384,9 @@ mod tests {
         assert_eq!(with(&[b"\x03bad\x1b[1m", b"0000"]), Err(WireError::Said(words(b"bad\x1b[1m"))));
         assert!(!words(b"bad\x1b[1m").contains('\x1b'));
         assert!(words(&[b'x'; 9000]).len() <= WORDS_BYTES_MAX);
-        for rest in [&[b"\x01PA".as_slice()][..], &[b"\x04x", b"0000"], &[b"", b"0000"], &[b"0001"], &[b"0000", b"x"]] {
+        for rest in
+            [&[b"\x01PA".as_slice()][..], &[b"\x04x", b"0000"], &[b"", b"0000"], &[b"0001"], &[b"0000", b"x"]]
+        {
             assert!(matches!(with(rest), Err(WireError::Protocol(_))), "{rest:?}");
         }
         for section in [b"packfile-uris\n".as_slice(), b"acknowledgments\n", b"wanted-refs\n"] {

@@ -216,10 +216,11 @@ fn greeted(
 ) -> Result<(Connection, Vec<u8>), FetchError> {
     budget.check_deadline(remote)?;
     let connection = Connection::open(program, url, remote)?;
-    let (answer, _) = message(&connection, CAPABILITIES_BYTES_MAX, budget, remote).map_err(|error| match error {
-        LinkError::TooLarge => protocol(remote, "a long answer"),
-        LinkError::Failed(error) => error,
-    })?;
+    let (answer, _) =
+        message(&connection, CAPABILITIES_BYTES_MAX, budget, remote).map_err(|error| match error {
+            LinkError::TooLarge => protocol(remote, "a long answer"),
+            LinkError::Failed(error) => error,
+        })?;
     Ok((connection, answer))
 }
 

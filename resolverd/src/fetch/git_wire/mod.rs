@@ -11,7 +11,7 @@
 //! Off-spec: v2 serves any commit that the server holds, also one on no branch: a pin proves content, not membership.
 
 mod line;
-mod link;
+pub(super) mod link;
 mod received;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -25,16 +25,14 @@ use catalogue_schema::pointer::{CommitId, Location, RefName, Revision, Want};
 use crate::fetch::cache::Cache;
 use crate::fetch::git::SHA1_ONLY;
 use crate::fetch::git_wire::line::{RemoteRef, WireError};
-use crate::fetch::git_wire::link::{Link, LinkError};
+use crate::fetch::git_wire::link::{Link, LinkError, Remote};
 use crate::fetch::git_wire::received::{Bounds, Received, ReceivedError, Unpacked, unpack};
 use crate::fetch::limit::Budget;
 use crate::fetch::loose;
 use crate::fetch::object::{
-    Errand, Kind, LISTING_LEVELS_MAX, ObjectId, ReadError, Tree, Walk, parse_commit, parse_parents,
+    Errand, Kind, LISTING_LEVELS_MAX, ObjectId, ReadError, Tree, Walk, parse_commit, parse_parents, parse_tag,
 };
 use crate::fetch::{FetchError, Fetched};
-
-pub(super) use crate::fetch::git_wire::link::Remote;
 
 /// How many objects one request names.
 const OBJECTS_PER_REQUEST: usize = 1000;
@@ -67,13 +65,15 @@ pub(super) fn fetch(
     let blocked: Vec<Option<FetchError>> = searches.into_iter().map(|search| search.blocked).collect();
     let others: Vec<_> = wants.iter().map(|want| session.answer_apart(want)).collect();
     if let Some(cache) = &session.cache {
-        let _ = cache.trim(budget.cache_bytes());
+        let _ = cache.trim(budget.limits().cache_bytes);
     }
     let Session { objects, resolved, .. } = session;
     let walk = Walk::new(|id: &ObjectId, kind, bytes_max| objects.read(id, kind, bytes_max));
     let mut answers = Answers { url: remote.to_string(), resolved, walk };
     let wants = wants.iter().zip(blocked).zip(others);
-    wants.map(|((want, blocked), apart)| apart.unwrap_or_else(|| answers.answer(want, blocked, budget))).collect()
+    wants
+        .map(|((want, blocked), apart)| apart.unwrap_or_else(|| answers.answer(want, blocked, budget)))
+        .collect()
 }
 
 /// What one batch knows of a repository.
@@ -106,7 +106,9 @@ impl Objects {
     fn read(&self, id: &ObjectId, kind: Kind, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
         match (self.held.get(id), self.oversized.get(id)) {
             (Some((held, _)), _) if *held != kind => Err(ReadError::OtherKind(*held)),
-            (Some((_, bytes)), _) if bytes.len() as u64 > bytes_max => Err(ReadError::TooLarge(bytes.len() as u64)),
+            (Some((_, bytes)), _) if bytes.len() as u64 > bytes_max => {
+                Err(ReadError::TooLarge(bytes.len() as u64))
+            }
             (Some((_, bytes)), _) => Ok(bytes.to_vec()),
             (None, Some(size)) => Err(ReadError::TooLarge(*size)),
             (None, None) => Err(ReadError::Missing),
@@ -238,7 +240,9 @@ impl<'a> Session<'a> {
             WireError::Protocol(found) => {
                 Refusal::new("git.protocol", self.remote, "an answer in Git's protocol v2", found)
             }
-            WireError::Said(said) => Refusal::new("git.remote_error", self.remote, "the wanted objects", said),
+            WireError::Said(said) => {
+                Refusal::new("git.remote_error", self.remote, "the wanted objects", said)
+            }
         };
         FetchError::Unreachable(refusal)
     }
@@ -301,7 +305,11 @@ impl<'a> Session<'a> {
             }
             if !self.at_hand(&id, kind) {
                 is_whole = false;
-                if kind == Kind::Commit { commits.insert(id) } else { others.insert(id) };
+                if kind == Kind::Commit {
+                    commits.insert(id)
+                } else {
+                    others.insert(id)
+                };
             }
         }
         if is_whole {
@@ -333,7 +341,9 @@ impl<'a> Session<'a> {
     fn next(&mut self, search: &Search<'_>) -> Step {
         match &search.step {
             Step::Commit(id) => match self.objects.held.get(id) {
-                Some((Kind::Commit, bytes)) => parse_commit(bytes).map_or(Step::Done, |root| Step::Tree(root, 0)),
+                Some((Kind::Commit, bytes)) => {
+                    parse_commit(bytes).map_or(Step::Done, |root| Step::Tree(root, 0))
+                }
                 _ => Step::Done,
             },
             Step::Tree(id, at) => self.below(search.goal, id, *at),
@@ -405,7 +415,10 @@ impl<'a> Session<'a> {
                     part.retain(|id| *id != absent);
                     self.absent += 1;
                     match self.absent > ABSENT_MAX {
-                        true => self.fail(&part, &self.said(WireError::Said("not our ref, again and again".to_owned()))),
+                        true => self.fail(
+                            &part,
+                            &self.said(WireError::Said("not our ref, again and again".to_owned())),
+                        ),
                         false if part.is_empty() => {}
                         false => parts.push(part),
                     }
@@ -431,7 +444,9 @@ impl<'a> Session<'a> {
                 let expected = "a commit that this repository holds; push it there, or correct the pin";
                 ("git.commit_missing", expected, format!("no object {id}"))
             }
-            None => ("git.corrupt", "a whole repository", format!("no object {id}: a partial or damaged copy")),
+            None => {
+                ("git.corrupt", "a whole repository", format!("no object {id}: a partial or damaged copy"))
+            }
         };
         FetchError::Unreachable(Refusal::new(reason, self.remote, expected, found))
     }
@@ -441,7 +456,9 @@ impl<'a> Session<'a> {
         self.budget.check_deadline(self.remote).map_err(Trouble::Failed)?;
         let object_bytes_max = self.object_bytes_max();
         let bytes_max = match ids {
-            [_] => loose::stream_bytes_max(object_bytes_max).saturating_add(object_bytes_max / 16 + SLACK_BYTES),
+            [_] => {
+                loose::stream_bytes_max(object_bytes_max).saturating_add(object_bytes_max / 16 + SLACK_BYTES)
+            }
             _ => ANSWER_BYTES_MAX,
         };
         let left = self.budget.bytes_left().saturating_add(SLACK_BYTES);
@@ -492,7 +509,7 @@ impl<'a> Session<'a> {
     fn keep(&mut self, asked: &[ObjectId], unpacked: Unpacked) {
         let mut allowed: HashSet<ObjectId> = asked.iter().copied().collect();
         let tags = unpacked.objects.iter().filter(|object| object.kind == Kind::Tag);
-        allowed.extend(tags.filter_map(|tag| crate::fetch::object::parse_tag(&tag.bytes).ok()).map(|(id, _)| id));
+        allowed.extend(tags.filter_map(|tag| parse_tag(&tag.bytes).ok()).map(|(id, _)| id));
         if let Some(other) = unpacked.objects.iter().find(|object| !allowed.contains(&object.id)) {
             let error = self.bad_pack(format!("{} {}, which nobody asked for", other.kind, other.id));
             return self.fail(asked, &error);
@@ -555,7 +572,8 @@ impl<'a> Session<'a> {
         }
         let bytes_max = ANSWER_BYTES_MAX.min(self.budget.bytes_left());
         let object_bytes_max = self.budget.for_git_objects().document_bytes();
-        let bounds = Bounds { objects_max: usize::MAX, object_bytes_max, inflated_bytes_max: INFLATED_BYTES_MAX };
+        let bounds =
+            Bounds { objects_max: usize::MAX, object_bytes_max, inflated_bytes_max: INFLATED_BYTES_MAX };
         let costly = |session: &Session<'_>| {
             let expected = format!("a history of at most {ANSWER_BYTES_MAX} bytes; ask for fewer commits");
             FetchError::Limit(Refusal::new("limit.git_object_bytes", session.remote, expected, "more"))
@@ -689,6 +707,3 @@ fn over(budget: &Budget, bytes_max: u64, remote: &Remote<'_>) -> FetchError {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

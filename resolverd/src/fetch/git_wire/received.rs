@@ -82,10 +82,19 @@ pub(super) fn unpack(pack: &[u8], bounds: Bounds) -> Result<Unpacked, ReceivedEr
     }
     let count = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
     if count > bounds.objects_max {
-        return Err(ReceivedError::Bad(format!("{count} objects, where {} were asked for", bounds.objects_max)));
+        return Err(ReceivedError::Bad(format!(
+            "{count} objects, where {} were asked for",
+            bounds.objects_max
+        )));
     }
-    let mut unpacking =
-        Unpacking { body, bounds, inflated: 0, at: HashMap::new(), named: HashMap::new(), unpacked: Unpacked::default() };
+    let mut unpacking = Unpacking {
+        body,
+        bounds,
+        inflated: 0,
+        at: HashMap::new(),
+        named: HashMap::new(),
+        unpacked: Unpacked::default(),
+    };
     let mut offset = head.len();
     let mut waiting = Vec::new();
     for _ in 0..count {
