@@ -11,6 +11,7 @@
 mod daemon;
 mod equal_forms;
 mod federation;
+mod git_wire;
 mod harness;
 mod kill;
 mod limits;

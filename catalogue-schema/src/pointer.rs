@@ -3,7 +3,9 @@
 //! A pin is a full commit id or a content digest. A branch or tag is not a pin: it is a [`Revision::Ref`], resolved when it
 //! is fetched and recorded.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -245,12 +247,127 @@ impl fmt::Display for LocalPath {
     }
 }
 
-/// A Git repository: over https, or on this machine.
+/// A repository that the system's `ssh` reaches: `ssh://[user@]host[:port]/path` or `user@host:path`.
+///
+/// Only the operator may name one, in the sources file or as the target of a rewrite: no document is ever read for it. No
+/// part starts with `-`, no segment of the path is `.` or `..`, and a path has only characters that no shell reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SshUrl {
+    text: Arc<str>,
+    /// Where the user ends, host and port are, and the path begins, so that the parts need no second reading.
+    login: Range<usize>,
+    port: Option<u16>,
+    path: usize,
+}
+
+impl PartialOrd for SshUrl {
+    fn partial_cmp(&self, other: &SshUrl) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SshUrl {
+    fn cmp(&self, other: &SshUrl) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl SshUrl {
+    /// Reads an ssh URL, or the short form that Git knows.
+    ///
+    /// **Errors**: `input.url`; `input.url_scheme` for what has neither form.
+    pub fn parse(text: &str) -> Result<SshUrl, ParseError> {
+        let refused = |expected: &str| Err(ParseError::new("input.url", expected, text));
+        if text.len() > URL_BYTES_MAX {
+            return refused("a URL of at most 2048 bytes");
+        }
+        let (start, authority, path) = match text.strip_prefix("ssh://") {
+            Some(rest) => match rest.find('/') {
+                Some(slash) => (6, &rest[..slash], 6 + slash),
+                None => return refused("an ssh:// URL with a path"),
+            },
+            None => match text.split_once(':') {
+                Some((login, path)) if login.contains('@') && !path.starts_with("//") => {
+                    (0, login, login.len() + 1)
+                }
+                _ => {
+                    let expected = "ssh://[user@]host[:port]/path or user@host:path";
+                    return Err(ParseError::new("input.url_scheme", expected, text));
+                }
+            },
+        };
+        let (login, port) = match authority.rsplit_once(':') {
+            Some((login, port)) if start > 0 => (login, Some(port)),
+            _ => (authority, None),
+        };
+        let port = match port.map(|digits| (digits.parse::<u16>(), digits)) {
+            None => None,
+            Some((Ok(port), digits)) if port > 0 && port.to_string() == digits => Some(port),
+            Some(_) => return refused("a port from 1 to 65535"),
+        };
+        if !is_login(login) {
+            return refused("a plain [user@]host of letters, digits, ., _ and -; no part starts with -");
+        }
+        if !is_plain_path(&text[path..]) {
+            return refused(
+                "a path of letters, digits and ._-+~@%=,/ without . or .. or parts that start with -",
+            );
+        }
+        Ok(SshUrl { text: text.into(), login: start..start + login.len(), port, path })
+    }
+
+    /// Returns the URL as it was written.
+    pub fn as_text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns `host` or `user@host`, as `ssh` takes it.
+    pub fn login(&self) -> &str {
+        &self.text[self.login.clone()]
+    }
+
+    /// Returns the port, where one is written.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Returns the path on the other machine; `~` at its start is somebody's home there.
+    pub fn path(&self) -> &str {
+        let path = &self.text[self.path..];
+        if path.starts_with("/~") { &path[1..] } else { path }
+    }
+}
+
+fn is_login(login: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('-')
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    match login.split_once('@') {
+        Some((user, host)) => plain(user) && plain(host),
+        None => plain(login),
+    }
+}
+
+/// Tells whether a path means the same to a shell, with or without quotes.
+fn is_plain_path(path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+~@%=,/".contains(&byte);
+    path.bytes().all(plain)
+        && path
+            .trim_matches('/')
+            .split('/')
+            .all(|part| !part.starts_with('-') && !matches!(part, "" | "." | ".."))
+}
+
+/// A Git repository: over https or ssh, or on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Repository {
     /// A remote repository.
     Https(HttpsUrl),
+    /// A remote repository that only the operator can name.
+    Ssh(SshUrl),
     /// A repository on this machine, bare or with a work tree (which is never read).
     Local(LocalPath),
 }
@@ -259,6 +376,7 @@ impl fmt::Display for Repository {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Repository::Https(url) => fmt::Display::fmt(url, out),
+            Repository::Ssh(url) => fmt::Display::fmt(url, out),
             Repository::Local(path) => write!(out, "file://{path}"),
         }
     }
@@ -401,7 +519,13 @@ macro_rules! prints_text {
     )*};
 }
 
-crate::text_forms!(CommitId, RefName, HttpsUrl, LocalPath);
+impl fmt::Display for SshUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+crate::text_forms!(CommitId, RefName, HttpsUrl, SshUrl, LocalPath);
 prints_text!(CommitId, RefName, HttpsUrl);
 
 impl fmt::Debug for CommitId {

@@ -31,7 +31,7 @@ use crate::id::{Dialect, Namespace, SourceId};
 use crate::json;
 use crate::model::{Place, SignatureClaim, Source};
 use crate::path::DocPath;
-use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, RefName, Repository, Revision};
+use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, RefName, Repository, Revision, SshUrl};
 
 /// The schema that a sources file may name; a file without `schema` is read the same way.
 pub const SOURCES_SCHEMA: &str = "lcod-resolver/sources@1";
@@ -434,7 +434,7 @@ fn git(entry: &Entrypoint, directory: &Path, forges: &Forges) -> Result<Location
     }
     let forge = match &repository {
         Repository::Https(url) => forges.file(url),
-        Repository::Local(_) => None,
+        Repository::Ssh(_) | Repository::Local(_) => None,
     };
     match (first, forge) {
         (Some((name, text)), None) => {
@@ -541,7 +541,11 @@ fn file(entry: &Entrypoint, directory: &Path) -> Result<Location, ParseError> {
 }
 
 fn url_repository(url: &str, directory: &Path) -> Result<Repository, ParseError> {
-    // A scheme, an scp-like `user@host:path` and a transport such as `ext::` all hold a colon.
+    let is_scp = url.split_once(':').is_some_and(|(login, _)| login.contains('@') && !login.contains('/'));
+    if url.starts_with("ssh://") || is_scp {
+        return Ok(Repository::Ssh(SshUrl::parse(url)?));
+    }
+    // A scheme and a transport such as `ext::` hold a colon.
     let is_local = url.starts_with("file:") || url.starts_with(['/', '.']) || !url.contains(':');
     match is_local && !url.starts_with('-') {
         true => Ok(Repository::Local(resolved(url, directory)?)),

@@ -129,6 +129,7 @@ pub fn snapshot_digest(components: &[Component], stale: &BTreeSet<SourceId>, blo
 fn release_line(component: &Component, release: &Release) -> String {
     let repository = match &release.origin.repository {
         Some(Repository::Https(url)) => Some(url.as_text()),
+        Some(Repository::Ssh(url)) => Some(url.as_text()),
         Some(Repository::Local(_)) | None => None,
     };
     let (rule, signers) = match &release.verdict {

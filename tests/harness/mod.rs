@@ -6,3 +6,4 @@ pub(crate) mod lcod;
 pub(crate) mod place;
 pub(crate) mod poll;
 pub(crate) mod repository;
+pub(crate) mod tls;

@@ -252,3 +252,71 @@ proptest! {
         let _ = LocalPath::parse(&format!("file:/{text}"));
     }
 }
+
+#[test]
+fn ssh_urls_are_taken_apart_for_the_operator() {
+    let rows = [
+        ("ssh://git@e.org/o/r.git", "git@e.org", None, "/o/r.git"),
+        ("ssh://e.org:2222/o/r", "e.org", Some(2222), "/o/r"),
+        ("ssh://e.org/~me/r", "e.org", None, "~me/r"),
+        ("git@e.org:o/r.git", "git@e.org", None, "o/r.git"),
+        ("git@e.org:/srv/r/", "git@e.org", None, "/srv/r/"),
+        ("a.b-c@e.org:22/r", "a.b-c@e.org", None, "22/r"),
+    ];
+    for (text, login, port, path) in rows {
+        let url = SshUrl::parse(text).unwrap();
+        assert_eq!((url.login(), url.port(), url.path()), (login, port, path), "{text}");
+        assert_eq!(url.to_string(), text);
+    }
+}
+
+#[test]
+fn ssh_urls_hold_nothing_that_a_program_or_shell_would_read() {
+    for text in [
+        "ssh://-oProxyCommand=x/r",
+        "ssh://-u@e.org/r",
+        "ssh://u@-h/r",
+        "-u@e.org:r",
+        "u@-oProxyCommand=x:r",
+        "u@e.org:-r",
+        "ssh://e.org/-r",
+        "ssh://e.org/a/--x",
+        "ssh://e.org/",
+        "ssh://e.org",
+        "ssh:///r",
+        "ssh://u:p@e.org/r",
+        "ssh://@e.org/r",
+        "ssh://a@b@e.org/r",
+        "ssh://e.org:0/r",
+        "ssh://e.org:65536/r",
+        "ssh://e.org:022/r",
+        "ssh://e.org:/r",
+        "ssh://e.org/../r",
+        "ssh://e.org/a//r",
+        "ssh://e.org/r'x",
+        "ssh://e.org/r x",
+        "ssh://e.org/$(x)",
+        "ssh://e.org/r\n",
+        "ssh://e.org/r;x",
+        "ssh://e.org/r\\x",
+        "u@e.org:",
+        "u@e.org:a`x`",
+        "u@[::1]:r",
+        "ssh://é.org/r",
+    ] {
+        assert_eq!(SshUrl::parse(text).expect_err(text).reason, "input.url", "{text}");
+    }
+    for text in ["", "e.org:r", "https://e.org/r", "/r", "file:///r", "ext::sh -c x", "a@b"] {
+        assert_eq!(SshUrl::parse(text).expect_err(text).reason, "input.url_scheme", "{text}");
+    }
+    for byte in (0u8..0x21).chain([0x7f]) {
+        for text in ["ssh://u@e.org/r", "u@e.org:a/r"] {
+            for at in 0..=text.len() {
+                let mut bytes = text.as_bytes().to_vec();
+                bytes.insert(at, byte);
+                let text = String::from_utf8(bytes).unwrap();
+                assert!(SshUrl::parse(&text).is_err(), "{text:?}");
+            }
+        }
+    }
+}

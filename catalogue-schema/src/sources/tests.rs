@@ -215,10 +215,11 @@ fn refusals_name_the_field() {
         "ref",
     );
     check(r#""type":"git","url":"https://e.org/r","subpath":"c","ref":"-x""#, "input.ref", "ref");
-    for url in
-        ["git@e.org:r", "ssh://e.org/r", "git://e.org/r", "ext::sh -c x", "--upload-pack=x", "http://e.org/r"]
-    {
+    for url in ["e.org:r", "git://e.org/r", "ext::sh -c x", "--upload-pack=x", "http://e.org/r"] {
         check(&format!(r#""type":"git","url":"{url}","subpath":"c""#), "input.url_scheme", "url");
+    }
+    for url in ["ssh://-oProxyCommand=x/r", "ssh://u:p@e.org/r", "git@-h:r"] {
+        check(&format!(r#""type":"git","url":"{url}","subpath":"c""#), "input.url", "url");
     }
     let forge = r#""type":"git","url":"https://raw.githubusercontent.com/o/r/COMMIT/c.json""#;
     check(&format!(r#"{forge},"commit":"OTHER""#), "trust.pin_conflict", "commit");
@@ -341,4 +342,16 @@ proptest! {
         let _ = one(&format!("\"{key}\":{value}"));
         let _ = one(&format!("\"entrypoint\":{{\"type\":\"git\",\"subpath\":\"c\",\"{key}\":{value}}}"));
     }
+}
+
+#[test]
+fn the_operator_may_name_a_repository_behind_ssh() {
+    for url in ["ssh://git@e.org:2222/o/r.git", "git@e.org:o/r.git"] {
+        let source = one(&format!(r#""type":"git","url":"{url}","subpath":"c.json""#)).unwrap();
+        let Location::Git { repository, .. } = &source.entry else { panic!("{:?}", source.entry) };
+        assert_eq!(repository, &Repository::Ssh(SshUrl::parse(url).unwrap()));
+        assert_eq!(source.entry.locality(), crate::pointer::Locality::Remote);
+    }
+    let error = one(r#""type":"https","url":"ssh://git@e.org/o/r.git""#).unwrap_err();
+    assert_eq!(error.reason, "input.url_scheme");
 }

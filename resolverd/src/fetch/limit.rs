@@ -34,6 +34,18 @@ pub struct Limits {
     pub total_s: u64,
     /// How many commits of a repository's history are looked at to tell which of two revisions is newer. Default 1,000.
     pub history_commits: u32,
+    /// How many bytes the cache of remote Git objects may keep on disk, all remotes together. Default 1 GiB.
+    pub cache_bytes: u64,
+    /// How long a connection to another machine may take, with its encryption, in seconds. Default 10.
+    pub connect_s: u64,
+    /// How long another machine may be silent, and over which time its rate is measured, in seconds. Default 30.
+    pub stall_s: u64,
+    /// The fewest bytes a second that another machine may send, on the average over `stall_s`. Default 1024; 0 for none.
+    pub rate_bytes_s: u64,
+    /// How many redirects are followed. Default 5.
+    pub redirects: u32,
+    /// How often a request is sent that fails for a reason that may pass. Default 4.
+    pub tries: u32,
 }
 
 impl Default for Limits {
@@ -48,6 +60,12 @@ impl Default for Limits {
             catalogues: 256,
             total_s: 600,
             history_commits: 1_000,
+            cache_bytes: 1 << 30,
+            connect_s: 10,
+            stall_s: 30,
+            rate_bytes_s: 1024,
+            redirects: 5,
+            tries: 4,
         }
     }
 }
@@ -109,6 +127,16 @@ impl Budget {
         self.document.1.min(self.purse.bytes_left.load(Ordering::Relaxed))
     }
 
+    /// Returns the limits of this run.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.purse.limits
+    }
+
+    /// Returns when the run has to end; `None` when that lies further ahead than the clock can count.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.purse.deadline
+    }
+
     /// Takes one document and checks the deadline.
     ///
     /// **Errors**: `limit.documents`, `limit.total_s`.
@@ -162,6 +190,11 @@ impl Budget {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns how many bytes this run may still bring.
+    pub(crate) fn bytes_left(&self) -> u64 {
+        self.purse.bytes_left.load(Ordering::Relaxed)
     }
 
     fn capped(&self, key: &'static str, bytes_max: u64) -> Budget {
@@ -254,7 +287,8 @@ mod tests {
     #[test]
     fn every_key_is_read_into_its_own_field() {
         let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
-                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nhistory_commits = 9";
+                    total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nconnect_s = 9\nstall_s = 10\n\
+                    rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -265,7 +299,13 @@ mod tests {
             depth: 6,
             catalogues: 7,
             total_s: 8,
-            history_commits: 9,
+            history_commits: 15,
+            cache_bytes: 14,
+            connect_s: 9,
+            stall_s: 10,
+            rate_bytes_s: 11,
+            redirects: 12,
+            tries: 13,
         };
         assert_eq!(toml::from_str::<Limits>(text).unwrap(), expected);
     }

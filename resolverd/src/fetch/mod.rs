@@ -3,23 +3,35 @@
 //! [`Origins`] reads the real places. It answers many wants at once, so that everything that lies in one commit costs one
 //! visit. What the shelf holds already is never asked for here: a sync looks there first.
 
+mod cache;
 pub mod file;
 pub mod git;
+mod git_wire;
+pub mod https;
 pub mod limit;
 mod loose;
 pub mod network;
 pub mod object;
 mod pack;
+mod rewrite;
+mod ssh;
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::model::Refusal;
-use catalogue_schema::pointer::{CommitId, LocalPath, Location, Repository, Want};
+use catalogue_schema::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository, Want};
 
+use crate::fetch::git_wire::link::Remote;
+use crate::fetch::https::{Https, Request};
 use crate::fetch::limit::Budget;
 use crate::fetch::network::Network;
+use crate::fetch::rewrite::{Real, Rules};
 
 /// Gets the bytes that wants name.
 pub trait Fetch: Sync {
@@ -112,97 +124,221 @@ impl FetchError {
     }
 }
 
+/// How many documents are asked for over https at the same time.
+const HTTPS_AT_ONCE: usize = 8;
+
 /// The real places: local files, Git repositories, https documents.
 #[derive(Debug, Default)]
 pub struct Origins {
-    network: Network,
+    client: Https,
+    rules: Rules,
+    cache_dir: Option<PathBuf>,
 }
 
 impl Origins {
-    /// Prepares to reach what `network` describes.
+    /// Prepares to reach what `network` describes. Reads the tokens; connects to nothing.
     ///
-    /// **Errors**: the text of what is wrong with a certificate file, token or rewrite rule.
+    /// **Errors**: `net.ca_file`, `net.token`, `net.rewrite`: the text of what is wrong with a certificate file, token or
+    /// rewrite rule, and what to do.
     pub fn new(network: Network) -> Result<Origins, Refusal> {
-        Ok(Origins { network })
+        let client = Https::new(&network.https)?;
+        let rules = Rules::read(&network.rewrites)?;
+        Ok(Origins { client, rules, cache_dir: network.cache_dir })
     }
 }
 
 impl Fetch for Origins {
     fn fetch(&self, asks: &[Ask<'_>], budget: &Budget) -> Vec<Result<Answer, FetchError>> {
-        let wants: Vec<&Want> = asks.iter().map(|ask| ask.want).collect();
-        let answers = self.fetch_all(&wants, budget);
-        answers.into_iter().map(|answer| answer.map(Answer::Fetched)).collect()
+        let mut answers: Vec<Option<Result<Answer, FetchError>>> = asks.iter().map(|_| None).collect();
+        let mut documents = Vec::new();
+        let mut repositories = Groups::default();
+        for (index, ask) in asks.iter().enumerate() {
+            match self.place(ask.want) {
+                Ok(Place::File(path)) => answers[index] = Some(file_at(path, ask.want, budget)),
+                Ok(Place::Https(url)) => documents.push((index, url)),
+                Ok(Place::Repository(place)) => repositories.add(place, index),
+                Err(refusal) => answers[index] = Some(Err(FetchError::Refused(refusal))),
+            }
+        }
+        self.fetch_documents(&documents, asks, budget, &mut answers);
+        // One repository is open at a time, however many a batch names.
+        for (place, members) in &repositories.groups {
+            let wants: Vec<&Want> = members.iter().map(|index| asks[*index].want).collect();
+            for (index, answer) in members.iter().zip(self.fetch_repository(place, &wants, budget)) {
+                answers[*index] = Some(answer.map(Answer::Fetched));
+            }
+        }
+        asks.iter()
+            .zip(answers)
+            .map(|(ask, answer)| answer.unwrap_or_else(|| Err(unanswered(ask.want))))
+            .collect()
     }
 }
 
 impl Origins {
-    fn fetch_all(&self, wants: &[&Want], budget: &Budget) -> Vec<Result<Fetched, FetchError>> {
-        let mut answers: Vec<_> = wants.iter().map(|want| Err(unavailable(want))).collect();
-        let _ = &self.network;
-        for (place, members) in grouped(wants) {
-            match place {
-                Place::File => {
-                    for index in members {
-                        answers[index] = file::fetch(wants[index], budget);
-                    }
-                }
-                // One repository is open at a time, however many a batch names.
-                Place::Git(path) => {
-                    let members_wants: Vec<&Want> = members.iter().map(|index| wants[*index]).collect();
-                    for (index, answer) in members.iter().zip(git::fetch(path, &members_wants, budget)) {
-                        answers[*index] = answer;
-                    }
+    /// Tells who answers a want, after the rewrite rules.
+    ///
+    /// **Errors**: `net.rewrite`.
+    fn place(&self, want: &Want) -> Result<Place, Refusal> {
+        let repository = match want {
+            Want::Blob(Location::File { path }) | Want::Tree { location: Location::File { path }, .. } => {
+                return Ok(Place::File(path.clone()));
+            }
+            Want::Blob(Location::Https { url }) | Want::Tree { location: Location::Https { url }, .. } => {
+                return document(self.rules.real(url, want)?, want);
+            }
+            Want::Blob(Location::Git { repository, .. })
+            | Want::Tree { location: Location::Git { repository, .. }, .. }
+            | Want::Refs { repository, .. }
+            | Want::History { repository, .. } => repository,
+        };
+        if let Some(real) = self.rules.real_file(want) {
+            return document(real?, want);
+        }
+        Ok(Place::Repository(match repository {
+            Repository::Local(path) => Real::Path(path.clone()),
+            Repository::Ssh(url) => Real::Ssh(url.clone()),
+            Repository::Https(url) => match self.rules.real(url, want)? {
+                Real::Path(path) => Real::Path(rewrite::repository(path)),
+                real => real,
+            },
+        }))
+    }
+
+    fn fetch_repository(
+        &self,
+        place: &Real,
+        wants: &[&Want],
+        budget: &Budget,
+    ) -> Vec<Result<Fetched, FetchError>> {
+        let remote = match place {
+            Real::Path(path) => return git::fetch(path, wants, budget),
+            Real::Https(url) => Remote::Https { url: url.clone(), client: &self.client },
+            Real::Ssh(url) => Remote::Ssh { url, program: OsStr::new("ssh") },
+        };
+        git_wire::fetch(&remote, self.cache_dir.as_deref(), wants, budget)
+    }
+
+    /// Asks for documents, several at the same time.
+    fn fetch_documents(
+        &self,
+        documents: &[(usize, HttpsUrl)],
+        asks: &[Ask<'_>],
+        budget: &Budget,
+        answers: &mut [Option<Result<Answer, FetchError>>],
+    ) {
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::with_capacity(documents.len()));
+        let work = || {
+            while let Some((index, url)) = documents.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let answer = self.fetch_document(url, asks[*index], budget);
+                done.lock().unwrap_or_else(PoisonError::into_inner).push((*index, answer));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..documents.len().min(HTTPS_AT_ONCE) {
+                // With fewer threads it takes longer; this thread is one of them.
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
                 }
             }
+            work();
+        });
+        for (index, answer) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            answers[index] = Some(answer);
         }
-        answers
+    }
+
+    fn fetch_document(&self, url: &HttpsUrl, ask: Ask<'_>, budget: &Budget) -> Result<Answer, FetchError> {
+        let Want::Blob(_) = ask.want else {
+            let expected = "a directory of a Git repository, with its commit";
+            return Err(FetchError::Refused(Refusal::new(
+                "net.not_git",
+                ask.want,
+                expected,
+                "an https document",
+            )));
+        };
+        budget.take_document(ask.want)?;
+        let request = Request { url, headers: &[], body: None };
+        let bytes_max = budget.readable_bytes();
+        let response = match ask.known {
+            Some(known) => self.client.send_unless_known(&request, known, bytes_max, budget, ask.want)?,
+            None => self.client.send(&request, bytes_max, budget, ask.want)?,
+        };
+        if response.status == 304 {
+            return Ok(Answer::Unchanged);
+        }
+        budget.take_bytes(response.body.len() as u64, ask.want)?;
+        Ok(Answer::Fetched(Fetched {
+            url: response.place().to_owned(),
+            commit: None,
+            blob: None,
+            etag: response.header("etag").map(str::to_owned),
+            modified: response.header("last-modified").map(str::to_owned),
+            bytes: response.body,
+        }))
     }
 }
 
 /// Who answers a want.
-#[derive(PartialEq, Eq, Hash, Clone, Copy)]
-enum Place<'a> {
-    File,
-    Git(&'a LocalPath),
+enum Place {
+    File(LocalPath),
+    Https(HttpsUrl),
+    Repository(Real),
 }
 
-/// Groups the wants that somebody here can answer, places in the order of their first want.
-fn grouped<'a>(wants: &[&'a Want]) -> Vec<(Place<'a>, Vec<usize>)> {
-    let mut groups: Vec<(Place<'a>, Vec<usize>)> = Vec::new();
-    let mut seen = HashMap::new();
-    for (index, want) in wants.iter().enumerate() {
-        let Some(place) = place(want) else { continue };
-        let group = *seen.entry(place).or_insert_with(|| {
-            groups.push((place, Vec::new()));
+/// Wants by repository, in the order of the first want of each.
+#[derive(Default)]
+struct Groups {
+    groups: Vec<(Real, Vec<usize>)>,
+    seen: HashMap<Real, usize>,
+}
+
+impl Groups {
+    fn add(&mut self, place: Real, index: usize) {
+        let groups = &mut self.groups;
+        let group = *self.seen.entry(place).or_insert_with_key(|place| {
+            groups.push((place.clone(), Vec::new()));
             groups.len() - 1
         });
         groups[group].1.push(index);
     }
-    groups
 }
 
-fn place(want: &Want) -> Option<Place<'_>> {
-    let repository = match want {
-        Want::Blob(location) | Want::Tree { location, .. } => match location {
-            Location::Git { repository, .. } => repository,
-            Location::File { .. } => return Some(Place::File),
-            Location::Https { .. } => return None,
-        },
-        Want::Refs { repository, .. } | Want::History { repository, .. } => repository,
-    };
-    match repository {
-        Repository::Local(path) => Some(Place::Git(path)),
-        Repository::Https(_) => None,
+fn document(real: Real, want: &Want) -> Result<Place, Refusal> {
+    match real {
+        Real::Https(url) => Ok(Place::Https(url)),
+        Real::Path(path) => Ok(Place::File(path)),
+        Real::Ssh(url) => {
+            let expected =
+                "a rewrite rule that leads to https: or to a path; a single document does not come over ssh";
+            Err(Refusal::new("net.rewrite", want, expected, url.as_text()))
+        }
     }
 }
 
-fn unavailable(want: &Want) -> FetchError {
-    FetchError::Unreachable(Refusal::new(
-        "net.https_unavailable",
-        want,
-        "a local file or a Git repository on this machine (this build has no network fetching yet)",
-        "an https: address; clone it here and name the clone by its path or file: URL",
-    ))
+/// Reads the file that a want names, or that a rule puts in its place; errors speak of the want.
+fn file_at(path: LocalPath, want: &Want, budget: &Budget) -> Result<Answer, FetchError> {
+    let local = match want {
+        Want::Blob(Location::File { .. }) => return file::fetch(want, budget).map(Answer::Fetched),
+        Want::Blob(_) => Want::Blob(Location::File { path }),
+        _ => return file::fetch(want, budget).map(Answer::Fetched),
+    };
+    file::fetch(&local, budget).map(Answer::Fetched).map_err(|error| {
+        let mut error = error.about(want);
+        match &mut error {
+            FetchError::Missing(refusal)
+            | FetchError::Refused(refusal)
+            | FetchError::Unreachable(refusal)
+            | FetchError::Limit(refusal) => refusal.found = format!("{} ({local})", refusal.found),
+        }
+        error
+    })
+}
+
+fn unanswered(want: &Want) -> FetchError {
+    FetchError::Unreachable(Refusal::new("net.connect", want, "an answer", "none: its worker has ended"))
 }
 
 #[cfg(test)]

@@ -11,9 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use catalogue_schema::path::DocPath;
-use catalogue_schema::pointer::{
-    CommitId, HttpsUrl, LocalPath, Location, RefName, Repository, Revision, Want,
-};
+use catalogue_schema::pointer::{CommitId, LocalPath, Location, RefName, Repository, Revision, Want};
 use tempfile::TempDir;
 
 use super::limit::{Budget, Limits};
@@ -385,21 +383,6 @@ fn c8_documents_trees_and_time_are_limited() {
     check_error(result, Word::Limit, "limit.git_object_bytes", "limits.git_object_bytes");
     let result = fetch_within(&want, &limited(|limits| limits.total_s = 0));
     check_error(result, Word::Limit, "limit.total_s", "limits.total_s");
-}
-
-#[test]
-fn e3_https_is_said_to_be_unavailable() {
-    let url = HttpsUrl::parse("https://example.org/r").unwrap();
-    let repository = Repository::Https(url.clone());
-    let path = DocPath::parse("x").unwrap();
-    let wants = [
-        Want::Blob(Location::Https { url }),
-        Want::Blob(Location::Git { repository: repository.clone(), revision: Revision::Head, path }),
-        Want::Refs { repository, prefix: RefName::parse("refs/tags").unwrap() },
-    ];
-    for want in wants {
-        check_error(fetch(&want), Word::Unreachable, "net.https_unavailable", "no network fetching yet");
-    }
 }
 
 #[test]

@@ -1,0 +1,530 @@
+//! One job from its first request to its whole answer: connections, proxies, redirects, tries, pauses, deadline.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use catalogue_schema::error::escaped;
+use catalogue_schema::generation::DocumentRecord;
+use catalogue_schema::model::Refusal;
+use catalogue_schema::pointer::HttpsUrl;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LOCATION, RETRY_AFTER, USER_AGENT,
+};
+use hyper::{HeaderMap, Method, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use url::Url;
+
+use crate::fetch::FetchError;
+use crate::fetch::https::Response;
+use crate::fetch::https::body::{self, BodyFault, Bounds, Coding};
+use crate::fetch::https::fault::{Fault, Retry};
+use crate::fetch::https::keys::Keys;
+use crate::fetch::limit::{Budget, Limits};
+
+/// The pause before the second try.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause between two tries that we choose ourselves.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The longest pause that a server may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// How long a connection waits for its next request.
+const IDLE: Duration = Duration::from_secs(30);
+/// The largest head of an answer in bytes.
+const HEAD_BYTES_MAX: usize = 128 << 10;
+/// The longest entity tag or date that is kept.
+const VALIDATOR_BYTES_MAX: usize = 1024;
+
+const AGENT: &str = concat!("resolverd/", env!("CARGO_PKG_VERSION"));
+
+type Direct = HttpsConnector<HttpConnector>;
+type Proxied = HttpsConnector<Tunnel<Direct>>;
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) url: HttpsUrl,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: Option<Bytes>,
+    pub(super) known: Option<Known>,
+    pub(super) bytes_max: u64,
+    pub(super) budget: Budget,
+    pub(super) subject: String,
+}
+
+/// The document that is at hand, and the server that it came from.
+#[derive(Debug)]
+pub(super) struct Known {
+    place: String,
+    etag: Option<HeaderValue>,
+    modified: Option<HeaderValue>,
+}
+
+impl Known {
+    /// Returns what a server can compare; `None` where there is nothing.
+    pub(super) fn of(record: &DocumentRecord) -> Option<Known> {
+        let header = |text: &Option<String>| HeaderValue::from_str(text.as_deref()?).ok();
+        let (etag, modified) = (header(&record.etag), header(&record.modified));
+        let known = Known { place: record.url.clone(), etag, modified };
+        (known.etag.is_some() || known.modified.is_some()).then_some(known)
+    }
+}
+
+/// Every connection of a client, and what it needs for the next one.
+pub(super) struct Connections {
+    direct: Client<Direct, Full<Bytes>>,
+    proxied: OnceLock<Client<Proxied, Full<Bytes>>>,
+    proxies: Arc<Matcher>,
+    keys: Arc<Keys>,
+    tls: ClientConfig,
+    has_roots: bool,
+}
+
+/// What one request led to.
+enum Reply {
+    Done(Response),
+    Moved(HttpsUrl),
+}
+
+/// One request of a job: where it goes, and how that is shown.
+struct Hop<'a> {
+    job: &'a Job,
+    url: HttpsUrl,
+    place: String,
+}
+
+impl Connections {
+    /// Prepares to connect, trusting the machine's authorities and `authorities`.
+    ///
+    /// **Errors**: what is wrong with the encryption library.
+    pub(super) fn new(
+        authorities: &[CertificateDer<'static>],
+        keys: Arc<Keys>,
+        proxies: Arc<Matcher>,
+    ) -> Result<Connections, String> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(authorities.iter().cloned());
+        // What is wrong with one of the machine's files must not stop the others; `SSL_CERT_FILE` is read in there.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let has_roots = !roots.is_empty();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.clone())
+            .https_only()
+            .enable_http1()
+            .wrap_connector(tcp());
+        let direct = builder().build(connector);
+        Ok(Connections { direct, proxied: OnceLock::new(), proxies, keys, tls, has_roots })
+    }
+
+    /// Carries out a job within its deadline.
+    pub(super) async fn carry_out(&self, job: Job) -> Result<Response, FetchError> {
+        let Some(deadline) = job.budget.deadline() else { return self.follow(&job).await };
+        match timeout_at(Instant::from_std(deadline), self.follow(&job)).await {
+            Ok(done) => done,
+            Err(_) => {
+                job.budget.check_deadline(&job.subject)?;
+                Err(Fault::passing("net.timeout", &job.subject, "an answer in time", "none").error)
+            }
+        }
+    }
+
+    /// Sends the request, and again to wherever the answer points.
+    async fn follow(&self, job: &Job) -> Result<Response, FetchError> {
+        let redirects_max = job.budget.limits().redirects;
+        let mut hop = Hop { job, url: job.url.clone(), place: job.url.to_string() };
+        let mut seen = vec![hop.url.clone()];
+        loop {
+            let next = match self.try_often(&hop).await? {
+                Reply::Done(response) => return Ok(response),
+                Reply::Moved(next) => next,
+            };
+            let refused = |found: String| {
+                let expected = format!("at most {redirects_max} redirects (config key limits.redirects)");
+                FetchError::Unreachable(Refusal::new("net.redirects", &job.subject, expected, found))
+            };
+            let place = place(&next);
+            if seen.contains(&next) {
+                return Err(refused(format!("a circle that comes back to {place}")));
+            }
+            if seen.len() > redirects_max as usize {
+                return Err(refused(format!("one more, to {place}")));
+            }
+            seen.push(next.clone());
+            hop = Hop { job, url: next, place };
+        }
+    }
+
+    /// Sends one request until it is answered or trying has no point.
+    async fn try_often(&self, hop: &Hop<'_>) -> Result<Reply, FetchError> {
+        let tries = hop.job.budget.limits().tries.max(1);
+        let mut pause = PAUSE_FIRST;
+        let mut tried = 1;
+        loop {
+            let fault = match self.try_once(hop).await {
+                Ok(reply) => return Ok(reply),
+                Err(fault) => fault,
+            };
+            let wait = match fault.retry {
+                Retry::Never => return Err(fault.error),
+                Retry::Soon => jittered(pause),
+                Retry::After(wait) => wait,
+            };
+            let ends = hop.job.budget.deadline();
+            let is_too_late = ends.is_some_and(|ends| Instant::now() + wait >= Instant::from_std(ends));
+            if tried >= tries || wait > RETRY_AFTER_MAX || is_too_late {
+                return Err(after(tried, fault.error));
+            }
+            tracing::debug!(host = hop.url.host(), reason = %fault.error.refusal().reason, tried, "trying again");
+            sleep(wait).await;
+            pause = (pause * 3 / 2).min(PAUSE_MAX);
+            tried += 1;
+        }
+    }
+
+    async fn try_once(&self, hop: &Hop<'_>) -> Result<Reply, Fault> {
+        let subject = &hop.job.subject;
+        hop.job.budget.check_deadline(subject).map_err(Fault::last)?;
+        let answer = self.answer(hop).await?;
+        let status = answer.status();
+        match status {
+            StatusCode::OK => self.whole(hop, answer).await.map(Reply::Done),
+            StatusCode::NOT_MODIFIED if hop.known().is_some() => {
+                Ok(Reply::Done(hop.response(status, answer.headers(), Vec::new())))
+            }
+            StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT => hop.moved(status, answer.headers()).map(Reply::Moved),
+            _ => Err(hop.status(status, answer.headers(), self.keys.authorization(&hop.url).is_some())),
+        }
+    }
+
+    /// Connects and reads the head of the answer.
+    async fn answer(&self, hop: &Hop<'_>) -> Result<hyper::Response<Incoming>, Fault> {
+        let (limits, subject, host) = (hop.job.budget.limits(), &hop.job.subject, hop.url.host());
+        let uri: Uri = hop.url.as_text().parse().map_err(|error: hyper::http::uri::InvalidUri| {
+            Fault::lasting("net.connect", subject, "an address that HTTP can carry", error)
+        })?;
+        let intercept = self.proxies.intercept(&uri);
+        if !self.has_roots {
+            let expected = "certificate authorities on this machine, or config key https.ca_file";
+            return Err(Fault::lasting("net.tls", subject, expected, "none"));
+        }
+        let mut request = hop.request(uri, self.keys.authorization(&hop.url));
+        let mut capture = capture_connection(&mut request);
+        let answer = match &intercept {
+            None => self.direct.request(request),
+            Some(intercept) => self.proxied(intercept, subject)?.request(request),
+        };
+        let mut answer = pin!(answer);
+        let connect = Duration::from_secs(limits.connect_s);
+        let connected = timeout(connect, async {
+            // The guard that it returns may not live across the next wait.
+            drop(capture.wait_for_connection_metadata().await);
+        });
+        let early = tokio::select! {
+            biased;
+            answer = &mut answer => Some(answer),
+            connected = connected => {
+                connected.map_err(|_| {
+                    let expected = format!("a connection to {host} within {} s (config key limits.connect_s)", limits.connect_s);
+                    Fault::passing("net.timeout", subject, expected, "none")
+                })?;
+                None
+            }
+        };
+        let answer = match early {
+            Some(answer) => answer,
+            None => timeout(Duration::from_secs(limits.stall_s), answer)
+                .await
+                .map_err(|_| silence(limits, host, subject))?,
+        };
+        answer.map_err(|error| match &intercept {
+            Some(intercept) => through(intercept, Fault::of(&error, host, subject)),
+            None => Fault::of(&error, host, subject),
+        })
+    }
+
+    /// Returns the client that goes through the proxy, of which an environment names only one for https.
+    fn proxied(&self, intercept: &Intercept, subject: &str) -> Result<&Client<Proxied, Full<Bytes>>, Fault> {
+        if !matches!(intercept.uri().scheme_str(), Some("http" | "https")) {
+            let expected = "an http:// or https:// proxy in the environment, or https.proxy = \"none\"";
+            let found = intercept.uri().scheme_str().unwrap_or("none").to_owned();
+            return Err(Fault::lasting("net.connect", subject, expected, found));
+        }
+        Ok(self.proxied.get_or_init(|| {
+            let to_proxy = HttpsConnectorBuilder::new()
+                .with_tls_config(self.tls.clone())
+                .https_or_http()
+                .enable_http1()
+                .wrap_connector(tcp());
+            let mut tunnel = Tunnel::new(intercept.uri().clone(), to_proxy);
+            if let Some(secret) = intercept.basic_auth() {
+                tunnel = tunnel.with_auth(secret.clone());
+            }
+            let connector = HttpsConnectorBuilder::new()
+                .with_tls_config(self.tls.clone())
+                .https_only()
+                .enable_http1()
+                .wrap_connector(tunnel);
+            builder().build(connector)
+        }))
+    }
+
+    /// Reads the rest of a good answer.
+    async fn whole(&self, hop: &Hop<'_>, answer: hyper::Response<Incoming>) -> Result<Response, Fault> {
+        let job = hop.job;
+        let limits = job.budget.limits();
+        let coding = body::coding(answer.headers()).map_err(|found| hop.packing(&found))?;
+        // A length is believed when it is too large, since then nothing need be read; never when it is small.
+        let declared = answer.headers().get(CONTENT_LENGTH).and_then(number).unwrap_or(0);
+        if declared > job.bytes_max && coding == Coding::Identity {
+            return Err(Fault::last(too_large(job, declared)));
+        }
+        let bounds = Bounds {
+            bytes_max: job.bytes_max,
+            stall: Duration::from_secs(limits.stall_s),
+            rate_bytes_s: limits.rate_bytes_s,
+        };
+        let (head, incoming) = answer.into_parts();
+        let host = hop.url.host();
+        let bytes = body::read(incoming, coding, bounds).await.map_err(|fault| match fault {
+            BodyFault::TooLarge(bytes) => Fault::last(too_large(job, bytes)),
+            BodyFault::Stalled => Fault { retry: Retry::Never, ..silence(limits, host, &job.subject) },
+            BodyFault::TooSlow(bytes) => {
+                let expected = format!(
+                    "at least {} bytes a second over {} s (config keys limits.rate_bytes_s, limits.stall_s)",
+                    limits.rate_bytes_s, limits.stall_s
+                );
+                let found = format!("{bytes} bytes in {} s from {host}", limits.stall_s);
+                Fault::lasting("net.too_slow", &job.subject, expected, found)
+            }
+            BodyFault::Cut(error) => {
+                let found = format!("an end after a part ({}; {host})", escaped(&error.to_string()));
+                Fault::passing("net.cut", &job.subject, "the whole answer", found)
+            }
+            BodyFault::Packing(found) => hop.packing(&found),
+        })?;
+        Ok(hop.response(head.status, &head.headers, bytes))
+    }
+}
+
+impl Hop<'_> {
+    /// Returns what this server gave us earlier, if it was this one.
+    fn known(&self) -> Option<&Known> {
+        self.job.known.as_ref().filter(|known| known.place == self.place)
+    }
+
+    fn request(&self, uri: Uri, authorization: Option<&HeaderValue>) -> hyper::Request<Full<Bytes>> {
+        let mut request = hyper::Request::new(Full::new(self.job.body.clone().unwrap_or_default()));
+        *request.method_mut() = if self.job.body.is_some() { Method::POST } else { Method::GET };
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        for (name, value) in &self.job.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        // Last, so that no caller's header stands in for a token.
+        headers.remove(AUTHORIZATION);
+        let known = self.known();
+        let more = [
+            (AUTHORIZATION, authorization),
+            (IF_NONE_MATCH, known.and_then(|known| known.etag.as_ref())),
+            (IF_MODIFIED_SINCE, known.and_then(|known| known.modified.as_ref())),
+        ];
+        for (name, value) in more {
+            if let Some(value) = value {
+                headers.insert(name, value.clone());
+            }
+        }
+        request
+    }
+
+    fn response(&self, status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Response {
+        let text = |(name, value): (&HeaderName, &HeaderValue)| {
+            let value = value.to_str().ok().filter(|value| value.len() <= VALIDATOR_BYTES_MAX)?;
+            Some((name.as_str().to_owned(), value.to_owned()))
+        };
+        Response {
+            status: status.as_u16(),
+            url: self.url.to_string(),
+            place: self.place.clone(),
+            headers: headers.iter().filter_map(text).collect(),
+            body,
+        }
+    }
+
+    /// Returns where an answer points.
+    fn moved(&self, status: StatusCode, headers: &HeaderMap) -> Result<HttpsUrl, Fault> {
+        let subject = &self.job.subject;
+        let text = headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let found = |text: &str| format!("{} from {} to \"{}\"", status.as_u16(), self.place, shown(text));
+        let Some(text) = text else {
+            let found = format!("{} from {} to nowhere", status.as_u16(), self.place);
+            return Err(Fault::lasting(
+                "net.redirects",
+                subject,
+                "the address that a redirect leads to",
+                found,
+            ));
+        };
+        if self.job.body.is_some() && status == StatusCode::SEE_OTHER {
+            return Err(Fault::lasting("net.redirects", subject, "an answer to a POST", found(&text)));
+        }
+        let wrong =
+            |reason| Fault::lasting(reason, subject, "an https:// address after a redirect", found(&text));
+        let is_plain = text.bytes().all(|byte| matches!(byte, 0x21..=0x7e)) && !text.contains('\\');
+        let next = match (HttpsUrl::parse(&text), Url::parse(&text)) {
+            (Ok(next), _) => return Ok(next),
+            // An absolute address that is not https, or an https one that our grammar refuses.
+            (Err(_), Ok(url)) if url.scheme() != "https" => return Err(wrong("net.redirect_downgrade")),
+            (Err(_), Ok(_)) => return Err(wrong("net.redirects")),
+            (Err(_), Err(_)) if is_plain => Url::parse(self.url.as_text()).and_then(|base| base.join(&text)),
+            (Err(_), Err(error)) => Err(error),
+        };
+        let next = next.map_err(|_| wrong("net.redirects"))?;
+        HttpsUrl::parse(next.as_str()).map_err(|_| wrong("net.redirects"))
+    }
+
+    /// Says what a status means that is no answer.
+    fn status(&self, status: StatusCode, headers: &HeaderMap, has_token: bool) -> Fault {
+        let subject = &self.job.subject;
+        let found = format!("status {status} from {}", self.place);
+        match status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => {
+                let refusal = Refusal::new("net.not_found", subject, "a document there", found);
+                Fault::last(FetchError::Missing(refusal))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let expected = match has_token {
+                    true => "access with the token that [[https.tokens]] gives for this address; renew it",
+                    false => "access without a token; give one for this address in [[https.tokens]]",
+                };
+                Fault::last(FetchError::Refused(Refusal::new("net.forbidden", subject, expected, found)))
+            }
+            _ => {
+                let fault = Fault::lasting("net.status", subject, "status 200", found);
+                let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+                let asked = headers.get(RETRY_AFTER).and_then(number).map(Duration::from_secs);
+                let retry = match asked {
+                    _ if !passes => Retry::Never,
+                    Some(wait) => Retry::After(wait),
+                    None => Retry::Soon,
+                };
+                Fault { retry, ..fault }
+            }
+        }
+    }
+
+    fn packing(&self, found: &str) -> Fault {
+        let found = format!("\"{}\" from {}", escaped(found), self.place);
+        let expected = "a body as it is, or packed once with gzip";
+        Fault::last(FetchError::Refused(Refusal::new("net.encoding", &self.job.subject, expected, found)))
+    }
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    // The encryption is put on top of it by the connector around it.
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp
+}
+
+fn builder() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).http1_max_buf_size(HEAD_BYTES_MAX);
+    builder
+}
+
+/// Returns how an address is shown that a redirect gave: its query may hold a secret of the server's.
+fn place(url: &HttpsUrl) -> String {
+    shown(url.as_text())
+}
+
+/// Returns the start of an address up to its query or its user and password, escaped and cut.
+fn shown(text: &str) -> String {
+    let (start, has_query) = match text.split_once(['?', '#']) {
+        Some((start, _)) => (start, true),
+        None => (text, false),
+    };
+    let hidden = match (start.split_once("//"), start.find('@')) {
+        (Some((scheme, _)), Some(at)) => format!("{scheme}//…@{}", &start[at + 1..]),
+        _ => start.to_owned(),
+    };
+    format!("{}{}", escaped(&hidden), if has_query { "?…" } else { "" })
+}
+
+fn number(value: &HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok()?.trim();
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// Returns the error for a body of at least `bytes` bytes: the run's own limit where that is what holds.
+fn too_large(job: &Job, bytes: u64) -> FetchError {
+    // What is left can only have shrunk since the caller looked, so nothing is taken here.
+    if bytes > job.budget.readable_bytes()
+        && let Err(error) = job.budget.take_bytes(bytes, &job.subject)
+    {
+        return error;
+    }
+    let expected = format!("at most {} bytes here", job.bytes_max);
+    FetchError::Limit(Refusal::new(
+        "net.too_large",
+        &job.subject,
+        expected,
+        format!("at least {bytes} bytes"),
+    ))
+}
+
+fn silence(limits: &Limits, host: &str, subject: &str) -> Fault {
+    let expected = format!("bytes from {host} within {} s (config key limits.stall_s)", limits.stall_s);
+    Fault::lasting("net.timeout", subject, expected, "silence")
+}
+
+/// Says that a proxy stood between.
+fn through(intercept: &Intercept, mut fault: Fault) -> Fault {
+    let proxy = intercept.uri().authority().map(|authority| authority.host()).unwrap_or_default();
+    if let FetchError::Unreachable(refusal) = &mut fault.error {
+        refusal.found =
+            format!("{} (through the proxy {} of the environment)", refusal.found, escaped(proxy));
+    }
+    fault
+}
+
+/// Says how often it was tried.
+fn after(tried: u32, mut error: FetchError) -> FetchError {
+    if tried > 1
+        && let FetchError::Unreachable(refusal) = &mut error
+    {
+        refusal.found = format!("{} (tried {tried} times)", refusal.found);
+    }
+    error
+}
+
+/// Returns half of `pause` to all of it, so that clients which failed together do not return together.
+fn jittered(pause: Duration) -> Duration {
+    // The standard library's only source of chance: the keys of its hash tables.
+    let chance = RandomState::new().hash_one(0u8) % 1024;
+    pause / 2 + pause / 2 * u32::try_from(chance).unwrap_or(0) / 1024
+}

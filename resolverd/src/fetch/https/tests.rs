@@ -1,0 +1,1 @@
+//! What the client says before it has connected.
