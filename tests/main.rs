@@ -21,6 +21,8 @@ mod owns;
 mod printed;
 mod readme;
 mod real_history;
+mod rollback;
 mod socket;
+mod stale;
 mod system;
 mod tidy;

@@ -62,12 +62,13 @@ impl Checks {
     }
 
     /// Takes the time of `generation` for the sources that it has read and of which no check is known: since then at the latest
-    /// they count as unchecked.
+    /// they count as unchecked. What has expired already stays without a time: only a check brings it back.
     pub fn assume(&mut self, generation: &Generation) {
         let unknown: Vec<SourceId> = generation
             .sources
             .iter()
-            .filter(|state| has_age(state) && !self.times.contains_key(&state.source.id))
+            .filter(|state| has_age(state) && state.health != Health::Expired)
+            .filter(|state| !self.times.contains_key(&state.source.id))
             .map(|state| state.source.id.clone())
             .collect();
         if unknown.is_empty() {
@@ -117,12 +118,29 @@ fn has_age(state: &SourceState) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use catalogue_schema::forge::Forges;
+
     use super::*;
+
+    fn id(text: &str) -> SourceId {
+        SourceId::parse(text).expect("an id")
+    }
+
+    /// A source of each kind, all of one health.
+    fn states(health: Health) -> Vec<SourceState> {
+        let text = format!(
+            r#"{{"sources":[{{"id":"a","path":"a"}},{{"id":"soon","path":"b","maxStale":10}},
+                {{"id":"off","path":"c","offline":true}},{{"id":"pin","path":"d","checksum":"{}"}}]}}"#,
+            catalogue_schema::digest::Digest::sha256(b"")
+        );
+        let sources = catalogue_schema::sources::read(text.as_bytes(), Path::new("/"), &Forges::default());
+        let state = |source| SourceState { source, health, commit: None, digest: None, error: None };
+        sources.expect("good sources").into_iter().map(state).collect()
+    }
 
     #[test]
     fn times_survive_and_damage_costs_only_ages() {
         let directory = tempfile::tempdir().expect("a directory");
-        let id = |text: &str| SourceId::parse(text).expect("an id");
         let mut checks = Checks::load(directory.path());
         checks.note(&[id("a"), id("b")], &[id("a"), id("b")], 7);
         checks.note(&[id("a")], &[id("a")], 9);
@@ -131,5 +149,22 @@ mod tests {
 
         std::fs::write(directory.path().join("checks.json"), b"{\"a\":").expect("written");
         assert!(Checks::load(directory.path()).ages(9).is_empty());
+    }
+
+    #[test]
+    fn the_next_change_is_that_of_the_source_that_expires_first() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut checks = Checks::load(directory.path());
+        let all = ["a", "soon", "off", "pin"].map(id);
+        checks.note(&all, &all, 100);
+        let check = |health: Health, max_stale_s: u64, expected: Option<i64>| {
+            assert_eq!(checks.next_change(&states(health), max_stale_s), expected, "{health:?}");
+        };
+        check(Health::Fresh, 1_000, Some(110));
+        check(Health::Stale, 5, Some(105));
+        check(Health::Unread, 1_000, None);
+        check(Health::Expired, 1_000, None);
+        assert_eq!(checks.next_change(&states(Health::Fresh)[..1], u64::MAX), Some(i64::MAX));
+        assert_eq!(checks.next_change(&states(Health::Fresh)[2..], 1), None, "neither offline nor pinned");
     }
 }

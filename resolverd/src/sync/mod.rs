@@ -303,12 +303,17 @@ impl Sync<'_> {
                 continue;
             }
             let max_stale_s = max_stale_s(source, self.rules.max_stale_s);
-            let known = past.generation().map(|generation| generation.committed_s);
-            let checked_s = self.rules.checked.get(&source.id).copied().or(known).unwrap_or(self.now_s);
-            let is_due = match self.offline {
+            let last = past.generation();
+            let was_expired = last.is_some_and(|last| has_expired(last, &source.id));
+            let is_due = match self.rules.checked.get(&source.id).copied() {
                 // Where nothing may be fetched nothing ages, and what has expired is not brought back by a flag.
-                true => past.generation().is_some_and(|last| has_expired(last, &source.id)),
-                false => self.now_s >= expiry(checked_s, max_stale_s),
+                _ if self.offline => was_expired,
+                // Only a check brings back what has expired, also where the time of the last one is lost.
+                None if was_expired => true,
+                known => {
+                    let checked_s = known.or(last.map(|last| last.committed_s)).unwrap_or(self.now_s);
+                    self.now_s >= expiry(checked_s, max_stale_s)
+                }
             };
             if !is_due {
                 continue;
