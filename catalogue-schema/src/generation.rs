@@ -16,6 +16,9 @@ use crate::pointer::{CommitId, Want};
 /// The schema of the generation file.
 pub const GENERATION_SCHEMA: &str = "resolverd/generation@1";
 
+/// The reason why the releases of a source may not be used that has not been checked for longer than `max_stale`.
+pub const SOURCE_EXPIRED: &str = "source.expired";
+
 /// One complete merged result, as its file states it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,7 +51,10 @@ pub struct Generation {
 
 /// Returns the ids of the sources that answer, at least in part, with entries that the last sync could not confirm, sorted.
 pub fn stale(sources: &[SourceState], catalogues: &[CatalogueState]) -> BTreeSet<SourceId> {
-    let own = sources.iter().filter(|state| state.health == Health::Stale).map(|state| &state.source.id);
+    let own = sources
+        .iter()
+        .filter(|state| matches!(state.health, Health::Stale | Health::Expired))
+        .map(|state| &state.source.id);
     let below = catalogues
         .iter()
         .filter(|state| state.health == Health::Stale)
@@ -66,6 +72,9 @@ pub enum Health {
     Stale,
     /// Never read successfully.
     Unread,
+    /// A source whose last successful check is longer ago than `max_stale`: its ids are unavailable, and stay its own. Catalogues
+    /// are never expired by themselves.
+    Expired,
 }
 
 /// What a generation knows about a source.

@@ -8,11 +8,13 @@
 //! | [`version`] | versions and version requirements, per dialect |
 //! | [`digest`] | digests in every published spelling, compared as bytes, printed one way |
 //! | [`path`] | the one grammar for every path that comes from outside |
-//! | [`pointer`] | where bytes lie (Git, file, https) and what pins them; forge URLs |
+//! | [`pointer`] | where bytes lie (Git, file, https) and what pins them |
+//! | [`forge`] | the file URLs of Git forges, known ones and the operator's own |
 //! | [`sources`] | the operator's sources file |
 //! | [`model`] | sources, catalogues, releases, verdicts: what the pillars hand to each other |
 //! | [`generation`] | what a generation remembers: sources, catalogues, documents |
 //! | [`dialect`] | readers: a document in, findings (releases and further wants) out |
+//! | [`revision`] | accepted states of lists and catalogues, and the lines of their log |
 //! | [`schema`] | the JSON Schemas of every document, generated from the types that read them |
 //!
 //! This crate names no file, socket, clock, thread or future; it never logs and never panics on input.
@@ -20,12 +22,14 @@
 pub mod dialect;
 pub mod digest;
 pub mod error;
+pub mod forge;
 pub mod generation;
 pub mod id;
 pub mod json;
 pub mod model;
 pub mod path;
 pub mod pointer;
+pub mod revision;
 pub mod schema;
 pub mod sources;
 mod text;

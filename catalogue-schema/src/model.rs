@@ -37,6 +37,9 @@ pub struct Source {
     /// How often it is checked, in seconds, where the operator said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_s: Option<u64>,
+    /// How long its last good entries are used while it cannot be checked, in seconds, where the operator said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_stale_s: Option<u64>,
     /// A signature that the operator expects on the entry document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<SignatureClaim>,

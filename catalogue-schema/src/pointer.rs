@@ -1,4 +1,4 @@
-//! Where bytes lie and what pins them: Git objects, local files, https documents; and the file URLs of Git forges.
+//! Where bytes lie and what pins them: Git objects, local files, https documents.
 //!
 //! A pin is a full commit id or a content digest. A branch or tag is not a pin: it is a [`Revision::Ref`], resolved when it
 //! is fetched and recorded.
@@ -503,63 +503,6 @@ impl Location {
             Location::File { .. } | Location::Git { repository: Repository::Local(_), .. } => Locality::Local,
             _ => Locality::Remote,
         }
-    }
-}
-
-/// A file URL of a Git forge, taken apart: what `raw.githubusercontent.com/<owner>/<repo>/<ref>/<path>` and its kin mean.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForgeFile {
-    /// The repository's URL.
-    pub repository: HttpsUrl,
-    /// The commit or ref segment.
-    pub revision: Revision,
-    /// The file.
-    pub path: DocPath,
-}
-
-impl ForgeFile {
-    /// Takes a forge's file URL apart; `None` when the URL has none of the known forms, or a percent escape in its path.
-    ///
-    /// Forms: `raw.githubusercontent.com/O/R/REF/PATH`, `github.com/O/R/(raw|blob)/REF/PATH`, GitLab
-    /// `HOST/GROUP…/R/-/(raw|blob)/REF/PATH`, Gitea and Forgejo `HOST/O/R/(raw|src)/(branch|commit|tag)/REF/PATH`. REF is
-    /// one segment, or `refs/heads/NAME` or `refs/tags/NAME`.
-    pub fn parse(url: &HttpsUrl) -> Option<ForgeFile> {
-        let segments = url.segments();
-        let (host, project, file): (&str, &[&str], &[&str]) = match (url.host(), segments.as_slice()) {
-            ("raw.githubusercontent.com", [_, _, file @ ..]) => ("github.com", &segments[..2], file),
-            ("github.com", [_, _, "raw" | "blob", file @ ..]) => ("github.com", &segments[..2], file),
-            (host, [_, _, "raw" | "src", "commit", commit, ..]) => {
-                CommitId::parse(commit).ok()?;
-                (host, &segments[..2], &segments[4..])
-            }
-            (host, [_, _, "raw" | "src", "branch" | "tag", file @ ..]) => (host, &segments[..2], file),
-            (host, all) => {
-                let dash = all.iter().position(|segment| *segment == "-").filter(|dash| *dash >= 2)?;
-                match &all[dash + 1..] {
-                    ["raw" | "blob", file @ ..] => (host, &all[..dash], file),
-                    _ => return None,
-                }
-            }
-        };
-        let (revision, path) = match file {
-            ["refs", "heads" | "tags", _, path @ ..] => (file[..3].join("/"), path),
-            ["refs", ..] | [] => return None,
-            [revision, path @ ..] => ((*revision).to_owned(), path),
-        };
-        let (project, path) = (project.join("/"), path.join("/"));
-        if project.contains('%') || path.contains('%') {
-            return None;
-        }
-        let revision = match CommitId::parse(&revision) {
-            Ok(commit) => Revision::Commit(commit),
-            Err(_) => Revision::Ref(RefName::parse(&revision).ok()?),
-        };
-        let project = DocPath::parse(&project).ok()?;
-        Some(ForgeFile {
-            repository: HttpsUrl::parse(&format!("https://{host}/{project}")).ok()?,
-            revision,
-            path: DocPath::parse(&path).ok()?,
-        })
     }
 }
 

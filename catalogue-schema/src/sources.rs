@@ -26,13 +26,12 @@ use serde_json::value::RawValue;
 
 use crate::digest::Digest;
 use crate::error::{ParseError, Position};
+use crate::forge::{ForgeFile, Forges};
 use crate::id::{Dialect, Namespace, SourceId};
 use crate::json;
 use crate::model::{Place, SignatureClaim, Source};
 use crate::path::DocPath;
-use crate::pointer::{
-    CommitId, ForgeFile, HttpsUrl, LocalPath, Location, RefName, Repository, Revision, SshUrl,
-};
+use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, RefName, Repository, Revision, SshUrl};
 
 /// The schema that a sources file may name; a file without `schema` is read the same way.
 pub const SOURCES_SCHEMA: &str = "lcod-resolver/sources@1";
@@ -42,13 +41,16 @@ pub const PRIORITY_DEFAULT: i64 = 100;
 pub const PRIORITY_MAX: i64 = 1000;
 /// The shortest time between two checks of a source, in seconds.
 pub const REFRESH_S_MIN: u64 = 60;
+/// The shortest time for which the last good entries of a source can be used, in seconds.
+pub const MAX_STALE_S_MIN: u64 = 1;
 
-/// Reads a sources file; relative paths in it are resolved against `directory`, which must be absolute.
+/// Reads a sources file; relative paths in it are resolved against `directory`, which must be absolute. `forges` are those
+/// whose file URLs are understood.
 ///
 /// Sources with `enabled: false` are checked and left out; the others keep their position in the file.
 ///
 /// **Errors**: the whole file is refused, with line and column: it is the operator's own.
-pub fn read(bytes: &[u8], directory: &Path) -> Result<Vec<Source>, ParseError> {
+pub fn read(bytes: &[u8], directory: &Path, forges: &Forges) -> Result<Vec<Source>, ParseError> {
     let text = json::check(bytes)?;
     if !text.trim_start().starts_with('{') {
         let error = ParseError::new("input.schema", "an object with the field sources", text.trim_start());
@@ -71,7 +73,8 @@ pub fn read(bytes: &[u8], directory: &Path) -> Result<Vec<Source>, ParseError> {
         let placed = |error: ParseError| document.in_entry(error, raw).in_field(&field);
         let entry: SourceEntry = document.entry(raw).map_err(|error| error.in_field(&field))?;
         let is_enabled = entry.enabled.unwrap_or(true);
-        let source = source(entry, Place { priority: default, position }, directory).map_err(placed)?;
+        let source =
+            source(entry, Place { priority: default, position }, directory, forges).map_err(placed)?;
         if !ids.insert(source.id.clone()) {
             let error = ParseError::new("input.duplicate_id", "every source id once", source.id.as_text());
             return Err(placed(error.in_field("id")));
@@ -164,6 +167,9 @@ pub struct SourceEntry {
     /// How often it is checked: seconds from 60, or a number with `s`, `m`, `h` or `d`, such as `30m`.
     #[schemars(with = "Option<Refresh>")]
     pub refresh: Option<Value>,
+    /// How long its last good entries are used while it cannot be checked: seconds from 1, or a text such as `7d`.
+    #[schemars(with = "Option<MaxStale>")]
+    pub max_stale: Option<Value>,
     /// Whether it counts at all. True if absent.
     pub enabled: Option<bool>,
     /// Free data; a `commit` or `checksum` in it is a pin and must agree with the others.
@@ -220,7 +226,18 @@ enum Refresh {
     Text(#[schemars(regex(pattern = r"^[0-9]+[smhd]$"))] String),
 }
 
-fn source(entry: SourceEntry, place: Place, directory: &Path) -> Result<Source, ParseError> {
+/// The two spellings of `maxStale`, for the JSON Schema.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code)]
+enum MaxStale {
+    /// Seconds.
+    Seconds(#[schemars(range(min = 1))] u64),
+    /// A number and a unit.
+    Text(#[schemars(regex(pattern = r"^[0-9]+[smhd]$"))] String),
+}
+
+fn source(entry: SourceEntry, place: Place, directory: &Path, forges: &Forges) -> Result<Source, ParseError> {
     let id = SourceId::parse(&entry.id).map_err(|error| error.in_field("id"))?;
     let dialect = dialect(entry.dialect.as_deref().unwrap_or(Dialect::Lcod.name()))?;
     let priority = entry.priority.map_or(Ok(place.priority), priority)?;
@@ -229,6 +246,7 @@ fn source(entry: SourceEntry, place: Place, directory: &Path) -> Result<Source, 
     });
     let owns = owns.collect::<Result<Vec<_>, _>>()?;
     let refresh_s = entry.refresh.as_ref().map(refresh_s).transpose()?;
+    let max_stale_s = entry.max_stale.as_ref().map(max_stale_s).transpose()?;
     let digests = digests(entry.checksum.as_deref(), pin(&entry, "checksum"))?;
     let signature = match (&entry.public_key, &entry.signature) {
         (None, None) => None,
@@ -239,10 +257,10 @@ fn source(entry: SourceEntry, place: Place, directory: &Path) -> Result<Source, 
     let offline = entry.offline.unwrap_or_default();
     let metadata_commit = pin(&entry, "commit").map(str::to_owned);
     let (entrypoint, prefix) = entrypoint(entry)?;
-    let entry = location(&entrypoint, directory).map_err(|error| error.in_field(prefix))?;
-    let entry = with_metadata_commit(entry, metadata_commit.as_deref())?;
+    let entry = location(&entrypoint, directory, forges).map_err(|error| error.in_field(prefix))?;
+    let entry = with_metadata_commit(entry, metadata_commit.as_deref(), forges)?;
     let place = Place { priority, ..place };
-    Ok(Source { id, dialect, place, entry, digests, owns, offline, refresh_s, signature })
+    Ok(Source { id, dialect, place, entry, digests, owns, offline, refresh_s, max_stale_s, signature })
 }
 
 fn dialect(text: &str) -> Result<Dialect, ParseError> {
@@ -264,6 +282,10 @@ fn priority(number: i64) -> Result<i64, ParseError> {
 
 fn refresh_s(value: &Value) -> Result<u64, ParseError> {
     duration_s(value, REFRESH_S_MIN).map_err(|error| error.in_field("refresh"))
+}
+
+fn max_stale_s(value: &Value) -> Result<u64, ParseError> {
+    duration_s(value, MAX_STALE_S_MIN).map_err(|error| error.in_field("maxStale"))
 }
 
 /// Reads a duration of at least `min_s` seconds: a number of seconds, or a text such as `30m` (`s`, `m`, `h`, `d`).
@@ -352,10 +374,10 @@ enum Kind {
     File,
 }
 
-fn location(entry: &Entrypoint, directory: &Path) -> Result<Location, ParseError> {
+fn location(entry: &Entrypoint, directory: &Path, forges: &Forges) -> Result<Location, ParseError> {
     match kind(entry)? {
-        Kind::Git => git(entry, directory),
-        Kind::Https => https(entry),
+        Kind::Git => git(entry, directory, forges),
+        Kind::Https => https(entry, forges),
         Kind::File => file(entry, directory),
     }
 }
@@ -390,7 +412,7 @@ fn guessed(entry: &Entrypoint) -> Result<Kind, ParseError> {
     }
 }
 
-fn git(entry: &Entrypoint, directory: &Path) -> Result<Location, ParseError> {
+fn git(entry: &Entrypoint, directory: &Path, forges: &Forges) -> Result<Location, ParseError> {
     let revision = revision(entry)?;
     let (repository, document) = match (&entry.url, &entry.path) {
         (Some(url), path) => (url_repository(url, directory).map_err(|e| e.in_field("url"))?, path.as_ref()),
@@ -411,7 +433,7 @@ fn git(entry: &Entrypoint, directory: &Path) -> Result<Location, ParseError> {
         return Err(ParseError::new("input.field", "the document's path once", text).in_field(name));
     }
     let forge = match &repository {
-        Repository::Https(url) => ForgeFile::parse(url),
+        Repository::Https(url) => forges.file(url),
         Repository::Ssh(_) | Repository::Local(_) => None,
     };
     match (first, forge) {
@@ -465,7 +487,7 @@ fn forge_location(forge: ForgeFile, beside: Option<Revision>) -> Result<Location
     Ok(Location::Git { repository: Repository::Https(forge.repository), revision, path: forge.path })
 }
 
-fn https(entry: &Entrypoint) -> Result<Location, ParseError> {
+fn https(entry: &Entrypoint, forges: &Forges) -> Result<Location, ParseError> {
     let beside = [
         ("path", &entry.path),
         ("subpath", &entry.subpath),
@@ -481,7 +503,7 @@ fn https(entry: &Entrypoint) -> Result<Location, ParseError> {
         return Err(ParseError::new("input.field", "the document's https:// URL", "nothing").in_field("url"));
     };
     let url = HttpsUrl::parse(url).map_err(|error| error.in_field("url"))?;
-    match (revision(entry)?, ForgeFile::parse(&url)) {
+    match (revision(entry)?, forges.file(&url)) {
         (None, _) => Ok(Location::Https { url }),
         // Plain https cannot keep the promise that a commit makes, so the file is read from the repository.
         (commit, Some(forge)) => forge_location(forge, commit),
@@ -551,7 +573,7 @@ fn resolved(text: &str, directory: &Path) -> Result<LocalPath, ParseError> {
     LocalPath::from_path(&path).ok_or_else(refused)
 }
 
-fn with_metadata_commit(entry: Location, pin: Option<&str>) -> Result<Location, ParseError> {
+fn with_metadata_commit(entry: Location, pin: Option<&str>, forges: &Forges) -> Result<Location, ParseError> {
     let Some(pin) = pin else { return Ok(entry) };
     let field = "metadata.commit";
     let commit = CommitId::parse(pin).map_err(|error| error.in_field(field))?;
@@ -562,7 +584,7 @@ fn with_metadata_commit(entry: Location, pin: Option<&str>) -> Result<Location, 
         Location::Git { repository, path, .. } => {
             Ok(Location::Git { repository, revision: Revision::Commit(commit), path })
         }
-        Location::Https { url } => match ForgeFile::parse(&url) {
+        Location::Https { url } => match forges.file(&url) {
             Some(forge) => forge_location(forge, Some(Revision::Commit(commit))).map_err(|mut error| {
                 error.field = field.to_owned();
                 error

@@ -29,6 +29,8 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 pub const PAGE_ITEMS_MAX: usize = 1_000;
 /// How many items a page has when the caller does not say.
 pub const PAGE_ITEMS: usize = 100;
+/// The longest reason that an operator may give, in characters.
+pub const REASON_CHARS_MAX: usize = 1_000;
 /// The longest path of a socket in bytes, on Linux: `sun_path` without its final zero byte.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The media type of answers.
@@ -380,6 +382,20 @@ pub struct SyncRequest {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {}
+
+/// The body of `POST /v1/trust/forget`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetRequest {
+    /// The source.
+    pub source: String,
+    /// One of its catalogues; the source and all of them where it is missing.
+    #[serde(default)]
+    pub catalogue: Option<String>,
+    /// Why, for the log of revisions; at most [`REASON_CHARS_MAX`] characters on one line.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
 
 /// Reads a request body: strict JSON, then the typed form.
 ///
@@ -805,6 +821,9 @@ pub struct NodeRow<'a> {
     pub digest: Option<&'a Digest>,
     /// Seconds since its last successful check, where that is known.
     pub age_seconds: Option<u64>,
+    /// When a source becomes unavailable unless it is checked before, in RFC 3339; `null` where it never does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_change: Option<Option<String>>,
     /// How many catalogues a source has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalogues: Option<usize>,

@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::error::ParseError;
+use catalogue_schema::forge::{ForgePattern, Forges};
 use catalogue_schema::model::{Refusal, Source};
 use catalogue_schema::sources::{REFRESH_S_MIN, duration_s};
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use crate::api::{Code, Failure};
 use crate::fetch::limit::Limits;
 use crate::fetch::network::{Https, Network, Rewrite};
+use crate::trust::memory::UnknownOrder;
 
 /// The largest configuration or sources file in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
@@ -60,6 +62,8 @@ pub struct Settings {
     pub offline: bool,
     /// The limits of a sync.
     pub limits: Limits,
+    /// The forges whose file URLs are understood. Config tables `[[forge]]`, the more specific file's first.
+    pub forges: Forges,
     /// How other machines are reached.
     pub network: Network,
     /// How often an unpinned source is checked that does not say it itself, in seconds. Config key `refresh`; default 1 h.
@@ -67,6 +71,9 @@ pub struct Settings {
     /// How long the last good entries of a source that cannot be checked are used, in seconds. Config key `max_stale`;
     /// default 30 days.
     pub max_stale_s: u64,
+    /// What becomes of a revision of which nobody can tell whether it is newer. Config key `require_order`: `true` refuses it;
+    /// by default it is accepted with a warning.
+    pub unknown_order: UnknownOrder,
     /// How many generations readers may ask for. Config key `generations`; default 2.
     pub generations: u32,
     /// After how many idle seconds the daemon ends. Config key `idle_exit`; default never.
@@ -111,12 +118,15 @@ struct ConfigFile {
     offline: Option<bool>,
     refresh: Option<Seconds<REFRESH_S_MIN>>,
     max_stale: Option<Seconds<1>>,
+    require_order: Option<bool>,
     generations: Option<GenerationsKept>,
     idle_exit: Option<Seconds<1>>,
     admin_group: Option<String>,
     https: Option<Https>,
     #[serde(rename = "rewrite")]
     rewrites: Vec<Rewrite>,
+    #[serde(rename = "forge")]
+    forges: Vec<ForgePattern>,
     limits: toml::Table,
 }
 
@@ -259,9 +269,14 @@ impl Settings {
             state_dir,
             system: overrides.system,
             offline: overrides.offline || files.iter().find_map(|file| file.offline).unwrap_or_default(),
+            forges: Forges::new(files.iter().flat_map(|file| file.forges.iter().cloned()).collect()),
             network: network(&files, cache_dir),
             refresh_s: files.iter().find_map(|file| file.refresh).map_or(REFRESH_S, |Seconds(s)| s),
             max_stale_s: files.iter().find_map(|file| file.max_stale).map_or(MAX_STALE_S, |Seconds(s)| s),
+            unknown_order: match files.iter().find_map(|file| file.require_order) {
+                Some(true) => UnknownOrder::Refuse,
+                Some(false) | None => UnknownOrder::Accept,
+            },
             generations: files
                 .iter()
                 .find_map(|file| file.generations)
@@ -295,7 +310,7 @@ impl Settings {
         let path = &self.sources_file;
         let bytes = read(path)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
-        catalogue_schema::sources::read(&bytes, directory)
+        catalogue_schema::sources::read(&bytes, directory, &self.forges)
             .map_err(|error| ConfigError::Sources { path: path.clone(), error })
     }
 }
@@ -452,7 +467,7 @@ mod tests {
     fn the_more_specific_place_wins() {
         let directory = tempfile::tempdir().expect("a directory");
         let config = directory.path().join("config.toml");
-        let text = "sources = \"my.json\"\nstate_dir = \"state\"\noffline = true\n[limits]\ndepth = 3\n";
+        let text = "sources = \"my.json\"\nstate_dir = \"state\"\noffline = true\nmax_stale = \"2d\"\nrequire_order = true\n[limits]\ndepth = 3\n";
         std::fs::write(&config, text).expect("written");
         let named = Overrides { config: Some(config), ..Overrides::default() };
 
@@ -462,6 +477,7 @@ mod tests {
         assert_eq!(from_file.state_dir, directory.path().join("state"));
         assert_eq!(from_file.socket, Path::new("/run/user/1/resolverd/resolverd.sock"));
         assert_eq!((from_file.offline, from_file.limits.depth), (true, 3));
+        assert_eq!((from_file.max_stale_s, from_file.unknown_order), (172_800, UnknownOrder::Refuse));
 
         let from_env = load(&named, &[("RESOLVERD_SOURCES", "/e.json"), ("RESOLVERD_STATE_DIR", "/e")])
             .expect("settings");
@@ -512,5 +528,9 @@ mod tests {
         check("ofline = true\n", &["config.toml", "ofline", "line 1"]);
         check("\n[limits]\ndocumnts = 5\n", &["documnts", "line 3"]);
         check("offline = 3\n", &["line 1", "boolean"]);
+        check(
+            "\n[[forge]]\nfile = \"https://e.org/{repository}/{path}\"\nrepository = \"https://e.org/{repository}\"\n",
+            &["line 2", "{revision} once", "file"],
+        );
     }
 }

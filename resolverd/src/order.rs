@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Health;
-use catalogue_schema::id::SourceId;
+use catalogue_schema::id::{CatalogueId, SourceId};
 use catalogue_schema::model::Refusal;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,9 @@ pub enum OrderError {
     /// An unknown source was named.
     #[error("no source is called {0}")]
     NoSuchSource(SourceId),
+    /// No revision of the catalogue is remembered.
+    #[error("nothing is remembered of a catalogue {0}")]
+    NoSuchCatalogue(CatalogueId),
 }
 
 /// What a sync did.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::ParseError;
+use crate::forge::Forges;
 use crate::id::{CatalogueId, Dialect, SourceId};
 use crate::model::{Place, Rank, Refusal, Release, SignatureClaim, Skipped, Source, Trust, Warning};
 use crate::pointer::{CommitId, Want};
@@ -117,8 +118,8 @@ pub struct Finding {
     pub signature: Option<SignatureClaim>,
 }
 
-/// Returns the first errand of a source: its entry document.
-pub fn start(source: &Source) -> Errand {
+/// Returns the first errand of a source: its entry document. `forges` are those whose file URLs are understood.
+pub fn start(source: &Source, forges: &Forges) -> Errand {
     let node = Node {
         id: CatalogueId { source: source.id.clone(), name: source.id.clone() },
         via: Vec::new(),
@@ -126,7 +127,9 @@ pub fn start(source: &Source) -> Errand {
     };
     let task = match source.dialect {
         // Only the LCOD reader exists; the sources file refuses the other dialects by name.
-        Dialect::Lcod | Dialect::Estream | Dialect::Flowctl => Task::Lcod(Box::new(lcod::start(source))),
+        Dialect::Lcod | Dialect::Estream | Dialect::Flowctl => {
+            Task::Lcod(Box::new(lcod::start(source, forges)))
+        }
     };
     Errand {
         want: Want::Blob(source.entry.clone()),
@@ -141,9 +144,14 @@ pub fn start(source: &Source) -> Errand {
 /// Reads the verified bytes of an errand.
 ///
 /// **Errors**: the document as a whole cannot be used. Bad entries of a good document are in [`Finding::skipped`].
-pub fn read(errand: &Errand, bytes: &[u8], received: &Received) -> Result<Finding, ParseError> {
+pub fn read(
+    errand: &Errand,
+    bytes: &[u8],
+    received: &Received,
+    forges: &Forges,
+) -> Result<Finding, ParseError> {
     match &errand.task {
-        Task::Lcod(task) => lcod::read(errand, task, bytes, received),
+        Task::Lcod(task) => lcod::read(errand, task, bytes, received, forges),
     }
 }
 

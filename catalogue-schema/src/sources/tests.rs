@@ -11,7 +11,7 @@ const OTHER: &str = "72efc538e89eecccd90f4107b3120eb27b2e69a1";
 const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
 fn read_text(text: &str) -> Result<Vec<Source>, ParseError> {
-    read(text.as_bytes(), Path::new("/etc/resolverd"))
+    read(text.as_bytes(), Path::new("/etc/resolverd"), &Forges::default())
 }
 
 /// Reads a file with one source that has `fields` beside its id.
@@ -267,6 +267,21 @@ fn refresh_is_seconds_or_a_text_with_a_unit() {
 }
 
 #[test]
+fn max_stale_is_a_duration_of_the_source() {
+    let check = |text: &str, expected: Option<u64>| {
+        let found = one(&format!(r#""url":"https://e.org/c","maxStale":{text}"#));
+        assert_eq!(found.map(|source| source.max_stale_s.unwrap()).ok(), expected, "{text}");
+    };
+    check("1", Some(1));
+    check(r#""7d""#, Some(604_800));
+    check("0", None);
+    check(r#""7 days""#, None);
+    assert_eq!(one(r#""url":"https://e.org/c""#).unwrap().max_stale_s, None);
+    let error = one(r#""url":"https://e.org/c","maxStale":"soon""#).unwrap_err();
+    assert_eq!(error.field, "sources[0].maxStale");
+}
+
+#[test]
 fn the_document_as_a_whole_is_judged_first() {
     let check = |text: &str, reason: &str, field: &str, place: Option<(usize, usize)>| {
         let error = read_text(text).expect_err(text);
@@ -315,7 +330,8 @@ fn the_document_as_a_whole_is_judged_first() {
 
 #[test]
 fn a_relative_directory_is_refused() {
-    let error = read(br#"{"sources":[{"id":"a","path":"x"}]}"#, Path::new("etc")).unwrap_err();
+    let error =
+        read(br#"{"sources":[{"id":"a","path":"x"}]}"#, Path::new("etc"), &Forges::default()).unwrap_err();
     assert_eq!((&*error.reason, &*error.field), ("input.path", "sources[0].path"));
 }
 

@@ -126,6 +126,12 @@ pub enum Verb {
         #[arg(value_name = "SOURCE", id = "named")]
         sources: Vec<String>,
     },
+    /// Show or forget which revisions of sources and catalogues were accepted
+    Trust {
+        /// Which of them
+        #[command(subcommand)]
+        act: TrustAct,
+    },
     /// Show what answers, from which generation, and what is wrong
     Status,
     /// Show the versions of this program and of the daemon
@@ -162,6 +168,31 @@ pub struct Resolve {
     /// Read the sources again first
     #[arg(long)]
     refresh: bool,
+}
+
+/// What `trust` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TrustAct {
+    /// List the newest accepted revision of every source and catalogue
+    State,
+    /// Show the log of accepted and forgotten revisions, newest last
+    Log {
+        /// Only this source
+        #[arg(value_name = "SOURCE")]
+        source: Option<String>,
+        /// How many lines at most, up to 1000
+        #[arg(long)]
+        limit: Option<usize>,
+    },
+    /// Forget which revisions were accepted, then read the source again: what it says now is accepted
+    Forget {
+        /// The source, or one of its catalogues
+        #[arg(value_name = "SOURCE[/CATALOGUE]")]
+        target: String,
+        /// Why, for the log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
 }
 
 /// What `components` takes.

@@ -199,6 +199,49 @@ pub fn sources(answer: &Value, paint: Paint) -> String {
     source_table(list(answer, "items"), paint)
 }
 
+/// Returns the text of what is remembered of sources and catalogues.
+pub fn revisions(answer: &Value, paint: Paint) -> String {
+    let rows = list(answer, "items").iter().map(|one| {
+        let order = if one["orderUnknown"] == true { paint.note("unknown") } else { String::new() };
+        vec![key(one), revision(one), field(one, "accepted"), text(&one["revisions"]), order]
+    });
+    table(&["SOURCE", "NEWEST", "ACCEPTED", "REVISIONS", "ORDER"], rows.collect())
+}
+
+/// Returns the text of the log of revisions.
+pub fn revision_log(answer: &Value, paint: Paint) -> String {
+    let rows = list(answer, "items").iter().map(|one| {
+        let event = match field(one, "event") {
+            word if word == "forgotten" => paint.note(&word),
+            word => word,
+        };
+        vec![
+            field(one, "time"),
+            event,
+            key(one),
+            revision(one),
+            text(&one["generation"]),
+            field(one, "reason"),
+        ]
+    });
+    table(&["TIME", "EVENT", "SOURCE", "REVISION", "GENERATION", "REASON"], rows.collect())
+}
+
+fn key(row: &Value) -> String {
+    match field(row, "catalogue") {
+        catalogue if catalogue.is_empty() => field(row, "source"),
+        catalogue => format!("{}/{catalogue}", field(row, "source")),
+    }
+}
+
+/// Returns the commit of a revision, or the start of its digest where it has none.
+fn revision(row: &Value) -> String {
+    match short_commit(row) {
+        commit if commit.is_empty() => short(&field(row, "digest")),
+        commit => commit,
+    }
+}
+
 fn source_table(items: &[Value], paint: Paint) -> String {
     let rows = items.iter().map(|one| {
         vec![
@@ -324,6 +367,9 @@ pub fn status(answer: &Value, paint: Paint) -> String {
     if !sources.is_empty() {
         out.push('\n');
         out.push_str(&source_table(sources, paint));
+    }
+    for one in list(health, "degraded").iter().filter(|one| one["what"] == "trust") {
+        out.push_str(&format!("{} {}\n", paint.note("warning:"), field(one, "text")));
     }
     // Sources say their own errors above; what is left concerns single catalogues.
     for one in list(health, "degraded").iter().filter(|one| one["what"] == "catalogue") {

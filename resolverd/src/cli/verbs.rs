@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::Asker;
-use crate::cli::{Components, Ended, Env, Globals, Resolve, Terminal, Verb, events, render, snapshots};
+use crate::cli::{
+    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, events, render, snapshots,
+};
 use crate::client::Client;
 use crate::config::Settings;
 use crate::daemon;
@@ -66,6 +68,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
         Verb::Snapshots { command } => snapshots::run(command.as_ref(), &mut asker, terminal)?,
         Verb::Events { json } => return events::run(*json, &mut asker, terminal),
+        Verb::Trust { act } => return trust(&mut asker, act, terminal),
         Verb::Status => terminal.print(&status(&mut asker)?, render::status)?,
     }
     Ok(0)
@@ -146,9 +149,46 @@ fn components_call(arguments: &Components) -> Call {
     Call::get(format!("/v1/components{query}"))
 }
 
+fn trust(asker: &mut Asker<'_>, act: &TrustAct, terminal: &Terminal) -> Result<u8, Ended> {
+    match act {
+        TrustAct::State => {
+            terminal.print(&asker.ask(&Call::get("/v1/trust/revisions"))?, render::revisions)?
+        }
+        TrustAct::Log { source, limit } => {
+            let source = source.as_ref().map(|source| format!("source={}", encoded(source)));
+            let limit = limit.map(|limit| format!("limit={limit}"));
+            let given: Vec<String> = source.into_iter().chain(limit).collect();
+            let call = Call::get(format!("/v1/trust/log?{}", given.join("&")));
+            terminal.print(&asker.ask(&call)?, render::revision_log)?;
+        }
+        TrustAct::Forget { target, reason } => {
+            let known = asker.ask(&Call::get("/v1/trust/revisions"))?;
+            let (source, catalogue) = named(target, &known);
+            let body = json!({"source": source, "catalogue": catalogue, "reason": reason});
+            return synced(asker, &Call::post("/v1/trust/forget", &body), terminal);
+        }
+    }
+    Ok(0)
+}
+
+/// Splits `SOURCE/CATALOGUE` where a source of that name is remembered; ids of sources may hold slashes themselves.
+pub(super) fn named<'a>(target: &'a str, known: &Value) -> (&'a str, Option<&'a str>) {
+    let rows = known["items"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_source = |name: &str| rows.iter().any(|row| row["source"] == name);
+    let slashes = target.match_indices('/').map(|(at, _)| at);
+    let split = slashes.rev().find(|at| is_source(&target[..*at])).filter(|_| !is_source(target));
+    match split {
+        Some(at) => (&target[..at], Some(&target[at + 1..])),
+        None => (target, None),
+    }
+}
+
 fn sync(asker: &mut Asker<'_>, sources: &[String], terminal: &Terminal) -> Result<u8, Ended> {
-    let call = Call::post("/v1/sync", &json!({"sources": sources}));
-    let answer = asker.ask_slowly(&call, "reading the sources")?;
+    synced(asker, &Call::post("/v1/sync", &json!({"sources": sources})), terminal)
+}
+
+fn synced(asker: &mut Asker<'_>, call: &Call, terminal: &Terminal) -> Result<u8, Ended> {
+    let answer = asker.ask_slowly(call, "reading the sources")?;
     terminal.print(&answer, render::report)?;
     if asker.has_daemon() {
         // What was read is what the daemon has in force, which is not the file when the file is broken.

@@ -22,8 +22,10 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::socket::Socket;
 use crate::daemon::writer::{Writer, of_config};
 use crate::order::Order;
+use crate::server::route::Forget;
 use crate::server::{self, Caller, State, Work};
 use crate::shelf::Shelf;
+use crate::store::revisions::tail;
 
 /// How long after the signal a stopping daemon waits for its writer; a writer that is cut off loses nothing.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -41,8 +43,9 @@ pub fn serve(settings: &Settings, wait: Duration) -> Result<(), DaemonError> {
     log_contained_panics();
     let mut writer = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
-    let state = Arc::new(State::new(Some(orders.clone()), documents(writer.shelf.clone())));
-    writer.show(&state);
+    let state = State::new(Some(orders.clone()), documents(writer.shelf.clone()));
+    let state = Arc::new(state.with_revisions(revisions(settings)));
+    writer.start(&state);
     match writer.reload() {
         Ok(()) => {}
         // The sources of the last generation stay in force until the file can be read again.
@@ -143,8 +146,8 @@ pub fn local(
 ) -> Result<Reply, DaemonError> {
     log_contained_panics();
     let mut writer = Writer::open(settings, wait)?;
-    let state = State::new(None, documents(writer.shelf.clone()));
-    writer.show(&state);
+    let state = State::new(None, documents(writer.shelf.clone())).with_revisions(revisions(settings));
+    writer.start(&state);
     let is_empty = state.snapshot().is_none();
     match server::work(call) {
         Work::Sync(sources) => {
@@ -154,6 +157,11 @@ pub fn local(
         Work::Reload => {
             writer.reload()?;
             return Ok(server::reported(&state, &writer.sync(&[], &state)));
+        }
+        Work::Forget(Forget { source, catalogue, why }) => {
+            writer.reload()?;
+            let outcome = writer.forget(&source, catalogue.as_ref(), &why, &state);
+            return Ok(server::reported(&state, &outcome));
         }
         Work::None if !is_empty || settings.offline || !server::reads_generation(call) => {}
         Work::None | Work::Refresh => {
@@ -170,4 +178,10 @@ pub fn local(
 /// Reads documents of releases for the server; the shelf is safe to read while the writer keeps more.
 fn documents(shelf: Shelf) -> server::Documents {
     Box::new(move |digest| shelf.read(digest).ok().flatten())
+}
+
+/// Reads the log of revisions for the server; the writer only ever appends to it.
+fn revisions(settings: &Settings) -> server::Revisions {
+    let directory = settings.state_dir.clone();
+    Box::new(move |source, limit| tail(&directory, source, limit).map_err(|error| error.to_string()))
 }

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use catalogue_schema::generation::Generation;
-use catalogue_schema::id::SourceId;
+use catalogue_schema::generation::{Generation, SourceState};
+use catalogue_schema::id::{CatalogueId, SourceId};
 use catalogue_schema::model::{Refusal, Source};
+use catalogue_schema::revision::RevisionKey;
 use tracing::{debug, error, warn};
 
 use crate::config::{ConfigError, Settings};
@@ -16,10 +17,11 @@ use crate::daemon::error::DaemonError;
 use crate::fetch::Origins;
 use crate::order::{Order, OrderError, Outcome, SyncReport};
 use crate::server::State;
+use crate::server::answer::{Known, Times};
 use crate::shelf::Shelf;
 use crate::store::checks::Checks;
 use crate::store::{Opened, Snapshot, StateLock, Store};
-use crate::sync::{Past, Scope, Sync, SyncError};
+use crate::sync::{Past, Rules, Scope, Sync, SyncError};
 
 /// The one writer: everything that changes state goes through it.
 pub(super) struct Writer {
@@ -31,6 +33,8 @@ pub(super) struct Writer {
     store: Store,
     pub(super) past: Option<Kept>,
     pub(super) checks: Checks,
+    /// What was due when it was tried last to publish it.
+    tried_s: Option<i64>,
     /// Held as long as the writer lives.
     _lock: StateLock,
 }
@@ -55,6 +59,7 @@ impl Writer {
             store,
             past: None,
             checks: Checks::load(&settings.state_dir),
+            tried_s: None,
             _lock: lock,
         };
         match opened {
@@ -70,15 +75,17 @@ impl Writer {
                 writer.run(&writer.sources.clone(), Scope::Rebuild)?;
             }
         }
+        // What has expired while nobody looked is not served for a moment.
+        writer.expire_due()?;
         Ok(writer)
     }
 
-    /// Shows what is kept, how much room it takes, and when this process started.
-    pub(super) fn show(&self, state: &State) {
+    /// Shows what is kept, how much room it takes, when this process started, and everything that [`Writer::show`] shows.
+    pub(super) fn start(&mut self, state: &State) {
         state.show_start(now_s());
-        state.show_ages(self.checks.ages(now_s()));
         state.publish_kept(self.store.kept().to_vec());
         state.metrics().stored(self.store.bytes());
+        self.show(state);
     }
 
     /// Carries out orders until it is told to stop. Nothing that an order meets ends the thread.
@@ -86,7 +93,16 @@ impl Writer {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
-                waiting.extend(inbox.recv());
+                match self.wait(inbox) {
+                    Ok(order) => waiting.push_back(order),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {
+                        if let Err(problem) = contained(|| self.expire(state)) {
+                            error!(%problem, "what is due could not be published; the last generation stays");
+                        }
+                        continue;
+                    }
+                }
             }
             waiting.extend(inbox.try_iter());
             if waiting.iter().any(|order| matches!(order, Order::Stop)) {
@@ -102,7 +118,9 @@ impl Writer {
             match &outcome {
                 Ok(_) => {}
                 // The caller's mistake, and the caller is told.
-                Err(problem @ OrderError::NoSuchSource(_)) => debug!(%problem, "the order was refused"),
+                Err(problem @ (OrderError::NoSuchSource(_) | OrderError::NoSuchCatalogue(_))) => {
+                    debug!(%problem, "the order was refused")
+                }
                 Err(problem) => error!(%problem, "the order failed; the last generation stays"),
             }
             for reply in replies {
@@ -118,15 +136,113 @@ impl Writer {
         self.sync(&[], state)
     }
 
-    fn forget(
+    pub(super) fn forget(
         &mut self,
         source: &SourceId,
         catalogue: Option<&SourceId>,
         why: &str,
         state: &State,
     ) -> Outcome {
-        let _ = (catalogue, why);
+        self.configured(source)?;
+        if let Some(name) = catalogue {
+            let key = RevisionKey { source: source.clone(), catalogue: Some(name.clone()) };
+            if self.store.memory().known(&key).is_empty() {
+                let unknown = CatalogueId { source: source.clone(), name: name.clone() };
+                return Err(OrderError::NoSuchCatalogue(unknown));
+            }
+        }
+        self.store
+            .forget(source, catalogue, why, now_s())
+            .map_err(|problem| OrderError::Store(problem.to_string()))?;
         self.sync(std::slice::from_ref(source), state)
+    }
+
+    /// Returns when a source becomes unavailable unless it is checked before: a new generation is due then, without network.
+    /// Told by the clock of today, in seconds since 1970-01-01 UTC; `None` where nothing is due, and for what was tried already
+    /// and failed: every sync publishes what is due as well.
+    pub(super) fn next_change_s(&self) -> Option<i64> {
+        let due_s = self.due_s().filter(|due_s| self.tried_s != Some(*due_s))?;
+        // Ages count from the highest time seen, which a clock that stepped back has not reached again.
+        let behind_s = self.store.memory().latest(now_s()).saturating_sub(now_s());
+        Some(due_s.saturating_sub(behind_s))
+    }
+
+    fn due_s(&self) -> Option<i64> {
+        let generation = self.generation().filter(|_| !self.settings.offline)?;
+        self.checks.next_change(&generation.sources, self.settings.max_stale_s)
+    }
+
+    /// Publishes what is due by [`Writer::next_change_s`], without network.
+    pub(super) fn expire(&mut self, state: &State) -> Outcome {
+        self.tried_s = self.due_s();
+        let report = self
+            .run(&self.sources.clone(), Scope::Rebuild)
+            .map_err(|problem| OrderError::Store(problem.to_string()))?;
+        self.publish(&report, state);
+        self.show(state);
+        Ok(report)
+    }
+
+    /// Expires what has expired while no process looked.
+    fn expire_due(&mut self) -> Result<(), SyncError> {
+        if let Some(generation) = self.generation().cloned() {
+            self.checks.assume(&generation);
+        }
+        let now_s = self.store.see_clock(now_s());
+        if self.due_s().is_some_and(|due_s| due_s <= now_s) {
+            self.run(&self.sources.clone(), Scope::Rebuild)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next order, and no longer than until something is due.
+    fn wait(&self, inbox: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
+        match self.next_change_s() {
+            Some(due_s) => {
+                let wait_s = u64::try_from(due_s.saturating_sub(now_s())).unwrap_or_default();
+                inbox.recv_timeout(Duration::from_secs(wait_s))
+            }
+            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn generation(&self) -> Option<&Generation> {
+        match self.past.as_ref()? {
+            Kept::File(generation) => Some(generation),
+            Kept::Snapshot(snapshot) => Some(&snapshot.generation),
+        }
+    }
+
+    fn configured(&self, name: &SourceId) -> Result<(), OrderError> {
+        match self.sources.iter().any(|source| source.id == *name) {
+            true => Ok(()),
+            false => Err(OrderError::NoSuchSource(name.clone())),
+        }
+    }
+
+    fn publish(&self, report: &SyncReport, state: &State) {
+        state.synced(report, self.store.kept());
+        if report.changed {
+            state.metrics().stored(self.store.bytes());
+        }
+    }
+
+    /// Shows readers the ages of sources, when they expire, what is remembered, and what is wrong with memory or clock.
+    pub(super) fn show(&mut self, state: &State) {
+        let clock_s = now_s();
+        let now_s = self.store.see_clock(clock_s);
+        state.show_ages(self.checks.ages(now_s));
+        let sources =
+            self.generation().filter(|_| !self.settings.offline).map(|generation| &generation.sources[..]);
+        let expires = |state: &SourceState| {
+            Some((state.source.id.clone(), self.checks.expires(state, self.settings.max_stale_s)?))
+        };
+        let memory = self.store.memory();
+        state.show_times(Times {
+            expires: sources.unwrap_or_default().iter().filter_map(expires).collect(),
+            known: memory.all().filter_map(Known::of).collect(),
+            problems: memory.problems(clock_s),
+        });
     }
 
     pub(super) fn reload(&mut self) -> Result<(), ConfigError> {
@@ -141,10 +257,7 @@ impl Writer {
     }
 
     pub(super) fn sync(&mut self, named: &[SourceId], state: &State) -> Outcome {
-        if let Some(unknown) = named.iter().find(|name| self.sources.iter().all(|source| source.id != **name))
-        {
-            return Err(OrderError::NoSuchSource(unknown.clone()));
-        }
+        named.iter().try_for_each(|name| self.configured(name))?;
         let scope = if named.is_empty() { Scope::All } else { Scope::Named(named) };
         let report = self
             .run(&self.sources.clone(), scope)
@@ -152,22 +265,30 @@ impl Writer {
         let checked: Vec<SourceId> =
             report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
-        self.checks.note(&checked, &configured, now_s());
-        state.show_ages(self.checks.ages(now_s()));
-        state.synced(&report, self.store.kept());
-        if report.changed {
-            state.metrics().stored(self.store.bytes());
+        let now_s = self.store.see_clock(now_s());
+        self.checks.note(&checked, &configured, now_s);
+        if let Some(generation) = self.generation().cloned() {
+            self.checks.assume(&generation);
         }
+        self.publish(&report, state);
+        self.show(state);
         Ok(report)
     }
 
     pub(super) fn run(&mut self, sources: &[Source], scope: Scope<'_>) -> Result<SyncReport, SyncError> {
+        let rules = Rules {
+            unknown_order: self.settings.unknown_order,
+            max_stale_s: self.settings.max_stale_s,
+            checked: self.checks.times().clone(),
+        };
         let sync = Sync {
             shelf: &self.shelf,
             origins: &self.origins,
             limits: &self.settings.limits,
+            forges: &self.settings.forges,
             offline: self.settings.offline,
-            now_s: now_s(),
+            now_s: self.store.see_clock(now_s()),
+            rules: &rules,
         };
         let past = match &self.past {
             None => Past::Nothing,
@@ -248,7 +369,7 @@ pub(super) fn of_config(problem: &ConfigError) -> Refusal {
 
 /// Seconds since 1970-01-01 UTC; a clock before that counts as that.
 #[expect(clippy::disallowed_methods, reason = "the daemon is where the clock is read")]
-pub(super) fn now_s() -> i64 {
+fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

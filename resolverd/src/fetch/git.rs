@@ -9,7 +9,7 @@
 //!
 //! Off-spec: only SHA-1 repositories with ref files (no reftable, no linked work trees) are read; others are refused by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -31,6 +31,8 @@ use crate::fetch::{FetchError, Fetched};
 
 /// The largest ref file, in bytes: one id, or the name of another ref.
 const REF_BYTES_MAX: u64 = 1024;
+/// The largest list of shallow commits, in bytes: 400,000 of them.
+const SHALLOW_BYTES_MAX: u64 = 16 << 20;
 /// How many annotated tags may lead from a ref to a commit.
 const TAG_LEVELS_MAX: u8 = 8;
 /// How many branches a message names.
@@ -91,7 +93,21 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
                     modified: None,
                 });
             }
-            Want::Blob(_) | Want::Tree { .. } | Want::History { .. } => {
+            Want::History { commit, commits_max, .. } => {
+                let commit = self.resolve(&Revision::Commit(commit.clone()), errand)?;
+                let shallow = self.refs.shallow().map_err(|error| error.about(want))?;
+                let bytes = self.walk.history(&commit, *commits_max, &shallow, errand)?;
+                let commit = Some(commit.to_commit_id());
+                return Ok(Fetched {
+                    bytes,
+                    url: self.url.clone(),
+                    commit,
+                    blob: None,
+                    etag: None,
+                    modified: None,
+                });
+            }
+            Want::Blob(_) | Want::Tree { .. } => {
                 let refusal =
                     Refusal::new("git.not_git", want, "a place in a Git repository", "another place");
                 return Err(FetchError::Refused(refusal));
@@ -176,7 +192,7 @@ fn read_object(
 }
 
 /// Reads `objects/<2 digits>/<38 digits>`; `None` when there is no such file.
-fn read_loose(
+pub(super) fn read_loose(
     objects: &Path,
     id: &ObjectId,
     kind: Kind,
@@ -215,19 +231,25 @@ fn read_packed(packs: &mut Packs, id: &ObjectId, kind: Kind, bytes_max: u64) -> 
 
 /// Compares the content of an object with its name. The hash is libgit2's, which detects SHA-1 collisions.
 fn proven(id: &ObjectId, kind: Kind, bytes: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+    match object_id(kind, &bytes) {
+        Some(found) if found == *id => Ok(bytes),
+        _ => Err(ReadError::Corrupt("its content does not have its id".to_owned())),
+    }
+}
+
+/// Returns the id of an object's content; `None` where the content is one half of a SHA-1 collision.
+pub(super) fn object_id(kind: Kind, bytes: &[u8]) -> Option<ObjectId> {
     let kind = match kind {
         Kind::Commit => ObjectType::Commit,
         Kind::Tree => ObjectType::Tree,
         Kind::Blob => ObjectType::Blob,
         Kind::Tag => ObjectType::Tag,
     };
-    match Oid::hash_object(kind, &bytes) {
-        Ok(oid) if oid.as_bytes() == id.as_bytes() => Ok(bytes),
-        _ => Err(ReadError::Corrupt("its content does not have its id".to_owned())),
-    }
+    let oid = Oid::hash_object(kind, bytes).ok()?;
+    oid.as_bytes().try_into().ok().map(ObjectId::from_bytes)
 }
 
-const SHA1_ONLY: &str = "a SHA-1 id of 40 digits; this build reads no SHA-256 repositories";
+pub(super) const SHA1_ONLY: &str = "a SHA-1 id of 40 digits; this build reads no SHA-256 repositories";
 const PLAIN_LAYOUT: &str = "a repository with its own plain git directory";
 
 fn refused(
@@ -383,6 +405,14 @@ impl Refs {
             packed.insert(name.to_owned(), parse_id(&place, digits)?);
         }
         Ok(Refs { git: git.to_owned(), packed })
+    }
+
+    /// Returns the commits whose parents were left out when this repository was cloned.
+    fn shallow(&self) -> Result<HashSet<ObjectId>, FetchError> {
+        let place = self.git.join("shallow");
+        let text = read_plain(&place, SHALLOW_BYTES_MAX)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        text.lines().map(|line| parse_id(&place, line)).collect()
     }
 
     /// Returns the id that a full ref name leads to; a symbolic ref is followed once.

@@ -32,6 +32,10 @@ pub struct Limits {
     pub catalogues: u32,
     /// How long one source may take, in seconds. Default 600.
     pub total_s: u64,
+    /// How many commits of a repository's history are looked at to tell which of two revisions is newer. Default 1,000.
+    pub history_commits: u32,
+    /// How many bytes the cache of remote Git objects may keep on disk, all remotes together. Default 1 GiB.
+    pub cache_bytes: u64,
     /// How long a connection to another machine may take, with its encryption, in seconds. Default 10.
     pub connect_s: u64,
     /// How long another machine may be silent, and over which time its rate is measured, in seconds. Default 30.
@@ -55,6 +59,8 @@ impl Default for Limits {
             depth: 8,
             catalogues: 256,
             total_s: 600,
+            history_commits: 1_000,
+            cache_bytes: 1 << 30,
             connect_s: 10,
             stall_s: 30,
             rate_bytes_s: 1024,
@@ -186,6 +192,11 @@ impl Budget {
         }
     }
 
+    /// Returns how many bytes this run may still bring.
+    pub(crate) fn bytes_left(&self) -> u64 {
+        self.purse.bytes_left.load(Ordering::Relaxed)
+    }
+
     fn capped(&self, key: &'static str, bytes_max: u64) -> Budget {
         Budget { purse: Arc::clone(&self.purse), document: (key, bytes_max) }
     }
@@ -277,7 +288,7 @@ mod tests {
     fn every_key_is_read_into_its_own_field() {
         let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
                     total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nconnect_s = 9\nstall_s = 10\n\
-                    rate_bytes_s = 11\nredirects = 12\ntries = 13";
+                    rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -288,6 +299,8 @@ mod tests {
             depth: 6,
             catalogues: 7,
             total_s: 8,
+            history_commits: 15,
+            cache_bytes: 14,
             connect_s: 9,
             stall_s: 10,
             rate_bytes_s: 11,

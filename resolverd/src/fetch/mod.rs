@@ -3,6 +3,7 @@
 //! [`Origins`] reads the real places. It answers many wants at once, so that everything that lies in one commit costs one
 //! visit. What the shelf holds already is never asked for here: a sync looks there first.
 
+mod cache;
 pub mod file;
 pub mod git;
 mod git_wire;
@@ -13,8 +14,10 @@ pub mod network;
 pub mod object;
 mod pack;
 mod rewrite;
+mod ssh;
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +27,7 @@ use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository, Want};
 
-use crate::fetch::git_wire::Remote;
+use crate::fetch::git_wire::link::Remote;
 use crate::fetch::https::{Https, Request};
 use crate::fetch::limit::Budget;
 use crate::fetch::network::Network;
@@ -211,7 +214,7 @@ impl Origins {
         let remote = match place {
             Real::Path(path) => return git::fetch(path, wants, budget),
             Real::Https(url) => Remote::Https { url: url.clone(), client: &self.client },
-            Real::Ssh(url) => Remote::Ssh(url.clone()),
+            Real::Ssh(url) => Remote::Ssh { url, program: OsStr::new("ssh") },
         };
         git_wire::fetch(&remote, self.cache_dir.as_deref(), wants, budget)
     }

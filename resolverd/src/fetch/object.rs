@@ -7,7 +7,7 @@
 //! (`git.bad_tree`). Names that are only unusual (spaces, letters outside ASCII) stay: they cannot be asked for, because a
 //! wanted path has the grammar of `catalogue_schema::path`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 
@@ -115,6 +115,21 @@ pub fn parse_commit(bytes: &[u8]) -> Result<ObjectId, Fault> {
     header_id(bytes, "tree ")
         .map(|(id, _)| id)
         .ok_or_else(|| Fault::new("git.corrupt", "a commit that begins with its tree", "another first line"))
+}
+
+/// Reads a commit's parents: the lines `parent <40 hex>` behind the first line.
+///
+/// **Errors**: `git.corrupt`.
+pub fn parse_parents(bytes: &[u8]) -> Result<Vec<ObjectId>, Fault> {
+    let fault = |what| Fault::new("git.corrupt", "a commit that begins with its tree and parents", what);
+    let (_, mut rest) = header_id(bytes, "tree ").ok_or_else(|| fault("another first line"))?;
+    let mut parents = Vec::new();
+    while rest.starts_with(b"parent ") {
+        let (id, after) = header_id(rest, "parent ").ok_or_else(|| fault("a parent that is no id"))?;
+        parents.push(id);
+        rest = after;
+    }
+    Ok(parents)
 }
 
 /// Reads what an annotated tag points to: its first lines, `object <40 hex>` and `type <kind>`.
@@ -376,6 +391,43 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
         }
         self.commit_tree(&id, errand)?;
         Ok(id)
+    }
+
+    /// Returns the ids of a commit and its ancestors, nearest first, one a line, at most `commits_max`.
+    ///
+    /// Nearest means by steps: a commit's parents come in its own order, and before any grandparent. Commits in `shallow` have
+    /// no parents here. Each commit counts as a document, and its bytes count as bytes.
+    /// **Errors**: as [`Walk::commit_tree`] for the first one; `git.corrupt` for an ancestor that is not here.
+    pub fn history(
+        &mut self,
+        commit: &ObjectId,
+        commits_max: u32,
+        shallow: &HashSet<ObjectId>,
+        errand: Errand<'_>,
+    ) -> Result<Vec<u8>, FetchError> {
+        // What is wrong with the start is said as for any pin.
+        self.commit_tree(commit, errand)?;
+        let budget = errand.budget.for_git_objects();
+        let (mut text, mut listed) = (String::new(), 0);
+        let (mut queue, mut seen) = (VecDeque::from([*commit]), HashSet::from([*commit]));
+        while let Some(id) = queue.pop_front().filter(|_| listed < commits_max) {
+            errand.budget.take_documents(1, errand.subject)?;
+            text.push_str(&format!("{id}\n"));
+            listed += 1;
+            if shallow.contains(&id) {
+                continue;
+            }
+            // An ancestor that is missing is damage, not an absent pin.
+            let bytes = match (self.read)(&id, Kind::Commit, budget.readable_bytes()) {
+                Err(ReadError::Missing) => Err(ReadError::Corrupt("it is not here".to_owned())),
+                read => read,
+            };
+            errand.budget.check_deadline(errand.subject)?;
+            let bytes = self.accept(&id, Kind::Commit, bytes, &budget, errand.subject)?;
+            let parents = parse_parents(&bytes).map_err(|fault| fault.refuse(errand.subject))?;
+            queue.extend(parents.into_iter().filter(|parent| seen.insert(*parent)));
+        }
+        Ok(text.into_bytes())
     }
 
     /// Returns the entry at `path` below a root tree.

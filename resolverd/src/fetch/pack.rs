@@ -22,7 +22,7 @@ use crate::fetch::object::{Kind, ObjectId};
 /// How many packs a repository may have; `git gc` joins them at 50.
 const PACKS_MAX: usize = 200;
 /// How many deltas may stand on each other; Git writes at most this many.
-const DELTA_LEVELS_MAX: usize = 4095;
+pub(crate) const DELTA_LEVELS_MAX: usize = 4095;
 /// The largest delta or base on the way to an object, in bytes.
 const STEP_BYTES_MAX: u64 = 128 << 20;
 /// How much may be inflated for one object, in bytes.
@@ -266,12 +266,8 @@ impl Pack {
     fn entry(&self, offset: u64) -> Result<(Entry, Sort), PackError> {
         let head = self.pack.up_to(offset, HEAD_BYTES_MAX, self.end())?;
         let mut bytes = Cursor(&head);
-        let first = bytes.byte()?;
-        let mut size = u64::from(first & 0x0f);
-        if first & 0x80 != 0 {
-            size |= bytes.size()?.checked_mul(16).ok_or(PackError::Damaged("a size has too many digits"))?;
-        }
-        let sort = match first >> 4 & 7 {
+        let (sort, size) = bytes.entry_head()?;
+        let sort = match sort {
             1 => Sort::Whole(Kind::Commit),
             2 => Sort::Whole(Kind::Tree),
             3 => Sort::Whole(Kind::Blob),
@@ -350,23 +346,34 @@ impl Found<'_> {
 }
 
 /// The rest of a header or delta.
-struct Cursor<'a>(&'a [u8]);
+pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
 
 impl Cursor<'_> {
+    /// Takes the type and size that an entry begins with.
+    pub(crate) fn entry_head(&mut self) -> Result<(u8, u64), PackError> {
+        let first = self.byte()?;
+        let mut size = u64::from(first & 0x0f);
+        if first & 0x80 != 0 {
+            size |= self.size()?.checked_mul(16).ok_or(PackError::Damaged("a size has too many digits"))?;
+        }
+        Ok((first >> 4 & 7, size))
+    }
+
     fn byte(&mut self) -> Result<u8, PackError> {
         let (first, rest) = self.0.split_first().ok_or(PackError::Damaged("an entry is cut off"))?;
         self.0 = rest;
         Ok(*first)
     }
 
-    fn id(&mut self) -> Result<[u8; 20], PackError> {
+    /// Takes an object id.
+    pub(crate) fn id(&mut self) -> Result<[u8; 20], PackError> {
         let (id, rest) = self.0.split_first_chunk().ok_or(PackError::Damaged("an entry is cut off"))?;
         self.0 = rest;
         Ok(*id)
     }
 
     /// Seven bits a byte, the lowest first; sizes end below 2^56.
-    fn size(&mut self) -> Result<u64, PackError> {
+    pub(crate) fn size(&mut self) -> Result<u64, PackError> {
         let mut size = 0;
         for shift in (0..56).step_by(7) {
             let byte = self.byte()?;
@@ -379,7 +386,7 @@ impl Cursor<'_> {
     }
 
     /// Seven bits a byte, the highest first, one added at each step.
-    fn distance(&mut self) -> Result<u64, PackError> {
+    pub(crate) fn distance(&mut self) -> Result<u64, PackError> {
         let mut distance = 0u64;
         for _ in 0..8 {
             let byte = self.byte()?;
@@ -393,7 +400,7 @@ impl Cursor<'_> {
     }
 
     /// Runs the instructions of a delta: copy from the base, or take what follows.
-    fn apply(&mut self, base: &[u8], size: usize) -> Result<Vec<u8>, PackError> {
+    pub(crate) fn apply(&mut self, base: &[u8], size: usize) -> Result<Vec<u8>, PackError> {
         let outside = || PackError::Damaged("a delta reaches outside its base or its size");
         let mut out = Vec::with_capacity(size);
         while !self.0.is_empty() {

@@ -9,7 +9,7 @@ pub mod range;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catalogue_schema::generation::Blocked;
+use catalogue_schema::generation::{Blocked, SOURCE_EXPIRED};
 use catalogue_schema::id::{ComponentId, Reference};
 use catalogue_schema::model::{Component, Refusal, Release, Warning};
 use catalogue_schema::version::{Version, VersionReq};
@@ -279,8 +279,15 @@ fn choose<'a>(
         Some((release, refusal)) => {
             Cause::Refused { version: release.version.clone(), refusal: (*refusal).clone() }
         }
-        None => no_version(component, requirements, prerelease),
+        None => expired(component).unwrap_or_else(|| no_version(component, requirements, prerelease)),
     })
+}
+
+/// Says that a component is unavailable as a whole: nobody knows which versions its source has today.
+fn expired(component: &Component) -> Option<Cause> {
+    let newest = component.releases.last()?;
+    let refusal = newest.verdict.refusal().filter(|refusal| refusal.reason == SOURCE_EXPIRED)?;
+    Some(Cause::Refused { version: newest.version.clone(), refusal: refusal.clone() })
 }
 
 fn no_version(component: &Component, requirements: &[&VersionReq], prerelease: bool) -> Cause {

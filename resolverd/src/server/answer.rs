@@ -10,9 +10,11 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::{CatalogueState, Generation, Health, SourceState, stale};
+use catalogue_schema::generation::{CatalogueState, Generation, Health, SOURCE_EXPIRED, SourceState, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, Refusal, Release, Shadow, Verdict, Warning};
+use catalogue_schema::pointer::CommitId;
+use catalogue_schema::revision::{LogLine, Revision, RevisionKey, rfc3339};
 use catalogue_schema::version::{Version, VersionReq};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -45,6 +47,55 @@ pub struct Facts {
     pub problem: Option<Arc<Refusal>>,
     /// How long ago sources were checked.
     pub ages: Arc<Ages>,
+    /// When sources expire, and what is remembered of them.
+    pub times: Arc<Times>,
+}
+
+/// When sources expire, what is remembered of them, and what is wrong with the memory or the clock.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// When each source becomes unavailable unless it is checked before, in seconds since 1970-01-01 UTC.
+    pub expires: BTreeMap<SourceId, i64>,
+    /// What is remembered of each list and catalogue.
+    pub known: Vec<Known>,
+    /// What is wrong.
+    pub problems: Vec<Refusal>,
+}
+
+/// What is remembered of one list or catalogue.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Known {
+    /// The source.
+    pub source: SourceId,
+    /// The catalogue; `null` for the source's entry document.
+    pub catalogue: Option<SourceId>,
+    /// How many revisions are remembered.
+    pub revisions: usize,
+    /// The commit of the newest, for Git.
+    pub commit: Option<CommitId>,
+    /// The digest of the newest.
+    pub digest: Digest,
+    /// When the newest was accepted, in RFC 3339.
+    pub accepted: String,
+    /// Nobody could tell whether the newest follows the one before.
+    pub order_unknown: bool,
+}
+
+impl Known {
+    /// Describes what is remembered under `key`, newest last; `None` where it is nothing.
+    pub fn of((key, revisions): (&RevisionKey, &[Revision])) -> Option<Known> {
+        let newest = revisions.last()?;
+        Some(Known {
+            source: key.source.clone(),
+            catalogue: key.catalogue.clone(),
+            revisions: revisions.len(),
+            commit: newest.commit.clone(),
+            digest: newest.digest.clone(),
+            accepted: rfc3339(newest.accepted_s),
+            order_unknown: newest.order_unknown,
+        })
+    }
 }
 
 /// How long ago each source was last checked at its origin. Pinned and offline sources have no age.
@@ -70,6 +121,13 @@ pub enum Answer {
     Body(u16, Vec<u8>),
     /// The document with this digest, verbatim, from the shelf.
     Document(Digest),
+    /// The newest lines of the log of revisions.
+    Log {
+        /// Only about this source.
+        source: Option<SourceId>,
+        /// How many.
+        limit: usize,
+    },
 }
 
 /// Answers a question. Sync and reload are not answered here: they are carried out, then [`report`]ed.
@@ -85,12 +143,14 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         }
         Query::Stats => stats(snapshot, facts),
         Query::OpenApi => Ok(Answer::Body(200, OPENAPI.as_bytes().to_vec())),
-        Query::Sync(_) | Query::Reload => Err(Failure::new(
+        Query::Sync(_) | Query::Reload | Query::Forget(_) => Err(Failure::new(
             Code::StoreUnavailable,
             "read_only",
             "nobody here can carry out a sync or a reload",
         )),
-        Query::Sources => sources(served(snapshot)?, &facts.ages),
+        Query::Revisions => ok(&json!({"items": facts.times.known})),
+        Query::RevisionLog { source, limit } => Ok(Answer::Log { source: source.clone(), limit: *limit }),
+        Query::Sources => sources(served(snapshot)?, facts),
         Query::Catalogues => catalogues(served(snapshot)?),
         Query::Components(selection) => components(selection, served(snapshot)?),
         Query::Component(id) => component(id, served(snapshot)?),
@@ -153,7 +213,25 @@ pub fn order_failure(error: &OrderError) -> Failure {
                 .with("source", id)
                 .hint("resolverd sources lists them")
         }
+        OrderError::NoSuchCatalogue(id) => {
+            let detail = format!("no accepted revision of a catalogue {id} is remembered");
+            Failure::new(Code::RequestInvalid, "api.catalogue", detail)
+                .with("source", &id.source)
+                .with("catalogue", &id.name)
+                .hint("resolverd trust state lists what is remembered")
+        }
     }
+}
+
+/// Answers with lines of the log of revisions, oldest first.
+pub fn log_page(lines: &[LogLine]) -> Result<Answer, Failure> {
+    ok(&json!({"items": lines}))
+}
+
+/// Returns the failure of a log that cannot be read.
+pub fn log_unreadable(found: &str) -> Failure {
+    Failure::new(Code::StoreUnavailable, "log", format!("cannot read the log of revisions: {found}"))
+        .hint("look at the rights of the state directory")
 }
 
 /// A snapshot as the resolver sees it.
@@ -301,6 +379,7 @@ fn health(snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure>
         "generation": snapshot.map(|snapshot| snapshot.generation.number),
         "snapshot": snapshot.map(|snapshot| &snapshot.generation.snapshot),
         "degraded": degraded,
+        "nextChange": facts.times.expires.values().min().map(|due_s| rfc3339(*due_s)),
         "configuration": facts.problem.as_deref(),
         "policy": Value::Null,
     }))
@@ -312,6 +391,8 @@ fn degraded(snapshot: Option<&Snapshot>, facts: &Facts) -> Vec<Value> {
     if let Some(problem) = &facts.problem {
         out.push(json!({"what": "configuration", "reason": problem.reason, "text": problem.to_string()}));
     }
+    let problems = facts.times.problems.iter();
+    out.extend(problems.map(|one| json!({"what": "trust", "reason": one.reason, "text": one.to_string()})));
     let Some(Generation { sources, catalogues, .. }) = snapshot.map(|snapshot| &snapshot.generation) else {
         return out;
     };
@@ -361,14 +442,14 @@ fn catalogue_id(state: &CatalogueState) -> Option<&CatalogueId> {
     }
 }
 
-fn sources(snapshot: &Snapshot, ages: &Ages) -> Result<Answer, Failure> {
+fn sources(snapshot: &Snapshot, facts: &Facts) -> Result<Answer, Failure> {
     let generation = &snapshot.generation;
-    let row = |state| source_row(state, &generation.catalogues, ages);
+    let row = |state| source_row(state, &generation.catalogues, facts);
     let items = generation.sources.iter().map(row).collect();
     ok(&Page { items, next_cursor: None, snapshot: &generation.snapshot })
 }
 
-fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], ages: &Ages) -> NodeRow<'a> {
+fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], facts: &Facts) -> NodeRow<'a> {
     let source = &state.source;
     let own: Vec<&CatalogueState> =
         catalogues.iter().filter(|one| catalogue_id(one).is_some_and(|id| id.source == source.id)).collect();
@@ -389,7 +470,8 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], ages: &
         pin: PinRow { commit: source.entry.commit(), digests: &source.digests },
         commit: state.commit.as_ref(),
         digest: state.digest.as_ref(),
-        age_seconds: ages.seconds(&source.id),
+        age_seconds: facts.ages.seconds(&source.id),
+        next_change: Some(facts.times.expires.get(&source.id).map(|due_s| rfc3339(*due_s))),
         catalogues: Some(own.len()),
         releases: own.iter().map(|one| one.releases).sum(),
         refused: own.iter().map(|one| one.refused).sum(),
@@ -436,6 +518,7 @@ fn catalogue_row<'a>(state: &'a CatalogueState, unpinned: &BTreeSet<&CatalogueId
         commit: state.commit.as_ref(),
         digest: state.digest.as_ref(),
         age_seconds: None,
+        next_change: None,
         catalogues: None,
         releases: state.releases,
         refused: state.refused,
@@ -814,6 +897,11 @@ fn no_version(
 }
 
 fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failure {
+    if refusal.reason == SOURCE_EXPIRED {
+        let detail = format!("{} is unavailable: {refusal}", reference.id);
+        let failure = Failure { detail, ..about(Code::SourceUnavailable, refusal) };
+        return failure.with("source", &refusal.subject).hint(format!("resolverd sync {}", refusal.subject));
+    }
     let mut failure = about(code_of(&refusal.reason), refusal);
     failure.detail = format!("{}@{version} may not be used: {refusal}", reference.id);
     let hint = match failure.code {
@@ -845,7 +933,7 @@ fn code_of(reason: &str) -> Code {
         "policy" => Code::PermissionDenied,
         "offline" => Code::NetworkError,
         "limit" => Code::LimitExceeded,
-        "net" | "sync" | "shelf" => Code::SourceUnavailable,
+        "net" | "source" | "sync" | "shelf" => Code::SourceUnavailable,
         "git" if matches!(reason, "git.repository_missing" | "git.commit_missing" | "git.ref_missing") => {
             Code::SourceUnavailable
         }

@@ -26,7 +26,7 @@ use crate::api::{BODY_BYTES_MAX, Call, Code, Failure, Reply};
 use crate::order::{Order, OrderError, Outcome};
 use crate::server::answer::report;
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
-use crate::server::route::{Operation, Query, methods, operation_of, route};
+use crate::server::route::{Forget, Operation, Query, methods, operation_of, route};
 use crate::server::stream::{Flight, Flights, Patience, Watched};
 use crate::server::{Caller, State, Work, permitted, work_of};
 
@@ -315,6 +315,9 @@ async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience
         Work::None => None,
         Work::Sync(sources) => Some(ordered(state, |reply| Order::Sync { sources, reply }).await),
         Work::Reload => Some(ordered(state, |reply| Order::Reload { reply }).await),
+        Work::Forget(Forget { source, catalogue, why }) => {
+            Some(ordered(state, |reply| Order::Forget { source, catalogue, why, reply }).await)
+        }
         Work::Refresh => Some(ordered(state, |reply| Order::Sync { sources: Vec::new(), reply }).await),
     };
     match outcome {

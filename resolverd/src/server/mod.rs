@@ -24,19 +24,25 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::SourceId;
 use catalogue_schema::model::Refusal;
+use catalogue_schema::revision::LogLine;
 use tokio::net::UnixListener;
 
 use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, SyncReport};
-use crate::server::answer::{Ages, Answer, Facts, answer, answer_from, document_missing, report};
+use crate::server::answer::{
+    Ages, Answer, Facts, Times, answer, answer_from, document_missing, log_page, log_unreadable, report,
+};
 use crate::server::events::Events;
 use crate::server::metrics::{METRICS_TEXT, Metrics};
-use crate::server::route::{Query, route};
+use crate::server::route::{Forget, Query, route};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
 
 /// Reads a document from the shelf: `None` when it is not there as it was accepted.
 pub type Documents = Box<dyn Fn(&Digest) -> Option<Vec<u8>> + Send + Sync>;
+
+/// Reads the log of revisions: the newest lines of one source or of all, at most so many, oldest first.
+pub type Revisions = Box<dyn Fn(Option<&SourceId>, usize) -> Result<Vec<LogLine>, String> + Send + Sync>;
 
 /// What every request shares: the snapshot in force, the way to the writer, the counters.
 pub struct State {
@@ -44,8 +50,10 @@ pub struct State {
     kept: ArcSwap<Vec<Arc<Snapshot>>>,
     problem: ArcSwapOption<Refusal>,
     ages: ArcSwap<Ages>,
+    times: ArcSwap<Times>,
     orders: Option<Sender<Order>>,
     documents: Documents,
+    revisions: Option<Revisions>,
     admin: u32,
     started: Instant,
     requests: AtomicU64,
@@ -73,6 +81,8 @@ pub enum Work {
     Sync(Vec<SourceId>),
     /// The configuration is read again, then the sources; the report is the answer.
     Reload,
+    /// What was accepted of a source or catalogue is forgotten, then the source is read again; the report is the answer.
+    Forget(Forget),
     /// All sources are read again; the answer then comes from the new generation.
     Refresh,
 }
@@ -84,8 +94,10 @@ impl State {
             kept: ArcSwap::default(),
             problem: ArcSwapOption::empty(),
             ages: ArcSwap::from_pointee(Ages { known: BTreeMap::new(), since: Instant::now() }),
+            times: ArcSwap::default(),
             orders,
             documents,
+            revisions: None,
             admin: rustix::process::geteuid().as_raw(),
             started: Instant::now(),
             requests: AtomicU64::new(0),
@@ -94,6 +106,12 @@ impl State {
             metrics: Metrics::default(),
             events: Arc::default(),
         }
+    }
+
+    /// Reads the log of revisions through `revisions`.
+    pub fn with_revisions(mut self, revisions: Revisions) -> State {
+        self.revisions = Some(revisions);
+        self
     }
 
     /// Serves `snapshot` and no other from now on. Answers that have begun keep the one they began with.
@@ -153,6 +171,11 @@ impl State {
         self.ages.store(Arc::new(Ages { known, since: Instant::now() }));
     }
 
+    /// Shows when sources expire, what is remembered of them, and what is wrong with memory or clock.
+    pub fn show_times(&self, times: Times) {
+        self.times.store(Arc::new(times));
+    }
+
     /// Returns what the peer's `uid` allows; `None` for the overflow uid, behind which anybody may stand.
     pub fn caller(&self, uid: u32) -> Option<Caller> {
         match uid {
@@ -170,6 +193,7 @@ impl State {
             panics: self.panics.load(Ordering::Relaxed),
             problem: self.problem.load_full(),
             ages: self.ages.load_full(),
+            times: self.times.load_full(),
         }
     }
 
@@ -232,6 +256,11 @@ impl State {
                 let body = (self.documents)(&digest).ok_or_else(|| document_missing(&digest))?;
                 Ok(Reply { status: 200, content_type: JSON, body })
             }
+            Answer::Log { source, limit } => {
+                let lines =
+                    self.revisions.as_ref().map_or(Ok(Vec::new()), |read| read(source.as_ref(), limit));
+                self.reply(log_page(&lines.map_err(|found| log_unreadable(&found))?)?)
+            }
         }
     }
 }
@@ -247,7 +276,10 @@ pub fn work(call: &Call) -> Work {
 /// Tells whether `call` can only be answered from a generation: health, statistics and versions need none.
 pub fn reads_generation(call: &Call) -> bool {
     let without = |query: &Query| {
-        use Query::{Events, Health, Live, Metrics, OpenApi, Ready, Reload, Snapshots, Stats, Sync, Version};
+        use Query::{
+            Events, Forget, Health, Live, Metrics, OpenApi, Ready, Reload, RevisionLog, Revisions, Snapshots,
+            Stats, Sync, Version,
+        };
         matches!(
             query,
             Live | Ready
@@ -256,6 +288,9 @@ pub fn reads_generation(call: &Call) -> bool {
                 | Stats
                 | Sync(_)
                 | Reload
+                | Forget(_)
+                | Revisions
+                | RevisionLog { .. }
                 | OpenApi
                 | Snapshots
                 | Metrics
@@ -269,6 +304,7 @@ fn work_of(query: &Query) -> Work {
     match query.inner() {
         Query::Sync(sources) => Work::Sync(sources.clone()),
         Query::Reload => Work::Reload,
+        Query::Forget(forget) => Work::Forget(forget.clone()),
         Query::Resolve(question) if question.refresh => Work::Refresh,
         _ => Work::None,
     }
@@ -301,6 +337,7 @@ fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
         Work::None => return Ok(()),
         Work::Sync(_) => "a sync",
         Work::Reload => "a reload",
+        Work::Forget(_) => "forgetting revisions",
         Work::Refresh => "refresh",
     };
     if caller == Caller::Admin { Ok(()) } else { Err(forbidden(what)) }

@@ -14,8 +14,9 @@ use catalogue_schema::version::{Grammar, Version, VersionReq};
 use serde_json::Value;
 
 use crate::api::{
-    BELOW_COMPONENTS, Call, Code, Failure, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
-    REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest, SyncRequest, encoded_path, read_body,
+    BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
+    REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest, SyncRequest, encoded_path,
+    read_body,
 };
 use crate::resolve::{Native, Request};
 
@@ -50,6 +51,9 @@ pub enum Operation {
     Lookup,
     Sync,
     Reload,
+    Forget,
+    Revisions,
+    RevisionLog,
     OpenApi,
     Snapshots,
     SnapshotsDiff,
@@ -79,6 +83,9 @@ pub const ROUTES: &[Route] = &[
     Route { method: "POST", pattern: "/v1/lookup", operation: Operation::Lookup },
     Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
     Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
+    Route { method: "POST", pattern: "/v1/trust/forget", operation: Operation::Forget },
+    Route { method: "GET", pattern: "/v1/trust/revisions", operation: Operation::Revisions },
+    Route { method: "GET", pattern: "/v1/trust/log", operation: Operation::RevisionLog },
     Route { method: "GET", pattern: "/openapi.json", operation: Operation::OpenApi },
     Route { method: "GET", pattern: "/v1/snapshots", operation: Operation::Snapshots },
     Route { method: "GET", pattern: "/v1/snapshots/diff", operation: Operation::SnapshotsDiff },
@@ -121,6 +128,17 @@ pub enum Query {
     Sync(Vec<SourceId>),
     /// Read the configuration again, then the sources.
     Reload,
+    /// Forget what was accepted of a source or catalogue, then read the source again.
+    Forget(Forget),
+    /// Which revisions are remembered?
+    Revisions,
+    /// What does the log of revisions say?
+    RevisionLog {
+        /// Only about this source.
+        source: Option<SourceId>,
+        /// How many lines, from 1 to [`PAGE_ITEMS_MAX`].
+        limit: usize,
+    },
     /// What are the routes?
     OpenApi,
     /// A question to one kept generation, not to the one in force.
@@ -171,6 +189,9 @@ impl Query {
             Query::Lookup(_) => Operation::Lookup,
             Query::Sync(_) => Operation::Sync,
             Query::Reload => Operation::Reload,
+            Query::Forget(_) => Operation::Forget,
+            Query::Revisions => Operation::Revisions,
+            Query::RevisionLog { .. } => Operation::RevisionLog,
             Query::OpenApi => Operation::OpenApi,
             Query::At(_, query) => query.operation(),
             Query::Snapshots => Operation::Snapshots,
@@ -231,6 +252,17 @@ pub struct Diff {
     pub limit: usize,
     /// The last id of the page before.
     pub after: Option<ComponentId>,
+}
+
+/// Whose accepted revisions are to be forgotten, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forget {
+    /// The source.
+    pub source: SourceId,
+    /// One of its catalogues; `None` for the source and all of them.
+    pub catalogue: Option<SourceId>,
+    /// Why, for the log of revisions; empty where nothing was said.
+    pub why: String,
 }
 
 /// Which components a list holds, and which page of it.
@@ -311,7 +343,8 @@ fn without_snapshot(query: &str) -> Result<(Option<Cow<'_, str>>, Option<Wanted>
 
 /// Reads the values of a call to a known route.
 fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> Result<Query, Failure> {
-    let takes_more = matches!(operation, Operation::Components | Operation::SnapshotsDiff);
+    let takes_more =
+        matches!(operation, Operation::Components | Operation::SnapshotsDiff | Operation::RevisionLog);
     if !takes_more && query.is_some_and(|query| !query.is_empty()) {
         // A route that does not exist yet says so, whatever is asked of it.
         if let Some(below) = path.strip_prefix(BELOW_COMPONENTS) {
@@ -344,6 +377,9 @@ fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> R
         Operation::Sync => sync(&read_body(&call.body)?),
         Operation::Reload if call.body.is_empty() => Ok(Query::Reload),
         Operation::Reload => read_body::<ReloadRequest>(&call.body).map(|_| Query::Reload),
+        Operation::Forget => forget(read_body(&call.body)?),
+        Operation::Revisions => Ok(Query::Revisions),
+        Operation::RevisionLog => revision_log(query.unwrap_or("")),
         Operation::OpenApi => Ok(Query::OpenApi),
         Operation::Snapshots => Ok(Query::Snapshots),
         Operation::SnapshotsDiff => diff(query.unwrap_or("")).map(Query::SnapshotsDiff),
@@ -548,6 +584,37 @@ fn diff(query: &str) -> Result<Diff, Failure> {
             .hint("resolverd snapshots lists what is kept")
     };
     Ok(Diff { from: from.ok_or_else(missing)?, to, limit, after })
+}
+
+fn revision_log(query: &str) -> Result<Query, Failure> {
+    let (mut source, mut limit) = (None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decoded(&value.replace('+', " "))
+            .ok_or_else(|| invalid("api.encoding", format!("{} is not percent-encoded", escaped(pair))))?;
+        match name {
+            "source" if source.is_none() => source = Some(source_id(&value, "source")?),
+            "limit" if limit.is_none() => limit = Some(page_limit(&value)?),
+            _ => {
+                let detail = format!("{} is no parameter, or stands twice", escaped(name));
+                return Err(invalid("api.parameter", detail)
+                    .hint("known: source, limit")
+                    .with("field", escaped(name)));
+            }
+        }
+    }
+    Ok(Query::RevisionLog { source, limit: limit.unwrap_or(PAGE_ITEMS) })
+}
+
+fn forget(wire: ForgetRequest) -> Result<Query, Failure> {
+    let source = source_id(&wire.source, "source")?;
+    let catalogue = wire.catalogue.map(|name| source_id(&name, "catalogue")).transpose()?;
+    let why = wire.reason.unwrap_or_default();
+    if why.chars().count() > REASON_CHARS_MAX || why.contains(char::is_control) {
+        let detail = format!("reason: expected at most {REASON_CHARS_MAX} characters on one line");
+        return Err(invalid("api.body", detail).with("field", "reason"));
+    }
+    Ok(Query::Forget(Forget { source, catalogue, why }))
 }
 
 fn id_prefix(text: &str) -> Result<String, Failure> {

@@ -9,6 +9,9 @@
 //! | `generations/<n>.json` | what a generation is; as many of the newest as are kept for readers |
 //! | `index/` | one row per component and generation in which it changed (see `row.rs`) |
 //! | `index.bad-<n>/` | damaged indexes, set aside |
+//! | `checks.json` | when each source was checked last (see `checks.rs`) |
+//! | `trust-state.json` | which revisions were accepted (see `memory.rs`) |
+//! | `revisions.jsonl` | the log of revisions (see `revisions.rs`) |
 //!
 //! # A commit
 //! 1. Components whose JSON is long go to the shelf.
@@ -28,9 +31,11 @@ mod files;
 mod index;
 mod ledger;
 mod lock;
+pub mod memory;
+pub mod revisions;
 mod row;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,14 +43,17 @@ use std::time::Duration;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
-use catalogue_schema::id::ComponentId;
+use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::Component;
+use catalogue_schema::revision::{Revision, RevisionKey};
 
 use crate::shelf::durable::Failed;
 use crate::shelf::{Shelf, ShelfError};
 use crate::store::files::{Files, Found};
 use crate::store::index::{Fault, Index};
 use crate::store::ledger::Ledger;
+use crate::store::memory::Memory;
+use crate::store::revisions::Log;
 use crate::store::row::Root;
 
 /// A generation as readers see it: immutable, complete, in memory.
@@ -216,6 +224,8 @@ pub struct Store {
     keep: usize,
     /// Those that can be read, newest first.
     kept: Vec<Arc<Snapshot>>,
+    memory: Memory,
+    log: Log,
 }
 
 impl Store {
@@ -230,7 +240,62 @@ impl Store {
         shelf: &Shelf,
         keep: usize,
     ) -> Result<(Store, Opened), StoreError> {
-        Store::recover(directory, shelf, keep.max(1))
+        let (mut store, opened) = Store::recover(directory, shelf, keep.max(1))?;
+        let generation = match &opened {
+            Opened::Empty => None,
+            Opened::Warm(snapshot) => Some(&snapshot.generation),
+            Opened::Rebuild { generation, .. } => Some(&**generation),
+        };
+        store.memory = Memory::load(directory, generation)?;
+        if let Some(generation) = generation {
+            store.log_accepted(generation);
+        }
+        Ok((store, opened))
+    }
+
+    /// Returns which revisions were accepted.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Remembers accepted revisions; durable on return, and written before the generation that rests on them. `current` are the
+    /// documents that sources list today.
+    ///
+    /// **Errors**: the file cannot be written; nothing more is remembered then.
+    pub fn remember(
+        &mut self,
+        accepted: Vec<(RevisionKey, Revision)>,
+        current: &BTreeSet<RevisionKey>,
+    ) -> Result<(), StoreError> {
+        self.memory.remember(accepted, current)
+    }
+
+    /// Forgets which revisions of a source, or of one of its catalogues, were accepted, and writes so into the log.
+    ///
+    /// **Errors**: the file cannot be written; everything is remembered then.
+    pub fn forget(
+        &mut self,
+        source: &SourceId,
+        catalogue: Option<&SourceId>,
+        why: &str,
+        now_s: i64,
+    ) -> Result<(), StoreError> {
+        let gone = self.memory.forget(source, catalogue)?;
+        let generation = self.current.as_ref().map_or(0, |(number, _)| *number);
+        Ok(self.log.forgotten(&gone, generation, why, now_s)?)
+    }
+
+    /// Takes notice of the clock and returns the time that ages count from: it never goes back.
+    pub fn see_clock(&mut self, now_s: i64) -> i64 {
+        self.memory.see(now_s)
+    }
+
+    /// Writes into the log which revisions a committed generation rests on. A failure is told in the other log: the next
+    /// generation, or the next start, writes what is missing.
+    pub fn log_accepted(&mut self, generation: &Generation) {
+        if let Err(error) = self.log.accepted(generation, &self.memory) {
+            tracing::warn!(%error, "the log of revisions is not written");
+        }
     }
 
     /// Returns the generations that readers may ask, newest first; the first is the one in force.
@@ -290,6 +355,7 @@ impl Store {
     fn reopen(&mut self) -> Result<Index, StoreError> {
         let (mut store, _) = Store::recover(&self.directory, &self.shelf, self.keep)?;
         store.last = store.last.max(self.last);
+        std::mem::swap(&mut store.memory, &mut self.memory);
         // Readers hold the snapshots of before: an equal one read again would only be a second copy.
         for kept in &mut store.kept {
             let same = |held: &&Arc<Snapshot>| held.generation == kept.generation;
@@ -382,6 +448,8 @@ impl Store {
             documents: BTreeMap::new(),
             keep,
             kept: Vec::new(),
+            memory: Memory::default(),
+            log: Log::open(directory)?,
         };
         let (index, rows) = match Index::open(directory) {
             Ok((index, rows)) => (Some(index), rows),

@@ -4,7 +4,8 @@
 //! 2. What could not be read keeps its last good entries, read again from the shelf or taken from the last snapshot, and its
 //!    ids. Where shelf and index have lost them both, nobody placed below may answer until it is read again.
 //! 3. [`crate::merge`] gives every id one owner.
-//! 4. If anything changed, one new generation is committed; else nothing is written.
+//! 4. The ids of a source that has not been checked for longer than `max_stale` become unavailable, and stay its own.
+//! 5. What was accepted is remembered; then, if anything changed, one new generation is committed, else nothing is written.
 //!
 //! A rebuild and a held source are the same run with the shelf in place of the origins.
 
@@ -17,13 +18,15 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
+use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{
     Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
-    SourceState, stale,
+    SOURCE_EXPIRED, SourceState, stale,
 };
 use catalogue_schema::id::{CatalogueId, Namespace, SourceId};
-use catalogue_schema::model::{Component, Rank, Refusal, Shadow, Source};
+use catalogue_schema::model::{Component, Rank, Refusal, Shadow, Source, Verdict};
 use catalogue_schema::pointer::Want;
+use catalogue_schema::revision::{Revision, RevisionKey};
 use tracing::{info, warn};
 
 use crate::fetch::Fetch;
@@ -31,8 +34,11 @@ use crate::fetch::limit::Limits;
 use crate::merge::{merge, note_mutations, snapshot_digest};
 use crate::order::{SourceOutcome, SyncReport};
 use crate::shelf::{Shelf, ShelfError};
+use crate::store::checks::{expiry, max_stale_s};
+use crate::store::memory::Memory;
 use crate::store::{Draft, Snapshot, Store, StoreError};
 use crate::sync::reading::{Reader, Reading};
+use crate::trust::memory::UnknownOrder;
 
 /// How many sources are read at the same time.
 pub const SOURCES_AT_ONCE: usize = 4;
@@ -56,10 +62,25 @@ pub struct Sync<'a> {
     pub origins: &'a dyn Fetch,
     /// What each source may cost.
     pub limits: &'a Limits,
+    /// The forges whose file URLs are understood.
+    pub forges: &'a Forges,
     /// Nothing is fetched; the shelf answers.
     pub offline: bool,
-    /// The time of this sync, in seconds since 1970-01-01 UTC.
+    /// The time of this sync, in seconds since 1970-01-01 UTC. It never goes back.
     pub now_s: i64,
+    /// What sources are held to over time.
+    pub rules: &'a Rules,
+}
+
+/// What sources are held to over time.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What becomes of a revision whose order nobody can tell.
+    pub unknown_order: UnknownOrder,
+    /// How long the last good entries of a source are used that does not say it itself, in seconds.
+    pub max_stale_s: u64,
+    /// When each source was last checked, in seconds since 1970-01-01 UTC.
+    pub checked: BTreeMap<SourceId, i64>,
 }
 
 /// Which sources are read from their origins; the others are held as they are.
@@ -182,13 +203,18 @@ impl Sync<'_> {
     ) -> Result<Done, SyncError> {
         info!(sources = sources.len(), "sync started");
         let tally = Tally::default();
-        let readings = self.read_all(&Known::of(past), sources, scope, &tally)?;
+        let mut readings = self.read_all(&Known::of(past), store.memory(), sources, scope, &tally)?;
+        let accepted: Vec<(RevisionKey, Revision)> =
+            readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
+        self.expire(&mut readings, past, scope);
         let draft = self.draft(past, readings);
         let outcomes = outcomes(&draft.generation, |source| !self.offline && scope.covers(source));
         for outcome in outcomes.iter().filter(|outcome| outcome.error.is_some()) {
             warn!(source = %outcome.id, health = ?outcome.health, error = %shown(outcome.error.as_ref()), "source");
         }
 
+        let listed = draft.generation.catalogues.iter().filter_map(|state| state.errand.node());
+        store.remember(accepted, &listed.map(RevisionKey::of).collect())?;
         let committed = match past.snapshot() {
             Some(last) if is_unchanged(&draft, last) => Ok(None),
             previous => store.commit(draft, previous).map(Some),
@@ -204,6 +230,9 @@ impl Sync<'_> {
             None => (None, 0),
         };
         let served = snapshot.as_deref().or(past.snapshot()).map(|snapshot| &snapshot.generation);
+        if let Some(generation) = served {
+            store.log_accepted(generation);
+        }
         let report = SyncReport {
             generation: served.map_or(0, |generation| generation.number),
             snapshot: served.map_or_else(
@@ -237,6 +266,7 @@ impl Sync<'_> {
     fn read_all(
         &self,
         known: &Known<'_>,
+        memory: &Memory,
         sources: &[Source],
         scope: Scope<'_>,
         tally: &Tally,
@@ -250,7 +280,7 @@ impl Sync<'_> {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let (Some(source), Some(slot)) = (sources.get(at), slots.get(at)) else { break };
-                        let reader = Reader::new(self, known, source, tally, Instant::now());
+                        let reader = Reader::new(self, (known, memory), source, tally, Instant::now());
                         let reading = if scope.covers(&source.id) { reader.read() } else { reader.hold() };
                         if let Ok(mut slot) = slot.lock() {
                             *slot = Some(reading);
@@ -261,6 +291,45 @@ impl Sync<'_> {
         });
         let read = |slot: Mutex<Option<_>>| slot.into_inner().ok().flatten();
         slots.into_iter().filter_map(read).collect()
+    }
+
+    /// Makes the ids of sources unavailable that have not been checked for too long. Their entries stay, refused, so that the ids
+    /// stay theirs.
+    fn expire(&self, readings: &mut [Reading], past: Past<'_>, scope: Scope<'_>) {
+        for reading in readings {
+            let SourceState { source, health, .. } = &reading.state;
+            let is_checked = *health == Health::Fresh && !self.offline && scope.covers(&source.id);
+            if source.is_pinned() || source.offline || *health == Health::Unread || is_checked {
+                continue;
+            }
+            let max_stale_s = max_stale_s(source, self.rules.max_stale_s);
+            let last = past.generation();
+            let was_expired = last.is_some_and(|last| has_expired(last, &source.id));
+            let is_due = match self.rules.checked.get(&source.id).copied() {
+                // Where nothing may be fetched nothing ages, and what has expired is not brought back by a flag.
+                _ if self.offline => was_expired,
+                // Only a check brings back what has expired, also where the time of the last one is lost.
+                None if was_expired => true,
+                known => {
+                    let checked_s = known.or(last.map(|last| last.committed_s)).unwrap_or(self.now_s);
+                    self.now_s >= expiry(checked_s, max_stale_s)
+                }
+            };
+            if !is_due {
+                continue;
+            }
+            let expired = expired(source, max_stale_s);
+            for release in reading.contributions.iter_mut().flat_map(|listed| &mut listed.releases) {
+                release.verdict = Verdict::Refused(expired.clone());
+            }
+            reading.state.health = Health::Expired;
+            let before = reading.state.error.take();
+            let found = match before {
+                Some(error) => format!("{}; the last attempt: {error}", expired.found),
+                None => expired.found.clone(),
+            };
+            reading.state.error = Some(Refusal { found, ..expired });
+        }
     }
 
     /// Puts the readings together into the next generation; number, count and root are filled in by the store.
@@ -334,6 +403,17 @@ fn restore_shadows(
             component.shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
         }
     }
+}
+
+fn has_expired(generation: &Generation, source: &SourceId) -> bool {
+    generation.sources.iter().any(|state| state.source.id == *source && state.health == Health::Expired)
+}
+
+/// Why the releases of a source may not be used. Says nothing that time changes, so that a rebuild says the same.
+fn expired(source: &Source, max_stale_s: u64) -> Refusal {
+    let expected = format!("a successful check within max_stale ({max_stale_s} s)");
+    let found = format!("none for longer than that; resolverd sync {} tries again", source.id);
+    Refusal::new(SOURCE_EXPIRED, &source.id, expected, found)
 }
 
 fn place(node: &Node) -> (&Rank, &CatalogueId) {

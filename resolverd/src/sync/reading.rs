@@ -15,13 +15,16 @@ use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPPED_NAMED_MAX, SourceState};
 use catalogue_schema::id::CatalogueId;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
-use catalogue_schema::pointer::{Location, Want};
+use catalogue_schema::pointer::{CommitId, Location, Want};
+use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey};
 
 use crate::fetch::limit::Budget;
 use crate::fetch::{Answer, Ask, FetchError};
 use crate::merge::{Contribution, VERSION_MUTATED};
 use crate::shelf::ShelfError;
+use crate::store::memory::Memory;
 use crate::sync::{Known, LOST, NodeKey, Sync, Tally, is_lost, key};
+use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
 use crate::trust::verify::{Evidence, judge};
 
 /// How many documents of releases are asked for at once: what is in memory besides the releases themselves.
@@ -37,6 +40,8 @@ pub(super) struct Reading {
     pub(super) refusals: BTreeMap<Want, Refusal>,
     /// The catalogues that were taken from the last snapshot, without the documents that they rest on.
     pub(super) salvaged: BTreeSet<CatalogueId>,
+    /// The revisions that were accepted and are not the newest in the memory yet.
+    pub(super) accepted: Vec<(RevisionKey, Revision)>,
 }
 
 /// Where documents come from.
@@ -52,6 +57,7 @@ enum Mode {
 pub(super) struct Reader<'a> {
     sync: &'a Sync<'a>,
     known: &'a Known<'a>,
+    memory: &'a Memory,
     source: &'a Source,
     tally: &'a Tally,
     budget: Budget,
@@ -70,6 +76,8 @@ struct Tree {
     incomplete: Option<Refusal>,
     /// The catalogues that were taken from the last snapshot.
     salvaged: BTreeSet<CatalogueId>,
+    /// The revisions that were accepted and are not the newest in the memory yet.
+    accepted: Vec<(RevisionKey, Revision)>,
 }
 
 /// A document that passed, and how it is remembered.
@@ -77,6 +85,12 @@ struct Document {
     bytes: Vec<u8>,
     received: Received,
     record: DocumentRecord,
+}
+
+/// What is to be remembered and said of a document that is in order.
+struct Accepted {
+    revision: Option<Revision>,
+    warning: Option<Warning>,
 }
 
 /// Why a document is not there.
@@ -107,12 +121,12 @@ impl Trouble {
 impl<'a> Reader<'a> {
     pub(super) fn new(
         sync: &'a Sync<'a>,
-        known: &'a Known<'a>,
+        (known, memory): (&'a Known<'a>, &'a Memory),
         source: &'a Source,
         tally: &'a Tally,
         started: Instant,
     ) -> Reader<'a> {
-        Reader { sync, known, source, tally, budget: Budget::new(sync.limits, started) }
+        Reader { sync, known, memory, source, tally, budget: Budget::new(sync.limits, started) }
     }
 
     /// Reads the source from its origins.
@@ -130,7 +144,7 @@ impl<'a> Reader<'a> {
     }
 
     fn reading(&self, mode: Mode) -> Result<Reading, ShelfError> {
-        let entry = dialect::start(self.source);
+        let entry = dialect::start(self.source, self.sync.forges);
         let mut tree = Tree::default();
         self.node(entry, mode, None, &mut tree)?;
         let root = tree.catalogues.first();
@@ -141,8 +155,8 @@ impl<'a> Reader<'a> {
             digest: root.and_then(|root| root.digest.clone()),
             error: root.and_then(|root| root.error.clone()),
         };
-        let Tree { catalogues, contributions, documents, refusals, salvaged, .. } = tree;
-        Ok(Reading { state, catalogues, contributions, documents, refusals, salvaged })
+        let Tree { catalogues, contributions, documents, refusals, salvaged, accepted, .. } = tree;
+        Ok(Reading { state, catalogues, contributions, documents, refusals, salvaged, accepted })
     }
 
     /// Returns the errand by which the last generation read `node`, at the node's place of today.
@@ -272,7 +286,11 @@ impl<'a> Reader<'a> {
             Some(Err(trouble)) => return Ok(Err(trouble.refusal())),
             None => return Ok(Err(Refusal::new("sync.no_answer", &errand.want, "a document", "nothing"))),
         };
-        let mut finding = match dialect::read(errand, &document.bytes, &document.received) {
+        let accepted = match self.in_order(errand, node, mode, &document.received) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut finding = match dialect::read(errand, &document.bytes, &document.received, self.sync.forges) {
             Ok(finding) => finding,
             Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
         };
@@ -286,6 +304,8 @@ impl<'a> Reader<'a> {
 
         let mut tree = Tree { reached: reached.clone(), ..Tree::default() };
         tree.reached.insert(key(node));
+        tree.accepted.extend(accepted.revision.map(|revision| (RevisionKey::of(node), revision)));
+        finding.warnings.extend(accepted.warning);
         state.signature = finding.signature.take();
         let trust = document.received.trust.clone().noting(state.signature.as_ref());
         let mut fresh = Vec::new();
@@ -308,6 +328,65 @@ impl<'a> Reader<'a> {
             self.unusable(listed, &error, mode, &trust, &mut tree)?;
         }
         Ok(Ok(tree))
+    }
+
+    /// Holds a list or catalogue to the revisions that were accepted before. What comes from the shelf as it was recorded, and
+    /// what may not be fetched, is not judged again.
+    fn in_order(
+        &self,
+        errand: &Errand,
+        node: &Node,
+        mode: Mode,
+        received: &Received,
+    ) -> Result<Accepted, Refusal> {
+        let candidate = Candidate { commit: received.commit.as_ref(), digest: &received.digest };
+        let warned = |is_unknown: bool| is_unknown.then(|| order_unknown(candidate));
+        if mode == Mode::Recorded || self.sync.offline || self.source.offline {
+            let before = self.known.nodes.get(&key(node));
+            let is_same = |state: &&&CatalogueState| {
+                state.commit == received.commit && state.digest.as_ref() == Some(&received.digest)
+            };
+            let warnings = before.filter(is_same).map_or(&[][..], |state| &state.warnings);
+            let is_unknown = warnings.iter().any(|warning| warning.reason == ORDER_UNKNOWN);
+            return Ok(Accepted { revision: None, warning: warned(is_unknown) });
+        }
+        let memory_key = RevisionKey::of(node);
+        let revision = |order_unknown: bool| {
+            let (commit, digest) = (received.commit.clone(), received.digest.clone());
+            Some(Revision { commit, digest, accepted_s: self.sync.now_s, order_unknown })
+        };
+        let known = self.memory.known(&memory_key);
+        match standing(known, candidate, |commit| self.history(errand, commit)) {
+            Standing::First | Standing::Forward => Ok(Accepted { revision: revision(false), warning: None }),
+            Standing::Newest(newest) => {
+                let warning = warned(newest.order_unknown);
+                let learnt = newest.commit.is_none() && received.commit.is_some();
+                let revision = learnt.then(|| revision(newest.order_unknown)).flatten();
+                Ok(Accepted { revision, warning })
+            }
+            Standing::Back { newest, proof } => {
+                Err(rollback(&errand.want, &memory_key, candidate, newest, proof))
+            }
+            Standing::Unknown(newest) => match self.sync.rules.unknown_order {
+                UnknownOrder::Accept => Ok(Accepted { revision: revision(true), warning: warned(true) }),
+                UnknownOrder::Refuse => Err(unordered(&errand.want, &memory_key, candidate, newest)),
+            },
+        }
+    }
+
+    /// Returns what the repository of an errand tells of a commit's ancestors; nothing where nobody can be asked.
+    fn history(&self, errand: &Errand, commit: &CommitId) -> Option<Vec<u8>> {
+        let Want::Blob(Location::Git { repository, .. }) = &errand.want else { return None };
+        let want = Want::History {
+            repository: repository.clone(),
+            commit: commit.clone(),
+            commits_max: self.sync.limits.history_commits,
+        };
+        let answers = self.sync.origins.fetch(&[Ask::from(&want)], &self.budget.for_git_objects());
+        match answers.into_iter().next() {
+            Some(Ok(Answer::Fetched(fetched))) => Some(fetched.bytes),
+            _ => None,
+        }
     }
 
     /// Reads the nodes below a node, best place first: a catalogue that is reached twice is read at its better place.
@@ -395,16 +474,18 @@ impl<'a> Reader<'a> {
             let documents = self.obtain(&round, mode, Some(trust))?;
             for (errand, document) in round.iter().zip(documents) {
                 let mut found = match document {
-                    Ok(document) => match dialect::read(errand, &document.bytes, &document.received) {
-                        Ok(found) => {
-                            tree.remember(document, fresh);
-                            found
+                    Ok(document) => {
+                        match dialect::read(errand, &document.bytes, &document.received, self.sync.forges) {
+                            Ok(found) => {
+                                tree.remember(document, fresh);
+                                found
+                            }
+                            Err(error) => {
+                                tree.remember(document, fresh);
+                                dialect::refuse(errand, Refusal::of(&errand.want, &error))
+                            }
                         }
-                        Err(error) => {
-                            tree.remember(document, fresh);
-                            dialect::refuse(errand, Refusal::of(&errand.want, &error))
-                        }
-                    },
+                    }
                     Err(trouble) => tree.refuse(errand, trouble),
                 };
                 errands.append(&mut found.errands);
@@ -655,6 +736,7 @@ impl Tree {
         self.refusals.extend(tree.refusals);
         self.reached.extend(tree.reached);
         self.salvaged.extend(tree.salvaged);
+        self.accepted.extend(tree.accepted);
     }
 
     fn mark(&mut self, health: Health, error: Refusal) {

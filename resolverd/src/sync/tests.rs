@@ -19,6 +19,12 @@ struct World {
     store: Store,
     past: Option<Arc<Snapshot>>,
     limits: Limits,
+    rules: Rules,
+    now_s: i64,
+}
+
+fn rules() -> Rules {
+    Rules { unknown_order: UnknownOrder::Accept, max_stale_s: 1_000, checked: BTreeMap::new() }
 }
 
 impl World {
@@ -29,7 +35,16 @@ impl World {
         let shelf = Shelf::open(&state).expect("a shelf");
         let (store, opened) = Store::open(&state, &lock, &shelf, 2).expect("a store");
         assert!(matches!(opened, Opened::Empty));
-        World { directory, _lock: lock, shelf, store, past: None, limits: Limits::default() }
+        World {
+            directory,
+            _lock: lock,
+            shelf,
+            store,
+            past: None,
+            limits: Limits::default(),
+            rules: rules(),
+            now_s: 7,
+        }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -87,7 +102,8 @@ impl World {
             format!("{{\"id\":\"{id}\",\"path\":\"{path}\",\"owns\":[\"lcod://{id}/**\"]}}")
         };
         let text = format!("{{\"sources\":[{}]}}", sources.iter().map(one).collect::<Vec<_>>().join(","));
-        catalogue_schema::sources::read(text.as_bytes(), self.directory.path()).expect("good sources")
+        catalogue_schema::sources::read(text.as_bytes(), self.directory.path(), &Forges::default())
+            .expect("good sources")
     }
 
     fn sync(&mut self, sources: &[(&str, &str)]) -> SyncReport {
@@ -97,8 +113,15 @@ impl World {
     fn run(&mut self, sources: &[(&str, &str)], scope: Scope<'_>) -> SyncReport {
         let sources = self.sources(sources);
         let origins = Origins::default();
-        let sync =
-            Sync { shelf: &self.shelf, origins: &origins, limits: &self.limits, offline: false, now_s: 7 };
+        let sync = Sync {
+            shelf: &self.shelf,
+            origins: &origins,
+            limits: &self.limits,
+            forges: &Forges::default(),
+            offline: false,
+            now_s: self.now_s,
+            rules: &self.rules,
+        };
         let past = self.past.clone();
         let past = past.as_deref().map_or(Past::Nothing, Past::Snapshot);
         let done = sync.run(&mut self.store, past, &sources, scope).expect("a sync");
@@ -336,8 +359,15 @@ fn a_rebuild_from_the_shelf_says_the_same_without_any_origin() {
     let generation = world.snapshot().generation.clone();
     let configured: Vec<Source> = generation.sources.iter().map(|state| state.source.clone()).collect();
     let origins = Origins::default();
-    let sync =
-        Sync { shelf: &world.shelf, origins: &origins, limits: &world.limits, offline: false, now_s: 8 };
+    let sync = Sync {
+        shelf: &world.shelf,
+        origins: &origins,
+        limits: &world.limits,
+        forges: &Forges::default(),
+        offline: false,
+        now_s: 8,
+        rules: &world.rules,
+    };
     let done =
         sync.run(&mut world.store, Past::File(&generation), &configured, Scope::Rebuild).expect("a rebuild");
     world.past = done.snapshot;
@@ -417,8 +447,15 @@ fn offline_nothing_is_fetched_and_nothing_is_stale() {
     world.remove("a.jsonl");
     let sources = world.sources(&[("a", "a.jsonl")]);
     let origins = Origins::default();
-    let sync =
-        Sync { shelf: &world.shelf, origins: &origins, limits: &world.limits, offline: true, now_s: 9 };
+    let sync = Sync {
+        shelf: &world.shelf,
+        origins: &origins,
+        limits: &world.limits,
+        forges: &Forges::default(),
+        offline: true,
+        now_s: 9,
+        rules: &world.rules,
+    };
     let past = world.past.clone().expect("a generation");
     let done = sync.run(&mut world.store, Past::Snapshot(&past), &sources, Scope::All).expect("a sync");
     assert_eq!((done.report.changed, done.report.documents_fetched), (false, 0));
@@ -517,8 +554,15 @@ fn what_index_and_shelf_have_lost_is_answered_by_nobody_until_it_is_read_again()
     world.remove("list.json");
     let configured = world.sources(&sources);
     let origins = Origins::default();
-    let sync =
-        Sync { shelf: &world.shelf, origins: &origins, limits: &world.limits, offline: false, now_s: 8 };
+    let sync = Sync {
+        shelf: &world.shelf,
+        origins: &origins,
+        limits: &world.limits,
+        forges: &Forges::default(),
+        offline: false,
+        now_s: 8,
+        rules: &world.rules,
+    };
     let done =
         sync.run(&mut world.store, Past::File(&generation), &configured, Scope::Rebuild).expect("a rebuild");
     world.past = done.snapshot;
@@ -567,4 +611,215 @@ fn syncs_that_change_nothing_leave_nothing_on_the_shelf() {
         lengths.push(std::fs::read_dir(world.path("state/shelf/packs")).expect("listed").count());
     }
     assert!(lengths.iter().all(|length| *length == lengths[0]), "{lengths:?}");
+}
+
+fn forget(world: &mut World, source: &str, catalogue: Option<&str>) {
+    let id = |text: &str| SourceId::parse(text).expect("an id");
+    world.store.forget(&id(source), catalogue.map(id).as_ref(), "a test", 9).expect("forgotten");
+}
+
+/// The reasons of the warnings on the catalogue of that name.
+fn warned(world: &World, catalogue: &str) -> Vec<String> {
+    let of =
+        |state: &&CatalogueState| state.errand.node().is_some_and(|node| node.id.name.as_text() == catalogue);
+    let states = world.snapshot().generation.catalogues.iter().filter(of);
+    states.flat_map(|state| state.warnings.iter().map(|warning| warning.reason.to_string())).collect()
+}
+
+#[test]
+fn an_earlier_revision_is_refused_until_the_later_ones_are_forgotten() {
+    let mut world = World::new();
+    let sources = [("a", "list.json"), ("b", "rows.jsonl")];
+    world.list("list.json", &[("one", "one.jsonl")]);
+    let publish = |world: &World, version: u32| {
+        world.rows("one.jsonl", &[&format!("n/x@1.{version}.0")]);
+        world.rows("rows.jsonl", &[&format!("n/y@1.{version}.0")]);
+    };
+    let served =
+        |version: u32| format!("n/x = a/one: 1.{version}.0 unpinned\nn/y = b/b: 1.{version}.0 unpinned");
+    for version in [0, 1, 2] {
+        publish(&world, version);
+        world.sync(&sources);
+        assert_eq!(world.shown(), served(version));
+    }
+    assert_eq!(warned(&world, "one"), ["trust.order_unknown"]);
+    assert_eq!(warned(&world, "a"), [""; 0], "the list itself never moved");
+    assert!(!world.sync(&sources).changed, "the warning is stable");
+    assert!(!world.run(&sources, Scope::Rebuild).changed, "and comes back from the shelf");
+
+    for version in [0, 1] {
+        publish(&world, version);
+        world.sync(&sources);
+        assert_eq!(world.shown(), served(2), "the last good copy answers");
+        let health = ["a/a Fresh", "a/one Stale trust.rollback", "b/b Stale trust.rollback"];
+        assert_eq!(world.health(), health);
+        let error = world.snapshot().generation.catalogues[1].error.clone().expect("an error");
+        assert!(error.to_string().ends_with("resolverd trust forget a/one"), "{error}");
+        let error = world.snapshot().generation.sources[1].error.clone().expect("an error");
+        assert!(error.to_string().ends_with("resolverd trust forget b"), "{error}");
+        assert!(!world.sync(&sources).changed);
+    }
+
+    forget(&mut world, "a", Some("one"));
+    forget(&mut world, "b", None);
+    world.sync(&sources);
+    assert_eq!(world.shown(), served(1));
+    assert_eq!(warned(&world, "one"), [""; 0], "a first revision has nothing to be compared with");
+    publish(&world, 0);
+    forget(&mut world, "b", None);
+    world.sync(&sources);
+    assert_eq!(warned(&world, "one"), ["trust.order_unknown"], "what was forgotten is new again");
+}
+
+#[test]
+fn a_pinned_catalogue_goes_back_no_more_than_an_unpinned_one() {
+    let mut world = World::new();
+    for (round, version) in [(0, 0), (1, 1), (2, 0)] {
+        let name = format!("one{version}.jsonl");
+        world.rows(&name, &[&format!("n/x@1.{version}.0")]);
+        let digest = Digest::sha256(&std::fs::read(world.path(&name)).expect("read"));
+        let pointer =
+            format!("{{\"id\":\"one\",\"kind\":\"file\",\"url\":\"{name}\",\"checksum\":\"{digest}\"}}");
+        // The list itself is another one each time: only the catalogue goes back.
+        let space = " ".repeat(round);
+        let text = format!("{{\"schema\":\"lcod-registry/catalogues@1\",{space}\"catalogues\":[{pointer}]}}");
+        world.write("list.json", &text);
+        world.sync(&[("a", "list.json")]);
+    }
+    assert_eq!(world.health(), ["a/a Fresh", "a/one Stale trust.rollback"]);
+    assert_eq!(world.shown(), "n/x = a/one: 1.1.0 unpinned");
+}
+
+#[test]
+fn a_revision_of_unknown_order_is_refused_where_order_is_required() {
+    let mut world = World::new();
+    world.rules.unknown_order = UnknownOrder::Refuse;
+    world.rows("a.jsonl", &["n/x@1.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    world.rows("a.jsonl", &["n/x@1.1.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    assert_eq!(world.health(), ["a/a Stale trust.order_unknown"]);
+    assert_eq!(world.shown(), "n/x = a/a: 1.0.0 unpinned");
+    forget(&mut world, "a", None);
+    world.sync(&[("a", "a.jsonl")]);
+    assert_eq!(world.health(), ["a/a Fresh"]);
+    assert_eq!(warned(&world, "a"), [""; 0]);
+}
+
+#[test]
+fn what_is_not_accepted_is_not_remembered() {
+    let mut world = World::new();
+    let check = |world: &World, expected: usize| {
+        let known: Vec<usize> = world.store.memory().all().map(|(_, revisions)| revisions.len()).collect();
+        assert_eq!(known, [expected]);
+    };
+    world.rows("a.jsonl", &["n/x@1.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    check(&world, 1);
+    world.write("a.jsonl", "<html>");
+    world.sync(&[("a", "a.jsonl")]);
+    world.limits.documents = 2;
+    world.rows("a.jsonl", &["n/x@1.1.0", "n/y@1.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    assert_eq!(world.health(), ["a/a Stale limit.documents"]);
+    check(&world, 1);
+    world.limits = Limits::default();
+    world.sync(&[("a", "a.jsonl")]);
+    check(&world, 2);
+}
+
+#[test]
+fn the_ids_of_a_source_that_was_not_checked_for_too_long_are_nobody_s() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["n/x@1.0.0"]).rows("public.jsonl", &["n/x@9.0.0", "n/y@9.0.0"]);
+    let sources = [("a", "a.jsonl"), ("public", "public.jsonl")];
+    world.sync(&sources);
+    let fresh = world.snapshot().generation.snapshot.clone();
+    let known = std::fs::read(world.path("a.jsonl")).expect("read");
+    world.remove("a.jsonl");
+    let checked = |at: i64| ["a", "public"].map(|id| (SourceId::parse(id).expect("an id"), at));
+    world.rules.checked = checked(100).into();
+
+    world.now_s = 1_099;
+    world.sync(&sources);
+    assert_eq!(world.shown(), "n/x = a/a: 1.0.0 unpinned\nn/y = public/public: 9.0.0 unpinned");
+    let stale = world.snapshot().generation.snapshot.clone();
+
+    world.now_s = 1_100;
+    let expired = "n/x = a/a: 1.0.0 source.expired\nn/y = public/public: 9.0.0 unpinned";
+    world.sync(&sources);
+    assert_eq!(world.shown(), expired);
+    let state = &world.snapshot().generation.sources[0];
+    let error = state.error.as_ref().expect("an error").to_string();
+    assert_eq!(state.health, Health::Expired);
+    for part in ["max_stale (1000 s)", "resolverd sync a", "file_missing"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert_ne!(world.snapshot().generation.snapshot, stale);
+    assert!(!world.sync(&sources).changed, "it expires once");
+
+    // Neither a rebuild nor a clock at its end brings it back.
+    world.rules.checked.insert(SourceId::parse("public").expect("an id"), 1_100);
+    assert!(!world.run(&sources, Scope::Rebuild).changed);
+    world.now_s = i64::MAX;
+    world.sync(&sources);
+    assert_eq!(world.shown(), expired);
+    world.now_s = 2_000;
+
+    world.write("a.jsonl", std::str::from_utf8(&known).expect("text"));
+    world.sync(&sources);
+    assert_eq!(world.snapshot().generation.snapshot, fresh, "a check brings everything back");
+}
+
+#[test]
+fn a_source_expires_from_the_shelf_at_its_time_and_not_before() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["n/x@1.0.0"]).rows("off.jsonl", &["n/y@1.0.0"]).rows("pin.jsonl", &["n/z@1.0.0"]);
+    let digest = Digest::sha256(&std::fs::read(world.path("pin.jsonl")).expect("read"));
+    let text = format!(
+        "{{\"sources\":[{{\"id\":\"a\",\"path\":\"a.jsonl\"}},{{\"id\":\"off\",\"path\":\"off.jsonl\",\"offline\":true}},{{\"id\":\"pin\",\"path\":\"pin.jsonl\",\"checksum\":\"{digest}\"}}]}}"
+    );
+    let online = text.replace(",\"offline\":true", "");
+    let read = |text: &str| {
+        catalogue_schema::sources::read(text.as_bytes(), world.directory.path(), &Forges::default())
+            .expect("sources")
+    };
+    let (online, sources) = (read(&online), read(&text));
+    let run = |world: &mut World, sources: &[Source], scope: Scope<'_>, now_s: i64, offline: bool| {
+        let origins = Origins::default();
+        let sync = Sync {
+            shelf: &world.shelf,
+            origins: &origins,
+            limits: &world.limits,
+            forges: &Forges::default(),
+            offline,
+            now_s,
+            rules: &world.rules,
+        };
+        let past = world.past.clone();
+        let past = past.as_deref().map_or(Past::Nothing, Past::Snapshot);
+        let done = sync.run(&mut world.store, past, sources, scope).expect("a sync");
+        world.past = done.snapshot.or(world.past.take());
+        (done.report.changed, done.report.documents_fetched)
+    };
+    run(&mut world, &online, Scope::All, 7, false);
+    run(&mut world, &sources, Scope::Rebuild, 7, false);
+    // Without the time of a check, that of the generation counts.
+    assert_eq!(run(&mut world, &sources, Scope::Rebuild, 1_006, false), (false, 0));
+    assert_eq!(
+        run(&mut world, &sources, Scope::Rebuild, 1_007, true),
+        (false, 0),
+        "where nothing may be fetched nothing ages"
+    );
+    assert_eq!(run(&mut world, &sources, Scope::Rebuild, 1_007, false), (true, 0));
+    let expired =
+        "n/x = a/a: 1.0.0 source.expired\nn/y = off/off: 1.0.0 unpinned\nn/z = pin/pin: 1.0.0 unpinned";
+    assert_eq!(world.shown(), expired);
+    assert_eq!(
+        run(&mut world, &sources, Scope::Rebuild, 1_007, true),
+        (false, 0),
+        "a flag brings nothing back"
+    );
+    assert_eq!(run(&mut world, &sources, Scope::All, 1_007, true), (false, 0));
+    assert_eq!(world.shown(), expired);
 }

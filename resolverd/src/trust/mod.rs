@@ -1,3 +1,5 @@
-//! Trust (pillar): judges bytes against what was promised about them. Never fetches, keeps or merges.
+//! Trust (pillar): judges bytes against what was promised about them, and revisions against those that were accepted before.
+//! Never fetches, keeps or merges.
 
+pub mod memory;
 pub mod verify;

@@ -158,7 +158,7 @@ impl Reading<'_> {
         shared: &Map<String, Value>,
     ) -> Result<(Location, Vec<Digest>, Task), ParseError> {
         let version = Version::parse(&written.version).map_err(|error| error.in_field("version"))?;
-        let spot = self.root.spot(&written.manifest, self.locality);
+        let spot = self.root.spot(&written.manifest, self.locality, self.forges);
         let spot = spot.map_err(|error| error.in_field("manifest"))?;
         let digest = written.sha256.as_deref().map(sha256).transpose();
         let digest = digest.map_err(|error| error.in_field("sha256"))?;

@@ -13,11 +13,12 @@ use crate::dialect::lcod::{NodeTask, Reading, Task, unknown_schema};
 use crate::dialect::{Errand, Stage, Unusable};
 use crate::digest::Digest;
 use crate::error::{ParseError, Position, escaped};
+use crate::forge::{ForgeFile, Forges};
 use crate::id::SourceId;
 use crate::json;
 use crate::model::{Place, SignatureClaim};
 use crate::path::DocPath;
-use crate::pointer::{CommitId, ForgeFile, HttpsUrl, Location, RefName, Repository, Revision, Want};
+use crate::pointer::{CommitId, HttpsUrl, Location, RefName, Repository, Revision, Want};
 
 /// The priority of a catalogue whose pointer gives none.
 const PRIORITY_DEFAULT: i64 = 100;
@@ -139,7 +140,7 @@ impl Reading<'_> {
     }
 
     fn errand(&self, pointer: &Pointer, index: usize, names: &mut Names) -> Result<Errand, ParseError> {
-        let url_file = pointer.url.as_deref().and_then(|url| ForgeFile::parse(&HttpsUrl::parse(url).ok()?));
+        let url_file = pointer.url.as_deref().and_then(|url| self.forges.file(&HttpsUrl::parse(url).ok()?));
         let pins = Pins::of(pointer, url_file.as_ref())?;
         let (location, base) = self.target(pointer, url_file, &pins)?;
         if let (Some(commit), None, []) = (&pins.commit, location.commit(), pins.digests.as_slice()) {
@@ -189,7 +190,9 @@ impl Reading<'_> {
             {
                 Ok((self.in_repository(pointer, path, url_file, pins)?, None))
             }
-            (Kind::Https | Kind::Any, Ok(Named::Https(url))) => https(pointer, url, url_file, pins),
+            (Kind::Https | Kind::Any, Ok(Named::Https(url))) => {
+                https(pointer, url, url_file, pins, self.forges)
+            }
             (Kind::File | Kind::Any, Ok(Named::Local(path))) => Ok((Location::File { path }, None)),
             (Kind::File, Ok(Named::Https(_))) => {
                 Err(in_field(ParseError::new("input.url_scheme", "a path, since the kind is file", text)))
@@ -217,7 +220,7 @@ impl Reading<'_> {
             }
             Location::Https { url } => {
                 let url = url.sibling(&path)?;
-                let base = Base::of_url(&url);
+                let base = Base::of_url(&url, self.forges);
                 (Location::Https { url }, base)
             }
         })
@@ -319,34 +322,20 @@ fn https(
     url: HttpsUrl,
     url_file: Option<ForgeFile>,
     pins: &Pins,
+    forges: &Forges,
 ) -> Result<(Location, Option<Base>), ParseError> {
     let source = pointer.metadata.as_ref().and_then(|metadata| metadata.source_repo.as_deref());
     let source = source.map(|text| HttpsUrl::parse(text).map(Repository::Https)).transpose();
     let source = source.map_err(|error| error.in_field("metadata.sourceRepo"))?;
-    let url = match (&url_file, &pins.commit) {
-        (Some(file), Some(commit)) => at_commit(&url, file, commit)?,
-        _ => url,
+    let url = match &pins.commit {
+        Some(commit) => forges.at_commit(&url, commit)?,
+        None => url,
     };
     let revision = pins.commit.clone().map(Revision::Commit);
     let revision = revision.or_else(|| Some(url_file.as_ref()?.revision.clone()));
     let repository = source.or(url_file.map(|file| Repository::Https(file.repository)));
     let base = repository.zip(revision).map(|(repository, revision)| Base { repository, revision });
     Ok((Location::Https { url }, base))
-}
-
-/// Replaces the branch or tag in a forge's file URL by a commit.
-fn at_commit(url: &HttpsUrl, file: &ForgeFile, commit: &CommitId) -> Result<HttpsUrl, ParseError> {
-    let Revision::Ref(name) = &file.revision else { return Ok(url.clone()) };
-    let whole = url.as_text();
-    let (address, query) = whole.split_at(whole.find('?').unwrap_or(whole.len()));
-    let Some(start) = address.strip_suffix(&format!("/{name}/{}", file.path)) else {
-        return Err(ParseError::new("input.url", "a URL in which the commit can replace the branch", whole));
-    };
-    let start = ["/raw/branch", "/raw/tag"]
-        .iter()
-        .find_map(|form| start.strip_suffix(form))
-        .map_or_else(|| start.to_owned(), |project| format!("{project}/raw/commit"));
-    HttpsUrl::parse(&format!("{start}/{commit}/{}{query}", file.path))
 }
 
 /// What a pointer promises about its document, gathered from every place where it may stand.

@@ -38,6 +38,7 @@ use crate::dialect::lcod::pending::{Ledger, Pending};
 use crate::dialect::lcod::place::{Base, Root};
 use crate::dialect::{Errand, Finding, Node, Received, Stage};
 use crate::error::{ParseError, Position, escaped};
+use crate::forge::Forges;
 use crate::id::SourceId;
 use crate::json;
 use crate::model::{Refusal, Skipped, Source, Warning};
@@ -69,9 +70,9 @@ pub struct NodeTask {
 }
 
 /// Returns the task of a source's entry document.
-pub fn start(source: &Source) -> Task {
+pub fn start(source: &Source, forges: &Forges) -> Task {
     let base = match &source.entry {
-        Location::Https { url } => Base::of_url(url),
+        Location::Https { url } => Base::of_url(url, forges),
         Location::Git { .. } | Location::File { .. } => None,
     };
     Task::Node(NodeTask { base })
@@ -80,7 +81,13 @@ pub fn start(source: &Source) -> Task {
 /// Reads one document.
 ///
 /// **Errors**: the document as a whole cannot be used; a release's document is then given to [`refuse`].
-pub fn read(errand: &Errand, task: &Task, bytes: &[u8], received: &Received) -> Result<Finding, ParseError> {
+pub fn read(
+    errand: &Errand,
+    task: &Task,
+    bytes: &[u8],
+    received: &Received,
+    forges: &Forges,
+) -> Result<Finding, ParseError> {
     let (Want::Blob(location) | Want::Tree { location, .. }) = &errand.want else {
         return Err(ParseError::new("input.want", "the location of a document", errand.want.to_string()));
     };
@@ -89,7 +96,7 @@ pub fn read(errand: &Errand, task: &Task, bytes: &[u8], received: &Received) -> 
             let Stage::Node(node) = &errand.stage else {
                 return Err(ParseError::new("input.want", "a list or catalogue", errand.want.to_string()));
             };
-            Reading::new(location, node, node_task, received).document(bytes)
+            Reading::new(location, node, node_task, received, forges).document(bytes)
         }
         Task::Manifest(task) => manifest::read(task, location.locality(), bytes, received),
         Task::Descriptor(task) => descriptor::read(task, location, bytes, received),
@@ -120,18 +127,26 @@ struct Reading<'a> {
     locality: Locality,
     node: &'a Node,
     received: &'a Received,
+    forges: &'a Forges,
     root: Root,
     ledger: Ledger,
     finding: Finding,
 }
 
 impl<'a> Reading<'a> {
-    fn new(location: &'a Location, node: &'a Node, task: &NodeTask, received: &'a Received) -> Reading<'a> {
+    fn new(
+        location: &'a Location,
+        node: &'a Node,
+        task: &NodeTask,
+        received: &'a Received,
+        forges: &'a Forges,
+    ) -> Reading<'a> {
         Reading {
             location,
             locality: location.locality(),
             node,
             received,
+            forges,
             root: Root::of(location, received.commit.as_ref(), task.base.as_ref()),
             ledger: Ledger::default(),
             finding: Finding::default(),

@@ -6,9 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ParseError;
+use crate::forge::{ForgeFile, Forges};
 use crate::model::Origin;
 use crate::path::DocPath;
-use crate::pointer::{CommitId, ForgeFile, HttpsUrl, LocalPath, Locality, Location, Repository, Revision};
+use crate::pointer::{CommitId, HttpsUrl, LocalPath, Locality, Location, Repository, Revision};
 
 /// What a path or URL in a document names.
 pub(super) enum Named {
@@ -76,8 +77,8 @@ pub(super) struct Base {
 
 impl Base {
     /// Returns what a forge's file URL says about its document.
-    pub(super) fn of_url(url: &HttpsUrl) -> Option<Base> {
-        let file = ForgeFile::parse(url)?;
+    pub(super) fn of_url(url: &HttpsUrl, forges: &Forges) -> Option<Base> {
+        let file = forges.file(url)?;
         Some(Base { repository: Repository::Https(file.repository), revision: file.revision })
     }
 }
@@ -165,14 +166,14 @@ impl Root {
     /// Returns the file that `text` (a relative path, or a URL) names.
     ///
     /// **Errors**: `input.path`, `input.url`, `input.url_scheme`.
-    pub(super) fn spot(&self, text: &str, locality: Locality) -> Result<Spot, ParseError> {
+    pub(super) fn spot(&self, text: &str, locality: Locality, forges: &Forges) -> Result<Spot, ParseError> {
         match named(text, locality)? {
             Named::Relative(path) => self.below(&path),
             Named::Local(path) => {
                 let name = path.as_path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 Ok(Spot { path: DocPath::parse(name)?, location: Location::File { path } })
             }
-            Named::Https(url) => match ForgeFile::parse(&url) {
+            Named::Https(url) => match forges.file(&url) {
                 Some(ForgeFile { repository, revision, path }) => Ok(Spot {
                     path: path.clone(),
                     location: Location::Git { repository: Repository::Https(repository), revision, path },

@@ -38,9 +38,9 @@ impl Reading<'_> {
                 .ok_or_else(|| {
                     ParseError::new("input.field", "the field compose, composePath or url", "none of them")
                 })?;
-        let compose = root.spot(text, self.locality).map_err(|error| error.in_field(field))?;
+        let compose = root.spot(text, self.locality, self.forges).map_err(|error| error.in_field(field))?;
         let lcp = match row.lcp.as_deref() {
-            Some(text) => root.spot(text, self.locality),
+            Some(text) => root.spot(text, self.locality, self.forges),
             None => compose.sibling("lcp.toml"),
         };
         let lcp: Spot = lcp.map_err(|error| error.in_field("lcp"))?;

@@ -75,9 +75,13 @@ fn errand(location: &Location, base: Option<Base>) -> Errand {
     }
 }
 
+fn read_with_known_forges(errand: &Errand, bytes: &[u8], received: &Received) -> Result<Finding, ParseError> {
+    dialect::read(errand, bytes, received, &Forges::default())
+}
+
 fn read_at(location: &Location, text: &str) -> Result<Finding, ParseError> {
     let commit = matches!(location, Location::Git { .. }).then_some(C1);
-    dialect::read(&errand(location, None), text.as_bytes(), &received(text.as_bytes(), commit))
+    read_with_known_forges(&errand(location, None), text.as_bytes(), &received(text.as_bytes(), commit))
 }
 
 /// One line per thing found, so that tables can say what they expect.
@@ -199,7 +203,7 @@ fn published_lists_pin_three_times() {
     // The rows of such a catalogue lie in the repository that its pointer names.
     let child = &finding.errands[0];
     let rows = r#"[{"id":"lcod://tooling/a@0.1.0","composePath":"packages/a/compose.yaml"}]"#;
-    let found = dialect::read(child, rows.as_bytes(), &received(rows.as_bytes(), None)).unwrap();
+    let found = read_with_known_forges(child, rows.as_bytes(), &received(rows.as_bytes(), None)).unwrap();
     let lcp = format!("https://github.com/lcod-team/lcod-components at {C2}: packages/a/lcp.toml");
     assert_eq!(lines(&found), [format!("release lcod://tooling/a@0.1.0 {lcp}")]);
 }
@@ -505,8 +509,9 @@ fn no_document_passes_for_another() {
     let catalogue = one_version("", r#"{"version":"1.0.0","manifest":"m"}"#);
     let manifest = manifest("");
     let rows = "{\"schema\":\"lcod-manifest/list@1\"}\n{}\n";
-    let as_sources =
-        |text: &str| crate::sources::read(text.as_bytes(), std::path::Path::new("/etc")).map(drop);
+    let as_sources = |text: &str| {
+        crate::sources::read(text.as_bytes(), std::path::Path::new("/etc"), &Forges::default()).map(drop)
+    };
     let as_node = |text: &str| read_at(&remote(), text).map(drop);
     let as_manifest = |text: &str| manifest_at(&remote(), "", text).map(drop);
     let as_descriptor = |text: &str| {
@@ -677,8 +682,11 @@ fn relative_manifests_lead_to_the_origin() {
     for (location, base, origin, want) in rows {
         let text = one_version(&origin, r#"{"version":"1.0.0","manifest":"m.json"}"#);
         let commit = matches!(location, Location::Git { .. }).then_some(C1);
-        let finding =
-            dialect::read(&errand(&location, base), text.as_bytes(), &received(text.as_bytes(), commit));
+        let finding = read_with_known_forges(
+            &errand(&location, base),
+            text.as_bytes(),
+            &received(text.as_bytes(), commit),
+        );
         assert_eq!(lines(&finding.unwrap()), [format!("release lcod://a/b@1.0.0 {want}")], "{text}");
     }
 }
@@ -902,11 +910,12 @@ fn a_bad_row_is_left_out_with_its_reason() {
 /// Reads the one row of a list, then its `lcp.toml`, then its `compose.yaml`.
 fn row_release(row: &str, lcp: &str) -> Result<Release, ParseError> {
     let found = read_at(&remote(), &format!("[{row}]"))?;
-    let found = dialect::read(&found.errands[0], lcp.as_bytes(), &received(lcp.as_bytes(), Some(C1)))?;
+    let found =
+        read_with_known_forges(&found.errands[0], lcp.as_bytes(), &received(lcp.as_bytes(), Some(C1)))?;
     let mut last = received(b"compose: []", Some(C1));
     last.trust = trust("unpinned");
     last.blob = Some(CommitId::parse(C3).unwrap());
-    let found = dialect::read(&found.errands[0], b"compose: []", &last)?;
+    let found = read_with_known_forges(&found.errands[0], b"compose: []", &last)?;
     Ok(found.releases.into_iter().next().unwrap())
 }
 
@@ -960,7 +969,7 @@ fn a_rows_digest_pins_its_compose() {
     let row = format!(r#"[{{"id":"lcod://a/b@1.0.0","compose":"c","checksum":"{SRI}"}}]"#);
     let found = read_at(&remote(), &row).unwrap();
     assert!(found.errands[0].digests.is_empty());
-    let found = dialect::read(&found.errands[0], b"", &received(b"", Some(C1))).unwrap();
+    let found = read_with_known_forges(&found.errands[0], b"", &received(b"", Some(C1))).unwrap();
     assert_eq!(found.errands[0].digests, [Digest::parse(SRI_HEX).unwrap()]);
 }
 
@@ -1018,7 +1027,7 @@ fn a_bad_descriptor_refuses_its_release() {
     }
     assert_eq!(row_release(row, "a = 1\nkind = 1").unwrap_err().position.unwrap().line, 2);
     let found = read_at(&remote(), &format!("[{row}]")).unwrap();
-    assert!(dialect::read(&found.errands[0], b"\xff", &received(b"", None)).is_err());
+    assert!(read_with_known_forges(&found.errands[0], b"\xff", &received(b"", None)).is_err());
 
     let refusal = Refusal::new("file_missing", "b/lcp.toml", "a file", "nothing");
     let release = dialect::refuse(&found.errands[0], refusal.clone()).releases.remove(0);
@@ -1032,7 +1041,7 @@ fn both_files_of_a_release_come_from_one_commit() {
         r#"[{"id":"lcod://a/b@1.0.0","url":"https://raw.githubusercontent.com/o/r/main/b/compose.yaml"}]"#;
     let found = read_at(&remote(), row).unwrap();
     assert_eq!(found.errands[0].want.to_string(), "https://github.com/o/r at main: b/lcp.toml");
-    let found = dialect::read(&found.errands[0], b"", &received(b"", Some(C2))).unwrap();
+    let found = read_with_known_forges(&found.errands[0], b"", &received(b"", Some(C2))).unwrap();
     assert_eq!(found.errands[0].want.to_string(), format!("https://github.com/o/r at {C2}: b/compose.yaml"));
 }
 
@@ -1074,7 +1083,7 @@ fn manifest_at(location: &Location, version: &str, manifest: &str) -> Result<Rel
     );
     let found = read_at(location, &text)?;
     let received = received(manifest.as_bytes(), Some(C1));
-    let found = dialect::read(&found.errands[0], manifest.as_bytes(), &received)?;
+    let found = read_with_known_forges(&found.errands[0], manifest.as_bytes(), &received)?;
     Ok(found.releases.into_iter().next().unwrap())
 }
 
@@ -1218,11 +1227,16 @@ fn a_source_may_name_a_forge_file() {
         owns: Vec::new(),
         offline: false,
         refresh_s: None,
+        max_stale_s: None,
         signature: None,
     };
     let text = r#"[{"id":"lcod://a/b@1.0.0","composePath":"b/compose.yaml"}]"#;
-    let found =
-        dialect::read(&dialect::start(&source), text.as_bytes(), &received(text.as_bytes(), None)).unwrap();
+    let found = read_with_known_forges(
+        &dialect::start(&source, &Forges::default()),
+        text.as_bytes(),
+        &received(text.as_bytes(), None),
+    )
+    .unwrap();
     assert_eq!(lines(&found), ["release lcod://a/b@1.0.0 https://github.com/o/r at main: b/lcp.toml"]);
 }
 
@@ -1253,13 +1267,13 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), which in 0usize..6) {
         let (errand, _) = samples().swap_remove(which);
-        let _ = dialect::read(&errand, &bytes, &received(&bytes, Some(C1)));
+        let _ = read_with_known_forges(&errand, &bytes, &received(&bytes, Some(C1)));
     }
 
     #[test]
     fn no_text_makes_it_panic(text in "[\\[{]?[\\[\\]{}\",:a-z0-9@/.\\\\ \n=é\u{feff}-]{0,80}", which in 0usize..6) {
         let (errand, _) = samples().swap_remove(which);
-        let _ = dialect::read(&errand, text.as_bytes(), &received(text.as_bytes(), Some(C1)));
+        let _ = read_with_known_forges(&errand, text.as_bytes(), &received(text.as_bytes(), Some(C1)));
     }
 
     #[test]
@@ -1277,7 +1291,7 @@ proptest! {
                 _ => bytes.truncate(at.max(1)),
             }
         }
-        if let Ok(found) = dialect::read(&errand, &bytes, &received(&bytes, Some(C1))) {
+        if let Ok(found) = read_with_known_forges(&errand, &bytes, &received(&bytes, Some(C1))) {
             for errand in &found.errands {
                 let written = serde_json::to_string(errand).unwrap();
                 prop_assert_eq!(&serde_json::from_str::<Errand>(&written).unwrap(), errand);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Node, start};
+use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA};
 use catalogue_schema::id::{Dialect, Namespace};
 use catalogue_schema::model::{Level, Origin, Place, Rank, Source, Trust};
@@ -29,6 +30,7 @@ fn source(id: &str, health: Health) -> SourceState {
             owns: Vec::new(),
             offline: false,
             refresh_s: None,
+            max_stale_s: None,
             signature: None,
         },
         health,
@@ -42,7 +44,7 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
     let id = CatalogueId { source: state.source.id.clone(), name: SourceId::parse(name).unwrap() };
     let node = Node { via: if via { vec![id.clone()] } else { Vec::new() }, id, rank: Rank(vec![place(0)]) };
     CatalogueState {
-        errand: Errand { stage: Stage::Node(node), ..start(&state.source) },
+        errand: Errand { stage: Stage::Node(node), ..start(&state.source, &Forges::default()) },
         health,
         commit: None,
         digest: Some(Digest::sha256(name.as_bytes())),
@@ -134,7 +136,7 @@ pub(crate) fn world() -> Snapshot {
 fn facts() -> Facts {
     let known = [(SourceId::parse("main").unwrap(), 3600)].into();
     let ages = Arc::new(Ages { known, since: std::time::Instant::now() });
-    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages }
+    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages, times: Arc::default() }
 }
 
 fn asked(call: &Call, snapshot: Option<&Snapshot>) -> (u16, Value) {
@@ -142,6 +144,7 @@ fn asked(call: &Call, snapshot: Option<&Snapshot>) -> (u16, Value) {
     match answer {
         Ok(Answer::Body(status, body)) => (status, serde_json::from_slice(&body).unwrap()),
         Ok(Answer::Document(digest)) => (200, json!(digest)),
+        Ok(Answer::Log { source, limit }) => (200, json!({"source": source, "limit": limit})),
         Err(failure) => {
             let problem = failure.problem(None);
             (u16::try_from(problem["status"].as_u64().unwrap()).unwrap(), problem)

@@ -1,0 +1,375 @@
+//! Memory that outlives the store: which revisions of each list and catalogue were accepted, and the highest clock seen.
+//!
+//! One small file beside the store, written whole and atomically. It is no cache: shelf and sources cannot rebuild it, so that
+//! nothing removes it, and a damaged one is set aside. It is written before the generation that rests on it; a process that is
+//! killed between the two finds the same revision remembered as the newest, and accepts it again.
+//!
+//! **Shape** of `trust-state.json`, format `resolverd/trust-state@1`; `checksum` is the digest of the bytes of `content`:
+//!
+//! ```json
+//! {"schema": "resolverd/trust-state@1", "checksum": "sha256:…", "content": {"highest_s": 1777896000, "documents": [
+//!   {"source": "official", "catalogue": "tooling", "revisions": [{"digest": "sha256:…", "accepted_s": 1777896000}]}]}}
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::{CatalogueState, Generation};
+use catalogue_schema::id::SourceId;
+use catalogue_schema::model::Refusal;
+use catalogue_schema::revision::{ORDER_UNKNOWN, REVISIONS_MAX, Revision, RevisionKey};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tracing::warn;
+
+use crate::shelf::durable;
+use crate::store::{StoreError, files};
+
+/// How many lists and catalogues of one source are remembered; those that it no longer lists go first.
+pub const DOCUMENTS_PER_SOURCE_MAX: usize = 1_024;
+/// How far a clock may step back unnoticed, in seconds.
+pub const CLOCK_SLACK_S: i64 = 300;
+/// How much the highest clock grows before it is written again, in seconds.
+const CLOCK_STEP_S: i64 = 60;
+/// How many damaged files are kept for a look.
+const BAD_KEPT: usize = 2;
+
+const FILE: &str = "trust-state.json";
+const BAD: &str = "trust-state.bad-";
+const SCHEMA: &str = "resolverd/trust-state@1";
+
+/// The accepted revisions of every list and catalogue.
+#[derive(Debug, Default)]
+pub struct Memory {
+    directory: PathBuf,
+    content: Content,
+    /// Why the memory is younger than the generations, where it is.
+    lost: Option<Refusal>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Content {
+    highest_s: i64,
+    documents: BTreeMap<RevisionKey, Vec<Revision>>,
+}
+
+#[derive(Deserialize)]
+struct File<'a> {
+    schema: String,
+    checksum: Digest,
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct FileOut<'a> {
+    schema: &'static str,
+    checksum: &'a Digest,
+    content: &'a RawValue,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ContentForm {
+    highest_s: i64,
+    documents: Vec<DocumentForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DocumentForm {
+    #[serde(flatten)]
+    key: RevisionKey,
+    /// Newest last.
+    revisions: Vec<Revision>,
+}
+
+impl Memory {
+    /// Reads the file in `directory`. Where it is missing or damaged, what `generation` says is remembered instead.
+    ///
+    /// **Errors**: the file cannot be read, set aside or written. Damage is no error: it is one of [`Memory::problems`].
+    pub(super) fn load(directory: &Path, generation: Option<&Generation>) -> Result<Memory, StoreError> {
+        let path = directory.join(FILE);
+        let mut memory = Memory { directory: directory.into(), content: Content::default(), lost: None };
+        let found = match durable::read(&path)?.map(|bytes| decoded(&bytes)) {
+            Some(Ok(content)) => {
+                memory.content = content;
+                return Ok(memory);
+            }
+            None if generation.is_none() => return Ok(memory),
+            None => "no such file".to_owned(),
+            Some(Err(found)) => format!("{found}; it was set aside as {}", set_aside(directory)?.display()),
+        };
+        let lost = Refusal::new(
+            "trust.state_lost",
+            path.display(),
+            "the revisions accepted so far",
+            format!("{found}; only what the last generation holds is remembered"),
+        );
+        warn!(%lost, "the memory of accepted revisions is lost");
+        memory.lost = Some(lost);
+        if let Some(generation) = generation {
+            memory.keep(seed(generation))?;
+        }
+        Ok(memory)
+    }
+
+    /// Returns what was accepted of a list or catalogue, newest last.
+    pub fn known(&self, key: &RevisionKey) -> &[Revision] {
+        self.content.documents.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns everything that is remembered, by source and catalogue.
+    pub fn all(&self) -> impl Iterator<Item = (&RevisionKey, &[Revision])> {
+        self.content.documents.iter().map(|(key, revisions)| (key, revisions.as_slice()))
+    }
+
+    /// Remembers what was accepted, durably. `current` are the documents that sources list today: they are never given up.
+    pub(super) fn remember(
+        &mut self,
+        accepted: Vec<(RevisionKey, Revision)>,
+        current: &BTreeSet<RevisionKey>,
+    ) -> Result<(), StoreError> {
+        let mut content = self.content.clone();
+        for (key, revision) in accepted {
+            content.highest_s = content.highest_s.max(revision.accepted_s);
+            let known = content.documents.entry(key).or_default();
+            // A revision that is learnt again, such as by its commit, moves to the end.
+            known.retain(|other| !other.is(revision.commit.as_ref(), &revision.digest));
+            known.push(revision);
+            known.drain(..known.len().saturating_sub(REVISIONS_MAX));
+        }
+        content.bound(current);
+        self.keep(content)
+    }
+
+    /// Forgets what was accepted of a source, or of one of its catalogues, durably. Returns the newest revision of each.
+    pub(super) fn forget(
+        &mut self,
+        source: &SourceId,
+        catalogue: Option<&SourceId>,
+    ) -> Result<Vec<(RevisionKey, Revision)>, StoreError> {
+        let mut content = self.content.clone();
+        let is_meant = |key: &RevisionKey| {
+            key.source == *source && (catalogue.is_none() || key.catalogue.as_ref() == catalogue)
+        };
+        let (gone, kept) = content.documents.into_iter().partition(|(key, _)| is_meant(key));
+        content.documents = kept;
+        self.keep(content)?;
+        let gone: BTreeMap<RevisionKey, Vec<Revision>> = gone;
+        Ok(gone.into_iter().filter_map(|(key, mut revisions)| Some((key, revisions.pop()?))).collect())
+    }
+
+    /// Takes notice of the clock and returns the time that ages count from: a clock that steps back makes nothing younger.
+    /// The highest one is written once it has grown by a minute; a failure to write is logged only.
+    pub(super) fn see(&mut self, now_s: i64) -> i64 {
+        let highest_s = self.latest(now_s);
+        if highest_s >= self.content.highest_s.saturating_add(CLOCK_STEP_S) {
+            let content = Content { highest_s, ..self.content.clone() };
+            if let Err(error) = self.keep(content) {
+                warn!(%error, "the clock is not written");
+            }
+        }
+        highest_s
+    }
+
+    /// Returns the time that ages count from while the clock says `now_s`.
+    pub fn latest(&self, now_s: i64) -> i64 {
+        self.content.highest_s.max(now_s)
+    }
+
+    /// Returns what is wrong with the memory or the clock.
+    pub fn problems(&self, now_s: i64) -> Vec<Refusal> {
+        let highest_s = self.content.highest_s;
+        let backwards = (now_s < highest_s.saturating_sub(CLOCK_SLACK_S)).then(|| {
+            let expected = format!("a clock not behind {}", catalogue_schema::revision::rfc3339(highest_s));
+            let found = format!(
+                "{}; syncs go on, ages count from the later time",
+                catalogue_schema::revision::rfc3339(now_s)
+            );
+            Refusal::new("clock.backwards", "the system clock", expected, found)
+        });
+        self.lost.iter().cloned().chain(backwards).collect()
+    }
+
+    /// Writes `content` where it differs, and only then takes it over.
+    fn keep(&mut self, content: Content) -> Result<(), StoreError> {
+        if content != self.content {
+            durable::write(&self.directory, FILE, &[&encoded(&content)?])?;
+            self.content = content;
+        }
+        Ok(())
+    }
+}
+
+impl Content {
+    /// Gives up documents that no source lists, those that moved longest ago first, where a source has too many: a list that
+    /// names new catalogues every day must not grow the memory without bound.
+    fn bound(&mut self, current: &BTreeSet<RevisionKey>) {
+        let mut per_source: BTreeMap<SourceId, Vec<(i64, RevisionKey)>> = BTreeMap::new();
+        for (key, revisions) in &self.documents {
+            let moved_s = revisions.last().map_or(i64::MIN, |revision| revision.accepted_s);
+            per_source.entry(key.source.clone()).or_default().push((moved_s, key.clone()));
+        }
+        for mut documents in per_source.into_values() {
+            let surplus = documents.len().saturating_sub(DOCUMENTS_PER_SOURCE_MAX);
+            documents.retain(|(_, key)| !current.contains(key));
+            documents.sort();
+            for (_, key) in documents.into_iter().take(surplus) {
+                self.documents.remove(&key);
+            }
+        }
+    }
+}
+
+/// Returns the revision that a state of a generation rests on.
+pub(super) fn revision_of(state: &CatalogueState, accepted_s: i64) -> Option<(RevisionKey, Revision)> {
+    let order_unknown = state.warnings.iter().any(|warning| warning.reason == ORDER_UNKNOWN);
+    let (commit, digest) = (state.commit.clone(), state.digest.clone()?);
+    Some((RevisionKey::of(state.errand.node()?), Revision { commit, digest, accepted_s, order_unknown }))
+}
+
+fn seed(generation: &Generation) -> Content {
+    let accepted_s = generation.committed_s;
+    let known = generation.catalogues.iter().filter_map(|state| revision_of(state, accepted_s));
+    Content { highest_s: accepted_s, documents: known.map(|(key, revision)| (key, vec![revision])).collect() }
+}
+
+fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
+    let documents = content.documents.iter();
+    let form = ContentForm {
+        highest_s: content.highest_s,
+        documents: documents
+            .map(|(key, revisions)| DocumentForm { key: key.clone(), revisions: revisions.clone() })
+            .collect(),
+    };
+    let json = serde_json::value::to_raw_value(&form)
+        .map_err(|error| StoreError::Encode { what: FILE.to_owned(), found: error.to_string() })?;
+    let checksum = Digest::sha256(json.get().as_bytes());
+    files::encode(FILE, &FileOut { schema: SCHEMA, checksum: &checksum, content: &json })
+}
+
+fn decoded(bytes: &[u8]) -> Result<Content, String> {
+    let file: File<'_> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if file.schema != SCHEMA {
+        return Err(format!("schema {:?}", file.schema));
+    }
+    let found = Digest::of(file.checksum.algorithm(), file.content.get().as_bytes());
+    if found != file.checksum {
+        return Err(format!("its content has digest {found}, expected {}", file.checksum));
+    }
+    let form: ContentForm = serde_json::from_str(file.content.get()).map_err(|error| error.to_string())?;
+    Ok(Content {
+        highest_s: form.highest_s,
+        documents: form.documents.into_iter().map(|document| (document.key, document.revisions)).collect(),
+    })
+}
+
+fn set_aside(directory: &Path) -> Result<PathBuf, StoreError> {
+    let mut old: Vec<(u64, PathBuf)> = durable::entries(directory)?
+        .into_iter()
+        .filter_map(|(name, path)| Some((name.strip_prefix(BAD)?.parse().ok()?, path)))
+        .collect();
+    old.sort();
+    let number = old.last().map_or(1, |(number, _)| number.saturating_add(1));
+    while old.len() >= BAD_KEPT {
+        durable::remove(&old.remove(0).1)?;
+    }
+    let (path, aside) = (directory.join(FILE), directory.join(format!("{BAD}{number}")));
+    std::fs::rename(&path, &aside).map_err(durable::failed("set aside", &path))?;
+    durable::sync_directory(directory)?;
+    Ok(aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(source: &str, catalogue: Option<&str>) -> RevisionKey {
+        let id = |text: &str| SourceId::parse(text).expect("an id");
+        RevisionKey { source: id(source), catalogue: catalogue.map(id) }
+    }
+
+    fn revision(text: &str, accepted_s: i64) -> Revision {
+        Revision { commit: None, digest: Digest::sha256(text.as_bytes()), accepted_s, order_unknown: false }
+    }
+
+    fn load(directory: &Path) -> Memory {
+        Memory::load(directory, None).expect("loaded")
+    }
+
+    #[test]
+    fn what_is_remembered_survives_and_forgetting_is_exact() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut memory = load(directory.path());
+        let all = [key("s", None), key("s", Some("s")), key("s", Some("c")), key("t", None)];
+        for round in ["1", "2"] {
+            let accepted = all.iter().map(|key| (key.clone(), revision(round, 7))).collect();
+            memory.remember(accepted, &BTreeSet::new()).expect("remembered");
+        }
+        let memory = &mut load(directory.path());
+        assert!(all.iter().all(|key| memory.known(key) == [revision("1", 7), revision("2", 7)]));
+
+        let source = &all[0].source;
+        let gone = memory.forget(source, all[2].catalogue.as_ref()).expect("forgotten");
+        assert_eq!(gone, [(all[2].clone(), revision("2", 7))]);
+        let left = |memory: &Memory| memory.all().map(|(key, _)| key.to_string()).collect::<Vec<_>>();
+        assert_eq!(left(memory), ["s", "s/s", "t"]);
+        memory.forget(source, None).expect("forgotten");
+        assert_eq!(left(&load(directory.path())), ["t"]);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_listed_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut memory = load(directory.path());
+        let one = key("s", None);
+        let many = (0..=REVISIONS_MAX).map(|n| (one.clone(), revision(&n.to_string(), 7)));
+        memory.remember(many.collect(), &BTreeSet::new()).expect("remembered");
+        assert_eq!(memory.known(&one).len(), REVISIONS_MAX);
+        assert_eq!(memory.known(&one)[0], revision("1", 7), "the oldest has gone");
+
+        let current = BTreeSet::from([one.clone()]);
+        let spread = (0..DOCUMENTS_PER_SOURCE_MAX)
+            .map(|n| (key("s", Some(&format!("c{n}"))), revision("x", 100 + n as i64)));
+        memory.remember(spread.collect(), &current).expect("remembered");
+        assert_eq!(memory.all().count(), DOCUMENTS_PER_SOURCE_MAX);
+        assert_eq!(memory.known(&one).len(), REVISIONS_MAX, "listed today, though it moved longest ago");
+        assert!(memory.known(&key("s", Some("c0"))).is_empty());
+    }
+
+    #[test]
+    fn damage_is_found_set_aside_and_said() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(FILE);
+        for round in 1..=4 {
+            let mut memory = load(directory.path());
+            memory.remember(vec![(key("s", None), revision("1", 7))], &BTreeSet::new()).expect("remembered");
+            let text = std::fs::read_to_string(&path).expect("written");
+            std::fs::write(&path, text.replace("\"accepted_s\":7", "\"accepted_s\":8")).expect("written");
+            let memory = load(directory.path());
+            assert_eq!(memory.all().count(), 0);
+            let problems = memory.problems(7);
+            assert_eq!((problems.len(), problems[0].reason.as_ref()), (1, "trust.state_lost"));
+            assert!(problems[0].found.contains(&format!("trust-state.bad-{round}")), "{}", problems[0]);
+            assert!(load(directory.path()).problems(7).is_empty(), "said once");
+        }
+        let bad = durable::entries(directory.path()).expect("listed").into_iter().map(|(name, _)| name);
+        assert_eq!(bad.collect::<Vec<_>>(), ["trust-state.bad-3", "trust-state.bad-4"]);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_makes_nothing_younger() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut memory = load(directory.path());
+        assert_eq!(memory.see(1_000), 1_000);
+        assert_eq!(memory.see(900), 1_000);
+        assert!(memory.problems(700).is_empty());
+        assert_eq!(memory.problems(699)[0].reason, "clock.backwards");
+        let mut memory = load(directory.path());
+        for clock in [i64::MIN, -1, 0, 999, 2_147_483_648, 999, i64::MAX, 0] {
+            let highest = memory.see(clock);
+            assert!(highest >= clock && highest >= 1_000, "{clock}");
+        }
+        assert_eq!(memory.problems(0).len(), 1);
+    }
+}

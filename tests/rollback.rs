@@ -1,0 +1,201 @@
+//! Never go back, with the real binary on real repositories: what was accepted before is refused until it is forgotten, whatever
+//! happens to the process or to its files in between.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::daemon::{Daemon, Sandbox};
+use crate::harness::lcod::{Component, all_files, array};
+use crate::harness::place;
+use crate::harness::repository::{Files, Repository};
+
+/// What a registry holds that lists `lcod://acme/x` in one version.
+fn files(version: &str) -> Files {
+    let components = [Component::new("lcod://acme/x", version, &[])];
+    let mut files = all_files(&components);
+    files.insert("catalogue.json".to_owned(), array(&components));
+    files
+}
+
+/// A sandbox whose one source is the head of a repository.
+fn world() -> (Sandbox, Repository) {
+    let sandbox = Sandbox::new();
+    let registry = Repository::create(&sandbox.path("registry"));
+    let entrypoint = json!({ "type": "git", "url": registry.url(), "subpath": "catalogue.json" });
+    sandbox.write_sources(&json!({ "sources": [{ "id": "acme", "entrypoint": entrypoint }] }));
+    (sandbox, registry)
+}
+
+fn reset(registry: &Repository, commit: &str) {
+    place::git(&registry.path, &["reset", "--quiet", "--hard", commit]);
+}
+
+fn source(daemon: &Daemon) -> Value {
+    daemon.get("/v1/sources").ok()["items"][0].clone()
+}
+
+/// Syncs and compares: which version answers, how the source stands, what its catalogue warns of.
+fn check(daemon: &Daemon, version: &str, state: &str, warning: Option<&str>, when: &str) {
+    daemon.sync();
+    let answer = daemon.resolve(&["lcod://acme/x"]).ok();
+    assert_eq!(answer["components"][0]["version"], version, "{when}: {answer:#}");
+    let row = source(daemon);
+    let found = row["error"]["reason"].as_str().unwrap_or("fresh");
+    assert_eq!(found, state, "{when}: {row:#}");
+    let warnings = daemon.catalogue("acme")["warnings"].clone();
+    assert_eq!(warnings[0]["reason"].as_str(), warning, "{when}: {warnings:#}");
+}
+
+#[test]
+fn a_branch_that_is_moved_back_is_refused_until_an_operator_forgets() {
+    let (sandbox, registry) = world();
+    let commits: Vec<String> = ["1.0.0", "2.0.0", "3.0.0"].map(|v| registry.commit(&files(v))).into();
+    reset(&registry, &commits[1]);
+    let daemon = sandbox.start_synced();
+    check(&daemon, "2.0.0", "fresh", None, "the first revision");
+    reset(&registry, &commits[2]);
+    check(&daemon, "3.0.0", "fresh", None, "a descendant follows");
+    for (commit, when) in [(&commits[1], "it was accepted before"), (&commits[0], "only history knows it")] {
+        reset(&registry, commit);
+        check(&daemon, "3.0.0", "trust.rollback", None, when);
+        let error = source(&daemon)["error"].clone();
+        assert!(error["expected"].as_str().unwrap().starts_with(&commits[2]), "{error:#}");
+        let found = error["found"].as_str().unwrap();
+        assert!(found.starts_with(commit) && found.ends_with("resolverd trust forget acme"), "{error:#}");
+        assert_eq!(daemon.resolve(&["lcod://acme/x"]).ok()["stale"], json!(["acme"]));
+    }
+    let said = sandbox.run(&["status"]);
+    assert!(said.stdout.contains("resolverd trust forget acme"), "{}", said.stdout);
+
+    let said = sandbox.run(&["trust", "forget", "acme", "--reason", "the owner withdrew 2 and 3"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    check(&daemon, "1.0.0", "fresh", None, "what was forgotten is no longer compared with");
+    let said = sandbox.run(&["trust", "log", "acme"]);
+    let words: Vec<&str> = said.stdout.lines().skip(1).filter_map(|l| l.split_whitespace().nth(1)).collect();
+    assert_eq!(words, ["accepted", "accepted", "forgotten", "accepted"], "{}", said.stdout);
+    assert!(said.stdout.contains("the owner withdrew 2 and 3"), "{}", said.stdout);
+    let said = sandbox.run(&["trust", "state"]);
+    assert!(said.stdout.contains(&commits[0][..12]), "{}", said.stdout);
+
+    // A rewritten branch is neither before nor behind.
+    place::git(&registry.path, &["checkout", "--quiet", "--orphan", "anew"]);
+    registry.commit(&files("4.0.0"));
+    check(&daemon, "4.0.0", "fresh", Some("trust.order_unknown"), "nobody can tell");
+    assert_eq!(daemon.sync()["changed"], false, "the warning is stable");
+}
+
+#[test]
+fn where_order_is_required_a_rewritten_branch_is_refused() {
+    let (sandbox, registry) = world();
+    std::fs::create_dir_all(sandbox.path("config/resolverd")).unwrap();
+    std::fs::write(sandbox.path("config/resolverd/config.toml"), "require_order = true\n").unwrap();
+    registry.commit(&files("1.0.0"));
+    let daemon = sandbox.start_synced();
+    registry.commit(&files("2.0.0"));
+    check(&daemon, "2.0.0", "fresh", None, "a descendant follows");
+    place::git(&registry.path, &["checkout", "--quiet", "--orphan", "anew"]);
+    registry.commit(&files("3.0.0"));
+    check(&daemon, "2.0.0", "trust.order_unknown", None, "nobody can tell");
+}
+
+#[test]
+fn only_what_is_known_can_be_forgotten() {
+    let (sandbox, registry) = world();
+    registry.commit(&files("1.0.0"));
+    let daemon = sandbox.start_synced();
+    let ask = |body: Value| daemon.post("/v1/trust/forget", &body).reason();
+    assert_eq!(ask(json!({ "source": "nobody" })), "api.source");
+    assert_eq!(ask(json!({ "source": "acme", "catalogue": "none" })), "api.catalogue");
+    assert_eq!(ask(json!({ "source": "acme", "why": "x" })), "api.body");
+    assert_eq!(ask(json!({ "source": "acme", "reason": "two\nlines" })), "api.body");
+    let said = sandbox.run(&["trust", "forget", "acme/none"]);
+    assert_eq!(said.status, 2, "{}", said.stderr);
+    assert!(said.stderr.contains("hint: resolverd trust state"), "{}", said.stderr);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_kill_between_memory_and_generation_accepts_the_same_revision_again() {
+    let (sandbox, registry) = world();
+    let first = registry.commit(&files("1.0.0"));
+    assert!(sandbox.start_synced().stop().success());
+    copy(&sandbox.state(), &sandbox.path("before"));
+    registry.commit(&files("2.0.0"));
+    assert!(sandbox.start_synced().stop().success());
+
+    // The memory is written first: the generation of before, the memory of after.
+    let memory = std::fs::read(sandbox.state().join("trust-state.json")).unwrap();
+    std::fs::remove_dir_all(sandbox.state()).unwrap();
+    copy(&sandbox.path("before"), &sandbox.state());
+    std::fs::write(sandbox.state().join("trust-state.json"), memory).unwrap();
+    let daemon = sandbox.start();
+    check(&daemon, "2.0.0", "fresh", None, "the same revision again");
+    reset(&registry, &first);
+    check(&daemon, "2.0.0", "trust.rollback", None, "and still no way back");
+    let log = daemon.get("/v1/trust/log").ok();
+    assert_eq!(log["items"].as_array().map(Vec::len), Some(2), "one line per revision: {log:#}");
+}
+
+#[test]
+fn a_lost_memory_is_made_again_from_the_generation_and_said() {
+    let (sandbox, registry) = world();
+    let first = registry.commit(&files("1.0.0"));
+    registry.commit(&files("2.0.0"));
+    assert!(sandbox.start_synced().stop().success());
+    let memory = sandbox.state().join("trust-state.json");
+    for damage in [None, Some("{\"schema\":\"resolverd/trust-state@1\"}"), Some("")] {
+        match damage {
+            None => std::fs::remove_file(&memory).unwrap(),
+            Some(text) => std::fs::write(&memory, text).unwrap(),
+        }
+        let daemon = sandbox.start();
+        let health = daemon.get("/v1/health").ok();
+        let reasons = health["degraded"].as_array().unwrap().iter().map(|one| one["reason"].clone());
+        assert!(reasons.collect::<Vec<_>>().contains(&json!("trust.state_lost")), "{health:#}");
+        assert!(daemon.log().contains("memory of accepted revisions is lost"), "{}", daemon.log());
+        let place = place::git(&registry.path, &["rev-parse", "HEAD"]);
+        reset(&registry, &first);
+        check(&daemon, "2.0.0", "trust.rollback", None, "history knows what memory has lost");
+        reset(&registry, place.trim());
+        assert!(daemon.stop().success());
+    }
+    for number in [1, 2] {
+        assert!(sandbox.state().join(format!("trust-state.bad-{number}")).exists(), "{number}");
+    }
+    let daemon = sandbox.start();
+    assert!(!daemon.get("/v1/health").ok().to_string().contains("trust.state_lost"), "said once");
+}
+
+#[test]
+fn the_log_of_revisions_mends_itself_after_a_kill() {
+    let (sandbox, registry) = world();
+    registry.commit(&files("1.0.0"));
+    assert!(sandbox.start_synced().stop().success());
+    let log = sandbox.state().join("revisions.jsonl");
+    let first = std::fs::read_to_string(&log).unwrap();
+    registry.commit(&files("2.0.0"));
+    assert!(sandbox.start_synced().stop().success());
+    let both = std::fs::read_to_string(&log).unwrap();
+    assert_eq!((first.lines().count(), both.lines().count()), (1, 2), "{both}");
+    let line: Value = serde_json::from_str(both.lines().next_back().unwrap()).unwrap();
+    assert_eq!((&line["source"], &line["event"]), (&json!("acme"), &json!("accepted")), "{line:#}");
+    assert!(line["time"].as_str().unwrap().ends_with('Z') && line["commit"].is_string(), "{line:#}");
+
+    // Killed before the line was written, in the middle of it, and before anything was.
+    for left in [first.clone(), format!("{first}{{\"time\":\"20"), both.clone()] {
+        std::fs::write(&log, left).unwrap();
+        assert!(sandbox.start_synced().stop().success());
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), both);
+    }
+}
