@@ -20,6 +20,8 @@ mod owns;
 mod printed;
 mod readme;
 mod real_history;
+mod service;
 mod socket;
 mod system;
 mod tidy;
+mod watch;

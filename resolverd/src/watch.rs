@@ -347,7 +347,8 @@ impl Watching {
             EventKind::Access(_) => true,
             _ => false,
         };
-        let touches = |path: &PathBuf| self.ways.range(path.clone()..).next().is_some_and(|way| way.starts_with(path));
+        let touches =
+            |path: &PathBuf| self.ways.range(path.clone()..).next().is_some_and(|way| way.starts_with(path));
         event.need_rescan() || (!is_read && event.paths.iter().any(touches))
     }
 }

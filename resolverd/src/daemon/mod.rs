@@ -224,7 +224,11 @@ async fn idle(limit: Option<Duration>, state: &State, pulse: &Pulse) {
 
 /// Tells the service manager that all is well, as often as it wants to hear it: while this thread, which every connection
 /// shares, still answers, and the writer is not stuck.
-fn keep_alive(every: Duration, state: Arc<State>, beside: &Beside) -> impl Future<Output = ()> + Send + 'static {
+fn keep_alive(
+    every: Duration,
+    state: Arc<State>,
+    beside: &Beside,
+) -> impl Future<Output = ()> + Send + 'static {
     let (notifier, pulse) = (Arc::clone(&beside.notifier), Arc::clone(&beside.pulse));
     async move {
         let mut ticks = tokio::time::interval(every);

@@ -61,8 +61,12 @@ pub fn detached(
 
 fn spawn(settings: &Settings, flags: &[OsString], log: &Path) -> Result<Child, Failure> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
-        Failure::new(Code::DaemonUnreachable, "auto_start", format!("cannot {what} to start a daemon: {error}"))
-            .hint("start one with: resolverd serve")
+        Failure::new(
+            Code::DaemonUnreachable,
+            "auto_start",
+            format!("cannot {what} to start a daemon: {error}"),
+        )
+        .hint("start one with: resolverd serve")
     };
     let program = std::env::current_exe().map_err(|error| failed("find this program", &error))?;
     let output = open_log(settings, log).map_err(|error| failed("open the log", &error))?;
@@ -128,11 +132,10 @@ mod tests {
     fn a_started_daemon_gets_the_settings_of_the_verb() {
         let overrides = Overrides { state_dir: Some("/s".into()), ..Overrides::default() };
         let check = |overrides: Overrides, expected: &str| {
-            let settings = Settings::load(&overrides, &|name| (name == "HOME").then(|| "/h".to_owned())).unwrap();
-            let line: Vec<String> = flags(&overrides, &settings)
-                .iter()
-                .map(|flag| flag.to_string_lossy().into_owned())
-                .collect();
+            let settings =
+                Settings::load(&overrides, &|name| (name == "HOME").then(|| "/h".to_owned())).unwrap();
+            let line: Vec<String> =
+                flags(&overrides, &settings).iter().map(|flag| flag.to_string_lossy().into_owned()).collect();
             assert_eq!(line.join(" "), expected);
         };
         let base = "--socket /s/run/resolverd.sock --state-dir /s";
