@@ -851,7 +851,7 @@ pub struct NodeRow<'a> {
 /// Returns what a refresh by a caller without the right to sync is answered.
 pub fn forbidden(what: &str) -> Failure {
     Failure::new(Code::PermissionDenied, "caller", format!("{what} is for the daemon's own user and root"))
-        .hint("run it as the user of the daemon")
+        .hint("run it as the user of the daemon, or as somebody whom admin.sock beside its socket lets in")
 }
 
 /// Returns why nobody can bind or connect to a socket at `path`, where its length is the reason.

@@ -30,6 +30,11 @@ pub const GENERATIONS: u32 = 2;
 /// The system's configuration file.
 pub const SYSTEM_CONFIG: &str = "/etc/resolverd/config.toml";
 
+/// The name of the socket for admins.
+pub const ADMIN_SOCKET: &str = "admin.sock";
+/// Where the system lists its groups.
+const GROUPS: &str = "/etc/group";
+
 /// What the command line overrides.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -45,6 +50,8 @@ pub struct Overrides {
     pub system: bool,
     /// `--offline`.
     pub offline: bool,
+    /// `--idle-exit`, in seconds.
+    pub idle_exit_s: Option<u64>,
 }
 
 /// The settings in force.
@@ -202,6 +209,12 @@ pub enum ConfigError {
     /// What the configuration says about other machines cannot be used.
     #[error("{0}")]
     Network(Refusal),
+    /// The configured group of admins is not known here.
+    #[error("admin_group names the group {name:?}, which /etc/group does not list")]
+    Group {
+        /// Its name.
+        name: String,
+    },
     /// No home directory is known, and no directory was given.
     #[error("no place for {what}: neither {variable} nor HOME is set")]
     Homeless {
@@ -220,6 +233,7 @@ impl ConfigError {
             ConfigError::Config { .. } | ConfigError::Sources { .. } | ConfigError::Network(_) => {
                 "correct the file"
             }
+            ConfigError::Group { .. } => "create the group, or name another one or its number",
             ConfigError::TooLarge { .. } => "name another file: a configuration is never that large",
             ConfigError::Homeless { .. } => "set HOME, or name the directory",
         };
@@ -281,7 +295,9 @@ impl Settings {
                 .iter()
                 .find_map(|file| file.generations)
                 .map_or(GENERATIONS, |GenerationsKept(count)| count),
-            idle_exit_s: files.iter().find_map(|file| file.idle_exit).map(|Seconds(s)| s),
+            idle_exit_s: overrides
+                .idle_exit_s
+                .or_else(|| files.iter().find_map(|file| file.idle_exit).map(|Seconds(s)| s)),
             admin_group: files.iter().find_map(|file| file.admin_group.clone()),
             limits: limits(files),
             origin: Origin::of(overrides, env),
@@ -294,6 +310,43 @@ impl Settings {
     pub fn again(&self) -> Result<Settings, ConfigError> {
         let Origin { overrides, env } = &self.origin;
         Settings::load(overrides, &|name| env.get(name).cloned())
+    }
+
+    /// Returns the socket for admins, beside the main one; `None` where the main one has that name.
+    pub fn admin_socket(&self) -> Option<PathBuf> {
+        Some(self.socket.with_file_name(ADMIN_SOCKET)).filter(|path| *path != self.socket)
+    }
+
+    /// Returns the id of the group whose members are admins, where one is configured: a name of `/etc/group`, or a number.
+    ///
+    /// **Errors**: the group is unknown.
+    pub fn admin_gid(&self) -> Result<Option<u32>, ConfigError> {
+        let Some(name) = &self.admin_group else { return Ok(None) };
+        let groups = read(Path::new(GROUPS))?;
+        match gid_of(name, &String::from_utf8_lossy(&groups)) {
+            Some(gid) => Ok(Some(gid)),
+            None => Err(ConfigError::Group { name: name.clone() }),
+        }
+    }
+
+    /// Returns the keys whose new value in `next` a running process cannot take.
+    pub fn fixed(&self, next: &Settings) -> Vec<&'static str> {
+        let keys = [
+            ("socket", self.socket != next.socket),
+            ("state_dir", self.state_dir != next.state_dir),
+            ("admin_group", self.admin_group != next.admin_group),
+            ("idle_exit", self.idle_exit_s != next.idle_exit_s),
+        ];
+        keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    }
+
+    /// Returns these settings with the values of `running` for every key that [`Settings::fixed`] names.
+    pub fn kept_from(mut self, running: &Settings) -> Settings {
+        self.socket = running.socket.clone();
+        self.state_dir = running.state_dir.clone();
+        self.admin_group = running.admin_group.clone();
+        self.idle_exit_s = running.idle_exit_s;
+        self
     }
 
     /// Returns the configuration files that were looked for, the more specific first; not all of them need exist.
@@ -388,6 +441,15 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
         return Err(ConfigError::TooLarge { path: path.to_owned() });
     }
     Ok(bytes)
+}
+
+/// Returns the id of a group: of the one called `name` in the text of `/etc/group`, or the number that `name` is.
+fn gid_of(name: &str, groups: &str) -> Option<u32> {
+    let listed = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1))?
+    });
+    listed.unwrap_or(name).parse().ok()
 }
 
 /// Where things live by default.
@@ -532,5 +594,47 @@ mod tests {
             "\n[[forge]]\nfile = \"https://e.org/{repository}/{path}\"\nrepository = \"https://e.org/{repository}\"\n",
             &["line 2", "{revision} once", "file"],
         );
+    }
+
+    #[test]
+    fn a_group_is_a_name_that_is_listed_or_a_number() {
+        let groups = "root:x:0:\nadm:x:4:syslog,me\nbroken\n:x:9:\nodd:x:many:\n";
+        for (name, expected) in [
+            ("root", Some(0)),
+            ("adm", Some(4)),
+            ("1000", Some(1000)),
+            ("me", None),
+            ("broken", None),
+            ("odd", None),
+            ("-1", None),
+        ] {
+            assert_eq!(gid_of(name, groups), expected, "{name}");
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.toml");
+        std::fs::write(&config, "admin_group = \"no-such-group\"\n").expect("written");
+        let overrides = Overrides { config: Some(config), ..Overrides::default() };
+        let settings = load(&overrides, &[("HOME", "/h")]).expect("settings");
+        let error = settings.admin_gid().expect_err("unknown").to_string();
+        assert!(error.contains("no-such-group"), "{error}");
+    }
+
+    #[test]
+    fn what_a_running_process_cannot_take_is_named_and_kept() {
+        let settings = |overrides: Overrides| load(&overrides, &[("HOME", "/h")]).expect("settings");
+        let running = settings(Overrides::default());
+        assert_eq!(running.fixed(&running), <[&str; 0]>::default());
+        assert_eq!(running.admin_socket(), Some("/h/.local/state/resolverd/run/admin.sock".into()));
+        let next = settings(Overrides {
+            socket: Some("/s/admin.sock".into()),
+            state_dir: Some("/d".into()),
+            idle_exit_s: Some(7),
+            offline: true,
+            ..Overrides::default()
+        });
+        assert_eq!((next.idle_exit_s, next.admin_socket()), (Some(7), None));
+        assert_eq!(running.fixed(&next), ["socket", "state_dir", "idle_exit"]);
+        let kept = next.kept_from(&running);
+        assert_eq!((running.fixed(&kept).len(), kept.offline), (0, true));
     }
 }

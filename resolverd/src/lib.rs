@@ -12,10 +12,11 @@
 //! | where does a sync happen? | [`sync`]: the only writer |
 //! | where is a request answered? | [`server`]: the only reader (`route` reads it, `answer` answers it) |
 //! | what does a request or an error look like? | [`api`] |
+//! | where is an edited file noticed? | [`watch`]: files in, orders out |
 //! | where does it start, reload and stop? | [`daemon`]: two threads, one loop over [`order`]s |
 //!
 //! # The floors
-//! main → cli → daemon → (sync, server, config, client) → (fetch, trust, store + shelf, resolve, merge, api, order)
+//! main → cli → daemon → (sync, server, config, client, watch) → (fetch, trust, store + shelf, resolve, merge, api, order)
 //! → `catalogue-schema`. A room imports from lower floors only; pillars never import each other. `tests/tidy.rs` holds it.
 //!
 //! # What never happens
@@ -37,3 +38,4 @@ pub mod shelf;
 pub mod store;
 pub mod sync;
 pub mod trust;
+pub mod watch;

@@ -10,7 +10,7 @@ use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, Reply, encoded};
 use crate::cli::{Ended, Globals, Terminal};
 use crate::client::{Client, ClientError};
 use crate::config::Settings;
-use crate::daemon;
+use crate::daemon::{self, start};
 
 /// How often the progress line moves.
 const TICK: Duration = Duration::from_millis(120);
@@ -113,7 +113,10 @@ impl<'a> Asker<'a> {
             None => call.clone(),
         };
         match &mut self.daemon {
-            Some(client) => client.call(call).map_err(|error: ClientError| error.failure()),
+            Some(client) => {
+                let reply = client.call(call).map_err(|error: ClientError| error.failure())?;
+                Ok(if is_forbidden(&reply) { self.ask_as_admin(call).unwrap_or(reply) } else { reply })
+            }
             None => {
                 let wait = self.globals.wait_or(WAIT_S);
                 let mut say = |line: &str| self.terminal.say(line);
@@ -121,6 +124,36 @@ impl<'a> Asker<'a> {
             }
         }
     }
+
+    /// Asks on the socket for admins; `None` where there is none that lets the caller in.
+    fn ask_as_admin(&self, call: &Call) -> Option<Reply> {
+        let mut client = Client::connect(&self.settings.admin_socket()?).ok()?;
+        client.call(call).ok()
+    }
+}
+
+/// Tells whether the main socket says that the caller is no admin.
+fn is_forbidden(reply: &Reply) -> bool {
+    let problem: Value = match reply.status {
+        403 => serde_json::from_slice(&reply.body).unwrap_or_default(),
+        _ => return false,
+    };
+    problem["code"] == Code::PermissionDenied.row().text && problem["reason"] == "caller"
+}
+
+/// Starts a daemon where none answers, and waits until it serves something.
+///
+/// **Errors**: it cannot be started, or does not serve in the time that `--wait` gives.
+pub fn start_daemon(settings: &Settings, globals: &Globals, terminal: &Terminal) -> Result<(), Failure> {
+    if !Client::connect(&settings.socket).is_err_and(|error| error.is_absent()) {
+        return Ok(());
+    }
+    terminal.say(&format!("starting a daemon on {}", settings.socket.display()));
+    let flags = start::flags(&globals.overrides(), settings);
+    start::detached(settings, &flags, globals.wait_or(WAIT_S), || {
+        let ready = |mut client: Client| client.call(&Call::get("/readyz")).ok();
+        Client::connect(&settings.socket).ok().and_then(ready).is_some_and(|reply| reply.status == 200)
+    })
 }
 
 /// Returns `call` as a question to the kept snapshot, where it reads a generation.

@@ -74,6 +74,9 @@ pub struct Globals {
     /// Show no progress
     #[arg(long, global = true)]
     no_progress: bool,
+    /// Start a daemon where none answers, and ask that [env: RESOLVERD_AUTO=1]
+    #[arg(long, global = true)]
+    auto: bool,
 }
 
 /// How answers are printed.
@@ -100,7 +103,7 @@ pub enum Color {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Verb {
     /// Run the daemon until it is told to stop
-    Serve,
+    Serve(Serve),
     /// Choose versions for references, all or nothing
     Resolve(Resolve),
     /// Show a component, or one release of it
@@ -132,6 +135,8 @@ pub enum Verb {
         #[command(subcommand)]
         act: TrustAct,
     },
+    /// Read the configuration again, then the sources
+    Reload,
     /// Show what answers, from which generation, and what is wrong
     Status,
     /// Show the versions of this program and of the daemon
@@ -148,6 +153,14 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What `serve` takes.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// End after so many seconds in which nobody asks [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    idle_exit: Option<u64>,
 }
 
 /// What `resolve` takes.
@@ -340,7 +353,13 @@ impl Globals {
             state_dir: self.state_dir.clone(),
             system: self.system,
             offline: self.offline,
+            idle_exit_s: None,
         }
+    }
+
+    /// Tells whether a daemon is started where none answers.
+    fn starts_a_daemon(&self, env: Env<'_>) -> bool {
+        self.auto || env("RESOLVERD_AUTO").is_some_and(|value| value == "1")
     }
 
     /// Returns the flags that a running daemon does not hear: it has its own settings.
@@ -361,7 +380,7 @@ fn start_log(cli: &Cli, env: Env<'_>, terminal: &Terminal) {
         (_, _, true) => LevelFilter::ERROR,
         (_, 2.., _) => LevelFilter::TRACE,
         (_, 1, _) => LevelFilter::DEBUG,
-        (Verb::Serve, 0, _) => LevelFilter::INFO,
+        (Verb::Serve(_), 0, _) => LevelFilter::INFO,
         (_, 0, _) => LevelFilter::WARN,
     };
     let asked = env("RESOLVERD_LOG").and_then(|level| level.parse().ok());

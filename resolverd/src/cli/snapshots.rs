@@ -57,7 +57,7 @@ pub fn run(
 pub fn refuse_where_unheard(verb: &Verb, globals: &Globals) -> Result<(), Failure> {
     let name = match verb {
         _ if globals.snapshot.is_none() => return Ok(()),
-        Verb::Serve => "serve",
+        Verb::Serve(_) => "serve",
         Verb::Sync { .. } => "sync",
         Verb::Status => "status",
         Verb::Version => "version",

@@ -8,13 +8,14 @@ use catalogue_schema::id::{ComponentId, Reference};
 use serde_json::{Value, json};
 
 use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
-use crate::cli::ask::Asker;
+use crate::cli::ask::{self, Asker};
 use crate::cli::{
     Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, events, render, snapshots,
 };
 use crate::client::Client;
 use crate::config::Settings;
 use crate::daemon;
+use crate::daemon::notify::Supervisor;
 
 /// The largest file of natives in bytes.
 const NATIVES_BYTES_MAX: u64 = 1 << 20;
@@ -29,20 +30,27 @@ const NOTHING_FRESH: u8 = 5;
 /// **Errors**: what the caller is told instead of an answer.
 pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) -> Result<u8, Ended> {
     snapshots::refuse_where_unheard(verb, globals)?;
-    let settings = Settings::load(&globals.overrides(), env);
+    let mut overrides = globals.overrides();
+    if let Verb::Serve(arguments) = verb {
+        overrides.idle_exit_s = arguments.idle_exit;
+    }
+    let settings = Settings::load(&overrides, env);
     if matches!(verb, Verb::Version) {
         return terminal.print(&version(settings.ok().as_ref()), render::version).map(|()| 0);
     }
     let settings = settings.map_err(|error| Ended::from(error.failure()))?;
-    if matches!(verb, Verb::Serve) {
-        return daemon::serve(&settings, globals.wait_or(SERVE_WAIT_S))
+    if matches!(verb, Verb::Serve(_)) {
+        return daemon::serve(&settings, globals.wait_or(SERVE_WAIT_S), &Supervisor::of(env))
             .map(|()| 0)
             .map_err(|error| error.failure().into());
+    }
+    if globals.starts_a_daemon(env) {
+        ask::start_daemon(&settings, globals, terminal)?;
     }
     let mut asker = Asker::new(settings, globals, terminal)?;
     match verb {
         // Handled above: they need no answer.
-        Verb::Serve | Verb::Version => {}
+        Verb::Serve(_) | Verb::Version => {}
         Verb::Resolve(arguments) => {
             let call = resolve_call(arguments)?;
             let answer = if arguments.refresh {
@@ -69,6 +77,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Snapshots { command } => snapshots::run(command.as_ref(), &mut asker, terminal)?,
         Verb::Events { json } => return events::run(*json, &mut asker, terminal),
         Verb::Trust { act } => return trust(&mut asker, act, terminal),
+        Verb::Reload => return reload(&mut asker, terminal),
         Verb::Status => terminal.print(&status(&mut asker)?, render::status)?,
     }
     Ok(0)
@@ -187,9 +196,20 @@ fn sync(asker: &mut Asker<'_>, sources: &[String], terminal: &Terminal) -> Resul
     synced(asker, &Call::post("/v1/sync", &json!({"sources": sources})), terminal)
 }
 
+fn reload(asker: &mut Asker<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    let call = Call::post("/v1/reload", &json!({}));
+    let answer = asker.ask_slowly(&call, "reading the configuration and the sources")?;
+    reported(asker, &answer, terminal)
+}
+
 fn synced(asker: &mut Asker<'_>, call: &Call, terminal: &Terminal) -> Result<u8, Ended> {
     let answer = asker.ask_slowly(call, "reading the sources")?;
-    terminal.print(&answer, render::report)?;
+    reported(asker, &answer, terminal)
+}
+
+/// Prints a report, and what is wrong beside it; returns the exit status.
+fn reported(asker: &mut Asker<'_>, answer: &Value, terminal: &Terminal) -> Result<u8, Ended> {
+    terminal.print(answer, render::report)?;
     if asker.has_daemon() {
         // What was read is what the daemon has in force, which is not the file when the file is broken.
         let health = asker.ask(&Call::get("/v1/health"))?;

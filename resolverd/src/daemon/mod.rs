@@ -5,25 +5,30 @@
 //! that only the process that holds the state directory ever answers on it.
 
 pub mod error;
+pub mod notify;
+mod rounds;
 mod socket;
+pub mod start;
+mod timer;
 mod writer;
 
-use std::cell::Cell;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
 
 use crate::api::{Call, Reply};
 use crate::config::Settings;
 use crate::daemon::error::DaemonError;
-use crate::daemon::socket::Socket;
-use crate::daemon::writer::{Writer, of_config};
+use crate::daemon::notify::{Notifier, Supervisor};
+use crate::daemon::rounds::{Pulse, Rounds, status};
+use crate::daemon::socket::{Socket, Sockets};
+use crate::daemon::writer::{Writer, now, of_config};
 use crate::order::Order;
 use crate::server::route::Forget;
-use crate::server::{self, Caller, State, Work};
+use crate::server::{self, Caller, Door, State, Work};
 use crate::shelf::Shelf;
 use crate::store::revisions::tail;
 
@@ -31,53 +36,81 @@ use crate::store::revisions::tail;
 const STOP_WAIT: Duration = Duration::from_secs(5);
 /// The threads whose panics are caught and told as one line of the log: those that touch the index engine.
 const CONTAINED_THREADS: [&str; 2] = [WRITER, "index-open"];
+/// How soon an idle daemon looks again whether its writer rests.
+const IDLE_STEP: Duration = Duration::from_millis(100);
 /// The name of the writer's thread.
 const WRITER: &str = "writer";
 
-/// Runs the daemon until it is told to stop (SIGTERM, SIGINT). SIGHUP reads the sources file again. Waits at most `wait` for
-/// another process to let go of the state directory.
+/// Runs the daemon until it is told to stop (SIGTERM, SIGINT) or nobody has asked for as long as `settings.idle_exit_s`
+/// says. SIGHUP and edits make it read the configuration again. Waits at most `wait` for another process to let go of the
+/// state directory. Sockets come from `supervisor`, who is told what goes on, or are bound here.
 ///
 /// **Errors**: the state directory is in use, the store or socket cannot be opened, or there is neither a generation to
 /// serve nor a sources file that can be read.
-pub fn serve(settings: &Settings, wait: Duration) -> Result<(), DaemonError> {
+pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Result<(), DaemonError> {
     log_contained_panics();
     let mut writer = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
     let state = State::new(Some(orders.clone()), documents(writer.shelf.clone()));
     let state = Arc::new(state.with_revisions(revisions(settings)));
     writer.start(&state);
+    let since = now();
     match writer.reload() {
-        Ok(()) => {}
+        Ok(problem) => state.show_problem(problem),
         // The sources of the last generation stay in force until the file can be read again.
         Err(problem) if writer.past.is_some() => state.show_problem(Some(of_config(&problem))),
         Err(problem) => return Err(problem.into()),
     }
-    let socket = Socket::bind(settings)?;
-    info!(socket = %settings.socket.display(), sources = writer.sources.len(), "serving");
+    let sockets = Sockets::open(settings, supervisor)?;
+    let beside = Beside { notifier: Arc::new(Notifier::new(supervisor)), pulse: Arc::new(Pulse::new()) };
+    say_what_is_served(&sockets, &writer, settings);
 
     let _ = orders.send(Order::Sync { sources: Vec::new(), reply: None });
+    let mut rounds = Rounds::new(orders.clone(), Arc::clone(&beside.notifier), Arc::clone(&beside.pulse));
+    rounds.begin(writer.in_force(), since);
+    let ready = status(writer.in_force());
     let (finished, writer_finished) = channel();
     let published = Arc::clone(&state);
     std::thread::Builder::new()
         .name(WRITER.to_owned())
         .spawn(move || {
-            writer.work(&inbox, &published);
+            writer.work(&inbox, &published, &mut rounds);
             // The lock goes back, so that nobody binds the socket before this process has removed it.
             let _ = finished.send(writer);
         })
-        .map_err(|source| socket.error("start a writer for", source))?;
+        .map_err(|source| sockets.main.error("start a writer for", source))?;
 
-    let signalled = run_server(&socket, state, orders.clone());
+    let idle_exit = settings.idle_exit_s.map(Duration::from_secs);
+    let signalled = run_server(&sockets, state, orders.clone(), &beside, (&ready, idle_exit));
     let _ = orders.send(Order::Stop);
     let waited = signalled.as_ref().map_or(Duration::ZERO, Instant::elapsed);
     let writer = writer_finished.recv_timeout(STOP_WAIT.saturating_sub(waited));
     if writer.is_err() {
         warn!("the writer was cut off; the last complete generation stays");
     }
-    drop(socket);
+    drop(sockets);
     drop(writer);
     info!("stopped");
     signalled.map(drop)
+}
+
+/// What the server's thread and the writer share beside orders and snapshots.
+struct Beside {
+    notifier: Arc<Notifier>,
+    pulse: Arc<Pulse>,
+}
+
+fn say_what_is_served(sockets: &Sockets, writer: &Writer, settings: &Settings) {
+    let admin = sockets.admin.as_ref().map(|admin| admin.path.display().to_string());
+    info!(
+        socket = %sockets.main.path.display(),
+        admin,
+        inherited = sockets.main.is_inherited,
+        sources = writer.sources.len(),
+        from = %settings.sources_file.display(),
+        generation = writer.in_force().generation.map(|generation| generation.number),
+        "serving"
+    );
 }
 
 /// Tells panics of [`CONTAINED_THREADS`] as one line of the log; those of other threads are told as ever.
@@ -97,40 +130,117 @@ fn log_contained_panics() {
     });
 }
 
-/// Runs the server on this thread until a signal says stop, and returns when that was. The writer is told at once: what
-/// it is doing it may finish while open requests are answered.
-fn run_server(socket: &Socket, state: Arc<State>, orders: Sender<Order>) -> Result<Instant, DaemonError> {
+/// Runs the server on this thread until a signal says stop or nobody has been there for `idle_exit`, and returns when that
+/// was. The writer is told at once: what it is doing it may finish while open requests are answered.
+fn run_server(
+    sockets: &Sockets,
+    state: Arc<State>,
+    orders: Sender<Order>,
+    beside: &Beside,
+    (ready, idle_exit): (&str, Option<Duration>),
+) -> Result<Instant, DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| socket.error("start a runtime for", source))?;
+    let runtime = runtime.map_err(|source| sockets.main.error("start a runtime for", source))?;
     let stopped = runtime.block_on(async {
-        let listener = socket.listener.try_clone().and_then(tokio::net::UnixListener::from_std);
-        let listener = listener.map_err(|source| socket.error("listen on", source))?;
-        let signals = |kind| signal(kind).map_err(|source| socket.error("handle signals beside", source));
-        let (mut hangup, mut terminate, mut interrupt) = (
-            signals(SignalKind::hangup())?,
-            signals(SignalKind::terminate())?,
-            signals(SignalKind::interrupt())?,
-        );
-        let signalled = Cell::new(Instant::now());
-        let stop = async {
-            loop {
-                tokio::select! {
-                    _ = hangup.recv() => {
-                        let _ = orders.send(Order::Reload { reply: None });
-                    }
-                    _ = terminate.recv() => break,
-                    _ = interrupt.recv() => break,
-                }
-            }
-            signalled.set(Instant::now());
-            let _ = orders.send(Order::Stop);
+        let main = sockets.main.for_runtime()?;
+        let admin = sockets.admin.as_ref().map(Socket::for_runtime).transpose()?;
+        let mut signals = Signals::new(&sockets.main)?;
+        let (stopping, stop) = tokio::sync::watch::channel(());
+        let stopped = |mut stop: tokio::sync::watch::Receiver<()>| async move {
+            // It changes never; it is dropped.
+            let _ = stop.changed().await;
         };
-        server::run(listener, state, stop).await;
-        Ok(signalled.get())
+        if let Some(every) = beside.notifier.watchdog() {
+            tokio::spawn(keep_alive(every, Arc::clone(&state), beside));
+        }
+        let ending = async {
+            tokio::select! {
+                () = signals.stop(&state, &orders) => {}
+                () = idle(idle_exit, &state, &beside.pulse) => info!("nobody has asked for a while"),
+            }
+            beside.notifier.stopping();
+            let _ = orders.send(Order::Stop);
+            drop(stopping);
+            Instant::now()
+        };
+        beside.notifier.ready(ready);
+        let at_main = server::run(main, Door::Main, Arc::clone(&state), stopped(stop.clone()));
+        let at_admin = async {
+            if let Some(admin) = admin {
+                server::run(admin, Door::Admin, Arc::clone(&state), stopped(stop.clone())).await;
+            }
+        };
+        let ((), (), ended) = tokio::join!(at_main, at_admin, ending);
+        Ok(ended)
     });
     // Requests that still wait for the writer wait on threads of the runtime; dropping it would wait for them.
     runtime.shutdown_background();
     stopped
+}
+
+/// The signals that mean something.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new(socket: &Socket) -> Result<Signals, DaemonError> {
+        let of = |kind| signal(kind).map_err(|source| socket.error("handle signals beside", source));
+        Ok(Signals {
+            hangup: of(SignalKind::hangup())?,
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the signal that ends the daemon; one that asks for a reload becomes an order.
+    async fn stop(&mut self, state: &State, orders: &Sender<Order>) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    state.activity().touch();
+                    let _ = orders.send(Order::Reload { reply: None });
+                }
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+            }
+        }
+    }
+}
+
+/// Waits until nobody has been connected for `limit` and the writer rests; for ever without a limit.
+async fn idle(limit: Option<Duration>, state: &State, pulse: &Pulse) {
+    let Some(limit) = limit else { return std::future::pending().await };
+    loop {
+        let left = limit.saturating_sub(state.activity().idle_for(Instant::now()));
+        if left.is_zero() && !pulse.is_working() {
+            return;
+        }
+        tokio::time::sleep(left.max(IDLE_STEP)).await;
+    }
+}
+
+/// Tells the service manager that all is well, as often as it wants to hear it: while this thread, which every connection
+/// shares, still answers, and the writer is not stuck.
+fn keep_alive(
+    every: Duration,
+    state: Arc<State>,
+    beside: &Beside,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (notifier, pulse) = (Arc::clone(&beside.notifier), Arc::clone(&beside.pulse));
+    async move {
+        let mut ticks = tokio::time::interval(every);
+        loop {
+            ticks.tick().await;
+            let answers = server::respond(&state, &Call::get("/livez"), Caller::Reader).status == 200;
+            match answers && pulse.is_sound() {
+                true => notifier.alive(),
+                false => error!(answers, "the watchdog is not told that all is well"),
+            }
+        }
+    }
 }
 
 /// Answers one call in process: takes the state lock (waiting at most `wait`), opens the store, answers, lets go.

@@ -14,6 +14,7 @@ use tracing::{debug, error, warn};
 
 use crate::config::{ConfigError, Settings};
 use crate::daemon::error::DaemonError;
+use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
 use crate::order::{Order, OrderError, Outcome, SyncReport};
 use crate::server::State;
@@ -88,33 +89,49 @@ impl Writer {
         self.show(state);
     }
 
-    /// Carries out orders until it is told to stop. Nothing that an order meets ends the thread.
-    pub(super) fn work(&mut self, inbox: &Receiver<Order>, state: &State) {
+    /// Carries out orders, and what `rounds` say is due, until it is told to stop. Nothing that an order meets ends the
+    /// thread.
+    pub(super) fn work(&mut self, inbox: &Receiver<Order>, state: &State, rounds: &mut Rounds) {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
-                match self.wait(inbox) {
+                match inbox.recv_timeout(rounds.patience(self.next_change_s(), now_s())) {
                     Ok(order) => waiting.push_back(order),
                     Err(RecvTimeoutError::Disconnected) => return,
-                    Err(RecvTimeoutError::Timeout) => {
-                        if let Err(problem) = contained(|| self.expire(state)) {
-                            error!(%problem, "what is due could not be published; the last generation stays");
-                        }
-                        continue;
-                    }
+                    Err(RecvTimeoutError::Timeout) => {}
                 }
             }
             waiting.extend(inbox.try_iter());
             if waiting.iter().any(|order| matches!(order, Order::Stop)) {
                 return;
             }
-            let Some((task, replies)) = next_task(&mut waiting) else { return };
+            let Some((task, replies)) =
+                next_task(&mut waiting).or_else(|| Some((self.due(rounds)?, Vec::new())))
+            else {
+                continue;
+            };
+            let since = now();
+            let kind = if task == Task::Reload { Kind::Reload } else { Kind::Other };
+            rounds.working(self.in_force(), kind);
+            if kind == Kind::Reload {
+                state.activity().touch();
+            }
             let outcome = contained(|| match &task {
                 Task::Reload => self.reloaded(state),
                 Task::Sync(sources) => self.sync(sources, state),
                 Task::Forget(source, catalogue, why) => self.forget(source, catalogue.as_ref(), why, state),
+                Task::Expire => self.expire(state),
             });
             state.metrics().synced(&outcome);
+            match &task {
+                // No source was asked, so that none of them has its time moved.
+                Task::Expire => rounds.rested(self.in_force()),
+                Task::Sync(named) => rounds.worked(self.in_force(), kind, named, &outcome, since),
+                Task::Forget(source, ..) => {
+                    rounds.worked(self.in_force(), kind, std::slice::from_ref(source), &outcome, since);
+                }
+                Task::Reload => rounds.worked(self.in_force(), kind, &[], &outcome, since),
+            }
             match &outcome {
                 Ok(_) => {}
                 // The caller's mistake, and the caller is told.
@@ -129,9 +146,25 @@ impl Writer {
         }
     }
 
+    /// Returns what has to be done without an order: sources whose time has come, or a change that comes by itself.
+    fn due(&self, rounds: &Rounds) -> Option<Task> {
+        if self.next_change_s().is_some_and(|at| at <= now_s()) {
+            return Some(Task::Expire);
+        }
+        Some(rounds.due()).filter(|due| !due.is_empty()).map(Task::Sync)
+    }
+
+    /// Returns what is in force.
+    pub(super) fn in_force(&self) -> InForce<'_> {
+        InForce { settings: &self.settings, sources: &self.sources, generation: self.generation() }
+    }
+
     fn reloaded(&mut self, state: &State) -> Outcome {
         let reloaded = self.reload().map_err(|problem| of_config(&problem));
-        state.show_problem(reloaded.as_ref().err().cloned());
+        state.show_problem(match &reloaded {
+            Ok(unheard) => unheard.clone(),
+            Err(problem) => Some(problem.clone()),
+        });
         reloaded.map_err(OrderError::Config)?;
         self.sync(&[], state)
     }
@@ -195,17 +228,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits for the next order, and no longer than until something is due.
-    fn wait(&self, inbox: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
-        match self.next_change_s() {
-            Some(due_s) => {
-                let wait_s = u64::try_from(due_s.saturating_sub(now_s())).unwrap_or_default();
-                inbox.recv_timeout(Duration::from_secs(wait_s))
-            }
-            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        }
-    }
-
     fn generation(&self) -> Option<&Generation> {
         match self.past.as_ref()? {
             Kept::File(generation) => Some(generation),
@@ -245,15 +267,25 @@ impl Writer {
         });
     }
 
-    pub(super) fn reload(&mut self) -> Result<(), ConfigError> {
+    /// Reads the configuration and the sources again; both are taken, or neither. What a running process cannot change
+    /// stays as it is and is returned as a problem that a restart solves.
+    pub(super) fn reload(&mut self) -> Result<Option<Refusal>, ConfigError> {
         let settings = self.settings.again()?;
+        let fixed = self.settings.fixed(&settings);
+        let settings = settings.kept_from(&self.settings);
         let sources = settings.sources()?;
         if settings.network != self.settings.network {
             self.origins = origins(&settings)?;
         }
         self.store.keep(settings.generations as usize);
         (self.settings, self.sources) = (settings, sources.into());
-        Ok(())
+        if fixed.is_empty() {
+            return Ok(None);
+        }
+        let keys = fixed.join(", ");
+        warn!(keys, "changed in the configuration, and in force only after a restart");
+        let found = format!("a new value of {keys}, which is in force after a restart only");
+        Ok(Some(Refusal::new("config.restart", "the configuration", "", found)))
     }
 
     pub(super) fn sync(&mut self, named: &[SourceId], state: &State) -> Outcome {
@@ -309,6 +341,7 @@ enum Task {
     Reload,
     Sync(Vec<SourceId>),
     Forget(SourceId, Option<SourceId>, String),
+    Expire,
 }
 
 /// Takes the order that has waited longest, and with it every order that the same run answers: those for the same work
@@ -367,10 +400,15 @@ pub(super) fn of_config(problem: &ConfigError) -> Refusal {
     }
 }
 
-/// Seconds since 1970-01-01 UTC; a clock before that counts as that.
+/// The wall clock.
 #[expect(clippy::disallowed_methods, reason = "the daemon is where the clock is read")]
-fn now_s() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Seconds since 1970-01-01 UTC; a clock before that counts as that.
+pub(super) fn now_s() -> i64 {
+    let since = now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -398,6 +436,7 @@ mod tests {
             let name = match task {
                 Task::Reload => "reload".to_owned(),
                 Task::Forget(source, ..) => format!("forget {source}"),
+                Task::Expire => "expire".to_owned(),
                 Task::Sync(sources) => sources.first().map_or("all".to_owned(), ToString::to_string),
             };
             done.push(format!("{name}*{}", replies.len()));

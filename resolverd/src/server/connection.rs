@@ -28,7 +28,7 @@ use crate::server::answer::report;
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
 use crate::server::route::{Forget, Operation, Query, methods, operation_of, route};
 use crate::server::stream::{Flight, Flights, Patience, Watched};
-use crate::server::{Caller, State, Work, permitted, work_of};
+use crate::server::{Caller, Door, State, Work, permitted, work_of};
 
 /// The most connections at once.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -49,9 +49,20 @@ const INLINE_MAX: usize = 256;
 /// How long to wait after a failed accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `listener` until `stop` is ready, then lets open requests end within [`Patience::drain`].
+/// Serves the main socket as [`run_door`] does.
 pub async fn run_with(
     listener: UnixListener,
+    state: Arc<State>,
+    patience: Patience,
+    stop: impl Future<Output = ()>,
+) {
+    run_door(listener, Door::Main, state, patience, stop).await;
+}
+
+/// Serves `listener` until `stop` is ready, then lets open requests end within [`Patience::drain`].
+pub async fn run_door(
+    listener: UnixListener,
+    door: Door,
     state: Arc<State>,
     patience: Patience,
     stop: impl Future<Output = ()>,
@@ -69,15 +80,16 @@ pub async fn run_with(
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
-                Ok((stream, _)) => match admitted(&stream, &state, &mut seats, connections.len()) {
+                Ok((stream, _)) => match admitted(&stream, door, &state, &mut seats, connections.len()) {
                     Err(failure) => turn_away(&stream, &failure),
                     Ok((caller, seat)) => {
                         let (state, drained) = (state.clone(), drained.clone());
+                        let present = state.activity().enter();
                         connections.spawn(async move {
                             state.metrics().connected();
                             connection(stream, state.clone(), caller, patience, drained).await;
                             state.metrics().disconnected();
-                            drop(seat);
+                            drop((seat, present));
                         });
                     }
                 },
@@ -108,6 +120,7 @@ impl Seats {
 
 fn admitted(
     stream: &UnixStream,
+    door: Door,
     state: &State,
     seats: &mut Seats,
     open: usize,
@@ -117,7 +130,10 @@ fn admitted(
             .hint("call from the user namespace of the daemon")
     };
     let uid = stream.peer_cred().map_err(|_| unknown())?.uid();
-    let caller = state.caller(uid).ok_or_else(unknown)?;
+    let caller = match (state.caller(uid).ok_or_else(unknown)?, door) {
+        (_, Door::Admin) => Caller::Admin,
+        (caller, Door::Main) => caller,
+    };
     let busy = |limit: usize, whose: &str| {
         Failure::new(Code::LimitExceeded, "api.busy", format!("{limit} connections{whose} are open"))
             .status(503)

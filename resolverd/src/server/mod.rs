@@ -4,6 +4,7 @@
 //! `route` reads a call, `answer` answers it, `connection` speaks HTTP. Never writes to shelf or store: a sync is an order
 //! to the writer, whose report is awaited.
 
+pub mod activity;
 pub mod answer;
 pub mod connection;
 pub mod events;
@@ -29,6 +30,7 @@ use tokio::net::UnixListener;
 
 use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, SyncReport};
+use crate::server::activity::Activity;
 use crate::server::answer::{
     Ages, Answer, Facts, Times, answer, answer_from, document_missing, log_page, log_unreadable, report,
 };
@@ -61,6 +63,7 @@ pub struct State {
     panics: AtomicU64,
     metrics: Metrics,
     events: Arc<Events>,
+    activity: Arc<Activity>,
 }
 
 /// Who calls: what the peer's uid allows.
@@ -69,6 +72,15 @@ pub enum Caller {
     /// May ask.
     Reader,
     /// May also order a sync or a reload: root and the daemon's own user.
+    Admin,
+}
+
+/// The socket that a caller came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The main socket: what a caller may do hangs on the uid.
+    Main,
+    /// `admin.sock`: whom the file's mode let in is an admin.
     Admin,
 }
 
@@ -105,7 +117,13 @@ impl State {
             panics: AtomicU64::new(0),
             metrics: Metrics::default(),
             events: Arc::default(),
+            activity: Arc::new(Activity::new(Instant::now())),
         }
+    }
+
+    /// Returns who is connected.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 
     /// Reads the log of revisions through `revisions`.
@@ -310,9 +328,10 @@ fn work_of(query: &Query) -> Work {
     }
 }
 
-/// Serves the socket until `stop` is ready, then lets open requests end within five seconds.
-pub async fn run(listener: UnixListener, state: Arc<State>, stop: impl Future<Output = ()>) {
-    connection::run_with(listener, state, Patience::default(), stop).await;
+/// Serves a socket until `stop` is ready, then lets open requests end within five seconds. Each socket has its own places
+/// for connections, so that a crowd at the main one leaves room for an admin.
+pub async fn run(listener: UnixListener, door: Door, state: Arc<State>, stop: impl Future<Output = ()>) {
+    connection::run_door(listener, door, state, Patience::default(), stop).await;
 }
 
 /// Answers one call in process from the snapshot in force. What [`work`] asks for has been done by the caller; the answer
