@@ -4,7 +4,9 @@
 //! socket. Never asks a question, never prints colours or progress where nobody looks.
 
 pub mod ask;
+pub mod explain;
 pub mod render;
+pub mod search;
 pub mod verbs;
 
 use std::ffi::OsString;
@@ -16,7 +18,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::api::{Code, Failure};
+use crate::cli::explain::Explain;
 use crate::cli::render::Paint;
+use crate::cli::search::Search;
 use crate::config::Overrides;
 
 /// Resolves components of federated registries: pinned, verified, offline.
@@ -115,6 +119,12 @@ pub enum Verb {
     Catalogues,
     /// List components
     Components(Components),
+    /// Find components by words in id, keywords and description
+    Search(Search),
+    /// Show the whole chain from source to bytes for a reference, and what lost
+    Explain(Explain),
+    /// Say in a few lines why a reference is answered as it is
+    Why(Explain),
     /// Read the sources again; the exit status is 5 when none of them could be read
     Sync {
         /// Which sources; all of them where none is named
@@ -210,6 +220,8 @@ pub struct Terminal {
     output: Output,
     quiet: bool,
     progress: bool,
+    /// How wide stdout is, where it is a terminal.
+    columns: Option<usize>,
     data: Paint,
     talk: Paint,
 }
@@ -228,6 +240,7 @@ impl Terminal {
             output: globals.output,
             quiet: globals.quiet,
             progress: talks && !globals.no_progress && !globals.quiet,
+            columns: columns(),
             data: paint(io::stdout().is_terminal()),
             talk: paint(talks),
         }
@@ -271,6 +284,13 @@ impl Terminal {
         // When even stderr is gone there is nobody left to tell.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
+}
+
+/// Returns the width of the terminal that stdout is, where it is one.
+fn columns() -> Option<usize> {
+    let out = io::stdout();
+    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 impl Globals {

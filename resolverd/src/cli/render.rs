@@ -21,15 +21,15 @@ impl Paint {
         }
     }
 
-    fn bad(self, text: &str) -> String {
+    pub(super) fn bad(self, text: &str) -> String {
         self.wrap("1;31", text)
     }
 
-    fn note(self, text: &str) -> String {
+    pub(super) fn note(self, text: &str) -> String {
         self.wrap("33", text)
     }
 
-    fn strong(self, text: &str) -> String {
+    pub(super) fn strong(self, text: &str) -> String {
         self.wrap("1", text)
     }
 }
@@ -363,7 +363,7 @@ fn shadows(answer: &Value) -> String {
     list(answer, "shadowed").iter().map(line).collect()
 }
 
-fn refusal(refusal: &Value) -> String {
+pub(super) fn refusal(refusal: &Value) -> String {
     if refusal.is_null() {
         return String::new();
     }
@@ -396,7 +396,7 @@ fn age(seconds: &Value) -> String {
     }
 }
 
-fn verdict(one: &Value, paint: Paint) -> String {
+pub(super) fn verdict(one: &Value, paint: Paint) -> String {
     let claimed = match field(one, "signature") {
         word if word.is_empty() => word,
         word => format!(", signature {word}"),
@@ -427,16 +427,17 @@ fn short_commit(row: &Value) -> String {
     field(row, "commit").chars().take(12).collect()
 }
 
-/// Returns the start of a digest, enough to compare by eye; JSON has it whole.
-fn short(digest: &str) -> String {
-    digest.chars().take("sha256:".len() + 12).collect()
+/// Returns the start of a digest or commit, enough to compare by eye; JSON has it whole.
+pub(super) fn short(digest: &str) -> String {
+    let kind = digest.find(':').map_or(0, |colon| colon + 1);
+    digest.chars().take(kind + 12).collect()
 }
 
-fn field(value: &Value, name: &str) -> String {
+pub(super) fn field(value: &Value, name: &str) -> String {
     text(&value[name])
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => plain(text),
@@ -444,11 +445,11 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn texts(values: &[Value]) -> Vec<String> {
+pub(super) fn texts(values: &[Value]) -> Vec<String> {
     values.iter().map(text).collect()
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -458,7 +459,7 @@ fn facts(facts: &[(&str, String)]) -> String {
 }
 
 /// Returns rows in aligned columns, without spaces at the end of a line. Colours have no width.
-fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut lines = vec![head.iter().map(ToString::to_string).collect::<Vec<String>>()];
     let dashed = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };
     lines.extend(rows.into_iter().map(|row| row.into_iter().map(dashed).collect()));
@@ -480,7 +481,7 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     out
 }
 
-fn width(cell: &str) -> usize {
+pub(super) fn width(cell: &str) -> usize {
     let mut wide = 0;
     let mut colour = false;
     for c in cell.chars() {

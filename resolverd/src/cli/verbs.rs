@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::Asker;
-use crate::cli::{Components, Ended, Env, Globals, Resolve, Terminal, Verb, render};
+use crate::cli::explain::Explain;
+use crate::cli::{Components, Ended, Env, Globals, Resolve, Terminal, Verb, explain, render, search};
 use crate::client::Client;
 use crate::config::Settings;
 use crate::daemon;
@@ -62,17 +63,35 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Components(arguments) => {
             terminal.print(&asker.ask(&components_call(arguments))?, render::components)?;
         }
+        Verb::Search(arguments) => {
+            let answer = asker.ask(&search::call(arguments))?;
+            terminal.print(&answer, |answer, paint| search::text(answer, paint, terminal.columns))?;
+        }
+        Verb::Explain(arguments) => {
+            terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::whole_text)?;
+        }
+        Verb::Why(arguments) => terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::short_text)?,
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
         Verb::Status => terminal.print(&status(&mut asker)?, render::status)?,
     }
     Ok(0)
 }
 
-fn resolve_call(arguments: &Resolve) -> Result<Call, Failure> {
-    let mut natives = arguments.natives.clone();
-    if let Some(path) = &arguments.natives_file {
+fn explain_call(arguments: &Explain) -> Result<Call, Failure> {
+    Ok(explain::call(arguments, &natives(&arguments.natives, arguments.natives_file.as_deref())?))
+}
+
+/// Returns the natives that were named, and those of a file.
+fn natives(named: &[String], file: Option<&Path>) -> Result<Vec<String>, Failure> {
+    let mut natives = named.to_vec();
+    if let Some(path) = file {
         natives.extend(natives_of(path)?);
     }
+    Ok(natives)
+}
+
+fn resolve_call(arguments: &Resolve) -> Result<Call, Failure> {
+    let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
     let body = resolve_body(&arguments.references, &natives, arguments.prerelease, arguments.refresh);
     Ok(Call::post("/v1/resolve", &body))
 }

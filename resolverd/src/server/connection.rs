@@ -313,7 +313,7 @@ async fn replied(state: &Arc<State>, query: Query, id: &str) -> Reply {
             question.request.references.len() + question.request.natives.len() > INLINE_MAX
         }
         Query::Lookup(references) => references.len() > INLINE_MAX,
-        Query::Manifest(_) | Query::Components(_) => true,
+        Query::Manifest(_) | Query::Components(_) | Query::Search(_) | Query::Explain(_) => true,
         _ => false,
     };
     if !large {

@@ -5,7 +5,9 @@
 
 pub mod answer;
 pub mod connection;
+pub mod explain;
 pub mod route;
+pub mod search;
 pub mod stream;
 
 use std::collections::BTreeMap;

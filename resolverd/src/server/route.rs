@@ -10,11 +10,15 @@ use catalogue_schema::model::Warning;
 use catalogue_schema::version::{Grammar, Version, VersionReq};
 use serde_json::Value;
 
+use crate::api::discovery::ExplainRequest;
 use crate::api::{
     BELOW_COMPONENTS, Call, Code, Failure, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
     REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest, SyncRequest, encoded_path, read_body,
 };
 use crate::resolve::{Native, Request};
+use crate::server::explain::Asked;
+use crate::server::search::{HITS, HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
+use crate::store::searchable::folded;
 
 /// One row of the table of routes.
 #[derive(Debug)]
@@ -39,12 +43,14 @@ pub enum Operation {
     Sources,
     Catalogues,
     Components,
+    Search,
     Component,
     Versions,
     Release,
     Manifest,
     Resolve,
     Lookup,
+    Explain,
     Sync,
     Reload,
     OpenApi,
@@ -60,6 +66,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: "GET", pattern: "/v1/sources", operation: Operation::Sources },
     Route { method: "GET", pattern: "/v1/catalogues", operation: Operation::Catalogues },
     Route { method: "GET", pattern: "/v1/components", operation: Operation::Components },
+    Route { method: "GET", pattern: SEARCH, operation: Operation::Search },
     Route { method: "GET", pattern: "/v1/components/{id}", operation: Operation::Component },
     Route { method: "GET", pattern: "/v1/components/{id}/versions", operation: Operation::Versions },
     Route { method: "GET", pattern: "/v1/components/{id}/{version}", operation: Operation::Release },
@@ -70,10 +77,13 @@ pub const ROUTES: &[Route] = &[
     },
     Route { method: "POST", pattern: "/v1/resolve", operation: Operation::Resolve },
     Route { method: "POST", pattern: "/v1/lookup", operation: Operation::Lookup },
+    Route { method: "POST", pattern: "/v1/explain", operation: Operation::Explain },
     Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
     Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
     Route { method: "GET", pattern: "/openapi.json", operation: Operation::OpenApi },
 ];
+
+const SEARCH: &str = "/v1/components/search";
 
 /// A question, its values read.
 #[derive(Debug, Clone)]
@@ -94,6 +104,8 @@ pub enum Query {
     Catalogues,
     /// Which components are there?
     Components(Selection),
+    /// Which components hold these words?
+    Search(Box<Search>),
     /// What is known about a component?
     Component(ComponentId),
     /// Which versions has a component?
@@ -106,6 +118,8 @@ pub enum Query {
     Resolve(Box<Question>),
     /// Which release answers each of these references?
     Lookup(Vec<Result<Reference, Failure>>),
+    /// Why is a reference answered as it is?
+    Explain(Box<Asked>),
     /// Read sources again; all of them where none is named.
     Sync(Vec<SourceId>),
     /// Read the configuration again, then the sources.
@@ -162,7 +176,8 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
         None => (call.target.as_str(), None),
     };
     let operation = operation(call.method, path)?;
-    if operation != Operation::Components && query.is_some_and(|query| !query.is_empty()) {
+    let takes_query = matches!(operation, Operation::Components | Operation::Search);
+    if !takes_query && query.is_some_and(|query| !query.is_empty()) {
         // A route that does not exist yet says so, whatever is asked of it.
         if let Some(below) = path.strip_prefix(BELOW_COMPONENTS) {
             component(below)?;
@@ -181,6 +196,7 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
         Operation::Sources => Ok(Query::Sources),
         Operation::Catalogues => Ok(Query::Catalogues),
         Operation::Components => selection(query.unwrap_or("")).map(Query::Components),
+        Operation::Search => search(query.unwrap_or("")).map(|search| Query::Search(search.into())),
         Operation::Component | Operation::Versions | Operation::Release | Operation::Manifest => {
             component(path.strip_prefix(BELOW_COMPONENTS).unwrap_or(""))
         }
@@ -188,6 +204,7 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
             question(read_body(&call.body)?).map(|question| Query::Resolve(question.into()))
         }
         Operation::Lookup => lookup(read_body(&call.body)?),
+        Operation::Explain => asked(read_body(&call.body)?).map(|asked| Query::Explain(asked.into())),
         Operation::Sync if call.body.is_empty() => Ok(Query::Sync(Vec::new())),
         Operation::Sync => sync(&read_body(&call.body)?),
         Operation::Reload if call.body.is_empty() => Ok(Query::Reload),
@@ -198,7 +215,8 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
 
 /// Returns the methods that `path` knows; none for an unknown path.
 pub fn methods(path: &str) -> Vec<&'static str> {
-    let below = path.starts_with(BELOW_COMPONENTS) && path.len() > BELOW_COMPONENTS.len();
+    let below =
+        path.starts_with(BELOW_COMPONENTS) && path.len() > BELOW_COMPONENTS.len() && path != SEARCH;
     let matches = |route: &&Route| match below {
         true => route.operation == Operation::Component,
         false => route.pattern == path,
@@ -266,7 +284,6 @@ fn path_form(words: &[String]) -> Result<Query, Failure> {
         [first, rest @ ..] if first == "lcod" => (Dialect::Lcod, rest),
         [first, rest @ ..] if first == "estream" => (Dialect::Estream, rest),
         [first, rest @ ..] if first == "flowctl" => (Dialect::Flowctl, rest),
-        [first] if first == "search" => return Err(not_yet(first)),
         all => (Dialect::Flowctl, all),
     };
     let id = |words: &[String]| ComponentId::from_path(dialect, &words.join("/"));
@@ -325,35 +342,106 @@ fn looks_like_version(word: &str) -> bool {
         || (starts && (Version::parse(word).is_ok() || VersionReq::parse(word, Grammar::Reference).is_ok()))
 }
 
-fn selection(query: &str) -> Result<Selection, Failure> {
-    let mut selection =
-        Selection { prefix: None, source: None, kind: None, category: None, limit: PAGE_ITEMS, after: None };
-    let mut seen = Vec::new();
+/// Reads a query into its parameters, each of which may stand once; `type` is another word for `kind`.
+fn parameters(query: &str) -> Result<Vec<(&str, String)>, Failure> {
+    let mut parameters: Vec<(&str, String)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decoded(&value.replace('+', " "))
             .ok_or_else(|| invalid("api.encoding", format!("{} is not percent-encoded", escaped(pair))))?;
         let name = if name == "type" { "kind" } else { name };
-        if seen.contains(&name) {
+        if parameters.iter().any(|(known, _)| *known == name) {
             return Err(invalid("api.parameter", format!("{} stands twice", escaped(name))));
         }
-        seen.push(name);
+        parameters.push((name, value));
+    }
+    Ok(parameters)
+}
+
+fn no_parameter(name: &str, known: &str) -> Failure {
+    let detail = format!("there is no parameter {}", escaped(name));
+    invalid("api.parameter", detail).hint(format!("known: {known}")).with("field", escaped(name))
+}
+
+fn selection(query: &str) -> Result<Selection, Failure> {
+    let mut selection =
+        Selection { prefix: None, source: None, kind: None, category: None, limit: PAGE_ITEMS, after: None };
+    for (name, value) in parameters(query)? {
         match name {
             "namespace" => selection.prefix = Some(id_prefix(&value)?),
             "source" => selection.source = Some(source_id(&value, "source")?),
             "kind" => selection.kind = Some(value),
             "category" => selection.category = Some(value),
-            "limit" => selection.limit = page_limit(&value)?,
+            "limit" => selection.limit = page_limit(&value, PAGE_ITEMS_MAX)?,
             "cursor" => selection.after = Some(cursor(&value)?),
             _ => {
-                let detail = format!("there is no parameter {}", escaped(name));
-                return Err(invalid("api.parameter", detail)
-                    .hint("known: namespace, source, type (or kind), category, limit, cursor")
-                    .with("field", escaped(name)));
+                let known = "namespace, source, type (or kind), category, limit, cursor";
+                return Err(no_parameter(name, known));
             }
         }
     }
     Ok(selection)
+}
+
+fn search(query: &str) -> Result<Search, Failure> {
+    let mut search = Search {
+        words: Vec::new(),
+        kind: None,
+        category: None,
+        tag: None,
+        source: None,
+        vouched: false,
+        limit: HITS,
+        after: None,
+    };
+    for (name, value) in parameters(query)? {
+        match name {
+            "q" => search.words = words(&value)?,
+            "kind" => search.kind = Some(folded(&value)),
+            "category" => search.category = Some(folded(&value)),
+            "tag" => search.tag = Some(folded(&value)),
+            "source" => search.source = Some(source_id(&value, "source")?),
+            "verified" | "official" => search.vouched |= switch(name, &value)?,
+            "limit" => search.limit = page_limit(&value, HITS_MAX)?,
+            "cursor" => search.after = Some(hit_cursor(&value)?),
+            _ => {
+                let known =
+                    "q, type (or kind), category, tag, source, verified, official, limit, cursor";
+                return Err(no_parameter(name, known));
+            }
+        }
+    }
+    Ok(search)
+}
+
+fn words(query: &str) -> Result<Vec<Box<str>>, Failure> {
+    let too_long = |expected: String, found: usize| {
+        let detail = format!("q: expected {expected}, found {found}");
+        Failure::new(Code::LimitExceeded, "api.query", detail).with("field", "q").with("found", found)
+    };
+    if query.len() > QUERY_BYTES_MAX {
+        return Err(too_long(format!("at most {QUERY_BYTES_MAX} bytes"), query.len())
+            .with("limit", QUERY_BYTES_MAX)
+            .hint("search for fewer words"));
+    }
+    let words = Search::words_of(query);
+    if words.len() > WORDS_MAX {
+        return Err(too_long(format!("at most {WORDS_MAX} words"), words.len())
+            .with("limit", WORDS_MAX)
+            .hint("search for fewer words"));
+    }
+    Ok(words)
+}
+
+fn switch(name: &str, value: &str) -> Result<bool, Failure> {
+    match value {
+        "true" | "1" | "" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => {
+            let detail = format!("{name}: expected true or false, found \"{}\"", escaped(other));
+            Err(invalid("api.parameter", detail).with("field", name))
+        }
+    }
 }
 
 fn id_prefix(text: &str) -> Result<String, Failure> {
@@ -369,9 +457,9 @@ fn id_prefix(text: &str) -> Result<String, Failure> {
     Ok(prefix.to_owned())
 }
 
-fn page_limit(text: &str) -> Result<usize, Failure> {
-    text.parse().ok().filter(|limit| (1..=PAGE_ITEMS_MAX).contains(limit)).ok_or_else(|| {
-        let detail = format!("limit: expected 1 to {PAGE_ITEMS_MAX}, found \"{}\"", escaped(text));
+fn page_limit(text: &str, most: usize) -> Result<usize, Failure> {
+    text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
+        let detail = format!("limit: expected 1 to {most}, found \"{}\"", escaped(text));
         invalid("api.parameter", detail)
             .with("field", "limit")
             .hint("ask page by page: the nextCursor of a page is the cursor of the next")
@@ -384,12 +472,31 @@ pub fn cursor_after(id: &ComponentId) -> String {
 }
 
 fn cursor(text: &str) -> Result<ComponentId, Failure> {
-    let id = catalogue_schema::digest::unhex(text).and_then(|bytes| String::from_utf8(bytes).ok());
-    id.and_then(|id| ComponentId::parse(&id).ok()).ok_or_else(|| {
-        invalid("api.parameter", "cursor: expected the nextCursor of a page")
-            .with("field", "cursor")
-            .hint("leave it out to begin with the first page")
-    })
+    let id = unhexed(text);
+    id.and_then(|id| ComponentId::parse(&id).ok()).ok_or_else(no_cursor)
+}
+
+fn unhexed(text: &str) -> Option<String> {
+    catalogue_schema::digest::unhex(text).and_then(|bytes| String::from_utf8(bytes).ok())
+}
+
+fn no_cursor() -> Failure {
+    invalid("api.parameter", "cursor: expected the nextCursor of a page")
+        .with("field", "cursor")
+        .hint("leave it out to begin with the first page")
+}
+
+/// Makes the cursor of the page behind a hit of a search; opaque to callers.
+pub fn cursor_behind(rank: u32, id: &ComponentId) -> String {
+    catalogue_schema::digest::hex(format!("{rank} {id}").as_bytes())
+}
+
+fn hit_cursor(text: &str) -> Result<(u32, ComponentId), Failure> {
+    let read = |text: String| {
+        let (rank, id) = text.split_once(' ')?;
+        Some((rank.parse().ok()?, ComponentId::parse(id).ok()?))
+    };
+    unhexed(text).and_then(read).ok_or_else(no_cursor)
 }
 
 fn source_id(text: &str, field: &str) -> Result<SourceId, Failure> {
@@ -486,6 +593,24 @@ fn native(text: &str, index: usize) -> Result<Native, Failure> {
         return Ok(Native::Prefix(text.trim_end_matches('*').to_owned()));
     }
     Reference::parse(text).map(Native::Id).map_err(fault)
+}
+
+fn asked(wire: ExplainRequest) -> Result<Asked, Failure> {
+    let ExplainRequest { id, natives, prerelease, snapshot } = wire;
+    let natives = natives.unwrap_or_default();
+    limited(natives.len(), "natives")?;
+    let reference = Reference::parse(&id).map_err(|error| Failure::of_reference(&error.in_field("id")))?;
+    let natives = natives.iter().enumerate().map(|(index, text)| native(text, index));
+    Ok(Asked {
+        reference,
+        natives: natives.collect::<Result<_, _>>()?,
+        prerelease: prerelease.unwrap_or(false),
+        snapshot: snapshot.as_deref().map(snapshot_digest).transpose()?,
+    })
+}
+
+fn snapshot_digest(text: &str) -> Result<Digest, Failure> {
+    Digest::parse(text).map_err(|error| Failure::of(Code::RequestInvalid, &error.in_field("snapshot")))
 }
 
 fn lookup(wire: LookupRequest) -> Result<Query, Failure> {
@@ -588,8 +713,7 @@ mod tests {
         check("/", "404 R011 api.route");
         check("/v1/components/", "404 R011 api.route");
         check("/v1/resolve", "405 R011 api.method");
-        check("/v1/components/search", "404 R011 api.route");
-        check("/v1/components/search?q=x", "404 R011 api.route");
+        check("/v1/components/lcod/a/search", "404 R011 api.route");
         check("/v1/components/lcod/a/b/1.0.0/download", "404 R011 api.route");
         check("/v1/components/lcod%3A%2F%2Fa%2Fb/1.0.0/download", "404 R011 api.route");
         check("/v1/components/lcod%3A%2F%2Fa%2Fb/1.0.0/other", "404 R011 api.route");

@@ -26,6 +26,7 @@ mod index;
 mod ledger;
 mod lock;
 mod row;
+pub mod searchable;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -44,6 +45,7 @@ use crate::store::files::{Files, Found};
 use crate::store::index::{Fault, Index};
 use crate::store::ledger::Ledger;
 use crate::store::row::Root;
+use crate::store::searchable::Searchable;
 
 /// How many generations can be read from disk.
 pub const GENERATIONS_KEPT: usize = 2;
@@ -55,6 +57,8 @@ pub struct Snapshot {
     pub generation: Generation,
     components: HashMap<ComponentId, Arc<Component>>,
     order: Vec<ComponentId>,
+    /// In the order of `order`.
+    searchable: Vec<Searchable>,
 }
 
 impl Snapshot {
@@ -66,7 +70,15 @@ impl Snapshot {
         }
         let mut order: Vec<ComponentId> = by_id.keys().cloned().collect();
         order.sort_unstable();
-        Snapshot { generation, components: by_id, order }
+        let searchable =
+            order.iter().map(|id| by_id.get(id).map(|one| Searchable::of(one)).unwrap_or_default()).collect();
+        Snapshot { generation, components: by_id, order, searchable }
+    }
+
+    /// Returns every component, sorted by id, with the texts by which a search finds it.
+    pub fn searchable(&self) -> impl Iterator<Item = (&Component, &Searchable)> {
+        let component = |(id, searchable)| Some((&**self.components.get(id)?, searchable));
+        self.order.iter().zip(&self.searchable).filter_map(component)
     }
 
     /// Returns the component that owns `id`.
