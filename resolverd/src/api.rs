@@ -707,6 +707,9 @@ pub struct NodeRow<'a> {
     /// The dialect of a source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialect: Option<&'static str>,
+    /// What a source's entry is read from: `git`, `file` or `https`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<&'static str>,
     /// The priority of a source; lower wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i64>,

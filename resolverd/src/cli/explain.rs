@@ -34,8 +34,7 @@ pub struct Explain {
 
 /// Returns the call; `natives` are those of the arguments and of the file.
 pub fn call(arguments: &Explain, natives: &[String]) -> Call {
-    let body =
-        json!({"id": arguments.reference, "natives": natives, "prerelease": arguments.prerelease});
+    let body = json!({"id": arguments.reference, "natives": natives, "prerelease": arguments.prerelease});
     Call::post("/v1/explain", &body)
 }
 
@@ -61,7 +60,7 @@ pub fn short_text(answer: &Value, paint: Paint) -> String {
         let more = if losers.len() > 1 { format!(" (+{} more)", losers.len() - 1) } else { String::new() };
         lines.push(line("lost", &format!("{}{more}", loser(first))));
     }
-    lines.extend(wrong(answer, paint).into_iter().take(1));
+    lines.extend(wrong(answer, paint).into_iter().take(2));
     lines.extend(next(answer, paint));
     lines.join("\n") + "\n"
 }
@@ -105,7 +104,8 @@ fn chain(answer: &Value, paint: Paint) -> Vec<String> {
     let source = &answer["source"];
     if !source.is_null() {
         let (place, of) = (text(&source["place"]), text(&source["of"]));
-        let what = format!("{} ({place} of {of}, priority {})", field(source, "id"), text(&source["priority"]));
+        let what =
+            format!("{} ({place} of {of}, priority {})", field(source, "id"), text(&source["priority"]));
         lines.push(line("source", &format!("{what}{}", state(source, paint))));
     }
     lines.extend(list(answer, "chain").iter().flat_map(|one| step(one, paint)));
@@ -125,7 +125,10 @@ fn headline(answer: &Value, paint: Paint) -> String {
         "chosen" => format!("{} (asked: {requirement})", paint.strong(&chosen)),
         "native" => {
             let native = field(answer, "native");
-            format!("{} is implemented by the caller ({native})", paint.strong(&format!("{id}@{requirement}")))
+            format!(
+                "{} is implemented by the caller ({native})",
+                paint.strong(&format!("{id}@{requirement}"))
+            )
         }
         other => {
             let word = match other {
@@ -184,13 +187,14 @@ fn step(one: &Value, paint: Paint) -> Vec<String> {
     lines.extend(real_url(one).map(|url| format!("    from    {url}")));
     let pins = match (field(&one["pin"], "commit"), texts(list(&one["pin"], "digests"))) {
         (commit, digests) if commit.is_empty() && digests.is_empty() => match field(one, "branch") {
-            branch if branch.is_empty() => "no pin".to_owned(),
-            branch => format!("no pin: read through {branch}"),
+            _ if field(one, "role") == "entry" => "none needed: the operator named it".to_owned(),
+            branch if branch.is_empty() => "none".to_owned(),
+            branch => format!("none: read through {branch}"),
         },
         (commit, digests) => {
             let commit = (!commit.is_empty()).then(|| format!("commit {}", short(&commit)));
             let digests = digests.iter().map(|digest| short(digest));
-            format!("pinned by {}", commit.into_iter().chain(digests).collect::<Vec<_>>().join(" and "))
+            commit.into_iter().chain(digests).collect::<Vec<_>>().join(" and ")
         }
     };
     let found = match (field(one, "commit"), field(one, "digest")) {
@@ -212,21 +216,26 @@ fn real_url(one: &Value) -> Option<String> {
     (!same).then_some(url)
 }
 
-/// Returns `source/catalogue, repository@commit:path`.
+/// Returns `source -> catalogue -> repository@commit:path`.
 fn from(answer: &Value) -> String {
-    let release = &answer["release"];
-    let owner = list(answer, "chain").last().map(|one| field(one, "id")).unwrap_or_default();
-    let commit = match field(release, "commit") {
-        commit if commit.is_empty() => commit,
-        commit => format!("@{}", short(&commit)),
-    };
-    let repository = field(release, "repository");
-    let place = match field(release, "path") {
-        path if repository.is_empty() => path,
-        path => format!("{repository}{commit}:{path}"),
-    };
     let source = field(&answer["source"], "id");
-    format!("{source} -> {owner} -> {place}")
+    let owner = list(answer, "chain").last().map(|one| field(one, "id")).unwrap_or_default();
+    let owner = owner.strip_prefix(&format!("{source}/")).unwrap_or(&owner).to_owned();
+    format!("{source} -> {owner} -> {}", place(&answer["release"]))
+}
+
+/// Returns where the author keeps a release: its directory in the repository, or beside its catalogue its first document.
+fn place(release: &Value) -> String {
+    let (repository, commit) = (field(release, "repository"), field(release, "commit"));
+    let path = field(release, "path");
+    match (repository.is_empty(), commit.is_empty()) {
+        (true, _) => match list(release, "documents").first() {
+            Some(document) => field(document, "location"),
+            None => path,
+        },
+        (false, true) => format!("{repository}:{path}"),
+        (false, false) => format!("{repository}@{}:{path}", short(&commit)),
+    }
 }
 
 fn trust(release: &Value, paint: Paint) -> String {
@@ -239,18 +248,18 @@ fn trust(release: &Value, paint: Paint) -> String {
 fn release(one: &Value, paint: Paint) -> Vec<String> {
     let kind = field(one, "kind");
     let kind = if kind.is_empty() { kind } else { format!(" ({kind})") };
-    let mut lines = vec![line("release", &format!("{}{kind}  {}", field(one, "version"), field(one, "summary")))];
-    let (repository, commit) = (field(one, "repository"), field(one, "commit"));
-    let path = field(one, "path");
-    let place = match repository.is_empty() {
-        true => path,
-        false => format!("{repository}@{}:{path}", short(&commit)),
-    };
+    let mut lines =
+        vec![line("release", &format!("{}{kind}  {}", field(one, "version"), field(one, "summary")))];
+    let place = place(one);
     if !place.is_empty() {
         lines.push(format!("  at        {place}"));
     }
     for document in list(one, "documents") {
-        lines.push(format!("  document  {}  {}", short(&field(document, "digest")), field(document, "location")));
+        let found = match short(&field(document, "digest")) {
+            digest if digest.is_empty() => paint.bad("not used"),
+            digest => digest,
+        };
+        lines.push(format!("  document  {found}  {}", field(document, "location")));
         lines.extend(real_url(document).map(|url| format!("    from    {url}")));
     }
     let files = list(&one["integrity"], "files");
@@ -276,9 +285,11 @@ fn candidates(answer: &Value, paint: Paint) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![line("versions", &field(answer, "whyVersion"))];
-    for one in all.iter().take(CANDIDATES_SHOWN) {
+    let shown = || all.iter().take(CANDIDATES_SHOWN);
+    let wide = shown().map(|one| field(one, "version").chars().count()).max().unwrap_or(0);
+    for one in shown() {
         let fate = field(one, "fate");
-        let shown = match fate.as_str() {
+        let word = match fate.as_str() {
             "refused" => paint.bad(&fate),
             "chosen" => paint.strong(&fate),
             "outside" => "outside the requirement".to_owned(),
@@ -288,7 +299,7 @@ fn candidates(answer: &Value, paint: Paint) -> Vec<String> {
             why if why.is_empty() => why,
             why => format!(" ({why})"),
         };
-        lines.push(format!("  {:<10}{shown}{why}", field(one, "version")));
+        lines.push(format!("  {:<wide$}  {word}{why}", field(one, "version")));
     }
     let count = answer["candidatesCount"].as_u64().and_then(|count| usize::try_from(count).ok());
     lines.extend(more(count.unwrap_or(all.len()), CANDIDATES_SHOWN));

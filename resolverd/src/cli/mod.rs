@@ -330,6 +330,8 @@ fn start_log(cli: &Cli, env: Env<'_>, terminal: &Terminal) {
         (_, 2.., _) => LevelFilter::TRACE,
         (_, 1, _) => LevelFilter::DEBUG,
         (Verb::Serve, 0, _) => LevelFilter::INFO,
+        // Its answer is the report, which names every failure itself.
+        (Verb::Sync { .. }, 0, _) => LevelFilter::ERROR,
         (_, 0, _) => LevelFilter::WARN,
     };
     let asked = env("RESOLVERD_LOG").and_then(|level| level.parse().ok());

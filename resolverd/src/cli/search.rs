@@ -83,7 +83,14 @@ pub fn text(answer: &Value, paint: Paint, columns: Option<usize>) -> String {
             trust.push_str(&format!(", shadows {shadowed}"));
         }
         let origin = format!("{}/{}", field(one, "source"), field(one, "catalogue"));
-        vec![field(one, "id"), field(one, "version"), field(one, "kind"), origin, trust, field(one, "summary")]
+        vec![
+            field(one, "id"),
+            field(one, "version"),
+            field(one, "kind"),
+            origin,
+            trust,
+            field(one, "summary"),
+        ]
     };
     let mut rows: Vec<Vec<String>> = items.iter().map(row).collect();
     let head = ["NAME", "VERSION", "KIND", "SOURCE", "TRUST", "SUMMARY"];

@@ -70,7 +70,9 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Explain(arguments) => {
             terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::whole_text)?;
         }
-        Verb::Why(arguments) => terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::short_text)?,
+        Verb::Why(arguments) => {
+            terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::short_text)?
+        }
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
         Verb::Status => terminal.print(&status(&mut asker)?, render::status)?,
     }
@@ -165,10 +167,14 @@ fn components_call(arguments: &Components) -> Call {
 fn sync(asker: &mut Asker<'_>, sources: &[String], terminal: &Terminal) -> Result<u8, Ended> {
     let call = Call::post("/v1/sync", &json!({"sources": sources}));
     let answer = asker.ask_slowly(&call, "reading the sources")?;
-    terminal.print(&answer, render::report)?;
+    // A report names the first failure of each source; what a source that is fresh lists may be stale all the same.
+    let health = asker.ask(&Call::get("/v1/health"))?;
+    terminal.print(&answer, |answer, paint| {
+        let below = render::stale_catalogues(&health, answer, paint);
+        render::report(answer, paint) + &below
+    })?;
     if asker.has_daemon() {
         // What was read is what the daemon has in force, which is not the file when the file is broken.
-        let health = asker.ask(&Call::get("/v1/health"))?;
         if let Some(problem) = render::configuration(&health) {
             terminal.say(&format!("warning: the sources read were those in force; {problem}"));
         }
@@ -200,6 +206,7 @@ fn status(asker: &mut Asker<'_>) -> Result<Value, Ended> {
         "socket": asker.settings().socket,
         "answers": if asker.has_daemon() { "daemon" } else { "in-process" },
         "health": health,
+        "stats": asker.ask(&Call::get("/v1/stats"))?,
         "sources": sources,
     }))
 }

@@ -13,14 +13,15 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SourceState, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, Refusal, Release, Shadow, Warning};
+use catalogue_schema::pointer::Location;
 use catalogue_schema::version::{Version, VersionReq};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
-    Chosen, Code, ComponentRow, Failure, HiddenRow, IntegrityRow, NodeRow, Page, PinRow, ReleaseRow, Resolved,
-    ShadowRow, SourceRow, TrustRow, VersionRow, repository_text, unchecked,
+    Chosen, Code, ComponentRow, Failure, HiddenRow, IntegrityRow, NodeRow, Page, PinRow, ReleaseRow,
+    Resolved, ShadowRow, SourceRow, TrustRow, VersionRow, repository_text, unchecked,
 };
 use crate::order::{OrderError, Outcome};
 use crate::resolve::{Candidates, Cause, Conflict, Standing, resolve, select};
@@ -356,6 +357,11 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], ages: &
         named: None,
         via: None,
         dialect: Some(source.dialect.name()),
+        origin: Some(match source.entry {
+            Location::Git { .. } => "git",
+            Location::File { .. } => "file",
+            Location::Https { .. } => "https",
+        }),
         priority: Some(source.place.priority),
         owns: Some(&source.owns),
         offline: Some(source.offline),
@@ -407,6 +413,7 @@ fn catalogue_row<'a>(
         named: state.named.as_ref().filter(|named| **named != node.id.name),
         via: Some(via.map(ToString::to_string).collect()),
         dialect: None,
+        origin: None,
         priority: None,
         owns: None,
         offline: None,

@@ -135,9 +135,10 @@ fn way<'a>(owner: &CatalogueId, generation: &'a Generation) -> Vec<&'a Catalogue
     };
     let Some(node) = end.errand.node() else { return Vec::new() };
     let above = node.via.iter().enumerate().filter_map(|(depth, id)| {
-        generation.catalogues.iter().find(|state| {
-            state.errand.node().is_some_and(|node| node.id == *id && node.via.len() == depth)
-        })
+        generation
+            .catalogues
+            .iter()
+            .find(|state| state.errand.node().is_some_and(|node| node.id == *id && node.via.len() == depth))
     });
     above.chain([end]).collect()
 }
@@ -145,8 +146,7 @@ fn way<'a>(owner: &CatalogueId, generation: &'a Generation) -> Vec<&'a Catalogue
 /// Returns the documents of a source that have never been read.
 fn unread<'a>(source: &SourceId, generation: &'a Generation) -> Vec<&'a CatalogueState> {
     let of_source = |state: &&CatalogueState| {
-        state.health == Health::Unread
-            && state.errand.node().is_some_and(|node| node.id.source == *source)
+        state.health == Health::Unread && state.errand.node().is_some_and(|node| node.id.source == *source)
     };
     generation.catalogues.iter().filter(of_source).collect()
 }
@@ -196,7 +196,8 @@ fn step<'a>(
         (false, false) => "catalogue",
     };
     let location = location(&state.errand.want);
-    let record = record(&state.errand.want, generation).filter(|record| Some(&record.digest) == state.digest.as_ref());
+    let record =
+        record(&state.errand.want, generation).filter(|record| Some(&record.digest) == state.digest.as_ref());
     Some(StepRow {
         role,
         id: node.id.to_string(),
@@ -324,17 +325,27 @@ fn because(release: &Release, steps: &[&CatalogueState], records: &[&DocumentRec
         }
     }
     if leave.level() == Level::Unpinned && reasons.is_empty() {
-        for record in records.iter().filter(|record| !record.want.is_pinned()) {
-            reasons.push(format!("unpinned: no commit pins {}, and not every document of the release has a checksum", record.want));
-        }
+        let open = records.iter().filter(|record| !record.want.is_pinned());
+        let open: Vec<String> = open.map(|record| record.want.to_string()).collect();
+        reasons.push(match open.as_slice() {
+            [] => "unpinned: not every document of the release has a commit or checksum".to_owned(),
+            [one] => format!("unpinned: {one} has neither commit nor checksum"),
+            all => {
+                format!("unpinned: no commit pins {}, and not each of them has a checksum", all.join(" and "))
+            }
+        });
     }
     for state in steps.iter().filter(|state| claims(state)) {
         if let Some(node) = state.errand.node() {
-            reasons.push(format!("unchecked: a signature is claimed for {}, and nobody has checked it", node.id));
+            reasons.push(format!(
+                "unchecked: a signature is claimed for {}, and nobody has checked it",
+                node.id
+            ));
         }
     }
     if leave.has_unchecked_signature() && !steps.iter().any(|state| claims(state)) {
-        reasons.push("unchecked: a signature is claimed for the release, and nobody has checked it".to_owned());
+        reasons
+            .push("unchecked: a signature is claimed for the release, and nobody has checked it".to_owned());
     }
     if leave.rule().is_none() {
         reasons.push("no trust policy is set: pins must hold, and nothing must be signed".to_owned());
@@ -352,15 +363,18 @@ fn why_source(component: &Component) -> String {
 
 fn why_version(component: &Component, asked: &Asked, outcome: Outcome) -> String {
     let requirement = &asked.reference.requirement;
-    let fits = component.releases.iter().filter(|release| fits(&release.version, asked)).count();
-    let what = match requirement.is_any() {
-        true => "may be chosen without being named".to_owned(),
-        false => format!("meet {requirement}"),
+    let (all, fitting) =
+        (component.releases.len(), component.releases.iter().filter(|one| fits(&one.version, asked)));
+    let count = fitting.count();
+    let fitting = match (requirement.is_any(), asked.prerelease) {
+        (true, false) => format!("{count} stable (of {all})"),
+        (true, true) => format!("{count}"),
+        (false, _) => format!("{count} (of {all}) that meet {requirement}"),
     };
     match outcome {
-        Outcome::Chosen => format!("the newest usable of {fits} (of {}) that {what}", component.releases.len()),
-        Outcome::Refused => format!("all of {fits} (of {}) that {what} are refused", component.releases.len()),
-        _ => format!("none of {} that can be used {what}", component.releases.len()),
+        Outcome::Chosen => format!("the newest that may be used of {fitting}"),
+        Outcome::Refused => format!("none may be used of {fitting}"),
+        _ => format!("none can be chosen: {fitting}"),
     }
 }
 
@@ -477,7 +491,10 @@ fn notes(
     }
     for (state, node) in nodes {
         if let (Some(branch), Some(commit)) = (location(&state.errand.want).and_then(branch), &state.commit) {
-            notes.push(format!("{} was read through {branch}, which named {commit}: a branch is not a pin", node.id));
+            notes.push(format!(
+                "{} was read through {branch}, which named {commit}: a branch is not a pin",
+                node.id
+            ));
         }
     }
     let by_commit = steps.iter().any(|state| state.errand.want.is_pinned());
@@ -491,8 +508,8 @@ fn notes(
         for state in &generation.sources {
             let what = match state.health {
                 Health::Fresh => continue,
-                Health::Stale => "is stale, so what it lists today is not known",
                 Health::Unread => "has never been read, so what it lists is not known",
+                _ => "is not fresh, so what it lists today is not known",
             };
             notes.push(format!("source {} {what}", state.source.id));
         }
@@ -513,9 +530,7 @@ fn next(
     let is = |field: &str, value: &str| problem.is_some_and(|problem| problem[field] == value);
     match outcome {
         Outcome::Native => None,
-        Outcome::Chosen => {
-            steps.iter().any(|state| state.health != Health::Fresh).then(sync).flatten()
-        }
+        Outcome::Chosen => steps.iter().any(|state| state.health != Health::Fresh).then(sync).flatten(),
         Outcome::Blocked => sync(),
         Outcome::Unknown => Some(match problem.and_then(|problem| problem["nearest"][0].as_str()) {
             Some(nearest) => format!("resolverd explain {nearest}"),

@@ -215,8 +215,7 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
 
 /// Returns the methods that `path` knows; none for an unknown path.
 pub fn methods(path: &str) -> Vec<&'static str> {
-    let below =
-        path.starts_with(BELOW_COMPONENTS) && path.len() > BELOW_COMPONENTS.len() && path != SEARCH;
+    let below = path.starts_with(BELOW_COMPONENTS) && path.len() > BELOW_COMPONENTS.len() && path != SEARCH;
     let matches = |route: &&Route| match below {
         true => route.operation == Operation::Component,
         false => route.pattern == path,
@@ -405,8 +404,7 @@ fn search(query: &str) -> Result<Search, Failure> {
             "limit" => search.limit = page_limit(&value, HITS_MAX)?,
             "cursor" => search.after = Some(hit_cursor(&value)?),
             _ => {
-                let known =
-                    "q, type (or kind), category, tag, source, verified, official, limit, cursor";
+                let known = "q, type (or kind), category, tag, source, verified, official, limit, cursor";
                 return Err(no_parameter(name, known));
             }
         }

@@ -113,9 +113,10 @@ impl Search {
         let total = hits.len();
         // They come sorted by id, and the sort is stable.
         hits.sort_by_key(|hit| hit.rank);
-        let start = self.after.as_ref().map_or(0, |(rank, id)| {
-            hits.partition_point(|hit| (hit.rank, &hit.component.id) <= (*rank, id))
-        });
+        let start = self
+            .after
+            .as_ref()
+            .map_or(0, |(rank, id)| hits.partition_point(|hit| (hit.rank, &hit.component.id) <= (*rank, id)));
         let mut page = hits.split_off(start);
         let more = page.len() > self.limit;
         page.truncate(self.limit);
