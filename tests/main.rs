@@ -10,6 +10,7 @@
 
 mod daemon;
 mod equal_forms;
+mod explain;
 mod federation;
 mod harness;
 mod kill;
@@ -20,6 +21,7 @@ mod owns;
 mod printed;
 mod readme;
 mod real_history;
+mod search;
 mod socket;
 mod system;
 mod tidy;
