@@ -387,7 +387,7 @@ fn what_is_refused_shows_both_digests_and_what_is_stale_says_so() {
     std::fs::write(sandbox.path("acme/catalogues.json"), catalogues(list.as_array().unwrap())).unwrap();
     let synced = sandbox.run(&["sync"]);
     assert_eq!((synced.status, synced.stderr.as_str()), (0, ""), "{}", synced.stdout);
-    let named = "warning: acme/acme/all is stale: ";
+    let named = "warning: catalogue acme/acme/all is stale: ";
     assert_eq!(synced.stdout.matches("trust.digest_mismatch").count(), 1, "{}", synced.stdout);
     assert!(synced.stdout.contains(named), "{}", synced.stdout);
     let found = explained(&daemon, &json!({"id": "lcod://acme/good"}));

@@ -307,28 +307,10 @@ pub fn status(answer: &Value, paint: Paint) -> String {
         }
         _ => "no daemon runs; this command answers in process".to_owned(),
     };
-    let stats = &answer["stats"];
-    let generation = match health["generation"].is_null() {
-        true => "none yet: run resolverd sync".to_owned(),
-        false => {
-            let (number, snapshot) = (text(&health["generation"]), short(&field(health, "snapshot")));
-            let counts = match stats.is_null() {
-                true => String::new(),
-                false => {
-                    format!(
-                        ", {} components, {} releases",
-                        text(&stats["components"]),
-                        text(&stats["releases"])
-                    )
-                }
-            };
-            format!("{number}, snapshot {snapshot}{counts}")
-        }
-    };
     let mut out = facts(&[
         ("status", verdict_line(answer, paint)),
         ("answers", answers),
-        ("generation", generation),
+        ("generation", served(answer)),
         ("socket", field(answer, "socket")),
         ("policy", NO_POLICY.to_owned()),
         ("next change", field(health, "nextChange")),
@@ -345,22 +327,46 @@ pub fn status(answer: &Value, paint: Paint) -> String {
         out.push_str(&standing(sources, paint));
         out.extend(sources.iter().filter_map(|one| trouble(&field(one, "id"), one, paint)));
     }
-    // What concerns a source stands above; what is left concerns single catalogues.
-    let entries: Vec<String> =
-        sources.iter().map(|one| field(one, "id")).map(|id| format!("{id}/{id}")).collect();
+    out.push_str(&catalogues_not_fresh(health, sources, |_| true, paint));
+    out
+}
+
+/// Returns which generation is served and how much it holds.
+fn served(answer: &Value) -> String {
+    let (health, stats) = (&answer["health"], &answer["stats"]);
+    if health["generation"].is_null() {
+        return "none yet: run resolverd sync".to_owned();
+    }
+    let counts = match stats.is_null() {
+        true => String::new(),
+        false => {
+            format!(", {} components, {} releases", text(&stats["components"]), text(&stats["releases"]))
+        }
+    };
+    format!("{}, snapshot {}{counts}", text(&health["generation"]), short(&field(health, "snapshot")))
+}
+
+/// Returns the lists and catalogues that are not fresh, of those sources that are `shown`, each with what helps. What concerns
+/// an entry document is told with its source.
+fn catalogues_not_fresh(
+    health: &Value,
+    sources: &[Value],
+    shown: impl Fn(&Value) -> bool,
+    paint: Paint,
+) -> String {
     let below = list(health, "degraded").iter().filter(|one| one["what"] == "catalogue");
-    for one in below.filter(|one| !entries.contains(&field(one, "id"))) {
-        let source = sources.iter().map(|one| field(one, "id"));
-        let source =
-            source.filter(|id| field(one, "id").starts_with(&format!("{id}/"))).max_by_key(String::len);
-        let state = field(one, "state");
-        out.push_str(&format!(
-            "{} catalogue {} is {state}: {}\n",
-            paint.note("warning:"),
-            field(one, "id"),
-            cut(&field(one, "text"))
-        ));
-        out.push_str(&remedy(&field(one, "reason"), &source.unwrap_or_default()));
+    let mut out = String::new();
+    for one in below {
+        let id = field(one, "id");
+        let owns = |source: &&Value| id.starts_with(&format!("{}/", field(source, "id")));
+        let owner = sources.iter().filter(owns).max_by_key(|source| field(source, "id").len());
+        let Some(owner) = owner.filter(|source| shown(source)) else { continue };
+        let source = field(owner, "id");
+        if id != format!("{source}/{source}") {
+            let (state, why) = (field(one, "state"), cut(&field(one, "text")));
+            out.push_str(&format!("{} catalogue {id} is {state}: {why}\n", paint.note("warning:")));
+            out.push_str(&remedy(&field(one, "reason"), &source));
+        }
     }
     out
 }
@@ -495,30 +501,10 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Returns the lists and catalogues of a health answer that are not fresh while their source is, each with what helps.
+/// Returns the lists and catalogues that are not fresh though a sync reports that their source is, each with what helps.
 pub fn stale_catalogues(health: &Value, report: &Value, paint: Paint) -> String {
-    let fresh: Vec<String> = list(report, "sources")
-        .iter()
-        .filter(|one| one["health"] == "fresh")
-        .map(|one| field(one, "id"))
-        .collect();
-    let mut out = String::new();
-    for one in list(health, "degraded").iter().filter(|one| one["what"] == "catalogue") {
-        let id = field(one, "id");
-        let owner =
-            fresh.iter().filter(|source| id.starts_with(&format!("{source}/"))).max_by_key(|id| id.len());
-        if let Some(source) = owner {
-            let line = format!(
-                "{} {id} is {}: {}\n",
-                paint.note("warning:"),
-                field(one, "state"),
-                cut(&field(one, "text"))
-            );
-            out.push_str(&line);
-            out.push_str(&remedy(&field(one, "reason"), source));
-        }
-    }
-    out
+    let sources = list(report, "sources");
+    catalogues_not_fresh(health, sources, |source| source["health"] == "fresh", paint)
 }
 
 /// Returns the text of the versions.

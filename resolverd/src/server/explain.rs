@@ -43,61 +43,91 @@ pub fn explain<'a>(
     problem: impl Fn(&Conflict) -> Value,
 ) -> Explained<'a> {
     let generation = &snapshot.generation;
-    let reference = &asked.reference;
-    let standing = candidates.standing(&reference.id);
-    let native = native_for(reference, &asked.natives);
-    let choice = match standing {
-        Standing::Known(component) => select(component, &reference.requirement, asked.prerelease),
-        Standing::Blocked(blocked) => Err(Cause::Blocked(blocked.clone())),
-        Standing::Unknown => Err(Cause::Unknown { nearest: candidates.nearest(&reference.id) }),
-    };
-    let component = match standing {
-        Standing::Known(component) => Some(component),
-        Standing::Blocked(_) | Standing::Unknown => None,
-    };
-    let outcome = outcome(native, &choice);
-    let chosen = choice.as_ref().ok().copied().filter(|_| native.is_none());
-    let shown = chosen.or_else(|| Some(refused(component?, choice.as_ref().err()?)?));
-    let owner = match standing {
-        Standing::Known(component) => Some(&component.owner.source),
-        Standing::Blocked(blocked) => Some(&blocked.source),
-        Standing::Unknown => None,
-    };
-    let owner = owner.filter(|_| native.is_none());
-    let known = component.filter(|_| native.is_none());
-    let steps = match (known, owner) {
-        (Some(component), _) => way(&component.owner, generation),
-        (None, Some(source)) => unread(source, generation),
-        (None, None) => Vec::new(),
-    };
-    let conflict = choice.as_ref().err().filter(|_| native.is_none());
-    let problem =
-        conflict.map(|cause| problem(&Conflict { reference: reference.clone(), cause: cause.clone() }));
-    let blocked: Vec<BlockedRow<'_>> = blocked(&reference.id, component.is_some(), generation);
+    let id = &asked.reference.id;
+    let case = Case::of(asked, candidates, generation);
+    let Case { component, native, outcome, chosen, shown, owner, steps, .. } = &case;
+    // Where the caller's native answers, nobody's entries are used.
+    let used = component.filter(|_| native.is_none());
+    let blocked = blocked(id, component.is_some(), generation);
+    let problem = case.conflict(asked).map(|conflict| problem(&conflict));
     Explained {
         snapshot: &generation.snapshot,
         generation: generation.number,
         reference: ReferenceRow {
-            id: &reference.id,
-            requirement: reference.requirement.to_string(),
+            id,
+            requirement: asked.reference.requirement.to_string(),
             prerelease: asked.prerelease,
         },
-        outcome,
+        outcome: *outcome,
         chosen: chosen.map(|release| &release.version),
         native: native.map(native_text),
-        why_source: known.map(why_source),
-        why_version: known.map(|component| why_version(component, asked, outcome)),
+        why_source: used.map(why_source),
+        why_version: used.map(|component| why_version(component, asked, *outcome)),
         source: owner.and_then(|source| origin(source, generation)),
-        chain: steps.iter().filter_map(|state| step(state, &steps, generation)).collect(),
-        release: shown.map(|release| explained(release, &steps, generation)),
-        candidates: component.map_or_else(Vec::new, |one| fates(one, asked, chosen)),
+        chain: steps.iter().filter_map(|state| step(state, steps, generation)).collect(),
+        release: shown.map(|release| explained(release, steps, generation)),
+        candidates: component.map_or_else(Vec::new, |one| fates(one, asked, *chosen)),
         candidates_count: component.map_or(0, |one| one.releases.len()),
         shadowed: component.map_or_else(Vec::new, |one| losers(one, native.is_some(), generation)),
-        required_by: dependents(&reference.id, snapshot),
-        notes: notes(outcome, &steps, shown, !blocked.is_empty(), generation),
-        next: next(asked, outcome, problem.as_ref(), &steps, owner),
+        required_by: dependents(id, snapshot),
+        notes: notes(&case, generation),
+        next: next(asked, &case, problem.as_ref()),
         blocked,
         problem,
+    }
+}
+
+/// How a reference stands in a generation.
+struct Case<'a> {
+    /// The component that the id names.
+    component: Option<&'a Component>,
+    /// The caller's native that answers instead.
+    native: Option<&'a Native>,
+    outcome: Outcome,
+    /// Why there is no answer.
+    cause: Option<Cause>,
+    /// The answer.
+    chosen: Option<&'a Release>,
+    /// The answer, else the newest that was refused.
+    shown: Option<&'a Release>,
+    /// The source that owns the id, or for which it waits.
+    owner: Option<&'a SourceId>,
+    /// The documents from the source's entry to the catalogue; of a blocked id those that were never read.
+    steps: Vec<&'a CatalogueState>,
+}
+
+impl<'a> Case<'a> {
+    fn of(asked: &'a Asked, candidates: &'a impl Candidates, generation: &'a Generation) -> Case<'a> {
+        let reference = &asked.reference;
+        let native = native_for(reference, &asked.natives);
+        let (component, owner, choice) = match candidates.standing(&reference.id) {
+            Standing::Known(component) => {
+                let choice = select(component, &reference.requirement, asked.prerelease);
+                (Some(component), Some(&component.owner.source), choice)
+            }
+            Standing::Blocked(blocked) => (None, Some(&blocked.source), Err(Cause::Blocked(blocked.clone()))),
+            Standing::Unknown => {
+                (None, None, Err(Cause::Unknown { nearest: candidates.nearest(&reference.id) }))
+            }
+        };
+        let outcome = outcome(native, &choice);
+        let steps = match (component, owner, native) {
+            (Some(component), _, None) => way(&component.owner, generation),
+            (None, Some(source), None) => unread(source, generation),
+            _ => Vec::new(),
+        };
+        let owner = owner.filter(|_| native.is_none());
+        let (chosen, cause) = match choice {
+            _ if native.is_some() => (None, None),
+            Ok(release) => (Some(release), None),
+            Err(cause) => (None, Some(cause)),
+        };
+        let shown = chosen.or_else(|| refused(component?, cause.as_ref()?));
+        Case { component, native, outcome, cause, chosen, shown, owner, steps }
+    }
+
+    fn conflict(&self, asked: &Asked) -> Option<Conflict> {
+        Some(Conflict { reference: asked.reference.clone(), cause: self.cause.clone()? })
     }
 }
 
@@ -476,38 +506,29 @@ fn blocked<'a>(id: &ComponentId, is_owned: bool, generation: &'a Generation) -> 
     holding.map(|block| BlockedRow { namespace: &block.namespace, source: &block.source, effect }).collect()
 }
 
-fn notes(
-    outcome: Outcome,
-    steps: &[&CatalogueState],
-    release: Option<&Release>,
-    is_blocked: bool,
-    generation: &Generation,
-) -> Vec<String> {
+fn notes(case: &Case<'_>, generation: &Generation) -> Vec<String> {
     let mut notes = Vec::new();
-    let nodes = steps.iter().filter_map(|state| Some((*state, state.errand.node()?)));
-    for (state, node) in nodes.clone().filter(|(state, _)| state.health == Health::Stale) {
+    let nodes = || case.steps.iter().filter_map(|state| Some((*state, state.errand.node()?)));
+    for (state, node) in nodes().filter(|(state, _)| state.health == Health::Stale) {
         let why = state.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         notes.push(format!("{} is stale: its last good document answers{why}", node.id));
     }
-    for (state, node) in nodes {
+    for (state, node) in nodes() {
         if let (Some(branch), Some(commit)) = (location(&state.errand.want).and_then(branch), &state.commit) {
-            notes.push(format!(
-                "{} was read through {branch}, which named {commit}: a branch is not a pin",
-                node.id
-            ));
+            let what = format!("{} was read through {branch}, which named {commit}", node.id);
+            notes.push(format!("{what}: a branch is not a pin"));
         }
     }
-    let by_commit = steps.iter().any(|state| state.errand.want.is_pinned());
-    if by_commit || release.is_some_and(|release| release.origin.commit.is_some()) {
+    let by_commit = case.steps.iter().any(|state| state.errand.want.is_pinned());
+    if by_commit || case.shown.is_some_and(|release| release.origin.commit.is_some()) {
         notes.push("a pinned id proves content, not membership of a branch".to_owned());
     }
-    if outcome == Outcome::Blocked && is_blocked {
+    if case.outcome == Outcome::Blocked {
         notes.push("catalogues placed below may list it; what they list was left out".to_owned());
     }
-    if outcome == Outcome::Unknown {
-        for state in &generation.sources {
+    if case.outcome == Outcome::Unknown {
+        for state in generation.sources.iter().filter(|state| state.health != Health::Fresh) {
             let what = match state.health {
-                Health::Fresh => continue,
                 Health::Unread => "has never been read, so what it lists is not known",
                 _ => "is not fresh, so what it lists today is not known",
             };
@@ -518,19 +539,13 @@ fn notes(
 }
 
 /// Returns the command that helps on; none where nothing is wrong.
-fn next(
-    asked: &Asked,
-    outcome: Outcome,
-    problem: Option<&Value>,
-    steps: &[&CatalogueState],
-    owner: Option<&SourceId>,
-) -> Option<String> {
+fn next(asked: &Asked, case: &Case<'_>, problem: Option<&Value>) -> Option<String> {
     let id = &asked.reference.id;
-    let sync = || owner.map(|source| format!("resolverd sync {source}"));
+    let sync = || case.owner.map(|source| format!("resolverd sync {source}"));
     let is = |field: &str, value: &str| problem.is_some_and(|problem| problem[field] == value);
-    match outcome {
+    match case.outcome {
         Outcome::Native => None,
-        Outcome::Chosen => steps.iter().any(|state| state.health != Health::Fresh).then(sync).flatten(),
+        Outcome::Chosen => case.steps.iter().any(|state| state.health != Health::Fresh).then(sync).flatten(),
         Outcome::Blocked => sync(),
         Outcome::Unknown => Some(match problem.and_then(|problem| problem["nearest"][0].as_str()) {
             Some(nearest) => format!("resolverd explain {nearest}"),

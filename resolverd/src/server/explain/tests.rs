@@ -9,15 +9,17 @@ use catalogue_schema::model::Place;
 use super::*;
 use crate::server::answer::tests::world;
 
-/// Makes a generation of nodes written as `source/name<via/…: priority.position …`, the rank from the source down.
-fn generation(nodes: &[(&str, &[&str], &[(i64, u32)])]) -> Generation {
+/// A node: its `source/name`, the lists above it, and its rank from the source down, as priority and position.
+type Written<'a> = (&'a str, &'a [&'a str], &'a [(i64, u32)]);
+
+fn generation(nodes: &[Written<'_>]) -> Generation {
     let mut generation = world().generation.clone();
     let blank = generation.catalogues[0].clone();
     let id = |name: &str| CatalogueId {
         source: SourceId::parse(name.split('/').next().unwrap()).unwrap(),
         name: SourceId::parse(name.split_once('/').unwrap().1).unwrap(),
     };
-    let state = |(name, via, rank): &(&str, &[&str], &[(i64, u32)])| {
+    let state = |(name, via, rank): &Written<'_>| {
         let places =
             rank.iter().map(|(priority, position)| Place { priority: *priority, position: *position });
         let node = Node {
