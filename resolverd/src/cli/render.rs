@@ -236,13 +236,12 @@ pub fn catalogues(answer: &Value, paint: Paint) -> String {
             state(one, "state", paint),
             verdict(one, paint),
             short_commit(one),
-            age(&one["ageSeconds"]),
             text(&one["releases"]),
             text(&one["refused"]),
             text(&one["skipped"]),
         ]
     });
-    let head = ["CATALOGUE", "STATE", "VERDICT", "COMMIT", "CHECKED", "RELEASES", "REFUSED", "SKIPPED"];
+    let head = ["CATALOGUE", "STATE", "VERDICT", "COMMIT", "RELEASES", "REFUSED", "SKIPPED"];
     format!("{}{}", table(&head, rows.collect()), errors(items, paint))
 }
 

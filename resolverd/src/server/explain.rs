@@ -3,8 +3,6 @@
 //! A function of (snapshot, question): no clock, no age, no disk. A reference that has no answer is explained as well. Never
 //! decides anything itself: which release is chosen is asked of the resolver.
 
-use std::collections::BTreeSet;
-
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Generation, Health, SourceState};
@@ -316,9 +314,8 @@ fn records<'a>(release: &Release, generation: &'a Generation) -> Vec<&'a Documen
     let manifest = release.manifest.iter().map(|digest| (digest, None));
     let files = release.files.iter().filter_map(|file| Some((file.digest.as_ref()?, Some(&file.path))));
     let wanted: Vec<_> = manifest.chain(files).collect();
-    let digests: BTreeSet<String> = wanted.iter().map(|(digest, _)| digest.to_string()).collect();
-    let alike: Vec<&DocumentRecord> =
-        generation.documents.iter().filter(|record| digests.contains(&record.digest.to_string())).collect();
+    let is_wanted = |record: &&DocumentRecord| wanted.iter().any(|(digest, _)| **digest == record.digest);
+    let alike: Vec<&DocumentRecord> = generation.documents.iter().filter(is_wanted).collect();
     let mut found: Vec<&DocumentRecord> = Vec::new();
     for (digest, path) in wanted {
         let fits = |record: &&&DocumentRecord| {
