@@ -11,6 +11,7 @@
 mod daemon;
 mod equal_forms;
 mod events;
+mod explain;
 mod federation;
 mod git_wire;
 mod harness;
@@ -26,6 +27,7 @@ mod readme;
 mod real_history;
 mod rewrite;
 mod rollback;
+mod search;
 mod service;
 mod snapshots;
 mod socket;

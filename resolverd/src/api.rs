@@ -3,6 +3,8 @@
 //! Types only: nothing here reads a socket, a snapshot or a clock. Unknown request fields are refused, since a setting that
 //! is silently dropped is worse than a refusal; unknown answer fields must be ignored by clients.
 
+pub mod discovery;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +15,7 @@ use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::Health;
 use catalogue_schema::id::{ComponentId, Namespace, SourceId};
 use catalogue_schema::json;
-use catalogue_schema::model::{Refusal, Skipped, Warning};
+use catalogue_schema::model::{Refusal, Release, Shadow, Skipped, Verdict, Warning};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, Repository};
 use catalogue_schema::version::Version;
@@ -536,6 +538,19 @@ pub struct IntegrityRow<'a> {
     pub files: Vec<FileRow<'a>>,
 }
 
+impl<'a> IntegrityRow<'a> {
+    /// Returns what the bytes of `release` must be.
+    pub fn of(release: &'a Release) -> IntegrityRow<'a> {
+        let files = release.files.iter().map(|file| FileRow {
+            path: &file.path,
+            digest: file.digest.as_ref(),
+            blob: file.blob.as_ref(),
+            size: file.size,
+        });
+        IntegrityRow { manifest: release.manifest.as_ref(), files: files.collect() }
+    }
+}
+
 /// One file of a release.
 #[derive(Debug, Serialize)]
 pub struct FileRow<'a> {
@@ -566,6 +581,31 @@ pub struct TrustRow<'a> {
     pub refusal: Option<&'a Refusal>,
 }
 
+impl<'a> TrustRow<'a> {
+    /// Returns how far a release with this verdict is vouched for.
+    pub fn of(verdict: &'a Verdict) -> TrustRow<'a> {
+        let leave = match verdict {
+            Verdict::Trusted(leave) => Some(leave),
+            Verdict::Refused(_) => None,
+        };
+        TrustRow {
+            verdict: verdict.word(),
+            rule: leave.and_then(|leave| leave.rule()),
+            signers: leave.map_or(&[], |leave| leave.signers()),
+            signature: unchecked(verdict),
+            refusal: verdict.refusal(),
+        }
+    }
+}
+
+/// Returns `unchecked` where a signature is claimed that nobody has checked.
+pub fn unchecked(verdict: &Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Trusted(leave) if leave.has_unchecked_signature() => Some("unchecked"),
+        Verdict::Trusted(_) | Verdict::Refused(_) => None,
+    }
+}
+
 /// A catalogue that lists an id and is not used.
 #[derive(Debug, Serialize)]
 pub struct ShadowRow<'a> {
@@ -575,6 +615,14 @@ pub struct ShadowRow<'a> {
     pub catalogue: &'a SourceId,
     /// The versions that it lists.
     pub versions: &'a [Version],
+}
+
+impl<'a> ShadowRow<'a> {
+    /// Returns the row of a shadow.
+    pub fn of(shadow: &'a Shadow) -> ShadowRow<'a> {
+        let Shadow { catalogue, versions } = shadow;
+        ShadowRow { source: &catalogue.source, catalogue: &catalogue.name, versions }
+    }
 }
 
 /// A catalogued component that a native of the caller hides.
@@ -623,6 +671,9 @@ pub struct ComponentRow<'a> {
     pub catalogue: &'a SourceId,
     /// The verdict on the latest, or on the newest where nothing may be used.
     pub verdict: &'static str,
+    /// `unchecked` where a signature is claimed that nobody has checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<&'static str>,
     /// Catalogues that list it too and are not used.
     pub shadowed: Vec<ShadowRow<'a>>,
 }
@@ -638,6 +689,9 @@ pub struct VersionRow<'a> {
     pub prerelease: bool,
     /// `pinned`, `unpinned` or `refused`.
     pub verdict: &'static str,
+    /// `unchecked` where a signature is claimed that nobody has checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<&'static str>,
     /// Why it may not be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<&'a Refusal>,
@@ -800,6 +854,9 @@ pub struct NodeRow<'a> {
     /// The dialect of a source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialect: Option<&'static str>,
+    /// What a source's entry is read from: `git`, `file` or `https`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<&'static str>,
     /// The priority of a source; lower wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i64>,

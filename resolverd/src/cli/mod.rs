@@ -5,7 +5,9 @@
 
 pub mod ask;
 pub mod events;
+pub mod explain;
 pub mod render;
+pub mod search;
 pub mod snapshots;
 pub mod verbs;
 
@@ -18,7 +20,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::api::{Code, Failure};
+use crate::cli::explain::Explain;
 use crate::cli::render::Paint;
+use crate::cli::search::Search;
 use crate::config::Overrides;
 
 /// Resolves components of federated registries: pinned, verified, offline.
@@ -123,6 +127,12 @@ pub enum Verb {
     Catalogues,
     /// List components
     Components(Components),
+    /// Find components by words in id, keywords and description
+    Search(Search),
+    /// Show the whole chain from source to bytes for a reference, and what lost
+    Explain(Explain),
+    /// Say in a few lines why a reference is answered as it is
+    Why(Explain),
     /// Read the sources again; the exit status is 5 when none of them could be read
     Sync {
         /// Which sources; all of them where none is named
@@ -271,6 +281,8 @@ pub struct Terminal {
     output: Output,
     quiet: bool,
     progress: bool,
+    /// How wide stdout is, where it is a terminal.
+    columns: Option<usize>,
     data: Paint,
     talk: Paint,
 }
@@ -289,6 +301,7 @@ impl Terminal {
             output: globals.output,
             quiet: globals.quiet,
             progress: talks && !globals.no_progress && !globals.quiet,
+            columns: columns(),
             data: paint(io::stdout().is_terminal()),
             talk: paint(talks),
         }
@@ -338,6 +351,13 @@ impl Terminal {
     }
 }
 
+/// Returns the width of the terminal that stdout is, where it is one.
+fn columns() -> Option<usize> {
+    let out = io::stdout();
+    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 impl Globals {
     /// Returns how long to wait for another process, `otherwise` seconds where nothing was said.
     fn wait_or(&self, otherwise: u64) -> Duration {
@@ -381,6 +401,8 @@ fn start_log(cli: &Cli, env: Env<'_>, terminal: &Terminal) {
         (_, 2.., _) => LevelFilter::TRACE,
         (_, 1, _) => LevelFilter::DEBUG,
         (Verb::Serve(_), 0, _) => LevelFilter::INFO,
+        // Its answer is the report, which names every failure itself.
+        (Verb::Sync { .. }, 0, _) => LevelFilter::ERROR,
         (_, 0, _) => LevelFilter::WARN,
     };
     let asked = env("RESOLVERD_LOG").and_then(|level| level.parse().ok());

@@ -29,7 +29,7 @@ impl Paint {
         self.wrap("33", text)
     }
 
-    fn strong(self, text: &str) -> String {
+    pub(super) fn strong(self, text: &str) -> String {
         self.wrap("1", text)
     }
 }
@@ -324,7 +324,7 @@ pub fn report(answer: &Value, paint: Paint) -> String {
     format!(
         "{}{}generation {} ({changed}), snapshot {}; {} documents and {} bytes fetched, {} rows written\n",
         table(&["SOURCE", "STATE", "RELEASES", "REFUSED", "SKIPPED"], rows.collect()),
-        errors(items, paint),
+        errors(items.iter().filter(|one| one["health"] != "fresh"), paint),
         text(&answer["generation"]),
         short(&field(answer, "snapshot")),
         text(&answer["documentsFetched"]),
@@ -338,49 +338,218 @@ pub fn configuration(health: &Value) -> Option<String> {
     (!health["configuration"].is_null()).then(|| refusal(&health["configuration"]))
 }
 
-/// Returns the text of a status.
+/// Returns the text of a status: the verdict first, then who answers from what, then a line for each source with what is wrong
+/// and what helps.
 pub fn status(answer: &Value, paint: Paint) -> String {
     let health = &answer["health"];
     let answers = match answer["answers"].as_str() {
         Some("daemon") => {
-            format!("a daemon, version {}, up {} s", field(health, "version"), text(&health["uptimeSeconds"]))
+            let up = duration(health["uptimeSeconds"].as_u64().unwrap_or_default());
+            format!("a daemon, version {}, up {up}", field(health, "version"))
         }
         _ => "no daemon runs; this command answers in process".to_owned(),
     };
-    let generation = match health["generation"].is_null() {
-        true => "none yet: run resolverd sync".to_owned(),
-        false => format!("{}, snapshot {}", text(&health["generation"]), field(health, "snapshot")),
-    };
-    let word = field(health, "status");
-    let word = if word == "ok" { word } else { paint.note(&word) };
     let mut out = facts(&[
-        ("status", word),
-        ("socket", field(answer, "socket")),
+        ("status", verdict_line(answer, paint)),
         ("answers", answers),
-        ("generation", generation),
+        ("generation", served(answer)),
+        ("socket", field(answer, "socket")),
         ("policy", NO_POLICY.to_owned()),
+        ("next change", field(health, "nextChange")),
     ]);
     if let Some(problem) = configuration(health) {
         out.push_str(&format!("{} {problem}\n", paint.bad("configuration:")));
+        out.push_str(
+            "              correct the file, then resolverd sync; what was in force stays until then\n",
+        );
     }
     let sources = list(answer, "sources");
     if !sources.is_empty() {
         out.push('\n');
-        out.push_str(&source_table(sources, paint));
+        out.push_str(&standing(sources, paint));
+        out.extend(sources.iter().filter_map(|one| trouble(&field(one, "id"), one, paint)));
     }
     for one in list(health, "degraded").iter().filter(|one| one["what"] == "trust") {
         out.push_str(&format!("{} {}\n", paint.note("warning:"), field(one, "text")));
     }
-    // Sources say their own errors above; what is left concerns single catalogues.
-    for one in list(health, "degraded").iter().filter(|one| one["what"] == "catalogue") {
-        out.push_str(&format!(
-            "{} catalogue {}: {}\n",
-            paint.note("warning:"),
-            field(one, "id"),
-            field(one, "text")
-        ));
+    out.push_str(&catalogues_not_fresh(health, sources, |_| true, paint));
+    out
+}
+
+/// Returns which generation is served and how much it holds.
+fn served(answer: &Value) -> String {
+    let (health, stats) = (&answer["health"], &answer["stats"]);
+    if health["generation"].is_null() {
+        return "none yet: run resolverd sync".to_owned();
+    }
+    let counts = match stats.is_null() {
+        true => String::new(),
+        false => {
+            format!(", {} components, {} releases", text(&stats["components"]), text(&stats["releases"]))
+        }
+    };
+    format!("{}, snapshot {}{counts}", text(&health["generation"]), short(&field(health, "snapshot")))
+}
+
+/// Returns the lists and catalogues that are not fresh, of those sources that are `shown`, each with what helps. What concerns
+/// an entry document is told with its source.
+fn catalogues_not_fresh(
+    health: &Value,
+    sources: &[Value],
+    shown: impl Fn(&Value) -> bool,
+    paint: Paint,
+) -> String {
+    let below = list(health, "degraded").iter().filter(|one| one["what"] == "catalogue");
+    let mut out = String::new();
+    for one in below {
+        let id = field(one, "id");
+        let owns = |source: &&Value| id.starts_with(&format!("{}/", field(source, "id")));
+        let owner = sources.iter().filter(owns).max_by_key(|source| field(source, "id").len());
+        let Some(owner) = owner.filter(|source| shown(source)) else { continue };
+        let source = field(owner, "id");
+        if id != format!("{source}/{source}") {
+            let (state, why) = (field(one, "state"), cut(&field(one, "text")));
+            out.push_str(&format!("{} catalogue {id} is {state}: {why}\n", paint.note("warning:")));
+            out.push_str(&remedy(&field(one, "reason"), &source));
+        }
     }
     out
+}
+
+/// Returns the verdict, and what is not as it should be.
+fn verdict_line(answer: &Value, paint: Paint) -> String {
+    let health = &answer["health"];
+    let word = field(health, "status");
+    let mut why = Vec::new();
+    if configuration(health).is_some() {
+        why.push("the configuration is broken".to_owned());
+    }
+    if health["generation"].is_null() {
+        why.push("nothing has been synced yet".to_owned());
+    }
+    let not_fresh = list(answer, "sources").iter().filter(|one| one["state"] != "fresh");
+    why.extend(not_fresh.map(|one| format!("source {} is {}", field(one, "id"), field(one, "state"))));
+    let below = list(health, "degraded").iter().filter(|one| one["what"] == "catalogue").count();
+    if why.is_empty() && below > 0 {
+        why.push(format!(
+            "{below} {}",
+            if below == 1 { "catalogue is not fresh" } else { "catalogues are not fresh" }
+        ));
+    }
+    match word.as_str() {
+        "ok" => word,
+        _ if why.is_empty() => paint.note(&word),
+        _ => format!("{}: {}", paint.note(&word), why.join(", ")),
+    }
+}
+
+/// Returns a line for each source: mark, place, kind of origin, pin, age and counts.
+fn standing(sources: &[Value], paint: Paint) -> String {
+    let count = sources.len();
+    let rows = sources.iter().enumerate().map(|(at, one)| {
+        let state = field(one, "state");
+        let mark = match state.as_str() {
+            "fresh" => "+".to_owned(),
+            "stale" => paint.note("!"),
+            _ => paint.bad("x"),
+        };
+        vec![
+            mark,
+            field(one, "id"),
+            self::state(one, "state", paint),
+            format!("{}/{count}", at + 1),
+            field(one, "origin"),
+            pin(one),
+            checked(one),
+            text(&one["catalogues"]),
+            text(&one["releases"]),
+            text(&one["refused"]),
+            field(one, "location"),
+        ]
+    });
+    let head = [
+        " ",
+        "SOURCE",
+        "STATE",
+        "PLACE",
+        "KIND",
+        "PIN",
+        "CHECKED",
+        "CATALOGUES",
+        "RELEASES",
+        "REFUSED",
+        "LOCATION",
+    ];
+    table(&head, rows.collect())
+}
+
+/// Returns what pins a source, else what was found when it was read.
+fn pin(one: &Value) -> String {
+    let pinned = match field(&one["pin"], "commit") {
+        commit if commit.is_empty() => {
+            texts(list(&one["pin"], "digests")).into_iter().next().unwrap_or_default()
+        }
+        commit => commit,
+    };
+    let found = match field(one, "commit") {
+        commit if commit.is_empty() => field(one, "digest"),
+        commit => commit,
+    };
+    match (pinned.is_empty(), found.is_empty()) {
+        (false, _) => format!("pinned {}", short(&pinned)),
+        (true, false) => format!("at {}", short(&found)),
+        (true, true) => String::new(),
+    }
+}
+
+fn checked(one: &Value) -> String {
+    let is_pinned = !one["pin"]["commit"].is_null() || !list(&one["pin"], "digests").is_empty();
+    match (is_pinned, one["offline"] == true) {
+        (true, _) => "never changes".to_owned(),
+        (false, true) => "offline".to_owned(),
+        (false, false) => age(&one["ageSeconds"]),
+    }
+}
+
+/// Returns what is wrong with a source or catalogue, and what helps; nothing where nothing is wrong.
+fn trouble(source: &str, one: &Value, paint: Paint) -> Option<String> {
+    let error = &one["error"];
+    (!error.is_null()).then(|| {
+        let what = cut(&refusal(error));
+        format!("{} {source}: {what}\n{}", paint.note("warning:"), remedy(&field(error, "reason"), source))
+    })
+}
+
+/// Returns the command that accepts or mends what a reason says about a source.
+fn remedy(reason: &str, source: &str) -> String {
+    let what = match reason.split_once('.').map_or(reason, |(family, _)| family) {
+        "trust" if reason == "trust.rollback" || reason == "trust.order_unknown" => {
+            format!("resolverd trust forget {source} accepts it")
+        }
+        "trust" => format!("its owner has to publish what the pin promises; then resolverd sync {source}"),
+        "offline" => format!("resolverd sync {source}, without --offline"),
+        "input" | "limit" | "catalogue" => {
+            format!("its owner has to correct the document; then resolverd sync {source}")
+        }
+        _ => format!("make it reachable; then resolverd sync {source}"),
+    };
+    format!("         {what}\n")
+}
+
+/// The longest error in one line.
+const ERROR_CHARS_MAX: usize = 240;
+
+fn cut(text: &str) -> String {
+    match text.chars().count() > ERROR_CHARS_MAX {
+        true => text.chars().take(ERROR_CHARS_MAX).chain(['…']).collect(),
+        false => text.to_owned(),
+    }
+}
+
+/// Returns the lists and catalogues that are not fresh though a sync reports that their source is, each with what helps.
+pub fn stale_catalogues(health: &Value, report: &Value, paint: Paint) -> String {
+    let sources = list(report, "sources");
+    catalogues_not_fresh(health, sources, |source| source["health"] == "fresh", paint)
 }
 
 /// Returns the text of the versions.
@@ -392,8 +561,8 @@ pub fn version(answer: &Value, _paint: Paint) -> String {
     format!("{} {} ({daemon})\n", field(answer, "name"), field(answer, "version"))
 }
 
-fn errors(items: &[Value], paint: Paint) -> String {
-    let failing = items.iter().filter(|one| !one["error"].is_null());
+fn errors<'a>(items: impl IntoIterator<Item = &'a Value>, paint: Paint) -> String {
+    let failing = items.into_iter().filter(|one| !one["error"].is_null());
     failing
         .map(|one| {
             format!("{} {}: {}\n", paint.note("warning:"), origin_of_node(one), refusal(&one["error"]))
@@ -409,7 +578,7 @@ fn shadows(answer: &Value) -> String {
     list(answer, "shadowed").iter().map(line).collect()
 }
 
-fn refusal(refusal: &Value) -> String {
+pub(super) fn refusal(refusal: &Value) -> String {
     if refusal.is_null() {
         return String::new();
     }
@@ -433,16 +602,19 @@ fn state(one: &Value, name: &str, paint: Paint) -> String {
 
 /// Returns how long ago something was, in its largest unit; nothing where it is not known.
 fn age(seconds: &Value) -> String {
-    match seconds.as_u64() {
-        None => String::new(),
-        Some(seconds @ 0..60) => format!("{seconds} s ago"),
-        Some(seconds @ 60..3_600) => format!("{} min ago", seconds / 60),
-        Some(seconds @ 3_600..172_800) => format!("{} h ago", seconds / 3_600),
-        Some(seconds) => format!("{} days ago", seconds / 86_400),
+    seconds.as_u64().map(|seconds| format!("{} ago", duration(seconds))).unwrap_or_default()
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 
-fn verdict(one: &Value, paint: Paint) -> String {
+pub(super) fn verdict(one: &Value, paint: Paint) -> String {
     let claimed = match field(one, "signature") {
         word if word.is_empty() => word,
         word => format!(", signature {word}"),
@@ -473,9 +645,10 @@ fn short_commit(row: &Value) -> String {
     field(row, "commit").chars().take(12).collect()
 }
 
-/// Returns the start of a digest, enough to compare by eye; JSON has it whole.
+/// Returns the start of a digest or commit, enough to compare by eye; JSON has it whole.
 pub(super) fn short(digest: &str) -> String {
-    digest.chars().take("sha256:".len() + 12).collect()
+    let kind = digest.find(':').map_or(0, |colon| colon + 1);
+    digest.chars().take(kind + 12).collect()
 }
 
 pub(super) fn field(value: &Value, name: &str) -> String {
@@ -526,7 +699,7 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     out
 }
 
-fn width(cell: &str) -> usize {
+pub(super) fn width(cell: &str) -> usize {
     let mut wide = 0;
     let mut colour = false;
     for c in cell.chars() {
@@ -615,7 +788,10 @@ mod tests {
             "sources": [{"id": "a", "state": "stale", "error": {"subject": "a", "reason": "git.missing", "expected": "", "found": "nothing"}}]
         });
         let text = status(&answer, Paint::Plain);
+        assert!(text.starts_with("status      degraded: source a is stale\n"), "{text}");
         assert!(text.contains(NO_POLICY) && text.contains("generation  3, snapshot sha256:00"), "{text}");
-        assert!(text.ends_with("warning: a: a: git.missing: found nothing\n"), "{text}");
+        let error =
+            "warning: a: a: git.missing: found nothing\n         make it reachable; then resolverd sync a\n";
+        assert!(text.ends_with(error), "{text}");
     }
 }

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::{self, Asker};
+use crate::cli::explain::Explain;
 use crate::cli::{
-    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, events, render, snapshots,
+    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, events, explain, render, search,
+    snapshots,
 };
 use crate::client::Client;
 use crate::config::Settings;
@@ -73,6 +75,16 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Components(arguments) => {
             terminal.print(&asker.ask(&components_call(arguments))?, render::components)?;
         }
+        Verb::Search(arguments) => {
+            let answer = asker.ask(&search::call(arguments))?;
+            terminal.print(&answer, |answer, paint| search::text(answer, paint, terminal.columns))?;
+        }
+        Verb::Explain(arguments) => {
+            terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::whole_text)?;
+        }
+        Verb::Why(arguments) => {
+            terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::short_text)?
+        }
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
         Verb::Snapshots { command } => snapshots::run(command.as_ref(), &mut asker, terminal)?,
         Verb::Events { json } => return events::run(*json, &mut asker, terminal),
@@ -83,11 +95,21 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
     Ok(0)
 }
 
-fn resolve_call(arguments: &Resolve) -> Result<Call, Failure> {
-    let mut natives = arguments.natives.clone();
-    if let Some(path) = &arguments.natives_file {
+fn explain_call(arguments: &Explain) -> Result<Call, Failure> {
+    Ok(explain::call(arguments, &natives(&arguments.natives, arguments.natives_file.as_deref())?))
+}
+
+/// Returns the natives that were named, and those of a file.
+fn natives(named: &[String], file: Option<&Path>) -> Result<Vec<String>, Failure> {
+    let mut natives = named.to_vec();
+    if let Some(path) = file {
         natives.extend(natives_of(path)?);
     }
+    Ok(natives)
+}
+
+fn resolve_call(arguments: &Resolve) -> Result<Call, Failure> {
+    let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
     let body = resolve_body(&arguments.references, &natives, arguments.prerelease, arguments.refresh);
     Ok(Call::post("/v1/resolve", &body))
 }
@@ -209,10 +231,14 @@ fn synced(asker: &mut Asker<'_>, call: &Call, terminal: &Terminal) -> Result<u8,
 
 /// Prints a report, and what is wrong beside it; returns the exit status.
 fn reported(asker: &mut Asker<'_>, answer: &Value, terminal: &Terminal) -> Result<u8, Ended> {
-    terminal.print(answer, render::report)?;
+    // A report names the first failure of each source; what a source that is fresh lists may be stale all the same.
+    let health = asker.ask(&Call::get("/v1/health"))?;
+    terminal.print(answer, |answer, paint| {
+        let below = render::stale_catalogues(&health, answer, paint);
+        render::report(answer, paint) + &below
+    })?;
     if asker.has_daemon() {
         // What was read is what the daemon has in force, which is not the file when the file is broken.
-        let health = asker.ask(&Call::get("/v1/health"))?;
         if let Some(problem) = render::configuration(&health) {
             terminal.say(&format!("warning: the sources read were those in force; {problem}"));
         }
@@ -244,6 +270,7 @@ fn status(asker: &mut Asker<'_>) -> Result<Value, Ended> {
         "socket": asker.settings().socket,
         "answers": if asker.has_daemon() { "daemon" } else { "in-process" },
         "health": health,
+        "stats": asker.ask(&Call::get("/v1/stats"))?,
         "sources": sources,
     }))
 }

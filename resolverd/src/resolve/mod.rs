@@ -242,7 +242,12 @@ impl<'a> Group<'a, '_> {
 }
 
 fn is_native(wanted: &Reference, request: &Request) -> bool {
-    request.natives.iter().any(|native| match native {
+    native_for(wanted, &request.natives).is_some()
+}
+
+/// Returns the first of the caller's natives that satisfies a reference.
+pub fn native_for<'n>(wanted: &Reference, natives: &'n [Native]) -> Option<&'n Native> {
+    natives.iter().find(|native| match native {
         Native::Prefix(prefix) => wanted.id.as_text().starts_with(prefix.as_str()),
         Native::Id(own) => {
             own.id == wanted.id

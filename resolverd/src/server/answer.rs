@@ -12,20 +12,23 @@ use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SOURCE_EXPIRED, SourceState, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
-use catalogue_schema::model::{Component, Refusal, Release, Shadow, Verdict, Warning};
-use catalogue_schema::pointer::CommitId;
+use catalogue_schema::model::{Component, Refusal, Release, Shadow, Warning};
+use catalogue_schema::pointer::{CommitId, Location};
 use catalogue_schema::revision::{LogLine, Revision, RevisionKey, rfc3339};
 use catalogue_schema::version::{Version, VersionReq};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
-    Chosen, Code, ComponentRow, Failure, FileRow, HiddenRow, IntegrityRow, NodeRow, Page, PinRow, ReleaseRow,
-    Resolved, ShadowRow, SourceRow, TrustRow, VersionRow, repository_text,
+    Chosen, Code, ComponentRow, Failure, HiddenRow, IntegrityRow, NodeRow, Page, PinRow, ReleaseRow,
+    Resolved, ShadowRow, SourceRow, TrustRow, VersionRow, repository_text, unchecked,
 };
 use crate::order::{OrderError, Outcome};
 use crate::resolve::{Candidates, Cause, Conflict, Standing, resolve, select};
-use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after};
+use crate::server::explain::{Asked, explain};
+use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after, cursor_behind};
+use crate::server::search::{Hit, Search};
 use crate::server::snapshots;
 use crate::store::Snapshot;
 
@@ -151,14 +154,16 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         Query::Revisions => ok(&json!({"items": facts.times.known})),
         Query::RevisionLog { source, limit } => Ok(Answer::Log { source: source.clone(), limit: *limit }),
         Query::Sources => sources(served(snapshot)?, facts),
-        Query::Catalogues => catalogues(served(snapshot)?),
+        Query::Catalogues => catalogues(served(snapshot)?, &facts.ages),
         Query::Components(selection) => components(selection, served(snapshot)?),
+        Query::Search(search) => found_page(search, served(snapshot)?),
         Query::Component(id) => component(id, served(snapshot)?),
         Query::Versions(id) => versions(id, served(snapshot)?),
         Query::Release(pointed) => release(pointed, served(snapshot)?),
         Query::Manifest(pointed) => manifest(pointed, served(snapshot)?),
         Query::Resolve(question) => resolved(question, served(snapshot)?),
         Query::Lookup(references) => lookup(references, served(snapshot)?),
+        Query::Explain(asked) => explained(asked, served(snapshot)?),
         Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
             answer_from(query, snapshot.as_slice(), facts)
         }
@@ -462,6 +467,11 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], facts: 
         named: None,
         via: None,
         dialect: Some(source.dialect.name()),
+        origin: Some(match source.entry {
+            Location::Git { .. } => "git",
+            Location::File { .. } => "file",
+            Location::Https { .. } => "https",
+        }),
         priority: Some(source.place.priority),
         owns: Some(&source.owns),
         offline: Some(source.offline),
@@ -484,18 +494,23 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], facts: 
     }
 }
 
-fn catalogues(snapshot: &Snapshot) -> Result<Answer, Failure> {
+fn catalogues(snapshot: &Snapshot, ages: &Ages) -> Result<Answer, Failure> {
     let generation = &snapshot.generation;
     let below = generation.catalogues.iter().filter(|one| !is_entry(one));
     let unpinned: BTreeSet<&CatalogueId> =
         below.filter(|one| !is_pinned(one)).filter_map(catalogue_id).collect();
-    let items = generation.catalogues.iter().filter_map(|state| catalogue_row(state, &unpinned)).collect();
+    let row = |state| catalogue_row(state, &unpinned, ages);
+    let items = generation.catalogues.iter().filter_map(row).collect();
     ok(&Page { items, next_cursor: None, snapshot: &generation.snapshot })
 }
 
 /// Returns the row of a catalogue, which is pinned where it and every list that leads to it are. The entry document is left out
 /// of account for what lies below it, since the operator named it.
-fn catalogue_row<'a>(state: &'a CatalogueState, unpinned: &BTreeSet<&CatalogueId>) -> Option<NodeRow<'a>> {
+fn catalogue_row<'a>(
+    state: &'a CatalogueState,
+    unpinned: &BTreeSet<&CatalogueId>,
+    ages: &Ages,
+) -> Option<NodeRow<'a>> {
     let Stage::Node(node) = &state.errand.stage else { return None };
     let via = node.via.iter();
     let pinned = is_pinned(state) && via.clone().all(|id| !unpinned.contains(id));
@@ -509,6 +524,7 @@ fn catalogue_row<'a>(state: &'a CatalogueState, unpinned: &BTreeSet<&CatalogueId
         named: state.named.as_ref().filter(|named| **named != node.id.name),
         via: Some(via.map(ToString::to_string).collect()),
         dialect: None,
+        origin: None,
         priority: None,
         owns: None,
         offline: None,
@@ -517,7 +533,7 @@ fn catalogue_row<'a>(state: &'a CatalogueState, unpinned: &BTreeSet<&CatalogueId
         pin: PinRow { commit, digests: &state.errand.digests },
         commit: state.commit.as_ref(),
         digest: state.digest.as_ref(),
-        age_seconds: None,
+        age_seconds: ages.seconds(&node.id.source),
         next_change: None,
         catalogues: None,
         releases: state.releases,
@@ -550,13 +566,54 @@ fn verdict_word(read: bool, pinned: bool, error: Option<&Refusal>) -> Option<&'s
     }
 }
 
-fn components(selection: &Selection, snapshot: &Snapshot) -> Result<Answer, Failure> {
+/// Refuses a filter by a source that nobody has configured: an empty list would hide the slip.
+fn is_configured(source: Option<&SourceId>, snapshot: &Snapshot) -> Result<(), Failure> {
     let configured = &snapshot.generation.sources;
-    if let Some(source) = &selection.source
-        && configured.iter().all(|state| state.source.id != *source)
-    {
-        return Err(order_failure(&OrderError::NoSuchSource(source.clone())));
+    match source.filter(|source| configured.iter().all(|state| state.source.id != **source)) {
+        Some(source) => Err(order_failure(&OrderError::NoSuchSource(source.clone()))),
+        None => Ok(()),
     }
+}
+
+fn found_page(search: &Search, snapshot: &Snapshot) -> Result<Answer, Failure> {
+    is_configured(search.source.as_ref(), snapshot)?;
+    let generation = &snapshot.generation;
+    let stale = stale(&generation.sources, &generation.catalogues);
+    let hits = search.run(snapshot);
+    let last = hits.page.last().filter(|_| hits.more);
+    ok(&HitPage {
+        items: hits.page.iter().map(|hit| hit_row(hit, search, &stale)).collect(),
+        total: hits.total,
+        next_cursor: last.map(|hit| cursor_behind(hit.rank, &hit.component.id)),
+        snapshot: &generation.snapshot,
+    })
+}
+
+fn hit_row<'a>(hit: &Hit<'a>, search: &'a Search, stale: &BTreeSet<SourceId>) -> HitRow<'a> {
+    let row = component_row(hit.component);
+    let matched = search.words.iter().zip(&hit.found);
+    HitRow {
+        id: row.id,
+        version: row.latest,
+        kind: row.kind,
+        summary: row.summary,
+        source: row.source,
+        catalogue: row.catalogue,
+        verdict: row.verdict,
+        signature: row.signature,
+        stale: stale.contains(row.source),
+        shadowed: row.shadowed,
+        matched: matched.map(|(word, place)| MatchRow { word, place: place.word() }).collect(),
+    }
+}
+
+fn explained(asked: &Asked, snapshot: &Snapshot) -> Result<Answer, Failure> {
+    let view = View::new(snapshot);
+    ok(&explain(asked, snapshot, &view, |found| conflict(found).problem(None)))
+}
+
+fn components(selection: &Selection, snapshot: &Snapshot) -> Result<Answer, Failure> {
+    is_configured(selection.source.as_ref(), snapshot)?;
     let ids = snapshot.ids();
     let prefix = selection.prefix.as_deref().unwrap_or("");
     let from_prefix = ids.partition_point(|id| id.as_text() < prefix);
@@ -601,6 +658,7 @@ fn component_row(component: &Component) -> ComponentRow<'_> {
         source: &component.owner.source,
         catalogue: &component.owner.name,
         verdict: shown.map_or("refused", |release| release.verdict.word()),
+        signature: shown.and_then(|release| unchecked(&release.verdict)),
         shadowed: shadow_rows(&component.shadowed),
     }
 }
@@ -644,6 +702,7 @@ fn version_row(release: &Release) -> VersionRow<'_> {
         yanked: release.yanked,
         prerelease: release.version.is_prerelease(),
         verdict: release.verdict.word(),
+        signature: unchecked(&release.verdict),
         refusal: release.verdict.refusal(),
         manifest: release.manifest.as_ref(),
     }
@@ -704,8 +763,8 @@ fn resolved(question: &Question, snapshot: &Snapshot) -> Result<Answer, Failure>
         required_by: &pick.required_by,
         dependencies: texts(&pick.release.dependencies),
         source: source_of(pick.component, pick.release),
-        integrity: integrity(pick.release),
-        trust: trust(&pick.release.verdict),
+        integrity: IntegrityRow::of(pick.release),
+        trust: TrustRow::of(&pick.release.verdict),
         yanked: pick.release.yanked,
         shadowed: shadow_rows(&pick.component.shadowed),
         directory: None,
@@ -771,8 +830,8 @@ fn release_row<'a>(component: &'a Component, release: &'a Release, snapshot: &'a
         summary: release.summary.as_deref(),
         dependencies: texts(&release.dependencies),
         source: source_of(component, release),
-        integrity: integrity(release),
-        trust: trust(&release.verdict),
+        integrity: IntegrityRow::of(release),
+        trust: TrustRow::of(&release.verdict),
         yanked: release.yanked,
         shadowed: shadow_rows(&component.shadowed),
         warnings: &release.warnings,
@@ -794,37 +853,8 @@ fn source_of<'a>(component: &'a Component, release: &'a Release) -> SourceRow<'a
     }
 }
 
-fn integrity(release: &Release) -> IntegrityRow<'_> {
-    let files = release.files.iter().map(|file| FileRow {
-        path: &file.path,
-        digest: file.digest.as_ref(),
-        blob: file.blob.as_ref(),
-        size: file.size,
-    });
-    IntegrityRow { manifest: release.manifest.as_ref(), files: files.collect() }
-}
-
-fn trust(verdict: &Verdict) -> TrustRow<'_> {
-    let leave = match verdict {
-        Verdict::Trusted(leave) => Some(leave),
-        Verdict::Refused(_) => None,
-    };
-    TrustRow {
-        verdict: verdict.word(),
-        rule: leave.and_then(|leave| leave.rule()),
-        signers: leave.map_or(&[], |leave| leave.signers()),
-        signature: leave.filter(|leave| leave.has_unchecked_signature()).map(|_| "unchecked"),
-        refusal: verdict.refusal(),
-    }
-}
-
 fn shadow_rows(shadows: &[Shadow]) -> Vec<ShadowRow<'_>> {
-    let rows = shadows.iter().map(|shadow| ShadowRow {
-        source: &shadow.catalogue.source,
-        catalogue: &shadow.catalogue.name,
-        versions: &shadow.versions,
-    });
-    rows.collect()
+    shadows.iter().map(ShadowRow::of).collect()
 }
 
 /// Gives a conflict its code: the one place where the resolver's causes meet the table.

@@ -360,7 +360,12 @@ async fn replied(state: &Arc<State>, query: Query, id: &str) -> Reply {
             question.request.references.len() + question.request.natives.len() > INLINE_MAX
         }
         Query::Lookup(references) => references.len() > INLINE_MAX,
-        Query::Manifest(_) | Query::Components(_) | Query::SnapshotsDiff(_) | Query::Metrics => true,
+        Query::Manifest(_)
+        | Query::Components(_)
+        | Query::Search(_)
+        | Query::Explain(_)
+        | Query::SnapshotsDiff(_)
+        | Query::Metrics => true,
         _ => false,
     };
     if !large {

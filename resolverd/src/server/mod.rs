@@ -8,8 +8,10 @@ pub mod activity;
 pub mod answer;
 pub mod connection;
 pub mod events;
+pub mod explain;
 pub mod metrics;
 pub mod route;
+pub mod search;
 pub mod snapshots;
 pub mod stream;
 

@@ -13,12 +13,16 @@ use catalogue_schema::model::Warning;
 use catalogue_schema::version::{Grammar, Version, VersionReq};
 use serde_json::Value;
 
+use crate::api::discovery::ExplainRequest;
 use crate::api::{
     BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
     REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest, SyncRequest, encoded_path,
     read_body,
 };
 use crate::resolve::{Native, Request};
+use crate::server::explain::Asked;
+use crate::server::search::{HITS, HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
+use crate::store::searchable::folded;
 
 /// One row of the table of routes.
 #[derive(Debug)]
@@ -43,12 +47,14 @@ pub enum Operation {
     Sources,
     Catalogues,
     Components,
+    Search,
     Component,
     Versions,
     Release,
     Manifest,
     Resolve,
     Lookup,
+    Explain,
     Sync,
     Reload,
     Forget,
@@ -71,6 +77,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: "GET", pattern: "/v1/sources", operation: Operation::Sources },
     Route { method: "GET", pattern: "/v1/catalogues", operation: Operation::Catalogues },
     Route { method: "GET", pattern: "/v1/components", operation: Operation::Components },
+    Route { method: "GET", pattern: SEARCH, operation: Operation::Search },
     Route { method: "GET", pattern: "/v1/components/{id}", operation: Operation::Component },
     Route { method: "GET", pattern: "/v1/components/{id}/versions", operation: Operation::Versions },
     Route { method: "GET", pattern: "/v1/components/{id}/{version}", operation: Operation::Release },
@@ -81,6 +88,7 @@ pub const ROUTES: &[Route] = &[
     },
     Route { method: "POST", pattern: "/v1/resolve", operation: Operation::Resolve },
     Route { method: "POST", pattern: "/v1/lookup", operation: Operation::Lookup },
+    Route { method: "POST", pattern: "/v1/explain", operation: Operation::Explain },
     Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
     Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
     Route { method: "POST", pattern: "/v1/trust/forget", operation: Operation::Forget },
@@ -92,6 +100,8 @@ pub const ROUTES: &[Route] = &[
     Route { method: "GET", pattern: "/metrics", operation: Operation::Metrics },
     Route { method: "GET", pattern: "/v1/events", operation: Operation::Events },
 ];
+
+const SEARCH: &str = "/v1/components/search";
 
 /// A question, its values read.
 #[derive(Debug, Clone)]
@@ -112,6 +122,8 @@ pub enum Query {
     Catalogues,
     /// Which components are there?
     Components(Selection),
+    /// Which components hold these words?
+    Search(Box<Search>),
     /// What is known about a component?
     Component(ComponentId),
     /// Which versions has a component?
@@ -124,6 +136,8 @@ pub enum Query {
     Resolve(Box<Question>),
     /// Which release answers each of these references?
     Lookup(Vec<Result<Reference, Failure>>),
+    /// Why is a reference answered as it is?
+    Explain(Box<Asked>),
     /// Read sources again; all of them where none is named.
     Sync(Vec<SourceId>),
     /// Read the configuration again, then the sources.
@@ -187,6 +201,8 @@ impl Query {
             Query::Manifest(_) => Operation::Manifest,
             Query::Resolve(_) => Operation::Resolve,
             Query::Lookup(_) => Operation::Lookup,
+            Query::Search(_) => Operation::Search,
+            Query::Explain(_) => Operation::Explain,
             Query::Sync(_) => Operation::Sync,
             Query::Reload => Operation::Reload,
             Query::Forget(_) => Operation::Forget,
@@ -320,8 +336,11 @@ pub fn route(call: &Call) -> Result<Query, Failure> {
 
 /// Tells whether a route reads a generation, so that `snapshot` says which.
 fn reads_kept(operation: Operation) -> bool {
-    use Operation::{Catalogues, Component, Components, Manifest, Release, Sources, Versions};
-    matches!(operation, Sources | Catalogues | Components | Component | Versions | Release | Manifest)
+    use Operation::{Catalogues, Component, Components, Manifest, Release, Search, Sources, Versions};
+    matches!(
+        operation,
+        Sources | Catalogues | Components | Search | Component | Versions | Release | Manifest
+    )
 }
 
 /// Takes `snapshot` out of a query; what is left is read by its route.
@@ -343,8 +362,10 @@ fn without_snapshot(query: &str) -> Result<(Option<Cow<'_, str>>, Option<Wanted>
 
 /// Reads the values of a call to a known route.
 fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> Result<Query, Failure> {
-    let takes_more =
-        matches!(operation, Operation::Components | Operation::SnapshotsDiff | Operation::RevisionLog);
+    let takes_more = matches!(
+        operation,
+        Operation::Components | Operation::Search | Operation::SnapshotsDiff | Operation::RevisionLog
+    );
     if !takes_more && query.is_some_and(|query| !query.is_empty()) {
         // A route that does not exist yet says so, whatever is asked of it.
         if let Some(below) = path.strip_prefix(BELOW_COMPONENTS) {
@@ -364,6 +385,7 @@ fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> R
         Operation::Sources => Ok(Query::Sources),
         Operation::Catalogues => Ok(Query::Catalogues),
         Operation::Components => selection(query.unwrap_or("")).map(Query::Components),
+        Operation::Search => search(query.unwrap_or("")).map(|search| Query::Search(search.into())),
         Operation::Component | Operation::Versions | Operation::Release | Operation::Manifest => {
             component(path.strip_prefix(BELOW_COMPONENTS).unwrap_or(""))
         }
@@ -373,6 +395,7 @@ fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> R
             question(body).map(|question| Query::Resolve(question.into()).at(wanted))
         }
         Operation::Lookup => lookup(read_body(&call.body)?),
+        Operation::Explain => explain(read_body(&call.body)?),
         Operation::Sync if call.body.is_empty() => Ok(Query::Sync(Vec::new())),
         Operation::Sync => sync(&read_body(&call.body)?),
         Operation::Reload if call.body.is_empty() => Ok(Query::Reload),
@@ -390,7 +413,7 @@ fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> R
 
 /// Returns the methods that `path` knows; none for an unknown path.
 pub fn methods(path: &str) -> Vec<&'static str> {
-    let below = path.starts_with(BELOW_COMPONENTS) && path.len() > BELOW_COMPONENTS.len();
+    let below = path.starts_with(BELOW_COMPONENTS) && path.len() > BELOW_COMPONENTS.len() && path != SEARCH;
     let matches = |route: &&Route| match below {
         true => route.operation == Operation::Component,
         false => route.pattern == path,
@@ -464,7 +487,6 @@ fn path_form(words: &[String]) -> Result<Query, Failure> {
         [first, rest @ ..] if first == "lcod" => (Dialect::Lcod, rest),
         [first, rest @ ..] if first == "estream" => (Dialect::Estream, rest),
         [first, rest @ ..] if first == "flowctl" => (Dialect::Flowctl, rest),
-        [first] if first == "search" => return Err(not_yet(first)),
         all => (Dialect::Flowctl, all),
     };
     let id = |words: &[String]| ComponentId::from_path(dialect, &words.join("/"));
@@ -523,59 +545,116 @@ fn looks_like_version(word: &str) -> bool {
         || (starts && (Version::parse(word).is_ok() || VersionReq::parse(word, Grammar::Reference).is_ok()))
 }
 
-fn selection(query: &str) -> Result<Selection, Failure> {
-    let mut selection =
-        Selection { prefix: None, source: None, kind: None, category: None, limit: PAGE_ITEMS, after: None };
-    let mut seen = Vec::new();
+/// Reads a query into its parameters, each of which may stand once; `type` is another word for `kind`.
+fn parameters(query: &str) -> Result<Vec<(&str, String)>, Failure> {
+    let mut parameters: Vec<(&str, String)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decoded(&value.replace('+', " "))
             .ok_or_else(|| invalid("api.encoding", format!("{} is not percent-encoded", escaped(pair))))?;
         let name = if name == "type" { "kind" } else { name };
-        if seen.contains(&name) {
+        if parameters.iter().any(|(known, _)| *known == name) {
             return Err(invalid("api.parameter", format!("{} stands twice", escaped(name))));
         }
-        seen.push(name);
+        parameters.push((name, value));
+    }
+    Ok(parameters)
+}
+
+fn no_parameter(name: &str, known: &str) -> Failure {
+    let detail = format!("there is no parameter {}", escaped(name));
+    invalid("api.parameter", detail).hint(format!("known: {known}")).with("field", escaped(name))
+}
+
+fn selection(query: &str) -> Result<Selection, Failure> {
+    let mut selection =
+        Selection { prefix: None, source: None, kind: None, category: None, limit: PAGE_ITEMS, after: None };
+    for (name, value) in parameters(query)? {
         match name {
             "namespace" => selection.prefix = Some(id_prefix(&value)?),
             "source" => selection.source = Some(source_id(&value, "source")?),
             "kind" => selection.kind = Some(value),
             "category" => selection.category = Some(value),
-            "limit" => selection.limit = page_limit(&value)?,
+            "limit" => selection.limit = page_limit(&value, PAGE_ITEMS_MAX)?,
             "cursor" => selection.after = Some(cursor(&value)?),
             _ => {
-                let detail = format!("there is no parameter {}", escaped(name));
-                return Err(invalid("api.parameter", detail)
-                    .hint("known: namespace, source, type (or kind), category, limit, cursor")
-                    .with("field", escaped(name)));
+                let known = "namespace, source, type (or kind), category, limit, cursor";
+                return Err(no_parameter(name, known));
             }
         }
     }
     Ok(selection)
 }
 
+fn search(query: &str) -> Result<Search, Failure> {
+    let mut search = Search {
+        words: Vec::new(),
+        kind: None,
+        category: None,
+        tag: None,
+        source: None,
+        vouched: false,
+        limit: HITS,
+        after: None,
+    };
+    for (name, value) in parameters(query)? {
+        match name {
+            "q" => search.words = words(&value)?,
+            "kind" => search.kind = Some(folded(&value)),
+            "category" => search.category = Some(folded(&value)),
+            "tag" => search.tag = Some(folded(&value)),
+            "source" => search.source = Some(source_id(&value, "source")?),
+            "verified" | "official" => search.vouched |= switch(name, &value)?,
+            "limit" => search.limit = page_limit(&value, HITS_MAX)?,
+            "cursor" => search.after = Some(hit_cursor(&value)?),
+            _ => {
+                let known = "q, type (or kind), category, tag, source, verified, official, limit, cursor";
+                return Err(no_parameter(name, known));
+            }
+        }
+    }
+    Ok(search)
+}
+
+fn words(query: &str) -> Result<Vec<Box<str>>, Failure> {
+    let too_long = |expected: String, found: usize| {
+        let detail = format!("q: expected {expected}, found {found}");
+        Failure::new(Code::LimitExceeded, "api.query", detail).with("field", "q").with("found", found)
+    };
+    if query.len() > QUERY_BYTES_MAX {
+        return Err(too_long(format!("at most {QUERY_BYTES_MAX} bytes"), query.len())
+            .with("limit", QUERY_BYTES_MAX)
+            .hint("search for fewer words"));
+    }
+    let words = Search::words_of(query);
+    if words.len() > WORDS_MAX {
+        return Err(too_long(format!("at most {WORDS_MAX} words"), words.len())
+            .with("limit", WORDS_MAX)
+            .hint("search for fewer words"));
+    }
+    Ok(words)
+}
+
+fn switch(name: &str, value: &str) -> Result<bool, Failure> {
+    match value {
+        "true" | "1" | "" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => {
+            let detail = format!("{name}: expected true or false, found \"{}\"", escaped(other));
+            Err(invalid("api.parameter", detail).with("field", name))
+        }
+    }
+}
+
 fn diff(query: &str) -> Result<Diff, Failure> {
     let (mut from, mut to, mut limit, mut after) = (None, None, PAGE_ITEMS, None);
-    let mut seen = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = decoded(value)
-            .ok_or_else(|| invalid("api.encoding", format!("{} is not percent-encoded", escaped(pair))))?;
-        if seen.contains(&name) {
-            return Err(invalid("api.parameter", format!("{} stands twice", escaped(name))));
-        }
-        seen.push(name);
+    for (name, value) in parameters(query)? {
         match name {
             "from" => from = Some(Wanted::parse(&value)?),
             "to" => to = Some(Wanted::parse(&value)?),
-            "limit" => limit = page_limit(&value)?,
+            "limit" => limit = page_limit(&value, PAGE_ITEMS_MAX)?,
             "cursor" => after = Some(cursor(&value)?),
-            _ => {
-                let detail = format!("there is no parameter {}", escaped(name));
-                return Err(invalid("api.parameter", detail)
-                    .hint("known: from, to, limit, cursor")
-                    .with("field", escaped(name)));
-            }
+            _ => return Err(no_parameter(name, "from, to, limit, cursor")),
         }
     }
     let missing = || {
@@ -587,23 +666,15 @@ fn diff(query: &str) -> Result<Diff, Failure> {
 }
 
 fn revision_log(query: &str) -> Result<Query, Failure> {
-    let (mut source, mut limit) = (None, None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = decoded(&value.replace('+', " "))
-            .ok_or_else(|| invalid("api.encoding", format!("{} is not percent-encoded", escaped(pair))))?;
+    let (mut source, mut limit) = (None, PAGE_ITEMS);
+    for (name, value) in parameters(query)? {
         match name {
-            "source" if source.is_none() => source = Some(source_id(&value, "source")?),
-            "limit" if limit.is_none() => limit = Some(page_limit(&value)?),
-            _ => {
-                let detail = format!("{} is no parameter, or stands twice", escaped(name));
-                return Err(invalid("api.parameter", detail)
-                    .hint("known: source, limit")
-                    .with("field", escaped(name)));
-            }
+            "source" => source = Some(source_id(&value, "source")?),
+            "limit" => limit = page_limit(&value, PAGE_ITEMS_MAX)?,
+            _ => return Err(no_parameter(name, "source, limit")),
         }
     }
-    Ok(Query::RevisionLog { source, limit: limit.unwrap_or(PAGE_ITEMS) })
+    Ok(Query::RevisionLog { source, limit })
 }
 
 fn forget(wire: ForgetRequest) -> Result<Query, Failure> {
@@ -630,9 +701,9 @@ fn id_prefix(text: &str) -> Result<String, Failure> {
     Ok(prefix.to_owned())
 }
 
-fn page_limit(text: &str) -> Result<usize, Failure> {
-    text.parse().ok().filter(|limit| (1..=PAGE_ITEMS_MAX).contains(limit)).ok_or_else(|| {
-        let detail = format!("limit: expected 1 to {PAGE_ITEMS_MAX}, found \"{}\"", escaped(text));
+fn page_limit(text: &str, most: usize) -> Result<usize, Failure> {
+    text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
+        let detail = format!("limit: expected 1 to {most}, found \"{}\"", escaped(text));
         invalid("api.parameter", detail)
             .with("field", "limit")
             .hint("ask page by page: the nextCursor of a page is the cursor of the next")
@@ -645,12 +716,31 @@ pub fn cursor_after(id: &ComponentId) -> String {
 }
 
 fn cursor(text: &str) -> Result<ComponentId, Failure> {
-    let id = catalogue_schema::digest::unhex(text).and_then(|bytes| String::from_utf8(bytes).ok());
-    id.and_then(|id| ComponentId::parse(&id).ok()).ok_or_else(|| {
-        invalid("api.parameter", "cursor: expected the nextCursor of a page")
-            .with("field", "cursor")
-            .hint("leave it out to begin with the first page")
-    })
+    let id = unhexed(text);
+    id.and_then(|id| ComponentId::parse(&id).ok()).ok_or_else(no_cursor)
+}
+
+fn unhexed(text: &str) -> Option<String> {
+    catalogue_schema::digest::unhex(text).and_then(|bytes| String::from_utf8(bytes).ok())
+}
+
+fn no_cursor() -> Failure {
+    invalid("api.parameter", "cursor: expected the nextCursor of a page")
+        .with("field", "cursor")
+        .hint("leave it out to begin with the first page")
+}
+
+/// Makes the cursor of the page behind a hit of a search; opaque to callers.
+pub fn cursor_behind(rank: u32, id: &ComponentId) -> String {
+    catalogue_schema::digest::hex(format!("{rank} {id}").as_bytes())
+}
+
+fn hit_cursor(text: &str) -> Result<(u32, ComponentId), Failure> {
+    let read = |text: String| {
+        let (rank, id) = text.split_once(' ')?;
+        Some((rank.parse().ok()?, ComponentId::parse(id).ok()?))
+    };
+    unhexed(text).and_then(read).ok_or_else(no_cursor)
 }
 
 fn source_id(text: &str, field: &str) -> Result<SourceId, Failure> {
@@ -740,6 +830,21 @@ fn native(text: &str, index: usize) -> Result<Native, Failure> {
         return Ok(Native::Prefix(text.trim_end_matches('*').to_owned()));
     }
     Reference::parse(text).map(Native::Id).map_err(fault)
+}
+
+fn explain(wire: ExplainRequest) -> Result<Query, Failure> {
+    let ExplainRequest { id, natives, prerelease, snapshot } = wire;
+    let natives = natives.unwrap_or_default();
+    limited(natives.len(), "natives")?;
+    let reference = Reference::parse(&id).map_err(|error| Failure::of_reference(&error.in_field("id")))?;
+    let natives = natives.iter().enumerate().map(|(index, text)| native(text, index));
+    let wanted = snapshot.as_deref().map(Wanted::parse).transpose()?;
+    let asked = Asked {
+        reference,
+        natives: natives.collect::<Result<_, _>>()?,
+        prerelease: prerelease.unwrap_or(false),
+    };
+    Ok(Query::Explain(asked.into()).at(wanted))
 }
 
 fn lookup(wire: LookupRequest) -> Result<Query, Failure> {
@@ -848,8 +953,7 @@ mod tests {
         check("/", "404 R011 api.route");
         check("/v1/components/", "404 R011 api.route");
         check("/v1/resolve", "405 R011 api.method");
-        check("/v1/components/search", "404 R011 api.route");
-        check("/v1/components/search?q=x", "404 R011 api.route");
+        check("/v1/components/lcod/a/search", "404 R011 api.route");
         check("/v1/components/lcod/a/b/1.0.0/download", "404 R011 api.route");
         check("/v1/components/lcod%3A%2F%2Fa%2Fb/1.0.0/download", "404 R011 api.route");
         check("/v1/components/lcod%3A%2F%2Fa%2Fb/1.0.0/other", "404 R011 api.route");

@@ -34,6 +34,7 @@ mod lock;
 pub mod memory;
 pub mod revisions;
 mod row;
+pub mod searchable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -55,6 +56,7 @@ use crate::store::ledger::Ledger;
 use crate::store::memory::Memory;
 use crate::store::revisions::Log;
 use crate::store::row::Root;
+use crate::store::searchable::Searchable;
 
 /// A generation as readers see it: immutable, complete, in memory.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub struct Snapshot {
     pub generation: Generation,
     components: HashMap<ComponentId, Arc<Component>>,
     order: Arc<[ComponentId]>,
+    /// In the order of `order`.
+    searchable: Vec<Searchable>,
 }
 
 impl Snapshot {
@@ -74,7 +78,9 @@ impl Snapshot {
         }
         let mut order: Vec<ComponentId> = by_id.keys().cloned().collect();
         order.sort_unstable();
-        Snapshot { generation, components: by_id, order: order.into() }
+        let searchable =
+            order.iter().map(|id| by_id.get(id).map(|one| Searchable::of(one)).unwrap_or_default()).collect();
+        Snapshot { generation, components: by_id, order: order.into(), searchable }
     }
 
     /// Puts a snapshot together like [`Snapshot::new`]; where it has the ids of `other`, both hold one list of them.
@@ -84,6 +90,12 @@ impl Snapshot {
             snapshot.order = Arc::clone(&other.order);
         }
         snapshot
+    }
+
+    /// Returns every component, sorted by id, with the texts by which a search finds it.
+    pub fn searchable(&self) -> impl Iterator<Item = (&Component, &Searchable)> {
+        let component = |(id, searchable)| Some((&**self.components.get(id)?, searchable));
+        self.order.iter().zip(&self.searchable).filter_map(component)
     }
 
     /// Returns the component that owns `id`.

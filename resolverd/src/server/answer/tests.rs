@@ -7,7 +7,7 @@ use catalogue_schema::dialect::{Errand, Node, start};
 use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA};
 use catalogue_schema::id::{Dialect, Namespace};
-use catalogue_schema::model::{Level, Origin, Place, Rank, Source, Trust};
+use catalogue_schema::model::{Level, Origin, Place, Rank, Source, Trust, Verdict};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, LocalPath, Location};
 
@@ -188,6 +188,10 @@ fn sources_and_catalogues_carry_state_and_reason() {
     check("/v1/catalogues", 200, "/items/0/verdict", json!("unpinned"));
     check("/v1/catalogues", 200, "/items/1/verdict", json!("unpinned"));
     check("/v1/catalogues", 200, "/items/1/via", json!(["main/std"]));
+    check("/v1/catalogues", 200, "/items/1/ageSeconds", json!(3600));
+    check("/v1/sources", 200, "/items/0/origin", json!("file"));
+    check("/v1/components/lcod/a/one/versions", 200, "/items/0/signature", json!("unchecked"));
+    check("/v1/components", 200, "/items/0/signature", json!("unchecked"));
 }
 
 #[test]
@@ -293,6 +297,63 @@ fn lookups_are_answered_one_by_one() {
     let codes: Vec<&str> =
         found.as_array().unwrap()[1..].iter().map(|one| one["code"].as_str().unwrap()).collect();
     assert_eq!(codes, ["R001", "E001", "E002"]);
+}
+
+#[test]
+fn hits_carry_trust_staleness_shadows_and_the_place_of_each_word() {
+    check(
+        "/v1/components/search?q=ONE",
+        200,
+        "/items",
+        json!([{
+            "id": "lcod://a/one", "version": "0.2.0", "kind": "component", "summary": null, "source": "main",
+            "catalogue": "std", "verdict": "pinned", "signature": "unchecked", "stale": true,
+            "shadowed": [{"source": "main", "catalogue": "copy", "versions": ["9.0.0"]}],
+            "matched": [{"word": "one", "in": "name"}]
+        }]),
+    );
+    check("/v1/components/search", 200, "/total", json!(3));
+    check("/v1/components/search?q=a&limit=1", 200, "/items/0/id", json!("lcod://a/one"));
+    let (_, page) = get("/v1/components/search?q=a&limit=1");
+    let cursor = page["nextCursor"].as_str().unwrap();
+    check(&format!("/v1/components/search?q=a&cursor={cursor}"), 200, "/items/0/id", json!("lcod://a/two"));
+    check("/v1/components/search?q=two", 200, "/items/0/version", Value::Null);
+    check("/v1/components/search?q=one&verified=true", 200, "/items", json!([]));
+    check("/v1/components/search?q=one&official=false", 200, "/total", json!(1));
+    check("/v1/components/search?source=other", 400, "/reason", json!("api.source"));
+    check("/v1/components/search?verified=maybe", 400, "/field", json!("verified"));
+    check("/v1/components/search?limit=101", 400, "/field", json!("limit"));
+    check("/v1/components/search?cursor=zz", 400, "/field", json!("cursor"));
+    check("/v1/components/search?colour=red", 400, "/field", json!("colour"));
+    check(&format!("/v1/components/search?q={}", "x".repeat(1_025)), 413, "/limit", json!(1_024));
+    let words: Vec<String> = (0..17).map(|at| at.to_string()).collect();
+    check(&format!("/v1/components/search?q={}", words.join("+")), 413, "/limit", json!(16));
+}
+
+#[test]
+fn every_readable_reference_is_explained() {
+    let explained = |body: Value| asked(&Call::post("/v1/explain", &body), Some(&world()));
+    let check = |body: Value, outcome: &str, next: Value| {
+        let (status, found) = explained(body);
+        assert_eq!((status, &found["outcome"], &found["next"]), (200, &json!(outcome), &next), "{found:#}");
+    };
+    check(json!({"id": "lcod://a/one"}), "chosen", json!("resolverd sync main"));
+    check(json!({"id": "lcod://a/one@^7"}), "no_version", json!("resolverd versions lcod://a/one"));
+    check(json!({"id": "lcod://a/two"}), "refused", json!("resolverd versions lcod://a/two"));
+    check(json!({"id": "lcod://away/x"}), "blocked", json!("resolverd sync away"));
+    check(json!({"id": "lcod://a/oen"}), "unknown", json!("resolverd explain lcod://a/one"));
+    check(json!({"id": "lcod://zzzzzzzz/qqqqqqqq"}), "unknown", json!("resolverd search qqqqqqqq"));
+    check(json!({"id": "lcod://a/one", "natives": ["lcod://a/"], "snapshot": null}), "native", Value::Null);
+    check(json!({"id": "some-stream"}), "unknown", json!("resolverd search some-stream"));
+    for (body, status, code) in [
+        (json!({"id": "lcod://A"}), 400, "R001"),
+        (json!({"id": "lcod://a/one", "natives": ["A/"]}), 400, "R001"),
+        (json!({"id": "lcod://a/one", "colour": 1}), 400, "R011"),
+        (json!({"id": "lcod://a/one", "snapshot": Digest::sha256(b"other")}), 410, "R004"),
+    ] {
+        let (found, problem) = explained(body);
+        assert_eq!((found, &problem["code"]), (status, &json!(code)), "{problem:#}");
+    }
 }
 
 #[test]
@@ -426,8 +487,11 @@ fn conforms(value: &Value, schema: &Value, document: &Value, at: &str) {
     }
     if let (Some(fields), Some(known)) = (value.as_object(), schema["properties"].as_object()) {
         for (name, field) in fields {
-            let schema = known.get(name).unwrap_or_else(|| panic!("{at}.{name} is not documented"));
-            conforms(field, schema, document, &format!("{at}.{name}"));
+            match known.get(name) {
+                Some(schema) => conforms(field, schema, document, &format!("{at}.{name}")),
+                // A problem carries whatever its reason needs.
+                None => assert_eq!(schema["additionalProperties"], true, "{at}.{name} is not documented"),
+            }
         }
     }
     for item in value.as_array().into_iter().flatten() {
@@ -447,6 +511,11 @@ fn answers_conform_to_their_schemas() {
         ("/v1/sources", Call::get("/v1/sources")),
         ("/v1/catalogues", Call::get("/v1/catalogues")),
         ("/v1/components", Call::get("/v1/components")),
+        ("/v1/components/search", Call::get("/v1/components/search?q=one")),
+        ("/v1/explain", Call::post("/v1/explain", &json!({"id": "lcod://a/one"}))),
+        ("/v1/explain", Call::post("/v1/explain", &json!({"id": "lcod://a/two"}))),
+        ("/v1/explain", Call::post("/v1/explain", &json!({"id": "lcod://a/oen"}))),
+        ("/v1/explain", Call::post("/v1/explain", &json!({"id": "lcod://away/x"}))),
         ("/v1/components/{id}/versions", Call::get("/v1/components/lcod/a/one/versions")),
         ("/v1/components/{id}/{version}", Call::get("/v1/components/lcod/a/one/0.1.0")),
         ("/v1/snapshots", Call::get("/v1/snapshots")),

@@ -1,0 +1,565 @@
+//! Explaining: the whole chain from source to bytes for one reference, every candidate that lost, and what to do next.
+//!
+//! A function of (snapshot, question): no clock, no age, no disk. A reference that has no answer is explained as well. Never
+//! decides anything itself: which release is chosen is asked of the resolver.
+
+use catalogue_schema::dialect::Node;
+use catalogue_schema::generation::{CatalogueState, DocumentRecord, Generation, Health, SourceState};
+use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
+use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict};
+use catalogue_schema::pointer::{Location, Revision, Want};
+use catalogue_schema::version::Version;
+use serde_json::Value;
+
+use crate::api::discovery::{
+    BlockedRow, CANDIDATES_MAX, CandidateRow, DEPENDENTS_MAX, DependentRow, Dependents, DocumentRow,
+    Explained, ExplainedRelease, Fate, LoserRow, OriginRow, Outcome, ReferenceRow, StepRow,
+};
+use crate::api::{IntegrityRow, PinRow, TrustRow, repository_text};
+use crate::resolve::{Candidates, Cause, Conflict, Native, Standing, native_for, select};
+use crate::store::Snapshot;
+
+/// What is to be explained.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The reference.
+    pub reference: Reference,
+    /// What the caller implements itself.
+    pub natives: Vec<Native>,
+    /// Prereleases count as ordinary versions.
+    pub prerelease: bool,
+}
+
+/// Explains how a reference is answered; `problem` gives a conflict the document that a resolve would answer.
+pub fn explain<'a>(
+    asked: &'a Asked,
+    snapshot: &'a Snapshot,
+    candidates: &'a impl Candidates,
+    problem: impl Fn(&Conflict) -> Value,
+) -> Explained<'a> {
+    let generation = &snapshot.generation;
+    let id = &asked.reference.id;
+    let case = Case::of(asked, candidates, generation);
+    let Case { component, native, outcome, chosen, shown, owner, steps, .. } = &case;
+    // Where the caller's native answers, nobody's entries are used.
+    let used = component.filter(|_| native.is_none());
+    let blocked = blocked(id, component.is_some(), generation);
+    let problem = case.conflict(asked).map(|conflict| problem(&conflict));
+    Explained {
+        snapshot: &generation.snapshot,
+        generation: generation.number,
+        reference: ReferenceRow {
+            id,
+            requirement: asked.reference.requirement.to_string(),
+            prerelease: asked.prerelease,
+        },
+        outcome: *outcome,
+        chosen: chosen.map(|release| &release.version),
+        native: native.map(native_text),
+        why_source: used.map(why_source),
+        why_version: used.map(|component| why_version(component, asked, *outcome)),
+        source: owner.and_then(|source| origin(source, generation)),
+        chain: steps.iter().filter_map(|state| step(state, steps, generation)).collect(),
+        release: shown.map(|release| explained(release, steps, generation)),
+        candidates: component.map_or_else(Vec::new, |one| fates(one, asked, *chosen)),
+        candidates_count: component.map_or(0, |one| one.releases.len()),
+        shadowed: component.map_or_else(Vec::new, |one| losers(one, native.is_some(), generation)),
+        required_by: dependents(id, snapshot),
+        notes: notes(&case, generation),
+        next: next(asked, &case, problem.as_ref()),
+        blocked,
+        problem,
+    }
+}
+
+/// How a reference stands in a generation.
+struct Case<'a> {
+    /// The component that the id names.
+    component: Option<&'a Component>,
+    /// The caller's native that answers instead.
+    native: Option<&'a Native>,
+    outcome: Outcome,
+    /// Why there is no answer.
+    cause: Option<Cause>,
+    /// The answer.
+    chosen: Option<&'a Release>,
+    /// The answer, else the newest that was refused.
+    shown: Option<&'a Release>,
+    /// The source that owns the id, or for which it waits.
+    owner: Option<&'a SourceId>,
+    /// The documents from the source's entry to the catalogue; of a blocked id those that were never read.
+    steps: Vec<&'a CatalogueState>,
+}
+
+impl<'a> Case<'a> {
+    fn of(asked: &'a Asked, candidates: &'a impl Candidates, generation: &'a Generation) -> Case<'a> {
+        let reference = &asked.reference;
+        let native = native_for(reference, &asked.natives);
+        let (component, owner, choice) = match candidates.standing(&reference.id) {
+            Standing::Known(component) => {
+                let choice = select(component, &reference.requirement, asked.prerelease);
+                (Some(component), Some(&component.owner.source), choice)
+            }
+            Standing::Blocked(blocked) => (None, Some(&blocked.source), Err(Cause::Blocked(blocked.clone()))),
+            Standing::Unknown => {
+                (None, None, Err(Cause::Unknown { nearest: candidates.nearest(&reference.id) }))
+            }
+        };
+        let outcome = outcome(native, &choice);
+        let steps = match (component, owner, native) {
+            (Some(component), _, None) => way(&component.owner, generation),
+            (None, Some(source), None) => unread(source, generation),
+            _ => Vec::new(),
+        };
+        let owner = owner.filter(|_| native.is_none());
+        let (chosen, cause) = match choice {
+            _ if native.is_some() => (None, None),
+            Ok(release) => (Some(release), None),
+            Err(cause) => (None, Some(cause)),
+        };
+        let shown = chosen.or_else(|| refused(component?, cause.as_ref()?));
+        Case { component, native, outcome, cause, chosen, shown, owner, steps }
+    }
+
+    fn conflict(&self, asked: &Asked) -> Option<Conflict> {
+        Some(Conflict { reference: asked.reference.clone(), cause: self.cause.clone()? })
+    }
+}
+
+fn outcome(native: Option<&Native>, choice: &Result<&Release, Cause>) -> Outcome {
+    match (native, choice) {
+        (Some(_), _) => Outcome::Native,
+        (None, Ok(_)) => Outcome::Chosen,
+        (None, Err(Cause::Refused { .. })) => Outcome::Refused,
+        (None, Err(Cause::Blocked(_))) => Outcome::Blocked,
+        (None, Err(Cause::Unknown { .. })) => Outcome::Unknown,
+        (None, Err(Cause::NoVersion { .. } | Cause::Disjoint { .. })) => Outcome::NoVersion,
+    }
+}
+
+fn native_text(native: &Native) -> String {
+    match native {
+        Native::Prefix(prefix) => prefix.clone(),
+        Native::Id(reference) => reference.to_string(),
+    }
+}
+
+/// Returns the release that a conflict names as refused.
+fn refused<'a>(component: &'a Component, cause: &Cause) -> Option<&'a Release> {
+    let Cause::Refused { version, .. } = cause else { return None };
+    component.releases.iter().find(|release| release.version == *version)
+}
+
+/// Returns the states from the entry document of a catalogue's source down to the catalogue.
+fn way<'a>(owner: &CatalogueId, generation: &'a Generation) -> Vec<&'a CatalogueState> {
+    let named = |state: &&CatalogueState| state.errand.node().is_some_and(|node| node.id == *owner);
+    let same: Vec<&CatalogueState> = generation.catalogues.iter().filter(named).collect();
+    // A list may name a catalogue like the source itself; the one that lists releases is meant.
+    let Some(end) = same.iter().find(|state| state.releases > 0).or(same.first()).copied() else {
+        return Vec::new();
+    };
+    let Some(node) = end.errand.node() else { return Vec::new() };
+    let above = node.via.iter().enumerate().filter_map(|(depth, id)| {
+        generation
+            .catalogues
+            .iter()
+            .find(|state| state.errand.node().is_some_and(|node| node.id == *id && node.via.len() == depth))
+    });
+    above.chain([end]).collect()
+}
+
+/// Returns the documents of a source that have never been read.
+fn unread<'a>(source: &SourceId, generation: &'a Generation) -> Vec<&'a CatalogueState> {
+    let of_source = |state: &&CatalogueState| {
+        state.health == Health::Unread && state.errand.node().is_some_and(|node| node.id.source == *source)
+    };
+    generation.catalogues.iter().filter(of_source).collect()
+}
+
+fn place_of(source: &SourceId, generation: &Generation) -> Option<usize> {
+    generation.sources.iter().position(|state| state.source.id == *source).map(|at| at + 1)
+}
+
+fn origin<'a>(id: &SourceId, generation: &'a Generation) -> Option<OriginRow<'a>> {
+    let place = place_of(id, generation)?;
+    let SourceState { source, health, commit, digest, error } = generation.sources.get(place - 1)?;
+    let entry = Want::Blob(source.entry.clone());
+    Some(OriginRow {
+        id: &source.id,
+        place,
+        of: generation.sources.len(),
+        priority: source.place.priority,
+        state: *health,
+        offline: source.offline,
+        location: source.entry.to_string(),
+        url: record(&entry, generation).map(|record| record.url.as_str()),
+        pin: PinRow { commit: source.entry.commit(), digests: &source.digests },
+        commit: commit.as_ref(),
+        digest: digest.as_ref(),
+        error: error.as_ref(),
+    })
+}
+
+/// Returns what is remembered of the document that answers `want`; the records are sorted by it.
+fn record<'a>(want: &Want, generation: &'a Generation) -> Option<&'a DocumentRecord> {
+    let at = generation.documents.binary_search_by(|record| record.want.cmp(want)).ok()?;
+    generation.documents.get(at)
+}
+
+fn step<'a>(
+    state: &'a CatalogueState,
+    steps: &[&CatalogueState],
+    generation: &'a Generation,
+) -> Option<StepRow<'a>> {
+    let node = state.errand.node()?;
+    let leads_on = steps.iter().any(|other| {
+        other.errand.node().is_some_and(|other| other.via.get(node.via.len()) == Some(&node.id))
+    });
+    let role = match (node.via.is_empty(), leads_on) {
+        (true, _) => "entry",
+        (false, true) => "list",
+        (false, false) => "catalogue",
+    };
+    let location = location(&state.errand.want);
+    let record =
+        record(&state.errand.want, generation).filter(|record| Some(&record.digest) == state.digest.as_ref());
+    Some(StepRow {
+        role,
+        id: node.id.to_string(),
+        priority: node.rank.0.last().map(|place| place.priority),
+        state: state.health,
+        location: state.errand.want.to_string(),
+        url: record.map(|record| record.url.as_str()),
+        pin: PinRow { commit: location.and_then(Location::commit), digests: &state.errand.digests },
+        commit: state.commit.as_ref(),
+        digest: state.digest.as_ref(),
+        size: record.map(|record| record.size),
+        branch: location.and_then(branch),
+        signature: claims(state).then_some("unchecked"),
+        error: state.error.as_ref(),
+    })
+}
+
+fn location(want: &Want) -> Option<&Location> {
+    match want {
+        Want::Blob(location) | Want::Tree { location, .. } => Some(location),
+        Want::Refs { .. } | Want::History { .. } => None,
+    }
+}
+
+fn branch(location: &Location) -> Option<&str> {
+    match location {
+        Location::Git { revision: Revision::Ref(name), .. } => Some(name.as_text()),
+        Location::Git { revision: Revision::Head, .. } => Some("HEAD"),
+        _ => None,
+    }
+}
+
+fn claims(state: &CatalogueState) -> bool {
+    state.errand.signature.is_some() || state.signature.is_some()
+}
+
+fn explained<'a>(
+    release: &'a Release,
+    steps: &[&CatalogueState],
+    generation: &'a Generation,
+) -> ExplainedRelease<'a> {
+    let records = records(release, generation);
+    let mut documents: Vec<DocumentRow<'_>> = records.iter().map(|record| document(record)).collect();
+    let failed = generation.refusals.iter().filter(|one| Some(&one.refusal) == release.verdict.refusal());
+    documents.extend(failed.map(|one| DocumentRow {
+        location: one.want.to_string(),
+        url: None,
+        commit: None,
+        blob: None,
+        digest: None,
+        size: None,
+        refusal: Some(&one.refusal),
+    }));
+    ExplainedRelease {
+        version: &release.version,
+        kind: release.kind.as_deref(),
+        summary: release.summary.as_deref(),
+        repository: repository_text(release.origin.repository.as_ref()),
+        commit: release.origin.commit.as_ref(),
+        path: release.origin.path.as_ref(),
+        dependencies: release.dependencies.iter().map(ToString::to_string).collect(),
+        integrity: IntegrityRow::of(release),
+        documents,
+        trust: TrustRow::of(&release.verdict),
+        because: because(release, steps, &records),
+        yanked: release.yanked,
+        warnings: &release.warnings,
+    }
+}
+
+fn document(record: &DocumentRecord) -> DocumentRow<'_> {
+    DocumentRow {
+        location: record.want.to_string(),
+        url: Some(&record.url),
+        commit: record.commit.as_ref(),
+        blob: record.blob.as_ref(),
+        digest: Some(&record.digest),
+        size: Some(record.size),
+        refusal: None,
+    }
+}
+
+/// Returns the records of the documents that were read for a release. Equal bytes may lie in many places: of the records with
+/// the digest of a file, the one whose path ends like the file's is meant, and of those the one at the release's commit.
+fn records<'a>(release: &Release, generation: &'a Generation) -> Vec<&'a DocumentRecord> {
+    let manifest = release.manifest.iter().map(|digest| (digest, None));
+    let files = release.files.iter().filter_map(|file| Some((file.digest.as_ref()?, Some(&file.path))));
+    let wanted: Vec<_> = manifest.chain(files).collect();
+    let is_wanted = |record: &&DocumentRecord| wanted.iter().any(|(digest, _)| **digest == record.digest);
+    let alike: Vec<&DocumentRecord> = generation.documents.iter().filter(is_wanted).collect();
+    let mut found: Vec<&DocumentRecord> = Vec::new();
+    for (digest, path) in wanted {
+        let fits = |record: &&&DocumentRecord| {
+            let text = record.want.to_string();
+            let ends = path.is_none_or(|path| text.ends_with(path.as_text()));
+            (!ends, release.origin.commit.is_some() && record.commit != release.origin.commit)
+        };
+        let best = alike.iter().filter(|record| record.digest == *digest).min_by_key(fits);
+        // A manifest names its files and nobody has read them; bytes of the same digest elsewhere say nothing about them.
+        let best = best.filter(|record| !fits(record).0);
+        if let Some(record) = best.filter(|record| !found.contains(record)) {
+            found.push(record);
+        }
+    }
+    found
+}
+
+/// Returns every reason why a release is not vouched for better than it is.
+fn because(release: &Release, steps: &[&CatalogueState], records: &[&DocumentRecord]) -> Vec<String> {
+    let leave = match &release.verdict {
+        Verdict::Refused(refusal) => return vec![refusal.to_string()],
+        Verdict::Trusted(leave) => leave,
+    };
+    let mut reasons = Vec::new();
+    let open = steps.iter().filter_map(|state| Some((*state, state.errand.node()?)));
+    for (state, node) in open.filter(|(_, node)| !node.via.is_empty()) {
+        if !state.errand.want.is_pinned() && state.errand.digests.is_empty() {
+            let above = node.via.last().map(ToString::to_string).unwrap_or_default();
+            let how = match location(&state.errand.want).and_then(branch) {
+                Some(branch) => format!("through {branch}, without a commit or checksum"),
+                None => "without a commit or checksum".to_owned(),
+            };
+            reasons.push(format!("unpinned: {above} points to {} {how}", node.id));
+        }
+    }
+    if leave.level() == Level::Unpinned && reasons.is_empty() {
+        let open = records.iter().filter(|record| !record.want.is_pinned());
+        let open: Vec<String> = open.map(|record| record.want.to_string()).collect();
+        reasons.push(match open.as_slice() {
+            [] => "unpinned: not every document of the release has a commit or checksum".to_owned(),
+            [one] => format!("unpinned: {one} has neither commit nor checksum"),
+            all => {
+                format!("unpinned: no commit pins {}, and not each of them has a checksum", all.join(" and "))
+            }
+        });
+    }
+    for state in steps.iter().filter(|state| claims(state)) {
+        if let Some(node) = state.errand.node() {
+            reasons.push(format!(
+                "unchecked: a signature is claimed for {}, and nobody has checked it",
+                node.id
+            ));
+        }
+    }
+    if leave.has_unchecked_signature() && !steps.iter().any(|state| claims(state)) {
+        reasons
+            .push("unchecked: a signature is claimed for the release, and nobody has checked it".to_owned());
+    }
+    if leave.rule().is_none() {
+        reasons.push("no trust policy is set: pins must hold, and nothing must be signed".to_owned());
+    }
+    reasons
+}
+
+fn why_source(component: &Component) -> String {
+    match component.shadowed.len() {
+        0 => format!("only {} lists it", component.owner),
+        1 => format!("{} is the best-placed of 2 catalogues that list it", component.owner),
+        more => format!("{} is the best-placed of {} catalogues that list it", component.owner, more + 1),
+    }
+}
+
+fn why_version(component: &Component, asked: &Asked, outcome: Outcome) -> String {
+    let requirement = &asked.reference.requirement;
+    let (all, fitting) =
+        (component.releases.len(), component.releases.iter().filter(|one| fits(&one.version, asked)));
+    let count = fitting.count();
+    let fitting = match (requirement.is_any(), asked.prerelease) {
+        (true, false) => format!("{count} stable (of {all})"),
+        (true, true) => format!("{count}"),
+        (false, _) => format!("{count} (of {all}) that meet {requirement}"),
+    };
+    match outcome {
+        Outcome::Chosen => format!("the newest that may be used of {fitting}"),
+        Outcome::Refused => format!("none may be used of {fitting}"),
+        _ => format!("none can be chosen: {fitting}"),
+    }
+}
+
+fn fits(version: &Version, asked: &Asked) -> bool {
+    let requirement = &asked.reference.requirement;
+    requirement.matches(version) || (asked.prerelease && requirement.matches_prerelease(version))
+}
+
+fn fates<'a>(component: &'a Component, asked: &Asked, chosen: Option<&Release>) -> Vec<CandidateRow<'a>> {
+    let is_native = native_for(&asked.reference, &asked.natives).is_some();
+    let row = |release: &'a Release| CandidateRow {
+        version: &release.version,
+        fate: if is_native { Fate::Hidden } else { fate(release, asked, chosen) },
+        refusal: release.verdict.refusal(),
+    };
+    component.releases.iter().rev().take(CANDIDATES_MAX).map(row).collect()
+}
+
+fn fate(release: &Release, asked: &Asked, chosen: Option<&Release>) -> Fate {
+    let version = &release.version;
+    let would_fit = fits(version, asked) || asked.reference.requirement.matches_prerelease(version);
+    match release {
+        _ if chosen.is_some_and(|chosen| chosen.version == *version) => Fate::Chosen,
+        _ if !would_fit => Fate::Outside,
+        release if release.yanked => Fate::Yanked,
+        _ if !fits(version, asked) => Fate::Prerelease,
+        release if release.verdict.refusal().is_some() => Fate::Refused,
+        _ => Fate::Lower,
+    }
+}
+
+/// Returns the catalogues that list the component and are not used; where a native answers, its owner is the first of them.
+fn losers<'a>(component: &'a Component, is_native: bool, generation: &'a Generation) -> Vec<LoserRow<'a>> {
+    let hidden = is_native.then(|| LoserRow {
+        source: &component.owner.source,
+        catalogue: &component.owner.name,
+        versions: component.releases.iter().map(|release| &release.version).collect(),
+        place: place_of(&component.owner.source, generation),
+        why: "the caller implements it itself".to_owned(),
+    });
+    let row = |shadow: &'a Shadow| LoserRow {
+        source: &shadow.catalogue.source,
+        catalogue: &shadow.catalogue.name,
+        versions: shadow.versions.iter().collect(),
+        place: place_of(&shadow.catalogue.source, generation),
+        why: why_lost(&component.owner, &shadow.catalogue, generation),
+    };
+    hidden.into_iter().chain(component.shadowed.iter().map(row)).collect()
+}
+
+fn why_lost(owner: &CatalogueId, loser: &CatalogueId, generation: &Generation) -> String {
+    let node = |id: &CatalogueId| way(id, generation).last().and_then(|state| state.errand.node());
+    let (Some(best), Some(worse)) = (node(owner), node(loser)) else {
+        return format!("{owner} stands before it");
+    };
+    let (Rank(ours), Rank(theirs)) = (&best.rank, &worse.rank);
+    let differs = ours.iter().zip(theirs).position(|(one, other)| one != other);
+    let Some((at, one, other)) = differs.and_then(|at| Some((at, ours.get(at)?, theirs.get(at)?))) else {
+        return format!("{owner} stands above it in the same source");
+    };
+    let (what, name) = match at {
+        0 => ("source", best.id.source.to_string()),
+        _ => ("catalogue", step_name(best, at)),
+    };
+    if one.priority != other.priority {
+        return format!("{what} {name} has priority {}, this one {}", one.priority, other.priority);
+    }
+    let place = if at == 0 { "the sources file" } else { "its list" };
+    format!("{what} {name} stands before it in {place}; both have priority {}", one.priority)
+}
+
+/// Returns the name of the list or catalogue that has the place `at` in a node's rank.
+fn step_name(node: &Node, at: usize) -> String {
+    node.via.get(at).unwrap_or(&node.id).to_string()
+}
+
+fn dependents<'a>(id: &ComponentId, snapshot: &'a Snapshot) -> Dependents<'a> {
+    let mut found = Dependents { count: 0, items: Vec::new() };
+    for component in snapshot.ids().iter().filter_map(|id| snapshot.component(id)) {
+        let requires = |release: &'a Release| {
+            release.dependencies.iter().find(|one| one.id == *id).map(|wanted| (release, wanted))
+        };
+        let Some((release, wanted)) = component.releases.iter().rev().find_map(requires) else { continue };
+        found.count += 1;
+        if found.items.len() < DEPENDENTS_MAX {
+            let requirement = wanted.requirement.to_string();
+            found.items.push(DependentRow { id: &component.id, version: &release.version, requirement });
+        }
+    }
+    found
+}
+
+fn blocked<'a>(id: &ComponentId, is_owned: bool, generation: &'a Generation) -> Vec<BlockedRow<'a>> {
+    let holding = generation.blocked.iter().filter(|block| block.namespace.contains(id));
+    let effect = match is_owned {
+        true => "its owner is placed no worse than this source, and may answer",
+        false => "nobody placed below this source may answer until it has been read",
+    };
+    holding.map(|block| BlockedRow { namespace: &block.namespace, source: &block.source, effect }).collect()
+}
+
+fn notes(case: &Case<'_>, generation: &Generation) -> Vec<String> {
+    let mut notes = Vec::new();
+    let nodes = || case.steps.iter().filter_map(|state| Some((*state, state.errand.node()?)));
+    for (state, node) in nodes().filter(|(state, _)| state.health == Health::Stale) {
+        let why = state.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        notes.push(format!("{} is stale: its last good document answers{why}", node.id));
+    }
+    for (state, node) in nodes() {
+        if let (Some(branch), Some(commit)) = (location(&state.errand.want).and_then(branch), &state.commit) {
+            let what = format!("{} was read through {branch}, which named {commit}", node.id);
+            notes.push(format!("{what}: a branch is not a pin"));
+        }
+    }
+    let by_commit = case.steps.iter().any(|state| state.errand.want.is_pinned());
+    if by_commit || case.shown.is_some_and(|release| release.origin.commit.is_some()) {
+        notes.push("a pinned id proves content, not membership of a branch".to_owned());
+    }
+    if case.outcome == Outcome::Blocked {
+        notes.push("catalogues placed below may list it; what they list was left out".to_owned());
+    }
+    if case.outcome == Outcome::Unknown {
+        for state in generation.sources.iter().filter(|state| state.health != Health::Fresh) {
+            let what = match state.health {
+                Health::Unread => "has never been read, so what it lists is not known",
+                _ => "is not fresh, so what it lists today is not known",
+            };
+            notes.push(format!("source {} {what}", state.source.id));
+        }
+    }
+    notes
+}
+
+/// Returns the command that helps on; none where nothing is wrong.
+fn next(asked: &Asked, case: &Case<'_>, problem: Option<&Value>) -> Option<String> {
+    let id = &asked.reference.id;
+    let sync = || case.owner.map(|source| format!("resolverd sync {source}"));
+    let is = |field: &str, value: &str| problem.is_some_and(|problem| problem[field] == value);
+    match case.outcome {
+        Outcome::Native => None,
+        Outcome::Chosen => case.steps.iter().any(|state| state.health != Health::Fresh).then(sync).flatten(),
+        Outcome::Blocked => sync(),
+        Outcome::Unknown => Some(match problem.and_then(|problem| problem["nearest"][0].as_str()) {
+            Some(nearest) => format!("resolverd explain {nearest}"),
+            None => format!("resolverd search {}", id.name()),
+        }),
+        Outcome::NoVersion if is("reason", "only_prerelease") => {
+            Some(format!("resolverd explain {} --prerelease", quoted(&asked.reference.to_string())))
+        }
+        Outcome::Refused if is("code", "R002") || is("code", "E012") => sync(),
+        Outcome::NoVersion | Outcome::Refused => Some(format!("resolverd versions {id}")),
+    }
+}
+
+/// Returns a reference as a shell takes it. Requirements hold no single quote.
+fn quoted(text: &str) -> String {
+    match text.contains(['<', '>', '*', ' ', '~']) {
+        true => format!("'{text}'"),
+        false => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
