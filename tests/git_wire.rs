@@ -290,7 +290,7 @@ fn branches_tags_and_head_are_resolved_and_what_is_not_there_is_named() {
     for name in ["absent", "refs/heads/absent", "feature"] {
         let (reason, text) = world.refusal(world.at(named(name), "c.json"));
         assert_eq!(reason, "git.ref_missing", "{text}");
-        assert!(text.contains(&format!("{name}")), "{text}");
+        assert!(text.contains(name), "{text}");
     }
     let listed = String::from_utf8(world.one(world.refs("refs/tags")).unwrap().bytes).unwrap();
     let expected: String =
@@ -781,6 +781,11 @@ fn ssh_carries_the_same_protocol_to_a_repository_that_the_operator_names() {
     let said = run(&format!("git@forge.example:{}/absent.git", world.root().display()), &["sync"]);
     let text = format!("{}{}", said.stdout, said.stderr);
     assert!(text.contains("git.remote_error") && text.contains("absent.git"), "{said:?}");
+    let old = "#!/bin/sh\nunset GIT_PROTOCOL\nfor last; do :; done\nexec sh -c \"$last\"\n";
+    fs::write(bin.join("ssh"), old).unwrap();
+    let said = run(&url, &["sync"]);
+    let text = format!("{}{}", said.stdout, said.stderr);
+    assert!(text.contains("git.protocol"), "{said:?}");
     fs::write(bin.join("ssh"), "#!/bin/sh\necho 'Host key verification failed.' >&2\nexit 255\n").unwrap();
     let said = run(&url, &["sync"]);
     let text = format!("{}{}", said.stdout, said.stderr);

@@ -93,6 +93,8 @@ struct Session<'a> {
     absent: usize,
     /// Bytes that came and were of no use.
     wasted: u64,
+    /// Bytes of the objects at hand; the walk counts them when it reads them.
+    brought: u64,
 }
 
 /// The objects at hand, each proven by its id.
@@ -176,6 +178,7 @@ impl<'a> Session<'a> {
             trees: HashMap::new(),
             absent: 0,
             wasted: 0,
+            brought: 0,
         }
     }
 
@@ -330,7 +333,8 @@ impl<'a> Session<'a> {
             read => (kind, read),
         };
         match read {
-            Ok(Some(bytes)) => {
+            Ok(Some(bytes)) if self.brought <= self.budget.bytes_left() => {
+                self.brought += bytes.len() as u64;
                 self.objects.held.insert(*id, (kind, bytes.into()));
                 true
             }
@@ -464,8 +468,12 @@ impl<'a> Session<'a> {
             _ => ANSWER_BYTES_MAX,
         };
         let left = self.budget.bytes_left().saturating_add(SLACK_BYTES);
-        if self.wasted > left {
-            self.budget.take_bytes(u64::MAX, self.remote).map_err(Trouble::Failed)?;
+        if self.wasted.saturating_add(self.brought) > left {
+            let expected = format!("at most {} bytes in one run", self.budget.limits().total_bytes);
+            let expected = format!("{expected} (config key limits.total_bytes)");
+            let found = format!("{} bytes for this batch alone", self.wasted.saturating_add(self.brought));
+            let refusal = Refusal::new("limit.total_bytes", self.remote, expected, found);
+            return Err(Trouble::Failed(FetchError::Limit(refusal)));
         }
         let bytes_max = bytes_max.min(left);
         // What a tag leads to comes with it, where a tag stands in a commit's place.
@@ -546,6 +554,7 @@ impl<'a> Session<'a> {
                 // A full disk costs the next run a request.
                 let _ = cache.write(&id, kind, &bytes);
             }
+            self.brought += bytes.len() as u64;
             self.objects.held.insert(id, (kind, bytes));
         }
     }

@@ -392,7 +392,7 @@ mod tests {
             ("empty", Vec::new()),
             ("no pack", vec![b'x'; 100]),
         ];
-        let whole = pack(&[good.clone()]);
+        let whole = pack(std::slice::from_ref(&good));
         rows.push(("more behind", [&whole[..whole.len() - 20], &[1; 25]].concat()));
         for (name, bytes) in rows {
             assert!(matches!(unpack(&bytes, BOUNDS), Err(ReceivedError::Bad(_))), "{name}");
