@@ -239,11 +239,6 @@ impl TlsServer {
         format!("{}{path}", self.origin())
     }
 
-    /// Returns the address that it listens on.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Returns the PEM file of its authority.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.directory.path().join("ca.pem")

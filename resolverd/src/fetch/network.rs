@@ -43,9 +43,10 @@ pub enum Proxy {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// Scheme, host, port and path prefix to which it is sent; the prefix ends at a `/`.
+    /// Scheme, host, port and path prefix to which it is sent, as they are written in the addresses; the prefix ends where a
+    /// path segment ends, and the longest one wins. After a rewrite it is the new address that counts.
     pub url: String,
-    /// The file that holds it. Exactly one of `file` and `env` is given.
+    /// The file that holds it, readable by its owner only. Exactly one of `file` and `env` is given.
     #[serde(default)]
     pub file: Option<PathBuf>,
     /// The environment variable that holds it.
@@ -56,8 +57,14 @@ pub struct Token {
     pub user: Option<String>,
 }
 
-/// Addresses that start with `from` are fetched from `to` instead, like Git's `insteadOf`. The longest `from` wins. What a
-/// document is called, its pins and its locality do not change.
+/// Addresses that start with `from` are fetched from `to` instead, like Git's `insteadOf`: documents and Git repositories.
+/// The longest `from` wins. What a document is called, its pins and its locality do not change.
+///
+/// `from` ends where a path segment ends, with or without a `/`: a rule for `https://e.org/a` has `https://e.org/a/b`, and
+/// neither `https://e.org/ab` nor `https://e.org.example/`. A repository that leads to a path is also looked for with `.git`
+/// at its end. A file of GitHub's that no rule has by its repository follows a rule for its address on
+/// `raw.githubusercontent.com`; there a digest proves it and a commit does not, since no Git objects come with it. Redirects
+/// are not rewritten.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rewrite {

@@ -9,8 +9,8 @@ use catalogue_schema::error::escaped;
 use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::pointer::HttpsUrl;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, LOCATION, RETRY_AFTER, USER_AGENT,
@@ -24,6 +24,7 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use url::Url;
 
@@ -46,6 +47,13 @@ const IDLE: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 128 << 10;
 /// The longest entity tag or date that is kept.
 const VALIDATOR_BYTES_MAX: usize = 1024;
+
+/// The largest body of a refusal or redirect that is read for the sake of its connection, in bytes.
+const DRAIN_BYTES_MAX: u64 = 16 << 10;
+/// How long that may take.
+const DRAIN: Duration = Duration::from_secs(1);
+/// How many turns other tasks get after a job.
+const TURNS: usize = 4;
 
 const AGENT: &str = concat!("resolverd/", env!("CARGO_PKG_VERSION"));
 
@@ -136,6 +144,15 @@ impl Connections {
 
     /// Carries out a job within its deadline.
     pub(super) async fn carry_out(&self, job: Job) -> Result<Response, FetchError> {
+        let done = self.carry_out_in_time(job).await;
+        // The connection gets its turn to go back among the idle ones before the caller sends its next request.
+        for _ in 0..TURNS {
+            yield_now().await;
+        }
+        done
+    }
+
+    async fn carry_out_in_time(&self, job: Job) -> Result<Response, FetchError> {
         let Some(deadline) = job.budget.deadline() else { return self.follow(&job).await };
         match timeout_at(Instant::from_std(deadline), self.follow(&job)).await {
             Ok(done) => done,
@@ -204,17 +221,21 @@ impl Connections {
         hop.job.budget.check_deadline(subject).map_err(Fault::last)?;
         let answer = self.answer(hop).await?;
         let status = answer.status();
+        if status == StatusCode::OK {
+            return self.whole(hop, answer).await.map(Reply::Done);
+        }
+        let (head, incoming) = answer.into_parts();
+        drain(incoming).await;
         match status {
-            StatusCode::OK => self.whole(hop, answer).await.map(Reply::Done),
             StatusCode::NOT_MODIFIED if hop.known().is_some() => {
-                Ok(Reply::Done(hop.response(status, answer.headers(), Vec::new())))
+                Ok(Reply::Done(hop.response(status, &head.headers, Vec::new())))
             }
             StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::SEE_OTHER
             | StatusCode::TEMPORARY_REDIRECT
-            | StatusCode::PERMANENT_REDIRECT => hop.moved(status, answer.headers()).map(Reply::Moved),
-            _ => Err(hop.status(status, answer.headers(), self.keys.authorization(&hop.url).is_some())),
+            | StatusCode::PERMANENT_REDIRECT => hop.moved(status, &head.headers).map(Reply::Moved),
+            _ => Err(hop.status(status, &head.headers, self.keys.authorization(&hop.url).is_some())),
         }
     }
 
@@ -443,6 +464,14 @@ impl Hop<'_> {
     }
 }
 
+/// Reads the rest of an answer that nobody wants, where it is short, so that its connection can be used again.
+async fn drain(incoming: Incoming) {
+    if incoming.size_hint().exact().is_some_and(|bytes| bytes <= DRAIN_BYTES_MAX) {
+        // Where it fails, the connection ends.
+        let _ = timeout(DRAIN, incoming.collect()).await;
+    }
+}
+
 fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     // The encryption is put on top of it by the connector around it.
@@ -469,7 +498,7 @@ fn shown(text: &str) -> String {
         None => (text, false),
     };
     let hidden = match (start.split_once("//"), start.find('@')) {
-        (Some((scheme, _)), Some(at)) => format!("{scheme}//…@{}", &start[at + 1..]),
+        (Some((scheme, _)), Some(at)) => format!("{scheme}//***@{}", &start[at + 1..]),
         _ => start.to_owned(),
     };
     format!("{}{}", escaped(&hidden), if has_query { "?…" } else { "" })

@@ -8,6 +8,7 @@ use std::time::Duration;
 use catalogue_schema::error::escaped;
 use catalogue_schema::model::Refusal;
 use rustls::CertificateError;
+use rustls::pki_types::InvalidDnsNameError;
 
 use crate::fetch::FetchError;
 
@@ -70,6 +71,9 @@ impl Fault {
         if texts.iter().any(|text| text == "dns error") {
             return Fault::passing("net.dns", subject, format!("an address for {host}"), last);
         }
+        if chain.iter().any(|cause| cause.is::<InvalidDnsNameError>()) {
+            return Fault::lasting("net.dns", subject, format!("an address for {host}"), last);
+        }
         let hyper = chain.iter().find_map(|cause| cause.downcast_ref::<hyper::Error>());
         if hyper.is_some_and(hyper::Error::is_parse) {
             return Fault::lasting("net.protocol", subject, format!("HTTP/1.1 from {host}"), last);
@@ -126,7 +130,9 @@ fn tls(error: &rustls::Error, host: &str, subject: &str) -> Fault {
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     "a certificate for another host"
                 }
-                CertificateError::BadSignature => "a certificate whose signature is wrong",
+                CertificateError::BadSignature => {
+                    "a certificate that was not signed by the known authority whose name it bears"
+                }
                 CertificateError::Revoked => "a certificate that was revoked",
                 CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                     "a certificate that is not for servers"

@@ -61,8 +61,9 @@ fn key(token: &Token, environment: &dyn Fn(&str) -> Option<String>) -> Result<Ke
     // What the operator wrote may be a secret in the wrong place, so it is not repeated.
     let url = HttpsUrl::parse(&token.url)
         .map_err(|error| Refusal::new("net.token", "[[https.tokens]] url", error.expected, "another text"))?;
+    let address = url.as_text().split('?').next().unwrap_or_default();
     let refused = |expected: String, found: &str| {
-        Refusal::new("net.token", format!("the token for {url}"), expected, found)
+        Refusal::new("net.token", format!("the token for {address}"), expected, found)
     };
     if url.as_text().contains('?') {
         return Err(refused("the start of an https:// URL, without a query".to_owned(), "a query"));

@@ -255,6 +255,3 @@ fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     }
     Ok(bytes)
 }
-
-#[cfg(test)]
-mod tests;

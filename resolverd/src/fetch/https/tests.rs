@@ -1,1 +1,0 @@
-//! What the client says before it has connected.
