@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::harness::daemon::Sandbox;
 use crate::harness::lcod::{self, Component};
+use crate::harness::place;
 use crate::harness::repository::{self, Files};
 use crate::harness::tls::{GitMount, Route, TlsServer};
 
@@ -45,11 +46,12 @@ fn pin(commit: &str) -> Revision {
     Revision::Commit(CommitId::parse(commit).unwrap())
 }
 
-/// Makes a repository with one file `a/c.json` and a bare clone of it at `place`; returns the commit.
-fn bare(directory: &Path, place: &Path) -> String {
+/// Makes a repository with one file `a/c.json` and a bare clone of it at `to`, served with filters; returns the commit.
+fn bare(directory: &Path, to: &Path) -> String {
     let home = repository::Repository::create(&directory.join("home"));
     let commit = home.commit(&Files::from([("a/c.json".to_owned(), b"{\"in\":\"git\"}".to_vec())]));
-    home.bare_clone(place);
+    let clone = home.bare_clone(to);
+    place::git(&clone.path, &["config", "uploadpack.allowFilter", "true"]);
     commit
 }
 

@@ -145,3 +145,73 @@ fn read_all(mut pipe: impl Read, mut take: impl FnMut(&[u8]) -> bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::fetch::limit::Limits;
+
+    fn program(directory: &TempDir, script: &str) -> PathBuf {
+        let place = directory.path().join("ssh");
+        fs::write(&place, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&place, Permissions::from_mode(0o700)).unwrap();
+        place
+    }
+
+    fn url() -> SshUrl {
+        SshUrl::parse("git@e.org:o/r.git").unwrap()
+    }
+
+    fn budget(change: impl FnOnce(&mut Limits)) -> Budget {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        Budget::new(&limits, Instant::now())
+    }
+
+    #[test]
+    fn requests_go_in_and_pieces_come_out_until_the_end() {
+        let place = TempDir::new().unwrap();
+        let program = program(&place, "echo noise >&2; head -c 5; echo more >&2");
+        let connection = Connection::open(program.as_os_str(), &url(), &"a").unwrap();
+        connection.send(b"hello".to_vec());
+        let budget = budget(|_| ());
+        let mut answer = Vec::new();
+        while let Some(piece) = connection.receive(&budget, &"a").unwrap() {
+            answer.extend(piece);
+        }
+        assert_eq!(answer, b"hello");
+        assert_eq!(connection.complaint(), b"noise\nmore\n");
+    }
+
+    #[test]
+    fn a_silent_connection_is_given_up_and_its_process_ended() {
+        let place = TempDir::new().unwrap();
+        let program = program(&place, "exec sleep 100000");
+        let stalled = budget(|limits| limits.stall_s = 1);
+        let late = budget(|limits| limits.total_s = 1);
+        for (budget, reason) in [(stalled, "net.timeout"), (late, "limit.total_s")] {
+            let connection = Connection::open(program.as_os_str(), &url(), &"a").unwrap();
+            let error = connection.receive(&budget, &"a").unwrap_err();
+            assert_eq!(error.refusal().reason, reason);
+            let process = Pid::from_raw(connection.child.id().cast_signed()).unwrap();
+            drop(connection);
+            assert!(rustix::process::test_kill_process(process).is_err(), "it still runs");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_ssh_is_named() {
+        let place = TempDir::new().unwrap();
+        let absent = place.path().join("ssh");
+        let error = Connection::open(absent.as_os_str(), &url(), &"a").map(|_| ()).unwrap_err();
+        assert_eq!(error.refusal().reason, "net.ssh");
+    }
+}

@@ -185,7 +185,8 @@ fn post(
     remote: &dyn fmt::Display,
 ) -> Result<Vec<u8>, LinkError> {
     let url = HttpsUrl::parse(&format!("{base}/git-upload-pack"))
-        .map_err(|error| FetchError::Refused(Refusal::of(remote, &error)))?;
+        // Its text may hold a secret that a redirect gave.
+        .map_err(|_| protocol(remote, "a redirect to an address that is no plain https URL"))?;
     let headers = [
         ("git-protocol", "version=2"),
         ("content-type", "application/x-git-upload-pack-request"),

@@ -84,14 +84,17 @@ struct Session<'a> {
     cache: Option<Cache>,
     objects: Objects,
     resolved: HashMap<Revision, Result<ObjectId, FetchError>>,
-    /// What no object could be fetched for.
-    failed: HashMap<ObjectId, FetchError>,
+    /// Why an object could not be fetched: one is a commit's, one any other object's, since a wrong pin may name a tree that
+    /// is wanted as a tree elsewhere.
+    failed: [HashMap<ObjectId, FetchError>; 2],
     /// Why nothing more is asked of this server.
     closed: Option<FetchError>,
     trees: HashMap<ObjectId, Option<Rc<Tree>>>,
     absent: usize,
     /// Bytes that came and were of no use.
     wasted: u64,
+    /// Bytes of the objects at hand; the walk counts them when it reads them.
+    brought: u64,
 }
 
 /// The objects at hand, each proven by its id.
@@ -170,11 +173,12 @@ impl<'a> Session<'a> {
             cache,
             objects: Objects::default(),
             resolved: HashMap::new(),
-            failed: HashMap::new(),
+            failed: Default::default(),
             closed: None,
             trees: HashMap::new(),
             absent: 0,
             wasted: 0,
+            brought: 0,
         }
     }
 
@@ -298,7 +302,7 @@ impl<'a> Session<'a> {
         };
         let mut is_whole = true;
         for id in ids {
-            if let Some(error) = self.failed.get(&id) {
+            if let Some(error) = self.failed[role(kind)].get(&id) {
                 search.blocked = Some(error.clone());
                 search.step = Step::Done;
                 return true;
@@ -329,7 +333,8 @@ impl<'a> Session<'a> {
             read => (kind, read),
         };
         match read {
-            Ok(Some(bytes)) => {
+            Ok(Some(bytes)) if self.brought <= self.budget.bytes_left() => {
+                self.brought += bytes.len() as u64;
                 self.objects.held.insert(*id, (kind, bytes.into()));
                 true
             }
@@ -396,11 +401,11 @@ impl<'a> Session<'a> {
         let mut parts: Vec<Vec<ObjectId>> = ids.chunks(OBJECTS_PER_REQUEST).map(<[_]>::to_vec).collect();
         while let Some(mut part) = parts.pop() {
             if let Some(error) = self.closed.clone() {
-                self.fail(&part, &error);
+                self.fail(&part, deepen, &error);
                 continue;
             }
             match self.request(&part, deepen) {
-                Ok(unpacked) => self.keep(&part, unpacked),
+                Ok(unpacked) => self.keep(&part, unpacked, deepen),
                 Err(Trouble::TooLarge) if part.len() > 1 => {
                     let half = part.split_off(part.len() / 2);
                     parts.extend([half, part]);
@@ -411,12 +416,13 @@ impl<'a> Session<'a> {
                     self.objects.oversized.extend(part.into_iter().map(|id| (id, size)));
                 }
                 Err(Trouble::Absent(absent)) => {
-                    self.fail(&[absent], &self.missing(&absent, deepen));
+                    self.fail(&[absent], deepen, &self.missing(&absent, deepen));
                     part.retain(|id| *id != absent);
                     self.absent += 1;
                     match self.absent > ABSENT_MAX {
                         true => self.fail(
                             &part,
+                            deepen,
                             &self.said(WireError::Said("not our ref, again and again".to_owned())),
                         ),
                         false if part.is_empty() => {}
@@ -424,7 +430,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 Err(Trouble::Failed(error)) => {
-                    self.fail(&part, &error);
+                    self.fail(&part, deepen, &error);
                     // A pack or a refusal is about these objects; the rest is about the server.
                     if !matches!(&*error.refusal().reason, "git.bad_pack" | "git.remote_error") {
                         self.closed = Some(error);
@@ -434,8 +440,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn fail(&mut self, ids: &[ObjectId], error: &FetchError) {
-        self.failed.extend(ids.iter().map(|id| (*id, error.clone())));
+    fn fail(&mut self, ids: &[ObjectId], deepen: Option<u32>, error: &FetchError) {
+        self.failed[usize::from(deepen.is_some())].extend(ids.iter().map(|id| (*id, error.clone())));
     }
 
     fn missing(&self, id: &ObjectId, deepen: Option<u32>) -> FetchError {
@@ -462,8 +468,12 @@ impl<'a> Session<'a> {
             _ => ANSWER_BYTES_MAX,
         };
         let left = self.budget.bytes_left().saturating_add(SLACK_BYTES);
-        if self.wasted > left {
-            self.budget.take_bytes(u64::MAX, self.remote).map_err(Trouble::Failed)?;
+        if self.wasted.saturating_add(self.brought) > left {
+            let expected = format!("at most {} bytes in one run", self.budget.limits().total_bytes);
+            let expected = format!("{expected} (config key limits.total_bytes)");
+            let found = format!("{} bytes for this batch alone", self.wasted.saturating_add(self.brought));
+            let refusal = Refusal::new("limit.total_bytes", self.remote, expected, found);
+            return Err(Trouble::Failed(FetchError::Limit(refusal)));
         }
         let bytes_max = bytes_max.min(left);
         // What a tag leads to comes with it, where a tag stands in a commit's place.
@@ -506,23 +516,34 @@ impl<'a> Session<'a> {
     }
 
     /// Keeps the objects of a pack, if they are those that were asked for and no others.
-    fn keep(&mut self, asked: &[ObjectId], unpacked: Unpacked) {
+    fn keep(&mut self, asked: &[ObjectId], unpacked: Unpacked, deepen: Option<u32>) {
         let mut allowed: HashSet<ObjectId> = asked.iter().copied().collect();
         let tags = unpacked.objects.iter().filter(|object| object.kind == Kind::Tag);
         allowed.extend(tags.filter_map(|tag| parse_tag(&tag.bytes).ok()).map(|(id, _)| id));
         if let Some(other) = unpacked.objects.iter().find(|object| !allowed.contains(&object.id)) {
             let error = self.bad_pack(format!("{} {}, which nobody asked for", other.kind, other.id));
-            return self.fail(asked, &error);
+            return self.fail(asked, deepen, &error);
         }
         let came: HashSet<ObjectId> = unpacked.objects.iter().map(|object| object.id).collect();
         let lacking: Vec<ObjectId> = asked.iter().filter(|id| !came.contains(*id)).copied().collect();
-        if lacking.len() != unpacked.oversized.len() {
-            let found = match lacking.first() {
-                Some(id) => format!("a pack without {id}"),
-                None => "an object that nobody asked for".to_owned(),
-            };
-            let error = self.bad_pack(found);
-            return self.fail(asked, &error);
+        match (lacking.first(), unpacked.oversized.len()) {
+            (_, oversized) if oversized == lacking.len() => {}
+            // A server that holds such an object and counts levels of history sends commits and tags alone.
+            (Some(_), 0) if deepen.is_some() => {
+                for id in &lacking {
+                    let found = format!("{id}, which the server holds and does not send as one");
+                    let refusal = Refusal::new("git.not_a_commit", self.remote, "the id of a commit", found);
+                    self.fail(&[*id], deepen, &FetchError::Refused(refusal));
+                }
+            }
+            (first, _) => {
+                let found = match first {
+                    Some(id) => format!("a pack without {id}"),
+                    None => "an object that nobody asked for".to_owned(),
+                };
+                let error = self.bad_pack(found);
+                return self.fail(asked, deepen, &error);
+            }
         }
         // One nameless object and one missing name belong together; of several, each is at least as large as the smallest.
         if let Some(size) = unpacked.oversized.iter().min() {
@@ -533,6 +554,7 @@ impl<'a> Session<'a> {
                 // A full disk costs the next run a request.
                 let _ = cache.write(&id, kind, &bytes);
             }
+            self.brought += bytes.len() as u64;
             self.objects.held.insert(id, (kind, bytes));
         }
     }
@@ -672,6 +694,11 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Answers<R> {
         let (commit, blob) = (Some(commit.to_commit_id()), Some(id.to_commit_id()));
         Ok(Fetched { bytes, url: self.url.clone(), commit, blob, etag: None, modified: None })
     }
+}
+
+/// Returns which of the two roles an object of this kind has been asked for in.
+fn role(kind: Kind) -> usize {
+    usize::from(kind == Kind::Commit)
 }
 
 /// Returns the full names that a revision may have, in the order in which they count.

@@ -285,3 +285,144 @@ impl Unpacking<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { objects_max: 10, object_bytes_max: 1000, inflated_bytes_max: 5000 };
+
+    fn deflated(bytes: &[u8]) -> Vec<u8> {
+        let mut out = ZlibEncoder::new(Vec::new(), Compression::best());
+        out.write_all(bytes).unwrap();
+        out.finish().unwrap()
+    }
+
+    fn head(sort: u8, mut size: usize) -> Vec<u8> {
+        let mut out = vec![sort << 4 | (size & 15) as u8];
+        size >>= 4;
+        while size > 0 {
+            *out.last_mut().unwrap() |= 0x80;
+            out.push((size & 0x7f) as u8);
+            size >>= 7;
+        }
+        out
+    }
+
+    fn blob(bytes: &[u8]) -> Vec<u8> {
+        [head(3, bytes.len()), deflated(bytes)].concat()
+    }
+
+    /// A delta that copies the whole base and adds `!`.
+    fn louder(base: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(base.len()).unwrap();
+        vec![length, length + 1, 0x90, length, 1, b'!']
+    }
+
+    fn pack(entries: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = b"PACK\0\0\0\x02\0\0\0".to_vec();
+        out.push(entries.len() as u8);
+        out.extend(entries.concat());
+        out.extend([0; 20]);
+        out
+    }
+
+    fn texts(pack: &[u8]) -> Vec<String> {
+        let unpacked = unpack(pack, BOUNDS).unwrap();
+        for object in &unpacked.objects {
+            assert_eq!(object_id(object.kind, &object.bytes), Some(object.id));
+        }
+        let text = |object: &Received| String::from_utf8_lossy(&object.bytes).into_owned();
+        unpacked.objects.iter().map(text).collect()
+    }
+
+    #[test]
+    fn objects_and_deltas_on_either_side_of_their_base_are_read() {
+        let (base, delta) = (blob(b"hello"), louder(b"hello"));
+        let near = [head(6, delta.len()), vec![base.len() as u8], deflated(&delta)].concat();
+        assert_eq!(texts(&pack(&[base.clone(), near])), ["hello", "hello!"]);
+        let id = object_id(Kind::Blob, b"hello").unwrap();
+        let named = [head(7, delta.len()), id.as_bytes().to_vec(), deflated(&delta)].concat();
+        assert_eq!(texts(&pack(&[base.clone(), named.clone()])), ["hello", "hello!"]);
+        assert_eq!(texts(&pack(&[named.clone(), base.clone()])), ["hello", "hello!"]);
+        let more = louder(b"hello!");
+        let on_named = [head(6, more.len()), vec![named.len() as u8], deflated(&more)].concat();
+        assert_eq!(texts(&pack(&[named, on_named, base])), ["hello", "hello!", "hello!!"]);
+    }
+
+    #[test]
+    fn what_is_too_large_is_counted_and_not_kept() {
+        let unpacked = unpack(&pack(&[blob(b"a"), blob(&[0; 2000]), blob(b"b")]), BOUNDS).unwrap();
+        assert_eq!((unpacked.objects.len(), unpacked.oversized), (2, vec![2000]));
+        let many: Vec<Vec<u8>> = (0..6).map(|n| blob(&[n; 990])).collect();
+        assert!(matches!(unpack(&pack(&many), BOUNDS), Err(ReceivedError::Costly(5000))));
+        let huge = pack(&[blob(&vec![0; 1 << 20])]);
+        assert!(matches!(unpack(&huge, BOUNDS), Err(ReceivedError::Costly(5000))));
+    }
+
+    #[test]
+    fn packs_that_are_not_sound_are_refused() {
+        let good = blob(b"hello");
+        let delta = louder(b"hello");
+        let on_itself = [head(6, delta.len()), vec![0], deflated(&delta)].concat();
+        let before = [head(6, delta.len()), vec![100], deflated(&delta)].concat();
+        let nowhere = [head(7, delta.len()), vec![1; 20], deflated(&delta)].concat();
+        let other_base = [head(6, 6), vec![good.len() as u8], deflated(&louder(b"hell"))].concat();
+        let longer = [head(3, 9), deflated(b"hello")].concat();
+        let shorter = [head(3, 3), deflated(b"hello")].concat();
+        let bomb = [head(3, 900_000_000), deflated(b"")].concat();
+        let mut rows = vec![
+            ("on itself", pack(&[on_itself])),
+            ("before the start", pack(&[before])),
+            ("on nothing", pack(&[nowhere])),
+            ("on another base", pack(&[good.clone(), other_base])),
+            ("longer", pack(&[longer])),
+            ("shorter", pack(&[shorter])),
+            ("a bomb", pack(&[bomb])),
+            ("unknown", pack(&[[head(5, 5), deflated(b"hello")].concat()])),
+            ("twice", pack(&[good.clone(), good.clone()])),
+            ("too many", pack(&vec![good.clone(); 11])),
+            ("empty", Vec::new()),
+            ("no pack", vec![b'x'; 100]),
+        ];
+        let whole = pack(std::slice::from_ref(&good));
+        rows.push(("more behind", [&whole[..whole.len() - 20], &[1; 25]].concat()));
+        for (name, bytes) in rows {
+            assert!(matches!(unpack(&bytes, BOUNDS), Err(ReceivedError::Bad(_))), "{name}");
+        }
+        for length in 0..whole.len() {
+            assert!(unpack(&whole[..length], BOUNDS).is_err(), "cut at {length}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, count in 0u8..4) {
+            let mut pack = b"PACK\0\0\0\x02\0\0\0".to_vec();
+            pack.push(count);
+            pack.extend(bytes);
+            let _ = unpack(&pack, BOUNDS);
+        }
+
+        #[test]
+        fn a_garbled_pack_never_gives_an_object_a_wrong_name(at in 12usize..80, flip in 1u8..) {
+            let delta = louder(b"hello");
+            let near = [head(6, delta.len()), vec![blob(b"hello").len() as u8], deflated(&delta)].concat();
+            let mut bytes = pack(&[blob(b"hello"), near]);
+            let at = at % bytes.len();
+            bytes[at] ^= flip;
+            if let Ok(unpacked) = unpack(&bytes, BOUNDS) {
+                for object in unpacked.objects {
+                    proptest::prop_assert_eq!(object_id(object.kind, &object.bytes), Some(object.id));
+                }
+            }
+        }
+    }
+}
