@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Node, start};
 use catalogue_schema::forge::Forges;
-use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA};
+use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA, Generation};
 use catalogue_schema::id::{Dialect, Namespace};
 use catalogue_schema::model::{Level, Origin, Place, Rank, Source, Trust};
 use catalogue_schema::path::DocPath;
