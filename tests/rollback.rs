@@ -100,6 +100,21 @@ fn where_order_is_required_a_rewritten_branch_is_refused() {
 }
 
 #[test]
+fn history_is_searched_as_far_as_its_limit_says() {
+    let (sandbox, registry) = world();
+    std::fs::create_dir_all(sandbox.path("config/resolverd")).unwrap();
+    let config = "[limits]\nhistory_commits = 2\n";
+    std::fs::write(sandbox.path("config/resolverd/config.toml"), config).unwrap();
+    registry.commit(&files("1.0.0"));
+    let daemon = sandbox.start_synced();
+    registry.commit(&files("2.0.0"));
+    check(&daemon, "2.0.0", "fresh", None, "the commit and its parent are looked at");
+    registry.commit(&files("3.0.0"));
+    registry.commit(&files("4.0.0"));
+    check(&daemon, "4.0.0", "fresh", Some("trust.order_unknown"), "its grandparent is not");
+}
+
+#[test]
 fn only_what_is_known_can_be_forgotten() {
     let (sandbox, registry) = world();
     registry.commit(&files("1.0.0"));

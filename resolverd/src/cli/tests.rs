@@ -51,6 +51,18 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
+fn a_catalogue_is_named_behind_its_source() {
+    let known = serde_json::json!({"items": [{"source": "a"}, {"source": "a/b"}, {"source": "c"}]});
+    let check = |target, expected| assert_eq!(verbs::named(target, &known), expected);
+    check("a", ("a", None));
+    check("a/x", ("a", Some("x")));
+    check("a/b", ("a/b", None));
+    check("a/b/x", ("a/b", Some("x")));
+    check("c/x/y", ("c", Some("x/y")));
+    check("unknown/x", ("unknown/x", None));
+}
+
+#[test]
 fn natives_are_read_a_line_each() {
     let text = "# kernel\nlcod://contract/\n\n  lcod://tooling/script@1  # v1\nlcod://a/b#c\n";
     assert_eq!(verbs::natives_in(text), ["lcod://contract/", "lcod://tooling/script@1", "lcod://a/b#c"]);

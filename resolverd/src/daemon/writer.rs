@@ -46,6 +46,15 @@ pub(super) enum Kept {
     Snapshot(Arc<Snapshot>),
 }
 
+impl Kept {
+    fn generation(&self) -> &Generation {
+        match self {
+            Kept::File(generation) => generation,
+            Kept::Snapshot(snapshot) => &snapshot.generation,
+        }
+    }
+}
+
 impl Writer {
     /// Opens the state directory; a damaged index is rebuilt from the shelf before anything is answered.
     pub(super) fn open(settings: &Settings, wait: Duration) -> Result<Writer, DaemonError> {
@@ -218,8 +227,8 @@ impl Writer {
 
     /// Expires what has expired while no process looked.
     fn expire_due(&mut self) -> Result<(), SyncError> {
-        if let Some(generation) = self.generation().cloned() {
-            self.checks.assume(&generation);
+        if let Some(generation) = self.past.as_ref().map(Kept::generation) {
+            self.checks.assume(generation);
         }
         let now_s = self.store.see_clock(now_s());
         if self.due_s().is_some_and(|due_s| due_s <= now_s) {
@@ -229,10 +238,7 @@ impl Writer {
     }
 
     fn generation(&self) -> Option<&Generation> {
-        match self.past.as_ref()? {
-            Kept::File(generation) => Some(generation),
-            Kept::Snapshot(snapshot) => Some(&snapshot.generation),
-        }
+        self.past.as_ref().map(Kept::generation)
     }
 
     fn configured(&self, name: &SourceId) -> Result<(), OrderError> {
@@ -299,8 +305,8 @@ impl Writer {
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
         let now_s = self.store.see_clock(now_s());
         self.checks.note(&checked, &configured, now_s);
-        if let Some(generation) = self.generation().cloned() {
-            self.checks.assume(&generation);
+        if let Some(generation) = self.past.as_ref().map(Kept::generation) {
+            self.checks.assume(generation);
         }
         self.publish(&report, state);
         self.show(state);

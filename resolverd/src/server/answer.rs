@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::{CatalogueState, Generation, Health, SOURCE_EXPIRED, SourceState, stale};
+use catalogue_schema::generation::{CatalogueState, Health, SOURCE_EXPIRED, SourceState, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, Refusal, Release, Shadow, Warning};
 use catalogue_schema::pointer::{CommitId, Location};
@@ -396,11 +396,9 @@ fn degraded(snapshot: Option<&Snapshot>, facts: &Facts) -> Vec<Value> {
     if let Some(problem) = &facts.problem {
         out.push(json!({"what": "configuration", "reason": problem.reason, "text": problem.to_string()}));
     }
-    let problems = facts.times.problems.iter();
-    out.extend(problems.map(|one| json!({"what": "trust", "reason": one.reason, "text": one.to_string()})));
-    let Some(Generation { sources, catalogues, .. }) = snapshot.map(|snapshot| &snapshot.generation) else {
-        return out;
-    };
+    let generation = snapshot.map(|snapshot| &snapshot.generation);
+    let (sources, catalogues) = generation
+        .map_or((&[][..], &[][..]), |generation| (&generation.sources[..], &generation.catalogues[..]));
     let entry = |what: &str, id: String, state: Health, error: &Option<Refusal>| {
         json!({
             "what": what, "id": id, "state": state,
@@ -416,6 +414,8 @@ fn degraded(snapshot: Option<&Snapshot>, facts: &Facts) -> Vec<Value> {
             out.push(entry("catalogue", id.to_string(), one.health, &one.error));
         }
     }
+    let problems = facts.times.problems.iter();
+    out.extend(problems.map(|one| json!({"what": "trust", "reason": one.reason, "text": one.to_string()})));
     out
 }
 

@@ -129,6 +129,9 @@ impl Memory {
         accepted: Vec<(RevisionKey, Revision)>,
         current: &BTreeSet<RevisionKey>,
     ) -> Result<(), StoreError> {
+        if accepted.is_empty() {
+            return Ok(());
+        }
         let mut content = self.content.clone();
         for (key, revision) in accepted {
             content.highest_s = content.highest_s.max(revision.accepted_s);

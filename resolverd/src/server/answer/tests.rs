@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Node, start};
 use catalogue_schema::forge::Forges;
-use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA};
+use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA, Generation};
 use catalogue_schema::id::{Dialect, Namespace};
 use catalogue_schema::model::{Level, Origin, Place, Rank, Source, Trust, Verdict};
 use catalogue_schema::path::DocPath;
@@ -133,10 +133,24 @@ pub(crate) fn world() -> Snapshot {
     Snapshot::new(generation, components.into_iter().map(Arc::new).collect())
 }
 
+fn times() -> Times {
+    let main = SourceId::parse("main").unwrap();
+    let known = Known {
+        source: main.clone(),
+        catalogue: None,
+        revisions: 2,
+        commit: None,
+        digest: Digest::sha256(b"main"),
+        accepted: rfc3339(7),
+        order_unknown: false,
+    };
+    Times { expires: [(main, 60)].into(), known: vec![known], problems: Vec::new() }
+}
+
 fn facts() -> Facts {
     let known = [(SourceId::parse("main").unwrap(), 3600)].into();
     let ages = Arc::new(Ages { known, since: std::time::Instant::now() });
-    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages, times: Arc::default() }
+    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages, times: Arc::new(times()) }
 }
 
 fn asked(call: &Call, snapshot: Option<&Snapshot>) -> (u16, Value) {
@@ -510,6 +524,7 @@ fn answers_conform_to_their_schemas() {
         ("/v1/stats", Call::get("/v1/stats")),
         ("/v1/sources", Call::get("/v1/sources")),
         ("/v1/catalogues", Call::get("/v1/catalogues")),
+        ("/v1/trust/revisions", Call::get("/v1/trust/revisions")),
         ("/v1/components", Call::get("/v1/components")),
         ("/v1/components/search", Call::get("/v1/components/search?q=one")),
         ("/v1/explain", Call::post("/v1/explain", &json!({"id": "lcod://a/one"}))),
