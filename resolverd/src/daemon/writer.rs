@@ -73,16 +73,16 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Shows what is kept, how much room it takes, and when this process started.
+    /// Shows what is kept, and when this process started.
     pub(super) fn show(&self, state: &State) {
         state.show_start(now_s());
         state.show_ages(self.checks.ages(now_s()));
         state.publish_kept(self.store.kept().to_vec());
-        state.metrics().stored(self.store.bytes());
     }
 
     /// Carries out orders until it is told to stop. Nothing that an order meets ends the thread.
     pub(super) fn work(&mut self, inbox: &Receiver<Order>, state: &State) {
+        state.metrics().stored(self.store.bytes());
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
