@@ -42,7 +42,7 @@ pub fn serve(settings: &Settings, wait: Duration) -> Result<(), DaemonError> {
     let mut writer = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
     let state = Arc::new(State::new(Some(orders.clone()), documents(writer.shelf.clone())));
-    writer.show(&state);
+    writer.begin(&state);
     match writer.reload() {
         Ok(()) => {}
         // The sources of the last generation stay in force until the file can be read again.
@@ -144,7 +144,7 @@ pub fn local(
     log_contained_panics();
     let mut writer = Writer::open(settings, wait)?;
     let state = State::new(None, documents(writer.shelf.clone()));
-    writer.show(&state);
+    writer.begin(&state);
     let is_empty = state.snapshot().is_none();
     match server::work(call) {
         Work::Sync(sources) => {

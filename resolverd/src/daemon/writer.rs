@@ -74,7 +74,7 @@ impl Writer {
     }
 
     /// Shows what is kept, and when this process started.
-    pub(super) fn show(&self, state: &State) {
+    pub(super) fn begin(&self, state: &State) {
         state.show_start(now_s());
         state.show_ages(self.checks.ages(now_s()));
         state.publish_kept(self.store.kept().to_vec());
