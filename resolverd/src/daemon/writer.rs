@@ -90,17 +90,17 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Shows what is kept, how much room it takes, when this process started, and everything that [`Writer::show`] shows.
+    /// Shows what is kept, when this process started, and everything that [`Writer::show`] shows.
     pub(super) fn start(&mut self, state: &State) {
         state.show_start(now_s());
         state.publish_kept(self.store.kept().to_vec());
-        state.metrics().stored(self.store.bytes());
         self.show(state);
     }
 
     /// Carries out orders, and what `rounds` say is due, until it is told to stop. Nothing that an order meets ends the
     /// thread.
     pub(super) fn work(&mut self, inbox: &Receiver<Order>, state: &State, rounds: &mut Rounds) {
+        state.metrics().stored(self.store.bytes());
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {

@@ -285,6 +285,11 @@ pub fn changes(previous: Option<&Generation>, now: &Generation) -> Vec<Event> {
             }
             events.push(Event { name, data });
         }
+        if is_expired(now, id) && !previous.is_some_and(|before| is_expired(before, id)) {
+            let mut data = state.error.as_ref().map_or_else(|| json!({}), told);
+            (data["source"], data["state"]) = (json!(id), json!(state.health));
+            events.push(Event { name: "source.expired", data });
+        }
         let was_degraded = previous.is_some_and(|before| worst(before, id).is_some());
         match (was_degraded, worst(now, id)) {
             (false, Some((health, error))) => {
@@ -346,6 +351,11 @@ fn worst<'a>(generation: &'a Generation, source: &SourceId) -> Option<(Health, O
     let own = state(generation, source).map(|state| (state.health, state.error.as_ref()));
     let below = below(generation, source).map(|(state, _)| (state.health, state.error.as_ref()));
     own.into_iter().chain(below).find(|(health, _)| *health != Health::Fresh)
+}
+
+/// Tells whether a source has not been checked for so long that its ids are unavailable.
+fn is_expired(generation: &Generation, source: &SourceId) -> bool {
+    state(generation, source).is_some_and(|state| json!(state.health) == "expired")
 }
 
 fn state<'a>(generation: &'a Generation, source: &SourceId) -> Option<&'a SourceState> {
