@@ -61,11 +61,19 @@ impl Manager {
 
     /// Waits for a message that holds `word`.
     fn hear_of(&self, word: &str) -> String {
+        self.hear_all(&[word]).remove(0)
+    }
+
+    /// Waits for messages that hold each of `words`, in whatever order they come.
+    fn hear_all(&self, words: &[&str]) -> Vec<String> {
+        let mut heard: Vec<String> = Vec::new();
         loop {
-            let message = self.hear();
-            if message.contains(word) {
-                return message;
+            let found = words.iter().map(|word| heard.iter().find(|message| message.contains(word)).cloned());
+            if let Some(all) = found.collect::<Option<Vec<String>>>() {
+                return all;
             }
+            assert!(heard.len() < 1_000, "never heard of {words:?}: {heard:?}");
+            heard.push(self.hear());
         }
     }
 }
@@ -83,13 +91,11 @@ fn the_service_manager_hears_of_readiness_reloads_life_and_the_end() {
     let mut command = served(&sandbox, &[]);
     command.env("NOTIFY_SOCKET", sandbox.path("notify")).env("WATCHDOG_USEC", "200000");
     let mut daemon = Started(command.spawn().unwrap());
-    let ready = manager.hear_of("READY=1");
-    assert!(ready.contains("\nSTATUS="), "{ready}");
+    manager.hear_all(&["READY=1", "STATUS=nothing has been read yet of 2 sources", "STATUS=generation 1"]);
     assert_eq!(http::ask(&sandbox.socket(), "GET", "/livez", None).unwrap().status, 200, "ready means ready");
     for _ in 0..3 {
         manager.hear_of("WATCHDOG=1");
     }
-    manager.hear_of("STATUS=generation 1");
     daemon.signal(Signal::HUP);
     let reloading = manager.hear_of("RELOADING=1");
     assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");

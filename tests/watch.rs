@@ -136,20 +136,21 @@ fn a_local_catalogue_that_appears_or_changes_is_read_again() {
     // The whole directory appears, and its list names files without digests, so that they may change.
     let fresh = sandbox.path("fresh");
     copy(&place::root().join("tests/federation/community"), &fresh);
-    let list = "{\"type\":\"list\",\"id\":\"community/std\",\"path\":\"registry/components.std.jsonl\"}\n";
+    let row = json!({"type": "list", "id": "community/std", "path": "registry/components.std.jsonl"});
+    let list = lcod::lines("community/catalogues", &[row]);
     std::fs::write(fresh.join("catalogues.jsonl"), list).unwrap();
     std::fs::rename(&fresh, &registry).unwrap();
-    let hello = "lcod://community/demo/hello".to_owned();
-    poll::until("the ids of the new directory", || daemon.ids().contains(&hello).then_some(()));
+    let wrap = "lcod://tooling/text/wrap".to_owned();
+    poll::until("the ids of the new directory", || daemon.ids().contains(&wrap).then_some(()));
 
     let components = registry.join("registry/components.std.jsonl");
     let text = std::fs::read_to_string(&components).unwrap();
     let without: String =
-        text.lines().filter(|line| !line.contains(&hello)).map(|l| format!("{l}\n")).collect();
+        text.lines().filter(|line| !line.contains(&wrap)).map(|l| format!("{l}\n")).collect();
     std::fs::write(&components, without).unwrap();
-    poll::until("the end of one id", || (!daemon.ids().contains(&hello)).then_some(()));
+    poll::until("the end of one id", || (!daemon.ids().contains(&wrap)).then_some(()));
     std::fs::write(&components, text).unwrap();
-    poll::until("its return", || daemon.ids().contains(&hello).then_some(()));
+    poll::until("its return", || daemon.ids().contains(&wrap).then_some(()));
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
     let _ = orders.send(Order::Sync { sources: Vec::new(), reply: None });
     let mut rounds = Rounds::new(orders.clone(), Arc::clone(&beside.notifier), Arc::clone(&beside.pulse));
     rounds.begin(writer.in_force(), since);
-    let ready = status(writer.in_force());
+    beside.notifier.status(&status(writer.in_force()));
     let (finished, writer_finished) = channel();
     let published = Arc::clone(&state);
     std::thread::Builder::new()
@@ -81,7 +81,7 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
         .map_err(|source| sockets.main.error("start a writer for", source))?;
 
     let idle_exit = settings.idle_exit_s.map(Duration::from_secs);
-    let signalled = run_server(&sockets, state, orders.clone(), &beside, (&ready, idle_exit));
+    let signalled = run_server(&sockets, state, orders.clone(), &beside, idle_exit);
     let _ = orders.send(Order::Stop);
     let waited = signalled.as_ref().map_or(Duration::ZERO, Instant::elapsed);
     let writer = writer_finished.recv_timeout(STOP_WAIT.saturating_sub(waited));
@@ -137,7 +137,7 @@ fn run_server(
     state: Arc<State>,
     orders: Sender<Order>,
     beside: &Beside,
-    (ready, idle_exit): (&str, Option<Duration>),
+    idle_exit: Option<Duration>,
 ) -> Result<Instant, DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| sockets.main.error("start a runtime for", source))?;
@@ -163,7 +163,7 @@ fn run_server(
             drop(stopping);
             Instant::now()
         };
-        beside.notifier.ready(ready);
+        beside.notifier.serving();
         let at_main = server::run(main, Door::Main, Arc::clone(&state), stopped(stop.clone()));
         let at_admin = async {
             if let Some(admin) = admin {

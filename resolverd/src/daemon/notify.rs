@@ -70,7 +70,12 @@ impl Notifier {
         self.watchdog.map(|limit| limit / 2)
     }
 
-    /// Says that requests are answered, and what from.
+    /// Says that requests are answered from now on.
+    pub(super) fn serving(&self) {
+        self.send("READY=1");
+    }
+
+    /// Says that a reload is over, and what is served now.
     pub(super) fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={}", one_line(status)));
     }

@@ -102,9 +102,12 @@ impl Writer {
     pub(super) fn work(&mut self, inbox: &Receiver<Order>, state: &State, rounds: &mut Rounds) {
         state.metrics().stored(self.store.bytes());
         let mut waiting = VecDeque::new();
+        // The change that was tried last: one that comes out as due again must not keep this thread busy.
+        let mut expired_s = None;
         loop {
+            let change_s = self.next_change_s().filter(|at| Some(*at) != expired_s);
             if waiting.is_empty() {
-                match inbox.recv_timeout(rounds.patience(self.next_change_s(), now_s())) {
+                match inbox.recv_timeout(rounds.patience(change_s, now_s())) {
                     Ok(order) => waiting.push_back(order),
                     Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => {}
@@ -115,7 +118,7 @@ impl Writer {
                 return;
             }
             let Some((task, replies)) =
-                next_task(&mut waiting).or_else(|| Some((self.due(rounds)?, Vec::new())))
+                next_task(&mut waiting).or_else(|| Some((due(rounds, change_s)?, Vec::new())))
             else {
                 continue;
             };
@@ -124,6 +127,9 @@ impl Writer {
             rounds.working(self.in_force(), kind);
             if kind == Kind::Reload {
                 state.activity().touch();
+            }
+            if task == Task::Expire {
+                expired_s = change_s;
             }
             let outcome = contained(|| match &task {
                 Task::Reload => self.reloaded(state),
@@ -153,14 +159,6 @@ impl Writer {
                 let _ = reply.send(outcome.clone());
             }
         }
-    }
-
-    /// Returns what has to be done without an order: sources whose time has come, or a change that comes by itself.
-    fn due(&self, rounds: &Rounds) -> Option<Task> {
-        if self.next_change_s().is_some_and(|at| at <= now_s()) {
-            return Some(Task::Expire);
-        }
-        Some(rounds.due()).filter(|due| !due.is_empty()).map(Task::Sync)
     }
 
     /// Returns what is in force.
@@ -339,6 +337,14 @@ impl Writer {
         }
         Ok(done.report)
     }
+}
+
+/// Returns what has to be done without an order: a change that comes by itself at `change_s`, or sources whose time has come.
+fn due(rounds: &Rounds, change_s: Option<i64>) -> Option<Task> {
+    if change_s.is_some_and(|at| at <= now_s()) {
+        return Some(Task::Expire);
+    }
+    Some(rounds.due()).filter(|due| !due.is_empty()).map(Task::Sync)
 }
 
 /// What the writer does next.
