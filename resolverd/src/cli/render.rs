@@ -21,15 +21,15 @@ impl Paint {
         }
     }
 
-    fn bad(self, text: &str) -> String {
+    pub(super) fn bad(self, text: &str) -> String {
         self.wrap("1;31", text)
     }
 
-    fn note(self, text: &str) -> String {
+    pub(super) fn note(self, text: &str) -> String {
         self.wrap("33", text)
     }
 
-    fn strong(self, text: &str) -> String {
+    pub(super) fn strong(self, text: &str) -> String {
         self.wrap("1", text)
     }
 }

@@ -5,6 +5,8 @@
 //! that only the process that holds the state directory ever answers on it.
 
 pub mod error;
+pub mod examine;
+pub mod repair;
 mod socket;
 mod writer;
 

@@ -47,7 +47,14 @@ impl Writer {
         settings: &Settings,
         wait: Duration,
     ) -> Result<(Writer, Option<Arc<Snapshot>>), DaemonError> {
-        let lock = StateLock::acquire(&settings.state_dir, wait)?;
+        Writer::open_locked(settings, StateLock::acquire(&settings.state_dir, wait)?)
+    }
+
+    /// Opens the state directory whose lock is held already.
+    pub(super) fn open_locked(
+        settings: &Settings,
+        lock: StateLock,
+    ) -> Result<(Writer, Option<Arc<Snapshot>>), DaemonError> {
         let shelf = Shelf::open(&settings.state_dir)?;
         let (store, opened) = Store::open(&settings.state_dir, &lock, &shelf)?;
         let mut writer = Writer {
@@ -78,6 +85,11 @@ impl Writer {
             _ => None,
         };
         Ok((writer, served))
+    }
+
+    /// Closes everything but the lock, and hands that back.
+    pub(super) fn close(self) -> StateLock {
+        self._lock
     }
 
     /// Carries out orders until it is told to stop. Nothing that an order meets ends the thread.

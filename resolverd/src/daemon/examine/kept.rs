@@ -1,0 +1,249 @@
+//! What is kept: generation files, the index (in a copy), the documents on the shelf, how the sources stood, and whether
+//! the clock agrees with all of them. The state directory was found to hold only what it should before this is called.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use catalogue_schema::generation::{Generation, Health};
+
+use crate::config::Settings;
+use crate::daemon::examine::walk::{census, size};
+use crate::daemon::examine::{Depth, Finding, REPAIR};
+use crate::shelf::{Shelf, durable};
+use crate::store::inspect;
+
+/// The largest index that is copied to be looked at.
+const INDEX_COPY_BYTES_MAX: u64 = 2 << 30;
+/// How many documents are digested unless all of them are.
+const SAMPLE: usize = 200;
+/// How many damaged documents are named.
+const NAMED_MAX: usize = 5;
+/// 2024-01-01: this program is younger.
+const YOUNGEST_S: i64 = 1_704_067_200;
+/// How far a clock may be set back before anybody is told, in seconds.
+const SKEW_S: i64 = 60;
+
+/// Looks at what is kept in the state directory.
+pub(super) fn examine(settings: &Settings, depth: Depth, now_s: i64) -> Vec<Finding> {
+    let directory = &settings.state_dir;
+    let subject = directory.display();
+    let hold = match inspect::hold(directory) {
+        Ok(hold) => hold,
+        Err(error) => {
+            return vec![Finding::wrong("store.lock", subject, error).hint("make the lock file readable")];
+        }
+    };
+    let mut findings = Vec::new();
+    if let Err(pid) = &hold {
+        findings.push(Finding::ok("store.lock", subject.to_string(), format!("held by process {pid}")));
+    }
+    let kept = match inspect::kept(directory) {
+        Ok(kept) => kept,
+        Err(error) => {
+            findings.push(Finding::wrong("store.generation", subject, error).hint(REPAIR));
+            return findings;
+        }
+    };
+    if let Some(damage) = &kept.damage {
+        findings.push(Finding::wrong("store.generation", subject.to_string(), damage).hint(REPAIR));
+    }
+    let Some(generation) = kept.generation else {
+        let finding = match (kept.files, &kept.damage) {
+            (0, None) => Finding::ok("store.generation", subject, "none yet: nothing has been synced"),
+            _ => Finding::wrong("store.generation", subject, "no generation file can be read"),
+        };
+        findings.push(finding.hint("resolverd sync"));
+        return findings;
+    };
+    findings.push(Finding::ok(
+        "store.generation",
+        subject.to_string(),
+        format!(
+            "number {}, {} components, {}",
+            generation.number, generation.components, generation.snapshot
+        ),
+    ));
+    match Shelf::to_read(directory) {
+        Ok(shelf) => {
+            if hold.is_ok() {
+                findings.push(index(directory, &generation, &shelf));
+            }
+            findings.push(documents(&generation, &shelf, depth));
+        }
+        Err(error) => findings.push(Finding::wrong("shelf", subject, error).hint("make the shelf readable")),
+    }
+    drop(hold);
+    findings.extend(reach(settings, &generation, &checks(directory), now_s));
+    findings.push(clock(directory, &generation, now_s));
+    findings
+}
+
+/// Compares the index with the generation, in a copy: the engine writes into what it opens.
+pub(in crate::daemon) fn index(directory: &Path, generation: &Generation, shelf: &Shelf) -> Finding {
+    let path = directory.join("index");
+    let subject = path.display();
+    if !path.is_dir() {
+        return Finding::wrong("store.index", subject, "not there").hint(REPAIR);
+    }
+    let bytes = census(&path).bytes;
+    if bytes > INDEX_COPY_BYTES_MAX {
+        let found = format!("{}: too large to be copied for a look", size(bytes));
+        return Finding::warning("store.index", subject, found)
+            .hint("start the daemon: it compares the index itself");
+    }
+    let copied = tempfile::tempdir().and_then(|place| {
+        copy(&path, &place.path().join("index"))?;
+        Ok(place)
+    });
+    let place = match copied {
+        Ok(place) => place,
+        Err(error) => {
+            let found = format!("cannot be copied for a look: {error}");
+            return Finding::warning("store.index", subject, found)
+                .hint("free some space for temporary files");
+        }
+    };
+    match inspect::compare(place.path(), generation, shelf) {
+        Ok(Ok(())) => {
+            Finding::ok("store.index", subject, format!("agrees with generation {}", generation.number))
+        }
+        Ok(Err(found)) => Finding::wrong("store.index", subject, found)
+            .expected(format!("the components of generation {}", generation.number))
+            .hint(REPAIR),
+        Err(error) => {
+            Finding::warning("store.index", subject, format!("a copy of it cannot be opened: {error}"))
+                .hint("free some space for temporary files")
+        }
+    }
+}
+
+/// Copies a directory of files; what is none of either is left out.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let there = to.join(entry.file_name());
+        if kind.is_dir() {
+            copy(&path, &there)?;
+        } else if kind.is_file() {
+            std::fs::copy(&path, there)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether the documents of a generation are on the shelf, and whether their bytes are theirs.
+pub(in crate::daemon) fn documents(generation: &Generation, shelf: &Shelf, depth: Depth) -> Finding {
+    let all = &generation.documents;
+    let step = match depth {
+        Depth::Deep => 1,
+        Depth::Sample => all.len().div_ceil(SAMPLE).max(1),
+    };
+    let (mut bad, mut digested) = (Vec::new(), 0usize);
+    for (at, record) in all.iter().enumerate() {
+        let problem = match shelf.contains(&record.digest) {
+            false => Some("missing".to_owned()),
+            true if at % step == 0 => {
+                digested += 1;
+                match shelf.read(&record.digest) {
+                    Ok(Some(_)) => None,
+                    Ok(None) => Some("damaged".to_owned()),
+                    Err(error) => Some(error.to_string()),
+                }
+            }
+            true => None,
+        };
+        bad.extend(problem.map(|problem| format!("{} ({problem}, from {})", record.digest, record.url)));
+    }
+    let subject = format!("generation {}", generation.number);
+    if bad.is_empty() {
+        let found = format!("all {} documents are there, {digested} of them digested", all.len());
+        return Finding::ok("shelf", subject, found);
+    }
+    let more = if bad.len() > NAMED_MAX { ", …" } else { "" };
+    let found = format!(
+        "{} of {} documents: {}{more}",
+        bad.len(),
+        all.len(),
+        bad[..bad.len().min(NAMED_MAX)].join(", ")
+    );
+    Finding::wrong("shelf", subject, found)
+        .expected("every document, with its digest")
+        .hint("resolverd sync fetches them again; nothing offline can")
+}
+
+fn checks(directory: &Path) -> BTreeMap<String, i64> {
+    let bytes = durable::read(&directory.join("checks.json")).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// Says how the sources stood when they were last read; no network is touched.
+fn reach(
+    settings: &Settings,
+    generation: &Generation,
+    checks: &BTreeMap<String, i64>,
+    now_s: i64,
+) -> Vec<Finding> {
+    let one = |state: &catalogue_schema::generation::SourceState| {
+        let id = state.source.id.to_string();
+        let age_s = checks.get(&id).map(|time| now_s.saturating_sub(*time).max(0));
+        let error = state.error.as_ref().map(ToString::to_string).unwrap_or_default();
+        let checked = age_s.map_or("never checked".to_owned(), |age| format!("checked {age} s ago"));
+        let is_frozen = state.source.offline || state.source.is_pinned();
+        let max_stale_s = i64::try_from(settings.max_stale_s).unwrap_or(i64::MAX);
+        let again = format!("resolverd sync {id}");
+        match state.health {
+            Health::Unread => Finding::wrong("source", &id, format!("never read: {error}")).hint(again),
+            Health::Stale => {
+                Finding::warning("source", &id, format!("stale, {checked}: {error}")).hint(again)
+            }
+            Health::Fresh if !is_frozen && age_s.is_some_and(|age| age > max_stale_s) => {
+                Finding::warning("source", &id, format!("{checked}, longer ago than max_stale")).hint(again)
+            }
+            Health::Fresh => Finding::ok(
+                "source",
+                &id,
+                if is_frozen { "read, never ages".to_owned() } else { format!("read, {checked}") },
+            ),
+        }
+    };
+    generation.sources.iter().map(one).collect()
+}
+
+/// Compares the clock with everything that bears a time.
+fn clock(directory: &Path, generation: &Generation, now_s: i64) -> Finding {
+    let fetched =
+        generation.documents.iter().map(|record| ("a document of the generation", record.fetched_s));
+    let checked = checks(directory).into_values().map(|time| ("checks.json", time));
+    let trusted = highest_trusted(directory).map(|time| ("trust-state.json", time));
+    let newest = fetched.chain(checked).chain(trusted).chain([("the generation", generation.committed_s)]);
+    let newest = newest.max_by_key(|(_, time)| *time).unwrap_or(("the generation", 0));
+    match newest {
+        (what, time) if time > now_s.saturating_add(SKEW_S) => Finding::wrong(
+            "clock",
+            "system time",
+            format!("{now_s}, and {what} is {} s ahead of it", time - now_s),
+        )
+        .expected(format!("at least {time} (seconds since 1970)"))
+        .hint("set the clock, such as with: timedatectl set-ntp true"),
+        _ => Finding::ok("clock", "system time", "not behind anything that was kept"),
+    }
+}
+
+/// Returns the highest time that the memory of accepted revisions has seen.
+fn highest_trusted(directory: &Path) -> Option<i64> {
+    let bytes = durable::read(&directory.join("trust-state.json")).ok().flatten()?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    ["clockS", "clock_s", "highestS", "seenS"].iter().find_map(|name| value[name].as_i64())
+}
+
+/// Tells whether the year can be right.
+pub(super) fn year(now_s: i64) -> Finding {
+    if now_s < YOUNGEST_S {
+        return Finding::wrong("clock", "year", format!("{now_s} seconds since 1970, which is before 2024"))
+            .expected("the present")
+            .hint("set the clock, such as with: timedatectl set-ntp true");
+    }
+    Finding::ok("clock", "year", "2024 or later")
+}
