@@ -277,8 +277,8 @@ fn health_findings(health: &Value, socket: &Path) -> Vec<Finding> {
     if !configuration.is_null() {
         let text = |name: &str| configuration[name].as_str().unwrap_or_default().to_owned();
         let found = format!("it keeps the last good configuration: {}", text("found"));
-        let mut finding = Finding::wrong("daemon", text("subject"), found)
-            .hint("correct the file; the daemon is told with: kill -HUP, or by a restart");
+        let mut finding =
+            Finding::wrong("daemon", text("subject"), found).hint("correct the file, then: resolverd reload");
         if !text("expected").is_empty() {
             finding = finding.expected(text("expected"));
         }

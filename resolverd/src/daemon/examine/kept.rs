@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use catalogue_schema::generation::{Generation, Health};
+use catalogue_schema::generation::{Generation, Health, SourceState};
+use serde_json::Value;
 
 use crate::config::Settings;
 use crate::daemon::examine::walk::{census, size};
@@ -74,6 +75,7 @@ pub(super) fn examine(settings: &Settings, depth: Depth, now_s: i64) -> Vec<Find
     }
     drop(hold);
     findings.extend(reach(settings, &generation, &checks(directory), now_s));
+    findings.extend(memory(directory));
     findings.push(clock(directory, &generation, now_s));
     findings
 }
@@ -185,7 +187,7 @@ fn reach(
     checks: &BTreeMap<String, i64>,
     now_s: i64,
 ) -> Vec<Finding> {
-    let one = |state: &catalogue_schema::generation::SourceState| {
+    let one = |state: &SourceState| {
         let id = state.source.id.to_string();
         let age_s = checks.get(&id).map(|time| now_s.saturating_sub(*time).max(0));
         let error = state.error.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -231,11 +233,26 @@ fn clock(directory: &Path, generation: &Generation, now_s: i64) -> Finding {
     }
 }
 
+/// Looks whether the memory of accepted revisions can be read.
+fn memory(directory: &Path) -> Option<Finding> {
+    let path = directory.join("trust-state.json");
+    let found = match durable::read(&path) {
+        Ok(None) => return None,
+        Ok(Some(bytes)) => match serde_json::from_slice::<Value>(&bytes) {
+            Ok(value) if value["content"].is_object() => return None,
+            Ok(_) => "it holds no accepted revisions".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    let hint = "bring it back from a backup; otherwise the next start sets it aside and remembers only what the last generation says";
+    Some(Finding::wrong("store.memory", path.display(), found).expected("the accepted revisions").hint(hint))
+}
+
 /// Returns the highest time that the memory of accepted revisions has seen.
 fn highest_trusted(directory: &Path) -> Option<i64> {
     let bytes = durable::read(&directory.join("trust-state.json")).ok().flatten()?;
-    let value: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    ["clockS", "clock_s", "highestS", "seenS"].iter().find_map(|name| value[name].as_i64())
+    serde_json::from_slice::<Value>(&bytes).ok()?["content"]["highest_s"].as_i64()
 }
 
 /// Tells whether the year can be right.
