@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -407,4 +408,46 @@ fn a_repair_needs_to_know_which_store_is_meant() {
     let Said { status, stdout, stderr } = sandbox.run(&["doctor", "--repair"]);
     assert_eq!((status, stdout.as_str()), (2, ""), "{stderr}");
     assert!(stderr.contains("config.toml") && stderr.contains("hint:"), "{stderr}");
+}
+
+/// A user and group of no account.
+const SOMEBODY: u32 = 65_533;
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_read() {
+    let sandbox = synced();
+    let expected = sandbox.run(&["resolve", "lcod://tooling/text/slug", "-o", "json"]);
+    let all = contents(&sandbox.path(""));
+    // Nothing is forbidden to root, so that another user has to be refused.
+    let is_root = rustix::process::geteuid().is_root();
+    let binary = sandbox.path("resolverd");
+    std::fs::copy(env!("CARGO_BIN_EXE_resolverd"), &binary).unwrap();
+    let paths = all.keys().chain([&binary]).cloned().chain([sandbox.path("")]);
+    for path in paths.filter(|_| is_root) {
+        chown(&path, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    }
+    let set_modes = |strip: u32, add: u32| {
+        for (path, (mode, ..)) in all.iter().filter(|(path, _)| path.starts_with(sandbox.state())) {
+            std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 & !strip | add)).unwrap();
+        }
+    };
+    set_modes(0o222, 0);
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(&binary);
+        sandbox.furnish(&mut command);
+        if is_root {
+            command.uid(SOMEBODY).gid(SOMEBODY);
+        }
+        Said::of(command.args(arguments))
+    };
+    let said = run(&["resolve", "lcod://tooling/text/slug", "-o", "json"]);
+    assert_eq!((said.status, &said.stdout), (0, &expected.stdout), "{said:?}");
+    let status = run(&["status"]);
+    assert!(status.status == 0 && status.stdout.contains("degraded"), "{status:?}");
+    assert!(status.stdout.contains("store.read_only"), "{status:?}");
+    let sync = run(&["sync"]);
+    assert_eq!((sync.status, sync.stdout.as_str()), (1, ""), "nothing can be written: {sync:?}");
+    let examined = run(&["doctor", "-o", "json"]);
+    assert!(examined.status == 1 && examined.stdout.contains("chmod"), "{examined:?}");
+    set_modes(0, 0o600);
 }

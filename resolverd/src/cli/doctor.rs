@@ -114,9 +114,12 @@ fn config_file(path: &Path, is_named: bool, overrides: &Overrides, env: Env<'_>)
         Ok(_) | Err(ConfigError::Homeless { .. }) => Finding::ok("config", path.display(), "read"),
         Err(error) => of_failure("config", &path.display().to_string(), &error.failure())
             .expected("a configuration with known keys")
-            .hint(match is_missing {
-                true => "create the file, or name another with --config".to_owned(),
-                false => format!("edit {}", path.display()),
+            .hint(match (is_missing, &error) {
+                (true, _) => "create the file, or name another with --config".to_owned(),
+                (_, ConfigError::Unreadable { .. }) => {
+                    "make it readable for this user, or name another with --config".to_owned()
+                }
+                _ => format!("edit {}", path.display()),
             }),
     }
 }
@@ -159,9 +162,12 @@ fn sources(settings: &Settings) -> Vec<Finding> {
         }
         Err(error) => {
             let finding = of_failure("sources", &path.display().to_string(), &error.failure());
-            return vec![
-                finding.hint(format!("edit {}; a running daemon keeps the one in force", path.display())),
-            ];
+            return vec![finding.hint(match error {
+                ConfigError::Unreadable { .. } => {
+                    "make it readable for this user, or name another with --sources".to_owned()
+                }
+                _ => format!("edit {}; a running daemon keeps the one in force", path.display()),
+            })];
         }
     };
     let mut findings = vec![match sources.is_empty() {

@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod examine;
+mod read_only;
 pub mod repair;
 mod socket;
 mod writer;
@@ -147,7 +148,10 @@ pub fn local(
     say: &mut dyn FnMut(&str),
 ) -> Result<Reply, DaemonError> {
     log_contained_panics();
-    let (mut writer, served) = Writer::open(settings, wait)?;
+    let (mut writer, served) = match Writer::open(settings, wait) {
+        Ok(opened) => opened,
+        Err(error) => return read_only::answer(settings, call, error),
+    };
     let state = State::new(None, documents(writer.shelf.clone()));
     let is_empty = served.is_none();
     state.show_ages(writer.checks.ages(now_s()));

@@ -11,7 +11,7 @@ use catalogue_schema::generation::Generation;
 use crate::shelf::Shelf;
 use crate::store::files::{Files, Found};
 use crate::store::index::{Fault, Index};
-use crate::store::{StateLock, StoreError, ledger, lock};
+use crate::store::{Snapshot, StateLock, StoreError, ledger, lock};
 
 /// Keeps writers out as long as it lives.
 #[derive(Debug)]
@@ -47,21 +47,21 @@ pub fn kept(directory: &Path) -> Result<Kept, StoreError> {
     Ok(Kept { generation: candidates.into_iter().next(), files: count, damage })
 }
 
-/// Opens the index below `copy`, which is a copy that nobody else uses, and compares it with a generation; the inner error
+/// Opens the index below `copy`, which is a copy that nobody else uses, and reads a generation out of it; the inner error
 /// says what does not agree.
 ///
 /// **Errors**: the system's, when the index may be sound.
-pub fn compare(
+pub fn snapshot(
     copy: &Path,
     generation: &Generation,
     shelf: &Shelf,
-) -> Result<Result<(), String>, StoreError> {
+) -> Result<Result<Snapshot, String>, StoreError> {
     let rows = match Index::open(copy) {
         Ok((_, rows)) => rows,
         Err(Fault::Damaged(found)) => return Ok(Err(found)),
         Err(Fault::Failed(error)) => return Err(error),
     };
-    Ok(ledger::load(&rows, generation, shelf)?.map(|_| ()))
+    Ok(ledger::load(&rows, generation, shelf)?.map(|(_, snapshot)| snapshot))
 }
 
 /// Sets the index of `directory` aside, so that the next opening rebuilds it, and returns where it lies now.

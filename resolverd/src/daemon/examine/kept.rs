@@ -2,6 +2,7 @@
 //! the clock agrees with all of them. The state directory was found to hold only what it should before this is called.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
 use catalogue_schema::generation::{Generation, Health, SourceState};
@@ -11,7 +12,7 @@ use crate::config::Settings;
 use crate::daemon::examine::walk::{census, size};
 use crate::daemon::examine::{Depth, Finding, REPAIR};
 use crate::shelf::{Shelf, durable};
-use crate::store::inspect;
+use crate::store::{Snapshot, inspect};
 
 /// The largest index that is copied to be looked at.
 const INDEX_COPY_BYTES_MAX: u64 = 2 << 30;
@@ -24,60 +25,94 @@ const YOUNGEST_S: i64 = 1_704_067_200;
 /// How far a clock may be set back before anybody is told, in seconds.
 const SKEW_S: i64 = 60;
 
-/// Looks at what is kept in the state directory.
-pub(super) fn examine(settings: &Settings, depth: Depth, now_s: i64) -> Vec<Finding> {
+/// Looks at what is kept in the state directory, but for the entries in `blocked`, which lead elsewhere or cannot be read.
+pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s: i64) -> Vec<Finding> {
     let directory = &settings.state_dir;
+    let may_read = |entries: &[&str]| entries.iter().all(|entry| !blocked.contains(entry));
+    let mut findings = Vec::new();
     let subject = directory.display();
-    let hold = match inspect::hold(directory) {
-        Ok(hold) => hold,
-        Err(error) => {
-            return vec![Finding::wrong("store.lock", subject, error).hint("make the lock file readable")];
+    let hold = match may_read(&["lock"]).then(|| inspect::hold(directory)) {
+        None => None,
+        Some(Ok(Ok(hold))) => Some(hold),
+        Some(Ok(Err(pid))) => {
+            findings.push(Finding::ok("store.lock", subject, format!("held by process {pid}")));
+            None
+        }
+        Some(Err(error)) => {
+            findings.push(Finding::wrong("store.lock", subject, error).hint("make the lock file readable"));
+            None
         }
     };
-    let mut findings = Vec::new();
-    if let Err(pid) = &hold {
-        findings.push(Finding::ok("store.lock", subject.to_string(), format!("held by process {pid}")));
+    let times = Times {
+        checks: if may_read(&["checks.json"]) { checks(directory) } else { BTreeMap::new() },
+        highest_s: may_read(&["trust-state.json"]).then(|| highest_trusted(directory)).flatten(),
+    };
+    if may_read(&["trust-state.json"]) {
+        findings.extend(memory(directory));
     }
+    let generation = match may_read(&["current", "generations"]) {
+        true => generation(directory, &mut findings),
+        false => None,
+    };
+    let Some(generation) = generation else {
+        findings.push(clock(&times, None, now_s));
+        return findings;
+    };
+    if may_read(&["shelf", "shelf/packs", "shelf/objects"]) {
+        match Shelf::to_read(directory) {
+            Ok(shelf) => {
+                // Whoever holds the store has compared the index itself.
+                if hold.is_some() && may_read(&["index"]) {
+                    findings.push(index(directory, &generation, &shelf));
+                }
+                findings.push(documents(&generation, &shelf, depth));
+            }
+            Err(error) => {
+                let finding = Finding::wrong("shelf", directory.join("shelf").display(), error);
+                findings.push(finding.hint("make the shelf readable"));
+            }
+        }
+    }
+    drop(hold);
+    findings.extend(reach(settings, &generation, &times.checks, now_s));
+    findings.push(clock(&times, Some(&generation), now_s));
+    findings
+}
+
+/// The times that are kept beside the generations.
+struct Times {
+    checks: BTreeMap<String, i64>,
+    highest_s: Option<i64>,
+}
+
+/// Reads the generation in force, and says how it stands.
+fn generation(directory: &Path, findings: &mut Vec<Finding>) -> Option<Generation> {
+    let subject = directory.display();
     let kept = match inspect::kept(directory) {
         Ok(kept) => kept,
         Err(error) => {
             findings.push(Finding::wrong("store.generation", subject, error).hint(REPAIR));
-            return findings;
+            return None;
         }
     };
     if let Some(damage) = &kept.damage {
-        findings.push(Finding::wrong("store.generation", subject.to_string(), damage).hint(REPAIR));
+        findings.push(Finding::wrong("store.generation", &subject, damage).hint(REPAIR));
     }
-    let Some(generation) = kept.generation else {
-        let finding = match (kept.files, &kept.damage) {
-            (0, None) => Finding::ok("store.generation", subject, "none yet: nothing has been synced"),
-            _ => Finding::wrong("store.generation", subject, "no generation file can be read"),
-        };
-        findings.push(finding.hint("resolverd sync"));
-        return findings;
-    };
-    findings.push(Finding::ok(
-        "store.generation",
-        subject.to_string(),
-        format!(
-            "number {}, {} components, {}",
-            generation.number, generation.components, generation.snapshot
-        ),
-    ));
-    match Shelf::to_read(directory) {
-        Ok(shelf) => {
-            if hold.is_ok() {
-                findings.push(index(directory, &generation, &shelf));
-            }
-            findings.push(documents(&generation, &shelf, depth));
+    findings.push(match (&kept.generation, kept.files, &kept.damage) {
+        (Some(generation), ..) => {
+            let Generation { number, components, snapshot, .. } = generation;
+            Finding::ok(
+                "store.generation",
+                subject,
+                format!("number {number}, {components} components, {snapshot}"),
+            )
         }
-        Err(error) => findings.push(Finding::wrong("shelf", subject, error).hint("make the shelf readable")),
-    }
-    drop(hold);
-    findings.extend(reach(settings, &generation, &checks(directory), now_s));
-    findings.extend(memory(directory));
-    findings.push(clock(directory, &generation, now_s));
-    findings
+        (None, 0, None) => Finding::ok("store.generation", subject, "none yet: nothing has been synced")
+            .hint("resolverd sync"),
+        (None, ..) => Finding::wrong("store.generation", subject, "no generation file can be read")
+            .hint("resolverd sync"),
+    });
+    kept.generation
 }
 
 /// Compares the index with the generation, in a copy: the engine writes into what it opens.
@@ -93,30 +128,37 @@ pub(in crate::daemon) fn index(directory: &Path, generation: &Generation, shelf:
         return Finding::warning("store.index", subject, found)
             .hint("start the daemon: it compares the index itself");
     }
-    let copied = tempfile::tempdir().and_then(|place| {
-        copy(&path, &place.path().join("index"))?;
-        Ok(place)
-    });
-    let place = match copied {
-        Ok(place) => place,
-        Err(error) => {
-            let found = format!("cannot be copied for a look: {error}");
-            return Finding::warning("store.index", subject, found)
-                .hint("free some space for temporary files");
-        }
-    };
-    match inspect::compare(place.path(), generation, shelf) {
-        Ok(Ok(())) => {
-            Finding::ok("store.index", subject, format!("agrees with generation {}", generation.number))
-        }
-        Ok(Err(found)) => Finding::wrong("store.index", subject, found)
+    match snapshot(directory, generation, shelf) {
+        Ok(_) => Finding::ok("store.index", subject, format!("agrees with generation {}", generation.number)),
+        Err(Unread::Damaged(found)) => Finding::wrong("store.index", subject, found)
             .expected(format!("the components of generation {}", generation.number))
             .hint(REPAIR),
-        Err(error) => {
-            Finding::warning("store.index", subject, format!("a copy of it cannot be opened: {error}"))
-                .hint("free some space for temporary files")
+        Err(Unread::Failed(found)) => {
+            let found = format!("no copy of it can be looked at: {found}");
+            Finding::warning("store.index", subject, found).hint("free some space for temporary files")
         }
     }
+}
+
+/// Why no snapshot can be read.
+pub(in crate::daemon) enum Unread {
+    /// The index does not agree with the generation.
+    Damaged(String),
+    /// It may agree; its copy cannot be made or opened.
+    Failed(String),
+}
+
+/// Reads a generation out of a copy of the index.
+pub(in crate::daemon) fn snapshot(
+    directory: &Path,
+    generation: &Generation,
+    shelf: &Shelf,
+) -> Result<Snapshot, Unread> {
+    let failed = |error: &dyn std::fmt::Display| Unread::Failed(error.to_string());
+    let place = tempfile::tempdir().map_err(|error| failed(&error))?;
+    copy(&directory.join("index"), &place.path().join("index")).map_err(|error| failed(&error))?;
+    let read = inspect::snapshot(place.path(), generation, shelf).map_err(|error| failed(&error))?;
+    read.map_err(Unread::Damaged)
 }
 
 /// Copies a directory of files; what is none of either is left out.
@@ -129,7 +171,8 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
         if kind.is_dir() {
             copy(&path, &there)?;
         } else if kind.is_file() {
-            std::fs::copy(&path, there)?;
+            // Not its mode: the copy is written into, and the original may be read-only.
+            std::io::copy(&mut File::open(&path)?, &mut File::create(there)?)?;
         }
     }
     Ok(())
@@ -214,21 +257,20 @@ fn reach(
 }
 
 /// Compares the clock with everything that bears a time.
-fn clock(directory: &Path, generation: &Generation, now_s: i64) -> Finding {
-    let fetched =
-        generation.documents.iter().map(|record| ("a document of the generation", record.fetched_s));
-    let checked = checks(directory).into_values().map(|time| ("checks.json", time));
-    let trusted = highest_trusted(directory).map(|time| ("trust-state.json", time));
-    let newest = fetched.chain(checked).chain(trusted).chain([("the generation", generation.committed_s)]);
-    let newest = newest.max_by_key(|(_, time)| *time).unwrap_or(("the generation", 0));
+fn clock(times: &Times, generation: Option<&Generation>, now_s: i64) -> Finding {
+    let fetched = generation.into_iter().flat_map(|generation| &generation.documents);
+    let fetched = fetched.map(|record| ("a document of the generation", record.fetched_s));
+    let checked = times.checks.values().map(|time| ("checks.json", *time));
+    let trusted = times.highest_s.map(|time| ("trust-state.json", time));
+    let committed = generation.map(|generation| ("the generation", generation.committed_s));
+    let newest = fetched.chain(checked).chain(trusted).chain(committed).max_by_key(|(_, time)| *time);
     match newest {
-        (what, time) if time > now_s.saturating_add(SKEW_S) => Finding::wrong(
-            "clock",
-            "system time",
-            format!("{now_s}, and {what} is {} s ahead of it", time - now_s),
-        )
-        .expected(format!("at least {time} (seconds since 1970)"))
-        .hint("set the clock, such as with: timedatectl set-ntp true"),
+        Some((what, time)) if time > now_s.saturating_add(SKEW_S) => {
+            let found = format!("{now_s}, and {what} is {} s ahead of it", time - now_s);
+            Finding::wrong("clock", "system time", found)
+                .expected(format!("at least {time} (seconds since 1970)"))
+                .hint("set the clock, such as with: timedatectl set-ntp true")
+        }
         _ => Finding::ok("clock", "system time", "not behind anything that was kept"),
     }
 }

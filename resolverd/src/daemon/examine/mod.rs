@@ -97,21 +97,13 @@ pub(super) const REPAIR: &str = "resolverd doctor --repair";
 pub fn examine(settings: &Settings, depth: Depth) -> Vec<Finding> {
     log_contained_panics();
     let mut findings = places::socket(settings);
-    let state = &settings.state_dir;
     let places = places::state_directory(settings);
     findings.extend(places.findings);
-    if places.may_be_read {
-        findings.extend(kept::examine(settings, depth, now_s()));
+    if let Some(blocked) = &places.blocked {
+        findings.extend(kept::examine(settings, depth, blocked, now_s()));
     }
     findings.extend(settings.network.cache_dir.as_deref().map(places::cache_directory).unwrap_or_default());
     findings.push(kept::year(now_s()));
-    if !places.may_be_read && state.symlink_metadata().is_ok() {
-        let found = "not looked at, because of what is wrong with the state directory";
-        findings.push(
-            Finding::warning("store", state.display(), found)
-                .hint("mend that first, then run resolverd doctor again"),
-        );
-    }
     findings
 }
 

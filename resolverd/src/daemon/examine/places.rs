@@ -41,8 +41,8 @@ const FILE_SYSTEMS: [(i64, &str); 9] = [
 /// What is known about the state directory.
 pub(super) struct State {
     pub(super) findings: Vec<Finding>,
-    /// Everything in it is of the kind that it should be.
-    pub(super) may_be_read: bool,
+    /// The entries that are not of the kind that they should be, or cannot be read; `None` where nothing can.
+    pub(super) blocked: Option<Vec<&'static str>>,
 }
 
 /// Looks at the socket, the one for operators beside it, and their directory.
@@ -165,7 +165,7 @@ fn answering(path: &Path, found: &Metadata, system: bool) -> Finding {
 pub(super) fn state_directory(settings: &Settings) -> State {
     let directory = &settings.state_dir;
     let subject = directory.display();
-    let stop = |finding| State { findings: vec![finding], may_be_read: false };
+    let stop = |finding| State { findings: vec![finding], blocked: None };
     let found = match directory.metadata() {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -184,24 +184,30 @@ pub(super) fn state_directory(settings: &Settings) -> State {
     }
     let mut findings = vec![rights("state", directory, &found)];
     findings.extend(space(directory));
-    let mut may_be_read = true;
+    let mut blocked = Vec::new();
     for (name, expected) in ENTRIES {
         let Some(finding) = of_kind(&directory.join(name), expected) else { continue };
-        may_be_read = false;
+        blocked.push(name);
         findings.push(finding);
     }
-    findings.extend(generations(&directory.join("generations")));
+    let misplaced = generations(&directory.join("generations"));
+    if !misplaced.is_empty() {
+        blocked.push("generations");
+    }
+    findings.extend(misplaced);
     let (mut sizes, mut temporary) = (Vec::new(), Vec::new());
     for name in ["index", "generations", "shelf"] {
         let path = directory.join(name);
         // A link was named above, and is not followed.
-        if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        if blocked.contains(&name) || !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             continue;
         }
         let census = census(&path);
         sizes.push(format!("{name} {} in {} files", size(census.bytes), census.files));
         let strange = strange(&census);
-        may_be_read &= strange.is_empty();
+        if !strange.is_empty() {
+            blocked.push(name);
+        }
         findings.extend(strange);
         temporary.extend(census.temporary);
     }
@@ -209,7 +215,7 @@ pub(super) fn state_directory(settings: &Settings) -> State {
         findings.push(Finding::ok("state.size", subject, sizes.join(", ")));
     }
     findings.extend(leftovers(directory, temporary.len()));
-    State { findings, may_be_read }
+    State { findings, blocked: Some(blocked) }
 }
 
 /// What lies in a state directory, and whether it is a directory.
