@@ -9,6 +9,8 @@
 )]
 
 mod daemon;
+mod doctor;
+mod documents;
 mod equal_forms;
 mod events;
 mod explain;

@@ -22,6 +22,7 @@ const VERBS: &[&[&str]] = &[
     &["catalogues"],
     &["status"],
     &["version"],
+    &["doctor"],
 ];
 
 /// The control character with which escape codes begin, and the one that a progress line needs.

@@ -100,7 +100,7 @@ struct Origin {
 }
 
 /// The environment variables that settings come from.
-const VARIABLES: [&str; 11] = [
+pub const VARIABLES: [&str; 11] = [
     "HOME",
     "LCOD_RESOLVER_CONFIG",
     "RESOLVERD_CACHE_DIR",
@@ -366,6 +366,11 @@ impl Settings {
         catalogue_schema::sources::read(&bytes, directory, &self.forges)
             .map_err(|error| ConfigError::Sources { path: path.clone(), error })
     }
+}
+
+/// Returns where configuration files are looked for, the more specific first, also where one of them is wrong.
+pub fn looked_for(overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    config_paths(overrides, &Homes { env, system: overrides.system })
 }
 
 /// Reads the configuration files that exist, the more specific first.

@@ -4,6 +4,8 @@
 //! socket. Never asks a question, never prints colours or progress where nobody looks.
 
 pub mod ask;
+pub mod doctor;
+pub mod documents;
 pub mod events;
 pub mod explain;
 pub mod render;
@@ -149,6 +151,12 @@ pub enum Verb {
     Reload,
     /// Show what answers, from which generation, and what is wrong
     Status,
+    /// Say what is wrong with this set-up and what mends it; the exit status is 1 when something is wrong
+    Doctor(doctor::Doctor),
+    /// Print the completions of a shell
+    Completions(documents::Completions),
+    /// Print the manual page
+    Man(documents::Manual),
     /// Show the versions of this program and of the daemon
     Version,
     /// List the kept snapshots, or what differs between two of them
@@ -320,8 +328,13 @@ impl Terminal {
     }
 
     fn put(&self, text: &str) -> Result<(), Ended> {
+        self.write(text.as_bytes())
+    }
+
+    /// Writes data to stdout as it is.
+    fn write(&self, data: &[u8]) -> Result<(), Ended> {
         let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        match out.write_all(data).and_then(|()| out.flush()) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Ended::Quietly),
             Err(error) => {

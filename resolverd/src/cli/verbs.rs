@@ -11,8 +11,8 @@ use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::{self, Asker};
 use crate::cli::explain::Explain;
 use crate::cli::{
-    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, events, explain, render, search,
-    snapshots,
+    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, doctor, documents, events, explain,
+    render, search, snapshots,
 };
 use crate::client::Client;
 use crate::config::Settings;
@@ -32,6 +32,12 @@ const NOTHING_FRESH: u8 = 5;
 /// **Errors**: what the caller is told instead of an answer.
 pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) -> Result<u8, Ended> {
     snapshots::refuse_where_unheard(verb, globals)?;
+    match verb {
+        Verb::Doctor(arguments) => return doctor::run(arguments, globals, env, terminal),
+        Verb::Completions(arguments) => return documents::completions(arguments, terminal).map(|()| 0),
+        Verb::Man(arguments) => return documents::manual(arguments, terminal).map(|()| 0),
+        _ => {}
+    }
     let mut overrides = globals.overrides();
     if let Verb::Serve(arguments) = verb {
         overrides.idle_exit_s = arguments.idle_exit;
@@ -52,7 +58,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
     let mut asker = Asker::new(settings, globals, terminal)?;
     match verb {
         // Handled above: they need no answer.
-        Verb::Serve(_) | Verb::Version => {}
+        Verb::Serve(_) | Verb::Version | Verb::Doctor(_) | Verb::Completions(_) | Verb::Man(_) => {}
         Verb::Resolve(arguments) => {
             let call = resolve_call(arguments)?;
             let answer = if arguments.refresh {

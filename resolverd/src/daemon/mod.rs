@@ -5,7 +5,10 @@
 //! that only the process that holds the state directory ever answers on it.
 
 pub mod error;
+pub mod examine;
 pub mod notify;
+mod read_only;
+pub mod repair;
 mod rounds;
 mod socket;
 pub mod start;
@@ -255,7 +258,10 @@ pub fn local(
     say: &mut dyn FnMut(&str),
 ) -> Result<Reply, DaemonError> {
     log_contained_panics();
-    let mut writer = Writer::open(settings, wait)?;
+    let mut writer = match Writer::open(settings, wait) {
+        Ok(writer) => writer,
+        Err(error) => return read_only::answer(settings, call, error),
+    };
     let state = State::new(None, documents(writer.shelf.clone())).with_revisions(revisions(settings));
     writer.start(&state);
     let is_empty = state.snapshot().is_none();

@@ -151,7 +151,7 @@ impl Drop for Socket {
 }
 
 /// Tells whether nobody answers on the socket file, which then is left over from a process that was killed.
-fn is_dead(path: &Path) -> bool {
+pub(super) fn is_dead(path: &Path) -> bool {
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => false,
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,

@@ -21,6 +21,7 @@ use crate::server::State;
 use crate::server::answer::{Known, Times};
 use crate::shelf::Shelf;
 use crate::store::checks::Checks;
+use crate::store::memory::Records;
 use crate::store::{Opened, Snapshot, StateLock, Store};
 use crate::sync::{Past, Rules, Scope, Sync, SyncError};
 
@@ -59,8 +60,21 @@ impl Writer {
     /// Opens the state directory; a damaged index is rebuilt from the shelf before anything is answered.
     pub(super) fn open(settings: &Settings, wait: Duration) -> Result<Writer, DaemonError> {
         let lock = StateLock::acquire(&settings.state_dir, wait)?;
+        let mut writer = Writer::open_locked(settings, lock, Records::Kept)?;
+        // What has expired while nobody looked is not served for a moment.
+        writer.expire_due()?;
+        Ok(writer)
+    }
+
+    /// Opens the state directory whose lock is held already.
+    pub(super) fn open_locked(
+        settings: &Settings,
+        lock: StateLock,
+        records: Records,
+    ) -> Result<Writer, DaemonError> {
         let shelf = Shelf::open(&settings.state_dir)?;
-        let (store, opened) = Store::open(&settings.state_dir, &lock, &shelf, settings.generations as usize)?;
+        let (store, opened) =
+            Store::open(&settings.state_dir, &lock, &shelf, settings.generations as usize, records)?;
         let mut writer = Writer {
             settings: settings.clone(),
             sources: Arc::default(),
@@ -85,8 +99,6 @@ impl Writer {
                 writer.run(&writer.sources.clone(), Scope::Rebuild)?;
             }
         }
-        // What has expired while nobody looked is not served for a moment.
-        writer.expire_due()?;
         Ok(writer)
     }
 
@@ -95,6 +107,11 @@ impl Writer {
         state.show_start(now_s());
         state.publish_kept(self.store.kept().to_vec());
         self.show(state);
+    }
+
+    /// Closes everything but the lock, and hands that back.
+    pub(super) fn close(self) -> StateLock {
+        self._lock
     }
 
     /// Carries out orders, and what `rounds` say is due, until it is told to stop. Nothing that an order meets ends the

@@ -115,12 +115,18 @@ impl Shelf {
     /// Opens the shelf below `directory`, creating it where it is missing. Leftovers of a killed process are removed.
     pub fn open(directory: &Path) -> Result<Shelf, ShelfError> {
         let root = directory.join("shelf");
-        let (packs, objects) = (root.join("packs"), root.join("objects"));
-        let mut index = Index::default();
-        for place in [&root, &packs, &objects] {
+        for place in [&root, &root.join("packs"), &root.join("objects")] {
             durable::private_directory(place)?;
             durable::remove_temporaries(place)?;
         }
+        Shelf::to_read(directory)
+    }
+
+    /// Opens the shelf below `directory` as it is, to read from it only: nothing is made, nothing removed.
+    pub fn to_read(directory: &Path) -> Result<Shelf, ShelfError> {
+        let root = directory.join("shelf");
+        let (packs, objects) = (root.join("packs"), root.join("objects"));
+        let mut index = Index::default();
         for (name, path) in durable::entries(&packs)? {
             if name.ends_with(".pack") && path.is_file() {
                 let file: Arc<Path> = path.into();

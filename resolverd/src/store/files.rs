@@ -41,9 +41,14 @@ struct Current {
 }
 
 impl Files {
+    /// Names the files of a directory, to be read only: nothing is prepared and nothing removed.
+    pub(super) fn to_read(directory: &Path) -> Files {
+        Files { directory: directory.into(), generations: directory.join("generations") }
+    }
+
     /// Prepares the directories and removes what a killed process left.
     pub(super) fn open(directory: &Path) -> Result<Files, StoreError> {
-        let files = Files { directory: directory.into(), generations: directory.join("generations") };
+        let files = Files::to_read(directory);
         durable::private_directory(&files.generations)?;
         durable::remove_temporaries(directory)?;
         durable::remove_temporaries(&files.generations)?;

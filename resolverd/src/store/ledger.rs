@@ -168,7 +168,7 @@ impl Planning<'_> {
 /// A generation as it was read out of the index, and the rows that older ones may be read out of.
 pub(super) struct Loaded {
     pub(super) ledger: Ledger,
-    snapshot: Arc<Snapshot>,
+    pub(super) snapshot: Arc<Snapshot>,
     /// Every row that is not newer than the generation, in the order of the ids, oldest first.
     rows: Vec<Read>,
 }

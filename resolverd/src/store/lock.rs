@@ -1,7 +1,7 @@
 //! The leave to touch a state directory: one process at a time, taken before anything in it is read.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -39,6 +39,21 @@ pub(super) fn take(directory: &Path, wait: Duration) -> Result<File, StoreError>
     file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(failed("set the mode of", &path))?;
     sign(&mut file).map_err(failed("write", &path))?;
     Ok(file)
+}
+
+/// Looks who holds the lock of `directory`, without making or changing anything: the open file keeps others out as long
+/// as it lives (`None` where nobody has made a lock yet); the inner error is the pid of the holder.
+pub(super) fn look(directory: &Path) -> Result<Result<Option<File>, String>, StoreError> {
+    let path = directory.join("lock");
+    let mut file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Ok(None)),
+        other => other.map_err(failed("open", &path))?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Ok(Some(file))),
+        Err(TryLockError::WouldBlock) => Ok(Err(holder(&mut file))),
+        Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error).into()),
+    }
 }
 
 fn prepare(directory: &Path) -> Result<(), StoreError> {

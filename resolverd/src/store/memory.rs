@@ -39,6 +39,16 @@ const FILE: &str = "trust-state.json";
 const BAD: &str = "trust-state.bad-";
 const SCHEMA: &str = "resolverd/trust-state@1";
 
+/// What becomes of the memory of revisions and of their log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Records {
+    /// They are kept: read, written, and mended where they are damaged.
+    #[default]
+    Kept,
+    /// They are read at most: a repair of the index is no reason to change what was promised.
+    Untouched,
+}
+
 /// The accepted revisions of every list and catalogue.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -46,6 +56,7 @@ pub struct Memory {
     content: Content,
     /// Why the memory is younger than the generations, where it is.
     lost: Option<Refusal>,
+    records: Records,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -87,14 +98,20 @@ impl Memory {
     /// Reads the file in `directory`. Where it is missing or damaged, what `generation` says is remembered instead.
     ///
     /// **Errors**: the file cannot be read, set aside or written. Damage is no error: it is one of [`Memory::problems`].
-    pub(super) fn load(directory: &Path, generation: Option<&Generation>) -> Result<Memory, StoreError> {
+    pub(super) fn load(
+        directory: &Path,
+        generation: Option<&Generation>,
+        records: Records,
+    ) -> Result<Memory, StoreError> {
         let path = directory.join(FILE);
-        let mut memory = Memory { directory: directory.into(), content: Content::default(), lost: None };
+        let mut memory =
+            Memory { directory: directory.into(), content: Content::default(), lost: None, records };
         let found = match durable::read(&path)?.map(|bytes| decoded(&bytes)) {
             Some(Ok(content)) => {
                 memory.content = content;
                 return Ok(memory);
             }
+            _ if records == Records::Untouched => return Ok(memory),
             None if generation.is_none() => return Ok(memory),
             None => "no such file".to_owned(),
             Some(Err(found)) => format!("{found}; it was set aside as {}", set_aside(directory)?.display()),
@@ -196,10 +213,10 @@ impl Memory {
 
     /// Writes `content` where it differs, and only then takes it over.
     fn keep(&mut self, content: Content) -> Result<(), StoreError> {
-        if content != self.content {
+        if content != self.content && self.records == Records::Kept {
             durable::write(&self.directory, FILE, &[&encoded(&content)?])?;
-            self.content = content;
         }
+        self.content = content;
         Ok(())
     }
 }
@@ -297,7 +314,7 @@ mod tests {
     }
 
     fn load(directory: &Path) -> Memory {
-        Memory::load(directory, None).expect("loaded")
+        Memory::load(directory, None, Records::Kept).expect("loaded")
     }
 
     #[test]

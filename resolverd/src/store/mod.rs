@@ -29,6 +29,7 @@
 pub mod checks;
 mod files;
 mod index;
+pub mod inspect;
 mod ledger;
 mod lock;
 pub mod memory;
@@ -53,7 +54,7 @@ use crate::shelf::{Shelf, ShelfError};
 use crate::store::files::{Files, Found};
 use crate::store::index::{Fault, Index};
 use crate::store::ledger::Ledger;
-use crate::store::memory::Memory;
+use crate::store::memory::{Memory, Records};
 use crate::store::revisions::Log;
 use crate::store::row::Root;
 use crate::store::searchable::Searchable;
@@ -230,6 +231,8 @@ pub struct Store {
     current: Option<(u64, Digest)>,
     /// The highest number ever given.
     last: u64,
+    /// The generation whose index was lost: a draft that says the same restores it under its own number.
+    lost: Option<Box<Generation>>,
     /// Per kept generation the digests of its documents, so that no commit reads the files again.
     documents: BTreeMap<u64, Vec<Digest>>,
     /// How many generations are kept for readers, at least one.
@@ -251,6 +254,7 @@ impl Store {
         _lock: &StateLock,
         shelf: &Shelf,
         keep: usize,
+        records: Records,
     ) -> Result<(Store, Opened), StoreError> {
         let (mut store, opened) = Store::recover(directory, shelf, keep.max(1))?;
         let generation = match &opened {
@@ -258,8 +262,8 @@ impl Store {
             Opened::Warm(snapshot) => Some(&snapshot.generation),
             Opened::Rebuild { generation, .. } => Some(&**generation),
         };
-        store.memory = Memory::load(directory, generation)?;
-        if let Some(generation) = generation {
+        store.memory = Memory::load(directory, generation, records)?;
+        if let (Some(generation), Records::Kept) = (generation, records) {
             store.log_accepted(generation);
         }
         Ok((store, opened))
@@ -393,10 +397,14 @@ impl Store {
         let Draft { mut generation, mut components } = draft;
         components.sort_by(|one, other| one.id.as_text().cmp(other.id.as_text()));
         components.dedup_by(|later, first| later.id == first.id);
-        let number = self.last.checked_add(1).ok_or_else(|| StoreError::Encode {
-            what: "the next generation".into(),
-            found: format!("{} is the highest number there is", self.last),
-        })?;
+        let restored = self.lost.take().filter(|lost| is_restored_by(lost, &generation, &components));
+        let number = match &restored {
+            Some(lost) => lost.number,
+            None => self.last.checked_add(1).ok_or_else(|| StoreError::Encode {
+                what: "the next generation".into(),
+                found: format!("{} is the highest number there is", self.last),
+            })?,
+        };
         // Equal requirements may be written differently, so memory is shared only with what the index holds now.
         let previous = previous.filter(|snapshot| {
             let held = &snapshot.generation;
@@ -425,9 +433,16 @@ impl Store {
         if rows_written > 0 {
             index.write(plan.rows)?;
         }
-        self.files.write(&generation)?;
+        match restored {
+            // Its file is there already; only the pointer to it may have been lost.
+            Some(lost) => {
+                generation = *lost;
+                self.files.point_again(number)?;
+            }
+            None => self.files.write(&generation)?,
+        }
 
-        (self.last, self.current) = (number, Some((number, generation.root.clone())));
+        (self.last, self.current) = (self.last.max(number), Some((number, generation.root.clone())));
         self.ledger.apply(plan.marks);
         self.documents.insert(number, digests(&generation));
         let snapshot = Snapshot::beside(generation, shared, previous);
@@ -457,6 +472,7 @@ impl Store {
             ledger: Ledger::default(),
             current: None,
             last,
+            lost: None,
             documents: BTreeMap::new(),
             keep,
             kept: Vec::new(),
@@ -539,7 +555,10 @@ impl Store {
     fn cold(mut self, index: Index, candidates: Vec<Generation>, why: &[String]) -> (Store, Opened) {
         self.index = Some(index);
         let opened = match candidates.into_iter().next() {
-            Some(generation) => Opened::Rebuild { generation: Box::new(generation), why: why.join("; ") },
+            Some(generation) => {
+                self.lost = Some(Box::new(generation.clone()));
+                Opened::Rebuild { generation: Box::new(generation), why: why.join("; ") }
+            }
             None => {
                 if !why.is_empty() {
                     tracing::warn!(why = why.join("; "), "no generation can be read; starting with nothing");
@@ -549,6 +568,23 @@ impl Store {
         };
         (self, opened)
     }
+}
+
+/// Tells whether a draft says exactly what the generation says whose index was lost.
+fn is_restored_by(lost: &Generation, draft: &Generation, components: &[Component]) -> bool {
+    let mut root = Root::default();
+    let is_encoded = components.iter().all(|component| {
+        let json = files::encode(component.id.as_text(), component);
+        json.map(|json| root.add(component.id.as_text(), &json)).is_ok()
+    });
+    is_encoded
+        && (lost.components, &lost.root) == (components.len() as u64, &root.finish())
+        && lost.snapshot == draft.snapshot
+        && lost.sources == draft.sources
+        && lost.catalogues == draft.catalogues
+        && lost.blocked == draft.blocked
+        && lost.documents == draft.documents
+        && lost.refusals == draft.refusals
 }
 
 fn digests(generation: &Generation) -> Vec<Digest> {

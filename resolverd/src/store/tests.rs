@@ -30,7 +30,7 @@ impl Home {
     fn open_keeping<T>(&self, keep: usize, act: impl FnOnce(&mut Store, Opened) -> T) -> T {
         let lock = StateLock::acquire(self.path(), Duration::ZERO).unwrap();
         let shelf = Shelf::open(self.path()).unwrap();
-        let (mut store, opened) = Store::open(self.path(), &lock, &shelf, keep).unwrap();
+        let (mut store, opened) = Store::open(self.path(), &lock, &shelf, keep, Records::Kept).unwrap();
         act(&mut store, opened)
     }
 
@@ -401,6 +401,30 @@ fn rows_of_another_schema_are_never_guessed_at() {
         assert_eq!((next.snapshot.generation.number, next.rows_written), (3, 2));
     });
     check(&home, "3: n/a@1.0.0 n/b@1.0.0");
+}
+
+#[test]
+fn a_lost_index_is_restored_under_its_own_number_by_a_draft_that_says_the_same() {
+    for with_pointer in [true, false] {
+        let home = two_generations();
+        let file = std::fs::read(home.path().join("generations/2.json")).unwrap();
+        std::fs::remove_dir_all(home.path().join("index")).unwrap();
+        if !with_pointer {
+            std::fs::remove_file(home.path().join("current")).unwrap();
+        }
+        home.open(|store, opened| {
+            assert_eq!(told(&opened), "rebuild 2");
+            let restored = store.commit(draft(world(&BC)), None).unwrap();
+            assert_eq!((restored.snapshot.generation.number, restored.rows_written), (2, 2));
+        });
+        check(&home, "2: n/b@1.1.0 n/c@1.0.0");
+        assert_eq!(std::fs::read(home.path().join("generations/2.json")).unwrap(), file);
+        // Only the first draft after the loss may restore; the next is the next.
+        home.open(|store, _| {
+            let next = store.commit(draft(world(&BC)), None).unwrap();
+            assert_eq!(next.snapshot.generation.number, 3);
+        });
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::fetch::Origins;
+use crate::store::memory::Records;
 use crate::store::{Opened, StateLock};
 
 /// A federation of files and the state of one reader of it.
@@ -33,7 +34,7 @@ impl World {
         let state = directory.path().join("state");
         let lock = StateLock::acquire(&state, Duration::ZERO).expect("the lock");
         let shelf = Shelf::open(&state).expect("a shelf");
-        let (store, opened) = Store::open(&state, &lock, &shelf, 2).expect("a store");
+        let (store, opened) = Store::open(&state, &lock, &shelf, 2, Records::Kept).expect("a store");
         assert!(matches!(opened, Opened::Empty));
         World {
             directory,

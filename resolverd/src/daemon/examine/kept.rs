@@ -1,0 +1,315 @@
+//! What is kept: generation files, the index (in a copy), the documents on the shelf, how the sources stood, and whether
+//! the clock agrees with all of them. The state directory was found to hold only what it should before this is called.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use catalogue_schema::generation::{Generation, Health, SourceState};
+use serde_json::Value;
+
+use crate::config::Settings;
+use crate::daemon::examine::walk::{census, size};
+use crate::daemon::examine::{Depth, Finding, REPAIR};
+use crate::shelf::{Shelf, durable};
+use crate::store::{Snapshot, inspect};
+
+/// The largest index that is copied to be looked at.
+const INDEX_COPY_BYTES_MAX: u64 = 2 << 30;
+/// How many documents are digested unless all of them are.
+const SAMPLE: usize = 200;
+/// How many damaged documents are named.
+const NAMED_MAX: usize = 5;
+/// 2024-01-01: this program is younger.
+const YOUNGEST_S: i64 = 1_704_067_200;
+/// How far a clock may be set back before anybody is told, in seconds.
+const SKEW_S: i64 = 60;
+
+/// Looks at what is kept in the state directory, but for the entries in `blocked`, which lead elsewhere or cannot be read.
+pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s: i64) -> Vec<Finding> {
+    let directory = &settings.state_dir;
+    let may_read = |entries: &[&str]| entries.iter().all(|entry| !blocked.contains(entry));
+    let mut findings = Vec::new();
+    let subject = directory.display();
+    let hold = match may_read(&["lock"]).then(|| inspect::hold(directory)) {
+        None => None,
+        Some(Ok(Ok(hold))) => Some(hold),
+        Some(Ok(Err(pid))) => {
+            findings.push(Finding::ok("store.lock", subject, format!("held by process {pid}")));
+            None
+        }
+        Some(Err(error)) => {
+            findings.push(Finding::wrong("store.lock", subject, error).hint("make the lock file readable"));
+            None
+        }
+    };
+    let times = Times {
+        checks: if may_read(&["checks.json"]) { checks(directory) } else { BTreeMap::new() },
+        highest_s: may_read(&["trust-state.json"]).then(|| highest_trusted(directory)).flatten(),
+    };
+    if may_read(&["trust-state.json"]) {
+        findings.extend(memory(directory));
+    }
+    let generation = match may_read(&["current", "generations"]) {
+        true => generation(directory, &mut findings),
+        false => None,
+    };
+    let Some(generation) = generation else {
+        findings.push(clock(&times, None, now_s));
+        return findings;
+    };
+    if may_read(&["shelf", "shelf/packs", "shelf/objects"]) {
+        match Shelf::to_read(directory) {
+            Ok(shelf) => {
+                // Whoever holds the store has compared the index itself.
+                if hold.is_some() && may_read(&["index"]) {
+                    findings.push(index(directory, &generation, &shelf));
+                }
+                findings.push(documents(&generation, &shelf, depth));
+            }
+            Err(error) => {
+                let finding = Finding::wrong("shelf", directory.join("shelf").display(), error);
+                findings.push(finding.hint("make the shelf readable"));
+            }
+        }
+    }
+    drop(hold);
+    findings.extend(reach(settings, &generation, &times.checks, now_s));
+    findings.push(clock(&times, Some(&generation), now_s));
+    findings
+}
+
+/// The times that are kept beside the generations.
+struct Times {
+    checks: BTreeMap<String, i64>,
+    highest_s: Option<i64>,
+}
+
+/// Reads the generation in force, and says how it stands.
+fn generation(directory: &Path, findings: &mut Vec<Finding>) -> Option<Generation> {
+    let subject = directory.display();
+    let kept = match inspect::kept(directory) {
+        Ok(kept) => kept,
+        Err(error) => {
+            findings.push(Finding::wrong("store.generation", subject, error).hint(REPAIR));
+            return None;
+        }
+    };
+    if let Some(damage) = &kept.damage {
+        findings.push(Finding::wrong("store.generation", &subject, damage).hint(REPAIR));
+    }
+    findings.push(match (&kept.generation, kept.files, &kept.damage) {
+        (Some(generation), ..) => {
+            let Generation { number, components, snapshot, .. } = generation;
+            Finding::ok(
+                "store.generation",
+                subject,
+                format!("number {number}, {components} components, {snapshot}"),
+            )
+        }
+        (None, 0, None) => Finding::ok("store.generation", subject, "none yet: nothing has been synced")
+            .hint("resolverd sync"),
+        (None, ..) => Finding::wrong("store.generation", subject, "no generation file can be read")
+            .hint("resolverd sync"),
+    });
+    kept.generation
+}
+
+/// Compares the index with the generation, in a copy: the engine writes into what it opens.
+pub(in crate::daemon) fn index(directory: &Path, generation: &Generation, shelf: &Shelf) -> Finding {
+    let path = directory.join("index");
+    let subject = path.display();
+    if !path.is_dir() {
+        return Finding::wrong("store.index", subject, "not there").hint(REPAIR);
+    }
+    let bytes = census(&path).bytes;
+    if bytes > INDEX_COPY_BYTES_MAX {
+        let found = format!("{}: too large to be copied for a look", size(bytes));
+        return Finding::warning("store.index", subject, found)
+            .hint("start the daemon: it compares the index itself");
+    }
+    match snapshot(directory, generation, shelf) {
+        Ok(_) => Finding::ok("store.index", subject, format!("agrees with generation {}", generation.number)),
+        Err(Unread::Damaged(found)) => Finding::wrong("store.index", subject, found)
+            .expected(format!("the components of generation {}", generation.number))
+            .hint(REPAIR),
+        Err(Unread::Failed(found)) => {
+            let found = format!("no copy of it can be looked at: {found}");
+            Finding::warning("store.index", subject, found).hint("free some space for temporary files")
+        }
+    }
+}
+
+/// Why no snapshot can be read.
+pub(in crate::daemon) enum Unread {
+    /// The index does not agree with the generation.
+    Damaged(String),
+    /// It may agree; its copy cannot be made or opened.
+    Failed(String),
+}
+
+/// Reads a generation out of a copy of the index.
+pub(in crate::daemon) fn snapshot(
+    directory: &Path,
+    generation: &Generation,
+    shelf: &Shelf,
+) -> Result<Arc<Snapshot>, Unread> {
+    let failed = |error: &dyn std::fmt::Display| Unread::Failed(error.to_string());
+    let place = tempfile::tempdir().map_err(|error| failed(&error))?;
+    copy(&directory.join("index"), &place.path().join("index")).map_err(|error| failed(&error))?;
+    let read = inspect::snapshot(place.path(), generation, shelf).map_err(|error| failed(&error))?;
+    read.map_err(Unread::Damaged)
+}
+
+/// Copies a directory of files; what is none of either is left out.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let there = to.join(entry.file_name());
+        if kind.is_dir() {
+            copy(&path, &there)?;
+        } else if kind.is_file() {
+            // Not its mode: the copy is written into, and the original may be read-only.
+            std::io::copy(&mut File::open(&path)?, &mut File::create(there)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether the documents of a generation are on the shelf, and whether their bytes are theirs.
+pub(in crate::daemon) fn documents(generation: &Generation, shelf: &Shelf, depth: Depth) -> Finding {
+    let all = &generation.documents;
+    let step = match depth {
+        Depth::Deep => 1,
+        Depth::Sample => all.len().div_ceil(SAMPLE).max(1),
+    };
+    let (mut bad, mut digested) = (Vec::new(), 0usize);
+    for (at, record) in all.iter().enumerate() {
+        let problem = match shelf.contains(&record.digest) {
+            false => Some("missing".to_owned()),
+            true if at % step == 0 => {
+                digested += 1;
+                match shelf.read(&record.digest) {
+                    Ok(Some(_)) => None,
+                    Ok(None) => Some("damaged".to_owned()),
+                    Err(error) => Some(error.to_string()),
+                }
+            }
+            true => None,
+        };
+        bad.extend(problem.map(|problem| format!("{} ({problem}, from {})", record.digest, record.url)));
+    }
+    let subject = format!("generation {}", generation.number);
+    if bad.is_empty() {
+        let found = format!("all {} documents are there, {digested} of them digested", all.len());
+        return Finding::ok("shelf", subject, found);
+    }
+    let more = if bad.len() > NAMED_MAX { ", …" } else { "" };
+    let found = format!(
+        "{} of {} documents: {}{more}",
+        bad.len(),
+        all.len(),
+        bad[..bad.len().min(NAMED_MAX)].join(", ")
+    );
+    Finding::wrong("shelf", subject, found)
+        .expected("every document, with its digest")
+        .hint("resolverd sync fetches them again; nothing offline can")
+}
+
+fn checks(directory: &Path) -> BTreeMap<String, i64> {
+    let bytes = durable::read(&directory.join("checks.json")).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// Says how the sources stood when they were last read; no network is touched.
+fn reach(
+    settings: &Settings,
+    generation: &Generation,
+    checks: &BTreeMap<String, i64>,
+    now_s: i64,
+) -> Vec<Finding> {
+    let one = |state: &SourceState| {
+        let id = state.source.id.to_string();
+        let age_s = checks.get(&id).map(|time| now_s.saturating_sub(*time).max(0));
+        let error = state.error.as_ref().map(ToString::to_string).unwrap_or_default();
+        let checked = age_s.map_or("never checked".to_owned(), |age| format!("checked {age} s ago"));
+        let is_frozen = state.source.offline || state.source.is_pinned();
+        let max_stale_s = i64::try_from(settings.max_stale_s).unwrap_or(i64::MAX);
+        let again = format!("resolverd sync {id}");
+        match state.health {
+            Health::Unread => Finding::wrong("source", &id, format!("never read: {error}")).hint(again),
+            Health::Expired => Finding::wrong(
+                "source",
+                &id,
+                format!("expired, {checked}, longer ago than max_stale: {error}"),
+            )
+            .hint(again),
+            Health::Stale => {
+                Finding::warning("source", &id, format!("stale, {checked}: {error}")).hint(again)
+            }
+            Health::Fresh if !is_frozen && age_s.is_some_and(|age| age > max_stale_s) => {
+                Finding::warning("source", &id, format!("{checked}, longer ago than max_stale")).hint(again)
+            }
+            Health::Fresh => Finding::ok(
+                "source",
+                &id,
+                if is_frozen { "read, never ages".to_owned() } else { format!("read, {checked}") },
+            ),
+        }
+    };
+    generation.sources.iter().map(one).collect()
+}
+
+/// Compares the clock with everything that bears a time.
+fn clock(times: &Times, generation: Option<&Generation>, now_s: i64) -> Finding {
+    let fetched = generation.into_iter().flat_map(|generation| &generation.documents);
+    let fetched = fetched.map(|record| ("a document of the generation", record.fetched_s));
+    let checked = times.checks.values().map(|time| ("checks.json", *time));
+    let trusted = times.highest_s.map(|time| ("trust-state.json", time));
+    let committed = generation.map(|generation| ("the generation", generation.committed_s));
+    let newest = fetched.chain(checked).chain(trusted).chain(committed).max_by_key(|(_, time)| *time);
+    match newest {
+        Some((what, time)) if time > now_s.saturating_add(SKEW_S) => {
+            let found = format!("{now_s}, and {what} is {} s ahead of it", time - now_s);
+            Finding::wrong("clock", "system time", found)
+                .expected(format!("at least {time} (seconds since 1970)"))
+                .hint("set the clock, such as with: timedatectl set-ntp true")
+        }
+        _ => Finding::ok("clock", "system time", "not behind anything that was kept"),
+    }
+}
+
+/// Looks whether the memory of accepted revisions can be read.
+fn memory(directory: &Path) -> Option<Finding> {
+    let path = directory.join("trust-state.json");
+    let found = match durable::read(&path) {
+        Ok(None) => return None,
+        Ok(Some(bytes)) => match serde_json::from_slice::<Value>(&bytes) {
+            Ok(value) if value["content"].is_object() => return None,
+            Ok(_) => "it holds no accepted revisions".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    let hint = "bring it back from a backup; otherwise the next start sets it aside and remembers only what the last generation says";
+    Some(Finding::wrong("store.memory", path.display(), found).expected("the accepted revisions").hint(hint))
+}
+
+/// Returns the highest time that the memory of accepted revisions has seen.
+fn highest_trusted(directory: &Path) -> Option<i64> {
+    let bytes = durable::read(&directory.join("trust-state.json")).ok().flatten()?;
+    serde_json::from_slice::<Value>(&bytes).ok()?["content"]["highest_s"].as_i64()
+}
+
+/// Tells whether the year can be right.
+pub(super) fn year(now_s: i64) -> Finding {
+    if now_s < YOUNGEST_S {
+        return Finding::wrong("clock", "year", format!("{now_s} seconds since 1970, which is before 2024"))
+            .expected("the present")
+            .hint("set the clock, such as with: timedatectl set-ntp true");
+    }
+    Finding::ok("clock", "year", "2024 or later")
+}

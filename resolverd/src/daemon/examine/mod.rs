@@ -1,0 +1,118 @@
+//! What is wrong with a set-up, looked at from the outside: places, rights, the store, the shelf, the clock.
+//!
+//! Never changes anything, never follows a symbolic link out of the state directory, and never fails: what cannot be looked
+//! at is a finding too. `daemon/repair.rs` is what acts.
+
+pub(super) mod kept;
+pub(super) mod places;
+pub(super) mod walk;
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::config::Settings;
+use crate::daemon::log_contained_panics;
+use crate::daemon::writer::now_s;
+
+/// How a finding stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// As it should be.
+    Ok,
+    /// It works, and somebody should know.
+    Warning,
+    /// It does not work, or is not safe.
+    Wrong,
+}
+
+/// One thing that was looked at.
+///
+/// **Shape**: `{"check": "socket", "state": "wrong", "subject": "/run/…", "found": "…", "expected": "…", "hint": "…"}`;
+/// `expected` and `hint` are `null` where there is nothing to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which check, such as `socket`.
+    pub check: &'static str,
+    /// How it stands.
+    pub state: Standing,
+    /// What was looked at: a path or an id.
+    pub subject: String,
+    /// What was found.
+    pub found: String,
+    /// What was expected.
+    pub expected: Option<String>,
+    /// The command or the edit that mends it.
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    /// Says that something is as it should be.
+    pub fn ok(check: &'static str, subject: impl ToString, found: impl ToString) -> Finding {
+        Finding::new(check, Standing::Ok, subject, found)
+    }
+
+    /// Says that somebody should know something.
+    pub fn warning(check: &'static str, subject: impl ToString, found: impl ToString) -> Finding {
+        Finding::new(check, Standing::Warning, subject, found)
+    }
+
+    /// Says that something is wrong.
+    pub fn wrong(check: &'static str, subject: impl ToString, found: impl ToString) -> Finding {
+        Finding::new(check, Standing::Wrong, subject, found)
+    }
+
+    fn new(check: &'static str, state: Standing, subject: impl ToString, found: impl ToString) -> Finding {
+        let (subject, found) = (subject.to_string(), found.to_string());
+        Finding { check, state, subject, found, expected: None, hint: None }
+    }
+
+    /// Adds what was expected.
+    pub fn expected(mut self, expected: impl ToString) -> Finding {
+        self.expected = Some(expected.to_string());
+        self
+    }
+
+    /// Adds the command or the edit that mends it.
+    pub fn hint(mut self, hint: impl ToString) -> Finding {
+        self.hint = Some(hint.to_string());
+        self
+    }
+}
+
+/// How much of the shelf is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Every document must be there, a sample of them is digested.
+    Sample,
+    /// Every document is digested.
+    Deep,
+}
+
+/// The command that mends what can be mended offline.
+pub(super) const REPAIR: &str = "resolverd doctor --repair";
+
+/// Looks at the places, the store, the shelf and the clock of these settings.
+pub fn examine(settings: &Settings, depth: Depth) -> Vec<Finding> {
+    log_contained_panics();
+    let mut findings = places::socket(settings);
+    let places = places::state_directory(settings);
+    findings.extend(places.findings);
+    if let Some(blocked) = &places.blocked {
+        findings.extend(kept::examine(settings, depth, blocked, now_s()));
+    }
+    findings.extend(settings.network.cache_dir.as_deref().map(places::cache_directory).unwrap_or_default());
+    findings.push(kept::year(now_s()));
+    findings
+}
+
+/// Returns a path as it is typed in a shell.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@,".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}

@@ -1,0 +1,433 @@
+//! The places: the socket and its directory, the state directory, the cache. Looks at kinds, owners, modes and space; the
+//! one thing that it opens is a connection to the socket, which it closes unused.
+
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat, statfs, statvfs};
+
+use crate::api::{SHORTER_SOCKET, SOCKET_PATH_BYTES_MAX, socket_path_too_long};
+use crate::config::Settings;
+use crate::daemon::examine::walk::{Census, census, kind, size};
+use crate::daemon::examine::{Finding, REPAIR, quoted};
+
+/// Below this many free bytes nothing more may be committed.
+const FREE_BYTES_MIN: u64 = 32 << 20;
+/// Below this many free bytes somebody should know.
+const FREE_BYTES_LOW: u64 = 256 << 20;
+/// Below this many free inodes somebody should know.
+const INODES_LOW: u64 = 1_000;
+/// Others than the owner may write.
+const OTHERS_WRITE: u32 = 0o022;
+/// Only owners may remove their files from a directory.
+const STICKY: u32 = 0o1000;
+
+/// File systems on which a lock or a rename may not hold what it promises, or which do not outlive the machine.
+const FILE_SYSTEMS: [(i64, &str); 9] = [
+    (0x6969, "NFS, where locks may not hold"),
+    (0xfe53_4d42, "SMB, where locks may not hold"),
+    (0xff53_4d42, "CIFS, where locks may not hold"),
+    (0x0102_1997, "9p, where locks may not hold"),
+    (0x00c3_6400, "Ceph, where locks may not hold"),
+    (0x5346_414f, "AFS, where locks may not hold"),
+    (0x6573_5546, "FUSE, where a sync may not be one"),
+    (0x794c_7630, "overlay, which ends with its container"),
+    (0x0102_1994, "tmpfs, which ends with the machine"),
+];
+
+/// What is known about the state directory.
+pub(super) struct State {
+    pub(super) findings: Vec<Finding>,
+    /// The entries that are not of the kind that they should be, or cannot be read; `None` where nothing can.
+    pub(super) blocked: Option<Vec<&'static str>>,
+}
+
+/// Looks at the socket, the one for operators beside it, and their directory.
+pub(super) fn socket(settings: &Settings) -> Vec<Finding> {
+    let path = &settings.socket;
+    if let Some(found) = socket_path_too_long(path) {
+        let expected = format!("at most {SOCKET_PATH_BYTES_MAX} bytes");
+        return vec![Finding::wrong("socket", path.display(), found).expected(expected).hint(SHORTER_SOCKET)];
+    }
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut findings: Vec<Finding> = socket_directory(directory, settings.system).into_iter().collect();
+    findings.push(one_socket(path, settings.system));
+    let admin = directory.join("admin.sock");
+    if admin.symlink_metadata().is_ok() {
+        findings.push(one_socket(&admin, settings.system));
+    }
+    findings
+}
+
+fn socket_directory(directory: &Path, system: bool) -> Option<Finding> {
+    let subject = directory.display();
+    let found = match directory.metadata() {
+        Ok(found) => found,
+        // The daemon makes it.
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => {
+            return Some(
+                Finding::wrong("socket.directory", subject, error).hint("name another socket with --socket"),
+            );
+        }
+    };
+    if !found.is_dir() {
+        let hint = "name another socket with --socket";
+        return Some(
+            Finding::wrong("socket.directory", subject, kind(found.file_type()))
+                .expected("a directory")
+                .hint(hint),
+        );
+    }
+    let (mode, user) = (found.mode() & 0o7777, user());
+    let wanted = if system { "750" } else { "700" };
+    Some(match mode {
+        mode if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 => Finding::wrong(
+            "socket.directory",
+            subject,
+            format!("mode {mode:04o}: others may put a socket of theirs in its place"),
+        )
+        .expected(format!("mode 0{wanted}"))
+        .hint(format!("chmod {wanted} {}", quoted(directory))),
+        _ if found.uid() != user && found.uid() != 0 && mode & STICKY == 0 => Finding::warning(
+            "socket.directory",
+            subject,
+            format!("it belongs to user {}, this is user {user}", found.uid()),
+        )
+        .hint("name another socket with --socket, unless that user is meant"),
+        _ => Finding::ok(
+            "socket.directory",
+            subject,
+            format!("mode {mode:04o}, user {}, group {}", found.uid(), found.gid()),
+        ),
+    })
+}
+
+fn one_socket(path: &Path, system: bool) -> Finding {
+    let subject = path.display();
+    let found = match path.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Finding::ok("socket", subject, "not there: no daemon runs");
+        }
+        Err(error) => {
+            return Finding::wrong("socket", subject, error)
+                .hint("join the group that owns the directory, or name your own with --socket");
+        }
+    };
+    if !found.file_type().is_socket() {
+        return Finding::wrong("socket", subject, kind(found.file_type()))
+            .expected("a socket")
+            .hint(format!("mv {0} {0}.away, or name another with --socket", quoted(path)));
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => answering(path, &found, system),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Finding::warning(
+            "socket",
+            subject,
+            "nobody listens: it was left behind by a process that was killed",
+        )
+        .hint(format!("{REPAIR}, or start a daemon: both remove it")),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let (mode, uid, gid) = (found.mode() & 0o7777, found.uid(), found.gid());
+            Finding::wrong(
+                "socket",
+                subject,
+                format!("this user may not connect: mode {mode:04o}, user {uid}, group {gid}"),
+            )
+            .hint("join the group that owns the socket, or name your own with --socket")
+        }
+        Err(error) => Finding::wrong("socket", subject, error).hint("look at the daemon's log"),
+    }
+}
+
+fn answering(path: &Path, found: &Metadata, system: bool) -> Finding {
+    let (mode, uid, gid) = (found.mode() & 0o7777, found.uid(), found.gid());
+    let text = format!("somebody listens; mode {mode:04o}, user {uid}, group {gid}");
+    let wanted = if system { "660" } else { "600" };
+    match mode {
+        mode if mode & 0o002 != 0 => Finding::wrong("socket", path.display(), text)
+            .expected(format!("mode 0{wanted}"))
+            .hint(format!("chmod {wanted} {}", quoted(path))),
+        mode if mode & 0o020 != 0 && !system && !path.ends_with("admin.sock") => {
+            Finding::warning("socket", path.display(), text)
+                .expected(format!("mode 0{wanted}"))
+                .hint(format!("chmod {wanted} {}, unless the group is meant", quoted(path)))
+        }
+        _ => Finding::ok("socket", path.display(), text),
+    }
+}
+
+/// Looks at the state directory and at the kinds of what lies in it.
+pub(super) fn state_directory(settings: &Settings) -> State {
+    let directory = &settings.state_dir;
+    let subject = directory.display();
+    let stop = |finding| State { findings: vec![finding], blocked: None };
+    let found = match directory.metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return stop(Finding::ok("state", subject, "not there: the first sync or daemon makes it"));
+        }
+        Err(error) => {
+            return stop(Finding::wrong("state", subject, error).hint("name another with --state-dir"));
+        }
+    };
+    if !found.is_dir() {
+        return stop(
+            Finding::wrong("state", subject, kind(found.file_type()))
+                .expected("a directory")
+                .hint("name another with --state-dir"),
+        );
+    }
+    let mut findings = vec![rights("state", directory, &found)];
+    findings.extend(space(directory));
+    let mut blocked = Vec::new();
+    for (name, expected) in ENTRIES {
+        let Some(finding) = of_kind(&directory.join(name), expected) else { continue };
+        blocked.push(name);
+        findings.push(finding);
+    }
+    let misplaced = generations(&directory.join("generations"));
+    if !misplaced.is_empty() {
+        blocked.push("generations");
+    }
+    findings.extend(misplaced);
+    let (mut sizes, mut temporary) = (Vec::new(), Vec::new());
+    for name in ["index", "generations", "shelf"] {
+        let path = directory.join(name);
+        // A link was named above, and is not followed.
+        if blocked.contains(&name) || !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            continue;
+        }
+        let census = census(&path);
+        sizes.push(format!("{name} {} in {} files", size(census.bytes), census.files));
+        let strange = strange(&census);
+        if !strange.is_empty() {
+            blocked.push(name);
+        }
+        findings.extend(strange);
+        temporary.extend(census.temporary);
+    }
+    if !sizes.is_empty() {
+        findings.push(Finding::ok("state.size", subject, sizes.join(", ")));
+    }
+    findings.extend(leftovers(directory, temporary.len()));
+    State { findings, blocked: Some(blocked) }
+}
+
+/// What lies in a state directory, and whether it is a directory.
+const ENTRIES: [(&str, &str); 10] = [
+    ("lock", "a file"),
+    ("current", "a file"),
+    ("checks.json", "a file"),
+    ("trust-state.json", "a file"),
+    ("revisions.jsonl", "a file"),
+    ("index", "a directory"),
+    ("generations", "a directory"),
+    ("shelf", "a directory"),
+    ("shelf/packs", "a directory"),
+    ("shelf/objects", "a directory"),
+];
+
+/// Says what is wrong with an entry of the state directory: its kind, or that it cannot be read.
+fn of_kind(path: &Path, expected: &'static str) -> Option<Finding> {
+    let found = match path.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => {
+            return Some(
+                Finding::wrong("state.entry", path.display(), error)
+                    .hint(format!("chmod u+rwx {}", quoted(path))),
+            );
+        }
+    };
+    let word = kind(found.file_type());
+    if word != expected {
+        let mends = path.ends_with("current") || path.ends_with("index");
+        let hint = match mends {
+            true => REPAIR.to_owned(),
+            false => format!("mv {0} {0}.away", quoted(path)),
+        };
+        return Some(Finding::wrong("state.entry", path.display(), word).expected(expected).hint(hint));
+    }
+    let (wanted, mode) = match found.is_dir() {
+        true => (Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK, "u+rwx"),
+        false => (Access::READ_OK | Access::WRITE_OK, "u+rw"),
+    };
+    let denied = accessat(CWD, path, wanted, AtFlags::EACCESS).err()?;
+    let found = format!("this user may not read and write it: {denied}");
+    Some(Finding::wrong("state.entry", path.display(), found).hint(format!("chmod {mode} {}", quoted(path))))
+}
+
+/// Finds what stands in the place of a generation file.
+fn generations(directory: &Path) -> Vec<Finding> {
+    if !directory.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Vec::new();
+    }
+    misplaced_generations(directory)
+        .into_iter()
+        .map(|(path, word)| {
+            Finding::wrong("state.entry", path.display(), word).expected("a file").hint(REPAIR)
+        })
+        .collect()
+}
+
+/// Returns what bears the name of a generation file below `directory` and is none.
+pub(in crate::daemon) fn misplaced_generations(directory: &Path) -> Vec<(std::path::PathBuf, &'static str)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_named = name.strip_suffix(".json").is_some_and(|number| number.parse::<u64>().is_ok());
+        match entry.path().symlink_metadata() {
+            Ok(other) if is_named && !other.is_file() => found.push((entry.path(), kind(other.file_type()))),
+            _ => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+fn strange(census: &Census) -> Vec<Finding> {
+    let strange = census.strange.iter().map(|(path, word)| {
+        Finding::wrong("state.entry", path.display(), word)
+            .expected("a file or a directory")
+            .hint(format!("look at it, then: rm {}", quoted(path)))
+    });
+    let unreadable = census.unreadable.iter().map(|(path, error)| {
+        Finding::wrong("state.entry", path.display(), error).hint(format!("chmod u+rwx {}", quoted(path)))
+    });
+    strange.chain(unreadable).take(20).collect()
+}
+
+/// Names what was set aside, and what killed writers left.
+fn leftovers(directory: &Path, temporary: usize) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut half_made = temporary;
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.contains(".bad-") {
+            findings.push(
+                Finding::warning(
+                    "state.leftover",
+                    entry.path().display(),
+                    "set aside because it was damaged",
+                )
+                .hint(format!("look at it, then: rm -r {}", quoted(&entry.path()))),
+            );
+        }
+        half_made +=
+            usize::from(name.starts_with(crate::shelf::durable::TEMPORARY_PREFIX) || name == "index.new");
+    }
+    findings.sort_by(|one, other| one.subject.cmp(&other.subject));
+    if half_made > 0 {
+        let found =
+            format!("{half_made} unfinished files; a running sync has some, a killed one leaves them");
+        findings.push(Finding::ok("state.leftover", directory.display(), found).hint(REPAIR));
+    }
+    findings
+}
+
+/// Looks at the directory of what can be fetched again.
+pub(super) fn cache_directory(directory: &Path) -> Vec<Finding> {
+    let subject = directory.display();
+    match directory.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            vec![Finding::ok("cache", subject, "not there: it is made when something is cached")]
+        }
+        Err(error) => {
+            vec![Finding::wrong("cache", subject, error).hint("name another with RESOLVERD_CACHE_DIR")]
+        }
+        Ok(found) if !found.is_dir() => {
+            let finding = Finding::wrong("cache", subject, kind(found.file_type())).expected("a directory");
+            vec![finding.hint("name another with RESOLVERD_CACHE_DIR")]
+        }
+        Ok(found) => {
+            let census = census(directory);
+            let size = format!("{} in {} files, deletable", size(census.bytes), census.files);
+            vec![rights("cache", directory, &found), Finding::ok("cache.size", subject, size)]
+        }
+    }
+}
+
+fn rights(check: &'static str, directory: &Path, found: &Metadata) -> Finding {
+    let (subject, mode, user) = (directory.display(), found.mode() & 0o7777, user());
+    if found.uid() != user {
+        return Finding::wrong(
+            check,
+            subject,
+            format!("it belongs to user {}, this is user {user}", found.uid()),
+        )
+        .hint(format!("run as that user, or name another directory{}", option(check)));
+    }
+    if mode & OTHERS_WRITE != 0 {
+        return Finding::wrong(check, subject, format!("mode {mode:04o} lets others write into it"))
+            .expected("mode 0700")
+            .hint(format!("chmod 700 {}", quoted(directory)));
+    }
+    if let Err(denied) =
+        accessat(CWD, directory, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+    {
+        let hint = format!(
+            "chmod 700 {}; a file system that is read-only needs to be mounted anew",
+            quoted(directory)
+        );
+        return Finding::wrong(check, subject, format!("this user may not read and write it: {denied}"))
+            .hint(hint);
+    }
+    Finding::ok(check, subject, format!("mode {mode:04o}, user {user}"))
+}
+
+fn option(check: &str) -> &'static str {
+    if check == "state" { " with --state-dir" } else { " with RESOLVERD_CACHE_DIR" }
+}
+
+fn space(directory: &Path) -> Vec<Finding> {
+    let subject = directory.display();
+    let mut findings = Vec::new();
+    match statfs(directory) {
+        Err(error) => findings.push(Finding::warning("state.filesystem", subject.to_string(), error)),
+        Ok(found) => {
+            // The width of the type differs between machines.
+            #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+            let number = (found.f_type as i64) & 0xffff_ffff;
+            findings.extend(FILE_SYSTEMS.iter().find(|(known, _)| *known == number).map(|(_, name)| {
+                Finding::warning("state.filesystem", subject.to_string(), name)
+                    .expected("a file system of this machine")
+                    .hint("name a directory on a local disk with --state-dir")
+            }));
+        }
+    }
+    match statvfs(directory) {
+        Err(error) => findings.push(Finding::warning("state.space", subject, error)),
+        Ok(found) => {
+            let (bytes, inodes) = (found.f_bavail.saturating_mul(found.f_frsize), found.f_favail);
+            let text = format!("{} free", size(bytes));
+            let freed = "free some space; resolverd needs no more than a few times the size of its store";
+            findings.push(match bytes {
+                0..FREE_BYTES_MIN => Finding::wrong("state.space", subject.to_string(), text)
+                    .expected(format!("at least {}", size(FREE_BYTES_MIN)))
+                    .hint(freed),
+                FREE_BYTES_MIN..FREE_BYTES_LOW => {
+                    Finding::warning("state.space", subject.to_string(), text).hint(freed)
+                }
+                _ => Finding::ok("state.space", subject.to_string(), text),
+            });
+            // Some file systems count none.
+            if found.f_files > 0 && inodes < INODES_LOW {
+                findings.push(
+                    Finding::wrong("state.space", subject, format!("{inodes} inodes free"))
+                        .expected(format!("at least {INODES_LOW}"))
+                        .hint("remove files that nobody needs: the file system cannot hold more of them"),
+                );
+            }
+        }
+    }
+    findings
+}
+
+fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}

@@ -1,0 +1,52 @@
+//! Answers in process from a state directory that cannot be written: on a read-only file system, or without the right to.
+//!
+//! The index is opened in a temporary copy, since the engine writes into what it opens. Takes no lock, writes nothing below
+//! the state directory, and answers reads only; the status says that it is degraded.
+
+use std::io::ErrorKind;
+
+use catalogue_schema::model::Refusal;
+
+use crate::api::{Call, Reply};
+use crate::config::Settings;
+use crate::daemon::documents;
+use crate::daemon::error::DaemonError;
+use crate::daemon::examine::kept;
+use crate::daemon::writer::now_s;
+use crate::server::{self, Caller, State, Work};
+use crate::shelf::Shelf;
+use crate::store::StoreError;
+use crate::store::checks::Checks;
+use crate::store::inspect;
+
+/// Answers a read whose store could not be opened because of `error`, where that says that nothing can be written and the
+/// last generation can be read; gives the error back otherwise.
+pub(super) fn answer(settings: &Settings, call: &Call, error: DaemonError) -> Result<Reply, DaemonError> {
+    match is_unwritable(&error) && matches!(server::work(call), Work::None) {
+        true => read(settings, call, &error).ok_or(error),
+        false => Err(error),
+    }
+}
+
+fn is_unwritable(error: &DaemonError) -> bool {
+    let DaemonError::Store(StoreError::Io { source, .. }) = error else { return false };
+    matches!(source.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
+}
+
+fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> {
+    let directory = &settings.state_dir;
+    let shelf = Shelf::to_read(directory).ok()?;
+    let generation = inspect::kept(directory).ok()?.generation?;
+    let snapshot = kept::snapshot(directory, &generation, &shelf).ok()?;
+    let state = State::new(None, documents(shelf));
+    state.show_ages(Checks::load(directory).ages(now_s()));
+    let found = format!("{error}; the last generation answers");
+    state.show_problem(Some(Refusal::new(
+        "store.read_only",
+        directory.display(),
+        "a state directory that can be written",
+        found,
+    )));
+    state.publish(snapshot.into());
+    Some(server::respond(&state, call, Caller::Reader))
+}

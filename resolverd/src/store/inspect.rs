@@ -1,0 +1,73 @@
+//! A look at a store that changes nothing: who holds it, what its files say, whether an index agrees with them.
+//!
+//! Never opens the index in place, since the engine writes into what it opens: callers hand in a copy. The one thing here
+//! that changes anything sets an index aside, and asks for the lock.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use catalogue_schema::generation::Generation;
+
+use crate::shelf::Shelf;
+use crate::store::files::{Files, Found};
+use crate::store::index::{Fault, Index};
+use crate::store::{Snapshot, StateLock, StoreError, ledger, lock};
+
+/// Keeps writers out as long as it lives.
+#[derive(Debug)]
+pub struct Hold {
+    _file: Option<File>,
+}
+
+/// What the files of a store say.
+#[derive(Debug)]
+pub struct Kept {
+    /// The generation in force, or the best that is left; `None` where none can be read.
+    pub generation: Option<Generation>,
+    /// How many generation files there are, readable or not.
+    pub files: usize,
+    /// What is wrong with the pointer or the file that it names.
+    pub damage: Option<String>,
+}
+
+/// Keeps writers out of `directory`; the inner error is the pid of the process that holds it.
+///
+/// **Errors**: the lock file cannot be opened.
+pub fn hold(directory: &Path) -> Result<Result<Hold, String>, StoreError> {
+    Ok(lock::look(directory)?.map(|file| Hold { _file: file }))
+}
+
+/// Reads what the generation files of `directory` say.
+///
+/// **Errors**: the system's.
+pub fn kept(directory: &Path) -> Result<Kept, StoreError> {
+    let files = Files::to_read(directory);
+    let Found { candidates, damage, .. } = files.read()?;
+    let count = files.numbers()?.len();
+    Ok(Kept { generation: candidates.into_iter().next(), files: count, damage })
+}
+
+/// Opens the index below `copy`, which is a copy that nobody else uses, and reads a generation out of it; the inner error
+/// says what does not agree.
+///
+/// **Errors**: the system's, when the index may be sound.
+pub fn snapshot(
+    copy: &Path,
+    generation: &Generation,
+    shelf: &Shelf,
+) -> Result<Result<Arc<Snapshot>, String>, StoreError> {
+    let rows = match Index::open(copy) {
+        Ok((_, rows)) => rows,
+        Err(Fault::Damaged(found)) => return Ok(Err(found)),
+        Err(Fault::Failed(error)) => return Err(error),
+    };
+    Ok(ledger::load(&rows, generation, shelf)?.map(|loaded| loaded.snapshot))
+}
+
+/// Sets the index of `directory` aside, so that the next opening rebuilds it, and returns where it lies now.
+///
+/// **Errors**: the system's.
+pub fn set_index_aside(directory: &Path, _lock: &StateLock) -> Result<PathBuf, StoreError> {
+    Index::quarantine(directory)
+}
