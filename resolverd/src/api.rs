@@ -13,7 +13,7 @@ use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::Health;
 use catalogue_schema::id::{ComponentId, Namespace, SourceId};
 use catalogue_schema::json;
-use catalogue_schema::model::{Refusal, Skipped, Warning};
+use catalogue_schema::model::{Refusal, Release, Skipped, Warning};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, Repository};
 use catalogue_schema::version::Version;
@@ -511,10 +511,30 @@ pub struct SourceRow<'a> {
 /// What the bytes of a release must be.
 #[derive(Debug, Serialize)]
 pub struct IntegrityRow<'a> {
-    /// The digest of its manifest; `null` for rows without one.
-    pub manifest: Option<&'a Digest>,
+    /// The digest of its manifest; `null` for rows without one, `unfetched` where its documents have not been fetched.
+    pub manifest: ManifestRow<'a>,
     /// Its files, as far as they are known.
     pub files: Vec<FileRow<'a>>,
+}
+
+/// What is known of a release's manifest.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum ManifestRow<'a> {
+    /// Its digest; `null` where there is none.
+    Known(Option<&'a Digest>),
+    /// The word `unfetched`.
+    Unfetched(&'static str),
+}
+
+impl<'a> ManifestRow<'a> {
+    /// Returns what is known of the manifest of `release`.
+    pub fn of(release: &'a Release) -> ManifestRow<'a> {
+        match release.unfetched {
+            true => ManifestRow::Unfetched("unfetched"),
+            false => ManifestRow::Known(release.manifest.as_ref()),
+        }
+    }
 }
 
 /// One file of a release.
@@ -622,8 +642,8 @@ pub struct VersionRow<'a> {
     /// Why it may not be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<&'a Refusal>,
-    /// The digest of its manifest.
-    pub manifest: Option<&'a Digest>,
+    /// The digest of its manifest; `null` for rows without one, `unfetched` where its documents have not been fetched.
+    pub manifest: ManifestRow<'a>,
 }
 
 /// What pins a document.

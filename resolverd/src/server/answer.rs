@@ -18,8 +18,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{
-    Chosen, Code, ComponentRow, Failure, FileRow, HiddenRow, IntegrityRow, NodeRow, Page, PinRow, ReleaseRow,
-    Resolved, ShadowRow, SourceRow, TrustRow, VersionRow, repository_text,
+    Chosen, Code, ComponentRow, Failure, FileRow, HiddenRow, IntegrityRow, ManifestRow, NodeRow, Page,
+    PinRow, ReleaseRow, Resolved, ShadowRow, SourceRow, TrustRow, VersionRow, repository_text,
 };
 use crate::order::{OrderError, Outcome};
 use crate::resolve::{Candidates, Cause, Conflict, Standing, resolve, select};
@@ -532,7 +532,7 @@ fn version_row(release: &Release) -> VersionRow<'_> {
         prerelease: release.version.is_prerelease(),
         verdict: release.verdict.word(),
         refusal: release.verdict.refusal(),
-        manifest: release.manifest.as_ref(),
+        manifest: ManifestRow::of(release),
     }
 }
 
@@ -564,6 +564,11 @@ fn manifest(pointed: &Pointed, snapshot: &Snapshot) -> Result<Answer, Failure> {
     let (_, release) = found(pointed, snapshot)?;
     match &release.manifest {
         Some(digest) => Ok(Answer::Document(digest.clone())),
+        None if release.unfetched => {
+            let detail = format!("the documents of {}@{} have not been fetched", release.id, release.version);
+            Err(Failure::new(Code::SourceUnavailable, "manifest_unfetched", detail)
+                .hint(format!("resolverd resolve --refresh {}@{} fetches them", release.id, release.version)))
+        }
         None => {
             let detail = format!("{}@{} has no manifest of its own", release.id, release.version);
             Err(Failure::new(Code::ComponentNotFound, "manifest_absent", detail)
@@ -695,7 +700,7 @@ fn integrity(release: &Release) -> IntegrityRow<'_> {
         blob: file.blob.as_ref(),
         size: file.size,
     });
-    IntegrityRow { manifest: release.manifest.as_ref(), files: files.collect() }
+    IntegrityRow { manifest: ManifestRow::of(release), files: files.collect() }
 }
 
 fn trust(verdict: &Verdict) -> TrustRow<'_> {

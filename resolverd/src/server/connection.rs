@@ -287,7 +287,7 @@ async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience
         Work::None => None,
         Work::Sync(sources) => Some(ordered(state, |reply| Order::Sync { sources, reply }).await),
         Work::Reload => Some(ordered(state, |reply| Order::Reload { reply }).await),
-        Work::Refresh => Some(ordered(state, |reply| Order::Sync { sources: Vec::new(), reply }).await),
+        Work::Refresh(ids) => Some(ordered(state, |reply| Order::Refresh { ids, reply }).await),
     };
     match outcome {
         Some(Err(failure)) => return state.failed(id, &failure),

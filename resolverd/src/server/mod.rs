@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use catalogue_schema::digest::Digest;
-use catalogue_schema::id::SourceId;
+use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::Refusal;
 use tokio::net::UnixListener;
 
@@ -64,8 +64,9 @@ pub enum Work {
     Sync(Vec<SourceId>),
     /// The configuration is read again, then the sources; the report is the answer.
     Reload,
-    /// All sources are read again; the answer then comes from the new generation.
-    Refresh,
+    /// All sources are read again, with every document of the named components; the answer then comes from the new
+    /// generation.
+    Refresh(Vec<ComponentId>),
 }
 
 impl State {
@@ -196,7 +197,7 @@ fn work_of(query: &Query) -> Work {
     match query {
         Query::Sync(sources) => Work::Sync(sources.clone()),
         Query::Reload => Work::Reload,
-        Query::Resolve(question) if question.refresh => Work::Refresh,
+        Query::Resolve(question) if question.refresh => Work::Refresh(question.ids()),
         _ => Work::None,
     }
 }
@@ -228,7 +229,7 @@ fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
         Work::None => return Ok(()),
         Work::Sync(_) => "a sync",
         Work::Reload => "a reload",
-        Work::Refresh => "refresh",
+        Work::Refresh(_) => "refresh",
     };
     if caller == Caller::Admin { Ok(()) } else { Err(forbidden(what)) }
 }

@@ -3,6 +3,8 @@
 //! Reads nothing but the call. An id stands in a path percent-encoded as one segment (`lcod%3A%2F%2Fns%2Fname`), or in its
 //! path form, which starts with the dialect (`lcod/ns/name`); `ns/name` alone is the flowctl form.
 
+use std::collections::BTreeSet;
+
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::escaped;
 use catalogue_schema::id::{ComponentId, Dialect, Namespace, Reference, SourceId};
@@ -151,6 +153,14 @@ pub struct Question {
     pub refresh: bool,
     /// What the caller should know about the request.
     pub warnings: Vec<Warning>,
+}
+
+impl Question {
+    /// Returns the components that are asked for, sorted, each once.
+    pub fn ids(&self) -> Vec<ComponentId> {
+        let ids: BTreeSet<&ComponentId> = self.request.references.iter().map(|one| &one.id).collect();
+        ids.into_iter().cloned().collect()
+    }
 }
 
 /// Reads a call.

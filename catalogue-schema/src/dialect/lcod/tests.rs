@@ -71,7 +71,7 @@ fn errand(location: &Location, base: Option<Base>) -> Errand {
             via: Vec::new(),
             rank: Rank(vec![Place { priority: 50, position: 0 }]),
         }),
-        task: dialect::Task::Lcod(Box::new(Task::Node(NodeTask { base }))),
+        task: dialect::Task::Lcod(Box::new(Task::Node(NodeTask { base, ..NodeTask::default() }))),
     }
 }
 
@@ -1228,6 +1228,8 @@ fn a_source_may_name_a_forge_file() {
         offline: false,
         refresh_s: None,
         max_stale_s: None,
+        filter: Filter::default(),
+        origin: None,
         signature: None,
     };
     let text = r#"[{"id":"lcod://a/b@1.0.0","composePath":"b/compose.yaml"}]"#;
