@@ -19,6 +19,7 @@
 //! looks at the bytes of `compose.yaml`.
 
 mod catalogue;
+pub mod convert;
 mod descriptor;
 pub mod document;
 mod list;
