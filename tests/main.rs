@@ -11,6 +11,7 @@
 mod daemon;
 mod equal_forms;
 mod federation;
+mod formats;
 mod harness;
 mod kill;
 mod limits;

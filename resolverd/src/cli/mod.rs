@@ -4,6 +4,7 @@
 //! socket. Never asks a question, never prints colours or progress where nobody looks.
 
 pub mod ask;
+pub mod convert;
 pub mod render;
 pub mod verbs;
 
@@ -16,6 +17,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::api::{Code, Failure};
+use crate::cli::convert::Convert;
 use crate::cli::render::Paint;
 use crate::config::Overrides;
 
@@ -121,6 +123,8 @@ pub enum Verb {
         #[arg(value_name = "SOURCE", id = "named")]
         sources: Vec<String>,
     },
+    /// Write a list, catalogue or sources file in another form that can hold it; needs no daemon
+    Convert(Convert),
     /// Show what answers, from which generation, and what is wrong
     Status,
     /// Show the versions of this program and of the daemon

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::Asker;
-use crate::cli::{Components, Ended, Env, Globals, Resolve, Terminal, Verb, render};
+use crate::cli::{Components, Ended, Env, Globals, Resolve, Terminal, Verb, convert, render};
 use crate::client::Client;
 use crate::config::Settings;
 use crate::daemon;
@@ -26,6 +26,9 @@ const NOTHING_FRESH: u8 = 5;
 ///
 /// **Errors**: what the caller is told instead of an answer.
 pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    if let Verb::Convert(arguments) = verb {
+        return convert::run(arguments, terminal);
+    }
     let settings = Settings::load(&globals.overrides(), env);
     if matches!(verb, Verb::Version) {
         return terminal.print(&version(settings.ok().as_ref()), render::version).map(|()| 0);
@@ -39,7 +42,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
     let mut asker = Asker::new(settings, globals, terminal)?;
     match verb {
         // Handled above: they need no answer.
-        Verb::Serve | Verb::Version => {}
+        Verb::Serve | Verb::Version | Verb::Convert(_) => {}
         Verb::Resolve(arguments) => {
             let call = resolve_call(arguments)?;
             let answer = if arguments.refresh {

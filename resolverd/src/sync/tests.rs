@@ -11,6 +11,8 @@ use super::*;
 use crate::fetch::Origins;
 use crate::store::{Opened, StateLock};
 
+mod eager;
+
 /// A federation of files and the state of one reader of it.
 struct World {
     directory: TempDir,

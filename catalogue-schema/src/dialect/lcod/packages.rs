@@ -128,7 +128,7 @@ impl Reading<'_> {
         let rest = DocPath::parse(&parts[shared..].join("/"))?;
         let (location, listed) = match self.location_read() {
             Location::Git { repository, revision, path } => {
-                let path = path.sibling(rest.as_text())?;
+                let path = path.parent().map_or(Ok(rest.clone()), |directory| directory.join(&rest))?;
                 (Location::Git { repository, revision, path: path.clone() }, path)
             }
             Location::File { path: own } => {
