@@ -342,6 +342,23 @@ fn the_repository_of_an_https_document_is_where_its_rows_lead() {
 }
 
 #[test]
+fn the_operators_forges_are_understood_in_the_sources_file_too() {
+    let pattern = crate::forge::ForgePattern::parse(
+        "https://git.acme.example/{repository}/raw/{revision}/{path}",
+        "https://git.acme.example/{repository}.git",
+    );
+    let forges = Forges::new(vec![pattern.unwrap()]);
+    let url = "https://git.acme.example/g/r/raw/main/lists/c.json";
+    for fields in [format!(r#""commit":"{HEX40}""#), format!(r#""metadata":{{"commit":"{HEX40}"}}"#)] {
+        let text = format!(r#"{{"sources":[{{"id":"a","url":"{url}",{fields}}}]}}"#);
+        let source = read(text.as_bytes(), Path::new("/etc"), &forges).unwrap().remove(0);
+        let expected = format!("https://git.acme.example/g/r.git at {HEX40}: lists/c.json");
+        assert_eq!(source.entry.to_string(), expected);
+        assert!(read_text(&text).is_err() || !read_text(&text).unwrap()[0].is_pinned(), "unknown to others");
+    }
+}
+
+#[test]
 fn max_stale_is_a_duration_of_the_source() {
     let check = |text: &str, expected: Option<u64>| {
         let found = one(&format!(r#""url":"https://e.org/c","maxStale":{text}"#));

@@ -208,6 +208,30 @@ fn filters_combine_downwards_and_one_that_cannot_be_read_makes_the_pointer_unusa
 }
 
 #[test]
+fn the_operators_forges_are_understood_in_documents() {
+    let pattern = crate::forge::ForgePattern::parse(
+        "https://git.acme.example/{repository}/raw/{revision}/{path}",
+        "https://git.acme.example/{repository}.git",
+    );
+    let forges = Forges::new(vec![pattern.unwrap()]);
+    let shown = |text: &str| {
+        let commit = received(text.as_bytes(), Some(C1));
+        lines(&dialect::read(&errand(&remote(), None), text.as_bytes(), &commit, &forges).unwrap())
+    };
+    let url = "https://git.acme.example/g/r/raw/main/c.json";
+    let pointer = shown(&one_pointer(&format!(r#"{{"id":"x","url":"{url}","commit":"{C2}"}}"#)));
+    assert_eq!(pointer, [format!("node x 100.0 https://git.acme.example/g/r.git at {C2}: c.json")]);
+    let summed =
+        shown(&one_pointer(&format!(r#"{{"id":"x","url":"{url}","commit":"{C2}","checksum":"{SRI}"}}"#)));
+    assert_eq!(
+        summed,
+        [format!("node x 100.0 https://git.acme.example/g/r/raw/{C2}/c.json sha256:{SRI_HEX}")]
+    );
+    let version = shown(&one_version("", &format!(r#"{{"version":"1.0.0","manifest":"{url}"}}"#)));
+    assert_eq!(version, ["release lcod://a/b@1.0.0 https://git.acme.example/g/r.git at main: c.json"]);
+}
+
+#[test]
 fn a_pointer_that_leads_back_is_not_followed() {
     let list = |path: &str| format!("{LIST_HEAD}\n{{\"type\":\"list\",\"id\":\"y\",\"path\":\"{path}\"}}\n");
     check(&local_git(), &list("catalogues.json"), &["warn catalogue.cycle"]);
