@@ -1,4 +1,4 @@
-//! The published federation in the seed's form, as JSONL and as an array gives equal answers.
+//! The published federation in the seed's form, as JSONL, as an array and as `packages.jsonl` gives equal answers.
 //!
 //! Taken out before the comparison: `source` and `integrity` (with `manifest`, the digest of it), because the forms place
 //! their documents differently and only one of them has manifests; `snapshot`, because it is a digest over the catalogues'
@@ -10,7 +10,7 @@ use crate::harness::daemon::Sandbox;
 use crate::harness::http::encoded;
 use crate::harness::lcod::{FORMS, Federation, Form, published};
 
-/// What the three may differ in: where the document lay and which digests it stated. The head of this file says why.
+/// What they may differ in: where the document lay and which digests it stated. The head of this file says why.
 const DIFFERS: [&str; 5] = ["source", "integrity", "manifest", "snapshot", "generation"];
 
 /// Removes the fields that may differ, at every depth.
@@ -34,7 +34,7 @@ struct Answers {
 }
 
 #[test]
-fn three_publications_of_the_same_components_give_equal_answers() {
+fn all_publications_of_the_same_components_give_equal_answers() {
     let Some(components) = published() else { return };
     let place = tempfile::tempdir().unwrap();
     let federation = Federation::build(place.path(), components);

@@ -15,6 +15,7 @@ mod equal_forms;
 mod events;
 mod explain;
 mod federation;
+mod formats;
 mod git_wire;
 mod harness;
 mod https;

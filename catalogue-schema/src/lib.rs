@@ -10,6 +10,7 @@
 //! | [`path`] | the one grammar for every path that comes from outside |
 //! | [`pointer`] | where bytes lie (Git, file, https) and what pins them |
 //! | [`forge`] | the file URLs of Git forges, known ones and the operator's own |
+//! | [`filter`] | which releases of a list are taken |
 //! | [`sources`] | the operator's sources file |
 //! | [`model`] | sources, catalogues, releases, verdicts: what the pillars hand to each other |
 //! | [`generation`] | what a generation remembers: sources, catalogues, documents |
@@ -22,6 +23,7 @@
 pub mod dialect;
 pub mod digest;
 pub mod error;
+pub mod filter;
 pub mod forge;
 pub mod generation;
 pub mod id;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::error::ParseError;
+use crate::filter::Filter;
 use crate::id::{CatalogueId, ComponentId, Dialect, Namespace, Reference, SourceId};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Location, Repository};
@@ -40,6 +41,12 @@ pub struct Source {
     /// How long its last good entries are used while it cannot be checked, in seconds, where the operator said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_stale_s: Option<u64>,
+    /// Which of its releases are taken.
+    #[serde(default, skip_serializing_if = "Filter::is_empty")]
+    pub filter: Filter,
+    /// Where the paths of its rows lead when its entry is an https document that lies elsewhere than they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// A signature that the operator expects on the entry document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<SignatureClaim>,
@@ -160,6 +167,12 @@ impl Trust {
     /// Returns the same leave; where a signature is claimed, with the note that nobody has checked it.
     pub fn noting(self, claim: Option<&SignatureClaim>) -> Trust {
         Trust { unchecked: self.unchecked || claim.is_some(), ..self }
+    }
+
+    /// Returns the leave for something that is named and has not been read: pinned only where a digest
+    /// waits for it.
+    pub fn unread(&self, pin: Option<&Digest>) -> Trust {
+        Trust { level: if pin.is_some() { self.level } else { Level::Unpinned }, ..self.clone() }
     }
 
     /// Returns the weaker of the two, for a release that rests on several documents.
@@ -303,6 +316,10 @@ pub struct Release {
     /// The digest of its manifest; `None` for catalogue rows that have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Digest>,
+    /// It has documents that have not been fetched: there were too many to fetch them all. Version and pins are those of the
+    /// catalogue, files are not known, dependencies only where the catalogue states them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfetched: bool,
     /// Its files, in the order of the document that lists them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,

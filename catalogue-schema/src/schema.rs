@@ -6,9 +6,10 @@
 use schemars::{JsonSchema, SchemaGenerator};
 
 use crate::dialect::lcod::document::{
-    ArrayEntry, CatalogueDocument, CataloguesDocument, Descriptor, ListRow, ManifestDocument,
+    ArrayEntry, CatalogueDocument, CataloguesDocument, Descriptor, ListRow, ManifestDocument, PackageLine,
+    RegistryDocument, VersionsDocument,
 };
-use crate::sources::SourcesDocument;
+use crate::sources::{SourcesDocument, SourcesHeader};
 
 /// Returns the file name and the text of every schema in `catalogue-schema/schemas/`, sorted by name.
 pub fn all() -> Vec<(&'static str, String)> {
@@ -56,10 +57,38 @@ pub fn all() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "packages-row.schema.json",
+            of::<PackageLine>(
+                "Line of packages.jsonl",
+                "One line of `packages.jsonl`, the layout before the federation: a version of a component, or a registry.",
+            ),
+        ),
+        (
+            "registry.schema.json",
+            of::<RegistryDocument>(
+                "LCOD registry before the federation",
+                "`catalog.json` or `registry.json` with schema `lcod-registry@1`: components and where their versions are listed.",
+            ),
+        ),
+        (
+            "sources-header.schema.json",
+            of::<SourcesHeader>(
+                "First line of a sources file that is a JSONL list",
+                "The header of `lcod.sources.jsonl`; the lines behind it have type `list` and the fields of a source.",
+            ),
+        ),
+        (
             "sources.schema.json",
             of::<SourcesDocument>(
                 "Sources of resolverd",
                 "The sources that a resolver reads, in the order in which they count: lower priority first, then position.",
+            ),
+        ),
+        (
+            "versions.schema.json",
+            of::<VersionsDocument>(
+                "LCOD versions of one component",
+                "`versions.json` with schema `lcod-registry/versions@1`: the versions of one component and their manifests.",
             ),
         ),
     ]

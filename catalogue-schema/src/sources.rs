@@ -14,6 +14,16 @@
 //! operator's own file must not open a door; what upstream knows and we do not need (`metadata` beyond its pins,
 //! `transport`, `headers`, `timeoutMs`, `retries`, `description`) is accepted and ignored.
 //!
+//! A file may also be a JSONL list, `lcod.sources.jsonl`; content decides. Its lines of type `list` take the same fields:
+//!
+//! ```json
+//! {"type": "manifest", "schema": "lcod-manifest/list@1", "id": "acme/sources"}
+//! {"type": "list", "id": "official", "url": "https://example.org/catalogues.jsonl", "priority": 50}
+//! {"type": "list", "id": "local", "path": "../registry/catalogues.jsonl", "namespace": "acme"}
+//! ```
+//!
+//! There `type` says that the line is a list, and `kind` how it is reached.
+//!
 //! Never fetches and never looks at the disk: relative paths are resolved by their text.
 
 use std::collections::BTreeSet;
@@ -24,12 +34,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::dialect::lcod::document::LIST_SCHEMA;
 use crate::digest::Digest;
 use crate::error::{ParseError, Position};
+use crate::filter::Filter;
 use crate::forge::{ForgeFile, Forges};
 use crate::id::{Dialect, Namespace, SourceId};
 use crate::json;
-use crate::model::{Place, SignatureClaim, Source};
+use crate::model::{Origin, Place, SignatureClaim, Source};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, RefName, Repository, Revision, SshUrl};
 
@@ -51,6 +63,9 @@ pub const MAX_STALE_S_MIN: u64 = 1;
 ///
 /// **Errors**: the whole file is refused, with line and column: it is the operator's own.
 pub fn read(bytes: &[u8], directory: &Path, forges: &Forges) -> Result<Vec<Source>, ParseError> {
+    if let Some(first) = header_line(bytes) {
+        return lines(bytes, first, directory, forges);
+    }
     let text = json::check(bytes)?;
     if !text.trim_start().starts_with('{') {
         let error = ParseError::new("input.schema", "an object with the field sources", text.trim_start());
@@ -66,24 +81,129 @@ pub fn read(bytes: &[u8], directory: &Path, forges: &Forges) -> Result<Vec<Sourc
     let default = priority(default).map_err(|error| json::located(error.in_field("defaults"), text))?;
 
     let document = json::Document::of(text);
-    let mut ids = BTreeSet::new();
-    let mut sources = Vec::with_capacity(file.sources.len());
+    let mut taken = Taken { directory, forges, ids: BTreeSet::new(), sources: Vec::new() };
     for (position, raw) in (0..).zip(file.sources) {
         let field = format!("sources[{position}]");
         let placed = |error: ParseError| document.in_entry(error, raw).in_field(&field);
         let entry: SourceEntry = document.entry(raw).map_err(|error| error.in_field(&field))?;
+        taken.take(entry, Place { priority: default, position }).map_err(placed)?;
+    }
+    Ok(taken.sources)
+}
+
+/// The sources of a file so far.
+struct Taken<'a> {
+    directory: &'a Path,
+    forges: &'a Forges,
+    ids: BTreeSet<SourceId>,
+    sources: Vec<Source>,
+}
+
+impl Taken<'_> {
+    fn take(&mut self, entry: SourceEntry, place: Place) -> Result<(), ParseError> {
         let is_enabled = entry.enabled.unwrap_or(true);
-        let source =
-            source(entry, Place { priority: default, position }, directory, forges).map_err(placed)?;
-        if !ids.insert(source.id.clone()) {
+        let source = source(entry, place, self.directory, self.forges)?;
+        if !self.ids.insert(source.id.clone()) {
             let error = ParseError::new("input.duplicate_id", "every source id once", source.id.as_text());
-            return Err(placed(error.in_field("id")));
+            return Err(error.in_field("id"));
         }
         if is_enabled {
-            sources.push(source);
+            self.sources.push(source);
+        }
+        Ok(())
+    }
+}
+
+/// The first line of a sources file that is a JSONL list.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SourcesHeader {
+    /// `manifest`.
+    #[serde(rename = "type")]
+    pub row: Option<String>,
+    /// `lcod-manifest/list@1`.
+    pub schema: String,
+    /// The id that the list gives itself; ignored.
+    pub id: Option<String>,
+    /// For people; ignored.
+    pub description: Option<String>,
+    /// For people; ignored.
+    pub label: Option<String>,
+    /// When a program wrote it; ignored.
+    pub generated_at: Option<String>,
+    /// What holds for every source that says nothing else.
+    pub defaults: Option<Defaults>,
+}
+
+/// Returns the place of the first line that is not blank, when it is the header of a JSONL list.
+fn header_line(bytes: &[u8]) -> Option<usize> {
+    #[derive(Deserialize)]
+    struct Type {
+        #[serde(rename = "type")]
+        row: Option<Value>,
+        schema: Option<Value>,
+    }
+    let (number, line) = numbered(bytes).next()?;
+    let header: Type = json::document(json::check(line).ok()?).ok()?;
+    let is = |value: &Option<Value>, text: &str| value.as_ref().and_then(Value::as_str) == Some(text);
+    (is(&header.row, "manifest") || is(&header.schema, LIST_SCHEMA)).then_some(number)
+}
+
+/// Returns the lines that are not blank, numbered from 1, without a byte-order mark.
+fn numbered(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let lines = bytes.split(|byte| *byte == b'\n').zip(1..).map(|(line, number)| (number, line));
+    lines.filter(|(_, line)| !line.trim_ascii().is_empty())
+}
+
+/// Reads a sources file that is a JSONL list: its header, then a line of type `list` for each source.
+fn lines(bytes: &[u8], first: usize, directory: &Path, forges: &Forges) -> Result<Vec<Source>, ParseError> {
+    let mut lines = numbered(bytes);
+    let header = lines.next().map_or(&[][..], |(_, line)| line);
+    let default = header_priority(header).map_err(|error| in_line(error, first))?;
+    let mut taken = Taken { directory, forges, ids: BTreeSet::new(), sources: Vec::new() };
+    for (position, (number, line)) in (0..).zip(lines) {
+        let text = json::check(line).map_err(|error| in_line(error, number))?;
+        let placed = |error: ParseError| in_line(json::located(error, text), number);
+        let entry = listed(text).map_err(placed)?;
+        taken.take(entry, Place { priority: default, position }).map_err(placed)?;
+    }
+    Ok(taken.sources)
+}
+
+fn header_priority(line: &[u8]) -> Result<i64, ParseError> {
+    let text = json::check(line)?;
+    let header: SourcesHeader = json::document(text)?;
+    if header.schema != LIST_SCHEMA {
+        let error = ParseError::new("input.schema", LIST_SCHEMA, header.schema).in_field("schema");
+        return Err(json::located(error, text));
+    }
+    let default = header.defaults.and_then(|defaults| defaults.priority).unwrap_or(PRIORITY_DEFAULT);
+    priority(default).map_err(|error| json::located(error.in_field("defaults"), text))
+}
+
+/// Reads a line of type `list`.
+fn listed(text: &str) -> Result<SourceEntry, ParseError> {
+    let mut entry: SourceEntry = json::document(text)?;
+    match entry.kind.as_deref() {
+        Some("list") => entry.kind = None,
+        found => {
+            let expected = "a line of type list: a sources file names lists and catalogues only";
+            let found = found.unwrap_or("no type");
+            return Err(ParseError::new("input.row_type", expected, found).in_field("type"));
         }
     }
-    Ok(sources)
+    if entry.kind_alias.is_none() && entry.url.is_some() && (entry.path.is_some() || entry.subpath.is_some())
+    {
+        entry.kind = Some("git".to_owned());
+    }
+    Ok(entry)
+}
+
+/// Returns an error about a line with its place in the file.
+fn in_line(error: ParseError, number: usize) -> ParseError {
+    let error = error.in_field(format!("line {number}"));
+    json::moved(error, Position { line: number, column: 1 })
 }
 
 /// The part of a sources file that says how to read the rest.
@@ -162,6 +282,12 @@ pub struct SourceEntry {
     /// catalogue that it lists, has been read.
     #[serde(default)]
     pub owns: Vec<String>,
+    /// Only releases whose id lies in this namespace: `ns`, `ns/sub` or `lcod://ns`.
+    pub namespace: Option<String>,
+    /// Only releases whose row states this package.
+    pub package: Option<String>,
+    /// Only releases whose version meets this requirement.
+    pub version: Option<String>,
     /// Never fetch: use only what has been imported or fetched before. False if absent.
     pub offline: Option<bool>,
     /// How often it is checked: seconds from 60, or a number with `s`, `m`, `h` or `d`, such as `30m`.
@@ -256,11 +382,28 @@ fn source(entry: SourceEntry, place: Place, directory: &Path, forges: &Forges) -
     };
     let offline = entry.offline.unwrap_or_default();
     let metadata_commit = pin(&entry, "commit").map(str::to_owned);
+    let filter =
+        Filter::parse(entry.namespace.as_deref(), entry.package.as_deref(), entry.version.as_deref())?;
+    let home = home(&entry)?;
     let (entrypoint, prefix) = entrypoint(entry)?;
     let entry = location(&entrypoint, directory, forges).map_err(|error| error.in_field(prefix))?;
     let entry = with_metadata_commit(entry, metadata_commit.as_deref(), forges)?;
     let place = Place { priority, ..place };
-    Ok(Source { id, dialect, place, entry, digests, owns, offline, refresh_s, max_stale_s, signature })
+    let origin = home.filter(|_| matches!(entry, Location::Https { .. }));
+    Ok(Source {
+        id,
+        dialect,
+        place,
+        entry,
+        digests,
+        owns,
+        offline,
+        refresh_s,
+        max_stale_s,
+        filter,
+        origin,
+        signature,
+    })
 }
 
 fn dialect(text: &str) -> Result<Dialect, ParseError> {
@@ -314,6 +457,16 @@ pub fn duration_s(value: &Value, min_s: u64) -> Result<u64, ParseError> {
 /// Returns a pin that upstream's lists write under `metadata`.
 fn pin<'a>(entry: &'a SourceEntry, name: &str) -> Option<&'a str> {
     entry.metadata.as_ref()?.get(name)?.as_str()
+}
+
+/// Returns the repository that `metadata` says the document comes from: where the rows of an https document lead.
+fn home(entry: &SourceEntry) -> Result<Option<Origin>, ParseError> {
+    let Some(text) = pin(entry, "sourceRepo") else { return Ok(None) };
+    // Upstream writes what it likes there; only a repository that can be asked is one.
+    let Ok(url) = HttpsUrl::parse(text) else { return Ok(None) };
+    let commit = pin(entry, "commit").map(CommitId::parse).transpose();
+    let commit = commit.map_err(|error| error.in_field("metadata.commit"))?;
+    Ok(Some(Origin { repository: Some(Repository::Https(url)), commit, path: None }))
 }
 
 fn digests(checksum: Option<&str>, metadata: Option<&str>) -> Result<Vec<Digest>, ParseError> {

@@ -532,8 +532,8 @@ pub struct SourceRow<'a> {
 /// What the bytes of a release must be.
 #[derive(Debug, Serialize)]
 pub struct IntegrityRow<'a> {
-    /// The digest of its manifest; `null` for rows without one.
-    pub manifest: Option<&'a Digest>,
+    /// The digest of its manifest; `null` for rows without one, `unfetched` where its documents have not been fetched.
+    pub manifest: ManifestRow<'a>,
     /// Its files, as far as they are known.
     pub files: Vec<FileRow<'a>>,
 }
@@ -547,7 +547,27 @@ impl<'a> IntegrityRow<'a> {
             blob: file.blob.as_ref(),
             size: file.size,
         });
-        IntegrityRow { manifest: release.manifest.as_ref(), files: files.collect() }
+        IntegrityRow { manifest: ManifestRow::of(release), files: files.collect() }
+    }
+}
+
+/// What is known of a release's manifest.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum ManifestRow<'a> {
+    /// Its digest; `null` where there is none.
+    Known(Option<&'a Digest>),
+    /// The word `unfetched`.
+    Unfetched(&'static str),
+}
+
+impl<'a> ManifestRow<'a> {
+    /// Returns what is known of the manifest of `release`.
+    pub fn of(release: &'a Release) -> ManifestRow<'a> {
+        match release.unfetched {
+            true => ManifestRow::Unfetched("unfetched"),
+            false => ManifestRow::Known(release.manifest.as_ref()),
+        }
     }
 }
 
@@ -695,8 +715,8 @@ pub struct VersionRow<'a> {
     /// Why it may not be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<&'a Refusal>,
-    /// The digest of its manifest.
-    pub manifest: Option<&'a Digest>,
+    /// The digest of its manifest; `null` for rows without one, `unfetched` where its documents have not been fetched.
+    pub manifest: ManifestRow<'a>,
 }
 
 /// A kept snapshot in a list.

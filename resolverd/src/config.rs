@@ -27,6 +27,10 @@ pub const REFRESH_S: u64 = 3600;
 pub const MAX_STALE_S: u64 = 30 * 86_400;
 /// How many generations readers may ask for unless something else is said.
 pub const GENERATIONS: u32 = 2;
+/// The sources file in the configuration directory.
+const SOURCES: &str = "sources.json";
+/// What is read where [`SOURCES`] does not exist and this does.
+const SOURCES_LINES: &str = "sources.jsonl";
 /// The system's configuration file.
 pub const SYSTEM_CONFIG: &str = "/etc/resolverd/config.toml";
 
@@ -267,7 +271,11 @@ impl Settings {
             .or_else(|| set(env, "LCOD_RESOLVER_CONFIG").map(PathBuf::from).map(absolute))
         {
             Some(path) => path,
-            None => homes.config()?.join("sources.json"),
+            None => {
+                let home = homes.config()?;
+                let lines = home.join(SOURCES_LINES);
+                if !home.join(SOURCES).exists() && lines.exists() { lines } else { home.join(SOURCES) }
+            }
         };
         let cache_dir = match set(env, "RESOLVERD_CACHE_DIR")
             .map(|path| absolute(path.into()))

@@ -125,6 +125,9 @@ pub fn snapshot_digest(components: &[Component], stale: &BTreeSet<SourceId>, blo
     Digest::from_sha256(hash.finalize().into())
 }
 
+/// What stands for the manifest of a release whose documents have not been fetched.
+const UNFETCHED: &str = "unfetched";
+
 /// One JSON line per release. Texts of refusals and warnings may name local paths, so only their reasons count.
 fn release_line(component: &Component, release: &Release) -> String {
     let repository = match &release.origin.repository {
@@ -136,6 +139,10 @@ fn release_line(component: &Component, release: &Release) -> String {
         Verdict::Trusted(trust) => (trust.rule().map(str::to_owned), trust.signers().to_vec()),
         Verdict::Refused(refusal) => (Some(refusal.reason.to_string()), Vec::new()),
     };
+    let manifest = match release.unfetched {
+        true => serde_json::json!(UNFETCHED),
+        false => serde_json::json!(release.manifest),
+    };
     let line = serde_json::json!([
         release.id,
         release.version,
@@ -143,7 +150,7 @@ fn release_line(component: &Component, release: &Release) -> String {
         repository,
         release.origin.commit,
         release.origin.path,
-        release.manifest,
+        manifest,
         release.files,
         [release.kind.as_deref(), release.summary.as_deref()],
         release.extra,
@@ -171,6 +178,7 @@ mod tests {
             version: Version::parse(version).expect("a good version"),
             origin: Origin { repository: None, commit: None, path: None },
             manifest: Some(Digest::sha256(version.as_bytes())),
+            unfetched: false,
             files: Vec::new(),
             kind: None,
             summary: None,
@@ -292,6 +300,10 @@ mod tests {
         let local = catalogue_schema::pointer::LocalPath::parse("/srv/repository").expect("a path");
         moved[0].releases[0].origin.repository = Some(Repository::Local(local));
         assert_eq!(digest(&base), digest(&moved), "local paths belong to one machine");
+
+        let mut unfetched = base.clone();
+        unfetched[0].releases[0].unfetched = true;
+        assert_ne!(digest(&base), digest(&unfetched));
 
         let mut yanked = base.clone();
         yanked[0].releases[0].yanked = true;

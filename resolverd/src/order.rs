@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Health;
-use catalogue_schema::id::{CatalogueId, SourceId};
+use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
 use catalogue_schema::model::Refusal;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,13 @@ pub enum Order {
     Sync {
         /// Which; empty for all.
         sources: Vec<SourceId>,
+        /// Where the report goes.
+        reply: Option<Sender<Outcome>>,
+    },
+    /// Read all sources again, and fetch every document of the named components, however many their catalogues have.
+    Refresh {
+        /// Which components.
+        ids: Vec<ComponentId>,
         /// Where the report goes.
         reply: Option<Sender<Outcome>>,
     },

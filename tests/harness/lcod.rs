@@ -1,5 +1,5 @@
 //! The published LCOD federation as real repositories: ids, paths, requirements and calls from the data for tests, every
-//! byte written anew. The same components are published three times, in the seed's form, as JSONL and as an array.
+//! byte written anew. The same components are published four times: in the seed's form, as JSONL, as an array, and in the layout before the federation.
 
 use std::path::Path;
 
@@ -35,10 +35,12 @@ pub(crate) enum Form {
     Lines,
     /// `[{id, composePath}]`, found through `catalogues.json`.
     Array,
+    /// `packages.jsonl` with manifests, found through `catalogues.json`.
+    Packages,
 }
 
 /// Every form.
-pub(crate) const FORMS: [Form; 3] = [Form::Seed, Form::Lines, Form::Array];
+pub(crate) const FORMS: [Form; 4] = [Form::Seed, Form::Lines, Form::Array, Form::Packages];
 
 /// The two repositories.
 #[derive(Debug)]
@@ -204,12 +206,14 @@ impl Federation {
         let url = home.url();
         let mut files = all_files(&components);
         let written = home.commit(&files);
-        let mut versions = Vec::new();
+        let (mut versions, mut packages) = (Vec::new(), String::new());
         for one in &components {
             let (path, manifest) = (one.file("manifest.json"), one.manifest(&url, &written));
             let version =
                 json!({ "version": one.version, "manifest": path, "sha256": Digest::sha256(&manifest) });
             versions.push(json!({ "id": one.id, "versions": [version] }));
+            let row = json!({ "kind": "component", "id": one.id, "version": one.version, "manifest": path, "sha256": Digest::sha256(&manifest), "registryId": "official" });
+            packages += &format!("{row}\n");
             files.insert(path, manifest);
         }
         let described = home.commit(&files);
@@ -221,6 +225,7 @@ impl Federation {
         files.insert("registry/components.seed.json".to_owned(), serde_json::to_vec_pretty(&seed).unwrap());
         files.insert("registry/components.std.json".to_owned(), jsonl.clone());
         files.insert("registry/components.array.json".to_owned(), array(&components));
+        files.insert("registry/packages.jsonl".to_owned(), packages.into_bytes());
         let published = home.commit(&files);
 
         let registry = Repository::create(&directory.join("registry"));
@@ -233,6 +238,7 @@ impl Federation {
             ("seed/catalogues.json".to_owned(), pointed("components.seed.json")),
             ("lines/catalogues.jsonl".to_owned(), lines("registry/catalogues", &[list])),
             ("array/catalogues.json".to_owned(), pointed("components.array.json")),
+            ("packages/catalogues.json".to_owned(), pointed("packages.jsonl")),
         ]));
         Federation { registry, components }
     }
@@ -243,6 +249,7 @@ impl Federation {
             Form::Seed => "seed/catalogues.json",
             Form::Lines => "lines/catalogues.jsonl",
             Form::Array => "array/catalogues.json",
+            Form::Packages => "packages/catalogues.json",
         };
         sources("lcod-default", &self.registry.url(), path)
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::forge::Forges;
-use crate::id::{CatalogueId, Dialect, SourceId};
+use crate::id::{CatalogueId, ComponentId, Dialect, SourceId};
 use crate::model::{Place, Rank, Refusal, Release, SignatureClaim, Skipped, Source, Trust, Warning};
 use crate::pointer::{CommitId, Want};
 
@@ -41,6 +41,20 @@ impl Errand {
         match &self.stage {
             Stage::Node(node) => Some(node),
             Stage::Release => None,
+        }
+    }
+
+    /// Returns the component whose release this errand's document belongs to; `None` for a list or catalogue.
+    pub fn component(&self) -> Option<&ComponentId> {
+        match &self.task {
+            Task::Lcod(task) => task.component(),
+        }
+    }
+
+    /// Returns how many documents the release needs from this one on; 0 for one that another has asked for, and for nodes.
+    pub fn documents(&self) -> u64 {
+        match &self.task {
+            Task::Lcod(task) => task.documents(),
         }
     }
 }
@@ -159,6 +173,14 @@ pub fn read(
 pub fn refuse(errand: &Errand, refusal: Refusal) -> Finding {
     match &errand.task {
         Task::Lcod(task) => lcod::refuse(task, refusal),
+    }
+}
+
+/// Says what becomes of a release whose documents are not fetched for now: it stays listed, with `trust` as the leave of the
+/// document that names it. `None` for what cannot wait: nodes, and documents of which another one is here already.
+pub fn defer(errand: &Errand, trust: &Trust) -> Option<Finding> {
+    match &errand.task {
+        Task::Lcod(task) => lcod::defer(errand, task, trust),
     }
 }
 

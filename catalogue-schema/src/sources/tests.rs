@@ -267,6 +267,99 @@ fn refresh_is_seconds_or_a_text_with_a_unit() {
 }
 
 #[test]
+fn a_jsonl_list_is_read_like_the_json_file() {
+    let lines = format!(
+        "\u{feff}{HEAD}\r\n\r\n{{\"type\":\"list\",\"id\":\"a\",\"url\":\"https://e.org/c\",\"checksum\":\"sha256:{HASH}\",\"priority\":7,\"owns\":[\"lcod://a/**\"],\"offline\":true,\"refresh\":\"30m\",\"maxStale\":\"2d\",\"publicKey\":\"k.pem\"}}\r\n\
+         {{\"type\":\"list\",\"id\":\"b\",\"path\":\"../c.jsonl\",\"namespace\":\"ns\",\"version\":\"^1\"}}\n\
+         {{\"type\":\"list\",\"id\":\"off\",\"path\":\"x\",\"enabled\":false}}\n\
+         {{\"type\":\"list\",\"id\":\"c\",\"url\":\"https://e.org/r.git\",\"path\":\"c.jsonl\",\"metadata\":{{\"commit\":\"{HEX40}\"}}}}\n"
+    );
+    let json = format!(
+        r#"{{"defaults":{{"priority":60}},"sources":[
+        {{"id":"a","url":"https://e.org/c","checksum":"sha256:{HASH}","priority":7,"owns":["lcod://a/**"],"offline":true,"refresh":"30m","maxStale":"2d","publicKey":"k.pem"}},
+        {{"id":"b","path":"../c.jsonl","namespace":"ns","version":"^1"}},{{"id":"off","path":"x","enabled":false}},
+        {{"id":"c","type":"git","url":"https://e.org/r.git","path":"c.jsonl","commit":"{HEX40}"}}]}}"#
+    );
+    let read = read_text(&lines).unwrap();
+    assert_eq!(read, read_text(&json).unwrap());
+    assert_eq!(read.iter().map(|source| source.place.position).collect::<Vec<_>>(), [0, 1, 3]);
+    assert_eq!(read[1].place.priority, 60);
+    assert_eq!(read_text(HEAD).unwrap(), []);
+}
+
+const HEAD: &str =
+    r#"{"type":"manifest","schema":"lcod-manifest/list@1","id":"acme/sources","defaults":{"priority":60}}"#;
+const HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const HEX40: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
+
+#[test]
+fn a_broken_line_refuses_the_whole_list_with_its_place() {
+    let check = |rows: &str, reason: &str, field: &str, place: (usize, usize)| {
+        let error = read_text(&format!("{HEAD}\n{rows}\n")).unwrap_err();
+        let found = error.position.map(|at| (at.line, at.column));
+        assert_eq!((&*error.reason, &*error.field, found), (reason, field, Some(place)), "{rows}: {error}");
+    };
+    let good = r#"{"type":"list","id":"a","path":"c"}"#;
+    check(&format!("{good}\n{{\"type\":\"list\""), "input.json", "line 3.type", (3, 14));
+    check(r#"{"type":"list","id":"a","path":"c","prority":5}"#, "input.field", "line 2.prority", (2, 44));
+    check(r#"{"type":"list","path":"c"}"#, "input.field", "line 2.id", (2, 26));
+    check(
+        r#"{"type":"list","id":"a","path":"c","priority":1001}"#,
+        "input.field",
+        "line 2.priority",
+        (2, 47),
+    );
+    check(&format!("{good}\n\n{good}"), "input.duplicate_id", "line 4.id", (4, 21));
+    check(r#"{"type":"component","id":"a","path":"c"}"#, "input.row_type", "line 2.type", (2, 9));
+    check(r#"{"id":"a","path":"c"}"#, "input.row_type", "line 2.type", (2, 1));
+    check(
+        r#"{"type":"list","id":"a","path":"c","namespace":"A b"}"#,
+        "input.namespace",
+        "line 2.namespace",
+        (2, 48),
+    );
+    let header = |text: &str, reason: &str| {
+        let error = read_text(text).unwrap_err();
+        assert_eq!(error.reason, reason, "{text}: {error}");
+    };
+    header(r#"{"type":"manifest","schema":"lcod-manifest/list@2"}"#, "input.schema");
+    header(r#"{"type":"manifest","schema":"lcod-manifest/list@1","sources":[]}"#, "input.field");
+    header(
+        r#"{"type":"manifest","schema":"lcod-manifest/list@1","defaults":{"priority":-1}}"#,
+        "input.field",
+    );
+}
+
+#[test]
+fn the_repository_of_an_https_document_is_where_its_rows_lead() {
+    let check = |metadata: &str, expected: Option<&str>| {
+        let source = one(&format!(r#""url":"https://e.org/c.jsonl","metadata":{{{metadata}}}"#)).unwrap();
+        let found = source.origin.and_then(|origin| Some(origin.repository?.to_string()));
+        assert_eq!(found.as_deref(), expected, "{metadata}");
+    };
+    check("", None);
+    check(r#""sourceRepo":"https://e.org/r.git""#, Some("https://e.org/r.git"));
+    check(r#""sourceRepo":"the other one""#, None);
+}
+
+#[test]
+fn the_operators_forges_are_understood_in_the_sources_file_too() {
+    let pattern = crate::forge::ForgePattern::parse(
+        "https://git.acme.example/{repository}/raw/{revision}/{path}",
+        "https://git.acme.example/{repository}.git",
+    );
+    let forges = Forges::new(vec![pattern.unwrap()]);
+    let url = "https://git.acme.example/g/r/raw/main/lists/c.json";
+    for fields in [format!(r#""commit":"{HEX40}""#), format!(r#""metadata":{{"commit":"{HEX40}"}}"#)] {
+        let text = format!(r#"{{"sources":[{{"id":"a","url":"{url}",{fields}}}]}}"#);
+        let source = read(text.as_bytes(), Path::new("/etc"), &forges).unwrap().remove(0);
+        let expected = format!("https://git.acme.example/g/r.git at {HEX40}: lists/c.json");
+        assert_eq!(source.entry.to_string(), expected);
+        assert!(read_text(&text).is_err() || !read_text(&text).unwrap()[0].is_pinned(), "unknown to others");
+    }
+}
+
+#[test]
 fn max_stale_is_a_duration_of_the_source() {
     let check = |text: &str, expected: Option<u64>| {
         let found = one(&format!(r#""url":"https://e.org/c","maxStale":{text}"#));

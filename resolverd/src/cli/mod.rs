@@ -4,6 +4,7 @@
 //! socket. Never asks a question, never prints colours or progress where nobody looks.
 
 pub mod ask;
+pub mod convert;
 pub mod doctor;
 pub mod documents;
 pub mod events;
@@ -22,6 +23,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::api::{Code, Failure};
+use crate::cli::convert::Convert;
 use crate::cli::explain::Explain;
 use crate::cli::render::Paint;
 use crate::cli::search::Search;
@@ -149,6 +151,8 @@ pub enum Verb {
     },
     /// Read the configuration again, then the sources
     Reload,
+    /// Write a list, catalogue or sources file in another form that can hold it; needs no daemon
+    Convert(Convert),
     /// Show what answers, from which generation, and what is wrong
     Status,
     /// Say what is wrong with this set-up and what mends it; the exit status is 1 when something is wrong

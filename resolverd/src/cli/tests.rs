@@ -45,6 +45,9 @@ fn what_cannot_be_meant_is_refused() {
         "resolverd status -q -v",
         "resolverd status -o xml",
         "resolverd sources --color sometimes",
+        "resolverd convert",
+        "resolverd convert a.json",
+        "resolverd convert a.json --to yaml",
     ] {
         assert!(parsed(line).is_err(), "{line}");
     }

@@ -11,8 +11,8 @@ use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::{self, Asker};
 use crate::cli::explain::Explain;
 use crate::cli::{
-    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, doctor, documents, events, explain,
-    render, search, snapshots,
+    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, convert, doctor, documents, events,
+    explain, render, search, snapshots,
 };
 use crate::client::Client;
 use crate::config::Settings;
@@ -33,6 +33,7 @@ const NOTHING_FRESH: u8 = 5;
 pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) -> Result<u8, Ended> {
     snapshots::refuse_where_unheard(verb, globals)?;
     match verb {
+        Verb::Convert(arguments) => return convert::run(arguments, terminal),
         Verb::Doctor(arguments) => return doctor::run(arguments, globals, env, terminal),
         Verb::Completions(arguments) => return documents::completions(arguments, terminal).map(|()| 0),
         Verb::Man(arguments) => return documents::manual(arguments, terminal).map(|()| 0),
@@ -58,7 +59,12 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
     let mut asker = Asker::new(settings, globals, terminal)?;
     match verb {
         // Handled above: they need no answer.
-        Verb::Serve(_) | Verb::Version | Verb::Doctor(_) | Verb::Completions(_) | Verb::Man(_) => {}
+        Verb::Serve(_)
+        | Verb::Version
+        | Verb::Convert(_)
+        | Verb::Doctor(_)
+        | Verb::Completions(_)
+        | Verb::Man(_) => {}
         Verb::Resolve(arguments) => {
             let call = resolve_call(arguments)?;
             let answer = if arguments.refresh {

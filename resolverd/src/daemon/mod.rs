@@ -280,7 +280,11 @@ pub fn local(
             return Ok(server::reported(&state, &outcome));
         }
         Work::None if !is_empty || settings.offline || !server::reads_generation(call) => {}
-        Work::None | Work::Refresh => {
+        Work::Refresh(ids) => {
+            writer.reload()?;
+            writer.refresh(&ids, &state)?;
+        }
+        Work::None => {
             writer.reload()?;
             if is_empty {
                 say("nothing has been synced yet: reading the sources first");

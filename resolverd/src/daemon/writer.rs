@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use catalogue_schema::generation::{Generation, SourceState};
-use catalogue_schema::id::{CatalogueId, SourceId};
+use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
 use catalogue_schema::model::{Refusal, Source};
 use catalogue_schema::revision::RevisionKey;
 use tracing::{debug, error, warn};
@@ -151,6 +151,7 @@ impl Writer {
             let outcome = contained(|| match &task {
                 Task::Reload => self.reloaded(state),
                 Task::Sync(sources) => self.sync(sources, state),
+                Task::Refresh(ids) => self.refresh(ids, state),
                 Task::Forget(source, catalogue, why) => self.forget(source, catalogue.as_ref(), why, state),
                 Task::Expire => self.expire(state),
             });
@@ -162,7 +163,7 @@ impl Writer {
                 Task::Forget(source, ..) => {
                     rounds.worked(self.in_force(), kind, std::slice::from_ref(source), &outcome, since);
                 }
-                Task::Reload => rounds.worked(self.in_force(), kind, &[], &outcome, since),
+                Task::Reload | Task::Refresh(_) => rounds.worked(self.in_force(), kind, &[], &outcome, since),
             }
             match &outcome {
                 Ok(_) => {}
@@ -311,7 +312,15 @@ impl Writer {
 
     pub(super) fn sync(&mut self, named: &[SourceId], state: &State) -> Outcome {
         named.iter().try_for_each(|name| self.configured(name))?;
-        let scope = if named.is_empty() { Scope::All } else { Scope::Named(named) };
+        self.synced(if named.is_empty() { Scope::All } else { Scope::Named(named) }, state)
+    }
+
+    /// Reads all sources, with every document of the components `ids`.
+    pub(super) fn refresh(&mut self, ids: &[ComponentId], state: &State) -> Outcome {
+        self.synced(Scope::Wanting(&ids.iter().cloned().collect()), state)
+    }
+
+    fn synced(&mut self, scope: Scope<'_>, state: &State) -> Outcome {
         let report = self
             .run(&self.sources.clone(), scope)
             .map_err(|problem| OrderError::Store(problem.to_string()))?;
@@ -369,6 +378,7 @@ fn due(rounds: &Rounds, change_s: Option<i64>) -> Option<Task> {
 enum Task {
     Reload,
     Sync(Vec<SourceId>),
+    Refresh(Vec<ComponentId>),
     Forget(SourceId, Option<SourceId>, String),
     Expire,
 }
@@ -384,6 +394,7 @@ fn next_task(waiting: &mut VecDeque<Order>) -> Option<(Task, Vec<Sender<Outcome>
         let is_same = match (&order, &task) {
             (Order::Reload { .. }, Task::Reload) => true,
             (Order::Sync { sources, .. }, Task::Sync(named)) => sources == named,
+            (Order::Refresh { ids, .. }, Task::Refresh(wanted)) => ids == wanted,
             _ => false,
         };
         may_join &= is_same || !matches!(order, Order::Reload { .. });
@@ -399,6 +410,7 @@ fn next_task(waiting: &mut VecDeque<Order>) -> Option<(Task, Vec<Sender<Outcome>
 fn split(order: Order) -> Option<(Task, Option<Sender<Outcome>>)> {
     match order {
         Order::Sync { sources, reply } => Some((Task::Sync(sources), reply)),
+        Order::Refresh { ids, reply } => Some((Task::Refresh(ids), reply)),
         Order::Reload { reply } => Some((Task::Reload, reply)),
         Order::Forget { source, catalogue, why, reply } => {
             Some((Task::Forget(source, catalogue, why), reply))
@@ -453,6 +465,7 @@ mod tests {
         let order = |word: &str| match word {
             "stop" => Order::Stop,
             "reload" => Order::Reload { reply: Some(reply.clone()) },
+            "refresh" => Order::Refresh { ids: Vec::new(), reply: Some(reply.clone()) },
             "all" => Order::Sync { sources: Vec::new(), reply: Some(reply.clone()) },
             name => Order::Sync {
                 sources: vec![SourceId::parse(name).expect("an id")],
@@ -466,6 +479,7 @@ mod tests {
                 Task::Reload => "reload".to_owned(),
                 Task::Forget(source, ..) => format!("forget {source}"),
                 Task::Expire => "expire".to_owned(),
+                Task::Refresh(ids) => format!("refresh {}", ids.len()),
                 Task::Sync(sources) => sources.first().map_or("all".to_owned(), ToString::to_string),
             };
             done.push(format!("{name}*{}", replies.len()));
@@ -479,6 +493,7 @@ mod tests {
         check("all", "all*1");
         check("all all all", "all*3");
         check("all a all b a", "all*2 a*2 b*1");
+        check("refresh all refresh", "refresh 0*2 all*1");
         check("all reload all reload", "all*1 reload*2 all*1");
         check("reload all reload all", "reload*2 all*2");
         check("a reload a a", "a*1 reload*1 a*2");

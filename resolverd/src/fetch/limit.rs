@@ -30,6 +30,10 @@ pub struct Limits {
     pub depth: u32,
     /// How many lists and catalogues one source may reach. Default 256.
     pub catalogues: u32,
+    /// How many documents of releases one catalogue may have fetched one by one over https; the releases behind them stay
+    /// listed, and their documents are fetched when somebody asks for them by a refresh. Documents in Git come together and
+    /// do not count. Default 5,000.
+    pub eager_max: u64,
     /// How long one source may take, in seconds. Default 600.
     pub total_s: u64,
     /// How many commits of a repository's history are looked at to tell which of two revisions is newer. Default 1,000.
@@ -58,6 +62,7 @@ impl Default for Limits {
             total_bytes: 2 << 30,
             depth: 8,
             catalogues: 256,
+            eager_max: 5_000,
             total_s: 600,
             history_commits: 1_000,
             cache_bytes: 1 << 30,
@@ -288,7 +293,8 @@ mod tests {
     fn every_key_is_read_into_its_own_field() {
         let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
                     total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nconnect_s = 9\nstall_s = 10\n\
-                    rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15";
+                    rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15\n\
+                    eager_max = 16";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -298,6 +304,7 @@ mod tests {
             total_bytes: 5,
             depth: 6,
             catalogues: 7,
+            eager_max: 16,
             total_s: 8,
             history_commits: 15,
             cache_bytes: 14,

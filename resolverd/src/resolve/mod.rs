@@ -314,6 +314,13 @@ fn warnings<'g, 'a: 'g, 'r: 'g>(groups: impl Iterator<Item = &'g Group<'a, 'r>>)
     for choice in groups.filter_map(|group| group.choice.as_ref()) {
         let release = choice.release;
         open += usize::from(!release.dependencies.is_empty());
+        if release.unfetched {
+            let full = format!("{}@{}", release.id, release.version);
+            let text = format!(
+                "{full}: its documents have not been fetched, so that only what its catalogue says of it is known; resolverd resolve --refresh {full} fetches them"
+            );
+            warnings.insert(Warning::new("manifest_unfetched", text));
+        }
         for (newer, refusal) in &choice.refused {
             let text = format!(
                 "{}@{} is newer than {} and may not be used: {refusal}",

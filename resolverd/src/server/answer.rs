@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 
 use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
-    Chosen, Code, ComponentRow, Failure, HiddenRow, IntegrityRow, NodeRow, Page, PinRow, ReleaseRow,
-    Resolved, ShadowRow, SourceRow, TrustRow, VersionRow, repository_text, unchecked,
+    Chosen, Code, ComponentRow, Failure, HiddenRow, IntegrityRow, ManifestRow, NodeRow, Page, PinRow,
+    ReleaseRow, Resolved, ShadowRow, SourceRow, TrustRow, VersionRow, repository_text, unchecked,
 };
 use crate::order::{OrderError, Outcome};
 use crate::resolve::{Candidates, Cause, Conflict, Standing, resolve, select};
@@ -704,7 +704,7 @@ fn version_row(release: &Release) -> VersionRow<'_> {
         verdict: release.verdict.word(),
         signature: unchecked(&release.verdict),
         refusal: release.verdict.refusal(),
-        manifest: release.manifest.as_ref(),
+        manifest: ManifestRow::of(release),
     }
 }
 
@@ -736,6 +736,11 @@ fn manifest(pointed: &Pointed, snapshot: &Snapshot) -> Result<Answer, Failure> {
     let (_, release) = found(pointed, snapshot)?;
     match &release.manifest {
         Some(digest) => Ok(Answer::Document(digest.clone())),
+        None if release.unfetched => {
+            let detail = format!("the documents of {}@{} have not been fetched", release.id, release.version);
+            Err(Failure::new(Code::SourceUnavailable, "manifest_unfetched", detail)
+                .hint(format!("resolverd resolve --refresh {}@{} fetches them", release.id, release.version)))
+        }
         None => {
             let detail = format!("{}@{} has no manifest of its own", release.id, release.version);
             Err(Failure::new(Code::ComponentNotFound, "manifest_absent", detail)

@@ -334,7 +334,7 @@ async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience
         Work::Forget(Forget { source, catalogue, why }) => {
             Some(ordered(state, |reply| Order::Forget { source, catalogue, why, reply }).await)
         }
-        Work::Refresh => Some(ordered(state, |reply| Order::Sync { sources: Vec::new(), reply }).await),
+        Work::Refresh(ids) => Some(ordered(state, |reply| Order::Refresh { ids, reply }).await),
     };
     match outcome {
         Some(Err(failure)) => return state.failed(id, &failure),

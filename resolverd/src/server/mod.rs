@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use catalogue_schema::digest::Digest;
-use catalogue_schema::id::SourceId;
+use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::Refusal;
 use catalogue_schema::revision::LogLine;
 use tokio::net::UnixListener;
@@ -97,8 +97,9 @@ pub enum Work {
     Reload,
     /// What was accepted of a source or catalogue is forgotten, then the source is read again; the report is the answer.
     Forget(Forget),
-    /// All sources are read again; the answer then comes from the new generation.
-    Refresh,
+    /// All sources are read again, with every document of the named components; the answer then comes from the new
+    /// generation.
+    Refresh(Vec<ComponentId>),
 }
 
 impl State {
@@ -325,7 +326,7 @@ fn work_of(query: &Query) -> Work {
         Query::Sync(sources) => Work::Sync(sources.clone()),
         Query::Reload => Work::Reload,
         Query::Forget(forget) => Work::Forget(forget.clone()),
-        Query::Resolve(question) if question.refresh => Work::Refresh,
+        Query::Resolve(question) if question.refresh => Work::Refresh(question.ids()),
         _ => Work::None,
     }
 }
@@ -359,7 +360,7 @@ fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
         Work::Sync(_) => "a sync",
         Work::Reload => "a reload",
         Work::Forget(_) => "forgetting revisions",
-        Work::Refresh => "refresh",
+        Work::Refresh(_) => "refresh",
     };
     if caller == Caller::Admin { Ok(()) } else { Err(forbidden(what)) }
 }

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use std::collections::BTreeSet;
+
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::escaped;
 use catalogue_schema::id::{ComponentId, Dialect, Namespace, Reference, SourceId};
@@ -316,6 +318,14 @@ pub struct Question {
     pub refresh: bool,
     /// What the caller should know about the request.
     pub warnings: Vec<Warning>,
+}
+
+impl Question {
+    /// Returns the components that are asked for, sorted, each once.
+    pub fn ids(&self) -> Vec<ComponentId> {
+        let ids: BTreeSet<&ComponentId> = self.request.references.iter().map(|one| &one.id).collect();
+        ids.into_iter().cloned().collect()
+    }
 }
 
 /// Reads a call.

@@ -185,6 +185,9 @@ fn a_sync_is_ordered_and_reported() {
                 Order::Sync { sources, reply } => {
                     (format!("sync {}", sources.len()), reply, Ok(sample_report()))
                 }
+                Order::Refresh { ids, reply } => {
+                    (format!("refresh {}", ids.len()), reply, Ok(sample_report()))
+                }
                 Order::Reload { reply } => {
                     let refusal = Refusal::new("input.json", "sources.json", "JSON", "}");
                     ("reload".to_owned(), reply, Err(OrderError::Config(refusal)))
@@ -208,7 +211,7 @@ fn a_sync_is_ordered_and_reported() {
         let refreshed = client.call(&Call::post("/v1/resolve", &body)).unwrap();
         assert_eq!(json_of(&refreshed)["code"], "R002");
     });
-    assert_eq!(worker.join().unwrap(), ["sync 1", "reload", "sync 0"]);
+    assert_eq!(worker.join().unwrap(), ["sync 1", "reload", "refresh 1"]);
 }
 
 fn sample_report() -> SyncReport {
@@ -238,7 +241,10 @@ fn readers_order_nothing() {
     assert_eq!(state.caller(1_234_567), Some(Caller::Reader));
     assert_eq!(state.caller(OVERFLOW_UID), None);
     assert_eq!(work(&Call::post("/v1/sync", &json!({}))), Work::Sync(Vec::new()));
-    assert_eq!(work(&Call::post("/v1/resolve", &json!({"requests": [], "refresh": true}))), Work::Refresh);
+    assert_eq!(
+        work(&Call::post("/v1/resolve", &json!({"requests": [], "refresh": true}))),
+        Work::Refresh(Vec::new())
+    );
     assert_eq!(work(&Call::get("/v1/nothing")), Work::None);
     assert!(
         reads_generation(&Call::get("/v1/sources"))

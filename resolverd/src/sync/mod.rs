@@ -23,7 +23,7 @@ use catalogue_schema::generation::{
     Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
     SOURCE_EXPIRED, SourceState, stale,
 };
-use catalogue_schema::id::{CatalogueId, Namespace, SourceId};
+use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
 use catalogue_schema::model::{Component, Rank, Refusal, Shadow, Source, Verdict};
 use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{Revision, RevisionKey};
@@ -90,14 +90,24 @@ pub enum Scope<'a> {
     All,
     /// The named ones.
     Named(&'a [SourceId]),
+    /// All of them, and every document of these components, however many their catalogues have.
+    Wanting(&'a BTreeSet<ComponentId>),
     /// None: everything comes from the shelf, as after damage to the index.
     Rebuild,
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
+    /// Returns the components of which every document is fetched.
+    fn wanted(self) -> Option<&'a BTreeSet<ComponentId>> {
+        match self {
+            Scope::Wanting(ids) => Some(ids),
+            Scope::All | Scope::Named(_) | Scope::Rebuild => None,
+        }
+    }
+
     fn covers(self, source: &SourceId) -> bool {
         match self {
-            Scope::All => true,
+            Scope::All | Scope::Wanting(_) => true,
             Scope::Named(names) => names.contains(source),
             Scope::Rebuild => false,
         }
@@ -282,7 +292,8 @@ impl Sync<'_> {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let (Some(source), Some(slot)) = (sources.get(at), slots.get(at)) else { break };
-                        let reader = Reader::new(self, (known, memory), source, tally, Instant::now());
+                        let reader = Reader::new(self, (known, memory), source, tally, Instant::now())
+                            .wanting(scope.wanted());
                         let reading = if scope.covers(&source.id) { reader.read() } else { reader.hold() };
                         if let Ok(mut slot) = slot.lock() {
                             *slot = Some(reading);

@@ -13,7 +13,7 @@ use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Un
 use catalogue_schema::digest::{Algorithm, Digest};
 use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPPED_NAMED_MAX, SourceState};
-use catalogue_schema::id::CatalogueId;
+use catalogue_schema::id::{CatalogueId, ComponentId};
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
 use catalogue_schema::pointer::{CommitId, Location, Want};
 use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey};
@@ -61,6 +61,8 @@ pub(super) struct Reader<'a> {
     source: &'a Source,
     tally: &'a Tally,
     budget: Budget,
+    /// The components of which every document is fetched.
+    wanted: Option<&'a BTreeSet<ComponentId>>,
 }
 
 /// A node and everything below it.
@@ -126,7 +128,12 @@ impl<'a> Reader<'a> {
         tally: &'a Tally,
         started: Instant,
     ) -> Reader<'a> {
-        Reader { sync, known, memory, source, tally, budget: Budget::new(sync.limits, started) }
+        Reader { sync, known, memory, source, tally, budget: Budget::new(sync.limits, started), wanted: None }
+    }
+
+    /// Fetches every document of the components `ids`, however many their catalogues have.
+    pub(super) fn wanting(self, ids: Option<&'a BTreeSet<ComponentId>>) -> Reader<'a> {
+        Reader { wanted: ids, ..self }
     }
 
     /// Reads the source from its origins.
@@ -312,6 +319,7 @@ impl<'a> Reader<'a> {
         tree.remember(document, &mut fresh);
         let (children, of_releases) =
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
+        let of_releases = self.eager(of_releases, node, mode, &trust, &mut finding);
         let releases = self.releases(of_releases, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
 
@@ -456,6 +464,61 @@ impl<'a> Reader<'a> {
             return Err(Refusal::new("limit.catalogues", &errand.want, expected, "one more"));
         }
         Ok(())
+    }
+
+    /// Returns the errands that are run now; the releases of the others are listed without their documents.
+    ///
+    /// Documents that are fetched one by one over https wait beyond the first `limits.eager_max` of a catalogue, in the order
+    /// in which it lists them, so that the same catalogue always has the same ones. Whatever is known stays known.
+    fn eager(
+        &self,
+        errands: Vec<Errand>,
+        node: &Node,
+        mode: Mode,
+        trust: &Trust,
+        finding: &mut Finding,
+    ) -> Vec<Errand> {
+        let before = self.known.nodes.get(&key(node));
+        let had_unfetched =
+            before.is_some_and(|state| state.warnings.iter().any(|one| one.reason == UNFETCHED));
+        let (mut run, mut count, mut unfetched) = (Vec::with_capacity(errands.len()), 0u64, 0u64);
+        for errand in errands {
+            if !matches!(errand.want, Want::Blob(Location::Https { .. })) {
+                run.push(errand);
+                continue;
+            }
+            let is_shelved = content_pin(&errand).is_some_and(|digest| self.sync.shelf.contains(digest));
+            let is_recorded = self.known.documents.contains_key(&errand.want)
+                || self.known.refusals.contains_key(&errand.want);
+            if is_recorded || !is_shelved {
+                count = count.saturating_add(errand.documents());
+            }
+            let may_wait = match mode {
+                Mode::Recorded => had_unfetched,
+                Mode::Live => count > self.sync.limits.eager_max && !self.wants(&errand),
+            };
+            match dialect::defer(&errand, trust).filter(|_| may_wait && !is_shelved && !is_recorded) {
+                Some(mut listed) => {
+                    unfetched += 1;
+                    finding.releases.append(&mut listed.releases);
+                }
+                None => run.push(errand),
+            }
+        }
+        if unfetched > 0 {
+            let text = format!(
+                "releases whose documents have not been fetched, since one catalogue may have {} of them (limits.eager_max): {unfetched}; resolverd resolve --refresh REF fetches those of one component",
+                self.sync.limits.eager_max
+            );
+            finding.warnings.push(Warning::new(UNFETCHED, text));
+        }
+        run
+    }
+
+    /// Tells whether somebody asks for this document now, and it may be fetched.
+    fn wants(&self, errand: &Errand) -> bool {
+        let is_wanted = self.wanted.zip(errand.component()).is_some_and(|(ids, id)| ids.contains(id));
+        is_wanted && !self.sync.offline && !self.source.offline
     }
 
     /// Obtains the documents of a node's releases, round by round, until every release is complete or refused.
@@ -649,6 +712,9 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+/// The reason of the warning on a catalogue some of whose releases wait for their documents.
+const UNFETCHED: &str = "catalogue.unfetched";
 
 /// The reason of a document that a tree or directory does not hold.
 const FILE_MISSING: &str = "file_missing";

@@ -7,14 +7,14 @@ use crate::dialect::lcod::document::{
     CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Entry, Within,
 };
 use crate::dialect::lcod::manifest::ManifestTask;
-use crate::dialect::lcod::pending::{Pending, WARNINGS_MAX, component_id, dependencies, sha256};
-use crate::dialect::lcod::place::{Named, Root, RootPlace, named, prefix, repository};
+use crate::dialect::lcod::pending::{Pending, component_id, dependencies, sha256};
+use crate::dialect::lcod::place::{Named, Root, RootPlace, Spot, named, prefix, repository};
 use crate::dialect::lcod::{Reading, Task};
 use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::id::ComponentId;
 use crate::json;
-use crate::model::{Origin, Warning};
+use crate::model::Origin;
 use crate::pointer::{CommitId, Location, Revision};
 use crate::version::Version;
 
@@ -113,7 +113,7 @@ impl Reading<'_> {
     }
 
     /// Returns the component's fields that go into each of its releases, as long as the copies stay within bounds.
-    fn shared_fields(
+    pub(super) fn shared_fields(
         &mut self,
         id: &ComponentId,
         extra: Map<String, Value>,
@@ -129,11 +129,8 @@ impl Reading<'_> {
             *copies_left = left;
             return extra;
         }
-        if self.finding.warnings.len() < WARNINGS_MAX {
-            let text =
-                format!("{id}: its unknown fields are too large to be carried into {versions} releases");
-            self.finding.warnings.push(Warning::new("catalogue.extra_dropped", text));
-        }
+        let text = format!("{id}: its unknown fields are too large to be carried into {versions} releases");
+        self.warn("catalogue.extra_dropped", text);
         Map::new()
     }
 
@@ -144,38 +141,50 @@ impl Reading<'_> {
         shared: &Map<String, Value>,
         entry: &Entry<'_>,
     ) -> Result<(), ParseError> {
+        let spot = self.root.spot(&written.manifest, self.locality, self.forges);
+        self.listed_version(id, written, shared, entry, spot)
+    }
+
+    /// Adds the errand of one version's manifest, which lies at `spot`.
+    pub(super) fn listed_version(
+        &mut self,
+        id: &ComponentId,
+        written: CatalogueVersion,
+        shared: &Map<String, Value>,
+        entry: &Entry<'_>,
+        spot: Result<Spot, ParseError>,
+    ) -> Result<(), ParseError> {
         let named = format!("{id}@{}", written.version);
-        match self.manifest_errand(id, written, shared) {
+        match manifest_errand(id, written, shared, spot) {
             Ok((location, digests, task)) => self.admit(&named, entry, location, digests, task),
             Err(error) => self.skip(&named, entry.refused(error)),
         }
     }
+}
 
-    fn manifest_errand(
-        &self,
-        id: &ComponentId,
-        written: CatalogueVersion,
-        shared: &Map<String, Value>,
-    ) -> Result<(Location, Vec<Digest>, Task), ParseError> {
-        let version = Version::parse(&written.version).map_err(|error| error.in_field("version"))?;
-        let spot = self.root.spot(&written.manifest, self.locality, self.forges);
-        let spot = spot.map_err(|error| error.in_field("manifest"))?;
-        let digest = written.sha256.as_deref().map(sha256).transpose();
-        let digest = digest.map_err(|error| error.in_field("sha256"))?;
-        let declared = written.dependencies.as_deref().map(dependencies).transpose()?;
-        let mut extra = written.extra;
-        for (field, value) in shared {
-            extra.entry(field.clone()).or_insert_with(|| value.clone());
-        }
-        let pending = Pending {
-            id: id.clone(),
-            version,
-            // The directory of the manifest is not the component's; only the manifest knows that.
-            origin: Origin { path: None, ..spot.origin() },
-            yanked: written.yanked.unwrap_or(false),
-            extra,
-        };
-        let task = Task::Manifest(ManifestTask { pending, declared });
-        Ok((spot.location, digest.into_iter().collect(), task))
+fn manifest_errand(
+    id: &ComponentId,
+    written: CatalogueVersion,
+    shared: &Map<String, Value>,
+    spot: Result<Spot, ParseError>,
+) -> Result<(Location, Vec<Digest>, Task), ParseError> {
+    let version = Version::parse(&written.version).map_err(|error| error.in_field("version"))?;
+    let spot = spot.map_err(|error| error.in_field("manifest"))?;
+    let digest = written.sha256.as_deref().map(sha256).transpose();
+    let digest = digest.map_err(|error| error.in_field("sha256"))?;
+    let declared = written.dependencies.as_deref().map(dependencies).transpose()?;
+    let mut extra = written.extra;
+    for (field, value) in shared {
+        extra.entry(field.clone()).or_insert_with(|| value.clone());
     }
+    let pending = Pending {
+        id: id.clone(),
+        version,
+        // The directory of the manifest is not the component's; only the manifest knows that.
+        origin: Origin { path: None, ..spot.origin() },
+        yanked: written.yanked.unwrap_or(false),
+        extra,
+    };
+    let task = Task::Manifest(ManifestTask { pending, declared });
+    Ok((spot.location, digest.into_iter().collect(), task))
 }

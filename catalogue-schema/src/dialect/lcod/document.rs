@@ -20,6 +20,10 @@ pub const CATALOGUES_SCHEMA: &str = "lcod-registry/catalogues@1";
 pub const CATALOGUE_SCHEMA: &str = "lcod-registry/catalogue@1";
 /// The schema id in the header of a JSONL list, whose lines are [`ListRow`]s.
 pub const LIST_SCHEMA: &str = "lcod-manifest/list@1";
+/// The schema id of [`VersionsDocument`].
+pub const VERSIONS_SCHEMA: &str = "lcod-registry/versions@1";
+/// The schema id of [`RegistryDocument`].
+pub const REGISTRY_SCHEMA: &str = "lcod-registry@1";
 /// The schema id of [`ManifestDocument`].
 pub const MANIFEST_SCHEMA: &str = "lcod-registry/manifest@1";
 
@@ -71,6 +75,15 @@ pub struct Pointer {
     pub signature: Option<String>,
     /// Where JSONL lists keep pins and provenance.
     pub metadata: Option<PointerMetadata>,
+    /// In JSONL lists: only releases whose id lies in this namespace, `ns`, `ns/sub` or `lcod://ns`.
+    #[schemars(with = "Option<String>")]
+    pub namespace: Option<Value>,
+    /// In JSONL lists: only releases whose row states this package.
+    #[schemars(with = "Option<String>")]
+    pub package: Option<Value>,
+    /// In JSONL lists: only releases whose version meets this requirement.
+    #[schemars(with = "Option<String>")]
+    pub version: Option<Value>,
 }
 
 /// Pins and provenance of a [`Pointer`], as published lists write them.
@@ -111,9 +124,21 @@ pub struct ListHeader {
     pub public_key: Option<Value>,
     /// A signature of the document; reported, and not checked by this version.
     pub signature: Option<Value>,
+    /// The package that its components belong to when they state none.
+    #[schemars(with = "Option<String>")]
+    pub package: Option<Value>,
+    /// `component` or `registry` in the first line of `packages.jsonl`, which has no header.
+    #[schemars(skip)]
+    pub kind: Option<Value>,
 }
 
 impl ListHeader {
+    /// Tells whether this is no header but the first row of `packages.jsonl`.
+    pub(super) fn is_package_row(&self) -> bool {
+        let kind = self.kind.as_ref().and_then(Value::as_str);
+        self.schema.is_none() && matches!(kind, Some("component" | "registry"))
+    }
+
     /// Returns the signature that the document claims for itself.
     pub(super) fn claim(&self) -> Option<SignatureClaim> {
         SignatureClaim::of(self.public_key.as_ref(), self.signature.as_ref())
@@ -127,6 +152,105 @@ pub(super) struct RowType {
     pub(super) row: Option<Value>,
     pub(super) kind: Option<Value>,
     pub(super) id: Option<Value>,
+}
+
+/// One line of `packages.jsonl`, the layout before the federation.
+///
+/// **Source**: lcod-registry, October 2025.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum PackageLine {
+    /// One version of one component.
+    Component(Box<PackageRow>),
+    /// A registry that components name in `registryId`; kept as data.
+    Registry(RegistryRow),
+}
+
+/// One version of one component in `packages.jsonl`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct PackageRow {
+    /// The component, `lcod://ns/name`.
+    pub id: String,
+    /// The version; that behind `@` in `id` where it is missing.
+    pub version: Option<String>,
+    /// The manifest: a path from the registry's root, or a URL.
+    pub manifest: String,
+    /// The SHA-256 digest of the manifest.
+    pub sha256: Option<String>,
+    /// Withdrawn by its author.
+    pub yanked: Option<bool>,
+    /// The dependencies; must equal the manifest's.
+    pub dependencies: Option<Vec<Dependency>>,
+    /// Everything else (`registryId`, `priority`, …), carried through.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// A registry that `packages.jsonl` or a [`RegistryDocument`] names.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct RegistryRow {
+    /// Its id.
+    pub id: String,
+    /// `git` or `http`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Where it lies.
+    pub url: Option<String>,
+}
+
+/// `versions.json` of one component, with schema `lcod-registry/versions@1`.
+///
+/// **Source**: lcod-registry, October 2025.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "VersionsDocument")]
+pub struct VersionsDocument<V = CatalogueVersion> {
+    /// `lcod-registry/versions@1`.
+    pub schema: String,
+    /// The component, `lcod://ns/name`.
+    pub id: String,
+    /// Its versions. A manifest's path counts from the registry's root when it starts like the directory of this document,
+    /// else from that directory.
+    pub versions: Vec<V>,
+    /// Everything else, carried through to every version.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// `catalog.json` or `registry.json`, with schema `lcod-registry@1`.
+///
+/// **Source**: lcod-registry, October 2025.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "RegistryDocument")]
+pub struct RegistryDocument<P = RegistryPackages> {
+    /// `lcod-registry@1`.
+    pub schema: String,
+    /// The id that the document gives itself.
+    pub id: Option<String>,
+    /// The components, each with its `versions.json`; or, in the generated `registry.json`, an object of ids, whose versions
+    /// are in the `packages.jsonl` beside it.
+    pub packages: P,
+}
+
+/// The two forms of [`RegistryDocument::packages`].
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RegistryPackages {
+    /// `catalog.json`.
+    Listed(Vec<RegistryPackage>),
+    /// `registry.json`: ids, and the registry of each.
+    Named(Map<String, Value>),
+}
+
+/// One component of `catalog.json`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryPackage {
+    /// The component, `lcod://ns/name`.
+    pub id: String,
+    /// Its `versions.json`: a path from the registry's root, or a URL.
+    pub versions_path: String,
+    /// Lower wins; 100 where it is missing.
+    pub priority: Option<i64>,
 }
 
 /// A component without a manifest: an entry of a JSON array `[{id, composePath}]`, or a `component` line of a JSONL list.

@@ -13,6 +13,7 @@ use crate::dialect::lcod::{NodeTask, Reading, Task, unknown_schema};
 use crate::dialect::{Errand, Stage, Unusable};
 use crate::digest::Digest;
 use crate::error::{ParseError, Position, escaped};
+use crate::filter::Filter;
 use crate::forge::{ForgeFile, Forges};
 use crate::id::SourceId;
 use crate::json;
@@ -21,10 +22,10 @@ use crate::path::DocPath;
 use crate::pointer::{CommitId, HttpsUrl, Location, RefName, Repository, Revision, Want};
 
 /// The priority of a catalogue whose pointer gives none.
-const PRIORITY_DEFAULT: i64 = 100;
+pub(super) const PRIORITY_DEFAULT: i64 = 100;
 
 /// The ids that a list has given out.
-struct Names {
+pub(super) struct Names {
     /// What an entry without an id is called.
     fallback: SourceId,
     /// The ids of the list itself and of those above it: an entry that is called like one of them for want of an id of its
@@ -55,6 +56,7 @@ impl Reading<'_> {
             return Err(unknown_schema(Some(found)));
         }
         self.named(header.id.as_deref());
+        self.package = header.package.as_ref().and_then(Value::as_str).map(str::to_owned);
         let mut names = self.names();
         let lines = bytes.split(|byte| *byte == b'\n').enumerate();
         let rows = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).skip(1);
@@ -99,7 +101,7 @@ impl Reading<'_> {
         }
     }
 
-    fn names(&self) -> Names {
+    pub(super) fn names(&self) -> Names {
         let own = self.finding.named.clone();
         let above = self.node.via.iter().chain([&self.node.id]).map(|id| id.name.clone()).collect();
         Names { fallback: own.unwrap_or_else(|| self.node.id.name.clone()), above, used: HashSet::new() }
@@ -115,6 +117,11 @@ impl Reading<'_> {
             }
         };
         match self.errand(&pointer, index, names) {
+            Ok(errand) if self.leads_back(&errand.want) => {
+                let name = errand.node().map(|node| node.id.name.to_string()).unwrap_or_default();
+                let text = format!("{name} leads back to {}, which is read once", errand.want);
+                self.warn("catalogue.cycle", text);
+            }
             Ok(errand) => self.finding.errands.push(errand),
             Err(error) => {
                 let error = entry.refused(error);
@@ -132,17 +139,48 @@ impl Reading<'_> {
     }
 
     /// Notes a pointer that cannot be used, where it says which catalogue it means: one that was read before keeps its ids.
-    fn unusable(&mut self, id: Option<&str>, priority: i64, index: usize, error: &ParseError) {
+    pub(super) fn unusable(&mut self, id: Option<&str>, priority: i64, index: usize, error: &ParseError) {
         let Some(name) = id.and_then(|id| SourceId::parse(id).ok()) else { return };
         let place = Place { priority, position: u32::try_from(index).unwrap_or(u32::MAX) };
         let node = self.node.child(name, place);
         self.finding.unusable.push(Unusable { node, error: error.clone() });
     }
 
+    /// Tells whether a pointer leads to this list or to one above it.
+    fn leads_back(&self, want: &Want) -> bool {
+        let Want::Blob(location) = want else { return false };
+        let here = [self.location.clone(), self.location_read()];
+        here.iter().chain(self.above).any(|above| above == location)
+    }
+
+    /// Returns where this list lies, at the commit at which it was read.
+    pub(super) fn location_read(&self) -> Location {
+        match (self.location, &self.received.commit) {
+            (Location::Git { repository, path, .. }, Some(commit)) => Location::Git {
+                repository: repository.clone(),
+                revision: Revision::Commit(commit.clone()),
+                path: path.clone(),
+            },
+            (location, _) => location.clone(),
+        }
+    }
+
+    /// Returns what the reader of a document below this one must know.
+    pub(super) fn task_below(&self, base: Option<Base>, filter: &Filter) -> Task {
+        let mut above = self.above.to_vec();
+        for location in [self.location.clone(), self.location_read()] {
+            if !above.contains(&location) {
+                above.push(location);
+            }
+        }
+        Task::Node(NodeTask { base, filter: self.filter.and(filter), above })
+    }
+
     fn errand(&self, pointer: &Pointer, index: usize, names: &mut Names) -> Result<Errand, ParseError> {
         let url_file = pointer.url.as_deref().and_then(|url| self.forges.file(&HttpsUrl::parse(url).ok()?));
         let pins = Pins::of(pointer, url_file.as_ref())?;
         let (location, base) = self.target(pointer, url_file, &pins)?;
+        let filter = filter(pointer)?;
         if let (Some(commit), None, []) = (&pins.commit, location.commit(), pins.digests.as_slice()) {
             let expected = "a checksum beside it, or kind git with the url of the repository and the path of the file, since a plain file cannot be checked against a commit";
             return Err(ParseError::new("input.commit", expected, commit.as_text()).in_field("commit"));
@@ -159,7 +197,7 @@ impl Reading<'_> {
             size: None,
             signature,
             stage: Stage::Node(self.node.child(name, place)),
-            task: crate::dialect::Task::Lcod(Box::new(Task::Node(NodeTask { base }))),
+            task: crate::dialect::Task::Lcod(Box::new(self.task_below(base, &filter))),
         })
     }
 
@@ -206,7 +244,7 @@ impl Reading<'_> {
     }
 
     /// Returns the file at a relative path: in the same tree at the same commit, or below the list's own directory.
-    fn beside(&self, text: &str, pins: &Pins) -> Result<(Location, Option<Base>), ParseError> {
+    pub(super) fn beside(&self, text: &str, pins: &Pins) -> Result<(Location, Option<Base>), ParseError> {
         let path = DocPath::parse(text)?;
         Ok(match self.location {
             Location::Git { repository, revision, .. } => {
@@ -259,6 +297,22 @@ impl Reading<'_> {
         })?;
         Ok(Location::Git { repository, revision: pinned.or(branch).unwrap_or(Revision::Head), path })
     }
+}
+
+/// Returns what a row of a JSONL list takes of what it points to; other pointers may call anything `version`.
+fn filter(pointer: &Pointer) -> Result<Filter, ParseError> {
+    if pointer.row.as_deref() != Some("list") {
+        return Ok(Filter::default());
+    }
+    let text = |field: &str, value: &Option<Value>| match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => Err(ParseError::new("input.field", "a text", other.to_string()).in_field(field)),
+    };
+    let namespace = text("namespace", &pointer.namespace)?;
+    let package = text("package", &pointer.package)?;
+    let version = text("version", &pointer.version)?;
+    Filter::parse(namespace.as_deref(), package.as_deref(), version.as_deref())
 }
 
 /// Returns the path that a pointer gives, and the field that holds it.
@@ -339,7 +393,8 @@ fn https(
 }
 
 /// What a pointer promises about its document, gathered from every place where it may stand.
-struct Pins {
+#[derive(Default)]
+pub(super) struct Pins {
     commit: Option<CommitId>,
     digests: Vec<Digest>,
 }
@@ -399,7 +454,7 @@ impl Names {
     /// Gives an entry its id, once.
     ///
     /// **Errors**: `input.source_id`; `catalogue.duplicate` for an id that an entry before it has.
-    fn give(&mut self, id: Option<&str>, index: usize) -> Result<SourceId, ParseError> {
+    pub(super) fn give(&mut self, id: Option<&str>, index: usize) -> Result<SourceId, ParseError> {
         let name = match id {
             Some(id) => SourceId::parse(id).map_err(|error| error.in_field("id"))?,
             None if self.used.contains(&self.fallback) || self.above.contains(&self.fallback) => {

@@ -6,6 +6,9 @@
 //! | JSONL list, or catalogue as JSONL | header line with `lcod-manifest/list@1` | `list`, `row` |
 //! | catalogue | `lcod-registry/catalogue@1` | `catalogue` |
 //! | catalogue as JSON array | `[{id, composePath}]` | `row` |
+//! | the layout before the federation, `packages.jsonl` | lines with `kind` component or registry, no header | `packages` |
+//! | its `registry.json` or `catalog.json` | `lcod-registry@1` | `packages` |
+//! | its `versions.json` | `lcod-registry/versions@1` | `packages` |
 //! | component manifest | `lcod-registry/manifest@1` | `manifest` |
 //! | component descriptor `lcp.toml` | schema version 1.0 or 2.0 | `descriptor` |
 //!
@@ -16,10 +19,12 @@
 //! looks at the bytes of `compose.yaml`.
 
 mod catalogue;
+pub mod convert;
 mod descriptor;
 pub mod document;
 mod list;
 mod manifest;
+mod packages;
 mod pending;
 mod place;
 mod row;
@@ -31,17 +36,19 @@ use serde_json::value::RawValue;
 
 use crate::dialect::lcod::descriptor::{ComposeTask, DescriptorTask};
 use crate::dialect::lcod::document::{
-    CATALOGUE_SCHEMA, CATALOGUES_SCHEMA, Entry, LIST_SCHEMA, ListHeader, Within, without_mark,
+    CATALOGUE_SCHEMA, CATALOGUES_SCHEMA, Entry, LIST_SCHEMA, ListHeader, REGISTRY_SCHEMA, VERSIONS_SCHEMA,
+    Within, without_mark,
 };
 use crate::dialect::lcod::manifest::ManifestTask;
 use crate::dialect::lcod::pending::{Ledger, Pending};
 use crate::dialect::lcod::place::{Base, Root};
 use crate::dialect::{Errand, Finding, Node, Received, Stage};
 use crate::error::{ParseError, Position, escaped};
+use crate::filter::Filter;
 use crate::forge::Forges;
-use crate::id::SourceId;
+use crate::id::{ComponentId, SourceId};
 use crate::json;
-use crate::model::{Refusal, Skipped, Source, Warning};
+use crate::model::{Refusal, Release, Skipped, Source, Trust, Warning};
 use crate::pointer::{Locality, Location, Want};
 
 /// The most entries of one document that may be unreadable; a document with more is refused as a whole.
@@ -67,15 +74,23 @@ pub struct NodeTask {
     /// Where its rows lead when it was served over https and its pointer names a repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base: Option<Base>,
+    /// Which of its releases, and of those below it, are taken.
+    #[serde(default, skip_serializing_if = "Filter::is_empty")]
+    filter: Filter,
+    /// Where the lists that lead here lie.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    above: Vec<Location>,
 }
 
 /// Returns the task of a source's entry document.
 pub fn start(source: &Source, forges: &Forges) -> Task {
     let base = match &source.entry {
-        Location::Https { url } => Base::of_url(url, forges),
+        Location::Https { url } => {
+            source.origin.as_ref().and_then(Base::of_origin).or_else(|| Base::of_url(url, forges))
+        }
         Location::Git { .. } | Location::File { .. } => None,
     };
-    Task::Node(NodeTask { base })
+    Task::Node(NodeTask { base, filter: source.filter.clone(), above: Vec::new() })
 }
 
 /// Reads one document.
@@ -110,7 +125,33 @@ pub fn refuse(task: &Task, refusal: Refusal) -> Finding {
     Finding { releases: release.into_iter().collect(), ..Finding::default() }
 }
 
+/// Says what becomes of a release whose documents are not fetched for now.
+pub fn defer(errand: &Errand, task: &Task, trust: &Trust) -> Option<Finding> {
+    let pin = errand.digests.first();
+    let (pending, dependencies) = match task {
+        Task::Manifest(task) => (&task.pending, task.declared.clone().unwrap_or_default()),
+        Task::Descriptor(task) => (&task.pending, Vec::new()),
+        Task::Node(_) | Task::Compose(_) => return None,
+    };
+    let release = Release { unfetched: true, dependencies, ..pending.trusted(trust.unread(pin)) };
+    Some(Finding { releases: vec![release], ..Finding::default() })
+}
+
 impl Task {
+    /// Returns the component whose release it is for.
+    pub fn component(&self) -> Option<&ComponentId> {
+        self.pending().map(|pending| &pending.id)
+    }
+
+    /// Returns how many documents a release needs from this one on.
+    pub fn documents(&self) -> u64 {
+        match self {
+            Task::Manifest(_) => 1,
+            Task::Descriptor(_) => 2,
+            Task::Node(_) | Task::Compose(_) => 0,
+        }
+    }
+
     fn pending(&self) -> Option<&Pending> {
         match self {
             Task::Node(_) => None,
@@ -129,6 +170,12 @@ struct Reading<'a> {
     received: &'a Received,
     forges: &'a Forges,
     root: Root,
+    filter: &'a Filter,
+    above: &'a [Location],
+    /// The package that the document's rows belong to when they say nothing else.
+    package: Option<String>,
+    /// How many releases the filters leave out.
+    filtered: u64,
     ledger: Ledger,
     finding: Finding,
 }
@@ -137,7 +184,7 @@ impl<'a> Reading<'a> {
     fn new(
         location: &'a Location,
         node: &'a Node,
-        task: &NodeTask,
+        task: &'a NodeTask,
         received: &'a Received,
         forges: &'a Forges,
     ) -> Reading<'a> {
@@ -148,6 +195,10 @@ impl<'a> Reading<'a> {
             received,
             forges,
             root: Root::of(location, received.commit.as_ref(), task.base.as_ref()),
+            filter: &task.filter,
+            above: &task.above,
+            package: None,
+            filtered: 0,
             ledger: Ledger::default(),
             finding: Finding::default(),
         }
@@ -168,15 +219,28 @@ impl<'a> Reading<'a> {
             Some(b'{') => self.object(bytes)?,
             _ => return Err(not_json(bytes)),
         }
+        if self.filtered > 0 {
+            let text = format!(
+                "releases left out by the filters of the lists that lead here ({}): {}",
+                self.filter, self.filtered
+            );
+            self.finding.warnings.push(Warning::new("catalogue.filtered", text));
+        }
         Ok(self.finding)
     }
 
     fn object(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
         if let Some(header) = first_line(bytes)
-            && !matches!(header.schema.as_deref(), Some(CATALOGUES_SCHEMA | CATALOGUE_SCHEMA))
+            && !matches!(
+                header.schema.as_deref(),
+                Some(CATALOGUES_SCHEMA | CATALOGUE_SCHEMA | VERSIONS_SCHEMA | REGISTRY_SCHEMA)
+            )
         {
             self.finding.signature = header.claim();
-            return self.lines(&header, bytes);
+            return match header.is_package_row() {
+                true => self.package_lines(bytes),
+                false => self.lines(&header, bytes),
+            };
         }
         let text = json::check(bytes)?;
         let header: ListHeader = json::document(text)?;
@@ -184,6 +248,9 @@ impl<'a> Reading<'a> {
         match header.schema.as_deref() {
             Some(CATALOGUES_SCHEMA) => self.catalogues(text),
             Some(CATALOGUE_SCHEMA) => self.catalogue(text),
+            Some(VERSIONS_SCHEMA) => self.versions(text),
+            Some(REGISTRY_SCHEMA) => self.registry(text),
+            None if header.is_package_row() => self.package_lines(bytes),
             Some(LIST_SCHEMA) => {
                 self.named(header.id.as_deref());
                 Ok(())

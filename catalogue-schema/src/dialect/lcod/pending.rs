@@ -36,6 +36,7 @@ impl Pending {
             version: self.version.clone(),
             origin: self.origin.clone(),
             manifest: None,
+            unfetched: false,
             files: Vec::new(),
             kind: None,
             summary: None,
@@ -76,6 +77,11 @@ impl Reading<'_> {
         task: Task,
     ) -> Result<(), ParseError> {
         let Some(pending) = task.pending() else { return Ok(()) };
+        let package = pending.extra.get("package").map_or(self.package.as_deref(), Value::as_str);
+        if !self.filter.admits(&pending.id, &pending.version, package) {
+            self.filtered += 1;
+            return Ok(());
+        }
         let (id, version) = (pending.id.clone(), pending.version.clone());
         let errand = Errand {
             want: Want::Blob(location),
@@ -98,11 +104,18 @@ impl Reading<'_> {
             false => ("every release once; the first entry is used, and this one says something else", true),
         };
         let error = entry.refused(ParseError::new("catalogue.duplicate", expected, &release));
-        if differs && self.finding.warnings.len() < WARNINGS_MAX {
+        if differs {
             let text = format!("{release} is listed again with other content; the first entry is used");
-            self.finding.warnings.push(Warning::new("catalogue.duplicate", text));
+            self.warn("catalogue.duplicate", text);
         }
         self.skip(named, error)
+    }
+
+    /// Adds a warning, as long as there are not too many.
+    pub(super) fn warn(&mut self, reason: &'static str, text: String) {
+        if self.finding.warnings.len() < WARNINGS_MAX {
+            self.finding.warnings.push(Warning::new(reason, text));
+        }
     }
 }
 

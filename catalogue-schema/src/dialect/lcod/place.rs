@@ -76,6 +76,12 @@ pub(super) struct Base {
 }
 
 impl Base {
+    /// Returns what the operator says about the rows of an https document.
+    pub(super) fn of_origin(origin: &Origin) -> Option<Base> {
+        let revision = origin.commit.clone().map_or(Revision::Head, Revision::Commit);
+        Some(Base { repository: origin.repository.clone()?, revision })
+    }
+
     /// Returns what a forge's file URL says about its document.
     pub(super) fn of_url(url: &HttpsUrl, forges: &Forges) -> Option<Base> {
         let file = forges.file(url)?;

@@ -71,7 +71,7 @@ fn errand(location: &Location, base: Option<Base>) -> Errand {
             via: Vec::new(),
             rank: Rank(vec![Place { priority: 50, position: 0 }]),
         }),
-        task: dialect::Task::Lcod(Box::new(Task::Node(NodeTask { base }))),
+        task: dialect::Task::Lcod(Box::new(Task::Node(NodeTask { base, ..NodeTask::default() }))),
     }
 }
 
@@ -137,6 +137,206 @@ fn one_version(origin: &str, version: &str) -> String {
     format!(
         r#"{{"schema":"lcod-registry/catalogue@1",{origin}"components":[{{"id":"lcod://a/b","versions":[{version}]}}]}}"#
     )
+}
+
+// Filters, cycles, and the layout before the federation.
+
+/// A node's task with a filter, for an errand at `location`.
+fn filtered(location: &Location, text: &str, fields: [Option<&str>; 3]) -> Finding {
+    let filter = Filter::parse(fields[0], fields[1], fields[2]).unwrap();
+    let mut errand = errand(location, None);
+    errand.task = dialect::Task::Lcod(Box::new(Task::Node(NodeTask { filter, ..NodeTask::default() })));
+    let commit = matches!(location, Location::Git { .. }).then_some(C1);
+    read_with_known_forges(&errand, text.as_bytes(), &received(text.as_bytes(), commit)).unwrap()
+}
+
+const LIST_HEAD: &str = r#"{"type":"manifest","schema":"lcod-manifest/list@1","id":"x"}"#;
+
+#[test]
+fn filters_leave_out_and_count() {
+    let rows = format!(
+        "{}\n{{\"type\":\"component\",\"id\":\"lcod://a/b@1.0.0\",\"compose\":\"c\"}}\n{{\"type\":\"component\",\"id\":\"lcod://a/b@2.0.0\",\"compose\":\"c\",\"package\":\"q\"}}\n{{\"type\":\"component\",\"id\":\"lcod://ab/c@1.0.0\",\"compose\":\"c\"}}\n",
+        LIST_HEAD.replace("}", ",\"package\":\"p\"}")
+    );
+    let catalogue = r#"{"schema":"lcod-registry/catalogue@1","components":[{"id":"lcod://a/b","package":"p","versions":[{"version":"1.0.0","manifest":"m"},{"version":"2.0.0","manifest":"m","package":"q"}]},{"id":"lcod://ab/c","package":"p","versions":[{"version":"1.0.0","manifest":"m"}]}]}"#;
+    let packages = "{\"kind\":\"component\",\"id\":\"lcod://a/b\",\"version\":\"1.0.0\",\"manifest\":\"m\",\"package\":\"p\"}\n{\"kind\":\"component\",\"id\":\"lcod://a/b\",\"version\":\"2.0.0\",\"manifest\":\"m\",\"package\":\"q\"}\n{\"kind\":\"component\",\"id\":\"lcod://ab/c\",\"version\":\"1.0.0\",\"manifest\":\"m\",\"package\":\"p\"}\n";
+    let check = |fields: [Option<&str>; 3], expected: &[&str], count: u64| {
+        for text in [&*rows, catalogue, packages] {
+            let finding = filtered(&local_git(), text, fields);
+            let named: Vec<String> = lines(&finding)
+                .iter()
+                .filter_map(|line| Some(line.strip_prefix("release lcod://")?.split(' ').next()?.to_owned()))
+                .collect();
+            assert_eq!(named, expected, "{fields:?} {text}");
+            let warned = finding.warnings.iter().find(|one| one.reason == "catalogue.filtered");
+            assert_eq!(warned.is_some(), count > 0);
+            assert!(warned.is_none_or(|one| one.text.ends_with(&format!(": {count}"))), "{warned:?}");
+            assert!(finding.skipped.is_empty());
+        }
+    };
+    check([None, None, None], &["a/b@1.0.0", "a/b@2.0.0", "ab/c@1.0.0"], 0);
+    check([Some("a"), None, None], &["a/b@1.0.0", "a/b@2.0.0"], 1);
+    check([None, Some("p"), None], &["a/b@1.0.0", "ab/c@1.0.0"], 1);
+    check([None, None, Some("1")], &["a/b@1.0.0", "ab/c@1.0.0"], 1);
+    check([Some("a"), Some("p"), Some("^1")], &["a/b@1.0.0"], 2);
+    check([Some("nobody"), None, None], &[], 3);
+}
+
+#[test]
+fn filters_combine_downwards_and_one_that_cannot_be_read_makes_the_pointer_unusable() {
+    let list =
+        format!("{LIST_HEAD}\n{{\"type\":\"list\",\"id\":\"c\",\"path\":\"c.jsonl\",\"version\":\"1\"}}\n");
+    let finding = filtered(&local_git(), &list, [Some("a"), None, None]);
+    let dialect::Task::Lcod(task) = &finding.errands[0].task;
+    let Task::Node(task) = &**task else { panic!("a node") };
+    assert_eq!(task.filter.to_string(), "namespace lcod://a/**, version 1");
+    for broken in [r#""version":"1 || 2""#, r#""version":3"#, r#""namespace":"A b""#, r#""package":"""#] {
+        let list = format!("{LIST_HEAD}\n{{\"type\":\"list\",\"id\":\"c\",\"path\":\"c.jsonl\",{broken}}}\n");
+        let finding = read_at(&local_git(), &list).unwrap();
+        assert_eq!(
+            (finding.errands.len(), finding.unusable.len(), finding.skipped.len()),
+            (0, 1, 1),
+            "{broken}"
+        );
+    }
+    // A pointer of catalogues@1 may call anything its version.
+    check_pointer(
+        &local_git(),
+        r#""path":"c","version":3"#,
+        &format!("node x 100.0 file:///srv/reg.git at {C1}: c"),
+    );
+}
+
+#[test]
+fn the_operators_forges_are_understood_in_documents() {
+    let pattern = crate::forge::ForgePattern::parse(
+        "https://git.acme.example/{repository}/raw/{revision}/{path}",
+        "https://git.acme.example/{repository}.git",
+    );
+    let forges = Forges::new(vec![pattern.unwrap()]);
+    let shown = |text: &str| {
+        let commit = received(text.as_bytes(), Some(C1));
+        lines(&dialect::read(&errand(&remote(), None), text.as_bytes(), &commit, &forges).unwrap())
+    };
+    let url = "https://git.acme.example/g/r/raw/main/c.json";
+    let pointer = shown(&one_pointer(&format!(r#"{{"id":"x","url":"{url}","commit":"{C2}"}}"#)));
+    assert_eq!(pointer, [format!("node x 100.0 https://git.acme.example/g/r.git at {C2}: c.json")]);
+    let summed =
+        shown(&one_pointer(&format!(r#"{{"id":"x","url":"{url}","commit":"{C2}","checksum":"{SRI}"}}"#)));
+    assert_eq!(
+        summed,
+        [format!("node x 100.0 https://git.acme.example/g/r/raw/{C2}/c.json sha256:{SRI_HEX}")]
+    );
+    let version = shown(&one_version("", &format!(r#"{{"version":"1.0.0","manifest":"{url}"}}"#)));
+    assert_eq!(version, ["release lcod://a/b@1.0.0 https://git.acme.example/g/r.git at main: c.json"]);
+}
+
+#[test]
+fn a_pointer_that_leads_back_is_not_followed() {
+    let list = |path: &str| format!("{LIST_HEAD}\n{{\"type\":\"list\",\"id\":\"y\",\"path\":\"{path}\"}}\n");
+    check(&local_git(), &list("catalogues.json"), &["warn catalogue.cycle"]);
+    let below = read_at(&local_git(), &list("other.jsonl")).unwrap().errands.remove(0);
+    for (path, cycle) in [("catalogues.json", true), ("other.jsonl", true), ("third.jsonl", false)] {
+        let text = list(path);
+        let finding =
+            read_with_known_forges(&below, text.as_bytes(), &received(text.as_bytes(), Some(C1))).unwrap();
+        assert_eq!(finding.errands.is_empty(), cycle, "{path}");
+    }
+}
+
+#[test]
+fn packages_jsonl_is_a_catalogue_without_a_header() {
+    let text = format!(
+        "\u{feff}{{\"kind\":\"registry\",\"id\":\"official\",\"type\":\"git\",\"url\":\"https://github.com/o/r\"}}\r\n{{\"kind\":\"component\",\"id\":\"lcod://a/b\",\"version\":\"0.1.0\",\"manifest\":\"packages/a/b/0.1.0/manifest.json\",\"registryId\":\"official\",\"sha256\":\"{HEX}\"}}\r\n\
+         {{\"kind\":\"component\",\"id\":\"lcod://a/b@0.2.0\",\"manifest\":\"m.json\"}}\n{{\"kind\":\"component\",\"id\":\"lcod://a/b\",\"manifest\":\"m.json\"}}\n{{\"kind\":\"component\",\"id\":\"lcod://a/c\",\"version\":\"1.0.0\",\"manifest\":\"../m.json\"}}\nnot json\n{{\"kind\":\"other\"}}\n"
+    );
+    let released = |root: &str| {
+        [
+            format!("release lcod://a/b@0.1.0 {root}packages/a/b/0.1.0/manifest.json sha256:{HEX}"),
+            format!("release lcod://a/b@0.2.0 {root}m.json"),
+            "skip lcod://a/b version_missing".to_owned(),
+            "skip lcod://a/c@1.0.0 input.path".to_owned(),
+            "skip line 6 input.json".to_owned(),
+            "skip line 7 input.row_type".to_owned(),
+        ]
+    };
+    for (location, root) in [
+        (local_git(), format!("file:///srv/reg.git at {C1}: ")),
+        (local_file(), "/srv/reg/".to_owned()),
+        (https(), "https://git.acme.com/platform/".to_owned()),
+    ] {
+        let expected = released(&root);
+        check(&location, &text, &expected.each_ref().map(String::as_str));
+    }
+    let finding = read_at(&local_git(), &text).unwrap();
+    let dialect::Task::Lcod(task) = &finding.errands[0].task;
+    assert_eq!(task.pending().unwrap().extra["registryId"], "official");
+    let one = r#"{"kind":"component","id":"lcod://a/b","version":"0.1.0","manifest":"m.json"}"#;
+    check(&local_file(), one, &["release lcod://a/b@0.1.0 /srv/reg/m.json"]);
+}
+
+#[test]
+fn versions_json_leads_to_manifests_from_the_root_or_from_its_own_directory() {
+    let text = |path: &str| {
+        format!(
+            r#"{{"schema":"lcod-registry/versions@1","id":"lcod://a/b","versions":[{{"version":"0.1.0","manifest":"{path}"}}]}}"#
+        )
+    };
+    let file = |path: &str| Location::File { path: LocalPath::parse(path).unwrap() };
+    for path in ["packages/a/b/0.1.0/manifest.json", "0.1.0/manifest.json", "b/0.1.0/manifest.json"] {
+        check(
+            &git("file:///srv/reg.git", "packages/a/b/versions.json"),
+            &text(path),
+            &[&format!(
+                "release lcod://a/b@0.1.0 file:///srv/reg.git at {C1}: packages/a/b/0.1.0/manifest.json"
+            )],
+        );
+        check(
+            &file("/srv/reg/packages/a/b/versions.json"),
+            &text(path),
+            &["release lcod://a/b@0.1.0 /srv/reg/packages/a/b/0.1.0/manifest.json"],
+        );
+    }
+    check(&local_file(), &text("../m.json"), &["skip lcod://a/b@0.1.0 input.path"]);
+}
+
+#[test]
+fn the_old_registry_documents_lead_to_their_versions() {
+    let catalog = r#"{"schema":"lcod-registry@1","packages":[{"id":"lcod://a/b","registryId":"o","versionsPath":"packages/a/b/versions.json","priority":10},{"id":"lcod://a/c"},{"id":"lcod://a/d","versionsPath":"../x"}]}"#;
+    check(
+        &local_git(),
+        catalog,
+        &[
+            &format!("node a/b 10.0 file:///srv/reg.git at {C1}: packages/a/b/versions.json"),
+            "skip packages[1] input.field",
+            "skip lcod://a/d input.path",
+        ],
+    );
+    let registry = r#"{"schema":"lcod-registry@1","packages":{"lcod://a/b":{"registry":"o"}}}"#;
+    check(&local_file(), registry, &["node packages 100.0 /srv/reg/packages.jsonl"]);
+    check(&local_file(), r#"{"schema":"lcod-registry@1","packages":{}}"#, &[]);
+    check_refused(&local_file(), r#"{"schema":"lcod-registry@1","packages":7}"#, "input.field", "packages");
+}
+
+#[test]
+fn a_release_whose_documents_wait_is_listed_with_what_its_catalogue_says() {
+    let text =
+        one_version("", r#"{"version":"1.0.0","manifest":"m.json","dependencies":["lcod://x/y@1"],"tag":7}"#);
+    let errand = read_at(&https(), &text).unwrap().errands.remove(0);
+    assert_eq!((errand.documents(), errand.component().unwrap().as_text()), (1, "lcod://a/b"));
+    let release = dialect::defer(&errand, &trust("pinned")).unwrap().releases.remove(0);
+    assert!(release.unfetched && release.manifest.is_none());
+    assert_eq!(
+        (release.dependencies[0].to_string(), &release.extra["tag"]),
+        ("lcod://x/y@1".to_owned(), &7.into())
+    );
+    assert_eq!(release.verdict.word(), "unpinned");
+    let pinned = text.replace("\"tag\"", &format!("\"sha256\":\"{HEX}\",\"tag\""));
+    let errand = read_at(&https(), &pinned).unwrap().errands.remove(0);
+    let release = dialect::defer(&errand, &trust("pinned")).unwrap().releases.remove(0);
+    assert_eq!(release.verdict.word(), "pinned");
+    let node = read_at(&https(), &one_pointer(r#"{"id":"x","path":"c"}"#)).unwrap().errands.remove(0);
+    assert_eq!((node.documents(), dialect::defer(&node, &trust("pinned")).is_none()), (0, true));
 }
 
 // Lists.
@@ -1228,6 +1428,8 @@ fn a_source_may_name_a_forge_file() {
         offline: false,
         refresh_s: None,
         max_stale_s: None,
+        filter: Filter::default(),
+        origin: None,
         signature: None,
     };
     let text = r#"[{"id":"lcod://a/b@1.0.0","composePath":"b/compose.yaml"}]"#;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Node, start};
+use catalogue_schema::filter::Filter;
 use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA, Generation};
 use catalogue_schema::id::{Dialect, Namespace};
@@ -31,6 +32,8 @@ fn source(id: &str, health: Health) -> SourceState {
             offline: false,
             refresh_s: None,
             max_stale_s: None,
+            filter: Filter::default(),
+            origin: None,
             signature: None,
         },
         health,
@@ -79,6 +82,7 @@ fn release(id: &str, version: &str) -> Release {
             path: Some(DocPath::parse("packages/x").unwrap()),
         },
         manifest: Some(Digest::sha256(version.as_bytes())),
+        unfetched: false,
         files: Vec::new(),
         kind: Some("component".to_owned()),
         summary: None,

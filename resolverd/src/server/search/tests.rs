@@ -22,6 +22,7 @@ fn component(id: &str, summary: &str, kind: &str, extra: Value) -> Component {
         kind: Some(kind.to_owned()),
         summary: Some(summary.to_owned()),
         dependencies: Vec::new(),
+        unfetched: false,
         yanked: false,
         verdict: Verdict::Trusted(Trust::grant(Level::Pinned, false)),
         warnings: Vec::new(),
