@@ -4,41 +4,12 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::daemon::{Daemon, Sandbox};
+use crate::harness::dump::{check, everything};
 use crate::harness::lcod::{Component, Federation, Form};
-use crate::harness::{http, place};
-
-/// Returns what a daemon says about every id, without what tells one generation from the next.
-fn everything(daemon: &Daemon) -> Vec<(String, Value)> {
-    let mut said = Vec::new();
-    for id in daemon.ids() {
-        let encoded = http::encoded(&id);
-        let targets = ["", "/versions", "/latest"].map(|tail| format!("/v1/components/{encoded}{tail}"));
-        said.extend(targets.map(|target| (target.clone(), timeless(daemon.get(&target).json()))));
-        said.push((id.clone(), timeless(daemon.resolve(&[&id]).json())));
-    }
-    said
-}
-
-/// Compares answer by answer, so that a difference can be read.
-fn check(daemon: &Daemon, before: &[(String, Value)], when: &str) {
-    let after = everything(daemon);
-    for ((target, before), (_, after)) in before.iter().zip(&after) {
-        assert_eq!(after, before, "{target}, {when}");
-    }
-    assert_eq!(after.len(), before.len(), "{when}");
-}
-
-fn timeless(mut answer: Value) -> Value {
-    if let Some(fields) = answer.as_object_mut() {
-        for field in ["generation", "snapshot", "stale", "requestId"] {
-            fields.remove(field);
-        }
-    }
-    answer
-}
+use crate::harness::place;
 
 /// Copies the sample federation, so that it can be taken away.
 fn copy(from: &Path, to: &Path) {

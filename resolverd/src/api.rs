@@ -584,6 +584,42 @@ pub struct FileRow<'a> {
     pub size: Option<u64>,
 }
 
+/// Why a source or catalogue is not what it should be, and what accepts or mends it.
+#[derive(Debug, Serialize)]
+pub struct TroubleRow<'a> {
+    /// What was read, expected and found.
+    #[serde(flatten)]
+    pub refusal: &'a Refusal,
+    /// The next command.
+    pub hint: String,
+}
+
+impl<'a> TroubleRow<'a> {
+    /// Says what helps against `refusal` of a source, or of one of its catalogues.
+    pub fn of(refusal: &'a Refusal, source: &SourceId, catalogue: Option<&SourceId>) -> TroubleRow<'a> {
+        TroubleRow { refusal, hint: remedy(&refusal.reason, source, catalogue) }
+    }
+}
+
+/// Returns the command that accepts or mends what `reason` says about a source, or about one of its catalogues.
+pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> String {
+    let family = reason.split_once('.').map_or(reason, |(family, _)| family);
+    match (reason, family) {
+        ("trust.rollback" | "trust.order_unknown", _) => {
+            let below = catalogue.map(|name| format!("/{name}")).unwrap_or_default();
+            format!("resolverd trust forget {source}{below} accepts it")
+        }
+        (_, "trust") => {
+            format!("resolverd sync {source}, once its owner has published what the pin promises")
+        }
+        (_, "offline") => format!("resolverd sync {source}, without --offline"),
+        (_, "input" | "limit" | "catalogue") => {
+            format!("resolverd sync {source}, once its owner has corrected the document")
+        }
+        _ => format!("resolverd sync {source}, once it can be reached"),
+    }
+}
+
 /// How far a release is vouched for.
 #[derive(Debug, Serialize)]
 pub struct TrustRow<'a> {
@@ -917,7 +953,7 @@ pub struct NodeRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warnings: Option<&'a [Warning]>,
     /// Why the last sync could not use it.
-    pub error: Option<&'a Refusal>,
+    pub error: Option<TroubleRow<'a>>,
     /// `pinned`, `unpinned`, `refused`, or `null` while it has never been read.
     pub verdict: Option<&'static str>,
     /// `unchecked` where a signature is claimed that nobody has checked.

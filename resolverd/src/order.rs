@@ -98,6 +98,9 @@ pub struct SourceOutcome {
     /// What was wrong: with the source itself, or with the first of its catalogues that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
+    /// The catalogue that `error` is about; `None` for the source's own entry document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<SourceId>,
     /// How many releases it lists, and how many of them are refused.
     pub releases: u64,
     /// How many of them are refused.

@@ -1,6 +1,7 @@
 //! What the cases need: places, repositories, federations, the daemon in a sandbox. Asserts nothing about answers.
 
 pub(crate) mod daemon;
+pub(crate) mod dump;
 pub(crate) mod http;
 pub(crate) mod lcod;
 pub(crate) mod place;

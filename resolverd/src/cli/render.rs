@@ -410,7 +410,7 @@ fn catalogues_not_fresh(
         if id != format!("{source}/{source}") {
             let (state, why) = (field(one, "state"), cut(&field(one, "text")));
             out.push_str(&format!("{} catalogue {id} is {state}: {why}\n", paint.note("warning:")));
-            out.push_str(&remedy(&field(one, "reason"), &source));
+            out.push_str(&hint(&one["hint"]));
         }
     }
     out
@@ -516,28 +516,17 @@ fn trouble(source: &str, one: &Value, paint: Paint) -> Option<String> {
     let error = &one["error"];
     (!error.is_null()).then(|| {
         let what = cut(&refusal(error));
-        format!("{} {source}: {what}\n{}", paint.note("warning:"), remedy(&field(error, "reason"), source))
+        format!("{} {source}: {what}\n{}", paint.note("warning:"), hint(&error["hint"]))
     })
-}
-
-/// Returns the command that accepts or mends what a reason says about a source.
-fn remedy(reason: &str, source: &str) -> String {
-    let what = match reason.split_once('.').map_or(reason, |(family, _)| family) {
-        "trust" if reason == "trust.rollback" || reason == "trust.order_unknown" => {
-            format!("resolverd trust forget {source} accepts it")
-        }
-        "trust" => format!("its owner has to publish what the pin promises; then resolverd sync {source}"),
-        "offline" => format!("resolverd sync {source}, without --offline"),
-        "input" | "limit" | "catalogue" => {
-            format!("its owner has to correct the document; then resolverd sync {source}")
-        }
-        _ => format!("make it reachable; then resolverd sync {source}"),
-    };
-    format!("         {what}\n")
 }
 
 /// The longest error in one line.
 const ERROR_CHARS_MAX: usize = 240;
+
+/// Returns what helps, on a line of its own; nothing where nobody knows.
+fn hint(said: &Value) -> String {
+    said.as_str().map(|said| format!("         {said}\n")).unwrap_or_default()
+}
 
 fn cut(text: &str) -> String {
     match text.chars().count() > ERROR_CHARS_MAX {
@@ -565,7 +554,8 @@ fn errors<'a>(items: impl IntoIterator<Item = &'a Value>, paint: Paint) -> Strin
     let failing = items.into_iter().filter(|one| !one["error"].is_null());
     failing
         .map(|one| {
-            format!("{} {}: {}\n", paint.note("warning:"), origin_of_node(one), refusal(&one["error"]))
+            let (what, help) = (refusal(&one["error"]), hint(&one["error"]["hint"]));
+            format!("{} {}: {what}\n{help}", paint.note("warning:"), origin_of_node(one))
         })
         .collect()
 }
@@ -785,13 +775,13 @@ mod tests {
         let answer = json!({
             "socket": "/run/s", "answers": "in-process",
             "health": {"status": "degraded", "generation": 3, "snapshot": "sha256:00", "degraded": []},
-            "sources": [{"id": "a", "state": "stale", "error": {"subject": "a", "reason": "git.missing", "expected": "", "found": "nothing"}}]
+            "sources": [{"id": "a", "state": "stale", "error": {"subject": "a", "reason": "git.missing", "expected": "", "found": "nothing", "hint": "resolverd sync a, once it can be reached"}}]
         });
         let text = status(&answer, Paint::Plain);
         assert!(text.starts_with("status      degraded: source a is stale\n"), "{text}");
         assert!(text.contains(NO_POLICY) && text.contains("generation  3, snapshot sha256:00"), "{text}");
         let error =
-            "warning: a: a: git.missing: found nothing\n         make it reachable; then resolverd sync a\n";
+            "warning: a: a: git.missing: found nothing\n         resolverd sync a, once it can be reached\n";
         assert!(text.ends_with(error), "{text}");
     }
 }

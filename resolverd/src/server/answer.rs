@@ -22,9 +22,10 @@ use serde_json::{Value, json};
 use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
     Chosen, Code, ComponentRow, Failure, HiddenRow, IntegrityRow, ManifestRow, NodeRow, Page, PinRow,
-    ReleaseRow, Resolved, ShadowRow, SourceRow, TrustRow, VersionRow, repository_text, unchecked,
+    ReleaseRow, Resolved, ShadowRow, SourceRow, TroubleRow, TrustRow, VersionRow, remedy, repository_text,
+    unchecked,
 };
-use crate::order::{OrderError, Outcome};
+use crate::order::{OrderError, Outcome, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Standing, resolve, select};
 use crate::server::explain::{Asked, explain};
 use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after, cursor_behind};
@@ -195,12 +196,24 @@ pub fn answer_from(query: &Query, kept: &[&Snapshot], facts: &Facts) -> Result<A
     }
 }
 
+/// Returns a report's JSON; each failure says what helps.
+fn with_hints(report: &SyncReport) -> Value {
+    let mut value = serde_json::to_value(report).unwrap_or_default();
+    let rows = value["sources"].as_array_mut().into_iter().flatten();
+    for (row, source) in rows.zip(&report.sources) {
+        if let Some(error) = &source.error {
+            row["error"]["hint"] = remedy(&error.reason, &source.id, source.failed.as_ref()).into();
+        }
+    }
+    value
+}
+
 /// Answers how a sync or reload ended.
 ///
 /// **Errors**: R008 (configuration), R010 (store), R011 (an unknown source).
 pub fn report(outcome: &Outcome) -> Result<Answer, Failure> {
     match outcome {
-        Ok(report) => ok(report),
+        Ok(report) => ok(&with_hints(report)),
         Err(error) => Err(order_failure(error)),
     }
 }
@@ -399,19 +412,24 @@ fn degraded(snapshot: Option<&Snapshot>, facts: &Facts) -> Vec<Value> {
     let generation = snapshot.map(|snapshot| &snapshot.generation);
     let (sources, catalogues) = generation
         .map_or((&[][..], &[][..]), |generation| (&generation.sources[..], &generation.catalogues[..]));
-    let entry = |what: &str, id: String, state: Health, error: &Option<Refusal>| {
+    let entry = |what: &str, id: String, state: Health, trouble: Option<TroubleRow<'_>>| {
         json!({
             "what": what, "id": id, "state": state,
-            "reason": error.as_ref().map(|error| error.reason.as_ref()),
-            "text": error.as_ref().map(ToString::to_string),
+            "reason": trouble.as_ref().map(|trouble| trouble.refusal.reason.as_ref()),
+            "text": trouble.as_ref().map(|trouble| trouble.refusal.to_string()),
+            "hint": trouble.map(|trouble| trouble.hint),
         })
     };
     for one in sources.iter().filter(|one| one.health != Health::Fresh) {
-        out.push(entry("source", one.source.id.to_string(), one.health, &one.error));
+        let id = &one.source.id;
+        let trouble = one.error.as_ref().map(|error| TroubleRow::of(error, id, None));
+        out.push(entry("source", id.to_string(), one.health, trouble));
     }
     for one in catalogues.iter().filter(|one| one.health != Health::Fresh) {
         if let Some(id) = catalogue_id(one) {
-            out.push(entry("catalogue", id.to_string(), one.health, &one.error));
+            let below = (!is_entry(one)).then_some(&id.name);
+            let trouble = one.error.as_ref().map(|error| TroubleRow::of(error, &id.source, below));
+            out.push(entry("catalogue", id.to_string(), one.health, trouble));
         }
     }
     let problems = facts.times.problems.iter();
@@ -488,7 +506,7 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], facts: 
         skipped: own.iter().map(|one| one.skipped_count).sum(),
         skipped_entries: None,
         warnings: None,
-        error: state.error.as_ref(),
+        error: state.error.as_ref().map(|error| TroubleRow::of(error, &source.id, None)),
         verdict: verdict_word(read, source.is_pinned(), state.error.as_ref()),
         signature: claimed.then_some("unchecked"),
     }
@@ -512,6 +530,7 @@ fn catalogue_row<'a>(
     ages: &Ages,
 ) -> Option<NodeRow<'a>> {
     let Stage::Node(node) = &state.errand.stage else { return None };
+    let below = (!is_entry(state)).then_some(&node.id.name);
     let via = node.via.iter();
     let pinned = is_pinned(state) && via.clone().all(|id| !unpinned.contains(id));
     let commit = match &state.errand.want {
@@ -541,7 +560,7 @@ fn catalogue_row<'a>(
         skipped: state.skipped_count,
         skipped_entries: Some(&state.skipped),
         warnings: Some(&state.warnings),
-        error: state.error.as_ref(),
+        error: state.error.as_ref().map(|error| TroubleRow::of(error, &node.id.source, below)),
         verdict: verdict_word(state.digest.is_some(), pinned, state.error.as_ref()),
         signature: state.errand.signature.as_ref().or(state.signature.as_ref()).map(|_| "unchecked"),
     })

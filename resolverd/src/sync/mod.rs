@@ -494,6 +494,7 @@ fn outcomes(generation: &Generation, asked: impl Fn(&SourceId) -> bool) -> Vec<S
         let is_own =
             |catalogue: &&CatalogueState| catalogue.errand.node().is_some_and(|node| node.id.source == *id);
         let own: Vec<&CatalogueState> = generation.catalogues.iter().filter(is_own).collect();
+        let below = own.iter().find(|catalogue| catalogue.error.is_some()).filter(|_| state.error.is_none());
         SourceOutcome {
             id: id.clone(),
             health: state.health,
@@ -501,7 +502,8 @@ fn outcomes(generation: &Generation, asked: impl Fn(&SourceId) -> bool) -> Vec<S
                 && !state.source.is_pinned()
                 && !state.source.offline
                 && asked(id),
-            error: state.error.clone().or_else(|| own.iter().find_map(|catalogue| catalogue.error.clone())),
+            error: state.error.clone().or_else(|| below.and_then(|catalogue| catalogue.error.clone())),
+            failed: below.and_then(|catalogue| Some(catalogue.errand.node()?.id.name.clone())),
             releases: own.iter().map(|catalogue| catalogue.releases).sum(),
             refused: own.iter().map(|catalogue| catalogue.refused).sum(),
             skipped: own.iter().map(|catalogue| catalogue.skipped_count).sum(),
