@@ -323,7 +323,7 @@ fn what_is_blocked_names_the_source_that_it_waits_for() {
     );
     let status = text(&sandbox, &["status"]);
     assert!(status.starts_with("status      degraded: source owner is unread\n"), "{status}");
-    assert!(status.contains("make it reachable; then resolverd sync owner"), "{status}");
+    assert!(status.contains("resolverd sync owner, once it can be reached"), "{status}");
 }
 
 /// A seed catalogue with one release whose manifest is not what its checksum promises, and one that is.

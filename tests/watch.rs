@@ -149,7 +149,8 @@ fn a_local_catalogue_that_appears_or_changes_is_read_again() {
         text.lines().filter(|line| !line.contains(&wrap)).map(|l| format!("{l}\n")).collect();
     std::fs::write(&components, without).unwrap();
     poll::until("the end of one id", || (!daemon.ids().contains(&wrap)).then_some(()));
-    std::fs::write(&components, text).unwrap();
+    // The very bytes of before would be a rollback.
+    std::fs::write(&components, format!("{text}\n")).unwrap();
     poll::until("its return", || daemon.ids().contains(&wrap).then_some(()));
 }
 

@@ -58,6 +58,7 @@ impl Reading<'_> {
         self.named(header.id.as_deref());
         self.package = header.package.as_ref().and_then(Value::as_str).map(str::to_owned);
         let mut names = self.names();
+        let last = bytes.iter().filter(|byte| **byte == b'\n').count();
         let lines = bytes.split(|byte| *byte == b'\n').enumerate();
         let rows = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).skip(1);
         for (index, (number, line)) in rows.enumerate() {
@@ -69,7 +70,12 @@ impl Reading<'_> {
                 }
                 Err(error) => {
                     let start = Position { line: number + 1, column: 1 };
-                    self.skip(&field, json::moved(error.in_field(&field), start))?;
+                    let error = json::moved(error.in_field(&field), start);
+                    // The document was cut off, and nobody can tell whose ids the rest would have brought.
+                    if number == last && !bytes.ends_with(b"\n") {
+                        return Err(error);
+                    }
+                    self.skip(&field, error)?;
                 }
             }
         }
