@@ -36,6 +36,7 @@ const PACKAGES_FILE: &str = "packages.jsonl";
 impl Reading<'_> {
     /// Reads `packages.jsonl`: each line is a document of its own, and a bad line spoils only itself.
     pub(super) fn package_lines(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
+        let last = bytes.iter().filter(|byte| **byte == b'\n').count();
         let lines = bytes.split(|byte| *byte == b'\n').enumerate();
         for (number, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
             let field = format!("line {}", number + 1);
@@ -43,7 +44,12 @@ impl Reading<'_> {
                 Ok(text) => self.package_line(&Entry { field, text, within: Within::Line(number + 1) })?,
                 Err(error) => {
                     let start = Position { line: number + 1, column: 1 };
-                    self.skip(&field, json::moved(error.in_field(&field), start))?;
+                    let error = json::moved(error.in_field(&field), start);
+                    // The document was cut off, and nobody can tell whose ids the rest would have brought.
+                    if number == last && !bytes.ends_with(b"\n") {
+                        return Err(error);
+                    }
+                    self.skip(&field, error)?;
                 }
             }
         }
