@@ -152,7 +152,7 @@ fn what_happens_is_told_in_order_and_again_to_those_who_missed_it() {
     daemon.sync();
     let heard = after.up_to("synced");
     assert_eq!((heard[0].name.as_str(), &heard[0].data["missed"]), ("missed", &Value::Null), "{heard:?}");
-    assert!(heard.last().unwrap().id.is_some(), "{heard:?}");
+    assert!(heard.last().unwrap().id > ids.last().copied(), "{heard:?} after {ids:?}");
 }
 
 #[test]

@@ -4,19 +4,15 @@
 use std::path::Path;
 use std::time::Instant;
 
-use catalogue_schema::digest::Digest;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, HttpsUrl, Location, Repository, Revision, Want};
 use resolverd::fetch::limit::{Budget, Limits};
 use resolverd::fetch::network::{Https, Network, Proxy, Rewrite};
 use resolverd::fetch::{Answer, Ask, Fetch as _, FetchError, Fetched, Origins};
-use serde_json::json;
 
-use crate::harness::daemon::Sandbox;
-use crate::harness::lcod::{self, Component};
 use crate::harness::place;
 use crate::harness::repository::{self, Files};
-use crate::harness::tls::{GitMount, Route, TlsServer};
+use crate::harness::tls::{GitMount, TlsServer};
 
 fn origins(server: &TlsServer, rules: &[(&str, String)]) -> Origins {
     let https = Https { ca_file: Some(server.ca_file()), proxy: Proxy::None, tokens: Vec::new() };
@@ -143,95 +139,19 @@ fn a_repository_comes_from_a_mirror_over_https() {
 }
 
 #[test]
-fn a_file_of_a_forge_comes_from_the_mirror_of_its_raw_address() {
-    let server = TlsServer::start();
-    let commit = "a".repeat(40);
-    server.put(&format!("/raw/o/r/{commit}/a/c.json"), b"pinned");
-    server.put("/raw/o/r/refs/heads/main/a/c.json", b"branch");
-    server.route("/raw/o/r/HEAD/a/c.json", Route::ok(b"head"));
-    let origins = origins(&server, &[("https://raw.githubusercontent.com/", server.url("/raw/"))]);
-    let branch = catalogue_schema::pointer::RefName::parse("refs/heads/main").unwrap();
-    for (revision, bytes) in
-        [(pin(&commit), &b"pinned"[..]), (Revision::Ref(branch), b"branch"), (Revision::Head, b"head")]
-    {
-        let fetched = ask(&origins, &in_git("https://github.com/o/r", revision, "a/c.json")).unwrap();
-        assert_eq!(fetched.bytes, bytes);
-        assert!(fetched.url.starts_with(&server.url("/raw/o/r/")), "{}", fetched.url);
-    }
-}
-
-/// The shape in which LCOD's own registry is published: a list on a branch, catalogues at a commit with a checksum, URLs on
-/// the forge's raw host, and descriptors found through the pointer alone.
-#[test]
-fn the_published_shape_resolves_through_a_mirror_of_the_raw_host() {
+fn a_file_at_a_commit_never_comes_from_a_mirror_of_single_files() {
     let server = TlsServer::start();
     let directory = tempfile::tempdir().unwrap();
-    let components = vec![
-        Component::new("lcod://tooling/one", "1.0.0", &["lcod://tooling/two@^0.1"]),
-        Component::new("lcod://tooling/two", "0.1.0", &[]),
+    let commit = bare(directory.path(), &directory.path().join("mirror/o/r.git"));
+    server.put(&format!("/raw/o/r/{commit}/a/c.json"), b"{\"in\":\"nobody knows\"}");
+    server.mount("/git", GitMount::of(&directory.path().join("mirror")));
+    let rules = [
+        ("https://raw.githubusercontent.com/", server.url("/raw/")),
+        ("https://github.com/", server.url("/git/")),
     ];
-    let home = repository::Repository::create(&directory.path().join("home"));
-    let mut files = lcod::all_files(&components);
-    let rows: Vec<_> = components.iter().map(lcod::row).collect();
-    let catalogue = lcod::lines("components/std", &rows);
-    files.insert("registry/components.std.jsonl".to_owned(), catalogue.clone());
-    let commit = home.commit(&files);
-    let raw = "https://raw.githubusercontent.com/lcod-team";
-    let list = lcod::lines(
-        "lcod-registry/catalogues",
-        &[json!({
-            "type": "list", "id": "tooling/std",
-            "url": format!("{raw}/lcod-components/{commit}/registry/components.std.jsonl"),
-            "metadata": {
-                "sourceRepo": "https://github.com/lcod-team/lcod-components",
-                "manifestPath": "registry/components.std.jsonl",
-                "commit": commit,
-                "checksum": Digest::sha256(&catalogue),
-            },
-        })],
-    );
-    server.put("/m/lcod-team/lcod-registry/main/catalogues.jsonl", &list);
-    // As a checkout of that commit would hold it.
-    let checkout = directory.path().join("checkout");
-    repository::write(&checkout, &files);
-    server.put_all(&format!("/m/lcod-team/lcod-components/{commit}"), &checkout);
-    let sandbox = Sandbox::with_sources(&json!({
-        "schema": "lcod-resolver/sources@1",
-        "sources": [{ "id": "official", "entrypoint": { "type": "https",
-            "url": format!("{raw}/lcod-registry/main/catalogues.jsonl") } }],
-    }));
-    let config = format!(
-        "[https]\nca_file = \"{}\"\nproxy = \"none\"\n\n[[rewrite]]\nfrom = \"https://raw.githubusercontent.com/\"\nto = \"{}\"\n",
-        server.ca_file().display(),
-        server.url("/m/")
-    );
-    std::fs::write(sandbox.path("config.toml"), config).unwrap();
-    let config = sandbox.path("config.toml");
-    let run =
-        |verb: &[&str]| sandbox.run(&[verb, &["-o", "json", "--config", config.to_str().unwrap()]].concat());
-    let said = run(&["sync"]);
-    assert_eq!(said.status, 0, "{said:?} {:?}", server.lines());
-    let said = run(&["resolve", "lcod://tooling/one@1.0.0"]);
-    assert_eq!(said.status, 0, "{said:?} {:?}", server.lines());
-    assert!(said.stdout.contains("lcod://tooling/two"), "{said:?}");
-    // The same sync again asks for what is not pinned, and gets it in no bytes.
-    server.forget();
-    assert_eq!(run(&["sync"]).status, 0);
-    assert_eq!(server.lines(), ["GET /m/lcod-team/lcod-registry/main/catalogues.jsonl"]);
-    assert!(server.sent() < 500, "{} bytes", server.sent());
-    // A mirror that has something else under the checksum is refused.
-    let fresh =
-        Sandbox::with_sources(&serde_json::from_slice(&std::fs::read(sandbox.sources()).unwrap()).unwrap());
-    server.put(
-        &format!("/m/lcod-team/lcod-components/{commit}/registry/components.std.jsonl"),
-        &[&catalogue[..], b"\n"].concat(),
-    );
-    let said = fresh.run(&["sync", "-o", "json", "--config", config.to_str().unwrap()]);
-    let said = format!(
-        "{}{}{}",
-        said.stdout,
-        said.stderr,
-        fresh.run(&["catalogues", "-o", "json", "--config", config.to_str().unwrap()]).stdout
-    );
-    assert!(said.contains("trust.digest_mismatch"), "{said}");
+    let fetched =
+        ask(&origins(&server, &rules), &in_git("https://github.com/o/r", pin(&commit), "a/c.json")).unwrap();
+    assert_eq!(fetched.bytes, b"{\"in\":\"git\"}");
+    assert_eq!(fetched.commit.unwrap().as_text(), commit);
+    assert!(server.requests().iter().all(|request| request.path().starts_with("/git/o/r")));
 }

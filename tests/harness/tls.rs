@@ -252,17 +252,6 @@ impl TlsServer {
         self.route(path, Route::Document { bytes: bytes.to_vec(), etag: Some(etag), modified });
     }
 
-    /// Serves the files of a directory below `prefix`.
-    pub(crate) fn put_all(&self, prefix: &str, root: &Path) {
-        for entry in std::fs::read_dir(root).unwrap().map(Result::unwrap) {
-            let path = format!("{prefix}/{}", entry.file_name().to_str().unwrap());
-            match entry.file_type().unwrap().is_dir() {
-                true => self.put_all(&path, &entry.path()),
-                false => self.put(&path, &std::fs::read(entry.path()).unwrap()),
-            }
-        }
-    }
-
     /// Answers a path so from now on.
     pub(crate) fn route(&self, path: &str, route: Route) {
         self.script(path, vec![route]);

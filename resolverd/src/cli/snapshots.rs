@@ -51,21 +51,26 @@ pub fn run(
     }
 }
 
-/// Refuses `--snapshot` on a verb that reads no generation, or only the one in force.
+/// Refuses `--snapshot` on a verb that does not answer from one generation.
 ///
 /// **Errors**: R011 `api.snapshot`.
 pub fn refuse_where_unheard(verb: &Verb, globals: &Globals) -> Result<(), Failure> {
-    let name = match verb {
-        _ if globals.snapshot.is_none() => return Ok(()),
-        Verb::Serve(_) => "serve",
-        Verb::Sync { .. } => "sync",
-        Verb::Status => "status",
-        Verb::Version => "version",
-        Verb::Snapshots { .. } => "snapshots",
-        Verb::Events { .. } => "events",
-        _ => return Ok(()),
-    };
-    let detail = format!("{name} asks no single snapshot, so it takes no --snapshot");
+    let heard = matches!(
+        verb,
+        Verb::Resolve(_)
+            | Verb::Info { .. }
+            | Verb::Versions { .. }
+            | Verb::Sources
+            | Verb::Catalogues
+            | Verb::Components(_)
+            | Verb::Search(_)
+            | Verb::Explain(_)
+            | Verb::Why(_)
+    );
+    if heard || globals.snapshot.is_none() {
+        return Ok(());
+    }
+    let detail = "this verb asks no single snapshot, so it takes no --snapshot";
     Err(Failure::new(Code::RequestInvalid, "api.snapshot", detail).hint("leave --snapshot out"))
 }
 

@@ -47,6 +47,6 @@ fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> 
         "a state directory that can be written",
         found,
     )));
-    state.publish(snapshot.into());
+    state.publish(snapshot);
     Some(server::respond(&state, call, Caller::Reader))
 }

@@ -104,7 +104,7 @@ impl Writer {
 
     /// Shows what is kept, when this process started, and everything that [`Writer::show`] shows.
     pub(super) fn start(&mut self, state: &State) {
-        state.show_start(now_s());
+        state.show_start(now_ms());
         state.publish_kept(self.store.kept().to_vec());
         self.show(state);
     }
@@ -449,8 +449,13 @@ pub(super) fn now() -> SystemTime {
 
 /// Seconds since 1970-01-01 UTC; a clock before that counts as that.
 pub(super) fn now_s() -> i64 {
+    now_ms() / 1000
+}
+
+/// Milliseconds since 1970-01-01 UTC; a clock before that counts as that.
+fn now_ms() -> i64 {
     let since = now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

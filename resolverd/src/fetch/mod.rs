@@ -192,9 +192,6 @@ impl Origins {
             | Want::Refs { repository, .. }
             | Want::History { repository, .. } => repository,
         };
-        if let Some(real) = self.rules.real_file(want) {
-            return document(real?, want);
-        }
         Ok(Place::Repository(match repository {
             Repository::Local(path) => Real::Path(path.clone()),
             Repository::Ssh(url) => Real::Ssh(url.clone()),

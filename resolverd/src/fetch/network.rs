@@ -62,9 +62,9 @@ pub struct Token {
 ///
 /// `from` ends where a path segment ends, with or without a `/`: a rule for `https://e.org/a` has `https://e.org/a/b`, and
 /// neither `https://e.org/ab` nor `https://e.org.example/`. A repository that leads to a path is also looked for with `.git`
-/// at its end. A file of GitHub's that no rule has by its repository follows a rule for its address on
-/// `raw.githubusercontent.com`; there a digest proves it and a commit does not, since no Git objects come with it. Redirects
-/// are not rewritten.
+/// at its end. A file that is pinned to a commit always comes out of its repository, so it follows the rule for the repository
+/// and never one for the address at which a forge serves single files: only Git objects prove a commit. Redirects are not
+/// rewritten.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rewrite {

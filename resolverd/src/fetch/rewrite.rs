@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::model::Refusal;
-use catalogue_schema::pointer::{HttpsUrl, LocalPath, Location, Repository, Revision, SshUrl, Want};
+use catalogue_schema::pointer::{HttpsUrl, LocalPath, SshUrl, Want};
 
 use crate::fetch::network::Rewrite;
 
@@ -52,29 +52,6 @@ impl Rules {
             Some((rule, rest)) => rule.real(rest, want),
             None => Ok(Real::Https(url.clone())),
         }
-    }
-
-    /// Returns where the file of a forge leads whose repository no rule has: by the address at which the forge serves files.
-    ///
-    /// **Errors**: as [`Rules::real`].
-    pub(super) fn real_file(&self, want: &Want) -> Option<Result<Real, Refusal>> {
-        let Want::Blob(Location::Git { repository: Repository::Https(repository), revision, path }) = want
-        else {
-            return None;
-        };
-        if self.0.is_empty() || self.fitting(repository).is_some() {
-            return None;
-        }
-        let project = repository.as_text().strip_prefix("https://github.com/")?.trim_end_matches('/');
-        let project = project.strip_suffix(".git").unwrap_or(project);
-        let revision = match revision {
-            Revision::Commit(commit) => commit.as_text(),
-            Revision::Ref(name) => name.as_text(),
-            Revision::Head => "HEAD",
-        };
-        let url = HttpsUrl::parse(&format!("https://raw.githubusercontent.com/{project}/{revision}/{path}"))
-            .ok()?;
-        self.fitting(&url).map(|(rule, rest)| rule.real(rest, want))
     }
 
     /// Returns the rule with the longest `from`, and what follows it in the URL.
@@ -173,8 +150,7 @@ fn shown(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use catalogue_schema::path::DocPath;
-    use catalogue_schema::pointer::CommitId;
+    use catalogue_schema::pointer::Location;
 
     use super::*;
 
@@ -248,31 +224,6 @@ mod tests {
                 Err(refusal) => assert_eq!(refusal.reason, "net.rewrite"),
             }
         }
-    }
-
-    #[test]
-    fn a_file_of_a_forge_follows_the_rule_for_its_raw_address() {
-        let commit = CommitId::parse(&"a".repeat(40)).unwrap();
-        let want = |repository: &str| {
-            Want::Blob(Location::Git {
-                repository: Repository::Https(HttpsUrl::parse(repository).unwrap()),
-                revision: Revision::Commit(commit.clone()),
-                path: DocPath::parse("a/c.json").unwrap(),
-            })
-        };
-        let raw = rules(&[("https://raw.githubusercontent.com/", "https://m.example/raw")]).unwrap();
-        let expected = format!("https://m.example/raw/o/r/{commit}/a/c.json");
-        assert_eq!(shown(raw.real_file(&want("https://github.com/o/r")).unwrap()), expected);
-        assert_eq!(shown(raw.real_file(&want("https://github.com/o/r.git")).unwrap()), expected);
-        assert!(raw.real_file(&want("https://gitlab.com/o/r")).is_none());
-        let both = [("https://raw.githubusercontent.com", "/a"), ("https://github.com/o", "/b")];
-        let both = rules(&both).unwrap();
-        assert!(
-            both.real_file(&want("https://github.com/o/r")).is_none(),
-            "the repository's rule comes first"
-        );
-        assert!(both.real_file(&want("https://github.com/p/r")).is_some());
-        assert!(Rules::default().real_file(&want("https://github.com/o/r")).is_none());
     }
 
     #[test]

@@ -41,8 +41,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What a stream says first: when to come back after a break, and that it is open.
 const OPENING: &str = "retry: 3000\n: resolverd\n\n";
-/// How far the ids of two processes are apart for each second between their starts.
-const IDS_PER_SECOND: u64 = 1 << 20;
+/// How far the ids of two processes are apart for each millisecond between their starts.
+const IDS_PER_MS: u64 = 1 << 10;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,9 +99,9 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Begins the ids of a process that started at `now_s`, so that they are higher than those of the processes before it.
-    pub fn begin(&self, now_s: i64) {
-        let base = u64::try_from(now_s).unwrap_or(0).saturating_mul(IDS_PER_SECOND);
+    /// Begins the ids of a process that started at `now_ms`, so that they are higher than those of the processes before it.
+    pub fn begin(&self, now_ms: i64) {
+        let base = u64::try_from(now_ms).unwrap_or(0).saturating_mul(IDS_PER_MS);
         let mut ring = self.ring();
         if ring.sent.is_empty() {
             (ring.base, ring.last) = (base, base);

@@ -175,10 +175,10 @@ impl State {
         &self.metrics
     }
 
-    /// Notes when the process started, in seconds since 1970-01-01 UTC.
-    pub fn show_start(&self, now_s: i64) {
-        self.metrics.started(now_s);
-        self.events.begin(now_s);
+    /// Notes when the process started, in milliseconds since 1970-01-01 UTC.
+    pub fn show_start(&self, now_ms: i64) {
+        self.metrics.started(now_ms / 1000);
+        self.events.begin(now_ms);
     }
 
     /// Shows what is wrong with the configuration, or that nothing is any more; called once for each time that it is read.
