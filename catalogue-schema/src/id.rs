@@ -110,28 +110,27 @@ impl ComponentId {
 }
 
 fn local_fault(dialect: Dialect, path: &str) -> Option<&'static str> {
-    let segments: Vec<&str> = path.split('/').collect();
     match dialect {
         Dialect::Lcod => {
-            let good = |segment: &&str| {
+            let good = |segment: &str| {
                 segment.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
                     && segment.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-'))
             };
-            (segments.len() < 2 || !segments.iter().all(good)).then_some(
+            (!path.contains('/') || !path.split('/').all(good)).then_some(
                 "lcod://<namespace>/<name> with segments of a-z, 0-9, _, . or -, at least two of them",
             )
         }
         Dialect::Estream => {
-            let good = |name: &str| is_dashed(name);
-            let fine = match segments.as_slice() {
-                [name] => good(name),
-                [publisher, name] => publisher.strip_prefix('@').is_some_and(good) && good(name),
-                _ => false,
+            let fine = match path.split_once('/') {
+                None => is_dashed(path),
+                Some((publisher, name)) => {
+                    publisher.strip_prefix('@').is_some_and(is_dashed) && is_dashed(name)
+                }
             };
             (!fine).then_some("estream:<name> or estream:@<publisher>/<name> with a-z, 0-9 or -")
         }
         Dialect::Flowctl => {
-            let fine = matches!(segments.as_slice(), [scope, name] if is_dashed(scope) && is_dashed(name));
+            let fine = path.split_once('/').is_some_and(|(scope, name)| is_dashed(scope) && is_dashed(name));
             (!fine).then_some("flowctl:<namespace>/<name> with a-z, 0-9 or -")
         }
     }

@@ -77,17 +77,7 @@ impl VersionReq {
 
     /// Returns the requirement that only `version` meets.
     pub fn exact(version: &Version) -> VersionReq {
-        let comparator = semver::Comparator {
-            op: semver::Op::Exact,
-            major: version.0.major,
-            minor: Some(version.0.minor),
-            patch: Some(version.0.patch),
-            pre: version.0.pre.clone(),
-        };
-        VersionReq {
-            text: version.to_string().into(),
-            semver: semver::VersionReq { comparators: vec![comparator] },
-        }
+        VersionReq { text: version.to_string().into(), semver: only(version) }
     }
 
     /// Reads a requirement in the Cargo grammar; `grammar` says what a bare version means.
@@ -101,6 +91,11 @@ impl VersionReq {
         }
         if trimmed.len() > REQUIREMENT_BYTES_MAX {
             return refused("a version requirement of at most 256 bytes");
+        }
+        if grammar == Grammar::Reference
+            && let Some(version) = full_version(trimmed)
+        {
+            return Ok(VersionReq { text: trimmed.into(), semver: only(&version) });
         }
         if !trimmed.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             return refused("a version requirement in ASCII");
@@ -164,6 +159,12 @@ impl VersionReq {
         &self.text
     }
 
+    /// Returns the version that the text names, where it is a version and nothing else; build metadata included, which
+    /// [`VersionReq::matches`] passes over.
+    pub fn named(&self) -> Option<Version> {
+        full_version(&self.text)
+    }
+
     /// Returns the parsed comparators, for range arithmetic.
     pub fn semver(&self) -> &semver::VersionReq {
         &self.semver
@@ -178,6 +179,27 @@ fn is_bound_above(comparator: &semver::Comparator, version: &semver::Version) ->
         && (comparator.major, comparator.minor, comparator.patch) == triple
         && (comparator.pre.is_empty() || version.pre < comparator.pre)
         && !version.pre.is_empty()
+}
+
+/// Reads a bare version, three numbers and all; what is none may be a requirement.
+fn full_version(text: &str) -> Option<Version> {
+    let is_bare = matches!(text.as_bytes(), [b'0'..=b'9', ..] | [b'v' | b'V', b'0'..=b'9', ..]);
+    // The written form of an exact comparator is one byte longer than the version.
+    let fits = text.len() <= VERSION_BYTES_MAX && without_v(text).len() < VERSION_BYTES_MAX;
+    (is_bare && fits).then(|| semver::Version::parse(without_v(text)).ok().map(Version)).flatten()
+}
+
+/// Returns what only `version` meets, whatever its build metadata.
+fn only(version: &Version) -> semver::VersionReq {
+    let semver::Version { major, minor, patch, pre, .. } = &version.0;
+    let comparator = semver::Comparator {
+        op: semver::Op::Exact,
+        major: *major,
+        minor: Some(*minor),
+        patch: Some(*patch),
+        pre: pre.clone(),
+    };
+    semver::VersionReq { comparators: vec![comparator] }
 }
 
 fn without_v(text: &str) -> &str {

@@ -49,6 +49,26 @@ fn versions_are_semver_with_an_optional_v() {
 }
 
 #[test]
+fn a_requirement_that_is_a_version_names_it() {
+    let check = |text: &str, expected: Option<&str>| {
+        let requirement = VersionReq::parse(text, Grammar::Reference).unwrap();
+        assert_eq!(requirement.named().map(|version| version.to_string()).as_deref(), expected, "{text}");
+        assert_eq!(requirement.as_text(), text.trim(), "{text}");
+    };
+    check("1.2.3", Some("1.2.3"));
+    check(" v1.2.3-rc.1+b ", Some("1.2.3-rc.1+b"));
+    check("1.2", None);
+    check("=1.2.3", None);
+    check("^1.2.3", None);
+    check("1.2.*", None);
+    check("", None);
+    let long = |bytes: usize| format!("v1.0.0-{}", "a".repeat(bytes - 7));
+    check(&long(128), Some(&long(128)[1..]));
+    assert!(VersionReq::parse(&long(129), Grammar::Reference).is_err());
+    assert!(VersionReq::parse(&long(128)[1..], Grammar::Reference).is_ok());
+}
+
+#[test]
 fn requirements_choose_what_the_table_says() {
     let check = |text: &str, grammar: Grammar, inside: &[&str], outside: &[&str]| {
         let requirement = VersionReq::parse(text, grammar).unwrap();

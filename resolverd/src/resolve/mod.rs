@@ -14,6 +14,8 @@ use catalogue_schema::id::{ComponentId, Reference};
 use catalogue_schema::model::{Component, Refusal, Release, Warning};
 use catalogue_schema::version::{Version, VersionReq};
 
+use crate::resolve::range::Span;
+
 /// How many versions an answer names that found none.
 const AVAILABLE_MAX: usize = 10;
 
@@ -271,7 +273,10 @@ fn choose<'a>(
     prerelease: bool,
 ) -> Result<Choice<'a>, Cause> {
     let mut refused = Vec::new();
-    for release in component.releases.iter().rev() {
+    let span = requirements.iter().map(|requirement| Span::of(requirement)).reduce(Span::and);
+    let fitting = span.map(|span| span.among(&component.releases, |release| &release.version));
+    let fitting = fitting.and_then(|range| component.releases.get(range)).unwrap_or(&component.releases);
+    for release in fitting.iter().rev() {
         if release.yanked || !fits(release, requirements, prerelease) {
             continue;
         }

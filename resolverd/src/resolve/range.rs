@@ -1,11 +1,14 @@
-//! Ranges over versions: whether some version meets two requirements at once. Never looks at what is published.
+//! Ranges over versions: whether some version meets two requirements at once, and where among sorted versions those stand
+//! that can meet one. Never looks at what is published.
 //!
 //! The answer is exact, without interval arithmetic. Over stable versions every comparator is one interval, so if any
 //! version meets all of them, the greatest of their lower bounds does; over the prereleases of one triple the same holds.
 //! It is therefore enough to try every lower bound that a comparator can have.
 
-use catalogue_schema::version::VersionReq;
-use semver::{BuildMetadata, Comparator, Prerelease, Version};
+use std::ops::Range;
+
+use catalogue_schema::version::{self, VersionReq};
+use semver::{BuildMetadata, Comparator, Op, Prerelease, Version};
 
 /// Tells whether some version meets both requirements. Prereleases follow Cargo's rule: each requirement must name a
 /// prerelease of the same triple.
@@ -18,6 +21,65 @@ pub fn meet(one: &VersionReq, other: &VersionReq) -> bool {
         || comparators().any(|comparator| {
             comparators().flat_map(prerelease_bounds).any(|pre| witness(with_prerelease(comparator, pre)))
         })
+}
+
+/// Major, minor and patch version.
+type Triple = (u64, u64, u64);
+
+const HIGHEST: u64 = u64::MAX;
+
+/// The least and the greatest triple that a version can have which meets a requirement, prereleases included. Not every
+/// version between them meets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    least: Triple,
+    greatest: Triple,
+}
+
+impl Span {
+    /// Returns the span of a requirement.
+    pub fn of(requirement: &VersionReq) -> Span {
+        let all = Span { least: (0, 0, 0), greatest: (HIGHEST, HIGHEST, HIGHEST) };
+        requirement.semver().comparators.iter().map(span_of).fold(all, Span::and)
+    }
+
+    /// Returns what both spans hold; nothing where they do not touch.
+    pub fn and(self, other: Span) -> Span {
+        Span { least: self.least.max(other.least), greatest: self.greatest.min(other.greatest) }
+    }
+
+    /// Returns where those of `sorted`, oldest first, stand whose versions can meet the requirement.
+    pub fn among<T>(&self, sorted: &[T], version: impl Fn(&T) -> &version::Version) -> Range<usize> {
+        let triple = |one: &T| {
+            let version = version(one).semver();
+            (version.major, version.minor, version.patch)
+        };
+        let start = sorted.partition_point(|one| triple(one) < self.least);
+        let end = sorted.partition_point(|one| triple(one) <= self.greatest);
+        start..end.max(start)
+    }
+}
+
+fn span_of(comparator: &Comparator) -> Span {
+    let Comparator { op, major, minor, patch, .. } = *comparator;
+    let least = (major, minor.unwrap_or(0), patch.unwrap_or(0));
+    let open = (major, minor.unwrap_or(HIGHEST), patch.unwrap_or(HIGHEST));
+    let below = Span { least: (0, 0, 0), greatest: open };
+    let greatest = match op {
+        Op::Exact => open,
+        Op::LessEq => return below,
+        Op::Less => return Span { greatest: least, ..below },
+        Op::Tilde | Op::Wildcard => (open.0, open.1, HIGHEST),
+        Op::Caret => match (major, minor, patch) {
+            (0, Some(0), Some(patch)) => (0, 0, patch),
+            (0, Some(minor), _) => (0, minor, HIGHEST),
+            (major, ..) => (major, HIGHEST, HIGHEST),
+        },
+        // Whatever operator there may be one day: the whole is always right.
+        Op::Greater | Op::GreaterEq => (HIGHEST, HIGHEST, HIGHEST),
+        _ => return Span { least: (0, 0, 0), greatest: (HIGHEST, HIGHEST, HIGHEST) },
+    };
+    Span { least, greatest }
 }
 
 /// The versions at which the stable range of a comparator can start: the one that it names, and the next one after its
@@ -135,6 +197,30 @@ mod tests {
         versions
     }
 
+    #[test]
+    fn a_span_ends_where_the_requirement_does() {
+        let versions: Vec<version::Version> =
+            ["0.0.3", "0.1.0", "1.0.0-rc.1", "1.0.0", "1.2.0", "1.2.9", "1.3.0", "2.0.0", "2.0.1"]
+                .map(|text| version::Version::parse(text).unwrap())
+                .into();
+        let check = |text: &str, expected: &[&str]| {
+            let range = Span::of(&requirement(text)).among(&versions, |version| version);
+            let found: Vec<String> = versions[range].iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        check("1.2.0", &["1.2.0"]);
+        check("1.2", &["1.2.0", "1.2.9"]);
+        check("^1.2", &["1.2.0", "1.2.9", "1.3.0"]);
+        check("^0.0.3", &["0.0.3"]);
+        check("^0.1", &["0.1.0"]);
+        check(">=1.2, <2.0.0", &["1.2.0", "1.2.9", "1.3.0", "2.0.0"]);
+        check(">=2, <1", &[]);
+        check("<=1.0.0", &["0.0.3", "0.1.0", "1.0.0-rc.1", "1.0.0"]);
+        check("1.*", &["1.0.0-rc.1", "1.0.0", "1.2.0", "1.2.9", "1.3.0"]);
+        check(">9", &[]);
+        assert_eq!(Span::of(&VersionReq::any()).among(&versions, |version| version), 0..versions.len());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -142,6 +228,18 @@ mod tests {
         fn meeting_agrees_with_trying_every_version(one in any_requirement(), other in any_requirement()) {
             let brute = universe().iter().any(|v| one.semver().matches(v) && other.semver().matches(v));
             prop_assert_eq!(meet(&one, &other), brute, "{} and {}", one, other);
+        }
+
+        #[test]
+        fn a_span_holds_every_version_that_meets_its_requirement(wanted in any_requirement()) {
+            let mut versions: Vec<version::Version> =
+                universe().iter().map(|one| version::Version::parse(&one.to_string()).unwrap()).collect();
+            versions.sort();
+            let range = Span::of(&wanted).among(&versions, |version| version);
+            for (place, version) in versions.iter().enumerate() {
+                let meets = wanted.matches(version) || wanted.matches_prerelease(version);
+                prop_assert!(!meets || range.contains(&place), "{} and {}", wanted, version);
+            }
         }
     }
 }

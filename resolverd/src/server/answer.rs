@@ -272,6 +272,11 @@ impl<'a> View<'a> {
     pub fn new(snapshot: &'a Snapshot) -> View<'a> {
         View { snapshot, suggestions: Cell::new(SUGGESTIONS_MAX) }
     }
+
+    /// Returns the snapshot.
+    pub fn snapshot(&self) -> &'a Snapshot {
+        self.snapshot
+    }
 }
 
 impl Candidates for View<'_> {
@@ -735,7 +740,7 @@ fn found<'a>(pointed: &Pointed, snapshot: &'a Snapshot) -> Result<(&'a Component
     }
     let component = known(&pointed.reference.id, snapshot)?;
     let requirement = &pointed.reference.requirement;
-    let exact = Version::parse(requirement.as_text()).ok();
+    let exact = requirement.named();
     if let Some(release) =
         exact.and_then(|version| component.releases.iter().find(|release| release.version == version))
     {
@@ -826,26 +831,36 @@ fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Res
         Release(Box<ReleaseRow<'a>>),
         Problem(Value),
     }
-    let one = |reference: &Result<Reference, Failure>| {
-        let reference = reference.as_ref().map_err(Clone::clone)?;
-        let cause = match view.standing(&reference.id) {
-            Standing::Known(component) => match select(component, &reference.requirement, false) {
-                Ok(release) => return Ok(release_row(component, release, snapshot)),
-                Err(cause) => cause,
-            },
-            Standing::Blocked(blocked) => Cause::Blocked(blocked.clone()),
-            Standing::Unknown => Cause::Unknown { nearest: view.nearest(&reference.id) },
-        };
-        Err(conflict(&Conflict { reference: reference.clone(), cause }))
-    };
-    let items = references.iter().map(|reference| match one(reference) {
-        Ok(row) => Item::Release(Box::new(row)),
+    let items = references.iter().map(|reference| match looked_up(reference, &view) {
+        Ok((component, release)) => Item::Release(Box::new(release_row(component, release, snapshot))),
         Err(failure) => Item::Problem(failure.problem(None)),
     });
     ok(&items.collect::<Vec<Item<'_>>>())
 }
 
-fn release_row<'a>(component: &'a Component, release: &'a Release, snapshot: &'a Snapshot) -> ReleaseRow<'a> {
+/// Returns the release that answers one reference of a lookup.
+pub(super) fn looked_up<'v>(
+    reference: &Result<Reference, Failure>,
+    view: &'v View<'_>,
+) -> Result<(&'v Component, &'v Release), Failure> {
+    let reference = reference.as_ref().map_err(Clone::clone)?;
+    let cause = match view.standing(&reference.id) {
+        Standing::Known(component) => match select(component, &reference.requirement, false) {
+            Ok(release) => return Ok((component, release)),
+            Err(cause) => cause,
+        },
+        Standing::Blocked(blocked) => Cause::Blocked(blocked.clone()),
+        Standing::Unknown => Cause::Unknown { nearest: view.nearest(&reference.id) },
+    };
+    Err(conflict(&Conflict { reference: reference.clone(), cause }))
+}
+
+/// Returns what is told of a release.
+pub(super) fn release_row<'a>(
+    component: &'a Component,
+    release: &'a Release,
+    snapshot: &'a Snapshot,
+) -> ReleaseRow<'a> {
     ReleaseRow {
         snapshot: &snapshot.generation.snapshot,
         id: &release.id,

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
@@ -13,22 +14,24 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER,
 };
+use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use crate::api::{BODY_BYTES_MAX, Call, Code, Failure, Reply};
+use crate::api::{BODY_BYTES_MAX, Code, Failure, Reply};
 use crate::order::{Order, OrderError, Outcome};
 use crate::server::answer::report;
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
-use crate::server::route::{Forget, Operation, Query, methods, operation_of, route};
+use crate::server::route::{Forget, Operation, Query, methods, operation_of, read_parts};
 use crate::server::stream::{Flight, Flights, Patience, Watched};
-use crate::server::{Caller, Door, State, Work, permitted, work_of};
+use crate::server::{Caller, Door, RequestId, State, Work, permitted, work_of};
 
 /// The most connections at once.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -161,6 +164,15 @@ fn turn_away(stream: &UnixStream, failure: &Failure) {
     }
 }
 
+/// What the requests of one connection share.
+struct Peer {
+    state: Arc<State>,
+    caller: Caller,
+    patience: Patience,
+    flights: Flights,
+    ending: watch::Receiver<()>,
+}
+
 async fn connection(
     stream: UnixStream,
     state: Arc<State>,
@@ -170,23 +182,14 @@ async fn connection(
 ) {
     let flights = Flights::default();
     let io = TokioIo::new(Watched::new(stream, flights.clone(), patience));
-    let ending = drained.clone();
-    let service = service_fn(move |request| {
-        let (state, flight, ending) = (state.clone(), flights.start(), ending.clone());
-        async move {
-            let started = Instant::now();
-            let (operation, response) = handled(&state, request, caller, patience, (flight, ending)).await;
-            state.metrics().observe(operation, response.status().as_u16(), started.elapsed());
-            Ok::<_, Infallible>(response)
-        }
-    });
+    let peer = Arc::new(Peer { state, caller, patience, flights, ending: drained.clone() });
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The watched stream is stricter while a head arrives; this is the outer bound, which also covers idling.
-        .header_read_timeout(patience.idle)
+        // The watched stream bounds heads and idling; a second timer beside it would be set for every request.
+        .header_read_timeout(None)
         .max_headers(PARSED_HEADERS_MAX)
         .max_buf_size(PARSED_HEAD_BYTES_MAX)
-        .serve_connection(io, service);
+        // No `pipeline_flush`: with it an answer waits behind a half-arrived head, and is lost where the connection closes.
+        .serve_connection(io, service_fn(move |request| serve(&peer, request)));
     let mut serving = pin!(serving);
     let result = tokio::select! {
         result = serving.as_mut() => result,
@@ -200,39 +203,126 @@ async fn connection(
     }
 }
 
-async fn handled(
-    state: &Arc<State>,
-    request: Request<Incoming>,
-    caller: Caller,
-    patience: Patience,
-    (flight, ending): (Flight, watch::Receiver<()>),
-) -> (Option<Operation>, Response<Content>) {
-    let id = state.request_id();
-    let path = request.uri().path().to_owned();
-    let start = Start::of(request.headers());
-    let call = match taken(request, patience).await {
-        Ok(call) => call,
-        Err(failure) => {
-            // Its body may be on the way still, and nobody waits for that.
-            let mut response = response(state.failed(&id, &failure), &path);
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return (None, response);
+/// The answer to one request: mostly it is there at once, and nothing has to be kept across waits.
+enum Serving {
+    Done(Option<Response<Content>>),
+    Later(Pin<Box<dyn Future<Output = Response<Content>> + Send>>),
+}
+
+impl Future for Serving {
+    type Output = Result<Response<Content>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Serving::Done(response) => {
+                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
+            }
+            Serving::Later(answering) => answering.as_mut().poll(cx).map(Ok),
         }
-    };
-    let routed = route(&call);
-    let operation = match &routed {
-        Ok(query) => Some(query.operation()),
-        Err(_) => operation_of(&call),
-    };
-    let reply = match routed.and_then(|query| permitted(&query, caller).map(|()| query)) {
-        Err(failure) => state.failed(&id, &failure),
-        Ok(Query::Events) => match events::open(&state.events, start, flight, ending) {
-            Err(failure) => state.failed(&id, &failure),
-            Ok(stream) => return (operation, streaming(stream)),
-        },
-        Ok(query) => answered(state, query, &id, patience).await,
-    };
-    (operation, response(reply, &path))
+    }
+}
+
+/// A request whose body, if it has one, is still to come.
+struct Arrived {
+    id: RequestId,
+    head: Parts,
+    started: Instant,
+}
+
+/// How far a question came without waiting.
+enum Asked {
+    Answered(Option<Operation>, Reply),
+    /// Somebody else has to do something first.
+    Waits(Query),
+}
+
+fn serve(peer: &Arc<Peer>, request: Request<Incoming>) -> Serving {
+    let (head, body) = request.into_parts();
+    let arrived = Arrived { id: peer.state.request_id(), head, started: Instant::now() };
+    if let Err(failure) = bounded(&arrived.head).and_then(|()| guarded(&arrived.head)) {
+        return Serving::Done(Some(peer.cut_off(&arrived, &failure)));
+    }
+    if !body.is_end_stream() {
+        let (peer, flight) = (Arc::clone(peer), peer.flights.start());
+        return Serving::Later(Box::pin(async move { peer.with_body(arrived, body, flight).await }));
+    }
+    match peer.asked(&arrived, &[]) {
+        Asked::Answered(operation, reply) => Serving::Done(Some(peer.reply(&arrived, operation, reply))),
+        Asked::Waits(query) => {
+            let (peer, flight) = (Arc::clone(peer), peer.flights.start());
+            Serving::Later(Box::pin(async move { peer.waited(arrived, query, flight).await }))
+        }
+    }
+}
+
+impl Peer {
+    async fn with_body(&self, arrived: Arrived, body: Incoming, flight: Flight) -> Response<Content> {
+        let body = match taken(body, self.patience).await {
+            Ok(body) => body,
+            Err(failure) => return self.cut_off(&arrived, &failure),
+        };
+        match self.asked(&arrived, &body) {
+            Asked::Answered(operation, reply) => self.reply(&arrived, operation, reply),
+            Asked::Waits(query) => self.waited(arrived, query, flight).await,
+        }
+    }
+
+    /// Reads a question, and answers it where memory alone is enough.
+    fn asked(&self, arrived: &Arrived, body: &[u8]) -> Asked {
+        let Arrived { id, head, .. } = arrived;
+        let method = match head.method {
+            Method::GET => "GET",
+            Method::POST => "POST",
+            _ => "",
+        };
+        let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let query = match read_parts(method, target, body) {
+            Ok(query) => query,
+            Err(failure) => {
+                return Asked::Answered(operation_of(method, target), self.state.failed(*id, &failure));
+            }
+        };
+        match permitted(&query, self.caller) {
+            Err(failure) => Asked::Answered(Some(query.operation()), self.state.failed(*id, &failure)),
+            Ok(()) if waits(&query) => Asked::Waits(query),
+            Ok(()) => Asked::Answered(Some(query.operation()), inline(&self.state, &query, *id)),
+        }
+    }
+
+    async fn waited(&self, arrived: Arrived, query: Query, flight: Flight) -> Response<Content> {
+        let operation = Some(query.operation());
+        if matches!(query, Query::Events) {
+            let start = Start::of(&arrived.head.headers);
+            return match events::open(&self.state.events, start, flight, self.ending.clone()) {
+                Err(failure) => self.reply(&arrived, operation, self.state.failed(arrived.id, &failure)),
+                Ok(stream) => self.counted(&arrived, operation, streaming(stream)),
+            };
+        }
+        let reply = answered(&self.state, query, arrived.id, self.patience).await;
+        drop(flight);
+        self.reply(&arrived, operation, reply)
+    }
+
+    /// Refuses a request before its body was read: that may be on the way still, and nobody waits for it.
+    fn cut_off(&self, arrived: &Arrived, failure: &Failure) -> Response<Content> {
+        let mut response = response(self.state.failed(arrived.id, failure), arrived.head.uri.path());
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        self.counted(arrived, None, response)
+    }
+
+    fn reply(&self, arrived: &Arrived, operation: Option<Operation>, reply: Reply) -> Response<Content> {
+        self.counted(arrived, operation, response(reply, arrived.head.uri.path()))
+    }
+
+    fn counted(
+        &self,
+        arrived: &Arrived,
+        operation: Option<Operation>,
+        response: Response<Content>,
+    ) -> Response<Content> {
+        self.state.metrics().observe(operation, response.status().as_u16(), arrived.started.elapsed());
+        response
+    }
 }
 
 /// What an answer carries: bytes that are there, or events as they happen.
@@ -246,26 +336,17 @@ fn streaming(events: EventBody) -> Response<Content> {
     response
 }
 
-/// Reads a request into a call.
-async fn taken(request: Request<Incoming>, patience: Patience) -> Result<Call, Failure> {
-    bounded(&request)?;
-    guarded(&request)?;
-    let method = match *request.method() {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        _ => "",
-    };
-    let target = request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+/// Reads the body of a request.
+async fn taken(body: Incoming, patience: Patience) -> Result<Bytes, Failure> {
     let too_large = || {
         let detail = format!("the body is larger than {BODY_BYTES_MAX} bytes");
         invalid("api.body_bytes", &detail).status(413).with("limit", BODY_BYTES_MAX)
     };
-    if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(too_large());
     }
-    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
-    match timeout(patience.body, body).await {
-        Ok(Ok(body)) => Ok(Call { method, target, body: body.to_bytes().into() }),
+    match timeout(patience.body, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(invalid("api.body", "the body ended early")),
         Err(_) => Err(invalid("api.body_slow", "the body did not arrive in time").status(408)),
@@ -277,13 +358,13 @@ fn invalid(reason: &'static str, detail: &str) -> Failure {
 }
 
 /// Refuses a head with too many or too large headers.
-fn bounded(request: &Request<Incoming>) -> Result<(), Failure> {
-    let headers = request.headers();
+fn bounded(head: &Parts) -> Result<(), Failure> {
+    let headers = &head.headers;
     if headers.len() > HEADERS_MAX {
         let detail = format!("the request has {} headers; the limit is {HEADERS_MAX}", headers.len());
         return Err(invalid("api.headers", &detail).status(431).with("limit", HEADERS_MAX));
     }
-    let bytes = head_bytes(request);
+    let bytes = head_bytes(head);
     if bytes > HEAD_BYTES_MAX {
         let detail = format!("the request's head has {bytes} bytes; the limit is {HEAD_BYTES_MAX}");
         return Err(invalid("api.head_bytes", &detail).status(431).with("limit", HEAD_BYTES_MAX));
@@ -292,12 +373,12 @@ fn bounded(request: &Request<Incoming>) -> Result<(), Failure> {
 }
 
 /// Returns the size of a head as it is written plainly: the request line, each header, and the blank line.
-fn head_bytes(request: &Request<Incoming>) -> usize {
-    let uri = request.uri();
+fn head_bytes(head: &Parts) -> usize {
+    let uri = &head.uri;
     let target = uri.path_and_query().map_or(1, |target| target.as_str().len())
         + uri.authority().map_or(0, |authority| authority.as_str().len());
-    let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
-    let headers = request.headers().iter();
+    let line = head.method.as_str().len() + target + "  HTTP/1.1\r\n".len();
+    let headers = head.headers.iter();
     let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
     line + headers.sum::<usize>() + "\r\n".len()
 }
@@ -305,10 +386,10 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
 /// Refuses what a browser sends for a web page: an origin, a referrer, a foreign host.
 ///
 /// Two framings of one body need nothing here: hyper drops the length, reads the chunks and closes behind them.
-fn guarded(request: &Request<Incoming>) -> Result<(), Failure> {
-    let headers: &HeaderMap = request.headers();
+fn guarded(head: &Parts) -> Result<(), Failure> {
+    let headers: &HeaderMap = &head.headers;
     let hosts = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?"));
-    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let authority = head.uri.authority().map(|authority| authority.as_str());
     let foreign = hosts.chain(authority).any(|host| !is_local_name(host));
     if foreign || headers.contains_key(ORIGIN) || headers.contains_key(REFERER) {
         let detail = "requests of web pages and for other hosts are refused";
@@ -326,7 +407,7 @@ fn is_local_name(host: &str) -> bool {
     host.is_empty() || (is_plain && !is_number(name) && is_number(port))
 }
 
-async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience) -> Reply {
+async fn answered(state: &Arc<State>, query: Query, id: RequestId, patience: Patience) -> Reply {
     let outcome = match work_of(&query) {
         Work::None => None,
         Work::Sync(sources) => Some(ordered(state, |reply| Order::Sync { sources, reply }).await),
@@ -353,9 +434,14 @@ async fn answered(state: &Arc<State>, query: Query, id: &str, patience: Patience
     }
 }
 
-/// Answers from memory on this thread, unless the question is large or needs the shelf.
-async fn replied(state: &Arc<State>, query: Query, id: &str) -> Reply {
-    let large = match query.inner() {
+/// Tells whether a question cannot be answered on the thread that all connections share: it is for the writer or a stream, it
+/// needs the shelf, or it is large.
+fn waits(query: &Query) -> bool {
+    matches!(query, Query::Events) || work_of(query) != Work::None || is_large(query)
+}
+
+fn is_large(query: &Query) -> bool {
+    match query.inner() {
         Query::Resolve(question) => {
             question.request.references.len() + question.request.natives.len() > INLINE_MAX
         }
@@ -367,19 +453,23 @@ async fn replied(state: &Arc<State>, query: Query, id: &str) -> Reply {
         | Query::SnapshotsDiff(_)
         | Query::Metrics => true,
         _ => false,
-    };
-    if !large {
+    }
+}
+
+/// Answers from memory on this thread, unless the question is large or needs the shelf.
+async fn replied(state: &Arc<State>, query: Query, id: RequestId) -> Reply {
+    if !is_large(&query) {
         return inline(state, &query, id);
     }
-    let (shared, request) = (state.clone(), id.to_owned());
-    let reply = spawn_blocking(move || inline(&shared, &query, &request)).await;
+    let shared = state.clone();
+    let reply = spawn_blocking(move || inline(&shared, &query, id)).await;
     reply.unwrap_or_else(|_| {
         let failure = Failure::new(Code::Internal, "panic", "the answer was lost while the daemon stops");
         state.failed(id, &failure)
     })
 }
 
-fn inline(state: &State, query: &Query, id: &str) -> Reply {
+fn inline(state: &State, query: &Query, id: RequestId) -> Reply {
     state.contained(id, || state.answered(query))
 }
 

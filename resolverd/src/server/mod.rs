@@ -7,6 +7,7 @@
 pub mod activity;
 pub mod answer;
 pub mod connection;
+pub mod encoded;
 pub mod events;
 pub mod explain;
 pub mod metrics;
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
@@ -36,6 +37,7 @@ use crate::server::activity::Activity;
 use crate::server::answer::{
     Ages, Answer, Facts, Times, answer, answer_from, document_missing, log_page, log_unreadable, report,
 };
+use crate::server::encoded::Encoded;
 use crate::server::events::Events;
 use crate::server::metrics::{METRICS_TEXT, Metrics};
 use crate::server::route::{Forget, Query, route};
@@ -50,8 +52,8 @@ pub type Revisions = Box<dyn Fn(Option<&SourceId>, usize) -> Result<Vec<LogLine>
 
 /// What every request shares: the snapshot in force, the way to the writer, the counters.
 pub struct State {
-    /// Newest first; the first is in force.
-    kept: ArcSwap<Vec<Arc<Snapshot>>>,
+    kept: ArcSwap<Kept>,
+    encodes: AtomicBool,
     problem: ArcSwapOption<Refusal>,
     ages: ArcSwap<Ages>,
     times: ArcSwap<Times>,
@@ -66,6 +68,37 @@ pub struct State {
     metrics: Metrics,
     events: Arc<Events>,
     activity: Arc<Activity>,
+}
+
+/// The generations that can be asked.
+#[derive(Default)]
+struct Kept {
+    /// Newest first; the first is in force.
+    snapshots: Vec<Arc<Snapshot>>,
+    /// The answers of the first about single releases.
+    encoded: Option<Encoded>,
+}
+
+impl Kept {
+    fn current(&self) -> Option<&Snapshot> {
+        self.snapshots.first().map(Arc::as_ref)
+    }
+
+    /// Encodes the answers of the first snapshot; what did not change since `previous` is shared.
+    fn encode(&mut self, previous: &Kept) {
+        let before = previous.current().zip(previous.encoded.as_ref());
+        self.encoded = self.current().map(|now| Encoded::of(now, before));
+    }
+}
+
+/// The number of a request, which stands in its problem document and in the log.
+#[derive(Debug, Clone, Copy)]
+struct RequestId(u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:08x}", self.0)
+    }
 }
 
 /// Who calls: what the peer's uid allows.
@@ -107,6 +140,7 @@ impl State {
     pub fn new(orders: Option<Sender<Order>>, documents: Documents) -> State {
         State {
             kept: ArcSwap::default(),
+            encodes: AtomicBool::new(false),
             problem: ArcSwapOption::empty(),
             ages: ArcSwap::from_pointee(Ages { known: BTreeMap::new(), since: Instant::now() }),
             times: ArcSwap::default(),
@@ -143,12 +177,22 @@ impl State {
     /// Serves these snapshots from now on, newest first: the first is in force, the others can be asked by their digests.
     pub fn publish_kept(&self, kept: Vec<Arc<Snapshot>>) {
         let previous = self.kept.load_full();
-        if let Some(now) =
-            kept.first().filter(|now| !previous.first().is_some_and(|old| Arc::ptr_eq(old, now)))
-        {
-            self.metrics.published(previous.first().map(Arc::as_ref), now);
+        let mut kept = Kept { snapshots: kept, encoded: None };
+        let is_new = |now: &&Snapshot| !previous.current().is_some_and(|old| std::ptr::eq(old, *now));
+        if let Some(now) = kept.current().filter(is_new) {
+            self.metrics.published(previous.current(), now);
+        }
+        if self.encodes.load(Ordering::Relaxed) {
+            kept.encode(&previous);
         }
         self.kept.store(Arc::new(kept));
+    }
+
+    /// From now on encodes the answers about releases before a generation is served, and those of the one that is served
+    /// now. For the thread that publishes, of a process that answers many calls; the answers are the same either way.
+    pub fn encode_ahead(&self) {
+        self.encodes.store(true, Ordering::Relaxed);
+        self.publish_kept(self.kept.load().snapshots.clone());
     }
 
     /// Shows what a sync did: serves `kept` where it made a generation, counts it, and tells whoever listens.
@@ -167,7 +211,7 @@ impl State {
 
     /// Returns the snapshot in force.
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.kept.load().first().map(Arc::clone)
+        self.kept.load().snapshots.first().map(Arc::clone)
     }
 
     /// Returns what is counted.
@@ -218,9 +262,9 @@ impl State {
         }
     }
 
-    /// Counts a request and returns its id, which stands in its problem document and in the log.
-    fn request_id(&self) -> String {
-        format!("{:08x}", self.requests.fetch_add(1, Ordering::Relaxed) + 1)
+    /// Counts a request.
+    fn request_id(&self) -> RequestId {
+        RequestId(self.requests.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Sends an order to the writer and returns where the outcome arrives.
@@ -236,28 +280,34 @@ impl State {
     }
 
     /// Runs `work`; a panic in it becomes R009 and is counted.
-    fn contained(&self, id: &str, work: impl FnOnce() -> Result<Reply, Failure>) -> Reply {
+    fn contained(&self, id: RequestId, work: impl FnOnce() -> Result<Reply, Failure>) -> Reply {
         let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             self.panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(request = id, "a panic was contained");
+            tracing::error!(request = %id, "a panic was contained");
             Err(Failure::new(Code::Internal, "panic", "the daemon made a mistake; it stays up")
                 .hint("the request id stands beside the fault in the daemon's log"))
         });
         result.unwrap_or_else(|failure| self.failed(id, &failure))
     }
 
-    fn failed(&self, id: &str, failure: &Failure) -> Reply {
+    fn failed(&self, id: RequestId, failure: &Failure) -> Reply {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(request = id, %failure, "refused");
-        failure.reply(Some(id))
+        tracing::debug!(request = %id, %failure, "refused");
+        failure.reply(Some(&id.to_string()))
     }
 
     fn answered(&self, query: &Query) -> Result<Reply, Failure> {
-        let (kept, facts) = (self.kept.load(), self.facts());
-        let current = kept.first().map(Arc::as_ref);
+        let kept = self.kept.load();
+        let current = kept.current();
+        if let Some((snapshot, encoded)) = current.zip(kept.encoded.as_ref())
+            && let Some(body) = encoded.answer(query, snapshot)
+        {
+            return Ok(Reply { status: 200, content_type: JSON, body });
+        }
+        let facts = self.facts();
         let answer = match query {
             Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
-                let kept: Vec<&Snapshot> = kept.iter().map(Arc::as_ref).collect();
+                let kept: Vec<&Snapshot> = kept.snapshots.iter().map(Arc::as_ref).collect();
                 answer_from(query, &kept, &facts)?
             }
             // Nobody else counts: a verb in process lives for one call.
@@ -341,7 +391,7 @@ pub async fn run(listener: UnixListener, door: Door, state: Arc<State>, stop: im
 /// to a sync is made by [`reported`].
 pub fn respond(state: &State, call: &Call, caller: Caller) -> Reply {
     let id = state.request_id();
-    state.contained(&id, || {
+    state.contained(id, || {
         let query = route(call)?;
         permitted(&query, caller)?;
         state.answered(&query)
@@ -351,7 +401,7 @@ pub fn respond(state: &State, call: &Call, caller: Caller) -> Reply {
 /// Returns the reply to a sync or reload that ended with `outcome`.
 pub fn reported(state: &State, outcome: &Outcome) -> Reply {
     let id = state.request_id();
-    state.contained(&id, || state.reply(report(outcome)?))
+    state.contained(id, || state.reply(report(outcome)?))
 }
 
 fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {

@@ -332,16 +332,31 @@ impl Question {
 ///
 /// **Errors**: R011 (route, method, parameter, body, field), R001 (a reference, id or version), R005 (too many references).
 pub fn route(call: &Call) -> Result<Query, Failure> {
-    let (path, query) = match call.target.split_once('?') {
+    read_parts(call.method, &call.target, &call.body)
+}
+
+/// Reads a call whose parts lie elsewhere.
+///
+/// **Errors**: those of [`route`].
+pub fn read_parts(method: &str, target: &str, body: &[u8]) -> Result<Query, Failure> {
+    let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
-        None => (call.target.as_str(), None),
+        None => (target, None),
     };
-    let operation = operation(call.method, path)?;
+    let operation = operation(method, path)?;
     let (query, wanted) = match query {
         Some(query) if reads_kept(operation) => without_snapshot(query)?,
         query => (query.map(Cow::Borrowed), None),
     };
-    read(call, path, operation, query.as_deref()).map(|query| query.at(wanted))
+    let call = Parts { method, path, body };
+    read(call, operation, query.as_deref()).map(|query| query.at(wanted))
+}
+
+/// What a question is read from, apart from its query.
+struct Parts<'a> {
+    method: &'a str,
+    path: &'a str,
+    body: &'a [u8],
 }
 
 /// Tells whether a route reads a generation, so that `snapshot` says which.
@@ -371,7 +386,8 @@ fn without_snapshot(query: &str) -> Result<(Option<Cow<'_, str>>, Option<Wanted>
 }
 
 /// Reads the values of a call to a known route.
-fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> Result<Query, Failure> {
+fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Query, Failure> {
+    let Parts { method, path, body } = call;
     let takes_more = matches!(
         operation,
         Operation::Components | Operation::Search | Operation::SnapshotsDiff | Operation::RevisionLog
@@ -383,7 +399,7 @@ fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> R
         }
         return Err(invalid("api.parameter", "this route takes no query parameters").hint(SEE_ROUTES));
     }
-    if call.method == "GET" && !call.body.is_empty() {
+    if method == "GET" && !body.is_empty() {
         return Err(invalid("api.body", "a GET has no body"));
     }
     match operation {
@@ -400,17 +416,17 @@ fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> R
             component(path.strip_prefix(BELOW_COMPONENTS).unwrap_or(""))
         }
         Operation::Resolve => {
-            let body: ResolveRequest = read_body(&call.body)?;
-            let wanted = body.snapshot.as_deref().map(Wanted::parse).transpose()?;
-            question(body).map(|question| Query::Resolve(question.into()).at(wanted))
+            let wire: ResolveRequest = read_body(body)?;
+            let wanted = wire.snapshot.as_deref().map(Wanted::parse).transpose()?;
+            question(wire).map(|question| Query::Resolve(question.into()).at(wanted))
         }
-        Operation::Lookup => lookup(read_body(&call.body)?),
-        Operation::Explain => explain(read_body(&call.body)?),
-        Operation::Sync if call.body.is_empty() => Ok(Query::Sync(Vec::new())),
-        Operation::Sync => sync(&read_body(&call.body)?),
-        Operation::Reload if call.body.is_empty() => Ok(Query::Reload),
-        Operation::Reload => read_body::<ReloadRequest>(&call.body).map(|_| Query::Reload),
-        Operation::Forget => forget(read_body(&call.body)?),
+        Operation::Lookup => lookup(read_body(body)?),
+        Operation::Explain => explain(read_body(body)?),
+        Operation::Sync if body.is_empty() => Ok(Query::Sync(Vec::new())),
+        Operation::Sync => sync(&read_body(body)?),
+        Operation::Reload if body.is_empty() => Ok(Query::Reload),
+        Operation::Reload => read_body::<ReloadRequest>(body).map(|_| Query::Reload),
+        Operation::Forget => forget(read_body(body)?),
         Operation::Revisions => Ok(Query::Revisions),
         Operation::RevisionLog => revision_log(query.unwrap_or("")),
         Operation::OpenApi => Ok(Query::OpenApi),
@@ -423,7 +439,7 @@ fn read(call: &Call, path: &str, operation: Operation, query: Option<&str>) -> R
 
 /// Returns the methods that `path` knows; none for an unknown path.
 pub fn methods(path: &str) -> Vec<&'static str> {
-    let below = path.starts_with(BELOW_COMPONENTS) && path.len() > BELOW_COMPONENTS.len() && path != SEARCH;
+    let below = is_component(path);
     let matches = |route: &&Route| match below {
         true => route.operation == Operation::Component,
         false => route.pattern == path,
@@ -432,23 +448,31 @@ pub fn methods(path: &str) -> Vec<&'static str> {
 }
 
 /// Returns the route that a call which could not be read went to.
-pub fn operation_of(call: &Call) -> Option<Operation> {
-    let path = call.target.split('?').next().unwrap_or(&call.target);
-    operation(call.method, path).ok()
+pub fn operation_of(method: &str, target: &str) -> Option<Operation> {
+    operation(method, target.split('?').next().unwrap_or(target)).ok()
+}
+
+/// Tells whether a path names a component or something of it.
+fn is_component(path: &str) -> bool {
+    path.strip_prefix(BELOW_COMPONENTS).is_some_and(|rest| !rest.is_empty()) && path != SEARCH
 }
 
 fn operation(method: &str, path: &str) -> Result<Operation, Failure> {
+    let is_asked = |route: &&Route| route.pattern == path && route.method == method;
+    if is_component(path) {
+        if method == "GET" {
+            return Ok(Operation::Component);
+        }
+    } else if let Some(found) = ROUTES.iter().find(is_asked) {
+        return Ok(found.operation);
+    }
     let methods = methods(path);
     if methods.is_empty() {
         let detail = format!("there is no route {}", escaped(path));
         return Err(invalid("api.route", detail).status(404).hint(SEE_ROUTES));
     }
-    if !methods.contains(&method) {
-        let detail = format!("{} is for {}", escaped(path), methods.join(" and "));
-        return Err(invalid("api.method", detail).status(405).with("allow", methods));
-    }
-    let found = ROUTES.iter().find(|route| route.pattern == path && route.method == method);
-    Ok(found.map_or(Operation::Component, |route| route.operation))
+    let detail = format!("{} is for {}", escaped(path), methods.join(" and "));
+    Err(invalid("api.method", detail).status(405).with("allow", methods))
 }
 
 const SEE_ROUTES: &str = "GET /openapi.json lists the routes";
@@ -459,7 +483,7 @@ fn invalid(reason: &'static str, detail: impl Into<String>) -> Failure {
 
 /// Reads what stands behind `/v1/components/`.
 fn component(rest: &str) -> Result<Query, Failure> {
-    let mut words = Vec::new();
+    let mut words = Vec::with_capacity(8);
     for segment in rest.split('/') {
         words.push(decoded(segment).ok_or_else(|| {
             invalid("api.encoding", format!("{} is not percent-encoded UTF-8", escaped(segment)))
@@ -476,7 +500,7 @@ fn component(rest: &str) -> Result<Query, Failure> {
     path_form(&words)
 }
 
-fn encoded_form(id: ComponentId, words: &[String]) -> Result<Query, Failure> {
+fn encoded_form(id: ComponentId, words: &[Cow<'_, str>]) -> Result<Query, Failure> {
     match words {
         [] => Ok(Query::Component(id)),
         [word] if word == "versions" => Ok(Query::Versions(id)),
@@ -492,18 +516,18 @@ fn encoded_form(id: ComponentId, words: &[String]) -> Result<Query, Failure> {
 
 /// Reads the path form. The last word is a version where it reads as one and an id is left before it; `versions`,
 /// `manifest`, `search` and `download` are reserved there, so an id that ends in one of them needs the encoded form.
-fn path_form(words: &[String]) -> Result<Query, Failure> {
+fn path_form(words: &[Cow<'_, str>]) -> Result<Query, Failure> {
     let (dialect, words) = match words {
         [first, rest @ ..] if first == "lcod" => (Dialect::Lcod, rest),
         [first, rest @ ..] if first == "estream" => (Dialect::Estream, rest),
         [first, rest @ ..] if first == "flowctl" => (Dialect::Flowctl, rest),
         all => (Dialect::Flowctl, all),
     };
-    let id = |words: &[String]| ComponentId::from_path(dialect, &words.join("/"));
+    let id = |words: &[Cow<'_, str>]| ComponentId::from_path(dialect, &words.join("/"));
     let Some((last, before)) = words.split_last() else {
         return Err(invalid("api.path", "an id is missing behind the dialect"));
     };
-    match last.as_str() {
+    match &**last {
         "versions" => component_id(id(before)).map(Query::Versions),
         "manifest" => match before.split_last() {
             Some((version, before)) if looks_like_version(version) => {
@@ -513,11 +537,13 @@ fn path_form(words: &[String]) -> Result<Query, Failure> {
             _ => Err(ambiguous("manifest stands behind a version", id(words).ok().as_slice())),
         },
         "download" | "search" => Err(not_yet(last)),
-        version if looks_like_version(version) && id(before).is_ok() => {
-            let reference = pointed(component_id(id(before))?, version)?;
-            Ok(Query::Release(Pointed { reference, longer: id(words).ok() }))
-        }
-        _ => component_id(id(words)).map(Query::Component),
+        version => match id(before) {
+            Ok(shorter) if looks_like_version(version) => {
+                let reference = pointed(shorter, version)?;
+                Ok(Query::Release(Pointed { reference, longer: id(words).ok() }))
+            }
+            _ => component_id(id(words)).map(Query::Component),
+        },
     }
 }
 
@@ -552,7 +578,7 @@ fn looks_like_version(word: &str) -> bool {
     let starts =
         digits.starts_with(|c: char| c.is_ascii_digit()) || word.starts_with(['^', '~', '>', '<', '=', '*']);
     word == "latest"
-        || (starts && (Version::parse(word).is_ok() || VersionReq::parse(word, Grammar::Reference).is_ok()))
+        || (starts && (VersionReq::parse(word, Grammar::Reference).is_ok() || Version::parse(word).is_ok()))
 }
 
 /// Reads a query into its parameters, each of which may stand once; `type` is another word for `kind`.
@@ -561,6 +587,7 @@ fn parameters(query: &str) -> Result<Vec<(&str, String)>, Failure> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decoded(&value.replace('+', " "))
+            .map(Cow::into_owned)
             .ok_or_else(|| invalid("api.encoding", format!("{} is not percent-encoded", escaped(pair))))?;
         let name = if name == "type" { "kind" } else { name };
         if parameters.iter().any(|(known, _)| *known == name) {
@@ -870,13 +897,16 @@ fn sync(wire: &SyncRequest) -> Result<Query, Failure> {
     wire.sources.iter().enumerate().map(read).collect::<Result<_, _>>().map(Query::Sync)
 }
 
-fn decoded(text: &str) -> Option<String> {
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | 0)) {
+        return Some(Cow::Borrowed(text));
+    }
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, behind)) = rest.split_first() {
         match (first, behind) {
             (b'%', [high, low, behind @ ..]) => {
-                let digit = |byte: &u8| char::from(*byte).to_digit(16);
                 bytes.push(u8::try_from(digit(high)? * 16 + digit(low)?).ok()?);
                 rest = behind;
             }
@@ -887,7 +917,7 @@ fn decoded(text: &str) -> Option<String> {
             }
         }
     }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).map(Cow::Owned)
 }
 
 #[cfg(test)]

@@ -70,6 +70,9 @@ impl Drop for Flight {
 }
 
 /// A watched connection.
+///
+/// Timers are set late: a head that arrives whole needs none, and one that was set for an earlier deadline is set anew only
+/// when it ends. What a peer has to meet is `due` and nothing else.
 #[derive(Debug)]
 pub struct Watched {
     stream: UnixStream,
@@ -78,15 +81,19 @@ pub struct Watched {
     read: Pin<Box<Sleep>>,
     write: Pin<Box<Sleep>>,
     waiting: Waiting,
+    /// When the reading side gives up.
+    due: Instant,
     stalled: bool,
 }
 
 /// What the reading side waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
-    /// For the rest of a request head.
+    /// For the rest of a request head, which began with the last read.
+    Begun,
+    /// For the rest of a request head, until `due`.
     Head,
-    /// For the next request.
+    /// For the next request, until `due`.
     Idle,
     /// For nothing: a request is being answered.
     Busy,
@@ -103,13 +110,28 @@ impl Watched {
             read: Box::pin(sleep_until(now + patience.head)),
             write: Box::pin(sleep_until(now + patience.write)),
             waiting: Waiting::Head,
+            due: now + patience.head,
             stalled: false,
         }
     }
 
     fn wait_for(&mut self, waiting: Waiting, patience: Duration) {
         self.waiting = waiting;
-        self.read.as_mut().reset(Instant::now() + patience);
+        self.due = Instant::now() + patience;
+        if self.due < self.read.deadline() {
+            self.read.as_mut().reset(self.due);
+        }
+    }
+
+    /// Is ready when the peer has had its time.
+    fn overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.read.as_mut().poll(cx).is_ready() {
+            if self.read.deadline() >= self.due {
+                return Poll::Ready(());
+            }
+            self.read.as_mut().reset(self.due);
+        }
+        Poll::Pending
     }
 
     /// Ends a write that makes no progress; `Pending` until then.
@@ -134,7 +156,7 @@ impl AsyncRead for Watched {
             if this.flights.any() {
                 this.waiting = Waiting::Busy;
             } else if this.waiting != Waiting::Head && buf.filled().len() > before {
-                this.wait_for(Waiting::Head, this.patience.head);
+                this.waiting = Waiting::Begun;
             }
             return Poll::Ready(result);
         }
@@ -142,10 +164,12 @@ impl AsyncRead for Watched {
             this.waiting = Waiting::Busy;
             return Poll::Pending;
         }
-        if this.waiting == Waiting::Busy {
-            this.wait_for(Waiting::Idle, this.patience.idle);
+        match this.waiting {
+            Waiting::Begun => this.wait_for(Waiting::Head, this.patience.head),
+            Waiting::Busy => this.wait_for(Waiting::Idle, this.patience.idle),
+            Waiting::Head | Waiting::Idle => {}
         }
-        this.read.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        this.overdue(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

@@ -64,7 +64,10 @@ use crate::store::searchable::Searchable;
 pub struct Snapshot {
     /// What the generation's file says.
     pub generation: Generation,
-    components: HashMap<ComponentId, Arc<Component>>,
+    /// Where the component of an id stands in `components`.
+    places: HashMap<ComponentId, u32>,
+    /// Sorted by id.
+    components: Vec<Arc<Component>>,
     order: Arc<[ComponentId]>,
     /// In the order of `order`.
     searchable: Vec<Searchable>,
@@ -72,16 +75,15 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Puts a snapshot together; of two components with one id the first counts.
-    pub fn new(generation: Generation, components: Vec<Arc<Component>>) -> Snapshot {
-        let mut by_id = HashMap::with_capacity(components.len());
-        for component in components {
-            by_id.entry(component.id.clone()).or_insert(component);
-        }
-        let mut order: Vec<ComponentId> = by_id.keys().cloned().collect();
-        order.sort_unstable();
-        let searchable =
-            order.iter().map(|id| by_id.get(id).map(|one| Searchable::of(one)).unwrap_or_default()).collect();
-        Snapshot { generation, components: by_id, order: order.into(), searchable }
+    pub fn new(generation: Generation, mut components: Vec<Arc<Component>>) -> Snapshot {
+        // Stable, so that the first of two with one id stays the first.
+        components.sort_by(|one, other| one.id.cmp(&other.id));
+        components.dedup_by(|later, first| later.id == first.id);
+        components.shrink_to_fit();
+        let order: Arc<[ComponentId]> = components.iter().map(|one| one.id.clone()).collect();
+        let places = order.iter().cloned().zip(0..).collect();
+        let searchable = components.iter().map(|one| Searchable::of(one)).collect();
+        Snapshot { generation, places, components, order, searchable }
     }
 
     /// Puts a snapshot together like [`Snapshot::new`]; where it has the ids of `other`, both hold one list of them.
@@ -95,13 +97,22 @@ impl Snapshot {
 
     /// Returns every component, sorted by id, with the texts by which a search finds it.
     pub fn searchable(&self) -> impl Iterator<Item = (&Component, &Searchable)> {
-        let component = |(id, searchable)| Some((&**self.components.get(id)?, searchable));
-        self.order.iter().zip(&self.searchable).filter_map(component)
+        self.components.iter().map(|one| &**one).zip(&self.searchable)
+    }
+
+    /// Returns every component, sorted by id.
+    pub fn components(&self) -> &[Arc<Component>] {
+        &self.components
+    }
+
+    /// Returns the place of `id` among [`Snapshot::components`].
+    pub fn place(&self, id: &ComponentId) -> Option<usize> {
+        self.places.get(id).map(|place| *place as usize)
     }
 
     /// Returns the component that owns `id`.
     pub fn component(&self, id: &ComponentId) -> Option<&Arc<Component>> {
-        self.components.get(id)
+        self.components.get(self.place(id)?)
     }
 
     /// Returns every id, sorted.
