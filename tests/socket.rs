@@ -195,3 +195,32 @@ fn ten_thousand_ids_are_looked_up_at_once_and_one_more_is_refused() {
     assert_eq!((refused.status, refused.reason().as_str()), (413, "api.references"));
     assert_eq!(refused.json()["limit"], 10_000);
 }
+
+#[test]
+fn releases_are_told_alike_whether_encoded_ahead_or_for_the_question() {
+    let sandbox = Sandbox::with_sources(&sample());
+    let daemon = sandbox.start_synced();
+    let snapshot = daemon.get("/v1/snapshots").ok()["items"][0]["snapshot"].as_str().unwrap().to_owned();
+    let ids = daemon.ids();
+    let mut references = vec!["lcod://no/body".to_owned(), "no reference".to_owned()];
+    for id in &ids {
+        let path = format!("/v1/components/{}", encoded(id));
+        let versions = daemon.get(&format!("{path}/versions")).ok();
+        let versions = versions["items"].as_array().unwrap().iter();
+        let mut asked: Vec<String> =
+            versions.map(|row| row["version"].as_str().unwrap().to_owned()).collect();
+        asked.extend(["latest", "^0.1", "~1", ">=0.1, <2", "<1.0.0", "*"].map(str::to_owned));
+        for version in asked {
+            let path = format!("{path}/{}", encoded(&version));
+            // A generation that is asked for by its digest is answered from the snapshot, whichever it is.
+            let (ahead, now) = (daemon.get(&path), daemon.get(&format!("{path}?snapshot={snapshot}")));
+            assert_eq!(ahead.status, now.status, "{path}");
+            assert!(ahead.status != 200 || ahead.body == now.body, "{path}: {ahead} and {now}");
+            references.push(format!("{id}@{version}"));
+        }
+    }
+    assert!(ids.len() > 5 && references.len() > 40, "{ids:?}");
+    let ahead = daemon.post("/v1/lookup", &json!({ "ids": references }));
+    let now = daemon.post("/v1/lookup", &json!({ "ids": references, "snapshot": snapshot }));
+    assert_eq!((ahead.status, &ahead.body), (200, &now.body));
+}

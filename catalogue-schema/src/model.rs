@@ -392,6 +392,45 @@ pub struct Component {
     pub shadowed: Vec<Shadow>,
 }
 
+impl Component {
+    /// Lets each release share the memory of what it has in common with the one before it: most releases of a component
+    /// come from one repository and require the same. What they say stays the same.
+    pub fn share(&mut self) {
+        for release in self.releases.iter_mut().filter(|release| release.id == self.id) {
+            release.id = self.id.clone();
+        }
+        for place in 1..self.releases.len() {
+            let (before, from) = self.releases.split_at_mut(place);
+            if let (Some(before), Some(release)) = (before.last(), from.first_mut()) {
+                release.share(before);
+            }
+        }
+    }
+}
+
+impl Release {
+    fn share(&mut self, before: &Release) {
+        fn same<T: Clone + PartialEq>(mine: &mut T, other: &T) {
+            if *mine == *other {
+                *mine = other.clone();
+            }
+        }
+        same(&mut self.origin.repository, &before.origin.repository);
+        same(&mut self.origin.commit, &before.origin.commit);
+        for mine in &mut self.dependencies {
+            let Ok(at) = before.dependencies.binary_search_by(|other| other.id.cmp(&mine.id)) else {
+                continue;
+            };
+            let other = &before.dependencies[at];
+            mine.id = other.id.clone();
+            if mine.requirement.is_written_like(&other.requirement) {
+                mine.requirement = other.requirement.clone();
+            }
+        }
+        self.dependencies.shrink_to_fit();
+    }
+}
+
 /// A catalogue's listing of an id that another catalogue owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shadow {

@@ -9,7 +9,9 @@
 //!
 //! npm-only forms (a space as AND, `||`, hyphen ranges) are refused with the comma form as the hint.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::ParseError;
 
@@ -63,8 +65,13 @@ pub enum Grammar {
 /// A version requirement with the text that it was read from.
 ///
 /// **Shape**: `^0.1`, `>=1.0.0, <2.0.0`, `1`; the empty text and `latest` mean any stable version.
+///
+/// Cheap to clone: thousands of releases require the same.
 #[derive(Debug, Clone)]
-pub struct VersionReq {
+pub struct VersionReq(Arc<Parsed>);
+
+#[derive(Debug)]
+struct Parsed {
     text: Box<str>,
     semver: semver::VersionReq,
 }
@@ -72,12 +79,16 @@ pub struct VersionReq {
 impl VersionReq {
     /// Returns the requirement that every stable version meets.
     pub fn any() -> VersionReq {
-        VersionReq { text: "".into(), semver: semver::VersionReq::STAR }
+        VersionReq::of("", semver::VersionReq::STAR)
+    }
+
+    fn of(text: &str, semver: semver::VersionReq) -> VersionReq {
+        VersionReq(Arc::new(Parsed { text: text.into(), semver }))
     }
 
     /// Returns the requirement that only `version` meets.
     pub fn exact(version: &Version) -> VersionReq {
-        VersionReq { text: version.to_string().into(), semver: only(version) }
+        VersionReq::of(&version.to_string(), only(version))
     }
 
     /// Reads a requirement in the Cargo grammar; `grammar` says what a bare version means.
@@ -95,7 +106,7 @@ impl VersionReq {
         if grammar == Grammar::Reference
             && let Some(version) = full_version(trimmed)
         {
-            return Ok(VersionReq { text: trimmed.into(), semver: only(&version) });
+            return Ok(VersionReq::of(trimmed, only(&version)));
         }
         if !trimmed.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             return refused("a version requirement in ASCII");
@@ -128,14 +139,14 @@ impl VersionReq {
         let is_implied = parts.len() == 1
             && split_operator(trimmed).0.is_empty()
             && comparators.first().is_some_and(|comparator| comparator.op == semver::Op::Caret);
-        let text = if is_implied { format!("^{trimmed}").into() } else { trimmed.into() };
-        Ok(VersionReq { text, semver: semver::VersionReq { comparators } })
+        let text = if is_implied { Cow::Owned(format!("^{trimmed}")) } else { Cow::Borrowed(trimmed) };
+        Ok(VersionReq::of(&text, semver::VersionReq { comparators }))
     }
 
     /// Tells whether `version` meets the requirement. A prerelease meets it only where a comparator names a prerelease
     /// of the same major, minor and patch version (Cargo's rule).
     pub fn matches(&self, version: &Version) -> bool {
-        self.semver.matches(&version.0)
+        self.0.semver.matches(&version.0)
     }
 
     /// Tells whether `version` would meet the requirement if prereleases were asked for: a prerelease of a version that meets
@@ -144,30 +155,35 @@ impl VersionReq {
         self.matches(version) || {
             let mut release = version.0.clone();
             release.pre = semver::Prerelease::EMPTY;
-            self.semver.matches(&release)
-                && self.semver.comparators.iter().all(|comparator| !is_bound_above(comparator, &version.0))
+            self.0.semver.matches(&release)
+                && self.0.semver.comparators.iter().all(|comparator| !is_bound_above(comparator, &version.0))
         }
     }
 
     /// Tells whether every stable version meets the requirement.
     pub fn is_any(&self) -> bool {
-        self.semver.comparators.is_empty()
+        self.0.semver.comparators.is_empty()
     }
 
     /// Returns the text that was read; empty for any version.
     pub fn as_text(&self) -> &str {
-        &self.text
+        &self.0.text
+    }
+
+    /// Tells whether both were read from the same text.
+    pub fn is_written_like(&self, other: &VersionReq) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.text == other.0.text
     }
 
     /// Returns the version that the text names, where it is a version and nothing else; build metadata included, which
     /// [`VersionReq::matches`] passes over.
     pub fn named(&self) -> Option<Version> {
-        full_version(&self.text)
+        full_version(&self.0.text)
     }
 
     /// Returns the parsed comparators, for range arithmetic.
     pub fn semver(&self) -> &semver::VersionReq {
-        &self.semver
+        &self.0.semver
     }
 }
 
@@ -228,7 +244,7 @@ fn bare_operator(version: &str) -> &'static str {
 
 impl PartialEq for VersionReq {
     fn eq(&self, other: &VersionReq) -> bool {
-        self.semver == other.semver
+        self.0.semver == other.0.semver
     }
 }
 
@@ -236,7 +252,7 @@ impl Eq for VersionReq {}
 
 impl fmt::Display for VersionReq {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(if self.text.is_empty() { "latest" } else { &self.text })
+        out.write_str(if self.0.text.is_empty() { "latest" } else { &self.0.text })
     }
 }
 

@@ -42,9 +42,9 @@ pub const HEADERS_MAX: usize = 32;
 /// The largest request head in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
 
-/// What the parser takes, so that a head beyond our own bounds still gets a problem for an answer. Beyond these the parser
-/// answers by itself, with a bare 431.
-const PARSED_HEADERS_MAX: usize = 100;
+/// What the parser takes, so that a head beyond our own bounds still gets a problem for an answer. Beyond this, and beyond the
+/// 100 headers that it takes by itself, the parser answers with a bare 431. Its own number is not set here: any number that is
+/// makes it allocate for every request.
 const PARSED_HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// How many references and natives a question may have that is answered on the connection's own thread.
@@ -186,7 +186,6 @@ async fn connection(
     let serving = http1::Builder::new()
         // The watched stream bounds heads and idling; a second timer beside it would be set for every request.
         .header_read_timeout(None)
-        .max_headers(PARSED_HEADERS_MAX)
         .max_buf_size(PARSED_HEAD_BYTES_MAX)
         // No `pipeline_flush`: with it an answer waits behind a half-arrived head, and is lost where the connection closes.
         .serve_connection(io, service_fn(move |request| serve(&peer, request)));

@@ -268,7 +268,8 @@ fn components(
             continue;
         }
         match serde_json::from_slice::<Component>(&json) {
-            Ok(component) if component.id.as_text() == &**id => {
+            Ok(mut component) if component.id.as_text() == &**id => {
+                component.share();
                 components.push(Arc::clone(row.component.get_or_init(|| Arc::new(component))));
             }
             Ok(component) => return Ok(Err(format!("the row of {id} holds {}", component.id))),

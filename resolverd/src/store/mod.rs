@@ -424,7 +424,8 @@ impl Store {
         let mut plan = self.ledger.plan(number);
         let mut root = Root::default();
         let mut shared = Vec::with_capacity(components.len());
-        for component in components {
+        for mut component in components {
+            component.share();
             let json = files::encode(component.id.as_text(), &component)?;
             root.add(component.id.as_text(), &json);
             let changed = plan.put(component.id.as_text(), json);
