@@ -36,8 +36,7 @@ type Line = (usize, Map<String, Value>);
 /// Returns the lines of a JSONL document; `None` when the text is one JSON document.
 fn lines(bytes: &[u8]) -> Result<Option<Vec<Line>>, ParseError> {
     let mut lines = Vec::new();
-    let all = bytes.split(|byte| *byte == b'\n').zip(1..).filter(|(line, _)| !line.trim_ascii().is_empty());
-    for (line, number) in all {
+    for (number, line) in json::lines(bytes) {
         let read = json::check(line).and_then(json::document::<Map<String, Value>>);
         match read {
             Ok(fields) if lines.is_empty() && !is_first_line(&fields) => return Ok(None),
