@@ -4,6 +4,8 @@
 use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
 
+use crate::daemon::sample;
+use crate::documents::verbs;
 use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::http;
 use crate::harness::lcod::{self, Component};
@@ -211,8 +213,33 @@ fn verbs_ask_older_snapshots_with_a_daemon_and_without() {
     let gone = world.sandbox.run(&["info", "lcod://n/a", "--snapshot", &"0".repeat(12)]);
     assert_eq!(gone.status, 10, "{gone:?}");
     assert!(gone.stderr.contains("R004") && gone.stderr.contains("hint:"), "{gone:?}");
-    let unheard = world.sandbox.run(&["sync", "--snapshot", short]);
-    assert_eq!(unheard.status, 2, "{unheard:?}");
     assert!(daemon.stop().success());
     assert_eq!(run(), through);
+}
+
+#[test]
+fn a_verb_asks_the_snapshot_that_is_named_or_refuses_to() {
+    let sandbox = Sandbox::with_sources(&sample());
+    assert_eq!(sandbox.run(&["sync"]).status, 0);
+    let reference = "lcod://acme/billing/tax";
+    let argument = |verb: &str| match verb {
+        "resolve" | "info" | "versions" | "explain" | "why" | "search" => Some(reference),
+        "completions" => Some("bash"),
+        "convert" => Some("x.json"),
+        _ => None,
+    };
+    // All of them see that it is not kept, which they could not without asking.
+    let asking = "resolve info versions sources catalogues components search explain why";
+    for verb in verbs(&sandbox) {
+        let mut line = vec![verb.as_str(), "--snapshot", "0123456789ab", "--offline"];
+        line.extend(argument(&verb));
+        if verb == "convert" {
+            line.extend(["--to", "array"]);
+        }
+        let said = sandbox.run(&line);
+        let expected =
+            if asking.split(' ').any(|one| one == verb) { (10, "R004") } else { (2, "api.snapshot") };
+        assert!(said.status == expected.0 && said.stderr.contains(expected.1), "{verb}: {said:?}");
+        assert!(said.stdout.is_empty() && said.stderr.contains("hint: "), "{verb}: {said:?}");
+    }
 }
