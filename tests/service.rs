@@ -379,7 +379,7 @@ fn everything_that_reads_answers_while_a_sync_is_running() {
         let explain = json!({"id": "lcod://acme/billing/invoice"});
         assert_eq!(daemon.post("/v1/explain", &explain).status, 200);
     }
-    for verb in [&["status"][..], &["doctor"], &["search", "tax"], &["snapshots"], &["trust"]] {
+    for verb in [&["status"][..], &["doctor"], &["search", "tax"], &["snapshots"], &["trust", "state"]] {
         let said = sandbox.run(verb);
         assert_eq!(said.status, 0, "{verb:?}: {said:?}");
     }
