@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -340,6 +341,25 @@ fn a_repair_beside_a_daemon_says_which_process_to_stop() {
     assert_eq!((said.status, said.stdout.as_str()), (9, ""), "{said:?}");
     assert!(said.stderr.contains(&format!("hint: kill {}", daemon.pid())), "{said:?}");
     assert_eq!(daemon.get("/livez").status, 200);
+}
+
+#[test]
+fn a_daemon_that_says_nothing_is_named() {
+    let sandbox = synced();
+    std::fs::create_dir(sandbox.path("run")).unwrap();
+    std::fs::set_permissions(sandbox.path("run"), Permissions::from_mode(0o700)).unwrap();
+    // Whoever connects is let in, and never hears a word.
+    let _silent = UnixListener::bind(sandbox.socket()).unwrap();
+    let (answer, version) = std::thread::scope(|scope| {
+        let version = scope.spawn(|| sandbox.run(&["version", "-o", "json"]));
+        (doctor(&sandbox, &[]).1, version.join().unwrap())
+    });
+    let wrong = findings(&answer, "wrong");
+    let [one] = &wrong[..] else { panic!("{answer:#}") };
+    assert_eq!(one["check"], "daemon", "{one}");
+    assert!(one["found"].as_str().unwrap().contains("it said nothing for 10 s"), "{one}");
+    assert!(one["hint"].as_str().unwrap().contains("log"), "{one}");
+    assert!(version.status == 0 && version.stdout.contains("\"daemon\": null"), "{version:?}");
 }
 
 #[test]

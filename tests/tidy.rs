@@ -96,6 +96,7 @@ fn the_source_keeps_the_rules_of_the_house() {
         attributes,
         re_exports,
         heads,
+        mapped,
         listed,
     ];
     let findings: Vec<String> = rules.iter().flat_map(|rule| rule(&files)).collect();
@@ -297,6 +298,21 @@ fn heads(files: &[File]) -> Vec<String> {
     bad.map(|file| format!("{}: its first line does not say what it is for", file.path)).collect()
 }
 
+/// Every room that a crate shows stands in the map at the head of its `lib.rs`.
+fn mapped(files: &[File]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for file in files.iter().filter(|file| file.path.ends_with("src/lib.rs")) {
+        let map: String = file.text.lines().take_while(|line| line.starts_with("//!")).collect();
+        for at in file.code.windows(4) {
+            let is_room = at[0].text == "pub" && at[1].text == "mod" && at[3].text == ";";
+            if is_room && !map.contains(&format!("[`{}`]", at[2].text)) {
+                findings.push(format!("{}:{}: the map does not name {}", file.path, at[2].line, at[2].text));
+            }
+        }
+    }
+    findings
+}
+
 /// Every file below `tests/` is declared as a module by the file above it, or nobody runs it.
 fn listed(files: &[File]) -> Vec<String> {
     let tests: Vec<&File> = files.iter().filter(|file| file.path.starts_with("tests/")).collect();
@@ -477,6 +493,7 @@ fn the_small_rules_can_be_broken() {
     check(re_exports, &[("resolverd/src/lib.rs", "pub mod api; use crate::api::Call;")], 0);
     check(heads, &[("resolverd/src/lib.rs", "use std::fmt;")], 1);
     check(heads, &[("resolverd/src/lib.rs", "//! The map of the whole crate.")], 0);
+    check(mapped, &[("resolverd/src/lib.rs", "//! | where? | [`a`] |\npub mod a; pub mod b; mod c;")], 1);
     check(
         listed,
         &[

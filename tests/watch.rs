@@ -62,6 +62,8 @@ fn a_broken_edit_is_shown_with_its_place_and_changes_nothing() {
     assert!(shown.contains("line 2") && shown.contains("column"), "{shown}");
     let status = sandbox.run(&["status"]);
     assert!(status.stdout.contains("line 2") && status.stdout.contains("pth"), "{status:?}");
+    assert!(status.stdout.contains("the configuration is broken"), "{status:?}");
+    assert!(status.stdout.contains("correct the file, then resolverd reload"), "{status:?}");
     assert_eq!(
         (ids(&daemon), &daemon.get("/v1/health").ok()["generation"]),
         (vec!["one".to_owned()], &before)
@@ -120,6 +122,12 @@ fn a_configuration_that_appears_later_is_read_and_says_what_needs_a_restart() {
         let text = degraded(&daemon);
         (text.contains("idle_exit") && text.contains("restart")).then_some(())
     });
+    let status = sandbox.run(&["status"]);
+    assert!(status.stdout.contains("the configuration needs a restart"), "{status:?}");
+    assert!(status.stdout.contains("restart the daemon, or take the edit back"), "{status:?}");
+    let doctor = sandbox.run(&["doctor"]);
+    assert_eq!(doctor.status, 0, "a good configuration is nothing wrong: {doctor:?}");
+    assert!(doctor.stdout.contains("hint: restart the daemon, or take the edit back"), "{doctor:?}");
     std::fs::write(&config, "refresh = \"2h\"\n").unwrap();
     poll::until("the end of the trouble", || (!degraded(&daemon).contains("restart")).then_some(()));
 }

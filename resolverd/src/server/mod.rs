@@ -1,7 +1,8 @@
 //! Server (the only reader): takes calls, from the socket or in process, and answers them from the snapshot in force or
 //! from an older one that is kept.
 //!
-//! `route` reads a call, `answer` answers it, `connection` speaks HTTP. Never writes to shelf or store: a sync is an order
+//! `route` reads a call, `answer` answers it (`explain`, `search` and `snapshots` their own), `connection` speaks HTTP.
+//! `events` are told through `stream`, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
 //! to the writer, whose report is awaited.
 
 pub mod activity;
