@@ -202,11 +202,12 @@ impl Connections {
             let wait = match fault.retry {
                 Retry::Never => return Err(fault.error),
                 Retry::Soon => jittered(pause),
-                Retry::After(wait) => wait,
+                // Not all at the very moment that a server names to everybody.
+                Retry::After(asked) => asked + jittered(pause),
             };
             let ends = hop.job.budget.deadline();
             let is_too_late = ends.is_some_and(|ends| Instant::now() + wait >= Instant::from_std(ends));
-            if tried >= tries || wait > RETRY_AFTER_MAX || is_too_late {
+            if tried >= tries || wait > RETRY_AFTER_MAX + PAUSE_MAX || is_too_late {
                 return Err(after(tried, fault.error));
             }
             tracing::debug!(host = hop.url.host(), reason = %fault.error.refusal().reason, tried, "trying again");
