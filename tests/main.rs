@@ -24,6 +24,7 @@ mod limits;
 mod live_registry;
 mod locality;
 mod metrics;
+mod network;
 mod offline;
 mod owns;
 mod printed;

@@ -121,6 +121,11 @@ impl<'a> Case<'a> {
         Case { component, native, outcome, cause, chosen, shown, owner, steps }
     }
 
+    /// Returns the answer where only its catalogue's word for it is here.
+    fn unfetched(&self) -> Option<&'a Release> {
+        self.chosen.filter(|release| release.unfetched)
+    }
+
     fn conflict(&self, asked: &Asked) -> Option<Conflict> {
         Some(Conflict { reference: asked.reference.clone(), cause: self.cause.clone()? })
     }
@@ -517,6 +522,10 @@ fn notes(case: &Case<'_>, generation: &Generation) -> Vec<String> {
     if by_commit || case.shown.is_some_and(|release| release.origin.commit.is_some()) {
         notes.push("a pinned id proves content, not membership of a branch".to_owned());
     }
+    if let Some(release) = case.unfetched() {
+        let what = "its documents have not been fetched, so that only what its catalogue says of it is known";
+        notes.push(format!("{id}@{}: {what}", release.version, id = release.id));
+    }
     if case.outcome == Outcome::Blocked {
         notes.push("catalogues placed below may list it; what they list was left out".to_owned());
     }
@@ -539,7 +548,10 @@ fn next(asked: &Asked, case: &Case<'_>, problem: Option<&Value>) -> Option<Strin
     let is = |field: &str, value: &str| problem.is_some_and(|problem| problem[field] == value);
     match case.outcome {
         Outcome::Native => None,
-        Outcome::Chosen => case.steps.iter().any(|state| state.health != Health::Fresh).then(sync).flatten(),
+        Outcome::Chosen => match case.unfetched() {
+            Some(release) => Some(format!("resolverd resolve --refresh {id}@{}", release.version)),
+            None => case.steps.iter().any(|state| state.health != Health::Fresh).then(sync).flatten(),
+        },
         Outcome::Blocked => sync(),
         Outcome::Unknown => Some(match problem.and_then(|problem| problem["nearest"][0].as_str()) {
             Some(nearest) => format!("resolverd explain {nearest}"),

@@ -244,6 +244,10 @@ impl<'a> Session<'a> {
             WireError::Protocol(found) => {
                 Refusal::new("git.protocol", self.remote, "an answer in Git's protocol v2", found)
             }
+            // It may offer filters and forbid this one, which is said only now.
+            WireError::Said(said) if said.contains("filter 'tree") => {
+                Refusal::new("git.no_filter", self.remote, line::FILTERS, format!("the server says: {said}"))
+            }
             WireError::Said(said) => {
                 Refusal::new("git.remote_error", self.remote, "the wanted objects", said)
             }
