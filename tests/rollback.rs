@@ -1,8 +1,6 @@
 //! Never go back, with the real binary on real repositories: what was accepted before is refused until it is forgotten, whatever
 //! happens to the process or to its files in between.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Sandbox};
@@ -129,30 +127,19 @@ fn only_what_is_known_can_be_forgotten() {
     assert!(said.stderr.contains("hint: resolverd trust state"), "{}", said.stderr);
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
-
 #[test]
 fn a_kill_between_memory_and_generation_accepts_the_same_revision_again() {
     let (sandbox, registry) = world();
     let first = registry.commit(&files("1.0.0"));
     assert!(sandbox.start_synced().stop().success());
-    copy(&sandbox.state(), &sandbox.path("before"));
+    place::copy(&sandbox.state(), &sandbox.path("before"));
     registry.commit(&files("2.0.0"));
     assert!(sandbox.start_synced().stop().success());
 
     // The memory is written first: the generation of before, the memory of after.
     let memory = std::fs::read(sandbox.state().join("trust-state.json")).unwrap();
     std::fs::remove_dir_all(sandbox.state()).unwrap();
-    copy(&sandbox.path("before"), &sandbox.state());
+    place::copy(&sandbox.path("before"), &sandbox.state());
     std::fs::write(sandbox.state().join("trust-state.json"), memory).unwrap();
     let daemon = sandbox.start();
     check(&daemon, "2.0.0", "fresh", None, "the same revision again");

@@ -601,10 +601,12 @@ fn found_page(search: &Search, snapshot: &Snapshot) -> Result<Answer, Failure> {
     let hits = search.run(snapshot);
     let last = hits.page.last().filter(|_| hits.more);
     ok(&HitPage {
-        items: hits.page.iter().map(|hit| hit_row(hit, search, &stale)).collect(),
+        page: Page {
+            items: hits.page.iter().map(|hit| hit_row(hit, search, &stale)).collect(),
+            next_cursor: last.map(|hit| cursor_behind(hit.rank, &hit.component.id)),
+            snapshot: &generation.snapshot,
+        },
         total: hits.total,
-        next_cursor: last.map(|hit| cursor_behind(hit.rank, &hit.component.id)),
-        snapshot: &generation.snapshot,
     })
 }
 
