@@ -65,6 +65,8 @@ fn a_branch_that_is_moved_back_is_refused_until_an_operator_forgets() {
     }
     let said = sandbox.run(&["status"]);
     assert!(said.stdout.contains("resolverd trust forget acme"), "{}", said.stdout);
+    let why = daemon.post("/v1/explain", &json!({"id": "lcod://acme/x"})).ok();
+    assert_eq!(why["next"], "resolverd trust forget acme", "a sync would only refuse it again: {why:#}");
 
     let said = sandbox.run(&["trust", "forget", "acme", "--reason", "the owner withdrew 2 and 3"]);
     assert_eq!(said.status, 0, "{}", said.stderr);

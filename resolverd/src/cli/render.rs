@@ -464,6 +464,7 @@ fn standing(sources: &[Value], paint: Paint) -> String {
             text(&one["catalogues"]),
             text(&one["releases"]),
             text(&one["refused"]),
+            text(&one["skipped"]),
             field(one, "location"),
         ]
     });
@@ -478,6 +479,7 @@ fn standing(sources: &[Value], paint: Paint) -> String {
         "CATALOGUES",
         "RELEASES",
         "REFUSED",
+        "SKIPPED",
         "LOCATION",
     ];
     table(&head, rows.collect())
@@ -779,6 +781,7 @@ mod tests {
         });
         let text = status(&answer, Paint::Plain);
         assert!(text.starts_with("status      degraded: source a is stale\n"), "{text}");
+        assert!(text.contains("REFUSED  SKIPPED"), "what was skipped is not wrong, and seen: {text}");
         assert!(text.contains(NO_POLICY) && text.contains("generation  3, snapshot sha256:00"), "{text}");
         let error =
             "warning: a: a: git.missing: found nothing\n         resolverd sync a, once it can be reached\n";

@@ -1034,6 +1034,20 @@ mod tests {
         assert_eq!(lookup, "Lookup([]) at sha256:0123456789ab");
         let resolve = post("/v1/resolve", json!({"requests": [], "snapshot": digest}));
         assert!(resolve.ends_with(&format!(" at {digest}")), "{resolve}");
+        let body = |route: &str| match route {
+            "resolve" => json!({"requests": []}),
+            "lookup" => json!({"ids": []}),
+            _ => json!({"id": "lcod://a/b"}),
+        };
+        for name in ["resolve", "lookup", "explain"] {
+            let target = format!("/v1/{name}?snapshot=0123456789ab");
+            let asked = post(&target, body(name));
+            assert!(asked.ends_with(" at sha256:0123456789ab"), "{asked}");
+            let mut twice = body(name);
+            twice["snapshot"] = json!("0123456789ab");
+            let failure = route(&Call::post(&target, &twice)).unwrap_err();
+            assert_eq!((failure.code, &*failure.reason), (Code::RequestInvalid, "api.parameter"), "{name}");
+        }
     }
 
     #[test]
