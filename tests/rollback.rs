@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::lcod::{Component, all_files, array};
-use crate::harness::place;
 use crate::harness::repository::{Files, Repository};
+use crate::harness::{place, poll};
 
 /// What a registry holds that lists `lcod://acme/x` in one version.
 fn files(version: &str) -> Files {
@@ -83,6 +83,24 @@ fn a_branch_that_is_moved_back_is_refused_until_an_operator_forgets() {
     registry.commit(&files("4.0.0"));
     check(&daemon, "4.0.0", "fresh", Some("trust.order_unknown"), "nobody can tell");
     assert_eq!(daemon.sync()["changed"], false, "the warning is stable");
+}
+
+#[test]
+fn what_went_back_until_it_expired_is_still_accepted_by_the_same_command() {
+    let (sandbox, registry) = world();
+    std::fs::create_dir_all(sandbox.path("config/resolverd")).unwrap();
+    std::fs::write(sandbox.path("config/resolverd/config.toml"), "max_stale = \"1s\"\n").unwrap();
+    let first = registry.commit(&files("1.0.0"));
+    registry.commit(&files("2.0.0"));
+    let daemon = sandbox.start_synced();
+    reset(&registry, &first);
+    daemon.sync();
+    let row = poll::until("the expiry", || Some(source(&daemon)).filter(|row| row["state"] == "expired"));
+    assert_eq!(row["error"]["hint"], "resolverd trust forget acme accepts it", "{row:#}");
+    let health = daemon.get("/v1/health").ok();
+    assert_eq!(health["degraded"][0]["hint"], "resolverd trust forget acme accepts it", "{health:#}");
+    let why = daemon.post("/v1/explain", &json!({"id": "lcod://acme/x"})).ok();
+    assert_eq!(why["next"], "resolverd trust forget acme", "{why:#}");
 }
 
 #[test]

@@ -490,8 +490,7 @@ fn offline_what_was_stale_or_refused_stays_so() {
             rules: &world.rules,
         };
         let past = world.past.clone().expect("a generation");
-        let done =
-            sync.run(&mut world.store, Past::Snapshot(&past), &sources, Scope::All).expect("a sync");
+        let done = sync.run(&mut world.store, Past::Snapshot(&past), &sources, Scope::All).expect("a sync");
         world.past = done.snapshot.or(Some(past));
     };
     for of_source in [false, true] {
