@@ -1,13 +1,10 @@
 //! Edits of the sources file, the configuration and local catalogues, against the real daemon: a good one becomes a
 //! generation, a broken one is shown and changes nothing.
 
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::daemon::sample;
-use crate::harness::daemon::{Daemon, Said, Sandbox};
+use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::lcod::{self, Component};
 use crate::harness::repository::{Files, Repository};
 use crate::harness::{place, poll};
@@ -31,11 +28,6 @@ fn ids(daemon: &Daemon) -> Vec<String> {
 
 fn degraded(daemon: &Daemon) -> String {
     daemon.get("/readyz").ok()["degraded"].to_string()
-}
-
-fn copy(from: &Path, to: &Path) {
-    let said = Said::of(Command::new("cp").arg("-r").arg(from).arg(to));
-    assert_eq!(said.status, 0, "{said:?}");
 }
 
 #[test]
@@ -143,7 +135,7 @@ fn a_local_catalogue_that_appears_or_changes_is_read_again() {
 
     // The whole directory appears, and its list names files without digests, so that they may change.
     let fresh = sandbox.path("fresh");
-    copy(&place::root().join("tests/federation/community"), &fresh);
+    place::copy(&place::root().join("tests/federation/community"), &fresh);
     let row = json!({"type": "list", "id": "community/std", "path": "registry/components.std.jsonl"});
     let list = lcod::lines("community/catalogues", &[row]);
     std::fs::write(fresh.join("catalogues.jsonl"), list).unwrap();

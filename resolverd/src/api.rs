@@ -605,7 +605,7 @@ impl<'a> TroubleRow<'a> {
 pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> String {
     let family = reason.split_once('.').map_or(reason, |(family, _)| family);
     match (reason, family) {
-        ("trust.rollback" | "trust.order_unknown", _) => {
+        _ if is_out_of_order(reason) => {
             let below = catalogue.map(|name| format!("/{name}")).unwrap_or_default();
             format!("resolverd trust forget {source}{below} accepts it")
         }
@@ -618,6 +618,11 @@ pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> 
         }
         _ => format!("resolverd sync {source}, once it can be reached"),
     }
+}
+
+/// Tells whether `reason` refuses a revision for its place in time, which only an operator may accept.
+pub fn is_out_of_order(reason: &str) -> bool {
+    matches!(reason, "trust.rollback" | "trust.order_unknown")
 }
 
 /// How far a release is vouched for.

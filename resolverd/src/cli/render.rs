@@ -473,6 +473,7 @@ fn standing(sources: &[Value], paint: Paint) -> String {
             text(&one["catalogues"]),
             text(&one["releases"]),
             text(&one["refused"]),
+            text(&one["skipped"]),
             field(one, "location"),
         ]
     });
@@ -487,6 +488,7 @@ fn standing(sources: &[Value], paint: Paint) -> String {
         "CATALOGUES",
         "RELEASES",
         "REFUSED",
+        "SKIPPED",
         "LOCATION",
     ];
     table(&head, rows.collect())
@@ -788,6 +790,7 @@ mod tests {
         });
         let text = status(&answer, Paint::Plain);
         assert!(text.starts_with("status      degraded: source a is stale\n"), "{text}");
+        assert!(text.contains("REFUSED  SKIPPED"), "what was skipped is not wrong, and seen: {text}");
         assert!(text.contains(NO_POLICY) && text.contains("generation  3, snapshot sha256:00"), "{text}");
         let error =
             "warning: a: a: git.missing: found nothing\n         resolverd sync a, once it can be reached\n";
