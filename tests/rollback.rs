@@ -121,8 +121,15 @@ fn where_order_is_required_a_rewritten_branch_is_refused() {
 fn history_is_searched_as_far_as_its_limit_says() {
     let (sandbox, registry) = world();
     std::fs::create_dir_all(sandbox.path("config/resolverd")).unwrap();
-    let config = "[limits]\nhistory_commits = 2\n";
+    // Under a far name nobody watches it, so the daemon reads it when it is told to and not between two commits.
+    let far = "https://far.example/registry";
+    let config = format!(
+        "[limits]\nhistory_commits = 2\n[[rewrite]]\nfrom = \"{far}\"\nto = \"{}\"\n",
+        registry.path.display()
+    );
     std::fs::write(sandbox.path("config/resolverd/config.toml"), config).unwrap();
+    let entrypoint = json!({ "type": "git", "url": far, "subpath": "catalogue.json" });
+    sandbox.write_sources(&json!({ "sources": [{ "id": "acme", "entrypoint": entrypoint }] }));
     registry.commit(&files("1.0.0"));
     let daemon = sandbox.start_synced();
     registry.commit(&files("2.0.0"));
