@@ -31,8 +31,13 @@ use crate::harness::daemon::Sandbox;
 use crate::harness::place;
 use crate::harness::repository::{Files, Repository};
 
-/// Every reader of a whole JSON document from outside, by name, as a function that gives the reason of a refusal.
-const READERS: &[(&str, fn(&[u8]) -> Option<String>)] = &[
+/// Reads bytes and gives the reason of a refusal.
+type Reader = fn(&[u8]) -> Option<String>;
+/// Makes an input of about so many bytes.
+type Growing = fn(usize) -> String;
+
+/// Every reader of a whole JSON document from outside, by name.
+const READERS: &[(&str, Reader)] = &[
     ("strict", |bytes| reason(json::check(bytes).map(drop))),
     ("sources", |bytes| reason(sources::read(bytes, Path::new("/srv"), &Forges::default()).map(drop))),
     ("catalogue", |bytes| reason(convert(bytes, Format::Catalogue).map(drop))),
@@ -201,7 +206,7 @@ fn large(bytes: usize) -> String {
 }
 
 /// Inputs whose work could grow faster than they do, each at a size.
-const GROWING: &[(&str, fn(usize) -> String)] = &[
+const GROWING: &[(&str, Growing)] = &[
     ("components", large),
     ("keys of one object", |bytes| {
         let keys: Vec<String> = (0..bytes / 14).map(|n| format!("\"k{n:07}\":0")).collect();

@@ -106,7 +106,7 @@ pub fn conversion(bytes: &[u8]) {
 /// The operator's list of sources.
 pub fn sources_file(bytes: &[u8]) {
     match sources::read(bytes, Path::new("/srv"), &Forges::default()) {
-        Ok(read) => read.iter().for_each(|source| written_and_read(source)),
+        Ok(read) => read.iter().for_each(written_and_read),
         Err(error) => one_line(&error),
     }
 }
@@ -240,7 +240,7 @@ pub fn escapes(bytes: &[u8]) {
 fn node(bytes: &[u8], entry: &str) {
     let errand = entry_errand(entry);
     match dialect::read(&errand, bytes, &received(bytes), &Forges::default()) {
-        Ok(found) => found.errands.iter().for_each(|errand| written_and_read(errand)),
+        Ok(found) => found.errands.iter().for_each(written_and_read),
         Err(error) => one_line(&error),
     }
 }
