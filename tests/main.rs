@@ -8,6 +8,7 @@
     reason = "a test may panic and may say why it did not run"
 )]
 
+mod attack;
 mod daemon;
 mod doctor;
 mod documents;
@@ -16,6 +17,7 @@ mod events;
 mod explain;
 mod federation;
 mod formats;
+mod fuzz;
 mod git_wire;
 mod harness;
 mod https;
@@ -27,6 +29,7 @@ mod metrics;
 mod network;
 mod offline;
 mod owns;
+mod parsers;
 mod printed;
 mod readme;
 mod real_history;
@@ -36,6 +39,7 @@ mod search;
 mod service;
 mod seven;
 mod snapshots;
+mod soak;
 mod socket;
 mod stale;
 mod system;

@@ -149,9 +149,17 @@ impl Client {
         let endless = call.method == "POST" && call.target != "/v1/lookup";
         let patience = if endless { None } else { Some(self.patience) };
         self.stream.get_ref().set_read_timeout(patience).map_err(|error| self.broken("call", error))?;
-        self.send(call).map_err(|error| self.broken("call", error))?;
-        let head = self.head()?;
+        let head = self.asked(call)?;
         self.reply(head)
+    }
+
+    /// Sends a call and reads the head of its answer. A daemon that turns a caller away says why and closes before the call
+    /// has arrived, so what it said is looked for when sending fails.
+    fn asked(&mut self, call: &Call) -> Result<Head, ClientError> {
+        match self.send(call) {
+            Ok(()) => self.head(),
+            Err(error) => self.head().map_err(|_| self.broken("call", error)),
+        }
     }
 
     /// Sends a call whose answer goes on, and hands each line of it to `each` until that says stop or the daemon ends it. An
@@ -165,8 +173,7 @@ impl Client {
     ) -> Result<Option<Reply>, ClientError> {
         let quiet = self.stream.get_ref().set_read_timeout(Some(STREAM_TIMEOUT));
         quiet.map_err(|error| self.broken("call", error))?;
-        self.send(call).map_err(|error| self.broken("call", error))?;
-        let head = self.head()?;
+        let head = self.asked(call)?;
         if head.status >= 400 || !matches!(head.framing, Framing::Chunks) {
             return self.reply(head).map(Some);
         }
@@ -442,5 +449,19 @@ mod tests {
             assert!(!misplaced.is_absent(), "{misplaced}");
             assert!(misplaced.to_string().ends_with("is not a socket"), "{misplaced}");
         }
+    }
+
+    #[test]
+    fn a_daemon_that_turns_away_before_it_has_read_is_heard() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut client = Client::connect(&socket).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 503 \r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy").unwrap();
+        drop(stream);
+        let reply = client.call(&Call::get("/livez")).unwrap();
+        assert_eq!((reply.status, reply.body.as_slice()), (503, &b"busy"[..]));
+        assert!(matches!(client.call(&Call::get("/livez")), Err(ClientError::Broken { action: "call", .. })));
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod daemon;
 pub(crate) mod dump;
 pub(crate) mod http;
 pub(crate) mod lcod;
+pub(crate) mod peers;
 pub(crate) mod place;
 pub(crate) mod poll;
 pub(crate) mod prometheus;

@@ -1,5 +1,7 @@
 //! Writing content in one form, and reporting what that form has no place for.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::dialect::lcod::convert::read::FILTERS;
@@ -178,7 +180,9 @@ fn array(mut content: Content, losses: &mut Losses) -> String {
 }
 
 fn catalogue(content: Content) -> Result<String, ParseError> {
-    let mut components: Vec<Map<String, Value>> = Vec::new();
+    let mut components: Vec<(String, Vec<Value>)> = Vec::new();
+    // A catalogue has a million components at times, so that looking through them for each version would never end.
+    let mut places: HashMap<String, usize> = HashMap::new();
     for Entry { name, mut fields } in content.manifests {
         let id = fields.remove("id").and_then(|id| Some(id.as_str()?.to_owned())).unwrap_or_default();
         let (id, behind) = match id.rsplit_once('@') {
@@ -194,18 +198,16 @@ fn catalogue(content: Content) -> Result<String, ParseError> {
                 return Err(error.in_field(name));
             }
         }
-        let known = components
-            .iter_mut()
-            .find(|component| component.get("id").is_some_and(|own| *own == id.as_str()));
-        match known.and_then(|component| component.get_mut("versions")?.as_array_mut()) {
-            Some(versions) => versions.push(fields.into()),
-            None => components.push(Map::from_iter([
-                ("id".to_owned(), id.into()),
-                ("versions".to_owned(), vec![Value::from(fields)].into()),
-            ])),
+        let place = *places.entry(id.clone()).or_insert(components.len());
+        match components.get_mut(place) {
+            Some((_, versions)) => versions.push(fields.into()),
+            None => components.push((id, vec![fields.into()])),
         }
     }
-    let components: Vec<Value> = components.into_iter().map(Value::from).collect();
+    let component = |(id, versions): (String, Vec<Value>)| {
+        Value::from(Map::from_iter([("id".to_owned(), id.into()), ("versions".to_owned(), versions.into())]))
+    };
+    let components: Vec<Value> = components.into_iter().map(component).collect();
     Ok(pretty(&with(with(content.head, "schema", CATALOGUE_SCHEMA), "components", components).into()))
 }
 
