@@ -298,9 +298,6 @@ fn a_catalogue_that_was_never_read_is_named_below_its_source() {
         "{answer:#}"
     );
     assert!(text("hint").contains("resolverd sync acme"), "{answer:#}");
-
-    let forgotten = sandbox.run(&["trust", "forget", "acme"]);
-    assert!(!forgotten.stderr.contains("WARN"), "the report names it, no log line beside it: {forgotten:?}");
 }
 
 #[test]

@@ -419,7 +419,7 @@ fn start_log(cli: &Cli, env: Env<'_>, terminal: &Terminal) {
         (_, 1, _) => LevelFilter::DEBUG,
         (Verb::Serve(_), 0, _) => LevelFilter::INFO,
         // Its answer is the report, which names every failure itself.
-        (Verb::Sync { .. } | Verb::Trust { act: TrustAct::Forget { .. } }, 0, _) => LevelFilter::ERROR,
+        (Verb::Sync { .. }, 0, _) => LevelFilter::ERROR,
         (_, 0, _) => LevelFilter::WARN,
     };
     let asked = env("RESOLVERD_LOG").and_then(|level| level.parse().ok());
