@@ -286,6 +286,32 @@ fn warnings_alone_leave_the_exit_status_at_0() {
 }
 
 #[test]
+fn a_catalogue_that_was_never_read_is_named_below_its_source() {
+    let sandbox = Sandbox::new();
+    std::fs::write(
+        sandbox.path("list.json"),
+        r#"{"schema": "lcod-registry/catalogues@1", "catalogues": [{"id": "std", "path": "none.json"}]}"#,
+    )
+    .unwrap();
+    sandbox.write_sources(&json!({ "sources": [{ "id": "acme", "path": sandbox.path("list.json") }] }));
+    assert_eq!(sandbox.run(&["sync"]).status, 0);
+    let (status, answer) = doctor(&sandbox, &[]);
+    assert_eq!((status, &answer["status"]), (0, &json!("warning")), "{answer:#}");
+    let warnings = findings(&answer, "warning");
+    let text = |name: &str| warnings[0][name].as_str().unwrap_or_default().to_owned();
+    assert_eq!(
+        (text("check"), text("subject")),
+        ("catalogue".to_owned(), "acme/std".to_owned()),
+        "{answer:#}"
+    );
+    assert!(
+        text("found").starts_with("never read: ") && text("found").contains("file_missing"),
+        "{answer:#}"
+    );
+    assert!(text("hint").contains("resolverd sync acme"), "{answer:#}");
+}
+
+#[test]
 fn a_repaired_store_answers_as_before() {
     let pristine = synced();
     let expected = (answers(&pristine), remembered_names(&pristine));

@@ -506,13 +506,15 @@ fn shown(text: &str) -> String {
 }
 
 /// Reads how long a server asks to wait: seconds, or a date, which counts from the server's own `Date` and no clock of ours.
+/// Never more than twice what is waited for.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let asked = headers.get(RETRY_AFTER)?;
     let seconds = number(asked).or_else(|| {
         let (until, sent) = (date_s(asked)?, date_s(headers.get(DATE)?)?);
         Some(until.saturating_sub(sent))
     });
-    seconds.map(Duration::from_secs)
+    // A server may name any number; what no caller waits for anyway must not overflow the sums that it goes into.
+    seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX * 2))
 }
 
 /// Reads `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7) as seconds since the year 0.
@@ -605,6 +607,8 @@ mod tests {
         };
         check("7", None, Some(7));
         check("soon", None, None);
+        check("18446744073709551615", None, Some(120));
+        check("Fri, 31 Dec 9999 00:00:00 GMT", Some("Sun, 06 Nov 1994 08:49:37 GMT"), Some(120));
         check("-1", None, None);
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         check("Sun, 06 Nov 1994 08:50:07 GMT", Some(date), Some(30));
