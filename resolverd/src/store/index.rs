@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use sled::{Batch, Config, Db, IVec};
 
 use crate::shelf::durable::{self, DIRECTORY_MODE, FILE_MODE, Failed, failed};
@@ -218,9 +219,15 @@ fn fault(action: &'static str, path: &Path, error: &sled::Error) -> Fault {
         ErrorKind::ReadOnlyFilesystem,
         ErrorKind::OutOfMemory,
     ];
+    // The standard library has no kinds for these.
+    let is_without_files = |io: &std::io::Error| {
+        [Errno::MFILE, Errno::NFILE].iter().any(|errno| io.raw_os_error() == Some(errno.raw_os_error()))
+    };
     let found = error.to_string();
     match error {
-        sled::Error::Io(io) if SYSTEM.contains(&io.kind()) || is_locked(error) => {
+        sled::Error::Io(io)
+            if SYSTEM.contains(&io.kind()) || is_without_files(io) || is_locked(error) =>
+        {
             Fault::Failed(StoreError::Index { action, path: path.display().to_string(), found })
         }
         _ => Fault::Damaged(found),

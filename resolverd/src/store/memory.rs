@@ -14,17 +14,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{CatalogueState, Generation};
 use catalogue_schema::id::SourceId;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::revision::{ORDER_UNKNOWN, REVISIONS_MAX, Revision, RevisionKey};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tracing::warn;
 
 use crate::shelf::durable;
-use crate::store::{StoreError, files};
+use crate::store::revisions::Log;
+use crate::store::{StoreError, sealed};
 
 /// How many lists and catalogues of one source are remembered; those that it no longer lists go first.
 pub const DOCUMENTS_PER_SOURCE_MAX: usize = 1_024;
@@ -63,21 +62,6 @@ pub struct Memory {
 struct Content {
     highest_s: i64,
     documents: BTreeMap<RevisionKey, Vec<Revision>>,
-}
-
-#[derive(Deserialize)]
-struct File<'a> {
-    schema: String,
-    checksum: Digest,
-    #[serde(borrow)]
-    content: &'a RawValue,
-}
-
-#[derive(Serialize)]
-struct FileOut<'a> {
-    schema: &'static str,
-    checksum: &'a Digest,
-    content: &'a RawValue,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -128,6 +112,38 @@ impl Memory {
             memory.keep(seed(generation))?;
         }
         Ok(memory)
+    }
+
+    /// Remembers what the log says was accepted of the documents of `generation`, where the memory does not hold it: then an
+    /// older copy of the file was put in its place, since the log is written last.
+    ///
+    /// **Errors**: the file cannot be written.
+    pub(super) fn catch_up(&mut self, generation: &Generation, log: &Log) -> Result<(), StoreError> {
+        let listed = generation.catalogues.iter().filter_map(|state| state.errand.node()).map(RevisionKey::of);
+        let mut content = self.content.clone();
+        for key in listed.collect::<BTreeSet<_>>() {
+            let Some((commit, digest)) = log.newest(&key) else { continue };
+            if self.known(&key).iter().any(|known| known.is(commit.as_ref(), digest)) {
+                continue;
+            }
+            let (commit, digest) = (commit.clone(), digest.clone());
+            let accepted_s = generation.committed_s;
+            let revision = Revision { commit, digest, accepted_s, order_unknown: false };
+            content.documents.entry(key).or_default().push(revision);
+        }
+        if content == self.content {
+            return Ok(());
+        }
+        let lost = Refusal::new(
+            "trust.state_lost",
+            self.directory.join(FILE).display(),
+            "the revisions accepted so far",
+            "an older copy of them; what the log of revisions says is remembered besides",
+        );
+        warn!(%lost, "the memory of accepted revisions is older than the log");
+        self.lost = Some(lost);
+        content.highest_s = content.highest_s.max(generation.committed_s);
+        self.keep(content)
     }
 
     /// Returns what was accepted of a list or catalogue, newest last.
@@ -262,22 +278,11 @@ fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
             .map(|(key, revisions)| DocumentForm { key: key.clone(), revisions: revisions.clone() })
             .collect(),
     };
-    let json = serde_json::value::to_raw_value(&form)
-        .map_err(|error| StoreError::Encode { what: FILE.to_owned(), found: error.to_string() })?;
-    let checksum = Digest::sha256(json.get().as_bytes());
-    files::encode(FILE, &FileOut { schema: SCHEMA, checksum: &checksum, content: &json })
+    sealed::seal(FILE, SCHEMA, &form)
 }
 
 fn decoded(bytes: &[u8]) -> Result<Content, String> {
-    let file: File<'_> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if file.schema != SCHEMA {
-        return Err(format!("schema {:?}", file.schema));
-    }
-    let found = Digest::of(file.checksum.algorithm(), file.content.get().as_bytes());
-    if found != file.checksum {
-        return Err(format!("its content has digest {found}, expected {}", file.checksum));
-    }
-    let form: ContentForm = serde_json::from_str(file.content.get()).map_err(|error| error.to_string())?;
+    let form: ContentForm = sealed::unseal(SCHEMA, bytes)?;
     Ok(Content {
         highest_s: form.highest_s,
         documents: form.documents.into_iter().map(|document| (document.key, document.revisions)).collect(),
