@@ -8,12 +8,15 @@
     reason = "a test may panic and may say why it did not run"
 )]
 
+mod crash;
 mod daemon;
+mod damage;
 mod doctor;
 mod documents;
 mod equal_forms;
 mod events;
 mod explain;
+mod faults;
 mod federation;
 mod formats;
 mod git_wire;
@@ -26,6 +29,7 @@ mod locality;
 mod metrics;
 mod offline;
 mod owns;
+mod power;
 mod printed;
 mod readme;
 mod real_history;

@@ -92,9 +92,7 @@ pub fn foreign(found: &Metadata, kind: Kind) -> Option<String> {
         _ if found.is_symlink() => Some("it is a symbolic link, which is never followed".to_owned()),
         Kind::File if !is_kind => Some("it is no file".to_owned()),
         Kind::Directory if !is_kind => Some("it is no directory".to_owned()),
-        _ if owner != user => {
-            Some(format!("it belongs to user {owner}, this process runs as user {user}"))
-        }
+        _ if owner != user => Some(format!("it belongs to user {owner}, this process runs as user {user}")),
         _ => None,
     }
 }

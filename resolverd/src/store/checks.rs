@@ -154,7 +154,12 @@ mod tests {
         let path = directory.path().join("checks.json");
         let text = std::fs::read_to_string(&path).expect("read");
         assert!(text.contains("\"a\":9"), "{text}");
-        for bad in ["{\"a\":", "{\"a\":9}", &text.replace("\"a\":9", "\"a\":8"), &text.replace("checks@1", "checks@2")] {
+        for bad in [
+            "{\"a\":",
+            "{\"a\":9}",
+            &text.replace("\"a\":9", "\"a\":8"),
+            &text.replace("checks@1", "checks@2"),
+        ] {
             std::fs::write(&path, bad).expect("written");
             assert!(Checks::load(directory.path()).ages(9).is_empty(), "{bad}");
         }

@@ -51,14 +51,21 @@ fn open(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
     options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let file = options.open(path).map_err(failed("open", path))?;
+    let refused = |found: String| StoreError::Unsafe {
+        path: path.parent().unwrap_or(path).display().to_string(),
+        found: format!("lock in it cannot be used: {found}"),
+    };
+    let file = match options.open(path) {
+        Err(error) => {
+            let planted = path.symlink_metadata().ok().and_then(|found| durable::foreign(&found, Kind::File));
+            return Err(planted.map_or_else(|| failed("open", path)(error).into(), refused));
+        }
+        Ok(file) => file,
+    };
     let found = file.metadata().map_err(failed("read the owner of", path))?;
     match durable::foreign(&found, Kind::File) {
         None => Ok(file),
-        Some(found) => Err(StoreError::Unsafe {
-            path: path.parent().unwrap_or(path).display().to_string(),
-            found: format!("lock in it cannot be used: {found}"),
-        }),
+        Some(found) => Err(refused(found)),
     }
 }
 

@@ -14,15 +14,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{CatalogueState, Generation};
 use catalogue_schema::id::SourceId;
 use catalogue_schema::model::Refusal;
+use catalogue_schema::pointer::CommitId;
 use catalogue_schema::revision::{ORDER_UNKNOWN, REVISIONS_MAX, Revision, RevisionKey};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::shelf::durable;
-use crate::store::revisions::Log;
 use crate::store::{StoreError, sealed};
 
 /// How many lists and catalogues of one source are remembered; those that it no longer lists go first.
@@ -33,6 +34,9 @@ pub const CLOCK_SLACK_S: i64 = 300;
 const CLOCK_STEP_S: i64 = 60;
 /// How many damaged files are kept for a look.
 const BAD_KEPT: usize = 2;
+
+/// The last second of the year 9999. No clock is believed beyond it: ages that counted from there would never end.
+const CLOCK_MAX_S: i64 = 253_402_300_799;
 
 const FILE: &str = "trust-state.json";
 const BAD: &str = "trust-state.bad-";
@@ -57,6 +61,9 @@ pub struct Memory {
     lost: Option<Refusal>,
     records: Records,
 }
+
+/// Says which revision of a document the log names last.
+pub(super) type Witness<'a> = &'a dyn Fn(&RevisionKey) -> Option<&'a (Option<CommitId>, Digest)>;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Content {
@@ -114,15 +121,16 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Remembers what the log says was accepted of the documents of `generation`, where the memory does not hold it: then an
+    /// Remembers what `log` says was accepted of the documents of `generation`, where the memory does not hold it: then an
     /// older copy of the file was put in its place, since the log is written last.
     ///
     /// **Errors**: the file cannot be written.
-    pub(super) fn catch_up(&mut self, generation: &Generation, log: &Log) -> Result<(), StoreError> {
-        let listed = generation.catalogues.iter().filter_map(|state| state.errand.node()).map(RevisionKey::of);
+    pub(super) fn catch_up(&mut self, generation: &Generation, log: Witness<'_>) -> Result<(), StoreError> {
+        let listed =
+            generation.catalogues.iter().filter_map(|state| state.errand.node()).map(RevisionKey::of);
         let mut content = self.content.clone();
         for key in listed.collect::<BTreeSet<_>>() {
-            let Some((commit, digest)) = log.newest(&key) else { continue };
+            let Some((commit, digest)) = log(&key) else { continue };
             if self.known(&key).iter().any(|known| known.is(commit.as_ref(), digest)) {
                 continue;
             }
@@ -210,7 +218,7 @@ impl Memory {
 
     /// Returns the time that ages count from while the clock says `now_s`.
     pub fn latest(&self, now_s: i64) -> i64 {
-        self.content.highest_s.max(now_s)
+        self.content.highest_s.max(now_s.min(CLOCK_MAX_S))
     }
 
     /// Returns what is wrong with the memory or the clock.
@@ -284,7 +292,7 @@ fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
 fn decoded(bytes: &[u8]) -> Result<Content, String> {
     let form: ContentForm = sealed::unseal(SCHEMA, bytes)?;
     Ok(Content {
-        highest_s: form.highest_s,
+        highest_s: form.highest_s.min(CLOCK_MAX_S),
         documents: form.documents.into_iter().map(|document| (document.key, document.revisions)).collect(),
     })
 }

@@ -220,6 +220,11 @@ impl StateLock {
     }
 }
 
+/// Tells whether a panic in this source file is one of the index engine. The store catches them all: they become errors.
+pub fn is_caught(file: &str) -> bool {
+    index::is_engine(file)
+}
+
 /// Generations on disk: one handle for the life of the process, used by the one writer.
 #[derive(Debug)]
 pub struct Store {
@@ -268,7 +273,8 @@ impl Store {
         };
         store.memory = Memory::load(directory, generation, records)?;
         if let (Some(generation), Records::Kept) = (generation, records) {
-            store.memory.catch_up(generation, &store.log)?;
+            let log = &store.log;
+            store.memory.catch_up(generation, &|key| log.newest(key))?;
             store.log_accepted(generation);
         }
         Ok((store, opened))

@@ -8,9 +8,9 @@
 //! whose checksum is another is passed over.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
@@ -76,8 +76,9 @@ impl Log {
     /// Returns what is wrong with the log.
     pub(super) fn problem(&self) -> Option<Refusal> {
         let found = format!("{} damaged lines, which are passed over", self.damaged);
-        (self.damaged > 0)
-            .then(|| Refusal::new("trust.log_damaged", self.path.display(), "lines with their checksums", found))
+        (self.damaged > 0).then(|| {
+            Refusal::new("trust.log_damaged", self.path.display(), "lines with their checksums", found)
+        })
     }
 
     /// Appends the revisions that a committed generation rests on and that no line tells yet. What the memory does not hold as
@@ -144,6 +145,11 @@ impl Log {
             .mode(FILE_MODE)
             .open(path)
             .map_err(failed("open", path))?;
+        if is_new {
+            // The mode that `open` was given is cut by the umask.
+            let private = Permissions::from_mode(FILE_MODE);
+            file.set_permissions(private).map_err(failed("set the mode of", path))?;
+        }
         let before = file.metadata().map_err(failed("read", path))?.len();
         let written = file.write_all(&text).and_then(|()| file.sync_all());
         if let Err(error) = written {
@@ -215,11 +221,7 @@ fn read(line: &[u8]) -> Result<LogLine, String> {
 }
 
 /// Reads whole lines from `start` on, which may lie within one, and returns where the last of them ends.
-fn lines(
-    file: &File,
-    start: u64,
-    mut take: impl FnMut(Result<LogLine, String>),
-) -> std::io::Result<u64> {
+fn lines(file: &File, start: u64, mut take: impl FnMut(Result<LogLine, String>)) -> std::io::Result<u64> {
     let mut reader = BufReader::new(file);
     let mut end = reader.seek(SeekFrom::Start(start))?;
     let mut line = Vec::new();
