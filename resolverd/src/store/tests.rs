@@ -660,8 +660,8 @@ fn a_lost_generation_is_a_problem_until_the_next_commit() {
     home.open(|store, opened| {
         assert_eq!(told(&opened), "1: n/a@1.0.0 n/b@1.0.0");
         let reasons = |store: &Store| store.problems(0).into_iter().map(|one| one.reason).collect::<Vec<_>>();
-        assert_eq!(reasons(store)[0].to_string(), "store.older_generation");
+        assert_eq!(reasons(store)[0], "store.older_generation");
         store.commit(draft(world(&BC)), None).unwrap();
-        assert!(reasons(store).iter().all(|reason| reason.to_string() != "store.older_generation"));
+        assert!(reasons(store).iter().all(|reason| *reason != "store.older_generation"));
     });
 }
