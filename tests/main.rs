@@ -9,12 +9,15 @@
 )]
 
 mod attack;
+mod crash;
 mod daemon;
+mod damage;
 mod doctor;
 mod documents;
 mod equal_forms;
 mod events;
 mod explain;
+mod faults;
 mod federation;
 mod formats;
 mod fuzz;
@@ -30,6 +33,7 @@ mod network;
 mod offline;
 mod owns;
 mod parsers;
+mod power;
 mod printed;
 mod readme;
 mod real_history;

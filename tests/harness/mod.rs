@@ -1,5 +1,6 @@
 //! What the cases need: places, repositories, federations, the daemon in a sandbox. Asserts nothing about answers.
 
+pub(crate) mod chance;
 pub(crate) mod daemon;
 pub(crate) mod dump;
 pub(crate) mod http;
@@ -10,3 +11,5 @@ pub(crate) mod poll;
 pub(crate) mod prometheus;
 pub(crate) mod repository;
 pub(crate) mod tls;
+pub(crate) mod trace;
+pub(crate) mod world;

@@ -285,7 +285,7 @@ impl Writer {
         state.show_times(Times {
             expires: sources.unwrap_or_default().iter().filter_map(expires).collect(),
             known: memory.all().filter_map(Known::of).collect(),
-            problems: memory.problems(clock_s),
+            problems: self.store.problems(clock_s),
         });
     }
 

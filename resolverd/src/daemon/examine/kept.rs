@@ -221,8 +221,12 @@ pub(in crate::daemon) fn documents(generation: &Generation, shelf: &Shelf, depth
 }
 
 fn checks(directory: &Path) -> BTreeMap<String, i64> {
-    let bytes = durable::read(&directory.join("checks.json")).ok().flatten();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    let times = || {
+        let bytes = durable::read(&directory.join("checks.json")).ok()??;
+        let file = serde_json::from_slice::<Value>(&bytes).ok()?;
+        serde_json::from_value(file.get("content").unwrap_or(&file).clone()).ok()
+    };
+    times().unwrap_or_default()
 }
 
 /// Says how the sources stood when they were last read; no network is touched.
