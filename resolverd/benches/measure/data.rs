@@ -297,7 +297,7 @@ fn lists(
     for ((component, digests), place) in components.iter().zip(digests).zip(places) {
         let text = catalogues.entry(*place).or_insert_with(|| {
             let id = format!("bench/catalogue-{}", place.1);
-            format!("{{\"schema\":\"lcod-registry/catalogue@1\",\"id\":\"{id}\",\"origin\":{{\"type\":\"file\",\"url\":\".\"}},\"components\":[")
+            format!("{{\"schema\":\"lcod-registry/catalogue@1\",\"id\":\"{id}\",\"components\":[")
         });
         let comma = if text.ends_with('[') { "" } else { "," };
         let _ = write!(text, "{comma}\n{{\"id\":\"{}\",\"versions\":[", component.id);
@@ -318,7 +318,7 @@ fn lists(
         pointers.entry(source).or_default().push(json!({
             "id": format!("bench/catalogue-{catalogue}"),
             "kind": "file",
-            "url": format!("catalogue-{catalogue}.json"),
+            "url": path,
             "checksum": format!("sha256-{}", hex(text.as_bytes())),
         }));
         import.file(&path, text.as_bytes())?;
