@@ -76,8 +76,12 @@ impl Row {
             false => format!("{} {}", number(median(values)), self.unit).trim().to_owned(),
         };
         let (goal, verdict) = match self.goal {
-            Goal::AtLeast(must, more) => (format!("≥ {must} (≥ {more})"), said(ratio >= must, ratio >= more)),
-            Goal::AtMost(must, more) => (format!("≤ {must} (≤ {more})"), said(ratio <= must, ratio <= more)),
+            Goal::AtLeast(must, more) => {
+                (format!("≥ {} ({})", number(must), number(more)), said(ratio >= must, ratio >= more))
+            }
+            Goal::AtMost(must, more) => {
+                (format!("≤ {} ({})", number(must), number(more)), said(ratio <= must, ratio <= more))
+            }
             Goal::Zero => ("0".to_owned(), said(ratio == 0.0, ratio == 0.0)),
             Goal::None => ("–".to_owned(), "–"),
         };
