@@ -1,7 +1,9 @@
 //! What the pillars hand to each other: sources, catalogues, releases, verdicts, and what a generation remembers of them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -390,6 +392,50 @@ pub struct Component {
     /// The catalogues that list it too and are not used, best place first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadowed: Vec<Shadow>,
+}
+
+/// What many releases have in common, held once: ids, repositories, commits. Equal values share memory afterwards; no value
+/// changes.
+#[derive(Debug, Default)]
+pub struct Pool {
+    ids: HashSet<ComponentId>,
+    repositories: HashSet<Repository>,
+    commits: HashSet<CommitId>,
+}
+
+impl Pool {
+    /// Makes a pool that holds the ids of `components`.
+    pub fn of(components: &[Component]) -> Pool {
+        Pool { ids: components.iter().map(|component| component.id.clone()).collect(), ..Pool::default() }
+    }
+
+    /// Lets `component` share what the pool holds, and holds what is new.
+    pub fn share(&mut self, component: &mut Component) {
+        shared(&mut self.ids, &mut component.id);
+        for release in &mut component.releases {
+            release.id.clone_from(&component.id);
+            release.dependencies.shrink_to_fit();
+            release.files.shrink_to_fit();
+            for wanted in &mut release.dependencies {
+                shared(&mut self.ids, &mut wanted.id);
+            }
+            if let Some(repository) = &mut release.origin.repository {
+                shared(&mut self.repositories, repository);
+            }
+            if let Some(commit) = &mut release.origin.commit {
+                shared(&mut self.commits, commit);
+            }
+        }
+        component.releases.shrink_to_fit();
+    }
+}
+
+/// Puts the equal value that is held already in the place of `value`, or holds it.
+fn shared<T: Clone + Eq + Hash>(held: &mut HashSet<T>, value: &mut T) {
+    match held.get(value) {
+        Some(same) => value.clone_from(same),
+        None => drop(held.insert(value.clone())),
+    }
 }
 
 /// A catalogue's listing of an id that another catalogue owns.
