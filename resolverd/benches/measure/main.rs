@@ -28,6 +28,7 @@ mod servers;
 mod table;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use crate::data::Federation;
 use crate::table::Row;
@@ -61,7 +62,7 @@ struct Options {
     markdown: Option<PathBuf>,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|text| text != "--bench").collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["load", plan] => client(plan),
@@ -74,9 +75,12 @@ fn main() {
         ["read-index", path] => merge::read_index(Path::new(path)),
         ref words => options(words).and_then(|options| measure(&options)),
     };
-    if let Err(Trouble(text)) = outcome {
-        eprintln!("cannot measure: {text}");
-        std::process::exit(1);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Trouble(text)) => {
+            eprintln!("cannot measure: {text}");
+            ExitCode::FAILURE
+        }
     }
 }
 

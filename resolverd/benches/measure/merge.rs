@@ -117,7 +117,7 @@ impl Figures {
         daemon.stop()?;
 
         self.warm_start(&home, federation)?;
-        self.from_shelf(&home, parse)
+        self.read_shelf(&home, parse)
     }
 
     fn unchanged(&mut self, daemon: &mut Server, cold: f64) -> Result<(), Trouble> {
@@ -159,7 +159,7 @@ impl Figures {
     }
 
     /// The index is lost: everything is read from the shelf, verified, parsed, merged and written again, and nothing fetched.
-    fn from_shelf(&mut self, home: &Place, parse: f64) -> Result<(), Trouble> {
+    fn read_shelf(&mut self, home: &Place, parse: f64) -> Result<(), Trouble> {
         std::fs::remove_dir_all(home.state().join("index"))?;
         let mut daemon = home.start(None)?;
         daemon.wait_for_generation(2)?;
