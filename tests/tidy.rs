@@ -219,6 +219,7 @@ fn holds(path: &[String], name: &[&str]) -> bool {
 fn one_file_names_sled(files: &[File]) -> Vec<String> {
     let named: Vec<&str> = files
         .iter()
+        .filter(|file| file.path.contains("/src/"))
         .filter(|file| paths(&file.code).iter().any(|path| holds(&path.segments, &["sled"])))
         .map(|file| file.path.as_str())
         .collect();
