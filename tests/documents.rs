@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::harness::daemon::{Said, Sandbox};
 
 /// Returns the verbs that the program says it has.
-fn verbs(sandbox: &Sandbox) -> Vec<String> {
+pub(crate) fn verbs(sandbox: &Sandbox) -> Vec<String> {
     let help = sandbox.run(&["--help"]).stdout;
     let commands = help.split("Commands:").nth(1).unwrap().split("\n\n").next().unwrap();
     // A description that needs a second line is set in further.

@@ -405,6 +405,11 @@ fn servers_that_cannot_serve_us_are_named_with_a_way_out() {
     check("git.no_filter", "uploadpack.allowFilter");
     check("git.no_filter", "[[rewrite]]");
     place::git(&world.bare(), &["config", "uploadpack.allowFilter", "true"]);
+    // It offers filters and forbids this one.
+    place::git(&world.bare(), &["config", "uploadpackfilter.tree.allow", "false"]);
+    check("git.no_filter", "uploadpackfilter.tree.allow");
+    check("git.no_filter", "[[rewrite]]");
+    place::git(&world.bare(), &["config", "uploadpackfilter.tree.allow", "true"]);
     world.server.mount("/git", GitMount::of(&world.root()).version_0());
     check("git.protocol", "[[rewrite]]");
     let page =
@@ -786,7 +791,7 @@ fn ssh_carries_the_same_protocol_to_a_repository_that_the_operator_names() {
     fs::write(bin.join("ssh"), old).unwrap();
     let said = run(&url, &["sync"]);
     let text = format!("{}{}", said.stdout, said.stderr);
-    assert!(text.contains("git.protocol"), "{said:?}");
+    assert!(text.contains("git.protocol") && text.contains("AcceptEnv GIT_PROTOCOL"), "{said:?}");
     fs::write(bin.join("ssh"), "#!/bin/sh\necho 'Host key verification failed.' >&2\nexit 255\n").unwrap();
     let said = run(&url, &["sync"]);
     let text = format!("{}{}", said.stdout, said.stderr);

@@ -346,6 +346,16 @@ fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
     check(vec![Route::status_with(503, "retry-after: 0"), good()], Ok(()), 2);
     check(vec![Route::status_with(429, "retry-after: 1"), good()], Ok(()), 2);
     check(vec![Route::status_with(503, "retry-after: soon"), good()], Ok(()), 2);
+    let dated = |until: &str| {
+        let headers = [format!("retry-after: {until}"), "date: Sun, 06 Nov 1994 08:49:37 GMT".to_owned()];
+        Route::Answer(503, headers.to_vec(), Vec::new())
+    };
+    check(vec![dated("Sun, 06 Nov 1994 08:49:38 GMT"), good()], Ok(()), 2);
+    let tomorrow = Err((Kind::Unreachable, "net.status", "503"));
+    check(vec![dated("Mon, 07 Nov 1994 08:49:37 GMT"), good()], tomorrow, 1);
+    // More than a sum of times holds.
+    let ever = Route::status_with(503, &format!("retry-after: {}", u64::MAX));
+    check(vec![ever, good()], Err((Kind::Unreachable, "net.status", "503")), 1);
     // Longer than we wait, and longer than this run lasts.
     for seconds in ["61", "45", "99999999999999999999999"] {
         let tried = if seconds.len() > 2 { 2 } else { 1 };

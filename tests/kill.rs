@@ -3,17 +3,18 @@
 //!
 //! The federation changes in rounds. Round `k` publishes every component at version `0.k.0`, so the versions that are
 //! served say which round a generation is of, and a mix of two rounds shows. Acknowledged means that the reply to
-//! `POST /v1/sync` arrived. `RESOLVERD_KILLS` says how many times (30), `RESOLVERD_KILL_SEED` where chance starts.
+//! `POST /v1/sync` arrived. `RESOLVERD_KILLS` says how many times (30), `RESOLVERD_SEED` where chance starts.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::harness::chance::{Chance, number};
 use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::lcod::{self, Component};
 use crate::harness::repository::{Files, Repository};
-use crate::harness::{http, place, poll};
+use crate::harness::{http, poll};
 
 /// How many components change in every round.
 const COMPONENTS: usize = 150;
@@ -62,18 +63,6 @@ fn components(round: u64) -> Vec<Component> {
         .collect()
 }
 
-/// A small generator (xorshift), so that a seed repeats a run as far as the machine does.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound.max(1)
-    }
-}
-
 /// Returns the round that is served, after comparing every id of the generation with the model.
 fn served_round(daemon: &Daemon, rounds: &mut BTreeMap<String, u64>) -> u64 {
     let ids: Vec<String> = components(0).into_iter().map(|one| one.id).collect();
@@ -106,10 +95,7 @@ fn inside_a_sync(log: &str) -> bool {
 
 #[test]
 fn a_killed_sync_leaves_a_complete_generation() {
-    let number =
-        |name: &str, otherwise: u64| place::variable(name).map_or(otherwise, |text| text.parse().unwrap());
-    let (kills, mut chance) =
-        (number("RESOLVERD_KILLS", 30), Chance(number("RESOLVERD_KILL_SEED", 0x2545_f491)));
+    let (kills, mut chance) = (number("RESOLVERD_KILLS", 30), Chance::told());
     let sandbox = Sandbox::new();
     let create = |name: &str| Repository::create(&sandbox.path(name));
     let world = Changing { components: create("components"), registry: create("registry") };

@@ -8,14 +8,19 @@
     reason = "a test may panic and may say why it did not run"
 )]
 
+mod attack;
+mod crash;
 mod daemon;
+mod damage;
 mod doctor;
 mod documents;
 mod equal_forms;
 mod events;
 mod explain;
+mod faults;
 mod federation;
 mod formats;
+mod fuzz;
 mod git_wire;
 mod harness;
 mod https;
@@ -24,8 +29,11 @@ mod limits;
 mod live_registry;
 mod locality;
 mod metrics;
+mod network;
 mod offline;
 mod owns;
+mod parsers;
+mod power;
 mod printed;
 mod readme;
 mod real_history;
@@ -35,6 +43,7 @@ mod search;
 mod service;
 mod seven;
 mod snapshots;
+mod soak;
 mod socket;
 mod stale;
 mod system;

@@ -86,8 +86,9 @@ fn syncs_and_sources_are_counted_as_they_end() {
     assert_eq!(metrics.value("resolverd_source_up", &source), Some(1.0));
     assert_eq!(metrics.value("resolverd_source_releases", &source), Some(1.0));
     assert!(metrics.value("resolverd_source_age_seconds", &source).is_some());
-    // The daemon syncs once by itself when it starts.
-    assert_eq!((syncs(&metrics, "changed"), syncs(&metrics, "unchanged")), (1.0, 1.0));
+    // The daemon syncs by itself when it starts, and whenever it notices an edit.
+    assert_eq!(syncs(&metrics, "changed"), 1.0);
+    assert!(syncs(&metrics, "unchanged") >= 1.0);
 
     world.round(&daemon, &[("n/a", "2.0.0"), ("n/b", "1.0.0")]);
     world.sandbox.write_sources_text("{");
@@ -96,8 +97,10 @@ fn syncs_and_sources_are_counted_as_they_end() {
     daemon.sync();
     daemon.sync();
     let metrics = scrape(&daemon);
-    assert_eq!((syncs(&metrics, "changed"), syncs(&metrics, "unchanged")), (3.0, 2.0));
-    assert_eq!((syncs(&metrics, "refused"), syncs(&metrics, "failed")), (1.0, 0.0));
+    assert_eq!(syncs(&metrics, "changed"), 3.0);
+    assert!(syncs(&metrics, "unchanged") >= 2.0);
+    assert!(syncs(&metrics, "refused") >= 1.0);
+    assert_eq!(syncs(&metrics, "failed"), 0.0);
     assert_eq!(one(&metrics, "resolverd_components"), 2.0);
     assert_eq!(metrics.value("resolverd_source_up", &source), Some(0.0));
     let refused = metrics.all("resolverd_refused_total");

@@ -2,26 +2,12 @@
 //!
 //! An answer names its stale sources, so the digest of the snapshot changes with them and comes back with them.
 
-use std::path::Path;
-
 use serde_json::json;
 
 use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::dump::{check, everything};
 use crate::harness::lcod::{Component, Federation, Form};
 use crate::harness::place;
-
-/// Copies the sample federation, so that it can be taken away.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
 
 #[test]
 fn a_restarted_daemon_answers_everything_with_every_source_gone() {
@@ -32,7 +18,7 @@ fn a_restarted_daemon_answers_everything_with_every_source_gone() {
     ];
     let world = sandbox.path("world");
     let federation = Federation::build(&world, components);
-    copy(&place::root().join("tests/federation"), &world.join("files"));
+    place::copy(&place::root().join("tests/federation"), &world.join("files"));
     let mut sources = federation.sources(Form::Seed);
     let file = |id: &str, name: &str, priority: u32| {
         let path = world.join("files").join(name);

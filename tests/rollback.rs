@@ -1,14 +1,12 @@
 //! Never go back, with the real binary on real repositories: what was accepted before is refused until it is forgotten, whatever
 //! happens to the process or to its files in between.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::lcod::{Component, all_files, array};
-use crate::harness::place;
 use crate::harness::repository::{Files, Repository};
+use crate::harness::{place, poll};
 
 /// What a registry holds that lists `lcod://acme/x` in one version.
 fn files(version: &str) -> Files {
@@ -67,6 +65,8 @@ fn a_branch_that_is_moved_back_is_refused_until_an_operator_forgets() {
     }
     let said = sandbox.run(&["status"]);
     assert!(said.stdout.contains("resolverd trust forget acme"), "{}", said.stdout);
+    let why = daemon.post("/v1/explain", &json!({"id": "lcod://acme/x"})).ok();
+    assert_eq!(why["next"], "resolverd trust forget acme", "a sync would only refuse it again: {why:#}");
 
     let said = sandbox.run(&["trust", "forget", "acme", "--reason", "the owner withdrew 2 and 3"]);
     assert_eq!(said.status, 0, "{}", said.stderr);
@@ -83,6 +83,24 @@ fn a_branch_that_is_moved_back_is_refused_until_an_operator_forgets() {
     registry.commit(&files("4.0.0"));
     check(&daemon, "4.0.0", "fresh", Some("trust.order_unknown"), "nobody can tell");
     assert_eq!(daemon.sync()["changed"], false, "the warning is stable");
+}
+
+#[test]
+fn what_went_back_until_it_expired_is_still_accepted_by_the_same_command() {
+    let (sandbox, registry) = world();
+    std::fs::create_dir_all(sandbox.path("config/resolverd")).unwrap();
+    std::fs::write(sandbox.path("config/resolverd/config.toml"), "max_stale = \"1s\"\n").unwrap();
+    let first = registry.commit(&files("1.0.0"));
+    registry.commit(&files("2.0.0"));
+    let daemon = sandbox.start_synced();
+    reset(&registry, &first);
+    daemon.sync();
+    let row = poll::until("the expiry", || Some(source(&daemon)).filter(|row| row["state"] == "expired"));
+    assert_eq!(row["error"]["hint"], "resolverd trust forget acme accepts it", "{row:#}");
+    let health = daemon.get("/v1/health").ok();
+    assert_eq!(health["degraded"][0]["hint"], "resolverd trust forget acme accepts it", "{health:#}");
+    let why = daemon.post("/v1/explain", &json!({"id": "lcod://acme/x"})).ok();
+    assert_eq!(why["next"], "resolverd trust forget acme", "{why:#}");
 }
 
 #[test]
@@ -103,8 +121,15 @@ fn where_order_is_required_a_rewritten_branch_is_refused() {
 fn history_is_searched_as_far_as_its_limit_says() {
     let (sandbox, registry) = world();
     std::fs::create_dir_all(sandbox.path("config/resolverd")).unwrap();
-    let config = "[limits]\nhistory_commits = 2\n";
+    // Under a far name nobody watches it, so the daemon reads it when it is told to and not between two commits.
+    let far = "https://far.example/registry";
+    let config = format!(
+        "[limits]\nhistory_commits = 2\n[[rewrite]]\nfrom = \"{far}\"\nto = \"{}\"\n",
+        registry.path.display()
+    );
     std::fs::write(sandbox.path("config/resolverd/config.toml"), config).unwrap();
+    let entrypoint = json!({ "type": "git", "url": far, "subpath": "catalogue.json" });
+    sandbox.write_sources(&json!({ "sources": [{ "id": "acme", "entrypoint": entrypoint }] }));
     registry.commit(&files("1.0.0"));
     let daemon = sandbox.start_synced();
     registry.commit(&files("2.0.0"));
@@ -129,30 +154,19 @@ fn only_what_is_known_can_be_forgotten() {
     assert!(said.stderr.contains("hint: resolverd trust state"), "{}", said.stderr);
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
-
 #[test]
 fn a_kill_between_memory_and_generation_accepts_the_same_revision_again() {
     let (sandbox, registry) = world();
     let first = registry.commit(&files("1.0.0"));
     assert!(sandbox.start_synced().stop().success());
-    copy(&sandbox.state(), &sandbox.path("before"));
+    place::copy(&sandbox.state(), &sandbox.path("before"));
     registry.commit(&files("2.0.0"));
     assert!(sandbox.start_synced().stop().success());
 
     // The memory is written first: the generation of before, the memory of after.
     let memory = std::fs::read(sandbox.state().join("trust-state.json")).unwrap();
     std::fs::remove_dir_all(sandbox.state()).unwrap();
-    copy(&sandbox.path("before"), &sandbox.state());
+    place::copy(&sandbox.path("before"), &sandbox.state());
     std::fs::write(sandbox.state().join("trust-state.json"), memory).unwrap();
     let daemon = sandbox.start();
     check(&daemon, "2.0.0", "fresh", None, "the same revision again");

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 
 use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
@@ -298,28 +299,27 @@ impl World {
 }
 
 impl World {
-    /// Makes a fault happen; `false` where a source of this kind cannot have it.
-    fn disturb(&self, name: &str, fault: Fault, entry: &[u8]) -> bool {
+    /// Makes a fault happen.
+    fn disturb(&self, name: &str, fault: Fault, entry: &[u8]) {
         match fault {
             Fault::Unreachable if is_remote(name) => self.answer(name, &Route::Raw(Vec::new())),
             Fault::Unreachable => self.carry(name, "", ".away"),
             Fault::Slow if is_remote(name) => self.answer(name, &Route::Stall(Vec::new())),
-            // A disk is never slow in a way that a test can make.
-            Fault::Slow => return false,
+            Fault::Slow => self.block(name),
             Fault::Wrong => self.set_entry(name, Some(b"<!doctype html><title>Sign in</title>")),
             Fault::Broken => self.set_entry(name, Some(&entry[..entry.len() * 2 / 3])),
             Fault::Empty => self.set_entry(name, Some(b"")),
             Fault::Moved => self.set_entry(name, None),
             Fault::RolledBack => self.step_back(name, entry),
         }
-        true
     }
 
     /// Ends a fault of a source whose entry document was `entry`.
     fn repair(&self, name: &str, fault: Fault, entry: &[u8]) {
         match fault {
             Fault::Unreachable | Fault::Slow if is_remote(name) => self.calm(name),
-            Fault::Unreachable | Fault::Slow => self.carry(name, ".away", ""),
+            Fault::Unreachable => self.carry(name, ".away", ""),
+            Fault::Slow => std::fs::rename(self.sandbox.path("aside"), self.first_read(name)).unwrap(),
             Fault::RolledBack if is_repository(name) => {
                 place::git(&self.local(name).path, &["reset", "--quiet", "--hard", "HEAD@{1}"]);
             }
@@ -351,6 +351,21 @@ impl World {
         match is_repository(name) {
             true => self.server.mount("/git", GitMount::of(&self.sandbox.path("served"))),
             false => self.set_entry(name, Some(&self.entry(name))),
+        }
+    }
+
+    /// Puts a pipe that nobody writes into where a source on a disk is read first: whoever waits for it waits without end.
+    fn block(&self, name: &str) {
+        let path = self.first_read(name);
+        std::fs::rename(&path, self.sandbox.path("aside")).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    }
+
+    /// Returns the file of a source on a disk that is read first: its entry, or the branch that holds it.
+    fn first_read(&self, name: &str) -> PathBuf {
+        match is_repository(name) {
+            true => self.local(name).path.join(".git/refs/heads/main"),
+            false => self.entry_path(name),
         }
     }
 
@@ -424,9 +439,7 @@ fn a_fault_of_one_source_changes_what_must_change_and_nothing_else() {
                 assert_eq!(health(&report["sources"], name), "fresh", "{report:#}");
                 before = everything(&daemon);
             }
-            if !world.disturb(name, fault, &entry) {
-                continue;
-            }
+            world.disturb(name, fault, &entry);
             daemon.sync();
             check(&daemon, &before, &when);
             check_sources(&daemon, name, &when);

@@ -1,13 +1,10 @@
 //! Edits of the sources file, the configuration and local catalogues, against the real daemon: a good one becomes a
 //! generation, a broken one is shown and changes nothing.
 
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::daemon::sample;
-use crate::harness::daemon::{Daemon, Said, Sandbox};
+use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::lcod::{self, Component};
 use crate::harness::repository::{Files, Repository};
 use crate::harness::{place, poll};
@@ -31,11 +28,6 @@ fn ids(daemon: &Daemon) -> Vec<String> {
 
 fn degraded(daemon: &Daemon) -> String {
     daemon.get("/readyz").ok()["degraded"].to_string()
-}
-
-fn copy(from: &Path, to: &Path) {
-    let said = Said::of(Command::new("cp").arg("-r").arg(from).arg(to));
-    assert_eq!(said.status, 0, "{said:?}");
 }
 
 #[test]
@@ -62,6 +54,8 @@ fn a_broken_edit_is_shown_with_its_place_and_changes_nothing() {
     assert!(shown.contains("line 2") && shown.contains("column"), "{shown}");
     let status = sandbox.run(&["status"]);
     assert!(status.stdout.contains("line 2") && status.stdout.contains("pth"), "{status:?}");
+    assert!(status.stdout.contains("the configuration is broken"), "{status:?}");
+    assert!(status.stdout.contains("correct the file, then resolverd reload"), "{status:?}");
     assert_eq!(
         (ids(&daemon), &daemon.get("/v1/health").ok()["generation"]),
         (vec!["one".to_owned()], &before)
@@ -120,6 +114,12 @@ fn a_configuration_that_appears_later_is_read_and_says_what_needs_a_restart() {
         let text = degraded(&daemon);
         (text.contains("idle_exit") && text.contains("restart")).then_some(())
     });
+    let status = sandbox.run(&["status"]);
+    assert!(status.stdout.contains("the configuration needs a restart"), "{status:?}");
+    assert!(status.stdout.contains("restart the daemon, or take the edit back"), "{status:?}");
+    let doctor = sandbox.run(&["doctor"]);
+    assert_eq!(doctor.status, 0, "a good configuration is nothing wrong: {doctor:?}");
+    assert!(doctor.stdout.contains("hint: restart the daemon, or take the edit back"), "{doctor:?}");
     std::fs::write(&config, "refresh = \"2h\"\n").unwrap();
     poll::until("the end of the trouble", || (!degraded(&daemon).contains("restart")).then_some(()));
 }
@@ -135,7 +135,7 @@ fn a_local_catalogue_that_appears_or_changes_is_read_again() {
 
     // The whole directory appears, and its list names files without digests, so that they may change.
     let fresh = sandbox.path("fresh");
-    copy(&place::root().join("tests/federation/community"), &fresh);
+    place::copy(&place::root().join("tests/federation/community"), &fresh);
     let row = json!({"type": "list", "id": "community/std", "path": "registry/components.std.jsonl"});
     let list = lcod::lines("community/catalogues", &[row]);
     std::fs::write(fresh.join("catalogues.jsonl"), list).unwrap();

@@ -45,6 +45,13 @@ pub fn check(bytes: &[u8]) -> Result<&str, ParseError> {
     }
 }
 
+/// Returns the lines of a JSONL document that are not blank, numbered from 1, without a byte-order mark.
+pub fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let lines = bytes.split(|byte| *byte == b'\n').zip(1..).map(|(line, number)| (number, line));
+    lines.filter(|(_, line)| !line.trim_ascii().is_empty())
+}
+
 /// Returns the bytes as text, without a leading byte-order mark.
 ///
 /// **Errors**: `input.encoding` for invalid UTF-8 and for NUL.

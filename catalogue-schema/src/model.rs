@@ -1,7 +1,9 @@
 //! What the pillars hand to each other: sources, catalogues, releases, verdicts, and what a generation remembers of them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -392,42 +394,64 @@ pub struct Component {
     pub shadowed: Vec<Shadow>,
 }
 
-impl Component {
-    /// Lets each release share the memory of what it has in common with the one before it: most releases of a component
-    /// come from one repository and require the same. What they say stays the same.
-    pub fn share(&mut self) {
-        for release in self.releases.iter_mut().filter(|release| release.id == self.id) {
-            release.id = self.id.clone();
+/// What many releases have in common, held once: ids, repositories, commits. Equal values share memory afterwards; no value
+/// changes.
+#[derive(Debug, Default)]
+pub struct Pool {
+    ids: HashSet<ComponentId>,
+    repositories: HashSet<Repository>,
+    commits: HashSet<CommitId>,
+}
+
+impl Pool {
+    /// Makes a pool that holds the ids of `components`.
+    pub fn of(components: &[Component]) -> Pool {
+        Pool { ids: components.iter().map(|component| component.id.clone()).collect(), ..Pool::default() }
+    }
+
+    /// Lets `component` share what the pool holds, and holds what is new.
+    pub fn share(&mut self, component: &mut Component) {
+        shared(&mut self.ids, &mut component.id);
+        for release in &mut component.releases {
+            release.id.clone_from(&component.id);
+            release.dependencies.shrink_to_fit();
+            release.files.shrink_to_fit();
+            for wanted in &mut release.dependencies {
+                shared(&mut self.ids, &mut wanted.id);
+            }
+            if let Some(repository) = &mut release.origin.repository {
+                shared(&mut self.repositories, repository);
+            }
+            if let Some(commit) = &mut release.origin.commit {
+                shared(&mut self.commits, commit);
+            }
         }
-        for place in 1..self.releases.len() {
-            let (before, from) = self.releases.split_at_mut(place);
+        component.releases.shrink_to_fit();
+        for place in 1..component.releases.len() {
+            let (before, from) = component.releases.split_at_mut(place);
             if let (Some(before), Some(release)) = (before.last(), from.first_mut()) {
-                release.share(before);
+                share_requirements(before, release);
             }
         }
     }
 }
 
-impl Release {
-    fn share(&mut self, before: &Release) {
-        fn same<T: Clone + PartialEq>(mine: &mut T, other: &T) {
-            if *mine == *other {
-                *mine = other.clone();
-            }
+/// Lets `release` share the requirements of the one before it: most releases of a component require the same.
+fn share_requirements(before: &Release, release: &mut Release) {
+    for mine in &mut release.dependencies {
+        let same = before.dependencies.binary_search_by(|other| other.id.cmp(&mine.id));
+        let Some(other) = same.ok().and_then(|at| before.dependencies.get(at)) else { continue };
+        if mine.requirement.is_written_like(&other.requirement) {
+            mine.requirement = other.requirement.clone();
         }
-        same(&mut self.origin.repository, &before.origin.repository);
-        same(&mut self.origin.commit, &before.origin.commit);
-        for mine in &mut self.dependencies {
-            let Ok(at) = before.dependencies.binary_search_by(|other| other.id.cmp(&mine.id)) else {
-                continue;
-            };
-            let other = &before.dependencies[at];
-            mine.id = other.id.clone();
-            if mine.requirement.is_written_like(&other.requirement) {
-                mine.requirement = other.requirement.clone();
-            }
-        }
-        self.dependencies.shrink_to_fit();
+    }
+}
+
+/// Puts the equal value that is held already in the place of `value`, or holds it.
+fn shared<T: Clone + Eq + Hash>(held: &mut HashSet<T>, value: &mut T) {
+    match held.get(value) {
+        Some(same) => value.clone_from(same),
+        None => drop(held.insert(value.clone())),
     }
 }
 

@@ -143,22 +143,15 @@ fn header_line(bytes: &[u8]) -> Option<usize> {
         row: Option<Value>,
         schema: Option<Value>,
     }
-    let (number, line) = numbered(bytes).next()?;
+    let (number, line) = json::lines(bytes).next()?;
     let header: Type = json::document(json::check(line).ok()?).ok()?;
     let is = |value: &Option<Value>, text: &str| value.as_ref().and_then(Value::as_str) == Some(text);
     (is(&header.row, "manifest") || is(&header.schema, LIST_SCHEMA)).then_some(number)
 }
 
-/// Returns the lines that are not blank, numbered from 1, without a byte-order mark.
-fn numbered(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let lines = bytes.split(|byte| *byte == b'\n').zip(1..).map(|(line, number)| (number, line));
-    lines.filter(|(_, line)| !line.trim_ascii().is_empty())
-}
-
 /// Reads a sources file that is a JSONL list: its header, then a line of type `list` for each source.
 fn lines(bytes: &[u8], first: usize, directory: &Path, forges: &Forges) -> Result<Vec<Source>, ParseError> {
-    let mut lines = numbered(bytes);
+    let mut lines = json::lines(bytes);
     let header = lines.next().map_or(&[][..], |(_, line)| line);
     let default = header_priority(header).map_err(|error| in_line(error, first))?;
     let mut taken = Taken { directory, forges, ids: BTreeSet::new(), sources: Vec::new() };

@@ -605,19 +605,31 @@ impl<'a> TroubleRow<'a> {
 pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> String {
     let family = reason.split_once('.').map_or(reason, |(family, _)| family);
     match (reason, family) {
-        ("trust.rollback" | "trust.order_unknown", _) => {
+        _ if is_out_of_order(reason) => {
             let below = catalogue.map(|name| format!("/{name}")).unwrap_or_default();
             format!("resolverd trust forget {source}{below} accepts it")
         }
         (_, "trust") => {
             format!("resolverd sync {source}, once its owner has published what the pin promises")
         }
-        (_, "offline") => format!("resolverd sync {source}, without --offline"),
-        (_, "input" | "limit" | "catalogue") => {
+        (_, "offline") => {
+            format!(
+                "resolverd sync {source}, once neither --offline nor its own offline keeps it on the shelf"
+            )
+        }
+        // Those of the formats, which no configuration moves.
+        ("limit.skipped" | "limit.document_bytes" | "limit.listing_levels", _)
+        | (_, "input" | "catalogue") => {
             format!("resolverd sync {source}, once its owner has corrected the document")
         }
+        (_, "limit") => format!("resolverd sync {source}, once config.toml allows more below [limits]"),
         _ => format!("resolverd sync {source}, once it can be reached"),
     }
+}
+
+/// Tells whether `reason` refuses a revision for its place in time, which only an operator may accept.
+pub fn is_out_of_order(reason: &str) -> bool {
+    matches!(reason, "trust.rollback" | "trust.order_unknown")
 }
 
 /// How far a release is vouched for.
@@ -1021,6 +1033,22 @@ mod tests {
             assert_eq!(Code::named(row.text).unwrap().name, row.name);
         }
         assert!(Code::named("E999").is_none());
+    }
+
+    #[test]
+    fn the_remedy_names_who_can_apply_it() {
+        let source = SourceId::parse("acme").unwrap();
+        let check = |reason: &str, expected: &str| {
+            let found = remedy(reason, &source, None);
+            assert!(found.starts_with("resolverd ") && found.contains(expected), "{reason}: {found}");
+        };
+        check("limit.total_s", "config.toml");
+        check("limit.depth", "config.toml");
+        check("limit.skipped", "its owner");
+        check("input.json", "its owner");
+        check("offline", "its own offline");
+        check("trust.rollback", "trust forget acme");
+        check("net.dns", "be reached");
     }
 
     #[test]

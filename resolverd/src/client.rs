@@ -15,6 +15,8 @@ use crate::api::{Call, Code, Failure, JSON, PROBLEM_JSON, Reply, SHORTER_SOCKET,
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// How long the daemon may take to answer a read.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
+/// How long the daemon may take to say how it is, which it knows without work.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to take a request.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -23,12 +25,15 @@ pub const STREAM_TIMEOUT: Duration = Duration::from_secs(45);
 
 const HEAD_LINE_BYTES_MAX: u64 = 16 << 10;
 const HEAD_LINES_MAX: usize = 100;
+/// What a client does while it waits for an answer.
+const HEAR: &str = "hear from";
 
 /// A connection to a daemon; usable for one call after the other.
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
     stream: BufReader<UnixStream>,
+    patience: Duration,
 }
 
 /// Why a daemon gave no answer.
@@ -128,7 +133,13 @@ impl Client {
         };
         let stream = UnixStream::connect(socket).map_err(failed)?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(failed)?;
-        Ok(Client { socket: socket.into(), stream: BufReader::new(stream) })
+        Ok(Client { socket: socket.into(), stream: BufReader::new(stream), patience: ANSWER_TIMEOUT })
+    }
+
+    /// Waits at most [`HEALTH_TIMEOUT`] for each answer to a read: for questions that a daemon answers at once or never.
+    pub fn impatient(mut self) -> Client {
+        self.patience = HEALTH_TIMEOUT;
+        self
     }
 
     /// Sends a call and returns its reply, which may be a problem. A sync may take as long as it takes.
@@ -136,11 +147,19 @@ impl Client {
     /// **Errors**: [`ClientError::Broken`], [`ClientError::Garbled`]; the connection is of no further use then.
     pub fn call(&mut self, call: &Call) -> Result<Reply, ClientError> {
         let endless = call.method == "POST" && call.target != "/v1/lookup";
-        let patience = if endless { None } else { Some(ANSWER_TIMEOUT) };
+        let patience = if endless { None } else { Some(self.patience) };
         self.stream.get_ref().set_read_timeout(patience).map_err(|error| self.broken("call", error))?;
-        self.send(call).map_err(|error| self.broken("call", error))?;
-        let head = self.head()?;
+        let head = self.asked(call)?;
         self.reply(head)
+    }
+
+    /// Sends a call and reads the head of its answer. A daemon that turns a caller away says why and closes before the call
+    /// has arrived, so what it said is looked for when sending fails.
+    fn asked(&mut self, call: &Call) -> Result<Head, ClientError> {
+        match self.send(call) {
+            Ok(()) => self.head(),
+            Err(error) => self.head().map_err(|_| self.broken("call", error)),
+        }
     }
 
     /// Sends a call whose answer goes on, and hands each line of it to `each` until that says stop or the daemon ends it. An
@@ -154,8 +173,7 @@ impl Client {
     ) -> Result<Option<Reply>, ClientError> {
         let quiet = self.stream.get_ref().set_read_timeout(Some(STREAM_TIMEOUT));
         quiet.map_err(|error| self.broken("call", error))?;
-        self.send(call).map_err(|error| self.broken("call", error))?;
-        let head = self.head()?;
+        let head = self.asked(call)?;
         if head.status >= 400 || !matches!(head.framing, Framing::Chunks) {
             return self.reply(head).map(Some);
         }
@@ -196,6 +214,14 @@ impl Client {
     }
 
     fn broken(&self, action: &'static str, source: io::Error) -> ClientError {
+        // What the system says about a time that has passed is "resource temporarily unavailable".
+        let source = match (source.kind(), self.stream.get_ref().read_timeout()) {
+            (io::ErrorKind::WouldBlock, Ok(Some(patience))) if action == HEAR => {
+                let found = format!("it said nothing for {} s", patience.as_secs());
+                io::Error::new(io::ErrorKind::TimedOut, found)
+            }
+            _ => source,
+        };
         ClientError::Broken { action, socket: self.socket.clone(), source }
     }
 
@@ -263,7 +289,7 @@ impl Client {
         let mut bytes = Vec::new();
         let limited = &mut (&mut self.stream).take(HEAD_LINE_BYTES_MAX);
         let read = limited.read_until(b'\n', &mut bytes);
-        read.map_err(|error| self.broken("hear from", error))?;
+        read.map_err(|error| self.broken(HEAR, error))?;
         match bytes.strip_suffix(b"\n") {
             Some(line) => {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -277,7 +303,7 @@ impl Client {
     fn exactly(&mut self, bytes: usize) -> Result<Vec<u8>, ClientError> {
         let mut body = Vec::new();
         let read = (&mut self.stream).take(bytes as u64).read_to_end(&mut body);
-        read.map_err(|error| self.broken("hear from", error))?;
+        read.map_err(|error| self.broken(HEAR, error))?;
         if body.len() < bytes { Err(self.garbled("a body that ends early")) } else { Ok(body) }
     }
 
@@ -308,7 +334,7 @@ impl Client {
     fn rest(&mut self) -> Result<Vec<u8>, ClientError> {
         let mut body = Vec::new();
         let read = (&mut self.stream).take(ANSWER_BYTES_MAX as u64 + 1).read_to_end(&mut body);
-        read.map_err(|error| self.broken("hear from", error))?;
+        read.map_err(|error| self.broken(HEAR, error))?;
         if body.len() > ANSWER_BYTES_MAX { Err(self.garbled("more than 64 MiB")) } else { Ok(body) }
     }
 }
@@ -423,5 +449,19 @@ mod tests {
             assert!(!misplaced.is_absent(), "{misplaced}");
             assert!(misplaced.to_string().ends_with("is not a socket"), "{misplaced}");
         }
+    }
+
+    #[test]
+    fn a_daemon_that_turns_away_before_it_has_read_is_heard() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut client = Client::connect(&socket).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 503 \r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy").unwrap();
+        drop(stream);
+        let reply = client.call(&Call::get("/livez")).unwrap();
+        assert_eq!((reply.status, reply.body.as_slice()), (503, &b"busy"[..]));
+        assert!(matches!(client.call(&Call::get("/livez")), Err(ClientError::Broken { action: "call", .. })));
     }
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::api::{Code, Failure};
 use crate::fetch::limit::Limits;
-use crate::fetch::network::{Https, Network, Rewrite};
+use crate::fetch::network::{Https, Network, Proxy, Rewrite, Token};
 use crate::trust::memory::UnknownOrder;
 
 /// The largest configuration or sources file in bytes.
@@ -133,12 +133,21 @@ struct ConfigFile {
     generations: Option<GenerationsKept>,
     idle_exit: Option<Seconds<1>>,
     admin_group: Option<String>,
-    https: Option<Https>,
+    https: HttpsTable,
     #[serde(rename = "rewrite")]
     rewrites: Vec<Rewrite>,
     #[serde(rename = "forge")]
     forges: Vec<ForgePattern>,
     limits: toml::Table,
+}
+
+/// The table `[https]` of one file: what it does not say, the next file may.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HttpsTable {
+    ca_file: Option<PathBuf>,
+    proxy: Option<Proxy>,
+    tokens: Option<Vec<Token>>,
 }
 
 /// A duration: a number of seconds, or a text such as `30m`; at least `MIN` seconds.
@@ -404,10 +413,15 @@ fn config_paths(overrides: &Overrides, homes: &Homes<'_>) -> Vec<PathBuf> {
     paths
 }
 
-/// Returns what the files say about other machines: `[https]` of the more specific file that has one, every rewrite rule.
+/// Returns what the files say about other machines: each key of `[https]` as the more specific file that has it says, every
+/// rewrite rule.
 fn network(files: &[ConfigFile], cache_dir: Option<PathBuf>) -> Network {
     Network {
-        https: files.iter().find_map(|file| file.https.clone()).unwrap_or_default(),
+        https: Https {
+            ca_file: files.iter().find_map(|file| file.https.ca_file.clone()),
+            proxy: files.iter().find_map(|file| file.https.proxy).unwrap_or_default(),
+            tokens: files.iter().find_map(|file| file.https.tokens.clone()).unwrap_or_default(),
+        },
         rewrites: files.iter().flat_map(|file| file.rewrites.iter().cloned()).collect(),
         cache_dir,
     }
@@ -436,10 +450,8 @@ fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
     toml::from_str::<LimitsOnly>(&text).map_err(|error| wrong(error.to_string()))?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     let own = [&mut file.sources, &mut file.socket, &mut file.state_dir, &mut file.cache_dir];
-    let tokens = file.https.iter_mut().flat_map(|https| {
-        https.tokens.iter_mut().filter_map(|token| token.file.as_mut()).chain(https.ca_file.as_mut())
-    });
-    for place in own.into_iter().flatten().chain(tokens) {
+    let tokens = file.https.tokens.iter_mut().flatten().filter_map(|token| token.file.as_mut());
+    for place in own.into_iter().flatten().chain(tokens).chain(file.https.ca_file.as_mut()) {
         *place = directory.join(&*place);
     }
     Ok(file)
@@ -586,6 +598,19 @@ mod tests {
         let joined =
             limits(vec![file("[limits]\ndepth = 3"), file("[limits]\ndepth = 5\ntotal_s = 7"), file("")]);
         assert_eq!(joined, Limits { depth: 3, total_s: 7, ..Limits::default() });
+    }
+
+    #[test]
+    fn a_user_s_token_keeps_the_system_s_authority_and_proxy() {
+        let file = |text: &str| toml::from_str::<ConfigFile>(text).expect("a good file");
+        let system = "[https]\nca_file = \"/etc/ca.pem\"\nproxy = \"none\"\n[[https.tokens]]\nurl = \"https://s.example\"\nenv = \"S\"\n";
+        let user = "[[https.tokens]]\nurl = \"https://u.example\"\nenv = \"U\"\n";
+        let found = network(&[file(user), file(system)], None).https;
+        assert_eq!((found.ca_file, found.proxy), (Some("/etc/ca.pem".into()), Proxy::None));
+        let tokens: Vec<&str> = found.tokens.iter().map(|token| &*token.url).collect();
+        assert_eq!(tokens, ["https://u.example"], "a list is one value");
+        let found = network(&[file("[https]\nproxy = \"environment\"\n"), file(system)], None).https;
+        assert_eq!((found.proxy, found.tokens.len()), (Proxy::Environment, 1));
     }
 
     #[test]

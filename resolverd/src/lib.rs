@@ -4,16 +4,24 @@
 //! | question | room |
 //! |---|---|
 //! | where is a digest parsed, an id, a path, a document? | the crate `catalogue-schema` (bytes to values, no I/O) |
-//! | where is a commit fetched? | [`fetch`] (pillar) |
+//! | where is a commit fetched? | [`fetch`] (pillar): `git`, `git_wire`, `ssh`, `https`, `file`; `rewrite` says from where |
 //! | where is a document judged? | [`trust`] (pillar): `trust::verify::judge`, used by every path |
+//! | where is going back refused? | `trust::memory`: today's revisions against those that were accepted |
 //! | where are two catalogues merged? | [`merge`]: first match wins per component id |
 //! | where are bytes and generations kept? | [`shelf`] and [`store`] (pillar) |
+//! | where is what was accepted remembered? | `store::memory` (trust-state.json) and `store::revisions` (their log) |
 //! | where is a version chosen? | [`resolve`] (pillar) |
 //! | where does a sync happen? | [`sync`]: the only writer |
 //! | where is a request answered? | [`server`]: the only reader (`route` reads it, `answer` answers it) |
+//! | where is it explained, searched, told, counted? | `server::explain`, `search`, `events` and `stream`, `metrics` |
+//! | who is connected? | `server::activity`: what idle-exit goes by |
 //! | what does a request or an error look like? | [`api`] |
+//! | where do settings come from? | [`config`]: flags, environment, files, built-in values |
 //! | where is an edited file noticed? | [`watch`]: files in, orders out |
 //! | where does it start, reload and stop? | [`daemon`]: two threads, one loop over [`order`]s |
+//! | what is due, and who is told? | `daemon::rounds`: timers, the watch, the service manager by `daemon::notify` |
+//! | what is wrong with a set-up? | `daemon::examine` looks, `daemon::repair` mends, `cli::doctor` tells |
+//! | where is a verb? | [`cli`]; it asks through [`client`], or in process by `daemon::local` |
 //!
 //! # The floors
 //! main → cli → daemon → (sync, server, config, client, watch) → (fetch, trust, store + shelf, resolve, merge, api, order)

@@ -8,9 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Blocked;
-use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
-use catalogue_schema::model::{Component, Rank, Release, Shadow, Verdict, Warning};
-use catalogue_schema::pointer::Repository;
+use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
+use catalogue_schema::model::{Component, File, Pool, Rank, Release, Shadow, Verdict, Warning};
+use catalogue_schema::path::DocPath;
+use catalogue_schema::pointer::{CommitId, Repository};
+use catalogue_schema::version::Version;
+use serde::Serialize;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 /// What one catalogue lists.
@@ -49,7 +53,10 @@ pub fn merge(mut contributions: Vec<Contribution>, blocked: &[Blocked]) -> Vec<C
             }
         }
     }
-    merged.into_values().collect()
+    let mut merged: Vec<Component> = merged.into_values().collect();
+    let mut pool = Pool::of(&merged);
+    merged.iter_mut().for_each(|component| pool.share(component));
+    merged
 }
 
 fn blocks(block: &Blocked, id: &ComponentId, rank: &Rank) -> bool {
@@ -111,9 +118,12 @@ fn mutation(old: &Digest, new: &Digest) -> Warning {
 pub fn snapshot_digest(components: &[Component], stale: &BTreeSet<SourceId>, blocked: &[Blocked]) -> Digest {
     let mut hash = Sha256::new();
     hash.update(b"resolverd/snapshot@1\n");
+    let mut line = Vec::new();
     for component in components {
         for release in &component.releases {
-            hash.update(release_line(component, release).as_bytes());
+            line.clear();
+            release_line(component, release, &mut line);
+            hash.update(&line);
         }
     }
     for source in stale {
@@ -128,46 +138,111 @@ pub fn snapshot_digest(components: &[Component], stale: &BTreeSet<SourceId>, blo
 /// What stands for the manifest of a release whose documents have not been fetched.
 const UNFETCHED: &str = "unfetched";
 
-/// One JSON line per release. Texts of refusals and warnings may name local paths, so only their reasons count.
-fn release_line(component: &Component, release: &Release) -> String {
+/// Adds one JSON line per release to `out`. Texts of refusals and warnings may name local paths, so only their reasons count.
+///
+/// **Shape**: an array; the keys of objects in it stand in the order of the alphabet.
+fn release_line(component: &Component, release: &Release, out: &mut Vec<u8>) {
     let repository = match &release.origin.repository {
         Some(Repository::Https(url)) => Some(url.as_text()),
         Some(Repository::Ssh(url)) => Some(url.as_text()),
         Some(Repository::Local(_)) | None => None,
     };
     let (rule, signers) = match &release.verdict {
-        Verdict::Trusted(trust) => (trust.rule().map(str::to_owned), trust.signers().to_vec()),
-        Verdict::Refused(refusal) => (Some(refusal.reason.to_string()), Vec::new()),
+        Verdict::Trusted(trust) => (trust.rule(), trust.signers()),
+        Verdict::Refused(refusal) => (Some(refusal.reason.as_ref()), [].as_slice()),
     };
-    let manifest = match release.unfetched {
-        true => serde_json::json!(UNFETCHED),
-        false => serde_json::json!(release.manifest),
-    };
-    let line = serde_json::json!([
-        release.id,
-        release.version,
-        component.owner,
+    let line = Line(
+        &release.id,
+        &release.version,
+        OwnerLine { name: &component.owner.name, source: &component.owner.source },
         repository,
-        release.origin.commit,
-        release.origin.path,
-        manifest,
-        release.files,
+        release.origin.commit.as_ref(),
+        release.origin.path.as_ref(),
+        match release.unfetched {
+            true => Manifest::Unfetched(UNFETCHED),
+            false => Manifest::Read(release.manifest.as_ref()),
+        },
+        release.files.iter().map(FileLine::of).collect(),
         [release.kind.as_deref(), release.summary.as_deref()],
-        release.extra,
+        &release.extra,
         release.yanked,
-        release.dependencies,
-        [release.verdict.word(), rule.as_deref().unwrap_or_default()],
+        &release.dependencies,
+        [release.verdict.word(), rule.unwrap_or_default()],
         signers,
-        component.shadowed,
-        release.warnings.iter().map(|warning| &warning.reason).collect::<Vec<_>>(),
-    ]);
-    format!("{line}\n")
+        component.shadowed.iter().map(ShadowLine::of).collect(),
+        release.warnings.iter().map(|warning| warning.reason.as_ref()).collect(),
+    );
+    // Texts, numbers and texts as keys: nothing that has no JSON form, and memory takes every byte.
+    serde_json::to_writer(&mut *out, &line).expect("what is made of texts and numbers has a JSON form");
+    out.push(b'\n');
+}
+
+#[derive(Serialize)]
+struct Line<'a>(
+    &'a ComponentId,
+    &'a Version,
+    OwnerLine<'a>,
+    Option<&'a str>,
+    Option<&'a CommitId>,
+    Option<&'a DocPath>,
+    Manifest<'a>,
+    Vec<FileLine<'a>>,
+    [Option<&'a str>; 2],
+    &'a Map<String, Value>,
+    bool,
+    &'a [Reference],
+    [&'a str; 2],
+    &'a [String],
+    Vec<ShadowLine<'a>>,
+    Vec<&'a str>,
+);
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Manifest<'a> {
+    Unfetched(&'static str),
+    Read(Option<&'a Digest>),
+}
+
+#[derive(Serialize)]
+struct OwnerLine<'a> {
+    name: &'a SourceId,
+    source: &'a SourceId,
+}
+
+#[derive(Serialize)]
+struct FileLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blob: Option<&'a CommitId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a Digest>,
+    path: &'a DocPath,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+}
+
+impl FileLine<'_> {
+    fn of(file: &File) -> FileLine<'_> {
+        FileLine { blob: file.blob.as_ref(), digest: file.digest.as_ref(), path: &file.path, size: file.size }
+    }
+}
+
+#[derive(Serialize)]
+struct ShadowLine<'a> {
+    catalogue: OwnerLine<'a>,
+    versions: &'a [Version],
+}
+
+impl ShadowLine<'_> {
+    fn of(shadow: &Shadow) -> ShadowLine<'_> {
+        let CatalogueId { source, name } = &shadow.catalogue;
+        ShadowLine { catalogue: OwnerLine { name, source }, versions: &shadow.versions }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use catalogue_schema::model::{Level, Origin, Place, Trust};
-    use catalogue_schema::version::Version;
+    use catalogue_schema::model::{Level, Origin, Place, Refusal, Trust};
     use proptest::prelude::*;
 
     use super::*;
@@ -311,6 +386,81 @@ mod tests {
         assert_ne!(digest(&base), digest(&base[..1]));
         let stale = BTreeSet::from([SourceId::parse("s").expect("an id")]);
         assert_ne!(digest(&base), snapshot_digest(&base, &stale, &[]));
+    }
+
+    /// A line as it was defined first: every value on its own, objects sorted by key.
+    fn line_by_values(component: &Component, release: &Release) -> String {
+        let repository = match &release.origin.repository {
+            Some(Repository::Https(url)) => Some(url.as_text()),
+            Some(Repository::Ssh(url)) => Some(url.as_text()),
+            Some(Repository::Local(_)) | None => None,
+        };
+        let (rule, signers) = match &release.verdict {
+            Verdict::Trusted(trust) => (trust.rule().map(str::to_owned), trust.signers().to_vec()),
+            Verdict::Refused(refusal) => (Some(refusal.reason.to_string()), Vec::new()),
+        };
+        let manifest = match release.unfetched {
+            true => serde_json::json!(UNFETCHED),
+            false => serde_json::json!(release.manifest),
+        };
+        let line = serde_json::json!([
+            release.id,
+            release.version,
+            component.owner,
+            repository,
+            release.origin.commit,
+            release.origin.path,
+            manifest,
+            release.files,
+            [release.kind.as_deref(), release.summary.as_deref()],
+            release.extra,
+            release.yanked,
+            release.dependencies,
+            [release.verdict.word(), rule.as_deref().unwrap_or_default()],
+            signers,
+            component.shadowed,
+            release.warnings.iter().map(|warning| &warning.reason).collect::<Vec<_>>(),
+        ]);
+        format!("{line}\n")
+    }
+
+    #[test]
+    fn a_line_is_the_same_bytes_as_its_values() {
+        let check = |component: &Component| {
+            for release in &component.releases {
+                let mut line = Vec::new();
+                release_line(component, release, &mut line);
+                assert_eq!(String::from_utf8(line).expect("text"), line_by_values(component, release));
+            }
+        };
+        let mut components = merge(federation("s a 1.0: n/x@1.0.0 n/x@2.0.0\nt b 2.0: n/x@3.0.0"), &[]);
+        check(&components[0]);
+        let component = &mut components[0];
+        let commit = CommitId::parse(&"a".repeat(40)).expect("an id");
+        let path = |text: &str| DocPath::parse(text).expect("a path");
+        let release = &mut component.releases[0];
+        release.origin = Origin {
+            repository: catalogue_schema::pointer::HttpsUrl::parse("https://h.example/r")
+                .ok()
+                .map(Repository::Https),
+            commit: Some(commit.clone()),
+            path: Some(path("a/b")),
+        };
+        release.files = vec![
+            File { path: path("x"), digest: Some(Digest::sha256(b"x")), blob: Some(commit), size: Some(7) },
+            File { path: path("y"), digest: None, blob: None, size: None },
+        ];
+        (release.kind, release.summary) = (Some("flow".into()), Some("a \"quoted\" line\n".into()));
+        release.dependencies = vec![Reference::parse("lcod://n/y@>=1.0.0").expect("a reference")];
+        release.extra.insert("zeta".into(), serde_json::json!({"b": 1.5, "a": [null, true]}));
+        release.extra.insert("alpha".into(), serde_json::json!("é"));
+        release.warnings = vec![Warning::new("some.reason", "a text that does not count")];
+        let release = &mut component.releases[1];
+        (release.unfetched, release.manifest, release.yanked) = (true, None, true);
+        release.verdict = Verdict::Refused(Refusal::new("trust.digest_mismatch", "x", "y", "z"));
+        check(component);
+        component.releases[1].unfetched = false;
+        check(component);
     }
 
     fn any_contribution() -> impl Strategy<Value = Contribution> {

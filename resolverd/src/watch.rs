@@ -1,4 +1,6 @@
-//! Watching files: the configuration, the sources file, what local sources read. An edit becomes an order.
+//! Watching files: the configuration, the sources file, the lists and catalogues of local sources. An edit becomes an order.
+//! Manifests are not watched: a catalogue names thousands of them, and what is published does not change. One without a
+//! digest that is edited in place is read again by the next sync.
 //!
 //! The system's events are hints only. They are gathered until a quarter of a second was quiet, or two seconds have passed;
 //! then every watched path is looked at, and those whose file is another one than before (device, inode, size, times of

@@ -115,10 +115,20 @@ impl Sandbox {
         self.spawn_with(&[])
     }
 
+    /// Starts the daemon with its log at `level` and does not wait for it.
+    pub(crate) fn spawn_at(&self, level: &str) -> Daemon {
+        let mut command = self.command();
+        command.env("RESOLVERD_LOG", level);
+        self.serve(command, &[])
+    }
+
     /// Starts the daemon with more `flags` and does not wait for it.
     pub(crate) fn spawn_with(&self, flags: &[&str]) -> Daemon {
+        self.serve(self.command(), flags)
+    }
+
+    fn serve(&self, mut command: Command, flags: &[&str]) -> Daemon {
         let log = self.path(&format!("daemon-{}.log", self.starts.fetch_add(1, Ordering::Relaxed)));
-        let mut command = self.command();
         command.arg("serve").arg("--sources").arg(self.sources());
         command.arg("--state-dir").arg(self.state()).arg("--socket").arg(self.socket());
         command.args(flags);
@@ -176,6 +186,11 @@ impl Daemon {
             }
             http::ask(&self.socket, "GET", target, None).ok().filter(|answer| answer.status == 200)
         });
+    }
+
+    /// Returns the socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Returns the process id.

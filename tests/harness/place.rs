@@ -56,3 +56,15 @@ pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
     assert!(output.status.success(), "git {arguments:?} in {}: {said}", directory.display());
     String::from_utf8(output.stdout).expect("git prints text")
 }
+
+/// Copies a directory and what lies below it; what lies at `to` already stays or is replaced.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}

@@ -10,7 +10,7 @@ use catalogue_schema::version::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{IntegrityRow, PinRow, ShadowRow, TrustRow};
+use crate::api::{IntegrityRow, Page, PinRow, ShadowRow, TrustRow};
 
 /// The body of `POST /v1/explain`. `null` means the same as leaving a field out.
 #[derive(Debug, Clone, Deserialize)]
@@ -29,18 +29,14 @@ pub struct ExplainRequest {
     pub snapshot: Option<String>,
 }
 
-/// One page of a search.
+/// One page of a search, the best hits first.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct HitPage<'a> {
-    /// The hits, best first.
-    pub items: Vec<HitRow<'a>>,
+    /// The page.
+    #[serde(flatten)]
+    pub page: Page<'a, HitRow<'a>>,
     /// How many there are on all pages together.
     pub total: usize,
-    /// Where the next page starts; `null` on the last.
-    pub next_cursor: Option<String>,
-    /// The snapshot that answered.
-    pub snapshot: &'a Digest,
 }
 
 /// A component that a search found.

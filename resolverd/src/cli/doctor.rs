@@ -16,7 +16,7 @@ use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use crate::api::{Call, Failure};
-use crate::cli::render::{Paint, plain};
+use crate::cli::render::{NEEDS_RESTART, Paint, plain};
 use crate::cli::{Ended, Env, Globals, Terminal};
 use crate::client::Client;
 use crate::config::{self, ConfigError, Overrides, Settings};
@@ -249,7 +249,7 @@ fn disabled(path: &Path) -> Vec<String> {
 /// Asks the daemon how it is; that its socket cannot be used has been said by then.
 fn daemon(settings: &Settings) -> Vec<Finding> {
     let mut client = match Client::connect(&settings.socket) {
-        Ok(client) => client,
+        Ok(client) => client.impatient(),
         Err(error) if error.is_absent() => {
             return vec![Finding::ok("daemon", "none", "no daemon runs; verbs answer in process")];
         }
@@ -279,17 +279,7 @@ fn health_findings(health: &Value, socket: &Path) -> Vec<Finding> {
         None => Finding::wrong("daemon", socket.display(), format!("serves no generation, {up}"))
             .hint("resolverd sync"),
     });
-    let configuration = &health["configuration"];
-    if !configuration.is_null() {
-        let text = |name: &str| configuration[name].as_str().unwrap_or_default().to_owned();
-        let found = format!("it keeps the last good configuration: {}", text("found"));
-        let mut finding =
-            Finding::wrong("daemon", text("subject"), found).hint("correct the file, then: resolverd reload");
-        if !text("expected").is_empty() {
-            finding = finding.expected(text("expected"));
-        }
-        findings.push(finding);
-    }
+    findings.extend(configuration_in_force(&health["configuration"]));
     for one in health["degraded"].as_array().into_iter().flatten().filter(|one| one["what"] == "catalogue") {
         let text = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
         findings.push(
@@ -298,6 +288,25 @@ fn health_findings(health: &Value, socket: &Path) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// Says what the daemon could not take of the configuration that it read last.
+fn configuration_in_force(problem: &Value) -> Option<Finding> {
+    if problem.is_null() {
+        return None;
+    }
+    let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+    if text("reason") == NEEDS_RESTART {
+        let finding = Finding::warning("daemon", text("subject"), text("found"));
+        return Some(finding.hint("restart the daemon, or take the edit back"));
+    }
+    let found = format!("it keeps the last good configuration: {}", text("found"));
+    let finding = Finding::wrong("daemon", text("subject"), found);
+    let finding = finding.hint("correct the file, then: resolverd reload");
+    Some(match text("expected") {
+        none if none.is_empty() => finding,
+        expected => finding.expected(expected),
+    })
 }
 
 /// Limits beyond which nothing is limited in practice.

@@ -258,8 +258,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: Env<'_>) -> u8 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way too; a closed pipe is nobody's fault.
-            let _ = error.print();
+            refuse(&error);
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
@@ -270,6 +269,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: Env<'_>) -> u8 {
         Err(Ended::Quietly) => 0,
         Err(Ended::Refused(problem)) => terminal.explain(&problem),
     }
+}
+
+/// Prints what is wrong with the arguments, which may be somebody else's text, or the help or version that was asked for. A
+/// closed pipe is nobody's fault.
+fn refuse(error: &clap::Error) {
+    let text = error.render().to_string();
+    let shown: String = text.lines().map(|line| render::plain(line) + "\n").collect();
+    let _ = match shown.trim_end() == text.trim_end() || !error.use_stderr() {
+        true => error.print(),
+        false => io::stderr().write_all(shown.as_bytes()),
+    };
 }
 
 /// Why a verb ended without its answer.

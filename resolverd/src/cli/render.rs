@@ -333,6 +333,9 @@ pub fn report(answer: &Value, paint: Paint) -> String {
     )
 }
 
+/// The reason of a good configuration that a running daemon cannot take whole.
+pub const NEEDS_RESTART: &str = "config.restart";
+
 /// Returns what is wrong with the configuration; `None` where nothing is.
 pub fn configuration(health: &Value) -> Option<String> {
     (!health["configuration"].is_null()).then(|| refusal(&health["configuration"]))
@@ -359,9 +362,12 @@ pub fn status(answer: &Value, paint: Paint) -> String {
     ]);
     if let Some(problem) = configuration(health) {
         out.push_str(&format!("{} {problem}\n", paint.bad("configuration:")));
-        out.push_str(
-            "              correct the file, then resolverd sync; what was in force stays until then\n",
-        );
+        // An edit is noticed without a word; the verb is for files on which the system tells nothing.
+        let helps = match health["configuration"]["reason"] == NEEDS_RESTART {
+            true => "restart the daemon, or take the edit back",
+            false => "correct the file, then resolverd reload; what was in force stays until then",
+        };
+        out.push_str(&format!("              {helps}\n"));
     }
     let sources = list(answer, "sources");
     if !sources.is_empty() {
@@ -422,7 +428,10 @@ fn verdict_line(answer: &Value, paint: Paint) -> String {
     let word = field(health, "status");
     let mut why = Vec::new();
     if configuration(health).is_some() {
-        why.push("the configuration is broken".to_owned());
+        why.push(match health["configuration"]["reason"] == NEEDS_RESTART {
+            true => "the configuration needs a restart".to_owned(),
+            false => "the configuration is broken".to_owned(),
+        });
     }
     if health["generation"].is_null() {
         why.push("nothing has been synced yet".to_owned());
@@ -464,6 +473,7 @@ fn standing(sources: &[Value], paint: Paint) -> String {
             text(&one["catalogues"]),
             text(&one["releases"]),
             text(&one["refused"]),
+            text(&one["skipped"]),
             field(one, "location"),
         ]
     });
@@ -478,6 +488,7 @@ fn standing(sources: &[Value], paint: Paint) -> String {
         "CATALOGUES",
         "RELEASES",
         "REFUSED",
+        "SKIPPED",
         "LOCATION",
     ];
     table(&head, rows.collect())
@@ -779,6 +790,7 @@ mod tests {
         });
         let text = status(&answer, Paint::Plain);
         assert!(text.starts_with("status      degraded: source a is stale\n"), "{text}");
+        assert!(text.contains("REFUSED  SKIPPED"), "what was skipped is not wrong, and seen: {text}");
         assert!(text.contains(NO_POLICY) && text.contains("generation  3, snapshot sha256:00"), "{text}");
         let error =
             "warning: a: a: git.missing: found nothing\n         resolverd sync a, once it can be reached\n";

@@ -290,7 +290,7 @@ fn status(asker: &mut Asker<'_>) -> Result<Value, Ended> {
 /// Returns the versions. Never fails: whoever reports a fault needs it most when the rest is broken.
 fn version(settings: Option<&Settings>) -> Value {
     let client = settings.and_then(|settings| Client::connect(&settings.socket).ok());
-    let reply = client.and_then(|mut client| client.call(&Call::get("/v1/version")).ok());
+    let reply = client.and_then(|client| client.impatient().call(&Call::get("/v1/version")).ok());
     let daemon: Value = reply.and_then(|reply| serde_json::from_slice(&reply.body).ok()).unwrap_or_default();
     json!({"name": "resolverd", "version": env!("CARGO_PKG_VERSION"), "api": "v1", "daemon": daemon["version"]})
 }

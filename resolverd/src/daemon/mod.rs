@@ -33,7 +33,7 @@ use crate::order::Order;
 use crate::server::route::Forget;
 use crate::server::{self, Caller, Door, State, Work};
 use crate::shelf::Shelf;
-use crate::store::revisions::tail;
+use crate::store::{self, revisions::tail};
 
 /// How long after the signal a stopping daemon waits for its writer; a writer that is cut off loses nothing.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -116,14 +116,15 @@ fn say_what_is_served(sockets: &Sockets, writer: &Writer, settings: &Settings) {
     );
 }
 
-/// Tells panics of [`CONTAINED_THREADS`] as one line of the log; those of other threads are told as ever.
+/// Tells panics of [`CONTAINED_THREADS`] and of the index engine as one line of the log; those of other threads are told as ever.
 fn log_contained_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let otherwise = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let thread = std::thread::current().name().unwrap_or_default().to_owned();
-            if !CONTAINED_THREADS.contains(&thread.as_str()) {
+            let is_caught = panic.location().is_some_and(|place| store::is_caught(place.file()));
+            if !is_caught && !CONTAINED_THREADS.contains(&thread.as_str()) {
                 return otherwise(panic);
             }
             let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -286,7 +286,7 @@ impl Writer {
         state.show_times(Times {
             expires: sources.unwrap_or_default().iter().filter_map(expires).collect(),
             known: memory.all().filter_map(Known::of).collect(),
-            problems: memory.problems(clock_s),
+            problems: self.store.problems(clock_s),
         });
     }
 
@@ -297,9 +297,8 @@ impl Writer {
         let fixed = self.settings.fixed(&settings);
         let settings = settings.kept_from(&self.settings);
         let sources = settings.sources()?;
-        if settings.network != self.settings.network {
-            self.origins = origins(&settings)?;
-        }
+        // Also where no key has changed: what the files that they name hold may have, a token or an authority.
+        self.origins = origins(&settings)?;
         self.store.keep(settings.generations as usize);
         (self.settings, self.sources) = (settings, sources.into());
         if fixed.is_empty() {

@@ -13,6 +13,7 @@ mod loose;
 pub mod network;
 pub mod object;
 mod pack;
+pub mod probe;
 mod rewrite;
 mod ssh;
 

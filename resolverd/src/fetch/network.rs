@@ -16,9 +16,8 @@ pub struct Network {
     pub cache_dir: Option<PathBuf>,
 }
 
-/// The table `[https]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// What the tables `[https]` say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Https {
     /// A PEM file of certificate authorities that are trusted besides the machine's own.
     pub ca_file: Option<PathBuf>,

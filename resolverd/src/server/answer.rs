@@ -427,7 +427,7 @@ fn degraded(snapshot: Option<&Snapshot>, facts: &Facts) -> Vec<Value> {
     };
     for one in sources.iter().filter(|one| one.health != Health::Fresh) {
         let id = &one.source.id;
-        let trouble = one.error.as_ref().map(|error| TroubleRow::of(error, id, None));
+        let trouble = trouble(one, catalogues);
         out.push(entry("source", id.to_string(), one.health, trouble));
     }
     for one in catalogues.iter().filter(|one| one.health != Health::Fresh) {
@@ -511,7 +511,7 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], facts: 
         skipped: own.iter().map(|one| one.skipped_count).sum(),
         skipped_entries: None,
         warnings: None,
-        error: state.error.as_ref().map(|error| TroubleRow::of(error, &source.id, None)),
+        error: trouble(state, catalogues),
         verdict: verdict_word(read, source.is_pinned(), state.error.as_ref()),
         signature: claimed.then_some("unchecked"),
     }
@@ -576,6 +576,16 @@ fn is_entry(state: &CatalogueState) -> bool {
     state.errand.node().is_some_and(|node| node.via.is_empty())
 }
 
+/// Returns why a source is not what it should be. Where it has expired, what its entry was refused for says what helps.
+fn trouble<'a>(state: &'a SourceState, catalogues: &[CatalogueState]) -> Option<TroubleRow<'a>> {
+    let (refusal, id) = (state.error.as_ref()?, &state.source.id);
+    let is_own =
+        |one: &&CatalogueState| is_entry(one) && catalogue_id(one).is_some_and(|own| own.source == *id);
+    let last = catalogues.iter().find(is_own).and_then(|entry| entry.error.as_ref());
+    let cause = last.filter(|_| refusal.reason == SOURCE_EXPIRED).unwrap_or(refusal);
+    Some(TroubleRow { refusal, hint: remedy(&cause.reason, id, None) })
+}
+
 /// Tells whether something pins a list or catalogue.
 fn is_pinned(state: &CatalogueState) -> bool {
     state.errand.want.is_pinned() || !state.errand.digests.is_empty()
@@ -606,10 +616,12 @@ fn found_page(search: &Search, snapshot: &Snapshot) -> Result<Answer, Failure> {
     let hits = search.run(snapshot);
     let last = hits.page.last().filter(|_| hits.more);
     ok(&HitPage {
-        items: hits.page.iter().map(|hit| hit_row(hit, search, &stale)).collect(),
+        page: Page {
+            items: hits.page.iter().map(|hit| hit_row(hit, search, &stale)).collect(),
+            next_cursor: last.map(|hit| cursor_behind(hit.rank, &hit.component.id)),
+            snapshot: &generation.snapshot,
+        },
         total: hits.total,
-        next_cursor: last.map(|hit| cursor_behind(hit.rank, &hit.component.id)),
-        snapshot: &generation.snapshot,
     })
 }
 

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,6 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustix::process::Resource;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -37,6 +39,12 @@ use crate::server::{Caller, Door, RequestId, State, Work, permitted, work_of};
 pub const CONNECTIONS_MAX: usize = 256;
 /// The most connections of one uid at once.
 pub const CONNECTIONS_PER_UID_MAX: usize = 32;
+/// One connection for so many file descriptors that the process may have, at either socket, so that a low limit leaves room
+/// for the store and the sources.
+const DESCRIPTORS_PER_CONNECTION: u64 = 4;
+/// The most orders that wait for the writer at once. The writer answers equal ones together; a caller who has gone still
+/// counts until then, since a thread waits for the outcome.
+pub const ORDERS_MAX: usize = 64;
 /// The most headers of a request.
 pub const HEADERS_MAX: usize = 32;
 /// The largest request head in bytes.
@@ -72,7 +80,8 @@ pub async fn run_door(
 ) {
     let (draining, drained) = watch::channel(());
     let mut connections = JoinSet::new();
-    let mut seats = Seats::default();
+    let mut seats = Seats::within(rustix::process::getrlimit(Resource::Nofile).current);
+    let mut is_short = false;
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
@@ -80,22 +89,26 @@ pub async fn run_door(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    // Once for each time of need: it is tried again many times.
+                    if !std::mem::replace(&mut is_short, true) {
+                        tracing::warn!(%error, "cannot accept connections; they wait until some are closed");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
-                Ok((stream, _)) => match admitted(&stream, door, &state, &mut seats, connections.len()) {
-                    Err(failure) => turn_away(&stream, &failure),
-                    Ok((caller, seat)) => {
-                        let (state, drained) = (state.clone(), drained.clone());
-                        let present = state.activity().enter();
-                        connections.spawn(async move {
-                            state.metrics().connected();
-                            connection(stream, state.clone(), caller, patience, drained).await;
-                            state.metrics().disconnected();
-                            drop((seat, present));
-                        });
+                Ok((stream, _)) => {
+                    is_short = false;
+                    match admitted(&stream, door, &state, &mut seats, connections.len()) {
+                        Err(failure) => turn_away(&stream, &failure),
+                        Ok((caller, seat)) => {
+                            let (state, drained) = (state.clone(), drained.clone());
+                            let present = (state.activity().enter(), Counted::new(&state), seat);
+                            connections.spawn(async move {
+                                connection(stream, state, caller, patience, drained).await;
+                                drop(present);
+                            });
+                        }
                     }
-                },
+                }
             }
         }
     }
@@ -107,17 +120,43 @@ pub async fn run_door(
     }
 }
 
+/// An open connection in the metrics, until it is dropped, by a panic too.
+struct Counted(Arc<State>);
+
+impl Counted {
+    fn new(state: &Arc<State>) -> Counted {
+        state.metrics().connected();
+        Counted(state.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.metrics().disconnected();
+    }
+}
+
 /// Who sits where: the seats of a uid are counted by the clones of its token.
-#[derive(Default)]
-struct Seats(HashMap<u32, Arc<()>>);
+struct Seats {
+    taken: HashMap<u32, Arc<()>>,
+    all: usize,
+    per_uid: usize,
+}
 
 impl Seats {
+    /// Makes the seats of one door of a process that may have `descriptors`, or as many as it likes.
+    fn within(descriptors: Option<u64>) -> Seats {
+        let share = descriptors.map_or(u64::MAX, |most| most / DESCRIPTORS_PER_CONNECTION);
+        let all = usize::try_from(share).unwrap_or(CONNECTIONS_MAX).clamp(2, CONNECTIONS_MAX);
+        Seats { taken: HashMap::new(), all, per_uid: (all / 2).min(CONNECTIONS_PER_UID_MAX) }
+    }
+
     fn take(&mut self, uid: u32) -> Option<Arc<()>> {
-        if self.0.len() > CONNECTIONS_MAX {
-            self.0.retain(|_, token| Arc::strong_count(token) > 1);
+        if self.taken.len() > self.all {
+            self.taken.retain(|_, token| Arc::strong_count(token) > 1);
         }
-        let token = self.0.entry(uid).or_default();
-        (Arc::strong_count(token) <= CONNECTIONS_PER_UID_MAX).then(|| token.clone())
+        let token = self.taken.entry(uid).or_default();
+        (Arc::strong_count(token) <= self.per_uid).then(|| token.clone())
     }
 }
 
@@ -143,10 +182,10 @@ fn admitted(
             .with("limit", limit)
             .hint("close connections that are not needed, and try again")
     };
-    if open >= CONNECTIONS_MAX {
-        return Err(busy(CONNECTIONS_MAX, ""));
+    if open >= seats.all {
+        return Err(busy(seats.all, ""));
     }
-    let seat = seats.take(uid).ok_or_else(|| busy(CONNECTIONS_PER_UID_MAX, " of this user"))?;
+    let seat = seats.take(uid).ok_or_else(|| busy(seats.per_uid, " of this user"))?;
     Ok((caller, seat))
 }
 
@@ -235,7 +274,13 @@ enum Asked {
     Waits(Query),
 }
 
+/// Answers a request; what panics on the way is answered like any other fault, and the connection ends in good order.
 fn serve(peer: &Arc<Peer>, request: Request<Incoming>) -> Serving {
+    catch_unwind(AssertUnwindSafe(|| begin(peer, request)))
+        .unwrap_or_else(|_| Serving::Done(Some(peer.lost())))
+}
+
+fn begin(peer: &Arc<Peer>, request: Request<Incoming>) -> Serving {
     let (head, body) = request.into_parts();
     let arrived = Arrived { id: peer.state.request_id(), head, started: Instant::now() };
     if let Err(failure) = bounded(&arrived.head).and_then(|()| guarded(&arrived.head)) {
@@ -243,15 +288,29 @@ fn serve(peer: &Arc<Peer>, request: Request<Incoming>) -> Serving {
     }
     if !body.is_end_stream() {
         let (peer, flight) = (Arc::clone(peer), peer.flights.start());
-        return Serving::Later(Box::pin(async move { peer.with_body(arrived, body, flight).await }));
+        return Serving::Later(Box::pin(async move {
+            caught(peer.with_body(arrived, body, flight)).await.unwrap_or_else(|| peer.lost())
+        }));
     }
     match peer.asked(&arrived, &[]) {
         Asked::Answered(operation, reply) => Serving::Done(Some(peer.reply(&arrived, operation, reply))),
         Asked::Waits(query) => {
             let (peer, flight) = (Arc::clone(peer), peer.flights.start());
-            Serving::Later(Box::pin(async move { peer.waited(arrived, query, flight).await }))
+            Serving::Later(Box::pin(async move {
+                caught(peer.waited(arrived, query, flight)).await.unwrap_or_else(|| peer.lost())
+            }))
         }
     }
+}
+
+/// Awaits `work`; `None` when it panics.
+async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 impl Peer {
@@ -307,6 +366,15 @@ impl Peer {
         let mut response = response(self.state.failed(arrived.id, failure), arrived.head.uri.path());
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         self.counted(arrived, None, response)
+    }
+
+    /// Answers a request whose handling panicked before or behind the answer itself, where nothing is known of it.
+    fn lost(&self) -> Response<Content> {
+        let id = self.state.request_id();
+        let mut response = response(self.state.failed(id, &self.state.panicked(id)), "");
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        self.state.metrics().observe(None, response.status().as_u16(), Duration::ZERO);
+        response
     }
 
     fn reply(&self, arrived: &Arrived, operation: Option<Operation>, reply: Reply) -> Response<Content> {
@@ -382,7 +450,8 @@ fn head_bytes(head: &Parts) -> usize {
     line + headers.sum::<usize>() + "\r\n".len()
 }
 
-/// Refuses what a browser sends for a web page: an origin, a referrer, a foreign host.
+/// Refuses what a browser sends for a web page: an origin, a referrer, a foreign host, and the `Sec-Fetch-` headers, which are
+/// all that an image of a page without a referrer has.
 ///
 /// Two framings of one body need nothing here: hyper drops the length, reads the chunks and closes behind them.
 fn guarded(head: &Parts) -> Result<(), Failure> {
@@ -390,20 +459,22 @@ fn guarded(head: &Parts) -> Result<(), Failure> {
     let hosts = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?"));
     let authority = head.uri.authority().map(|authority| authority.as_str());
     let foreign = hosts.chain(authority).any(|host| !is_local_name(host));
-    if foreign || headers.contains_key(ORIGIN) || headers.contains_key(REFERER) {
+    let is_fetched = headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"));
+    if foreign || is_fetched || headers.contains_key(ORIGIN) || headers.contains_key(REFERER) {
         let detail = "requests of web pages and for other hosts are refused";
         return Err(Failure::new(Code::PermissionDenied, "api.bad_origin", detail)
-            .hint("use the socket, with localhost as the host and no Origin or Referer header"));
+            .hint("use the socket, with localhost as the host and no Origin, Referer or Sec-Fetch header"));
     }
     Ok(())
 }
 
-/// Tells whether `host` is empty or a name without a dot, such as `localhost`, with or without a port.
+/// Tells whether `host` is empty or a name without a dot, such as `localhost`, with or without a port. What starts with a digit
+/// may be an address in another form, such as `0x7f000001`.
 fn is_local_name(host: &str) -> bool {
     let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    host.is_empty() || (is_plain && !is_number(name) && is_number(port))
+    host.is_empty() || (is_plain && name.starts_with(|c: char| c.is_ascii_alphabetic()) && is_number(port))
 }
 
 async fn answered(state: &Arc<State>, query: Query, id: RequestId, patience: Patience) -> Reply {
@@ -477,8 +548,20 @@ async fn ordered(
     state: &State,
     make: impl FnOnce(Option<std::sync::mpsc::Sender<Outcome>>) -> Order,
 ) -> Result<Outcome, Failure> {
+    let permit = state.waiting.clone().try_acquire_owned().map_err(|_| {
+        let detail = format!("{ORDERS_MAX} orders wait for the writer");
+        Failure::new(Code::LimitExceeded, "api.busy", detail)
+            .status(503)
+            .with("limit", ORDERS_MAX)
+            .hint("wait for the sync that is running, and try again")
+    })?;
     let outcome = state.order(make)?;
-    match spawn_blocking(move || outcome.recv()).await {
+    let outcome = spawn_blocking(move || {
+        let outcome = outcome.recv();
+        drop(permit);
+        outcome
+    });
+    match outcome.await {
         Ok(Ok(outcome)) => Ok(outcome),
         _ => Ok(Err(OrderError::Store("the daemon stopped before the work was done".to_owned()))),
     }
@@ -495,4 +578,41 @@ fn response(reply: Reply, path: &str) -> Response<Content> {
         headers.insert(ALLOW, allow);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_low_limit_of_descriptors_leaves_room_for_the_store() {
+        let check = |descriptors: Option<u64>, all: usize, per_uid: usize| {
+            let seats = Seats::within(descriptors);
+            assert_eq!((seats.all, seats.per_uid), (all, per_uid), "{descriptors:?}");
+        };
+        check(None, 256, 32);
+        check(Some(u64::MAX), 256, 32);
+        check(Some(1024), 256, 32);
+        check(Some(256), 64, 32);
+        check(Some(64), 16, 8);
+        check(Some(3), 2, 1);
+    }
+
+    #[test]
+    fn a_panic_between_two_waits_is_caught() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let check = |fails: u32, expected: Option<u32>| {
+            let work = async {
+                for step in 0..3 {
+                    tokio::task::yield_now().await;
+                    assert_ne!(step, fails, "asked for");
+                }
+                7
+            };
+            assert_eq!(runtime.block_on(caught(work)), expected);
+        };
+        check(3, Some(7));
+        check(0, None);
+        check(2, None);
+    }
 }

@@ -8,6 +8,7 @@ use catalogue_schema::generation::{CatalogueState, DocumentRecord, Generation, H
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict};
 use catalogue_schema::pointer::{Location, Revision, Want};
+use catalogue_schema::revision::RevisionKey;
 use catalogue_schema::version::Version;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use crate::api::discovery::{
     BlockedRow, CANDIDATES_MAX, CandidateRow, DEPENDENTS_MAX, DependentRow, Dependents, DocumentRow,
     Explained, ExplainedRelease, Fate, LoserRow, OriginRow, Outcome, ReferenceRow, StepRow,
 };
-use crate::api::{IntegrityRow, PinRow, TrustRow, repository_text};
+use crate::api::{IntegrityRow, PinRow, TrustRow, is_out_of_order, repository_text};
 use crate::resolve::{Candidates, Cause, Conflict, Native, Standing, native_for, select};
 use crate::store::Snapshot;
 
@@ -119,6 +120,11 @@ impl<'a> Case<'a> {
         };
         let shown = chosen.or_else(|| refused(component?, cause.as_ref()?));
         Case { component, native, outcome, cause, chosen, shown, owner, steps }
+    }
+
+    /// Returns the answer where only its catalogue's word for it is here.
+    fn unfetched(&self) -> Option<&'a Release> {
+        self.chosen.filter(|release| release.unfetched)
     }
 
     fn conflict(&self, asked: &Asked) -> Option<Conflict> {
@@ -517,6 +523,10 @@ fn notes(case: &Case<'_>, generation: &Generation) -> Vec<String> {
     if by_commit || case.shown.is_some_and(|release| release.origin.commit.is_some()) {
         notes.push("a pinned id proves content, not membership of a branch".to_owned());
     }
+    if let Some(release) = case.unfetched() {
+        let what = "its documents have not been fetched, so that only what its catalogue says of it is known";
+        notes.push(format!("{id}@{}: {what}", release.version, id = release.id));
+    }
     if case.outcome == Outcome::Blocked {
         notes.push("catalogues placed below may list it; what they list was left out".to_owned());
     }
@@ -535,11 +545,18 @@ fn notes(case: &Case<'_>, generation: &Generation) -> Vec<String> {
 /// Returns the command that helps on; none where nothing is wrong.
 fn next(asked: &Asked, case: &Case<'_>, problem: Option<&Value>) -> Option<String> {
     let id = &asked.reference.id;
-    let sync = || case.owner.map(|source| format!("resolverd sync {source}"));
+    let sync = || {
+        let wrong = case.steps.iter().find(|state| state.health != Health::Fresh);
+        let accept = wrong.and_then(|state| acceptance(state));
+        accept.or_else(|| case.owner.map(|source| format!("resolverd sync {source}")))
+    };
     let is = |field: &str, value: &str| problem.is_some_and(|problem| problem[field] == value);
     match case.outcome {
         Outcome::Native => None,
-        Outcome::Chosen => case.steps.iter().any(|state| state.health != Health::Fresh).then(sync).flatten(),
+        Outcome::Chosen => match case.unfetched() {
+            Some(release) => Some(format!("resolverd resolve --refresh {id}@{}", release.version)),
+            None => case.steps.iter().any(|state| state.health != Health::Fresh).then(sync).flatten(),
+        },
         Outcome::Blocked => sync(),
         Outcome::Unknown => Some(match problem.and_then(|problem| problem["nearest"][0].as_str()) {
             Some(nearest) => format!("resolverd explain {nearest}"),
@@ -551,6 +568,13 @@ fn next(asked: &Asked, case: &Case<'_>, problem: Option<&Value>) -> Option<Strin
         Outcome::Refused if is("code", "R002") || is("code", "E012") => sync(),
         Outcome::NoVersion | Outcome::Refused => Some(format!("resolverd versions {id}")),
     }
+}
+
+/// Returns the command that accepts what was refused as going back: reading it again would refuse it again.
+fn acceptance(state: &CatalogueState) -> Option<String> {
+    let error = state.error.as_ref()?;
+    let node = state.errand.node().filter(|_| is_out_of_order(&error.reason))?;
+    Some(format!("resolverd trust forget {}", RevisionKey::of(node)))
 }
 
 /// Returns a reference as a shell takes it. Requirements hold no single quote.

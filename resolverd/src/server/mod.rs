@@ -1,7 +1,8 @@
 //! Server (the only reader): takes calls, from the socket or in process, and answers them from the snapshot in force or
 //! from an older one that is kept.
 //!
-//! `route` reads a call, `answer` answers it, `connection` speaks HTTP. Never writes to shelf or store: a sync is an order
+//! `route` reads a call, `answer` answers it (`explain`, `search` and `snapshots` their own), `connection` speaks HTTP.
+//! `events` are told through `stream`, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
 //! to the writer, whose report is awaited.
 
 pub mod activity;
@@ -30,6 +31,7 @@ use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::Refusal;
 use catalogue_schema::revision::LogLine;
 use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
 
 use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, SyncReport};
@@ -37,6 +39,7 @@ use crate::server::activity::Activity;
 use crate::server::answer::{
     Ages, Answer, Facts, Times, answer, answer_from, document_missing, log_page, log_unreadable, report,
 };
+use crate::server::connection::ORDERS_MAX;
 use crate::server::encoded::Encoded;
 use crate::server::events::Events;
 use crate::server::metrics::{METRICS_TEXT, Metrics};
@@ -68,6 +71,8 @@ pub struct State {
     metrics: Metrics,
     events: Arc<Events>,
     activity: Arc<Activity>,
+    /// A permit for each order that may wait for the writer.
+    waiting: Arc<Semaphore>,
 }
 
 /// The generations that can be asked.
@@ -155,6 +160,7 @@ impl State {
             metrics: Metrics::default(),
             events: Arc::default(),
             activity: Arc::new(Activity::new(Instant::now())),
+            waiting: Arc::new(Semaphore::new(ORDERS_MAX)),
         }
     }
 
@@ -281,13 +287,16 @@ impl State {
 
     /// Runs `work`; a panic in it becomes R009 and is counted.
     fn contained(&self, id: RequestId, work: impl FnOnce() -> Result<Reply, Failure>) -> Reply {
-        let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-            self.panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(request = %id, "a panic was contained");
-            Err(Failure::new(Code::Internal, "panic", "the daemon made a mistake; it stays up")
-                .hint("the request id stands beside the fault in the daemon's log"))
-        });
+        let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(self.panicked(id)));
         result.unwrap_or_else(|failure| self.failed(id, &failure))
+    }
+
+    /// Counts a panic that was contained, logs it and returns what the caller is told.
+    fn panicked(&self, id: RequestId) -> Failure {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(request = %id, "a panic was contained");
+        Failure::new(Code::Internal, "panic", "the daemon made a mistake; it stays up")
+            .hint("the request id stands beside the fault in the daemon's log")
     }
 
     fn failed(&self, id: RequestId, failure: &Failure) -> Reply {

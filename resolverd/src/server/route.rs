@@ -2,7 +2,7 @@
 //!
 //! Reads nothing but the call. An id stands in a path percent-encoded as one segment (`lcod%3A%2F%2Fns%2Fname`), or in its
 //! path form, which starts with the dialect (`lcod/ns/name`); `ns/name` alone is the flowctl form. Every read of a generation
-//! takes `snapshot`: the digest of a kept one, or the start of it.
+//! takes `snapshot`: the digest of a kept one, or the start of it. A POST takes it in its query or in its body.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ use crate::api::{
 };
 use crate::resolve::{Native, Request};
 use crate::server::explain::Asked;
-use crate::server::search::{HITS, HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
+use crate::server::search::{HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
 use crate::store::searchable::folded;
 
 /// One row of the table of routes.
@@ -349,7 +349,14 @@ pub fn read_parts(method: &str, target: &str, body: &[u8]) -> Result<Query, Fail
         query => (query.map(Cow::Borrowed), None),
     };
     let call = Parts { method, path, body };
-    read(call, operation, query.as_deref()).map(|query| query.at(wanted))
+    match read(call, operation, query.as_deref())? {
+        Query::At(..) if wanted.is_some() => {
+            Err(invalid("api.parameter", "snapshot stands in the query and in the body")
+                .with("field", "snapshot")
+                .hint("leave one of them out"))
+        }
+        query => Ok(query.at(wanted)),
+    }
 }
 
 /// What a question is read from, apart from its query.
@@ -361,10 +368,23 @@ struct Parts<'a> {
 
 /// Tells whether a route reads a generation, so that `snapshot` says which.
 fn reads_kept(operation: Operation) -> bool {
-    use Operation::{Catalogues, Component, Components, Manifest, Release, Search, Sources, Versions};
+    use Operation::{
+        Catalogues, Component, Components, Explain, Lookup, Manifest, Release, Resolve, Search, Sources,
+        Versions,
+    };
     matches!(
         operation,
-        Sources | Catalogues | Components | Search | Component | Versions | Release | Manifest
+        Sources
+            | Catalogues
+            | Components
+            | Search
+            | Component
+            | Versions
+            | Release
+            | Manifest
+            | Resolve
+            | Lookup
+            | Explain
     )
 }
 
@@ -624,16 +644,7 @@ fn selection(query: &str) -> Result<Selection, Failure> {
 }
 
 fn search(query: &str) -> Result<Search, Failure> {
-    let mut search = Search {
-        words: Vec::new(),
-        kind: None,
-        category: None,
-        tag: None,
-        source: None,
-        vouched: false,
-        limit: HITS,
-        after: None,
-    };
+    let mut search = Search::of(Vec::new());
     for (name, value) in parameters(query)? {
         match name {
             "q" => search.words = words(&value)?,
@@ -1053,6 +1064,20 @@ mod tests {
         assert_eq!(lookup, "Lookup([]) at sha256:0123456789ab");
         let resolve = post("/v1/resolve", json!({"requests": [], "snapshot": digest}));
         assert!(resolve.ends_with(&format!(" at {digest}")), "{resolve}");
+        let body = |route: &str| match route {
+            "resolve" => json!({"requests": []}),
+            "lookup" => json!({"ids": []}),
+            _ => json!({"id": "lcod://a/b"}),
+        };
+        for name in ["resolve", "lookup", "explain"] {
+            let target = format!("/v1/{name}?snapshot=0123456789ab");
+            let asked = post(&target, body(name));
+            assert!(asked.ends_with(" at sha256:0123456789ab"), "{asked}");
+            let mut twice = body(name);
+            twice["snapshot"] = json!("0123456789ab");
+            let failure = route(&Call::post(&target, &twice)).unwrap_err();
+            assert_eq!((failure.code, &*failure.reason), (Code::RequestInvalid, "api.parameter"), "{name}");
+        }
     }
 
     #[test]

@@ -97,6 +97,20 @@ pub struct Hits<'a> {
 }
 
 impl Search {
+    /// Searches for folded words everywhere and asks for the first page.
+    pub fn of(words: Vec<Box<str>>) -> Search {
+        Search {
+            words,
+            kind: None,
+            category: None,
+            tag: None,
+            source: None,
+            vouched: false,
+            limit: HITS,
+            after: None,
+        }
+    }
+
     /// Splits the text of a query into its words.
     pub fn words_of(query: &str) -> Vec<Box<str>> {
         let mut seen = BTreeSet::new();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use catalogue_schema::generation::{SourceState, stale};
 use catalogue_schema::id::ComponentId;
 use catalogue_schema::model::{Component, Release};
+use catalogue_schema::revision::rfc3339;
 use serde_json::{Value, json};
 
 use crate::api::{
@@ -204,25 +205,6 @@ fn source_changes<'a>(old: &'a [SourceState], new: &'a [SourceState]) -> Vec<Sou
     added_or_changed.chain(removed).filter_map(row).collect()
 }
 
-/// Returns seconds since 1970-01-01 UTC as `2026-02-03T04:05:06Z`.
-///
-/// **Source**: RFC 3339; the days of the proleptic Gregorian calendar, counted in eras of 400 years from a first of March.
-fn rfc3339(seconds: i64) -> String {
-    const DAY_S: i64 = 86_400;
-    const ERA_DAYS: i64 = 146_097;
-    let (days, second) = (seconds.div_euclid(DAY_S), seconds.rem_euclid(DAY_S));
-    // Year 0 began 719,528 days before 1970; its first of March 60 days later.
-    let day = days + 719_468;
-    let (era, of_era) = (day.div_euclid(ERA_DAYS), day.rem_euclid(ERA_DAYS));
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = (era * 400 + year_of_era + month / 10, (month + 2) % 12 + 1);
-    let (hour, minute) = (second / 3_600, second / 60 % 60);
-    format!("{year:04}-{month:02}-{of_month:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -230,21 +212,6 @@ mod tests {
     use catalogue_schema::generation::Generation;
 
     use super::*;
-
-    #[test]
-    fn seconds_are_dates() {
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (-1, "1969-12-31T23:59:59Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-            (1_785_547_845, "2026-08-01T01:30:45Z"),
-        ] {
-            assert_eq!(rfc3339(seconds), expected, "{seconds}");
-        }
-    }
 
     /// `a@1.0.0 b@1.0.0,2.0.0!` lists components with their versions, `!` yanked, `?` refused, `=` another manifest,
     /// `^` by another owner.

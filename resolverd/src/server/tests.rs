@@ -154,6 +154,7 @@ fn web_pages_and_smugglers_are_refused() {
         check("Host: localhost\r\nHost: evil.example\r\n", "403");
         check("Host: localhost\r\nOrigin: http://localhost\r\n", "403");
         check("Host: localhost\r\nReferer: http://localhost/\r\n", "403");
+        check("Host: localhost\r\nSec-Fetch-Mode: no-cors\r\n", "403");
         let smuggled = "0\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
         let both =
             "POST /v1/sync HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -259,6 +260,40 @@ fn a_sync_is_ordered_and_reported() {
         assert_eq!(json_of(&refreshed)["code"], "R002");
     });
     assert_eq!(worker.join().unwrap(), ["sync 1", "reload", "refresh 1"]);
+}
+
+#[test]
+fn orders_of_callers_who_have_gone_are_counted_until_the_writer_answers() {
+    use crate::server::connection::ORDERS_MAX;
+    let (orders, writer) = channel();
+    serving(state(Some(orders)), Patience::default(), move |socket| {
+        let request = b"POST /v1/sync HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
+        let mut held = Vec::new();
+        for _ in 0..ORDERS_MAX {
+            let mut stream = UnixStream::connect(socket).unwrap();
+            stream.write_all(request).unwrap();
+            // The order has reached the writer before the connection is cut.
+            held.push(writer.recv().unwrap());
+        }
+        let mut client = Client::connect(socket).unwrap();
+        let busy = client.call(&Call::post("/v1/sync", &json!({}))).unwrap();
+        assert_eq!((busy.status, &json_of(&busy)["reason"]), (503, &json!("api.busy")));
+        assert_eq!(client.call(&Call::get("/livez")).unwrap().status, 200);
+        for order in held.drain(..) {
+            let Order::Sync { reply: Some(reply), .. } = order else { panic!("a sync was ordered") };
+            reply.send(Ok(sample_report())).unwrap();
+        }
+        // The places come back as the waiting threads notice.
+        let answered = loop {
+            let mut stream = UnixStream::connect(socket).unwrap();
+            stream.write_all(request).unwrap();
+            match writer.recv_timeout(Duration::from_millis(100)) {
+                Ok(Order::Sync { reply: Some(reply), .. }) => break reply.send(Ok(sample_report())),
+                _ => continue,
+            }
+        };
+        answered.unwrap();
+    });
 }
 
 fn sample_report() -> SyncReport {

@@ -2,9 +2,9 @@
 //!
 //! The order is always: temporary file in the same directory, write, fsync, rename, fsync of the directory.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::Builder;
@@ -34,15 +34,67 @@ pub fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) 
     move |source| Failed { action, path, source }
 }
 
-/// Creates `directory` with its parents where it is missing, and makes it private.
+/// Creates `directory` with its parents where it is missing, durably, and makes it private.
+///
+/// **Errors**: the system's; what is there already is a link, no directory, or somebody else's, and is not touched then.
 pub fn private_directory(directory: &Path) -> Result<(), Failed> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(DIRECTORY_MODE)
-        .create(directory)
-        .map_err(failed("create the directory", directory))?;
+    create(directory)?;
+    let found = directory.symlink_metadata().map_err(failed("read the owner of", directory))?;
+    if let Some(found) = foreign(&found, Kind::Directory) {
+        return Err(failed("use the directory", directory)(std::io::Error::other(found)));
+    }
+    make_private(directory)
+}
+
+fn make_private(directory: &Path) -> Result<(), Failed> {
     let private = Permissions::from_mode(DIRECTORY_MODE);
     std::fs::set_permissions(directory, private).map_err(failed("set the mode of", directory))
+}
+
+/// Makes a directory and what is missing above it. An entry that its parent was not synced after may be gone after a power
+/// cut, with everything below it.
+fn create(directory: &Path) -> Result<(), Failed> {
+    let parent = match directory.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let mut made = DirBuilder::new().mode(DIRECTORY_MODE).create(directory);
+    if made.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && parent != directory {
+        create(parent)?;
+        made = DirBuilder::new().mode(DIRECTORY_MODE).create(directory);
+    }
+    match made {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        // The mode that `mkdir` was given is cut by the umask.
+        Ok(()) => make_private(directory).and_then(|()| sync_directory(parent)),
+        Err(error) => Err(failed("create the directory", directory)(error)),
+    }
+}
+
+/// What an entry of the state directory has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// Returns why an entry, looked at without following it, cannot be one of ours: it leads elsewhere, is something else, or
+/// belongs to another user.
+pub fn foreign(found: &Metadata, kind: Kind) -> Option<String> {
+    let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
+    let is_kind = match kind {
+        Kind::File => found.is_file(),
+        Kind::Directory => found.is_dir(),
+    };
+    match kind {
+        _ if found.is_symlink() => Some("it is a symbolic link, which is never followed".to_owned()),
+        Kind::File if !is_kind => Some("it is no file".to_owned()),
+        Kind::Directory if !is_kind => Some("it is no directory".to_owned()),
+        _ if owner != user => Some(format!("it belongs to user {owner}, this process runs as user {user}")),
+        _ => None,
+    }
 }
 
 /// Writes `parts`, one behind the other, as the file `name` in `directory`; after a return it outlives a power cut.

@@ -12,7 +12,8 @@ pub mod durable;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -66,11 +67,19 @@ struct Index {
     files: BTreeMap<Arc<Path>, u64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Spot {
     file: Arc<Path>,
     offset: u64,
     length: u64,
+    /// Its bytes were written or digested by this process.
+    is_sound: bool,
+}
+
+impl Spot {
+    fn is(&self, other: &Spot) -> bool {
+        (&self.file, self.offset) == (&other.file, other.offset)
+    }
 }
 
 /// A file, its length, and the live documents in it.
@@ -79,11 +88,20 @@ type Census = (Arc<Path>, u64, Vec<(Digest, Spot)>);
 impl Index {
     fn forget(&mut self, digest: &Digest, spot: &Spot) {
         if let Some(spots) = self.spots.get_mut(digest) {
-            spots.retain(|known| known != spot);
+            spots.retain(|known| !known.is(spot));
             if spots.is_empty() {
                 self.spots.remove(digest);
             }
         }
+    }
+
+    fn is_sound(&self, digest: &Digest) -> bool {
+        self.spots.get(digest).is_some_and(|spots| spots.iter().any(|spot| spot.is_sound))
+    }
+
+    fn found_sound(&mut self, digest: &Digest, spot: &Spot) {
+        let known = self.spots.get_mut(digest).into_iter().flatten();
+        known.filter(|known| known.is(spot)).for_each(|known| known.is_sound = true);
     }
 
     /// Forgets files in one walk, since a sweep may remove very many.
@@ -106,7 +124,8 @@ impl Index {
         }
         self.files.insert(Arc::clone(file), length);
         for (digest, spot) in frames {
-            self.spots.entry(digest).or_default().push(spot);
+            // Nearly every document lies in one place only: room for more would cost more than the place itself.
+            self.spots.entry(digest).or_insert_with(|| Vec::with_capacity(1)).push(spot);
         }
     }
 }
@@ -139,7 +158,7 @@ impl Shelf {
                 let length =
                     std::fs::symlink_metadata(&path).map_err(failed("read the length of", &path))?.len();
                 let file: Arc<Path> = path.into();
-                let spot = Spot { file: Arc::clone(&file), offset: 0, length };
+                let spot = Spot { file: Arc::clone(&file), offset: 0, length, is_sound: false };
                 index.learn(&file, length, vec![(digest, spot)]);
             }
         }
@@ -163,6 +182,7 @@ impl Shelf {
                 Err(error) => return Err(failed("read", &spot.file)(error).into()),
             };
             if bytes.len() as u64 == spot.length && Digest::sha256(&bytes) == *digest {
+                self.index().found_sound(digest, &spot);
                 return Ok(Some(bytes));
             }
             tracing::warn!(%digest, file = %spot.file.display(), "a kept document is damaged");
@@ -171,23 +191,23 @@ impl Shelf {
         Ok(None)
     }
 
-    /// Keeps the documents that are not here yet, durably, all in one pack (documents over 1 MiB alone). Only documents
+    /// Keeps the documents that are not here yet or are damaged, durably, all in one pack (documents over 1 MiB alone). Only documents
     /// named by SHA-256 are kept, and each must have the digest that names it: the caller has checked that.
     pub fn keep(&self, documents: &[(Digest, Vec<u8>)]) -> Result<(), ShelfError> {
         let mut news: BTreeMap<&Digest, &[u8]> = BTreeMap::new();
+        for (digest, bytes) in documents.iter().filter(|(digest, _)| digest.algorithm() == Algorithm::Sha256)
         {
-            let index = self.index();
-            for (digest, bytes) in documents {
-                if digest.algorithm() == Algorithm::Sha256 && !index.spots.contains_key(digest) {
-                    news.insert(digest, bytes);
-                }
+            // A head says that a document is here; whether its bytes still are is looked at once in the life of a process.
+            let is_here = self.index().is_sound(digest) || matches!(self.read(digest), Ok(Some(_)));
+            if !is_here {
+                news.insert(digest, bytes);
             }
         }
         let large = |bytes: &[u8]| bytes.len() as u64 > OBJECT_BYTES_MIN;
         for (digest, bytes) in news.iter().filter(|(_, bytes)| large(bytes)) {
             let file: Arc<Path> = durable::write(&self.objects, &digest.hex(), &[bytes])?.into();
             let length = bytes.len() as u64;
-            let spot = Spot { file: Arc::clone(&file), offset: 0, length };
+            let spot = Spot { file: Arc::clone(&file), offset: 0, length, is_sound: true };
             self.index().learn(&file, length, vec![((*digest).clone(), spot)]);
         }
         news.retain(|_, bytes| !large(bytes));
@@ -268,7 +288,7 @@ impl Shelf {
         parts.iter().for_each(|part| hasher.update(part));
         let name = format!("{}.pack", hex(hasher.finalize().as_slice()));
         let file: Arc<Path> = durable::write(&self.packs, &name, &parts)?.into();
-        let spot = |offset, length| Spot { file: Arc::clone(&file), offset, length };
+        let spot = |offset, length| Spot { file: Arc::clone(&file), offset, length, is_sound: true };
         let frames =
             spans.into_iter().map(|(digest, at, length)| (digest.clone(), spot(at, length))).collect();
         self.index().learn(&file, offset, frames);
@@ -308,7 +328,7 @@ fn frames(file: &Arc<Path>) -> Result<(u64, Vec<(Digest, Spot)>), ShelfError> {
     let mut reader = BufReader::new(open);
     let mut found = Vec::new();
     let whole = scan(&mut reader, total, |digest, offset, length| {
-        found.push((digest, Spot { file: Arc::clone(file), offset, length }));
+        found.push((digest, Spot { file: Arc::clone(file), offset, length, is_sound: false }));
     });
     match whole.map_err(failed("read", file))? {
         true => {}
@@ -354,10 +374,10 @@ fn scan(
     Ok(true)
 }
 
-fn read_spot(mut file: File, spot: &Spot) -> std::io::Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(spot.offset))?;
-    let mut bytes = Vec::new();
-    file.take(spot.length).read_to_end(&mut bytes)?;
+fn read_spot(file: File, spot: &Spot) -> std::io::Result<Vec<u8>> {
+    // A length was compared with that of its file when the file was taken in, so no garbled one reserves memory here.
+    let mut bytes = vec![0; usize::try_from(spot.length).map_err(std::io::Error::other)?];
+    file.read_exact_at(&mut bytes, spot.offset)?;
     Ok(bytes)
 }
 

@@ -169,3 +169,36 @@ fn sweeping_removes_what_nobody_needs() {
     assert!(durable::entries(&home.path().join("shelf/packs")).unwrap().is_empty());
     assert!(durable::entries(&home.path().join("shelf/objects")).unwrap().is_empty());
 }
+
+#[test]
+fn a_damaged_document_that_comes_again_is_kept_again_though_nobody_read_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (small, large) = (document("small"), document(&"x".repeat(OBJECT_BYTES_MIN as usize + 1)));
+    let documents = [small.clone(), large.clone()];
+    Shelf::open(home.path()).unwrap().keep(&documents).unwrap();
+    let object = home.path().join("shelf/objects").join(large.0.hex());
+    for path in [only_pack(home.path()), object] {
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    Shelf::open(home.path()).unwrap().keep(&documents).unwrap();
+    let shelf = Shelf::open(home.path()).unwrap();
+    check(&shelf, &small, Here);
+    check(&shelf, &large, Here);
+}
+
+#[test]
+fn a_place_that_leads_elsewhere_is_refused_and_not_touched() {
+    for name in ["shelf", "shelf/packs", "shelf/objects"] {
+        let home = tempfile::tempdir().unwrap();
+        drop(Shelf::open(home.path()).unwrap());
+        let (place, outside) = (home.path().join(name), home.path().join("outside"));
+        std::fs::rename(&place, &outside).unwrap();
+        std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink(&outside, &place).unwrap();
+        let error = Shelf::open(home.path()).unwrap_err().to_string();
+        assert!(error.contains("symbolic link"), "{name}: {error}");
+        assert_eq!(std::fs::metadata(&outside).unwrap().permissions().mode() & 0o777, 0o755, "{name}");
+    }
+}

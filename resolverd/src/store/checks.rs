@@ -1,6 +1,8 @@
 //! When each source was last checked at its origin: a small file beside the store, written whole and atomically.
 //!
 //! It belongs to no generation, since an unchanged source changes nothing. Where it is lost, ages count from the last generation.
+//!
+//! **Shape** of `checks.json`, format `resolverd/checks@1` (see `sealed.rs`): the content is `{"<source>": <seconds>, …}`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,10 +12,12 @@ use catalogue_schema::id::SourceId;
 use catalogue_schema::model::Source;
 use tracing::warn;
 
-use crate::shelf::durable::{Failed, read, write};
+use crate::shelf::durable::{read, write};
+use crate::store::{StoreError, sealed};
 
 /// The file's name in the state directory.
 const FILE: &str = "checks.json";
+const SCHEMA: &str = "resolverd/checks@1";
 
 /// The times of the last successful checks, in seconds since 1970-01-01 UTC. Pinned and offline sources are never checked.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ impl Checks {
         };
         let times = match read(&path) {
             Ok(None) => BTreeMap::new(),
-            Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_else(|error| lost(&error)),
+            Ok(Some(bytes)) => sealed::unseal(SCHEMA, &bytes).unwrap_or_else(|error| lost(&error)),
             Err(error) => lost(&error),
         };
         Checks { path, times }
@@ -93,10 +97,10 @@ impl Checks {
         sources.iter().filter_map(|state| self.expires(state, max_stale_default_s)).min()
     }
 
-    fn save(&self) -> Result<(), Failed> {
+    fn save(&self) -> Result<(), StoreError> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
-        let text = serde_json::to_string(&self.times).unwrap_or_default();
-        write(directory, FILE, &[text.as_bytes()]).map(|_| ())
+        write(directory, FILE, &[&sealed::seal(FILE, SCHEMA, &self.times)?])?;
+        Ok(())
     }
 }
 
@@ -147,8 +151,18 @@ mod tests {
         assert_eq!(Checks::load(directory.path()).ages(12), BTreeMap::from([(id("a"), 3)]));
         assert_eq!(Checks::load(directory.path()).ages(1), BTreeMap::from([(id("a"), 0)]));
 
-        std::fs::write(directory.path().join("checks.json"), b"{\"a\":").expect("written");
-        assert!(Checks::load(directory.path()).ages(9).is_empty());
+        let path = directory.path().join("checks.json");
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert!(text.contains("\"a\":9"), "{text}");
+        for bad in [
+            "{\"a\":",
+            "{\"a\":9}",
+            &text.replace("\"a\":9", "\"a\":8"),
+            &text.replace("checks@1", "checks@2"),
+        ] {
+            std::fs::write(&path, bad).expect("written");
+            assert!(Checks::load(directory.path()).ages(9).is_empty(), "{bad}");
+        }
     }
 
     #[test]

@@ -57,11 +57,24 @@ impl Files {
 
     /// Reads the pointer and the generation file that it names; falls back to the other files where either is damaged.
     pub(super) fn read(&self) -> Result<Found, StoreError> {
+        self.read_from(0)
+    }
+
+    /// Reads like [`Files::read`]; a pointer to a generation before `committed`, which was in force, is an older copy.
+    pub(super) fn read_from(&self, committed: u64) -> Result<Found, StoreError> {
         let numbers = self.numbers()?;
-        let newest = numbers.last().copied().unwrap_or(0);
+        let newest = numbers.last().copied().unwrap_or(0).max(committed);
         let (damage, distrusted, last) = match self.current()? {
             Ok(None) if numbers.is_empty() => {
-                return Ok(Found { candidates: Vec::new(), last: 0, damage: None });
+                let damage = (committed > 0).then(|| format!("generation {committed} is gone"));
+                return Ok(Found { candidates: Vec::new(), last: committed, damage });
+            }
+            Ok(Some(current)) if current.number < committed => {
+                let why = format!(
+                    "the file current names generation {}, and {committed} was in force",
+                    current.number
+                );
+                (why, None, newest)
             }
             Ok(None) => {
                 ("there are generations, and no file says which is in force".to_owned(), None, newest)

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use sled::{Batch, Config, Db, IVec};
 
 use crate::shelf::durable::{self, DIRECTORY_MODE, FILE_MODE, Failed, failed};
@@ -42,8 +43,24 @@ pub(super) type Rows = Vec<(IVec, IVec)>;
 /// One open index.
 #[derive(Debug)]
 pub(super) struct Index {
-    db: Db,
+    /// There until the index is dropped.
+    db: Option<Db>,
     path: PathBuf,
+}
+
+impl Drop for Index {
+    /// The engine syncs once more when it is dropped, and panics where that fails; everything that was promised is on the disk.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::warn!(path = %self.path.display(), "the engine could not close the index in order");
+        }
+    }
+}
+
+/// Tells whether a panic in this source file is one of the engine: whoever calls the engine catches them.
+pub(super) fn is_engine(file: &str) -> bool {
+    file.contains("/sled-")
 }
 
 /// Why an index could not be opened.
@@ -78,7 +95,7 @@ impl Index {
             sweep(&path)?;
         }
         let (db, rows) = open_in_thread(&path)?;
-        let index = Index { db, path };
+        let index = Index { db: Some(db), path };
         index.make_durable()?;
         Ok((index, rows))
     }
@@ -113,25 +130,27 @@ impl Index {
                     None => batch.remove(key),
                 }
             }
-            self.attempt("write", || self.db.apply_batch(batch))?;
+            self.attempt("write", |db| db.apply_batch(batch))?;
         }
         self.make_durable()
     }
 
     fn make_durable(&self) -> Result<(), StoreError> {
-        self.attempt("flush", || self.db.flush())?;
+        self.attempt("flush", |db| db.flush())?;
         Ok(sync_files(&self.path)?)
     }
 
     fn attempt<T>(
         &self,
         action: &'static str,
-        call: impl FnOnce() -> sled::Result<T>,
+        call: impl FnOnce(&Db) -> sled::Result<T>,
     ) -> Result<T, StoreError> {
-        let found = match catch_unwind(AssertUnwindSafe(call)) {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => panic_text(&*panic),
+        let called = self.db.as_ref().map(|db| catch_unwind(AssertUnwindSafe(|| call(db))));
+        let found = match called {
+            Some(Ok(Ok(value))) => return Ok(value),
+            Some(Ok(Err(error))) => error.to_string(),
+            Some(Err(panic)) => panic_text(&*panic),
+            None => "it is closed".to_owned(),
         };
         Err(StoreError::Index { action, path: self.path.display().to_string(), found })
     }
@@ -218,9 +237,13 @@ fn fault(action: &'static str, path: &Path, error: &sled::Error) -> Fault {
         ErrorKind::ReadOnlyFilesystem,
         ErrorKind::OutOfMemory,
     ];
+    // The standard library has no kinds for these.
+    let is_without_files = |io: &std::io::Error| {
+        [Errno::MFILE, Errno::NFILE].iter().any(|errno| io.raw_os_error() == Some(errno.raw_os_error()))
+    };
     let found = error.to_string();
     match error {
-        sled::Error::Io(io) if SYSTEM.contains(&io.kind()) || is_locked(error) => {
+        sled::Error::Io(io) if SYSTEM.contains(&io.kind()) || is_without_files(io) || is_locked(error) => {
             Fault::Failed(StoreError::Index { action, path: path.display().to_string(), found })
         }
         _ => Fault::Damaged(found),

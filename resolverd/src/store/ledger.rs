@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Generation;
-use catalogue_schema::model::Component;
+use catalogue_schema::model::{Component, Pool};
 
 use crate::shelf::Shelf;
 use crate::store::row::{self, Root, Row};
@@ -251,6 +251,7 @@ fn components(
 ) -> Result<Result<Vec<Arc<Component>>, String>, StoreError> {
     let mut root = Root::default();
     let mut components = Vec::new();
+    let mut pool = Pool::default();
     for rows in rows.chunk_by(|one, other| one.id == other.id) {
         let Some(row) = rows.iter().rfind(|row| row.number <= generation.number) else { continue };
         let id = &row.id;
@@ -269,7 +270,7 @@ fn components(
         }
         match serde_json::from_slice::<Component>(&json) {
             Ok(mut component) if component.id.as_text() == &**id => {
-                component.share();
+                pool.share(&mut component);
                 components.push(Arc::clone(row.component.get_or_init(|| Arc::new(component))));
             }
             Ok(component) => return Ok(Err(format!("the row of {id} holds {}", component.id))),

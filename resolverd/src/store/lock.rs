@@ -1,33 +1,38 @@
 //! The leave to touch a state directory: one process at a time, taken before anything in it is read.
 
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::shelf::durable::{self, FILE_MODE, failed};
+use rustix::fs::OFlags;
+
+use crate::shelf::durable::{self, FILE_MODE, Kind, failed};
 use crate::store::StoreError;
 
 /// How long a process waits between two attempts.
 const RETRY: Duration = Duration::from_millis(20);
 
+/// What the store writes through.
+const DIRECTORIES: [&str; 4] = ["generations", "shelf", "index", "index/blobs"];
+/// What the store reads and writes.
+const FILES: [&str; 4] = ["current", "checks.json", "trust-state.json", "revisions.jsonl"];
+
 /// Takes the lock of `directory`; it is held as long as the file is open.
 pub(super) fn take(directory: &Path, wait: Duration) -> Result<File, StoreError> {
     prepare(directory)?;
     let path = directory.join("lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .open(&path)
-        .map_err(failed("open", &path))?;
+    let mut file = open(&path)?;
     let started = Instant::now();
     loop {
         match file.try_lock() {
-            Ok(()) => break,
+            Ok(()) if is_at(&file, &path) => break,
+            // Somebody removed the file meanwhile: its lock keeps nobody out.
+            Ok(()) => {
+                file = open(&path)?;
+                continue;
+            }
             Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error).into()),
             Err(TryLockError::WouldBlock) => {}
         }
@@ -39,6 +44,65 @@ pub(super) fn take(directory: &Path, wait: Duration) -> Result<File, StoreError>
     file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(failed("set the mode of", &path))?;
     sign(&mut file).map_err(failed("write", &path))?;
     Ok(file)
+}
+
+/// Opens the lock file without following a link: its text is replaced.
+fn open(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let refused = |found: String| StoreError::Unsafe {
+        path: path.parent().unwrap_or(path).display().to_string(),
+        found: format!("lock in it cannot be used: {found}"),
+    };
+    let file = match options.open(path) {
+        Err(error) => {
+            let planted = path.symlink_metadata().ok().and_then(|found| durable::foreign(&found, Kind::File));
+            return Err(planted.map_or_else(|| failed("open", path)(error).into(), refused));
+        }
+        Ok(file) => file,
+    };
+    let found = file.metadata().map_err(failed("read the owner of", path))?;
+    match durable::foreign(&found, Kind::File) {
+        None => Ok(file),
+        Some(found) => Err(refused(found)),
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |one: Metadata, other: Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    file.metadata().is_ok_and(|one| path.symlink_metadata().is_ok_and(|other| same(one, other)))
+}
+
+/// Refuses a directory in which something that the store writes into or through leads elsewhere, is something else than it
+/// should be, or belongs to another user.
+pub(super) fn refuse_planted(directory: &Path) -> Result<(), StoreError> {
+    let mut entries: Vec<(PathBuf, Kind)> = DIRECTORIES
+        .map(|name| (directory.join(name), Kind::Directory))
+        .into_iter()
+        .chain(FILES.map(|name| (directory.join(name), Kind::File)))
+        .collect();
+    for below in ["index", "index/blobs"] {
+        let below = directory.join(below);
+        if below.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            let files = durable::entries(&below)?.into_iter().filter(|(name, _)| name != "blobs");
+            entries.extend(files.map(|(_, path)| (path, Kind::File)));
+        }
+    }
+    for (path, kind) in entries {
+        let found = match path.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other.map_err(failed("read the owner of", &path))?,
+        };
+        if let Some(found) = durable::foreign(&found, kind) {
+            let name = path.strip_prefix(directory).unwrap_or(&path).display();
+            return Err(StoreError::Unsafe {
+                path: directory.display().to_string(),
+                found: format!("{name} in it cannot be used: {found}"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Looks who holds the lock of `directory`, without making or changing anything: the open file keeps others out as long

@@ -18,13 +18,13 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{CatalogueState, Generation};
 use catalogue_schema::id::SourceId;
 use catalogue_schema::model::Refusal;
+use catalogue_schema::pointer::CommitId;
 use catalogue_schema::revision::{ORDER_UNKNOWN, REVISIONS_MAX, Revision, RevisionKey};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tracing::warn;
 
 use crate::shelf::durable;
-use crate::store::{StoreError, files};
+use crate::store::{StoreError, sealed};
 
 /// How many lists and catalogues of one source are remembered; those that it no longer lists go first.
 pub const DOCUMENTS_PER_SOURCE_MAX: usize = 1_024;
@@ -34,6 +34,9 @@ pub const CLOCK_SLACK_S: i64 = 300;
 const CLOCK_STEP_S: i64 = 60;
 /// How many damaged files are kept for a look.
 const BAD_KEPT: usize = 2;
+
+/// The last second of the year 9999. No clock is believed beyond it: ages that counted from there would never end.
+const CLOCK_MAX_S: i64 = 253_402_300_799;
 
 const FILE: &str = "trust-state.json";
 const BAD: &str = "trust-state.bad-";
@@ -59,25 +62,13 @@ pub struct Memory {
     records: Records,
 }
 
+/// Says which revision of a document the log names last.
+pub(super) type Witness<'a> = &'a dyn Fn(&RevisionKey) -> Option<&'a (Option<CommitId>, Digest)>;
+
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Content {
     highest_s: i64,
     documents: BTreeMap<RevisionKey, Vec<Revision>>,
-}
-
-#[derive(Deserialize)]
-struct File<'a> {
-    schema: String,
-    checksum: Digest,
-    #[serde(borrow)]
-    content: &'a RawValue,
-}
-
-#[derive(Serialize)]
-struct FileOut<'a> {
-    schema: &'static str,
-    checksum: &'a Digest,
-    content: &'a RawValue,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -128,6 +119,39 @@ impl Memory {
             memory.keep(seed(generation))?;
         }
         Ok(memory)
+    }
+
+    /// Remembers what `log` says was accepted of the documents of `generation`, where the memory does not hold it: then an
+    /// older copy of the file was put in its place, since the log is written last.
+    ///
+    /// **Errors**: the file cannot be written.
+    pub(super) fn catch_up(&mut self, generation: &Generation, log: Witness<'_>) -> Result<(), StoreError> {
+        let listed =
+            generation.catalogues.iter().filter_map(|state| state.errand.node()).map(RevisionKey::of);
+        let mut content = self.content.clone();
+        for key in listed.collect::<BTreeSet<_>>() {
+            let Some((commit, digest)) = log(&key) else { continue };
+            if self.known(&key).iter().any(|known| known.is(commit.as_ref(), digest)) {
+                continue;
+            }
+            let (commit, digest) = (commit.clone(), digest.clone());
+            let accepted_s = generation.committed_s;
+            let revision = Revision { commit, digest, accepted_s, order_unknown: false };
+            content.documents.entry(key).or_default().push(revision);
+        }
+        if content == self.content {
+            return Ok(());
+        }
+        let lost = Refusal::new(
+            "trust.state_lost",
+            self.directory.join(FILE).display(),
+            "the revisions accepted so far",
+            "an older copy of them; what the log of revisions says is remembered besides",
+        );
+        warn!(%lost, "the memory of accepted revisions is older than the log");
+        self.lost = Some(lost);
+        content.highest_s = content.highest_s.max(generation.committed_s);
+        self.keep(content)
     }
 
     /// Returns what was accepted of a list or catalogue, newest last.
@@ -194,7 +218,7 @@ impl Memory {
 
     /// Returns the time that ages count from while the clock says `now_s`.
     pub fn latest(&self, now_s: i64) -> i64 {
-        self.content.highest_s.max(now_s)
+        self.content.highest_s.max(now_s.min(CLOCK_MAX_S))
     }
 
     /// Returns what is wrong with the memory or the clock.
@@ -262,24 +286,13 @@ fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
             .map(|(key, revisions)| DocumentForm { key: key.clone(), revisions: revisions.clone() })
             .collect(),
     };
-    let json = serde_json::value::to_raw_value(&form)
-        .map_err(|error| StoreError::Encode { what: FILE.to_owned(), found: error.to_string() })?;
-    let checksum = Digest::sha256(json.get().as_bytes());
-    files::encode(FILE, &FileOut { schema: SCHEMA, checksum: &checksum, content: &json })
+    sealed::seal(FILE, SCHEMA, &form)
 }
 
 fn decoded(bytes: &[u8]) -> Result<Content, String> {
-    let file: File<'_> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if file.schema != SCHEMA {
-        return Err(format!("schema {:?}", file.schema));
-    }
-    let found = Digest::of(file.checksum.algorithm(), file.content.get().as_bytes());
-    if found != file.checksum {
-        return Err(format!("its content has digest {found}, expected {}", file.checksum));
-    }
-    let form: ContentForm = serde_json::from_str(file.content.get()).map_err(|error| error.to_string())?;
+    let form: ContentForm = sealed::unseal(SCHEMA, bytes)?;
     Ok(Content {
-        highest_s: form.highest_s,
+        highest_s: form.highest_s.min(CLOCK_MAX_S),
         documents: form.documents.into_iter().map(|document| (document.key, document.revisions)).collect(),
     })
 }
@@ -388,7 +401,7 @@ mod tests {
         let mut memory = load(directory.path());
         for clock in [i64::MIN, -1, 0, 999, 2_147_483_648, 999, i64::MAX, 0] {
             let highest = memory.see(clock);
-            assert!(highest >= clock && highest >= 1_000, "{clock}");
+            assert!(highest >= clock.min(CLOCK_MAX_S) && (1_000..=CLOCK_MAX_S).contains(&highest), "{clock}");
         }
         assert_eq!(memory.problems(0).len(), 1);
     }

@@ -35,6 +35,7 @@ mod lock;
 pub mod memory;
 pub mod revisions;
 mod row;
+mod sealed;
 pub mod searchable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -46,7 +47,7 @@ use std::time::Duration;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
 use catalogue_schema::id::{ComponentId, SourceId};
-use catalogue_schema::model::Component;
+use catalogue_schema::model::{Component, Refusal};
 use catalogue_schema::revision::{Revision, RevisionKey};
 
 use crate::shelf::durable::Failed;
@@ -230,6 +231,11 @@ impl StateLock {
     }
 }
 
+/// Tells whether a panic in this source file is one of the index engine. The store catches them all: they become errors.
+pub fn is_caught(file: &str) -> bool {
+    index::is_engine(file)
+}
+
 /// Generations on disk: one handle for the life of the process, used by the one writer.
 #[derive(Debug)]
 pub struct Store {
@@ -252,14 +258,16 @@ pub struct Store {
     kept: Vec<Arc<Snapshot>>,
     memory: Memory,
     log: Log,
+    /// Why an older generation than the newest is in force, where it is; the next commit ends it.
+    older: Option<Refusal>,
 }
 
 impl Store {
     /// Opens the store below `directory`, which keeps the newest `keep` generations (at least one) for readers. What a
     /// killed process left is removed; a damaged index is set aside.
     ///
-    /// **Errors**: the system's and the engine's, when the store may be sound and cannot be reached. Damage is no error:
-    /// it is [`Opened::Rebuild`], or [`Opened::Empty`] when no generation file can be read either.
+    /// **Errors**: the system's and the engine's, when the store may be sound and cannot be reached; [`StoreError::Unsafe`]
+    /// where something leads out of the directory or belongs to somebody else. Damage is no error: it is [`Opened::Rebuild`], or [`Opened::Empty`] when no generation file can be read either.
     pub fn open(
         directory: &Path,
         _lock: &StateLock,
@@ -267,6 +275,7 @@ impl Store {
         keep: usize,
         records: Records,
     ) -> Result<(Store, Opened), StoreError> {
+        lock::refuse_planted(directory)?;
         let (mut store, opened) = Store::recover(directory, shelf, keep.max(1))?;
         let generation = match &opened {
             Opened::Empty => None,
@@ -275,6 +284,8 @@ impl Store {
         };
         store.memory = Memory::load(directory, generation, records)?;
         if let (Some(generation), Records::Kept) = (generation, records) {
+            let log = &store.log;
+            store.memory.catch_up(generation, &|key| log.newest(key))?;
             store.log_accepted(generation);
         }
         Ok((store, opened))
@@ -283,6 +294,12 @@ impl Store {
     /// Returns which revisions were accepted.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Returns what is wrong with what is kept, the memory, the log and the clock.
+    pub fn problems(&self, now_s: i64) -> Vec<Refusal> {
+        let found = self.older.iter().cloned().chain(self.log.problem());
+        found.chain(self.memory.problems(now_s)).collect()
     }
 
     /// Remembers accepted revisions; durable on return, and written before the generation that rests on them. `current` are the
@@ -370,6 +387,7 @@ impl Store {
         };
         // The handle is put back only when everything went well.
         let committed = self.write(&index, draft, previous)?;
+        self.older = None;
         self.kept.insert(0, Arc::clone(&committed.snapshot));
         self.kept.truncate(self.keep);
         match self.collect(&index, committed.snapshot.generation.number) {
@@ -424,8 +442,7 @@ impl Store {
         let mut plan = self.ledger.plan(number);
         let mut root = Root::default();
         let mut shared = Vec::with_capacity(components.len());
-        for mut component in components {
-            component.share();
+        for component in components {
             let json = files::encode(component.id.as_text(), &component)?;
             root.add(component.id.as_text(), &json);
             let changed = plan.put(component.id.as_text(), json);
@@ -474,7 +491,8 @@ impl Store {
 
     fn recover(directory: &Path, shelf: &Shelf, keep: usize) -> Result<(Store, Opened), StoreError> {
         let files = Files::open(directory)?;
-        let Found { candidates, last, damage } = files.read()?;
+        let log = Log::open(directory)?;
+        let Found { candidates, last, damage } = files.read_from(log.generation())?;
         let mut why: Vec<String> = damage.into_iter().collect();
         let store = Store {
             directory: directory.into(),
@@ -489,7 +507,8 @@ impl Store {
             keep,
             kept: Vec::new(),
             memory: Memory::default(),
-            log: Log::open(directory)?,
+            log,
+            older: None,
         };
         let (index, rows) = match Index::open(directory) {
             Ok((index, rows)) => (Some(index), rows),
@@ -556,6 +575,14 @@ impl Store {
                 "an older state of the store is in force"
             );
             self.files.point_again(number)?;
+        }
+        if number < self.last {
+            self.older = Some(Refusal::new(
+                "store.older_generation",
+                self.directory.display(),
+                format!("generation {}", self.last),
+                format!("generation {number}; {}; the next sync mends it", why.join("; ")),
+            ));
         }
         self.files.tidy(number, self.keep)?;
         self.current = Some((number, snapshot.generation.root.clone()));

@@ -1,17 +1,22 @@
 //! The log of revisions: `revisions.jsonl` beside the store, one line per accepted or forgotten revision, only ever appended to.
 //!
-//! It is for people and audits: nothing is decided by it. A line is written after the generation is; a process that is killed
-//! between the two writes it at the next start. A last line that was torn by a kill is cut off. Other lines are never changed.
+//! It is for people and audits, and it is a witness: a memory or a `current` that knows less than a line says is an older copy.
+//! A line is written after the generation is; a process that is killed between the two writes it at the next start. A last line
+//! that was torn by a kill is cut off. Other lines are never changed.
+//!
+//! **Shape**: a line starts with `{"crc32":"xxxxxxxx",`, the checksum of the line as it would be without that member. A line
+//! whose checksum is another is passed over.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Generation;
 use catalogue_schema::id::SourceId;
+use catalogue_schema::model::Refusal;
 use catalogue_schema::pointer::CommitId;
 use catalogue_schema::revision::{Event, LogLine, Revision, RevisionKey, rfc3339};
 use tracing::warn;
@@ -31,23 +36,49 @@ pub(super) struct Log {
     path: PathBuf,
     /// What the last line of each document says; `None` where it was forgotten.
     last: BTreeMap<RevisionKey, Option<(Option<CommitId>, Digest)>>,
+    /// The highest generation that a line names; 0 for none.
+    generation: u64,
+    /// How many whole lines are none of ours any more.
+    damaged: usize,
 }
 
 impl Log {
     /// Reads the log below `directory` and cuts off a torn last line.
     pub(super) fn open(directory: &Path) -> Result<Log, Failed> {
         let path = directory.join(FILE);
-        let mut log = Log { path: path.clone(), last: BTreeMap::new() };
+        let mut log = Log { path: path.clone(), last: BTreeMap::new(), generation: 0, damaged: 0 };
         let file = match OpenOptions::new().read(true).write(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(log),
             other => other.map_err(failed("open", &path))?,
         };
-        let whole = lines(&file, 0, |line| log.note(&line)).map_err(failed("read", &path))?;
+        let whole = lines(&file, 0, |line| match line {
+            Ok(line) => log.note(&line),
+            Err(_) => log.damaged += 1,
+        });
+        let whole = whole.map_err(failed("read", &path))?;
         if file.metadata().map_err(failed("read", &path))?.len() > whole {
             warn!(path = %path.display(), "a torn last line is cut off");
             file.set_len(whole).and_then(|()| file.sync_all()).map_err(failed("cut", &path))?;
         }
         Ok(log)
+    }
+
+    /// Returns the revision that the last line of a document says was accepted; `None` where it was forgotten.
+    pub(super) fn newest(&self, key: &RevisionKey) -> Option<&(Option<CommitId>, Digest)> {
+        self.last.get(key)?.as_ref()
+    }
+
+    /// Returns the highest generation that a line names; 0 for none. It was committed.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Returns what is wrong with the log.
+    pub(super) fn problem(&self) -> Option<Refusal> {
+        let found = format!("{} damaged lines, which are passed over", self.damaged);
+        (self.damaged > 0).then(|| {
+            Refusal::new("trust.log_damaged", self.path.display(), "lines with their checksums", found)
+        })
     }
 
     /// Appends the revisions that a committed generation rests on and that no line tells yet. What the memory does not hold as
@@ -103,8 +134,7 @@ impl Log {
         }
         let mut text = Vec::new();
         for line in lines {
-            // A line of plain texts and numbers always has a JSON form.
-            text.extend(serde_json::to_vec(line).unwrap_or_default());
+            text.extend(written(line));
             text.push(b'\n');
         }
         let path = &self.path;
@@ -115,6 +145,11 @@ impl Log {
             .mode(FILE_MODE)
             .open(path)
             .map_err(failed("open", path))?;
+        if is_new {
+            // The mode that `open` was given is cut by the umask.
+            let private = Permissions::from_mode(FILE_MODE);
+            file.set_permissions(private).map_err(failed("set the mode of", path))?;
+        }
         let before = file.metadata().map_err(failed("read", path))?.len();
         let written = file.write_all(&text).and_then(|()| file.sync_all());
         if let Err(error) = written {
@@ -132,6 +167,7 @@ impl Log {
     }
 
     fn note(&mut self, line: &LogLine) {
+        self.generation = self.generation.max(line.generation);
         let says = match line.event {
             Event::Accepted => Some((line.commit.clone(), line.digest.clone())),
             Event::Forgotten => None,
@@ -153,6 +189,7 @@ pub fn tail(directory: &Path, source: Option<&SourceId>, limit: usize) -> Result
     let length = file.metadata().map_err(failed("read", &path))?.len();
     let mut newest = VecDeque::with_capacity(limit.min(1_024));
     lines(&file, length.saturating_sub(TAIL_BYTES), |line| {
+        let Ok(line) = line else { return };
         if source.is_none_or(|source| line.key.source == *source) {
             newest.push_back(line);
             if newest.len() > limit {
@@ -164,8 +201,27 @@ pub fn tail(directory: &Path, source: Option<&SourceId>, limit: usize) -> Result
     Ok(newest.into())
 }
 
-/// Reads whole lines from `start` on and returns where the last of them ends. What is no line of ours is passed over.
-fn lines(file: &File, start: u64, mut take: impl FnMut(LogLine)) -> std::io::Result<u64> {
+/// Writes a line with its checksum.
+fn written(line: &LogLine) -> Vec<u8> {
+    // A line of plain texts and numbers always has a JSON form.
+    let plain = serde_json::to_vec(line).unwrap_or_default();
+    let head = format!("{{\"crc32\":\"{:08x}\",", crc32fast::hash(&plain));
+    [head.as_bytes(), plain.get(1..).unwrap_or_default()].concat()
+}
+
+/// Reads a line: the error says what is wrong with it.
+fn read(line: &[u8]) -> Result<LogLine, String> {
+    let rest = line.strip_prefix(b"{\"crc32\":\"").and_then(|rest| rest.split_first_chunk::<8>());
+    let (sum, rest) = rest.ok_or("no checksum")?;
+    let plain = [b"{", rest.strip_prefix(b"\",").ok_or("no checksum")?].concat();
+    if *sum != *format!("{:08x}", crc32fast::hash(&plain)).as_bytes() {
+        return Err("another checksum".to_owned());
+    }
+    serde_json::from_slice(&plain).map_err(|error| error.to_string())
+}
+
+/// Reads whole lines from `start` on, which may lie within one, and returns where the last of them ends.
+fn lines(file: &File, start: u64, mut take: impl FnMut(Result<LogLine, String>)) -> std::io::Result<u64> {
     let mut reader = BufReader::new(file);
     let mut end = reader.seek(SeekFrom::Start(start))?;
     let mut line = Vec::new();
@@ -184,9 +240,8 @@ fn lines(file: &File, start: u64, mut take: impl FnMut(LogLine)) -> std::io::Res
             return Ok(end);
         }
         end += length;
-        if let Ok(found) = serde_json::from_slice(&line) {
-            take(found);
-        }
+        line.pop();
+        take(read(&line));
     }
 }
 
@@ -234,6 +289,13 @@ mod tests {
         }
         assert_eq!(told(directory.path(), Some("a"), 9), ["a 6b86", "a d473"]);
         assert_eq!(told(directory.path(), None, 1), ["a d473"]);
+
+        // A line that says something else than what was written is passed over, and said.
+        let edited = String::from_utf8(before.clone()).expect("text").replacen("6b86", "6b87", 1);
+        std::fs::write(&path, edited).expect("written");
+        assert_eq!(told(directory.path(), None, 9), &all[1..]);
+        let log = Log::open(directory.path()).expect("opened");
+        assert_eq!((log.damaged, log.problem().is_some()), (1, true));
 
         // A whole line that is none of ours stays and disturbs nobody.
         let strange = [&before, &b"no line of ours\n"[..]].concat();

@@ -636,3 +636,32 @@ fn a_commit_after_a_failed_one_keeps_the_snapshots_that_readers_hold() {
         assert!(store.bytes() > 1000);
     });
 }
+
+#[test]
+fn a_generation_of_another_format_is_never_guessed_at() {
+    let home = two_generations();
+    for number in [1, 2] {
+        let path = home.path().join(format!("generations/{number}.json"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace(GENERATION_SCHEMA, "resolverd/generation@9")).unwrap();
+    }
+    check(&home, "empty");
+    home.open(|store, _| {
+        let next = store.commit(draft(world(&AB)), None).unwrap();
+        assert_eq!((next.snapshot.generation.number, next.rows_written), (3, 2), "no number is given twice");
+    });
+    check(&home, "3: n/a@1.0.0 n/b@1.0.0");
+}
+
+#[test]
+fn a_lost_generation_is_a_problem_until_the_next_commit() {
+    let home = two_generations();
+    std::fs::remove_file(home.path().join("generations/2.json")).unwrap();
+    home.open(|store, opened| {
+        assert_eq!(told(&opened), "1: n/a@1.0.0 n/b@1.0.0");
+        let reasons = |store: &Store| store.problems(0).into_iter().map(|one| one.reason).collect::<Vec<_>>();
+        assert_eq!(reasons(store)[0], "store.older_generation");
+        store.commit(draft(world(&BC)), None).unwrap();
+        assert!(reasons(store).iter().all(|reason| *reason != "store.older_generation"));
+    });
+}

@@ -136,6 +136,11 @@ impl<'a> Reader<'a> {
         Reader { wanted: ids, ..self }
     }
 
+    /// Tells whether nothing may be fetched for the source.
+    fn is_offline(&self) -> bool {
+        self.sync.offline || self.source.offline
+    }
+
     /// Reads the source from its origins.
     ///
     /// **Errors**: the shelf cannot be read or written.
@@ -302,7 +307,12 @@ impl<'a> Reader<'a> {
             Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
         };
         let mut state = blank(errand);
-        if let Some(recorded) = self.known.nodes.get(&key(node)).filter(|_| mode == Mode::Recorded) {
+        let digest = &document.received.digest;
+        // Where nothing may be fetched nobody has looked either: what was stale or refused stays so.
+        let is_held = |recorded: &&&CatalogueState| {
+            mode == Mode::Recorded || self.is_offline() && recorded.digest.as_ref() == Some(digest)
+        };
+        if let Some(recorded) = self.known.nodes.get(&key(node)).filter(is_held) {
             (state.health, state.error) = (recorded.health, recorded.error.clone());
         }
         state.commit.clone_from(&document.received.commit);
@@ -349,7 +359,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Accepted, Refusal> {
         let candidate = Candidate { commit: received.commit.as_ref(), digest: &received.digest };
         let warned = |is_unknown: bool| is_unknown.then(|| order_unknown(candidate));
-        if mode == Mode::Recorded || self.sync.offline || self.source.offline {
+        if mode == Mode::Recorded || self.is_offline() {
             let before = self.known.nodes.get(&key(node));
             let is_same = |state: &&&CatalogueState| {
                 state.commit == received.commit && state.digest.as_ref() == Some(&received.digest)
@@ -518,7 +528,7 @@ impl<'a> Reader<'a> {
     /// Tells whether somebody asks for this document now, and it may be fetched.
     fn wants(&self, errand: &Errand) -> bool {
         let is_wanted = self.wanted.zip(errand.component()).is_some_and(|(ids, id)| ids.contains(id));
-        is_wanted && !self.sync.offline && !self.source.offline
+        is_wanted && !self.is_offline()
     }
 
     /// Obtains the documents of a node's releases, round by round, until every release is complete or refused.
@@ -603,7 +613,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         above: Option<&Trust>,
     ) -> Result<Option<Result<Document, Trouble>>, ShelfError> {
-        let offline = self.sync.offline || self.source.offline;
+        let offline = self.is_offline();
         let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
         let pin = content_pin(errand);
         let record = self

@@ -466,6 +466,43 @@ fn offline_nothing_is_fetched_and_nothing_is_stale() {
     assert_eq!(done.report.sources[0].health, Health::Fresh);
 }
 
+#[test]
+fn offline_what_was_stale_or_refused_stays_so() {
+    let mut world = World::new();
+    world.rows("a.jsonl", &["n/x@1.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    world.rows("a.jsonl", &["n/x@2.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    world.rows("a.jsonl", &["n/x@1.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    assert_eq!(world.health(), ["a/a Stale trust.rollback"]);
+    let offline = |world: &mut World, of_source: bool| {
+        let mut sources = world.sources(&[("a", "a.jsonl")]);
+        sources[0].offline = of_source;
+        let origins = Origins::default();
+        let sync = Sync {
+            shelf: &world.shelf,
+            origins: &origins,
+            limits: &world.limits,
+            forges: &Forges::default(),
+            offline: !of_source,
+            now_s: 9,
+            rules: &world.rules,
+        };
+        let past = world.past.clone().expect("a generation");
+        let done = sync.run(&mut world.store, Past::Snapshot(&past), &sources, Scope::All).expect("a sync");
+        world.past = done.snapshot.or(Some(past));
+    };
+    for of_source in [false, true] {
+        offline(&mut world, of_source);
+        assert_eq!(world.health(), ["a/a Stale trust.rollback"], "{of_source}");
+        assert_eq!(world.shown(), "n/x = a/a: 2.0.0 unpinned");
+    }
+    world.rows("a.jsonl", &["n/x@2.0.0"]);
+    world.sync(&[("a", "a.jsonl")]);
+    assert_eq!(world.health(), ["a/a Fresh"]);
+}
+
 /// Removes every document from the shelf, behind its back.
 fn empty_the_shelf(world: &World) {
     for place in ["state/shelf/packs", "state/shelf/objects"] {

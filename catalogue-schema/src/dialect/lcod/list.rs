@@ -12,7 +12,7 @@ use crate::dialect::lcod::place::{Base, Named, named, repository};
 use crate::dialect::lcod::{NodeTask, Reading, Task, unknown_schema};
 use crate::dialect::{Errand, Stage, Unusable};
 use crate::digest::Digest;
-use crate::error::{ParseError, Position, escaped};
+use crate::error::{ParseError, escaped};
 use crate::filter::Filter;
 use crate::forge::{ForgeFile, Forges};
 use crate::id::SourceId;
@@ -58,25 +58,9 @@ impl Reading<'_> {
         self.named(header.id.as_deref());
         self.package = header.package.as_ref().and_then(Value::as_str).map(str::to_owned);
         let mut names = self.names();
-        let last = bytes.iter().filter(|byte| **byte == b'\n').count();
-        let lines = bytes.split(|byte| *byte == b'\n').enumerate();
-        let rows = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).skip(1);
-        for (index, (number, line)) in rows.enumerate() {
-            let field = format!("line {}", number + 1);
-            match json::check(line) {
-                Ok(text) => {
-                    let within = Within::Line(number + 1);
-                    self.line(&Entry { field, text, within }, index, &mut names)?;
-                }
-                Err(error) => {
-                    let start = Position { line: number + 1, column: 1 };
-                    let error = json::moved(error.in_field(&field), start);
-                    // The document was cut off, and nobody can tell whose ids the rest would have brought.
-                    if number == last && !bytes.ends_with(b"\n") {
-                        return Err(error);
-                    }
-                    self.skip(&field, error)?;
-                }
+        for (index, (number, line)) in json::lines(bytes).skip(1).enumerate() {
+            if let Some(entry) = self.row(bytes, number, line)? {
+                self.line(&entry, index, &mut names)?;
             }
         }
         Ok(())

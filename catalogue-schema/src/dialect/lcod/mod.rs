@@ -270,6 +270,29 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Returns a line of the JSONL document `bytes`, which is a document of its own; `None` for one that is no JSON, which
+    /// spoils only itself and is left out.
+    ///
+    /// **Errors**: `limit.skipped`; what [`json::check`] refuses in a last line that no newline ends.
+    fn row<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        number: usize,
+        line: &'b [u8],
+    ) -> Result<Option<Entry<'b>>, ParseError> {
+        let field = format!("line {number}");
+        let error = match json::check(line) {
+            Ok(text) => return Ok(Some(Entry { field, text, within: Within::Line(number) })),
+            Err(error) => json::moved(error.in_field(&field), Position { line: number, column: 1 }),
+        };
+        // The document was cut off, and nobody can tell whose ids the rest would have brought.
+        if bytes.as_ptr_range().end == line.as_ptr_range().end {
+            return Err(error);
+        }
+        self.skip(&field, error)?;
+        Ok(None)
+    }
+
     /// Leaves an entry out, under the name that it gives itself or its field.
     ///
     /// **Errors**: `limit.skipped` when nothing but leaving out goes on.

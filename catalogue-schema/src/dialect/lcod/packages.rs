@@ -22,7 +22,7 @@ use crate::dialect::lcod::list::{Names, PRIORITY_DEFAULT, Pins};
 use crate::dialect::lcod::pending::component_id;
 use crate::dialect::lcod::place::{Named, Spot, named};
 use crate::dialect::{Errand, Stage};
-use crate::error::{ParseError, Position};
+use crate::error::ParseError;
 use crate::filter::Filter;
 use crate::id::{ComponentId, parse_release_id};
 use crate::json;
@@ -36,21 +36,9 @@ const PACKAGES_FILE: &str = "packages.jsonl";
 impl Reading<'_> {
     /// Reads `packages.jsonl`: each line is a document of its own, and a bad line spoils only itself.
     pub(super) fn package_lines(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
-        let last = bytes.iter().filter(|byte| **byte == b'\n').count();
-        let lines = bytes.split(|byte| *byte == b'\n').enumerate();
-        for (number, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
-            let field = format!("line {}", number + 1);
-            match json::check(line) {
-                Ok(text) => self.package_line(&Entry { field, text, within: Within::Line(number + 1) })?,
-                Err(error) => {
-                    let start = Position { line: number + 1, column: 1 };
-                    let error = json::moved(error.in_field(&field), start);
-                    // The document was cut off, and nobody can tell whose ids the rest would have brought.
-                    if number == last && !bytes.ends_with(b"\n") {
-                        return Err(error);
-                    }
-                    self.skip(&field, error)?;
-                }
+        for (number, line) in json::lines(bytes) {
+            if let Some(entry) = self.row(bytes, number, line)? {
+                self.package_line(&entry)?;
             }
         }
         Ok(())

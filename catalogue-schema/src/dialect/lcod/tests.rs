@@ -672,6 +672,45 @@ fn a_bad_line_spoils_only_itself() {
     assert_eq!(finding.skipped[0].error.position.unwrap().line, 3);
 }
 
+/// Where the rest of a document is missing, nobody can tell whose ids it would have brought.
+#[test]
+fn lines_that_end_in_the_middle_of_one_are_refused_whole() {
+    let whole = |text: &str, entries: usize| {
+        let finding = read_at(&local_git(), text).unwrap();
+        assert_eq!((finding.errands.len(), finding.skipped.len()), (entries, 0), "{text}");
+    };
+    let list = r#"{"type":"manifest","schema":"lcod-manifest/list@1"}
+{"type":"list","id":"one","path":"one.json"}
+{"type":"component","id":"lcod://a/b@1.0.0","compose":"b/compose.yaml"}"#;
+    let packages = r#"{"kind":"registry","id":"official"}
+{"kind":"component","id":"lcod://a/b","version":"1.0.0","manifest":"b.json"}
+{"kind":"component","id":"lcod://a/c","version":"1.0.0","manifest":"c.json"}"#;
+    for text in [list, packages] {
+        let last = text.rfind('\n').unwrap();
+        for end in ["", "\n", "\r\n", " \t", "\n\n", "\n  "] {
+            whole(&format!("{text}{end}"), 2);
+        }
+        for cut in (last + 2)..text.len() {
+            let error = read_at(&local_git(), &text[..cut]).unwrap_err();
+            assert_eq!((&*error.reason, error.position.unwrap().line), ("input.json", 3), "{error}");
+            assert!(error.to_string().contains("line 3"), "{error}");
+            for mark in ["\u{feff}", "\r\n", "\n\n"] {
+                let (marked, end) = (format!("{mark}{}", text[..cut].replace('\n', "\r\n")), "\r\n");
+                assert_eq!(read_at(&local_git(), &marked).unwrap_err().reason, "input.json", "{marked}");
+                // With its line's end it is one bad line among good ones.
+                let finding = read_at(&local_git(), &format!("{marked}{end}")).unwrap();
+                assert_eq!((finding.errands.len(), finding.skipped.len()), (1, 1), "{marked}");
+            }
+        }
+    }
+    let location = local_git();
+    let bytes = [list.as_bytes(), b"\n{\"id\":\"\xc3"].concat();
+    let read =
+        |bytes: &[u8]| read_with_known_forges(&errand(&location, None), bytes, &received(bytes, Some(C1)));
+    assert_eq!(read(&bytes).unwrap_err().reason, "input.encoding", "in the middle of a character");
+    assert_eq!(read(&[&bytes[..], b"\n"].concat()).unwrap().skipped.len(), 1);
+}
+
 #[test]
 fn other_documents_are_refused_by_name() {
     let rows = [

@@ -6,9 +6,10 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use catalogue_schema::generation::{Generation, Health, SourceState};
+use catalogue_schema::generation::{CatalogueState, Generation, Health, SourceState};
 use serde_json::Value;
 
+use crate::api::remedy;
 use crate::config::Settings;
 use crate::daemon::examine::walk::{census, size};
 use crate::daemon::examine::{Depth, Finding, REPAIR};
@@ -19,7 +20,7 @@ use crate::store::{Snapshot, inspect};
 const INDEX_COPY_BYTES_MAX: u64 = 2 << 30;
 /// How many documents are digested unless all of them are.
 const SAMPLE: usize = 200;
-/// How many damaged documents are named.
+/// How many damaged documents, or catalogues that are not fresh, are named.
 const NAMED_MAX: usize = 5;
 /// 2024-01-01: this program is younger.
 const YOUNGEST_S: i64 = 1_704_067_200;
@@ -220,8 +221,12 @@ pub(in crate::daemon) fn documents(generation: &Generation, shelf: &Shelf, depth
 }
 
 fn checks(directory: &Path) -> BTreeMap<String, i64> {
-    let bytes = durable::read(&directory.join("checks.json")).ok().flatten();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    let times = || {
+        let bytes = durable::read(&directory.join("checks.json")).ok()??;
+        let file = serde_json::from_slice::<Value>(&bytes).ok()?;
+        serde_json::from_value(file.get("content").unwrap_or(&file).clone()).ok()
+    };
+    times().unwrap_or_default()
 }
 
 /// Says how the sources stood when they were last read; no network is touched.
@@ -260,7 +265,24 @@ fn reach(
             ),
         }
     };
-    generation.sources.iter().map(one).collect()
+    let read = |state: &&CatalogueState| {
+        let of = state.errand.node().map(|node| &node.id.source);
+        let is_read = |source: &SourceState| Some(&source.source.id) == of && source.health == Health::Fresh;
+        state.health != Health::Fresh && generation.sources.iter().any(is_read)
+    };
+    // What is wrong with a whole source is said once; here is what is wrong below one that was read.
+    let below = generation.catalogues.iter().filter(read).take(NAMED_MAX).filter_map(catalogue);
+    generation.sources.iter().map(one).chain(below).collect()
+}
+
+/// Says why a catalogue of a readable source is not fresh.
+fn catalogue(state: &CatalogueState) -> Option<Finding> {
+    let id = &state.errand.node()?.id;
+    let error = state.error.as_ref();
+    let stands = if state.health == Health::Unread { "never read" } else { "stale" };
+    let found = format!("{stands}: {}", error.map(ToString::to_string).unwrap_or_default());
+    let reason = error.map(|error| &*error.reason).unwrap_or_default();
+    Some(Finding::warning("catalogue", id, found).hint(remedy(reason, &id.source, Some(&id.name))))
 }
 
 /// Compares the clock with everything that bears a time.

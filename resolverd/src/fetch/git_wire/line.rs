@@ -120,7 +120,8 @@ pub(super) struct Unfit {
 
 const V2: &str =
     "a server of Git's protocol v2 (git 2.18 or newer); or name a clone on this machine with [[rewrite]]";
-const FILTERS: &str = "a server that allows filters (uploadpack.allowFilter = true); or name a clone on this machine with [[rewrite]]";
+/// What a server must allow.
+pub(super) const FILTERS: &str = "a server that allows filters (uploadpack.allowFilter = true, and not uploadpackfilter.tree.allow = false); or name a clone on this machine with [[rewrite]]";
 
 impl Capabilities {
     /// Reads what a server says first: `version 2` and its capabilities, behind a `# service` line or not.

@@ -19,6 +19,8 @@ use crate::fetch::ssh::Connection;
 const CAPABILITIES_BYTES_MAX: u64 = 1 << 20;
 /// What an https URL of a repository is asked for first.
 const INFO_REFS: &str = "/info/refs?service=git-upload-pack";
+/// Over ssh a server hears of the version only where its sshd lets the variable through.
+const V2_OVER_SSH: &str = "a server of Git's protocol v2 (git 2.18 or newer) whose sshd_config has AcceptEnv GIT_PROTOCOL; or name a clone on this machine with [[rewrite]]";
 
 /// A remote repository.
 pub(in crate::fetch) enum Remote<'a> {
@@ -141,7 +143,11 @@ impl<'a> Link<'a> {
             }
         };
         let capabilities = Capabilities::read(&answer).map_err(|unfit| {
-            FetchError::Unreachable(Refusal::new(unfit.reason, self.remote, unfit.expected, unfit.found))
+            let expected = match (self.remote, unfit.reason) {
+                (Remote::Ssh { .. }, "git.protocol") => V2_OVER_SSH,
+                _ => unfit.expected,
+            };
+            FetchError::Unreachable(Refusal::new(unfit.reason, self.remote, expected, unfit.found))
         })?;
         Ok(Known { capabilities, base, connection })
     }

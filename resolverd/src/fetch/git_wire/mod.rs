@@ -23,7 +23,7 @@ use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, Location, RefName, Revision, Want};
 
 use crate::fetch::cache::Cache;
-use crate::fetch::git::SHA1_ONLY;
+use crate::fetch::git::{SHA1_ONLY, object_id};
 use crate::fetch::git_wire::line::{RemoteRef, WireError};
 use crate::fetch::git_wire::link::{Link, LinkError, Remote};
 use crate::fetch::git_wire::received::{Bounds, Received, ReceivedError, Unpacked, unpack};
@@ -33,6 +33,25 @@ use crate::fetch::object::{
     Errand, Kind, LISTING_LEVELS_MAX, ObjectId, ReadError, Tree, Walk, parse_commit, parse_parents, parse_tag,
 };
 use crate::fetch::{FetchError, Fetched};
+
+/// Takes `bytes` apart as a pack, for `fetch::probe`: every object that comes out has the name of its content.
+pub(super) fn probe_pack(bytes: &[u8], objects_max: usize, bytes_max: u64) {
+    let bounds = Bounds { objects_max, object_bytes_max: bytes_max, inflated_bytes_max: 4 * bytes_max };
+    if let Ok(unpacked) = unpack(bytes, bounds) {
+        for object in &unpacked.objects {
+            assert_eq!(
+                object_id(object.kind, &object.bytes),
+                Some(object.id),
+                "an object with another's name"
+            );
+        }
+    }
+}
+
+/// Reads `bytes` as each answer of a remote, for `fetch::probe`.
+pub(super) fn probe_answers(bytes: &[u8]) {
+    let _ = (line::Capabilities::read(bytes), line::read_refs(bytes), line::read_fetch(bytes));
+}
 
 /// How many objects one request names.
 const OBJECTS_PER_REQUEST: usize = 1000;
@@ -243,6 +262,10 @@ impl<'a> Session<'a> {
         let refusal = match error {
             WireError::Protocol(found) => {
                 Refusal::new("git.protocol", self.remote, "an answer in Git's protocol v2", found)
+            }
+            // It may offer filters and forbid this one, which is said only now.
+            WireError::Said(said) if said.contains("filter 'tree") => {
+                Refusal::new("git.no_filter", self.remote, line::FILTERS, format!("the server says: {said}"))
             }
             WireError::Said(said) => {
                 Refusal::new("git.remote_error", self.remote, "the wanted objects", said)

@@ -12,7 +12,7 @@ use catalogue_schema::pointer::HttpsUrl;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, LOCATION, RETRY_AFTER, USER_AGENT,
 };
 use hyper::{HeaderMap, Method, StatusCode, Uri};
@@ -202,11 +202,12 @@ impl Connections {
             let wait = match fault.retry {
                 Retry::Never => return Err(fault.error),
                 Retry::Soon => jittered(pause),
-                Retry::After(wait) => wait,
+                // Not all at the very moment that a server names to everybody.
+                Retry::After(asked) => asked + jittered(pause),
             };
             let ends = hop.job.budget.deadline();
             let is_too_late = ends.is_some_and(|ends| Instant::now() + wait >= Instant::from_std(ends));
-            if tried >= tries || wait > RETRY_AFTER_MAX || is_too_late {
+            if tried >= tries || wait > RETRY_AFTER_MAX + PAUSE_MAX || is_too_late {
                 return Err(after(tried, fault.error));
             }
             tracing::debug!(host = hop.url.host(), reason = %fault.error.refusal().reason, tried, "trying again");
@@ -446,7 +447,7 @@ impl Hop<'_> {
             _ => {
                 let fault = Fault::lasting("net.status", subject, "status 200", found);
                 let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-                let asked = headers.get(RETRY_AFTER).and_then(number).map(Duration::from_secs);
+                let asked = retry_after(headers);
                 let retry = match asked {
                     _ if !passes => Retry::Never,
                     Some(wait) => Retry::After(wait),
@@ -504,6 +505,36 @@ fn shown(text: &str) -> String {
     format!("{}{}", escaped(&hidden), if has_query { "?…" } else { "" })
 }
 
+/// Reads how long a server asks to wait: seconds, or a date, which counts from the server's own `Date` and no clock of ours.
+/// Never more than twice what is waited for.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let asked = headers.get(RETRY_AFTER)?;
+    let seconds = number(asked).or_else(|| {
+        let (until, sent) = (date_s(asked)?, date_s(headers.get(DATE)?)?);
+        Some(until.saturating_sub(sent))
+    });
+    // A server may name any number; what no caller waits for anyway must not overflow the sums that it goes into.
+    seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX * 2))
+}
+
+/// Reads `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7) as seconds since the year 0.
+fn date_s(value: &HeaderValue) -> Option<u64> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (_, rest) = value.to_str().ok()?.split_once(", ")?;
+    let words: Vec<&str> = rest.split(' ').collect();
+    let [day, month, year, time, "GMT"] = words.as_slice() else { return None };
+    let small = |text: &str, max: u64| text.parse::<u64>().ok().filter(|number| *number <= max);
+    let (day, year) = (small(day, 31)?, small(year, 9999)?);
+    let month = MONTHS.iter().position(|name| name == month)? as u64;
+    let parts: Vec<u64> = time.split(':').map(|part| small(part, 60)).collect::<Option<_>>()?;
+    let [hours, minutes, seconds] = parts.as_slice() else { return None };
+    // Years from March, so that the leap day is the last one.
+    let (year, month) = if month < 2 { (year.checked_sub(1)?, month + 10) } else { (year, month - 2) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day;
+    Some(days * 86_400 + hours * 3600 + minutes * 60 + seconds)
+}
+
 fn number(value: &HeaderValue) -> Option<u64> {
     let text = value.to_str().ok()?.trim();
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
@@ -556,4 +587,46 @@ fn jittered(pause: Duration) -> Duration {
     // The standard library's only source of chance: the keys of its hash tables.
     let chance = RandomState::new().hash_one(0u8) % 1024;
     pause / 2 + pause / 2 * u32::try_from(chance).unwrap_or(0) / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_server_asks_for_seconds_or_for_a_date() {
+        let check = |asked: &str, sent: Option<&str>, expected: Option<u64>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_str(asked).unwrap());
+            if let Some(sent) = sent {
+                headers.insert(DATE, HeaderValue::from_str(sent).unwrap());
+            }
+            assert_eq!(retry_after(&headers), expected.map(Duration::from_secs), "{asked} {sent:?}");
+        };
+        check("7", None, Some(7));
+        check("soon", None, None);
+        check("18446744073709551615", None, Some(120));
+        check("Fri, 31 Dec 9999 00:00:00 GMT", Some("Sun, 06 Nov 1994 08:49:37 GMT"), Some(120));
+        check("-1", None, None);
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        check("Sun, 06 Nov 1994 08:50:07 GMT", Some(date), Some(30));
+        check("Sun, 06 Nov 1994 08:49:07 GMT", Some(date), Some(0));
+        check(date, None, None);
+        check("Thu, 29 Feb 2024 00:00:01 GMT", Some("Wed, 28 Feb 2024 23:59:59 GMT"), Some(2));
+        check("Fri, 01 Mar 2024 00:00:00 GMT", Some("Thu, 29 Feb 2024 23:59:59 GMT"), Some(1));
+        check("Thu, 01 Jan 2026 00:00:00 GMT", Some("Wed, 31 Dec 2025 23:59:58 GMT"), Some(2));
+        check("Sat, 01 Mar 2025 00:00:00 GMT", Some("Fri, 28 Feb 2025 23:59:59 GMT"), Some(1));
+        for broken in [
+            "Sun, 06 Nov 1994 08:49:37",
+            "06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Foo 1994 08:49:37 GMT",
+            "Sun, 06 Nov 99999999999999999999 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49 GMT",
+            "Sun, 06 Jan 0 00:00:00 GMT",
+        ] {
+            check(broken, Some(date), None);
+        }
+    }
 }

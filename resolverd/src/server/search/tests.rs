@@ -62,16 +62,7 @@ fn snapshot() -> Snapshot {
 }
 
 fn search(query: &str) -> Search {
-    Search {
-        words: Search::words_of(query),
-        kind: None,
-        category: None,
-        tag: None,
-        source: None,
-        vouched: false,
-        limit: HITS,
-        after: None,
-    }
+    Search::of(Search::words_of(query))
 }
 
 /// Runs a search and writes its hits as `path=place,place …`.

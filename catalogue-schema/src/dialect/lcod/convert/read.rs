@@ -9,13 +9,36 @@ use crate::dialect::lcod::document::{
 use crate::error::{ParseError, Position};
 use crate::json;
 
+/// What only rows of lists and sources filter by.
+pub(super) const FILTERS: &[&str] = &["namespace", "package", "version"];
+const NO_FILTER: &str = "it filters nothing there";
+/// What a version says and its component cannot.
+const VERSIONS_OWN: &[&str] = &["version", "manifest", "sha256", "yanked", "dependencies"];
+/// What a component of `catalog.json` may call as it likes, and a pointer means something by.
+const POINTERS_OWN: &[&str] = &[
+    "type",
+    "kind",
+    "url",
+    "path",
+    "subpath",
+    "ref",
+    "commit",
+    "checksum",
+    "publicKey",
+    "signature",
+    "metadata",
+    "namespace",
+    "package",
+    "version",
+];
+
 /// Reads a document, told by its content.
 ///
 /// **Errors**: `input.json` and its kin; `input.schema`; `input.field`.
 pub(super) fn content(bytes: &[u8], losses: &mut Losses) -> Result<Content, ParseError> {
     let bytes = without_mark(bytes);
     if let Some(lines) = lines(bytes)? {
-        return of_lines(lines);
+        return of_lines(lines, losses);
     }
     let text = json::check(bytes)?;
     let whole: Value = json::document(text)?;
@@ -23,7 +46,8 @@ pub(super) fn content(bytes: &[u8], losses: &mut Losses) -> Result<Content, Pars
     match whole {
         Value::Array(items) => {
             let rows = entries(items, "").map_err(placed)?;
-            Ok(Content { rows: rows.into_iter().map(array_row).collect(), ..Content::default() })
+            let rows = rows.into_iter().map(|entry| row(entry, losses)).collect();
+            Ok(Content { rows, ..Content::default() })
         }
         Value::Object(fields) => object(fields, losses).map_err(placed),
         _ => Err(ParseError::new("input.schema", "an object, an array or JSON lines", "another value")),
@@ -36,8 +60,7 @@ type Line = (usize, Map<String, Value>);
 /// Returns the lines of a JSONL document; `None` when the text is one JSON document.
 fn lines(bytes: &[u8]) -> Result<Option<Vec<Line>>, ParseError> {
     let mut lines = Vec::new();
-    let all = bytes.split(|byte| *byte == b'\n').zip(1..).filter(|(line, _)| !line.trim_ascii().is_empty());
-    for (line, number) in all {
+    for (number, line) in json::lines(bytes) {
         let read = json::check(line).and_then(json::document::<Map<String, Value>>);
         match read {
             Ok(fields) if lines.is_empty() && !is_first_line(&fields) => return Ok(None),
@@ -62,7 +85,7 @@ fn word<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     fields.get(name).and_then(Value::as_str)
 }
 
-fn of_lines(lines: Vec<Line>) -> Result<Content, ParseError> {
+fn of_lines(lines: Vec<Line>, losses: &mut Losses) -> Result<Content, ParseError> {
     let mut content = Content::default();
     let mut lines = lines.into_iter().peekable();
     let has_header = lines.peek().is_some_and(|(_, first)| word(first, "schema") == Some(LIST_SCHEMA));
@@ -77,11 +100,15 @@ fn of_lines(lines: Vec<Line>) -> Result<Content, ParseError> {
         let written = word(&fields, "type").or_else(|| word(&fields, "kind")).map(str::to_owned);
         match (has_header, written.as_deref()) {
             (true, Some("component")) => {
-                let kept = if word(&fields, "type") == Some("component") { "type" } else { "kind" };
-                fields.remove(kept);
-                content.rows.push(Entry { name, fields });
+                if !fields.contains_key("type") {
+                    fields.remove("kind");
+                }
+                content.rows.push(row(Entry { name, fields }, losses));
             }
             (true, Some(kind @ ("list" | "git" | "https" | "file"))) => {
+                if word(&fields, "type") != Some("list") {
+                    losses.take(&name, &mut fields, FILTERS, NO_FILTER);
+                }
                 if fields.remove("type").is_some() && kind != "list" {
                     fields.entry("kind").or_insert_with(|| kind.into());
                 }
@@ -116,19 +143,25 @@ fn object(mut fields: Map<String, Value>, losses: &mut Losses) -> Result<Content
     match schema.as_deref() {
         Some(CATALOGUES_SCHEMA) => {
             let pointers = entries(taken(&mut fields, "catalogues")?, "catalogues")?;
-            let pointers = pointers.into_iter().map(|entry| typed(entry, losses)).collect();
+            let pointer = |mut entry: Entry| {
+                if word(&entry.fields, "type") != Some("list") {
+                    losses.take(&entry.name, &mut entry.fields, FILTERS, NO_FILTER);
+                }
+                typed(entry, losses)
+            };
+            let pointers = pointers.into_iter().map(pointer).collect();
             Ok(Content { head: fields, pointers, ..Content::default() })
         }
         Some(CATALOGUE_SCHEMA) => {
             let mut manifests = Vec::new();
             for component in entries(taken(&mut fields, "components")?, "components")? {
-                manifests.extend(versions(component)?);
+                manifests.extend(versions(component, losses)?);
             }
             Ok(Content { head: fields, manifests, ..Content::default() })
         }
         Some(VERSIONS_SCHEMA) => {
             let name = named(&fields, || "versions".to_owned());
-            Ok(Content { manifests: versions(Entry { name, fields })?, ..Content::default() })
+            Ok(Content { manifests: versions(Entry { name, fields }, losses)?, ..Content::default() })
         }
         Some(REGISTRY_SCHEMA) => registry(fields, losses),
         _ if fields.contains_key("sources") => {
@@ -173,11 +206,19 @@ fn named(fields: &Map<String, Value>, place: impl FnOnce() -> String) -> String 
     word(fields, "id").map_or_else(place, str::to_owned)
 }
 
-fn array_row(mut entry: Entry) -> Entry {
-    if let Some(path) = entry.fields.remove("composePath") {
-        entry.fields.entry("compose").or_insert(path);
+/// Writes the `composePath` of a row, another spelling of `compose`, as `compose`.
+fn row(mut entry: Entry, losses: &mut Losses) -> Entry {
+    let Entry { name, fields } = &mut entry;
+    fields.remove("type");
+    fields.retain(|field, value| field != "compose" || !value.is_null());
+    if let Some(path) = fields.remove("composePath").filter(|path| !path.is_null()) {
+        match fields.get("compose") {
+            Some(own) if *own != path => losses.field(name, "composePath", "compose says something else"),
+            _ => {
+                fields.insert("compose".to_owned(), path);
+            }
+        }
     }
-    entry.fields.remove("type");
     entry
 }
 
@@ -214,15 +255,21 @@ fn flat(entry: Entry, losses: &mut Losses) -> Entry {
 }
 
 /// Returns one entry per version of a component; what the component says goes along with each of them.
-fn versions(component: Entry) -> Result<Vec<Entry>, ParseError> {
+fn versions(component: Entry, losses: &mut Losses) -> Result<Vec<Entry>, ParseError> {
     let mut shared = component.fields;
     let listed = taken(&mut shared, "versions").map_err(|error| error.in_field(&component.name))?;
+    if listed.is_empty() {
+        losses.field(&component.name, "", "it has no version");
+    }
+    losses.take(&component.name, &mut shared, VERSIONS_OWN, "only a version says it");
     let mut all = Vec::with_capacity(listed.len());
     for version in entries(listed, "versions")? {
+        let mut own = version.fields;
+        let name = format!("{}@{}", component.name, word(&own, "version").unwrap_or("?"));
+        losses.take(&name, &mut own, &["id"], "it is the component's");
         let mut fields = shared.clone();
-        fields.extend(version.fields);
-        let number = word(&fields, "version").unwrap_or("?");
-        all.push(Entry { name: format!("{}@{number}", component.name), fields });
+        fields.extend(own);
+        all.push(Entry { name, fields });
     }
     Ok(all)
 }
@@ -233,7 +280,11 @@ fn registry(mut fields: Map<String, Value>, losses: &mut Losses) -> Result<Conte
         for id in packages.keys() {
             losses.field(id, "", "registry.json names no path; the list points to packages.jsonl beside it");
         }
+        let is_empty = packages.is_empty();
         fields.remove("packages");
+        if is_empty {
+            return Ok(Content { head: fields, ..Content::default() });
+        }
         let pointer = Map::from_iter([
             ("id".to_owned(), "packages".into()),
             ("path".to_owned(), "packages.jsonl".into()),
@@ -243,6 +294,7 @@ fn registry(mut fields: Map<String, Value>, losses: &mut Losses) -> Result<Conte
     }
     let packages = entries(taken(&mut fields, "packages")?, "packages")?;
     let pointer = |mut entry: Entry| {
+        losses.take(&entry.name, &mut entry.fields, POINTERS_OWN, "it would say where the versions lie");
         if let Some(path) = entry.fields.remove("versionsPath") {
             entry.fields.insert("path".to_owned(), path);
         }

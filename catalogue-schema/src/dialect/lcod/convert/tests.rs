@@ -115,6 +115,101 @@ fn the_registry_before_the_federation_becomes_a_list() {
     check(registry, &["list"], list, &["lcod://a/b "]);
 }
 
+/// What a reader takes as said must not be lost, and what no reader takes must not begin to mean something.
+#[test]
+fn nothing_is_lost_in_silence_and_nothing_gains_a_meaning() {
+    let rows = r#"{"type":"manifest","schema":"lcod-manifest/list@1"}
+{"type":"component","id":"lcod://a/b@1.0.0","composePath":"p"}
+{"type":"component","id":"lcod://a/c@1.0.0","compose":null,"composePath":"q"}
+{"kind":"component","id":"lcod://a/d@1.0.0","compose":"r","composePath":"s"}
+"#;
+    let array = r#"[{"id":"lcod://a/b@1.0.0","composePath":"p"},{"id":"lcod://a/c@1.0.0","composePath":"q"},{"id":"lcod://a/d@1.0.0","composePath":"r"}]"#;
+    check(rows, &["array"], array, &["lcod://a/d@1.0.0 composePath"]);
+    let catalogue = r#"{"schema":"lcod-registry/catalogue@1","components":[{"id":"lcod://a/none","versions":[]},
+        {"id":"lcod://a/b","yanked":true,"note":1,"versions":[{"version":"1.0.0","manifest":"m","id":"lcod://a/x","kind":"flow"}]}]}"#;
+    let packages = r#"{"kind":"component","id":"lcod://a/b","version":"1.0.0","manifest":"m","note":1}"#;
+    let lost = ["lcod://a/none ", "lcod://a/b yanked", "lcod://a/b@1.0.0 id", "lcod://a/b@1.0.0 kind"];
+    check(catalogue, &["packages"], packages, &lost);
+    let unfiltered = r#"{"schema":"lcod-registry/catalogues@1","type":"t","catalogues":[{"id":"a","url":"u","version":"1"},{"id":"b","type":"list","url":"u","version":"1"}]}"#;
+    let list = r#"{"type":"manifest","schema":"lcod-manifest/list@1"}
+{"type":"list","id":"a","url":"u"}
+{"type":"list","id":"b","url":"u","version":"1"}
+"#;
+    check(unfiltered, &["list"], list, &["a version", "header type"]);
+    let typed = list.replace(r#""type":"list","id":"a""#, r#""type":"git","id":"a","package":"p""#);
+    let kind = list.replace(r#""id":"a""#, r#""id":"a","kind":"git""#);
+    check(&typed, &["list"], &kind, &["a package"]);
+    let catalog =
+        r#"{"schema":"lcod-registry@1","packages":[{"id":"lcod://a/b","url":"u","versionsPath":"v"}]}"#;
+    let pointers = r#"{"schema":"lcod-registry/catalogues@1","catalogues":[{"id":"a/b","path":"v"}]}"#;
+    check(catalog, &["catalogues"], pointers, &["lcod://a/b url"]);
+    let none = r#"{"schema":"lcod-registry@1","packages":{}}"#;
+    check(none, &["catalogues"], r#"{"schema":"lcod-registry/catalogues@1","catalogues":[]}"#, &[]);
+}
+
+/// Every pointer that a list can have becomes a source that is read, or is named as left behind.
+#[test]
+fn sources_made_of_pointers_are_read() {
+    let check = |pointer: &str, entry: &str, lost: &[&str]| {
+        for head in ["", r#""type":"list","#] {
+            let list = format!(
+                "{{\"type\":\"manifest\",\"schema\":\"lcod-manifest/list@1\"}}\n{{\"type\":\"list\",\"id\":\"a\",{pointer}}}\n"
+            );
+            let document = format!(
+                r#"{{"schema":"lcod-registry/catalogues@1","catalogues":[{{{head}"id":"a",{pointer}}}]}}"#
+            );
+            for (text, form) in [(&list, "sources"), (&list, "sources-list"), (&document, "sources")] {
+                let (text, dropped) = along(text, &[form]);
+                let sources = crate::sources::read(text.as_bytes(), Path::new("/etc"), &Forges::default());
+                let sources = sources.unwrap_or_else(|error| panic!("{pointer}: {error}\n{text}"));
+                let entries: Vec<String> = sources.iter().map(|source| source.entry.to_string()).collect();
+                assert_eq!(entries.join(" "), entry, "{pointer} {form}");
+                assert_eq!(dropped, lost, "{pointer} {form}");
+            }
+        }
+    };
+    let pinned =
+        format!(r#""url":"https://e.org/r","metadata":{{"manifestPath":"x.jsonl","commit":"{COMMIT}"}}"#);
+    check(&format!(r#""kind":"git",{pinned}"#), &format!("https://e.org/r at {COMMIT}: x.jsonl"), &[]);
+    let both =
+        format!(r#""url":"https://e.org/r","path":"c","subpath":"c","ref":"main","commit":"{COMMIT}""#);
+    check(&both, &format!("https://e.org/r at {COMMIT}: c"), &["a ref"]);
+    check(
+        r#""kind":"git","url":"https://e.org/r","path":"c","ref":"main""#,
+        "https://e.org/r at main: c",
+        &[],
+    );
+    let raw = format!(
+        r#""kind":"git","url":"https://raw.githubusercontent.com/o/r/main/c.json","path":"c.json","metadata":{{"manifestPath":"c.json","commit":"{COMMIT}"}}"#
+    );
+    check(&raw, &format!("https://github.com/o/r at {COMMIT}: c.json"), &["a path"]);
+    check(
+        r#""kind":"https","url":"https://e.org/c","path":"x","ref":"main""#,
+        "https://e.org/c",
+        &["a path", "a ref"],
+    );
+    check(r#""url":"sub/c.json""#, "/etc/sub/c.json", &[]);
+    check(r#""kind":"file","url":"c.json","path":"d""#, "/etc/c.json", &["a path"]);
+    check(&format!(r#""path":"c.json","commit":"{COMMIT}""#), "", &["a "]);
+    check(r#""kind":"git","path":"c.json""#, "", &["a "]);
+    let conflict = format!(r#""url":"https://e.org/c","commit":"{COMMIT}","metadata":"text""#);
+    let (_, dropped) = along(
+        &format!(r#"{{"schema":"lcod-registry/catalogues@1","catalogues":[{{"id":"a",{conflict}}}]}}"#),
+        &["sources"],
+    );
+    assert_eq!(dropped, ["a commit"]);
+}
+
+#[test]
+fn a_source_in_a_repository_on_this_machine_becomes_a_pointer_into_it() {
+    let sources = r#"{"sources":[{"id":"a","type":"git","path":"/srv/r","ref":"main","subpath":"c"},{"id":"b","type":"git","path":"../r","subpath":"c"},
+        {"id":"c","url":"ssh://git@e.org/r","subpath":"c"},{"id":"d","url":"git@e.org:r","subpath":"c"}]}"#;
+    let list = r#"{"type":"manifest","schema":"lcod-manifest/list@1"}
+{"type":"list","id":"a","kind":"git","url":"/srv/r","ref":"main","subpath":"c"}
+"#;
+    check(sources, &["list"], list, &["b ", "c ", "d "]);
+}
+
 const HASH: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const COMMIT: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
 

@@ -1,10 +1,15 @@
 //! Writing content in one form, and reporting what that form has no place for.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
+use crate::dialect::lcod::convert::read::FILTERS;
 use crate::dialect::lcod::convert::{Content, Entry, Format, Losses};
 use crate::dialect::lcod::document::{CATALOGUE_SCHEMA, CATALOGUES_SCHEMA, LIST_SCHEMA};
 use crate::error::ParseError;
+use crate::forge::Forges;
+use crate::pointer::HttpsUrl;
 
 /// What only an operator says about a source.
 const OPERATORS: &[&str] = &[
@@ -19,8 +24,6 @@ const OPERATORS: &[&str] = &[
     "timeoutMs",
     "retries",
 ];
-/// What only rows of lists and sources filter by.
-const FILTERS: &[&str] = &["namespace", "package", "version"];
 /// What stands under `entrypoint` in a sources file.
 const ENTRYPOINT: &[&str] = &["url", "path", "commit", "ref", "subpath"];
 /// Everything that a source may say, besides its entry point.
@@ -61,6 +64,13 @@ const OPERATOR: &str = "only a sources file says it";
 /// **Errors**: `input.field` for an entry without something that the form requires.
 pub(super) fn text(mut content: Content, to: Format, losses: &mut Losses) -> Result<String, ParseError> {
     losses.take("header", &mut content.head, &["signature"], "it signs other bytes");
+    let own: &[&str] = match to {
+        Format::List => &["type"],
+        Format::Catalogues => &["catalogues"],
+        Format::Catalogue => &["components"],
+        Format::Array | Format::Packages | Format::Sources | Format::SourcesList => &[],
+    };
+    losses.take("header", &mut content.head, own, "the form says something else there");
     match to {
         Format::Catalogues => Ok(catalogues(content, losses)),
         Format::List => Ok(list(content, losses)),
@@ -89,18 +99,44 @@ fn with(mut fields: Map<String, Value>, name: &str, value: impl Into<Value>) -> 
 fn plain_pointers(content: &mut Content, losses: &mut Losses) {
     let default = content.head.remove("defaults").and_then(|defaults| defaults.get("priority").cloned());
     content.pointers.retain(|entry| {
-        let is_off = entry.fields.get("enabled") == Some(&Value::Bool(false));
-        if is_off {
-            losses.field(&entry.name, "", "it is switched off");
+        let why = match entry.fields.get("enabled") {
+            Some(Value::Bool(false)) => Some("it is switched off"),
+            _ => unnameable(&entry.fields),
+        };
+        if let Some(why) = why {
+            losses.field(&entry.name, "", why);
         }
-        !is_off
+        why.is_none()
     });
     for Entry { name, fields } in &mut content.pointers {
         if let Some(priority) = &default {
             fields.entry("priority").or_insert_with(|| priority.clone());
         }
         losses.take(name, fields, OPERATORS, OPERATOR);
+        if let Some(repository) = local_repository(fields).map(str::to_owned) {
+            fields.remove("path");
+            fields.insert("url".to_owned(), repository.into());
+        }
     }
+}
+
+/// Returns the repository on this machine that a source names under `path`; a pointer calls its document so.
+fn local_repository(fields: &Map<String, Value>) -> Option<&str> {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let path = text("path").filter(|path| text("url").is_none() && text("subpath") != Some(path));
+    text("subpath").and(path)
+}
+
+/// Says why a pointer of a published list cannot lead where a source leads.
+fn unnameable(fields: &Map<String, Value>) -> Option<&'static str> {
+    let url = fields.get("url").and_then(Value::as_str).unwrap_or_default();
+    let is_scp = url.split_once(':').is_some_and(|(login, _)| login.contains('@') && !login.contains('/'));
+    if url.starts_with("ssh:") || is_scp {
+        return Some("only a sources file names a repository by ssh");
+    }
+    local_repository(fields)
+        .filter(|path| !path.starts_with('/') && !path.starts_with("file:"))
+        .map(|_| "only a sources file names a repository by a relative path")
 }
 
 fn catalogues(mut content: Content, losses: &mut Losses) -> String {
@@ -144,7 +180,9 @@ fn array(mut content: Content, losses: &mut Losses) -> String {
 }
 
 fn catalogue(content: Content) -> Result<String, ParseError> {
-    let mut components: Vec<Map<String, Value>> = Vec::new();
+    let mut components: Vec<(String, Vec<Value>)> = Vec::new();
+    // A catalogue has a million components at times, so that looking through them for each version would never end.
+    let mut places: HashMap<String, usize> = HashMap::new();
     for Entry { name, mut fields } in content.manifests {
         let id = fields.remove("id").and_then(|id| Some(id.as_str()?.to_owned())).unwrap_or_default();
         let (id, behind) = match id.rsplit_once('@') {
@@ -160,18 +198,16 @@ fn catalogue(content: Content) -> Result<String, ParseError> {
                 return Err(error.in_field(name));
             }
         }
-        let known = components
-            .iter_mut()
-            .find(|component| component.get("id").is_some_and(|own| *own == id.as_str()));
-        match known.and_then(|component| component.get_mut("versions")?.as_array_mut()) {
-            Some(versions) => versions.push(fields.into()),
-            None => components.push(Map::from_iter([
-                ("id".to_owned(), id.into()),
-                ("versions".to_owned(), vec![Value::from(fields)].into()),
-            ])),
+        let place = *places.entry(id.clone()).or_insert(components.len());
+        match components.get_mut(place) {
+            Some((_, versions)) => versions.push(fields.into()),
+            None => components.push((id, vec![fields.into()])),
         }
     }
-    let components: Vec<Value> = components.into_iter().map(Value::from).collect();
+    let component = |(id, versions): (String, Vec<Value>)| {
+        Value::from(Map::from_iter([("id".to_owned(), id.into()), ("versions".to_owned(), versions.into())]))
+    };
+    let components: Vec<Value> = components.into_iter().map(component).collect();
     Ok(pretty(&with(with(content.head, "schema", CATALOGUE_SCHEMA), "components", components).into()))
 }
 
@@ -186,13 +222,27 @@ fn packages(mut content: Content, losses: &mut Losses) -> String {
         }
     }
     losses.keep("header", &mut content.head, &[], NO_PLACE);
-    rows.extend(content.manifests.into_iter().map(|entry| with(entry.fields, "kind", "component").into()));
+    for Entry { name, mut fields } in content.manifests {
+        losses.take(&name, &mut fields, &["kind"], "the form says by it what a line is");
+        rows.push(with(fields, "kind", "component").into());
+    }
     lines(rows)
 }
 
 /// Makes each pointer a source: an id, the kind written out, nothing that a sources file refuses.
 fn strict_sources(content: &mut Content, losses: &mut Losses) -> Result<(), ParseError> {
     losses.keep("header", &mut content.head, &["id", "description", "defaults"], NO_PLACE);
+    content.pointers.retain(|entry| {
+        let is_beside = is_beside(&entry.fields);
+        if is_beside {
+            losses.field(
+                &entry.name,
+                "",
+                "it lies beside the list in its repository, which nothing names here",
+            );
+        }
+        !is_beside
+    });
     for Entry { name, fields } in &mut content.pointers {
         losses.keep(name, fields, SOURCE, "a sources file takes known fields only");
         if !fields.contains_key("id") {
@@ -204,18 +254,66 @@ fn strict_sources(content: &mut Content, losses: &mut Losses) -> Result<(), Pars
             losses.take(name, fields, &["priority"], "a source's priority is 0 to 1000");
         }
         let kind = kind(fields);
-        if kind == "https"
-            && let Some(commit) = fields.remove("commit")
-        {
-            // A plain document cannot be read at a commit: there it is a statement about where it comes from.
-            let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-            if let Some(metadata) = metadata.as_object_mut() {
-                metadata.entry("commit").or_insert(commit);
+        match kind {
+            "git" => in_repository(name, fields, losses),
+            "https" => {
+                let fields_of_trees = ["path", "subpath", "ref"];
+                losses.take(name, fields, &fields_of_trees, "a document behind a URL has none");
+                state_commit(name, fields, losses);
+            }
+            _ => {
+                losses.take(name, fields, &["subpath", "ref", "commit"], "a file has none");
+                if fields.contains_key("url") {
+                    losses.take(name, fields, &["path"], "the url names the file");
+                }
             }
         }
         fields.insert("kind".to_owned(), kind.into());
     }
     Ok(())
+}
+
+/// Tells whether a pointer means a path in the list's own tree, by a commit or a kind that only a repository has.
+fn is_beside(fields: &Map<String, Value>) -> bool {
+    let has = |name: &str| fields.get(name).is_some_and(Value::is_string);
+    kind(fields) == "git" && !has("url") && local_repository(fields).is_none()
+}
+
+/// Writes once what a source of kind git may say once: the document's path, and the commit or the branch.
+fn in_repository(name: &str, fields: &mut Map<String, Value>, losses: &mut Losses) {
+    if fields.get("path") == fields.get("subpath") {
+        fields.remove("subpath");
+    }
+    let metadata =
+        |field: &str| fields.get("metadata")?.get(field).filter(|value| value.is_string()).cloned();
+    let (listed, is_pinned) = (metadata("manifestPath"), metadata("commit").is_some());
+    let url = fields.get("url").and_then(Value::as_str).and_then(|url| HttpsUrl::parse(url).ok());
+    let names_file = url.is_some_and(|url| Forges::default().file(&url).is_some());
+    let has_path =
+        fields.contains_key("subpath") || (fields.contains_key("url") && fields.contains_key("path"));
+    match listed {
+        Some(listed) if !has_path && !names_file => {
+            fields.insert("subpath".to_owned(), listed);
+        }
+        _ if names_file => {
+            losses.take(name, fields, &["path", "subpath", "ref"], "the url names the file and its revision");
+        }
+        _ => {}
+    }
+    if is_pinned || fields.contains_key("commit") {
+        losses.take(name, fields, &["ref"], "the commit counts");
+    }
+}
+
+/// Makes the commit of a plain document, which cannot be read at one, a statement about where it comes from.
+fn state_commit(name: &str, fields: &mut Map<String, Value>, losses: &mut Losses) {
+    let Some(commit) = fields.remove("commit") else { return };
+    let stated = fields.entry("metadata").or_insert_with(|| json!({}));
+    let stated =
+        stated.as_object_mut().map(|metadata| metadata.entry("commit").or_insert_with(|| commit.clone()));
+    if stated.is_none_or(|stated| *stated != commit) {
+        losses.field(name, "commit", "metadata says something else");
+    }
 }
 
 fn kind(fields: &Map<String, Value>) -> &'static str {
@@ -227,7 +325,7 @@ fn kind(fields: &Map<String, Value>) -> &'static str {
         Some("https") => "https",
         Some("file") => "file",
         _ if has("subpath") || has("ref") || (has("url") && has("path")) => "git",
-        _ if has("url") && !starts("file:") => "https",
+        _ if has("url") && starts("https:") => "https",
         _ if has("path") && has("commit") => "git",
         _ => "file",
     }

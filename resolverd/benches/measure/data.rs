@@ -1,0 +1,369 @@
+//! Federations to measure with, written as one local Git repository: synthetic ones of a given size with the measured shape of a
+//! real registry and a fixed seed, and the real graph itself. Never touches the network.
+//!
+//! A federation is a list of catalogues per source and one manifest per version, all in one tree. The first commit is the
+//! cold state; every further one adds a version to another hundredth of the components, spread over all catalogues.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use catalogue_schema::digest::Digest;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Trouble;
+
+/// How many versions one catalogue lists at most, so that its document stays below the limit of 64 MiB.
+const VERSIONS_PER_CATALOGUE: usize = 50_000;
+/// How many versions one source lists at most, so that its documents stay below the limit of 1,000,000.
+const VERSIONS_PER_SOURCE: usize = 500_000;
+/// How many commits follow the first.
+pub(crate) const STEPS: usize = 4;
+/// Versions per component of the Bazel Central Registry, at these shares of its components.
+const VERSIONS: &[(f64, f64)] = &[
+    (0.0, 1.0),
+    (0.25, 1.0),
+    (0.5, 3.0),
+    (0.6, 5.0),
+    (0.75, 9.0),
+    (0.9, 14.0),
+    (0.95, 22.0),
+    (0.97, 32.0),
+    (0.99, 62.0),
+    (0.999, 139.0),
+    (1.0, 155.0),
+];
+/// Requirements per version, likewise.
+const EDGES: &[(f64, f64)] = &[
+    (0.0, 0.0),
+    (0.1, 1.0),
+    (0.25, 3.0),
+    (0.5, 5.0),
+    (0.75, 8.0),
+    (0.9, 12.0),
+    (0.95, 17.0),
+    (0.97, 22.0),
+    (0.99, 30.0),
+    (0.999, 120.0),
+    (1.0, 140.0),
+];
+/// One component is wanted by this share of the versions of all others.
+const POPULAR: f64 = 0.7;
+
+/// One component and what each of its versions requires, oldest first.
+struct Component {
+    id: String,
+    versions: Vec<Vec<String>>,
+}
+
+/// A federation on disk.
+#[derive(Debug)]
+pub(crate) struct Federation {
+    /// What it is called in the table.
+    pub(crate) name: String,
+    /// The repository.
+    repository: PathBuf,
+    /// The commits, oldest first.
+    pub(crate) commits: Vec<String>,
+    /// How many sources it has.
+    sources: usize,
+    /// Every id with the number of its versions at the first commit.
+    pub(crate) ids: Vec<(String, usize)>,
+    /// Catalogues and manifests of the first commit, one behind the other.
+    pub(crate) raw: PathBuf,
+    /// How many bytes those documents have.
+    pub(crate) raw_bytes: u64,
+}
+
+impl Federation {
+    /// Returns how many versions the first commit lists.
+    pub(crate) fn versions(&self) -> usize {
+        self.ids.iter().map(|(_, versions)| versions).sum()
+    }
+
+    /// Returns the sources file that pins everything to a commit.
+    pub(crate) fn sources_file(&self, step: usize) -> Value {
+        let commit = self.commits.get(step).map(String::as_str).unwrap_or_default();
+        let source = |number: usize| {
+            json!({
+                "id": format!("source-{number}"),
+                "priority": number,
+                "entrypoint": {
+                    "type": "git",
+                    "url": format!("file://{}", self.repository.display()),
+                    "commit": commit,
+                    "subpath": format!("source-{number}/catalogues.json"),
+                },
+            })
+        };
+        let sources: Vec<Value> = (0..self.sources).map(source).collect();
+        json!({ "schema": "lcod-resolver/sources@1", "sources": sources })
+    }
+
+    /// Makes a synthetic federation of at least `versions` versions below `directory`.
+    pub(crate) fn synthetic(directory: &Path, versions: usize) -> Result<Federation, Trouble> {
+        let mut random = Random(0x5eed_0001 ^ versions as u64);
+        let mut counts = Vec::new();
+        let mut left = versions;
+        while left > 0 {
+            let count = (at(VERSIONS, random.unit()).round() as usize).clamp(1, left);
+            counts.push(count);
+            left -= count;
+        }
+        let id = |number: usize| format!("lcod://bench/area-{:02}/component-{number:06}", number % 64);
+        let mut components = Vec::with_capacity(counts.len());
+        for (number, count) in counts.iter().enumerate() {
+            let versions = (0..*count).map(|_| {
+                let edges = at(EDGES, random.unit()).round() as usize;
+                let mut wanted = BTreeMap::new();
+                if edges > 0 && number != 0 && random.unit() < POPULAR {
+                    wanted.insert(0, random.below(counts[0]));
+                }
+                for _ in wanted.len()..edges {
+                    let other = (random.unit().powi(3) * counts.len() as f64) as usize;
+                    if other != number && other < counts.len() {
+                        wanted.insert(other, random.below(counts[other]));
+                    }
+                }
+                wanted.into_iter().map(|(other, at)| format!("{}@>=1.{at}.0", id(other))).collect()
+            });
+            components.push(Component { id: id(number), versions: versions.collect() });
+        }
+        write(directory, format!("synthetic {versions}"), components)
+    }
+
+    /// Makes a federation of the real graph in `data`; `None` where the file is not there.
+    pub(crate) fn real(directory: &Path, data: &Path) -> Result<Option<Federation>, Trouble> {
+        #[derive(Deserialize)]
+        struct Version {
+            requires: Vec<Requirement>,
+        }
+        #[derive(Deserialize)]
+        struct Requirement {
+            id: String,
+            version: String,
+        }
+        let Ok(file) = File::open(data.join("graph-bcr.json.gz")) else { return Ok(None) };
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(file).read_to_string(&mut text)?;
+        let graph: BTreeMap<String, Vec<Version>> = serde_json::from_str(&text)?;
+        let requires = |version: Version| {
+            version.requires.into_iter().map(|one| format!("{}@{}", one.id, one.version)).collect()
+        };
+        let component = |(id, versions): (String, Vec<Version>)| Component {
+            id,
+            versions: versions.into_iter().map(requires).collect(),
+        };
+        let components = graph.into_iter().map(component).collect();
+        write(directory, "real graph (BCR)".to_owned(), components).map(Some)
+    }
+}
+
+/// Returns the value of a distribution that is given at some of its shares.
+fn at(points: &[(f64, f64)], share: f64) -> f64 {
+    for pair in points.windows(2) {
+        if let [(from, low), (to, high)] = pair
+            && share <= *to
+        {
+            return low + (high - low) * (share - from) / (to - from);
+        }
+    }
+    points.last().map_or(0.0, |(_, value)| *value)
+}
+
+/// SplitMix64: the same numbers on every machine.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Returns a number below `limit`, which is not zero.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+}
+
+/// What `git fast-import` is told, and the documents of the first commit beside it.
+struct Import<'a> {
+    out: &'a mut dyn Write,
+    raw: Option<BufWriter<File>>,
+    raw_bytes: u64,
+}
+
+impl Import<'_> {
+    fn begin(&mut self, step: usize) -> std::io::Result<()> {
+        let from = if step > 0 { format!("from refs/heads/step-{}\n", step - 1) } else { String::new() };
+        let name = format!("step {step}");
+        write!(
+            self.out,
+            "commit refs/heads/step-{step}\ncommitter A Bench <bench@example.org> {} +0000\ndata {}\n{name}\n{from}",
+            1_735_689_600 + step,
+            name.len()
+        )
+    }
+
+    fn file(&mut self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+        write!(self.out, "M 100644 inline {path}\ndata {}\n", bytes.len())?;
+        self.out.write_all(bytes)?;
+        self.out.write_all(b"\n")?;
+        if let Some(raw) = &mut self.raw {
+            raw.write_all(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes())?;
+            raw.write_all(bytes)?;
+            self.raw_bytes += bytes.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+fn write(directory: &Path, name: String, mut components: Vec<Component>) -> Result<Federation, Trouble> {
+    std::fs::create_dir_all(directory)?;
+    let (repository, raw) = (directory.join("catalogues.git"), directory.join("documents"));
+    run(Command::new("git").args(["init", "--quiet", "--bare"]).arg(&repository))?;
+    let mut child = git(&repository)
+        .args(["-c", "core.compression=1", "fast-import", "--quiet", "--depth=0"])
+        .stdin(Stdio::piped())
+        .spawn()?;
+    let Some(stdin) = child.stdin.take() else { return Err(Trouble::say("git takes no input")) };
+    let mut stream = BufWriter::with_capacity(1 << 20, stdin);
+    let raw_file = Some(BufWriter::with_capacity(1 << 20, File::create(&raw)?));
+    let mut import = Import { out: &mut stream, raw: raw_file, raw_bytes: 0 };
+    let ids: Vec<(String, usize)> =
+        components.iter().map(|one| (one.id.clone(), one.versions.len())).collect();
+    // What lies where is decided once, by the first commit.
+    let places = places(&ids);
+    let mut digests: Vec<Vec<String>> = vec![Vec::new(); components.len()];
+    for step in 0..=STEPS {
+        import.begin(step)?;
+        for (number, component) in components.iter_mut().enumerate() {
+            if step > 0 && number % 100 == step {
+                let last = component.versions.last().cloned().unwrap_or_default();
+                component.versions.push(last);
+            }
+            for at in digests[number].len()..component.versions.len() {
+                let manifest = manifest(component, at);
+                digests[number].push(hex(manifest.as_bytes()));
+                import.file(&manifest_path(&component.id, at), manifest.as_bytes())?;
+            }
+        }
+        lists(&mut import, &components, &digests, &places)?;
+        import.raw = None;
+    }
+    let raw_bytes = import.raw_bytes;
+    stream.flush()?;
+    drop(stream);
+    if !child.wait()?.success() {
+        return Err(Trouble::say("git fast-import failed"));
+    }
+    let commit = |step: usize| -> Result<String, Trouble> {
+        let found = git(&repository).args(["rev-parse", &format!("refs/heads/step-{step}")]).output()?;
+        Ok(String::from_utf8_lossy(&found.stdout).trim().to_owned())
+    };
+    let commits = (0..=STEPS).map(commit).collect::<Result<_, _>>()?;
+    let sources = places.last().map_or(0, |(source, _)| source + 1);
+    Ok(Federation { name, repository, commits, sources, ids, raw, raw_bytes })
+}
+
+/// Returns source and catalogue of every component.
+fn places(ids: &[(String, usize)]) -> Vec<(usize, usize)> {
+    let mut seen = 0;
+    let place = |(_, versions): &(String, usize)| {
+        let place = (seen / VERSIONS_PER_SOURCE, seen / VERSIONS_PER_CATALOGUE);
+        seen += versions;
+        place
+    };
+    ids.iter().map(place).collect()
+}
+
+fn lists(
+    import: &mut Import<'_>,
+    components: &[Component],
+    digests: &[Vec<String>],
+    places: &[(usize, usize)],
+) -> std::io::Result<()> {
+    let mut catalogues: BTreeMap<(usize, usize), String> = BTreeMap::new();
+    for ((component, digests), place) in components.iter().zip(digests).zip(places) {
+        let text = catalogues.entry(*place).or_insert_with(|| {
+            let id = format!("bench/catalogue-{}", place.1);
+            format!("{{\"schema\":\"lcod-registry/catalogue@1\",\"id\":\"{id}\",\"components\":[")
+        });
+        let comma = if text.ends_with('[') { "" } else { "," };
+        let _ = write!(text, "{comma}\n{{\"id\":\"{}\",\"versions\":[", component.id);
+        for (at, digest) in digests.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            let path = manifest_path(&component.id, at);
+            let _ = write!(
+                text,
+                "{comma}{{\"version\":\"1.{at}.0\",\"manifest\":\"{path}\",\"sha256\":\"{digest}\"}}"
+            );
+        }
+        text.push_str("]}");
+    }
+    let mut pointers: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
+    for ((source, catalogue), mut text) in catalogues {
+        text.push_str("]}\n");
+        let path = format!("source-{source}/catalogue-{catalogue}.json");
+        pointers.entry(source).or_default().push(json!({
+            "id": format!("bench/catalogue-{catalogue}"),
+            "kind": "file",
+            "url": path,
+            "checksum": format!("sha256-{}", hex(text.as_bytes())),
+        }));
+        import.file(&path, text.as_bytes())?;
+    }
+    for (source, pointers) in pointers {
+        let list = json!({ "schema": "lcod-registry/catalogues@1", "catalogues": pointers });
+        import.file(&format!("source-{source}/catalogues.json"), list.to_string().as_bytes())?;
+    }
+    Ok(())
+}
+
+fn manifest_path(id: &str, at: usize) -> String {
+    format!("packages/{}/1.{at}.0.json", id.trim_start_matches("lcod://"))
+}
+
+fn manifest(component: &Component, at: usize) -> String {
+    let id = &component.id;
+    let name = id.trim_start_matches("lcod://");
+    let file = hex(format!("{id} {at}").as_bytes());
+    let required: Vec<String> =
+        component.versions[at].iter().map(|reference| format!("\"{reference}\"")).collect();
+    format!(
+        "{{\"schema\":\"lcod-registry/manifest@1\",\"id\":\"{id}@1.{at}.0\",\"publishedAt\":\"2025-10-14T19:11:24+02:00\",\
+         \"source\":{{\"type\":\"git\",\"url\":\"https://git.example.org/bench/components\",\"commit\":\"{}\",\"path\":\"components/{name}\"}},\
+         \"files\":[{{\"path\":\"components/{name}/compose.yaml\",\"sha256\":\"{file}\",\"size\":399}}],\"dependencies\":[{}]}}",
+        &file[..40],
+        required.join(",")
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digest = Digest::sha256(bytes).to_string();
+    digest.trim_start_matches("sha256:").to_owned()
+}
+
+fn git(repository: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.args(["-c", "safe.directory=*"]).arg("--git-dir").arg(repository);
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    command
+}
+
+fn run(command: &mut Command) -> Result<(), Trouble> {
+    match command.status()?.success() {
+        true => Ok(()),
+        false => Err(Trouble::say(format!("{command:?} failed"))),
+    }
+}

@@ -1,0 +1,85 @@
+//! What the system says of processes and of itself: processor time, memory, load. Reads `/proc`; never writes anywhere.
+
+use std::process::Command;
+
+use crate::Trouble;
+
+/// How many ticks of `/proc/PID/stat` make a second; Linux shows user space 100 whatever it counts itself.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Returns the processor time of a process in seconds, all of its threads together.
+pub(crate) fn cpu_s(pid: u32) -> Result<f64, Trouble> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
+}
+
+/// What a process holds in memory, in bytes: now, and at its highest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) now: u64,
+    pub(crate) peak: u64,
+}
+
+/// Returns what a process holds in memory.
+pub(crate) fn memory(pid: u32) -> Result<Memory, Trouble> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.trim_matches([':', '\t', ' ', 'k', 'B']).parse::<u64>().ok());
+        number.unwrap_or(0) << 10
+    };
+    Ok(Memory { now: field("VmRSS"), peak: field("VmHWM") })
+}
+
+/// Returns how many bytes a process has caused to be written to disks.
+pub(crate) fn bytes_written(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Returns the load averages.
+pub(crate) fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// Describes the machine in one line.
+pub(crate) fn described() -> String {
+    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let model = model.trim_matches([':', '\t', ' ']);
+    format!("{cpus} processors ({model}), Linux {}", kernel.trim())
+}
+
+/// Returns the revision that is measured; `+` behind it says that the work tree has changes.
+pub(crate) fn revision() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    };
+    let is_changed = !git(&["status", "--porcelain", "--untracked-files=no"]).is_empty();
+    format!("{}{}", git(&["rev-parse", "--short=12", "HEAD"]), if is_changed { "+" } else { "" })
+}
+
+/// Makes a command that runs `program` on one processor, or anywhere where the machine has one only or no `taskset`.
+pub(crate) fn pinned(program: &std::path::Path, cpu: Option<usize>) -> Command {
+    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
+    match cpu.filter(|cpu| *cpu < cpus && can_pin()) {
+        Some(cpu) => {
+            let mut command = Command::new("taskset");
+            command.args(["-c", &cpu.to_string()]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+/// Tells whether processes can be kept on one processor.
+pub(crate) fn can_pin() -> bool {
+    Command::new("taskset").args(["-c", "0", "true"]).status().is_ok_and(|status| status.success())
+}

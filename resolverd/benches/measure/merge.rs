@@ -1,0 +1,317 @@
+//! What a sync costs, what it leaves in memory, and how soon a restarted daemon answers.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use catalogue_schema::model::Refusal;
+use rustix::time::{ClockId, clock_gettime};
+use serde::Deserialize;
+
+use crate::Trouble;
+use crate::data::Federation;
+use crate::load::framed_file;
+use crate::machine::{bytes_written, cpu_s, load, memory};
+use crate::requests::{Pairs, settle};
+use crate::servers::{Place, Server};
+use crate::table::{Goal, Row};
+
+/// How many versions [`limits`] tries.
+const MANY: usize = 2_000_000;
+
+/// The figures of one run after the other.
+#[derive(Default)]
+struct Figures {
+    cold: Pairs,
+    shelf: Pairs,
+    hundredth: Pairs,
+    connections: Vec<f64>,
+    documents: Vec<f64>,
+    bytes: Vec<f64>,
+    rows: Vec<f64>,
+    written: Vec<f64>,
+    unchanged: Pairs,
+    resident: Pairs,
+    restarted: Pairs,
+    peak: Pairs,
+    warm: Pairs,
+}
+
+/// Measures every row about syncs.
+pub(crate) fn rows(place: &Path, federation: &Federation, runs: usize) -> Result<Vec<Row>, Trouble> {
+    let mut figures = Figures::default();
+    for run in 0..runs {
+        figures.run(&place.join("merge"), federation)?;
+        println!("run {run}: cold sync {:.2} s of CPU; load {}", figures.cold.middle(), load());
+    }
+    let alone = |name: &str, values: Vec<f64>, unit, goal| Row {
+        name: name.to_owned(),
+        values,
+        baselines: Vec::new(),
+        unit,
+        goal,
+    };
+    Ok(vec![
+        figures.shelf.row(
+            "cold merge: verify, parse, index, persist: CPU vs one typed parse",
+            "s",
+            Goal::AtMost(4.0, 2.5),
+        ),
+        figures.cold.row("the same with fetching every document from Git and shelving it", "s", Goal::None),
+        figures.hundredth.row(
+            "1 % of components changed: CPU vs the cold sync",
+            "s",
+            Goal::AtMost(1.0 / 3.0, 0.2),
+        ),
+        alone("unchanged pinned sources: connections", figures.connections, "", Goal::Zero),
+        alone("unchanged pinned sources: documents fetched", figures.documents, "", Goal::Zero),
+        alone("unchanged pinned sources: bytes fetched", figures.bytes, "", Goal::Zero),
+        alone("unchanged pinned sources: rows written", figures.rows, "", Goal::Zero),
+        alone(
+            "unchanged pinned sources: bytes written to disk, notes of checks included",
+            figures.written,
+            "",
+            Goal::None,
+        ),
+        figures.unchanged.row("unchanged pinned sources: CPU vs the cold sync", "s", Goal::None),
+        figures.resident.row(
+            "memory after two syncs, two generations kept, vs raw bytes",
+            "MB",
+            Goal::AtMost(2.5, 1.5),
+        ),
+        figures.restarted.row(
+            "memory after a restart, two generations kept, vs raw bytes",
+            "MB",
+            Goal::AtMost(2.5, 1.5),
+        ),
+        figures.peak.row("highest memory during the second sync vs afterwards", "MB", Goal::AtMost(2.5, 1.8)),
+        figures.warm.row(
+            "warm start to first correct answer vs opening and reading sled",
+            "ms",
+            Goal::AtMost(3.0, 2.0),
+        ),
+    ])
+}
+
+impl Figures {
+    fn run(&mut self, directory: &Path, federation: &Federation) -> Result<(), Trouble> {
+        let home = Place::new(directory.to_owned())?;
+        home.pin(federation, 0)?;
+        let mut daemon = home.start(None)?;
+        daemon.wait_for_generation(1)?;
+        settle(&daemon)?;
+        let cold = cpu_s(daemon.pid())?;
+        let parse = typed_parse(federation)?;
+        self.cold.push(cold, parse);
+
+        home.pin(federation, 1)?;
+        daemon.wait_for_generation(2)?;
+        settle(&daemon)?;
+        let second = cpu_s(daemon.pid())?;
+        self.hundredth.push(second - cold, cold);
+        let raw = federation.raw_bytes as f64 / 1e6;
+        let held = memory(daemon.pid())?;
+        self.resident.push(held.now as f64 / 1e6, raw);
+        self.peak.push(held.peak as f64 / 1e6, held.now as f64 / 1e6);
+        self.unchanged(&mut daemon, cold)?;
+        daemon.stop()?;
+
+        self.warm_start(&home, federation)?;
+        self.read_shelf(&home, parse)
+    }
+
+    fn unchanged(&mut self, daemon: &mut Server, cold: f64) -> Result<(), Trouble> {
+        let (cpu, written) = (cpu_s(daemon.pid())?, bytes_written(daemon.pid()));
+        let report = daemon.json("POST", "/v1/sync", "")?;
+        let number = |field: &str| report[field].as_f64().unwrap_or(f64::NAN);
+        // Every source is a repository on this machine: what is never dialled cannot connect.
+        self.connections.push(0.0);
+        self.documents.push(number("documentsFetched"));
+        self.bytes.push(number("bytesFetched"));
+        self.rows.push(number("rowsWritten"));
+        self.written.push(bytes_written(daemon.pid()).saturating_sub(written) as f64);
+        self.unchanged.push(cpu_s(daemon.pid())? - cpu, cold);
+        Ok(())
+    }
+
+    fn warm_start(&mut self, home: &Place, federation: &Federation) -> Result<(), Trouble> {
+        let index = home.state().join("index");
+        let copy = home.directory.join("index-copy");
+        let status = Command::new("cp").arg("-r").arg(&index).arg(&copy).status()?;
+        if !status.success() {
+            return Err(Trouble::say("cannot copy the index"));
+        }
+        let output = Command::new(std::env::current_exe()?).arg("read-index").arg(&copy).output()?;
+        let read_ms: f64 = String::from_utf8_lossy(&output.stdout).trim().parse()?;
+        let (id, _) = &federation.ids[federation.ids.len() / 2];
+        let target = format!("/v1/components/{}/1.0.0", id.replacen("://", "/", 1));
+        let mut daemon = home.start(None)?;
+        let (status, body) = daemon.ask("GET", &target, "")?;
+        let elapsed_ms = daemon.started.elapsed().as_secs_f64() * 1e3;
+        if status != 200 {
+            return Err(Trouble::say(format!("{target}: {status} {}", String::from_utf8_lossy(&body))));
+        }
+        self.warm.push(elapsed_ms, read_ms);
+        settle(&daemon)?;
+        let held = memory(daemon.pid())?;
+        self.restarted.push(held.now as f64 / 1e6, federation.raw_bytes as f64 / 1e6);
+        daemon.stop()
+    }
+
+    /// The index is lost: everything is read from the shelf, verified, parsed, merged and written again, and nothing fetched.
+    fn read_shelf(&mut self, home: &Place, parse: f64) -> Result<(), Trouble> {
+        std::fs::remove_dir_all(home.state().join("index"))?;
+        let mut daemon = home.start(None)?;
+        daemon.wait_for_generation(2)?;
+        self.shelf.push(cpu_s(daemon.pid())?, parse);
+        daemon.stop()
+    }
+}
+
+/// Returns the processor time of one owned, typed parse of every document, in seconds.
+fn typed_parse(federation: &Federation) -> Result<f64, Trouble> {
+    let bytes = std::fs::read(&federation.raw)?;
+    let documents: Vec<&[u8]> = framed_file(&bytes).collect();
+    let mut parsed = Vec::with_capacity(documents.len());
+    let started = clock_gettime(ClockId::ThreadCPUTime);
+    for document in documents {
+        parsed.push(serde_json::from_slice::<Document>(document)?);
+    }
+    let ended = clock_gettime(ClockId::ThreadCPUTime);
+    let versions: usize = parsed.iter().map(Document::versions).sum();
+    if versions < federation.versions() {
+        return Err(Trouble::say(format!("the baseline parsed {versions} versions only")));
+    }
+    Ok((ended.tv_sec - started.tv_sec) as f64 + (ended.tv_nsec - started.tv_nsec) as f64 / 1e9)
+}
+
+/// What the baseline parses: list, catalogue and manifest, with every field that the documents have.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "what is parsed is not looked at")]
+struct Document {
+    schema: String,
+    id: Option<String>,
+    origin: Option<Source>,
+    #[serde(default)]
+    components: Vec<Component>,
+    #[serde(default)]
+    catalogues: Vec<Pointer>,
+    #[serde(rename = "publishedAt")]
+    published_at: Option<String>,
+    source: Option<Source>,
+    #[serde(default)]
+    files: Vec<Part>,
+    #[serde(default)]
+    dependencies: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is parsed is not looked at")]
+struct Pointer {
+    id: String,
+    kind: String,
+    url: String,
+    checksum: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is parsed is not looked at")]
+struct Component {
+    id: String,
+    versions: Vec<Version>,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is parsed is not looked at")]
+struct Version {
+    version: String,
+    manifest: String,
+    sha256: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is parsed is not looked at")]
+struct Source {
+    #[serde(rename = "type")]
+    kind: String,
+    url: String,
+    commit: Option<String>,
+    path: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is parsed is not looked at")]
+struct Part {
+    path: String,
+    sha256: String,
+    size: u64,
+}
+
+impl Document {
+    fn versions(&self) -> usize {
+        self.components.iter().map(|component| component.versions.len()).sum()
+    }
+}
+
+/// Opens an index and reads all of it, as a process of its own, and prints how many milliseconds that took.
+pub(crate) fn read_index(path: &Path) -> Result<(), Trouble> {
+    let started = Instant::now();
+    let db = sled::Config::new().path(path).cache_capacity(64 << 20).flush_every_ms(None).open()?;
+    let mut bytes = 0;
+    for row in db.iter() {
+        let (key, value) = row?;
+        bytes += key.len() + value.len();
+    }
+    if bytes == 0 {
+        return Err(Trouble::say("the index is empty"));
+    }
+    println!("{}", started.elapsed().as_secs_f64() * 1e3);
+    Ok(())
+}
+
+/// Finds out whether very many versions are served, or refused by a named limit.
+pub(crate) fn limits(place: &Path) -> Result<(), Trouble> {
+    let federation = Federation::synthetic(&place.join("data"), MANY)?;
+    println!(
+        "{}: {} ids, {} bytes of documents",
+        federation.name,
+        federation.ids.len(),
+        federation.raw_bytes
+    );
+    let home = Place::new(place.join("many"))?;
+    home.pin(&federation, 0)?;
+    let started = Instant::now();
+    let mut daemon = home.start(None)?;
+    while daemon.generation()? == 0 {
+        let held = memory(daemon.pid())?;
+        println!("{:.0} s: {} MB", started.elapsed().as_secs_f64(), held.now / 1_000_000);
+        std::thread::sleep(Duration::from_secs(10));
+    }
+    let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_s(daemon.pid())?);
+    settle(&daemon)?;
+    let held = memory(daemon.pid())?;
+    println!(
+        "first generation after {wall:.1} s, {cpu:.1} s of CPU; memory {} MB, at its highest {} MB",
+        held.now / 1_000_000,
+        held.peak / 1_000_000
+    );
+    let sources = daemon.json("GET", "/v1/sources", "")?;
+    for source in sources["items"].as_array().into_iter().flatten() {
+        let error: Option<Refusal> = serde_json::from_value(source["error"].clone()).unwrap_or(None);
+        println!(
+            "{}: {} releases, {}",
+            source["id"],
+            source["releases"],
+            error.map_or("no error".to_owned(), |error| error.to_string())
+        );
+    }
+    let (id, _) = &federation.ids[federation.ids.len() / 2];
+    let target = format!("/v1/components/{}/1.0.0", id.replacen("://", "/", 1));
+    println!("{target}: {}", daemon.ask("GET", &target, "")?.0);
+    daemon.stop()?;
+    let mut daemon = home.start(None)?;
+    let status = daemon.ask("GET", &target, "")?.0;
+    println!("after a restart: {status} within {:.2} s", daemon.started.elapsed().as_secs_f64());
+    daemon.stop()
+}

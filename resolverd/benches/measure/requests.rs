@@ -1,0 +1,334 @@
+//! What a request costs: the daemon and the baseline in turn, with the same client and the same number of bytes.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::Trouble;
+use crate::data::{Federation, Random};
+use crate::load::{Framing, Plan, Seen, write_requests};
+use crate::machine::{cpu_s, load};
+use crate::servers::{Place, Server, finish_load, load as run_load, start_load};
+use crate::table::{Goal, Row, median};
+
+/// How many different requests there are.
+pub(crate) const REQUESTS: usize = 100_000;
+/// As many as one user may have.
+const CONNECTIONS: usize = 32;
+/// How many references one batch asks for.
+const BATCH: usize = 100;
+/// Where the servers run, and where the client.
+const SERVER_CPU: usize = 1;
+const CLIENT_CPU: usize = 0;
+
+/// One round of load and what it cost the server.
+struct Round {
+    seen: Seen,
+    /// Processor time of the server per request, in microseconds.
+    cpu_us: f64,
+}
+
+struct Bench<'a> {
+    daemon: Server,
+    hello: Server,
+    plain: Server,
+    place: &'a Path,
+    seconds: f64,
+    runs: usize,
+}
+
+/// Measures every row about requests.
+pub(crate) fn rows(
+    place: &Path,
+    federation: &Federation,
+    runs: usize,
+    seconds: f64,
+) -> Result<Vec<Row>, Trouble> {
+    let home = Place::new(place.join("requests"))?;
+    home.pin(federation, 0)?;
+    let mut daemon = home.start(Some(SERVER_CPU))?;
+    daemon.wait_for_generation(1)?;
+    let body_bytes = mean_body(&mut daemon, federation)?;
+    println!("an answer has {body_bytes} bytes on the average");
+    let hello = Server::hello(place, "hello", body_bytes, Some(SERVER_CPU))?;
+    let plain = Server::hello(place, "plain", body_bytes, Some(SERVER_CPU))?;
+    let mut bench = Bench { daemon, hello, plain, place, seconds, runs };
+    let mut rows = Vec::new();
+    let one = by_id(&place.join("by-id"), federation)?;
+    bench.by_id(&one, &mut rows)?;
+    bench.sequential(&one, &mut rows)?;
+    bench.select(&one, federation, &mut rows)?;
+    bench.batch(&one, federation, &mut rows)?;
+    drop(bench);
+    rows.push(during_merge(&home, federation, &one, runs, seconds)?);
+    Ok(rows)
+}
+
+impl Bench<'_> {
+    fn by_id(&mut self, one: &Path, rows: &mut Vec<Row>) -> Result<(), Trouble> {
+        let (mut rates, mut costs) = (Pairs::default(), Pairs::default());
+        let (mut plain_rates, mut plain_costs) = (Pairs::default(), Pairs::default());
+        for run in 0..self.runs {
+            let hello = self.round(&self.hello, one, CONNECTIONS, 1, CLIENT_CPU)?;
+            let daemon = self.round(&self.daemon, one, CONNECTIONS, 1, CLIENT_CPU)?;
+            let plain = self.round(&self.plain, one, CONNECTIONS, 1, CLIENT_CPU)?;
+            println!(
+                "run {run}: by id {:.0}/s, hello {:.0}/s; load {}",
+                daemon.seen.rate(),
+                hello.seen.rate(),
+                load()
+            );
+            rates.push(daemon.seen.rate(), hello.seen.rate());
+            costs.push(daemon.cpu_us, hello.cpu_us);
+            plain_rates.push(daemon.seen.rate(), plain.seen.rate());
+            plain_costs.push(daemon.cpu_us, plain.cpu_us);
+        }
+        rows.push(rates.row(
+            "resolve by id, 32 connections, random ids: throughput vs hello",
+            "/s",
+            Goal::AtLeast(0.8, 0.9),
+        ));
+        rows.push(costs.row("resolve by id: server CPU per request vs hello", "us", Goal::AtMost(1.25, 1.1)));
+        rows.push(plain_rates.row(
+            "the same throughput vs a hello without the write timer",
+            "/s",
+            Goal::None,
+        ));
+        rows.push(plain_costs.row("the same CPU vs a hello without the write timer", "us", Goal::None));
+        let mut pipelined = Pairs::default();
+        for _ in 0..self.runs {
+            let hello = self.round(&self.hello, one, 1, 32, CLIENT_CPU)?;
+            let daemon = self.round(&self.daemon, one, 1, 32, CLIENT_CPU)?;
+            pipelined.push(daemon.seen.rate(), hello.seen.rate());
+        }
+        rows.push(pipelined.row("1 connection, 32 requests in flight (pipelining)", "/s", Goal::None));
+        Ok(())
+    }
+
+    /// Client and server share a processor: elsewhere the hypervisor's wake-ups are all that is seen.
+    fn sequential(&mut self, one: &Path, rows: &mut Vec<Row>) -> Result<(), Trouble> {
+        let (mut middles, mut tails) = (Pairs::default(), Pairs::default());
+        for _ in 0..self.runs {
+            let hello = self.round(&self.hello, one, 1, 1, SERVER_CPU)?;
+            let daemon = self.round(&self.daemon, one, 1, 1, SERVER_CPU)?;
+            middles.push(daemon.seen.p50_us, hello.seen.p50_us);
+            tails.push(daemon.seen.p99_us, hello.seen.p99_us);
+        }
+        rows.push(middles.row("sequential, same processor: p50 vs hello", "us", Goal::AtMost(1.15, 1.1)));
+        rows.push(tails.row("sequential, same processor: p99 vs hello", "us", Goal::AtMost(1.5, 1.1)));
+        Ok(())
+    }
+
+    fn select(&mut self, one: &Path, federation: &Federation, rows: &mut Vec<Row>) -> Result<(), Trouble> {
+        let mut random = Random(7);
+        let ranges = (0..REQUESTS).map(|_| {
+            let (id, _) = &federation.ids[random.below(federation.ids.len())];
+            get(&format!("{}/%5E1", path_form(id)))
+        });
+        let ranges = write_requests(&self.place.join("ranges"), ranges)?;
+        let mut costs = Pairs::default();
+        for _ in 0..self.runs {
+            let exact = self.round(&self.daemon, one, CONNECTIONS, 1, CLIENT_CPU)?;
+            let range = self.round(&self.daemon, &ranges, CONNECTIONS, 1, CLIENT_CPU)?;
+            costs.push(range.cpu_us, exact.cpu_us);
+        }
+        rows.push(costs.row(
+            "highest version in ^1 vs one version by id: CPU",
+            "us",
+            Goal::AtMost(1.1, 1.05),
+        ));
+        Ok(())
+    }
+
+    fn batch(&mut self, one: &Path, federation: &Federation, rows: &mut Vec<Row>) -> Result<(), Trouble> {
+        let mut random = Random(11);
+        let batches = (0..2_000).map(|_| {
+            let ids: Vec<String> = (0..BATCH)
+                .map(|_| {
+                    let (id, versions) = random_of(&mut random, federation);
+                    format!("\"{id}@1.{}.0\"", random.below(versions))
+                })
+                .collect();
+            let body = format!("{{\"ids\":[{}]}}", ids.join(","));
+            format!(
+                "POST /v1/lookup HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        });
+        let batches = write_requests(&self.place.join("batches"), batches)?;
+        let (mut rates, mut costs) = (Pairs::default(), Pairs::default());
+        for _ in 0..self.runs {
+            let single = self.round(&self.daemon, one, CONNECTIONS, 1, CLIENT_CPU)?;
+            let batch = self.round(&self.daemon, &batches, CONNECTIONS, 1, CLIENT_CPU)?;
+            rates.push(batch.seen.rate() * BATCH as f64, single.seen.rate());
+            costs.push(batch.cpu_us / BATCH as f64, single.cpu_us);
+        }
+        rows.push(rates.row("batch of 100 ids: lookups/s vs one by one", "/s", Goal::AtLeast(5.0, 8.0)));
+        rows.push(costs.row("batch of 100 ids: CPU per lookup vs one by one", "us", Goal::None));
+        Ok(())
+    }
+
+    fn round(
+        &self,
+        server: &Server,
+        requests: &Path,
+        connections: usize,
+        pipeline: usize,
+        client_cpu: usize,
+    ) -> Result<Round, Trouble> {
+        let plan = plan(server, requests, connections, pipeline, self.seconds, None);
+        let before = cpu_s(server.pid())?;
+        let seen = run_load(&plan, Some(client_cpu))?;
+        let cpu_us = (cpu_s(server.pid())? - before) * 1e6 / seen.requests.max(1) as f64;
+        if seen.failures > 0 {
+            return Err(Trouble::say(format!("{} of {} answers were no 200", seen.failures, seen.requests)));
+        }
+        Ok(Round { seen, cpu_us })
+    }
+}
+
+/// The tail of a paced load while a merge runs beside it, against the same load without one.
+fn during_merge(
+    home: &Place,
+    federation: &Federation,
+    one: &Path,
+    runs: usize,
+    seconds: f64,
+) -> Result<Row, Trouble> {
+    home.pin(federation, 0)?;
+    let mut daemon = home.start(None)?;
+    daemon.wait_for_generation(1)?;
+    settle(&daemon)?;
+    let full = run_load(&plan(&daemon, one, CONNECTIONS, 1, seconds, None), Some(CLIENT_CPU))?;
+    let half = Some(full.rate() / 2.0);
+    let mut tails = Pairs::default();
+    let mut length = Duration::from_secs_f64(seconds.max(1.0));
+    for run in 0..runs.min(crate::data::STEPS) {
+        let mut idle = plan(&daemon, one, CONNECTIONS, 1, length.as_secs_f64(), half);
+        let quiet = run_load(&idle, Some(CLIENT_CPU))?;
+        let before = daemon.generation()?;
+        let started = Instant::now();
+        home.pin(federation, run + 1)?;
+        // The daemon waits a quarter of a second for further edits.
+        std::thread::sleep(Duration::from_millis(300));
+        // The length of the first merge is not known beforehand.
+        idle.seconds = length.as_secs_f64();
+        let client = start_load(&idle, Some(CLIENT_CPU))?;
+        let busy = finish_load(client)?;
+        daemon.wait_for_generation(before + 1)?;
+        settle(&daemon)?;
+        println!(
+            "run {run}: p99 {:.0} us idle, {:.0} us during a merge of {:.1} s (measured for {:.1} s)",
+            quiet.p99_us,
+            busy.p99_us,
+            started.elapsed().as_secs_f64(),
+            busy.seconds
+        );
+        tails.push(busy.p99_us, quiet.p99_us);
+        length = started.elapsed().mul_f64(0.7).clamp(Duration::from_secs(1), Duration::from_secs(30));
+    }
+    daemon.stop()?;
+    Ok(tails.row("by id at half load: p99 during a merge vs idle", "us", Goal::AtMost(10.0, 3.0)))
+}
+
+/// Waits until a server does nothing any more.
+pub(crate) fn settle(server: &Server) -> Result<(), Trouble> {
+    let mut before = cpu_s(server.pid())?;
+    let mut quiet = 0;
+    while quiet < 3 {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = cpu_s(server.pid())?;
+        quiet = if now - before < 0.015 { quiet + 1 } else { 0 };
+        before = now;
+    }
+    Ok(())
+}
+
+/// Figures and their baselines, run by run.
+#[derive(Default)]
+pub(crate) struct Pairs {
+    values: Vec<f64>,
+    baselines: Vec<f64>,
+}
+
+impl Pairs {
+    /// Takes one run in.
+    pub(crate) fn push(&mut self, value: f64, baseline: f64) {
+        self.values.push(value);
+        self.baselines.push(baseline);
+    }
+
+    /// Returns the middle figure.
+    pub(crate) fn middle(&self) -> f64 {
+        median(&self.values)
+    }
+
+    /// Makes a row of them.
+    pub(crate) fn row(self, name: impl Into<String>, unit: &'static str, goal: Goal) -> Row {
+        Row { name: name.into(), values: self.values, baselines: self.baselines, unit, goal }
+    }
+}
+
+pub(crate) fn plan(
+    server: &Server,
+    requests: &Path,
+    connections: usize,
+    pipeline: usize,
+    seconds: f64,
+    rate: Option<f64>,
+) -> Plan {
+    Plan {
+        socket: server.socket.clone(),
+        requests: requests.to_owned(),
+        connections,
+        pipeline,
+        seconds,
+        rate,
+        framing: Framing::Http,
+    }
+}
+
+/// Writes requests for one version each, random over all versions.
+pub(crate) fn by_id(path: &Path, federation: &Federation) -> Result<PathBuf, Trouble> {
+    let mut random = Random(3);
+    let requests = (0..REQUESTS).map(|_| {
+        let (id, versions) = random_of(&mut random, federation);
+        get(&format!("{}/1.{}.0", path_form(id), random.below(versions)))
+    });
+    write_requests(path, requests)
+}
+
+/// Returns a random id with the number of its versions; ids with many come up as often as they have versions.
+fn random_of<'f>(random: &mut Random, federation: &'f Federation) -> (&'f str, usize) {
+    let most = federation.ids.iter().map(|(_, versions)| *versions).max().unwrap_or(1);
+    loop {
+        let (id, versions) = &federation.ids[random.below(federation.ids.len())];
+        if random.below(most) < *versions {
+            return (id, *versions);
+        }
+    }
+}
+
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n")
+}
+
+fn path_form(id: &str) -> String {
+    format!("/v1/components/{}", id.replacen("://", "/", 1))
+}
+
+/// Asks for some versions and returns the mean length of the answers.
+fn mean_body(daemon: &mut Server, federation: &Federation) -> Result<usize, Trouble> {
+    const ASKED: usize = 200;
+    let mut random = Random(5);
+    let mut sum = 0;
+    for _ in 0..ASKED {
+        let (id, versions) = random_of(&mut random, federation);
+        let target = format!("{}/1.{}.0", path_form(id), random.below(versions));
+        let (status, body) = daemon.ask("GET", &target, "")?;
+        if status != 200 {
+            return Err(Trouble::say(format!("{target}: {status} {}", String::from_utf8_lossy(&body))));
+        }
+        sum += body.len();
+    }
+    Ok(sum / ASKED)
+}

@@ -1,0 +1,203 @@
+//! The servers that are measured, as processes: the daemon itself over a federation, and the baseline. Each lives in a directory
+//! of its own and is killed when it is dropped. Never reads or writes outside of that directory.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::Trouble;
+use crate::data::Federation;
+use crate::load::{Plan, Seen};
+use crate::machine::pinned;
+
+/// How long a server may take to do what it was told.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A process that answers on a socket.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) socket: PathBuf,
+    /// When it was started.
+    pub(crate) started: Instant,
+}
+
+impl Server {
+    /// Starts the baseline with bodies of `body_bytes`.
+    pub(crate) fn hello(
+        directory: &Path,
+        kind: &str,
+        body_bytes: usize,
+        cpu: Option<usize>,
+    ) -> Result<Server, Trouble> {
+        let socket = directory.join(format!("{kind}.sock"));
+        let _ = std::fs::remove_file(&socket);
+        let mut command = pinned(&std::env::current_exe()?, cpu);
+        command.args([kind]).arg(&socket).arg(body_bytes.to_string());
+        Server::spawn(command, socket)
+    }
+
+    /// Starts `command`, which listens on `socket`.
+    pub(crate) fn spawn(mut command: Command, socket: PathBuf) -> Result<Server, Trouble> {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let started = Instant::now();
+        Ok(Server { child: command.spawn()?, socket, started })
+    }
+
+    /// Returns the process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks once and returns status and body; a server that does not listen yet is asked again.
+    pub(crate) fn ask(&mut self, method: &str, target: &str, body: &str) -> Result<(u16, Vec<u8>), Trouble> {
+        let started = Instant::now();
+        loop {
+            match ask(&self.socket, method, target, body) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    if let Some(status) = self.child.try_wait()? {
+                        return Err(Trouble::say(format!("the server ended: {status}")));
+                    }
+                    if started.elapsed() > PATIENCE {
+                        return Err(error);
+                    }
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+            }
+        }
+    }
+
+    /// Asks for JSON.
+    pub(crate) fn json(&mut self, method: &str, target: &str, body: &str) -> Result<Value, Trouble> {
+        let (_, body) = self.ask(method, target, body)?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    /// Waits until the daemon serves a generation of at least this number, and returns it.
+    pub(crate) fn wait_for_generation(&mut self, number: u64) -> Result<u64, Trouble> {
+        let started = Instant::now();
+        loop {
+            let found = self.generation()?;
+            if found >= number {
+                return Ok(found);
+            }
+            if started.elapsed() > PATIENCE {
+                let ready = self.json("GET", "/v1/sources", "")?;
+                return Err(Trouble::say(format!("generation {found} is still in force: {ready}")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Returns the number of the generation that is served; 0 where there is none.
+    pub(crate) fn generation(&mut self) -> Result<u64, Trouble> {
+        let health = self.json("GET", "/v1/health", "")?;
+        Ok(health["generation"].as_u64().unwrap_or(0))
+    }
+
+    /// Ends the process as a service manager would, and waits for it.
+    pub(crate) fn stop(mut self) -> Result<(), Trouble> {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+                .map_err(std::io::Error::from)?;
+        }
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A place for one daemon.
+pub(crate) struct Place {
+    pub(crate) directory: PathBuf,
+}
+
+impl Place {
+    /// Makes an empty place.
+    pub(crate) fn new(directory: PathBuf) -> Result<Place, Trouble> {
+        if directory.exists() {
+            std::fs::remove_dir_all(&directory)?;
+        }
+        std::fs::create_dir_all(&directory)?;
+        Ok(Place { directory })
+    }
+
+    /// Returns the state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    /// Pins the sources to one commit of a federation, in one rename.
+    pub(crate) fn pin(&self, federation: &Federation, step: usize) -> Result<(), Trouble> {
+        let fresh = self.directory.join("sources.json.new");
+        std::fs::write(&fresh, federation.sources_file(step).to_string())?;
+        Ok(std::fs::rename(fresh, self.directory.join("sources.json"))?)
+    }
+
+    /// Starts the daemon and does not wait for it.
+    pub(crate) fn start(&self, cpu: Option<usize>) -> Result<Server, Trouble> {
+        let mut command = pinned(Path::new(env!("CARGO_BIN_EXE_resolverd")), cpu);
+        let inside = |name: &str| self.directory.join(name);
+        let socket = inside("run/resolverd.sock");
+        command.env_clear().env("HOME", inside("home")).env("RESOLVERD_LOG", "warn").env("NO_COLOR", "1");
+        command.env("PATH", "/usr/bin:/bin").env("XDG_CACHE_HOME", inside("cache"));
+        command.current_dir(&self.directory);
+        command.arg("serve").arg("--sources").arg(inside("sources.json"));
+        command.arg("--state-dir").arg(self.state()).arg("--socket").arg(&socket);
+        command.stderr(File::create(inside("daemon.log"))?);
+        Server::spawn(command, socket)
+    }
+}
+
+fn ask(socket: &Path, method: &str, target: &str, body: &str) -> Result<(u16, Vec<u8>), Trouble> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+    let length = body.len();
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{kind}content-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(head.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
+    let end = end.ok_or_else(|| Trouble::say("an answer without a head"))?;
+    let status = String::from_utf8_lossy(&answer[..end]);
+    let status = status.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+    Ok((status, answer.split_off(end + 4)))
+}
+
+/// Runs the load client as a process of its own, pinned to `cpu`.
+pub(crate) fn load(plan: &Plan, cpu: Option<usize>) -> Result<Seen, Trouble> {
+    let child = start_load(plan, cpu)?;
+    finish_load(child)
+}
+
+/// Starts the load client.
+pub(crate) fn start_load(plan: &Plan, cpu: Option<usize>) -> Result<Child, Trouble> {
+    let mut command = pinned(&std::env::current_exe()?, cpu);
+    command.arg("load").arg(serde_json::to_string(plan)?).stdin(Stdio::null()).stdout(Stdio::piped());
+    Ok(command.spawn()?)
+}
+
+/// Waits for what the load client saw.
+pub(crate) fn finish_load(child: Child) -> Result<Seen, Trouble> {
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        return Err(Trouble::say("the load client failed"));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}

@@ -1,0 +1,303 @@
+//! What the fuzzing targets do with bytes: each reader of foreign bytes is given them, and what it takes must hold its promises.
+//!
+//! cargo-fuzz drives these functions with chosen bytes, and `tests/fuzz.rs` with mutated samples in every run of the tests, so
+//! that they are known to work where no fuzzer is at hand. A function panics where a promise is broken; it never touches the
+//! disk or the network.
+
+use std::fmt::{Debug, Display};
+use std::path::Path;
+
+use catalogue_schema::dialect::lcod::convert::{FORMATS, convert};
+use catalogue_schema::dialect::{self, Errand, Received};
+use catalogue_schema::digest::Digest;
+use catalogue_schema::error::{FOUND_CHARS_MAX, ParseError, escaped};
+use catalogue_schema::filter::Filter;
+use catalogue_schema::forge::{ForgePattern, Forges};
+use catalogue_schema::generation::Generation;
+use catalogue_schema::id::{ComponentId, Namespace, Reference, SourceId, parse_release_id};
+use catalogue_schema::json;
+use catalogue_schema::model::Trust;
+use catalogue_schema::path::DocPath;
+use catalogue_schema::pointer::{CommitId, HttpsUrl, LocalPath, RefName, SshUrl};
+use catalogue_schema::sources;
+use catalogue_schema::version::{Grammar, Version, VersionReq};
+use resolverd::api::Call;
+use resolverd::fetch::{object, probe};
+use resolverd::server::route::route;
+
+/// A target: takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is also its file in `fuzz_targets/` and its folder of seeds.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("strict_json", strict_json),
+    ("node_https", node_https),
+    ("node_git", node_git),
+    ("node_file", node_file),
+    ("manifest", manifest),
+    ("descriptor", descriptor),
+    ("conversion", conversion),
+    ("sources_file", sources_file),
+    ("generation", generation),
+    ("ids", ids),
+    ("versions", versions),
+    ("pointers", pointers),
+    ("forges", forges),
+    ("filters", filters),
+    ("requests", requests),
+    ("git_objects", git_objects),
+    ("git_pack", git_pack),
+    ("git_loose", git_loose),
+    ("git_wire", git_wire),
+    ("escapes", escapes),
+];
+
+const COMMIT: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
+
+/// What the strict reader takes, serde_json takes, and it is the same text again.
+pub fn strict_json(bytes: &[u8]) {
+    match json::check(bytes) {
+        Ok(text) => {
+            let value: serde_json::Value = serde_json::from_str(text).expect("what was checked is JSON");
+            assert!(json::check(value.to_string().as_bytes()).is_ok(), "what was checked is written well");
+        }
+        Err(error) => one_line(&error),
+    }
+}
+
+/// An entry document that is served over https.
+pub fn node_https(bytes: &[u8]) {
+    node(bytes, r#"{"type":"https","url":"https://raw.githubusercontent.com/o/r/main/catalogues.json"}"#);
+}
+
+/// An entry document in a Git repository.
+pub fn node_git(bytes: &[u8]) {
+    let entry =
+        format!(r#"{{"type":"git","url":"https://example.org/r","subpath":"c.json","commit":"{COMMIT}"}}"#);
+    node(bytes, &entry);
+}
+
+/// An entry document in a local file.
+pub fn node_file(bytes: &[u8]) {
+    node(bytes, r#"{"type":"file","path":"/srv/registry/catalogues.json"}"#);
+}
+
+/// The manifest of a release.
+pub fn manifest(bytes: &[u8]) {
+    let catalogue = r#"{"schema":"lcod-registry/catalogue@1","id":"a/b","components":[{"id":"lcod://acme/billing/invoice","versions":[{"version":"0.1.0","manifest":"m.json"}]}]}"#;
+    below(catalogue, bytes);
+}
+
+/// The descriptor of a release, `lcp.toml`.
+pub fn descriptor(bytes: &[u8]) {
+    below(r#"[{"id":"lcod://tooling/text/slug@0.1.0","composePath":"c/compose.yaml"}]"#, bytes);
+}
+
+/// A document in every other form: what comes out is read again.
+pub fn conversion(bytes: &[u8]) {
+    for format in FORMATS {
+        match convert(bytes, format) {
+            Ok(_) => {}
+            Err(error) => one_line(&error),
+        }
+    }
+}
+
+/// The operator's list of sources.
+pub fn sources_file(bytes: &[u8]) {
+    match sources::read(bytes, Path::new("/srv"), &Forges::default()) {
+        Ok(read) => read.iter().for_each(written_and_read),
+        Err(error) => one_line(&error),
+    }
+}
+
+/// The file of a generation.
+pub fn generation(bytes: &[u8]) {
+    if let Ok(found) = serde_json::from_slice::<Generation>(bytes) {
+        let _ = serde_json::to_string(&found).expect("what was read is written");
+    }
+}
+
+/// References, component ids, release ids, namespaces and source ids.
+pub fn ids(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    printed(text, ComponentId::parse);
+    printed(text, Reference::parse);
+    printed(text, Namespace::parse);
+    printed(text, SourceId::parse);
+    if let Ok((id, version)) = parse_release_id(text) {
+        assert_eq!(parse_release_id(&format!("{id}@{version}")), Ok((id, version)));
+    }
+}
+
+/// Versions and requirements: a requirement is never undecided, and its text means the same again.
+pub fn versions(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (first, second) = text.split_once('\n').unwrap_or((text, "1.2.3"));
+    printed(first, Version::parse);
+    let Ok(version) = Version::parse(second) else { return };
+    for grammar in [Grammar::Reference, Grammar::Caret] {
+        if let Ok(requirement) = VersionReq::parse(first, grammar) {
+            let again = VersionReq::parse(&requirement.to_string(), grammar).expect("its own text");
+            assert_eq!(requirement.matches(&version), again.matches(&version), "{first:?}");
+        }
+    }
+}
+
+/// URLs, paths, refs, commits and digests.
+pub fn pointers(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    printed(text, HttpsUrl::parse);
+    printed(text, SshUrl::parse);
+    printed(text, LocalPath::parse);
+    printed(text, RefName::parse);
+    printed(text, CommitId::parse);
+    printed(text, Digest::parse);
+    printed(text, DocPath::parse);
+    if let Ok(path) = DocPath::parse(text) {
+        let climbs = path.to_string().split('/').any(|segment| matches!(segment, "" | "." | ".."));
+        assert!(!climbs, "{text:?} leaves its tree");
+    }
+}
+
+/// File URLs of forges, and the operator's patterns: `file`, `repository` and `url` on a line each.
+pub fn forges(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut lines = text.lines();
+    let [file, repository, url] = [(); 3].map(|()| lines.next().unwrap_or_default());
+    let patterns = ForgePattern::parse(file, repository).into_iter().collect();
+    for forges in [Forges::default(), Forges::new(patterns)] {
+        for url in [file, url].into_iter().filter_map(|url| HttpsUrl::parse(url).ok()) {
+            let _ = forges.file(&url);
+            let commit = CommitId::parse(COMMIT).expect("a commit id");
+            let _ = forges.at_commit(&url, &commit);
+        }
+    }
+}
+
+/// Filters: namespace, package, version, an id and a version on a line each.
+pub fn filters(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut lines = text.lines().map(|line| Some(line).filter(|line| !line.is_empty()));
+    let [namespace, package, version, id, release] = [(); 5].map(|()| lines.next().flatten());
+    let Ok(filter) = Filter::parse(namespace, package, version) else { return };
+    let id = id.and_then(|id| ComponentId::parse(id).ok());
+    let release = release.and_then(|release| Version::parse(release).ok());
+    if let (Some(id), Some(release)) = (id, release) {
+        let both = filter.and(&filter);
+        assert_eq!(filter.admits(&id, &release, package), both.admits(&id, &release, package));
+    }
+}
+
+/// A request of the socket: the target on the first line, the body behind it.
+pub fn requests(bytes: &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let (target, body) = bytes.split_at(end);
+    let Ok(target) = std::str::from_utf8(target) else { return };
+    for method in ["GET", "POST", ""] {
+        let body = body.get(1..).unwrap_or_default().to_vec();
+        if let Err(failure) = route(&Call { method, target: target.to_owned(), body }) {
+            assert!((400..500).contains(&failure.reply(None).status), "{target:?}: {failure}");
+        }
+    }
+}
+
+/// Trees, commits and tags of Git.
+pub fn git_objects(bytes: &[u8]) {
+    let _ = (object::parse_commit(bytes), object::parse_parents(bytes), object::parse_tag(bytes));
+    if let Ok(tree) = object::Tree::parse(bytes) {
+        for entry in tree.entries() {
+            let _ = (entry.describe(), entry.kind());
+        }
+        let _ = (tree.find("catalogues.json"), tree.find(".git"));
+    }
+}
+
+/// A pack that a remote sent.
+pub fn git_pack(bytes: &[u8]) {
+    probe::pack(bytes);
+}
+
+/// A loose object's file.
+pub fn git_loose(bytes: &[u8]) {
+    probe::loose(bytes);
+}
+
+/// What a remote answers in protocol v2: capabilities, refs, and a fetch.
+pub fn git_wire(bytes: &[u8]) {
+    probe::wire(bytes);
+}
+
+/// Foreign text as it is shown: one line, short, with nothing that moves a cursor or reorders.
+pub fn escapes(bytes: &[u8]) {
+    let shown = escaped(&String::from_utf8_lossy(bytes));
+    // The longest escape is of six digits: `\u{10ffff}`.
+    assert!(shown.len() <= FOUND_CHARS_MAX * 10 + 3, "{} bytes", shown.len());
+    assert!(shown.chars().all(|c| matches!(c, ' '..='~' | '…') || c.is_alphanumeric()), "{shown:?}");
+}
+
+/// Reads an entry document at `entry`, and says that whatever it leads to can be written down and read again.
+fn node(bytes: &[u8], entry: &str) {
+    let errand = entry_errand(entry);
+    match dialect::read(&errand, bytes, &received(bytes), &Forges::default()) {
+        Ok(found) => found.errands.iter().for_each(written_and_read),
+        Err(error) => one_line(&error),
+    }
+}
+
+/// Reads `bytes` as the document that the first entry of `catalogue` leads to.
+fn below(catalogue: &str, bytes: &[u8]) {
+    let top = entry_errand(r#"{"type":"git","url":"https://example.org/r","subpath":"c.json"}"#);
+    let found =
+        dialect::read(&top, catalogue.as_bytes(), &received(catalogue.as_bytes()), &Forges::default());
+    let errand: Errand = found.expect("the sample is good").errands.remove(0);
+    if let Err(error) = dialect::read(&errand, bytes, &received(bytes), &Forges::default()) {
+        one_line(&error);
+    }
+}
+
+fn entry_errand(entry: &str) -> Errand {
+    let file = format!(r#"{{"sources":[{{"id":"s","entrypoint":{entry}}}]}}"#);
+    let read = sources::read(file.as_bytes(), Path::new("/srv"), &Forges::default());
+    dialect::start(&read.expect("the sample is good")[0], &Forges::default())
+}
+
+fn received(bytes: &[u8]) -> Received {
+    let trust: Trust = serde_json::from_str(r#"{"level":"pinned"}"#).expect("a level");
+    let commit = CommitId::parse(COMMIT).expect("a commit id");
+    Received {
+        trust,
+        digest: Digest::sha256(bytes),
+        size: bytes.len() as u64,
+        commit: Some(commit),
+        blob: None,
+    }
+}
+
+/// Says that what `parse` takes is printed as a text that it takes as the same.
+fn printed<T: Display + Debug + PartialEq>(text: &str, parse: fn(&str) -> Result<T, ParseError>) {
+    match parse(text) {
+        Ok(value) => assert_eq!(parse(&value.to_string()).expect("its own text"), value, "{text:?}"),
+        Err(error) => one_line(&error),
+    }
+}
+
+fn written_and_read<T>(value: &T)
+where
+    T: serde::Serialize + serde::de::DeserializeOwned + Debug + PartialEq,
+{
+    let written = serde_json::to_string(value).expect("it is written");
+    assert_eq!(&serde_json::from_str::<T>(&written).expect("it is read again"), value);
+}
+
+/// Says that an error is one short line without control and bidirectional characters.
+fn one_line(error: &ParseError) {
+    let told = error.to_string();
+    assert!(
+        !told
+            .chars()
+            .any(|c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')),
+        "{told:?}"
+    );
+    assert!(told.chars().count() < 4_000, "{} characters", told.chars().count());
+}

@@ -1,0 +1,203 @@
+//! Damage to every kind of file that is kept: flipped bits, zeroed blocks, truncation, loss, swapped pages, older copies. What
+//! is answered then is right, or an error that says what is wrong; after a repair and a sync everything is right.
+//!
+//! `RESOLVERD_DAMAGES` says how many cases there are.
+
+use std::path::{Path, PathBuf};
+
+use crate::harness::chance::{self, Chance};
+use crate::harness::daemon::Sandbox;
+use crate::harness::world::{Served, World, copy, named, served, sync};
+
+/// What happens to a file.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    Flip,
+    Zero,
+    Cut,
+    Loss,
+    Swap,
+    Stale,
+}
+
+const ALL: [Damage; 6] = [Damage::Flip, Damage::Zero, Damage::Cut, Damage::Loss, Damage::Swap, Damage::Stale];
+
+/// How long a block is that is lost or swapped.
+const BLOCK: usize = 512;
+
+/// Damages a file; `older` is what it said one round before. `false` where that is not possible.
+fn strike(path: &Path, damage: Damage, older: &Path, chance: &mut Chance) -> bool {
+    let mut bytes = std::fs::read(path).unwrap();
+    let before = bytes.clone();
+    // Most of an index is zeroes that nobody reads.
+    let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    let place = |chance: &mut Chance| used[chance.index(used.len())];
+    match damage {
+        Damage::Flip => bytes[place(chance)] ^= 1 << chance.below(8),
+        Damage::Zero => {
+            let start = place(chance) / BLOCK * BLOCK;
+            let end = bytes.len().min(start + BLOCK);
+            bytes[start..end].fill(0);
+        }
+        Damage::Cut => bytes.truncate(place(chance)),
+        Damage::Loss => {
+            std::fs::remove_file(path).unwrap();
+            return true;
+        }
+        Damage::Swap => {
+            let length = BLOCK.min(bytes.len() / 2);
+            let (one, other) = (place(chance) / length, place(chance) / length);
+            let (one, other) = (one.min(other) * length, one.max(other) * length);
+            if one == other || other + length > bytes.len() {
+                return false;
+            }
+            let (low, high) = bytes.split_at_mut(other);
+            low[one..one + length].swap_with_slice(&mut high[..length]);
+        }
+        Damage::Stale => match std::fs::read(older) {
+            Ok(older) => bytes = older,
+            Err(_) => return false,
+        },
+    }
+    std::fs::write(path, &bytes).unwrap();
+    bytes != before
+}
+
+/// Every file that is kept, from the state directory.
+fn files(state: &Path) -> Vec<PathBuf> {
+    fn walk(at: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(at).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => walk(&entry.path(), found),
+                false => found.push(entry.path()),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(state, &mut found);
+    let mut found: Vec<PathBuf> =
+        found.into_iter().map(|path| path.strip_prefix(state).unwrap().to_owned()).collect();
+    found.retain(|path| path != Path::new("lock"));
+    found.sort();
+    found
+}
+
+/// A world after two rounds, and a copy of its state after the first.
+fn two_rounds() -> (World, PathBuf) {
+    let world = World::synced(1);
+    let older = world.sandbox.path("older");
+    copy(&world.sandbox.state(), &older);
+    world.publish(2);
+    sync(&world.sandbox);
+    (world, older)
+}
+
+fn status(sandbox: &Sandbox) -> String {
+    let said = sandbox.run(&["status", "--offline", "-o", "json"]);
+    if said.status == 0 { said.stdout } else { named(&said) }
+}
+
+#[test]
+fn damage_never_gives_a_wrong_answer_and_everything_is_right_after_a_sync() {
+    let mut chance = Chance::told();
+    let cases = chance::count("RESOLVERD_DAMAGES", 24, 1_000);
+    let (world, older) = two_rounds();
+    let files = files(&world.sandbox.state());
+    let (mut right, mut said, mut done) = (0u64, 0u64, 0u64);
+    while done < cases {
+        let file = &files[chance.index(files.len())];
+        let damage = ALL[chance.index(ALL.len())];
+        let sandbox = world.beside(&world.sandbox.state());
+        if !strike(&sandbox.state().join(file), damage, &older.join(file), &mut chance) {
+            continue;
+        }
+        done += 1;
+        let what = format!("case {done}: {damage:?} of {}", file.display());
+        match served(&sandbox) {
+            Served::Round(2) => right += 1,
+            Served::Round(1) => {
+                let status = status(&sandbox);
+                assert!(
+                    status.contains("store.older_generation"),
+                    "{what}: an older round, unsaid: {status}"
+                );
+                said += 1;
+            }
+            Served::Round(round) => panic!("{what}: round {round} is served"),
+            Served::Refused(_) => said += 1,
+        }
+        let repaired = sandbox.run(&["doctor", "--repair", "-o", "json"]);
+        assert!([0, 1].contains(&repaired.status), "{what}: {repaired:?}");
+        sync(&sandbox);
+        assert_eq!(served(&sandbox), Served::Round(2), "{what}: after a repair and a sync");
+        assert!(!status(&sandbox).contains("store.older_generation"), "{what}: still said after a sync");
+        // What the memory holds is as good as before: the round before is still refused.
+        assert_eq!(
+            sandbox.run(&["doctor", "--deep"]).status,
+            0,
+            "{what}: {:?}",
+            sandbox.run(&["doctor", "--deep"])
+        );
+    }
+    eprintln!("{cases} cases: {right} answered right at once, {said} with a named error first");
+}
+
+#[test]
+fn an_older_pointer_does_not_bring_an_older_generation_back() {
+    let (world, older) = two_rounds();
+    std::fs::copy(older.join("current"), world.sandbox.state().join("current")).unwrap();
+    assert_eq!(served(&world.sandbox), Served::Round(2));
+}
+
+#[test]
+fn a_lost_generation_is_said_until_the_next_sync() {
+    let (world, _) = two_rounds();
+    std::fs::remove_file(world.sandbox.state().join("generations/2.json")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(served(&world.sandbox), Served::Round(1));
+        assert!(status(&world.sandbox).contains("store.older_generation"));
+    }
+    sync(&world.sandbox);
+    assert_eq!(served(&world.sandbox), Served::Round(2));
+    assert!(!status(&world.sandbox).contains("store.older_generation"));
+}
+
+#[test]
+fn an_older_copy_of_the_memory_does_not_let_an_older_revision_in() {
+    let (world, older) = two_rounds();
+    let sandbox = &world.sandbox;
+    std::fs::copy(older.join("trust-state.json"), sandbox.state().join("trust-state.json")).unwrap();
+    world.publish(1);
+    let said = sandbox.run(&["sync", "-o", "json"]);
+    assert!(format!("{said:?}").contains("trust.rollback"), "{said:?}");
+    assert_eq!(served(sandbox), Served::Round(2));
+}
+
+#[test]
+fn a_clock_that_was_anywhere_does_not_change_what_is_answered() {
+    // 1970, 2038, 2106, and the ends of what can be written.
+    for time_s in [0, i64::from(i32::MAX), i64::from(u32::MAX), i64::MAX, i64::MIN] {
+        let world = World::synced(1);
+        let sandbox = &world.sandbox;
+        let seal = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
+            let path = sandbox.state().join(name);
+            let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            change(&mut file["content"]);
+            let content = file["content"].to_string();
+            let digest = catalogue_schema::digest::Digest::sha256(content.as_bytes());
+            file["checksum"] = serde_json::json!(digest.to_string());
+            std::fs::write(path, file.to_string()).unwrap();
+        };
+        seal("trust-state.json", &|content| content["highest_s"] = serde_json::json!(time_s));
+        seal("checks.json", &|content| content["changing"] = serde_json::json!(time_s));
+        match served(sandbox) {
+            Served::Round(round) => assert_eq!(round, 1, "{time_s}"),
+            Served::Refused(why) => assert!(why.contains("source.expired"), "{time_s}: {why}"),
+        }
+        world.publish(2);
+        sync(sandbox);
+        assert_eq!(served(sandbox), Served::Round(2), "{time_s}: a sync goes on");
+        let said = status(sandbox).contains("clock.backwards");
+        assert_eq!(said, time_s > i64::from(i32::MAX) - 1, "{time_s}: a clock behind the memory is said");
+    }
+}

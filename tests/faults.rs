@@ -1,0 +1,362 @@
+//! What a kernel, a disk or an administrator can refuse: full disks, failing writes and syncs, read-only file systems, no more
+//! descriptors or inodes, every umask, planted links and foreign owners. Answers stay right, errors say what failed, and things
+//! go on by themselves once there is room again.
+//!
+//! `RESOLVERD_FAULTS` says how many failing calls are tried.
+
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::harness::chance::{self, Chance};
+use crate::harness::daemon::{Said, Sandbox, mode};
+use crate::harness::world::{Served, World, named, round_of, served, sync};
+use crate::harness::{place, poll, trace};
+
+/// The calls that write, and those that make durable.
+const WRITES: &str = "write,pwrite64,openat,mkdir,rename,renameat,ftruncate,fchmod,chmod";
+const SYNCS: &str = "fsync,fdatasync,sync_file_range";
+
+/// Runs a sync of round 2 with an injected fault and tells how many calls failed.
+fn injected(world: &World, fault: &str) -> usize {
+    let sandbox = world.beside(&world.sandbox.state());
+    let (said, log) = trace::run(&sandbox, &["-e", &format!("inject={fault}")], &["sync"]);
+    let failed = log.matches("(INJECTED)").count();
+    assert!((0..101).contains(&said.status) && !said.stderr.contains("panicked at"), "{fault}: {said:?}");
+    // With every call failing, from the first on, a process cannot even say what is wrong.
+    match (said.status, served(&sandbox)) {
+        (0, found) => {
+            let printed = said.stdout.contains("generation 2");
+            assert!(
+                found == Served::Round(2) || !printed && found == Served::Round(1),
+                "{fault}: {found:?} after {said:?}"
+            );
+        }
+        (_, found) => assert!(
+            [Served::Round(1), Served::Round(2)].contains(&found),
+            "{fault}: {found:?} after {said:?}"
+        ),
+    }
+    sync(&sandbox);
+    assert_eq!(served(&sandbox), Served::Round(2), "{fault}: a sync afterwards");
+    failed
+}
+
+#[test]
+fn a_write_or_sync_that_fails_anywhere_loses_nothing() {
+    if !trace::is_here() {
+        return;
+    }
+    let mut chance = Chance::told();
+    let world = World::synced(1);
+    world.publish(2);
+    let tries = chance::count("RESOLVERD_FAULTS", 18, 600);
+    let (mut tried, mut failed) = (0u64, 0u64);
+    while tried < tries {
+        let calls = [WRITES, WRITES, SYNCS][chance.index(3)];
+        let error = ["ENOSPC", "EIO", "EDQUOT"][chance.index(3)];
+        // One failure, or every one from there on. Before about the 60th call no file of the state is open.
+        let from = if calls == SYNCS { 1 + chance.below(40) } else { 40 + chance.below(160) };
+        let more = ["", "+"][chance.index(2)];
+        failed += u64::from(injected(&world, &format!("{calls}:error={error}:when={from}{more}")) > 0);
+        tried += 1;
+    }
+    eprintln!("{tried} runs, {failed} of them met a failing call");
+    assert!(failed * 3 >= tried, "most runs meet a failing call: {failed} of {tried}");
+}
+
+#[test]
+fn a_daemon_whose_syncs_fail_serves_on_and_recovers_by_itself() {
+    if !trace::is_here() {
+        return;
+    }
+    let world = World::synced(1);
+    let daemon = world.sandbox.start();
+    daemon.sync();
+    world.publish(2);
+    let log = world.sandbox.path("strace.log");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-p", &daemon.pid().to_string(), "-e", "inject=fsync:error=EIO", "-o"]).arg(&log);
+    let mut tracer = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // It says so once it is attached; every thread is then.
+    let mut said = std::io::BufReader::new(tracer.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert!(line.contains("attached"), "{line}");
+    let answer = daemon.post("/v1/sync", &serde_json::json!({}));
+    assert_ne!(answer.status, 200, "{answer}");
+    assert!(answer.to_string().contains("sync"), "the error names what failed: {answer}");
+    let ids: Vec<String> = daemon.ids();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert_eq!(round_of(&daemon.resolve(&ids).ok()), 1, "the last generation answers");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&tracer), rustix::process::Signal::INT)
+        .unwrap();
+    tracer.wait().unwrap();
+    daemon.sync();
+    assert_eq!(round_of(&daemon.resolve(&ids).ok()), 2);
+    daemon.kill();
+    assert_eq!(served(&world.sandbox), Served::Round(2));
+}
+
+/// A file system of its own, gone when dropped.
+struct Mount(PathBuf);
+
+impl Mount {
+    /// Mounts a tmpfs at `path`; `None` where that is not allowed.
+    fn tmpfs(path: &Path, options: &str) -> Option<Mount> {
+        if !rustix::process::geteuid().is_root() {
+            place::skipped("only root can mount a small file system");
+            return None;
+        }
+        std::fs::create_dir_all(path).unwrap();
+        let options = format!("{options},mode=700");
+        let said = Said::of(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(path));
+        if said.status != 0 {
+            place::skipped(&format!("no small file system can be mounted: {}", said.stderr.trim()));
+            return None;
+        }
+        Some(Mount(path.to_owned()))
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        let said = Said::of(Command::new("mount").args(["-o", &options]).arg(&self.0));
+        assert_eq!(said.status, 0, "{said:?}");
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// Fills a file system but for `left` bytes.
+fn fill(directory: &Path, left: u64) -> PathBuf {
+    let path = directory.join("ballast");
+    let found = rustix::fs::statvfs(directory).unwrap();
+    let bytes = (found.f_bavail * found.f_frsize).saturating_sub(left);
+    std::fs::write(&path, vec![b'x'; usize::try_from(bytes).unwrap()]).unwrap();
+    path
+}
+
+#[test]
+fn a_full_disk_stops_syncs_and_nothing_else() {
+    let world = World::new();
+    let sandbox = &world.sandbox;
+    let Some(_mount) = Mount::tmpfs(&sandbox.state(), "size=24m") else { return };
+    let daemon = sandbox.start_synced();
+    let ids: Vec<String> = daemon.ids();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let mut round = 1;
+    // The disk is full at another place of a sync each time.
+    for left in [0, 4_096, 65_536, 700_000, 1_300_000] {
+        let ballast = fill(&sandbox.state(), left);
+        world.publish(round + 1);
+        let answer = daemon.post("/v1/sync", &serde_json::json!({}));
+        let served = round_of(&daemon.resolve(&ids).ok());
+        match answer.status {
+            200 => round += 1,
+            _ => assert!(answer.to_string().contains("No space left"), "{left} bytes left: {answer}"),
+        }
+        assert_eq!(served, round, "{left} bytes left: {answer}");
+        // A verb beside a daemon is not needed to find out that reading goes on; a new process is.
+        std::fs::remove_file(ballast).unwrap();
+        daemon.sync();
+        round = round_of(&daemon.resolve(&ids).ok());
+    }
+    assert_eq!(daemon.get("/readyz").status, 200);
+    daemon.kill();
+    for left in [0, 4_096, 600_000] {
+        let ballast = fill(&sandbox.state(), left);
+        match served(sandbox) {
+            Served::Round(found) => assert_eq!(found, round, "{left} bytes left"),
+            Served::Refused(why) => assert!(why.contains("No space left"), "{left} bytes left: {why}"),
+        }
+        std::fs::remove_file(ballast).unwrap();
+        assert_eq!(served(sandbox), Served::Round(round), "{left} bytes were left");
+    }
+}
+
+#[test]
+fn without_inodes_a_sync_is_refused_and_the_last_generation_stays() {
+    let world = World::new();
+    let sandbox = &world.sandbox;
+    let Some(_mount) = Mount::tmpfs(&sandbox.state(), "size=64m,nr_inodes=40") else { return };
+    sync(sandbox);
+    let taken: Vec<PathBuf> = (0..40)
+        .map(|n| sandbox.state().join(format!("taken-{n}")))
+        .take_while(|path| std::fs::write(path, "").is_ok())
+        .collect();
+    world.publish(2);
+    let said = sandbox.run(&["sync"]);
+    assert!(named(&said).contains("No space left"), "{said:?}");
+    assert!(matches!(served(sandbox), Served::Round(1)), "{:?}", served(sandbox));
+    taken.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    sync(sandbox);
+    assert_eq!(served(sandbox), Served::Round(2));
+}
+
+#[test]
+fn a_read_only_file_system_is_answered_from_and_named() {
+    let world = World::new();
+    let sandbox = &world.sandbox;
+    let Some(mount) = Mount::tmpfs(&sandbox.state(), "size=64m") else { return };
+    sync(sandbox);
+    mount.remount("ro");
+    world.publish(2);
+    assert_eq!(served(sandbox), Served::Round(1));
+    let said = sandbox.run(&["sync"]);
+    assert!(named(&said).contains("Read-only"), "{said:?}");
+    let mut second = sandbox.spawn();
+    poll::until("an end or an answer", || {
+        let ready = || second.try_ask("GET", "/readyz", None).is_ok_and(|answer| answer.status == 200);
+        (ready() || second.has_ended()).then_some(())
+    });
+    assert!(!second.has_ended() || second.log().contains("Read-only"), "{}", second.log());
+    drop(second);
+    mount.remount("rw");
+    sync(sandbox);
+    assert_eq!(served(sandbox), Served::Round(2));
+}
+
+/// Runs a verb behind a line of `sh`.
+fn behind(sandbox: &Sandbox, line: &str, arguments: &[&str]) -> Said {
+    let mut command = Command::new("sh");
+    sandbox.furnish(&mut command);
+    let script = format!("{line}; exec \"$0\" \"$@\"");
+    command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_resolverd")).args(arguments);
+    Said::of(&mut command)
+}
+
+#[test]
+fn few_descriptors_are_enough_or_named() {
+    let world = World::synced(1);
+    for files in [64, 24, 16, 12, 8, 5] {
+        let sandbox = world.beside(&world.sandbox.state());
+        world.publish(2);
+        let said = behind(&sandbox, &format!("ulimit -n {files}"), &["sync"]);
+        if said.status != 0 {
+            assert!(files < 64, "64 descriptors are enough: {said:?}");
+            // Below what the loader needs, no process says anything.
+            assert!(said.stderr.contains("error"), "{files}: {said:?}");
+        }
+        let found = served(&sandbox);
+        let expected = if said.status == 0 { Served::Round(2) } else { Served::Round(1) };
+        assert!(found == expected || found == Served::Round(2), "{files}: {found:?} after {said:?}");
+        let names = std::fs::read_dir(sandbox.state()).unwrap();
+        let bad =
+            names.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("bad-"));
+        assert_eq!(bad.count(), 0, "{files}: a sound index is not set aside");
+        sync(&sandbox);
+        assert_eq!(served(&sandbox), Served::Round(2), "{files}");
+    }
+}
+
+#[test]
+fn no_umask_opens_what_is_kept_or_closes_it_to_its_owner() {
+    fn walk(path: &Path) {
+        let is_directory = path.symlink_metadata().unwrap().is_dir();
+        assert_eq!(mode(path), if is_directory { 0o700 } else { 0o600 }, "{}", path.display());
+        if is_directory {
+            std::fs::read_dir(path).unwrap().for_each(|entry| walk(&entry.unwrap().path()));
+        }
+    }
+    for umask in ["0000", "0777", "0027"] {
+        let world = World::new();
+        for round in [1, 2] {
+            world.publish(round);
+            let said = behind(&world.sandbox, &format!("umask {umask}"), &["sync"]);
+            assert_eq!(said.status, 0, "{umask}: {said:?}");
+            walk(&world.sandbox.state());
+        }
+        std::fs::remove_dir_all(world.sandbox.state().join("index")).unwrap();
+        let said = behind(&world.sandbox, &format!("umask {umask}"), &["doctor", "--repair"]);
+        assert_eq!(said.status, 0, "{umask}: {said:?}");
+        walk(&world.sandbox.state());
+        assert_eq!(served(&world.sandbox), Served::Round(2), "{umask}");
+    }
+}
+
+/// What a store writes, and writes through.
+const ENTRIES: [&str; 12] = [
+    "lock",
+    "current",
+    "checks.json",
+    "trust-state.json",
+    "revisions.jsonl",
+    "generations",
+    "shelf",
+    "shelf/packs",
+    "shelf/objects",
+    "index",
+    "index/db",
+    "index/blobs",
+];
+
+/// Returns the bytes and modes of everything below a path.
+fn contents(path: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+    if path.is_dir() {
+        let below = std::fs::read_dir(path).unwrap().flat_map(|entry| contents(&entry.unwrap().path()));
+        let mut found: Vec<_> = below.chain([(path.to_owned(), mode(path), Vec::new())]).collect();
+        found.sort();
+        return found;
+    }
+    vec![(path.to_owned(), mode(path), std::fs::read(path).unwrap())]
+}
+
+#[test]
+fn planted_links_are_refused_by_name_and_never_followed() {
+    let world = World::synced(1);
+    world.publish(2);
+    for entry in ENTRIES {
+        let sandbox = world.beside(&world.sandbox.state());
+        let (place, outside) = (sandbox.state().join(entry), sandbox.path("outside"));
+        std::fs::rename(&place, &outside).unwrap();
+        symlink(&outside, &place).unwrap();
+        let before = contents(&outside);
+        for arguments in [&["sync"][..], &["resolve", "--offline", "lcod://crash/part00"], &["serve"]] {
+            let said = sandbox.run(arguments);
+            let why = named(&said);
+            assert!(why.contains("symbolic link"), "{entry} {arguments:?}: {why}");
+            assert!(contents(&outside) == before, "{entry} {arguments:?}: what lies outside was touched");
+        }
+        // A repair may set the link aside, or leave it to its owner.
+        let said = sandbox.run(&["doctor", "--repair"]);
+        assert!((0..101).contains(&said.status), "{entry}: {said:?}");
+        assert!(contents(&outside) == before, "{entry}: a repair touched what lies outside");
+    }
+}
+
+#[test]
+fn what_belongs_to_somebody_else_is_refused_by_name() {
+    if !rustix::process::geteuid().is_root() {
+        return place::skipped("only root can make files of another user");
+    }
+    const SOMEBODY: u32 = 65_533;
+    let world = World::synced(1);
+    world.publish(2);
+    for entry in ENTRIES.into_iter().chain([""]) {
+        let sandbox = world.beside(&world.sandbox.state());
+        chown(sandbox.state().join(entry), Some(SOMEBODY), None).unwrap();
+        let said = sandbox.run(&["sync"]);
+        assert!(named(&said).contains("65533"), "{entry:?}: {said:?}");
+    }
+    // The same the other way round: somebody's daemon, and an entry of root's.
+    for entry in ENTRIES.into_iter().chain([""]) {
+        let sandbox = world.beside(&world.sandbox.state());
+        std::fs::set_permissions(sandbox.path(""), std::fs::Permissions::from_mode(0o777)).unwrap();
+        for path in contents(&sandbox.state()) {
+            chown(path.0, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        }
+        chown(sandbox.state().join(entry), Some(0), None).unwrap();
+        let mut command = sandbox.command();
+        command.args(["sync"]).uid(SOMEBODY).gid(SOMEBODY);
+        let said = Said::of(&mut command);
+        assert!(
+            named(&said).contains("user 0") || said.stderr.contains("Permission denied"),
+            "{entry:?}: {said:?}"
+        );
+    }
+}

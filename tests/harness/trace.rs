@@ -1,0 +1,237 @@
+//! What a process does to a directory, as `strace` tells it: every write, rename and sync in its order. Runs `strace`, reads
+//! its text, and knows nothing of what the files mean.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::harness::daemon::{Said, Sandbox};
+use crate::harness::place;
+
+/// One step; paths as they are at that moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A directory was made.
+    Directory(PathBuf),
+    /// A file was opened for writing: it is there now.
+    File(PathBuf),
+    /// Bytes were written at an offset, or at the end.
+    Write(PathBuf, Option<usize>, Vec<u8>),
+    /// A file was cut or made longer.
+    Length(PathBuf, usize),
+    /// A name was given to something else.
+    Rename(PathBuf, PathBuf),
+    /// A name is gone.
+    Gone(PathBuf),
+    /// A file or directory was synced.
+    Sync(PathBuf),
+    /// The process said something to its caller.
+    Told,
+}
+
+/// The calls that are recorded.
+const CALLS: &str = "openat,open,creat,mkdir,mkdirat,write,pwrite64,writev,pwritev,pwritev2,rename,renameat,renameat2,unlink,unlinkat,rmdir,fsync,fdatasync,ftruncate,truncate,fallocate,lseek,link,linkat,symlink,symlinkat,copy_file_range,sendfile,splice";
+
+/// Tells whether `strace` can be run; says so where it cannot.
+pub(crate) fn is_here() -> bool {
+    let mut command = Command::new("strace");
+    let is_here = command
+        .args(["-qq", "-o", "/dev/null", "true"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !is_here {
+        place::skipped("strace is not there, or may not trace");
+    }
+    is_here
+}
+
+/// Runs a verb under `strace` with `flags`, and returns what it said and the log.
+pub(crate) fn run(sandbox: &Sandbox, flags: &[&str], arguments: &[&str]) -> (Said, String) {
+    let log = sandbox.path("strace.log");
+    let mut command = Command::new("strace");
+    command.arg("-f").arg("-o").arg(&log).args(flags).arg("--").arg(env!("CARGO_BIN_EXE_resolverd"));
+    sandbox.furnish(&mut command);
+    let said = Said::of(command.args(arguments));
+    (said, std::fs::read_to_string(&log).unwrap_or_default())
+}
+
+/// Runs a verb and returns what it said, and what it did below `root`.
+pub(crate) fn record(sandbox: &Sandbox, root: &Path, arguments: &[&str]) -> (Said, Vec<Step>) {
+    let trace = format!("trace={CALLS}");
+    let (said, log) = run(sandbox, &["-y", "-xx", "-s", "4000000", "-e", &trace], arguments);
+    (said, read(&log, root))
+}
+
+/// Reads the log of one process; what does not concern `root` is left out.
+fn read(log: &str, root: &Path) -> Vec<Step> {
+    let mut reader = Reader { root, offsets: HashMap::new(), steps: Vec::new() };
+    let mut begun: HashMap<&str, &str> = HashMap::new();
+    for line in log.lines() {
+        let (pid, rest) = line.split_once(' ').unwrap();
+        let rest = rest.trim_start();
+        if let Some(start) = rest.strip_suffix(" <unfinished ...>") {
+            begun.insert(pid, start);
+        } else if rest.starts_with("<... ") {
+            let end = rest.split_once(" resumed>").unwrap().1;
+            // strace writes the comma between two arguments to either side.
+            let start = begun.remove(pid).unwrap();
+            reader.call(&format!("{start}{end}"));
+        } else {
+            reader.call(rest);
+        }
+    }
+    reader.steps
+}
+
+struct Reader<'a> {
+    root: &'a Path,
+    /// Where each descriptor stands; `None` for one that appends.
+    offsets: HashMap<u32, Option<usize>>,
+    steps: Vec<Step>,
+}
+
+impl Reader<'_> {
+    fn call(&mut self, line: &str) {
+        let Some((name, rest)) = line.split_once('(') else { return };
+        let Some((arguments, result)) = rest.rsplit_once(" = ") else { return };
+        if result.starts_with(['-', '?']) {
+            return;
+        }
+        let arguments: Vec<&str> = arguments.trim_end().trim_end_matches(')').split(", ").collect();
+        let number = |at: usize| arguments[at].parse::<usize>().unwrap();
+        match name {
+            "open" | "creat" => panic!("a call that nobody reads: {name}"),
+            "openat" => self.opened(&at(arguments[0], arguments[1]), arguments[2], result),
+            "mkdir" => self.push(Step::Directory(text(arguments[0]))),
+            "mkdirat" => self.push(Step::Directory(at(arguments[0], arguments[1]))),
+            "write" => {
+                let (descriptor, path) = descriptor(arguments[0]);
+                let bytes = bytes(arguments[1])[..result.parse::<usize>().unwrap()].to_vec();
+                if descriptor == 1 {
+                    return self.steps.push(Step::Told);
+                }
+                let offset = self.offsets.get(&descriptor).copied().flatten();
+                if let Some(Some(offset)) = self.offsets.get_mut(&descriptor) {
+                    *offset += bytes.len();
+                }
+                self.push(Step::Write(path, offset, bytes));
+            }
+            "pwrite64" => {
+                let bytes = bytes(arguments[1])[..result.parse::<usize>().unwrap()].to_vec();
+                self.push(Step::Write(descriptor(arguments[0]).1, Some(number(3)), bytes));
+            }
+            "lseek" => {
+                if let Some(Some(offset)) = self.offsets.get_mut(&descriptor(arguments[0]).0) {
+                    *offset = result.parse().unwrap();
+                }
+            }
+            "ftruncate" => {
+                self.push(Step::Length(descriptor(arguments[0]).1, number(1)));
+            }
+            "rename" => self.push(Step::Rename(text(arguments[0]), text(arguments[1]))),
+            "renameat" | "renameat2" => {
+                self.push(Step::Rename(at(arguments[0], arguments[1]), at(arguments[2], arguments[3])));
+            }
+            "unlink" | "rmdir" => self.push(Step::Gone(text(arguments[0]))),
+            "unlinkat" => self.push(Step::Gone(at(arguments[0], arguments[1]))),
+            "fsync" | "fdatasync" => self.push(Step::Sync(descriptor(arguments[0]).1)),
+            // What is read is of no concern.
+            "copy_file_range" if !descriptor(arguments[2]).1.starts_with(self.root) => {}
+            _ => {
+                let concerns = |one: &&str| descriptor(one).1.starts_with(self.root);
+                assert!(!arguments.iter().any(concerns), "a call that nobody reads: {line}");
+            }
+        }
+    }
+
+    fn opened(&mut self, path: &Path, flags: &str, result: &str) {
+        let writes = ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| flags.contains(flag));
+        let start = (!flags.contains("O_APPEND")).then_some(0);
+        self.offsets.insert(descriptor(result).0, start);
+        if writes && path.starts_with(self.root) {
+            self.push(Step::File(path.to_owned()));
+            if flags.contains("O_TRUNC") {
+                self.push(Step::Length(path.to_owned(), 0));
+            }
+        }
+    }
+
+    fn push(&mut self, step: Step) {
+        let path = match &step {
+            Step::Directory(path) | Step::File(path) | Step::Write(path, ..) | Step::Length(path, _) => path,
+            Step::Rename(path, _) | Step::Gone(path) | Step::Sync(path) => path,
+            Step::Told => return,
+        };
+        if path.starts_with(self.root) {
+            self.steps.push(step);
+        }
+    }
+}
+
+/// Reads `4<path>` or `AT_FDCWD<path>`.
+fn descriptor(text: &str) -> (u32, PathBuf) {
+    let (number, path) = text.split_once('<').unwrap_or((text, ""));
+    (number.parse().unwrap_or(u32::MAX), unescaped(path.trim_end_matches('>')))
+}
+
+fn at(directory: &str, name: &str) -> PathBuf {
+    descriptor(directory).1.join(text(name))
+}
+
+fn text(argument: &str) -> PathBuf {
+    unescaped(argument.trim_matches('"'))
+}
+
+fn unescaped(text: &str) -> PathBuf {
+    PathBuf::from(String::from_utf8(bytes(text)).unwrap())
+}
+
+/// Reads `"\x61\x62"`, with or without quotes; what is not escaped stands for itself.
+fn bytes(text: &str) -> Vec<u8> {
+    let mut rest = text.trim_matches('"').as_bytes();
+    let mut found = Vec::with_capacity(rest.len() / 4);
+    while let Some(first) = rest.first() {
+        match rest {
+            [b'\\', b'x', high, low, tail @ ..] => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap();
+                found.push(u8::try_from(digit(high) * 16 + digit(low)).unwrap());
+                rest = tail;
+            }
+            _ => {
+                found.push(*first);
+                rest = &rest[1..];
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_log_is_read_as_steps() {
+    let log = r#"7 openat(AT_FDCWD</r>, "\x61", O_WRONLY|O_CREAT|O_CLOEXEC, 0600) = 4</r/a>
+7 write(4</r/a>, "\x68\x69", 2) = 2
+8 fsync(4</r/a> <unfinished ...>
+7 write(4</r/a>, "\x21", 1) = 1
+8 <... fsync resumed>) = 0
+7 pwrite64(4</r/a>, "\x6f\x6f", 2, 9) = 2
+7 renameat(AT_FDCWD</r>, "\x2f\x72\x2f\x61", AT_FDCWD</r>, "\x2f\x72\x2f\x62") = 0
+7 mkdir("\x2f\x65\x6c\x73\x65", 0700) = 0
+7 unlink("\x2f\x72\x2f\x62") = -1 ENOENT (No such file or directory)
+7 write(1<pipe:[3]>, "\x6f\x6b", 2) = 2
+7 +++ exited with 0 +++
+"#;
+    let (a, b) = (PathBuf::from("/r/a"), PathBuf::from("/r/b"));
+    let expected = [
+        Step::File(a.clone()),
+        Step::Write(a.clone(), Some(0), b"hi".to_vec()),
+        Step::Write(a.clone(), Some(2), b"!".to_vec()),
+        Step::Sync(a.clone()),
+        Step::Write(a.clone(), Some(9), b"oo".to_vec()),
+        Step::Rename(a, b),
+        Step::Told,
+    ];
+    assert_eq!(read(log, Path::new("/r")), expected);
+}
