@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::{CatalogueState, Health, SOURCE_EXPIRED, SourceState, stale};
+use catalogue_schema::generation::{CatalogueState, Generation, Health, SOURCE_EXPIRED, SourceState, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, Refusal, Release, Shadow, Warning};
 use catalogue_schema::pointer::{CommitId, Location};
@@ -645,7 +645,7 @@ fn hit_row<'a>(hit: &Hit<'a>, search: &'a Search, stale: &BTreeSet<SourceId>) ->
 
 fn explained(asked: &Asked, snapshot: &Snapshot) -> Result<Answer, Failure> {
     let view = View::new(snapshot);
-    ok(&explain(asked, snapshot, &view, |found| conflict(found).problem(None)))
+    ok(&explain(asked, snapshot, &view, |found| conflict(found, &snapshot.generation).problem(None)))
 }
 
 fn components(selection: &Selection, snapshot: &Snapshot) -> Result<Answer, Failure> {
@@ -708,10 +708,8 @@ fn known<'a>(id: &ComponentId, snapshot: &'a Snapshot) -> Result<&'a Arc<Compone
         Standing::Blocked(blocked) => Cause::Blocked(blocked.clone()),
         _ => Cause::Unknown { nearest: view.nearest(id) },
     };
-    Err(conflict(&Conflict {
-        reference: Reference { id: id.clone(), requirement: VersionReq::any() },
-        cause,
-    }))
+    let reference = Reference { id: id.clone(), requirement: VersionReq::any() };
+    Err(conflict(&Conflict { reference, cause }, &snapshot.generation))
 }
 
 fn component(id: &ComponentId, snapshot: &Snapshot) -> Result<Answer, Failure> {
@@ -759,7 +757,8 @@ fn found<'a>(pointed: &Pointed, snapshot: &'a Snapshot) -> Result<(&'a Component
         return Ok((component, release));
     }
     let release = select(component, requirement, false)
-        .map_err(|cause| conflict(&Conflict { reference: pointed.reference.clone(), cause }))?;
+        .map_err(|cause| Conflict { reference: pointed.reference.clone(), cause })
+        .map_err(|found| conflict(&found, &snapshot.generation))?;
     Ok((component, release))
 }
 
@@ -796,7 +795,7 @@ pub fn document_missing(digest: &Digest) -> Failure {
 fn resolved(question: &Question, snapshot: &Snapshot) -> Result<Answer, Failure> {
     let generation = &snapshot.generation;
     let view = View::new(snapshot);
-    let resolution = resolve(&view, &question.request).map_err(|found| conflict(&found))?;
+    let resolution = resolve(&view, &question.request).map_err(|found| conflict(&found, generation))?;
     let components = resolution.picks.iter().map(|pick| Chosen {
         id: &pick.release.id,
         version: &pick.release.version,
@@ -864,7 +863,7 @@ pub(super) fn looked_up<'v>(
         Standing::Blocked(blocked) => Cause::Blocked(blocked.clone()),
         Standing::Unknown => Cause::Unknown { nearest: view.nearest(&reference.id) },
     };
-    Err(conflict(&Conflict { reference: reference.clone(), cause }))
+    Err(conflict(&Conflict { reference: reference.clone(), cause }, &view.snapshot().generation))
 }
 
 /// Returns what is told of a release.
@@ -909,10 +908,10 @@ fn shadow_rows(shadows: &[Shadow]) -> Vec<ShadowRow<'_>> {
 }
 
 /// Gives a conflict its code: the one place where the resolver's causes meet the table.
-fn conflict(conflict: &Conflict) -> Failure {
+fn conflict(conflict: &Conflict, generation: &Generation) -> Failure {
     let Conflict { reference, cause } = conflict;
     let failure = match cause {
-        Cause::Unknown { nearest } => unknown(&reference.id, nearest),
+        Cause::Unknown { nearest } => unknown(&reference.id, nearest, generation),
         Cause::Blocked(blocked) => {
             let detail = format!(
                 "{} belongs to {}, which waits for source {}: it, or a catalogue that it lists, has never been read",
@@ -938,15 +937,34 @@ fn conflict(conflict: &Conflict) -> Failure {
     failure.with("id", &reference.id).with("requirement", reference.requirement.to_string())
 }
 
-fn unknown(id: &ComponentId, nearest: &[ComponentId]) -> Failure {
-    let failure = Failure::new(Code::ComponentNotFound, "component_unknown", format!("no source lists {id}"))
-        .with("nearest", nearest);
+/// How many unread sources and catalogues a problem document names.
+const UNREAD_MAX: usize = 5;
+
+fn unknown(id: &ComponentId, nearest: &[ComponentId], generation: &Generation) -> Failure {
+    let unread = unread(generation);
+    let detail = match unread.is_empty() {
+        true => format!("no source lists {id}"),
+        false => format!("nothing that has been read lists {id}; never read: {}", unread.join(", ")),
+    };
+    let failure = Failure::new(Code::ComponentNotFound, "component_unknown", detail).with("nearest", nearest);
+    let failure = if unread.is_empty() { failure } else { failure.with("unread", &unread) };
     match nearest.first() {
         Some(first) => failure.hint(format!("did you mean {first}?")),
         None => {
             failure.hint("resolverd components lists what there is; resolverd sync reads the sources again")
         }
     }
+}
+
+/// Returns the sources, and below the sources that were read the catalogues, whose lists nobody knows: any id may be in them.
+fn unread(generation: &Generation) -> Vec<String> {
+    let sources = generation.sources.iter().filter(|state| state.health == Health::Unread);
+    let catalogues = generation.catalogues.iter().filter(|state| state.health == Health::Unread);
+    let below = catalogues
+        .filter_map(|state| state.errand.node())
+        .filter(|node| !node.via.is_empty())
+        .map(|node| node.id.to_string());
+    sources.map(|state| state.source.id.to_string()).chain(below).take(UNREAD_MAX).collect()
 }
 
 fn no_version(

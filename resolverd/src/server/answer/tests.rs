@@ -291,6 +291,10 @@ fn what_cannot_be_resolved_says_why() {
         );
     };
     check(json!({"requests": ["lcod://a/oen"]}), 404, "E001", "component_unknown");
+    let (_, problem) =
+        asked(&Call::post("/v1/resolve", &json!({"requests": ["lcod://a/oen"]})), Some(&world()));
+    assert_eq!(problem["unread"], json!(["away"]), "{problem:#}");
+    assert!(problem["detail"].as_str().unwrap().ends_with("never read: away"), "{problem:#}");
     check(json!({"requests": ["lcod://a/one@^7"]}), 404, "E002", "version_unknown");
     check(json!({"requests": ["lcod://a/two"]}), 502, "E006", "trust.digest_mismatch");
     check(json!({"requests": ["lcod://away/x"]}), 503, "R002", "source_unread");
