@@ -118,7 +118,11 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}", self.algorithm.name(), self.hex())
+        let mut text = String::with_capacity(self.algorithm.name().len() + 1 + 2 * self.bytes.len());
+        text.push_str(self.algorithm.name());
+        text.push(':');
+        push_hex(&mut text, &self.bytes);
+        out.write_str(&text)
     }
 }
 
@@ -130,12 +134,16 @@ impl fmt::Debug for Digest {
 
 /// Returns lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    push_hex(&mut text, bytes);
+    text
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
-        .collect()
+    for nibble in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        text.push(char::from(DIGITS[usize::from(nibble)]));
+    }
 }
 
 /// Reads lower-case hex; `None` for an odd length, upper case or any other character.
@@ -149,7 +157,12 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
     if !rest.is_empty() {
         return None;
     }
-    pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect()
+    // Collecting options would grow the bytes step by step; digests are read too often for that.
+    let mut bytes = Vec::with_capacity(pairs.len());
+    for [high, low] in pairs {
+        bytes.push(nibble(*high)? << 4 | nibble(*low)?);
+    }
+    Some(bytes)
 }
 
 /// Reads padded base64 in either alphabet, or the URL alphabet without padding; unused bits must be zero.

@@ -106,29 +106,34 @@ pub fn segment_fault(segment: &str) -> Option<&'static str> {
     if segment.ends_with('.') {
         return Some("no segment that ends in a dot");
     }
-    if is_reserved(&segment.to_ascii_lowercase()) {
+    if is_reserved(segment) {
         return Some("no name that Git, Windows or resolverd reserves");
     }
     None
 }
 
+/// Compares without regard to case and without a copy: every path of every document passes here.
 fn is_reserved(segment: &str) -> bool {
-    if matches!(segment, ".git" | ".gitmodules" | ".gitattributes") || segment.starts_with(".resolverd") {
+    let is = |name: &&str| segment.eq_ignore_ascii_case(name);
+    if [".git", ".gitmodules", ".gitattributes"].iter().any(is) || behind(segment, ".resolverd").is_some() {
         return true;
     }
-    if segment
-        .strip_prefix("git~")
+    if behind(segment, "git~")
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
     {
         return true;
     }
     let stem = segment.split('.').next().unwrap_or(segment);
-    let device = ["con", "prn", "aux", "nul"].contains(&stem);
-    let numbered = |prefix: &str| {
-        stem.strip_prefix(prefix)
-            .is_some_and(|rest| rest.len() == 1 && matches!(rest.as_bytes()[0], b'1'..=b'9'))
-    };
+    let device = ["con", "prn", "aux", "nul"].iter().any(|name| stem.eq_ignore_ascii_case(name));
+    let numbered =
+        |prefix: &str| behind(stem, prefix).is_some_and(|rest| matches!(rest.as_bytes(), [b'1'..=b'9']));
     device || numbered("com") || numbered("lpt")
+}
+
+/// Returns what stands behind `prefix`, in whatever case that is written.
+fn behind<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 impl fmt::Display for DocPath {

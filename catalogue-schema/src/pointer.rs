@@ -97,9 +97,12 @@ impl HttpsUrl {
         if text.len() > URL_BYTES_MAX {
             return refused("a URL of at most 2048 bytes");
         }
-        let lower = text.to_ascii_lowercase();
+        let has_escaped_control = || {
+            let lower = text.to_ascii_lowercase();
+            ["%00", "%0a", "%0d"].iter().any(|escape| lower.contains(escape))
+        };
         if !text.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
-            || ["%00", "%0a", "%0d"].iter().any(|escape| lower.contains(escape))
+            || (text.contains('%') && has_escaped_control())
         {
             return refused("a URL in printable ASCII without control characters");
         }
@@ -110,6 +113,9 @@ impl HttpsUrl {
             Some(expected) => refused(expected),
             None => {
                 let host = authority(rest);
+                if !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                    return Ok(HttpsUrl(text.into()));
+                }
                 Ok(HttpsUrl(format!("https://{}{}", host.to_ascii_lowercase(), &rest[host.len()..]).into()))
             }
         }
@@ -160,10 +166,11 @@ fn url_fault(text: &str, rest: &str) -> Option<&'static str> {
     };
     // A host that the parser reads differently (`0x7f.1`, `%6c`, an empty one) would be checked under one name and
     // fetched under another.
-    let is_same = Url::parse(text).is_ok_and(|url| {
-        url.host_str().is_some_and(|parsed| parsed.eq_ignore_ascii_case(host))
-            && port.is_none_or(|port| url.port_or_known_default().is_some_and(|n| n.to_string() == port))
-    });
+    let is_same = (port.is_none() && is_plain_host(host))
+        || Url::parse(text).is_ok_and(|url| {
+            url.host_str().is_some_and(|parsed| parsed.eq_ignore_ascii_case(host))
+                && port.is_none_or(|port| url.port_or_known_default().is_some_and(|n| n.to_string() == port))
+        });
     if !is_same || host.starts_with('-') {
         return Some("an https:// URL with a plain host name");
     }
@@ -173,11 +180,26 @@ fn url_fault(text: &str, rest: &str) -> Option<&'static str> {
         if segment.len() > 1 && segment.starts_with('-') {
             return Some("a URL without parts that start with -");
         }
-        if matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..") {
+        if segment.starts_with(['.', '%'])
+            && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+        {
             return Some("a URL without . or .. segments");
         }
     }
     None
+}
+
+/// Tells whether every URL parser reads a host as it is written, so that none has to be asked: labels of a-z and 0-9 that
+/// start with a letter, hence no number in disguise, with single dashes inside, hence nothing encoded.
+fn is_plain_host(host: &str) -> bool {
+    let plain = |label: &str| {
+        label.len() <= 63
+            && label.starts_with(|c: char| c.is_ascii_lowercase())
+            && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && !label.ends_with('-')
+            && !label.contains("--")
+    };
+    host.len() <= 253 && host.split('.').all(plain)
 }
 
 fn authority(rest: &str) -> &str {

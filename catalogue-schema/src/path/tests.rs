@@ -129,6 +129,26 @@ fn below_ends_at_a_segment_border() {
     check("a", "a/b", false);
 }
 
+#[test]
+fn reserved_names_are_known_in_any_case() {
+    let check = |segment: &str, expected: bool| {
+        assert_eq!(is_reserved(segment), expected, "{segment}");
+        assert_eq!(is_reserved(&segment.to_ascii_uppercase()), expected, "{segment} in capitals");
+    };
+    for segment in [".git", ".gitmodules", ".gitattributes", ".resolverd", ".resolverd-x", "git~1", "git~12"]
+    {
+        check(segment, true);
+    }
+    for segment in ["con", "nul.txt", "aux.a.b", "prn", "com1", "com9.x", "lpt5"] {
+        check(segment, true);
+    }
+    for segment in
+        ["", "x", "git", ".gitx", ".gi", "git~", "git~x", "git~1x", "cons", "com", "com0", "com10", "lpt"]
+    {
+        check(segment, false);
+    }
+}
+
 proptest! {
     #[test]
     fn accepted_paths_print_the_same_and_stay_inside(text in "[a-zA-Z0-9./~:\\\\ _-]{0,40}") {

@@ -243,6 +243,17 @@ proptest! {
     }
 
     #[test]
+    fn plain_hosts_are_what_a_url_parser_reads(
+        host in "[a-z0-9x][a-zA-Z0-9.-]{0,12}(\\.[a-z0-9-]{1,6})?",
+        rest in "(/[a-zA-Z0-9.%?=@:~-]{0,12})?",
+    ) {
+        if is_plain_host(&host) {
+            let url = Url::parse(&format!("https://{host}{rest}")).unwrap();
+            prop_assert_eq!(url.host_str(), Some(host.as_str()));
+        }
+    }
+
+    #[test]
     fn arbitrary_text_never_panics(text in ".{0,80}") {
         let _ = HttpsUrl::parse(&text);
         let _ = HttpsUrl::parse(&format!("https://{text}"));
