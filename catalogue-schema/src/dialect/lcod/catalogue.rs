@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::dialect::lcod::document::{
-    CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Entry, Within,
+    CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Entry, Field, Within,
 };
 use crate::dialect::lcod::manifest::ManifestTask;
 use crate::dialect::lcod::pending::{Pending, component_id, dependencies, sha256};
@@ -33,7 +33,7 @@ impl Reading<'_> {
         let within = Within::Document(&json::Document::of(text));
         let mut copies_left = EXTRA_COPIED_BYTES_MAX;
         for (index, raw) in document.components.into_iter().enumerate() {
-            let entry = Entry { field: format!("components[{index}]"), text: raw.get(), within };
+            let entry = Entry { field: Field::Item("components", index), text: raw.get(), within };
             self.component(&entry, &mut copies_left)?;
         }
         Ok(())
@@ -103,7 +103,7 @@ impl Reading<'_> {
         };
         let shared = self.shared_fields(&id, component.extra, component.versions.len(), copies_left);
         for (index, raw) in component.versions.into_iter().enumerate() {
-            let entry = entry.below(&format!("versions[{index}]"), raw);
+            let entry = entry.below("versions", index, raw);
             match entry.read() {
                 Ok(version) => self.version(&id, version, &shared, &entry)?,
                 Err(error) => self.skip(&entry.field, error)?,
@@ -154,10 +154,12 @@ impl Reading<'_> {
         entry: &Entry<'_>,
         spot: Result<Spot, ParseError>,
     ) -> Result<(), ParseError> {
-        let named = format!("{id}@{}", written.version);
+        let version = written.version.clone();
         match manifest_errand(id, written, shared, spot) {
-            Ok((location, digests, task)) => self.admit(&named, entry, location, digests, task),
-            Err(error) => self.skip(&named, entry.refused(error)),
+            Ok((location, digests, task)) => {
+                self.admit(format_args!("{id}@{version}"), entry, location, digests, task)
+            }
+            Err(error) => self.skip(format_args!("{id}@{version}"), entry.refused(error)),
         }
     }
 }

@@ -5,6 +5,8 @@
 //! only itself, has its entry type as a parameter: the readers put a raw JSON value there, the JSON Schemas the real type.
 //! Unknown fields are ignored, or kept in `extra` where a release carries them.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -468,12 +470,36 @@ pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
 
 /// One entry of a list or catalogue: a JSON value that is read on its own, so that a bad one spoils only itself.
 pub(super) struct Entry<'a> {
-    /// What messages call it: `components[3]`, `line 7`.
-    pub(super) field: String,
+    /// What messages call it.
+    pub(super) field: Field<'a>,
     /// Its JSON, which has passed [`json::check`].
     pub(super) text: &'a str,
     /// Where it stands.
     pub(super) within: Within<'a>,
+}
+
+/// What messages call an [`Entry`]; spelled only where there is something to say, since most entries are in order.
+#[derive(Clone, Copy)]
+pub(super) enum Field<'a> {
+    /// `packages`.
+    Named(&'static str),
+    /// `components[3]`.
+    Item(&'static str, usize),
+    /// `components[3].versions[1]`.
+    Below(&'a Field<'a>, &'static str, usize),
+    /// `line 7`.
+    Line(usize),
+}
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Field::Named(name) => out.write_str(name),
+            Field::Item(list, index) => write!(out, "{list}[{index}]"),
+            Field::Below(above, list, index) => write!(out, "{above}.{list}[{index}]"),
+            Field::Line(number) => write!(out, "line {number}"),
+        }
+    }
 }
 
 /// Where an [`Entry`] stands.
@@ -499,15 +525,16 @@ impl<'a> Entry<'a> {
             Within::Document(document) => document.position(self.text),
             Within::Line(line) => Some(Position { line, column: 1 }),
         };
-        let error = json::located(error, self.text).in_field(&self.field);
+        let error = json::located(error, self.text).in_field(self.field.to_string());
         match start {
             Some(start) => json::moved(error, start),
             None => error,
         }
     }
 
-    /// Returns the entry `raw`, a part of this one, which is called `field` in it.
-    pub(super) fn below(&self, field: &str, raw: &'a RawValue) -> Entry<'a> {
-        Entry { field: format!("{}.{field}", self.field), text: raw.get(), within: self.within }
+    /// Returns the entry `raw`, a part of this one: the one at `index` of its `list`.
+    pub(super) fn below<'b>(&'b self, list: &'static str, index: usize, raw: &'b RawValue) -> Entry<'b> {
+        let field = Field::Below(&self.field, list, index);
+        Entry { field, text: raw.get(), within: self.within }
     }
 }

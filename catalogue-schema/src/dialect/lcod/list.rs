@@ -1,12 +1,13 @@
 //! Lists: `catalogues.json` and JSONL lists, whose entries point to catalogues and further lists.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::dialect::lcod::document::{
-    CataloguesDocument, Entry, LIST_SCHEMA, ListHeader, Pointer, RowType, Within,
+    CataloguesDocument, Entry, Field, LIST_SCHEMA, ListHeader, Pointer, RowType, Within,
 };
 use crate::dialect::lcod::place::{Base, Named, named, repository};
 use crate::dialect::lcod::{NodeTask, Reading, Task, unknown_schema};
@@ -42,7 +43,7 @@ impl Reading<'_> {
         let mut names = self.names();
         let within = Within::Document(&json::Document::of(text));
         for (index, raw) in document.catalogues.into_iter().enumerate() {
-            let entry = Entry { field: format!("catalogues[{index}]"), text: raw.get(), within };
+            let entry = Entry { field: Field::Item("catalogues", index), text: raw.get(), within };
             self.pointer(&entry, index, &mut names)?;
         }
         Ok(())
@@ -86,7 +87,8 @@ impl Reading<'_> {
                 let found = other.unwrap_or("no type");
                 let error = ParseError::new("input.row_type", "a row of type list or component", found);
                 let id = word(&row.id).unwrap_or_default();
-                self.skip(if id.is_empty() { &entry.field } else { &id }, entry.refused(error))
+                let named: &dyn fmt::Display = if id.is_empty() { &entry.field } else { &id };
+                self.skip(named, entry.refused(error))
             }
         }
     }
@@ -121,8 +123,10 @@ impl Reading<'_> {
                     index,
                     &error,
                 );
-                let named = pointer.id.as_deref().unwrap_or(&entry.field);
-                self.skip(named, error)?;
+                match &pointer.id {
+                    Some(id) => self.skip(id, error)?,
+                    None => self.skip(&entry.field, error)?,
+                }
             }
         }
         Ok(())

@@ -31,13 +31,15 @@ mod row;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::dialect::lcod::descriptor::{ComposeTask, DescriptorTask};
 use crate::dialect::lcod::document::{
-    CATALOGUE_SCHEMA, CATALOGUES_SCHEMA, Entry, LIST_SCHEMA, ListHeader, REGISTRY_SCHEMA, VERSIONS_SCHEMA,
-    Within, without_mark,
+    CATALOGUE_SCHEMA, CATALOGUES_SCHEMA, Entry, Field, LIST_SCHEMA, ListHeader, REGISTRY_SCHEMA,
+    VERSIONS_SCHEMA, Within, without_mark,
 };
 use crate::dialect::lcod::manifest::ManifestTask;
 use crate::dialect::lcod::pending::{Ledger, Pending};
@@ -213,7 +215,7 @@ impl<'a> Reading<'a> {
                 let entries: Vec<&RawValue> = json::document(text)?;
                 let within = Within::Document(&json::Document::of(text));
                 for (index, raw) in entries.into_iter().enumerate() {
-                    self.component_row(&Entry { field: format!("[{index}]"), text: raw.get(), within })?;
+                    self.component_row(&Entry { field: Field::Item("", index), text: raw.get(), within })?;
                 }
             }
             Some(b'{') => self.object(bytes)?,
@@ -280,28 +282,30 @@ impl<'a> Reading<'a> {
         number: usize,
         line: &'b [u8],
     ) -> Result<Option<Entry<'b>>, ParseError> {
-        let field = format!("line {number}");
+        let field = Field::Line(number);
         let error = match json::check(line) {
             Ok(text) => return Ok(Some(Entry { field, text, within: Within::Line(number) })),
-            Err(error) => json::moved(error.in_field(&field), Position { line: number, column: 1 }),
+            Err(error) => {
+                json::moved(error.in_field(field.to_string()), Position { line: number, column: 1 })
+            }
         };
         // The document was cut off, and nobody can tell whose ids the rest would have brought.
         if bytes.as_ptr_range().end == line.as_ptr_range().end {
             return Err(error);
         }
-        self.skip(&field, error)?;
+        self.skip(field, error)?;
         Ok(None)
     }
 
     /// Leaves an entry out, under the name that it gives itself or its field.
     ///
     /// **Errors**: `limit.skipped` when nothing but leaving out goes on.
-    fn skip(&mut self, named: &str, error: ParseError) -> Result<(), ParseError> {
+    fn skip(&mut self, named: impl fmt::Display, error: ParseError) -> Result<(), ParseError> {
         if self.finding.skipped.len() == SKIPPED_MAX {
             let expected = format!("at most {SKIPPED_MAX} entries that cannot be read");
             return Err(ParseError::new("limit.skipped", expected, "more"));
         }
-        self.finding.skipped.push(Skipped { entry: escaped(named), error });
+        self.finding.skipped.push(Skipped { entry: escaped(&named.to_string()), error });
         Ok(())
     }
 }

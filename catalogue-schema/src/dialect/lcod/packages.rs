@@ -16,7 +16,8 @@ use serde_json::{Map, Value};
 use crate::dialect::lcod::Reading;
 use crate::dialect::lcod::catalogue::EXTRA_COPIED_BYTES_MAX;
 use crate::dialect::lcod::document::{
-    CatalogueVersion, Entry, PackageRow, RegistryDocument, RegistryPackage, RowType, VersionsDocument, Within,
+    CatalogueVersion, Entry, Field, PackageRow, RegistryDocument, RegistryPackage, RowType, VersionsDocument,
+    Within,
 };
 use crate::dialect::lcod::list::{Names, PRIORITY_DEFAULT, Pins};
 use crate::dialect::lcod::pending::component_id;
@@ -56,7 +57,10 @@ impl Reading<'_> {
             other => {
                 let found = other.unwrap_or("no kind");
                 let error = ParseError::new("input.row_type", "a line of kind component or registry", found);
-                self.skip(word(&row.id).as_deref().unwrap_or(&entry.field), entry.refused(error))
+                match word(&row.id) {
+                    Some(id) => self.skip(id, entry.refused(error)),
+                    None => self.skip(&entry.field, entry.refused(error)),
+                }
             }
         }
     }
@@ -91,7 +95,7 @@ impl Reading<'_> {
         let shared = self.shared_fields(&id, document.extra, document.versions.len(), &mut copies_left);
         let within = Within::Document(&json::Document::of(text));
         for (index, raw) in document.versions.into_iter().enumerate() {
-            let entry = Entry { field: format!("versions[{index}]"), text: raw.get(), within };
+            let entry = Entry { field: Field::Item("versions", index), text: raw.get(), within };
             match entry.read::<CatalogueVersion>() {
                 Ok(version) => {
                     let spot = self.around(&version.manifest);
@@ -140,7 +144,7 @@ impl Reading<'_> {
         self.named(document.id.as_deref());
         let mut names = self.names();
         let within = Within::Document(&json::Document::of(text));
-        let packages = Entry { field: "packages".to_owned(), text: document.packages.get(), within };
+        let packages = Entry { field: Field::Named("packages"), text: document.packages.get(), within };
         if packages.text.starts_with('{') {
             let named: Map<String, Value> = packages.read()?;
             if !named.is_empty() {
@@ -152,7 +156,7 @@ impl Reading<'_> {
         }
         let listed: Vec<&RawValue> = packages.read()?;
         for (index, raw) in listed.into_iter().enumerate() {
-            let entry = Entry { field: format!("packages[{index}]"), text: raw.get(), within };
+            let entry = Entry { field: Field::Item("packages", index), text: raw.get(), within };
             let package: RegistryPackage = match entry.read() {
                 Ok(package) => package,
                 Err(error) => {

@@ -1,6 +1,7 @@
 //! Releases on their way: what the documents read so far say about one, and which ones a catalogue has listed already.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -70,7 +71,7 @@ impl Reading<'_> {
     /// Adds the errand of a release's first document, unless the catalogue listed that release before.
     pub(super) fn admit(
         &mut self,
-        named: &str,
+        named: impl fmt::Display,
         entry: &Entry<'_>,
         location: Location,
         digests: Vec<Digest>,
