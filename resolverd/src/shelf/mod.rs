@@ -173,22 +173,12 @@ impl Shelf {
     /// Returns a document, its digest recomputed; `None` when it is not here or its bytes no longer match. A damaged
     /// copy is forgotten, so that [`Shelf::keep`] takes the document again.
     pub fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, ShelfError> {
-        while let Some((spot, file)) = self.find(digest) {
-            let bytes = match file.and_then(|file| read_spot(file, &spot)) {
-                Ok(bytes) => bytes,
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {
-                    Vec::new()
-                }
-                Err(error) => return Err(failed("read", &spot.file)(error).into()),
-            };
-            if bytes.len() as u64 == spot.length && Digest::sha256(&bytes) == *digest {
-                self.index().found_sound(digest, &spot);
-                return Ok(Some(bytes));
-            }
-            tracing::warn!(%digest, file = %spot.file.display(), "a kept document is damaged");
-            self.index().forget(digest, &spot);
-        }
-        Ok(None)
+        self.run().read(digest)
+    }
+
+    /// Starts to read several documents one after the other.
+    pub fn run(&self) -> Run<'_> {
+        Run { shelf: self, open: None }
     }
 
     /// Keeps the documents that are not here yet or are damaged, durably, all in one pack (documents over 1 MiB alone). Only documents
@@ -229,7 +219,7 @@ impl Shelf {
             }
             let mut moved = Vec::new();
             for (digest, spot) in needed {
-                let bytes = match File::open(&spot.file).and_then(|open| read_spot(open, &spot)) {
+                let bytes = match File::open(&spot.file).and_then(|open| read_spot(&open, &spot)) {
                     // A file that somebody took away has nothing to move.
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     bytes => bytes.map_err(failed("read", &spot.file))?,
@@ -295,17 +285,56 @@ impl Shelf {
         Ok(file)
     }
 
-    /// Finds a document and opens its file under the lock: a sweep may unlink the file, it cannot take it away.
-    fn find(&self, digest: &Digest) -> Option<(Spot, std::io::Result<File>)> {
-        let index = self.index();
-        let spot = index.spots.get(digest)?.last()?.clone();
-        let file = File::open(&spot.file);
-        Some((spot, file))
-    }
-
     fn index(&self) -> MutexGuard<'_, Index> {
         // Every change of the index is complete before anything can panic, so a poisoned lock guards a whole index.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Documents read one after the other. Those of one catalogue lie in one pack, so that the file that was read last stays
+/// open; a run is as short as the reading of a few thousand documents, and what somebody does to a file meanwhile is seen
+/// by the next one.
+#[derive(Debug)]
+pub struct Run<'a> {
+    shelf: &'a Shelf,
+    open: Option<(Arc<Path>, File)>,
+}
+
+impl Run<'_> {
+    /// Does what [`Shelf::read`] does.
+    pub fn read(&mut self, digest: &Digest) -> Result<Option<Vec<u8>>, ShelfError> {
+        while let Some((spot, file)) = self.find(digest) {
+            let bytes = match file.and_then(|file| read_spot(file, &spot)) {
+                Ok(bytes) => bytes,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {
+                    Vec::new()
+                }
+                Err(error) => return Err(failed("read", &spot.file)(error).into()),
+            };
+            if bytes.len() as u64 == spot.length && Digest::sha256(&bytes) == *digest {
+                if !spot.is_sound {
+                    self.shelf.index().found_sound(digest, &spot);
+                }
+                return Ok(Some(bytes));
+            }
+            tracing::warn!(%digest, file = %spot.file.display(), "a kept document is damaged");
+            self.shelf.index().forget(digest, &spot);
+        }
+        Ok(None)
+    }
+
+    /// Finds a document and opens its file under the lock: a sweep may unlink the file, it cannot take it away.
+    fn find(&mut self, digest: &Digest) -> Option<(Spot, std::io::Result<&File>)> {
+        let index = self.shelf.index();
+        let spot = index.spots.get(digest)?.last()?.clone();
+        if !self.open.as_ref().is_some_and(|(file, _)| Arc::ptr_eq(file, &spot.file)) {
+            self.open = match File::open(&spot.file) {
+                Ok(file) => Some((Arc::clone(&spot.file), file)),
+                Err(error) => return Some((spot, Err(error))),
+            };
+        }
+        let (_, file) = self.open.as_ref()?;
+        Some((spot, Ok(file)))
     }
 }
 
@@ -374,7 +403,7 @@ fn scan(
     Ok(true)
 }
 
-fn read_spot(file: File, spot: &Spot) -> std::io::Result<Vec<u8>> {
+fn read_spot(file: &File, spot: &Spot) -> std::io::Result<Vec<u8>> {
     // A length was compared with that of its file when the file was taken in, so no garbled one reserves memory here.
     let mut bytes = vec![0; usize::try_from(spot.length).map_err(std::io::Error::other)?];
     file.read_exact_at(&mut bytes, spot.offset)?;

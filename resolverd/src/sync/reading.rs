@@ -21,7 +21,7 @@ use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey};
 use crate::fetch::limit::Budget;
 use crate::fetch::{Answer, Ask, FetchError};
 use crate::merge::{Contribution, VERSION_MUTATED};
-use crate::shelf::ShelfError;
+use crate::shelf::{Run, ShelfError};
 use crate::store::memory::Memory;
 use crate::sync::{Known, LOST, NodeKey, Sync, Tally, is_lost, key};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
@@ -578,9 +578,11 @@ impl<'a> Reader<'a> {
         above: Option<&Trust>,
     ) -> Result<Vec<Result<Document, Trouble>>, ShelfError> {
         let mut answers: Vec<Option<Result<Document, Trouble>>> = Vec::with_capacity(errands.len());
+        let mut shelf = self.sync.shelf.run();
         for errand in errands {
-            answers.push(self.shelved(errand, mode, above)?);
+            answers.push(self.shelved(errand, mode, above, &mut shelf)?);
         }
+        drop(shelf);
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
         let asks = open.iter().map(|at| self.ask(&errands[*at])).collect::<Result<Vec<_>, _>>()?;
         if !asks.is_empty() {
@@ -612,6 +614,7 @@ impl<'a> Reader<'a> {
         errand: &Errand,
         mode: Mode,
         above: Option<&Trust>,
+        shelf: &mut Run<'_>,
     ) -> Result<Option<Result<Document, Trouble>>, ShelfError> {
         let offline = self.is_offline();
         let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
@@ -622,10 +625,10 @@ impl<'a> Reader<'a> {
             .get(&errand.want)
             .filter(|record| as_recorded || pin == Some(&record.digest));
         if let Some(record) = record {
-            if let Some(bytes) = self.sync.shelf.read(&record.digest)? {
+            if let Some(bytes) = shelf.read(&record.digest)? {
                 return Ok(Some(admit(errand, bytes, (*record).clone(), above)));
             }
-        } else if let Some(bytes) = pin.map(|digest| self.sync.shelf.read(digest)).transpose()?.flatten() {
+        } else if let Some(bytes) = pin.map(|digest| shelf.read(digest)).transpose()?.flatten() {
             let record = self.record(errand, &bytes, errand.want.to_string());
             return Ok(Some(admit(errand, bytes, record, above)));
         }
