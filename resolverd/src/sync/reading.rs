@@ -87,6 +87,14 @@ struct Document {
     bytes: Vec<u8>,
     received: Received,
     record: DocumentRecord,
+    /// It came from the shelf, which has read it whole, so that nothing has to be kept.
+    is_kept: bool,
+}
+
+impl Document {
+    fn kept(self) -> Document {
+        Document { is_kept: true, ..self }
+    }
 }
 
 /// What is to be remembered and said of a document that is in order.
@@ -626,11 +634,11 @@ impl<'a> Reader<'a> {
             .filter(|record| as_recorded || pin == Some(&record.digest));
         if let Some(record) = record {
             if let Some(bytes) = shelf.read(&record.digest)? {
-                return Ok(Some(admit(errand, bytes, (*record).clone(), above)));
+                return Ok(Some(admit(errand, bytes, (*record).clone(), above).map(Document::kept)));
             }
         } else if let Some(bytes) = pin.map(|digest| shelf.read(digest)).transpose()?.flatten() {
             let record = self.record(errand, &bytes, errand.want.to_string());
-            return Ok(Some(admit(errand, bytes, record, above)));
+            return Ok(Some(admit(errand, bytes, record, above).map(Document::kept)));
         }
         // What a pinned commit does not hold today it will never hold.
         let final_word = |refusal: &Refusal| {
@@ -704,7 +712,7 @@ impl<'a> Reader<'a> {
         if let Some(record) = self.known.documents.get(&errand.want)
             && let Some(bytes) = self.sync.shelf.read(&record.digest)?
         {
-            return Ok(admit(errand, bytes, (*record).clone(), above));
+            return Ok(admit(errand, bytes, (*record).clone(), above).map(Document::kept));
         }
         let expected = "a document, since none is known";
         let refusal = Refusal::new("net.unchanged", &errand.want, expected, "the word that nothing changed");
@@ -760,7 +768,7 @@ fn admit(
                 commit: record.commit.clone(),
                 blob: record.blob.clone(),
             };
-            Ok(Document { bytes, received, record })
+            Ok(Document { bytes, received, record, is_kept: false })
         }
     }
 }
@@ -825,7 +833,9 @@ impl Tree {
     }
 
     fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
-        fresh.push((document.record.digest.clone(), document.bytes));
+        if !document.is_kept {
+            fresh.push((document.record.digest.clone(), document.bytes));
+        }
         self.documents.push(document.record);
     }
 
