@@ -55,6 +55,32 @@ fn what_was_kept_is_read_after_a_restart() {
 }
 
 #[test]
+fn one_run_reads_from_several_files_and_notices_damage_and_loss() {
+    let home = tempfile::tempdir().unwrap();
+    let shelf = Shelf::open(home.path()).unwrap();
+    let (one, two) = (document("one"), document("two"));
+    let large = document(&"x".repeat(OBJECT_BYTES_MIN as usize + 1));
+    shelf.keep(std::slice::from_ref(&one)).unwrap();
+    let pack = only_pack(home.path());
+    shelf.keep(&[two.clone(), large.clone()]).unwrap();
+
+    let mut run = shelf.run();
+    for kept in [&one, &two, &large, &one, &one, &two] {
+        assert_eq!(run.read(&kept.0).unwrap().as_ref(), Some(&kept.1));
+    }
+    assert_eq!(run.read(&document("never kept").0).unwrap(), None);
+    assert_eq!(run.read(&one.0).unwrap().as_ref(), Some(&one.1));
+    // The open file is the file: what is cut off it is missing at once.
+    std::fs::OpenOptions::new().write(true).open(&pack).unwrap().set_len(20).unwrap();
+    assert_eq!(run.read(&one.0).unwrap(), None);
+    assert!(!shelf.contains(&one.0));
+    // A file that was taken away is missed by the next run.
+    std::fs::remove_file(home.path().join("shelf/objects").join(large.0.hex())).unwrap();
+    check(&shelf, &large, Gone);
+    check(&shelf, &two, Here);
+}
+
+#[test]
 fn several_threads_keep_and_read_at_once() {
     let home = tempfile::tempdir().unwrap();
     let shelf = Shelf::open(home.path()).unwrap();
