@@ -95,7 +95,7 @@ impl Reading<'_> {
     fn component(&mut self, entry: &Entry<'_>, copies_left: &mut usize) -> Result<(), ParseError> {
         let component: CatalogueComponent<&RawValue> = match entry.read() {
             Ok(component) => component,
-            Err(error) => return self.skip(&entry.field, error),
+            Err(error) => return self.skip(entry.field, error),
         };
         let id = match component_id(&component.id) {
             Ok(id) => id,
@@ -106,7 +106,7 @@ impl Reading<'_> {
             let entry = entry.below("versions", index, raw);
             match entry.read() {
                 Ok(version) => self.version(&id, version, &shared, &entry)?,
-                Err(error) => self.skip(&entry.field, error)?,
+                Err(error) => self.skip(entry.field, error)?,
             }
         }
         Ok(())

@@ -70,7 +70,7 @@ impl Reading<'_> {
     fn line(&mut self, entry: &Entry<'_>, index: usize, names: &mut Names) -> Result<(), ParseError> {
         let row: RowType = match entry.read() {
             Ok(row) => row,
-            Err(error) => return self.skip(&entry.field, error),
+            Err(error) => return self.skip(entry.field, error),
         };
         // Early bundles name the row's type `kind`; a pointer's `kind` says how its URL is read.
         let word = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
@@ -81,7 +81,7 @@ impl Reading<'_> {
             Some("manifest") => {
                 let error =
                     ParseError::new("input.row_type", "one header, in the first line", "another header");
-                self.skip(&entry.field, entry.refused(error))
+                self.skip(entry.field, entry.refused(error))
             }
             other => {
                 let found = other.unwrap_or("no type");
@@ -105,7 +105,7 @@ impl Reading<'_> {
             Err(error) => {
                 let id = entry.read().ok().and_then(|row: RowType| Some(row.id?.as_str()?.to_owned()));
                 self.unusable(id.as_deref(), PRIORITY_DEFAULT, index, &error);
-                return self.skip(&entry.field, error);
+                return self.skip(entry.field, error);
             }
         };
         match self.errand(&pointer, index, names) {
@@ -125,7 +125,7 @@ impl Reading<'_> {
                 );
                 match &pointer.id {
                     Some(id) => self.skip(id, error)?,
-                    None => self.skip(&entry.field, error)?,
+                    None => self.skip(entry.field, error)?,
                 }
             }
         }

@@ -48,7 +48,7 @@ impl Reading<'_> {
     fn package_line(&mut self, entry: &Entry<'_>) -> Result<(), ParseError> {
         let row: RowType = match entry.read() {
             Ok(row) => row,
-            Err(error) => return self.skip(&entry.field, error),
+            Err(error) => return self.skip(entry.field, error),
         };
         let word = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
         match word(&row.kind).as_deref() {
@@ -59,7 +59,7 @@ impl Reading<'_> {
                 let error = ParseError::new("input.row_type", "a line of kind component or registry", found);
                 match word(&row.id) {
                     Some(id) => self.skip(id, entry.refused(error)),
-                    None => self.skip(&entry.field, entry.refused(error)),
+                    None => self.skip(entry.field, entry.refused(error)),
                 }
             }
         }
@@ -68,7 +68,7 @@ impl Reading<'_> {
     fn package_row(&mut self, entry: &Entry<'_>) -> Result<(), ParseError> {
         let mut row: PackageRow = match entry.read() {
             Ok(row) => row,
-            Err(error) => return self.skip(&entry.field, error),
+            Err(error) => return self.skip(entry.field, error),
         };
         row.extra.remove("kind");
         let (id, version) = match released(&row) {
@@ -101,7 +101,7 @@ impl Reading<'_> {
                     let spot = self.around(&version.manifest);
                     self.listed_version(&id, version, &shared, &entry, spot)?;
                 }
-                Err(error) => self.skip(&entry.field, error)?,
+                Err(error) => self.skip(entry.field, error)?,
             }
         }
         Ok(())
@@ -160,7 +160,7 @@ impl Reading<'_> {
             let package: RegistryPackage = match entry.read() {
                 Ok(package) => package,
                 Err(error) => {
-                    self.skip(&entry.field, error)?;
+                    self.skip(entry.field, error)?;
                     continue;
                 }
             };

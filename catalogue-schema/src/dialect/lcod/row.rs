@@ -15,7 +15,7 @@ impl Reading<'_> {
     pub(super) fn component_row(&mut self, entry: &Entry<'_>) -> Result<(), ParseError> {
         let row: ArrayEntry = match entry.read() {
             Ok(row) => row,
-            Err(error) => return self.skip(&entry.field, error),
+            Err(error) => return self.skip(entry.field, error),
         };
         let id = row.id.clone();
         match self.descriptor_errand(row) {
