@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::filter::Filter;
-use crate::generation::DocumentRecord;
 use crate::id::{CatalogueId, ComponentId, Dialect, Namespace, Reference, SourceId};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Location, Repository, Revision, Want};
@@ -432,21 +431,18 @@ impl Pool {
         component.releases.shrink_to_fit();
     }
 
-    /// Lets the documents of a generation share what the pool holds, and holds what is new.
-    pub fn share_documents(&mut self, documents: &mut Vec<DocumentRecord>) {
-        documents.shrink_to_fit();
-        for record in documents {
-            if let Want::Blob(location) | Want::Tree { location, .. } = &mut record.want
-                && let Location::Git { repository, revision, .. } = location
-            {
-                shared(&mut self.repositories, repository);
-                if let Revision::Commit(commit) = revision {
-                    shared(&mut self.commits, commit);
-                }
-            }
-            if let Some(commit) = &mut record.commit {
+    /// Lets `want` and `commit` share what the pool holds, and holds what is new.
+    pub fn share_want(&mut self, want: &mut Want, commit: Option<&mut CommitId>) {
+        if let Want::Blob(location) | Want::Tree { location, .. } = want
+            && let Location::Git { repository, revision, .. } = location
+        {
+            shared(&mut self.repositories, repository);
+            if let Revision::Commit(commit) = revision {
                 shared(&mut self.commits, commit);
             }
+        }
+        if let Some(commit) = commit {
+            shared(&mut self.commits, commit);
         }
     }
 }

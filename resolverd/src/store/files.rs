@@ -6,8 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
-use catalogue_schema::model::Pool;
+use catalogue_schema::generation::{GENERATION_SCHEMA, Generation, share};
 use serde::{Deserialize, Serialize};
 
 use crate::shelf::durable;
@@ -180,7 +179,7 @@ impl Files {
                 refused(format!("says that it is number {}", found.number))
             }
             Ok(mut found) => {
-                Pool::default().share_documents(&mut found.documents);
+                share(&mut found.documents);
                 Ok(Ok((found, Digest::sha256(&bytes))))
             }
             Err(error) => refused(format!("cannot be read: {error}")),

@@ -45,9 +45,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
+use catalogue_schema::generation::{GENERATION_SCHEMA, Generation, share};
 use catalogue_schema::id::{ComponentId, SourceId};
-use catalogue_schema::model::{Component, Pool, Refusal};
+use catalogue_schema::model::{Component, Refusal};
 use catalogue_schema::revision::{Revision, RevisionKey};
 
 use crate::shelf::durable::Failed;
@@ -458,7 +458,7 @@ impl Store {
         }
         let plan = plan.finish();
         generation.schema = GENERATION_SCHEMA.into();
-        Pool::default().share_documents(&mut generation.documents);
+        share(&mut generation.documents);
         (generation.number, generation.components, generation.root) =
             (number, shared.len() as u64, root.finish());
 
