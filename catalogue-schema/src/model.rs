@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::error::ParseError;
+use crate::extra::Extra;
 use crate::filter::Filter;
 use crate::id::{CatalogueId, ComponentId, Dialect, Namespace, Reference, SourceId};
 use crate::path::DocPath;
@@ -343,8 +344,8 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
     /// Fields that the documents carry and this program does not interpret (`artifact`, `publishedAt`, tags, …).
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub extra: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 impl Release {

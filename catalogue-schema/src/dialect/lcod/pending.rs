@@ -44,7 +44,7 @@ impl Pending {
             yanked: self.yanked,
             verdict,
             warnings: Vec::new(),
-            extra: self.extra.clone(),
+            extra: self.extra.clone().into(),
         }
     }
 
