@@ -47,27 +47,31 @@ impl Algorithm {
 ///
 /// **Shape**: `sha256:9f86d081…` (lower-case hex).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest {
-    algorithm: Algorithm,
-    bytes: Box<[u8]>,
+pub struct Digest(Bytes);
+
+/// The bytes by algorithm, in the order of [`Algorithm`]. The usual ones stand in place: a daemon holds many digests per release.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Bytes {
+    Sha256([u8; 32]),
+    Sha512(Box<[u8; 64]>),
 }
 
 impl Digest {
     /// Returns the SHA-256 digest of `content`.
     pub fn sha256(content: &[u8]) -> Digest {
-        Digest { algorithm: Algorithm::Sha256, bytes: Sha256::digest(content).as_slice().into() }
+        Digest::from_sha256(Sha256::digest(content).into())
     }
 
     /// Returns a SHA-256 digest that was computed elsewhere, piece by piece.
     pub fn from_sha256(bytes: [u8; 32]) -> Digest {
-        Digest { algorithm: Algorithm::Sha256, bytes: Box::new(bytes) }
+        Digest(Bytes::Sha256(bytes))
     }
 
     /// Returns the digest of `content` under `algorithm`.
     pub fn of(algorithm: Algorithm, content: &[u8]) -> Digest {
         match algorithm {
             Algorithm::Sha256 => Digest::sha256(content),
-            Algorithm::Sha512 => Digest { algorithm, bytes: Sha512::digest(content).as_slice().into() },
+            Algorithm::Sha512 => Digest(Bytes::Sha512(Box::new(Sha512::digest(content).into()))),
         }
     }
 
@@ -94,34 +98,41 @@ impl Digest {
             _ if hex_only => return Err(refused()),
             _ => unbase64(value).ok_or_else(refused)?,
         };
-        if bytes.len() != algorithm.bytes() {
-            return Err(refused());
-        }
-        Ok(Digest { algorithm, bytes: bytes.into() })
+        let bytes = match algorithm {
+            Algorithm::Sha256 => bytes.try_into().map(Bytes::Sha256),
+            Algorithm::Sha512 => bytes.try_into().map(|bytes| Bytes::Sha512(Box::new(bytes))),
+        };
+        bytes.map(Digest).map_err(|_| refused())
     }
 
     /// Returns the algorithm.
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        match self.0 {
+            Bytes::Sha256(_) => Algorithm::Sha256,
+            Bytes::Sha512(_) => Algorithm::Sha512,
+        }
     }
 
     /// Returns the raw bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        match &self.0 {
+            Bytes::Sha256(bytes) => bytes,
+            Bytes::Sha512(bytes) => &**bytes,
+        }
     }
 
     /// Returns the lower-case hex digits without the algorithm.
     pub fn hex(&self) -> String {
-        hex(&self.bytes)
+        hex(self.as_bytes())
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(self.algorithm.name().len() + 1 + 2 * self.bytes.len());
-        text.push_str(self.algorithm.name());
+        let mut text = String::with_capacity(self.algorithm().name().len() + 1 + 2 * self.as_bytes().len());
+        text.push_str(self.algorithm().name());
         text.push(':');
-        push_hex(&mut text, &self.bytes);
+        push_hex(&mut text, self.as_bytes());
         out.write_str(&text)
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::dialect::Errand;
 use crate::digest::Digest;
 use crate::id::{Namespace, SourceId};
-use crate::model::{Place, Refusal, SignatureClaim, Skipped, Source, Warning};
+use crate::model::{Place, Pool, Refusal, SignatureClaim, Skipped, Source, Warning};
 use crate::pointer::{CommitId, Want};
 
 /// The schema of the generation file.
@@ -47,6 +47,15 @@ pub struct Generation {
     /// Documents of releases that could not be had or were refused, and why, sorted by what was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<DocumentRefusal>,
+}
+
+/// Lets the documents of a generation share what many of them have in common; no value changes.
+pub fn share(documents: &mut Vec<DocumentRecord>) {
+    let mut pool = Pool::default();
+    documents.shrink_to_fit();
+    for record in documents {
+        pool.share_want(&mut record.want, record.commit.as_mut());
+    }
 }
 
 /// Returns the ids of the sources that answer, at least in part, with entries that the last sync could not confirm, sorted.

@@ -13,6 +13,7 @@
 //! | [`filter`] | which releases of a list are taken |
 //! | [`sources`] | the operator's sources file |
 //! | [`model`] | sources, catalogues, releases, verdicts: what the pillars hand to each other |
+//! | [`extra`] | the fields of a release that nobody here interprets |
 //! | [`generation`] | what a generation remembers: sources, catalogues, documents |
 //! | [`dialect`] | readers: a document in, findings (releases and further wants) out |
 //! | [`revision`] | accepted states of lists and catalogues, and the lines of their log |
@@ -23,6 +24,7 @@
 pub mod dialect;
 pub mod digest;
 pub mod error;
+pub mod extra;
 pub mod filter;
 pub mod forge;
 pub mod generation;

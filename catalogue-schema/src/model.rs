@@ -1,20 +1,21 @@
 //! What the pillars hand to each other: sources, catalogues, releases, verdicts, and what a generation remembers of them.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::error::ParseError;
+use crate::extra::Extra;
 use crate::filter::Filter;
 use crate::id::{CatalogueId, ComponentId, Dialect, Namespace, Reference, SourceId};
 use crate::path::DocPath;
-use crate::pointer::{CommitId, Location, Repository};
-use crate::version::Version;
+use crate::pointer::{CommitId, Location, Repository, Revision, Want};
+use crate::version::{Version, VersionReq};
 
 /// A source as the operator configured it: where its entry document lies and how much it counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -343,8 +344,8 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
     /// Fields that the documents carry and this program does not interpret (`artifact`, `publishedAt`, tags, …).
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub extra: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 impl Release {
@@ -394,11 +395,12 @@ pub struct Component {
     pub shadowed: Vec<Shadow>,
 }
 
-/// What many releases have in common, held once: ids, repositories, commits. Equal values share memory afterwards; no value
-/// changes.
+/// What many releases have in common, held once: ids, requirements, repositories, commits. Equal values share memory
+/// afterwards; no value changes.
 #[derive(Debug, Default)]
 pub struct Pool {
     ids: HashSet<ComponentId>,
+    requirements: HashSet<Written>,
     repositories: HashSet<Repository>,
     commits: HashSet<CommitId>,
 }
@@ -418,6 +420,7 @@ impl Pool {
             release.files.shrink_to_fit();
             for wanted in &mut release.dependencies {
                 shared(&mut self.ids, &mut wanted.id);
+                share_requirement(&mut self.requirements, &mut wanted.requirement);
             }
             if let Some(repository) = &mut release.origin.repository {
                 shared(&mut self.repositories, repository);
@@ -427,23 +430,54 @@ impl Pool {
             }
         }
         component.releases.shrink_to_fit();
-        for place in 1..component.releases.len() {
-            let (before, from) = component.releases.split_at_mut(place);
-            if let (Some(before), Some(release)) = (before.last(), from.first_mut()) {
-                share_requirements(before, release);
+    }
+
+    /// Lets `want` and `commit` share what the pool holds, and holds what is new.
+    pub fn share_want(&mut self, want: &mut Want, commit: Option<&mut CommitId>) {
+        if let Want::Blob(location) | Want::Tree { location, .. } = want
+            && let Location::Git { repository, revision, .. } = location
+        {
+            shared(&mut self.repositories, repository);
+            if let Revision::Commit(commit) = revision {
+                shared(&mut self.commits, commit);
             }
+        }
+        if let Some(commit) = commit {
+            shared(&mut self.commits, commit);
         }
     }
 }
 
-/// Lets `release` share the requirements of the one before it: most releases of a component require the same.
-fn share_requirements(before: &Release, release: &mut Release) {
-    for mine in &mut release.dependencies {
-        let same = before.dependencies.binary_search_by(|other| other.id.cmp(&mine.id));
-        let Some(other) = same.ok().and_then(|at| before.dependencies.get(at)) else { continue };
-        if mine.requirement.is_written_like(&other.requirement) {
-            mine.requirement = other.requirement.clone();
-        }
+/// A requirement by the text that it was read from: two that mean the same may be written differently.
+#[derive(Debug)]
+struct Written(VersionReq);
+
+impl PartialEq for Written {
+    fn eq(&self, other: &Written) -> bool {
+        self.0.is_written_like(&other.0)
+    }
+}
+
+impl Eq for Written {}
+
+impl Hash for Written {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_text().hash(state);
+    }
+}
+
+impl Borrow<str> for Written {
+    fn borrow(&self) -> &str {
+        self.0.as_text()
+    }
+}
+
+/// Puts the requirement of the same text that is held already in the place of `requirement`, or holds it: thousands of
+/// releases write the same few.
+fn share_requirement(held: &mut HashSet<Written>, requirement: &mut VersionReq) {
+    match held.get(requirement.as_text()) {
+        Some(Written(same)) => requirement.clone_from(same),
+        None => drop(held.insert(Written(requirement.clone()))),
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::ParseError;
+use catalogue_schema::extra::Extra;
 use catalogue_schema::generation::Health;
 use catalogue_schema::id::{ComponentId, Namespace, SourceId};
 use catalogue_schema::json;
@@ -511,7 +512,7 @@ pub struct ReleaseRow<'a> {
     /// What a reader of this release should know.
     pub warnings: &'a [Warning],
     /// Fields that this program carries through and does not interpret.
-    pub extra: &'a Map<String, Value>,
+    pub extra: &'a Extra,
 }
 
 /// Where a release comes from.

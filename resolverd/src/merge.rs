@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use catalogue_schema::digest::Digest;
+use catalogue_schema::extra::Extra;
 use catalogue_schema::generation::Blocked;
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, File, Pool, Rank, Release, Shadow, Verdict, Warning};
@@ -14,7 +15,6 @@ use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, Repository};
 use catalogue_schema::version::Version;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 /// What one catalogue lists.
@@ -188,7 +188,7 @@ struct Line<'a>(
     Manifest<'a>,
     Vec<FileLine<'a>>,
     [Option<&'a str>; 2],
-    &'a Map<String, Value>,
+    &'a Extra,
     bool,
     &'a [Reference],
     [&'a str; 2],
@@ -261,7 +261,7 @@ mod tests {
             yanked: false,
             verdict: Verdict::Trusted(Trust::grant(Level::Pinned, false)),
             warnings: Vec::new(),
-            extra: serde_json::Map::new(),
+            extra: Extra::default(),
         }
     }
 
@@ -452,8 +452,10 @@ mod tests {
         ];
         (release.kind, release.summary) = (Some("flow".into()), Some("a \"quoted\" line\n".into()));
         release.dependencies = vec![Reference::parse("lcod://n/y@>=1.0.0").expect("a reference")];
-        release.extra.insert("zeta".into(), serde_json::json!({"b": 1.5, "a": [null, true]}));
-        release.extra.insert("alpha".into(), serde_json::json!("é"));
+        release.extra.extend([
+            ("zeta".into(), serde_json::json!({"b": 1.5, "a": [null, true]})),
+            ("alpha".into(), serde_json::json!("é")),
+        ]);
         release.warnings = vec![Warning::new("some.reason", "a text that does not count")];
         let release = &mut component.releases[1];
         (release.unfetched, release.manifest, release.yanked) = (true, None, true);

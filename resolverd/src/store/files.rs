@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
+use catalogue_schema::generation::{GENERATION_SCHEMA, Generation, share};
 use serde::{Deserialize, Serialize};
 
 use crate::shelf::durable;
@@ -178,7 +178,10 @@ impl Files {
             Ok(found) if found.number != number => {
                 refused(format!("says that it is number {}", found.number))
             }
-            Ok(found) => Ok(Ok((found, Digest::sha256(&bytes)))),
+            Ok(mut found) => {
+                share(&mut found.documents);
+                Ok(Ok((found, Digest::sha256(&bytes))))
+            }
             Err(error) => refused(format!("cannot be read: {error}")),
         }
     }

@@ -22,8 +22,8 @@ use sled::{Batch, Config, Db, IVec};
 use crate::shelf::durable::{self, DIRECTORY_MODE, FILE_MODE, Failed, failed};
 use crate::store::StoreError;
 
-/// What the engine may hold in memory.
-const CACHE_BYTES: u64 = 64 << 20;
+/// What the engine may hold in memory, as it counts: every row is read once, at the start, and answers never ask it.
+const CACHE_BYTES: u64 = 4 << 20;
 /// How many rows one atomic write carries at most.
 const BATCH_ROWS_MAX: usize = 1000;
 /// How long opening and reading may take before the index counts as damaged.

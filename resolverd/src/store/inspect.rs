@@ -62,7 +62,7 @@ pub fn snapshot(
         Err(Fault::Damaged(found)) => return Ok(Err(found)),
         Err(Fault::Failed(error)) => return Err(error),
     };
-    Ok(ledger::load(&rows, generation, shelf)?.map(|loaded| loaded.snapshot))
+    Ok(ledger::load(&rows, generation, shelf)?.map(|loaded| loaded.snapshot(generation.clone())))
 }
 
 /// Sets the index of `directory` aside, so that the next opening rebuilds it, and returns where it lies now.

@@ -33,7 +33,7 @@ pub(super) enum Mark {
 }
 
 impl Mark {
-    fn of(row: &Row) -> Mark {
+    fn of(row: &Row<'_>) -> Mark {
         match row {
             Row::Inline(json) => Mark::Inline(Digest::sha256(json)),
             Row::Shelved(digest) => Mark::Shelved(digest.clone()),
@@ -132,7 +132,7 @@ impl Planning<'_> {
     pub(super) fn put(&mut self, id: &str, json: Vec<u8>) -> bool {
         let digest = Digest::sha256(&json);
         self.seen.insert(id.to_owned());
-        let row = Row::of(json.as_slice(), &digest);
+        let row = Row::of(&json, &digest);
         let mark = match &row {
             Row::Shelved(digest) => Mark::Shelved(digest.clone()),
             Row::Inline(_) | Row::Gone => Mark::Inline(digest.clone()),
@@ -140,10 +140,11 @@ impl Planning<'_> {
         if self.ledger.newest(id) == Some(&mark) {
             return false;
         }
-        if matches!(row, Row::Shelved(_)) {
+        let is_shelved = matches!(row, Row::Shelved(_));
+        self.write(id, &row, mark);
+        if is_shelved {
             self.plan.documents.push((digest, json));
         }
-        self.write(id, &row, mark);
         true
     }
 
@@ -159,72 +160,79 @@ impl Planning<'_> {
         self.plan
     }
 
-    fn write(&mut self, id: &str, row: &Row, mark: Mark) {
+    fn write(&mut self, id: &str, row: &Row<'_>, mark: Mark) {
         self.plan.rows.push((row::key(id, self.number), Some(row.encode())));
         self.plan.marks.push(((id.into(), self.number), mark));
     }
 }
 
 /// A generation as it was read out of the index, and the rows that older ones may be read out of.
-pub(super) struct Loaded {
-    pub(super) ledger: Ledger,
-    pub(super) snapshot: Arc<Snapshot>,
+pub(super) struct Loaded<'a> {
+    ledger: Ledger,
+    components: Vec<Arc<Component>>,
     /// Every row that is not newer than the generation, in the order of the ids, oldest first.
-    rows: Vec<Read>,
+    rows: Vec<Read<'a>>,
+    pool: Pool,
 }
 
 /// One row, and what it was read as once it was needed.
-struct Read {
-    id: Arc<str>,
+struct Read<'a> {
+    id: &'a str,
     number: u64,
-    row: Row,
+    row: Row<'a>,
     component: OnceCell<Arc<Component>>,
 }
 
 /// Reads a generation out of every row of the index: the newest row of each id that is not newer than the generation.
 /// The inner error says why the rows are not those of the generation.
-pub(super) fn load(
-    rows: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)],
+pub(super) fn load<'a>(
+    rows: &'a [(impl AsRef<[u8]>, impl AsRef<[u8]>)],
     generation: &Generation,
     shelf: &Shelf,
-) -> Result<Result<Loaded, String>, StoreError> {
+) -> Result<Result<Loaded<'a>, String>, StoreError> {
     let mut ledger = Ledger::default();
     let mut read = Vec::with_capacity(rows.len());
     for (key, value) in rows {
         let Some((id, number)) = row::read_key(key.as_ref()) else {
             return Ok(Err(format!("a key of {} bytes that is none of ours", key.as_ref().len())));
         };
-        let id: Arc<str> = id.into();
         let row = match Row::decode(value.as_ref()) {
             Ok(row) => row,
             // Rows of a generation that was never committed go without being read.
             Err(_) if number > generation.number => Row::Gone,
             Err(found) => return Ok(Err(format!("{id}: {found}"))),
         };
-        ledger.marks.entry(Arc::clone(&id)).or_default().insert(number, Mark::of(&row));
+        match ledger.marks.get_mut(id) {
+            Some(marks) => drop(marks.insert(number, Mark::of(&row))),
+            None => drop(ledger.marks.insert(id.into(), BTreeMap::from([(number, Mark::of(&row))]))),
+        }
         if number <= generation.number {
             read.push(Read { id, number, row, component: OnceCell::new() });
         }
     }
-    let components = match components(&read, generation, shelf)? {
-        Ok(components) => components,
-        Err(found) => return Ok(Err(found)),
-    };
-    let snapshot = Arc::new(Snapshot::new(generation.clone(), components));
-    Ok(Ok(Loaded { ledger, snapshot, rows: read }))
+    let mut pool = Pool::default();
+    let components = components(&read, generation, shelf, &mut pool)?;
+    Ok(components.map(|components| Loaded { ledger, components, rows: read, pool }))
 }
 
-impl Loaded {
-    /// Returns the generation and those of `older` (newest first) that can be read whole out of the same rows. What did not
-    /// change is shared; what cannot be read is left out, with a warning.
+impl Loaded<'_> {
+    /// Returns `generation`, which is the one that was read.
+    pub(super) fn snapshot(self, generation: Generation) -> Arc<Snapshot> {
+        Arc::new(Snapshot::new(generation, self.components))
+    }
+
+    /// Returns the ledger, and `generation`, which is the one that was read, with those of `older` (newest first) that can be
+    /// read whole out of the same rows. What did not change is shared; what cannot be read is left out, with a warning.
     pub(super) fn with_older(
-        &self,
+        self,
+        generation: Generation,
         older: Vec<Generation>,
         shelf: &Shelf,
-    ) -> Result<Vec<Arc<Snapshot>>, StoreError> {
-        let mut kept = vec![Arc::clone(&self.snapshot)];
+    ) -> Result<(Ledger, Vec<Arc<Snapshot>>), StoreError> {
+        let Loaded { ledger, components: newest, rows, mut pool } = self;
+        let mut kept = vec![Arc::new(Snapshot::new(generation, newest))];
         for generation in older {
-            match components(&self.rows, &generation, shelf)? {
+            match components(&rows, &generation, shelf, &mut pool)? {
                 Ok(components) => {
                     let newer = kept.last().map(Arc::as_ref);
                     kept.push(Arc::new(Snapshot::beside(generation, components, newer)));
@@ -238,26 +246,26 @@ impl Loaded {
                 }
             }
         }
-        Ok(kept)
+        Ok((ledger, kept))
     }
 }
 
 /// Returns the components of a generation, and reads what no generation before has needed. The inner error says why the
 /// rows are not those of the generation.
 fn components(
-    rows: &[Read],
+    rows: &[Read<'_>],
     generation: &Generation,
     shelf: &Shelf,
+    pool: &mut Pool,
 ) -> Result<Result<Vec<Arc<Component>>, String>, StoreError> {
     let mut root = Root::default();
     let mut components = Vec::new();
-    let mut pool = Pool::default();
     for rows in rows.chunk_by(|one, other| one.id == other.id) {
         let Some(row) = rows.iter().rfind(|row| row.number <= generation.number) else { continue };
-        let id = &row.id;
+        let id = row.id;
         let json = match &row.row {
             Row::Gone => continue,
-            Row::Inline(json) => Cow::Borrowed(json),
+            Row::Inline(json) => Cow::Borrowed(*json),
             Row::Shelved(digest) => match shelf.read(digest)? {
                 Some(json) => Cow::Owned(json),
                 None => return Ok(Err(format!("{id}: {digest} is not on the shelf"))),
@@ -269,7 +277,7 @@ fn components(
             continue;
         }
         match serde_json::from_slice::<Component>(&json) {
-            Ok(mut component) if component.id.as_text() == &**id => {
+            Ok(mut component) if component.id.as_text() == id => {
                 pool.share(&mut component);
                 components.push(Arc::clone(row.component.get_or_init(|| Arc::new(component))));
             }

@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
+use catalogue_schema::generation::{GENERATION_SCHEMA, Generation, share};
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::{Component, Refusal};
 use catalogue_schema::revision::{Revision, RevisionKey};
@@ -250,7 +250,8 @@ pub struct Store {
     last: u64,
     /// The generation whose index was lost: a draft that says the same restores it under its own number.
     lost: Option<Box<Generation>>,
-    /// Per kept generation the digests of its documents, so that no commit reads the files again.
+    /// The digests of the documents of generations whose file is there and that are not in memory, so that no commit reads the
+    /// files again.
     documents: BTreeMap<u64, Vec<Digest>>,
     /// How many generations are kept for readers, at least one.
     keep: usize,
@@ -362,15 +363,18 @@ impl Store {
     /// components that are too long for a row. What a sweep of the shelf spares.
     pub fn live(&mut self) -> Result<HashSet<Digest>, StoreError> {
         let kept = self.files.numbers()?;
+        let mut live = self.ledger.shelved();
         self.documents.retain(|number, _| kept.contains(number));
         for number in kept {
-            if !self.documents.contains_key(&number)
+            if let Some(held) = self.kept.iter().find(|held| held.generation.number == number) {
+                live.extend(digests(&held.generation).cloned());
+                self.documents.remove(&number);
+            } else if !self.documents.contains_key(&number)
                 && let Ok((generation, _)) = self.files.load(number)?
             {
-                self.documents.insert(number, digests(&generation));
+                self.documents.insert(number, digests(&generation).cloned().collect());
             }
         }
-        let mut live = self.ledger.shelved();
         live.extend(self.documents.values().flatten().cloned());
         Ok(live)
     }
@@ -454,6 +458,7 @@ impl Store {
         }
         let plan = plan.finish();
         generation.schema = GENERATION_SCHEMA.into();
+        share(&mut generation.documents);
         (generation.number, generation.components, generation.root) =
             (number, shared.len() as u64, root.finish());
 
@@ -473,7 +478,6 @@ impl Store {
 
         (self.last, self.current) = (self.last.max(number), Some((number, generation.root.clone())));
         self.ledger.apply(plan.marks);
-        self.documents.insert(number, digests(&generation));
         let snapshot = Snapshot::beside(generation, shared, previous);
         Ok(Committed { snapshot: Arc::new(snapshot), rows_written })
     }
@@ -492,7 +496,7 @@ impl Store {
     fn recover(directory: &Path, shelf: &Shelf, keep: usize) -> Result<(Store, Opened), StoreError> {
         let files = Files::open(directory)?;
         let log = Log::open(directory)?;
-        let Found { candidates, last, damage } = files.read_from(log.generation())?;
+        let Found { mut candidates, last, damage } = files.read_from(log.generation())?;
         let mut why: Vec<String> = damage.into_iter().collect();
         let store = Store {
             directory: directory.into(),
@@ -519,15 +523,16 @@ impl Store {
             }
         };
         if let Some(index) = index {
-            for generation in &candidates {
-                match ledger::load(&rows, generation, shelf)? {
+            for at in 0..candidates.len() {
+                let number = candidates[at].number;
+                match ledger::load(&rows, &candidates[at], shelf)? {
                     Ok(loaded) => {
-                        let number = generation.number;
                         let older = store.files.before(number, keep - 1)?;
-                        let kept = loaded.with_older(older, shelf)?;
-                        return store.warm(index, loaded.ledger, kept, &why);
+                        let (ledger, kept) = loaded.with_older(candidates.swap_remove(at), older, shelf)?;
+                        drop(rows);
+                        return store.warm(index, ledger, kept, &why);
                     }
-                    Err(found) => why.push(format!("generation {}: {found}", generation.number)),
+                    Err(found) => why.push(format!("generation {number}: {found}")),
                 }
             }
             // Without a generation file the rows are those of a first commit that never came to its end.
@@ -560,9 +565,6 @@ impl Store {
     ) -> Result<(Store, Opened), StoreError> {
         let Some(snapshot) = kept.first().map(Arc::clone) else { return Ok((self, Opened::Empty)) };
         let number = snapshot.generation.number;
-        for one in &kept {
-            self.documents.insert(one.generation.number, digests(&one.generation));
-        }
         let uncommitted = ledger.newer(number);
         if !uncommitted.is_empty() {
             index.write(removals(&uncommitted))?;
@@ -626,8 +628,8 @@ fn is_restored_by(lost: &Generation, draft: &Generation, components: &[Component
         && lost.refusals == draft.refusals
 }
 
-fn digests(generation: &Generation) -> Vec<Digest> {
-    generation.documents.iter().map(|record| record.digest.clone()).collect()
+fn digests(generation: &Generation) -> impl Iterator<Item = &Digest> {
+    generation.documents.iter().map(|record| &record.digest)
 }
 
 /// Symbolic links count as nothing: they lead elsewhere.

@@ -17,20 +17,20 @@ const HEAD_BYTES: usize = 7;
 
 /// What a row says about its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Row {
+pub(super) enum Row<'a> {
     /// The component as JSON.
-    Inline(Vec<u8>),
+    Inline(&'a [u8]),
     /// The component's JSON is on the shelf under this digest.
     Shelved(Digest),
     /// The id is gone.
     Gone,
 }
 
-impl Row {
+impl<'a> Row<'a> {
     /// Returns the row of a component's JSON, by its length.
-    pub(super) fn of(json: &[u8], digest: &Digest) -> Row {
+    pub(super) fn of(json: &'a [u8], digest: &Digest) -> Row<'a> {
         match json.len() <= INLINE_BYTES_MAX {
-            true => Row::Inline(json.to_vec()),
+            true => Row::Inline(json),
             false => Row::Shelved(digest.clone()),
         }
     }
@@ -38,7 +38,7 @@ impl Row {
     /// Returns the value that is stored.
     pub(super) fn encode(&self) -> Vec<u8> {
         let (kind, payload) = match self {
-            Row::Inline(json) => (0, json.as_slice()),
+            Row::Inline(json) => (0, *json),
             Row::Shelved(digest) => (1, digest.as_bytes()),
             Row::Gone => (2, [].as_slice()),
         };
@@ -53,7 +53,7 @@ impl Row {
     }
 
     /// Reads a stored value; the error says what is wrong with it.
-    pub(super) fn decode(value: &[u8]) -> Result<Row, String> {
+    pub(super) fn decode(value: &'a [u8]) -> Result<Row<'a>, String> {
         let Some((head, payload)) = value.split_first_chunk::<HEAD_BYTES>() else {
             return Err(format!("a row of {} bytes", value.len()));
         };
@@ -66,7 +66,7 @@ impl Row {
             return Err("a row with a wrong checksum".into());
         }
         match (kind, payload.len()) {
-            (0, 1..=INLINE_BYTES_MAX) => Ok(Row::Inline(payload.to_vec())),
+            (0, 1..=INLINE_BYTES_MAX) => Ok(Row::Inline(payload)),
             (1, 32) => {
                 let bytes = payload.try_into().map_err(|_| "a digest of another length".to_owned())?;
                 Ok(Row::Shelved(Digest::from_sha256(bytes)))
@@ -115,7 +115,7 @@ impl Root {
 mod tests {
     use super::*;
 
-    fn check(row: &Row) {
+    fn check(row: &Row<'_>) {
         let value = row.encode();
         assert_eq!(Row::decode(&value).as_ref(), Ok(row));
         for at in 0..value.len() {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn rows_are_read_as_written_and_damage_is_noticed() {
-        for row in [Row::Inline(b"{}".into()), Row::Shelved(Digest::sha256(b"x")), Row::Gone] {
+        for row in [Row::Inline(b"{}"), Row::Shelved(Digest::sha256(b"x")), Row::Gone] {
             check(&row);
         }
     }

@@ -3,8 +3,9 @@
 //! Folding is Unicode lower case. Ids are lower case already and are not kept again; a summary is kept only where folding
 //! changes it.
 
+use catalogue_schema::extra::Extra;
 use catalogue_schema::model::{Component, Release};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// How many keywords and tags of one release are searched.
 pub const KEYWORDS_MAX: usize = 64;
@@ -75,7 +76,7 @@ pub fn texts(value: Option<&Value>) -> Vec<&str> {
     }
 }
 
-fn keywords(extra: &Map<String, Value>) -> Box<[Box<str>]> {
+fn keywords(extra: &Extra) -> Box<[Box<str>]> {
     let written = KEYWORD_FIELDS.into_iter().flat_map(|field| texts(extra.get(field)));
     let words = written.flat_map(|text| text.split(',')).map(str::trim).filter(|word| !word.is_empty());
     let mut words: Vec<Box<str>> = words.take(KEYWORDS_MAX).map(folded).collect();
@@ -90,16 +91,20 @@ mod tests {
 
     use super::*;
 
+    fn read(extra: &Value) -> Extra {
+        extra.as_object().expect("an object").clone().into()
+    }
+
     #[test]
     fn keywords_are_read_from_arrays_and_texts() {
         let check = |extra: Value, expected: &[&str]| {
-            let found = keywords(extra.as_object().expect("an object"));
+            let found = keywords(&read(&extra));
             assert_eq!(found.iter().map(|word| &**word).collect::<Vec<_>>(), expected, "{extra}");
         };
         check(json!({}), &[]);
         check(json!({"keywords": ["Text", "ÉCOLE"], "tags": "b, A ,,b"}), &["a", "b", "text", "école"]);
         check(json!({"keywords": 7, "tags": [1, null, "x"]}), &["x"]);
         let many: Vec<String> = (0..KEYWORDS_MAX + 9).map(|at| format!("{at:03}")).collect();
-        assert_eq!(keywords(json!({"tags": many}).as_object().expect("an object")).len(), KEYWORDS_MAX);
+        assert_eq!(keywords(&read(&json!({"tags": many}))).len(), KEYWORDS_MAX);
     }
 }

@@ -45,7 +45,7 @@ impl Pending {
             yanked: self.yanked,
             verdict,
             warnings: Vec::new(),
-            extra: self.extra.clone(),
+            extra: self.extra.clone().into(),
         }
     }
 
