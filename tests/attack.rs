@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::daemon::sample;
+use crate::harness::chance::Chance;
 use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::http::encoded;
 use crate::harness::peers::Peers;
@@ -113,18 +114,6 @@ impl Footprint {
 fn connections(metrics: &[u8]) -> usize {
     let metrics = prometheus::parse(std::str::from_utf8(metrics).unwrap()).unwrap();
     metrics.value("resolverd_connections", &[]).unwrap() as usize
-}
-
-/// A small generator (xorshift).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound.max(1) as u64) as usize
-    }
 }
 
 /// Sends `request` on a connection of its own and returns everything that comes back.
@@ -564,12 +553,12 @@ fn j10_requests_that_are_cut_off_leave_nothing_behind() {
     let before = Footprint::of(&daemon);
     let mut chance = Chance(0x5eed);
     for _ in 0..if is_full() { 10_000 } else { 400 } {
-        let request = requests[chance.below(requests.len())].as_bytes();
-        let sent = if chance.below(2) == 0 { request.len() } else { chance.below(request.len()) };
+        let request = requests[chance.index(requests.len())].as_bytes();
+        let sent = if chance.index(2) == 0 { request.len() } else { chance.index(request.len()) };
         let mut stream = std::os::unix::net::UnixStream::connect(sandbox.socket()).unwrap();
         let _ = stream.write_all(&request[..sent]);
-        if sent == request.len() && chance.below(2) == 0 {
-            let _ = stream.read(&mut vec![0; 1 + chance.below(200)]);
+        if sent == request.len() && chance.index(2) == 0 {
+            let _ = stream.read(&mut vec![0; 1 + chance.index(200)]);
         }
     }
     let report = poll::until("a sync that finds a place", || {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::daemon::sample;
@@ -220,7 +221,7 @@ fn whatever_is_broken_is_named_with_its_next_step() {
             std::fs::write(s.state().join("trust-state.json"), text).unwrap();
         }),
         ("clock", "checks.json", "set the clock", |s| {
-            std::fs::write(s.state().join("checks.json"), "{\"acme\": 99999999999}").unwrap()
+            std::fs::write(s.state().join("checks.json"), checks_sealed("{\"acme\":99999999999}")).unwrap()
         }),
     ];
     let pristine = synced();
@@ -439,6 +440,25 @@ fn nothing_outside_the_state_directory_is_touched_through_a_link() {
         assert_eq!((status, &answer["repair"]["rebuilt"]), (1, &Value::Null), "{name}: {answer:#}");
         assert!(contents(&outside) == before, "{name}: {answer:#}");
     }
+}
+
+/// Returns the file of checks with `content`, as the daemon writes it.
+fn checks_sealed(content: &str) -> String {
+    let checksum = Digest::sha256(content.as_bytes());
+    format!("{{\"schema\":\"resolverd/checks@1\",\"checksum\":\"{checksum}\",\"content\":{content}}}")
+}
+
+#[test]
+fn times_of_checks_that_were_tampered_with_are_not_believed() {
+    let sandbox = synced();
+    let path = sandbox.state().join("checks.json");
+    let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    file["content"]["acme"] = Value::from(4_102_444_800_i64);
+    std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
+    let (status, answer) = doctor(&sandbox, &[]);
+    assert_eq!(status, 0, "{answer:#}");
+    assert!(!answer.to_string().contains("checks.json"), "the year 2100 is no time of a check: {answer:#}");
+    assert!(answer.to_string().contains("never checked"), "{answer:#}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::harness::chance::Chance;
 use crate::harness::place;
 use crate::harness::repository::{Files, Repository};
 
@@ -13,18 +14,6 @@ mod targets;
 
 /// How large an input may grow.
 const INPUT_BYTES_MAX: usize = 1 << 16;
-
-/// A small generator (xorshift), so that a count repeats a run.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound.max(1) as u64) as usize
-    }
-}
 
 /// Pieces that parsers trip over.
 const TOKENS: &[&[u8]] = &[
@@ -71,12 +60,12 @@ const TOKENS: &[&[u8]] = &[
 /// Changes `bytes` in one to four places, at times with a piece of `other`.
 fn mutated(bytes: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
-    for _ in 0..1 + chance.below(4) {
-        let at = chance.below(bytes.len() + 1);
-        let end = (at + chance.below(32)).min(bytes.len());
-        match chance.below(8) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
-            1 if at < bytes.len() => bytes[at] = chance.below(256) as u8,
+    for _ in 0..1 + chance.index(4) {
+        let at = chance.index(bytes.len() + 1);
+        let end = (at + chance.index(32)).min(bytes.len());
+        match chance.index(8) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << chance.index(8),
+            1 if at < bytes.len() => bytes[at] = chance.index(256) as u8,
             2 => drop(bytes.drain(at..end)),
             3 => bytes.truncate(at),
             4 => {
@@ -84,12 +73,12 @@ fn mutated(bytes: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
                 bytes.splice(at..at, piece);
             }
             5 => {
-                let from = chance.below(other.len() + 1);
-                let to = (from + chance.below(64)).min(other.len());
+                let from = chance.index(other.len() + 1);
+                let to = (from + chance.index(64)).min(other.len());
                 bytes.splice(at..end, other[from..to].iter().copied());
             }
             _ => {
-                let token = TOKENS[chance.below(TOKENS.len())];
+                let token = TOKENS[chance.index(TOKENS.len())];
                 bytes.splice(at..at, token.iter().copied());
             }
         }
@@ -192,8 +181,8 @@ fn no_seed_and_no_mutation_of_one_breaks_a_reader() {
         corpus.iter().for_each(|seed| target(seed));
         target(b"");
         for round in 0..count {
-            let seed = &corpus[chance.below(corpus.len())];
-            let other = &corpus[chance.below(corpus.len())];
+            let seed = &corpus[chance.index(corpus.len())];
+            let other = &corpus[chance.index(corpus.len())];
             let input = mutated(seed, other, &mut chance);
             if std::panic::catch_unwind(|| target(&input)).is_err() {
                 panic!("{name}, round {round}: {:?}", String::from_utf8_lossy(&input));

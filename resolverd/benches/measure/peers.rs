@@ -8,13 +8,9 @@ use std::time::{Duration, Instant};
 use crate::Trouble;
 use crate::data::Federation;
 use crate::load::{Framing, Plan, write_requests};
-use crate::requests::{Pairs, by_id, plan};
+use crate::requests::{CLIENT_CPU, CONNECTIONS, Pairs, SERVER_CPU, at_rest, by_id, plan};
 use crate::servers::{Place, Server, load as run_load};
 use crate::table::{Goal, Row};
-
-const SERVER_CPU: usize = 1;
-const CLIENT_CPU: usize = 0;
-const CONNECTIONS: usize = 32;
 
 /// Measures the daemon against every peer that is installed.
 pub(crate) fn rows(
@@ -24,9 +20,7 @@ pub(crate) fn rows(
     seconds: f64,
 ) -> Result<Vec<Row>, Trouble> {
     let home = Place::new(place.join("peers"))?;
-    home.pin(federation, 0)?;
-    let mut daemon = home.start(Some(SERVER_CPU))?;
-    daemon.wait_for_generation(1)?;
+    let daemon = at_rest(&home, federation)?;
     let one = by_id(&place.join("by-id"), federation)?;
     let own = plan(&daemon, &one, CONNECTIONS, 1, seconds, None);
     let first = run_load(&own, Some(CLIENT_CPU))?;

@@ -13,12 +13,12 @@ use crate::table::{Goal, Row, median};
 /// How many different requests there are.
 pub(crate) const REQUESTS: usize = 100_000;
 /// As many as one user may have.
-const CONNECTIONS: usize = 32;
+pub(crate) const CONNECTIONS: usize = 32;
 /// How many references one batch asks for.
 const BATCH: usize = 100;
 /// Where the servers run, and where the client.
-const SERVER_CPU: usize = 1;
-const CLIENT_CPU: usize = 0;
+pub(crate) const SERVER_CPU: usize = 1;
+pub(crate) const CLIENT_CPU: usize = 0;
 
 /// One round of load and what it cost the server.
 struct Round {
@@ -44,11 +44,7 @@ pub(crate) fn rows(
     seconds: f64,
 ) -> Result<Vec<Row>, Trouble> {
     let home = Place::new(place.join("requests"))?;
-    home.pin(federation, 0)?;
-    let mut daemon = home.start(Some(SERVER_CPU))?;
-    daemon.wait_for_generation(1)?;
-    // It syncs once more by itself, on the processor where it is measured.
-    settle(&daemon)?;
+    let mut daemon = at_rest(&home, federation)?;
     let body_bytes = mean_body(&mut daemon, federation)?;
     println!("an answer has {body_bytes} bytes on the average");
     let hello = Server::hello(place, "hello", body_bytes, Some(SERVER_CPU))?;
@@ -63,6 +59,16 @@ pub(crate) fn rows(
     drop(bench);
     rows.push(during_merge(&home, federation, &one, runs, seconds)?);
     Ok(rows)
+}
+
+/// Starts a daemon over `federation` and waits until it has nothing to do: it syncs once more by itself, on the processor where
+/// it is measured.
+pub(crate) fn at_rest(home: &Place, federation: &Federation) -> Result<Server, Trouble> {
+    home.pin(federation, 0)?;
+    let mut daemon = home.start(Some(SERVER_CPU))?;
+    daemon.wait_for_generation(1)?;
+    settle(&daemon)?;
+    Ok(daemon)
 }
 
 impl Bench<'_> {

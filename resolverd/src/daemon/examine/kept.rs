@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SourceState};
+use catalogue_schema::id::SourceId;
 use serde_json::Value;
 
 use crate::api::remedy;
@@ -14,6 +15,7 @@ use crate::config::Settings;
 use crate::daemon::examine::walk::{census, size};
 use crate::daemon::examine::{Depth, Finding, REPAIR};
 use crate::shelf::{Shelf, durable};
+use crate::store::checks::Checks;
 use crate::store::{Snapshot, inspect};
 
 /// The largest index that is copied to be looked at.
@@ -46,7 +48,10 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
         }
     };
     let times = Times {
-        checks: if may_read(&["checks.json"]) { checks(directory) } else { BTreeMap::new() },
+        checks: match may_read(&["checks.json"]) {
+            true => Checks::load(directory).times().clone(),
+            false => BTreeMap::new(),
+        },
         highest_s: may_read(&["trust-state.json"]).then(|| highest_trusted(directory)).flatten(),
     };
     if may_read(&["trust-state.json"]) {
@@ -83,7 +88,7 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
 
 /// The times that are kept beside the generations.
 struct Times {
-    checks: BTreeMap<String, i64>,
+    checks: BTreeMap<SourceId, i64>,
     highest_s: Option<i64>,
 }
 
@@ -220,25 +225,16 @@ pub(in crate::daemon) fn documents(generation: &Generation, shelf: &Shelf, depth
         .hint("resolverd sync fetches them again; nothing offline can")
 }
 
-fn checks(directory: &Path) -> BTreeMap<String, i64> {
-    let times = || {
-        let bytes = durable::read(&directory.join("checks.json")).ok()??;
-        let file = serde_json::from_slice::<Value>(&bytes).ok()?;
-        serde_json::from_value(file.get("content").unwrap_or(&file).clone()).ok()
-    };
-    times().unwrap_or_default()
-}
-
 /// Says how the sources stood when they were last read; no network is touched.
 fn reach(
     settings: &Settings,
     generation: &Generation,
-    checks: &BTreeMap<String, i64>,
+    checks: &BTreeMap<SourceId, i64>,
     now_s: i64,
 ) -> Vec<Finding> {
     let one = |state: &SourceState| {
         let id = state.source.id.to_string();
-        let age_s = checks.get(&id).map(|time| now_s.saturating_sub(*time).max(0));
+        let age_s = checks.get(&state.source.id).map(|time| now_s.saturating_sub(*time).max(0));
         let error = state.error.as_ref().map(ToString::to_string).unwrap_or_default();
         let checked = age_s.map_or("never checked".to_owned(), |age| format!("checked {age} s ago"));
         let is_frozen = state.source.offline || state.source.is_pinned();
