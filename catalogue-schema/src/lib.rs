@@ -13,6 +13,8 @@
 //! | [`filter`] | which releases of a list are taken |
 //! | [`sources`] | the operator's sources file |
 //! | [`model`] | sources, catalogues, releases, verdicts: what the pillars hand to each other |
+//! | [`packed`] | a merged component as one block of bytes |
+//! | [`row`] | the parts of a release as answers tell them |
 //! | [`extra`] | the fields of a release that nobody here interprets |
 //! | [`generation`] | what a generation remembers: sources, catalogues, documents |
 //! | [`dialect`] | readers: a document in, findings (releases and further wants) out |
@@ -31,9 +33,11 @@ pub mod generation;
 pub mod id;
 pub mod json;
 pub mod model;
+pub mod packed;
 pub mod path;
 pub mod pointer;
 pub mod revision;
+pub mod row;
 pub mod schema;
 pub mod sources;
 mod text;

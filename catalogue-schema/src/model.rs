@@ -126,6 +126,16 @@ pub enum Level {
     Pinned,
 }
 
+impl Level {
+    /// Returns the word that answers print.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Pinned => "pinned",
+            Level::Unpinned => "unpinned",
+        }
+    }
+}
+
 /// The leave to use some bytes, granted by the one verify function after it has checked them.
 ///
 /// Only `trust/verify.rs` calls [`Trust::grant`]; a generation's entries demand one.
@@ -145,6 +155,11 @@ impl Trust {
     /// Grants the leave. For `trust/verify.rs` only; a test holds that.
     pub fn grant(level: Level, unchecked: bool) -> Trust {
         Trust { level, rule: None, signers: Vec::new(), unchecked }
+    }
+
+    /// Returns the leave that was packed: it was granted before.
+    pub(crate) fn packed(level: Level, rule: Option<String>, signers: Vec<String>, unchecked: bool) -> Trust {
+        Trust { level, rule, signers, unchecked }
     }
 
     /// Returns how far the bytes are vouched for.
@@ -203,10 +218,7 @@ impl Verdict {
     /// Returns the word that answers print: `pinned`, `unpinned` or `refused`.
     pub fn word(&self) -> &'static str {
         match self {
-            Verdict::Trusted(trust) => match trust.level {
-                Level::Pinned => "pinned",
-                Level::Unpinned => "unpinned",
-            },
+            Verdict::Trusted(trust) => trust.level.word(),
             Verdict::Refused(_) => "refused",
         }
     }

@@ -1,0 +1,944 @@
+//! A merged component as one block of bytes: the same in the index, in a snapshot's memory and, in its greater part, in answers.
+//! Equal components pack to equal bytes. Never chooses between releases, never touches a disk.
+//!
+//! # The block
+//! Numbers are big endian; places count from the start of the block.
+//!
+//! | part | what |
+//! |---|---|
+//! | head | format (u8, [`FORMAT`]); lengths of the owner's source and name (u8 each) and of the id (u16); number of releases, length of the shadows, length of the search (u32 each) |
+//! | entries | one per release, oldest version first: major, minor, patch (u64 each); length of the version's text (u8); marks (u16); places of the splice, of the extra, and of the ends of the answer and of what is hidden (u32 each); content (32 bytes) |
+//! | texts | the id, the owner's source, the owner's name |
+//! | shadows | what `"shadowed"` holds in every answer: JSON, `[]` mostly |
+//! | search | see [`search`] |
+//! | releases | per release its answer, then what is hidden |
+//!
+//! The **answer** is the JSON object that is told of the release, without the snapshot: `{"id":"lcod://ns/name","version":"1.0.0",
+//! "kind":…,"summary":…,"dependencies":[…],"source":{…},"integrity":{…},"trust":{…},"yanked":false,"shadowed":` — here the splice
+//! leaves the shadows out, which stand once in the block and would be repeated by every release — `,"warnings":[…],"extra":{…}}`.
+//!
+//! What is **hidden** is nothing mostly, else a JSON object of what a [`Release`] holds and its answer does not tell.
+//!
+//! # Reading
+//! [`Packed::read`] checks lengths, order, ids and versions, so that whoever asks for those gets them without reading a release;
+//! [`Listed::release`] reads one, and fails where the answer's text is none that was packed. Another format number is refused:
+//! whoever keeps blocks rebuilds them.
+
+pub mod search;
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::extra::Extra;
+use crate::id::{CatalogueId, ComponentId, Reference, SourceId};
+use crate::model::{Component, File, Level, Origin, Refusal, Release, Shadow, Trust, Verdict, Warning};
+use crate::packed::search::Searchable;
+use crate::path::DocPath;
+use crate::pointer::{CommitId, HttpsUrl, LocalPath, Repository};
+use crate::row::{IntegrityRow, ShadowRow, SourceRow, TrustRow, UNCHECKED, UNFETCHED};
+use crate::version::Version;
+
+/// How blocks are written.
+pub const FORMAT: u8 = 1;
+
+/// A component in one block of bytes. Cheap to clone: clones share the block.
+#[derive(Clone)]
+pub struct Packed(Arc<[u8]>);
+
+/// Why a component cannot be packed or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PackedError {
+    /// It does not fit into a block.
+    #[error("cannot pack {id}: {found}")]
+    Pack {
+        /// Which.
+        id: String,
+        /// What does not fit.
+        found: String,
+    },
+    /// The bytes are no block, or not one that this program writes.
+    #[error("cannot read the packed component {id}: {found}")]
+    Read {
+        /// Which, as far as it can be read.
+        id: String,
+        /// What is wrong with it.
+        found: String,
+    },
+}
+
+/// Who a component is: everything but its releases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    /// Which component.
+    pub id: ComponentId,
+    /// The catalogue that owns it.
+    pub owner: CatalogueId,
+    /// The catalogues that list it too and are not used.
+    pub shadowed: Vec<Shadow>,
+}
+
+/// One release in a block: what is known of it without reading its text.
+#[derive(Clone, Copy)]
+pub struct Listed<'a> {
+    packed: &'a Packed,
+    at: usize,
+    entry: &'a [u8; ENTRY],
+}
+
+const HEAD: usize = 17;
+const ENTRY: usize = 75;
+
+/// Places inside an entry.
+const VERSION_BYTES: usize = 24;
+const MARKS: usize = 25;
+const SPLICE: usize = 27;
+const EXTRA: usize = 31;
+const ANSWER_END: usize = 35;
+const HIDDEN_END: usize = 39;
+const CONTENT: usize = 43;
+
+/// Marks of a release.
+const YANKED: u16 = 1;
+const REFUSED: u16 = 1 << 1;
+const UNPINNED: u16 = 1 << 2;
+const UNCHECKED_SIGNATURE: u16 = 1 << 3;
+const WITHOUT_DOCUMENTS: u16 = 1 << 4;
+const PRERELEASE: u16 = 1 << 5;
+const WARNED: u16 = 1 << 6;
+/// It has a manifest, whose digest is its content.
+const MANIFEST: u16 = 1 << 7;
+/// The content stands in the entry.
+const CONTENT_HERE: u16 = 1 << 8;
+
+/// What stands before and behind the id at the start of an answer.
+const BEFORE_ID: &[u8] = b"{\"id\":\"";
+const BEFORE_VERSION: &[u8] = b"\",\"version\":\"";
+
+impl Packed {
+    /// Packs a component whose releases carry its id and stand in the order of their versions.
+    ///
+    /// **Errors**: [`PackedError::Pack`] for any other, and for a block that would be longer than 4 GiB.
+    pub fn of(component: &Component) -> Result<Packed, PackedError> {
+        Packer::default().pack(component)
+    }
+
+    /// Reads a block.
+    ///
+    /// **Errors**: [`PackedError::Read`] for anything that [`Packed::of`] does not write, as far as it can be seen without reading
+    /// the releases.
+    pub fn read(bytes: &[u8]) -> Result<Packed, PackedError> {
+        let packed = Packed(bytes.into());
+        match packed.fault() {
+            None => Ok(packed),
+            Some(found) => Err(packed.unreadable(found)),
+        }
+    }
+
+    /// Returns the block.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Tells whether both are the same memory.
+    pub fn is_shared_with(&self, other: &Packed) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Returns the text of the id.
+    pub fn id_text(&self) -> &str {
+        std::str::from_utf8(self.id_bytes()).unwrap_or_default()
+    }
+
+    /// Returns the text of the id as bytes.
+    pub fn id_bytes(&self) -> &[u8] {
+        self.part(self.texts_at(), self.id_length())
+    }
+
+    /// Returns the id.
+    ///
+    /// **Errors**: [`PackedError::Read`].
+    pub fn id(&self) -> Result<ComponentId, PackedError> {
+        ComponentId::parse(self.id_text()).map_err(|error| self.unreadable(error.to_string()))
+    }
+
+    /// Returns source and name of the catalogue that owns it, as texts.
+    pub fn owner_texts(&self) -> (&str, &str) {
+        let at = self.texts_at() + self.id_length();
+        let (source, name) = (usize::from(self.byte(1)), usize::from(self.byte(2)));
+        let text = |at, length| std::str::from_utf8(self.part(at, length)).unwrap_or_default();
+        (text(at, source), text(at + source, name))
+    }
+
+    /// Returns id, owner and shadows.
+    ///
+    /// **Errors**: [`PackedError::Read`].
+    pub fn head(&self) -> Result<Head, PackedError> {
+        let (source, name) = self.owner_texts();
+        let read = |text| SourceId::parse(text).map_err(|error| self.unreadable(error.to_string()));
+        let owner = CatalogueId { source: read(source)?, name: read(name)? };
+        Ok(Head { id: self.id()?, owner, shadowed: self.shadowed()? })
+    }
+
+    /// Tells whether other catalogues list it too.
+    pub fn is_shadowing(&self) -> bool {
+        self.shadows() != b"[]"
+    }
+
+    /// Returns the catalogues that list it too and are not used.
+    ///
+    /// **Errors**: [`PackedError::Read`].
+    pub fn shadowed(&self) -> Result<Vec<Shadow>, PackedError> {
+        #[derive(Deserialize)]
+        struct Row {
+            source: SourceId,
+            catalogue: SourceId,
+            versions: Vec<Version>,
+        }
+        if !self.is_shadowing() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<Row> =
+            serde_json::from_slice(self.shadows()).map_err(|error| self.unreadable(error.to_string()))?;
+        let shadow = |Row { source, catalogue, versions }| Shadow {
+            catalogue: CatalogueId { source, name: catalogue },
+            versions,
+        };
+        Ok(rows.into_iter().map(shadow).collect())
+    }
+
+    /// Returns what a search looks at besides id and summary.
+    pub fn searchable(&self) -> Searchable<'_> {
+        Searchable::read(self.part(self.search_at(), self.search_length())).unwrap_or_default()
+    }
+
+    /// Returns how many releases there are.
+    pub fn count(&self) -> usize {
+        self.number(5)
+    }
+
+    /// Returns the release at a place, counted from the oldest.
+    pub fn listed(&self, at: usize) -> Option<Listed<'_>> {
+        if at >= self.count() {
+            return None;
+        }
+        let entry = self.0.get(HEAD + at * ENTRY..)?.first_chunk()?;
+        Some(Listed { packed: self, at, entry })
+    }
+
+    /// Returns the releases, oldest version first.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = Listed<'_>> + ExactSizeIterator {
+        let places: std::ops::Range<u32> = 0..u32::try_from(self.count()).unwrap_or_default();
+        let nothing = Listed { packed: self, at: usize::MAX, entry: &[0; ENTRY] };
+        places.map(move |at| self.listed(at as usize).unwrap_or(nothing))
+    }
+
+    /// Returns the release with this very version, build metadata included.
+    pub fn exact(&self, version: &Version) -> Option<Listed<'_>> {
+        let (mut low, mut high) = (0, self.count());
+        while low < high {
+            let middle = low.midpoint(high);
+            let listed = self.listed(middle)?;
+            match listed.order(version) {
+                Ordering::Equal => return Some(listed),
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    /// Returns the release that stands for the component: the newest that may be chosen where nothing is asked for, else the newest.
+    pub fn shown(&self) -> Option<Listed<'_>> {
+        self.latest().or_else(|| self.listed(self.count().checked_sub(1)?))
+    }
+
+    /// Returns the newest release that may be chosen where nothing is asked for.
+    pub fn latest(&self) -> Option<Listed<'_>> {
+        self.all().rfind(|listed| listed.is_usable() && !listed.is_prerelease())
+    }
+
+    /// Returns the whole component.
+    ///
+    /// **Errors**: [`PackedError::Read`].
+    pub fn component(&self) -> Result<Component, PackedError> {
+        let Head { id, owner, shadowed } = self.head()?;
+        let releases = self.all().map(|listed| listed.release_of(&id)).collect::<Result<_, _>>()?;
+        Ok(Component { id, owner, releases, shadowed })
+    }
+
+    fn shadows(&self) -> &[u8] {
+        self.part(self.shadows_at(), self.shadows_length())
+    }
+
+    fn byte(&self, at: usize) -> u8 {
+        self.0.get(at).copied().unwrap_or_default()
+    }
+
+    fn number(&self, at: usize) -> usize {
+        let bytes = self.0.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes) as usize)
+    }
+
+    fn id_length(&self) -> usize {
+        usize::from(u16::from_be_bytes([self.byte(3), self.byte(4)]))
+    }
+
+    fn shadows_length(&self) -> usize {
+        self.number(9)
+    }
+
+    fn search_length(&self) -> usize {
+        self.number(13)
+    }
+
+    fn texts_at(&self) -> usize {
+        HEAD + self.count() * ENTRY
+    }
+
+    fn shadows_at(&self) -> usize {
+        self.texts_at() + self.id_length() + usize::from(self.byte(1)) + usize::from(self.byte(2))
+    }
+
+    fn search_at(&self) -> usize {
+        self.shadows_at() + self.shadows_length()
+    }
+
+    /// Returns where the first answer begins.
+    fn releases_at(&self) -> usize {
+        self.search_at() + self.search_length()
+    }
+
+    fn part(&self, at: usize, length: usize) -> &[u8] {
+        at.checked_add(length).and_then(|end| self.0.get(at..end)).unwrap_or_default()
+    }
+
+    fn unreadable(&self, found: impl Into<String>) -> PackedError {
+        PackedError::Read { id: self.id_text().to_owned(), found: found.into() }
+    }
+
+    /// Says what is wrong with the block, as far as it can be seen without reading the releases.
+    fn fault(&self) -> Option<String> {
+        let length = self.0.len();
+        if length < HEAD || self.byte(0) != FORMAT {
+            return Some(format!("{length} bytes of format {}, expected format {FORMAT}", self.byte(0)));
+        }
+        let releases_at = self.releases_at();
+        if releases_at > length {
+            return Some(format!("{length} bytes, expected at least {releases_at}"));
+        }
+        if let Err(error) = self.id() {
+            return Some(error.to_string());
+        }
+        let (source, name) = self.owner_texts();
+        if let Some(error) = [source, name].iter().find_map(|text| SourceId::parse(text).err()) {
+            return Some(error.to_string());
+        }
+        match Searchable::read(self.part(self.search_at(), self.search_length())) {
+            Some(searchable) if searchable.is_sound() => {}
+            _ => return Some("texts for a search that cannot be read".to_owned()),
+        }
+        let (mut start, mut before) = (releases_at, None);
+        for listed in self.all() {
+            match listed.checked(start, before.as_ref()) {
+                Some(version) => (start, before) = (listed.place(HIDDEN_END), Some(version)),
+                None => return Some(format!("entry {} of {}", listed.at, self.count())),
+            }
+        }
+        (start != length).then(|| format!("{length} bytes, expected {start}"))
+    }
+}
+
+/// Equal bytes, which is what equal components pack to.
+impl PartialEq for Packed {
+    fn eq(&self, other: &Packed) -> bool {
+        self.is_shared_with(other) || self.0 == other.0
+    }
+}
+
+impl Eq for Packed {}
+
+impl fmt::Debug for Packed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let versions: Vec<&str> = self.all().map(|listed| listed.version_text()).collect();
+        write!(out, "{} {}", self.id_text(), versions.join(" "))
+    }
+}
+
+impl<'a> Listed<'a> {
+    /// Returns the text of the version.
+    pub fn version_text(&self) -> &'a str {
+        let text = self.packed.part(self.version_at(), usize::from(self.entry[VERSION_BYTES]));
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+
+    /// Returns the version; `None` where the text is none, which [`Packed::read`] has excluded.
+    pub fn version(&self) -> Option<Version> {
+        Version::parse(self.version_text()).ok()
+    }
+
+    /// Returns major, minor and patch version.
+    pub fn triple(&self) -> (u64, u64, u64) {
+        let part =
+            |at: usize| self.entry[at..].first_chunk::<8>().map_or(0, |part| u64::from_be_bytes(*part));
+        (part(0), part(8), part(16))
+    }
+
+    /// Returns its place, counted from the oldest.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Tells whether its author has withdrawn it.
+    pub fn is_yanked(&self) -> bool {
+        self.has(YANKED)
+    }
+
+    /// Tells whether it may not be used.
+    pub fn is_refused(&self) -> bool {
+        self.has(REFUSED)
+    }
+
+    /// Tells whether it is neither refused nor withdrawn.
+    pub fn is_usable(&self) -> bool {
+        !self.has(YANKED | REFUSED)
+    }
+
+    /// Tells whether it is a prerelease.
+    pub fn is_prerelease(&self) -> bool {
+        self.has(PRERELEASE)
+    }
+
+    /// Tells whether its documents have not been fetched.
+    pub fn is_unfetched(&self) -> bool {
+        self.has(WITHOUT_DOCUMENTS)
+    }
+
+    /// Tells whether a reader of it should know something.
+    pub fn has_warnings(&self) -> bool {
+        self.has(WARNED)
+    }
+
+    /// Returns the word of its verdict.
+    pub fn verdict_word(&self) -> &'static str {
+        match (self.has(REFUSED), self.has(UNPINNED)) {
+            (true, _) => "refused",
+            (false, true) => Level::Unpinned.word(),
+            (false, false) => Level::Pinned.word(),
+        }
+    }
+
+    /// Returns `unchecked` where a signature is claimed that nobody has checked.
+    pub fn unchecked(&self) -> Option<&'static str> {
+        self.has(UNCHECKED_SIGNATURE).then_some(UNCHECKED)
+    }
+
+    /// Returns what [`Release::content`] says of it.
+    ///
+    /// **Errors**: [`PackedError::Read`].
+    pub fn content(&self) -> Result<Option<Digest>, PackedError> {
+        match self.entry[CONTENT..].first_chunk() {
+            Some(content) if self.has(CONTENT_HERE) => Ok(Some(Digest::from_sha256(*content))),
+            _ if self.has(MANIFEST) => Ok(self.release()?.manifest),
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns the digest of its manifest.
+    ///
+    /// **Errors**: [`PackedError::Read`].
+    pub fn manifest(&self) -> Result<Option<Digest>, PackedError> {
+        if self.has(MANIFEST) { self.content() } else { Ok(None) }
+    }
+
+    /// Returns its answer as a JSON object without the opening brace, in parts that follow each other.
+    pub fn answer(&self) -> [&'a [u8]; 3] {
+        let (start, splice, end) = (self.start() + 1, self.place(SPLICE), self.place(ANSWER_END));
+        [self.between(start, splice), self.packed.shadows(), self.between(splice, end)]
+    }
+
+    /// Returns `component`, `contract`, … where a descriptor says so.
+    pub fn kind(&self) -> Option<Cow<'a, str>> {
+        self.text_behind(self.version_end(), ",\"kind\":")?.0
+    }
+
+    /// Returns the line that describes it.
+    pub fn summary(&self) -> Option<Cow<'a, str>> {
+        let (_, behind) = self.text_behind(self.version_end(), ",\"kind\":")?;
+        self.text_behind(behind, ",\"summary\":")?.0
+    }
+
+    /// Returns the fields that nobody here interprets.
+    ///
+    /// **Errors**: [`PackedError::Read`].
+    pub fn extra(&self) -> Result<Extra, PackedError> {
+        let extra = self.between(self.place(EXTRA), self.place(ANSWER_END).saturating_sub(1));
+        serde_json::from_slice(extra).map_err(|error| self.unreadable(error.to_string()))
+    }
+
+    /// Returns what it requires as the text of a JSON array, without reading it: `["lcod://ns/name@^1"]`.
+    pub fn dependencies_text(&self) -> &'a str {
+        self.dependencies_found().unwrap_or("[]")
+    }
+
+    /// Returns the release.
+    ///
+    /// **Errors**: [`PackedError::Read`].
+    pub fn release(&self) -> Result<Release, PackedError> {
+        self.release_of(&self.packed.id()?)
+    }
+
+    /// Tells whether both say the same of the same version, whatever their components say.
+    pub fn is_same(&self, other: &Listed<'_>) -> bool {
+        let own = |one: &Listed<'_>| {
+            let parts = one.answer();
+            (parts[0].len(), one.entry[..SPLICE].to_owned())
+        };
+        own(self) == own(other)
+            && [self.answer()[0], self.answer()[2], self.hidden()]
+                == [other.answer()[0], other.answer()[2], other.hidden()]
+    }
+
+    fn release_of(&self, id: &ComponentId) -> Result<Release, PackedError> {
+        let [front, _, back] = self.answer();
+        let mut text = Vec::with_capacity(front.len() + back.len() + 3);
+        text.push(b'{');
+        text.extend_from_slice(front);
+        text.extend_from_slice(b"[]");
+        text.extend_from_slice(back);
+        let unreadable = |error: serde_json::Error| self.unreadable(error.to_string());
+        let told: Told<'_> = serde_json::from_slice(&text).map_err(unreadable)?;
+        let hidden: Hidden = match self.hidden() {
+            [] => Hidden::default(),
+            hidden => serde_json::from_slice(hidden).map_err(unreadable)?,
+        };
+        let release = told.release(hidden, id).map_err(|found| self.unreadable(found))?;
+        // What is read off the entry and what is told have to agree.
+        if release.version.to_string() != self.version_text() || marks(&release) != self.marks() {
+            return Err(self.unreadable("an entry that does not fit its answer"));
+        }
+        Ok(release)
+    }
+
+    fn has(&self, mark: u16) -> bool {
+        self.marks() & mark != 0
+    }
+
+    fn marks(&self) -> u16 {
+        u16::from_be_bytes([self.entry[MARKS], self.entry[MARKS + 1]])
+    }
+
+    fn place(&self, field: usize) -> usize {
+        let bytes = self.entry.get(field..).and_then(|rest| rest.first_chunk::<4>());
+        bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes) as usize)
+    }
+
+    /// Returns where its answer begins: where the release before ends.
+    fn start(&self) -> usize {
+        let before = self.at.checked_sub(1).and_then(|before| self.packed.listed(before));
+        before.map_or_else(|| self.packed.releases_at(), |before| before.place(HIDDEN_END))
+    }
+
+    fn version_at(&self) -> usize {
+        self.start() + BEFORE_ID.len() + self.packed.id_length() + BEFORE_VERSION.len()
+    }
+
+    /// Returns the place behind the closing quote of the version.
+    fn version_end(&self) -> usize {
+        self.version_at() + usize::from(self.entry[VERSION_BYTES]) + 1
+    }
+
+    fn hidden(&self) -> &'a [u8] {
+        self.between(self.place(ANSWER_END), self.place(HIDDEN_END))
+    }
+
+    fn between(&self, start: usize, end: usize) -> &'a [u8] {
+        self.packed.0.get(start..end).unwrap_or_default()
+    }
+
+    fn order(&self, version: &Version) -> Ordering {
+        let other = version.semver();
+        let order = self.triple().cmp(&(other.major, other.minor, other.patch));
+        let is_plain = !self.has(PRERELEASE) && other.pre.is_empty() && other.build.is_empty();
+        if order.is_ne() || is_plain && !self.version_text().contains('+') {
+            return order;
+        }
+        self.version().map_or(Ordering::Less, |own| own.cmp(version))
+    }
+
+    /// Reads the text, or the `null`, behind `field`, which must stand at `at`; returns the place behind it as well.
+    fn text_behind(&self, at: usize, field: &str) -> Option<(Option<Cow<'a, str>>, usize)> {
+        let rest = self.between(at, self.place(SPLICE)).strip_prefix(field.as_bytes())?;
+        let at = at + field.len();
+        if rest.starts_with(b"null") {
+            return Some((None, at + 4));
+        }
+        let length = text_length(rest)?;
+        let text = rest.get(..length)?;
+        let plain = std::str::from_utf8(text.get(1..length - 1)?).ok()?;
+        let text = match plain.contains('\\') {
+            false => Cow::Borrowed(plain),
+            true => Cow::Owned(serde_json::from_slice(text).ok()?),
+        };
+        Some((Some(text), at + length))
+    }
+
+    fn dependencies_found(&self) -> Option<&'a str> {
+        let (_, at) = self.text_behind(self.version_end(), ",\"kind\":")?;
+        let (_, at) = self.text_behind(at, ",\"summary\":")?;
+        let rest = self.between(at, self.place(SPLICE)).strip_prefix(b",\"dependencies\":")?;
+        // Neither ids nor requirements hold a bracket.
+        let end = rest.iter().position(|byte| *byte == b']')?;
+        std::str::from_utf8(rest.get(..=end)?).ok()
+    }
+
+    /// Checks an entry whose answer begins at `start`, behind a release of version `before`; returns its version.
+    fn checked(&self, start: usize, before: Option<&Version>) -> Option<Version> {
+        let places = [SPLICE, EXTRA, ANSWER_END, HIDDEN_END].map(|field| self.place(field));
+        let is_within = places.is_sorted() && places[3] <= self.packed.0.len() && start < places[0];
+        let answer = self.between(start, places[0]);
+        let rest = answer.strip_prefix(BEFORE_ID)?.strip_prefix(self.packed.id_bytes())?;
+        let rest = rest.strip_prefix(BEFORE_VERSION)?.strip_prefix(self.version_text().as_bytes())?;
+        let version = self.version()?;
+        let semver = version.semver();
+        let is_same = (semver.major, semver.minor, semver.patch) == self.triple()
+            && version.is_prerelease() == self.has(PRERELEASE);
+        let is_later = before.is_none_or(|before| *before < version);
+        (is_within && is_same && is_later && rest.first() == Some(&b'"')).then_some(version)
+    }
+
+    fn unreadable(&self, found: impl Into<String>) -> PackedError {
+        self.packed.unreadable(format!("{}: {}", self.version_text(), found.into()))
+    }
+}
+
+impl fmt::Debug for Listed<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}@{}", self.packed.id_text(), self.version_text())
+    }
+}
+
+/// Returns the length of the JSON text that `bytes` start with, both quotes included.
+fn text_length(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes.strip_prefix(b"\"")?.iter().enumerate();
+    loop {
+        match rest.next()? {
+            (at, b'"') => return Some(at + 2),
+            (_, b'\\') => drop(rest.next()),
+            _ => {}
+        }
+    }
+}
+
+/// Packs one component after the other, and keeps its room between them.
+#[derive(Debug, Default)]
+pub struct Packer {
+    block: Vec<u8>,
+}
+
+/// What is told of a release before the splice.
+#[derive(Serialize)]
+struct Front<'a> {
+    id: &'a ComponentId,
+    version: &'a Version,
+    kind: Option<&'a str>,
+    summary: Option<&'a str>,
+    dependencies: &'a [Reference],
+    source: SourceRow<'a>,
+    integrity: IntegrityRow<'a>,
+    trust: TrustRow<'a>,
+    yanked: bool,
+}
+
+impl Packer {
+    /// Packs a component, as [`Packed::of`].
+    ///
+    /// **Errors**: [`PackedError::Pack`].
+    pub fn pack(&mut self, component: &Component) -> Result<Packed, PackedError> {
+        let refused = |found: String| PackedError::Pack { id: component.id.as_text().to_owned(), found };
+        self.write(component).map_err(refused)?;
+        Ok(Packed(self.block.as_slice().into()))
+    }
+
+    fn write(&mut self, component: &Component) -> Result<(), String> {
+        let Component { id, owner, releases, shadowed } = component;
+        let texts = [id.as_text(), owner.source.as_text(), owner.name.as_text()];
+        self.block.clear();
+        self.block.push(FORMAT);
+        for text in &texts[1..] {
+            self.block.push(u8::try_from(text.len()).map_err(|_| too_long(text.len()))?);
+        }
+        self.block.extend(
+            u16::try_from(id.as_text().len()).map_err(|_| too_long(id.as_text().len()))?.to_be_bytes(),
+        );
+        self.block.extend(short(releases.len())?);
+        self.block.extend([0; 8]);
+        self.block.resize(HEAD + releases.len() * ENTRY, 0);
+        texts.iter().for_each(|text| self.block.extend(text.as_bytes()));
+        let shadows_at = self.block.len();
+        self.json(&ShadowRow::all(shadowed))?;
+        let search_at = self.block.len();
+        if let Some(shown) = shown(releases) {
+            search::write(shown, &mut self.block);
+        }
+        self.put(9, short(search_at - shadows_at)?);
+        self.put(13, short(self.block.len() - search_at)?);
+        for (at, release) in releases.iter().enumerate() {
+            let is_later =
+                at == 0 || releases.get(at - 1).is_some_and(|before| before.version < release.version);
+            if release.id != *id || !is_later {
+                return Err(format!("{}@{} at place {at} of its releases", release.id, release.version));
+            }
+            let entry = self.release(component, release)?;
+            self.put(HEAD + at * ENTRY, entry);
+        }
+        Ok(())
+    }
+
+    /// Writes answer and hidden of a release and returns its entry.
+    fn release(&mut self, component: &Component, release: &Release) -> Result<[u8; ENTRY], String> {
+        let Release {
+            id,
+            version,
+            origin,
+            manifest,
+            unfetched,
+            files: _,
+            kind,
+            summary,
+            dependencies,
+            yanked,
+            verdict,
+            warnings,
+            extra,
+        } = release;
+        let mut entry = [0; ENTRY];
+        let mut put = |at: usize, bytes: &[u8]| {
+            entry.iter_mut().skip(at).zip(bytes).for_each(|(place, byte)| *place = *byte);
+        };
+        self.json(&Front {
+            id,
+            version,
+            kind: kind.as_deref(),
+            summary: summary.as_deref(),
+            dependencies,
+            source: SourceRow::of(component, release),
+            integrity: IntegrityRow::of(release),
+            trust: TrustRow::of(verdict),
+            yanked: *yanked,
+        })?;
+        self.block.pop();
+        self.block.extend(b",\"shadowed\":");
+        put(SPLICE, &short(self.block.len())?);
+        self.block.extend(b",\"warnings\":");
+        self.json(warnings)?;
+        self.block.extend(b",\"extra\":");
+        put(EXTRA, &short(self.block.len())?);
+        self.json(extra)?;
+        self.block.push(b'}');
+        put(ANSWER_END, &short(self.block.len())?);
+        let hidden = Hidden {
+            repository: origin.repository.clone().filter(|repository| !is_told(repository)),
+            manifest: manifest.clone().filter(|_| *unfetched),
+        };
+        if hidden != Hidden::default() {
+            self.json(&hidden)?;
+        }
+        put(HIDDEN_END, &short(self.block.len())?);
+        let semver = version.semver();
+        for (at, part) in [semver.major, semver.minor, semver.patch].into_iter().enumerate() {
+            put(8 * at, &part.to_be_bytes());
+        }
+        let text = version.to_string().len();
+        put(VERSION_BYTES, &[u8::try_from(text).map_err(|_| too_long(text))?]);
+        put(MARKS, &marks(release).to_be_bytes());
+        if let Some(content) = release.content().filter(|_| marks(release) & CONTENT_HERE != 0) {
+            put(CONTENT, content.as_bytes());
+        }
+        Ok(entry)
+    }
+
+    fn json(&mut self, value: &impl Serialize) -> Result<(), String> {
+        serde_json::to_writer(&mut self.block, value).map_err(|error| error.to_string())
+    }
+
+    fn put<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
+        if let Some(place) = self.block.get_mut(at..at + N) {
+            place.copy_from_slice(&bytes);
+        }
+    }
+}
+
+fn short(number: usize) -> Result<[u8; 4], String> {
+    u32::try_from(number).map(u32::to_be_bytes).map_err(|_| too_long(number))
+}
+
+fn too_long(length: usize) -> String {
+    format!("a part of {length} bytes, which is too long for a block")
+}
+
+/// Returns the release that stands for a component, as [`Packed::shown`].
+fn shown(releases: &[Release]) -> Option<&Release> {
+    let may_be_chosen = |release: &&Release| {
+        !release.yanked && !release.version.is_prerelease() && release.verdict.refusal().is_none()
+    };
+    releases.iter().rfind(may_be_chosen).or(releases.last())
+}
+
+fn marks(release: &Release) -> u16 {
+    let (is_unpinned, is_unchecked) = match &release.verdict {
+        Verdict::Trusted(leave) => (leave.level() == Level::Unpinned, leave.has_unchecked_signature()),
+        Verdict::Refused(_) => (false, false),
+    };
+    let has_content = match &release.manifest {
+        Some(manifest) => manifest.as_bytes().len() == 32,
+        None => release.files.iter().any(|file| file.digest.is_some()),
+    };
+    let marks = [
+        (release.yanked, YANKED),
+        (release.verdict.refusal().is_some(), REFUSED),
+        (is_unpinned, UNPINNED),
+        (is_unchecked, UNCHECKED_SIGNATURE),
+        (release.unfetched, WITHOUT_DOCUMENTS),
+        (release.version.is_prerelease(), PRERELEASE),
+        (!release.warnings.is_empty(), WARNED),
+        (release.manifest.is_some(), MANIFEST),
+        (has_content, CONTENT_HERE),
+    ];
+    marks.into_iter().filter(|(is_so, _)| *is_so).fold(0, |all, (_, mark)| all | mark)
+}
+
+/// What a [`Release`] holds and its answer does not tell.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Hidden {
+    /// The repository, where its text does not say which it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repository: Option<Repository>,
+    /// The digest of the manifest of a release whose documents have not been fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    manifest: Option<Digest>,
+}
+
+/// Tells whether [`repository_of`] finds `repository` in its text.
+fn is_told(repository: &Repository) -> bool {
+    match repository {
+        // The text of a URL is what it was read from.
+        Repository::Https(_) => true,
+        Repository::Ssh(_) => false,
+        Repository::Local(path) => {
+            path.as_path().to_str().is_some_and(|text| LocalPath::parse(text).is_ok_and(|read| read == *path))
+        }
+    }
+}
+
+/// Reads the text of a repository.
+fn repository_of(text: &str) -> Result<Repository, String> {
+    let read = match text.strip_prefix("file://") {
+        Some(path) => LocalPath::parse(path).map(Repository::Local),
+        None => HttpsUrl::parse(text).map(Repository::Https),
+    };
+    read.map_err(|error| error.to_string())
+}
+
+/// An answer, read back.
+#[derive(Deserialize)]
+struct Told<'a> {
+    id: Cow<'a, str>,
+    version: Version,
+    kind: Option<String>,
+    summary: Option<String>,
+    dependencies: Vec<Reference>,
+    #[serde(borrow)]
+    source: ToldSource<'a>,
+    #[serde(borrow)]
+    integrity: ToldIntegrity<'a>,
+    trust: ToldTrust,
+    yanked: bool,
+    warnings: Vec<Warning>,
+    extra: Extra,
+}
+
+#[derive(Deserialize)]
+struct ToldSource<'a> {
+    #[serde(borrow)]
+    repository: Option<Cow<'a, str>>,
+    commit: Option<CommitId>,
+    path: Option<DocPath>,
+}
+
+#[derive(Deserialize)]
+struct ToldIntegrity<'a> {
+    #[serde(borrow)]
+    manifest: Option<Cow<'a, str>>,
+    files: Vec<File>,
+}
+
+#[derive(Deserialize)]
+struct ToldTrust {
+    verdict: Word,
+    rule: Option<String>,
+    signers: Vec<String>,
+    signature: Option<String>,
+    refusal: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Pinned,
+    Unpinned,
+    Refused,
+}
+
+impl Told<'_> {
+    fn release(self, hidden: Hidden, id: &ComponentId) -> Result<Release, String> {
+        if self.id != id.as_text() {
+            return Err(format!("an answer about {}", self.id));
+        }
+        let repository = match (hidden.repository, self.source.repository) {
+            (Some(repository), _) => Some(repository),
+            (None, Some(text)) => Some(repository_of(&text)?),
+            (None, None) => None,
+        };
+        let unfetched = self.integrity.manifest.as_deref() == Some(UNFETCHED);
+        let manifest = match self.integrity.manifest {
+            Some(text) if !unfetched => Some(Digest::parse(&text).map_err(|error| error.to_string())?),
+            _ => hidden.manifest,
+        };
+        Ok(Release {
+            id: id.clone(),
+            version: self.version,
+            origin: Origin { repository, commit: self.source.commit, path: self.source.path },
+            manifest,
+            unfetched,
+            files: self.integrity.files,
+            kind: self.kind,
+            summary: self.summary,
+            dependencies: self.dependencies,
+            yanked: self.yanked,
+            verdict: self.trust.verdict()?,
+            warnings: self.warnings,
+            extra: self.extra,
+        })
+    }
+}
+
+impl ToldTrust {
+    fn verdict(self) -> Result<Verdict, String> {
+        let level = match (self.verdict, self.refusal) {
+            (Word::Refused, Some(refusal)) => return Ok(Verdict::Refused(refusal)),
+            (Word::Pinned, None) => Level::Pinned,
+            (Word::Unpinned, None) => Level::Unpinned,
+            _ => return Err("a verdict without its refusal".to_owned()),
+        };
+        let is_unchecked = self.signature.is_some();
+        Ok(Verdict::Trusted(Trust::packed(level, self.rule, self.signers, is_unchecked)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
