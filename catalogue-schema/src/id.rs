@@ -98,6 +98,12 @@ impl ComponentId {
         &self.text[self.dialect.prefix().len()..]
     }
 
+    /// Returns the text behind the dialect's prefix in the canonical text of an id; all of it where there is no such prefix.
+    pub fn path_in(text: &str) -> &str {
+        let dialects = [Dialect::Lcod, Dialect::Estream, Dialect::Flowctl];
+        dialects.iter().find_map(|dialect| text.strip_prefix(dialect.prefix())).unwrap_or(text)
+    }
+
     /// Returns everything before the last segment; empty where there is no scope.
     pub fn scope(&self) -> &str {
         self.path().rsplit_once('/').map_or("", |(scope, _)| scope)

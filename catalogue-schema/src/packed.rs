@@ -353,6 +353,12 @@ impl Packed {
     }
 }
 
+impl AsRef<[u8]> for Packed {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Equal bytes, which is what equal components pack to.
 impl PartialEq for Packed {
     fn eq(&self, other: &Packed) -> bool {
@@ -726,7 +732,7 @@ impl Packer {
             kind: kind.as_deref(),
             summary: summary.as_deref(),
             dependencies,
-            source: SourceRow::of(component, release),
+            source: SourceRow::of(&component.owner, release),
             integrity: IntegrityRow::of(release),
             trust: TrustRow::of(verdict),
             yanked: *yanked,

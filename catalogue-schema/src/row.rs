@@ -4,8 +4,8 @@
 use serde::{Serialize, Serializer};
 
 use crate::digest::Digest;
-use crate::id::SourceId;
-use crate::model::{Component, Refusal, Release, Shadow, Verdict};
+use crate::id::{CatalogueId, SourceId};
+use crate::model::{Refusal, Release, Shadow, Verdict};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Repository};
 use crate::version::Version;
@@ -27,11 +27,11 @@ pub struct SourceRow<'a> {
 }
 
 impl<'a> SourceRow<'a> {
-    /// Returns where `release` of `component` comes from.
-    pub fn of(component: &'a Component, release: &'a Release) -> SourceRow<'a> {
+    /// Returns where `release` comes from, which `owner` lists.
+    pub fn of(owner: &'a CatalogueId, release: &'a Release) -> SourceRow<'a> {
         SourceRow {
-            id: &component.owner.source,
-            catalogue: &component.owner.name,
+            id: &owner.source,
+            catalogue: &owner.name,
             repository: release.origin.repository.as_ref(),
             commit: release.origin.commit.as_ref(),
             path: release.origin.path.as_ref(),

@@ -12,13 +12,12 @@ use std::path::Path;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::ParseError;
-use catalogue_schema::extra::Extra;
 use catalogue_schema::generation::Health;
-use catalogue_schema::id::{ComponentId, Namespace, SourceId};
+use catalogue_schema::id::{ComponentId, Namespace, Reference, SourceId};
 use catalogue_schema::json;
-use catalogue_schema::model::{Refusal, Release, Shadow, Skipped, Verdict, Warning};
-use catalogue_schema::path::DocPath;
+use catalogue_schema::model::{Refusal, Skipped, Warning};
 use catalogue_schema::pointer::{CommitId, Repository};
+use catalogue_schema::row::{IntegrityRow, ManifestRow, ShadowRow, SourceRow, TrustRow};
 use catalogue_schema::version::Version;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -468,7 +467,7 @@ pub struct Chosen<'a> {
     /// Who asked.
     pub required_by: &'a [String],
     /// What it requires.
-    pub dependencies: Vec<String>,
+    pub dependencies: &'a [Reference],
     /// Where it comes from.
     pub source: SourceRow<'a>,
     /// What its bytes must be.
@@ -481,108 +480,6 @@ pub struct Chosen<'a> {
     pub shadowed: Vec<ShadowRow<'a>>,
     /// Its files on disk; always `null` until something materialises them.
     pub directory: Option<&'a str>,
-}
-
-/// A release, as the component routes and lookups answer it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReleaseRow<'a> {
-    /// The snapshot that answered.
-    pub snapshot: &'a Digest,
-    /// Its id.
-    pub id: &'a ComponentId,
-    /// Its version.
-    pub version: &'a Version,
-    /// `component`, `contract`, … where a descriptor says so.
-    pub kind: Option<&'a str>,
-    /// One line that describes it.
-    pub summary: Option<&'a str>,
-    /// What it requires.
-    pub dependencies: Vec<String>,
-    /// Where it comes from.
-    pub source: SourceRow<'a>,
-    /// What its bytes must be.
-    pub integrity: IntegrityRow<'a>,
-    /// How far it is vouched for.
-    pub trust: TrustRow<'a>,
-    /// Withdrawn by its author.
-    pub yanked: bool,
-    /// Catalogues that list the id too and are not used.
-    pub shadowed: Vec<ShadowRow<'a>>,
-    /// What a reader of this release should know.
-    pub warnings: &'a [Warning],
-    /// Fields that this program carries through and does not interpret.
-    pub extra: &'a Extra,
-}
-
-/// Where a release comes from.
-#[derive(Debug, Serialize)]
-pub struct SourceRow<'a> {
-    /// The source.
-    pub id: &'a SourceId,
-    /// The catalogue within the source.
-    pub catalogue: &'a SourceId,
-    /// The repository; `null` for plain files.
-    pub repository: Option<String>,
-    /// The commit.
-    pub commit: Option<&'a CommitId>,
-    /// The component's directory.
-    pub path: Option<&'a DocPath>,
-}
-
-/// What the bytes of a release must be.
-#[derive(Debug, Serialize)]
-pub struct IntegrityRow<'a> {
-    /// The digest of its manifest; `null` for rows without one, `unfetched` where its documents have not been fetched.
-    pub manifest: ManifestRow<'a>,
-    /// Its files, as far as they are known.
-    pub files: Vec<FileRow<'a>>,
-}
-
-impl<'a> IntegrityRow<'a> {
-    /// Returns what the bytes of `release` must be.
-    pub fn of(release: &'a Release) -> IntegrityRow<'a> {
-        let files = release.files.iter().map(|file| FileRow {
-            path: &file.path,
-            digest: file.digest.as_ref(),
-            blob: file.blob.as_ref(),
-            size: file.size,
-        });
-        IntegrityRow { manifest: ManifestRow::of(release), files: files.collect() }
-    }
-}
-
-/// What is known of a release's manifest.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(untagged)]
-pub enum ManifestRow<'a> {
-    /// Its digest; `null` where there is none.
-    Known(Option<&'a Digest>),
-    /// The word `unfetched`.
-    Unfetched(&'static str),
-}
-
-impl<'a> ManifestRow<'a> {
-    /// Returns what is known of the manifest of `release`.
-    pub fn of(release: &'a Release) -> ManifestRow<'a> {
-        match release.unfetched {
-            true => ManifestRow::Unfetched("unfetched"),
-            false => ManifestRow::Known(release.manifest.as_ref()),
-        }
-    }
-}
-
-/// One file of a release.
-#[derive(Debug, Serialize)]
-pub struct FileRow<'a> {
-    /// Its path.
-    pub path: &'a DocPath,
-    /// The digest of its bytes.
-    pub digest: Option<&'a Digest>,
-    /// Its Git object id.
-    pub blob: Option<&'a CommitId>,
-    /// Its size in bytes.
-    pub size: Option<u64>,
 }
 
 /// Why a source or catalogue is not what it should be, and what accepts or mends it.
@@ -631,67 +528,6 @@ pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> 
 /// Tells whether `reason` refuses a revision for its place in time, which only an operator may accept.
 pub fn is_out_of_order(reason: &str) -> bool {
     matches!(reason, "trust.rollback" | "trust.order_unknown")
-}
-
-/// How far a release is vouched for.
-#[derive(Debug, Serialize)]
-pub struct TrustRow<'a> {
-    /// `pinned`, `unpinned` or `refused`.
-    pub verdict: &'static str,
-    /// The policy rule that granted it; `null` without a policy.
-    pub rule: Option<&'a str>,
-    /// The signers whose signatures were checked.
-    pub signers: &'a [String],
-    /// `unchecked` where a signature is claimed that nobody has checked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub signature: Option<&'static str>,
-    /// Why it may not be used.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<&'a Refusal>,
-}
-
-impl<'a> TrustRow<'a> {
-    /// Returns how far a release with this verdict is vouched for.
-    pub fn of(verdict: &'a Verdict) -> TrustRow<'a> {
-        let leave = match verdict {
-            Verdict::Trusted(leave) => Some(leave),
-            Verdict::Refused(_) => None,
-        };
-        TrustRow {
-            verdict: verdict.word(),
-            rule: leave.and_then(|leave| leave.rule()),
-            signers: leave.map_or(&[], |leave| leave.signers()),
-            signature: unchecked(verdict),
-            refusal: verdict.refusal(),
-        }
-    }
-}
-
-/// Returns `unchecked` where a signature is claimed that nobody has checked.
-pub fn unchecked(verdict: &Verdict) -> Option<&'static str> {
-    match verdict {
-        Verdict::Trusted(leave) if leave.has_unchecked_signature() => Some("unchecked"),
-        Verdict::Trusted(_) | Verdict::Refused(_) => None,
-    }
-}
-
-/// A catalogue that lists an id and is not used.
-#[derive(Debug, Serialize)]
-pub struct ShadowRow<'a> {
-    /// Its source.
-    pub source: &'a SourceId,
-    /// The catalogue.
-    pub catalogue: &'a SourceId,
-    /// The versions that it lists.
-    pub versions: &'a [Version],
-}
-
-impl<'a> ShadowRow<'a> {
-    /// Returns the row of a shadow.
-    pub fn of(shadow: &'a Shadow) -> ShadowRow<'a> {
-        let Shadow { catalogue, versions } = shadow;
-        ShadowRow { source: &catalogue.source, catalogue: &catalogue.name, versions }
-    }
 }
 
 /// A catalogued component that a native of the caller hides.
@@ -803,7 +639,7 @@ pub struct DiffPage<'a> {
     /// Sources that differ; the same on every page.
     pub sources: Vec<SourceChange<'a>>,
     /// Components that differ, in the order of their ids.
-    pub items: Vec<ComponentChange<'a>>,
+    pub items: Vec<ComponentChange>,
     /// Where the next page starts; `null` on the last.
     pub next_cursor: Option<String>,
 }
@@ -851,28 +687,28 @@ pub struct Pair<T> {
 
 /// A component that differs.
 #[derive(Debug, Serialize)]
-pub struct ComponentChange<'a> {
+pub struct ComponentChange {
     /// Its id.
-    pub id: &'a ComponentId,
+    pub id: ComponentId,
     /// How.
     pub change: Change,
     /// The catalogue that owns it, as `source/catalogue`, where that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Pair<String>>,
     /// Its releases that differ, oldest first.
-    pub releases: Vec<ReleaseChange<'a>>,
+    pub releases: Vec<ReleaseChange>,
 }
 
 /// A release that differs.
 #[derive(Debug, Serialize)]
-pub struct ReleaseChange<'a> {
+pub struct ReleaseChange {
     /// Its version.
-    pub version: &'a Version,
+    pub version: Version,
     /// How.
     pub change: Change,
     /// The digest of its manifest, where that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub manifest: Option<Pair<Option<&'a Digest>>>,
+    pub manifest: Option<Pair<Option<Digest>>>,
     /// Its verdict, where that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Pair<&'static str>>,

@@ -11,8 +11,10 @@ use catalogue_schema::extra::Extra;
 use catalogue_schema::generation::Blocked;
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, File, Pool, Rank, Release, Shadow, Verdict, Warning};
+use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, Repository};
+use catalogue_schema::row::UNFETCHED;
 use catalogue_schema::version::Version;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -79,28 +81,29 @@ fn by_id(releases: Vec<Release>) -> BTreeMap<ComponentId, Vec<Release>> {
 /// Warns on every release whose bytes differ from those that the same source published before under the same id and version.
 ///
 /// The warning stays on the release in later generations; `before` gives the component of the previous generation.
+///
+/// **Errors**: a component of the previous generation cannot be read.
 pub fn note_mutations<'a>(
     components: &mut [Component],
-    before: impl Fn(&ComponentId) -> Option<&'a Component>,
-) {
+    before: impl Fn(&ComponentId) -> Option<&'a Packed>,
+) -> Result<(), PackedError> {
     for component in components {
-        let Some(earlier) =
-            before(&component.id).filter(|earlier| earlier.owner.source == component.owner.source)
-        else {
-            continue;
-        };
+        let is_of_source =
+            |earlier: &&Packed| earlier.owner_texts().0 == component.owner.source.as_text();
+        let Some(earlier) = before(&component.id).filter(is_of_source) else { continue };
         for release in &mut component.releases {
-            let at = earlier.releases.binary_search_by(|known| known.version.cmp(&release.version));
-            let Some(known) = at.ok().and_then(|at| earlier.releases.get(at)) else { continue };
-            match (known.content(), release.content()) {
+            let Some(known) = earlier.exact(&release.version) else { continue };
+            match (known.content()?, release.content()) {
                 (Some(old), Some(new)) if old != new => release.warnings.push(mutation(&old, &new)),
+                _ if !known.has_warnings() => {}
                 _ => {
-                    let kept = known.warnings.iter().filter(|warning| warning.reason == VERSION_MUTATED);
-                    release.warnings.extend(kept.cloned());
+                    let kept = known.release()?.warnings.into_iter();
+                    release.warnings.extend(kept.filter(|warning| warning.reason == VERSION_MUTATED));
                 }
             }
         }
     }
+    Ok(())
 }
 
 /// The reason of the warning that the bytes of a release changed.
@@ -134,9 +137,6 @@ pub fn snapshot_digest(components: &[Component], stale: &BTreeSet<SourceId>, blo
     }
     Digest::from_sha256(hash.finalize().into())
 }
-
-/// What stands for the manifest of a release whose documents have not been fetched.
-const UNFETCHED: &str = "unfetched";
 
 /// Adds one JSON line per release to `out`. Texts of refusals and warnings may name local paths, so only their reasons count.
 ///

@@ -29,7 +29,7 @@ fn told(component: &Component, release: &Release) -> String {
         kind: release.kind.as_deref(),
         summary: release.summary.as_deref(),
         dependencies: release.dependencies.iter().map(ToString::to_string).collect(),
-        source: SourceRow::of(component, release),
+        source: SourceRow::of(&component.owner, release),
         integrity: IntegrityRow::of(release),
         trust: TrustRow::of(&release.verdict),
         yanked: release.yanked,

@@ -6,11 +6,12 @@ use catalogue_schema::id::{ComponentId, Namespace, SourceId};
 use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::CommitId;
+use catalogue_schema::row::{IntegrityRow, ShadowRow, TrustRow};
 use catalogue_schema::version::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{IntegrityRow, Page, PinRow, ShadowRow, TrustRow};
+use crate::api::{Page, PinRow};
 
 /// The body of `POST /v1/explain`. `null` means the same as leaving a field out.
 #[derive(Debug, Clone, Deserialize)]
@@ -130,7 +131,7 @@ pub struct Explained<'a> {
     /// Catalogues that list the id and are not used, best place first.
     pub shadowed: Vec<LoserRow<'a>>,
     /// Who requires it.
-    pub required_by: Dependents<'a>,
+    pub required_by: Dependents,
     /// Namespaces that wait for a source and hold the id.
     pub blocked: Vec<BlockedRow<'a>>,
     /// What else a reader should know.
@@ -316,20 +317,20 @@ pub struct LoserRow<'a> {
 
 /// Who requires a component.
 #[derive(Debug, Serialize)]
-pub struct Dependents<'a> {
+pub struct Dependents {
     /// How many components do.
     pub count: usize,
     /// The first [`DEPENDENTS_MAX`], sorted by id.
-    pub items: Vec<DependentRow<'a>>,
+    pub items: Vec<DependentRow>,
 }
 
 /// A component of which a release requires the id.
 #[derive(Debug, Serialize)]
-pub struct DependentRow<'a> {
+pub struct DependentRow {
     /// Its id.
-    pub id: &'a ComponentId,
+    pub id: ComponentId,
     /// Its newest release that does.
-    pub version: &'a Version,
+    pub version: Version,
     /// What it requires; `latest` where it names no version.
     pub requirement: String,
 }

@@ -117,7 +117,6 @@ impl Writer {
     /// Carries out orders, and what `rounds` say is due, until it is told to stop. Nothing that an order meets ends the
     /// thread.
     pub(super) fn work(&mut self, inbox: &Receiver<Order>, state: &State, rounds: &mut Rounds) {
-        state.encode_ahead();
         state.metrics().stored(self.store.bytes());
         let mut waiting = VecDeque::new();
         // The change that was tried last: one that comes out as due again must not keep this thread busy.

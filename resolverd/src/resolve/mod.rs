@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use catalogue_schema::generation::{Blocked, SOURCE_EXPIRED};
 use catalogue_schema::id::{ComponentId, Reference};
-use catalogue_schema::model::{Component, Refusal, Release, Warning};
+use catalogue_schema::model::{Refusal, Release, Verdict, Warning};
+use catalogue_schema::packed::{Head, Listed, Packed, PackedError};
 use catalogue_schema::version::{Version, VersionReq};
 
 use crate::resolve::range::Span;
@@ -32,7 +33,7 @@ pub trait Candidates {
 #[derive(Debug, Clone, Copy)]
 pub enum Standing<'a> {
     /// Somebody owns it.
-    Known(&'a Component),
+    Known(&'a Packed),
     /// Its namespace is owned by a source of which something has never been read.
     Blocked(&'a Blocked),
     /// Nobody lists it.
@@ -65,22 +66,22 @@ pub struct Resolution<'a> {
     /// The chosen `id@version` (or the native reference) for each reference, in the caller's order.
     pub roots: Vec<String>,
     /// The chosen releases, in topological order, then by id.
-    pub picks: Vec<Pick<'a>>,
+    pub picks: Vec<Pick>,
     /// The references that natives satisfy, sorted.
     pub natives: Vec<String>,
     /// Catalogued components that a native hides, sorted by id.
-    pub hidden_by_natives: Vec<&'a Component>,
+    pub hidden_by_natives: Vec<&'a Packed>,
     /// What the caller should know, sorted.
     pub warnings: Vec<Warning>,
 }
 
 /// A chosen release.
 #[derive(Debug, Clone)]
-pub struct Pick<'a> {
+pub struct Pick {
     /// Its component.
-    pub component: &'a Component,
+    pub component: Head,
     /// The release.
-    pub release: &'a Release,
+    pub release: Release,
     /// The requirements that it meets, as written, sorted, each once.
     pub requested: Vec<VersionReq>,
     /// Who asked: `request 0`, or an `id@version`.
@@ -122,6 +123,11 @@ pub enum Cause {
         /// Why it may not be used.
         refusal: Refusal,
     },
+    /// The release that fits cannot be read out of the snapshot.
+    Unreadable {
+        /// What was found instead.
+        found: String,
+    },
     /// Two requests ask for versions of one id that no single version meets.
     Disjoint {
         /// The requirements, in the caller's order.
@@ -141,7 +147,7 @@ pub fn resolve<'a>(candidates: &'a impl Candidates, request: &Request) -> Result
         if *native {
             natives.insert(wanted.to_string());
             if let Standing::Known(component) = standing {
-                hidden.insert(&component.id, component);
+                hidden.insert(&wanted.id, component);
             }
             continue;
         }
@@ -161,46 +167,55 @@ pub fn resolve<'a>(candidates: &'a impl Candidates, request: &Request) -> Result
         }
     }
     let chosen = groups.iter().filter_map(|(id, group)| Some((*id, group.choice.as_ref()?.release)));
-    let chosen: BTreeMap<&ComponentId, &Release> = chosen.collect();
+    let chosen: BTreeMap<&ComponentId, Listed<'_>> = chosen.collect();
     let root = |(wanted, native): (&Reference, &bool)| match chosen.get(&wanted.id) {
-        Some(release) if !native => format!("{}@{}", release.id, release.version),
+        Some(release) if !native => format!("{}@{}", wanted.id, release.version_text()),
         _ => wanted.to_string(),
     };
+    let roots = request.references.iter().zip(&answers).map(root).collect();
+    let picks = groups.into_iter().filter_map(|(id, group)| group.into_pick(id).transpose());
+    let (picks, refused): (Vec<Pick>, Vec<Vec<Release>>) = picks.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     Ok(Resolution {
-        roots: request.references.iter().zip(&answers).map(root).collect(),
-        warnings: warnings(groups.values()),
-        picks: groups.into_values().filter_map(Group::into_pick).collect(),
+        roots,
+        warnings: warnings(&picks, &refused),
+        picks,
         natives: natives.into_iter().collect(),
         hidden_by_natives: hidden.into_values().collect(),
     })
 }
 
+impl From<PackedError> for Cause {
+    fn from(error: PackedError) -> Cause {
+        Cause::Unreadable { found: error.to_string() }
+    }
+}
+
 /// Chooses the newest release of `component` that meets `requirement` and may be used.
 ///
-/// **Errors**: [`Cause::NoVersion`] and [`Cause::Refused`].
+/// **Errors**: [`Cause::NoVersion`], [`Cause::Refused`] and [`Cause::Unreadable`].
 pub fn select<'a>(
-    component: &'a Component,
+    component: &'a Packed,
     requirement: &VersionReq,
     prerelease: bool,
-) -> Result<&'a Release, Cause> {
+) -> Result<Listed<'a>, Cause> {
     choose(component, &[requirement], prerelease).map(|choice| choice.release)
 }
 
 /// The references to one id.
 struct Group<'a, 'r> {
-    component: &'a Component,
+    component: &'a Packed,
     members: Vec<(usize, &'r VersionReq)>,
     choice: Option<Choice<'a>>,
 }
 
 /// A chosen release, and the newer ones that would have been chosen if they were not refused, newest first.
 struct Choice<'a> {
-    release: &'a Release,
-    refused: Vec<(&'a Release, &'a Refusal)>,
+    release: Listed<'a>,
+    refused: Vec<Listed<'a>>,
 }
 
 impl<'a> Group<'a, '_> {
-    fn new(component: &'a Component) -> Self {
+    fn new(component: &'a Packed) -> Self {
         Group { component, members: Vec::new(), choice: None }
     }
 
@@ -208,10 +223,10 @@ impl<'a> Group<'a, '_> {
     /// is chosen again then; of the refused ones that are newer, those stay that would be chosen again too.
     fn keeps_choice(&mut self, requirement: &VersionReq, prerelease: bool) -> bool {
         let Some(choice) = &mut self.choice else { return false };
-        if !fits(choice.release, &[requirement], prerelease) {
+        if !fits(&choice.release, &[requirement], prerelease) {
             return false;
         }
-        choice.refused.retain(|(release, _)| fits(release, &[requirement], prerelease));
+        choice.refused.retain(|release| fits(release, &[requirement], prerelease));
         true
     }
 
@@ -233,13 +248,24 @@ impl<'a> Group<'a, '_> {
         }
     }
 
-    fn into_pick(self) -> Option<Pick<'a>> {
+    /// Reads the release that was chosen, and those that would have been if they were not refused.
+    fn into_pick(self, id: &ComponentId) -> Result<Option<(Pick, Vec<Release>)>, Conflict> {
+        let Some(choice) = &self.choice else { return Ok(None) };
+        let read = || -> Result<(Head, Release, Vec<Release>), PackedError> {
+            let refused = choice.refused.iter().map(Listed::release).collect::<Result<_, _>>()?;
+            Ok((self.component.head()?, choice.release.release()?, refused))
+        };
+        let requirement = || self.members.first().map_or_else(VersionReq::any, |(_, wanted)| (*wanted).clone());
+        let (component, release, refused) = read().map_err(|error| Conflict {
+            reference: Reference { id: id.clone(), requirement: requirement() },
+            cause: error.into(),
+        })?;
         let mut requested: Vec<VersionReq> =
             self.members.iter().map(|(_, wanted)| (*wanted).clone()).collect();
         requested.sort_by(|one, other| one.as_text().cmp(other.as_text()));
         requested.dedup_by(|one, other| one.as_text() == other.as_text());
         let required_by = self.members.iter().map(|(position, _)| format!("request {position}")).collect();
-        Some(Pick { component: self.component, release: self.choice?.release, requested, required_by })
+        Ok(Some((Pick { component, release, requested, required_by }, refused)))
     }
 }
 
@@ -258,66 +284,79 @@ pub fn native_for<'n>(wanted: &Reference, natives: &'n [Native]) -> Option<&'n N
     })
 }
 
-fn fits(release: &Release, requirements: &[&VersionReq], prerelease: bool) -> bool {
+fn fits(release: &Listed<'_>, requirements: &[&VersionReq], prerelease: bool) -> bool {
+    let Some(version) = release.version() else { return false };
     requirements.iter().all(|requirement| match prerelease {
-        true => requirement.matches_prerelease(&release.version),
-        false => requirement.matches(&release.version),
+        true => requirement.matches_prerelease(&version),
+        false => requirement.matches(&version),
     })
 }
 
 /// Chooses the newest release that meets every requirement. Yanked ones are passed over in silence (the cause names them),
 /// refused ones are noted.
 fn choose<'a>(
-    component: &'a Component,
+    component: &'a Packed,
     requirements: &[&VersionReq],
     prerelease: bool,
 ) -> Result<Choice<'a>, Cause> {
     let mut refused = Vec::new();
+    let triple = |at| component.listed(at).map_or((0, 0, 0), |release| release.triple());
     let span = requirements.iter().map(|requirement| Span::of(requirement)).reduce(Span::and);
-    let fitting = span.map(|span| span.among(&component.releases, |release| &release.version));
-    let fitting = fitting.and_then(|range| component.releases.get(range)).unwrap_or(&component.releases);
-    for release in fitting.iter().rev() {
-        if release.yanked || !fits(release, requirements, prerelease) {
+    let fitting = span.map_or(0..component.count(), |span| span.among(component.count(), triple));
+    for release in fitting.rev().filter_map(|at| component.listed(at)) {
+        if release.is_yanked() || !fits(&release, requirements, prerelease) {
             continue;
         }
-        match release.verdict.refusal() {
-            None => return Ok(Choice { release, refused }),
-            Some(refusal) => refused.push((release, refusal)),
+        match release.is_refused() {
+            false => return Ok(Choice { release, refused }),
+            true => refused.push(release),
         }
     }
     Err(match refused.first() {
-        Some((release, refusal)) => {
-            Cause::Refused { version: release.version.clone(), refusal: (*refusal).clone() }
-        }
-        None => expired(component).unwrap_or_else(|| no_version(component, requirements, prerelease)),
+        Some(release) => refusal(release)?,
+        None => match expired(component)? {
+            Some(cause) => cause,
+            None => no_version(component, requirements, prerelease),
+        },
+    })
+}
+
+/// Says why a release may not be used.
+fn refusal(release: &Listed<'_>) -> Result<Cause, PackedError> {
+    let Release { version, verdict, .. } = release.release()?;
+    Ok(match verdict {
+        Verdict::Refused(refusal) => Cause::Refused { version, refusal },
+        Verdict::Trusted(_) => Cause::Unreadable { found: format!("{release:?}: a verdict that refuses nothing") },
     })
 }
 
 /// Says that a component is unavailable as a whole: nobody knows which versions its source has today.
-fn expired(component: &Component) -> Option<Cause> {
-    let newest = component.releases.last()?;
-    let refusal = newest.verdict.refusal().filter(|refusal| refusal.reason == SOURCE_EXPIRED)?;
-    Some(Cause::Refused { version: newest.version.clone(), refusal: refusal.clone() })
+fn expired(component: &Packed) -> Result<Option<Cause>, PackedError> {
+    let newest = component.count().checked_sub(1).and_then(|last| component.listed(last));
+    let Some(newest) = newest.filter(Listed::is_refused) else { return Ok(None) };
+    let cause = refusal(&newest)?;
+    let is_expired = matches!(&cause, Cause::Refused { refusal, .. } if refusal.reason == SOURCE_EXPIRED);
+    Ok(Some(cause).filter(|_| is_expired))
 }
 
-fn no_version(component: &Component, requirements: &[&VersionReq], prerelease: bool) -> Cause {
-    let newest_first = || component.releases.iter().rev();
-    let version = |release: &Release| release.version.clone();
-    let usable = || newest_first().filter(|release| !release.yanked);
+fn no_version(component: &Packed, requirements: &[&VersionReq], prerelease: bool) -> Cause {
+    let newest_first = || component.all().rev();
+    let version = |release: Listed<'_>| release.version();
+    let usable = || newest_first().filter(|release| !release.is_yanked());
     Cause::NoVersion {
-        available: usable().map(version).take(AVAILABLE_MAX).collect(),
+        available: usable().filter_map(version).take(AVAILABLE_MAX).collect(),
         yanked: newest_first()
-            .find(|release| release.yanked && fits(release, requirements, prerelease))
-            .map(version),
-        prerelease: usable().find(|release| fits(release, requirements, true)).map(version),
+            .find(|release| release.is_yanked() && fits(release, requirements, prerelease))
+            .and_then(version),
+        prerelease: usable().find(|release| fits(release, requirements, true)).and_then(version),
     }
 }
 
-fn warnings<'g, 'a: 'g, 'r: 'g>(groups: impl Iterator<Item = &'g Group<'a, 'r>>) -> Vec<Warning> {
+/// Says what the caller should know of the releases that were chosen, and of the newer ones that were refused for each.
+fn warnings(picks: &[Pick], refused: &[Vec<Release>]) -> Vec<Warning> {
     let mut warnings = BTreeSet::new();
     let mut open = 0;
-    for choice in groups.filter_map(|group| group.choice.as_ref()) {
-        let release = choice.release;
+    for (Pick { release, .. }, refused) in picks.iter().zip(refused) {
         open += usize::from(!release.dependencies.is_empty());
         if release.unfetched {
             let full = format!("{}@{}", release.id, release.version);
@@ -326,7 +365,8 @@ fn warnings<'g, 'a: 'g, 'r: 'g>(groups: impl Iterator<Item = &'g Group<'a, 'r>>)
             );
             warnings.insert(Warning::new("manifest_unfetched", text));
         }
-        for (newer, refusal) in &choice.refused {
+        for newer in refused {
+            let Some(refusal) = newer.verdict.refusal() else { continue };
             let text = format!(
                 "{}@{} is newer than {} and may not be used: {refusal}",
                 newer.id, newer.version, release.version

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use catalogue_schema::version::{self, VersionReq};
+use catalogue_schema::version::VersionReq;
 use semver::{BuildMetadata, Comparator, Op, Prerelease, Version};
 
 /// Tells whether some version meets both requirements. Prereleases follow Cargo's rule: each requirement must name a
@@ -24,7 +24,7 @@ pub fn meet(one: &VersionReq, other: &VersionReq) -> bool {
 }
 
 /// Major, minor and patch version.
-type Triple = (u64, u64, u64);
+pub type Triple = (u64, u64, u64);
 
 const HIGHEST: u64 = u64::MAX;
 
@@ -48,14 +48,19 @@ impl Span {
         Span { least: self.least.max(other.least), greatest: self.greatest.min(other.greatest) }
     }
 
-    /// Returns where those of `sorted`, oldest first, stand whose versions can meet the requirement.
-    pub fn among<T>(&self, sorted: &[T], version: impl Fn(&T) -> &version::Version) -> Range<usize> {
-        let triple = |one: &T| {
-            let version = version(one).semver();
-            (version.major, version.minor, version.patch)
+    /// Returns which of `count` versions, oldest first, can meet the requirement; `triple` gives major, minor and patch version at
+    /// a place.
+    pub fn among(&self, count: usize, triple: impl Fn(usize) -> Triple) -> Range<usize> {
+        let first = |is_reached: &dyn Fn(Triple) -> bool| {
+            let (mut low, mut high) = (0, count);
+            while low < high {
+                let middle = low.midpoint(high);
+                if is_reached(triple(middle)) { high = middle } else { low = middle + 1 }
+            }
+            low
         };
-        let start = sorted.partition_point(|one| triple(one) < self.least);
-        let end = sorted.partition_point(|one| triple(one) <= self.greatest);
+        let start = first(&|one| one >= self.least);
+        let end = first(&|one| one > self.greatest);
         start..end.max(start)
     }
 }
@@ -118,10 +123,15 @@ fn with_prerelease(comparator: &Comparator, pre: Prerelease) -> Version {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use catalogue_schema::version::Grammar;
+    use catalogue_schema::version::{self, Grammar};
     use proptest::prelude::*;
 
     use super::*;
+
+    fn triple_of(version: &version::Version) -> Triple {
+        let semver = version.semver();
+        (semver.major, semver.minor, semver.patch)
+    }
 
     fn requirement(text: &str) -> VersionReq {
         VersionReq::parse(text, Grammar::Reference).unwrap()
@@ -203,8 +213,9 @@ mod tests {
             ["0.0.3", "0.1.0", "1.0.0-rc.1", "1.0.0", "1.2.0", "1.2.9", "1.3.0", "2.0.0", "2.0.1"]
                 .map(|text| version::Version::parse(text).unwrap())
                 .into();
+        let triple = |at: usize| triple_of(&versions[at]);
         let check = |text: &str, expected: &[&str]| {
-            let range = Span::of(&requirement(text)).among(&versions, |version| version);
+            let range = Span::of(&requirement(text)).among(versions.len(), triple);
             let found: Vec<String> = versions[range].iter().map(ToString::to_string).collect();
             assert_eq!(found, expected, "{text}");
         };
@@ -218,7 +229,7 @@ mod tests {
         check("<=1.0.0", &["0.0.3", "0.1.0", "1.0.0-rc.1", "1.0.0"]);
         check("1.*", &["1.0.0-rc.1", "1.0.0", "1.2.0", "1.2.9", "1.3.0"]);
         check(">9", &[]);
-        assert_eq!(Span::of(&VersionReq::any()).among(&versions, |version| version), 0..versions.len());
+        assert_eq!(Span::of(&VersionReq::any()).among(versions.len(), triple), 0..versions.len());
     }
 
     proptest! {
@@ -235,7 +246,7 @@ mod tests {
             let mut versions: Vec<version::Version> =
                 universe().iter().map(|one| version::Version::parse(&one.to_string()).unwrap()).collect();
             versions.sort();
-            let range = Span::of(&wanted).among(&versions, |version| version);
+            let range = Span::of(&wanted).among(versions.len(), |at| triple_of(&versions[at]));
             for (place, version) in versions.iter().enumerate() {
                 let meets = wanted.matches(version) || wanted.matches_prerelease(version);
                 prop_assert!(!meets || range.contains(&place), "{} and {}", wanted, version);

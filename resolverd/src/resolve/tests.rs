@@ -1,6 +1,7 @@
 //! Tests of resolve: tables over one small world, and properties against brute force.
 #![allow(clippy::unwrap_used)]
 
+use catalogue_schema::model::Component;
 use catalogue_schema::version::Grammar;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -10,13 +11,13 @@ use super::*;
 /// Components, sorted by id.
 #[derive(Debug)]
 struct World {
-    components: Vec<Component>,
+    components: Vec<Packed>,
     blocked: Blocked,
 }
 
 impl Candidates for World {
     fn standing(&self, id: &ComponentId) -> Standing<'_> {
-        if let Some(component) = self.components.iter().find(|component| component.id == *id) {
+        if let Some(component) = self.components.iter().find(|component| component.id_text() == id.as_text()) {
             return Standing::Known(component);
         }
         match self.blocked.namespace.contains(id) {
@@ -26,7 +27,7 @@ impl Candidates for World {
     }
 
     fn nearest(&self, _id: &ComponentId) -> Vec<ComponentId> {
-        self.components.iter().map(|component| component.id.clone()).take(1).collect()
+        self.components.iter().map(|component| component.id().unwrap()).take(1).collect()
     }
 }
 
@@ -61,6 +62,7 @@ fn component(name: &str, versions: &[&str]) -> Component {
 fn world(components: Vec<Component>) -> World {
     let place = json!({"priority": 0, "position": 0});
     let blocked = json!({"namespace": "lcod://blocked/**", "source": "down", "place": place});
+    let components = components.iter().map(|component| Packed::of(component).unwrap()).collect();
     World { components, blocked: serde_json::from_value(blocked).unwrap() }
 }
 
@@ -100,6 +102,7 @@ fn told(answer: &Result<Resolution<'_>, Conflict>) -> String {
                     format!("no version of {}, yanked {yanked:?}, pre {prerelease:?}", available.len())
                 }
                 Cause::Refused { version, refusal } => format!("refused {version}: {}", refusal.reason),
+                Cause::Unreadable { found } => found.clone(),
                 Cause::Disjoint { requirements } => {
                     let texts: Vec<String> = requirements.iter().map(VersionReq::to_string).collect();
                     format!("disjoint {}", texts.join(" | "))
@@ -161,7 +164,7 @@ fn a_native_wins_over_any_catalogue_where_its_versions_do() {
     let resolution = resolve(&world, &asked).unwrap();
     assert!(resolution.picks.is_empty() && resolution.warnings.is_empty());
     assert_eq!(resolution.natives, ["lcod://n/a@7", "lcod://n/b@7", "lcod://n/nothing"]);
-    let hidden: Vec<&str> = resolution.hidden_by_natives.iter().map(|found| found.id.as_text()).collect();
+    let hidden: Vec<&str> = resolution.hidden_by_natives.iter().map(|found| found.id_text()).collect();
     assert_eq!(hidden, ["lcod://n/a", "lcod://n/b"]);
 }
 
@@ -275,9 +278,10 @@ proptest! {
             .map(|release| &release.version)
             .collect();
         usable.sort();
-        let found = select(&component, &requirement, prerelease).map(|release| &release.version);
+        let packed = Packed::of(&component).unwrap();
+        let found = select(&packed, &requirement, prerelease).map(|release| release.version().unwrap());
         match usable.last() {
-            Some(newest) => prop_assert_eq!(found, Ok(*newest)),
+            Some(newest) => prop_assert_eq!(found.as_ref(), Ok(*newest)),
             None => prop_assert!(found.is_err()),
         }
     }
@@ -290,7 +294,9 @@ proptest! {
                     continue;
                 }
                 let pick = resolution.picks.iter().find(|pick| pick.release.id == wanted.id).unwrap();
-                prop_assert!(fits(pick.release, &[&wanted.requirement], request.prerelease));
+                let component = world.components.iter().find(|one| one.id_text() == wanted.id.as_text()).unwrap();
+                let release = component.exact(&pick.release.version).unwrap();
+                prop_assert!(fits(&release, &[&wanted.requirement], request.prerelease));
                 prop_assert!(!pick.release.yanked && pick.release.verdict.refusal().is_none());
             }
         }

@@ -12,21 +12,23 @@ use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SOURCE_EXPIRED, SourceState, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
-use catalogue_schema::model::{Component, Refusal, Release, Shadow, Warning};
+use catalogue_schema::model::{Refusal, Warning};
+use catalogue_schema::packed::{Head, Listed, Packed, PackedError};
 use catalogue_schema::pointer::{CommitId, Location};
 use catalogue_schema::revision::{LogLine, Revision, RevisionKey, rfc3339};
+use catalogue_schema::row::{IntegrityRow, ManifestRow, ShadowRow, SourceRow, TrustRow, UNFETCHED};
 use catalogue_schema::version::{Version, VersionReq};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
-    Chosen, Code, ComponentRow, Failure, HiddenRow, IntegrityRow, ManifestRow, NodeRow, Page, PinRow,
-    ReleaseRow, Resolved, ShadowRow, SourceRow, TroubleRow, TrustRow, VersionRow, remedy, repository_text,
-    unchecked,
+    Chosen, Code, ComponentRow, Failure, HiddenRow, NodeRow, Page, PinRow, Resolved, TroubleRow, VersionRow,
+    remedy,
 };
 use crate::order::{OrderError, Outcome, SyncReport};
-use crate::resolve::{Candidates, Cause, Conflict, Standing, resolve, select};
+use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
+use crate::server::encoded;
 use crate::server::explain::{Asked, explain};
 use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after, cursor_behind};
 use crate::server::search::{Hit, Search};
@@ -293,7 +295,7 @@ impl Candidates for View<'_> {
         match self.suggestions.get().checked_sub(1) {
             Some(left) => {
                 self.suggestions.set(left);
-                nearest(self.snapshot.ids(), id)
+                nearest(self.snapshot.components(), id)
             }
             None => Vec::new(),
         }
@@ -302,19 +304,21 @@ impl Candidates for View<'_> {
 
 /// Looks among the ids before and behind the place where the wanted one would stand, among those of the same first segment,
 /// and among all; compares a bounded number of each.
-fn nearest(ids: &[ComponentId], wanted: &ComponentId) -> Vec<ComponentId> {
+fn nearest(components: &[Packed], wanted: &ComponentId) -> Vec<ComponentId> {
     let text = wanted.as_text();
     let head = text.len() - wanted.path().len();
+    let dialect = &text[..head];
     let family = wanted.path().find('/').map_or(text, |slash| &text[..=head + slash]);
-    let start = ids.partition_point(|id| id.as_text() < family);
-    let relatives = ids[start..].iter().take_while(|id| id.as_text().starts_with(family)).take(COMPARED_MAX);
-    let place = ids.partition_point(|id| id.as_text() < text);
-    let neighbours =
-        &ids[place.saturating_sub(COMPARED_MAX)..place.saturating_add(COMPARED_MAX).min(ids.len())];
+    let place = |id: &str| components.partition_point(|one| one.id_text() < id);
+    let around = |from: usize, to: usize| components.get(from..to.min(components.len())).unwrap_or_default();
+    let (start, here) = (place(family), place(text));
+    let relatives = around(start, start.saturating_add(COMPARED_MAX)).iter();
+    let relatives = relatives.take_while(|one| one.id_text().starts_with(family));
+    let neighbours = around(here.saturating_sub(COMPARED_MAX), here.saturating_add(COMPARED_MAX));
     let mut found = BTreeSet::new();
-    for id in neighbours.iter().chain(relatives).chain(ids.iter().take(COMPARED_MAX)) {
-        let mut distance = distance(id.as_text().as_bytes(), text.as_bytes(), far(text));
-        if id.name() == wanted.name() && id.dialect() == wanted.dialect() {
+    for id in neighbours.iter().chain(relatives).chain(around(0, COMPARED_MAX)).map(Packed::id_text) {
+        let mut distance = distance(id.as_bytes(), text.as_bytes(), far(text));
+        if id.rsplit('/').next() == Some(wanted.name()) && id.starts_with(dialect) {
             distance = Some(distance.map_or(SAME_NAME, |distance| distance.min(SAME_NAME)));
         }
         if let Some(distance) = distance {
@@ -324,7 +328,7 @@ fn nearest(ids: &[ComponentId], wanted: &ComponentId) -> Vec<ComponentId> {
             found.pop_last();
         }
     }
-    found.into_iter().map(|(_, id)| id.clone()).collect()
+    found.into_iter().filter_map(|(_, id)| ComponentId::parse(id).ok()).collect()
 }
 
 /// What an equal last segment counts as: a component in another namespace.
@@ -369,10 +373,11 @@ fn ok(body: &impl Serialize) -> Result<Answer, Failure> {
 }
 
 fn status(status: u16, body: &impl Serialize) -> Result<Answer, Failure> {
-    let bytes = serde_json::to_vec(body).map_err(|error| {
-        Failure::new(Code::Internal, "api.answer", format!("cannot write the answer: {error}"))
-    })?;
-    Ok(Answer::Body(status, bytes))
+    Ok(Answer::Body(status, serde_json::to_vec(body).map_err(unwritten)?))
+}
+
+fn unwritten(error: serde_json::Error) -> Failure {
+    Failure::new(Code::Internal, "api.answer", format!("cannot write the answer: {error}"))
 }
 
 fn served(snapshot: Option<&Snapshot>) -> Result<&Snapshot, Failure> {
@@ -449,7 +454,7 @@ fn stats(snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure> 
     };
     ok(&json!({
         "generation": generation.map(|generation| generation.number),
-        "components": snapshot.map_or(0, |snapshot| snapshot.ids().len()),
+        "components": snapshot.map_or(0, Snapshot::count),
         "releases": sum(|one| one.releases),
         "refused": sum(|one| one.refused),
         "skipped": sum(|one| one.skipped_count),
@@ -614,19 +619,26 @@ fn found_page(search: &Search, snapshot: &Snapshot) -> Result<Answer, Failure> {
     let generation = &snapshot.generation;
     let stale = stale(&generation.sources, &generation.catalogues);
     let hits = search.run(snapshot);
-    let last = hits.page.last().filter(|_| hits.more);
+    let shown = hits.page.iter().map(|hit| Shown::of(hit.component)).collect::<Result<Vec<_>, _>>()?;
+    let last = hits.page.iter().zip(&shown).next_back().filter(|_| hits.more);
+    let rows = hits.page.iter().zip(&shown).map(|(hit, shown)| hit_row(hit, shown, search, &stale));
     ok(&HitPage {
         page: Page {
-            items: hits.page.iter().map(|hit| hit_row(hit, search, &stale)).collect(),
-            next_cursor: last.map(|hit| cursor_behind(hit.rank, &hit.component.id)),
+            items: rows.collect(),
+            next_cursor: last.map(|(hit, shown)| cursor_behind(hit.rank, &shown.head.id)),
             snapshot: &generation.snapshot,
         },
         total: hits.total,
     })
 }
 
-fn hit_row<'a>(hit: &Hit<'a>, search: &'a Search, stale: &BTreeSet<SourceId>) -> HitRow<'a> {
-    let row = component_row(hit.component);
+fn hit_row<'a>(
+    hit: &Hit<'_>,
+    shown: &'a Shown,
+    search: &'a Search,
+    stale: &BTreeSet<SourceId>,
+) -> HitRow<'a> {
+    let row = shown.row();
     let matched = search.words.iter().zip(&hit.found);
     HitRow {
         id: row.id,
@@ -645,61 +657,137 @@ fn hit_row<'a>(hit: &Hit<'a>, search: &'a Search, stale: &BTreeSet<SourceId>) ->
 
 fn explained(asked: &Asked, snapshot: &Snapshot) -> Result<Answer, Failure> {
     let view = View::new(snapshot);
-    ok(&explain(asked, snapshot, &view, |found| conflict(found, &snapshot.generation).problem(None)))
+    let component = snapshot.component(&asked.reference.id).map(Packed::component).transpose()?;
+    let problem = |found: &Conflict| conflict(found, &snapshot.generation).problem(None);
+    ok(&explain(asked, snapshot, component.as_ref(), &view, problem))
 }
 
 fn components(selection: &Selection, snapshot: &Snapshot) -> Result<Answer, Failure> {
     is_configured(selection.source.as_ref(), snapshot)?;
-    let ids = snapshot.ids();
+    let all = snapshot.components();
     let prefix = selection.prefix.as_deref().unwrap_or("");
-    let from_prefix = ids.partition_point(|id| id.as_text() < prefix);
-    let from_cursor = selection.after.as_ref().map_or(0, |after| ids.partition_point(|id| id <= after));
-    let candidates = ids[from_prefix.max(from_cursor)..].iter();
+    let from_prefix = all.partition_point(|one| one.id_text() < prefix);
+    let is_before = |after: &ComponentId| all.partition_point(|one| one.id_text() <= after.as_text());
+    let start = from_prefix.max(selection.after.as_ref().map_or(0, is_before));
+    let of_source = |one: &Packed| {
+        selection.source.as_ref().is_none_or(|source| one.owner_texts().0 == source.as_text())
+    };
+    let of_kind = |one: &Packed| {
+        let kind = |kind: &str| one.shown().and_then(|shown| shown.kind()).as_deref() == Some(kind);
+        selection.kind.as_deref().is_none_or(kind)
+    };
+    let of_category = |one: &Packed| {
+        selection.category.as_deref().is_none_or(|wanted| category_of(one).as_deref() == Some(wanted))
+    };
+    let candidates = all.get(start..).unwrap_or_default().iter();
     let mut matching = candidates
-        .take_while(|id| id.as_text().starts_with(prefix))
-        .filter_map(|id| snapshot.component(id))
-        .filter(|one| selection.source.as_ref().is_none_or(|source| *source == one.owner.source))
-        .filter(|one| selection.kind.as_deref().is_none_or(|kind| kind_of(one) == Some(kind)))
-        .filter(|one| selection.category.as_deref().is_none_or(|wanted| category_of(one) == Some(wanted)));
-    let items: Vec<ComponentRow<'_>> =
-        matching.by_ref().take(selection.limit).map(|one| component_row(one)).collect();
+        .take_while(|one| one.id_text().starts_with(prefix))
+        .filter(|one| of_source(one) && of_kind(one) && of_category(one));
+    let shown = matching.by_ref().take(selection.limit).map(Shown::of).collect::<Result<Vec<_>, _>>()?;
     let more = matching.next().is_some();
-    let next_cursor = items.last().filter(|_| more).map(|last| cursor_after(last.id));
+    let next_cursor = shown.last().filter(|_| more).map(|last| cursor_after(&last.head.id));
+    let items = shown.iter().map(Shown::row).collect();
     ok(&Page { items, next_cursor, snapshot: &snapshot.generation.snapshot })
 }
 
-/// Returns the release that stands for a component: the latest, or the newest where none may be used.
-fn shown(component: &Component) -> (Option<&Version>, Option<&Release>) {
-    let latest = select(component, &VersionReq::any(), false).ok();
-    (latest.map(|release| &release.version), latest.or(component.releases.last()))
-}
-
 /// The category is carried, not interpreted: LCOD has none of its own.
-fn category_of(component: &Component) -> Option<&str> {
-    shown(component).1.and_then(|release| release.extra.get("category")?.as_str())
+fn category_of(component: &Packed) -> Option<String> {
+    let extra = component.shown()?.extra().ok()?;
+    extra.get("category")?.as_str().map(str::to_owned)
 }
 
-fn kind_of(component: &Component) -> Option<&str> {
-    shown(component).1.and_then(|release| release.kind.as_deref())
+/// A component as lists show it: of its releases only the latest is read, or the newest where none may be used.
+struct Shown {
+    head: Head,
+    latest: Option<Version>,
+    versions: usize,
+    kind: Option<String>,
+    summary: Option<String>,
+    verdict: &'static str,
+    signature: Option<&'static str>,
 }
 
-fn component_row(component: &Component) -> ComponentRow<'_> {
-    let (latest, shown) = shown(component);
-    ComponentRow {
-        id: &component.id,
-        latest,
-        versions: component.releases.len(),
-        kind: shown.and_then(|release| release.kind.as_deref()),
-        summary: shown.and_then(|release| release.summary.as_deref()),
-        source: &component.owner.source,
-        catalogue: &component.owner.name,
-        verdict: shown.map_or("refused", |release| release.verdict.word()),
-        signature: shown.and_then(|release| unchecked(&release.verdict)),
-        shadowed: shadow_rows(&component.shadowed),
+impl Shown {
+    fn of(component: &Packed) -> Result<Shown, PackedError> {
+        let shown = component.shown();
+        Ok(Shown {
+            head: component.head()?,
+            latest: component.latest().and_then(|latest| latest.version()),
+            versions: component.count(),
+            kind: shown.and_then(|shown| shown.kind()).map(Into::into),
+            summary: shown.and_then(|shown| shown.summary()).map(Into::into),
+            verdict: shown.map_or("refused", |shown| shown.verdict_word()),
+            signature: shown.and_then(|shown| shown.unchecked()),
+        })
+    }
+
+    fn row(&self) -> ComponentRow<'_> {
+        ComponentRow {
+            id: &self.head.id,
+            latest: self.latest.as_ref(),
+            versions: self.versions,
+            kind: self.kind.as_deref(),
+            summary: self.summary.as_deref(),
+            source: &self.head.owner.source,
+            catalogue: &self.head.owner.name,
+            verdict: self.verdict,
+            signature: self.signature,
+            shadowed: ShadowRow::all(&self.head.shadowed),
+        }
     }
 }
 
-fn known<'a>(id: &ComponentId, snapshot: &'a Snapshot) -> Result<&'a Arc<Component>, Failure> {
+/// A version as lists show it; its text is read only where it is refused.
+struct Line {
+    version: Version,
+    is_yanked: bool,
+    verdict: &'static str,
+    signature: Option<&'static str>,
+    refusal: Option<Refusal>,
+    /// `None` where its documents have not been fetched.
+    manifest: Option<Option<Digest>>,
+}
+
+impl Line {
+    /// Returns the versions of a component, newest first.
+    fn all(component: &Packed) -> Result<Vec<Line>, PackedError> {
+        component.all().rev().filter_map(|listed| Line::of(&listed).transpose()).collect()
+    }
+
+    fn of(listed: &Listed<'_>) -> Result<Option<Line>, PackedError> {
+        let Some(version) = listed.version() else { return Ok(None) };
+        let refusal = match listed.is_refused() {
+            true => listed.release()?.verdict.refusal().cloned(),
+            false => None,
+        };
+        let manifest = if listed.is_unfetched() { None } else { Some(listed.manifest()?) };
+        Ok(Some(Line {
+            version,
+            is_yanked: listed.is_yanked(),
+            verdict: listed.verdict_word(),
+            signature: listed.unchecked(),
+            refusal,
+            manifest,
+        }))
+    }
+
+    fn row(&self) -> VersionRow<'_> {
+        VersionRow {
+            version: &self.version,
+            yanked: self.is_yanked,
+            prerelease: self.version.is_prerelease(),
+            verdict: self.verdict,
+            signature: self.signature,
+            refusal: self.refusal.as_ref(),
+            manifest: match &self.manifest {
+                Some(manifest) => ManifestRow::Known(manifest.as_ref()),
+                None => ManifestRow::Unfetched(UNFETCHED),
+            },
+        }
+    }
+}
+
+fn known<'a>(id: &ComponentId, snapshot: &'a Snapshot) -> Result<&'a Packed, Failure> {
     if let Some(component) = snapshot.component(id) {
         return Ok(component);
     }
@@ -721,67 +809,67 @@ fn component(id: &ComponentId, snapshot: &Snapshot) -> Result<Answer, Failure> {
         row: ComponentRow<'a>,
         releases: Vec<VersionRow<'a>>,
     }
-    let releases = component.releases.iter().rev().map(version_row).collect();
-    ok(&Body { snapshot: &snapshot.generation.snapshot, row: component_row(component), releases })
+    let (shown, lines) = (Shown::of(component)?, Line::all(component)?);
+    let releases = lines.iter().map(Line::row).collect();
+    ok(&Body { snapshot: &snapshot.generation.snapshot, row: shown.row(), releases })
 }
 
 fn versions(id: &ComponentId, snapshot: &Snapshot) -> Result<Answer, Failure> {
-    let items = known(id, snapshot)?.releases.iter().rev().map(version_row).collect();
+    let lines = Line::all(known(id, snapshot)?)?;
+    let items = lines.iter().map(Line::row).collect();
     ok(&Page { items, next_cursor: None, snapshot: &snapshot.generation.snapshot })
 }
 
-fn version_row(release: &Release) -> VersionRow<'_> {
-    VersionRow {
-        version: &release.version,
-        yanked: release.yanked,
-        prerelease: release.version.is_prerelease(),
-        verdict: release.verdict.word(),
-        signature: unchecked(&release.verdict),
-        refusal: release.verdict.refusal(),
-        manifest: ManifestRow::of(release),
-    }
-}
-
 /// Finds the release that a path points to. An exact version is shown even where it may not be used: the row says why.
-fn found<'a>(pointed: &Pointed, snapshot: &'a Snapshot) -> Result<(&'a Component, &'a Release), Failure> {
+fn found<'a>(pointed: &Pointed, snapshot: &'a Snapshot) -> Result<Listed<'a>, Failure> {
     if let Some(longer) = pointed.longer.as_ref().filter(|longer| snapshot.component(longer).is_some()) {
         let detail = format!("this path is a version of {} and the id {longer}", pointed.reference.id);
         return Err(ambiguous(&detail, &[pointed.reference.id.clone(), longer.clone()]));
     }
     let component = known(&pointed.reference.id, snapshot)?;
     let requirement = &pointed.reference.requirement;
-    let exact = requirement.named();
-    if let Some(release) =
-        exact.and_then(|version| component.releases.iter().find(|release| release.version == version))
-    {
-        return Ok((component, release));
+    if let Some(release) = requirement.named().and_then(|version| component.exact(&version)) {
+        return Ok(release);
     }
-    let release = select(component, requirement, false)
+    select(component, requirement, false)
         .map_err(|cause| Conflict { reference: pointed.reference.clone(), cause })
-        .map_err(|found| conflict(&found, &snapshot.generation))?;
-    Ok((component, release))
+        .map_err(|found| conflict(&found, &snapshot.generation))
 }
 
 fn release(pointed: &Pointed, snapshot: &Snapshot) -> Result<Answer, Failure> {
-    let (component, release) = found(pointed, snapshot)?;
-    ok(&release_row(component, release, snapshot))
+    Ok(Answer::Body(200, encoded::body(&found(pointed, snapshot)?, snapshot)))
 }
 
 fn manifest(pointed: &Pointed, snapshot: &Snapshot) -> Result<Answer, Failure> {
-    let (_, release) = found(pointed, snapshot)?;
-    match &release.manifest {
-        Some(digest) => Ok(Answer::Document(digest.clone())),
-        None if release.unfetched => {
-            let detail = format!("the documents of {}@{} have not been fetched", release.id, release.version);
-            Err(Failure::new(Code::SourceUnavailable, "manifest_unfetched", detail)
-                .hint(format!("resolverd resolve --refresh {}@{} fetches them", release.id, release.version)))
-        }
-        None => {
-            let detail = format!("{}@{} has no manifest of its own", release.id, release.version);
-            Err(Failure::new(Code::ComponentNotFound, "manifest_absent", detail)
-                .hint("ask for the release without /manifest: its catalogue row says what is known"))
-        }
+    let release = found(pointed, snapshot)?;
+    if let Some(digest) = release.manifest()? {
+        return Ok(Answer::Document(digest));
     }
+    let full = format!("{}@{}", pointed.reference.id, release.version_text());
+    Err(match release.is_unfetched() {
+        true => {
+            let detail = format!("the documents of {full} have not been fetched");
+            Failure::new(Code::SourceUnavailable, "manifest_unfetched", detail)
+                .hint(format!("resolverd resolve --refresh {full} fetches them"))
+        }
+        false => {
+            let detail = format!("{full} has no manifest of its own");
+            Failure::new(Code::ComponentNotFound, "manifest_absent", detail)
+                .hint("ask for the release without /manifest: its catalogue row says what is known")
+        }
+    })
+}
+
+/// What is in memory is what was confirmed at the start, so that only a mistake of this program leads here.
+impl From<PackedError> for Failure {
+    fn from(error: PackedError) -> Failure {
+        unreadable(&error.to_string())
+    }
+}
+
+fn unreadable(found: &str) -> Failure {
+    Failure::new(Code::CacheCorrupted, "component_unreadable", found)
+        .hint("restart the daemon; if that does not help, run resolverd doctor --repair")
 }
 
 /// Returns the failure of a manifest that the shelf no longer holds as it was accepted.
@@ -796,19 +884,9 @@ fn resolved(question: &Question, snapshot: &Snapshot) -> Result<Answer, Failure>
     let generation = &snapshot.generation;
     let view = View::new(snapshot);
     let resolution = resolve(&view, &question.request).map_err(|found| conflict(&found, generation))?;
-    let components = resolution.picks.iter().map(|pick| Chosen {
-        id: &pick.release.id,
-        version: &pick.release.version,
-        requested: pick.requested.iter().map(ToString::to_string).collect(),
-        required_by: &pick.required_by,
-        dependencies: texts(&pick.release.dependencies),
-        source: source_of(pick.component, pick.release),
-        integrity: IntegrityRow::of(pick.release),
-        trust: TrustRow::of(&pick.release.verdict),
-        yanked: pick.release.yanked,
-        shadowed: shadow_rows(&pick.component.shadowed),
-        directory: None,
-    });
+    let components = resolution.picks.iter().map(chosen);
+    let hidden = resolution.hidden_by_natives.iter().map(|component| Hidden::of(component));
+    let hidden = hidden.collect::<Result<Vec<_>, _>>()?;
     let mut warnings: Vec<&Warning> = resolution.warnings.iter().chain(&question.warnings).collect();
     warnings.sort();
     ok(&Resolved {
@@ -818,46 +896,82 @@ fn resolved(question: &Question, snapshot: &Snapshot) -> Result<Answer, Failure>
         roots: &resolution.roots,
         components: components.collect(),
         natives: &resolution.natives,
-        shadowed: resolution.hidden_by_natives.iter().map(|component| hidden(component)).collect(),
+        shadowed: hidden.iter().map(Hidden::row).collect(),
         warnings,
     })
 }
 
-fn hidden(component: &Component) -> HiddenRow<'_> {
-    HiddenRow {
-        id: &component.id,
-        source: &component.owner.source,
-        catalogue: &component.owner.name,
-        versions: component.releases.iter().map(|release| &release.version).collect(),
-        by: "native",
+fn chosen(pick: &Pick) -> Chosen<'_> {
+    let Pick { component: Head { owner, shadowed, .. }, release, requested, required_by } = pick;
+    Chosen {
+        id: &release.id,
+        version: &release.version,
+        requested: requested.iter().map(ToString::to_string).collect(),
+        required_by,
+        dependencies: &release.dependencies,
+        source: SourceRow::of(owner, release),
+        integrity: IntegrityRow::of(release),
+        trust: TrustRow::of(&release.verdict),
+        yanked: release.yanked,
+        shadowed: ShadowRow::all(shadowed),
+        directory: None,
     }
 }
+
+/// A component that a native hides.
+struct Hidden {
+    head: Head,
+    versions: Vec<Version>,
+}
+
+impl Hidden {
+    fn of(component: &Packed) -> Result<Hidden, PackedError> {
+        let versions = component.all().filter_map(|listed| listed.version()).collect();
+        Ok(Hidden { head: component.head()?, versions })
+    }
+
+    fn row(&self) -> HiddenRow<'_> {
+        HiddenRow {
+            id: &self.head.id,
+            source: &self.head.owner.source,
+            catalogue: &self.head.owner.name,
+            versions: self.versions.iter().collect(),
+            by: "native",
+        }
+    }
+}
+
+/// How many answers of how many bytes a lookup makes room for; more is made as it is needed.
+const BATCH: usize = 100;
+const ANSWER_BYTES: usize = 1024;
 
 /// Answers each reference on its own: an array, in order, of release or problem.
 fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Result<Answer, Failure> {
     let view = View::new(snapshot);
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum Item<'a> {
-        Release(Box<ReleaseRow<'a>>),
-        Problem(Value),
+    let mut body = Vec::with_capacity(references.len().min(BATCH) * ANSWER_BYTES);
+    body.push(b'[');
+    for (place, reference) in references.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        match looked_up(reference, &view) {
+            Ok(release) => encoded::write(&release, snapshot, &mut body),
+            Err(failure) => serde_json::to_writer(&mut body, &failure.problem(None)).map_err(unwritten)?,
+        }
     }
-    let items = references.iter().map(|reference| match looked_up(reference, &view) {
-        Ok((component, release)) => Item::Release(Box::new(release_row(component, release, snapshot))),
-        Err(failure) => Item::Problem(failure.problem(None)),
-    });
-    ok(&items.collect::<Vec<Item<'_>>>())
+    body.push(b']');
+    Ok(Answer::Body(200, body))
 }
 
 /// Returns the release that answers one reference of a lookup.
-pub(super) fn looked_up<'v>(
+fn looked_up<'v>(
     reference: &Result<Reference, Failure>,
     view: &'v View<'_>,
-) -> Result<(&'v Component, &'v Release), Failure> {
+) -> Result<Listed<'v>, Failure> {
     let reference = reference.as_ref().map_err(Clone::clone)?;
     let cause = match view.standing(&reference.id) {
         Standing::Known(component) => match select(component, &reference.requirement, false) {
-            Ok(release) => return Ok((component, release)),
+            Ok(release) => return Ok(release),
             Err(cause) => cause,
         },
         Standing::Blocked(blocked) => Cause::Blocked(blocked.clone()),
@@ -866,45 +980,26 @@ pub(super) fn looked_up<'v>(
     Err(conflict(&Conflict { reference: reference.clone(), cause }, &view.snapshot().generation))
 }
 
-/// Returns what is told of a release.
-pub(super) fn release_row<'a>(
-    component: &'a Component,
-    release: &'a Release,
-    snapshot: &'a Snapshot,
-) -> ReleaseRow<'a> {
-    ReleaseRow {
-        snapshot: &snapshot.generation.snapshot,
-        id: &release.id,
-        version: &release.version,
-        kind: release.kind.as_deref(),
-        summary: release.summary.as_deref(),
-        dependencies: texts(&release.dependencies),
-        source: source_of(component, release),
-        integrity: IntegrityRow::of(release),
-        trust: TrustRow::of(&release.verdict),
-        yanked: release.yanked,
-        shadowed: shadow_rows(&component.shadowed),
-        warnings: &release.warnings,
-        extra: &release.extra,
+/// Answers what is answered by copying releases; `None` for every other question, and where there is something else to say.
+pub fn at_once(query: &Query, snapshot: &Snapshot) -> Option<Vec<u8>> {
+    match query {
+        Query::Release(pointed) => found_at_once(pointed, snapshot).map(|found| encoded::body(&found, snapshot)),
+        Query::Lookup(references) => match lookup(references, snapshot) {
+            Ok(Answer::Body(200, body)) => Some(body),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
-fn texts(references: &[Reference]) -> Vec<String> {
-    references.iter().map(ToString::to_string).collect()
-}
-
-fn source_of<'a>(component: &'a Component, release: &'a Release) -> SourceRow<'a> {
-    SourceRow {
-        id: &component.owner.source,
-        catalogue: &component.owner.name,
-        repository: repository_text(release.origin.repository.as_ref()),
-        commit: release.origin.commit.as_ref(),
-        path: release.origin.path.as_ref(),
+fn found_at_once<'a>(pointed: &Pointed, snapshot: &'a Snapshot) -> Option<Listed<'a>> {
+    if pointed.longer.as_ref().is_some_and(|longer| snapshot.component(longer).is_some()) {
+        return None;
     }
-}
-
-fn shadow_rows(shadows: &[Shadow]) -> Vec<ShadowRow<'_>> {
-    shadows.iter().map(ShadowRow::of).collect()
+    let Reference { id, requirement } = &pointed.reference;
+    let component = snapshot.component(id)?;
+    let exact = requirement.named().and_then(|version| component.exact(&version));
+    exact.or_else(|| select(component, requirement, false).ok())
 }
 
 /// Gives a conflict its code: the one place where the resolver's causes meet the table.
@@ -926,6 +1021,7 @@ fn conflict(conflict: &Conflict, generation: &Generation) -> Failure {
             no_version(reference, available, yanked.as_ref(), prerelease.as_ref())
         }
         Cause::Refused { version, refusal } => refused(reference, version, refusal),
+        Cause::Unreadable { found } => unreadable(found),
         Cause::Disjoint { requirements } => {
             let asked: Vec<String> = requirements.iter().map(ToString::to_string).collect();
             let detail = format!("no single version of {} meets {}", reference.id, asked.join(" and "));

@@ -7,8 +7,10 @@ use catalogue_schema::dialect::Node;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Generation, Health, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict};
+use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::pointer::{Location, Revision, Want};
 use catalogue_schema::revision::RevisionKey;
+use catalogue_schema::row::{IntegrityRow, TrustRow};
 use catalogue_schema::version::Version;
 use serde_json::Value;
 
@@ -16,7 +18,7 @@ use crate::api::discovery::{
     BlockedRow, CANDIDATES_MAX, CandidateRow, DEPENDENTS_MAX, DependentRow, Dependents, DocumentRow,
     Explained, ExplainedRelease, Fate, LoserRow, OriginRow, Outcome, ReferenceRow, StepRow,
 };
-use crate::api::{IntegrityRow, PinRow, TrustRow, is_out_of_order, repository_text};
+use crate::api::{PinRow, is_out_of_order, repository_text};
 use crate::resolve::{Candidates, Cause, Conflict, Native, Standing, native_for, select};
 use crate::store::Snapshot;
 
@@ -31,16 +33,18 @@ pub struct Asked {
     pub prerelease: bool,
 }
 
-/// Explains how a reference is answered; `problem` gives a conflict the document that a resolve would answer.
+/// Explains how a reference is answered; `component` is what the snapshot holds under its id, and `problem` gives a conflict the
+/// document that a resolve would answer.
 pub fn explain<'a>(
     asked: &'a Asked,
     snapshot: &'a Snapshot,
+    component: Option<&'a Component>,
     candidates: &'a impl Candidates,
     problem: impl Fn(&Conflict) -> Value,
 ) -> Explained<'a> {
     let generation = &snapshot.generation;
     let id = &asked.reference.id;
-    let case = Case::of(asked, candidates, generation);
+    let case = Case::of(asked, component, candidates, generation);
     let Case { component, native, outcome, chosen, shown, owner, steps, .. } = &case;
     // Where the caller's native answers, nobody's entries are used.
     let used = component.filter(|_| native.is_none());
@@ -93,18 +97,24 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn of(asked: &'a Asked, candidates: &'a impl Candidates, generation: &'a Generation) -> Case<'a> {
+    fn of(
+        asked: &'a Asked,
+        component: Option<&'a Component>,
+        candidates: &'a impl Candidates,
+        generation: &'a Generation,
+    ) -> Case<'a> {
         let reference = &asked.reference;
         let native = native_for(reference, &asked.natives);
-        let (component, owner, choice) = match candidates.standing(&reference.id) {
-            Standing::Known(component) => {
-                let choice = select(component, &reference.requirement, asked.prerelease);
-                (Some(component), Some(&component.owner.source), choice)
+        let (owner, choice) = match candidates.standing(&reference.id) {
+            Standing::Known(packed) => {
+                let choice = select(packed, &reference.requirement, asked.prerelease);
+                let release = |listed: Listed<'_>| component?.releases.get(listed.at());
+                let missing = || Cause::Unreadable { found: format!("{packed:?}") };
+                let choice = choice.and_then(|listed| release(listed).ok_or_else(missing));
+                (component.map(|component| &component.owner.source), choice)
             }
-            Standing::Blocked(blocked) => (None, Some(&blocked.source), Err(Cause::Blocked(blocked.clone()))),
-            Standing::Unknown => {
-                (None, None, Err(Cause::Unknown { nearest: candidates.nearest(&reference.id) }))
-            }
+            Standing::Blocked(blocked) => (Some(&blocked.source), Err(Cause::Blocked(blocked.clone()))),
+            Standing::Unknown => (None, Err(Cause::Unknown { nearest: candidates.nearest(&reference.id) })),
         };
         let outcome = outcome(native, &choice);
         let steps = match (component, owner, native) {
@@ -139,7 +149,7 @@ fn outcome(native: Option<&Native>, choice: &Result<&Release, Cause>) -> Outcome
         (None, Err(Cause::Refused { .. })) => Outcome::Refused,
         (None, Err(Cause::Blocked(_))) => Outcome::Blocked,
         (None, Err(Cause::Unknown { .. })) => Outcome::Unknown,
-        (None, Err(Cause::NoVersion { .. } | Cause::Disjoint { .. })) => Outcome::NoVersion,
+        (None, Err(Cause::NoVersion { .. } | Cause::Disjoint { .. } | Cause::Unreadable { .. })) => Outcome::NoVersion,
     }
 }
 
@@ -481,20 +491,42 @@ fn step_name(node: &Node, at: usize) -> String {
     node.via.get(at).unwrap_or(&node.id).to_string()
 }
 
-fn dependents<'a>(id: &ComponentId, snapshot: &'a Snapshot) -> Dependents<'a> {
+fn dependents(id: &ComponentId, snapshot: &Snapshot) -> Dependents {
     let mut found = Dependents { count: 0, items: Vec::new() };
-    for component in snapshot.ids().iter().filter_map(|id| snapshot.component(id)) {
-        let requires = |release: &'a Release| {
-            release.dependencies.iter().find(|one| one.id == *id).map(|wanted| (release, wanted))
-        };
-        let Some((release, wanted)) = component.releases.iter().rev().find_map(requires) else { continue };
+    let text = format!("\"{id}");
+    for component in snapshot.components() {
+        let Some((release, wanted)) = newest_that_requires(component, &text) else { continue };
         found.count += 1;
-        if found.items.len() < DEPENDENTS_MAX {
-            let requirement = wanted.requirement.to_string();
-            found.items.push(DependentRow { id: &component.id, version: &release.version, requirement });
+        if found.items.len() < DEPENDENTS_MAX
+            && let (Ok(id), Some(version)) = (component.id(), release.version())
+        {
+            found.items.push(DependentRow { id, version, requirement: wanted.requirement.to_string() });
         }
     }
     found
+}
+
+/// Returns the newest release of a component that requires an id, and what it requires; `text` is the id behind a quote, as
+/// dependencies are written. They are searched as they stand: every release of a snapshot is.
+fn newest_that_requires<'a>(component: &'a Packed, text: &str) -> Option<(Listed<'a>, Reference)> {
+    let mut before = "";
+    for release in component.all().rev() {
+        let dependencies = release.dependencies_text();
+        // Most releases require what the one before them does.
+        if dependencies == before {
+            continue;
+        }
+        before = dependencies;
+        let wanted = dependencies.match_indices(text).find_map(|(at, _)| {
+            let written = dependencies.get(at + 1..)?.split('"').next()?;
+            let behind = written.as_bytes().get(text.len() - 1);
+            behind.is_none_or(|byte| *byte == b'@').then(|| Reference::parse(written).ok())?
+        });
+        if let Some(wanted) = wanted {
+            return Some((release, wanted));
+        }
+    }
+    None
 }
 
 fn blocked<'a>(id: &ComponentId, is_owned: bool, generation: &'a Generation) -> Vec<BlockedRow<'a>> {

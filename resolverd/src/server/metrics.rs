@@ -16,7 +16,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use catalogue_schema::generation::{CatalogueState, Generation, Health};
 use catalogue_schema::id::SourceId;
-use catalogue_schema::model::{Component, Refusal};
+use catalogue_schema::model::{Refusal, Verdict};
+use catalogue_schema::packed::{Listed, Packed};
 
 use crate::order::{OrderError, Outcome};
 use crate::server::answer::Facts;
@@ -149,7 +150,7 @@ impl Metrics {
 
     /// Counts what `now` refuses and `previous` did not, and what it shadows. Only the writer calls this.
     pub fn published(&self, previous: Option<&Snapshot>, now: &Snapshot) {
-        let shadowed = components(now).filter(|one| !one.shadowed.is_empty()).count();
+        let shadowed = now.components().iter().filter(|one| one.is_shadowing()).count();
         self.shadowed.store(shadowed as u64, Ordering::Relaxed);
         let fresh = refused_anew(previous, now);
         if fresh.is_empty() {
@@ -234,7 +235,7 @@ impl Metrics {
     fn singles(&self, page: &mut Page, snapshot: Option<&Snapshot>, facts: &Facts) {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let generation = snapshot.map_or(0, |snapshot| snapshot.generation.number);
-        let components = snapshot.map_or(0, |snapshot| snapshot.ids().len() as u64);
+        let components = snapshot.map_or(0, |snapshot| snapshot.count() as u64);
         let started = u64::try_from(self.started_s.load(Ordering::Relaxed)).unwrap_or(0);
         for (name, kind, help, value) in [
             (
@@ -288,27 +289,32 @@ fn refused_anew(previous: Option<&Snapshot>, now: &Snapshot) -> Refused {
             count(&node.id.source, error);
         }
     }
-    for component in now.ids().iter().filter_map(|id| now.component(id)) {
-        let old = previous.and_then(|snapshot| snapshot.component(&component.id));
-        if old.is_some_and(|old| Arc::ptr_eq(old, component)) {
+    let mut before = previous.map(Snapshot::components).unwrap_or_default().iter().peekable();
+    for component in now.components() {
+        while before.next_if(|old| old.id_bytes() < component.id_bytes()).is_some() {}
+        let old = before.next_if(|old| old.id_bytes() == component.id_bytes());
+        if old == Some(component) {
             continue;
         }
-        for release in &component.releases {
-            let Some(refusal) = release.verdict.refusal() else { continue };
-            let known = old.into_iter().flat_map(|old| &old.releases).any(|old| {
-                let reason = old.verdict.refusal().map(|refusal| &refusal.reason);
-                old.version == release.version && reason == Some(&refusal.reason)
-            });
-            if !known {
-                count(&component.owner.source, refusal);
+        for release in component.all().filter(Listed::is_refused) {
+            let Some((source, refusal)) = refusal(component, &release) else { continue };
+            let same = release.version().and_then(|version| old?.exact(&version));
+            let known = same.filter(Listed::is_refused).and_then(|same| self::refusal(component, &same));
+            if known.is_none_or(|(_, known)| known.reason != refusal.reason) {
+                count(&source, &refusal);
             }
         }
     }
     fresh
 }
 
-fn components(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Component>> {
-    snapshot.ids().iter().filter_map(|id| snapshot.component(id))
+/// Returns why a release is refused, and whose it is.
+fn refusal(component: &Packed, release: &Listed<'_>) -> Option<(SourceId, Refusal)> {
+    let source = SourceId::parse(component.owner_texts().0).ok()?;
+    match release.release().ok()?.verdict {
+        Verdict::Refused(refusal) => Some((source, refusal)),
+        Verdict::Trusted(_) => None,
+    }
 }
 
 /// A source is up where it and every catalogue below it were read and accepted by the last sync.

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
@@ -37,10 +37,10 @@ use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
-    Ages, Answer, Facts, Times, answer, answer_from, document_missing, log_page, log_unreadable, report,
+    Ages, Answer, Facts, Times, answer, answer_from, at_once, document_missing, log_page, log_unreadable,
+    report,
 };
 use crate::server::connection::ORDERS_MAX;
-use crate::server::encoded::Encoded;
 use crate::server::events::Events;
 use crate::server::metrics::{METRICS_TEXT, Metrics};
 use crate::server::route::{Forget, Query, route};
@@ -56,7 +56,6 @@ pub type Revisions = Box<dyn Fn(Option<&SourceId>, usize) -> Result<Vec<LogLine>
 /// What every request shares: the snapshot in force, the way to the writer, the counters.
 pub struct State {
     kept: ArcSwap<Kept>,
-    encodes: AtomicBool,
     problem: ArcSwapOption<Refusal>,
     ages: ArcSwap<Ages>,
     times: ArcSwap<Times>,
@@ -80,19 +79,11 @@ pub struct State {
 struct Kept {
     /// Newest first; the first is in force.
     snapshots: Vec<Arc<Snapshot>>,
-    /// The answers of the first about single releases.
-    encoded: Option<Encoded>,
 }
 
 impl Kept {
     fn current(&self) -> Option<&Snapshot> {
         self.snapshots.first().map(Arc::as_ref)
-    }
-
-    /// Encodes the answers of the first snapshot; what did not change since `previous` is shared.
-    fn encode(&mut self, previous: &Kept) {
-        let before = previous.current().zip(previous.encoded.as_ref());
-        self.encoded = self.current().map(|now| Encoded::of(now, before));
     }
 }
 
@@ -145,7 +136,6 @@ impl State {
     pub fn new(orders: Option<Sender<Order>>, documents: Documents) -> State {
         State {
             kept: ArcSwap::default(),
-            encodes: AtomicBool::new(false),
             problem: ArcSwapOption::empty(),
             ages: ArcSwap::from_pointee(Ages { known: BTreeMap::new(), since: Instant::now() }),
             times: ArcSwap::default(),
@@ -183,22 +173,12 @@ impl State {
     /// Serves these snapshots from now on, newest first: the first is in force, the others can be asked by their digests.
     pub fn publish_kept(&self, kept: Vec<Arc<Snapshot>>) {
         let previous = self.kept.load_full();
-        let mut kept = Kept { snapshots: kept, encoded: None };
+        let kept = Kept { snapshots: kept };
         let is_new = |now: &&Snapshot| !previous.current().is_some_and(|old| std::ptr::eq(old, *now));
         if let Some(now) = kept.current().filter(is_new) {
             self.metrics.published(previous.current(), now);
         }
-        if self.encodes.load(Ordering::Relaxed) {
-            kept.encode(&previous);
-        }
         self.kept.store(Arc::new(kept));
-    }
-
-    /// From now on encodes the answers about releases before a generation is served, and those of the one that is served
-    /// now. For the thread that publishes, of a process that answers many calls; the answers are the same either way.
-    pub fn encode_ahead(&self) {
-        self.encodes.store(true, Ordering::Relaxed);
-        self.publish_kept(self.kept.load().snapshots.clone());
     }
 
     /// Shows what a sync did: serves `kept` where it made a generation, counts it, and tells whoever listens.
@@ -308,9 +288,7 @@ impl State {
     fn answered(&self, query: &Query) -> Result<Reply, Failure> {
         let kept = self.kept.load();
         let current = kept.current();
-        if let Some((snapshot, encoded)) = current.zip(kept.encoded.as_ref())
-            && let Some(body) = encoded.answer(query, snapshot)
-        {
+        if let Some(body) = current.and_then(|snapshot| at_once(query, snapshot)) {
             return Ok(Reply { status: 200, content_type: JSON, body });
         }
         let facts = self.facts();

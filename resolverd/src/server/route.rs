@@ -12,6 +12,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::error::escaped;
 use catalogue_schema::id::{ComponentId, Dialect, Namespace, Reference, SourceId};
 use catalogue_schema::model::Warning;
+use catalogue_schema::packed::search::folded;
 use catalogue_schema::version::{Grammar, Version, VersionReq};
 use serde_json::Value;
 
@@ -24,7 +25,6 @@ use crate::api::{
 use crate::resolve::{Native, Request};
 use crate::server::explain::Asked;
 use crate::server::search::{HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
-use crate::store::searchable::folded;
 
 /// One row of the table of routes.
 #[derive(Debug)]

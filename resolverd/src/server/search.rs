@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use catalogue_schema::id::{ComponentId, SourceId};
-use catalogue_schema::model::{Component, Release};
+use catalogue_schema::packed::search::{Searchable, folded, texts};
+use catalogue_schema::packed::{Listed, Packed};
 
 use crate::store::Snapshot;
-use crate::store::searchable::{Searchable, folded, texts};
 
 /// How many words a query may have.
 pub const WORDS_MAX: usize = 16;
@@ -76,9 +76,7 @@ impl Found {
 #[derive(Debug)]
 pub struct Hit<'a> {
     /// The component.
-    pub component: &'a Component,
-    /// The release that stands for it.
-    pub release: &'a Release,
+    pub component: &'a Packed,
     /// The sum over the words; lower is better.
     pub rank: u32,
     /// Where each word was found, in the order of the query.
@@ -122,67 +120,90 @@ impl Search {
     pub fn run<'a>(&self, snapshot: &'a Snapshot) -> Hits<'a> {
         let mut hits: Vec<Hit<'a>> = match self.vouched {
             true => Vec::new(),
-            false => snapshot.searchable().filter_map(|(one, texts)| self.hit(one, texts)).collect(),
+            false => snapshot.components().iter().filter_map(|one| self.hit(one)).collect(),
         };
         let total = hits.len();
         // They come sorted by id, and the sort is stable.
         hits.sort_by_key(|hit| hit.rank);
-        let start = self
-            .after
-            .as_ref()
-            .map_or(0, |(rank, id)| hits.partition_point(|hit| (hit.rank, &hit.component.id) <= (*rank, id)));
+        let start = self.after.as_ref().map_or(0, |(rank, id)| {
+            hits.partition_point(|hit| (hit.rank, hit.component.id_text()) <= (*rank, id.as_text()))
+        });
         let mut page = hits.split_off(start);
         let more = page.len() > self.limit;
         page.truncate(self.limit);
         Hits { page, more, total }
     }
 
-    fn hit<'a>(&self, component: &'a Component, texts: &Searchable) -> Option<Hit<'a>> {
-        let release = texts.shown(component)?;
-        if !self.admits(component, release, texts) {
+    fn hit<'a>(&self, component: &'a Packed) -> Option<Hit<'a>> {
+        let release = component.shown()?;
+        let searchable = component.searchable();
+        if !self.admits(component, &release, &searchable) {
             return None;
         }
-        let places = self.words.iter().map(|word| place(word, component, release, texts));
-        let found: Vec<Found> = places.collect::<Option<_>>()?;
+        let texts = Texts::of(component, &release, searchable);
+        let found: Vec<Found> = self.words.iter().map(|word| texts.place(word)).collect::<Option<_>>()?;
         let rank = found.iter().map(|found| *found as u32).sum();
-        Some(Hit { component, release, rank, found })
+        Some(Hit { component, rank, found })
     }
 
-    fn admits(&self, component: &Component, release: &Release, searchable: &Searchable) -> bool {
-        let kind = release.kind.as_deref().or_else(|| release.extra.get("type")?.as_str());
-        let carries = |wanted: &str| {
-            texts(release.extra.get("category")).into_iter().any(|category| *folded(category) == *wanted)
+    fn admits(&self, component: &Packed, release: &Listed<'_>, searchable: &Searchable<'_>) -> bool {
+        let is_kind = |wanted: &str| match release.kind() {
+            Some(kind) => *folded(&kind) == *wanted,
+            None => release.extra().is_ok_and(|extra| {
+                extra.get("type").and_then(|kind| kind.as_str()).is_some_and(|kind| *folded(kind) == *wanted)
+            }),
         };
-        self.source.as_ref().is_none_or(|source| *source == component.owner.source)
-            && self.kind.as_deref().is_none_or(|wanted| kind.is_some_and(|kind| *folded(kind) == *wanted))
+        let carries = |wanted: &str| {
+            release.extra().is_ok_and(|extra| {
+                texts(extra.get("category")).into_iter().any(|category| *folded(category) == *wanted)
+            })
+        };
+        self.source.as_ref().is_none_or(|source| source.as_text() == component.owner_texts().0)
+            && self.tag.as_deref().is_none_or(|wanted| searchable.keywords().any(|word| word == wanted))
+            && self.kind.as_deref().is_none_or(is_kind)
             && self.category.as_deref().is_none_or(carries)
-            && self
-                .tag
-                .as_deref()
-                .is_none_or(|wanted| searchable.keywords().iter().any(|word| **word == *wanted))
     }
 }
 
-/// Returns the best place of a folded word.
-fn place(word: &str, component: &Component, release: &Release, texts: &Searchable) -> Option<Found> {
-    let id = &component.id;
-    let (name, path) = (id.name(), id.path());
-    if [name, path, id.as_text()].contains(&word) {
-        return Some(Found::Name);
+/// The texts of a component.
+struct Texts<'a> {
+    id: &'a str,
+    /// The id without its dialect.
+    path: &'a str,
+    /// The last segment of the id.
+    name: &'a str,
+    release: Listed<'a>,
+    searchable: Searchable<'a>,
+}
+
+impl<'a> Texts<'a> {
+    fn of(component: &'a Packed, release: &Listed<'a>, searchable: Searchable<'a>) -> Texts<'a> {
+        let id = component.id_text();
+        let path = ComponentId::path_in(id);
+        let name = path.rsplit('/').next().unwrap_or(path);
+        Texts { id, path, name, release: *release, searchable }
     }
-    if name.starts_with(word) || path.starts_with(word) {
-        return Some(Found::NamePrefix);
+
+    /// Returns the best place of a folded word.
+    fn place(&self, word: &str) -> Option<Found> {
+        let Texts { id, path, name, .. } = *self;
+        if [name, path, id].contains(&word) {
+            return Some(Found::Name);
+        }
+        if name.starts_with(word) || path.starts_with(word) {
+            return Some(Found::NamePrefix);
+        }
+        if path.split(['/', '.', '-', '_']).any(|segment| segment == word) {
+            return Some(Found::NameSegment);
+        }
+        if id.contains(word) {
+            return Some(Found::NamePart);
+        }
+        if self.searchable.keywords().any(|keyword| keyword.contains(word)) {
+            return Some(Found::Keyword);
+        }
+        self.searchable.describes(self.release.summary().as_deref(), word).then_some(Found::Description)
     }
-    if path.split(['/', '.', '-', '_']).any(|segment| segment == word) {
-        return Some(Found::NameSegment);
-    }
-    if id.as_text().contains(word) {
-        return Some(Found::NamePart);
-    }
-    if texts.keywords().iter().any(|keyword| keyword.contains(word)) {
-        return Some(Found::Keyword);
-    }
-    texts.describes(release, word).then_some(Found::Description)
 }
 
 #[cfg(test)]

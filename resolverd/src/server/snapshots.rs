@@ -3,12 +3,12 @@
 //! Pure: snapshots in, rows out. Never loads a generation, never decides how many are kept.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use catalogue_schema::generation::{SourceState, stale};
-use catalogue_schema::id::ComponentId;
-use catalogue_schema::model::{Component, Release};
+use catalogue_schema::model::Release;
+use catalogue_schema::packed::{Listed, Packed, PackedError};
 use catalogue_schema::revision::rfc3339;
+use catalogue_schema::version::Version;
 use serde_json::{Value, json};
 
 use crate::api::{
@@ -57,7 +57,7 @@ pub fn list(kept: &[&Snapshot]) -> Value {
             generation: generation.number,
             snapshot: &generation.snapshot,
             committed_at: rfc3339(generation.committed_s),
-            components: snapshot.ids().len(),
+            components: snapshot.count(),
             catalogues: generation.catalogues.len(),
             sources: generation.sources.len(),
             stale: stale(&generation.sources, &generation.catalogues),
@@ -81,19 +81,19 @@ pub fn diff<'a>(asked: &Diff, kept: &[&'a Snapshot]) -> Result<DiffPage<'a>, Fai
     };
     let (mut counts, mut items, mut next_cursor) = (DiffCounts::default(), Vec::new(), None);
     for (old, new) in differing(from, to) {
-        let (id, count) = match (old, new) {
-            (Some(old), None) => (&old.id, &mut counts.removed),
-            (Some(old), Some(_)) => (&old.id, &mut counts.changed),
-            (None, Some(new)) => (&new.id, &mut counts.added),
-            (None, None) => continue,
+        let (shown, count) = match (old, new) {
+            (Some(old), None) => (old, &mut counts.removed),
+            (Some(old), Some(new)) if differ(old, new)? => (old, &mut counts.changed),
+            (None, Some(new)) => (new, &mut counts.added),
+            _ => continue,
         };
         *count += 1;
-        let is_before = asked.after.as_ref().is_some_and(|after| id <= after);
+        let is_before = asked.after.as_ref().is_some_and(|after| shown.id_text() <= after.as_text());
         match items.len() < asked.limit {
             _ if is_before => {}
-            true => items.push(component_change(id, old, new)),
+            true => items.push(component_change(shown, old, new)?),
             false if next_cursor.is_none() => {
-                next_cursor = items.last().map(|last: &ComponentChange<'_>| cursor_after(last.id));
+                next_cursor = items.last().map(|last: &ComponentChange| cursor_after(&last.id));
             }
             false => {}
         }
@@ -106,45 +106,55 @@ fn name(snapshot: &Snapshot) -> SnapshotName<'_> {
     SnapshotName { generation: snapshot.generation.number, snapshot: &snapshot.generation.snapshot }
 }
 
-type Sides<'a> = (Option<&'a Component>, Option<&'a Component>);
+type Sides<'a> = (Option<&'a Packed>, Option<&'a Packed>);
 
-/// Returns the components that differ, in the order of their ids. Those that share their memory are equal.
+/// Returns the components that are not the same block in both, in the order of their ids.
 fn differing<'a>(from: &'a Snapshot, to: &'a Snapshot) -> impl Iterator<Item = Sides<'a>> {
-    let (mut old, mut new) = (from.ids().iter().peekable(), to.ids().iter().peekable());
+    let (mut old, mut new) = (from.components().iter().peekable(), to.components().iter().peekable());
     let pairs = std::iter::from_fn(move || {
         let order = match (old.peek(), new.peek()) {
             (None, None) => return None,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(old), Some(new)) => old.cmp(new),
+            (Some(old), Some(new)) => old.id_bytes().cmp(new.id_bytes()),
         };
         let old = if order.is_le() { old.next() } else { None };
         let new = if order.is_ge() { new.next() } else { None };
-        Some((old.and_then(|id| from.component(id)), new.and_then(|id| to.component(id))))
+        Some((old, new))
     });
-    let differ = |(old, new): &(Option<&Arc<Component>>, Option<&Arc<Component>>)| match (old, new) {
-        (Some(old), Some(new)) => !Arc::ptr_eq(old, new) && old != new,
-        _ => true,
-    };
-    pairs.filter(differ).map(|(old, new)| (old.map(Arc::as_ref), new.map(Arc::as_ref)))
+    pairs.filter(|(old, new)| old != new)
 }
 
-fn component_change<'a>(
-    id: &'a ComponentId,
-    old: Option<&'a Component>,
-    new: Option<&'a Component>,
-) -> ComponentChange<'a> {
-    let owner = |component: &Component| component.owner.to_string();
-    ComponentChange {
-        id,
-        change: change(old, new),
-        owner: pair(old.map(owner), new.map(owner)),
-        releases: release_changes(releases(old), releases(new)),
+/// Tells whether two blocks say something different: requirements that mean the same may be written differently.
+fn differ(old: &Packed, new: &Packed) -> Result<bool, PackedError> {
+    if old.owner_texts() != new.owner_texts() || old.count() != new.count() || old.shadowed()? != new.shadowed()? {
+        return Ok(true);
     }
+    for (old, new) in old.all().zip(new.all()) {
+        if !old.is_same(&new) && old.release()? != new.release()? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-fn releases(component: Option<&Component>) -> &[Release] {
-    component.map_or(&[], |component| &component.releases)
+fn component_change(
+    shown: &Packed,
+    old: Option<&Packed>,
+    new: Option<&Packed>,
+) -> Result<ComponentChange, PackedError> {
+    let owner = |component: &Packed| component.head().map(|head| head.owner.to_string());
+    Ok(ComponentChange {
+        id: shown.id()?,
+        change: change(old, new),
+        owner: pair(old.map(owner).transpose()?, new.map(owner).transpose()?),
+        releases: release_changes(&releases(old), &releases(new))?,
+    })
+}
+
+fn releases(component: Option<&Packed>) -> Vec<(Listed<'_>, Version)> {
+    let listed = component.into_iter().flat_map(Packed::all);
+    listed.filter_map(|listed| Some((listed, listed.version()?))).collect()
 }
 
 fn change<T>(old: Option<T>, new: Option<T>) -> Change {
@@ -162,27 +172,41 @@ fn pair<T: PartialEq>(from: Option<T>, to: Option<T>) -> Option<Pair<T>> {
 }
 
 /// Compares releases, which both components list oldest first.
-fn release_changes<'a>(old: &'a [Release], new: &'a [Release]) -> Vec<ReleaseChange<'a>> {
+fn release_changes(
+    old: &[(Listed<'_>, Version)],
+    new: &[(Listed<'_>, Version)],
+) -> Result<Vec<ReleaseChange>, PackedError> {
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
     let mut changes = Vec::new();
     loop {
         let order = match (old.peek(), new.peek()) {
-            (None, None) => return changes,
+            (None, None) => return Ok(changes),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(old), Some(new)) => old.version.cmp(&new.version),
+            (Some((_, old)), Some((_, new))) => old.cmp(new),
         };
         let before = if order.is_le() { old.next() } else { None };
         let after = if order.is_ge() { new.next() } else { None };
-        let Some(shown) = after.or(before).filter(|_| before != after) else { continue };
-        changes.push(ReleaseChange {
-            version: &shown.version,
-            change: change(before, after),
-            manifest: pair(before.map(|one| one.manifest.as_ref()), after.map(|one| one.manifest.as_ref())),
-            verdict: pair(before.map(|one| one.verdict.word()), after.map(|one| one.verdict.word())),
-            yanked: pair(before.map(|one| one.yanked), after.map(|one| one.yanked)),
-        });
+        if before.zip(after).is_some_and(|((old, _), (new, _))| old.is_same(new)) {
+            continue;
+        }
+        let read = |side: Option<&(Listed<'_>, Version)>| side.map(|(listed, _)| listed.release()).transpose();
+        changes.extend(release_change(read(before)?, read(after)?));
     }
+}
+
+fn release_change(before: Option<Release>, after: Option<Release>) -> Option<ReleaseChange> {
+    if before == after {
+        return None;
+    }
+    let (old, new) = (before.as_ref(), after.as_ref());
+    Some(ReleaseChange {
+        version: new.or(old)?.version.clone(),
+        change: change(old, new),
+        manifest: pair(old.map(|one| one.manifest.clone()), new.map(|one| one.manifest.clone())),
+        verdict: pair(old.map(|one| one.verdict.word()), new.map(|one| one.verdict.word())),
+        yanked: pair(old.map(|one| one.yanked), new.map(|one| one.yanked)),
+    })
 }
 
 /// Returns the sources that differ: those of the later snapshot in its order, then those that are gone.

@@ -183,14 +183,14 @@ impl Shelf {
 
     /// Keeps the documents that are not here yet or are damaged, durably, all in one pack (documents over 1 MiB alone). Only documents
     /// named by SHA-256 are kept, and each must have the digest that names it: the caller has checked that.
-    pub fn keep(&self, documents: &[(Digest, Vec<u8>)]) -> Result<(), ShelfError> {
+    pub fn keep(&self, documents: &[(Digest, impl AsRef<[u8]>)]) -> Result<(), ShelfError> {
         let mut news: BTreeMap<&Digest, &[u8]> = BTreeMap::new();
         for (digest, bytes) in documents.iter().filter(|(digest, _)| digest.algorithm() == Algorithm::Sha256)
         {
             // A head says that a document is here; whether its bytes still are is looked at once in the life of a process.
             let is_here = self.index().is_sound(digest) || matches!(self.read(digest), Ok(Some(_)));
             if !is_here {
-                news.insert(digest, bytes);
+                news.insert(digest, bytes.as_ref());
             }
         }
         let large = |bytes: &[u8]| bytes.len() as u64 > OBJECT_BYTES_MIN;

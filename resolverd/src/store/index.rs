@@ -25,7 +25,7 @@ use crate::store::StoreError;
 /// What the engine may hold in memory, as it counts: every row is read once, at the start, and answers never ask it.
 const CACHE_BYTES: u64 = 4 << 20;
 /// How many rows one atomic write carries at most.
-const BATCH_ROWS_MAX: usize = 1000;
+pub(super) const BATCH_ROWS_MAX: usize = 1000;
 /// How long opening and reading may take before the index counts as damaged.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a lock that a previous handle still holds is waited for.
@@ -36,9 +36,6 @@ const QUARANTINED_KEPT: usize = 2;
 const NAME: &str = "index";
 const NEW: &str = "index.new";
 const BAD: &str = "index.bad-";
-
-/// Keys and values, in the order of the keys.
-pub(super) type Rows = Vec<(IVec, IVec)>;
 
 /// One open index.
 #[derive(Debug)]
@@ -85,8 +82,12 @@ impl From<Failed> for Fault {
 }
 
 impl Index {
-    /// Opens the index below `directory`, making an empty one where there is none, and reads every row of it.
-    pub(super) fn open(directory: &Path) -> Result<(Index, Rows), Fault> {
+    /// Opens the index below `directory`, making an empty one where there is none, and gives key and value of every row to `take`,
+    /// in the order of the keys. Nothing of a row is held longer, so that a row is never in memory twice.
+    pub(super) fn open<T: Send + 'static>(
+        directory: &Path,
+        take: fn(&[u8], &[u8]) -> T,
+    ) -> Result<(Index, Vec<T>), Fault> {
         let path = directory.join(NAME);
         if !path.exists() {
             create(directory)?;
@@ -94,7 +95,7 @@ impl Index {
         if path.is_dir() {
             sweep(&path)?;
         }
-        let (db, rows) = open_in_thread(&path)?;
+        let (db, rows) = open_in_thread(&path, take)?;
         let index = Index { db: Some(db), path };
         index.make_durable()?;
         Ok((index, rows))
@@ -121,6 +122,12 @@ impl Index {
     ///
     /// Only each batch is atomic: the caller sees to it that a part of the rows is harmless.
     pub(super) fn write(&self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        self.apply(rows)?;
+        self.make_durable()
+    }
+
+    /// Writes rows like [`Index::write`]; they outlive a power cut after [`Index::make_durable`].
+    pub(super) fn apply(&self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
             let mut batch = Batch::default();
@@ -132,10 +139,11 @@ impl Index {
             }
             self.attempt("write", |db| db.apply_batch(batch))?;
         }
-        self.make_durable()
+        Ok(())
     }
 
-    fn make_durable(&self) -> Result<(), StoreError> {
+    /// Makes every row that was written outlive a power cut.
+    pub(super) fn make_durable(&self) -> Result<(), StoreError> {
         self.attempt("flush", |db| db.flush())?;
         Ok(sync_files(&self.path)?)
     }
@@ -188,11 +196,14 @@ fn sweep(path: &Path) -> Result<(), StoreError> {
 
 /// Opens and reads in a thread of its own. Past the deadline the thread is left behind; should it ever write into the
 /// index that takes this one's place, the checks of the next start find that out.
-fn open_in_thread(path: &Path) -> Result<(Db, Rows), Fault> {
+fn open_in_thread<T: Send + 'static>(
+    path: &Path,
+    take: fn(&[u8], &[u8]) -> T,
+) -> Result<(Db, Vec<T>), Fault> {
     let (sender, receiver) = channel();
     let place = path.to_owned();
     let work = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| open_and_read(&place)));
+        let result = catch_unwind(AssertUnwindSafe(|| open_and_read(&place, take)));
         // Nobody listens any more once the deadline is over.
         let _ = sender.send(result.unwrap_or_else(|panic| Err(Fault::Damaged(panic_text(&*panic)))));
     };
@@ -209,7 +220,7 @@ fn open_in_thread(path: &Path) -> Result<(Db, Rows), Fault> {
     }
 }
 
-fn open_and_read(path: &Path) -> Result<(Db, Rows), Fault> {
+fn open_and_read<T>(path: &Path, take: fn(&[u8], &[u8]) -> T) -> Result<(Db, Vec<T>), Fault> {
     let started = Instant::now();
     let db = loop {
         match config(path).open() {
@@ -220,7 +231,9 @@ fn open_and_read(path: &Path) -> Result<(Db, Rows), Fault> {
             Err(error) => return Err(fault("open", path, &error)),
         }
     };
-    let rows = db.iter().collect::<sled::Result<Rows>>().map_err(|error| fault("read", path, &error))?;
+    let taken = |row: sled::Result<(IVec, IVec)>| row.map(|(key, value)| take(&key, &value));
+    let rows = db.iter().map(taken).collect::<sled::Result<_>>();
+    let rows = rows.map_err(|error| fault("read", path, &error))?;
     Ok((db, rows))
 }
 

@@ -57,7 +57,7 @@ pub fn snapshot(
     generation: &Generation,
     shelf: &Shelf,
 ) -> Result<Result<Arc<Snapshot>, String>, StoreError> {
-    let rows = match Index::open(copy) {
+    let rows = match Index::open(copy, ledger::take) {
         Ok((_, rows)) => rows,
         Err(Fault::Damaged(found)) => return Ok(Err(found)),
         Err(Fault::Failed(error)) => return Err(error),

@@ -1,14 +1,13 @@
 //! What the index holds, in memory: which row of which id changed in which generation, and the digest of what it says.
 //! Reads and plans rows; never touches the index itself.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Generation;
-use catalogue_schema::model::{Component, Pool};
+use catalogue_schema::packed::Packed;
 
 use crate::shelf::Shelf;
 use crate::store::row::{self, Root, Row};
@@ -17,29 +16,27 @@ use crate::store::{Snapshot, StoreError};
 /// Every row of the index, without its payload.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Per id the generations in which it changed.
-    marks: BTreeMap<Arc<str>, BTreeMap<u64, Mark>>,
+    /// In the order of the ids.
+    lines: Vec<Line>,
+}
+
+/// The rows of one id.
+#[derive(Debug)]
+struct Line {
+    id: Arc<str>,
+    /// By the generation in which it changed, oldest first; never empty.
+    marks: Vec<(u64, Mark)>,
 }
 
 /// What is remembered of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// The digest of the JSON in the row.
+    /// The digest of the block in the row.
     Inline(Digest),
-    /// The digest of the JSON on the shelf.
+    /// The digest of the block on the shelf.
     Shelved(Digest),
     /// The id is gone.
     Gone,
-}
-
-impl Mark {
-    fn of(row: &Row<'_>) -> Mark {
-        match row {
-            Row::Inline(json) => Mark::Inline(Digest::sha256(json)),
-            Row::Shelved(digest) => Mark::Shelved(digest.clone()),
-            Row::Gone => Mark::Gone,
-        }
-    }
 }
 
 /// A row's place: its id and generation.
@@ -50,8 +47,10 @@ pub(super) type Place = (Arc<str>, u64);
 pub(super) struct Planning<'a> {
     ledger: &'a Ledger,
     number: u64,
-    seen: BTreeSet<String>,
+    /// The first line that no id has reached yet.
+    at: usize,
     plan: Plan,
+    marks: Vec<(Place, Mark)>,
 }
 
 /// What a commit has to write.
@@ -59,160 +58,251 @@ pub(super) struct Planning<'a> {
 pub(super) struct Plan {
     /// Keys and values for the index.
     pub(super) rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    /// Documents for the shelf, which go first.
-    pub(super) documents: Vec<(Digest, Vec<u8>)>,
-    /// What the ledger will say of the rows.
-    pub(super) marks: Vec<(Place, Mark)>,
+    /// Blocks for the shelf, which go first.
+    pub(super) documents: Vec<(Digest, Packed)>,
+}
+
+impl Line {
+    fn is_here(&self) -> bool {
+        self.marks.last().is_some_and(|(_, mark)| *mark != Mark::Gone)
+    }
 }
 
 impl Ledger {
     /// Starts to collect the rows of generation `number`, which is higher than any in the ledger.
     pub(super) fn plan(&self, number: u64) -> Planning<'_> {
-        Planning { ledger: self, number, seen: BTreeSet::new(), plan: Plan::default() }
+        Planning { ledger: self, number, at: 0, plan: Plan::default(), marks: Vec::new() }
     }
 
-    /// Takes in the rows that were written.
+    /// Takes in the rows that were written, which come in the order of their ids.
     pub(super) fn apply(&mut self, marks: Vec<(Place, Mark)>) {
+        let mut news = Vec::new();
         for ((id, number), mark) in marks {
-            self.marks.entry(id).or_default().insert(number, mark);
+            match self.lines.binary_search_by(|line| line.id.cmp(&id)).map(|at| self.lines.get_mut(at)) {
+                Ok(Some(line)) => line.marks.push((number, mark)),
+                _ => news.push(Line { id, marks: vec![(number, mark)] }),
+            }
         }
+        self.lines.append(&mut news);
+        self.lines.sort_by(|one, other| one.id.cmp(&other.id));
     }
 
     /// Drops rows that were removed.
     pub(super) fn forget(&mut self, rows: &[Place]) {
         for (id, number) in rows {
-            if let Some(marks) = self.marks.get_mut(id) {
-                marks.remove(number);
-                if marks.is_empty() {
-                    self.marks.remove(id);
-                }
+            let at = self.lines.binary_search_by(|line| line.id.cmp(id));
+            if let Some(line) = at.ok().and_then(|at| self.lines.get_mut(at)) {
+                line.marks.retain(|(known, _)| known != number);
             }
         }
+        self.lines.retain(|line| !line.marks.is_empty());
     }
 
     /// Returns the rows that belong to generations after `number`.
     pub(super) fn newer(&self, number: u64) -> Vec<Place> {
-        let newer = |(id, marks): (&Arc<str>, &BTreeMap<u64, Mark>)| -> Vec<Place> {
-            marks.keys().filter(|n| **n > number).map(|n| (Arc::clone(id), *n)).collect()
+        let newer = |line: &Line| -> Vec<Place> {
+            let numbers = line.marks.iter().map(|(n, _)| *n).filter(|n| *n > number);
+            numbers.map(|n| (Arc::clone(&line.id), n)).collect()
         };
-        self.marks.iter().flat_map(newer).collect()
+        self.lines.iter().flat_map(newer).collect()
     }
 
     /// Returns the rows that generation `oldest` and later ones do not read. The rows of an id come oldest first, so that
     /// a part of the removals never brings a removed id back.
     pub(super) fn superseded(&self, oldest: u64) -> Vec<Place> {
         let mut rows = Vec::new();
-        for (id, marks) in &self.marks {
-            let mut reached: Vec<(u64, &Mark)> = marks.range(..=oldest).map(|(n, mark)| (*n, mark)).collect();
-            if reached.last().is_some_and(|(_, mark)| **mark != Mark::Gone) {
-                reached.pop();
+        for line in &self.lines {
+            let reached = line.marks.partition_point(|(number, _)| *number <= oldest);
+            let mut reached = line.marks.get(..reached).unwrap_or_default();
+            if let Some(((_, mark), before)) = reached.split_last()
+                && *mark != Mark::Gone
+            {
+                reached = before;
             }
-            rows.extend(reached.into_iter().map(|(number, _)| (Arc::clone(id), number)));
+            rows.extend(reached.iter().map(|(number, _)| (Arc::clone(&line.id), *number)));
         }
         rows
     }
 
     /// Returns the digests of the documents on the shelf that rows need.
     pub(super) fn shelved(&self) -> HashSet<Digest> {
-        let marks = self.marks.values().flat_map(BTreeMap::values);
-        let digest = |mark: &Mark| match mark {
+        let marks = self.lines.iter().flat_map(|line| &line.marks);
+        let digest = |(_, mark): &(u64, Mark)| match mark {
             Mark::Shelved(digest) => Some(digest.clone()),
             Mark::Inline(_) | Mark::Gone => None,
         };
         marks.filter_map(digest).collect()
     }
-
-    fn newest(&self, id: &str) -> Option<&Mark> {
-        self.marks.get(id)?.values().next_back()
-    }
 }
 
 impl Planning<'_> {
-    /// Takes a component's JSON; tells whether it differs from what the index holds.
-    pub(super) fn put(&mut self, id: &str, json: Vec<u8>) -> bool {
-        let digest = Digest::sha256(&json);
-        self.seen.insert(id.to_owned());
-        let row = Row::of(&json, &digest);
+    /// Takes a component, whose id stands behind those that were put before, and the digest of its block; tells whether it
+    /// differs from what the index holds.
+    pub(super) fn put(&mut self, component: &Packed, digest: &Digest) -> bool {
+        let id = component.id_text();
+        self.pass(id);
+        let row = Row::of(component.as_bytes(), digest);
         let mark = match &row {
             Row::Shelved(digest) => Mark::Shelved(digest.clone()),
             Row::Inline(_) | Row::Gone => Mark::Inline(digest.clone()),
         };
-        if self.ledger.newest(id) == Some(&mark) {
-            return false;
+        if let Some(line) = self.ledger.lines.get(self.at).filter(|line| *line.id == *id) {
+            self.at += 1;
+            if line.marks.last().is_some_and(|(_, known)| *known == mark) {
+                return false;
+            }
         }
         let is_shelved = matches!(row, Row::Shelved(_));
         self.write(id, &row, mark);
         if is_shelved {
-            self.plan.documents.push((digest, json));
+            self.plan.documents.push((digest.clone(), component.clone()));
         }
         true
     }
 
-    /// Adds the removal of every id that was not put, and returns what is to be written.
-    pub(super) fn finish(mut self) -> Plan {
-        let ledger = self.ledger;
-        for (id, marks) in &ledger.marks {
-            let here = marks.values().next_back().is_some_and(|mark| *mark != Mark::Gone);
-            if here && !self.seen.contains(&**id) {
-                self.write(id, &Row::Gone, Mark::Gone);
-            }
+    /// Returns what is to be written so far where it is `enough` rows; what comes later is not in it.
+    pub(super) fn take(&mut self, enough: usize) -> Option<Plan> {
+        (self.plan.rows.len() >= enough).then(|| std::mem::take(&mut self.plan))
+    }
+
+    /// Adds the removal of every id that was not put, and returns what is to be written, and what the ledger will say of all
+    /// rows.
+    pub(super) fn finish(mut self) -> (Plan, Vec<(Place, Mark)>) {
+        while self.at < self.ledger.lines.len() {
+            self.remove();
         }
-        self.plan
+        (self.plan, self.marks)
+    }
+
+    /// Adds the removal of every id before `id`.
+    fn pass(&mut self, id: &str) {
+        while self.ledger.lines.get(self.at).is_some_and(|line| *line.id < *id) {
+            self.remove();
+        }
+    }
+
+    fn remove(&mut self) {
+        let ledger = self.ledger;
+        if let Some(line) = ledger.lines.get(self.at).filter(|line| line.is_here()) {
+            self.write(&line.id, &Row::Gone, Mark::Gone);
+        }
+        self.at += 1;
     }
 
     fn write(&mut self, id: &str, row: &Row<'_>, mark: Mark) {
         self.plan.rows.push((row::key(id, self.number), Some(row.encode())));
-        self.plan.marks.push(((id.into(), self.number), mark));
+        self.marks.push(((id.into(), self.number), mark));
+    }
+}
+
+/// One row as it stands in the index, its bytes checked.
+#[derive(Debug)]
+pub(super) struct Taken {
+    id: Arc<str>,
+    number: u64,
+    says: Result<Says, String>,
+}
+
+/// What a row says.
+#[derive(Debug)]
+enum Says {
+    Inline(Digest, Packed),
+    /// The block comes from the shelf once it is needed.
+    Shelved(Digest, OnceCell<Packed>),
+    Gone,
+}
+
+/// A row, or the key that is none of ours.
+pub(super) type Stored = Result<Taken, Vec<u8>>;
+
+/// Reads a row. What is wrong with it is kept: it may be one of a generation that was never committed.
+pub(super) fn take(key: &[u8], value: &[u8]) -> Stored {
+    let Some((id, number)) = row::read_key(key) else { return Err(key.to_vec()) };
+    let says = Row::decode(value).and_then(|row| match row {
+        Row::Inline(block) => {
+            let packed = Packed::read(block).map_err(|error| error.to_string())?;
+            Ok(Says::Inline(Digest::sha256(block), packed))
+        }
+        Row::Shelved(digest) => Ok(Says::Shelved(digest, OnceCell::new())),
+        Row::Gone => Ok(Says::Gone),
+    });
+    Ok(Taken { id: id.into(), number, says })
+}
+
+/// Returns the key of a row.
+pub(super) fn key(row: &Stored) -> Vec<u8> {
+    match row {
+        Ok(taken) => row::key(&taken.id, taken.number),
+        Err(key) => key.clone(),
+    }
+}
+
+impl Taken {
+    fn mark(&self) -> Mark {
+        match &self.says {
+            Ok(Says::Inline(digest, _)) => Mark::Inline(digest.clone()),
+            Ok(Says::Shelved(digest, _)) => Mark::Shelved(digest.clone()),
+            Ok(Says::Gone) | Err(_) => Mark::Gone,
+        }
+    }
+
+    /// Returns the block and its digest; `None` where the id is gone. The inner error says why it cannot be had.
+    fn block(&self, shelf: &Shelf) -> Result<Result<Option<(&Digest, &Packed)>, String>, StoreError> {
+        let id = &self.id;
+        let (digest, packed) = match &self.says {
+            Ok(Says::Gone) => return Ok(Ok(None)),
+            Ok(Says::Inline(digest, packed)) => (digest, packed),
+            Ok(Says::Shelved(digest, held)) => match held.get() {
+                Some(packed) => (digest, packed),
+                None => match shelf.read(digest)?.map(|block| Packed::read(&block)) {
+                    Some(Ok(packed)) => (digest, held.get_or_init(|| packed)),
+                    Some(Err(error)) => return Ok(Err(format!("the row of {id}: {error}"))),
+                    None => return Ok(Err(format!("{id}: {digest} is not on the shelf"))),
+                },
+            },
+            Err(found) => return Ok(Err(format!("{id}: {found}"))),
+        };
+        Ok(match packed.id_text() == &**id {
+            true => Ok(Some((digest, packed))),
+            false => Err(format!("the row of {id} holds {}", packed.id_text())),
+        })
     }
 }
 
 /// A generation as it was read out of the index, and the rows that older ones may be read out of.
 pub(super) struct Loaded<'a> {
     ledger: Ledger,
-    components: Vec<Arc<Component>>,
-    /// Every row that is not newer than the generation, in the order of the ids, oldest first.
-    rows: Vec<Read<'a>>,
-    pool: Pool,
-}
-
-/// One row, and what it was read as once it was needed.
-struct Read<'a> {
-    id: &'a str,
-    number: u64,
-    row: Row<'a>,
-    component: OnceCell<Arc<Component>>,
+    components: Vec<Packed>,
+    rows: &'a [Stored],
 }
 
 /// Reads a generation out of every row of the index: the newest row of each id that is not newer than the generation.
 /// The inner error says why the rows are not those of the generation.
 pub(super) fn load<'a>(
-    rows: &'a [(impl AsRef<[u8]>, impl AsRef<[u8]>)],
+    rows: &'a [Stored],
     generation: &Generation,
     shelf: &Shelf,
 ) -> Result<Result<Loaded<'a>, String>, StoreError> {
     let mut ledger = Ledger::default();
-    let mut read = Vec::with_capacity(rows.len());
-    for (key, value) in rows {
-        let Some((id, number)) = row::read_key(key.as_ref()) else {
-            return Ok(Err(format!("a key of {} bytes that is none of ours", key.as_ref().len())));
+    for row in rows {
+        let taken = match row {
+            Ok(taken) => taken,
+            Err(key) => return Ok(Err(format!("a key of {} bytes that is none of ours", key.len()))),
         };
-        let row = match Row::decode(value.as_ref()) {
-            Ok(row) => row,
-            // Rows of a generation that was never committed go without being read.
-            Err(_) if number > generation.number => Row::Gone,
-            Err(found) => return Ok(Err(format!("{id}: {found}"))),
-        };
-        match ledger.marks.get_mut(id) {
-            Some(marks) => drop(marks.insert(number, Mark::of(&row))),
-            None => drop(ledger.marks.insert(id.into(), BTreeMap::from([(number, Mark::of(&row))]))),
+        // Rows of a generation that was never committed go, whatever they say.
+        if let Err(found) = &taken.says
+            && taken.number <= generation.number
+        {
+            return Ok(Err(format!("{}: {found}", taken.id)));
         }
-        if number <= generation.number {
-            read.push(Read { id, number, row, component: OnceCell::new() });
+        let mark = (taken.number, taken.mark());
+        match ledger.lines.last_mut().filter(|line| line.id == taken.id) {
+            Some(line) => line.marks.push(mark),
+            None => ledger.lines.push(Line { id: Arc::clone(&taken.id), marks: vec![mark] }),
         }
     }
-    let mut pool = Pool::default();
-    let components = components(&read, generation, shelf, &mut pool)?;
-    Ok(components.map(|components| Loaded { ledger, components, rows: read, pool }))
+    let components = components(rows, generation, shelf)?;
+    Ok(components.map(|components| Loaded { ledger, components, rows }))
 }
 
 impl Loaded<'_> {
@@ -229,10 +319,9 @@ impl Loaded<'_> {
         older: Vec<Generation>,
         shelf: &Shelf,
     ) -> Result<(Ledger, Vec<Arc<Snapshot>>), StoreError> {
-        let Loaded { ledger, components: newest, rows, mut pool } = self;
-        let mut kept = vec![Arc::new(Snapshot::new(generation, newest))];
+        let mut kept = vec![Arc::new(Snapshot::new(generation, self.components))];
         for generation in older {
-            match components(&rows, &generation, shelf, &mut pool)? {
+            match components(self.rows, &generation, shelf)? {
                 Ok(components) => {
                     let newer = kept.last().map(Arc::as_ref);
                     kept.push(Arc::new(Snapshot::beside(generation, components, newer)));
@@ -246,43 +335,28 @@ impl Loaded<'_> {
                 }
             }
         }
-        Ok((ledger, kept))
+        Ok((self.ledger, kept))
     }
 }
 
-/// Returns the components of a generation, and reads what no generation before has needed. The inner error says why the
-/// rows are not those of the generation.
+/// Returns the components of a generation. The inner error says why the rows are not those of the generation.
 fn components(
-    rows: &[Read<'_>],
+    rows: &[Stored],
     generation: &Generation,
     shelf: &Shelf,
-    pool: &mut Pool,
-) -> Result<Result<Vec<Arc<Component>>, String>, StoreError> {
+) -> Result<Result<Vec<Packed>, String>, StoreError> {
     let mut root = Root::default();
     let mut components = Vec::new();
-    for rows in rows.chunk_by(|one, other| one.id == other.id) {
+    let taken: Vec<&Taken> = rows.iter().filter_map(|row| row.as_ref().ok()).collect();
+    for rows in taken.chunk_by(|one, other| one.id == other.id) {
         let Some(row) = rows.iter().rfind(|row| row.number <= generation.number) else { continue };
-        let id = row.id;
-        let json = match &row.row {
-            Row::Gone => continue,
-            Row::Inline(json) => Cow::Borrowed(*json),
-            Row::Shelved(digest) => match shelf.read(digest)? {
-                Some(json) => Cow::Owned(json),
-                None => return Ok(Err(format!("{id}: {digest} is not on the shelf"))),
-            },
-        };
-        root.add(id, &json);
-        if let Some(component) = row.component.get() {
-            components.push(Arc::clone(component));
-            continue;
-        }
-        match serde_json::from_slice::<Component>(&json) {
-            Ok(mut component) if component.id.as_text() == id => {
-                pool.share(&mut component);
-                components.push(Arc::clone(row.component.get_or_init(|| Arc::new(component))));
+        match row.block(shelf)? {
+            Ok(Some((digest, packed))) => {
+                root.add(&row.id, digest);
+                components.push(packed.clone());
             }
-            Ok(component) => return Ok(Err(format!("the row of {id} holds {}", component.id))),
-            Err(error) => return Ok(Err(format!("the row of {id} cannot be read: {error}"))),
+            Ok(None) => {}
+            Err(found) => return Ok(Err(found)),
         }
     }
     let (count, root) = (components.len() as u64, root.finish());

@@ -14,7 +14,7 @@
 //! | `revisions.jsonl` | the log of revisions (see `revisions.rs`) |
 //!
 //! # A commit
-//! 1. Components whose JSON is long go to the shelf.
+//! 1. Components whose block is long go to the shelf.
 //! 2. Rows that differ go to the index, in batches; then flush and our own fsync.
 //! 3. The generation file.
 //! 4. `current`. Only now does anybody see the new generation.
@@ -24,7 +24,11 @@
 //! Every kept generation is in memory too, as an immutable [`Snapshot`]; what did not change from one to the next is the same
 //! memory. At a start the newest one decides: an older one that cannot be read whole is left out, with a warning.
 //!
-//! The root digest of a generation is SHA-256 over (id, zero byte, JSON) of its components in the order of their ids.
+//! A component is one block of bytes (`catalogue_schema::packed`): the same in its row, on the shelf and in memory, so that it is
+//! encoded once and read only by whoever asks for it.
+//!
+//! The root digest of a generation is SHA-256 over (id, zero byte, SHA-256 of the block) of its components in the order of their
+//! ids.
 
 pub mod checks;
 mod files;
@@ -33,12 +37,12 @@ pub mod inspect;
 mod ledger;
 mod lock;
 pub mod memory;
+mod places;
 pub mod revisions;
 mod row;
 mod sealed;
-pub mod searchable;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,78 +51,77 @@ use std::time::Duration;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{GENERATION_SCHEMA, Generation, share};
 use catalogue_schema::id::{ComponentId, SourceId};
-use catalogue_schema::model::{Component, Refusal};
+use catalogue_schema::model::Refusal;
+use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::revision::{Revision, RevisionKey};
 
 use crate::shelf::durable::Failed;
 use crate::shelf::{Shelf, ShelfError};
 use crate::store::files::{Files, Found};
-use crate::store::index::{Fault, Index};
-use crate::store::ledger::Ledger;
+use crate::store::index::{BATCH_ROWS_MAX, Fault, Index};
+use crate::store::ledger::{Ledger, Mark};
 use crate::store::memory::{Memory, Records};
+use crate::store::places::Places;
 use crate::store::revisions::Log;
 use crate::store::row::Root;
-use crate::store::searchable::Searchable;
 
 /// A generation as readers see it: immutable, complete, in memory.
 #[derive(Debug)]
 pub struct Snapshot {
     /// What the generation's file says.
     pub generation: Generation,
-    /// Where the component of an id stands in `components`.
-    places: HashMap<ComponentId, u32>,
-    /// Sorted by id.
-    components: Vec<Arc<Component>>,
-    order: Arc<[ComponentId]>,
-    /// In the order of `order`.
-    searchable: Vec<Searchable>,
+    /// Sorted by the text of the id.
+    components: Vec<Packed>,
+    places: Arc<Places>,
+    lead: Box<[u8]>,
 }
 
 impl Snapshot {
     /// Puts a snapshot together; of two components with one id the first counts.
-    pub fn new(generation: Generation, mut components: Vec<Arc<Component>>) -> Snapshot {
+    pub fn new(generation: Generation, components: Vec<Packed>) -> Snapshot {
+        Snapshot::beside(generation, components, None)
+    }
+
+    /// Puts a snapshot together like [`Snapshot::new`]; where it has the ids of `other`, both hold one table of their places.
+    fn beside(
+        generation: Generation,
+        mut components: Vec<Packed>,
+        other: Option<&Snapshot>,
+    ) -> Snapshot {
         // Stable, so that the first of two with one id stays the first.
-        components.sort_by(|one, other| one.id.cmp(&other.id));
-        components.dedup_by(|later, first| later.id == first.id);
+        components.sort_by(|one, other| one.id_bytes().cmp(other.id_bytes()));
+        components.dedup_by(|later, first| later.id_bytes() == first.id_bytes());
         components.shrink_to_fit();
-        let order: Arc<[ComponentId]> = components.iter().map(|one| one.id.clone()).collect();
-        let places = order.iter().cloned().zip(0..).collect();
-        let searchable = components.iter().map(|one| Searchable::of(one)).collect();
-        Snapshot { generation, places, components, order, searchable }
+        let has_same_ids = |other: &&Snapshot| {
+            let ids = other.components.iter().map(Packed::id_bytes);
+            ids.eq(components.iter().map(Packed::id_bytes))
+        };
+        let places = match other.filter(has_same_ids) {
+            Some(other) => Arc::clone(&other.places),
+            None => Arc::new(Places::of(&components)),
+        };
+        let lead = format!("{{\"snapshot\":\"{}\",", generation.snapshot).into_bytes().into();
+        Snapshot { generation, components, places, lead }
     }
 
-    /// Puts a snapshot together like [`Snapshot::new`]; where it has the ids of `other`, both hold one list of them.
-    fn beside(generation: Generation, components: Vec<Arc<Component>>, other: Option<&Snapshot>) -> Snapshot {
-        let mut snapshot = Snapshot::new(generation, components);
-        if let Some(other) = other.filter(|other| other.order == snapshot.order) {
-            snapshot.order = Arc::clone(&other.order);
-        }
-        snapshot
-    }
-
-    /// Returns every component, sorted by id, with the texts by which a search finds it.
-    pub fn searchable(&self) -> impl Iterator<Item = (&Component, &Searchable)> {
-        self.components.iter().map(|one| &**one).zip(&self.searchable)
-    }
-
-    /// Returns every component, sorted by id.
-    pub fn components(&self) -> &[Arc<Component>] {
+    /// Returns every component, sorted by the text of its id.
+    pub fn components(&self) -> &[Packed] {
         &self.components
     }
 
-    /// Returns the place of `id` among [`Snapshot::components`].
-    pub fn place(&self, id: &ComponentId) -> Option<usize> {
-        self.places.get(id).map(|place| *place as usize)
+    /// Returns how many components there are.
+    pub fn count(&self) -> usize {
+        self.components.len()
     }
 
     /// Returns the component that owns `id`.
-    pub fn component(&self, id: &ComponentId) -> Option<&Arc<Component>> {
-        self.components.get(self.place(id)?)
+    pub fn component(&self, id: &ComponentId) -> Option<&Packed> {
+        self.components.get(self.places.find(id.as_text(), &self.components)?)
     }
 
-    /// Returns every id, sorted.
-    pub fn ids(&self) -> &[ComponentId] {
-        &self.order
+    /// Returns how every JSON object begins that is answered about one release: its digest, as the first field.
+    pub fn lead(&self) -> &[u8] {
+        &self.lead
     }
 }
 
@@ -128,7 +131,7 @@ pub struct Draft {
     /// What its file will say; the store fills in schema, number, component count and root.
     pub generation: Generation,
     /// Its components. Every release carries the leave of the verify function, or its refusal.
-    pub components: Vec<Component>,
+    pub components: Vec<Packed>,
 }
 
 /// What a commit did.
@@ -195,7 +198,7 @@ pub enum StoreError {
         /// What it said.
         found: String,
     },
-    /// A value has no JSON form, or its file is gone.
+    /// A value has no JSON form, or does not fit, or its file is gone.
     #[error("cannot write {what}: {found}")]
     Encode {
         /// Which.
@@ -203,6 +206,9 @@ pub enum StoreError {
         /// What is wrong with it.
         found: String,
     },
+    /// A component does not fit into a block, or one that is kept cannot be read.
+    #[error(transparent)]
+    Packed(#[from] PackedError),
     /// The shelf cannot be read or written.
     #[error(transparent)]
     Shelf(#[from] ShelfError),
@@ -428,9 +434,13 @@ impl Store {
         previous: Option<&Snapshot>,
     ) -> Result<Committed, StoreError> {
         let Draft { mut generation, mut components } = draft;
-        components.sort_by(|one, other| one.id.as_text().cmp(other.id.as_text()));
-        components.dedup_by(|later, first| later.id == first.id);
-        let restored = self.lost.take().filter(|lost| is_restored_by(lost, &generation, &components));
+        components.sort_by(|one, other| one.id_bytes().cmp(other.id_bytes()));
+        components.dedup_by(|later, first| later.id_bytes() == first.id_bytes());
+        let digests: Vec<Digest> = components.iter().map(|one| Digest::sha256(one.as_bytes())).collect();
+        let mut root = Root::default();
+        components.iter().zip(&digests).for_each(|(one, digest)| root.add(one.id_text(), digest));
+        (generation.components, generation.root) = (components.len() as u64, root.finish());
+        let restored = self.lost.take().filter(|lost| is_restored_by(lost, &generation));
         let number = match &restored {
             Some(lost) => lost.number,
             None => self.last.checked_add(1).ok_or_else(|| StoreError::Encode {
@@ -438,35 +448,15 @@ impl Store {
                 found: format!("{} is the highest number there is", self.last),
             })?,
         };
-        // Equal requirements may be written differently, so memory is shared only with what the index holds now.
+        generation.schema = GENERATION_SCHEMA.into();
+        generation.number = number;
+        share(&mut generation.documents);
+        // Memory is shared only with what the index holds now.
         let previous = previous.filter(|snapshot| {
             let held = &snapshot.generation;
             self.current.as_ref().is_some_and(|(number, root)| (*number, root) == (held.number, &held.root))
         });
-        let mut plan = self.ledger.plan(number);
-        let mut root = Root::default();
-        let mut shared = Vec::with_capacity(components.len());
-        for component in components {
-            let json = files::encode(component.id.as_text(), &component)?;
-            root.add(component.id.as_text(), &json);
-            let changed = plan.put(component.id.as_text(), json);
-            let known = previous.and_then(|snapshot| snapshot.component(&component.id));
-            shared.push(match known {
-                Some(known) if !changed && **known == component => Arc::clone(known),
-                _ => Arc::new(component),
-            });
-        }
-        let plan = plan.finish();
-        generation.schema = GENERATION_SCHEMA.into();
-        share(&mut generation.documents);
-        (generation.number, generation.components, generation.root) =
-            (number, shared.len() as u64, root.finish());
-
-        self.shelf.keep(&plan.documents)?;
-        let rows_written = plan.rows.len() as u64;
-        if rows_written > 0 {
-            index.write(plan.rows)?;
-        }
+        let (rows_written, marks) = self.write_rows(index, number, &mut components, &digests, previous)?;
         match restored {
             // Its file is there already; only the pointer to it may have been lost.
             Some(lost) => {
@@ -477,9 +467,44 @@ impl Store {
         }
 
         (self.last, self.current) = (self.last.max(number), Some((number, generation.root.clone())));
-        self.ledger.apply(plan.marks);
-        let snapshot = Snapshot::beside(generation, shared, previous);
+        self.ledger.apply(marks);
+        let snapshot = Snapshot::beside(generation, components, previous);
         Ok(Committed { snapshot: Arc::new(snapshot), rows_written })
+    }
+
+    /// Writes the rows of generation `number` that differ from what the index holds, durably; tells how many, and what the ledger
+    /// will say of them. Components that do not differ become those of `previous`.
+    fn write_rows(
+        &self,
+        index: &Index,
+        number: u64,
+        components: &mut [Packed],
+        digests: &[Digest],
+        previous: Option<&Snapshot>,
+    ) -> Result<(u64, Vec<(ledger::Place, Mark)>), StoreError> {
+        let mut plan = self.ledger.plan(number);
+        let mut known = previous.map(|snapshot| snapshot.components.iter().peekable());
+        for (component, digest) in components.iter_mut().zip(digests) {
+            if plan.put(component, digest) {
+                if let Some(plan) = plan.take(BATCH_ROWS_MAX) {
+                    self.shelf.keep(&plan.documents)?;
+                    index.apply(plan.rows)?;
+                }
+                continue;
+            }
+            let Some(known) = &mut known else { continue };
+            while known.next_if(|known| known.id_bytes() < component.id_bytes()).is_some() {}
+            // The index holds the same digest, and so does the snapshot that was made of it.
+            if let Some(same) = known.next_if(|known| known.id_bytes() == component.id_bytes()) {
+                *component = same.clone();
+            }
+        }
+        let (rest, marks) = plan.finish();
+        self.shelf.keep(&rest.documents)?;
+        if !marks.is_empty() {
+            index.write(rest.rows)?;
+        }
+        Ok((marks.len() as u64, marks))
     }
 
     /// Removes generation files that are too old, and the rows that no kept generation reads.
@@ -514,12 +539,12 @@ impl Store {
             log,
             older: None,
         };
-        let (index, rows) = match Index::open(directory) {
+        let (index, rows) = match Index::open(directory, ledger::take) {
             Ok((index, rows)) => (Some(index), rows),
             Err(Fault::Failed(error)) => return Err(error),
             Err(Fault::Damaged(found)) => {
                 why.push(found);
-                (None, index::Rows::new())
+                (None, Vec::new())
             }
         };
         if let Some(index) = index {
@@ -537,7 +562,7 @@ impl Store {
             }
             // Without a generation file the rows are those of a first commit that never came to its end.
             if candidates.is_empty() {
-                index.write(rows.iter().map(|(key, _)| (key.to_vec(), None)).collect())?;
+                index.write(rows.iter().map(|row| (ledger::key(row), None)).collect())?;
             }
             if candidates.is_empty() || rows.is_empty() {
                 return Ok(store.cold(index, candidates, &why));
@@ -546,7 +571,7 @@ impl Store {
         drop(rows);
         let aside = Index::quarantine(directory)?;
         why.push(format!("the index was set aside as {}", aside.display()));
-        match Index::open(directory) {
+        match Index::open(directory, ledger::take) {
             Ok((index, _)) => Ok(store.cold(index, candidates, &why)),
             Err(Fault::Failed(error)) => Err(error),
             Err(Fault::Damaged(found)) => {
@@ -612,14 +637,8 @@ impl Store {
 }
 
 /// Tells whether a draft says exactly what the generation says whose index was lost.
-fn is_restored_by(lost: &Generation, draft: &Generation, components: &[Component]) -> bool {
-    let mut root = Root::default();
-    let is_encoded = components.iter().all(|component| {
-        let json = files::encode(component.id.as_text(), component);
-        json.map(|json| root.add(component.id.as_text(), &json)).is_ok()
-    });
-    is_encoded
-        && (lost.components, &lost.root) == (components.len() as u64, &root.finish())
+fn is_restored_by(lost: &Generation, draft: &Generation) -> bool {
+    (lost.components, &lost.root) == (draft.components, &draft.root)
         && lost.snapshot == draft.snapshot
         && lost.sources == draft.sources
         && lost.catalogues == draft.catalogues

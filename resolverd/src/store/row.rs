@@ -3,13 +3,14 @@
 //! - key: the component's id, a zero byte, the number (u64, big endian) of the generation in which it changed. Ids hold
 //!   no zero byte, so rows of one id stand together, oldest first.
 //! - value: `[schema u16][crc32 u32][kind u8][payload]`, big endian; the checksum covers kind and payload.
-//!   Kind 0: the component as JSON. Kind 1: the digest of that JSON, which lies on the shelf. Kind 2: the id is gone.
+//!   Kind 0: the packed component, as a snapshot holds it. Kind 1: the digest of that block, which lies on the shelf. Kind 2: the
+//!   id is gone.
 
 use catalogue_schema::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 /// How rows are written; another number means that the index is built anew.
-pub(super) const ROW_SCHEMA: u16 = 1;
+pub(super) const ROW_SCHEMA: u16 = 2;
 /// Longer payloads lie on the shelf.
 pub(super) const INLINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -18,19 +19,19 @@ const HEAD_BYTES: usize = 7;
 /// What a row says about its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Row<'a> {
-    /// The component as JSON.
+    /// The packed component.
     Inline(&'a [u8]),
-    /// The component's JSON is on the shelf under this digest.
+    /// The packed component is on the shelf under this digest.
     Shelved(Digest),
     /// The id is gone.
     Gone,
 }
 
 impl<'a> Row<'a> {
-    /// Returns the row of a component's JSON, by its length.
-    pub(super) fn of(json: &'a [u8], digest: &Digest) -> Row<'a> {
-        match json.len() <= INLINE_BYTES_MAX {
-            true => Row::Inline(json),
+    /// Returns the row of a packed component, by its length.
+    pub(super) fn of(block: &'a [u8], digest: &Digest) -> Row<'a> {
+        match block.len() <= INLINE_BYTES_MAX {
+            true => Row::Inline(block),
             false => Row::Shelved(digest.clone()),
         }
     }
@@ -38,7 +39,7 @@ impl<'a> Row<'a> {
     /// Returns the value that is stored.
     pub(super) fn encode(&self) -> Vec<u8> {
         let (kind, payload) = match self {
-            Row::Inline(json) => (0, *json),
+            Row::Inline(block) => (0, *block),
             Row::Shelved(digest) => (1, digest.as_bytes()),
             Row::Gone => (2, [].as_slice()),
         };
@@ -93,16 +94,16 @@ pub(super) fn read_key(key: &[u8]) -> Option<(&str, u64)> {
     (!id.is_empty() && !id.contains('\0')).then_some((id, u64::from_be_bytes(*generation)))
 }
 
-/// The digest over the components of a generation, fed in the order of their ids.
+/// The digest over the digests of the components of a generation, fed in the order of their ids.
 #[derive(Debug, Default)]
 pub(super) struct Root(Sha256);
 
 impl Root {
     /// Takes the next component in.
-    pub(super) fn add(&mut self, id: &str, json: &[u8]) {
+    pub(super) fn add(&mut self, id: &str, block: &Digest) {
         self.0.update(id.as_bytes());
         self.0.update([0]);
-        self.0.update(json);
+        self.0.update(block.as_bytes());
     }
 
     /// Returns the digest.

@@ -25,6 +25,7 @@ use catalogue_schema::generation::{
 };
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
 use catalogue_schema::model::{Component, Rank, Refusal, Shadow, Source, Verdict};
+use catalogue_schema::packed::{Packed, PackedError, Packer};
 use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{Revision, RevisionKey};
 use tracing::{info, warn};
@@ -148,8 +149,9 @@ struct Known<'a> {
     documents: HashMap<&'a Want, &'a DocumentRecord>,
     refusals: HashMap<&'a Want, &'a Refusal>,
     nodes: HashMap<NodeKey, &'a CatalogueState>,
-    /// What each catalogue owns in the last snapshot; `None` where there is only the generation's file.
-    owned: Option<HashMap<&'a CatalogueId, Vec<&'a Component>>>,
+    /// What each catalogue, named by the texts of source and name, owns in the last snapshot; `None` where there is only the
+    /// generation's file.
+    owned: Option<HashMap<(&'a str, &'a str), Vec<&'a Packed>>>,
 }
 
 /// What tells the nodes of a federation apart: the catalogue id, and whether it is a source's entry, since a list may name a
@@ -176,10 +178,10 @@ impl<'a> Known<'a> {
     }
 }
 
-fn owned(snapshot: &Snapshot) -> HashMap<&CatalogueId, Vec<&Component>> {
-    let mut owned: HashMap<&CatalogueId, Vec<&Component>> = HashMap::new();
-    for component in snapshot.ids().iter().filter_map(|id| snapshot.component(id)) {
-        owned.entry(&component.owner).or_default().push(component);
+fn owned(snapshot: &Snapshot) -> HashMap<(&str, &str), Vec<&Packed>> {
+    let mut owned: HashMap<(&str, &str), Vec<&Packed>> = HashMap::new();
+    for component in snapshot.components() {
+        owned.entry(component.owner_texts()).or_default().push(component);
     }
     owned
 }
@@ -217,7 +219,7 @@ impl Sync<'_> {
         let accepted: Vec<(RevisionKey, Revision)> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
         self.expire(&mut readings, past, scope);
-        let draft = self.draft(past, readings);
+        let draft = self.draft(past, readings).map_err(StoreError::from)?;
         let outcomes = outcomes(&draft.generation, |source| !self.offline && scope.covers(source));
         for outcome in outcomes.iter().filter(|outcome| outcome.error.is_some()) {
             warn!(source = %outcome.id, health = ?outcome.health, error = %shown(outcome.error.as_ref()), "source");
@@ -346,7 +348,7 @@ impl Sync<'_> {
     }
 
     /// Puts the readings together into the next generation; number, count and root are filled in by the store.
-    fn draft(&self, past: Past<'_>, readings: Vec<Reading>) -> Draft {
+    fn draft(&self, past: Past<'_>, readings: Vec<Reading>) -> Result<Draft, PackedError> {
         let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
         let (mut documents, mut refusals) = (BTreeMap::new(), BTreeMap::new());
         let mut salvaged = HashSet::new();
@@ -370,8 +372,8 @@ impl Sync<'_> {
         let blocked = blocked(&sources, &catalogues);
         let mut components = merge(contributions, &blocked);
         if let Some(last) = past.snapshot() {
-            restore_shadows(&mut components, last, &salvaged, &catalogues);
-            note_mutations(&mut components, |id| last.component(id).map(|component| &**component));
+            restore_shadows(&mut components, last, &salvaged, &catalogues)?;
+            note_mutations(&mut components, |id| last.component(id))?;
         }
         let snapshot = snapshot_digest(&components, &stale(&sources, &catalogues), &blocked);
         let generation = Generation {
@@ -387,7 +389,10 @@ impl Sync<'_> {
             documents: documents.into_values().collect(),
             refusals: refusals.into_iter().map(|(want, refusal)| DocumentRefusal { want, refusal }).collect(),
         };
-        Draft { generation, components }
+        // Each goes as soon as it is packed: a component takes several times the room of its block.
+        let mut packer = Packer::default();
+        let components = components.into_iter().map(|component| packer.pack(&component));
+        Ok(Draft { generation, components: components.collect::<Result<_, _>>()? })
     }
 }
 
@@ -397,25 +402,26 @@ fn restore_shadows(
     last: &Snapshot,
     salvaged: &HashSet<CatalogueId>,
     catalogues: &[CatalogueState],
-) {
+) -> Result<(), PackedError> {
     if salvaged.is_empty() {
-        return;
+        return Ok(());
     }
     let nodes = catalogues.iter().filter_map(|state| state.errand.node());
     let ranks: HashMap<&CatalogueId, &Rank> = nodes.map(|node| (&node.id, &node.rank)).collect();
     for component in components {
         let Some(before) = last.component(&component.id) else { continue };
-        let lost = before.shadowed.iter().filter(|shadow| {
+        let lost = before.shadowed()?.into_iter().filter(|shadow| {
             salvaged.contains(&shadow.catalogue)
                 && shadow.catalogue != component.owner
                 && component.shadowed.iter().all(|known| known.catalogue != shadow.catalogue)
         });
-        let lost: Vec<Shadow> = lost.cloned().collect();
+        let lost: Vec<Shadow> = lost.collect();
         if !lost.is_empty() {
             component.shadowed.extend(lost);
             component.shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
         }
     }
+    Ok(())
 }
 
 fn has_expired(generation: &Generation, source: &SourceId) -> bool {
@@ -476,16 +482,13 @@ fn is_lost(state: &CatalogueState) -> bool {
 /// Compares everything that a generation says except its number, its time and what the store computes.
 fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
     let (new, old) = (&draft.generation, &last.generation);
-    let same_component =
-        |component: &Component| last.component(&component.id).is_some_and(|known| **known == *component);
     new.snapshot == old.snapshot
         && new.sources == old.sources
         && new.catalogues == old.catalogues
         && new.blocked == old.blocked
         && new.documents == old.documents
         && new.refusals == old.refusals
-        && draft.components.len() == last.ids().len()
-        && draft.components.iter().all(same_component)
+        && draft.components == last.components()
 }
 
 fn outcomes(generation: &Generation, asked: impl Fn(&SourceId) -> bool) -> Vec<SourceOutcome> {

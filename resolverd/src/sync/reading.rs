@@ -257,9 +257,10 @@ impl<'a> Reader<'a> {
             let own = found.rank.0.get(node.rank.0.len()..).unwrap_or_default();
             found.rank = Rank(node.rank.0.iter().chain(own).copied().collect());
             if state.releases > 0 {
-                let releases = owned.get(&found.id).into_iter().flatten();
-                let releases = releases.flat_map(|component| component.releases.iter().cloned());
-                let releases = releases.map(without_mutations).collect();
+                let texts = (found.id.source.as_text(), found.id.name.as_text());
+                let releases = owned.get(&texts).into_iter().flatten().flat_map(|component| component.all());
+                let releases = releases.map(|listed| listed.release().map(without_mutations));
+                let releases = releases.collect::<Result<_, _>>().ok()?;
                 tree.contributions.push(Contribution {
                     catalogue: found.id.clone(),
                     rank: found.rank.clone(),
