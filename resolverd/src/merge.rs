@@ -88,8 +88,7 @@ pub fn note_mutations<'a>(
     before: impl Fn(&ComponentId) -> Option<&'a Packed>,
 ) -> Result<(), PackedError> {
     for component in components {
-        let is_of_source =
-            |earlier: &&Packed| earlier.owner_texts().0 == component.owner.source.as_text();
+        let is_of_source = |earlier: &&Packed| earlier.owner_texts().0 == component.owner.source.as_text();
         let Some(earlier) = before(&component.id).filter(is_of_source) else { continue };
         for release in &mut component.releases {
             let Some(known) = earlier.exact(&release.version) else { continue };
@@ -349,21 +348,25 @@ mod tests {
 
     #[test]
     fn changed_bytes_are_reported_and_stay_reported() {
+        let note = |components: &mut Vec<Component>, before: &[Component]| {
+            let before = Packed::of(&before[0]).expect("it can be packed");
+            note_mutations(components, |_| Some(&before)).expect("it can be read");
+        };
         let before = merge(federation("s a 1.0: n/x@1.0.0"), &[]);
         let mut now = before.clone();
         now[0].releases[0].manifest = Some(Digest::sha256(b"other bytes"));
-        note_mutations(&mut now, |_| before.first());
+        note(&mut now, &before);
         assert_eq!(now[0].releases[0].warnings[0].reason, VERSION_MUTATED);
 
         let mut later = now.clone();
         later[0].releases[0].warnings.clear();
-        note_mutations(&mut later, |_| now.first());
+        note(&mut later, &now);
         assert_eq!(later, now, "the warning stays while the bytes stay");
 
         let mut elsewhere = now.clone();
         elsewhere[0].releases[0].warnings.clear();
         elsewhere[0].owner.source = SourceId::parse("t").expect("an id");
-        note_mutations(&mut elsewhere, |_| before.first());
+        note(&mut elsewhere, &before);
         assert!(elsewhere[0].releases[0].warnings.is_empty(), "another source's bytes are no mutation");
     }
 

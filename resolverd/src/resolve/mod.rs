@@ -174,7 +174,8 @@ pub fn resolve<'a>(candidates: &'a impl Candidates, request: &Request) -> Result
     };
     let roots = request.references.iter().zip(&answers).map(root).collect();
     let picks = groups.into_iter().filter_map(|(id, group)| group.into_pick(id).transpose());
-    let (picks, refused): (Vec<Pick>, Vec<Vec<Release>>) = picks.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let (picks, refused): (Vec<Pick>, Vec<Vec<Release>>) =
+        picks.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     Ok(Resolution {
         roots,
         warnings: warnings(&picks, &refused),
@@ -255,7 +256,8 @@ impl<'a> Group<'a, '_> {
             let refused = choice.refused.iter().map(Listed::release).collect::<Result<_, _>>()?;
             Ok((self.component.head()?, choice.release.release()?, refused))
         };
-        let requirement = || self.members.first().map_or_else(VersionReq::any, |(_, wanted)| (*wanted).clone());
+        let requirement =
+            || self.members.first().map_or_else(VersionReq::any, |(_, wanted)| (*wanted).clone());
         let (component, release, refused) = read().map_err(|error| Conflict {
             reference: Reference { id: id.clone(), requirement: requirement() },
             cause: error.into(),
@@ -326,7 +328,9 @@ fn refusal(release: &Listed<'_>) -> Result<Cause, PackedError> {
     let Release { version, verdict, .. } = release.release()?;
     Ok(match verdict {
         Verdict::Refused(refusal) => Cause::Refused { version, refusal },
-        Verdict::Trusted(_) => Cause::Unreadable { found: format!("{release:?}: a verdict that refuses nothing") },
+        Verdict::Trusted(_) => {
+            Cause::Unreadable { found: format!("{release:?}: a verdict that refuses nothing") }
+        }
     })
 }
 

@@ -17,7 +17,8 @@ struct World {
 
 impl Candidates for World {
     fn standing(&self, id: &ComponentId) -> Standing<'_> {
-        if let Some(component) = self.components.iter().find(|component| component.id_text() == id.as_text()) {
+        if let Some(component) = self.components.iter().find(|component| component.id_text() == id.as_text())
+        {
             return Standing::Known(component);
         }
         match self.blocked.namespace.contains(id) {

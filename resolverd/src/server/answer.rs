@@ -669,9 +669,8 @@ fn components(selection: &Selection, snapshot: &Snapshot) -> Result<Answer, Fail
     let from_prefix = all.partition_point(|one| one.id_text() < prefix);
     let is_before = |after: &ComponentId| all.partition_point(|one| one.id_text() <= after.as_text());
     let start = from_prefix.max(selection.after.as_ref().map_or(0, is_before));
-    let of_source = |one: &Packed| {
-        selection.source.as_ref().is_none_or(|source| one.owner_texts().0 == source.as_text())
-    };
+    let of_source =
+        |one: &Packed| selection.source.as_ref().is_none_or(|source| one.owner_texts().0 == source.as_text());
     let of_kind = |one: &Packed| {
         let kind = |kind: &str| one.shown().and_then(|shown| shown.kind()).as_deref() == Some(kind);
         selection.kind.as_deref().is_none_or(kind)
@@ -964,10 +963,7 @@ fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Res
 }
 
 /// Returns the release that answers one reference of a lookup.
-fn looked_up<'v>(
-    reference: &Result<Reference, Failure>,
-    view: &'v View<'_>,
-) -> Result<Listed<'v>, Failure> {
+fn looked_up<'v>(reference: &Result<Reference, Failure>, view: &'v View<'_>) -> Result<Listed<'v>, Failure> {
     let reference = reference.as_ref().map_err(Clone::clone)?;
     let cause = match view.standing(&reference.id) {
         Standing::Known(component) => match select(component, &reference.requirement, false) {
@@ -983,7 +979,9 @@ fn looked_up<'v>(
 /// Answers what is answered by copying releases; `None` for every other question, and where there is something else to say.
 pub fn at_once(query: &Query, snapshot: &Snapshot) -> Option<Vec<u8>> {
     match query {
-        Query::Release(pointed) => found_at_once(pointed, snapshot).map(|found| encoded::body(&found, snapshot)),
+        Query::Release(pointed) => {
+            found_at_once(pointed, snapshot).map(|found| encoded::body(&found, snapshot))
+        }
         Query::Lookup(references) => match lookup(references, snapshot) {
             Ok(Answer::Body(200, body)) => Some(body),
             _ => None,

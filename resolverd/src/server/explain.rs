@@ -149,7 +149,9 @@ fn outcome(native: Option<&Native>, choice: &Result<&Release, Cause>) -> Outcome
         (None, Err(Cause::Refused { .. })) => Outcome::Refused,
         (None, Err(Cause::Blocked(_))) => Outcome::Blocked,
         (None, Err(Cause::Unknown { .. })) => Outcome::Unknown,
-        (None, Err(Cause::NoVersion { .. } | Cause::Disjoint { .. } | Cause::Unreadable { .. })) => Outcome::NoVersion,
+        (None, Err(Cause::NoVersion { .. } | Cause::Disjoint { .. } | Cause::Unreadable { .. })) => {
+            Outcome::NoVersion
+        }
     }
 }
 

@@ -127,7 +127,10 @@ fn differing<'a>(from: &'a Snapshot, to: &'a Snapshot) -> impl Iterator<Item = S
 
 /// Tells whether two blocks say something different: requirements that mean the same may be written differently.
 fn differ(old: &Packed, new: &Packed) -> Result<bool, PackedError> {
-    if old.owner_texts() != new.owner_texts() || old.count() != new.count() || old.shadowed()? != new.shadowed()? {
+    if old.owner_texts() != new.owner_texts()
+        || old.count() != new.count()
+        || old.shadowed()? != new.shadowed()?
+    {
         return Ok(true);
     }
     for (old, new) in old.all().zip(new.all()) {
@@ -190,7 +193,8 @@ fn release_changes(
         if before.zip(after).is_some_and(|((old, _), (new, _))| old.is_same(new)) {
             continue;
         }
-        let read = |side: Option<&(Listed<'_>, Version)>| side.map(|(listed, _)| listed.release()).transpose();
+        let read =
+            |side: Option<&(Listed<'_>, Version)>| side.map(|(listed, _)| listed.release()).transpose();
         changes.extend(release_change(read(before)?, read(after)?));
     }
 }
@@ -234,6 +238,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use catalogue_schema::digest::Digest;
     use catalogue_schema::generation::Generation;
+    use catalogue_schema::model::Component;
 
     use super::*;
 
@@ -256,7 +261,7 @@ mod tests {
             let releases: Vec<Value> = versions.split(',').map(release).collect();
             let owner = json!({"source": "main", "name": if name.ends_with('^') { "two" } else { "one" }});
             let component = json!({"id": id, "owner": owner, "releases": releases});
-            Arc::new(serde_json::from_value::<Component>(component).unwrap())
+            serde_json::from_value::<Component>(component).unwrap()
         };
         let source = |word: &str| {
             let (id, health) = word.split_once('=').unwrap();
@@ -275,7 +280,7 @@ mod tests {
             "snapshot": Digest::sha256(text.as_bytes()), "sources": sources, "catalogues": [], "documents": [],
         });
         let generation: Generation = serde_json::from_value(generation).unwrap();
-        Snapshot::new(generation, text.split_whitespace().map(component).collect())
+        Snapshot::of(generation, text.split_whitespace().map(component))
     }
 
     fn wanted(snapshot: &Snapshot) -> Wanted {
@@ -291,7 +296,7 @@ mod tests {
             Change::Removed => '-',
             Change::Changed => '~',
         };
-        let release = |one: &ReleaseChange<'_>| {
+        let release = |one: &ReleaseChange| {
             let what = [
                 one.manifest.as_ref().map(|_| " manifest".to_owned()),
                 one.verdict.as_ref().map(|pair| format!(" {}>{}", pair.from, pair.to)),
@@ -299,7 +304,7 @@ mod tests {
             ];
             format!("{}{}{}", said(one.change), one.version, what.into_iter().flatten().collect::<String>())
         };
-        let item = |one: &ComponentChange<'_>| {
+        let item = |one: &ComponentChange| {
             let owner = one.owner.as_ref().map(|pair| format!(" {}>{}", pair.from, pair.to));
             let releases: Vec<String> = one.releases.iter().map(release).collect();
             let owner = owner.unwrap_or_default();

@@ -83,9 +83,7 @@ fn one_connection_takes_many_calls() {
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     const REQUESTS: usize = 50;
-    let state = state(None);
-    state.encode_ahead();
-    serving(state, Patience::default(), |socket| {
+    serving(state(None), Patience::default(), |socket| {
         let lookup = r#"{"ids": ["lcod://a/one@0.1.0"]}"#;
         // What answers at once stands beside what waits for a body, for a thread, or is refused.
         let kinds = [
@@ -361,8 +359,7 @@ fn older() -> Snapshot {
     let world = crate::server::answer::tests::world();
     let mut generation = world.generation.clone();
     (generation.number, generation.snapshot) = (11, Digest::sha256(b"older"));
-    let id = &world.ids()[0];
-    Snapshot::new(generation, vec![Arc::clone(world.component(id).unwrap())])
+    Snapshot::new(generation, vec![world.components()[0].clone()])
 }
 
 #[test]

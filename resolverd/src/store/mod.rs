@@ -83,11 +83,7 @@ impl Snapshot {
     }
 
     /// Puts a snapshot together like [`Snapshot::new`]; where it has the ids of `other`, both hold one table of their places.
-    fn beside(
-        generation: Generation,
-        mut components: Vec<Packed>,
-        other: Option<&Snapshot>,
-    ) -> Snapshot {
+    fn beside(generation: Generation, mut components: Vec<Packed>, other: Option<&Snapshot>) -> Snapshot {
         // Stable, so that the first of two with one id stays the first.
         components.sort_by(|one, other| one.id_bytes().cmp(other.id_bytes()));
         components.dedup_by(|later, first| later.id_bytes() == first.id_bytes());
@@ -122,6 +118,28 @@ impl Snapshot {
     /// Returns how every JSON object begins that is answered about one release: its digest, as the first field.
     pub fn lead(&self) -> &[u8] {
         &self.lead
+    }
+}
+
+#[cfg(test)]
+impl Snapshot {
+    /// Packs components and puts them together.
+    pub(crate) fn of(
+        generation: Generation,
+        components: impl IntoIterator<Item = catalogue_schema::model::Component>,
+    ) -> Snapshot {
+        let packed = components.into_iter().map(|one| Packed::of(&one).expect("it can be packed"));
+        Snapshot::new(generation, packed.collect())
+    }
+
+    /// Returns every component, read.
+    pub(crate) fn read_all(&self) -> Vec<catalogue_schema::model::Component> {
+        self.components.iter().map(|one| one.component().expect("it can be read")).collect()
+    }
+
+    /// Returns the component of an id such as `lcod://ns/name`, read.
+    pub(crate) fn read(&self, id: &str) -> Option<catalogue_schema::model::Component> {
+        self.read_all().into_iter().find(|one| one.id.as_text() == id)
     }
 }
 

@@ -28,13 +28,13 @@ impl Places {
     /// Learns the places of `components`. More than four thousand million of them are not found.
     pub(super) fn of(components: &[Packed]) -> Places {
         let size = (2 * components.len()).next_power_of_two();
-        let mut places = Places {
-            keys: RandomState::new(),
-            slots: vec![Slot { tag: 0, place: NOWHERE }; size].into(),
-        };
+        let mut places =
+            Places { keys: RandomState::new(), slots: vec![Slot { tag: 0, place: NOWHERE }; size].into() };
         for (component, place) in components.iter().zip(0..NOWHERE) {
             let (tag, start) = places.hash(component.id_bytes());
-            let free = places.around(start).find(|at| places.slots.get(*at).is_some_and(|slot| slot.place == NOWHERE));
+            let free = places
+                .around(start)
+                .find(|at| places.slots.get(*at).is_some_and(|slot| slot.place == NOWHERE));
             if let Some(slot) = free.and_then(|at| places.slots.get_mut(at)) {
                 *slot = Slot { tag, place };
             }

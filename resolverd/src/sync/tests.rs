@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use catalogue_schema::id::ComponentId;
 use catalogue_schema::model::Verdict;
 use tempfile::TempDir;
 
@@ -141,8 +140,7 @@ impl World {
     /// `id = owner: version verdict …` per component.
     fn shown(&self) -> String {
         let snapshot = self.snapshot();
-        let one = |id: &ComponentId| {
-            let component = snapshot.component(id).expect("listed");
+        let one = |component: &catalogue_schema::model::Component| {
             let release = |release: &catalogue_schema::model::Release| {
                 let word = release
                     .verdict
@@ -152,12 +150,12 @@ impl World {
             };
             format!(
                 "{} = {}:{}",
-                id.path(),
+                component.id.path(),
                 component.owner,
                 component.releases.iter().map(release).collect::<String>()
             )
         };
-        snapshot.ids().iter().map(one).collect::<Vec<_>>().join("\n")
+        snapshot.read_all().iter().map(one).collect::<Vec<_>>().join("\n")
     }
 
     fn health(&self) -> Vec<String> {
@@ -310,7 +308,7 @@ fn a_claimed_signature_is_never_ignored_in_silence() {
         world.sync(&[("a", "a.json")]);
         let snapshot = world.snapshot();
         assert_eq!(snapshot.generation.catalogues[0].signature.is_some(), on_document, "{document}");
-        let component = snapshot.component(&snapshot.ids()[0]).expect("listed");
+        let component = snapshot.components()[0].component().expect("a component");
         let Verdict::Trusted(trust) = &component.releases[0].verdict else { panic!("{}", world.shown()) };
         assert_eq!(trust.has_unchecked_signature(), on_release, "{document} {manifest}");
     };
@@ -526,7 +524,7 @@ fn a_source_that_is_gone_keeps_its_ids_when_the_shelf_has_lost_its_documents() {
     world.remove("list.json");
     let shadowed = |world: &World| -> Vec<_> {
         let snapshot = world.snapshot();
-        snapshot.ids().iter().map(|id| snapshot.component(id).expect("listed").shadowed.clone()).collect()
+        snapshot.components().iter().map(|one| one.shadowed().expect("shadows")).collect()
     };
     let shadows = shadowed(&world);
     world.sync(&sources);

@@ -8,7 +8,9 @@ use catalogue_schema::filter::Filter;
 use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA, Generation};
 use catalogue_schema::id::{Dialect, Namespace};
-use catalogue_schema::model::{Level, Origin, Place, Rank, Source, Trust, Verdict};
+use catalogue_schema::model::{
+    Component, Level, Origin, Place, Rank, Release, Shadow, Source, Trust, Verdict,
+};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, LocalPath, Location};
 
@@ -134,7 +136,7 @@ pub(crate) fn world() -> Snapshot {
         listed("lcod://a/two", vec![refused]),
         listed("lcod://a/two/1.0.0", vec![release("lcod://a/two/1.0.0", "3.0.0")]),
     ];
-    Snapshot::new(generation, components.into_iter().map(Arc::new).collect())
+    Snapshot::of(generation, components)
 }
 
 fn times() -> Times {
@@ -425,12 +427,14 @@ fn the_distance_agrees_with_its_definition() {
 
 #[test]
 fn what_resembles_a_miss_is_found_in_a_large_index() {
-    let ids: Vec<ComponentId> = (0..20_000)
-        .map(|at| ComponentId::parse(&format!("lcod://n{:02}/part/name{at:05}", at / 250)).unwrap())
+    let all: Vec<Packed> = (0..20_000)
+        .map(|at| {
+            Packed::of(&listed(&format!("lcod://n{:02}/part/name{at:05}", at / 250), Vec::new())).unwrap()
+        })
         .collect();
-    assert!(ids.is_sorted());
+    assert!(all.is_sorted_by_key(|one| one.id_text()));
     let check = |wanted: &str, expected: &str| {
-        let found = nearest(&ids, &ComponentId::parse(wanted).unwrap());
+        let found = nearest(&all, &ComponentId::parse(wanted).unwrap());
         assert_eq!(found.first().map(ToString::to_string).as_deref(), Some(expected), "{wanted}");
         assert!(found.len() <= NEAREST, "{found:?}");
     };

@@ -1,12 +1,18 @@
-//! What was encoded ahead, against what serde says of the same question.
+//! What is copied, against what serde says of the same release, and against the answer to the same question.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
+
+use catalogue_schema::model::{Component, Release};
+use catalogue_schema::row::{IntegrityRow, ShadowRow, SourceRow, TrustRow};
+use catalogue_schema::version::Version;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::api::Call;
-use crate::server::answer::{Ages, Answer, Facts, answer, tests::world};
+use crate::server::answer::{Ages, Answer, Facts, answer, at_once, tests::world};
 use crate::server::route::route;
 
 fn facts() -> Facts {
@@ -17,9 +23,8 @@ fn facts() -> Facts {
 /// `one` has many versions: withdrawn, refused and prereleases among them.
 fn crowded() -> Snapshot {
     let world = world();
-    let components = world.components().iter().map(|component| {
-        let mut component = Component::clone(component);
-        let refused = world.component(&ComponentId::parse("lcod://a/two").unwrap()).unwrap();
+    let refused = world.read("lcod://a/two").unwrap();
+    let components = world.read_all().into_iter().map(|mut component| {
         let pattern = component.releases[0].clone();
         for (text, is_yanked, is_refused) in [
             ("0.2.1", true, false),
@@ -40,45 +45,70 @@ fn crowded() -> Snapshot {
             component.releases.push(release);
         }
         component.releases.sort_by(|one, other| one.version.cmp(&other.version));
-        Arc::new(component)
+        component.releases.dedup_by(|later, first| later.version == first.version);
+        component
     });
-    Snapshot::new(world.generation.clone(), components.collect())
+    Snapshot::of(world.generation.clone(), components)
 }
 
 #[derive(Debug, PartialEq)]
 enum By {
-    Encoded,
-    Serde,
+    Copy,
+    Answer,
 }
 
+/// What is answered at once is what is answered.
 fn check(snapshot: &Snapshot, call: &Call, expected: By) {
     let query = route(call).unwrap();
-    let encoded = Encoded::of(snapshot, None).answer(&query, snapshot);
-    let by = if encoded.is_some() { By::Encoded } else { By::Serde };
+    let copied = at_once(&query, snapshot);
+    let by = if copied.is_some() { By::Copy } else { By::Answer };
     assert_eq!(by, expected, "{call:?}");
-    if let Some(encoded) = encoded {
+    if let Some(copied) = copied {
         let Answer::Body(200, body) = answer(&query, Some(snapshot), &facts()).unwrap() else {
             panic!("{call:?} has no body");
         };
-        assert_eq!(String::from_utf8(encoded).unwrap(), String::from_utf8(body).unwrap(), "{call:?}");
+        assert_eq!(String::from_utf8(copied).unwrap(), String::from_utf8(body).unwrap(), "{call:?}");
     }
 }
 
+fn told(component: &Component, release: &Release, snapshot: &Snapshot) -> Value {
+    json!({
+        "snapshot": snapshot.generation.snapshot,
+        "id": release.id,
+        "version": release.version,
+        "kind": release.kind,
+        "summary": release.summary,
+        "dependencies": release.dependencies,
+        "source": SourceRow::of(&component.owner, release),
+        "integrity": IntegrityRow::of(release),
+        "trust": TrustRow::of(&release.verdict),
+        "yanked": release.yanked,
+        "shadowed": ShadowRow::all(&component.shadowed),
+        "warnings": release.warnings,
+        "extra": release.extra,
+    })
+}
+
 #[test]
-fn releases_are_told_in_the_bytes_of_serde() {
+fn releases_are_told_as_serde_tells_them() {
     let (plain, crowded) = (world(), crowded());
     for snapshot in [&plain, &crowded] {
-        for component in snapshot.components() {
+        for component in snapshot.read_all() {
             for release in &component.releases {
-                let path = crate::api::encoded_path(&component.id);
-                check(snapshot, &Call::get(format!("{path}/{}", release.version)), By::Encoded);
+                let call =
+                    Call::get(format!("{}/{}", crate::api::encoded_path(&component.id), release.version));
+                check(snapshot, &call, By::Copy);
+                let body = at_once(&route(&call).unwrap(), snapshot).unwrap();
+                assert!(body.starts_with(b"{\"snapshot\":\"sha256:"));
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(body, told(&component, release, snapshot));
             }
         }
     }
     for version in ["latest", "%5E0.2", "~1", "1", "1.0", "%3C1.4.0", "%3E%3D1,%3C2", "v1.0.0", "*"] {
-        check(&crowded, &Call::get(format!("/v1/components/lcod%3A%2F%2Fa%2Fone/{version}")), By::Encoded);
+        check(&crowded, &Call::get(format!("/v1/components/lcod%3A%2F%2Fa%2Fone/{version}")), By::Copy);
     }
-    check(&plain, &Call::get("/v1/components/lcod/a/one/0.1.0"), By::Encoded);
+    check(&plain, &Call::get("/v1/components/lcod/a/one/0.1.0"), By::Copy);
 }
 
 #[test]
@@ -87,20 +117,20 @@ fn what_is_no_release_is_left_to_the_snapshot() {
     for path in
         ["lcod/a/one", "lcod/a/one/versions", "lcod/a/one/9.9.9", "lcod/a/none/1.0.0", "lcod/a/one/%5E7"]
     {
-        check(&world, &Call::get(format!("/v1/components/{path}")), By::Serde);
+        check(&world, &Call::get(format!("/v1/components/{path}")), By::Answer);
     }
     // A version of one id and another id: neither is guessed.
-    check(&world, &Call::get("/v1/components/lcod/a/two/1.0.0"), By::Serde);
-    check(&world, &Call::get("/v1/components/lcod/a/one/0.1.0/manifest"), By::Serde);
+    check(&world, &Call::get("/v1/components/lcod/a/two/1.0.0"), By::Answer);
+    check(&world, &Call::get("/v1/components/lcod/a/one/0.1.0/manifest"), By::Answer);
 }
 
 #[test]
-fn a_batch_is_told_in_the_bytes_of_serde() {
+fn a_batch_is_told_at_once() {
     let (plain, crowded) = (world(), crowded());
     let lookup = |ids: &[&str]| Call::post("/v1/lookup", &serde_json::json!({ "ids": ids }));
     for snapshot in [&plain, &crowded] {
-        check(snapshot, &lookup(&[]), By::Encoded);
-        check(snapshot, &lookup(&["lcod://a/one"]), By::Encoded);
+        check(snapshot, &lookup(&[]), By::Copy);
+        check(snapshot, &lookup(&["lcod://a/one"]), By::Copy);
         check(
             snapshot,
             &lookup(&[
@@ -113,35 +143,8 @@ fn a_batch_is_told_in_the_bytes_of_serde() {
                 "lcod://a/one@0.2.1",
                 "lcod://a/one@1.0.0",
             ]),
-            By::Encoded,
+            By::Copy,
         );
-        check(snapshot, &lookup(&["lcod://a/ona"; 20]), By::Encoded);
-    }
-}
-
-#[test]
-fn what_did_not_change_is_shared_with_the_generation_before() {
-    let (old, other) = (world(), crowded());
-    let changed = ComponentId::parse("lcod://a/one").unwrap();
-    let components = old.components().iter().map(|component| match component.id == changed {
-        true => Arc::clone(other.component(&changed).unwrap()),
-        false => Arc::clone(component),
-    });
-    let mut generation = old.generation.clone();
-    generation.snapshot = catalogue_schema::digest::Digest::sha256(b"the next");
-    let new = Snapshot::new(generation, components.collect());
-    let before = Encoded::of(&old, None);
-    let after = Encoded::of(&new, Some((&old, &before)));
-    for (place, component) in new.components().iter().enumerate() {
-        let (one, two) = (before.rows[place].as_ref().unwrap(), after.rows[place].as_ref().unwrap());
-        assert_eq!(Arc::ptr_eq(one, two), component.id != changed, "{}", component.id);
-        for release in &component.releases {
-            let call = Call::get(format!("{}/{}", crate::api::encoded_path(&component.id), release.version));
-            let query = route(&call).unwrap();
-            let Answer::Body(200, body) = answer(&query, Some(&new), &facts()).unwrap() else {
-                panic!("no body")
-            };
-            assert_eq!(after.answer(&query, &new).unwrap(), body);
-        }
+        check(snapshot, &lookup(&["lcod://a/ona"; 20]), By::Copy);
     }
 }

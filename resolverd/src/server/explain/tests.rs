@@ -1,8 +1,6 @@
 //! What the suite cannot reach easily: ranks that differ at every height, bounds, and texts.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
 use catalogue_schema::dialect::{Errand, Stage};
 use catalogue_schema::model::Place;
 
@@ -68,21 +66,20 @@ fn asked(text: &str, prerelease: bool) -> Asked {
 #[test]
 fn every_version_has_a_fate() {
     let world = world();
-    let one = world.component(&ComponentId::parse("lcod://a/one").unwrap()).unwrap();
-    let mut component = Component::clone(one);
+    let mut component = world.read("lcod://a/one").unwrap();
     let version = |text: &str, yanked: bool| {
         let version = Version::parse(text).unwrap();
         Release { version, yanked, ..component.releases[0].clone() }
     };
     let (yanked, prerelease) = (version("0.3.0", true), version("0.4.0-rc.1", false));
     let mut refused = version("0.3.1", false);
-    refused.verdict =
-        world.component(&ComponentId::parse("lcod://a/two").unwrap()).unwrap().releases[0].verdict.clone();
+    refused.verdict = world.read("lcod://a/two").unwrap().releases[0].verdict.clone();
     component.releases.extend([yanked, refused, prerelease]);
+    let packed = Packed::of(&component).unwrap();
     let check = |text: &str, prerelease: bool, expected: &str| {
         let asked = asked(text, prerelease);
-        let chosen = select(&component, &asked.reference.requirement, prerelease).ok();
-        let rows = fates(&component, &asked, chosen);
+        let chosen = select(&packed, &asked.reference.requirement, prerelease).ok();
+        let rows = fates(&component, &asked, chosen.map(|one| &component.releases[one.at()]));
         let told: Vec<String> = rows.iter().map(|row| format!("{} {:?}", row.version, row.fate)).collect();
         assert_eq!(told.join(", "), expected, "{text}");
     };
@@ -107,13 +104,13 @@ fn every_version_has_a_fate() {
 #[test]
 fn long_lists_are_bounded_and_counted() {
     let world = world();
-    let one = world.component(&ComponentId::parse("lcod://a/one").unwrap()).unwrap();
+    let one = world.read("lcod://a/one").unwrap();
     let versions = 0..CANDIDATES_MAX as u64 + 7;
     let many = versions.map(|at| Release {
         version: Version::parse(&format!("1.0.{at}")).unwrap(),
         ..one.releases[0].clone()
     });
-    let wide = Component { releases: many.collect(), ..Component::clone(one) };
+    let wide = Component { releases: many.collect(), ..one.clone() };
     let dependents = (0..DEPENDENTS_MAX + 5).map(|at| {
         let id = ComponentId::parse(&format!("lcod://n{at:04}/x")).unwrap();
         let release = Release {
@@ -121,19 +118,18 @@ fn long_lists_are_bounded_and_counted() {
             dependencies: vec![Reference::parse("lcod://a/one@^1").unwrap()],
             ..one.releases[0].clone()
         };
-        Component { id, releases: vec![release], shadowed: Vec::new(), ..Component::clone(one) }
+        Component { id, releases: vec![release], shadowed: Vec::new(), ..one.clone() }
     });
-    let all: Vec<Arc<Component>> = dependents.chain([wide]).map(Arc::new).collect();
-    let snapshot = Snapshot::new(world.generation.clone(), all);
+    let snapshot = Snapshot::of(world.generation.clone(), dependents.chain([wide.clone()]));
     let asked = asked("lcod://a/one@^1", false);
     let view = crate::server::answer::View::new(&snapshot);
-    let found = explain(&asked, &snapshot, &view, |_| Value::Null);
+    let found = explain(&asked, &snapshot, Some(&wide), &view, |_| Value::Null);
     assert_eq!((found.candidates.len(), found.candidates_count), (CANDIDATES_MAX, CANDIDATES_MAX + 7));
     assert_eq!(
         (found.required_by.items.len(), found.required_by.count),
         (DEPENDENTS_MAX, DEPENDENTS_MAX + 5)
     );
-    assert!(found.required_by.items.is_sorted_by_key(|row| row.id));
+    assert!(found.required_by.items.is_sorted_by_key(|row| &row.id));
     assert_eq!(found.chosen.map(ToString::to_string).as_deref(), Some("1.0.106"));
 }
 

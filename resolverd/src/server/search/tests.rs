@@ -1,10 +1,8 @@
 //! Ranking and filters as tables over a hand-made snapshot.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
 use catalogue_schema::id::CatalogueId;
-use catalogue_schema::model::{Level, Origin, Trust, Verdict};
+use catalogue_schema::model::{Component, Level, Origin, Release, Trust, Verdict};
 use catalogue_schema::version::Version;
 use serde_json::{Value, json};
 
@@ -58,7 +56,7 @@ fn snapshot() -> Snapshot {
         ),
         component("other/wrap", "Wraps", "component", none()),
     ];
-    Snapshot::new(world().generation.clone(), components.into_iter().map(Arc::new).collect())
+    Snapshot::of(world().generation.clone(), components)
 }
 
 fn search(query: &str) -> Search {
@@ -70,7 +68,7 @@ fn check(search: &Search, expected: &str) {
     let snapshot = snapshot();
     let shown = |hit: &Hit<'_>| {
         let places: Vec<&str> = hit.found.iter().map(|found| found.word()).collect();
-        format!("{}={}", hit.component.id.path(), places.join(","))
+        format!("{}={}", ComponentId::path_in(hit.component.id_text()), places.join(","))
     };
     let found: Vec<String> = search.run(&snapshot).page.iter().map(shown).collect();
     assert_eq!(found.join(" "), expected, "{search:?}");
@@ -119,15 +117,15 @@ fn filters_narrow_and_need_no_words() {
 fn pages_continue_behind_the_last_hit() {
     let snapshot = snapshot();
     let whole: Vec<String> =
-        search("slug").run(&snapshot).page.iter().map(|hit| hit.component.id.to_string()).collect();
+        search("slug").run(&snapshot).page.iter().map(|hit| hit.component.id_text().to_owned()).collect();
     let (mut paged, mut after) = (Vec::new(), None);
     loop {
         let next = Search { limit: 2, after: after.clone(), ..search("slug") };
         let hits = next.run(&snapshot);
         assert_eq!(hits.total, whole.len());
-        paged.extend(hits.page.iter().map(|hit| hit.component.id.to_string()));
+        paged.extend(hits.page.iter().map(|hit| hit.component.id_text().to_owned()));
         match hits.page.last() {
-            Some(last) if hits.more => after = Some((last.rank, last.component.id.clone())),
+            Some(last) if hits.more => after = Some((last.rank, last.component.id().unwrap())),
             _ => break,
         }
     }

@@ -60,7 +60,7 @@ fn sync(world: &mut World, scope: Scope<'_>, mode: (&str, bool)) -> SyncReport {
 fn shown(world: &World) -> (String, String) {
     let (mut here, mut waiting) = (Vec::new(), Vec::new());
     let snapshot = world.snapshot();
-    for component in snapshot.ids().iter().filter_map(|id| snapshot.component(id)) {
+    for component in snapshot.read_all() {
         for release in &component.releases {
             let list = if release.unfetched { &mut waiting } else { &mut here };
             assert_eq!(release.verdict.word(), "unpinned", "{release:?}");
