@@ -127,7 +127,8 @@ fn long_lists_are_bounded_and_counted() {
     let snapshot = Snapshot::new(world.generation.clone(), all);
     let asked = asked("lcod://a/one@^1", false);
     let view = crate::server::answer::View::new(&snapshot);
-    let found = explain(&asked, &snapshot, &view, |_| Value::Null);
+    let records = Documents::default();
+    let found = explain(&asked, Ground { snapshot: &snapshot, records: &records }, &view, |_| Value::Null);
     assert_eq!((found.candidates.len(), found.candidates_count), (CANDIDATES_MAX, CANDIDATES_MAX + 7));
     assert_eq!(
         (found.required_by.items.len(), found.required_by.count),
