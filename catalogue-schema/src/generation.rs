@@ -1,7 +1,8 @@
-//! What a generation remembers besides its components: the state of each source and catalogue, and every document it rests on.
+//! What a generation remembers besides its components: the state of each source and catalogue, and which documents it rests on.
 //!
 //! The generation file is the durable truth (the index is a cache of it and of the shelf). It is JSON, written once,
-//! atomically, and never changed; `schema` says how to read it.
+//! atomically, and never changed; `schema` says how to read it. The list of its documents is long and needed by whoever
+//! reads sources again only: it is a file of its own (see [`crate::documents`]), named here by its digest.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::dialect::Errand;
 use crate::digest::Digest;
+use crate::documents::DocumentList;
 use crate::id::{Namespace, SourceId};
-use crate::model::{Place, Pool, Refusal, SignatureClaim, Skipped, Source, Warning};
+use crate::model::{Place, Refusal, SignatureClaim, Skipped, Source, Warning};
 use crate::pointer::{CommitId, Want};
 
 /// The schema of the generation file.
-pub const GENERATION_SCHEMA: &str = "resolverd/generation@1";
+pub const GENERATION_SCHEMA: &str = "resolverd/generation@2";
 
 /// The reason why the releases of a source may not be used that has not been checked for longer than `max_stale`.
 pub const SOURCE_EXPIRED: &str = "source.expired";
@@ -42,20 +44,14 @@ pub struct Generation {
     /// Namespaces that nobody may answer for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<Blocked>,
-    /// Every document it rests on, sorted by what was asked for.
-    pub documents: Vec<DocumentRecord>,
+    /// The list of every document it rests on.
+    pub documents: DocumentList,
+    /// The digest over everything besides the sources and their documents that decided what they say, as far as all sources
+    /// were read from their origins with it: program, forges, limits, rules.
+    pub settings: Digest,
     /// Documents of releases that could not be had or were refused, and why, sorted by what was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<DocumentRefusal>,
-}
-
-/// Lets the documents of a generation share what many of them have in common; no value changes.
-pub fn share(documents: &mut Vec<DocumentRecord>) {
-    let mut pool = Pool::default();
-    documents.shrink_to_fit();
-    for record in documents {
-        pool.share_want(&mut record.want, record.commit.as_mut());
-    }
 }
 
 /// Returns the ids of the sources that answer, at least in part, with entries that the last sync could not confirm, sorted.
@@ -123,6 +119,9 @@ pub struct CatalogueState {
     /// A signature that the document claims for itself, which nobody has checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<SignatureClaim>,
+    /// Neither its bytes nor those of any document of its releases can ever be others: all are pinned by commit or digest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settled: bool,
     /// How many releases it lists.
     pub releases: u64,
     /// How many of those are refused.

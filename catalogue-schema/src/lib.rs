@@ -25,6 +25,7 @@
 
 pub mod dialect;
 pub mod digest;
+pub mod documents;
 pub mod error;
 pub mod extra;
 pub mod filter;

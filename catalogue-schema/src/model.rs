@@ -14,7 +14,7 @@ use crate::extra::Extra;
 use crate::filter::Filter;
 use crate::id::{CatalogueId, ComponentId, Dialect, Namespace, Reference, SourceId};
 use crate::path::DocPath;
-use crate::pointer::{CommitId, Location, Repository, Revision, Want};
+use crate::pointer::{CommitId, Location, Repository};
 use crate::version::{Version, VersionReq};
 
 /// A source as the operator configured it: where its entry document lies and how much it counts.
@@ -442,21 +442,6 @@ impl Pool {
             }
         }
         component.releases.shrink_to_fit();
-    }
-
-    /// Lets `want` and `commit` share what the pool holds, and holds what is new.
-    pub fn share_want(&mut self, want: &mut Want, commit: Option<&mut CommitId>) {
-        if let Want::Blob(location) | Want::Tree { location, .. } = want
-            && let Location::Git { repository, revision, .. } = location
-        {
-            shared(&mut self.repositories, repository);
-            if let Revision::Commit(commit) = revision {
-                shared(&mut self.commits, commit);
-            }
-        }
-        if let Some(commit) = commit {
-            shared(&mut self.commits, commit);
-        }
     }
 }
 

@@ -174,7 +174,7 @@ pub struct OriginRow<'a> {
     /// Where its entry document lies.
     pub location: String,
     /// Where the bytes of its entry document really came from.
-    pub url: Option<&'a str>,
+    pub url: Option<String>,
     /// What pins its entry document.
     pub pin: PinRow<'a>,
     /// The commit at which it was read.
@@ -199,7 +199,7 @@ pub struct StepRow<'a> {
     /// Where it lies.
     pub location: String,
     /// Where its bytes really came from.
-    pub url: Option<&'a str>,
+    pub url: Option<String>,
     /// What pins it.
     pub pin: PinRow<'a>,
     /// The commit at which it was read.
@@ -254,13 +254,13 @@ pub struct DocumentRow<'a> {
     /// What was asked for.
     pub location: String,
     /// Where the bytes really came from.
-    pub url: Option<&'a str>,
+    pub url: Option<String>,
     /// The commit at which it was read.
-    pub commit: Option<&'a CommitId>,
+    pub commit: Option<CommitId>,
     /// Its Git object id.
-    pub blob: Option<&'a CommitId>,
+    pub blob: Option<CommitId>,
     /// The digest of its bytes.
-    pub digest: Option<&'a Digest>,
+    pub digest: Option<Digest>,
     /// Their size in bytes.
     pub size: Option<u64>,
     /// Why it is not used.

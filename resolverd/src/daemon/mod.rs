@@ -16,9 +16,11 @@ mod timer;
 mod writer;
 
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use catalogue_schema::digest::Digest;
+use catalogue_schema::documents::Documents;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -30,10 +32,11 @@ use crate::daemon::rounds::{Pulse, Rounds, status};
 use crate::daemon::socket::{Socket, Sockets};
 use crate::daemon::writer::{Writer, now, of_config};
 use crate::order::Order;
+use crate::server::answer::Records;
 use crate::server::route::Forget;
 use crate::server::{self, Caller, Door, State, Work};
 use crate::shelf::Shelf;
-use crate::store::{self, revisions::tail};
+use crate::store::{self, inspect, revisions::tail};
 
 /// How long after the signal a stopping daemon waits for its writer; a writer that is cut off loses nothing.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -54,7 +57,8 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
     log_contained_panics();
     let mut writer = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
-    let state = State::new(Some(orders.clone()), documents(writer.shelf.clone()));
+    let state =
+        State::new(Some(orders.clone()), documents(writer.shelf.clone())).with_records(records(settings));
     let state = Arc::new(state.with_revisions(revisions(settings)));
     writer.start(&state);
     let since = now();
@@ -263,7 +267,9 @@ pub fn local(
         Ok(writer) => writer,
         Err(error) => return read_only::answer(settings, call, error),
     };
-    let state = State::new(None, documents(writer.shelf.clone())).with_revisions(revisions(settings));
+    let state = State::new(None, documents(writer.shelf.clone()))
+        .with_revisions(revisions(settings))
+        .with_records(records(settings));
     writer.start(&state);
     let is_empty = state.snapshot().is_none();
     match server::work(call) {
@@ -305,4 +311,23 @@ fn documents(shelf: Shelf) -> server::Documents {
 fn revisions(settings: &Settings) -> server::Revisions {
     let directory = settings.state_dir.clone();
     Box::new(move |source, limit| tail(&directory, source, limit).map_err(|error| error.to_string()))
+}
+
+/// Reads lists of documents for the server: files that are written once. Whoever asks at the same time shares one reading,
+/// and nothing stays in memory.
+fn records(settings: &Settings) -> Records {
+    let directory = settings.state_dir.clone();
+    let held: Mutex<(Option<Digest>, Weak<Documents>)> = Mutex::default();
+    Records::new(move |generation| {
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.0.as_ref() == Some(&generation.documents.digest)
+            && let Some(found) = held.1.upgrade()
+        {
+            return Ok(found);
+        }
+        let read = inspect::documents(&directory, generation).map_err(|error| error.to_string())?;
+        let found = Arc::new(read?);
+        *held = (Some(generation.documents.digest.clone()), Arc::downgrade(&found));
+        Ok(found)
+    })
 }

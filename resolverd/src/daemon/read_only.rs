@@ -9,7 +9,7 @@ use catalogue_schema::model::Refusal;
 
 use crate::api::{Call, Reply};
 use crate::config::Settings;
-use crate::daemon::documents;
+use crate::daemon::{documents, records};
 use crate::daemon::error::DaemonError;
 use crate::daemon::examine::kept;
 use crate::daemon::writer::now_s;
@@ -38,7 +38,7 @@ fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> 
     let shelf = Shelf::to_read(directory).ok()?;
     let generation = inspect::kept(directory).ok()?.generation?;
     let snapshot = kept::snapshot(directory, &generation, &shelf).ok()?;
-    let state = State::new(None, documents(shelf));
+    let state = State::new(None, documents(shelf)).with_records(records(settings));
     state.show_ages(Checks::load(directory).ages(now_s()));
     let found = format!("{error}; the last generation answers");
     state.show_problem(Some(Refusal::new(

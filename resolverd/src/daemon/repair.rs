@@ -126,7 +126,10 @@ fn rebuild(settings: &Settings, lock: StateLock, done: &mut Repaired) -> Result<
         }
         return Ok(());
     };
-    let documents = kept::documents(&generation, &shelf, Depth::Deep);
+    let documents = match kept::listed(directory, &generation) {
+        Ok(listed) => kept::documents(&generation, &listed, &shelf, Depth::Deep),
+        Err(finding) => finding,
+    };
     if documents.state != Standing::Ok {
         done.leave(
             format!("{}: {}", documents.subject, documents.found),

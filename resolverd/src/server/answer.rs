@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
+use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SOURCE_EXPIRED, SourceState, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Refusal, Warning};
@@ -29,7 +30,7 @@ use crate::api::{
 use crate::order::{OrderError, Outcome, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
 use crate::server::encoded;
-use crate::server::explain::{Asked, explain};
+use crate::server::explain::{Asked, Ground, explain};
 use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after, cursor_behind};
 use crate::server::search::{Hit, Search};
 use crate::server::snapshots;
@@ -55,6 +56,27 @@ pub struct Facts {
     pub ages: Arc<Ages>,
     /// When sources expire, and what is remembered of them.
     pub times: Arc<Times>,
+    /// Reads the list of the documents that a generation rests on; `None` where nothing is kept.
+    pub records: Option<Records>,
+}
+
+/// Reads the list of the documents that a generation rests on, or says why it cannot be read. Cheap to clone.
+#[derive(Clone)]
+pub struct Records(Arc<dyn Fn(&Generation) -> Result<Arc<Documents>, String> + Send + Sync>);
+
+impl Records {
+    /// Reads lists through `read`.
+    pub fn new(
+        read: impl Fn(&Generation) -> Result<Arc<Documents>, String> + Send + Sync + 'static,
+    ) -> Records {
+        Records(Arc::new(read))
+    }
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Records")
+    }
 }
 
 /// When sources expire, what is remembered of them, and what is wrong with the memory or the clock.
@@ -166,7 +188,7 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         Query::Manifest(pointed) => manifest(pointed, served(snapshot)?),
         Query::Resolve(question) => resolved(question, served(snapshot)?),
         Query::Lookup(references) => lookup(references, served(snapshot)?),
-        Query::Explain(asked) => explained(asked, served(snapshot)?),
+        Query::Explain(asked) => explained(asked, served(snapshot)?, facts),
         Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
             answer_from(query, snapshot.as_slice(), facts)
         }
@@ -460,7 +482,7 @@ fn stats(snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure> 
         "skipped": sum(|one| one.skipped_count),
         "sources": generation.map_or(0, |generation| generation.sources.len()),
         "catalogues": generation.map_or(0, |generation| generation.catalogues.len()),
-        "documents": generation.map_or(0, |generation| generation.documents.len()),
+        "documents": generation.map_or(0, |generation| generation.documents.count),
         "requests": facts.requests,
         "failures": facts.failures,
         "panics": facts.panics,
@@ -655,11 +677,23 @@ fn hit_row<'a>(
     }
 }
 
-fn explained(asked: &Asked, snapshot: &Snapshot) -> Result<Answer, Failure> {
+/// Explains, with what is remembered of documents: whoever asks this waits for a disk.
+fn explained(asked: &Asked, snapshot: &Snapshot, facts: &Facts) -> Result<Answer, Failure> {
     let view = View::new(snapshot);
     let component = snapshot.component(&asked.reference.id).map(Packed::component).transpose()?;
     let problem = |found: &Conflict| conflict(found, &snapshot.generation).problem(None);
-    ok(&explain(asked, snapshot, component.as_ref(), &view, problem))
+    let records = match &facts.records {
+        Some(Records(read)) => read(&snapshot.generation).map_err(|found| records_unreadable(&found))?,
+        None => Arc::default(),
+    };
+    let ground = Ground { snapshot, component: component.as_ref(), records: &records };
+    ok(&explain(asked, ground, &view, problem))
+}
+
+fn records_unreadable(found: &str) -> Failure {
+    let detail = format!("cannot read which documents the generation rests on: {found}");
+    Failure::new(Code::StoreUnavailable, "documents", detail)
+        .hint("resolverd sync reads all sources again; an older snapshot may be gone by now")
 }
 
 fn components(selection: &Selection, snapshot: &Snapshot) -> Result<Answer, Failure> {

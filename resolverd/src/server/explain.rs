@@ -1,9 +1,10 @@
 //! Explaining: the whole chain from source to bytes for one reference, every candidate that lost, and what to do next.
 //!
-//! A function of (snapshot, question): no clock, no age, no disk. A reference that has no answer is explained as well. Never
+//! A function of (snapshot, the list of its documents, question): no clock, no age, no disk. A reference that has no answer is explained as well. Never
 //! decides anything itself: which release is chosen is asked of the resolver.
 
 use catalogue_schema::dialect::Node;
+use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Generation, Health, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict};
@@ -33,15 +34,25 @@ pub struct Asked {
     pub prerelease: bool,
 }
 
-/// Explains how a reference is answered; `component` is what the snapshot holds under its id, and `problem` gives a conflict the
-/// document that a resolve would answer.
+/// What an explanation rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// What it holds under the id that is asked for.
+    pub component: Option<&'a Component>,
+    /// The documents that its generation rests on.
+    pub records: &'a Documents,
+}
+
+/// Explains how a reference is answered; `problem` gives a conflict the document that a resolve would answer.
 pub fn explain<'a>(
     asked: &'a Asked,
-    snapshot: &'a Snapshot,
-    component: Option<&'a Component>,
+    ground: Ground<'a>,
     candidates: &'a impl Candidates,
     problem: impl Fn(&Conflict) -> Value,
 ) -> Explained<'a> {
+    let Ground { snapshot, component, records } = ground;
     let generation = &snapshot.generation;
     let id = &asked.reference.id;
     let case = Case::of(asked, component, candidates, generation);
@@ -63,9 +74,9 @@ pub fn explain<'a>(
         native: native.map(native_text),
         why_source: used.map(why_source),
         why_version: used.map(|component| why_version(component, asked, *outcome)),
-        source: owner.and_then(|source| origin(source, generation)),
-        chain: steps.iter().filter_map(|state| step(state, steps, generation)).collect(),
-        release: shown.map(|release| explained(release, steps, generation)),
+        source: owner.and_then(|source| origin(source, ground)),
+        chain: steps.iter().filter_map(|state| step(state, steps, records)).collect(),
+        release: shown.map(|release| explained(release, steps, ground)),
         candidates: component.map_or_else(Vec::new, |one| fates(one, asked, *chosen)),
         candidates_count: component.map_or(0, |one| one.releases.len()),
         shadowed: component.map_or_else(Vec::new, |one| losers(one, native.is_some(), generation)),
@@ -198,7 +209,8 @@ fn place_of(source: &SourceId, generation: &Generation) -> Option<usize> {
     generation.sources.iter().position(|state| state.source.id == *source).map(|at| at + 1)
 }
 
-fn origin<'a>(id: &SourceId, generation: &'a Generation) -> Option<OriginRow<'a>> {
+fn origin<'a>(id: &SourceId, ground: Ground<'a>) -> Option<OriginRow<'a>> {
+    let generation = &ground.snapshot.generation;
     let place = place_of(id, generation)?;
     let SourceState { source, health, commit, digest, error } = generation.sources.get(place - 1)?;
     let entry = Want::Blob(source.entry.clone());
@@ -210,7 +222,7 @@ fn origin<'a>(id: &SourceId, generation: &'a Generation) -> Option<OriginRow<'a>
         state: *health,
         offline: source.offline,
         location: source.entry.to_string(),
-        url: record(&entry, generation).map(|record| record.url.as_str()),
+        url: ground.records.document(&entry).map(|record| record.url),
         pin: PinRow { commit: source.entry.commit(), digests: &source.digests },
         commit: commit.as_ref(),
         digest: digest.as_ref(),
@@ -218,16 +230,10 @@ fn origin<'a>(id: &SourceId, generation: &'a Generation) -> Option<OriginRow<'a>
     })
 }
 
-/// Returns what is remembered of the document that answers `want`; the records are sorted by it.
-fn record<'a>(want: &Want, generation: &'a Generation) -> Option<&'a DocumentRecord> {
-    let at = generation.documents.binary_search_by(|record| record.want.cmp(want)).ok()?;
-    generation.documents.get(at)
-}
-
 fn step<'a>(
     state: &'a CatalogueState,
     steps: &[&CatalogueState],
-    generation: &'a Generation,
+    records: &Documents,
 ) -> Option<StepRow<'a>> {
     let node = state.errand.node()?;
     let leads_on = steps.iter().any(|other| {
@@ -239,19 +245,19 @@ fn step<'a>(
         (false, false) => "catalogue",
     };
     let location = location(&state.errand.want);
-    let record =
-        record(&state.errand.want, generation).filter(|record| Some(&record.digest) == state.digest.as_ref());
+    let record = records.document(&state.errand.want);
+    let record = record.filter(|record| Some(&record.digest) == state.digest.as_ref());
     Some(StepRow {
         role,
         id: node.id.to_string(),
         priority: node.rank.0.last().map(|place| place.priority),
         state: state.health,
         location: state.errand.want.to_string(),
-        url: record.map(|record| record.url.as_str()),
+        size: record.as_ref().map(|record| record.size),
+        url: record.map(|record| record.url),
         pin: PinRow { commit: location.and_then(Location::commit), digests: &state.errand.digests },
         commit: state.commit.as_ref(),
         digest: state.digest.as_ref(),
-        size: record.map(|record| record.size),
         branch: location.and_then(branch),
         signature: claims(state).then_some("unchecked"),
         error: state.error.as_ref(),
@@ -280,11 +286,11 @@ fn claims(state: &CatalogueState) -> bool {
 fn explained<'a>(
     release: &'a Release,
     steps: &[&CatalogueState],
-    generation: &'a Generation,
+    Ground { snapshot, records, .. }: Ground<'a>,
 ) -> ExplainedRelease<'a> {
-    let records = records(release, generation);
-    let mut documents: Vec<DocumentRow<'_>> = records.iter().map(|record| document(record)).collect();
-    let failed = generation.refusals.iter().filter(|one| Some(&one.refusal) == release.verdict.refusal());
+    let records = read_for(release, records);
+    let mut documents: Vec<DocumentRow<'_>> = records.iter().map(document).collect();
+    let failed = snapshot.generation.refusals.iter().filter(|one| Some(&one.refusal) == release.verdict.refusal());
     documents.extend(failed.map(|one| DocumentRow {
         location: one.want.to_string(),
         url: None,
@@ -311,13 +317,13 @@ fn explained<'a>(
     }
 }
 
-fn document(record: &DocumentRecord) -> DocumentRow<'_> {
+fn document(record: &DocumentRecord) -> DocumentRow<'static> {
     DocumentRow {
         location: record.want.to_string(),
-        url: Some(&record.url),
-        commit: record.commit.as_ref(),
-        blob: record.blob.as_ref(),
-        digest: Some(&record.digest),
+        url: Some(record.url.clone()),
+        commit: record.commit.clone(),
+        blob: record.blob.clone(),
+        digest: Some(record.digest.clone()),
         size: Some(record.size),
         refusal: None,
     }
@@ -325,31 +331,26 @@ fn document(record: &DocumentRecord) -> DocumentRow<'_> {
 
 /// Returns the records of the documents that were read for a release. Equal bytes may lie in many places: of the records with
 /// the digest of a file, the one whose path ends like the file's is meant, and of those the one at the release's commit.
-fn records<'a>(release: &Release, generation: &'a Generation) -> Vec<&'a DocumentRecord> {
+fn read_for(release: &Release, records: &Documents) -> Vec<DocumentRecord> {
     let manifest = release.manifest.iter().map(|digest| (digest, None));
     let files = release.files.iter().filter_map(|file| Some((file.digest.as_ref()?, Some(&file.path))));
-    let wanted: Vec<_> = manifest.chain(files).collect();
-    let is_wanted = |record: &&DocumentRecord| wanted.iter().any(|(digest, _)| **digest == record.digest);
-    let alike: Vec<&DocumentRecord> = generation.documents.iter().filter(is_wanted).collect();
-    let mut found: Vec<&DocumentRecord> = Vec::new();
-    for (digest, path) in wanted {
-        let fits = |record: &&&DocumentRecord| {
+    let mut found: Vec<DocumentRecord> = Vec::new();
+    for (digest, path) in manifest.chain(files) {
+        let fits = |record: &DocumentRecord| {
             let text = record.want.to_string();
             let ends = path.is_none_or(|path| text.ends_with(path.as_text()));
             (!ends, release.origin.commit.is_some() && record.commit != release.origin.commit)
         };
-        let best = alike.iter().filter(|record| record.digest == *digest).min_by_key(fits);
+        let best = records.all_with(digest).min_by_key(fits);
         // A manifest names its files and nobody has read them; bytes of the same digest elsewhere say nothing about them.
         let best = best.filter(|record| !fits(record).0);
-        if let Some(record) = best.filter(|record| !found.contains(record)) {
-            found.push(record);
-        }
+        found.extend(best.filter(|record| !found.contains(record)));
     }
     found
 }
 
 /// Returns every reason why a release is not vouched for better than it is.
-fn because(release: &Release, steps: &[&CatalogueState], records: &[&DocumentRecord]) -> Vec<String> {
+fn because(release: &Release, steps: &[&CatalogueState], records: &[DocumentRecord]) -> Vec<String> {
     let leave = match &release.verdict {
         Verdict::Refused(refusal) => return vec![refusal.to_string()],
         Verdict::Trusted(leave) => leave,

@@ -37,8 +37,8 @@ use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
-    Ages, Answer, Facts, Times, answer, answer_from, at_once, document_missing, log_page, log_unreadable,
-    report,
+    Ages, Answer, Facts, Records, Times, answer, answer_from, at_once, document_missing, log_page,
+    log_unreadable, report,
 };
 use crate::server::connection::ORDERS_MAX;
 use crate::server::events::Events;
@@ -62,6 +62,7 @@ pub struct State {
     orders: Option<Sender<Order>>,
     documents: Documents,
     revisions: Option<Revisions>,
+    records: Option<Records>,
     admin: u32,
     started: Instant,
     requests: AtomicU64,
@@ -142,6 +143,7 @@ impl State {
             orders,
             documents,
             revisions: None,
+            records: None,
             admin: rustix::process::geteuid().as_raw(),
             started: Instant::now(),
             requests: AtomicU64::new(0),
@@ -162,6 +164,12 @@ impl State {
     /// Reads the log of revisions through `revisions`.
     pub fn with_revisions(mut self, revisions: Revisions) -> State {
         self.revisions = Some(revisions);
+        self
+    }
+
+    /// Reads the lists of documents that generations rest on through `records`.
+    pub fn with_records(mut self, records: Records) -> State {
+        self.records = Some(records);
         self
     }
 
@@ -245,6 +253,7 @@ impl State {
             problem: self.problem.load_full(),
             ages: self.ages.load_full(),
             times: self.times.load_full(),
+            records: self.records.clone(),
         }
     }
 

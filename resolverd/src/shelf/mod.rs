@@ -8,6 +8,7 @@
 //! Opening reads the heads of the frames only. A frame that the file does not hold whole ends its pack; what stands
 //! before it is used. Bytes are digested whenever they are read, so damage is noticed there and never handed out.
 
+mod confirm;
 pub mod durable;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use catalogue_schema::digest::{Algorithm, Digest, hex, unhex};
 use sha2::{Digest as _, Sha256};
 
+use crate::shelf::confirm::Stamp;
 use crate::shelf::durable::{Failed, failed};
 
 /// How a pack starts.
@@ -65,6 +67,8 @@ struct Index {
     spots: HashMap<Digest, Vec<Spot>>,
     /// Every file and its length.
     files: BTreeMap<Arc<Path>, u64>,
+    /// How the files looked in which documents were confirmed (see `confirm.rs`).
+    stamps: HashMap<Arc<Path>, Stamp>,
 }
 
 #[derive(Debug, Clone)]

@@ -1,17 +1,24 @@
-//! The durable truth: generation files and the pointer to the one in force. The index is only a cache of them.
+//! The durable truth: generation files, the lists of their documents, and the pointer to the one in force. The index is only
+//! a cache of them.
 //!
 //! - `generations/<n>.json`: a generation, written once, never changed.
+//! - `generations/<sha256>.documents`: the list of the documents that generations rest on (see [`catalogue_schema::documents`]),
+//!   by the digest that names it there. Written before the first of them, gone with the last; equal lists are one file.
 //! - `current`: `{"schema", "number", "digest"}`; the digest is that of the generation file's bytes.
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::{GENERATION_SCHEMA, Generation, share};
+use catalogue_schema::documents::{DocumentList, Documents, Listed};
+use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
 use serde::{Deserialize, Serialize};
 
 use crate::shelf::durable;
 use crate::store::StoreError;
 
+/// How the names of lists of documents end.
+const DOCUMENTS: &str = ".documents";
 const CURRENT: &str = "current";
 const CURRENT_SCHEMA: &str = "resolverd/current@1";
 
@@ -31,6 +38,21 @@ pub(super) struct Found {
     pub(super) last: u64,
     /// What is wrong with the pointer or its file.
     pub(super) damage: Option<String>,
+}
+
+/// What decides which files are kept.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    /// The snapshot of a generation.
+    pub(super) snapshot: Digest,
+    /// The list of its documents.
+    pub(super) documents: DocumentList,
+}
+
+impl Named {
+    pub(super) fn of(generation: &Generation) -> Named {
+        Named { snapshot: generation.snapshot.clone(), documents: generation.documents.clone() }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -108,12 +130,55 @@ impl Files {
         Ok(readable)
     }
 
-    /// Writes a generation file, then the pointer to it; after a return both outlive a power cut.
+    /// Writes a generation file, then the pointer to it; after a return both outlive a power cut. The list of its documents
+    /// was kept before.
     pub(super) fn write(&self, generation: &Generation) -> Result<(), StoreError> {
         let name = format!("{}.json", generation.number);
         let bytes = encode(&format!("generation {}", generation.number), generation)?;
         durable::write(&self.generations, &name, &[&bytes])?;
         self.point(generation.number, Digest::sha256(&bytes))
+    }
+
+    /// Writes a list of documents unless it is there already; after a return it outlives a power cut.
+    pub(super) fn keep_documents(&self, listed: &Listed) -> Result<(), StoreError> {
+        if self.document_bytes(&listed.list)?.is_err() {
+            durable::write(&self.generations, &documents_name(&listed.list), &[&listed.bytes])?;
+        }
+        Ok(())
+    }
+
+    /// Reads a list of documents; the inner error says why it cannot be used.
+    pub(super) fn documents(&self, list: &DocumentList) -> Result<Result<Documents, String>, StoreError> {
+        let bytes = match self.document_bytes(list)? {
+            Ok(bytes) => bytes,
+            Err(why) => return Ok(Err(why)),
+        };
+        let name = documents_name(list);
+        Ok(match Documents::read(bytes) {
+            Ok(found) if found.len() as u64 == list.count => Ok(found),
+            Ok(found) => Err(format!("the list {name} names {} documents, not {}", found.len(), list.count)),
+            Err(why) => Err(format!("the list {name} {why}")),
+        })
+    }
+
+    /// Tells whether a list of documents is there, byte for byte; the inner error says why it cannot be used.
+    pub(super) fn check_documents(&self, list: &DocumentList) -> Result<Result<(), String>, StoreError> {
+        Ok(self.document_bytes(list)?.map(drop))
+    }
+
+    fn document_bytes(&self, list: &DocumentList) -> Result<Result<Vec<u8>, String>, StoreError> {
+        if *list == DocumentList::default() {
+            return Ok(Ok(Vec::new()));
+        }
+        let name = documents_name(list);
+        let Some(bytes) = durable::read(&self.generations.join(&name))? else {
+            return Ok(Err(format!("the list {name} is missing")));
+        };
+        let digest = Digest::sha256(&bytes);
+        Ok(match digest == list.digest {
+            true => Ok(bytes),
+            false => Err(format!("the list {name} has digest {digest}")),
+        })
     }
 
     /// Points at a generation whose file is there, after the pointer was lost.
@@ -146,16 +211,40 @@ impl Files {
         Ok(readable)
     }
 
-    /// Removes generation files newer than `number`, which were never in force, and those too old to be among the `keep`
-    /// that are kept; returns the oldest that stays.
-    pub(super) fn tidy(&self, number: u64, keep: usize) -> Result<u64, StoreError> {
-        let (mut kept, newer): (Vec<u64>, Vec<u64>) = self.numbers()?.into_iter().partition(|n| *n <= number);
-        let old = kept.len().saturating_sub(keep);
-        for gone in newer.into_iter().chain(kept.drain(..old)) {
+    /// Removes generation files newer than `number`, which were never in force, those whose snapshot the next newer one has
+    /// too, and those too old to be among the `keep` that are kept, with the lists of documents that none of the others
+    /// needs; returns the oldest that stays. A file that `named` does not name cannot be read.
+    pub(super) fn tidy(
+        &self,
+        number: u64,
+        keep: usize,
+        named: &BTreeMap<u64, Named>,
+    ) -> Result<u64, StoreError> {
+        let (older, mut gone): (Vec<u64>, Vec<u64>) = self.numbers()?.into_iter().partition(|n| *n <= number);
+        let mut kept: Vec<u64> = Vec::new();
+        for one in older.into_iter().rev() {
+            let later = kept.last().and_then(|later| named.get(later));
+            let is_same = later.zip(named.get(&one)).is_some_and(|(later, one)| later.snapshot == one.snapshot);
+            match is_same || kept.len() >= keep {
+                true => gone.push(one),
+                false => kept.push(one),
+            }
+        }
+        for gone in gone {
             durable::remove(&self.path(gone))?;
         }
+        // Nobody knows what a file needs that cannot be read.
+        let needed: Option<Vec<&Named>> = kept.iter().map(|number| named.get(number)).collect();
+        if let Some(needed) = needed {
+            let needed: HashSet<String> = needed.iter().map(|one| documents_name(&one.documents)).collect();
+            for (name, path) in durable::entries(&self.generations)? {
+                if name.ends_with(DOCUMENTS) && !needed.contains(&name) {
+                    durable::remove(&path)?;
+                }
+            }
+        }
         durable::sync_directory(&self.generations)?;
-        Ok(kept.first().copied().unwrap_or(number))
+        Ok(kept.last().copied().unwrap_or(number))
     }
 
     fn current(&self) -> Result<Result<Option<Current>, String>, StoreError> {
@@ -178,10 +267,7 @@ impl Files {
             Ok(found) if found.number != number => {
                 refused(format!("says that it is number {}", found.number))
             }
-            Ok(mut found) => {
-                share(&mut found.documents);
-                Ok(Ok((found, Digest::sha256(&bytes))))
-            }
+            Ok(found) => Ok(Ok((found, Digest::sha256(&bytes)))),
             Err(error) => refused(format!("cannot be read: {error}")),
         }
     }
@@ -200,6 +286,10 @@ impl Files {
     fn path(&self, number: u64) -> PathBuf {
         self.generations.join(format!("{number}.json"))
     }
+}
+
+fn documents_name(list: &DocumentList) -> String {
+    format!("{}{DOCUMENTS}", list.digest.hex())
 }
 
 /// Writes a value as JSON; equal values give equal bytes.

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::Generation;
 
 use crate::shelf::Shelf;
@@ -46,6 +47,16 @@ pub fn kept(directory: &Path) -> Result<Kept, StoreError> {
     let Found { candidates, damage, .. } = files.read()?;
     let count = files.numbers()?.len();
     Ok(Kept { generation: candidates.into_iter().next(), files: count, damage })
+}
+
+/// Reads the list of the documents that a generation of `directory` rests on; the inner error says why it cannot be used.
+///
+/// **Errors**: the system's.
+pub fn documents(
+    directory: &Path,
+    generation: &Generation,
+) -> Result<Result<Documents, String>, StoreError> {
+    Files::to_read(directory).documents(&generation.documents)
 }
 
 /// Opens the index below `copy`, which is a copy that nobody else uses, and reads a generation out of it; the inner error

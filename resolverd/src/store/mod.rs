@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `lock` | one process at a time |
 //! | `current` | number and digest of the generation file in force |
-//! | `generations/<n>.json` | what a generation is; as many of the newest as are kept for readers |
+//! | `generations/<n>.json` | what a generation is; as many of the newest with different snapshots as are kept for readers |
+//! | `generations/<sha256>.documents` | which documents generations rest on (see `files.rs`) |
 //! | `index/` | one row per component and generation in which it changed (see `row.rs`) |
 //! | `index.bad-<n>/` | damaged indexes, set aside |
 //! | `checks.json` | when each source was checked last (see `checks.rs`) |
@@ -16,13 +17,13 @@
 //! # A commit
 //! 1. Components whose block is long go to the shelf.
 //! 2. Rows that differ go to the index, in batches; then flush and our own fsync.
-//! 3. The generation file.
+//! 3. The list of documents, then the generation file.
 //! 4. `current`. Only now does anybody see the new generation.
 //!
 //! Whatever is found behind `current` at the next start was never promised, and is removed.
 //!
-//! Every kept generation is in memory too, as an immutable [`Snapshot`]; what did not change from one to the next is the same
-//! memory. At a start the newest one decides: an older one that cannot be read whole is left out, with a warning.
+//! Every kept generation is in memory too, as an immutable [`Snapshot`], but for the list of its documents, which is read when
+//! somebody needs it; what did not change from one to the next is the same memory. At a start the newest one decides: an older one that cannot be read whole is left out, with a warning.
 //!
 //! A component is one block of bytes (`catalogue_schema::packed`): the same in its row, on the shelf and in memory, so that it is
 //! encoded once and read only by whoever asks for it.
@@ -49,7 +50,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::{GENERATION_SCHEMA, Generation, share};
+use catalogue_schema::documents::{Documents, Listed};
+use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::Refusal;
 use catalogue_schema::packed::{Packed, PackedError};
@@ -57,7 +59,7 @@ use catalogue_schema::revision::{Revision, RevisionKey};
 
 use crate::shelf::durable::Failed;
 use crate::shelf::{Shelf, ShelfError};
-use crate::store::files::{Files, Found};
+use crate::store::files::{Files, Found, Named};
 use crate::store::index::{BATCH_ROWS_MAX, Fault, Index};
 use crate::store::ledger::{Ledger, Mark};
 use crate::store::memory::{Memory, Records};
@@ -146,8 +148,10 @@ impl Snapshot {
 /// A generation that is being written; only a sync makes one.
 #[derive(Debug)]
 pub struct Draft {
-    /// What its file will say; the store fills in schema, number, component count and root.
+    /// What its file will say; the store fills in schema, number, component count, root and the name of the list of documents.
     pub generation: Generation,
+    /// The documents that it rests on.
+    pub documents: Listed,
     /// Its components. Every release carries the leave of the verify function, or its refusal.
     pub components: Vec<Packed>,
 }
@@ -216,6 +220,14 @@ pub enum StoreError {
         /// What it said.
         found: String,
     },
+    /// Something that is needed is damaged.
+    #[error("cannot use {what}: {found}")]
+    Damaged {
+        /// Which.
+        what: String,
+        /// What is wrong with it.
+        found: String,
+    },
     /// A value has no JSON form, or does not fit, or its file is gone.
     #[error("cannot write {what}: {found}")]
     Encode {
@@ -274,9 +286,8 @@ pub struct Store {
     last: u64,
     /// The generation whose index was lost: a draft that says the same restores it under its own number.
     lost: Option<Box<Generation>>,
-    /// The digests of the documents of generations whose file is there and that are not in memory, so that no commit reads the
-    /// files again.
-    documents: BTreeMap<u64, Vec<Digest>>,
+    /// What the generation files that can be read name.
+    named: BTreeMap<u64, Named>,
     /// How many generations are kept for readers, at least one.
     keep: usize,
     /// Those that can be read, newest first.
@@ -285,6 +296,8 @@ pub struct Store {
     log: Log,
     /// Why an older generation than the newest is in force, where it is; the next commit ends it.
     older: Option<Refusal>,
+    /// What is wrong with the list of documents of the generation in force; the next commit ends it.
+    unlisted: Option<Refusal>,
 }
 
 impl Store {
@@ -323,7 +336,7 @@ impl Store {
 
     /// Returns what is wrong with what is kept, the memory, the log and the clock.
     pub fn problems(&self, now_s: i64) -> Vec<Refusal> {
-        let found = self.older.iter().cloned().chain(self.log.problem());
+        let found = self.older.iter().chain(&self.unlisted).cloned().chain(self.log.problem());
         found.chain(self.memory.problems(now_s)).collect()
     }
 
@@ -383,24 +396,46 @@ impl Store {
         bytes_below(&self.directory)
     }
 
+    /// Returns the list of documents that a generation rests on; the inner error says why it cannot be used.
+    ///
+    /// **Errors**: the system's.
+    pub fn documents(&self, generation: &Generation) -> Result<Result<Documents, String>, StoreError> {
+        self.files.documents(&generation.documents)
+    }
+
     /// Returns the digests of the documents on the shelf that kept generations need: those that they rest on, and the
     /// components that are too long for a row. What a sweep of the shelf spares.
+    ///
+    /// **Errors**: a list of documents cannot be read: nobody knows then what is needed.
     pub fn live(&mut self) -> Result<HashSet<Digest>, StoreError> {
-        let kept = self.files.numbers()?;
+        self.name()?;
         let mut live = self.ledger.shelved();
-        self.documents.retain(|number, _| kept.contains(number));
-        for number in kept {
-            if let Some(held) = self.kept.iter().find(|held| held.generation.number == number) {
-                live.extend(digests(&held.generation).cloned());
-                self.documents.remove(&number);
-            } else if !self.documents.contains_key(&number)
-                && let Ok((generation, _)) = self.files.load(number)?
-            {
-                self.documents.insert(number, digests(&generation).cloned().collect());
-            }
+        let mut lists: Vec<&Named> = self.named.values().collect();
+        lists.dedup_by(|one, other| one.documents == other.documents);
+        for Named { documents, .. } in lists {
+            let found = self.files.documents(documents)?;
+            let damaged = |found| StoreError::Damaged { what: "what a generation rests on".to_owned(), found };
+            live.extend(found.map_err(damaged)?.digests());
         }
-        live.extend(self.documents.values().flatten().cloned());
         Ok(live)
+    }
+
+    /// Takes notice of the generation files that are there; those that are known are not read again.
+    fn name(&mut self) -> Result<(), StoreError> {
+        let numbers = self.files.numbers()?;
+        self.named.retain(|number, _| numbers.contains(number));
+        for number in numbers {
+            if self.named.contains_key(&number) {
+                continue;
+            }
+            let held = self.kept.iter().find(|held| held.generation.number == number);
+            let named = match held {
+                Some(held) => Some(Named::of(&held.generation)),
+                None => self.files.load(number)?.ok().map(|(generation, _)| Named::of(&generation)),
+            };
+            self.named.extend(named.map(|named| (number, named)));
+        }
+        Ok(())
     }
 
     /// Commits a draft as the next generation and returns it as readers see it. Rows that did not change are not
@@ -415,7 +450,11 @@ impl Store {
         };
         // The handle is put back only when everything went well.
         let committed = self.write(&index, draft, previous)?;
-        self.older = None;
+        // Readers ask for different snapshots: one that says the same takes the place of the one before.
+        let is_same = |held: &Arc<Snapshot>| held.generation.snapshot == committed.snapshot.generation.snapshot;
+        if self.kept.first().is_some_and(is_same) {
+            self.kept.remove(0);
+        }
         self.kept.insert(0, Arc::clone(&committed.snapshot));
         self.kept.truncate(self.keep);
         match self.collect(&index, committed.snapshot.generation.number) {
@@ -451,7 +490,8 @@ impl Store {
         draft: Draft,
         previous: Option<&Snapshot>,
     ) -> Result<Committed, StoreError> {
-        let Draft { mut generation, mut components } = draft;
+        let Draft { mut generation, documents, mut components } = draft;
+        generation.documents = documents.list.clone();
         components.sort_by(|one, other| one.id_bytes().cmp(other.id_bytes()));
         components.dedup_by(|later, first| later.id_bytes() == first.id_bytes());
         let digests: Vec<Digest> = components.iter().map(|one| Digest::sha256(one.as_bytes())).collect();
@@ -466,23 +506,27 @@ impl Store {
                 found: format!("{} is the highest number there is", self.last),
             })?,
         };
-        generation.schema = GENERATION_SCHEMA.into();
-        generation.number = number;
-        share(&mut generation.documents);
         // Memory is shared only with what the index holds now.
         let previous = previous.filter(|snapshot| {
             let held = &snapshot.generation;
             self.current.as_ref().is_some_and(|(number, root)| (*number, root) == (held.number, &held.root))
         });
         let (rows_written, marks) = self.write_rows(index, number, &mut components, &digests, previous)?;
+        generation.schema = GENERATION_SCHEMA.into();
+        generation.number = number;
+        self.files.keep_documents(&documents)?;
         match restored {
             // Its file is there already; only the pointer to it may have been lost.
             Some(lost) => {
                 generation = *lost;
                 self.files.point_again(number)?;
             }
-            None => self.files.write(&generation)?,
+            None => {
+                self.files.write(&generation)?;
+                self.older = None;
+            }
         }
+        self.unlisted = None;
 
         (self.last, self.current) = (self.last.max(number), Some((number, generation.root.clone())));
         self.ledger.apply(marks);
@@ -527,7 +571,8 @@ impl Store {
 
     /// Removes generation files that are too old, and the rows that no kept generation reads.
     fn collect(&mut self, index: &Index, number: u64) -> Result<(), StoreError> {
-        let oldest = self.files.tidy(number, self.keep)?;
+        self.name()?;
+        let oldest = self.files.tidy(number, self.keep, &self.named)?;
         let superseded = self.ledger.superseded(oldest);
         if !superseded.is_empty() {
             index.write(removals(&superseded))?;
@@ -550,12 +595,13 @@ impl Store {
             current: None,
             last,
             lost: None,
-            documents: BTreeMap::new(),
+            named: BTreeMap::new(),
             keep,
             kept: Vec::new(),
             memory: Memory::default(),
             log,
             older: None,
+            unlisted: None,
         };
         let (index, rows) = match Index::open(directory, ledger::take) {
             Ok((index, rows)) => (Some(index), rows),
@@ -583,14 +629,14 @@ impl Store {
                 index.write(rows.iter().map(|row| (ledger::key(row), None)).collect())?;
             }
             if candidates.is_empty() || rows.is_empty() {
-                return Ok(store.cold(index, candidates, &why));
+                return store.cold(index, candidates, why);
             }
         }
         drop(rows);
         let aside = Index::quarantine(directory)?;
         why.push(format!("the index was set aside as {}", aside.display()));
         match Index::open(directory, ledger::take) {
-            Ok((index, _)) => Ok(store.cold(index, candidates, &why)),
+            Ok((index, _)) => store.cold(index, candidates, why),
             Err(Fault::Failed(error)) => Err(error),
             Err(Fault::Damaged(found)) => {
                 Err(StoreError::Index { action: "create", path: directory.display().to_string(), found })
@@ -621,6 +667,58 @@ impl Store {
             );
             self.files.point_again(number)?;
         }
+        self.note_older(number, why);
+        if let Err(found) = self.files.check_documents(&snapshot.generation.documents)? {
+            self.unlisted = Some(Refusal::new(
+                "store.documents",
+                format!("generation {number}"),
+                "the list of the documents that it rests on",
+                format!("{found}; it answers all the same, and the next sync mends it"),
+            ));
+        }
+        self.current = Some((number, snapshot.generation.root.clone()));
+        (self.index, self.ledger, self.kept) = (Some(index), ledger, kept);
+        self.name()?;
+        self.files.tidy(number, self.keep, &self.named)?;
+        Ok((self, Opened::Warm(snapshot)))
+    }
+
+    /// Starts with an empty index, to be filled from the shelf: for the best generation whose list of documents can be read,
+    /// or else for the best, so that what it owned stays its own.
+    fn cold(
+        mut self,
+        index: Index,
+        mut candidates: Vec<Generation>,
+        mut why: Vec<String>,
+    ) -> Result<(Store, Opened), StoreError> {
+        self.index = Some(index);
+        if let Some(best) = candidates.first().map(|best| best.number) {
+            candidates.extend(self.files.all()?.into_iter().filter(|other| other.number < best));
+        }
+        let mut chosen = None;
+        for (at, candidate) in candidates.iter().enumerate() {
+            match self.files.check_documents(&candidate.documents)? {
+                Ok(()) => chosen = Some(at),
+                Err(found) => why.push(format!("generation {}: {found}", candidate.number)),
+            }
+            if chosen.is_some() {
+                break;
+            }
+        }
+        if candidates.is_empty() {
+            if !why.is_empty() {
+                tracing::warn!(why = why.join("; "), "no generation can be read; starting with nothing");
+            }
+            return Ok((self, Opened::Empty));
+        }
+        let generation = Box::new(candidates.swap_remove(chosen.unwrap_or(0)));
+        self.note_older(generation.number, &why);
+        self.lost = Some(generation.clone());
+        Ok((self, Opened::Rebuild { generation, why: why.join("; ") }))
+    }
+
+    /// Takes notice that an older generation than the newest is in force.
+    fn note_older(&mut self, number: u64, why: &[String]) {
         if number < self.last {
             self.older = Some(Refusal::new(
                 "store.older_generation",
@@ -629,28 +727,6 @@ impl Store {
                 format!("generation {number}; {}; the next sync mends it", why.join("; ")),
             ));
         }
-        self.files.tidy(number, self.keep)?;
-        self.current = Some((number, snapshot.generation.root.clone()));
-        (self.index, self.ledger, self.kept) = (Some(index), ledger, kept);
-        Ok((self, Opened::Warm(snapshot)))
-    }
-
-    /// Starts with an empty index.
-    fn cold(mut self, index: Index, candidates: Vec<Generation>, why: &[String]) -> (Store, Opened) {
-        self.index = Some(index);
-        let opened = match candidates.into_iter().next() {
-            Some(generation) => {
-                self.lost = Some(Box::new(generation.clone()));
-                Opened::Rebuild { generation: Box::new(generation), why: why.join("; ") }
-            }
-            None => {
-                if !why.is_empty() {
-                    tracing::warn!(why = why.join("; "), "no generation can be read; starting with nothing");
-                }
-                Opened::Empty
-            }
-        };
-        (self, opened)
     }
 }
 
@@ -663,10 +739,6 @@ fn is_restored_by(lost: &Generation, draft: &Generation) -> bool {
         && lost.blocked == draft.blocked
         && lost.documents == draft.documents
         && lost.refusals == draft.refusals
-}
-
-fn digests(generation: &Generation) -> impl Iterator<Item = &Digest> {
-    generation.documents.iter().map(|record| &record.digest)
 }
 
 /// Symbolic links count as nothing: they lead elsewhere.

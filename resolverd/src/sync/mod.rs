@@ -7,9 +7,12 @@
 //! 4. The ids of a source that has not been checked for longer than `max_stale` become unavailable, and stay its own.
 //! 5. What was accepted is remembered; then, if anything changed, one new generation is committed, else nothing is written.
 //!
+//! Where it can be told beforehand that all this would say what the last generation says, none of it is done (`unchanged.rs`).
+//!
 //! A rebuild and a held source are the same run with the shelf in place of the origins.
 
 mod reading;
+mod unchanged;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,6 +21,7 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
+use catalogue_schema::documents::{Documents, Listed};
 use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{
     Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
@@ -146,7 +150,7 @@ impl<'a> Past<'a> {
 /// What the last generation knows, by what it is asked for.
 #[derive(Default)]
 struct Known<'a> {
-    documents: HashMap<&'a Want, &'a DocumentRecord>,
+    documents: Documents,
     refusals: HashMap<&'a Want, &'a Refusal>,
     nodes: HashMap<NodeKey, &'a CatalogueState>,
     /// What each catalogue, named by the texts of source and name, owns in the last snapshot; `None` where there is only the
@@ -163,11 +167,11 @@ fn key(node: &Node) -> NodeKey {
 }
 
 impl<'a> Known<'a> {
-    fn of(past: Past<'a>) -> Known<'a> {
+    fn of(past: Past<'a>, documents: Documents) -> Known<'a> {
         let Some(generation) = past.generation() else { return Known::default() };
         Known {
             owned: past.snapshot().map(owned),
-            documents: generation.documents.iter().map(|record| (&record.want, record)).collect(),
+            documents,
             refusals: generation.refusals.iter().map(|refused| (&refused.want, &refused.refusal)).collect(),
             nodes: generation
                 .catalogues
@@ -175,6 +179,16 @@ impl<'a> Known<'a> {
                 .filter_map(|state| Some((key(state.errand.node()?), state)))
                 .collect(),
         }
+    }
+
+    /// Returns the record of what answered `want`.
+    fn document(&self, want: &Want) -> Option<DocumentRecord> {
+        self.documents.document(want)
+    }
+
+    /// Tells whether there is a record of what answered `want`.
+    fn is_recorded(&self, want: &Want) -> bool {
+        self.documents.contains(want)
     }
 }
 
@@ -215,11 +229,27 @@ impl Sync<'_> {
     ) -> Result<Done, SyncError> {
         info!(sources = sources.len(), "sync started");
         let tally = Tally::default();
-        let mut readings = self.read_all(&Known::of(past), store.memory(), sources, scope, &tally)?;
+        let listed = past.generation().map_or_else(|| Ok(Ok(Documents::default())), |last| store.documents(last))?;
+        if let Some(last) = past.snapshot()
+            && let Ok(documents) = &listed
+            && self.has_nothing_to_do(last, documents, store.memory(), sources, scope)?
+        {
+            return Ok(self.rested(store, last, scope)?);
+        }
+        // Without the list every document is fetched again, or held as the snapshot has it; what comes of it is committed.
+        let lost = listed.as_ref().err();
+        if let Some(why) = lost {
+            warn!(why, "which documents the last generation rests on cannot be read");
+        }
+        let is_lost = lost.is_some();
+        let known = Known::of(past, listed.unwrap_or_default());
+        let mut readings = self.read_all(&known, store.memory(), sources, scope, &tally)?;
         let accepted: Vec<(RevisionKey, Revision)> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
         self.expire(&mut readings, past, scope);
-        let draft = self.draft(past, readings).map_err(StoreError::from)?;
+        let mut draft = self.draft(past, &known.documents, readings)?;
+        drop(known);
+        draft.generation.settings = self.settings_after(past, scope);
         let outcomes = outcomes(&draft.generation, |source| !self.offline && scope.covers(source));
         for outcome in outcomes.iter().filter(|outcome| outcome.error.is_some()) {
             warn!(source = %outcome.id, health = ?outcome.health, error = %shown(outcome.error.as_ref()), "source");
@@ -228,7 +258,7 @@ impl Sync<'_> {
         let listed = draft.generation.catalogues.iter().filter_map(|state| state.errand.node());
         store.remember(accepted, &listed.map(RevisionKey::of).collect())?;
         let committed = match past.snapshot() {
-            Some(last) if is_unchanged(&draft, last) => Ok(None),
+            Some(last) if !is_lost && is_unchanged(&draft, last) => Ok(None),
             previous => store.commit(draft, previous).map(Some),
         };
         // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
@@ -259,17 +289,27 @@ impl Sync<'_> {
             rows_written,
             sources: outcomes,
         };
-        let releases: u64 = report.sources.iter().map(|source| source.releases).sum();
-        let refused: u64 = report.sources.iter().map(|source| source.refused).sum();
-        info!(
-            generation = report.generation,
-            changed = report.changed,
-            releases,
-            refused,
-            rows_written,
-            "synced"
-        );
+        tell(&report);
         Ok(Done { snapshot, report })
+    }
+
+    /// Reports that the last generation says all there is to say.
+    fn rested(&self, store: &mut Store, last: &Snapshot, scope: Scope<'_>) -> Result<Done, StoreError> {
+        let generation = &last.generation;
+        let listed = generation.catalogues.iter().filter_map(|state| state.errand.node());
+        store.remember(Vec::new(), &listed.map(RevisionKey::of).collect())?;
+        store.log_accepted(generation);
+        let report = SyncReport {
+            generation: generation.number,
+            snapshot: generation.snapshot.clone(),
+            changed: false,
+            documents_fetched: 0,
+            bytes_fetched: 0,
+            rows_written: 0,
+            sources: outcomes(generation, |source| scope.covers(source)),
+        };
+        tell(&report);
+        Ok(Done { snapshot: None, report })
     }
 
     fn sweep(&self, store: &mut Store) -> Result<(), SyncError> {
@@ -348,23 +388,27 @@ impl Sync<'_> {
     }
 
     /// Puts the readings together into the next generation; number, count and root are filled in by the store.
-    fn draft(&self, past: Past<'_>, readings: Vec<Reading>) -> Result<Draft, PackedError> {
+    fn draft(
+        &self,
+        past: Past<'_>,
+        known: &Documents,
+        readings: Vec<Reading>,
+    ) -> Result<Draft, StoreError> {
         let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut documents, mut refusals) = (BTreeMap::new(), BTreeMap::new());
+        let (mut documents, mut refusals) = (Vec::new(), BTreeMap::new());
         let mut salvaged = HashSet::new();
+        if readings.iter().any(|reading| !reading.salvaged.is_empty()) {
+            // Nobody knows which of the old documents the salvaged entries rest on, so that all of them stay; of several
+            // for one want the last counts.
+            documents.extend(known.iter());
+        }
         for reading in readings {
             salvaged.extend(reading.salvaged);
             sources.push(reading.state);
             catalogues.extend(reading.catalogues);
             contributions.extend(reading.contributions);
-            documents.extend(reading.documents.into_iter().map(|record| (record.want.clone(), record)));
+            documents.extend(reading.documents);
             refusals.extend(reading.refusals);
-        }
-        if let Some(last) = past.generation().filter(|_| !salvaged.is_empty()) {
-            // Nobody knows which of the old documents the salvaged entries rest on, so that all of them stay.
-            for record in &last.documents {
-                documents.entry(record.want.clone()).or_insert_with(|| record.clone());
-            }
         }
         catalogues.sort_by(|one: &CatalogueState, other| {
             one.errand.node().map(place).cmp(&other.errand.node().map(place))
@@ -376,6 +420,10 @@ impl Sync<'_> {
             note_mutations(&mut components, |id| last.component(id))?;
         }
         let snapshot = snapshot_digest(&components, &stale(&sources, &catalogues), &blocked);
+        let documents = Listed::of(&documents).map_err(|error| StoreError::Encode {
+            what: "the list of documents".to_owned(),
+            found: error.to_string(),
+        })?;
         let generation = Generation {
             schema: GENERATION_SCHEMA.to_owned(),
             number: 0,
@@ -386,14 +434,28 @@ impl Sync<'_> {
             sources,
             catalogues,
             blocked,
-            documents: documents.into_values().collect(),
+            documents: documents.list.clone(),
+            settings: Digest::sha256(b""),
             refusals: refusals.into_iter().map(|(want, refusal)| DocumentRefusal { want, refusal }).collect(),
         };
         // Each goes as soon as it is packed: a component takes several times the room of its block.
         let mut packer = Packer::default();
         let components = components.into_iter().map(|component| packer.pack(&component));
-        Ok(Draft { generation, components: components.collect::<Result<_, _>>()? })
+        Ok(Draft { generation, documents, components: components.collect::<Result<_, _>>()? })
     }
+}
+
+fn tell(report: &SyncReport) {
+    let releases: u64 = report.sources.iter().map(|source| source.releases).sum();
+    let refused: u64 = report.sources.iter().map(|source| source.refused).sum();
+    info!(
+        generation = report.generation,
+        changed = report.changed,
+        releases,
+        refused,
+        rows_written = report.rows_written,
+        "synced"
+    );
 }
 
 /// Takes over what salvaged catalogues list and do not own: a snapshot holds no releases of it, only the report.
@@ -487,6 +549,7 @@ fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
         && new.catalogues == old.catalogues
         && new.blocked == old.blocked
         && new.documents == old.documents
+        && new.settings == old.settings
         && new.refusals == old.refusals
         && draft.components == last.components()
 }

@@ -74,6 +74,8 @@ struct Tree {
     documents: Vec<DocumentRecord>,
     refusals: BTreeMap<Want, Refusal>,
     reached: BTreeSet<NodeKey>,
+    /// A document of a release of the node may be another one the next time it is asked for.
+    open: bool,
     /// A document of a release could not be reached: the tree is not the whole truth.
     incomplete: Option<Refusal>,
     /// The catalogues that were taken from the last snapshot.
@@ -342,6 +344,7 @@ impl<'a> Reader<'a> {
         let releases = self.releases(of_releases, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
 
+        state.settled = is_settled(errand) && !tree.open;
         let unusable = take(&mut finding.unusable);
         describe(&mut state, &releases, finding);
         tree.catalogues.push(state);
@@ -507,7 +510,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let is_shelved = content_pin(&errand).is_some_and(|digest| self.sync.shelf.contains(digest));
-            let is_recorded = self.known.documents.contains_key(&errand.want)
+            let is_recorded = self.known.is_recorded(&errand.want)
                 || self.known.refusals.contains_key(&errand.want);
             if is_recorded || !is_shelved {
                 count = count.saturating_add(errand.documents());
@@ -553,6 +556,7 @@ impl<'a> Reader<'a> {
         let mut releases = take(&mut finding.releases);
         while !errands.is_empty() {
             let round: Vec<Errand> = errands.drain(..errands.len().min(WANTS_AT_ONCE)).collect();
+            tree.open |= !round.iter().all(is_settled);
             let documents = self.obtain(&round, mode, Some(trust))?;
             for (errand, document) in round.iter().zip(documents) {
                 let mut found = match document {
@@ -593,7 +597,10 @@ impl<'a> Reader<'a> {
         }
         drop(shelf);
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
-        let asks = open.iter().map(|at| self.ask(&errands[*at])).collect::<Result<Vec<_>, _>>()?;
+        let known = open.iter().map(|at| self.conditional(&errands[*at])).collect::<Result<Vec<_>, _>>()?;
+        let wants = open.iter().map(|at| &errands[*at].want).zip(&known);
+        let asks: Vec<Ask<'_>> =
+            wants.map(|(want, known)| Ask { want, known: known.as_ref() }).collect();
         if !asks.is_empty() {
             let budget = match errands.first().map(|errand| &errand.stage) {
                 Some(Stage::Node(_)) => self.budget.for_catalogues(),
@@ -628,14 +635,11 @@ impl<'a> Reader<'a> {
         let offline = self.is_offline();
         let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
         let pin = content_pin(errand);
-        let record = self
-            .known
-            .documents
-            .get(&errand.want)
-            .filter(|record| as_recorded || pin == Some(&record.digest));
+        let record = self.known.document(&errand.want);
+        let record = record.filter(|record| as_recorded || pin == Some(&record.digest));
         if let Some(record) = record {
             if let Some(bytes) = shelf.read(&record.digest)? {
-                return Ok(Some(admit(errand, bytes, (*record).clone(), above).map(Document::kept)));
+                return Ok(Some(admit(errand, bytes, record, above).map(Document::kept)));
             }
         } else if let Some(bytes) = pin.map(|digest| shelf.read(digest)).transpose()?.flatten() {
             let record = self.record(errand, &bytes, errand.want.to_string());
@@ -667,18 +671,14 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// Asks for an errand's document. An origin hears of the known one only while the shelf still has its bytes.
-    fn ask<'e>(&self, errand: &'e Errand) -> Result<Ask<'e>, ShelfError>
-    where
-        'a: 'e,
-    {
-        let known: Option<&'a DocumentRecord> = self.known.documents.get(&errand.want).copied();
-        let is_conditional = known.is_some_and(|record| record.etag.is_some() || record.modified.is_some());
-        let at_hand = match known.filter(|_| is_conditional) {
-            Some(record) => self.sync.shelf.read(&record.digest)?.is_some(),
-            None => false,
-        };
-        Ok(Ask { want: &errand.want, known: known.filter(|_| at_hand) })
+    /// Returns the document that an origin need not send again. It hears of it only while the shelf still has its bytes.
+    fn conditional(&self, errand: &Errand) -> Result<Option<DocumentRecord>, ShelfError> {
+        let known = self.known.document(&errand.want);
+        let known = known.filter(|record| record.etag.is_some() || record.modified.is_some());
+        match known {
+            Some(record) if self.sync.shelf.read(&record.digest)?.is_some() => Ok(Some(record)),
+            _ => Ok(None),
+        }
     }
 
     fn received(
@@ -697,9 +697,9 @@ impl<'a> Reader<'a> {
         (record.commit, record.blob) = (fetched.commit, fetched.blob);
         (record.etag, record.modified) = (fetched.etag, fetched.modified);
         // An unchanged document keeps its record, so that an unchanged sync changes nothing.
-        if let Some(known) = self.known.documents.get(&errand.want) {
-            let same = DocumentRecord { fetched_s: record.fetched_s, ..(*known).clone() } == record;
-            record.fetched_s = if same { known.fetched_s } else { record.fetched_s };
+        if let Some(known) = self.known.document(&errand.want) {
+            let fetched_s = std::mem::replace(&mut record.fetched_s, known.fetched_s);
+            record.fetched_s = if record == known { known.fetched_s } else { fetched_s };
         }
         Ok(admit(errand, fetched.bytes, record, above))
     }
@@ -710,10 +710,10 @@ impl<'a> Reader<'a> {
         errand: &Errand,
         above: Option<&Trust>,
     ) -> Result<Result<Document, Trouble>, ShelfError> {
-        if let Some(record) = self.known.documents.get(&errand.want)
+        if let Some(record) = self.known.document(&errand.want)
             && let Some(bytes) = self.sync.shelf.read(&record.digest)?
         {
-            return Ok(admit(errand, bytes, (*record).clone(), above).map(Document::kept));
+            return Ok(admit(errand, bytes, record, above).map(Document::kept));
         }
         let expected = "a document, since none is known";
         let refusal = Refusal::new("net.unchanged", &errand.want, expected, "the word that nothing changed");
@@ -736,10 +736,10 @@ impl<'a> Reader<'a> {
 }
 
 /// The reason of the warning on a catalogue some of whose releases wait for their documents.
-const UNFETCHED: &str = "catalogue.unfetched";
+pub(super) const UNFETCHED: &str = "catalogue.unfetched";
 
 /// The reason of a document that a tree or directory does not hold.
-const FILE_MISSING: &str = "file_missing";
+pub(super) const FILE_MISSING: &str = "file_missing";
 
 /// How the reason of a limit on one document of a release ends.
 const PER_DOCUMENT: &str = "document_bytes";
@@ -785,6 +785,11 @@ fn content_pin(errand: &Errand) -> Option<&Digest> {
     }
 }
 
+/// Tells whether the document of an errand can never be another: a commit pins it, or a digest by which the shelf answers.
+fn is_settled(errand: &Errand) -> bool {
+    errand.want.is_pinned() || content_pin(errand).is_some()
+}
+
 /// The sync notes mutations anew against the same snapshot.
 fn without_mutations(mut release: Release) -> Release {
     release.warnings.retain(|warning| warning.reason != VERSION_MUTATED);
@@ -799,6 +804,7 @@ fn blank(errand: &Errand) -> CatalogueState {
         digest: None,
         named: None,
         signature: None,
+        settled: false,
         releases: 0,
         refused: 0,
         skipped_count: 0,

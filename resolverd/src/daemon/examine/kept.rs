@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SourceState};
 use catalogue_schema::id::SourceId;
 use serde_json::Value;
@@ -62,9 +63,10 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
         false => None,
     };
     let Some(generation) = generation else {
-        findings.push(clock(&times, None, now_s));
+        findings.push(clock(&times, None, None, now_s));
         return findings;
     };
+    let listed = listed(directory, &generation);
     if may_read(&["shelf", "shelf/packs", "shelf/objects"]) {
         match Shelf::to_read(directory) {
             Ok(shelf) => {
@@ -72,7 +74,10 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
                 if hold.is_some() && may_read(&["index"]) {
                     findings.push(index(directory, &generation, &shelf));
                 }
-                findings.push(documents(&generation, &shelf, depth));
+                findings.push(match &listed {
+                    Ok(listed) => documents(&generation, listed, &shelf, depth),
+                    Err(finding) => finding.clone(),
+                });
             }
             Err(error) => {
                 let finding = Finding::wrong("shelf", directory.join("shelf").display(), error);
@@ -82,7 +87,7 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
     }
     drop(hold);
     findings.extend(reach(settings, &generation, &times.checks, now_s));
-    findings.push(clock(&times, Some(&generation), now_s));
+    findings.push(clock(&times, Some(&generation), listed.ok().as_ref(), now_s));
     findings
 }
 
@@ -185,14 +190,33 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Reads the list of the documents of a generation, or says why it cannot be used.
+pub(in crate::daemon) fn listed(directory: &Path, generation: &Generation) -> Result<Documents, Finding> {
+    let found = match inspect::documents(directory, generation) {
+        Ok(Ok(listed)) => return Ok(listed),
+        Ok(Err(found)) => found,
+        Err(error) => error.to_string(),
+    };
+    let subject = format!("generation {}", generation.number);
+    Err(Finding::wrong("store.documents", subject, found)
+        .expected("the list of the documents that it rests on")
+        .hint("resolverd sync, which reads all sources again"))
+}
+
 /// Tells whether the documents of a generation are on the shelf, and whether their bytes are theirs.
-pub(in crate::daemon) fn documents(generation: &Generation, shelf: &Shelf, depth: Depth) -> Finding {
-    let all = &generation.documents;
+pub(in crate::daemon) fn documents(
+    generation: &Generation,
+    all: &Documents,
+    shelf: &Shelf,
+    depth: Depth,
+) -> Finding {
     let step = match depth {
         Depth::Deep => 1,
         Depth::Sample => all.len().div_ceil(SAMPLE).max(1),
     };
     let (mut bad, mut digested) = (Vec::new(), 0usize);
+    let unreadable = all.len() - all.iter().count();
+    bad.extend((unreadable > 0).then(|| format!("{unreadable} records that cannot be read")));
     for (at, record) in all.iter().enumerate() {
         let problem = match shelf.contains(&record.digest) {
             false => Some("missing".to_owned()),
@@ -282,13 +306,12 @@ fn catalogue(state: &CatalogueState) -> Option<Finding> {
 }
 
 /// Compares the clock with everything that bears a time.
-fn clock(times: &Times, generation: Option<&Generation>, now_s: i64) -> Finding {
-    let fetched = generation.into_iter().flat_map(|generation| &generation.documents);
-    let fetched = fetched.map(|record| ("a document of the generation", record.fetched_s));
+fn clock(times: &Times, generation: Option<&Generation>, listed: Option<&Documents>, now_s: i64) -> Finding {
+    let fetched = listed.and_then(Documents::newest_s).map(|time| ("a document of the generation", time));
     let checked = times.checks.values().map(|time| ("checks.json", *time));
     let trusted = times.highest_s.map(|time| ("trust-state.json", time));
     let committed = generation.map(|generation| ("the generation", generation.committed_s));
-    let newest = fetched.chain(checked).chain(trusted).chain(committed).max_by_key(|(_, time)| *time);
+    let newest = fetched.into_iter().chain(checked).chain(trusted).chain(committed).max_by_key(|(_, time)| *time);
     match newest {
         Some((what, time)) if time > now_s.saturating_add(SKEW_S) => {
             let found = format!("{now_s}, and {what} is {} s ahead of it", time - now_s);

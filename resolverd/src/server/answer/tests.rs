@@ -156,7 +156,7 @@ fn times() -> Times {
 fn facts() -> Facts {
     let known = [(SourceId::parse("main").unwrap(), 3600)].into();
     let ages = Arc::new(Ages { known, since: std::time::Instant::now() });
-    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages, times: Arc::new(times()) }
+    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages, times: Arc::new(times()), records: None }
 }
 
 fn asked(call: &Call, snapshot: Option<&Snapshot>) -> (u16, Value) {

@@ -123,7 +123,9 @@ fn long_lists_are_bounded_and_counted() {
     let snapshot = Snapshot::of(world.generation.clone(), dependents.chain([wide.clone()]));
     let asked = asked("lcod://a/one@^1", false);
     let view = crate::server::answer::View::new(&snapshot);
-    let found = explain(&asked, &snapshot, Some(&wide), &view, |_| Value::Null);
+    let records = Documents::default();
+    let ground = Ground { snapshot: &snapshot, component: Some(&wide), records: &records };
+    let found = explain(&asked, ground, &view, |_| Value::Null);
     assert_eq!((found.candidates.len(), found.candidates_count), (CANDIDATES_MAX, CANDIDATES_MAX + 7));
     assert_eq!(
         (found.required_by.items.len(), found.required_by.count),

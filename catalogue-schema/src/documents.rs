@@ -1,0 +1,502 @@
+//! The documents of a generation as one block of bytes: what was asked for, and which bytes on the shelf answer it.
+//!
+//! Never touches a file. Whoever reads a block has checked its digest; damage that gets through all the same is an error or
+//! a record that is not there, never a panic and never another record.
+//!
+//! # The form
+//! A generation rests on very many documents that have nearly everything in common: repository, commit, time. That stands
+//! once, and what is left of a record takes some hundred bytes. A list without records has no bytes at all; any other is:
+//!
+//! 1. the line [`DOCUMENTS_MAGIC`];
+//! 2. one line of JSON: `{"places":[[PLACE,COUNT],…],"heads":[HEAD,…]}`. A place says where keys lie: `{"git":{"repository":…,
+//!    "revision":…}}` (keys are paths in that tree), `"file"` (absolute paths), `"https"` (URLs) or `"other"` (keys are wants
+//!    as JSON). A head is what records share besides: `{"url":…,"commit":…,"fetchedS":…}`. Both are sorted by their JSON;
+//! 3. per record, sorted by place and key, [`ENTRY_BYTES`] bytes: SHA-256, size (u64), end of its text (u64, from the end
+//!    of these entries), head (u32), all big-endian;
+//! 4. the texts, one behind the other: key, object id, URL, entity tag, modification time, with a zero byte between; what is
+//!    not there is empty, what is there starts with `=` (but key and object id), and empty fields at the end are left out.
+//!
+//! Where the URL of a record is not written it is that of its head, or else what its key says. Equal lists are equal bytes.
+//! Readers ignore unknown fields of places and heads; another form of entries or texts needs another magic line.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Algorithm, Digest};
+use crate::generation::DocumentRecord;
+use crate::path::DocPath;
+use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository, Revision, Want};
+
+/// How a block starts.
+pub const DOCUMENTS_MAGIC: &[u8] = b"resolverd/documents@1\n";
+/// How many bytes an entry has.
+pub const ENTRY_BYTES: usize = 52;
+
+/// Where the keys of some records lie.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Place {
+    /// In a tree of a repository.
+    Git { repository: Repository, revision: Revision },
+    /// On this machine.
+    File,
+    /// Behind a URL.
+    Https,
+    /// Anywhere: the key is the whole want.
+    Other,
+}
+
+impl Place {
+    fn of(want: &Want) -> Place {
+        match want {
+            Want::Blob(Location::Git { repository, revision, .. }) => {
+                Place::Git { repository: repository.clone(), revision: revision.clone() }
+            }
+            Want::Blob(Location::File { .. }) => Place::File,
+            Want::Blob(Location::Https { .. }) => Place::Https,
+            Want::Tree { .. } | Want::Refs { .. } | Want::History { .. } => Place::Other,
+        }
+    }
+
+    fn holds(&self, want: &Want) -> bool {
+        match (self, want) {
+            (
+                Place::Git { repository, revision },
+                Want::Blob(Location::Git { repository: other, revision: at, .. }),
+            ) => repository == other && revision == at,
+            (Place::File, Want::Blob(Location::File { .. }))
+            | (Place::Https, Want::Blob(Location::Https { .. }))
+            | (Place::Other, Want::Tree { .. } | Want::Refs { .. } | Want::History { .. }) => true,
+            _ => false,
+        }
+    }
+
+    fn want(&self, key: &str) -> Option<Want> {
+        Some(match self {
+            Place::Git { repository, revision } => {
+                let (repository, revision) = (repository.clone(), revision.clone());
+                Want::Blob(Location::Git { repository, revision, path: DocPath::parse(key).ok()? })
+            }
+            Place::File => Want::Blob(Location::File { path: LocalPath::parse(key).ok()? }),
+            Place::Https => Want::Blob(Location::Https { url: HttpsUrl::parse(key).ok()? }),
+            Place::Other => serde_json::from_str(key).ok()?,
+        })
+    }
+
+    /// Returns the URL that a record most likely has whose head and text name none.
+    fn url(&self, key: &str) -> String {
+        match self {
+            Place::File => format!("file://{key}"),
+            Place::Git { .. } | Place::Https | Place::Other => key.to_owned(),
+        }
+    }
+}
+
+/// Calls `take` with the key of a want in its place.
+fn with_key<T>(want: &Want, take: impl FnOnce(&str) -> T) -> T {
+    match want {
+        Want::Blob(Location::Git { path, .. }) => take(path.as_text()),
+        // A path that has no text was never read from one: it finds nothing.
+        Want::Blob(Location::File { path }) => take(path.as_path().to_str().unwrap_or_default()),
+        Want::Blob(Location::Https { url }) => take(url.as_text()),
+        other => take(&serde_json::to_string(other).unwrap_or_default()),
+    }
+}
+
+/// What records share besides their place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    commit: Option<CommitId>,
+    fetched_s: i64,
+}
+
+impl Head {
+    fn of(record: &DocumentRecord) -> Head {
+        let url = is_shared(&record.want).then(|| record.url.clone());
+        Head { url, commit: record.commit.clone(), fetched_s: record.fetched_s }
+    }
+
+    fn is_of(&self, record: &DocumentRecord) -> bool {
+        self.fetched_s == record.fetched_s
+            && self.commit == record.commit
+            && self.url.as_deref() == is_shared(&record.want).then_some(&*record.url)
+    }
+}
+
+/// Tells whether all documents of the place of `want` came from one URL: that of their repository.
+fn is_shared(want: &Want) -> bool {
+    matches!(want, Want::Blob(Location::Git { .. }))
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    places: Vec<(Place, u32)>,
+    heads: Vec<Head>,
+}
+
+/// The name of a list of documents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentList {
+    /// How many there are.
+    pub count: u64,
+    /// The digest of the list in the form of this module.
+    pub digest: Digest,
+}
+
+impl Default for DocumentList {
+    /// Names the empty list.
+    fn default() -> DocumentList {
+        DocumentList { count: 0, digest: Digest::sha256(b"") }
+    }
+}
+
+/// A list of documents, ready to be kept, and its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listed {
+    /// Its name.
+    pub list: DocumentList,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One record while a list is put together.
+struct Row<'a> {
+    record: &'a DocumentRecord,
+    place: u32,
+    head: u32,
+    key: Range<usize>,
+}
+
+impl Listed {
+    /// Puts a list together. Of several records for one want the last counts; the order of the others is of no account. A
+    /// record that is named by anything but SHA-256 is left out: the shelf holds nothing under such a name.
+    ///
+    /// **Errors**: a path on this machine has no text.
+    pub fn of(records: &[DocumentRecord]) -> Result<Listed, serde_json::Error> {
+        let (mut places, mut heads) = (Numbered::<Place>::default(), Numbered::<Head>::default());
+        let (mut keys, mut rows) = (String::new(), Vec::with_capacity(records.len()));
+        for record in records.iter().filter(|record| record.digest.algorithm() == Algorithm::Sha256) {
+            let place = places.number(|place| place.holds(&record.want), || Place::of(&record.want));
+            let head = heads.number(|head| head.is_of(record), || Head::of(record));
+            let start = keys.len();
+            with_key(&record.want, |key| keys.push_str(key));
+            rows.push(Row { record, place, head, key: start..keys.len() });
+        }
+        let places = places.sorted(|_| true)?;
+        rows.iter_mut().for_each(|row| row.place = places.ranks[row.place as usize]);
+        let at = |row: &Row<'_>| (row.place, row.key.clone());
+        // Stable: of those for one want the last one given comes last.
+        rows.sort_by(|one, other| {
+            let ((place, key), (other_place, other_key)) = (at(one), at(other));
+            (place, &keys[key]).cmp(&(other_place, &keys[other_key]))
+        });
+        rows.reverse();
+        rows.dedup_by(|one, other| one.place == other.place && keys[one.key.clone()] == keys[other.key.clone()]);
+        rows.reverse();
+        let (mut counts, mut used) = (vec![0u32; places.values.len()], vec![false; heads.values.len()]);
+        for row in &rows {
+            counts[row.place as usize] += 1;
+            used[row.head as usize] = true;
+        }
+        let heads = heads.sorted(|head| used[head])?;
+        rows.iter_mut().for_each(|row| row.head = heads.ranks[row.head as usize]);
+        let header = Header { places: places.values.into_iter().zip(counts).collect(), heads: heads.values };
+        Listed::put(&header, &rows, &keys)
+    }
+
+    fn put(header: &Header, rows: &[Row<'_>], keys: &str) -> Result<Listed, serde_json::Error> {
+        if rows.is_empty() {
+            return Ok(Listed::default());
+        }
+        let mut bytes = DOCUMENTS_MAGIC.to_vec();
+        serde_json::to_writer(&mut bytes, header)?;
+        bytes.push(b'\n');
+        bytes.reserve(rows.len() * (ENTRY_BYTES + 48) + keys.len());
+        let mut texts = Vec::with_capacity(keys.len() + 48 * rows.len());
+        for row in rows {
+            let key = &keys[row.key.clone()];
+            let place = &header.places[row.place as usize].0;
+            text(&mut texts, key, row.record, place);
+            bytes.extend_from_slice(row.record.digest.as_bytes());
+            bytes.extend_from_slice(&row.record.size.to_be_bytes());
+            bytes.extend_from_slice(&(texts.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(&row.head.to_be_bytes());
+        }
+        bytes.append(&mut texts);
+        let list = DocumentList { count: rows.len() as u64, digest: Digest::sha256(&bytes) };
+        Ok(Listed { list, bytes })
+    }
+}
+
+/// Writes the text of a record.
+fn text(texts: &mut Vec<u8>, key: &str, record: &DocumentRecord, place: &Place) {
+    let start = texts.len() + key.len();
+    texts.extend_from_slice(key.as_bytes());
+    texts.push(0);
+    texts.extend_from_slice(record.blob.as_ref().map_or("", CommitId::as_text).as_bytes());
+    let is_told = is_shared(&record.want) || record.url == place.url(key);
+    let url = Some(&record.url).filter(|_| !is_told);
+    for field in [url, record.etag.as_ref(), record.modified.as_ref()] {
+        texts.push(0);
+        // Nothing that came over the network holds a zero byte; if it did, it would be left out.
+        if let Some(field) = field.filter(|field| !field.contains('\0')) {
+            texts.push(b'=');
+            texts.extend_from_slice(field.as_bytes());
+        }
+    }
+    while texts.len() > start && texts.last() == Some(&0) {
+        texts.pop();
+    }
+}
+
+/// Values that occur again and again, numbered in the order of their first occurrence.
+struct Numbered<T> {
+    values: Vec<T>,
+    numbers: HashMap<T, u32>,
+    last: u32,
+}
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Numbered<T> {
+        Numbered { values: Vec::new(), numbers: HashMap::new(), last: 0 }
+    }
+}
+
+impl<T: Clone + Eq + std::hash::Hash + Serialize> Numbered<T> {
+    /// Returns the number of the value that `make` makes; mostly it is the one of the call before, which `is` tells.
+    fn number(&mut self, is: impl FnOnce(&T) -> bool, make: impl FnOnce() -> T) -> u32 {
+        if self.values.get(self.last as usize).is_some_and(is) {
+            return self.last;
+        }
+        let value = make();
+        self.last = match self.numbers.get(&value) {
+            Some(number) => *number,
+            None => {
+                let number = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+                self.values.push(value.clone());
+                self.numbers.insert(value, number);
+                number
+            }
+        };
+        self.last
+    }
+
+    /// Sorts the values whose numbers are `wanted` by their JSON.
+    fn sorted(self, wanted: impl Fn(usize) -> bool) -> Result<Ranked<T>, serde_json::Error> {
+        let mut ranks = vec![0; self.values.len()];
+        let mut named = Vec::with_capacity(self.values.len());
+        for (number, value) in self.values.into_iter().enumerate().filter(|(number, _)| wanted(*number)) {
+            named.push((serde_json::to_string(&value)?, number, value));
+        }
+        named.sort_by(|one, other| one.0.cmp(&other.0));
+        for (rank, (_, number, _)) in (0..).zip(&named) {
+            ranks[*number] = rank;
+        }
+        Ok(Ranked { values: named.into_iter().map(|(_, _, value)| value).collect(), ranks })
+    }
+}
+
+/// Values in their order, and the place of each number in it.
+struct Ranked<T> {
+    values: Vec<T>,
+    ranks: Vec<u32>,
+}
+
+/// A list of documents, as it was read. A record is made when it is asked for.
+#[derive(Debug, Default)]
+pub struct Documents {
+    bytes: Vec<u8>,
+    places: Vec<(Place, Range<usize>)>,
+    heads: Vec<Head>,
+    /// Where the entries start, and where the texts do.
+    entries: usize,
+    texts: usize,
+    count: usize,
+    by_place: HashMap<Place, usize>,
+    by_digest: OnceLock<Vec<u32>>,
+}
+
+impl Documents {
+    /// Reads a list.
+    ///
+    /// **Errors**: what is wrong with the bytes, as a text that follows "the list of documents". Texts of single records are
+    /// looked at only when they are asked for.
+    pub fn read(bytes: Vec<u8>) -> Result<Documents, String> {
+        if bytes.is_empty() {
+            return Ok(Documents::default());
+        }
+        let rest = bytes.strip_prefix(DOCUMENTS_MAGIC).ok_or("does not start like one")?;
+        let end = rest.iter().position(|byte| *byte == b'\n').ok_or("has no header")?;
+        let header: Header =
+            serde_json::from_slice(&rest[..end]).map_err(|error| format!("has no header: {error}"))?;
+        let entries = DOCUMENTS_MAGIC.len() + end + 1;
+        let (mut places, mut count) = (Vec::with_capacity(header.places.len()), 0usize);
+        for (place, many) in header.places {
+            let start = count;
+            count += many as usize;
+            places.push((place, start..count));
+        }
+        let texts = count.checked_mul(ENTRY_BYTES).and_then(|bytes| bytes.checked_add(entries));
+        let texts = texts.filter(|texts| *texts <= bytes.len()).ok_or("is cut short")?;
+        let by_place = places.iter().zip(0..).map(|((place, _), at)| (place.clone(), at)).collect();
+        let heads = header.heads;
+        let found =
+            Documents { bytes, places, heads, entries, texts, count, by_place, by_digest: OnceLock::new() };
+        found.check()?;
+        Ok(found)
+    }
+
+    /// Checks what looking something up rests on: every text lies where it should, and keys ascend.
+    fn check(&self) -> Result<(), String> {
+        let text = std::str::from_utf8(&self.bytes[self.texts..])
+            .map_err(|error| format!("holds something that is no text: {error}"))?;
+        let mut end = 0;
+        for (_, range) in &self.places {
+            let mut before = None;
+            for at in range.clone() {
+                let start = std::mem::replace(&mut end, self.end(at));
+                let text = text.get(start..end).ok_or("has a text outside of itself")?;
+                let key = text.split('\0').next().unwrap_or_default();
+                if before.replace(key).is_some_and(|before| before >= key) {
+                    return Err(format!("is out of order at {key}"));
+                }
+            }
+        }
+        if end != text.len() {
+            return Err("has something behind its end".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Returns how many documents there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Tells whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Returns the record of what answered `want`.
+    pub fn document(&self, want: &Want) -> Option<DocumentRecord> {
+        self.record(self.find(want)?)
+    }
+
+    /// Tells whether there is a record of what answered `want`.
+    pub fn contains(&self, want: &Want) -> bool {
+        self.find(want).is_some()
+    }
+
+    /// Returns a record of a document with these bytes, if there is any.
+    pub fn by_digest(&self, digest: &Digest) -> Option<DocumentRecord> {
+        self.all_with(digest).next()
+    }
+
+    /// Returns the records of all documents with these bytes.
+    pub fn all_with<'a>(&'a self, digest: &'a Digest) -> impl Iterator<Item = DocumentRecord> + 'a {
+        let sorted = self.by_digest.get_or_init(|| {
+            let mut order: Vec<u32> = (0..).take(self.count).collect();
+            order.sort_by_key(|at| self.sha256(*at as usize));
+            order
+        });
+        let wanted = digest.as_bytes();
+        let start = sorted.partition_point(|at| &self.sha256(*at as usize)[..] < wanted);
+        let alike = sorted[start..].iter().take_while(move |at| self.sha256(**at as usize)[..] == *wanted);
+        alike.filter_map(|at| self.record(*at as usize))
+    }
+
+    /// Returns every record, sorted by place and key; one whose text cannot be read is left out.
+    pub fn iter(&self) -> impl Iterator<Item = DocumentRecord> + '_ {
+        (0..self.count).filter_map(|at| self.record(at))
+    }
+
+    /// Returns the digest of every document, in the order of [`Documents::iter`].
+    pub fn digests(&self) -> impl Iterator<Item = Digest> + '_ {
+        (0..self.count).map(|at| Digest::from_sha256(self.sha256(at)))
+    }
+
+    /// Returns when the youngest document arrived, in seconds since 1970-01-01 UTC.
+    pub fn newest_s(&self) -> Option<i64> {
+        self.heads.iter().map(|head| head.fetched_s).max()
+    }
+
+    fn find(&self, want: &Want) -> Option<usize> {
+        let (_, range) = &self.places[*self.by_place.get(&Place::of(want))?];
+        with_key(want, |key| {
+            let (mut low, mut high) = (range.start, range.end);
+            while low < high {
+                let middle = low.midpoint(high);
+                match self.key(middle).cmp(key) {
+                    std::cmp::Ordering::Less => low = middle + 1,
+                    std::cmp::Ordering::Equal => return Some(middle),
+                    std::cmp::Ordering::Greater => high = middle,
+                }
+            }
+            None
+        })
+    }
+
+    /// Makes the record at a place of the list.
+    fn record(&self, at: usize) -> Option<DocumentRecord> {
+        let number = self.places.partition_point(|(_, range)| range.end <= at);
+        let (place, _) = self.places.get(number)?;
+        let entry = self.entry(at);
+        let head = self.heads.get(u32::from_be_bytes(*entry[48..].first_chunk()?) as usize)?;
+        let mut fields = self.text(at).split('\0');
+        let key = fields.next()?;
+        let blob = match fields.next().unwrap_or_default() {
+            "" => None,
+            hex => Some(CommitId::parse(hex).ok()?),
+        };
+        let mut optional = || fields.next().and_then(|field| field.strip_prefix('=')).map(str::to_owned);
+        let url = optional();
+        Some(DocumentRecord {
+            want: place.want(key)?,
+            url: url.or_else(|| head.url.clone()).unwrap_or_else(|| place.url(key)),
+            commit: head.commit.clone(),
+            blob,
+            digest: Digest::from_sha256(self.sha256(at)),
+            size: u64::from_be_bytes(*entry[32..].first_chunk()?),
+            etag: optional(),
+            modified: optional(),
+            fetched_s: head.fetched_s,
+        })
+    }
+
+    fn key(&self, at: usize) -> &str {
+        self.text(at).split('\0').next().unwrap_or_default()
+    }
+
+    fn text(&self, at: usize) -> &str {
+        let start = if at == 0 { 0 } else { self.end(at - 1) };
+        let bytes = self.bytes.get(self.texts + start..self.texts + self.end(at)).unwrap_or_default();
+        // `check` has seen that the texts are text, and that they end between characters.
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Returns where a text ends; beyond everything for an end that no memory has.
+    fn end(&self, at: usize) -> usize {
+        let bytes = self.entry(at)[40..].first_chunk().copied().unwrap_or([0xff; 8]);
+        usize::try_from(u64::from_be_bytes(bytes)).map_or(self.bytes.len(), |end| end.min(self.bytes.len()))
+    }
+
+    fn sha256(&self, at: usize) -> [u8; 32] {
+        self.entry(at).first_chunk().copied().unwrap_or_default()
+    }
+
+    fn entry(&self, at: usize) -> &[u8] {
+        let start = self.entries + at * ENTRY_BYTES;
+        &self.bytes[start..start + ENTRY_BYTES]
+    }
+}
+
+#[cfg(test)]
+mod tests;
