@@ -30,6 +30,7 @@ pub mod forge;
 pub mod generation;
 pub mod id;
 pub mod json;
+pub mod lexicon;
 pub mod model;
 pub mod path;
 pub mod pointer;

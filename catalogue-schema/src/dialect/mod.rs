@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::forge::Forges;
 use crate::id::{CatalogueId, ComponentId, Dialect, SourceId};
+use crate::lexicon::Lexicon;
 use crate::model::{Place, Rank, Refusal, Release, SignatureClaim, Skipped, Source, Trust, Warning};
 use crate::pointer::{CommitId, Want};
 
@@ -164,8 +165,22 @@ pub fn read(
     received: &Received,
     forges: &Forges,
 ) -> Result<Finding, ParseError> {
+    read_with(errand, bytes, received, forges, &mut Lexicon::default())
+}
+
+/// Does what [`read`] does, and remembers in `lexicon` what texts mean, for the documents of the same run: what comes out is
+/// the same.
+///
+/// **Errors**: as [`read`].
+pub fn read_with(
+    errand: &Errand,
+    bytes: &[u8],
+    received: &Received,
+    forges: &Forges,
+    lexicon: &mut Lexicon,
+) -> Result<Finding, ParseError> {
     match &errand.task {
-        Task::Lcod(task) => lcod::read(errand, task, bytes, received, forges),
+        Task::Lcod(task) => lcod::read(errand, task, bytes, received, forges, lexicon),
     }
 }
 

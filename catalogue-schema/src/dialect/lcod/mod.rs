@@ -27,6 +27,7 @@ mod manifest;
 mod packages;
 mod pending;
 mod place;
+mod plain;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ use crate::filter::Filter;
 use crate::forge::Forges;
 use crate::id::{ComponentId, SourceId};
 use crate::json;
+use crate::lexicon::Lexicon;
 use crate::model::{Refusal, Release, Skipped, Source, Trust, Warning};
 use crate::pointer::{Locality, Location, Want};
 
@@ -104,6 +106,7 @@ pub fn read(
     bytes: &[u8],
     received: &Received,
     forges: &Forges,
+    lexicon: &mut Lexicon,
 ) -> Result<Finding, ParseError> {
     let (Want::Blob(location) | Want::Tree { location, .. }) = &errand.want else {
         return Err(ParseError::new("input.want", "the location of a document", errand.want.to_string()));
@@ -113,10 +116,10 @@ pub fn read(
             let Stage::Node(node) = &errand.stage else {
                 return Err(ParseError::new("input.want", "a list or catalogue", errand.want.to_string()));
             };
-            Reading::new(location, node, node_task, received, forges).document(bytes)
+            Reading::new(location, node, node_task, received, forges, lexicon).document(bytes)
         }
-        Task::Manifest(task) => manifest::read(task, location.locality(), bytes, received),
-        Task::Descriptor(task) => descriptor::read(task, location, bytes, received),
+        Task::Manifest(task) => manifest::read(task, location.locality(), bytes, received, lexicon),
+        Task::Descriptor(task) => descriptor::read(task, location, bytes, received, lexicon),
         Task::Compose(task) => Ok(descriptor::complete(task, location, received)),
     }
 }
@@ -171,6 +174,7 @@ struct Reading<'a> {
     node: &'a Node,
     received: &'a Received,
     forges: &'a Forges,
+    lexicon: &'a mut Lexicon,
     root: Root,
     filter: &'a Filter,
     above: &'a [Location],
@@ -189,6 +193,7 @@ impl<'a> Reading<'a> {
         task: &'a NodeTask,
         received: &'a Received,
         forges: &'a Forges,
+        lexicon: &'a mut Lexicon,
     ) -> Reading<'a> {
         Reading {
             location,
@@ -196,6 +201,7 @@ impl<'a> Reading<'a> {
             node,
             received,
             forges,
+            lexicon,
             root: Root::of(location, received.commit.as_ref(), task.base.as_ref()),
             filter: &task.filter,
             above: &task.above,
@@ -232,6 +238,11 @@ impl<'a> Reading<'a> {
     }
 
     fn object(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
+        if let Some(document) = plain::catalogue(bytes)
+            && let Ok(text) = std::str::from_utf8(bytes)
+        {
+            return self.plain_catalogue(document, text);
+        }
         if let Some(header) = first_line(bytes)
             && !matches!(
                 header.schema.as_deref(),
