@@ -163,6 +163,36 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
+/// Bytes with the SHA-256 digest that was computed over them: there is no other way to make one, so that nobody who is handed
+/// these has to compute it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hashed {
+    bytes: Vec<u8>,
+    digest: Digest,
+}
+
+impl Hashed {
+    /// Computes the digest of `bytes`.
+    pub fn of(bytes: Vec<u8>) -> Hashed {
+        Hashed { digest: Digest::sha256(&bytes), bytes }
+    }
+
+    /// Returns the bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the bytes alone.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Returns their SHA-256 digest.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
 fn unhex_32(digits: &[u8; 64]) -> Option<[u8; 32]> {
     let (pairs, _) = digits.as_chunks::<2>();
     let mut bytes = [0; 32];

@@ -146,6 +146,7 @@ impl<'a> Past<'a> {
 #[derive(Default)]
 struct Known<'a> {
     documents: HashMap<&'a Want, &'a DocumentRecord>,
+    by_digest: HashMap<&'a Digest, &'a DocumentRecord>,
     refusals: HashMap<&'a Want, &'a Refusal>,
     nodes: HashMap<NodeKey, &'a CatalogueState>,
     /// What each catalogue owns in the last snapshot; `None` where there is only the generation's file.
@@ -166,6 +167,7 @@ impl<'a> Known<'a> {
         Known {
             owned: past.snapshot().map(owned),
             documents: generation.documents.iter().map(|record| (&record.want, record)).collect(),
+            by_digest: generation.documents.iter().map(|record| (&record.digest, record)).collect(),
             refusals: generation.refusals.iter().map(|refused| (&refused.want, &refused.refusal)).collect(),
             nodes: generation
                 .catalogues
@@ -173,6 +175,23 @@ impl<'a> Known<'a> {
                 .filter_map(|state| Some((key(state.errand.node()?), state)))
                 .collect(),
         }
+    }
+}
+
+impl Known<'_> {
+    /// Returns the record of what answered `want`.
+    fn document(&self, want: &Want) -> Option<DocumentRecord> {
+        self.documents.get(want).copied().cloned()
+    }
+
+    /// Returns a record of a document with these bytes.
+    fn by_digest(&self, digest: &Digest) -> Option<DocumentRecord> {
+        self.by_digest.get(digest).copied().cloned()
+    }
+
+    /// Tells whether there is a record of what answered `want`.
+    fn is_recorded(&self, want: &Want) -> bool {
+        self.documents.contains_key(want)
     }
 }
 

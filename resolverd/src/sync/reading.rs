@@ -4,21 +4,25 @@
 //! knows, read again from the shelf; where the shelf is damaged, to the components of the last snapshot. A document of a
 //! release that is missing or refused concerns that release only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem::take;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Unusable};
-use catalogue_schema::digest::{Algorithm, Digest};
+use catalogue_schema::digest::{Algorithm, Digest, Hashed};
 use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPPED_NAMED_MAX, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId};
+use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
-use catalogue_schema::pointer::{CommitId, Location, Want};
+use catalogue_schema::pointer::{CommitId, Location, Repository, Revision as RevisionOf, Want};
 use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey};
 
+use crate::fetch::git::object_id;
 use crate::fetch::limit::Budget;
+use crate::fetch::object::Kind;
 use crate::fetch::{Answer, Ask, FetchError};
 use crate::merge::{Contribution, VERSION_MUTATED};
 use crate::shelf::{Run, ShelfError};
@@ -61,6 +65,8 @@ pub(super) struct Reader<'a> {
     source: &'a Source,
     tally: &'a Tally,
     budget: Budget,
+    /// What texts mean that its documents have in common.
+    lexicon: RefCell<Lexicon>,
     /// The components of which every document is fetched.
     wanted: Option<&'a BTreeSet<ComponentId>>,
 }
@@ -84,7 +90,7 @@ struct Tree {
 
 /// A document that passed, and how it is remembered.
 struct Document {
-    bytes: Vec<u8>,
+    content: Hashed,
     received: Received,
     record: DocumentRecord,
     /// It came from the shelf, which has read it whole, so that nothing has to be kept.
@@ -136,7 +142,8 @@ impl<'a> Reader<'a> {
         tally: &'a Tally,
         started: Instant,
     ) -> Reader<'a> {
-        Reader { sync, known, memory, source, tally, budget: Budget::new(sync.limits, started), wanted: None }
+        let (budget, lexicon) = (Budget::new(sync.limits, started), RefCell::default());
+        Reader { sync, known, memory, source, tally, budget, lexicon, wanted: None }
     }
 
     /// Fetches every document of the components `ids`, however many their catalogues have.
@@ -310,7 +317,7 @@ impl<'a> Reader<'a> {
             Ok(accepted) => accepted,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let mut finding = match dialect::read(errand, &document.bytes, &document.received, self.sync.forges) {
+        let mut finding = match self.read_document(errand, &document) {
             Ok(finding) => finding,
             Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
         };
@@ -506,7 +513,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let is_shelved = content_pin(&errand).is_some_and(|digest| self.sync.shelf.contains(digest));
-            let is_recorded = self.known.documents.contains_key(&errand.want)
+            let is_recorded = self.known.is_recorded(&errand.want)
                 || self.known.refusals.contains_key(&errand.want);
             if is_recorded || !is_shelved {
                 count = count.saturating_add(errand.documents());
@@ -542,7 +549,7 @@ impl<'a> Reader<'a> {
     /// Obtains the documents of a node's releases, round by round, until every release is complete or refused.
     fn releases(
         &self,
-        mut errands: Vec<Errand>,
+        errands: Vec<Errand>,
         mode: Mode,
         trust: &Trust,
         finding: &mut Finding,
@@ -550,13 +557,15 @@ impl<'a> Reader<'a> {
         fresh: &mut Vec<(Digest, Vec<u8>)>,
     ) -> Result<Vec<Release>, ShelfError> {
         let mut releases = take(&mut finding.releases);
+        releases.reserve(errands.len());
+        let mut errands = VecDeque::from(errands);
         while !errands.is_empty() {
             let round: Vec<Errand> = errands.drain(..errands.len().min(WANTS_AT_ONCE)).collect();
             let documents = self.obtain(&round, mode, Some(trust))?;
             for (errand, document) in round.iter().zip(documents) {
                 let mut found = match document {
                     Ok(document) => {
-                        match dialect::read(errand, &document.bytes, &document.received, self.sync.forges) {
+                        match self.read_document(errand, &document) {
                             Ok(found) => {
                                 tree.remember(document, fresh);
                                 found
@@ -569,13 +578,18 @@ impl<'a> Reader<'a> {
                     }
                     Err(trouble) => tree.refuse(errand, trouble),
                 };
-                errands.append(&mut found.errands);
+                errands.extend(found.errands.drain(..));
                 releases.append(&mut found.releases);
                 finding.skipped.append(&mut found.skipped);
                 finding.warnings.append(&mut found.warnings);
             }
         }
         Ok(releases)
+    }
+
+    fn read_document(&self, errand: &Errand, document: &Document) -> Result<Finding, ParseError> {
+        let (bytes, received) = (document.content.bytes(), &document.received);
+        dialect::read_with(errand, bytes, received, self.sync.forges, &mut self.lexicon.borrow_mut())
     }
 
     /// Obtains documents: from the shelf where that is enough, the rest in one call to the origins. Every byte is judged here.
@@ -592,7 +606,10 @@ impl<'a> Reader<'a> {
         }
         drop(shelf);
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
-        let asks = open.iter().map(|at| self.ask(&errands[*at])).collect::<Result<Vec<_>, _>>()?;
+        let known = open.iter().map(|at| self.conditional(&errands[*at])).collect::<Result<Vec<_>, _>>()?;
+        let wants = open.iter().map(|at| &errands[*at].want).zip(&known);
+        let asks: Vec<Ask<'_>> =
+            wants.map(|(want, known)| Ask { want, known: known.as_ref() }).collect();
         if !asks.is_empty() {
             let budget = match errands.first().map(|errand| &errand.stage) {
                 Some(Stage::Node(_)) => self.budget.for_catalogues(),
@@ -627,18 +644,26 @@ impl<'a> Reader<'a> {
         let offline = self.is_offline();
         let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
         let pin = content_pin(errand);
-        let record = self
-            .known
-            .documents
-            .get(&errand.want)
-            .filter(|record| as_recorded || pin == Some(&record.digest));
+        let record = self.known.document(&errand.want);
+        let record = record.filter(|record| as_recorded || pin == Some(&record.digest));
         if let Some(record) = record {
             if let Some(bytes) = shelf.read(&record.digest)? {
-                return Ok(Some(admit(errand, bytes, (*record).clone(), above).map(Document::kept)));
+                return Ok(Some(admit(errand, bytes, record, above).map(Document::kept)));
             }
-        } else if let Some(bytes) = pin.map(|digest| shelf.read(digest)).transpose()?.flatten() {
-            let record = self.record(errand, &bytes, errand.want.to_string());
-            return Ok(Some(admit(errand, bytes, record, above).map(Document::kept)));
+        } else if let Some(content) = pin.map(|digest| shelf.read(digest)).transpose()?.flatten() {
+            let record = self.record(errand, &content, errand.want.to_string());
+            return Ok(Some(admit(errand, content, record, above).map(Document::kept)));
+        } else if mode == Mode::Live
+            && let Some((digest, repository, commit)) = self.git_pin(errand)
+            && let Some(content) = shelf.read(digest)?
+            && let Some(place) = self.place_in_git(repository, &content)
+        {
+            let record = DocumentRecord {
+                commit: Some(commit.clone()),
+                blob: Some(place.blob),
+                ..self.record(errand, &content, place.url)
+            };
+            return Ok(Some(admit(errand, content, record, above).map(Document::kept)));
         }
         // What a pinned commit does not hold today it will never hold.
         let final_word = |refusal: &Refusal| {
@@ -666,18 +691,43 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// Asks for an errand's document. An origin hears of the known one only while the shelf still has its bytes.
-    fn ask<'e>(&self, errand: &'e Errand) -> Result<Ask<'e>, ShelfError>
-    where
-        'a: 'e,
-    {
-        let known: Option<&'a DocumentRecord> = self.known.documents.get(&errand.want).copied();
-        let is_conditional = known.is_some_and(|record| record.etag.is_some() || record.modified.is_some());
-        let at_hand = match known.filter(|_| is_conditional) {
-            Some(record) => self.sync.shelf.read(&record.digest)?.is_some(),
-            None => false,
+    /// Returns the digest by which the shelf may answer for a repository: the catalogue states the digest of what a pinned commit
+    /// holds, and nobody has said that the commit does not hold it.
+    fn git_pin<'e>(&self, errand: &'e Errand) -> Option<(&'e Digest, &'e Repository, &'e CommitId)> {
+        let Want::Blob(Location::Git { repository, revision: RevisionOf::Commit(commit), .. }) = &errand.want
+        else {
+            return None;
         };
-        Ok(Ask { want: &errand.want, known: known.filter(|_| at_hand) })
+        let is_open = errand.stage == Stage::Release && !self.known.refusals.contains_key(&errand.want);
+        let digest = errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)?;
+        (is_open && commit.as_text().len() == SHA1_DIGITS).then_some((digest, repository, commit))
+    }
+
+    /// Returns what a repository would have said of a document beside its bytes; `None` for one that no repository has under
+    /// a name of its own.
+    fn place_in_git(&self, repository: &Repository, content: &Hashed) -> Option<PlaceInGit> {
+        let known = self.known.by_digest(content.digest());
+        let known_blob = known.as_ref().and_then(|record| record.blob.clone());
+        let blob = match known_blob.filter(|blob| blob.as_text().len() == SHA1_DIGITS) {
+            Some(blob) => blob,
+            None => object_id(Kind::Blob, content.bytes())?.to_commit_id(),
+        };
+        let same_place = known.filter(|record| match &record.want {
+            Want::Blob(Location::Git { repository: other, .. }) => other == repository,
+            _ => false,
+        });
+        let url = same_place.map_or_else(|| repository.to_string(), |record| record.url);
+        Some(PlaceInGit { url, blob })
+    }
+
+    /// Returns the document that an origin need not send again. It hears of it only while the shelf still has its bytes.
+    fn conditional(&self, errand: &Errand) -> Result<Option<DocumentRecord>, ShelfError> {
+        let known = self.known.document(&errand.want);
+        let known = known.filter(|record| record.etag.is_some() || record.modified.is_some());
+        match known {
+            Some(record) if self.sync.shelf.read(&record.digest)?.is_some() => Ok(Some(record)),
+            _ => Ok(None),
+        }
     }
 
     fn received(
@@ -692,15 +742,16 @@ impl<'a> Reader<'a> {
             Err(error) => return Ok(Err(Trouble::of(error))),
         };
         self.tally.bytes.fetch_add(fetched.bytes.len() as u64, Ordering::Relaxed);
-        let mut record = self.record(errand, &fetched.bytes, fetched.url);
+        let content = Hashed::of(fetched.bytes);
+        let mut record = self.record(errand, &content, fetched.url);
         (record.commit, record.blob) = (fetched.commit, fetched.blob);
         (record.etag, record.modified) = (fetched.etag, fetched.modified);
         // An unchanged document keeps its record, so that an unchanged sync changes nothing.
-        if let Some(known) = self.known.documents.get(&errand.want) {
-            let same = DocumentRecord { fetched_s: record.fetched_s, ..(*known).clone() } == record;
-            record.fetched_s = if same { known.fetched_s } else { record.fetched_s };
+        if let Some(known) = self.known.document(&errand.want) {
+            let fetched_s = std::mem::replace(&mut record.fetched_s, known.fetched_s);
+            record.fetched_s = if record == known { known.fetched_s } else { fetched_s };
         }
-        Ok(admit(errand, fetched.bytes, record, above))
+        Ok(admit(errand, content, record, above))
     }
 
     /// Takes the document that the origin says is still the one.
@@ -709,24 +760,24 @@ impl<'a> Reader<'a> {
         errand: &Errand,
         above: Option<&Trust>,
     ) -> Result<Result<Document, Trouble>, ShelfError> {
-        if let Some(record) = self.known.documents.get(&errand.want)
-            && let Some(bytes) = self.sync.shelf.read(&record.digest)?
+        if let Some(record) = self.known.document(&errand.want)
+            && let Some(content) = self.sync.shelf.run().read(&record.digest)?
         {
-            return Ok(admit(errand, bytes, (*record).clone(), above).map(Document::kept));
+            return Ok(admit(errand, content, record, above).map(Document::kept));
         }
         let expected = "a document, since none is known";
         let refusal = Refusal::new("net.unchanged", &errand.want, expected, "the word that nothing changed");
         Ok(Err(Trouble::Unreachable(refusal)))
     }
 
-    fn record(&self, errand: &Errand, bytes: &[u8], url: String) -> DocumentRecord {
+    fn record(&self, errand: &Errand, content: &Hashed, url: String) -> DocumentRecord {
         DocumentRecord {
             want: errand.want.clone(),
             url,
             commit: None,
             blob: None,
-            digest: Digest::sha256(bytes),
-            size: bytes.len() as u64,
+            digest: content.digest().clone(),
+            size: content.bytes().len() as u64,
             etag: None,
             modified: None,
             fetched_s: self.sync.now_s,
@@ -746,7 +797,7 @@ const PER_DOCUMENT: &str = "document_bytes";
 /// Judges bytes: the one door by which a document enters.
 fn admit(
     errand: &Errand,
-    bytes: Vec<u8>,
+    content: Hashed,
     record: DocumentRecord,
     above: Option<&Trust>,
 ) -> Result<Document, Trouble> {
@@ -758,7 +809,7 @@ fn admit(
         signature: errand.signature.as_ref(),
         named_by: above,
     };
-    match judge(&evidence, &bytes) {
+    match judge(&evidence, &content) {
         Verdict::Refused(refusal) => Err(Trouble::Refused(refusal)),
         Verdict::Trusted(trust) => {
             let received = Received {
@@ -768,13 +819,22 @@ fn admit(
                 commit: record.commit.clone(),
                 blob: record.blob.clone(),
             };
-            Ok(Document { bytes, received, record, is_kept: false })
+            Ok(Document { content, received, record, is_kept: false })
         }
     }
 }
 
-/// The digest by which the shelf may answer for an origin. Documents in Git are known by their commit instead: their
-/// object ids belong to the answer, and the shelf alone cannot tell them.
+/// What a repository says of a document beside its bytes.
+struct PlaceInGit {
+    url: String,
+    blob: CommitId,
+}
+
+/// How many digits a SHA-1 id has; the ids of other repositories cannot be computed here.
+const SHA1_DIGITS: usize = 40;
+
+/// The digest by which the shelf may answer for an origin. Documents in Git are known by their commit first, see
+/// [`Reader::git_pin`].
 fn content_pin(errand: &Errand) -> Option<&Digest> {
     match &errand.want {
         Want::Blob(Location::Git { .. }) | Want::Tree { .. } | Want::Refs { .. } | Want::History { .. } => {
@@ -834,7 +894,7 @@ impl Tree {
 
     fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
         if !document.is_kept {
-            fresh.push((document.record.digest.clone(), document.bytes));
+            fresh.push((document.record.digest.clone(), document.content.into_bytes()));
         }
         self.documents.push(document.record);
     }
