@@ -111,7 +111,9 @@ mod tests {
     #[test]
     fn a_url_and_a_commit_are_read_again_as_they_were() {
         let mut lexicon = Lexicon::default();
-        for text in ["https://h.example/r", "https://H.example/r", "http://h.example/r", "https://h.example/r"] {
+        for text in
+            ["https://h.example/r", "https://H.example/r", "http://h.example/r", "https://h.example/r"]
+        {
             assert_eq!(lexicon.url(text), HttpsUrl::parse(text), "{text}");
         }
         for text in ["a".repeat(40), "b".repeat(40), "b".repeat(40), "b".repeat(39), "A".repeat(40)] {
@@ -121,8 +123,20 @@ mod tests {
 
     fn any_reference() -> impl Strategy<Value = String> {
         let long = format!("lcod://n/{}", "x".repeat(495));
-        let ids = ["lcod://n/x", "lcod://n/y", "lcod://N/x", "lcod://n", "estream:x", "x", "n/x", "@p/x", "lcod://n/x@", ""];
-        let requirements = ["^1.2", "1", "1.0.0", "v1.0.0", ">=1.0.0, <2.0.0", "*", "latest", "", " ", "||", "1@2", " 1"];
+        let ids = [
+            "lcod://n/x",
+            "lcod://n/y",
+            "lcod://N/x",
+            "lcod://n",
+            "estream:x",
+            "x",
+            "n/x",
+            "@p/x",
+            "lcod://n/x@",
+            "",
+        ];
+        let requirements =
+            ["^1.2", "1", "1.0.0", "v1.0.0", ">=1.0.0, <2.0.0", "*", "latest", "", " ", "||", "1@2", " 1"];
         let ids: Vec<String> = ids.into_iter().map(str::to_owned).chain([long]).collect();
         (prop::sample::select(ids), prop::option::of(prop::sample::select(requirements.to_vec()))).prop_map(
             |(id, requirement)| match requirement {

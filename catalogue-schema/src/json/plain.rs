@@ -52,10 +52,7 @@ pub fn carry(fields: &mut Carried, name: &str, value: Value) -> Option<()> {
 
 impl<'a> Plain<'a> {
     /// Reads an object: `field` is given each name, and reads its value. That no name comes twice is for `field` to see to.
-    pub fn object(
-        &mut self,
-        mut field: impl FnMut(&mut Plain<'a>, &'a str) -> Option<()>,
-    ) -> Option<()> {
+    pub fn object(&mut self, mut field: impl FnMut(&mut Plain<'a>, &'a str) -> Option<()>) -> Option<()> {
         self.open(b'{')?;
         if self.closes(b'}') {
             return Some(());
@@ -163,7 +160,8 @@ impl<'a> Plain<'a> {
 
     fn word(&mut self, word: &str) -> bool {
         self.space();
-        let is_there = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes()));
+        let is_there =
+            self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes()));
         if is_there {
             self.at += word.len();
         }
@@ -242,18 +240,48 @@ mod tests {
 
     #[test]
     fn what_is_plain_is_taken_and_nothing_else() {
-        for plain in
-            [r#" { "a" : [ 1 , "é" , true , null , { } ] , "b" : [ ] } "#, "0", "999999999999999", "\"\u{7f}\""]
-        {
+        for plain in [
+            r#" { "a" : [ 1 , "é" , true , null , { } ] , "b" : [ ] } "#,
+            "0",
+            "999999999999999",
+            "\"\u{7f}\"",
+        ] {
             check(plain, true);
         }
         let deep = |levels| "[".repeat(levels) + &"]".repeat(levels);
         check(&deep(usize::from(DEPTH_MAX)), true);
         check(&deep(usize::from(DEPTH_MAX) + 1), false);
         for other in [
-            "", " ", "{", "[1", "[1,]", "{\"a\":1,}", "{\"a\"}", "{a:1}", "1 2", "01", "00", "-1", "1.0", "1e3", "1E3",
-            "1000000000000000", "\"\\n\"", "\"\\\"\"", "\"\n\"", "\"\u{0}\"", "\"long text with a tab\tin it\"", "\"open",
-            "{\"a\":1,\"a\":2}", "nul", "truefalse", "\u{feff}{}", "[1 2]", "{\"a\":1 \"b\":2}", "[,]", "+1",
+            "",
+            " ",
+            "{",
+            "[1",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{a:1}",
+            "1 2",
+            "01",
+            "00",
+            "-1",
+            "1.0",
+            "1e3",
+            "1E3",
+            "1000000000000000",
+            "\"\\n\"",
+            "\"\\\"\"",
+            "\"\n\"",
+            "\"\u{0}\"",
+            "\"long text with a tab\tin it\"",
+            "\"open",
+            "{\"a\":1,\"a\":2}",
+            "nul",
+            "truefalse",
+            "\u{feff}{}",
+            "[1 2]",
+            "{\"a\":1 \"b\":2}",
+            "[,]",
+            "+1",
         ] {
             check(other, false);
         }
@@ -273,17 +301,30 @@ mod tests {
 
     fn any_json() -> impl Strategy<Value = String> {
         let leaf = prop::sample::select(vec![
-            "1", "0", "-1", "1.5", "12345678901234567", "\"a\"", "\"long enough for a word of eight\"", "\"\\u0041\"", "\"é\"",
-            "true", "false", "null", "\"a\\\"b\"",
+            "1",
+            "0",
+            "-1",
+            "1.5",
+            "12345678901234567",
+            "\"a\"",
+            "\"long enough for a word of eight\"",
+            "\"\\u0041\"",
+            "\"é\"",
+            "true",
+            "false",
+            "null",
+            "\"a\\\"b\"",
         ])
         .prop_map(str::to_owned);
         leaf.prop_recursive(4, 24, 4, |inner| {
             let item = prop::collection::vec(inner.clone(), 0..4);
-            let field = prop::collection::vec((prop::sample::select(vec!["a", "b", "\\u0061", "c"]), inner), 0..4);
+            let field =
+                prop::collection::vec((prop::sample::select(vec!["a", "b", "\\u0061", "c"]), inner), 0..4);
             prop_oneof![
                 item.prop_map(|items| format!("[{}]", items.join(" , "))),
                 field.prop_map(|fields| {
-                    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                    let fields: Vec<String> =
+                        fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
                     format!("{{{}}}", fields.join(","))
                 }),
             ]

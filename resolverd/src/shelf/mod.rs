@@ -173,6 +173,11 @@ impl Shelf {
         self.index().spots.contains_key(digest)
     }
 
+    /// Tells whether a document is here that this process has written or read whole.
+    pub fn has_read(&self, digest: &Digest) -> bool {
+        self.index().is_sound(digest)
+    }
+
     /// Returns a document, its digest recomputed; `None` when it is not here or its bytes no longer match. A damaged
     /// copy is forgotten, so that [`Shelf::keep`] takes the document again.
     pub fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, ShelfError> {
@@ -281,8 +286,7 @@ impl Shelf {
         let name = format!("{}.pack", hex(hasher.finalize().as_slice()));
         let file: Arc<Path> = durable::write(&self.packs, &name, &parts)?.into();
         let spot = |offset, length| Spot { file: Arc::clone(&file), offset, length, is_sound: true };
-        let frames =
-            spans.into_iter().map(|(digest, at, length)| (digest, spot(at, length))).collect();
+        let frames = spans.into_iter().map(|(digest, at, length)| (digest, spot(at, length))).collect();
         self.index().learn(&file, offset, frames);
         Ok(file)
     }

@@ -68,7 +68,11 @@ fn documents_in_any_order_are_read_as_they_are() {
         let mut run = shelf.run();
         for at in order(step) {
             let (digest, bytes) = &documents[at];
-            assert_eq!(run.read(digest).unwrap().as_ref().map(Hashed::bytes), Some(bytes.as_slice()), "{step} {at}");
+            assert_eq!(
+                run.read(digest).unwrap().as_ref().map(Hashed::bytes),
+                Some(bytes.as_slice()),
+                "{step} {at}"
+            );
         }
     }
     // Damage is noticed wherever it is read from.

@@ -147,6 +147,7 @@ impl<'a> Past<'a> {
 struct Known<'a> {
     documents: HashMap<&'a Want, &'a DocumentRecord>,
     by_digest: HashMap<&'a Digest, &'a DocumentRecord>,
+    snapshot: Option<&'a Snapshot>,
     refusals: HashMap<&'a Want, &'a Refusal>,
     nodes: HashMap<NodeKey, &'a CatalogueState>,
     /// What each catalogue owns in the last snapshot; `None` where there is only the generation's file.
@@ -166,6 +167,7 @@ impl<'a> Known<'a> {
         let Some(generation) = past.generation() else { return Known::default() };
         Known {
             owned: past.snapshot().map(owned),
+            snapshot: past.snapshot(),
             documents: generation.documents.iter().map(|record| (&record.want, record)).collect(),
             by_digest: generation.documents.iter().map(|record| (&record.digest, record)).collect(),
             refusals: generation.refusals.iter().map(|refused| (&refused.want, &refused.refusal)).collect(),
@@ -182,6 +184,11 @@ impl Known<'_> {
     /// Returns the record of what answered `want`.
     fn document(&self, want: &Want) -> Option<DocumentRecord> {
         self.documents.get(want).copied().cloned()
+    }
+
+    /// Returns the component of the last generation.
+    fn component(&self, id: &ComponentId) -> Option<&Component> {
+        self.snapshot?.component(id).map(|component| &**component)
     }
 
     /// Returns a record of a document with these bytes.
@@ -353,6 +360,8 @@ impl Sync<'_> {
             let expired = expired(source, max_stale_s);
             for release in reading.contributions.iter_mut().flat_map(|listed| &mut listed.releases) {
                 release.verdict = Verdict::Refused(expired.clone());
+                // What time has refused is no longer what its document makes of it.
+                release.basis = None;
             }
             reading.state.health = Health::Expired;
             let before = reading.state.error.take();

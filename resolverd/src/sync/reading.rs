@@ -103,6 +103,12 @@ impl Document {
     }
 }
 
+/// A release as the last generation has it, and the record of its document.
+struct Taken {
+    release: Release,
+    record: DocumentRecord,
+}
+
 /// What is to be remembered and said of a document that is in order.
 struct Accepted {
     revision: Option<Revision>,
@@ -345,7 +351,7 @@ impl<'a> Reader<'a> {
         let (children, of_releases) =
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
         let of_releases = self.eager(of_releases, node, mode, &trust, &mut finding);
-        let releases = self.releases(of_releases, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
+        let releases = self.releases(of_releases, node, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
 
         let unusable = take(&mut finding.unusable);
@@ -513,8 +519,8 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let is_shelved = content_pin(&errand).is_some_and(|digest| self.sync.shelf.contains(digest));
-            let is_recorded = self.known.is_recorded(&errand.want)
-                || self.known.refusals.contains_key(&errand.want);
+            let is_recorded =
+                self.known.is_recorded(&errand.want) || self.known.refusals.contains_key(&errand.want);
             if is_recorded || !is_shelved {
                 count = count.saturating_add(errand.documents());
             }
@@ -550,6 +556,7 @@ impl<'a> Reader<'a> {
     fn releases(
         &self,
         errands: Vec<Errand>,
+        node: &Node,
         mode: Mode,
         trust: &Trust,
         finding: &mut Finding,
@@ -560,22 +567,33 @@ impl<'a> Reader<'a> {
         releases.reserve(errands.len());
         let mut errands = VecDeque::from(errands);
         while !errands.is_empty() {
-            let round: Vec<Errand> = errands.drain(..errands.len().min(WANTS_AT_ONCE)).collect();
+            let mut round: Vec<Errand> = Vec::new();
+            while let Some(errand) = errands.pop_front() {
+                match self.taken_over(&errand, mode, node, trust) {
+                    Some(Taken { release, record }) => {
+                        releases.push(release);
+                        tree.documents.push(record);
+                    }
+                    None => round.push(errand),
+                }
+                if round.len() == WANTS_AT_ONCE {
+                    break;
+                }
+            }
             let documents = self.obtain(&round, mode, Some(trust))?;
             for (errand, document) in round.iter().zip(documents) {
                 let mut found = match document {
-                    Ok(document) => {
-                        match self.read_document(errand, &document) {
-                            Ok(found) => {
-                                tree.remember(document, fresh);
-                                found
-                            }
-                            Err(error) => {
-                                tree.remember(document, fresh);
-                                dialect::refuse(errand, Refusal::of(&errand.want, &error))
-                            }
+                    Ok(document) => match self.read_document(errand, &document) {
+                        Ok(mut found) => {
+                            based(&mut found, errand, &document, trust);
+                            tree.remember(document, fresh);
+                            found
                         }
-                    }
+                        Err(error) => {
+                            tree.remember(document, fresh);
+                            dialect::refuse(errand, Refusal::of(&errand.want, &error))
+                        }
+                    },
                     Err(trouble) => tree.refuse(errand, trouble),
                 };
                 errands.extend(found.errands.drain(..));
@@ -585,6 +603,42 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(releases)
+    }
+
+    /// Takes a release over from the last generation instead of reading its document again: the document is the one whose
+    /// digest is promised, it is on the shelf, and whatever else makes the release is what it was then.
+    fn taken_over(&self, errand: &Errand, mode: Mode, node: &Node, trust: &Trust) -> Option<Taken> {
+        let (id, version) = dialect::described(errand)?;
+        let component = self.known.component(id).filter(|component| component.owner == node.id)?;
+        let at = component.releases.binary_search_by(|known| known.version.cmp(version)).ok()?;
+        let release = component.releases.get(at).filter(|known| known.basis.is_some())?;
+        let digest = errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)?;
+        if release.basis != dialect::basis(errand, digest, trust) || !self.sync.shelf.has_read(digest) {
+            return None;
+        }
+        let record = match self.known.document(&errand.want) {
+            Some(record) if record.digest == *digest && self.answers(&record, errand, mode) => record,
+            Some(_) => return None,
+            None => self.record_elsewhere(errand, mode)?,
+        };
+        Some(Taken { release: without_mutations(release.clone()), record })
+    }
+
+    /// Tells whether the shelf may answer an errand with the document of a record.
+    fn answers(&self, record: &DocumentRecord, errand: &Errand, mode: Mode) -> bool {
+        let as_recorded = mode == Mode::Recorded || self.is_offline() || errand.want.is_pinned();
+        as_recorded || content_pin(errand) == Some(&record.digest)
+    }
+
+    /// Returns the record of a document in Git as it stands at the commit of today, made from that of the same bytes.
+    fn record_elsewhere(&self, errand: &Errand, mode: Mode) -> Option<DocumentRecord> {
+        let (digest, repository, commit) = self.git_pin(errand).filter(|_| mode == Mode::Live)?;
+        let known = self.known.by_digest(digest)?;
+        let (size, fetched_s) = (known.size, self.sync.now_s);
+        let PlaceInGit { url, blob } = place_in_git(repository, Some(known), None)?;
+        let (want, digest) = (errand.want.clone(), digest.clone());
+        let (commit, blob) = (Some(commit.clone()), Some(blob));
+        Some(DocumentRecord { want, url, commit, blob, digest, size, etag: None, modified: None, fetched_s })
     }
 
     fn read_document(&self, errand: &Errand, document: &Document) -> Result<Finding, ParseError> {
@@ -608,8 +662,7 @@ impl<'a> Reader<'a> {
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
         let known = open.iter().map(|at| self.conditional(&errands[*at])).collect::<Result<Vec<_>, _>>()?;
         let wants = open.iter().map(|at| &errands[*at].want).zip(&known);
-        let asks: Vec<Ask<'_>> =
-            wants.map(|(want, known)| Ask { want, known: known.as_ref() }).collect();
+        let asks: Vec<Ask<'_>> = wants.map(|(want, known)| Ask { want, known: known.as_ref() }).collect();
         if !asks.is_empty() {
             let budget = match errands.first().map(|errand| &errand.stage) {
                 Some(Stage::Node(_)) => self.budget.for_catalogues(),
@@ -645,7 +698,7 @@ impl<'a> Reader<'a> {
         let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
         let pin = content_pin(errand);
         let record = self.known.document(&errand.want);
-        let record = record.filter(|record| as_recorded || pin == Some(&record.digest));
+        let record = record.filter(|record| self.answers(record, errand, mode));
         if let Some(record) = record {
             if let Some(bytes) = shelf.read(&record.digest)? {
                 return Ok(Some(admit(errand, bytes, record, above).map(Document::kept)));
@@ -656,7 +709,7 @@ impl<'a> Reader<'a> {
         } else if mode == Mode::Live
             && let Some((digest, repository, commit)) = self.git_pin(errand)
             && let Some(content) = shelf.read(digest)?
-            && let Some(place) = self.place_in_git(repository, &content)
+            && let Some(place) = place_in_git(repository, self.known.by_digest(digest), Some(&content))
         {
             let record = DocumentRecord {
                 commit: Some(commit.clone()),
@@ -701,23 +754,6 @@ impl<'a> Reader<'a> {
         let is_open = errand.stage == Stage::Release && !self.known.refusals.contains_key(&errand.want);
         let digest = errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)?;
         (is_open && commit.as_text().len() == SHA1_DIGITS).then_some((digest, repository, commit))
-    }
-
-    /// Returns what a repository would have said of a document beside its bytes; `None` for one that no repository has under
-    /// a name of its own.
-    fn place_in_git(&self, repository: &Repository, content: &Hashed) -> Option<PlaceInGit> {
-        let known = self.known.by_digest(content.digest());
-        let known_blob = known.as_ref().and_then(|record| record.blob.clone());
-        let blob = match known_blob.filter(|blob| blob.as_text().len() == SHA1_DIGITS) {
-            Some(blob) => blob,
-            None => object_id(Kind::Blob, content.bytes())?.to_commit_id(),
-        };
-        let same_place = known.filter(|record| match &record.want {
-            Want::Blob(Location::Git { repository: other, .. }) => other == repository,
-            _ => false,
-        });
-        let url = same_place.map_or_else(|| repository.to_string(), |record| record.url);
-        Some(PlaceInGit { url, blob })
     }
 
     /// Returns the document that an origin need not send again. It hears of it only while the shelf still has its bytes.
@@ -828,6 +864,37 @@ fn admit(
 struct PlaceInGit {
     url: String,
     blob: CommitId,
+}
+
+/// Returns what a repository would have said of a document beside its bytes, by a record of the same bytes or the bytes
+/// themselves; `None` where neither tells it.
+fn place_in_git(
+    repository: &Repository,
+    known: Option<DocumentRecord>,
+    content: Option<&Hashed>,
+) -> Option<PlaceInGit> {
+    let known_blob = known.as_ref().and_then(|record| record.blob.clone());
+    let blob = match known_blob.filter(|blob| blob.as_text().len() == SHA1_DIGITS) {
+        Some(blob) => blob,
+        None => object_id(Kind::Blob, content?.bytes())?.to_commit_id(),
+    };
+    let same_place = known.filter(|record| match &record.want {
+        Want::Blob(Location::Git { repository: other, .. }) => other == repository,
+        _ => false,
+    });
+    let url = same_place.map_or_else(|| repository.to_string(), |record| record.url);
+    Some(PlaceInGit { url, blob })
+}
+
+/// Notes what made the release of a document that was read, where a later sync may take it over.
+fn based(found: &mut Finding, errand: &Errand, document: &Document, trust: &Trust) {
+    let is_promised = errand.digests.contains(&document.received.digest);
+    if let ([release], []) = (found.releases.as_mut_slice(), found.errands.as_slice())
+        && is_promised
+        && !dialect::tells_commit(errand, release)
+    {
+        release.basis = dialect::basis(errand, &document.received.digest, trust);
+    }
 }
 
 /// How many digits a SHA-1 id has; the ids of other repositories cannot be computed here.

@@ -114,7 +114,9 @@ mod tests {
             signature: None,
             named_by: None,
         };
-        let Verdict::Refused(refusal) = judge(&evidence, &Hashed::of(b"found".to_vec())) else { panic!("accepted other bytes") };
+        let Verdict::Refused(refusal) = judge(&evidence, &Hashed::of(b"found".to_vec())) else {
+            panic!("accepted other bytes")
+        };
         assert_eq!(refusal.expected, promised.to_string());
         assert_eq!(refusal.found, Digest::sha256(b"found").to_string());
     }

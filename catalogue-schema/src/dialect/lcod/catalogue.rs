@@ -4,7 +4,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::dialect::lcod::document::{
-    CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Dependency, Entry, Field, Within,
+    CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Dependency, Entry, Field,
+    Within,
 };
 use crate::dialect::lcod::manifest::ManifestTask;
 use crate::dialect::lcod::pending::{Pending, component_id, dependencies, sha256};

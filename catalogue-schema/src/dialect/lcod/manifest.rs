@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::dialect::lcod::document::{Dependency, ListHeader, MANIFEST_SCHEMA, ManifestDocument, ManifestFile};
+use crate::dialect::lcod::document::{
+    Dependency, ListHeader, MANIFEST_SCHEMA, ManifestDocument, ManifestFile,
+};
 use crate::dialect::lcod::pending::{Pending, dependencies, sha256};
 use crate::dialect::lcod::place::{prefix, repository};
 use crate::dialect::lcod::plain::{self, Manifest};
@@ -48,8 +50,8 @@ pub(super) fn read(
     let text = json::check(bytes)?;
     let mut document = document(text).map_err(|error| json::located(error, text))?;
     let manifest = plain_form(&mut document);
-    let release = release(task, locality, manifest, received, lexicon)
-        .map_err(|error| json::located(error, text))?;
+    let release =
+        release(task, locality, manifest, received, lexicon).map_err(|error| json::located(error, text))?;
     Ok(Finding { releases: vec![release], ..Finding::default() })
 }
 

@@ -91,7 +91,8 @@ impl Reading<'_> {
     /// Reads `lcod-registry/versions@1`.
     pub(super) fn versions(&mut self, text: &str) -> Result<(), ParseError> {
         let document: VersionsDocument<&RawValue> = json::document(text)?;
-        let id = component_id(&document.id, self.lexicon).map_err(|error| json::located(error.in_field("id"), text))?;
+        let id = component_id(&document.id, self.lexicon)
+            .map_err(|error| json::located(error.in_field("id"), text))?;
         let mut copies_left = EXTRA_COPIED_BYTES_MAX;
         let shared = self.shared_fields(&id, document.extra, document.versions.len(), &mut copies_left);
         let within = Within::Document(&json::Document::of(text));
@@ -166,13 +167,15 @@ impl Reading<'_> {
                 }
             };
             let priority = package.priority.unwrap_or(PRIORITY_DEFAULT);
-            let errand = component_id(&package.id, self.lexicon).map_err(|error| error.in_field("id")).and_then(|id| {
-                let errand =
-                    self.versions_errand(id.path(), &package.versions_path, priority, index, &mut names);
-                errand.map_err(
-                    |error| if error.field.is_empty() { error.in_field("versionsPath") } else { error },
-                )
-            });
+            let errand = component_id(&package.id, self.lexicon)
+                .map_err(|error| error.in_field("id"))
+                .and_then(|id| {
+                    let errand =
+                        self.versions_errand(id.path(), &package.versions_path, priority, index, &mut names);
+                    errand.map_err(|error| {
+                        if error.field.is_empty() { error.in_field("versionsPath") } else { error }
+                    })
+                });
             match errand {
                 Ok(errand) => self.finding.errands.push(errand),
                 Err(error) => self.skip(&package.id, entry.refused(error))?,
@@ -208,7 +211,9 @@ impl Reading<'_> {
 
 fn released(row: &PackageRow, lexicon: &mut Lexicon) -> Result<(ComponentId, String), ParseError> {
     match &row.version {
-        Some(version) => Ok((component_id(&row.id, lexicon).map_err(|error| error.in_field("id"))?, version.clone())),
+        Some(version) => {
+            Ok((component_id(&row.id, lexicon).map_err(|error| error.in_field("id"))?, version.clone()))
+        }
         None => {
             let (id, version) = parse_release_id(&row.id).map_err(|error| error.in_field("id"))?;
             Ok((component_id(id.as_text(), lexicon)?, version.to_string()))

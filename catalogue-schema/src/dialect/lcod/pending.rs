@@ -7,8 +7,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::basis::Parts;
 use crate::dialect::lcod::document::{Entry, Required};
-use crate::dialect::lcod::{Reading, Task};
+use crate::dialect::lcod::{Reading, Task, of_repository};
 use crate::dialect::{Errand, Stage};
 use crate::digest::{Algorithm, Digest};
 use crate::error::ParseError;
@@ -32,6 +33,20 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Adds what a release takes from here, without the commit.
+    pub(super) fn parts(&self, parts: &mut Parts) {
+        parts.text(self.id.as_text());
+        parts.text(&self.version.to_string());
+        parts.maybe(self.origin.repository.as_ref(), of_repository);
+        parts.number(u64::from(self.origin.commit.is_some()));
+        parts.maybe(self.origin.path.as_ref(), |parts, path| parts.text(path.as_text()));
+        parts.number(u64::from(self.yanked));
+        parts.each(self.extra.iter(), |parts, (field, value)| {
+            parts.text(field);
+            parts.value(value);
+        });
+    }
+
     /// Returns the release as far as it is known, without files and dependencies.
     pub(super) fn release(&self, verdict: Verdict) -> Release {
         Release {
@@ -47,6 +62,7 @@ impl Pending {
             yanked: self.yanked,
             verdict,
             warnings: Vec::new(),
+            basis: None,
             extra: self.extra.clone().into(),
         }
     }

@@ -92,7 +92,8 @@ fn component<'a>(plain: &mut Plain<'a>) -> Option<Component<'a>> {
 }
 
 fn version<'a>(plain: &mut Plain<'a>) -> Option<Version<'a>> {
-    let (mut version, mut manifest, mut sha256, mut yanked, mut dependencies) = (None, None, None, None, None);
+    let (mut version, mut manifest, mut sha256, mut yanked, mut dependencies) =
+        (None, None, None, None, None);
     let mut extra = Carried::new();
     plain.object(|plain, name| match name {
         "version" => once(&mut version, plain.text()),
@@ -151,10 +152,7 @@ fn required<'a>(plain: &mut Plain<'a>) -> Option<Required<'a>> {
     plain.text().map(Required::Text)
 }
 
-fn list<'a, T>(
-    plain: &mut Plain<'a>,
-    mut read: impl FnMut(&mut Plain<'a>) -> Option<T>,
-) -> Option<Vec<T>> {
+fn list<'a, T>(plain: &mut Plain<'a>, mut read: impl FnMut(&mut Plain<'a>) -> Option<T>) -> Option<Vec<T>> {
     let mut items = Vec::new();
     plain.array(|plain| {
         items.push(read(plain)?);

@@ -90,6 +90,7 @@ fn release(id: &str, version: &str) -> Release {
         yanked: false,
         verdict: Verdict::Trusted(Trust::grant(Level::Pinned, true)),
         warnings: Vec::new(),
+        basis: None,
         extra: Default::default(),
     }
 }
