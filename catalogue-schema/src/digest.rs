@@ -80,6 +80,12 @@ impl Digest {
     /// **Errors**: `input.digest` for an unknown algorithm, another length, upper-case hex, or bytes that are neither
     /// hex nor base64.
     pub fn parse(text: &str) -> Result<Digest, ParseError> {
+        // The form that nearly all of them have.
+        if let Ok(digits) = <&[u8; 64]>::try_from(text.as_bytes())
+            && let Some(bytes) = unhex_32(digits)
+        {
+            return Ok(Digest::from_sha256(bytes));
+        }
         let refused = || {
             ParseError::new(
                 "input.digest",
@@ -157,13 +163,61 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Reads lower-case hex; `None` for an odd length, upper case or any other character.
-pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let nibble = |digit: u8| match digit {
+/// Bytes with the SHA-256 digest that was computed over them: there is no other way to make one, so that nobody who is handed
+/// these has to compute it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hashed {
+    bytes: Vec<u8>,
+    digest: Digest,
+}
+
+impl Hashed {
+    /// Computes the digest of `bytes`.
+    pub fn of(bytes: Vec<u8>) -> Hashed {
+        Hashed { digest: Digest::sha256(&bytes), bytes }
+    }
+
+    /// Returns the bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the bytes alone.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Returns their SHA-256 digest.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
+fn unhex_32(digits: &[u8; 64]) -> Option<[u8; 32]> {
+    let (pairs, _) = digits.as_chunks::<2>();
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    Some(bytes)
+}
+
+/// Returns the value of a lower-case hex digit.
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
-    };
+    }
+}
+
+/// Tells whether a text is lower-case hex and nothing else.
+pub fn is_hex(text: &str) -> bool {
+    text.bytes().all(|digit| nibble(digit).is_some())
+}
+
+/// Reads lower-case hex; `None` for an odd length, upper case or any other character.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {
         return None;

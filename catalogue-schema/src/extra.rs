@@ -40,9 +40,25 @@ impl From<Map<String, Value>> for Extra {
     }
 }
 
+/// Up to how many fields are sorted without a map.
+const FEW: usize = 16;
+
 /// A field that is there already gets the new value.
 impl Extend<(String, Value)> for Extra {
     fn extend<I: IntoIterator<Item = (String, Value)>>(&mut self, fields: I) {
+        let fields = fields.into_iter();
+        // Few fields of different names need no map to be put in order.
+        if self.0.is_empty() && fields.size_hint().1.is_some_and(|most| most <= FEW) {
+            let mut few: Vec<(Box<str>, Value)> =
+                fields.map(|(name, value)| (name.into_boxed_str(), value)).collect();
+            few.sort_by(|(one, _), (other, _)| one.cmp(other));
+            // Of fields of one name the last one counts; sorting kept their order.
+            few.reverse();
+            few.dedup_by(|(one, _), (other, _)| one == other);
+            few.reverse();
+            self.0 = few.into();
+            return;
+        }
         let held = std::mem::take(&mut self.0).into_iter().map(|(name, value)| (name.into(), value));
         *self = held.chain(fields).collect::<Map<String, Value>>().into();
     }
@@ -99,5 +115,8 @@ mod tests {
         check(&[r#"{"b": 1.50, "a": [null, {"z": 1, "y": 2}]}"#]);
         check(&[r#"{"é": "x", "b": 1, "": 0}"#, r#"{"b": 2, "a": true, "B": 3}"#]);
         check(&[r#"{"a": 1, "a": 2}"#]);
+        let mut extra = Extra::default();
+        extra.extend([("b", 1), ("a", 2), ("b", 3)].map(|(name, value)| (name.to_owned(), value.into())));
+        assert_eq!(serde_json::to_string(&extra).expect("text"), r#"{"a":2,"b":3}"#);
     }
 }

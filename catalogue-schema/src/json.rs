@@ -7,6 +7,8 @@
 //!
 //! Never repairs, never guesses, and never recurses deeper than [`DEPTH_MAX`].
 
+pub mod plain;
+
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, HashSet};

@@ -3,6 +3,7 @@
 //! | room | what it answers |
 //! |---|---|
 //! | [`error`] | what was wrong with a text or a document, where, and what was expected |
+//! | [`basis`] | what made a release, as a digest |
 //! | [`json`] | the one strict JSON reader: duplicate keys, depth, numbers, NUL, trailing data |
 //! | [`id`] | component ids, source ids, namespaces and references (`id@requirement`) |
 //! | [`version`] | versions and version requirements, per dialect |
@@ -23,6 +24,7 @@
 //!
 //! This crate names no file, socket, clock, thread or future; it never logs and never panics on input.
 
+pub mod basis;
 pub mod dialect;
 pub mod digest;
 pub mod documents;
@@ -33,6 +35,7 @@ pub mod forge;
 pub mod generation;
 pub mod id;
 pub mod json;
+pub mod lexicon;
 pub mod model;
 pub mod packed;
 pub mod path;

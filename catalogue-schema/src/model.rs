@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::basis::Basis;
 use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::extra::Extra;
@@ -355,6 +356,9 @@ pub struct Release {
     /// What a reader of this release should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// What made it, where a later sync may take it over instead of reading its document again. No answer shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Basis>,
     /// Fields that the documents carry and this program does not interpret (`artifact`, `publishedAt`, tags, …).
     #[serde(default, skip_serializing_if = "Extra::is_empty")]
     pub extra: Extra,

@@ -7,7 +7,7 @@
 //! | part | what |
 //! |---|---|
 //! | head | format (u8, [`FORMAT`]); lengths of the owner's source and name (u8 each) and of the id (u16); number of releases, length of the shadows, length of the search (u32 each) |
-//! | entries | one per release, oldest version first: major, minor, patch (u64 each); length of the version's text (u8); marks (u16); places of the splice, of the extra, and of the ends of the answer and of what is hidden (u32 each); content (32 bytes) |
+//! | entries | one per release, oldest version first: major, minor, patch (u64 each); length of the version's text (u8); marks (u16); places of the splice, of the extra, and of the ends of the answer and of what is hidden (u32 each); content (32 bytes), basis (16 bytes) |
 //! | texts | the id, the owner's source, the owner's name |
 //! | shadows | what `"shadowed"` holds in every answer: JSON, `[]` mostly |
 //! | search | see [`search`] |
@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::basis::Basis;
 use crate::digest::Digest;
 use crate::extra::Extra;
 use crate::id::{CatalogueId, ComponentId, Reference, SourceId};
@@ -91,7 +92,7 @@ pub struct Listed<'a> {
 }
 
 const HEAD: usize = 17;
-const ENTRY: usize = 75;
+const ENTRY: usize = 91;
 
 /// Places inside an entry.
 const VERSION_BYTES: usize = 24;
@@ -101,6 +102,7 @@ const EXTRA: usize = 31;
 const ANSWER_END: usize = 35;
 const HIDDEN_END: usize = 39;
 const CONTENT: usize = 43;
+const BASIS: usize = 75;
 
 /// Marks of a release.
 const YANKED: u16 = 1;
@@ -114,6 +116,8 @@ const WARNED: u16 = 1 << 6;
 const MANIFEST: u16 = 1 << 7;
 /// The content stands in the entry.
 const CONTENT_HERE: u16 = 1 << 8;
+/// The basis stands in the entry.
+const BASIS_HERE: u16 = 1 << 9;
 
 /// What stands before and behind the id at the start of an answer.
 const BEFORE_ID: &[u8] = b"{\"id\":\"";
@@ -454,6 +458,12 @@ impl<'a> Listed<'a> {
         }
     }
 
+    /// Returns what made it, where that is known.
+    pub fn basis(&self) -> Option<Basis> {
+        let basis = self.entry[BASIS..].first_chunk().copied().map(Basis::from_bytes);
+        basis.filter(|_| self.has(BASIS_HERE))
+    }
+
     /// Returns the digest of its manifest.
     ///
     /// **Errors**: [`PackedError::Read`].
@@ -498,11 +508,11 @@ impl<'a> Listed<'a> {
         self.release_of(&self.packed.id()?)
     }
 
-    /// Tells whether both say the same of the same version, whatever their components say.
+    /// Tells whether both say the same of the same version, whatever their components say and whatever made them.
     pub fn is_same(&self, other: &Listed<'_>) -> bool {
         let own = |one: &Listed<'_>| {
             let parts = one.answer();
-            (parts[0].len(), one.entry[..SPLICE].to_owned())
+            (parts[0].len(), one.entry[..MARKS].to_owned(), one.marks() & !BASIS_HERE)
         };
         own(self) == own(other)
             && [self.answer()[0], self.answer()[2], self.hidden()]
@@ -522,7 +532,8 @@ impl<'a> Listed<'a> {
             [] => Hidden::default(),
             hidden => serde_json::from_slice(hidden).map_err(unreadable)?,
         };
-        let release = told.release(hidden, id).map_err(|found| self.unreadable(found))?;
+        let told = told.release(hidden, id).map_err(|found| self.unreadable(found))?;
+        let release = Release { basis: self.basis(), ..told };
         // What is read off the entry and what is told have to agree.
         if release.version.to_string() != self.version_text() || marks(&release) != self.marks() {
             return Err(self.unreadable("an entry that does not fit its answer"));
@@ -721,6 +732,7 @@ impl Packer {
             verdict,
             warnings,
             extra,
+            basis,
         } = release;
         let mut entry = [0; ENTRY];
         let mut put = |at: usize, bytes: &[u8]| {
@@ -764,6 +776,9 @@ impl Packer {
         put(MARKS, &marks(release).to_be_bytes());
         if let Some(content) = release.content().filter(|_| marks(release) & CONTENT_HERE != 0) {
             put(CONTENT, content.as_bytes());
+        }
+        if let Some(basis) = basis {
+            put(BASIS, basis.as_bytes());
         }
         Ok(entry)
     }
@@ -814,6 +829,7 @@ fn marks(release: &Release) -> u16 {
         (!release.warnings.is_empty(), WARNED),
         (release.manifest.is_some(), MANIFEST),
         (has_content, CONTENT_HERE),
+        (release.basis.is_some(), BASIS_HERE),
     ];
     marks.into_iter().filter(|(is_so, _)| *is_so).fold(0, |all, (_, mark)| all | mark)
 }
@@ -929,6 +945,7 @@ impl Told<'_> {
             verdict: self.trust.verdict()?,
             warnings: self.warnings,
             extra: self.extra,
+            basis: None,
         })
     }
 }

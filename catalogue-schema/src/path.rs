@@ -40,7 +40,7 @@ impl DocPath {
         if path.split('/').count() > SEGMENTS_MAX {
             return refused("a path of at most 32 segments");
         }
-        for segment in path.split('/') {
+        for segment in path.split('/').filter(|segment| !is_plain(segment)) {
             if let Some(expected) = segment_fault(segment) {
                 return refused(expected);
             }
@@ -110,6 +110,20 @@ pub fn segment_fault(segment: &str) -> Option<&'static str> {
         return Some("no name that Git, Windows or resolverd reserves");
     }
     None
+}
+
+/// Tells whether a segment is beyond doubt: letters, digits, `-` and `_`, dots inside, and no name as long as a device's that
+/// starts like one. Says nothing about the others.
+fn is_plain(segment: &str) -> bool {
+    let bytes = segment.as_bytes();
+    let Some(first) = bytes.first().filter(|first| first.is_ascii_alphanumeric()) else { return false };
+    let stem = bytes.iter().position(|byte| *byte == b'.').unwrap_or(bytes.len());
+    let is_like_a_device =
+        matches!(stem, 3 | 4) && matches!(first.to_ascii_lowercase(), b'a' | b'c' | b'l' | b'n' | b'p');
+    !is_like_a_device
+        && bytes.len() <= SEGMENT_BYTES_MAX
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+        && bytes.last() != Some(&b'.')
 }
 
 /// Compares without regard to case and without a copy: every path of every document passes here.

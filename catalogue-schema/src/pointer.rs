@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::digest::{Digest, unhex};
+use crate::digest::{Digest, is_hex};
 use crate::error::ParseError;
 use crate::path::DocPath;
 
@@ -30,8 +30,8 @@ impl CommitId {
     ///
     /// **Errors**: `input.commit` for a short, symbolic or upper-case id.
     pub fn parse(text: &str) -> Result<CommitId, ParseError> {
-        match (text.len(), unhex(text)) {
-            (40 | 64, Some(_)) => Ok(CommitId(text.into())),
+        match (text.len(), is_hex(text)) {
+            (40 | 64, true) => Ok(CommitId(text.into())),
             _ => {
                 let expected =
                     "a full commit id of 40 or 64 lower-case hex digits, not a short id, branch or tag";

@@ -244,7 +244,7 @@ fn bare_operator(version: &str) -> &'static str {
 
 impl PartialEq for VersionReq {
     fn eq(&self, other: &VersionReq) -> bool {
-        self.0.semver == other.0.semver
+        Arc::ptr_eq(&self.0, &other.0) || self.0.semver == other.0.semver
     }
 }
 

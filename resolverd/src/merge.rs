@@ -260,6 +260,7 @@ mod tests {
             yanked: false,
             verdict: Verdict::Trusted(Trust::grant(Level::Pinned, false)),
             warnings: Vec::new(),
+            basis: None,
             extra: Extra::default(),
         }
     }

@@ -8,12 +8,15 @@ pub mod lcod;
 
 use serde::{Deserialize, Serialize};
 
+use crate::basis::Basis;
 use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::forge::Forges;
 use crate::id::{CatalogueId, ComponentId, Dialect, SourceId};
+use crate::lexicon::Lexicon;
 use crate::model::{Place, Rank, Refusal, Release, SignatureClaim, Skipped, Source, Trust, Warning};
 use crate::pointer::{CommitId, Want};
+use crate::version::Version;
 
 /// One document to fetch, what it must be, and what its reader will need.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -164,8 +167,47 @@ pub fn read(
     received: &Received,
     forges: &Forges,
 ) -> Result<Finding, ParseError> {
+    read_with(errand, bytes, received, forges, &mut Lexicon::default())
+}
+
+/// Does what [`read`] does, and remembers in `lexicon` what texts mean, for the documents of the same run: what comes out is
+/// the same.
+///
+/// **Errors**: as [`read`].
+pub fn read_with(
+    errand: &Errand,
+    bytes: &[u8],
+    received: &Received,
+    forges: &Forges,
+    lexicon: &mut Lexicon,
+) -> Result<Finding, ParseError> {
     match &errand.task {
-        Task::Lcod(task) => lcod::read(errand, task, bytes, received, forges),
+        Task::Lcod(task) => lcod::read(errand, task, bytes, received, forges, lexicon),
+    }
+}
+
+/// Returns what makes the release of an errand whose document has the digest `document` and is named by a document that may be
+/// used by `above`; `None` where a release rests on more than that.
+///
+/// **Shape**: over everything that [`read`] and the judge are given and that may show in a release, except the commit at which the
+/// document is asked for.
+pub fn basis(errand: &Errand, document: &Digest, above: &Trust) -> Option<Basis> {
+    match &errand.task {
+        Task::Lcod(task) => lcod::basis(errand, task, document, above),
+    }
+}
+
+/// Tells whether a release says at which commit its document was asked for, which its basis does not know.
+pub fn tells_commit(errand: &Errand, release: &Release) -> bool {
+    match &errand.task {
+        Task::Lcod(task) => lcod::tells_commit(task, release),
+    }
+}
+
+/// Returns which version of which component an errand's document describes, where it is a release's.
+pub fn described(errand: &Errand) -> Option<(&ComponentId, &Version)> {
+    match &errand.task {
+        Task::Lcod(task) => task.described(),
     }
 }
 

@@ -151,6 +151,13 @@ fn reserved_names_are_known_in_any_case() {
 
 proptest! {
     #[test]
+    fn what_is_beyond_doubt_has_no_fault(segment in "(?i)(con|prn|aux|nul|com|lpt|git|\\.|[a-z0-9]){0,3}[0-9~._-]{0,2}") {
+        if is_plain(&segment) {
+            prop_assert_eq!(segment_fault(&segment), None);
+        }
+    }
+
+    #[test]
     fn accepted_paths_print_the_same_and_stay_inside(text in "[a-zA-Z0-9./~:\\\\ _-]{0,40}") {
         if let Ok(path) = DocPath::parse(&text) {
             prop_assert_eq!(&DocPath::parse(path.as_text()).unwrap(), &path);

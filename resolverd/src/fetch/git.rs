@@ -238,7 +238,7 @@ fn proven(id: &ObjectId, kind: Kind, bytes: Vec<u8>) -> Result<Vec<u8>, ReadErro
 }
 
 /// Returns the id of an object's content; `None` where the content is one half of a SHA-1 collision.
-pub(super) fn object_id(kind: Kind, bytes: &[u8]) -> Option<ObjectId> {
+pub fn object_id(kind: Kind, bytes: &[u8]) -> Option<ObjectId> {
     let kind = match kind {
         Kind::Commit => ObjectType::Commit,
         Kind::Tree => ObjectType::Tree,

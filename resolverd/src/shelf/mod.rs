@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use catalogue_schema::digest::{Algorithm, Digest, hex, unhex};
+use catalogue_schema::digest::{Algorithm, Digest, Hashed, hex, unhex};
 use sha2::{Digest as _, Sha256};
 
 use crate::shelf::confirm::Stamp;
@@ -85,6 +85,9 @@ impl Spot {
         (&self.file, self.offset) == (&other.file, other.offset)
     }
 }
+
+/// Documents to be written.
+type News<'a> = Vec<(&'a Digest, &'a [u8])>;
 
 /// A file, its length, and the live documents in it.
 type Census = (Arc<Path>, u64, Vec<(Digest, Spot)>);
@@ -174,27 +177,32 @@ impl Shelf {
         self.index().spots.contains_key(digest)
     }
 
+    /// Tells whether a document is here that this process has written or read whole.
+    pub fn has_read(&self, digest: &Digest) -> bool {
+        self.index().is_sound(digest)
+    }
+
     /// Returns a document, its digest recomputed; `None` when it is not here or its bytes no longer match. A damaged
     /// copy is forgotten, so that [`Shelf::keep`] takes the document again.
     pub fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, ShelfError> {
-        self.run().read(digest)
+        Ok(self.run().read(digest)?.map(Hashed::into_bytes))
     }
 
     /// Starts to read several documents one after the other.
     pub fn run(&self) -> Run<'_> {
-        Run { shelf: self, open: None }
+        Run { shelf: self, open: None, ahead: Ahead::default() }
     }
 
     /// Keeps the documents that are not here yet or are damaged, durably, all in one pack (documents over 1 MiB alone). Only documents
     /// named by SHA-256 are kept, and each must have the digest that names it: the caller has checked that.
     pub fn keep(&self, documents: &[(Digest, impl AsRef<[u8]>)]) -> Result<(), ShelfError> {
-        let mut news: BTreeMap<&Digest, &[u8]> = BTreeMap::new();
+        let (mut news, mut named): (News<'_>, HashSet<&Digest>) = Default::default();
         for (digest, bytes) in documents.iter().filter(|(digest, _)| digest.algorithm() == Algorithm::Sha256)
         {
             // A head says that a document is here; whether its bytes still are is looked at once in the life of a process.
             let is_here = self.index().is_sound(digest) || matches!(self.read(digest), Ok(Some(_)));
-            if !is_here {
-                news.insert(digest, bytes.as_ref());
+            if !is_here && named.insert(digest) {
+                news.push((digest, bytes.as_ref()));
             }
         }
         let large = |bytes: &[u8]| bytes.len() as u64 > OBJECT_BYTES_MIN;
@@ -204,7 +212,7 @@ impl Shelf {
             let spot = Spot { file: Arc::clone(&file), offset: 0, length, is_sound: true };
             self.index().learn(&file, length, vec![((*digest).clone(), spot)]);
         }
-        news.retain(|_, bytes| !large(bytes));
+        news.retain(|(_, bytes)| !large(bytes));
         if !news.is_empty() {
             self.pack(&news)?;
         }
@@ -222,7 +230,7 @@ impl Shelf {
                 continue;
             }
             let mut moved = Vec::new();
-            for (digest, spot) in needed {
+            for (digest, spot) in in_place(needed) {
                 let bytes = match File::open(&spot.file).and_then(|open| read_spot(&open, &spot)) {
                     // A file that somebody took away has nothing to move.
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -232,8 +240,7 @@ impl Shelf {
                     moved.push((digest, bytes));
                 }
             }
-            let news: BTreeMap<&Digest, &[u8]> =
-                moved.iter().map(|(digest, bytes)| (digest, bytes.as_slice())).collect();
+            let news: News<'_> = moved.iter().map(|(digest, bytes)| (digest, bytes.as_slice())).collect();
             if !news.is_empty() && *self.pack(&news)? == *file {
                 continue;
             }
@@ -265,8 +272,8 @@ impl Shelf {
             .collect()
     }
 
-    /// Writes documents as one pack and takes them in.
-    fn pack(&self, documents: &BTreeMap<&Digest, &[u8]>) -> Result<Arc<Path>, ShelfError> {
+    /// Writes documents as one pack, in their order, and takes them in.
+    fn pack(&self, documents: &[(&Digest, &[u8])]) -> Result<Arc<Path>, ShelfError> {
         let heads: Vec<[u8; HEAD_BYTES as usize]> =
             documents.iter().map(|(digest, bytes)| head(digest, bytes.len() as u64)).collect();
         let mut parts: Vec<&[u8]> = vec![PACK_MAGIC];
@@ -275,7 +282,7 @@ impl Shelf {
         for (head, (digest, bytes)) in heads.iter().zip(documents) {
             parts.extend([head.as_slice(), *bytes]);
             offset += HEAD_BYTES;
-            spans.push((*digest, offset, bytes.len() as u64));
+            spans.push(((*digest).clone(), offset, bytes.len() as u64));
             offset += bytes.len() as u64;
         }
         let mut hasher = Sha256::new();
@@ -283,8 +290,7 @@ impl Shelf {
         let name = format!("{}.pack", hex(hasher.finalize().as_slice()));
         let file: Arc<Path> = durable::write(&self.packs, &name, &parts)?.into();
         let spot = |offset, length| Spot { file: Arc::clone(&file), offset, length, is_sound: true };
-        let frames =
-            spans.into_iter().map(|(digest, at, length)| (digest.clone(), spot(at, length))).collect();
+        let frames = spans.into_iter().map(|(digest, at, length)| (digest, spot(at, length))).collect();
         self.index().learn(&file, offset, frames);
         Ok(file)
     }
@@ -302,24 +308,92 @@ impl Shelf {
 pub struct Run<'a> {
     shelf: &'a Shelf,
     open: Option<(Arc<Path>, File)>,
+    ahead: Ahead,
+}
+
+/// What was read of the open file beyond the document that was asked for: documents are mostly asked for in the order in which
+/// they came and were written.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    /// Where they stand in the file.
+    start: u64,
+    /// Where the last document ended.
+    end: u64,
+}
+
+/// How many bytes are read at once where documents are asked for in their order.
+const AHEAD_BYTES: usize = 256 << 10;
+/// How far the next document may lie behind the last one to count as the next: a head, and a few that are not wanted.
+const GAP_BYTES_MAX: u64 = 4 << 10;
+
+impl Ahead {
+    /// Reads a document of the file for which this stands.
+    fn read(&mut self, file: &File, spot: &Spot) -> std::io::Result<Vec<u8>> {
+        let gap = spot.offset.checked_sub(self.end).filter(|_| self.end > 0);
+        let follows = gap.is_some_and(|gap| gap <= GAP_BYTES_MAX);
+        self.end = spot.offset.saturating_add(spot.length);
+        if let Some(bytes) = self.held(spot) {
+            return Ok(bytes.to_vec());
+        }
+        if !follows || spot.length > AHEAD_BYTES as u64 / 4 {
+            return read_spot(file, spot);
+        }
+        self.fill(file, spot.offset)?;
+        match self.held(spot) {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err(ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn held(&self, spot: &Spot) -> Option<&[u8]> {
+        let start = usize::try_from(spot.offset.checked_sub(self.start)?).ok()?;
+        let end = start.checked_add(usize::try_from(spot.length).ok()?)?;
+        self.bytes.get(start..end)
+    }
+
+    fn fill(&mut self, file: &File, start: u64) -> std::io::Result<()> {
+        self.bytes.resize(AHEAD_BYTES, 0);
+        self.start = start;
+        let mut filled = 0;
+        while filled < self.bytes.len() {
+            match file.read_at(&mut self.bytes[filled..], start + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.bytes.clear();
+                    return Err(error);
+                }
+            }
+        }
+        self.bytes.truncate(filled);
+        Ok(())
+    }
 }
 
 impl Run<'_> {
-    /// Does what [`Shelf::read`] does.
-    pub fn read(&mut self, digest: &Digest) -> Result<Option<Vec<u8>>, ShelfError> {
-        while let Some((spot, file)) = self.find(digest) {
-            let bytes = match file.and_then(|file| read_spot(file, &spot)) {
+    /// Does what [`Shelf::read`] does, and hands the digest on that was computed for it.
+    pub fn read(&mut self, digest: &Digest) -> Result<Option<Hashed>, ShelfError> {
+        while let Some((spot, found)) = self.find(digest) {
+            let read = match (found, &self.open) {
+                (Err(error), _) => Err(error),
+                (Ok(()), Some((_, file))) => self.ahead.read(file, &spot),
+                (Ok(()), None) => Err(ErrorKind::NotFound.into()),
+            };
+            let bytes = match read {
                 Ok(bytes) => bytes,
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {
                     Vec::new()
                 }
                 Err(error) => return Err(failed("read", &spot.file)(error).into()),
             };
-            if bytes.len() as u64 == spot.length && Digest::sha256(&bytes) == *digest {
+            let hashed = Hashed::of(bytes);
+            if hashed.bytes().len() as u64 == spot.length && hashed.digest() == digest {
                 if !spot.is_sound {
                     self.shelf.index().found_sound(digest, &spot);
                 }
-                return Ok(Some(bytes));
+                return Ok(Some(hashed));
             }
             tracing::warn!(%digest, file = %spot.file.display(), "a kept document is damaged");
             self.shelf.index().forget(digest, &spot);
@@ -328,18 +402,24 @@ impl Run<'_> {
     }
 
     /// Finds a document and opens its file under the lock: a sweep may unlink the file, it cannot take it away.
-    fn find(&mut self, digest: &Digest) -> Option<(Spot, std::io::Result<&File>)> {
+    fn find(&mut self, digest: &Digest) -> Option<(Spot, std::io::Result<()>)> {
         let index = self.shelf.index();
         let spot = index.spots.get(digest)?.last()?.clone();
         if !self.open.as_ref().is_some_and(|(file, _)| Arc::ptr_eq(file, &spot.file)) {
+            self.ahead = Ahead::default();
             self.open = match File::open(&spot.file) {
                 Ok(file) => Some((Arc::clone(&spot.file), file)),
                 Err(error) => return Some((spot, Err(error))),
             };
         }
-        let (_, file) = self.open.as_ref()?;
-        Some((spot, Ok(file)))
+        Some((spot, Ok(())))
     }
+}
+
+/// Returns documents in the order in which they lie in their file.
+fn in_place(mut documents: Vec<(Digest, Spot)>) -> Vec<(Digest, Spot)> {
+    documents.sort_by_key(|(_, spot)| spot.offset);
+    documents
 }
 
 fn head(digest: &Digest, length: u64) -> [u8; HEAD_BYTES as usize] {

@@ -414,7 +414,8 @@ impl Store {
         lists.dedup_by(|one, other| one.documents == other.documents);
         for Named { documents, .. } in lists {
             let found = self.files.documents(documents)?;
-            let damaged = |found| StoreError::Damaged { what: "what a generation rests on".to_owned(), found };
+            let damaged =
+                |found| StoreError::Damaged { what: "what a generation rests on".to_owned(), found };
             live.extend(found.map_err(damaged)?.digests());
         }
         Ok(live)
@@ -451,7 +452,8 @@ impl Store {
         // The handle is put back only when everything went well.
         let committed = self.write(&index, draft, previous)?;
         // Readers ask for different snapshots: one that says the same takes the place of the one before.
-        let is_same = |held: &Arc<Snapshot>| held.generation.snapshot == committed.snapshot.generation.snapshot;
+        let is_same =
+            |held: &Arc<Snapshot>| held.generation.snapshot == committed.snapshot.generation.snapshot;
         if self.kept.first().is_some_and(is_same) {
             self.kept.remove(0);
         }

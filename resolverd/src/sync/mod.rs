@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use catalogue_schema::basis::Basis;
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
@@ -28,10 +29,11 @@ use catalogue_schema::generation::{
     SOURCE_EXPIRED, SourceState, stale,
 };
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
-use catalogue_schema::model::{Component, Rank, Refusal, Shadow, Source, Verdict};
+use catalogue_schema::model::{Component, Rank, Refusal, Release, Shadow, Source, Verdict};
 use catalogue_schema::packed::{Packed, PackedError, Packer};
 use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{Revision, RevisionKey};
+use catalogue_schema::version::Version;
 use tracing::{info, warn};
 
 use crate::fetch::Fetch;
@@ -151,6 +153,7 @@ impl<'a> Past<'a> {
 #[derive(Default)]
 struct Known<'a> {
     documents: Documents,
+    snapshot: Option<&'a Snapshot>,
     refusals: HashMap<&'a Want, &'a Refusal>,
     nodes: HashMap<NodeKey, &'a CatalogueState>,
     /// What each catalogue, named by the texts of source and name, owns in the last snapshot; `None` where there is only the
@@ -171,6 +174,7 @@ impl<'a> Known<'a> {
         let Some(generation) = past.generation() else { return Known::default() };
         Known {
             owned: past.snapshot().map(owned),
+            snapshot: past.snapshot(),
             documents,
             refusals: generation.refusals.iter().map(|refused| (&refused.want, &refused.refusal)).collect(),
             nodes: generation
@@ -189,6 +193,28 @@ impl<'a> Known<'a> {
     /// Tells whether there is a record of what answered `want`.
     fn is_recorded(&self, want: &Want) -> bool {
         self.documents.contains(want)
+    }
+}
+
+impl Known<'_> {
+    /// Returns the release of the last generation that `owner` lists under this id and version, where its basis is this one.
+    fn release(
+        &self,
+        owner: &CatalogueId,
+        id: &ComponentId,
+        version: &Version,
+        basis: Basis,
+    ) -> Option<Release> {
+        let component = self.snapshot?.component(id)?;
+        let is_own = component.owner_texts() == (owner.source.as_text(), owner.name.as_text());
+        let listed = component.exact(version).filter(|listed| is_own && listed.basis() == Some(basis))?;
+        // What cannot be read is read anew.
+        listed.release().ok()
+    }
+
+    /// Returns a record of a document with these bytes.
+    fn by_digest(&self, digest: &Digest) -> Option<DocumentRecord> {
+        self.documents.by_digest(digest)
     }
 }
 
@@ -229,7 +255,8 @@ impl Sync<'_> {
     ) -> Result<Done, SyncError> {
         info!(sources = sources.len(), "sync started");
         let tally = Tally::default();
-        let listed = past.generation().map_or_else(|| Ok(Ok(Documents::default())), |last| store.documents(last))?;
+        let listed =
+            past.generation().map_or_else(|| Ok(Ok(Documents::default())), |last| store.documents(last))?;
         if let Some(last) = past.snapshot()
             && let Ok(documents) = &listed
             && self.has_nothing_to_do(last, documents, store.memory(), sources, scope)?
@@ -376,6 +403,8 @@ impl Sync<'_> {
             let expired = expired(source, max_stale_s);
             for release in reading.contributions.iter_mut().flat_map(|listed| &mut listed.releases) {
                 release.verdict = Verdict::Refused(expired.clone());
+                // What time has refused is no longer what its document makes of it.
+                release.basis = None;
             }
             reading.state.health = Health::Expired;
             let before = reading.state.error.take();
@@ -388,12 +417,7 @@ impl Sync<'_> {
     }
 
     /// Puts the readings together into the next generation; number, count and root are filled in by the store.
-    fn draft(
-        &self,
-        past: Past<'_>,
-        known: &Documents,
-        readings: Vec<Reading>,
-    ) -> Result<Draft, StoreError> {
+    fn draft(&self, past: Past<'_>, known: &Documents, readings: Vec<Reading>) -> Result<Draft, StoreError> {
         let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
         let (mut documents, mut refusals) = (Vec::new(), BTreeMap::new());
         let mut salvaged = HashSet::new();

@@ -4,21 +4,25 @@
 //! knows, read again from the shelf; where the shelf is damaged, to the components of the last snapshot. A document of a
 //! release that is missing or refused concerns that release only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem::take;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Unusable};
-use catalogue_schema::digest::{Algorithm, Digest};
+use catalogue_schema::digest::{Algorithm, Digest, Hashed};
 use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPPED_NAMED_MAX, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId};
+use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
-use catalogue_schema::pointer::{CommitId, Location, Want};
+use catalogue_schema::pointer::{CommitId, Location, Repository, Revision as RevisionOf, Want};
 use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey};
 
+use crate::fetch::git::object_id;
 use crate::fetch::limit::Budget;
+use crate::fetch::object::Kind;
 use crate::fetch::{Answer, Ask, FetchError};
 use crate::merge::{Contribution, VERSION_MUTATED};
 use crate::shelf::{Run, ShelfError};
@@ -61,6 +65,8 @@ pub(super) struct Reader<'a> {
     source: &'a Source,
     tally: &'a Tally,
     budget: Budget,
+    /// What texts mean that its documents have in common.
+    lexicon: RefCell<Lexicon>,
     /// The components of which every document is fetched.
     wanted: Option<&'a BTreeSet<ComponentId>>,
 }
@@ -86,7 +92,7 @@ struct Tree {
 
 /// A document that passed, and how it is remembered.
 struct Document {
-    bytes: Vec<u8>,
+    content: Hashed,
     received: Received,
     record: DocumentRecord,
     /// It came from the shelf, which has read it whole, so that nothing has to be kept.
@@ -97,6 +103,12 @@ impl Document {
     fn kept(self) -> Document {
         Document { is_kept: true, ..self }
     }
+}
+
+/// A release as the last generation has it, and the record of its document.
+struct Taken {
+    release: Release,
+    record: DocumentRecord,
 }
 
 /// What is to be remembered and said of a document that is in order.
@@ -138,7 +150,8 @@ impl<'a> Reader<'a> {
         tally: &'a Tally,
         started: Instant,
     ) -> Reader<'a> {
-        Reader { sync, known, memory, source, tally, budget: Budget::new(sync.limits, started), wanted: None }
+        let (budget, lexicon) = (Budget::new(sync.limits, started), RefCell::default());
+        Reader { sync, known, memory, source, tally, budget, lexicon, wanted: None }
     }
 
     /// Fetches every document of the components `ids`, however many their catalogues have.
@@ -313,7 +326,7 @@ impl<'a> Reader<'a> {
             Ok(accepted) => accepted,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let mut finding = match dialect::read(errand, &document.bytes, &document.received, self.sync.forges) {
+        let mut finding = match self.read_document(errand, &document) {
             Ok(finding) => finding,
             Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
         };
@@ -341,7 +354,7 @@ impl<'a> Reader<'a> {
         let (children, of_releases) =
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
         let of_releases = self.eager(of_releases, node, mode, &trust, &mut finding);
-        let releases = self.releases(of_releases, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
+        let releases = self.releases(of_releases, node, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
 
         state.settled = is_settled(errand) && !tree.open;
@@ -510,8 +523,8 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let is_shelved = content_pin(&errand).is_some_and(|digest| self.sync.shelf.contains(digest));
-            let is_recorded = self.known.is_recorded(&errand.want)
-                || self.known.refusals.contains_key(&errand.want);
+            let is_recorded =
+                self.known.is_recorded(&errand.want) || self.known.refusals.contains_key(&errand.want);
             if is_recorded || !is_shelved {
                 count = count.saturating_add(errand.documents());
             }
@@ -546,7 +559,8 @@ impl<'a> Reader<'a> {
     /// Obtains the documents of a node's releases, round by round, until every release is complete or refused.
     fn releases(
         &self,
-        mut errands: Vec<Errand>,
+        errands: Vec<Errand>,
+        node: &Node,
         mode: Mode,
         trust: &Trust,
         finding: &mut Finding,
@@ -554,33 +568,86 @@ impl<'a> Reader<'a> {
         fresh: &mut Vec<(Digest, Vec<u8>)>,
     ) -> Result<Vec<Release>, ShelfError> {
         let mut releases = take(&mut finding.releases);
+        releases.reserve(errands.len());
+        let mut errands = VecDeque::from(errands);
         while !errands.is_empty() {
-            let round: Vec<Errand> = errands.drain(..errands.len().min(WANTS_AT_ONCE)).collect();
-            tree.open |= !round.iter().all(is_settled);
+            let mut round: Vec<Errand> = Vec::new();
+            while let Some(errand) = errands.pop_front() {
+                tree.open |= !is_settled(&errand);
+                match self.taken_over(&errand, mode, node, trust) {
+                    Some(Taken { release, record }) => {
+                        releases.push(release);
+                        tree.documents.push(record);
+                    }
+                    None => round.push(errand),
+                }
+                if round.len() == WANTS_AT_ONCE {
+                    break;
+                }
+            }
             let documents = self.obtain(&round, mode, Some(trust))?;
             for (errand, document) in round.iter().zip(documents) {
                 let mut found = match document {
-                    Ok(document) => {
-                        match dialect::read(errand, &document.bytes, &document.received, self.sync.forges) {
-                            Ok(found) => {
-                                tree.remember(document, fresh);
-                                found
-                            }
-                            Err(error) => {
-                                tree.remember(document, fresh);
-                                dialect::refuse(errand, Refusal::of(&errand.want, &error))
-                            }
+                    Ok(document) => match self.read_document(errand, &document) {
+                        Ok(mut found) => {
+                            based(&mut found, errand, &document, trust);
+                            tree.remember(document, fresh);
+                            found
                         }
-                    }
+                        Err(error) => {
+                            tree.remember(document, fresh);
+                            dialect::refuse(errand, Refusal::of(&errand.want, &error))
+                        }
+                    },
                     Err(trouble) => tree.refuse(errand, trouble),
                 };
-                errands.append(&mut found.errands);
+                errands.extend(found.errands.drain(..));
                 releases.append(&mut found.releases);
                 finding.skipped.append(&mut found.skipped);
                 finding.warnings.append(&mut found.warnings);
             }
         }
         Ok(releases)
+    }
+
+    /// Takes a release over from the last generation instead of reading its document again: the document is the one whose
+    /// digest is promised, it is on the shelf, and whatever else makes the release is what it was then.
+    fn taken_over(&self, errand: &Errand, mode: Mode, node: &Node, trust: &Trust) -> Option<Taken> {
+        let (id, version) = dialect::described(errand)?;
+        let digest = errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)?;
+        let basis = dialect::basis(errand, digest, trust)?;
+        let release = self.known.release(&node.id, id, version, basis)?;
+        if !self.sync.shelf.has_read(digest) {
+            return None;
+        }
+        let record = match self.known.document(&errand.want) {
+            Some(record) if record.digest == *digest && self.answers(&record, errand, mode) => record,
+            Some(_) => return None,
+            None => self.record_elsewhere(errand, mode)?,
+        };
+        Some(Taken { release: without_mutations(release), record })
+    }
+
+    /// Tells whether the shelf may answer an errand with the document of a record.
+    fn answers(&self, record: &DocumentRecord, errand: &Errand, mode: Mode) -> bool {
+        let as_recorded = mode == Mode::Recorded || self.is_offline() || errand.want.is_pinned();
+        as_recorded || content_pin(errand) == Some(&record.digest)
+    }
+
+    /// Returns the record of a document in Git as it stands at the commit of today, made from that of the same bytes.
+    fn record_elsewhere(&self, errand: &Errand, mode: Mode) -> Option<DocumentRecord> {
+        let (digest, repository, commit) = self.git_pin(errand).filter(|_| mode == Mode::Live)?;
+        let known = self.known.by_digest(digest)?;
+        let (size, fetched_s) = (known.size, self.sync.now_s);
+        let PlaceInGit { url, blob } = place_in_git(repository, Some(known), None)?;
+        let (want, digest) = (errand.want.clone(), digest.clone());
+        let (commit, blob) = (Some(commit.clone()), Some(blob));
+        Some(DocumentRecord { want, url, commit, blob, digest, size, etag: None, modified: None, fetched_s })
+    }
+
+    fn read_document(&self, errand: &Errand, document: &Document) -> Result<Finding, ParseError> {
+        let (bytes, received) = (document.content.bytes(), &document.received);
+        dialect::read_with(errand, bytes, received, self.sync.forges, &mut self.lexicon.borrow_mut())
     }
 
     /// Obtains documents: from the shelf where that is enough, the rest in one call to the origins. Every byte is judged here.
@@ -599,8 +666,7 @@ impl<'a> Reader<'a> {
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
         let known = open.iter().map(|at| self.conditional(&errands[*at])).collect::<Result<Vec<_>, _>>()?;
         let wants = open.iter().map(|at| &errands[*at].want).zip(&known);
-        let asks: Vec<Ask<'_>> =
-            wants.map(|(want, known)| Ask { want, known: known.as_ref() }).collect();
+        let asks: Vec<Ask<'_>> = wants.map(|(want, known)| Ask { want, known: known.as_ref() }).collect();
         if !asks.is_empty() {
             let budget = match errands.first().map(|errand| &errand.stage) {
                 Some(Stage::Node(_)) => self.budget.for_catalogues(),
@@ -636,14 +702,25 @@ impl<'a> Reader<'a> {
         let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
         let pin = content_pin(errand);
         let record = self.known.document(&errand.want);
-        let record = record.filter(|record| as_recorded || pin == Some(&record.digest));
+        let record = record.filter(|record| self.answers(record, errand, mode));
         if let Some(record) = record {
             if let Some(bytes) = shelf.read(&record.digest)? {
                 return Ok(Some(admit(errand, bytes, record, above).map(Document::kept)));
             }
-        } else if let Some(bytes) = pin.map(|digest| shelf.read(digest)).transpose()?.flatten() {
-            let record = self.record(errand, &bytes, errand.want.to_string());
-            return Ok(Some(admit(errand, bytes, record, above).map(Document::kept)));
+        } else if let Some(content) = pin.map(|digest| shelf.read(digest)).transpose()?.flatten() {
+            let record = self.record(errand, &content, errand.want.to_string());
+            return Ok(Some(admit(errand, content, record, above).map(Document::kept)));
+        } else if mode == Mode::Live
+            && let Some((digest, repository, commit)) = self.git_pin(errand)
+            && let Some(content) = shelf.read(digest)?
+            && let Some(place) = place_in_git(repository, self.known.by_digest(digest), Some(&content))
+        {
+            let record = DocumentRecord {
+                commit: Some(commit.clone()),
+                blob: Some(place.blob),
+                ..self.record(errand, &content, place.url)
+            };
+            return Ok(Some(admit(errand, content, record, above).map(Document::kept)));
         }
         // What a pinned commit does not hold today it will never hold.
         let final_word = |refusal: &Refusal| {
@@ -671,6 +748,18 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
+    /// Returns the digest by which the shelf may answer for a repository: the catalogue states the digest of what a pinned commit
+    /// holds, and nobody has said that the commit does not hold it.
+    fn git_pin<'e>(&self, errand: &'e Errand) -> Option<(&'e Digest, &'e Repository, &'e CommitId)> {
+        let Want::Blob(Location::Git { repository, revision: RevisionOf::Commit(commit), .. }) = &errand.want
+        else {
+            return None;
+        };
+        let is_open = errand.stage == Stage::Release && !self.known.refusals.contains_key(&errand.want);
+        let digest = errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)?;
+        (is_open && commit.as_text().len() == SHA1_DIGITS).then_some((digest, repository, commit))
+    }
+
     /// Returns the document that an origin need not send again. It hears of it only while the shelf still has its bytes.
     fn conditional(&self, errand: &Errand) -> Result<Option<DocumentRecord>, ShelfError> {
         let known = self.known.document(&errand.want);
@@ -693,7 +782,8 @@ impl<'a> Reader<'a> {
             Err(error) => return Ok(Err(Trouble::of(error))),
         };
         self.tally.bytes.fetch_add(fetched.bytes.len() as u64, Ordering::Relaxed);
-        let mut record = self.record(errand, &fetched.bytes, fetched.url);
+        let content = Hashed::of(fetched.bytes);
+        let mut record = self.record(errand, &content, fetched.url);
         (record.commit, record.blob) = (fetched.commit, fetched.blob);
         (record.etag, record.modified) = (fetched.etag, fetched.modified);
         // An unchanged document keeps its record, so that an unchanged sync changes nothing.
@@ -701,7 +791,7 @@ impl<'a> Reader<'a> {
             let fetched_s = std::mem::replace(&mut record.fetched_s, known.fetched_s);
             record.fetched_s = if record == known { known.fetched_s } else { fetched_s };
         }
-        Ok(admit(errand, fetched.bytes, record, above))
+        Ok(admit(errand, content, record, above))
     }
 
     /// Takes the document that the origin says is still the one.
@@ -711,23 +801,23 @@ impl<'a> Reader<'a> {
         above: Option<&Trust>,
     ) -> Result<Result<Document, Trouble>, ShelfError> {
         if let Some(record) = self.known.document(&errand.want)
-            && let Some(bytes) = self.sync.shelf.read(&record.digest)?
+            && let Some(content) = self.sync.shelf.run().read(&record.digest)?
         {
-            return Ok(admit(errand, bytes, record, above).map(Document::kept));
+            return Ok(admit(errand, content, record, above).map(Document::kept));
         }
         let expected = "a document, since none is known";
         let refusal = Refusal::new("net.unchanged", &errand.want, expected, "the word that nothing changed");
         Ok(Err(Trouble::Unreachable(refusal)))
     }
 
-    fn record(&self, errand: &Errand, bytes: &[u8], url: String) -> DocumentRecord {
+    fn record(&self, errand: &Errand, content: &Hashed, url: String) -> DocumentRecord {
         DocumentRecord {
             want: errand.want.clone(),
             url,
             commit: None,
             blob: None,
-            digest: Digest::sha256(bytes),
-            size: bytes.len() as u64,
+            digest: content.digest().clone(),
+            size: content.bytes().len() as u64,
             etag: None,
             modified: None,
             fetched_s: self.sync.now_s,
@@ -747,7 +837,7 @@ const PER_DOCUMENT: &str = "document_bytes";
 /// Judges bytes: the one door by which a document enters.
 fn admit(
     errand: &Errand,
-    bytes: Vec<u8>,
+    content: Hashed,
     record: DocumentRecord,
     above: Option<&Trust>,
 ) -> Result<Document, Trouble> {
@@ -759,7 +849,7 @@ fn admit(
         signature: errand.signature.as_ref(),
         named_by: above,
     };
-    match judge(&evidence, &bytes) {
+    match judge(&evidence, &content) {
         Verdict::Refused(refusal) => Err(Trouble::Refused(refusal)),
         Verdict::Trusted(trust) => {
             let received = Received {
@@ -769,13 +859,53 @@ fn admit(
                 commit: record.commit.clone(),
                 blob: record.blob.clone(),
             };
-            Ok(Document { bytes, received, record, is_kept: false })
+            Ok(Document { content, received, record, is_kept: false })
         }
     }
 }
 
-/// The digest by which the shelf may answer for an origin. Documents in Git are known by their commit instead: their
-/// object ids belong to the answer, and the shelf alone cannot tell them.
+/// What a repository says of a document beside its bytes.
+struct PlaceInGit {
+    url: String,
+    blob: CommitId,
+}
+
+/// Returns what a repository would have said of a document beside its bytes, by a record of the same bytes or the bytes
+/// themselves; `None` where neither tells it.
+fn place_in_git(
+    repository: &Repository,
+    known: Option<DocumentRecord>,
+    content: Option<&Hashed>,
+) -> Option<PlaceInGit> {
+    let known_blob = known.as_ref().and_then(|record| record.blob.clone());
+    let blob = match known_blob.filter(|blob| blob.as_text().len() == SHA1_DIGITS) {
+        Some(blob) => blob,
+        None => object_id(Kind::Blob, content?.bytes())?.to_commit_id(),
+    };
+    let same_place = known.filter(|record| match &record.want {
+        Want::Blob(Location::Git { repository: other, .. }) => other == repository,
+        _ => false,
+    });
+    let url = same_place.map_or_else(|| repository.to_string(), |record| record.url);
+    Some(PlaceInGit { url, blob })
+}
+
+/// Notes what made the release of a document that was read, where a later sync may take it over.
+fn based(found: &mut Finding, errand: &Errand, document: &Document, trust: &Trust) {
+    let is_promised = errand.digests.contains(&document.received.digest);
+    if let ([release], []) = (found.releases.as_mut_slice(), found.errands.as_slice())
+        && is_promised
+        && !dialect::tells_commit(errand, release)
+    {
+        release.basis = dialect::basis(errand, &document.received.digest, trust);
+    }
+}
+
+/// How many digits a SHA-1 id has; the ids of other repositories cannot be computed here.
+const SHA1_DIGITS: usize = 40;
+
+/// The digest by which the shelf may answer for an origin. Documents in Git are known by their commit first, see
+/// [`Reader::git_pin`].
 fn content_pin(errand: &Errand) -> Option<&Digest> {
     match &errand.want {
         Want::Blob(Location::Git { .. }) | Want::Tree { .. } | Want::Refs { .. } | Want::History { .. } => {
@@ -841,7 +971,7 @@ impl Tree {
 
     fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
         if !document.is_kept {
-            fresh.push((document.record.digest.clone(), document.bytes));
+            fresh.push((document.record.digest.clone(), document.content.into_bytes()));
         }
         self.documents.push(document.record);
     }

@@ -2,7 +2,7 @@
 //!
 //! It looks at raw bytes only, before anybody parses them. A wrong pin is a refusal, never a warning.
 
-use catalogue_schema::digest::Digest;
+use catalogue_schema::digest::{Algorithm, Digest, Hashed};
 use catalogue_schema::model::{Level, Refusal, SignatureClaim, Trust, Verdict};
 
 /// What was promised about some bytes, and by whom.
@@ -22,18 +22,26 @@ pub struct Evidence<'a> {
     pub named_by: Option<&'a Trust>,
 }
 
-/// Judges `bytes`: every promised digest and the size must hold.
+/// Judges `content`: every promised digest and the size must hold.
 ///
 /// The level of the leave is the weakest on the way down from the entry document, which needs no pin since the operator
 /// named it. A claimed signature is not checked yet and counts for nothing; the leave says that it was there.
-pub fn judge(evidence: &Evidence<'_>, bytes: &[u8]) -> Verdict {
+pub fn judge(evidence: &Evidence<'_>, content: &Hashed) -> Verdict {
+    let bytes = content.bytes();
     if let Some(size) = evidence.size.filter(|size| *size != bytes.len() as u64) {
         let (expected, found) = (format!("{size} bytes"), format!("{} bytes", bytes.len()));
         return Verdict::Refused(Refusal::new("trust.size_mismatch", evidence.subject, expected, found));
     }
     for expected in evidence.digests {
-        let found = Digest::of(expected.algorithm(), bytes);
-        if found != *expected {
+        let computed;
+        let found = match expected.algorithm() {
+            Algorithm::Sha256 => content.digest(),
+            other => {
+                computed = Digest::of(other, bytes);
+                &computed
+            }
+        };
+        if found != expected {
             return Verdict::Refused(Refusal::new(
                 "trust.digest_mismatch",
                 evidence.subject,
@@ -53,7 +61,7 @@ mod tests {
     use super::*;
 
     fn check(evidence: Evidence<'_>, bytes: &[u8], expected: &str) {
-        let found = match judge(&evidence, bytes) {
+        let found = match judge(&evidence, &Hashed::of(bytes.to_vec())) {
             Verdict::Refused(refusal) => refusal.reason.into_owned(),
             Verdict::Trusted(trust) => {
                 format!("{:?} unchecked={}", trust.level(), trust.has_unchecked_signature())
@@ -90,6 +98,9 @@ mod tests {
             "Unpinned unchecked=false",
         );
         check(Evidence { digests: &[good], size: Some(4), ..child }, b"abc", "trust.size_mismatch");
+        let longer = |text: &[u8]| Digest::of(Algorithm::Sha512, text);
+        check(Evidence { digests: &[longer(b"abc")], ..child }, b"abc", "Pinned unchecked=false");
+        check(Evidence { digests: &[longer(b"abd")], ..child }, b"abc", "trust.digest_mismatch");
     }
 
     #[test]
@@ -103,7 +114,9 @@ mod tests {
             signature: None,
             named_by: None,
         };
-        let Verdict::Refused(refusal) = judge(&evidence, b"found") else { panic!("accepted other bytes") };
+        let Verdict::Refused(refusal) = judge(&evidence, &Hashed::of(b"found".to_vec())) else {
+            panic!("accepted other bytes")
+        };
         assert_eq!(refusal.expected, promised.to_string());
         assert_eq!(refusal.found, Digest::sha256(b"found").to_string());
     }

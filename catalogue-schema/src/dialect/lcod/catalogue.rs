@@ -4,17 +4,18 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::dialect::lcod::document::{
-    CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Entry, Field, Within,
+    CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Dependency, Entry, Field,
+    Within,
 };
 use crate::dialect::lcod::manifest::ManifestTask;
 use crate::dialect::lcod::pending::{Pending, component_id, dependencies, sha256};
 use crate::dialect::lcod::place::{Named, Root, RootPlace, Spot, named, prefix, repository};
-use crate::dialect::lcod::{Reading, Task};
+use crate::dialect::lcod::{Reading, Task, plain};
 use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::id::ComponentId;
 use crate::json;
-use crate::model::Origin;
+use crate::lexicon::Lexicon;
 use crate::pointer::{CommitId, Location, Revision};
 use crate::version::Version;
 
@@ -25,16 +26,56 @@ impl Reading<'_> {
     /// Reads `lcod-registry/catalogue@1`.
     pub(super) fn catalogue(&mut self, text: &str) -> Result<(), ParseError> {
         let document: CatalogueDocument<&RawValue> = json::document(text)?;
-        self.named(document.id.as_deref());
-        if let Some(origin) = &document.origin {
-            self.root =
-                self.declared_root(origin).map_err(|error| json::located(error.in_field("origin"), text))?;
-        }
+        self.described(document.id.as_deref(), document.origin.as_ref(), text)?;
         let within = Within::Document(&json::Document::of(text));
         let mut copies_left = EXTRA_COPIED_BYTES_MAX;
         for (index, raw) in document.components.into_iter().enumerate() {
             let entry = Entry { field: Field::Item("components", index), text: raw.get(), within };
             self.component(&entry, &mut copies_left)?;
+        }
+        Ok(())
+    }
+
+    /// Reads `lcod-registry/catalogue@1` that is plain, as nearly all are: the same in one walk.
+    pub(super) fn plain_catalogue(
+        &mut self,
+        document: plain::Catalogue<'_>,
+        text: &str,
+    ) -> Result<(), ParseError> {
+        self.described(document.id, document.origin.as_ref(), text)?;
+        let within = Within::Document(&json::Document::of(text));
+        let mut copies_left = EXTRA_COPIED_BYTES_MAX;
+        for (index, component) in document.components.into_iter().enumerate() {
+            let plain::Component { id, versions, extra, text } = component;
+            let entry = Entry { field: Field::Item("components", index), text, within };
+            let id = match component_id(id, self.lexicon) {
+                Ok(read) => read,
+                Err(error) => {
+                    self.skip(id, entry.refused(error.in_field("id")))?;
+                    continue;
+                }
+            };
+            let extra = extra.into_iter().collect();
+            let shared = self.shared_fields(&id, extra, versions.len(), &mut copies_left);
+            for (index, (version, text)) in versions.into_iter().enumerate() {
+                let entry = entry.below("versions", index, text);
+                let spot = self.root.spot(version.manifest, self.locality, self.forges);
+                self.version(&id, version, &shared, &entry, spot)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn described(
+        &mut self,
+        id: Option<&str>,
+        origin: Option<&CatalogueOrigin>,
+        text: &str,
+    ) -> Result<(), ParseError> {
+        self.named(id);
+        if let Some(origin) = origin {
+            self.root =
+                self.declared_root(origin).map_err(|error| json::located(error.in_field("origin"), text))?;
         }
         Ok(())
     }
@@ -97,15 +138,18 @@ impl Reading<'_> {
             Ok(component) => component,
             Err(error) => return self.skip(entry.field, error),
         };
-        let id = match component_id(&component.id) {
+        let id = match component_id(&component.id, self.lexicon) {
             Ok(id) => id,
             Err(error) => return self.skip(&component.id, entry.refused(error.in_field("id"))),
         };
         let shared = self.shared_fields(&id, component.extra, component.versions.len(), copies_left);
         for (index, raw) in component.versions.into_iter().enumerate() {
-            let entry = entry.below("versions", index, raw);
-            match entry.read() {
-                Ok(version) => self.version(&id, version, &shared, &entry)?,
+            let entry = entry.below("versions", index, raw.get());
+            match entry.read::<CatalogueVersion>() {
+                Ok(version) => {
+                    let spot = self.root.spot(&version.manifest, self.locality, self.forges);
+                    self.listed_version(&id, version, &shared, &entry, spot)?;
+                }
                 Err(error) => self.skip(entry.field, error)?,
             }
         }
@@ -134,28 +178,38 @@ impl Reading<'_> {
         Map::new()
     }
 
-    fn version(
-        &mut self,
-        id: &ComponentId,
-        written: CatalogueVersion,
-        shared: &Map<String, Value>,
-        entry: &Entry<'_>,
-    ) -> Result<(), ParseError> {
-        let spot = self.root.spot(&written.manifest, self.locality, self.forges);
-        self.listed_version(id, written, shared, entry, spot)
-    }
-
     /// Adds the errand of one version's manifest, which lies at `spot`.
     pub(super) fn listed_version(
         &mut self,
         id: &ComponentId,
-        written: CatalogueVersion,
+        mut written: CatalogueVersion,
         shared: &Map<String, Value>,
         entry: &Entry<'_>,
         spot: Result<Spot, ParseError>,
     ) -> Result<(), ParseError> {
-        let version = written.version.clone();
-        match manifest_errand(id, written, shared, spot) {
+        let extra = std::mem::take(&mut written.extra).into_iter().collect();
+        let dependencies = written.dependencies.as_ref();
+        let version = plain::Version {
+            version: &written.version,
+            manifest: &written.manifest,
+            sha256: written.sha256.as_deref(),
+            yanked: written.yanked,
+            dependencies: dependencies.map(|all| all.iter().map(Dependency::required).collect()),
+            extra,
+        };
+        self.version(id, version, shared, entry, spot)
+    }
+
+    fn version(
+        &mut self,
+        id: &ComponentId,
+        written: plain::Version<'_>,
+        shared: &Map<String, Value>,
+        entry: &Entry<'_>,
+        spot: Result<Spot, ParseError>,
+    ) -> Result<(), ParseError> {
+        let version = written.version;
+        match manifest_errand(id, written, shared, spot, self.lexicon) {
             Ok((location, digests, task)) => {
                 self.admit(format_args!("{id}@{version}"), entry, location, digests, task)
             }
@@ -166,16 +220,17 @@ impl Reading<'_> {
 
 fn manifest_errand(
     id: &ComponentId,
-    written: CatalogueVersion,
+    written: plain::Version<'_>,
     shared: &Map<String, Value>,
     spot: Result<Spot, ParseError>,
+    lexicon: &mut Lexicon,
 ) -> Result<(Location, Vec<Digest>, Task), ParseError> {
-    let version = Version::parse(&written.version).map_err(|error| error.in_field("version"))?;
+    let version = Version::parse(written.version).map_err(|error| error.in_field("version"))?;
     let spot = spot.map_err(|error| error.in_field("manifest"))?;
-    let digest = written.sha256.as_deref().map(sha256).transpose();
+    let digest = written.sha256.map(sha256).transpose();
     let digest = digest.map_err(|error| error.in_field("sha256"))?;
-    let declared = written.dependencies.as_deref().map(dependencies).transpose()?;
-    let mut extra = written.extra;
+    let declared = written.dependencies.as_deref().map(|all| dependencies(all, lexicon)).transpose()?;
+    let mut extra: Map<String, Value> = written.extra.into_iter().collect();
     for (field, value) in shared {
         extra.entry(field.clone()).or_insert_with(|| value.clone());
     }
@@ -183,7 +238,7 @@ fn manifest_errand(
         id: id.clone(),
         version,
         // The directory of the manifest is not the component's; only the manifest knows that.
-        origin: Origin { path: None, ..spot.origin() },
+        origin: spot.tree(),
         yanked: written.yanked.unwrap_or(false),
         extra,
     };

@@ -11,6 +11,7 @@ use crate::dialect::{Errand, Finding, Received, Stage};
 use crate::digest::Digest;
 use crate::error::{ParseError, Position, escaped};
 use crate::id::Reference;
+use crate::lexicon::Lexicon;
 use crate::model::{File, Trust, Warning};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Location, Revision, Want};
@@ -55,6 +56,7 @@ pub(super) fn read(
     location: &Location,
     bytes: &[u8],
     received: &Received,
+    lexicon: &mut Lexicon,
 ) -> Result<Finding, ParseError> {
     let document = document(bytes)?;
     let mut warnings: Vec<Warning> = id_mismatch(&document, &task.pending).into_iter().collect();
@@ -64,7 +66,7 @@ pub(super) fn read(
         let found = value.to_string();
         let wrong_type = |_| ParseError::new("input.field", "a text or a table with id and version", found);
         let read = serde_json::from_value::<Dependency>(value).map_err(wrong_type);
-        match read.and_then(|written| dependency(&written)) {
+        match read.and_then(|written| dependency(written.required(), lexicon)) {
             Ok(reference) => dependencies.push(reference),
             Err(error) if warnings.len() < WARNINGS_MAX => {
                 let error = error.in_field(format!("deps.requires[{index}]"));

@@ -9,7 +9,6 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::error::{ParseError, Position};
@@ -379,6 +378,24 @@ pub enum Dependency {
     },
 }
 
+/// A dependency while it is read.
+#[derive(Clone, Copy)]
+pub(super) enum Required<'a> {
+    /// The reference as one text.
+    Text(&'a str),
+    /// The reference as a table.
+    Table { id: &'a str, version: Option<&'a str> },
+}
+
+impl Dependency {
+    pub(super) fn required(&self) -> Required<'_> {
+        match self {
+            Dependency::Text(text) => Required::Text(text),
+            Dependency::Table { id, version } => Required::Table { id, version: version.as_deref() },
+        }
+    }
+}
+
 /// A component manifest with schema `lcod-registry/manifest@1`.
 ///
 /// **Source**: seed 001, section 4.
@@ -532,9 +549,9 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Returns the entry `raw`, a part of this one: the one at `index` of its `list`.
-    pub(super) fn below<'b>(&'b self, list: &'static str, index: usize, raw: &'b RawValue) -> Entry<'b> {
+    /// Returns the entry `text`, a part of this one: the one at `index` of its `list`.
+    pub(super) fn below<'b>(&'b self, list: &'static str, index: usize, text: &'b str) -> Entry<'b> {
         let field = Field::Below(&self.field, list, index);
-        Entry { field, text: raw.get(), within: self.within }
+        Entry { field, text, within: self.within }
     }
 }

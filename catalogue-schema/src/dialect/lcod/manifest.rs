@@ -3,20 +3,23 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::dialect::lcod::document::{
-    ListHeader, MANIFEST_SCHEMA, ManifestDocument, ManifestFile, ManifestSource,
+    Dependency, ListHeader, MANIFEST_SCHEMA, ManifestDocument, ManifestFile,
 };
 use crate::dialect::lcod::pending::{Pending, dependencies, sha256};
 use crate::dialect::lcod::place::{prefix, repository};
+use crate::dialect::lcod::plain::{self, Manifest};
 use crate::dialect::{Finding, Received};
 use crate::error::ParseError;
 use crate::id::Reference;
 use crate::json;
+use crate::json::plain::Carried;
+use crate::lexicon::Lexicon;
 use crate::model::{File, Origin, Release, SignatureClaim};
 use crate::path::DocPath;
-use crate::pointer::{CommitId, Locality};
+use crate::pointer::{Locality, Repository};
 
 /// What is known about a release before its manifest is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,36 +39,47 @@ pub(super) fn read(
     locality: Locality,
     bytes: &[u8],
     received: &Received,
+    lexicon: &mut Lexicon,
 ) -> Result<Finding, ParseError> {
+    // Nearly every one is plain and in order, and is read once; the strict reader finds out what is wrong with the others.
+    if let Some(manifest) = plain::manifest(bytes)
+        && let Ok(release) = release(task, locality, manifest, received, lexicon)
+    {
+        return Ok(Finding { releases: vec![release], ..Finding::default() });
+    }
     let text = json::check(bytes)?;
-    let release = release(task, locality, text, received).map_err(|error| json::located(error, text))?;
+    let mut document = document(text).map_err(|error| json::located(error, text))?;
+    let manifest = plain_form(&mut document);
+    let release =
+        release(task, locality, manifest, received, lexicon).map_err(|error| json::located(error, text))?;
     Ok(Finding { releases: vec![release], ..Finding::default() })
 }
 
 fn release(
     task: &ManifestTask,
     locality: Locality,
-    text: &str,
+    document: Manifest<'_>,
     received: &Received,
+    lexicon: &mut Lexicon,
 ) -> Result<Release, ParseError> {
-    let document = document(text)?;
     let expected = format!("{}@{}", task.pending.id, task.pending.version);
     if document.id != expected {
         return Err(ParseError::new("trust.statement_mismatch", expected, document.id).in_field("id"));
     }
-    let origin =
-        origin(&document.source, &task.pending.origin, locality).map_err(|error| error.in_field("source"))?;
+    let origin = origin(&document.source, &task.pending.origin, locality, lexicon)
+        .map_err(|error| error.in_field("source"))?;
     let files = files(&document.files, origin.path.as_ref())?;
-    let dependencies = dependencies(&document.dependencies)?;
+    let dependencies = dependencies(&document.dependencies, lexicon)?;
     if task.declared.as_ref().is_some_and(|declared| *declared != dependencies) {
         let declared = task.declared.as_deref().unwrap_or_default();
         let expected = format!("the dependencies that the catalogue states, {}", listed(declared));
         let error = ParseError::new("trust.statement_mismatch", expected, listed(&dependencies));
         return Err(error.in_field("dependencies"));
     }
-    let claim = SignatureClaim::among(&document.extra);
-    let mut release = task.pending.trusted(received.trust.clone().noting(claim.as_ref()));
     let mut extra = document.extra;
+    let claimed = |name: &str| extra.iter().find(|(field, _)| field == name).map(|(_, value)| value);
+    let claim = SignatureClaim::of(claimed("publicKey"), claimed("signature"));
+    let mut release = task.pending.trusted(received.trust.clone().noting(claim.as_ref()));
     release.kind = taken(&mut extra, "kind");
     release.summary = taken(&mut extra, "summary");
     release.manifest = Some(received.digest.clone());
@@ -77,7 +91,6 @@ fn release(
 }
 
 fn document(text: &str) -> Result<ManifestDocument, ParseError> {
-    // Nearly every one is what it should be, and is read once; a second look finds out what is wrong with the others.
     if let Ok(document) = json::document::<ManifestDocument>(text)
         && document.schema == MANIFEST_SCHEMA
     {
@@ -93,20 +106,49 @@ fn document(text: &str) -> Result<ManifestDocument, ParseError> {
     }
 }
 
-fn origin(source: &ManifestSource, known: &Origin, locality: Locality) -> Result<Origin, ParseError> {
-    let path = prefix(source.path.as_deref()).map_err(|error| error.in_field("path"))?;
-    let required = |field: &'static str, value: &Option<String>| {
+fn plain_form(document: &mut ManifestDocument) -> Manifest<'_> {
+    let ManifestDocument { id, source, files, dependencies, extra, schema: _ } = document;
+    Manifest {
+        id,
+        source: plain::Source {
+            kind: source.kind.as_deref(),
+            url: source.url.as_deref(),
+            commit: source.commit.as_deref(),
+            path: source.path.as_deref(),
+        },
+        files: files
+            .iter()
+            .map(|ManifestFile { path, sha256, size }| plain::File { path, sha256, size: *size })
+            .collect(),
+        dependencies: dependencies.iter().map(Dependency::required).collect(),
+        extra: std::mem::take(extra).into_iter().collect(),
+    }
+}
+
+fn origin(
+    source: &plain::Source<'_>,
+    known: &Origin,
+    locality: Locality,
+    lexicon: &mut Lexicon,
+) -> Result<Origin, ParseError> {
+    let path = prefix(source.path).map_err(|error| error.in_field("path"))?;
+    let required = |field: &'static str, value: Option<&str>| {
         let missing = || {
             ParseError::new("input.field", format!("the field {field}, which type git requires"), "nothing")
         };
-        value.clone().ok_or_else(missing).map_err(|error| error.in_field(field))
+        value.map(drop).ok_or_else(missing).map_err(|error| error.in_field(field))
     };
-    match (source.kind.as_deref(), locality) {
+    match (source.kind, locality) {
         (None | Some("git"), _) => {
-            let url = required("url", &source.url)?;
-            let commit = required("commit", &source.commit)?;
-            let repository = repository(&url, locality).map_err(|error| error.in_field("url"))?;
-            let commit = CommitId::parse(&commit).map_err(|error| error.in_field("commit"))?;
+            required("url", source.url)?;
+            required("commit", source.commit)?;
+            let (url, commit) = (source.url.unwrap_or_default(), source.commit.unwrap_or_default());
+            let repository = match url.starts_with("https:") {
+                true => lexicon.url(url).map(Repository::Https),
+                false => repository(url, locality),
+            };
+            let repository = repository.map_err(|error| error.in_field("url"))?;
+            let commit = lexicon.commit(commit).map_err(|error| error.in_field("commit"))?;
             Ok(Origin { repository: Some(repository), commit: Some(commit), path })
         }
         // Beside its catalogue, wherever that lies; named by local documents only, like every local file.
@@ -123,12 +165,13 @@ fn origin(source: &ManifestSource, known: &Origin, locality: Locality) -> Result
 
 /// Returns the files with paths from the repository's root. Published manifests write them so, the seed's sample writes them
 /// below `source.path`: a path that starts with `source.path` is read as the former.
-fn files(written: &[ManifestFile], directory: Option<&DocPath>) -> Result<Vec<File>, ParseError> {
-    let mut seen = HashSet::with_capacity(written.len());
+fn files(written: &[plain::File<'_>], directory: Option<&DocPath>) -> Result<Vec<File>, ParseError> {
+    let mut seen = HashSet::new();
     let mut files = Vec::with_capacity(written.len());
     for (index, one) in written.iter().enumerate() {
         let file = file(one, directory).map_err(|error| error.in_field(format!("files[{index}]")))?;
-        if !seen.insert(file.path.clone()) {
+        // One file alone, as most have, cannot come twice.
+        if written.len() > 1 && !seen.insert(file.path.clone()) {
             let error = ParseError::new("input.path", "each file once", file.path.as_text());
             return Err(error.in_field(format!("files[{index}].path")));
         }
@@ -137,26 +180,23 @@ fn files(written: &[ManifestFile], directory: Option<&DocPath>) -> Result<Vec<Fi
     Ok(files)
 }
 
-fn file(written: &ManifestFile, directory: Option<&DocPath>) -> Result<File, ParseError> {
-    let path = DocPath::parse(&written.path).map_err(|error| error.in_field("path"))?;
+fn file(written: &plain::File<'_>, directory: Option<&DocPath>) -> Result<File, ParseError> {
+    let path = DocPath::parse(written.path).map_err(|error| error.in_field("path"))?;
     let path = match directory {
         Some(directory) if !path.is_below(directory) => {
             directory.join(&path).map_err(|error| error.in_field("path"))?
         }
         _ => path,
     };
-    let digest = sha256(&written.sha256).map_err(|error| error.in_field("sha256"))?;
+    let digest = sha256(written.sha256).map_err(|error| error.in_field("sha256"))?;
     Ok(File { path, digest: Some(digest), blob: None, size: written.size })
 }
 
 /// Takes a text out of the fields that are carried through; anything but a text stays there.
-fn taken(extra: &mut Map<String, Value>, field: &str) -> Option<String> {
-    match extra.get(field) {
-        Some(Value::String(text)) => {
-            let text = text.clone();
-            extra.remove(field);
-            Some(text)
-        }
+fn taken(extra: &mut Carried, field: &str) -> Option<String> {
+    let at = extra.iter().position(|(name, value)| name == field && value.is_string())?;
+    match extra.swap_remove(at) {
+        (_, Value::String(text)) => Some(text),
         _ => None,
     }
 }

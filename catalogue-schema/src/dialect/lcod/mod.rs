@@ -27,6 +27,7 @@ mod manifest;
 mod packages;
 mod pending;
 mod place;
+mod plain;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::basis::{Basis, Parts};
 use crate::dialect::lcod::descriptor::{ComposeTask, DescriptorTask};
 use crate::dialect::lcod::document::{
     CATALOGUE_SCHEMA, CATALOGUES_SCHEMA, Entry, Field, LIST_SCHEMA, ListHeader, REGISTRY_SCHEMA,
@@ -45,13 +47,16 @@ use crate::dialect::lcod::manifest::ManifestTask;
 use crate::dialect::lcod::pending::{Ledger, Pending};
 use crate::dialect::lcod::place::{Base, Root};
 use crate::dialect::{Errand, Finding, Node, Received, Stage};
+use crate::digest::Digest;
 use crate::error::{ParseError, Position, escaped};
 use crate::filter::Filter;
 use crate::forge::Forges;
 use crate::id::{ComponentId, SourceId};
 use crate::json;
-use crate::model::{Refusal, Release, Skipped, Source, Trust, Warning};
-use crate::pointer::{Locality, Location, Want};
+use crate::lexicon::Lexicon;
+use crate::model::{Level, Refusal, Release, Skipped, Source, Trust, Warning};
+use crate::pointer::{Locality, Location, Repository, Revision, Want};
+use crate::version::Version;
 
 /// The most entries of one document that may be unreadable; a document with more is refused as a whole.
 pub const SKIPPED_MAX: usize = 10_000;
@@ -104,6 +109,7 @@ pub fn read(
     bytes: &[u8],
     received: &Received,
     forges: &Forges,
+    lexicon: &mut Lexicon,
 ) -> Result<Finding, ParseError> {
     let (Want::Blob(location) | Want::Tree { location, .. }) = &errand.want else {
         return Err(ParseError::new("input.want", "the location of a document", errand.want.to_string()));
@@ -113,10 +119,10 @@ pub fn read(
             let Stage::Node(node) = &errand.stage else {
                 return Err(ParseError::new("input.want", "a list or catalogue", errand.want.to_string()));
             };
-            Reading::new(location, node, node_task, received, forges).document(bytes)
+            Reading::new(location, node, node_task, received, forges, lexicon).document(bytes)
         }
-        Task::Manifest(task) => manifest::read(task, location.locality(), bytes, received),
-        Task::Descriptor(task) => descriptor::read(task, location, bytes, received),
+        Task::Manifest(task) => manifest::read(task, location.locality(), bytes, received, lexicon),
+        Task::Descriptor(task) => descriptor::read(task, location, bytes, received, lexicon),
         Task::Compose(task) => Ok(descriptor::complete(task, location, received)),
     }
 }
@@ -139,7 +145,93 @@ pub fn defer(errand: &Errand, task: &Task, trust: &Trust) -> Option<Finding> {
     Some(Finding { releases: vec![release], ..Finding::default() })
 }
 
+/// Which releases the readers of this dialect make of the same documents; grows with every change of what they make.
+const READER_REVISION: u32 = 1;
+
+/// Returns what makes the release of a manifest; `None` for the other documents.
+pub fn basis(errand: &Errand, task: &Task, document: &Digest, above: &Trust) -> Option<Basis> {
+    let Task::Manifest(ManifestTask { pending, declared }) = task else { return None };
+    let Want::Blob(location) = &errand.want else { return None };
+    let mut parts = Parts::of("lcod manifest", READER_REVISION);
+    parts.digest(document);
+    judged(&mut parts, errand, above);
+    place(&mut parts, location);
+    pending.parts(&mut parts);
+    parts.maybe(declared.as_ref(), |parts, declared| {
+        parts.each(declared.iter(), |parts, wanted| {
+            parts.text(wanted.id.as_text());
+            parts.text(wanted.requirement.as_text());
+        });
+    });
+    Some(parts.basis())
+}
+
+/// Adds what the judge goes by.
+fn judged(parts: &mut Parts, errand: &Errand, above: &Trust) {
+    parts.each(errand.digests.iter(), Parts::digest);
+    parts.maybe(errand.size, Parts::number);
+    parts.maybe(errand.signature.as_ref(), |parts, claim| {
+        parts.maybe(claim.public_key.as_deref(), Parts::text);
+        parts.maybe(claim.signature.as_deref(), Parts::text);
+    });
+    parts.number(u64::from(errand.want.is_pinned()));
+    parts.text(match above.level() {
+        Level::Unpinned => "unpinned",
+        Level::Pinned => "pinned",
+    });
+    parts.maybe(above.rule(), Parts::text);
+    parts.each(above.signers().iter(), |parts, signer| parts.text(signer));
+    parts.number(u64::from(above.has_unchecked_signature()));
+}
+
+/// Adds where a document lies, without the commit.
+fn place(parts: &mut Parts, location: &Location) {
+    match location {
+        Location::Git { repository, revision, path } => {
+            parts.text("git");
+            of_repository(parts, repository);
+            match revision {
+                Revision::Commit(_) => parts.text("commit"),
+                Revision::Ref(name) => {
+                    parts.text("ref");
+                    parts.text(name.as_text());
+                }
+                Revision::Head => parts.text("head"),
+            }
+            parts.text(path.as_text());
+        }
+        Location::File { path } => {
+            parts.text("file");
+            parts.text(&path.to_string());
+        }
+        Location::Https { url } => {
+            parts.text("https");
+            parts.text(url.as_text());
+        }
+    }
+}
+
+fn of_repository(parts: &mut Parts, repository: &Repository) {
+    match repository {
+        Repository::Https(url) => parts.text(url.as_text()),
+        Repository::Ssh(url) => parts.text(url.as_text()),
+        Repository::Local(path) => parts.text(&path.to_string()),
+    }
+}
+
+/// Tells whether a release says at which commit its document was asked for: where a manifest names none, its catalogue's is
+/// its own. Where it names the very same one, nobody can tell them apart.
+pub fn tells_commit(task: &Task, release: &Release) -> bool {
+    let known = task.pending().and_then(|pending| pending.origin.commit.as_ref());
+    known.is_some() && release.origin.commit.as_ref() == known
+}
+
 impl Task {
+    /// Returns the component and the version that it is about.
+    pub fn described(&self) -> Option<(&ComponentId, &Version)> {
+        self.pending().map(|pending| (&pending.id, &pending.version))
+    }
+
     /// Returns the component whose release it is for.
     pub fn component(&self) -> Option<&ComponentId> {
         self.pending().map(|pending| &pending.id)
@@ -171,6 +263,7 @@ struct Reading<'a> {
     node: &'a Node,
     received: &'a Received,
     forges: &'a Forges,
+    lexicon: &'a mut Lexicon,
     root: Root,
     filter: &'a Filter,
     above: &'a [Location],
@@ -189,6 +282,7 @@ impl<'a> Reading<'a> {
         task: &'a NodeTask,
         received: &'a Received,
         forges: &'a Forges,
+        lexicon: &'a mut Lexicon,
     ) -> Reading<'a> {
         Reading {
             location,
@@ -196,6 +290,7 @@ impl<'a> Reading<'a> {
             node,
             received,
             forges,
+            lexicon,
             root: Root::of(location, received.commit.as_ref(), task.base.as_ref()),
             filter: &task.filter,
             above: &task.above,
@@ -232,6 +327,11 @@ impl<'a> Reading<'a> {
     }
 
     fn object(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
+        if let Some(document) = plain::catalogue(bytes)
+            && let Ok(text) = std::str::from_utf8(bytes)
+        {
+            return self.plain_catalogue(document, text);
+        }
         if let Some(header) = first_line(bytes)
             && !matches!(
                 header.schema.as_deref(),

@@ -27,6 +27,7 @@ use crate::error::ParseError;
 use crate::filter::Filter;
 use crate::id::{ComponentId, parse_release_id};
 use crate::json;
+use crate::lexicon::Lexicon;
 use crate::model::Place;
 use crate::path::DocPath;
 use crate::pointer::{Location, Want};
@@ -71,7 +72,7 @@ impl Reading<'_> {
             Err(error) => return self.skip(entry.field, error),
         };
         row.extra.remove("kind");
-        let (id, version) = match released(&row) {
+        let (id, version) = match released(&row, self.lexicon) {
             Ok(released) => released,
             Err(error) => return self.skip(&row.id, entry.refused(error)),
         };
@@ -90,7 +91,8 @@ impl Reading<'_> {
     /// Reads `lcod-registry/versions@1`.
     pub(super) fn versions(&mut self, text: &str) -> Result<(), ParseError> {
         let document: VersionsDocument<&RawValue> = json::document(text)?;
-        let id = component_id(&document.id).map_err(|error| json::located(error.in_field("id"), text))?;
+        let id = component_id(&document.id, self.lexicon)
+            .map_err(|error| json::located(error.in_field("id"), text))?;
         let mut copies_left = EXTRA_COPIED_BYTES_MAX;
         let shared = self.shared_fields(&id, document.extra, document.versions.len(), &mut copies_left);
         let within = Within::Document(&json::Document::of(text));
@@ -165,13 +167,15 @@ impl Reading<'_> {
                 }
             };
             let priority = package.priority.unwrap_or(PRIORITY_DEFAULT);
-            let errand = component_id(&package.id).map_err(|error| error.in_field("id")).and_then(|id| {
-                let errand =
-                    self.versions_errand(id.path(), &package.versions_path, priority, index, &mut names);
-                errand.map_err(
-                    |error| if error.field.is_empty() { error.in_field("versionsPath") } else { error },
-                )
-            });
+            let errand = component_id(&package.id, self.lexicon)
+                .map_err(|error| error.in_field("id"))
+                .and_then(|id| {
+                    let errand =
+                        self.versions_errand(id.path(), &package.versions_path, priority, index, &mut names);
+                    errand.map_err(|error| {
+                        if error.field.is_empty() { error.in_field("versionsPath") } else { error }
+                    })
+                });
             match errand {
                 Ok(errand) => self.finding.errands.push(errand),
                 Err(error) => self.skip(&package.id, entry.refused(error))?,
@@ -205,12 +209,14 @@ impl Reading<'_> {
     }
 }
 
-fn released(row: &PackageRow) -> Result<(ComponentId, String), ParseError> {
+fn released(row: &PackageRow, lexicon: &mut Lexicon) -> Result<(ComponentId, String), ParseError> {
     match &row.version {
-        Some(version) => Ok((component_id(&row.id).map_err(|error| error.in_field("id"))?, version.clone())),
+        Some(version) => {
+            Ok((component_id(&row.id, lexicon).map_err(|error| error.in_field("id"))?, version.clone()))
+        }
         None => {
             let (id, version) = parse_release_id(&row.id).map_err(|error| error.in_field("id"))?;
-            Ok((component_id(id.as_text())?, version.to_string()))
+            Ok((component_id(id.as_text(), lexicon)?, version.to_string()))
         }
     }
 }

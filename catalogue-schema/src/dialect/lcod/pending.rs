@@ -1,17 +1,20 @@
 //! Releases on their way: what the documents read so far say about one, and which ones a catalogue has listed already.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::dialect::lcod::document::{Dependency, Entry};
-use crate::dialect::lcod::{Reading, Task};
+use crate::basis::Parts;
+use crate::dialect::lcod::document::{Entry, Required};
+use crate::dialect::lcod::{Reading, Task, of_repository};
 use crate::dialect::{Errand, Stage};
 use crate::digest::{Algorithm, Digest};
 use crate::error::ParseError;
 use crate::id::{ComponentId, Dialect, Reference};
+use crate::lexicon::Lexicon;
 use crate::model::{Origin, Refusal, Release, SignatureClaim, Trust, Verdict, Warning};
 use crate::pointer::{Location, Want};
 use crate::version::{Grammar, Version, VersionReq};
@@ -30,6 +33,20 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Adds what a release takes from here, without the commit.
+    pub(super) fn parts(&self, parts: &mut Parts) {
+        parts.text(self.id.as_text());
+        parts.text(&self.version.to_string());
+        parts.maybe(self.origin.repository.as_ref(), of_repository);
+        parts.number(u64::from(self.origin.commit.is_some()));
+        parts.maybe(self.origin.path.as_ref(), |parts, path| parts.text(path.as_text()));
+        parts.number(u64::from(self.yanked));
+        parts.each(self.extra.iter(), |parts, (field, value)| {
+            parts.text(field);
+            parts.value(value);
+        });
+    }
+
     /// Returns the release as far as it is known, without files and dependencies.
     pub(super) fn release(&self, verdict: Verdict) -> Release {
         Release {
@@ -45,6 +62,7 @@ impl Pending {
             yanked: self.yanked,
             verdict,
             warnings: Vec::new(),
+            basis: None,
             extra: self.extra.clone().into(),
         }
     }
@@ -64,7 +82,7 @@ impl Pending {
 /// twins apart.
 #[derive(Default)]
 pub(super) struct Ledger {
-    listed: HashMap<(ComponentId, String), usize>,
+    listed: HashMap<(ComponentId, semver::Version), usize>,
 }
 
 impl Reading<'_> {
@@ -83,7 +101,7 @@ impl Reading<'_> {
             self.filtered += 1;
             return Ok(());
         }
-        let (id, version) = (pending.id.clone(), pending.version.clone());
+        let key = (pending.id.clone(), without_build(&pending.version));
         let errand = Errand {
             want: Want::Blob(location),
             digests,
@@ -92,14 +110,18 @@ impl Reading<'_> {
             stage: Stage::Release,
             task: crate::dialect::Task::Lcod(Box::new(task)),
         };
-        let key = (id, without_build(&version));
-        let Some(first) = self.ledger.listed.get(&key).and_then(|index| self.finding.errands.get(*index))
-        else {
-            self.ledger.listed.insert(key, self.finding.errands.len());
-            self.finding.errands.push(errand);
-            return Ok(());
+        let place = match self.ledger.listed.entry(key) {
+            MapEntry::Occupied(listed) => *listed.get(),
+            MapEntry::Vacant(unlisted) => {
+                unlisted.insert(self.finding.errands.len());
+                self.finding.errands.push(errand);
+                return Ok(());
+            }
         };
-        let release = format!("{}@{version}", key.0);
+        let Some(first) = self.finding.errands.get(place) else { return Ok(()) };
+        let crate::dialect::Task::Lcod(task) = &errand.task;
+        let Some(pending) = task.pending() else { return Ok(()) };
+        let release = format!("{}@{}", pending.id, pending.version);
         let (expected, differs) = match says_the_same(first, &errand) {
             true => ("every release once; this is the same entry again", false),
             false => ("every release once; the first entry is used, and this one says something else", true),
@@ -138,16 +160,17 @@ fn says_the_same(first: &Errand, second: &Errand) -> bool {
     same_task && first.want == second.want && first.digests == second.digests && key(one) == key(other)
 }
 
-fn without_build(version: &Version) -> String {
-    let semver = version.semver();
-    format!("{}.{}.{}-{}", semver.major, semver.minor, semver.patch, semver.pre)
+fn without_build(version: &Version) -> semver::Version {
+    let mut version = version.semver().clone();
+    version.build = semver::BuildMetadata::EMPTY;
+    version
 }
 
 /// Reads an LCOD component id without a version.
 ///
 /// **Errors**: `input.id`.
-pub(super) fn component_id(text: &str) -> Result<ComponentId, ParseError> {
-    let id = ComponentId::parse(text)?;
+pub(super) fn component_id(text: &str, lexicon: &mut Lexicon) -> Result<ComponentId, ParseError> {
+    let id = lexicon.id(text)?;
     lcod_only(&id)?;
     Ok(id)
 }
@@ -167,17 +190,17 @@ pub(super) fn lcod_only(id: &ComponentId) -> Result<(), ParseError> {
 /// Reads one dependency.
 ///
 /// **Errors**: `input.id`, `input.requirement`, `input.reference`.
-pub(super) fn dependency(written: &Dependency) -> Result<Reference, ParseError> {
+pub(super) fn dependency(written: Required<'_>, lexicon: &mut Lexicon) -> Result<Reference, ParseError> {
     let reference = match written {
-        Dependency::Table { id, version: Some(version) } => Reference {
+        Required::Table { id, version: Some(version) } => Reference {
             id: ComponentId::parse(id)?,
             requirement: VersionReq::parse(version, Grammar::Reference)?,
         },
-        Dependency::Text(text) | Dependency::Table { id: text, version: None } => {
+        Required::Text(text) | Required::Table { id: text, version: None } => {
             if !text.starts_with("lcod://") {
                 return Err(ParseError::new("input.id", "an id that starts with lcod://", text));
             }
-            Reference::parse(text)?
+            lexicon.reference(text)?
         }
     };
     lcod_only(&reference.id)?;
@@ -187,11 +210,16 @@ pub(super) fn dependency(written: &Dependency) -> Result<Reference, ParseError> 
 /// Reads dependencies, all or none.
 ///
 /// **Errors**: those of [`dependency`], with the field.
-pub(super) fn dependencies(written: &[Dependency]) -> Result<Vec<Reference>, ParseError> {
-    let read =
-        |(index, one)| dependency(one).map_err(|error| error.in_field(format!("dependencies[{index}]")));
-    let all: Result<Vec<Reference>, ParseError> = written.iter().enumerate().map(read).collect();
-    Ok(in_order(all?))
+pub(super) fn dependencies(
+    written: &[Required<'_>],
+    lexicon: &mut Lexicon,
+) -> Result<Vec<Reference>, ParseError> {
+    let mut all = Vec::with_capacity(written.len());
+    for (index, one) in written.iter().enumerate() {
+        let read = dependency(*one, lexicon);
+        all.push(read.map_err(|error| error.in_field(format!("dependencies[{index}]")))?);
+    }
+    Ok(in_order(all))
 }
 
 /// Returns references sorted by id, each once.

@@ -118,11 +118,16 @@ impl Spot {
 
     /// Returns the repository and commit that hold it, and its directory.
     pub(super) fn origin(&self) -> Origin {
+        Origin { path: self.path.parent(), ..self.tree() }
+    }
+
+    /// Returns the repository and commit that hold it.
+    pub(super) fn tree(&self) -> Origin {
         let repository = match &self.location {
             Location::Git { repository, .. } => Some(repository.clone()),
             _ => None,
         };
-        Origin { repository, commit: self.location.commit().cloned(), path: self.path.parent() }
+        Origin { repository, commit: self.location.commit().cloned(), path: None }
     }
 }
 

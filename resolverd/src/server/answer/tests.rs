@@ -92,6 +92,7 @@ fn release(id: &str, version: &str) -> Release {
         yanked: false,
         verdict: Verdict::Trusted(Trust::grant(Level::Pinned, true)),
         warnings: Vec::new(),
+        basis: None,
         extra: Default::default(),
     }
 }
@@ -156,7 +157,16 @@ fn times() -> Times {
 fn facts() -> Facts {
     let known = [(SourceId::parse("main").unwrap(), 3600)].into();
     let ages = Arc::new(Ages { known, since: std::time::Instant::now() });
-    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages, times: Arc::new(times()), records: None }
+    Facts {
+        uptime_s: 5,
+        requests: 4,
+        failures: 3,
+        panics: 0,
+        problem: None,
+        ages,
+        times: Arc::new(times()),
+        records: None,
+    }
 }
 
 fn asked(call: &Call, snapshot: Option<&Snapshot>) -> (u16, Value) {

@@ -24,6 +24,7 @@ fn component(id: &str, summary: &str, kind: &str, extra: Value) -> Component {
         yanked: false,
         verdict: Verdict::Trusted(Trust::grant(Level::Pinned, false)),
         warnings: Vec::new(),
+        basis: None,
         extra: extra.as_object().unwrap().clone().into(),
     };
     let source = if id.scope().starts_with("other") { "second" } else { "first" };

@@ -1,0 +1,158 @@
+//! What made a release, as a digest: everything that its reader was given besides the commit at which its document was asked
+//! for. Releases with the same basis are the same, so that a sync takes one over instead of reading its document again.
+//!
+//! Never proves bytes: it names the digest that its document had, and whoever takes a release over must have been promised that
+//! digest and hold the document. Says nothing to other machines; no answer shows it.
+
+use std::fmt;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::{Digest, hex, unhex};
+use crate::error::ParseError;
+
+/// How many bytes of the SHA-256 digest count.
+const BYTES: usize = 16;
+
+/// The digest of what made a release.
+///
+/// **Shape**: 32 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Basis([u8; BYTES]);
+
+impl Basis {
+    /// Reads the hex digits.
+    ///
+    /// **Errors**: `input.basis`.
+    pub fn parse(text: &str) -> Result<Basis, ParseError> {
+        let bytes = unhex(text).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Basis).ok_or_else(|| ParseError::new("input.basis", "32 lower-case hex digits", text))
+    }
+
+    /// Returns the bytes.
+    pub fn as_bytes(&self) -> &[u8; BYTES] {
+        &self.0
+    }
+
+    /// Takes bytes for a basis.
+    pub fn from_bytes(bytes: [u8; BYTES]) -> Basis {
+        Basis(bytes)
+    }
+}
+
+/// What a basis is made of, part by part. Each part says how long it is, so that no two lists of parts look alike.
+pub(crate) struct Parts(Vec<u8>);
+
+impl Parts {
+    /// Starts with what the parts are and who reads them.
+    pub(crate) fn of(reader: &str, revision: u32) -> Parts {
+        let mut parts = Parts(Vec::with_capacity(512));
+        parts.text(env!("CARGO_PKG_VERSION"));
+        parts.text(reader);
+        parts.number(u64::from(revision));
+        parts
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    pub(crate) fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    pub(crate) fn digest(&mut self, digest: &Digest) {
+        self.text(digest.algorithm().name());
+        self.bytes(digest.as_bytes());
+    }
+
+    /// Adds what may be missing: nothing and an empty text are different parts.
+    pub(crate) fn maybe<T>(&mut self, value: Option<T>, add: impl FnOnce(&mut Parts, T)) {
+        self.number(u64::from(value.is_some()));
+        if let Some(value) = value {
+            add(self, value);
+        }
+    }
+
+    pub(crate) fn each<T>(
+        &mut self,
+        values: impl ExactSizeIterator<Item = T>,
+        mut add: impl FnMut(&mut Parts, T),
+    ) {
+        self.number(values.len() as u64);
+        for value in values {
+            add(self, value);
+        }
+    }
+
+    pub(crate) fn value(&mut self, value: &Value) {
+        self.text(&value.to_string());
+    }
+
+    pub(crate) fn basis(self) -> Basis {
+        let whole: [u8; 32] = Sha256::digest(&self.0).into();
+        let mut bytes = [0; BYTES];
+        bytes.copy_from_slice(&whole[..BYTES]);
+        Basis(bytes)
+    }
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for Basis {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+crate::text_forms!(Basis);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(add: impl FnOnce(&mut Parts)) -> Basis {
+        let mut parts = Parts::of("a reader", 1);
+        add(&mut parts);
+        parts.basis()
+    }
+
+    #[test]
+    fn different_parts_have_different_bases() {
+        let text = |text| move |parts: &mut Parts| parts.maybe(text, Parts::text);
+        let texts = |texts: &'static [&'static str]| {
+            move |parts: &mut Parts| parts.each(texts.iter(), |parts, text| parts.text(text))
+        };
+        let bases = [
+            of(|_| ()),
+            Parts::of("a reader", 2).basis(),
+            Parts::of("another", 1).basis(),
+            of(text(None)),
+            of(text(Some(""))),
+            of(text(Some("a"))),
+            of(texts(&["ab", "c"])),
+            of(texts(&["a", "bc"])),
+            of(texts(&["abc"])),
+            of(|parts| parts.value(&Value::from("1"))),
+            of(|parts| parts.value(&Value::from(1))),
+            of(|parts| parts.digest(&Digest::sha256(b""))),
+        ];
+        for (at, one) in bases.iter().enumerate() {
+            assert!(bases[..at].iter().all(|other| other != one), "{at}");
+            assert_eq!(Basis::parse(&one.to_string()), Ok(*one));
+        }
+        for text in ["", "00", &"0".repeat(31), &"A".repeat(32), &"0".repeat(64)] {
+            assert!(Basis::parse(text).is_err(), "{text}");
+        }
+    }
+}

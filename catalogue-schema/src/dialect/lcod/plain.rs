@@ -1,0 +1,162 @@
+//! Catalogues and manifests that are plain JSON ([`crate::json::plain`]), read in one walk without copies.
+//!
+//! Takes what the types of `document` take and means the same by it, or takes nothing: whatever is unusual or wrong is `None`,
+//! and read again by the strict reader, which says what is wrong and where.
+
+use crate::dialect::lcod::document::{CATALOGUE_SCHEMA, CatalogueOrigin, MANIFEST_SCHEMA, Required};
+use crate::json::plain::{Carried, Plain, carry, document, once};
+
+/// A plain catalogue.
+pub(super) struct Catalogue<'a> {
+    pub(super) id: Option<&'a str>,
+    pub(super) origin: Option<CatalogueOrigin>,
+    pub(super) components: Vec<Component<'a>>,
+}
+
+/// A component of it, and the text that it was read from.
+pub(super) struct Component<'a> {
+    pub(super) id: &'a str,
+    pub(super) versions: Vec<(Version<'a>, &'a str)>,
+    pub(super) extra: Carried,
+    pub(super) text: &'a str,
+}
+
+/// One version of a component as a catalogue writes it.
+pub(super) struct Version<'a> {
+    pub(super) version: &'a str,
+    pub(super) manifest: &'a str,
+    pub(super) sha256: Option<&'a str>,
+    pub(super) yanked: Option<bool>,
+    pub(super) dependencies: Option<Vec<Required<'a>>>,
+    pub(super) extra: Carried,
+}
+
+/// A component manifest.
+pub(super) struct Manifest<'a> {
+    pub(super) id: &'a str,
+    pub(super) source: Source<'a>,
+    pub(super) files: Vec<File<'a>>,
+    pub(super) dependencies: Vec<Required<'a>>,
+    pub(super) extra: Carried,
+}
+
+/// Where its author keeps it.
+#[derive(Default)]
+pub(super) struct Source<'a> {
+    pub(super) kind: Option<&'a str>,
+    pub(super) url: Option<&'a str>,
+    pub(super) commit: Option<&'a str>,
+    pub(super) path: Option<&'a str>,
+}
+
+/// One of its files.
+pub(super) struct File<'a> {
+    pub(super) path: &'a str,
+    pub(super) sha256: &'a str,
+    pub(super) size: Option<u64>,
+}
+
+/// Reads a plain catalogue; `None` for any other document.
+pub(super) fn catalogue(bytes: &[u8]) -> Option<Catalogue<'_>> {
+    document(bytes, |plain| {
+        let (mut schema, mut id, mut origin, mut components) = (None, None, None, None);
+        let mut ignored = Carried::new();
+        plain.object(|plain, name| match name {
+            "schema" => once(&mut schema, plain.text().filter(|schema| *schema == CATALOGUE_SCHEMA)),
+            "id" => once(&mut id, plain.text()),
+            "origin" => once(&mut origin, source(plain)),
+            "components" => once(&mut components, list(plain, component)),
+            // A claim is noted by the reader of headers.
+            "publicKey" | "signature" => None,
+            other => carry(&mut ignored, other, plain.value()?),
+        })?;
+        let origin = origin.map(|Source { kind, url, commit, path }| {
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            CatalogueOrigin { kind: owned(kind), url: owned(url), commit: owned(commit), path: owned(path) }
+        });
+        schema?;
+        Some(Catalogue { id, origin, components: components? })
+    })
+}
+
+fn component<'a>(plain: &mut Plain<'a>) -> Option<Component<'a>> {
+    let (mut id, mut versions, mut extra) = (None, None, Carried::new());
+    let ((), text) = plain.spelled(|plain| {
+        plain.object(|plain, name| match name {
+            "id" => once(&mut id, plain.text()),
+            "versions" => once(&mut versions, list(plain, |plain| plain.spelled(version))),
+            other => carry(&mut extra, other, plain.value()?),
+        })
+    })?;
+    Some(Component { id: id?, versions: versions?, extra, text })
+}
+
+fn version<'a>(plain: &mut Plain<'a>) -> Option<Version<'a>> {
+    let (mut version, mut manifest, mut sha256, mut yanked, mut dependencies) =
+        (None, None, None, None, None);
+    let mut extra = Carried::new();
+    plain.object(|plain, name| match name {
+        "version" => once(&mut version, plain.text()),
+        "manifest" => once(&mut manifest, plain.text()),
+        "sha256" => once(&mut sha256, plain.text()),
+        "yanked" => once(&mut yanked, plain.truth()),
+        "dependencies" => once(&mut dependencies, list(plain, required)),
+        other => carry(&mut extra, other, plain.value()?),
+    })?;
+    Some(Version { version: version?, manifest: manifest?, sha256, yanked, dependencies, extra })
+}
+
+/// Reads a plain manifest; `None` for any other document.
+pub(super) fn manifest(bytes: &[u8]) -> Option<Manifest<'_>> {
+    document(bytes, |plain| {
+        let (mut schema, mut id, mut from, mut files, mut dependencies) = (None, None, None, None, None);
+        let mut extra = Carried::new();
+        plain.object(|plain, name| match name {
+            "schema" => once(&mut schema, plain.text().filter(|schema| *schema == MANIFEST_SCHEMA)),
+            "id" => once(&mut id, plain.text()),
+            "source" => once(&mut from, source(plain)),
+            "files" => once(&mut files, list(plain, file)),
+            "dependencies" => once(&mut dependencies, list(plain, required)),
+            other => carry(&mut extra, other, plain.value()?),
+        })?;
+        schema?;
+        let (files, dependencies) = (files.unwrap_or_default(), dependencies.unwrap_or_default());
+        Some(Manifest { id: id?, source: from?, files, dependencies, extra })
+    })
+}
+
+fn source<'a>(plain: &mut Plain<'a>) -> Option<Source<'a>> {
+    let (mut source, mut ignored) = (Source::default(), Carried::new());
+    plain.object(|plain, name| match name {
+        "type" => once(&mut source.kind, plain.text()),
+        "url" => once(&mut source.url, plain.text()),
+        "commit" => once(&mut source.commit, plain.text()),
+        "path" => once(&mut source.path, plain.text()),
+        other => carry(&mut ignored, other, plain.value()?),
+    })?;
+    Some(source)
+}
+
+fn file<'a>(plain: &mut Plain<'a>) -> Option<File<'a>> {
+    let (mut path, mut sha256, mut size, mut ignored) = (None, None, None, Carried::new());
+    plain.object(|plain, name| match name {
+        "path" => once(&mut path, plain.text()),
+        "sha256" => once(&mut sha256, plain.text()),
+        "size" => once(&mut size, plain.integer()),
+        other => carry(&mut ignored, other, plain.value()?),
+    })?;
+    Some(File { path: path?, sha256: sha256?, size })
+}
+
+fn required<'a>(plain: &mut Plain<'a>) -> Option<Required<'a>> {
+    plain.text().map(Required::Text)
+}
+
+fn list<'a, T>(plain: &mut Plain<'a>, mut read: impl FnMut(&mut Plain<'a>) -> Option<T>) -> Option<Vec<T>> {
+    let mut items = Vec::new();
+    plain.array(|plain| {
+        items.push(read(plain)?);
+        Some(())
+    })?;
+    Some(items)
+}

@@ -1,0 +1,162 @@
+//! What texts mean that were read before: thousands of releases write the same ids, requirements and repositories.
+//!
+//! Reads exactly what [`Reference::parse`] and [`HttpsUrl::parse`] read, and nothing else: it remembers their answers, as values
+//! that share memory. Refused texts are not remembered. Never grows past [`ENTRIES_MAX`] texts of a kind.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::ParseError;
+use crate::id::{ComponentId, REFERENCE_BYTES_MAX, Reference};
+use crate::pointer::{CommitId, HttpsUrl};
+use crate::version::VersionReq;
+
+/// The most texts of a kind that are remembered; those beyond are read anew each time.
+pub const ENTRIES_MAX: usize = 1 << 20;
+
+/// The texts that one run has read.
+#[derive(Debug, Default)]
+pub struct Lexicon {
+    ids: HashMap<Arc<str>, ComponentId>,
+    requirements: HashMap<Box<str>, VersionReq>,
+    urls: HashMap<Box<str>, HttpsUrl>,
+    /// The last one: what follows in a document mostly stands at the same.
+    commit: Option<CommitId>,
+}
+
+impl Lexicon {
+    /// Reads a canonical id, as [`ComponentId::parse`] does.
+    ///
+    /// **Errors**: `input.id`.
+    pub fn id(&mut self, text: &str) -> Result<ComponentId, ParseError> {
+        match self.ids.get(text) {
+            Some(id) => Ok(id.clone()),
+            None => ComponentId::parse(text).map(|id| self.same_id(id)),
+        }
+    }
+
+    /// Reads a reference, as [`Reference::parse`] does.
+    ///
+    /// **Errors**: `input.reference`, `input.id`, `input.requirement`.
+    pub fn reference(&mut self, text: &str) -> Result<Reference, ParseError> {
+        // Both parts have passed before, so that nothing is left to check but how long they are together.
+        let split = text.rsplit_once('@');
+        if let Some((id, requirement)) = split
+            && let (Some(id), Some(requirement)) = (self.ids.get(id), self.requirements.get(requirement))
+            && text.len() <= REFERENCE_BYTES_MAX
+            && id.as_text().len() + 1 + requirement.as_text().len() <= REFERENCE_BYTES_MAX
+        {
+            return Ok(Reference { id: id.clone(), requirement: requirement.clone() });
+        }
+        let Reference { id, requirement } = Reference::parse(text)?;
+        let Some((_, written)) = split.filter(|(written, _)| *written == id.as_text()) else {
+            return Ok(Reference { id, requirement });
+        };
+        let id = self.same_id(id);
+        let requirement = match self.requirements.get(written) {
+            Some(same) => same.clone(),
+            None => {
+                if self.requirements.len() < ENTRIES_MAX {
+                    self.requirements.insert(written.into(), requirement.clone());
+                }
+                requirement
+            }
+        };
+        Ok(Reference { id, requirement })
+    }
+
+    /// Reads an https URL, as [`HttpsUrl::parse`] does.
+    ///
+    /// **Errors**: `input.url_scheme`, `input.url`.
+    pub fn url(&mut self, text: &str) -> Result<HttpsUrl, ParseError> {
+        if let Some(url) = self.urls.get(text) {
+            return Ok(url.clone());
+        }
+        let url = HttpsUrl::parse(text)?;
+        if self.urls.len() < ENTRIES_MAX {
+            self.urls.insert(text.into(), url.clone());
+        }
+        Ok(url)
+    }
+
+    /// Reads a commit id, as [`CommitId::parse`] does.
+    ///
+    /// **Errors**: `input.commit`.
+    pub fn commit(&mut self, text: &str) -> Result<CommitId, ParseError> {
+        if let Some(same) = self.commit.as_ref().filter(|last| last.as_text() == text) {
+            return Ok(same.clone());
+        }
+        let commit = CommitId::parse(text)?;
+        self.commit = Some(commit.clone());
+        Ok(commit)
+    }
+
+    fn same_id(&mut self, id: ComponentId) -> ComponentId {
+        if let Some(same) = self.ids.get(id.as_text()) {
+            return same.clone();
+        }
+        if self.ids.len() < ENTRIES_MAX {
+            self.ids.insert(id.shared_text(), id.clone());
+        }
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_url_and_a_commit_are_read_again_as_they_were() {
+        let mut lexicon = Lexicon::default();
+        for text in
+            ["https://h.example/r", "https://H.example/r", "http://h.example/r", "https://h.example/r"]
+        {
+            assert_eq!(lexicon.url(text), HttpsUrl::parse(text), "{text}");
+        }
+        for text in ["a".repeat(40), "b".repeat(40), "b".repeat(40), "b".repeat(39), "A".repeat(40)] {
+            assert_eq!(lexicon.commit(&text), CommitId::parse(&text), "{text}");
+        }
+    }
+
+    fn any_reference() -> impl Strategy<Value = String> {
+        let long = format!("lcod://n/{}", "x".repeat(495));
+        let ids = [
+            "lcod://n/x",
+            "lcod://n/y",
+            "lcod://N/x",
+            "lcod://n",
+            "estream:x",
+            "x",
+            "n/x",
+            "@p/x",
+            "lcod://n/x@",
+            "",
+        ];
+        let requirements =
+            ["^1.2", "1", "1.0.0", "v1.0.0", ">=1.0.0, <2.0.0", "*", "latest", "", " ", "||", "1@2", " 1"];
+        let ids: Vec<String> = ids.into_iter().map(str::to_owned).chain([long]).collect();
+        (prop::sample::select(ids), prop::option::of(prop::sample::select(requirements.to_vec()))).prop_map(
+            |(id, requirement)| match requirement {
+                Some(requirement) => format!("{id}@{requirement}"),
+                None => id,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_reference_is_read_as_if_it_were_the_first(texts in prop::collection::vec(any_reference(), 1..40)) {
+            let mut lexicon = Lexicon::default();
+            for text in texts {
+                let (found, expected) = (lexicon.reference(&text), Reference::parse(&text));
+                let written = |read: &Reference| read.requirement.as_text().to_owned();
+                prop_assert_eq!(found.as_ref().map(written).ok(), expected.as_ref().map(written).ok());
+                prop_assert_eq!(found, expected);
+                prop_assert_eq!(lexicon.id(&text), ComponentId::parse(&text));
+            }
+        }
+    }
+}
