@@ -70,6 +70,26 @@ impl Encoded {
         }
     }
 
+    /// Appends the answer about one version of `id` to `body`; `None` where there is no such version, or where the id `longer` is
+    /// one too, so that the question has two meanings.
+    pub fn by_id(
+        &self,
+        longer: &str,
+        id: &str,
+        version: &Version,
+        snapshot: &Snapshot,
+        body: &mut Vec<u8>,
+    ) -> Option<()> {
+        let place = |text: &str| snapshot.place(&ComponentId::parse(text).ok()?);
+        if place(longer).is_some() {
+            return None;
+        }
+        let rest = self.rows.get(place(id)?)?.as_deref()?.exact(version)?;
+        body.extend_from_slice(&self.lead);
+        body.extend_from_slice(rest);
+        Some(())
+    }
+
     fn known(&self, component: &Arc<Component>, snapshot: &Snapshot) -> Option<Arc<Rows>> {
         let place = snapshot.place(&component.id)?;
         let is_same = Arc::ptr_eq(component, snapshot.components().get(place)?);

@@ -12,6 +12,7 @@ pub mod encoded;
 pub mod events;
 pub mod explain;
 pub mod metrics;
+pub(crate) mod quick;
 pub mod route;
 pub mod search;
 pub mod snapshots;
@@ -43,7 +44,7 @@ use crate::server::connection::ORDERS_MAX;
 use crate::server::encoded::Encoded;
 use crate::server::events::Events;
 use crate::server::metrics::{METRICS_TEXT, Metrics};
-use crate::server::route::{Forget, Query, route};
+use crate::server::route::{Forget, Operation, Plain, Query, read_parts, route};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
 
@@ -52,6 +53,9 @@ pub type Documents = Box<dyn Fn(&Digest) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Reads the log of revisions: the newest lines of one source or of all, at most so many, oldest first.
 pub type Revisions = Box<dyn Fn(Option<&SourceId>, usize) -> Result<Vec<LogLine>, String> + Send + Sync>;
+
+/// Tells the time in seconds since 1970-01-01 UTC, for the date of an answer.
+pub type Clock = fn() -> i64;
 
 /// What every request shares: the snapshot in force, the way to the writer, the counters.
 pub struct State {
@@ -64,6 +68,7 @@ pub struct State {
     documents: Documents,
     revisions: Option<Revisions>,
     admin: u32,
+    clock: Option<Clock>,
     started: Instant,
     requests: AtomicU64,
     failures: AtomicU64,
@@ -153,6 +158,7 @@ impl State {
             documents,
             revisions: None,
             admin: rustix::process::geteuid().as_raw(),
+            clock: None,
             started: Instant::now(),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -167,6 +173,12 @@ impl State {
     /// Returns who is connected.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
+    }
+
+    /// Tells the time by `clock`, so that plain questions can be answered before the full server sees them.
+    pub fn with_clock(mut self, clock: Clock) -> State {
+        self.clock = Some(clock);
+        self
     }
 
     /// Reads the log of revisions through `revisions`.
@@ -303,6 +315,22 @@ impl State {
         self.failures.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(request = %id, %failure, "refused");
         failure.reply(Some(&id.to_string()))
+    }
+
+    /// Puts the answer to a GET into `body` where it is encoded, and returns the route that it took; `None` for everything else,
+    /// faults included.
+    fn encoded(&self, target: &str, body: &mut Vec<u8>) -> Option<Operation> {
+        let kept = self.kept.load();
+        let (snapshot, encoded) = kept.current().zip(kept.encoded.as_ref())?;
+        body.clear();
+        if let Some(plain) = Plain::of(target)
+            && encoded.by_id(plain.longer(), plain.shorter(), &plain.version, snapshot, body).is_some()
+        {
+            return Some(Operation::Release);
+        }
+        let query = read_parts("GET", target, &[]).ok()?;
+        body.extend_from_slice(&encoded.answer(&query, snapshot)?);
+        Some(query.operation())
     }
 
     fn answered(&self, query: &Query) -> Result<Reply, Failure> {

@@ -309,6 +309,46 @@ pub struct Pointed {
     pub longer: Option<ComponentId>,
 }
 
+/// A release as a path points to it plainly: the dialect in front, no escape, an exact version behind. Whether its ids are
+/// any is not known; those that a snapshot has are.
+#[derive(Debug)]
+pub struct Plain {
+    ids: String,
+    shorter: usize,
+    /// The exact version.
+    pub version: Version,
+}
+
+impl Plain {
+    /// Reads a target; `None` for one that asks anything else, or in another form.
+    pub fn of(target: &str) -> Option<Plain> {
+        let (dialect, path) = target.strip_prefix(BELOW_COMPONENTS)?.split_once('/')?;
+        let prefix = match dialect {
+            "lcod" => "lcod://",
+            "estream" => "estream:",
+            "flowctl" => "flowctl:",
+            _ => return None,
+        };
+        let (id, version) = path.rsplit_once('/')?;
+        let is_plain = version.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.'));
+        if !is_plain || path.contains(['%', '?', '#', ':']) {
+            return None;
+        }
+        let version = Version::parse(version).ok()?;
+        Some(Plain { ids: [prefix, path].concat(), shorter: prefix.len() + id.len(), version })
+    }
+
+    /// Returns the id before the version.
+    pub fn shorter(&self) -> &str {
+        &self.ids[..self.shorter]
+    }
+
+    /// Returns the id that the same path spells when its last word is not read as a version.
+    pub fn longer(&self) -> &str {
+        &self.ids
+    }
+}
+
 /// A joint question.
 #[derive(Debug, Clone)]
 pub struct Question {
