@@ -278,16 +278,16 @@ fn during_merge(
 /// How long a merge may take that is measured.
 const MERGE_S_MAX: f64 = 120.0;
 
-/// Waits until a thread beside the server's works.
+/// Waits until a thread at nice 19 works: those of a sync have to be.
 fn wait_for_sync(server: &Server, before: &[Thread]) -> Result<(), Trouble> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(10) {
-        if behind(before, &threads(server.pid())?, server.pid(), |_| true) > 0.0 {
+        if behind(before, &threads(server.pid())?, server.pid(), |thread| thread.nice == 19) > 0.0 {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Err(Trouble::say("the daemon did not begin to sync"))
+    Err(Trouble::say("no thread at nice 19 began to sync"))
 }
 
 /// Returns which part of the processor time that threads beside the server's took was at nice 19.

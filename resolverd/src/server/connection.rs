@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use crate::api::{BODY_BYTES_MAX, Code, Failure, Reply};
+use crate::api::{BODY_BYTES_MAX, Code, Failure, JSON, Reply};
 use crate::order::{Order, OrderError, Outcome};
 use crate::server::answer::report;
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
@@ -58,7 +58,7 @@ pub const HEAD_BYTES_MAX: usize = 16 << 10;
 const PARSED_HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// How many references and natives a question may have that is answered on the connection's own thread.
-const INLINE_MAX: usize = 256;
+pub(crate) const INLINE_MAX: usize = 256;
 /// How long to wait after a failed accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -366,6 +366,10 @@ impl Peer {
             _ => "",
         };
         let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let mut found = Vec::new();
+        if let Some(operation) = self.state.encoded(method, target, body, &mut found) {
+            return Asked::Answered(Some(operation), Reply { status: 200, content_type: JSON, body: found });
+        }
         let query = match read_parts(method, target, body) {
             Ok(query) => query,
             Err(failure) => {

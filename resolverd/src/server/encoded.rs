@@ -11,14 +11,14 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use catalogue_schema::id::{ComponentId, Reference};
+use catalogue_schema::id::{ComponentId, REFERENCE_BYTES_MAX, Reference};
 use catalogue_schema::model::Component;
 use catalogue_schema::version::{Version, VersionReq};
 
 use crate::api::Failure;
 use crate::resolve::range::Span;
 use crate::server::answer::{View, looked_up, release_row};
-use crate::server::route::{Pointed, Query};
+use crate::server::route::{Plain, PlainVersion, Pointed, Query};
 use crate::store::Snapshot;
 
 /// The encoded answers of one generation.
@@ -70,24 +70,55 @@ impl Encoded {
         }
     }
 
-    /// Appends the answer about one version of `id` to `body`; `None` where there is no such version, or where the id `longer` is
-    /// one too, so that the question has two meanings.
-    pub fn by_id(
-        &self,
-        longer: &str,
-        id: &str,
-        version: &Version,
-        snapshot: &Snapshot,
-        body: &mut Vec<u8>,
-    ) -> Option<()> {
-        let place = |text: &str| snapshot.place(&ComponentId::parse(text).ok()?);
-        if place(longer).is_some() {
+    /// Appends the answer to a plainly written question for one release to `body`; `None` for what [`Encoded::answer`] has to find.
+    pub fn plain(&self, plain: &Plain, snapshot: &Snapshot, body: &mut Vec<u8>) -> Option<()> {
+        // Only a word that is a version may be the end of an id.
+        let may_be_longer = matches!(plain.version, PlainVersion::Exact(_));
+        if may_be_longer && place(plain.longer(), snapshot).is_some() {
             return None;
         }
-        let rest = self.rows.get(place(id)?)?.as_deref()?.exact(version)?;
+        let rows = self.rows.get(place(plain.shorter(), snapshot)?)?.as_deref()?;
+        let rest = match &plain.version {
+            PlainVersion::Exact(version) => rows.exact(version),
+            PlainVersion::Newest(comparator) => {
+                rows.newest_in(&Span::of_one(comparator), |version| comparator.matches(version.semver()))
+            }
+        };
         body.extend_from_slice(&self.lead);
-        body.extend_from_slice(rest);
+        body.extend_from_slice(rest?);
         Some(())
+    }
+
+    /// Answers a lookup of references as they were written, as [`Encoded::answer`] does.
+    pub fn batch(&self, texts: &[&str], snapshot: &Snapshot) -> Option<Vec<u8>> {
+        let found: Vec<Option<&[u8]>> = texts.iter().map(|text| self.pinned(text, snapshot)).collect();
+        if found.iter().any(Option::is_none) {
+            let read = |text: &&str| Reference::parse(text).map_err(|error| Failure::of_reference(&error));
+            return self.lookup(&texts.iter().map(read).collect::<Vec<_>>(), snapshot);
+        }
+        let bytes: usize = found.iter().flatten().map(|rest| self.lead.len() + rest.len() + 1).sum();
+        let mut body = Vec::with_capacity(bytes + 2);
+        body.push(b'[');
+        for (place, rest) in found.into_iter().flatten().enumerate() {
+            if place > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(&self.lead);
+            body.extend_from_slice(rest);
+        }
+        body.push(b']');
+        Some(body)
+    }
+
+    /// Finds what a canonical id with an exact version behind it means; `None` for other texts, and where it is no release that may
+    /// be used, or not the only one of its version.
+    fn pinned(&self, text: &str, snapshot: &Snapshot) -> Option<&[u8]> {
+        let (id, version) = text.rsplit_once('@')?;
+        let Some(PlainVersion::Exact(version)) = PlainVersion::of(version) else { return None };
+        if text.len() > REFERENCE_BYTES_MAX {
+            return None;
+        }
+        self.rows.get(place(id, snapshot)?)?.as_deref()?.only(&version)
     }
 
     fn known(&self, component: &Arc<Component>, snapshot: &Snapshot) -> Option<Arc<Rows>> {
@@ -175,11 +206,23 @@ impl Rows {
 
     /// Returns the newest that meets `requirement` and may be used.
     fn newest(&self, requirement: &VersionReq) -> Option<&[u8]> {
-        let span = Span::of(requirement);
+        self.newest_in(&Span::of(requirement), |version| requirement.matches(version))
+    }
+
+    /// Returns the newest of `span` that is wanted and may be used.
+    fn newest_in(&self, span: &Span, is_wanted: impl Fn(&Version) -> bool) -> Option<&[u8]> {
         let fitting = span.among(&self.places, |place| &place.version);
-        let is_wanted = |place: &Place| place.is_usable && requirement.matches(&place.version);
+        let is_wanted = |place: &Place| place.is_usable && is_wanted(&place.version);
         let place = self.places.get(fitting.clone())?.iter().rposition(is_wanted)?;
         self.rest(fitting.start + place)
+    }
+
+    /// Returns the release of `version`, which has no build metadata, if it may be used and no other differs in that alone.
+    fn only(&self, version: &Version) -> Option<&[u8]> {
+        let place = self.places.binary_search_by(|place| place.version.cmp(version)).ok()?;
+        let has_twin = self.places.get(place + 1).is_some_and(|next| next.version.is_twin_of(version));
+        let may_be_used = self.places.get(place).is_some_and(|place| place.is_usable);
+        (may_be_used && !has_twin).then(|| self.rest(place))?
     }
 
     fn rest(&self, place: usize) -> Option<&[u8]> {
@@ -191,6 +234,11 @@ impl Rows {
     }
 }
 
+/// Returns where the component with the canonical id `text` stands; no other text is that of a component.
+fn place(text: &str, snapshot: &Snapshot) -> Option<usize> {
+    snapshot.place(&ComponentId::parse(text).ok()?)
+}
+
 /// Returns what the answers of `snapshot` begin with: serde writes the digest first, as the first field of a row.
 fn lead(snapshot: &Snapshot) -> Box<[u8]> {
     let mut lead = Vec::with_capacity(96);
@@ -200,4 +248,4 @@ fn lead(snapshot: &Snapshot) -> Box<[u8]> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,8 +1,8 @@
 //! Server (the only reader): takes calls, from the socket or in process, and answers them from the snapshot in force or
 //! from an older one that is kept.
 //!
-//! `route` reads a call, `answer` answers it (`explain`, `search` and `snapshots` their own), `connection` speaks HTTP.
-//! `events` are told through `stream`, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
+//! `route` reads a call, `answer` answers it (`explain`, `search` and `snapshots` their own), `connection` speaks HTTP,
+//! `quick` as much of it as a plain question needs. `events` are told through `stream`, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
 //! to the writer, whose report is awaited.
 
 pub mod activity;
@@ -34,17 +34,19 @@ use catalogue_schema::revision::LogLine;
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
-use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
+use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
     Ages, Answer, Facts, Times, answer, answer_from, document_missing, log_page, log_unreadable, report,
 };
-use crate::server::connection::ORDERS_MAX;
+use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::encoded::Encoded;
 use crate::server::events::Events;
 use crate::server::metrics::{METRICS_TEXT, Metrics};
-use crate::server::route::{Forget, Operation, Plain, Query, read_parts, route};
+use crate::server::route::{
+    Forget, LOOKUP, Operation, Plain, Query, plain_lookup, read_parts, route,
+};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
 
@@ -317,20 +319,36 @@ impl State {
         failure.reply(Some(&id.to_string()))
     }
 
-    /// Puts the answer to a GET into `body` where it is encoded, and returns the route that it took; `None` for everything else,
-    /// faults included.
-    fn encoded(&self, target: &str, body: &mut Vec<u8>) -> Option<Operation> {
+    /// Puts the answer to a question for releases into `out` where it is encoded, and returns the route that it took; `None` for
+    /// everything else, faults included. Whatever needs a right or a wait is not answered here.
+    fn encoded(&self, method: &str, target: &str, body: &[u8], out: &mut Vec<u8>) -> Option<Operation> {
+        // What panics here panics again where it is counted and told.
+        catch_unwind(AssertUnwindSafe(|| self.found(method, target, body, out))).ok().flatten()
+    }
+
+    fn found(&self, method: &str, target: &str, body: &[u8], out: &mut Vec<u8>) -> Option<Operation> {
         let kept = self.kept.load();
         let (snapshot, encoded) = kept.current().zip(kept.encoded.as_ref())?;
-        body.clear();
-        if let Some(plain) = Plain::of(target)
-            && encoded.by_id(plain.longer(), plain.shorter(), &plain.version, snapshot, body).is_some()
-        {
-            return Some(Operation::Release);
+        out.clear();
+        match (method, target) {
+            ("POST", LOOKUP) => {
+                let texts = plain_lookup(body, INLINE_MAX)?;
+                *out = encoded.batch(&texts, snapshot)?;
+                Some(Operation::Lookup)
+            }
+            ("GET", target) if body.is_empty() && target.starts_with(BELOW_COMPONENTS) => {
+                if let Some(plain) = Plain::of(target)
+                    && encoded.plain(&plain, snapshot, out).is_some()
+                {
+                    return Some(Operation::Release);
+                }
+                out.clear();
+                let query = read_parts(method, target, body).ok()?;
+                *out = encoded.answer(&query, snapshot)?;
+                Some(query.operation())
+            }
+            _ => None,
         }
-        let query = read_parts("GET", target, &[]).ok()?;
-        body.extend_from_slice(&encoded.answer(&query, snapshot)?);
-        Some(query.operation())
     }
 
     fn answered(&self, query: &Query) -> Result<Reply, Failure> {

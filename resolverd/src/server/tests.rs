@@ -202,6 +202,79 @@ fn answers_are_the_same_with_and_without_the_first_reader() {
     });
 }
 
+/// Asks in both ways; `is_found` says whether the short one has to know the answer.
+fn check_found(state: &State, call: &Call, is_found: bool) {
+    let mut found = Vec::new();
+    let operation = state.encoded(call.method, &call.target, &call.body, &mut found);
+    assert_eq!(operation.is_some(), is_found, "{call:?}");
+    if operation.is_some() {
+        let reply = respond(state, call, Caller::Reader);
+        assert_eq!((reply.status, String::from_utf8(reply.body)), (200, String::from_utf8(found)), "{call:?}");
+    }
+}
+
+#[test]
+fn what_is_found_at_once_is_what_is_answered() {
+    let state = ahead();
+    state.publish(Arc::new(crate::server::encoded::tests::crowded()));
+    for version in [
+        "0.1.0", "0.2.0", "0.2.1", "0.2.2", "1.0.0", "1.4.0", "1.5.0", "v1.0.0", "%5E1", "%5e0.1", "^0", "^0.2",
+        "^0.2.0", "^1.0.0", "^1.4.0", "~1", "~1.0", "~0.2.0", "1", "1.0", "latest", "*", "%3C1.4.0", "=1.0.0",
+        "1.0.0-rc.1", "1.0.0+build",
+    ] {
+        check_found(&state, &Call::get(format!("/v1/components/lcod/a/one/{version}")), true);
+        check_found(&state, &Call::get(format!("/v1/components/lcod%3A%2F%2Fa%2Fone/{version}")), true);
+    }
+    for version in ["9.9.9", "^7", "~1.2", "^1.5.0", "^2", "^0.0", "^", "~", "1.0.0.0", "00.1.0", "^01", "^1."] {
+        check_found(&state, &Call::get(format!("/v1/components/lcod/a/one/{version}")), false);
+    }
+    // A version of one id and another id: neither is guessed.
+    check_found(&state, &Call::get("/v1/components/lcod/a/two/1.0.0"), false);
+    check_found(&state, &Call::get("/livez"), false);
+    check_found(&state, &Call::get("/v1/components/lcod/a/one/0.1.0?snapshot=0123456789ab"), false);
+}
+
+#[test]
+fn batches_are_found_at_once_where_they_are_written_plainly() {
+    let state = ahead();
+    state.publish(Arc::new(crate::server::encoded::tests::crowded()));
+    let check = |body: &str, is_found: bool| {
+        let call = Call { method: "POST", target: LOOKUP.to_owned(), body: body.as_bytes().to_vec() };
+        check_found(&state, &call, is_found);
+    };
+    let lookup = |ids: &[&str]| json!({ "ids": ids }).to_string();
+    check(&lookup(&[]), true);
+    for version in ["0.1.0", "0.2.1", "0.2.2", "1.0.0", "1.4.0", "1.5.0", "1.0.0+build", "v1.4.0", "^1", "9", ""] {
+        check(&lookup(&[&format!("lcod://a/one@{version}")]), true);
+    }
+    let mixed = ["lcod://a/one@0.1.0", "lcod://a/one@0.2.1", "lcod://a/on", "no reference", "", "a b@1.0.0"];
+    check(&lookup(&mixed), true);
+    check(&lookup(&["lcod://a/one@0.1.0"; INLINE_MAX]), true);
+    check(&lookup(&["lcod://a/one@0.1.0"; INLINE_MAX + 1]), false);
+    check(" {\n\t\"ids\" : [ \"lcod://a/one@0.1.0\" ,\r\n\"lcod://a/one\" ] } ", true);
+    for text in [
+        "",
+        "{}",
+        "[]",
+        "{\"ids\":[\"a\",]}",
+        "{\"ids\":[,\"a\"]}",
+        "{\"ids\":[\"a\" \"b\"]}",
+        "{\"ids\":[\"a]}",
+        "{\"ids\":[\"\\u0061\"]}",
+        "{\"ids\":[\"\u{e9}\"]}",
+        "{\"ids\":[\"a\nb\"]}",
+        "{\"ids\":[1]}",
+        "{\"ids\":[]} x",
+        "{\"ids\":[]",
+        "{\"ids\":[],\"ids\":[]}",
+        "{\"ids\":[],\"snapshot\":\"0123456789ab\"}",
+        "{\"id\":[]}",
+        "\u{feff}{\"ids\":[]}",
+    ] {
+        check(text, false);
+    }
+}
+
 #[test]
 fn plain_requests_are_counted_and_dated_like_all_others() {
     let state = Arc::new(ahead());

@@ -15,7 +15,7 @@ fn facts() -> Facts {
 }
 
 /// `one` has many versions: withdrawn, refused and prereleases among them.
-fn crowded() -> Snapshot {
+pub(crate) fn crowded() -> Snapshot {
     let world = world();
     let components = world.components().iter().map(|component| {
         let mut component = Component::clone(component);
