@@ -101,7 +101,7 @@ fn undated(socket: &Path, pieces: &[&[u8]]) -> String {
     let _ = stream.read_to_end(&mut answer);
     let text = String::from_utf8_lossy(&answer).into_owned();
     let is_date = |line: &&str| line.starts_with("date: ");
-    assert_eq!(text.lines().filter(is_date).count(), text.matches("HTTP/1.1 ").count(), "{text}");
+    assert_eq!(text.lines().filter(is_date).count(), text.matches("HTTP/1.").count(), "{text}");
     text.split_inclusive('\n').filter(|line| !is_date(line)).collect()
 }
 
@@ -179,6 +179,7 @@ fn answers_are_the_same_with_and_without_the_first_reader() {
     let full = state(None);
     full.encode_ahead();
     let requests = requests_of_all_kinds();
+    // The number of a request stands in a problem, so both are asked as often.
     serving(full, Patience::default(), |full| {
         serving(ahead(), Patience::default(), |socket| {
             let plain = requests[0].as_str();
@@ -192,9 +193,9 @@ fn answers_are_the_same_with_and_without_the_first_reader() {
             let text = format!("{plain}{}{}{plain}", requests[4], requests[18]);
             let expected = undated(full, &[text.as_bytes()]);
             assert_eq!(expected.matches("HTTP/1.1 200").count(), 4, "{expected}");
+            assert_eq!(undated(socket, &[text.as_bytes()]), expected);
             for at in 0..text.len() {
                 let (head, tail) = text.as_bytes().split_at(at);
-                // Numbers of requests stand in problems, and both servers have counted as many.
                 let expected = undated(full, &[head, tail]);
                 assert_eq!(undated(socket, &[head, tail]), expected, "cut at {at}");
             }
@@ -314,7 +315,7 @@ fn a_plain_connection_that_says_no_more_is_closed() {
     check(Patience { idle: short, ..Patience::default() }, plain, 1);
     check(Patience { head: short, ..Patience::default() }, "", 0);
     check(Patience { head: short, ..Patience::default() }, &plain[..20], 0);
-    check(Patience { head: short, ..Patience::default() }, &format!("{plain}{}", &plain[..20]), 1);
+    check(Patience { idle: short, ..Patience::default() }, &format!("{plain}{}", &plain[..20]), 1);
 }
 
 #[test]
