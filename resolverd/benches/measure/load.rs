@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::Trouble;
+use crate::machine::cpu_s;
 
 /// What the client is told: the program's second argument, as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,6 +30,12 @@ pub(crate) struct Plan {
     pub(crate) seconds: f64,
     /// How many requests are sent in a second, evenly spread; as many as possible where it is missing.
     pub(crate) rate: Option<f64>,
+    /// After so many requests it ends, whatever the time.
+    #[serde(default)]
+    pub(crate) count: Option<u64>,
+    /// It ends when there is a file of this name, whatever the time.
+    #[serde(default)]
+    pub(crate) until: Option<PathBuf>,
     /// The answers' status is no matter: Redis knows none.
     pub(crate) framing: Framing,
 }
@@ -52,12 +59,19 @@ pub(crate) struct Seen {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) max_us: f64,
+    /// Processor time of the client itself.
+    pub(crate) cpu_s: f64,
 }
 
 impl Seen {
     /// Returns requests per second.
     pub(crate) fn rate(&self) -> f64 {
         self.requests as f64 / self.seconds.max(1e-9)
+    }
+
+    /// Returns which part of a processor the client needed: near 1 it measures itself.
+    pub(crate) fn busy(&self) -> f64 {
+        self.cpu_s / self.seconds.max(1e-9)
     }
 }
 
@@ -87,12 +101,13 @@ pub(crate) fn run(plan: &Plan) -> Result<Seen, Trouble> {
         let stream = connect(&plan.socket)?;
         lines.push(Line { stream, buffer: vec![0; 64 << 10], filled: 0, sent: Instant::now() });
     }
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), cpu_s(std::process::id())?);
     match plan.rate {
         None => client.closed(&mut lines, plan.pipeline, Duration::from_secs_f64(plan.seconds))?,
-        Some(rate) => client.paced(&mut lines, rate, Duration::from_secs_f64(plan.seconds))?,
+        Some(rate) => client.paced(&mut lines, rate, plan)?,
     }
     client.seen.seconds = started.elapsed().as_secs_f64();
+    client.seen.cpu_s = cpu_s(std::process::id())? - before;
     Ok(client.finished())
 }
 
@@ -135,11 +150,14 @@ impl Client {
     }
 
     /// So many requests a second, in bursts of one per connection; what is late is sent at once and counts from when it was due.
-    fn paced(&mut self, lines: &mut [Line], rate: f64, length: Duration) -> Result<(), Trouble> {
+    fn paced(&mut self, lines: &mut [Line], rate: f64, plan: &Plan) -> Result<(), Trouble> {
         let step = Duration::from_secs_f64(lines.len() as f64 / rate.max(1.0));
+        let length = Duration::from_secs_f64(plan.seconds);
         let started = Instant::now();
         let mut due = started;
-        while started.elapsed() < length {
+        let is_full = |count: u64| plan.count.is_some_and(|most| count >= most);
+        let is_told = || plan.until.as_ref().is_some_and(|file| file.exists());
+        while started.elapsed() < length && !is_full(self.seen.requests) && !is_told() {
             let wait = due.saturating_duration_since(Instant::now());
             if !wait.is_zero() {
                 std::thread::sleep(wait);

@@ -15,6 +15,35 @@ pub(crate) fn cpu_s(pid: u32) -> Result<f64, Trouble> {
     Ok((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
 }
 
+/// A thread of a process.
+#[derive(Debug, Clone)]
+pub(crate) struct Thread {
+    pub(crate) id: u32,
+    /// From -20 to 19, the least urgent.
+    pub(crate) nice: i32,
+    /// Processor time in seconds.
+    pub(crate) cpu_s: f64,
+}
+
+/// Returns the threads of a process; one that ends meanwhile may be missing.
+pub(crate) fn threads(pid: u32) -> Result<Vec<Thread>, Trouble> {
+    let mut threads = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(text) = std::fs::read_to_string(entry?.path().join("stat")) else { continue };
+        let Some((head, tail)) = text.rsplit_once(')') else { continue };
+        let id = head.split('(').next().unwrap_or(head);
+        let fields: Vec<f64> =
+            tail.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0.0)).collect();
+        let field = |at: usize| fields.get(at).copied().unwrap_or(0.0);
+        threads.push(Thread {
+            id: id.trim().parse()?,
+            nice: field(15) as i32,
+            cpu_s: (field(10) + field(11)) / TICKS_PER_SECOND,
+        });
+    }
+    Ok(threads)
+}
+
 /// What a process holds in memory, in bytes: now, and at its highest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {

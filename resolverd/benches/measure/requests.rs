@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::Trouble;
 use crate::data::{Federation, Random};
 use crate::load::{Framing, Plan, Seen, write_requests};
-use crate::machine::{cpu_s, load};
+use crate::machine::{Thread, cpu_s, load, threads};
 use crate::servers::{Place, Server, finish_load, load as run_load, start_load};
 use crate::table::{Goal, Row, median};
 
@@ -57,7 +57,7 @@ pub(crate) fn rows(
     bench.select(&one, federation, &mut rows)?;
     bench.batch(&one, federation, &mut rows)?;
     drop(bench);
-    rows.push(during_merge(&home, federation, &one, runs, seconds)?);
+    rows.extend(during_merge(&home, federation, &one, seconds)?);
     Ok(rows)
 }
 
@@ -75,16 +75,22 @@ impl Bench<'_> {
     fn by_id(&mut self, one: &Path, rows: &mut Vec<Row>) -> Result<(), Trouble> {
         let (mut rates, mut costs) = (Pairs::default(), Pairs::default());
         let (mut plain_rates, mut plain_costs) = (Pairs::default(), Pairs::default());
+        let mut clients = Vec::new();
         for run in 0..self.runs {
             let hello = self.round(&self.hello, one, CONNECTIONS, 1, CLIENT_CPU)?;
             let daemon = self.round(&self.daemon, one, CONNECTIONS, 1, CLIENT_CPU)?;
             let plain = self.round(&self.plain, one, CONNECTIONS, 1, CLIENT_CPU)?;
             println!(
-                "run {run}: by id {:.0}/s, hello {:.0}/s; load {}",
+                "run {run}: by id {:.0}/s {:.2} us, hello {:.0}/s {:.2} us; client busy {:.2} and {:.2}; load {}",
                 daemon.seen.rate(),
+                daemon.cpu_us,
                 hello.seen.rate(),
+                hello.cpu_us,
+                daemon.seen.busy(),
+                hello.seen.busy(),
                 load()
             );
+            clients.push(hello.seen.busy());
             rates.push(daemon.seen.rate(), hello.seen.rate());
             costs.push(daemon.cpu_us, hello.cpu_us);
             plain_rates.push(daemon.seen.rate(), plain.seen.rate());
@@ -96,12 +102,15 @@ impl Bench<'_> {
             Goal::AtLeast(0.8, 0.9),
         ));
         rows.push(costs.row("resolve by id: server CPU per request vs hello", "us", Goal::AtMost(1.25, 1.1)));
-        rows.push(plain_rates.row(
-            "the same throughput vs a hello without the write timer",
-            "/s",
-            Goal::None,
-        ));
-        rows.push(plain_costs.row("the same CPU vs a hello without the write timer", "us", Goal::None));
+        rows.push(Row {
+            name: "the client's part of a processor beside hello".to_owned(),
+            values: clients,
+            baselines: Vec::new(),
+            unit: "",
+            goal: Goal::None,
+        });
+        rows.push(plain_rates.row("the same throughput vs a hello with hyper's own timer", "/s", Goal::None));
+        rows.push(plain_costs.row("the same CPU vs a hello with hyper's own timer", "us", Goal::None));
         let mut pipelined = Pairs::default();
         for _ in 0..self.runs {
             let hello = self.round(&self.hello, one, 1, 32, CLIENT_CPU)?;
@@ -194,48 +203,102 @@ impl Bench<'_> {
     }
 }
 
-/// The tail of a paced load while a merge runs beside it, against the same load without one.
+/// The tail of a paced load while a merge runs beside it, against as many requests of the same load without one.
+///
+/// The rate is half of what the same daemon takes from the same client just before. Each of the merges takes in a commit that
+/// changed a hundredth of the ids and moved every document. The load begins when the threads of the sync begin to work and ends
+/// with the new generation, so that every request counted was answered beside a merge.
 fn during_merge(
     home: &Place,
     federation: &Federation,
     one: &Path,
-    runs: usize,
     seconds: f64,
-) -> Result<Row, Trouble> {
+) -> Result<Vec<Row>, Trouble> {
     home.pin(federation, 0)?;
     let mut daemon = home.start(None)?;
-    daemon.wait_for_generation(1)?;
+    let mut generation = daemon.wait_for_generation(1)?;
     settle(&daemon)?;
     let full = run_load(&plan(&daemon, one, CONNECTIONS, 1, seconds, None), Some(CLIENT_CPU))?;
-    let half = Some(full.rate() / 2.0);
-    let mut tails = Pairs::default();
-    let mut length = Duration::from_secs_f64(seconds.max(1.0));
-    for run in 0..runs.min(crate::data::STEPS) {
-        let mut idle = plan(&daemon, one, CONNECTIONS, 1, length.as_secs_f64(), half);
-        let quiet = run_load(&idle, Some(CLIENT_CPU))?;
-        let before = daemon.generation()?;
+    let rate = full.rate() / 2.0;
+    let over = home.directory.join("merged");
+    let (mut tails, mut shares, mut lengths) = (Pairs::default(), Vec::new(), Vec::new());
+    for step in 1..=crate::data::STEPS {
+        let mut paced = plan(&daemon, one, CONNECTIONS, 1, MERGE_S_MAX, Some(rate));
+        paced.until = Some(over.clone());
+        let _ = std::fs::remove_file(&over);
+        let before = threads(daemon.pid())?;
+        home.pin(federation, step)?;
+        wait_for_sync(&daemon, &before)?;
         let started = Instant::now();
-        home.pin(federation, run + 1)?;
-        // The daemon waits a quarter of a second for further edits.
-        std::thread::sleep(Duration::from_millis(300));
-        // The length of the first merge is not known beforehand.
-        idle.seconds = length.as_secs_f64();
-        let client = start_load(&idle, Some(CLIENT_CPU))?;
+        let client = start_load(&paced, Some(CLIENT_CPU))?;
+        generation = daemon.wait_for_generation(generation + 1)?;
+        let length = started.elapsed();
+        let share = background_share(&before, &threads(daemon.pid())?, daemon.pid());
+        std::fs::write(&over, "")?;
         let busy = finish_load(client)?;
-        daemon.wait_for_generation(before + 1)?;
         settle(&daemon)?;
+        (paced.until, paced.count) = (None, Some(busy.requests));
+        let quiet = run_load(&paced, Some(CLIENT_CPU))?;
         println!(
-            "run {run}: p99 {:.0} us idle, {:.0} us during a merge of {:.1} s (measured for {:.1} s)",
-            quiet.p99_us,
+            "merge {step}: {:.2} s, {} requests at {rate:.0}/s: p99 {:.0} us, {:.0} us without it; {:.0} % of its CPU at nice 19; load {}",
+            length.as_secs_f64(),
+            busy.requests,
             busy.p99_us,
-            started.elapsed().as_secs_f64(),
-            busy.seconds
+            quiet.p99_us,
+            share * 100.0,
+            load()
         );
         tails.push(busy.p99_us, quiet.p99_us);
-        length = started.elapsed().mul_f64(0.7).clamp(Duration::from_secs(1), Duration::from_secs(30));
+        shares.push(share);
+        lengths.push(length.as_secs_f64());
     }
     daemon.stop()?;
-    Ok(tails.row("by id at half load: p99 during a merge vs idle", "us", Goal::AtMost(10.0, 3.0)))
+    let alone = |name: &str, values, unit| Row {
+        name: name.to_owned(),
+        values,
+        baselines: Vec::new(),
+        unit,
+        goal: Goal::None,
+    };
+    Ok(vec![
+        tails.row(
+            "by id at half load, during a merge of 1 %: p99 vs as many without one",
+            "us",
+            Goal::AtMost(10.0, 3.0),
+        ),
+        alone("the same: length of such a merge", lengths, "s"),
+        alone("the same: share of the merge's CPU at nice 19", shares, ""),
+    ])
+}
+
+/// How long a merge may take that is measured.
+const MERGE_S_MAX: f64 = 120.0;
+
+/// Waits until a thread at nice 19 works: those of a sync have to be.
+fn wait_for_sync(server: &Server, before: &[Thread]) -> Result<(), Trouble> {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(10) {
+        if behind(before, &threads(server.pid())?, server.pid(), |thread| thread.nice == 19) > 0.0 {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Err(Trouble::say("no thread at nice 19 began to sync"))
+}
+
+/// Returns which part of the processor time that threads beside the server's took was at nice 19.
+fn background_share(before: &[Thread], now: &[Thread], pid: u32) -> f64 {
+    let all = behind(before, now, pid, |_| true);
+    behind(before, now, pid, |thread| thread.nice == 19) / all.max(1e-9)
+}
+
+/// Sums the processor time of some threads since `before`, apart from the server's, which is the process's first.
+fn behind(before: &[Thread], now: &[Thread], pid: u32, is_meant: impl Fn(&Thread) -> bool) -> f64 {
+    let spent = |thread: &Thread| {
+        let past = before.iter().find(|one| one.id == thread.id).map_or(0.0, |one| one.cpu_s);
+        thread.cpu_s - past
+    };
+    now.iter().filter(|one| one.id != pid && is_meant(one)).map(spent).sum()
 }
 
 /// Waits until a server does nothing any more.
@@ -291,6 +354,8 @@ pub(crate) fn plan(
         pipeline,
         seconds,
         rate,
+        count: None,
+        until: None,
         framing: Framing::Http,
     }
 }

@@ -30,7 +30,7 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::notify::{Notifier, Supervisor};
 use crate::daemon::rounds::{Pulse, Rounds, status};
 use crate::daemon::socket::{Socket, Sockets};
-use crate::daemon::writer::{Writer, now, of_config};
+use crate::daemon::writer::{Writer, now, now_s, of_config};
 use crate::order::Order;
 use crate::server::answer::Records;
 use crate::server::route::Forget;
@@ -59,7 +59,7 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
     let (orders, inbox) = channel();
     let state =
         State::new(Some(orders.clone()), documents(writer.shelf.clone())).with_records(records(settings));
-    let state = Arc::new(state.with_revisions(revisions(settings)));
+    let state = Arc::new(state.with_revisions(revisions(settings)).with_clock(now_s));
     writer.start(&state);
     let since = now();
     match writer.reload() {
@@ -81,6 +81,7 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
     std::thread::Builder::new()
         .name(WRITER.to_owned())
         .spawn(move || {
+            step_back();
             writer.work(&inbox, &published, &mut rounds);
             // The lock goes back, so that nobody binds the socket before this process has removed it.
             let _ = finished.send(writer);
@@ -99,6 +100,15 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
     drop(writer);
     info!("stopped");
     signalled.map(drop)
+}
+
+/// Makes this thread, and those that it starts, the last to be given a processor: who asks goes before who syncs.
+fn step_back() {
+    const LEAST_URGENT: i32 = 19;
+    // On Linux a niceness is that of a thread, and no process means the calling one.
+    if let Err(error) = rustix::process::setpriority_process(None, LEAST_URGENT) {
+        tracing::debug!(%error, "syncs are as urgent as answers");
+    }
 }
 
 /// What the server's thread and the writer share beside orders and snapshots.

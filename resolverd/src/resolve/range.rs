@@ -43,6 +43,11 @@ impl Span {
         requirement.semver().comparators.iter().map(span_of).fold(all, Span::and)
     }
 
+    /// Returns the span of one comparator.
+    pub fn of_one(comparator: &Comparator) -> Span {
+        span_of(comparator)
+    }
+
     /// Returns what both spans hold; nothing where they do not touch.
     pub fn and(self, other: Span) -> Span {
         Span { least: self.least.max(other.least), greatest: self.greatest.min(other.greatest) }

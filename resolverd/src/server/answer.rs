@@ -979,7 +979,8 @@ const BATCH: usize = 100;
 const ANSWER_BYTES: usize = 1024;
 
 /// Answers each reference on its own: an array, in order, of release or problem.
-fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Result<Answer, Failure> {
+/// Answers references one by one: a release or a problem each.
+pub fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Result<Answer, Failure> {
     let view = View::new(snapshot);
     let mut body = Vec::with_capacity(references.len().min(BATCH) * ANSWER_BYTES);
     body.push(b'[');

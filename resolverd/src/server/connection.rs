@@ -22,15 +22,17 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustix::process::Resource;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use crate::api::{BODY_BYTES_MAX, Code, Failure, Reply};
+use crate::api::{BODY_BYTES_MAX, Code, Failure, JSON, Reply};
 use crate::order::{Order, OrderError, Outcome};
 use crate::server::answer::report;
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
+use crate::server::quick::{Next, Quick, is_local_name};
 use crate::server::route::{Forget, Operation, Query, methods, operation_of, read_parts};
 use crate::server::stream::{Flight, Flights, Patience, Watched};
 use crate::server::{Caller, Door, RequestId, State, Work, permitted, work_of};
@@ -56,7 +58,7 @@ pub const HEAD_BYTES_MAX: usize = 16 << 10;
 const PARSED_HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// How many references and natives a question may have that is answered on the connection's own thread.
-const INLINE_MAX: usize = 256;
+pub(crate) const INLINE_MAX: usize = 256;
 /// How long to wait after a failed accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -220,7 +222,16 @@ async fn connection(
     mut drained: watch::Receiver<()>,
 ) {
     let flights = Flights::default();
-    let io = TokioIo::new(Watched::new(stream, flights.clone(), patience));
+    let mut watched = Watched::new(stream, flights.clone(), patience);
+    match plainly(&mut watched, &state, &mut drained).await {
+        Ok(Next::Full(unread)) => watched.put_back(unread),
+        Ok(Next::Closed) => return,
+        Err(error) => {
+            tracing::debug!(%error, "a connection ended early");
+            return;
+        }
+    }
+    let io = TokioIo::new(watched);
     let peer = Arc::new(Peer { state, caller, patience, flights, ending: drained.clone() });
     let serving = http1::Builder::new()
         // The watched stream bounds heads and idling; a second timer beside it would be set for every request.
@@ -229,16 +240,37 @@ async fn connection(
         // No `pipeline_flush`: with it an answer waits behind a half-arrived head, and is lost where the connection closes.
         .serve_connection(io, service_fn(move |request| serve(&peer, request)));
     let mut serving = pin!(serving);
-    let result = tokio::select! {
-        result = serving.as_mut() => result,
-        _ = drained.changed() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
+    // A head that has begun to arrive is waited for, whoever has read its begin: hyper has to have it before it hears of a stop.
+    let result = match poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await {
+        Poll::Ready(result) => result,
+        Poll::Pending => tokio::select! {
+            result = serving.as_mut() => result,
+            _ = drained.changed() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        },
     };
     if let Err(error) = result {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// Answers the plain requests that a connection begins with.
+async fn plainly(
+    stream: &mut Watched,
+    state: &State,
+    drained: &mut watch::Receiver<()>,
+) -> std::io::Result<Next> {
+    let mut quick = Quick::new();
+    let next = tokio::select! {
+        next = quick.serve(stream, state) => next?,
+        _ = drained.changed() => quick.stop(stream).await?,
+    };
+    if next == Next::Closed {
+        stream.shutdown().await?;
+    }
+    Ok(next)
 }
 
 /// The answer to one request: mostly it is there at once, and nothing has to be kept across waits.
@@ -334,6 +366,10 @@ impl Peer {
             _ => "",
         };
         let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let mut found = Vec::new();
+        if let Some(operation) = self.state.encoded(method, target, body, &mut found) {
+            return Asked::Answered(Some(operation), Reply { status: 200, content_type: JSON, body: found });
+        }
         let query = match read_parts(method, target, body) {
             Ok(query) => query,
             Err(failure) => {
@@ -466,15 +502,6 @@ fn guarded(head: &Parts) -> Result<(), Failure> {
             .hint("use the socket, with localhost as the host and no Origin, Referer or Sec-Fetch header"));
     }
     Ok(())
-}
-
-/// Tells whether `host` is empty or a name without a dot, such as `localhost`, with or without a port. What starts with a digit
-/// may be an address in another form, such as `0x7f000001`.
-fn is_local_name(host: &str) -> bool {
-    let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    host.is_empty() || (is_plain && name.starts_with(|c: char| c.is_ascii_alphabetic()) && is_number(port))
 }
 
 async fn answered(state: &Arc<State>, query: Query, id: RequestId, patience: Patience) -> Reply {

@@ -1,8 +1,8 @@
 //! Server (the only reader): takes calls, from the socket or in process, and answers them from the snapshot in force or
 //! from an older one that is kept.
 //!
-//! `route` reads a call, `answer` answers it (`explain`, `search` and `snapshots` their own), `connection` speaks HTTP.
-//! `events` are told through `stream`, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
+//! `route` reads a call, `answer` answers it (`explain`, `search` and `snapshots` their own), `connection` speaks HTTP,
+//! `quick` as much of it as a plain question needs. `events` are told through `stream`, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
 //! to the writer, whose report is awaited.
 
 pub mod activity;
@@ -12,6 +12,7 @@ pub mod encoded;
 pub mod events;
 pub mod explain;
 pub mod metrics;
+pub(crate) mod quick;
 pub mod route;
 pub mod search;
 pub mod snapshots;
@@ -33,17 +34,17 @@ use catalogue_schema::revision::LogLine;
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
-use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
+use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
     Ages, Answer, Facts, Records, Times, answer, answer_from, at_once, document_missing, log_page,
     log_unreadable, report,
 };
-use crate::server::connection::ORDERS_MAX;
+use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::events::Events;
 use crate::server::metrics::{METRICS_TEXT, Metrics};
-use crate::server::route::{Forget, Query, route};
+use crate::server::route::{Forget, LOOKUP, Operation, Plain, Query, plain_lookup, read_parts, route};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
 
@@ -52,6 +53,9 @@ pub type Documents = Box<dyn Fn(&Digest) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Reads the log of revisions: the newest lines of one source or of all, at most so many, oldest first.
 pub type Revisions = Box<dyn Fn(Option<&SourceId>, usize) -> Result<Vec<LogLine>, String> + Send + Sync>;
+
+/// Tells the time in seconds since 1970-01-01 UTC, for the date of an answer.
+pub type Clock = fn() -> i64;
 
 /// What every request shares: the snapshot in force, the way to the writer, the counters.
 pub struct State {
@@ -64,6 +68,7 @@ pub struct State {
     revisions: Option<Revisions>,
     records: Option<Records>,
     admin: u32,
+    clock: Option<Clock>,
     started: Instant,
     requests: AtomicU64,
     failures: AtomicU64,
@@ -145,6 +150,7 @@ impl State {
             revisions: None,
             records: None,
             admin: rustix::process::geteuid().as_raw(),
+            clock: None,
             started: Instant::now(),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -159,6 +165,12 @@ impl State {
     /// Returns who is connected.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
+    }
+
+    /// Tells the time by `clock`, so that plain questions can be answered before the full server sees them.
+    pub fn with_clock(mut self, clock: Clock) -> State {
+        self.clock = Some(clock);
+        self
     }
 
     /// Reads the log of revisions through `revisions`.
@@ -292,6 +304,38 @@ impl State {
         self.failures.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(request = %id, %failure, "refused");
         failure.reply(Some(&id.to_string()))
+    }
+
+    /// Puts the answer to a question for releases into `out` where it is encoded, and returns the route that it took; `None` for
+    /// everything else, faults included. Whatever needs a right or a wait is not answered here.
+    fn encoded(&self, method: &str, target: &str, body: &[u8], out: &mut Vec<u8>) -> Option<Operation> {
+        // What panics here panics again where it is counted and told.
+        catch_unwind(AssertUnwindSafe(|| self.found(method, target, body, out))).ok().flatten()
+    }
+
+    fn found(&self, method: &str, target: &str, body: &[u8], out: &mut Vec<u8>) -> Option<Operation> {
+        let kept = self.kept.load();
+        let snapshot = kept.current()?;
+        out.clear();
+        match (method, target) {
+            ("POST", LOOKUP) => {
+                let texts = plain_lookup(body, INLINE_MAX)?;
+                *out = encoded::batch(&texts, snapshot)?;
+                Some(Operation::Lookup)
+            }
+            ("GET", target) if body.is_empty() && target.starts_with(BELOW_COMPONENTS) => {
+                if let Some(plain) = Plain::of(target)
+                    && encoded::plain(&plain, snapshot, out).is_some()
+                {
+                    return Some(Operation::Release);
+                }
+                out.clear();
+                let query = read_parts(method, target, body).ok()?;
+                *out = at_once(&query, snapshot)?;
+                Some(query.operation())
+            }
+            _ => None,
+        }
     }
 
     fn answered(&self, query: &Query) -> Result<Reply, Failure> {

@@ -13,7 +13,8 @@ use catalogue_schema::error::escaped;
 use catalogue_schema::id::{ComponentId, Dialect, Namespace, Reference, SourceId};
 use catalogue_schema::model::Warning;
 use catalogue_schema::packed::search::folded;
-use catalogue_schema::version::{Grammar, Version, VersionReq};
+use catalogue_schema::version::{Grammar, VERSION_BYTES_MAX, Version, VersionReq};
+use semver::Comparator;
 use serde_json::Value;
 
 use crate::api::discovery::ExplainRequest;
@@ -89,7 +90,7 @@ pub const ROUTES: &[Route] = &[
         operation: Operation::Manifest,
     },
     Route { method: "POST", pattern: "/v1/resolve", operation: Operation::Resolve },
-    Route { method: "POST", pattern: "/v1/lookup", operation: Operation::Lookup },
+    Route { method: "POST", pattern: LOOKUP, operation: Operation::Lookup },
     Route { method: "POST", pattern: "/v1/explain", operation: Operation::Explain },
     Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
     Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
@@ -104,6 +105,9 @@ pub const ROUTES: &[Route] = &[
 ];
 
 const SEARCH: &str = "/v1/components/search";
+
+/// The route of a lookup.
+pub(crate) const LOOKUP: &str = "/v1/lookup";
 
 /// A question, its values read.
 #[derive(Debug, Clone)]
@@ -307,6 +311,99 @@ pub struct Pointed {
     pub reference: Reference,
     /// The id that the same path spells when its last word is not read as a version.
     pub longer: Option<ComponentId>,
+}
+
+/// A release as a path points to it plainly: the dialect in front, no escape but that of a caret, and behind it an exact version or
+/// one comparator. Whether its ids are any is not known; those that a snapshot has are.
+#[derive(Debug)]
+pub struct Plain {
+    ids: String,
+    shorter: usize,
+    /// Which version.
+    pub version: PlainVersion,
+}
+
+/// Which version is pointed to plainly.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PlainVersion {
+    /// This one.
+    Exact(Version),
+    /// The newest that meets this: `^1.2` or `~1.2`.
+    Newest(Comparator),
+}
+
+impl PlainVersion {
+    /// Reads `1.2.3`, `^1.2` or `~1.2`, numbers only; `None` for everything else.
+    pub fn of(text: &str) -> Option<PlainVersion> {
+        let numbers = text.strip_prefix(['^', '~']).unwrap_or(text);
+        if !numbers.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.')) {
+            return None;
+        }
+        match numbers.len() == text.len() {
+            true => Version::parse(text).ok().map(PlainVersion::Exact),
+            false if text.len() > VERSION_BYTES_MAX => None,
+            false => Comparator::parse(text).ok().map(PlainVersion::Newest),
+        }
+    }
+}
+
+impl Plain {
+    /// Reads a target; `None` for one that asks anything else, or in another form.
+    pub fn of(target: &str) -> Option<Plain> {
+        let (dialect, path) = target.strip_prefix(BELOW_COMPONENTS)?.split_once('/')?;
+        let prefix = match dialect {
+            "lcod" => "lcod://",
+            "estream" => "estream:",
+            "flowctl" => "flowctl:",
+            _ => return None,
+        };
+        let (id, version) = path.rsplit_once('/')?;
+        if id.contains(['%', '?', '#', ':']) {
+            return None;
+        }
+        let ids = match version.strip_prefix("%5E").or_else(|| version.strip_prefix("%5e")) {
+            Some(version) => [prefix, id, "/^", version].concat(),
+            None => [prefix, path].concat(),
+        };
+        let shorter = prefix.len() + id.len();
+        let version = PlainVersion::of(&ids[shorter + 1..])?;
+        Some(Plain { ids, shorter, version })
+    }
+
+    /// Returns the id before the version.
+    pub fn shorter(&self) -> &str {
+        &self.ids[..self.shorter]
+    }
+
+    /// Returns the id that the same path spells when its last word is not read as a version.
+    pub fn longer(&self) -> &str {
+        &self.ids
+    }
+}
+
+/// Reads the body of a lookup that is written plainly: `{"ids": ["…", …]}` in printable ASCII without escapes, and at most `most`
+/// references; `None` for every other.
+pub fn plain_lookup(body: &[u8], most: usize) -> Option<Vec<&str>> {
+    let mut rest = token(token(token(token(body, b"{")?, b"\"ids\"")?, b":")?, b"[")?;
+    let mut texts = Vec::with_capacity(most.min(rest.len() / 16 + 1));
+    while let Some(behind) = token(rest, b"\"") {
+        let end = behind.iter().position(|byte| !matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~'))?;
+        texts.push(str::from_utf8(&behind[..end]).ok()?);
+        rest = behind[end..].strip_prefix(b"\"")?;
+        match token(rest, b",") {
+            Some(behind) if token(behind, b"\"").is_some() => rest = behind,
+            Some(_) => return None,
+            None => break,
+        }
+    }
+    let rest = token(token(rest, b"]")?, b"}")?.trim_ascii_start();
+    (rest.is_empty() && texts.len() <= most).then_some(texts)
+}
+
+/// Returns what stands behind `token`, which blanks may stand before.
+fn token<'b>(bytes: &'b [u8], token: &[u8]) -> Option<&'b [u8]> {
+    let blanks = bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
+    bytes[blanks..].strip_prefix(token)
 }
 
 /// A joint question.

@@ -84,6 +84,8 @@ pub struct Watched {
     /// When the reading side gives up.
     due: Instant,
     stalled: bool,
+    /// What was read and put back.
+    unread: Vec<u8>,
 }
 
 /// What the reading side waits for.
@@ -112,7 +114,13 @@ impl Watched {
             waiting: Waiting::Head,
             due: now + patience.head,
             stalled: false,
+            unread: Vec::new(),
         }
+    }
+
+    /// Puts back what was read, all of it at once: it is read again before anything else.
+    pub fn put_back(&mut self, unread: Vec<u8>) {
+        self.unread = unread;
     }
 
     fn wait_for(&mut self, waiting: Waiting, patience: Duration) {
@@ -151,6 +159,15 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if !this.unread.is_empty() {
+            let count = this.unread.len().min(buf.remaining());
+            buf.put_slice(&this.unread[..count]);
+            this.unread.drain(..count);
+            if this.unread.is_empty() {
+                this.unread = Vec::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buf) {
             if this.flights.any() {

@@ -23,6 +23,12 @@ fn state(orders: Option<Sender<Order>>) -> State {
     state
 }
 
+/// A state whose plain questions are answered before the full server sees them, as the daemon's.
+fn ahead() -> State {
+    let state = state(None).with_clock(|| 784_111_777);
+    state
+}
+
 /// Runs a server on a socket while `work` asks it.
 fn serving(state: impl Into<Arc<State>>, patience: Patience, work: impl FnOnce(&Path) + Send) {
     let state = state.into();
@@ -80,10 +86,284 @@ fn one_connection_takes_many_calls() {
     });
 }
 
+/// Sends `pieces` one after the other and a last request behind them, and returns what comes back, without dates.
+fn undated(socket: &Path, pieces: &[&[u8]]) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let last: &[u8] = b"GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n";
+    for piece in pieces.iter().copied().chain([last]) {
+        // Who is refused may be cut off before everything is sent.
+        if stream.write_all(piece).is_err() {
+            break;
+        }
+    }
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let is_date = |line: &&str| line.starts_with("date: ");
+    assert_eq!(text.lines().filter(is_date).count(), text.matches("HTTP/1.").count(), "{text}");
+    text.split_inclusive('\n').filter(|line| !is_date(line)).collect()
+}
+
+/// Requests that are plain, nearly plain, and not plain at all.
+fn requests_of_all_kinds() -> Vec<String> {
+    let get = |target: &str, headers: &str| format!("GET {target} HTTP/1.1\r\n{headers}\r\n");
+    let one = "/v1/components/lcod/a/one/0.1.0";
+    let mut all: Vec<String> = [
+        one,
+        "/v1/components/lcod/a/one/v0.1.0",
+        "/v1/components/lcod/a/one/0.2.0",
+        "/v1/components/lcod/a/one/0.9.9",
+        "/v1/components/lcod/a/one/%5E0.1",
+        "/v1/components/lcod/a/one/^0.1",
+        "/v1/components/lcod/a/one/latest",
+        "/v1/components/lcod/a/one/=0.1.0",
+        "/v1/components/lcod/a/one/0.1.0+x",
+        "/v1/components/lcod%3A%2F%2Fa%2Fone/0.1.0",
+        "/v1/components/lcod://a/one/0.1.0",
+        "/v1/components/lcod/a//one/0.1.0",
+        "/v1/components/lcod/a/One/0.1.0",
+        "/v1/components/lcod/0.1.0",
+        "/v1/components/lcod/a/one",
+        "/v1/components/lcod/a/one/versions",
+        "/v1/components/lcod/a/one/0.1.0/manifest",
+        "/v1/components/lcod/a/one/download",
+        "/v1/components/lcod/a/none/0.1.0",
+        "/v1/components/a/one/0.1.0",
+        "/v1/components/lcod/a/one/99999999999999999999.0.0",
+        "/v1/components/lcod/a/one/01.0.0",
+        "/v1/components/lcod/a/one/%zz",
+        "/v1/components/lcod/a/one/0.1.0/",
+        "/v1/components/search",
+        "/v1/components/",
+        "/v1/components/lcod/a/one/0.1.0?snapshot=x",
+    ]
+    .map(|target| get(target, "Host: localhost\r\n"))
+    .into();
+    all.extend(
+        [
+            "",
+            "Host: x\r\nConnection: keep-alive\r\nUser-Agent: a/1\r\nAccept: */*\r\n",
+            "Host: x\r\nContent-Length: 0\r\n",
+            "Host: x\r\nContent-Length: 2\r\n\r\n{}",
+            "Host: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            "Host: x\r\nExpect: 100-continue\r\n",
+            "Host: example.org\r\n",
+            "Host: x\r\nhost: 1.2.3.4\r\n",
+            "Origin: null\r\n",
+            "Sec-Fetch-Mode: cors\r\n",
+            "Host : x\r\n",
+            "Host: x\r\n folded: y\r\n",
+            "Accept: a\tb\r\n",
+            "Accept: \u{e9}\r\n",
+            "no colon\r\n",
+        ]
+        .map(|headers| get(one, headers)),
+    );
+    all.push(get(one, &"Accept: x\r\n".repeat(40)));
+    all.push(get(one, &format!("User-Agent: {}\r\n", "x".repeat(9_000))));
+    all.push(get(one, &format!("User-Agent: {}\r\n", "x".repeat(20_000))));
+    all.push(format!("GET {one} HTTP/1.1\nHost: x\n\n"));
+    all.push(format!("\r\nGET {one} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    all.push(format!("HEAD {one} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    all.push(format!("DELETE {one} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    all.push(format!("GET http://localhost{one} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    all.push(format!("GET {one} HTTP/1.0\r\nHost: x\r\n\r\n"));
+    all.push(format!("GET {one} HTTP/1.1\r\nHost: x"));
+    all.push(format!("GET {one} HTT"));
+    all
+}
+
+#[test]
+fn answers_are_the_same_with_and_without_the_first_reader() {
+    let full = state(None);
+    let requests = requests_of_all_kinds();
+    // The number of a request stands in a problem, so both are asked as often.
+    serving(full, Patience::default(), |full| {
+        serving(ahead(), Patience::default(), |socket| {
+            let plain = requests[0].as_str();
+            for request in &requests {
+                // Alone, behind a plain one, and before one: each on a connection of its own.
+                for text in [request.clone(), format!("{plain}{request}"), format!("{request}{plain}")] {
+                    let expected = undated(full, &[text.as_bytes()]);
+                    assert_eq!(undated(socket, &[text.as_bytes()]), expected, "{text:?}");
+                }
+            }
+            let text = format!("{plain}{}{}{plain}", requests[4], requests[18]);
+            let expected = undated(full, &[text.as_bytes()]);
+            assert_eq!(expected.matches("HTTP/1.1 200").count(), 4, "{expected}");
+            assert_eq!(undated(socket, &[text.as_bytes()]), expected);
+            for at in 0..text.len() {
+                let (head, tail) = text.as_bytes().split_at(at);
+                let expected = undated(full, &[head, tail]);
+                assert_eq!(undated(socket, &[head, tail]), expected, "cut at {at}");
+            }
+        });
+    });
+}
+
+/// Asks in both ways; `is_found` says whether the short one has to know the answer.
+fn check_found(state: &State, call: &Call, is_found: bool) {
+    let mut found = Vec::new();
+    let operation = state.encoded(call.method, &call.target, &call.body, &mut found);
+    assert_eq!(operation.is_some(), is_found, "{call:?}");
+    if operation.is_some() {
+        let reply = respond(state, call, Caller::Reader);
+        assert_eq!(
+            (reply.status, String::from_utf8(reply.body)),
+            (200, String::from_utf8(found)),
+            "{call:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_found_at_once_is_what_is_answered() {
+    let state = ahead();
+    state.publish(Arc::new(crate::server::encoded::tests::crowded()));
+    for version in [
+        "0.1.0",
+        "0.2.0",
+        "0.2.1",
+        "0.2.2",
+        "1.0.0",
+        "1.4.0",
+        "1.5.0",
+        "v1.0.0",
+        "%5E1",
+        "%5e0.1",
+        "^0",
+        "^0.2",
+        "^0.2.0",
+        "^1.0.0",
+        "^1.4.0",
+        "~1",
+        "~1.0",
+        "~0.2.0",
+        "1",
+        "1.0",
+        "latest",
+        "*",
+        "%3C1.4.0",
+        "=1.0.0",
+        "1.0.0-rc.1",
+        "1.0.0+build",
+    ] {
+        check_found(&state, &Call::get(format!("/v1/components/lcod/a/one/{version}")), true);
+        check_found(&state, &Call::get(format!("/v1/components/lcod%3A%2F%2Fa%2Fone/{version}")), true);
+    }
+    for version in
+        ["9.9.9", "^7", "~1.2", "^1.5.0", "^2", "^0.0", "^", "~", "1.0.0.0", "00.1.0", "^01", "^1."]
+    {
+        check_found(&state, &Call::get(format!("/v1/components/lcod/a/one/{version}")), false);
+    }
+    // A version of one id and another id: neither is guessed.
+    check_found(&state, &Call::get("/v1/components/lcod/a/two/1.0.0"), false);
+    check_found(&state, &Call::get("/livez"), false);
+    check_found(&state, &Call::get("/v1/components/lcod/a/one/0.1.0?snapshot=0123456789ab"), false);
+}
+
+#[test]
+fn batches_are_found_at_once_where_they_are_written_plainly() {
+    let state = ahead();
+    state.publish(Arc::new(crate::server::encoded::tests::crowded()));
+    let check = |body: &str, is_found: bool| {
+        let call = Call { method: "POST", target: LOOKUP.to_owned(), body: body.as_bytes().to_vec() };
+        check_found(&state, &call, is_found);
+    };
+    let lookup = |ids: &[&str]| json!({ "ids": ids }).to_string();
+    check(&lookup(&[]), true);
+    for version in
+        ["0.1.0", "0.2.1", "0.2.2", "1.0.0", "1.4.0", "1.5.0", "1.0.0+build", "v1.4.0", "^1", "9", ""]
+    {
+        check(&lookup(&[&format!("lcod://a/one@{version}")]), true);
+    }
+    let mixed = ["lcod://a/one@0.1.0", "lcod://a/one@0.2.1", "lcod://a/on", "no reference", "", "a b@1.0.0"];
+    check(&lookup(&mixed), true);
+    check(&lookup(&["lcod://a/one@0.1.0"; INLINE_MAX]), true);
+    check(&lookup(&["lcod://a/one@0.1.0"; INLINE_MAX + 1]), false);
+    check(" {\n\t\"ids\" : [ \"lcod://a/one@0.1.0\" ,\r\n\"lcod://a/one\" ] } ", true);
+    for text in [
+        "",
+        "{}",
+        "[]",
+        "{\"ids\":[\"a\",]}",
+        "{\"ids\":[,\"a\"]}",
+        "{\"ids\":[\"a\" \"b\"]}",
+        "{\"ids\":[\"a]}",
+        "{\"ids\":[\"\\u0061\"]}",
+        "{\"ids\":[\"\u{e9}\"]}",
+        "{\"ids\":[\"a\nb\"]}",
+        "{\"ids\":[1]}",
+        "{\"ids\":[]} x",
+        "{\"ids\":[]",
+        "{\"ids\":[],\"ids\":[]}",
+        "{\"ids\":[],\"snapshot\":\"0123456789ab\"}",
+        "{\"id\":[]}",
+        "\u{feff}{\"ids\":[]}",
+    ] {
+        check(text, false);
+    }
+}
+
+#[test]
+fn plain_requests_are_counted_and_dated_like_all_others() {
+    let state = Arc::new(ahead());
+    serving(Arc::clone(&state), Patience::default(), |socket| {
+        let plain = "GET /v1/components/lcod/a/one/0.1.0 HTTP/1.1\r\nHost: x\r\n\r\n";
+        let answer = raw(socket, &format!("{plain}{plain}GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n"));
+        assert_eq!(answer.matches("date: Sun, 06 Nov 1994 08:49:37 GMT\r\n").count(), 2, "{answer}");
+        let facts = state.facts();
+        let text = state.metrics.text(None, &facts);
+        let row = "resolverd_requests_total{route=\"/v1/components/{id}/{version}\",code=\"200\"} 2\n";
+        assert!(text.contains(row), "{text}");
+        assert_eq!((facts.requests, facts.failures), (3, 0));
+    });
+}
+
+#[test]
+fn a_peer_that_asks_plainly_and_never_reads_is_cut_off() {
+    let short = Duration::from_millis(50);
+    serving(ahead(), Patience { write: short, ..Patience::default() }, |socket| {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        let plain = "GET /v1/components/lcod/a/one/0.1.0 HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);
+        while stream.write_all(plain.as_bytes()).is_ok() {}
+        let mut client = Client::connect(socket).unwrap();
+        assert_eq!(client.call(&Call::get("/livez")).unwrap().status, 200);
+    });
+}
+
+#[test]
+fn a_plain_connection_that_says_no_more_is_closed() {
+    let short = Duration::from_millis(50);
+    let check = |patience: Patience, text: &str, answers: usize| {
+        serving(ahead(), patience, |socket| {
+            assert_eq!(raw(socket, text).matches("HTTP/1.1 200").count(), answers, "{text:?}");
+        });
+    };
+    let plain = "GET /v1/components/lcod/a/one/0.1.0 HTTP/1.1\r\nHost: x\r\n\r\n";
+    check(Patience { idle: short, ..Patience::default() }, plain, 1);
+    check(Patience { head: short, ..Patience::default() }, "", 0);
+    check(Patience { head: short, ..Patience::default() }, &plain[..20], 0);
+    check(Patience { idle: short, ..Patience::default() }, &format!("{plain}{}", &plain[..20]), 1);
+}
+
+#[test]
+fn a_stop_closes_what_is_idle_and_waits_for_a_first_head_that_has_begun() {
+    let plain = "GET /v1/components/lcod/a/one/0.1.0 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut idle = None;
+    serving(ahead(), Patience::default(), |socket| {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        stream.write_all(plain.as_bytes()).unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        idle = Some(stream);
+    });
+    assert_eq!(idle.unwrap().read(&mut [0; 16]).unwrap(), 0);
+}
+
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     const REQUESTS: usize = 50;
-    serving(state(None), Patience::default(), |socket| {
+    serving(ahead(), Patience::default(), |socket| {
         let lookup = r#"{"ids": ["lcod://a/one@0.1.0"]}"#;
         // What answers at once stands beside what waits for a body, for a thread, or is refused.
         let kinds = [

@@ -114,7 +114,12 @@ impl Snapshot {
 
     /// Returns the component that owns `id`.
     pub fn component(&self, id: &ComponentId) -> Option<&Packed> {
-        self.components.get(self.places.find(id.as_text(), &self.components)?)
+        self.component_of(id.as_text())
+    }
+
+    /// Returns the component whose id is written so; no other text than the canonical one finds it.
+    pub fn component_of(&self, id: &str) -> Option<&Packed> {
+        self.components.get(self.places.find(id, &self.components)?)
     }
 
     /// Returns how every JSON object begins that is answered about one release: its digest, as the first field.

@@ -30,7 +30,7 @@ fn facts() -> Facts {
 }
 
 /// `one` has many versions: withdrawn, refused and prereleases among them.
-fn crowded() -> Snapshot {
+pub(crate) fn crowded() -> Snapshot {
     let world = world();
     let refused = world.read("lcod://a/two").unwrap();
     let components = world.read_all().into_iter().map(|mut component| {
