@@ -198,7 +198,9 @@ impl Listed {
             (place, &keys[key]).cmp(&(other_place, &keys[other_key]))
         });
         rows.reverse();
-        rows.dedup_by(|one, other| one.place == other.place && keys[one.key.clone()] == keys[other.key.clone()]);
+        rows.dedup_by(|one, other| {
+            one.place == other.place && keys[one.key.clone()] == keys[other.key.clone()]
+        });
         rows.reverse();
         let (mut counts, mut used) = (vec![0u32; places.values.len()], vec![false; heads.values.len()]);
         for row in &rows {

@@ -9,10 +9,10 @@ use catalogue_schema::model::Refusal;
 
 use crate::api::{Call, Reply};
 use crate::config::Settings;
-use crate::daemon::{documents, records};
 use crate::daemon::error::DaemonError;
 use crate::daemon::examine::kept;
 use crate::daemon::writer::now_s;
+use crate::daemon::{documents, records};
 use crate::server::{self, Caller, State, Work};
 use crate::shelf::Shelf;
 use crate::store::StoreError;

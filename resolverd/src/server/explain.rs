@@ -278,7 +278,8 @@ fn explained<'a>(
 ) -> ExplainedRelease<'a> {
     let records = read_for(release, records);
     let mut documents: Vec<DocumentRow<'_>> = records.iter().map(document).collect();
-    let failed = snapshot.generation.refusals.iter().filter(|one| Some(&one.refusal) == release.verdict.refusal());
+    let failed =
+        snapshot.generation.refusals.iter().filter(|one| Some(&one.refusal) == release.verdict.refusal());
     documents.extend(failed.map(|one| DocumentRow {
         location: one.want.to_string(),
         url: None,

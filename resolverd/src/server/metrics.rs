@@ -382,7 +382,16 @@ mod tests {
 
     fn facts() -> Facts {
         let ages = Arc::new(Ages { known: BTreeMap::new(), since: Instant::now() });
-        Facts { uptime_s: 5, requests: 4, failures: 3, panics: 2, problem: None, ages, times: Arc::default(), records: None }
+        Facts {
+            uptime_s: 5,
+            requests: 4,
+            failures: 3,
+            panics: 2,
+            problem: None,
+            ages,
+            times: Arc::default(),
+            records: None,
+        }
     }
 
     #[test]

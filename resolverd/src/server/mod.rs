@@ -37,7 +37,8 @@ use crate::api::{Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
-    Ages, Answer, Facts, Records, Times, answer, answer_from, document_missing, log_page, log_unreadable, report,
+    Ages, Answer, Facts, Records, Times, answer, answer_from, document_missing, log_page, log_unreadable,
+    report,
 };
 use crate::server::connection::ORDERS_MAX;
 use crate::server::encoded::Encoded;

@@ -224,7 +224,8 @@ impl Files {
         let mut kept: Vec<u64> = Vec::new();
         for one in older.into_iter().rev() {
             let later = kept.last().and_then(|later| named.get(later));
-            let is_same = later.zip(named.get(&one)).is_some_and(|(later, one)| later.snapshot == one.snapshot);
+            let is_same =
+                later.zip(named.get(&one)).is_some_and(|(later, one)| later.snapshot == one.snapshot);
             match is_same || kept.len() >= keep {
                 true => gone.push(one),
                 false => kept.push(one),

@@ -52,10 +52,7 @@ pub fn kept(directory: &Path) -> Result<Kept, StoreError> {
 /// Reads the list of the documents that a generation of `directory` rests on; the inner error says why it cannot be used.
 ///
 /// **Errors**: the system's.
-pub fn documents(
-    directory: &Path,
-    generation: &Generation,
-) -> Result<Result<Documents, String>, StoreError> {
+pub fn documents(directory: &Path, generation: &Generation) -> Result<Result<Documents, String>, StoreError> {
     Files::to_read(directory).documents(&generation.documents)
 }
 

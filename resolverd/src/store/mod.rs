@@ -274,6 +274,8 @@ pub struct Store {
     older: Option<Refusal>,
     /// What is wrong with the list of documents of the generation in force; the next commit ends it.
     unlisted: Option<Refusal>,
+    /// The settings with which every source was read since the generation of this number, and said nothing new.
+    read_with: Option<(u64, Digest)>,
 }
 
 impl Store {
@@ -379,6 +381,17 @@ impl Store {
         self.files.documents(&generation.documents)
     }
 
+    /// Returns the settings with which every source was read last, as far as a generation or this process knows.
+    pub fn settings<'a>(&'a self, generation: &'a Generation) -> &'a Digest {
+        let later = self.read_with.as_ref().filter(|(number, _)| *number == generation.number);
+        later.map_or(&generation.settings, |(_, settings)| settings)
+    }
+
+    /// Notes that sources read with `settings` say what `generation` says: that is no new generation.
+    pub fn note_settings(&mut self, generation: &Generation, settings: Digest) {
+        self.read_with = Some((generation.number, settings));
+    }
+
     /// Returns the digests of the documents on the shelf that kept generations need: those that they rest on, and the
     /// components that are too long for a row. What a sweep of the shelf spares.
     ///
@@ -390,7 +403,8 @@ impl Store {
         lists.dedup_by(|one, other| one.documents == other.documents);
         for Named { documents, .. } in lists {
             let found = self.files.documents(documents)?;
-            let damaged = |found| StoreError::Damaged { what: "what a generation rests on".to_owned(), found };
+            let damaged =
+                |found| StoreError::Damaged { what: "what a generation rests on".to_owned(), found };
             live.extend(found.map_err(damaged)?.digests());
         }
         Ok(live)
@@ -427,7 +441,8 @@ impl Store {
         // The handle is put back only when everything went well.
         let committed = self.write(&index, draft, previous)?;
         // Readers ask for different snapshots: one that says the same takes the place of the one before.
-        let is_same = |held: &Arc<Snapshot>| held.generation.snapshot == committed.snapshot.generation.snapshot;
+        let is_same =
+            |held: &Arc<Snapshot>| held.generation.snapshot == committed.snapshot.generation.snapshot;
         if self.kept.first().is_some_and(is_same) {
             self.kept.remove(0);
         }
@@ -559,6 +574,7 @@ impl Store {
             log,
             older: None,
             unlisted: None,
+            read_with: None,
         };
         let (index, rows) = match Index::open(directory) {
             Ok((index, rows)) => (Some(index), rows),

@@ -311,7 +311,8 @@ fn clock(times: &Times, generation: Option<&Generation>, listed: Option<&Documen
     let checked = times.checks.values().map(|time| ("checks.json", *time));
     let trusted = times.highest_s.map(|time| ("trust-state.json", time));
     let committed = generation.map(|generation| ("the generation", generation.committed_s));
-    let newest = fetched.into_iter().chain(checked).chain(trusted).chain(committed).max_by_key(|(_, time)| *time);
+    let newest =
+        fetched.into_iter().chain(checked).chain(trusted).chain(committed).max_by_key(|(_, time)| *time);
     match newest {
         Some((what, time)) if time > now_s.saturating_add(SKEW_S) => {
             let found = format!("{now_s}, and {what} is {} s ahead of it", time - now_s);

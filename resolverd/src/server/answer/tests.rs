@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Node, start};
+use catalogue_schema::documents::DocumentList;
 use catalogue_schema::filter::Filter;
 use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA, Generation};
@@ -53,6 +54,7 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
         digest: Some(Digest::sha256(name.as_bytes())),
         named: None,
         signature: None,
+        settled: false,
         releases: 2,
         refused: 1,
         skipped_count: 0,
@@ -126,7 +128,8 @@ pub(crate) fn world() -> Snapshot {
             source: SourceId::parse("away").unwrap(),
             place: place(1),
         }],
-        documents: Vec::new(),
+        documents: DocumentList::default(),
+        settings: Digest::sha256(b""),
         refusals: Vec::new(),
     };
     let components = vec![
@@ -154,7 +157,16 @@ fn times() -> Times {
 fn facts() -> Facts {
     let known = [(SourceId::parse("main").unwrap(), 3600)].into();
     let ages = Arc::new(Ages { known, since: std::time::Instant::now() });
-    Facts { uptime_s: 5, requests: 4, failures: 3, panics: 0, problem: None, ages, times: Arc::new(times()), records: None }
+    Facts {
+        uptime_s: 5,
+        requests: 4,
+        failures: 3,
+        panics: 0,
+        problem: None,
+        ages,
+        times: Arc::new(times()),
+        records: None,
+    }
 }
 
 fn asked(call: &Call, snapshot: Option<&Snapshot>) -> (u16, Value) {

@@ -11,7 +11,16 @@ use crate::server::route::route;
 
 fn facts() -> Facts {
     let ages = Arc::new(Ages { known: BTreeMap::new(), since: Instant::now() });
-    Facts { uptime_s: 0, requests: 0, failures: 0, panics: 0, problem: None, ages, times: Arc::default(), records: None }
+    Facts {
+        uptime_s: 0,
+        requests: 0,
+        failures: 0,
+        panics: 0,
+        problem: None,
+        ages,
+        times: Arc::default(),
+        records: None,
+    }
 }
 
 /// `one` has many versions: withdrawn, refused and prereleases among them.
