@@ -374,10 +374,8 @@ impl Store {
         bytes_below(&self.directory)
     }
 
-    /// Returns the list of documents that a generation rests on; the inner error says why it cannot be used.
-    ///
-    /// **Errors**: the system's.
-    pub fn documents(&self, generation: &Generation) -> Result<Result<Documents, String>, StoreError> {
+    /// Returns the list of documents that a generation rests on; the error says why it cannot be used.
+    pub fn documents(&self, generation: &Generation) -> Result<Documents, String> {
         self.files.documents(&generation.documents)
     }
 
@@ -402,10 +400,9 @@ impl Store {
         let mut lists: Vec<&Named> = self.named.values().collect();
         lists.dedup_by(|one, other| one.documents == other.documents);
         for Named { documents, .. } in lists {
-            let found = self.files.documents(documents)?;
             let damaged =
                 |found| StoreError::Damaged { what: "what a generation rests on".to_owned(), found };
-            live.extend(found.map_err(damaged)?.digests());
+            live.extend(self.files.documents(documents).map_err(damaged)?.digests());
         }
         Ok(live)
     }
@@ -641,7 +638,7 @@ impl Store {
             self.files.point_again(number)?;
         }
         self.note_older(number, why);
-        if let Err(found) = self.files.check_documents(&snapshot.generation.documents)? {
+        if let Err(found) = self.files.check_documents(&snapshot.generation.documents) {
             self.unlisted = Some(Refusal::new(
                 "store.documents",
                 format!("generation {number}"),
@@ -670,7 +667,7 @@ impl Store {
         }
         let mut chosen = None;
         for (at, candidate) in candidates.iter().enumerate() {
-            match self.files.check_documents(&candidate.documents)? {
+            match self.files.check_documents(&candidate.documents) {
                 Ok(()) => chosen = Some(at),
                 Err(found) => why.push(format!("generation {}: {found}", candidate.number)),
             }

@@ -227,8 +227,7 @@ impl Sync<'_> {
     ) -> Result<Done, SyncError> {
         info!(sources = sources.len(), "sync started");
         let tally = Tally::default();
-        let listed =
-            past.generation().map_or_else(|| Ok(Ok(Documents::default())), |last| store.documents(last))?;
+        let listed = past.generation().map_or_else(|| Ok(Documents::default()), |last| store.documents(last));
         if let Some(last) = past.snapshot()
             && let Ok(documents) = &listed
             && self.has_nothing_to_do(last, documents, store, sources, scope)?

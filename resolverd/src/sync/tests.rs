@@ -141,8 +141,7 @@ impl World {
     }
 
     fn documents(&self) -> Documents {
-        let read = self.store.documents(&self.snapshot().generation).expect("read");
-        read.expect("the list of documents")
+        self.store.documents(&self.snapshot().generation).expect("the list of documents")
     }
 
     /// `id = owner: version verdict …` per component.

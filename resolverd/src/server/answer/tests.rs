@@ -4,10 +4,9 @@
 use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Node, start};
-use catalogue_schema::documents::DocumentList;
 use catalogue_schema::filter::Filter;
 use catalogue_schema::forge::Forges;
-use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA, Generation};
+use catalogue_schema::generation::{Blocked, DocumentList, GENERATION_SCHEMA, Generation};
 use catalogue_schema::id::{Dialect, Namespace};
 use catalogue_schema::model::{Level, Origin, Place, Rank, Source, Trust, Verdict};
 use catalogue_schema::path::DocPath;

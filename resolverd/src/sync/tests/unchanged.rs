@@ -299,7 +299,7 @@ fn a_lost_list_of_documents_is_made_again() {
             "missing" => drop(world.remove(&name)),
             _ => drop(world.write(&name, "x")),
         }
-        assert!(world.store.documents(&world.snapshot().generation).expect("read").is_err());
+        assert!(world.store.documents(&world.snapshot().generation).is_err());
         let report = run.go(&mut world);
         assert!(report.changed, "{damage}: the list is committed again");
         assert_eq!((world.shown(), world.documents().len()), before, "{damage}");
