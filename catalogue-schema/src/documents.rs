@@ -26,7 +26,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Algorithm, Digest};
-use crate::generation::DocumentRecord;
+use crate::generation::{DocumentList, DocumentRecord};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository, Revision, Want};
 
@@ -139,22 +139,6 @@ fn is_shared(want: &Want) -> bool {
 struct Header {
     places: Vec<(Place, u32)>,
     heads: Vec<Head>,
-}
-
-/// The name of a list of documents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DocumentList {
-    /// How many there are.
-    pub count: u64,
-    /// The digest of the list in the form of this module.
-    pub digest: Digest,
-}
-
-impl Default for DocumentList {
-    /// Names the empty list.
-    fn default() -> DocumentList {
-        DocumentList { count: 0, digest: Digest::sha256(b"") }
-    }
 }
 
 /// A list of documents, ready to be kept, and its name.

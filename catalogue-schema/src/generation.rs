@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::dialect::Errand;
 use crate::digest::Digest;
-use crate::documents::DocumentList;
 use crate::id::{Namespace, SourceId};
 use crate::model::{Place, Refusal, SignatureClaim, Skipped, Source, Warning};
 use crate::pointer::{CommitId, Want};
@@ -160,6 +159,22 @@ pub struct DocumentRefusal {
     pub want: Want,
     /// Why it is not used.
     pub refusal: Refusal,
+}
+
+/// The name of a list of documents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentList {
+    /// How many there are.
+    pub count: u64,
+    /// The digest of the list in the form of [`crate::documents`].
+    pub digest: Digest,
+}
+
+impl Default for DocumentList {
+    /// Names the empty list.
+    fn default() -> DocumentList {
+        DocumentList { count: 0, digest: Digest::sha256(b"") }
+    }
 }
 
 /// One document that a generation rests on: what was asked for and which bytes on the shelf answer it.

@@ -18,6 +18,7 @@
 //! | [`row`] | the parts of a release as answers tell them |
 //! | [`extra`] | the fields of a release that nobody here interprets |
 //! | [`generation`] | what a generation remembers: sources, catalogues, documents |
+//! | [`documents`] | the list of the documents that a generation rests on, as one block of bytes |
 //! | [`dialect`] | readers: a document in, findings (releases and further wants) out |
 //! | [`revision`] | accepted states of lists and catalogues, and the lines of their log |
 //! | [`schema`] | the JSON Schemas of every document, generated from the types that read them |

@@ -335,8 +335,7 @@ fn records(settings: &Settings) -> Records {
         {
             return Ok(found);
         }
-        let read = inspect::documents(&directory, generation).map_err(|error| error.to_string())?;
-        let found = Arc::new(read?);
+        let found = Arc::new(inspect::documents(&directory, generation)?);
         *held = (Some(generation.documents.digest.clone()), Arc::downgrade(&found));
         Ok(found)
     })

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fetch::FetchError;
 
-/// The limits of one sync of one source. Config table `[limits]`; unknown keys are refused.
+/// The limits of one sync, mostly of one source in it. Config table `[limits]`; unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -24,6 +24,9 @@ pub struct Limits {
     pub git_object_bytes: u64,
     /// How many documents one source may need. Default 1,000,000.
     pub documents: u64,
+    /// How many releases all sources together may list; a source that would pass it keeps its last good entries. Default
+    /// 1,000,000.
+    pub releases: u64,
     /// How many bytes one source may bring. Default 2 GiB.
     pub total_bytes: u64,
     /// How many lists may lead to a catalogue. Default 8.
@@ -59,6 +62,7 @@ impl Default for Limits {
             release_document_bytes: 1 << 20,
             git_object_bytes: 16 << 20,
             documents: 1_000_000,
+            releases: 1_000_000,
             total_bytes: 2 << 30,
             depth: 8,
             catalogues: 256,
@@ -294,13 +298,14 @@ mod tests {
         let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
                     total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nconnect_s = 9\nstall_s = 10\n\
                     rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15\n\
-                    eager_max = 16";
+                    eager_max = 16\nreleases = 17";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
             release_document_bytes: 2,
             git_object_bytes: 3,
             documents: 4,
+            releases: 17,
             total_bytes: 5,
             depth: 6,
             catalogues: 7,

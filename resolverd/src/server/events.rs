@@ -421,7 +421,8 @@ mod tests {
         }
         let generation = json!({
             "schema": "", "number": 1, "committedS": 0, "components": 0, "root": Digest::sha256(b""),
-            "snapshot": Digest::sha256(b""), "sources": sources, "catalogues": [], "documents": [],
+            "snapshot": Digest::sha256(b""), "sources": sources, "catalogues": [], "documents": catalogue_schema::generation::DocumentList::default(),
+            "settings": Digest::sha256(b""),
         });
         let mut generation: Generation = serde_json::from_value(generation).unwrap();
         generation.catalogues =

@@ -277,7 +277,8 @@ mod tests {
         let sources: Vec<Value> = sources.split_whitespace().map(source).collect();
         let generation = json!({
             "schema": "", "number": number, "committedS": 0, "components": 0, "root": Digest::sha256(b""),
-            "snapshot": Digest::sha256(text.as_bytes()), "sources": sources, "catalogues": [], "documents": [],
+            "snapshot": Digest::sha256(text.as_bytes()), "sources": sources, "catalogues": [], "documents": catalogue_schema::generation::DocumentList::default(),
+            "settings": Digest::sha256(b""),
         });
         let generation: Generation = serde_json::from_value(generation).unwrap();
         Snapshot::of(generation, text.split_whitespace().map(component))

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::documents::{DocumentList, Documents, Listed};
-use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
+use catalogue_schema::documents::{Documents, Listed};
+use catalogue_schema::generation::{DocumentList, GENERATION_SCHEMA, Generation};
 use serde::{Deserialize, Serialize};
 
 use crate::shelf::durable;
@@ -141,44 +141,43 @@ impl Files {
 
     /// Writes a list of documents unless it is there already; after a return it outlives a power cut.
     pub(super) fn keep_documents(&self, listed: &Listed) -> Result<(), StoreError> {
-        if self.document_bytes(&listed.list)?.is_err() {
+        if self.document_bytes(&listed.list).is_err() {
             durable::write(&self.generations, &documents_name(&listed.list), &[&listed.bytes])?;
         }
         Ok(())
     }
 
-    /// Reads a list of documents; the inner error says why it cannot be used.
-    pub(super) fn documents(&self, list: &DocumentList) -> Result<Result<Documents, String>, StoreError> {
-        let bytes = match self.document_bytes(list)? {
-            Ok(bytes) => bytes,
-            Err(why) => return Ok(Err(why)),
-        };
+    /// Reads a list of documents; the error says why it cannot be used.
+    pub(super) fn documents(&self, list: &DocumentList) -> Result<Documents, String> {
         let name = documents_name(list);
-        Ok(match Documents::read(bytes) {
+        match Documents::read(self.document_bytes(list)?) {
             Ok(found) if found.len() as u64 == list.count => Ok(found),
             Ok(found) => Err(format!("the list {name} names {} documents, not {}", found.len(), list.count)),
             Err(why) => Err(format!("the list {name} {why}")),
-        })
+        }
     }
 
-    /// Tells whether a list of documents is there, byte for byte; the inner error says why it cannot be used.
-    pub(super) fn check_documents(&self, list: &DocumentList) -> Result<Result<(), String>, StoreError> {
-        Ok(self.document_bytes(list)?.map(drop))
+    /// Tells whether a list of documents is there, byte for byte; the error says why it cannot be used.
+    pub(super) fn check_documents(&self, list: &DocumentList) -> Result<(), String> {
+        self.document_bytes(list).map(drop)
     }
 
-    fn document_bytes(&self, list: &DocumentList) -> Result<Result<Vec<u8>, String>, StoreError> {
+    fn document_bytes(&self, list: &DocumentList) -> Result<Vec<u8>, String> {
         if *list == DocumentList::default() {
-            return Ok(Ok(Vec::new()));
+            return Ok(Vec::new());
         }
         let name = documents_name(list);
-        let Some(bytes) = durable::read(&self.generations.join(&name))? else {
-            return Ok(Err(format!("the list {name} is missing")));
+        // Whatever keeps it from being read, it is as good as lost: everything can go on without it.
+        let bytes = match durable::read(&self.generations.join(&name)) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Err(format!("the list {name} is missing")),
+            Err(error) => return Err(error.to_string()),
         };
         let digest = Digest::sha256(&bytes);
-        Ok(match digest == list.digest {
+        match digest == list.digest {
             true => Ok(bytes),
             false => Err(format!("the list {name} has digest {digest}")),
-        })
+        }
     }
 
     /// Points at a generation whose file is there, after the pointer was lost.

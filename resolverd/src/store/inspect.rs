@@ -49,10 +49,8 @@ pub fn kept(directory: &Path) -> Result<Kept, StoreError> {
     Ok(Kept { generation: candidates.into_iter().next(), files: count, damage })
 }
 
-/// Reads the list of the documents that a generation of `directory` rests on; the inner error says why it cannot be used.
-///
-/// **Errors**: the system's.
-pub fn documents(directory: &Path, generation: &Generation) -> Result<Result<Documents, String>, StoreError> {
+/// Reads the list of the documents that a generation of `directory` rests on; the error says why it cannot be used.
+pub fn documents(directory: &Path, generation: &Generation) -> Result<Documents, String> {
     Files::to_read(directory).documents(&generation.documents)
 }
 

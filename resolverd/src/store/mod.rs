@@ -303,6 +303,8 @@ pub struct Store {
     older: Option<Refusal>,
     /// What is wrong with the list of documents of the generation in force; the next commit ends it.
     unlisted: Option<Refusal>,
+    /// The settings with which every source was read since the generation of this number, and said nothing new.
+    read_with: Option<(u64, Digest)>,
 }
 
 impl Store {
@@ -401,11 +403,20 @@ impl Store {
         bytes_below(&self.directory)
     }
 
-    /// Returns the list of documents that a generation rests on; the inner error says why it cannot be used.
-    ///
-    /// **Errors**: the system's.
-    pub fn documents(&self, generation: &Generation) -> Result<Result<Documents, String>, StoreError> {
+    /// Returns the list of documents that a generation rests on; the error says why it cannot be used.
+    pub fn documents(&self, generation: &Generation) -> Result<Documents, String> {
         self.files.documents(&generation.documents)
+    }
+
+    /// Returns the settings with which every source was read last, as far as a generation or this process knows.
+    pub fn settings<'a>(&'a self, generation: &'a Generation) -> &'a Digest {
+        let later = self.read_with.as_ref().filter(|(number, _)| *number == generation.number);
+        later.map_or(&generation.settings, |(_, settings)| settings)
+    }
+
+    /// Notes that sources read with `settings` say what `generation` says: that is no new generation.
+    pub fn note_settings(&mut self, generation: &Generation, settings: Digest) {
+        self.read_with = Some((generation.number, settings));
     }
 
     /// Returns the digests of the documents on the shelf that kept generations need: those that they rest on, and the
@@ -418,10 +429,9 @@ impl Store {
         let mut lists: Vec<&Named> = self.named.values().collect();
         lists.dedup_by(|one, other| one.documents == other.documents);
         for Named { documents, .. } in lists {
-            let found = self.files.documents(documents)?;
             let damaged =
                 |found| StoreError::Damaged { what: "what a generation rests on".to_owned(), found };
-            live.extend(found.map_err(damaged)?.digests());
+            live.extend(self.files.documents(documents).map_err(damaged)?.digests());
         }
         Ok(live)
     }
@@ -609,6 +619,7 @@ impl Store {
             log,
             older: None,
             unlisted: None,
+            read_with: None,
         };
         let (index, rows) = match Index::open(directory, ledger::take) {
             Ok((index, rows)) => (Some(index), rows),
@@ -675,7 +686,7 @@ impl Store {
             self.files.point_again(number)?;
         }
         self.note_older(number, why);
-        if let Err(found) = self.files.check_documents(&snapshot.generation.documents)? {
+        if let Err(found) = self.files.check_documents(&snapshot.generation.documents) {
             self.unlisted = Some(Refusal::new(
                 "store.documents",
                 format!("generation {number}"),
@@ -704,7 +715,7 @@ impl Store {
         }
         let mut chosen = None;
         for (at, candidate) in candidates.iter().enumerate() {
-            match self.files.check_documents(&candidate.documents)? {
+            match self.files.check_documents(&candidate.documents) {
                 Ok(()) => chosen = Some(at),
                 Err(found) => why.push(format!("generation {}: {found}", candidate.number)),
             }

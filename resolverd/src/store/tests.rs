@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use catalogue_schema::generation::{DocumentList, DocumentRecord};
 use catalogue_schema::model::Component;
 use serde_json::json;
 
@@ -85,12 +86,15 @@ fn world(names: &[(&str, &str)]) -> Vec<Component> {
 }
 
 fn draft(components: Vec<Component>) -> Draft {
+    let snapshot = Digest::sha256(&serde_json::to_vec(&components).unwrap());
     let generation = json!({
-        "schema": "", "number": 0, "committedS": 1, "snapshot": Digest::sha256(b"s"), "components": 0,
-        "root": Digest::sha256(b""), "sources": [], "catalogues": [], "documents": [],
+        "schema": "", "number": 0, "committedS": 1, "snapshot": snapshot, "components": 0,
+        "root": Digest::sha256(b""), "sources": [], "catalogues": [], "documents": DocumentList::default(),
+        "settings": Digest::sha256(b""),
     });
+    let generation = serde_json::from_value(generation).unwrap();
     let components = components.iter().map(|one| Packed::of(one).unwrap()).collect();
-    Draft { generation: serde_json::from_value(generation).unwrap(), components }
+    Draft { generation, documents: Listed::default(), components }
 }
 
 fn warm(opened: Opened) -> Option<Arc<Snapshot>> {
@@ -167,6 +171,8 @@ fn a_removed_id_stays_away_and_can_come_back() {
     check(&home, "3: n/a@1.0.0 n/b@1.0.0");
     home.commit_all(&[vec![], vec![], vec![]]);
     check(&home, "6: ");
+    home.open_keeping(1, |store, _| drop(store.commit(draft(Vec::new()), None).unwrap()));
+    check(&home, "7: ");
     home.open(|store, _| assert!(store.ledger.newer(0).is_empty(), "rows that nobody reads are left"));
 }
 
@@ -663,4 +669,126 @@ fn a_lost_generation_is_a_problem_until_the_next_commit() {
         store.commit(draft(world(&BC)), None).unwrap();
         assert!(reasons(store).iter().all(|reason| *reason != "store.older_generation"));
     });
+}
+
+/// A draft of `names` that rests on documents with these texts.
+fn resting(names: &[(&str, &str)], texts: &[&str]) -> Draft {
+    let record = |text: &&str| {
+        let digest = Digest::sha256(text.as_bytes());
+        serde_json::from_value(json!({
+            "want": {"blob": {"https": {"url": format!("https://example.org/{text}")}}},
+            "url": "https://example.org/", "digest": digest, "size": text.len(), "fetched_s": 1,
+        }))
+        .unwrap()
+    };
+    let records: Vec<DocumentRecord> = texts.iter().map(record).collect();
+    Draft { documents: Listed::of(&records).unwrap(), ..draft(world(names)) }
+}
+
+fn lists(home: &Home) -> usize {
+    home.names("generations").iter().filter(|name| name.ends_with(".documents")).count()
+}
+
+#[test]
+fn equal_lists_of_documents_are_one_file_and_go_with_the_last_generation_that_needs_them() {
+    let home = Home::new();
+    home.open(|store, _| {
+        let mut commit = |names: &[(&str, &str)], texts: &[&str], expected: usize| {
+            let committed = store.commit(resting(names, texts), None).unwrap().snapshot;
+            let found = store.documents(&committed.generation).unwrap();
+            assert_eq!(found.len(), texts.len());
+            assert_eq!(lists(&home), expected, "{names:?} {texts:?}");
+            let mut live: Vec<Digest> = store.live().unwrap().into_iter().collect();
+            live.sort();
+            live
+        };
+        let digests = |texts: &[&str]| {
+            let mut digests: Vec<Digest> = texts.iter().map(|text| Digest::sha256(text.as_bytes())).collect();
+            digests.sort();
+            digests
+        };
+        assert_eq!(commit(&AB, &["p", "q"], 1), digests(&["p", "q"]));
+        assert_eq!(commit(&BC, &["q", "p"], 1), digests(&["p", "q"]));
+        assert_eq!(commit(&AB, &["q", "r"], 2), digests(&["p", "q", "r"]));
+        assert_eq!(commit(&BC, &[], 1), digests(&["q", "r"]));
+        assert_eq!(commit(&AB, &[], 0), digests(&[]));
+    });
+    home.open(|_, _| assert_eq!(lists(&home), 0));
+}
+
+#[test]
+fn a_generation_with_the_snapshot_of_the_one_before_takes_its_place() {
+    let home = Home::new();
+    let numbers =
+        |store: &Store| -> Vec<u64> { store.kept().iter().map(|one| one.generation.number).collect() };
+    home.open(|store, _| {
+        for (names, texts) in [(AB, &["p"]), (BC, &["p"]), (BC, &["q"])] {
+            store.commit(resting(&names, texts), None).unwrap();
+        }
+        assert_eq!((numbers(store), lists(&home)), (vec![3, 1], 2));
+        assert_eq!(told_kept(store), format!("3: {TELLING_BC} | 1: {TELLING_AB}"));
+    });
+    home.open(|store, _| assert_eq!(told_kept(store), format!("3: {TELLING_BC} | 1: {TELLING_AB}")));
+}
+
+/// Two generations with different documents, and the list of the newer one.
+fn two_lists() -> (Home, PathBuf) {
+    let home = Home::new();
+    home.open(|store, _| {
+        store.commit(resting(&AB, &["p"]), None).unwrap();
+        store.commit(resting(&BC, &["q"]), None).unwrap();
+    });
+    let list = resting(&BC, &["q"]).documents.list;
+    let path = home.path().join(format!("generations/{}.documents", list.digest.hex()));
+    assert!(path.exists());
+    (home, path)
+}
+
+#[test]
+fn a_generation_answers_without_its_list_of_documents_and_says_so_until_the_next_commit() {
+    for damage in [None, Some(&b"resolverd/documents@1\n"[..]), Some(b"")] {
+        let (home, path) = two_lists();
+        match damage {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+        }
+        home.open(|store, opened| {
+            assert_eq!(told(&opened), format!("2: {TELLING_BC}"));
+            let snapshot = warm(opened).unwrap();
+            let said = |store: &Store| store.problems(0).iter().any(|one| one.reason == "store.documents");
+            assert!(said(store));
+            assert!(store.documents(&snapshot.generation).is_err());
+            assert!(store.live().is_err(), "nobody knows what the shelf has to spare");
+            store.commit(resting(&BC, &["q"]), Some(&snapshot)).unwrap();
+            assert!(!said(store));
+            assert_eq!(store.live().unwrap().len(), 2);
+        });
+        home.open(|store, opened| {
+            let snapshot = warm(opened).unwrap();
+            assert_eq!(store.documents(&snapshot.generation).unwrap().len(), 1);
+        });
+    }
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_for_the_newest_generation_whose_list_of_documents_is_whole() {
+    let check = |damage: &dyn Fn(&Home, &Path), expected: &str| {
+        let (home, path) = two_lists();
+        std::fs::remove_dir_all(home.path().join("index")).unwrap();
+        damage(&home, &path);
+        home.open(|store, opened| {
+            assert_eq!(told(&opened), expected);
+            let older = store.problems(0).iter().any(|one| one.reason == "store.older_generation");
+            assert_eq!(older, expected.ends_with('1'), "{expected}");
+        });
+    };
+    check(&|_, _| (), "rebuild 2");
+    check(&|_, path| std::fs::remove_file(path).unwrap(), "rebuild 1");
+    // Where no list is left, the newest keeps what it owned from others.
+    let all = |home: &Home, _: &Path| {
+        for name in home.names("generations").iter().filter(|name| name.ends_with(".documents")) {
+            std::fs::write(home.path().join("generations").join(name), "x").unwrap();
+        }
+    };
+    check(&all, "rebuild 2");
 }

@@ -44,7 +44,7 @@ use crate::shelf::{Shelf, ShelfError};
 use crate::store::checks::{expiry, max_stale_s};
 use crate::store::memory::Memory;
 use crate::store::{Draft, Snapshot, Store, StoreError};
-use crate::sync::reading::{Reader, Reading};
+use crate::sync::reading::{Reader, Reading, Room, too_many};
 use crate::trust::memory::UnknownOrder;
 
 /// How many sources are read at the same time.
@@ -255,11 +255,10 @@ impl Sync<'_> {
     ) -> Result<Done, SyncError> {
         info!(sources = sources.len(), "sync started");
         let tally = Tally::default();
-        let listed =
-            past.generation().map_or_else(|| Ok(Ok(Documents::default())), |last| store.documents(last))?;
+        let listed = past.generation().map_or_else(|| Ok(Documents::default()), |last| store.documents(last));
         if let Some(last) = past.snapshot()
             && let Ok(documents) = &listed
-            && self.has_nothing_to_do(last, documents, store.memory(), sources, scope)?
+            && self.has_nothing_to_do(last, documents, store, sources, scope)?
         {
             return Ok(self.rested(store, last, scope)?);
         }
@@ -276,7 +275,8 @@ impl Sync<'_> {
         self.expire(&mut readings, past, scope);
         let mut draft = self.draft(past, &known.documents, readings)?;
         drop(known);
-        draft.generation.settings = self.settings_after(past, scope);
+        let settings = self.settings_after(past, store, scope);
+        draft.generation.settings.clone_from(&settings);
         let outcomes = outcomes(&draft.generation, |source| !self.offline && scope.covers(source));
         for outcome in outcomes.iter().filter(|outcome| outcome.error.is_some()) {
             warn!(source = %outcome.id, health = ?outcome.health, error = %shown(outcome.error.as_ref()), "source");
@@ -285,7 +285,10 @@ impl Sync<'_> {
         let listed = draft.generation.catalogues.iter().filter_map(|state| state.errand.node());
         store.remember(accepted, &listed.map(RevisionKey::of).collect())?;
         let committed = match past.snapshot() {
-            Some(last) if !is_lost && is_unchanged(&draft, last) => Ok(None),
+            Some(last) if !is_lost && is_unchanged(&draft, last) => {
+                store.note_settings(&last.generation, settings);
+                Ok(None)
+            }
             previous => store.commit(draft, previous).map(Some),
         };
         // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
@@ -353,17 +356,21 @@ impl Sync<'_> {
         tally: &Tally,
     ) -> Result<Vec<Reading>, ShelfError> {
         let next = AtomicUsize::new(0);
-        let slots: Vec<Mutex<Option<Result<Reading, ShelfError>>>> =
+        let (room, alone) = (Room::new(self.limits.releases), Room::new(0));
+        let slots: Vec<Mutex<Option<Result<Option<Reading>, ShelfError>>>> =
             sources.iter().map(|_| Mutex::new(None)).collect();
+        let reader = |source, room| {
+            Reader::new(self, (known, memory), source, (tally, room), Instant::now()).wanting(scope.wanted())
+        };
         std::thread::scope(|threads| {
             for _ in 0..SOURCES_AT_ONCE.min(sources.len()) {
                 threads.spawn(|| {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let (Some(source), Some(slot)) = (sources.get(at), slots.get(at)) else { break };
-                        let reader = Reader::new(self, (known, memory), source, tally, Instant::now())
-                            .wanting(scope.wanted());
-                        let reading = if scope.covers(&source.id) { reader.read() } else { reader.hold() };
+                        let reader = reader(source, &room);
+                        let reading =
+                            if scope.covers(&source.id) { reader.read() } else { reader.hold().map(Some) };
                         if let Ok(mut slot) = slot.lock() {
                             *slot = Some(reading);
                         }
@@ -371,8 +378,24 @@ impl Sync<'_> {
                 });
             }
         });
-        let read = |slot: Mutex<Option<_>>| slot.into_inner().ok().flatten();
-        slots.into_iter().filter_map(read).collect()
+        // Which of them met the limit first is chance; which of them are refused is decided in their order.
+        let (mut readings, mut left) = (Vec::with_capacity(sources.len()), self.limits.releases);
+        for (source, slot) in sources.iter().zip(slots) {
+            let Some(read) = slot.into_inner().ok().flatten() else { continue };
+            alone.clear(left);
+            let reading = match read? {
+                Some(reading) => Some(reading),
+                None => reader(source, &alone).read()?,
+            };
+            let fits = |reading: &Reading| reading.listed() <= left || !scope.covers(&source.id);
+            let reading = match reading.filter(fits) {
+                Some(reading) => reading,
+                None => reader(source, &alone).refuse(too_many(source, left))?,
+            };
+            left = left.saturating_sub(reading.listed());
+            readings.push(reading);
+        }
+        Ok(readings)
     }
 
     /// Makes the ids of sources unavailable that have not been checked for too long. Their entries stay, refused, so that the ids
@@ -565,7 +588,7 @@ fn is_lost(state: &CatalogueState) -> bool {
     state.warnings.iter().any(|warning| warning.reason == LOST)
 }
 
-/// Compares everything that a generation says except its number, its time and what the store computes.
+/// Compares everything that a generation says except its number, its time, the settings and what the store computes.
 fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
     let (new, old) = (&draft.generation, &last.generation);
     new.snapshot == old.snapshot
@@ -573,7 +596,6 @@ fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
         && new.catalogues == old.catalogues
         && new.blocked == old.blocked
         && new.documents == old.documents
-        && new.settings == old.settings
         && new.refusals == old.refusals
         && draft.components == last.components()
 }

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem::take;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Unusable};
@@ -46,6 +46,16 @@ pub(super) struct Reading {
     pub(super) salvaged: BTreeSet<CatalogueId>,
     /// The revisions that were accepted and are not the newest in the memory yet.
     pub(super) accepted: Vec<(RevisionKey, Revision)>,
+    /// How many releases its documents name, as they were counted before they were read.
+    named: u64,
+}
+
+impl Reading {
+    /// Returns how many releases it lists.
+    pub(super) fn listed(&self) -> u64 {
+        let releases = self.contributions.iter().map(|listed| listed.releases.len() as u64);
+        self.named.max(releases.sum())
+    }
 }
 
 /// Where documents come from.
@@ -67,6 +77,7 @@ pub(super) struct Reader<'a> {
     budget: Budget,
     /// What texts mean that its documents have in common.
     lexicon: RefCell<Lexicon>,
+    seat: Seat<'a>,
     /// The components of which every document is fetched.
     wanted: Option<&'a BTreeSet<ComponentId>>,
 }
@@ -147,11 +158,12 @@ impl<'a> Reader<'a> {
         sync: &'a Sync<'a>,
         (known, memory): (&'a Known<'a>, &'a Memory),
         source: &'a Source,
-        tally: &'a Tally,
+        (tally, room): (&'a Tally, &'a Room),
         started: Instant,
     ) -> Reader<'a> {
         let (budget, lexicon) = (Budget::new(sync.limits, started), RefCell::default());
-        Reader { sync, known, memory, source, tally, budget, lexicon, wanted: None }
+        let seat = Seat::in_room(room);
+        Reader { sync, known, memory, source, tally, budget, lexicon, seat, wanted: None }
     }
 
     /// Fetches every document of the components `ids`, however many their catalogues have.
@@ -164,11 +176,30 @@ impl<'a> Reader<'a> {
         self.sync.offline || self.source.offline
     }
 
-    /// Reads the source from its origins.
+    /// Reads the source from its origins; `None` where its releases do not fit into the room.
     ///
     /// **Errors**: the shelf cannot be read or written.
-    pub(super) fn read(&self) -> Result<Reading, ShelfError> {
-        self.reading(Mode::Live)
+    pub(super) fn read(&self) -> Result<Option<Reading>, ShelfError> {
+        let reading = self.reading(Mode::Live)?;
+        Ok(Some(reading).filter(|_| !self.seat.is_crowded()))
+    }
+
+    /// Refuses the source because of `error`: it keeps its last good entries.
+    ///
+    /// **Errors**: the shelf cannot be read.
+    pub(super) fn refuse(&self, error: Refusal) -> Result<Reading, ShelfError> {
+        let entry = dialect::start(self.source, self.sync.forges);
+        let tree = match entry.node() {
+            None => Tree::default(),
+            Some(node) => match self.last_good(node, None, &BTreeSet::new())? {
+                Some(mut last) => {
+                    last.mark(Health::Stale, error);
+                    last
+                }
+                None => self.unread(&entry, node, Mode::Live, error),
+            },
+        };
+        Ok(self.told(tree))
     }
 
     /// Reads the source as the last generation recorded it.
@@ -182,6 +213,10 @@ impl<'a> Reader<'a> {
         let entry = dialect::start(self.source, self.sync.forges);
         let mut tree = Tree::default();
         self.node(entry, mode, None, &mut tree)?;
+        Ok(self.told(tree))
+    }
+
+    fn told(&self, tree: Tree) -> Reading {
         let root = tree.catalogues.first();
         let state = SourceState {
             source: self.source.clone(),
@@ -191,7 +226,8 @@ impl<'a> Reader<'a> {
             error: root.and_then(|root| root.error.clone()),
         };
         let Tree { catalogues, contributions, documents, refusals, salvaged, accepted, .. } = tree;
-        Ok(Reading { state, catalogues, contributions, documents, refusals, salvaged, accepted })
+        let named = self.seat.taken.load(Ordering::Relaxed);
+        Reading { state, catalogues, contributions, documents, refusals, salvaged, accepted, named }
     }
 
     /// Returns the errand by which the last generation read `node`, at the node's place of today.
@@ -222,6 +258,10 @@ impl<'a> Reader<'a> {
             },
             Err(error) => (None, error),
         };
+        // The whole source is left, and nothing of it is needed any more.
+        if self.seat.is_crowded() {
+            return Ok(());
+        }
         let last = match mode {
             Mode::Live => self.last_good(node, above, &out.reached)?,
             Mode::Recorded => self.salvaged(node, &out.reached),
@@ -330,6 +370,9 @@ impl<'a> Reader<'a> {
             Ok(finding) => finding,
             Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
         };
+        if mode == Mode::Live && !self.seat.take(listed(&finding)) {
+            return Ok(Err(too_many(self.source, self.seat.room.limit.load(Ordering::Relaxed))));
+        }
         let mut state = blank(errand);
         let digest = &document.received.digest;
         // Where nothing may be fetched nobody has looked either: what was stale or refused stays so.
@@ -833,6 +876,73 @@ pub(super) const FILE_MISSING: &str = "file_missing";
 
 /// How the reason of a limit on one document of a release ends.
 const PER_DOCUMENT: &str = "document_bytes";
+
+/// How many releases sources that are read at the same time may list together.
+#[derive(Debug)]
+pub(super) struct Room {
+    limit: AtomicU64,
+    taken: AtomicU64,
+}
+
+impl Room {
+    pub(super) fn new(limit: u64) -> Room {
+        Room { limit: limit.into(), taken: AtomicU64::new(0) }
+    }
+
+    /// Makes it an empty room for `limit` releases.
+    pub(super) fn clear(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.taken.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What one source takes of a room; it is given back where it is not enough, so that others may have it.
+#[derive(Debug)]
+struct Seat<'a> {
+    room: &'a Room,
+    taken: AtomicU64,
+    is_crowded: AtomicBool,
+}
+
+impl<'a> Seat<'a> {
+    fn in_room(room: &'a Room) -> Seat<'a> {
+        Seat { room, taken: AtomicU64::new(0), is_crowded: AtomicBool::new(false) }
+    }
+
+    /// Takes room for `count` releases more; `false` where there is none left, from then on.
+    fn take(&self, count: u64) -> bool {
+        if self.is_crowded() {
+            return false;
+        }
+        self.taken.fetch_add(count, Ordering::Relaxed);
+        let before = self.room.taken.fetch_add(count, Ordering::Relaxed);
+        if before.saturating_add(count) <= self.room.limit.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.room.taken.fetch_sub(self.taken.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        self.is_crowded.store(true, Ordering::Relaxed);
+        false
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.is_crowded.load(Ordering::Relaxed)
+    }
+}
+
+/// Returns how many releases a list or catalogue names itself, before their documents are read.
+fn listed(finding: &Finding) -> u64 {
+    let begun = finding.errands.iter().filter(|errand| errand.node().is_none() && errand.documents() > 0);
+    (begun.count() + finding.releases.len()) as u64
+}
+
+/// Refuses a source that lists more releases than `left`, which better-placed sources leave.
+pub(super) fn too_many(source: &Source, left: u64) -> Refusal {
+    let expected = "no more releases of all sources together than the limit (limits.releases)";
+    let found = format!(
+        "more than the {left} that better-placed sources leave; raise limits.releases, or leave a source out"
+    );
+    Refusal::new("limit.releases", &source.id, expected, found)
+}
 
 /// Judges bytes: the one door by which a document enters.
 fn admit(

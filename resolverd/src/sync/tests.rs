@@ -11,7 +11,9 @@ use crate::fetch::Origins;
 use crate::store::memory::Records;
 use crate::store::{Opened, StateLock};
 
+mod crowded;
 mod eager;
+mod unchanged;
 
 /// A federation of files and the state of one reader of it.
 struct World {
@@ -135,6 +137,10 @@ impl World {
 
     fn snapshot(&self) -> &Snapshot {
         self.past.as_deref().expect("a generation")
+    }
+
+    fn documents(&self) -> Documents {
+        self.store.documents(&self.snapshot().generation).expect("the list of documents")
     }
 
     /// `id = owner: version verdict …` per component.
@@ -518,7 +524,7 @@ fn a_source_that_is_gone_keeps_its_ids_when_the_shelf_has_lost_its_documents() {
     let sources = [("a", "list.json"), ("public", "public.jsonl")];
     world.sync(&sources);
     let before = world.shown();
-    let documents = world.snapshot().generation.documents.len();
+    let documents = world.snapshot().generation.documents.count;
 
     empty_the_shelf(&world);
     world.remove("list.json");
@@ -530,7 +536,7 @@ fn a_source_that_is_gone_keeps_its_ids_when_the_shelf_has_lost_its_documents() {
     world.sync(&sources);
     assert_eq!(world.shown(), before);
     assert_eq!(world.health(), ["a/a Stale file_missing", "a/one Fresh", "public/public Fresh"]);
-    assert_eq!(world.snapshot().generation.documents.len(), documents);
+    assert_eq!(world.snapshot().generation.documents.count, documents);
     assert!(!world.sync(&sources).changed, "a salvaged source is stable");
     world.run(&sources, Scope::Named(&[SourceId::parse("public").expect("an id")]));
     assert_eq!(world.shown(), before, "a source that is held is salvaged too");
@@ -562,10 +568,11 @@ fn a_release_whose_document_is_lost_stays_as_it_was_while_its_origin_is_gone() {
     world.rows("a.jsonl", &["n/x@1.0.0", "n/x@1.1.0"]);
     world.sync(&[("a", "a.jsonl")]);
     let before = world.shown();
-    let record = world.snapshot().generation.documents.iter();
-    let lost: Vec<Digest> = record
+    let lost: Vec<Digest> = world
+        .documents()
+        .iter()
         .filter(|record| record.url.contains("1.1.0/lcp.toml"))
-        .map(|record| record.digest.clone())
+        .map(|record| record.digest)
         .collect();
     let live = world.store.live().expect("digests");
     world.shelf.sweep(&live.into_iter().filter(|digest| !lost.contains(digest)).collect()).expect("swept");

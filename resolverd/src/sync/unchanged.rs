@@ -12,8 +12,8 @@ use catalogue_schema::revision::{ORDER_UNKNOWN, RevisionKey};
 use serde_json::json;
 
 use crate::shelf::ShelfError;
-use crate::store::Snapshot;
 use crate::store::memory::Memory;
+use crate::store::{Snapshot, Store};
 use crate::sync::reading::{FILE_MISSING, UNFETCHED};
 use crate::sync::{Past, Scope, Sync};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, standing};
@@ -33,7 +33,7 @@ impl Sync<'_> {
         &self,
         last: &Snapshot,
         documents: &Documents,
-        memory: &Memory,
+        store: &Store,
         sources: &[Source],
         scope: Scope<'_>,
     ) -> Result<bool, ShelfError> {
@@ -41,10 +41,10 @@ impl Sync<'_> {
         let (states, catalogues) = (&generation.sources, &generation.catalogues);
         let is_same = !self.offline
             && matches!(scope, Scope::All | Scope::Named(_))
-            && generation.settings == self.settings()
+            && *store.settings(generation) == self.settings()
             && states.len() == sources.len()
             && states.iter().zip(sources).all(|(state, source)| self.stands(state, source, catalogues))
-            && catalogues.iter().all(|state| is_newest(state, memory))
+            && catalogues.iter().all(|state| is_newest(state, store.memory()))
             && generation.refusals.iter().all(is_final);
         Ok(is_same && self.shelf.confirm(documents.digests())?)
     }
@@ -80,11 +80,11 @@ impl Sync<'_> {
     }
 
     /// Returns the settings of the generation that a run makes: those of today only where every source was read with them.
-    pub(super) fn settings_after(&self, past: Past<'_>, scope: Scope<'_>) -> Digest {
+    pub(super) fn settings_after(&self, past: Past<'_>, store: &Store, scope: Scope<'_>) -> Digest {
         if !self.offline && matches!(scope, Scope::All | Scope::Wanting(_)) {
             return self.settings();
         }
-        past.generation().map_or_else(|| Digest::sha256(b""), |last| last.settings.clone())
+        past.generation().map_or_else(|| Digest::sha256(b""), |last| store.settings(last).clone())
     }
 }
 

@@ -192,15 +192,12 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// Reads the list of the documents of a generation, or says why it cannot be used.
 pub(in crate::daemon) fn listed(directory: &Path, generation: &Generation) -> Result<Documents, Finding> {
-    let found = match inspect::documents(directory, generation) {
-        Ok(Ok(listed)) => return Ok(listed),
-        Ok(Err(found)) => found,
-        Err(error) => error.to_string(),
-    };
     let subject = format!("generation {}", generation.number);
-    Err(Finding::wrong("store.documents", subject, found)
-        .expected("the list of the documents that it rests on")
-        .hint("resolverd sync, which reads all sources again"))
+    inspect::documents(directory, generation).map_err(|found| {
+        Finding::wrong("store.documents", subject, found)
+            .expected("the list of the documents that it rests on")
+            .hint("resolverd sync, which reads all sources again")
+    })
 }
 
 /// Tells whether the documents of a generation are on the shelf, and whether their bytes are theirs.

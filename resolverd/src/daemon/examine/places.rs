@@ -275,12 +275,13 @@ fn generations(directory: &Path) -> Vec<Finding> {
         .collect()
 }
 
-/// Returns what bears the name of a generation file below `directory` and is none.
+/// Returns what bears the name of a generation file, or of a list of documents, below `directory` and is none.
 pub(in crate::daemon) fn misplaced_generations(directory: &Path) -> Vec<(std::path::PathBuf, &'static str)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_named = name.strip_suffix(".json").is_some_and(|number| number.parse::<u64>().is_ok());
+        let is_named = name.strip_suffix(".json").is_some_and(|number| number.parse::<u64>().is_ok())
+            || name.ends_with(".documents");
         match entry.path().symlink_metadata() {
             Ok(other) if is_named && !other.is_file() => found.push((entry.path(), kind(other.file_type()))),
             _ => {}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use catalogue_schema::dialect::{Errand, Node, start};
 use catalogue_schema::filter::Filter;
 use catalogue_schema::forge::Forges;
-use catalogue_schema::generation::{Blocked, GENERATION_SCHEMA, Generation};
+use catalogue_schema::generation::{Blocked, DocumentList, GENERATION_SCHEMA, Generation};
 use catalogue_schema::id::{Dialect, Namespace};
 use catalogue_schema::model::{
     Component, Level, Origin, Place, Rank, Release, Shadow, Source, Trust, Verdict,
@@ -55,6 +55,7 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
         digest: Some(Digest::sha256(name.as_bytes())),
         named: None,
         signature: None,
+        settled: false,
         releases: 2,
         refused: 1,
         skipped_count: 0,
@@ -129,7 +130,8 @@ pub(crate) fn world() -> Snapshot {
             source: SourceId::parse("away").unwrap(),
             place: place(1),
         }],
-        documents: Vec::new(),
+        documents: DocumentList::default(),
+        settings: Digest::sha256(b""),
         refusals: Vec::new(),
     };
     let components = vec![
