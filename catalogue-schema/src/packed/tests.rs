@@ -1,9 +1,13 @@
 //! Packing and reading back: every component, every answer, and every damaged byte.
 
 use proptest::prelude::*;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::id::Reference;
+use crate::model::Warning;
+use crate::row::{IntegrityRow, ShadowRow, SourceRow, TrustRow};
 
 /// A release as answers tell it, in one piece.
 #[derive(Serialize)]

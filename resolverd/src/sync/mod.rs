@@ -30,7 +30,8 @@ use catalogue_schema::generation::{
 };
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
 use catalogue_schema::model::{Component, Rank, Refusal, Release, Shadow, Source, Verdict};
-use catalogue_schema::packed::{Packed, PackedError, Packer};
+use catalogue_schema::packed::write::Packer;
+use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{Revision, RevisionKey};
 use catalogue_schema::version::Version;

@@ -1,0 +1,170 @@
+//! Reading a release back from its answer and from what is hidden beside it. Never reads an entry.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::extra::Extra;
+use crate::id::{ComponentId, Reference};
+use crate::model::{File, Level, Origin, Refusal, Release, Trust, Verdict, Warning};
+use crate::path::DocPath;
+use crate::pointer::{CommitId, HttpsUrl, LocalPath, Repository};
+use crate::row::UNFETCHED;
+use crate::version::Version;
+
+/// What a [`Release`] holds and its answer does not tell.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Hidden {
+    /// The repository, where its text does not say which it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repository: Option<Repository>,
+    /// The digest of the manifest of a release whose documents have not been fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    manifest: Option<Digest>,
+}
+
+impl Hidden {
+    /// Returns what the answer about `release` does not tell.
+    pub(super) fn of(release: &Release) -> Hidden {
+        // Every field is named, so that a new one is told or hidden and never lost.
+        let Release {
+            id: _,
+            version: _,
+            origin: Origin { repository, commit: _, path: _ },
+            manifest,
+            unfetched,
+            files: _,
+            kind: _,
+            summary: _,
+            dependencies: _,
+            yanked: _,
+            verdict: _,
+            warnings: _,
+            extra: _,
+        } = release;
+        Hidden {
+            repository: repository.clone().filter(|repository| !is_told(repository)),
+            manifest: manifest.clone().filter(|_| *unfetched),
+        }
+    }
+}
+
+/// Tells whether [`repository_of`] finds `repository` in its text.
+fn is_told(repository: &Repository) -> bool {
+    match repository {
+        // The text of a URL is what it was read from.
+        Repository::Https(_) => true,
+        Repository::Ssh(_) => false,
+        Repository::Local(path) => {
+            path.as_path().to_str().is_some_and(|text| LocalPath::parse(text).is_ok_and(|read| read == *path))
+        }
+    }
+}
+
+/// Reads the text of a repository.
+fn repository_of(text: &str) -> Result<Repository, String> {
+    let read = match text.strip_prefix("file://") {
+        Some(path) => LocalPath::parse(path).map(Repository::Local),
+        None => HttpsUrl::parse(text).map(Repository::Https),
+    };
+    read.map_err(|error| error.to_string())
+}
+
+/// An answer, read back.
+#[derive(Deserialize)]
+pub(super) struct Told<'a> {
+    id: Cow<'a, str>,
+    version: Version,
+    kind: Option<String>,
+    summary: Option<String>,
+    dependencies: Vec<Reference>,
+    #[serde(borrow)]
+    source: ToldSource<'a>,
+    #[serde(borrow)]
+    integrity: ToldIntegrity<'a>,
+    trust: ToldTrust,
+    yanked: bool,
+    warnings: Vec<Warning>,
+    extra: Extra,
+}
+
+#[derive(Deserialize)]
+struct ToldSource<'a> {
+    #[serde(borrow)]
+    repository: Option<Cow<'a, str>>,
+    commit: Option<CommitId>,
+    path: Option<DocPath>,
+}
+
+#[derive(Deserialize)]
+struct ToldIntegrity<'a> {
+    #[serde(borrow)]
+    manifest: Option<Cow<'a, str>>,
+    files: Vec<File>,
+}
+
+#[derive(Deserialize)]
+struct ToldTrust {
+    verdict: Word,
+    rule: Option<String>,
+    signers: Vec<String>,
+    signature: Option<String>,
+    refusal: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Pinned,
+    Unpinned,
+    Refused,
+}
+
+impl Told<'_> {
+    /// Returns the release that was told and hidden, of the component `id`.
+    pub(super) fn release(self, hidden: Hidden, id: &ComponentId) -> Result<Release, String> {
+        if self.id != id.as_text() {
+            return Err(format!("an answer about {}", self.id));
+        }
+        let repository = match (hidden.repository, self.source.repository) {
+            (Some(repository), _) => Some(repository),
+            (None, Some(text)) => Some(repository_of(&text)?),
+            (None, None) => None,
+        };
+        let unfetched = self.integrity.manifest.as_deref() == Some(UNFETCHED);
+        let manifest = match self.integrity.manifest {
+            Some(text) if !unfetched => Some(Digest::parse(&text).map_err(|error| error.to_string())?),
+            _ => hidden.manifest,
+        };
+        Ok(Release {
+            id: id.clone(),
+            version: self.version,
+            origin: Origin { repository, commit: self.source.commit, path: self.source.path },
+            manifest,
+            unfetched,
+            files: self.integrity.files,
+            kind: self.kind,
+            summary: self.summary,
+            dependencies: self.dependencies,
+            yanked: self.yanked,
+            verdict: self.trust.verdict()?,
+            warnings: self.warnings,
+            extra: self.extra,
+            basis: None,
+        })
+    }
+}
+
+impl ToldTrust {
+    fn verdict(self) -> Result<Verdict, String> {
+        let level = match (self.verdict, self.refusal) {
+            (Word::Refused, Some(refusal)) => return Ok(Verdict::Refused(refusal)),
+            (Word::Pinned, None) => Level::Pinned,
+            (Word::Unpinned, None) => Level::Unpinned,
+            _ => return Err("a verdict without its refusal".to_owned()),
+        };
+        let is_unchecked = self.signature.is_some();
+        Ok(Verdict::Trusted(Trust::packed(level, self.rule, self.signers, is_unchecked)))
+    }
+}
