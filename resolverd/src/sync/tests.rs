@@ -13,6 +13,7 @@ use crate::store::memory::Records;
 use crate::store::{Opened, StateLock};
 
 mod eager;
+mod taken;
 
 /// A federation of files and the state of one reader of it.
 struct World {
