@@ -10,7 +10,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::extra::Extra;
 use catalogue_schema::generation::Blocked;
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
-use catalogue_schema::model::{Component, File, Pool, Rank, Release, Shadow, Verdict, Warning};
+use catalogue_schema::model::{Component, File, Rank, Release, Shadow, Verdict, Warning};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, Repository};
 use catalogue_schema::version::Version;
@@ -53,10 +53,7 @@ pub fn merge(mut contributions: Vec<Contribution>, blocked: &[Blocked]) -> Vec<C
             }
         }
     }
-    let mut merged: Vec<Component> = merged.into_values().collect();
-    let mut pool = Pool::of(&merged);
-    merged.iter_mut().for_each(|component| pool.share(component));
-    merged
+    merged.into_values().collect()
 }
 
 fn blocks(block: &Blocked, id: &ComponentId, rank: &Rank) -> bool {
