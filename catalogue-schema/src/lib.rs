@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`error`] | what was wrong with a text or a document, where, and what was expected |
 //! | [`basis`] | what made a release, as a digest |
+//! | [`lexicon`] | what texts mean that were read before |
 //! | [`json`] | the one strict JSON reader: duplicate keys, depth, numbers, NUL, trailing data |
 //! | [`id`] | component ids, source ids, namespaces and references (`id@requirement`) |
 //! | [`version`] | versions and version requirements, per dialect |

@@ -4,13 +4,13 @@
 //! Catalogues below it are shadowed: never used, always reported. Only ranks count, never the order of arrival.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::extra::Extra;
 use catalogue_schema::generation::Blocked;
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
-use catalogue_schema::model::{Component, File, Pool, Rank, Release, Shadow, Verdict, Warning};
+use catalogue_schema::model::{Component, File, Rank, Release, Shadow, Verdict, Warning};
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, Repository};
@@ -55,10 +55,7 @@ pub fn merge(mut contributions: Vec<Contribution>, blocked: &[Blocked]) -> Vec<C
             }
         }
     }
-    let mut merged: Vec<Component> = merged.into_values().collect();
-    let mut pool = Pool::of(&merged);
-    merged.iter_mut().for_each(|component| pool.share(component));
-    merged
+    merged.into_values().collect()
 }
 
 fn blocks(block: &Blocked, id: &ComponentId, rank: &Rank) -> bool {
@@ -66,12 +63,21 @@ fn blocks(block: &Blocked, id: &ComponentId, rank: &Rank) -> bool {
 }
 
 /// Groups releases by id, each group oldest version first; of twins (versions that resolution cannot tell apart) the first stays.
-fn by_id(releases: Vec<Release>) -> BTreeMap<ComponentId, Vec<Release>> {
-    let mut groups: BTreeMap<ComponentId, Vec<Release>> = BTreeMap::new();
+fn by_id(releases: Vec<Release>) -> Vec<(ComponentId, Vec<Release>)> {
+    let mut places: HashMap<ComponentId, usize> = HashMap::new();
+    let mut groups: Vec<(ComponentId, Vec<Release>)> = Vec::new();
     for release in releases {
-        groups.entry(release.id.clone()).or_default().push(release);
+        // Most catalogues list the versions of an id one after the other.
+        let place = match groups.last() {
+            Some((id, _)) if *id == release.id => groups.len() - 1,
+            _ => *places.entry(release.id.clone()).or_insert(groups.len()),
+        };
+        match groups.get_mut(place) {
+            Some((_, group)) => group.push(release),
+            None => groups.push((release.id.clone(), vec![release])),
+        }
     }
-    for group in groups.values_mut() {
+    for (_, group) in &mut groups {
         group.sort_by(|one, other| one.version.cmp(&other.version));
         group.dedup_by(|later, earlier| later.version.is_twin_of(&earlier.version));
     }

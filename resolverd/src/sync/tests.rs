@@ -13,6 +13,7 @@ use crate::store::{Opened, StateLock};
 
 mod crowded;
 mod eager;
+mod taken;
 mod unchanged;
 
 /// A federation of files and the state of one reader of it.

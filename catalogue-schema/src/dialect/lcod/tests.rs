@@ -1502,6 +1502,27 @@ fn samples() -> Vec<(Errand, Vec<u8>)> {
     samples
 }
 
+/// The same, and a catalogue and a manifest with every field.
+fn full_samples() -> Vec<(Errand, Vec<u8>)> {
+    let mut samples = samples();
+    let version = format!(
+        r#"{{"version":"0.1.0","manifest":"m/1.json","sha256":"{HEX}","yanked":true,"dependencies":["lcod://a/c@^1.2","lcod://a/d"],"kind":"x","tags":["y",1,null]}}"#
+    );
+    let catalogue = format!(
+        r#"{{"schema":"lcod-registry/catalogue@1","id":"cat","origin":{{"type":"git","url":"https://h.io/r","commit":"{C2}","path":"p"}},"other":{{"a":1}},
+"components":[{{"id":"lcod://a/b","versions":[{version},
+{{"version":"1.0.0","manifest":"m/2.json"}}],"note":"n","signature":"s"}},{{"id":"lcod://a/b","versions":[{version}]}}]}}"#
+    );
+    let manifest = format!(
+        r#"{{"schema":"lcod-registry/manifest@1","id":"lcod://tooling/array/append@0.1.0","source":{{"type":"git","url":"https://h.io/r","commit":"{C3}","path":"p"}},
+"files":[{{"path":"p/x","sha256":"{HEX}","size":7}},{{"path":"y","sha256":"{HEX}"}}],"dependencies":["lcod://a/c@^1.2","lcod://a/d"],"kind":"flow","publicKey":"k"}}"#
+    );
+    let of_manifest = samples[4].0.clone();
+    samples.push((errand(&remote(), None), catalogue.into_bytes()));
+    samples.push((of_manifest, manifest.into_bytes()));
+    samples
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -1515,6 +1536,29 @@ proptest! {
     fn no_text_makes_it_panic(text in "[\\[{]?[\\[\\]{}\",:a-z0-9@/.\\\\ \n=é\u{feff}-]{0,80}", which in 0usize..6) {
         let (errand, _) = samples().swap_remove(which);
         let _ = read_with_known_forges(&errand, text.as_bytes(), &received(text.as_bytes(), Some(C1)));
+    }
+
+    #[test]
+    fn the_plain_reader_says_what_the_strict_one_says(
+        which in 0usize..8,
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), "[a-z0-9@/.,:\"{}\\[\\] -]", 0u8..3), 0..4),
+    ) {
+        let (errand, mut bytes) = full_samples().swap_remove(which);
+        for (at, text, how) in edits {
+            let at = at.index(bytes.len());
+            match how {
+                0 => bytes[at] = text.as_bytes()[0],
+                1 => bytes.insert(at, text.as_bytes()[0]),
+                _ => { bytes.remove(at); }
+            }
+        }
+        let read = |strict_only| {
+            json::plain::STRICT_ONLY.set(strict_only);
+            let found = read_with_known_forges(&errand, &bytes, &received(&bytes, Some(C1)));
+            json::plain::STRICT_ONLY.set(false);
+            format!("{found:?}")
+        };
+        prop_assert_eq!(read(false), read(true));
     }
 
     #[test]
