@@ -109,11 +109,7 @@ impl Bench<'_> {
             unit: "",
             goal: Goal::None,
         });
-        rows.push(plain_rates.row(
-            "the same throughput vs a hello with hyper's own timer",
-            "/s",
-            Goal::None,
-        ));
+        rows.push(plain_rates.row("the same throughput vs a hello with hyper's own timer", "/s", Goal::None));
         rows.push(plain_costs.row("the same CPU vs a hello with hyper's own timer", "us", Goal::None));
         let mut pipelined = Pairs::default();
         for _ in 0..self.runs {

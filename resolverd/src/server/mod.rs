@@ -44,9 +44,7 @@ use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::encoded::Encoded;
 use crate::server::events::Events;
 use crate::server::metrics::{METRICS_TEXT, Metrics};
-use crate::server::route::{
-    Forget, LOOKUP, Operation, Plain, Query, plain_lookup, read_parts, route,
-};
+use crate::server::route::{Forget, LOOKUP, Operation, Plain, Query, plain_lookup, read_parts, route};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
 

@@ -280,7 +280,10 @@ fn unless(is_partial: bool) -> Head<'static> {
 /// Tells whether a byte of a target means itself, or begins an escape.
 fn is_plain_target(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
-        || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'~' | b'%' | b'@' | b':' | b'^' | b'*' | b',' | b'=' | b'+')
+        || matches!(
+            byte,
+            b'/' | b'.' | b'-' | b'_' | b'~' | b'%' | b'@' | b':' | b'^' | b'*' | b',' | b'=' | b'+'
+        )
 }
 
 /// Tells whether a header is one of those that clients send with every request and that change nothing.
@@ -310,7 +313,6 @@ pub(crate) fn is_local_name(host: &str) -> bool {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     host.is_empty() || (is_plain && name.starts_with(|c: char| c.is_ascii_alphabetic()) && is_number(port))
 }
-
 
 #[cfg(test)]
 mod tests;

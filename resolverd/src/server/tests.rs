@@ -210,7 +210,11 @@ fn check_found(state: &State, call: &Call, is_found: bool) {
     assert_eq!(operation.is_some(), is_found, "{call:?}");
     if operation.is_some() {
         let reply = respond(state, call, Caller::Reader);
-        assert_eq!((reply.status, String::from_utf8(reply.body)), (200, String::from_utf8(found)), "{call:?}");
+        assert_eq!(
+            (reply.status, String::from_utf8(reply.body)),
+            (200, String::from_utf8(found)),
+            "{call:?}"
+        );
     }
 }
 
@@ -219,14 +223,39 @@ fn what_is_found_at_once_is_what_is_answered() {
     let state = ahead();
     state.publish(Arc::new(crate::server::encoded::tests::crowded()));
     for version in [
-        "0.1.0", "0.2.0", "0.2.1", "0.2.2", "1.0.0", "1.4.0", "1.5.0", "v1.0.0", "%5E1", "%5e0.1", "^0", "^0.2",
-        "^0.2.0", "^1.0.0", "^1.4.0", "~1", "~1.0", "~0.2.0", "1", "1.0", "latest", "*", "%3C1.4.0", "=1.0.0",
-        "1.0.0-rc.1", "1.0.0+build",
+        "0.1.0",
+        "0.2.0",
+        "0.2.1",
+        "0.2.2",
+        "1.0.0",
+        "1.4.0",
+        "1.5.0",
+        "v1.0.0",
+        "%5E1",
+        "%5e0.1",
+        "^0",
+        "^0.2",
+        "^0.2.0",
+        "^1.0.0",
+        "^1.4.0",
+        "~1",
+        "~1.0",
+        "~0.2.0",
+        "1",
+        "1.0",
+        "latest",
+        "*",
+        "%3C1.4.0",
+        "=1.0.0",
+        "1.0.0-rc.1",
+        "1.0.0+build",
     ] {
         check_found(&state, &Call::get(format!("/v1/components/lcod/a/one/{version}")), true);
         check_found(&state, &Call::get(format!("/v1/components/lcod%3A%2F%2Fa%2Fone/{version}")), true);
     }
-    for version in ["9.9.9", "^7", "~1.2", "^1.5.0", "^2", "^0.0", "^", "~", "1.0.0.0", "00.1.0", "^01", "^1."] {
+    for version in
+        ["9.9.9", "^7", "~1.2", "^1.5.0", "^2", "^0.0", "^", "~", "1.0.0.0", "00.1.0", "^01", "^1."]
+    {
         check_found(&state, &Call::get(format!("/v1/components/lcod/a/one/{version}")), false);
     }
     // A version of one id and another id: neither is guessed.
@@ -245,7 +274,9 @@ fn batches_are_found_at_once_where_they_are_written_plainly() {
     };
     let lookup = |ids: &[&str]| json!({ "ids": ids }).to_string();
     check(&lookup(&[]), true);
-    for version in ["0.1.0", "0.2.1", "0.2.2", "1.0.0", "1.4.0", "1.5.0", "1.0.0+build", "v1.4.0", "^1", "9", ""] {
+    for version in
+        ["0.1.0", "0.2.1", "0.2.2", "1.0.0", "1.4.0", "1.5.0", "1.0.0+build", "v1.4.0", "^1", "9", ""]
+    {
         check(&lookup(&[&format!("lcod://a/one@{version}")]), true);
     }
     let mixed = ["lcod://a/one@0.1.0", "lcod://a/one@0.2.1", "lcod://a/on", "no reference", "", "a b@1.0.0"];
