@@ -15,6 +15,17 @@ pub(crate) fn cpu_s(pid: u32) -> Result<f64, Trouble> {
     Ok((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
 }
 
+/// Returns the processor time of the threads that a process has now, in seconds, to the nanosecond where the kernel tells it. Those
+/// that ended are not in it.
+pub(crate) fn busy_s(pid: u32) -> Result<f64, Trouble> {
+    let mut nanoseconds = 0.0;
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(text) = std::fs::read_to_string(entry?.path().join("schedstat")) else { return cpu_s(pid) };
+        nanoseconds += text.split(' ').next().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    }
+    Ok(nanoseconds / 1e9)
+}
+
 /// A thread of a process.
 #[derive(Debug, Clone)]
 pub(crate) struct Thread {

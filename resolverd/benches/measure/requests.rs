@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::Trouble;
 use crate::data::{Federation, Random};
 use crate::load::{Framing, Plan, Seen, write_requests};
-use crate::machine::{Thread, cpu_s, load, threads};
+use crate::machine::{Thread, busy_s, cpu_s, load, threads};
 use crate::servers::{Place, Server, finish_load, load as run_load, start_load};
 use crate::table::{Goal, Row, median};
 
@@ -193,9 +193,9 @@ impl Bench<'_> {
         client_cpu: usize,
     ) -> Result<Round, Trouble> {
         let plan = plan(server, requests, connections, pipeline, self.seconds, None);
-        let before = cpu_s(server.pid())?;
+        let before = busy_s(server.pid())?;
         let seen = run_load(&plan, Some(client_cpu))?;
-        let cpu_us = (cpu_s(server.pid())? - before) * 1e6 / seen.requests.max(1) as f64;
+        let cpu_us = (busy_s(server.pid())? - before) * 1e6 / seen.requests.max(1) as f64;
         if seen.failures > 0 {
             return Err(Trouble::say(format!("{} of {} answers were no 200", seen.failures, seen.requests)));
         }

@@ -358,7 +358,7 @@ impl Plain {
             _ => return None,
         };
         let (id, version) = path.rsplit_once('/')?;
-        if id.contains(['%', '?', '#', ':']) {
+        if id.bytes().any(|byte| matches!(byte, b'%' | b'?' | b'#' | b':')) {
             return None;
         }
         let ids = match version.strip_prefix("%5E").or_else(|| version.strip_prefix("%5e")) {
