@@ -383,6 +383,7 @@ impl<'a> Reader<'a> {
         let (children, of_releases) =
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
         let of_releases = self.eager(of_releases, node, mode, &trust, &mut finding);
+        tree.open = !of_releases.iter().all(is_settled);
         let releases = self.releases(of_releases, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
 
@@ -598,7 +599,6 @@ impl<'a> Reader<'a> {
         let mut releases = take(&mut finding.releases);
         while !errands.is_empty() {
             let round: Vec<Errand> = errands.drain(..errands.len().min(WANTS_AT_ONCE)).collect();
-            tree.open |= !round.iter().all(is_settled);
             let documents = self.obtain(&round, mode, Some(trust))?;
             for (errand, document) in round.iter().zip(documents) {
                 let mut found = match document {
@@ -616,6 +616,7 @@ impl<'a> Reader<'a> {
                     }
                     Err(trouble) => tree.refuse(errand, trouble),
                 };
+                tree.open |= !found.errands.iter().all(is_settled);
                 errands.append(&mut found.errands);
                 releases.append(&mut found.releases);
                 finding.skipped.append(&mut found.skipped);
