@@ -62,6 +62,12 @@ struct Current {
     digest: Digest,
 }
 
+/// What every generation file has, whatever its form.
+#[derive(Debug, Deserialize)]
+struct Schema {
+    schema: String,
+}
+
 impl Files {
     /// Names the files of a directory, to be read only: nothing is prepared and nothing removed.
     pub(super) fn to_read(directory: &Path) -> Files {
@@ -268,7 +274,12 @@ impl Files {
                 refused(format!("says that it is number {}", found.number))
             }
             Ok(found) => Ok(Ok((found, Digest::sha256(&bytes)))),
-            Err(error) => refused(format!("cannot be read: {error}")),
+            Err(error) => match serde_json::from_slice::<Schema>(&bytes) {
+                Ok(Schema { schema }) if schema != GENERATION_SCHEMA => {
+                    refused(format!("has schema {schema:?}"))
+                }
+                _ => refused(format!("cannot be read: {error}")),
+            },
         }
     }
 

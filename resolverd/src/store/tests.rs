@@ -650,6 +650,10 @@ fn a_generation_of_another_format_is_never_guessed_at() {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace(GENERATION_SCHEMA, "resolverd/generation@9")).unwrap();
     }
+    let before = json!({"schema": "resolverd/generation@1", "number": 2, "documents": []});
+    std::fs::write(home.path().join("generations/2.json"), before.to_string()).unwrap();
+    let why = inspect::kept(home.path()).unwrap().damage.unwrap();
+    assert!(why.contains("resolverd/generation@1"), "{why}");
     check(&home, "empty");
     home.open(|store, _| {
         let next = store.commit(draft(world(&AB)), None).unwrap();

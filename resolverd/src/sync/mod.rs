@@ -191,6 +191,12 @@ impl<'a> Known<'a> {
         self.documents.document(want)
     }
 
+    /// Returns a record of a document with these bytes, if there is any.
+    #[allow(dead_code, reason = "for whoever takes over what is known by its digest")]
+    fn by_digest(&self, digest: &Digest) -> Option<DocumentRecord> {
+        self.documents.by_digest(digest)
+    }
+
     /// Tells whether there is a record of what answered `want`.
     fn is_recorded(&self, want: &Want) -> bool {
         self.documents.contains(want)

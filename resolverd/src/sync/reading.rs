@@ -397,6 +397,7 @@ impl<'a> Reader<'a> {
         let (children, of_releases) =
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
         let of_releases = self.eager(of_releases, node, mode, &trust, &mut finding);
+        tree.open = !of_releases.iter().all(is_settled);
         let releases = self.releases(of_releases, node, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
 
@@ -616,7 +617,6 @@ impl<'a> Reader<'a> {
         while !errands.is_empty() {
             let mut round: Vec<Errand> = Vec::new();
             while let Some(errand) = errands.pop_front() {
-                tree.open |= !is_settled(&errand);
                 match self.taken_over(&errand, mode, node, trust) {
                     Some(Taken { release, record }) => {
                         releases.push(release);
@@ -644,6 +644,7 @@ impl<'a> Reader<'a> {
                     },
                     Err(trouble) => tree.refuse(errand, trouble),
                 };
+                tree.open |= !found.errands.iter().all(is_settled);
                 errands.extend(found.errands.drain(..));
                 releases.append(&mut found.releases);
                 finding.skipped.append(&mut found.skipped);
