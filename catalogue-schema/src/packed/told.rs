@@ -42,6 +42,8 @@ impl Hidden {
             verdict: _,
             warnings: _,
             extra: _,
+            // In its entry.
+            basis: _,
         } = release;
         Hidden {
             repository: repository.clone().filter(|repository| !is_told(repository)),

@@ -120,7 +120,7 @@ impl Packer {
         if let Some(content) = release.content().filter(|_| marks(release) & CONTENT_HERE != 0) {
             put(CONTENT, content.as_bytes());
         }
-        if let Some(basis) = basis {
+        if let Some(basis) = release.basis {
             put(BASIS, basis.as_bytes());
         }
         Ok(entry)

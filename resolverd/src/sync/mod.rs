@@ -192,7 +192,6 @@ impl<'a> Known<'a> {
     }
 
     /// Returns a record of a document with these bytes, if there is any.
-    #[allow(dead_code, reason = "for whoever takes over what is known by its digest")]
     fn by_digest(&self, digest: &Digest) -> Option<DocumentRecord> {
         self.documents.by_digest(digest)
     }
@@ -217,11 +216,6 @@ impl Known<'_> {
         let listed = component.exact(version).filter(|listed| is_own && listed.basis() == Some(basis))?;
         // What cannot be read is read anew.
         listed.release().ok()
-    }
-
-    /// Returns a record of a document with these bytes.
-    fn by_digest(&self, digest: &Digest) -> Option<DocumentRecord> {
-        self.documents.by_digest(digest)
     }
 }
 

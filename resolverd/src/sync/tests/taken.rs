@@ -156,7 +156,7 @@ impl Federation {
                 self.world.now_s += 10_000;
             }
             Change::Lost => {
-                let documents = self.world.past.as_ref().map(|last| last.generation.documents.len());
+                let documents = self.world.past.as_ref().map(|last| last.generation.documents.count as usize);
                 let live = self.world.store.live().expect("documents");
                 let mut live: Vec<Digest> = live.into_iter().collect();
                 live.sort();
@@ -194,8 +194,12 @@ impl Federation {
                 let readings = sync.read_all(known, store.memory(), &sources, scope, &tally);
                 readings.expect("the shelf can be read").iter().flat_map(lines).collect::<Vec<_>>()
             };
-            let taken = read(&Known::of(last));
-            let anew = read(&Known { snapshot: None, ..Known::of(last) });
+            let listed = || match last.generation() {
+                Some(generation) => store.documents(generation).expect("the list of documents"),
+                None => Documents::default(),
+            };
+            let taken = read(&Known::of(last, listed()));
+            let anew = read(&Known { snapshot: None, ..Known::of(last, listed()) });
             assert_eq!(taken, anew);
         }
         self.commit_sync();
@@ -250,7 +254,7 @@ fn a_commit_that_moves_costs_the_documents_that_changed() {
         changes.iter().for_each(|change| federation.change(change));
         assert_eq!(federation.commit_sync(), expected, "{changes:?}");
     }
-    let refused = federation.world.snapshot().component(&ComponentId::parse("lcod://n/c0").expect("an id"));
+    let refused = federation.world.snapshot().read("lcod://n/c0");
     let refused = refused.and_then(|component| component.releases[0].verdict.refusal().cloned());
     assert_eq!(refused.expect("a refusal").reason, "trust.statement_mismatch");
 }
