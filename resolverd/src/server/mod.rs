@@ -225,10 +225,11 @@ impl State {
         &self.metrics
     }
 
-    /// Notes when the process started, in milliseconds since 1970-01-01 UTC.
-    pub fn show_start(&self, now_ms: i64) {
+    /// Notes when the process started, in milliseconds since 1970-01-01 UTC: by the clock, and such that no start before it was
+    /// later.
+    pub fn show_start(&self, now_ms: i64, begun_ms: i64) {
         self.metrics.started(now_ms / 1000);
-        self.events.begin(now_ms);
+        self.events.begin(begun_ms);
     }
 
     /// Shows what is wrong with the configuration, or that nothing is any more; called once for each time that it is read.
