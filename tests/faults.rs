@@ -279,6 +279,91 @@ fn no_umask_opens_what_is_kept_or_closes_it_to_its_owner() {
     }
 }
 
+/// Returns the lengths of everything below a path.
+fn lengths(path: &Path) -> Vec<u64> {
+    contents(path).into_iter().map(|(_, _, bytes)| bytes.len() as u64).filter(|length| *length > 0).collect()
+}
+
+#[test]
+fn a_limit_of_file_sizes_cuts_writes_short_and_loses_nothing() {
+    let world = World::synced(1);
+    // What a sync of round 2 writes is as long as what is there after it.
+    let after = world.beside(&world.sandbox.state());
+    world.publish(2);
+    sync(&after);
+    let mut limits: Vec<u64> = lengths(&after.state()).iter().flat_map(|one| [one - 1, one / 2]).collect();
+    limits.extend([0, 1, 100]);
+    limits.sort_unstable();
+    limits.dedup();
+    let mut chance = Chance::told();
+    let tries = chance::count("RESOLVERD_SIZES", 8, limits.len() as u64 * 2);
+    let (mut cut, mut whole) = (0, 0);
+    for tried in 0..tries {
+        // In order where all are tried, by chance where some are.
+        let at = if tries < limits.len() as u64 { chance.index(limits.len()) } else { tried as usize / 2 };
+        let limit = limits[at];
+        // Ignored or not: the system's answer to the signal must not be the end of the process.
+        let trap = if tried % 2 == 0 { "trap '' XFSZ; " } else { "" };
+        let sandbox = world.beside(&world.sandbox.state());
+        let what = format!("{trap}limit {limit}");
+        let said = limited(&sandbox, trap, limit, &["sync"]);
+        let found = served(&sandbox);
+        match said.status {
+            0 => {
+                whole += 1;
+                assert_eq!(found, Served::Round(2), "{what}: {said:?}");
+            }
+            _ => {
+                cut += 1;
+                assert!(named(&said).contains("too large"), "{what}: {said:?}");
+                assert!([Served::Round(1), Served::Round(2)].contains(&found), "{what}: {found:?}");
+            }
+        }
+        sync(&sandbox);
+        assert_eq!(served(&sandbox), Served::Round(2), "{what}: a sync without the limit");
+        assert_eq!(sandbox.run(&["doctor", "--deep"]).status, 0, "{what}");
+    }
+    eprintln!("{tries} of {} limits: {cut} syncs were cut, {whole} were not", limits.len());
+    assert!(cut > 0, "no limit was met");
+}
+
+/// Runs a verb that may write files of at most `limit` bytes.
+fn limited(sandbox: &Sandbox, before: &str, limit: u64, arguments: &[&str]) -> Said {
+    let mut command = Command::new("sh");
+    sandbox.furnish(&mut command);
+    let script = format!("{before}exec prlimit --fsize={limit} -- \"$0\" \"$@\"");
+    command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_resolverd")).args(arguments);
+    Said::of(&mut command)
+}
+
+#[test]
+fn a_daemon_whose_files_may_not_grow_serves_on_and_recovers_by_itself() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let world = World::synced(1);
+    let daemon = world.sandbox.start();
+    daemon.sync();
+    let pid = Pid::from_raw(i32::try_from(daemon.pid()).unwrap());
+    let limit = |current| {
+        prlimit(pid, Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
+    };
+    let ids: Vec<String> = daemon.ids();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let mut round = 1;
+    for bytes in [0, 1_000, 600_000] {
+        world.publish(round + 1);
+        limit(Some(bytes));
+        let answer = daemon.post("/v1/sync", &serde_json::json!({}));
+        assert!(answer.status != 200 && answer.to_string().contains("too large"), "{bytes}: {answer}");
+        assert_eq!(round_of(&daemon.resolve(&ids).ok()), round, "{bytes}: the last generation answers");
+        limit(None);
+        daemon.sync();
+        round += 1;
+        assert_eq!(round_of(&daemon.resolve(&ids).ok()), round, "{bytes}");
+    }
+    daemon.kill();
+    assert_eq!(served(&world.sandbox), Served::Round(round));
+}
+
 /// What a store writes, and writes through.
 const ENTRIES: [&str; 12] = [
     "lock",

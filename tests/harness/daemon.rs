@@ -127,6 +127,11 @@ impl Sandbox {
         self.serve(self.command(), flags)
     }
 
+    /// Starts the daemon with a command that was changed, such as in its environment, and does not wait for it.
+    pub(crate) fn spawn_as(&self, command: Command) -> Daemon {
+        self.serve(command, &[])
+    }
+
     fn serve(&self, mut command: Command, flags: &[&str]) -> Daemon {
         let log = self.path(&format!("daemon-{}.log", self.starts.fetch_add(1, Ordering::Relaxed)));
         command.arg("serve").arg("--sources").arg(self.sources());

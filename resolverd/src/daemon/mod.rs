@@ -136,13 +136,15 @@ fn log_contained_panics() {
     });
 }
 
+/// Tells whether there is a limit of file sizes. A daemon may get one later; a verb has ended by then.
+fn has_file_size_limit() -> bool {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_some()
+}
+
 /// Lets a write beyond the process's limit of file sizes fail, like one to a full disk: unasked, the system would end the
 /// process in the middle of a sync, and nobody would be told why.
 fn outlive_file_size_limit() {
     static ONCE: Once = Once::new();
-    if rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_none() {
-        return;
-    }
     ONCE.call_once(|| {
         // The handler stays for the life of the process; the runtime is needed to install it only.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
@@ -281,7 +283,9 @@ pub fn local(
     say: &mut dyn FnMut(&str),
 ) -> Result<Reply, DaemonError> {
     log_contained_panics();
-    outlive_file_size_limit();
+    if has_file_size_limit() {
+        outlive_file_size_limit();
+    }
     let mut writer = match Writer::open(settings, wait) {
         Ok(writer) => writer,
         Err(error) => return read_only::answer(settings, call, error),

@@ -15,7 +15,7 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::examine::{Depth, Standing, kept, places, quoted, walk};
 use crate::daemon::socket::is_dead;
 use crate::daemon::writer::{Kept, Writer};
-use crate::daemon::{log_contained_panics, outlive_file_size_limit};
+use crate::daemon::{has_file_size_limit, log_contained_panics, outlive_file_size_limit};
 use crate::shelf::Shelf;
 use crate::shelf::durable::failed;
 use crate::store::inspect;
@@ -64,7 +64,9 @@ pub struct Left {
 /// **Errors**: R007 with the pid when another process holds the state directory; the system's.
 pub fn repair(settings: &Settings, wait: Duration) -> Result<Repaired, Failure> {
     log_contained_panics();
-    outlive_file_size_limit();
+    if has_file_size_limit() {
+        outlive_file_size_limit();
+    }
     carry_out(settings, wait).map_err(|error| match &error {
         DaemonError::Store(StoreError::Locked { pid, .. }) => Failure::new(
             Code::DaemonUnreachable,
