@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use crate::harness::chance::{self, Chance};
 use crate::harness::daemon::{Said, Sandbox, mode};
 use crate::harness::world::{Served, World, named, round_of, served, sync};
-use crate::harness::{place, poll, trace};
+use crate::harness::{place, trace};
 
 /// The calls that write, and those that make durable.
 const WRITES: &str = "write,pwrite64,openat,mkdir,rename,renameat,ftruncate,fchmod,chmod";
@@ -209,13 +209,9 @@ fn a_read_only_file_system_is_answered_from_and_named() {
     assert_eq!(served(sandbox), Served::Round(1));
     let said = sandbox.run(&["sync"]);
     assert!(named(&said).contains("Read-only"), "{said:?}");
-    let mut second = sandbox.spawn();
-    poll::until("an end or an answer", || {
-        let ready = || second.try_ask("GET", "/readyz", None).is_ok_and(|answer| answer.status == 200);
-        (ready() || second.has_ended()).then_some(())
-    });
-    assert!(!second.has_ended() || second.log().contains("Read-only"), "{}", second.log());
-    drop(second);
+    // A daemon promises to keep its sources fresh, which it cannot: it says so at once, and what to do.
+    let said = sandbox.run(&["serve"]);
+    assert!(named(&said).contains("Read-only") && said.stderr.contains("hint: "), "{said:?}");
     mount.remount("rw");
     sync(sandbox);
     assert_eq!(served(sandbox), Served::Round(2));
@@ -411,6 +407,81 @@ fn planted_links_are_refused_by_name_and_never_followed() {
         let said = sandbox.run(&["doctor", "--repair"]);
         assert!((0..101).contains(&said.status), "{entry}: {said:?}");
         assert!(contents(&outside) == before, "{entry}: a repair touched what lies outside");
+    }
+}
+
+#[test]
+fn planted_hard_links_are_refused_by_name_or_never_written_through() {
+    let world = World::synced(1);
+    world.publish(2);
+    for (path, is_whole) in files(&world.sandbox.state()) {
+        let sandbox = world.beside(&world.sandbox.state());
+        let (place, outside) = (sandbox.state().join(&path), sandbox.path("outside"));
+        std::fs::hard_link(&place, &outside).unwrap();
+        let before = std::fs::read(&outside).unwrap();
+        for arguments in [&["sync"][..], &["sync"], &["doctor", "--repair"]] {
+            let said = sandbox.run(arguments);
+            assert!(
+                said.status == 0 || format!("{said:?}").contains("hard links") && !is_whole,
+                "{} {arguments:?}: {said:?}",
+                path.display()
+            );
+            assert!(std::fs::read(&outside).unwrap() == before, "{}: written through", path.display());
+        }
+        std::fs::remove_file(outside).unwrap();
+        sync(&sandbox);
+        assert_eq!(served(&sandbox), Served::Round(2), "{}", path.display());
+    }
+}
+
+/// Returns the files below a state directory, and whether each is known to be replaced whole, never written in place.
+fn files(state: &Path) -> Vec<(PathBuf, bool)> {
+    let all = contents(state).into_iter().map(|(path, ..)| path).filter(|path| path.is_file());
+    let below = all.map(|path| path.strip_prefix(state).unwrap().to_owned());
+    let is_whole = |path: &PathBuf| {
+        ["current", "checks.json", "trust-state.json"].iter().any(|name| path == Path::new(name))
+            || path.starts_with("generations")
+            || path.starts_with("shelf")
+    };
+    below.map(|path| (path.clone(), is_whole(&path))).collect()
+}
+
+#[test]
+fn a_store_that_is_copied_while_it_is_open_answers_a_whole_round_or_is_rebuilt() {
+    let world = World::synced(1);
+    let daemon = world.sandbox.start();
+    for round in 2..2 + chance::count("RESOLVERD_COPIES", 5, 100) {
+        world.publish(round);
+        // The copy is made while a sync writes: some files are of before, some of after, some in between.
+        let copied = std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| daemon.sync());
+            let sandbox = Sandbox::new();
+            sandbox.write_sources_text(&std::fs::read_to_string(world.sandbox.sources()).unwrap());
+            copy_alive(&world.sandbox.state(), &sandbox.state());
+            syncing.join().unwrap();
+            sandbox
+        });
+        match served(&copied) {
+            Served::Round(found) => assert!((round - 1..=round).contains(&found), "{found} of {round}"),
+            Served::Refused(why) => panic!("{round}: {why}"),
+        }
+        sync(&copied);
+        assert_eq!(served(&copied), Served::Round(round));
+    }
+    daemon.kill();
+}
+
+/// Copies a directory that somebody writes into, as `cp` would: what vanishes meanwhile is left out.
+fn copy_alive(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let (path, there) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => copy_alive(&path, &there),
+            Ok(_) => drop(std::fs::copy(&path, &there)),
+            Err(_) => {}
+        }
     }
 }
 

@@ -68,6 +68,9 @@ pub struct State {
     requests: AtomicU64,
     failures: AtomicU64,
     panics: AtomicU64,
+    /// Every answer panics.
+    #[cfg(test)]
+    breaks: AtomicBool,
     metrics: Metrics,
     events: Arc<Events>,
     activity: Arc<Activity>,
@@ -157,6 +160,8 @@ impl State {
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            #[cfg(test)]
+            breaks: AtomicBool::new(false),
             metrics: Metrics::default(),
             events: Arc::default(),
             activity: Arc::new(Activity::new(Instant::now())),
@@ -288,6 +293,11 @@ impl State {
 
     /// Runs `work`; a panic in it becomes R009 and is counted.
     fn contained(&self, id: RequestId, work: impl FnOnce() -> Result<Reply, Failure>) -> Reply {
+        #[cfg(test)]
+        let work = || {
+            assert!(!self.breaks.load(Ordering::Relaxed), "asked for");
+            work()
+        };
         let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(self.panicked(id)));
         result.unwrap_or_else(|failure| self.failed(id, &failure))
     }
