@@ -289,7 +289,7 @@ fn j4_root_of_a_user_namespace_is_who_made_it() {
     let sandbox = Sandbox::with_sources(&sample());
     let daemon = open_to_all(&sandbox);
     let inside = |program: &mut Command| {
-        program.args(["--user", "--map-root-user", "--"]).arg(env!("CARGO_BIN_EXE_resolverd"));
+        program.args(["--user", "--map-root-user", "--"]).arg(place::binary());
         sandbox.furnish(program.uid(SOMEBODY).gid(SOMEBODY));
     };
     let mut client = Command::new("unshare");

@@ -99,9 +99,13 @@ fn status(sandbox: &Sandbox) -> String {
 
 #[test]
 fn damage_never_gives_a_wrong_answer_and_everything_is_right_after_a_sync() {
-    let mut chance = Chance::told();
-    let cases = chance::count("RESOLVERD_DAMAGES", 24, 1_000);
     let (world, older) = two_rounds();
+    chance::shared(chance::count("RESOLVERD_DAMAGES", 24, 1_000), |chance, cases| {
+        damaged(&world, &older, chance, cases);
+    });
+}
+
+fn damaged(world: &World, older: &Path, mut chance: Chance, cases: u64) {
     let files = files(&world.sandbox.state());
     let (mut right, mut said, mut done) = (0u64, 0u64, 0u64);
     while done < cases {

@@ -86,7 +86,7 @@ impl Sandbox {
 
     /// Returns the binary with this sandbox as its whole world.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_resolverd"));
+        let mut command = Command::new(place::binary());
         self.furnish(&mut command);
         command
     }
