@@ -690,7 +690,7 @@ fn j11_no_request_is_smuggled_behind_a_body_that_is_complete() {
         (format!("{exact}\r\nTransfer-Encoding: chunked"), chunked.clone(), true),
         (format!("Transfer-Encoding: chunked\r\n{exact}"), chunked.clone(), true),
         (format!("{whole}\r\nTransfer-Encoding: chunked"), chunked.clone(), true),
-        (format!("Transfer-Encoding: chunked\r\nContent-Length: 0"), chunked.clone(), true),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 0".to_owned(), chunked.clone(), true),
         (format!("{exact}\r\n{whole}"), body.to_owned(), true),
         (format!("{whole}\r\n{exact}"), body.to_owned(), true),
         (format!("{exact}\r\nTransfer-Encoding: identity"), body.to_owned(), true),
