@@ -251,9 +251,9 @@ pub fn escapes(bytes: &[u8]) {
 pub fn config_file(bytes: &[u8]) {
     let place = tempfile::tempdir().expect("a directory");
     let config = place.path().join("config.toml");
-    std::fs::write(&config, bytes).expect("written");
+    put(&config, bytes);
     let overrides = Overrides { config: Some(config), ..Overrides::default() };
-    let home = |name: &str| (name == "HOME").then(|| "/home/somebody".to_owned());
+    let home = |name: &str| (name == "HOME").then(|| "/h".to_owned());
     match Settings::load(&overrides, &home) {
         Ok(settings) => drop(settings.admin_gid()),
         Err(error) => assert!(!error.to_string().is_empty(), "an error says something"),
@@ -274,7 +274,7 @@ pub fn shelf_pack(bytes: &[u8]) {
         let at = usize::from(u16::from_be_bytes([*high, *low])) % (content.len() + 1);
         let end = content.len().min(at + rest.len());
         content.splice(at..end, rest.iter().copied());
-        std::fs::write(&pack, content).expect("written");
+        put(&pack, content);
     }
     for shelf in [Shelf::to_read(place.path()), Shelf::open(place.path())].into_iter().flatten() {
         for (digest, document) in &kept {
@@ -291,13 +291,19 @@ pub fn pack_index(bytes: &[u8]) {
     let length = std::str::from_utf8(length).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
     let (index, pack) = rest.split_at(length.unwrap_or(rest.len() / 2).min(rest.len()));
     let place = tempfile::tempdir().expect("a directory");
-    std::fs::write(place.path().join("pack-0.idx"), index).expect("written");
-    std::fs::write(place.path().join("pack-0.pack"), pack).expect("written");
+    put(place.path().join("pack-0.idx"), index);
+    put(place.path().join("pack-0.pack"), pack);
     // Names stand behind the magic and a table of 256 numbers.
     let names = index.get(8 + 256 * 4..).unwrap_or_default().chunks_exact(20).take(4);
     let mut ids: Vec<[u8; 20]> = names.filter_map(|name| name.try_into().ok()).collect();
     ids.extend([[0; 20], [0xff; 20]]);
     probe::packed(place.path(), &ids);
+}
+
+/// Puts a file where a reader finds it.
+fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+    let mut file = std::fs::File::create(path).expect("made");
+    file.write_all(bytes.as_ref()).expect("written");
 }
 
 /// What a daemon answers, as the client reads it: one reply, and a stream of events.

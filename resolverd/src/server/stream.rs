@@ -41,7 +41,7 @@ impl Default for Patience {
             body: Duration::from_secs(10),
             request: Duration::from_secs(120),
             drain: Duration::from_secs(5),
-            linger: Duration::from_secs(1),
+            linger: Duration::from_secs(5),
         }
     }
 }
