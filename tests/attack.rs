@@ -11,20 +11,20 @@
 //! | J10 cut orders | `server::tests::orders_of_callers_who_have_gone_are_counted_until_the_writer_answers` |
 //! | J13 panics | `server::tests::a_panic_is_contained_and_counted`, `server::connection::tests::a_panic_…_is_caught` |
 //! | J15 the sandbox of the unit | `service::the_shipped_units_keep_what_they_promise` |
-//!
-//! Not here: a client address that looks like a uid (J2), since nothing in the daemon reads a peer's address; a client in
-//! a user namespace (J4), which is the overflow uid of the case here.
+//! | J13 each route | `server::tests::a_panic_in_any_route_is_a_500_with_an_id_and_counted` |
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::daemon::sample;
 use crate::harness::chance::Chance;
-use crate::harness::daemon::{Daemon, Sandbox};
+use crate::harness::daemon::{Daemon, Said, Sandbox};
 use crate::harness::http::encoded;
 use crate::harness::peers::Peers;
 use crate::harness::{place, poll, prometheus};
@@ -128,6 +128,18 @@ fn raw(sandbox: &Sandbox, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Sends a request in small pieces, all of it or an error, and only then looks at what comes back.
+fn stubborn(sandbox: &Sandbox, request: &[u8]) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(sandbox.socket()).unwrap();
+    let whole = request.chunks(4_000).try_for_each(|piece| stream.write_all(piece));
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    // On a busy machine the far side may lose its patience with the rest; the answer must be there all the same.
+    drop((whole, read));
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or("none")
 }
@@ -181,6 +193,30 @@ fn j2_what_a_caller_says_of_itself_gives_no_rights() {
     }
 }
 
+#[test]
+fn j2_an_address_that_looks_like_a_user_gives_no_rights() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::with_sources(&sample());
+    let _daemon = open_to_all(&sandbox);
+    // Its own end of the connection has an abstract address of its choice, as a forged user once had.
+    let script = r#"use Socket; use POSIX; POSIX::setuid(65533);
+        for my $name ("\0uid=0;", "\0;uid=0;pid=1;socket=;", "\0root", "\0\n0") {
+            socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die $!;
+            bind($s, pack("S a*", AF_UNIX, $name)) or die "bind: $!";
+            connect($s, pack_sockaddr_un($ARGV[0])) or die "connect: $!";
+            syswrite($s, "POST /v1/sync HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}");
+            my $line = <$s>; print $line;
+        }"#;
+    let said = Said::of(Command::new("perl").args(["-e", script]).arg(sandbox.socket()));
+    if said.status != 0 {
+        return place::skipped(&format!("no perl that can bind abstract addresses: {}", said.stderr));
+    }
+    let statuses: Vec<&str> = said.stdout.lines().map(status).collect();
+    assert_eq!(statuses, ["403"; 4], "{said:?}");
+}
+
 /// Every route of the document, with a call that is well formed.
 fn calls(daemon: &Daemon) -> Vec<(String, String)> {
     let document = daemon.get("/openapi.json").ok();
@@ -191,7 +227,7 @@ fn calls(daemon: &Daemon) -> Vec<(String, String)> {
             let body = match path.as_str() {
                 "/v1/resolve" => json!({"requests": ["lcod://tooling/text/slug"]}),
                 "/v1/lookup" => json!({"ids": []}),
-                "/v1/explain" => json!({"request": "lcod://tooling/text/slug"}),
+                "/v1/explain" => json!({"id": "lcod://tooling/text/slug"}),
                 "/v1/trust/forget" => json!({"source": "nobody", "reason": "a case"}),
                 _ => json!({}),
             };
@@ -244,6 +280,42 @@ fn j4_whoever_stands_behind_the_overflow_uid_is_turned_away() {
     }
     peers.close();
     assert_eq!(daemon.get("/livez").status, 200);
+}
+
+#[test]
+fn j4_root_of_a_user_namespace_is_who_made_it() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::with_sources(&sample());
+    let daemon = open_to_all(&sandbox);
+    let inside = |program: &mut Command| {
+        program.args(["--user", "--map-root-user", "--"]).arg(place::binary());
+        sandbox.furnish(program.uid(SOMEBODY).gid(SOMEBODY));
+    };
+    let mut client = Command::new("unshare");
+    inside(&mut client);
+    let said = Said::of(client.args(["sync"]));
+    if said.stderr.contains("unshare") {
+        return place::skipped(&format!("no user namespace can be made: {}", said.stderr));
+    }
+    assert!(said.status != 0 && said.stderr.contains("E015"), "{said:?}");
+    drop(daemon);
+
+    // The other way round: to a daemon in a namespace everybody outside is the overflow uid, root too.
+    for path in [sandbox.path(""), sandbox.socket().parent().unwrap().to_owned()] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+    }
+    std::fs::remove_dir_all(sandbox.state()).unwrap();
+    let mut command = Command::new("unshare");
+    inside(&mut command);
+    let mut daemon = sandbox.spawn_as(command);
+    poll::until("a daemon in a namespace", || {
+        assert!(!daemon.has_ended(), "{}", daemon.log());
+        daemon.log().contains("serving").then_some(())
+    });
+    let answer = raw(&sandbox, LIVE.as_bytes());
+    assert!(status(&answer) == "403" && answer.contains("user namespace"), "{answer}");
 }
 
 #[test]
@@ -411,12 +483,12 @@ fn j8_huge_heads_and_bodies_are_refused_and_not_kept() {
     let daemon = sandbox.start_synced();
     let before = Footprint::of(&daemon);
     let check = |request: String, expected: &str, reason: &str| {
-        let answer = raw(&sandbox, request.as_bytes());
         let shown: String = request.chars().take(60).collect();
-        // A head beyond the parser's own bounds may be cut off before its answer is out.
-        let is_cut = answer.is_empty() && request.len() > 64 << 10;
-        assert!(status(&answer) == expected || is_cut, "{shown:?}: {answer}");
-        assert!(answer.contains(reason), "{shown:?}: {answer}");
+        // Also a caller who tries hard to send all of a head that nobody wants hears why.
+        for answer in [raw(&sandbox, request.as_bytes()), stubborn(&sandbox, request.as_bytes())] {
+            assert!(status(&answer) == expected, "{shown:?}: {answer:?}");
+            assert!(answer.contains(reason), "{shown:?}: {answer}");
+        }
     };
     let get = |target: &str, headers: &str| format!("GET {target} HTTP/1.1\r\n{CLOSING}{headers}\r\n");
     check(get(&format!("/{}", "x".repeat(15 << 10)), ""), "404", "api.route");
@@ -603,6 +675,39 @@ fn j11_no_request_is_smuggled_in_another() {
         check(head, "", expected);
     }
     assert_eq!(daemon.get("/livez").status, 200);
+}
+
+#[test]
+fn j11_no_request_is_smuggled_behind_a_body_that_is_complete() {
+    let sandbox = Sandbox::with_sources(&sample());
+    let _daemon = sandbox.start_synced();
+    let body = r#"{"ids":[]}"#;
+    let inner = "GET /v1/version HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let exact = format!("Content-Length: {}", body.len());
+    let whole = format!("Content-Length: {}", body.len() + inner.len());
+    // Two framings of which one would hide the inner request in the body, or make a request of the body's end.
+    for (headers, body, is_one) in [
+        (format!("{exact}\r\nTransfer-Encoding: chunked"), chunked.clone(), true),
+        (format!("Transfer-Encoding: chunked\r\n{exact}"), chunked.clone(), true),
+        (format!("{whole}\r\nTransfer-Encoding: chunked"), chunked.clone(), true),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 0".to_owned(), chunked.clone(), true),
+        (format!("{exact}\r\n{whole}"), body.to_owned(), true),
+        (format!("{whole}\r\n{exact}"), body.to_owned(), true),
+        (format!("{exact}\r\nTransfer-Encoding: identity"), body.to_owned(), true),
+        (format!("{exact}\r\nTransfer-Encoding: chunked, chunked"), chunked.clone(), true),
+        // What is framed once and well is answered, and so is what follows it.
+        (exact.clone(), body.to_owned(), false),
+        ("Transfer-Encoding: chunked".to_owned(), chunked.clone(), false),
+        ("Transfer-Encoding: CHUNKED".to_owned(), chunked.clone(), false),
+    ] {
+        let head = format!("POST /v1/lookup HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n");
+        let answer = raw(&sandbox, format!("{head}{body}{inner}").as_bytes());
+        let count = answer.matches("HTTP/1.1 ").count();
+        assert_eq!(count, if is_one { 1 } else { 2 }, "{headers:?}: {answer}");
+        assert_eq!(answer.contains("\"api\""), !is_one, "{headers:?}: {answer}");
+        assert!(is_one || status(&answer) == "200", "{headers:?}: {answer}");
+    }
 }
 
 /// Headers that frame a body in two ways or in none, the body, and what is answered: one answer, and never to what follows.

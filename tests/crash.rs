@@ -2,7 +2,7 @@
 //! back to back. After each, a whole round answers, and none that was acknowledged is lost. (`kill.rs` strikes the syncs of a
 //! daemon that Git sources feed.)
 //!
-//! `RESOLVERD_CRASHES`, `RESOLVERD_STARTS` and `RESOLVERD_DAEMONS` say how many; `RESOLVERD_FULL=1` runs the full counts.
+//! `RESOLVERD_CRASHES`, `RESOLVERD_FIRST`, `RESOLVERD_STARTS` and `RESOLVERD_DAEMONS` say how many; `RESOLVERD_FULL=1` runs the full counts.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
@@ -80,8 +80,10 @@ fn struck(sandbox: &Sandbox, arguments: &[&str], delay: Duration) -> End {
 
 #[test]
 fn a_process_killed_at_any_moment_loses_nothing() {
-    let mut chance = Chance::told();
-    let crashes = chance::count("RESOLVERD_CRASHES", 20, 9_000);
+    chance::shared(chance::count("RESOLVERD_CRASHES", 20, 9_000), struck_often);
+}
+
+fn struck_often(mut chance: Chance, crashes: u64) {
     let world = World::synced(1);
     let sandbox = &world.sandbox;
     let (mut published, mut acknowledged) = (1, 1);
@@ -122,21 +124,28 @@ fn a_process_killed_at_any_moment_loses_nothing() {
 
 #[test]
 fn a_first_sync_that_is_killed_leaves_nothing_in_the_way() {
-    let mut chance = Chance::told();
     let world = World::new();
-    for crash in 0..chance::count("RESOLVERD_CRASHES", 8, 1_000) {
-        let sandbox = world.beside(&world.sandbox.path("nowhere"));
-        let delay = Duration::from_micros(chance.below(400_000));
-        let end = struck(&sandbox, &["sync"], delay);
-        let found = served(&sandbox);
-        let is_served = found == Served::Round(1);
-        assert!(
-            is_served || end == End::Struck && matches!(found, Served::Refused(_)),
-            "{crash}: {end:?}, {found:?}"
-        );
-        sync(&sandbox);
-        assert_eq!(served(&sandbox), Served::Round(1), "{crash}");
-    }
+    chance::shared(chance::count("RESOLVERD_FIRST", 8, 1_000), |mut chance, crashes| {
+        // About how long a first sync takes here; nothing depends on the number being right.
+        let mut length = Duration::from_millis(400);
+        let mut inside = 0;
+        for crash in 0..crashes {
+            let sandbox = world.beside(&world.sandbox.path("nowhere"));
+            let delay = Duration::from_micros(chance.below(u64::try_from(length.as_micros()).unwrap()));
+            let end = struck(&sandbox, &["sync"], delay);
+            inside += u64::from(end == End::Struck);
+            length = if end == End::Struck { length * 17 / 16 } else { length * 3 / 4 };
+            let found = served(&sandbox);
+            let is_served = found == Served::Round(1);
+            assert!(
+                is_served || end == End::Struck && matches!(found, Served::Refused(_)),
+                "{crash}: {end:?}, {found:?}"
+            );
+            sync(&sandbox);
+            assert_eq!(served(&sandbox), Served::Round(1), "{crash}");
+        }
+        eprintln!("{crashes} crashes of a first sync; struck inside: {inside}");
+    });
 }
 
 #[test]

@@ -99,9 +99,13 @@ fn status(sandbox: &Sandbox) -> String {
 
 #[test]
 fn damage_never_gives_a_wrong_answer_and_everything_is_right_after_a_sync() {
-    let mut chance = Chance::told();
-    let cases = chance::count("RESOLVERD_DAMAGES", 24, 1_000);
     let (world, older) = two_rounds();
+    chance::shared(chance::count("RESOLVERD_DAMAGES", 24, 1_000), |chance, cases| {
+        damaged(&world, &older, chance, cases);
+    });
+}
+
+fn damaged(world: &World, older: &Path, mut chance: Chance, cases: u64) {
     let files = files(&world.sandbox.state());
     let (mut right, mut said, mut done) = (0u64, 0u64, 0u64);
     while done < cases {
@@ -140,6 +144,83 @@ fn damage_never_gives_a_wrong_answer_and_everything_is_right_after_a_sync() {
         );
     }
     eprintln!("{cases} cases: {right} answered right at once, {said} with a named error first");
+}
+
+/// Every kind of file that is kept: one of each directory, and those beside them.
+fn kinds(state: &Path) -> Vec<PathBuf> {
+    let mut seen = std::collections::BTreeSet::new();
+    let name = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => path.to_owned(),
+        Some(parent) => parent.to_owned(),
+        None => path.to_owned(),
+    };
+    // The newest of each directory is the one that matters most.
+    files(state)
+        .into_iter()
+        .rev()
+        .filter(|path| seen.insert((name(path), path.extension().map(ToOwned::to_owned))))
+        .collect()
+}
+
+#[test]
+fn a_repair_mends_every_kind_of_damage_or_says_what_it_leaves_and_who_mends_it() {
+    let mut chance = Chance::told();
+    let (world, older) = two_rounds();
+    let kinds = kinds(&world.sandbox.state());
+    assert!(kinds.len() > 6, "{kinds:?}");
+    let every = usize::try_from(chance::count("RESOLVERD_REPAIRS", 3, 1)).unwrap();
+    let all = kinds.iter().flat_map(|file| ALL.map(|damage| (file, damage)));
+    let (mut mended, mut left) = (0, 0);
+    for (file, damage) in all.skip(chance.index(every)).step_by(every) {
+        let sandbox = world.beside(&world.sandbox.state());
+        if !strike(&sandbox.state().join(file), damage, &older.join(file), &mut chance) {
+            continue;
+        }
+        let what = format!("{damage:?} of {}", file.display());
+        let said = sandbox.run(&["doctor", "--repair", "-o", "json"]);
+        assert!([0, 1].contains(&said.status), "{what}: {said:?}");
+        let repaired: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        let remains = repaired["repair"]["left"].as_array().unwrap_or_else(|| panic!("{what}: {repaired:#}"));
+        for one in remains {
+            assert!(!one["hint"].as_str().unwrap().is_empty(), "{what}: {one:#}");
+        }
+        // What a repair does not own up to is as if nothing had happened; what it does, the next step mends.
+        let found = served(&sandbox);
+        let is_said = !remains.is_empty() || status(&sandbox).contains("store.older_generation");
+        assert!(found == Served::Round(2) || is_said, "{what}: {found:?} after {repaired:#}");
+        if remains.is_empty() && found == Served::Round(2) {
+            mended += 1;
+            let deep = sandbox.run(&["doctor", "--deep"]);
+            assert_eq!(deep.status, 0, "{what}: {deep:?}");
+        } else {
+            left += 1;
+        }
+        sync(&sandbox);
+        assert_eq!(served(&sandbox), Served::Round(2), "{what}: after a sync");
+    }
+    eprintln!("{mended} mended, {left} left to a sync, by name");
+}
+
+#[test]
+fn a_changed_digit_in_the_memory_is_seen_by_doctor_and_named_by_a_repair() {
+    let world = World::synced(1);
+    let sandbox = &world.sandbox;
+    let path = sandbox.state().join("trust-state.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let at = text.find("highest_s\":1").unwrap() + "highest_s\":1".len();
+    let digit = if text.as_bytes()[at] == b'7' { "8" } else { "7" };
+    let mut bad = text.clone();
+    bad.replace_range(at..=at, digit);
+    std::fs::write(&path, bad).unwrap();
+    let said = sandbox.run(&["doctor", "-o", "json"]);
+    assert!(
+        said.status == 1 && said.stdout.contains("store.memory") && said.stdout.contains("digest"),
+        "{said:?}"
+    );
+    let said = sandbox.run(&["doctor", "--repair", "-o", "json"]);
+    assert!(said.stdout.contains("trust-state.json") && said.stdout.contains("backup"), "{said:?}");
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(sandbox.run(&["doctor"]).status, 0);
 }
 
 #[test]

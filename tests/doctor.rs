@@ -217,8 +217,17 @@ fn whatever_is_broken_is_named_with_its_next_step() {
         }),
         ("store.memory", "", "backup", |s| std::fs::write(s.state().join("trust-state.json"), "{").unwrap()),
         ("clock", "trust-state.json", "set the clock", |s| {
-            let text = "{\"content\": {\"highest_s\": 99999999999}}";
+            let text = sealed("resolverd/trust-state@1", "{\"highest_s\":99999999999,\"documents\":[]}");
             std::fs::write(s.state().join("trust-state.json"), text).unwrap();
+        }),
+        ("store.memory", "digest", "backup", |s| {
+            let text = sealed("resolverd/trust-state@1", "{\"highest_s\":1,\"documents\":[]}");
+            std::fs::write(s.state().join("trust-state.json"), text.replace(":1,", ":2,")).unwrap();
+        }),
+        ("socket.admin_group", "nobody-s-group", "group", |s| {
+            std::fs::create_dir_all(s.path("config/resolverd")).unwrap();
+            let config = "admin_group = \"nobody-s-group\"\n";
+            std::fs::write(s.path("config/resolverd/config.toml"), config).unwrap();
         }),
         ("clock", "checks.json", "set the clock", |s| {
             std::fs::write(s.state().join("checks.json"), checks_sealed("{\"acme\":99999999999}")).unwrap()
@@ -444,8 +453,12 @@ fn nothing_outside_the_state_directory_is_touched_through_a_link() {
 
 /// Returns the file of checks with `content`, as the daemon writes it.
 fn checks_sealed(content: &str) -> String {
+    sealed("resolverd/checks@1", content)
+}
+
+fn sealed(schema: &str, content: &str) -> String {
     let checksum = Digest::sha256(content.as_bytes());
-    format!("{{\"schema\":\"resolverd/checks@1\",\"checksum\":\"{checksum}\",\"content\":{content}}}")
+    format!("{{\"schema\":\"{schema}\",\"checksum\":\"{checksum}\",\"content\":{content}}}")
 }
 
 #[test]
@@ -457,7 +470,10 @@ fn times_of_checks_that_were_tampered_with_are_not_believed() {
     std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
     let (status, answer) = doctor(&sandbox, &[]);
     assert_eq!(status, 0, "{answer:#}");
-    assert!(!answer.to_string().contains("checks.json"), "the year 2100 is no time of a check: {answer:#}");
+    let clocks = findings(&answer, "wrong");
+    assert!(clocks.is_empty(), "the year 2100 is no time of a check: {answer:#}");
+    let said = findings(&answer, "warning").into_iter().any(|one| one["check"] == "store.checks");
+    assert!(said, "that the times are lost is said: {answer:#}");
     assert!(answer.to_string().contains("never checked"), "{answer:#}");
 }
 

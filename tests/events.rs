@@ -17,22 +17,23 @@ use crate::snapshots::Changing;
 const SILENCE: Duration = Duration::from_secs(120);
 
 /// One open stream.
-struct Listener {
+pub(crate) struct Listener {
     stream: BufReader<UnixStream>,
     text: String,
 }
 
 /// One event as it was received.
 #[derive(Debug)]
-struct Heard {
-    id: Option<u64>,
+pub(crate) struct Heard {
+    /// Its id; a word about missed events has none.
+    pub(crate) id: Option<u64>,
     name: String,
     data: Value,
 }
 
 impl Listener {
     /// Opens a stream and waits until it is open.
-    fn open(socket: &Path, last: Option<u64>) -> Listener {
+    pub(crate) fn open(socket: &Path, last: Option<u64>) -> Listener {
         let mut stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(SILENCE)).unwrap();
         let last = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
@@ -81,7 +82,7 @@ impl Listener {
     }
 
     /// Returns the next events up to one with the name, that one included.
-    fn up_to(&mut self, name: &str) -> Vec<Heard> {
+    pub(crate) fn up_to(&mut self, name: &str) -> Vec<Heard> {
         let mut heard = Vec::new();
         while let Some(event) = self.next() {
             let is_last = event.name == name;

@@ -115,6 +115,7 @@ fn unescaped(line: &[u8]) -> Vec<u8> {
             [] => return out,
             [b'\\', b'n', tail @ ..] => (out.push(b'\n'), rest = tail).1,
             [b'\\', b't', tail @ ..] => (out.push(b'\t'), rest = tail).1,
+            [b'\\', b'r', tail @ ..] => (out.push(b'\r'), rest = tail).1,
             [b'\\', b'\\', tail @ ..] => (out.push(b'\\'), rest = tail).1,
             [b'\\', b'0', b'0', low, tail @ ..] => (out.push(low - b'0'), rest = tail).1,
             [byte, tail @ ..] => (out.push(*byte), rest = tail).1,
@@ -153,7 +154,13 @@ fn git() -> Vec<(&'static str, Vec<u8>)> {
             if path.is_dir() {
                 open.push(path);
             } else if path.extension().is_some_and(|extension| extension == "pack") {
-                seeds.push(("git_pack", std::fs::read(path).unwrap()));
+                let (pack, index) =
+                    (std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("idx")).unwrap());
+                seeds.push((
+                    "pack_index",
+                    [format!("{:08x}", index.len()).as_bytes(), &index, &pack].concat(),
+                ));
+                seeds.push(("git_pack", pack));
             }
         }
     }

@@ -11,7 +11,7 @@ use catalogue_schema::pointer::{HttpsUrl, Location, Want};
 use resolverd::fetch::limit::{Budget, Limits};
 use resolverd::fetch::network::{Https, Network, Proxy as ProxyChoice, Token};
 use resolverd::fetch::{Answer, Ask, Fetch as _, FetchError, Fetched, Origins};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::daemon::Sandbox;
 use crate::harness::tls::{Certificate, Proxy, Route, TlsServer};
@@ -708,6 +708,42 @@ fn e6_no_token_is_in_the_log_or_in_what_a_verb_says() {
         .output()
         .unwrap();
     assert!(kept.stdout.is_empty(), "{}", String::from_utf8_lossy(&kept.stdout));
+}
+
+#[test]
+fn a_token_that_is_not_there_concerns_only_what_needs_it() {
+    let server = TlsServer::start();
+    let tokens = format!("[[https.tokens]]\nurl = \"{}\"\nenv = \"NO_SUCH_TOKEN\"\n", server.url("/private"));
+    let sandbox = sandbox(&server, &tokens);
+    let near = serde_json::json!({ "id": "near", "priority": 2,
+        "entrypoint": { "type": "file", "path": sandbox.path("near.json") } });
+    std::fs::write(sandbox.path("near.json"), r#"{"schema":"lcod-registry/catalogues@1","catalogues":[]}"#)
+        .unwrap();
+    let mut sources: Value = serde_json::from_slice(&std::fs::read(sandbox.sources()).unwrap()).unwrap();
+    sources["sources"].as_array_mut().unwrap().push(near);
+    sandbox.write_sources(&sources);
+    let config = sandbox.path("config.toml");
+    let run =
+        |arguments: &[&str]| sandbox.run(&[arguments, &["--config", config.to_str().unwrap()]].concat());
+    // What can be read is read, and the source that cannot is named with the variable.
+    let said = run(&["sync", "-o", "json"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    let row =
+        |id: &str| report["sources"].as_array().unwrap().iter().find(|row| row["id"] == id).unwrap().clone();
+    assert_eq!(
+        (&row("near")["health"], &row("far")["health"]),
+        (&json!("fresh"), &json!("unread")),
+        "{report:#}"
+    );
+    let why = row("far")["error"].to_string();
+    assert!(why.contains("net.token") && why.contains("NO_SUCH_TOKEN"), "{report:#}");
+    assert!(server.requests().is_empty(), "nothing is sent without the token");
+    for verb in [&["status"][..], &["sources"], &["components"]] {
+        let said = run(verb);
+        assert_eq!(said.status, 0, "{verb:?}: {said:?}");
+    }
+    assert!(run(&["doctor"]).stdout.contains("NO_SUCH_TOKEN"));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 )]
 
 mod attack;
+mod clock;
 mod crash;
 mod daemon;
 mod damage;

@@ -231,10 +231,14 @@ fn no_power_cut_loses_an_acknowledged_generation_or_gives_a_wrong_answer() {
     if !trace::is_here() {
         return;
     }
-    let mut chance = Chance::told();
-    let cuts = chance::count("RESOLVERD_CUTS", 24, 2_000);
     let world = World::new();
     let (steps, moments) = recorded(&world, 4);
+    chance::shared(chance::count("RESOLVERD_CUTS", 24, 2_000), |chance, cuts| {
+        cut_often(&world, &steps, &moments, chance, cuts);
+    });
+}
+
+fn cut_often(world: &World, steps: &[Step], moments: &[Moment], mut chance: Chance, cuts: u64) {
     let (mut lost, mut refused) = (0u64, 0u64);
     for cut in 0..cuts {
         // The end of a run is where an acknowledgement has just been given: every fourth cut strikes there.
@@ -268,7 +272,6 @@ fn no_power_cut_loses_an_acknowledged_generation_or_gives_a_wrong_answer() {
                 assert_eq!(acknowledged, 0, "{what}: {why}");
             }
         }
-        world.publish(4);
         sync(&sandbox);
         assert_eq!(served(&sandbox), Served::Round(4), "{what}: a sync after it");
     }

@@ -9,7 +9,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::daemon::sample;
-use crate::harness::daemon::Sandbox;
+use crate::harness::daemon::{Said, Sandbox};
 use crate::harness::http::encoded;
 
 /// Every verb that reads, with good and bad arguments.
@@ -223,4 +223,27 @@ fn releases_are_told_alike_whether_encoded_ahead_or_for_the_question() {
     let ahead = daemon.post("/v1/lookup", &json!({ "ids": references }));
     let now = daemon.post("/v1/lookup", &json!({ "ids": references, "snapshot": snapshot }));
     assert_eq!((ahead.status, &ahead.body), (200, &now.body));
+}
+
+#[test]
+fn settings_that_cannot_hold_are_refused_by_name() {
+    let sandbox = Sandbox::with_sources(&sample());
+    let long = format!("{}/resolverd.sock", "x".repeat(150));
+    let rows = [
+        ("state_dir = \"\"", &["status", "serve", "sync", "doctor"][..], "state_dir: expected a path"),
+        (&*format!("socket = \"/tmp/{long}\""), &["status", "serve", "sync", "doctor"], "107 bytes"),
+        ("admin_group = \"nobody-s-group\"", &["status", "serve", "doctor"], "nobody-s-group"),
+    ];
+    for (config, verbs, expected) in rows {
+        std::fs::write(sandbox.path("config.toml"), config).unwrap();
+        for verb in verbs {
+            let mut command = sandbox.command();
+            command.env_remove("RESOLVERD_SOCKET").env_remove("RESOLVERD_STATE_DIR");
+            command.args([verb, "--config", sandbox.path("config.toml").to_str().unwrap()]);
+            let said = Said::of(&mut command);
+            assert!(format!("{said:?}").contains(expected), "{config} {verb}: {said:?}");
+            // A status shows what is wrong; whoever would do something with it is refused.
+            assert!(said.status != 0 || *verb == "status", "{config} {verb}: {said:?}");
+        }
+    }
 }

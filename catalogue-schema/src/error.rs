@@ -72,6 +72,16 @@ impl ParseError {
         self
     }
 
+    /// Returns the same refusal without a word of the text: for a file of this machine that may be anything.
+    pub fn unquoted(mut self) -> ParseError {
+        // The words about the grammar are ours; everything else may be the file's.
+        if !matches!(&*self.reason, "input.json" | "input.depth" | "limit.document_bytes" | "limit.skipped") {
+            self.found = "something else, which is not repeated here".to_owned();
+        }
+        self.field.clear();
+        self
+    }
+
     /// Sets the place unless one is known already.
     pub fn at(mut self, position: Position) -> ParseError {
         self.position.get_or_insert(position);

@@ -429,6 +429,12 @@ fn field_fault(error: &serde_json::Error) -> ParseError {
     if message.starts_with("invalid length ") && message.contains(", expected struct ") {
         return ParseError::new("input.field", "an object", "array");
     }
+    // What a text says is of no help where none was expected, and it may be somebody's secret.
+    if let Some(rest) = message.strip_prefix("invalid type: string ")
+        && let Some((_, expected)) = rest.rsplit_once(", expected ")
+    {
+        return ParseError::new("input.field", plain(expected), "string");
+    }
     for kind in ["invalid type: ", "invalid value: ", "unknown field ", "unknown variant "] {
         if let Some((found, expected)) =
             message.strip_prefix(kind).and_then(|rest| rest.rsplit_once(", expected "))

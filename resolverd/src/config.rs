@@ -448,6 +448,10 @@ fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
     // The table is kept as it is written, so that limits can be joined key by key; what it says is checked here, where
     // line and column are known.
     toml::from_str::<LimitsOnly>(&text).map_err(|error| wrong(error.to_string()))?;
+    // Joined to the directory of the file, nothing would name that directory.
+    if let Some(key) = empty_path(&file) {
+        return Err(wrong(format!("{key}: expected a path, found an empty text")));
+    }
     let directory = path.parent().unwrap_or(Path::new("/"));
     let own = [&mut file.sources, &mut file.socket, &mut file.state_dir, &mut file.cache_dir];
     let tokens = file.https.tokens.iter_mut().flatten().filter_map(|token| token.file.as_mut());
@@ -455,6 +459,22 @@ fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
         *place = directory.join(&*place);
     }
     Ok(file)
+}
+
+/// Returns the first key whose path is empty.
+fn empty_path(file: &ConfigFile) -> Option<&'static str> {
+    let tokens = file.https.tokens.iter().flatten();
+    let mut paths = [
+        ("sources", &file.sources),
+        ("socket", &file.socket),
+        ("state_dir", &file.state_dir),
+        ("cache_dir", &file.cache_dir),
+        ("https.ca_file", &file.https.ca_file),
+    ]
+    .into_iter()
+    .chain(tokens.map(|token| ("https.tokens.file", &token.file)));
+    let empty = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str().is_empty());
+    paths.find(|(_, path)| empty(path)).map(|(key, _)| key)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
@@ -548,6 +568,24 @@ mod tests {
         Settings::load(overrides, &|name| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
+    }
+
+    #[test]
+    fn an_empty_path_is_refused_by_the_name_of_its_key() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.toml");
+        let named = Overrides { config: Some(config.clone()), ..Overrides::default() };
+        let check = |text: &str, key: &str| {
+            std::fs::write(&config, text).expect("written");
+            let error = load(&named, &[("HOME", "/h")]).expect_err(text);
+            let expected = format!("{}: {key}: expected a path, found an empty text", config.display());
+            assert_eq!(error.to_string(), expected);
+        };
+        for key in ["sources", "socket", "state_dir", "cache_dir"] {
+            check(&format!("{key} = \"\""), key);
+        }
+        check("[https]\nca_file = \"\"", "https.ca_file");
+        check("[[https.tokens]]\nurl = \"https://e.org\"\nfile = \"\"", "https.tokens.file");
     }
 
     #[test]

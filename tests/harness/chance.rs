@@ -35,3 +35,17 @@ pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
 pub(crate) fn count(name: &str, few: u64, full: u64) -> u64 {
     number(name, if place::variable("RESOLVERD_FULL").is_some() { full } else { few })
 }
+
+/// Has `count` cases worked off by several threads, each with a chance and a share of its own: most of a case is waiting. How many
+/// threads is what `RESOLVERD_WORKERS` says, else one for small counts and four for full ones.
+pub(crate) fn shared(count: u64, work: impl Fn(Chance, u64) + Sync) {
+    let workers = self::count("RESOLVERD_WORKERS", 1, 4).clamp(1, count.max(1));
+    let work = &work;
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            let share = count / workers + u64::from(worker < count % workers);
+            let chance = Chance(Chance::told().0 ^ worker.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            scope.spawn(move || work(chance, share));
+        }
+    });
+}

@@ -86,7 +86,7 @@ impl Sandbox {
 
     /// Returns the binary with this sandbox as its whole world.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_resolverd"));
+        let mut command = Command::new(place::binary());
         self.furnish(&mut command);
         command
     }
@@ -125,6 +125,11 @@ impl Sandbox {
     /// Starts the daemon with more `flags` and does not wait for it.
     pub(crate) fn spawn_with(&self, flags: &[&str]) -> Daemon {
         self.serve(self.command(), flags)
+    }
+
+    /// Starts the daemon with a command that was changed, such as in its environment, and does not wait for it.
+    pub(crate) fn spawn_as(&self, command: Command) -> Daemon {
+        self.serve(command, &[])
     }
 
     fn serve(&self, mut command: Command, flags: &[&str]) -> Daemon {

@@ -8,6 +8,12 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_path_buf()
 }
 
+/// Returns the program under test: the one that was built beside the tests, or the one that `RESOLVERD_BIN` names, such as a
+/// release build for the large counts.
+pub(crate) fn binary() -> PathBuf {
+    variable("RESOLVERD_BIN").map_or_else(|| env!("CARGO_BIN_EXE_resolverd").into(), PathBuf::from)
+}
+
 /// Returns an environment variable.
 #[expect(
     clippy::disallowed_methods,

@@ -2,9 +2,13 @@
 //!
 //! cargo-fuzz drives these functions with chosen bytes, and `tests/fuzz.rs` with mutated samples in every run of the tests, so
 //! that they are known to work where no fuzzer is at hand. A function panics where a promise is broken; it never touches the
-//! disk or the network.
+//! network, and the disk only in a temporary directory, where a reader reads files or a socket.
 
 use std::fmt::{Debug, Display};
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::ops::ControlFlow;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use catalogue_schema::dialect::lcod::convert::{FORMATS, convert};
@@ -22,8 +26,11 @@ use catalogue_schema::pointer::{CommitId, HttpsUrl, LocalPath, RefName, SshUrl};
 use catalogue_schema::sources;
 use catalogue_schema::version::{Grammar, Version, VersionReq};
 use resolverd::api::Call;
+use resolverd::client::Client;
+use resolverd::config::{Overrides, Settings};
 use resolverd::fetch::{object, probe};
 use resolverd::server::route::route;
+use resolverd::shelf::Shelf;
 
 /// A target: takes any bytes.
 pub type Target = fn(&[u8]);
@@ -50,6 +57,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("git_loose", git_loose),
     ("git_wire", git_wire),
     ("escapes", escapes),
+    ("config_file", config_file),
+    ("shelf_pack", shelf_pack),
+    ("pack_index", pack_index),
+    ("answers", answers),
 ];
 
 const COMMIT: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
@@ -234,6 +245,88 @@ pub fn escapes(bytes: &[u8]) {
     // The longest escape is of six digits: `\u{10ffff}`.
     assert!(shown.len() <= FOUND_CHARS_MAX * 10 + 3, "{} bytes", shown.len());
     assert!(shown.chars().all(|c| matches!(c, ' '..='~' | '…') || c.is_alphanumeric()), "{shown:?}");
+}
+
+/// The operator's configuration: what is wrong is said without a character that moves a cursor.
+pub fn config_file(bytes: &[u8]) {
+    let place = tempfile::tempdir().expect("a directory");
+    let config = place.path().join("config.toml");
+    put(&config, bytes);
+    let overrides = Overrides { config: Some(config), ..Overrides::default() };
+    let home = |name: &str| (name == "HOME").then(|| "/h".to_owned());
+    match Settings::load(&overrides, &home) {
+        Ok(settings) => drop(settings.admin_gid()),
+        Err(error) => assert!(!error.to_string().is_empty(), "an error says something"),
+    }
+}
+
+/// A pack of the shelf in which `bytes` stand at a place that the first two of them name: nothing but the document that was kept
+/// ever comes out under its digest.
+pub fn shelf_pack(bytes: &[u8]) {
+    let [high, low, rest @ ..] = bytes else { return };
+    let place = tempfile::tempdir().expect("a directory");
+    let documents = [b"one document".to_vec(), b"{}".to_vec(), vec![b'x'; 300]];
+    let kept: Vec<(Digest, Vec<u8>)> = documents.map(|one| (Digest::sha256(&one), one)).into();
+    Shelf::open(place.path()).and_then(|shelf| shelf.keep(&kept)).expect("kept");
+    let packs = std::fs::read_dir(place.path().join("shelf/packs")).expect("a shelf has packs");
+    for pack in packs.map(|entry| entry.expect("an entry").path()) {
+        let mut content = std::fs::read(&pack).expect("read");
+        let at = usize::from(u16::from_be_bytes([*high, *low])) % (content.len() + 1);
+        let end = content.len().min(at + rest.len());
+        content.splice(at..end, rest.iter().copied());
+        put(&pack, content);
+    }
+    for shelf in [Shelf::to_read(place.path()), Shelf::open(place.path())].into_iter().flatten() {
+        for (digest, document) in &kept {
+            if let Ok(Some(found)) = shelf.read(digest) {
+                assert_eq!(&found, document, "another document under its digest");
+            }
+        }
+    }
+}
+
+/// A pack and its index, as a local repository has them: the length of the index as eight hexadecimal digits, the index, the pack.
+pub fn pack_index(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return };
+    let length = std::str::from_utf8(length).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+    let (index, pack) = rest.split_at(length.unwrap_or(rest.len() / 2).min(rest.len()));
+    let place = tempfile::tempdir().expect("a directory");
+    put(place.path().join("pack-0.idx"), index);
+    put(place.path().join("pack-0.pack"), pack);
+    // Names stand behind the magic and a table of 256 numbers.
+    let names = index.get(8 + 256 * 4..).unwrap_or_default().chunks_exact(20).take(4);
+    let mut ids: Vec<[u8; 20]> = names.filter_map(|name| name.try_into().ok()).collect();
+    ids.extend([[0; 20], [0xff; 20]]);
+    probe::packed(place.path(), &ids);
+}
+
+/// Puts a file where a reader finds it.
+fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+    let mut file = std::fs::File::create(path).expect("made");
+    file.write_all(bytes.as_ref()).expect("written");
+}
+
+/// What a daemon answers, as the client reads it: one reply, and a stream of events.
+pub fn answers(bytes: &[u8]) {
+    // More than a socket holds would have to be written by somebody else while the client reads.
+    let bytes = &bytes[..bytes.len().min(1 << 15)];
+    let place = tempfile::tempdir().expect("a directory");
+    let socket = place.path().join("s");
+    let listener = UnixListener::bind(&socket).expect("bound");
+    let connected = || {
+        let client = Client::connect(&socket).expect("connected");
+        let (mut daemon, _) = listener.accept().expect("accepted");
+        daemon.write_all(bytes).expect("written");
+        daemon.shutdown(Shutdown::Write).expect("shut down");
+        (client, daemon)
+    };
+    let (mut client, _daemon) = connected();
+    match client.call(&Call::get("/v1/health")) {
+        Ok(reply) => assert!(reply.body.len() <= bytes.len(), "more than was sent"),
+        Err(error) => assert!(!error.failure().detail.is_empty(), "an error says something"),
+    }
+    let (mut client, _daemon) = connected();
+    let _ = client.follow(&Call::get("/v1/events"), &mut |_: &str| ControlFlow::Continue(()));
 }
 
 /// Reads an entry document at `entry`, and says that whatever it leads to can be written down and read again.

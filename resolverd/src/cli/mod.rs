@@ -437,6 +437,8 @@ fn start_log(cli: &Cli, env: Env<'_>, terminal: &Terminal) {
         .with_max_level(asked.unwrap_or(usual))
         .with_ansi(terminal.talk == Paint::Colours)
         .with_target(false)
+        // A line that cannot be written is lost. To say so on the same stderr would panic in whoever logs.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     // A second run in one process (a test) keeps the first log.
     let _ = log.try_init();

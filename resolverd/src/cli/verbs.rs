@@ -15,7 +15,7 @@ use crate::cli::{
     explain, render, search, snapshots,
 };
 use crate::client::Client;
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 use crate::daemon;
 use crate::daemon::notify::Supervisor;
 
@@ -262,12 +262,14 @@ fn reported(asker: &mut Asker<'_>, answer: &Value, terminal: &Terminal) -> Resul
 
 fn status(asker: &mut Asker<'_>) -> Result<Value, Ended> {
     let mut health = asker.ask(&Call::get("/v1/health"))?;
+    let settings = asker.settings();
     if !asker.has_daemon()
-        && let Err(problem) = asker.settings().sources()
+        && let Err(problem) = settings.sources().map(drop).and_then(|()| settings.admin_gid().map(drop))
     {
         // A daemon says so itself; in process the sources file is not read for a status.
         let Failure { reason, detail, .. } = problem.failure();
-        let configuration = json!({"subject": "sources", "reason": reason, "expected": "", "found": detail});
+        let subject = if matches!(problem, ConfigError::Group { .. }) { "admin_group" } else { "sources" };
+        let configuration = json!({"subject": subject, "reason": reason, "expected": "", "found": detail});
         health["configuration"] = configuration;
         if health["status"] == "ok" {
             health["status"] = json!("degraded");

@@ -30,7 +30,7 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::notify::{Notifier, Supervisor};
 use crate::daemon::rounds::{Pulse, Rounds, status};
 use crate::daemon::socket::{Socket, Sockets};
-use crate::daemon::writer::{Writer, now, now_s, of_config};
+use crate::daemon::writer::{Writer, now, now_ms, now_s, of_config};
 use crate::order::Order;
 use crate::server::answer::Records;
 use crate::server::route::Forget;
@@ -55,11 +55,13 @@ const WRITER: &str = "writer";
 /// serve nor a sources file that can be read.
 pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Result<(), DaemonError> {
     log_contained_panics();
+    outlive_file_size_limit();
     let mut writer = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
     let state =
         State::new(Some(orders.clone()), documents(writer.shelf.clone())).with_records(records(settings));
     let state = Arc::new(state.with_revisions(revisions(settings)).with_clock(now_s));
+    writer.begin(&state);
     writer.start(&state);
     let since = now();
     match writer.reload() {
@@ -145,6 +147,28 @@ fn log_contained_panics() {
             let text = panic.payload_as_str().unwrap_or_default().replace('\n', " ");
             warn!(thread, place, text, "a panic was caught");
         }));
+    });
+}
+
+/// Tells whether there is a limit of file sizes. A daemon may get one later; a verb has ended by then.
+fn has_file_size_limit() -> bool {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_some()
+}
+
+/// Lets a write beyond the process's limit of file sizes fail, like one to a full disk: unasked, the system would end the
+/// process in the middle of a sync, and nobody would be told why.
+fn outlive_file_size_limit() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // The handler stays for the life of the process; the runtime is needed to install it only.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let installed = runtime.and_then(|runtime| {
+            let _entered = runtime.enter();
+            signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+        });
+        if let Err(error) = installed {
+            warn!(%error, "a file beyond the limit of file sizes ends this process");
+        }
     });
 }
 
@@ -273,6 +297,9 @@ pub fn local(
     say: &mut dyn FnMut(&str),
 ) -> Result<Reply, DaemonError> {
     log_contained_panics();
+    if has_file_size_limit() {
+        outlive_file_size_limit();
+    }
     let mut writer = match Writer::open(settings, wait) {
         Ok(writer) => writer,
         Err(error) => return read_only::answer(settings, call, error),
@@ -280,6 +307,8 @@ pub fn local(
     let state = State::new(None, documents(writer.shelf.clone()))
         .with_revisions(revisions(settings))
         .with_records(records(settings));
+    // Nobody hears events here; only what is counted wants to know.
+    state.show_start(now_ms(), 0);
     writer.start(&state);
     let is_empty = state.snapshot().is_none();
     match server::work(call) {

@@ -13,9 +13,9 @@ use crate::api::{Code, Failure};
 use crate::config::Settings;
 use crate::daemon::error::DaemonError;
 use crate::daemon::examine::{Depth, Standing, kept, places, quoted, walk};
-use crate::daemon::log_contained_panics;
 use crate::daemon::socket::is_dead;
 use crate::daemon::writer::{Kept, Writer};
+use crate::daemon::{has_file_size_limit, log_contained_panics, outlive_file_size_limit};
 use crate::shelf::Shelf;
 use crate::shelf::durable::failed;
 use crate::store::inspect;
@@ -64,6 +64,9 @@ pub struct Left {
 /// **Errors**: R007 with the pid when another process holds the state directory; the system's.
 pub fn repair(settings: &Settings, wait: Duration) -> Result<Repaired, Failure> {
     log_contained_panics();
+    if has_file_size_limit() {
+        outlive_file_size_limit();
+    }
     carry_out(settings, wait).map_err(|error| match &error {
         DaemonError::Store(StoreError::Locked { pid, .. }) => Failure::new(
             Code::DaemonUnreachable,
@@ -103,6 +106,12 @@ fn carry_out(settings: &Settings, wait: Duration) -> Result<Repaired, DaemonErro
     }
     set_aside_misplaced(directory, &mut done)?;
     rebuild(settings, lock, &mut done)?;
+    for finding in kept::records(directory) {
+        done.leave(
+            format!("{}: {}", finding.subject, finding.found),
+            finding.hint.as_deref().unwrap_or_default(),
+        );
+    }
     Ok(done)
 }
 

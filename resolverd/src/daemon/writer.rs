@@ -102,9 +102,14 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Shows what is kept, when this process started, and everything that [`Writer::show`] shows.
+    /// Shows when this daemon started, which is later than every start before.
+    pub(super) fn begin(&mut self, state: &State) {
+        let now_ms = now_ms();
+        state.show_start(now_ms, self.store.begin(now_ms));
+    }
+
+    /// Shows what is kept, and everything that [`Writer::show`] shows.
     pub(super) fn start(&mut self, state: &State) {
-        state.show_start(now_ms());
         state.publish_kept(self.store.kept().to_vec());
         self.show(state);
     }
@@ -452,7 +457,7 @@ pub(super) fn now_s() -> i64 {
 }
 
 /// Milliseconds since 1970-01-01 UTC; a clock before that counts as that.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

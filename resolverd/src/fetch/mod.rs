@@ -139,8 +139,8 @@ pub struct Origins {
 impl Origins {
     /// Prepares to reach what `network` describes. Reads the tokens; connects to nothing.
     ///
-    /// **Errors**: `net.ca_file`, `net.token`, `net.rewrite`: the text of what is wrong with a certificate file, token or
-    /// rewrite rule, and what to do.
+    /// **Errors**: `net.ca_file`, `net.token`, `net.rewrite`: the text of what is wrong with a certificate file, the table of a
+    /// token or a rewrite rule, and what to do.
     pub fn new(network: Network) -> Result<Origins, Refusal> {
         let client = Https::new(&network.https)?;
         let rules = Rules::read(&network.rewrites)?;

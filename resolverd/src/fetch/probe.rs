@@ -2,6 +2,10 @@
 //!
 //! Nothing else calls them. They fetch and keep nothing; a broken promise of a reader is a panic here.
 
+use std::path::Path;
+
+use crate::fetch::object::ObjectId;
+use crate::fetch::pack::Packs;
 use crate::fetch::{git_wire, loose};
 
 /// The bounds of what is read here, so that a large bound is not what a fuzzer finds.
@@ -26,4 +30,20 @@ pub fn loose(bytes: &[u8]) {
 /// Reads what a remote answers: capabilities, refs, a fetch.
 pub fn wire(bytes: &[u8]) {
     git_wire::probe_answers(bytes);
+}
+
+/// Looks objects up in the packs of a directory, `objects/pack` of a repository, by their indexes: what is found has the size
+/// that was said before it was read.
+pub fn packed(directory: &Path, ids: &[[u8; 20]]) {
+    let mut packs = Packs::new(directory.to_owned());
+    for id in ids {
+        if let Ok(Some(found)) = packs.find(&ObjectId::from_bytes(*id))
+            && found.size <= u64::from(BYTES_MAX)
+        {
+            let size = found.size;
+            if let Ok(content) = found.read() {
+                assert_eq!(content.len() as u64, size, "the content has the size that was said");
+            }
+        }
+    }
 }

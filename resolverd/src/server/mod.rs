@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
@@ -73,6 +75,9 @@ pub struct State {
     requests: AtomicU64,
     failures: AtomicU64,
     panics: AtomicU64,
+    /// Every answer panics.
+    #[cfg(test)]
+    breaks: AtomicBool,
     metrics: Metrics,
     events: Arc<Events>,
     activity: Arc<Activity>,
@@ -155,6 +160,8 @@ impl State {
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            #[cfg(test)]
+            breaks: AtomicBool::new(false),
             metrics: Metrics::default(),
             events: Arc::default(),
             activity: Arc::new(Activity::new(Instant::now())),
@@ -225,10 +232,11 @@ impl State {
         &self.metrics
     }
 
-    /// Notes when the process started, in milliseconds since 1970-01-01 UTC.
-    pub fn show_start(&self, now_ms: i64) {
+    /// Notes when the process started, in milliseconds since 1970-01-01 UTC: by the clock, and such that no start before it was
+    /// later.
+    pub fn show_start(&self, now_ms: i64, begun_ms: i64) {
         self.metrics.started(now_ms / 1000);
-        self.events.begin(now_ms);
+        self.events.begin(begun_ms);
     }
 
     /// Shows what is wrong with the configuration, or that nothing is any more; called once for each time that it is read.
@@ -288,6 +296,11 @@ impl State {
 
     /// Runs `work`; a panic in it becomes R009 and is counted.
     fn contained(&self, id: RequestId, work: impl FnOnce() -> Result<Reply, Failure>) -> Reply {
+        #[cfg(test)]
+        let work = || {
+            assert!(!self.breaks.load(Ordering::Relaxed), "asked for");
+            work()
+        };
         let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(self.panicked(id)));
         result.unwrap_or_else(|failure| self.failed(id, &failure))
     }

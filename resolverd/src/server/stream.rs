@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,6 +28,8 @@ pub struct Patience {
     pub request: Duration,
     /// For open requests when the daemon stops.
     pub drain: Duration,
+    /// For the rest of a request that was refused before it had arrived.
+    pub linger: Duration,
 }
 
 impl Default for Patience {
@@ -39,9 +41,14 @@ impl Default for Patience {
             body: Duration::from_secs(10),
             request: Duration::from_secs(120),
             drain: Duration::from_secs(5),
+            linger: Duration::from_secs(5),
         }
     }
 }
+
+/// How many bytes of a refused request are read and thrown away, so that its sender hears why: on a socket that is closed over
+/// bytes that nobody has read, the sender is told of a reset and may never look at the answer.
+const LINGER_BYTES_MAX: usize = 2 << 20;
 
 /// How many requests of a connection are being answered.
 #[derive(Debug, Clone, Default)]
@@ -86,6 +93,8 @@ pub struct Watched {
     stalled: bool,
     /// What was read and put back.
     unread: Vec<u8>,
+    /// How many bytes were thrown away behind the last answer; `None` before that.
+    lingered: Option<usize>,
 }
 
 /// What the reading side waits for.
@@ -115,6 +124,25 @@ impl Watched {
             due: now + patience.head,
             stalled: false,
             unread: Vec::new(),
+            lingered: None,
+        }
+    }
+
+    /// Is ready when the peer has sent what it had to send, or has had its share of patience.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(mut lingered) = self.lingered else { return Poll::Ready(()) };
+        let mut waste = [0; 8 << 10];
+        loop {
+            let mut buf = ReadBuf::new(&mut waste);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() && lingered < LINGER_BYTES_MAX => {
+                    lingered += buf.filled().len();
+                    self.lingered = Some(lingered);
+                }
+                // Nothing was on its way: nobody is kept from closing.
+                Poll::Pending if lingered > 0 => return self.read.as_mut().poll(cx),
+                Poll::Pending | Poll::Ready(_) => return Poll::Ready(()),
+            }
         }
     }
 
@@ -209,6 +237,14 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.lingered.is_none() {
+            if let Err(error) = ready!(Pin::new(&mut this.stream).poll_shutdown(cx)) {
+                return Poll::Ready(Err(error));
+            }
+            this.lingered = Some(0);
+            this.read.as_mut().reset(Instant::now() + this.patience.linger);
+        }
+        this.linger(cx).map(Ok)
     }
 }

@@ -625,6 +625,70 @@ fn a_panic_is_contained_and_counted() {
 }
 
 #[test]
+fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
+    let (orders, writer) = channel();
+    // Orders are carried out at once: what breaks is the answer to them.
+    let working = thread::spawn(move || {
+        for order in writer {
+            match order {
+                Order::Sync { reply, .. }
+                | Order::Reload { reply }
+                | Order::Refresh { reply, .. }
+                | Order::Forget { reply, .. } => {
+                    let _ = reply.map(|reply| reply.send(Ok(sample_report())));
+                }
+                Order::Stop => return,
+            }
+        }
+    });
+    let state = Arc::new(state(Some(orders)));
+    let document: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).unwrap();
+    serving(Arc::clone(&state), Patience::default(), |socket| {
+        let mut broken = 0;
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            let target = path.replace("{id}", "lcod%3A%2F%2Fa%2Fone").replace("{version}", "0.1.0");
+            let target = if path.ends_with("/diff") { target + "?from=000000000000" } else { target };
+            let body = match path.as_str() {
+                "/v1/resolve" => json!({"requests": ["lcod://a/one"]}),
+                "/v1/lookup" => json!({"ids": ["lcod://a/one"]}),
+                "/v1/explain" => json!({"id": "lcod://a/one"}),
+                "/v1/trust/forget" => json!({"source": "s", "reason": "a case"}),
+                _ => json!({}),
+            };
+            // A stream has no answer that could break; `caught` contains what opens it.
+            for method in ["get", "post"]
+                .into_iter()
+                .filter(|method| path != "/v1/events" && methods[*method].is_object())
+            {
+                let call = if method == "get" {
+                    Call::get(target.clone())
+                } else {
+                    Call::post(target.clone(), &body)
+                };
+                let mut client = Client::connect(socket).unwrap();
+                state.breaks.store(true, Ordering::Relaxed);
+                let reply = client.call(&call).unwrap();
+                let problem = json_of(&reply);
+                assert_eq!(
+                    (reply.status, &problem["code"]),
+                    (500, &json!("R009")),
+                    "{method} {path}: {problem}"
+                );
+                assert!(problem["requestId"].is_string(), "{method} {path}: {problem}");
+                broken += 1;
+                state.breaks.store(false, Ordering::Relaxed);
+                // The same connection goes on, and the panic was counted.
+                let stats = json_of(&client.call(&Call::get("/v1/stats")).unwrap());
+                assert_eq!(stats["panics"], json!(broken), "{method} {path}");
+            }
+        }
+        assert!(broken > 20, "{broken} routes");
+    });
+    state.order(|_| Order::Stop).unwrap();
+    working.join().unwrap();
+}
+
+#[test]
 fn a_broken_configuration_shows_until_it_is_mended() {
     let state = state(None);
     state.show_problem(Some(Refusal::new("input.json", "sources.json", "JSON", "}")));

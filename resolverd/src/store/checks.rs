@@ -42,6 +42,14 @@ impl Checks {
         Checks { path, times }
     }
 
+    /// Tells what is wrong with the file in `state_dir`; a missing one is fine.
+    ///
+    /// **Errors**: what is wrong.
+    pub fn look(state_dir: &Path) -> Result<(), String> {
+        let bytes = read(&state_dir.join(FILE)).map_err(|error| error.to_string())?;
+        bytes.map_or(Ok(()), |bytes| sealed::unseal::<BTreeMap<SourceId, i64>>(SCHEMA, &bytes).map(drop))
+    }
+
     /// Returns how many seconds before `now_s` each source was checked; a check that seems to lie ahead counts as now.
     pub fn ages(&self, now_s: i64) -> BTreeMap<SourceId, u64> {
         let age = |time: &i64| u64::try_from(now_s.saturating_sub(*time)).unwrap_or_default();

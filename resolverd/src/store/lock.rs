@@ -16,6 +16,8 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// What the store writes through.
 const DIRECTORIES: [&str; 4] = ["generations", "shelf", "index", "index/blobs"];
+/// What is replaced whole, never written in place.
+const REPLACED: [&str; 3] = ["current", "checks.json", "trust-state.json"];
 /// What the store reads and writes.
 const FILES: [&str; 4] = ["current", "checks.json", "trust-state.json", "revisions.jsonl"];
 
@@ -63,10 +65,18 @@ fn open(path: &Path) -> Result<File, StoreError> {
         Ok(file) => file,
     };
     let found = file.metadata().map_err(failed("read the owner of", path))?;
-    match durable::foreign(&found, Kind::File) {
+    match durable::foreign(&found, Kind::File).or_else(|| linked(&found)) {
         None => Ok(file),
         Some(found) => Err(refused(found)),
     }
+}
+
+/// Returns why a file that is written in place cannot be used: under another name it is somebody's, who would find our bytes in
+/// it. Files that are replaced whole need no such care.
+fn linked(found: &Metadata) -> Option<String> {
+    (found.nlink() > 1).then(|| {
+        format!("it has {} names (hard links) and is written in place; put a copy of it there", found.nlink())
+    })
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
@@ -94,7 +104,9 @@ pub(super) fn refuse_planted(directory: &Path) -> Result<(), StoreError> {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             other => other.map_err(failed("read the owner of", &path))?,
         };
-        if let Some(found) = durable::foreign(&found, kind) {
+        let in_place = matches!(kind, Kind::File) && !REPLACED.iter().any(|name| path.ends_with(name));
+        let linked = in_place.then(|| linked(&found)).flatten();
+        if let Some(found) = durable::foreign(&found, kind).or(linked) {
             let name = path.strip_prefix(directory).unwrap_or(&path).display();
             return Err(StoreError::Unsafe {
                 path: directory.display().to_string(),

@@ -121,6 +121,14 @@ impl Memory {
         Ok(memory)
     }
 
+    /// Reads the file in `directory` and changes nothing: the highest clock that it has seen, `None` where there is no file.
+    ///
+    /// **Errors**: what is wrong with the file, its digest among it.
+    pub fn look(directory: &Path) -> Result<Option<i64>, String> {
+        let bytes = durable::read(&directory.join(FILE)).map_err(|error| error.to_string())?;
+        bytes.map(|bytes| decoded(&bytes).map(|content| content.highest_s)).transpose()
+    }
+
     /// Remembers what `log` says was accepted of the documents of `generation`, where the memory does not hold it: then an
     /// older copy of the file was put in its place, since the log is written last.
     ///
@@ -214,6 +222,20 @@ impl Memory {
             }
         }
         highest_s
+    }
+
+    /// Returns when a process that starts now began, in milliseconds: later than every start before it. Where the clock stands
+    /// far behind the highest one seen, that one goes on by a second, so that no two starts are the same.
+    pub(super) fn begin(&mut self, now_ms: i64) -> i64 {
+        let highest_s = self.content.highest_s;
+        if now_ms / 1000 >= highest_s.saturating_sub(CLOCK_SLACK_S) {
+            return now_ms;
+        }
+        let highest_s = highest_s.saturating_add(1).min(CLOCK_MAX_S);
+        if let Err(error) = self.keep(Content { highest_s, ..self.content.clone() }) {
+            warn!(%error, "the clock is not written");
+        }
+        highest_s.saturating_mul(1000)
     }
 
     /// Returns the time that ages count from while the clock says `now_s`.
@@ -388,6 +410,19 @@ mod tests {
         }
         let bad = durable::entries(directory.path()).expect("listed").into_iter().map(|(name, _)| name);
         assert_eq!(bad.collect::<Vec<_>>(), ["trust-state.bad-3", "trust-state.bad-4"]);
+    }
+
+    #[test]
+    fn no_start_is_before_another_whatever_the_clock_says() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut last_ms = 0;
+        for now_s in [1_000_000, 1_000_400, 500_000, 500_000, 0, i64::from(u32::MAX), 1_000_500, -7] {
+            let mut memory = load(directory.path());
+            let began_ms = memory.begin(now_s * 1000 + 7);
+            assert!(began_ms > last_ms, "{now_s}: {began_ms} after {last_ms}");
+            memory.see(now_s);
+            last_ms = began_ms;
+        }
     }
 
     #[test]

@@ -374,6 +374,11 @@ impl Store {
         Ok(self.log.forgotten(&gone, generation, why, now_s)?)
     }
 
+    /// Returns when a process that starts now began, in milliseconds since 1970-01-01 UTC: later than every start before it.
+    pub fn begin(&mut self, now_ms: i64) -> i64 {
+        self.memory.begin(now_ms)
+    }
+
     /// Takes notice of the clock and returns the time that ages count from: it never goes back.
     pub fn see_clock(&mut self, now_s: i64) -> i64 {
         self.memory.see(now_s)

@@ -201,6 +201,20 @@ pub fn tail(directory: &Path, source: Option<&SourceId>, limit: usize) -> Result
     Ok(newest.into())
 }
 
+/// Returns how many whole lines of the log in `directory` are none of ours any more, without changing anything.
+///
+/// **Errors**: the file cannot be read; that it is missing is no error.
+pub fn damaged(directory: &Path) -> Result<usize, Failed> {
+    let path = directory.join(FILE);
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        other => other.map_err(failed("open", &path))?,
+    };
+    let mut damaged = 0;
+    lines(&file, 0, |line| damaged += usize::from(line.is_err())).map_err(failed("read", &path))?;
+    Ok(damaged)
+}
+
 /// Writes a line with its checksum.
 fn written(line: &LogLine) -> Vec<u8> {
     // A line of plain texts and numbers always has a JSON form.

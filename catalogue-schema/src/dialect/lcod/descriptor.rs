@@ -136,6 +136,12 @@ fn file(path: &DocPath, received: &Received) -> File {
     }
 }
 
+/// Tells whether a text, however wrong, says that it is a descriptor.
+pub(super) fn is_ours(bytes: &[u8]) -> bool {
+    let text = std::str::from_utf8(without_mark(bytes)).unwrap_or_default();
+    text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("schemaVersion"))
+}
+
 fn document(bytes: &[u8]) -> Result<Descriptor, ParseError> {
     if bytes.len() > DESCRIPTOR_BYTES_MAX {
         let expected = format!("an lcp.toml of at most {DESCRIPTOR_BYTES_MAX} bytes");

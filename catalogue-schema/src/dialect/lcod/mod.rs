@@ -114,7 +114,7 @@ pub fn read(
     let (Want::Blob(location) | Want::Tree { location, .. }) = &errand.want else {
         return Err(ParseError::new("input.want", "the location of a document", errand.want.to_string()));
     };
-    match task {
+    let finding = match task {
         Task::Node(node_task) => {
             let Stage::Node(node) = &errand.stage else {
                 return Err(ParseError::new("input.want", "a list or catalogue", errand.want.to_string()));
@@ -124,7 +124,24 @@ pub fn read(
         Task::Manifest(task) => manifest::read(task, location.locality(), bytes, received, lexicon),
         Task::Descriptor(task) => descriptor::read(task, location, bytes, received, lexicon),
         Task::Compose(task) => Ok(descriptor::complete(task, location, received)),
-    }
+    };
+    // A list may name any file of this machine that its reader may read, and errors are answered to others.
+    finding.map_err(|error| match (location.locality(), task) {
+        (Locality::Local, Task::Descriptor(_)) if !descriptor::is_ours(bytes) => error.unquoted(),
+        // What is no JSON at all was never quoted.
+        (Locality::Local, Task::Node(_)) if !is_ours(bytes) && is_like_json(bytes) => error.unquoted(),
+        (Locality::Local, Task::Manifest(_)) if !is_ours(bytes) => error.unquoted(),
+        _ => error,
+    })
+}
+
+/// Tells whether a document, however wrong, says that it is one of those that are read here.
+fn is_ours(bytes: &[u8]) -> bool {
+    let whole = || json::document::<ListHeader>(json::check(bytes).ok()?).ok();
+    let header = first_line(without_mark(bytes)).or_else(whole);
+    header.is_some_and(|header| {
+        header.is_package_row() || header.schema.is_some_and(|schema| schema.starts_with("lcod"))
+    })
 }
 
 /// Says what becomes of a release whose document was refused: it stays listed, refused. Lists and catalogues yield nothing.
@@ -304,7 +321,7 @@ impl<'a> Reading<'a> {
     /// Tells by content what the document is, and reads it.
     fn document(mut self, bytes: &[u8]) -> Result<Finding, ParseError> {
         let bytes = without_mark(bytes);
-        match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        match first(bytes) {
             Some(b'[') => {
                 let text = json::check(bytes)?;
                 let entries: Vec<&RawValue> = json::document(text)?;
@@ -314,7 +331,7 @@ impl<'a> Reading<'a> {
                 }
             }
             Some(b'{') => self.object(bytes)?,
-            _ => return Err(not_json(bytes)),
+            _ => return Err(not_json(bytes, self.locality)),
         }
         if self.filtered > 0 {
             let text = format!(
@@ -410,6 +427,15 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// Returns the first byte that is not blank.
+fn first(bytes: &[u8]) -> Option<&u8> {
+    bytes.iter().find(|byte| !byte.is_ascii_whitespace())
+}
+
+fn is_like_json(bytes: &[u8]) -> bool {
+    matches!(first(without_mark(bytes)), Some(b'[' | b'{'))
+}
+
 /// Where a document starts.
 const START: Position = Position { line: 1, column: 1 };
 
@@ -431,19 +457,25 @@ fn unknown_schema(found: Option<&str>) -> ParseError {
     ParseError::new("input.schema", expected, found.unwrap_or("no schema")).in_field("schema")
 }
 
-/// Says what stands where a list or catalogue was expected.
-fn not_json(bytes: &[u8]) -> ParseError {
+/// Says what stands where a list or catalogue was expected; of a file of this machine only what it looks like.
+fn not_json(bytes: &[u8], locality: Locality) -> ParseError {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]);
     let text = text.trim_start();
     let lower = text.to_ascii_lowercase();
-    let found = if text.is_empty() {
-        "an empty document".to_owned()
+    let kind = if text.is_empty() {
+        "an empty document"
     } else if ["<!doctype html", "<html", "<head", "<body"].iter().any(|start| lower.starts_with(start)) {
-        format!("an HTML page (a login or error page?): {text}")
+        "an HTML page (a login or error page?)"
     } else if text.starts_with("version https://git-lfs") {
-        format!("a Git LFS pointer instead of the file: {text}")
+        "a Git LFS pointer instead of the file"
     } else {
-        text.to_owned()
+        ""
+    };
+    let found = match (kind, locality) {
+        ("", Locality::Remote) => text.to_owned(),
+        ("", Locality::Local) => "something else, which is not repeated here".to_owned(),
+        (kind, Locality::Remote) if !text.is_empty() => format!("{kind}: {text}"),
+        (kind, _) => kind.to_owned(),
     };
     let expected = format!(
         "a JSON document with schema {CATALOGUES_SCHEMA} or {CATALOGUE_SCHEMA}, JSON lines with {LIST_SCHEMA}, or a JSON array"

@@ -1584,3 +1584,47 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_of_this_machine_that_is_none_of_ours_is_never_quoted() {
+    let read_as = |task: &dyn Fn(Location) -> Errand, location: &Location, text: &str| {
+        let errand = task(location.clone());
+        match read_with_known_forges(&errand, text.as_bytes(), &received(text.as_bytes(), Some(C1))) {
+            Err(error) => format!("{error:?}"),
+            Ok(finding) => format!("{:?} {:?}", finding.skipped, finding.warnings),
+        }
+    };
+    let node = |location: Location| errand(&location, None);
+    let manifest = |location: Location| {
+        let catalogue = r#"{"schema":"lcod-registry/catalogue@1","components":[{"id":"lcod://a/b","versions":[{"version":"1.0.0","manifest":"m.json"}]}]}"#;
+        let below = read_at(&location, catalogue).unwrap().errands.remove(0);
+        Errand { want: Want::Blob(location), ..below }
+    };
+    let secrets = [
+        "root:$6$SECRET:19000:0:99999:7:::\n",
+        "SECRET",
+        "\"SECRET\"",
+        "[\"SECRET\"]",
+        "[{\"SECRET\": 1, \"SECRET\": 2}]",
+        "{\"SECRET\": 1, \"SECRET\": 2}",
+        "{\"SECRET\": {\"x\": 99999999999999999999}}",
+        "{\"schema\": \"SECRET\"}",
+        "{\"schema\": [\"SECRET\"]}",
+        "{\"token\": \"SECRET\\u0000\"}",
+        "{\"schema\": \"SECRET\"}\n{\"token\": \"SECRET\"}\n",
+        "SECRET = \"SECRET\"\n",
+    ];
+    for secret in secrets {
+        for location in [local_file(), local_git()] {
+            for task in [&node as &dyn Fn(Location) -> Errand, &manifest] {
+                let said = read_as(task, &location, secret);
+                assert!(!said.contains("SECRET"), "{secret:?} at {location}: {said}");
+            }
+        }
+    }
+    // What comes from the network belongs to whoever serves it, and what is one of ours is its author's.
+    assert!(read_as(&node, &remote(), "SECRET").contains("SECRET"));
+    let own = "{\"schema\": \"lcod-registry/catalogues@2\"}";
+    assert!(read_as(&node, &local_file(), own).contains("catalogues@2"));
+    assert!(read_as(&node, &local_git(), "version https://git-lfs.github.com/spec/v1").contains("Git LFS"));
+}

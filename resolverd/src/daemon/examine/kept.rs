@@ -9,15 +9,15 @@ use std::sync::Arc;
 use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SourceState};
 use catalogue_schema::id::SourceId;
-use serde_json::Value;
 
 use crate::api::remedy;
 use crate::config::Settings;
 use crate::daemon::examine::walk::{census, size};
 use crate::daemon::examine::{Depth, Finding, REPAIR};
-use crate::shelf::{Shelf, durable};
+use crate::shelf::Shelf;
 use crate::store::checks::Checks;
-use crate::store::{Snapshot, inspect};
+use crate::store::memory::Memory;
+use crate::store::{Snapshot, inspect, revisions};
 
 /// The largest index that is copied to be looked at.
 const INDEX_COPY_BYTES_MAX: u64 = 2 << 30;
@@ -53,10 +53,10 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
             true => Checks::load(directory).times().clone(),
             false => BTreeMap::new(),
         },
-        highest_s: may_read(&["trust-state.json"]).then(|| highest_trusted(directory)).flatten(),
+        highest_s: may_read(&["trust-state.json"]).then(|| Memory::look(directory).ok()?).flatten(),
     };
-    if may_read(&["trust-state.json"]) {
-        findings.extend(memory(directory));
+    if may_read(&["trust-state.json", "checks.json", "revisions.jsonl"]) {
+        findings.extend(records(directory));
     }
     let generation = match may_read(&["current", "generations"]) {
         true => generation(directory, &mut findings),
@@ -321,26 +321,39 @@ fn clock(times: &Times, generation: Option<&Generation>, listed: Option<&Documen
     }
 }
 
-/// Looks whether the memory of accepted revisions can be read.
-fn memory(directory: &Path) -> Option<Finding> {
-    let path = directory.join("trust-state.json");
-    let found = match durable::read(&path) {
-        Ok(None) => return None,
-        Ok(Some(bytes)) => match serde_json::from_slice::<Value>(&bytes) {
-            Ok(value) if value["content"].is_object() => return None,
-            Ok(_) => "it holds no accepted revisions".to_owned(),
-            Err(error) => error.to_string(),
-        },
-        Err(error) => error.to_string(),
-    };
-    let hint = "bring it back from a backup; otherwise the next start sets it aside and remembers only what the last generation says";
-    Some(Finding::wrong("store.memory", path.display(), found).expected("the accepted revisions").hint(hint))
+/// Says what is wrong with the small files that nothing can rebuild.
+pub(in crate::daemon) fn records(directory: &Path) -> Vec<Finding> {
+    memory(directory).into_iter().chain(checks(directory)).chain(log(directory)).collect()
 }
 
-/// Returns the highest time that the memory of accepted revisions has seen.
-fn highest_trusted(directory: &Path) -> Option<i64> {
-    let bytes = durable::read(&directory.join("trust-state.json")).ok().flatten()?;
-    serde_json::from_slice::<Value>(&bytes).ok()?["content"]["highest_s"].as_i64()
+/// Says what is wrong with the times of the last checks.
+fn checks(directory: &Path) -> Option<Finding> {
+    let found = Checks::look(directory).err()?;
+    let subject = directory.join("checks.json");
+    let finding =
+        Finding::warning("store.checks", subject.display(), found).expected("the times of the last checks");
+    Some(finding.hint("resolverd sync; until then ages count from the last generation"))
+}
+
+/// Says what is wrong with the log of revisions.
+fn log(directory: &Path) -> Option<Finding> {
+    let subject = directory.join("revisions.jsonl");
+    let found = match revisions::damaged(directory) {
+        Ok(0) => return None,
+        Ok(count) => format!("{count} damaged lines, which are passed over"),
+        Err(error) => error.to_string(),
+    };
+    let finding =
+        Finding::warning("store.log", subject.display(), found).expected("lines with their checksums");
+    Some(finding.hint("bring it back from a backup, or leave it: what is served does not rest on it"))
+}
+
+/// Says what is wrong with the memory of accepted revisions.
+fn memory(directory: &Path) -> Option<Finding> {
+    let found = Memory::look(directory).err()?;
+    let path = directory.join("trust-state.json");
+    let hint = "bring it back from a backup; otherwise the next start sets it aside and remembers only what the last generation says";
+    Some(Finding::wrong("store.memory", path.display(), found).expected("the accepted revisions").hint(hint))
 }
 
 /// Tells whether the year can be right.

@@ -9,11 +9,13 @@ pub(super) mod walk;
 
 use std::path::Path;
 
+use catalogue_schema::model::Refusal;
 use serde::Serialize;
 
 use crate::config::Settings;
 use crate::daemon::log_contained_panics;
 use crate::daemon::writer::now_s;
+use crate::fetch::https;
 
 /// How a finding stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -103,8 +105,17 @@ pub fn examine(settings: &Settings, depth: Depth) -> Vec<Finding> {
         findings.extend(kept::examine(settings, depth, blocked, now_s()));
     }
     findings.extend(settings.network.cache_dir.as_deref().map(places::cache_directory).unwrap_or_default());
+    findings.extend(https::token_problems(&settings.network.https.tokens).iter().map(token));
     findings.push(kept::year(now_s()));
     findings
+}
+
+/// Says which token this process cannot have; the daemon may have another environment.
+fn token(refusal: &Refusal) -> Finding {
+    let found = format!("{}; sources behind it cannot be read by this process", refusal.found);
+    Finding::warning("token", &refusal.subject, found)
+        .expected(&refusal.expected)
+        .hint("correct [[https.tokens]], or set it for the process that reads the sources")
 }
 
 /// Returns a path as it is typed in a shell.

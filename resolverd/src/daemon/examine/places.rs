@@ -54,6 +54,10 @@ pub(super) fn socket(settings: &Settings) -> Vec<Finding> {
     }
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut findings: Vec<Finding> = socket_directory(directory, settings.system).into_iter().collect();
+    if let Err(error) = settings.admin_gid() {
+        let hint = error.failure().hint.unwrap_or_default();
+        findings.push(Finding::wrong("socket.admin_group", directory.display(), error).hint(hint));
+    }
     findings.push(one_socket(path, settings.system));
     let admin = directory.join("admin.sock");
     if admin.symlink_metadata().is_ok() {

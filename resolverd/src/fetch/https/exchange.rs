@@ -236,7 +236,11 @@ impl Connections {
             | StatusCode::SEE_OTHER
             | StatusCode::TEMPORARY_REDIRECT
             | StatusCode::PERMANENT_REDIRECT => hop.moved(status, &head.headers).map(Reply::Moved),
-            _ => Err(hop.status(status, &head.headers, self.keys.authorization(&hop.url).is_some())),
+            _ => Err(hop.status(
+                status,
+                &head.headers,
+                matches!(self.keys.authorization(&hop.url), Ok(Some(_))),
+            )),
         }
     }
 
@@ -251,7 +255,12 @@ impl Connections {
             let expected = "certificate authorities on this machine, or config key https.ca_file";
             return Err(Fault::lasting("net.tls", subject, expected, "none"));
         }
-        let mut request = hop.request(uri, self.keys.authorization(&hop.url));
+        let key = self.keys.authorization(&hop.url).map_err(|refusal| {
+            // The subject is the document; whose token it is stands in the rest.
+            let found = format!("{}: {}", refusal.subject, refusal.found);
+            Fault::last(FetchError::Refused(Refusal { subject: subject.clone(), found, ..refusal.clone() }))
+        })?;
+        let mut request = hop.request(uri, key);
         let mut capture = capture_connection(&mut request);
         let answer = match &intercept {
             None => self.direct.request(request),

@@ -24,14 +24,15 @@ pub(super) struct Keys(Vec<Key>);
 struct Key {
     /// The address, without a `/` at its end.
     prefix: String,
-    /// `Bearer …` or `Basic …`; marked as a secret.
-    value: HeaderValue,
+    /// `Bearer …` or `Basic …`, marked as a secret; or why there is none, which concerns only whom it was for.
+    value: Result<HeaderValue, Refusal>,
 }
 
 impl Keys {
-    /// Reads every token now, so that a missing one is said before anything is fetched.
+    /// Reads every token now. One that cannot be had is said to whoever needs it, and to nobody else: a verb that fetches
+    /// nothing from there does without.
     ///
-    /// **Errors**: `net.token`.
+    /// **Errors**: `net.token`: the configuration itself is wrong.
     pub(super) fn read(
         tokens: &[Token],
         environment: &dyn Fn(&str) -> Option<String>,
@@ -40,9 +41,16 @@ impl Keys {
     }
 
     /// Returns what the server at `url` may see: the token with the longest prefix.
-    pub(super) fn authorization(&self, url: &HttpsUrl) -> Option<&HeaderValue> {
+    ///
+    /// **Errors**: `net.token`: the one that is meant for it cannot be had.
+    pub(super) fn authorization(&self, url: &HttpsUrl) -> Result<Option<&HeaderValue>, &Refusal> {
         let fitting = self.0.iter().filter(|key| lies_below(url.as_text(), &key.prefix));
-        fitting.max_by_key(|key| key.prefix.len()).map(|key| &key.value)
+        fitting.max_by_key(|key| key.prefix.len()).map(|key| key.value.as_ref()).transpose()
+    }
+
+    /// Returns what is wrong with tokens that cannot be had.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Refusal> {
+        self.0.iter().filter_map(|key| key.value.as_ref().err())
     }
 }
 
@@ -69,17 +77,28 @@ fn key(token: &Token, environment: &dyn Fn(&str) -> Option<String>) -> Result<Ke
         return Err(refused("the start of an https:// URL, without a query".to_owned(), "a query"));
     }
     let secret = match (&token.file, &token.env) {
-        (Some(path), None) => from_file(path, &refused)?,
+        (Some(path), None) => from_file(path, &refused),
         (None, Some(name)) => environment(name).ok_or_else(|| {
             let expected = format!("it in the environment variable {name}; set it for this process");
             refused(expected, "no such variable, or one that is no text")
-        })?,
+        }),
         (Some(_), Some(_)) => return Err(refused("one of file and env".to_owned(), "both")),
         (None, None) => return Err(refused("one of file and env".to_owned(), "neither")),
     };
-    let value = authorization(secret.trim(), token.user.as_deref())
-        .ok_or_else(|| refused(expected_token(), "an empty, longer or other text"))?;
+    let user = token.user.as_deref();
+    if user.is_some_and(|user| !is_plain(user) || user.contains(':')) {
+        let expected = "a user of printable ASCII characters without spaces and colons";
+        return Err(refused(expected.to_owned(), "another text"));
+    }
+    let value = secret.and_then(|secret| {
+        authorization(secret.trim(), user)
+            .ok_or_else(|| refused(expected_token(), "an empty, longer or other text"))
+    });
     Ok(Key { prefix: url.as_text().trim_end_matches('/').to_owned(), value })
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn expected_token() -> String {
@@ -106,13 +125,12 @@ fn from_file(path: &Path, refused: &dyn Fn(String, &str) -> Refusal) -> Result<S
 
 /// Returns the header: `Basic` with a user name, `Bearer` without one.
 fn authorization(secret: &str, user: Option<&str>) -> Option<HeaderValue> {
-    let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if !plain(secret) || secret.len() > TOKEN_BYTES_MAX {
+    if !is_plain(secret) || secret.len() > TOKEN_BYTES_MAX {
         return None;
     }
     let text = match user {
         None => format!("Bearer {secret}"),
-        Some(user) if plain(user) && !user.contains(':') => {
+        Some(user) if is_plain(user) && !user.contains(':') => {
             format!("Basic {}", base64(format!("{user}:{secret}").as_bytes()))
         }
         Some(_) => return None,
@@ -173,7 +191,7 @@ mod tests {
             ("https://f.org:8443", "three"),
         ]);
         let check = |url: &str, expected: Option<&str>| {
-            let found = keys.authorization(&HttpsUrl::parse(url).unwrap());
+            let found = keys.authorization(&HttpsUrl::parse(url).unwrap()).unwrap();
             assert_eq!(
                 found.map(|value| value.to_str().unwrap().to_owned()),
                 expected.map(|secret| format!("Bearer {secret}")),
@@ -225,6 +243,20 @@ mod tests {
         }
     }
 
+    /// Returns why a token cannot be used: said at once where the configuration is wrong, and else to those it is for.
+    fn refused(token: &Token, secret: Option<&str>) -> Refusal {
+        match Keys::read(std::slice::from_ref(token), &|_| secret.map(str::to_owned)) {
+            Err(refusal) => refusal,
+            Ok(keys) => {
+                let elsewhere = HttpsUrl::parse("https://elsewhere.org/").unwrap();
+                assert_eq!(keys.authorization(&elsewhere), Ok(None), "{token:?}");
+                let found = keys.authorization(&HttpsUrl::parse(&token.url).unwrap());
+                assert_eq!(keys.problems().collect::<Vec<_>>(), [found.unwrap_err()]);
+                found.unwrap_err().clone()
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_token_is_refused_without_showing_it() {
         let both = Token { file: Some("/x".into()), ..token("https://e.org") };
@@ -242,13 +274,13 @@ mod tests {
             (neither, "s3cret"),
             (colon, "s3cret"),
         ];
-        for (row, secret) in rows {
+        for (row, secret) in &rows {
             let shown = format!("{row:?}");
-            let Err(refusal) = Keys::read(&[row], &|_| Some(secret.to_owned())) else { panic!("{shown}") };
+            let refusal = refused(row, Some(secret));
             assert_eq!(refusal.reason, "net.token", "{shown}");
             assert!(!refusal.to_string().contains("s3cr"), "{refusal}");
         }
-        let Err(refusal) = Keys::read(&[token("https://e.org")], &|_| None) else { panic!("no variable") };
+        let refusal = refused(&token("https://e.org"), None);
         assert!(refusal.to_string().contains("environment variable T"), "{refusal}");
     }
 
@@ -261,11 +293,11 @@ mod tests {
         let read = || Keys::read(std::slice::from_ref(&token), &|_| None);
         for (mode, good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o660, false)] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            match read() {
-                Ok(keys) => {
-                    let url = HttpsUrl::parse("https://e.org/a").unwrap();
+            let keys = read().unwrap();
+            match keys.authorization(&HttpsUrl::parse("https://e.org/a").unwrap()) {
+                Ok(value) => {
                     assert!(good, "{mode:o}");
-                    assert_eq!(keys.authorization(&url).unwrap().to_str().unwrap(), "Bearer s3cret");
+                    assert_eq!(value.unwrap().to_str().unwrap(), "Bearer s3cret");
                 }
                 Err(refusal) => {
                     assert!(!good && refusal.to_string().contains("chmod 600"), "{mode:o}: {refusal}");
@@ -274,6 +306,6 @@ mod tests {
             }
         }
         std::fs::remove_file(&path).unwrap();
-        assert!(read().is_err_and(|refusal| refusal.reason == "net.token"));
+        assert_eq!(refused(&token, None).reason, "net.token");
     }
 }

@@ -115,11 +115,19 @@ impl Default for Https {
     }
 }
 
+/// Returns what is wrong with tokens: with how they are written, or with what they name. Connects to nothing.
+pub fn token_problems(tokens: &[network::Token]) -> Vec<Refusal> {
+    match Keys::read(tokens, &keys::from_environment) {
+        Ok(keys) => keys.problems().cloned().collect(),
+        Err(refusal) => vec![refusal],
+    }
+}
+
 impl Https {
     /// Prepares a client; connects to nothing and starts no thread.
     ///
-    /// **Errors**: `net.ca_file` for a file without certificates, `net.token` for a token that cannot be used, each with what
-    /// to do about it.
+    /// **Errors**: `net.ca_file` for a file without certificates, `net.token` for a token that says both or neither of a file
+    /// and a variable, each with what to do about it. A token that cannot be had is refused where it is needed.
     pub fn new(config: &network::Https) -> Result<Https, Refusal> {
         let proxies = match config.proxy {
             Proxy::Environment => Matcher::from_env(),
