@@ -62,7 +62,9 @@ pub struct Facts {
 
 /// Reads the list of the documents that a generation rests on, or says why it cannot be read. Cheap to clone.
 #[derive(Clone)]
-pub struct Records(Arc<dyn Fn(&Generation) -> Result<Arc<Documents>, String> + Send + Sync>);
+pub struct Records(Arc<ReadRecords>);
+
+type ReadRecords = dyn Fn(&Generation) -> Result<Arc<Documents>, String> + Send + Sync;
 
 impl Records {
     /// Reads lists through `read`.

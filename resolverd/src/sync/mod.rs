@@ -227,6 +227,9 @@ fn owned(snapshot: &Snapshot) -> HashMap<(&str, &str), Vec<&Packed>> {
     owned
 }
 
+/// Where the reading of a source arrives; it is `None` itself where its releases did not fit.
+type Slot = Mutex<Option<Result<Option<Reading>, ShelfError>>>;
+
 /// What a run has asked of origins so far.
 #[derive(Debug, Default)]
 struct Tally {
@@ -358,8 +361,7 @@ impl Sync<'_> {
     ) -> Result<Vec<Reading>, ShelfError> {
         let next = AtomicUsize::new(0);
         let (room, alone) = (Room::new(self.limits.releases), Room::new(0));
-        let slots: Vec<Mutex<Option<Result<Option<Reading>, ShelfError>>>> =
-            sources.iter().map(|_| Mutex::new(None)).collect();
+        let slots: Vec<Slot> = sources.iter().map(|_| Mutex::new(None)).collect();
         let reader = |source, room| {
             Reader::new(self, (known, memory), source, (tally, room), Instant::now()).wanting(scope.wanted())
         };
