@@ -25,8 +25,7 @@ fn state(orders: Option<Sender<Order>>) -> State {
 
 /// A state whose plain questions are answered before the full server sees them, as the daemon's.
 fn ahead() -> State {
-    let state = state(None).with_clock(|| 784_111_777);
-    state
+    state(None).with_clock(|| 784_111_777)
 }
 
 /// Runs a server on a socket while `work` asks it.

@@ -237,6 +237,9 @@ pub(super) fn key(row: &Stored) -> Vec<u8> {
     }
 }
 
+/// A block and its digest, `None` where there is none; the error says why it cannot be had.
+type Block<'a> = Result<Option<(&'a Digest, &'a Packed)>, String>;
+
 impl Taken {
     fn mark(&self) -> Mark {
         match &self.says {
@@ -247,7 +250,7 @@ impl Taken {
     }
 
     /// Returns the block and its digest; `None` where the id is gone. The inner error says why it cannot be had.
-    fn block(&self, shelf: &Shelf) -> Result<Result<Option<(&Digest, &Packed)>, String>, StoreError> {
+    fn block(&self, shelf: &Shelf) -> Result<Block<'_>, StoreError> {
         let id = &self.id;
         let (digest, packed) = match &self.says {
             Ok(Says::Gone) => return Ok(Ok(None)),

@@ -4,6 +4,7 @@
 //! no, and the run tells. Fetches nothing and parses nothing.
 
 use catalogue_schema::dialect;
+use catalogue_schema::dialect::lcod::READER_REVISION;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{DOCUMENTS_MAGIC, Documents};
 use catalogue_schema::generation::{CatalogueState, DocumentRefusal, GENERATION_SCHEMA, Health, SourceState};
@@ -71,6 +72,7 @@ impl Sync<'_> {
             "program": env!("CARGO_PKG_VERSION"),
             "generation": GENERATION_SCHEMA,
             "documents": DOCUMENTS_MAGIC,
+            "reader": READER_REVISION,
             "forges": format!("{:?}", self.forges),
             "limits": self.limits,
             "unknownOrder": unknown_order,
