@@ -351,7 +351,8 @@ impl<'a> Reader<'a> {
         let (children, of_releases) =
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
         let of_releases = self.eager(of_releases, node, mode, &trust, &mut finding);
-        let releases = self.releases(of_releases, node, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
+        let releases =
+            self.releases(of_releases, (node, mode, &trust), &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
 
         let unusable = take(&mut finding.unusable);
@@ -556,9 +557,7 @@ impl<'a> Reader<'a> {
     fn releases(
         &self,
         errands: Vec<Errand>,
-        node: &Node,
-        mode: Mode,
-        trust: &Trust,
+        (node, mode, trust): (&Node, Mode, &Trust),
         finding: &mut Finding,
         tree: &mut Tree,
         fresh: &mut Vec<(Digest, Vec<u8>)>,
