@@ -398,7 +398,8 @@ impl<'a> Reader<'a> {
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
         let of_releases = self.eager(of_releases, node, mode, &trust, &mut finding);
         tree.open = !of_releases.iter().all(is_settled);
-        let releases = self.releases(of_releases, node, mode, &trust, &mut finding, &mut tree, &mut fresh)?;
+        let releases =
+            self.releases(of_releases, (node, mode, &trust), &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
 
         state.settled = is_settled(errand) && !tree.open;
@@ -604,9 +605,7 @@ impl<'a> Reader<'a> {
     fn releases(
         &self,
         errands: Vec<Errand>,
-        node: &Node,
-        mode: Mode,
-        trust: &Trust,
+        (node, mode, trust): (&Node, Mode, &Trust),
         finding: &mut Finding,
         tree: &mut Tree,
         fresh: &mut Vec<(Digest, Vec<u8>)>,
