@@ -243,6 +243,7 @@ impl Writer {
             .map_err(|problem| OrderError::Store(problem.to_string()))?;
         self.publish(&report, state);
         self.show(state);
+        self.store.rest();
         Ok(report)
     }
 

@@ -982,7 +982,7 @@ const ANSWER_BYTES: usize = 1024;
 
 /// Answers each reference on its own: an array, in order, of release or problem.
 /// Answers references one by one: a release or a problem each.
-pub fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Result<Answer, Failure> {
+fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Result<Answer, Failure> {
     let view = View::new(snapshot);
     let mut body = Vec::with_capacity(references.len().min(BATCH) * ANSWER_BYTES);
     body.push(b'[');

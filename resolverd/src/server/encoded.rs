@@ -3,13 +3,11 @@
 //! An answer begins with the digest of its snapshot, which the snapshot keeps once; what follows is what the component was packed
 //! with: `{"snapshot":"sha256:…",` and `"id":"lcod://ns/name","version":"1.0.0",…}`. Never encodes anything.
 
-use catalogue_schema::id::{REFERENCE_BYTES_MAX, Reference};
+use catalogue_schema::id::REFERENCE_BYTES_MAX;
 use catalogue_schema::packed::Listed;
 use catalogue_schema::version::Version;
 
-use crate::api::Failure;
 use crate::resolve::range::Span;
-use crate::server::answer::{Answer, lookup};
 use crate::server::route::{Plain, PlainVersion};
 use crate::store::Snapshot;
 
@@ -50,16 +48,10 @@ pub fn plain(plain: &Plain, snapshot: &Snapshot, out: &mut Vec<u8>) -> Option<()
     Some(())
 }
 
-/// Answers a lookup of references as they were written.
+/// Answers a lookup of references as they were written; `None` where one of them is not what [`pinned`] finds.
 pub fn batch(texts: &[&str], snapshot: &Snapshot) -> Option<Vec<u8>> {
     let found: Option<Vec<Listed<'_>>> = texts.iter().map(|text| pinned(text, snapshot)).collect();
-    let Some(found) = found else {
-        let read = |text: &&str| Reference::parse(text).map_err(|error| Failure::of_reference(&error));
-        return match lookup(&texts.iter().map(read).collect::<Vec<_>>(), snapshot) {
-            Ok(Answer::Body(200, body)) => Some(body),
-            _ => None,
-        };
-    };
+    let found = found?;
     let length = |one: &Listed<'_>| one.answer().iter().map(|part| part.len()).sum::<usize>();
     let bytes: usize = found.iter().map(|one| snapshot.lead().len() + length(one) + 1).sum();
     let mut body = Vec::with_capacity(bytes + 2);

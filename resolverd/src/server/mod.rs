@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use catalogue_schema::digest::Digest;
-use catalogue_schema::id::{ComponentId, SourceId};
+use catalogue_schema::id::{ComponentId, Reference, SourceId};
 use catalogue_schema::model::Refusal;
 use catalogue_schema::revision::LogLine;
 use tokio::net::UnixListener;
@@ -327,13 +327,19 @@ impl State {
     }
 
     fn found(&self, method: &str, target: &str, body: &[u8], out: &mut Vec<u8>) -> Option<Operation> {
+        #[cfg(test)]
+        assert!(!self.breaks.load(Ordering::Relaxed), "asked for");
         let kept = self.kept.load();
         let snapshot = kept.current()?;
         out.clear();
         match (method, target) {
             ("POST", LOOKUP) => {
                 let texts = plain_lookup(body, INLINE_MAX)?;
-                *out = encoded::batch(&texts, snapshot)?;
+                *out = encoded::batch(&texts, snapshot).or_else(|| {
+                    let read =
+                        |text: &&str| Reference::parse(text).map_err(|error| Failure::of_reference(&error));
+                    at_once(&Query::Lookup(texts.iter().map(read).collect()), snapshot)
+                })?;
                 Some(Operation::Lookup)
             }
             ("GET", target) if body.is_empty() && target.starts_with(BELOW_COMPONENTS) => {

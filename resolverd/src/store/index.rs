@@ -37,21 +37,17 @@ const NAME: &str = "index";
 const NEW: &str = "index.new";
 const BAD: &str = "index.bad-";
 
-/// One open index.
+/// One index that was found whole.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// There until the index is dropped.
+    /// There while something is read or written: a handle that has read every row holds them all.
     db: Option<Db>,
     path: PathBuf,
 }
 
 impl Drop for Index {
-    /// The engine syncs once more when it is dropped, and panics where that fails; everything that was promised is on the disk.
     fn drop(&mut self) {
-        let db = self.db.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
-            tracing::warn!(path = %self.path.display(), "the engine could not close the index in order");
-        }
+        self.close();
     }
 }
 
@@ -95,8 +91,11 @@ impl Index {
         if path.is_dir() {
             sweep(&path)?;
         }
-        let (db, rows) = open_in_thread(&path, take)?;
-        let index = Index { db: Some(db), path };
+        let (db, rows) = open_in_thread(&path, move |db| {
+            let taken = |row: sled::Result<(IVec, IVec)>| row.map(|(key, value)| take(&key, &value));
+            db.iter().map(taken).collect::<sled::Result<Vec<T>>>()
+        })?;
+        let mut index = Index { db: Some(db), path };
         index.make_durable()?;
         Ok((index, rows))
     }
@@ -121,13 +120,13 @@ impl Index {
     /// Writes rows (`None` removes one) in the order given; they outlive a power cut after the return.
     ///
     /// Only each batch is atomic: the caller sees to it that a part of the rows is harmless.
-    pub(super) fn write(&self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+    pub(super) fn write(&mut self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
         self.apply(rows)?;
         self.make_durable()
     }
 
     /// Writes rows like [`Index::write`]; they outlive a power cut after [`Index::make_durable`].
-    pub(super) fn apply(&self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+    pub(super) fn apply(&mut self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
             let mut batch = Batch::default();
@@ -143,13 +142,48 @@ impl Index {
     }
 
     /// Makes every row that was written outlive a power cut.
-    pub(super) fn make_durable(&self) -> Result<(), StoreError> {
+    pub(super) fn make_durable(&mut self) -> Result<(), StoreError> {
         self.attempt("flush", |db| db.flush())?;
         Ok(sync_files(&self.path)?)
     }
 
+    /// Lets the engine go until the next write, and with it the room that it takes.
+    pub(super) fn rest(&mut self) {
+        if self.db.is_none() {
+            return;
+        }
+        self.close();
+        // What the engine writes when it closes is nothing that was promised; a power cut may find it half written, as after a
+        // kill.
+        if let Err(error) = sync_files(&self.path) {
+            tracing::warn!(%error, "the closed index is not synced");
+        }
+    }
+
+    /// Opens the index again after a rest; its rows are not read.
+    pub(super) fn wake(&mut self) -> Result<(), Fault> {
+        if self.db.is_none() {
+            // An engine that finds nothing makes something new.
+            if !self.path.is_dir() {
+                return Err(Fault::Damaged("it is gone".to_owned()));
+            }
+            sweep(&self.path)?;
+            let (db, ()) = open_in_thread(&self.path, |_| Ok(()))?;
+            self.db = Some(db);
+        }
+        Ok(())
+    }
+
+    /// The engine syncs once more when it is dropped, and panics where that fails; everything that was promised is on the disk.
+    fn close(&mut self) {
+        let db = self.db.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::warn!(path = %self.path.display(), "the engine could not close the index in order");
+        }
+    }
+
     fn attempt<T>(
-        &self,
+        &mut self,
         action: &'static str,
         call: impl FnOnce(&Db) -> sled::Result<T>,
     ) -> Result<T, StoreError> {
@@ -194,16 +228,16 @@ fn sweep(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Opens and reads in a thread of its own. Past the deadline the thread is left behind; should it ever write into the
+/// Opens, and reads by `read`, in a thread of its own. Past the deadline the thread is left behind; should it ever write into the
 /// index that takes this one's place, the checks of the next start find that out.
 fn open_in_thread<T: Send + 'static>(
     path: &Path,
-    take: fn(&[u8], &[u8]) -> T,
-) -> Result<(Db, Vec<T>), Fault> {
+    read: impl FnOnce(&Db) -> sled::Result<T> + Send + 'static,
+) -> Result<(Db, T), Fault> {
     let (sender, receiver) = channel();
     let place = path.to_owned();
     let work = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| open_and_read(&place, take)));
+        let result = catch_unwind(AssertUnwindSafe(|| open_and_read(&place, read)));
         // Nobody listens any more once the deadline is over.
         let _ = sender.send(result.unwrap_or_else(|panic| Err(Fault::Damaged(panic_text(&*panic)))));
     };
@@ -220,7 +254,7 @@ fn open_in_thread<T: Send + 'static>(
     }
 }
 
-fn open_and_read<T>(path: &Path, take: fn(&[u8], &[u8]) -> T) -> Result<(Db, Vec<T>), Fault> {
+fn open_and_read<T>(path: &Path, read: impl FnOnce(&Db) -> sled::Result<T>) -> Result<(Db, T), Fault> {
     let started = Instant::now();
     let db = loop {
         match config(path).open() {
@@ -231,10 +265,8 @@ fn open_and_read<T>(path: &Path, take: fn(&[u8], &[u8]) -> T) -> Result<(Db, Vec
             Err(error) => return Err(fault("open", path, &error)),
         }
     };
-    let taken = |row: sled::Result<(IVec, IVec)>| row.map(|(key, value)| take(&key, &value));
-    let rows = db.iter().map(taken).collect::<sled::Result<_>>();
-    let rows = rows.map_err(|error| fault("read", path, &error))?;
-    Ok((db, rows))
+    let found = read(&db).map_err(|error| fault("read", path, &error))?;
+    Ok((db, found))
 }
 
 fn is_locked(error: &sled::Error) -> bool {

@@ -336,6 +336,13 @@ impl Store {
         Ok((store, opened))
     }
 
+    /// Lets the engine of the index go until the next commit: what a start reads stays in its memory else.
+    pub fn rest(&mut self) {
+        if let Some(index) = &mut self.index {
+            index.rest();
+        }
+    }
+
     /// Returns which revisions were accepted.
     pub fn memory(&self) -> &Memory {
         &self.memory
@@ -465,12 +472,19 @@ impl Store {
     /// **Errors**: after an error readers keep what they have. The next commit opens the index again from the disk, since
     /// nothing is known about what an engine holds after a failed write (fsync is never repeated).
     pub fn commit(&mut self, draft: Draft, previous: Option<&Snapshot>) -> Result<Committed, StoreError> {
-        let index = match self.index.take() {
+        let awake = self.index.take().and_then(|mut index| match index.wake() {
+            Ok(()) => Some(index),
+            Err(fault) => {
+                tracing::warn!(?fault, "the index is opened from the start");
+                None
+            }
+        });
+        let mut index = match awake {
             Some(index) => index,
             None => self.reopen()?,
         };
-        // The handle is put back only when everything went well.
-        let committed = self.write(&index, draft, previous)?;
+        // It is put back only when everything went well.
+        let committed = self.write(&mut index, draft, previous)?;
         // Readers ask for different snapshots: one that says the same takes the place of the one before.
         let is_same =
             |held: &Arc<Snapshot>| held.generation.snapshot == committed.snapshot.generation.snapshot;
@@ -479,8 +493,11 @@ impl Store {
         }
         self.kept.insert(0, Arc::clone(&committed.snapshot));
         self.kept.truncate(self.keep);
-        match self.collect(&index, committed.snapshot.generation.number) {
-            Ok(()) => self.index = Some(index),
+        match self.collect(&mut index, committed.snapshot.generation.number) {
+            Ok(()) => {
+                index.rest();
+                self.index = Some(index);
+            }
             Err(error) => tracing::warn!(%error, "old generations could not be removed"),
         }
         Ok(committed)
@@ -508,7 +525,7 @@ impl Store {
 
     fn write(
         &mut self,
-        index: &Index,
+        index: &mut Index,
         draft: Draft,
         previous: Option<&Snapshot>,
     ) -> Result<Committed, StoreError> {
@@ -560,7 +577,7 @@ impl Store {
     /// will say of them. Components that do not differ become those of `previous`.
     fn write_rows(
         &self,
-        index: &Index,
+        index: &mut Index,
         number: u64,
         components: &mut [Packed],
         digests: &[Digest],
@@ -592,7 +609,7 @@ impl Store {
     }
 
     /// Removes generation files that are too old, and the rows that no kept generation reads.
-    fn collect(&mut self, index: &Index, number: u64) -> Result<(), StoreError> {
+    fn collect(&mut self, index: &mut Index, number: u64) -> Result<(), StoreError> {
         self.name()?;
         let oldest = self.files.tidy(number, self.keep, &self.named)?;
         let superseded = self.ledger.superseded(oldest);
@@ -634,7 +651,7 @@ impl Store {
                 (None, Vec::new())
             }
         };
-        if let Some(index) = index {
+        if let Some(mut index) = index {
             for at in 0..candidates.len() {
                 let number = candidates[at].number;
                 match ledger::load(&rows, &candidates[at], shelf)? {
@@ -670,7 +687,7 @@ impl Store {
     /// Takes a generation that was found whole: whatever is newer was never promised and goes.
     fn warm(
         mut self,
-        index: Index,
+        mut index: Index,
         mut ledger: Ledger,
         kept: Vec<Arc<Snapshot>>,
         why: &[String],

@@ -227,7 +227,7 @@ fn rows_of_a_generation_that_was_never_committed_are_dropped() {
     let home = Home::new();
     home.commit_all(&[world(&AB)]);
     home.open(|store, _| {
-        let index = store.index.as_ref().unwrap();
+        let index = store.index.as_mut().unwrap();
         let gone = (row::key("lcod://n/a", 2), Some(row::Row::Gone.encode()));
         let garbage = (row::key("lcod://n/z", 2), Some(b"garbage".to_vec()));
         index.write(vec![gone, garbage]).unwrap();
@@ -245,7 +245,7 @@ fn rows_of_a_generation_that_was_never_committed_are_dropped() {
     let home = Home::new();
     home.open(|store, _| {
         let garbage = (row::key("lcod://n/z", 1), Some(b"garbage".to_vec()));
-        store.index.as_ref().unwrap().write(vec![garbage]).unwrap();
+        store.index.as_mut().unwrap().write(vec![garbage]).unwrap();
     });
     check(&home, "empty");
     home.open(|store, _| store.commit(draft(world(&AB)), None).unwrap());
@@ -398,7 +398,7 @@ fn rows_of_another_schema_are_never_guessed_at() {
     home.open(|store, _| {
         let mut value = row::Row::Gone.encode();
         value[1] += 1;
-        store.index.as_ref().unwrap().write(vec![(row::key("lcod://n/b", 2), Some(value))]).unwrap();
+        store.index.as_mut().unwrap().write(vec![(row::key("lcod://n/b", 2), Some(value))]).unwrap();
     });
     home.open(|store, opened| {
         let Opened::Rebuild { generation, why } = &opened else { panic!("{}", told(&opened)) };
@@ -440,7 +440,7 @@ fn at_most_two_damaged_indexes_are_kept() {
     for _ in 0..4 {
         home.open(|store, _| {
             let garbage = (row::key("lcod://n/b", 1), Some(b"x".to_vec()));
-            store.index.as_ref().unwrap().write(vec![garbage]).unwrap();
+            store.index.as_mut().unwrap().write(vec![garbage]).unwrap();
         });
         home.open(|store, opened| {
             assert!(warm(opened).is_none());
@@ -606,7 +606,7 @@ fn an_older_generation_that_is_not_whole_is_left_out() {
     assert_eq!(kept(&other_root), without);
     let lost_row = |home: &Home| {
         home.open_keeping(3, |store, _| {
-            store.index.as_ref().unwrap().write(vec![(row::key("lcod://n/c", 2), None)]).unwrap();
+            store.index.as_mut().unwrap().write(vec![(row::key("lcod://n/c", 2), None)]).unwrap();
         });
     };
     assert_eq!(kept(&lost_row), without);
@@ -795,4 +795,24 @@ fn a_lost_index_is_rebuilt_for_the_newest_generation_whose_list_of_documents_is_
         }
     };
     check(&all, "rebuild 2");
+}
+
+/// What becomes of the index while it rests does no harm: the next commit finds it sound, or writes everything again.
+#[test]
+fn an_index_that_rests_is_found_again_or_written_anew() {
+    let check_after = |touch: fn(&Path), rows_written: u64| {
+        let home = Home::new();
+        home.open(|store, _| {
+            let first = store.commit(draft(world(&AB)), None).unwrap().snapshot;
+            store.rest();
+            touch(&home.path().join("index"));
+            let second = store.commit(draft(world(&BC)), Some(&first)).unwrap();
+            assert_eq!(second.rows_written, rows_written);
+        });
+        check(&home, "2: n/b@1.0.0 n/c@1.0.0");
+    };
+    // One is new and one is gone.
+    check_after(|_| {}, 2);
+    check_after(|index| std::fs::remove_dir_all(index).unwrap(), 2);
+    check_after(|index| std::fs::write(index.join("conf"), "no configuration").unwrap(), 2);
 }
