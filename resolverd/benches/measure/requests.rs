@@ -205,7 +205,7 @@ impl Bench<'_> {
 
 /// The tail of a paced load while a merge runs beside it, against as many requests of the same load without one.
 ///
-/// The rate is half of what the same daemon takes from the same client just before. Each of the merges takes in a commit that
+/// The rate is half of what the same daemon and client keep up with just before. Each of the merges takes in a commit that
 /// changed a hundredth of the ids and moved every document. The load begins when the threads of the sync begin to work and ends
 /// with the new generation, so that every request counted was answered beside a merge.
 fn during_merge(
@@ -219,7 +219,7 @@ fn during_merge(
     let mut generation = daemon.wait_for_generation(1)?;
     settle(&daemon)?;
     let full = run_load(&plan(&daemon, one, CONNECTIONS, 1, seconds, None), Some(CLIENT_CPU))?;
-    let rate = full.rate() / 2.0;
+    let rate = sustained(&daemon, one, full.rate())? / 2.0;
     let over = home.directory.join("merged");
     let (mut tails, mut shares, mut lengths) = (Pairs::default(), Vec::new(), Vec::new());
     for step in 1..=crate::data::STEPS {
@@ -270,6 +270,23 @@ fn during_merge(
         alone("the same: share of the merge's CPU at nice 19", shares, ""),
     ])
 }
+
+/// Returns a rate that the daemon and the paced client keep up with, at most `full`. A client that waits between its requests
+/// wakes both sides more often than one that never does, so that the latter's rate is too much for it.
+fn sustained(server: &Server, one: &Path, full: f64) -> Result<f64, Trouble> {
+    let mut rate = full;
+    while rate > full / 50.0 {
+        let seen = run_load(&plan(server, one, CONNECTIONS, 1, 2.0, Some(rate)), Some(CLIENT_CPU))?;
+        if seen.p99_us < SUSTAINED_P99_US {
+            return Ok(rate);
+        }
+        rate *= 0.7;
+    }
+    Ok(rate)
+}
+
+/// What is late by more than this is waiting in a line that grows.
+const SUSTAINED_P99_US: f64 = 10_000.0;
 
 /// How long a merge may take that is measured.
 const MERGE_S_MAX: f64 = 120.0;
