@@ -7,6 +7,9 @@
 //! | [`id`] | component ids, source ids, namespaces and references (`id@requirement`) |
 //! | [`version`] | versions and version requirements, per dialect |
 //! | [`digest`] | digests in every published spelling, compared as bytes, printed one way |
+//! | [`key`] | public and private keys in their containers, and fingerprints |
+//! | [`instant`] | instants in documents, as seconds |
+//! | [`signature`] | signature files: detached, or an envelope around a statement |
 //! | [`path`] | the one grammar for every path that comes from outside |
 //! | [`pointer`] | where bytes lie (Git, file, https) and what pins them |
 //! | [`forge`] | the file URLs of Git forges, known ones and the operator's own |
@@ -29,12 +32,15 @@ pub mod filter;
 pub mod forge;
 pub mod generation;
 pub mod id;
+pub mod instant;
 pub mod json;
+pub mod key;
 pub mod model;
 pub mod path;
 pub mod pointer;
 pub mod revision;
 pub mod schema;
+pub mod signature;
 pub mod sources;
 mod text;
 pub mod version;
