@@ -48,4 +48,5 @@ mod socket;
 mod stale;
 mod system;
 mod tidy;
+mod vectors;
 mod watch;
