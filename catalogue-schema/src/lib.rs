@@ -10,6 +10,7 @@
 //! | [`key`] | public and private keys in their containers, and fingerprints |
 //! | [`instant`] | instants in documents, as seconds |
 //! | [`signature`] | signature files: detached, or an envelope around a statement |
+//! | [`policy`] | the operator's trust policy |
 //! | [`path`] | the one grammar for every path that comes from outside |
 //! | [`pointer`] | where bytes lie (Git, file, https) and what pins them |
 //! | [`forge`] | the file URLs of Git forges, known ones and the operator's own |
@@ -38,6 +39,7 @@ pub mod key;
 pub mod model;
 pub mod path;
 pub mod pointer;
+pub mod policy;
 pub mod revision;
 pub mod schema;
 pub mod signature;

@@ -170,19 +170,27 @@ pub struct Signature {
     pub bytes: Vec<u8>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// An envelope as it is written.
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct EnvelopeDocument {
+pub(crate) struct EnvelopeDocument {
+    /// `resolverd/sig@1`.
     schema: String,
+    /// The statement, in padded base64.
     payload: String,
+    /// The signatures over it, at most 16.
     signatures: Vec<SignatureEntry>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// One signature.
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SignatureEntry {
+    /// The fingerprint of the key: `sha256:` and 64 hex digits.
     key_id: String,
+    /// `ed25519` or `ml-dsa-87`, which must be the algorithm of that key.
     algorithm: String,
+    /// The signature, in padded base64.
     sig: String,
 }
 
@@ -308,22 +316,33 @@ pub struct Statement {
     pub origin_commit: Option<CommitId>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A statement as it is written.
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct StatementDocument {
+pub(crate) struct StatementDocument {
+    /// What it is about.
     #[serde(rename = "type")]
     usage: Usage,
+    /// The id of the component, catalogue or keyset.
     id: String,
+    /// The version, for packages and keysets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<String>,
+    /// Digests of the bytes, such as `sha256:` and 64 hex digits.
     digests: Vec<String>,
+    /// How many bytes there are.
     size: u64,
+    /// When it was signed, such as `2026-05-04T12:00:00Z`.
     signed_at: String,
+    /// The algorithms of all signatures that were made.
     algorithms: Vec<String>,
+    /// Which version of the catalogue it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     catalogue_version: Option<u64>,
+    /// From when on it says nothing any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires: Option<String>,
+    /// The commit that the catalogue's manifests are read at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin_commit: Option<String>,
 }
