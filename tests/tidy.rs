@@ -13,7 +13,7 @@ use crate::tidy::scan::{File, Token, paths};
 /// Which rooms of `resolverd` may import which. What is not listed here is not a room yet.
 const FLOORS: &[(u8, &str, &[&str])] = &[
     (6, "main", &["cli"]),
-    (5, "cli", &["daemon", "client", "config", "mirror", "api"]),
+    (5, "cli", &["daemon", "client", "config", "mirror", "signing", "api"]),
     (4, "daemon", &["config", "sync", "server", "watch", "order", "store", "shelf", "fetch", "api"]),
     (3, "sync", FLOOR_2),
     (3, "server", FLOOR_2),
@@ -21,6 +21,7 @@ const FLOORS: &[(u8, &str, &[&str])] = &[
     (3, "client", FLOOR_2),
     (3, "mirror", FLOOR_2),
     (3, "materialize", FLOOR_2),
+    (3, "signing", FLOOR_2),
     (3, "watch", FLOOR_2),
     (2, "fetch", &[]),
     (2, "trust", &[]),

@@ -3,5 +3,6 @@
 
 pub mod keys;
 pub mod memory;
+pub mod policy;
 pub mod signature;
 pub mod verify;
