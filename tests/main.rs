@@ -24,6 +24,7 @@ mod fuzz;
 mod git_wire;
 mod harness;
 mod https;
+mod keys;
 mod kill;
 mod limits;
 mod live_registry;
