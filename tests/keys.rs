@@ -90,7 +90,7 @@ fn a_key_is_written_for_its_owner_alone_and_never_over_anything() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .filter(|name| name.starts_with("b.key") || name.starts_with(".tmp"))
             .collect();
-        assert_eq!(left, [String::new(); 0]);
+        assert_eq!(left, Vec::<String>::new());
 
         let fingerprint = made["fingerprint"].as_str().unwrap();
         for file in ["%a.key", "%a.pem"] {

@@ -7,8 +7,9 @@ use std::io::Read as _;
 
 use catalogue_schema::digest::unhex;
 use catalogue_schema::key::{KeyAlgorithm, PublicKey};
+use catalogue_schema::signature::{Envelope, STATEMENT_BYTES_MAX, Signature, Usage};
 use flate2::read::GzDecoder;
-use resolverd::trust::signature::verify;
+use resolverd::trust::signature::{KeyRing, Proof, check, verify};
 use serde_json::Value;
 
 use crate::harness::place;
@@ -43,6 +44,28 @@ fn agreeing(groups: &[Value], key: impl Fn(&Value) -> Option<PublicKey>) -> (usi
     (agreeing, all)
 }
 
+/// Puts every signature into an envelope beside a signed catalogue: it is over something else, so none of them holds there.
+fn none_holds_in_an_envelope(groups: &[Value], key: impl Fn(&Value) -> Option<PublicKey>) {
+    for group in groups {
+        let Some(key) = key(group) else { continue };
+        let ring = KeyRing::from_iter([key.clone()]);
+        for test in group["tests"].as_array().unwrap() {
+            let signature = Signature {
+                key: key.fingerprint(),
+                algorithm: key.algorithm().name().to_owned(),
+                bytes: bytes(&test["sig"]),
+            };
+            let text = Envelope::new(bytes(&test["msg"]), vec![signature]).to_json();
+            let Ok(envelope) = Envelope::parse(text.as_bytes()) else {
+                assert!(bytes(&test["msg"]).len() > STATEMENT_BYTES_MAX, "{text}");
+                continue;
+            };
+            let found = check(&envelope, Usage::Catalogue, &ring).unwrap();
+            assert_eq!(found, [(key.fingerprint(), Proof::Fails)]);
+        }
+    }
+}
+
 #[test]
 fn every_vector_of_ed25519_is_judged_as_published() {
     let Some(groups) = groups("ed25519_test") else { return };
@@ -52,6 +75,7 @@ fn every_vector_of_ed25519_is_judged_as_published() {
     assert!(groups.iter().all(|group| raw(group).is_some()));
     assert!(groups.iter().all(|group| pem(group) == raw(group) && der(group) == raw(group)));
     assert_eq!(agreeing(&groups, raw), (151, 151));
+    none_holds_in_an_envelope(&groups, raw);
 }
 
 #[test]
@@ -62,4 +86,5 @@ fn every_vector_of_ml_dsa_87_is_judged_as_published() {
     assert!(groups.iter().all(|group| der(group) == raw(group)));
     assert_eq!(groups.iter().filter(|group| raw(group).is_none()).count(), 4, "keys of another length");
     assert_eq!(agreeing(&groups, raw), (241, 241));
+    none_holds_in_an_envelope(&groups, raw);
 }

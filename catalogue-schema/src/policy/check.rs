@@ -6,7 +6,7 @@ use serde_json::Value;
 use toml::value::{Datetime, Offset};
 
 use crate::digest::Digest;
-use crate::error::{ParseError, Position};
+use crate::error::{ParseError, Position, escaped};
 use crate::id::{ComponentId, SourceId};
 use crate::instant::Civil;
 use crate::key::{Fingerprint, KeyAlgorithm};
@@ -45,6 +45,8 @@ fn syntax(text: &str, error: &toml::de::Error) -> ParseError {
     let message = error.message();
     let (found, expected) =
         message.split_once(", expected ").unwrap_or((message, "a policy of resolverd/trust@1"));
+    // Names of the file stand in the message, and may hold the very words that it is split at.
+    let expected = escaped(expected);
     ParseError::new("policy.syntax", expected, found).at(Position::of(text.as_bytes(), offset))
 }
 

@@ -11,6 +11,7 @@ use catalogue_schema::model::Refusal;
 use catalogue_schema::policy::{Key, POLICY_BYTES_MAX, Policy};
 
 use crate::trust::keys::{self, KeyError, read_guarded};
+use crate::trust::policy::decide::{Decision, Facts, decide};
 use crate::trust::signature::KeyRing;
 
 pub mod decide;
@@ -138,6 +139,47 @@ pub fn succeeds(policy: &Policy, path: &Path, highest: u64) -> Result<(), Refusa
             format!("version = {highest} or higher, since that was in force here"),
             format!("version = {}; write a higher one into the file", policy.version),
         )),
+    }
+}
+
+/// What every policy in force says about a release. It must pass all of them.
+#[derive(Debug, Clone)]
+pub struct Judgement<'a> {
+    /// The decision of each policy, in the order in which they were given.
+    pub decisions: Vec<(&'a InForce, Decision<'a>)>,
+}
+
+/// Asks every policy in force about a release, at an instant in seconds since 1970-01-01 UTC.
+pub fn judge<'a>(policies: &'a [InForce], facts: &Facts<'a>, now_s: i64) -> Judgement<'a> {
+    let decide = |one: &'a InForce| (one, decide(&one.policy, facts, now_s));
+    Judgement { decisions: policies.iter().map(decide).collect() }
+}
+
+impl Judgement<'_> {
+    /// Tells whether the release may be used.
+    pub fn is_allowed(&self) -> bool {
+        self.decisions.iter().all(|(_, decision)| decision.is_allowed())
+    }
+
+    /// Returns why it may not be used: what the first policy says that refuses it.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        let refusing = self.decisions.iter().find(|(_, decision)| !decision.is_allowed());
+        refusing.and_then(|(_, decision)| decision.refusal.as_ref())
+    }
+
+    /// Returns the earliest instant at which it may be another one.
+    pub fn next_change_s(&self) -> Option<i64> {
+        self.decisions.iter().filter_map(|(_, decision)| decision.next_change_s).min()
+    }
+
+    /// Returns the steps of every policy as lines, each policy's below its file's name.
+    pub fn lines(&self) -> Vec<String> {
+        let of = |(one, decision): &(&InForce, Decision<'_>)| {
+            let file = one.path.display();
+            let head = format!("policy: {file}, version {}", one.policy.version);
+            std::iter::once(head).chain(decision.lines(&file)).collect::<Vec<String>>()
+        };
+        self.decisions.iter().flat_map(of).collect()
     }
 }
 

@@ -54,6 +54,65 @@ fn a_policy_is_read_with_its_keys() {
     assert_eq!(succeeds(&read.policy, &path, 4).unwrap_err().reason, VERSION_ROLLBACK);
 }
 
+/// A policy that lets `lcod://acme/a` in from one source.
+fn open_to(source: &str) -> InForce {
+    let text = format!(
+        "schema = \"resolverd/trust@1\"\nversion = 1\n[[namespaces]]\nmatch = \"**\"\nsources = [\"{source}\"]\nrequire = \"pin\"\n"
+    );
+    InForce {
+        path: PathBuf::from(format!("/etc/{source}.toml")),
+        digest: Digest::sha256(text.as_bytes()),
+        policy: Policy::parse(text.as_bytes()).unwrap(),
+        ring: KeyRing::default(),
+    }
+}
+
+#[test]
+fn a_release_must_pass_every_policy_and_each_is_named() {
+    let (id, version) = catalogue_schema::id::parse_release_id("lcod://acme/a@1.0.0").unwrap();
+    let source = catalogue_schema::id::SourceId::parse("a").unwrap();
+    let digest = Digest::sha256(b"x");
+    let facts = Facts {
+        id: &id,
+        version: &version,
+        source: &source,
+        missing: &[],
+        pinned: true,
+        catalogue: decide::CatalogueFacts {
+            name: &source,
+            digest: &digest,
+            signed: decide::Signed::default(),
+            rollback: None,
+            expires_s: Some(100),
+            checked_s: None,
+        },
+        digests: &[],
+        has_unknown_digests: false,
+        content: None,
+        first_seen: None,
+        signed: decide::Signed::default(),
+        published_s: None,
+        carried_by: &[],
+    };
+    let check = |sources: &[&str], expected: Option<&str>| {
+        let policies: Vec<InForce> = sources.iter().map(|source| open_to(source)).collect();
+        let judgement = judge(&policies, &facts, 0);
+        assert_eq!(judgement.refusal().map(|refusal| &*refusal.reason), expected, "{sources:?}");
+        assert_eq!(judgement.is_allowed(), expected.is_none());
+        let lines = judgement.lines().join("\n");
+        assert!(
+            sources.iter().all(|source| lines.contains(&format!("/etc/{source}.toml, line 4"))),
+            "{lines}"
+        );
+    };
+    check(&[], None);
+    check(&["a"], None);
+    check(&["a", "a"], None);
+    check(&["a", "b"], Some("trust.source_not_allowed"));
+    check(&["b", "a"], Some("trust.source_not_allowed"));
+    assert_eq!(judge(&[open_to("a")], &facts, 0).next_change_s(), Some(100));
+}
+
 #[test]
 fn a_policy_with_one_bad_key_is_refused_whole_at_the_line_that_names_it() {
     #[track_caller]
