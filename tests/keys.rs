@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use catalogue_schema::policy::LIMITS;
+use resolverd::fetch::limit::Limits;
 use serde_json::Value;
 
 use crate::harness::daemon::{Said, Sandbox};
@@ -176,6 +178,15 @@ fn what_cannot_be_used_is_refused_with_what_to_do() {
         std::fs::set_permissions(desk.path("a.key"), std::fs::Permissions::from_mode(open)).unwrap();
         desk.bad("sign %list.json --key %a.key --id x", 2, "policy.permissions");
         desk.bad("keys inspect %a.key", 2, "policy.permissions");
+    }
+}
+
+#[test]
+fn a_policy_may_set_limits_that_the_configuration_has_and_none_below_the_usual() {
+    let usual = serde_json::to_value(Limits::default()).unwrap();
+    for (name, ceiling) in LIMITS {
+        let usual = usual[name].as_u64();
+        assert!(usual.is_some_and(|usual| usual <= ceiling), "{name}: {usual:?}, {ceiling}");
     }
 }
 

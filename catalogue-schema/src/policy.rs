@@ -79,12 +79,25 @@ use crate::version::{Version, VersionReq};
 
 mod check;
 pub mod document;
+pub mod lint;
 mod pattern;
 
 /// The schema of a policy.
 pub const POLICY_SCHEMA: &str = "resolverd/trust@1";
 /// The largest policy, in bytes.
-pub const POLICY_BYTES_MAX: u64 = 4 << 20;
+pub const POLICY_BYTES_MAX: u64 = 1 << 20;
+/// How many entries of one kind a policy may have.
+pub const ENTRIES_MAX: usize = 4096;
+/// The limits of a sync that a policy may set, by the names that the configuration has for them, each with its hard ceiling.
+pub const LIMITS: [(&str, u64); 7] = [
+    ("catalogue_bytes", 256 << 20),
+    ("catalogues", 4096),
+    ("depth", 32),
+    ("documents", 10_000_000),
+    ("git_object_bytes", 64 << 20),
+    ("release_document_bytes", 16 << 20),
+    ("total_bytes", 16 << 30),
+];
 /// The most that one exception may last, in seconds: 90 days.
 pub const EXCEPTION_S_MAX: i64 = 90 * 86_400;
 /// How far another clock may be ahead of ours unless the policy says otherwise, in seconds.

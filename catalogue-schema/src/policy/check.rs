@@ -15,8 +15,9 @@ use crate::policy::document::{
     PolicyDocument, SignersTable, SourceTable,
 };
 use crate::policy::{
-    Algorithms, CLOCK_SKEW_S, Defaults, DigestName, EXCEPTION_S_MAX, Exception, Key, MAX_STALE_S, Mode, Name,
-    NamespaceRule, POLICY_BYTES_MAX, POLICY_SCHEMA, Pattern, Policy, Require, Revoked, SignerSet, SourceRule,
+    Algorithms, CLOCK_SKEW_S, Defaults, DigestName, ENTRIES_MAX, EXCEPTION_S_MAX, Exception, Key, LIMITS,
+    MAX_STALE_S, Mode, Name, NamespaceRule, POLICY_BYTES_MAX, POLICY_SCHEMA, Pattern, Policy, Require,
+    Revoked, SignerSet, SourceRule,
 };
 use crate::signature::Usage;
 use crate::sources::duration_s;
@@ -375,6 +376,11 @@ impl Known<'_> {
 }
 
 fn each<T, V>(tables: &[At<T>], field: &str, read: impl Fn(&At<T>) -> Read<V>) -> Read<Vec<V>> {
+    if let Some(first) = tables.get(ENTRIES_MAX) {
+        let expected = format!("at most {ENTRIES_MAX} entries");
+        let found = fault(first, "policy.too_large", expected, tables.len().to_string());
+        return found.map_err(|fault| fault.in_field(field));
+    }
     let placed = |(position, table): (usize, &At<T>)| {
         read(table).map_err(|fault| fault.in_field(format!("{field}[{position}]")))
     };
@@ -443,17 +449,17 @@ fn defaults(table: &DefaultsTable) -> Read<Defaults> {
 
 /// Returns the limits that are given, each at most its hard ceiling.
 fn limits(table: &LimitsTable) -> Read<Vec<(&'static str, u64)>> {
-    let all = [
-        ("catalogue_bytes", &table.catalogue_bytes, 256 << 20),
-        ("catalogues", &table.catalogues, 4096),
-        ("depth", &table.depth, 32),
-        ("documents", &table.documents, 10_000_000),
-        ("git_object_bytes", &table.git_object_bytes, 64 << 20),
-        ("release_document_bytes", &table.release_document_bytes, 16 << 20),
-        ("total_bytes", &table.total_bytes, 16 << 30),
+    let written = [
+        &table.catalogue_bytes,
+        &table.catalogues,
+        &table.depth,
+        &table.documents,
+        &table.git_object_bytes,
+        &table.release_document_bytes,
+        &table.total_bytes,
     ];
     let mut given = Vec::new();
-    for (name, at, ceiling) in all {
+    for ((name, ceiling), at) in LIMITS.into_iter().zip(written) {
         let Some(at) = at else { continue };
         if !(1..=ceiling).contains(at.value()) {
             let expected = format!("from 1 to {ceiling}, the hard ceiling");

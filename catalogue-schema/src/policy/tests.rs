@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::Position;
 
-const GOOD: &str = r#"schema  = "resolverd/trust@1"
+pub(super) const GOOD: &str = r#"schema  = "resolverd/trust@1"
 version = 17
 
 [defaults]
@@ -246,8 +246,20 @@ fn every_cut_and_every_changed_byte_is_refused_or_read_but_never_a_panic() {
         changed[at] = 0xff;
         assert_eq!(Policy::parse(&changed).unwrap_err().reason, "policy.syntax");
     }
-    let large = vec![b' '; 5 << 20];
+    let large = vec![b' '; 2 << 20];
     assert_eq!(Policy::parse(&large).unwrap_err().reason, "policy.too_large");
+}
+
+#[test]
+fn a_policy_has_a_bounded_number_of_entries() {
+    let with = |count: usize| {
+        let sources: String = (0..count).map(|number| format!("[[sources]]\nid = \"s{number}\"\n")).collect();
+        Policy::parse(format!("schema = \"resolverd/trust@1\"\nversion = 1\n{sources}").as_bytes())
+    };
+    assert_eq!(with(ENTRIES_MAX).unwrap().sources.len(), ENTRIES_MAX);
+    let error = with(ENTRIES_MAX + 1).unwrap_err();
+    assert_eq!((&*error.reason, &*error.field), ("policy.too_large", "sources"));
+    assert!(error.position.is_some());
 }
 
 #[test]

@@ -352,7 +352,7 @@ pub fn policy(bytes: &[u8]) {
         }
         Err(error) => {
             one_line(&error);
-            assert!(error.position.is_some() || bytes.len() > 1 << 22, "{error}");
+            assert!(error.position.is_some() || bytes.len() > 1 << 20, "{error}");
         }
     }
 }
