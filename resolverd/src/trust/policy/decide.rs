@@ -24,21 +24,21 @@
 //!
 //! Never verifies a signature, reads a file or a clock, or remembers anything: all of that comes in as facts.
 
-use std::cell::Cell;
 use std::fmt;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::Position;
 use catalogue_schema::id::{ComponentId, SourceId};
-use catalogue_schema::key::{Fingerprint, KeyAlgorithm};
+use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Refusal, Warning};
-use catalogue_schema::policy::{
-    Algorithms, Exception, Key, Mode, NamespaceRule, Policy, Require, Revocation, SignerSet, Waiver,
-};
+use catalogue_schema::policy::{Exception, Key, Mode, NamespaceRule, Policy, Require, SignerSet, Waiver};
 use catalogue_schema::signature::{Statement, Usage};
 use catalogue_schema::version::Version;
 
+use crate::trust::policy::decide::quorum::{About, Clock, Lack, Quorum};
 use crate::trust::signature::Proof;
+
+mod quorum;
 
 /// The reason of the refusal, or of the warning where only a pin is asked for, that a known version has other bytes.
 pub const VERSION_MUTATED: &str = "trust.version_mutated";
@@ -239,7 +239,7 @@ pub fn decide<'a>(policy: &'a Policy, facts: &Facts<'a>, now_s: i64) -> Decision
     let mut run = Run {
         policy,
         facts,
-        clock: Clock { now_s, next_s: Cell::new(None) },
+        clock: Clock::new(now_s, policy.defaults.max_clock_skew_s),
         place: rule.map(|rule| rule.place),
         signers: Vec::new(),
         exceptions: Vec::new(),
@@ -256,24 +256,7 @@ pub fn decide<'a>(policy: &'a Policy, facts: &Facts<'a>, now_s: i64) -> Decision
         warnings: run.warnings,
         why: run.why,
         place: run.place,
-        next_change_s: run.clock.next_s.get(),
-    }
-}
-
-/// The instant of a decision. Remembers the next one that would have been answered otherwise.
-struct Clock {
-    now_s: i64,
-    next_s: Cell<Option<i64>>,
-}
-
-impl Clock {
-    /// Tells whether it is `at_s` or later.
-    fn has_passed(&self, at_s: i64) -> bool {
-        if at_s > self.now_s {
-            let next_s = self.next_s.get().map_or(at_s, |next_s| next_s.min(at_s));
-            self.next_s.set(Some(next_s));
-        }
-        at_s <= self.now_s
+        next_change_s: run.clock.next_s(),
     }
 }
 
@@ -287,15 +270,6 @@ struct Run<'a, 'f> {
     exceptions: Vec<&'a Exception>,
     warnings: Vec<Warning>,
     why: Vec<Step<'a>>,
-}
-
-/// What signatures must be about.
-struct About<'b> {
-    usage: Usage,
-    id: &'b str,
-    version: Option<&'b Version>,
-    digests: &'b [Digest],
-    first_seen: Option<FirstSeen<'b>>,
 }
 
 impl<'a> Run<'a, '_> {
@@ -538,117 +512,16 @@ impl<'a> Run<'a, '_> {
         }
     }
 
-    /// Returns the keys of `set` whose signatures count, when they are enough.
     fn quorum(
         &self,
         set: &'a SignerSet,
         signed: &Signed<'_>,
         about: &About<'_>,
     ) -> Result<Vec<&'a Key>, Refusal> {
-        let mut counted: Vec<&'a Key> = Vec::with_capacity(set.threshold);
-        let mut worst: Option<Standing> = None;
-        for (fingerprint, proof) in signed.proofs {
-            match self.standing(set, *fingerprint, *proof, signed, about) {
-                Ok(key) if counted.iter().any(|one| one.fingerprint == key.fingerprint) => {}
-                Ok(key) => counted.push(key),
-                Err(standing) => worst = worst.max(Some(standing)),
-            }
-        }
-        let algorithms = match &set.algorithms {
-            Algorithms::All(named) => named.as_slice(),
-            Algorithms::Any(_) => &[],
-        };
-        let stated = signed.statement.map_or(&[][..], |statement| &statement.algorithms);
-        let lacks = |algorithm: &&KeyAlgorithm| !counted.iter().any(|key| key.algorithm == **algorithm);
-        if counted.len() < set.threshold {
-            let expected = format!("signatures of {} keys of {}", set.threshold, set.name);
-            let (reason, found) = match worst {
-                None if signed.proofs.is_empty() => ("trust.unsigned", "none".to_owned()),
-                None => ("trust.threshold", format!("{} that count", counted.len())),
-                // A stranger beside a good signature is not what is wrong.
-                Some(Standing::Unknown) if !counted.is_empty() => (
-                    "trust.threshold",
-                    format!("{} that count, others by keys out of the set", counted.len()),
-                ),
-                Some(worst) => {
-                    (worst.reason(), format!("{} that count, and one {}", counted.len(), worst.text()))
-                }
-            };
-            return Err(self.refusal(reason, expected, found));
-        }
-        match algorithms.iter().chain(stated).find(lacks) {
-            None => Ok(counted),
-            Some(missing) => {
-                let expected = format!("a signature of {missing} by a key of {}", set.name);
-                Err(self.refusal("trust.algorithm_missing", expected, "none that counts"))
-            }
-        }
-    }
-
-    /// Returns the key whose signature counts, or why it does not.
-    fn standing(
-        &self,
-        set: &SignerSet,
-        fingerprint: Fingerprint,
-        proof: Proof,
-        signed: &Signed<'_>,
-        about: &About<'_>,
-    ) -> Result<&'a Key, Standing> {
-        let policy = self.policy;
-        let keys = set.keys.iter().map(|index| &policy.keys[*index]);
-        let key = keys.into_iter().find(|key| key.fingerprint == fingerprint).ok_or(Standing::Unknown)?;
-        match proof {
-            Proof::NoKey => return Err(Standing::Unknown),
-            Proof::OtherAlgorithm => return Err(Standing::OtherAlgorithm),
-            Proof::Fails => return Err(Standing::Invalid),
-            Proof::Holds => {}
-        }
-        if signed.statement.is_some_and(|statement| !about.is_what(statement)) {
-            return Err(Standing::OtherStatement);
-        }
-        if !key.usage.contains(&about.usage) {
-            return Err(Standing::Usage);
-        }
-        self.revoked(key, about.first_seen)?;
-        self.window(key, signed.statement.map(|statement| statement.signed_at_s))?;
-        Ok(key)
-    }
-
-    /// A key that somebody else may have says nothing; one that was retired says what it said before, by our own clock.
-    fn revoked(&self, key: &Key, first_seen: Option<FirstSeen<'_>>) -> Result<(), Standing> {
-        let Some(revoked) = key.revoked else { return Ok(()) };
-        match revoked.reason {
-            Revocation::Compromised => Err(Standing::Revoked),
-            Revocation::Retired => {
-                let is_over = self.clock.has_passed(revoked.at_s);
-                let was_seen = first_seen.is_some_and(|first| first.at_s < revoked.at_s);
-                if is_over && !was_seen { Err(Standing::Revoked) } else { Ok(()) }
-            }
-        }
-    }
-
-    /// The window holds for our clock and for what the signer says, which can only take away.
-    fn window(&self, key: &Key, signed_at_s: Option<i64>) -> Result<(), Standing> {
-        let before = |at_s: i64| key.not_before_s.is_some_and(|start_s| at_s < start_s);
-        let after = |at_s: i64| key.not_after_s.is_some_and(|end_s| at_s >= end_s);
-        if key.not_after_s.is_some_and(|end_s| self.clock.has_passed(end_s)) || signed_at_s.is_some_and(after)
-        {
-            return Err(Standing::Expired);
-        }
-        let has_started = key.not_before_s.is_none_or(|start_s| self.clock.has_passed(start_s));
-        if !has_started || signed_at_s.is_some_and(before) {
-            return Err(Standing::NotYetValid);
-        }
-        match signed_at_s.is_none_or(|at_s| self.is_past(at_s)) {
-            true => Ok(()),
-            false => Err(Standing::FromFuture),
-        }
-    }
-
-    /// Tells whether an instant that somebody else states has come, as far as clocks agree.
-    fn is_past(&self, at_s: i64) -> bool {
-        let skew_s = i64::try_from(self.policy.defaults.max_clock_skew_s).unwrap_or(i64::MAX);
-        self.clock.has_passed(at_s.saturating_sub(skew_s))
+        let quorum = Quorum { policy: self.policy, clock: &self.clock };
+        quorum
+            .of(set, signed, about)
+            .map_err(|Lack { reason, expected, found }| self.refusal(reason, expected, found))
     }
 
     fn age(&mut self, rule: &'a NamespaceRule) -> Result<(), Refusal> {
@@ -662,7 +535,7 @@ impl<'a> Run<'a, '_> {
             Some(at_s) => {
                 let min_age_s = i64::try_from(rule.min_age_s).unwrap_or(i64::MAX);
                 let found = catalogue_schema::revision::rfc3339(at_s);
-                match (self.is_past(at_s), self.clock.has_passed(at_s.saturating_add(min_age_s))) {
+                match (self.clock.agrees_on(at_s), self.clock.has_passed(at_s.saturating_add(min_age_s))) {
                     (false, _) => self.refusal("trust.from_future", expected, found),
                     (true, false) => self.refusal("trust.too_young", expected, found),
                     (true, true) => {
@@ -693,66 +566,6 @@ impl<'a> Run<'a, '_> {
 fn listed(sources: &[SourceId]) -> String {
     let names: Vec<&str> = sources.iter().map(SourceId::as_text).collect();
     names.join(", ")
-}
-
-impl About<'_> {
-    /// Tells whether a statement is about this: its kind, id and version, and at least one digest, none of which differs.
-    fn is_what(&self, statement: &Statement) -> bool {
-        let same_version = match (&statement.version, self.version) {
-            (None, None) => true,
-            (Some(text), Some(version)) => Version::parse(text).is_ok_and(|stated| stated == *version),
-            _ => false,
-        };
-        let of = |stated: &Digest| self.digests.iter().find(|own| own.algorithm() == stated.algorithm());
-        let compared: Vec<bool> =
-            statement.digests.iter().filter_map(|stated| Some(of(stated)? == stated)).collect();
-        let same_bytes = !compared.is_empty() && compared.iter().all(|same| *same);
-        statement.usage == self.usage && statement.id == self.id && same_version && same_bytes
-    }
-}
-
-/// Why a signature does not count; the last of these is what is reported, since it says most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
-    Unknown,
-    Usage,
-    FromFuture,
-    NotYetValid,
-    Expired,
-    Revoked,
-    Invalid,
-    OtherAlgorithm,
-    OtherStatement,
-}
-
-impl Standing {
-    fn reason(self) -> &'static str {
-        match self {
-            Standing::Unknown => "trust.key_unknown",
-            Standing::Usage => "trust.key_usage",
-            Standing::FromFuture => "trust.from_future",
-            Standing::NotYetValid => "trust.key_not_yet_valid",
-            Standing::Expired => "trust.key_expired",
-            Standing::Revoked => "trust.key_revoked",
-            Standing::Invalid => "trust.signature_invalid",
-            Standing::OtherAlgorithm => "trust.algorithm_mismatch",
-            Standing::OtherStatement => "trust.statement_mismatch",
-        }
-    }
-
-    fn text(self) -> &'static str {
-        match self {
-            Standing::Unknown => "by a key that is not in the set",
-            Standing::Usage => "by a key that may not sign this",
-            Standing::FromFuture => "that was made in the future",
-            Standing::NotYetValid => "by a key that is not valid yet, or was not when it signed",
-            Standing::Expired => "by a key that has expired",
-            Standing::Revoked => "by a key that was revoked",
-            Standing::Invalid => "that does not verify",
-            Standing::OtherAlgorithm => "that names another algorithm than its key has",
-            Standing::OtherStatement => "over a statement about something else",
-        }
-    }
 }
 
 #[cfg(test)]

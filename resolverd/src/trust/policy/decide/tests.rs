@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use catalogue_schema::instant;
-use catalogue_schema::policy::Revoked;
+use catalogue_schema::key::KeyAlgorithm;
+use catalogue_schema::policy::{Algorithms, Revocation, Revoked};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
