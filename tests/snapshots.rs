@@ -253,9 +253,13 @@ fn a_verb_asks_the_snapshot_that_is_named_or_refuses_to() {
         if verb == "convert" {
             line.extend(["--to", "array"]);
         }
-        if verb == "trust" {
-            line.push("state");
-        }
+        line.extend(match verb.as_str() {
+            "trust" => &["state"][..],
+            "keys" => &["inspect", "x.pem"],
+            "sign" => &["x.json", "--key", "x.key", "--id", "x"],
+            "verify" => &["x.json", "--key", "x.pem"],
+            _ => &[],
+        });
         let said = sandbox.run(&line);
         let expected =
             if asking.split(' ').any(|one| one == verb) { (10, "R004") } else { (2, "api.snapshot") };

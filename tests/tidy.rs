@@ -13,7 +13,7 @@ use crate::tidy::scan::{File, Token, paths};
 /// Which rooms of `resolverd` may import which. What is not listed here is not a room yet.
 const FLOORS: &[(u8, &str, &[&str])] = &[
     (6, "main", &["cli"]),
-    (5, "cli", &["daemon", "client", "config", "mirror", "api"]),
+    (5, "cli", &["daemon", "client", "config", "mirror", "signing", "api"]),
     (4, "daemon", &["config", "sync", "server", "watch", "order", "store", "shelf", "fetch", "api"]),
     (3, "sync", FLOOR_2),
     (3, "server", FLOOR_2),
@@ -21,6 +21,7 @@ const FLOORS: &[(u8, &str, &[&str])] = &[
     (3, "client", FLOOR_2),
     (3, "mirror", FLOOR_2),
     (3, "materialize", FLOOR_2),
+    (3, "signing", FLOOR_2),
     (3, "watch", FLOOR_2),
     (2, "fetch", &[]),
     (2, "trust", &[]),
@@ -44,8 +45,8 @@ const NAMED_IN: &[(&[&str], &[&str], &str)] = &[
     (&["git2"], &["resolverd/src/fetch/git.rs"], "git2 is named in fetch/git only"),
     (&["libgit2_sys"], &["resolverd/src/fetch/git.rs"], "git2 is named in fetch/git only"),
     (&["pubgrub"], &["resolverd/src/resolve/"], "the solver is named in resolve only"),
-    (&["ed25519_dalek"], &["resolverd/src/trust/verify.rs"], "signatures are checked in one function"),
-    (&["fips204"], &["resolverd/src/trust/verify.rs"], "signatures are checked in one function"),
+    (&["ed25519_dalek"], &["resolverd/src/trust/signature.rs"], "keys are computed with in one file"),
+    (&["fips204"], &["resolverd/src/trust/signature.rs"], "keys are computed with in one file"),
     (&["async"], ASYNC, "async stands in server, daemon and fetch/https only"),
     (&["await"], ASYNC, "async stands in server, daemon and fetch/https only"),
     (

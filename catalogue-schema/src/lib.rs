@@ -9,6 +9,10 @@
 //! | [`id`] | component ids, source ids, namespaces and references (`id@requirement`) |
 //! | [`version`] | versions and version requirements, per dialect |
 //! | [`digest`] | digests in every published spelling, compared as bytes, printed one way |
+//! | [`key`] | public and private keys in their containers, and fingerprints |
+//! | [`instant`] | instants in documents, as seconds |
+//! | [`signature`] | signature files: detached, or an envelope around a statement |
+//! | [`policy`] | the operator's trust policy |
 //! | [`path`] | the one grammar for every path that comes from outside |
 //! | [`pointer`] | where bytes lie (Git, file, https) and what pins them |
 //! | [`forge`] | the file URLs of Git forges, known ones and the operator's own |
@@ -36,15 +40,19 @@ pub mod filter;
 pub mod forge;
 pub mod generation;
 pub mod id;
+pub mod instant;
 pub mod json;
+pub mod key;
 pub mod lexicon;
 pub mod model;
 pub mod packed;
 pub mod path;
 pub mod pointer;
+pub mod policy;
 pub mod revision;
 pub mod row;
 pub mod schema;
+pub mod signature;
 pub mod sources;
 mod text;
 pub mod version;

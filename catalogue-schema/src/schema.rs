@@ -9,6 +9,8 @@ use crate::dialect::lcod::document::{
     ArrayEntry, CatalogueDocument, CataloguesDocument, Descriptor, ListRow, ManifestDocument, PackageLine,
     RegistryDocument, VersionsDocument,
 };
+use crate::policy::document::PolicyDocument;
+use crate::signature::{EnvelopeDocument, StatementDocument};
 use crate::sources::{SourcesDocument, SourcesHeader};
 
 /// Returns the file name and the text of every schema in `catalogue-schema/schemas/`, sorted by name.
@@ -71,6 +73,13 @@ pub fn all() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "signature.schema.json",
+            of::<EnvelopeDocument>(
+                "Signatures of resolverd",
+                "An envelope with schema `resolverd/sig@1`: a statement in base64, and signatures over it.",
+            ),
+        ),
+        (
             "sources-header.schema.json",
             of::<SourcesHeader>(
                 "First line of a sources file that is a JSONL list",
@@ -82,6 +91,20 @@ pub fn all() -> Vec<(&'static str, String)> {
             of::<SourcesDocument>(
                 "Sources of resolverd",
                 "The sources that a resolver reads, in the order in which they count: lower priority first, then position.",
+            ),
+        ),
+        (
+            "statement.schema.json",
+            of::<StatementDocument>(
+                "Statement of a signer",
+                "What the payload of an envelope with schema `resolverd/sig@1` says.",
+            ),
+        ),
+        (
+            "trust.schema.json",
+            of::<PolicyDocument>(
+                "Trust policy of resolverd",
+                "`trust.toml` with schema `resolverd/trust@1`: what is asked of whom before a release may be used.",
             ),
         ),
         (
@@ -204,6 +227,12 @@ mod tests {
                 check("list-row.schema.json", &serde_json::from_str(line).unwrap(), true);
             }
         }
+        let policy =
+            |text: &str| toml::from_str::<Value>(&format!("schema = \"resolverd/trust@1\"\n{text}")).unwrap();
+        let rule = "version = 1\n[[namespaces]]\nmatch = \"**\"\nsources = [\"a\"]\nrequire = \"pin\"\n";
+        check("trust.schema.json", &policy(rule), true);
+        check("trust.schema.json", &policy("version = 1\nmode = \"warn\""), false);
+        check("trust.schema.json", &policy(&rule.replace("sources", "source")), false);
         check("sources.schema.json", &json(manifest), false);
         check("catalogue.schema.json", &json("sources.example.json"), false);
         check("array.schema.json", &serde_json::json!([{ "id": 7 }]), false);

@@ -6,6 +6,9 @@
 //! | where is a digest parsed, an id, a path, a document? | the crate `catalogue-schema` (bytes to values, no I/O) |
 //! | where is a commit fetched? | [`fetch`] (pillar): `git`, `git_wire`, `ssh`, `https`, `file`; `rewrite` says from where |
 //! | where is a document judged? | [`trust`] (pillar): `trust::verify::judge`, used by every path |
+//! | where is a release asked for what the operator's policy says? | `trust::policy::decide`: policy and facts in, steps out |
+//! | where is a signature computed? | `trust::signature`; `trust::keys` reads the files that keys lie in |
+//! | where does a signer work? | [`signing`], for the client alone |
 //! | where is going back refused? | `trust::memory`: today's revisions against those that were accepted |
 //! | where are two catalogues merged? | [`merge`]: first match wins per component id |
 //! | where are bytes and generations kept? | [`shelf`] and [`store`] (pillar) |
@@ -24,7 +27,7 @@
 //! | where is a verb? | [`cli`]; it asks through [`client`], or in process by `daemon::local` |
 //!
 //! # The floors
-//! main → cli → daemon → (sync, server, config, client, watch) → (fetch, trust, store + shelf, resolve, merge, api, order)
+//! main → cli → daemon → (sync, server, config, client, signing, watch) → (fetch, trust, store + shelf, resolve, merge, api, order)
 //! → `catalogue-schema`. A room imports from lower floors only; pillars never import each other. `tests/tidy.rs` holds it.
 //!
 //! # What never happens
@@ -43,6 +46,7 @@ pub mod order;
 pub mod resolve;
 pub mod server;
 pub mod shelf;
+pub mod signing;
 pub mod store;
 pub mod sync;
 pub mod trust;

@@ -20,9 +20,12 @@ use catalogue_schema::forge::{ForgePattern, Forges};
 use catalogue_schema::generation::Generation;
 use catalogue_schema::id::{ComponentId, Namespace, Reference, SourceId, parse_release_id};
 use catalogue_schema::json;
+use catalogue_schema::key::{PrivateKey, PublicKey};
 use catalogue_schema::model::Trust;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, HttpsUrl, LocalPath, RefName, SshUrl};
+use catalogue_schema::policy::Policy;
+use catalogue_schema::signature::{SignatureFile, Statement, Usage};
 use catalogue_schema::sources;
 use catalogue_schema::version::{Grammar, Version, VersionReq};
 use resolverd::api::Call;
@@ -31,6 +34,7 @@ use resolverd::config::{Overrides, Settings};
 use resolverd::fetch::{object, probe};
 use resolverd::server::route::route;
 use resolverd::shelf::Shelf;
+use resolverd::trust::signature::{KeyRing, check, is_weak};
 
 /// A target: takes any bytes.
 pub type Target = fn(&[u8]);
@@ -61,6 +65,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("shelf_pack", shelf_pack),
     ("pack_index", pack_index),
     ("answers", answers),
+    ("keys", keys),
+    ("signatures", signatures),
+    ("policy", policy),
 ];
 
 const COMMIT: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
@@ -384,6 +391,65 @@ where
 }
 
 /// Says that an error is one short line without control and bidirectional characters.
+/// Key files of either kind: what is read is written as one file, and read as the same key.
+pub fn keys(bytes: &[u8]) {
+    let public = [PublicKey::parse(bytes), PublicKey::from_spki(bytes)];
+    for key in public.iter().flatten() {
+        let again = PublicKey::parse(key.to_pem().as_bytes()).expect("what is written is a key");
+        assert_eq!((again.fingerprint(), &again), (key.fingerprint(), key));
+        assert_eq!(is_weak(key), is_weak(&again));
+    }
+    public.iter().filter_map(|read| read.as_ref().err()).for_each(one_line);
+    let private = [PrivateKey::parse(bytes), PrivateKey::from_pkcs8(bytes)];
+    for key in private.iter().flatten() {
+        let again = PrivateKey::parse(key.to_pem().as_bytes()).expect("what is written is a key");
+        assert_eq!((again.pkcs8(), again.form()), (key.pkcs8(), key.form()));
+    }
+    private.iter().filter_map(|read| read.as_ref().err()).for_each(one_line);
+}
+
+/// Signature files, envelopes and the statements in them; nothing holds for a ring without keys.
+pub fn signatures(bytes: &[u8]) {
+    match SignatureFile::parse(bytes) {
+        Ok(SignatureFile::Envelope(envelope)) => {
+            let again = SignatureFile::parse(envelope.to_json().as_bytes());
+            assert_eq!(again, Ok(SignatureFile::Envelope(envelope.clone())));
+            let proofs = check(&envelope, Usage::Catalogue, &KeyRing::default());
+            assert_eq!(proofs.map(|proofs| proofs.len()).ok(), Some(envelope.signatures().len()));
+        }
+        Ok(SignatureFile::Detached { algorithm, bytes }) => {
+            assert_eq!(bytes.len(), algorithm.signature_bytes());
+        }
+        Err(error) => one_line(&error),
+    }
+    match Statement::parse(bytes) {
+        Ok(statement) => assert_eq!(Statement::parse(&statement.to_bytes()), Ok(statement)),
+        Err(error) => one_line(&error),
+    }
+}
+
+/// The operator's policy: what it names is there, and every refusal has its place.
+pub fn policy(bytes: &[u8]) {
+    match Policy::parse(bytes) {
+        Ok(policy) => {
+            let sets = policy.sources.iter().map(|rule| rule.signed_by);
+            let sets = sets.chain(policy.namespaces.iter().map(|rule| rule.signed_by));
+            assert!(sets.flatten().all(|set| set < policy.signers.len()));
+            for set in &policy.signers {
+                assert!(set.keys.iter().all(|key| *key < policy.keys.len()));
+                assert!((1..=set.keys.len()).contains(&set.threshold));
+            }
+            for rule in &policy.namespaces {
+                assert!((1..=rule.sources.len()).contains(&rule.agree));
+            }
+        }
+        Err(error) => {
+            one_line(&error);
+            assert!(error.position.is_some() || bytes.len() > 1 << 20, "{error}");
+        }
+    }
+}
+
 fn one_line(error: &ParseError) {
     let told = error.to_string();
     assert!(

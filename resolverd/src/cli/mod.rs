@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod documents;
 pub mod events;
 pub mod explain;
+pub mod keys;
 pub mod render;
 pub mod search;
 pub mod snapshots;
@@ -153,6 +154,16 @@ pub enum Verb {
     Reload,
     /// Write a list, catalogue or sources file in another form that can hold it; needs no daemon
     Convert(Convert),
+    /// Make keys, or show what lies in a key file; needs no daemon
+    Keys {
+        /// Which of them
+        #[command(subcommand)]
+        act: keys::KeysAct,
+    },
+    /// Sign a file with private keys; needs no daemon
+    Sign(keys::Sign),
+    /// Verify a file's signatures with public keys; needs no daemon
+    Verify(keys::Verify),
     /// Show what answers, from which generation, and what is wrong
     Status,
     /// Say what is wrong with this set-up and what mends it; the exit status is 1 when something is wrong

@@ -12,7 +12,7 @@ use crate::cli::ask::{self, Asker};
 use crate::cli::explain::Explain;
 use crate::cli::{
     Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, convert, doctor, documents, events,
-    explain, render, search, snapshots,
+    explain, keys, render, search, snapshots,
 };
 use crate::client::Client;
 use crate::config::{ConfigError, Settings};
@@ -34,6 +34,9 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
     snapshots::refuse_where_unheard(verb, globals)?;
     match verb {
         Verb::Convert(arguments) => return convert::run(arguments, terminal),
+        Verb::Keys { act } => return keys::keys(act, terminal),
+        Verb::Sign(arguments) => return keys::sign(arguments, terminal),
+        Verb::Verify(arguments) => return keys::verify(arguments, terminal),
         Verb::Doctor(arguments) => return doctor::run(arguments, globals, env, terminal),
         Verb::Completions(arguments) => return documents::completions(arguments, terminal).map(|()| 0),
         Verb::Man(arguments) => return documents::manual(arguments, terminal).map(|()| 0),
@@ -62,6 +65,9 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Serve(_)
         | Verb::Version
         | Verb::Convert(_)
+        | Verb::Keys { .. }
+        | Verb::Sign(_)
+        | Verb::Verify(_)
         | Verb::Doctor(_)
         | Verb::Completions(_)
         | Verb::Man(_) => {}

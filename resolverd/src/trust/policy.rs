@@ -1,0 +1,187 @@
+//! The operator's policy in force: its file with the keys that it names, and what it says about one release.
+//!
+//! [`load`] reads files that nobody else can have written; [`decide::decide`] is pure: the same policy, facts and instant give the same
+//! decision, step by step, and the steps are the explanation. Never fetches, and never verifies a signature itself.
+
+use std::path::{Path, PathBuf};
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::error::{ParseError, Position};
+use catalogue_schema::model::Refusal;
+use catalogue_schema::policy::{Key, POLICY_BYTES_MAX, Policy};
+
+use crate::trust::keys::{self, KeyError, read_guarded};
+use crate::trust::policy::decide::{Decision, Facts, decide};
+use crate::trust::signature::KeyRing;
+
+pub mod decide;
+
+/// The reason of a refusal: a policy of a higher version was in force here before.
+pub const VERSION_ROLLBACK: &str = "policy.version_rollback";
+
+/// A policy with its keys, as it is in force.
+#[derive(Debug, Clone)]
+pub struct InForce {
+    /// The file that it was read from.
+    pub path: PathBuf,
+    /// The digest of the file's bytes.
+    pub digest: Digest,
+    /// The policy.
+    pub policy: Policy,
+    /// Its keys, each of which is the one that the policy names.
+    pub ring: KeyRing,
+}
+
+/// Why a policy is not used. The whole file is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The file cannot be read, or somebody else could have written it.
+    #[error("{source}")]
+    File {
+        /// Why.
+        #[from]
+        source: KeyError,
+    },
+    /// It is no policy.
+    #[error("{}: {error}", path.display())]
+    Policy {
+        /// Which file.
+        path: PathBuf,
+        /// What was expected and found, with line and column.
+        error: ParseError,
+    },
+    /// A key that it names cannot be used.
+    #[error("{}: the key {id}: {source} (line {}, column {})", path.display(), place.line, place.column)]
+    Key {
+        /// The policy's file.
+        path: PathBuf,
+        /// The label of the key.
+        id: String,
+        /// Where the key's file is named.
+        place: Position,
+        /// Why.
+        source: KeyError,
+    },
+}
+
+impl PolicyError {
+    /// Returns the dotted reason that programs read.
+    pub fn reason(&self) -> &str {
+        match self {
+            PolicyError::File { source } | PolicyError::Key { source, .. } => source.reason(),
+            PolicyError::Policy { error, .. } => &error.reason,
+        }
+    }
+
+    /// Returns where in the policy the fault is, where it is in its text.
+    pub fn place(&self) -> Option<Position> {
+        match self {
+            PolicyError::File { .. } => None,
+            PolicyError::Policy { error, .. } => error.position,
+            PolicyError::Key { place, .. } => Some(*place),
+        }
+    }
+}
+
+/// Reads a policy and its keys. Nobody but root and `user` may be able to write any of these files, or a directory above them.
+/// `path` must be absolute; key files are found from its directory.
+///
+/// **Errors**: the policy or one of its keys cannot be used; nothing of either is kept then.
+pub fn load(path: &Path, user: u32) -> Result<InForce, PolicyError> {
+    let bytes = read_guarded(path, user, POLICY_BYTES_MAX)?;
+    let refused = |error: ParseError| PolicyError::Policy { path: path.to_owned(), error };
+    let policy = Policy::parse(&bytes).map_err(refused)?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut ring = Vec::with_capacity(policy.keys.len());
+    for (position, key) in policy.keys.iter().enumerate() {
+        let file = directory.join(&key.file);
+        let read = keys::read_public(&file, user).map_err(|source| PolicyError::Key {
+            path: path.to_owned(),
+            id: key.id.to_string(),
+            place: key.file_place,
+            source,
+        })?;
+        is_named(key, &read)
+            .map_err(|error| refused(error.in_field(format!("keys[{position}]")).at(key.file_place)))?;
+        ring.push(read);
+    }
+    Ok(InForce {
+        path: path.to_owned(),
+        digest: Digest::sha256(&bytes),
+        ring: ring.into_iter().collect(),
+        policy,
+    })
+}
+
+/// Checks that the key in the file is the one that the policy names.
+fn is_named(key: &Key, read: &catalogue_schema::key::PublicKey) -> Result<(), ParseError> {
+    if read.algorithm() != key.algorithm {
+        let found = read.algorithm().name();
+        return Err(ParseError::new("policy.algorithm", key.algorithm.name(), found).in_field("algorithm"));
+    }
+    let found = read.fingerprint();
+    match found == key.fingerprint {
+        true => Ok(()),
+        false => {
+            let error = ParseError::new("policy.fingerprint", key.fingerprint.to_string(), found.to_string());
+            Err(error.in_field("fingerprint"))
+        }
+    }
+}
+
+/// Refuses a policy whose version is lower than the highest that was in force here.
+pub fn succeeds(policy: &Policy, path: &Path, highest: u64) -> Result<(), Refusal> {
+    match policy.version >= highest {
+        true => Ok(()),
+        false => Err(Refusal::new(
+            VERSION_ROLLBACK,
+            path.display(),
+            format!("version = {highest} or higher, since that was in force here"),
+            format!("version = {}; write a higher one into the file", policy.version),
+        )),
+    }
+}
+
+/// What every policy in force says about a release. It must pass all of them.
+#[derive(Debug, Clone)]
+pub struct Judgement<'a> {
+    /// The decision of each policy, in the order in which they were given.
+    pub decisions: Vec<(&'a InForce, Decision<'a>)>,
+}
+
+/// Asks every policy in force about a release, at an instant in seconds since 1970-01-01 UTC.
+pub fn judge<'a>(policies: &'a [InForce], facts: &Facts<'a>, now_s: i64) -> Judgement<'a> {
+    let decide = |one: &'a InForce| (one, decide(&one.policy, facts, now_s));
+    Judgement { decisions: policies.iter().map(decide).collect() }
+}
+
+impl Judgement<'_> {
+    /// Tells whether the release may be used.
+    pub fn is_allowed(&self) -> bool {
+        self.decisions.iter().all(|(_, decision)| decision.is_allowed())
+    }
+
+    /// Returns why it may not be used: what the first policy says that refuses it.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        let refusing = self.decisions.iter().find(|(_, decision)| !decision.is_allowed());
+        refusing.and_then(|(_, decision)| decision.refusal.as_ref())
+    }
+
+    /// Returns the earliest instant at which it may be another one.
+    pub fn next_change_s(&self) -> Option<i64> {
+        self.decisions.iter().filter_map(|(_, decision)| decision.next_change_s).min()
+    }
+
+    /// Returns the steps of every policy as lines, each policy's below its file's name.
+    pub fn lines(&self) -> Vec<String> {
+        let of = |(one, decision): &(&InForce, Decision<'_>)| {
+            let file = one.path.display();
+            let head = format!("policy: {file}, version {}", one.policy.version);
+            std::iter::once(head).chain(decision.lines(&file)).collect::<Vec<String>>()
+        };
+        self.decisions.iter().flat_map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

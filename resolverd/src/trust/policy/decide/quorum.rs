@@ -1,0 +1,239 @@
+//! Signatures that count: distinct keys of a set, each of which may sign this, is in its window and not revoked.
+//!
+//! Never verifies one: whether a signature holds was computed before.
+
+use std::cell::Cell;
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::key::{Fingerprint, KeyAlgorithm};
+use catalogue_schema::policy::{Algorithms, Key, Policy, Revocation, SignerSet};
+use catalogue_schema::signature::{Statement, Usage};
+use catalogue_schema::version::Version;
+
+use crate::trust::policy::decide::{FirstSeen, Signed};
+use crate::trust::signature::Proof;
+
+/// The instant of a decision. Remembers the next one that would have been answered otherwise.
+pub(super) struct Clock {
+    now_s: i64,
+    skew_s: i64,
+    next_s: Cell<Option<i64>>,
+}
+
+impl Clock {
+    /// Makes the clock of one decision, from which another one may differ by `skew_s`.
+    pub(super) fn new(now_s: i64, skew_s: u64) -> Clock {
+        Clock { now_s, skew_s: i64::try_from(skew_s).unwrap_or(i64::MAX), next_s: Cell::new(None) }
+    }
+
+    /// Tells whether it is `at_s` or later.
+    pub(super) fn has_passed(&self, at_s: i64) -> bool {
+        if at_s > self.now_s {
+            let next_s = self.next_s.get().map_or(at_s, |next_s| next_s.min(at_s));
+            self.next_s.set(Some(next_s));
+        }
+        at_s <= self.now_s
+    }
+
+    /// Tells whether an instant that somebody else states has come, as far as clocks agree.
+    pub(super) fn agrees_on(&self, at_s: i64) -> bool {
+        self.has_passed(at_s.saturating_sub(self.skew_s))
+    }
+
+    /// Returns the earliest instant that was asked for and has not come.
+    pub(super) fn next_s(&self) -> Option<i64> {
+        self.next_s.get()
+    }
+}
+
+/// What signatures must be about.
+pub(super) struct About<'b> {
+    pub(super) usage: Usage,
+    pub(super) id: &'b str,
+    pub(super) version: Option<&'b Version>,
+    pub(super) digests: &'b [Digest],
+    pub(super) first_seen: Option<FirstSeen<'b>>,
+}
+
+/// What a set of signers lacks.
+pub(super) struct Lack {
+    pub(super) reason: &'static str,
+    pub(super) expected: String,
+    pub(super) found: String,
+}
+
+/// A policy at an instant, asked about signatures.
+pub(super) struct Quorum<'a, 'c> {
+    pub(super) policy: &'a Policy,
+    pub(super) clock: &'c Clock,
+}
+
+impl<'a> Quorum<'a, '_> {
+    /// Returns the keys of `set` whose signatures count, when they are enough.
+    pub(super) fn of(
+        &self,
+        set: &'a SignerSet,
+        signed: &Signed<'_>,
+        about: &About<'_>,
+    ) -> Result<Vec<&'a Key>, Lack> {
+        let mut counted: Vec<&'a Key> = Vec::with_capacity(set.threshold);
+        let mut worst: Option<Standing> = None;
+        for (fingerprint, proof) in signed.proofs {
+            match self.standing(set, *fingerprint, *proof, signed, about) {
+                Ok(key) if counted.iter().any(|one| one.fingerprint == key.fingerprint) => {}
+                Ok(key) => counted.push(key),
+                Err(standing) => worst = worst.max(Some(standing)),
+            }
+        }
+        let algorithms = match &set.algorithms {
+            Algorithms::All(named) => named.as_slice(),
+            Algorithms::Any(_) => &[],
+        };
+        let stated = signed.statement.map_or(&[][..], |statement| &statement.algorithms);
+        let lacks = |algorithm: &&KeyAlgorithm| !counted.iter().any(|key| key.algorithm == **algorithm);
+        if counted.len() < set.threshold {
+            let expected = format!("signatures of {} keys of {}", set.threshold, set.name);
+            let (reason, found) = match worst {
+                None if signed.proofs.is_empty() => ("trust.unsigned", "none".to_owned()),
+                None => ("trust.threshold", format!("{} that count", counted.len())),
+                // A stranger beside a good signature is not what is wrong.
+                Some(Standing::Unknown) if !counted.is_empty() => (
+                    "trust.threshold",
+                    format!("{} that count, others by keys out of the set", counted.len()),
+                ),
+                Some(worst) => {
+                    (worst.reason(), format!("{} that count, and one {}", counted.len(), worst.text()))
+                }
+            };
+            return Err(Lack { reason, expected, found });
+        }
+        match algorithms.iter().chain(stated).find(lacks) {
+            None => Ok(counted),
+            Some(missing) => {
+                let expected = format!("a signature of {missing} by a key of {}", set.name);
+                let found = "none that counts".to_owned();
+                Err(Lack { reason: "trust.algorithm_missing", expected, found })
+            }
+        }
+    }
+
+    /// Returns the key whose signature counts, or why it does not.
+    fn standing(
+        &self,
+        set: &SignerSet,
+        fingerprint: Fingerprint,
+        proof: Proof,
+        signed: &Signed<'_>,
+        about: &About<'_>,
+    ) -> Result<&'a Key, Standing> {
+        let policy = self.policy;
+        let keys = set.keys.iter().map(|index| &policy.keys[*index]);
+        let key = keys.into_iter().find(|key| key.fingerprint == fingerprint).ok_or(Standing::Unknown)?;
+        match proof {
+            Proof::NoKey => return Err(Standing::Unknown),
+            Proof::OtherAlgorithm => return Err(Standing::OtherAlgorithm),
+            Proof::Fails => return Err(Standing::Invalid),
+            Proof::Holds => {}
+        }
+        if signed.statement.is_some_and(|statement| !about.is_what(statement)) {
+            return Err(Standing::OtherStatement);
+        }
+        if !key.usage.contains(&about.usage) {
+            return Err(Standing::Usage);
+        }
+        self.revoked(key, about.first_seen)?;
+        self.window(key, signed.statement.map(|statement| statement.signed_at_s))?;
+        Ok(key)
+    }
+
+    /// A key that somebody else may have says nothing; one that was retired says what it said before, by our own clock.
+    fn revoked(&self, key: &Key, first_seen: Option<FirstSeen<'_>>) -> Result<(), Standing> {
+        let Some(revoked) = key.revoked else { return Ok(()) };
+        match revoked.reason {
+            Revocation::Compromised => Err(Standing::Revoked),
+            Revocation::Retired => {
+                let is_over = self.clock.has_passed(revoked.at_s);
+                let was_seen = first_seen.is_some_and(|first| first.at_s < revoked.at_s);
+                if is_over && !was_seen { Err(Standing::Revoked) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// The window holds for our clock and for what the signer says, which can only take away.
+    fn window(&self, key: &Key, signed_at_s: Option<i64>) -> Result<(), Standing> {
+        let before = |at_s: i64| key.not_before_s.is_some_and(|start_s| at_s < start_s);
+        let after = |at_s: i64| key.not_after_s.is_some_and(|end_s| at_s >= end_s);
+        if key.not_after_s.is_some_and(|end_s| self.clock.has_passed(end_s)) || signed_at_s.is_some_and(after)
+        {
+            return Err(Standing::Expired);
+        }
+        let has_started = key.not_before_s.is_none_or(|start_s| self.clock.has_passed(start_s));
+        if !has_started || signed_at_s.is_some_and(before) {
+            return Err(Standing::NotYetValid);
+        }
+        match signed_at_s.is_none_or(|at_s| self.clock.agrees_on(at_s)) {
+            true => Ok(()),
+            false => Err(Standing::FromFuture),
+        }
+    }
+}
+
+impl About<'_> {
+    /// Tells whether a statement is about this: its kind, id and version, and at least one digest, none of which differs.
+    fn is_what(&self, statement: &Statement) -> bool {
+        let same_version = match (&statement.version, self.version) {
+            (None, None) => true,
+            (Some(text), Some(version)) => Version::parse(text).is_ok_and(|stated| stated == *version),
+            _ => false,
+        };
+        let of = |stated: &Digest| self.digests.iter().find(|own| own.algorithm() == stated.algorithm());
+        let compared: Vec<bool> =
+            statement.digests.iter().filter_map(|stated| Some(of(stated)? == stated)).collect();
+        let same_bytes = !compared.is_empty() && compared.iter().all(|same| *same);
+        statement.usage == self.usage && statement.id == self.id && same_version && same_bytes
+    }
+}
+
+/// Why a signature does not count; the last of these is what is reported, since it says most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Unknown,
+    Usage,
+    FromFuture,
+    NotYetValid,
+    Expired,
+    Revoked,
+    Invalid,
+    OtherAlgorithm,
+    OtherStatement,
+}
+
+impl Standing {
+    fn reason(self) -> &'static str {
+        match self {
+            Standing::Unknown => "trust.key_unknown",
+            Standing::Usage => "trust.key_usage",
+            Standing::FromFuture => "trust.from_future",
+            Standing::NotYetValid => "trust.key_not_yet_valid",
+            Standing::Expired => "trust.key_expired",
+            Standing::Revoked => "trust.key_revoked",
+            Standing::Invalid => "trust.signature_invalid",
+            Standing::OtherAlgorithm => "trust.algorithm_mismatch",
+            Standing::OtherStatement => "trust.statement_mismatch",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Standing::Unknown => "by a key that is not in the set",
+            Standing::Usage => "by a key that may not sign this",
+            Standing::FromFuture => "that was made in the future",
+            Standing::NotYetValid => "by a key that is not valid yet, or was not when it signed",
+            Standing::Expired => "by a key that has expired",
+            Standing::Revoked => "by a key that was revoked",
+            Standing::Invalid => "that does not verify",
+            Standing::OtherAlgorithm => "that names another algorithm than its key has",
+            Standing::OtherStatement => "over a statement about something else",
+        }
+    }
+}
