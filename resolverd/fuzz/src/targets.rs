@@ -61,13 +61,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("git_loose", git_loose),
     ("git_wire", git_wire),
     ("escapes", escapes),
+    ("keys", keys),
+    ("signatures", signatures),
+    ("policy", policy),
     ("config_file", config_file),
     ("shelf_pack", shelf_pack),
     ("pack_index", pack_index),
     ("answers", answers),
-    ("keys", keys),
-    ("signatures", signatures),
-    ("policy", policy),
 ];
 
 const COMMIT: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
