@@ -238,7 +238,13 @@ async fn connection(
         .header_read_timeout(None)
         .max_buf_size(PARSED_HEAD_BYTES_MAX)
         // No `pipeline_flush`: with it an answer waits behind a half-arrived head, and is lost where the connection closes.
-        .serve_connection(io, service_fn(move |request| serve(&peer, request)));
+        .serve_connection(
+            io,
+            service_fn(move |request| {
+                peer.flights.owe();
+                serve(&peer, request)
+            }),
+        );
     let mut serving = pin!(serving);
     // A head that has begun to arrive is waited for, whoever has read its begin: hyper has to have it before it hears of a stop.
     let result = match poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await {

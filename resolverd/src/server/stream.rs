@@ -5,10 +5,11 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -50,9 +51,9 @@ impl Default for Patience {
 /// bytes that nobody has read, the sender is told of a reset and may never look at the answer.
 const LINGER_BYTES_MAX: usize = 2 << 20;
 
-/// How many requests of a connection are being answered.
+/// How many requests of a connection are being answered, and whether one of them has had no answer yet.
 #[derive(Debug, Clone, Default)]
-pub struct Flights(Arc<AtomicUsize>);
+pub struct Flights(Arc<AtomicUsize>, Arc<AtomicBool>);
 
 /// One request that is being answered.
 #[derive(Debug)]
@@ -65,8 +66,23 @@ impl Flights {
         Flight(self.0.clone())
     }
 
+    /// Notes that a request has arrived whole and that nothing was written since.
+    pub fn owe(&self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+
     fn any(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
+    }
+
+    fn is_owing(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    fn pay(&self) {
+        if self.is_owing() {
+            self.1.store(false, Ordering::Relaxed);
+        }
     }
 }
 
@@ -95,6 +111,8 @@ pub struct Watched {
     unread: Vec<u8>,
     /// How many bytes were thrown away behind the last answer; `None` before that.
     lingered: Option<usize>,
+    /// Who is to hear of the end of the peer's bytes once an answer is written.
+    ended: Option<Waker>,
 }
 
 /// What the reading side waits for.
@@ -125,6 +143,7 @@ impl Watched {
             stalled: false,
             unread: Vec::new(),
             lingered: None,
+            ended: None,
         }
     }
 
@@ -198,6 +217,13 @@ impl AsyncRead for Watched {
         }
         let before = buf.filled().len();
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buf) {
+            let is_end = result.is_ok() && buf.filled().len() == before && buf.remaining() > 0;
+            if is_end && this.flights.is_owing() && !has_hung_up(&this.stream) {
+                // Who has nothing more to say still listens: the end is told once the answer is written.
+                this.waiting = Waiting::Busy;
+                this.ended = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
             if this.flights.any() {
                 this.waiting = Waiting::Busy;
             } else if this.waiting != Waiting::Head && buf.filled().len() > before {
@@ -218,12 +244,24 @@ impl AsyncRead for Watched {
     }
 }
 
+/// Tells whether the peer has gone altogether; one that has only ended what it says may still listen.
+fn has_hung_up(stream: &UnixStream) -> bool {
+    let mut asked = [PollFd::new(stream, PollFlags::empty())];
+    // Whoever cannot be asked is treated as gone, which is what the end of its bytes says.
+    poll(&mut asked, Some(&Timespec::default())).is_err()
+        || asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         match Pin::new(&mut this.stream).poll_write(cx, buf) {
             Poll::Ready(result) => {
                 this.stalled = false;
+                this.flights.pay();
+                if let Some(reader) = this.ended.take() {
+                    reader.wake();
+                }
                 // What is written answers a request: the next thing to wait for is the next request.
                 this.waiting = Waiting::Busy;
                 Poll::Ready(result)

@@ -809,3 +809,20 @@ fn streams_are_counted() {
         assert!(open().is_ok());
     });
 }
+
+/// A client that ends what it says right behind its request is no client that has gone.
+#[test]
+fn who_has_nothing_more_to_say_still_gets_an_answer() {
+    use std::io::{Read as _, Write as _};
+    serving(ahead(), Patience::default(), |socket| {
+        for round in 0..300 {
+            let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+            let head = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "round {round}: {answer:?}");
+        }
+    });
+}
