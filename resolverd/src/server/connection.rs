@@ -322,6 +322,7 @@ fn begin(peer: &Arc<Peer>, request: Request<Incoming>) -> Serving {
     let (head, body) = request.into_parts();
     let arrived = Arrived { id: peer.state.request_id(), head, started: Instant::now() };
     if let Err(failure) = bounded(&arrived.head).and_then(|()| guarded(&arrived.head)) {
+        peer.flights.owe();
         return Serving::Done(Some(peer.cut_off(&arrived, &failure)));
     }
     if !body.is_end_stream() {
@@ -330,6 +331,7 @@ fn begin(peer: &Arc<Peer>, request: Request<Incoming>) -> Serving {
             caught(peer.with_body(arrived, body, flight)).await.unwrap_or_else(|| peer.lost())
         }));
     }
+    peer.flights.owe();
     match peer.asked(&arrived, &[]) {
         Asked::Answered(operation, reply) => Serving::Done(Some(peer.reply(&arrived, operation, reply))),
         Asked::Waits(query) => {
@@ -353,7 +355,9 @@ async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
 
 impl Peer {
     async fn with_body(&self, arrived: Arrived, body: Incoming, flight: Flight) -> Response<Content> {
-        let body = match taken(body, self.patience).await {
+        let body = taken(body, self.patience).await;
+        self.flights.owe();
+        let body = match body {
             Ok(body) => body,
             Err(failure) => return self.cut_off(&arrived, &failure),
         };

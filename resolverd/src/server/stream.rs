@@ -51,7 +51,7 @@ impl Default for Patience {
 /// bytes that nobody has read, the sender is told of a reset and may never look at the answer.
 const LINGER_BYTES_MAX: usize = 2 << 20;
 
-/// How many requests of a connection are being answered, and whether one of them has had no answer yet.
+/// How many requests of a connection are being answered, and whether an answer is owed that was not written whole.
 #[derive(Debug, Clone, Default)]
 pub struct Flights(Arc<AtomicUsize>, Arc<AtomicBool>);
 
@@ -66,7 +66,7 @@ impl Flights {
         Flight(self.0.clone())
     }
 
-    /// Notes that a request has arrived whole and that nothing was written since.
+    /// Notes that a request is to be answered, and that nothing more has to arrive for that.
     pub fn owe(&self) {
         self.1.store(true, Ordering::Relaxed);
     }
@@ -113,6 +113,8 @@ pub struct Watched {
     lingered: Option<usize>,
     /// Who is to hear of the end of the peer's bytes once an answer is written.
     ended: Option<Waker>,
+    /// Something was written since the last flush.
+    has_written: bool,
 }
 
 /// What the reading side waits for.
@@ -144,6 +146,7 @@ impl Watched {
             unread: Vec::new(),
             lingered: None,
             ended: None,
+            has_written: false,
         }
     }
 
@@ -258,10 +261,7 @@ impl AsyncWrite for Watched {
         match Pin::new(&mut this.stream).poll_write(cx, buf) {
             Poll::Ready(result) => {
                 this.stalled = false;
-                this.flights.pay();
-                if let Some(reader) = this.ended.take() {
-                    reader.wake();
-                }
+                this.has_written = true;
                 // What is written answers a request: the next thing to wait for is the next request.
                 this.waiting = Waiting::Busy;
                 Poll::Ready(result)
@@ -271,7 +271,16 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let this = &mut *self;
+        let flushed = ready!(Pin::new(&mut this.stream).poll_flush(cx));
+        // Flushed is what was handed over whole: nothing of an answer is left.
+        if std::mem::take(&mut this.has_written) {
+            this.flights.pay();
+            if let Some(reader) = this.ended.take() {
+                reader.wake();
+            }
+        }
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

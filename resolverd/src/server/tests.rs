@@ -810,19 +810,29 @@ fn streams_are_counted() {
     });
 }
 
-/// A client that ends what it says right behind its request is no client that has gone.
+/// A client that ends what it says right behind its request is no client that has gone, however long the answer is.
 #[test]
 fn who_has_nothing_more_to_say_still_gets_an_answer() {
-    use std::io::{Read as _, Write as _};
-    serving(ahead(), Patience::default(), |socket| {
+    const LARGE: usize = 2 << 20;
+    let state = State::new(None, Box::new(|_| Some(vec![b' '; LARGE])));
+    state.publish(Arc::new(crate::server::answer::tests::world()));
+    let told = |socket: &Path, target: &str| {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    serving(state.with_clock(|| 784_111_777), Patience::default(), |socket| {
         for round in 0..300 {
-            let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-            let head = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-            stream.write_all(head.as_bytes()).unwrap();
-            stream.shutdown(std::net::Shutdown::Write).unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
+            let answer = told(socket, "/livez");
             assert!(answer.starts_with("HTTP/1.1 200 "), "round {round}: {answer:?}");
+        }
+        for round in 0..10 {
+            let answer = told(socket, "/v1/components/lcod%3A%2F%2Fa%2Fone/0.1.0/manifest");
+            assert!(answer.len() > LARGE, "round {round}: {} bytes", answer.len());
         }
     });
 }
