@@ -166,6 +166,13 @@ fn what_cannot_be_used_is_refused_with_what_to_do() {
     desk.bad("sign %list.json --key %a.key --id x --type package", 2, "input.field");
     desk.bad("sign %list.json --key %a.key --id x --expires tomorrow", 2, "input.time");
     desk.bad("sign %list.json --key %a.key --id x --origin-commit main", 2, "input.commit");
+    for own in ["list.json", "a.key", "b.key"] {
+        desk.bad(
+            &format!("sign %list.json --key %a.key --key %b.key --id x --write %{own}"),
+            2,
+            "keys.own_file",
+        );
+    }
     desk.bad("verify %list.json --key %a.pem", 2, "keys.file");
     desk.bad("verify %list.json --signature %a.pem --key %a.pem", 2, "input.signature");
     desk.good("sign %list.json --key %a.key --id x");

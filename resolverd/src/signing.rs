@@ -6,7 +6,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::{Algorithm, Digest};
@@ -58,6 +58,12 @@ pub enum SigningError {
     /// A key file is there already.
     #[error("cannot write {}: it exists, and a key is never written over anything", path.display())]
     Exists {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A signature would replace what it is made of.
+    #[error("cannot write the signature to {}: that is the file that is signed, or a key", path.display())]
+    Own {
         /// Which.
         path: PathBuf,
     },
@@ -327,13 +333,19 @@ fn enveloped(
     }
 }
 
-/// Writes what is published: whole, in place of what was there.
+/// Writes what is published: whole, in place of what was there, unless that is one of the files `made_of`.
 ///
-/// **Errors**: the file cannot be written.
-pub fn publish(path: &Path, bytes: &[u8]) -> Result<(), SigningError> {
+/// **Errors**: the file cannot be written, or is one that it must not replace.
+pub fn publish(path: &Path, bytes: &[u8], made_of: &[&Path]) -> Result<(), SigningError> {
+    let place = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let target = place(path);
+    if target.is_some() && made_of.iter().any(|own| place(own) == target) {
+        return Err(SigningError::Own { path: path.to_owned() });
+    }
     let written = prepared(path, bytes, PUBLIC_MODE).and_then(|file| {
+        let directory = File::open(directory(path))?;
         file.persist(path).map_err(|error| error.error)?;
-        File::open(directory(path))?.sync_all()
+        directory.sync_all()
     });
     written.map_err(|source| SigningError::File { act: "write", path: path.to_owned(), source })
 }
@@ -341,8 +353,9 @@ pub fn publish(path: &Path, bytes: &[u8]) -> Result<(), SigningError> {
 /// Writes a file that must not exist yet.
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), SigningError> {
     let written = prepared(path, bytes, mode).and_then(|file| {
+        let directory = File::open(directory(path))?;
         file.persist_noclobber(path).map_err(|error| error.error)?;
-        File::open(directory(path))?.sync_all()
+        directory.sync_all().inspect_err(|_| drop(std::fs::remove_file(path)))
     });
     written.map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => SigningError::Exists { path: path.to_owned() },
@@ -363,9 +376,14 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Longer files than this are no keys.
+const GROWS_FROM: usize = 64 << 10;
+
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SigningError> {
     let failed = |source| SigningError::File { act: "read", path: path.to_owned(), source };
-    let mut bytes = Vec::new();
+    // A key that is read here is wiped with its buffer: one that grew would leave copies behind.
+    let room = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(GROWS_FROM) + 64;
+    let mut bytes = Vec::with_capacity(room);
     let file = File::open(path).map_err(failed)?;
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
     match bytes.len() as u64 > bytes_max {

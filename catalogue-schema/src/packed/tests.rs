@@ -284,3 +284,22 @@ proptest! {
         let _ = read_all(&[&[FORMAT], bytes.as_slice()].concat());
     }
 }
+
+/// What is packed and read over and over stays what it was: numbers of documents go through the block at every sync.
+#[test]
+fn numbers_stay_the_same_however_often_they_are_packed() {
+    for text in ["5.4221962301258364e-21", "8.593879490669778e-35", "1.7976931348623157e308", "5e-324", "0.1"]
+    {
+        let written = format!(r#"{{"extra": {{"weight": {text}}}}}"#);
+        let fields: Value = serde_json::from_str(&written).expect("JSON");
+        let owner = json!({"source": "s", "name": "c"});
+        let releases = [release("1.0.0", &fields)];
+        let mut component = read(&json!({"id": "lcod://a/b", "owner": owner, "releases": releases}));
+        let first = Packed::of(&component).expect("it can be packed");
+        for _ in 0..4 {
+            component =
+                Packed::of(&component).expect("it can be packed").component().expect("it can be read");
+        }
+        assert_eq!(Packed::of(&component).expect("it can be packed"), first, "{text}");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A private key is read from a file that its owner alone may read, and never printed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use catalogue_schema::error::ParseError;
@@ -177,13 +177,14 @@ pub(super) fn sign(arguments: &Sign, terminal: &Terminal) -> Result<u8, Ended> {
     };
     let bytes = written.map_err(|error| failure(&error))?;
     let target = write.clone().unwrap_or_else(|| beside(file));
-    signing::publish(&target, &bytes).map_err(|error| failure(&error))?;
+    let made_of: Vec<&Path> = keys.iter().map(PathBuf::as_path).chain([file.as_path()]).collect();
+    signing::publish(&target, &bytes, &made_of).map_err(|error| failure(&error))?;
     let answer = json!({"signature": target.display().to_string(), "bytes": bytes.len(), "keys": keys.len()});
     terminal.print(&answer, rows)?;
     Ok(0)
 }
 
-fn beside(file: &std::path::Path) -> PathBuf {
+fn beside(file: &Path) -> PathBuf {
     let mut path = file.as_os_str().to_owned();
     path.push(".sig");
     PathBuf::from(path)
@@ -296,6 +297,7 @@ fn failure(error: &SigningError) -> Failure {
             let failure = Failure::of(Code::RequestInvalid, error);
             return failure.hint("resolverd help sign shows what each flag takes");
         }
+        SigningError::Own { .. } => (Code::RequestInvalid, "keys.own_file", "name another file with --write"),
         SigningError::Exists { .. } => (Code::RequestInvalid, "keys.exists", "choose another name"),
         SigningError::File { .. } => {
             (Code::RequestInvalid, "keys.file", "name a file in a directory that exists")

@@ -39,8 +39,16 @@ impl Shelf {
         Ok(true)
     }
 
-    /// Trusts no document any more whose file looks otherwise than when it was looked at last.
-    fn distrust(&self) {
+    /// Notes how a file looks that was just written whole.
+    pub(super) fn stamp(&self, file: &Arc<Path>) {
+        if let Some(stamp) = Stamp::of(file) {
+            self.index().stamps.insert(Arc::clone(file), stamp);
+        }
+    }
+
+    /// Trusts no document any more whose file looks otherwise than when it was written or looked at last: it is read again before
+    /// it counts as here.
+    pub fn distrust(&self) {
         let files: Vec<Arc<Path>> = self.index().files.keys().cloned().collect();
         let stamps: Vec<_> = files.into_iter().map(|file| (Stamp::of(&file), file)).collect();
         let mut index = self.index();

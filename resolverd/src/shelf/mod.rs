@@ -211,6 +211,7 @@ impl Shelf {
             let length = bytes.len() as u64;
             let spot = Spot { file: Arc::clone(&file), offset: 0, length, is_sound: true };
             self.index().learn(&file, length, vec![((*digest).clone(), spot)]);
+            self.stamp(&file);
         }
         news.retain(|(_, bytes)| !large(bytes));
         if !news.is_empty() {
@@ -292,6 +293,7 @@ impl Shelf {
         let spot = |offset, length| Spot { file: Arc::clone(&file), offset, length, is_sound: true };
         let frames = spans.into_iter().map(|(digest, at, length)| (digest, spot(at, length))).collect();
         self.index().learn(&file, offset, frames);
+        self.stamp(&file);
         Ok(file)
     }
 

@@ -258,6 +258,8 @@ impl Sync<'_> {
         scope: Scope<'_>,
     ) -> Result<Done, SyncError> {
         info!(sources = sources.len(), "sync started");
+        // What somebody took away or damaged meanwhile is fetched again.
+        self.shelf.distrust();
         let tally = Tally::default();
         let listed = past.generation().map_or_else(|| Ok(Documents::default()), |last| store.documents(last));
         if let Some(last) = past.snapshot()

@@ -46,6 +46,7 @@ impl Sync<'_> {
             && states.len() == sources.len()
             && states.iter().zip(sources).all(|(state, source)| self.stands(state, source, catalogues))
             && catalogues.iter().all(|state| is_newest(state, store.memory()))
+            && catalogues.iter().map(|state| state.releases).sum::<u64>() <= self.limits.releases
             && generation.refusals.iter().all(is_final);
         Ok(is_same && self.shelf.confirm(documents.digests())?)
     }
@@ -86,7 +87,9 @@ impl Sync<'_> {
         if !self.offline && matches!(scope, Scope::All | Scope::Wanting(_)) {
             return self.settings();
         }
-        past.generation().map_or_else(|| Digest::sha256(b""), |last| store.settings(last).clone())
+        // A part that is read with other settings than the rest belongs to none.
+        let last = past.generation().map(|last| store.settings(last));
+        last.filter(|last| **last == self.settings()).cloned().unwrap_or_else(|| Digest::sha256(b""))
     }
 }
 

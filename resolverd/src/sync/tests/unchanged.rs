@@ -288,6 +288,21 @@ fn what_the_shelf_has_lost_is_fetched_again() {
 }
 
 #[test]
+fn what_the_shelf_has_lost_is_fetched_again_by_a_full_run_too() {
+    let mut world = World::new();
+    catalogue(&world, "std.json", &[("x", "1.0.0"), ("y", "1.0.0")]);
+    let entry = list(&world, "list.json", "std.json", None);
+    let sources = configured(&world, &[("a", "list.json", &entry)]);
+    let run = Run::of(&sources);
+    run.go(&mut world);
+    let live = world.store.live().expect("documents");
+    empty_the_shelf(&world);
+    run.go(&mut world);
+    let is_here = |digest: &Digest| world.shelf.read(digest).expect("it can be read").is_some();
+    assert!(!live.is_empty() && live.iter().all(is_here));
+}
+
+#[test]
 fn a_lost_list_of_documents_is_made_again() {
     let (mut world, sources) = pinned();
     let run = Run::of(&sources);
