@@ -1,9 +1,7 @@
 //! What the pillars hand to each other: sources, catalogues, releases, verdicts, and what a generation remembers of them.
 
-use std::borrow::{Borrow, Cow};
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,7 +14,7 @@ use crate::filter::Filter;
 use crate::id::{CatalogueId, ComponentId, Dialect, Namespace, Reference, SourceId};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Location, Repository};
-use crate::version::{Version, VersionReq};
+use crate::version::Version;
 
 /// A source as the operator configured it: where its entry document lies and how much it counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -409,85 +407,6 @@ pub struct Component {
     /// The catalogues that list it too and are not used, best place first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadowed: Vec<Shadow>,
-}
-
-/// What many releases have in common, held once: ids, requirements, repositories, commits. Equal values share memory
-/// afterwards; no value changes.
-#[derive(Debug, Default)]
-pub struct Pool {
-    ids: HashSet<ComponentId>,
-    requirements: HashSet<Written>,
-    repositories: HashSet<Repository>,
-    commits: HashSet<CommitId>,
-}
-
-impl Pool {
-    /// Makes a pool that holds the ids of `components`.
-    pub fn of(components: &[Component]) -> Pool {
-        Pool { ids: components.iter().map(|component| component.id.clone()).collect(), ..Pool::default() }
-    }
-
-    /// Lets `component` share what the pool holds, and holds what is new.
-    pub fn share(&mut self, component: &mut Component) {
-        shared(&mut self.ids, &mut component.id);
-        for release in &mut component.releases {
-            release.id.clone_from(&component.id);
-            release.dependencies.shrink_to_fit();
-            release.files.shrink_to_fit();
-            for wanted in &mut release.dependencies {
-                shared(&mut self.ids, &mut wanted.id);
-                share_requirement(&mut self.requirements, &mut wanted.requirement);
-            }
-            if let Some(repository) = &mut release.origin.repository {
-                shared(&mut self.repositories, repository);
-            }
-            if let Some(commit) = &mut release.origin.commit {
-                shared(&mut self.commits, commit);
-            }
-        }
-        component.releases.shrink_to_fit();
-    }
-}
-
-/// A requirement by the text that it was read from: two that mean the same may be written differently.
-#[derive(Debug)]
-struct Written(VersionReq);
-
-impl PartialEq for Written {
-    fn eq(&self, other: &Written) -> bool {
-        self.0.is_written_like(&other.0)
-    }
-}
-
-impl Eq for Written {}
-
-impl Hash for Written {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_text().hash(state);
-    }
-}
-
-impl Borrow<str> for Written {
-    fn borrow(&self) -> &str {
-        self.0.as_text()
-    }
-}
-
-/// Puts the requirement of the same text that is held already in the place of `requirement`, or holds it: thousands of
-/// releases write the same few.
-fn share_requirement(held: &mut HashSet<Written>, requirement: &mut VersionReq) {
-    match held.get(requirement.as_text()) {
-        Some(Written(same)) => requirement.clone_from(same),
-        None => drop(held.insert(Written(requirement.clone()))),
-    }
-}
-
-/// Puts the equal value that is held already in the place of `value`, or holds it.
-fn shared<T: Clone + Eq + Hash>(held: &mut HashSet<T>, value: &mut T) {
-    match held.get(value) {
-        Some(same) => value.clone_from(same),
-        None => drop(held.insert(value.clone())),
-    }
 }
 
 /// A catalogue's listing of an id that another catalogue owns.

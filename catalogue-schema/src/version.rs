@@ -170,11 +170,6 @@ impl VersionReq {
         &self.0.text
     }
 
-    /// Tells whether both were read from the same text.
-    pub fn is_written_like(&self, other: &VersionReq) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.text == other.0.text
-    }
-
     /// Returns the version that the text names, where it is a version and nothing else; build metadata included, which
     /// [`VersionReq::matches`] passes over.
     pub fn named(&self) -> Option<Version> {
