@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use catalogue_schema::basis::Basis;
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
@@ -29,12 +28,10 @@ use catalogue_schema::generation::{
     SOURCE_EXPIRED, SourceState, stale,
 };
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
-use catalogue_schema::model::{Component, Rank, Refusal, Release, Shadow, Source, Verdict};
-use catalogue_schema::packed::write::Packer;
+use catalogue_schema::model::{Rank, Refusal, Shadow, Source, Verdict};
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{Revision, RevisionKey};
-use catalogue_schema::version::Version;
 use tracing::{info, warn};
 
 use crate::fetch::Fetch;
@@ -60,6 +57,12 @@ pub enum SyncError {
     /// The generation could not be committed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<PackedError> for SyncError {
+    fn from(error: PackedError) -> SyncError {
+        SyncError::Store(error.into())
+    }
 }
 
 /// What a sync works with.
@@ -202,20 +205,12 @@ impl<'a> Known<'a> {
     }
 }
 
-impl Known<'_> {
-    /// Returns the release of the last generation that `owner` lists under this id and version, where its basis is this one.
-    fn release(
-        &self,
-        owner: &CatalogueId,
-        id: &ComponentId,
-        version: &Version,
-        basis: Basis,
-    ) -> Option<Release> {
+impl<'a> Known<'a> {
+    /// Returns the component of the last generation with this id, where `owner` owns it.
+    fn component(&self, owner: &CatalogueId, id: &ComponentId) -> Option<&'a Packed> {
         let component = self.snapshot?.component(id)?;
         let is_own = component.owner_texts() == (owner.source.as_text(), owner.name.as_text());
-        let listed = component.exact(version).filter(|listed| is_own && listed.basis() == Some(basis))?;
-        // What cannot be read is read anew.
-        listed.release().ok()
+        is_own.then_some(component)
     }
 }
 
@@ -228,7 +223,7 @@ fn owned(snapshot: &Snapshot) -> HashMap<(&str, &str), Vec<&Packed>> {
 }
 
 /// Where the reading of a source arrives; it is `None` itself where its releases did not fit.
-type Slot = Mutex<Option<Result<Option<Reading>, ShelfError>>>;
+type Slot = Mutex<Option<Result<Option<Reading>, SyncError>>>;
 
 /// What a run has asked of origins so far.
 #[derive(Debug, Default)]
@@ -278,7 +273,7 @@ impl Sync<'_> {
         let mut readings = self.read_all(&known, store.memory(), sources, scope, &tally)?;
         let accepted: Vec<(RevisionKey, Revision)> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
-        self.expire(&mut readings, past, scope);
+        self.expire(&mut readings, past, scope)?;
         let mut draft = self.draft(past, &known.documents, readings)?;
         drop(known);
         let settings = self.settings_after(past, store, scope);
@@ -360,7 +355,7 @@ impl Sync<'_> {
         sources: &[Source],
         scope: Scope<'_>,
         tally: &Tally,
-    ) -> Result<Vec<Reading>, ShelfError> {
+    ) -> Result<Vec<Reading>, SyncError> {
         let next = AtomicUsize::new(0);
         let (room, alone) = (Room::new(self.limits.releases), Room::new(0));
         let slots: Vec<Slot> = sources.iter().map(|_| Mutex::new(None)).collect();
@@ -405,7 +400,14 @@ impl Sync<'_> {
 
     /// Makes the ids of sources unavailable that have not been checked for too long. Their entries stay, refused, so that the ids
     /// stay theirs.
-    fn expire(&self, readings: &mut [Reading], past: Past<'_>, scope: Scope<'_>) {
+    ///
+    /// **Errors**: a component cannot be read or packed.
+    fn expire(
+        &self,
+        readings: &mut [Reading],
+        past: Past<'_>,
+        scope: Scope<'_>,
+    ) -> Result<(), PackedError> {
         for reading in readings {
             let SourceState { source, health, .. } = &reading.state;
             let is_checked = *health == Health::Fresh && !self.offline && scope.covers(&source.id);
@@ -429,10 +431,14 @@ impl Sync<'_> {
                 continue;
             }
             let expired = expired(source, max_stale_s);
-            for release in reading.contributions.iter_mut().flat_map(|listed| &mut listed.releases) {
-                release.verdict = Verdict::Refused(expired.clone());
-                // What time has refused is no longer what its document makes of it.
-                release.basis = None;
+            for packed in reading.contributions.iter_mut().flat_map(|listed| &mut listed.components) {
+                let mut component = packed.component()?;
+                for release in &mut component.releases {
+                    release.verdict = Verdict::Refused(expired.clone());
+                    // What time has refused is no longer what its document makes of it.
+                    release.basis = None;
+                }
+                *packed = Packed::of(&component)?;
             }
             reading.state.health = Health::Expired;
             let before = reading.state.error.take();
@@ -442,6 +448,7 @@ impl Sync<'_> {
             };
             reading.state.error = Some(Refusal { found, ..expired });
         }
+        Ok(())
     }
 
     /// Puts the readings together into the next generation; number, count and root are filled in by the store.
@@ -466,10 +473,10 @@ impl Sync<'_> {
             one.errand.node().map(place).cmp(&other.errand.node().map(place))
         });
         let blocked = blocked(&sources, &catalogues);
-        let mut components = merge(contributions, &blocked);
+        let mut components = merge(contributions, &blocked)?;
         if let Some(last) = past.snapshot() {
             restore_shadows(&mut components, last, &salvaged, &catalogues)?;
-            note_mutations(&mut components, |id| last.component(id))?;
+            note_mutations(&mut components, |component| last.component_of(component.id_text()))?;
         }
         let snapshot = snapshot_digest(&components, &stale(&sources, &catalogues), &blocked);
         let documents = Listed::of(&documents).map_err(|error| StoreError::Encode {
@@ -490,10 +497,7 @@ impl Sync<'_> {
             settings: Digest::sha256(b""),
             refusals: refusals.into_iter().map(|(want, refusal)| DocumentRefusal { want, refusal }).collect(),
         };
-        // Each goes as soon as it is packed: a component takes several times the room of its block.
-        let mut packer = Packer::default();
-        let components = components.into_iter().map(|component| packer.pack(&component));
-        Ok(Draft { generation, documents, components: components.collect::<Result<_, _>>()? })
+        Ok(Draft { generation, documents, components })
     }
 }
 
@@ -512,7 +516,7 @@ fn tell(report: &SyncReport) {
 
 /// Takes over what salvaged catalogues list and do not own: a snapshot holds no releases of it, only the report.
 fn restore_shadows(
-    components: &mut [Component],
+    components: &mut [Packed],
     last: &Snapshot,
     salvaged: &HashSet<CatalogueId>,
     catalogues: &[CatalogueState],
@@ -523,16 +527,21 @@ fn restore_shadows(
     let nodes = catalogues.iter().filter_map(|state| state.errand.node());
     let ranks: HashMap<&CatalogueId, &Rank> = nodes.map(|node| (&node.id, &node.rank)).collect();
     for component in components {
-        let Some(before) = last.component(&component.id) else { continue };
+        let Some(before) = last.component_of(component.id_text()) else { continue };
+        if !before.is_shadowing() {
+            continue;
+        }
+        let (owner, mut shadowed) = (component.head()?.owner, component.shadowed()?);
         let lost = before.shadowed()?.into_iter().filter(|shadow| {
             salvaged.contains(&shadow.catalogue)
-                && shadow.catalogue != component.owner
-                && component.shadowed.iter().all(|known| known.catalogue != shadow.catalogue)
+                && shadow.catalogue != owner
+                && shadowed.iter().all(|known| known.catalogue != shadow.catalogue)
         });
         let lost: Vec<Shadow> = lost.collect();
         if !lost.is_empty() {
-            component.shadowed.extend(lost);
-            component.shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
+            shadowed.extend(lost);
+            shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
+            *component = component.with_shadows(&shadowed)?;
         }
     }
     Ok(())
