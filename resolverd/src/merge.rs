@@ -32,10 +32,7 @@ pub struct Contribution {
 /// for it until its owner has been read.
 ///
 /// **Errors**: a component cannot be read or packed.
-pub fn merge(
-    mut contributions: Vec<Contribution>,
-    blocked: &[Blocked],
-) -> Result<Vec<Packed>, PackedError> {
+pub fn merge(mut contributions: Vec<Contribution>, blocked: &[Blocked]) -> Result<Vec<Packed>, PackedError> {
     contributions.sort_by(|one, other| (&one.rank, &one.catalogue).cmp(&(&other.rank, &other.catalogue)));
     let mut places = Vec::with_capacity(contributions.len());
     let mut listed: Vec<(usize, Packed)> = Vec::new();
@@ -55,7 +52,9 @@ pub fn merge(
             _ => {
                 let Some((_, first)) = same.first() else { continue };
                 let id = first.id()?;
-                allowed.filter(|((_, rank), _)| !blocked.iter().any(|block| blocks(block, &id, rank))).collect()
+                allowed
+                    .filter(|((_, rank), _)| !blocked.iter().any(|block| blocks(block, &id, rank)))
+                    .collect()
             }
         }
         .into_iter();

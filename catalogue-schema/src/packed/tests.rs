@@ -111,7 +111,8 @@ fn check(component: &Component) {
         (&component.id, &component.owner, &component.shadowed)
     );
     assert_eq!(block.is_shadowing(), !component.shadowed.is_empty());
-    let alone = Packed::of(&Component { shadowed: Vec::new(), ..component.clone() }).expect("it can be packed");
+    let alone =
+        Packed::of(&Component { shadowed: Vec::new(), ..component.clone() }).expect("it can be packed");
     assert_eq!(packed.with_shadows(&[]).as_ref(), Ok(&alone));
     assert_eq!(alone.with_shadows(&component.shadowed), Ok(packed));
     assert_eq!(alone.says(), block.says());
@@ -186,7 +187,9 @@ fn what_releases_say_is_what_decides_answers() {
         (|component| component.releases[0].origin.repository = None) as fn(&mut Component),
         |component| component.releases[0].files[0].size = Some(8),
         |component| component.releases[1].unfetched = false,
-        |component| component.releases[2].verdict = Verdict::Refused(Refusal::new("other", "x.json", "", "y")),
+        |component| {
+            component.releases[2].verdict = Verdict::Refused(Refusal::new("other", "x.json", "", "y"))
+        },
         |component| component.releases[3].yanked = false,
         |component| component.releases[3].verdict = component.releases[0].verdict.clone(),
         |component| component.releases[4].origin.path = None,

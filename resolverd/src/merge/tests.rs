@@ -36,11 +36,7 @@ pub(super) fn release(id: &str, version: &str) -> Release {
     }
 }
 
-fn contribution(
-    catalogue: CatalogueId,
-    rank: Rank,
-    releases: impl Iterator<Item = Release>,
-) -> Contribution {
+fn contribution(catalogue: CatalogueId, rank: Rank, releases: impl Iterator<Item = Release>) -> Contribution {
     let mut listing = Listing::of(catalogue.clone());
     listing.add(releases).expect("they can be packed");
     let components = listing.finish().expect("they can be packed");
@@ -93,10 +89,7 @@ fn check(text: &str, expected: &str) {
 #[test]
 fn first_match_wins_per_component_id() {
     // One id in two sources: the owner keeps all versions, the higher version elsewhere is never used.
-    check(
-        "low b 50.0 100.0: n/x@2.0.0\nhigh a 20.1 100.0: n/x@1.0.0",
-        "n/x = high/a 1.0.0 | low/b 2.0.0",
-    );
+    check("low b 50.0 100.0: n/x@2.0.0\nhigh a 20.1 100.0: n/x@1.0.0", "n/x = high/a 1.0.0 | low/b 2.0.0");
     // Equal priority: the position in the file decides.
     check("one a 50.1 1.0: n/x@1.0.0\ntwo a 50.0 9.0: n/x@2.0.0", "n/x = two/a 2.0.0 | one/a 1.0.0");
     // A remote list cannot raise itself above its source.
@@ -125,8 +118,7 @@ fn a_source_never_read_blocks_its_namespace_for_worse_places_only() {
         source: SourceId::parse("acme").expect("an id"),
         place: Place { priority: 20, position: 1 },
     };
-    let text =
-        "best a 10.0 1.0: acme/x@1.0.0\npublic b 50.2 1.0: acme/x@9.0.0 acme/y@9.0.0 other/z@1.0.0";
+    let text = "best a 10.0 1.0: acme/x@1.0.0\npublic b 50.2 1.0: acme/x@9.0.0 acme/y@9.0.0 other/z@1.0.0";
     assert_eq!(shown(&merged(federation(text), &[block])), "acme/x = best/a 1.0.0\nother/z = public/b 1.0.0");
 }
 

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Unusable};
 use catalogue_schema::digest::{Algorithm, Digest, Hashed};
+use catalogue_schema::documents::Gathered;
 use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPPED_NAMED_MAX, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId};
@@ -42,7 +43,7 @@ pub(super) struct Reading {
     pub(super) state: SourceState,
     pub(super) catalogues: Vec<CatalogueState>,
     pub(super) contributions: Vec<Contribution>,
-    pub(super) documents: Vec<DocumentRecord>,
+    pub(super) documents: Gathered,
     pub(super) refusals: BTreeMap<Want, Refusal>,
     /// The catalogues that were taken from the last snapshot, without the documents that they rest on.
     pub(super) salvaged: BTreeSet<CatalogueId>,
@@ -90,7 +91,7 @@ struct Tree {
     /// The node itself comes first.
     catalogues: Vec<CatalogueState>,
     contributions: Vec<Contribution>,
-    documents: Vec<DocumentRecord>,
+    documents: Gathered,
     refusals: BTreeMap<Want, Refusal>,
     reached: BTreeSet<NodeKey>,
     /// A document of a release of the node may be another one the next time it is asked for.
@@ -623,14 +624,14 @@ impl<'a> Reader<'a> {
                 match self.taken_whole(&run, mode, node, trust) {
                     Some((component, records)) => {
                         listing.take_over(component)?;
-                        tree.documents.extend(records);
+                        records.iter().for_each(|record| tree.documents.add(record));
                     }
                     None => {
                         for errand in run {
                             match self.taken_over(&errand, mode, node, trust) {
                                 Some(Taken { release, record }) => {
                                     listing.add([release])?;
-                                    tree.documents.push(record);
+                                    tree.documents.add(&record);
                                 }
                                 None => round.push(errand),
                             }
@@ -673,7 +674,8 @@ impl<'a> Reader<'a> {
         trust: &Trust,
     ) -> Option<(&'a Packed, Vec<DocumentRecord>)> {
         let (id, _) = dialect::described(run.first()?)?;
-        let component = self.known.component(&node.id, id).filter(|component| component.count() == run.len())?;
+        let component =
+            self.known.component(&node.id, id).filter(|component| component.count() == run.len())?;
         let (mut records, mut is_met) = (Vec::with_capacity(run.len()), vec![false; run.len()]);
         for errand in run {
             let (listed, record) = self.known_release(errand, component, mode, trust)?;
@@ -1127,7 +1129,7 @@ impl Tree {
     fn absorb(&mut self, tree: Tree) {
         self.catalogues.extend(tree.catalogues);
         self.contributions.extend(tree.contributions);
-        self.documents.extend(tree.documents);
+        self.documents.append(tree.documents);
         self.refusals.extend(tree.refusals);
         self.reached.extend(tree.reached);
         self.salvaged.extend(tree.salvaged);
@@ -1141,10 +1143,10 @@ impl Tree {
     }
 
     fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
+        self.documents.add(&document.record);
         if !document.is_kept {
-            fresh.push((document.record.digest.clone(), document.content.into_bytes()));
+            fresh.push((document.record.digest, document.content.into_bytes()));
         }
-        self.documents.push(document.record);
     }
 
     fn refuse(&mut self, errand: &Errand, trouble: Trouble) -> Finding {
