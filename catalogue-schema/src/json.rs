@@ -1,7 +1,7 @@
 //! The one strict JSON reader: what every JSON document from outside passes before it is used.
 //!
 //! Refused, with line and column: invalid UTF-8, duplicate keys (after unescaping), more than [`DEPTH_MAX`] levels,
-//! NUL, integers beyond ±(2^53-1), numbers that overflow a float, and trailing data. A UTF-8 byte-order mark is skipped.
+//! NUL, integers beyond ±(2^53-1), numbers that overflow a float, keys that start with [`RESERVED`], and trailing data. A UTF-8 byte-order mark is skipped.
 //! [`check`] walks a document without building it; [`Document`] then turns the whole of it, or one entry at a time, into
 //! typed values. A column is where the offending token ends, since that is where a streaming reader notices it.
 //!
@@ -29,7 +29,7 @@ const KEYS_SCANNED_MAX: usize = 16;
 
 /// Returns the text of a document that passes the rules above.
 ///
-/// **Errors**: `input.duplicate_key`, `input.depth`, `input.number`, `input.encoding`, `input.json`.
+/// **Errors**: `input.duplicate_key`, `input.reserved_key`, `input.depth`, `input.number`, `input.encoding`, `input.json`.
 pub fn check(bytes: &[u8]) -> Result<&str, ParseError> {
     let text = text(bytes)?;
     let rules = Rules::default();
@@ -46,6 +46,9 @@ pub fn check(bytes: &[u8]) -> Result<&str, ParseError> {
         None => Ok(text),
     }
 }
+
+/// How keys start that serde_json reads as its own: a value below one is not the object that was written.
+pub const RESERVED: &str = "$serde_json::private::";
 
 /// Returns the lines of a JSONL document that are not blank, numbered from 1, without a byte-order mark.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
@@ -292,6 +295,11 @@ impl<'de> Visitor<'de> for Level<'_> {
             self.below::<A::Error>()?;
             entries.next_key_seed(Key(self.rules))?
         } {
+            if key.starts_with(RESERVED) {
+                let fault =
+                    ParseError::new("input.reserved_key", "a key that no reader keeps for itself", key);
+                return Err(self.rules.refuse(fault));
+            }
             if let Err(key) = seen.insert(key) {
                 let fault = ParseError::new("input.duplicate_key", "every key once", key);
                 return Err(self.rules.refuse(fault));

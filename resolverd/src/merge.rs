@@ -138,14 +138,17 @@ fn mutation(old: &Digest, new: &Digest) -> Warning {
     )
 }
 
+/// What the digest of a snapshot begins with; another way of computing it has another.
+pub const SNAPSHOT_MAGIC: &str = "resolverd/snapshot@2\n";
+
 /// Returns the digest that names a snapshot: over everything that decides answers and nothing that belongs to one machine
 /// (local paths, times, generation numbers), so that two machines can compare.
 ///
-/// **Shape**: SHA-256 over the line `resolverd/snapshot@2`, then per component its id and a line break, what its releases say
+/// **Shape**: SHA-256 over [`SNAPSHOT_MAGIC`], then per component its id and a line break, what its releases say
 /// ([`Packed::says`], 32 bytes), its shadows and a line break; then a line per source that is stale and per namespace that is blocked.
 pub fn snapshot_digest(components: &[Packed], stale: &BTreeSet<SourceId>, blocked: &[Blocked]) -> Digest {
     let mut hash = Sha256::new();
-    hash.update(b"resolverd/snapshot@2\n");
+    hash.update(SNAPSHOT_MAGIC);
     for component in components {
         hash.update(component.id_bytes());
         hash.update(b"\n");

@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::json::RESERVED;
+
 /// How deep a plain document may nest; a strict one may go deeper.
 const DEPTH_MAX: u8 = 16;
 /// The most digits of a plain integer: every number of that many is exact.
@@ -69,7 +71,8 @@ impl<'a> Plain<'a> {
         }
         loop {
             let name = self.text()?;
-            (self.token()? == b':').then_some(())?;
+            let is_fine = self.token()? == b':' && !name.starts_with(RESERVED);
+            is_fine.then_some(())?;
             field(self, name)?;
             match self.token()? {
                 b',' => {}

@@ -31,6 +31,12 @@ fn refusals_carry_reason_field_and_place() {
     check_refused(r#"["\udc00x"]"#, "input.encoding", "[0]", (1, 8));
     check_refused(r#"{"a":1,"\u0061":2}"#, "input.duplicate_key", "a", (1, 15));
     check_refused("{\"a\":[\n{\"b\":1,\n\"b\":2}]}", "input.duplicate_key", "a[0].b", (3, 3));
+    check_refused(
+        r#"{"a":{"$serde_json::private::RawValue":"1"}}"#,
+        "input.reserved_key",
+        "a.$serde_json::private::RawValue",
+        (1, 41),
+    );
     check_refused(r#"{"":1,"":2}"#, "input.duplicate_key", "", (1, 8));
     check_refused("9007199254740992", "input.number", "", (1, 16));
     check_refused("[1,-9007199254740992]", "input.number", "[1]", (1, 20));

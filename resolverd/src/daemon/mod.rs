@@ -41,7 +41,7 @@ use crate::store::{self, inspect, revisions::tail};
 /// How long after the signal a stopping daemon waits for its writer; a writer that is cut off loses nothing.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 /// The threads whose panics are caught and told as one line of the log: those that touch the index engine.
-const CONTAINED_THREADS: [&str; 2] = [WRITER, "index-open"];
+const CONTAINED_THREADS: [&str; 3] = [WRITER, "index-open", "index-take"];
 /// How soon an idle daemon looks again whether its writer rests.
 const IDLE_STEP: Duration = Duration::from_millis(100);
 /// The name of the writer's thread.

@@ -26,6 +26,8 @@ pub struct Listing {
     later: BTreeMap<usize, Vec<Packed>>,
     count: u64,
     refused: u64,
+    /// Why it cannot be finished.
+    fault: Option<PackedError>,
 }
 
 impl Listing {
@@ -40,6 +42,7 @@ impl Listing {
             later: BTreeMap::new(),
             count: 0,
             refused: 0,
+            fault: None,
         }
     }
 
@@ -54,38 +57,37 @@ impl Listing {
     }
 
     /// Adds releases.
-    ///
-    /// **Errors**: a component cannot be packed.
-    pub fn add(&mut self, releases: impl IntoIterator<Item = Release>) -> Result<(), PackedError> {
+    pub fn add(&mut self, releases: impl IntoIterator<Item = Release>) {
         for release in releases {
             self.count += 1;
             self.refused += u64::from(release.verdict.refusal().is_some());
             self.waiting.push(release);
         }
-        match self.waiting.len() > WAITING_MAX {
-            true => self.pack(),
-            false => Ok(()),
+        if self.waiting.len() > WAITING_MAX {
+            self.pack();
         }
     }
 
-    /// Adds a component that is packed already, of the same owner, without its shadows.
-    ///
-    /// **Errors**: it cannot be read or packed.
-    pub fn take_over(&mut self, component: &Packed) -> Result<(), PackedError> {
+    /// Adds a component that is packed already, of the same owner; its shadows are left behind.
+    pub fn take_over(&mut self, component: &Packed) {
         self.count += component.count() as u64;
         self.refused += component.all().filter(|listed| listed.is_refused()).count() as u64;
-        let id = component.id()?;
         // What is listed twice counts where it stands first.
-        self.pack()?;
-        self.place(id, component.with_shadows(&[])?);
-        Ok(())
+        self.pack();
+        match component.id().and_then(|id| Ok((id, component.with_shadows(&[])?))) {
+            Ok((id, packed)) => self.place(id, packed),
+            Err(fault) => self.fault = Some(fault),
+        }
     }
 
     /// Returns the components, each id once.
     ///
     /// **Errors**: a component cannot be read or packed.
     pub fn finish(mut self) -> Result<Vec<Packed>, PackedError> {
-        self.pack()?;
+        self.pack();
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         for (place, later) in take(&mut self.later) {
             let Some(first) = self.components.get_mut(place) else { continue };
             let mut component = first.component()?;
@@ -98,14 +100,15 @@ impl Listing {
         Ok(self.components)
     }
 
-    fn pack(&mut self) -> Result<(), PackedError> {
+    fn pack(&mut self) {
         for (id, releases) in by_id(take(&mut self.waiting)) {
             let owner = self.owner.clone();
             let component = Component { id, owner, releases, shadowed: Vec::new() };
-            let packed = self.packer.pack(&component)?;
-            self.place(component.id, packed);
+            match self.packer.pack(&component) {
+                Ok(packed) => self.place(component.id, packed),
+                Err(fault) => self.fault = Some(fault),
+            }
         }
-        Ok(())
     }
 
     fn place(&mut self, id: ComponentId, packed: Packed) {
@@ -181,9 +184,12 @@ mod tests {
                 });
                 let releases: Vec<Release> = releases.collect();
                 match way {
-                    0 => at_once(releases.clone()).iter().for_each(|one| listing.take_over(one).expect("taken")),
-                    1 => listing.add(releases.clone()).and_then(|()| listing.pack()).expect("packed"),
-                    _ => listing.add(releases.clone()).expect("added"),
+                    0 => at_once(releases.clone()).iter().for_each(|one| listing.take_over(one)),
+                    1 => {
+                        listing.add(releases.clone());
+                        listing.pack();
+                    }
+                    _ => listing.add(releases.clone()),
                 }
                 all.extend(releases);
             }
@@ -198,7 +204,7 @@ mod tests {
         // Each id comes back in every round.
         for at in 0..count {
             let listed = release(&format!("n/{}", at % 500), &format!("{}.0.0", at / 500));
-            listing.add([listed]).expect("added");
+            listing.add([listed]);
         }
         assert_eq!((listing.count(), listing.refused()), (count as u64, 0));
         let components = listing.finish().expect("packed");

@@ -38,7 +38,7 @@ pub(super) fn release(id: &str, version: &str) -> Release {
 
 fn contribution(catalogue: CatalogueId, rank: Rank, releases: impl Iterator<Item = Release>) -> Contribution {
     let mut listing = Listing::of(catalogue.clone());
-    listing.add(releases).expect("they can be packed");
+    listing.add(releases);
     let components = listing.finish().expect("they can be packed");
     Contribution { catalogue, rank, components }
 }

@@ -79,7 +79,7 @@ impl From<Failed> for Fault {
 
 impl Index {
     /// Opens the index below `directory`, making an empty one where there is none, and gives key and value of every row to `take`,
-    /// in the order of the keys. Nothing of a row is held longer, so that a row is never in memory twice.
+    /// in the order of the keys. Few rows wait to be taken, so that most are in memory once.
     pub(super) fn open<T: Send + 'static>(
         directory: &Path,
         take: fn(&[u8], &[u8]) -> T,
@@ -197,7 +197,7 @@ impl Index {
 
 /// How many rows are handed over at once, and how many such batches wait at most.
 const ROWS_HANDED: usize = 128;
-const BATCHES_WAITING: usize = 16;
+const BATCHES_WAITING: usize = 4;
 
 /// Gives every row to `take`, in the order of the keys. Reading and taking cost about as much, so that a second thread takes where
 /// there is one to be had.
@@ -211,16 +211,20 @@ fn take_all<T: Send>(db: &Db, take: fn(&[u8], &[u8]) -> T) -> sled::Result<Vec<T
         let Ok(taking) = taking else {
             return db.iter().map(|row| row.map(|(key, value)| take(&key, &value))).collect();
         };
-        let mut rows = db.iter();
-        loop {
-            let some = rows.by_ref().take(ROWS_HANDED).collect::<sled::Result<Vec<_>>>()?;
-            // Nobody takes any more where taking has panicked, which the end tells.
-            if some.is_empty() || sender.send(some).is_err() {
-                break;
+        let hand_over = || {
+            let mut rows = db.iter();
+            loop {
+                let some = rows.by_ref().take(ROWS_HANDED).collect::<sled::Result<Vec<_>>>()?;
+                // Nobody takes any more where taking has panicked, which the end tells.
+                if some.is_empty() || sender.send(some).is_err() {
+                    return Ok(());
+                }
             }
-        }
+        };
+        let handed = hand_over();
         drop(sender);
-        Ok(taking.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        let taken = taking.join();
+        handed.map(|()| taken.unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }
 

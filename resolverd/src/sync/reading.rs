@@ -408,7 +408,13 @@ impl<'a> Reader<'a> {
         let unusable = take(&mut finding.unusable);
         describe(&mut state, &listing, finding);
         tree.catalogues.push(state);
-        let components = listing.finish()?;
+        let components = match listing.finish() {
+            Ok(components) => components,
+            Err(error) => {
+                let expected = "components of at most 4 GiB each";
+                return Ok(Err(Refusal::new("catalogue.unpackable", &errand.want, expected, error)));
+            }
+        };
         if !components.is_empty() {
             let (catalogue, rank) = (node.id.clone(), node.rank.clone());
             tree.contributions.push(Contribution { catalogue, rank, components });
@@ -614,29 +620,30 @@ impl<'a> Reader<'a> {
         fresh: &mut Vec<(Digest, Vec<u8>)>,
     ) -> Result<Listing, SyncError> {
         let mut listing = Listing::of(node.id.clone());
-        listing.add(take(&mut finding.releases))?;
+        listing.add(take(&mut finding.releases));
         let mut errands = VecDeque::from(errands);
-        while !errands.is_empty() {
+        // What is left of a component that cannot be taken over whole.
+        let mut singly = VecDeque::new();
+        while !(errands.is_empty() && singly.is_empty()) {
             let mut round: Vec<Errand> = Vec::new();
-            while round.len() < WANTS_AT_ONCE
-                && let Some(run) = next_run(&mut errands)
-            {
-                match self.taken_whole(&run, mode, node, trust) {
-                    Some((component, records)) => {
-                        listing.take_over(component)?;
-                        records.iter().for_each(|record| tree.documents.add(record));
-                    }
-                    None => {
-                        for errand in run {
-                            match self.taken_over(&errand, mode, node, trust) {
-                                Some(Taken { release, record }) => {
-                                    listing.add([release])?;
-                                    tree.documents.add(&record);
-                                }
-                                None => round.push(errand),
-                            }
+            while round.len() < WANTS_AT_ONCE {
+                let Some(errand) = singly.pop_front() else {
+                    let Some(run) = next_run(&mut errands) else { break };
+                    match self.taken_whole(&run, mode, node, trust) {
+                        Some((component, records)) => {
+                            listing.take_over(component);
+                            records.iter().for_each(|record| tree.documents.add(record));
                         }
+                        None => singly = run.into(),
                     }
+                    continue;
+                };
+                match self.taken_over(&errand, mode, node, trust) {
+                    Some(Taken { release, record }) => {
+                        listing.add([release]);
+                        tree.documents.add(&record);
+                    }
+                    None => round.push(errand),
                 }
             }
             let documents = self.obtain(&round, mode, Some(trust))?;
@@ -657,7 +664,7 @@ impl<'a> Reader<'a> {
                 };
                 tree.open |= !found.errands.iter().all(is_settled);
                 errands.extend(found.errands.drain(..));
-                listing.add(take(&mut found.releases))?;
+                listing.add(take(&mut found.releases));
                 finding.skipped.append(&mut found.skipped);
                 finding.warnings.append(&mut found.warnings);
             }
@@ -679,8 +686,8 @@ impl<'a> Reader<'a> {
         let (mut records, mut is_met) = (Vec::with_capacity(run.len()), vec![false; run.len()]);
         for errand in run {
             let (listed, record) = self.known_release(errand, component, mode, trust)?;
-            // The sync notes mutations anew, and errands that name one release twice leave out another.
-            if listed.has_warnings() || std::mem::replace(is_met.get_mut(listed.at())?, true) {
+            // Errands that name one release twice leave out another.
+            if std::mem::replace(is_met.get_mut(listed.at())?, true) {
                 return None;
             }
             records.push(record);

@@ -9,9 +9,11 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{DOCUMENTS_MAGIC, Documents};
 use catalogue_schema::generation::{CatalogueState, DocumentRefusal, GENERATION_SCHEMA, Health, SourceState};
 use catalogue_schema::model::Source;
+use catalogue_schema::packed::FORMAT;
 use catalogue_schema::revision::{ORDER_UNKNOWN, RevisionKey};
 use serde_json::json;
 
+use crate::merge::SNAPSHOT_MAGIC;
 use crate::shelf::ShelfError;
 use crate::store::memory::Memory;
 use crate::store::{Snapshot, Store};
@@ -73,6 +75,8 @@ impl Sync<'_> {
             "program": env!("CARGO_PKG_VERSION"),
             "generation": GENERATION_SCHEMA,
             "documents": DOCUMENTS_MAGIC,
+            "blocks": FORMAT,
+            "snapshot": SNAPSHOT_MAGIC,
             "reader": READER_REVISION,
             "forges": format!("{:?}", self.forges),
             "limits": self.limits,
