@@ -35,7 +35,7 @@ fn refusals_carry_reason_field_and_place() {
         r#"{"a":{"$serde_json::private::RawValue":"1"}}"#,
         "input.reserved_key",
         "a.$serde_json::private::RawValue",
-        (1, 41),
+        (1, 38),
     );
     check_refused(r#"{"":1,"":2}"#, "input.duplicate_key", "", (1, 8));
     check_refused("9007199254740992", "input.number", "", (1, 16));

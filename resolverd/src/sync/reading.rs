@@ -681,8 +681,11 @@ impl<'a> Reader<'a> {
         trust: &Trust,
     ) -> Option<(&'a Packed, Vec<DocumentRecord>)> {
         let (id, _) = dialect::described(run.first()?)?;
-        let component =
-            self.known.component(&node.id, id).filter(|component| component.count() == run.len())?;
+        let component = self.known.component(&node.id, id)?;
+        // The sync notes mutations anew.
+        if component.count() != run.len() || component.all().any(|listed| listed.has_warnings()) {
+            return None;
+        }
         let (mut records, mut is_met) = (Vec::with_capacity(run.len()), vec![false; run.len()]);
         for errand in run {
             let (listed, record) = self.known_release(errand, component, mode, trust)?;
