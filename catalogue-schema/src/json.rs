@@ -507,8 +507,15 @@ fn path_at(text: &str, offset: usize) -> String {
             _ => {}
         }
     }
-    open.iter().fold(String::new(), |path, step| step.below(path, text))
+    let path = open.iter().fold(String::new(), |path, step| step.below(path, text));
+    match path.char_indices().rev().nth(PATH_CHARS_MAX) {
+        Some((at, first)) => format!("…{}", &path[at + first.len_utf8()..]),
+        None => path,
+    }
 }
+
+/// How much of a path is told: its end says more than its start.
+const PATH_CHARS_MAX: usize = 1000;
 
 /// Where a walk stands inside one object or array.
 enum Step {
