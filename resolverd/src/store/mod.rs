@@ -13,6 +13,7 @@
 //! | `checks.json` | when each source was checked last (see `checks.rs`) |
 //! | `trust-state.json` | which revisions were accepted (see `memory.rs`) |
 //! | `revisions.jsonl` | the log of revisions (see `revisions.rs`) |
+//! | `audit.jsonl`, `audit-<n>.jsonl`, `audit.head` | the audit log (see `audit.rs`) |
 //!
 //! # A commit
 //! 1. Components whose block is long go to the shelf.
@@ -31,6 +32,8 @@
 //! The root digest of a generation is SHA-256 over (id, zero byte, SHA-256 of the block) of its components in the order of their
 //! ids.
 
+mod appended;
+pub mod audit;
 pub mod checks;
 mod files;
 mod index;
