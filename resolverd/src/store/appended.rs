@@ -26,6 +26,14 @@ pub(super) fn length(path: &Path) -> Result<u64, Failed> {
 
 /// Appends `bytes`; after a return they outlive a power cut. Returns how long the file is now.
 pub(super) fn append(path: &Path, bytes: &[u8]) -> Result<u64, Failed> {
+    append_with(path, |file| file.write_all(bytes))
+}
+
+/// Appends what `write` writes, durably, or nothing of it. Returns how long the file is now.
+pub(super) fn append_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> Result<u64, Failed> {
     let is_new = !path.exists();
     let mut file = OpenOptions::new()
         .append(true)
@@ -38,8 +46,9 @@ pub(super) fn append(path: &Path, bytes: &[u8]) -> Result<u64, Failed> {
         let private = Permissions::from_mode(FILE_MODE);
         file.set_permissions(private).map_err(failed("set the mode of", path))?;
     }
-    let before = file.metadata().map_err(failed("read", path))?.len();
-    if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+    let length = |file: &File| Ok(file.metadata().map_err(failed("read", path))?.len());
+    let before = length(&file)?;
+    if let Err(error) = write(&mut file).and_then(|()| file.sync_all()) {
         // What was written of it would run into the next line.
         let _ = file.set_len(before);
         return Err(failed("append to", path)(error));
@@ -47,7 +56,7 @@ pub(super) fn append(path: &Path, bytes: &[u8]) -> Result<u64, Failed> {
     if is_new {
         durable::sync_directory(path.parent().unwrap_or(Path::new("/")))?;
     }
-    Ok(before + bytes.len() as u64)
+    length(&file)
 }
 
 /// Cuts a file off behind its first `length` bytes, durably.
