@@ -16,7 +16,7 @@ use crate::config::{ConfigError, Settings};
 use crate::daemon::error::DaemonError;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
-use crate::order::{Order, OrderError, Outcome, SyncReport};
+use crate::order::{Accepted, Order, OrderError, Outcome, SyncReport};
 use crate::server::State;
 use crate::server::answer::{Known, Times};
 use crate::shelf::Shelf;
@@ -157,15 +157,15 @@ impl Writer {
                 Task::Reload => self.reloaded(state),
                 Task::Sync(sources) => self.sync(sources, state),
                 Task::Refresh(ids) => self.refresh(ids, state),
-                Task::Forget(source, catalogue, why) => self.forget(source, catalogue.as_ref(), why, state),
+                Task::Forget(what, why) => self.forget(what, why, state),
                 Task::Expire => self.expire(state),
             });
             state.metrics().synced(&outcome);
             match &task {
                 // No source was asked, so that none of them has its time moved.
-                Task::Expire => rounds.rested(self.in_force()),
+                Task::Expire | Task::Forget(Accepted::Version(..), _) => rounds.rested(self.in_force()),
                 Task::Sync(named) => rounds.worked(self.in_force(), kind, named, &outcome, since),
-                Task::Forget(source, ..) => {
+                Task::Forget(Accepted::Revisions(source, _), _) => {
                     rounds.worked(self.in_force(), kind, std::slice::from_ref(source), &outcome, since);
                 }
                 Task::Reload | Task::Refresh(_) => rounds.worked(self.in_force(), kind, &[], &outcome, since),
@@ -173,9 +173,11 @@ impl Writer {
             match &outcome {
                 Ok(_) => {}
                 // The caller's mistake, and the caller is told.
-                Err(problem @ (OrderError::NoSuchSource(_) | OrderError::NoSuchCatalogue(_))) => {
-                    debug!(%problem, "the order was refused")
-                }
+                Err(
+                    problem @ (OrderError::NoSuchSource(_)
+                    | OrderError::NoSuchCatalogue(_)
+                    | OrderError::NoSuchVersion(..)),
+                ) => debug!(%problem, "the order was refused"),
                 Err(problem) => error!(%problem, "the order failed; the last generation stays"),
             }
             for reply in replies {
@@ -199,13 +201,34 @@ impl Writer {
         self.sync(&[], state)
     }
 
-    pub(super) fn forget(
+    pub(super) fn forget(&mut self, what: &Accepted, why: &str, state: &State) -> Outcome {
+        match what {
+            Accepted::Revisions(source, catalogue) => {
+                self.forget_revisions(source, catalogue.as_ref(), why)?;
+                self.sync(std::slice::from_ref(source), state)
+            }
+            Accepted::Version(id, version) => {
+                let sources: Vec<&str> = self.sources.iter().map(|source| source.id.as_text()).collect();
+                let release = (id.as_text(), version.to_string());
+                let is_known = self
+                    .store
+                    .forget_version(&sources, (release.0, &release.1), why, now_s())
+                    .map_err(|problem| OrderError::Store(problem.to_string()))?;
+                if !is_known {
+                    return Err(OrderError::NoSuchVersion(id.clone(), version.clone()));
+                }
+                // What is on the shelf is judged anew.
+                self.rebuilt(state)
+            }
+        }
+    }
+
+    fn forget_revisions(
         &mut self,
         source: &SourceId,
         catalogue: Option<&SourceId>,
         why: &str,
-        state: &State,
-    ) -> Outcome {
+    ) -> Result<(), OrderError> {
         self.configured(source)?;
         if let Some(name) = catalogue {
             let key = RevisionKey { source: source.clone(), catalogue: Some(name.clone()) };
@@ -216,8 +239,7 @@ impl Writer {
         }
         self.store
             .forget(source, catalogue, why, now_s())
-            .map_err(|problem| OrderError::Store(problem.to_string()))?;
-        self.sync(std::slice::from_ref(source), state)
+            .map_err(|problem| OrderError::Store(problem.to_string()))
     }
 
     /// Returns when a source becomes unavailable unless it is checked before: a new generation is due then, without network.
@@ -238,6 +260,11 @@ impl Writer {
     /// Publishes what is due by [`Writer::next_change_s`], without network.
     pub(super) fn expire(&mut self, state: &State) -> Outcome {
         self.tried_s = self.due_s();
+        self.rebuilt(state)
+    }
+
+    /// Makes the next generation of what is on the shelf, without network.
+    fn rebuilt(&mut self, state: &State) -> Outcome {
         let report = self
             .run(&self.sources.clone(), Scope::Rebuild)
             .map_err(|problem| OrderError::Store(problem.to_string()))?;
@@ -384,7 +411,7 @@ enum Task {
     Reload,
     Sync(Vec<SourceId>),
     Refresh(Vec<ComponentId>),
-    Forget(SourceId, Option<SourceId>, String),
+    Forget(Accepted, String),
     Expire,
 }
 
@@ -417,9 +444,7 @@ fn split(order: Order) -> Option<(Task, Option<Sender<Outcome>>)> {
         Order::Sync { sources, reply } => Some((Task::Sync(sources), reply)),
         Order::Refresh { ids, reply } => Some((Task::Refresh(ids), reply)),
         Order::Reload { reply } => Some((Task::Reload, reply)),
-        Order::Forget { source, catalogue, why, reply } => {
-            Some((Task::Forget(source, catalogue, why), reply))
-        }
+        Order::Forget { what, why, reply } => Some((Task::Forget(what, why), reply)),
         Order::Stop => None,
     }
 }
@@ -487,7 +512,7 @@ mod tests {
         while let Some((task, replies)) = next_task(&mut waiting) {
             let name = match task {
                 Task::Reload => "reload".to_owned(),
-                Task::Forget(source, ..) => format!("forget {source}"),
+                Task::Forget(what, _) => format!("forget {what:?}"),
                 Task::Expire => "expire".to_owned(),
                 Task::Refresh(ids) => format!("refresh {}", ids.len()),
                 Task::Sync(sources) => sources.first().map_or("all".to_owned(), ToString::to_string),

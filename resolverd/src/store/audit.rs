@@ -167,8 +167,7 @@ pub(super) struct Audit {
 impl Audit {
     /// Looks how far the log in `directory` reaches, and cuts off what a power cut left of a line.
     pub(super) fn open(directory: &Path) -> Result<Audit, Failed> {
-        let mut audit =
-            Audit { directory: directory.into(), bytes_max: AUDIT_BYTES_MAX, ..Audit::default() };
+        let mut audit = Audit { directory: directory.into(), bytes_max: AUDIT_BYTES_MAX, ..Audit::default() };
         audit.look()?;
         Ok(audit)
     }
@@ -337,7 +336,9 @@ fn reach(known: Result<Option<Head>, String>, line: Option<(Option<u64>, Digest)
         (Ok(Some(head)), line) => {
             let found = match line {
                 Some((Some(seq), _)) if seq == head.last => format!("line {seq} has other bytes"),
-                Some((Some(seq), _)) => format!("the log ends with line {seq}, and {} was written", head.last),
+                Some((Some(seq), _)) => {
+                    format!("the log ends with line {seq}, and {} was written", head.last)
+                }
                 Some((None, _)) => "its last line cannot be read".to_owned(),
                 None if head.last == 0 => return (head, None),
                 None => format!("the log is gone, and line {} was written", head.last),
@@ -361,7 +362,8 @@ fn head_of(directory: &Path) -> Result<Option<Head>, String> {
 fn full_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>, Failed> {
     let number = |name: &str| name.strip_prefix("audit-")?.strip_suffix(".jsonl")?.parse::<u64>().ok();
     let named = durable::entries(directory)?.into_iter();
-    let mut files: Vec<(u64, PathBuf)> = named.filter_map(|(name, path)| Some((number(&name)?, path))).collect();
+    let mut files: Vec<(u64, PathBuf)> =
+        named.filter_map(|(name, path)| Some((number(&name)?, path))).collect();
     files.sort();
     Ok(files)
 }

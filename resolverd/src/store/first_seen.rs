@@ -41,15 +41,15 @@ pub struct FirstSeen {
     forgotten: HashSet<(String, String)>,
 }
 
-/// A version that is let in for the first time.
+/// A version that is let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sighting {
+pub struct Sighting<'a> {
     /// The source that supplies it.
-    pub source: String,
+    pub source: &'a str,
     /// The id of its component.
-    pub id: String,
+    pub id: &'a str,
     /// The version.
-    pub version: String,
+    pub version: &'a str,
     /// The digest over everything that its bytes decide.
     pub digest: Digest,
     /// Whose signatures counted.
@@ -118,6 +118,11 @@ impl FirstSeen {
         !self.forgotten.is_empty() && self.forgotten.contains(&(id.to_owned(), version.to_owned()))
     }
 
+    /// Returns what was forgotten and not let in since: ids and versions.
+    pub fn forgotten(&self) -> impl Iterator<Item = &(String, String)> {
+        self.forgotten.iter()
+    }
+
     /// Returns what is wrong with the ledger, as far as it has been read.
     pub fn problem(&self) -> Option<Refusal> {
         let (path, table) = (self.path.as_ref()?, self.table.get()?);
@@ -127,42 +132,45 @@ impl FirstSeen {
         })
     }
 
-    /// Writes down what was let in for the first time; durable on return. What is known already is left out.
-    pub(super) fn note(&mut self, sightings: &[Sighting], now_s: i64) -> Result<(), Failed> {
-        let Some(path) = self.path.clone().filter(|_| !sightings.is_empty()) else { return Ok(()) };
-        let at_s = seconds(now_s);
-        let table = self.table()?;
-        let mut fresh: Vec<(Entry, &Sighting)> = Vec::new();
-        for one in sightings {
-            let key = table.key(&one.source, &one.id, &one.version);
-            if table.find(key).is_none() {
-                fresh.push((Entry { key, digest: bytes_of(&one.digest), at_s }, one));
+    /// Writes down what was let in for the first time, in one append; durable on return. What is known already is left out.
+    /// No version may come twice.
+    pub(super) fn note<'a>(
+        &mut self,
+        sightings: impl Iterator<Item = Sighting<'a>>,
+        now_s: i64,
+    ) -> Result<(), Failed> {
+        let Some(path) = self.path.clone() else { return Ok(()) };
+        let (at_s, mut entries) = (seconds(now_s), Vec::new());
+        let mut sightings = sightings.peekable();
+        if sightings.peek().is_some() {
+            let table = self.table()?;
+            let mut fresh = sightings
+                .map(|one| (table.key(one.source, one.id, one.version), one))
+                .filter(|(key, _)| table.find(*key).is_none())
+                .peekable();
+            if fresh.peek().is_some() {
+                appended::append_with(&path, |file| {
+                    let mut out = BufWriter::new(file);
+                    for (key, Sighting { source, id, version, digest, signers }) in fresh {
+                        let digest = comparable(&digest);
+                        let texts = [source, id, version, &digest.to_string(), &signers.join(",")];
+                        write_line(&mut out, at_s, &texts)?;
+                        entries.push(Entry { key, digest: bytes_of(&digest), at_s });
+                    }
+                    out.flush()
+                })?;
             }
         }
-        fresh.sort_by_key(|(entry, _)| entry.key);
-        fresh.dedup_by_key(|(entry, _)| entry.key);
-        if fresh.is_empty() {
-            self.forgotten.clear();
-            return Ok(());
-        }
-        // In the order of the ids, so that the file reads well.
-        let mut lines: Vec<&Sighting> = fresh.iter().map(|(_, one)| *one).collect();
-        lines.sort_by(|one, other| (&one.id, &one.version, &one.source).cmp(&(&other.id, &other.version, &other.source)));
-        appended::append_with(&path, |file| {
-            let mut out = BufWriter::new(file);
-            for Sighting { source, id, version, digest, signers } in lines {
-                let digest = Digest::from_sha256(bytes_of(digest)).to_string();
-                let signers = signers.join(",");
-                write_line(&mut out, at_s, &[source, id, version, &digest, &signers])?;
-            }
-            out.flush()
-        })?;
-        let fresh: Vec<Entry> = fresh.into_iter().map(|(entry, _)| entry).collect();
-        if let Some(table) = self.table.get_mut() {
-            table.add(fresh);
+        if let Some(table) = self.table.get_mut().filter(|_| !entries.is_empty()) {
+            table.add(entries);
         }
         self.forgotten.clear();
         Ok(())
+    }
+
+    /// Tells whether nothing has ever been written down.
+    pub fn is_new(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| !path.exists())
     }
 
     /// Gives up what is known of a version from any of these sources; durable on return. Tells whether anything was known.

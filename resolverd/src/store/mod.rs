@@ -365,7 +365,8 @@ impl Store {
     /// Returns what is wrong with what is kept, the memory, the log and the clock.
     pub fn problems(&self, now_s: i64) -> Vec<Refusal> {
         let found = self.older.iter().chain(&self.unlisted).cloned().chain(self.log.problem());
-        let found = found.chain(self.audit.as_ref().and_then(Audit::problem)).chain(self.first_seen.problem());
+        let found =
+            found.chain(self.audit.as_ref().and_then(Audit::problem)).chain(self.first_seen.problem());
         found.chain(self.memory.problems(now_s)).collect()
     }
 
@@ -437,10 +438,14 @@ impl Store {
     }
 
     /// Writes into the ledger what is let in for the first time; durable on return, and written before the generation that
-    /// rests on it.
+    /// rests on it. No version may come twice.
     ///
     /// **Errors**: the file cannot be written; nothing of it is known then.
-    pub fn note_first_seen(&mut self, sightings: &[Sighting], now_s: i64) -> Result<(), StoreError> {
+    pub fn note_first_seen<'a>(
+        &mut self,
+        sightings: impl Iterator<Item = Sighting<'a>>,
+        now_s: i64,
+    ) -> Result<(), StoreError> {
         Ok(self.first_seen.note(sightings, now_s)?)
     }
 

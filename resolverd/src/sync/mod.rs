@@ -11,6 +11,7 @@
 //!
 //! A rebuild and a held source are the same run with the shelf in place of the origins.
 
+pub mod memory;
 mod reading;
 mod unchanged;
 
@@ -43,6 +44,7 @@ use crate::merge::{merge, note_mutations, snapshot_digest};
 use crate::order::{SourceOutcome, SyncReport};
 use crate::shelf::{Shelf, ShelfError};
 use crate::store::checks::{expiry, max_stale_s};
+use crate::store::first_seen::FirstSeen;
 use crate::store::memory::Memory;
 use crate::store::{Draft, Snapshot, Store, StoreError};
 use crate::sync::reading::{Reader, Reading, Room, too_many};
@@ -279,7 +281,7 @@ impl Sync<'_> {
         let accepted: Vec<(RevisionKey, Revision)> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
         self.expire(&mut readings, past, scope);
-        let mut draft = self.draft(past, &known.documents, readings)?;
+        let mut draft = self.draft(past, &known.documents, readings, store.first_seen())?;
         drop(known);
         let settings = self.settings_after(past, store, scope);
         draft.generation.settings.clone_from(&settings);
@@ -295,7 +297,7 @@ impl Sync<'_> {
                 store.note_settings(&last.generation, settings);
                 Ok(None)
             }
-            previous => store.commit(draft, previous).map(Some),
+            previous => memory::commit(store, draft, previous, self.now_s).map(Some),
         };
         // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
         // cannot be tidied up undoes nothing.
@@ -445,7 +447,13 @@ impl Sync<'_> {
     }
 
     /// Puts the readings together into the next generation; number, count and root are filled in by the store.
-    fn draft(&self, past: Past<'_>, known: &Documents, readings: Vec<Reading>) -> Result<Draft, StoreError> {
+    fn draft(
+        &self,
+        past: Past<'_>,
+        known: &Documents,
+        readings: Vec<Reading>,
+        ledger: &FirstSeen,
+    ) -> Result<Draft, StoreError> {
         let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
         let (mut documents, mut refusals) = (Vec::new(), BTreeMap::new());
         let mut salvaged = HashSet::new();
@@ -471,6 +479,7 @@ impl Sync<'_> {
             restore_shadows(&mut components, last, &salvaged, &catalogues)?;
             note_mutations(&mut components, |id| last.component(id))?;
         }
+        memory::note_forerunners(&mut components, past.snapshot(), ledger)?;
         let snapshot = snapshot_digest(&components, &stale(&sources, &catalogues), &blocked);
         let documents = Listed::of(&documents).map_err(|error| StoreError::Encode {
             what: "the list of documents".to_owned(),

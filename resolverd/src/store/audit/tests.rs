@@ -43,7 +43,9 @@ fn lines_continue_each_other_over_restarts() {
     assert_eq!(subjects(directory.path(), 99).len(), 5);
     let lines: Vec<Line> = tail(directory.path(), 9).expect("read");
     assert_eq!(lines[4].time, "1970-01-01T00:01:01Z");
-    assert!(verify(tempfile::tempdir().expect("a directory").path(), &[]).expect("verified").faults.is_empty());
+    assert!(
+        verify(tempfile::tempdir().expect("a directory").path(), &[]).expect("verified").faults.is_empty()
+    );
 }
 
 #[test]
@@ -144,7 +146,8 @@ fn lines_that_were_promised_and_are_gone_leave_a_gap_that_stays() {
         assert_eq!(problem.reason, "trust.audit_damaged");
         assert!(problem.found.contains(expected), "{problem}");
         audit.append(&[entry("lcod://a/later")], 60).expect("appended");
-        let events: Vec<Event> = tail(directory.path(), 2).expect("read").iter().map(|l| l.entry.event).collect();
+        let events: Vec<Event> =
+            tail(directory.path(), 2).expect("read").iter().map(|l| l.entry.event).collect();
         assert_eq!(events, [Event::Damaged, Event::Denied]);
         assert!(Audit::open(directory.path()).expect("opened").problem().is_none(), "it is said once");
         directory

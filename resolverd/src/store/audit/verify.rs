@@ -121,11 +121,7 @@ struct Walk<'a> {
     met: Vec<bool>,
 }
 
-fn look(
-    directory: &Path,
-    head: Result<Option<Head>, String>,
-    seen: &[Seen],
-) -> Result<Verified, Failed> {
+fn look(directory: &Path, head: Result<Option<Head>, String>, seen: &[Seen]) -> Result<Verified, Failed> {
     let mut found = Verified::default();
     let (has_head, head) = match head {
         Ok(Some(head)) => (true, head),
@@ -146,7 +142,8 @@ fn look(
             walk.line(&name, number, raw);
         });
         if rest.map_err(failed("read", &path))? > 0 {
-            let note = format!("{name} ends in the middle of a line: it is being written, or a power cut tore it");
+            let note =
+                format!("{name} ends in the middle of a line: it is being written, or a power cut tore it");
             walk.found.notes.push(note);
         }
     }
@@ -169,12 +166,17 @@ impl Walk<'_> {
             self.before = (line.seq.saturating_sub(1), line.prev.clone());
             self.found.notes.push(format!("lines before {} wait for their removal", self.head.first));
         } else if is_start && !self.has_head && line.seq > 1 {
-            self.found.fault(file, number, format!("the log starts at line {}, and no {HEAD} says why", line.seq));
+            self.found.fault(
+                file,
+                number,
+                format!("the log starts at line {}, and no {HEAD} says why", line.seq),
+            );
             self.before = (line.seq - 1, line.prev.clone());
         }
         let (seq, prev) = &self.before;
         if line.seq != seq + 1 {
-            let found = format!("line {} follows line {seq}: lines are gone, doubled or in another order", line.seq);
+            let found =
+                format!("line {} follows line {seq}: lines are gone, doubled or in another order", line.seq);
             self.found.fault(file, number, found);
         } else if line.prev != *prev {
             let found = format!("line {} does not continue line {seq}, one of which was changed", line.seq);
@@ -204,11 +206,16 @@ impl Walk<'_> {
             (self.found.last, self.found.digest) = (last, Some(digest));
         }
         if self.has_head && self.found.last < self.head.last {
-            let found = format!("the log ends with line {}, and line {} was written", self.found.last, self.head.last);
+            let found = format!(
+                "the log ends with line {}, and line {} was written",
+                self.found.last, self.head.last
+            );
             self.found.fault(HEAD, 0, found);
         } else if self.has_head && self.found.last > self.head.last {
             let more = self.found.last - self.head.last;
-            self.found.notes.push(format!("{more} lines behind the last that {HEAD} names: a process ended before it said so"));
+            self.found.notes.push(format!(
+                "{more} lines behind the last that {HEAD} names: a process ended before it said so"
+            ));
         } else if !self.has_head && self.found.lines > 0 && self.found.faults.is_empty() {
             self.found.fault(HEAD, 0, "it is gone: lines missing at the end cannot be noticed");
         }

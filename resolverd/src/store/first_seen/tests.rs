@@ -1,19 +1,25 @@
 use super::*;
 
-fn sighting(source: &str, version: &str, content: &str) -> Sighting {
-    Sighting {
-        source: source.to_owned(),
-        id: "lcod://a/x".to_owned(),
-        version: version.to_owned(),
-        digest: Digest::sha256(content.as_bytes()),
-        signers: vec!["one".to_owned(), "two".to_owned()],
-    }
+/// A source, a version and what it holds.
+type Made<'a> = (&'a str, &'a str, &'a str);
+
+fn sighting<'a>((source, version, content): Made<'a>) -> Sighting<'a> {
+    let digest = Digest::sha256(content.as_bytes());
+    Sighting { source, id: "lcod://a/x", version, digest, signers: vec!["one".to_owned(), "two".to_owned()] }
+}
+
+fn note(ledger: &mut FirstSeen, made: &[Made<'_>], now_s: i64) {
+    ledger.note(made.iter().copied().map(sighting), now_s).expect("noted");
 }
 
 /// Says what is known of each version: the content that it has, or nothing.
 fn known(ledger: &FirstSeen, versions: &[&str]) -> Vec<Option<(i64, String)>> {
     let one = |version: &&str| ledger.known("s", "lcod://a/x", version).expect("read");
-    versions.iter().map(one).map(|seen| seen.map(|seen| (seen.at_s, seen.digest.hex()[..4].to_owned()))).collect()
+    versions
+        .iter()
+        .map(one)
+        .map(|seen| seen.map(|seen| (seen.at_s, seen.digest.hex()[..4].to_owned())))
+        .collect()
 }
 
 fn some(at_s: i64, content: &str) -> Option<(i64, String)> {
@@ -25,8 +31,8 @@ fn the_first_bytes_stay_whoever_comes_later() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut ledger = FirstSeen::at(directory.path());
     assert_eq!(known(&ledger, &["1.0.0"]), [None]);
-    ledger.note(&[sighting("s", "1.0.0", "a"), sighting("s", "2.0.0", "b")], 7).expect("noted");
-    ledger.note(&[sighting("s", "1.0.0", "other"), sighting("t", "1.0.0", "c")], 9).expect("noted");
+    note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
+    note(&mut ledger, &[("s", "1.0.0", "other"), ("t", "1.0.0", "c")], 9);
     for ledger in [ledger, FirstSeen::at(directory.path())] {
         assert_eq!(known(&ledger, &["1.0.0", "2.0.0", "3.0.0"]), [some(7, "a"), some(7, "b"), None]);
         let of = |source| ledger.known(source, "lcod://a/x", "1.0.0").expect("read").map(|seen| seen.at_s);
@@ -48,14 +54,14 @@ fn the_first_bytes_stay_whoever_comes_later() {
 fn nothing_is_written_where_nothing_is_new() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut ledger = FirstSeen::at(directory.path());
-    ledger.note(&[], 7).expect("noted");
+    note(&mut ledger, &[], 7);
     assert!(!directory.path().join(FILE).exists());
-    ledger.note(&[sighting("s", "1.0.0", "a")], 7).expect("noted");
+    note(&mut ledger, &[("s", "1.0.0", "a")], 7);
     let before = std::fs::read(directory.path().join(FILE)).expect("read");
-    ledger.note(&[sighting("s", "1.0.0", "b"), sighting("s", "1.0.0", "a")], 8).expect("noted");
+    note(&mut ledger, &[("s", "1.0.0", "b"), ("s", "1.0.0", "a")], 8);
     assert_eq!(std::fs::read(directory.path().join(FILE)).expect("read"), before);
     let mut nowhere = FirstSeen::default();
-    nowhere.note(&[sighting("s", "1.0.0", "a")], 7).expect("noted");
+    note(&mut nowhere, &[("s", "1.0.0", "a")], 7);
     assert_eq!(known(&nowhere, &["1.0.0"]), [None]);
 }
 
@@ -63,7 +69,7 @@ fn nothing_is_written_where_nothing_is_new() {
 fn what_is_forgotten_is_new_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut ledger = FirstSeen::at(directory.path());
-    ledger.note(&[sighting("s", "1.0.0", "a"), sighting("s", "2.0.0", "b")], 7).expect("noted");
+    note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
     let id = "lcod://a/x";
     assert!(!ledger.forget(&["s"], id, "9.0.0", 8).expect("asked"), "nobody knows it");
     assert!(!ledger.forget(&["t"], id, "1.0.0", 8).expect("asked"), "not from there");
@@ -73,7 +79,7 @@ fn what_is_forgotten_is_new_again() {
         assert_eq!(known(&ledger, &["1.0.0", "2.0.0"]), [None, some(7, "b")]);
         assert_eq!(known(&FirstSeen::at(directory.path()), &["1.0.0"]), [None]);
         let content = format!("round {round}");
-        ledger.note(&[sighting("s", "1.0.0", &content)], 10 + round).expect("noted");
+        note(&mut ledger, &[("s", "1.0.0", &content)], 10 + round);
         assert!(!ledger.is_forgotten(id, "1.0.0"));
         for ledger in [&ledger, &FirstSeen::at(directory.path())] {
             assert_eq!(known(ledger, &["1.0.0", "2.0.0"]), [some(10 + round, &content), some(7, "b")]);
@@ -86,7 +92,7 @@ fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join(FILE);
     let mut ledger = FirstSeen::at(directory.path());
-    ledger.note(&[sighting("s", "1.0.0", "a"), sighting("s", "2.0.0", "b")], 7).expect("noted");
+    note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
     let whole = std::fs::read(&path).expect("read");
     for torn in [&b"0123"[..], &[b'x'; 100]] {
         std::fs::write(&path, [&whole, torn].concat()).expect("written");
@@ -103,7 +109,10 @@ fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
         let found = known(&ledger, &["1.0.0", "2.0.0"]);
         assert!(found.iter().zip(&both).all(|(found, good)| found.is_none() || found == good), "byte {at}");
         // A flipped case of a hex digit of the checksum is the same number.
-        assert!(found.contains(&None) == ledger.problem().is_some() && (found != both || at < 140), "byte {at}");
+        assert!(
+            found.contains(&None) == ledger.problem().is_some() && (found != both || at < 140),
+            "byte {at}"
+        );
     }
     let long = [&whole[..], &[b'y'; 20_000], b"\n", &whole].concat();
     std::fs::write(&path, long).expect("written");
@@ -117,13 +126,16 @@ fn a_version_costs_48_bytes() {
     assert_eq!(size_of::<Entry>(), 48);
     let directory = tempfile::tempdir().expect("a directory");
     let mut ledger = FirstSeen::at(directory.path());
-    let some = |number: u32| sighting("s", &format!("{number}.0.0"), "a");
-    ledger.note(&(0..3_000).map(some).collect::<Vec<_>>(), 7).expect("noted");
+    let some = |from: u32, to: u32| -> Vec<String> { (from..to).map(|n| format!("{n}.0.0")).collect() };
+    let add = |ledger: &mut FirstSeen, versions: Vec<String>| {
+        note(ledger, &versions.iter().map(|version| ("s", version.as_str(), "a")).collect::<Vec<_>>(), 7);
+    };
+    add(&mut ledger, some(0, 3_000));
     let table = ledger.table().expect("read");
     assert_eq!((table.entries.len(), table.entries.capacity(), table.later.capacity()), (3_000, 3_000, 0));
     // A few more stay beside them until they are many.
     for number in 3_000..3_400 {
-        ledger.note(&[some(number)], 8).expect("noted");
+        add(&mut ledger, some(number, number + 1));
     }
     let table = ledger.table().expect("read");
     assert_eq!(table.entries.len() + table.later.len(), 3_400);
