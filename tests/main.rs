@@ -9,6 +9,7 @@
 )]
 
 mod attack;
+mod audit;
 mod clock;
 mod crash;
 mod daemon;

@@ -120,7 +120,11 @@ pub(super) fn changes(components: &[Packed], last: Option<&Snapshot>) -> Result<
             let earlier = earlier.and_then(|earlier| earlier.exact(&release.version));
             let before = earlier.map(|earlier| earlier.release()).transpose()?;
             let known: Vec<Told> = before.as_ref().map(told).unwrap_or_default();
-            let is_known = |one: &Told| known.iter().any(|known| (known.0, &known.1) == (one.0, &one.1));
+            // A version may change again and again; what is refused is refused for one reason.
+            let is_known = |one: &Told| {
+                let is_same = |known: &&Told| (known.0, &known.1) == (one.0, &one.1);
+                known.iter().filter(is_same).any(|known| one.0 != Event::Mutated || known.2 == one.2)
+            };
             for (event, reason, text) in told(&release).into_iter().filter(|one| !is_known(one)) {
                 let version = release.version.to_string();
                 let is_same =

@@ -1,3 +1,5 @@
+//! The audit log: what is found when it was changed, and what is not lost when a process is killed.
+
 use super::verify::{Seen, tail, verify};
 use super::*;
 

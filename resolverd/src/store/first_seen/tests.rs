@@ -1,3 +1,5 @@
+//! The first-seen ledger: the first bytes stay, over restarts and damage, until they are forgotten.
+
 use super::*;
 
 /// A source, a version and what it holds.
