@@ -51,5 +51,6 @@ mod socket;
 mod stale;
 mod system;
 mod tidy;
+mod transport;
 mod vectors;
 mod watch;

@@ -129,15 +129,13 @@ impl Reach {
             return Ok(allowed);
         };
         let host = host_of(authority);
-        let (expected, next) = match most {
-            Kind::Public => (
-                "a public address, since no local file names this host",
-                "name the host in the sources file, or let the policy say allow_private_addresses",
-            ),
-            _ => (
-                "a public or private address, since no local file names this address itself",
-                "name the address or localhost in the sources file",
-            ),
+        let expected = match most {
+            Kind::Public => "a public address, since no local file names this host",
+            _ => "a public or private address, since no local file names this address itself",
+        };
+        let next = match kind(denied) {
+            Kind::Special => "name the address itself, or localhost, in the sources file",
+            _ => "name the host in the sources file, or let the policy say allow_private_addresses",
         };
         let found = format!("{host} is at {denied}; where that is meant, {next}");
         Err(Refusal::new("net.address_denied", subject, expected, found))
