@@ -184,7 +184,7 @@ fn e3_e4_no_list_from_the_network_names_a_file_a_program_or_an_option() {
     }
     world.publish(&pointers);
     let daemon = world.sandbox.start_synced();
-    let page = daemon.get("/v1/catalogues?limit=1000").ok();
+    let page = daemon.get("/v1/catalogues").ok();
     for row in page["items"].as_array().unwrap() {
         let id = row["id"].as_str().unwrap();
         assert!(["own", "acme"].contains(&id) || !row["error"].is_null(), "{row:#}");
@@ -236,7 +236,7 @@ fn e11_what_a_server_says_is_told_escaped_and_short() {
     for id in ids {
         let error = daemon.catalogue(id)["error"].clone();
         let text = error.to_string();
-        assert!(error["reason"].as_str().unwrap().starts_with("net.redirect"), "{id}: {error:#}");
+        assert!(error["reason"].as_str().unwrap().starts_with("net."), "{id}: {error:#}");
         assert!(text.len() < 1_500 && !text.contains('\u{1b}'), "{id}: {} bytes: {text}", text.len());
     }
     let said = world.sandbox.run(&["catalogues"]);
