@@ -267,6 +267,7 @@ mod tests {
             verdict: Verdict::Trusted(Trust::grant(Level::Pinned, false)),
             warnings: Vec::new(),
             basis: None,
+            promised: false,
             extra: Extra::default(),
         }
     }

@@ -30,6 +30,8 @@ pub enum Order {
         /// Where the report goes.
         reply: Option<Sender<Outcome>>,
     },
+    /// Read the trust policies again, and judge everything by them, without network.
+    Judge,
     /// Forget which revisions of a source were accepted, then read it again: what it says now is accepted whatever came before.
     Forget {
         /// The source.

@@ -7,6 +7,7 @@
 pub mod error;
 pub mod examine;
 pub mod notify;
+mod policies;
 mod read_only;
 pub mod repair;
 mod rounds;

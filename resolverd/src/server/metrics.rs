@@ -394,6 +394,7 @@ mod tests {
             failures: 3,
             panics: 2,
             problem: None,
+            policies: Arc::default(),
             ages,
             times: Arc::default(),
             records: None,

@@ -24,15 +24,16 @@ use crate::fetch::git::object_id;
 use crate::fetch::limit::Budget;
 use crate::fetch::object::Kind;
 use crate::fetch::{Answer, Ask, FetchError};
-use crate::merge::{Contribution, VERSION_MUTATED};
+use crate::merge::Contribution;
 use crate::shelf::{Run, ShelfError};
 use crate::store::memory::Memory;
+use crate::sync::signatures::{Signatures, Vouching};
 use crate::sync::{Known, LOST, NodeKey, Sync, Tally, is_lost, key};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
 use crate::trust::verify::{Evidence, judge};
 
 /// How many documents of releases are asked for at once: what is in memory besides the releases themselves.
-const WANTS_AT_ONCE: usize = 2048;
+pub(super) const WANTS_AT_ONCE: usize = 2048;
 
 /// What one source says.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(super) struct Reading {
     pub(super) salvaged: BTreeSet<CatalogueId>,
     /// The revisions that were accepted and are not the newest in the memory yet.
     pub(super) accepted: Vec<(RevisionKey, Revision)>,
+    /// Who signed what.
+    pub(super) signatures: Signatures,
     /// How many releases its documents name, as they were counted before they were read.
     named: u64,
 }
@@ -60,7 +63,7 @@ impl Reading {
 
 /// Where documents come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     /// From their origins; what is pinned and on the shelf already is not asked for again.
     Live,
     /// From the shelf alone, exactly as the last generation recorded them.
@@ -69,14 +72,15 @@ enum Mode {
 
 /// Reads one source.
 pub(super) struct Reader<'a> {
-    sync: &'a Sync<'a>,
+    pub(super) sync: &'a Sync<'a>,
     known: &'a Known<'a>,
-    memory: &'a Memory,
-    source: &'a Source,
+    pub(super) memory: &'a Memory,
+    pub(super) source: &'a Source,
     tally: &'a Tally,
     budget: Budget,
     /// What texts mean that its documents have in common.
     lexicon: RefCell<Lexicon>,
+    pub(super) signatures: RefCell<Signatures>,
     seat: Seat<'a>,
     /// The components of which every document is fetched.
     wanted: Option<&'a BTreeSet<ComponentId>>,
@@ -84,17 +88,17 @@ pub(super) struct Reader<'a> {
 
 /// A node and everything below it.
 #[derive(Debug, Default)]
-struct Tree {
+pub(super) struct Tree {
     /// The node itself comes first.
     catalogues: Vec<CatalogueState>,
     contributions: Vec<Contribution>,
-    documents: Vec<DocumentRecord>,
-    refusals: BTreeMap<Want, Refusal>,
+    pub(super) documents: Vec<DocumentRecord>,
+    pub(super) refusals: BTreeMap<Want, Refusal>,
     reached: BTreeSet<NodeKey>,
     /// A document of a release of the node may be another one the next time it is asked for.
-    open: bool,
+    pub(super) open: bool,
     /// A document of a release could not be reached: the tree is not the whole truth.
-    incomplete: Option<Refusal>,
+    pub(super) incomplete: Option<Refusal>,
     /// The catalogues that were taken from the last snapshot.
     salvaged: BTreeSet<CatalogueId>,
     /// The revisions that were accepted and are not the newest in the memory yet.
@@ -102,9 +106,9 @@ struct Tree {
 }
 
 /// A document that passed, and how it is remembered.
-struct Document {
-    content: Hashed,
-    received: Received,
+pub(super) struct Document {
+    pub(super) content: Hashed,
+    pub(super) received: Received,
     record: DocumentRecord,
     /// It came from the shelf, which has read it whole, so that nothing has to be kept.
     is_kept: bool,
@@ -129,7 +133,7 @@ struct Accepted {
 }
 
 /// Why a document is not there.
-enum Trouble {
+pub(super) enum Trouble {
     /// It was reached, and is missing, wrong or refused.
     Refused(Refusal),
     /// Nobody could find out.
@@ -163,7 +167,8 @@ impl<'a> Reader<'a> {
     ) -> Reader<'a> {
         let (budget, lexicon) = (Budget::new(sync.limits, started), RefCell::default());
         let seat = Seat::in_room(room);
-        Reader { sync, known, memory, source, tally, budget, lexicon, seat, wanted: None }
+        let signatures = RefCell::default();
+        Reader { sync, known, memory, source, tally, budget, lexicon, signatures, seat, wanted: None }
     }
 
     /// Fetches every document of the components `ids`, however many their catalogues have.
@@ -172,7 +177,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Tells whether nothing may be fetched for the source.
-    fn is_offline(&self) -> bool {
+    pub(super) fn is_offline(&self) -> bool {
         self.sync.offline || self.source.offline
     }
 
@@ -227,7 +232,18 @@ impl<'a> Reader<'a> {
         };
         let Tree { catalogues, contributions, documents, refusals, salvaged, accepted, .. } = tree;
         let named = self.seat.taken.load(Ordering::Relaxed);
-        Reading { state, catalogues, contributions, documents, refusals, salvaged, accepted, named }
+        let signatures = self.signatures.take();
+        Reading {
+            state,
+            catalogues,
+            contributions,
+            documents,
+            refusals,
+            salvaged,
+            accepted,
+            signatures,
+            named,
+        }
     }
 
     /// Returns the errand by which the last generation read `node`, at the node's place of today.
@@ -314,7 +330,7 @@ impl<'a> Reader<'a> {
             if state.releases > 0 {
                 let texts = (found.id.source.as_text(), found.id.name.as_text());
                 let releases = owned.get(&texts).into_iter().flatten().flat_map(|component| component.all());
-                let releases = releases.map(|listed| listed.release().map(without_mutations));
+                let releases = releases.map(|listed| listed.release().map(as_read));
                 let releases = releases.collect::<Result<_, _>>().ok()?;
                 tree.contributions.push(Contribution {
                     catalogue: found.id.clone(),
@@ -362,7 +378,11 @@ impl<'a> Reader<'a> {
             Some(Err(trouble)) => return Ok(Err(trouble.refusal())),
             None => return Ok(Err(Refusal::new("sync.no_answer", &errand.want, "a document", "nothing"))),
         };
-        let accepted = match self.in_order(errand, node, mode, &document.received) {
+        let vouching = match self.vouched((errand, node, mode), &document, above)? {
+            Ok(vouching) => vouching,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let accepted = match self.in_order(errand, node, mode, &document.received, &vouching) {
             Ok(accepted) => accepted,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -370,6 +390,9 @@ impl<'a> Reader<'a> {
             Ok(finding) => finding,
             Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
         };
+        if let Err(refusal) = vouching.permits(&finding) {
+            return Ok(Err(refusal));
+        }
         if mode == Mode::Live && !self.seat.take(listed(&finding)) {
             return Ok(Err(too_many(self.source, self.seat.room.limit.load(Ordering::Relaxed))));
         }
@@ -393,6 +416,9 @@ impl<'a> Reader<'a> {
         state.signature = finding.signature.take();
         let trust = document.received.trust.clone().noting(state.signature.as_ref());
         let mut fresh = Vec::new();
+        state.signers.clone_from(&vouching.signers);
+        let is_settled_here = is_settled(errand) && !vouching.is_open;
+        vouching.remembered(&mut tree, &mut fresh);
         tree.remember(document, &mut fresh);
         let (children, of_releases) =
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
@@ -401,8 +427,9 @@ impl<'a> Reader<'a> {
         let releases =
             self.releases(of_releases, (node, mode, &trust), &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
+        self.package_signatures(&releases, (errand, mode, &trust), &mut tree)?;
 
-        state.settled = is_settled(errand) && !tree.open;
+        state.settled = is_settled_here && !tree.open;
         let unusable = take(&mut finding.unusable);
         describe(&mut state, &releases, finding);
         tree.catalogues.push(state);
@@ -426,6 +453,7 @@ impl<'a> Reader<'a> {
         node: &Node,
         mode: Mode,
         received: &Received,
+        vouching: &Vouching,
     ) -> Result<Accepted, Refusal> {
         let candidate = Candidate { commit: received.commit.as_ref(), digest: &received.digest };
         let warned = |is_unknown: bool| is_unknown.then(|| order_unknown(candidate));
@@ -441,14 +469,16 @@ impl<'a> Reader<'a> {
         let memory_key = RevisionKey::of(node);
         let revision = |order_unknown: bool| {
             let (commit, digest) = (received.commit.clone(), received.digest.clone());
-            Some(Revision { commit, digest, accepted_s: self.sync.now_s, order_unknown })
+            let signed = vouching.signed.clone();
+            Some(Revision { commit, digest, accepted_s: self.sync.now_s, order_unknown, signed })
         };
         let known = self.memory.known(&memory_key);
         match standing(known, candidate, |commit| self.history(errand, commit)) {
             Standing::First | Standing::Forward => Ok(Accepted { revision: revision(false), warning: None }),
             Standing::Newest(newest) => {
                 let warning = warned(newest.order_unknown);
-                let learnt = newest.commit.is_none() && received.commit.is_some();
+                let is_newly_signed = vouching.signed.is_some() && vouching.signed != newest.signed;
+                let learnt = newest.commit.is_none() && received.commit.is_some() || is_newly_signed;
                 let revision = learnt.then(|| revision(newest.order_unknown)).flatten();
                 Ok(Accepted { revision, warning })
             }
@@ -579,6 +609,7 @@ impl<'a> Reader<'a> {
             };
             match dialect::defer(&errand, trust).filter(|_| may_wait && !is_shelved && !is_recorded) {
                 Some(mut listed) => {
+                    promised(&mut listed.releases, &errand);
                     unfetched += 1;
                     finding.releases.append(&mut listed.releases);
                 }
@@ -632,6 +663,7 @@ impl<'a> Reader<'a> {
                 let mut found = match document {
                     Ok(document) => match self.read_document(errand, &document) {
                         Ok(mut found) => {
+                            promised(&mut found.releases, errand);
                             based(&mut found, errand, &document, trust);
                             tree.remember(document, fresh);
                             found
@@ -668,7 +700,7 @@ impl<'a> Reader<'a> {
             Some(_) => return None,
             None => self.record_elsewhere(errand, mode)?,
         };
-        Some(Taken { release: without_mutations(release), record })
+        Some(Taken { release: as_read(release), record })
     }
 
     /// Tells whether the shelf may answer an errand with the document of a record.
@@ -694,7 +726,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Obtains documents: from the shelf where that is enough, the rest in one call to the origins. Every byte is judged here.
-    fn obtain(
+    pub(super) fn obtain(
         &self,
         errands: &[Errand],
         mode: Mode,
@@ -930,7 +962,7 @@ impl<'a> Seat<'a> {
 }
 
 /// Returns how many releases a list or catalogue names itself, before their documents are read.
-fn listed(finding: &Finding) -> u64 {
+pub(super) fn listed(finding: &Finding) -> u64 {
     let begun = finding.errands.iter().filter(|errand| errand.node().is_none() && errand.documents() > 0);
     (begun.count() + finding.releases.len()) as u64
 }
@@ -1000,6 +1032,11 @@ fn place_in_git(
     Some(PlaceInGit { url, blob })
 }
 
+/// Notes that the document which lists these releases states the digest of what they are.
+fn promised(releases: &mut [Release], errand: &Errand) {
+    releases.iter_mut().for_each(|release| release.promised |= !errand.digests.is_empty());
+}
+
 /// Notes what made the release of a document that was read, where a later sync may take it over.
 fn based(found: &mut Finding, errand: &Errand, document: &Document, trust: &Trust) {
     let is_promised = errand.digests.contains(&document.received.digest);
@@ -1026,13 +1063,17 @@ fn content_pin(errand: &Errand) -> Option<&Digest> {
 }
 
 /// Tells whether the document of an errand can never be another: a commit pins it, or a digest by which the shelf answers.
-fn is_settled(errand: &Errand) -> bool {
+pub(super) fn is_settled(errand: &Errand) -> bool {
     errand.want.is_pinned() || content_pin(errand).is_some()
 }
 
-/// The sync notes mutations anew against the same snapshot.
-fn without_mutations(mut release: Release) -> Release {
-    release.warnings.retain(|warning| warning.reason != VERSION_MUTATED);
+/// Takes away what the sync says anew: mutations, and what policies say.
+fn as_read(mut release: Release) -> Release {
+    let is_said_anew = |reason: &str| ["trust.", "sync."].iter().any(|family| reason.starts_with(family));
+    release.warnings.retain(|warning| !is_said_anew(&warning.reason));
+    if let Verdict::Trusted(leave) = release.verdict {
+        release.verdict = Verdict::Trusted(leave.without_ruling());
+    }
     release
 }
 
@@ -1044,6 +1085,7 @@ fn blank(errand: &Errand) -> CatalogueState {
         digest: None,
         named: None,
         signature: None,
+        signers: Vec::new(),
         settled: false,
         releases: 0,
         refused: 0,
@@ -1079,7 +1121,7 @@ impl Tree {
         }
     }
 
-    fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
+    pub(super) fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
         if !document.is_kept {
             fresh.push((document.record.digest.clone(), document.content.into_bytes()));
         }

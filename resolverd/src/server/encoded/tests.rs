@@ -23,6 +23,7 @@ fn facts() -> Facts {
         failures: 0,
         panics: 0,
         problem: None,
+        policies: Arc::default(),
         ages,
         times: Arc::default(),
         records: None,

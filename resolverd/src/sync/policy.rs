@@ -1,0 +1,317 @@
+//! The policies in force, applied to what a sync has read: who may supply an id, and whether each release may be used.
+//!
+//! 1. [`Bench::hide`], before the merge: what a source lists that may not supply it does not exist beside one that may. Where
+//!    nobody else lists it, it stays, and is refused by name.
+//! 2. [`Bench::rule`], behind the merge: the facts of each release go to the policies, and their verdict becomes its own. What the
+//!    documents refuse stays refused.
+//!
+//! Without a policy nothing is changed. Never fetches, never reads a clock, never forgets.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::{Blocked, CatalogueState, Health, Ruled, SourceState};
+use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
+use catalogue_schema::model::{Component, Rank, Release, Shadow, Verdict, Warning};
+use catalogue_schema::policy::{NamespaceRule, Pattern, Policy};
+use catalogue_schema::version::Version;
+use tracing::warn;
+
+use crate::merge::Contribution;
+use crate::sync::signatures::Signatures;
+use crate::sync::{Past, Scope, Sync, key};
+use crate::trust::evidence::{Looked, Voucher, missing_before, promised};
+use crate::trust::policy::Policies;
+use crate::trust::policy::decide::{CatalogueFacts, Facts, FirstSeen};
+use crate::trust::verify::{Act, rule};
+
+/// The reason for what a source lists that it may not supply.
+pub(super) const NOT_ALLOWED: &str = "trust.source_not_allowed";
+
+/// Where releases are ruled upon.
+pub(super) struct Bench<'a> {
+    policies: &'a Policies,
+    now_s: i64,
+    /// Who signed what.
+    signatures: Signatures,
+    /// When each source was last compared with its origin, where its age counts.
+    checked: BTreeMap<SourceId, i64>,
+    /// The sources that list a release of which several must carry the same bytes.
+    carried: HashMap<(ComponentId, Version), Vec<(SourceId, Option<Digest>)>>,
+}
+
+/// What sources list that they may not supply.
+#[derive(Debug, Default)]
+pub(super) struct Hidden(BTreeMap<ComponentId, Vec<Shadow>>);
+
+impl<'a> Bench<'a> {
+    /// Makes the bench of a run that has read `sources`.
+    pub(super) fn of(
+        sync: &Sync<'a>,
+        past: Past<'_>,
+        scope: Scope<'_>,
+        sources: &[SourceState],
+        signatures: Signatures,
+    ) -> Bench<'a> {
+        let checked = |SourceState { source, health, .. }: &SourceState| {
+            let is_checked = *health == Health::Fresh && !sync.offline && scope.covers(&source.id);
+            let known = sync.rules.checked.get(&source.id).copied();
+            let last_s = past.generation().map(|last| last.committed_s);
+            let at_s = match is_checked {
+                true => sync.now_s,
+                false => known.or(last_s).unwrap_or(sync.now_s),
+            };
+            // What never ages, and nothing does where nothing may be fetched.
+            (!source.is_pinned() && !source.offline && !sync.offline).then(|| (source.id.clone(), at_s))
+        };
+        let policies: &'a Policies = &sync.rules.policies;
+        let checked = match policies.is_empty() {
+            true => BTreeMap::new(),
+            false => sources.iter().filter_map(checked).collect(),
+        };
+        Bench { policies, now_s: sync.now_s, signatures, checked, carried: HashMap::new() }
+    }
+
+    /// Takes away what a source lists that it may not supply, where one that may lists it as well.
+    pub(super) fn hide(&mut self, contributions: &mut [Contribution]) -> Hidden {
+        if self.policies.is_empty() {
+            return Hidden::default();
+        }
+        let mut permitted = HashSet::new();
+        for Contribution { catalogue, releases, .. } in contributions.iter() {
+            for release in releases {
+                if self.policies.agree(&release.id) > 1 {
+                    let carriers =
+                        self.carried.entry((release.id.clone(), release.version.clone())).or_default();
+                    carriers.push((catalogue.source.clone(), release.content()));
+                }
+                if !permitted.contains(&release.id)
+                    && self.policies.excluding(&release.id, &catalogue.source).is_none()
+                {
+                    permitted.insert(release.id.clone());
+                }
+            }
+        }
+        let mut hidden = Hidden::default();
+        for Contribution { catalogue, releases, .. } in contributions {
+            let mut versions: BTreeMap<ComponentId, Vec<Version>> = BTreeMap::new();
+            releases.retain(|release| {
+                let is_hidden = permitted.contains(&release.id)
+                    && self.policies.excluding(&release.id, &catalogue.source).is_some();
+                if is_hidden {
+                    versions.entry(release.id.clone()).or_default().push(release.version.clone());
+                }
+                !is_hidden
+            });
+            for (id, mut versions) in versions {
+                versions.sort();
+                hidden.0.entry(id).or_default().push(Shadow { catalogue: catalogue.clone(), versions });
+            }
+        }
+        hidden
+    }
+
+    /// Rules on every release, and returns what the generation remembers of it and what an auditor should know.
+    pub(super) fn rule(
+        &self,
+        components: &mut [Component],
+        sources: &[SourceState],
+        catalogues: &mut [CatalogueState],
+    ) -> Option<(Ruled, Vec<Act>)> {
+        let digest = self.policies.digest()?.clone();
+        let mut next_change_s: Option<i64> = None;
+        let (mut acts, mut carried) = (Vec::new(), BTreeMap::new());
+        let mut refused: HashMap<CatalogueId, u64> = HashMap::new();
+        let mut grounds: HashMap<CatalogueId, Ground> = HashMap::new();
+        for component in components {
+            let owner = &component.owner;
+            let ground = grounds
+                .entry(owner.clone())
+                .or_insert_with(|| Ground::of(owner, sources, catalogues, &self.signatures));
+            for release in &mut component.releases {
+                let Some(ruled) = self.one(ground, owner, release, &mut carried) else { continue };
+                next_change_s = next_change_s.into_iter().chain(ruled.next_change_s).min();
+                acts.extend(ruled.acts);
+                let is_new =
+                    |warning: &Warning| release.warnings.iter().all(|known| known.reason != warning.reason);
+                let warnings: Vec<Warning> = ruled.warnings.into_iter().filter(is_new).collect();
+                release.warnings.extend(warnings);
+                release.verdict = ruled.verdict;
+                if release.verdict.refusal().is_some() {
+                    *refused.entry(owner.clone()).or_default() += 1;
+                    // What a policy has refused is no longer what its document makes of it.
+                    release.basis = None;
+                }
+            }
+        }
+        for state in catalogues.iter_mut().filter(|state| state.releases > 0) {
+            let own = state.errand.node().and_then(|node| refused.remove(&node.id));
+            state.refused += own.unwrap_or_default();
+        }
+        let checked = self.checked.clone();
+        Some((Ruled { digest, judged_s: self.now_s, next_change_s, checked, carried }, acts))
+    }
+
+    /// Rules on one release; `None` for one that its documents refuse.
+    fn one(
+        &self,
+        ground: &Ground,
+        owner: &CatalogueId,
+        release: &Release,
+        carried: &mut BTreeMap<String, Vec<SourceId>>,
+    ) -> Option<crate::trust::verify::Ruled> {
+        let Verdict::Trusted(leave) = &release.verdict else { return None };
+        let (digests, content) = (promised(release), release.content());
+        let looked = release.manifest.as_ref().and_then(|manifest| self.signatures.packages.get(manifest));
+        let carriers = self.carriers(release, content.as_ref());
+        if !carriers.is_empty() {
+            carried.insert(format!("{}@{}", release.id, release.version), carriers.clone());
+        }
+        let first_seen = first_seen(&owner.source, &release.id, &release.version);
+        let facts = Facts {
+            id: &release.id,
+            version: &release.version,
+            source: &owner.source,
+            missing: &ground.missing,
+            pinned: leave.level() == catalogue_schema::model::Level::Pinned,
+            catalogue: ground.facts(self.checked.get(&owner.source).copied()),
+            digests: &digests,
+            has_unknown_digests: false,
+            content: content.as_ref(),
+            first_seen: first_seen.as_ref().map(|(digest, at_s)| FirstSeen { digest, at_s: *at_s }),
+            signed: looked.map(|looked| looked.signed()).unwrap_or_default(),
+            published_s: first_seen.as_ref().map(|(_, at_s)| *at_s),
+            carried_by: &carriers,
+        };
+        Some(rule(self.policies, &facts, &leave.clone().without_ruling(), self.now_s))
+    }
+
+    /// Returns the sources that carry the same bytes, sorted.
+    fn carriers(&self, release: &Release, content: Option<&Digest>) -> Vec<SourceId> {
+        if self.carried.is_empty() || content.is_none() {
+            return Vec::new();
+        }
+        let listed = self.carried.get(&(release.id.clone(), release.version.clone()));
+        let same = listed.into_iter().flatten().filter(|(_, other)| other.as_ref() == content);
+        let mut sources: Vec<SourceId> = same.map(|(source, _)| source.clone()).collect();
+        sources.sort();
+        sources.dedup();
+        sources
+    }
+}
+
+/// Returns what a version was when it was first seen here, and when.
+///
+/// Nobody remembers that yet: a rule with `min_age` refuses as `trust.age_unknown`, and a retired key counts for nothing new.
+fn first_seen(_source: &SourceId, _id: &ComponentId, _version: &Version) -> Option<(Digest, i64)> {
+    None
+}
+
+/// What is the same for every release of a catalogue.
+struct Ground {
+    missing: Vec<SourceId>,
+    voucher: Voucher,
+}
+
+impl Ground {
+    fn of(
+        owner: &CatalogueId,
+        sources: &[SourceState],
+        catalogues: &[CatalogueState],
+        signatures: &Signatures,
+    ) -> Ground {
+        let named = |state: &&CatalogueState| state.errand.node().is_some_and(|node| node.id == *owner);
+        let state = catalogues.iter().filter(named).max_by_key(|state| state.releases > 0);
+        let known = state.and_then(|state| signatures.vouchers.get(&key(state.errand.node()?)).cloned());
+        let digest = state.and_then(|state| state.digest.clone()).unwrap_or_else(|| Digest::sha256(b""));
+        let looked: Arc<Looked> = Arc::default();
+        let voucher = known.unwrap_or_else(|| Voucher { name: owner.name.clone(), digest, looked });
+        Ground { missing: missing_before(&owner.source, sources, catalogues), voucher }
+    }
+
+    fn facts(&self, checked_s: Option<i64>) -> CatalogueFacts<'_> {
+        self.voucher.facts(checked_s)
+    }
+}
+
+impl Hidden {
+    /// Reports what was hidden: as shadows of its component, and as a warning on the catalogue that lists it.
+    pub(super) fn tell(self, components: &mut [Component], catalogues: &mut [CatalogueState]) {
+        let mut told: BTreeMap<CatalogueId, (usize, ComponentId)> = BTreeMap::new();
+        let nodes = || catalogues.iter().filter_map(|state| state.errand.node());
+        let ranks: HashMap<&CatalogueId, &Rank> = nodes().map(|node| (&node.id, &node.rank)).collect();
+        for (id, shadows) in self.0 {
+            for shadow in &shadows {
+                told.entry(shadow.catalogue.clone()).or_insert_with(|| (0, id.clone())).0 += 1;
+            }
+            let Ok(at) = components.binary_search_by(|component| component.id.cmp(&id)) else { continue };
+            if let Some(component) = components.get_mut(at) {
+                component.shadowed.extend(shadows);
+                component.shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
+            }
+        }
+        for (catalogue, (count, first)) in told {
+            warn!(%catalogue, count, example = %first, reason = NOT_ALLOWED, "a source lists what it may not supply");
+            let text = format!(
+                "by the policy other sources supply {count} of the components that it lists, such as {first}: what it lists of them is not used"
+            );
+            let own = |state: &&mut CatalogueState| {
+                state.releases > 0 && state.errand.node().is_some_and(|node| node.id == catalogue)
+            };
+            if let Some(state) = catalogues.iter_mut().find(own) {
+                state.warnings.push(Warning::new(NOT_ALLOWED, text));
+            }
+        }
+    }
+}
+
+/// Returns the namespaces that wait for a source which a policy names for them and which has never been read. A namespace inside of
+/// which another rule decides is left out: what waits there is refused release by release.
+pub(super) fn waiting(
+    policies: &Policies,
+    sources: &[SourceState],
+    catalogues: &[CatalogueState],
+) -> Vec<Blocked> {
+    let is_unread = |state: &&SourceState| {
+        let below = |other: &CatalogueState| {
+            let is_own = other.errand.node().is_some_and(|node| node.id.source == state.source.id);
+            is_own && other.health == Health::Unread
+        };
+        state.health == Health::Unread || catalogues.iter().any(below)
+    };
+    let unread: Vec<&SourceState> = sources.iter().filter(is_unread).collect();
+    let mut blocked = Vec::new();
+    for one in policies.all().iter().filter(|_| !unread.is_empty()) {
+        for rule in &one.policy.namespaces {
+            let Some(namespace) = whole(rule, &one.policy) else { continue };
+            let waits = unread.iter().filter(|state| rule.sources.contains(&state.source.id));
+            blocked.extend(waits.map(|state| Blocked {
+                namespace: namespace.clone(),
+                source: state.source.id.clone(),
+                place: state.source.place,
+            }));
+        }
+    }
+    blocked
+}
+
+/// Returns the namespace of a rule that decides about all of it.
+fn whole(rule: &NamespaceRule, policy: &Policy) -> Option<Namespace> {
+    let Pattern::Below(prefix) = &rule.pattern else { return None };
+    let is_inside = |other: &NamespaceRule| {
+        other.pattern != rule.pattern && other.pattern.to_string().starts_with(&**prefix)
+    };
+    match policy.namespaces.iter().any(is_inside) {
+        true => None,
+        false => Namespace::parse(&rule.pattern.to_string()).ok(),
+    }
+}
+
+/// Returns the digest that names a snapshot which was judged by policies: that of the releases alone is not enough.
+pub(super) fn named(snapshot: Digest, policies: &Policies) -> Digest {
+    match policies.digest() {
+        None => snapshot,
+        Some(policy) => Digest::sha256(format!("{snapshot}\npolicy {policy}\n").as_bytes()),
+    }
+}
