@@ -61,6 +61,28 @@ pub struct Facts {
     pub times: Arc<Times>,
     /// Reads the list of the documents that a generation rests on; `None` where nothing is kept.
     pub records: Option<Records>,
+    /// Reads documents from the shelf.
+    pub documents: Shelved,
+}
+
+/// Reads documents from the shelf. Cheap to clone.
+#[derive(Clone)]
+pub struct Shelved(pub Arc<ReadDocument>);
+
+/// Reads a document: `None` when it is not there as it was accepted.
+pub type ReadDocument = dyn Fn(&Digest) -> Option<Vec<u8>> + Send + Sync;
+
+impl std::fmt::Debug for Shelved {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Shelved")
+    }
+}
+
+impl Default for Shelved {
+    /// Reads nothing.
+    fn default() -> Shelved {
+        Shelved(Arc::new(|_| None))
+    }
 }
 
 /// Reads the list of the documents that a generation rests on, or says why it cannot be read. Cheap to clone.
@@ -702,7 +724,13 @@ fn explained(asked: &Asked, snapshot: &Snapshot, facts: &Facts) -> Result<Answer
         Some(Records(read)) => read(&snapshot.generation).map_err(|found| records_unreadable(&found))?,
         None => Arc::default(),
     };
-    let ground = Ground { snapshot, component: component.as_ref(), records: &records };
+    let ground = Ground {
+        snapshot,
+        component: component.as_ref(),
+        records: &records,
+        policies: &facts.policies.in_force,
+        read: &*facts.documents.0,
+    };
     ok(&explain(asked, ground, &view, problem))
 }
 

@@ -395,6 +395,7 @@ mod tests {
             panics: 2,
             problem: None,
             policies: Arc::default(),
+            documents: crate::server::answer::Shelved::default(),
             ages,
             times: Arc::default(),
             records: None,

@@ -41,7 +41,7 @@ use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
-    Ages, Answer, Facts, Records, Times, answer, answer_from, at_once, document_missing, log_page,
+    Ages, Answer, Facts, Records, Shelved, Times, answer, answer_from, at_once, document_missing, log_page,
     log_unreadable, report,
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
@@ -69,7 +69,7 @@ pub struct State {
     ages: ArcSwap<Ages>,
     times: ArcSwap<Times>,
     orders: Option<Sender<Order>>,
-    documents: Documents,
+    documents: Shelved,
     revisions: Option<Revisions>,
     records: Option<Records>,
     admin: u32,
@@ -155,7 +155,7 @@ impl State {
             ages: ArcSwap::from_pointee(Ages { known: BTreeMap::new(), since: Instant::now() }),
             times: ArcSwap::default(),
             orders,
-            documents,
+            documents: Shelved(documents.into()),
             revisions: None,
             records: None,
             admin: rustix::process::geteuid().as_raw(),
@@ -285,6 +285,7 @@ impl State {
             ages: self.ages.load_full(),
             times: self.times.load_full(),
             records: self.records.clone(),
+            documents: self.documents.clone(),
         }
     }
 
@@ -397,7 +398,7 @@ impl State {
         match answer {
             Answer::Body(status, body) => Ok(Reply { status, content_type: JSON, body }),
             Answer::Document(digest) => {
-                let body = (self.documents)(&digest).ok_or_else(|| document_missing(&digest))?;
+                let body = (self.documents.0)(&digest).ok_or_else(|| document_missing(&digest))?;
                 Ok(Reply { status: 200, content_type: JSON, body })
             }
             Answer::Log { source, limit } => {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{Blocked, CatalogueState, Health, Ruled, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
-use catalogue_schema::model::{Component, Rank, Release, Shadow, Verdict, Warning};
+use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict, Warning};
 use catalogue_schema::policy::{NamespaceRule, Pattern, Policy};
 use catalogue_schema::version::Version;
 use tracing::warn;
@@ -21,9 +21,8 @@ use tracing::warn;
 use crate::merge::Contribution;
 use crate::sync::signatures::Signatures;
 use crate::sync::{Past, Scope, Sync, key};
-use crate::trust::evidence::{Looked, Voucher, missing_before, promised};
+use crate::trust::evidence::{Case, Looked, Voucher, missing_before};
 use crate::trust::policy::Policies;
-use crate::trust::policy::decide::{CatalogueFacts, Facts, FirstSeen};
 use crate::trust::verify::{Act, rule};
 
 /// The reason for what a source lists that it may not supply.
@@ -162,29 +161,18 @@ impl<'a> Bench<'a> {
         carried: &mut BTreeMap<String, Vec<SourceId>>,
     ) -> Option<crate::trust::verify::Ruled> {
         let Verdict::Trusted(leave) = &release.verdict else { return None };
-        let (digests, content) = (promised(release), release.content());
         let looked = release.manifest.as_ref().and_then(|manifest| self.signatures.packages.get(manifest));
-        let carriers = self.carriers(release, content.as_ref());
+        let carriers = self.carriers(release, release.content().as_ref());
         if !carriers.is_empty() {
             carried.insert(format!("{}@{}", release.id, release.version), carriers.clone());
         }
-        let first_seen = first_seen(&owner.source, &release.id, &release.version);
-        let facts = Facts {
-            id: &release.id,
-            version: &release.version,
-            source: &owner.source,
-            missing: &ground.missing,
-            pinned: leave.level() == catalogue_schema::model::Level::Pinned,
-            catalogue: ground.facts(self.checked.get(&owner.source).copied()),
-            digests: &digests,
-            has_unknown_digests: false,
-            content: content.as_ref(),
-            first_seen: first_seen.as_ref().map(|(digest, at_s)| FirstSeen { digest, at_s: *at_s }),
-            signed: looked.map(|looked| looked.signed()).unwrap_or_default(),
-            published_s: first_seen.as_ref().map(|(_, at_s)| *at_s),
-            carried_by: &carriers,
-        };
-        Some(rule(self.policies, &facts, &leave.clone().without_ruling(), self.now_s))
+        let mut case = Case::of(release, &owner.source, &ground.voucher, looked.map(Arc::as_ref));
+        case.pinned = leave.level() == Level::Pinned;
+        case.missing = &ground.missing;
+        case.checked_s = self.checked.get(&owner.source).copied();
+        case.first_seen = first_seen(&owner.source, &release.id, &release.version);
+        case.carriers = &carriers;
+        Some(rule(self.policies, &case.facts(), &leave.clone().without_ruling(), self.now_s))
     }
 
     /// Returns the sources that carry the same bytes, sorted.
@@ -228,10 +216,6 @@ impl Ground {
         let looked: Arc<Looked> = Arc::default();
         let voucher = known.unwrap_or_else(|| Voucher { name: owner.name.clone(), digest, looked });
         Ground { missing: missing_before(&owner.source, sources, catalogues), voucher }
-    }
-
-    fn facts(&self, checked_s: Option<i64>) -> CatalogueFacts<'_> {
-        self.voucher.facts(checked_s)
     }
 }
 

@@ -21,7 +21,7 @@ use catalogue_schema::pointer::{HttpsUrl, LocalPath, Location, Want};
 use catalogue_schema::signature::{SignatureFile, Statement, Usage};
 
 use crate::trust::policy::Policies;
-use crate::trust::policy::decide::{CatalogueFacts, Signed};
+use crate::trust::policy::decide::{CatalogueFacts, Facts, FirstSeen, Signed};
 use crate::trust::signature::{KeyRing, Proof, SignatureError, check, verify};
 
 /// How many documents with signatures are remembered; behind that all are computed anew.
@@ -213,8 +213,75 @@ impl Voucher {
     }
 }
 
+/// A release and everything around it that a decision needs.
+#[derive(Debug)]
+pub struct Case<'a> {
+    release: &'a Release,
+    source: &'a SourceId,
+    voucher: &'a Voucher,
+    looked: Option<&'a Looked>,
+    digests: Vec<Digest>,
+    content: Option<Digest>,
+    /// Every document on the way is pinned.
+    pub pinned: bool,
+    /// The sources placed before that have never been read.
+    pub missing: &'a [SourceId],
+    /// When its source was last compared with its origin, in seconds since 1970-01-01 UTC.
+    pub checked_s: Option<i64>,
+    /// What this version was when it was first seen here, and when.
+    pub first_seen: Option<(Digest, i64)>,
+    /// The sources that carry the same bytes.
+    pub carriers: &'a [SourceId],
+}
+
+impl<'a> Case<'a> {
+    /// Makes the case of a release that `source` supplies out of a catalogue for which `voucher` vouches; `looked` are the
+    /// signatures of its manifest.
+    pub fn of(
+        release: &'a Release,
+        source: &'a SourceId,
+        voucher: &'a Voucher,
+        looked: Option<&'a Looked>,
+    ) -> Case<'a> {
+        Case {
+            release,
+            source,
+            voucher,
+            looked,
+            digests: promised(release),
+            content: release.content(),
+            pinned: false,
+            missing: &[],
+            checked_s: None,
+            first_seen: None,
+            carriers: &[],
+        }
+    }
+
+    /// Returns the facts. A rule with `min_age` counts from when the version was first seen here: nobody else's word is enough.
+    pub fn facts(&self) -> Facts<'_> {
+        let first_seen = self.first_seen.as_ref();
+        Facts {
+            id: &self.release.id,
+            version: &self.release.version,
+            source: self.source,
+            missing: self.missing,
+            pinned: self.pinned,
+            catalogue: self.voucher.facts(self.checked_s),
+            digests: &self.digests,
+            // Readers skip entries with digests that nobody here computes.
+            has_unknown_digests: false,
+            content: self.content.as_ref(),
+            first_seen: first_seen.map(|(digest, at_s)| FirstSeen { digest, at_s: *at_s }),
+            signed: self.looked.map(Looked::signed).unwrap_or_default(),
+            published_s: first_seen.map(|(_, at_s)| *at_s),
+            carried_by: self.carriers,
+        }
+    }
+}
+
 /// Returns the digests that are promised for the bytes of a release, and hold.
-pub fn promised(release: &Release) -> Vec<Digest> {
+fn promised(release: &Release) -> Vec<Digest> {
     match (&release.manifest, release.promised) {
         (_, false) => Vec::new(),
         (Some(manifest), true) => vec![manifest.clone()],

@@ -24,6 +24,7 @@ fn facts() -> Facts {
         panics: 0,
         problem: None,
         policies: Arc::default(),
+        documents: crate::server::answer::Shelved::default(),
         ages,
         times: Arc::default(),
         records: None,
