@@ -50,5 +50,6 @@ mod socket;
 mod stale;
 mod system;
 mod tidy;
+mod trust;
 mod vectors;
 mod watch;
