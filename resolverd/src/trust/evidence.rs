@@ -78,9 +78,14 @@ impl Looked {
         Signed { proofs: &self.proofs, statement: self.statement.as_ref(), fault: self.fault.as_ref() }
     }
 
+    /// Tells whether one of them holds, whoever made it.
+    pub fn has_one_that_holds(&self) -> bool {
+        self.proofs.iter().any(|(_, proof)| *proof == Proof::Holds)
+    }
+
     /// Returns what is stated by somebody whose signature holds.
     pub fn statement(&self) -> Option<&Statement> {
-        self.statement.as_ref().filter(|_| self.proofs.iter().any(|(_, proof)| *proof == Proof::Holds))
+        self.statement.as_ref().filter(|_| self.has_one_that_holds())
     }
 
     fn broken(fault: ParseError) -> Looked {
