@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use catalogue_schema::basis::Basis;
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
@@ -31,12 +30,10 @@ use catalogue_schema::generation::{
     SOURCE_EXPIRED, SourceState, stale,
 };
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
-use catalogue_schema::model::{Component, Rank, Refusal, Release, Shadow, Source, Verdict};
-use catalogue_schema::packed::write::Packer;
+use catalogue_schema::model::{Rank, Refusal, Shadow, Source, Verdict};
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{Revision, RevisionKey};
-use catalogue_schema::version::Version;
 use tracing::{info, warn};
 
 use crate::fetch::Fetch;
@@ -67,6 +64,12 @@ pub enum SyncError {
     /// The generation could not be committed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<PackedError> for SyncError {
+    fn from(error: PackedError) -> SyncError {
+        SyncError::Store(error.into())
+    }
 }
 
 /// What a sync works with.
@@ -213,20 +216,12 @@ impl<'a> Known<'a> {
     }
 }
 
-impl Known<'_> {
-    /// Returns the release of the last generation that `owner` lists under this id and version, where its basis is this one.
-    fn release(
-        &self,
-        owner: &CatalogueId,
-        id: &ComponentId,
-        version: &Version,
-        basis: Basis,
-    ) -> Option<Release> {
+impl<'a> Known<'a> {
+    /// Returns the component of the last generation with this id, where `owner` owns it.
+    fn component(&self, owner: &CatalogueId, id: &ComponentId) -> Option<&'a Packed> {
         let component = self.snapshot?.component(id)?;
         let is_own = component.owner_texts() == (owner.source.as_text(), owner.name.as_text());
-        let listed = component.exact(version).filter(|listed| is_own && listed.basis() == Some(basis))?;
-        // What cannot be read is read anew.
-        listed.release().ok()
+        is_own.then_some(component)
     }
 }
 
@@ -239,7 +234,7 @@ fn owned(snapshot: &Snapshot) -> HashMap<(&str, &str), Vec<&Packed>> {
 }
 
 /// Where the reading of a source arrives; it is `None` itself where its releases did not fit.
-type Slot = Mutex<Option<Result<Option<Reading>, ShelfError>>>;
+type Slot = Mutex<Option<Result<Option<Reading>, SyncError>>>;
 
 /// What a run has asked of origins so far.
 #[derive(Debug, Default)]
@@ -293,7 +288,7 @@ impl Sync<'_> {
         let mut readings = self.read_all(&known, store.memory(), sources, scope, &tally)?;
         let accepted: Vec<(RevisionKey, Revision)> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
-        self.expire(&mut readings, past, scope);
+        self.expire(&mut readings, past, scope)?;
         let (mut draft, acts) = self.draft((past, scope), &known.documents, readings)?;
         let next_change_s = draft.generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
         drop(known);
@@ -377,7 +372,7 @@ impl Sync<'_> {
         sources: &[Source],
         scope: Scope<'_>,
         tally: &Tally,
-    ) -> Result<Vec<Reading>, ShelfError> {
+    ) -> Result<Vec<Reading>, SyncError> {
         let next = AtomicUsize::new(0);
         let (room, alone) = (Room::new(self.limits.releases), Room::new(0));
         let slots: Vec<Slot> = sources.iter().map(|_| Mutex::new(None)).collect();
@@ -422,7 +417,9 @@ impl Sync<'_> {
 
     /// Makes the ids of sources unavailable that have not been checked for too long. Their entries stay, refused, so that the ids
     /// stay theirs.
-    fn expire(&self, readings: &mut [Reading], past: Past<'_>, scope: Scope<'_>) {
+    ///
+    /// **Errors**: a component cannot be read or packed.
+    fn expire(&self, readings: &mut [Reading], past: Past<'_>, scope: Scope<'_>) -> Result<(), PackedError> {
         for reading in readings {
             let SourceState { source, health, .. } = &reading.state;
             let is_checked = *health == Health::Fresh && !self.offline && scope.covers(&source.id);
@@ -446,10 +443,14 @@ impl Sync<'_> {
                 continue;
             }
             let expired = expired(source, max_stale_s);
-            for release in reading.contributions.iter_mut().flat_map(|listed| &mut listed.releases) {
-                release.verdict = Verdict::Refused(expired.clone());
-                // What time has refused is no longer what its document makes of it.
-                release.basis = None;
+            for packed in reading.contributions.iter_mut().flat_map(|listed| &mut listed.components) {
+                let mut component = packed.component()?;
+                for release in &mut component.releases {
+                    release.verdict = Verdict::Refused(expired.clone());
+                    // What time has refused is no longer what its document makes of it.
+                    release.basis = None;
+                }
+                *packed = Packed::of(&component)?;
             }
             reading.state.health = Health::Expired;
             let before = reading.state.error.take();
@@ -459,6 +460,7 @@ impl Sync<'_> {
             };
             reading.state.error = Some(Refusal { found, ..expired });
         }
+        Ok(())
     }
 
     /// Puts the readings together into the next generation; number, count and root are filled in by the store.
@@ -490,14 +492,14 @@ impl Sync<'_> {
         });
         let mut blocked = blocked(&sources, &catalogues);
         let mut bench = Bench::of(self, past, scope, &sources, signatures);
-        let hidden = bench.hide(&mut contributions);
-        let mut components = merge(contributions, &blocked);
+        let hidden = bench.hide(&mut contributions)?;
+        let mut components = merge(contributions, &blocked)?;
         if let Some(last) = past.snapshot() {
             restore_shadows(&mut components, last, &salvaged, &catalogues)?;
-            note_mutations(&mut components, |id| last.component(id))?;
+            note_mutations(&mut components, |component| last.component_of(component.id_text()))?;
         }
-        hidden.tell(&mut components, &mut catalogues);
-        let ruled = bench.rule(&mut components, &sources, &mut catalogues);
+        hidden.tell(&mut components, &mut catalogues)?;
+        let ruled = bench.rule(&mut components, &sources, &mut catalogues)?;
         let (ruled, acts) = ruled.map_or((None, Vec::new()), |(ruled, acts)| (Some(ruled), acts));
         blocked.extend(policy::waiting(&self.rules.policies, &sources, &catalogues));
         blocked.sort();
@@ -523,10 +525,7 @@ impl Sync<'_> {
             policy: ruled,
             refusals: refusals.into_iter().map(|(want, refusal)| DocumentRefusal { want, refusal }).collect(),
         };
-        // Each goes as soon as it is packed: a component takes several times the room of its block.
-        let mut packer = Packer::default();
-        let components = components.into_iter().map(|component| packer.pack(&component));
-        Ok((Draft { generation, documents, components: components.collect::<Result<_, _>>()? }, acts))
+        Ok((Draft { generation, documents, components }, acts))
     }
 }
 
@@ -545,7 +544,7 @@ fn tell(report: &SyncReport) {
 
 /// Takes over what salvaged catalogues list and do not own: a snapshot holds no releases of it, only the report.
 fn restore_shadows(
-    components: &mut [Component],
+    components: &mut [Packed],
     last: &Snapshot,
     salvaged: &HashSet<CatalogueId>,
     catalogues: &[CatalogueState],
@@ -556,16 +555,21 @@ fn restore_shadows(
     let nodes = catalogues.iter().filter_map(|state| state.errand.node());
     let ranks: HashMap<&CatalogueId, &Rank> = nodes.map(|node| (&node.id, &node.rank)).collect();
     for component in components {
-        let Some(before) = last.component(&component.id) else { continue };
+        let Some(before) = last.component_of(component.id_text()) else { continue };
+        if !before.is_shadowing() {
+            continue;
+        }
+        let (owner, mut shadowed) = (component.head()?.owner, component.shadowed()?);
         let lost = before.shadowed()?.into_iter().filter(|shadow| {
             salvaged.contains(&shadow.catalogue)
-                && shadow.catalogue != component.owner
-                && component.shadowed.iter().all(|known| known.catalogue != shadow.catalogue)
+                && shadow.catalogue != owner
+                && shadowed.iter().all(|known| known.catalogue != shadow.catalogue)
         });
         let lost: Vec<Shadow> = lost.collect();
         if !lost.is_empty() {
-            component.shadowed.extend(lost);
-            component.shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
+            shadowed.extend(lost);
+            shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
+            *component = component.with_shadows(&shadowed)?;
         }
     }
     Ok(())

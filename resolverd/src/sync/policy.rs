@@ -14,6 +14,8 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{Blocked, CatalogueState, Health, Ruled, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
 use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict, Warning};
+use catalogue_schema::packed::write::Packer;
+use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::policy::{NamespaceRule, Pattern, Policy};
 use catalogue_schema::version::Version;
 use tracing::warn;
@@ -36,6 +38,8 @@ pub(super) struct Bench<'a> {
     signatures: Signatures,
     /// When each source was last compared with its origin, where its age counts.
     checked: BTreeMap<SourceId, i64>,
+    /// The last generation was ruled upon.
+    was_ruled: bool,
     /// The sources that list a release of which several must carry the same bytes.
     carried: HashMap<(ComponentId, Version), Vec<(SourceId, Option<Digest>)>>,
 }
@@ -69,87 +73,108 @@ impl<'a> Bench<'a> {
             true => BTreeMap::new(),
             false => sources.iter().filter_map(checked).collect(),
         };
-        Bench { policies, now_s: sync.now_s, signatures, checked, carried: HashMap::new() }
+        let was_ruled = past.generation().is_some_and(|last| last.policy.is_some());
+        Bench { policies, now_s: sync.now_s, signatures, checked, was_ruled, carried: HashMap::new() }
     }
 
     /// Takes away what a source lists that it may not supply, where one that may lists it as well.
-    pub(super) fn hide(&mut self, contributions: &mut [Contribution]) -> Hidden {
+    ///
+    /// **Errors**: a component cannot be read.
+    pub(super) fn hide(&mut self, contributions: &mut [Contribution]) -> Result<Hidden, PackedError> {
+        let mut hidden = Hidden::default();
         if self.policies.is_empty() {
-            return Hidden::default();
+            return Ok(hidden);
         }
         let mut permitted = HashSet::new();
-        for Contribution { catalogue, releases, .. } in contributions.iter() {
-            for release in releases {
-                if self.policies.agree(&release.id) > 1 {
-                    let carriers =
-                        self.carried.entry((release.id.clone(), release.version.clone())).or_default();
-                    carriers.push((catalogue.source.clone(), release.content()));
+        for Contribution { catalogue, components, .. } in contributions.iter() {
+            for component in components {
+                let id = component.id()?;
+                if self.policies.agree(&id) > 1 {
+                    for listed in component.all() {
+                        let Some(version) = listed.version() else { continue };
+                        let carriers = self.carried.entry((id.clone(), version)).or_default();
+                        carriers.push((catalogue.source.clone(), listed.content()?));
+                    }
                 }
-                if !permitted.contains(&release.id)
-                    && self.policies.excluding(&release.id, &catalogue.source).is_none()
-                {
-                    permitted.insert(release.id.clone());
+                if self.policies.excluding(&id, &catalogue.source).is_none() {
+                    permitted.insert(id);
                 }
             }
         }
-        let mut hidden = Hidden::default();
-        for Contribution { catalogue, releases, .. } in contributions {
-            let mut versions: BTreeMap<ComponentId, Vec<Version>> = BTreeMap::new();
-            releases.retain(|release| {
-                let is_hidden = permitted.contains(&release.id)
-                    && self.policies.excluding(&release.id, &catalogue.source).is_some();
+        for Contribution { catalogue, components, .. } in contributions {
+            components.retain(|component| {
+                // What cannot be read was refused above.
+                let Ok(id) = component.id() else { return true };
+                let is_hidden =
+                    permitted.contains(&id) && self.policies.excluding(&id, &catalogue.source).is_some();
                 if is_hidden {
-                    versions.entry(release.id.clone()).or_default().push(release.version.clone());
+                    let versions = component.all().filter_map(|listed| listed.version()).collect();
+                    hidden.0.entry(id).or_default().push(Shadow { catalogue: catalogue.clone(), versions });
                 }
                 !is_hidden
             });
-            for (id, mut versions) in versions {
-                versions.sort();
-                hidden.0.entry(id).or_default().push(Shadow { catalogue: catalogue.clone(), versions });
-            }
         }
-        hidden
+        Ok(hidden)
     }
 
     /// Rules on every release, and returns what the generation remembers of it and what an auditor should know.
+    ///
+    /// **Errors**: a component cannot be read or packed.
     pub(super) fn rule(
         &self,
-        components: &mut [Component],
+        components: &mut [Packed],
         sources: &[SourceState],
         catalogues: &mut [CatalogueState],
-    ) -> Option<(Ruled, Vec<Act>)> {
-        let digest = self.policies.digest()?.clone();
-        let mut next_change_s: Option<i64> = None;
-        let (mut acts, mut carried) = (Vec::new(), BTreeMap::new());
-        let mut refused: HashMap<CatalogueId, u64> = HashMap::new();
+    ) -> Result<Option<(Ruled, Vec<Act>)>, PackedError> {
+        let Some(digest) = self.policies.digest().cloned() else {
+            if self.was_ruled {
+                components.iter_mut().try_for_each(without_rulings)?;
+            }
+            return Ok(None);
+        };
+        let mut sheet = Sheet::default();
         let mut grounds: HashMap<CatalogueId, Ground> = HashMap::new();
+        let mut packer = Packer::default();
         for component in components {
-            let owner = &component.owner;
+            let mut read = component.component()?;
             let ground = grounds
-                .entry(owner.clone())
-                .or_insert_with(|| Ground::of(owner, sources, catalogues, &self.signatures));
-            for release in &mut component.releases {
-                let Some(ruled) = self.one(ground, owner, release, &mut carried) else { continue };
-                next_change_s = next_change_s.into_iter().chain(ruled.next_change_s).min();
-                acts.extend(ruled.acts);
-                let is_new =
-                    |warning: &Warning| release.warnings.iter().all(|known| known.reason != warning.reason);
-                let warnings: Vec<Warning> = ruled.warnings.into_iter().filter(is_new).collect();
-                release.warnings.extend(warnings);
-                release.verdict = ruled.verdict;
-                if release.verdict.refusal().is_some() {
-                    *refused.entry(owner.clone()).or_default() += 1;
-                    // What a policy has refused is no longer what its document makes of it.
-                    release.basis = None;
-                }
+                .entry(read.owner.clone())
+                .or_insert_with(|| Ground::of(&read.owner, sources, catalogues, &self.signatures));
+            if self.rule_component(ground, &mut read, &mut sheet) {
+                *component = packer.pack(&read)?;
             }
         }
+        let Sheet { next_change_s, acts, carried, mut refused } = sheet;
         for state in catalogues.iter_mut().filter(|state| state.releases > 0) {
             let own = state.errand.node().and_then(|node| refused.remove(&node.id));
             state.refused += own.unwrap_or_default();
         }
         let checked = self.checked.clone();
-        Some((Ruled { digest, judged_s: self.now_s, next_change_s, checked, carried }, acts))
+        Ok(Some((Ruled { digest, judged_s: self.now_s, next_change_s, checked, carried }, acts)))
+    }
+
+    /// Rules on the releases of a component; tells whether anything in it is another thing now.
+    fn rule_component(&self, ground: &Ground, component: &mut Component, sheet: &mut Sheet) -> bool {
+        let mut is_changed = false;
+        for release in &mut component.releases {
+            let Some(ruled) = self.one(ground, &component.owner, release, &mut sheet.carried) else {
+                continue;
+            };
+            sheet.next_change_s = sheet.next_change_s.into_iter().chain(ruled.next_change_s).min();
+            sheet.acts.extend(ruled.acts);
+            let is_new =
+                |warning: &Warning| release.warnings.iter().all(|known| known.reason != warning.reason);
+            let warnings: Vec<Warning> = ruled.warnings.into_iter().filter(is_new).collect();
+            is_changed |= !warnings.is_empty() || release.verdict != ruled.verdict;
+            release.warnings.extend(warnings);
+            release.verdict = ruled.verdict;
+            if release.verdict.refusal().is_some() {
+                *sheet.refused.entry(component.owner.clone()).or_default() += 1;
+                // What a policy has refused is no longer what its document makes of it.
+                release.basis = None;
+            }
+        }
+        is_changed
     }
 
     /// Rules on one release; `None` for one that its documents refuse.
@@ -196,6 +221,34 @@ fn first_seen(_source: &SourceId, _id: &ComponentId, _version: &Version) -> Opti
     None
 }
 
+/// Takes away what policies said that are not in force any more.
+fn without_rulings(component: &mut Packed) -> Result<(), PackedError> {
+    let mut read = component.component()?;
+    let mut is_changed = false;
+    for release in &mut read.releases {
+        if let Verdict::Trusted(leave) = &release.verdict
+            && leave.rule().is_some()
+        {
+            release.verdict = Verdict::Trusted(leave.clone().without_ruling());
+            is_changed = true;
+        }
+    }
+    if is_changed {
+        *component = Packer::default().pack(&read)?;
+    }
+    Ok(())
+}
+
+/// What comes of ruling on releases, beside their verdicts.
+#[derive(Default)]
+struct Sheet {
+    next_change_s: Option<i64>,
+    acts: Vec<Act>,
+    carried: BTreeMap<String, Vec<SourceId>>,
+    /// How many releases of a catalogue were refused.
+    refused: HashMap<CatalogueId, u64>,
+}
+
 /// What is the same for every release of a catalogue.
 struct Ground {
     missing: Vec<SourceId>,
@@ -221,7 +274,13 @@ impl Ground {
 
 impl Hidden {
     /// Reports what was hidden: as shadows of its component, and as a warning on the catalogue that lists it.
-    pub(super) fn tell(self, components: &mut [Component], catalogues: &mut [CatalogueState]) {
+    ///
+    /// **Errors**: a component cannot be read or packed.
+    pub(super) fn tell(
+        self,
+        components: &mut [Packed],
+        catalogues: &mut [CatalogueState],
+    ) -> Result<(), PackedError> {
         let mut told: BTreeMap<CatalogueId, (usize, ComponentId)> = BTreeMap::new();
         let nodes = || catalogues.iter().filter_map(|state| state.errand.node());
         let ranks: HashMap<&CatalogueId, &Rank> = nodes().map(|node| (&node.id, &node.rank)).collect();
@@ -229,10 +288,12 @@ impl Hidden {
             for shadow in &shadows {
                 told.entry(shadow.catalogue.clone()).or_insert_with(|| (0, id.clone())).0 += 1;
             }
-            let Ok(at) = components.binary_search_by(|component| component.id.cmp(&id)) else { continue };
-            if let Some(component) = components.get_mut(at) {
-                component.shadowed.extend(shadows);
-                component.shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
+            let at = components.binary_search_by(|component| component.id_text().cmp(id.as_text()));
+            if let Some(component) = at.ok().and_then(|at| components.get_mut(at)) {
+                let mut shadowed = component.shadowed()?;
+                shadowed.extend(shadows);
+                shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
+                *component = component.with_shadows(&shadowed)?;
             }
         }
         for (catalogue, (count, first)) in told {
@@ -247,6 +308,7 @@ impl Hidden {
                 state.warnings.push(Warning::new(NOT_ALLOWED, text));
             }
         }
+        Ok(())
     }
 }
 

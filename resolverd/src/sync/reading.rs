@@ -17,6 +17,7 @@ use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPP
 use catalogue_schema::id::{CatalogueId, ComponentId};
 use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
+use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::pointer::{CommitId, Location, Repository, Revision as RevisionOf, Want};
 use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey};
 
@@ -25,10 +26,11 @@ use crate::fetch::limit::Budget;
 use crate::fetch::object::Kind;
 use crate::fetch::{Answer, Ask, FetchError};
 use crate::merge::Contribution;
-use crate::shelf::{Run, ShelfError};
+use crate::merge::listing::Listing;
+use crate::shelf::Run;
 use crate::store::memory::Memory;
 use crate::sync::signatures::{Signatures, Vouching};
-use crate::sync::{Known, LOST, NodeKey, Sync, Tally, is_lost, key};
+use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
 use crate::trust::verify::{Evidence, judge};
 
@@ -56,8 +58,8 @@ pub(super) struct Reading {
 impl Reading {
     /// Returns how many releases it lists.
     pub(super) fn listed(&self) -> u64 {
-        let releases = self.contributions.iter().map(|listed| listed.releases.len() as u64);
-        self.named.max(releases.sum())
+        let components = self.contributions.iter().flat_map(|listed| &listed.components);
+        self.named.max(components.map(|component| component.count() as u64).sum())
     }
 }
 
@@ -184,7 +186,7 @@ impl<'a> Reader<'a> {
     /// Reads the source from its origins; `None` where its releases do not fit into the room.
     ///
     /// **Errors**: the shelf cannot be read or written.
-    pub(super) fn read(&self) -> Result<Option<Reading>, ShelfError> {
+    pub(super) fn read(&self) -> Result<Option<Reading>, SyncError> {
         let reading = self.reading(Mode::Live)?;
         Ok(Some(reading).filter(|_| !self.seat.is_crowded()))
     }
@@ -192,7 +194,7 @@ impl<'a> Reader<'a> {
     /// Refuses the source because of `error`: it keeps its last good entries.
     ///
     /// **Errors**: the shelf cannot be read.
-    pub(super) fn refuse(&self, error: Refusal) -> Result<Reading, ShelfError> {
+    pub(super) fn refuse(&self, error: Refusal) -> Result<Reading, SyncError> {
         let entry = dialect::start(self.source, self.sync.forges);
         let tree = match entry.node() {
             None => Tree::default(),
@@ -210,11 +212,11 @@ impl<'a> Reader<'a> {
     /// Reads the source as the last generation recorded it.
     ///
     /// **Errors**: the shelf cannot be read.
-    pub(super) fn hold(&self) -> Result<Reading, ShelfError> {
+    pub(super) fn hold(&self) -> Result<Reading, SyncError> {
         self.reading(Mode::Recorded)
     }
 
-    fn reading(&self, mode: Mode) -> Result<Reading, ShelfError> {
+    fn reading(&self, mode: Mode) -> Result<Reading, SyncError> {
         let entry = dialect::start(self.source, self.sync.forges);
         let mut tree = Tree::default();
         self.node(entry, mode, None, &mut tree)?;
@@ -259,7 +261,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         above: Option<&Trust>,
         out: &mut Tree,
-    ) -> Result<(), ShelfError> {
+    ) -> Result<(), SyncError> {
         let Some(node) = listed.node() else { return Ok(()) };
         // What a list says today and what was last accepted differ while a catalogue is stale; the record is what was accepted.
         let recorded = self.recorded(node).filter(|_| mode == Mode::Recorded);
@@ -298,7 +300,7 @@ impl<'a> Reader<'a> {
         node: &Node,
         above: Option<&Trust>,
         reached: &BTreeSet<NodeKey>,
-    ) -> Result<Option<Tree>, ShelfError> {
+    ) -> Result<Option<Tree>, SyncError> {
         let Some(errand) = self.recorded(node) else { return Ok(None) };
         let recorded = self.tree(&errand, node, Mode::Recorded, above, reached)?;
         let (whole, partial) = match recorded {
@@ -329,13 +331,12 @@ impl<'a> Reader<'a> {
             found.rank = Rank(node.rank.0.iter().chain(own).copied().collect());
             if state.releases > 0 {
                 let texts = (found.id.source.as_text(), found.id.name.as_text());
-                let releases = owned.get(&texts).into_iter().flatten().flat_map(|component| component.all());
-                let releases = releases.map(|listed| listed.release().map(as_read));
-                let releases = releases.collect::<Result<_, _>>().ok()?;
+                let components = owned.get(&texts).into_iter().flatten();
+                let components = components.map(|component| component.with_shadows(&[]));
                 tree.contributions.push(Contribution {
                     catalogue: found.id.clone(),
                     rank: found.rank.clone(),
-                    releases,
+                    components: components.collect::<Result<_, _>>().ok()?,
                 });
             }
             tree.reached.insert(key(found));
@@ -369,7 +370,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         above: Option<&Trust>,
         reached: &BTreeSet<NodeKey>,
-    ) -> Result<Result<Tree, Refusal>, ShelfError> {
+    ) -> Result<Result<Tree, Refusal>, SyncError> {
         if let Err(refusal) = self.may_descend(errand, node, reached) {
             return Ok(Err(refusal));
         }
@@ -424,18 +425,19 @@ impl<'a> Reader<'a> {
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
         let of_releases = self.eager(of_releases, node, mode, &trust, &mut finding);
         tree.open = !of_releases.iter().all(is_settled);
-        let releases =
+        let listing =
             self.releases(of_releases, (node, mode, &trust), &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
-        self.package_signatures(&releases, (errand, mode, &trust), &mut tree)?;
+        self.package_signatures((errand, mode, &trust), &mut tree)?;
 
         state.settled = is_settled_here && !tree.open;
         let unusable = take(&mut finding.unusable);
-        describe(&mut state, &releases, finding);
+        describe(&mut state, &listing, finding);
         tree.catalogues.push(state);
-        if !releases.is_empty() {
+        let components = listing.finish()?;
+        if !components.is_empty() {
             let (catalogue, rank) = (node.id.clone(), node.rank.clone());
-            tree.contributions.push(Contribution { catalogue, rank, releases });
+            tree.contributions.push(Contribution { catalogue, rank, components });
         }
         self.children(children, mode, &trust, &mut tree)?;
         for Unusable { node, error } in unusable {
@@ -514,7 +516,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         trust: &Trust,
         tree: &mut Tree,
-    ) -> Result<(), ShelfError> {
+    ) -> Result<(), SyncError> {
         children.sort_by(|one, other| {
             one.node().map(|node| &node.rank).cmp(&other.node().map(|node| &node.rank))
         });
@@ -539,7 +541,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         trust: &Trust,
         tree: &mut Tree,
-    ) -> Result<(), ShelfError> {
+    ) -> Result<(), SyncError> {
         let Some(node) = listed.node().filter(|node| !tree.reached.contains(&key(node))) else {
             return Ok(());
         };
@@ -640,22 +642,34 @@ impl<'a> Reader<'a> {
         finding: &mut Finding,
         tree: &mut Tree,
         fresh: &mut Vec<(Digest, Vec<u8>)>,
-    ) -> Result<Vec<Release>, ShelfError> {
-        let mut releases = take(&mut finding.releases);
-        releases.reserve(errands.len());
+    ) -> Result<Listing, SyncError> {
+        let mut listing = Listing::of(node.id.clone());
+        self.want_signatures(&finding.releases);
+        listing.add(take(&mut finding.releases))?;
         let mut errands = VecDeque::from(errands);
         while !errands.is_empty() {
             let mut round: Vec<Errand> = Vec::new();
-            while let Some(errand) = errands.pop_front() {
-                match self.taken_over(&errand, mode, node, trust) {
-                    Some(Taken { release, record }) => {
-                        releases.push(release);
-                        tree.documents.push(record);
+            while round.len() < WANTS_AT_ONCE
+                && let Some(run) = next_run(&mut errands)
+            {
+                match self.taken_whole(&run, mode, node, trust) {
+                    Some((component, records)) => {
+                        self.want_signatures_of(component);
+                        listing.take_over(component)?;
+                        tree.documents.extend(records);
                     }
-                    None => round.push(errand),
-                }
-                if round.len() == WANTS_AT_ONCE {
-                    break;
+                    None => {
+                        for errand in run {
+                            match self.taken_over(&errand, mode, node, trust) {
+                                Some(Taken { release, record }) => {
+                                    self.want_signatures([&release]);
+                                    listing.add([release])?;
+                                    tree.documents.push(record);
+                                }
+                                None => round.push(errand),
+                            }
+                        }
+                    }
                 }
             }
             let documents = self.obtain(&round, mode, Some(trust))?;
@@ -677,22 +691,52 @@ impl<'a> Reader<'a> {
                 };
                 tree.open |= !found.errands.iter().all(is_settled);
                 errands.extend(found.errands.drain(..));
-                releases.append(&mut found.releases);
+                self.want_signatures(&found.releases);
+                listing.add(take(&mut found.releases))?;
                 finding.skipped.append(&mut found.skipped);
                 finding.warnings.append(&mut found.warnings);
             }
         }
-        Ok(releases)
+        Ok(listing)
     }
 
-    /// Takes a release over from the last generation instead of reading its document again: the document is the one whose
-    /// digest is promised, it is on the shelf, and whatever else makes the release is what it was then.
-    fn taken_over(&self, errand: &Errand, mode: Mode, node: &Node, trust: &Trust) -> Option<Taken> {
-        let (id, version) = dialect::described(errand)?;
+    /// Takes a component over as it is, where `run` names exactly its releases and each of them can be taken over.
+    fn taken_whole(
+        &self,
+        run: &[Errand],
+        mode: Mode,
+        node: &Node,
+        trust: &Trust,
+    ) -> Option<(&'a Packed, Vec<DocumentRecord>)> {
+        let (id, _) = dialect::described(run.first()?)?;
+        let component =
+            self.known.component(&node.id, id).filter(|component| component.count() == run.len())?;
+        let (mut records, mut is_met) = (Vec::with_capacity(run.len()), vec![false; run.len()]);
+        for errand in run {
+            let (listed, record) = self.known_release(errand, component, mode, trust)?;
+            // The sync notes mutations anew, and errands that name one release twice leave out another.
+            if listed.has_warnings() || std::mem::replace(is_met.get_mut(listed.at())?, true) {
+                return None;
+            }
+            records.push(record);
+        }
+        Some((component, records))
+    }
+
+    /// Finds the release that an errand describes in the component of the last generation: the document is the one whose digest is
+    /// promised, it is on the shelf, and whatever else makes the release is what it was then.
+    fn known_release<'p>(
+        &self,
+        errand: &Errand,
+        component: &'p Packed,
+        mode: Mode,
+        trust: &Trust,
+    ) -> Option<(Listed<'p>, DocumentRecord)> {
+        let (_, version) = dialect::described(errand)?;
+        let listed = component.exact(version)?;
         let digest = errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)?;
-        let basis = dialect::basis(errand, digest, trust)?;
-        let release = self.known.release(&node.id, id, version, basis)?;
-        if !self.sync.shelf.has_read(digest) {
+        let known = listed.basis()?;
+        if dialect::basis(errand, digest, trust)? != known || !self.sync.shelf.has_read(digest) {
             return None;
         }
         let record = match self.known.document(&errand.want) {
@@ -700,7 +744,17 @@ impl<'a> Reader<'a> {
             Some(_) => return None,
             None => self.record_elsewhere(errand, mode)?,
         };
-        Some(Taken { release: as_read(release), record })
+        Some((listed, record))
+    }
+
+    /// Takes a release over from the last generation instead of reading its document again.
+    fn taken_over(&self, errand: &Errand, mode: Mode, node: &Node, trust: &Trust) -> Option<Taken> {
+        let (id, _) = dialect::described(errand)?;
+        let component = self.known.component(&node.id, id)?;
+        let (listed, record) = self.known_release(errand, component, mode, trust)?;
+        // What cannot be read is read anew.
+        let release = as_read(listed.release().ok()?);
+        Some(Taken { release, record })
     }
 
     /// Tells whether the shelf may answer an errand with the document of a record.
@@ -731,7 +785,7 @@ impl<'a> Reader<'a> {
         errands: &[Errand],
         mode: Mode,
         above: Option<&Trust>,
-    ) -> Result<Vec<Result<Document, Trouble>>, ShelfError> {
+    ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
         let mut answers: Vec<Option<Result<Document, Trouble>>> = Vec::with_capacity(errands.len());
         let mut shelf = self.sync.shelf.run();
         for errand in errands {
@@ -772,7 +826,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         above: Option<&Trust>,
         shelf: &mut Run<'_>,
-    ) -> Result<Option<Result<Document, Trouble>>, ShelfError> {
+    ) -> Result<Option<Result<Document, Trouble>>, SyncError> {
         let offline = self.is_offline();
         let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
         let pin = content_pin(errand);
@@ -836,7 +890,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the document that an origin need not send again. It hears of it only while the shelf still has its bytes.
-    fn conditional(&self, errand: &Errand) -> Result<Option<DocumentRecord>, ShelfError> {
+    fn conditional(&self, errand: &Errand) -> Result<Option<DocumentRecord>, SyncError> {
         let known = self.known.document(&errand.want);
         let known = known.filter(|record| record.etag.is_some() || record.modified.is_some());
         match known {
@@ -850,7 +904,7 @@ impl<'a> Reader<'a> {
         errand: &Errand,
         answer: Result<Answer, FetchError>,
         above: Option<&Trust>,
-    ) -> Result<Result<Document, Trouble>, ShelfError> {
+    ) -> Result<Result<Document, Trouble>, SyncError> {
         let fetched = match answer {
             Ok(Answer::Fetched(fetched)) => fetched,
             Ok(Answer::Unchanged) => return self.unchanged(errand, above),
@@ -874,7 +928,7 @@ impl<'a> Reader<'a> {
         &self,
         errand: &Errand,
         above: Option<&Trust>,
-    ) -> Result<Result<Document, Trouble>, ShelfError> {
+    ) -> Result<Result<Document, Trouble>, SyncError> {
         if let Some(record) = self.known.document(&errand.want)
             && let Some(content) = self.sync.shelf.run().read(&record.digest)?
         {
@@ -965,6 +1019,19 @@ impl<'a> Seat<'a> {
 pub(super) fn listed(finding: &Finding) -> u64 {
     let begun = finding.errands.iter().filter(|errand| errand.node().is_none() && errand.documents() > 0);
     (begun.count() + finding.releases.len()) as u64
+}
+
+/// Takes the next errands off the front that describe releases of one component; one errand where it describes none.
+fn next_run(errands: &mut VecDeque<Errand>) -> Option<Vec<Errand>> {
+    let first = errands.pop_front()?;
+    let id = dialect::described(&first).map(|(id, _)| id.clone());
+    let mut run = vec![first];
+    while let Some(id) = &id
+        && errands.front().and_then(dialect::described).is_some_and(|(next, _)| next == id)
+    {
+        run.extend(errands.pop_front());
+    }
+    Some(run)
 }
 
 /// Refuses a source that lists more releases than `left`, which better-placed sources leave.
@@ -1096,9 +1163,8 @@ fn blank(errand: &Errand) -> CatalogueState {
     }
 }
 
-fn describe(state: &mut CatalogueState, releases: &[Release], finding: Finding) {
-    state.releases = releases.len() as u64;
-    state.refused = releases.iter().filter(|release| release.verdict.refusal().is_some()).count() as u64;
+fn describe(state: &mut CatalogueState, listing: &Listing, finding: Finding) {
+    (state.releases, state.refused) = (listing.count(), listing.refused());
     state.skipped_count = finding.skipped.len() as u64;
     state.skipped = finding.skipped.into_iter().take(SKIPPED_NAMED_MAX).collect::<Vec<Skipped>>();
     state.warnings = finding.warnings;

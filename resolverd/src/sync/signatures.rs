@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Finding, Node, Stage};
 use catalogue_schema::digest::Digest;
+use catalogue_schema::id::ComponentId;
 use catalogue_schema::model::{Refusal, Release, Trust};
+use catalogue_schema::packed::Packed;
 use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{RevisionKey, SignedBy};
 use catalogue_schema::signature::Usage;
 
-use crate::shelf::ShelfError;
 use crate::sync::reading::{Document, Mode, Reader, Tree, Trouble, WANTS_AT_ONCE, is_settled, listed};
-use crate::sync::{NodeKey, key};
+use crate::sync::{NodeKey, SyncError, key};
 use crate::trust::evidence::{Looked, Voucher, beside, stated};
 use crate::trust::memory::ROLLBACK;
 use crate::trust::policy::Policies;
@@ -27,6 +28,8 @@ use crate::trust::policy::decide::VERSION_MUTATED;
 pub(super) struct Signatures {
     pub(super) vouchers: BTreeMap<NodeKey, Voucher>,
     pub(super) packages: HashMap<Digest, Arc<Looked>>,
+    /// The manifests whose signatures are looked for, each with the one that its entry states.
+    wanted: BTreeMap<Digest, Option<String>>,
 }
 
 impl Signatures {
@@ -87,7 +90,7 @@ impl Reader<'_> {
         (errand, node, mode): (&Errand, &Node, Mode),
         document: &Document,
         above: Option<&Trust>,
-    ) -> Result<Result<Vouching, Refusal>, ShelfError> {
+    ) -> Result<Result<Vouching, Refusal>, SyncError> {
         let policies = self.policies();
         let memory_key = RevisionKey::of(node);
         let was_signed = self.memory.known(&memory_key).iter().any(|known| known.signed.is_some());
@@ -147,7 +150,7 @@ impl Reader<'_> {
         document: &Document,
         above: Option<&Trust>,
         vouching: &mut Vouching,
-    ) -> Result<Result<Arc<Looked>, Refusal>, ShelfError> {
+    ) -> Result<Result<Arc<Looked>, Refusal>, SyncError> {
         let content = || Some(document.content.bytes().to_vec());
         let signed = (&document.received.digest, &content as &dyn Fn() -> Option<Vec<u8>>);
         let look =
@@ -209,30 +212,48 @@ impl Reader<'_> {
         }
     }
 
-    /// Looks at the signatures of releases, where a policy asks for them. Their documents are on the shelf.
+    /// Notes which of these releases must be signed.
+    pub(super) fn want_signatures<'r>(&self, releases: impl IntoIterator<Item = &'r Release>) {
+        if self.policies().is_empty() {
+            return;
+        }
+        let may_be_signed =
+            |release: &&Release| !release.unfetched && self.policies().asks_release(&release.id);
+        for release in releases.into_iter().filter(may_be_signed) {
+            let Some(manifest) = &release.manifest else { continue };
+            let stated = release.extra.get("signature").and_then(|value| value.as_str().map(str::to_owned));
+            self.signatures.borrow_mut().wanted.insert(manifest.clone(), stated);
+        }
+    }
+
+    /// Notes which releases of a component that is taken over must be signed.
+    pub(super) fn want_signatures_of(&self, component: &Packed) {
+        let is_asked = |id: &ComponentId| self.policies().asks_release(id);
+        if !self.policies().is_empty() && component.id().is_ok_and(|id| is_asked(&id)) {
+            // What cannot be read has no signature.
+            let releases: Vec<Release> = component.all().filter_map(|listed| listed.release().ok()).collect();
+            self.want_signatures(&releases);
+        }
+    }
+
+    /// Looks at the signatures of releases that must be signed. Their documents are on the shelf.
     ///
     /// **Errors**: the shelf cannot be read or written.
     pub(super) fn package_signatures(
         &self,
-        releases: &[Release],
         (task, mode, trust): (&Errand, Mode, &Trust),
         tree: &mut Tree,
-    ) -> Result<(), ShelfError> {
-        if self.policies().is_empty() {
-            return Ok(());
-        }
+    ) -> Result<(), SyncError> {
         let mut wanted: HashMap<Digest, Option<Want>> = HashMap::new();
-        for release in releases {
-            let Some(manifest) = release.manifest.as_ref().filter(|_| may_be_signed(release)) else {
-                continue;
-            };
-            if !self.policies().asks_release(&release.id) {
-                continue;
+        let noted = std::mem::take(&mut self.signatures.borrow_mut().wanted);
+        for (manifest, stated) in noted {
+            match stated {
+                Some(text) => self.look_at_package(&manifest, text.as_bytes()),
+                None => drop(wanted.insert(manifest, None)),
             }
-            match release.extra.get("signature").and_then(|value| value.as_str().map(str::to_owned)) {
-                Some(text) => self.look_at_package(manifest, text.as_bytes()),
-                None => drop(wanted.insert(manifest.clone(), None)),
-            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
         }
         for record in &tree.documents {
             if let Some(want) = wanted.get_mut(&record.digest) {
@@ -256,7 +277,7 @@ impl Reader<'_> {
         mode: Mode,
         trust: &Trust,
         tree: &mut Tree,
-    ) -> Result<(), ShelfError> {
+    ) -> Result<(), SyncError> {
         let errands: Vec<Errand> = round.iter().map(|(_, errand)| errand.clone()).collect();
         let mut fresh = Vec::new();
         let found = self.obtain(&errands, mode, Some(trust))?;
@@ -276,7 +297,7 @@ impl Reader<'_> {
                 Err(_) => {}
             }
         }
-        self.sync.shelf.keep(&fresh)
+        Ok(self.sync.shelf.keep(&fresh)?)
     }
 
     fn look_at_package(&self, manifest: &Digest, signature: &[u8]) {
@@ -285,10 +306,6 @@ impl Reader<'_> {
             self.sync.rules.proofs.look(self.policies(), Usage::Package, (manifest, &content), signature);
         self.signatures.borrow_mut().packages.insert(manifest.clone(), looked);
     }
-}
-
-fn may_be_signed(release: &Release) -> bool {
-    !release.unfetched && release.verdict.refusal().is_none()
 }
 
 /// Makes the errand of a signature, which has no reader: it is one more document of what it signs.
