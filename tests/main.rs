@@ -52,5 +52,6 @@ mod stale;
 mod system;
 mod tidy;
 mod transport;
+mod trust;
 mod vectors;
 mod watch;

@@ -127,6 +127,14 @@ impl Digest {
         }
     }
 
+    fn text(&self) -> String {
+        let mut text = String::with_capacity(self.algorithm().name().len() + 1 + 2 * self.as_bytes().len());
+        text.push_str(self.algorithm().name());
+        text.push(':');
+        push_hex(&mut text, self.as_bytes());
+        text
+    }
+
     /// Returns the lower-case hex digits without the algorithm.
     pub fn hex(&self) -> String {
         hex(self.as_bytes())
@@ -135,11 +143,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(self.algorithm().name().len() + 1 + 2 * self.as_bytes().len());
-        text.push_str(self.algorithm().name());
-        text.push(':');
-        push_hex(&mut text, self.as_bytes());
-        out.write_str(&text)
+        out.write_str(&self.text())
     }
 }
 
@@ -158,9 +162,11 @@ pub fn hex(bytes: &[u8]) -> String {
 
 fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for nibble in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
-        text.push(char::from(DIGITS[usize::from(nibble)]));
+    let mut digits = vec![0; 2 * bytes.len()];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     }
+    text.push_str(std::str::from_utf8(&digits).unwrap_or_default());
 }
 
 /// Bytes with the SHA-256 digest that was computed over them: there is no other way to make one, so that nobody who is handed
@@ -235,7 +241,7 @@ fn unbase64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).or_else(|_| URL_SAFE_NO_PAD.decode(text)).ok()
 }
 
-crate::text_forms!(Digest);
+crate::text_forms!(Digest; text);
 
 #[cfg(test)]
 mod tests;

@@ -163,6 +163,17 @@ pub struct Reference {
 }
 
 impl Reference {
+    fn text(&self) -> String {
+        let (id, requirement) = (self.id.as_text(), self.requirement.as_text());
+        let mut text = String::with_capacity(id.len() + 1 + requirement.len());
+        text.push_str(id);
+        if !requirement.is_empty() {
+            text.push('@');
+            text.push_str(requirement);
+        }
+        text
+    }
+
     /// Reads a reference in the decision order of the grammar: scheme, leading `@`, direct reference, OCI, one `/` means
     /// flowctl, none means eStream.
     ///
@@ -241,10 +252,7 @@ fn is_oci(id: &str) -> bool {
 
 impl fmt::Display for Reference {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.requirement.as_text() {
-            "" => write!(out, "{}", self.id),
-            requirement => write!(out, "{}@{requirement}", self.id),
-        }
+        out.write_str(&self.text())
     }
 }
 
@@ -349,7 +357,9 @@ impl fmt::Display for CatalogueId {
     }
 }
 
-crate::text_forms!(ComponentId, Reference, Namespace, SourceId);
+crate::text_forms!(Namespace);
+crate::text_forms!(ComponentId, SourceId; as_text);
+crate::text_forms!(Reference; text);
 
 impl fmt::Display for ComponentId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

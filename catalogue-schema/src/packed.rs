@@ -6,7 +6,7 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | head | format (u8, [`FORMAT`]); lengths of the owner's source and name (u8 each) and of the id (u16); number of releases, length of the shadows, length of the search (u32 each) |
+//! | head | format (u8, [`FORMAT`]); lengths of the owner's source and name (u8 each) and of the id (u16); number of releases, length of the shadows, length of the search (u32 each); what its releases say, see [`Packed::says`] (32 bytes) |
 //! | entries | one per release, oldest version first: major, minor, patch (u64 each); length of the version's text (u8); marks (u16); places of the splice, of the extra, and of the ends of the answer and of what is hidden (u32 each); content (32 bytes), basis (16 bytes) |
 //! | texts | the id, the owner's source, the owner's name |
 //! | shadows | what `"shadowed"` holds in every answer: JSON, `[]` mostly |
@@ -39,15 +39,15 @@ use crate::basis::Basis;
 use crate::digest::Digest;
 use crate::extra::Extra;
 use crate::id::{CatalogueId, ComponentId, SourceId};
-use crate::model::{Component, Level, Release, Shadow};
+use crate::model::{Component, Level, Release, Shadow, TRUSTED};
 use crate::packed::search::Searchable;
 use crate::packed::told::{Hidden, Told};
 use crate::packed::write::{Packer, marks};
-use crate::row::UNCHECKED;
+use crate::row::{ShadowRow, UNCHECKED};
 use crate::version::Version;
 
 /// How blocks are written.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 /// A component in one block of bytes. Cheap to clone: clones share the block.
 #[derive(Clone)]
@@ -93,7 +93,13 @@ pub struct Listed<'a> {
     entry: &'a [u8; ENTRY],
 }
 
-const HEAD: usize = 17;
+/// Places inside the head.
+const COUNT: usize = 5;
+const SHADOWS: usize = 9;
+const SEARCH: usize = 13;
+const SAYS: usize = 17;
+
+const HEAD: usize = 49;
 const ENTRY: usize = 91;
 
 /// Places inside an entry.
@@ -120,6 +126,10 @@ const MANIFEST: u16 = 1 << 7;
 const CONTENT_HERE: u16 = 1 << 8;
 /// The basis stands in the entry.
 const BASIS_HERE: u16 = 1 << 9;
+/// A policy asked for more than a pin, and it is there.
+const ASKED: u16 = 1 << 10;
+/// The document that lists it states the digest of its content.
+const PROMISED: u16 = 1 << 11;
 
 /// What stands before and behind the id at the start of an answer.
 const BEFORE_ID: &[u8] = b"{\"id\":\"";
@@ -190,6 +200,50 @@ impl Packed {
         Ok(Head { id: self.id()?, owner, shadowed: self.shadowed()? })
     }
 
+    /// Returns the SHA-256 digest over what decides answers about its releases, and nothing that belongs to one machine: neither the
+    /// path of a repository on it nor the texts of refusals and warnings, which may name one. Shadows are not part of it.
+    ///
+    /// [`Packed::read`] does not compute it again.
+    pub fn says(&self) -> Digest {
+        let bytes = self.0.get(SAYS..).and_then(|rest| rest.first_chunk::<32>());
+        Digest::from_sha256(bytes.copied().unwrap_or_default())
+    }
+
+    /// Returns the bytes of `"shadowed"` in its answers: `[]` where nobody else lists it.
+    pub fn shadows_text(&self) -> &[u8] {
+        self.shadows()
+    }
+
+    /// Returns the same component with other shadows, as if it had been packed with them.
+    ///
+    /// **Errors**: [`PackedError::Pack`] for a block that would be longer than 4 GiB.
+    pub fn with_shadows(&self, shadows: &[Shadow]) -> Result<Packed, PackedError> {
+        let text = serde_json::to_vec(&ShadowRow::all(shadows)).map_err(|error| self.unpackable(error))?;
+        if text == self.shadows() {
+            return Ok(self.clone());
+        }
+        let (at, before) = (self.shadows_at(), self.shadows_length());
+        let mut block = Vec::with_capacity(self.0.len() + text.len());
+        block.extend_from_slice(self.part(0, at));
+        block.extend_from_slice(&text);
+        block.extend_from_slice(self.0.get(at + before..).unwrap_or_default());
+        u32::try_from(block.len()).map_err(|error| self.unpackable(error))?;
+        let mut put = |place: usize, number: usize| {
+            // Nothing in a block is longer than the block.
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            if let Some(bytes) = block.get_mut(place..place + 4) {
+                bytes.copy_from_slice(&number.to_be_bytes());
+            }
+        };
+        put(SHADOWS, text.len());
+        for listed in self.all() {
+            for field in [SPLICE, EXTRA, ANSWER_END, HIDDEN_END] {
+                put(HEAD + listed.at * ENTRY + field, listed.place(field) - before + text.len());
+            }
+        }
+        Ok(Packed(block.into()))
+    }
+
     /// Tells whether other catalogues list it too.
     pub fn is_shadowing(&self) -> bool {
         self.shadows() != b"[]"
@@ -224,7 +278,7 @@ impl Packed {
 
     /// Returns how many releases there are.
     pub fn count(&self) -> usize {
-        self.number(5)
+        self.number(COUNT)
     }
 
     /// Returns the release at a place, counted from the oldest.
@@ -295,11 +349,11 @@ impl Packed {
     }
 
     fn shadows_length(&self) -> usize {
-        self.number(9)
+        self.number(SHADOWS)
     }
 
     fn search_length(&self) -> usize {
-        self.number(13)
+        self.number(SEARCH)
     }
 
     fn texts_at(&self) -> usize {
@@ -321,6 +375,10 @@ impl Packed {
 
     fn part(&self, at: usize, length: usize) -> &[u8] {
         at.checked_add(length).and_then(|end| self.0.get(at..end)).unwrap_or_default()
+    }
+
+    fn unpackable(&self, found: impl fmt::Display) -> PackedError {
+        PackedError::Pack { id: self.id_text().to_owned(), found: found.to_string() }
     }
 
     fn unreadable(&self, found: impl Into<String>) -> PackedError {
@@ -439,6 +497,7 @@ impl<'a> Listed<'a> {
     pub fn verdict_word(&self) -> &'static str {
         match (self.has(REFUSED), self.has(UNPINNED)) {
             (true, _) => "refused",
+            (false, _) if self.has(ASKED) => TRUSTED,
             (false, true) => Level::Unpinned.word(),
             (false, false) => Level::Pinned.word(),
         }
@@ -534,8 +593,8 @@ impl<'a> Listed<'a> {
             [] => Hidden::default(),
             hidden => serde_json::from_slice(hidden).map_err(unreadable)?,
         };
-        let told = told.release(hidden, id).map_err(|found| self.unreadable(found))?;
-        let release = Release { basis: self.basis(), ..told };
+        let told = told.release(hidden, id, self.has(UNPINNED)).map_err(|found| self.unreadable(found))?;
+        let release = Release { basis: self.basis(), promised: self.has(PROMISED), ..told };
         // What is read off the entry and what is told have to agree.
         if release.version.to_string() != self.version_text() || marks(&release) != self.marks() {
             return Err(self.unreadable("an entry that does not fit its answer"));

@@ -162,7 +162,7 @@ impl fmt::Debug for DocPath {
     }
 }
 
-crate::text_forms!(DocPath);
+crate::text_forms!(DocPath; as_text);
 
 #[cfg(test)]
 mod tests;

@@ -547,7 +547,8 @@ impl fmt::Display for SshUrl {
     }
 }
 
-crate::text_forms!(CommitId, RefName, HttpsUrl, SshUrl, LocalPath);
+crate::text_forms!(LocalPath);
+crate::text_forms!(CommitId, RefName, HttpsUrl, SshUrl; as_text);
 prints_text!(CommitId, RefName, HttpsUrl);
 
 impl fmt::Debug for CommitId {

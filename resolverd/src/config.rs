@@ -34,6 +34,11 @@ const SOURCES_LINES: &str = "sources.jsonl";
 /// The system's configuration file.
 pub const SYSTEM_CONFIG: &str = "/etc/resolverd/config.toml";
 
+/// The trust policy in a configuration directory.
+const POLICY: &str = "trust.toml";
+/// The system's trust policy, which nothing takes out of force.
+pub const SYSTEM_POLICY: &str = "/etc/resolverd/trust.toml";
+
 /// The name of the socket for admins.
 pub const ADMIN_SOCKET: &str = "admin.sock";
 /// Where the system lists its groups.
@@ -46,6 +51,8 @@ pub struct Overrides {
     pub config: Option<PathBuf>,
     /// `--sources`.
     pub sources: Option<PathBuf>,
+    /// `--policy`.
+    pub policy: Option<PathBuf>,
     /// `--socket`.
     pub socket: Option<PathBuf>,
     /// `--state-dir`.
@@ -63,6 +70,9 @@ pub struct Overrides {
 pub struct Settings {
     /// The sources file.
     pub sources_file: PathBuf,
+    /// Where trust policies are looked for; a release must pass every one that is there. Config key `policy`; default
+    /// `trust.toml` beside the user's configuration. The system's is among them whatever is said.
+    pub policy_files: Vec<PolicyFile>,
     /// The socket.
     pub socket: PathBuf,
     /// Store, shelf, generation files, lock.
@@ -95,6 +105,15 @@ pub struct Settings {
     origin: Origin,
 }
 
+/// Where a trust policy may lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Somebody named it: that it is missing is an error then.
+    pub is_named: bool,
+}
+
 /// Where settings came from.
 #[derive(Debug, Clone)]
 struct Origin {
@@ -104,11 +123,12 @@ struct Origin {
 }
 
 /// The environment variables that settings come from.
-pub const VARIABLES: [&str; 11] = [
+pub const VARIABLES: [&str; 12] = [
     "HOME",
     "LCOD_RESOLVER_CONFIG",
     "RESOLVERD_CACHE_DIR",
     "RESOLVERD_CONFIG",
+    "RESOLVERD_POLICY",
     "RESOLVERD_SOCKET",
     "RESOLVERD_SOURCES",
     "RESOLVERD_STATE_DIR",
@@ -123,6 +143,7 @@ pub const VARIABLES: [&str; 11] = [
 #[serde(default, deny_unknown_fields)]
 struct ConfigFile {
     sources: Option<PathBuf>,
+    policy: Option<PathBuf>,
     socket: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     cache_dir: Option<PathBuf>,
@@ -294,8 +315,10 @@ impl Settings {
             None => homes.cache().ok(),
         };
         let socket = chosen(&overrides.socket, "RESOLVERD_SOCKET", |file| file.socket.clone());
+        let policy = chosen(&overrides.policy, "RESOLVERD_POLICY", |file| file.policy.clone());
         Ok(Settings {
             sources_file,
+            policy_files: policy_files(policy, &homes),
             socket: socket.unwrap_or_else(|| homes.socket(&state_dir)),
             state_dir,
             system: overrides.system,
@@ -413,6 +436,20 @@ fn config_paths(overrides: &Overrides, homes: &Homes<'_>) -> Vec<PathBuf> {
     paths
 }
 
+/// Returns where trust policies are looked for: the named one, else the user's, and always the system's.
+fn policy_files(named: Option<PathBuf>, homes: &Homes<'_>) -> Vec<PolicyFile> {
+    let own = match named {
+        Some(path) => Some(PolicyFile { path, is_named: true }),
+        None => homes.config().ok().map(|home| PolicyFile { path: home.join(POLICY), is_named: false }),
+    };
+    let system = PolicyFile { path: PathBuf::from(SYSTEM_POLICY), is_named: false };
+    let mut files: Vec<PolicyFile> = own.into_iter().collect();
+    if files.iter().all(|file| file.path != system.path) {
+        files.push(system);
+    }
+    files
+}
+
 /// Returns what the files say about other machines: each key of `[https]` as the more specific file that has it says, every
 /// rewrite rule.
 fn network(files: &[ConfigFile], cache_dir: Option<PathBuf>) -> Network {
@@ -453,7 +490,8 @@ fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
         return Err(wrong(format!("{key}: expected a path, found an empty text")));
     }
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let own = [&mut file.sources, &mut file.socket, &mut file.state_dir, &mut file.cache_dir];
+    let own =
+        [&mut file.sources, &mut file.policy, &mut file.socket, &mut file.state_dir, &mut file.cache_dir];
     let tokens = file.https.tokens.iter_mut().flatten().filter_map(|token| token.file.as_mut());
     for place in own.into_iter().flatten().chain(tokens).chain(file.https.ca_file.as_mut()) {
         *place = directory.join(&*place);
@@ -466,6 +504,7 @@ fn empty_path(file: &ConfigFile) -> Option<&'static str> {
     let tokens = file.https.tokens.iter().flatten();
     let mut paths = [
         ("sources", &file.sources),
+        ("policy", &file.policy),
         ("socket", &file.socket),
         ("state_dir", &file.state_dir),
         ("cache_dir", &file.cache_dir),
@@ -581,7 +620,7 @@ mod tests {
             let expected = format!("{}: {key}: expected a path, found an empty text", config.display());
             assert_eq!(error.to_string(), expected);
         };
-        for key in ["sources", "socket", "state_dir", "cache_dir"] {
+        for key in ["sources", "policy", "socket", "state_dir", "cache_dir"] {
             check(&format!("{key} = \"\""), key);
         }
         check("[https]\nca_file = \"\"", "https.ca_file");
@@ -628,6 +667,30 @@ mod tests {
         for homeless in [&[][..], &[("HOME", "")], &[("HOME", "relative")]] {
             assert!(matches!(load(&Overrides::default(), homeless), Err(ConfigError::Homeless { .. })));
         }
+    }
+
+    #[test]
+    fn the_system_s_policy_is_always_among_them() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.toml");
+        std::fs::write(&config, "policy = \"own.toml\"\n").expect("written");
+        let check = |overrides: Overrides, variables: &[(&str, &str)], expected: &[(&str, bool)]| {
+            let found = load(&overrides, variables).expect("settings").policy_files;
+            let found: Vec<(&str, bool)> =
+                found.iter().map(|file| (file.path.to_str().unwrap_or_default(), file.is_named)).collect();
+            assert_eq!(found, expected);
+        };
+        let named = |path: &str| Overrides { policy: Some(path.into()), ..Overrides::default() };
+        let home = ("HOME", "/h");
+        let system = (SYSTEM_POLICY, false);
+        check(Overrides::default(), &[home], &[("/h/.config/resolverd/trust.toml", false), system]);
+        check(named("/f.toml"), &[home, ("RESOLVERD_POLICY", "/e.toml")], &[("/f.toml", true), system]);
+        check(Overrides::default(), &[home, ("RESOLVERD_POLICY", "/e.toml")], &[("/e.toml", true), system]);
+        check(Overrides { system: true, ..Overrides::default() }, &[], &[system]);
+        check(named(SYSTEM_POLICY), &[home], &[(SYSTEM_POLICY, true)]);
+        let own = directory.path().join("own.toml");
+        let by_file = Overrides { config: Some(config), ..Overrides::default() };
+        check(by_file, &[home], &[(own.to_str().unwrap_or_default(), true), system]);
     }
 
     #[test]

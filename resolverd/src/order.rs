@@ -31,6 +31,8 @@ pub enum Order {
         /// Where the report goes.
         reply: Option<Sender<Outcome>>,
     },
+    /// Read the trust policies again, and judge everything by them, without network.
+    Judge,
     /// Forget what was accepted, then look again: what is said now is accepted whatever came before.
     Forget {
         /// What.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::id::Reference;
-use crate::model::Warning;
+use crate::model::{Refusal, Verdict, Warning};
+use crate::pointer::{LocalPath, Repository};
 use crate::row::{IntegrityRow, ShadowRow, SourceRow, TrustRow};
 
 /// A release as answers tell it, in one piece.
@@ -110,6 +111,11 @@ fn check(component: &Component) {
         (&component.id, &component.owner, &component.shadowed)
     );
     assert_eq!(block.is_shadowing(), !component.shadowed.is_empty());
+    let alone =
+        Packed::of(&Component { shadowed: Vec::new(), ..component.clone() }).expect("it can be packed");
+    assert_eq!(packed.with_shadows(&[]).as_ref(), Ok(&alone));
+    assert_eq!(alone.with_shadows(&component.shadowed), Ok(packed));
+    assert_eq!(alone.says(), block.says());
     assert_eq!(block.all().len(), component.releases.len());
     for (listed, release) in block.all().zip(&component.releases) {
         check_release(&listed, release, component);
@@ -151,6 +157,52 @@ fn a_component_is_read_as_it_was_packed() {
     check(&full());
     check(&component(&[], &json!([])));
     check(&component(&[release("1.0.0", &json!({}))], &json!([])));
+}
+
+#[test]
+fn what_releases_say_is_what_decides_answers() {
+    let says = |component: &Component| Packed::of(component).expect("it can be packed").says();
+    let same = |change: fn(&mut Component)| {
+        let mut other = full();
+        change(&mut other);
+        says(&other) == says(&full())
+    };
+    let local = |path: &str| {
+        let path = LocalPath::parse(path).expect("a path");
+        Some(Repository::Local(path))
+    };
+    // What belongs to one machine.
+    let mut moved = full();
+    moved.releases[0].origin.repository = local("/elsewhere,\"repository\":");
+    assert_eq!(says(&moved), says(&full()));
+    assert!(same(|component| component.releases[4].warnings[0].text = "another".into()));
+    assert!(same(|component| {
+        let refused = Refusal::new("trust.digest_mismatch", "z.json", "w", "q");
+        component.releases[2].verdict = Verdict::Refused(refused);
+    }));
+    assert!(same(|component| component.shadowed.clear()));
+    assert!(same(|component| component.releases[1].basis = Some(Basis::from_bytes([7; 16]))));
+    // Everything else.
+    for change in [
+        (|component| component.releases[0].origin.repository = None) as fn(&mut Component),
+        |component| component.releases[0].files[0].size = Some(8),
+        |component| component.releases[1].unfetched = false,
+        |component| {
+            component.releases[2].verdict = Verdict::Refused(Refusal::new("other", "x.json", "", "y"))
+        },
+        |component| component.releases[3].yanked = false,
+        |component| component.releases[3].verdict = component.releases[0].verdict.clone(),
+        |component| component.releases[4].origin.path = None,
+        |component| component.releases[4].dependencies.clear(),
+        |component| component.releases[4].warnings.clear(),
+        |component| component.releases[4].warnings[0].reason = "other".into(),
+        |component| component.releases[4].extra = Extra::default(),
+        |component| component.releases[4].summary = None,
+        |component| drop(component.releases.pop()),
+        |component| component.owner.name = SourceId::parse("other").expect("an id"),
+    ] {
+        assert!(!same(change));
+    }
 }
 
 #[test]
@@ -212,8 +264,8 @@ fn damage_is_an_error_or_another_component_and_never_a_panic() {
             let _ = read_all(&bad);
         }
     }
-    // The head and the places of the entries are told apart from others one by one.
-    for at in (0..HEAD).chain((0..6).flat_map(|entry| HEAD + entry * ENTRY..HEAD + entry * ENTRY + MARKS)) {
+    // The head and the places of the entries are told apart from others one by one; a digest is not: rows carry checksums.
+    for at in (0..SAYS).chain((0..6).flat_map(|entry| HEAD + entry * ENTRY..HEAD + entry * ENTRY + MARKS)) {
         let mut bad = block.clone();
         bad[at] ^= 1;
         assert!(read_all(&bad).is_err(), "byte {at}");

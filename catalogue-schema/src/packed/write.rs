@@ -1,15 +1,19 @@
 //! Packing: a component in, its block out. Writes what [`super`] describes, and never reads it.
 
+use std::mem::take;
+
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::id::{ComponentId, Reference};
-use crate::model::{Component, Level, Release, Verdict};
+use crate::model::{Component, Level, Release, Trust, Verdict};
 use crate::packed::told::Hidden;
 use crate::packed::{
-    ANSWER_END, BASIS, BASIS_HERE, CONTENT, CONTENT_HERE, ENTRY, EXTRA, FORMAT, HEAD, HIDDEN_END, MANIFEST,
-    MARKS, PRERELEASE, Packed, PackedError, REFUSED, SPLICE, UNCHECKED_SIGNATURE, UNPINNED, VERSION_BYTES,
-    WARNED, WITHOUT_DOCUMENTS, YANKED, search,
+    ANSWER_END, ASKED, BASIS, BASIS_HERE, CONTENT, CONTENT_HERE, ENTRY, EXTRA, FORMAT, HEAD, HIDDEN_END,
+    MANIFEST, MARKS, PRERELEASE, PROMISED, Packed, PackedError, REFUSED, SAYS, SEARCH, SHADOWS, SPLICE,
+    UNCHECKED_SIGNATURE, UNPINNED, VERSION_BYTES, WARNED, WITHOUT_DOCUMENTS, YANKED, search, text_length,
 };
+use crate::pointer::Repository;
 use crate::row::{IntegrityRow, ShadowRow, SourceRow, TrustRow};
 use crate::version::Version;
 
@@ -17,9 +21,14 @@ use crate::version::Version;
 #[derive(Debug, Default)]
 pub struct Packer {
     block: Vec<u8>,
+    /// What the releases of the block say so far.
+    says: Sha256,
 }
 
-/// What is told of a release before the splice.
+/// What stands before the repository in what is told of where a release comes from.
+const BEFORE_REPOSITORY: &[u8] = b",\"repository\":";
+
+/// What is told of a release first.
 #[derive(Serialize)]
 struct Front<'a> {
     id: &'a ComponentId,
@@ -27,10 +36,6 @@ struct Front<'a> {
     kind: Option<&'a str>,
     summary: Option<&'a str>,
     dependencies: &'a [Reference],
-    source: SourceRow<'a>,
-    integrity: IntegrityRow<'a>,
-    trust: TrustRow<'a>,
-    yanked: bool,
 }
 
 impl Packer {
@@ -55,8 +60,9 @@ impl Packer {
             u16::try_from(id.as_text().len()).map_err(|_| too_long(id.as_text().len()))?.to_be_bytes(),
         );
         self.block.extend(short(releases.len())?);
-        self.block.extend([0; 8]);
+        self.block.resize(SAYS, 0);
         self.block.resize(HEAD + releases.len() * ENTRY, 0);
+        self.says = Sha256::new();
         texts.iter().for_each(|text| self.block.extend(text.as_bytes()));
         let shadows_at = self.block.len();
         self.json(&ShadowRow::all(shadowed))?;
@@ -64,8 +70,8 @@ impl Packer {
         if let Some(shown) = shown(releases) {
             search::write(shown, &mut self.block);
         }
-        self.put(9, short(search_at - shadows_at)?);
-        self.put(13, short(self.block.len() - search_at)?);
+        self.put(SHADOWS, short(search_at - shadows_at)?);
+        self.put(SEARCH, short(self.block.len() - search_at)?);
         for (at, release) in releases.iter().enumerate() {
             let is_later =
                 at == 0 || releases.get(at - 1).is_some_and(|before| before.version < release.version);
@@ -75,6 +81,8 @@ impl Packer {
             let entry = self.release(component, release)?;
             self.put(HEAD + at * ENTRY, entry);
         }
+        let says = take(&mut self.says).finalize().into();
+        self.put::<32>(SAYS, says);
         Ok(())
     }
 
@@ -84,26 +92,45 @@ impl Packer {
         let mut put = |at: usize, bytes: &[u8]| {
             entry.iter_mut().skip(at).zip(bytes).for_each(|(place, byte)| *place = *byte);
         };
+        let start = self.block.len();
         self.json(&Front {
             id: &release.id,
             version: &release.version,
             kind: release.kind.as_deref(),
             summary: release.summary.as_deref(),
             dependencies: &release.dependencies,
-            source: SourceRow::of(&component.owner, release),
-            integrity: IntegrityRow::of(release),
-            trust: TrustRow::of(&release.verdict),
-            yanked: release.yanked,
         })?;
         self.block.pop();
+        self.block.extend(b",\"source\":");
+        let source_at = self.block.len();
+        self.json(&SourceRow::of(&component.owner, release))?;
+        self.say_place(start, source_at, release);
+        let integrity_at = self.block.len();
+        self.block.extend(b",\"integrity\":");
+        self.json(&IntegrityRow::of(release))?;
+        self.say_from(integrity_at);
+        let trust_at = self.block.len();
+        self.block.extend(b",\"trust\":");
+        self.json(&TrustRow::of(&release.verdict))?;
+        match release.verdict.refusal() {
+            None => self.say_from(trust_at),
+            Some(refusal) => self.say(&["refused", &refusal.reason]),
+        }
+        let rest_at = self.block.len();
+        self.block.extend(b",\"yanked\":");
+        self.block.extend(if release.yanked { b"true".as_slice() } else { b"false" });
         self.block.extend(b",\"shadowed\":");
+        self.say_from(rest_at);
         put(SPLICE, &short(self.block.len())?);
         self.block.extend(b",\"warnings\":");
         self.json(&release.warnings)?;
+        release.warnings.iter().for_each(|warning| self.say(&[&warning.reason]));
+        let extra_at = self.block.len();
         self.block.extend(b",\"extra\":");
         put(EXTRA, &short(self.block.len())?);
         self.json(&release.extra)?;
         self.block.push(b'}');
+        self.say_from(extra_at);
         put(ANSWER_END, &short(self.block.len())?);
         let hidden = Hidden::of(release);
         if hidden != Hidden::default() {
@@ -124,6 +151,34 @@ impl Packer {
             put(BASIS, basis.as_bytes());
         }
         Ok(entry)
+    }
+
+    /// Adds the answer from `start` to its end so far, where the source begins at `source_at`, without the path of a repository on this
+    /// machine.
+    fn say_place(&mut self, start: usize, source_at: usize, release: &Release) {
+        if !matches!(release.origin.repository, Some(Repository::Local(_))) {
+            return self.say_from(start);
+        }
+        let source = self.block.get(source_at..).unwrap_or_default();
+        // The ids before it hold neither quotes nor commas.
+        let path = source.windows(BEFORE_REPOSITORY.len()).position(|part| part == BEFORE_REPOSITORY);
+        let path_at = source_at + path.unwrap_or_default() + BEFORE_REPOSITORY.len();
+        let length = self.block.get(path_at..).and_then(text_length).unwrap_or_default();
+        self.says.update(self.block.get(start..path_at).unwrap_or_default());
+        self.say_from(path_at + length);
+    }
+
+    /// Adds what the block holds from a place on.
+    fn say_from(&mut self, start: usize) {
+        self.says.update(self.block.get(start..).unwrap_or_default());
+    }
+
+    /// Adds words that hold no line break.
+    fn say(&mut self, words: &[&str]) {
+        for word in words {
+            self.says.update(word);
+            self.says.update(b"\n");
+        }
     }
 
     fn json(&mut self, value: &impl Serialize) -> Result<(), String> {
@@ -154,9 +209,9 @@ fn shown(releases: &[Release]) -> Option<&Release> {
 }
 
 pub(super) fn marks(release: &Release) -> u16 {
-    let (is_unpinned, is_unchecked) = match &release.verdict {
-        Verdict::Trusted(leave) => (leave.level() == Level::Unpinned, leave.has_unchecked_signature()),
-        Verdict::Refused(_) => (false, false),
+    let leave = match &release.verdict {
+        Verdict::Trusted(leave) => Some(leave),
+        Verdict::Refused(_) => None,
     };
     let has_content = match &release.manifest {
         Some(manifest) => manifest.as_bytes().len() == 32,
@@ -165,8 +220,10 @@ pub(super) fn marks(release: &Release) -> u16 {
     let marks = [
         (release.yanked, YANKED),
         (release.verdict.refusal().is_some(), REFUSED),
-        (is_unpinned, UNPINNED),
-        (is_unchecked, UNCHECKED_SIGNATURE),
+        (leave.is_some_and(|leave| leave.level() == Level::Unpinned), UNPINNED),
+        (leave.is_some_and(Trust::has_unchecked_signature), UNCHECKED_SIGNATURE),
+        (leave.is_some_and(Trust::is_asked_for), ASKED),
+        (release.promised, PROMISED),
         (release.unfetched, WITHOUT_DOCUMENTS),
         (release.version.is_prerelease(), PRERELEASE),
         (!release.warnings.is_empty(), WARNED),

@@ -54,6 +54,9 @@ pub struct Globals {
     /// The sources file
     #[arg(long, global = true, value_name = "FILE", id = "sources_file")]
     sources: Option<PathBuf>,
+    /// The trust policy; the system's is in force as well
+    #[arg(long, global = true, value_name = "FILE", id = "policy_file")]
+    policy: Option<PathBuf>,
     /// Where store, shelf and generations are kept
     #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -414,6 +417,7 @@ impl Globals {
         Overrides {
             config: self.config.clone(),
             sources: self.sources.clone(),
+            policy: self.policy.clone(),
             socket: self.socket.clone(),
             state_dir: self.state_dir.clone(),
             system: self.system,

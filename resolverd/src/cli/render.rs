@@ -357,7 +357,7 @@ pub fn status(answer: &Value, paint: Paint) -> String {
         ("answers", answers),
         ("generation", served(answer)),
         ("socket", field(answer, "socket")),
-        ("policy", NO_POLICY.to_owned()),
+        ("policy", policy(health)),
         ("next change", field(health, "nextChange")),
     ]);
     if let Some(problem) = configuration(health) {
@@ -375,11 +375,27 @@ pub fn status(answer: &Value, paint: Paint) -> String {
         out.push_str(&standing(sources, paint));
         out.extend(sources.iter().filter_map(|one| trouble(&field(one, "id"), one, paint)));
     }
-    for one in list(health, "degraded").iter().filter(|one| one["what"] == "trust") {
+    for one in list(health, "degraded").iter().filter(|one| one["what"] == "trust" || one["what"] == "policy")
+    {
         out.push_str(&format!("{} {}\n", paint.note("warning:"), field(one, "text")));
     }
     out.push_str(&catalogues_not_fresh(health, sources, |_| true, paint));
     out
+}
+
+/// Returns which trust policies are in force, or that none is.
+fn policy(health: &Value) -> String {
+    let policy = &health["policy"];
+    let files = list(policy, "files")
+        .iter()
+        .map(|one| format!("{} version {}", field(one, "file"), text(&one["version"])));
+    let files: Vec<String> = files.collect();
+    match (policy["state"].as_str(), files.is_empty()) {
+        (Some("locked"), _) => "none can be used, so that nothing is served".to_owned(),
+        (_, true) => NO_POLICY.to_owned(),
+        (Some("kept"), false) => format!("{}; what was found since cannot be used", files.join(", ")),
+        _ => files.join(", "),
+    }
 }
 
 /// Returns which generation is served and how much it holds.
@@ -432,6 +448,9 @@ fn verdict_line(answer: &Value, paint: Paint) -> String {
             true => "the configuration needs a restart".to_owned(),
             false => "the configuration is broken".to_owned(),
         });
+    }
+    if !health["policy"]["problem"].is_null() {
+        why.push("the trust policy cannot be used".to_owned());
     }
     if health["generation"].is_null() {
         why.push("nothing has been synced yet".to_owned());

@@ -4,10 +4,12 @@
 //! Between them pass orders one way and immutable snapshots the other. The store is opened before the socket is bound, so
 //! that only the process that holds the state directory ever answers on it.
 
+mod acts;
 pub mod audit;
 pub mod error;
 pub mod examine;
 pub mod notify;
+mod policies;
 mod read_only;
 pub mod repair;
 mod rounds;

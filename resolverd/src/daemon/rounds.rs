@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::daemon::notify::Notifier;
 use crate::daemon::timer::{Schedule, Went};
 use crate::order::{Order, Outcome};
+use crate::trust::policy::Policies;
 use crate::watch::{Watch, Watched};
 
 /// The longest sleep towards an instant of the wall clock, which may be set meanwhile.
@@ -73,6 +74,7 @@ impl Pulse {
 pub(super) struct InForce<'a> {
     pub(super) settings: &'a Settings,
     pub(super) sources: &'a [Source],
+    pub(super) policies: &'a Policies,
     pub(super) generation: Option<&'a Generation>,
 }
 
@@ -163,6 +165,12 @@ impl Rounds {
         self.pulse.rest();
     }
 
+    /// Says that everything was judged by the policies that were read after `since`.
+    pub(super) fn judged(&mut self, now: InForce<'_>, since: SystemTime) {
+        self.arrange(now, since);
+        self.rested(now);
+    }
+
     fn arrange(&mut self, now: InForce<'_>, since: SystemTime) {
         let timed: &[Source] = if now.settings.offline { &[] } else { now.sources };
         self.schedule.arrange(timed, now.settings.refresh_s, self.started.elapsed());
@@ -203,6 +211,12 @@ fn watched(now: InForce<'_>) -> Watched {
     watched.add_configuration(&now.settings.sources_file);
     for path in now.settings.config_files() {
         watched.add_configuration(&path);
+    }
+    for file in &now.settings.policy_files {
+        watched.add_policy(&file.path);
+    }
+    for key in now.policies.key_files() {
+        watched.add_policy(&key);
     }
     let read = || now.sources.iter().filter(|source| !source.offline);
     for source in read() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{Generation, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
 use catalogue_schema::model::{Refusal, Source};
@@ -13,7 +14,9 @@ use catalogue_schema::revision::RevisionKey;
 use tracing::{debug, error, warn};
 
 use crate::config::{ConfigError, Settings};
+use crate::daemon::acts;
 use crate::daemon::error::DaemonError;
+use crate::daemon::policies::Standing;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
 use crate::order::{Accepted, Order, OrderError, Outcome, SyncReport};
@@ -22,8 +25,9 @@ use crate::server::answer::{Known, Times};
 use crate::shelf::Shelf;
 use crate::store::checks::Checks;
 use crate::store::memory::Records;
-use crate::store::{Opened, Snapshot, StateLock, Store};
+use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
 use crate::sync::{Past, Rules, Scope, Sync, SyncError};
+use crate::trust::evidence::Proofs;
 
 /// The one writer: everything that changes state goes through it.
 pub(super) struct Writer {
@@ -35,6 +39,11 @@ pub(super) struct Writer {
     store: Store,
     pub(super) past: Option<Kept>,
     pub(super) checks: Checks,
+    /// The trust policies.
+    pub(super) policies: Standing,
+    proofs: Arc<Proofs>,
+    /// When a verdict of the policies may be another one.
+    verdict_s: Option<i64>,
     /// What was due when it was tried last to publish it.
     tried_s: Option<i64>,
     /// Held as long as the writer lives.
@@ -83,20 +92,33 @@ impl Writer {
             store,
             past: None,
             checks: Checks::load(&settings.state_dir),
+            policies: Standing::default(),
+            proofs: Arc::default(),
+            verdict_s: None,
             tried_s: None,
             _lock: lock,
         };
+        writer.policies = Standing::first(&writer.settings, writer.store.memory());
+        writer.note_policies()?;
+        if let Some(problem) = &writer.policies.problem {
+            writer.store.audit(&[acts::rejected(problem)], now_s())?;
+        }
         match opened {
-            Opened::Empty => {}
+            Opened::Empty if writer.policies.in_force.is_empty() => {}
+            Opened::Empty => writer.store.audit(&acts::loaded(&writer.policies.in_force), now_s())?,
             Opened::Warm(snapshot) => {
                 writer.sources = sources_of(&snapshot.generation);
                 writer.past = Some(Kept::Snapshot(snapshot));
+                writer.judge_anew()?;
             }
             Opened::Rebuild { generation, why } => {
                 warn!(generation = generation.number, %why, "rebuilding the index from the shelf");
                 writer.sources = sources_of(&generation);
                 writer.past = Some(Kept::File(generation));
-                writer.run(&writer.sources.clone(), Scope::Rebuild)?;
+                // What cannot be judged is not read.
+                if !writer.policies.is_locked {
+                    writer.run(&writer.sources.clone(), Scope::Rebuild)?;
+                }
             }
         }
         Ok(writer)
@@ -108,10 +130,82 @@ impl Writer {
         state.show_start(now_ms, self.store.begin(now_ms));
     }
 
-    /// Shows what is kept, and everything that [`Writer::show`] shows.
+    /// Shows what is kept, and everything that [`Writer::show`] shows. Where the policy cannot be used nothing is shown that
+    /// nobody has judged.
     pub(super) fn start(&mut self, state: &State) {
+        state.show_policies(self.policies.shown());
+        if !self.policies.is_locked {
+            state.publish_kept(self.store.kept().to_vec());
+        }
+        self.show(state);
+    }
+
+    /// Remembers the versions of the policies in force, so that none of them goes down.
+    fn note_policies(&mut self) -> Result<(), StoreError> {
+        let in_force = Arc::clone(&self.policies.in_force);
+        self.store
+            .remember_policies(in_force.all().iter().map(|one| (one.path.as_path(), one.policy.version)))
+    }
+
+    /// Judges what was committed last again, without network, where that was not done by the policies of today, or where a verdict
+    /// has changed by itself meanwhile.
+    fn judge_anew(&mut self) -> Result<(), SyncError> {
+        let Some(generation) = self.past.as_ref().map(Kept::generation).filter(|_| !self.policies.is_locked)
+        else {
+            return Ok(());
+        };
+        let ruled = generation.policy.as_ref();
+        let is_same = ruled.map(|ruled| &ruled.digest) == self.policies.in_force.digest();
+        self.verdict_s = ruled.and_then(|ruled| ruled.next_change_s);
+        if !is_same {
+            self.store.audit(&acts::loaded(&self.policies.in_force), now_s())?;
+        }
+        if !is_same || self.verdict_s.is_some_and(|at_s| at_s <= now_s()) {
+            self.run(&self.sources.clone(), Scope::Rebuild)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the policies again, and judges everything anew by them, without network. The policies that were in force stay where
+    /// those that are there cannot be used.
+    fn judge(&mut self, state: &State) -> Outcome {
+        let before = self.policies.problem.clone();
+        let read = self.policies.again(&self.settings, self.store.memory());
+        state.show_policies(self.policies.shown());
+        let entries = match &read {
+            Ok(true) => acts::loaded(&self.policies.in_force),
+            // The same fault is found again with every word about the file.
+            Err(problem) if before.as_ref() != Some(problem) => vec![acts::rejected(problem)],
+            Ok(false) | Err(_) => Vec::new(),
+        };
+        self.store.audit(&entries, now_s()).map_err(|problem| OrderError::Store(problem.to_string()))?;
+        if !read.map_err(OrderError::Config)? {
+            return Ok(self.unchanged());
+        }
+        self.note_policies().map_err(|problem| OrderError::Store(problem.to_string()))?;
+        let report = self
+            .run(&self.sources.clone(), Scope::Rebuild)
+            .map_err(|problem| OrderError::Store(problem.to_string()))?;
+        self.publish(&report, state);
+        // Also what was never published because of the policy.
         state.publish_kept(self.store.kept().to_vec());
         self.show(state);
+        Ok(report)
+    }
+
+    /// Reports that nothing was done.
+    fn unchanged(&self) -> SyncReport {
+        let generation = self.generation();
+        SyncReport {
+            generation: generation.map_or(0, |generation| generation.number),
+            snapshot: generation
+                .map_or_else(|| Digest::sha256(b""), |generation| generation.snapshot.clone()),
+            changed: false,
+            documents_fetched: 0,
+            bytes_fetched: 0,
+            rows_written: 0,
+            sources: Vec::new(),
+        }
     }
 
     /// Closes everything but the lock, and hands that back.
@@ -155,6 +249,7 @@ impl Writer {
             }
             let outcome = contained(|| match &task {
                 Task::Reload => self.reloaded(state),
+                Task::Judge => self.judge(state),
                 Task::Sync(sources) => self.sync(sources, state),
                 Task::Refresh(ids) => self.refresh(ids, state),
                 Task::Forget(what, why) => self.forget(what, why, state),
@@ -164,6 +259,13 @@ impl Writer {
             match &task {
                 // No source was asked, so that none of them has its time moved.
                 Task::Expire | Task::Forget(Accepted::Version(..), _) => rounds.rested(self.in_force()),
+                Task::Judge => {
+                    rounds.judged(self.in_force(), since);
+                    // Signatures that nobody asked for before are fetched.
+                    if outcome.as_ref().is_ok_and(|report| report.changed) {
+                        waiting.push_back(Order::Sync { sources: Vec::new(), reply: None });
+                    }
+                }
                 Task::Sync(named) => rounds.worked(self.in_force(), kind, named, &outcome, since),
                 Task::Forget(Accepted::Revisions(source, _), _) => {
                     rounds.worked(self.in_force(), kind, std::slice::from_ref(source), &outcome, since);
@@ -188,7 +290,8 @@ impl Writer {
 
     /// Returns what is in force.
     pub(super) fn in_force(&self) -> InForce<'_> {
-        InForce { settings: &self.settings, sources: &self.sources, generation: self.generation() }
+        let (settings, policies) = (&self.settings, &*self.policies.in_force);
+        InForce { settings, sources: &self.sources, policies, generation: self.generation() }
     }
 
     fn reloaded(&mut self, state: &State) -> Outcome {
@@ -198,6 +301,10 @@ impl Writer {
             Err(problem) => Some(problem.clone()),
         });
         reloaded.map_err(OrderError::Config)?;
+        // What is wrong with a policy is told where policies are, and keeps nobody from reading sources.
+        if let Err(problem) = self.judge(state) {
+            debug!(%problem, "the policies in force stay");
+        }
         self.sync(&[], state)
     }
 
@@ -253,8 +360,10 @@ impl Writer {
     }
 
     fn due_s(&self) -> Option<i64> {
-        let generation = self.generation().filter(|_| !self.settings.offline)?;
-        self.checks.next_change(&generation.sources, self.settings.max_stale_s)
+        let generation = self.generation()?;
+        let ages = (!self.settings.offline)
+            .then(|| self.checks.next_change(&generation.sources, self.settings.max_stale_s));
+        ages.flatten().into_iter().chain(self.verdict_s).min()
     }
 
     /// Publishes what is due by [`Writer::next_change_s`], without network.
@@ -353,6 +462,9 @@ impl Writer {
     }
 
     fn synced(&mut self, scope: Scope<'_>, state: &State) -> Outcome {
+        if let Some(problem) = self.policies.problem.as_ref().filter(|_| self.policies.is_locked) {
+            return Err(OrderError::Config(problem.clone()));
+        }
         let report = self
             .run(&self.sources.clone(), scope)
             .map_err(|problem| OrderError::Store(problem.to_string()))?;
@@ -370,15 +482,18 @@ impl Writer {
     }
 
     pub(super) fn run(&mut self, sources: &[Source], scope: Scope<'_>) -> Result<SyncReport, SyncError> {
+        let limits = self.policies.lowered(&self.settings.limits);
         let rules = Rules {
             unknown_order: self.settings.unknown_order,
             max_stale_s: self.settings.max_stale_s,
             checked: self.checks.times().clone(),
+            policies: Arc::clone(&self.policies.in_force),
+            proofs: Arc::clone(&self.proofs),
         };
         let sync = Sync {
             shelf: &self.shelf,
             origins: &self.origins,
-            limits: &self.settings.limits,
+            limits: &limits,
             forges: &self.settings.forges,
             offline: self.settings.offline,
             now_s: self.store.see_clock(now_s()),
@@ -390,6 +505,7 @@ impl Writer {
             Some(Kept::Snapshot(snapshot)) => Past::Snapshot(snapshot),
         };
         let done = sync.run(&mut self.store, past, sources, scope)?;
+        self.verdict_s = done.next_change_s;
         if let Some(snapshot) = done.snapshot {
             self.past = Some(Kept::Snapshot(snapshot));
         }
@@ -409,6 +525,7 @@ fn due(rounds: &Rounds, change_s: Option<i64>) -> Option<Task> {
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
     Reload,
+    Judge,
     Sync(Vec<SourceId>),
     Refresh(Vec<ComponentId>),
     Forget(Accepted, String),
@@ -424,7 +541,7 @@ fn next_task(waiting: &mut VecDeque<Order>) -> Option<(Task, Vec<Sender<Outcome>
     let mut may_join = true;
     for order in waiting.drain(..) {
         let is_same = match (&order, &task) {
-            (Order::Reload { .. }, Task::Reload) => true,
+            (Order::Reload { .. }, Task::Reload) | (Order::Judge, Task::Judge) => true,
             (Order::Sync { sources, .. }, Task::Sync(named)) => sources == named,
             (Order::Refresh { ids, .. }, Task::Refresh(wanted)) => ids == wanted,
             _ => false,
@@ -444,6 +561,7 @@ fn split(order: Order) -> Option<(Task, Option<Sender<Outcome>>)> {
         Order::Sync { sources, reply } => Some((Task::Sync(sources), reply)),
         Order::Refresh { ids, reply } => Some((Task::Refresh(ids), reply)),
         Order::Reload { reply } => Some((Task::Reload, reply)),
+        Order::Judge => Some((Task::Judge, None)),
         Order::Forget { what, why, reply } => Some((Task::Forget(what, why), reply)),
         Order::Stop => None,
     }
@@ -512,6 +630,7 @@ mod tests {
         while let Some((task, replies)) = next_task(&mut waiting) {
             let name = match task {
                 Task::Reload => "reload".to_owned(),
+                Task::Judge => "judge".to_owned(),
                 Task::Forget(what, _) => format!("forget {what:?}"),
                 Task::Expire => "expire".to_owned(),
                 Task::Refresh(ids) => format!("refresh {}", ids.len()),

@@ -31,6 +31,7 @@ use crate::order::{OrderError, Outcome, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
 use crate::server::encoded;
 use crate::server::explain::{Asked, Ground, explain};
+use crate::server::policy::PolicyState;
 use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after, cursor_behind};
 use crate::server::search::{Hit, Search};
 use crate::server::snapshots;
@@ -52,12 +53,36 @@ pub struct Facts {
     pub panics: u64,
     /// What is wrong with the configuration, where the last reload could not use it.
     pub problem: Option<Arc<Refusal>>,
+    /// The trust policies in force.
+    pub policies: Arc<PolicyState>,
     /// How long ago sources were checked.
     pub ages: Arc<Ages>,
     /// When sources expire, and what is remembered of them.
     pub times: Arc<Times>,
     /// Reads the list of the documents that a generation rests on; `None` where nothing is kept.
     pub records: Option<Records>,
+    /// Reads documents from the shelf.
+    pub documents: Shelved,
+}
+
+/// Reads documents from the shelf. Cheap to clone.
+#[derive(Clone)]
+pub struct Shelved(pub Arc<ReadDocument>);
+
+/// Reads a document: `None` when it is not there as it was accepted.
+pub type ReadDocument = dyn Fn(&Digest) -> Option<Vec<u8>> + Send + Sync;
+
+impl std::fmt::Debug for Shelved {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Shelved")
+    }
+}
+
+impl Default for Shelved {
+    /// Reads nothing.
+    fn default() -> Shelved {
+        Shelved(Arc::new(|_| None))
+    }
 }
 
 /// Reads the list of the documents that a generation rests on, or says why it cannot be read. Cheap to clone.
@@ -178,6 +203,7 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
             "read_only",
             "nobody here can carry out a sync or a reload",
         )),
+        Query::Policy => ok(&facts.policies.whole()),
         Query::Revisions => ok(&json!({"items": facts.times.known})),
         Query::RevisionLog { source, limit } => Ok(Answer::Log { source: source.clone(), limit: *limit }),
         Query::Sources => sources(served(snapshot)?, facts),
@@ -437,10 +463,17 @@ fn health(snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure>
         "generation": snapshot.map(|snapshot| snapshot.generation.number),
         "snapshot": snapshot.map(|snapshot| &snapshot.generation.snapshot),
         "degraded": degraded,
-        "nextChange": facts.times.expires.values().min().map(|due_s| rfc3339(*due_s)),
+        "nextChange": next_change_s(snapshot, facts).map(rfc3339),
         "configuration": facts.problem.as_deref(),
-        "policy": Value::Null,
+        "policy": facts.policies.short(snapshot.map(|snapshot| &snapshot.generation)),
     }))
+}
+
+/// Returns when something that is served changes by itself: a source expires, or a verdict of the policies is another one.
+fn next_change_s(snapshot: Option<&Snapshot>, facts: &Facts) -> Option<i64> {
+    let ruled = snapshot.and_then(|snapshot| snapshot.generation.policy.as_ref());
+    let verdict_s = ruled.and_then(|ruled| ruled.next_change_s);
+    facts.times.expires.values().copied().chain(verdict_s).min()
 }
 
 /// Returns what is not as it should be: sources and catalogues that are not fresh, and a broken configuration.
@@ -448,6 +481,9 @@ fn degraded(snapshot: Option<&Snapshot>, facts: &Facts) -> Vec<Value> {
     let mut out = Vec::new();
     if let Some(problem) = &facts.problem {
         out.push(json!({"what": "configuration", "reason": problem.reason, "text": problem.to_string()}));
+    }
+    if let Some(problem) = &facts.policies.problem {
+        out.push(json!({"what": "policy", "reason": problem.reason, "text": problem.to_string()}));
     }
     let generation = snapshot.map(|snapshot| &snapshot.generation);
     let (sources, catalogues) = generation
@@ -694,7 +730,13 @@ fn explained(asked: &Asked, snapshot: &Snapshot, facts: &Facts) -> Result<Answer
         Some(Records(read)) => read(&snapshot.generation).map_err(|found| records_unreadable(&found))?,
         None => Arc::default(),
     };
-    let ground = Ground { snapshot, component: component.as_ref(), records: &records };
+    let ground = Ground {
+        snapshot,
+        component: component.as_ref(),
+        records: &records,
+        policies: &facts.policies.in_force,
+        read: &*facts.documents.0,
+    };
     ok(&explain(asked, ground, &view, problem))
 }
 
@@ -1145,6 +1187,9 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
             "the bytes changed under their pin: the catalogue's owner has to publish a new pin"
         }
         Code::SourceUnavailable | Code::NetworkError => "resolverd sync reads the source again",
+        _ if is_of_policy(&refusal.reason) => {
+            "the trust policy refuses it; resolverd explain says which line would change that"
+        }
         _ => "the catalogue's owner has to correct the document",
     };
     let every = format!("resolverd versions {} shows the verdict of every version", reference.id);
@@ -1158,6 +1203,30 @@ fn about(code: Code, refusal: &Refusal) -> Failure {
         .with("found", &refusal.found)
 }
 
+/// Tells whether a reason is one of the trust policy's.
+fn is_of_policy(reason: &str) -> bool {
+    matches!(
+        reason,
+        "trust.no_rule"
+            | "trust.source_not_allowed"
+            | "trust.unpinned"
+            | "trust.frozen"
+            | "trust.digest_missing"
+            | "trust.digest_weak"
+            | "trust.version_mutated"
+            | "trust.unsigned"
+            | "trust.threshold"
+            | "trust.from_future"
+            | "trust.algorithm_mismatch"
+            | "trust.algorithm_missing"
+            | "trust.statement_mismatch"
+            | "trust.age_unknown"
+            | "trust.too_young"
+            | "trust.no_agreement"
+            | "trust.exception_expired"
+    ) || reason.starts_with("trust.key_")
+}
+
 /// Gives the reason of a refusal its code.
 fn code_of(reason: &str) -> Code {
     match reason.split_once('.').map_or(reason, |(family, _)| family) {
@@ -1166,6 +1235,7 @@ fn code_of(reason: &str) -> Code {
             Code::ChecksumMismatch
         }
         "trust" if reason.starts_with("trust.signature") => Code::SignatureInvalid,
+        "trust" if is_of_policy(reason) => Code::PermissionDenied,
         "policy" => Code::PermissionDenied,
         "offline" => Code::NetworkError,
         "limit" => Code::LimitExceeded,

@@ -12,6 +12,7 @@ pub mod encoded;
 pub mod events;
 pub mod explain;
 pub mod metrics;
+pub mod policy;
 pub(crate) mod quick;
 pub mod route;
 pub mod search;
@@ -40,12 +41,13 @@ use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
-    Ages, Answer, Facts, Records, Times, answer, answer_from, at_once, document_missing, log_page,
+    Ages, Answer, Facts, Records, Shelved, Times, answer, answer_from, at_once, document_missing, log_page,
     log_unreadable, report,
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::events::Events;
 use crate::server::metrics::{METRICS_TEXT, Metrics};
+use crate::server::policy::PolicyState;
 use crate::server::route::{Forget, LOOKUP, Operation, Plain, Query, plain_lookup, read_parts, route};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
@@ -63,10 +65,11 @@ pub type Clock = fn() -> i64;
 pub struct State {
     kept: ArcSwap<Kept>,
     problem: ArcSwapOption<Refusal>,
+    policies: ArcSwap<PolicyState>,
     ages: ArcSwap<Ages>,
     times: ArcSwap<Times>,
     orders: Option<Sender<Order>>,
-    documents: Documents,
+    documents: Shelved,
     revisions: Option<Revisions>,
     records: Option<Records>,
     admin: u32,
@@ -148,10 +151,11 @@ impl State {
         State {
             kept: ArcSwap::default(),
             problem: ArcSwapOption::empty(),
+            policies: ArcSwap::default(),
             ages: ArcSwap::from_pointee(Ages { known: BTreeMap::new(), since: Instant::now() }),
             times: ArcSwap::default(),
             orders,
-            documents,
+            documents: Shelved(documents.into()),
             revisions: None,
             records: None,
             admin: rustix::process::geteuid().as_raw(),
@@ -245,6 +249,12 @@ impl State {
         self.problem.store(problem.map(Arc::new));
     }
 
+    /// Shows which trust policies are in force; called once for each time that they are read.
+    pub fn show_policies(&self, shown: PolicyState) {
+        let before = self.policies.swap(Arc::new(shown));
+        self.events.emit(self.policies.load().changes(&before));
+    }
+
     /// Shows how many seconds ago each source was last checked.
     pub fn show_ages(&self, known: BTreeMap<SourceId, u64>) {
         self.ages.store(Arc::new(Ages { known, since: Instant::now() }));
@@ -271,9 +281,11 @@ impl State {
             failures: self.failures.load(Ordering::Relaxed),
             panics: self.panics.load(Ordering::Relaxed),
             problem: self.problem.load_full(),
+            policies: self.policies.load_full(),
             ages: self.ages.load_full(),
             times: self.times.load_full(),
             records: self.records.clone(),
+            documents: self.documents.clone(),
         }
     }
 
@@ -364,6 +376,9 @@ impl State {
             return Ok(Reply { status: 200, content_type: JSON, body });
         }
         let facts = self.facts();
+        if let Some(failure) = facts.policies.locked().filter(|_| needs_generation(query)) {
+            return Err(failure);
+        }
         let answer = match query {
             Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
                 let kept: Vec<&Snapshot> = kept.snapshots.iter().map(Arc::as_ref).collect();
@@ -383,7 +398,7 @@ impl State {
         match answer {
             Answer::Body(status, body) => Ok(Reply { status, content_type: JSON, body }),
             Answer::Document(digest) => {
-                let body = (self.documents)(&digest).ok_or_else(|| document_missing(&digest))?;
+                let body = (self.documents.0)(&digest).ok_or_else(|| document_missing(&digest))?;
                 Ok(Reply { status: 200, content_type: JSON, body })
             }
             Answer::Log { source, limit } => {
@@ -405,29 +420,31 @@ pub fn work(call: &Call) -> Work {
 
 /// Tells whether `call` can only be answered from a generation: health, statistics and versions need none.
 pub fn reads_generation(call: &Call) -> bool {
-    let without = |query: &Query| {
-        use Query::{
-            Events, Forget, Health, Live, Metrics, OpenApi, Ready, Reload, RevisionLog, Revisions, Snapshots,
-            Stats, Sync, Version,
-        };
-        matches!(
-            query,
-            Live | Ready
-                | Health
-                | Version
-                | Stats
-                | Sync(_)
-                | Reload
-                | Forget(_)
-                | Revisions
-                | RevisionLog { .. }
-                | OpenApi
-                | Snapshots
-                | Metrics
-                | Events
-        )
+    route(call).is_ok_and(|query| needs_generation(&query))
+}
+
+fn needs_generation(query: &Query) -> bool {
+    use Query::{
+        Events, Forget, Health, Live, Metrics, OpenApi, Policy, Ready, Reload, RevisionLog, Revisions,
+        Snapshots, Stats, Sync, Version,
     };
-    route(call).is_ok_and(|query| !without(&query))
+    !matches!(
+        query,
+        Live | Ready
+            | Health
+            | Version
+            | Stats
+            | Sync(_)
+            | Reload
+            | Forget(_)
+            | Revisions
+            | RevisionLog { .. }
+            | OpenApi
+            | Policy
+            | Snapshots
+            | Metrics
+            | Events
+    )
 }
 
 fn work_of(query: &Query) -> Work {

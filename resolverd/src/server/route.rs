@@ -62,6 +62,7 @@ pub enum Operation {
     Sync,
     Reload,
     Forget,
+    Policy,
     Revisions,
     RevisionLog,
     OpenApi,
@@ -96,6 +97,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
     Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
     Route { method: "POST", pattern: "/v1/trust/forget", operation: Operation::Forget },
+    Route { method: "GET", pattern: "/v1/policy", operation: Operation::Policy },
     Route { method: "GET", pattern: "/v1/trust/revisions", operation: Operation::Revisions },
     Route { method: "GET", pattern: "/v1/trust/log", operation: Operation::RevisionLog },
     Route { method: "GET", pattern: "/openapi.json", operation: Operation::OpenApi },
@@ -151,6 +153,8 @@ pub enum Query {
     Reload,
     /// Forget what was accepted of a source or catalogue, then read the source again.
     Forget(Forget),
+    /// Which trust policies are in force, and what do they ask for?
+    Policy,
     /// Which revisions are remembered?
     Revisions,
     /// What does the log of revisions say?
@@ -213,6 +217,7 @@ impl Query {
             Query::Sync(_) => Operation::Sync,
             Query::Reload => Operation::Reload,
             Query::Forget(_) => Operation::Forget,
+            Query::Policy => Operation::Policy,
             Query::Revisions => Operation::Revisions,
             Query::RevisionLog { .. } => Operation::RevisionLog,
             Query::OpenApi => Operation::OpenApi,
@@ -543,6 +548,7 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
         Operation::Reload if body.is_empty() => Ok(Query::Reload),
         Operation::Reload => read_body::<ReloadRequest>(body).map(|_| Query::Reload),
         Operation::Forget => forget(read_body(body)?),
+        Operation::Policy => Ok(Query::Policy),
         Operation::Revisions => Ok(Query::Revisions),
         Operation::RevisionLog => revision_log(query.unwrap_or("")),
         Operation::OpenApi => Ok(Query::OpenApi),

@@ -517,7 +517,7 @@ fn a_sync_is_ordered_and_reported() {
                     let refusal = Refusal::new("input.json", "sources.json", "JSON", "}");
                     ("reload".to_owned(), reply, Err(OrderError::Config(refusal)))
                 }
-                Order::Stop | Order::Forget { .. } => break,
+                Order::Stop | Order::Judge | Order::Forget { .. } => break,
             };
             seen.push(name);
             reply.unwrap().send(outcome).unwrap();
@@ -636,7 +636,7 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
                 | Order::Forget { reply, .. } => {
                     let _ = reply.map(|reply| reply.send(Ok(sample_report())));
                 }
-                Order::Stop => return,
+                Order::Stop | Order::Judge => return,
             }
         }
     });

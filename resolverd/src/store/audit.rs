@@ -53,6 +53,8 @@ const HEAD_SCHEMA: &str = "resolverd/audit-head@1";
 pub enum Event {
     /// Releases are refused that were not, or for another reason.
     Denied,
+    /// Releases would be refused if a policy were enforced that warns or watches only.
+    WouldDeny,
     /// An exception of the policy let releases in.
     Excepted,
     /// The bytes of a version are others than when it was first seen.
@@ -84,7 +86,7 @@ pub struct Entry {
     /// The source that supplies it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceId>,
-    /// The dotted reason, or the id of an exception.
+    /// The dotted reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What was expected and found, or what an operator said.
@@ -99,7 +101,7 @@ impl Entry {
         Entry { event, subject, versions: Vec::new(), source: None, reason: None, text: None }
     }
 
-    /// Adds the dotted reason, or the id of an exception.
+    /// Adds the dotted reason.
     pub fn because(self, reason: impl ToString) -> Entry {
         Entry { reason: Some(reason.to_string()), ..self }
     }

@@ -100,6 +100,23 @@ impl FirstSeen {
         Ok(found.map(|entry| Seen { digest: Digest::from_sha256(entry.digest), at_s: entry.at_s.into() }))
     }
 
+    /// Returns what a version was when it was first seen; the digest is `content` itself where its bytes are the same.
+    ///
+    /// **Errors**: as [`FirstSeen::known`].
+    pub fn known_as(
+        &self,
+        source: &str,
+        id: &str,
+        version: &str,
+        content: &Digest,
+    ) -> Result<Option<Seen>, Failed> {
+        let same = |seen: Seen| match seen.digest == comparable(content) {
+            true => Seen { digest: content.clone(), ..seen },
+            false => seen,
+        };
+        Ok(self.known(source, id, version)?.map(same))
+    }
+
     /// Returns what a version was, where its bytes are others now.
     ///
     /// **Errors**: as [`FirstSeen::known`].

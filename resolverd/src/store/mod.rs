@@ -382,6 +382,16 @@ impl Store {
         self.memory.remember(accepted, current)
     }
 
+    /// Remembers that these versions of policies, by their files, are in force; durable on return.
+    ///
+    /// **Errors**: the file cannot be written.
+    pub fn remember_policies<'a>(
+        &mut self,
+        versions: impl Iterator<Item = (&'a Path, u64)>,
+    ) -> Result<(), StoreError> {
+        self.memory.remember_policies(versions)
+    }
+
     /// Forgets which revisions of a source, or of one of its catalogues, were accepted, and writes so into the log.
     ///
     /// **Errors**: the file cannot be written; everything is remembered then.

@@ -12,7 +12,9 @@
 //! A rebuild and a held source are the same run with the shelf in place of the origins.
 
 pub mod memory;
+mod policy;
 mod reading;
+mod signatures;
 mod unchanged;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -20,7 +22,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use catalogue_schema::basis::Basis;
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
@@ -30,12 +31,10 @@ use catalogue_schema::generation::{
     SOURCE_EXPIRED, SourceState, stale,
 };
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
-use catalogue_schema::model::{Component, Rank, Refusal, Release, Shadow, Source, Verdict};
-use catalogue_schema::packed::write::Packer;
+use catalogue_schema::model::{Rank, Refusal, Shadow, Source, Verdict};
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{Revision, RevisionKey};
-use catalogue_schema::version::Version;
 use tracing::{info, warn};
 
 use crate::fetch::Fetch;
@@ -47,8 +46,13 @@ use crate::store::checks::{expiry, max_stale_s};
 use crate::store::first_seen::FirstSeen;
 use crate::store::memory::Memory;
 use crate::store::{Draft, Snapshot, Store, StoreError};
+use crate::sync::policy::Bench;
 use crate::sync::reading::{Reader, Reading, Room, too_many};
+use crate::sync::signatures::Signatures;
+use crate::trust::evidence::Proofs;
 use crate::trust::memory::UnknownOrder;
+use crate::trust::policy::Policies;
+use crate::trust::verify::Act;
 
 /// How many sources are read at the same time.
 pub const SOURCES_AT_ONCE: usize = 4;
@@ -62,6 +66,12 @@ pub enum SyncError {
     /// The generation could not be committed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<PackedError> for SyncError {
+    fn from(error: PackedError) -> SyncError {
+        SyncError::Store(error.into())
+    }
 }
 
 /// What a sync works with.
@@ -91,6 +101,10 @@ pub struct Rules {
     pub max_stale_s: u64,
     /// When each source was last checked, in seconds since 1970-01-01 UTC.
     pub checked: BTreeMap<SourceId, i64>,
+    /// The trust policies in force.
+    pub policies: Arc<Policies>,
+    /// What is known of signatures.
+    pub proofs: Arc<Proofs>,
 }
 
 /// Which sources are read from their origins; the others are held as they are.
@@ -204,20 +218,12 @@ impl<'a> Known<'a> {
     }
 }
 
-impl Known<'_> {
-    /// Returns the release of the last generation that `owner` lists under this id and version, where its basis is this one.
-    fn release(
-        &self,
-        owner: &CatalogueId,
-        id: &ComponentId,
-        version: &Version,
-        basis: Basis,
-    ) -> Option<Release> {
+impl<'a> Known<'a> {
+    /// Returns the component of the last generation with this id, where `owner` owns it.
+    fn component(&self, owner: &CatalogueId, id: &ComponentId) -> Option<&'a Packed> {
         let component = self.snapshot?.component(id)?;
         let is_own = component.owner_texts() == (owner.source.as_text(), owner.name.as_text());
-        let listed = component.exact(version).filter(|listed| is_own && listed.basis() == Some(basis))?;
-        // What cannot be read is read anew.
-        listed.release().ok()
+        is_own.then_some(component)
     }
 }
 
@@ -230,7 +236,7 @@ fn owned(snapshot: &Snapshot) -> HashMap<(&str, &str), Vec<&Packed>> {
 }
 
 /// Where the reading of a source arrives; it is `None` itself where its releases did not fit.
-type Slot = Mutex<Option<Result<Option<Reading>, ShelfError>>>;
+type Slot = Mutex<Option<Result<Option<Reading>, SyncError>>>;
 
 /// What a run has asked of origins so far.
 #[derive(Debug, Default)]
@@ -246,6 +252,10 @@ pub struct Done {
     pub snapshot: Option<Arc<Snapshot>>,
     /// What was done.
     pub report: SyncReport,
+    /// When a verdict of the policies may be another one; `None` where none changes, or where nothing was judged.
+    pub next_change_s: Option<i64>,
+    /// What the policies did; empty where nothing was judged.
+    pub acts: Vec<Act>,
 }
 
 impl Sync<'_> {
@@ -280,8 +290,9 @@ impl Sync<'_> {
         let mut readings = self.read_all(&known, store.memory(), sources, scope, &tally)?;
         let accepted: Vec<(RevisionKey, Revision)> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
-        self.expire(&mut readings, past, scope);
-        let mut draft = self.draft(past, &known.documents, readings, store.first_seen())?;
+        self.expire(&mut readings, past, scope)?;
+        let (mut draft, acts) = self.draft((past, scope), &known.documents, readings, store.first_seen())?;
+        let next_change_s = draft.generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
         drop(known);
         let settings = self.settings_after(past, store, scope);
         draft.generation.settings.clone_from(&settings);
@@ -297,7 +308,7 @@ impl Sync<'_> {
                 store.note_settings(&last.generation, settings);
                 Ok(None)
             }
-            previous => memory::commit(store, draft, previous, self.now_s).map(Some),
+            previous => memory::commit(store, draft, &acts, previous, self.now_s).map(Some),
         };
         // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
         // cannot be tidied up undoes nothing.
@@ -328,7 +339,7 @@ impl Sync<'_> {
             sources: outcomes,
         };
         tell(&report);
-        Ok(Done { snapshot, report })
+        Ok(Done { snapshot, report, next_change_s, acts })
     }
 
     /// Reports that the last generation says all there is to say.
@@ -347,7 +358,8 @@ impl Sync<'_> {
             sources: outcomes(generation, |source| scope.covers(source)),
         };
         tell(&report);
-        Ok(Done { snapshot: None, report })
+        let next_change_s = generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
+        Ok(Done { snapshot: None, report, next_change_s, acts: Vec::new() })
     }
 
     fn sweep(&self, store: &mut Store) -> Result<(), SyncError> {
@@ -362,7 +374,7 @@ impl Sync<'_> {
         sources: &[Source],
         scope: Scope<'_>,
         tally: &Tally,
-    ) -> Result<Vec<Reading>, ShelfError> {
+    ) -> Result<Vec<Reading>, SyncError> {
         let next = AtomicUsize::new(0);
         let (room, alone) = (Room::new(self.limits.releases), Room::new(0));
         let slots: Vec<Slot> = sources.iter().map(|_| Mutex::new(None)).collect();
@@ -407,7 +419,9 @@ impl Sync<'_> {
 
     /// Makes the ids of sources unavailable that have not been checked for too long. Their entries stay, refused, so that the ids
     /// stay theirs.
-    fn expire(&self, readings: &mut [Reading], past: Past<'_>, scope: Scope<'_>) {
+    ///
+    /// **Errors**: a component cannot be read or packed.
+    fn expire(&self, readings: &mut [Reading], past: Past<'_>, scope: Scope<'_>) -> Result<(), PackedError> {
         for reading in readings {
             let SourceState { source, health, .. } = &reading.state;
             let is_checked = *health == Health::Fresh && !self.offline && scope.covers(&source.id);
@@ -431,10 +445,14 @@ impl Sync<'_> {
                 continue;
             }
             let expired = expired(source, max_stale_s);
-            for release in reading.contributions.iter_mut().flat_map(|listed| &mut listed.releases) {
-                release.verdict = Verdict::Refused(expired.clone());
-                // What time has refused is no longer what its document makes of it.
-                release.basis = None;
+            for packed in reading.contributions.iter_mut().flat_map(|listed| &mut listed.components) {
+                let mut component = packed.component()?;
+                for release in &mut component.releases {
+                    release.verdict = Verdict::Refused(expired.clone());
+                    // What time has refused is no longer what its document makes of it.
+                    release.basis = None;
+                }
+                *packed = Packed::of(&component)?;
             }
             reading.state.health = Health::Expired;
             let before = reading.state.error.take();
@@ -444,19 +462,20 @@ impl Sync<'_> {
             };
             reading.state.error = Some(Refusal { found, ..expired });
         }
+        Ok(())
     }
 
     /// Puts the readings together into the next generation; number, count and root are filled in by the store.
     fn draft(
         &self,
-        past: Past<'_>,
+        (past, scope): (Past<'_>, Scope<'_>),
         known: &Documents,
         readings: Vec<Reading>,
         ledger: &FirstSeen,
-    ) -> Result<Draft, StoreError> {
+    ) -> Result<(Draft, Vec<Act>), StoreError> {
         let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
         let (mut documents, mut refusals) = (Vec::new(), BTreeMap::new());
-        let mut salvaged = HashSet::new();
+        let (mut salvaged, mut signatures) = (HashSet::new(), Signatures::default());
         if readings.iter().any(|reading| !reading.salvaged.is_empty()) {
             // Nobody knows which of the old documents the salvaged entries rest on, so that all of them stay; of several
             // for one want the last counts.
@@ -464,6 +483,7 @@ impl Sync<'_> {
         }
         for reading in readings {
             salvaged.extend(reading.salvaged);
+            signatures.absorb(reading.signatures);
             sources.push(reading.state);
             catalogues.extend(reading.catalogues);
             contributions.extend(reading.contributions);
@@ -473,14 +493,23 @@ impl Sync<'_> {
         catalogues.sort_by(|one: &CatalogueState, other| {
             one.errand.node().map(place).cmp(&other.errand.node().map(place))
         });
-        let blocked = blocked(&sources, &catalogues);
-        let mut components = merge(contributions, &blocked);
+        let mut blocked = blocked(&sources, &catalogues);
+        let mut bench = Bench::of(self, past, scope, &sources, signatures);
+        let hidden = bench.hide(&mut contributions)?;
+        let mut components = merge(contributions, &blocked)?;
         if let Some(last) = past.snapshot() {
             restore_shadows(&mut components, last, &salvaged, &catalogues)?;
-            note_mutations(&mut components, |id| last.component(id))?;
+            note_mutations(&mut components, |component| last.component_of(component.id_text()))?;
         }
         memory::note_forerunners(&mut components, past.snapshot(), ledger)?;
+        hidden.tell(&mut components, &mut catalogues)?;
+        let ruled = bench.rule(&mut components, &sources, &mut catalogues, ledger)?;
+        let (ruled, acts) = ruled.map_or((None, Vec::new()), |(ruled, acts)| (Some(ruled), acts));
+        blocked.extend(policy::waiting(&self.rules.policies, &sources, &catalogues));
+        blocked.sort();
+        blocked.dedup();
         let snapshot = snapshot_digest(&components, &stale(&sources, &catalogues), &blocked);
+        let snapshot = policy::named(snapshot, &self.rules.policies);
         let documents = Listed::of(&documents).map_err(|error| StoreError::Encode {
             what: "the list of documents".to_owned(),
             found: error.to_string(),
@@ -497,12 +526,10 @@ impl Sync<'_> {
             blocked,
             documents: documents.list.clone(),
             settings: Digest::sha256(b""),
+            policy: ruled,
             refusals: refusals.into_iter().map(|(want, refusal)| DocumentRefusal { want, refusal }).collect(),
         };
-        // Each goes as soon as it is packed: a component takes several times the room of its block.
-        let mut packer = Packer::default();
-        let components = components.into_iter().map(|component| packer.pack(&component));
-        Ok(Draft { generation, documents, components: components.collect::<Result<_, _>>()? })
+        Ok((Draft { generation, documents, components }, acts))
     }
 }
 
@@ -521,7 +548,7 @@ fn tell(report: &SyncReport) {
 
 /// Takes over what salvaged catalogues list and do not own: a snapshot holds no releases of it, only the report.
 fn restore_shadows(
-    components: &mut [Component],
+    components: &mut [Packed],
     last: &Snapshot,
     salvaged: &HashSet<CatalogueId>,
     catalogues: &[CatalogueState],
@@ -532,16 +559,21 @@ fn restore_shadows(
     let nodes = catalogues.iter().filter_map(|state| state.errand.node());
     let ranks: HashMap<&CatalogueId, &Rank> = nodes.map(|node| (&node.id, &node.rank)).collect();
     for component in components {
-        let Some(before) = last.component(&component.id) else { continue };
+        let Some(before) = last.component_of(component.id_text()) else { continue };
+        if !before.is_shadowing() {
+            continue;
+        }
+        let (owner, mut shadowed) = (component.head()?.owner, component.shadowed()?);
         let lost = before.shadowed()?.into_iter().filter(|shadow| {
             salvaged.contains(&shadow.catalogue)
-                && shadow.catalogue != component.owner
-                && component.shadowed.iter().all(|known| known.catalogue != shadow.catalogue)
+                && shadow.catalogue != owner
+                && shadowed.iter().all(|known| known.catalogue != shadow.catalogue)
         });
         let lost: Vec<Shadow> = lost.collect();
         if !lost.is_empty() {
-            component.shadowed.extend(lost);
-            component.shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
+            shadowed.extend(lost);
+            shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
+            *component = component.with_shadows(&shadowed)?;
         }
     }
     Ok(())
@@ -602,7 +634,8 @@ fn is_lost(state: &CatalogueState) -> bool {
     state.warnings.iter().any(|warning| warning.reason == LOST)
 }
 
-/// Compares everything that a generation says except its number, its time, the settings and what the store computes.
+/// Compares everything that a generation says except its number, its time, the settings, what the store computes and when policies
+/// were asked; by which, its snapshot says.
 fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
     let (new, old) = (&draft.generation, &last.generation);
     new.snapshot == old.snapshot

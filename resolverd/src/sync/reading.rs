@@ -17,6 +17,7 @@ use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPP
 use catalogue_schema::id::{CatalogueId, ComponentId};
 use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
+use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::pointer::{CommitId, Locality, Location, Repository, Revision as RevisionOf, Want};
 use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey};
 
@@ -25,15 +26,18 @@ use crate::fetch::limit::Budget;
 use crate::fetch::object::Kind;
 use crate::fetch::reach::Reach;
 use crate::fetch::{Answer, Ask, FetchError};
-use crate::merge::{Contribution, VERSION_MUTATED};
-use crate::shelf::{Run, ShelfError};
+use crate::merge::Contribution;
+use crate::merge::listing::Listing;
+use crate::shelf::Run;
 use crate::store::memory::Memory;
-use crate::sync::{Known, LOST, NodeKey, Sync, Tally, is_lost, key};
+use crate::sync::policy;
+use crate::sync::signatures::{Signatures, Vouching};
+use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
 use crate::trust::verify::{Evidence, judge};
 
 /// How many documents of releases are asked for at once: what is in memory besides the releases themselves.
-const WANTS_AT_ONCE: usize = 2048;
+pub(super) const WANTS_AT_ONCE: usize = 2048;
 
 /// What one source says.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ pub(super) struct Reading {
     pub(super) salvaged: BTreeSet<CatalogueId>,
     /// The revisions that were accepted and are not the newest in the memory yet.
     pub(super) accepted: Vec<(RevisionKey, Revision)>,
+    /// Who signed what.
+    pub(super) signatures: Signatures,
     /// How many releases its documents name, as they were counted before they were read.
     named: u64,
 }
@@ -54,14 +60,14 @@ pub(super) struct Reading {
 impl Reading {
     /// Returns how many releases it lists.
     pub(super) fn listed(&self) -> u64 {
-        let releases = self.contributions.iter().map(|listed| listed.releases.len() as u64);
-        self.named.max(releases.sum())
+        let components = self.contributions.iter().flat_map(|listed| &listed.components);
+        self.named.max(components.map(|component| component.count() as u64).sum())
     }
 }
 
 /// Where documents come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     /// From their origins; what is pinned and on the shelf already is not asked for again.
     Live,
     /// From the shelf alone, exactly as the last generation recorded them.
@@ -70,16 +76,17 @@ enum Mode {
 
 /// Reads one source.
 pub(super) struct Reader<'a> {
-    sync: &'a Sync<'a>,
+    pub(super) sync: &'a Sync<'a>,
     known: &'a Known<'a>,
-    memory: &'a Memory,
-    source: &'a Source,
+    pub(super) memory: &'a Memory,
+    pub(super) source: &'a Source,
     tally: &'a Tally,
     budget: Budget,
     /// Which machines may be asked; grows by what local documents name.
     reach: RefCell<Reach>,
     /// What texts mean that its documents have in common.
     lexicon: RefCell<Lexicon>,
+    pub(super) signatures: RefCell<Signatures>,
     seat: Seat<'a>,
     /// The components of which every document is fetched.
     wanted: Option<&'a BTreeSet<ComponentId>>,
@@ -87,17 +94,17 @@ pub(super) struct Reader<'a> {
 
 /// A node and everything below it.
 #[derive(Debug, Default)]
-struct Tree {
+pub(super) struct Tree {
     /// The node itself comes first.
     catalogues: Vec<CatalogueState>,
     contributions: Vec<Contribution>,
-    documents: Vec<DocumentRecord>,
-    refusals: BTreeMap<Want, Refusal>,
+    pub(super) documents: Vec<DocumentRecord>,
+    pub(super) refusals: BTreeMap<Want, Refusal>,
     reached: BTreeSet<NodeKey>,
     /// A document of a release of the node may be another one the next time it is asked for.
-    open: bool,
+    pub(super) open: bool,
     /// A document of a release could not be reached: the tree is not the whole truth.
-    incomplete: Option<Refusal>,
+    pub(super) incomplete: Option<Refusal>,
     /// The catalogues that were taken from the last snapshot.
     salvaged: BTreeSet<CatalogueId>,
     /// The revisions that were accepted and are not the newest in the memory yet.
@@ -105,9 +112,9 @@ struct Tree {
 }
 
 /// A document that passed, and how it is remembered.
-struct Document {
-    content: Hashed,
-    received: Received,
+pub(super) struct Document {
+    pub(super) content: Hashed,
+    pub(super) received: Received,
     record: DocumentRecord,
     /// It came from the shelf, which has read it whole, so that nothing has to be kept.
     is_kept: bool,
@@ -132,7 +139,7 @@ struct Accepted {
 }
 
 /// Why a document is not there.
-enum Trouble {
+pub(super) enum Trouble {
     /// It was reached, and is missing, wrong or refused.
     Refused(Refusal),
     /// Nobody could find out.
@@ -165,9 +172,10 @@ impl<'a> Reader<'a> {
         started: Instant,
     ) -> Reader<'a> {
         let (budget, lexicon) = (Budget::new(sync.limits, started), RefCell::default());
-        let reach = RefCell::new(Reach::of(source));
+        let reach = RefCell::new(policy::reach(&sync.rules.policies, source));
         let seat = Seat::in_room(room);
-        Reader { sync, known, memory, source, tally, budget, reach, lexicon, seat, wanted: None }
+        let signatures = RefCell::default();
+        Reader { sync, known, memory, source, tally, budget, reach, lexicon, signatures, seat, wanted: None }
     }
 
     /// Fetches every document of the components `ids`, however many their catalogues have.
@@ -176,14 +184,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Tells whether nothing may be fetched for the source.
-    fn is_offline(&self) -> bool {
+    pub(super) fn is_offline(&self) -> bool {
         self.sync.offline || self.source.offline
     }
 
     /// Reads the source from its origins; `None` where its releases do not fit into the room.
     ///
     /// **Errors**: the shelf cannot be read or written.
-    pub(super) fn read(&self) -> Result<Option<Reading>, ShelfError> {
+    pub(super) fn read(&self) -> Result<Option<Reading>, SyncError> {
         let reading = self.reading(Mode::Live)?;
         Ok(Some(reading).filter(|_| !self.seat.is_crowded()))
     }
@@ -191,7 +199,7 @@ impl<'a> Reader<'a> {
     /// Refuses the source because of `error`: it keeps its last good entries.
     ///
     /// **Errors**: the shelf cannot be read.
-    pub(super) fn refuse(&self, error: Refusal) -> Result<Reading, ShelfError> {
+    pub(super) fn refuse(&self, error: Refusal) -> Result<Reading, SyncError> {
         let entry = dialect::start(self.source, self.sync.forges);
         let tree = match entry.node() {
             None => Tree::default(),
@@ -209,11 +217,11 @@ impl<'a> Reader<'a> {
     /// Reads the source as the last generation recorded it.
     ///
     /// **Errors**: the shelf cannot be read.
-    pub(super) fn hold(&self) -> Result<Reading, ShelfError> {
+    pub(super) fn hold(&self) -> Result<Reading, SyncError> {
         self.reading(Mode::Recorded)
     }
 
-    fn reading(&self, mode: Mode) -> Result<Reading, ShelfError> {
+    fn reading(&self, mode: Mode) -> Result<Reading, SyncError> {
         let entry = dialect::start(self.source, self.sync.forges);
         let mut tree = Tree::default();
         self.node(entry, mode, None, &mut tree)?;
@@ -231,7 +239,18 @@ impl<'a> Reader<'a> {
         };
         let Tree { catalogues, contributions, documents, refusals, salvaged, accepted, .. } = tree;
         let named = self.seat.taken.load(Ordering::Relaxed);
-        Reading { state, catalogues, contributions, documents, refusals, salvaged, accepted, named }
+        let signatures = self.signatures.take();
+        Reading {
+            state,
+            catalogues,
+            contributions,
+            documents,
+            refusals,
+            salvaged,
+            accepted,
+            signatures,
+            named,
+        }
     }
 
     /// Returns the errand by which the last generation read `node`, at the node's place of today.
@@ -247,7 +266,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         above: Option<&Trust>,
         out: &mut Tree,
-    ) -> Result<(), ShelfError> {
+    ) -> Result<(), SyncError> {
         let Some(node) = listed.node() else { return Ok(()) };
         // What a list says today and what was last accepted differ while a catalogue is stale; the record is what was accepted.
         let recorded = self.recorded(node).filter(|_| mode == Mode::Recorded);
@@ -286,7 +305,7 @@ impl<'a> Reader<'a> {
         node: &Node,
         above: Option<&Trust>,
         reached: &BTreeSet<NodeKey>,
-    ) -> Result<Option<Tree>, ShelfError> {
+    ) -> Result<Option<Tree>, SyncError> {
         let Some(errand) = self.recorded(node) else { return Ok(None) };
         let recorded = self.tree(&errand, node, Mode::Recorded, above, reached)?;
         let (whole, partial) = match recorded {
@@ -317,13 +336,12 @@ impl<'a> Reader<'a> {
             found.rank = Rank(node.rank.0.iter().chain(own).copied().collect());
             if state.releases > 0 {
                 let texts = (found.id.source.as_text(), found.id.name.as_text());
-                let releases = owned.get(&texts).into_iter().flatten().flat_map(|component| component.all());
-                let releases = releases.map(|listed| listed.release().map(without_mutations));
-                let releases = releases.collect::<Result<_, _>>().ok()?;
+                let components = owned.get(&texts).into_iter().flatten();
+                let components = components.map(|component| component.with_shadows(&[]));
                 tree.contributions.push(Contribution {
                     catalogue: found.id.clone(),
                     rank: found.rank.clone(),
-                    releases,
+                    components: components.collect::<Result<_, _>>().ok()?,
                 });
             }
             tree.reached.insert(key(found));
@@ -357,7 +375,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         above: Option<&Trust>,
         reached: &BTreeSet<NodeKey>,
-    ) -> Result<Result<Tree, Refusal>, ShelfError> {
+    ) -> Result<Result<Tree, Refusal>, SyncError> {
         if let Err(refusal) = self.may_descend(errand, node, reached) {
             return Ok(Err(refusal));
         }
@@ -366,7 +384,11 @@ impl<'a> Reader<'a> {
             Some(Err(trouble)) => return Ok(Err(trouble.refusal())),
             None => return Ok(Err(Refusal::new("sync.no_answer", &errand.want, "a document", "nothing"))),
         };
-        let accepted = match self.in_order(errand, node, mode, &document.received) {
+        let vouching = match self.vouched((errand, node, mode), &document, above)? {
+            Ok(vouching) => vouching,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let accepted = match self.in_order(errand, node, mode, &document.received, &vouching) {
             Ok(accepted) => accepted,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -374,6 +396,9 @@ impl<'a> Reader<'a> {
             Ok(finding) => finding,
             Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
         };
+        if let Err(refusal) = vouching.permits(&finding) {
+            return Ok(Err(refusal));
+        }
         if mode == Mode::Live && !self.seat.take(listed(&finding)) {
             return Ok(Err(too_many(self.source, self.seat.room.limit.load(Ordering::Relaxed))));
         }
@@ -397,22 +422,27 @@ impl<'a> Reader<'a> {
         state.signature = finding.signature.take();
         let trust = document.received.trust.clone().noting(state.signature.as_ref());
         let mut fresh = Vec::new();
+        state.signers.clone_from(&vouching.signers);
+        let is_settled_here = is_settled(errand) && !vouching.is_open;
+        vouching.remembered(&mut tree, &mut fresh);
         tree.remember(document, &mut fresh);
         let (children, of_releases) =
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
         let of_releases = self.eager(of_releases, node, mode, &trust, &mut finding);
         tree.open = !of_releases.iter().all(is_settled);
-        let releases =
+        let listing =
             self.releases(of_releases, (node, mode, &trust), &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
+        self.package_signatures((errand, mode, &trust), &mut tree)?;
 
-        state.settled = is_settled(errand) && !tree.open;
+        state.settled = is_settled_here && !tree.open;
         let unusable = take(&mut finding.unusable);
-        describe(&mut state, &releases, finding);
+        describe(&mut state, &listing, finding);
         tree.catalogues.push(state);
-        if !releases.is_empty() {
+        let components = listing.finish()?;
+        if !components.is_empty() {
             let (catalogue, rank) = (node.id.clone(), node.rank.clone());
-            tree.contributions.push(Contribution { catalogue, rank, releases });
+            tree.contributions.push(Contribution { catalogue, rank, components });
         }
         self.children(children, mode, &trust, &mut tree)?;
         for Unusable { node, error } in unusable {
@@ -430,6 +460,7 @@ impl<'a> Reader<'a> {
         node: &Node,
         mode: Mode,
         received: &Received,
+        vouching: &Vouching,
     ) -> Result<Accepted, Refusal> {
         let candidate = Candidate { commit: received.commit.as_ref(), digest: &received.digest };
         let warned = |is_unknown: bool| is_unknown.then(|| order_unknown(candidate));
@@ -445,14 +476,16 @@ impl<'a> Reader<'a> {
         let memory_key = RevisionKey::of(node);
         let revision = |order_unknown: bool| {
             let (commit, digest) = (received.commit.clone(), received.digest.clone());
-            Some(Revision { commit, digest, accepted_s: self.sync.now_s, order_unknown })
+            let signed = vouching.signed.clone();
+            Some(Revision { commit, digest, accepted_s: self.sync.now_s, order_unknown, signed })
         };
         let known = self.memory.known(&memory_key);
         match standing(known, candidate, |commit| self.history(errand, commit)) {
             Standing::First | Standing::Forward => Ok(Accepted { revision: revision(false), warning: None }),
             Standing::Newest(newest) => {
                 let warning = warned(newest.order_unknown);
-                let learnt = newest.commit.is_none() && received.commit.is_some();
+                let is_newly_signed = vouching.signed.is_some() && vouching.signed != newest.signed;
+                let learnt = newest.commit.is_none() && received.commit.is_some() || is_newly_signed;
                 let revision = learnt.then(|| revision(newest.order_unknown)).flatten();
                 Ok(Accepted { revision, warning })
             }
@@ -489,7 +522,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         trust: &Trust,
         tree: &mut Tree,
-    ) -> Result<(), ShelfError> {
+    ) -> Result<(), SyncError> {
         children.sort_by(|one, other| {
             one.node().map(|node| &node.rank).cmp(&other.node().map(|node| &node.rank))
         });
@@ -514,7 +547,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         trust: &Trust,
         tree: &mut Tree,
-    ) -> Result<(), ShelfError> {
+    ) -> Result<(), SyncError> {
         let Some(node) = listed.node().filter(|node| !tree.reached.contains(&key(node))) else {
             return Ok(());
         };
@@ -584,6 +617,7 @@ impl<'a> Reader<'a> {
             };
             match dialect::defer(&errand, trust).filter(|_| may_wait && !is_shelved && !is_recorded) {
                 Some(mut listed) => {
+                    promised(&mut listed.releases, &errand);
                     unfetched += 1;
                     finding.releases.append(&mut listed.releases);
                 }
@@ -614,22 +648,34 @@ impl<'a> Reader<'a> {
         finding: &mut Finding,
         tree: &mut Tree,
         fresh: &mut Vec<(Digest, Vec<u8>)>,
-    ) -> Result<Vec<Release>, ShelfError> {
-        let mut releases = take(&mut finding.releases);
-        releases.reserve(errands.len());
+    ) -> Result<Listing, SyncError> {
+        let mut listing = Listing::of(node.id.clone());
+        self.want_signatures(&finding.releases);
+        listing.add(take(&mut finding.releases))?;
         let mut errands = VecDeque::from(errands);
         while !errands.is_empty() {
             let mut round: Vec<Errand> = Vec::new();
-            while let Some(errand) = errands.pop_front() {
-                match self.taken_over(&errand, mode, node, trust) {
-                    Some(Taken { release, record }) => {
-                        releases.push(release);
-                        tree.documents.push(record);
+            while round.len() < WANTS_AT_ONCE
+                && let Some(run) = next_run(&mut errands)
+            {
+                match self.taken_whole(&run, mode, node, trust) {
+                    Some((component, records)) => {
+                        self.want_signatures_of(component);
+                        listing.take_over(component)?;
+                        tree.documents.extend(records);
                     }
-                    None => round.push(errand),
-                }
-                if round.len() == WANTS_AT_ONCE {
-                    break;
+                    None => {
+                        for errand in run {
+                            match self.taken_over(&errand, mode, node, trust) {
+                                Some(Taken { release, record }) => {
+                                    self.want_signatures([&release]);
+                                    listing.add([release])?;
+                                    tree.documents.push(record);
+                                }
+                                None => round.push(errand),
+                            }
+                        }
+                    }
                 }
             }
             let documents = self.obtain(&round, mode, Some(trust))?;
@@ -637,6 +683,7 @@ impl<'a> Reader<'a> {
                 let mut found = match document {
                     Ok(document) => match self.read_document(errand, &document) {
                         Ok(mut found) => {
+                            promised(&mut found.releases, errand);
                             based(&mut found, errand, &document, trust);
                             tree.remember(document, fresh);
                             found
@@ -650,22 +697,52 @@ impl<'a> Reader<'a> {
                 };
                 tree.open |= !found.errands.iter().all(is_settled);
                 errands.extend(found.errands.drain(..));
-                releases.append(&mut found.releases);
+                self.want_signatures(&found.releases);
+                listing.add(take(&mut found.releases))?;
                 finding.skipped.append(&mut found.skipped);
                 finding.warnings.append(&mut found.warnings);
             }
         }
-        Ok(releases)
+        Ok(listing)
     }
 
-    /// Takes a release over from the last generation instead of reading its document again: the document is the one whose
-    /// digest is promised, it is on the shelf, and whatever else makes the release is what it was then.
-    fn taken_over(&self, errand: &Errand, mode: Mode, node: &Node, trust: &Trust) -> Option<Taken> {
-        let (id, version) = dialect::described(errand)?;
+    /// Takes a component over as it is, where `run` names exactly its releases and each of them can be taken over.
+    fn taken_whole(
+        &self,
+        run: &[Errand],
+        mode: Mode,
+        node: &Node,
+        trust: &Trust,
+    ) -> Option<(&'a Packed, Vec<DocumentRecord>)> {
+        let (id, _) = dialect::described(run.first()?)?;
+        let component =
+            self.known.component(&node.id, id).filter(|component| component.count() == run.len())?;
+        let (mut records, mut is_met) = (Vec::with_capacity(run.len()), vec![false; run.len()]);
+        for errand in run {
+            let (listed, record) = self.known_release(errand, component, mode, trust)?;
+            // The sync notes mutations anew, and errands that name one release twice leave out another.
+            if listed.has_warnings() || std::mem::replace(is_met.get_mut(listed.at())?, true) {
+                return None;
+            }
+            records.push(record);
+        }
+        Some((component, records))
+    }
+
+    /// Finds the release that an errand describes in the component of the last generation: the document is the one whose digest is
+    /// promised, it is on the shelf, and whatever else makes the release is what it was then.
+    fn known_release<'p>(
+        &self,
+        errand: &Errand,
+        component: &'p Packed,
+        mode: Mode,
+        trust: &Trust,
+    ) -> Option<(Listed<'p>, DocumentRecord)> {
+        let (_, version) = dialect::described(errand)?;
+        let listed = component.exact(version)?;
         let digest = errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)?;
-        let basis = dialect::basis(errand, digest, trust)?;
-        let release = self.known.release(&node.id, id, version, basis)?;
-        if !self.sync.shelf.has_read(digest) {
+        let known = listed.basis()?;
+        if dialect::basis(errand, digest, trust)? != known || !self.sync.shelf.has_read(digest) {
             return None;
         }
         let record = match self.known.document(&errand.want) {
@@ -673,7 +750,17 @@ impl<'a> Reader<'a> {
             Some(_) => return None,
             None => self.record_elsewhere(errand, mode)?,
         };
-        Some(Taken { release: without_mutations(release), record })
+        Some((listed, record))
+    }
+
+    /// Takes a release over from the last generation instead of reading its document again.
+    fn taken_over(&self, errand: &Errand, mode: Mode, node: &Node, trust: &Trust) -> Option<Taken> {
+        let (id, _) = dialect::described(errand)?;
+        let component = self.known.component(&node.id, id)?;
+        let (listed, record) = self.known_release(errand, component, mode, trust)?;
+        // What cannot be read is read anew.
+        let release = as_read(listed.release().ok()?);
+        Some(Taken { release, record })
     }
 
     /// Tells whether the shelf may answer an errand with the document of a record.
@@ -712,12 +799,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Obtains documents: from the shelf where that is enough, the rest in one call to the origins. Every byte is judged here.
-    fn obtain(
+    pub(super) fn obtain(
         &self,
         errands: &[Errand],
         mode: Mode,
         above: Option<&Trust>,
-    ) -> Result<Vec<Result<Document, Trouble>>, ShelfError> {
+    ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
         let mut answers: Vec<Option<Result<Document, Trouble>>> = Vec::with_capacity(errands.len());
         let mut shelf = self.sync.shelf.run();
         for errand in errands {
@@ -758,7 +845,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         above: Option<&Trust>,
         shelf: &mut Run<'_>,
-    ) -> Result<Option<Result<Document, Trouble>>, ShelfError> {
+    ) -> Result<Option<Result<Document, Trouble>>, SyncError> {
         let offline = self.is_offline();
         let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
         let pin = content_pin(errand);
@@ -822,7 +909,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the document that an origin need not send again. It hears of it only while the shelf still has its bytes.
-    fn conditional(&self, errand: &Errand) -> Result<Option<DocumentRecord>, ShelfError> {
+    fn conditional(&self, errand: &Errand) -> Result<Option<DocumentRecord>, SyncError> {
         let known = self.known.document(&errand.want);
         let known = known.filter(|record| record.etag.is_some() || record.modified.is_some());
         match known {
@@ -836,7 +923,7 @@ impl<'a> Reader<'a> {
         errand: &Errand,
         answer: Result<Answer, FetchError>,
         above: Option<&Trust>,
-    ) -> Result<Result<Document, Trouble>, ShelfError> {
+    ) -> Result<Result<Document, Trouble>, SyncError> {
         let fetched = match answer {
             Ok(Answer::Fetched(fetched)) => fetched,
             Ok(Answer::Unchanged) => return self.unchanged(errand, above),
@@ -860,7 +947,7 @@ impl<'a> Reader<'a> {
         &self,
         errand: &Errand,
         above: Option<&Trust>,
-    ) -> Result<Result<Document, Trouble>, ShelfError> {
+    ) -> Result<Result<Document, Trouble>, SyncError> {
         if let Some(record) = self.known.document(&errand.want)
             && let Some(content) = self.sync.shelf.run().read(&record.digest)?
         {
@@ -948,9 +1035,22 @@ impl<'a> Seat<'a> {
 }
 
 /// Returns how many releases a list or catalogue names itself, before their documents are read.
-fn listed(finding: &Finding) -> u64 {
+pub(super) fn listed(finding: &Finding) -> u64 {
     let begun = finding.errands.iter().filter(|errand| errand.node().is_none() && errand.documents() > 0);
     (begun.count() + finding.releases.len()) as u64
+}
+
+/// Takes the next errands off the front that describe releases of one component; one errand where it describes none.
+fn next_run(errands: &mut VecDeque<Errand>) -> Option<Vec<Errand>> {
+    let first = errands.pop_front()?;
+    let id = dialect::described(&first).map(|(id, _)| id.clone());
+    let mut run = vec![first];
+    while let Some(id) = &id
+        && errands.front().and_then(dialect::described).is_some_and(|(next, _)| next == id)
+    {
+        run.extend(errands.pop_front());
+    }
+    Some(run)
 }
 
 /// Refuses a source that lists more releases than `left`, which better-placed sources leave.
@@ -1018,6 +1118,11 @@ fn place_in_git(
     Some(PlaceInGit { url, blob })
 }
 
+/// Notes that the document which lists these releases states the digest of what they are.
+fn promised(releases: &mut [Release], errand: &Errand) {
+    releases.iter_mut().for_each(|release| release.promised |= !errand.digests.is_empty());
+}
+
 /// Notes what made the release of a document that was read, where a later sync may take it over.
 fn based(found: &mut Finding, errand: &Errand, document: &Document, trust: &Trust) {
     let is_promised = errand.digests.contains(&document.received.digest);
@@ -1044,13 +1149,17 @@ fn content_pin(errand: &Errand) -> Option<&Digest> {
 }
 
 /// Tells whether the document of an errand can never be another: a commit pins it, or a digest by which the shelf answers.
-fn is_settled(errand: &Errand) -> bool {
+pub(super) fn is_settled(errand: &Errand) -> bool {
     errand.want.is_pinned() || content_pin(errand).is_some()
 }
 
-/// The sync notes mutations anew against the same snapshot.
-fn without_mutations(mut release: Release) -> Release {
-    release.warnings.retain(|warning| warning.reason != VERSION_MUTATED);
+/// Takes away what the sync says anew: mutations, and what policies say.
+fn as_read(mut release: Release) -> Release {
+    let is_said_anew = |reason: &str| ["trust.", "sync."].iter().any(|family| reason.starts_with(family));
+    release.warnings.retain(|warning| !is_said_anew(&warning.reason));
+    if let Verdict::Trusted(leave) = release.verdict {
+        release.verdict = Verdict::Trusted(leave.without_ruling());
+    }
     release
 }
 
@@ -1062,6 +1171,7 @@ fn blank(errand: &Errand) -> CatalogueState {
         digest: None,
         named: None,
         signature: None,
+        signers: Vec::new(),
         settled: false,
         releases: 0,
         refused: 0,
@@ -1072,9 +1182,8 @@ fn blank(errand: &Errand) -> CatalogueState {
     }
 }
 
-fn describe(state: &mut CatalogueState, releases: &[Release], finding: Finding) {
-    state.releases = releases.len() as u64;
-    state.refused = releases.iter().filter(|release| release.verdict.refusal().is_some()).count() as u64;
+fn describe(state: &mut CatalogueState, listing: &Listing, finding: Finding) {
+    (state.releases, state.refused) = (listing.count(), listing.refused());
     state.skipped_count = finding.skipped.len() as u64;
     state.skipped = finding.skipped.into_iter().take(SKIPPED_NAMED_MAX).collect::<Vec<Skipped>>();
     state.warnings = finding.warnings;
@@ -1097,7 +1206,7 @@ impl Tree {
         }
     }
 
-    fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
+    pub(super) fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
         if !document.is_kept {
             fresh.push((document.record.digest.clone(), document.content.into_bytes()));
         }

@@ -29,7 +29,13 @@ struct World {
 }
 
 fn rules() -> Rules {
-    Rules { unknown_order: UnknownOrder::Accept, max_stale_s: 1_000, checked: BTreeMap::new() }
+    Rules {
+        unknown_order: UnknownOrder::Accept,
+        max_stale_s: 1_000,
+        checked: BTreeMap::new(),
+        policies: Arc::default(),
+        proofs: Arc::default(),
+    }
 }
 
 impl World {

@@ -78,6 +78,7 @@ impl Sync<'_> {
             "limits": self.limits,
             "unknownOrder": unknown_order,
             "maxStaleS": self.rules.max_stale_s,
+            "policy": self.rules.policies.digest(),
         });
         Digest::sha256(settings.to_string().as_bytes())
     }

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::{ParseError, Position};
+use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::Refusal;
-use catalogue_schema::policy::{Key, POLICY_BYTES_MAX, Policy};
+use catalogue_schema::policy::{Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Revocation};
 
 use crate::trust::keys::{self, KeyError, read_guarded};
-use crate::trust::policy::decide::{Decision, Facts, decide};
+use crate::trust::policy::decide::{CatalogueFacts, Decision, Facts, decide};
 use crate::trust::signature::KeyRing;
 
 pub mod decide;
@@ -80,6 +81,117 @@ impl PolicyError {
             PolicyError::Policy { error, .. } => error.position,
             PolicyError::Key { place, .. } => Some(*place),
         }
+    }
+}
+
+/// Every policy in force; a release must pass all of them.
+#[derive(Debug, Clone, Default)]
+pub struct Policies {
+    all: Vec<InForce>,
+    ring: KeyRing,
+    digest: Option<Digest>,
+}
+
+impl Policies {
+    /// Puts policies in force together.
+    pub fn of(all: Vec<InForce>) -> Policies {
+        let ring = all.iter().flat_map(|one| one.ring.keys()).cloned().collect();
+        let lines: Vec<String> = all.iter().map(|one| format!("{}\n", one.digest)).collect();
+        let digest = format!("resolverd/policies@1\n{}", lines.concat());
+        let digest = (!all.is_empty()).then(|| Digest::sha256(digest.as_bytes()));
+        Policies { all, ring, digest }
+    }
+
+    /// Tells whether none is set.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Returns them, in the order in which they are asked.
+    pub fn all(&self) -> &[InForce] {
+        &self.all
+    }
+
+    /// Returns the keys of all of them.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// Returns the digest over all of them, which names their keys as well; `None` where none is set.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// Returns the names of the rules by which `source` may not supply `id`, where that is enforced: to whoever asks, what such
+    /// a source lists does not exist.
+    pub fn excluding(&self, id: &ComponentId, source: &SourceId) -> Option<&NamespaceRule> {
+        let rules = self.all.iter().filter_map(|one| one.policy.rule(id));
+        let excludes = |rule: &&NamespaceRule| rule.mode == Mode::Enforce && !rule.sources.contains(source);
+        rules.filter(|rule| !rule.sources.is_empty()).find(excludes)
+    }
+
+    /// Tells whether somebody must have signed the catalogues of a source.
+    pub fn asks_catalogue(&self, source: &SourceId) -> bool {
+        let asks = |one: &InForce| one.policy.source(source).is_some_and(|rule| rule.signed_by.is_some());
+        self.all.iter().any(asks)
+    }
+
+    /// Tells whether a catalogue without signatures that count is refused as a whole, before it is read.
+    pub fn enforces(&self) -> bool {
+        self.all.iter().all(|one| one.policy.defaults.mode == Mode::Enforce)
+    }
+
+    /// Tells whether somebody must have signed the releases of a component.
+    pub fn asks_release(&self, id: &ComponentId) -> bool {
+        self.all.iter().any(|one| one.policy.rule(id).is_some_and(|rule| rule.signed_by.is_some()))
+    }
+
+    /// Tells whether it matters when the releases of a component were first seen: they must be of some age, or a key that signed
+    /// them was retired.
+    pub fn looks_back(&self, id: &ComponentId) -> bool {
+        let is_retired = |key: &Key| key.revoked.is_some_and(|how| how.reason == Revocation::Retired);
+        let looks = |one: &InForce| {
+            one.policy.rule(id).is_some_and(|rule| {
+                rule.min_age_s > 0 || rule.signed_by.is_some() && one.policy.keys.iter().any(is_retired)
+            })
+        };
+        self.all.iter().any(looks)
+    }
+
+    /// Returns how many sources must carry the same bytes of a component.
+    pub fn agree(&self, id: &ComponentId) -> usize {
+        let agree = |one: &InForce| one.policy.rule(id).map_or(0, |rule| rule.agree);
+        self.all.iter().map(agree).max().unwrap_or_default()
+    }
+
+    /// Asks every policy whether a catalogue is signed as it says. Returns the labels of the keys that count.
+    ///
+    /// **Errors**: the refusal of the first policy for which it is not.
+    pub fn catalogue<'a>(
+        &'a self,
+        source: &SourceId,
+        facts: &CatalogueFacts<'_>,
+        now_s: i64,
+    ) -> Result<Vec<&'a Key>, Refusal> {
+        let mut keys = Vec::new();
+        for one in &self.all {
+            keys.extend(decide::catalogue(&one.policy, source, facts, now_s)?);
+        }
+        Ok(keys)
+    }
+
+    /// Returns the files of the keys that policies name.
+    pub fn key_files(&self) -> impl Iterator<Item = PathBuf> {
+        let of = |one: &InForce| {
+            let directory = one.path.parent().unwrap_or(Path::new("/")).to_owned();
+            one.policy.keys.iter().map(move |key| directory.join(&key.file)).collect::<Vec<PathBuf>>()
+        };
+        self.all.iter().flat_map(of)
+    }
+
+    /// Returns the limits of a sync that policies set, by their names; the lowest of each counts.
+    pub fn limits(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.all.iter().flat_map(|one| one.policy.limits.iter().copied())
     }
 }
 

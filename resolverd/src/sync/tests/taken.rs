@@ -225,7 +225,9 @@ impl Federation {
 /// Everything that a reading says; the order of releases and documents says nothing.
 fn lines(reading: &Reading) -> Vec<String> {
     let releases = reading.contributions.iter().flat_map(|listed| {
-        listed.releases.iter().map(|release| format!("{:?} {:?} {release:?}", listed.catalogue, listed.rank))
+        let read = |component: &Packed| component.component().expect("it can be read").releases;
+        let releases = listed.components.iter().flat_map(read);
+        releases.map(|release| format!("{:?} {:?} {release:?}", listed.catalogue, listed.rank))
     });
     let documents = reading.documents.iter().map(|record| format!("{record:?}"));
     let mut lines: Vec<String> = releases.chain(documents).collect();

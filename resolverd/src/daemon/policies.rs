@@ -1,0 +1,141 @@
+//! Which trust policies are in force: read at the start and after every edit, all of them or none.
+//!
+//! A policy that cannot be used leaves those in force that were; at a cold start nothing but the status is served until it can be
+//! used. A file that was in force and is gone stays in force while the process lives. Never decides about a release.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use catalogue_schema::model::Refusal;
+use tracing::{error, info};
+
+use crate::config::{PolicyFile, Settings};
+use crate::fetch::limit::Limits;
+use crate::server::policy::PolicyState;
+use crate::store::memory::Memory;
+use crate::trust::policy::{InForce, Policies, PolicyError, load, succeeds};
+
+/// The reason that nothing is served or synced: the policy cannot be used, and none was in force before.
+pub(super) const GONE: &str = "policy.missing";
+
+/// The policies in force, and what is wrong with what was found instead of them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Standing {
+    pub(super) in_force: Arc<Policies>,
+    pub(super) problem: Option<Refusal>,
+    /// Nothing was ever in force in this process, and what is there cannot be used.
+    pub(super) is_locked: bool,
+}
+
+impl Standing {
+    /// Reads the policies at the start of a process.
+    pub(super) fn first(settings: &Settings, memory: &Memory) -> Standing {
+        match found(settings, memory) {
+            Ok(policies) => {
+                let problem = gone(settings, memory, &policies);
+                Standing { in_force: Arc::new(policies), problem, is_locked: false }
+            }
+            Err(problem) => {
+                error!(%problem, "the trust policy cannot be used: nothing is served until it is corrected");
+                Standing { in_force: Arc::default(), problem: Some(problem), is_locked: true }
+            }
+        }
+    }
+
+    /// Reads the policies again; tells whether others are in force now.
+    ///
+    /// **Errors**: why those that were in force stay.
+    pub(super) fn again(&mut self, settings: &Settings, memory: &Memory) -> Result<bool, Refusal> {
+        let policies = found(settings, memory).and_then(|policies| {
+            let left = self
+                .in_force
+                .all()
+                .iter()
+                .find(|old| !old.path.exists() && policies.all().iter().all(|new| new.path != old.path));
+            match left {
+                Some(old) => Err(missing(&old.path, old.policy.version, "it stays in force until a restart")),
+                None => Ok(policies),
+            }
+        });
+        match policies {
+            Ok(policies) => {
+                let is_new = self.is_locked || policies.digest() != self.in_force.digest();
+                *self = Standing { in_force: Arc::new(policies), problem: None, is_locked: false };
+                if is_new {
+                    info!(policies = self.in_force.all().len(), "the trust policy changed");
+                }
+                Ok(is_new)
+            }
+            Err(problem) => {
+                error!(%problem, "the trust policy cannot be used; what was in force stays");
+                self.problem = Some(problem.clone());
+                Err(problem)
+            }
+        }
+    }
+
+    /// Returns what readers are told of them.
+    pub(super) fn shown(&self) -> PolicyState {
+        let Standing { in_force, problem, is_locked } = self.clone();
+        PolicyState { in_force, problem, is_locked }
+    }
+
+    /// Returns the limits of a sync: a policy may lower them.
+    pub(super) fn lowered(&self, limits: &Limits) -> Limits {
+        let mut lowered = limits.clone();
+        for (name, most) in self.in_force.limits() {
+            let narrow = |own: u32| own.min(u32::try_from(most).unwrap_or(u32::MAX));
+            match name {
+                "catalogue_bytes" => lowered.catalogue_bytes = lowered.catalogue_bytes.min(most),
+                "catalogues" => lowered.catalogues = narrow(lowered.catalogues),
+                "depth" => lowered.depth = narrow(lowered.depth),
+                "documents" => lowered.documents = lowered.documents.min(most),
+                "git_object_bytes" => lowered.git_object_bytes = lowered.git_object_bytes.min(most),
+                "release_document_bytes" => {
+                    lowered.release_document_bytes = lowered.release_document_bytes.min(most);
+                }
+                "total_bytes" => lowered.total_bytes = lowered.total_bytes.min(most),
+                _ => {}
+            }
+        }
+        lowered
+    }
+}
+
+/// Reads every policy that is there.
+fn found(settings: &Settings, memory: &Memory) -> Result<Policies, Refusal> {
+    let user = rustix::process::geteuid().as_raw();
+    let mut all: Vec<InForce> = Vec::new();
+    for PolicyFile { path, is_named } in &settings.policy_files {
+        // A link that leads nowhere is there: somebody meant it to be.
+        if !is_named && path.symlink_metadata().is_err_and(|error| is_absent(&error)) {
+            continue;
+        }
+        let policy = load(path, user).map_err(|error| refusal(path, &error))?;
+        succeeds(&policy.policy, path, memory.policy_version(path).unwrap_or_default())?;
+        all.push(policy);
+    }
+    Ok(Policies::of(all))
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+fn refusal(path: &Path, error: &PolicyError) -> Refusal {
+    let found = format!("{error}; correct it, and it is read again by itself");
+    Refusal { reason: error.reason().to_owned().into(), ..Refusal::new("", path.display(), "", found) }
+}
+
+/// Says that a policy was in force before this process, and is not there any more.
+fn gone(settings: &Settings, memory: &Memory, policies: &Policies) -> Option<Refusal> {
+    let lost =
+        settings.policy_files.iter().find(|file| policies.all().iter().all(|one| one.path != file.path));
+    let (path, version) = lost.and_then(|file| Some((&file.path, memory.policy_version(&file.path)?)))?;
+    Some(missing(path, version, "nothing that it asked for is asked for now"))
+}
+
+fn missing(path: &Path, version: u64, consequence: &str) -> Refusal {
+    let expected = format!("the policy of version {version} that was in force");
+    Refusal::new(GONE, path.display(), expected, format!("no file; {consequence}"))
+}

@@ -1,0 +1,208 @@
+//! What one catalogue lists, packed component by component while it is read, so that few releases are values at a time.
+//!
+//! Of versions that resolution cannot tell apart one stays. Never compares catalogues.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
+use std::mem::take;
+
+use catalogue_schema::id::{CatalogueId, ComponentId};
+use catalogue_schema::model::{Component, Release};
+use catalogue_schema::packed::write::Packer;
+use catalogue_schema::packed::{Packed, PackedError};
+
+/// How many releases are held as values before they are packed: each takes several times the room of its part of a block.
+const WAITING_MAX: usize = 2048;
+
+/// What a catalogue has listed so far.
+#[derive(Debug)]
+pub struct Listing {
+    owner: CatalogueId,
+    packer: Packer,
+    waiting: Vec<Release>,
+    components: Vec<Packed>,
+    places: HashMap<ComponentId, usize>,
+    /// What came later of an id, by the place of what came first. Most catalogues list the versions of an id one after the other.
+    later: BTreeMap<usize, Vec<Packed>>,
+    count: u64,
+    refused: u64,
+}
+
+impl Listing {
+    /// Begins with nothing that `owner` lists.
+    pub fn of(owner: CatalogueId) -> Listing {
+        Listing {
+            owner,
+            packer: Packer::default(),
+            waiting: Vec::new(),
+            components: Vec::new(),
+            places: HashMap::new(),
+            later: BTreeMap::new(),
+            count: 0,
+            refused: 0,
+        }
+    }
+
+    /// Returns how many releases were added, each time that it was listed.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Returns how many of them may not be used.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Adds releases.
+    ///
+    /// **Errors**: a component cannot be packed.
+    pub fn add(&mut self, releases: impl IntoIterator<Item = Release>) -> Result<(), PackedError> {
+        for release in releases {
+            self.count += 1;
+            self.refused += u64::from(release.verdict.refusal().is_some());
+            self.waiting.push(release);
+        }
+        match self.waiting.len() > WAITING_MAX {
+            true => self.pack(),
+            false => Ok(()),
+        }
+    }
+
+    /// Adds a component that is packed already, of the same owner, without its shadows.
+    ///
+    /// **Errors**: it cannot be read or packed.
+    pub fn take_over(&mut self, component: &Packed) -> Result<(), PackedError> {
+        self.count += component.count() as u64;
+        self.refused += component.all().filter(|listed| listed.is_refused()).count() as u64;
+        let id = component.id()?;
+        // What is listed twice counts where it stands first.
+        self.pack()?;
+        self.place(id, component.with_shadows(&[])?);
+        Ok(())
+    }
+
+    /// Returns the components, each id once.
+    ///
+    /// **Errors**: a component cannot be read or packed.
+    pub fn finish(mut self) -> Result<Vec<Packed>, PackedError> {
+        self.pack()?;
+        for (place, later) in take(&mut self.later) {
+            let Some(first) = self.components.get_mut(place) else { continue };
+            let mut component = first.component()?;
+            for part in later {
+                component.releases.extend(part.component()?.releases);
+            }
+            in_order(&mut component.releases);
+            *first = self.packer.pack(&component)?;
+        }
+        Ok(self.components)
+    }
+
+    fn pack(&mut self) -> Result<(), PackedError> {
+        for (id, releases) in by_id(take(&mut self.waiting)) {
+            let owner = self.owner.clone();
+            let component = Component { id, owner, releases, shadowed: Vec::new() };
+            let packed = self.packer.pack(&component)?;
+            self.place(component.id, packed);
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, id: ComponentId, packed: Packed) {
+        match self.places.entry(id) {
+            Entry::Vacant(place) => {
+                place.insert(self.components.len());
+                self.components.push(packed);
+            }
+            Entry::Occupied(place) => self.later.entry(*place.get()).or_default().push(packed),
+        }
+    }
+}
+
+/// Groups releases by id, each group in order.
+fn by_id(releases: Vec<Release>) -> Vec<(ComponentId, Vec<Release>)> {
+    let mut places: HashMap<ComponentId, usize> = HashMap::new();
+    let mut groups: Vec<(ComponentId, Vec<Release>)> = Vec::new();
+    for release in releases {
+        let place = match groups.last() {
+            Some((id, _)) if *id == release.id => groups.len() - 1,
+            _ => *places.entry(release.id.clone()).or_insert(groups.len()),
+        };
+        match groups.get_mut(place) {
+            Some((_, group)) => group.push(release),
+            None => groups.push((release.id.clone(), vec![release])),
+        }
+    }
+    groups.iter_mut().for_each(|(_, group)| in_order(group));
+    groups
+}
+
+/// Sorts releases of an id, oldest version first; of twins (versions that resolution cannot tell apart) the first stays.
+fn in_order(releases: &mut Vec<Release>) {
+    releases.sort_by(|one, other| one.version.cmp(&other.version));
+    releases.dedup_by(|later, earlier| later.version.is_twin_of(&earlier.version));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::merge::tests::{owner, release};
+
+    /// What is listed in one piece: the meaning of a listing, however its releases arrive.
+    fn at_once(releases: Vec<Release>) -> Vec<Packed> {
+        let pack = |(id, releases)| {
+            let component = Component { id, owner: owner("s", "a"), releases, shadowed: Vec::new() };
+            Packed::of(&component).expect("it can be packed")
+        };
+        by_id(releases).into_iter().map(pack).collect()
+    }
+
+    fn sorted(mut components: Vec<Packed>) -> Vec<Packed> {
+        components.sort_by(|one, other| one.id_bytes().cmp(other.id_bytes()));
+        components
+    }
+
+    proptest! {
+        /// Ids come back after others have come, in releases and in whole components, and twins stand far apart.
+        #[test]
+        fn it_does_not_matter_how_releases_arrive(
+            rounds in prop::collection::vec(
+                (prop::collection::vec((0usize..4, 0u64..4, 0usize..3), 0..6), 0usize..4),
+                0..6,
+            ),
+        ) {
+            let mut listing = Listing::of(owner("s", "a"));
+            let mut all = Vec::new();
+            for (round, way) in rounds {
+                let releases = round.into_iter().map(|(id, major, build)| {
+                    release(&format!("n/{id}"), &format!("{major}.0.0{}", ["", "+a", "+b"][build]))
+                });
+                let releases: Vec<Release> = releases.collect();
+                match way {
+                    0 => at_once(releases.clone()).iter().for_each(|one| listing.take_over(one).expect("taken")),
+                    1 => listing.add(releases.clone()).and_then(|()| listing.pack()).expect("packed"),
+                    _ => listing.add(releases.clone()).expect("added"),
+                }
+                all.extend(releases);
+            }
+            prop_assert_eq!(sorted(listing.finish().expect("packed")), sorted(at_once(all)));
+        }
+    }
+
+    #[test]
+    fn many_releases_of_many_ids_are_all_there() {
+        let mut listing = Listing::of(owner("s", "a"));
+        let count = 3 * WAITING_MAX;
+        // Each id comes back in every round.
+        for at in 0..count {
+            let listed = release(&format!("n/{}", at % 500), &format!("{}.0.0", at / 500));
+            listing.add([listed]).expect("added");
+        }
+        assert_eq!((listing.count(), listing.refused()), (count as u64, 0));
+        let components = listing.finish().expect("packed");
+        assert_eq!(components.len(), 500);
+        assert_eq!(components.iter().map(Packed::count).sum::<usize>(), count);
+    }
+}
