@@ -68,9 +68,9 @@ fn reason(daemon: &Daemon, name: &str) -> String {
 /// Why entries of the list were skipped, by what they are called.
 fn skipped(daemon: &Daemon, name: &str) -> Vec<(String, String)> {
     let row = daemon.catalogue(name);
-    let told = row["skipped"].as_array().cloned().unwrap_or_default();
+    let told = row["skippedEntries"].as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let one = |skipped: &Value| (text(&skipped["entry"]), text(&skipped["reason"]));
+    let one = |skipped: &Value| (text(&skipped["entry"]), text(&skipped["error"]["reason"]));
     told.iter().map(one).collect()
 }
 

@@ -13,6 +13,7 @@
 
 pub mod memory;
 mod policy;
+mod reach;
 mod reading;
 mod signatures;
 mod unchanged;

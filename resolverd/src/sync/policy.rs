@@ -13,14 +13,13 @@ use std::sync::Arc;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{Blocked, CatalogueState, Health, Ruled, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
-use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Source, Verdict, Warning};
+use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict, Warning};
 use catalogue_schema::packed::write::Packer;
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::policy::{NamespaceRule, Pattern, Policy};
 use catalogue_schema::version::Version;
 use tracing::warn;
 
-use crate::fetch::reach::Reach;
 use crate::merge::Contribution;
 use crate::store::StoreError;
 use crate::store::first_seen::FirstSeen;
@@ -341,17 +340,6 @@ impl Hidden {
         }
         Ok(())
     }
-}
-
-/// Returns which machines may be asked for a source: what the operator named, within what every policy allows.
-pub(super) fn reach(policies: &Policies, source: &Source) -> Reach {
-    let rules = || policies.all().iter().map(|one| one.policy.source(&source.id));
-    let is_private =
-        !policies.is_empty() && rules().all(|rule| rule.is_some_and(|rule| rule.allow_private_addresses));
-    let named = Reach::of(source);
-    let named = if is_private { named.with_private_addresses() } else { named };
-    let hosts = rules().filter_map(|rule| rule?.hosts.clone());
-    hosts.fold(named, Reach::within)
 }
 
 /// Returns the namespaces that wait for a source which a policy names for them and which has never been read. A namespace inside of

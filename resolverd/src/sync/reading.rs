@@ -30,7 +30,7 @@ use crate::merge::Contribution;
 use crate::merge::listing::Listing;
 use crate::shelf::Run;
 use crate::store::memory::Memory;
-use crate::sync::policy;
+use crate::sync::reach::reach;
 use crate::sync::signatures::{Signatures, Vouching};
 use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
         started: Instant,
     ) -> Reader<'a> {
         let (budget, lexicon) = (Budget::new(sync.limits, started), RefCell::default());
-        let reach = RefCell::new(policy::reach(&sync.rules.policies, source));
+        let reach = RefCell::new(reach(&sync.rules.policies, source));
         let seat = Seat::in_room(room);
         let signatures = RefCell::default();
         Reader { sync, known, memory, source, tally, budget, reach, lexicon, signatures, seat, wanted: None }
