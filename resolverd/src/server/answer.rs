@@ -27,7 +27,7 @@ use crate::api::{
     Chosen, Code, ComponentRow, Failure, HiddenRow, NodeRow, Page, PinRow, Resolved, TroubleRow, VersionRow,
     remedy,
 };
-use crate::order::{OrderError, Outcome, SyncReport};
+use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
 use crate::server::encoded;
 use crate::server::explain::{Asked, Ground, explain};
@@ -198,7 +198,7 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         }
         Query::Stats => stats(snapshot, facts),
         Query::OpenApi => Ok(Answer::Body(200, OPENAPI.as_bytes().to_vec())),
-        Query::Sync(_) | Query::Reload | Query::Forget(_) => Err(Failure::new(
+        Query::Sync(_) | Query::Reload | Query::Forget(_) | Query::PolicyTest(_) => Err(Failure::new(
             Code::StoreUnavailable,
             "read_only",
             "nobody here can carry out a sync or a reload",
@@ -266,6 +266,16 @@ fn with_hints(report: &SyncReport) -> Value {
 pub fn report(outcome: &Outcome) -> Result<Answer, Failure> {
     match outcome {
         Ok(report) => ok(&with_hints(report)),
+        Err(error) => Err(order_failure(error)),
+    }
+}
+
+/// Answers with what a policy would change.
+///
+/// **Errors**: why nobody can tell.
+pub fn rehearsal(rehearsed: &Rehearsed) -> Result<Answer, Failure> {
+    match rehearsed {
+        Ok(rehearsal) => ok(rehearsal),
         Err(error) => Err(order_failure(error)),
     }
 }
