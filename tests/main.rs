@@ -40,6 +40,7 @@ mod power;
 mod printed;
 mod readme;
 mod real_history;
+mod rehearsal;
 mod rewrite;
 mod rollback;
 mod search;

@@ -2,6 +2,7 @@
 //! on loopback. What one document came to is read from the daemon's answers. Rows that a fetch alone shows are in `https.rs`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
@@ -260,4 +261,36 @@ fn e12_a_page_for_people_is_no_document() {
         assert!(source["error"]["found"].as_str().unwrap().contains("an HTML page"), "{source:#}");
         assert_eq!(daemon.ids(), ["lcod://acme/own"], "the last good generation answers");
     }
+}
+
+#[test]
+fn e1_a_host_that_the_policy_does_not_list_is_not_asked() {
+    let (world, other) = (World::new(), TlsServer::start());
+    let port = world.server.origin().rsplit(':').next().unwrap().to_owned();
+    let policy = "schema = \"resolverd/trust@1\"\nversion = 1\n[defaults]\nrequire_pin = false\n\
+                  [[sources]]\nid = \"acme\"\nhosts = [\"localhost\"]\n\
+                  [[namespaces]]\nmatch = \"**\"\nsources = [\"acme\"]\nrequire = \"pin\"\n";
+    for directory in ["config", "config/resolverd"] {
+        let path = world.sandbox.path(directory);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let file = world.sandbox.path("config/resolverd/trust.toml");
+    fs::write(&file, policy).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+    world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
+    world
+        .server
+        .route("/moved.json", Route::redirect(302, &format!("https://127.0.0.1:{port}/own/all.json")));
+    world.publish(&[
+        https("own", &world.server.url("/own/all.json")),
+        https("elsewhere", "https://evil.example/all.json"),
+        https("address", &other.url("/all.json").replace("localhost", "127.0.0.1")),
+        https("moved", &world.server.url("/moved.json")),
+    ]);
+    let daemon = world.sandbox.start_synced();
+    assert_eq!(reason(&daemon, "own"), "fresh");
+    for id in ["elsewhere", "address", "moved"] {
+        assert_eq!(reason(&daemon, id), "net.host_not_allowed", "{:#}", daemon.catalogue(id));
+    }
+    assert_eq!(other.connections(), 0);
 }

@@ -142,8 +142,7 @@ schema = \"resolverd/trust@1\"\n\
 version = 1                          # higher with every change; it never goes back\n\
 \n\
 [defaults]\n\
-mode = \"enforce\"                     # \"audit\" writes down what would be refused, and refuses nothing\n\
-require_pin = false                  # true refuses whatever is named by a branch or a bare address\n\
+mode = \"audit\"                       # refuses nothing yet: resolverd audit tail shows what \"enforce\" would refuse\n\
 \n\
 # [[keys]]                           # the only roots of trust; resolverd keys fingerprint FILE prints the last line\n\
 # id = \"team-1\"\n\
