@@ -43,6 +43,7 @@ mod real_history;
 mod rehearsal;
 mod rewrite;
 mod rollback;
+mod rows;
 mod search;
 mod service;
 mod seven;

@@ -294,3 +294,30 @@ fn e1_a_host_that_the_policy_does_not_list_is_not_asked() {
     }
     assert_eq!(other.connections(), 0);
 }
+
+#[test]
+fn e5_control_characters_in_an_address_are_refused_and_told_escaped() {
+    let world = World::new();
+    world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
+    let own = world.server.url("/own/all.json");
+    let mut pointers = vec![https("own", &own)];
+    let codes = (0..0x20_u8).chain([0x7f]).map(char::from);
+    let plain = codes.map(|code| code.to_string());
+    let escaped = ["%00", "%0a", "%0A", "%0d", "%0D", "\u{9b}", "\u{2028}", "\u{202e}"].map(str::to_owned);
+    let bad: Vec<String> = plain.chain(escaped).collect();
+    for (at, code) in bad.iter().enumerate() {
+        pointers.push(https(&format!("end-{at}"), &format!("{own}{code}")));
+        pointers
+            .push(https(&format!("host-{at}"), &own.replacen("localhost", &format!("local{code}host"), 1)));
+    }
+    world.publish(&pointers);
+    let daemon = world.sandbox.start_synced();
+    let row = daemon.catalogue("acme");
+    assert_eq!(row["skipped"], bad.len() * 2, "{row:#}");
+    let told = skipped(&daemon, "acme");
+    assert!(told.iter().all(|(_, reason)| reason == "input.url"), "{told:?}");
+    let said = world.sandbox.run(&["catalogues"]);
+    let is_plain = |text: &str| text.chars().all(|c| !c.is_control() || c == '\n');
+    assert!(is_plain(&said.stdout) && is_plain(&daemon.log()), "{}", said.stdout);
+    assert_eq!(daemon.ids(), ["lcod://acme/own"]);
+}
