@@ -831,3 +831,79 @@ fn openssl_signs_a_catalogue() {
     check(&daemon, "fresh", "1.0.0 pinned all []", "signed by another program");
     assert!(why(&shop, &daemon, X).iter().any(|step| step.starts_with("catalogue: 1 of the keys of roots")));
 }
+
+/// Returns the digest that names what is answered.
+fn snapshot(daemon: &Daemon) -> String {
+    daemon.get("/v1/health").ok()["snapshot"].as_str().unwrap().to_owned()
+}
+
+/// Returns the digest of what a state directory that has never seen anything comes to.
+fn anew(shop: &Shop, name: &str) -> String {
+    let state = shop.sandbox.path(name).display().to_string();
+    shop.good(&format!("--state-dir {state} --socket {state}/s sync"));
+    let status: Value =
+        serde_json::from_str(&shop.good(&format!("--state-dir {state} --socket {state}/s status -o json")))
+            .unwrap();
+    status["health"]["snapshot"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn policies_that_came_and_went_leave_no_trace() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519"), ("other", "ed25519")]);
+    let releases = &["lcod://acme/x@1.0.0", "lcod://acme/x@2.0.0", "lcod://acme/y@1.0.0"];
+    shop.publish(
+        "acme",
+        &Revision {
+            releases,
+            catalogue: "--key %root.key --id acme",
+            packages: "--key %root.key",
+            ..Revision::default()
+        },
+    );
+    let signed = signed_by_root(&shop, "");
+    let packages = signed.replace("require = \"pin\"\n", "require = \"signature\"\nsigned_by = \"roots\"\n");
+    let revoked = signed_by_root(&shop, "revoked = { at = 2020-05-04T00:00:00Z, reason = \"compromised\" }");
+    let policies = [
+        rules("", "require = \"pin\"\n"),
+        packages.clone(),
+        revoked,
+        signed,
+        rules("", "require = \"digest\"\n"),
+        rules("", "require = \"digest\"\ndigests = [\"sha512\"]\n"),
+        rules("", "require = \"digest\"\ndigests = [\"sha512\"]\nmode = \"warn\"\n"),
+        rules("", "require = \"pin\"\n").replace("**", "lcod://acme/y"),
+        packages,
+    ];
+    let daemon = shop.sandbox.start_synced();
+    let bare = snapshot(&daemon);
+    assert_eq!(bare, anew(&shop, "anew-0"));
+    for (version, text) in (1..).zip(&policies) {
+        shop.reload(&daemon, version, text);
+        // The sync that follows an edit by itself may still be on its way.
+        daemon.sync();
+        let now = snapshot(&daemon);
+        assert_eq!(now, anew(&shop, &format!("anew-{version}")), "after\n{text}");
+        let again = daemon.sync();
+        assert_eq!(
+            (&again["changed"], &again["rowsWritten"]),
+            (&json!(false), &json!(0)),
+            "{again:#}\n{text}"
+        );
+        assert_eq!(snapshot(&daemon), now);
+    }
+    assert_eq!(answer(&daemon, X), "2.0.0 trusted all [\"root\"]");
+    daemon.stop();
+    // Without its index it comes to the same, and so it does without a policy.
+    let judged = shop.good("status -o json");
+    let judged: Value = serde_json::from_str(&judged).unwrap();
+    std::fs::rename(shop.sandbox.state().join("index"), shop.sandbox.path("lost")).unwrap();
+    std::fs::rename(shop.repository("acme"), shop.sandbox.path("away")).unwrap();
+    let rebuilt: Value = serde_json::from_str(&shop.good("--offline status -o json")).unwrap();
+    assert_eq!(rebuilt["health"]["snapshot"], judged["health"]["snapshot"]);
+    std::fs::remove_file(shop.policy_file()).unwrap();
+    let bared: Value = serde_json::from_str(&shop.good("--offline status -o json")).unwrap();
+    assert_eq!(bared["health"]["snapshot"], bare);
+    let text = shop.good("--offline status");
+    assert!(text.contains("policy.missing") && text.contains("no trust policy is set"), "{text}");
+}

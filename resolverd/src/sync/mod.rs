@@ -26,7 +26,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
 use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{
-    Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
+    Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health, Ruled,
     SOURCE_EXPIRED, SourceState, stale,
 };
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
@@ -634,7 +634,11 @@ fn is_lost(state: &CatalogueState) -> bool {
 /// were asked; by which, its snapshot says.
 fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
     let (new, old) = (&draft.generation, &last.generation);
+    // What says that a verdict changes at an instant that is over would be judged again at every start.
+    let is_over =
+        |ruled: &Ruled| ruled.next_change_s.is_some_and(|at_s| at_s <= draft.generation.committed_s);
     new.snapshot == old.snapshot
+        && !old.policy.as_ref().is_some_and(is_over)
         && new.sources == old.sources
         && new.catalogues == old.catalogues
         && new.blocked == old.blocked

@@ -41,8 +41,11 @@ pub(super) struct Bench<'a> {
     /// The last generation was ruled upon.
     was_ruled: bool,
     /// The sources that list a release of which several must carry the same bytes.
-    carried: HashMap<(ComponentId, Version), Vec<(SourceId, Option<Digest>)>>,
+    carried: HashMap<(ComponentId, Version), Vec<Carrier>>,
 }
+
+/// Who carries a release, and the digest of its bytes where it is known.
+type Carrier = (SourceId, Option<Digest>);
 
 /// What sources list that they may not supply.
 #[derive(Debug, Default)]
