@@ -7,7 +7,6 @@
 pub mod error;
 pub mod examine;
 pub mod notify;
-mod policies;
 mod read_only;
 pub mod repair;
 mod rounds;

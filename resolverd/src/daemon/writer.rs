@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,18 +16,18 @@ use tracing::{debug, error, warn};
 
 use crate::config::{ConfigError, Settings};
 use crate::daemon::error::DaemonError;
-use crate::daemon::policies::Standing;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
 use crate::order::{Order, OrderError, Outcome, SyncReport};
 use crate::server::State;
 use crate::server::answer::{Known, Times};
+use crate::server::policy::PolicyState;
 use crate::shelf::Shelf;
 use crate::store::checks::Checks;
 use crate::store::memory::Records;
 use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
+use crate::sync::standing::Standing;
 use crate::sync::{Past, Rules, Scope, Sync, SyncError};
-use crate::trust::evidence::Proofs;
 
 /// The one writer: everything that changes state goes through it.
 pub(super) struct Writer {
@@ -40,7 +41,8 @@ pub(super) struct Writer {
     pub(super) checks: Checks,
     /// The trust policies.
     pub(super) policies: Standing,
-    proofs: Arc<Proofs>,
+    /// The keys that they name.
+    key_files: Vec<PathBuf>,
     /// When a verdict of the policies may be another one.
     verdict_s: Option<i64>,
     /// What was due when it was tried last to publish it.
@@ -92,12 +94,12 @@ impl Writer {
             past: None,
             checks: Checks::load(&settings.state_dir),
             policies: Standing::default(),
-            proofs: Arc::default(),
+            key_files: Vec::new(),
             verdict_s: None,
             tried_s: None,
             _lock: lock,
         };
-        writer.policies = Standing::first(&writer.settings, writer.store.memory());
+        writer.policies = Standing::first(&writer.settings.policy_files, writer.store.memory());
         writer.note_policies()?;
         match opened {
             Opened::Empty => {}
@@ -128,7 +130,7 @@ impl Writer {
     /// Shows what is kept, and everything that [`Writer::show`] shows. Where the policy cannot be used nothing is shown that
     /// nobody has judged.
     pub(super) fn start(&mut self, state: &State) {
-        state.show_policies(self.policies.shown());
+        state.show_policies(shown(&self.policies));
         if !self.policies.is_locked {
             state.publish_kept(self.store.kept().to_vec());
         }
@@ -137,6 +139,7 @@ impl Writer {
 
     /// Remembers the versions of the policies in force, so that none of them goes down.
     fn note_policies(&mut self) -> Result<(), StoreError> {
+        self.key_files = self.policies.key_files();
         let in_force = Arc::clone(&self.policies.in_force);
         self.store
             .remember_policies(in_force.all().iter().map(|one| (one.path.as_path(), one.policy.version)))
@@ -161,8 +164,8 @@ impl Writer {
     /// Reads the policies again, and judges everything anew by them, without network. The policies that were in force stay where
     /// those that are there cannot be used.
     fn judge(&mut self, state: &State) -> Outcome {
-        let read = self.policies.again(&self.settings, self.store.memory());
-        state.show_policies(self.policies.shown());
+        let read = self.policies.again(&self.settings.policy_files, self.store.memory());
+        state.show_policies(shown(&self.policies));
         if !read.map_err(OrderError::Config)? {
             return Ok(self.unchanged());
         }
@@ -272,8 +275,8 @@ impl Writer {
 
     /// Returns what is in force.
     pub(super) fn in_force(&self) -> InForce<'_> {
-        let (settings, policies) = (&self.settings, &*self.policies.in_force);
-        InForce { settings, sources: &self.sources, policies, generation: self.generation() }
+        let (settings, key_files) = (&self.settings, &self.key_files[..]);
+        InForce { settings, sources: &self.sources, key_files, generation: self.generation() }
     }
 
     fn reloaded(&mut self, state: &State) -> Outcome {
@@ -445,7 +448,7 @@ impl Writer {
             max_stale_s: self.settings.max_stale_s,
             checked: self.checks.times().clone(),
             policies: Arc::clone(&self.policies.in_force),
-            proofs: Arc::clone(&self.proofs),
+            proofs: Arc::clone(&self.policies.proofs),
         };
         let sync = Sync {
             shelf: &self.shelf,
@@ -468,6 +471,12 @@ impl Writer {
         }
         Ok(done.report)
     }
+}
+
+/// Returns what readers are told of the policies.
+pub(super) fn shown(policies: &Standing) -> PolicyState {
+    let Standing { in_force, problem, is_locked, .. } = policies;
+    PolicyState { in_force: Arc::clone(in_force), problem: problem.clone(), is_locked: *is_locked }
 }
 
 /// Returns what has to be done without an order: a change that comes by itself at `change_s`, or sources whose time has come.

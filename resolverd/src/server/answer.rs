@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
     Chosen, Code, ComponentRow, Failure, HiddenRow, NodeRow, Page, PinRow, Resolved, TroubleRow, VersionRow,
-    remedy,
+    is_of_policy, remedy,
 };
 use crate::order::{OrderError, Outcome, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
@@ -1195,30 +1195,6 @@ fn about(code: Code, refusal: &Refusal) -> Failure {
         .with("subject", &refusal.subject)
         .with("expected", &refusal.expected)
         .with("found", &refusal.found)
-}
-
-/// Tells whether a reason is one of the trust policy's.
-fn is_of_policy(reason: &str) -> bool {
-    matches!(
-        reason,
-        "trust.no_rule"
-            | "trust.source_not_allowed"
-            | "trust.unpinned"
-            | "trust.frozen"
-            | "trust.digest_missing"
-            | "trust.digest_weak"
-            | "trust.version_mutated"
-            | "trust.unsigned"
-            | "trust.threshold"
-            | "trust.from_future"
-            | "trust.algorithm_mismatch"
-            | "trust.algorithm_missing"
-            | "trust.statement_mismatch"
-            | "trust.age_unknown"
-            | "trust.too_young"
-            | "trust.no_agreement"
-            | "trust.exception_expired"
-    ) || reason.starts_with("trust.key_")
 }
 
 /// Gives the reason of a refusal its code.

@@ -14,6 +14,7 @@
 mod policy;
 mod reading;
 mod signatures;
+pub mod standing;
 mod unchanged;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -46,8 +47,7 @@ use crate::store::memory::Memory;
 use crate::store::{Draft, Snapshot, Store, StoreError};
 use crate::sync::policy::Bench;
 use crate::sync::reading::{Reader, Reading, Room, too_many};
-use crate::sync::signatures::Signatures;
-use crate::trust::evidence::Proofs;
+use crate::trust::evidence::{Proofs, Signatures};
 use crate::trust::memory::UnknownOrder;
 use crate::trust::policy::Policies;
 use crate::trust::verify::Act;

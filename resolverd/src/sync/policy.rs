@@ -21,9 +21,8 @@ use catalogue_schema::version::Version;
 use tracing::warn;
 
 use crate::merge::Contribution;
-use crate::sync::signatures::Signatures;
 use crate::sync::{EVERYTHING, Past, Scope, Sync, key};
-use crate::trust::evidence::{Case, Looked, Voucher, missing_before};
+use crate::trust::evidence::{Case, Looked, Signatures, Voucher, missing_before};
 use crate::trust::policy::Policies;
 use crate::trust::verify::{Act, rule};
 

@@ -20,6 +20,15 @@ pub mod decide;
 /// The reason of a refusal: a policy of a higher version was in force here before.
 pub const VERSION_ROLLBACK: &str = "policy.version_rollback";
 
+/// Where a trust policy may lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Somebody named it: that it is missing is an error then.
+    pub is_named: bool,
+}
+
 /// A policy with its keys, as it is in force.
 #[derive(Debug, Clone)]
 pub struct InForce {
