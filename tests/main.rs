@@ -9,6 +9,7 @@
 )]
 
 mod attack;
+mod audit;
 mod clock;
 mod crash;
 mod daemon;
@@ -50,6 +51,7 @@ mod socket;
 mod stale;
 mod system;
 mod tidy;
+mod transport;
 mod trust;
 mod vectors;
 mod watch;

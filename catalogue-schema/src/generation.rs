@@ -164,6 +164,10 @@ pub struct Ruled {
     /// The sources that carry the same bytes, of the releases of which several must: by `id@version`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub carried: BTreeMap<String, Vec<SourceId>>,
+    /// What releases were when they were first seen, and when, in seconds since 1970-01-01 UTC, where that decides something: by
+    /// `id@version`. One that is not here and would be was seen long ago with the bytes that it has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seen: BTreeMap<String, (Digest, i64)>,
 }
 
 /// A namespace that nobody may answer for, because something of the source that owns it has never been read.

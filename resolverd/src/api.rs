@@ -389,12 +389,16 @@ pub struct ReloadRequest {}
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetRequest {
-    /// The source.
-    pub source: String,
+    /// The source whose revisions are forgotten. Exactly one of this and `release` is given.
+    #[serde(default)]
+    pub source: Option<String>,
     /// One of its catalogues; the source and all of them where it is missing.
     #[serde(default)]
     pub catalogue: Option<String>,
-    /// Why, for the log of revisions; at most [`REASON_CHARS_MAX`] characters on one line.
+    /// The version whose bytes are forgotten, such as `lcod://ns/name@1.0.0`; with a reason.
+    #[serde(default)]
+    pub release: Option<String>,
+    /// Why, for the logs; at most [`REASON_CHARS_MAX`] characters on one line.
     #[serde(default)]
     pub reason: Option<String>,
 }

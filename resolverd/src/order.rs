@@ -6,6 +6,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Health;
 use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
 use catalogue_schema::model::Refusal;
+use catalogue_schema::version::Version;
 use serde::{Deserialize, Serialize};
 
 /// Something for the writer to do. Replies are sent when the work is done and durable.
@@ -32,19 +33,26 @@ pub enum Order {
     },
     /// Read the trust policies again, and judge everything by them, without network.
     Judge,
-    /// Forget which revisions of a source were accepted, then read it again: what it says now is accepted whatever came before.
+    /// Forget what was accepted, then look again: what is said now is accepted whatever came before.
     Forget {
-        /// The source.
-        source: SourceId,
-        /// One of its catalogues; `None` for the source and all of them.
-        catalogue: Option<SourceId>,
-        /// Why, for the log of revisions.
+        /// What.
+        what: Accepted,
+        /// Why, for the logs.
         why: String,
         /// Where the report goes.
         reply: Option<Sender<Outcome>>,
     },
     /// Stop after the current work.
     Stop,
+}
+
+/// What was accepted and can be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// The revisions of a source, or of one of its catalogues only.
+    Revisions(SourceId, Option<SourceId>),
+    /// The bytes of a version when it was first seen.
+    Version(ComponentId, Version),
 }
 
 /// How an order ended: a report, or the text of what went wrong (the last good generation stays).
@@ -62,6 +70,9 @@ pub enum OrderError {
     /// An unknown source was named.
     #[error("no source is called {0}")]
     NoSuchSource(SourceId),
+    /// Nothing is remembered of the version.
+    #[error("no version {1} of {0} was ever let in from a configured source")]
+    NoSuchVersion(ComponentId, Version),
     /// No revision of the catalogue is remembered.
     #[error("nothing is remembered of a catalogue {0}")]
     NoSuchCatalogue(CatalogueId),

@@ -4,6 +4,7 @@
 //! socket. Never asks a question, never prints colours or progress where nobody looks.
 
 pub mod ask;
+pub mod audit;
 pub mod convert;
 pub mod doctor;
 pub mod documents;
@@ -147,11 +148,17 @@ pub enum Verb {
         #[arg(value_name = "SOURCE", id = "named")]
         sources: Vec<String>,
     },
-    /// Show or forget which revisions of sources and catalogues were accepted
+    /// Show or forget what was accepted: revisions of sources and catalogues, and the bytes of versions
     Trust {
         /// Which of them
         #[command(subcommand)]
         act: TrustAct,
+    },
+    /// Show or verify the log of denials, exceptions and acts of operators; needs no daemon
+    Audit {
+        /// Which of them
+        #[command(subcommand)]
+        act: audit::AuditAct,
     },
     /// Read the configuration again, then the sources
     Reload,
@@ -233,12 +240,12 @@ pub enum TrustAct {
         #[arg(long)]
         limit: Option<usize>,
     },
-    /// Forget which revisions were accepted, then read the source again: what it says now is accepted
+    /// Forget what was accepted, then look again: what is said now is accepted
     Forget {
-        /// The source, or one of its catalogues
-        #[arg(value_name = "SOURCE[/CATALOGUE]")]
+        /// The source, or one of its catalogues; or a version whose bytes changed, such as lcod://ns/name@1.0.0
+        #[arg(value_name = "SOURCE[/CATALOGUE]|ID@VERSION")]
         target: String,
-        /// Why, for the log
+        /// Why, for the logs; a version needs one
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },

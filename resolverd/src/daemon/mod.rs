@@ -4,6 +4,8 @@
 //! Between them pass orders one way and immutable snapshots the other. The store is opened before the socket is bound, so
 //! that only the process that holds the state directory ever answers on it.
 
+mod acts;
+pub mod audit;
 pub mod error;
 pub mod examine;
 pub mod notify;
@@ -320,9 +322,9 @@ pub fn local(
             writer.reload()?;
             return Ok(server::reported(&state, &writer.sync(&[], &state)));
         }
-        Work::Forget(Forget { source, catalogue, why }) => {
+        Work::Forget(Forget { what, why }) => {
             writer.reload()?;
-            let outcome = writer.forget(&source, catalogue.as_ref(), &why, &state);
+            let outcome = writer.forget(&what, &why, &state);
             return Ok(server::reported(&state, &outcome));
         }
         Work::None if !is_empty || settings.offline || !server::reads_generation(call) => {}

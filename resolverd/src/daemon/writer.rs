@@ -15,10 +15,11 @@ use catalogue_schema::revision::RevisionKey;
 use tracing::{debug, error, warn};
 
 use crate::config::{ConfigError, Settings};
+use crate::daemon::acts;
 use crate::daemon::error::DaemonError;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
-use crate::order::{Order, OrderError, Outcome, SyncReport};
+use crate::order::{Accepted, Order, OrderError, Outcome, SyncReport};
 use crate::server::State;
 use crate::server::answer::{Known, Times};
 use crate::server::policy::PolicyState;
@@ -101,8 +102,12 @@ impl Writer {
         };
         writer.policies = Standing::first(&writer.settings.policy_files, writer.store.memory());
         writer.note_policies()?;
+        if let Some(problem) = &writer.policies.problem {
+            writer.store.audit(&[acts::rejected(problem)], now_s())?;
+        }
         match opened {
-            Opened::Empty => {}
+            Opened::Empty if writer.policies.in_force.is_empty() => {}
+            Opened::Empty => writer.store.audit(&acts::loaded(&writer.policies.in_force), now_s())?,
             Opened::Warm(snapshot) => {
                 writer.sources = sources_of(&snapshot.generation);
                 writer.past = Some(Kept::Snapshot(snapshot));
@@ -155,6 +160,9 @@ impl Writer {
         let ruled = generation.policy.as_ref();
         let is_same = ruled.map(|ruled| &ruled.digest) == self.policies.in_force.digest();
         self.verdict_s = ruled.and_then(|ruled| ruled.next_change_s);
+        if !is_same {
+            self.store.audit(&acts::loaded(&self.policies.in_force), now_s())?;
+        }
         if !is_same || self.verdict_s.is_some_and(|at_s| at_s <= now_s()) {
             self.run(&self.sources.clone(), Scope::Rebuild)?;
         }
@@ -164,8 +172,16 @@ impl Writer {
     /// Reads the policies again, and judges everything anew by them, without network. The policies that were in force stay where
     /// those that are there cannot be used.
     fn judge(&mut self, state: &State) -> Outcome {
+        let before = self.policies.problem.clone();
         let read = self.policies.again(&self.settings.policy_files, self.store.memory());
         state.show_policies(shown(&self.policies));
+        let entries = match &read {
+            Ok(true) => acts::loaded(&self.policies.in_force),
+            // The same fault is found again with every word about the file.
+            Err(problem) if before.as_ref() != Some(problem) => vec![acts::rejected(problem)],
+            Ok(false) | Err(_) => Vec::new(),
+        };
+        self.store.audit(&entries, now_s()).map_err(|problem| OrderError::Store(problem.to_string()))?;
         if !read.map_err(OrderError::Config)? {
             return Ok(self.unchanged());
         }
@@ -239,13 +255,13 @@ impl Writer {
                 Task::Judge => self.judge(state),
                 Task::Sync(sources) => self.sync(sources, state),
                 Task::Refresh(ids) => self.refresh(ids, state),
-                Task::Forget(source, catalogue, why) => self.forget(source, catalogue.as_ref(), why, state),
+                Task::Forget(what, why) => self.forget(what, why, state),
                 Task::Expire => self.expire(state),
             });
             state.metrics().synced(&outcome);
             match &task {
                 // No source was asked, so that none of them has its time moved.
-                Task::Expire => rounds.rested(self.in_force()),
+                Task::Expire | Task::Forget(Accepted::Version(..), _) => rounds.rested(self.in_force()),
                 Task::Judge => {
                     rounds.judged(self.in_force(), since);
                     // Signatures that nobody asked for before are fetched.
@@ -254,7 +270,7 @@ impl Writer {
                     }
                 }
                 Task::Sync(named) => rounds.worked(self.in_force(), kind, named, &outcome, since),
-                Task::Forget(source, ..) => {
+                Task::Forget(Accepted::Revisions(source, _), _) => {
                     rounds.worked(self.in_force(), kind, std::slice::from_ref(source), &outcome, since);
                 }
                 Task::Reload | Task::Refresh(_) => rounds.worked(self.in_force(), kind, &[], &outcome, since),
@@ -262,9 +278,11 @@ impl Writer {
             match &outcome {
                 Ok(_) => {}
                 // The caller's mistake, and the caller is told.
-                Err(problem @ (OrderError::NoSuchSource(_) | OrderError::NoSuchCatalogue(_))) => {
-                    debug!(%problem, "the order was refused")
-                }
+                Err(
+                    problem @ (OrderError::NoSuchSource(_)
+                    | OrderError::NoSuchCatalogue(_)
+                    | OrderError::NoSuchVersion(..)),
+                ) => debug!(%problem, "the order was refused"),
                 Err(problem) => error!(%problem, "the order failed; the last generation stays"),
             }
             for reply in replies {
@@ -293,13 +311,34 @@ impl Writer {
         self.sync(&[], state)
     }
 
-    pub(super) fn forget(
+    pub(super) fn forget(&mut self, what: &Accepted, why: &str, state: &State) -> Outcome {
+        match what {
+            Accepted::Revisions(source, catalogue) => {
+                self.forget_revisions(source, catalogue.as_ref(), why)?;
+                self.sync(std::slice::from_ref(source), state)
+            }
+            Accepted::Version(id, version) => {
+                let sources: Vec<&str> = self.sources.iter().map(|source| source.id.as_text()).collect();
+                let release = (id.as_text(), version.to_string());
+                let is_known = self
+                    .store
+                    .forget_version(&sources, (release.0, &release.1), why, now_s())
+                    .map_err(|problem| OrderError::Store(problem.to_string()))?;
+                if !is_known {
+                    return Err(OrderError::NoSuchVersion(id.clone(), version.clone()));
+                }
+                // What is on the shelf is judged anew.
+                self.rebuilt(state)
+            }
+        }
+    }
+
+    fn forget_revisions(
         &mut self,
         source: &SourceId,
         catalogue: Option<&SourceId>,
         why: &str,
-        state: &State,
-    ) -> Outcome {
+    ) -> Result<(), OrderError> {
         self.configured(source)?;
         if let Some(name) = catalogue {
             let key = RevisionKey { source: source.clone(), catalogue: Some(name.clone()) };
@@ -310,8 +349,7 @@ impl Writer {
         }
         self.store
             .forget(source, catalogue, why, now_s())
-            .map_err(|problem| OrderError::Store(problem.to_string()))?;
-        self.sync(std::slice::from_ref(source), state)
+            .map_err(|problem| OrderError::Store(problem.to_string()))
     }
 
     /// Returns when a source becomes unavailable unless it is checked before: a new generation is due then, without network.
@@ -334,6 +372,11 @@ impl Writer {
     /// Publishes what is due by [`Writer::next_change_s`], without network.
     pub(super) fn expire(&mut self, state: &State) -> Outcome {
         self.tried_s = self.due_s();
+        self.rebuilt(state)
+    }
+
+    /// Makes the next generation of what is on the shelf, without network.
+    fn rebuilt(&mut self, state: &State) -> Outcome {
         let report = self
             .run(&self.sources.clone(), Scope::Rebuild)
             .map_err(|problem| OrderError::Store(problem.to_string()))?;
@@ -494,7 +537,7 @@ enum Task {
     Judge,
     Sync(Vec<SourceId>),
     Refresh(Vec<ComponentId>),
-    Forget(SourceId, Option<SourceId>, String),
+    Forget(Accepted, String),
     Expire,
 }
 
@@ -528,9 +571,7 @@ fn split(order: Order) -> Option<(Task, Option<Sender<Outcome>>)> {
         Order::Refresh { ids, reply } => Some((Task::Refresh(ids), reply)),
         Order::Reload { reply } => Some((Task::Reload, reply)),
         Order::Judge => Some((Task::Judge, None)),
-        Order::Forget { source, catalogue, why, reply } => {
-            Some((Task::Forget(source, catalogue, why), reply))
-        }
+        Order::Forget { what, why, reply } => Some((Task::Forget(what, why), reply)),
         Order::Stop => None,
     }
 }
@@ -599,7 +640,7 @@ mod tests {
             let name = match task {
                 Task::Reload => "reload".to_owned(),
                 Task::Judge => "judge".to_owned(),
-                Task::Forget(source, ..) => format!("forget {source}"),
+                Task::Forget(what, _) => format!("forget {what:?}"),
                 Task::Expire => "expire".to_owned(),
                 Task::Refresh(ids) => format!("refresh {}", ids.len()),
                 Task::Sync(sources) => sources.first().map_or("all".to_owned(), ToString::to_string),

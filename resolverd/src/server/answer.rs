@@ -283,6 +283,12 @@ pub fn order_failure(error: &OrderError) -> Failure {
                 .with("source", id)
                 .hint("resolverd sources lists them")
         }
+        OrderError::NoSuchVersion(id, version) => {
+            let detail = format!("nothing is remembered of {id}@{version} from a configured source");
+            Failure::new(Code::RequestInvalid, "api.release", detail)
+                .with("release", format!("{id}@{version}"))
+                .hint(format!("resolverd versions {id} lists those there are"))
+        }
         OrderError::NoSuchCatalogue(id) => {
             let detail = format!("no accepted revision of a catalogue {id} is remembered");
             Failure::new(Code::RequestInvalid, "api.catalogue", detail)

@@ -519,8 +519,8 @@ async fn answered(state: &Arc<State>, query: Query, id: RequestId, patience: Pat
         Work::None => None,
         Work::Sync(sources) => Some(ordered(state, |reply| Order::Sync { sources, reply }).await),
         Work::Reload => Some(ordered(state, |reply| Order::Reload { reply }).await),
-        Work::Forget(Forget { source, catalogue, why }) => {
-            Some(ordered(state, |reply| Order::Forget { source, catalogue, why, reply }).await)
+        Work::Forget(Forget { what, why }) => {
+            Some(ordered(state, |reply| Order::Forget { what, why, reply }).await)
         }
         Work::Refresh(ids) => Some(ordered(state, |reply| Order::Refresh { ids, reply }).await),
     };

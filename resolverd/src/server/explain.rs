@@ -373,6 +373,12 @@ fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: G
     case.missing = &missing;
     case.checked_s = ruled.checked.get(owner).copied();
     case.carriers = carriers.map_or(&[], Vec::as_slice);
+    let long_ago = || {
+        let content = release.content().filter(|_| ground.policies.looks_back(&release.id))?;
+        Some((content, 0))
+    };
+    case.first_seen =
+        ruled.seen.get(&format!("{}@{}", release.id, release.version)).cloned().or_else(long_ago);
     let facts = case.facts();
     let judgement = judge(ground.policies.all(), &facts, ruled.judged_s);
     match judgement.is_allowed() == release.verdict.refusal().is_none() {

@@ -485,7 +485,7 @@ fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
         Work::None => return Ok(()),
         Work::Sync(_) => "a sync",
         Work::Reload => "a reload",
-        Work::Forget(_) => "forgetting revisions",
+        Work::Forget(_) => "forgetting what was accepted",
         Work::Refresh(_) => "refresh",
     };
     if caller == Caller::Admin { Ok(()) } else { Err(forbidden(what)) }

@@ -11,7 +11,9 @@
 //!
 //! A rebuild and a held source are the same run with the shelf in place of the origins.
 
+pub mod memory;
 mod policy;
+mod reach;
 mod reading;
 mod signatures;
 pub mod standing;
@@ -43,6 +45,7 @@ use crate::merge::{merge, note_mutations, snapshot_digest};
 use crate::order::{SourceOutcome, SyncReport};
 use crate::shelf::{Shelf, ShelfError};
 use crate::store::checks::{expiry, max_stale_s};
+use crate::store::first_seen::FirstSeen;
 use crate::store::memory::Memory;
 use crate::store::{Draft, Snapshot, Store, StoreError};
 use crate::sync::policy::Bench;
@@ -289,7 +292,7 @@ impl Sync<'_> {
         let accepted: Vec<(RevisionKey, Revision)> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
         self.expire(&mut readings, past, scope)?;
-        let (mut draft, acts) = self.draft((past, scope), &known.documents, readings)?;
+        let (mut draft, acts) = self.draft((past, scope), &known.documents, readings, store.first_seen())?;
         let next_change_s = draft.generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
         drop(known);
         let settings = self.settings_after(past, store, scope);
@@ -306,7 +309,7 @@ impl Sync<'_> {
                 store.note_settings(&last.generation, settings);
                 Ok(None)
             }
-            previous => store.commit(draft, previous).map(Some),
+            previous => memory::commit(store, draft, &acts, previous, self.now_s).map(Some),
         };
         // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
         // cannot be tidied up undoes nothing.
@@ -469,6 +472,7 @@ impl Sync<'_> {
         (past, scope): (Past<'_>, Scope<'_>),
         known: &Documents,
         readings: Vec<Reading>,
+        ledger: &FirstSeen,
     ) -> Result<(Draft, Vec<Act>), StoreError> {
         let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
         let (mut documents, mut refusals) = (Vec::new(), BTreeMap::new());
@@ -498,8 +502,9 @@ impl Sync<'_> {
             restore_shadows(&mut components, last, &salvaged, &catalogues)?;
             note_mutations(&mut components, |component| last.component_of(component.id_text()))?;
         }
+        memory::note_forerunners(&mut components, past.snapshot(), ledger)?;
         hidden.tell(&mut components, &mut catalogues)?;
-        let ruled = bench.rule(&mut components, &sources, &mut catalogues)?;
+        let ruled = bench.rule(&mut components, &sources, &mut catalogues, ledger)?;
         let (ruled, acts) = ruled.map_or((None, Vec::new()), |(ruled, acts)| (Some(ruled), acts));
         blocked.extend(policy::waiting(&self.rules.policies, &sources, &catalogues));
         blocked.sort();

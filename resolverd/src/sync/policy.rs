@@ -21,6 +21,8 @@ use catalogue_schema::version::Version;
 use tracing::warn;
 
 use crate::merge::Contribution;
+use crate::store::StoreError;
+use crate::store::first_seen::FirstSeen;
 use crate::sync::{EVERYTHING, Past, Scope, Sync, key};
 use crate::trust::evidence::{Case, Looked, Signatures, Voucher, missing_before};
 use crate::trust::policy::Policies;
@@ -28,6 +30,9 @@ use crate::trust::verify::{Act, rule};
 
 /// The reason for what a source lists that it may not supply.
 pub(super) const NOT_ALLOWED: &str = "trust.source_not_allowed";
+
+/// Of how many releases a generation remembers when they were first seen.
+const SEEN_MAX: usize = 10_000;
 
 /// Where releases are ruled upon.
 pub(super) struct Bench<'a> {
@@ -127,7 +132,8 @@ impl<'a> Bench<'a> {
         components: &mut [Packed],
         sources: &[SourceState],
         catalogues: &mut [CatalogueState],
-    ) -> Result<Option<(Ruled, Vec<Act>)>, PackedError> {
+        ledger: &FirstSeen,
+    ) -> Result<Option<(Ruled, Vec<Act>)>, StoreError> {
         let Some(digest) = self.policies.digest().cloned() else {
             if self.was_ruled {
                 components.iter_mut().try_for_each(without_rulings)?;
@@ -142,24 +148,36 @@ impl<'a> Bench<'a> {
             let ground = grounds
                 .entry(read.owner.clone())
                 .or_insert_with(|| Ground::of(&read.owner, sources, catalogues, &self.signatures));
-            if self.rule_component(ground, &mut read, &mut sheet) {
+            if self.rule_component(ground, &mut read, &mut sheet, ledger)? {
                 *component = packer.pack(&read)?;
             }
         }
-        let Sheet { next_change_s, acts, carried, mut refused } = sheet;
+        let Sheet { next_change_s, acts, carried, seen, mut refused } = sheet;
         for state in catalogues.iter_mut().filter(|state| state.releases > 0) {
             let own = state.errand.node().and_then(|node| refused.remove(&node.id));
             state.refused += own.unwrap_or_default();
         }
         let checked = self.checked.clone();
-        Ok(Some((Ruled { digest, judged_s: self.now_s, next_change_s, checked, carried }, acts)))
+        Ok(Some((Ruled { digest, judged_s: self.now_s, next_change_s, checked, carried, seen }, acts)))
     }
 
     /// Rules on the releases of a component; tells whether anything in it is another thing now.
-    fn rule_component(&self, ground: &Ground, component: &mut Component, sheet: &mut Sheet) -> bool {
+    fn rule_component(
+        &self,
+        ground: &Ground,
+        component: &mut Component,
+        sheet: &mut Sheet,
+        ledger: &FirstSeen,
+    ) -> Result<bool, StoreError> {
         let mut is_changed = false;
         for release in &mut component.releases {
-            let Some(ruled) = self.one(ground, &component.owner, release, &mut sheet.carried) else {
+            let seen = self.first_seen(&component.owner.source, release, ledger)?;
+            if let Some(seen) = seen.as_ref().filter(|seen| self.decides(release, seen))
+                && sheet.seen.len() < SEEN_MAX
+            {
+                sheet.seen.insert(format!("{}@{}", release.id, release.version), seen.clone());
+            }
+            let Some(ruled) = self.one(ground, &component.owner, (release, seen), &mut sheet.carried) else {
                 continue;
             };
             sheet.next_change_s = sheet.next_change_s.into_iter().chain(ruled.next_change_s).min();
@@ -176,7 +194,25 @@ impl<'a> Bench<'a> {
                 release.basis = None;
             }
         }
-        is_changed
+        Ok(is_changed)
+    }
+
+    /// Returns what a version was when it was first seen here, and when: now, where nobody has seen it before.
+    fn first_seen(
+        &self,
+        source: &SourceId,
+        release: &Release,
+        ledger: &FirstSeen,
+    ) -> Result<Option<(Digest, i64)>, StoreError> {
+        let Some(content) = release.content() else { return Ok(None) };
+        let (id, version) = (release.id.as_text(), release.version.to_string());
+        let known = ledger.known_as(source.as_text(), id, &version, &content)?;
+        Ok(Some(known.map_or((content, self.now_s), |seen| (seen.digest, seen.at_s))))
+    }
+
+    /// Tells whether it decides something what a release was when it was first seen.
+    fn decides(&self, release: &Release, (digest, _): &(Digest, i64)) -> bool {
+        release.content().as_ref() != Some(digest) || self.policies.looks_back(&release.id)
     }
 
     /// Rules on one release; `None` for one that its documents refuse.
@@ -184,7 +220,7 @@ impl<'a> Bench<'a> {
         &self,
         ground: &Ground,
         owner: &CatalogueId,
-        release: &Release,
+        (release, seen): (&Release, Option<(Digest, i64)>),
         carried: &mut BTreeMap<String, Vec<SourceId>>,
     ) -> Option<crate::trust::verify::Ruled> {
         let Verdict::Trusted(leave) = &release.verdict else { return None };
@@ -197,7 +233,7 @@ impl<'a> Bench<'a> {
         case.pinned = leave.level() == Level::Pinned;
         case.missing = &ground.missing;
         case.checked_s = self.checked.get(&owner.source).copied();
-        case.first_seen = first_seen(&owner.source, &release.id, &release.version);
+        case.first_seen = seen;
         case.carriers = &carriers;
         Some(rule(self.policies, &case.facts(), &leave.clone().without_ruling(), self.now_s))
     }
@@ -214,13 +250,6 @@ impl<'a> Bench<'a> {
         sources.dedup();
         sources
     }
-}
-
-/// Returns what a version was when it was first seen here, and when.
-///
-/// Nobody remembers that yet: a rule with `min_age` refuses as `trust.age_unknown`, and a retired key counts for nothing new.
-fn first_seen(_source: &SourceId, _id: &ComponentId, _version: &Version) -> Option<(Digest, i64)> {
-    None
 }
 
 /// Takes away what policies said that are not in force any more.
@@ -247,6 +276,7 @@ struct Sheet {
     next_change_s: Option<i64>,
     acts: Vec<Act>,
     carried: BTreeMap<String, Vec<SourceId>>,
+    seen: BTreeMap<String, (Digest, i64)>,
     /// How many releases of a catalogue were refused.
     refused: HashMap<CatalogueId, u64>,
 }

@@ -18,17 +18,19 @@ use catalogue_schema::id::{CatalogueId, ComponentId};
 use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
 use catalogue_schema::packed::{Listed, Packed};
-use catalogue_schema::pointer::{CommitId, Location, Repository, Revision as RevisionOf, Want};
+use catalogue_schema::pointer::{CommitId, Locality, Location, Repository, Revision as RevisionOf, Want};
 use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey, SignedBy};
 
 use crate::fetch::git::object_id;
 use crate::fetch::limit::Budget;
 use crate::fetch::object::Kind;
+use crate::fetch::reach::Reach;
 use crate::fetch::{Answer, Ask, FetchError};
 use crate::merge::Contribution;
 use crate::merge::listing::Listing;
 use crate::shelf::Run;
 use crate::store::memory::Memory;
+use crate::sync::reach::reach;
 use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::evidence::Signatures;
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
@@ -80,6 +82,8 @@ pub(super) struct Reader<'a> {
     pub(super) source: &'a Source,
     tally: &'a Tally,
     budget: Budget,
+    /// Which machines may be asked; grows by what local documents name.
+    reach: RefCell<Reach>,
     /// What texts mean that its documents have in common.
     lexicon: RefCell<Lexicon>,
     pub(super) signatures: RefCell<Signatures>,
@@ -185,9 +189,10 @@ impl<'a> Reader<'a> {
         started: Instant,
     ) -> Reader<'a> {
         let (budget, lexicon) = (Budget::new(sync.limits, started), RefCell::default());
+        let reach = RefCell::new(reach(&sync.rules.policies, source));
         let seat = Seat::in_room(room);
         let signatures = RefCell::default();
-        Reader { sync, known, memory, source, tally, budget, lexicon, signatures, seat, wanted: None }
+        Reader { sync, known, memory, source, tally, budget, reach, lexicon, signatures, seat, wanted: None }
     }
 
     /// Fetches every document of the components `ids`, however many their catalogues have.
@@ -519,7 +524,8 @@ impl<'a> Reader<'a> {
             commit: commit.clone(),
             commits_max: self.sync.limits.history_commits,
         };
-        let answers = self.sync.origins.fetch(&[Ask::from(&want)], &self.budget.for_git_objects());
+        let answers =
+            self.sync.origins.fetch(&[Ask::from(&want)], &self.reaching(self.budget.for_git_objects()));
         match answers.into_iter().next() {
             Some(Ok(Answer::Fetched(fetched))) => Some(fetched.bytes),
             _ => None,
@@ -793,7 +799,20 @@ impl<'a> Reader<'a> {
 
     fn read_document(&self, errand: &Errand, document: &Document) -> Result<Finding, ParseError> {
         let (bytes, received) = (document.content.bytes(), &document.received);
-        dialect::read_with(errand, bytes, received, self.sync.forges, &mut self.lexicon.borrow_mut())
+        let found =
+            dialect::read_with(errand, bytes, received, self.sync.forges, &mut self.lexicon.borrow_mut())?;
+        if let Want::Blob(location) = &errand.want
+            && location.locality() == Locality::Local
+        {
+            // Whoever writes a local file is the operator, or was let in by the operator.
+            let reach = self.reach.take();
+            self.reach.replace(found.errands.iter().fold(reach, |reach, next| reach.also(&next.want)));
+        }
+        Ok(found)
+    }
+
+    fn reaching(&self, budget: Budget) -> Budget {
+        budget.reaching(self.reach.borrow().clone())
     }
 
     /// Obtains documents: from the shelf where that is enough, the rest in one call to the origins. Every byte is judged here.
@@ -819,7 +838,7 @@ impl<'a> Reader<'a> {
                 _ => self.budget.for_release_documents(),
             };
             self.tally.documents.fetch_add(asks.len() as u64, Ordering::Relaxed);
-            let fetched = self.sync.origins.fetch(&asks, &budget);
+            let fetched = self.sync.origins.fetch(&asks, &self.reaching(budget));
             for (at, fetched) in open.into_iter().zip(fetched) {
                 answers[at] = Some(self.received(&errands[at], fetched, above)?);
             }

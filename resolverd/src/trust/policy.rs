@@ -9,7 +9,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::Refusal;
-use catalogue_schema::policy::{Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy};
+use catalogue_schema::policy::{Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Revocation};
 
 use crate::trust::keys::{self, KeyError, read_guarded};
 use crate::trust::policy::decide::{CatalogueFacts, Decision, Facts, decide};
@@ -153,6 +153,18 @@ impl Policies {
     /// Tells whether somebody must have signed the releases of a component.
     pub fn asks_release(&self, id: &ComponentId) -> bool {
         self.all.iter().any(|one| one.policy.rule(id).is_some_and(|rule| rule.signed_by.is_some()))
+    }
+
+    /// Tells whether it matters when the releases of a component were first seen: they must be of some age, or a key that signed
+    /// them was retired.
+    pub fn looks_back(&self, id: &ComponentId) -> bool {
+        let is_retired = |key: &Key| key.revoked.is_some_and(|how| how.reason == Revocation::Retired);
+        let looks = |one: &InForce| {
+            one.policy.rule(id).is_some_and(|rule| {
+                rule.min_age_s > 0 || rule.signed_by.is_some() && one.policy.keys.iter().any(is_retired)
+            })
+        };
+        self.all.iter().any(looks)
     }
 
     /// Returns how many sources must carry the same bytes of a component.
