@@ -284,7 +284,7 @@ fn of_signature(signed: &Errand, want: Want) -> Errand {
 
 /// Refuses what was signed once and is not any more.
 fn unsigned(errand: &Errand, memory_key: &RevisionKey) -> Refusal {
-    let found = format!("none; to accept it: resolverd trust forget {memory_key}");
+    let found = format!("none by a key of the policy; to accept it: resolverd trust forget {memory_key}");
     Refusal::new("trust.unsigned", &errand.want, "a signature, since it was signed before", found)
 }
 
