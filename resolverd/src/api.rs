@@ -778,6 +778,9 @@ pub struct PinRow<'a> {
 pub struct NodeRow<'a> {
     /// Its id; for a catalogue the id within its source.
     pub id: &'a SourceId,
+    /// The labels of the keys whose signatures over it, or over what pins it, the trust policies accept.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub signers: &'a [String],
     /// The source that a catalogue belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<&'a SourceId>,

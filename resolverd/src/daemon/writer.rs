@@ -46,6 +46,8 @@ pub(super) struct Writer {
     key_files: Vec<PathBuf>,
     /// When a verdict of the policies may be another one.
     verdict_s: Option<i64>,
+    /// The policies changed, and no source has been read since.
+    owes_sync: bool,
     /// What was due when it was tried last to publish it.
     tried_s: Option<i64>,
     /// Held as long as the writer lives.
@@ -97,6 +99,7 @@ impl Writer {
             policies: Standing::default(),
             key_files: Vec::new(),
             verdict_s: None,
+            owes_sync: false,
             tried_s: None,
             _lock: lock,
         };
@@ -186,6 +189,11 @@ impl Writer {
             return Ok(self.unchanged());
         }
         self.note_policies().map_err(|problem| OrderError::Store(problem.to_string()))?;
+        // Signatures that nobody asked for before are fetched.
+        self.owes_sync = true;
+        if self.past.is_none() {
+            return Ok(self.unchanged());
+        }
         let report = self
             .run(&self.sources.clone(), Scope::Rebuild)
             .map_err(|problem| OrderError::Store(problem.to_string()))?;
@@ -264,8 +272,7 @@ impl Writer {
                 Task::Expire | Task::Forget(Accepted::Version(..), _) => rounds.rested(self.in_force()),
                 Task::Judge => {
                     rounds.judged(self.in_force(), since);
-                    // Signatures that nobody asked for before are fetched.
-                    if outcome.as_ref().is_ok_and(|report| report.changed) {
+                    if std::mem::take(&mut self.owes_sync) {
                         waiting.push_back(Order::Sync { sources: Vec::new(), reply: None });
                     }
                 }
@@ -305,10 +312,10 @@ impl Writer {
         });
         reloaded.map_err(OrderError::Config)?;
         // What is wrong with a policy is told where policies are, and keeps nobody from reading sources.
-        if let Err(problem) = self.judge(state) {
-            debug!(%problem, "the policies in force stay");
-        }
-        self.sync(&[], state)
+        let judged = self.judge(state);
+        let report = self.sync(&[], state)?;
+        self.owes_sync = false;
+        judged.map(|_| report)
     }
 
     pub(super) fn forget(&mut self, what: &Accepted, why: &str, state: &State) -> Outcome {

@@ -557,6 +557,7 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], facts: 
         source.signature.is_some() || own.iter().any(|one| is_entry(one) && one.signature.is_some());
     NodeRow {
         id: &source.id,
+        signers: own.iter().find(|one| is_entry(one)).map_or(&[], |one| &one.signers),
         source: None,
         named: None,
         via: None,
@@ -615,6 +616,7 @@ fn catalogue_row<'a>(
     };
     Some(NodeRow {
         id: &node.id.name,
+        signers: &state.signers,
         source: Some(&node.id.source),
         named: state.named.as_ref().filter(|named| **named != node.id.name),
         via: Some(via.map(ToString::to_string).collect()),

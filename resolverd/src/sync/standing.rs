@@ -106,18 +106,41 @@ impl Standing {
 
 /// Reads every policy that is there.
 fn found(files: &[PolicyFile], memory: &Memory) -> Result<Policies, Refusal> {
-    let user = rustix::process::geteuid().as_raw();
     let mut all: Vec<InForce> = Vec::new();
-    for PolicyFile { path, is_named } in files {
-        // A link that leads nowhere is there: somebody meant it to be.
-        if !is_named && path.symlink_metadata().is_err_and(|error| is_absent(&error)) {
-            continue;
-        }
-        let policy = load(path, user).map_err(|error| refusal(path, &error))?;
+    for file in files {
+        let Some(policy) = look(file)? else { continue };
+        let path = &file.path;
         succeeds(&policy.policy, path, memory.policy_version(path).unwrap_or_default())?;
         all.push(policy);
     }
     Ok(Policies::of(all))
+}
+
+/// Reads one policy, whatever version was in force before; `None` where there is none and nobody named it.
+///
+/// **Errors**: why it cannot be used.
+fn look(PolicyFile { path, is_named }: &PolicyFile) -> Result<Option<InForce>, Refusal> {
+    // A link that leads nowhere is there: somebody meant it to be.
+    if !is_named && path.symlink_metadata().is_err_and(|error| is_absent(&error)) {
+        return Ok(None);
+    }
+    let user = rustix::process::geteuid().as_raw();
+    load(path, user).map(Some).map_err(|error| refusal(path, &error))
+}
+
+/// Looks at one policy and returns what it is in short; `None` where there is none and nobody named it.
+///
+/// **Errors**: why it cannot be used.
+pub fn told(file: &PolicyFile) -> Result<Option<String>, Refusal> {
+    let short = |one: InForce| {
+        format!(
+            "version {}, keys: {}, rules: {}",
+            one.policy.version,
+            one.policy.keys.len(),
+            one.policy.namespaces.len()
+        )
+    };
+    Ok(look(file)?.map(short))
 }
 
 fn is_absent(error: &std::io::Error) -> bool {
