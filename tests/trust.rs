@@ -831,3 +831,261 @@ fn openssl_signs_a_catalogue() {
     check(&daemon, "fresh", "1.0.0 pinned all []", "signed by another program");
     assert!(why(&shop, &daemon, X).iter().any(|step| step.starts_with("catalogue: 1 of the keys of roots")));
 }
+
+/// Returns the digest that names what is answered.
+fn snapshot(daemon: &Daemon) -> String {
+    daemon.get("/v1/health").ok()["snapshot"].as_str().unwrap().to_owned()
+}
+
+/// Returns what a state directory comes to that has never seen anything: the digest that names it, and what it answers.
+fn anew(shop: &Shop, name: &str) -> (String, Vec<Value>) {
+    let state = shop.sandbox.path(name).display().to_string();
+    let run = |line: &str| -> Value {
+        let said = shop.run(&format!("--state-dir {state} --socket {state}/s {line} -o json"));
+        serde_json::from_str(&said.stdout).unwrap_or_else(|_| json!({ "reason": said.status }))
+    };
+    run("sync");
+    let snapshot = run("status")["health"]["snapshot"].as_str().unwrap().to_owned();
+    (snapshot, ANSWERS.iter().map(|answer| answered(&run(answer))).collect())
+}
+
+/// Returns the same of a daemon.
+fn served(shop: &Shop, daemon: &Daemon) -> (String, Vec<Value>) {
+    let run = |line: &&str| -> Value {
+        let said = shop.run(&format!("{line} -o json"));
+        serde_json::from_str(&said.stdout).unwrap_or_else(|_| json!({ "reason": said.status }))
+    };
+    (snapshot(daemon), ANSWERS.iter().map(|line| answered(&run(line))).collect())
+}
+
+/// What is compared of two states.
+const ANSWERS: [&str; 4] = [
+    "resolve lcod://acme/x@=1.0.0",
+    "resolve lcod://acme/x@=2.0.0",
+    "resolve lcod://acme/y",
+    "versions lcod://acme/x",
+];
+
+/// Returns what an answer says about releases.
+fn answered(answer: &Value) -> Value {
+    json!([answer["components"], answer["items"], answer["reason"], answer["detail"], answer["warnings"]])
+}
+
+#[test]
+fn policies_that_came_and_went_leave_no_trace() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519"), ("other", "ed25519")]);
+    let releases = &["lcod://acme/x@1.0.0", "lcod://acme/x@2.0.0", "lcod://acme/y@1.0.0"];
+    shop.publish(
+        "acme",
+        &Revision {
+            releases,
+            catalogue: "--key %root.key --id acme",
+            packages: "--key %root.key",
+            ..Revision::default()
+        },
+    );
+    let signed = signed_by_root(&shop, "");
+    let packages = signed.replace("require = \"pin\"\n", "require = \"signature\"\nsigned_by = \"roots\"\n");
+    let revoked = signed_by_root(&shop, "revoked = { at = 2020-05-04T00:00:00Z, reason = \"compromised\" }");
+    // What was signed stays signed: those that ask for no signatures come first.
+    let policies = [
+        rules("", "require = \"pin\"\n"),
+        rules("", "require = \"digest\"\n"),
+        rules("", "require = \"digest\"\ndigests = [\"sha512\"]\n"),
+        rules("", "require = \"digest\"\ndigests = [\"sha512\"]\nmode = \"warn\"\n"),
+        rules("", "require = \"pin\"\n").replace("**", "lcod://acme/y"),
+        packages.clone(),
+        revoked,
+        signed,
+        packages,
+    ];
+    let daemon = shop.sandbox.start_synced();
+    let bare = snapshot(&daemon);
+    assert_eq!(served(&shop, &daemon), anew(&shop, "anew-0"));
+    for (version, text) in (1..).zip(&policies) {
+        shop.reload(&daemon, version, text);
+        // The sync that follows an edit by itself may still be on its way.
+        daemon.sync();
+        let now = snapshot(&daemon);
+        // With a key that counts no more nothing can be read for the first time; what was read is still listed, and refused.
+        if !text.contains("revoked") {
+            assert_eq!(served(&shop, &daemon), anew(&shop, &format!("anew-{version}")), "after\n{text}");
+        }
+        let again = daemon.sync();
+        assert_eq!(
+            (&again["changed"], &again["rowsWritten"]),
+            (&json!(false), &json!(0)),
+            "{again:#}\n{text}"
+        );
+        assert_eq!(snapshot(&daemon), now);
+    }
+    assert_eq!(answer(&daemon, X), "2.0.0 trusted all [\"root\"]");
+    daemon.stop();
+    // Without its index it comes to the same, and so it does without a policy.
+    let judged = shop.good("status -o json");
+    let judged: Value = serde_json::from_str(&judged).unwrap();
+    std::fs::rename(shop.sandbox.state().join("index"), shop.sandbox.path("lost")).unwrap();
+    std::fs::rename(shop.repository("acme"), shop.sandbox.path("away")).unwrap();
+    let rebuilt: Value = serde_json::from_str(&shop.good("--offline status -o json")).unwrap();
+    assert_eq!(rebuilt["health"]["snapshot"], judged["health"]["snapshot"]);
+    std::fs::remove_file(shop.policy_file()).unwrap();
+    let bared: Value = serde_json::from_str(&shop.good("--offline status -o json")).unwrap();
+    assert_eq!(bared["health"]["snapshot"], bare);
+    let text = shop.good("--offline status");
+    assert!(text.contains("policy.missing") && text.contains("no trust policy is set"), "{text}");
+}
+
+#[test]
+fn an_exception_lets_one_release_through_for_a_while_and_is_named() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    shop.publish(
+        "acme",
+        &Revision { releases: &["lcod://acme/x@1.0.0", "lcod://acme/x@2.0.0"], ..Revision::default() },
+    );
+    let policy = signed_by_root(&shop, "").replace("signed_by = \"roots\"\n[[names", "[[names");
+    let policy = policy.replace("require = \"pin\"\n", "require = \"signature\"\nsigned_by = \"roots\"\n");
+    shop.policy(1, &policy);
+    let daemon = shop.sandbox.start_synced();
+    assert_eq!(answer(&daemon, X), "trust.unsigned");
+    let listed = daemon.get(&format!("/v1/components/{}/versions", crate::harness::http::encoded(X))).ok();
+    let digest = listed["items"][1]["manifest"].as_str().unwrap().to_owned();
+    let exception = |digest: &str, created: &str, not_after: &str| {
+        format!(
+            "{policy}[[exceptions]]\nid = \"EX-1\"\nmatch = \"{X}\"\nversions = \"=1.0.0\"\nsource = \"acme\"\nallow = [\"unsigned\"]\ndigest = \"{digest}\"\ncreated = {created}\nnot_after = {not_after}\nreason = \"a vendor probe\"\n"
+        )
+    };
+    let date = |ahead: &str| {
+        let said = Said::of(Command::new("date").args(["-u", "-d", ahead, "+%Y-%m-%dT%H:%M:%SZ"]));
+        said.stdout.trim().to_owned()
+    };
+    let (before, behind) = (date("-2 days"), date("+2 days"));
+    shop.reload(&daemon, 2, &exception(&digest, &before, &behind));
+    assert_eq!(
+        answer(&daemon, X),
+        "1.0.0 pinned all []",
+        "the newer one is not signed, and nobody excepts it"
+    );
+    let answered = daemon.resolve(&[X]).ok();
+    let warning =
+        answered["warnings"].as_array().unwrap().iter().find(|one| one["reason"] == "trust.exception");
+    assert!(warning.unwrap()["text"].as_str().unwrap().contains("EX-1"), "{answered:#}");
+    assert!(
+        why(&shop, &daemon, &format!("{X}@=1.0.0"))
+            .iter()
+            .any(|step| step.contains("waived by exception EX-1"))
+    );
+    let audit = shop.good("audit tail");
+    assert!(audit.contains("EX-1"), "{audit}");
+
+    shop.reload(&daemon, 3, &exception(&digest, &date("-3 days"), &before));
+    assert_eq!(answer(&daemon, &format!("{X}@=1.0.0")), "trust.exception_expired");
+    let other = Digest::sha256(b"other bytes").to_string();
+    shop.reload(&daemon, 4, &exception(&other, &before, &behind));
+    assert_eq!(answer(&daemon, &format!("{X}@=1.0.0")), "trust.unsigned", "it names other bytes");
+    // It ends by itself, without network.
+    shop.reload(&daemon, 5, &exception(&digest, &before, &date("+3 seconds")));
+    poll::until("the end", || {
+        (answer(&daemon, &format!("{X}@=1.0.0")) == "trust.exception_expired").then_some(())
+    });
+}
+
+#[test]
+fn b8_retired_key_keeps_what_was_seen() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    let policy = |more: &str| {
+        let policy = signed_by_root(&shop, more).replace("signed_by = \"roots\"\n[[names", "[[names");
+        policy.replace("require = \"pin\"\n", "require = \"signature\"\nsigned_by = \"roots\"\n")
+    };
+    shop.policy(1, &policy(""));
+    let key = "--key %root.key";
+    shop.publish(
+        "acme",
+        &Revision { releases: &["lcod://acme/x@1.0.0"], packages: key, ..Revision::default() },
+    );
+    let daemon = shop.sandbox.start_synced();
+    assert_eq!(answer(&daemon, X), "1.0.0 trusted all [\"root\"]");
+    // The instant of the retirement lies behind what was seen, and what comes next lies behind that.
+    let at = Said::of(Command::new("date").args(["-u", "-d", "+2 seconds", "+%Y-%m-%dT%H:%M:%SZ"])).stdout;
+    let retired = format!("revoked = {{ at = {}, reason = \"retired\" }}", at.trim());
+    shop.reload(&daemon, 2, &policy(&retired));
+    assert_eq!(answer(&daemon, X), "1.0.0 trusted all [\"root\"]");
+    poll::until("the retirement", || {
+        let now = Said::of(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"])).stdout;
+        (now > at).then_some(())
+    });
+    shop.publish(
+        "acme",
+        &Revision {
+            releases: &["lcod://acme/x@1.0.0", "lcod://acme/x@2.0.0"],
+            packages: key,
+            ..Revision::default()
+        },
+    );
+    daemon.sync();
+    assert_eq!(
+        answer(&daemon, &format!("{X}@=2.0.0")),
+        "trust.key_revoked",
+        "b9: whatever the statement says of its time"
+    );
+    // The manifest names the commit at which it was written, so that its bytes are others now.
+    assert_eq!(answer(&daemon, &format!("{X}@=1.0.0")), "trust.version_mutated");
+}
+
+#[test]
+fn a_cooldown_counts_from_when_a_version_was_first_seen_here() {
+    let shop = Shop::new(&["acme"]);
+    shop.publish("acme", &Revision { releases: &["lcod://acme/x@1.0.0"], ..Revision::default() });
+    let policy = |age: &str| rules("", &format!("require = \"digest\"\nmin_age = \"{age}\"\n"));
+    shop.policy(1, &policy("7d"));
+    let daemon = shop.sandbox.start_synced();
+    assert_eq!(answer(&daemon, X), "trust.too_young");
+    assert!(daemon.get("/v1/health").ok()["policy"]["nextChange"].is_string());
+    shop.reload(&daemon, 2, &policy("1s"));
+    poll::until("the age", || (answer(&daemon, X) == "1.0.0 trusted all []").then_some(()));
+}
+
+#[test]
+fn several_sources_must_carry_the_same_bytes() {
+    let shop = Shop::new(&["one", "two"]);
+    let policy = "[[namespaces]]\nname = \"all\"\nmatch = \"**\"\nsources = [\"one\", \"two\"]\nrequire = \"digest\"\nagree = 2\n";
+    shop.policy(1, policy);
+    let files = |source: &str, text: &str| {
+        let manifest = json!({ "schema": "lcod-registry/manifest@1", "id": "lcod://acme/x@1.0.0", "kind": "component",
+            "summary": text, "files": [], "dependencies": [], "artifact": null,
+            "source": { "type": "git", "url": "https://forge.example/acme", "commit": "a".repeat(40), "path": "x" } });
+        let manifest = manifest.to_string().into_bytes();
+        let repository = Repository { path: shop.repository(source) };
+        let mut files = Files::from([("x.json".to_owned(), manifest.clone())]);
+        let commit = repository.commit(&files);
+        let origin = json!({ "type": "git", "url": repository.url(), "commit": commit });
+        let version =
+            json!({ "version": "1.0.0", "manifest": "x.json", "sha256": Digest::sha256(&manifest) });
+        let catalogue = json!({ "schema": "lcod-registry/catalogue@1", "id": source, "origin": origin,
+            "components": [{ "id": X, "versions": [version] }] });
+        files.insert("catalogue.json".to_owned(), catalogue.to_string().into_bytes());
+        repository.commit(&files);
+    };
+    files("one", "what it does");
+    files("two", "something else");
+    let daemon = shop.sandbox.start_synced();
+    assert_eq!(answer(&daemon, X), "trust.no_agreement");
+    assert!(why(&shop, &daemon, X).iter().any(|step| step.starts_with("agreement: trust.no_agreement")));
+    files("two", "what it does");
+    daemon.sync();
+    assert_eq!(answer(&daemon, X), "1.0.0 trusted all []");
+    assert!(why(&shop, &daemon, X).iter().any(|step| step == "agreement: 2, where 2 is asked for"));
+}
+
+#[test]
+fn a_policy_lowers_limits() {
+    let shop = Shop::new(&["acme"]);
+    shop.publish("acme", &Revision { releases: &["lcod://acme/x@1.0.0"], ..Revision::default() });
+    shop.policy(1, &format!("[limits]\ncatalogue_bytes = 16\n{}", rules("", "require = \"pin\"\n")));
+    let daemon = shop.sandbox.start_synced();
+    assert_eq!(source_reason(&daemon), "limit.catalogue_bytes");
+    shop.reload(&daemon, 2, &rules("", "require = \"pin\"\n"));
+    check(&daemon, "fresh", "1.0.0 pinned all []", "without that limit");
+}

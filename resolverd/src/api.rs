@@ -523,6 +523,9 @@ pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> 
             let below = catalogue.map(|name| format!("/{name}")).unwrap_or_default();
             format!("resolverd trust forget {source}{below} accepts it")
         }
+        _ if is_of_policy(reason) || reason.starts_with("trust.signature") => {
+            format!("resolverd sync {source}, once its owner has signed it as the trust policy asks")
+        }
         (_, "trust") => {
             format!("resolverd sync {source}, once its owner has published what the pin promises")
         }
@@ -539,6 +542,30 @@ pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> 
         (_, "limit") => format!("resolverd sync {source}, once config.toml allows more below [limits]"),
         _ => format!("resolverd sync {source}, once it can be reached"),
     }
+}
+
+/// Tells whether a reason is one of the trust policy's.
+pub fn is_of_policy(reason: &str) -> bool {
+    matches!(
+        reason,
+        "trust.no_rule"
+            | "trust.source_not_allowed"
+            | "trust.unpinned"
+            | "trust.frozen"
+            | "trust.digest_missing"
+            | "trust.digest_weak"
+            | "trust.version_mutated"
+            | "trust.unsigned"
+            | "trust.threshold"
+            | "trust.from_future"
+            | "trust.algorithm_mismatch"
+            | "trust.algorithm_missing"
+            | "trust.statement_mismatch"
+            | "trust.age_unknown"
+            | "trust.too_young"
+            | "trust.no_agreement"
+            | "trust.exception_expired"
+    ) || reason.starts_with("trust.key_")
 }
 
 /// Tells whether `reason` refuses a revision for its place in time, which only an operator may accept.
@@ -763,6 +790,9 @@ pub struct PinRow<'a> {
 pub struct NodeRow<'a> {
     /// Its id; for a catalogue the id within its source.
     pub id: &'a SourceId,
+    /// The labels of the keys whose signatures over it, or over what pins it, the trust policies accept.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub signers: &'a [String],
     /// The source that a catalogue belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<&'a SourceId>,

@@ -16,6 +16,7 @@ use crate::api::{Code, Failure};
 use crate::fetch::limit::Limits;
 use crate::fetch::network::{Https, Network, Proxy, Rewrite, Token};
 use crate::trust::memory::UnknownOrder;
+use crate::trust::policy::PolicyFile;
 
 /// The largest configuration or sources file in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
@@ -103,15 +104,6 @@ pub struct Settings {
     pub admin_group: Option<String>,
     /// What to read again for a reload.
     origin: Origin,
-}
-
-/// Where a trust policy may lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyFile {
-    /// The file.
-    pub path: PathBuf,
-    /// Somebody named it: that it is missing is an error then.
-    pub is_named: bool,
 }
 
 /// Where settings came from.

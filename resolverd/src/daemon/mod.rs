@@ -9,7 +9,6 @@ pub mod audit;
 pub mod error;
 pub mod examine;
 pub mod notify;
-mod policies;
 mod read_only;
 pub mod rehearse;
 pub mod repair;

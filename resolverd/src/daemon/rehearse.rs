@@ -10,9 +10,9 @@ use catalogue_schema::policy::lint::{Finding, lint};
 
 use crate::api::{Code, Failure};
 use crate::config::Settings;
-use crate::daemon::policies::Standing;
 use crate::order::Proposal;
 use crate::store::memory::Memory;
+use crate::sync::standing::Standing;
 use crate::trust::keys::read_guarded;
 use crate::trust::policy::{InForce, Policies, PolicyError, given, load, succeeds};
 
@@ -92,7 +92,7 @@ pub(super) fn standing(
     let problems = succeeds(&own.policy, &path, memory.policy_version(&path).unwrap_or_default()).err();
     let others = in_force.all().iter().filter(|one| one.path != path).cloned();
     let policies = Policies::of(std::iter::once(own).chain(others).collect());
-    let standing = Standing { in_force: Arc::new(policies), problem: None, is_locked: false };
+    let standing = Standing { in_force: Arc::new(policies), ..Standing::default() };
     Ok((standing, path, problems.into_iter().collect()))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Reads the clocks for the writer's loop. Never reads a source itself: what is due comes back as the next thing to do.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +17,6 @@ use crate::config::Settings;
 use crate::daemon::notify::Notifier;
 use crate::daemon::timer::{Schedule, Went};
 use crate::order::{Order, Outcome};
-use crate::trust::policy::Policies;
 use crate::watch::{Watch, Watched};
 
 /// The longest sleep towards an instant of the wall clock, which may be set meanwhile.
@@ -74,7 +74,8 @@ impl Pulse {
 pub(super) struct InForce<'a> {
     pub(super) settings: &'a Settings,
     pub(super) sources: &'a [Source],
-    pub(super) policies: &'a Policies,
+    /// The keys that trust policies name.
+    pub(super) key_files: &'a [PathBuf],
     pub(super) generation: Option<&'a Generation>,
 }
 
@@ -215,8 +216,8 @@ fn watched(now: InForce<'_>) -> Watched {
     for file in &now.settings.policy_files {
         watched.add_policy(&file.path);
     }
-    for key in now.policies.key_files() {
-        watched.add_policy(&key);
+    for key in now.key_files {
+        watched.add_policy(key);
     }
     let read = || now.sources.iter().filter(|source| !source.offline);
     for source in read() {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,20 +17,20 @@ use tracing::{debug, error, warn};
 use crate::config::{ConfigError, Settings};
 use crate::daemon::acts;
 use crate::daemon::error::DaemonError;
-use crate::daemon::policies::Standing;
 use crate::daemon::rehearse;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
 use crate::order::{Accepted, Order, OrderError, Outcome, Proposal, Rehearsal, Rehearsed, SyncReport};
 use crate::server::State;
 use crate::server::answer::{Known, Times};
+use crate::server::policy::PolicyState;
 use crate::shelf::Shelf;
 use crate::store::checks::Checks;
 use crate::store::memory::Records;
 use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
 use crate::sync::rehearsal::differences;
+use crate::sync::standing::Standing;
 use crate::sync::{Past, Rules, Scope, Sync, SyncError};
-use crate::trust::evidence::Proofs;
 
 /// The one writer: everything that changes state goes through it.
 pub(super) struct Writer {
@@ -43,9 +44,12 @@ pub(super) struct Writer {
     pub(super) checks: Checks,
     /// The trust policies.
     pub(super) policies: Standing,
-    proofs: Arc<Proofs>,
+    /// The keys that they name.
+    key_files: Vec<PathBuf>,
     /// When a verdict of the policies may be another one.
     verdict_s: Option<i64>,
+    /// The policies changed, and no source has been read since.
+    owes_sync: bool,
     /// What was due when it was tried last to publish it.
     tried_s: Option<i64>,
     /// Held as long as the writer lives.
@@ -95,12 +99,13 @@ impl Writer {
             past: None,
             checks: Checks::load(&settings.state_dir),
             policies: Standing::default(),
-            proofs: Arc::default(),
+            key_files: Vec::new(),
             verdict_s: None,
+            owes_sync: false,
             tried_s: None,
             _lock: lock,
         };
-        writer.policies = Standing::first(&writer.settings, writer.store.memory());
+        writer.policies = Standing::first(&writer.settings.policy_files, writer.store.memory());
         writer.note_policies()?;
         if let Some(problem) = &writer.policies.problem {
             writer.store.audit(&[acts::rejected(problem)], now_s())?;
@@ -135,7 +140,7 @@ impl Writer {
     /// Shows what is kept, and everything that [`Writer::show`] shows. Where the policy cannot be used nothing is shown that
     /// nobody has judged.
     pub(super) fn start(&mut self, state: &State) {
-        state.show_policies(self.policies.shown());
+        state.show_policies(shown(&self.policies));
         if !self.policies.is_locked {
             state.publish_kept(self.store.kept().to_vec());
         }
@@ -144,6 +149,7 @@ impl Writer {
 
     /// Remembers the versions of the policies in force, so that none of them goes down.
     fn note_policies(&mut self) -> Result<(), StoreError> {
+        self.key_files = self.policies.key_files();
         let in_force = Arc::clone(&self.policies.in_force);
         self.store
             .remember_policies(in_force.all().iter().map(|one| (one.path.as_path(), one.policy.version)))
@@ -172,8 +178,8 @@ impl Writer {
     /// those that are there cannot be used.
     fn judge(&mut self, state: &State) -> Outcome {
         let before = self.policies.problem.clone();
-        let read = self.policies.again(&self.settings, self.store.memory());
-        state.show_policies(self.policies.shown());
+        let read = self.policies.again(&self.settings.policy_files, self.store.memory());
+        state.show_policies(shown(&self.policies));
         let entries = match &read {
             Ok(true) => acts::loaded(&self.policies.in_force),
             // The same fault is found again with every word about the file.
@@ -185,6 +191,11 @@ impl Writer {
             return Ok(self.unchanged());
         }
         self.note_policies().map_err(|problem| OrderError::Store(problem.to_string()))?;
+        // Signatures that nobody asked for before are fetched.
+        self.owes_sync = true;
+        if self.past.is_none() {
+            return Ok(self.unchanged());
+        }
         let report = self
             .run(&self.sources.clone(), Scope::Rebuild)
             .map_err(|problem| OrderError::Store(problem.to_string()))?;
@@ -271,8 +282,7 @@ impl Writer {
                 Task::Expire | Task::Forget(Accepted::Version(..), _) => rounds.rested(self.in_force()),
                 Task::Judge => {
                     rounds.judged(self.in_force(), since);
-                    // Signatures that nobody asked for before are fetched.
-                    if outcome.as_ref().is_ok_and(|report| report.changed) {
+                    if std::mem::take(&mut self.owes_sync) {
                         waiting.push_back(Order::Sync { sources: Vec::new(), reply: None });
                     }
                 }
@@ -300,8 +310,8 @@ impl Writer {
 
     /// Returns what is in force.
     pub(super) fn in_force(&self) -> InForce<'_> {
-        let (settings, policies) = (&self.settings, &*self.policies.in_force);
-        InForce { settings, sources: &self.sources, policies, generation: self.generation() }
+        let (settings, key_files) = (&self.settings, &self.key_files[..]);
+        InForce { settings, sources: &self.sources, key_files, generation: self.generation() }
     }
 
     fn reloaded(&mut self, state: &State) -> Outcome {
@@ -312,10 +322,10 @@ impl Writer {
         });
         reloaded.map_err(OrderError::Config)?;
         // What is wrong with a policy is told where policies are, and keeps nobody from reading sources.
-        if let Err(problem) = self.judge(state) {
-            debug!(%problem, "the policies in force stay");
-        }
-        self.sync(&[], state)
+        let judged = self.judge(state);
+        let report = self.sync(&[], state)?;
+        self.owes_sync = false;
+        judged.map(|_| report)
     }
 
     pub(super) fn forget(&mut self, what: &Accepted, why: &str, state: &State) -> Outcome {
@@ -522,7 +532,7 @@ impl Writer {
             max_stale_s: self.settings.max_stale_s,
             checked: self.checks.times().clone(),
             policies: Arc::clone(&standing.in_force),
-            proofs: Arc::clone(&self.proofs),
+            proofs: Arc::clone(&standing.proofs),
         }
     }
 
@@ -555,6 +565,12 @@ impl Writer {
             changes: differences(last.components(), &after).map_err(|error| failed(&error))?,
         })
     }
+}
+
+/// Returns what readers are told of the policies.
+pub(super) fn shown(policies: &Standing) -> PolicyState {
+    let Standing { in_force, problem, is_locked, .. } = policies;
+    PolicyState { in_force: Arc::clone(in_force), problem: problem.clone(), is_locked: *is_locked }
 }
 
 /// Returns what has to be done without an order: a change that comes by itself at `change_s`, or sources whose time has come.

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
     Chosen, Code, ComponentRow, Failure, HiddenRow, NodeRow, Page, PinRow, Resolved, TroubleRow, VersionRow,
-    remedy,
+    is_of_policy, remedy,
 };
 use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
@@ -567,6 +567,7 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], facts: 
         source.signature.is_some() || own.iter().any(|one| is_entry(one) && one.signature.is_some());
     NodeRow {
         id: &source.id,
+        signers: &[],
         source: None,
         named: None,
         via: None,
@@ -625,6 +626,7 @@ fn catalogue_row<'a>(
     };
     Some(NodeRow {
         id: &node.id.name,
+        signers: &state.signers,
         source: Some(&node.id.source),
         named: state.named.as_ref().filter(|named| **named != node.id.name),
         via: Some(via.map(ToString::to_string).collect()),
@@ -1211,30 +1213,6 @@ fn about(code: Code, refusal: &Refusal) -> Failure {
         .with("subject", &refusal.subject)
         .with("expected", &refusal.expected)
         .with("found", &refusal.found)
-}
-
-/// Tells whether a reason is one of the trust policy's.
-fn is_of_policy(reason: &str) -> bool {
-    matches!(
-        reason,
-        "trust.no_rule"
-            | "trust.source_not_allowed"
-            | "trust.unpinned"
-            | "trust.frozen"
-            | "trust.digest_missing"
-            | "trust.digest_weak"
-            | "trust.version_mutated"
-            | "trust.unsigned"
-            | "trust.threshold"
-            | "trust.from_future"
-            | "trust.algorithm_mismatch"
-            | "trust.algorithm_missing"
-            | "trust.statement_mismatch"
-            | "trust.age_unknown"
-            | "trust.too_young"
-            | "trust.no_agreement"
-            | "trust.exception_expired"
-    ) || reason.starts_with("trust.key_")
 }
 
 /// Gives the reason of a refusal its code.

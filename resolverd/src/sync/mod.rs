@@ -17,6 +17,7 @@ mod reach;
 mod reading;
 pub mod rehearsal;
 mod signatures;
+pub mod standing;
 mod unchanged;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -29,7 +30,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
 use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{
-    Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
+    Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health, Ruled,
     SOURCE_EXPIRED, SourceState, stale,
 };
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
@@ -50,8 +51,7 @@ use crate::store::memory::Memory;
 use crate::store::{Draft, Snapshot, Store, StoreError};
 use crate::sync::policy::Bench;
 use crate::sync::reading::{Reader, Reading, Room, too_many};
-use crate::sync::signatures::Signatures;
-use crate::trust::evidence::Proofs;
+use crate::trust::evidence::{Proofs, Signatures};
 use crate::trust::memory::UnknownOrder;
 use crate::trust::policy::Policies;
 use crate::trust::verify::Act;
@@ -640,7 +640,11 @@ fn is_lost(state: &CatalogueState) -> bool {
 /// were asked; by which, its snapshot says.
 fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
     let (new, old) = (&draft.generation, &last.generation);
+    // What says that a verdict changes at an instant that is over would be judged again at every start.
+    let is_over =
+        |ruled: &Ruled| ruled.next_change_s.is_some_and(|at_s| at_s <= draft.generation.committed_s);
     new.snapshot == old.snapshot
+        && !old.policy.as_ref().is_some_and(is_over)
         && new.sources == old.sources
         && new.catalogues == old.catalogues
         && new.blocked == old.blocked

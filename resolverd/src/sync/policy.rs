@@ -23,9 +23,8 @@ use tracing::warn;
 use crate::merge::Contribution;
 use crate::store::StoreError;
 use crate::store::first_seen::FirstSeen;
-use crate::sync::signatures::Signatures;
 use crate::sync::{EVERYTHING, Past, Scope, Sync, key};
-use crate::trust::evidence::{Case, Looked, Voucher, missing_before};
+use crate::trust::evidence::{Case, Looked, Signatures, Voucher, missing_before};
 use crate::trust::policy::Policies;
 use crate::trust::verify::{Act, rule};
 
@@ -46,8 +45,11 @@ pub(super) struct Bench<'a> {
     /// The last generation was ruled upon.
     was_ruled: bool,
     /// The sources that list a release of which several must carry the same bytes.
-    carried: HashMap<(ComponentId, Version), Vec<(SourceId, Option<Digest>)>>,
+    carried: HashMap<(ComponentId, Version), Vec<Carrier>>,
 }
+
+/// Who carries a release, and the digest of its bytes where it is known.
+type Carrier = (SourceId, Option<Digest>);
 
 /// What sources list that they may not supply.
 #[derive(Debug, Default)]

@@ -19,7 +19,7 @@ use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
 use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::pointer::{CommitId, Locality, Location, Repository, Revision as RevisionOf, Want};
-use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey};
+use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey, SignedBy};
 
 use crate::fetch::git::object_id;
 use crate::fetch::limit::Budget;
@@ -31,8 +31,8 @@ use crate::merge::listing::Listing;
 use crate::shelf::Run;
 use crate::store::memory::Memory;
 use crate::sync::reach::reach;
-use crate::sync::signatures::{Signatures, Vouching};
 use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
+use crate::trust::evidence::Signatures;
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
 use crate::trust::verify::{Evidence, judge};
 
@@ -130,6 +130,23 @@ impl Document {
 struct Taken {
     release: Release,
     record: DocumentRecord,
+}
+
+/// What was found about the signatures of a list or catalogue.
+#[derive(Default)]
+pub(super) struct Vouching {
+    /// The document that holds them.
+    pub(super) document: Option<Document>,
+    /// What was asked for and is not there, and never will be.
+    pub(super) absent: Option<(Want, Refusal)>,
+    /// Another signature may lie there the next time.
+    pub(super) is_open: bool,
+    /// What is remembered of it.
+    pub(super) signed: Option<SignedBy>,
+    /// The labels of the keys that count.
+    pub(super) signers: Vec<String>,
+    /// Why it may not be used if it lists releases.
+    pub(super) lacking: Option<Refusal>,
 }
 
 /// What is to be remembered and said of a document that is in order.

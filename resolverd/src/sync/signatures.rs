@@ -4,7 +4,7 @@
 //! spoils what it belongs to, as a document of a release does; one that is not there is no signature. Never decides what a
 //! signature is worth.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Finding, Node, Stage};
@@ -16,46 +16,14 @@ use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{RevisionKey, SignedBy};
 use catalogue_schema::signature::Usage;
 
-use crate::sync::reading::{Document, Mode, Reader, Tree, Trouble, WANTS_AT_ONCE, is_settled, listed};
-use crate::sync::{NodeKey, SyncError, key};
+use crate::sync::reading::{
+    Document, Mode, Reader, Tree, Trouble, Vouching, WANTS_AT_ONCE, is_settled, listed,
+};
+use crate::sync::{SyncError, key};
 use crate::trust::evidence::{Looked, Voucher, beside, stated};
 use crate::trust::memory::ROLLBACK;
 use crate::trust::policy::Policies;
 use crate::trust::policy::decide::VERSION_MUTATED;
-
-/// Who vouches for the lists and catalogues of a source, and for its releases by the digests of their manifests.
-#[derive(Debug, Default)]
-pub(super) struct Signatures {
-    pub(super) vouchers: BTreeMap<NodeKey, Voucher>,
-    pub(super) packages: HashMap<Digest, Arc<Looked>>,
-    /// The manifests whose signatures are looked for, each with the one that its entry states.
-    wanted: BTreeMap<Digest, Option<String>>,
-}
-
-impl Signatures {
-    /// Takes in those of another source.
-    pub(super) fn absorb(&mut self, other: Signatures) {
-        self.vouchers.extend(other.vouchers);
-        self.packages.extend(other.packages);
-    }
-}
-
-/// What was found about the signatures of a list or catalogue.
-#[derive(Default)]
-pub(super) struct Vouching {
-    /// The document that holds them.
-    document: Option<Document>,
-    /// What was asked for and is not there, and never will be.
-    absent: Option<(Want, Refusal)>,
-    /// Another signature may lie there the next time.
-    pub(super) is_open: bool,
-    /// What is remembered of it.
-    pub(super) signed: Option<SignedBy>,
-    /// The labels of the keys that count.
-    pub(super) signers: Vec<String>,
-    /// Why it may not be used if it lists releases.
-    lacking: Option<Refusal>,
-}
 
 impl Vouching {
     /// Refuses a catalogue that nobody has signed who must have: one that lists releases.
@@ -316,7 +284,7 @@ fn of_signature(signed: &Errand, want: Want) -> Errand {
 
 /// Refuses what was signed once and is not any more.
 fn unsigned(errand: &Errand, memory_key: &RevisionKey) -> Refusal {
-    let found = format!("none; to accept it: resolverd trust forget {memory_key}");
+    let found = format!("none by a key of the policy; to accept it: resolverd trust forget {memory_key}");
     Refusal::new("trust.unsigned", &errand.want, "a signature, since it was signed before", found)
 }
 

@@ -7,13 +7,13 @@
 //! Whether a signature holds depends on its bytes, those that it is over and the keys; it is remembered by all three. Never decides
 //! whether that is enough, and never fetches.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{CatalogueState, Health, SourceState};
-use catalogue_schema::id::SourceId;
+use catalogue_schema::id::{CatalogueId, SourceId};
 use catalogue_schema::key::{Fingerprint, KeyAlgorithm};
 use catalogue_schema::model::{Release, SignatureClaim};
 use catalogue_schema::path::DocPath;
@@ -215,6 +215,25 @@ impl Voucher {
             expires_s: self.looked.statement().filter(is_own).and_then(|statement| statement.expires_s),
             checked_s,
         }
+    }
+}
+
+/// Who vouches for the lists and catalogues of a source, and for its releases by the digests of their manifests.
+#[derive(Debug, Default)]
+pub struct Signatures {
+    /// Who vouches for each; the flag tells a source's entry from a catalogue of the same name.
+    pub vouchers: BTreeMap<(CatalogueId, bool), Voucher>,
+    /// The signatures of releases, by the digests of their manifests.
+    pub packages: HashMap<Digest, Arc<Looked>>,
+    /// The manifests whose signatures are looked for, each with the one that its entry states.
+    pub wanted: BTreeMap<Digest, Option<String>>,
+}
+
+impl Signatures {
+    /// Takes in those of another source.
+    pub fn absorb(&mut self, other: Signatures) {
+        self.vouchers.extend(other.vouchers);
+        self.packages.extend(other.packages);
     }
 }
 

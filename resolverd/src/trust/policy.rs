@@ -21,6 +21,15 @@ pub mod decide;
 /// The reason of a refusal: a policy of a higher version was in force here before.
 pub const VERSION_ROLLBACK: &str = "policy.version_rollback";
 
+/// Where a trust policy may lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Somebody named it: that it is missing is an error then.
+    pub is_named: bool,
+}
+
 /// A policy with its keys, as it is in force.
 #[derive(Debug, Clone)]
 pub struct InForce {
@@ -123,12 +132,12 @@ impl Policies {
         self.digest.as_ref()
     }
 
-    /// Returns the names of the rules by which `source` may not supply `id`, where that is enforced: to whoever asks, what such
-    /// a source lists does not exist.
+    /// Returns the rule by which `source` may not supply `id`, where that is enforced: what such a source lists of it does not
+    /// exist for anybody.
     pub fn excluding(&self, id: &ComponentId, source: &SourceId) -> Option<&NamespaceRule> {
         let rules = self.all.iter().filter_map(|one| one.policy.rule(id));
         let excludes = |rule: &&NamespaceRule| rule.mode == Mode::Enforce && !rule.sources.contains(source);
-        rules.filter(|rule| !rule.sources.is_empty()).find(excludes)
+        rules.into_iter().find(excludes)
     }
 
     /// Tells whether somebody must have signed the catalogues of a source.

@@ -153,11 +153,8 @@ pub const EXCEPTION: &str = "trust.exception";
 
 fn excepted(exception: &Exception) -> Warning {
     let Exception { id, waiver, not_after_s, reason, .. } = exception;
-    let text = format!(
-        "it is used by exception {id} ({}), which ends {}: {reason}",
-        waiver.name(),
-        rfc3339(*not_after_s)
-    );
+    // Whoever reads the log looks for the id first.
+    let text = format!("{id} waives that it is {}, until {}: {reason}", waiver.name(), rfc3339(*not_after_s));
     Warning::new(EXCEPTION, text)
 }
 

@@ -3,50 +3,58 @@
 //! A policy that cannot be used leaves those in force that were; at a cold start nothing but the status is served until it can be
 //! used. A file that was in force and is gone stays in force while the process lives. Never decides about a release.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use catalogue_schema::model::Refusal;
 use tracing::{error, info};
 
-use crate::config::{PolicyFile, Settings};
 use crate::fetch::limit::Limits;
-use crate::server::policy::PolicyState;
 use crate::store::memory::Memory;
-use crate::trust::policy::{InForce, Policies, PolicyError, load, succeeds};
+use crate::trust::evidence::Proofs;
+use crate::trust::policy::{InForce, Policies, PolicyError, PolicyFile, load, succeeds};
 
-/// The reason that nothing is served or synced: the policy cannot be used, and none was in force before.
-pub(super) const GONE: &str = "policy.missing";
+/// The reason that a policy that was in force is not there any more.
+pub const GONE: &str = "policy.missing";
 
 /// The policies in force, and what is wrong with what was found instead of them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Standing {
-    pub(super) in_force: Arc<Policies>,
-    pub(super) problem: Option<Refusal>,
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// Those in force.
+    pub in_force: Arc<Policies>,
+    /// What is wrong.
+    pub problem: Option<Refusal>,
     /// Nothing was ever in force in this process, and what is there cannot be used.
-    pub(super) is_locked: bool,
+    pub is_locked: bool,
+    /// What is known of signatures.
+    pub proofs: Arc<Proofs>,
 }
 
 impl Standing {
     /// Reads the policies at the start of a process.
-    pub(super) fn first(settings: &Settings, memory: &Memory) -> Standing {
-        match found(settings, memory) {
+    pub fn first(files: &[PolicyFile], memory: &Memory) -> Standing {
+        match found(files, memory) {
             Ok(policies) => {
-                let problem = gone(settings, memory, &policies);
-                Standing { in_force: Arc::new(policies), problem, is_locked: false }
+                let problem = gone(files, memory, &policies);
+                Standing { in_force: Arc::new(policies), problem, ..Standing::default() }
             }
             Err(problem) => {
                 error!(%problem, "the trust policy cannot be used: nothing is served until it is corrected");
-                Standing { in_force: Arc::default(), problem: Some(problem), is_locked: true }
+                Standing { problem: Some(problem), is_locked: true, ..Standing::default() }
             }
         }
+    }
+
+    /// Returns the files whose edits matter beside the policies: the keys that they name.
+    pub fn key_files(&self) -> Vec<PathBuf> {
+        self.in_force.key_files().collect()
     }
 
     /// Reads the policies again; tells whether others are in force now.
     ///
     /// **Errors**: why those that were in force stay.
-    pub(super) fn again(&mut self, settings: &Settings, memory: &Memory) -> Result<bool, Refusal> {
-        let policies = found(settings, memory).and_then(|policies| {
+    pub fn again(&mut self, files: &[PolicyFile], memory: &Memory) -> Result<bool, Refusal> {
+        let policies = found(files, memory).and_then(|policies| {
             let left = self
                 .in_force
                 .all()
@@ -60,7 +68,7 @@ impl Standing {
         match policies {
             Ok(policies) => {
                 let is_new = self.is_locked || policies.digest() != self.in_force.digest();
-                *self = Standing { in_force: Arc::new(policies), problem: None, is_locked: false };
+                (self.in_force, self.problem, self.is_locked) = (Arc::new(policies), None, false);
                 if is_new {
                     info!(policies = self.in_force.all().len(), "the trust policy changed");
                 }
@@ -74,14 +82,8 @@ impl Standing {
         }
     }
 
-    /// Returns what readers are told of them.
-    pub(super) fn shown(&self) -> PolicyState {
-        let Standing { in_force, problem, is_locked } = self.clone();
-        PolicyState { in_force, problem, is_locked }
-    }
-
     /// Returns the limits of a sync: a policy may lower them.
-    pub(super) fn lowered(&self, limits: &Limits) -> Limits {
+    pub fn lowered(&self, limits: &Limits) -> Limits {
         let mut lowered = limits.clone();
         for (name, most) in self.in_force.limits() {
             let narrow = |own: u32| own.min(u32::try_from(most).unwrap_or(u32::MAX));
@@ -103,19 +105,42 @@ impl Standing {
 }
 
 /// Reads every policy that is there.
-fn found(settings: &Settings, memory: &Memory) -> Result<Policies, Refusal> {
-    let user = rustix::process::geteuid().as_raw();
+fn found(files: &[PolicyFile], memory: &Memory) -> Result<Policies, Refusal> {
     let mut all: Vec<InForce> = Vec::new();
-    for PolicyFile { path, is_named } in &settings.policy_files {
-        // A link that leads nowhere is there: somebody meant it to be.
-        if !is_named && path.symlink_metadata().is_err_and(|error| is_absent(&error)) {
-            continue;
-        }
-        let policy = load(path, user).map_err(|error| refusal(path, &error))?;
+    for file in files {
+        let Some(policy) = look(file)? else { continue };
+        let path = &file.path;
         succeeds(&policy.policy, path, memory.policy_version(path).unwrap_or_default())?;
         all.push(policy);
     }
     Ok(Policies::of(all))
+}
+
+/// Reads one policy, whatever version was in force before; `None` where there is none and nobody named it.
+///
+/// **Errors**: why it cannot be used.
+fn look(PolicyFile { path, is_named }: &PolicyFile) -> Result<Option<InForce>, Refusal> {
+    // A link that leads nowhere is there: somebody meant it to be.
+    if !is_named && path.symlink_metadata().is_err_and(|error| is_absent(&error)) {
+        return Ok(None);
+    }
+    let user = rustix::process::geteuid().as_raw();
+    load(path, user).map(Some).map_err(|error| refusal(path, &error))
+}
+
+/// Looks at one policy and returns what it is in short; `None` where there is none and nobody named it.
+///
+/// **Errors**: why it cannot be used.
+pub fn told(file: &PolicyFile) -> Result<Option<String>, Refusal> {
+    let short = |one: InForce| {
+        format!(
+            "version {}, keys: {}, rules: {}",
+            one.policy.version,
+            one.policy.keys.len(),
+            one.policy.namespaces.len()
+        )
+    };
+    Ok(look(file)?.map(short))
 }
 
 fn is_absent(error: &std::io::Error) -> bool {
@@ -128,9 +153,8 @@ fn refusal(path: &Path, error: &PolicyError) -> Refusal {
 }
 
 /// Says that a policy was in force before this process, and is not there any more.
-fn gone(settings: &Settings, memory: &Memory, policies: &Policies) -> Option<Refusal> {
-    let lost =
-        settings.policy_files.iter().find(|file| policies.all().iter().all(|one| one.path != file.path));
+fn gone(files: &[PolicyFile], memory: &Memory, policies: &Policies) -> Option<Refusal> {
+    let lost = files.iter().find(|file| policies.all().iter().all(|one| one.path != file.path));
     let (path, version) = lost.and_then(|file| Some((&file.path, memory.policy_version(&file.path)?)))?;
     Some(missing(path, version, "nothing that it asked for is asked for now"))
 }
