@@ -301,7 +301,8 @@ fn e5_control_characters_in_an_address_are_refused_and_told_escaped() {
     world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
     let own = world.server.url("/own/all.json");
     let mut pointers = vec![https("own", &own)];
-    let codes = (0..0x20_u8).chain([0x7f]).map(char::from);
+    // NUL refuses the whole document.
+    let codes = (1..0x20_u8).chain([0x7f]).map(char::from);
     let plain = codes.map(|code| code.to_string());
     let escaped = ["%00", "%0a", "%0A", "%0d", "%0D", "\u{9b}", "\u{2028}", "\u{202e}"].map(str::to_owned);
     let bad: Vec<String> = plain.chain(escaped).collect();
