@@ -2,6 +2,7 @@
 //! on loopback. What one document came to is read from the daemon's answers. Rows that a fetch alone shows are in `https.rs`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
@@ -260,4 +261,63 @@ fn e12_a_page_for_people_is_no_document() {
         assert!(source["error"]["found"].as_str().unwrap().contains("an HTML page"), "{source:#}");
         assert_eq!(daemon.ids(), ["lcod://acme/own"], "the last good generation answers");
     }
+}
+
+#[test]
+fn e1_a_host_that_the_policy_does_not_list_is_not_asked() {
+    let (world, other) = (World::new(), TlsServer::start());
+    let port = world.server.origin().rsplit(':').next().unwrap().to_owned();
+    let policy = "schema = \"resolverd/trust@1\"\nversion = 1\n[defaults]\nrequire_pin = false\n\
+                  [[sources]]\nid = \"acme\"\nhosts = [\"localhost\"]\n\
+                  [[namespaces]]\nmatch = \"**\"\nsources = [\"acme\"]\nrequire = \"pin\"\n";
+    for directory in ["config", "config/resolverd"] {
+        let path = world.sandbox.path(directory);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let file = world.sandbox.path("config/resolverd/trust.toml");
+    fs::write(&file, policy).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+    world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
+    world
+        .server
+        .route("/moved.json", Route::redirect(302, &format!("https://127.0.0.1:{port}/own/all.json")));
+    world.publish(&[
+        https("own", &world.server.url("/own/all.json")),
+        https("elsewhere", "https://evil.example/all.json"),
+        https("address", &other.url("/all.json").replace("localhost", "127.0.0.1")),
+        https("moved", &world.server.url("/moved.json")),
+    ]);
+    let daemon = world.sandbox.start_synced();
+    assert_eq!(reason(&daemon, "own"), "fresh");
+    for id in ["elsewhere", "address", "moved"] {
+        assert_eq!(reason(&daemon, id), "net.host_not_allowed", "{:#}", daemon.catalogue(id));
+    }
+    assert_eq!(other.connections(), 0);
+}
+
+#[test]
+fn e5_control_characters_in_an_address_are_refused_and_told_escaped() {
+    let world = World::new();
+    world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
+    let own = world.server.url("/own/all.json");
+    let mut pointers = vec![https("own", &own)];
+    let codes = (0..0x20_u8).chain([0x7f]).map(char::from);
+    let plain = codes.map(|code| code.to_string());
+    let escaped = ["%00", "%0a", "%0A", "%0d", "%0D", "\u{9b}", "\u{2028}", "\u{202e}"].map(str::to_owned);
+    let bad: Vec<String> = plain.chain(escaped).collect();
+    for (at, code) in bad.iter().enumerate() {
+        pointers.push(https(&format!("end-{at}"), &format!("{own}{code}")));
+        pointers
+            .push(https(&format!("host-{at}"), &own.replacen("localhost", &format!("local{code}host"), 1)));
+    }
+    world.publish(&pointers);
+    let daemon = world.sandbox.start_synced();
+    let row = daemon.catalogue("acme");
+    assert_eq!(row["skipped"], bad.len() * 2, "{row:#}");
+    let told = skipped(&daemon, "acme");
+    assert!(told.iter().all(|(_, reason)| reason == "input.url"), "{told:?}");
+    let said = world.sandbox.run(&["catalogues"]);
+    let is_plain = |text: &str| text.chars().all(|c| !c.is_control() || c == '\n');
+    assert!(is_plain(&said.stdout) && is_plain(&daemon.log()), "{}", said.stdout);
+    assert_eq!(daemon.ids(), ["lcod://acme/own"]);
 }

@@ -6,6 +6,7 @@
 pub mod discovery;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
@@ -401,6 +402,17 @@ pub struct ForgetRequest {
     /// Why, for the logs; at most [`REASON_CHARS_MAX`] characters on one line.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// The body of `POST /v1/policy/test`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyTestRequest {
+    /// The text of the policy.
+    pub policy: String,
+    /// The text of every key file, by the name that the policy has for it.
+    #[serde(default)]
+    pub keys: BTreeMap<String, String>,
 }
 
 /// Reads a request body: strict JSON, then the typed form.

@@ -1,5 +1,6 @@
 //! Orders: what the reading side asks of the writing side, and the report that comes back.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
 use catalogue_schema::digest::Digest;
@@ -42,6 +43,13 @@ pub enum Order {
         /// Where the report goes.
         reply: Option<Sender<Outcome>>,
     },
+    /// Say what a policy would change, and change nothing.
+    Rehearse {
+        /// The policy.
+        proposal: Proposal,
+        /// Where the answer goes.
+        reply: Option<Sender<Rehearsed>>,
+    },
     /// Stop after the current work.
     Stop,
 }
@@ -53,6 +61,63 @@ pub enum Accepted {
     Revisions(SourceId, Option<SourceId>),
     /// The bytes of a version when it was first seen.
     Version(ComponentId, Version),
+}
+
+/// A policy that is not in force, with the key files that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Its text.
+    pub policy: String,
+    /// The text of every key file, by the name that the policy has for it.
+    pub keys: BTreeMap<String, String>,
+}
+
+/// What a policy would change.
+pub type Rehearsed = Result<Rehearsal, OrderError>;
+
+/// What a policy would change, release by release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rehearsal {
+    /// The generation that it was compared with.
+    pub generation: u64,
+    /// Its snapshot.
+    pub snapshot: Digest,
+    /// The file that it would take the place of.
+    pub replaces: String,
+    /// Why it would not come into force.
+    pub problems: Vec<Refusal>,
+    /// How many releases there are.
+    pub releases: u64,
+    /// Every release that would be another one, by id and version.
+    pub changes: Vec<Change>,
+}
+
+/// What would become of one release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// Which component.
+    pub id: String,
+    /// Which version.
+    pub version: String,
+    /// What it is; nothing where nobody supplies it.
+    pub from: Option<Standing>,
+    /// What it would be; nothing where nobody would supply it.
+    pub to: Option<Standing>,
+}
+
+/// How a release stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// The source that supplies it.
+    pub source: String,
+    /// `trusted`, `pinned`, `unpinned` or `refused`.
+    pub verdict: String,
+    /// Why it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
 }
 
 /// How an order ended: a report, or the text of what went wrong (the last good generation stays).

@@ -11,6 +11,7 @@ pub mod documents;
 pub mod events;
 pub mod explain;
 pub mod keys;
+pub mod policy;
 pub mod render;
 pub mod search;
 pub mod snapshots;
@@ -153,6 +154,12 @@ pub enum Verb {
         /// Which of them
         #[command(subcommand)]
         act: TrustAct,
+    },
+    /// Show, try or check trust policies
+    Policy {
+        /// Which of them
+        #[command(subcommand)]
+        act: policy::PolicyAct,
     },
     /// Show or verify the log of denials, exceptions and acts of operators; needs no daemon
     Audit {

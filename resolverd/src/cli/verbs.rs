@@ -12,7 +12,7 @@ use crate::cli::ask::{self, Asker};
 use crate::cli::explain::Explain;
 use crate::cli::{
     Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, audit, convert, doctor, documents,
-    events, explain, keys, render, search, snapshots,
+    events, explain, keys, policy, render, search, snapshots,
 };
 use crate::client::Client;
 use crate::config::{ConfigError, Settings};
@@ -53,6 +53,11 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
     let settings = settings.map_err(|error| Ended::from(error.failure()))?;
     if let Verb::Audit { act } = verb {
         return audit::run(act, &settings, terminal);
+    }
+    if let Verb::Policy { act } = verb
+        && policy::run_alone(act, &settings, terminal)?
+    {
+        return Ok(0);
     }
     if matches!(verb, Verb::Serve(_)) {
         return daemon::serve(&settings, globals.wait_or(SERVE_WAIT_S), &Supervisor::of(env))
@@ -110,6 +115,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
         Verb::Snapshots { command } => snapshots::run(command.as_ref(), &mut asker, terminal)?,
         Verb::Events { json } => return events::run(*json, &mut asker, terminal),
+        Verb::Policy { act } => policy::run(act, &mut asker, terminal)?,
         Verb::Trust { act } => return trust(&mut asker, act, terminal),
         Verb::Reload => return reload(&mut asker, terminal),
         Verb::Status => terminal.print(&status(&mut asker)?, render::status)?,

@@ -10,6 +10,7 @@ pub mod error;
 pub mod examine;
 pub mod notify;
 mod read_only;
+pub mod rehearse;
 pub mod repair;
 mod rounds;
 mod socket;
@@ -326,6 +327,10 @@ pub fn local(
             writer.reload()?;
             let outcome = writer.forget(&what, &why, &state);
             return Ok(server::reported(&state, &outcome));
+        }
+        Work::Rehearse(proposal) => {
+            writer.reload()?;
+            return Ok(server::rehearsed(&state, &writer.rehearse(&proposal)));
         }
         Work::None if !is_empty || settings.offline || !server::reads_generation(call) => {}
         Work::Refresh(ids) => {

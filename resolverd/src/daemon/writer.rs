@@ -17,9 +17,10 @@ use tracing::{debug, error, warn};
 use crate::config::{ConfigError, Settings};
 use crate::daemon::acts;
 use crate::daemon::error::DaemonError;
+use crate::daemon::rehearse;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
-use crate::order::{Accepted, Order, OrderError, Outcome, SyncReport};
+use crate::order::{Accepted, Order, OrderError, Outcome, Proposal, Rehearsal, Rehearsed, SyncReport};
 use crate::server::State;
 use crate::server::answer::{Known, Times};
 use crate::server::policy::PolicyState;
@@ -27,6 +28,7 @@ use crate::shelf::Shelf;
 use crate::store::checks::Checks;
 use crate::store::memory::Records;
 use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
+use crate::sync::rehearsal::differences;
 use crate::sync::standing::Standing;
 use crate::sync::{Past, Rules, Scope, Sync, SyncError};
 
@@ -243,6 +245,14 @@ impl Writer {
             waiting.extend(inbox.try_iter());
             if waiting.iter().any(|order| matches!(order, Order::Stop)) {
                 return;
+            }
+            if let Some(Order::Rehearse { .. }) = waiting.front()
+                && let Some(Order::Rehearse { proposal, reply }) = waiting.pop_front()
+            {
+                let rehearsed = contained(|| self.rehearse(&proposal));
+                // Whoever asked may have gone.
+                let _ = reply.map(|reply| reply.send(rehearsed));
+                continue;
             }
             let Some((task, replies)) =
                 next_task(&mut waiting).or_else(|| Some((due(rounds, change_s)?, Vec::new())))
@@ -493,13 +503,7 @@ impl Writer {
 
     pub(super) fn run(&mut self, sources: &[Source], scope: Scope<'_>) -> Result<SyncReport, SyncError> {
         let limits = self.policies.lowered(&self.settings.limits);
-        let rules = Rules {
-            unknown_order: self.settings.unknown_order,
-            max_stale_s: self.settings.max_stale_s,
-            checked: self.checks.times().clone(),
-            policies: Arc::clone(&self.policies.in_force),
-            proofs: Arc::clone(&self.policies.proofs),
-        };
+        let rules = self.rules(&self.policies);
         let sync = Sync {
             shelf: &self.shelf,
             origins: &self.origins,
@@ -520,6 +524,46 @@ impl Writer {
             self.past = Some(Kept::Snapshot(snapshot));
         }
         Ok(done.report)
+    }
+
+    fn rules(&self, standing: &Standing) -> Rules {
+        Rules {
+            unknown_order: self.settings.unknown_order,
+            max_stale_s: self.settings.max_stale_s,
+            checked: self.checks.times().clone(),
+            policies: Arc::clone(&standing.in_force),
+            proofs: Arc::clone(&standing.proofs),
+        }
+    }
+
+    /// Says what a policy would change in the place of the operator's own, without network; changes nothing.
+    pub(super) fn rehearse(&self, proposal: &Proposal) -> Rehearsed {
+        let (standing, replaces, problems) =
+            rehearse::standing(proposal, &self.settings, &self.policies.in_force, self.store.memory())
+                .map_err(OrderError::Config)?;
+        let Some(Kept::Snapshot(last)) = &self.past else {
+            return Err(OrderError::Store("nothing has been synced yet: run resolverd sync".to_owned()));
+        };
+        let (limits, rules) = (standing.lowered(&self.settings.limits), self.rules(&standing));
+        let sync = Sync {
+            shelf: &self.shelf,
+            origins: &self.origins,
+            limits: &limits,
+            forges: &self.settings.forges,
+            offline: self.settings.offline,
+            now_s: self.store.memory().latest(now_s()),
+            rules: &rules,
+        };
+        let failed = |error: &dyn std::fmt::Display| OrderError::Store(error.to_string());
+        let after = sync.rehearse(&self.store, last, &self.sources).map_err(|error| failed(&error))?;
+        Ok(Rehearsal {
+            generation: last.generation.number,
+            snapshot: last.generation.snapshot.clone(),
+            replaces: replaces.display().to_string(),
+            problems,
+            releases: last.components().iter().map(|one| one.count() as u64).sum(),
+            changes: differences(last.components(), &after).map_err(|error| failed(&error))?,
+        })
     }
 }
 
@@ -579,12 +623,13 @@ fn split(order: Order) -> Option<(Task, Option<Sender<Outcome>>)> {
         Order::Reload { reply } => Some((Task::Reload, reply)),
         Order::Judge => Some((Task::Judge, None)),
         Order::Forget { what, why, reply } => Some((Task::Forget(what, why), reply)),
-        Order::Stop => None,
+        // It changes nothing, and is answered before.
+        Order::Rehearse { .. } | Order::Stop => None,
     }
 }
 
 /// Turns a panic of this program into a failed order.
-fn contained(work: impl FnOnce() -> Outcome) -> Outcome {
+fn contained<T>(work: impl FnOnce() -> Result<T, OrderError>) -> Result<T, OrderError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(OrderError::Store("the sync ended in a fault of this program".to_owned())))
 }
@@ -671,7 +716,7 @@ mod tests {
 
     #[test]
     fn a_panic_fails_the_order_alone() {
-        let outcome = contained(|| std::panic::resume_unwind(Box::new("a fault")));
+        let outcome: Outcome = contained(|| std::panic::resume_unwind(Box::new("a fault")));
         assert!(matches!(outcome, Err(OrderError::Store(text)) if text.contains("fault")));
     }
 }

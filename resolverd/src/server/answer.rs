@@ -27,7 +27,7 @@ use crate::api::{
     Chosen, Code, ComponentRow, Failure, HiddenRow, NodeRow, Page, PinRow, Resolved, TroubleRow, VersionRow,
     is_of_policy, remedy,
 };
-use crate::order::{OrderError, Outcome, SyncReport};
+use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
 use crate::server::encoded;
 use crate::server::explain::{Asked, Ground, explain};
@@ -198,7 +198,7 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         }
         Query::Stats => stats(snapshot, facts),
         Query::OpenApi => Ok(Answer::Body(200, OPENAPI.as_bytes().to_vec())),
-        Query::Sync(_) | Query::Reload | Query::Forget(_) => Err(Failure::new(
+        Query::Sync(_) | Query::Reload | Query::Forget(_) | Query::PolicyTest(_) => Err(Failure::new(
             Code::StoreUnavailable,
             "read_only",
             "nobody here can carry out a sync or a reload",
@@ -266,6 +266,16 @@ fn with_hints(report: &SyncReport) -> Value {
 pub fn report(outcome: &Outcome) -> Result<Answer, Failure> {
     match outcome {
         Ok(report) => ok(&with_hints(report)),
+        Err(error) => Err(order_failure(error)),
+    }
+}
+
+/// Answers with what a policy would change.
+///
+/// **Errors**: why nobody can tell.
+pub fn rehearsal(rehearsed: &Rehearsed) -> Result<Answer, Failure> {
+    match rehearsed {
+        Ok(rehearsal) => ok(rehearsal),
         Err(error) => Err(order_failure(error)),
     }
 }
@@ -557,7 +567,7 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &'a [CatalogueState], fact
         source.signature.is_some() || own.iter().any(|one| is_entry(one) && one.signature.is_some());
     NodeRow {
         id: &source.id,
-        signers: own.iter().find(|one| is_entry(one)).map_or(&[], |one| &one.signers),
+        signers: &[],
         source: None,
         named: None,
         via: None,

@@ -38,11 +38,11 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
-use crate::order::{Order, Outcome, SyncReport};
+use crate::order::{Order, Outcome, Proposal, Rehearsed, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
     Ages, Answer, Facts, Records, Shelved, Times, answer, answer_from, at_once, document_missing, log_page,
-    log_unreadable, report,
+    log_unreadable, rehearsal, report,
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::events::Events;
@@ -140,6 +140,8 @@ pub enum Work {
     Reload,
     /// What was accepted of a source or catalogue is forgotten, then the source is read again; the report is the answer.
     Forget(Forget),
+    /// A policy is tried on everything that is known; what it would change is the answer.
+    Rehearse(Proposal),
     /// All sources are read again, with every document of the named components; the answer then comes from the new
     /// generation.
     Refresh(Vec<ComponentId>),
@@ -295,10 +297,7 @@ impl State {
     }
 
     /// Sends an order to the writer and returns where the outcome arrives.
-    fn order(
-        &self,
-        make: impl FnOnce(Option<Sender<Outcome>>) -> Order,
-    ) -> Result<Receiver<Outcome>, Failure> {
+    fn order<T>(&self, make: impl FnOnce(Option<Sender<T>>) -> Order) -> Result<Receiver<T>, Failure> {
         let gone = || Failure::new(Code::StoreUnavailable, "read_only", "nobody here can carry out a sync");
         let (reply, outcome) = channel();
         let orders = self.orders.as_ref().ok_or_else(gone)?;
@@ -425,8 +424,8 @@ pub fn reads_generation(call: &Call) -> bool {
 
 fn needs_generation(query: &Query) -> bool {
     use Query::{
-        Events, Forget, Health, Live, Metrics, OpenApi, Policy, Ready, Reload, RevisionLog, Revisions,
-        Snapshots, Stats, Sync, Version,
+        Events, Forget, Health, Live, Metrics, OpenApi, Policy, PolicyTest, Ready, Reload, RevisionLog,
+        Revisions, Snapshots, Stats, Sync, Version,
     };
     !matches!(
         query,
@@ -441,6 +440,7 @@ fn needs_generation(query: &Query) -> bool {
             | RevisionLog { .. }
             | OpenApi
             | Policy
+            | PolicyTest(_)
             | Snapshots
             | Metrics
             | Events
@@ -452,6 +452,7 @@ fn work_of(query: &Query) -> Work {
         Query::Sync(sources) => Work::Sync(sources.clone()),
         Query::Reload => Work::Reload,
         Query::Forget(forget) => Work::Forget(forget.clone()),
+        Query::PolicyTest(proposal) => Work::Rehearse((**proposal).clone()),
         Query::Resolve(question) if question.refresh => Work::Refresh(question.ids()),
         _ => Work::None,
     }
@@ -480,12 +481,19 @@ pub fn reported(state: &State, outcome: &Outcome) -> Reply {
     state.contained(id, || state.reply(report(outcome)?))
 }
 
+/// Returns the reply to a test of a policy.
+pub fn rehearsed(state: &State, outcome: &Rehearsed) -> Reply {
+    let id = state.request_id();
+    state.contained(id, || state.reply(rehearsal(outcome)?))
+}
+
 fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
     let what = match work_of(query) {
         Work::None => return Ok(()),
         Work::Sync(_) => "a sync",
         Work::Reload => "a reload",
         Work::Forget(_) => "forgetting what was accepted",
+        Work::Rehearse(_) => "a test of a policy",
         Work::Refresh(_) => "refresh",
     };
     if caller == Caller::Admin { Ok(()) } else { Err(forbidden(what)) }

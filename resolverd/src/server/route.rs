@@ -20,10 +20,10 @@ use serde_json::Value;
 use crate::api::discovery::ExplainRequest;
 use crate::api::{
     BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
-    REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest, SyncRequest, encoded_path,
-    read_body,
+    PolicyTestRequest, REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest,
+    SyncRequest, encoded_path, read_body,
 };
-use crate::order::Accepted;
+use crate::order::{Accepted, Proposal};
 use crate::resolve::{Native, Request};
 use crate::server::explain::Asked;
 use crate::server::search::{HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
@@ -63,6 +63,7 @@ pub enum Operation {
     Reload,
     Forget,
     Policy,
+    PolicyTest,
     Revisions,
     RevisionLog,
     OpenApi,
@@ -98,6 +99,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
     Route { method: "POST", pattern: "/v1/trust/forget", operation: Operation::Forget },
     Route { method: "GET", pattern: "/v1/policy", operation: Operation::Policy },
+    Route { method: "POST", pattern: "/v1/policy/test", operation: Operation::PolicyTest },
     Route { method: "GET", pattern: "/v1/trust/revisions", operation: Operation::Revisions },
     Route { method: "GET", pattern: "/v1/trust/log", operation: Operation::RevisionLog },
     Route { method: "GET", pattern: "/openapi.json", operation: Operation::OpenApi },
@@ -155,6 +157,8 @@ pub enum Query {
     Forget(Forget),
     /// Which trust policies are in force, and what do they ask for?
     Policy,
+    /// What would a policy change?
+    PolicyTest(Box<Proposal>),
     /// Which revisions are remembered?
     Revisions,
     /// What does the log of revisions say?
@@ -218,6 +222,7 @@ impl Query {
             Query::Reload => Operation::Reload,
             Query::Forget(_) => Operation::Forget,
             Query::Policy => Operation::Policy,
+            Query::PolicyTest(_) => Operation::PolicyTest,
             Query::Revisions => Operation::Revisions,
             Query::RevisionLog { .. } => Operation::RevisionLog,
             Query::OpenApi => Operation::OpenApi,
@@ -549,6 +554,8 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
         Operation::Reload => read_body::<ReloadRequest>(body).map(|_| Query::Reload),
         Operation::Forget => forget(read_body(body)?),
         Operation::Policy => Ok(Query::Policy),
+        Operation::PolicyTest => read_body(body)
+            .map(|PolicyTestRequest { policy, keys }| Query::PolicyTest(Box::new(Proposal { policy, keys }))),
         Operation::Revisions => Ok(Query::Revisions),
         Operation::RevisionLog => revision_log(query.unwrap_or("")),
         Operation::OpenApi => Ok(Query::OpenApi),

@@ -517,7 +517,7 @@ fn a_sync_is_ordered_and_reported() {
                     let refusal = Refusal::new("input.json", "sources.json", "JSON", "}");
                     ("reload".to_owned(), reply, Err(OrderError::Config(refusal)))
                 }
-                Order::Stop | Order::Judge | Order::Forget { .. } => break,
+                Order::Stop | Order::Judge | Order::Forget { .. } | Order::Rehearse { .. } => break,
             };
             seen.push(name);
             reply.unwrap().send(outcome).unwrap();
@@ -636,6 +636,7 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
                 | Order::Forget { reply, .. } => {
                     let _ = reply.map(|reply| reply.send(Ok(sample_report())));
                 }
+                Order::Rehearse { reply, .. } => drop(reply),
                 Order::Stop | Order::Judge => return,
             }
         }
@@ -652,6 +653,7 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
                 "/v1/lookup" => json!({"ids": ["lcod://a/one"]}),
                 "/v1/explain" => json!({"id": "lcod://a/one"}),
                 "/v1/trust/forget" => json!({"source": "s", "reason": "a case"}),
+                "/v1/policy/test" => json!({"policy": ""}),
                 _ => json!({}),
             };
             // A stream has no answer that could break; `caught` contains what opens it.
@@ -683,7 +685,7 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
         }
         assert!(broken > 20, "{broken} routes");
     });
-    state.order(|_| Order::Stop).unwrap();
+    state.order::<()>(|_| Order::Stop).unwrap();
     working.join().unwrap();
 }
 

@@ -15,6 +15,7 @@ pub mod memory;
 mod policy;
 mod reach;
 mod reading;
+pub mod rehearsal;
 mod signatures;
 pub mod standing;
 mod unchanged;

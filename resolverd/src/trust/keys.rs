@@ -110,6 +110,14 @@ pub fn read_named_public(path: &Path) -> Result<PublicKey, KeyError> {
     public(path, &read(path, file, KEY_FILE_BYTES_MAX)?)
 }
 
+/// Reads the text of a public key that somebody hands over instead of its file.
+///
+/// **Errors**: nobody did; it is no key, or a weak one.
+pub fn given_public(path: &Path, text: Option<&str>) -> Result<PublicKey, KeyError> {
+    let missing = || unreadable(path, std::io::Error::other("its text was not handed over with the policy"));
+    public(path, text.ok_or_else(missing)?.as_bytes())
+}
+
 fn public(path: &Path, bytes: &[u8]) -> Result<PublicKey, KeyError> {
     let refused = |error: ParseError| KeyError::Key { path: path.to_owned(), error };
     let key = PublicKey::parse(bytes).map_err(refused)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::{ComponentId, SourceId};
+use catalogue_schema::key::PublicKey;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::policy::{Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Revocation};
 
@@ -210,13 +211,32 @@ impl Policies {
 /// **Errors**: the policy or one of its keys cannot be used; nothing of either is kept then.
 pub fn load(path: &Path, user: u32) -> Result<InForce, PolicyError> {
     let bytes = read_guarded(path, user, POLICY_BYTES_MAX)?;
-    let refused = |error: ParseError| PolicyError::Policy { path: path.to_owned(), error };
-    let policy = Policy::parse(&bytes).map_err(refused)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
+    read(path, &bytes, |file| keys::read_public(&directory.join(file), user))
+}
+
+/// Reads a policy that is not in force, out of its text and those of its keys: `key` gives one by the name that the policy has for
+/// its file. `path` is what it is called.
+///
+/// **Errors**: as [`load`].
+pub fn given<'a>(
+    path: &Path,
+    text: &str,
+    key: impl Fn(&Path) -> Option<&'a str>,
+) -> Result<InForce, PolicyError> {
+    read(path, text.as_bytes(), |file| keys::given_public(file, key(file)))
+}
+
+fn read(
+    path: &Path,
+    bytes: &[u8],
+    key_of: impl Fn(&Path) -> Result<PublicKey, KeyError>,
+) -> Result<InForce, PolicyError> {
+    let refused = |error: ParseError| PolicyError::Policy { path: path.to_owned(), error };
+    let policy = Policy::parse(bytes).map_err(refused)?;
     let mut ring = Vec::with_capacity(policy.keys.len());
     for (position, key) in policy.keys.iter().enumerate() {
-        let file = directory.join(&key.file);
-        let read = keys::read_public(&file, user).map_err(|source| PolicyError::Key {
+        let read = key_of(Path::new(&key.file)).map_err(|source| PolicyError::Key {
             path: path.to_owned(),
             id: key.id.to_string(),
             place: key.file_place,
@@ -228,14 +248,14 @@ pub fn load(path: &Path, user: u32) -> Result<InForce, PolicyError> {
     }
     Ok(InForce {
         path: path.to_owned(),
-        digest: Digest::sha256(&bytes),
+        digest: Digest::sha256(bytes),
         ring: ring.into_iter().collect(),
         policy,
     })
 }
 
 /// Checks that the key in the file is the one that the policy names.
-fn is_named(key: &Key, read: &catalogue_schema::key::PublicKey) -> Result<(), ParseError> {
+fn is_named(key: &Key, read: &PublicKey) -> Result<(), ParseError> {
     if read.algorithm() != key.algorithm {
         let found = read.algorithm().name();
         return Err(ParseError::new("policy.algorithm", key.algorithm.name(), found).in_field("algorithm"));
