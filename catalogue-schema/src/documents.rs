@@ -19,9 +19,11 @@
 //! Where the URL of a record is not written it is that of its head, or else what its key says. Equal lists are equal bytes.
 //! Readers ignore unknown fields of places and heads; another form of entries or texts needs another magic line.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -150,41 +152,78 @@ pub struct Listed {
     pub bytes: Vec<u8>,
 }
 
-/// One record while a list is put together.
-struct Row<'a> {
-    record: &'a DocumentRecord,
-    place: u32,
-    head: u32,
-    key: Range<usize>,
+/// Documents that are gathered for a list, in little more room than the list takes.
+#[derive(Debug, Clone, Default)]
+pub struct Gathered {
+    places: Numbered<Place>,
+    heads: Numbered<Head>,
+    rows: Vec<Row>,
+    texts: Vec<u8>,
 }
 
-impl Listed {
-    /// Puts a list together. Of several records for one want the last counts; the order of the others is of no account. A
-    /// record that is named by anything but SHA-256 is left out: the shelf holds nothing under such a name.
+/// One record while a list is put together.
+#[derive(Debug, Clone)]
+struct Row {
+    sha256: [u8; 32],
+    size: u64,
+    place: u32,
+    head: u32,
+    /// Where its text lies, and how much of that is the key.
+    text: Range<usize>,
+    key_bytes: usize,
+}
+
+impl Gathered {
+    /// Adds a record. One that is named by anything but SHA-256 is left out: the shelf holds nothing under such a name.
+    pub fn add(&mut self, record: &DocumentRecord) {
+        let Some(sha256) = record.digest.as_bytes().first_chunk::<32>() else { return };
+        if record.digest.algorithm() != Algorithm::Sha256 {
+            return;
+        }
+        let number = self.places.number(|place| place.holds(&record.want), || Place::of(&record.want));
+        let head = self.heads.number(|head| head.is_of(record), || Head::of(record));
+        let start = self.texts.len();
+        let key_bytes = with_key(&record.want, |key| {
+            if let Some(place) = self.places.values.get(number as usize) {
+                text(&mut self.texts, key, record, place);
+            }
+            key.len()
+        });
+        let text = start..self.texts.len();
+        let (sha256, size) = (*sha256, record.size);
+        self.rows.push(Row { sha256, size, place: number, head, text, key_bytes });
+    }
+
+    /// Adds what was gathered elsewhere, behind what is here.
+    pub fn append(&mut self, other: Gathered) {
+        if self.rows.is_empty() {
+            *self = other;
+            return;
+        }
+        let places: Vec<u32> = other.places.values.into_iter().map(|place| self.places.of(place)).collect();
+        let heads: Vec<u32> = other.heads.values.into_iter().map(|head| self.heads.of(head)).collect();
+        let start = self.texts.len();
+        self.texts.extend_from_slice(&other.texts);
+        self.rows.extend(other.rows.into_iter().map(|row| Row {
+            place: places[row.place as usize],
+            head: heads[row.head as usize],
+            text: start + row.text.start..start + row.text.end,
+            ..row
+        }));
+    }
+
+    /// Puts the list together. Of several records for one want the last counts; the order of the others is of no account.
     ///
     /// **Errors**: a path on this machine has no text.
-    pub fn of(records: &[DocumentRecord]) -> Result<Listed, serde_json::Error> {
-        let (mut places, mut heads) = (Numbered::<Place>::default(), Numbered::<Head>::default());
-        let (mut keys, mut rows) = (String::new(), Vec::with_capacity(records.len()));
-        for record in records.iter().filter(|record| record.digest.algorithm() == Algorithm::Sha256) {
-            let place = places.number(|place| place.holds(&record.want), || Place::of(&record.want));
-            let head = heads.number(|head| head.is_of(record), || Head::of(record));
-            let start = keys.len();
-            with_key(&record.want, |key| keys.push_str(key));
-            rows.push(Row { record, place, head, key: start..keys.len() });
-        }
+    pub fn list(self) -> Result<Listed, serde_json::Error> {
+        let Gathered { places, heads, mut rows, texts } = self;
         let places = places.sorted(|_| true)?;
         rows.iter_mut().for_each(|row| row.place = places.ranks[row.place as usize]);
-        let at = |row: &Row<'_>| (row.place, row.key.clone());
+        let at = |row: &Row| (row.place, &texts[row.text.start..row.text.start + row.key_bytes]);
         // Stable: of those for one want the last one given comes last.
-        rows.sort_by(|one, other| {
-            let ((place, key), (other_place, other_key)) = (at(one), at(other));
-            (place, &keys[key]).cmp(&(other_place, &keys[other_key]))
-        });
+        rows.sort_by(|one, other| at(one).cmp(&at(other)));
         rows.reverse();
-        rows.dedup_by(|one, other| {
-            one.place == other.place && keys[one.key.clone()] == keys[other.key.clone()]
-        });
+        rows.dedup_by(|one, other| at(one) == at(other));
         rows.reverse();
         let (mut counts, mut used) = (vec![0u32; places.values.len()], vec![false; heads.values.len()]);
         for row in &rows {
@@ -194,28 +233,37 @@ impl Listed {
         let heads = heads.sorted(|head| used[head])?;
         rows.iter_mut().for_each(|row| row.head = heads.ranks[row.head as usize]);
         let header = Header { places: places.values.into_iter().zip(counts).collect(), heads: heads.values };
-        Listed::put(&header, &rows, &keys)
+        Listed::put(&header, &rows, &texts)
+    }
+}
+
+impl Listed {
+    /// Puts a list of records together, as [`Gathered::list`].
+    ///
+    /// **Errors**: a path on this machine has no text.
+    pub fn of(records: &[DocumentRecord]) -> Result<Listed, serde_json::Error> {
+        let mut gathered = Gathered::default();
+        records.iter().for_each(|record| gathered.add(record));
+        gathered.list()
     }
 
-    fn put(header: &Header, rows: &[Row<'_>], keys: &str) -> Result<Listed, serde_json::Error> {
+    fn put(header: &Header, rows: &[Row], texts: &[u8]) -> Result<Listed, serde_json::Error> {
         if rows.is_empty() {
             return Ok(Listed::default());
         }
         let mut bytes = DOCUMENTS_MAGIC.to_vec();
         serde_json::to_writer(&mut bytes, header)?;
         bytes.push(b'\n');
-        bytes.reserve(rows.len() * (ENTRY_BYTES + 48) + keys.len());
-        let mut texts = Vec::with_capacity(keys.len() + 48 * rows.len());
+        bytes.reserve_exact(rows.len() * ENTRY_BYTES + texts.len());
+        let mut end = 0;
         for row in rows {
-            let key = &keys[row.key.clone()];
-            let place = &header.places[row.place as usize].0;
-            text(&mut texts, key, row.record, place);
-            bytes.extend_from_slice(row.record.digest.as_bytes());
-            bytes.extend_from_slice(&row.record.size.to_be_bytes());
-            bytes.extend_from_slice(&(texts.len() as u64).to_be_bytes());
+            end += row.text.len() as u64;
+            bytes.extend_from_slice(&row.sha256);
+            bytes.extend_from_slice(&row.size.to_be_bytes());
+            bytes.extend_from_slice(&end.to_be_bytes());
             bytes.extend_from_slice(&row.head.to_be_bytes());
         }
-        bytes.append(&mut texts);
+        rows.iter().for_each(|row| bytes.extend_from_slice(&texts[row.text.clone()]));
         let list = DocumentList { count: rows.len() as u64, digest: Digest::sha256(&bytes) };
         Ok(Listed { list, bytes })
     }
@@ -243,6 +291,7 @@ fn text(texts: &mut Vec<u8>, key: &str, record: &DocumentRecord, place: &Place) 
 }
 
 /// Values that occur again and again, numbered in the order of their first occurrence.
+#[derive(Debug, Clone)]
 struct Numbered<T> {
     values: Vec<T>,
     numbers: HashMap<T, u32>,
@@ -261,17 +310,19 @@ impl<T: Clone + Eq + std::hash::Hash + Serialize> Numbered<T> {
         if self.values.get(self.last as usize).is_some_and(is) {
             return self.last;
         }
-        let value = make();
-        self.last = match self.numbers.get(&value) {
-            Some(number) => *number,
-            None => {
-                let number = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
-                self.values.push(value.clone());
-                self.numbers.insert(value, number);
-                number
-            }
-        };
+        self.last = self.of(make());
         self.last
+    }
+
+    /// Returns the number of a value.
+    fn of(&mut self, value: T) -> u32 {
+        if let Some(number) = self.numbers.get(&value) {
+            return *number;
+        }
+        let number = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        self.values.push(value.clone());
+        self.numbers.insert(value, number);
+        number
     }
 
     /// Sorts the values whose numbers are `wanted` by their JSON.
@@ -307,6 +358,8 @@ pub struct Documents {
     count: usize,
     by_place: HashMap<Place, usize>,
     by_digest: OnceLock<Vec<u32>>,
+    /// The record that was looked for last. Only where to begin: any number will do.
+    found: AtomicUsize,
 }
 
 impl Documents {
@@ -334,7 +387,7 @@ impl Documents {
         let by_place = places.iter().zip(0..).map(|((place, _), at)| (place.clone(), at)).collect();
         let heads = header.heads;
         let found =
-            Documents { bytes, places, heads, entries, texts, count, by_place, by_digest: OnceLock::new() };
+            Documents { bytes, places, heads, entries, texts, count, by_place, ..Documents::default() };
         found.check()?;
         Ok(found)
     }
@@ -415,25 +468,40 @@ impl Documents {
     }
 
     fn find(&self, want: &Want) -> Option<usize> {
+        // Catalogues name documents in the order of their paths mostly.
+        let next = self.found.load(Ordering::Relaxed).wrapping_add(1);
+        let is_next = |(place, range): &&(Place, Range<usize>)| range.contains(&next) && place.holds(want);
+        if self.place(next).as_ref().is_some_and(is_next)
+            && with_key(want, |key| self.key(next) == key.as_bytes())
+        {
+            self.found.store(next, Ordering::Relaxed);
+            return Some(next);
+        }
         let (_, range) = &self.places[*self.by_place.get(&Place::of(want))?];
-        with_key(want, |key| {
+        let found = with_key(want, |key| {
             let (mut low, mut high) = (range.start, range.end);
             while low < high {
                 let middle = low.midpoint(high);
-                match self.key(middle).cmp(key) {
-                    std::cmp::Ordering::Less => low = middle + 1,
-                    std::cmp::Ordering::Equal => return Some(middle),
-                    std::cmp::Ordering::Greater => high = middle,
+                match self.key(middle).cmp(key.as_bytes()) {
+                    Less => low = middle + 1,
+                    Equal => return Some(middle),
+                    Greater => high = middle,
                 }
             }
             None
-        })
+        })?;
+        self.found.store(found, Ordering::Relaxed);
+        Some(found)
+    }
+
+    /// Returns the place of the record at a place of the list.
+    fn place(&self, at: usize) -> Option<&(Place, Range<usize>)> {
+        self.places.get(self.places.partition_point(|(_, range)| range.end <= at))
     }
 
     /// Makes the record at a place of the list.
     fn record(&self, at: usize) -> Option<DocumentRecord> {
-        let number = self.places.partition_point(|(_, range)| range.end <= at);
-        let (place, _) = self.places.get(number)?;
+        let (place, _) = self.place(at)?;
         let entry = self.entry(at);
         let head = self.heads.get(u32::from_be_bytes(*entry[48..].first_chunk()?) as usize)?;
         let mut fields = self.text(at).split('\0');
@@ -457,15 +525,18 @@ impl Documents {
         })
     }
 
-    fn key(&self, at: usize) -> &str {
-        self.text(at).split('\0').next().unwrap_or_default()
+    fn key(&self, at: usize) -> &[u8] {
+        self.text_bytes(at).split(|byte| *byte == 0).next().unwrap_or_default()
     }
 
     fn text(&self, at: usize) -> &str {
-        let start = if at == 0 { 0 } else { self.end(at - 1) };
-        let bytes = self.bytes.get(self.texts + start..self.texts + self.end(at)).unwrap_or_default();
         // `check` has seen that the texts are text, and that they end between characters.
-        std::str::from_utf8(bytes).unwrap_or_default()
+        std::str::from_utf8(self.text_bytes(at)).unwrap_or_default()
+    }
+
+    fn text_bytes(&self, at: usize) -> &[u8] {
+        let start = if at == 0 { 0 } else { self.end(at - 1) };
+        self.bytes.get(self.texts + start..self.texts + self.end(at)).unwrap_or_default()
     }
 
     /// Returns where a text ends; beyond everything for an end that no memory has.

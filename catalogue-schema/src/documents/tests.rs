@@ -122,6 +122,24 @@ fn the_order_of_records_is_of_no_account_and_the_last_for_a_want_counts() {
 }
 
 #[test]
+fn what_is_gathered_in_pieces_is_the_same_list() {
+    let samples = samples();
+    let listed = Listed::of(&samples).unwrap();
+    let other: Vec<DocumentRecord> =
+        samples.iter().map(|one| DocumentRecord { fetched_s: 1, size: 1, ..one.clone() }).collect();
+    for size in 1..=samples.len() {
+        let mut all = Gathered::default();
+        // What comes later counts, also across pieces.
+        for piece in other[..size].chunks(2).chain(samples.chunks(size)) {
+            let mut gathered = Gathered::default();
+            piece.iter().for_each(|record| gathered.add(record));
+            all.append(gathered);
+        }
+        assert!(all.list().unwrap() == listed, "in pieces of {size}");
+    }
+}
+
+#[test]
 fn damage_is_an_error_or_leaves_records_out_and_never_panics() {
     let samples = samples();
     let good = Listed::of(&samples).unwrap().bytes;

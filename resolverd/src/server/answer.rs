@@ -558,9 +558,9 @@ fn sources(snapshot: &Snapshot, facts: &Facts) -> Result<Answer, Failure> {
     ok(&Page { items, next_cursor: None, snapshot: &generation.snapshot })
 }
 
-fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], facts: &Facts) -> NodeRow<'a> {
+fn source_row<'a>(state: &'a SourceState, catalogues: &'a [CatalogueState], facts: &Facts) -> NodeRow<'a> {
     let source = &state.source;
-    let own: Vec<&CatalogueState> =
+    let own: Vec<&'a CatalogueState> =
         catalogues.iter().filter(|one| catalogue_id(one).is_some_and(|id| id.source == source.id)).collect();
     let read = state.digest.is_some();
     let claimed =

@@ -11,9 +11,9 @@
 use std::fs::{File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -91,10 +91,7 @@ impl Index {
         if path.is_dir() {
             sweep(&path)?;
         }
-        let (db, rows) = open_in_thread(&path, move |db| {
-            let taken = |row: sled::Result<(IVec, IVec)>| row.map(|(key, value)| take(&key, &value));
-            db.iter().map(taken).collect::<sled::Result<Vec<T>>>()
-        })?;
+        let (db, rows) = open_in_thread(&path, move |db| take_all(db, take))?;
         let mut index = Index { db: Some(db), path };
         index.make_durable()?;
         Ok((index, rows))
@@ -196,6 +193,35 @@ impl Index {
         };
         Err(StoreError::Index { action, path: self.path.display().to_string(), found })
     }
+}
+
+/// How many rows are handed over at once, and how many such batches wait at most.
+const ROWS_HANDED: usize = 128;
+const BATCHES_WAITING: usize = 16;
+
+/// Gives every row to `take`, in the order of the keys. Reading and taking cost about as much, so that a second thread takes where
+/// there is one to be had.
+fn take_all<T: Send>(db: &Db, take: fn(&[u8], &[u8]) -> T) -> sled::Result<Vec<T>> {
+    let take_some = |rows: Vec<(IVec, IVec)>| rows.into_iter().map(move |(key, value)| take(&key, &value));
+    std::thread::scope(|threads| {
+        let (sender, receiver) = sync_channel::<Vec<(IVec, IVec)>>(BATCHES_WAITING);
+        let taking = std::thread::Builder::new()
+            .name("index-take".into())
+            .spawn_scoped(threads, move || receiver.into_iter().flat_map(take_some).collect::<Vec<T>>());
+        let Ok(taking) = taking else {
+            return db.iter().map(|row| row.map(|(key, value)| take(&key, &value))).collect();
+        };
+        let mut rows = db.iter();
+        loop {
+            let some = rows.by_ref().take(ROWS_HANDED).collect::<sled::Result<Vec<_>>>()?;
+            // Nobody takes any more where taking has panicked, which the end tells.
+            if some.is_empty() || sender.send(some).is_err() {
+                break;
+            }
+        }
+        drop(sender);
+        Ok(taking.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 fn config(path: &Path) -> Config {

@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
-use catalogue_schema::documents::{Documents, Listed};
+use catalogue_schema::documents::{Documents, Gathered};
 use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{
     Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health, Ruled,
@@ -383,21 +383,23 @@ impl Sync<'_> {
         let reader = |source, room| {
             Reader::new(self, (known, memory), source, (tally, room), Instant::now()).wanting(scope.wanted())
         };
-        std::thread::scope(|threads| {
-            for _ in 0..SOURCES_AT_ONCE.min(sources.len()) {
-                threads.spawn(|| {
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let (Some(source), Some(slot)) = (sources.get(at), slots.get(at)) else { break };
-                        let reader = reader(source, &room);
-                        let reading =
-                            if scope.covers(&source.id) { reader.read() } else { reader.hold().map(Some) };
-                        if let Ok(mut slot) = slot.lock() {
-                            *slot = Some(reading);
-                        }
-                    }
-                });
+        let read_some = || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let (Some(source), Some(slot)) = (sources.get(at), slots.get(at)) else { break };
+                let reader = reader(source, &room);
+                let reading = if scope.covers(&source.id) { reader.read() } else { reader.hold().map(Some) };
+                if let Ok(mut slot) = slot.lock() {
+                    *slot = Some(reading);
+                }
             }
+        };
+        // One of them is this thread: what a reading leaves in memory lies in the heap of its thread, and is used again only there.
+        std::thread::scope(|threads| {
+            for _ in 1..SOURCES_AT_ONCE.min(sources.len()) {
+                threads.spawn(read_some);
+            }
+            read_some();
         });
         // Which of them met the limit first is chance; which of them are refused is decided in their order.
         let (mut readings, mut left) = (Vec::with_capacity(sources.len()), self.limits.releases);
@@ -476,12 +478,12 @@ impl Sync<'_> {
         ledger: &FirstSeen,
     ) -> Result<(Draft, Vec<Act>), StoreError> {
         let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut documents, mut refusals) = (Vec::new(), BTreeMap::new());
+        let (mut documents, mut refusals) = (Gathered::default(), BTreeMap::new());
         let (mut salvaged, mut signatures) = (HashSet::new(), Signatures::default());
         if readings.iter().any(|reading| !reading.salvaged.is_empty()) {
             // Nobody knows which of the old documents the salvaged entries rest on, so that all of them stay; of several
             // for one want the last counts.
-            documents.extend(known.iter());
+            known.iter().for_each(|record| documents.add(&record));
         }
         for reading in readings {
             salvaged.extend(reading.salvaged);
@@ -489,7 +491,7 @@ impl Sync<'_> {
             sources.push(reading.state);
             catalogues.extend(reading.catalogues);
             contributions.extend(reading.contributions);
-            documents.extend(reading.documents);
+            documents.append(reading.documents);
             refusals.extend(reading.refusals);
         }
         catalogues.sort_by(|one: &CatalogueState, other| {
@@ -512,7 +514,7 @@ impl Sync<'_> {
         blocked.dedup();
         let snapshot = snapshot_digest(&components, &stale(&sources, &catalogues), &blocked);
         let snapshot = policy::named(snapshot, &self.rules.policies);
-        let documents = Listed::of(&documents).map_err(|error| StoreError::Encode {
+        let documents = documents.list().map_err(|error| StoreError::Encode {
             what: "the list of documents".to_owned(),
             found: error.to_string(),
         })?;

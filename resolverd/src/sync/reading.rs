@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Unusable};
 use catalogue_schema::digest::{Algorithm, Digest, Hashed};
+use catalogue_schema::documents::Gathered;
 use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPPED_NAMED_MAX, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId};
@@ -45,7 +46,7 @@ pub(super) struct Reading {
     pub(super) state: SourceState,
     pub(super) catalogues: Vec<CatalogueState>,
     pub(super) contributions: Vec<Contribution>,
-    pub(super) documents: Vec<DocumentRecord>,
+    pub(super) documents: Gathered,
     pub(super) refusals: BTreeMap<Want, Refusal>,
     /// The catalogues that were taken from the last snapshot, without the documents that they rest on.
     pub(super) salvaged: BTreeSet<CatalogueId>,
@@ -98,7 +99,7 @@ pub(super) struct Tree {
     /// The node itself comes first.
     catalogues: Vec<CatalogueState>,
     contributions: Vec<Contribution>,
-    pub(super) documents: Vec<DocumentRecord>,
+    documents: Gathered,
     pub(super) refusals: BTreeMap<Want, Refusal>,
     reached: BTreeSet<NodeKey>,
     /// A document of a release of the node may be another one the next time it is asked for.
@@ -667,7 +668,6 @@ impl<'a> Reader<'a> {
         fresh: &mut Vec<(Digest, Vec<u8>)>,
     ) -> Result<Listing, SyncError> {
         let mut listing = Listing::of(node.id.clone());
-        self.want_signatures(&finding.releases);
         listing.add(take(&mut finding.releases))?;
         let mut errands = VecDeque::from(errands);
         while !errands.is_empty() {
@@ -677,17 +677,17 @@ impl<'a> Reader<'a> {
             {
                 match self.taken_whole(&run, mode, node, trust) {
                     Some((component, records)) => {
-                        self.want_signatures_of(component);
+                        self.want_signatures_of(component, &records);
                         listing.take_over(component)?;
-                        tree.documents.extend(records);
+                        records.iter().for_each(|record| tree.documents.add(record));
                     }
                     None => {
                         for errand in run {
                             match self.taken_over(&errand, mode, node, trust) {
                                 Some(Taken { release, record }) => {
-                                    self.want_signatures([&release]);
+                                    self.want_signatures([&release], |_| Some(record.want.clone()));
                                     listing.add([release])?;
-                                    tree.documents.push(record);
+                                    tree.documents.add(&record);
                                 }
                                 None => round.push(errand),
                             }
@@ -714,7 +714,7 @@ impl<'a> Reader<'a> {
                 };
                 tree.open |= !found.errands.iter().all(is_settled);
                 errands.extend(found.errands.drain(..));
-                self.want_signatures(&found.releases);
+                self.want_signatures(&found.releases, |_| Some(errand.want.clone()));
                 listing.add(take(&mut found.releases))?;
                 finding.skipped.append(&mut found.skipped);
                 finding.warnings.append(&mut found.warnings);
@@ -1210,7 +1210,7 @@ impl Tree {
     fn absorb(&mut self, tree: Tree) {
         self.catalogues.extend(tree.catalogues);
         self.contributions.extend(tree.contributions);
-        self.documents.extend(tree.documents);
+        self.documents.append(tree.documents);
         self.refusals.extend(tree.refusals);
         self.reached.extend(tree.reached);
         self.salvaged.extend(tree.salvaged);
@@ -1224,10 +1224,10 @@ impl Tree {
     }
 
     pub(super) fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
+        self.documents.add(&document.record);
         if !document.is_kept {
-            fresh.push((document.record.digest.clone(), document.content.into_bytes()));
+            fresh.push((document.record.digest, document.content.into_bytes()));
         }
-        self.documents.push(document.record);
     }
 
     fn refuse(&mut self, errand: &Errand, trouble: Trouble) -> Finding {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Finding, Node, Stage};
 use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::id::ComponentId;
 use catalogue_schema::model::{Refusal, Release, Trust};
 use catalogue_schema::packed::Packed;
@@ -20,7 +21,7 @@ use crate::sync::reading::{
     Document, Mode, Reader, Tree, Trouble, Vouching, WANTS_AT_ONCE, is_settled, listed,
 };
 use crate::sync::{SyncError, key};
-use crate::trust::evidence::{Looked, Voucher, beside, stated};
+use crate::trust::evidence::{Looked, Sought, Voucher, beside, stated};
 use crate::trust::memory::ROLLBACK;
 use crate::trust::policy::Policies;
 use crate::trust::policy::decide::VERSION_MUTATED;
@@ -180,8 +181,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Notes which of these releases must be signed.
-    pub(super) fn want_signatures<'r>(&self, releases: impl IntoIterator<Item = &'r Release>) {
+    /// Notes which of these releases must be signed; `place` tells where the manifest of a digest was read.
+    pub(super) fn want_signatures<'r>(
+        &self,
+        releases: impl IntoIterator<Item = &'r Release>,
+        place: impl Fn(&Digest) -> Option<Want>,
+    ) {
         if self.policies().is_empty() {
             return;
         }
@@ -190,17 +195,24 @@ impl Reader<'_> {
         for release in releases.into_iter().filter(may_be_signed) {
             let Some(manifest) = &release.manifest else { continue };
             let stated = release.extra.get("signature").and_then(|value| value.as_str().map(str::to_owned));
-            self.signatures.borrow_mut().wanted.insert(manifest.clone(), stated);
+            let sought = match (stated, place(manifest)) {
+                (Some(text), _) => Sought::Stated(text),
+                (None, Some(want)) => Sought::Beside(want),
+                (None, None) => continue,
+            };
+            self.signatures.borrow_mut().wanted.insert(manifest.clone(), sought);
         }
     }
 
-    /// Notes which releases of a component that is taken over must be signed.
-    pub(super) fn want_signatures_of(&self, component: &Packed) {
+    /// Notes which releases of a component that is taken over with these records must be signed.
+    pub(super) fn want_signatures_of(&self, component: &Packed, records: &[DocumentRecord]) {
         let is_asked = |id: &ComponentId| self.policies().asks_release(id);
         if !self.policies().is_empty() && component.id().is_ok_and(|id| is_asked(&id)) {
             // What cannot be read has no signature.
             let releases: Vec<Release> = component.all().filter_map(|listed| listed.release().ok()).collect();
-            self.want_signatures(&releases);
+            let wants: HashMap<&Digest, &Want> =
+                records.iter().map(|record| (&record.digest, &record.want)).collect();
+            self.want_signatures(&releases, |digest| wants.get(digest).map(|want| (*want).clone()));
         }
     }
 
@@ -212,26 +224,16 @@ impl Reader<'_> {
         (task, mode, trust): (&Errand, Mode, &Trust),
         tree: &mut Tree,
     ) -> Result<(), SyncError> {
-        let mut wanted: HashMap<Digest, Option<Want>> = HashMap::new();
+        let mut asked: Vec<(Digest, Errand)> = Vec::new();
         let noted = std::mem::take(&mut self.signatures.borrow_mut().wanted);
-        for (manifest, stated) in noted {
-            match stated {
-                Some(text) => self.look_at_package(&manifest, text.as_bytes()),
-                None => drop(wanted.insert(manifest, None)),
+        for (manifest, sought) in noted {
+            match sought {
+                Sought::Stated(text) => self.look_at_package(&manifest, text.as_bytes()),
+                Sought::Beside(want) => {
+                    asked.extend(beside(&want).map(|want| (manifest, of_signature(task, want))));
+                }
             }
         }
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        for record in &tree.documents {
-            if let Some(want) = wanted.get_mut(&record.digest) {
-                want.get_or_insert(record.want.clone());
-            }
-        }
-        let mut asked: Vec<(Digest, Errand)> = wanted
-            .into_iter()
-            .filter_map(|(digest, want)| Some((digest, of_signature(task, beside(&want?)?))))
-            .collect();
         asked.sort_by(|one, other| one.1.want.cmp(&other.1.want));
         for round in asked.chunks(WANTS_AT_ONCE) {
             self.package_round(round, mode, trust, tree)?;

@@ -225,8 +225,17 @@ pub struct Signatures {
     pub vouchers: BTreeMap<(CatalogueId, bool), Voucher>,
     /// The signatures of releases, by the digests of their manifests.
     pub packages: HashMap<Digest, Arc<Looked>>,
-    /// The manifests whose signatures are looked for, each with the one that its entry states.
-    pub wanted: BTreeMap<Digest, Option<String>>,
+    /// The manifests whose signatures are looked for.
+    pub wanted: BTreeMap<Digest, Sought>,
+}
+
+/// Where the signature of a release is looked for.
+#[derive(Debug, Clone)]
+pub enum Sought {
+    /// It is what the entry of the release states.
+    Stated(String),
+    /// It lies beside this document.
+    Beside(Want),
 }
 
 impl Signatures {

@@ -229,7 +229,9 @@ fn lines(reading: &Reading) -> Vec<String> {
         let releases = listed.components.iter().flat_map(read);
         releases.map(|release| format!("{:?} {:?} {release:?}", listed.catalogue, listed.rank))
     });
-    let documents = reading.documents.iter().map(|record| format!("{record:?}"));
+    let listed = reading.documents.clone().list().expect("a list");
+    let documents = Documents::read(listed.bytes).expect("a list");
+    let documents = documents.iter().map(|record| format!("{record:?}"));
     let mut lines: Vec<String> = releases.chain(documents).collect();
     lines.sort();
     lines.push(format!("{:?} {:?} {:?}", reading.state, reading.catalogues, reading.refusals));
