@@ -15,11 +15,14 @@ use serde::Deserialize;
 use crate::api::{Code, Failure};
 use crate::fetch::limit::Limits;
 use crate::fetch::network::{Https, Network, Proxy, Rewrite, Token};
+use crate::store::audit::AUDIT_BYTES_MAX;
 use crate::trust::memory::UnknownOrder;
 use crate::trust::policy::PolicyFile;
 
 /// The largest configuration or sources file in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// The least that the audit log may take, in bytes.
+const AUDIT_BYTES_MIN: u64 = 1 << 20;
 /// The most generations that can be kept for readers.
 pub const GENERATIONS_MAX: u32 = 64;
 /// How often an unpinned source is checked unless something else is said, in seconds.
@@ -98,6 +101,8 @@ pub struct Settings {
     pub unknown_order: UnknownOrder,
     /// How many generations readers may ask for. Config key `generations`; default 2.
     pub generations: u32,
+    /// How many bytes the audit log may take, all its files together. Config key `audit_bytes`; default 64 MiB, at least 1 MiB.
+    pub audit_bytes: u64,
     /// After how many idle seconds the daemon ends. Config key `idle_exit`; default never.
     pub idle_exit_s: Option<u64>,
     /// The group whose members may use `admin.sock`. Config key `admin_group`; default none: the daemon's user alone.
@@ -144,6 +149,7 @@ struct ConfigFile {
     max_stale: Option<Seconds<1>>,
     require_order: Option<bool>,
     generations: Option<GenerationsKept>,
+    audit_bytes: Option<AuditBytes>,
     idle_exit: Option<Seconds<1>>,
     admin_group: Option<String>,
     https: HttpsTable,
@@ -188,6 +194,24 @@ impl TryFrom<u32> for GenerationsKept {
         match (1..=GENERATIONS_MAX).contains(&count) {
             true => Ok(GenerationsKept(count)),
             false => Err(format!("expected 1 to {GENERATIONS_MAX} generations, found {count}")),
+        }
+    }
+}
+
+/// How many bytes the audit log may take.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u64")]
+struct AuditBytes(u64);
+
+impl TryFrom<u64> for AuditBytes {
+    type Error = String;
+
+    fn try_from(bytes: u64) -> Result<Self, String> {
+        match bytes >= AUDIT_BYTES_MIN {
+            true => Ok(AuditBytes(bytes)),
+            false => {
+                Err(format!("expected at least {AUDIT_BYTES_MIN} bytes for the audit log, found {bytes}"))
+            }
         }
     }
 }
@@ -323,6 +347,10 @@ impl Settings {
                 Some(true) => UnknownOrder::Refuse,
                 Some(false) | None => UnknownOrder::Accept,
             },
+            audit_bytes: files
+                .iter()
+                .find_map(|file| file.audit_bytes)
+                .map_or(AUDIT_BYTES_MAX, |AuditBytes(bytes)| bytes),
             generations: files
                 .iter()
                 .find_map(|file| file.generations)
@@ -767,5 +795,20 @@ mod tests {
         assert_eq!(running.fixed(&next), ["socket", "state_dir", "idle_exit"]);
         let kept = next.kept_from(&running);
         assert_eq!((running.fixed(&kept).len(), kept.offline), (0, true));
+    }
+
+    #[test]
+    fn the_audit_log_is_bounded_by_a_key_with_a_least_value() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.toml");
+        let found = |text: &str| {
+            std::fs::write(&config, text).expect("written");
+            let overrides = Overrides { config: Some(config.clone()), ..Overrides::default() };
+            load(&overrides, &[("HOME", "/h")]).map(|settings| settings.audit_bytes)
+        };
+        assert_eq!(found("").expect("settings"), AUDIT_BYTES_MAX);
+        assert_eq!(found("audit_bytes = 2_000_000").expect("settings"), 2_000_000);
+        let error = found("audit_bytes = 1000").expect_err("too little").to_string();
+        assert!(error.contains("at least 1048576 bytes for the audit log, found 1000"), "{error}");
     }
 }

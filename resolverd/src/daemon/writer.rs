@@ -88,8 +88,9 @@ impl Writer {
         records: Records,
     ) -> Result<Writer, DaemonError> {
         let shelf = Shelf::open(&settings.state_dir)?;
-        let (store, opened) =
+        let (mut store, opened) =
             Store::open(&settings.state_dir, &lock, &shelf, settings.generations as usize, records)?;
+        store.bound_audit(settings.audit_bytes);
         let mut writer = Writer {
             settings: settings.clone(),
             sources: Arc::default(),
@@ -461,6 +462,7 @@ impl Writer {
         // Also where no key has changed: what the files that they name hold may have, a token or an authority.
         self.origins = origins(&settings)?;
         self.store.keep(settings.generations as usize);
+        self.store.bound_audit(settings.audit_bytes);
         (self.settings, self.sources) = (settings, sources.into());
         if fixed.is_empty() {
             return Ok(None);
