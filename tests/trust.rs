@@ -342,6 +342,8 @@ fn a8_signature_of_another_package() {
     shop.publish("acme", &signed);
     let daemon = shop.sandbox.start_synced();
     assert_eq!(answer(&daemon, X), "1.0.0 trusted all [\"root\"]");
+    let text = shop.good("resolve lcod://acme/x");
+    assert!(text.contains("trusted by rule all, signed by root"), "{text}");
     let steps = why(&shop, &daemon, X);
     assert!(
         steps.iter().any(|step| step == "signatures: 1 of the keys of roots, which asks for 1"),
