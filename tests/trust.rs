@@ -342,6 +342,8 @@ fn a8_signature_of_another_package() {
     shop.publish("acme", &signed);
     let daemon = shop.sandbox.start_synced();
     assert_eq!(answer(&daemon, X), "1.0.0 trusted all [\"root\"]");
+    let text = shop.good("resolve lcod://acme/x");
+    assert!(text.contains("trusted by rule all, signed by root"), "{text}");
     let steps = why(&shop, &daemon, X);
     assert!(
         steps.iter().any(|step| step == "signatures: 1 of the keys of roots, which asks for 1"),
@@ -647,6 +649,17 @@ fn b22_broken_policy() {
     );
     assert_eq!(daemon.get("/v1/health").ok()["policy"]["state"], "locked");
     assert_eq!(daemon.post("/v1/sync", &json!({})).reason(), "policy.version_rollback");
+    drop(daemon);
+    // Nor does a verb that answers in process.
+    let said = shop.run("resolve lcod://acme/x");
+    assert_eq!(said.status, 2, "{said:?}");
+    assert!(said.stderr.contains("policy.version_rollback"), "{said:?}");
+    let status = shop.good("status");
+    assert!(status.contains("policy.version_rollback") && status.contains("none can be used"), "{status}");
+    let examined = shop.run("doctor");
+    assert!(examined.stdout.contains("trust.toml"), "{examined:?}");
+    let daemon = shop.sandbox.spawn();
+    poll::until("an answer", || daemon.try_ask("GET", "/livez", None).ok().filter(|one| one.status == 200));
     shop.policy(8, &good);
     poll::until("what was locked", || (answer(&daemon, X) == "1.0.0 pinned all []").then_some(()));
 }
@@ -1088,4 +1101,86 @@ fn a_policy_lowers_limits() {
     assert_eq!(source_reason(&daemon), "limit.catalogue_bytes");
     shop.reload(&daemon, 2, &rules("", "require = \"pin\"\n"));
     check(&daemon, "fresh", "1.0.0 pinned all []", "without that limit");
+}
+
+#[test]
+fn a_signed_list_vouches_for_what_it_pins_and_for_nothing_else() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519"), ("own", "ed25519")]);
+    shop.policy(1, &signed_by_root(&shop, ""));
+    let home = Repository::create(&shop.sandbox.path("home"));
+    let component = Component::new(X, "1.0.0", &[]);
+    let mut files = all_files(std::slice::from_ref(&component));
+    let written = home.commit(&files);
+    let manifest = component.manifest(&home.url(), &written);
+    let version = json!({ "version": "1.0.0", "manifest": "x.json", "sha256": Digest::sha256(&manifest) });
+    files.insert("x.json".to_owned(), manifest);
+    let described = home.commit(&files);
+    let origin = json!({ "type": "git", "url": home.url(), "commit": described });
+    let catalogue = json!({ "schema": "lcod-registry/catalogue@1", "id": "std", "origin": origin,
+        "components": [{ "id": X, "versions": [version] }] });
+    let catalogue = catalogue.to_string().into_bytes();
+    files.insert("std.json".to_owned(), catalogue.clone());
+    let published = home.commit(&files);
+    let publish = |pointer: Value, words: &str| {
+        let list = json!({ "schema": "lcod-registry/catalogues@1", "catalogues": [pointer] })
+            .to_string()
+            .into_bytes();
+        let mut files = Files::new();
+        if !words.is_empty() {
+            files.insert("catalogue.json.sig".to_owned(), shop.signed(&list, words));
+        }
+        files.insert("catalogue.json".to_owned(), list);
+        Repository { path: shop.repository("acme") }.commit(&files);
+    };
+    let pointer = |more: &[(&str, Value)]| {
+        let mut pointer = json!({ "id": "std", "kind": "git", "url": home.url(), "path": "std.json" });
+        for (field, value) in more {
+            pointer[*field] = value.clone();
+        }
+        pointer
+    };
+    let pinned = [("commit", json!(published))];
+    let root = "--key %root.key --id acme";
+    publish(pointer(&pinned), root);
+    let daemon = shop.sandbox.start_synced();
+    assert_eq!(answer(&daemon, X), "1.0.0 pinned all []");
+    assert_eq!(daemon.catalogue("std")["signers"], json!(["root"]), "its list vouches for it");
+    assert!(why(&shop, &daemon, X).iter().any(|step| step.starts_with("catalogue: 1 of the keys of roots")));
+    // Signed by a key of nobody, the list is refused, and what was accepted last answers.
+    publish(pointer(&pinned), "--key %own.key --id acme");
+    daemon.sync();
+    assert_eq!(
+        (source_reason(&daemon).as_str(), answer(&daemon, X).as_str()),
+        ("trust.key_unknown", "1.0.0 pinned all []")
+    );
+
+    // What a list names by a branch it does not vouch for, however well it is signed itself.
+    let fresh = || {
+        let state = shop
+            .sandbox
+            .path(&format!("state-{}", std::fs::read_dir(shop.sandbox.path("")).unwrap().count()));
+        let state = state.display().to_string();
+        shop.run(&format!("--state-dir {state} --socket {state}/s sync"));
+        let said = shop.run(&format!("--state-dir {state} --socket {state}/s resolve {X}"));
+        let catalogues = shop.good(&format!("--state-dir {state} --socket {state}/s catalogues -o json"));
+        let page: Value = serde_json::from_str(&catalogues).unwrap();
+        let below = page["items"].as_array().unwrap().iter().find(|one| one["id"] == "std").unwrap().clone();
+        (said.status, below["error"]["reason"].as_str().unwrap_or("fresh").to_owned())
+    };
+    publish(pointer(&[("ref", json!("main"))]), root);
+    assert_eq!(fresh(), (5, "trust.unsigned".to_owned()));
+    // A list without a signature vouches for nothing; a catalogue may be signed itself, or its entry may say how.
+    publish(pointer(&pinned), "");
+    assert_eq!(fresh(), (5, "trust.unsigned".to_owned()));
+    let stated = String::from_utf8(shop.signed(&catalogue, "--key %root.key --id std")).unwrap();
+    publish(pointer(&[pinned[0].clone(), ("signature", json!(stated))]), "");
+    assert_eq!(fresh(), (0, "fresh".to_owned()));
+    let other = String::from_utf8(shop.signed(b"other bytes", "--key %root.key --id std")).unwrap();
+    publish(pointer(&[pinned[0].clone(), ("signature", json!(other))]), root);
+    assert_eq!(fresh(), (5, "trust.statement_mismatch".to_owned()));
+    files.insert("std.json.sig".to_owned(), shop.signed(&catalogue, "--key %root.key --id std"));
+    let beside = home.commit(&files);
+    publish(pointer(&[("commit", json!(beside))]), "");
+    assert_eq!(fresh(), (0, "fresh".to_owned()));
 }

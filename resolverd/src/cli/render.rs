@@ -639,10 +639,17 @@ pub(super) fn verdict(one: &Value, paint: Paint) -> String {
         word if word.is_empty() => word,
         word => format!(", signature {word}"),
     };
+    let (rule, signers) = (field(one, "rule"), texts(list(one, "signers")).join(", "));
+    let by = match (rule.is_empty(), signers.is_empty()) {
+        (true, _) => String::new(),
+        (false, true) => format!(" by rule {rule}"),
+        (false, false) => format!(" by rule {rule}, signed by {signers}"),
+    };
+    let claimed = by + &claimed;
     match field(one, "verdict") {
         word if word == "refused" => paint.bad(&(word + &claimed)),
-        word if word == "unpinned" || !claimed.is_empty() => paint.note(&(word + &claimed)),
-        word => word,
+        word if word == "unpinned" || claimed.contains(", signature ") => paint.note(&(word + &claimed)),
+        word => word + &claimed,
     }
 }
 
@@ -798,6 +805,17 @@ mod tests {
             resolution(&answer, Paint::Plain),
             "native: lcod://contract/a@1\ngeneration 1, snapshot sha256:00\n"
         );
+    }
+
+    #[test]
+    fn a_verdict_names_its_rule_and_its_signers() {
+        let check = |trust: Value, expected: &str| assert_eq!(verdict(&trust, Paint::Plain), expected);
+        check(json!({"verdict": "pinned", "rule": null, "signers": []}), "pinned");
+        check(json!({"verdict": "pinned", "rule": "std", "signers": []}), "pinned by rule std");
+        let signed = json!({"verdict": "trusted", "rule": "acme", "signers": ["ci", "root"]});
+        check(signed, "trusted by rule acme, signed by ci, root");
+        let claimed = json!({"verdict": "pinned", "rule": "std", "signers": [], "signature": "unchecked"});
+        check(claimed, "pinned by rule std, signature unchecked");
     }
 
     #[test]

@@ -154,3 +154,31 @@ fn policy(one: &InForce) -> Value {
         .collect();
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_each_time_and_what_changed_once() {
+        let names = |now: &PolicyState, before: &PolicyState| -> Vec<&'static str> {
+            now.changes(before).iter().map(|event| event.name).collect()
+        };
+        let none = PolicyState::default();
+        let problem = Some(Refusal::new("policy.syntax", "trust.toml", "TOML", "="));
+        let wrong = PolicyState { problem: problem.clone(), ..PolicyState::default() };
+        assert_eq!(names(&none, &none), <[&str; 0]>::default());
+        assert_eq!(names(&wrong, &none), ["policy.rejected"]);
+        assert_eq!(names(&wrong, &wrong), ["policy.rejected"]);
+        assert_eq!(names(&none, &wrong), <[&str; 0]>::default());
+        assert!(none.short(None).is_null() && none.locked().is_none() && wrong.locked().is_none());
+        assert_eq!(wrong.short(None)["state"], "none");
+        let locked = PolicyState { problem, is_locked: true, ..PolicyState::default() };
+        let failure = locked.locked().expect("nothing may be answered");
+        assert_eq!((failure.code, failure.reason.as_ref()), (Code::ConfigInvalid, "policy.syntax"));
+        assert_eq!(
+            (&locked.short(None)["state"], &locked.whole()["state"]),
+            (&json!("locked"), &json!("locked"))
+        );
+    }
+}
