@@ -32,6 +32,9 @@ use crate::sync::rehearsal::differences;
 use crate::sync::standing::Standing;
 use crate::sync::{Past, Rules, Scope, Sync, SyncError};
 
+/// How long something that was due and could not be done waits until it is tried again, in seconds.
+const RETRY_S: i64 = 60;
+
 /// The one writer: everything that changes state goes through it.
 pub(super) struct Writer {
     pub(super) settings: Settings,
@@ -50,8 +53,10 @@ pub(super) struct Writer {
     verdict_s: Option<i64>,
     /// The policies changed, and no source has been read since.
     owes_sync: bool,
-    /// What was due when it was tried last to publish it.
-    tried_s: Option<i64>,
+    /// The policies changed, and nothing that they have judged has been published since.
+    owes_judging: bool,
+    /// When something that was due was tried and is due still.
+    failed_s: Option<i64>,
     /// Held as long as the writer lives.
     _lock: StateLock,
 }
@@ -103,7 +108,8 @@ impl Writer {
             key_files: Vec::new(),
             verdict_s: None,
             owes_sync: false,
-            tried_s: None,
+            owes_judging: false,
+            failed_s: None,
             _lock: lock,
         };
         writer.policies = Standing::first(&writer.settings.policy_files, writer.store.memory());
@@ -180,6 +186,10 @@ impl Writer {
     fn judge(&mut self, state: &State) -> Outcome {
         let before = self.policies.problem.clone();
         let read = self.policies.again(&self.settings.policy_files, self.store.memory());
+        // Owed whatever fails below. Signatures that nobody asked for before are fetched.
+        let is_new = matches!(read, Ok(true));
+        self.owes_sync |= is_new;
+        self.owes_judging |= is_new;
         state.show_policies(shown(&self.policies));
         let entries = match &read {
             Ok(true) => acts::loaded(&self.policies.in_force),
@@ -188,21 +198,17 @@ impl Writer {
             Ok(false) | Err(_) => Vec::new(),
         };
         self.store.audit(&entries, now_s()).map_err(|problem| OrderError::Store(problem.to_string()))?;
-        if !read.map_err(OrderError::Config)? {
+        read.map_err(OrderError::Config)?;
+        if !self.owes_judging {
             return Ok(self.unchanged());
         }
         self.note_policies().map_err(|problem| OrderError::Store(problem.to_string()))?;
-        // Signatures that nobody asked for before are fetched.
-        self.owes_sync = true;
         if self.past.is_none() {
+            self.owes_judging = false;
             return Ok(self.unchanged());
         }
-        let report = self
-            .run(&self.sources.clone(), Scope::Rebuild)
-            .map_err(|problem| OrderError::Store(problem.to_string()))?;
+        let report = self.run(&self.sources.clone(), Scope::Rebuild).map_err(failed)?;
         self.publish(&report, state);
-        // Also what was never published because of the policy.
-        state.publish_kept(self.store.kept().to_vec());
         self.show(state);
         Ok(report)
     }
@@ -232,10 +238,8 @@ impl Writer {
     pub(super) fn work(&mut self, inbox: &Receiver<Order>, state: &State, rounds: &mut Rounds) {
         state.metrics().stored(self.store.bytes());
         let mut waiting = VecDeque::new();
-        // The change that was tried last: one that comes out as due again must not keep this thread busy.
-        let mut expired_s = None;
         loop {
-            let change_s = self.next_change_s().filter(|at| Some(*at) != expired_s);
+            let change_s = self.next_change_s();
             if waiting.is_empty() {
                 match inbox.recv_timeout(rounds.patience(change_s, now_s())) {
                     Ok(order) => waiting.push_back(order),
@@ -256,7 +260,7 @@ impl Writer {
                 continue;
             }
             let Some((task, replies)) =
-                next_task(&mut waiting).or_else(|| Some((due(rounds, change_s)?, Vec::new())))
+                next_task(&mut waiting).or_else(|| Some((self.due(rounds, change_s)?, Vec::new())))
             else {
                 continue;
             };
@@ -266,9 +270,6 @@ impl Writer {
             if kind == Kind::Reload {
                 state.activity().touch();
             }
-            if task == Task::Expire {
-                expired_s = change_s;
-            }
             let outcome = contained(|| match &task {
                 Task::Reload => self.reloaded(state),
                 Task::Judge => self.judge(state),
@@ -277,6 +278,9 @@ impl Writer {
                 Task::Forget(what, why) => self.forget(what, why, state),
                 Task::Expire => self.expire(state),
             });
+            if task == Task::Judge && self.owes_judging {
+                self.failed_s = Some(now_s());
+            }
             state.metrics().synced(&outcome);
             match &task {
                 // No source was asked, so that none of them has its time moved.
@@ -330,6 +334,8 @@ impl Writer {
     }
 
     pub(super) fn forget(&mut self, what: &Accepted, why: &str, state: &State) -> Outcome {
+        // What is forgotten is read and judged anew, which cannot be done then.
+        self.unlocked().map_err(OrderError::Config)?;
         match what {
             Accepted::Revisions(source, catalogue) => {
                 self.forget_revisions(source, catalogue.as_ref(), why)?;
@@ -370,34 +376,50 @@ impl Writer {
             .map_err(|problem| OrderError::Store(problem.to_string()))
     }
 
-    /// Returns when a source becomes unavailable unless it is checked before: a new generation is due then, without network.
-    /// Told by the clock of today, in seconds since 1970-01-01 UTC; `None` where nothing is due, and for what was tried already
-    /// and failed: every sync publishes what is due as well.
+    /// Returns when something changes by itself, and a new generation is due without network: a source becomes unavailable unless
+    /// it is checked before, a verdict of the policies is another one, or they have judged nothing yet. Told by the clock of
+    /// today, in seconds since 1970-01-01 UTC; `None` where nothing is due. What was tried and is due still is due again after a
+    /// pause: it must not keep this thread busy, and nobody else may come to publish it.
     pub(super) fn next_change_s(&self) -> Option<i64> {
-        let due_s = self.due_s().filter(|due_s| self.tried_s != Some(*due_s))?;
+        let due_s = self.due_s().filter(|_| !self.policies.is_locked)?;
         // Ages count from the highest time seen, which a clock that stepped back has not reached again.
         let behind_s = self.store.memory().latest(now_s()).saturating_sub(now_s());
-        Some(due_s.saturating_sub(behind_s))
+        let paused = self.failed_s.filter(|failed_s| *failed_s <= now_s());
+        let again_s = paused.map(|failed_s| failed_s.saturating_add(RETRY_S));
+        Some(due_s.saturating_sub(behind_s)).max(again_s)
     }
 
     fn due_s(&self) -> Option<i64> {
         let generation = self.generation()?;
         let ages = (!self.settings.offline)
             .then(|| self.checks.next_change(&generation.sources, self.settings.max_stale_s));
-        ages.flatten().into_iter().chain(self.verdict_s).min()
+        let judging = self.owes_judging.then_some(0);
+        ages.flatten().into_iter().chain(self.verdict_s).chain(judging).min()
     }
 
     /// Publishes what is due by [`Writer::next_change_s`], without network.
     pub(super) fn expire(&mut self, state: &State) -> Outcome {
-        self.tried_s = self.due_s();
-        self.rebuilt(state)
+        let due_s = self.due_s();
+        self.failed_s = Some(now_s());
+        let outcome = self.rebuilt(state);
+        if self.due_s() != due_s {
+            self.failed_s = None;
+        }
+        outcome
+    }
+
+    /// Returns what has to be done without an order: a change that comes by itself at `change_s`, or sources whose time has come.
+    fn due(&self, rounds: &Rounds, change_s: Option<i64>) -> Option<Task> {
+        match change_s.is_some_and(|at| at <= now_s()) {
+            true if self.owes_judging => Some(Task::Judge),
+            true => Some(Task::Expire),
+            false => Some(rounds.due()).filter(|due| !due.is_empty()).map(Task::Sync),
+        }
     }
 
     /// Makes the next generation of what is on the shelf, without network.
     fn rebuilt(&mut self, state: &State) -> Outcome {
-        let report = self
-            .run(&self.sources.clone(), Scope::Rebuild)
-            .map_err(|problem| OrderError::Store(problem.to_string()))?;
+        let report = self.run(&self.sources.clone(), Scope::Rebuild).map_err(failed)?;
         self.publish(&report, state);
         self.show(state);
         self.store.rest();
@@ -410,10 +432,18 @@ impl Writer {
             self.checks.assume(generation);
         }
         let now_s = self.store.see_clock(now_s());
-        if self.due_s().is_some_and(|due_s| due_s <= now_s) {
+        if !self.policies.is_locked && self.due_s().is_some_and(|due_s| due_s <= now_s) {
             self.run(&self.sources.clone(), Scope::Rebuild)?;
         }
         Ok(())
+    }
+
+    /// **Errors**: why there is no policy to judge by.
+    fn unlocked(&self) -> Result<(), Refusal> {
+        match self.policies.problem.as_ref().filter(|_| self.policies.is_locked) {
+            Some(problem) => Err(problem.clone()),
+            None => Ok(()),
+        }
     }
 
     fn generation(&self) -> Option<&Generation> {
@@ -427,8 +457,12 @@ impl Writer {
         }
     }
 
-    fn publish(&self, report: &SyncReport, state: &State) {
+    fn publish(&mut self, report: &SyncReport, state: &State) {
         state.synced(report, self.store.kept());
+        // Also what was never published because of the policy.
+        if std::mem::take(&mut self.owes_judging) {
+            state.publish_kept(self.store.kept().to_vec());
+        }
         if report.changed {
             state.metrics().stored(self.store.bytes());
         }
@@ -484,12 +518,7 @@ impl Writer {
     }
 
     fn synced(&mut self, scope: Scope<'_>, state: &State) -> Outcome {
-        if let Some(problem) = self.policies.problem.as_ref().filter(|_| self.policies.is_locked) {
-            return Err(OrderError::Config(problem.clone()));
-        }
-        let report = self
-            .run(&self.sources.clone(), scope)
-            .map_err(|problem| OrderError::Store(problem.to_string()))?;
+        let report = self.run(&self.sources.clone(), scope).map_err(failed)?;
         let checked: Vec<SourceId> =
             report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
@@ -503,7 +532,10 @@ impl Writer {
         Ok(report)
     }
 
+    /// Makes the next generation, and writes down what is seen for the first time: nothing of that without a policy to judge by,
+    /// where there is one and it cannot be used.
     pub(super) fn run(&mut self, sources: &[Source], scope: Scope<'_>) -> Result<SyncReport, SyncError> {
+        self.unlocked().map_err(SyncError::Locked)?;
         let limits = self.policies.lowered(&self.settings.limits);
         let rules = self.rules(&self.policies);
         let sync = Sync {
@@ -575,14 +607,6 @@ pub(super) fn shown(policies: &Standing) -> PolicyState {
     PolicyState { in_force: Arc::clone(in_force), problem: problem.clone(), is_locked: *is_locked }
 }
 
-/// Returns what has to be done without an order: a change that comes by itself at `change_s`, or sources whose time has come.
-fn due(rounds: &Rounds, change_s: Option<i64>) -> Option<Task> {
-    if change_s.is_some_and(|at| at <= now_s()) {
-        return Some(Task::Expire);
-    }
-    Some(rounds.due()).filter(|due| !due.is_empty()).map(Task::Sync)
-}
-
 /// What the writer does next.
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
@@ -636,6 +660,14 @@ fn contained<T>(work: impl FnOnce() -> Result<T, OrderError>) -> Result<T, Order
         .unwrap_or_else(|_| Err(OrderError::Store("the sync ended in a fault of this program".to_owned())))
 }
 
+/// Returns why an order failed whose run did.
+fn failed(problem: SyncError) -> OrderError {
+    match problem {
+        SyncError::Locked(problem) => OrderError::Config(problem),
+        other => OrderError::Store(other.to_string()),
+    }
+}
+
 fn origins(settings: &Settings) -> Result<Origins, ConfigError> {
     Origins::new(settings.network.clone()).map_err(ConfigError::Network)
 }
@@ -670,55 +702,4 @@ pub(super) fn now_ms() -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use super::*;
-
-    /// Orders are written `all`, `reload`, `stop` or the name of a source; the answer is each task and how many orders it answers.
-    fn check(orders: &str, expected: &str) {
-        let (reply, _answers) = channel();
-        let order = |word: &str| match word {
-            "stop" => Order::Stop,
-            "reload" => Order::Reload { reply: Some(reply.clone()) },
-            "refresh" => Order::Refresh { ids: Vec::new(), reply: Some(reply.clone()) },
-            "all" => Order::Sync { sources: Vec::new(), reply: Some(reply.clone()) },
-            name => Order::Sync {
-                sources: vec![SourceId::parse(name).expect("an id")],
-                reply: Some(reply.clone()),
-            },
-        };
-        let mut waiting: VecDeque<Order> = orders.split_whitespace().map(order).collect();
-        let mut done = Vec::new();
-        while let Some((task, replies)) = next_task(&mut waiting) {
-            let name = match task {
-                Task::Reload => "reload".to_owned(),
-                Task::Judge => "judge".to_owned(),
-                Task::Forget(what, _) => format!("forget {what:?}"),
-                Task::Expire => "expire".to_owned(),
-                Task::Refresh(ids) => format!("refresh {}", ids.len()),
-                Task::Sync(sources) => sources.first().map_or("all".to_owned(), ToString::to_string),
-            };
-            done.push(format!("{name}*{}", replies.len()));
-        }
-        assert_eq!(done.join(" "), expected, "{orders}");
-    }
-
-    #[test]
-    fn orders_that_wait_together_for_the_same_work_get_one_run() {
-        check("", "");
-        check("all", "all*1");
-        check("all all all", "all*3");
-        check("all a all b a", "all*2 a*2 b*1");
-        check("refresh all refresh", "refresh 0*2 all*1");
-        check("all reload all reload", "all*1 reload*2 all*1");
-        check("reload all reload all", "reload*2 all*2");
-        check("a reload a a", "a*1 reload*1 a*2");
-    }
-
-    #[test]
-    fn a_panic_fails_the_order_alone() {
-        let outcome: Outcome = contained(|| std::panic::resume_unwind(Box::new("a fault")));
-        assert!(matches!(outcome, Err(OrderError::Store(text)) if text.contains("fault")));
-    }
-}
+mod tests;

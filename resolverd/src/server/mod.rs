@@ -340,6 +340,9 @@ impl State {
     fn found(&self, method: &str, target: &str, body: &[u8], out: &mut Vec<u8>) -> Option<Operation> {
         #[cfg(test)]
         assert!(!self.breaks.load(Ordering::Relaxed), "asked for");
+        if self.policies.load().is_locked {
+            return None;
+        }
         let kept = self.kept.load();
         let snapshot = kept.current()?;
         out.clear();
@@ -369,15 +372,17 @@ impl State {
     }
 
     fn answered(&self, query: &Query) -> Result<Reply, Failure> {
+        if needs_generation(query)
+            && let Some(failure) = self.policies.load().locked()
+        {
+            return Err(failure);
+        }
         let kept = self.kept.load();
         let current = kept.current();
         if let Some(body) = current.and_then(|snapshot| at_once(query, snapshot)) {
             return Ok(Reply { status: 200, content_type: JSON, body });
         }
         let facts = self.facts();
-        if let Some(failure) = facts.policies.locked().filter(|_| needs_generation(query)) {
-            return Err(failure);
-        }
         let answer = match query {
             Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
                 let kept: Vec<&Snapshot> = kept.snapshots.iter().map(Arc::as_ref).collect();

@@ -838,3 +838,25 @@ fn who_has_nothing_more_to_say_still_gets_an_answer() {
         }
     });
 }
+
+#[test]
+fn nothing_is_answered_while_the_policy_cannot_be_used() {
+    let state = ahead();
+    let lookup = json!({ "ids": ["lcod://a/one@0.2.0"] }).to_string().into_bytes();
+    let calls = [("GET", "/v1/components/lcod/a/one/0.2.0", Vec::new()), ("POST", LOOKUP, lookup)];
+    let asked = |(method, target, body): &(&str, &str, Vec<u8>)| {
+        let call = Call { body: body.clone(), ..Call::get(*target) };
+        let call = if *method == "POST" { Call { method: "POST", ..call } } else { call };
+        respond(&state, &call, Caller::Reader)
+    };
+    for call in &calls {
+        assert_eq!(asked(call).status, 200, "{call:?}");
+        assert!(state.encoded(call.0, call.1, &call.2, &mut Vec::new()).is_some(), "{call:?}");
+    }
+    let problem = Some(Refusal::new("policy.syntax", "trust.toml", "TOML", "="));
+    state.show_policies(PolicyState { problem, is_locked: true, ..PolicyState::default() });
+    for call in &calls {
+        assert_eq!(json_of(&asked(call))["reason"], "policy.syntax", "{call:?}");
+        assert!(state.encoded(call.0, call.1, &call.2, &mut Vec::new()).is_none(), "{call:?}");
+    }
+}

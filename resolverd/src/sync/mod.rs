@@ -68,6 +68,9 @@ pub enum SyncError {
     /// The generation could not be committed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The trust policy cannot be used, and none is in force by which anything could be judged.
+    #[error("nothing is judged: {0}")]
+    Locked(Refusal),
 }
 
 impl From<PackedError> for SyncError {
