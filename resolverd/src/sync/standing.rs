@@ -55,11 +55,10 @@ impl Standing {
     /// **Errors**: why those that were in force stay.
     pub fn again(&mut self, files: &[PolicyFile], memory: &Memory) -> Result<bool, Refusal> {
         let policies = found(files, memory).and_then(|policies| {
-            let left = self
-                .in_force
-                .all()
-                .iter()
-                .find(|old| !old.path.exists() && policies.all().iter().all(|new| new.path != old.path));
+            // Whether the file is there is not asked a second time: an editor may have put it back meanwhile.
+            let is_looked_for = |old: &&InForce| files.iter().any(|file| file.path == old.path);
+            let is_left = |old: &&InForce| policies.all().iter().all(|new| new.path != old.path);
+            let left = self.in_force.all().iter().filter(is_looked_for).find(is_left);
             match left {
                 Some(old) => Err(missing(&old.path, old.policy.version, "it stays in force until a restart")),
                 None => Ok(policies),
