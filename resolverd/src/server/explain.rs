@@ -8,7 +8,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Generation, Health, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
-use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict};
+use catalogue_schema::model::{Component, Level, Rank, Refusal, Release, Shadow, Verdict};
 use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::pointer::{Location, Revision, Want};
 use catalogue_schema::policy::NamespaceRule;
@@ -26,6 +26,8 @@ use crate::api::{PinRow, is_out_of_order, repository_text};
 use crate::resolve::{Candidates, Cause, Conflict, Native, Standing, native_for, select};
 use crate::store::Snapshot;
 use crate::trust::evidence::{Case as Evidence, Proofs, Voucher, beside, missing_before, stated};
+use crate::trust::memory::ROLLBACK;
+use crate::trust::policy::decide::VERSION_MUTATED;
 use crate::trust::policy::{Policies, judge};
 
 /// What is to be explained.
@@ -349,7 +351,7 @@ fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: G
     };
     let shelved = |want: &Want| (ground.read)(&ground.records.document(want)?.digest);
     let proofs = Proofs::default();
-    let Some(voucher) = vouching(steps, owner, ruled.judged_s, &shelved, (&proofs, ground)) else {
+    let Some(mut voucher) = vouching(steps, owner, ruled.judged_s, &shelved, (&proofs, ground)) else {
         return Vec::new();
     };
     let looked = release.manifest.as_ref().and_then(|manifest| {
@@ -362,6 +364,7 @@ fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: G
         let content = || (ground.read)(manifest);
         Some(proofs.look(ground.policies, Usage::Package, (manifest, &content), &bytes))
     });
+    voucher.rollback = release.verdict.refusal().filter(|refusal| is_of_catalogue(refusal, release)).cloned();
     let missing = missing_before(owner, &generation.sources, &generation.catalogues);
     let carriers = ruled.carried.get(&format!("{}@{}", release.id, release.version));
     let mut case = Evidence::of(release, owner, &voucher, looked.as_deref());
@@ -387,6 +390,12 @@ fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: G
     }
 }
 
+/// Tells whether a release is refused because its catalogue goes back: nobody here knows what was accepted before.
+fn is_of_catalogue(refusal: &Refusal, release: &Release) -> bool {
+    [ROLLBACK, UNSIGNED, VERSION_MUTATED].contains(&refusal.reason.as_ref())
+        && refusal.subject != format!("{}@{}", release.id, release.version)
+}
+
 /// Returns who vouches for the last of `steps`, which lead from a source's entry to a catalogue.
 fn vouching(
     steps: &[&CatalogueState],
@@ -408,7 +417,7 @@ fn vouching(
             Some(bytes) => proofs.look(policies, Usage::Catalogue, (&digest, &content), &bytes),
             None => std::sync::Arc::default(),
         };
-        let own = Voucher { name: node.id.name.clone(), digest: digest.clone(), looked };
+        let own = Voucher { name: node.id.name.clone(), digest: digest.clone(), looked, rollback: None };
         let parent = above.filter(|one| policies.catalogue(owner, &one.facts(None), judged_s).is_ok());
         let is_pinned = state.errand.want.is_pinned() || !state.errand.digests.is_empty();
         above = Some(Voucher::of(own, parent.as_ref(), is_pinned));
@@ -418,6 +427,8 @@ fn vouching(
 
 /// The reason of a refusal: something on the way is not pinned.
 const UNPINNED: &str = "trust.unpinned";
+/// The reason of a refusal: nobody has signed it who must have.
+const UNSIGNED: &str = "trust.unsigned";
 
 fn document(record: &DocumentRecord) -> DocumentRow<'static> {
     DocumentRow {

@@ -16,7 +16,7 @@ use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
 use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict, Warning};
 use catalogue_schema::packed::write::Packer;
 use catalogue_schema::packed::{Packed, PackedError};
-use catalogue_schema::policy::{NamespaceRule, Pattern, Policy};
+use catalogue_schema::policy::{Mode, NamespaceRule, Pattern, Policy};
 use catalogue_schema::version::Version;
 use tracing::warn;
 
@@ -72,8 +72,8 @@ impl<'a> Bench<'a> {
                 true => sync.now_s,
                 false => known.or(last_s).unwrap_or(sync.now_s),
             };
-            // What never ages, and nothing does where nothing may be fetched.
-            (!source.is_pinned() && !source.offline && !sync.offline).then(|| (source.id.clone(), at_s))
+            // A pinned one never ages. That nothing may be fetched now makes nothing younger.
+            (!source.is_pinned() && !source.offline).then(|| (source.id.clone(), at_s))
         };
         let policies: &'a Policies = &sync.rules.policies;
         let checked = match policies.is_empty() {
@@ -97,7 +97,8 @@ impl<'a> Bench<'a> {
             for component in components {
                 let id = component.id()?;
                 if self.policies.agree(&id) > 1 {
-                    for listed in component.all() {
+                    // A copy that may not be used speaks for nothing.
+                    for listed in component.all().filter(|listed| !listed.is_refused()) {
                         let Some(version) = listed.version() else { continue };
                         let carriers = self.carried.entry((id.clone(), version)).or_default();
                         carriers.push((catalogue.source.clone(), listed.content()?));
@@ -224,7 +225,9 @@ impl<'a> Bench<'a> {
         carried: &mut BTreeMap<String, Vec<SourceId>>,
     ) -> Option<crate::trust::verify::Ruled> {
         let Verdict::Trusted(leave) = &release.verdict else { return None };
-        let looked = release.manifest.as_ref().and_then(|manifest| self.signatures.packages.get(manifest));
+        let packages = &self.signatures.packages;
+        let looked =
+            release.manifest.as_ref().and_then(|manifest| packages.get(&(owner.clone(), manifest.clone())));
         let carriers = self.carriers(release, release.content().as_ref());
         if !carriers.is_empty() {
             carried.insert(format!("{}@{}", release.id, release.version), carriers.clone());
@@ -299,7 +302,8 @@ impl Ground {
         let known = state.and_then(|state| signatures.vouchers.get(&key(state.errand.node()?)).cloned());
         let digest = state.and_then(|state| state.digest.clone()).unwrap_or_else(|| Digest::sha256(b""));
         let looked: Arc<Looked> = Arc::default();
-        let voucher = known.unwrap_or_else(|| Voucher { name: owner.name.clone(), digest, looked });
+        let voucher =
+            known.unwrap_or_else(|| Voucher { name: owner.name.clone(), digest, looked, rollback: None });
         Ground { missing: missing_before(&owner.source, sources, catalogues), voucher }
     }
 }
@@ -344,7 +348,8 @@ impl Hidden {
     }
 }
 
-/// Returns the namespaces that wait for a source which a policy names for them and which has never been read. A namespace inside of
+/// Returns the namespaces that wait for a source which a policy names for them and which has never been read, where that is
+/// enforced. A namespace inside of
 /// which another rule decides is left out: what waits there is refused release by release.
 pub(super) fn waiting(
     policies: &Policies,
@@ -361,7 +366,7 @@ pub(super) fn waiting(
     let unread: Vec<&SourceState> = sources.iter().filter(is_unread).collect();
     let mut blocked = Vec::new();
     for one in policies.all().iter().filter(|_| !unread.is_empty()) {
-        for rule in &one.policy.namespaces {
+        for rule in one.policy.namespaces.iter().filter(|rule| rule.mode == Mode::Enforce) {
             let Some(namespace) = whole(rule, &one.policy) else { continue };
             let waits = unread.iter().filter(|state| rule.sources.contains(&state.source.id));
             blocked.extend(waits.map(|state| Blocked {

@@ -33,7 +33,7 @@ use crate::shelf::Run;
 use crate::store::memory::Memory;
 use crate::sync::reach::reach;
 use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
-use crate::trust::evidence::Signatures;
+use crate::trust::evidence::{Signatures, Voucher};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
 use crate::trust::verify::{Evidence, judge};
 
@@ -148,6 +148,8 @@ pub(super) struct Vouching {
     pub(super) signers: Vec<String>,
     /// Why it may not be used if it lists releases.
     pub(super) lacking: Option<Refusal>,
+    /// Who vouches for it once it is accepted.
+    pub(super) voucher: Option<Voucher>,
 }
 
 /// What is to be remembered and said of a document that is in order.
@@ -362,6 +364,8 @@ impl<'a> Reader<'a> {
                     components: components.collect::<Result<_, _>>().ok()?,
                 });
             }
+            // Nobody has looked at what these entries rest on.
+            self.vouch(found, None);
             tree.reached.insert(key(found));
             tree.salvaged.insert(found.id.clone());
             tree.catalogues.push(CatalogueState { errand, ..state.clone() });
@@ -442,7 +446,7 @@ impl<'a> Reader<'a> {
         let mut fresh = Vec::new();
         state.signers.clone_from(&vouching.signers);
         let is_settled_here = is_settled(errand) && !vouching.is_open;
-        vouching.remembered(&mut tree, &mut fresh);
+        self.vouch(node, vouching.remembered(&mut tree, &mut fresh));
         tree.remember(document, &mut fresh);
         let (children, of_releases) =
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
@@ -451,7 +455,7 @@ impl<'a> Reader<'a> {
         let listing =
             self.releases(of_releases, (node, mode, &trust), &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
-        self.package_signatures((errand, mode, &trust), &mut tree)?;
+        self.package_signatures((errand, node, mode, &trust), &mut tree)?;
 
         state.settled = is_settled_here && !tree.open;
         let unusable = take(&mut finding.unusable);

@@ -37,12 +37,13 @@ impl Vouching {
         }
     }
 
-    /// Remembers the documents.
-    pub(super) fn remembered(self, tree: &mut Tree, fresh: &mut Vec<(Digest, Vec<u8>)>) {
+    /// Remembers the documents, and returns who vouches for what was accepted.
+    pub(super) fn remembered(self, tree: &mut Tree, fresh: &mut Vec<(Digest, Vec<u8>)>) -> Option<Voucher> {
         if let Some(document) = self.document {
             tree.remember(document, fresh);
         }
         tree.refusals.extend(self.absent);
+        self.voucher
     }
 }
 
@@ -84,7 +85,8 @@ impl Reader<'_> {
         };
         let has_own = *looked != Looked::default();
         let (name, digest) = (node.id.name.clone(), document.received.digest.clone());
-        let voucher = Voucher::of(Voucher { name, digest, looked }, parent.as_ref(), is_pinned);
+        let own = Voucher { name, digest: digest.clone(), looked, rollback: None };
+        let mut voucher = Voucher::of(own, parent.as_ref(), is_pinned);
         let may_refuse = mode == Mode::Live && policies.enforces();
         match policies.catalogue(&self.source.id, &voucher.facts(None), now_s) {
             Ok(keys) => {
@@ -96,19 +98,43 @@ impl Reader<'_> {
             Err(refusal) if may_refuse => vouching.lacking = Some(refusal),
             Err(_) => {}
         }
-        if may_refuse && was_signed && !voucher.looked.has_one_that_holds() {
-            return Ok(Err(unsigned(errand, &memory_key)));
+        let mut rollback = None;
+        if was_signed && !voucher.looked.has_one_that_holds() {
+            let refusal = unsigned(errand, &memory_key);
+            if may_refuse {
+                return Ok(Err(refusal));
+            }
+            let is_accepted = self
+                .memory
+                .known(&memory_key)
+                .iter()
+                .any(|known| known.digest == digest && known.signed.is_some());
+            rollback = Some(refusal).filter(|_| !is_accepted);
         }
-        if has_own && !vouching.signers.is_empty() {
+        if has_own && !policies.signers(&self.source.id, &voucher.facts(None), now_s).is_empty() {
             let version = voucher.looked.statement().and_then(|statement| statement.catalogue_version);
             let signed = SignedBy { set: set(policies, self.source), version };
-            if may_refuse && let Err(refusal) = self.follows(errand, &memory_key, &signed, &voucher.digest) {
-                return Ok(Err(refusal));
+            if let Err(refusal) = self.follows(errand, &memory_key, &signed, &voucher.digest) {
+                if may_refuse {
+                    return Ok(Err(refusal));
+                }
+                rollback.get_or_insert(refusal);
             }
             vouching.signed = Some(signed);
         }
-        self.signatures.borrow_mut().vouchers.insert(key(node), voucher);
+        // What a policy enforces that is not the only one in force, it decides release by release.
+        voucher.rollback = rollback.or(voucher.rollback);
+        vouching.voucher = Some(voucher);
         Ok(Ok(vouching))
+    }
+
+    /// Takes who vouches for a list or catalogue from now on: nobody who vouched for one that was refused.
+    pub(super) fn vouch(&self, node: &Node, voucher: Option<Voucher>) {
+        let vouchers = &mut self.signatures.borrow_mut().vouchers;
+        match voucher {
+            Some(voucher) => vouchers.insert(key(node), voucher),
+            None => vouchers.remove(&key(node)),
+        };
     }
 
     /// Looks at the signatures of a document where its entry states them, else in the file beside it.
@@ -161,7 +187,8 @@ impl Reader<'_> {
             let before = known.signed.as_ref().filter(|before| before.set == signed.set)?;
             Some((before.version?, &known.digest))
         });
-        let Some((highest, bytes)) = known.max_by_key(|(version, _)| *version) else { return Ok(()) };
+        // Of several with the highest version the one that was there first counts, whatever was used in spite of a policy.
+        let Some((highest, bytes)) = known.rev().max_by_key(|(version, _)| *version) else { return Ok(()) };
         let accept = format!("to accept it: resolverd trust forget {memory_key}");
         let refused = |reason: &'static str, expected: String, found: String| {
             Err(Refusal::new(reason, &errand.want, expected, found))
@@ -221,14 +248,14 @@ impl Reader<'_> {
     /// **Errors**: the shelf cannot be read or written.
     pub(super) fn package_signatures(
         &self,
-        (task, mode, trust): (&Errand, Mode, &Trust),
+        (task, node, mode, trust): (&Errand, &Node, Mode, &Trust),
         tree: &mut Tree,
     ) -> Result<(), SyncError> {
         let mut asked: Vec<(Digest, Errand)> = Vec::new();
         let noted = std::mem::take(&mut self.signatures.borrow_mut().wanted);
         for (manifest, sought) in noted {
             match sought {
-                Sought::Stated(text) => self.look_at_package(&manifest, text.as_bytes()),
+                Sought::Stated(text) => self.look_at_package(node, &manifest, text.as_bytes()),
                 Sought::Beside(want) => {
                     asked.extend(beside(&want).map(|want| (manifest, of_signature(task, want))));
                 }
@@ -236,7 +263,7 @@ impl Reader<'_> {
         }
         asked.sort_by(|one, other| one.1.want.cmp(&other.1.want));
         for round in asked.chunks(WANTS_AT_ONCE) {
-            self.package_round(round, mode, trust, tree)?;
+            self.package_round(round, (node, mode, trust), tree)?;
         }
         Ok(())
     }
@@ -244,8 +271,7 @@ impl Reader<'_> {
     fn package_round(
         &self,
         round: &[(Digest, Errand)],
-        mode: Mode,
-        trust: &Trust,
+        (node, mode, trust): (&Node, Mode, &Trust),
         tree: &mut Tree,
     ) -> Result<(), SyncError> {
         let errands: Vec<Errand> = round.iter().map(|(_, errand)| errand.clone()).collect();
@@ -255,7 +281,7 @@ impl Reader<'_> {
             tree.open |= !is_settled(errand);
             match found {
                 Ok(document) => {
-                    self.look_at_package(manifest, document.content.bytes());
+                    self.look_at_package(node, manifest, document.content.bytes());
                     tree.remember(document, &mut fresh);
                 }
                 Err(Trouble::Refused(refusal)) if errand.want.is_pinned() => {
@@ -270,11 +296,11 @@ impl Reader<'_> {
         Ok(self.sync.shelf.keep(&fresh)?)
     }
 
-    fn look_at_package(&self, manifest: &Digest, signature: &[u8]) {
+    fn look_at_package(&self, node: &Node, manifest: &Digest, signature: &[u8]) {
         let content = || self.sync.shelf.read(manifest).ok().flatten();
         let looked =
             self.sync.rules.proofs.look(self.policies(), Usage::Package, (manifest, &content), signature);
-        self.signatures.borrow_mut().packages.insert(manifest.clone(), looked);
+        self.signatures.borrow_mut().packages.insert((node.id.clone(), manifest.clone()), looked);
     }
 }
 

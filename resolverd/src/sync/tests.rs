@@ -13,6 +13,7 @@ use crate::store::{Opened, StateLock};
 
 mod crowded;
 mod eager;
+mod judged;
 mod taken;
 mod unchanged;
 

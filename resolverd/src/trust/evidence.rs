@@ -15,7 +15,7 @@ use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{CatalogueState, Health, SourceState};
 use catalogue_schema::id::{CatalogueId, SourceId};
 use catalogue_schema::key::{Fingerprint, KeyAlgorithm};
-use catalogue_schema::model::{Release, SignatureClaim};
+use catalogue_schema::model::{Refusal, Release, SignatureClaim};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{HttpsUrl, LocalPath, Location, Want};
 use catalogue_schema::signature::{SignatureFile, Statement, Usage};
@@ -119,13 +119,9 @@ impl Proofs {
         let looked = match look(policies.ring(), usage, content, signature) {
             Ok(looked) => Arc::new(looked),
             // What the system could not do now it may do later.
-            Err(error) => {
-                let found = error.to_string();
-                return Arc::new(Looked::broken(ParseError::new(
-                    NOT_COMPUTED,
-                    "a signature that was computed",
-                    found,
-                )));
+            Err(found) => {
+                let expected = "a signature that was computed";
+                return Arc::new(Looked::broken(ParseError::new(NOT_COMPUTED, expected, found)));
             }
         };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,22 +133,25 @@ impl Proofs {
     }
 }
 
+/// Looks at signatures, which is the same each time.
+///
+/// **Errors**: what could not be read or computed now.
 fn look(
     ring: &KeyRing,
     usage: Usage,
     content: &dyn Fn() -> Option<Vec<u8>>,
     signature: &[u8],
-) -> Result<Looked, SignatureError> {
+) -> Result<Looked, String> {
+    let failed = |error: SignatureError| error.to_string();
     match SignatureFile::parse(signature) {
         Err(fault) => Ok(Looked::broken(fault)),
-        Ok(SignatureFile::Detached { algorithm, bytes }) => match content() {
-            Some(content) => {
-                Ok(Looked { proofs: detached(ring, algorithm, &content, &bytes)?, ..Looked::default() })
-            }
-            None => Ok(Looked::default()),
-        },
+        Ok(SignatureFile::Detached { algorithm, bytes }) => {
+            let content = content().ok_or("the bytes that it is over cannot be read")?;
+            let proofs = detached(ring, algorithm, &content, &bytes).map_err(failed)?;
+            Ok(Looked { proofs, ..Looked::default() })
+        }
         Ok(SignatureFile::Envelope(envelope)) => {
-            let proofs = check(&envelope, usage, ring)?;
+            let proofs = check(&envelope, usage, ring).map_err(failed)?;
             let holds = proofs.iter().any(|(_, proof)| *proof == Proof::Holds);
             // A payload that nobody signed is not read.
             match holds.then(|| envelope.statement()).transpose() {
@@ -189,6 +188,8 @@ pub struct Voucher {
     pub digest: Digest,
     /// Its signatures.
     pub looked: Arc<Looked>,
+    /// Why it is not as new, or not signed, as what was accepted before.
+    pub rollback: Option<Refusal>,
 }
 
 impl Voucher {
@@ -211,20 +212,21 @@ impl Voucher {
             name: &self.name,
             digest: &self.digest,
             signed: self.looked.signed(),
-            rollback: None,
+            rollback: self.rollback.as_ref(),
             expires_s: self.looked.statement().filter(is_own).and_then(|statement| statement.expires_s),
             checked_s,
         }
     }
 }
 
-/// Who vouches for the lists and catalogues of a source, and for its releases by the digests of their manifests.
+/// Who vouches for the lists and catalogues of a source, and for its releases.
 #[derive(Debug, Default)]
 pub struct Signatures {
     /// Who vouches for each; the flag tells a source's entry from a catalogue of the same name.
     pub vouchers: BTreeMap<(CatalogueId, bool), Voucher>,
-    /// The signatures of releases, by the digests of their manifests.
-    pub packages: HashMap<Digest, Arc<Looked>>,
+    /// The signatures of releases, by the catalogue that lists them and the digests of their manifests: what another catalogue
+    /// has beside the same manifest says nothing.
+    pub packages: HashMap<(CatalogueId, Digest), Arc<Looked>>,
     /// The manifests whose signatures are looked for.
     pub wanted: BTreeMap<Digest, Sought>,
 }
@@ -291,9 +293,11 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Returns the facts. A rule with `min_age` counts from when the version was first seen here: nobody else's word is enough.
+    /// Returns the facts. A rule with `min_age` counts from when the version was first seen here with these very bytes: nobody else's
+    /// word is enough.
     pub fn facts(&self) -> Facts<'_> {
         let first_seen = self.first_seen.as_ref();
+        let as_seen = first_seen.filter(|(digest, _)| self.content.as_ref() == Some(digest));
         Facts {
             id: &self.release.id,
             version: &self.release.version,
@@ -307,7 +311,7 @@ impl<'a> Case<'a> {
             content: self.content.as_ref(),
             first_seen: first_seen.map(|(digest, at_s)| FirstSeen { digest, at_s: *at_s }),
             signed: self.looked.map(Looked::signed).unwrap_or_default(),
-            published_s: first_seen.map(|(_, at_s)| *at_s),
+            published_s: as_seen.map(|(_, at_s)| *at_s),
             carried_by: self.carriers,
         }
     }
@@ -340,3 +344,6 @@ pub fn missing_before(
     };
     sources.iter().filter(is_missing).map(|state| state.source.id.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;

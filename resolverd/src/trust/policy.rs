@@ -146,7 +146,8 @@ impl Policies {
         self.all.iter().any(asks)
     }
 
-    /// Tells whether a catalogue without signatures that count is refused as a whole, before it is read.
+    /// Tells whether a catalogue without signatures that count, or one that goes back, is refused as a whole, before it is read.
+    /// Where one of them does not enforce, each decides release by release.
     pub fn enforces(&self) -> bool {
         self.all.iter().all(|one| one.policy.defaults.mode == Mode::Enforce)
     }
@@ -188,6 +189,12 @@ impl Policies {
             keys.extend(decide::catalogue(&one.policy, source, facts, now_s)?);
         }
         Ok(keys)
+    }
+
+    /// Returns the keys by which a catalogue is signed for those policies that ask for it, whatever the others say.
+    pub fn signers<'a>(&'a self, source: &SourceId, facts: &CatalogueFacts<'_>, now_s: i64) -> Vec<&'a Key> {
+        let of = |one: &'a InForce| decide::catalogue(&one.policy, source, facts, now_s).unwrap_or_default();
+        self.all.iter().flat_map(of).collect()
     }
 
     /// Returns the files of the keys that policies name.

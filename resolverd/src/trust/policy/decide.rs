@@ -550,7 +550,17 @@ impl<'a> Run<'a, '_> {
         }
         let expected = format!("published at least {} s ago", rule.min_age_s);
         let refusal = match self.facts.published_s {
-            None => self.refusal("trust.age_unknown", expected, "no date that can be relied on"),
+            None => {
+                let Facts { id, version, first_seen, content, .. } = self.facts;
+                let is_mutated = first_seen.is_some_and(|first| *content != Some(first.digest));
+                let found = match is_mutated {
+                    true => format!(
+                        "other bytes than when it was first seen; to accept them: resolverd trust forget {id}@{version} --reason TEXT"
+                    ),
+                    false => "no date that can be relied on".to_owned(),
+                };
+                self.refusal("trust.age_unknown", expected, found)
+            }
             Some(at_s) => {
                 let min_age_s = i64::try_from(rule.min_age_s).unwrap_or(i64::MAX);
                 let found = catalogue_schema::revision::rfc3339(at_s);
