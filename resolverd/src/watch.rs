@@ -166,6 +166,8 @@ impl Drop for Watch {
 struct Print {
     device: u64,
     inode: u64,
+    /// Who may do what: of a directory above a trust policy that matters as well.
+    mode: u32,
     bytes: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -177,6 +179,7 @@ impl Print {
         Some(Print {
             device: found.dev(),
             inode: found.ino(),
+            mode: found.mode(),
             // The size and times of a directory change with every file in it.
             bytes: if found.is_dir() { 0 } else { found.size() },
             modified: if found.is_dir() { (0, 0) } else { (found.mtime(), found.mtime_nsec()) },

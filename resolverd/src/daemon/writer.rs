@@ -113,6 +113,7 @@ impl Writer {
             _lock: lock,
         };
         writer.policies = Standing::first(&writer.settings.policy_files, writer.store.memory());
+        writer.key_files = writer.policies.key_files(&writer.settings.policy_files);
         writer.note_policies()?;
         if let Some(problem) = &writer.policies.problem {
             writer.store.audit(&[acts::rejected(problem)], now_s())?;
@@ -156,7 +157,6 @@ impl Writer {
 
     /// Remembers the versions of the policies in force, so that none of them goes down.
     fn note_policies(&mut self) -> Result<(), StoreError> {
-        self.key_files = self.policies.key_files();
         let in_force = Arc::clone(&self.policies.in_force);
         self.store
             .remember_policies(in_force.all().iter().map(|one| (one.path.as_path(), one.policy.version)))
@@ -186,6 +186,7 @@ impl Writer {
     fn judge(&mut self, state: &State) -> Outcome {
         let before = self.policies.problem.clone();
         let read = self.policies.again(&self.settings.policy_files, self.store.memory());
+        self.key_files = self.policies.key_files(&self.settings.policy_files);
         // Owed whatever fails below. Signatures that nobody asked for before are fetched.
         let is_new = matches!(read, Ok(true));
         self.owes_sync |= is_new;

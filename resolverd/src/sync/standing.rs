@@ -12,7 +12,7 @@ use tracing::{error, info};
 use crate::fetch::limit::Limits;
 use crate::store::memory::Memory;
 use crate::trust::evidence::Proofs;
-use crate::trust::policy::{InForce, Policies, PolicyError, PolicyFile, load, succeeds};
+use crate::trust::policy::{InForce, Policies, PolicyError, PolicyFile, load, rests_on, succeeds};
 
 /// The reason that a policy that was in force is not there any more.
 pub const GONE: &str = "policy.missing";
@@ -45,9 +45,12 @@ impl Standing {
         }
     }
 
-    /// Returns the files whose edits matter beside the policies: the keys that they name.
-    pub fn key_files(&self) -> Vec<PathBuf> {
-        self.in_force.key_files().collect()
+    /// Returns the files whose edits matter beside the policies: the keys that they name, and while something is wrong whatever
+    /// those in `files` rest on.
+    pub fn key_files(&self, files: &[PolicyFile]) -> Vec<PathBuf> {
+        let user = rustix::process::geteuid().as_raw();
+        let found = files.iter().filter(|_| self.problem.is_some());
+        self.in_force.key_files().chain(found.flat_map(|file| rests_on(&file.path, user))).collect()
     }
 
     /// Reads the policies again; tells whether others are in force now.
@@ -161,4 +164,50 @@ fn gone(files: &[PolicyFile], memory: &Memory, policies: &Policies) -> Option<Re
 fn missing(path: &Path, version: u64, consequence: &str) -> Refusal {
     let expected = format!("the policy of version {version} that was in force");
     Refusal::new(GONE, path.display(), expected, format!("no file; {consequence}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_stays_until_another_can_be_used_and_what_is_at_fault_is_watched() {
+        let root = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+        let (path, key) = (root.path().join("trust.toml"), root.path().join("root.pem"));
+        let write = |text: &str| {
+            std::fs::write(&path, format!("schema = \"resolverd/trust@1\"\nversion = 1\n{text}")).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        };
+        write("");
+        let files = [PolicyFile { path: path.clone(), is_named: false }];
+        let memory = Memory::default();
+        let mut standing = Standing::first(&files, &memory);
+        assert_eq!((standing.problem.clone(), standing.key_files(&files).len()), (None, 0));
+        let in_force = standing.in_force.digest().cloned();
+
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(standing.again(&files, &memory).unwrap_err().reason, GONE);
+        write(&format!(
+            "[[keys]]\nid = \"root\"\nalgorithm = \"ed25519\"\nfile = \"root.pem\"\nfingerprint = \"sha256:{}\"\nusage = [\"package\"]\n",
+            "1".repeat(64)
+        ));
+        for (text, mode) in [("", 0o644), ("no key", 0o644), ("no key", 0o666)] {
+            std::fs::write(&key, text).unwrap();
+            std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
+            standing.again(&files, &memory).unwrap_err();
+            assert!(standing.key_files(&files).contains(&key), "{text} {mode:o}");
+            assert_eq!(standing.in_force.digest(), in_force.as_ref());
+        }
+        std::fs::set_permissions(root.path(), Permissions::from_mode(0o777)).unwrap();
+        standing.again(&files, &memory).unwrap_err();
+        assert_eq!(standing.key_files(&files), [root.path()], "the directory that others may write");
+        std::fs::set_permissions(root.path(), Permissions::from_mode(0o700)).unwrap();
+
+        // Nobody looks for it any more, which is no accident.
+        assert!(standing.again(&[], &memory).unwrap() && standing.in_force.is_empty());
+    }
 }

@@ -71,6 +71,16 @@ pub enum KeyError {
 }
 
 impl KeyError {
+    /// Returns the file or directory that is at fault.
+    pub fn path(&self) -> &Path {
+        match self {
+            KeyError::Unreadable { path, .. }
+            | KeyError::Unguarded { path, .. }
+            | KeyError::TooLarge { path, .. }
+            | KeyError::Key { path, .. } => path,
+        }
+    }
+
     /// Returns the dotted reason that programs read.
     pub fn reason(&self) -> &'static str {
         match self {

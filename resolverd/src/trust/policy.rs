@@ -84,6 +84,14 @@ impl PolicyError {
         }
     }
 
+    /// Returns the file or directory that is at fault beside the policy's own.
+    pub fn culprit(&self) -> Option<&Path> {
+        match self {
+            PolicyError::File { source } | PolicyError::Key { source, .. } => Some(source.path()),
+            PolicyError::Policy { .. } => None,
+        }
+    }
+
     /// Returns where in the policy the fault is, where it is in its text.
     pub fn place(&self) -> Option<Position> {
         match self {
@@ -199,11 +207,7 @@ impl Policies {
 
     /// Returns the files of the keys that policies name.
     pub fn key_files(&self) -> impl Iterator<Item = PathBuf> {
-        let of = |one: &InForce| {
-            let directory = one.path.parent().unwrap_or(Path::new("/")).to_owned();
-            one.policy.keys.iter().map(move |key| directory.join(&key.file)).collect::<Vec<PathBuf>>()
-        };
-        self.all.iter().flat_map(of)
+        self.all.iter().flat_map(|one| key_files(&one.path, &one.policy))
     }
 
     /// Returns the limits of a sync that policies set, by their names; the lowest of each counts.
@@ -220,6 +224,21 @@ pub fn load(path: &Path, user: u32) -> Result<InForce, PolicyError> {
     let bytes = read_guarded(path, user, POLICY_BYTES_MAX)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     read(path, &bytes, |file| keys::read_public(&directory.join(file), user))
+}
+
+/// Returns the files and directories that decide whether a policy can be used, beside its own, as far as it can be read: the keys
+/// that it names, and what is at fault.
+pub fn rests_on(path: &Path, user: u32) -> Vec<PathBuf> {
+    let bytes = read_guarded(path, user, POLICY_BYTES_MAX).ok();
+    let policy = bytes.and_then(|bytes| Policy::parse(&bytes).ok());
+    let mut files = policy.map(|policy| key_files(path, &policy)).unwrap_or_default();
+    files.extend(load(path, user).err().and_then(|error| error.culprit().map(Path::to_owned)));
+    files
+}
+
+fn key_files(path: &Path, policy: &Policy) -> Vec<PathBuf> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    policy.keys.iter().map(|key| directory.join(&key.file)).collect()
 }
 
 /// Reads a policy that is not in force, out of its text and those of its keys: `key` gives one by the name that the policy has for

@@ -1,11 +1,28 @@
 //! What policies make of what was read: instants that come, copies that count, and rules that only watch.
 
+use catalogue_schema::digest::Algorithm;
+use catalogue_schema::key::{KeyAlgorithm, SEED_BYTES};
 use catalogue_schema::policy::Policy;
+use catalogue_schema::signature::{Envelope, Signature, Statement, Usage};
+use zeroize::Zeroizing;
 
 use super::unchanged::{Run, catalogue, configured, pinned};
 use super::*;
 use crate::trust::policy::InForce;
-use crate::trust::signature::KeyRing;
+use crate::trust::signature::Signer;
+
+fn root() -> Signer {
+    let private = Signer::seeded(KeyAlgorithm::Ed25519, Zeroizing::new([1; SEED_BYTES]));
+    Signer::of(&private).expect("a key")
+}
+
+/// The key `root`, and a set of it.
+fn roots() -> String {
+    format!(
+        "[[keys]]\nid = \"root\"\nalgorithm = \"ed25519\"\nfile = \"root.pem\"\nfingerprint = \"{}\"\nusage = [\"catalogue\", \"package\"]\n[[signers]]\nname = \"roots\"\nkeys = [\"root\"]\nthreshold = 1\nalgorithms = {{ any = [\"ed25519\"] }}\n",
+        root().public().fingerprint()
+    )
+}
 
 /// Puts policies in force, each written without its first two lines.
 fn policies(texts: &[&str]) -> Arc<Policies> {
@@ -15,7 +32,7 @@ fn policies(texts: &[&str]) -> Arc<Policies> {
             path: "/etc/trust.toml".into(),
             digest: Digest::sha256(text.as_bytes()),
             policy: Policy::parse(text.as_bytes()).expect("a policy"),
-            ring: KeyRing::default(),
+            ring: [root().public().clone()].into_iter().collect(),
         }
     };
     Arc::new(Policies::of(texts.iter().map(one).collect()))
@@ -126,4 +143,76 @@ fn only_a_rule_that_is_enforced_keeps_a_namespace_for_a_source() {
         let kept = kept.iter().filter(|one| one.namespace.to_string() == EVERYTHING).count();
         assert_eq!(kept, expected, "{mode}");
     }
+}
+
+/// Writes a catalogue of one release, signed by `root` as the version `version` of it.
+fn signed(world: &World, release: &str, version: u64) {
+    catalogue(world, "a.json", &[("x", release)]);
+    let content = std::fs::read(world.path("a.json")).expect("read");
+    let statement = Statement {
+        usage: Usage::Catalogue,
+        id: "a".to_owned(),
+        version: None,
+        digests: [Algorithm::Sha256, Algorithm::Sha512].map(|one| Digest::of(one, &content)).to_vec(),
+        size: content.len() as u64,
+        signed_at_s: 1,
+        algorithms: vec![KeyAlgorithm::Ed25519],
+        catalogue_version: Some(version),
+        expires_s: None,
+        origin_commit: None,
+    };
+    let payload = statement.to_bytes();
+    let signature = Signature {
+        key: root().public().fingerprint(),
+        algorithm: "ed25519".to_owned(),
+        bytes: root().sign(&Usage::Catalogue.encoded(&payload), &[0; SEED_BYTES]).expect("signed"),
+    };
+    world.write("a.json.sig", &Envelope::new(payload, vec![signature]).to_json());
+}
+
+#[test]
+fn a_policy_that_only_watches_takes_no_other_s_memory_away() {
+    let source = "[[sources]]\nid = \"a\"\nsigned_by = \"roots\"\n";
+    let strict = format!("{}{}{source}", rule("[\"a\"]", "require = \"digest\""), roots());
+    let lax =
+        rule("[\"a\"]", "require = \"digest\"").replace("[defaults]\n", "[defaults]\nmode = \"audit\"\n");
+    let sources = [("a", "a.json")];
+    let check = |texts: &[&str], expected: [&str; 4]| {
+        let mut world = World::new();
+        world.rules.policies = policies(texts);
+        let steps = [("42.0.0", 42), ("41.0.0", 41), ("42.1.0", 42), ("43.0.0", 43)];
+        for ((release, version), expected) in steps.into_iter().zip(expected) {
+            signed(&world, release, version);
+            for scope in [Scope::All, Scope::Rebuild, Scope::All] {
+                world.now_s += 1;
+                world.run(&sources, scope);
+                assert_eq!(world.shown(), format!("n/x = a/a: {expected}"), "{} {version}", texts.len());
+            }
+        }
+    };
+    check(&[&strict], ["42.0.0 trusted", "42.0.0 trusted", "42.0.0 trusted", "43.0.0 trusted"]);
+    let expected =
+        ["42.0.0 trusted", "41.0.0 trust.rollback", "42.1.0 trust.version_mutated", "43.0.0 trusted"];
+    check(&[&strict, &lax], expected);
+    check(&[&lax, &strict], expected);
+}
+
+#[test]
+fn what_another_source_has_beside_the_same_manifest_says_nothing() {
+    let mut world = World::new();
+    let asks = format!("{}{}", rule("[\"a\"]", "require = \"signature\"\nsigned_by = \"roots\""), roots());
+    world.rules.policies = policies(&[&asks]);
+    catalogue(&world, "a.json", &[("x", "1.0.0")]);
+    world.write("b/nothing", "");
+    for file in ["a.json", "x-1.0.0.json"] {
+        std::fs::copy(world.path(file), world.path("b").join(file)).expect("copied");
+    }
+    let manifest = std::fs::read(world.path("x-1.0.0.json")).expect("read");
+    let signature = root().sign(&manifest, &[0; SEED_BYTES]).expect("signed");
+    std::fs::write(world.path("x-1.0.0.json.sig"), &signature).expect("written");
+    std::fs::write(world.path("b/x-1.0.0.json.sig"), [0; 64]).expect("written");
+    world.sync(&[("a", "a.json"), ("b", "b/a.json")]);
+    assert_eq!(world.shown(), "n/x = a/a: 1.0.0 trusted");
+    world.sync(&[("b", "b/a.json"), ("a", "a.json")]);
+    assert_eq!(world.shown(), "n/x = a/a: 1.0.0 trusted");
 }
