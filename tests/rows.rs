@@ -16,6 +16,12 @@ struct Row<'a> {
 /// Sections of which every row is listed, and how many rows they have.
 const SECTIONS: [(&str, usize); 6] = [("a", 20), ("b", 24), ("c", 10), ("d", 14), ("e", 13), ("f", 15)];
 
+/// The rows without a case, each with why in `rows.txt`. None comes to them but by an edit here, where it is seen.
+const OPEN: [&str; 17] = [
+    "a3", "a14", "a16", "a17", "a18", "b4", "b5", "b23", "b24", "c2", "c4", "c7", "c10", "d7", "d10", "d14",
+    "f14",
+];
+
 fn read(text: &str) -> Vec<Row<'_>> {
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
@@ -76,15 +82,14 @@ fn every_row_has_a_case_that_asserts_its_reason() {
         let absent = reasons.iter().filter(|reason| !cases.iter().any(|case| case.contains(**reason)));
         missing.extend(absent.map(|reason| format!("{name}: no case asserts {reason}")));
     }
+    let said = text.lines().filter_map(|line| line.strip_prefix("# open "));
+    let open: Vec<&str> =
+        said.filter_map(|line| line.split(':').next()).flat_map(str::split_whitespace).collect();
+    assert_eq!(open, OPEN, "the rows that are said to be open");
     for (letter, count) in SECTIONS {
         let rows = (1..=count).map(|number| format!("{letter}{number}"));
-        let open = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# open "))
-            .filter_map(|line| line.split(':').next());
-        let open: BTreeSet<&str> = open.flat_map(|rows| rows.split_whitespace()).collect();
         for row in rows {
-            match (seen.contains(&row), open.contains(row.as_str())) {
+            match (seen.contains(&row), open.contains(&row.as_str())) {
                 (true, false) | (false, true) => {}
                 (true, true) => missing.push(format!("{row} is listed and said to be open")),
                 (false, false) => missing.push(format!("{row} is not in the list")),
