@@ -13,7 +13,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SOURCE_EXPIRED, SourceState, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
-use catalogue_schema::model::{Refusal, Warning};
+use catalogue_schema::model::{Refusal, Release, Warning};
 use catalogue_schema::packed::{Head, Listed, Packed, PackedError};
 use catalogue_schema::pointer::{CommitId, Location};
 use catalogue_schema::revision::{LogLine, Revision, RevisionKey, rfc3339};
@@ -85,18 +85,33 @@ impl Default for Shelved {
     }
 }
 
-/// Reads the list of the documents that a generation rests on, or says why it cannot be read. Cheap to clone.
+/// Reads the list of the documents that a generation rests on, or says why it cannot be read; and looks up when releases were
+/// first seen. Cheap to clone.
 #[derive(Clone)]
-pub struct Records(Arc<ReadRecords>);
+pub struct Records {
+    documents: Arc<ReadRecords>,
+    ledger: Option<Arc<LookUp>>,
+}
 
 type ReadRecords = dyn Fn(&Generation) -> Result<Arc<Documents>, String> + Send + Sync;
+
+/// Returns what a release of a source was when it was first seen here, and when.
+pub type LookUp = dyn Fn(&SourceId, &Release) -> Option<(Digest, i64)> + Send + Sync;
 
 impl Records {
     /// Reads lists through `read`.
     pub fn new(
         read: impl Fn(&Generation) -> Result<Arc<Documents>, String> + Send + Sync + 'static,
     ) -> Records {
-        Records(Arc::new(read))
+        Records { documents: Arc::new(read), ledger: None }
+    }
+
+    /// Looks releases up through `look_up`.
+    pub fn with_ledger(
+        self,
+        look_up: impl Fn(&SourceId, &Release) -> Option<(Digest, i64)> + Send + Sync + 'static,
+    ) -> Records {
+        Records { ledger: Some(Arc::new(look_up)), ..self }
     }
 }
 
@@ -739,7 +754,9 @@ fn explained(asked: &Asked, snapshot: &Snapshot, facts: &Facts) -> Result<Answer
     let component = snapshot.component(&asked.reference.id).map(Packed::component).transpose()?;
     let problem = |found: &Conflict| conflict(found, &snapshot.generation).problem(None);
     let records = match &facts.records {
-        Some(Records(read)) => read(&snapshot.generation).map_err(|found| records_unreadable(&found))?,
+        Some(Records { documents, .. }) => {
+            documents(&snapshot.generation).map_err(|found| records_unreadable(&found))?
+        }
         None => Arc::default(),
     };
     let ground = Ground {
@@ -748,6 +765,7 @@ fn explained(asked: &Asked, snapshot: &Snapshot, facts: &Facts) -> Result<Answer
         records: &records,
         policies: &facts.policies.in_force,
         read: &*facts.documents.0,
+        ledger: facts.records.as_ref().and_then(|records| records.ledger.as_deref()),
     };
     ok(&explain(asked, ground, &view, problem))
 }

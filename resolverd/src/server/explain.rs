@@ -1,7 +1,9 @@
 //! Explaining: the whole chain from source to bytes for one reference, every candidate that lost, and what to do next.
 //!
-//! A function of (snapshot, the list of its documents, question): no clock, no age, no disk. A reference that has no answer is explained as well. Never
-//! decides anything itself: which release is chosen is asked of the resolver.
+//! A function of (snapshot, the list of its documents, question): no clock, no age. Which steps the policies took is computed again
+//! from what the generation remembers, the documents on the shelf and the first-seen ledger, and left out where that does not
+//! give the verdict that the snapshot has. A reference that has no answer is explained as well. Never decides anything itself:
+//! which release is chosen is asked of the resolver.
 
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
@@ -24,6 +26,7 @@ use crate::api::discovery::{
 };
 use crate::api::{PinRow, is_out_of_order, repository_text};
 use crate::resolve::{Candidates, Cause, Conflict, Native, Standing, native_for, select};
+use crate::server::answer::LookUp;
 use crate::store::Snapshot;
 use crate::trust::evidence::{Case as Evidence, Proofs, Voucher, beside, missing_before, stated};
 use crate::trust::memory::ROLLBACK;
@@ -54,6 +57,8 @@ pub struct Ground<'a> {
     pub policies: &'a Policies,
     /// Reads a document from the shelf.
     pub read: &'a dyn Fn(&Digest) -> Option<Vec<u8>>,
+    /// Looks up when a release was first seen, which the generation remembers of so many only.
+    pub ledger: Option<&'a LookUp>,
 }
 
 impl std::fmt::Debug for Ground<'_> {
@@ -376,12 +381,12 @@ fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: G
     case.missing = &missing;
     case.checked_s = ruled.checked.get(owner).copied();
     case.carriers = carriers.map_or(&[], Vec::as_slice);
-    let long_ago = || {
-        let content = release.content().filter(|_| ground.policies.looks_back(&release.id))?;
-        Some((content, 0))
+    let looked_up = || {
+        let look_up = ground.ledger.filter(|_| ground.policies.looks_back(&release.id))?;
+        look_up(owner, release)
     };
     case.first_seen =
-        ruled.seen.get(&format!("{}@{}", release.id, release.version)).cloned().or_else(long_ago);
+        ruled.seen.get(&format!("{}@{}", release.id, release.version)).cloned().or_else(looked_up);
     let facts = case.facts();
     let judgement = judge(ground.policies.all(), &facts, ruled.judged_s);
     match judgement.is_allowed() == release.verdict.refusal().is_none() {

@@ -117,6 +117,29 @@ impl FirstSeen {
         Ok(self.known(source, id, version)?.map(same))
     }
 
+    /// Looks one version up in the ledger of `directory`, as [`FirstSeen::known_as`] does, without keeping anything in memory.
+    ///
+    /// **Errors**: the file cannot be read; that it is missing is no error.
+    pub fn look_up(directory: &Path, version: [&str; 3], content: &Digest) -> Result<Option<Seen>, Failed> {
+        let path = directory.join(FILE);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(failed("open", &path))?,
+        };
+        let mut found: Option<Seen> = None;
+        let whole = each_line(file, |line| match line.and_then(read_line) {
+            Some((at_s, named, Some(digest))) if named == version => {
+                let is_same = comparable(&digest) == comparable(content);
+                let digest = if is_same { content.clone() } else { digest };
+                found.get_or_insert(Seen { digest, at_s: at_s.into() });
+            }
+            Some((_, named, None)) if named == version => found = None,
+            _ => {}
+        });
+        whole.map_err(failed("read", &path))?;
+        Ok(found)
+    }
+
     /// Returns what a version was, where its bytes are others now.
     ///
     /// **Errors**: as [`FirstSeen::known`].

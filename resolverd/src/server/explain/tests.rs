@@ -131,6 +131,7 @@ fn long_lists_are_bounded_and_counted() {
         records: &records,
         policies: &policies,
         read: &read,
+        ledger: None,
     };
     let found = explain(&asked, ground, &view, |_| Value::Null);
     assert_eq!((found.candidates.len(), found.candidates_count), (CANDIDATES_MAX, CANDIDATES_MAX + 7));

@@ -24,6 +24,12 @@ fn known(ledger: &FirstSeen, versions: &[&str]) -> Vec<Option<(i64, String)>> {
         .collect()
 }
 
+/// What one version is in the file.
+fn looked_up(directory: &Path, version: &str) -> Option<(i64, String)> {
+    let found = FirstSeen::look_up(directory, ["s", "lcod://a/x", version], &Digest::sha256(b"b"));
+    found.expect("read").map(|seen| (seen.at_s, seen.digest.hex()[..4].to_owned()))
+}
+
 fn some(at_s: i64, content: &str) -> Option<(i64, String)> {
     Some((at_s, Digest::sha256(content.as_bytes()).hex()[..4].to_owned()))
 }
@@ -80,6 +86,8 @@ fn what_is_forgotten_is_new_again() {
         assert!(ledger.is_forgotten(id, "1.0.0") && !ledger.is_forgotten(id, "2.0.0"));
         assert_eq!(known(&ledger, &["1.0.0", "2.0.0"]), [None, some(7, "b")]);
         assert_eq!(known(&FirstSeen::at(directory.path()), &["1.0.0"]), [None]);
+        assert_eq!(looked_up(directory.path(), "1.0.0"), None);
+        assert_eq!(looked_up(directory.path(), "2.0.0"), known(&ledger, &["2.0.0"])[0]);
         let content = format!("round {round}");
         note(&mut ledger, &[("s", "1.0.0", &content)], 10 + round);
         assert!(!ledger.is_forgotten(id, "1.0.0"));
