@@ -229,6 +229,7 @@ fn calls(daemon: &Daemon) -> Vec<(String, String)> {
                 "/v1/lookup" => json!({"ids": []}),
                 "/v1/explain" => json!({"id": "lcod://tooling/text/slug"}),
                 "/v1/trust/forget" => json!({"source": "nobody", "reason": "a case"}),
+                "/v1/policy/test" => json!({"policy": ""}),
                 _ => json!({}),
             };
             let (method, body) = (method.to_uppercase(), body.to_string());
@@ -252,8 +253,8 @@ fn j3_each_identity_may_ask_and_only_an_admin_may_order() {
     for uid in [SOMEBODY, 1_000, 0] {
         let mut peers = Peers::start(&sandbox.socket(), Some(uid));
         for (name, call) in calls(&daemon) {
-            let orders =
-                ["/v1/sync", "/v1/reload", "/v1/trust/forget"].iter().any(|path| name.ends_with(path));
+            let ordering = ["/v1/sync", "/v1/reload", "/v1/trust/forget", "/v1/policy/test"];
+            let orders = ordering.iter().any(|path| name.ends_with(path));
             peers.open(1);
             peers.send(&call);
             let (status, body) = peers.answers().remove(0);

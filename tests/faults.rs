@@ -381,12 +381,13 @@ fn a_daemon_whose_files_may_not_grow_serves_on_and_recovers_by_itself() {
 }
 
 /// What a store writes, and writes through.
-const ENTRIES: [&str; 12] = [
+const ENTRIES: [&str; 13] = [
     "lock",
     "current",
     "checks.json",
     "trust-state.json",
     "revisions.jsonl",
+    "first-seen.log",
     "generations",
     "shelf",
     "shelf/packs",

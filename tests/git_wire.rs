@@ -12,6 +12,7 @@ use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, HttpsUrl, Location, RefName, Repository as Place, Revision, Want};
 use resolverd::fetch::limit::{Budget, Limits};
 use resolverd::fetch::network::{Https, Network, Proxy, Token};
+use resolverd::fetch::reach::Reach;
 use resolverd::fetch::{Answer, Ask, Fetch as _, FetchError, Fetched, Origins};
 use serde_json::json;
 use tempfile::TempDir;
@@ -161,7 +162,9 @@ fn below(directory: &Path, files: &mut Vec<PathBuf>) {
 
 fn fetch(network: Network, wants: &[Want], limits: &Limits) -> Results {
     let asks: Vec<Ask<'_>> = wants.iter().map(Ask::from).collect();
-    let budget = Budget::new(limits, Instant::now()).for_release_documents();
+    // Servers of tests are on loopback, which only an operator names.
+    let reach = wants.iter().fold(Reach::default(), Reach::also);
+    let budget = Budget::new(limits, Instant::now()).for_release_documents().reaching(reach);
     let answers = Origins::new(network).unwrap().fetch(&asks, &budget);
     let fetched = |answer| match answer {
         Answer::Fetched(fetched) => fetched,

@@ -10,6 +10,7 @@ use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::pointer::{HttpsUrl, Location, Want};
 use resolverd::fetch::limit::{Budget, Limits};
 use resolverd::fetch::network::{Https, Network, Proxy as ProxyChoice, Token};
+use resolverd::fetch::reach::Reach;
 use resolverd::fetch::{Answer, Ask, Fetch as _, FetchError, Fetched, Origins};
 use serde_json::{Value, json};
 
@@ -47,9 +48,18 @@ fn budget(change: impl FnOnce(&mut Limits)) -> Budget {
     Budget::new(&limits, Instant::now())
 }
 
+/// A budget for servers that the operator named.
+fn naming(servers: &[&TlsServer], change: impl FnOnce(&mut Limits)) -> Budget {
+    let reach = Reach::default();
+    let named = |reach: Reach, server: &&TlsServer| reach.also(&want(&server.url("/")));
+    budget(change).reaching(servers.iter().fold(reach, named))
+}
+
 fn ask(origins: &Origins, url: &str, budget: &Budget) -> Result<Fetched, FetchError> {
     let want = want(url);
-    match origins.fetch(&[Ask::from(&want)], budget).remove(0)? {
+    // Servers of tests are on loopback, which only an operator names.
+    let budget = budget.reaching(budget.reach().clone().also(&want));
+    match origins.fetch(&[Ask::from(&want)], &budget).remove(0)? {
         Answer::Fetched(fetched) => Ok(fetched),
         Answer::Unchanged => panic!("{url} is said to be unchanged"),
     }
@@ -131,13 +141,14 @@ fn an_unchanged_document_costs_one_request_and_no_body() {
         server.forget();
         let again =
             |budget: &Budget| origins.fetch(&[Ask { want: &want, known: Some(&known) }], budget).remove(0);
-        assert_eq!(again(&budget(|limits| limits.total_bytes = 0)), Ok(Answer::Unchanged));
+        let naming = |change: fn(&mut Limits)| naming(&[&server], change);
+        assert_eq!(again(&naming(|limits| limits.total_bytes = 0)), Ok(Answer::Unchanged));
         assert_eq!(server.lines(), ["GET /a.json"]);
         assert!(server.sent() < 500, "{} bytes", server.sent());
         server.put("/a.json", b"new");
-        assert!(matches!(again(&budget(|_| {})), Ok(Answer::Fetched(fetched)) if fetched.bytes == b"new"));
+        assert!(matches!(again(&naming(|_| {})), Ok(Answer::Fetched(fetched)) if fetched.bytes == b"new"));
         server.route("/a.json", Route::ok(b"no validators"));
-        assert!(matches!(again(&budget(|_| {})), Ok(Answer::Fetched(fetched)) if fetched.etag.is_none()));
+        assert!(matches!(again(&naming(|_| {})), Ok(Answer::Fetched(fetched)) if fetched.etag.is_none()));
     }
 }
 
@@ -152,14 +163,15 @@ fn only_the_server_that_sent_a_document_is_asked_whether_it_changed() {
     assert_eq!(first.url, server.url("/a.json?…"), "what a redirect adds may be a secret");
     let mut known = recorded(&moved, &first);
     server.forget();
-    let answer = origins.fetch(&[Ask { want: &moved, known: Some(&known) }], &budget(|_| {})).remove(0);
+    let within = naming(&[&server], |_| {});
+    let answer = origins.fetch(&[Ask { want: &moved, known: Some(&known) }], &within).remove(0);
     assert_eq!(answer, Ok(Answer::Unchanged));
     let asked: Vec<bool> =
         server.requests().iter().map(|request| request.header("if-none-match").is_some()).collect();
     assert_eq!(asked, [false, true]);
     known.url = "https://elsewhere.example/a.json".to_owned();
     server.forget();
-    let answer = origins.fetch(&[Ask { want: &moved, known: Some(&known) }], &budget(|_| {})).remove(0);
+    let answer = origins.fetch(&[Ask { want: &moved, known: Some(&known) }], &within).remove(0);
     assert!(matches!(answer, Ok(Answer::Fetched(_))), "{answer:?}");
     assert!(server.requests().iter().all(|request| request.header("if-modified-since").is_none()));
     // A 304 that nobody asked for is no document.
@@ -181,7 +193,7 @@ fn a_batch_keeps_its_order_and_opens_few_connections() {
     }
     let asks: Vec<Ask<'_>> = wants.iter().map(Ask::from).collect();
     let origins = origins(&server);
-    let answers = origins.fetch(&asks, &budget(|_| {}));
+    let answers = origins.fetch(&asks, &naming(&[&server], |_| {}));
     assert_eq!(answers.len(), 40);
     for (n, answer) in answers.into_iter().enumerate() {
         match answer {
@@ -249,7 +261,7 @@ fn a_head_without_end_is_cut_off() {
 }
 
 #[test]
-fn redirects_are_followed_over_https_only() {
+fn e1_redirects_are_followed_over_https_only() {
     let (server, other) = (TlsServer::start(), TlsServer::start());
     server.put("/d/end.json", b"end");
     other.put("/end.json", b"end");
@@ -259,7 +271,7 @@ fn redirects_are_followed_over_https_only() {
     let origins = Origins::new(trusting(both.path().to_owned())).unwrap();
     let check = |status: u16, location: &str, expected: Result<&str, (&str, &str)>| {
         server.route("/d/start", Route::redirect(status, location));
-        let found = ask(&origins, &server.url("/d/start"), &budget(|_| {}));
+        let found = ask(&origins, &server.url("/d/start"), &naming(&[&other], |_| {}));
         match expected {
             Ok(url) => assert_eq!(found.unwrap().url, url, "{status} {location}"),
             Err((reason, hint)) => check_error(found, Kind::Unreachable, reason, hint),
@@ -302,7 +314,7 @@ fn redirects_are_followed_over_https_only() {
 }
 
 #[test]
-fn there_are_at_most_five_redirects() {
+fn e1_there_are_at_most_five_redirects() {
     let server = TlsServer::start();
     for n in 0..9 {
         server.route(&format!("/{n}"), Route::redirect(302, &format!("/{}", n + 1)));
@@ -439,7 +451,7 @@ fn no_declared_length_is_trusted() {
 }
 
 #[test]
-fn a_body_is_packed_once_with_gzip_or_not_at_all() {
+fn e10_a_body_is_packed_once_with_gzip_or_not_at_all() {
     let server = TlsServer::start();
     let check = |route: Route, expected: Result<&[u8], &str>| {
         server.route("/a", route);
@@ -628,7 +640,7 @@ fn e6_a_token_reaches_its_own_prefix_and_nobody_else() {
         "/private/down",
         "/private/gone",
     ] {
-        match ask(&origins, &server.url(path), &budget(|_| {})) {
+        match ask(&origins, &server.url(path), &naming(&[&other], |_| {})) {
             Ok(fetched) => said.push_str(&format!("{fetched:?}\n")),
             Err(error) => said.push_str(&format!("{error}\n{error:?}\n")),
         }
@@ -793,4 +805,50 @@ fn e9_the_environment_s_proxy_is_used_unless_the_operator_says_none() {
     let place = server.origin().trim_start_matches("https://").to_owned();
     assert!(heads[0].starts_with(&format!("CONNECT {place} ")), "{heads:?}");
     assert!(heads[0].to_ascii_lowercase().contains("proxy-authorization: basic "), "{heads:?}");
+}
+
+#[test]
+fn e7_a_token_is_bound_to_the_very_address_that_was_written() {
+    let (server, other) = (TlsServer::start(), TlsServer::start());
+    let directory = tempfile::tempdir().unwrap();
+    let mut network = trusting(server.ca_file());
+    let file = Some(token_file(directory.path(), SENTINEL));
+    network.https.tokens = vec![Token { url: server.url("/reg"), file, env: None, user: None }];
+    let origins = Origins::new(network).unwrap();
+    let paths = [
+        ("/reg", true),
+        ("/reg/", true),
+        ("/reg/a.json", true),
+        ("/reg?a", true),
+        ("/reg.git", false),
+        ("/reg.git/a.json", false),
+        ("/regs/a.json", false),
+        ("/Reg/a.json", false),
+        ("/re%67/a.json", false),
+        ("/a/reg/a.json", false),
+    ];
+    for (path, expected) in paths {
+        server.forget();
+        server.route(path.split('?').next().unwrap(), Route::ok(b"a"));
+        let found = ask(&origins, &server.url(path), &budget(|_| {}));
+        assert!(found.is_ok(), "{path}: {found:?}");
+        let sent = server.requests()[0].header("authorization").is_some();
+        assert_eq!(sent, expected, "{path}");
+    }
+    let elsewhere = ask(&origins, &other.url("/reg/a.json"), &budget(|_| {}));
+    check_error(elsewhere, Kind::Unreachable, "net.tls", "known authority");
+}
+
+#[test]
+fn e13_nothing_but_http_1_is_spoken() {
+    let server = TlsServer::start();
+    // A server's settings, then an endless continuation of headers, as HTTP/2 writes them.
+    let settings = b"\0\0\0\x04\0\0\0\0\0".to_vec();
+    let flood = [&b"\0\0\x04\x09\0\0\0\0\x01"[..], &[0; 4]].concat();
+    server.route("/a", Route::Endless(settings, flood));
+    check_error(get(&server, "/a"), Kind::Unreachable, "net.protocol", "HTTP/1.1 from localhost");
+    let upgrade = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n".to_vec();
+    server.route("/a", Route::Raw(upgrade));
+    let error = get(&server, "/a").expect_err("no document");
+    assert!(["net.status", "net.protocol", "net.cut"].contains(&&*error.refusal().reason), "{error}");
 }

@@ -9,6 +9,7 @@
 )]
 
 mod attack;
+mod audit;
 mod clock;
 mod crash;
 mod daemon;
@@ -39,8 +40,10 @@ mod power;
 mod printed;
 mod readme;
 mod real_history;
+mod rehearsal;
 mod rewrite;
 mod rollback;
+mod rows;
 mod search;
 mod service;
 mod seven;
@@ -50,5 +53,7 @@ mod socket;
 mod stale;
 mod system;
 mod tidy;
+mod transport;
+mod trust;
 mod vectors;
 mod watch;

@@ -23,6 +23,8 @@ const VERBS: &[&[&str]] = &[
     &["status"],
     &["version"],
     &["doctor"],
+    &["audit", "tail"],
+    &["audit", "verify"],
 ];
 
 /// The control character with which escape codes begin, and the one that a progress line needs.

@@ -255,6 +255,8 @@ fn a_verb_asks_the_snapshot_that_is_named_or_refuses_to() {
         }
         line.extend(match verb.as_str() {
             "trust" => &["state"][..],
+            "policy" => &["show"],
+            "audit" => &["verify"],
             "keys" => &["inspect", "x.pem"],
             "sign" => &["x.json", "--key", "x.key", "--id", "x"],
             "verify" => &["x.json", "--key", "x.pem"],

@@ -14,7 +14,7 @@ use crate::tidy::scan::{File, Token, paths};
 const FLOORS: &[(u8, &str, &[&str])] = &[
     (6, "main", &["cli"]),
     (5, "cli", &["daemon", "client", "config", "mirror", "signing", "api"]),
-    (4, "daemon", &["config", "sync", "server", "watch", "order", "store", "shelf", "fetch", "api"]),
+    (4, "daemon", &["config", "sync", "server", "watch", "order", "store", "shelf", "fetch", "trust", "api"]),
     (3, "sync", FLOOR_2),
     (3, "server", FLOOR_2),
     (3, "config", FLOOR_2),

@@ -4,7 +4,7 @@
 //! atomically, and never changed; `schema` says how to read it. The list of its documents is long and needed by whoever
 //! reads sources again only: it is a file of its own (see [`crate::documents`]), named here by its digest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,9 @@ pub struct Generation {
     /// The digest over everything besides the sources and their documents that decided what they say, as far as all sources
     /// were read from their origins with it: program, forges, limits, rules.
     pub settings: Digest,
+    /// What the operator's policies had to say; `None` where none was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Ruled>,
     /// Documents of releases that could not be had or were refused, and why, sorted by what was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<DocumentRefusal>,
@@ -118,6 +121,9 @@ pub struct CatalogueState {
     /// A signature that the document claims for itself, which nobody has checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<SignatureClaim>,
+    /// The labels of the keys whose signatures over it, or over what pins it, the policies accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<String>,
     /// Neither its bytes nor those of any document of its releases can ever be others: all are pinned by commit or digest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settled: bool,
@@ -140,6 +146,29 @@ pub struct CatalogueState {
 
 /// How many skipped entries of one catalogue are named; all are counted.
 pub const SKIPPED_NAMED_MAX: usize = 100;
+
+/// By which policies a generation was judged, and when. What is needed to decide the same again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ruled {
+    /// The digest over the policies, which names their keys as well.
+    pub digest: Digest,
+    /// The instant, in seconds since 1970-01-01 UTC.
+    pub judged_s: i64,
+    /// The earliest instant at which a verdict may be another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_change_s: Option<i64>,
+    /// When each source was last compared with its origin, as far as ages count.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checked: BTreeMap<SourceId, i64>,
+    /// The sources that carry the same bytes, of the releases of which several must: by `id@version`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub carried: BTreeMap<String, Vec<SourceId>>,
+    /// What releases were when they were first seen, and when, in seconds since 1970-01-01 UTC, where that decides something: by
+    /// `id@version`. One that is not here and would be was seen long ago with the bytes that it has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seen: BTreeMap<String, (Digest, i64)>,
+}
 
 /// A namespace that nobody may answer for, because something of the source that owns it has never been read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -145,6 +145,9 @@ pub struct Trust {
     rule: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     signers: Vec<String>,
+    /// A policy asked for more than a pin, and it is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    asked: bool,
     /// A signature was claimed on the way to these bytes and nobody has checked it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     unchecked: bool,
@@ -153,12 +156,39 @@ pub struct Trust {
 impl Trust {
     /// Grants the leave. For `trust/verify.rs` only; a test holds that.
     pub fn grant(level: Level, unchecked: bool) -> Trust {
-        Trust { level, rule: None, signers: Vec::new(), unchecked }
+        Trust { level, rule: None, signers: Vec::new(), asked: false, unchecked }
+    }
+
+    /// Grants the leave by what a policy says on top of it. For `trust/verify.rs` only, as [`Trust::grant`].
+    pub fn grant_by(self, ruling: Ruling) -> Trust {
+        let Ruling { rule, signers, asked } = ruling;
+        let unchecked = self.unchecked && signers.is_empty();
+        Trust { rule: Some(rule), signers, asked, unchecked, ..self }
+    }
+
+    /// Returns the leave as the documents alone give it, without what a policy said.
+    pub fn without_ruling(self) -> Trust {
+        Trust { rule: None, signers: Vec::new(), asked: false, ..self }
     }
 
     /// Returns the leave that was packed: it was granted before.
-    pub(crate) fn packed(level: Level, rule: Option<String>, signers: Vec<String>, unchecked: bool) -> Trust {
-        Trust { level, rule, signers, unchecked }
+    pub(crate) fn packed(
+        level: Level,
+        (rule, asked): (Option<String>, bool),
+        signers: Vec<String>,
+        unchecked: bool,
+    ) -> Trust {
+        Trust { level, rule, signers, asked, unchecked }
+    }
+
+    /// Tells whether a policy asked for more than a pin, and it is there.
+    pub fn is_asked_for(&self) -> bool {
+        self.asked
+    }
+
+    /// Returns the word that answers print: `trusted` where a policy asked for more than a pin, else that of the level.
+    pub fn word(&self) -> &'static str {
+        if self.asked { TRUSTED } else { self.level.word() }
     }
 
     /// Returns how far the bytes are vouched for.
@@ -198,9 +228,24 @@ impl Trust {
             level: self.level.min(other.level),
             rule: self.rule.clone(),
             signers: self.signers.iter().filter(|signer| other.signers.contains(signer)).cloned().collect(),
+            asked: self.asked && other.asked,
             unchecked: self.unchecked || other.unchecked,
         }
     }
+}
+
+/// The word for what a policy asked for more than a pin of, and got.
+pub const TRUSTED: &str = "trusted";
+
+/// What a policy adds to a leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruling {
+    /// The rule that decided.
+    pub rule: String,
+    /// The labels of the keys whose signatures counted.
+    pub signers: Vec<String>,
+    /// The rule asks for more than a pin.
+    pub asked: bool,
 }
 
 /// What the trust pillar says about some bytes, or the daemon about a release: a value, not an error.
@@ -214,10 +259,10 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Returns the word that answers print: `pinned`, `unpinned` or `refused`.
+    /// Returns the word that answers print: `trusted`, `pinned`, `unpinned` or `refused`.
     pub fn word(&self) -> &'static str {
         match self {
-            Verdict::Trusted(trust) => trust.level.word(),
+            Verdict::Trusted(trust) => trust.word(),
             Verdict::Refused(_) => "refused",
         }
     }
@@ -346,6 +391,9 @@ pub struct Release {
     /// What it requires, sorted by id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<Reference>,
+    /// The document that lists it states the digest of what its content is. No answer shows it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promised: bool,
     /// Withdrawn by its author: chosen only where a lock already holds it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub yanked: bool,

@@ -39,7 +39,7 @@ use crate::basis::Basis;
 use crate::digest::Digest;
 use crate::extra::Extra;
 use crate::id::{CatalogueId, ComponentId, SourceId};
-use crate::model::{Component, Level, Release, Shadow};
+use crate::model::{Component, Level, Release, Shadow, TRUSTED};
 use crate::packed::search::Searchable;
 use crate::packed::told::{Hidden, Told};
 use crate::packed::write::{Packer, marks};
@@ -126,6 +126,10 @@ const MANIFEST: u16 = 1 << 7;
 const CONTENT_HERE: u16 = 1 << 8;
 /// The basis stands in the entry.
 const BASIS_HERE: u16 = 1 << 9;
+/// A policy asked for more than a pin, and it is there.
+const ASKED: u16 = 1 << 10;
+/// The document that lists it states the digest of its content.
+const PROMISED: u16 = 1 << 11;
 
 /// What stands before and behind the id at the start of an answer.
 const BEFORE_ID: &[u8] = b"{\"id\":\"";
@@ -493,6 +497,7 @@ impl<'a> Listed<'a> {
     pub fn verdict_word(&self) -> &'static str {
         match (self.has(REFUSED), self.has(UNPINNED)) {
             (true, _) => "refused",
+            (false, _) if self.has(ASKED) => TRUSTED,
             (false, true) => Level::Unpinned.word(),
             (false, false) => Level::Pinned.word(),
         }
@@ -588,8 +593,8 @@ impl<'a> Listed<'a> {
             [] => Hidden::default(),
             hidden => serde_json::from_slice(hidden).map_err(unreadable)?,
         };
-        let told = told.release(hidden, id).map_err(|found| self.unreadable(found))?;
-        let release = Release { basis: self.basis(), ..told };
+        let told = told.release(hidden, id, self.has(UNPINNED)).map_err(|found| self.unreadable(found))?;
+        let release = Release { basis: self.basis(), promised: self.has(PROMISED), ..told };
         // What is read off the entry and what is told have to agree.
         if release.version.to_string() != self.version_text() || marks(&release) != self.marks() {
             return Err(self.unreadable("an entry that does not fit its answer"));

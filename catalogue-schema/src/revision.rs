@@ -62,6 +62,19 @@ pub struct Revision {
     /// Nobody could tell whether it is newer than the one before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub order_unknown: bool,
+    /// By whom it was signed, where a policy asked for that: from then on nothing unsigned follows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedBy>,
+}
+
+/// Who signed a revision, and as which version of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedBy {
+    /// The digest over the fingerprints of the set of signers that was asked for: versions of other sets do not compare.
+    pub set: Digest,
+    /// The version that the signers give it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 impl Revision {
@@ -159,8 +172,13 @@ mod tests {
     fn commits_tell_revisions_apart_where_both_have_one() {
         let commit = |text: &str| CommitId::parse(&text.repeat(40)).expect("a commit");
         let (one, other) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
-        let git =
-            Revision { commit: Some(commit("a")), digest: one.clone(), accepted_s: 0, order_unknown: false };
+        let git = Revision {
+            commit: Some(commit("a")),
+            digest: one.clone(),
+            accepted_s: 0,
+            order_unknown: false,
+            signed: None,
+        };
         let plain = Revision { commit: None, ..git.clone() };
         assert!(git.is(Some(&commit("a")), &other));
         assert!(!git.is(Some(&commit("b")), &one));

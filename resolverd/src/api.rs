@@ -6,6 +6,7 @@
 pub mod discovery;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
@@ -389,14 +390,29 @@ pub struct ReloadRequest {}
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetRequest {
-    /// The source.
-    pub source: String,
+    /// The source whose revisions are forgotten. Exactly one of this and `release` is given.
+    #[serde(default)]
+    pub source: Option<String>,
     /// One of its catalogues; the source and all of them where it is missing.
     #[serde(default)]
     pub catalogue: Option<String>,
-    /// Why, for the log of revisions; at most [`REASON_CHARS_MAX`] characters on one line.
+    /// The version whose bytes are forgotten, such as `lcod://ns/name@1.0.0`; with a reason.
+    #[serde(default)]
+    pub release: Option<String>,
+    /// Why, for the logs; at most [`REASON_CHARS_MAX`] characters on one line.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// The body of `POST /v1/policy/test`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyTestRequest {
+    /// The text of the policy.
+    pub policy: String,
+    /// The text of every key file, by the name that the policy has for it.
+    #[serde(default)]
+    pub keys: BTreeMap<String, String>,
 }
 
 /// Reads a request body: strict JSON, then the typed form.
@@ -507,6 +523,9 @@ pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> 
             let below = catalogue.map(|name| format!("/{name}")).unwrap_or_default();
             format!("resolverd trust forget {source}{below} accepts it")
         }
+        _ if is_of_policy(reason) || reason.starts_with("trust.signature") => {
+            format!("resolverd sync {source}, once its owner has signed it as the trust policy asks")
+        }
         (_, "trust") => {
             format!("resolverd sync {source}, once its owner has published what the pin promises")
         }
@@ -523,6 +542,30 @@ pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> 
         (_, "limit") => format!("resolverd sync {source}, once config.toml allows more below [limits]"),
         _ => format!("resolverd sync {source}, once it can be reached"),
     }
+}
+
+/// Tells whether a reason is one of the trust policy's.
+pub fn is_of_policy(reason: &str) -> bool {
+    matches!(
+        reason,
+        "trust.no_rule"
+            | "trust.source_not_allowed"
+            | "trust.unpinned"
+            | "trust.frozen"
+            | "trust.digest_missing"
+            | "trust.digest_weak"
+            | "trust.version_mutated"
+            | "trust.unsigned"
+            | "trust.threshold"
+            | "trust.from_future"
+            | "trust.algorithm_mismatch"
+            | "trust.algorithm_missing"
+            | "trust.statement_mismatch"
+            | "trust.age_unknown"
+            | "trust.too_young"
+            | "trust.no_agreement"
+            | "trust.exception_expired"
+    ) || reason.starts_with("trust.key_")
 }
 
 /// Tells whether `reason` refuses a revision for its place in time, which only an operator may accept.
@@ -747,6 +790,9 @@ pub struct PinRow<'a> {
 pub struct NodeRow<'a> {
     /// Its id; for a catalogue the id within its source.
     pub id: &'a SourceId,
+    /// The labels of the keys whose signatures over it, or over what pins it, the trust policies accept.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub signers: &'a [String],
     /// The source that a catalogue belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<&'a SourceId>,

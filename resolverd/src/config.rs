@@ -15,10 +15,14 @@ use serde::Deserialize;
 use crate::api::{Code, Failure};
 use crate::fetch::limit::Limits;
 use crate::fetch::network::{Https, Network, Proxy, Rewrite, Token};
+use crate::store::audit::AUDIT_BYTES_MAX;
 use crate::trust::memory::UnknownOrder;
+use crate::trust::policy::PolicyFile;
 
 /// The largest configuration or sources file in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// The least that the audit log may take, in bytes.
+const AUDIT_BYTES_MIN: u64 = 1 << 20;
 /// The most generations that can be kept for readers.
 pub const GENERATIONS_MAX: u32 = 64;
 /// How often an unpinned source is checked unless something else is said, in seconds.
@@ -34,6 +38,11 @@ const SOURCES_LINES: &str = "sources.jsonl";
 /// The system's configuration file.
 pub const SYSTEM_CONFIG: &str = "/etc/resolverd/config.toml";
 
+/// The trust policy in a configuration directory.
+const POLICY: &str = "trust.toml";
+/// The system's trust policy, which nothing takes out of force.
+pub const SYSTEM_POLICY: &str = "/etc/resolverd/trust.toml";
+
 /// The name of the socket for admins.
 pub const ADMIN_SOCKET: &str = "admin.sock";
 /// Where the system lists its groups.
@@ -46,6 +55,8 @@ pub struct Overrides {
     pub config: Option<PathBuf>,
     /// `--sources`.
     pub sources: Option<PathBuf>,
+    /// `--policy`.
+    pub policy: Option<PathBuf>,
     /// `--socket`.
     pub socket: Option<PathBuf>,
     /// `--state-dir`.
@@ -63,6 +74,9 @@ pub struct Overrides {
 pub struct Settings {
     /// The sources file.
     pub sources_file: PathBuf,
+    /// Where trust policies are looked for; a release must pass every one that is there. Config key `policy`; default
+    /// `trust.toml` beside the user's configuration. The system's is among them whatever is said.
+    pub policy_files: Vec<PolicyFile>,
     /// The socket.
     pub socket: PathBuf,
     /// Store, shelf, generation files, lock.
@@ -87,6 +101,8 @@ pub struct Settings {
     pub unknown_order: UnknownOrder,
     /// How many generations readers may ask for. Config key `generations`; default 2.
     pub generations: u32,
+    /// How many bytes the audit log may take, all its files together. Config key `audit_bytes`; default 64 MiB, at least 1 MiB.
+    pub audit_bytes: u64,
     /// After how many idle seconds the daemon ends. Config key `idle_exit`; default never.
     pub idle_exit_s: Option<u64>,
     /// The group whose members may use `admin.sock`. Config key `admin_group`; default none: the daemon's user alone.
@@ -104,11 +120,12 @@ struct Origin {
 }
 
 /// The environment variables that settings come from.
-pub const VARIABLES: [&str; 11] = [
+pub const VARIABLES: [&str; 12] = [
     "HOME",
     "LCOD_RESOLVER_CONFIG",
     "RESOLVERD_CACHE_DIR",
     "RESOLVERD_CONFIG",
+    "RESOLVERD_POLICY",
     "RESOLVERD_SOCKET",
     "RESOLVERD_SOURCES",
     "RESOLVERD_STATE_DIR",
@@ -123,6 +140,7 @@ pub const VARIABLES: [&str; 11] = [
 #[serde(default, deny_unknown_fields)]
 struct ConfigFile {
     sources: Option<PathBuf>,
+    policy: Option<PathBuf>,
     socket: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     cache_dir: Option<PathBuf>,
@@ -131,6 +149,7 @@ struct ConfigFile {
     max_stale: Option<Seconds<1>>,
     require_order: Option<bool>,
     generations: Option<GenerationsKept>,
+    audit_bytes: Option<AuditBytes>,
     idle_exit: Option<Seconds<1>>,
     admin_group: Option<String>,
     https: HttpsTable,
@@ -175,6 +194,24 @@ impl TryFrom<u32> for GenerationsKept {
         match (1..=GENERATIONS_MAX).contains(&count) {
             true => Ok(GenerationsKept(count)),
             false => Err(format!("expected 1 to {GENERATIONS_MAX} generations, found {count}")),
+        }
+    }
+}
+
+/// How many bytes the audit log may take.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u64")]
+struct AuditBytes(u64);
+
+impl TryFrom<u64> for AuditBytes {
+    type Error = String;
+
+    fn try_from(bytes: u64) -> Result<Self, String> {
+        match bytes >= AUDIT_BYTES_MIN {
+            true => Ok(AuditBytes(bytes)),
+            false => {
+                Err(format!("expected at least {AUDIT_BYTES_MIN} bytes for the audit log, found {bytes}"))
+            }
         }
     }
 }
@@ -294,8 +331,10 @@ impl Settings {
             None => homes.cache().ok(),
         };
         let socket = chosen(&overrides.socket, "RESOLVERD_SOCKET", |file| file.socket.clone());
+        let policy = chosen(&overrides.policy, "RESOLVERD_POLICY", |file| file.policy.clone());
         Ok(Settings {
             sources_file,
+            policy_files: policy_files(policy, &homes),
             socket: socket.unwrap_or_else(|| homes.socket(&state_dir)),
             state_dir,
             system: overrides.system,
@@ -308,6 +347,10 @@ impl Settings {
                 Some(true) => UnknownOrder::Refuse,
                 Some(false) | None => UnknownOrder::Accept,
             },
+            audit_bytes: files
+                .iter()
+                .find_map(|file| file.audit_bytes)
+                .map_or(AUDIT_BYTES_MAX, |AuditBytes(bytes)| bytes),
             generations: files
                 .iter()
                 .find_map(|file| file.generations)
@@ -413,6 +456,20 @@ fn config_paths(overrides: &Overrides, homes: &Homes<'_>) -> Vec<PathBuf> {
     paths
 }
 
+/// Returns where trust policies are looked for: the named one, else the user's, and always the system's.
+fn policy_files(named: Option<PathBuf>, homes: &Homes<'_>) -> Vec<PolicyFile> {
+    let own = match named {
+        Some(path) => Some(PolicyFile { path, is_named: true }),
+        None => homes.config().ok().map(|home| PolicyFile { path: home.join(POLICY), is_named: false }),
+    };
+    let system = PolicyFile { path: PathBuf::from(SYSTEM_POLICY), is_named: false };
+    let mut files: Vec<PolicyFile> = own.into_iter().collect();
+    if files.iter().all(|file| file.path != system.path) {
+        files.push(system);
+    }
+    files
+}
+
 /// Returns what the files say about other machines: each key of `[https]` as the more specific file that has it says, every
 /// rewrite rule.
 fn network(files: &[ConfigFile], cache_dir: Option<PathBuf>) -> Network {
@@ -453,7 +510,8 @@ fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
         return Err(wrong(format!("{key}: expected a path, found an empty text")));
     }
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let own = [&mut file.sources, &mut file.socket, &mut file.state_dir, &mut file.cache_dir];
+    let own =
+        [&mut file.sources, &mut file.policy, &mut file.socket, &mut file.state_dir, &mut file.cache_dir];
     let tokens = file.https.tokens.iter_mut().flatten().filter_map(|token| token.file.as_mut());
     for place in own.into_iter().flatten().chain(tokens).chain(file.https.ca_file.as_mut()) {
         *place = directory.join(&*place);
@@ -466,6 +524,7 @@ fn empty_path(file: &ConfigFile) -> Option<&'static str> {
     let tokens = file.https.tokens.iter().flatten();
     let mut paths = [
         ("sources", &file.sources),
+        ("policy", &file.policy),
         ("socket", &file.socket),
         ("state_dir", &file.state_dir),
         ("cache_dir", &file.cache_dir),
@@ -581,7 +640,7 @@ mod tests {
             let expected = format!("{}: {key}: expected a path, found an empty text", config.display());
             assert_eq!(error.to_string(), expected);
         };
-        for key in ["sources", "socket", "state_dir", "cache_dir"] {
+        for key in ["sources", "policy", "socket", "state_dir", "cache_dir"] {
             check(&format!("{key} = \"\""), key);
         }
         check("[https]\nca_file = \"\"", "https.ca_file");
@@ -628,6 +687,30 @@ mod tests {
         for homeless in [&[][..], &[("HOME", "")], &[("HOME", "relative")]] {
             assert!(matches!(load(&Overrides::default(), homeless), Err(ConfigError::Homeless { .. })));
         }
+    }
+
+    #[test]
+    fn the_system_s_policy_is_always_among_them() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.toml");
+        std::fs::write(&config, "policy = \"own.toml\"\n").expect("written");
+        let check = |overrides: Overrides, variables: &[(&str, &str)], expected: &[(&str, bool)]| {
+            let found = load(&overrides, variables).expect("settings").policy_files;
+            let found: Vec<(&str, bool)> =
+                found.iter().map(|file| (file.path.to_str().unwrap_or_default(), file.is_named)).collect();
+            assert_eq!(found, expected);
+        };
+        let named = |path: &str| Overrides { policy: Some(path.into()), ..Overrides::default() };
+        let home = ("HOME", "/h");
+        let system = (SYSTEM_POLICY, false);
+        check(Overrides::default(), &[home], &[("/h/.config/resolverd/trust.toml", false), system]);
+        check(named("/f.toml"), &[home, ("RESOLVERD_POLICY", "/e.toml")], &[("/f.toml", true), system]);
+        check(Overrides::default(), &[home, ("RESOLVERD_POLICY", "/e.toml")], &[("/e.toml", true), system]);
+        check(Overrides { system: true, ..Overrides::default() }, &[], &[system]);
+        check(named(SYSTEM_POLICY), &[home], &[(SYSTEM_POLICY, true)]);
+        let own = directory.path().join("own.toml");
+        let by_file = Overrides { config: Some(config), ..Overrides::default() };
+        check(by_file, &[home], &[(own.to_str().unwrap_or_default(), true), system]);
     }
 
     #[test]
@@ -712,5 +795,20 @@ mod tests {
         assert_eq!(running.fixed(&next), ["socket", "state_dir", "idle_exit"]);
         let kept = next.kept_from(&running);
         assert_eq!((running.fixed(&kept).len(), kept.offline), (0, true));
+    }
+
+    #[test]
+    fn the_audit_log_is_bounded_by_a_key_with_a_least_value() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.toml");
+        let found = |text: &str| {
+            std::fs::write(&config, text).expect("written");
+            let overrides = Overrides { config: Some(config.clone()), ..Overrides::default() };
+            load(&overrides, &[("HOME", "/h")]).map(|settings| settings.audit_bytes)
+        };
+        assert_eq!(found("").expect("settings"), AUDIT_BYTES_MAX);
+        assert_eq!(found("audit_bytes = 2_000_000").expect("settings"), 2_000_000);
+        let error = found("audit_bytes = 1000").expect_err("too little").to_string();
+        assert!(error.contains("at least 1048576 bytes for the audit log, found 1000"), "{error}");
     }
 }

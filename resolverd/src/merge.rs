@@ -131,7 +131,8 @@ fn is_mutation(warning: &Warning) -> bool {
 /// The reason of the warning that the bytes of a release changed.
 pub const VERSION_MUTATED: &str = "trust.version_mutated";
 
-fn mutation(old: &Digest, new: &Digest) -> Warning {
+/// Makes the warning that the bytes of a release changed.
+pub fn mutation(old: &Digest, new: &Digest) -> Warning {
     Warning::new(
         VERSION_MUTATED,
         format!("its bytes changed under the same version: they were {old}, now they are {new}"),

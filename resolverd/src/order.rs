@@ -1,11 +1,13 @@
 //! Orders: what the reading side asks of the writing side, and the report that comes back.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Health;
 use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
 use catalogue_schema::model::Refusal;
+use catalogue_schema::version::Version;
 use serde::{Deserialize, Serialize};
 
 /// Something for the writer to do. Replies are sent when the work is done and durable.
@@ -30,19 +32,92 @@ pub enum Order {
         /// Where the report goes.
         reply: Option<Sender<Outcome>>,
     },
-    /// Forget which revisions of a source were accepted, then read it again: what it says now is accepted whatever came before.
+    /// Read the trust policies again, and judge everything by them, without network.
+    Judge,
+    /// Forget what was accepted, then look again: what is said now is accepted whatever came before.
     Forget {
-        /// The source.
-        source: SourceId,
-        /// One of its catalogues; `None` for the source and all of them.
-        catalogue: Option<SourceId>,
-        /// Why, for the log of revisions.
+        /// What.
+        what: Accepted,
+        /// Why, for the logs.
         why: String,
         /// Where the report goes.
         reply: Option<Sender<Outcome>>,
     },
+    /// Say what a policy would change, and change nothing.
+    Rehearse {
+        /// The policy.
+        proposal: Proposal,
+        /// Where the answer goes.
+        reply: Option<Sender<Rehearsed>>,
+    },
     /// Stop after the current work.
     Stop,
+}
+
+/// What was accepted and can be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// The revisions of a source, or of one of its catalogues only.
+    Revisions(SourceId, Option<SourceId>),
+    /// The bytes of a version when it was first seen.
+    Version(ComponentId, Version),
+}
+
+/// A policy that is not in force, with the key files that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Its text.
+    pub policy: String,
+    /// The text of every key file, by the name that the policy has for it.
+    pub keys: BTreeMap<String, String>,
+}
+
+/// What a policy would change.
+pub type Rehearsed = Result<Rehearsal, OrderError>;
+
+/// What a policy would change, release by release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rehearsal {
+    /// The generation that it was compared with.
+    pub generation: u64,
+    /// Its snapshot.
+    pub snapshot: Digest,
+    /// The file that it would take the place of.
+    pub replaces: String,
+    /// Why it would not come into force.
+    pub problems: Vec<Refusal>,
+    /// How many releases there are.
+    pub releases: u64,
+    /// Every release that would be another one, by id and version.
+    pub changes: Vec<Change>,
+}
+
+/// What would become of one release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// Which component.
+    pub id: String,
+    /// Which version.
+    pub version: String,
+    /// What it is; nothing where nobody supplies it.
+    pub from: Option<Standing>,
+    /// What it would be; nothing where nobody would supply it.
+    pub to: Option<Standing>,
+}
+
+/// How a release stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// The source that supplies it.
+    pub source: String,
+    /// `trusted`, `pinned`, `unpinned` or `refused`.
+    pub verdict: String,
+    /// Why it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
 }
 
 /// How an order ended: a report, or the text of what went wrong (the last good generation stays).
@@ -60,6 +135,9 @@ pub enum OrderError {
     /// An unknown source was named.
     #[error("no source is called {0}")]
     NoSuchSource(SourceId),
+    /// Nothing is remembered of the version.
+    #[error("no version {1} of {0} was ever let in from a configured source")]
+    NoSuchVersion(ComponentId, Version),
     /// No revision of the catalogue is remembered.
     #[error("nothing is remembered of a catalogue {0}")]
     NoSuchCatalogue(CatalogueId),

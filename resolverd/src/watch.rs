@@ -54,6 +54,7 @@ pub struct Watched(BTreeMap<PathBuf, BTreeSet<Reader>>);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Reader {
     Configuration,
+    Policy,
     Source(SourceId),
 }
 
@@ -61,6 +62,11 @@ impl Watched {
     /// Adds a file of the configuration, which need not exist.
     pub fn add_configuration(&mut self, path: &Path) {
         self.add(path.to_owned(), Reader::Configuration);
+    }
+
+    /// Adds a trust policy, which need not exist, or a key that it names.
+    pub fn add_policy(&mut self, path: &Path) {
+        self.add(path.to_owned(), Reader::Policy);
     }
 
     /// Adds what `source` reads at `location`, where that is a file on this machine or a branch of a repository on it. What
@@ -160,6 +166,8 @@ impl Drop for Watch {
 struct Print {
     device: u64,
     inode: u64,
+    /// Who may do what: of a directory above a trust policy that matters as well.
+    mode: u32,
     bytes: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -171,6 +179,7 @@ impl Print {
         Some(Print {
             device: found.dev(),
             inode: found.ino(),
+            mode: found.mode(),
             // The size and times of a directory change with every file in it.
             bytes: if found.is_dir() { 0 } else { found.size() },
             modified: if found.is_dir() { (0, 0) } else { (found.mtime(), found.mtime_nsec()) },
@@ -290,12 +299,24 @@ impl Watching {
             .iter()
             .filter_map(|reader| match reader {
                 Reader::Source(id) => Some(id.clone()),
-                Reader::Configuration => None,
+                Reader::Configuration | Reader::Policy => None,
             })
             .collect();
-        let is_configuration = sources.len() < readers.len();
-        info!(configuration = is_configuration, sources = sources.len(), "files were edited");
-        // A reload reads every source again. Nobody takes orders from a daemon that stops.
+        let is_configuration = readers.contains(&Reader::Configuration);
+        let is_policy = readers.contains(&Reader::Policy);
+        info!(
+            configuration = is_configuration,
+            policy = is_policy,
+            sources = sources.len(),
+            "files were edited"
+        );
+        if is_policy && !is_configuration {
+            let _ = self.orders.send(Order::Judge);
+        }
+        if !is_configuration && sources.is_empty() {
+            return;
+        }
+        // A reload reads policies and every source again. Nobody takes orders from a daemon that stops.
         let _ = self.orders.send(match is_configuration {
             true => Order::Reload { reply: None },
             false => Order::Sync { sources, reply: None },

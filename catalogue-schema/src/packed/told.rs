@@ -39,6 +39,8 @@ impl Hidden {
             summary: _,
             dependencies: _,
             yanked: _,
+            // Among the marks.
+            promised: _,
             verdict: _,
             warnings: _,
             extra: _,
@@ -118,14 +120,21 @@ struct ToldTrust {
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Word {
+    Trusted,
     Pinned,
     Unpinned,
     Refused,
 }
 
 impl Told<'_> {
-    /// Returns the release that was told and hidden, of the component `id`.
-    pub(super) fn release(self, hidden: Hidden, id: &ComponentId) -> Result<Release, String> {
+    /// Returns the release that was told and hidden, of the component `id`; where a policy asked for more than a pin, the
+    /// answer does not tell whether it is pinned.
+    pub(super) fn release(
+        self,
+        hidden: Hidden,
+        id: &ComponentId,
+        is_unpinned: bool,
+    ) -> Result<Release, String> {
         if self.id != id.as_text() {
             return Err(format!("an answer about {}", self.id));
         }
@@ -149,8 +158,9 @@ impl Told<'_> {
             kind: self.kind,
             summary: self.summary,
             dependencies: self.dependencies,
+            promised: false,
             yanked: self.yanked,
-            verdict: self.trust.verdict()?,
+            verdict: self.trust.verdict(is_unpinned)?,
             warnings: self.warnings,
             extra: self.extra,
             basis: None,
@@ -159,14 +169,16 @@ impl Told<'_> {
 }
 
 impl ToldTrust {
-    fn verdict(self) -> Result<Verdict, String> {
+    fn verdict(self, is_unpinned: bool) -> Result<Verdict, String> {
+        let asked = matches!(self.verdict, Word::Trusted);
         let level = match (self.verdict, self.refusal) {
             (Word::Refused, Some(refusal)) => return Ok(Verdict::Refused(refusal)),
-            (Word::Pinned, None) => Level::Pinned,
+            (Word::Trusted, None) if is_unpinned => Level::Unpinned,
+            (Word::Trusted | Word::Pinned, None) => Level::Pinned,
             (Word::Unpinned, None) => Level::Unpinned,
             _ => return Err("a verdict without its refusal".to_owned()),
         };
         let is_unchecked = self.signature.is_some();
-        Ok(Verdict::Trusted(Trust::packed(level, self.rule, self.signers, is_unchecked)))
+        Ok(Verdict::Trusted(Trust::packed(level, (self.rule, asked), self.signers, is_unchecked)))
     }
 }

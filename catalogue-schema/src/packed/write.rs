@@ -6,12 +6,12 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::id::{ComponentId, Reference};
-use crate::model::{Component, Level, Release, Verdict};
+use crate::model::{Component, Level, Release, Trust, Verdict};
 use crate::packed::told::Hidden;
 use crate::packed::{
-    ANSWER_END, BASIS, BASIS_HERE, CONTENT, CONTENT_HERE, ENTRY, EXTRA, FORMAT, HEAD, HIDDEN_END, MANIFEST,
-    MARKS, PRERELEASE, Packed, PackedError, REFUSED, SAYS, SEARCH, SHADOWS, SPLICE, UNCHECKED_SIGNATURE,
-    UNPINNED, VERSION_BYTES, WARNED, WITHOUT_DOCUMENTS, YANKED, search, text_length,
+    ANSWER_END, ASKED, BASIS, BASIS_HERE, CONTENT, CONTENT_HERE, ENTRY, EXTRA, FORMAT, HEAD, HIDDEN_END,
+    MANIFEST, MARKS, PRERELEASE, PROMISED, Packed, PackedError, REFUSED, SAYS, SEARCH, SHADOWS, SPLICE,
+    UNCHECKED_SIGNATURE, UNPINNED, VERSION_BYTES, WARNED, WITHOUT_DOCUMENTS, YANKED, search, text_length,
 };
 use crate::pointer::Repository;
 use crate::row::{IntegrityRow, ShadowRow, SourceRow, TrustRow};
@@ -209,9 +209,9 @@ fn shown(releases: &[Release]) -> Option<&Release> {
 }
 
 pub(super) fn marks(release: &Release) -> u16 {
-    let (is_unpinned, is_unchecked) = match &release.verdict {
-        Verdict::Trusted(leave) => (leave.level() == Level::Unpinned, leave.has_unchecked_signature()),
-        Verdict::Refused(_) => (false, false),
+    let leave = match &release.verdict {
+        Verdict::Trusted(leave) => Some(leave),
+        Verdict::Refused(_) => None,
     };
     let has_content = match &release.manifest {
         Some(manifest) => manifest.as_bytes().len() == 32,
@@ -220,8 +220,10 @@ pub(super) fn marks(release: &Release) -> u16 {
     let marks = [
         (release.yanked, YANKED),
         (release.verdict.refusal().is_some(), REFUSED),
-        (is_unpinned, UNPINNED),
-        (is_unchecked, UNCHECKED_SIGNATURE),
+        (leave.is_some_and(|leave| leave.level() == Level::Unpinned), UNPINNED),
+        (leave.is_some_and(Trust::has_unchecked_signature), UNCHECKED_SIGNATURE),
+        (leave.is_some_and(Trust::is_asked_for), ASKED),
+        (release.promised, PROMISED),
         (release.unfetched, WITHOUT_DOCUMENTS),
         (release.version.is_prerelease(), PRERELEASE),
         (!release.warnings.is_empty(), WARNED),

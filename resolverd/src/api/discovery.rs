@@ -242,6 +242,9 @@ pub struct ExplainedRelease<'a> {
     pub trust: TrustRow<'a>,
     /// Every reason why it is not vouched for better.
     pub because: Vec<String>,
+    /// The steps by which the trust policies decided, each policy's below its file; the last line says what would change it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<String>,
     /// Withdrawn by its author.
     pub yanked: bool,
     /// What a reader of it should know.

@@ -130,9 +130,10 @@ const FILES: [(&str, &str); 5] = [
     ("$XDG_RUNTIME_DIR/resolverd/resolverd.sock, /run/resolverd/resolverd.sock", "The socket."),
 ];
 
-const VARIABLES: [(&str, &str); 8] = [
+const VARIABLES: [(&str, &str); 9] = [
     ("RESOLVERD_CONFIG", "The configuration file, as --config."),
     ("RESOLVERD_SOURCES", "The sources file, as --sources."),
+    ("RESOLVERD_POLICY", "The trust policy, as --policy."),
     ("RESOLVERD_SOCKET", "The socket, as --socket."),
     ("RESOLVERD_STATE_DIR", "The state directory, as --state-dir."),
     ("RESOLVERD_CACHE_DIR", "The cache directory."),

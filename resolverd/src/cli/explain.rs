@@ -269,6 +269,7 @@ fn release(one: &Value, paint: Paint) -> Vec<String> {
     lines.extend(more(files.len(), SHOWN));
     lines.push(format!("  trust     {}", verdict(&one["trust"], paint)));
     lines.extend(list(one, "because").iter().map(|reason| format!("    because {}", text(reason))));
+    lines.extend(list(one, "why").iter().map(|step| format!("    {}", text(step))));
     let requires = texts(list(one, "dependencies"));
     if !requires.is_empty() {
         lines.push(format!("  requires  {}", requires.join(", ")));

@@ -4,12 +4,14 @@
 //! socket. Never asks a question, never prints colours or progress where nobody looks.
 
 pub mod ask;
+pub mod audit;
 pub mod convert;
 pub mod doctor;
 pub mod documents;
 pub mod events;
 pub mod explain;
 pub mod keys;
+pub mod policy;
 pub mod render;
 pub mod search;
 pub mod snapshots;
@@ -53,6 +55,9 @@ pub struct Globals {
     /// The sources file
     #[arg(long, global = true, value_name = "FILE", id = "sources_file")]
     sources: Option<PathBuf>,
+    /// The trust policy; the system's is in force as well
+    #[arg(long, global = true, value_name = "FILE", id = "policy_file")]
+    policy: Option<PathBuf>,
     /// Where store, shelf and generations are kept
     #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -144,11 +149,23 @@ pub enum Verb {
         #[arg(value_name = "SOURCE", id = "named")]
         sources: Vec<String>,
     },
-    /// Show or forget which revisions of sources and catalogues were accepted
+    /// Show or forget what was accepted: revisions of sources and catalogues, and the bytes of versions
     Trust {
         /// Which of them
         #[command(subcommand)]
         act: TrustAct,
+    },
+    /// Show, try or check trust policies
+    Policy {
+        /// Which of them
+        #[command(subcommand)]
+        act: policy::PolicyAct,
+    },
+    /// Show or verify the log of denials, exceptions and acts of operators; needs no daemon
+    Audit {
+        /// Which of them
+        #[command(subcommand)]
+        act: audit::AuditAct,
     },
     /// Read the configuration again, then the sources
     Reload,
@@ -230,12 +247,12 @@ pub enum TrustAct {
         #[arg(long)]
         limit: Option<usize>,
     },
-    /// Forget which revisions were accepted, then read the source again: what it says now is accepted
+    /// Forget what was accepted, then look again: what is said now is accepted
     Forget {
-        /// The source, or one of its catalogues
-        #[arg(value_name = "SOURCE[/CATALOGUE]")]
+        /// The source, or one of its catalogues; or a version whose bytes changed, such as lcod://ns/name@1.0.0
+        #[arg(value_name = "SOURCE[/CATALOGUE]|ID@VERSION")]
         target: String,
-        /// Why, for the log
+        /// Why, for the logs; a version needs one
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
@@ -407,6 +424,7 @@ impl Globals {
         Overrides {
             config: self.config.clone(),
             sources: self.sources.clone(),
+            policy: self.policy.clone(),
             socket: self.socket.clone(),
             state_dir: self.state_dir.clone(),
             system: self.system,

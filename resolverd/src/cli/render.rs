@@ -357,7 +357,7 @@ pub fn status(answer: &Value, paint: Paint) -> String {
         ("answers", answers),
         ("generation", served(answer)),
         ("socket", field(answer, "socket")),
-        ("policy", NO_POLICY.to_owned()),
+        ("policy", policy(health)),
         ("next change", field(health, "nextChange")),
     ]);
     if let Some(problem) = configuration(health) {
@@ -375,11 +375,27 @@ pub fn status(answer: &Value, paint: Paint) -> String {
         out.push_str(&standing(sources, paint));
         out.extend(sources.iter().filter_map(|one| trouble(&field(one, "id"), one, paint)));
     }
-    for one in list(health, "degraded").iter().filter(|one| one["what"] == "trust") {
+    for one in list(health, "degraded").iter().filter(|one| one["what"] == "trust" || one["what"] == "policy")
+    {
         out.push_str(&format!("{} {}\n", paint.note("warning:"), field(one, "text")));
     }
     out.push_str(&catalogues_not_fresh(health, sources, |_| true, paint));
     out
+}
+
+/// Returns which trust policies are in force, or that none is.
+fn policy(health: &Value) -> String {
+    let policy = &health["policy"];
+    let files = list(policy, "files")
+        .iter()
+        .map(|one| format!("{} version {}", field(one, "file"), text(&one["version"])));
+    let files: Vec<String> = files.collect();
+    match (policy["state"].as_str(), files.is_empty()) {
+        (Some("locked"), _) => "none can be used, so that nothing is served".to_owned(),
+        (_, true) => NO_POLICY.to_owned(),
+        (Some("kept"), false) => format!("{}; what was found since cannot be used", files.join(", ")),
+        _ => files.join(", "),
+    }
 }
 
 /// Returns which generation is served and how much it holds.
@@ -432,6 +448,9 @@ fn verdict_line(answer: &Value, paint: Paint) -> String {
             true => "the configuration needs a restart".to_owned(),
             false => "the configuration is broken".to_owned(),
         });
+    }
+    if !health["policy"]["problem"].is_null() {
+        why.push("the trust policy cannot be used".to_owned());
     }
     if health["generation"].is_null() {
         why.push("nothing has been synced yet".to_owned());
@@ -620,10 +639,17 @@ pub(super) fn verdict(one: &Value, paint: Paint) -> String {
         word if word.is_empty() => word,
         word => format!(", signature {word}"),
     };
+    let (rule, signers) = (field(one, "rule"), texts(list(one, "signers")).join(", "));
+    let by = match (rule.is_empty(), signers.is_empty()) {
+        (true, _) => String::new(),
+        (false, true) => format!(" by rule {rule}"),
+        (false, false) => format!(" by rule {rule}, signed by {signers}"),
+    };
+    let claimed = by + &claimed;
     match field(one, "verdict") {
         word if word == "refused" => paint.bad(&(word + &claimed)),
-        word if word == "unpinned" || !claimed.is_empty() => paint.note(&(word + &claimed)),
-        word => word,
+        word if word == "unpinned" || claimed.contains(", signature ") => paint.note(&(word + &claimed)),
+        word => word + &claimed,
     }
 }
 
@@ -779,6 +805,17 @@ mod tests {
             resolution(&answer, Paint::Plain),
             "native: lcod://contract/a@1\ngeneration 1, snapshot sha256:00\n"
         );
+    }
+
+    #[test]
+    fn a_verdict_names_its_rule_and_its_signers() {
+        let check = |trust: Value, expected: &str| assert_eq!(verdict(&trust, Paint::Plain), expected);
+        check(json!({"verdict": "pinned", "rule": null, "signers": []}), "pinned");
+        check(json!({"verdict": "pinned", "rule": "std", "signers": []}), "pinned by rule std");
+        let signed = json!({"verdict": "trusted", "rule": "acme", "signers": ["ci", "root"]});
+        check(signed, "trusted by rule acme, signed by ci, root");
+        let claimed = json!({"verdict": "pinned", "rule": "std", "signers": [], "signature": "unchecked"});
+        check(claimed, "pinned by rule std, signature unchecked");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::{self, Asker};
 use crate::cli::explain::Explain;
 use crate::cli::{
-    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, convert, doctor, documents, events,
-    explain, keys, render, search, snapshots,
+    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, audit, convert, doctor, documents,
+    events, explain, keys, policy, render, search, snapshots,
 };
 use crate::client::Client;
 use crate::config::{ConfigError, Settings};
@@ -51,6 +51,14 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         return terminal.print(&version(settings.ok().as_ref()), render::version).map(|()| 0);
     }
     let settings = settings.map_err(|error| Ended::from(error.failure()))?;
+    if let Verb::Audit { act } = verb {
+        return audit::run(act, &settings, terminal);
+    }
+    if let Verb::Policy { act } = verb
+        && policy::run_alone(act, &settings, terminal)?
+    {
+        return Ok(0);
+    }
     if matches!(verb, Verb::Serve(_)) {
         return daemon::serve(&settings, globals.wait_or(SERVE_WAIT_S), &Supervisor::of(env))
             .map(|()| 0)
@@ -69,6 +77,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Sign(_)
         | Verb::Verify(_)
         | Verb::Doctor(_)
+        | Verb::Audit { .. }
         | Verb::Completions(_)
         | Verb::Man(_) => {}
         Verb::Resolve(arguments) => {
@@ -106,6 +115,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
         Verb::Snapshots { command } => snapshots::run(command.as_ref(), &mut asker, terminal)?,
         Verb::Events { json } => return events::run(*json, &mut asker, terminal),
+        Verb::Policy { act } => policy::run(act, &mut asker, terminal)?,
         Verb::Trust { act } => return trust(&mut asker, act, terminal),
         Verb::Reload => return reload(&mut asker, terminal),
         Verb::Status => terminal.print(&status(&mut asker)?, render::status)?,
@@ -211,6 +221,12 @@ fn trust(asker: &mut Asker<'_>, act: &TrustAct, terminal: &Terminal) -> Result<u
             terminal.print(&asker.ask(&call)?, render::revision_log)?;
         }
         TrustAct::Forget { target, reason } => {
+            if let Some((id, _)) = target.rsplit_once('@')
+                && ComponentId::parse(id).is_ok()
+            {
+                let body = json!({"release": target, "reason": reason});
+                return synced(asker, &Call::post("/v1/trust/forget", &body), terminal);
+            }
             let known = asker.ask(&Call::get("/v1/trust/revisions"))?;
             let (source, catalogue) = named(target, &known);
             let body = json!({"source": source, "catalogue": catalogue, "reason": reason});

@@ -78,6 +78,7 @@ impl From<SyncError> for DaemonError {
         match error {
             SyncError::Shelf(error) => DaemonError::Shelf(error),
             SyncError::Store(error) => DaemonError::Store(error),
+            SyncError::Locked(problem) => DaemonError::Order(OrderError::Config(problem)),
         }
     }
 }

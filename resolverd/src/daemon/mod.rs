@@ -4,10 +4,13 @@
 //! Between them pass orders one way and immutable snapshots the other. The store is opened before the socket is bound, so
 //! that only the process that holds the state directory ever answers on it.
 
+mod acts;
+pub mod audit;
 pub mod error;
 pub mod examine;
 pub mod notify;
 mod read_only;
+pub mod rehearse;
 pub mod repair;
 mod rounds;
 mod socket;
@@ -36,6 +39,7 @@ use crate::server::answer::Records;
 use crate::server::route::Forget;
 use crate::server::{self, Caller, Door, State, Work};
 use crate::shelf::Shelf;
+use crate::store::first_seen::FirstSeen;
 use crate::store::{self, inspect, revisions::tail};
 
 /// How long after the signal a stopping daemon waits for its writer; a writer that is cut off loses nothing.
@@ -320,10 +324,14 @@ pub fn local(
             writer.reload()?;
             return Ok(server::reported(&state, &writer.sync(&[], &state)));
         }
-        Work::Forget(Forget { source, catalogue, why }) => {
+        Work::Forget(Forget { what, why }) => {
             writer.reload()?;
-            let outcome = writer.forget(&source, catalogue.as_ref(), &why, &state);
+            let outcome = writer.forget(&what, &why, &state);
             return Ok(server::reported(&state, &outcome));
+        }
+        Work::Rehearse(proposal) => {
+            writer.reload()?;
+            return Ok(server::rehearsed(&state, &writer.rehearse(&proposal)));
         }
         Work::None if !is_empty || settings.offline || !server::reads_generation(call) => {}
         Work::Refresh(ids) => {
@@ -357,7 +365,8 @@ fn revisions(settings: &Settings) -> server::Revisions {
 fn records(settings: &Settings) -> Records {
     let directory = settings.state_dir.clone();
     let held: Mutex<(Option<Digest>, Weak<Documents>)> = Mutex::default();
-    Records::new(move |generation| {
+    let ledger = directory.clone();
+    let records = Records::new(move |generation| {
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.0.as_ref() == Some(&generation.documents.digest)
             && let Some(found) = held.1.upgrade()
@@ -367,5 +376,11 @@ fn records(settings: &Settings) -> Records {
         let found = Arc::new(inspect::documents(&directory, generation)?);
         *held = (Some(generation.documents.digest.clone()), Arc::downgrade(&found));
         Ok(found)
+    });
+    records.with_ledger(move |source, release| {
+        let (content, version) = (release.content()?, release.version.to_string());
+        let version = [source.as_text(), release.id.as_text(), &version];
+        let seen = FirstSeen::look_up(&ledger, version, &content).ok().flatten();
+        seen.map(|seen| (seen.digest, seen.at_s))
     })
 }

@@ -11,13 +11,15 @@ use crate::api::{Call, Reply};
 use crate::config::Settings;
 use crate::daemon::error::DaemonError;
 use crate::daemon::examine::kept;
-use crate::daemon::writer::now_s;
+use crate::daemon::writer::{now_s, shown};
 use crate::daemon::{documents, records};
 use crate::server::{self, Caller, State, Work};
 use crate::shelf::Shelf;
 use crate::store::StoreError;
 use crate::store::checks::Checks;
 use crate::store::inspect;
+use crate::store::memory::Memory;
+use crate::sync::standing::Standing;
 
 /// Answers a read whose store could not be opened because of `error`, where that says that nothing can be written and the
 /// last generation can be read; gives the error back otherwise.
@@ -38,7 +40,14 @@ fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> 
     let shelf = Shelf::to_read(directory).ok()?;
     let generation = inspect::kept(directory).ok()?.generation?;
     let snapshot = kept::snapshot(directory, &generation, &shelf).ok()?;
+    // What was judged by other policies than those of today is not for today.
+    let policies = Standing::first(&settings.policy_files, &Memory::default());
+    let ruled = generation.policy.as_ref().map(|ruled| &ruled.digest);
+    if policies.is_locked || ruled != policies.in_force.digest() {
+        return None;
+    }
     let state = State::new(None, documents(shelf)).with_records(records(settings));
+    state.show_policies(shown(&policies));
     state.show_ages(Checks::load(directory).ages(now_s()));
     let found = format!("{error}; the last generation answers");
     state.show_problem(Some(Refusal::new(

@@ -1,6 +1,6 @@
 //! Repair without a network: the index is rebuilt from the generation file and the shelf, under the state lock.
 //!
-//! Never touches `trust-state.json`, `revisions.jsonl`, `checks.json`, the sources file or a document of the shelf. What is
+//! Never touches `trust-state.json`, `revisions.jsonl`, `first-seen.log`, `audit.*`, `checks.json`, the sources file or a document of the shelf. What is
 //! in the way is renamed, never deleted; only dead sockets and half-written temporary files go.
 
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 //!
 //! Reads the clocks for the writer's loop. Never reads a source itself: what is due comes back as the next thing to do.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -73,6 +74,8 @@ impl Pulse {
 pub(super) struct InForce<'a> {
     pub(super) settings: &'a Settings,
     pub(super) sources: &'a [Source],
+    /// The keys that trust policies name.
+    pub(super) key_files: &'a [PathBuf],
     pub(super) generation: Option<&'a Generation>,
 }
 
@@ -163,6 +166,12 @@ impl Rounds {
         self.pulse.rest();
     }
 
+    /// Says that everything was judged by the policies that were read after `since`.
+    pub(super) fn judged(&mut self, now: InForce<'_>, since: SystemTime) {
+        self.arrange(now, since);
+        self.rested(now);
+    }
+
     fn arrange(&mut self, now: InForce<'_>, since: SystemTime) {
         let timed: &[Source] = if now.settings.offline { &[] } else { now.sources };
         self.schedule.arrange(timed, now.settings.refresh_s, self.started.elapsed());
@@ -203,6 +212,12 @@ fn watched(now: InForce<'_>) -> Watched {
     watched.add_configuration(&now.settings.sources_file);
     for path in now.settings.config_files() {
         watched.add_configuration(&path);
+    }
+    for file in &now.settings.policy_files {
+        watched.add_policy(&file.path);
+    }
+    for key in now.key_files {
+        watched.add_policy(key);
     }
     let read = || now.sources.iter().filter(|source| !source.offline);
     for source in read() {

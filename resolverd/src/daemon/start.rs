@@ -110,7 +110,8 @@ pub fn flags(overrides: &crate::config::Overrides, settings: &Settings) -> Vec<O
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let mut flags: Vec<OsString> = vec!["--socket".into(), settings.socket.clone().into()];
     flags.extend(["--state-dir".into(), settings.state_dir.clone().into()]);
-    let paths = [("--config", &overrides.config), ("--sources", &overrides.sources)];
+    let paths =
+        [("--config", &overrides.config), ("--sources", &overrides.sources), ("--policy", &overrides.policy)];
     for (flag, path) in paths.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?))) {
         flags.extend([flag.into(), absolute(path).into()]);
     }

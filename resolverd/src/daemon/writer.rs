@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{Generation, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
 use catalogue_schema::model::{Refusal, Source};
@@ -13,17 +15,25 @@ use catalogue_schema::revision::RevisionKey;
 use tracing::{debug, error, warn};
 
 use crate::config::{ConfigError, Settings};
+use crate::daemon::acts;
 use crate::daemon::error::DaemonError;
+use crate::daemon::rehearse;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
-use crate::order::{Order, OrderError, Outcome, SyncReport};
+use crate::order::{Accepted, Order, OrderError, Outcome, Proposal, Rehearsal, Rehearsed, SyncReport};
 use crate::server::State;
 use crate::server::answer::{Known, Times};
+use crate::server::policy::PolicyState;
 use crate::shelf::Shelf;
 use crate::store::checks::Checks;
 use crate::store::memory::Records;
-use crate::store::{Opened, Snapshot, StateLock, Store};
+use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
+use crate::sync::rehearsal::differences;
+use crate::sync::standing::Standing;
 use crate::sync::{Past, Rules, Scope, Sync, SyncError};
+
+/// How long something that was due and could not be done waits until it is tried again, in seconds.
+const RETRY_S: i64 = 60;
 
 /// The one writer: everything that changes state goes through it.
 pub(super) struct Writer {
@@ -35,8 +45,18 @@ pub(super) struct Writer {
     store: Store,
     pub(super) past: Option<Kept>,
     pub(super) checks: Checks,
-    /// What was due when it was tried last to publish it.
-    tried_s: Option<i64>,
+    /// The trust policies.
+    pub(super) policies: Standing,
+    /// The keys that they name.
+    key_files: Vec<PathBuf>,
+    /// When a verdict of the policies may be another one.
+    verdict_s: Option<i64>,
+    /// The policies changed, and no source has been read since.
+    owes_sync: bool,
+    /// The policies changed, and nothing that they have judged has been published since.
+    owes_judging: bool,
+    /// When something that was due was tried and is due still.
+    failed_s: Option<i64>,
     /// Held as long as the writer lives.
     _lock: StateLock,
 }
@@ -73,8 +93,9 @@ impl Writer {
         records: Records,
     ) -> Result<Writer, DaemonError> {
         let shelf = Shelf::open(&settings.state_dir)?;
-        let (store, opened) =
+        let (mut store, opened) =
             Store::open(&settings.state_dir, &lock, &shelf, settings.generations as usize, records)?;
+        store.bound_audit(settings.audit_bytes);
         let mut writer = Writer {
             settings: settings.clone(),
             sources: Arc::default(),
@@ -83,20 +104,36 @@ impl Writer {
             store,
             past: None,
             checks: Checks::load(&settings.state_dir),
-            tried_s: None,
+            policies: Standing::default(),
+            key_files: Vec::new(),
+            verdict_s: None,
+            owes_sync: false,
+            owes_judging: false,
+            failed_s: None,
             _lock: lock,
         };
+        writer.policies = Standing::first(&writer.settings.policy_files, writer.store.memory());
+        writer.key_files = writer.policies.key_files(&writer.settings.policy_files);
+        writer.note_policies()?;
+        if let Some(problem) = &writer.policies.problem {
+            writer.store.audit(&[acts::rejected(problem)], now_s())?;
+        }
         match opened {
-            Opened::Empty => {}
+            Opened::Empty if writer.policies.in_force.is_empty() => {}
+            Opened::Empty => writer.store.audit(&acts::loaded(&writer.policies.in_force), now_s())?,
             Opened::Warm(snapshot) => {
                 writer.sources = sources_of(&snapshot.generation);
                 writer.past = Some(Kept::Snapshot(snapshot));
+                writer.judge_anew()?;
             }
             Opened::Rebuild { generation, why } => {
                 warn!(generation = generation.number, %why, "rebuilding the index from the shelf");
                 writer.sources = sources_of(&generation);
                 writer.past = Some(Kept::File(generation));
-                writer.run(&writer.sources.clone(), Scope::Rebuild)?;
+                // What cannot be judged is not read.
+                if !writer.policies.is_locked {
+                    writer.run(&writer.sources.clone(), Scope::Rebuild)?;
+                }
             }
         }
         Ok(writer)
@@ -108,10 +145,88 @@ impl Writer {
         state.show_start(now_ms, self.store.begin(now_ms));
     }
 
-    /// Shows what is kept, and everything that [`Writer::show`] shows.
+    /// Shows what is kept, and everything that [`Writer::show`] shows. Where the policy cannot be used nothing is shown that
+    /// nobody has judged.
     pub(super) fn start(&mut self, state: &State) {
-        state.publish_kept(self.store.kept().to_vec());
+        state.show_policies(shown(&self.policies));
+        if !self.policies.is_locked {
+            state.publish_kept(self.store.kept().to_vec());
+        }
         self.show(state);
+    }
+
+    /// Remembers the versions of the policies in force, so that none of them goes down.
+    fn note_policies(&mut self) -> Result<(), StoreError> {
+        let in_force = Arc::clone(&self.policies.in_force);
+        self.store
+            .remember_policies(in_force.all().iter().map(|one| (one.path.as_path(), one.policy.version)))
+    }
+
+    /// Judges what was committed last again, without network, where that was not done by the policies of today, or where a verdict
+    /// has changed by itself meanwhile.
+    fn judge_anew(&mut self) -> Result<(), SyncError> {
+        let Some(generation) = self.past.as_ref().map(Kept::generation).filter(|_| !self.policies.is_locked)
+        else {
+            return Ok(());
+        };
+        let ruled = generation.policy.as_ref();
+        let is_same = ruled.map(|ruled| &ruled.digest) == self.policies.in_force.digest();
+        self.verdict_s = ruled.and_then(|ruled| ruled.next_change_s);
+        if !is_same {
+            self.store.audit(&acts::loaded(&self.policies.in_force), now_s())?;
+        }
+        if !is_same || self.verdict_s.is_some_and(|at_s| at_s <= now_s()) {
+            self.run(&self.sources.clone(), Scope::Rebuild)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the policies again, and judges everything anew by them, without network. The policies that were in force stay where
+    /// those that are there cannot be used.
+    fn judge(&mut self, state: &State) -> Outcome {
+        let before = self.policies.problem.clone();
+        let read = self.policies.again(&self.settings.policy_files, self.store.memory());
+        self.key_files = self.policies.key_files(&self.settings.policy_files);
+        // Owed whatever fails below. Signatures that nobody asked for before are fetched.
+        let is_new = matches!(read, Ok(true));
+        self.owes_sync |= is_new;
+        self.owes_judging |= is_new;
+        state.show_policies(shown(&self.policies));
+        let entries = match &read {
+            Ok(true) => acts::loaded(&self.policies.in_force),
+            // The same fault is found again with every word about the file.
+            Err(problem) if before.as_ref() != Some(problem) => vec![acts::rejected(problem)],
+            Ok(false) | Err(_) => Vec::new(),
+        };
+        self.store.audit(&entries, now_s()).map_err(|problem| OrderError::Store(problem.to_string()))?;
+        read.map_err(OrderError::Config)?;
+        if !self.owes_judging {
+            return Ok(self.unchanged());
+        }
+        self.note_policies().map_err(|problem| OrderError::Store(problem.to_string()))?;
+        if self.past.is_none() {
+            self.owes_judging = false;
+            return Ok(self.unchanged());
+        }
+        let report = self.run(&self.sources.clone(), Scope::Rebuild).map_err(failed)?;
+        self.publish(&report, state);
+        self.show(state);
+        Ok(report)
+    }
+
+    /// Reports that nothing was done.
+    fn unchanged(&self) -> SyncReport {
+        let generation = self.generation();
+        SyncReport {
+            generation: generation.map_or(0, |generation| generation.number),
+            snapshot: generation
+                .map_or_else(|| Digest::sha256(b""), |generation| generation.snapshot.clone()),
+            changed: false,
+            documents_fetched: 0,
+            bytes_fetched: 0,
+            rows_written: 0,
+            sources: Vec::new(),
+        }
     }
 
     /// Closes everything but the lock, and hands that back.
@@ -124,10 +239,8 @@ impl Writer {
     pub(super) fn work(&mut self, inbox: &Receiver<Order>, state: &State, rounds: &mut Rounds) {
         state.metrics().stored(self.store.bytes());
         let mut waiting = VecDeque::new();
-        // The change that was tried last: one that comes out as due again must not keep this thread busy.
-        let mut expired_s = None;
         loop {
-            let change_s = self.next_change_s().filter(|at| Some(*at) != expired_s);
+            let change_s = self.next_change_s();
             if waiting.is_empty() {
                 match inbox.recv_timeout(rounds.patience(change_s, now_s())) {
                     Ok(order) => waiting.push_back(order),
@@ -139,8 +252,16 @@ impl Writer {
             if waiting.iter().any(|order| matches!(order, Order::Stop)) {
                 return;
             }
+            if let Some(Order::Rehearse { .. }) = waiting.front()
+                && let Some(Order::Rehearse { proposal, reply }) = waiting.pop_front()
+            {
+                let rehearsed = contained(|| self.rehearse(&proposal));
+                // Whoever asked may have gone.
+                let _ = reply.map(|reply| reply.send(rehearsed));
+                continue;
+            }
             let Some((task, replies)) =
-                next_task(&mut waiting).or_else(|| Some((due(rounds, change_s)?, Vec::new())))
+                next_task(&mut waiting).or_else(|| Some((self.due(rounds, change_s)?, Vec::new())))
             else {
                 continue;
             };
@@ -150,22 +271,29 @@ impl Writer {
             if kind == Kind::Reload {
                 state.activity().touch();
             }
-            if task == Task::Expire {
-                expired_s = change_s;
-            }
             let outcome = contained(|| match &task {
                 Task::Reload => self.reloaded(state),
+                Task::Judge => self.judge(state),
                 Task::Sync(sources) => self.sync(sources, state),
                 Task::Refresh(ids) => self.refresh(ids, state),
-                Task::Forget(source, catalogue, why) => self.forget(source, catalogue.as_ref(), why, state),
+                Task::Forget(what, why) => self.forget(what, why, state),
                 Task::Expire => self.expire(state),
             });
+            if task == Task::Judge && self.owes_judging {
+                self.failed_s = Some(now_s());
+            }
             state.metrics().synced(&outcome);
             match &task {
                 // No source was asked, so that none of them has its time moved.
-                Task::Expire => rounds.rested(self.in_force()),
+                Task::Expire | Task::Forget(Accepted::Version(..), _) => rounds.rested(self.in_force()),
+                Task::Judge => {
+                    rounds.judged(self.in_force(), since);
+                    if std::mem::take(&mut self.owes_sync) {
+                        waiting.push_back(Order::Sync { sources: Vec::new(), reply: None });
+                    }
+                }
                 Task::Sync(named) => rounds.worked(self.in_force(), kind, named, &outcome, since),
-                Task::Forget(source, ..) => {
+                Task::Forget(Accepted::Revisions(source, _), _) => {
                     rounds.worked(self.in_force(), kind, std::slice::from_ref(source), &outcome, since);
                 }
                 Task::Reload | Task::Refresh(_) => rounds.worked(self.in_force(), kind, &[], &outcome, since),
@@ -173,9 +301,11 @@ impl Writer {
             match &outcome {
                 Ok(_) => {}
                 // The caller's mistake, and the caller is told.
-                Err(problem @ (OrderError::NoSuchSource(_) | OrderError::NoSuchCatalogue(_))) => {
-                    debug!(%problem, "the order was refused")
-                }
+                Err(
+                    problem @ (OrderError::NoSuchSource(_)
+                    | OrderError::NoSuchCatalogue(_)
+                    | OrderError::NoSuchVersion(..)),
+                ) => debug!(%problem, "the order was refused"),
                 Err(problem) => error!(%problem, "the order failed; the last generation stays"),
             }
             for reply in replies {
@@ -186,7 +316,8 @@ impl Writer {
 
     /// Returns what is in force.
     pub(super) fn in_force(&self) -> InForce<'_> {
-        InForce { settings: &self.settings, sources: &self.sources, generation: self.generation() }
+        let (settings, key_files) = (&self.settings, &self.key_files[..]);
+        InForce { settings, sources: &self.sources, key_files, generation: self.generation() }
     }
 
     fn reloaded(&mut self, state: &State) -> Outcome {
@@ -196,16 +327,43 @@ impl Writer {
             Err(problem) => Some(problem.clone()),
         });
         reloaded.map_err(OrderError::Config)?;
-        self.sync(&[], state)
+        // What is wrong with a policy is told where policies are, and keeps nobody from reading sources.
+        let judged = self.judge(state);
+        let report = self.sync(&[], state)?;
+        self.owes_sync = false;
+        judged.map(|_| report)
     }
 
-    pub(super) fn forget(
+    pub(super) fn forget(&mut self, what: &Accepted, why: &str, state: &State) -> Outcome {
+        // What is forgotten is read and judged anew, which cannot be done then.
+        self.unlocked().map_err(OrderError::Config)?;
+        match what {
+            Accepted::Revisions(source, catalogue) => {
+                self.forget_revisions(source, catalogue.as_ref(), why)?;
+                self.sync(std::slice::from_ref(source), state)
+            }
+            Accepted::Version(id, version) => {
+                let sources: Vec<&str> = self.sources.iter().map(|source| source.id.as_text()).collect();
+                let release = (id.as_text(), version.to_string());
+                let is_known = self
+                    .store
+                    .forget_version(&sources, (release.0, &release.1), why, now_s())
+                    .map_err(|problem| OrderError::Store(problem.to_string()))?;
+                if !is_known {
+                    return Err(OrderError::NoSuchVersion(id.clone(), version.clone()));
+                }
+                // What is on the shelf is judged anew.
+                self.rebuilt(state)
+            }
+        }
+    }
+
+    fn forget_revisions(
         &mut self,
         source: &SourceId,
         catalogue: Option<&SourceId>,
         why: &str,
-        state: &State,
-    ) -> Outcome {
+    ) -> Result<(), OrderError> {
         self.configured(source)?;
         if let Some(name) = catalogue {
             let key = RevisionKey { source: source.clone(), catalogue: Some(name.clone()) };
@@ -216,31 +374,53 @@ impl Writer {
         }
         self.store
             .forget(source, catalogue, why, now_s())
-            .map_err(|problem| OrderError::Store(problem.to_string()))?;
-        self.sync(std::slice::from_ref(source), state)
+            .map_err(|problem| OrderError::Store(problem.to_string()))
     }
 
-    /// Returns when a source becomes unavailable unless it is checked before: a new generation is due then, without network.
-    /// Told by the clock of today, in seconds since 1970-01-01 UTC; `None` where nothing is due, and for what was tried already
-    /// and failed: every sync publishes what is due as well.
+    /// Returns when something changes by itself, and a new generation is due without network: a source becomes unavailable unless
+    /// it is checked before, a verdict of the policies is another one, or they have judged nothing yet. Told by the clock of
+    /// today, in seconds since 1970-01-01 UTC; `None` where nothing is due. What was tried and is due still is due again after a
+    /// pause: it must not keep this thread busy, and nobody else may come to publish it.
     pub(super) fn next_change_s(&self) -> Option<i64> {
-        let due_s = self.due_s().filter(|due_s| self.tried_s != Some(*due_s))?;
+        let due_s = self.due_s().filter(|_| !self.policies.is_locked)?;
         // Ages count from the highest time seen, which a clock that stepped back has not reached again.
         let behind_s = self.store.memory().latest(now_s()).saturating_sub(now_s());
-        Some(due_s.saturating_sub(behind_s))
+        let paused = self.failed_s.filter(|failed_s| *failed_s <= now_s());
+        let again_s = paused.map(|failed_s| failed_s.saturating_add(RETRY_S));
+        Some(due_s.saturating_sub(behind_s)).max(again_s)
     }
 
     fn due_s(&self) -> Option<i64> {
-        let generation = self.generation().filter(|_| !self.settings.offline)?;
-        self.checks.next_change(&generation.sources, self.settings.max_stale_s)
+        let generation = self.generation()?;
+        let ages = (!self.settings.offline)
+            .then(|| self.checks.next_change(&generation.sources, self.settings.max_stale_s));
+        let judging = self.owes_judging.then_some(0);
+        ages.flatten().into_iter().chain(self.verdict_s).chain(judging).min()
     }
 
     /// Publishes what is due by [`Writer::next_change_s`], without network.
     pub(super) fn expire(&mut self, state: &State) -> Outcome {
-        self.tried_s = self.due_s();
-        let report = self
-            .run(&self.sources.clone(), Scope::Rebuild)
-            .map_err(|problem| OrderError::Store(problem.to_string()))?;
+        let due_s = self.due_s();
+        self.failed_s = Some(now_s());
+        let outcome = self.rebuilt(state);
+        if self.due_s() != due_s {
+            self.failed_s = None;
+        }
+        outcome
+    }
+
+    /// Returns what has to be done without an order: a change that comes by itself at `change_s`, or sources whose time has come.
+    fn due(&self, rounds: &Rounds, change_s: Option<i64>) -> Option<Task> {
+        match change_s.is_some_and(|at| at <= now_s()) {
+            true if self.owes_judging => Some(Task::Judge),
+            true => Some(Task::Expire),
+            false => Some(rounds.due()).filter(|due| !due.is_empty()).map(Task::Sync),
+        }
+    }
+
+    /// Makes the next generation of what is on the shelf, without network.
+    fn rebuilt(&mut self, state: &State) -> Outcome {
+        let report = self.run(&self.sources.clone(), Scope::Rebuild).map_err(failed)?;
         self.publish(&report, state);
         self.show(state);
         self.store.rest();
@@ -253,10 +433,18 @@ impl Writer {
             self.checks.assume(generation);
         }
         let now_s = self.store.see_clock(now_s());
-        if self.due_s().is_some_and(|due_s| due_s <= now_s) {
+        if !self.policies.is_locked && self.due_s().is_some_and(|due_s| due_s <= now_s) {
             self.run(&self.sources.clone(), Scope::Rebuild)?;
         }
         Ok(())
+    }
+
+    /// **Errors**: why there is no policy to judge by.
+    fn unlocked(&self) -> Result<(), Refusal> {
+        match self.policies.problem.as_ref().filter(|_| self.policies.is_locked) {
+            Some(problem) => Err(problem.clone()),
+            None => Ok(()),
+        }
     }
 
     fn generation(&self) -> Option<&Generation> {
@@ -270,8 +458,12 @@ impl Writer {
         }
     }
 
-    fn publish(&self, report: &SyncReport, state: &State) {
+    fn publish(&mut self, report: &SyncReport, state: &State) {
         state.synced(report, self.store.kept());
+        // Also what was never published because of the policy.
+        if std::mem::take(&mut self.owes_judging) {
+            state.publish_kept(self.store.kept().to_vec());
+        }
         if report.changed {
             state.metrics().stored(self.store.bytes());
         }
@@ -305,6 +497,7 @@ impl Writer {
         // Also where no key has changed: what the files that they name hold may have, a token or an authority.
         self.origins = origins(&settings)?;
         self.store.keep(settings.generations as usize);
+        self.store.bound_audit(settings.audit_bytes);
         (self.settings, self.sources) = (settings, sources.into());
         if fixed.is_empty() {
             return Ok(None);
@@ -326,9 +519,7 @@ impl Writer {
     }
 
     fn synced(&mut self, scope: Scope<'_>, state: &State) -> Outcome {
-        let report = self
-            .run(&self.sources.clone(), scope)
-            .map_err(|problem| OrderError::Store(problem.to_string()))?;
+        let report = self.run(&self.sources.clone(), scope).map_err(failed)?;
         let checked: Vec<SourceId> =
             report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
@@ -342,16 +533,16 @@ impl Writer {
         Ok(report)
     }
 
+    /// Makes the next generation, and writes down what is seen for the first time: nothing of that without a policy to judge by,
+    /// where there is one and it cannot be used.
     pub(super) fn run(&mut self, sources: &[Source], scope: Scope<'_>) -> Result<SyncReport, SyncError> {
-        let rules = Rules {
-            unknown_order: self.settings.unknown_order,
-            max_stale_s: self.settings.max_stale_s,
-            checked: self.checks.times().clone(),
-        };
+        self.unlocked().map_err(SyncError::Locked)?;
+        let limits = self.policies.lowered(&self.settings.limits);
+        let rules = self.rules(&self.policies);
         let sync = Sync {
             shelf: &self.shelf,
             origins: &self.origins,
-            limits: &self.settings.limits,
+            limits: &limits,
             forges: &self.settings.forges,
             offline: self.settings.offline,
             now_s: self.store.see_clock(now_s()),
@@ -363,28 +554,68 @@ impl Writer {
             Some(Kept::Snapshot(snapshot)) => Past::Snapshot(snapshot),
         };
         let done = sync.run(&mut self.store, past, sources, scope)?;
+        self.verdict_s = done.next_change_s;
         if let Some(snapshot) = done.snapshot {
             self.past = Some(Kept::Snapshot(snapshot));
         }
         Ok(done.report)
     }
+
+    fn rules(&self, standing: &Standing) -> Rules {
+        Rules {
+            unknown_order: self.settings.unknown_order,
+            max_stale_s: self.settings.max_stale_s,
+            checked: self.checks.times().clone(),
+            policies: Arc::clone(&standing.in_force),
+            proofs: Arc::clone(&standing.proofs),
+        }
+    }
+
+    /// Says what a policy would change in the place of the operator's own, without network; changes nothing.
+    pub(super) fn rehearse(&self, proposal: &Proposal) -> Rehearsed {
+        let (standing, replaces, problems) =
+            rehearse::standing(proposal, &self.settings, &self.policies.in_force, self.store.memory())
+                .map_err(OrderError::Config)?;
+        let Some(Kept::Snapshot(last)) = &self.past else {
+            return Err(OrderError::Store("nothing has been synced yet: run resolverd sync".to_owned()));
+        };
+        let (limits, rules) = (standing.lowered(&self.settings.limits), self.rules(&standing));
+        let sync = Sync {
+            shelf: &self.shelf,
+            origins: &self.origins,
+            limits: &limits,
+            forges: &self.settings.forges,
+            offline: self.settings.offline,
+            now_s: self.store.memory().latest(now_s()),
+            rules: &rules,
+        };
+        let failed = |error: &dyn std::fmt::Display| OrderError::Store(error.to_string());
+        let after = sync.rehearse(&self.store, last, &self.sources).map_err(|error| failed(&error))?;
+        Ok(Rehearsal {
+            generation: last.generation.number,
+            snapshot: last.generation.snapshot.clone(),
+            replaces: replaces.display().to_string(),
+            problems,
+            releases: last.components().iter().map(|one| one.count() as u64).sum(),
+            changes: differences(last.components(), &after).map_err(|error| failed(&error))?,
+        })
+    }
 }
 
-/// Returns what has to be done without an order: a change that comes by itself at `change_s`, or sources whose time has come.
-fn due(rounds: &Rounds, change_s: Option<i64>) -> Option<Task> {
-    if change_s.is_some_and(|at| at <= now_s()) {
-        return Some(Task::Expire);
-    }
-    Some(rounds.due()).filter(|due| !due.is_empty()).map(Task::Sync)
+/// Returns what readers are told of the policies.
+pub(super) fn shown(policies: &Standing) -> PolicyState {
+    let Standing { in_force, problem, is_locked, .. } = policies;
+    PolicyState { in_force: Arc::clone(in_force), problem: problem.clone(), is_locked: *is_locked }
 }
 
 /// What the writer does next.
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
     Reload,
+    Judge,
     Sync(Vec<SourceId>),
     Refresh(Vec<ComponentId>),
-    Forget(SourceId, Option<SourceId>, String),
+    Forget(Accepted, String),
     Expire,
 }
 
@@ -397,7 +628,7 @@ fn next_task(waiting: &mut VecDeque<Order>) -> Option<(Task, Vec<Sender<Outcome>
     let mut may_join = true;
     for order in waiting.drain(..) {
         let is_same = match (&order, &task) {
-            (Order::Reload { .. }, Task::Reload) => true,
+            (Order::Reload { .. }, Task::Reload) | (Order::Judge, Task::Judge) => true,
             (Order::Sync { sources, .. }, Task::Sync(named)) => sources == named,
             (Order::Refresh { ids, .. }, Task::Refresh(wanted)) => ids == wanted,
             _ => false,
@@ -417,17 +648,25 @@ fn split(order: Order) -> Option<(Task, Option<Sender<Outcome>>)> {
         Order::Sync { sources, reply } => Some((Task::Sync(sources), reply)),
         Order::Refresh { ids, reply } => Some((Task::Refresh(ids), reply)),
         Order::Reload { reply } => Some((Task::Reload, reply)),
-        Order::Forget { source, catalogue, why, reply } => {
-            Some((Task::Forget(source, catalogue, why), reply))
-        }
-        Order::Stop => None,
+        Order::Judge => Some((Task::Judge, None)),
+        Order::Forget { what, why, reply } => Some((Task::Forget(what, why), reply)),
+        // It changes nothing, and is answered before.
+        Order::Rehearse { .. } | Order::Stop => None,
     }
 }
 
 /// Turns a panic of this program into a failed order.
-fn contained(work: impl FnOnce() -> Outcome) -> Outcome {
+fn contained<T>(work: impl FnOnce() -> Result<T, OrderError>) -> Result<T, OrderError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(OrderError::Store("the sync ended in a fault of this program".to_owned())))
+}
+
+/// Returns why an order failed whose run did.
+fn failed(problem: SyncError) -> OrderError {
+    match problem {
+        SyncError::Locked(problem) => OrderError::Config(problem),
+        other => OrderError::Store(other.to_string()),
+    }
 }
 
 fn origins(settings: &Settings) -> Result<Origins, ConfigError> {
@@ -464,54 +703,4 @@ pub(super) fn now_ms() -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use super::*;
-
-    /// Orders are written `all`, `reload`, `stop` or the name of a source; the answer is each task and how many orders it answers.
-    fn check(orders: &str, expected: &str) {
-        let (reply, _answers) = channel();
-        let order = |word: &str| match word {
-            "stop" => Order::Stop,
-            "reload" => Order::Reload { reply: Some(reply.clone()) },
-            "refresh" => Order::Refresh { ids: Vec::new(), reply: Some(reply.clone()) },
-            "all" => Order::Sync { sources: Vec::new(), reply: Some(reply.clone()) },
-            name => Order::Sync {
-                sources: vec![SourceId::parse(name).expect("an id")],
-                reply: Some(reply.clone()),
-            },
-        };
-        let mut waiting: VecDeque<Order> = orders.split_whitespace().map(order).collect();
-        let mut done = Vec::new();
-        while let Some((task, replies)) = next_task(&mut waiting) {
-            let name = match task {
-                Task::Reload => "reload".to_owned(),
-                Task::Forget(source, ..) => format!("forget {source}"),
-                Task::Expire => "expire".to_owned(),
-                Task::Refresh(ids) => format!("refresh {}", ids.len()),
-                Task::Sync(sources) => sources.first().map_or("all".to_owned(), ToString::to_string),
-            };
-            done.push(format!("{name}*{}", replies.len()));
-        }
-        assert_eq!(done.join(" "), expected, "{orders}");
-    }
-
-    #[test]
-    fn orders_that_wait_together_for_the_same_work_get_one_run() {
-        check("", "");
-        check("all", "all*1");
-        check("all all all", "all*3");
-        check("all a all b a", "all*2 a*2 b*1");
-        check("refresh all refresh", "refresh 0*2 all*1");
-        check("all reload all reload", "all*1 reload*2 all*1");
-        check("reload all reload all", "reload*2 all*2");
-        check("a reload a a", "a*1 reload*1 a*2");
-    }
-
-    #[test]
-    fn a_panic_fails_the_order_alone() {
-        let outcome = contained(|| std::panic::resume_unwind(Box::new("a fault")));
-        assert!(matches!(outcome, Err(OrderError::Store(text)) if text.contains("fault")));
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use catalogue_schema::model::Refusal;
 use serde::{Deserialize, Serialize};
 
 use crate::fetch::FetchError;
+use crate::fetch::reach::Reach;
 
 /// The limits of one sync, mostly of one source in it. Config table `[limits]`; unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +87,7 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct Budget {
     purse: Arc<Purse>,
+    reach: Arc<Reach>,
     /// The key of the cap that holds for one document, and the cap.
     document: (&'static str, u64),
 }
@@ -108,7 +110,21 @@ impl Budget {
             bytes_left: limits.total_bytes.into(),
             limits: limits.clone(),
         };
-        Budget { document: ("catalogue_bytes", purse.limits.catalogue_bytes), purse: Arc::new(purse) }
+        Budget {
+            document: ("catalogue_bytes", purse.limits.catalogue_bytes),
+            reach: Arc::default(),
+            purse: Arc::new(purse),
+        }
+    }
+
+    /// Returns the same purse for other machines: without this nobody is named, so that only public addresses are reached.
+    pub fn reaching(&self, reach: Reach) -> Budget {
+        Budget { reach: Arc::new(reach), ..self.clone() }
+    }
+
+    /// Returns which machines may be asked.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Returns the same purse with the cap for lists and catalogues.
@@ -207,7 +223,7 @@ impl Budget {
     }
 
     fn capped(&self, key: &'static str, bytes_max: u64) -> Budget {
-        Budget { purse: Arc::clone(&self.purse), document: (key, bytes_max) }
+        Budget { document: (key, bytes_max), ..self.clone() }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod network;
 pub mod object;
 mod pack;
 pub mod probe;
+pub mod reach;
 mod rewrite;
 mod ssh;
 
@@ -142,8 +143,8 @@ impl Origins {
     /// **Errors**: `net.ca_file`, `net.token`, `net.rewrite`: the text of what is wrong with a certificate file, the table of a
     /// token or a rewrite rule, and what to do.
     pub fn new(network: Network) -> Result<Origins, Refusal> {
-        let client = Https::new(&network.https)?;
         let rules = Rules::read(&network.rewrites)?;
+        let client = Https::new(&network.https)?.serving(rules.mirrors());
         Ok(Origins { client, rules, cache_dir: network.cache_dir })
     }
 }
@@ -209,6 +210,12 @@ impl Origins {
         wants: &[&Want],
         budget: &Budget,
     ) -> Vec<Result<Fetched, FetchError>> {
+        if let Real::Ssh(url) = place
+            && let Err(refusal) = budget.reach().check_host(host_of_login(url.login()), "")
+        {
+            let error = FetchError::Refused(refusal);
+            return wants.iter().map(|want| Err(error.about(want))).collect();
+        }
         let remote = match place {
             Real::Path(path) => return git::fetch(path, wants, budget),
             Real::Https(url) => Remote::Https { url: url.clone(), client: &self.client },
@@ -277,6 +284,11 @@ impl Origins {
             bytes: response.body,
         }))
     }
+}
+
+/// Returns the host that a login leads to.
+fn host_of_login(login: &str) -> &str {
+    login.rsplit_once('@').map_or(login, |(_, host)| host)
 }
 
 /// Who answers a want.

@@ -1,6 +1,7 @@
 //! Rewrite rules: where an address is really fetched from. Applied here and nowhere else, so what a document is called, its
 //! pins and its locality never change. Never connects to anything.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::model::Refusal;
@@ -52,6 +53,15 @@ impl Rules {
             Some((rule, rest)) => rule.real(rest, want),
             None => Ok(Real::Https(url.clone())),
         }
+    }
+
+    /// Returns the hosts that rules lead to, with their ports: the operator named them.
+    pub(super) fn mirrors(&self) -> BTreeSet<String> {
+        let host = |rule: &Rule| match &rule.to {
+            To::Https(to) => HttpsUrl::parse(to).ok().map(|url| url.host().to_owned()),
+            To::Ssh(_) | To::Path(_) => None,
+        };
+        self.0.iter().filter_map(host).collect()
     }
 
     /// Returns the rule with the longest `from`, and what follows it in the URL.

@@ -492,6 +492,28 @@ fn f6_attributes_change_no_byte() {
 }
 
 #[test]
+fn f7_submodules_are_neither_read_nor_run() {
+    let repo = Repo::new();
+    let canary = repo.path().join("canary");
+    let run = format!("touch {}", canary.display());
+    let modules = format!(
+        "[submodule \"a\"]\n\tpath = module\r\n\turl = ext::sh -c \"{run}\"\n\tupdate = !{run}\n\
+         [submodule \"../../b\"]\n\tpath = -u./x\n\turl = --upload-pack={run}\n\tfetchRecurseSubmodules = true\n"
+    );
+    repo.write(".gitmodules", modules.as_bytes());
+    repo.write("catalogue.json", b"{}");
+    let inside = "1111111111111111111111111111111111111111";
+    repo.git(&["add", ".gitmodules", "catalogue.json"]);
+    repo.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{inside},module")]);
+    let commit = repo.commit_of(&repo.git(&["write-tree"]));
+    check_bytes(&repo.at(&commit, "catalogue.json"), b"{}");
+    for path in ["module", "module/a.json"] {
+        check_refused(&repo.at(&commit, path), "git.not_a_blob", "a submodule");
+    }
+    assert!(!canary.exists(), "nobody ran what the repository says");
+}
+
+#[test]
 fn f8_unsorted_doubled_and_cut_trees_are_refused() {
     let repo = Repo::new();
     let blob = repo.blob(b"x");

@@ -32,6 +32,7 @@ pub(super) fn release(id: &str, version: &str) -> Release {
         verdict: Verdict::Trusted(Trust::grant(Level::Pinned, false)),
         warnings: Vec::new(),
         basis: None,
+        promised: false,
         extra: Extra::default(),
     }
 }

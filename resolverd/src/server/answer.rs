@@ -13,7 +13,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SOURCE_EXPIRED, SourceState, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
-use catalogue_schema::model::{Refusal, Warning};
+use catalogue_schema::model::{Refusal, Release, Warning};
 use catalogue_schema::packed::{Head, Listed, Packed, PackedError};
 use catalogue_schema::pointer::{CommitId, Location};
 use catalogue_schema::revision::{LogLine, Revision, RevisionKey, rfc3339};
@@ -25,12 +25,13 @@ use serde_json::{Value, json};
 use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
     Chosen, Code, ComponentRow, Failure, HiddenRow, NodeRow, Page, PinRow, Resolved, TroubleRow, VersionRow,
-    remedy,
+    is_of_policy, remedy,
 };
-use crate::order::{OrderError, Outcome, SyncReport};
+use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
 use crate::server::encoded;
 use crate::server::explain::{Asked, Ground, explain};
+use crate::server::policy::PolicyState;
 use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after, cursor_behind};
 use crate::server::search::{Hit, Search};
 use crate::server::snapshots;
@@ -52,26 +53,65 @@ pub struct Facts {
     pub panics: u64,
     /// What is wrong with the configuration, where the last reload could not use it.
     pub problem: Option<Arc<Refusal>>,
+    /// The trust policies in force.
+    pub policies: Arc<PolicyState>,
     /// How long ago sources were checked.
     pub ages: Arc<Ages>,
     /// When sources expire, and what is remembered of them.
     pub times: Arc<Times>,
     /// Reads the list of the documents that a generation rests on; `None` where nothing is kept.
     pub records: Option<Records>,
+    /// Reads documents from the shelf.
+    pub documents: Shelved,
 }
 
-/// Reads the list of the documents that a generation rests on, or says why it cannot be read. Cheap to clone.
+/// Reads documents from the shelf. Cheap to clone.
 #[derive(Clone)]
-pub struct Records(Arc<ReadRecords>);
+pub struct Shelved(pub Arc<ReadDocument>);
+
+/// Reads a document: `None` when it is not there as it was accepted.
+pub type ReadDocument = dyn Fn(&Digest) -> Option<Vec<u8>> + Send + Sync;
+
+impl std::fmt::Debug for Shelved {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Shelved")
+    }
+}
+
+impl Default for Shelved {
+    /// Reads nothing.
+    fn default() -> Shelved {
+        Shelved(Arc::new(|_| None))
+    }
+}
+
+/// Reads the list of the documents that a generation rests on, or says why it cannot be read; and looks up when releases were
+/// first seen. Cheap to clone.
+#[derive(Clone)]
+pub struct Records {
+    documents: Arc<ReadRecords>,
+    ledger: Option<Arc<LookUp>>,
+}
 
 type ReadRecords = dyn Fn(&Generation) -> Result<Arc<Documents>, String> + Send + Sync;
+
+/// Returns what a release of a source was when it was first seen here, and when.
+pub type LookUp = dyn Fn(&SourceId, &Release) -> Option<(Digest, i64)> + Send + Sync;
 
 impl Records {
     /// Reads lists through `read`.
     pub fn new(
         read: impl Fn(&Generation) -> Result<Arc<Documents>, String> + Send + Sync + 'static,
     ) -> Records {
-        Records(Arc::new(read))
+        Records { documents: Arc::new(read), ledger: None }
+    }
+
+    /// Looks releases up through `look_up`.
+    pub fn with_ledger(
+        self,
+        look_up: impl Fn(&SourceId, &Release) -> Option<(Digest, i64)> + Send + Sync + 'static,
+    ) -> Records {
+        Records { ledger: Some(Arc::new(look_up)), ..self }
     }
 }
 
@@ -173,11 +213,12 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         }
         Query::Stats => stats(snapshot, facts),
         Query::OpenApi => Ok(Answer::Body(200, OPENAPI.as_bytes().to_vec())),
-        Query::Sync(_) | Query::Reload | Query::Forget(_) => Err(Failure::new(
+        Query::Sync(_) | Query::Reload | Query::Forget(_) | Query::PolicyTest(_) => Err(Failure::new(
             Code::StoreUnavailable,
             "read_only",
             "nobody here can carry out a sync or a reload",
         )),
+        Query::Policy => ok(&facts.policies.whole()),
         Query::Revisions => ok(&json!({"items": facts.times.known})),
         Query::RevisionLog { source, limit } => Ok(Answer::Log { source: source.clone(), limit: *limit }),
         Query::Sources => sources(served(snapshot)?, facts),
@@ -244,6 +285,16 @@ pub fn report(outcome: &Outcome) -> Result<Answer, Failure> {
     }
 }
 
+/// Answers with what a policy would change.
+///
+/// **Errors**: why nobody can tell.
+pub fn rehearsal(rehearsed: &Rehearsed) -> Result<Answer, Failure> {
+    match rehearsed {
+        Ok(rehearsal) => ok(rehearsal),
+        Err(error) => Err(order_failure(error)),
+    }
+}
+
 /// Returns what people are told when an order failed.
 pub fn order_failure(error: &OrderError) -> Failure {
     match error {
@@ -256,6 +307,12 @@ pub fn order_failure(error: &OrderError) -> Failure {
             Failure::new(Code::RequestInvalid, "api.source", format!("no source is called {id}"))
                 .with("source", id)
                 .hint("resolverd sources lists them")
+        }
+        OrderError::NoSuchVersion(id, version) => {
+            let detail = format!("nothing is remembered of {id}@{version} from a configured source");
+            Failure::new(Code::RequestInvalid, "api.release", detail)
+                .with("release", format!("{id}@{version}"))
+                .hint(format!("resolverd versions {id} lists those there are"))
         }
         OrderError::NoSuchCatalogue(id) => {
             let detail = format!("no accepted revision of a catalogue {id} is remembered");
@@ -431,10 +488,17 @@ fn health(snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure>
         "generation": snapshot.map(|snapshot| snapshot.generation.number),
         "snapshot": snapshot.map(|snapshot| &snapshot.generation.snapshot),
         "degraded": degraded,
-        "nextChange": facts.times.expires.values().min().map(|due_s| rfc3339(*due_s)),
+        "nextChange": next_change_s(snapshot, facts).map(rfc3339),
         "configuration": facts.problem.as_deref(),
-        "policy": Value::Null,
+        "policy": facts.policies.short(snapshot.map(|snapshot| &snapshot.generation)),
     }))
+}
+
+/// Returns when something that is served changes by itself: a source expires, or a verdict of the policies is another one.
+fn next_change_s(snapshot: Option<&Snapshot>, facts: &Facts) -> Option<i64> {
+    let ruled = snapshot.and_then(|snapshot| snapshot.generation.policy.as_ref());
+    let verdict_s = ruled.and_then(|ruled| ruled.next_change_s);
+    facts.times.expires.values().copied().chain(verdict_s).min()
 }
 
 /// Returns what is not as it should be: sources and catalogues that are not fresh, and a broken configuration.
@@ -442,6 +506,9 @@ fn degraded(snapshot: Option<&Snapshot>, facts: &Facts) -> Vec<Value> {
     let mut out = Vec::new();
     if let Some(problem) = &facts.problem {
         out.push(json!({"what": "configuration", "reason": problem.reason, "text": problem.to_string()}));
+    }
+    if let Some(problem) = &facts.policies.problem {
+        out.push(json!({"what": "policy", "reason": problem.reason, "text": problem.to_string()}));
     }
     let generation = snapshot.map(|snapshot| &snapshot.generation);
     let (sources, catalogues) = generation
@@ -506,15 +573,16 @@ fn sources(snapshot: &Snapshot, facts: &Facts) -> Result<Answer, Failure> {
     ok(&Page { items, next_cursor: None, snapshot: &generation.snapshot })
 }
 
-fn source_row<'a>(state: &'a SourceState, catalogues: &[CatalogueState], facts: &Facts) -> NodeRow<'a> {
+fn source_row<'a>(state: &'a SourceState, catalogues: &'a [CatalogueState], facts: &Facts) -> NodeRow<'a> {
     let source = &state.source;
-    let own: Vec<&CatalogueState> =
+    let own: Vec<&'a CatalogueState> =
         catalogues.iter().filter(|one| catalogue_id(one).is_some_and(|id| id.source == source.id)).collect();
     let read = state.digest.is_some();
     let claimed =
         source.signature.is_some() || own.iter().any(|one| is_entry(one) && one.signature.is_some());
     NodeRow {
         id: &source.id,
+        signers: &[],
         source: None,
         named: None,
         via: None,
@@ -573,6 +641,7 @@ fn catalogue_row<'a>(
     };
     Some(NodeRow {
         id: &node.id.name,
+        signers: &state.signers,
         source: Some(&node.id.source),
         named: state.named.as_ref().filter(|named| **named != node.id.name),
         via: Some(via.map(ToString::to_string).collect()),
@@ -685,10 +754,19 @@ fn explained(asked: &Asked, snapshot: &Snapshot, facts: &Facts) -> Result<Answer
     let component = snapshot.component(&asked.reference.id).map(Packed::component).transpose()?;
     let problem = |found: &Conflict| conflict(found, &snapshot.generation).problem(None);
     let records = match &facts.records {
-        Some(Records(read)) => read(&snapshot.generation).map_err(|found| records_unreadable(&found))?,
+        Some(Records { documents, .. }) => {
+            documents(&snapshot.generation).map_err(|found| records_unreadable(&found))?
+        }
         None => Arc::default(),
     };
-    let ground = Ground { snapshot, component: component.as_ref(), records: &records };
+    let ground = Ground {
+        snapshot,
+        component: component.as_ref(),
+        records: &records,
+        policies: &facts.policies.in_force,
+        read: &*facts.documents.0,
+        ledger: facts.records.as_ref().and_then(|records| records.ledger.as_deref()),
+    };
     ok(&explain(asked, ground, &view, problem))
 }
 
@@ -1139,6 +1217,9 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
             "the bytes changed under their pin: the catalogue's owner has to publish a new pin"
         }
         Code::SourceUnavailable | Code::NetworkError => "resolverd sync reads the source again",
+        _ if is_of_policy(&refusal.reason) => {
+            "the trust policy refuses it; resolverd explain says which line would change that"
+        }
         _ => "the catalogue's owner has to correct the document",
     };
     let every = format!("resolverd versions {} shows the verdict of every version", reference.id);
@@ -1160,6 +1241,7 @@ fn code_of(reason: &str) -> Code {
             Code::ChecksumMismatch
         }
         "trust" if reason.starts_with("trust.signature") => Code::SignatureInvalid,
+        "trust" if is_of_policy(reason) => Code::PermissionDenied,
         "policy" => Code::PermissionDenied,
         "offline" => Code::NetworkError,
         "limit" => Code::LimitExceeded,

@@ -29,8 +29,8 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::api::{BODY_BYTES_MAX, Code, Failure, JSON, Reply};
-use crate::order::{Order, OrderError, Outcome};
-use crate::server::answer::report;
+use crate::order::{Order, OrderError};
+use crate::server::answer::{rehearsal, report};
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
 use crate::server::quick::{Next, Quick, is_local_name};
 use crate::server::route::{Forget, Operation, Query, methods, operation_of, read_parts};
@@ -517,10 +517,16 @@ fn guarded(head: &Parts) -> Result<(), Failure> {
 async fn answered(state: &Arc<State>, query: Query, id: RequestId, patience: Patience) -> Reply {
     let outcome = match work_of(&query) {
         Work::None => None,
+        Work::Rehearse(proposal) => {
+            return match ordered(state, |reply| Order::Rehearse { proposal, reply }).await {
+                Ok(outcome) => state.contained(id, || state.reply(rehearsal(&outcome)?)),
+                Err(failure) => state.failed(id, &failure),
+            };
+        }
         Work::Sync(sources) => Some(ordered(state, |reply| Order::Sync { sources, reply }).await),
         Work::Reload => Some(ordered(state, |reply| Order::Reload { reply }).await),
-        Work::Forget(Forget { source, catalogue, why }) => {
-            Some(ordered(state, |reply| Order::Forget { source, catalogue, why, reply }).await)
+        Work::Forget(Forget { what, why }) => {
+            Some(ordered(state, |reply| Order::Forget { what, why, reply }).await)
         }
         Work::Refresh(ids) => Some(ordered(state, |reply| Order::Refresh { ids, reply }).await),
     };
@@ -581,10 +587,10 @@ fn inline(state: &State, query: &Query, id: RequestId) -> Reply {
 }
 
 /// Gives the writer an order and waits for its report, however long the work takes.
-async fn ordered(
+async fn ordered<T: Send + 'static>(
     state: &State,
-    make: impl FnOnce(Option<std::sync::mpsc::Sender<Outcome>>) -> Order,
-) -> Result<Outcome, Failure> {
+    make: impl FnOnce(Option<std::sync::mpsc::Sender<Result<T, OrderError>>>) -> Order,
+) -> Result<Result<T, OrderError>, Failure> {
     let permit = state.waiting.clone().try_acquire_owned().map_err(|_| {
         let detail = format!("{ORDERS_MAX} orders wait for the writer");
         Failure::new(Code::LimitExceeded, "api.busy", detail)

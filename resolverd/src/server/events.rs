@@ -385,7 +385,7 @@ fn name_of(reason: &str) -> Option<&'static str> {
     }
 }
 
-fn told(refusal: &Refusal) -> Value {
+pub(super) fn told(refusal: &Refusal) -> Value {
     let Refusal { reason, subject, expected, found } = refusal;
     json!({ "reason": reason, "subject": subject, "expected": expected, "found": found })
 }

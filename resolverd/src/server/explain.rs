@@ -1,17 +1,22 @@
 //! Explaining: the whole chain from source to bytes for one reference, every candidate that lost, and what to do next.
 //!
-//! A function of (snapshot, the list of its documents, question): no clock, no age, no disk. A reference that has no answer is explained as well. Never
-//! decides anything itself: which release is chosen is asked of the resolver.
+//! A function of (snapshot, the list of its documents, question): no clock, no age. Which steps the policies took is computed again
+//! from what the generation remembers, the documents on the shelf and the first-seen ledger, and left out where that does not
+//! give the verdict that the snapshot has. A reference that has no answer is explained as well. Never decides anything itself:
+//! which release is chosen is asked of the resolver.
 
 use catalogue_schema::dialect::Node;
+use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Generation, Health, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
-use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict};
+use catalogue_schema::model::{Component, Level, Rank, Refusal, Release, Shadow, Verdict};
 use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::pointer::{Location, Revision, Want};
+use catalogue_schema::policy::NamespaceRule;
 use catalogue_schema::revision::RevisionKey;
 use catalogue_schema::row::{IntegrityRow, TrustRow};
+use catalogue_schema::signature::Usage;
 use catalogue_schema::version::Version;
 use serde_json::Value;
 
@@ -21,7 +26,12 @@ use crate::api::discovery::{
 };
 use crate::api::{PinRow, is_out_of_order, repository_text};
 use crate::resolve::{Candidates, Cause, Conflict, Native, Standing, native_for, select};
+use crate::server::answer::LookUp;
 use crate::store::Snapshot;
+use crate::trust::evidence::{Case as Evidence, Proofs, Voucher, beside, missing_before, stated};
+use crate::trust::memory::ROLLBACK;
+use crate::trust::policy::decide::VERSION_MUTATED;
+use crate::trust::policy::{Policies, judge};
 
 /// What is to be explained.
 #[derive(Debug, Clone)]
@@ -35,7 +45,7 @@ pub struct Asked {
 }
 
 /// What an explanation rests on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Ground<'a> {
     /// The snapshot.
     pub snapshot: &'a Snapshot,
@@ -43,6 +53,18 @@ pub struct Ground<'a> {
     pub component: Option<&'a Component>,
     /// The documents that its generation rests on.
     pub records: &'a Documents,
+    /// The trust policies in force.
+    pub policies: &'a Policies,
+    /// Reads a document from the shelf.
+    pub read: &'a dyn Fn(&Digest) -> Option<Vec<u8>>,
+    /// Looks up when a release was first seen, which the generation remembers of so many only.
+    pub ledger: Option<&'a LookUp>,
+}
+
+impl std::fmt::Debug for Ground<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Ground of generation {}", self.snapshot.generation.number)
+    }
 }
 
 /// Explains how a reference is answered; `problem` gives a conflict the document that a resolve would answer.
@@ -52,7 +74,7 @@ pub fn explain<'a>(
     candidates: &'a impl Candidates,
     problem: impl Fn(&Conflict) -> Value,
 ) -> Explained<'a> {
-    let Ground { snapshot, component, records } = ground;
+    let Ground { snapshot, component, records, .. } = ground;
     let generation = &snapshot.generation;
     let id = &asked.reference.id;
     let case = Case::of(asked, component, candidates, generation);
@@ -76,10 +98,10 @@ pub fn explain<'a>(
         why_version: used.map(|component| why_version(component, asked, *outcome)),
         source: owner.and_then(|source| origin(source, ground)),
         chain: steps.iter().filter_map(|state| step(state, steps, records)).collect(),
-        release: shown.map(|release| explained(release, steps, ground)),
+        release: shown.map(|release| explained(release, steps, *owner, ground)),
         candidates: component.map_or_else(Vec::new, |one| fates(one, asked, *chosen)),
         candidates_count: component.map_or(0, |one| one.releases.len()),
-        shadowed: component.map_or_else(Vec::new, |one| losers(one, native.is_some(), generation)),
+        shadowed: component.map_or_else(Vec::new, |one| losers(one, native.is_some(), ground)),
         required_by: dependents(id, snapshot),
         notes: notes(&case, generation),
         next: next(asked, &case, problem.as_ref()),
@@ -259,7 +281,10 @@ fn step<'a>(
         commit: state.commit.as_ref(),
         digest: state.digest.as_ref(),
         branch: location.and_then(branch),
-        signature: claims(state).then_some("unchecked"),
+        signature: match state.signers.is_empty() {
+            true => claims(state).then_some("unchecked"),
+            false => Some("checked"),
+        },
         error: state.error.as_ref(),
     })
 }
@@ -286,8 +311,10 @@ fn claims(state: &CatalogueState) -> bool {
 fn explained<'a>(
     release: &'a Release,
     steps: &[&CatalogueState],
-    Ground { snapshot, records, .. }: Ground<'a>,
+    owner: Option<&SourceId>,
+    ground: Ground<'a>,
 ) -> ExplainedRelease<'a> {
+    let Ground { snapshot, records, .. } = ground;
     let records = read_for(release, records);
     let mut documents: Vec<DocumentRow<'_>> = records.iter().map(document).collect();
     let failed =
@@ -313,10 +340,100 @@ fn explained<'a>(
         documents,
         trust: TrustRow::of(&release.verdict),
         because: because(release, steps, &records),
+        why: owner.map_or_else(Vec::new, |owner| why(release, owner, steps, ground)),
         yanked: release.yanked,
         warnings: &release.warnings,
     }
 }
+
+/// Returns the steps by which the policies in force decided about a release, as they decided when it was judged: none where others
+/// judged it, and none where its documents refused it before.
+fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: Ground<'_>) -> Vec<String> {
+    let generation = &ground.snapshot.generation;
+    let Some(ruled) = generation.policy.as_ref().filter(|one| Some(&one.digest) == ground.policies.digest())
+    else {
+        return Vec::new();
+    };
+    let shelved = |want: &Want| (ground.read)(&ground.records.document(want)?.digest);
+    let proofs = Proofs::default();
+    let Some(mut voucher) = vouching(steps, owner, ruled.judged_s, &shelved, (&proofs, ground)) else {
+        return Vec::new();
+    };
+    let looked = release.manifest.as_ref().and_then(|manifest| {
+        let stated = release.extra.get("signature").and_then(|value| value.as_str().map(str::to_owned));
+        let beside = || {
+            let places = ground.records.all_with(manifest).map(|record| record.want.clone());
+            places.filter_map(|want| shelved(&beside(&want)?)).next()
+        };
+        let bytes = stated.map(String::into_bytes).or_else(beside)?;
+        let content = || (ground.read)(manifest);
+        Some(proofs.look(ground.policies, Usage::Package, (manifest, &content), &bytes))
+    });
+    voucher.rollback = release.verdict.refusal().filter(|refusal| is_of_catalogue(refusal, release)).cloned();
+    let missing = missing_before(owner, &generation.sources, &generation.catalogues);
+    let carriers = ruled.carried.get(&format!("{}@{}", release.id, release.version));
+    let mut case = Evidence::of(release, owner, &voucher, looked.as_deref());
+    case.pinned = match &release.verdict {
+        Verdict::Trusted(leave) => leave.level() == Level::Pinned,
+        // It would have been refused for that before anything that comes behind it.
+        Verdict::Refused(refusal) => refusal.reason != UNPINNED,
+    };
+    case.missing = &missing;
+    case.checked_s = ruled.checked.get(owner).copied();
+    case.carriers = carriers.map_or(&[], Vec::as_slice);
+    let looked_up = || {
+        let look_up = ground.ledger.filter(|_| ground.policies.looks_back(&release.id))?;
+        look_up(owner, release)
+    };
+    case.first_seen =
+        ruled.seen.get(&format!("{}@{}", release.id, release.version)).cloned().or_else(looked_up);
+    let facts = case.facts();
+    let judgement = judge(ground.policies.all(), &facts, ruled.judged_s);
+    match judgement.is_allowed() == release.verdict.refusal().is_none() {
+        true => judgement.lines(),
+        false => Vec::new(),
+    }
+}
+
+/// Tells whether a release is refused because its catalogue goes back: nobody here knows what was accepted before.
+fn is_of_catalogue(refusal: &Refusal, release: &Release) -> bool {
+    [ROLLBACK, UNSIGNED, VERSION_MUTATED].contains(&refusal.reason.as_ref())
+        && refusal.subject != format!("{}@{}", release.id, release.version)
+}
+
+/// Returns who vouches for the last of `steps`, which lead from a source's entry to a catalogue.
+fn vouching(
+    steps: &[&CatalogueState],
+    owner: &SourceId,
+    judged_s: i64,
+    shelved: &dyn Fn(&Want) -> Option<Vec<u8>>,
+    (proofs, ground): (&Proofs, Ground<'_>),
+) -> Option<Voucher> {
+    let policies = ground.policies;
+    let mut above: Option<Voucher> = None;
+    for state in steps {
+        let (node, digest) = (state.errand.node()?, state.digest.clone()?);
+        let signature = || match stated(state.errand.signature.as_ref()) {
+            Some(bytes) => Some(bytes.to_vec()),
+            None => shelved(&beside(&state.errand.want)?),
+        };
+        let content = || (ground.read)(&digest);
+        let looked = match policies.asks_catalogue(owner).then(signature).flatten() {
+            Some(bytes) => proofs.look(policies, Usage::Catalogue, (&digest, &content), &bytes),
+            None => std::sync::Arc::default(),
+        };
+        let own = Voucher { name: node.id.name.clone(), digest: digest.clone(), looked, rollback: None };
+        let parent = above.filter(|one| policies.catalogue(owner, &one.facts(None), judged_s).is_ok());
+        let is_pinned = state.errand.want.is_pinned() || !state.errand.digests.is_empty();
+        above = Some(Voucher::of(own, parent.as_ref(), is_pinned));
+    }
+    above
+}
+
+/// The reason of a refusal: something on the way is not pinned.
+const UNPINNED: &str = "trust.unpinned";
+/// The reason of a refusal: nobody has signed it who must have.
+const UNSIGNED: &str = "trust.unsigned";
 
 fn document(record: &DocumentRecord) -> DocumentRow<'static> {
     DocumentRow {
@@ -379,7 +496,7 @@ fn because(release: &Release, steps: &[&CatalogueState], records: &[DocumentReco
             }
         });
     }
-    for state in steps.iter().filter(|state| claims(state)) {
+    for state in steps.iter().filter(|state| claims(state) && state.signers.is_empty()) {
         if let Some(node) = state.errand.node() {
             reasons.push(format!(
                 "unchecked: a signature is claimed for {}, and nobody has checked it",
@@ -451,7 +568,10 @@ fn fate(release: &Release, asked: &Asked, chosen: Option<&Release>) -> Fate {
 }
 
 /// Returns the catalogues that list the component and are not used; where a native answers, its owner is the first of them.
-fn losers<'a>(component: &'a Component, is_native: bool, generation: &'a Generation) -> Vec<LoserRow<'a>> {
+fn losers<'a>(component: &'a Component, is_native: bool, ground: Ground<'a>) -> Vec<LoserRow<'a>> {
+    let generation = &ground.snapshot.generation;
+    let listed =
+        |rule: &NamespaceRule| rule.sources.iter().map(SourceId::as_text).collect::<Vec<&str>>().join(", ");
     let hidden = is_native.then(|| LoserRow {
         source: &component.owner.source,
         catalogue: &component.owner.name,
@@ -464,7 +584,12 @@ fn losers<'a>(component: &'a Component, is_native: bool, generation: &'a Generat
         catalogue: &shadow.catalogue.name,
         versions: shadow.versions.iter().collect(),
         place: place_of(&shadow.catalogue.source, generation),
-        why: why_lost(&component.owner, &shadow.catalogue, generation),
+        why: match ground.policies.excluding(&component.id, &shadow.catalogue.source) {
+            Some(rule) => {
+                format!("trust.source_not_allowed: rule {} lets only {} supply it", rule.name, listed(rule))
+            }
+            None => why_lost(&component.owner, &shadow.catalogue, generation),
+        },
     };
     hidden.into_iter().chain(component.shadowed.iter().map(row)).collect()
 }

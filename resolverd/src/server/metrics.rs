@@ -394,6 +394,8 @@ mod tests {
             failures: 3,
             panics: 2,
             problem: None,
+            policies: Arc::default(),
+            documents: crate::server::answer::Shelved::default(),
             ages,
             times: Arc::default(),
             records: None,

@@ -12,6 +12,7 @@ pub mod encoded;
 pub mod events;
 pub mod explain;
 pub mod metrics;
+pub mod policy;
 pub(crate) mod quick;
 pub mod route;
 pub mod search;
@@ -37,15 +38,16 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
-use crate::order::{Order, Outcome, SyncReport};
+use crate::order::{Order, Outcome, Proposal, Rehearsed, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
-    Ages, Answer, Facts, Records, Times, answer, answer_from, at_once, document_missing, log_page,
-    log_unreadable, report,
+    Ages, Answer, Facts, Records, Shelved, Times, answer, answer_from, at_once, document_missing, log_page,
+    log_unreadable, rehearsal, report,
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::events::Events;
 use crate::server::metrics::{METRICS_TEXT, Metrics};
+use crate::server::policy::PolicyState;
 use crate::server::route::{Forget, LOOKUP, Operation, Plain, Query, plain_lookup, read_parts, route};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
@@ -63,10 +65,11 @@ pub type Clock = fn() -> i64;
 pub struct State {
     kept: ArcSwap<Kept>,
     problem: ArcSwapOption<Refusal>,
+    policies: ArcSwap<PolicyState>,
     ages: ArcSwap<Ages>,
     times: ArcSwap<Times>,
     orders: Option<Sender<Order>>,
-    documents: Documents,
+    documents: Shelved,
     revisions: Option<Revisions>,
     records: Option<Records>,
     admin: u32,
@@ -137,6 +140,8 @@ pub enum Work {
     Reload,
     /// What was accepted of a source or catalogue is forgotten, then the source is read again; the report is the answer.
     Forget(Forget),
+    /// A policy is tried on everything that is known; what it would change is the answer.
+    Rehearse(Proposal),
     /// All sources are read again, with every document of the named components; the answer then comes from the new
     /// generation.
     Refresh(Vec<ComponentId>),
@@ -148,10 +153,11 @@ impl State {
         State {
             kept: ArcSwap::default(),
             problem: ArcSwapOption::empty(),
+            policies: ArcSwap::default(),
             ages: ArcSwap::from_pointee(Ages { known: BTreeMap::new(), since: Instant::now() }),
             times: ArcSwap::default(),
             orders,
-            documents,
+            documents: Shelved(documents.into()),
             revisions: None,
             records: None,
             admin: rustix::process::geteuid().as_raw(),
@@ -245,6 +251,12 @@ impl State {
         self.problem.store(problem.map(Arc::new));
     }
 
+    /// Shows which trust policies are in force; called once for each time that they are read.
+    pub fn show_policies(&self, shown: PolicyState) {
+        let before = self.policies.swap(Arc::new(shown));
+        self.events.emit(self.policies.load().changes(&before));
+    }
+
     /// Shows how many seconds ago each source was last checked.
     pub fn show_ages(&self, known: BTreeMap<SourceId, u64>) {
         self.ages.store(Arc::new(Ages { known, since: Instant::now() }));
@@ -271,9 +283,11 @@ impl State {
             failures: self.failures.load(Ordering::Relaxed),
             panics: self.panics.load(Ordering::Relaxed),
             problem: self.problem.load_full(),
+            policies: self.policies.load_full(),
             ages: self.ages.load_full(),
             times: self.times.load_full(),
             records: self.records.clone(),
+            documents: self.documents.clone(),
         }
     }
 
@@ -283,10 +297,7 @@ impl State {
     }
 
     /// Sends an order to the writer and returns where the outcome arrives.
-    fn order(
-        &self,
-        make: impl FnOnce(Option<Sender<Outcome>>) -> Order,
-    ) -> Result<Receiver<Outcome>, Failure> {
+    fn order<T>(&self, make: impl FnOnce(Option<Sender<T>>) -> Order) -> Result<Receiver<T>, Failure> {
         let gone = || Failure::new(Code::StoreUnavailable, "read_only", "nobody here can carry out a sync");
         let (reply, outcome) = channel();
         let orders = self.orders.as_ref().ok_or_else(gone)?;
@@ -329,6 +340,9 @@ impl State {
     fn found(&self, method: &str, target: &str, body: &[u8], out: &mut Vec<u8>) -> Option<Operation> {
         #[cfg(test)]
         assert!(!self.breaks.load(Ordering::Relaxed), "asked for");
+        if self.policies.load().is_locked {
+            return None;
+        }
         let kept = self.kept.load();
         let snapshot = kept.current()?;
         out.clear();
@@ -358,6 +372,11 @@ impl State {
     }
 
     fn answered(&self, query: &Query) -> Result<Reply, Failure> {
+        if needs_generation(query)
+            && let Some(failure) = self.policies.load().locked()
+        {
+            return Err(failure);
+        }
         let kept = self.kept.load();
         let current = kept.current();
         if let Some(body) = current.and_then(|snapshot| at_once(query, snapshot)) {
@@ -383,7 +402,7 @@ impl State {
         match answer {
             Answer::Body(status, body) => Ok(Reply { status, content_type: JSON, body }),
             Answer::Document(digest) => {
-                let body = (self.documents)(&digest).ok_or_else(|| document_missing(&digest))?;
+                let body = (self.documents.0)(&digest).ok_or_else(|| document_missing(&digest))?;
                 Ok(Reply { status: 200, content_type: JSON, body })
             }
             Answer::Log { source, limit } => {
@@ -405,29 +424,32 @@ pub fn work(call: &Call) -> Work {
 
 /// Tells whether `call` can only be answered from a generation: health, statistics and versions need none.
 pub fn reads_generation(call: &Call) -> bool {
-    let without = |query: &Query| {
-        use Query::{
-            Events, Forget, Health, Live, Metrics, OpenApi, Ready, Reload, RevisionLog, Revisions, Snapshots,
-            Stats, Sync, Version,
-        };
-        matches!(
-            query,
-            Live | Ready
-                | Health
-                | Version
-                | Stats
-                | Sync(_)
-                | Reload
-                | Forget(_)
-                | Revisions
-                | RevisionLog { .. }
-                | OpenApi
-                | Snapshots
-                | Metrics
-                | Events
-        )
+    route(call).is_ok_and(|query| needs_generation(&query))
+}
+
+fn needs_generation(query: &Query) -> bool {
+    use Query::{
+        Events, Forget, Health, Live, Metrics, OpenApi, Policy, PolicyTest, Ready, Reload, RevisionLog,
+        Revisions, Snapshots, Stats, Sync, Version,
     };
-    route(call).is_ok_and(|query| !without(&query))
+    !matches!(
+        query,
+        Live | Ready
+            | Health
+            | Version
+            | Stats
+            | Sync(_)
+            | Reload
+            | Forget(_)
+            | Revisions
+            | RevisionLog { .. }
+            | OpenApi
+            | Policy
+            | PolicyTest(_)
+            | Snapshots
+            | Metrics
+            | Events
+    )
 }
 
 fn work_of(query: &Query) -> Work {
@@ -435,6 +457,7 @@ fn work_of(query: &Query) -> Work {
         Query::Sync(sources) => Work::Sync(sources.clone()),
         Query::Reload => Work::Reload,
         Query::Forget(forget) => Work::Forget(forget.clone()),
+        Query::PolicyTest(proposal) => Work::Rehearse((**proposal).clone()),
         Query::Resolve(question) if question.refresh => Work::Refresh(question.ids()),
         _ => Work::None,
     }
@@ -463,12 +486,19 @@ pub fn reported(state: &State, outcome: &Outcome) -> Reply {
     state.contained(id, || state.reply(report(outcome)?))
 }
 
+/// Returns the reply to a test of a policy.
+pub fn rehearsed(state: &State, outcome: &Rehearsed) -> Reply {
+    let id = state.request_id();
+    state.contained(id, || state.reply(rehearsal(outcome)?))
+}
+
 fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
     let what = match work_of(query) {
         Work::None => return Ok(()),
         Work::Sync(_) => "a sync",
         Work::Reload => "a reload",
-        Work::Forget(_) => "forgetting revisions",
+        Work::Forget(_) => "forgetting what was accepted",
+        Work::Rehearse(_) => "a test of a policy",
         Work::Refresh(_) => "refresh",
     };
     if caller == Caller::Admin { Ok(()) } else { Err(forbidden(what)) }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::error::escaped;
+use catalogue_schema::error::{ParseError, escaped};
 use catalogue_schema::id::{ComponentId, Dialect, Namespace, Reference, SourceId};
 use catalogue_schema::model::Warning;
 use catalogue_schema::packed::search::folded;
@@ -20,9 +20,10 @@ use serde_json::Value;
 use crate::api::discovery::ExplainRequest;
 use crate::api::{
     BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
-    REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest, SyncRequest, encoded_path,
-    read_body,
+    PolicyTestRequest, REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest,
+    SyncRequest, encoded_path, read_body,
 };
+use crate::order::{Accepted, Proposal};
 use crate::resolve::{Native, Request};
 use crate::server::explain::Asked;
 use crate::server::search::{HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
@@ -61,6 +62,8 @@ pub enum Operation {
     Sync,
     Reload,
     Forget,
+    Policy,
+    PolicyTest,
     Revisions,
     RevisionLog,
     OpenApi,
@@ -95,6 +98,8 @@ pub const ROUTES: &[Route] = &[
     Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
     Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
     Route { method: "POST", pattern: "/v1/trust/forget", operation: Operation::Forget },
+    Route { method: "GET", pattern: "/v1/policy", operation: Operation::Policy },
+    Route { method: "POST", pattern: "/v1/policy/test", operation: Operation::PolicyTest },
     Route { method: "GET", pattern: "/v1/trust/revisions", operation: Operation::Revisions },
     Route { method: "GET", pattern: "/v1/trust/log", operation: Operation::RevisionLog },
     Route { method: "GET", pattern: "/openapi.json", operation: Operation::OpenApi },
@@ -150,6 +155,10 @@ pub enum Query {
     Reload,
     /// Forget what was accepted of a source or catalogue, then read the source again.
     Forget(Forget),
+    /// Which trust policies are in force, and what do they ask for?
+    Policy,
+    /// What would a policy change?
+    PolicyTest(Box<Proposal>),
     /// Which revisions are remembered?
     Revisions,
     /// What does the log of revisions say?
@@ -212,6 +221,8 @@ impl Query {
             Query::Sync(_) => Operation::Sync,
             Query::Reload => Operation::Reload,
             Query::Forget(_) => Operation::Forget,
+            Query::Policy => Operation::Policy,
+            Query::PolicyTest(_) => Operation::PolicyTest,
             Query::Revisions => Operation::Revisions,
             Query::RevisionLog { .. } => Operation::RevisionLog,
             Query::OpenApi => Operation::OpenApi,
@@ -276,14 +287,12 @@ pub struct Diff {
     pub after: Option<ComponentId>,
 }
 
-/// Whose accepted revisions are to be forgotten, and why.
+/// What is to be forgotten, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forget {
-    /// The source.
-    pub source: SourceId,
-    /// One of its catalogues; `None` for the source and all of them.
-    pub catalogue: Option<SourceId>,
-    /// Why, for the log of revisions; empty where nothing was said.
+    /// What.
+    pub what: Accepted,
+    /// Why, for the logs; empty where nothing was said.
     pub why: String,
 }
 
@@ -544,6 +553,9 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
         Operation::Reload if body.is_empty() => Ok(Query::Reload),
         Operation::Reload => read_body::<ReloadRequest>(body).map(|_| Query::Reload),
         Operation::Forget => forget(read_body(body)?),
+        Operation::Policy => Ok(Query::Policy),
+        Operation::PolicyTest => read_body(body)
+            .map(|PolicyTestRequest { policy, keys }| Query::PolicyTest(Box::new(Proposal { policy, keys }))),
         Operation::Revisions => Ok(Query::Revisions),
         Operation::RevisionLog => revision_log(query.unwrap_or("")),
         Operation::OpenApi => Ok(Query::OpenApi),
@@ -823,14 +835,37 @@ fn revision_log(query: &str) -> Result<Query, Failure> {
 }
 
 fn forget(wire: ForgetRequest) -> Result<Query, Failure> {
-    let source = source_id(&wire.source, "source")?;
-    let catalogue = wire.catalogue.map(|name| source_id(&name, "catalogue")).transpose()?;
+    let what = match (&wire.source, &wire.release) {
+        (Some(source), None) => {
+            let catalogue = wire.catalogue.as_deref().map(|name| source_id(name, "catalogue")).transpose()?;
+            Accepted::Revisions(source_id(source, "source")?, catalogue)
+        }
+        (None, Some(release)) if wire.catalogue.is_none() => released(release)?,
+        _ => {
+            let detail = "expected either source, with or without catalogue, or release";
+            return Err(invalid("api.body", detail).with("field", "source"));
+        }
+    };
+    if matches!(what, Accepted::Version(..)) && wire.reason.as_deref().unwrap_or_default().trim().is_empty() {
+        return Err(invalid("api.body", "reason: expected why the bytes of a version may be others")
+            .with("field", "reason")
+            .hint("say why with --reason TEXT: the audit log keeps it"));
+    }
     let why = wire.reason.unwrap_or_default();
     if why.chars().count() > REASON_CHARS_MAX || why.contains(char::is_control) {
         let detail = format!("reason: expected at most {REASON_CHARS_MAX} characters on one line");
         return Err(invalid("api.body", detail).with("field", "reason"));
     }
-    Ok(Query::Forget(Forget { source, catalogue, why }))
+    Ok(Query::Forget(Forget { what, why }))
+}
+
+/// Reads an id with a version behind its last `@`.
+fn released(text: &str) -> Result<Accepted, Failure> {
+    let (id, version) = text.rsplit_once('@').unwrap_or((text, ""));
+    let (id, version) = (ComponentId::parse(id), Version::parse(version));
+    let refused = |error: &ParseError| Failure::of(Code::RequestInvalid, &error.clone().in_field("release"));
+    let id = id.map_err(|error| refused(&error))?;
+    Ok(Accepted::Version(id, version.map_err(|error| refused(&error))?))
 }
 
 fn id_prefix(text: &str) -> Result<String, Failure> {

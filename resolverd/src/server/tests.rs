@@ -517,7 +517,7 @@ fn a_sync_is_ordered_and_reported() {
                     let refusal = Refusal::new("input.json", "sources.json", "JSON", "}");
                     ("reload".to_owned(), reply, Err(OrderError::Config(refusal)))
                 }
-                Order::Stop | Order::Forget { .. } => break,
+                Order::Stop | Order::Judge | Order::Forget { .. } | Order::Rehearse { .. } => break,
             };
             seen.push(name);
             reply.unwrap().send(outcome).unwrap();
@@ -636,7 +636,8 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
                 | Order::Forget { reply, .. } => {
                     let _ = reply.map(|reply| reply.send(Ok(sample_report())));
                 }
-                Order::Stop => return,
+                Order::Rehearse { reply, .. } => drop(reply),
+                Order::Stop | Order::Judge => return,
             }
         }
     });
@@ -652,6 +653,7 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
                 "/v1/lookup" => json!({"ids": ["lcod://a/one"]}),
                 "/v1/explain" => json!({"id": "lcod://a/one"}),
                 "/v1/trust/forget" => json!({"source": "s", "reason": "a case"}),
+                "/v1/policy/test" => json!({"policy": ""}),
                 _ => json!({}),
             };
             // A stream has no answer that could break; `caught` contains what opens it.
@@ -683,7 +685,7 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
         }
         assert!(broken > 20, "{broken} routes");
     });
-    state.order(|_| Order::Stop).unwrap();
+    state.order::<()>(|_| Order::Stop).unwrap();
     working.join().unwrap();
 }
 
@@ -835,4 +837,26 @@ fn who_has_nothing_more_to_say_still_gets_an_answer() {
             assert!(answer.len() > LARGE, "round {round}: {} bytes", answer.len());
         }
     });
+}
+
+#[test]
+fn nothing_is_answered_while_the_policy_cannot_be_used() {
+    let state = ahead();
+    let lookup = json!({ "ids": ["lcod://a/one@0.2.0"] }).to_string().into_bytes();
+    let calls = [("GET", "/v1/components/lcod/a/one/0.2.0", Vec::new()), ("POST", LOOKUP, lookup)];
+    let asked = |(method, target, body): &(&str, &str, Vec<u8>)| {
+        let call = Call { body: body.clone(), ..Call::get(*target) };
+        let call = if *method == "POST" { Call { method: "POST", ..call } } else { call };
+        respond(&state, &call, Caller::Reader)
+    };
+    for call in &calls {
+        assert_eq!(asked(call).status, 200, "{call:?}");
+        assert!(state.encoded(call.0, call.1, &call.2, &mut Vec::new()).is_some(), "{call:?}");
+    }
+    let problem = Some(Refusal::new("policy.syntax", "trust.toml", "TOML", "="));
+    state.show_policies(PolicyState { problem, is_locked: true, ..PolicyState::default() });
+    for call in &calls {
+        assert_eq!(json_of(&asked(call))["reason"], "policy.syntax", "{call:?}");
+        assert!(state.encoded(call.0, call.1, &call.2, &mut Vec::new()).is_none(), "{call:?}");
+    }
 }

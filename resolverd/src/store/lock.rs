@@ -17,9 +17,17 @@ const RETRY: Duration = Duration::from_millis(20);
 /// What the store writes through.
 const DIRECTORIES: [&str; 4] = ["generations", "shelf", "index", "index/blobs"];
 /// What is replaced whole, never written in place.
-const REPLACED: [&str; 3] = ["current", "checks.json", "trust-state.json"];
+const REPLACED: [&str; 4] = ["current", "checks.json", "trust-state.json", "audit.head"];
 /// What the store reads and writes.
-const FILES: [&str; 4] = ["current", "checks.json", "trust-state.json", "revisions.jsonl"];
+const FILES: [&str; 7] = [
+    "current",
+    "checks.json",
+    "trust-state.json",
+    "revisions.jsonl",
+    "first-seen.log",
+    "audit.jsonl",
+    "audit.head",
+];
 
 /// Takes the lock of `directory`; it is held as long as the file is open.
 pub(super) fn take(directory: &Path, wait: Duration) -> Result<File, StoreError> {

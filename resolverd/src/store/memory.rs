@@ -69,12 +69,16 @@ pub(super) type Witness<'a> = &'a dyn Fn(&RevisionKey) -> Option<&'a (Option<Com
 struct Content {
     highest_s: i64,
     documents: BTreeMap<RevisionKey, Vec<Revision>>,
+    /// The highest version that was in force of each policy, by its file.
+    policies: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct ContentForm {
     highest_s: i64,
     documents: Vec<DocumentForm>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    policies: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -144,7 +148,7 @@ impl Memory {
             }
             let (commit, digest) = (commit.clone(), digest.clone());
             let accepted_s = generation.committed_s;
-            let revision = Revision { commit, digest, accepted_s, order_unknown: false };
+            let revision = Revision { commit, digest, accepted_s, order_unknown: false, signed: None };
             content.documents.entry(key).or_default().push(revision);
         }
         if content == self.content {
@@ -165,6 +169,24 @@ impl Memory {
     /// Returns what was accepted of a list or catalogue, newest last.
     pub fn known(&self, key: &RevisionKey) -> &[Revision] {
         self.content.documents.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the highest version of the policy in `file` that was in force here; `None` where none was.
+    pub fn policy_version(&self, file: &Path) -> Option<u64> {
+        self.content.policies.get(&file.display().to_string()).copied()
+    }
+
+    /// Remembers that these versions of policies are in force, durably.
+    pub(super) fn remember_policies<'a>(
+        &mut self,
+        versions: impl Iterator<Item = (&'a Path, u64)>,
+    ) -> Result<(), StoreError> {
+        let mut content = self.content.clone();
+        for (file, version) in versions {
+            let known = content.policies.entry(file.display().to_string()).or_default();
+            *known = version.max(*known);
+        }
+        self.keep(content)
     }
 
     /// Returns everything that is remembered, by source and catalogue.
@@ -291,13 +313,20 @@ impl Content {
 pub(super) fn revision_of(state: &CatalogueState, accepted_s: i64) -> Option<(RevisionKey, Revision)> {
     let order_unknown = state.warnings.iter().any(|warning| warning.reason == ORDER_UNKNOWN);
     let (commit, digest) = (state.commit.clone(), state.digest.clone()?);
-    Some((RevisionKey::of(state.errand.node()?), Revision { commit, digest, accepted_s, order_unknown }))
+    Some((
+        RevisionKey::of(state.errand.node()?),
+        Revision { commit, digest, accepted_s, order_unknown, signed: None },
+    ))
 }
 
 fn seed(generation: &Generation) -> Content {
     let accepted_s = generation.committed_s;
     let known = generation.catalogues.iter().filter_map(|state| revision_of(state, accepted_s));
-    Content { highest_s: accepted_s, documents: known.map(|(key, revision)| (key, vec![revision])).collect() }
+    Content {
+        highest_s: accepted_s,
+        documents: known.map(|(key, revision)| (key, vec![revision])).collect(),
+        policies: BTreeMap::new(),
+    }
 }
 
 fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
@@ -307,6 +336,7 @@ fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
         documents: documents
             .map(|(key, revisions)| DocumentForm { key: key.clone(), revisions: revisions.clone() })
             .collect(),
+        policies: content.policies.clone(),
     };
     sealed::seal(FILE, SCHEMA, &form)
 }
@@ -316,6 +346,7 @@ fn decoded(bytes: &[u8]) -> Result<Content, String> {
     Ok(Content {
         highest_s: form.highest_s.min(CLOCK_MAX_S),
         documents: form.documents.into_iter().map(|document| (document.key, document.revisions)).collect(),
+        policies: form.policies,
     })
 }
 
@@ -345,7 +376,13 @@ mod tests {
     }
 
     fn revision(text: &str, accepted_s: i64) -> Revision {
-        Revision { commit: None, digest: Digest::sha256(text.as_bytes()), accepted_s, order_unknown: false }
+        Revision {
+            commit: None,
+            digest: Digest::sha256(text.as_bytes()),
+            accepted_s,
+            order_unknown: false,
+            signed: None,
+        }
     }
 
     fn load(directory: &Path) -> Memory {

@@ -13,6 +13,8 @@
 //! | `checks.json` | when each source was checked last (see `checks.rs`) |
 //! | `trust-state.json` | which revisions were accepted (see `memory.rs`) |
 //! | `revisions.jsonl` | the log of revisions (see `revisions.rs`) |
+//! | `first-seen.log` | which bytes every version had when it was first let in (see `first_seen.rs`) |
+//! | `audit.jsonl`, `audit-<n>.jsonl`, `audit.head` | the audit log (see `audit.rs`) |
 //!
 //! # A commit
 //! 1. Components whose block is long go to the shelf.
@@ -31,8 +33,11 @@
 //! The root digest of a generation is SHA-256 over (id, zero byte, SHA-256 of the block) of its components in the order of their
 //! ids.
 
+mod appended;
+pub mod audit;
 pub mod checks;
 mod files;
+pub mod first_seen;
 mod index;
 pub mod inspect;
 mod ledger;
@@ -59,7 +64,9 @@ use catalogue_schema::revision::{Revision, RevisionKey};
 
 use crate::shelf::durable::Failed;
 use crate::shelf::{Shelf, ShelfError};
+use crate::store::audit::{Audit, Entry, Event};
 use crate::store::files::{Files, Found, Named};
+use crate::store::first_seen::{FirstSeen, Sighting};
 use crate::store::index::{BATCH_ROWS_MAX, Fault, Index};
 use crate::store::ledger::{Ledger, Mark};
 use crate::store::memory::{Memory, Records};
@@ -299,6 +306,9 @@ pub struct Store {
     kept: Vec<Arc<Snapshot>>,
     memory: Memory,
     log: Log,
+    /// `None` where nothing that was promised is touched.
+    audit: Option<Audit>,
+    first_seen: FirstSeen,
     /// Why an older generation than the newest is in force, where it is; the next commit ends it.
     older: Option<Refusal>,
     /// What is wrong with the list of documents of the generation in force; the next commit ends it.
@@ -328,6 +338,10 @@ impl Store {
             Opened::Rebuild { generation, .. } => Some(&**generation),
         };
         store.memory = Memory::load(directory, generation, records)?;
+        if records == Records::Kept {
+            store.audit = Some(Audit::open(directory)?);
+            store.first_seen = FirstSeen::at(directory);
+        }
         if let (Some(generation), Records::Kept) = (generation, records) {
             let log = &store.log;
             store.memory.catch_up(generation, &|key| log.newest(key))?;
@@ -351,6 +365,8 @@ impl Store {
     /// Returns what is wrong with what is kept, the memory, the log and the clock.
     pub fn problems(&self, now_s: i64) -> Vec<Refusal> {
         let found = self.older.iter().chain(&self.unlisted).cloned().chain(self.log.problem());
+        let found =
+            found.chain(self.audit.as_ref().and_then(Audit::problem)).chain(self.first_seen.problem());
         found.chain(self.memory.problems(now_s)).collect()
     }
 
@@ -366,6 +382,16 @@ impl Store {
         self.memory.remember(accepted, current)
     }
 
+    /// Remembers that these versions of policies, by their files, are in force; durable on return.
+    ///
+    /// **Errors**: the file cannot be written.
+    pub fn remember_policies<'a>(
+        &mut self,
+        versions: impl Iterator<Item = (&'a Path, u64)>,
+    ) -> Result<(), StoreError> {
+        self.memory.remember_policies(versions)
+    }
+
     /// Forgets which revisions of a source, or of one of its catalogues, were accepted, and writes so into the log.
     ///
     /// **Errors**: the file cannot be written; everything is remembered then.
@@ -378,7 +404,84 @@ impl Store {
     ) -> Result<(), StoreError> {
         let gone = self.memory.forget(source, catalogue)?;
         let generation = self.current.as_ref().map_or(0, |(number, _)| *number);
+        let entry = |(key, newest): &(RevisionKey, Revision)| {
+            let why = if why.is_empty() { "no reason was given" } else { why };
+            Entry::new(Event::Forgotten, key).saying(format!("{why} (it was {newest})"))
+        };
+        self.audit(&gone.iter().map(entry).collect::<Vec<_>>(), now_s)?;
         Ok(self.log.forgotten(&gone, generation, why, now_s)?)
+    }
+
+    /// Forgets which bytes a version had when it was first seen from any of these sources, and writes so into the audit log: the
+    /// next run judges it as if it were new. Tells whether anything was known of it.
+    ///
+    /// **Errors**: a file cannot be read or written.
+    pub fn forget_version(
+        &mut self,
+        sources: &[&str],
+        (id, version): (&str, &str),
+        why: &str,
+        now_s: i64,
+    ) -> Result<bool, StoreError> {
+        let mut known = Vec::new();
+        for source in sources {
+            if let Some(seen) = self.first_seen.known(source, id, version)? {
+                known.push(format!("{} from {source}", seen.digest));
+            }
+        }
+        if known.is_empty() {
+            return Ok(false);
+        }
+        let versions = vec![version.to_owned()];
+        let text = format!("{why} (it was {})", known.join(", "));
+        let entry = Entry { versions, ..Entry::new(Event::Forgotten, id).saying(text) };
+        self.audit(&[entry], now_s)?;
+        self.first_seen.forget(sources, id, version, now_s)?;
+        // What was made of its documents before is no longer what they say.
+        self.read_with = self.current.as_ref().map(|(number, _)| (*number, Digest::sha256(b"")));
+        Ok(true)
+    }
+
+    /// Returns what every version was when it was first seen here.
+    pub fn first_seen(&self) -> &FirstSeen {
+        &self.first_seen
+    }
+
+    /// Writes into the ledger what is let in for the first time; durable on return, and written before the generation that
+    /// rests on it. No version may come twice.
+    ///
+    /// **Errors**: the file cannot be written; nothing of it is known then.
+    pub fn note_first_seen<'a>(
+        &mut self,
+        sightings: impl Iterator<Item = Sighting<'a>>,
+        now_s: i64,
+    ) -> Result<(), StoreError> {
+        Ok(self.first_seen.note(sightings, now_s)?)
+    }
+
+    /// Appends entries to the audit log; durable on return.
+    ///
+    /// **Errors**: the log cannot be written; no entry is in it then.
+    pub fn audit(&mut self, entries: &[Entry], now_s: i64) -> Result<(), StoreError> {
+        match &mut self.audit {
+            Some(audit) if !entries.is_empty() => audit.append(entries, now_s),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends to the audit log what the generation brings that is about to be committed. A commit that fails and is tried
+    /// again brings the same, which is not written twice.
+    ///
+    /// **Errors**: as [`Store::audit`].
+    pub fn audit_next(&mut self, entries: Vec<Entry>, now_s: i64) -> Result<(), StoreError> {
+        self.audit.as_mut().map_or(Ok(()), |audit| audit.note(entries, now_s))
+    }
+
+    /// Bounds all files of the audit log together, in bytes.
+    pub fn bound_audit(&mut self, bytes_max: u64) {
+        if let Some(audit) = &mut self.audit {
+            audit.bound(bytes_max);
+        }
     }
 
     /// Returns when a process that starts now began, in milliseconds since 1970-01-01 UTC: later than every start before it.
@@ -388,6 +491,9 @@ impl Store {
 
     /// Takes notice of the clock and returns the time that ages count from: it never goes back.
     pub fn see_clock(&mut self, now_s: i64) -> i64 {
+        if let Some(Err(error)) = self.audit.as_mut().map(|audit| audit.settle(now_s)) {
+            tracing::warn!(%error, "what is wrong with the audit log is not written into it");
+        }
         self.memory.see(now_s)
     }
 
@@ -485,6 +591,9 @@ impl Store {
         };
         // It is put back only when everything went well.
         let committed = self.write(&mut index, draft, previous)?;
+        if let Some(audit) = &mut self.audit {
+            audit.committed();
+        }
         // Readers ask for different snapshots: one that says the same takes the place of the one before.
         let is_same =
             |held: &Arc<Snapshot>| held.generation.snapshot == committed.snapshot.generation.snapshot;
@@ -507,6 +616,8 @@ impl Store {
         let (mut store, _) = Store::recover(&self.directory, &self.shelf, self.keep)?;
         store.last = store.last.max(self.last);
         std::mem::swap(&mut store.memory, &mut self.memory);
+        std::mem::swap(&mut store.audit, &mut self.audit);
+        std::mem::swap(&mut store.first_seen, &mut self.first_seen);
         // Readers hold the snapshots of before: an equal one read again would only be a second copy.
         for kept in &mut store.kept {
             let same = |held: &&Arc<Snapshot>| held.generation == kept.generation;
@@ -639,6 +750,8 @@ impl Store {
             kept: Vec::new(),
             memory: Memory::default(),
             log,
+            audit: None,
+            first_seen: FirstSeen::default(),
             older: None,
             unlisted: None,
             read_with: None,

@@ -273,6 +273,7 @@ mod tests {
             digest: Digest::sha256(text.as_bytes()),
             accepted_s: 0,
             order_unknown: false,
+            signed: None,
         };
         log.forgotten(&[(key(source), revision)], 1, "a reason", 60).expect("appended");
     }

@@ -11,7 +11,13 @@
 //!
 //! A rebuild and a held source are the same run with the shelf in place of the origins.
 
+pub mod memory;
+mod policy;
+mod reach;
 mod reading;
+pub mod rehearsal;
+mod signatures;
+pub mod standing;
 mod unchanged;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -24,7 +30,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Gathered};
 use catalogue_schema::forge::Forges;
 use catalogue_schema::generation::{
-    Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health,
+    Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health, Ruled,
     SOURCE_EXPIRED, SourceState, stale,
 };
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
@@ -40,10 +46,15 @@ use crate::merge::{merge, note_mutations, snapshot_digest};
 use crate::order::{SourceOutcome, SyncReport};
 use crate::shelf::{Shelf, ShelfError};
 use crate::store::checks::{expiry, max_stale_s};
+use crate::store::first_seen::FirstSeen;
 use crate::store::memory::Memory;
 use crate::store::{Draft, Snapshot, Store, StoreError};
+use crate::sync::policy::Bench;
 use crate::sync::reading::{Reader, Reading, Room, too_many};
+use crate::trust::evidence::{Proofs, Signatures};
 use crate::trust::memory::UnknownOrder;
+use crate::trust::policy::Policies;
+use crate::trust::verify::Act;
 
 /// How many sources are read at the same time.
 pub const SOURCES_AT_ONCE: usize = 4;
@@ -57,6 +68,9 @@ pub enum SyncError {
     /// The generation could not be committed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The trust policy cannot be used, and none is in force by which anything could be judged.
+    #[error("nothing is judged: {0}")]
+    Locked(Refusal),
 }
 
 impl From<PackedError> for SyncError {
@@ -92,6 +106,10 @@ pub struct Rules {
     pub max_stale_s: u64,
     /// When each source was last checked, in seconds since 1970-01-01 UTC.
     pub checked: BTreeMap<SourceId, i64>,
+    /// The trust policies in force.
+    pub policies: Arc<Policies>,
+    /// What is known of signatures.
+    pub proofs: Arc<Proofs>,
 }
 
 /// Which sources are read from their origins; the others are held as they are.
@@ -239,6 +257,10 @@ pub struct Done {
     pub snapshot: Option<Arc<Snapshot>>,
     /// What was done.
     pub report: SyncReport,
+    /// When a verdict of the policies may be another one; `None` where none changes, or where nothing was judged.
+    pub next_change_s: Option<i64>,
+    /// What the policies did; empty where nothing was judged.
+    pub acts: Vec<Act>,
 }
 
 impl Sync<'_> {
@@ -274,7 +296,8 @@ impl Sync<'_> {
         let accepted: Vec<(RevisionKey, Revision)> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
         self.expire(&mut readings, past, scope)?;
-        let mut draft = self.draft(past, &known.documents, readings)?;
+        let (mut draft, acts) = self.draft((past, scope), &known.documents, readings, store.first_seen())?;
+        let next_change_s = draft.generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
         drop(known);
         let settings = self.settings_after(past, store, scope);
         draft.generation.settings.clone_from(&settings);
@@ -290,7 +313,7 @@ impl Sync<'_> {
                 store.note_settings(&last.generation, settings);
                 Ok(None)
             }
-            previous => store.commit(draft, previous).map(Some),
+            previous => memory::commit(store, draft, &acts, previous, self.now_s).map(Some),
         };
         // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
         // cannot be tidied up undoes nothing.
@@ -321,7 +344,7 @@ impl Sync<'_> {
             sources: outcomes,
         };
         tell(&report);
-        Ok(Done { snapshot, report })
+        Ok(Done { snapshot, report, next_change_s, acts })
     }
 
     /// Reports that the last generation says all there is to say.
@@ -340,7 +363,8 @@ impl Sync<'_> {
             sources: outcomes(generation, |source| scope.covers(source)),
         };
         tell(&report);
-        Ok(Done { snapshot: None, report })
+        let next_change_s = generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
+        Ok(Done { snapshot: None, report, next_change_s, acts: Vec::new() })
     }
 
     fn sweep(&self, store: &mut Store) -> Result<(), SyncError> {
@@ -449,10 +473,16 @@ impl Sync<'_> {
     }
 
     /// Puts the readings together into the next generation; number, count and root are filled in by the store.
-    fn draft(&self, past: Past<'_>, known: &Documents, readings: Vec<Reading>) -> Result<Draft, StoreError> {
+    fn draft(
+        &self,
+        (past, scope): (Past<'_>, Scope<'_>),
+        known: &Documents,
+        readings: Vec<Reading>,
+        ledger: &FirstSeen,
+    ) -> Result<(Draft, Vec<Act>), StoreError> {
         let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
         let (mut documents, mut refusals) = (Gathered::default(), BTreeMap::new());
-        let mut salvaged = HashSet::new();
+        let (mut salvaged, mut signatures) = (HashSet::new(), Signatures::default());
         if readings.iter().any(|reading| !reading.salvaged.is_empty()) {
             // Nobody knows which of the old documents the salvaged entries rest on, so that all of them stay; of several
             // for one want the last counts.
@@ -460,6 +490,7 @@ impl Sync<'_> {
         }
         for reading in readings {
             salvaged.extend(reading.salvaged);
+            signatures.absorb(reading.signatures);
             sources.push(reading.state);
             catalogues.extend(reading.catalogues);
             contributions.extend(reading.contributions);
@@ -469,13 +500,23 @@ impl Sync<'_> {
         catalogues.sort_by(|one: &CatalogueState, other| {
             one.errand.node().map(place).cmp(&other.errand.node().map(place))
         });
-        let blocked = blocked(&sources, &catalogues);
+        let mut blocked = blocked(&sources, &catalogues);
+        let mut bench = Bench::of(self, past, scope, &sources, signatures);
+        let hidden = bench.hide(&mut contributions)?;
         let mut components = merge(contributions, &blocked)?;
         if let Some(last) = past.snapshot() {
             restore_shadows(&mut components, last, &salvaged, &catalogues)?;
             note_mutations(&mut components, |component| last.component_of(component.id_text()))?;
         }
+        memory::note_forerunners(&mut components, past.snapshot(), ledger)?;
+        hidden.tell(&mut components, &mut catalogues)?;
+        let ruled = bench.rule(&mut components, &sources, &mut catalogues, ledger)?;
+        let (ruled, acts) = ruled.map_or((None, Vec::new()), |(ruled, acts)| (Some(ruled), acts));
+        blocked.extend(policy::waiting(&self.rules.policies, &sources, &catalogues));
+        blocked.sort();
+        blocked.dedup();
         let snapshot = snapshot_digest(&components, &stale(&sources, &catalogues), &blocked);
+        let snapshot = policy::named(snapshot, &self.rules.policies);
         let documents = documents.list().map_err(|error| StoreError::Encode {
             what: "the list of documents".to_owned(),
             found: error.to_string(),
@@ -492,9 +533,10 @@ impl Sync<'_> {
             blocked,
             documents: documents.list.clone(),
             settings: Digest::sha256(b""),
+            policy: ruled,
             refusals: refusals.into_iter().map(|(want, refusal)| DocumentRefusal { want, refusal }).collect(),
         };
-        Ok(Draft { generation, documents, components })
+        Ok((Draft { generation, documents, components }, acts))
     }
 }
 
@@ -599,10 +641,15 @@ fn is_lost(state: &CatalogueState) -> bool {
     state.warnings.iter().any(|warning| warning.reason == LOST)
 }
 
-/// Compares everything that a generation says except its number, its time, the settings and what the store computes.
+/// Compares everything that a generation says except its number, its time, the settings, what the store computes and when policies
+/// were asked; by which, its snapshot says.
 fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
     let (new, old) = (&draft.generation, &last.generation);
+    // What says that a verdict changes at an instant that is over would be judged again at every start.
+    let is_over =
+        |ruled: &Ruled| ruled.next_change_s.is_some_and(|at_s| at_s <= draft.generation.committed_s);
     new.snapshot == old.snapshot
+        && !old.policy.as_ref().is_some_and(is_over)
         && new.sources == old.sources
         && new.catalogues == old.catalogues
         && new.blocked == old.blocked

@@ -19,23 +19,26 @@ use catalogue_schema::id::{CatalogueId, ComponentId};
 use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
 use catalogue_schema::packed::{Listed, Packed};
-use catalogue_schema::pointer::{CommitId, Location, Repository, Revision as RevisionOf, Want};
-use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey};
+use catalogue_schema::pointer::{CommitId, Locality, Location, Repository, Revision as RevisionOf, Want};
+use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey, SignedBy};
 
 use crate::fetch::git::object_id;
 use crate::fetch::limit::Budget;
 use crate::fetch::object::Kind;
+use crate::fetch::reach::Reach;
 use crate::fetch::{Answer, Ask, FetchError};
+use crate::merge::Contribution;
 use crate::merge::listing::Listing;
-use crate::merge::{Contribution, VERSION_MUTATED};
 use crate::shelf::Run;
 use crate::store::memory::Memory;
+use crate::sync::reach::reach;
 use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
+use crate::trust::evidence::{Signatures, Voucher};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
 use crate::trust::verify::{Evidence, judge};
 
 /// How many documents of releases are asked for at once: what is in memory besides the releases themselves.
-const WANTS_AT_ONCE: usize = 2048;
+pub(super) const WANTS_AT_ONCE: usize = 2048;
 
 /// What one source says.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(super) struct Reading {
     pub(super) salvaged: BTreeSet<CatalogueId>,
     /// The revisions that were accepted and are not the newest in the memory yet.
     pub(super) accepted: Vec<(RevisionKey, Revision)>,
+    /// Who signed what.
+    pub(super) signatures: Signatures,
     /// How many releases its documents name, as they were counted before they were read.
     named: u64,
 }
@@ -63,7 +68,7 @@ impl Reading {
 
 /// Where documents come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     /// From their origins; what is pinned and on the shelf already is not asked for again.
     Live,
     /// From the shelf alone, exactly as the last generation recorded them.
@@ -72,14 +77,17 @@ enum Mode {
 
 /// Reads one source.
 pub(super) struct Reader<'a> {
-    sync: &'a Sync<'a>,
+    pub(super) sync: &'a Sync<'a>,
     known: &'a Known<'a>,
-    memory: &'a Memory,
-    source: &'a Source,
+    pub(super) memory: &'a Memory,
+    pub(super) source: &'a Source,
     tally: &'a Tally,
     budget: Budget,
+    /// Which machines may be asked; grows by what local documents name.
+    reach: RefCell<Reach>,
     /// What texts mean that its documents have in common.
     lexicon: RefCell<Lexicon>,
+    pub(super) signatures: RefCell<Signatures>,
     seat: Seat<'a>,
     /// The components of which every document is fetched.
     wanted: Option<&'a BTreeSet<ComponentId>>,
@@ -87,17 +95,17 @@ pub(super) struct Reader<'a> {
 
 /// A node and everything below it.
 #[derive(Debug, Default)]
-struct Tree {
+pub(super) struct Tree {
     /// The node itself comes first.
     catalogues: Vec<CatalogueState>,
     contributions: Vec<Contribution>,
     documents: Gathered,
-    refusals: BTreeMap<Want, Refusal>,
+    pub(super) refusals: BTreeMap<Want, Refusal>,
     reached: BTreeSet<NodeKey>,
     /// A document of a release of the node may be another one the next time it is asked for.
-    open: bool,
+    pub(super) open: bool,
     /// A document of a release could not be reached: the tree is not the whole truth.
-    incomplete: Option<Refusal>,
+    pub(super) incomplete: Option<Refusal>,
     /// The catalogues that were taken from the last snapshot.
     salvaged: BTreeSet<CatalogueId>,
     /// The revisions that were accepted and are not the newest in the memory yet.
@@ -105,9 +113,9 @@ struct Tree {
 }
 
 /// A document that passed, and how it is remembered.
-struct Document {
-    content: Hashed,
-    received: Received,
+pub(super) struct Document {
+    pub(super) content: Hashed,
+    pub(super) received: Received,
     record: DocumentRecord,
     /// It came from the shelf, which has read it whole, so that nothing has to be kept.
     is_kept: bool,
@@ -125,6 +133,25 @@ struct Taken {
     record: DocumentRecord,
 }
 
+/// What was found about the signatures of a list or catalogue.
+#[derive(Default)]
+pub(super) struct Vouching {
+    /// The document that holds them.
+    pub(super) document: Option<Document>,
+    /// What was asked for and is not there, and never will be.
+    pub(super) absent: Option<(Want, Refusal)>,
+    /// Another signature may lie there the next time.
+    pub(super) is_open: bool,
+    /// What is remembered of it.
+    pub(super) signed: Option<SignedBy>,
+    /// The labels of the keys that count.
+    pub(super) signers: Vec<String>,
+    /// Why it may not be used if it lists releases.
+    pub(super) lacking: Option<Refusal>,
+    /// Who vouches for it once it is accepted.
+    pub(super) voucher: Option<Voucher>,
+}
+
 /// What is to be remembered and said of a document that is in order.
 struct Accepted {
     revision: Option<Revision>,
@@ -132,7 +159,7 @@ struct Accepted {
 }
 
 /// Why a document is not there.
-enum Trouble {
+pub(super) enum Trouble {
     /// It was reached, and is missing, wrong or refused.
     Refused(Refusal),
     /// Nobody could find out.
@@ -165,8 +192,10 @@ impl<'a> Reader<'a> {
         started: Instant,
     ) -> Reader<'a> {
         let (budget, lexicon) = (Budget::new(sync.limits, started), RefCell::default());
+        let reach = RefCell::new(reach(&sync.rules.policies, source));
         let seat = Seat::in_room(room);
-        Reader { sync, known, memory, source, tally, budget, lexicon, seat, wanted: None }
+        let signatures = RefCell::default();
+        Reader { sync, known, memory, source, tally, budget, reach, lexicon, signatures, seat, wanted: None }
     }
 
     /// Fetches every document of the components `ids`, however many their catalogues have.
@@ -175,7 +204,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Tells whether nothing may be fetched for the source.
-    fn is_offline(&self) -> bool {
+    pub(super) fn is_offline(&self) -> bool {
         self.sync.offline || self.source.offline
     }
 
@@ -230,7 +259,18 @@ impl<'a> Reader<'a> {
         };
         let Tree { catalogues, contributions, documents, refusals, salvaged, accepted, .. } = tree;
         let named = self.seat.taken.load(Ordering::Relaxed);
-        Reading { state, catalogues, contributions, documents, refusals, salvaged, accepted, named }
+        let signatures = self.signatures.take();
+        Reading {
+            state,
+            catalogues,
+            contributions,
+            documents,
+            refusals,
+            salvaged,
+            accepted,
+            signatures,
+            named,
+        }
     }
 
     /// Returns the errand by which the last generation read `node`, at the node's place of today.
@@ -324,6 +364,8 @@ impl<'a> Reader<'a> {
                     components: components.collect::<Result<_, _>>().ok()?,
                 });
             }
+            // Nobody has looked at what these entries rest on.
+            self.vouch(found, None);
             tree.reached.insert(key(found));
             tree.salvaged.insert(found.id.clone());
             tree.catalogues.push(CatalogueState { errand, ..state.clone() });
@@ -364,7 +406,11 @@ impl<'a> Reader<'a> {
             Some(Err(trouble)) => return Ok(Err(trouble.refusal())),
             None => return Ok(Err(Refusal::new("sync.no_answer", &errand.want, "a document", "nothing"))),
         };
-        let accepted = match self.in_order(errand, node, mode, &document.received) {
+        let vouching = match self.vouched((errand, node, mode), &document, above)? {
+            Ok(vouching) => vouching,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let accepted = match self.in_order(errand, node, mode, &document.received, &vouching) {
             Ok(accepted) => accepted,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -372,6 +418,9 @@ impl<'a> Reader<'a> {
             Ok(finding) => finding,
             Err(error) => return Ok(Err(Refusal::of(&errand.want, &error))),
         };
+        if let Err(refusal) = vouching.permits(&finding) {
+            return Ok(Err(refusal));
+        }
         if mode == Mode::Live && !self.seat.take(listed(&finding)) {
             return Ok(Err(too_many(self.source, self.seat.room.limit.load(Ordering::Relaxed))));
         }
@@ -395,6 +444,9 @@ impl<'a> Reader<'a> {
         state.signature = finding.signature.take();
         let trust = document.received.trust.clone().noting(state.signature.as_ref());
         let mut fresh = Vec::new();
+        state.signers.clone_from(&vouching.signers);
+        let is_settled_here = is_settled(errand) && !vouching.is_open;
+        self.vouch(node, vouching.remembered(&mut tree, &mut fresh));
         tree.remember(document, &mut fresh);
         let (children, of_releases) =
             take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
@@ -403,8 +455,9 @@ impl<'a> Reader<'a> {
         let listing =
             self.releases(of_releases, (node, mode, &trust), &mut finding, &mut tree, &mut fresh)?;
         self.sync.shelf.keep(&fresh)?;
+        self.package_signatures((errand, node, mode, &trust), &mut tree)?;
 
-        state.settled = is_settled(errand) && !tree.open;
+        state.settled = is_settled_here && !tree.open;
         let unusable = take(&mut finding.unusable);
         describe(&mut state, &listing, finding);
         tree.catalogues.push(state);
@@ -435,6 +488,7 @@ impl<'a> Reader<'a> {
         node: &Node,
         mode: Mode,
         received: &Received,
+        vouching: &Vouching,
     ) -> Result<Accepted, Refusal> {
         let candidate = Candidate { commit: received.commit.as_ref(), digest: &received.digest };
         let warned = |is_unknown: bool| is_unknown.then(|| order_unknown(candidate));
@@ -450,14 +504,16 @@ impl<'a> Reader<'a> {
         let memory_key = RevisionKey::of(node);
         let revision = |order_unknown: bool| {
             let (commit, digest) = (received.commit.clone(), received.digest.clone());
-            Some(Revision { commit, digest, accepted_s: self.sync.now_s, order_unknown })
+            let signed = vouching.signed.clone();
+            Some(Revision { commit, digest, accepted_s: self.sync.now_s, order_unknown, signed })
         };
         let known = self.memory.known(&memory_key);
         match standing(known, candidate, |commit| self.history(errand, commit)) {
             Standing::First | Standing::Forward => Ok(Accepted { revision: revision(false), warning: None }),
             Standing::Newest(newest) => {
                 let warning = warned(newest.order_unknown);
-                let learnt = newest.commit.is_none() && received.commit.is_some();
+                let is_newly_signed = vouching.signed.is_some() && vouching.signed != newest.signed;
+                let learnt = newest.commit.is_none() && received.commit.is_some() || is_newly_signed;
                 let revision = learnt.then(|| revision(newest.order_unknown)).flatten();
                 Ok(Accepted { revision, warning })
             }
@@ -479,7 +535,8 @@ impl<'a> Reader<'a> {
             commit: commit.clone(),
             commits_max: self.sync.limits.history_commits,
         };
-        let answers = self.sync.origins.fetch(&[Ask::from(&want)], &self.budget.for_git_objects());
+        let answers =
+            self.sync.origins.fetch(&[Ask::from(&want)], &self.reaching(self.budget.for_git_objects()));
         match answers.into_iter().next() {
             Some(Ok(Answer::Fetched(fetched))) => Some(fetched.bytes),
             _ => None,
@@ -588,6 +645,7 @@ impl<'a> Reader<'a> {
             };
             match dialect::defer(&errand, trust).filter(|_| may_wait && !is_shelved && !is_recorded) {
                 Some(mut listed) => {
+                    promised(&mut listed.releases, &errand);
                     unfetched += 1;
                     finding.releases.append(&mut listed.releases);
                 }
@@ -631,6 +689,7 @@ impl<'a> Reader<'a> {
                     let Some(run) = next_run(&mut errands) else { break };
                     match self.taken_whole(&run, mode, node, trust) {
                         Some((component, records)) => {
+                            self.want_signatures_of(component, &records);
                             listing.take_over(component);
                             records.iter().for_each(|record| tree.documents.add(record));
                         }
@@ -640,6 +699,7 @@ impl<'a> Reader<'a> {
                 };
                 match self.taken_over(&errand, mode, node, trust) {
                     Some(Taken { release, record }) => {
+                        self.want_signatures([&release], |_| Some(record.want.clone()));
                         listing.add([release]);
                         tree.documents.add(&record);
                     }
@@ -651,6 +711,7 @@ impl<'a> Reader<'a> {
                 let mut found = match document {
                     Ok(document) => match self.read_document(errand, &document) {
                         Ok(mut found) => {
+                            promised(&mut found.releases, errand);
                             based(&mut found, errand, &document, trust);
                             tree.remember(document, fresh);
                             found
@@ -664,6 +725,7 @@ impl<'a> Reader<'a> {
                 };
                 tree.open |= !found.errands.iter().all(is_settled);
                 errands.extend(found.errands.drain(..));
+                self.want_signatures(&found.releases, |_| Some(errand.want.clone()));
                 listing.add(take(&mut found.releases));
                 finding.skipped.append(&mut found.skipped);
                 finding.warnings.append(&mut found.warnings);
@@ -728,7 +790,7 @@ impl<'a> Reader<'a> {
         let component = self.known.component(&node.id, id)?;
         let (listed, record) = self.known_release(errand, component, mode, trust)?;
         // What cannot be read is read anew.
-        let release = without_mutations(listed.release().ok()?);
+        let release = as_read(listed.release().ok()?);
         Some(Taken { release, record })
     }
 
@@ -751,11 +813,24 @@ impl<'a> Reader<'a> {
 
     fn read_document(&self, errand: &Errand, document: &Document) -> Result<Finding, ParseError> {
         let (bytes, received) = (document.content.bytes(), &document.received);
-        dialect::read_with(errand, bytes, received, self.sync.forges, &mut self.lexicon.borrow_mut())
+        let found =
+            dialect::read_with(errand, bytes, received, self.sync.forges, &mut self.lexicon.borrow_mut())?;
+        if let Want::Blob(location) = &errand.want
+            && location.locality() == Locality::Local
+        {
+            // Whoever writes a local file is the operator, or was let in by the operator.
+            let reach = self.reach.take();
+            self.reach.replace(found.errands.iter().fold(reach, |reach, next| reach.also(&next.want)));
+        }
+        Ok(found)
+    }
+
+    fn reaching(&self, budget: Budget) -> Budget {
+        budget.reaching(self.reach.borrow().clone())
     }
 
     /// Obtains documents: from the shelf where that is enough, the rest in one call to the origins. Every byte is judged here.
-    fn obtain(
+    pub(super) fn obtain(
         &self,
         errands: &[Errand],
         mode: Mode,
@@ -777,7 +852,7 @@ impl<'a> Reader<'a> {
                 _ => self.budget.for_release_documents(),
             };
             self.tally.documents.fetch_add(asks.len() as u64, Ordering::Relaxed);
-            let fetched = self.sync.origins.fetch(&asks, &budget);
+            let fetched = self.sync.origins.fetch(&asks, &self.reaching(budget));
             for (at, fetched) in open.into_iter().zip(fetched) {
                 answers[at] = Some(self.received(&errands[at], fetched, above)?);
             }
@@ -991,7 +1066,7 @@ impl<'a> Seat<'a> {
 }
 
 /// Returns how many releases a list or catalogue names itself, before their documents are read.
-fn listed(finding: &Finding) -> u64 {
+pub(super) fn listed(finding: &Finding) -> u64 {
     let begun = finding.errands.iter().filter(|errand| errand.node().is_none() && errand.documents() > 0);
     (begun.count() + finding.releases.len()) as u64
 }
@@ -1074,6 +1149,11 @@ fn place_in_git(
     Some(PlaceInGit { url, blob })
 }
 
+/// Notes that the document which lists these releases states the digest of what they are.
+fn promised(releases: &mut [Release], errand: &Errand) {
+    releases.iter_mut().for_each(|release| release.promised |= !errand.digests.is_empty());
+}
+
 /// Notes what made the release of a document that was read, where a later sync may take it over.
 fn based(found: &mut Finding, errand: &Errand, document: &Document, trust: &Trust) {
     let is_promised = errand.digests.contains(&document.received.digest);
@@ -1100,13 +1180,17 @@ fn content_pin(errand: &Errand) -> Option<&Digest> {
 }
 
 /// Tells whether the document of an errand can never be another: a commit pins it, or a digest by which the shelf answers.
-fn is_settled(errand: &Errand) -> bool {
+pub(super) fn is_settled(errand: &Errand) -> bool {
     errand.want.is_pinned() || content_pin(errand).is_some()
 }
 
-/// The sync notes mutations anew against the same snapshot.
-fn without_mutations(mut release: Release) -> Release {
-    release.warnings.retain(|warning| warning.reason != VERSION_MUTATED);
+/// Takes away what the sync says anew: mutations, and what policies say.
+fn as_read(mut release: Release) -> Release {
+    let is_said_anew = |reason: &str| ["trust.", "sync."].iter().any(|family| reason.starts_with(family));
+    release.warnings.retain(|warning| !is_said_anew(&warning.reason));
+    if let Verdict::Trusted(leave) = release.verdict {
+        release.verdict = Verdict::Trusted(leave.without_ruling());
+    }
     release
 }
 
@@ -1118,6 +1202,7 @@ fn blank(errand: &Errand) -> CatalogueState {
         digest: None,
         named: None,
         signature: None,
+        signers: Vec::new(),
         settled: false,
         releases: 0,
         refused: 0,
@@ -1152,7 +1237,7 @@ impl Tree {
         }
     }
 
-    fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
+    pub(super) fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
         self.documents.add(&document.record);
         if !document.is_kept {
             fresh.push((document.record.digest, document.content.into_bytes()));

@@ -13,6 +13,7 @@ use crate::store::{Opened, StateLock};
 
 mod crowded;
 mod eager;
+mod judged;
 mod taken;
 mod unchanged;
 
@@ -29,7 +30,13 @@ struct World {
 }
 
 fn rules() -> Rules {
-    Rules { unknown_order: UnknownOrder::Accept, max_stale_s: 1_000, checked: BTreeMap::new() }
+    Rules {
+        unknown_order: UnknownOrder::Accept,
+        max_stale_s: 1_000,
+        checked: BTreeMap::new(),
+        policies: Arc::default(),
+        proofs: Arc::default(),
+    }
 }
 
 impl World {

@@ -7,7 +7,9 @@ use catalogue_schema::dialect;
 use catalogue_schema::dialect::lcod::READER_REVISION;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{DOCUMENTS_MAGIC, Documents};
-use catalogue_schema::generation::{CatalogueState, DocumentRefusal, GENERATION_SCHEMA, Health, SourceState};
+use catalogue_schema::generation::{
+    CatalogueState, DocumentRefusal, GENERATION_SCHEMA, Generation, Health, SourceState,
+};
 use catalogue_schema::model::Source;
 use catalogue_schema::packed::FORMAT;
 use catalogue_schema::revision::{ORDER_UNKNOWN, RevisionKey};
@@ -29,7 +31,8 @@ impl Sync<'_> {
     /// 4. each catalogue is in order, is what the memory says is the newest, has all its documents, and rests on nothing
     ///    that could be another when it is asked for again;
     /// 5. nothing that was refused would be asked for again;
-    /// 6. the shelf holds every document, byte for byte.
+    /// 6. no verdict of the policies is another one by now;
+    /// 7. the shelf holds every document, byte for byte.
     ///
     /// **Errors**: the shelf cannot be read.
     pub(super) fn has_nothing_to_do(
@@ -49,8 +52,15 @@ impl Sync<'_> {
             && states.iter().zip(sources).all(|(state, source)| self.stands(state, source, catalogues))
             && catalogues.iter().all(|state| is_newest(state, store.memory()))
             && catalogues.iter().map(|state| state.releases).sum::<u64>() <= self.limits.releases
-            && generation.refusals.iter().all(is_final);
+            && generation.refusals.iter().all(is_final)
+            && !self.has_verdict_due(generation);
         Ok(is_same && self.shelf.confirm(documents.digests())?)
+    }
+
+    /// Tells whether a verdict of the policies changes by now.
+    fn has_verdict_due(&self, last: &Generation) -> bool {
+        let next_change_s = last.policy.as_ref().and_then(|ruled| ruled.next_change_s);
+        next_change_s.is_some_and(|at_s| at_s <= self.now_s)
     }
 
     /// Tells whether a source is the one that was read, and can only be read as it was.
@@ -82,6 +92,7 @@ impl Sync<'_> {
             "limits": self.limits,
             "unknownOrder": unknown_order,
             "maxStaleS": self.rules.max_stale_s,
+            "policy": self.rules.policies.digest(),
         });
         Digest::sha256(settings.to_string().as_bytes())
     }

@@ -71,6 +71,16 @@ pub enum KeyError {
 }
 
 impl KeyError {
+    /// Returns the file or directory that is at fault.
+    pub fn path(&self) -> &Path {
+        match self {
+            KeyError::Unreadable { path, .. }
+            | KeyError::Unguarded { path, .. }
+            | KeyError::TooLarge { path, .. }
+            | KeyError::Key { path, .. } => path,
+        }
+    }
+
     /// Returns the dotted reason that programs read.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -108,6 +118,14 @@ pub fn read_public(path: &Path, user: u32) -> Result<PublicKey, KeyError> {
 pub fn read_named_public(path: &Path) -> Result<PublicKey, KeyError> {
     let file = File::open(path).map_err(|source| unreadable(path, source))?;
     public(path, &read(path, file, KEY_FILE_BYTES_MAX)?)
+}
+
+/// Reads the text of a public key that somebody hands over instead of its file.
+///
+/// **Errors**: nobody did; it is no key, or a weak one.
+pub fn given_public(path: &Path, text: Option<&str>) -> Result<PublicKey, KeyError> {
+    let missing = || unreadable(path, std::io::Error::other("its text was not handed over with the policy"));
+    public(path, text.ok_or_else(missing)?.as_bytes())
 }
 
 fn public(path: &Path, bytes: &[u8]) -> Result<PublicKey, KeyError> {

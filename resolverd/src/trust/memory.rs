@@ -150,6 +150,7 @@ mod tests {
             digest: Digest::sha256(text.trim_start_matches(|c: char| c.is_ascii_lowercase()).as_bytes()),
             accepted_s: 0,
             order_unknown: false,
+            signed: None,
         }
     }
 

@@ -7,17 +7,28 @@ use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::{ParseError, Position};
+use catalogue_schema::id::{ComponentId, SourceId};
+use catalogue_schema::key::PublicKey;
 use catalogue_schema::model::Refusal;
-use catalogue_schema::policy::{Key, POLICY_BYTES_MAX, Policy};
+use catalogue_schema::policy::{Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Revocation};
 
 use crate::trust::keys::{self, KeyError, read_guarded};
-use crate::trust::policy::decide::{Decision, Facts, decide};
+use crate::trust::policy::decide::{CatalogueFacts, Decision, Facts, decide};
 use crate::trust::signature::KeyRing;
 
 pub mod decide;
 
 /// The reason of a refusal: a policy of a higher version was in force here before.
 pub const VERSION_ROLLBACK: &str = "policy.version_rollback";
+
+/// Where a trust policy may lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Somebody named it: that it is missing is an error then.
+    pub is_named: bool,
+}
 
 /// A policy with its keys, as it is in force.
 #[derive(Debug, Clone)]
@@ -73,6 +84,14 @@ impl PolicyError {
         }
     }
 
+    /// Returns the file or directory that is at fault beside the policy's own.
+    pub fn culprit(&self) -> Option<&Path> {
+        match self {
+            PolicyError::File { source } | PolicyError::Key { source, .. } => Some(source.path()),
+            PolicyError::Policy { .. } => None,
+        }
+    }
+
     /// Returns where in the policy the fault is, where it is in its text.
     pub fn place(&self) -> Option<Position> {
         match self {
@@ -83,19 +102,167 @@ impl PolicyError {
     }
 }
 
+/// Every policy in force; a release must pass all of them.
+#[derive(Debug, Clone, Default)]
+pub struct Policies {
+    all: Vec<InForce>,
+    ring: KeyRing,
+    digest: Option<Digest>,
+}
+
+impl Policies {
+    /// Puts policies in force together.
+    pub fn of(all: Vec<InForce>) -> Policies {
+        let ring = all.iter().flat_map(|one| one.ring.keys()).cloned().collect();
+        let lines: Vec<String> = all.iter().map(|one| format!("{}\n", one.digest)).collect();
+        let digest = format!("resolverd/policies@1\n{}", lines.concat());
+        let digest = (!all.is_empty()).then(|| Digest::sha256(digest.as_bytes()));
+        Policies { all, ring, digest }
+    }
+
+    /// Tells whether none is set.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Returns them, in the order in which they are asked.
+    pub fn all(&self) -> &[InForce] {
+        &self.all
+    }
+
+    /// Returns the keys of all of them.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// Returns the digest over all of them, which names their keys as well; `None` where none is set.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// Returns the rule by which `source` may not supply `id`, where that is enforced: what such a source lists of it does not
+    /// exist for anybody.
+    pub fn excluding(&self, id: &ComponentId, source: &SourceId) -> Option<&NamespaceRule> {
+        let rules = self.all.iter().filter_map(|one| one.policy.rule(id));
+        let excludes = |rule: &&NamespaceRule| rule.mode == Mode::Enforce && !rule.sources.contains(source);
+        rules.into_iter().find(excludes)
+    }
+
+    /// Tells whether somebody must have signed the catalogues of a source.
+    pub fn asks_catalogue(&self, source: &SourceId) -> bool {
+        let asks = |one: &InForce| one.policy.source(source).is_some_and(|rule| rule.signed_by.is_some());
+        self.all.iter().any(asks)
+    }
+
+    /// Tells whether a catalogue without signatures that count, or one that goes back, is refused as a whole, before it is read.
+    /// Where one of them does not enforce, each decides release by release.
+    pub fn enforces(&self) -> bool {
+        self.all.iter().all(|one| one.policy.defaults.mode == Mode::Enforce)
+    }
+
+    /// Tells whether somebody must have signed the releases of a component.
+    pub fn asks_release(&self, id: &ComponentId) -> bool {
+        self.all.iter().any(|one| one.policy.rule(id).is_some_and(|rule| rule.signed_by.is_some()))
+    }
+
+    /// Tells whether it matters when the releases of a component were first seen: they must be of some age, or a key that signed
+    /// them was retired.
+    pub fn looks_back(&self, id: &ComponentId) -> bool {
+        let is_retired = |key: &Key| key.revoked.is_some_and(|how| how.reason == Revocation::Retired);
+        let looks = |one: &InForce| {
+            one.policy.rule(id).is_some_and(|rule| {
+                rule.min_age_s > 0 || rule.signed_by.is_some() && one.policy.keys.iter().any(is_retired)
+            })
+        };
+        self.all.iter().any(looks)
+    }
+
+    /// Returns how many sources must carry the same bytes of a component.
+    pub fn agree(&self, id: &ComponentId) -> usize {
+        let agree = |one: &InForce| one.policy.rule(id).map_or(0, |rule| rule.agree);
+        self.all.iter().map(agree).max().unwrap_or_default()
+    }
+
+    /// Asks every policy whether a catalogue is signed as it says. Returns the labels of the keys that count.
+    ///
+    /// **Errors**: the refusal of the first policy for which it is not.
+    pub fn catalogue<'a>(
+        &'a self,
+        source: &SourceId,
+        facts: &CatalogueFacts<'_>,
+        now_s: i64,
+    ) -> Result<Vec<&'a Key>, Refusal> {
+        let mut keys = Vec::new();
+        for one in &self.all {
+            keys.extend(decide::catalogue(&one.policy, source, facts, now_s)?);
+        }
+        Ok(keys)
+    }
+
+    /// Returns the keys by which a catalogue is signed for those policies that ask for it, whatever the others say.
+    pub fn signers<'a>(&'a self, source: &SourceId, facts: &CatalogueFacts<'_>, now_s: i64) -> Vec<&'a Key> {
+        let of = |one: &'a InForce| decide::catalogue(&one.policy, source, facts, now_s).unwrap_or_default();
+        self.all.iter().flat_map(of).collect()
+    }
+
+    /// Returns the files of the keys that policies name.
+    pub fn key_files(&self) -> impl Iterator<Item = PathBuf> {
+        self.all.iter().flat_map(|one| key_files(&one.path, &one.policy))
+    }
+
+    /// Returns the limits of a sync that policies set, by their names; the lowest of each counts.
+    pub fn limits(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.all.iter().flat_map(|one| one.policy.limits.iter().copied())
+    }
+}
+
 /// Reads a policy and its keys. Nobody but root and `user` may be able to write any of these files, or a directory above them.
 /// `path` must be absolute; key files are found from its directory.
 ///
 /// **Errors**: the policy or one of its keys cannot be used; nothing of either is kept then.
 pub fn load(path: &Path, user: u32) -> Result<InForce, PolicyError> {
     let bytes = read_guarded(path, user, POLICY_BYTES_MAX)?;
-    let refused = |error: ParseError| PolicyError::Policy { path: path.to_owned(), error };
-    let policy = Policy::parse(&bytes).map_err(refused)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
+    read(path, &bytes, |file| keys::read_public(&directory.join(file), user))
+}
+
+/// Returns the files and directories that decide whether a policy can be used, beside its own, as far as it can be read: the keys
+/// that it names, and what is at fault.
+pub fn rests_on(path: &Path, user: u32) -> Vec<PathBuf> {
+    let bytes = read_guarded(path, user, POLICY_BYTES_MAX).ok();
+    let policy = bytes.and_then(|bytes| Policy::parse(&bytes).ok());
+    let mut files = policy.map(|policy| key_files(path, &policy)).unwrap_or_default();
+    files.extend(load(path, user).err().and_then(|error| error.culprit().map(Path::to_owned)));
+    files
+}
+
+fn key_files(path: &Path, policy: &Policy) -> Vec<PathBuf> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    policy.keys.iter().map(|key| directory.join(&key.file)).collect()
+}
+
+/// Reads a policy that is not in force, out of its text and those of its keys: `key` gives one by the name that the policy has for
+/// its file. `path` is what it is called.
+///
+/// **Errors**: as [`load`].
+pub fn given<'a>(
+    path: &Path,
+    text: &str,
+    key: impl Fn(&Path) -> Option<&'a str>,
+) -> Result<InForce, PolicyError> {
+    read(path, text.as_bytes(), |file| keys::given_public(file, key(file)))
+}
+
+fn read(
+    path: &Path,
+    bytes: &[u8],
+    key_of: impl Fn(&Path) -> Result<PublicKey, KeyError>,
+) -> Result<InForce, PolicyError> {
+    let refused = |error: ParseError| PolicyError::Policy { path: path.to_owned(), error };
+    let policy = Policy::parse(bytes).map_err(refused)?;
     let mut ring = Vec::with_capacity(policy.keys.len());
     for (position, key) in policy.keys.iter().enumerate() {
-        let file = directory.join(&key.file);
-        let read = keys::read_public(&file, user).map_err(|source| PolicyError::Key {
+        let read = key_of(Path::new(&key.file)).map_err(|source| PolicyError::Key {
             path: path.to_owned(),
             id: key.id.to_string(),
             place: key.file_place,
@@ -107,14 +274,14 @@ pub fn load(path: &Path, user: u32) -> Result<InForce, PolicyError> {
     }
     Ok(InForce {
         path: path.to_owned(),
-        digest: Digest::sha256(&bytes),
+        digest: Digest::sha256(bytes),
         ring: ring.into_iter().collect(),
         policy,
     })
 }
 
 /// Checks that the key in the file is the one that the policy names.
-fn is_named(key: &Key, read: &catalogue_schema::key::PublicKey) -> Result<(), ParseError> {
+fn is_named(key: &Key, read: &PublicKey) -> Result<(), ParseError> {
     if read.algorithm() != key.algorithm {
         let found = read.algorithm().name();
         return Err(ParseError::new("policy.algorithm", key.algorithm.name(), found).in_field("algorithm"));

@@ -108,6 +108,11 @@ impl KeyRing {
         self.0.get(&fingerprint)
     }
 
+    /// Returns the keys, in the order of their fingerprints.
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.0.values()
+    }
+
     /// Returns how many keys there are.
     pub fn len(&self) -> usize {
         self.0.len()

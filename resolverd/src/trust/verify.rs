@@ -1,9 +1,19 @@
 //! The one verify function: every path by which bytes enter (sync, rebuild, import) goes through [`judge`].
 //!
-//! It looks at raw bytes only, before anybody parses them. A wrong pin is a refusal, never a warning.
+//! It looks at raw bytes only, before anybody parses them. A wrong pin is a refusal, never a warning. What has been read is then
+//! ruled upon by the policies in force ([`rule`]), which can take leave away and name who vouches, and never give leave that the
+//! bytes do not have.
+
+use std::path::PathBuf;
 
 use catalogue_schema::digest::{Algorithm, Digest, Hashed};
-use catalogue_schema::model::{Level, Refusal, SignatureClaim, Trust, Verdict};
+use catalogue_schema::id::SourceId;
+use catalogue_schema::model::{Level, Refusal, Ruling, SignatureClaim, Trust, Verdict, Warning};
+use catalogue_schema::policy::{Exception, Mode, Require};
+use catalogue_schema::revision::rfc3339;
+
+use crate::trust::policy::decide::Facts;
+use crate::trust::policy::{self, Policies};
 
 /// What was promised about some bytes, and by whom.
 #[derive(Clone, Copy)]
@@ -54,6 +64,98 @@ pub fn judge(evidence: &Evidence<'_>, content: &Hashed) -> Verdict {
     let own =
         Trust::grant(if pinned { Level::Pinned } else { Level::Unpinned }, evidence.signature.is_some());
     Verdict::Trusted(evidence.named_by.map_or_else(|| own.clone(), |above| own.and(above)))
+}
+
+/// What the policies in force make of a release whose documents may be used.
+#[derive(Debug, Clone)]
+pub struct Ruled {
+    /// Whether it may be used.
+    pub verdict: Verdict,
+    /// What every answer about it says besides.
+    pub warnings: Vec<Warning>,
+    /// What an auditor should know.
+    pub acts: Vec<Act>,
+    /// The earliest instant at which all that may be otherwise, in seconds since 1970-01-01 UTC.
+    pub next_change_s: Option<i64>,
+}
+
+/// Something that a policy did to a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// The release, as `id@version`.
+    pub release: String,
+    /// The source that supplies it.
+    pub source: SourceId,
+    /// The policy's file.
+    pub policy: PathBuf,
+    /// What was done.
+    pub done: Done,
+}
+
+/// What a policy did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// The release may not be used.
+    Denied(Refusal),
+    /// It would not be used if the policy were enforced.
+    WouldDeny(Mode, Refusal),
+    /// It is used because of the exception of this name.
+    Excepted(String),
+}
+
+/// Rules on a release: the leave of its documents is `leave`, and every policy must allow it.
+///
+/// The verdict names the rule of each policy, and every signer that one of them counted.
+pub fn rule(policies: &Policies, facts: &Facts<'_>, leave: &Trust, now_s: i64) -> Ruled {
+    let judgement = policy::judge(policies.all(), facts, now_s);
+    let (mut warnings, mut acts) = (Vec::new(), Vec::new());
+    let (mut rules, mut signers, mut asked) = (Vec::new(), Vec::new(), false);
+    for (one, decision) in &judgement.decisions {
+        let mut act = |done: Done| {
+            let release = format!("{}@{}", facts.id, facts.version);
+            acts.push(Act { release, source: facts.source.clone(), policy: one.path.clone(), done });
+        };
+        warnings.extend(decision.warnings.iter().cloned());
+        for exception in &decision.exceptions {
+            warnings.push(excepted(exception));
+            act(Done::Excepted(exception.id.to_string()));
+        }
+        let refusal = decision.refusal.as_ref();
+        match (refusal, decision.mode) {
+            (None, _) => {}
+            (Some(refusal), Mode::Enforce) => act(Done::Denied(refusal.clone())),
+            (Some(refusal), mode) => act(Done::WouldDeny(mode, refusal.clone())),
+        }
+        if let Some(refusal) = refusal.filter(|_| decision.mode == Mode::Warn) {
+            let text = format!("the policy would refuse it, and warns only: {refusal}");
+            warnings.push(Warning { reason: refusal.reason.clone(), text });
+        }
+        rules.extend(decision.rule.map(|rule| rule.name.to_string()));
+        signers.extend(decision.signers.iter().map(|key| key.id.to_string()));
+        asked |= refusal.is_none()
+            && decision.exceptions.is_empty()
+            && decision.rule.is_some_and(|rule| rule.require != Require::Pin);
+    }
+    signers.sort();
+    signers.dedup();
+    let verdict = match judgement.refusal() {
+        Some(refusal) => Verdict::Refused(refusal.clone()),
+        None => {
+            let ruling = Ruling { rule: rules.join(", "), signers, asked };
+            Verdict::Trusted(leave.clone().grant_by(ruling))
+        }
+    };
+    Ruled { verdict, warnings, acts, next_change_s: judgement.next_change_s() }
+}
+
+/// The reason of the warning that an exception was needed.
+pub const EXCEPTION: &str = "trust.exception";
+
+fn excepted(exception: &Exception) -> Warning {
+    let Exception { id, waiver, not_after_s, reason, .. } = exception;
+    // Whoever reads the log looks for the id first.
+    let text = format!("{id} waives that it is {}, until {}: {reason}", waiver.name(), rfc3339(*not_after_s));
+    Warning::new(EXCEPTION, text)
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ impl Pending {
             kind: None,
             summary: None,
             dependencies: Vec::new(),
+            promised: false,
             yanked: self.yanked,
             verdict,
             warnings: Vec::new(),

@@ -15,6 +15,7 @@ use crate::config::Settings;
 use crate::daemon::examine::walk::{census, size};
 use crate::daemon::examine::{Depth, Finding, REPAIR};
 use crate::shelf::Shelf;
+use crate::store::audit::verify::verify;
 use crate::store::checks::Checks;
 use crate::store::memory::Memory;
 use crate::store::{Snapshot, inspect, revisions};
@@ -55,7 +56,7 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
         },
         highest_s: may_read(&["trust-state.json"]).then(|| Memory::look(directory).ok()?).flatten(),
     };
-    if may_read(&["trust-state.json", "checks.json", "revisions.jsonl"]) {
+    if may_read(&["trust-state.json", "checks.json", "revisions.jsonl", "audit.jsonl", "audit.head"]) {
         findings.extend(records(directory));
     }
     let generation = match may_read(&["current", "generations"]) {
@@ -323,7 +324,19 @@ fn clock(times: &Times, generation: Option<&Generation>, listed: Option<&Documen
 
 /// Says what is wrong with the small files that nothing can rebuild.
 pub(in crate::daemon) fn records(directory: &Path) -> Vec<Finding> {
-    memory(directory).into_iter().chain(checks(directory)).chain(log(directory)).collect()
+    let found = memory(directory).into_iter().chain(checks(directory)).chain(log(directory));
+    found.chain(audit(directory)).collect()
+}
+
+/// Says what is wrong with the audit log.
+fn audit(directory: &Path) -> Option<Finding> {
+    let subject = directory.join("audit.jsonl");
+    let found = match verify(directory, &[]) {
+        Ok(found) => found.faults.first()?.found.clone(),
+        Err(error) => error.to_string(),
+    };
+    let finding = Finding::warning("store.audit", subject.display(), found);
+    Some(finding.expected("the lines that were written").hint("resolverd audit verify says where"))
 }
 
 /// Says what is wrong with the times of the last checks.

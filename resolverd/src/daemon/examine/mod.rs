@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::daemon::log_contained_panics;
 use crate::daemon::writer::now_s;
 use crate::fetch::https;
+use crate::sync::standing;
 
 /// How a finding stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -95,6 +96,18 @@ pub enum Depth {
 /// The command that mends what can be mended offline.
 pub(super) const REPAIR: &str = "resolverd doctor --repair";
 
+/// Looks at one trust policy and the keys that it names.
+fn policy(path: &Path, told: Result<Option<String>, Refusal>) -> Finding {
+    let (check, subject) = ("policy", path.display());
+    match told {
+        Ok(None) => Finding::ok(check, subject, "not there, so that it asks for nothing"),
+        Ok(Some(short)) => Finding::ok(check, subject, short),
+        Err(refusal) => Finding::wrong(check, subject, format!("{}: {}", refusal.reason, refusal.found))
+            .expected("a trust policy that can be used, with its keys")
+            .hint("correct it: a daemon reads it again by itself, and serves nothing where it starts with this one"),
+    }
+}
+
 /// Looks at the places, the store, the shelf and the clock of these settings.
 pub fn examine(settings: &Settings, depth: Depth) -> Vec<Finding> {
     log_contained_panics();
@@ -104,6 +117,7 @@ pub fn examine(settings: &Settings, depth: Depth) -> Vec<Finding> {
     if let Some(blocked) = &places.blocked {
         findings.extend(kept::examine(settings, depth, blocked, now_s()));
     }
+    findings.extend(settings.policy_files.iter().map(|file| policy(&file.path, standing::told(file))));
     findings.extend(settings.network.cache_dir.as_deref().map(places::cache_directory).unwrap_or_default());
     findings.extend(https::token_problems(&settings.network.https.tokens).iter().map(token));
     findings.push(kept::year(now_s()));

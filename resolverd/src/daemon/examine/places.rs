@@ -223,12 +223,15 @@ pub(super) fn state_directory(settings: &Settings) -> State {
 }
 
 /// What lies in a state directory, and whether it is a directory.
-const ENTRIES: [(&str, &str); 10] = [
+const ENTRIES: [(&str, &str); 13] = [
     ("lock", "a file"),
     ("current", "a file"),
     ("checks.json", "a file"),
     ("trust-state.json", "a file"),
     ("revisions.jsonl", "a file"),
+    ("first-seen.log", "a file"),
+    ("audit.jsonl", "a file"),
+    ("audit.head", "a file"),
     ("index", "a directory"),
     ("generations", "a directory"),
     ("shelf", "a directory"),

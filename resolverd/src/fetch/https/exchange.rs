@@ -1,8 +1,10 @@
 //! One job from its first request to its whole answer: connections, proxies, redirects, tries, pauses, deadline.
 
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use catalogue_schema::error::escaped;
@@ -12,18 +14,19 @@ use catalogue_schema::pointer::HttpsUrl;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, DATE, HOST, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, LOCATION, RETRY_AFTER, USER_AGENT,
 };
 use hyper::{HeaderMap, Method, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
+use hyper_util::client::legacy::connect::{Connect, HttpConnector, capture_connection};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::lookup_host;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use url::Url;
@@ -34,6 +37,7 @@ use crate::fetch::https::body::{self, BodyFault, Bounds, Coding};
 use crate::fetch::https::fault::{Fault, Retry};
 use crate::fetch::https::keys::Keys;
 use crate::fetch::limit::{Budget, Limits};
+use crate::fetch::reach::{bare, host_of};
 
 /// The pause before the second try.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -52,6 +56,10 @@ const VALIDATOR_BYTES_MAX: usize = 1024;
 const DRAIN_BYTES_MAX: u64 = 16 << 10;
 /// How long that may take.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How many hosts are remembered with their connections and addresses.
+const HOSTS_MAX: usize = 256;
+/// How many addresses of a host are tried.
+const ADDRESSES_MAX: usize = 4;
 /// How many turns other tasks get after a job.
 const TURNS: usize = 4;
 
@@ -91,13 +99,32 @@ impl Known {
 }
 
 /// Every connection of a client, and what it needs for the next one.
+///
+/// A connection goes to an address that was checked: a name is resolved here, its addresses are compared with what the source
+/// may reach, and what the connector is given is one of them. Nothing resolves the name a second time.
 pub(super) struct Connections {
-    direct: Client<Direct, Full<Bytes>>,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    /// The hosts that rewrite rules lead to.
+    mirrors: Arc<BTreeSet<String>>,
     proxied: OnceLock<Client<Proxied, Full<Bytes>>>,
     proxies: Arc<Matcher>,
     keys: Arc<Keys>,
     tls: ClientConfig,
     has_roots: bool,
+}
+
+/// One host: its connections, which are encrypted for its name alone, and where it was last.
+struct Host {
+    client: Client<Direct, Full<Bytes>>,
+    found: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+}
+
+/// Why a request got no answer.
+enum Unsent {
+    /// Nobody is there; another address of the host may be better.
+    Unconnected(Fault),
+    /// Somebody was there.
+    Failed(Fault),
 }
 
 /// What one request led to.
@@ -119,8 +146,9 @@ impl Connections {
     /// **Errors**: what is wrong with the encryption library.
     pub(super) fn new(
         authorities: &[CertificateDer<'static>],
-        keys: Arc<Keys>,
-        proxies: Arc<Matcher>,
+        keys: &Arc<Keys>,
+        proxies: &Arc<Matcher>,
+        mirrors: &Arc<BTreeSet<String>>,
     ) -> Result<Connections, String> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(authorities.iter().cloned());
@@ -133,13 +161,9 @@ impl Connections {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls.clone())
-            .https_only()
-            .enable_http1()
-            .wrap_connector(tcp());
-        let direct = builder().build(connector);
-        Ok(Connections { direct, proxied: OnceLock::new(), proxies, keys, tls, has_roots })
+        let (keys, proxies, mirrors) = (Arc::clone(keys), Arc::clone(proxies), Arc::clone(mirrors));
+        let (hosts, proxied) = (Mutex::default(), OnceLock::new());
+        Ok(Connections { hosts, mirrors, proxied, proxies, keys, tls, has_roots })
     }
 
     /// Carries out a job within its deadline.
@@ -255,44 +279,112 @@ impl Connections {
             let expected = "certificate authorities on this machine, or config key https.ca_file";
             return Err(Fault::lasting("net.tls", subject, expected, "none"));
         }
+        job_may_ask(hop)?;
+        let connect = Duration::from_secs(limits.connect_s);
         let key = self.keys.authorization(&hop.url).map_err(|refusal| {
             // The subject is the document; whose token it is stands in the rest.
             let found = format!("{}: {}", refusal.subject, refusal.found);
             Fault::last(FetchError::Refused(Refusal { subject: subject.clone(), found, ..refusal.clone() }))
         })?;
-        let mut request = hop.request(uri, key);
-        let mut capture = capture_connection(&mut request);
-        let answer = match &intercept {
-            None => self.direct.request(request),
-            Some(intercept) => self.proxied(intercept, subject)?.request(request),
-        };
-        let mut answer = pin!(answer);
-        let connect = Duration::from_secs(limits.connect_s);
-        let connected = timeout(connect, async {
-            // The guard that it returns may not live across the next wait.
-            drop(capture.wait_for_connection_metadata().await);
-        });
-        let early = tokio::select! {
-            biased;
-            answer = &mut answer => Some(answer),
-            connected = connected => {
-                connected.map_err(|_| {
-                    let expected = format!("a connection to {host} within {} s (config key limits.connect_s)", limits.connect_s);
-                    Fault::passing("net.timeout", subject, expected, "none")
+        if let Some(intercept) = &intercept {
+            // A proxy resolves names itself: only an address that stands in the URL can be checked here.
+            if let Ok(ip) = bare(host_of(host)).parse::<IpAddr>() {
+                self.checked(hop, &[ip], |ip| *ip)?;
+            }
+            let client = self.proxied(intercept, subject)?;
+            return match sent(hop, client, hop.request(uri, key), connect).await {
+                Ok(answer) => Ok(answer),
+                Err(Unsent::Unconnected(fault) | Unsent::Failed(fault)) => Err(through(intercept, fault)),
+            };
+        }
+        let server = self.host(hop)?;
+        let mut last = None;
+        let addresses = self.addresses(hop, &server, connect).await?;
+        let tries = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        for address in addresses {
+            let mut request = hop.request(at(&uri, address, hop)?, key);
+            let name = host.strip_suffix(":443").unwrap_or(host);
+            request
+                .headers_mut()
+                .insert(HOST, HeaderValue::from_str(name).map_err(|error| hop.unnamed(&error))?);
+            match sent(hop, &server.client, request, connect / tries).await {
+                Ok(answer) => {
+                    server.prefer(address);
+                    return Ok(answer);
+                }
+                Err(Unsent::Failed(fault)) => return Err(fault),
+                Err(Unsent::Unconnected(fault)) => last = Some(fault),
+            }
+        }
+        Err(last.unwrap_or_else(|| hop.unnamed(&"none")))
+    }
+
+    /// Returns the connections to the host of a hop.
+    fn host(&self, hop: &Hop<'_>) -> Result<Arc<Host>, Fault> {
+        let authority = hop.url.host();
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = hosts.get(authority) {
+            return Ok(Arc::clone(known));
+        }
+        let name = ServerName::try_from(bare(host_of(authority)).to_owned());
+        let name = name.map_err(|error| hop.unnamed(&error))?;
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(self.tls.clone())
+            .https_only()
+            .with_server_name_resolver(FixedServerNameResolver::new(name))
+            .enable_http1()
+            .wrap_connector(tcp());
+        let host = Arc::new(Host { client: builder().build(connector), found: Mutex::default() });
+        if hosts.len() >= HOSTS_MAX {
+            hosts.clear();
+        }
+        hosts.insert(authority.to_owned(), Arc::clone(&host));
+        Ok(host)
+    }
+
+    /// Resolves the host of a hop and returns the addresses that may be connected to.
+    async fn addresses(
+        &self,
+        hop: &Hop<'_>,
+        host: &Host,
+        within: Duration,
+    ) -> Result<Vec<SocketAddr>, Fault> {
+        let authority = hop.url.host();
+        let addresses = match host.known() {
+            Some(known) => known,
+            None => {
+                let name = bare(host_of(authority));
+                let port =
+                    authority[host_of(authority).len()..].trim_start_matches(':').parse().unwrap_or(443);
+                let found = timeout(within, lookup_host((name, port))).await.map_err(|_| {
+                    let expected = format!(
+                        "an address for {authority} within {} s (config key limits.connect_s)",
+                        within.as_secs()
+                    );
+                    Fault::passing("net.timeout", &hop.job.subject, expected, "none")
                 })?;
-                None
+                let found = found.map_err(|error| {
+                    let expected = format!("an address for {authority}");
+                    Fault::passing("net.dns", &hop.job.subject, expected, escaped(&error.to_string()))
+                })?;
+                host.resolved(found.collect())
             }
         };
-        let answer = match early {
-            Some(answer) => answer,
-            None => timeout(Duration::from_secs(limits.stall_s), answer)
-                .await
-                .map_err(|_| silence(limits, host, subject))?,
-        };
-        answer.map_err(|error| match &intercept {
-            Some(intercept) => through(intercept, Fault::of(&error, host, subject)),
-            None => Fault::of(&error, host, subject),
-        })
+        let mut allowed = self.checked(hop, &addresses, SocketAddr::ip)?;
+        allowed.truncate(ADDRESSES_MAX);
+        Ok(allowed)
+    }
+
+    /// Returns the addresses that the source may reach.
+    fn checked<T: Copy>(
+        &self,
+        hop: &Hop<'_>,
+        addresses: &[T],
+        ip: impl Fn(&T) -> IpAddr,
+    ) -> Result<Vec<T>, Fault> {
+        let named = (hop.url.host(), &*self.mirrors);
+        let checked = hop.job.budget.reach().checked(named, addresses, ip, &hop.job.subject);
+        checked.map_err(|refusal| Fault::last(FetchError::Refused(refusal)))
     }
 
     /// Returns the client that goes through the proxy, of which an environment names only one for https.
@@ -359,7 +451,92 @@ impl Connections {
     }
 }
 
+impl Host {
+    /// Returns where the host was a short while ago.
+    fn known(&self) -> Option<Vec<SocketAddr>> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.as_ref().filter(|(since, _)| since.elapsed() < IDLE).map(|(_, addresses)| addresses.clone())
+    }
+
+    fn resolved(&self, addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        *found = Some((Instant::now(), addresses.clone()));
+        addresses
+    }
+
+    /// Puts the address that answered first, so that its connection is used again.
+    fn prefer(&self, address: SocketAddr) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, addresses)) = found.as_mut()
+            && let Some(at) = addresses.iter().position(|one| *one == address)
+        {
+            addresses[..=at].rotate_right(1);
+        }
+    }
+}
+
+/// Checks that the policy lists the host of a hop.
+fn job_may_ask(hop: &Hop<'_>) -> Result<(), Fault> {
+    let checked = hop.job.budget.reach().check_host(hop.url.host(), &hop.job.subject);
+    checked.map_err(|refusal| Fault::last(FetchError::Refused(refusal)))
+}
+
+/// Returns where a request goes whose host is at this address.
+fn at(uri: &Uri, address: SocketAddr, hop: &Hop<'_>) -> Result<Uri, Fault> {
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    format!("https://{address}{target}")
+        .parse()
+        .map_err(|error: hyper::http::uri::InvalidUri| hop.unnamed(&error))
+}
+
+/// Sends a request, connecting within `connect` where no connection waits, and reads the head of the answer.
+async fn sent<C: Connect + Clone + Send + Sync + 'static>(
+    hop: &Hop<'_>,
+    client: &Client<C, Full<Bytes>>,
+    mut request: hyper::Request<Full<Bytes>>,
+    connect: Duration,
+) -> Result<hyper::Response<Incoming>, Unsent> {
+    let (limits, subject, host) = (hop.job.budget.limits(), &hop.job.subject, hop.url.host());
+    let mut capture = capture_connection(&mut request);
+    let mut answer = pin!(client.request(request));
+    let connected = timeout(connect, async {
+        // The guard that it returns may not live across the next wait.
+        drop(capture.wait_for_connection_metadata().await);
+    });
+    let early = tokio::select! {
+        biased;
+        answer = &mut answer => Some(answer),
+        connected = connected => {
+            connected.map_err(|_| {
+                let expected = format!("a connection to {host} within {} s (config key limits.connect_s)", limits.connect_s);
+                Unsent::Unconnected(Fault::passing("net.timeout", subject, expected, "none"))
+            })?;
+            None
+        }
+    };
+    let answer = match early {
+        Some(answer) => answer,
+        None => timeout(Duration::from_secs(limits.stall_s), answer)
+            .await
+            .map_err(|_| Unsent::Failed(silence(limits, host, subject)))?,
+    };
+    answer.map_err(|error| {
+        let fault = Fault::of(&error, host, subject);
+        // Whoever is there with another certificate is not asked whether a neighbour has a better one.
+        match error.is_connect() && fault.error.refusal().reason != "net.tls" {
+            true => Unsent::Unconnected(fault),
+            false => Unsent::Failed(fault),
+        }
+    })
+}
+
 impl Hop<'_> {
+    /// Says that the host has no address.
+    fn unnamed(&self, found: &dyn std::fmt::Display) -> Fault {
+        let expected = format!("an address for {}", self.url.host());
+        Fault::lasting("net.dns", &self.job.subject, expected, escaped(&found.to_string()))
+    }
+
     /// Returns what this server gave us earlier, if it was this one.
     fn known(&self) -> Option<&Known> {
         self.job.known.as_ref().filter(|known| known.place == self.place)

@@ -10,6 +10,7 @@ mod exchange;
 mod fault;
 mod keys;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -43,6 +44,8 @@ pub struct Https {
     keys: Arc<Keys>,
     authorities: Vec<CertificateDer<'static>>,
     proxies: Arc<Matcher>,
+    /// The hosts that rewrite rules lead to.
+    mirrors: Arc<BTreeSet<String>>,
     engine: OnceLock<Result<Engine, String>>,
 }
 
@@ -110,6 +113,7 @@ impl Default for Https {
             keys: Arc::default(),
             authorities: Vec::new(),
             proxies: Arc::new(Matcher::builder().build()),
+            mirrors: Arc::default(),
             engine: OnceLock::new(),
         }
     }
@@ -137,8 +141,14 @@ impl Https {
             keys: Arc::new(Keys::read(&config.tokens, &keys::from_environment)?),
             authorities: config.ca_file.as_deref().map(authorities).transpose()?.unwrap_or_default(),
             proxies: Arc::new(proxies),
+            mirrors: Arc::default(),
             engine: OnceLock::new(),
         })
+    }
+
+    /// Returns the same client, which has not been used yet, for hosts that rewrite rules lead to.
+    pub(super) fn serving(self, mirrors: BTreeSet<String>) -> Https {
+        Https { mirrors: Arc::new(mirrors), ..self }
     }
 
     /// Sends a request and returns the whole answer, of at most `bytes_max` decoded bytes. Takes nothing from `budget` but
@@ -146,7 +156,7 @@ impl Https {
     ///
     /// **Errors**, all about `subject`: `net.dns`, `net.connect`, `net.refused`, `net.tls`, `net.timeout`, `net.too_slow`,
     /// `net.cut`, `net.protocol`, `net.status`, `net.not_found`, `net.forbidden`, `net.encoding`, `net.redirects`,
-    /// `net.redirect_downgrade`, `net.too_large`, and the limits.
+    /// `net.redirect_downgrade`, `net.host_not_allowed`, `net.address_denied`, `net.too_large`, and the limits.
     pub fn send(
         &self,
         request: &Request<'_>,
@@ -218,8 +228,7 @@ impl Https {
             .enable_all()
             .build()
             .map_err(|error| format!("no thread for it: {error}"))?;
-        let connections =
-            Connections::new(&self.authorities, Arc::clone(&self.keys), Arc::clone(&self.proxies))?;
+        let connections = Connections::new(&self.authorities, &self.keys, &self.proxies, &self.mirrors)?;
         Ok(Engine { runtime: Some(runtime), connections: Arc::new(connections) })
     }
 }

@@ -55,6 +55,7 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
         digest: Some(Digest::sha256(name.as_bytes())),
         named: None,
         signature: None,
+        signers: Vec::new(),
         settled: false,
         releases: 2,
         refused: 1,
@@ -94,6 +95,7 @@ fn release(id: &str, version: &str) -> Release {
         verdict: Verdict::Trusted(Trust::grant(Level::Pinned, true)),
         warnings: Vec::new(),
         basis: None,
+        promised: false,
         extra: Default::default(),
     }
 }
@@ -132,6 +134,7 @@ pub(crate) fn world() -> Snapshot {
         }],
         documents: DocumentList::default(),
         settings: Digest::sha256(b""),
+        policy: None,
         refusals: Vec::new(),
     };
     let components = vec![
@@ -165,6 +168,8 @@ fn facts() -> Facts {
         failures: 3,
         panics: 0,
         problem: None,
+        policies: Arc::default(),
+        documents: crate::server::answer::Shelved::default(),
         ages,
         times: Arc::new(times()),
         records: None,

@@ -23,6 +23,8 @@ fn facts() -> Facts {
         failures: 0,
         panics: 0,
         problem: None,
+        policies: Arc::default(),
+        documents: crate::server::answer::Shelved::default(),
         ages,
         times: Arc::default(),
         records: None,

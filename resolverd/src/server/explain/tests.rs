@@ -124,7 +124,15 @@ fn long_lists_are_bounded_and_counted() {
     let asked = asked("lcod://a/one@^1", false);
     let view = crate::server::answer::View::new(&snapshot);
     let records = Documents::default();
-    let ground = Ground { snapshot: &snapshot, component: Some(&wide), records: &records };
+    let (policies, read) = (Policies::default(), |_: &Digest| None);
+    let ground = Ground {
+        snapshot: &snapshot,
+        component: Some(&wide),
+        records: &records,
+        policies: &policies,
+        read: &read,
+        ledger: None,
+    };
     let found = explain(&asked, ground, &view, |_| Value::Null);
     assert_eq!((found.candidates.len(), found.candidates_count), (CANDIDATES_MAX, CANDIDATES_MAX + 7));
     assert_eq!(

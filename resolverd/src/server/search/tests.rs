@@ -25,6 +25,7 @@ fn component(id: &str, summary: &str, kind: &str, extra: Value) -> Component {
         verdict: Verdict::Trusted(Trust::grant(Level::Pinned, false)),
         warnings: Vec::new(),
         basis: None,
+        promised: false,
         extra: extra.as_object().unwrap().clone().into(),
     };
     let source = if id.scope().starts_with("other") { "second" } else { "first" };

@@ -21,7 +21,7 @@ fn manifest(world: &World, name: &str, version: &str) -> String {
 }
 
 /// A catalogue of releases, each pinned by the digest of its manifest; returns its own.
-fn catalogue(world: &World, file: &str, releases: &[(&str, &str)]) -> Digest {
+pub(super) fn catalogue(world: &World, file: &str, releases: &[(&str, &str)]) -> Digest {
     let releases: Vec<String> =
         releases.iter().map(|(name, version)| manifest(world, name, version)).collect();
     let text =
@@ -41,7 +41,7 @@ fn list(world: &World, file: &str, catalogue: &str, pin: Option<&Digest>) -> Dig
 }
 
 /// A world of two pinned sources, synced, and their configuration.
-fn pinned() -> (World, Vec<Source>) {
+pub(super) fn pinned() -> (World, Vec<Source>) {
     let mut world = World::new();
     let std = catalogue(&world, "std.json", &[("x", "1.0.0"), ("y", "2.0.0")]);
     let entry = list(&world, "list.json", "std.json", Some(&std));
@@ -51,7 +51,7 @@ fn pinned() -> (World, Vec<Source>) {
     (world, sources)
 }
 
-fn configured(world: &World, sources: &[(&str, &str, &Digest)]) -> Vec<Source> {
+pub(super) fn configured(world: &World, sources: &[(&str, &str, &Digest)]) -> Vec<Source> {
     let one = |(id, path, digest): &(&str, &str, &Digest)| {
         format!("{{\"id\":\"{id}\",\"path\":\"{path}\",\"checksum\":\"{digest}\"}}")
     };
@@ -62,15 +62,15 @@ fn configured(world: &World, sources: &[(&str, &str, &Digest)]) -> Vec<Source> {
 
 /// What a run is made with.
 #[derive(Clone)]
-struct Run<'a> {
-    sources: &'a [Source],
-    scope: Scope<'a>,
-    offline: bool,
-    forges: Forges,
+pub(super) struct Run<'a> {
+    pub(super) sources: &'a [Source],
+    pub(super) scope: Scope<'a>,
+    pub(super) offline: bool,
+    pub(super) forges: Forges,
 }
 
 impl<'a> Run<'a> {
-    fn of(sources: &'a [Source]) -> Run<'a> {
+    pub(super) fn of(sources: &'a [Source]) -> Run<'a> {
         Run { sources, scope: Scope::All, offline: false, forges: Forges::default() }
     }
 
@@ -87,7 +87,7 @@ impl<'a> Run<'a> {
         act(&sync, &mut world.store)
     }
 
-    fn go(&self, world: &mut World) -> SyncReport {
+    pub(super) fn go(&self, world: &mut World) -> SyncReport {
         let past = world.past.clone();
         let past = past.as_deref().map_or(Past::Nothing, Past::Snapshot);
         let done = self.with(world, |sync, store| sync.run(store, past, self.sources, self.scope));
@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
     }
 
     /// Tells whether the run is a short one.
-    fn is_short(&self, world: &mut World) -> bool {
+    pub(super) fn is_short(&self, world: &mut World) -> bool {
         let (last, documents) = (world.past.clone().expect("a generation"), world.documents());
         let told = self.with(world, |sync, store| {
             sync.has_nothing_to_do(&last, &documents, store, self.sources, self.scope)

@@ -27,7 +27,7 @@
 use std::fmt;
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::error::Position;
+use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Refusal, Warning};
@@ -98,6 +98,8 @@ pub struct Signed<'a> {
     pub proofs: &'a [(Fingerprint, Proof)],
     /// What they are over, where it is not the bytes themselves.
     pub statement: Option<&'a Statement>,
+    /// What is wrong with the signatures as a document, where nothing in it can be used.
+    pub fault: Option<&'a ParseError>,
 }
 
 /// What a version was when it was first seen here.
@@ -260,6 +262,25 @@ pub fn decide<'a>(policy: &'a Policy, facts: &Facts<'a>, now_s: i64) -> Decision
     }
 }
 
+/// Asks whether a catalogue of `source` is signed as the policy says. Returns the keys that count; none where nobody must sign.
+///
+/// **Errors**: why it is not.
+pub fn catalogue<'a>(
+    policy: &'a Policy,
+    source: &SourceId,
+    facts: &CatalogueFacts<'_>,
+    now_s: i64,
+) -> Result<Vec<&'a Key>, Refusal> {
+    let set = policy.source(source).and_then(|rule| rule.signed_by).map(|index| &policy.signers[index]);
+    let Some(set) = set else { return Ok(Vec::new()) };
+    let clock = Clock::new(now_s, policy.defaults.max_clock_skew_s);
+    let lack = |Lack { reason, expected, found }: Lack| Refusal {
+        reason,
+        ..Refusal::new("", format_args!("{source}/{}", facts.name), expected, found)
+    };
+    Quorum { policy, clock: &clock }.of(set, &facts.signed, &About::catalogue(facts)).map_err(lack)
+}
+
 /// A decision on its way.
 struct Run<'a, 'f> {
     policy: &'a Policy,
@@ -393,11 +414,8 @@ impl<'a> Run<'a, '_> {
             self.pass("catalogue");
             return Ok(());
         };
-        let CatalogueFacts { name, digest, signed, .. } = self.facts.catalogue;
-        let digests = std::slice::from_ref(digest);
-        let about =
-            About { usage: Usage::Catalogue, id: name.as_text(), version: None, digests, first_seen: None };
-        match self.quorum(set, &signed, &about) {
+        let facts = self.facts.catalogue;
+        match self.quorum(set, &facts.signed, &About::catalogue(&facts)) {
             Ok(signers) => self.hold("catalogue", Detail::Signers(signers.len(), set)),
             Err(refusal) => {
                 self.place = Some(rule.place);
@@ -519,9 +537,10 @@ impl<'a> Run<'a, '_> {
         about: &About<'_>,
     ) -> Result<Vec<&'a Key>, Refusal> {
         let quorum = Quorum { policy: self.policy, clock: &self.clock };
-        quorum
-            .of(set, signed, about)
-            .map_err(|Lack { reason, expected, found }| self.refusal(reason, expected, found))
+        quorum.of(set, signed, about).map_err(|Lack { reason, expected, found }| Refusal {
+            reason,
+            ..self.refusal("", expected, found)
+        })
     }
 
     fn age(&mut self, rule: &'a NamespaceRule) -> Result<(), Refusal> {
@@ -531,7 +550,17 @@ impl<'a> Run<'a, '_> {
         }
         let expected = format!("published at least {} s ago", rule.min_age_s);
         let refusal = match self.facts.published_s {
-            None => self.refusal("trust.age_unknown", expected, "no date that can be relied on"),
+            None => {
+                let Facts { id, version, first_seen, content, .. } = self.facts;
+                let is_mutated = first_seen.is_some_and(|first| *content != Some(first.digest));
+                let found = match is_mutated {
+                    true => format!(
+                        "other bytes than when it was first seen; to accept them: resolverd trust forget {id}@{version} --reason TEXT"
+                    ),
+                    false => "no date that can be relied on".to_owned(),
+                };
+                self.refusal("trust.age_unknown", expected, found)
+            }
             Some(at_s) => {
                 let min_age_s = i64::try_from(rule.min_age_s).unwrap_or(i64::MAX);
                 let found = catalogue_schema::revision::rfc3339(at_s);

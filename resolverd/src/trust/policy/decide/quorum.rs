@@ -2,15 +2,17 @@
 //!
 //! Never verifies one: whether a signature holds was computed before.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use catalogue_schema::digest::Digest;
+use catalogue_schema::error::ParseError;
 use catalogue_schema::key::{Fingerprint, KeyAlgorithm};
 use catalogue_schema::policy::{Algorithms, Key, Policy, Revocation, SignerSet};
 use catalogue_schema::signature::{Statement, Usage};
 use catalogue_schema::version::Version;
 
-use crate::trust::policy::decide::{FirstSeen, Signed};
+use crate::trust::policy::decide::{CatalogueFacts, FirstSeen, Signed};
 use crate::trust::signature::Proof;
 
 /// The instant of a decision. Remembers the next one that would have been answered otherwise.
@@ -57,7 +59,7 @@ pub(super) struct About<'b> {
 
 /// What a set of signers lacks.
 pub(super) struct Lack {
-    pub(super) reason: &'static str,
+    pub(super) reason: Cow<'static, str>,
     pub(super) expected: String,
     pub(super) found: String,
 }
@@ -94,6 +96,7 @@ impl<'a> Quorum<'a, '_> {
         if counted.len() < set.threshold {
             let expected = format!("signatures of {} keys of {}", set.threshold, set.name);
             let (reason, found) = match worst {
+                None if let Some(fault) = signed.fault => return Err(broken(expected, fault)),
                 None if signed.proofs.is_empty() => ("trust.unsigned", "none".to_owned()),
                 None => ("trust.threshold", format!("{} that count", counted.len())),
                 // A stranger beside a good signature is not what is wrong.
@@ -105,14 +108,14 @@ impl<'a> Quorum<'a, '_> {
                     (worst.reason(), format!("{} that count, and one {}", counted.len(), worst.text()))
                 }
             };
-            return Err(Lack { reason, expected, found });
+            return Err(Lack { reason: reason.into(), expected, found });
         }
         match algorithms.iter().chain(stated).find(lacks) {
             None => Ok(counted),
             Some(missing) => {
                 let expected = format!("a signature of {missing} by a key of {}", set.name);
                 let found = "none that counts".to_owned();
-                Err(Lack { reason: "trust.algorithm_missing", expected, found })
+                Err(Lack { reason: "trust.algorithm_missing".into(), expected, found })
             }
         }
     }
@@ -175,6 +178,23 @@ impl<'a> Quorum<'a, '_> {
             true => Ok(()),
             false => Err(Standing::FromFuture),
         }
+    }
+}
+
+/// What is missing where the document with the signatures cannot be used. One that is no signature at all signs nothing.
+fn broken(expected: String, fault: &ParseError) -> Lack {
+    let reason = match fault.reason.as_ref() {
+        "input.signature" => Cow::Borrowed("trust.unsigned"),
+        _ => fault.reason.clone(),
+    };
+    Lack { reason, expected, found: format!("{}, where {} was expected", fault.found, fault.expected) }
+}
+
+impl<'b> About<'b> {
+    /// Returns what signatures over a catalogue must be about.
+    pub(super) fn catalogue(facts: &CatalogueFacts<'b>) -> About<'b> {
+        let digests = std::slice::from_ref(facts.digest);
+        About { usage: Usage::Catalogue, id: facts.name.as_text(), version: None, digests, first_seen: None }
     }
 }
 

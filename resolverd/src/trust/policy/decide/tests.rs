@@ -195,6 +195,7 @@ impl World {
                 signed: Signed {
                     proofs: &self.catalogue_proofs,
                     statement: self.catalogue_statement.as_ref(),
+                    fault: None,
                 },
                 rollback: self.rollback.as_ref(),
                 expires_s: self.expires_s,
@@ -204,7 +205,7 @@ impl World {
             has_unknown_digests: self.has_unknown_digests,
             content: self.digests.first(),
             first_seen: self.first_seen.as_ref().map(|(digest, at_s)| FirstSeen { digest, at_s: *at_s }),
-            signed: Signed { proofs: &self.proofs, statement: self.statement.as_ref() },
+            signed: Signed { proofs: &self.proofs, statement: self.statement.as_ref(), fault: None },
             published_s: self.published_s,
             carried_by: &self.carried_by,
         };

@@ -1,0 +1,461 @@
+//! The audit log: one line for every denial that is new, every exception that was used, every version whose bytes changed, and
+//! every act of an operator. It is only ever appended to, and a line names the digest of the line before, so that no line can be
+//! changed, moved or taken away without the rest showing it. Never read to decide anything.
+//!
+//! **Files**, beside the store: `audit.jsonl`, which is written; `audit-<n>.jsonl`, which are full, named by their first line; and
+//! `audit.head`, which says how far the log reached when it was last written, so that lines missing at its end are noticed too.
+//! All files together are bounded: the oldest goes, and a line says so.
+//!
+//! **Shape** of a line: `{"seq": 7, "prev": "sha256:…", "time": "2026-05-04T12:00:00Z", "event": "denied", "subject": …}`; `prev`
+//! is the digest of the bytes of line 6, and of `resolverd/audit@1` for line 1. Of `audit.head` (see `sealed.rs`), format
+//! `resolverd/audit-head@1`: `{"first", "first_prev", "last", "digest"}`.
+//!
+//! **Order**: the lines of a run, fsync; the head, atomically; then the generation that they are about. What a power cut left of a
+//! line that nobody was promised is cut off, and a line says that. Lines that were promised and are gone cannot come back: the
+//! log goes on behind the last promised one, so that the gap stays where it is, and says so in `status` until the next start.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::id::SourceId;
+use catalogue_schema::model::Refusal;
+use catalogue_schema::revision::rfc3339;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::shelf::durable::{self, Failed, failed};
+use crate::store::{StoreError, appended, sealed};
+
+pub mod verify;
+
+/// How many bytes all files of the log may take together. Config key `audit_bytes`.
+pub const AUDIT_BYTES_MAX: u64 = 64 << 20;
+/// How many files the log is spread over at most.
+const FILES_MAX: u64 = 16;
+/// The longest line, in bytes; texts are cut before they make one longer.
+const LINE_BYTES_MAX: usize = 40 << 10;
+/// The longest text in a line, in characters.
+const TEXT_MAX: usize = 1_000;
+/// How many versions one line names.
+const VERSIONS_MAX: usize = 64;
+/// How much of the end of a file is looked at to find its last line, in bytes.
+const TAIL_BYTES: u64 = 2 * LINE_BYTES_MAX as u64;
+
+const FILE: &str = "audit.jsonl";
+const HEAD: &str = "audit.head";
+const HEAD_SCHEMA: &str = "resolverd/audit-head@1";
+
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// Releases are refused that were not, or for another reason.
+    Denied,
+    /// Releases would be refused if a policy were enforced that warns or watches only.
+    WouldDeny,
+    /// An exception of the policy let releases in.
+    Excepted,
+    /// The bytes of a version are others than when it was first seen.
+    Mutated,
+    /// An operator had something forgotten.
+    Forgotten,
+    /// A policy came into force.
+    PolicyLoaded,
+    /// A policy was refused; the one before stays in force.
+    PolicyRejected,
+    /// The oldest lines were removed, since the log may take no more room.
+    Dropped,
+    /// What a power cut left of a line was cut off.
+    Mended,
+    /// The log or its head is not what was written.
+    Damaged,
+}
+
+/// What is to be written down.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Entry {
+    /// What happened.
+    pub event: Event,
+    /// To what: a component, a source, a file.
+    pub subject: String,
+    /// Which versions of a component.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<String>,
+    /// The source that supplies it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceId>,
+    /// The dotted reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What was expected and found, or what an operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+impl Entry {
+    /// Makes an entry that names no versions, source, reason or text.
+    pub fn new(event: Event, subject: impl ToString) -> Entry {
+        let subject = subject.to_string();
+        Entry { event, subject, versions: Vec::new(), source: None, reason: None, text: None }
+    }
+
+    /// Adds the dotted reason.
+    pub fn because(self, reason: impl ToString) -> Entry {
+        Entry { reason: Some(reason.to_string()), ..self }
+    }
+
+    /// Adds what was expected and found, or what an operator said.
+    pub fn saying(self, text: impl ToString) -> Entry {
+        Entry { text: Some(text.to_string()).filter(|text| !text.is_empty()), ..self }
+    }
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its number, from 1.
+    pub seq: u64,
+    /// The digest of the line before.
+    pub prev: Digest,
+    /// When it was written, as `2026-05-04T12:00:00Z`.
+    pub time: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
+/// How far the log reaches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The number of the oldest line that is kept.
+    pub first: u64,
+    /// The digest of the line before that.
+    pub first_prev: Digest,
+    /// The number of the newest line.
+    pub last: u64,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+impl Head {
+    /// The head of a log that has no line.
+    fn empty() -> Head {
+        let digest = Digest::sha256(b"resolverd/audit@1");
+        Head { first: 1, first_prev: digest.clone(), last: 0, digest }
+    }
+}
+
+/// The audit log of one state directory.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    directory: PathBuf,
+    /// `None` before the log is opened, and for a store that only looks.
+    head: Option<Head>,
+    /// How long the file is that is written.
+    length: u64,
+    /// What is to be said about the log itself with the next line.
+    pending: Vec<Entry>,
+    /// What was found wrong with it.
+    damage: Option<Refusal>,
+    /// The head on disk is older than the log.
+    is_head_due: bool,
+    /// The entries about a generation that were written last: a commit that failed is tried again.
+    noted: Vec<Entry>,
+    bytes_max: u64,
+}
+
+impl Audit {
+    /// Looks how far the log in `directory` reaches, and cuts off what a power cut left of a line.
+    pub(super) fn open(directory: &Path) -> Result<Audit, Failed> {
+        let mut audit = Audit { directory: directory.into(), bytes_max: AUDIT_BYTES_MAX, ..Audit::default() };
+        audit.look()?;
+        Ok(audit)
+    }
+
+    /// Bounds the log: what is beyond goes with the next line.
+    pub(super) fn bound(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Returns what is wrong with the log.
+    pub(super) fn problem(&self) -> Option<Refusal> {
+        self.damage.clone()
+    }
+
+    /// Writes what is to be said about the log itself, if anything is.
+    pub(super) fn settle(&mut self, now_s: i64) -> Result<(), StoreError> {
+        match self.pending.is_empty() && !self.is_head_due {
+            true => Ok(()),
+            false => self.append(&[], now_s),
+        }
+    }
+
+    /// Appends what a generation that is about to be committed brings. Where the commit fails and is tried again, the same
+    /// entries are not written twice.
+    pub(super) fn note(&mut self, mut entries: Vec<Entry>, now_s: i64) -> Result<(), StoreError> {
+        let known = std::mem::take(&mut self.noted);
+        let fresh: Vec<Entry> = entries.iter().filter(|entry| !known.contains(entry)).cloned().collect();
+        if fresh.is_empty() && self.pending.is_empty() {
+            self.noted = entries;
+            return Ok(());
+        }
+        self.append(&fresh, now_s)?;
+        // What is kept is bounded by what one failed commit may bring; more of it is written again.
+        entries.truncate(VERSIONS_MAX);
+        self.noted = entries;
+        Ok(())
+    }
+
+    /// Says that what was noted is committed.
+    pub(super) fn committed(&mut self) {
+        self.noted.clear();
+    }
+
+    /// Appends entries; durable on return.
+    ///
+    /// **Errors**: the log cannot be written; no entry is in it then.
+    pub(super) fn append(&mut self, entries: &[Entry], now_s: i64) -> Result<(), StoreError> {
+        let path = self.directory.join(FILE);
+        if self.head.is_none() || appended::length(&path)? != self.length {
+            self.look()?;
+        }
+        let mut head = self.head.clone().unwrap_or_else(Head::empty);
+        let time = rfc3339(now_s);
+        let mut told: Vec<Entry> = self.pending.clone();
+        told.extend(entries.iter().flat_map(cut));
+        let mut bytes = lines(&told, &mut head, &time)?;
+        if self.length > 0 && self.length + bytes.len() as u64 > self.bytes_max / FILES_MAX {
+            head = self.head.clone().unwrap_or_else(Head::empty);
+            told.splice(0..0, self.rotate(&mut head)?);
+            bytes = lines(&told, &mut head, &time)?;
+        }
+        if !bytes.is_empty() {
+            self.length = appended::append(&path, &bytes)?;
+        }
+        self.pending.clear();
+        self.head = Some(head.clone());
+        // The lines are there: a head that cannot be written is written with the next ones.
+        let written = sealed::seal(HEAD, HEAD_SCHEMA, &head)
+            .and_then(|bytes| Ok(durable::write(&self.directory, HEAD, &[&bytes])?));
+        self.is_head_due = written.is_err();
+        if let Err(error) = written {
+            warn!(%error, "how far the audit log reaches is not written");
+        }
+        Ok(())
+    }
+
+    /// Gives the full file its number, and removes the oldest ones where there are too many.
+    fn rotate(&mut self, head: &mut Head) -> Result<Option<Entry>, StoreError> {
+        let path = self.directory.join(FILE);
+        let number = first_line(&path)?.map_or(head.last, |line| line.seq);
+        let full = self.directory.join(format!("audit-{number}.jsonl"));
+        std::fs::rename(&path, &full).map_err(failed("rename", &path))?;
+        durable::sync_directory(&self.directory)?;
+        self.length = 0;
+        let files = full_files(&self.directory)?;
+        let surplus = (files.len() + 1).saturating_sub(FILES_MAX as usize);
+        let (gone, kept) = files.split_at(surplus.min(files.len()));
+        let Some(oldest) = kept.first().filter(|_| !gone.is_empty()) else { return Ok(None) };
+        if let Some(line) = first_line(&oldest.1)? {
+            (head.first, head.first_prev) = (line.seq, line.prev);
+        }
+        // Where the process ends here the log is longer than its head says, which is no fault.
+        for (_, path) in gone {
+            durable::remove(path)?;
+        }
+        let text = format!("the lines before {} were removed: the log is full", head.first);
+        Ok(Some(Entry::new(Event::Dropped, FILE).saying(text)))
+    }
+
+    /// Finds out how far the log reaches.
+    fn look(&mut self) -> Result<(), Failed> {
+        let path = self.directory.join(FILE);
+        let known = head_of(&self.directory);
+        let mut last = last_line(&path)?;
+        if let Some(found) = &last
+            && let Some(torn) = &found.torn
+            && let Some(file) = appended::open(&path)?
+        {
+            warn!(path = %path.display(), bytes = torn.1, "a torn last line of the audit log is cut off");
+            appended::cut(&file, &path, found.whole)?;
+            let text = format!("{} bytes of an unfinished line were cut off ({})", torn.1, torn.0);
+            self.pending.push(Entry::new(Event::Mended, FILE).saying(text));
+        }
+        self.length = last.as_ref().map_or(0, |found| found.whole);
+        if last.as_ref().is_none_or(|found| found.line.is_none()) {
+            // It was renamed, and nothing is behind it yet.
+            last = match full_files(&self.directory)?.last() {
+                Some((_, path)) => last_line(path)?,
+                None => last,
+            };
+        }
+        let line = last.and_then(|found| found.line);
+        let (head, damage) = reach(known, line);
+        if let Some(found) = damage {
+            let expected = "the lines that were written, and no others";
+            let hint = format!("{found}; resolverd audit verify says where");
+            let damage = Refusal::new("trust.audit_damaged", path.display(), expected, hint);
+            warn!(%damage, "the audit log is not what was written");
+            let told = self.damage.replace(damage);
+            if told.is_none() {
+                let entry = Entry::new(Event::Damaged, FILE).because("trust.audit_damaged").saying(found);
+                self.pending.push(entry);
+            }
+        }
+        self.head = Some(head);
+        Ok(())
+    }
+}
+
+/// The last line of a file.
+struct Last {
+    /// Its number where it can be read, and its digest; `None` where the file has no whole line.
+    line: Option<(Option<u64>, Digest)>,
+    /// Where the last whole line ends.
+    whole: u64,
+    /// What is behind that: its digest, and how many bytes it is.
+    torn: Option<(Digest, u64)>,
+}
+
+/// Decides how the log goes on, from its head and its last line; the text says what is wrong.
+fn reach(known: Result<Option<Head>, String>, line: Option<(Option<u64>, Digest)>) -> (Head, Option<String>) {
+    let after = |(seq, digest): (Option<u64>, Digest)| Head {
+        last: seq.unwrap_or_default(),
+        digest,
+        ..Head::empty()
+    };
+    match (known, line) {
+        (Ok(None), None) => (Head::empty(), None),
+        (Ok(Some(head)), Some((Some(seq), digest))) if seq > head.last => {
+            // They were written, and the process ended before the head was.
+            (Head { last: seq, digest, ..head }, None)
+        }
+        (Ok(Some(head)), Some((Some(seq), digest))) if seq == head.last && digest == head.digest => {
+            (head, None)
+        }
+        (Ok(Some(head)), line) => {
+            let found = match line {
+                Some((Some(seq), _)) if seq == head.last => format!("line {seq} has other bytes"),
+                Some((Some(seq), _)) => {
+                    format!("the log ends with line {seq}, and {} was written", head.last)
+                }
+                Some((None, _)) => "its last line cannot be read".to_owned(),
+                None if head.last == 0 => return (head, None),
+                None => format!("the log is gone, and line {} was written", head.last),
+            };
+            (head, Some(found))
+        }
+        (Ok(None), Some(line)) => (after(line), Some(format!("{HEAD} is gone"))),
+        (Err(found), line) => {
+            let head = line.map_or_else(Head::empty, after);
+            (head, Some(format!("{HEAD} cannot be read: {found}")))
+        }
+    }
+}
+
+fn head_of(directory: &Path) -> Result<Option<Head>, String> {
+    let bytes = durable::read(&directory.join(HEAD)).map_err(|error| error.to_string())?;
+    bytes.map(|bytes| sealed::unseal(HEAD_SCHEMA, &bytes)).transpose()
+}
+
+/// Returns the full files, oldest first, each with the number of its first line.
+fn full_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>, Failed> {
+    let number = |name: &str| name.strip_prefix("audit-")?.strip_suffix(".jsonl")?.parse::<u64>().ok();
+    let named = durable::entries(directory)?.into_iter();
+    let mut files: Vec<(u64, PathBuf)> =
+        named.filter_map(|(name, path)| Some((number(&name)?, path))).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// Returns every file of the log, oldest first.
+fn files(directory: &Path) -> Result<Vec<PathBuf>, Failed> {
+    let full = full_files(directory)?.into_iter().map(|(_, path)| path);
+    Ok(full.chain([directory.join(FILE)]).collect())
+}
+
+fn opened(path: &Path) -> Result<Option<File>, Failed> {
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        other => Ok(Some(other.map_err(failed("open", path))?)),
+    }
+}
+
+fn first_line(path: &Path) -> Result<Option<Line>, Failed> {
+    let Some(file) = opened(path)? else { return Ok(None) };
+    let mut start = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut start).map_err(failed("read", path))?;
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(serde_json::from_slice(line).ok())
+}
+
+fn last_line(path: &Path) -> Result<Option<Last>, Failed> {
+    let Some(mut file) = opened(path)? else { return Ok(None) };
+    let length = file.metadata().map_err(failed("read", path))?.len();
+    let start = length.saturating_sub(TAIL_BYTES);
+    let mut end = Vec::new();
+    let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_to_end(&mut end));
+    read.map_err(failed("read", path))?;
+    let whole = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let (lines, torn) = end.split_at(whole);
+    let torn = (!torn.is_empty()).then(|| (Digest::sha256(torn), torn.len() as u64));
+    let line = lines.strip_suffix(b"\n").map(|lines| {
+        let line = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        let seq = serde_json::from_slice::<Line>(line).ok().map(|line| line.seq);
+        (seq, Digest::sha256(line))
+    });
+    Ok(Some(Last { line, whole: start + whole as u64, torn }))
+}
+
+/// Writes entries as lines behind `head`, which then is at the last of them.
+fn lines(entries: &[Entry], head: &mut Head, time: &str) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    for entry in entries {
+        let seq = head.last.saturating_add(1);
+        let line = Line { seq, prev: head.digest.clone(), time: time.to_owned(), entry: entry.clone() };
+        let text = serde_json::to_vec(&line).map_err(|error| StoreError::Encode {
+            what: "a line of the audit log".to_owned(),
+            found: error.to_string(),
+        })?;
+        (head.last, head.digest) = (seq, Digest::sha256(&text));
+        bytes.extend(text);
+        bytes.push(b'\n');
+    }
+    Ok(bytes)
+}
+
+/// Returns an entry as ones that fit into lines: long texts are cut, many versions are several entries. What came from outside
+/// is escaped, so that no reader's terminal can be told anything by it.
+fn cut(entry: &Entry) -> Vec<Entry> {
+    let short = |text: &str| -> String { plain(text).chars().take(TEXT_MAX).collect() };
+    let one = Entry {
+        subject: short(&entry.subject),
+        reason: entry.reason.as_deref().map(short),
+        text: entry.text.as_deref().map(short),
+        versions: Vec::new(),
+        ..entry.clone()
+    };
+    if entry.versions.is_empty() {
+        return vec![one];
+    }
+    let some = |versions: &[String]| Entry { versions: versions.to_vec(), ..one.clone() };
+    entry.versions.chunks(VERSIONS_MAX).map(some).collect()
+}
+
+/// Returns `text` with everything escaped that could mean something to a terminal.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            ' '..='~' => out.push(c),
+            c if c.is_alphanumeric() => out.push(c),
+            c => out.extend(c.escape_unicode()),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,387 @@
+//! The first-seen ledger: which bytes every version had when it was first let in here, per source. `first-seen.log` beside the
+//! store is only ever appended to; it outlives a lost store, since shelf and sources cannot tell what was there before.
+//!
+//! It is read when somebody asks for the first time, and then costs 48 bytes a version: a start, and a sync that changes nothing,
+//! never read it. What is refused is not written down, so that nobody can claim a version by showing bad bytes first.
+//!
+//! **Shape** of a line, texts between tabs: checksum (CRC-32 of what follows its tab, 8 hex digits), seconds since 1970-01-01 UTC,
+//! source, id, version, digest, signers between commas. `forgotten` instead of a digest: an operator gave up what was known of
+//! this version. Of two lines for one version the first counts. A last line that was torn by a power cut is cut off; other lines are never changed. A damaged line counts as none.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use catalogue_schema::digest::{Algorithm, Digest};
+use catalogue_schema::model::Refusal;
+use tracing::warn;
+
+use crate::shelf::durable::{Failed, failed};
+use crate::store::appended;
+
+const FILE: &str = "first-seen.log";
+/// The longest line that is read, in bytes; longer ones are none of ours.
+const LINE_BYTES_MAX: u64 = 16 << 10;
+/// How long a line is, roughly, in bytes.
+const LINE_BYTES: u64 = 160;
+const FORGOTTEN: &str = "forgotten";
+/// The time of an entry that forgets.
+const GONE: u32 = u32::MAX;
+
+/// The ledger of one state directory.
+#[derive(Debug, Default)]
+pub struct FirstSeen {
+    /// `None` for a store that keeps nothing.
+    path: Option<PathBuf>,
+    table: OnceLock<Table>,
+    /// What was forgotten and not seen since: ids and versions.
+    forgotten: HashSet<(String, String)>,
+}
+
+/// A version that is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting<'a> {
+    /// The source that supplies it.
+    pub source: &'a str,
+    /// The id of its component.
+    pub id: &'a str,
+    /// The version.
+    pub version: &'a str,
+    /// The digest over everything that its bytes decide.
+    pub digest: Digest,
+    /// Whose signatures counted.
+    pub signers: Vec<String>,
+}
+
+/// What a version was when it was first seen here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The digest over everything that its bytes decided.
+    pub digest: Digest,
+    /// When, in seconds since 1970-01-01 UTC.
+    pub at_s: i64,
+}
+
+/// What the file says, in memory.
+#[derive(Debug, Default)]
+struct Table {
+    keys: RandomState,
+    /// Sorted by key; one per key.
+    entries: Vec<Entry>,
+    /// What was noted since, sorted like them.
+    later: Vec<Entry>,
+    damaged: usize,
+}
+
+/// One version: 48 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// The keyed hash of source, id and version.
+    key: u64,
+    digest: [u8; 32],
+    at_s: u32,
+}
+
+impl FirstSeen {
+    /// Names the ledger in `directory`; reads nothing yet.
+    pub(super) fn at(directory: &Path) -> FirstSeen {
+        FirstSeen { path: Some(directory.join(FILE)), ..FirstSeen::default() }
+    }
+
+    /// Returns what a version was when it was first seen from a source; `None` where it is new.
+    ///
+    /// **Errors**: the file cannot be read; that it is missing is no error.
+    pub fn known(&self, source: &str, id: &str, version: &str) -> Result<Option<Seen>, Failed> {
+        let table = self.table()?;
+        let found = table.find(table.key(source, id, version));
+        Ok(found.map(|entry| Seen { digest: Digest::from_sha256(entry.digest), at_s: entry.at_s.into() }))
+    }
+
+    /// Returns what a version was when it was first seen; the digest is `content` itself where its bytes are the same.
+    ///
+    /// **Errors**: as [`FirstSeen::known`].
+    pub fn known_as(
+        &self,
+        source: &str,
+        id: &str,
+        version: &str,
+        content: &Digest,
+    ) -> Result<Option<Seen>, Failed> {
+        let same = |seen: Seen| match seen.digest == comparable(content) {
+            true => Seen { digest: content.clone(), ..seen },
+            false => seen,
+        };
+        Ok(self.known(source, id, version)?.map(same))
+    }
+
+    /// Looks one version up in the ledger of `directory`, as [`FirstSeen::known_as`] does, without keeping anything in memory.
+    ///
+    /// **Errors**: the file cannot be read; that it is missing is no error.
+    pub fn look_up(directory: &Path, version: [&str; 3], content: &Digest) -> Result<Option<Seen>, Failed> {
+        let path = directory.join(FILE);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(failed("open", &path))?,
+        };
+        let mut found: Option<Seen> = None;
+        let whole = each_line(file, |line| match line.and_then(read_line) {
+            Some((at_s, named, Some(digest))) if named == version => {
+                let is_same = comparable(&digest) == comparable(content);
+                let digest = if is_same { content.clone() } else { digest };
+                found.get_or_insert(Seen { digest, at_s: at_s.into() });
+            }
+            Some((_, named, None)) if named == version => found = None,
+            _ => {}
+        });
+        whole.map_err(failed("read", &path))?;
+        Ok(found)
+    }
+
+    /// Returns what a version was, where its bytes are others now.
+    ///
+    /// **Errors**: as [`FirstSeen::known`].
+    pub fn other_than(
+        &self,
+        source: &str,
+        id: &str,
+        version: &str,
+        content: &Digest,
+    ) -> Result<Option<Seen>, Failed> {
+        Ok(self.known(source, id, version)?.filter(|seen| seen.digest != comparable(content)))
+    }
+
+    /// Tells whether an operator had this version forgotten since it was let in last.
+    pub fn is_forgotten(&self, id: &str, version: &str) -> bool {
+        !self.forgotten.is_empty() && self.forgotten.contains(&(id.to_owned(), version.to_owned()))
+    }
+
+    /// Returns what was forgotten and not let in since: ids and versions.
+    pub fn forgotten(&self) -> impl Iterator<Item = &(String, String)> {
+        self.forgotten.iter()
+    }
+
+    /// Returns what is wrong with the ledger, as far as it has been read.
+    pub fn problem(&self) -> Option<Refusal> {
+        let (path, table) = (self.path.as_ref()?, self.table.get()?);
+        let found = format!("{} damaged lines, which count as none", table.damaged);
+        (table.damaged > 0).then(|| {
+            Refusal::new("trust.ledger_damaged", path.display(), "lines with their checksums", found)
+        })
+    }
+
+    /// Writes down what was let in for the first time, in one append; durable on return. What is known already is left out.
+    /// No version may come twice.
+    pub(super) fn note<'a>(
+        &mut self,
+        sightings: impl Iterator<Item = Sighting<'a>>,
+        now_s: i64,
+    ) -> Result<(), Failed> {
+        let Some(path) = self.path.clone() else { return Ok(()) };
+        let (at_s, mut entries) = (seconds(now_s), Vec::new());
+        let mut sightings = sightings.peekable();
+        if sightings.peek().is_some() {
+            let table = self.table()?;
+            let mut fresh = sightings
+                .map(|one| (table.key(one.source, one.id, one.version), one))
+                .filter(|(key, _)| table.find(*key).is_none())
+                .peekable();
+            if fresh.peek().is_some() {
+                appended::append_with(&path, |file| {
+                    let mut out = BufWriter::new(file);
+                    for (key, Sighting { source, id, version, digest, signers }) in fresh {
+                        let digest = comparable(&digest);
+                        let texts = [source, id, version, &digest.to_string(), &signers.join(",")];
+                        write_line(&mut out, at_s, &texts)?;
+                        entries.push(Entry { key, digest: bytes_of(&digest), at_s });
+                    }
+                    out.flush()
+                })?;
+            }
+        }
+        if let Some(table) = self.table.get_mut().filter(|_| !entries.is_empty()) {
+            table.add(entries);
+        }
+        self.forgotten.clear();
+        Ok(())
+    }
+
+    /// Tells whether nothing has ever been written down.
+    pub fn is_new(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| !path.exists())
+    }
+
+    /// Gives up what is known of a version from any of these sources; durable on return. Tells whether anything was known.
+    pub(super) fn forget(
+        &mut self,
+        sources: &[&str],
+        id: &str,
+        version: &str,
+        now_s: i64,
+    ) -> Result<bool, Failed> {
+        let Some(path) = self.path.clone() else { return Ok(false) };
+        let mut lines = Vec::new();
+        for source in sources {
+            if self.known(source, id, version)?.is_some() {
+                // A buffer takes every byte.
+                let _ = write_line(&mut lines, seconds(now_s), &[source, id, version, FORGOTTEN, ""]);
+            }
+        }
+        if lines.is_empty() {
+            return Ok(false);
+        }
+        appended::append(&path, &lines)?;
+        // Read again by whoever asks next.
+        self.table = OnceLock::new();
+        self.forgotten.insert((id.to_owned(), version.to_owned()));
+        Ok(true)
+    }
+
+    fn table(&self) -> Result<&Table, Failed> {
+        if let Some(table) = self.table.get() {
+            return Ok(table);
+        }
+        let table = self.path.as_deref().map_or_else(|| Ok(Table::default()), Table::read)?;
+        Ok(self.table.get_or_init(|| table))
+    }
+}
+
+impl Table {
+    /// Reads the file, and cuts off a torn last line.
+    fn read(path: &Path) -> Result<Table, Failed> {
+        let mut table = Table::default();
+        let file = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(table),
+            other => other.map_err(failed("open", path))?,
+        };
+        let length = file.metadata().map_err(failed("read", path))?.len();
+        let mut entries = Vec::with_capacity(usize::try_from(length / LINE_BYTES).unwrap_or_default());
+        let whole = each_line(file, |line| match line.and_then(read_line) {
+            Some((at_s, [source, id, version], digest)) => {
+                let key = table.key(source, id, version);
+                entries.push(match digest {
+                    Some(digest) => Entry { key, digest: bytes_of(&digest), at_s },
+                    None => Entry { key, digest: [0; 32], at_s: GONE },
+                });
+            }
+            None => table.damaged += 1,
+        });
+        let whole = whole.map_err(failed("read", path))?;
+        if length > whole
+            && let Some(file) = appended::open(path)?
+        {
+            warn!(path = %path.display(), "a torn last line of the first-seen ledger is cut off");
+            appended::cut(&file, path, whole)?;
+        }
+        // Stable: the lines of one version stay in their order. What is known after each of them is at the front of its kind.
+        entries.sort_by_key(|entry| entry.key);
+        entries.dedup_by(|later, known| {
+            let is_same = later.key == known.key;
+            if is_same && (known.at_s == GONE || later.at_s == GONE) {
+                *known = *later;
+            }
+            is_same
+        });
+        entries.retain(|entry| entry.at_s != GONE);
+        entries.shrink_to_fit();
+        table.entries = entries;
+        Ok(table)
+    }
+
+    fn key(&self, source: &str, id: &str, version: &str) -> u64 {
+        self.keys.hash_one((source, id, version))
+    }
+
+    fn find(&self, key: u64) -> Option<&Entry> {
+        [&self.entries, &self.later].into_iter().find_map(|entries| {
+            let at = entries.binary_search_by_key(&key, |entry| entry.key).ok()?;
+            entries.get(at)
+        })
+    }
+
+    /// Adds entries that are new and sorted. Many become one with the rest, few stay beside it.
+    fn add(&mut self, mut fresh: Vec<Entry>) {
+        self.later.append(&mut fresh);
+        if self.later.len() > self.entries.len() / 16 {
+            self.entries.append(&mut self.later);
+            self.entries.sort_unstable_by_key(|entry| entry.key);
+            self.entries.shrink_to_fit();
+            self.later.shrink_to_fit();
+        } else {
+            self.later.sort_unstable_by_key(|entry| entry.key);
+        }
+    }
+}
+
+/// Returns a time as it is kept: from 1970 on, and never the one that forgets.
+fn seconds(now_s: i64) -> u32 {
+    u32::try_from(now_s.clamp(0, i64::from(GONE) - 1)).unwrap_or_default()
+}
+
+/// Returns a digest as it is compared: SHA-256, of the text of a digest of another kind.
+fn comparable(digest: &Digest) -> Digest {
+    Digest::from_sha256(bytes_of(digest))
+}
+
+fn bytes_of(digest: &Digest) -> [u8; 32] {
+    match digest.as_bytes().try_into() {
+        Ok(bytes) if digest.algorithm() == Algorithm::Sha256 => bytes,
+        _ => {
+            let text = Digest::sha256(digest.to_string().as_bytes());
+            text.as_bytes().try_into().unwrap_or_default()
+        }
+    }
+}
+
+fn write_line(out: &mut impl Write, at_s: u32, texts: &[&str; 5]) -> std::io::Result<()> {
+    let mut line = at_s.to_string();
+    for text in texts {
+        line.push('\t');
+        // None of them has such characters; one that had would be a line of its own.
+        line.extend(text.chars().filter(|c| !c.is_control()));
+    }
+    writeln!(out, "{:08x}\t{line}", crc32fast::hash(line.as_bytes()))
+}
+
+/// Reads a line: its time, its texts, and the digest, `None` for one that forgets.
+fn read_line(line: &[u8]) -> Option<(u32, [&str; 3], Option<Digest>)> {
+    let (sum, rest) = line.split_first_chunk::<8>()?;
+    let rest = rest.strip_prefix(b"\t")?;
+    if u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()? != crc32fast::hash(rest) {
+        return None;
+    }
+    let mut texts = std::str::from_utf8(rest).ok()?.split('\t');
+    let at_s = texts.next()?.parse().ok().filter(|at_s| *at_s != GONE)?;
+    let named = [texts.next()?, texts.next()?, texts.next()?];
+    let digest = match texts.next()? {
+        FORGOTTEN => None,
+        digest => Some(Digest::parse(digest).ok()?),
+    };
+    Some((at_s, named, digest))
+}
+
+/// Hands each whole line to `each`, `None` for one that is too long, and returns where the last of them ends.
+fn each_line(file: File, mut each: impl FnMut(Option<&[u8]>)) -> std::io::Result<u64> {
+    let mut reader = BufReader::with_capacity(64 << 10, file);
+    let (mut line, mut end) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        let mut read = reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? as u64;
+        if line.pop_if(|last| *last == b'\n').is_some() {
+            end += read;
+            each(Some(&line));
+            continue;
+        }
+        if read < LINE_BYTES_MAX {
+            return Ok(end);
+        }
+        read += reader.skip_until(b'\n')? as u64;
+        end += read;
+        each(None);
+    }
+}
+
+#[cfg(test)]
+mod tests;

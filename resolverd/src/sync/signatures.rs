@@ -1,0 +1,331 @@
+//! Signatures of one source: fetched where a policy asks for them, looked at, and kept like every other document.
+//!
+//! A signature comes by the pins of what it signs: beside a file at a commit it lies at the same commit. One that cannot be reached
+//! spoils what it belongs to, as a document of a release does; one that is not there is no signature. Never decides what a
+//! signature is worth.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use catalogue_schema::dialect::{Errand, Finding, Node, Stage};
+use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::DocumentRecord;
+use catalogue_schema::id::ComponentId;
+use catalogue_schema::model::{Refusal, Release, Trust};
+use catalogue_schema::packed::Packed;
+use catalogue_schema::pointer::Want;
+use catalogue_schema::revision::{RevisionKey, SignedBy};
+use catalogue_schema::signature::Usage;
+
+use crate::sync::reading::{
+    Document, Mode, Reader, Tree, Trouble, Vouching, WANTS_AT_ONCE, is_settled, listed,
+};
+use crate::sync::{SyncError, key};
+use crate::trust::evidence::{Looked, Sought, Voucher, beside, stated};
+use crate::trust::memory::ROLLBACK;
+use crate::trust::policy::Policies;
+use crate::trust::policy::decide::VERSION_MUTATED;
+
+impl Vouching {
+    /// Refuses a catalogue that nobody has signed who must have: one that lists releases.
+    ///
+    /// **Errors**: why it may not be used.
+    pub(super) fn permits(&self, finding: &Finding) -> Result<(), Refusal> {
+        match &self.lacking {
+            Some(refusal) if listed(finding) > 0 => Err(refusal.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers the documents, and returns who vouches for what was accepted.
+    pub(super) fn remembered(self, tree: &mut Tree, fresh: &mut Vec<(Digest, Vec<u8>)>) -> Option<Voucher> {
+        if let Some(document) = self.document {
+            tree.remember(document, fresh);
+        }
+        tree.refusals.extend(self.absent);
+        self.voucher
+    }
+}
+
+impl Reader<'_> {
+    fn policies(&self) -> &Policies {
+        &self.sync.rules.policies
+    }
+
+    /// Looks at the signatures of a list or catalogue, where somebody asks for them. The inner error is why it may not be used.
+    ///
+    /// **Errors**: the shelf cannot be read.
+    pub(super) fn vouched(
+        &self,
+        (errand, node, mode): (&Errand, &Node, Mode),
+        document: &Document,
+        above: Option<&Trust>,
+    ) -> Result<Result<Vouching, Refusal>, SyncError> {
+        let policies = self.policies();
+        let memory_key = RevisionKey::of(node);
+        let was_signed = self.memory.known(&memory_key).iter().any(|known| known.signed.is_some());
+        let is_asked = policies.asks_catalogue(&self.source.id);
+        if policies.is_empty() || !is_asked && !was_signed {
+            return Ok(Ok(Vouching::default()));
+        }
+        let now_s = self.sync.now_s;
+        let parent = node.via.last().map(|id| (id.clone(), node.via.len() == 1));
+        let parent = parent.and_then(|parent| self.signatures.borrow().vouchers.get(&parent).cloned());
+        let parent =
+            parent.filter(|one| policies.catalogue(&self.source.id, &one.facts(None), now_s).is_ok());
+        let is_pinned = errand.want.is_pinned() || !errand.digests.is_empty();
+        let is_covered = parent.is_some() && is_pinned && stated(errand.signature.as_ref()).is_none();
+        let mut vouching = Vouching::default();
+        let looked = match is_covered {
+            true => Arc::default(),
+            false => match self.look_beside(errand, mode, document, above, &mut vouching)? {
+                Ok(looked) => looked,
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+        };
+        let has_own = *looked != Looked::default();
+        let (name, digest) = (node.id.name.clone(), document.received.digest.clone());
+        let own = Voucher { name, digest: digest.clone(), looked, rollback: None };
+        let mut voucher = Voucher::of(own, parent.as_ref(), is_pinned);
+        let may_refuse = mode == Mode::Live && policies.enforces();
+        match policies.catalogue(&self.source.id, &voucher.facts(None), now_s) {
+            Ok(keys) => {
+                vouching.signers = keys.iter().map(|key| key.id.to_string()).collect();
+                vouching.signers.dedup();
+            }
+            // What is signed wrongly is refused unread; what is not signed may be a list whose catalogues are.
+            Err(refusal) if may_refuse && has_own => return Ok(Err(refusal)),
+            Err(refusal) if may_refuse => vouching.lacking = Some(refusal),
+            Err(_) => {}
+        }
+        let mut rollback = None;
+        if was_signed && !voucher.looked.has_one_that_holds() {
+            let refusal = unsigned(errand, &memory_key);
+            if may_refuse {
+                return Ok(Err(refusal));
+            }
+            let is_accepted = self
+                .memory
+                .known(&memory_key)
+                .iter()
+                .any(|known| known.digest == digest && known.signed.is_some());
+            rollback = Some(refusal).filter(|_| !is_accepted);
+        }
+        if has_own && !policies.signers(&self.source.id, &voucher.facts(None), now_s).is_empty() {
+            let version = voucher.looked.statement().and_then(|statement| statement.catalogue_version);
+            let signed = SignedBy { set: set(policies, self.source), version };
+            if let Err(refusal) = self.follows(errand, &memory_key, &signed, &voucher.digest) {
+                if may_refuse {
+                    return Ok(Err(refusal));
+                }
+                rollback.get_or_insert(refusal);
+            }
+            vouching.signed = Some(signed);
+        }
+        // What a policy enforces that is not the only one in force, it decides release by release.
+        voucher.rollback = rollback.or(voucher.rollback);
+        vouching.voucher = Some(voucher);
+        Ok(Ok(vouching))
+    }
+
+    /// Takes who vouches for a list or catalogue from now on: nobody who vouched for one that was refused.
+    pub(super) fn vouch(&self, node: &Node, voucher: Option<Voucher>) {
+        let vouchers = &mut self.signatures.borrow_mut().vouchers;
+        match voucher {
+            Some(voucher) => vouchers.insert(key(node), voucher),
+            None => vouchers.remove(&key(node)),
+        };
+    }
+
+    /// Looks at the signatures of a document where its entry states them, else in the file beside it.
+    fn look_beside(
+        &self,
+        errand: &Errand,
+        mode: Mode,
+        document: &Document,
+        above: Option<&Trust>,
+        vouching: &mut Vouching,
+    ) -> Result<Result<Arc<Looked>, Refusal>, SyncError> {
+        let content = || Some(document.content.bytes().to_vec());
+        let signed = (&document.received.digest, &content as &dyn Fn() -> Option<Vec<u8>>);
+        let look =
+            |bytes: &[u8]| self.sync.rules.proofs.look(self.policies(), Usage::Catalogue, signed, bytes);
+        if let Some(bytes) = stated(errand.signature.as_ref()) {
+            return Ok(Ok(look(bytes)));
+        }
+        let Some(want) = beside(&errand.want) else { return Ok(Ok(Arc::default())) };
+        let asked = of_signature(errand, want);
+        vouching.is_open = !is_settled(&asked);
+        match self.obtain(std::slice::from_ref(&asked), mode, above)?.pop() {
+            Some(Ok(found)) => {
+                let looked = look(found.content.bytes());
+                vouching.document = Some(found);
+                Ok(Ok(looked))
+            }
+            // Nobody could find out: what was accepted last stays.
+            Some(Err(Trouble::Unreachable(refusal))) if mode == Mode::Live && !self.is_offline() => {
+                Ok(Err(refusal))
+            }
+            Some(Err(Trouble::Refused(refusal))) if asked.want.is_pinned() => {
+                vouching.absent = Some((asked.want, refusal));
+                Ok(Ok(Arc::default()))
+            }
+            _ => Ok(Ok(Arc::default())),
+        }
+    }
+
+    /// Holds a signed catalogue to the versions that the same signers gave those accepted before.
+    fn follows(
+        &self,
+        errand: &Errand,
+        memory_key: &RevisionKey,
+        signed: &SignedBy,
+        digest: &Digest,
+    ) -> Result<(), Refusal> {
+        let Some(version) = signed.version else { return Ok(()) };
+        let known = self.memory.known(memory_key).iter().filter_map(|known| {
+            let before = known.signed.as_ref().filter(|before| before.set == signed.set)?;
+            Some((before.version?, &known.digest))
+        });
+        // Of several with the highest version the one that was there first counts, whatever was used in spite of a policy.
+        let Some((highest, bytes)) = known.rev().max_by_key(|(version, _)| *version) else { return Ok(()) };
+        let accept = format!("to accept it: resolverd trust forget {memory_key}");
+        let refused = |reason: &'static str, expected: String, found: String| {
+            Err(Refusal::new(reason, &errand.want, expected, found))
+        };
+        match version {
+            version if version < highest => refused(
+                ROLLBACK,
+                format!("version {highest}, the highest that its signers gave it, or a later one"),
+                format!("version {version}; {accept}"),
+            ),
+            version if version == highest && bytes != digest => refused(
+                VERSION_MUTATED,
+                format!("{bytes}, which its signers called version {version}"),
+                format!("{digest} under the same version; {accept}"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes which of these releases must be signed; `place` tells where the manifest of a digest was read.
+    pub(super) fn want_signatures<'r>(
+        &self,
+        releases: impl IntoIterator<Item = &'r Release>,
+        place: impl Fn(&Digest) -> Option<Want>,
+    ) {
+        if self.policies().is_empty() {
+            return;
+        }
+        let may_be_signed =
+            |release: &&Release| !release.unfetched && self.policies().asks_release(&release.id);
+        for release in releases.into_iter().filter(may_be_signed) {
+            let Some(manifest) = &release.manifest else { continue };
+            let stated = release.extra.get("signature").and_then(|value| value.as_str().map(str::to_owned));
+            let sought = match (stated, place(manifest)) {
+                (Some(text), _) => Sought::Stated(text),
+                (None, Some(want)) => Sought::Beside(want),
+                (None, None) => continue,
+            };
+            self.signatures.borrow_mut().wanted.insert(manifest.clone(), sought);
+        }
+    }
+
+    /// Notes which releases of a component that is taken over with these records must be signed.
+    pub(super) fn want_signatures_of(&self, component: &Packed, records: &[DocumentRecord]) {
+        let is_asked = |id: &ComponentId| self.policies().asks_release(id);
+        if !self.policies().is_empty() && component.id().is_ok_and(|id| is_asked(&id)) {
+            // What cannot be read has no signature.
+            let releases: Vec<Release> = component.all().filter_map(|listed| listed.release().ok()).collect();
+            let wants: HashMap<&Digest, &Want> =
+                records.iter().map(|record| (&record.digest, &record.want)).collect();
+            self.want_signatures(&releases, |digest| wants.get(digest).map(|want| (*want).clone()));
+        }
+    }
+
+    /// Looks at the signatures of releases that must be signed. Their documents are on the shelf.
+    ///
+    /// **Errors**: the shelf cannot be read or written.
+    pub(super) fn package_signatures(
+        &self,
+        (task, node, mode, trust): (&Errand, &Node, Mode, &Trust),
+        tree: &mut Tree,
+    ) -> Result<(), SyncError> {
+        let mut asked: Vec<(Digest, Errand)> = Vec::new();
+        let noted = std::mem::take(&mut self.signatures.borrow_mut().wanted);
+        for (manifest, sought) in noted {
+            match sought {
+                Sought::Stated(text) => self.look_at_package(node, &manifest, text.as_bytes()),
+                Sought::Beside(want) => {
+                    asked.extend(beside(&want).map(|want| (manifest, of_signature(task, want))));
+                }
+            }
+        }
+        asked.sort_by(|one, other| one.1.want.cmp(&other.1.want));
+        for round in asked.chunks(WANTS_AT_ONCE) {
+            self.package_round(round, (node, mode, trust), tree)?;
+        }
+        Ok(())
+    }
+
+    fn package_round(
+        &self,
+        round: &[(Digest, Errand)],
+        (node, mode, trust): (&Node, Mode, &Trust),
+        tree: &mut Tree,
+    ) -> Result<(), SyncError> {
+        let errands: Vec<Errand> = round.iter().map(|(_, errand)| errand.clone()).collect();
+        let mut fresh = Vec::new();
+        let found = self.obtain(&errands, mode, Some(trust))?;
+        for ((manifest, errand), found) in round.iter().zip(found) {
+            tree.open |= !is_settled(errand);
+            match found {
+                Ok(document) => {
+                    self.look_at_package(node, manifest, document.content.bytes());
+                    tree.remember(document, &mut fresh);
+                }
+                Err(Trouble::Refused(refusal)) if errand.want.is_pinned() => {
+                    tree.refusals.insert(errand.want.clone(), refusal);
+                }
+                Err(Trouble::Unreachable(refusal)) if mode == Mode::Live && !self.is_offline() => {
+                    tree.incomplete.get_or_insert(refusal);
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(self.sync.shelf.keep(&fresh)?)
+    }
+
+    fn look_at_package(&self, node: &Node, manifest: &Digest, signature: &[u8]) {
+        let content = || self.sync.shelf.read(manifest).ok().flatten();
+        let looked =
+            self.sync.rules.proofs.look(self.policies(), Usage::Package, (manifest, &content), signature);
+        self.signatures.borrow_mut().packages.insert((node.id.clone(), manifest.clone()), looked);
+    }
+}
+
+/// Makes the errand of a signature, which has no reader: it is one more document of what it signs.
+fn of_signature(signed: &Errand, want: Want) -> Errand {
+    let (stage, task) = (Stage::Release, signed.task.clone());
+    Errand { want, digests: Vec::new(), size: None, signature: None, stage, task }
+}
+
+/// Refuses what was signed once and is not any more.
+fn unsigned(errand: &Errand, memory_key: &RevisionKey) -> Refusal {
+    let found = format!("none by a key of the policy; to accept it: resolverd trust forget {memory_key}");
+    Refusal::new("trust.unsigned", &errand.want, "a signature, since it was signed before", found)
+}
+
+/// Returns the digest over the fingerprints of those who must sign the catalogues of a source.
+fn set(policies: &Policies, source: &catalogue_schema::model::Source) -> Digest {
+    let mut keys: Vec<String> = Vec::new();
+    for one in policies.all() {
+        let signed_by = one.policy.source(&source.id).and_then(|rule| rule.signed_by);
+        let set = signed_by.and_then(|index| one.policy.signers.get(index));
+        let of_set = set.into_iter().flat_map(|set| &set.keys).filter_map(|at| one.policy.keys.get(*at));
+        keys.extend(of_set.map(|key| key.fingerprint.to_string()));
+    }
+    keys.sort();
+    keys.dedup();
+    Digest::sha256(keys.join("\n").as_bytes())
+}

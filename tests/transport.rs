@@ -1,0 +1,324 @@
+//! Transport, row by row of the list of threats, as far as the policy and the API are concerned: a real daemon, a real TLS server
+//! on loopback. What one document came to is read from the daemon's answers. Rows that a fetch alone shows are in `https.rs`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use catalogue_schema::digest::Digest;
+use serde_json::{Value, json};
+
+use crate::harness::daemon::{Daemon, Sandbox};
+use crate::harness::lcod::{Component, catalogues};
+use crate::harness::tls::{Route, TlsServer};
+
+/// A commit of other people's repositories, which manifests name and nobody fetches.
+const ELSEWHERE: (&str, &str) = ("https://example.org/elsewhere", "4a569e82930c784d2b4f2a40a39e85daea774a80");
+
+/// A sandbox whose one source is a list on a server.
+struct World {
+    sandbox: Sandbox,
+    server: TlsServer,
+}
+
+impl World {
+    fn new() -> World {
+        World::with(TlsServer::start(), "")
+    }
+
+    fn with(server: TlsServer, more: &str) -> World {
+        let sandbox = Sandbox::new();
+        let home = sandbox.path("config/resolverd");
+        fs::create_dir_all(&home).unwrap();
+        let config = format!("[https]\nca_file = {:?}\n{more}", server.ca_file().display().to_string());
+        fs::write(home.join("config.toml"), config).unwrap();
+        let url = server.url("/list.json");
+        sandbox.write_sources(&json!({ "sources": [{ "id": "acme", "url": url, "maxStale": 1_000 }] }));
+        World { sandbox, server }
+    }
+
+    /// Publishes a list of pointers.
+    fn publish(&self, pointers: &[Value]) {
+        self.server.put("/list.json", &catalogues(pointers));
+    }
+
+    /// Publishes a catalogue of one component at a path of a server.
+    fn catalogue(&self, server: &TlsServer, path: &str, id: &str) -> Digest {
+        let one = Component::new(id, "1.0.0", &[]);
+        let (at, manifest) = (one.file("manifest.json"), one.manifest(ELSEWHERE.0, ELSEWHERE.1));
+        let directory = path.rsplit_once('/').unwrap().0;
+        server.put(&format!("{directory}/{at}"), &manifest);
+        let version = json!({ "version": "1.0.0", "manifest": at, "sha256": Digest::sha256(&manifest) });
+        let document = json!({ "schema": "lcod-registry/catalogue@1", "id": "all",
+            "components": [{ "id": id, "versions": [version] }] });
+        let bytes = serde_json::to_vec(&document).unwrap();
+        server.put(path, &bytes);
+        Digest::sha256(&bytes)
+    }
+}
+
+fn https(id: &str, url: &str) -> Value {
+    json!({ "id": id, "kind": "https", "url": url })
+}
+
+/// Why a catalogue of the list is not read; `fresh` where it is.
+fn reason(daemon: &Daemon, name: &str) -> String {
+    let row = daemon.catalogue(name);
+    row["error"]["reason"].as_str().unwrap_or(row["state"].as_str().unwrap_or_default()).to_owned()
+}
+
+/// Why entries of the list were skipped, by what they are called.
+fn skipped(daemon: &Daemon, name: &str) -> Vec<(String, String)> {
+    let row = daemon.catalogue(name);
+    let told = row["skippedEntries"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let one = |skipped: &Value| (text(&skipped["entry"]), text(&skipped["error"]["reason"]));
+    told.iter().map(one).collect()
+}
+
+#[test]
+fn e2_what_came_over_the_network_names_no_machine_behind_the_operator_s_back() {
+    let (world, inside) = (World::new(), TlsServer::start());
+    let port = world.server.origin().rsplit(':').next().unwrap().to_owned();
+    world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
+    let names = [
+        ("own", world.server.url("/own/all.json"), "fresh"),
+        // Another server of this machine, and the same one by another name.
+        ("inside", inside.url("/secret.json"), "net.address_denied"),
+        ("loopback", format!("https://127.0.0.1:{port}/own/all.json"), "net.address_denied"),
+        ("six", format!("https://[::1]:{port}/own/all.json"), "net.address_denied"),
+        ("mapped", format!("https://[::ffff:7f00:1]:{port}/own/all.json"), "net.address_denied"),
+        ("clouds", "https://169.254.169.254/latest/meta-data".to_owned(), "net.address_denied"),
+        ("clouds-six", "https://[fd00:ec2::254]/latest/meta-data".to_owned(), "net.address_denied"),
+        ("private", "https://10.0.0.1/a.json".to_owned(), "net.address_denied"),
+        ("anything", "https://0.0.0.0/a.json".to_owned(), "net.address_denied"),
+    ];
+    let pointers: Vec<Value> = names.iter().map(|(id, url, _)| https(id, url)).collect();
+    world.publish(&pointers);
+    let daemon = world.sandbox.start_synced();
+    for (id, url, expected) in &names {
+        assert_eq!(reason(&daemon, id), *expected, "{url}: {:#}", daemon.catalogue(id));
+    }
+    assert_eq!(inside.connections(), 0, "nobody knocked there");
+    let denied = daemon.catalogue("inside")["error"].clone();
+    assert!(denied["found"].as_str().unwrap().contains("localhost, in the sources file"), "{denied:#}");
+}
+
+#[test]
+fn e2_a_redirect_leads_to_no_machine_that_nobody_named() {
+    let (world, inside) = (World::new(), TlsServer::start());
+    inside.put("/secret.json", b"{}");
+    world.server.route("/moved.json", Route::redirect(302, &inside.url("/secret.json")));
+    world.server.route("/clouds.json", Route::redirect(307, "https://169.254.169.254/latest"));
+    world.server.route("/plain.json", Route::redirect(301, "http://localhost/a.json"));
+    let names = [
+        ("moved", "net.address_denied"),
+        ("clouds", "net.address_denied"),
+        ("plain", "net.redirect_downgrade"),
+    ];
+    let pointer = |(id, _): &(&str, &str)| https(id, &world.server.url(&format!("/{id}.json")));
+    world.publish(&names.iter().map(pointer).collect::<Vec<_>>());
+    let daemon = world.sandbox.start_synced();
+    for (id, expected) in names {
+        assert_eq!(reason(&daemon, id), expected, "{:#}", daemon.catalogue(id));
+    }
+    assert_eq!(inside.connections(), 0);
+}
+
+#[test]
+fn e2_a_local_document_and_a_rewrite_rule_name_machines() {
+    let server = TlsServer::start();
+    let far = "https://far.example/reg";
+    let more = format!("[[rewrite]]\nfrom = \"{far}\"\nto = \"{}\"\n", server.url("/mirror"));
+    let world = World::with(server, &more);
+    world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
+    world.catalogue(&world.server, "/mirror/all.json", "lcod://acme/far");
+    let list = catalogues(&[https("own", &world.server.url("/own/all.json"))]);
+    fs::write(world.sandbox.path("list.json"), list).unwrap();
+    world.sandbox.write_sources(&json!({ "sources": [
+        { "id": "local", "path": world.sandbox.path("list.json") },
+        { "id": "far", "url": format!("{far}/all.json") },
+    ]}));
+    let daemon = world.sandbox.start_synced();
+    assert_eq!(daemon.ids(), ["lcod://acme/far", "lcod://acme/own"], "{}", daemon.log());
+}
+
+/// What a list from the network may not point at: everything but https and what lies beside it.
+const SCHEMES: [&str; 26] = [
+    "file:///etc/passwd",
+    "file://localhost/etc/passwd",
+    "FILE:///etc/passwd",
+    "/etc/passwd",
+    "//evil.example/a.json",
+    "http://evil.example/a.json",
+    "HTTP://evil.example/a.json",
+    "ftp://evil.example/a.json",
+    "git://evil.example/a",
+    "ssh://git@evil.example/a",
+    "ssh://-oProxyCommand=id/a",
+    "git@evil.example:a",
+    "evil.example:a",
+    "ext::sh -c id",
+    "ext::sh%20-c%20id",
+    "fd::17/a",
+    "data:application/json,{}",
+    "javascript:alert(1)",
+    "gopher://evil.example/",
+    "ldap://evil.example/a",
+    "unix:///run/a.sock",
+    "git+ssh://evil.example/a",
+    "git+file:///etc",
+    "-oProxyCommand=id:a",
+    "--upload-pack=id",
+    "\\\\evil.example\\a",
+];
+
+#[test]
+fn e3_e4_no_list_from_the_network_names_a_file_a_program_or_an_option() {
+    let world = World::new();
+    world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
+    let mut pointers = vec![https("own", &world.server.url("/own/all.json"))];
+    for (at, url) in SCHEMES.iter().enumerate() {
+        for kind in ["https", "git", "file"] {
+            pointers
+                .push(json!({ "id": format!("{kind}-{at}"), "kind": kind, "url": url, "path": "a.json" }));
+        }
+    }
+    world.publish(&pointers);
+    let daemon = world.sandbox.start_synced();
+    let page = daemon.get("/v1/catalogues").ok();
+    for row in page["items"].as_array().unwrap() {
+        let id = row["id"].as_str().unwrap();
+        assert!(["own", "acme"].contains(&id) || !row["error"].is_null(), "{row:#}");
+    }
+    let told = skipped(&daemon, "acme");
+    assert!(!told.is_empty(), "{:#}", daemon.catalogue("acme"));
+    let reasons = ["input.url_scheme", "input.url", "input.path", "catalogue.field", "input.schema"];
+    for (entry, reason) in &told {
+        assert!(reasons.contains(&reason.as_str()) || reason.starts_with("catalogue."), "{entry}: {reason}");
+    }
+    assert!(told.iter().any(|(_, reason)| reason == "input.url_scheme"), "{told:?}");
+    let asked = world.server.lines();
+    let beside = |line: &&String| !["/list.json", "/own/"].iter().any(|own| line.contains(own));
+    assert_eq!(asked.iter().find(beside), None, "nothing else is asked for: {asked:?}");
+    assert_eq!(daemon.ids(), ["lcod://acme/own"]);
+}
+
+#[test]
+fn e4_no_part_of_an_address_is_an_option() {
+    let world = World::new();
+    let parts = [
+        "https://-oProxyCommand=id/a.json",
+        "https://-evil.example/a.json",
+        "https://user@evil.example/a.json",
+        "https://-u:p@evil.example/a.json",
+        "https://evil.example:-1/a.json",
+    ];
+    let pointers: Vec<Value> =
+        parts.iter().enumerate().map(|(at, url)| https(&format!("x{at}"), url)).collect();
+    world.publish(&pointers);
+    let daemon = world.sandbox.start_synced();
+    let told = skipped(&daemon, "acme");
+    let reasons: Vec<&str> = told.iter().map(|(_, reason)| reason.as_str()).collect();
+    assert_eq!(reasons, ["input.url"; 5], "{:#}", daemon.catalogue("acme"));
+}
+
+#[test]
+fn e11_what_a_server_says_is_told_escaped_and_short() {
+    let world = World::new();
+    let long = format!("https://evil.example/%1b[31m{}", "x".repeat(5_000));
+    let raw = |head: &str| Route::Raw(format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n").into_bytes());
+    world.server.route("/long", Route::redirect(302, &long));
+    world.server.route("/escape", raw("302 x\r\nlocation: ftp://e/\u{1b}[2J"));
+    world.server.route("/injected", Route::redirect(302, "https://e.org/%0d%0aSet-Cookie:%20a"));
+    let ids = ["long", "escape", "injected"];
+    let pointer = |id: &&str| https(id, &world.server.url(&format!("/{id}")));
+    world.publish(&ids.iter().map(pointer).collect::<Vec<_>>());
+    let daemon = world.sandbox.start_synced();
+    for id in ids {
+        let error = daemon.catalogue(id)["error"].clone();
+        let text = error.to_string();
+        assert!(error["reason"].as_str().unwrap().starts_with("net."), "{id}: {error:#}");
+        assert!(text.len() < 1_500 && !text.contains('\u{1b}'), "{id}: {} bytes: {text}", text.len());
+    }
+    let said = world.sandbox.run(&["catalogues"]);
+    assert!(!said.stdout.contains('\u{1b}') && !daemon.log().contains('\u{1b}'), "{}", said.stdout);
+}
+
+#[test]
+fn e12_a_page_for_people_is_no_document() {
+    let world = World::new();
+    world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
+    world.publish(&[https("own", &world.server.url("/own/all.json"))]);
+    let daemon = world.sandbox.start_synced();
+    assert_eq!(daemon.ids(), ["lcod://acme/own"]);
+    let page = b"<!DOCTYPE html><title>Please log in</title>";
+    for coding in ["text/html", "application/json"] {
+        let headers = vec![format!("content-type: {coding}")];
+        world.server.route("/list.json", Route::Answer(200, headers, page.to_vec()));
+        daemon.sync();
+        let source = daemon.get("/v1/sources").ok()["items"][0].clone();
+        assert_eq!(source["error"]["reason"], "input.schema", "{source:#}");
+        assert!(source["error"]["found"].as_str().unwrap().contains("an HTML page"), "{source:#}");
+        assert_eq!(daemon.ids(), ["lcod://acme/own"], "the last good generation answers");
+    }
+}
+
+#[test]
+fn e1_a_host_that_the_policy_does_not_list_is_not_asked() {
+    let (world, other) = (World::new(), TlsServer::start());
+    let port = world.server.origin().rsplit(':').next().unwrap().to_owned();
+    let policy = "schema = \"resolverd/trust@1\"\nversion = 1\n[defaults]\nrequire_pin = false\n\
+                  [[sources]]\nid = \"acme\"\nhosts = [\"localhost\"]\n\
+                  [[namespaces]]\nmatch = \"**\"\nsources = [\"acme\"]\nrequire = \"pin\"\n";
+    for directory in ["config", "config/resolverd"] {
+        let path = world.sandbox.path(directory);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let file = world.sandbox.path("config/resolverd/trust.toml");
+    fs::write(&file, policy).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+    world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
+    world
+        .server
+        .route("/moved.json", Route::redirect(302, &format!("https://127.0.0.1:{port}/own/all.json")));
+    world.publish(&[
+        https("own", &world.server.url("/own/all.json")),
+        https("elsewhere", "https://evil.example/all.json"),
+        https("address", &other.url("/all.json").replace("localhost", "127.0.0.1")),
+        https("moved", &world.server.url("/moved.json")),
+    ]);
+    let daemon = world.sandbox.start_synced();
+    assert_eq!(reason(&daemon, "own"), "fresh");
+    for id in ["elsewhere", "address", "moved"] {
+        assert_eq!(reason(&daemon, id), "net.host_not_allowed", "{:#}", daemon.catalogue(id));
+    }
+    assert_eq!(other.connections(), 0);
+}
+
+#[test]
+fn e5_control_characters_in_an_address_are_refused_and_told_escaped() {
+    let world = World::new();
+    world.catalogue(&world.server, "/own/all.json", "lcod://acme/own");
+    let own = world.server.url("/own/all.json");
+    let mut pointers = vec![https("own", &own)];
+    // NUL refuses the whole document.
+    let codes = (1..0x20_u8).chain([0x7f]).map(char::from);
+    let plain = codes.map(|code| code.to_string());
+    let escaped = ["%00", "%0a", "%0A", "%0d", "%0D", "\u{9b}", "\u{2028}", "\u{202e}"].map(str::to_owned);
+    let bad: Vec<String> = plain.chain(escaped).collect();
+    for (at, code) in bad.iter().enumerate() {
+        pointers.push(https(&format!("end-{at}"), &format!("{own}{code}")));
+        pointers
+            .push(https(&format!("host-{at}"), &own.replacen("localhost", &format!("local{code}host"), 1)));
+    }
+    world.publish(&pointers);
+    let daemon = world.sandbox.start_synced();
+    let row = daemon.catalogue("acme");
+    assert_eq!(row["skipped"], bad.len() * 2, "{row:#}");
+    let told = skipped(&daemon, "acme");
+    assert!(told.iter().all(|(_, reason)| reason == "input.url"), "{told:?}");
+    let said = world.sandbox.run(&["catalogues"]);
+    let is_plain = |text: &str| text.chars().all(|c| !c.is_control() || c == '\n');
+    assert!(is_plain(&said.stdout) && is_plain(&daemon.log()), "{}", said.stdout);
+    assert_eq!(daemon.ids(), ["lcod://acme/own"]);
+}
