@@ -69,7 +69,7 @@ pub enum Event {
     Dropped,
     /// What a power cut left of a line was cut off.
     Mended,
-    /// The log or its head is not what was written.
+    /// The log, its head or the first-seen ledger is not what was written.
     Damaged,
 }
 
@@ -159,6 +159,8 @@ pub(super) struct Audit {
     pending: Vec<Entry>,
     /// What was found wrong with it.
     damage: Option<Refusal>,
+    /// The newest line as it was remembered elsewhere, where that is.
+    mark: Option<(u64, Digest)>,
     /// The head on disk is older than the log.
     is_head_due: bool,
     /// The entries about a generation that were written last: a commit that failed is tried again.
@@ -168,8 +170,11 @@ pub(super) struct Audit {
 
 impl Audit {
     /// Looks how far the log in `directory` reaches, and cuts off what a power cut left of a line.
-    pub(super) fn open(directory: &Path) -> Result<Audit, Failed> {
-        let mut audit = Audit { directory: directory.into(), bytes_max: AUDIT_BYTES_MAX, ..Audit::default() };
+    ///
+    /// `mark` is the newest line as it was remembered elsewhere.
+    pub(super) fn open(directory: &Path, mark: Option<(u64, Digest)>) -> Result<Audit, Failed> {
+        let mut audit =
+            Audit { directory: directory.into(), bytes_max: AUDIT_BYTES_MAX, mark, ..Audit::default() };
         audit.look()?;
         Ok(audit)
     }
@@ -177,6 +182,12 @@ impl Audit {
     /// Bounds the log: what is beyond goes with the next line.
     pub(super) fn bound(&mut self, bytes_max: u64) {
         self.bytes_max = bytes_max;
+    }
+
+    /// Returns the number and the digest of the newest line; `None` where there is none.
+    pub(super) fn reached(&self) -> Option<(u64, Digest)> {
+        let head = self.head.as_ref().filter(|head| head.last > 0)?;
+        Some((head.last, head.digest.clone()))
     }
 
     /// Returns what is wrong with the log.

@@ -1,6 +1,8 @@
 //! What a run remembers beside revisions: the bytes of every version when it was first let in, and a line of the audit log for
 //! whatever is refused, excepted or mutated that was not before. Compares the next generation with the last; never judges.
 
+use std::collections::HashSet;
+
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Generation;
 use catalogue_schema::id::SourceId;
@@ -89,16 +91,57 @@ pub(super) fn commit(
     let mut entries = changes(&draft.components, previous)?;
     entries.extend(would_be_denied(&draft, acts, previous));
     store.audit_next(entries, now_s)?;
-    let ledger = store.first_seen();
-    let forgotten: Vec<(String, String)> = ledger.forgotten().cloned().collect();
-    // A ledger that was lost learns all that is known.
-    let last = previous.filter(|_| !ledger.is_new());
-    let sightings = draft.components.iter().flat_map(|component| {
-        let earlier = last.and_then(|last| last.component_of(component.id_text()));
+    let forgotten: Vec<(String, String)> = store.first_seen().forgotten().cloned().collect();
+    let fresh = |component| {
+        let earlier = previous.and_then(|last| last.component_of(Packed::id_text(component)));
         sightings(component, earlier, &forgotten)
-    });
-    store.note_first_seen(sightings, now_s)?;
+    };
+    if draft.components.iter().any(|component| !fresh(component).is_empty()) {
+        // It is read now in any case: what is lost of it is made up for before other bytes stand in its place.
+        recall(store, previous.map(|last| &last.generation), previous, now_s)?;
+    }
+    store.note_first_seen(draft.components.iter().flat_map(fresh), now_s)?;
     store.commit(draft, previous)
+}
+
+/// Reads the ledger, and makes up for what it has lost by what the last generation holds: bytes that were let in before are not
+/// new because a file is gone.
+///
+/// **Errors**: the ledger cannot be read or written; nothing may be judged then.
+pub(super) fn recall(
+    store: &mut Store,
+    generation: Option<&Generation>,
+    last: Option<&Snapshot>,
+    now_s: i64,
+) -> Result<(), StoreError> {
+    let Some(generation) = generation else { return Ok(()) };
+    let ledger = store.first_seen();
+    ledger.read()?;
+    let Some(gap) = ledger.gap()? else { return Ok(()) };
+    let forgotten: HashSet<(String, String)> = ledger.forgotten().cloned().collect();
+    let known = generation.policy.as_ref().map(|ruled| &ruled.seen);
+    let components = last.map(Snapshot::components).unwrap_or_default();
+    let sightings = components.iter().flat_map(|component| {
+        let (source, id) = (component.owner_texts().0, component.id_text());
+        component
+            .all()
+            .filter_map(|listed| {
+                let version = listed.version_text();
+                if forgotten.contains(&(id.to_owned(), version.to_owned())) {
+                    return None;
+                }
+                // What policies knew is older than what the generation holds, and may be what refuses it.
+                let seen = known.and_then(|known| known.get(&format!("{id}@{version}")).cloned());
+                let (digest, at_s) = match seen {
+                    Some(seen) => seen,
+                    None if is_seen(&listed) => (listed.content().ok()??, generation.committed_s),
+                    None => return None,
+                };
+                Some(Sighting { source, id, version, digest, signers: signers(&listed), at_s: Some(at_s) })
+            })
+            .collect::<Vec<_>>()
+    });
+    store.recall_first_seen(gap, sightings, now_s)
 }
 
 /// Returns what the ledger may not know yet: what is let in and was not with the same bytes in the last generation.
@@ -121,7 +164,7 @@ fn sightings<'a>(
     let sighting = |listed: Listed<'a>| {
         let digest = listed.content().ok()?.filter(|content| !is_known(&listed, content))?;
         let (version, signers) = (listed.version_text(), signers(&listed));
-        Some(Sighting { source, id, version, digest, signers })
+        Some(Sighting { source, id, version, digest, signers, at_s: None })
     };
     component.all().filter(is_seen).filter_map(sighting).collect()
 }

@@ -10,7 +10,7 @@ fn entry(text: &str) -> Entry {
 /// A log of `count` lines, each appended by itself.
 fn log(count: usize) -> (tempfile::TempDir, Audit) {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut audit = Audit::open(directory.path()).expect("opened");
+    let mut audit = Audit::open(directory.path(), None).expect("opened");
     for number in 0..count {
         audit.append(&[entry(&format!("lcod://a/{number}"))], 60).expect("appended");
     }
@@ -36,7 +36,7 @@ fn subjects(directory: &Path, limit: usize) -> Vec<String> {
 #[test]
 fn lines_continue_each_other_over_restarts() {
     let (directory, _) = log(3);
-    let mut again = Audit::open(directory.path()).expect("opened");
+    let mut again = Audit::open(directory.path(), None).expect("opened");
     assert_eq!(again.problem(), None);
     again.append(&[entry("lcod://a/3"), entry("lcod://a/4")], 61).expect("appended");
     let found = verify(directory.path(), &[]).expect("verified");
@@ -82,7 +82,7 @@ fn whoever_writes_everything_anew_is_found_by_what_was_noted_elsewhere() {
     let before = verify(directory.path(), &[]).expect("verified");
     let seen = format!("{}:{}", before.last, before.digest.expect("a digest"));
     let (other, _) = log(0);
-    let mut audit = Audit::open(other.path()).expect("opened");
+    let mut audit = Audit::open(other.path(), None).expect("opened");
     audit.append(&[entry("x"), entry("y"), entry("z"), entry("and more")], 60).expect("appended");
     assert!(faults(other.path()).is_empty(), "nothing in the files shows it");
     let seen = Seen::parse(&seen).expect("a line that was noted");
@@ -102,7 +102,7 @@ fn a_torn_line_is_cut_off_and_that_is_said() {
         write(directory.path(), &format!("{whole}{torn}"));
         let found = verify(directory.path(), &[]).expect("verified");
         assert!(found.faults.is_empty() && found.notes.len() == 1, "{found:?}");
-        let mut audit = Audit::open(directory.path()).expect("opened");
+        let mut audit = Audit::open(directory.path(), None).expect("opened");
         assert_eq!(audit.problem(), None, "nobody was promised that line");
         audit.settle(70).expect("settled");
         let last = tail(directory.path(), 1).expect("read").remove(0);
@@ -125,13 +125,13 @@ fn a_torn_line_is_cut_off_and_that_is_said() {
 fn lines_that_were_written_before_the_head_was_stay() {
     let (directory, _) = log(1);
     let head = std::fs::read(directory.path().join(HEAD)).expect("read");
-    let mut audit = Audit::open(directory.path()).expect("opened");
+    let mut audit = Audit::open(directory.path(), None).expect("opened");
     audit.append(&[entry("lcod://a/1"), entry("lcod://a/2")], 60).expect("appended");
     // Killed between the two.
     std::fs::write(directory.path().join(HEAD), head).expect("written");
     let found = verify(directory.path(), &[]).expect("verified");
     assert!(found.faults.is_empty() && found.notes[0].starts_with("2 lines behind"), "{found:?}");
-    let mut audit = Audit::open(directory.path()).expect("opened");
+    let mut audit = Audit::open(directory.path(), None).expect("opened");
     assert_eq!(audit.problem(), None);
     audit.append(&[entry("lcod://a/3")], 60).expect("appended");
     let found = verify(directory.path(), &[]).expect("verified");
@@ -143,7 +143,7 @@ fn lines_that_were_promised_and_are_gone_leave_a_gap_that_stays() {
     let check = |spoil: &dyn Fn(&Path), expected: &str| {
         let (directory, _) = log(3);
         spoil(directory.path());
-        let mut audit = Audit::open(directory.path()).expect("opened");
+        let mut audit = Audit::open(directory.path(), None).expect("opened");
         let problem = audit.problem().expect("a problem");
         assert_eq!(problem.reason, "trust.audit_damaged");
         assert!(problem.found.contains(expected), "{problem}");
@@ -151,7 +151,7 @@ fn lines_that_were_promised_and_are_gone_leave_a_gap_that_stays() {
         let events: Vec<Event> =
             tail(directory.path(), 2).expect("read").iter().map(|l| l.entry.event).collect();
         assert_eq!(events, [Event::Damaged, Event::Denied]);
-        assert!(Audit::open(directory.path()).expect("opened").problem().is_none(), "it is said once");
+        assert!(Audit::open(directory.path(), None).expect("opened").problem().is_none(), "it is said once");
         directory
     };
     let drop_last = |path: &Path| {

@@ -7,7 +7,18 @@ type Made<'a> = (&'a str, &'a str, &'a str);
 
 fn sighting<'a>((source, version, content): Made<'a>) -> Sighting<'a> {
     let digest = Digest::sha256(content.as_bytes());
-    Sighting { source, id: "lcod://a/x", version, digest, signers: vec!["one".to_owned(), "two".to_owned()] }
+    Sighting {
+        source,
+        id: "lcod://a/x",
+        version,
+        digest,
+        signers: vec!["one".to_owned(), "two".to_owned()],
+        at_s: None,
+    }
+}
+
+fn open(directory: &Path) -> FirstSeen {
+    FirstSeen::at(directory, 0).expect("opened")
 }
 
 fn note(ledger: &mut FirstSeen, made: &[Made<'_>], now_s: i64) {
@@ -31,11 +42,11 @@ fn some(at_s: i64, content: &str) -> Option<(i64, String)> {
 #[test]
 fn the_first_bytes_stay_whoever_comes_later() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut ledger = FirstSeen::at(directory.path());
+    let mut ledger = open(directory.path());
     assert_eq!(known(&ledger, &["1.0.0"]), [None]);
     note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
     note(&mut ledger, &[("s", "1.0.0", "other"), ("t", "1.0.0", "c")], 9);
-    for ledger in [ledger, FirstSeen::at(directory.path())] {
+    for ledger in [ledger, open(directory.path())] {
         assert_eq!(known(&ledger, &["1.0.0", "2.0.0", "3.0.0"]), [some(7, "a"), some(7, "b"), None]);
         let of = |source| ledger.known(source, "lcod://a/x", "1.0.0").expect("read").map(|seen| seen.at_s);
         assert_eq!((of("t"), of("u")), (Some(9), None), "sources know nothing of each other");
@@ -55,7 +66,7 @@ fn the_first_bytes_stay_whoever_comes_later() {
 #[test]
 fn nothing_is_written_where_nothing_is_new() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut ledger = FirstSeen::at(directory.path());
+    let mut ledger = open(directory.path());
     note(&mut ledger, &[], 7);
     assert!(!directory.path().join(FILE).exists());
     note(&mut ledger, &[("s", "1.0.0", "a")], 7);
@@ -70,7 +81,7 @@ fn nothing_is_written_where_nothing_is_new() {
 #[test]
 fn what_is_forgotten_is_new_again() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut ledger = FirstSeen::at(directory.path());
+    let mut ledger = open(directory.path());
     note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
     let id = "lcod://a/x";
     assert!(!ledger.forget(&["s"], id, "9.0.0", 8).expect("asked"), "nobody knows it");
@@ -79,11 +90,11 @@ fn what_is_forgotten_is_new_again() {
         assert!(ledger.forget(&["t", "s"], id, "1.0.0", 8).expect("forgotten"));
         assert!(ledger.is_forgotten(id, "1.0.0") && !ledger.is_forgotten(id, "2.0.0"));
         assert_eq!(known(&ledger, &["1.0.0", "2.0.0"]), [None, some(7, "b")]);
-        assert_eq!(known(&FirstSeen::at(directory.path()), &["1.0.0"]), [None]);
+        assert_eq!(known(&open(directory.path()), &["1.0.0"]), [None]);
         let content = format!("round {round}");
         note(&mut ledger, &[("s", "1.0.0", &content)], 10 + round);
         assert!(!ledger.is_forgotten(id, "1.0.0"));
-        for ledger in [&ledger, &FirstSeen::at(directory.path())] {
+        for ledger in [&ledger, &open(directory.path())] {
             assert_eq!(known(ledger, &["1.0.0", "2.0.0"]), [some(10 + round, &content), some(7, "b")]);
         }
     }
@@ -93,12 +104,12 @@ fn what_is_forgotten_is_new_again() {
 fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join(FILE);
-    let mut ledger = FirstSeen::at(directory.path());
+    let mut ledger = open(directory.path());
     note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
     let whole = std::fs::read(&path).expect("read");
     for torn in [&b"0123"[..], &[b'x'; 100]] {
         std::fs::write(&path, [&whole, torn].concat()).expect("written");
-        let ledger = FirstSeen::at(directory.path());
+        let ledger = open(directory.path());
         assert_eq!(known(&ledger, &["1.0.0", "2.0.0"]), [some(7, "a"), some(7, "b")]);
         assert_eq!((std::fs::read(&path).expect("read"), ledger.problem()), (whole.clone(), None));
     }
@@ -106,7 +117,7 @@ fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
         let mut bad = whole.clone();
         bad[at] ^= 1;
         std::fs::write(&path, bad).expect("written");
-        let ledger = FirstSeen::at(directory.path());
+        let ledger = open(directory.path());
         let both = [some(7, "a"), some(7, "b")];
         let found = known(&ledger, &["1.0.0", "2.0.0"]);
         assert!(found.iter().zip(&both).all(|(found, good)| found.is_none() || found == good), "byte {at}");
@@ -118,7 +129,7 @@ fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
     }
     let long = [&whole[..], &[b'y'; 20_000], b"\n", &whole].concat();
     std::fs::write(&path, long).expect("written");
-    let ledger = FirstSeen::at(directory.path());
+    let ledger = open(directory.path());
     assert_eq!(known(&ledger, &["1.0.0", "2.0.0"]), [some(7, "a"), some(7, "b")]);
     assert_eq!(ledger.problem().expect("a problem").reason, "trust.ledger_damaged");
 }
@@ -127,7 +138,7 @@ fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
 fn a_version_costs_48_bytes() {
     assert_eq!(size_of::<Entry>(), 48);
     let directory = tempfile::tempdir().expect("a directory");
-    let mut ledger = FirstSeen::at(directory.path());
+    let mut ledger = open(directory.path());
     let some = |from: u32, to: u32| -> Vec<String> { (from..to).map(|n| format!("{n}.0.0")).collect() };
     let add = |ledger: &mut FirstSeen, versions: Vec<String>| {
         note(ledger, &versions.iter().map(|version| ("s", version.as_str(), "a")).collect::<Vec<_>>(), 7);
@@ -142,7 +153,7 @@ fn a_version_costs_48_bytes() {
     let table = ledger.table().expect("read");
     assert_eq!(table.entries.len() + table.later.len(), 3_400);
     assert!(table.later.len() <= table.entries.len() / 16);
-    let later = FirstSeen::at(directory.path());
+    let later = open(directory.path());
     for version in ["0.0.0", "2999.0.0", "3000.0.0", "3399.0.0"] {
         assert_eq!(known(&ledger, &[version]), known(&later, &[version]), "{version}");
     }
