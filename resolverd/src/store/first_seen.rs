@@ -13,7 +13,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -468,9 +468,32 @@ fn each_line(file: File, mut each: impl FnMut(Option<&[u8]>)) -> std::io::Result
         if read < LINE_BYTES_MAX {
             return Ok(end);
         }
-        read += reader.skip_until(b'\n')? as u64;
+        let mut last = [0];
+        let skipped = skip_line(&mut reader, &mut last)?;
+        read += skipped;
+        if last != *b"\n" {
+            // However long it is, it is the end of a line that was never finished.
+            return Ok(end);
+        }
         end += read;
         each(None);
+    }
+}
+
+/// Skips the rest of a line, and returns how many bytes that was; `last` becomes the last of them.
+fn skip_line(reader: &mut impl BufRead, last: &mut [u8; 1]) -> std::io::Result<u64> {
+    let mut skipped = 0;
+    loop {
+        let bytes = reader.fill_buf()?;
+        let at = bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let used = at.unwrap_or(bytes.len());
+        let Some(end) = used.checked_sub(1).and_then(|at| bytes.get(at)) else { return Ok(skipped) };
+        *last = [*end];
+        reader.consume(used);
+        skipped += used as u64;
+        if at.is_some() {
+            return Ok(skipped);
+        }
     }
 }
 

@@ -227,3 +227,136 @@ fn entries_of_a_commit_that_is_tried_again_are_written_once() {
     audit.settle(64).expect("settled");
     assert_eq!(read(directory.path()), before, "nothing to say, nothing written");
 }
+
+#[test]
+fn a_cut_log_without_its_head_is_found_by_what_was_remembered_elsewhere() {
+    let check = |spoil: &dyn Fn(&Path), expected: &str| {
+        let (directory, audit) = log(3);
+        let mark = audit.reached();
+        spoil(directory.path());
+        let mut audit = Audit::open(directory.path(), mark).expect("opened");
+        assert_eq!(audit.problem().expect("a problem").reason, "trust.audit_damaged");
+        audit.append(&[entry("lcod://a/later")], 60).expect("appended");
+        let found = faults(directory.path());
+        assert!(found.iter().any(|found| found.contains(expected)), "{found:?}");
+        assert!(found.iter().any(|found| found.contains("says that the log was not what was written")));
+    };
+    let cut = |path: &Path| {
+        std::fs::remove_file(path.join(HEAD)).expect("removed");
+        let whole = read(path);
+        write(path, &whole.lines().take(1).map(|line| format!("{line}\n")).collect::<String>());
+    };
+    check(&cut, "line 4 follows line 1");
+    let all = |path: &Path| {
+        std::fs::remove_file(path.join(HEAD)).expect("removed");
+        std::fs::remove_file(path.join(FILE)).expect("removed");
+    };
+    check(&all, "line 4 follows line 0");
+    // An older head together with the lines of its time.
+    let (directory, mut audit) = log(1);
+    let files = [HEAD, FILE].map(|name| (name, std::fs::read(directory.path().join(name)).expect("read")));
+    audit.append(&[entry("lcod://a/1")], 60).expect("appended");
+    for (name, bytes) in files {
+        std::fs::write(directory.path().join(name), bytes).expect("written");
+    }
+    let again = Audit::open(directory.path(), audit.reached()).expect("opened");
+    assert!(again.problem().expect("a problem").found.contains("ends with line 1, and 2 was written"));
+    // A running process knows better than a file that was put in its place.
+    audit.append(&[entry("lcod://a/2")], 60).expect("appended");
+    assert!(audit.problem().expect("a problem").found.contains("ends with line 1, and 2 was written"));
+}
+
+#[test]
+fn a_line_about_damage_is_a_fault_until_it_is_acknowledged() {
+    let (directory, mut audit) = log(1);
+    audit.append(&[Entry::new(Event::Damaged, FILE), entry("lcod://a/later")], 60).expect("appended");
+    assert_eq!(faults(directory.path()).len(), 1);
+    let seen = |seq: u64| {
+        let text = read(directory.path());
+        let raw = text.lines().nth(seq as usize - 1).expect("a line");
+        Seen { seq, digest: Digest::sha256(raw.as_bytes()) }
+    };
+    let count = |seq| verify(directory.path(), &[seen(seq)]).expect("verified").faults.len();
+    assert_eq!([1, 2, 3].map(count), [1, 0, 0]);
+}
+
+#[test]
+fn a_torn_end_is_cut_off_however_long_it_is() {
+    let chained = |directory: &Path| -> String {
+        let mut head = head_of(directory).expect("read").expect("a head");
+        let text = line(&entry("lcod://a/behind"), &mut head, "1970-01-01T00:01:00Z").expect("a line");
+        String::from_utf8(text).expect("text")
+    };
+    let check = |torn: &dyn Fn(&Path) -> Vec<u8>, kept: usize| {
+        let (directory, _) = log(2);
+        let whole = std::fs::read(directory.path().join(FILE)).expect("read");
+        std::fs::write(directory.path().join(FILE), [whole, torn(directory.path())].concat())
+            .expect("written");
+        let mut audit = Audit::open(directory.path(), None).expect("opened");
+        assert_eq!(audit.problem(), None, "nobody was promised any of it");
+        audit.settle(70).expect("settled");
+        let all = tail(directory.path(), 9).expect("read");
+        assert_eq!(all.len(), kept + 1);
+        assert_eq!(all[kept].entry.event, Event::Mended);
+        assert_eq!(faults(directory.path()), [""; 0]);
+    };
+    check(&|_| vec![0; 300_000], 2);
+    check(&|_| [&[0; 100][..], b"\nmore\n"].concat(), 2);
+    check(&|path| [chained(path).as_bytes(), &[0; 200_000]].concat(), 3);
+    check(&|path| [chained(path).as_bytes(), b"nonsense\n{\"seq\":"].concat(), 3);
+}
+
+#[test]
+fn many_lines_at_once_are_spread_and_no_file_is_much_larger_than_its_bound() {
+    let (directory, mut audit) = log(1);
+    audit.bound(FILES_MAX * 2_000);
+    let many: Vec<Entry> =
+        (0..300).map(|n| entry(&format!("lcod://a/{n}")).saying("x".repeat(100))).collect();
+    audit.append(&many, 60).expect("appended");
+    let all = files(directory.path()).expect("listed");
+    assert_eq!(all.len() as u64, FILES_MAX);
+    assert!(all.iter().all(|path| path.metadata().expect("there").len() <= 2_000));
+    assert_eq!(subjects(directory.path(), 1), ["lcod://a/299"]);
+    assert_eq!(faults(directory.path()), [""; 0]);
+}
+
+#[test]
+fn a_rotation_that_is_interrupted_is_taken_up_again() {
+    let (directory, mut audit) = log(1);
+    audit.bound(FILES_MAX * 2_000);
+    let mut next = 0;
+    let mut fill = |audit: &mut Audit, files_max: usize| {
+        while full_files(directory.path()).expect("listed").len() < files_max {
+            audit
+                .append(&[entry(&format!("lcod://a/{next}")).saying("x".repeat(100))], 60)
+                .expect("appended");
+            next += 1;
+        }
+    };
+    fill(&mut audit, FILES_MAX as usize - 1);
+    // Renamed, and killed before a line said that the oldest goes.
+    audit.rotate().expect("rotated");
+    let mut audit = Audit::open(directory.path(), None).expect("opened");
+    audit.bound(FILES_MAX * 2_000);
+    assert_eq!(faults(directory.path()), [""; 0]);
+    audit.append(&[entry("lcod://a/behind")], 60).expect("appended");
+    let found = verify(directory.path(), &[]).expect("verified");
+    assert!(found.faults.is_empty() && found.first > 1, "{found:?}");
+    assert_eq!(files(directory.path()).expect("listed").len() as u64, FILES_MAX);
+    let newest = tail(directory.path(), 2).expect("read");
+    assert_eq!(newest[0].entry.event, Event::Dropped, "the line that says so comes first");
+    // The head cannot be written: nothing goes before it says so.
+    std::fs::remove_file(directory.path().join(HEAD)).expect("removed");
+    std::fs::create_dir(directory.path().join(HEAD)).expect("made");
+    std::fs::write(directory.path().join(HEAD).join("x"), "").expect("written");
+    audit.rotate().expect("rotated");
+    audit.append(&[entry("lcod://a/no-head")], 60).expect("appended");
+    assert_eq!(files(directory.path()).expect("listed").len() as u64, FILES_MAX + 1);
+    std::fs::remove_dir_all(directory.path().join(HEAD)).expect("removed");
+    audit.settle(60).expect("settled");
+    let found = verify(directory.path(), &[]).expect("verified");
+    assert!(found.faults.is_empty() && found.notes.is_empty(), "{found:?}");
+    assert_eq!(files(directory.path()).expect("listed").len() as u64, FILES_MAX);
+    let dropped = tail(directory.path(), 1_000).expect("read");
+    assert_eq!(dropped.iter().filter(|line| line.entry.event == Event::Dropped).count(), 2);
+}

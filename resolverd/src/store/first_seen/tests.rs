@@ -107,7 +107,7 @@ fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
     let mut ledger = open(directory.path());
     note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
     let whole = std::fs::read(&path).expect("read");
-    for torn in [&b"0123"[..], &[b'x'; 100]] {
+    for torn in [&b"0123"[..], &[b'x'; 100], &[0; 16 << 10], &[0; 300_000]] {
         std::fs::write(&path, [&whole, torn].concat()).expect("written");
         let ledger = open(directory.path());
         assert_eq!(known(&ledger, &["1.0.0", "2.0.0"]), [some(7, "a"), some(7, "b")]);
@@ -159,4 +159,68 @@ fn a_version_costs_48_bytes() {
     }
     let table = later.table().expect("read");
     assert_eq!((table.entries.len(), table.entries.capacity()), (3_400, 3_400));
+}
+
+#[test]
+fn a_lost_cut_or_damaged_ledger_is_made_up_for_once() {
+    let check = |spoil: &dyn Fn(&Path), reason: &str, is_cut: bool| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(FILE);
+        let mut ledger = open(directory.path());
+        note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
+        assert_eq!(ledger.gap().expect("read"), None);
+        let promised = ledger.length().expect("read");
+        spoil(&path);
+        let mut ledger = FirstSeen::at(directory.path(), if is_cut { promised } else { 0 }).expect("opened");
+        ledger.read().expect("read");
+        let gap = ledger.gap().expect("read").expect("a gap");
+        assert_eq!(gap.reason, reason);
+        let both = [("s", "1.0.0", "a"), ("s", "2.0.0", "b")]
+            .map(sighting)
+            .map(|one| Sighting { at_s: Some(7), ..one });
+        assert!(ledger.recall(gap, both.into_iter(), 99).expect("recalled"));
+        assert_eq!(ledger.problem().expect("a problem").reason, reason);
+        assert_eq!(ledger.gap().expect("read"), None, "once");
+        let length = ledger.length().expect("read");
+        let later = FirstSeen::at(directory.path(), length).expect("opened");
+        for ledger in [&ledger, &later] {
+            assert_eq!(known(ledger, &["1.0.0", "2.0.0"]), [some(7, "a"), some(7, "b")]);
+        }
+        assert_eq!(
+            (later.gap().expect("read"), later.problem()),
+            (None, None),
+            "what was made up for is told once"
+        );
+    };
+    check(&|path| std::fs::remove_file(path).expect("removed"), "trust.ledger_lost", false);
+    check(&|path| std::fs::write(path, "").expect("written"), "trust.ledger_lost", true);
+    let first = |path: &Path| {
+        let text = std::fs::read_to_string(path).expect("read");
+        std::fs::write(path, text.lines().next().expect("a line").to_owned() + "\n").expect("written");
+    };
+    check(&first, "trust.ledger_lost", true);
+    let flip = |path: &Path| {
+        let text = std::fs::read_to_string(path).expect("read");
+        std::fs::write(path, text.replacen("1.0.0", "1.0.1", 1)).expect("written");
+    };
+    check(&flip, "trust.ledger_damaged", false);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut new = open(directory.path());
+    let gap = new.gap().expect("read").expect("no file");
+    assert!(!new.recall(gap, std::iter::empty(), 7).expect("recalled"), "nothing was ever let in");
+    assert_eq!(new.problem(), None);
+}
+
+#[test]
+fn what_was_forgotten_last_is_known_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut ledger = open(directory.path());
+    note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
+    for version in ["1.0.0", "2.0.0"] {
+        assert!(ledger.forget(&["s"], "lcod://a/x", version, 8).expect("forgotten"));
+    }
+    let mut ledger = open(directory.path());
+    assert!(ledger.is_forgotten("lcod://a/x", "1.0.0") && ledger.is_forgotten("lcod://a/x", "2.0.0"));
+    note(&mut ledger, &[("s", "1.0.0", "c")], 9);
+    assert!(!open(directory.path()).is_forgotten("lcod://a/x", "1.0.0"));
 }
