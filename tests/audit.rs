@@ -227,7 +227,7 @@ fn enforce(sandbox: &Sandbox, daemon: &Daemon) {
     for path in [directory.parent().unwrap(), &directory] {
         std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     }
-    let text = "schema = \"resolverd/trust@1\"\nversion = 1\n[defaults]\nrequire_pin = false\n[[namespaces]]\nmatch = \"**\"\nsources = [\"acme\"]\nrequire = \"pin\"\n";
+    let text = "schema = \"resolverd/trust@1\"\nversion = 1\n[defaults]\nrequire_pin = false\n[[namespaces]]\nmatch = \"**\"\nsources = [\"acme\"]\nrequire = \"pin\"\nimmutable = true\n";
     let fresh = directory.join("fresh");
     std::fs::write(&fresh, text).unwrap();
     std::fs::set_permissions(&fresh, Permissions::from_mode(0o644)).unwrap();
