@@ -1,6 +1,8 @@
 //! The first-seen ledger and the audit log, with the real binary: bytes that change under a known version are told for ever, also
 //! after the store is lost, until an operator says why not; and nobody changes what was written down without being noticed.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use catalogue_schema::digest::Digest;
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Said, Sandbox};
 use crate::harness::lcod::{Component, all_files, array};
+use crate::harness::poll;
 use crate::harness::repository::{self, Files, Repository};
 
 const ID: &str = "lcod://acme/x";
@@ -23,10 +26,14 @@ fn world() -> Sandbox {
 
 /// Publishes version 1.0.0 with these requirements: with others its bytes are others.
 fn publish(sandbox: &Sandbox, requires: &[&str]) {
+    repository::write(&sandbox.path("published"), &published(requires));
+}
+
+fn published(requires: &[&str]) -> Files {
     let components = [Component::new(ID, "1.0.0", requires), Component::new("lcod://acme/y", "1.0.0", &[])];
     let mut files = all_files(&components);
     files.insert("catalogue.json".to_owned(), array(&components));
-    repository::write(&sandbox.path("published"), &files);
+    files
 }
 
 /// The reasons of the warnings on the version.
@@ -211,4 +218,102 @@ fn a_line_that_a_power_cut_tore_is_mended_and_that_is_said() {
     let said = verify(&sandbox);
     assert_eq!(said.status, 0, "{said:?}");
     assert!(std::fs::read_to_string(&path).unwrap().starts_with(&whole));
+}
+
+/// Puts a policy in force that lets in what the source supplies, and waits until everything was judged by it.
+fn enforce(sandbox: &Sandbox, daemon: &Daemon) {
+    let directory = sandbox.path("config/resolverd");
+    std::fs::create_dir_all(&directory).unwrap();
+    for path in [directory.parent().unwrap(), &directory] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
+    let text = "schema = \"resolverd/trust@1\"\nversion = 1\n[defaults]\nrequire_pin = false\n[[namespaces]]\nmatch = \"**\"\nsources = [\"acme\"]\nrequire = \"pin\"\nimmutable = true\n";
+    let fresh = directory.join("fresh");
+    std::fs::write(&fresh, text).unwrap();
+    std::fs::set_permissions(&fresh, Permissions::from_mode(0o644)).unwrap();
+    std::fs::rename(fresh, directory.join("trust.toml")).unwrap();
+    poll::until("the policy", || {
+        let health = daemon.get("/v1/health").ok()["policy"].clone();
+        (health["digest"].is_string() && health["judgedBy"] == health["digest"]).then_some(())
+    });
+}
+
+fn degraded(daemon: &Daemon) -> Vec<String> {
+    let health = daemon.get("/v1/health").ok();
+    let all = health["degraded"].as_array().cloned().unwrap_or_default();
+    all.iter().map(|one| one["reason"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_lost_or_damaged_ledger_lets_no_other_bytes_in() {
+    for (spoil, reason) in [
+        ((|path| std::fs::remove_file(path).unwrap()) as fn(&Path), "trust.ledger_lost"),
+        (|path| std::fs::write(path, "").unwrap(), "trust.ledger_lost"),
+        (
+            |path| {
+                let text = std::fs::read_to_string(path).unwrap();
+                std::fs::write(path, text.replace("acme/x\t", "acme/z\t")).unwrap();
+            },
+            "trust.ledger_damaged",
+        ),
+    ] {
+        let sandbox = Sandbox::new();
+        let home = Repository::create(&sandbox.path("home"));
+        let entrypoint = json!({ "type": "git", "url": home.url(), "subpath": "catalogue.json" });
+        sandbox.write_sources(&json!({ "sources": [{ "id": "acme", "entrypoint": entrypoint }] }));
+        home.commit(&published(&[]));
+        let daemon = sandbox.start_synced();
+        enforce(&sandbox, &daemon);
+        let verdict = || daemon.get("/v1/components/lcod/acme/x/1.0.0").json()["trust"]["verdict"].clone();
+        assert_ne!(verdict(), "refused", "{}", daemon.log());
+        assert!(daemon.stop().success());
+        let ledger = sandbox.state().join("first-seen.log");
+        let before = std::fs::read_to_string(&ledger).unwrap();
+        spoil(&ledger);
+        home.commit(&published(&["lcod://acme/y@1.0.0"]));
+        let daemon = sandbox.start_synced();
+        let refused = |daemon: &Daemon| {
+            let found = daemon.get("/v1/components/lcod/acme/x/1.0.0").json();
+            found["trust"]["refusal"]["reason"].as_str().unwrap_or_default().to_owned()
+        };
+        assert_eq!(refused(&daemon), "trust.version_mutated", "{reason}: {}", daemon.log());
+        assert!(degraded(&daemon).contains(&reason.to_owned()), "{reason}: {:?}", degraded(&daemon));
+        assert!(events(&sandbox).contains(&"damaged".to_owned()), "{:?}", events(&sandbox));
+        let digest = |text: &str| -> String {
+            let line = text.lines().rfind(|line| line.contains("acme/x\t")).unwrap();
+            line.split('\t').nth(5).unwrap().to_owned()
+        };
+        assert_eq!(digest(&std::fs::read_to_string(&ledger).unwrap()), digest(&before), "{reason}");
+        assert!(daemon.stop().success());
+        let daemon = sandbox.start_synced();
+        assert!(!degraded(&daemon).contains(&reason.to_owned()), "it is told once");
+        assert_eq!(refused(&daemon), "trust.version_mutated");
+        assert_eq!(verify(&sandbox).status, 0, "the log itself is whole");
+    }
+}
+
+#[test]
+fn a_cut_log_without_its_head_is_found_before_and_after_a_start() {
+    for is_all in [false, true] {
+        let sandbox = world();
+        let daemon = sandbox.start_synced();
+        for requires in [&["lcod://acme/y@1.0.0"][..], &[], &["lcod://acme/y@^1"]] {
+            publish(&sandbox, requires);
+            daemon.sync();
+        }
+        assert!(daemon.stop().success());
+        let path = sandbox.state().join("audit.jsonl");
+        std::fs::remove_file(sandbox.state().join("audit.head")).unwrap();
+        let log = std::fs::read_to_string(&path).unwrap();
+        match is_all {
+            true => std::fs::remove_file(&path).unwrap(),
+            false => std::fs::write(&path, log.lines().next().unwrap().to_owned() + "\n").unwrap(),
+        }
+        assert_eq!(verify(&sandbox).status, 7);
+        let daemon = sandbox.start_synced();
+        assert!(degraded(&daemon).contains(&"trust.audit_damaged".to_owned()), "{:?}", degraded(&daemon));
+        assert!(daemon.stop().success());
+        let said = verify(&sandbox);
+        assert!(said.status == 7 && said.stdout.contains("follows line"), "{said:?}");
+    }
 }

@@ -188,3 +188,46 @@ fn a_first_policy_is_written_checked_and_shown() {
     let said = sandbox.run(&["audit", "tail"]);
     assert!(said.stdout.contains("policy-loaded"), "{}", said.stdout);
 }
+
+/// The lines of the audit log with this event that are about versions: subject, versions, source, reason and text.
+fn lines(sandbox: &Sandbox, event: &str) -> Vec<[Value; 5]> {
+    let said = sandbox.run(&["audit", "tail", "--lines", "1000", "-o", "json"]);
+    let answer: Value = serde_json::from_str(&said.stdout).unwrap();
+    let all = answer["items"].as_array().unwrap().iter();
+    let meant = all.filter(|line| line["event"] == event && line["versions"].is_array());
+    meant
+        .map(|line| ["subject", "versions", "source", "reason", "text"].map(|key| line[key].clone()))
+        .collect()
+}
+
+#[test]
+fn what_an_audit_says_would_be_denied_is_what_is_denied_later() {
+    let sandbox = world();
+    let daemon = sandbox.start_synced();
+    let policy = |version: u64, mode: &str| {
+        format!(
+            "schema = \"resolverd/trust@1\"\nversion = {version}\n[defaults]\nmode = \"{mode}\"\n[[namespaces]]\nmatch = \"lcod://acme/**\"\nsources = [\"first\"]\nrequire = \"digest\"\n"
+        )
+    };
+    write(&sandbox, OWN, &policy(1, "audit"));
+    wait_for(&daemon, 1);
+    let would_be = lines(&sandbox, "would-deny");
+    assert!(would_be.len() >= 3, "{would_be:#?}");
+    assert_eq!(lines(&sandbox, "denied"), [[(); 5]; 0].map(|one| one.map(|()| Value::Null)));
+    daemon.sync();
+    assert_eq!(lines(&sandbox, "would-deny"), would_be, "once");
+    write(&sandbox, OWN, &policy(2, "enforce"));
+    wait_for(&daemon, 2);
+    assert_eq!(lines(&sandbox, "denied"), would_be);
+    // What the second source lists and may not supply is told of its catalogue, once, whatever the mode.
+    let said = sandbox.run(&["audit", "tail", "--lines", "1000", "-o", "json"]);
+    let answer: Value = serde_json::from_str(&said.stdout).unwrap();
+    let whole: Vec<&Value> = answer["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| line["reason"] == "trust.source_not_allowed" && !line["versions"].is_array())
+        .collect();
+    assert_eq!(whole.len(), 1, "{answer:#}");
+    assert_eq!((&whole[0]["source"], &whole[0]["event"]), (&json!("second"), &json!("denied")));
+}

@@ -125,7 +125,7 @@ fn e2_a_redirect_leads_to_no_machine_that_nobody_named() {
 }
 
 #[test]
-fn e2_a_local_document_and_a_rewrite_rule_name_machines() {
+fn e2_a_rewrite_rule_names_a_machine_for_whoever_it_leads_there_and_a_local_document_names_none_here() {
     let server = TlsServer::start();
     let far = "https://far.example/reg";
     let more = format!("[[rewrite]]\nfrom = \"{far}\"\nto = \"{}\"\n", server.url("/mirror"));
@@ -136,10 +136,29 @@ fn e2_a_local_document_and_a_rewrite_rule_name_machines() {
     fs::write(world.sandbox.path("list.json"), list).unwrap();
     world.sandbox.write_sources(&json!({ "sources": [
         { "id": "local", "path": world.sandbox.path("list.json") },
-        { "id": "far", "url": format!("{far}/all.json") },
+        { "id": "far", "url": format!("{far}/list.json") },
     ]}));
+    world.server.put(
+        "/mirror/list.json",
+        &catalogues(&[
+            https("led", &format!("{far}/all.json")),
+            https("direct", &world.server.url("/own/all.json")),
+            https("moved", &format!("{far}/moved.json")),
+        ]),
+    );
+    let inside = TlsServer::start();
+    world.server.route("/mirror/moved.json", Route::redirect(302, &inside.url("/secret.json")));
     let daemon = world.sandbox.start_synced();
-    assert_eq!(daemon.ids(), ["lcod://acme/far", "lcod://acme/own"], "{}", daemon.log());
+    assert_eq!(daemon.ids(), ["lcod://acme/far"], "{}", daemon.log());
+    for (id, expected) in [
+        ("own", "net.address_denied"),
+        ("led", "fresh"),
+        ("direct", "net.address_denied"),
+        ("moved", "net.address_denied"),
+    ] {
+        assert_eq!(reason(&daemon, id), expected, "{id}: {:#}", daemon.catalogue(id));
+    }
+    assert_eq!(inside.connections(), 0);
 }
 
 /// What a list from the network may not point at: everything but https and what lies beside it.

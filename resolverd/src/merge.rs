@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::generation::Blocked;
+use catalogue_schema::generation::{Blocked, SOURCE_EXPIRED};
 use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
 use catalogue_schema::model::{Rank, Shadow, Warning};
 use catalogue_schema::packed::write::Packer;
@@ -116,12 +116,32 @@ pub fn note_mutations<'a>(
 /// Returns the warnings that a release gets because of what the previous generation knows of it.
 fn mutations(listed: &Listed<'_>, known: &Listed<'_>) -> Result<Vec<Warning>, PackedError> {
     match (known.content()?, listed.content()?) {
-        (Some(old), Some(new)) if old != new => Ok(vec![mutation(&old, &new)]),
+        (Some(old), Some(new)) if old != new && was_let_in(known) => Ok(vec![mutation(&old, &new)]),
+        // What was refused is no forerunner, and what was told of it was about its own bytes.
+        (Some(old), Some(new)) if old != new => Ok(Vec::new()),
         _ if !known.has_warnings() => Ok(Vec::new()),
         // What was taken over as it was has its warnings still.
         _ if listed.has_warnings() && listed.release()?.warnings.iter().any(is_mutation) => Ok(Vec::new()),
         _ => Ok(known.release()?.warnings.into_iter().filter(is_mutation).collect()),
     }
+}
+
+/// Why a release is refused that is let in later without being another one: only time is missing.
+const TOO_SOON: [&str; 2] = ["trust.too_young", "trust.age_unknown"];
+
+/// Tells whether a release counts as seen: it is let in, or will be without being another one.
+pub fn is_seen(listed: &Listed<'_>) -> bool {
+    !listed.is_refused() || refused_for(listed).is_some_and(|reason| TOO_SOON.contains(&reason.as_str()))
+}
+
+/// Tells whether the bytes of a release were let in: they count as seen, or did until their source was not checked for too long.
+pub fn was_let_in(listed: &Listed<'_>) -> bool {
+    is_seen(listed) || refused_for(listed).is_some_and(|reason| reason == SOURCE_EXPIRED)
+}
+
+fn refused_for(listed: &Listed<'_>) -> Option<String> {
+    let release = listed.release().ok()?;
+    release.verdict.refusal().map(|refusal| refusal.reason.to_string())
 }
 
 fn is_mutation(warning: &Warning) -> bool {

@@ -144,7 +144,7 @@ impl Origins {
     /// token or a rewrite rule, and what to do.
     pub fn new(network: Network) -> Result<Origins, Refusal> {
         let rules = Rules::read(&network.rewrites)?;
-        let client = Https::new(&network.https)?.serving(rules.mirrors());
+        let client = Https::new(&network.https)?;
         Ok(Origins { client, rules, cache_dir: network.cache_dir })
     }
 }
@@ -165,9 +165,18 @@ impl Fetch for Origins {
         self.fetch_documents(&documents, asks, budget, &mut answers);
         // One repository is open at a time, however many a batch names.
         for (place, members) in &repositories.groups {
-            let wants: Vec<&Want> = members.iter().map(|index| asks[*index].want).collect();
-            for (index, answer) in members.iter().zip(self.fetch_repository(place, &wants, budget)) {
-                answers[*index] = Some(answer.map(Answer::Fetched));
+            // What a rule leads here may reach more than what names the place itself.
+            let (led, direct): (Vec<usize>, Vec<usize>) =
+                members.iter().partition(|index| self.rules.leads(asks[**index].want));
+            for members in [led, direct].iter().filter(|members| !members.is_empty()) {
+                let wants: Vec<&Want> = members.iter().map(|index| asks[*index].want).collect();
+                let budget = match place {
+                    Real::Https(url) => self.granted(wants[0], url, budget),
+                    _ => budget.clone(),
+                };
+                for (index, answer) in members.iter().zip(self.fetch_repository(place, &wants, &budget)) {
+                    answers[*index] = Some(answer.map(Answer::Fetched));
+                }
             }
         }
         asks.iter()
@@ -202,6 +211,15 @@ impl Origins {
                 real => real,
             },
         }))
+    }
+
+    /// Returns the budget for what is wanted from `url`: where a rewrite rule led there, the operator named its host, for this
+    /// one and nobody else. A redirect leads nowhere by it.
+    fn granted(&self, want: &Want, url: &HttpsUrl, budget: &Budget) -> Budget {
+        match self.rules.leads(want) {
+            true => budget.reaching(budget.reach().clone().led_to(url.host())),
+            false => budget.clone(),
+        }
     }
 
     fn fetch_repository(
@@ -264,6 +282,7 @@ impl Origins {
                 "an https document",
             )));
         };
+        let budget = &self.granted(ask.want, url, budget);
         budget.take_document(ask.want)?;
         let request = Request { url, headers: &[], body: None };
         let bytes_max = budget.readable_bytes();

@@ -4,11 +4,12 @@
 //! | address | when it may be asked |
 //! |---|---|
 //! | public | always, where the host is listed or nothing is |
-//! | private (`10.0.0.0/8`, `fc00::/7`, …) | its host is named by the operator, or the policy allows private addresses |
+//! | private (`10.0.0.0/8`, `fc00::/7`, …) | its host is named by the operator or a local file, or the policy allows private addresses |
 //! | loopback, link-local and everything else that is no place on the internet | the operator names the address itself, or `localhost` |
 //!
-//! Named by the operator: in the entry or origin of the source in the local sources file, in a document that is a local file, or
-//! as the target of a rewrite rule; with the port where one is written. What came over the network names nobody.
+//! Named by the operator: in the entry or origin of the source in the local sources file, or as the target of the rewrite rule that
+//! led to this very address; with the port where one is written. A host that a document names which is a local file may be
+//! private, and no more: whoever wrote the file need not be who wrote the sources file. What came over the network names nobody.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,6 +22,8 @@ use catalogue_schema::pointer::{Location, Repository, Want};
 pub struct Reach {
     /// The hosts that the operator named, with their ports.
     named: BTreeSet<String>,
+    /// The hosts that documents name which are local files, with their ports.
+    noted: BTreeSet<String>,
     /// The hosts that may be asked at all, without ports; `None` for any.
     hosts: Option<Vec<String>>,
     private: bool,
@@ -38,14 +41,9 @@ enum Kind {
 impl Reach {
     /// Returns what may be reached for a source as its sources file has it.
     pub fn of(source: &Source) -> Reach {
-        let mut reach = Reach::default();
-        reach.name(&source.entry);
-        if let Some(Repository::Https(url)) =
-            source.origin.as_ref().and_then(|origin| origin.repository.as_ref())
-        {
-            reach.named.insert(url.host().to_owned());
-        }
-        reach
+        let origin = source.origin.as_ref().and_then(|origin| origin.repository.as_ref());
+        let hosts = host_at(&source.entry).into_iter().chain(origin.and_then(host_in));
+        Reach { named: hosts.map(str::to_owned).collect(), ..Reach::default() }
     }
 
     /// Returns what may be reached where the operator named these hosts, each with its port where that is not 443.
@@ -67,31 +65,22 @@ impl Reach {
         Reach { private: true, ..self }
     }
 
-    /// Adds what a document that is a local file names.
+    /// Adds what the operator names.
     pub fn also(mut self, want: &Want) -> Reach {
-        match want {
-            Want::Blob(location) | Want::Tree { location, .. } => self.name(location),
-            Want::Refs { repository, .. } | Want::History { repository, .. } => {
-                self.name_repository(repository)
-            }
-        }
+        self.named.extend(host_of_want(want).map(str::to_owned));
         self
     }
 
-    fn name(&mut self, location: &Location) {
-        match location {
-            Location::Https { url } => {
-                self.named.insert(url.host().to_owned());
-            }
-            Location::Git { repository, .. } => self.name_repository(repository),
-            Location::File { .. } => {}
-        }
+    /// Adds what a document names that is a local file.
+    pub fn noting(mut self, want: &Want) -> Reach {
+        self.noted.extend(host_of_want(want).map(str::to_owned));
+        self
     }
 
-    fn name_repository(&mut self, repository: &Repository) {
-        if let Repository::Https(url) = repository {
-            self.named.insert(url.host().to_owned());
-        }
+    /// Adds the host that a rewrite rule led to.
+    pub(crate) fn led_to(mut self, authority: &str) -> Reach {
+        self.named.insert(authority.to_owned());
+        self
     }
 
     /// Checks that a host may be asked; `authority` may have a port.
@@ -111,46 +100,92 @@ impl Reach {
         }
     }
 
-    /// Returns the addresses that may be connected to, in their order; `mirrors` are hosts that rewrite rules lead to.
+    /// Returns the addresses that may be connected to, in their order.
     ///
     /// **Errors**: `net.address_denied`, about `subject`: there are addresses, and none of them may be.
     pub(crate) fn checked<T: Copy>(
         &self,
-        (authority, mirrors): (&str, &BTreeSet<String>),
+        authority: &str,
         addresses: &[T],
         ip: impl Fn(&T) -> IpAddr,
         subject: &str,
     ) -> Result<Vec<T>, Refusal> {
-        let most = self.most(authority, mirrors);
+        let most = self.most(authority);
         let allowed: Vec<T> = addresses.iter().copied().filter(|one| kind(ip(one)) <= most).collect();
-        let Some(denied) =
-            addresses.iter().map(ip).find(|ip| kind(*ip) > most).filter(|_| allowed.is_empty())
-        else {
-            return Ok(allowed);
-        };
+        match addresses.iter().map(ip).find(|ip| kind(*ip) > most).filter(|_| allowed.is_empty()) {
+            Some(denied) => Err(self.denied(authority, kind(denied), &denied.to_string(), subject)),
+            None => Ok(allowed),
+        }
+    }
+
+    /// Checks a host that somebody else resolves: an address by itself, and a name by what it is sure to mean.
+    ///
+    /// **Errors**: as [`Reach::checked`].
+    pub(crate) fn check_name(&self, authority: &str, subject: &str) -> Result<(), Refusal> {
         let host = host_of(authority);
-        let expected = match most {
-            Kind::Public => "a public address, since no local file names this host",
-            _ => "a public or private address, since no local file names this address itself",
+        if let Ok(ip) = bare(host).parse::<IpAddr>() {
+            return self.checked(authority, &[ip], |ip| *ip, subject).map(|_| ());
+        }
+        let name = host.trim_end_matches('.');
+        let (kind, found) = match name {
+            "localhost" => (Kind::Special, "the machine of the proxy"),
+            name if name.ends_with(".localhost") => (Kind::Special, "the machine of the proxy"),
+            name if !name.contains('.') => {
+                (Kind::Private, "a machine beside the proxy, by a name without a dot")
+            }
+            _ => return Ok(()),
         };
-        let next = match kind(denied) {
+        match kind <= self.most(authority) {
+            true => Ok(()),
+            false => Err(self.denied(authority, kind, found, subject)),
+        }
+    }
+
+    fn denied(&self, authority: &str, denied: Kind, place: &str, subject: &str) -> Refusal {
+        let host = host_of(authority);
+        let expected = match self.most(authority) {
+            Kind::Public => "a public address, since no local file names this host",
+            _ => "a public or private address, since the sources file does not name this address itself",
+        };
+        let next = match denied {
             Kind::Special => "name the address itself, or localhost, in the sources file",
             _ => "name the host in the sources file, or let the policy say allow_private_addresses",
         };
-        let found = format!("{host} is at {denied}; where that is meant, {next}");
-        Err(Refusal::new("net.address_denied", subject, expected, found))
+        let found = format!("{host} is at {place}; where that is meant, {next}");
+        Refusal::new("net.address_denied", subject, expected, found)
     }
 
-    fn most(&self, authority: &str, mirrors: &BTreeSet<String>) -> Kind {
+    fn most(&self, authority: &str) -> Kind {
         let host = host_of(authority);
-        let is_named = self.named.contains(authority) || mirrors.contains(authority);
         let is_exact = host == "localhost" || bare(host).parse::<IpAddr>().is_ok();
-        match is_named {
+        match self.named.contains(authority) {
             true if is_exact => Kind::Special,
             true => Kind::Private,
-            false if self.private => Kind::Private,
+            false if self.private || self.noted.contains(authority) => Kind::Private,
             false => Kind::Public,
         }
+    }
+}
+
+fn host_of_want(want: &Want) -> Option<&str> {
+    match want {
+        Want::Blob(location) | Want::Tree { location, .. } => host_at(location),
+        Want::Refs { repository, .. } | Want::History { repository, .. } => host_in(repository),
+    }
+}
+
+fn host_at(location: &Location) -> Option<&str> {
+    match location {
+        Location::Https { url } => Some(url.host()),
+        Location::Git { repository, .. } => host_in(repository),
+        Location::File { .. } => None,
+    }
+}
+
+fn host_in(repository: &Repository) -> Option<&str> {
+    match repository {
+        Repository::Https(url) => Some(url.host()),
+        _ => None,
     }
 }
 
@@ -214,7 +249,7 @@ mod tests {
     fn check(reach: &Reach, authority: &str, address: &str, expected: Result<(), &str>) {
         let address: IpAddr = address.parse().expect("an address");
         let all = [SocketAddr::new(address, 443)];
-        let found = reach.checked((authority, &BTreeSet::new()), &all, SocketAddr::ip, "a document");
+        let found = reach.checked(authority, &all, SocketAddr::ip, "a document");
         let found =
             found.map(|allowed| assert_eq!(allowed, all)).map_err(|refusal| refusal.reason.to_string());
         assert_eq!(found, expected.map_err(str::to_owned), "{authority} at {address}");
@@ -287,19 +322,18 @@ mod tests {
         check(&Reach::naming(["127.0.0.1"]), "127.0.0.1", "127.0.0.1", Ok(()));
         check(&Reach::naming(["[::1]:9"]), "[::1]:9", "::1", Ok(()));
         check(&Reach::naming(["127.0.0.1"]), "localhost", "127.0.0.1", DENIED);
-        let mirrors = BTreeSet::from(["localhost:9".to_owned()]);
         let one = ["127.0.0.1:9".parse::<SocketAddr>().expect("an address")];
-        let found = Reach::default().checked(("localhost:9", &mirrors), &one, SocketAddr::ip, "x");
+        let found = Reach::default().led_to("localhost:9").checked("localhost:9", &one, SocketAddr::ip, "x");
         assert!(found.is_ok(), "a rewrite rule names it");
     }
 
     #[test]
     fn e2_of_several_addresses_only_those_that_may_be_are_left() {
         let all: Vec<IpAddr> = ["127.0.0.1", "1.1.1.1", "10.0.0.1"].map(|ip| ip.parse().expect("one")).into();
-        let found = Reach::default().checked(("a.example", &BTreeSet::new()), &all, |ip| *ip, "x");
+        let found = Reach::default().checked("a.example", &all, |ip| *ip, "x");
         assert_eq!(found.expect("one is left"), all[1..2]);
         let nothing: [IpAddr; 0] = [];
-        let found = Reach::default().checked(("a.example", &BTreeSet::new()), &nothing, |ip| *ip, "x");
+        let found = Reach::default().checked("a.example", &nothing, |ip| *ip, "x");
         assert_eq!(found.expect("nothing was denied"), nothing);
     }
 
@@ -325,5 +359,41 @@ mod tests {
         check("other.example", false);
         let none = closed.within(vec!["another.example".to_owned()]);
         assert!(none.check_host("git.acme.example", "x").is_err(), "every policy must list it");
+    }
+
+    #[test]
+    fn e2_a_local_document_names_private_machines_and_no_special_ones() {
+        let want = |url: &str| {
+            let url = catalogue_schema::pointer::HttpsUrl::parse(url).expect("a URL");
+            Want::Blob(Location::Https { url })
+        };
+        let noted = |url: &str| Reach::default().noting(&want(url));
+        check(&noted("https://git.acme.example/a"), "git.acme.example", "10.0.0.1", Ok(()));
+        check(&noted("https://10.0.0.1/a"), "10.0.0.1", "10.0.0.1", Ok(()));
+        check(&noted("https://localhost:9/a"), "localhost:9", "127.0.0.1", DENIED);
+        check(&noted("https://127.0.0.1/a"), "127.0.0.1", "127.0.0.1", DENIED);
+        check(&noted("https://169.254.169.254/a"), "169.254.169.254", "169.254.169.254", DENIED);
+        check(&Reach::default().also(&want("https://localhost:9/a")), "localhost:9", "127.0.0.1", Ok(()));
+    }
+
+    #[test]
+    fn e2_a_proxy_is_asked_for_no_name_that_means_its_own_machine_or_neighbours() {
+        let check = |reach: &Reach, authority: &str, expected: bool| {
+            let found = reach.check_name(authority, "a document");
+            assert_eq!(found.is_ok(), expected, "{authority}: {found:?}");
+        };
+        let (remote, private) = (Reach::default(), Reach::default().with_private_addresses());
+        for own in ["localhost", "localhost:8443", "localhost.", "a.localhost", "127.0.0.1", "[::1]:9"] {
+            check(&remote, own, false);
+            check(&private, own, false);
+        }
+        for neighbour in ["intranet", "intranet:8443", "intranet.", "10.0.0.1"] {
+            check(&remote, neighbour, false);
+            check(&private, neighbour, true);
+            check(&Reach::naming([neighbour]), neighbour, true);
+        }
+        check(&Reach::naming(["localhost:8443"]), "localhost:8443", true);
+        check(&remote, "registry.example", true);
+        check(&remote, "registry.example:8443", true);
     }
 }

@@ -1,11 +1,10 @@
 //! Rewrite rules: where an address is really fetched from. Applied here and nowhere else, so what a document is called, its
 //! pins and its locality never change. Never connects to anything.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::model::Refusal;
-use catalogue_schema::pointer::{HttpsUrl, LocalPath, SshUrl, Want};
+use catalogue_schema::pointer::{HttpsUrl, LocalPath, Location, Repository, SshUrl, Want};
 
 use crate::fetch::network::Rewrite;
 
@@ -55,13 +54,17 @@ impl Rules {
         }
     }
 
-    /// Returns the hosts that rules lead to, with their ports: the operator named them.
-    pub(super) fn mirrors(&self) -> BTreeSet<String> {
-        let host = |rule: &Rule| match &rule.to {
-            To::Https(to) => HttpsUrl::parse(to).ok().map(|url| url.host().to_owned()),
-            To::Ssh(_) | To::Path(_) => None,
+    /// Tells whether a rule leads somebody who wants this to another address.
+    pub(super) fn leads(&self, want: &Want) -> bool {
+        let url = match want {
+            Want::Blob(Location::Https { url }) | Want::Tree { location: Location::Https { url }, .. } => url,
+            Want::Blob(Location::Git { repository: Repository::Https(url), .. })
+            | Want::Tree { location: Location::Git { repository: Repository::Https(url), .. }, .. }
+            | Want::Refs { repository: Repository::Https(url), .. }
+            | Want::History { repository: Repository::Https(url), .. } => url,
+            _ => return false,
         };
-        self.0.iter().filter_map(host).collect()
+        self.fitting(url).is_some()
     }
 
     /// Returns the rule with the longest `from`, and what follows it in the URL.

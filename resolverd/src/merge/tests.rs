@@ -147,6 +147,19 @@ fn changed_bytes_are_reported_and_stay_reported() {
     shadowed.shadowed.push(Shadow { catalogue: owner("t", "b"), versions: Vec::new() });
     assert_eq!(noted(&shadowed, &now), shadowed);
 
+    // Bytes that were refused are nobody's forerunner.
+    let mut refused = before.clone();
+    let refusal =
+        |reason: &'static str| Verdict::Refused(catalogue_schema::model::Refusal::new(reason, "x", "y", "z"));
+    refused.releases[0].verdict = refusal("trust.digest_mismatch");
+    let mut good = before.clone();
+    good.releases[0].manifest = Some(Digest::sha256(b"other bytes"));
+    assert!(noted(&good, &refused).releases[0].warnings.is_empty());
+    for only_time in ["trust.too_young", "source.expired"] {
+        refused.releases[0].verdict = refusal(only_time);
+        assert_eq!(noted(&good, &refused).releases[0].warnings.len(), 1, "{only_time}");
+    }
+
     let mut elsewhere = now.clone();
     elsewhere.releases[0].warnings.clear();
     elsewhere.owner.source = SourceId::parse("t").expect("an id");

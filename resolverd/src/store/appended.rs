@@ -2,7 +2,7 @@
 //! but for what a failed write left of itself.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -22,6 +22,24 @@ pub(super) fn length(path: &Path) -> Result<u64, Failed> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
         other => Ok(other.map_err(failed("read", path))?.len()),
     }
+}
+
+/// Returns where the last whole line ends in the first `length` bytes of a file, however long what is behind it is; 0 where there
+/// is none.
+pub(super) fn last_newline(file: &mut File, length: u64) -> std::io::Result<u64> {
+    const STEP: u64 = 64 << 10;
+    let (mut end, mut bytes) = (length, Vec::new());
+    while end > 0 {
+        let start = end.saturating_sub(STEP);
+        bytes.clear();
+        file.seek(SeekFrom::Start(start))?;
+        Read::by_ref(file).take(end - start).read_to_end(&mut bytes)?;
+        if let Some(at) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 /// Appends `bytes`; after a return they outlive a power cut. Returns how long the file is now.

@@ -15,7 +15,7 @@
 //! log goes on behind the last promised one, so that the gap stays where it is, and says so in `status` until the next start.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
@@ -69,7 +69,7 @@ pub enum Event {
     Dropped,
     /// What a power cut left of a line was cut off.
     Mended,
-    /// The log or its head is not what was written.
+    /// The log, its head or the first-seen ledger is not what was written.
     Damaged,
 }
 
@@ -159,6 +159,10 @@ pub(super) struct Audit {
     pending: Vec<Entry>,
     /// What was found wrong with it.
     damage: Option<Refusal>,
+    /// The newest line as it was remembered elsewhere, where that is.
+    mark: Option<(u64, Digest)>,
+    /// There may be more files than the log may have.
+    is_surplus_due: bool,
     /// The head on disk is older than the log.
     is_head_due: bool,
     /// The entries about a generation that were written last: a commit that failed is tried again.
@@ -168,8 +172,11 @@ pub(super) struct Audit {
 
 impl Audit {
     /// Looks how far the log in `directory` reaches, and cuts off what a power cut left of a line.
-    pub(super) fn open(directory: &Path) -> Result<Audit, Failed> {
-        let mut audit = Audit { directory: directory.into(), bytes_max: AUDIT_BYTES_MAX, ..Audit::default() };
+    ///
+    /// `mark` is the newest line as it was remembered elsewhere.
+    pub(super) fn open(directory: &Path, mark: Option<(u64, Digest)>) -> Result<Audit, Failed> {
+        let mut audit =
+            Audit { directory: directory.into(), bytes_max: AUDIT_BYTES_MAX, mark, ..Audit::default() };
         audit.look()?;
         Ok(audit)
     }
@@ -177,6 +184,12 @@ impl Audit {
     /// Bounds the log: what is beyond goes with the next line.
     pub(super) fn bound(&mut self, bytes_max: u64) {
         self.bytes_max = bytes_max;
+    }
+
+    /// Returns the number and the digest of the newest line; `None` where there is none.
+    pub(super) fn reached(&self) -> Option<(u64, Digest)> {
+        let head = self.head.as_ref().filter(|head| head.last > 0)?;
+        Some((head.last, head.digest.clone()))
     }
 
     /// Returns what is wrong with the log.
@@ -215,65 +228,131 @@ impl Audit {
 
     /// Appends entries; durable on return.
     ///
-    /// **Errors**: the log cannot be written; no entry is in it then.
+    /// **Errors**: the log cannot be written. Of entries that fill more than one file the first may be in it then.
     pub(super) fn append(&mut self, entries: &[Entry], now_s: i64) -> Result<(), StoreError> {
-        let path = self.directory.join(FILE);
-        if self.head.is_none() || appended::length(&path)? != self.length {
+        if self.head.is_none() || appended::length(&self.directory.join(FILE))? != self.length {
             self.look()?;
         }
-        let mut head = self.head.clone().unwrap_or_else(Head::empty);
         let time = rfc3339(now_s);
+        if self.is_surplus_due {
+            self.trim(&time)?;
+        }
+        let own = self.pending.len();
         let mut told: Vec<Entry> = self.pending.clone();
         told.extend(entries.iter().flat_map(cut));
-        let mut bytes = lines(&told, &mut head, &time)?;
-        if self.length > 0 && self.length + bytes.len() as u64 > self.bytes_max / FILES_MAX {
-            head = self.head.clone().unwrap_or_else(Head::empty);
-            told.splice(0..0, self.rotate(&mut head)?);
-            bytes = lines(&told, &mut head, &time)?;
+        let mut at = 0;
+        while let Some(rest) = told.get(at..).filter(|rest| !rest.is_empty()) {
+            at += self.append_some(rest, &time)?;
+            let left = own - at.min(own);
+            self.pending.drain(..self.pending.len().saturating_sub(left));
         }
-        if !bytes.is_empty() {
-            self.length = appended::append(&path, &bytes)?;
+        self.write_head();
+        Ok(())
+    }
+
+    /// Appends as many entries as the file has room for, to the next file where it is full, and returns how many they are.
+    fn append_some(&mut self, entries: &[Entry], time: &str) -> Result<usize, StoreError> {
+        let room = self.bytes_max / FILES_MAX;
+        loop {
+            let mut head = self.head.clone().unwrap_or_else(Head::empty);
+            let (mut bytes, mut count) = (Vec::new(), 0);
+            for entry in entries {
+                let mut next = head.clone();
+                let line = line(entry, &mut next, time)?;
+                let is_first = self.length == 0 && count == 0;
+                if !is_first && self.length + (bytes.len() + line.len()) as u64 > room {
+                    break;
+                }
+                bytes.extend(line);
+                head = next;
+                count += 1;
+            }
+            if count > 0 {
+                self.length = appended::append(&self.directory.join(FILE), &bytes)?;
+                self.head = Some(head);
+                return Ok(count);
+            }
+            self.rotate()?;
+            self.trim(time)?;
         }
-        self.pending.clear();
-        self.head = Some(head.clone());
-        // The lines are there: a head that cannot be written is written with the next ones.
-        let written = sealed::seal(HEAD, HEAD_SCHEMA, &head)
+    }
+
+    /// Writes how far the log reaches. The lines are there: a head that cannot be written is written with the next ones.
+    fn write_head(&mut self) {
+        let Some(head) = &self.head else { return };
+        let written = sealed::seal(HEAD, HEAD_SCHEMA, head)
             .and_then(|bytes| Ok(durable::write(&self.directory, HEAD, &[&bytes])?));
         self.is_head_due = written.is_err();
         if let Err(error) = written {
             warn!(%error, "how far the audit log reaches is not written");
         }
-        Ok(())
     }
 
-    /// Gives the full file its number, and removes the oldest ones where there are too many.
-    fn rotate(&mut self, head: &mut Head) -> Result<Option<Entry>, StoreError> {
+    /// Gives the full file its number.
+    fn rotate(&mut self) -> Result<(), StoreError> {
         let path = self.directory.join(FILE);
-        let number = first_line(&path)?.map_or(head.last, |line| line.seq);
+        let last = self.head.as_ref().map_or(0, |head| head.last);
+        let number = first_line(&path)?.map_or(last, |line| line.seq);
         let full = self.directory.join(format!("audit-{number}.jsonl"));
         std::fs::rename(&path, &full).map_err(failed("rename", &path))?;
-        durable::sync_directory(&self.directory)?;
-        self.length = 0;
+        (self.length, self.is_surplus_due) = (0, true);
+        Ok(durable::sync_directory(&self.directory)?)
+    }
+
+    /// Removes the oldest files where there are too many: the line that says so, then the head, and only then they go. Where the
+    /// process ends in between the log is longer than its head says, which is no fault, and the next line takes it up again.
+    fn trim(&mut self, time: &str) -> Result<(), StoreError> {
         let files = full_files(&self.directory)?;
         let surplus = (files.len() + 1).saturating_sub(FILES_MAX as usize);
         let (gone, kept) = files.split_at(surplus.min(files.len()));
-        let Some(oldest) = kept.first().filter(|_| !gone.is_empty()) else { return Ok(None) };
-        if let Some(line) = first_line(&oldest.1)? {
-            (head.first, head.first_prev) = (line.seq, line.prev);
+        let oldest = kept.first().filter(|_| !gone.is_empty());
+        let first = oldest.map(|(_, path)| first_line(path)).transpose()?.flatten();
+        if let (Some(first), Some(mut head)) = (first, self.head.clone()) {
+            if head.first < first.seq {
+                let text = format!("the lines before {} were removed: the log is full", first.seq);
+                let bytes = line(&Entry::new(Event::Dropped, FILE).saying(text), &mut head, time)?;
+                self.length = appended::append(&self.directory.join(FILE), &bytes)?;
+                (head.first, head.first_prev) = (first.seq, first.prev);
+                self.head = Some(head);
+            }
+            self.write_head();
+            if self.is_head_due {
+                return Ok(());
+            }
+            for (_, path) in gone {
+                durable::remove(path)?;
+            }
         }
-        // Where the process ends here the log is longer than its head says, which is no fault.
-        for (_, path) in gone {
-            durable::remove(path)?;
-        }
-        let text = format!("the lines before {} were removed: the log is full", head.first);
-        Ok(Some(Entry::new(Event::Dropped, FILE).saying(text)))
+        self.is_surplus_due = false;
+        Ok(())
     }
 
     /// Finds out how far the log reaches.
     fn look(&mut self) -> Result<(), Failed> {
         let path = self.directory.join(FILE);
-        let known = head_of(&self.directory);
+        // What this process has written it knows better than any file.
+        let (known, mut damage) = match self.head.take() {
+            Some(head) => (Some(head), None),
+            None => remembered(&self.directory, self.mark.take())?,
+        };
         let mut last = last_line(&path)?;
+        let is_at = |found: &Last, head: &Head| found.line == Some((Some(head.last), head.digest.clone()));
+        if let (Some(head), Some(found)) = (&known, &mut last)
+            && !is_at(found, head)
+        {
+            let place = continued(&path, head)?;
+            let is_behind = matches!(found.line, Some((Some(seq), _)) if seq > head.last);
+            if is_behind && place.is_none() {
+                damage = Some(format!("what follows line {} does not continue it", head.last));
+            }
+            let (line, end) = place.unwrap_or_else(|| (found.line.clone(), found.whole));
+            // What is behind lines that continue each other nobody was promised.
+            let rest = found.whole - end + found.torn.as_ref().map_or(0, |torn| torn.1);
+            if end < found.whole {
+                found.torn = Some((digest_from(&path, end)?, rest));
+            }
+            (found.line, found.whole) = (line, end);
+        }
         if let Some(found) = &last
             && let Some(torn) = &found.torn
             && let Some(file) = appended::open(&path)?
@@ -292,7 +371,8 @@ impl Audit {
             };
         }
         let line = last.and_then(|found| found.line);
-        let (head, damage) = reach(known, line);
+        let (head, lines) = reach(known, line);
+        damage = lines.or(damage);
         if let Some(found) = damage {
             let expected = "the lines that were written, and no others";
             let hint = format!("{found}; resolverd audit verify says where");
@@ -305,6 +385,7 @@ impl Audit {
             }
         }
         self.head = Some(head);
+        self.is_surplus_due = true;
         Ok(())
     }
 }
@@ -319,40 +400,61 @@ struct Last {
     torn: Option<(Digest, u64)>,
 }
 
-/// Decides how the log goes on, from its head and its last line; the text says what is wrong.
-fn reach(known: Result<Option<Head>, String>, line: Option<(Option<u64>, Digest)>) -> (Head, Option<String>) {
-    let after = |(seq, digest): (Option<u64>, Digest)| Head {
-        last: seq.unwrap_or_default(),
-        digest,
-        ..Head::empty()
-    };
-    match (known, line) {
-        (Ok(None), None) => (Head::empty(), None),
-        (Ok(Some(head)), Some((Some(seq), digest))) if seq > head.last => {
-            // They were written, and the process ended before the head was.
-            (Head { last: seq, digest, ..head }, None)
-        }
-        (Ok(Some(head)), Some((Some(seq), digest))) if seq == head.last && digest == head.digest => {
-            (head, None)
-        }
-        (Ok(Some(head)), line) => {
+/// Decides how the log goes on, from how far it is known to reach and its last line; the text says what is wrong.
+fn reach(known: Option<Head>, line: Option<(Option<u64>, Digest)>) -> (Head, Option<String>) {
+    let Some(head) = known else { return (Head::empty(), None) };
+    match line {
+        // They were written, and the process ended before the head was.
+        Some((Some(seq), digest)) if seq > head.last => (Head { last: seq, digest, ..head }, None),
+        Some((Some(seq), digest)) if seq == head.last && digest == head.digest => (head, None),
+        None if head.last == 0 => (head, None),
+        line => {
             let found = match line {
                 Some((Some(seq), _)) if seq == head.last => format!("line {seq} has other bytes"),
                 Some((Some(seq), _)) => {
                     format!("the log ends with line {seq}, and {} was written", head.last)
                 }
                 Some((None, _)) => "its last line cannot be read".to_owned(),
-                None if head.last == 0 => return (head, None),
                 None => format!("the log is gone, and line {} was written", head.last),
             };
             (head, Some(found))
         }
-        (Ok(None), Some(line)) => (after(line), Some(format!("{HEAD} is gone"))),
-        (Err(found), line) => {
-            let head = line.map_or_else(Head::empty, after);
-            (head, Some(format!("{HEAD} cannot be read: {found}")))
-        }
     }
+}
+
+/// Returns how far the log reached by what was written beside it and by `mark`, which was remembered elsewhere; `None` for a log
+/// that never had a line. The text says what is wrong with what lies beside it.
+fn remembered(
+    directory: &Path,
+    mark: Option<(u64, Digest)>,
+) -> Result<(Option<Head>, Option<String>), Failed> {
+    let found = match head_of(directory) {
+        Ok(Some(head)) => {
+            let newer = mark.filter(|(seq, _)| *seq > head.last);
+            let head = match newer {
+                Some((last, digest)) => Head { last, digest, ..head },
+                None => head,
+            };
+            return Ok((Some(head), None));
+        }
+        Ok(None) => format!("{HEAD} is gone"),
+        Err(found) => format!("{HEAD} cannot be read: {found}"),
+    };
+    let (mut first, mut last) = (None, None);
+    for path in files(directory)? {
+        first = first.or(first_line(&path)?);
+        last = last_line(&path)?.and_then(|found| found.line).or(last);
+    }
+    let adopted = last.map(|(seq, digest)| (seq.unwrap_or_default(), digest));
+    let Some((last, digest)) = mark.or(adopted) else {
+        let is_gone = directory.join(HEAD).exists();
+        return Ok((None, is_gone.then_some(found)));
+    };
+    let head = match first {
+        Some(line) => Head { first: line.seq, first_prev: line.prev, last, digest },
+        None => Head { last, digest, ..Head::empty() },
+    };
+    Ok((Some(head), Some(found)))
 }
 
 fn head_of(directory: &Path) -> Result<Option<Head>, String> {
@@ -394,36 +496,77 @@ fn first_line(path: &Path) -> Result<Option<Line>, Failed> {
 fn last_line(path: &Path) -> Result<Option<Last>, Failed> {
     let Some(mut file) = opened(path)? else { return Ok(None) };
     let length = file.metadata().map_err(failed("read", path))?.len();
-    let start = length.saturating_sub(TAIL_BYTES);
+    let whole = appended::last_newline(&mut file, length).map_err(failed("read", path))?;
+    let torn = (whole < length).then(|| Ok((digest_from(path, whole)?, length - whole))).transpose()?;
+    if whole == 0 {
+        return Ok(Some(Last { line: None, whole, torn }));
+    }
     let mut end = Vec::new();
-    let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_to_end(&mut end));
+    let start = whole.saturating_sub(TAIL_BYTES);
+    let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.take(whole - start).read_to_end(&mut end));
     read.map_err(failed("read", path))?;
-    let whole = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let (lines, torn) = end.split_at(whole);
-    let torn = (!torn.is_empty()).then(|| (Digest::sha256(torn), torn.len() as u64));
-    let line = lines.strip_suffix(b"\n").map(|lines| {
-        let line = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-        let seq = serde_json::from_slice::<Line>(line).ok().map(|line| line.seq);
-        (seq, Digest::sha256(line))
-    });
-    Ok(Some(Last { line, whole: start + whole as u64, torn }))
+    let lines = end.strip_suffix(b"\n").unwrap_or(&end);
+    let line = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let seq = serde_json::from_slice::<Line>(line).ok().map(|line| line.seq);
+    Ok(Some(Last { line: Some((seq, Digest::sha256(line))), whole, torn }))
 }
 
-/// Writes entries as lines behind `head`, which then is at the last of them.
-fn lines(entries: &[Entry], head: &mut Head, time: &str) -> Result<Vec<u8>, StoreError> {
+/// Returns the digest of what a file holds from `start` on, as far as a line could reach.
+fn digest_from(path: &Path, start: u64) -> Result<Digest, Failed> {
     let mut bytes = Vec::new();
-    for entry in entries {
-        let seq = head.last.saturating_add(1);
-        let line = Line { seq, prev: head.digest.clone(), time: time.to_owned(), entry: entry.clone() };
-        let text = serde_json::to_vec(&line).map_err(|error| StoreError::Encode {
-            what: "a line of the audit log".to_owned(),
-            found: error.to_string(),
-        })?;
-        (head.last, head.digest) = (seq, Digest::sha256(&text));
-        bytes.extend(text);
-        bytes.push(b'\n');
+    if let Some(mut file) = opened(path)? {
+        let read =
+            file.seek(SeekFrom::Start(start)).and_then(|_| file.take(TAIL_BYTES).read_to_end(&mut bytes));
+        read.map_err(failed("read", path))?;
     }
-    Ok(bytes)
+    Ok(Digest::sha256(&bytes))
+}
+
+/// The number and digest of a line, and where it ends.
+type Place = (Option<(Option<u64>, Digest)>, u64);
+
+/// Returns the last of the lines behind the one that `head` names that continue each other, and where it ends; `None` where that
+/// one is not in the file. Nothing stands for a line before the file.
+fn continued(path: &Path, head: &Head) -> Result<Option<Place>, Failed> {
+    let Some(file) = opened(path)? else { return Ok(None) };
+    let mut reader = BufReader::new(file);
+    let (mut before, mut end, mut met) = ((head.last, head.digest.clone()), 0, None);
+    let mut raw = Vec::new();
+    loop {
+        raw.clear();
+        let read = reader.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut raw);
+        read.map_err(failed("read", path))?;
+        if raw.pop_if(|last| *last == b'\n').is_none() {
+            return Ok(met);
+        }
+        let (start, digest) = (end, Digest::sha256(&raw));
+        end += raw.len() as u64 + 1;
+        let line = serde_json::from_slice::<Line>(&raw).ok();
+        let is_next = line.as_ref().is_some_and(|line| line.seq == before.0 + 1 && line.prev == before.1);
+        if is_next {
+            before = (before.0 + 1, digest.clone());
+            met = Some((Some((Some(before.0), digest)), end));
+        } else if met.is_some() {
+            return Ok(met);
+        } else if digest == head.digest {
+            met = Some((Some((Some(head.last), digest)), end));
+        } else if start == 0 && head.last == 0 {
+            return Ok(Some((None, 0)));
+        }
+    }
+}
+
+/// Writes an entry as the line behind `head`, which then is at it.
+fn line(entry: &Entry, head: &mut Head, time: &str) -> Result<Vec<u8>, StoreError> {
+    let seq = head.last.saturating_add(1);
+    let line = Line { seq, prev: head.digest.clone(), time: time.to_owned(), entry: entry.clone() };
+    let mut text = serde_json::to_vec(&line).map_err(|error| StoreError::Encode {
+        what: "a line of the audit log".to_owned(),
+        found: error.to_string(),
+    })?;
+    (head.last, head.digest) = (seq, Digest::sha256(&text));
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// Returns an entry as ones that fit into lines: long texts are cut, many versions are several entries. What came from outside

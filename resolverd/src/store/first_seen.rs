@@ -6,12 +6,14 @@
 //!
 //! **Shape** of a line, texts between tabs: checksum (CRC-32 of what follows its tab, 8 hex digits), seconds since 1970-01-01 UTC,
 //! source, id, version, digest, signers between commas. `forgotten` instead of a digest: an operator gave up what was known of
-//! this version. Of two lines for one version the first counts. A last line that was torn by a power cut is cut off; other lines are never changed. A damaged line counts as none.
+//! this version. `recalled` instead of a digest, with a number instead of a version: so many damaged lines were made up for by what the
+//! last generation holds. Of two lines for one version the first counts. A last line that was torn by a power cut is cut off; other
+//! lines are never changed. A damaged line counts as none.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, Read as _, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -28,6 +30,9 @@ const LINE_BYTES_MAX: u64 = 16 << 10;
 /// How long a line is, roughly, in bytes.
 const LINE_BYTES: u64 = 160;
 const FORGOTTEN: &str = "forgotten";
+const RECALLED: &str = "recalled";
+/// How much of the end of the file is looked at for what was forgotten last, in bytes.
+const TAIL_BYTES: u64 = 64 << 10;
 /// The time of an entry that forgets.
 const GONE: u32 = u32::MAX;
 
@@ -39,6 +44,10 @@ pub struct FirstSeen {
     table: OnceLock<Table>,
     /// What was forgotten and not seen since: ids and versions.
     forgotten: HashSet<(String, String)>,
+    /// Why the ledger had to be made up for by what the last generation holds, in this process.
+    lost: Option<Refusal>,
+    /// How long the file is at least, as was written elsewhere.
+    promised: u64,
 }
 
 /// A version that is let in.
@@ -54,6 +63,8 @@ pub struct Sighting<'a> {
     pub digest: Digest,
     /// Whose signatures counted.
     pub signers: Vec<String>,
+    /// When it was seen, in seconds since 1970-01-01 UTC; `None` for now.
+    pub at_s: Option<i64>,
 }
 
 /// What a version was when it was first seen here.
@@ -74,6 +85,8 @@ struct Table {
     /// What was noted since, sorted like them.
     later: Vec<Entry>,
     damaged: usize,
+    /// How many damaged lines were made up for.
+    recalled: usize,
 }
 
 /// One version: 48 bytes.
@@ -86,9 +99,83 @@ struct Entry {
 }
 
 impl FirstSeen {
-    /// Names the ledger in `directory`; reads nothing yet.
-    pub(super) fn at(directory: &Path) -> FirstSeen {
-        FirstSeen { path: Some(directory.join(FILE)), ..FirstSeen::default() }
+    /// Names the ledger in `directory`, which was `promised` bytes long; reads only what was forgotten last.
+    ///
+    /// **Errors**: the file cannot be read; that it is missing is no error.
+    pub(super) fn at(directory: &Path, promised: u64) -> Result<FirstSeen, Failed> {
+        let path = directory.join(FILE);
+        let forgotten = forgotten_last(&path)?;
+        Ok(FirstSeen { path: Some(path), forgotten, promised, ..FirstSeen::default() })
+    }
+
+    /// Returns what the ledger has lost that the last generation may still know; `None` where nothing is missing or it was made
+    /// up for. A ledger that has not been read yet is not read for it.
+    ///
+    /// **Errors**: the file cannot be read.
+    pub fn gap(&self) -> Result<Option<Refusal>, Failed> {
+        let Some(path) = self.path.as_deref().filter(|_| self.lost.is_none()) else { return Ok(None) };
+        let length = appended::length(path)?;
+        let (reason, found) = match self.table.get() {
+            _ if !path.exists() => ("trust.ledger_lost", "no such file".to_owned()),
+            _ if length < self.promised => {
+                ("trust.ledger_lost", format!("{length} of at least {} bytes", self.promised))
+            }
+            Some(table) if table.damaged > table.recalled => {
+                ("trust.ledger_damaged", format!("{} damaged lines, which count as none", table.damaged))
+            }
+            _ => return Ok(None),
+        };
+        let found = format!("{found}; what the last generation holds counts as seen first");
+        Ok(Some(Refusal::new(
+            reason,
+            path.display(),
+            "the bytes of every version when it was first let in",
+            found,
+        )))
+    }
+
+    /// Reads the ledger, so that [`FirstSeen::gap`] knows of damaged lines.
+    ///
+    /// **Errors**: as [`FirstSeen::known`].
+    pub fn read(&self) -> Result<(), Failed> {
+        self.table().map(|_| ())
+    }
+
+    /// Writes down what a lost or damaged ledger should know; durable on return. Tells whether anything had been lost.
+    pub(super) fn recall<'a>(
+        &mut self,
+        gap: Refusal,
+        sightings: impl Iterator<Item = Sighting<'a>>,
+        now_s: i64,
+    ) -> Result<bool, Failed> {
+        let Some(path) = self.path.clone() else { return Ok(false) };
+        let before = appended::length(&path)?;
+        let forgotten = std::mem::take(&mut self.forgotten);
+        let noted = self.note(sightings, now_s);
+        self.forgotten = forgotten;
+        noted?;
+        let damaged =
+            self.table.get().filter(|table| table.damaged > table.recalled).map(|table| table.damaged);
+        if let Some(damaged) = damaged {
+            let mut line = Vec::new();
+            // A buffer takes every byte.
+            let _ = write_line(&mut line, seconds(now_s), &["", "", &damaged.to_string(), RECALLED, ""]);
+            appended::append(&path, &line)?;
+        }
+        if appended::length(&path)? == before && before >= self.promised {
+            // Nothing is missing: nothing was ever let in.
+            return Ok(false);
+        }
+        if let Some(table) = self.table.get_mut() {
+            table.recalled = table.damaged;
+        }
+        self.lost = Some(gap);
+        Ok(true)
+    }
+
+    /// Returns how long the file is, in bytes.
+    pub(super) fn length(&self) -> Result<u64, Failed> {
+        self.path.as_deref().map_or(Ok(0), appended::length)
     }
 
     /// Returns what a version was when it was first seen from a source; `None` where it is new.
@@ -128,12 +215,12 @@ impl FirstSeen {
         };
         let mut found: Option<Seen> = None;
         let whole = each_line(file, |line| match line.and_then(read_line) {
-            Some((at_s, named, Some(digest))) if named == version => {
+            Some((at_s, named, What::Seen(digest))) if named == version => {
                 let is_same = comparable(&digest) == comparable(content);
                 let digest = if is_same { content.clone() } else { digest };
                 found.get_or_insert(Seen { digest, at_s: at_s.into() });
             }
-            Some((_, named, None)) if named == version => found = None,
+            Some((_, named, What::Forgotten)) if named == version => found = None,
             _ => {}
         });
         whole.map_err(failed("read", &path))?;
@@ -165,9 +252,12 @@ impl FirstSeen {
 
     /// Returns what is wrong with the ledger, as far as it has been read.
     pub fn problem(&self) -> Option<Refusal> {
+        if let Some(lost) = &self.lost {
+            return Some(lost.clone());
+        }
         let (path, table) = (self.path.as_ref()?, self.table.get()?);
         let found = format!("{} damaged lines, which count as none", table.damaged);
-        (table.damaged > 0).then(|| {
+        (table.damaged > table.recalled).then(|| {
             Refusal::new("trust.ledger_damaged", path.display(), "lines with their checksums", found)
         })
     }
@@ -180,7 +270,7 @@ impl FirstSeen {
         now_s: i64,
     ) -> Result<(), Failed> {
         let Some(path) = self.path.clone() else { return Ok(()) };
-        let (at_s, mut entries) = (seconds(now_s), Vec::new());
+        let mut entries = Vec::new();
         let mut sightings = sightings.peekable();
         if sightings.peek().is_some() {
             let table = self.table()?;
@@ -191,7 +281,8 @@ impl FirstSeen {
             if fresh.peek().is_some() {
                 appended::append_with(&path, |file| {
                     let mut out = BufWriter::new(file);
-                    for (key, Sighting { source, id, version, digest, signers }) in fresh {
+                    for (key, Sighting { source, id, version, digest, signers, at_s }) in fresh {
+                        let at_s = seconds(at_s.unwrap_or(now_s));
                         let digest = comparable(&digest);
                         let texts = [source, id, version, &digest.to_string(), &signers.join(",")];
                         write_line(&mut out, at_s, &texts)?;
@@ -206,11 +297,6 @@ impl FirstSeen {
         }
         self.forgotten.clear();
         Ok(())
-    }
-
-    /// Tells whether nothing has ever been written down.
-    pub fn is_new(&self) -> bool {
-        self.path.as_ref().is_some_and(|path| !path.exists())
     }
 
     /// Gives up what is known of a version from any of these sources; durable on return. Tells whether anything was known.
@@ -259,12 +345,13 @@ impl Table {
         let length = file.metadata().map_err(failed("read", path))?.len();
         let mut entries = Vec::with_capacity(usize::try_from(length / LINE_BYTES).unwrap_or_default());
         let whole = each_line(file, |line| match line.and_then(read_line) {
-            Some((at_s, [source, id, version], digest)) => {
+            Some((at_s, [source, id, version], what)) => {
                 let key = table.key(source, id, version);
-                entries.push(match digest {
-                    Some(digest) => Entry { key, digest: bytes_of(&digest), at_s },
-                    None => Entry { key, digest: [0; 32], at_s: GONE },
-                });
+                match what {
+                    What::Seen(digest) => entries.push(Entry { key, digest: bytes_of(&digest), at_s }),
+                    What::Forgotten => entries.push(Entry { key, digest: [0; 32], at_s: GONE }),
+                    What::Recalled => table.recalled = version.parse().unwrap_or_default(),
+                }
             }
             None => table.damaged += 1,
         });
@@ -345,8 +432,34 @@ fn write_line(out: &mut impl Write, at_s: u32, texts: &[&str; 5]) -> std::io::Re
     writeln!(out, "{:08x}\t{line}", crc32fast::hash(line.as_bytes()))
 }
 
-/// Reads a line: its time, its texts, and the digest, `None` for one that forgets.
-fn read_line(line: &[u8]) -> Option<(u32, [&str; 3], Option<Digest>)> {
+/// What a line says of its version.
+enum What {
+    Seen(Digest),
+    Forgotten,
+    Recalled,
+}
+
+/// Returns what the last lines of the file forget: ids and versions.
+fn forgotten_last(path: &Path) -> Result<HashSet<(String, String)>, Failed> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HashSet::new()),
+        other => other.map_err(failed("open", path))?,
+    };
+    let length = file.metadata().map_err(failed("read", path))?.len();
+    let mut end = Vec::new();
+    let start = SeekFrom::Start(length.saturating_sub(TAIL_BYTES));
+    let read = file.seek(start).and_then(|_| file.take(TAIL_BYTES).read_to_end(&mut end));
+    read.map_err(failed("read", path))?;
+    let lines = end.rsplit(|byte| *byte == b'\n').skip(1).map(read_line);
+    let forgotten = lines.map_while(|line| match line {
+        Some((_, [_, id, version], What::Forgotten)) => Some((id.to_owned(), version.to_owned())),
+        _ => None,
+    });
+    Ok(forgotten.collect())
+}
+
+/// Reads a line: its time, its texts, and what it says.
+fn read_line(line: &[u8]) -> Option<(u32, [&str; 3], What)> {
     let (sum, rest) = line.split_first_chunk::<8>()?;
     let rest = rest.strip_prefix(b"\t")?;
     if u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()? != crc32fast::hash(rest) {
@@ -356,8 +469,9 @@ fn read_line(line: &[u8]) -> Option<(u32, [&str; 3], Option<Digest>)> {
     let at_s = texts.next()?.parse().ok().filter(|at_s| *at_s != GONE)?;
     let named = [texts.next()?, texts.next()?, texts.next()?];
     let digest = match texts.next()? {
-        FORGOTTEN => None,
-        digest => Some(Digest::parse(digest).ok()?),
+        FORGOTTEN => What::Forgotten,
+        RECALLED => What::Recalled,
+        digest => What::Seen(Digest::parse(digest).ok()?),
     };
     Some((at_s, named, digest))
 }
@@ -377,9 +491,32 @@ fn each_line(file: File, mut each: impl FnMut(Option<&[u8]>)) -> std::io::Result
         if read < LINE_BYTES_MAX {
             return Ok(end);
         }
-        read += reader.skip_until(b'\n')? as u64;
+        let mut last = [0];
+        let skipped = skip_line(&mut reader, &mut last)?;
+        read += skipped;
+        if last != *b"\n" {
+            // However long it is, it is the end of a line that was never finished.
+            return Ok(end);
+        }
         end += read;
         each(None);
+    }
+}
+
+/// Skips the rest of a line, and returns how many bytes that was; `last` becomes the last of them.
+fn skip_line(reader: &mut impl BufRead, last: &mut [u8; 1]) -> std::io::Result<u64> {
+    let mut skipped = 0;
+    loop {
+        let bytes = reader.fill_buf()?;
+        let at = bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let used = at.unwrap_or(bytes.len());
+        let Some(end) = used.checked_sub(1).and_then(|at| bytes.get(at)) else { return Ok(skipped) };
+        *last = [*end];
+        reader.consume(used);
+        skipped += used as u64;
+        if at.is_some() {
+            return Ok(skipped);
+        }
     }
 }
 

@@ -71,6 +71,18 @@ struct Content {
     documents: BTreeMap<RevisionKey, Vec<Revision>>,
     /// The highest version that was in force of each policy, by its file.
     policies: BTreeMap<String, u64>,
+    marks: Marks,
+}
+
+/// How far the other files reach that nothing can rebuild, so that a part of one that is missing is noticed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    /// The number and the digest of the newest line of the audit log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<(u64, Digest)>,
+    /// How long the first-seen ledger is, in bytes.
+    #[serde(default)]
+    pub ledger_bytes: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,6 +91,8 @@ struct ContentForm {
     documents: Vec<DocumentForm>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     policies: BTreeMap<String, u64>,
+    #[serde(default)]
+    marks: Marks,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -131,6 +145,12 @@ impl Memory {
     pub fn look(directory: &Path) -> Result<Option<i64>, String> {
         let bytes = durable::read(&directory.join(FILE)).map_err(|error| error.to_string())?;
         bytes.map(|bytes| decoded(&bytes).map(|content| content.highest_s)).transpose()
+    }
+
+    /// Reads the file in `directory` and changes nothing: how far the audit log reaches by it. What cannot be read says nothing.
+    pub(super) fn look_at_marks(directory: &Path) -> Marks {
+        let bytes = durable::read(&directory.join(FILE)).ok().flatten();
+        bytes.and_then(|bytes| decoded(&bytes).ok()).map(|content| content.marks).unwrap_or_default()
     }
 
     /// Remembers what `log` says was accepted of the documents of `generation`, where the memory does not hold it: then an
@@ -189,6 +209,17 @@ impl Memory {
         self.keep(content)
     }
 
+    /// Returns how far the other files reached when that was written last.
+    pub(super) fn marks(&self) -> &Marks {
+        &self.content.marks
+    }
+
+    /// Remembers how far the other files reach, durably.
+    pub(super) fn mark(&mut self, marks: Marks) -> Result<(), StoreError> {
+        let content = Content { marks, ..self.content.clone() };
+        self.keep(content)
+    }
+
     /// Returns everything that is remembered, by source and catalogue.
     pub fn all(&self) -> impl Iterator<Item = (&RevisionKey, &[Revision])> {
         self.content.documents.iter().map(|(key, revisions)| (key, revisions.as_slice()))
@@ -214,6 +245,19 @@ impl Memory {
         }
         content.bound(current);
         self.keep(content)
+    }
+
+    /// Returns the newest revision of every list and catalogue of a source, or of one of its catalogues.
+    pub(super) fn newest(
+        &self,
+        source: &SourceId,
+        catalogue: Option<&SourceId>,
+    ) -> Vec<(RevisionKey, Revision)> {
+        let is_meant = |key: &RevisionKey| {
+            key.source == *source && (catalogue.is_none() || key.catalogue.as_ref() == catalogue)
+        };
+        let meant = self.content.documents.iter().filter(|(key, _)| is_meant(key));
+        meant.filter_map(|(key, revisions)| Some((key.clone(), revisions.last()?.clone()))).collect()
     }
 
     /// Forgets what was accepted of a source, or of one of its catalogues, durably. Returns the newest revision of each.
@@ -325,7 +369,7 @@ fn seed(generation: &Generation) -> Content {
     Content {
         highest_s: accepted_s,
         documents: known.map(|(key, revision)| (key, vec![revision])).collect(),
-        policies: BTreeMap::new(),
+        ..Content::default()
     }
 }
 
@@ -337,6 +381,7 @@ fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
             .map(|(key, revisions)| DocumentForm { key: key.clone(), revisions: revisions.clone() })
             .collect(),
         policies: content.policies.clone(),
+        marks: content.marks.clone(),
     };
     sealed::seal(FILE, SCHEMA, &form)
 }
@@ -347,6 +392,7 @@ fn decoded(bytes: &[u8]) -> Result<Content, String> {
         highest_s: form.highest_s.min(CLOCK_MAX_S),
         documents: form.documents.into_iter().map(|document| (document.key, document.revisions)).collect(),
         policies: form.policies,
+        marks: form.marks,
     })
 }
 

@@ -69,7 +69,7 @@ use crate::store::files::{Files, Found, Named};
 use crate::store::first_seen::{FirstSeen, Sighting};
 use crate::store::index::{BATCH_ROWS_MAX, Fault, Index};
 use crate::store::ledger::{Ledger, Mark};
-use crate::store::memory::{Memory, Records};
+use crate::store::memory::{Marks, Memory, Records};
 use crate::store::places::Places;
 use crate::store::revisions::Log;
 use crate::store::row::Root;
@@ -339,8 +339,9 @@ impl Store {
         };
         store.memory = Memory::load(directory, generation, records)?;
         if records == Records::Kept {
-            store.audit = Some(Audit::open(directory)?);
-            store.first_seen = FirstSeen::at(directory);
+            let marks = store.memory.marks();
+            store.audit = Some(Audit::open(directory, marks.audit.clone())?);
+            store.first_seen = FirstSeen::at(directory, marks.ledger_bytes)?;
         }
         if let (Some(generation), Records::Kept) = (generation, records) {
             let log = &store.log;
@@ -402,13 +403,15 @@ impl Store {
         why: &str,
         now_s: i64,
     ) -> Result<(), StoreError> {
-        let gone = self.memory.forget(source, catalogue)?;
+        // Written down first: nothing is forgotten of which nobody could say who asked for it.
+        let gone = self.memory.newest(source, catalogue);
         let generation = self.current.as_ref().map_or(0, |(number, _)| *number);
         let entry = |(key, newest): &(RevisionKey, Revision)| {
             let why = if why.is_empty() { "no reason was given" } else { why };
             Entry::new(Event::Forgotten, key).saying(format!("{why} (it was {newest})"))
         };
         self.audit(&gone.iter().map(entry).collect::<Vec<_>>(), now_s)?;
+        self.memory.forget(source, catalogue)?;
         Ok(self.log.forgotten(&gone, generation, why, now_s)?)
     }
 
@@ -437,6 +440,7 @@ impl Store {
         let entry = Entry { versions, ..Entry::new(Event::Forgotten, id).saying(text) };
         self.audit(&[entry], now_s)?;
         self.first_seen.forget(sources, id, version, now_s)?;
+        self.mark()?;
         // What was made of its documents before is no longer what they say.
         self.read_with = self.current.as_ref().map(|(number, _)| (*number, Digest::sha256(b"")));
         Ok(true)
@@ -456,7 +460,31 @@ impl Store {
         sightings: impl Iterator<Item = Sighting<'a>>,
         now_s: i64,
     ) -> Result<(), StoreError> {
-        Ok(self.first_seen.note(sightings, now_s)?)
+        self.first_seen.note(sightings, now_s)?;
+        self.mark()
+    }
+
+    /// Makes up for a ledger that was lost or damaged, by what is known to have been let in, and writes so into the audit log;
+    /// durable on return.
+    ///
+    /// **Errors**: a file cannot be read or written; nothing may be judged then.
+    pub fn recall_first_seen<'a>(
+        &mut self,
+        gap: Refusal,
+        sightings: impl Iterator<Item = Sighting<'a>>,
+        now_s: i64,
+    ) -> Result<(), StoreError> {
+        let entry = Entry::new(Event::Damaged, &gap.subject).because(&gap.reason).saying(&gap.found);
+        if self.first_seen.recall(gap, sightings, now_s)? {
+            self.audit(&[entry], now_s)?;
+        }
+        self.mark()
+    }
+
+    /// Remembers elsewhere how far audit log and ledger reach.
+    fn mark(&mut self) -> Result<(), StoreError> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        self.memory.mark(Marks { audit: audit.reached(), ledger_bytes: self.first_seen.length()? })
     }
 
     /// Appends entries to the audit log; durable on return.
@@ -464,9 +492,10 @@ impl Store {
     /// **Errors**: the log cannot be written; no entry is in it then.
     pub fn audit(&mut self, entries: &[Entry], now_s: i64) -> Result<(), StoreError> {
         match &mut self.audit {
-            Some(audit) if !entries.is_empty() => audit.append(entries, now_s),
-            _ => Ok(()),
+            Some(audit) if !entries.is_empty() => audit.append(entries, now_s)?,
+            _ => return Ok(()),
         }
+        self.mark()
     }
 
     /// Appends to the audit log what the generation brings that is about to be committed. A commit that fails and is tried
@@ -474,7 +503,8 @@ impl Store {
     ///
     /// **Errors**: as [`Store::audit`].
     pub fn audit_next(&mut self, entries: Vec<Entry>, now_s: i64) -> Result<(), StoreError> {
-        self.audit.as_mut().map_or(Ok(()), |audit| audit.note(entries, now_s))
+        self.audit.as_mut().map_or(Ok(()), |audit| audit.note(entries, now_s))?;
+        self.mark()
     }
 
     /// Bounds all files of the audit log together, in bytes.
@@ -491,7 +521,9 @@ impl Store {
 
     /// Takes notice of the clock and returns the time that ages count from: it never goes back.
     pub fn see_clock(&mut self, now_s: i64) -> i64 {
-        if let Some(Err(error)) = self.audit.as_mut().map(|audit| audit.settle(now_s)) {
+        let settled =
+            self.audit.as_mut().map_or(Ok(()), |audit| audit.settle(now_s)).and_then(|()| self.mark());
+        if let Err(error) = settled {
             tracing::warn!(%error, "what is wrong with the audit log is not written into it");
         }
         self.memory.see(now_s)

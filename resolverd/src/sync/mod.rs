@@ -296,6 +296,9 @@ impl Sync<'_> {
         let accepted: Vec<(RevisionKey, Revision)> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
         self.expire(&mut readings, past, scope)?;
+        if !self.rules.policies.is_empty() {
+            memory::recall(store, past.generation(), past.snapshot(), self.now_s)?;
+        }
         let (mut draft, acts) = self.draft((past, scope), &known.documents, readings, store.first_seen())?;
         let next_change_s = draft.generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
         drop(known);

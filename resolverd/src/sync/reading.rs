@@ -19,7 +19,7 @@ use catalogue_schema::id::{CatalogueId, ComponentId};
 use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
 use catalogue_schema::packed::{Listed, Packed};
-use catalogue_schema::pointer::{CommitId, Locality, Location, Repository, Revision as RevisionOf, Want};
+use catalogue_schema::pointer::{CommitId, Location, Repository, Revision as RevisionOf, Want};
 use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey, SignedBy};
 
 use crate::fetch::git::object_id;
@@ -816,11 +816,11 @@ impl<'a> Reader<'a> {
         let found =
             dialect::read_with(errand, bytes, received, self.sync.forges, &mut self.lexicon.borrow_mut())?;
         if let Want::Blob(location) = &errand.want
-            && location.locality() == Locality::Local
+            && matches!(location, Location::File { .. })
         {
-            // Whoever writes a local file is the operator, or was let in by the operator.
+            // Whoever writes a local file was let in by the operator; a local repository may be a copy of anybody's.
             let reach = self.reach.take();
-            self.reach.replace(found.errands.iter().fold(reach, |reach, next| reach.also(&next.want)));
+            self.reach.replace(found.errands.iter().fold(reach, |reach, next| reach.noting(&next.want)));
         }
         Ok(found)
     }

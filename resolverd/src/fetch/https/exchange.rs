@@ -1,8 +1,8 @@
 //! One job from its first request to its whole answer: connections, proxies, redirects, tries, pauses, deadline.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -104,8 +104,6 @@ impl Known {
 /// may reach, and what the connector is given is one of them. Nothing resolves the name a second time.
 pub(super) struct Connections {
     hosts: Mutex<HashMap<String, Arc<Host>>>,
-    /// The hosts that rewrite rules lead to.
-    mirrors: Arc<BTreeSet<String>>,
     proxied: OnceLock<Client<Proxied, Full<Bytes>>>,
     proxies: Arc<Matcher>,
     keys: Arc<Keys>,
@@ -148,7 +146,6 @@ impl Connections {
         authorities: &[CertificateDer<'static>],
         keys: &Arc<Keys>,
         proxies: &Arc<Matcher>,
-        mirrors: &Arc<BTreeSet<String>>,
     ) -> Result<Connections, String> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(authorities.iter().cloned());
@@ -161,9 +158,9 @@ impl Connections {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let (keys, proxies, mirrors) = (Arc::clone(keys), Arc::clone(proxies), Arc::clone(mirrors));
+        let (keys, proxies) = (Arc::clone(keys), Arc::clone(proxies));
         let (hosts, proxied) = (Mutex::default(), OnceLock::new());
-        Ok(Connections { hosts, mirrors, proxied, proxies, keys, tls, has_roots })
+        Ok(Connections { hosts, proxied, proxies, keys, tls, has_roots })
     }
 
     /// Carries out a job within its deadline.
@@ -287,10 +284,9 @@ impl Connections {
             Fault::last(FetchError::Refused(Refusal { subject: subject.clone(), found, ..refusal.clone() }))
         })?;
         if let Some(intercept) = &intercept {
-            // A proxy resolves names itself: only an address that stands in the URL can be checked here.
-            if let Ok(ip) = bare(host_of(host)).parse::<IpAddr>() {
-                self.checked(hop, &[ip], |ip| *ip)?;
-            }
+            // A proxy resolves names itself: only what stands in the URL can be checked here.
+            let checked = hop.job.budget.reach().check_name(host, subject);
+            checked.map_err(|refusal| Fault::last(FetchError::Refused(refusal)))?;
             let client = self.proxied(intercept, subject)?;
             return match sent(hop, client, hop.request(uri, key), connect).await {
                 Ok(answer) => Ok(answer),
@@ -370,21 +366,11 @@ impl Connections {
                 host.resolved(found.collect())
             }
         };
-        let mut allowed = self.checked(hop, &addresses, SocketAddr::ip)?;
+        let reach = hop.job.budget.reach();
+        let checked = reach.checked(authority, &addresses, SocketAddr::ip, &hop.job.subject);
+        let mut allowed = checked.map_err(|refusal| Fault::last(FetchError::Refused(refusal)))?;
         allowed.truncate(ADDRESSES_MAX);
         Ok(allowed)
-    }
-
-    /// Returns the addresses that the source may reach.
-    fn checked<T: Copy>(
-        &self,
-        hop: &Hop<'_>,
-        addresses: &[T],
-        ip: impl Fn(&T) -> IpAddr,
-    ) -> Result<Vec<T>, Fault> {
-        let named = (hop.url.host(), &*self.mirrors);
-        let checked = hop.job.budget.reach().checked(named, addresses, ip, &hop.job.subject);
-        checked.map_err(|refusal| Fault::last(FetchError::Refused(refusal)))
     }
 
     /// Returns the client that goes through the proxy, of which an environment names only one for https.

@@ -10,7 +10,6 @@ mod exchange;
 mod fault;
 mod keys;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -44,8 +43,6 @@ pub struct Https {
     keys: Arc<Keys>,
     authorities: Vec<CertificateDer<'static>>,
     proxies: Arc<Matcher>,
-    /// The hosts that rewrite rules lead to.
-    mirrors: Arc<BTreeSet<String>>,
     engine: OnceLock<Result<Engine, String>>,
 }
 
@@ -113,7 +110,6 @@ impl Default for Https {
             keys: Arc::default(),
             authorities: Vec::new(),
             proxies: Arc::new(Matcher::builder().build()),
-            mirrors: Arc::default(),
             engine: OnceLock::new(),
         }
     }
@@ -141,14 +137,8 @@ impl Https {
             keys: Arc::new(Keys::read(&config.tokens, &keys::from_environment)?),
             authorities: config.ca_file.as_deref().map(authorities).transpose()?.unwrap_or_default(),
             proxies: Arc::new(proxies),
-            mirrors: Arc::default(),
             engine: OnceLock::new(),
         })
-    }
-
-    /// Returns the same client, which has not been used yet, for hosts that rewrite rules lead to.
-    pub(super) fn serving(self, mirrors: BTreeSet<String>) -> Https {
-        Https { mirrors: Arc::new(mirrors), ..self }
     }
 
     /// Sends a request and returns the whole answer, of at most `bytes_max` decoded bytes. Takes nothing from `budget` but
@@ -228,7 +218,7 @@ impl Https {
             .enable_all()
             .build()
             .map_err(|error| format!("no thread for it: {error}"))?;
-        let connections = Connections::new(&self.authorities, &self.keys, &self.proxies, &self.mirrors)?;
+        let connections = Connections::new(&self.authorities, &self.keys, &self.proxies)?;
         Ok(Engine { runtime: Some(runtime), connections: Arc::new(connections) })
     }
 }

@@ -10,7 +10,7 @@ fn entry(text: &str) -> Entry {
 /// A log of `count` lines, each appended by itself.
 fn log(count: usize) -> (tempfile::TempDir, Audit) {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut audit = Audit::open(directory.path()).expect("opened");
+    let mut audit = Audit::open(directory.path(), None).expect("opened");
     for number in 0..count {
         audit.append(&[entry(&format!("lcod://a/{number}"))], 60).expect("appended");
     }
@@ -36,7 +36,7 @@ fn subjects(directory: &Path, limit: usize) -> Vec<String> {
 #[test]
 fn lines_continue_each_other_over_restarts() {
     let (directory, _) = log(3);
-    let mut again = Audit::open(directory.path()).expect("opened");
+    let mut again = Audit::open(directory.path(), None).expect("opened");
     assert_eq!(again.problem(), None);
     again.append(&[entry("lcod://a/3"), entry("lcod://a/4")], 61).expect("appended");
     let found = verify(directory.path(), &[]).expect("verified");
@@ -82,7 +82,7 @@ fn whoever_writes_everything_anew_is_found_by_what_was_noted_elsewhere() {
     let before = verify(directory.path(), &[]).expect("verified");
     let seen = format!("{}:{}", before.last, before.digest.expect("a digest"));
     let (other, _) = log(0);
-    let mut audit = Audit::open(other.path()).expect("opened");
+    let mut audit = Audit::open(other.path(), None).expect("opened");
     audit.append(&[entry("x"), entry("y"), entry("z"), entry("and more")], 60).expect("appended");
     assert!(faults(other.path()).is_empty(), "nothing in the files shows it");
     let seen = Seen::parse(&seen).expect("a line that was noted");
@@ -102,7 +102,7 @@ fn a_torn_line_is_cut_off_and_that_is_said() {
         write(directory.path(), &format!("{whole}{torn}"));
         let found = verify(directory.path(), &[]).expect("verified");
         assert!(found.faults.is_empty() && found.notes.len() == 1, "{found:?}");
-        let mut audit = Audit::open(directory.path()).expect("opened");
+        let mut audit = Audit::open(directory.path(), None).expect("opened");
         assert_eq!(audit.problem(), None, "nobody was promised that line");
         audit.settle(70).expect("settled");
         let last = tail(directory.path(), 1).expect("read").remove(0);
@@ -125,13 +125,13 @@ fn a_torn_line_is_cut_off_and_that_is_said() {
 fn lines_that_were_written_before_the_head_was_stay() {
     let (directory, _) = log(1);
     let head = std::fs::read(directory.path().join(HEAD)).expect("read");
-    let mut audit = Audit::open(directory.path()).expect("opened");
+    let mut audit = Audit::open(directory.path(), None).expect("opened");
     audit.append(&[entry("lcod://a/1"), entry("lcod://a/2")], 60).expect("appended");
     // Killed between the two.
     std::fs::write(directory.path().join(HEAD), head).expect("written");
     let found = verify(directory.path(), &[]).expect("verified");
     assert!(found.faults.is_empty() && found.notes[0].starts_with("2 lines behind"), "{found:?}");
-    let mut audit = Audit::open(directory.path()).expect("opened");
+    let mut audit = Audit::open(directory.path(), None).expect("opened");
     assert_eq!(audit.problem(), None);
     audit.append(&[entry("lcod://a/3")], 60).expect("appended");
     let found = verify(directory.path(), &[]).expect("verified");
@@ -143,7 +143,7 @@ fn lines_that_were_promised_and_are_gone_leave_a_gap_that_stays() {
     let check = |spoil: &dyn Fn(&Path), expected: &str| {
         let (directory, _) = log(3);
         spoil(directory.path());
-        let mut audit = Audit::open(directory.path()).expect("opened");
+        let mut audit = Audit::open(directory.path(), None).expect("opened");
         let problem = audit.problem().expect("a problem");
         assert_eq!(problem.reason, "trust.audit_damaged");
         assert!(problem.found.contains(expected), "{problem}");
@@ -151,7 +151,7 @@ fn lines_that_were_promised_and_are_gone_leave_a_gap_that_stays() {
         let events: Vec<Event> =
             tail(directory.path(), 2).expect("read").iter().map(|l| l.entry.event).collect();
         assert_eq!(events, [Event::Damaged, Event::Denied]);
-        assert!(Audit::open(directory.path()).expect("opened").problem().is_none(), "it is said once");
+        assert!(Audit::open(directory.path(), None).expect("opened").problem().is_none(), "it is said once");
         directory
     };
     let drop_last = |path: &Path| {
@@ -226,4 +226,137 @@ fn entries_of_a_commit_that_is_tried_again_are_written_once() {
     audit.note(Vec::new(), 64).expect("noted");
     audit.settle(64).expect("settled");
     assert_eq!(read(directory.path()), before, "nothing to say, nothing written");
+}
+
+#[test]
+fn a_cut_log_without_its_head_is_found_by_what_was_remembered_elsewhere() {
+    let check = |spoil: &dyn Fn(&Path), expected: &str| {
+        let (directory, audit) = log(3);
+        let mark = audit.reached();
+        spoil(directory.path());
+        let mut audit = Audit::open(directory.path(), mark).expect("opened");
+        assert_eq!(audit.problem().expect("a problem").reason, "trust.audit_damaged");
+        audit.append(&[entry("lcod://a/later")], 60).expect("appended");
+        let found = faults(directory.path());
+        assert!(found.iter().any(|found| found.contains(expected)), "{found:?}");
+        assert!(found.iter().any(|found| found.contains("says that the log was not what was written")));
+    };
+    let cut = |path: &Path| {
+        std::fs::remove_file(path.join(HEAD)).expect("removed");
+        let whole = read(path);
+        write(path, &whole.lines().take(1).map(|line| format!("{line}\n")).collect::<String>());
+    };
+    check(&cut, "line 4 follows line 1");
+    let all = |path: &Path| {
+        std::fs::remove_file(path.join(HEAD)).expect("removed");
+        std::fs::remove_file(path.join(FILE)).expect("removed");
+    };
+    check(&all, "line 4 follows line 0");
+    // An older head together with the lines of its time.
+    let (directory, mut audit) = log(1);
+    let files = [HEAD, FILE].map(|name| (name, std::fs::read(directory.path().join(name)).expect("read")));
+    audit.append(&[entry("lcod://a/1")], 60).expect("appended");
+    for (name, bytes) in files {
+        std::fs::write(directory.path().join(name), bytes).expect("written");
+    }
+    let again = Audit::open(directory.path(), audit.reached()).expect("opened");
+    assert!(again.problem().expect("a problem").found.contains("ends with line 1, and 2 was written"));
+    // A running process knows better than a file that was put in its place.
+    audit.append(&[entry("lcod://a/2")], 60).expect("appended");
+    assert!(audit.problem().expect("a problem").found.contains("ends with line 1, and 2 was written"));
+}
+
+#[test]
+fn a_line_about_damage_is_a_fault_until_it_is_acknowledged() {
+    let (directory, mut audit) = log(1);
+    audit.append(&[Entry::new(Event::Damaged, FILE), entry("lcod://a/later")], 60).expect("appended");
+    assert_eq!(faults(directory.path()).len(), 1);
+    let seen = |seq: u64| {
+        let text = read(directory.path());
+        let raw = text.lines().nth(seq as usize - 1).expect("a line");
+        Seen { seq, digest: Digest::sha256(raw.as_bytes()) }
+    };
+    let count = |seq| verify(directory.path(), &[seen(seq)]).expect("verified").faults.len();
+    assert_eq!([1, 2, 3].map(count), [1, 0, 0]);
+}
+
+#[test]
+fn a_torn_end_is_cut_off_however_long_it_is() {
+    let chained = |directory: &Path| -> String {
+        let mut head = head_of(directory).expect("read").expect("a head");
+        let text = line(&entry("lcod://a/behind"), &mut head, "1970-01-01T00:01:00Z").expect("a line");
+        String::from_utf8(text).expect("text")
+    };
+    let check = |torn: &dyn Fn(&Path) -> Vec<u8>, kept: usize| {
+        let (directory, _) = log(2);
+        let whole = std::fs::read(directory.path().join(FILE)).expect("read");
+        std::fs::write(directory.path().join(FILE), [whole, torn(directory.path())].concat())
+            .expect("written");
+        let mut audit = Audit::open(directory.path(), None).expect("opened");
+        assert_eq!(audit.problem(), None, "nobody was promised any of it");
+        audit.settle(70).expect("settled");
+        let all = tail(directory.path(), 9).expect("read");
+        assert_eq!(all.len(), kept + 1);
+        assert_eq!(all[kept].entry.event, Event::Mended);
+        assert_eq!(faults(directory.path()), [""; 0]);
+    };
+    check(&|_| vec![0; 300_000], 2);
+    check(&|_| [&[0; 100][..], b"\nmore\n"].concat(), 2);
+    check(&|path| [chained(path).as_bytes(), &[0; 200_000]].concat(), 3);
+    check(&|path| [chained(path).as_bytes(), b"nonsense\n{\"seq\":"].concat(), 3);
+}
+
+#[test]
+fn many_lines_at_once_are_spread_and_no_file_is_much_larger_than_its_bound() {
+    let (directory, mut audit) = log(1);
+    audit.bound(FILES_MAX * 2_000);
+    let many: Vec<Entry> =
+        (0..300).map(|n| entry(&format!("lcod://a/{n}")).saying("x".repeat(100))).collect();
+    audit.append(&many, 60).expect("appended");
+    let all = files(directory.path()).expect("listed");
+    assert_eq!(all.len() as u64, FILES_MAX);
+    assert!(all.iter().all(|path| path.metadata().expect("there").len() <= 2_000));
+    assert_eq!(subjects(directory.path(), 1), ["lcod://a/299"]);
+    assert_eq!(faults(directory.path()), [""; 0]);
+}
+
+#[test]
+fn a_rotation_that_is_interrupted_is_taken_up_again() {
+    let (directory, mut audit) = log(1);
+    audit.bound(FILES_MAX * 2_000);
+    let mut next = 0;
+    let mut fill = |audit: &mut Audit, files_max: usize| {
+        while full_files(directory.path()).expect("listed").len() < files_max {
+            audit
+                .append(&[entry(&format!("lcod://a/{next}")).saying("x".repeat(100))], 60)
+                .expect("appended");
+            next += 1;
+        }
+    };
+    fill(&mut audit, FILES_MAX as usize - 1);
+    // Renamed, and killed before a line said that the oldest goes.
+    audit.rotate().expect("rotated");
+    let mut audit = Audit::open(directory.path(), None).expect("opened");
+    audit.bound(FILES_MAX * 2_000);
+    assert_eq!(faults(directory.path()), [""; 0]);
+    audit.append(&[entry("lcod://a/behind")], 60).expect("appended");
+    let found = verify(directory.path(), &[]).expect("verified");
+    assert!(found.faults.is_empty() && found.first > 1, "{found:?}");
+    assert_eq!(files(directory.path()).expect("listed").len() as u64, FILES_MAX);
+    let newest = tail(directory.path(), 2).expect("read");
+    assert_eq!(newest[0].entry.event, Event::Dropped, "the line that says so comes first");
+    // The head cannot be written: nothing goes before it says so.
+    std::fs::remove_file(directory.path().join(HEAD)).expect("removed");
+    std::fs::create_dir(directory.path().join(HEAD)).expect("made");
+    std::fs::write(directory.path().join(HEAD).join("x"), "").expect("written");
+    audit.rotate().expect("rotated");
+    audit.append(&[entry("lcod://a/no-head")], 60).expect("appended");
+    assert_eq!(files(directory.path()).expect("listed").len() as u64, FILES_MAX + 1);
+    std::fs::remove_dir_all(directory.path().join(HEAD)).expect("removed");
+    audit.settle(60).expect("settled");
+    let found = verify(directory.path(), &[]).expect("verified");
+    assert!(found.faults.is_empty() && found.notes.is_empty(), "{found:?}");
+    assert_eq!(files(directory.path()).expect("listed").len() as u64, FILES_MAX);
+    let dropped = tail(directory.path(), 1_000).expect("read");
+    assert_eq!(dropped.iter().filter(|line| line.entry.event == Event::Dropped).count(), 2);
 }

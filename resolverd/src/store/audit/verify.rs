@@ -9,7 +9,8 @@ use catalogue_schema::digest::Digest;
 use serde::Serialize;
 
 use crate::shelf::durable::{Failed, failed};
-use crate::store::audit::{HEAD, Head, LINE_BYTES_MAX, Line, files, head_of, opened};
+use crate::store::audit::{Event, FILE, HEAD, Head, LINE_BYTES_MAX, Line, files, head_of, opened};
+use crate::store::memory::Memory;
 
 /// How many faults are told.
 const FAULTS_MAX: usize = 20;
@@ -73,13 +74,16 @@ impl Seen {
 /// **Errors**: a file cannot be read. Faults are no error.
 pub fn verify(directory: &Path, seen: &[Seen]) -> Result<Verified, Failed> {
     for _ in 1..LOOKS_MAX {
+        // Written last, and so read first.
+        let mark = Memory::look_at_marks(directory).audit;
         let before = head_of(directory);
-        let found = look(directory, before.clone(), seen)?;
+        let found = look(directory, (mark, before.clone()), seen)?;
         if found.faults.is_empty() || head_of(directory) == before {
             return Ok(found);
         }
     }
-    look(directory, head_of(directory), seen)
+    let mark = Memory::look_at_marks(directory).audit;
+    look(directory, (mark, head_of(directory)), seen)
 }
 
 /// Returns the newest `limit` lines of the log in `directory`, oldest first. A line that cannot be read is left out.
@@ -119,9 +123,18 @@ struct Walk<'a> {
     seen: &'a [Seen],
     /// Which of them have been met.
     met: Vec<bool>,
+    /// The newest line as the memory of revisions has it.
+    mark: Option<(u64, Digest)>,
+    /// The lines that say themselves that the log was not what was written.
+    damaged: Vec<(u64, Fault)>,
+    /// Up to which line an operator has noted the log elsewhere.
+    known: u64,
 }
 
-fn look(directory: &Path, head: Result<Option<Head>, String>, seen: &[Seen]) -> Result<Verified, Failed> {
+/// What says how far the log reaches: the memory of revisions, and the head.
+type Reached = (Option<(u64, Digest)>, Result<Option<Head>, String>);
+
+fn look(directory: &Path, (mark, head): Reached, seen: &[Seen]) -> Result<Verified, Failed> {
     let mut found = Verified::default();
     let (has_head, head) = match head {
         Ok(Some(head)) => (true, head),
@@ -132,7 +145,8 @@ fn look(directory: &Path, head: Result<Option<Head>, String>, seen: &[Seen]) -> 
         }
     };
     let before = (head.first.saturating_sub(1), head.first_prev.clone());
-    let mut walk = Walk { found, before, head, has_head, seen, met: vec![false; seen.len()] };
+    let (met, damaged) = (vec![false; seen.len()], Vec::new());
+    let mut walk = Walk { found, before, head, has_head, seen, met, mark, damaged, known: 0 };
     for path in files(directory)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(file) = opened(&path)? else { continue };
@@ -191,8 +205,23 @@ impl Walk<'_> {
                 if one.digest != digest {
                     let found = format!("line {} has digest {digest}, and {} was noted", one.seq, one.digest);
                     self.found.fault(file, number, found);
+                } else {
+                    self.known = self.known.max(one.seq);
                 }
             }
+        }
+        if self.mark.as_ref().is_some_and(|(seq, known)| *seq == line.seq && *known != digest) {
+            let found = format!("line {} is not the one that was remembered beside the revisions", line.seq);
+            self.found.fault(file, number, found);
+        }
+        if line.entry.event == Event::Damaged && line.entry.subject == FILE {
+            let text = line.entry.text.unwrap_or_default();
+            let found = format!(
+                "line {} says that the log was not what was written ({text}); once that is looked into, --seen with this or a \
+                 later line acknowledges it",
+                line.seq
+            );
+            self.damaged.push((line.seq, Fault { file: file.to_owned(), line: number, found }));
         }
         if self.found.first == 0 {
             self.found.first = line.seq;
@@ -218,6 +247,17 @@ impl Walk<'_> {
             ));
         } else if !self.has_head && self.found.lines > 0 && self.found.faults.is_empty() {
             self.found.fault(HEAD, 0, "it is gone: lines missing at the end cannot be noticed");
+        }
+        if let Some((seq, _)) = self.mark.filter(|(seq, _)| *seq > self.found.last.max(self.head.last)) {
+            let found = format!(
+                "the log ends with line {}, and line {seq} was remembered beside the revisions",
+                self.found.last
+            );
+            self.found.fault(FILE, 0, found);
+        }
+        for (_, Fault { file, line, found }) in self.damaged.into_iter().filter(|(seq, _)| *seq > self.known)
+        {
+            self.found.fault(&file, line, found);
         }
         for (one, _) in self.seen.iter().zip(&self.met).filter(|(_, met)| !**met) {
             match one.seq < self.found.first {

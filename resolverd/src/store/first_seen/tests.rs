@@ -7,7 +7,18 @@ type Made<'a> = (&'a str, &'a str, &'a str);
 
 fn sighting<'a>((source, version, content): Made<'a>) -> Sighting<'a> {
     let digest = Digest::sha256(content.as_bytes());
-    Sighting { source, id: "lcod://a/x", version, digest, signers: vec!["one".to_owned(), "two".to_owned()] }
+    Sighting {
+        source,
+        id: "lcod://a/x",
+        version,
+        digest,
+        signers: vec!["one".to_owned(), "two".to_owned()],
+        at_s: None,
+    }
+}
+
+fn open(directory: &Path) -> FirstSeen {
+    FirstSeen::at(directory, 0).expect("opened")
 }
 
 fn note(ledger: &mut FirstSeen, made: &[Made<'_>], now_s: i64) {
@@ -37,11 +48,11 @@ fn some(at_s: i64, content: &str) -> Option<(i64, String)> {
 #[test]
 fn the_first_bytes_stay_whoever_comes_later() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut ledger = FirstSeen::at(directory.path());
+    let mut ledger = open(directory.path());
     assert_eq!(known(&ledger, &["1.0.0"]), [None]);
     note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
     note(&mut ledger, &[("s", "1.0.0", "other"), ("t", "1.0.0", "c")], 9);
-    for ledger in [ledger, FirstSeen::at(directory.path())] {
+    for ledger in [ledger, open(directory.path())] {
         assert_eq!(known(&ledger, &["1.0.0", "2.0.0", "3.0.0"]), [some(7, "a"), some(7, "b"), None]);
         let of = |source| ledger.known(source, "lcod://a/x", "1.0.0").expect("read").map(|seen| seen.at_s);
         assert_eq!((of("t"), of("u")), (Some(9), None), "sources know nothing of each other");
@@ -61,7 +72,7 @@ fn the_first_bytes_stay_whoever_comes_later() {
 #[test]
 fn nothing_is_written_where_nothing_is_new() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut ledger = FirstSeen::at(directory.path());
+    let mut ledger = open(directory.path());
     note(&mut ledger, &[], 7);
     assert!(!directory.path().join(FILE).exists());
     note(&mut ledger, &[("s", "1.0.0", "a")], 7);
@@ -76,7 +87,7 @@ fn nothing_is_written_where_nothing_is_new() {
 #[test]
 fn what_is_forgotten_is_new_again() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut ledger = FirstSeen::at(directory.path());
+    let mut ledger = open(directory.path());
     note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
     let id = "lcod://a/x";
     assert!(!ledger.forget(&["s"], id, "9.0.0", 8).expect("asked"), "nobody knows it");
@@ -85,13 +96,13 @@ fn what_is_forgotten_is_new_again() {
         assert!(ledger.forget(&["t", "s"], id, "1.0.0", 8).expect("forgotten"));
         assert!(ledger.is_forgotten(id, "1.0.0") && !ledger.is_forgotten(id, "2.0.0"));
         assert_eq!(known(&ledger, &["1.0.0", "2.0.0"]), [None, some(7, "b")]);
-        assert_eq!(known(&FirstSeen::at(directory.path()), &["1.0.0"]), [None]);
+        assert_eq!(known(&open(directory.path()), &["1.0.0"]), [None]);
         assert_eq!(looked_up(directory.path(), "1.0.0"), None);
         assert_eq!(looked_up(directory.path(), "2.0.0"), known(&ledger, &["2.0.0"])[0]);
         let content = format!("round {round}");
         note(&mut ledger, &[("s", "1.0.0", &content)], 10 + round);
         assert!(!ledger.is_forgotten(id, "1.0.0"));
-        for ledger in [&ledger, &FirstSeen::at(directory.path())] {
+        for ledger in [&ledger, &open(directory.path())] {
             assert_eq!(known(ledger, &["1.0.0", "2.0.0"]), [some(10 + round, &content), some(7, "b")]);
         }
     }
@@ -101,12 +112,12 @@ fn what_is_forgotten_is_new_again() {
 fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join(FILE);
-    let mut ledger = FirstSeen::at(directory.path());
+    let mut ledger = open(directory.path());
     note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
     let whole = std::fs::read(&path).expect("read");
-    for torn in [&b"0123"[..], &[b'x'; 100]] {
+    for torn in [&b"0123"[..], &[b'x'; 100], &[0; 16 << 10], &[0; 300_000]] {
         std::fs::write(&path, [&whole, torn].concat()).expect("written");
-        let ledger = FirstSeen::at(directory.path());
+        let ledger = open(directory.path());
         assert_eq!(known(&ledger, &["1.0.0", "2.0.0"]), [some(7, "a"), some(7, "b")]);
         assert_eq!((std::fs::read(&path).expect("read"), ledger.problem()), (whole.clone(), None));
     }
@@ -114,7 +125,7 @@ fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
         let mut bad = whole.clone();
         bad[at] ^= 1;
         std::fs::write(&path, bad).expect("written");
-        let ledger = FirstSeen::at(directory.path());
+        let ledger = open(directory.path());
         let both = [some(7, "a"), some(7, "b")];
         let found = known(&ledger, &["1.0.0", "2.0.0"]);
         assert!(found.iter().zip(&both).all(|(found, good)| found.is_none() || found == good), "byte {at}");
@@ -126,7 +137,7 @@ fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
     }
     let long = [&whole[..], &[b'y'; 20_000], b"\n", &whole].concat();
     std::fs::write(&path, long).expect("written");
-    let ledger = FirstSeen::at(directory.path());
+    let ledger = open(directory.path());
     assert_eq!(known(&ledger, &["1.0.0", "2.0.0"]), [some(7, "a"), some(7, "b")]);
     assert_eq!(ledger.problem().expect("a problem").reason, "trust.ledger_damaged");
 }
@@ -135,7 +146,7 @@ fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
 fn a_version_costs_48_bytes() {
     assert_eq!(size_of::<Entry>(), 48);
     let directory = tempfile::tempdir().expect("a directory");
-    let mut ledger = FirstSeen::at(directory.path());
+    let mut ledger = open(directory.path());
     let some = |from: u32, to: u32| -> Vec<String> { (from..to).map(|n| format!("{n}.0.0")).collect() };
     let add = |ledger: &mut FirstSeen, versions: Vec<String>| {
         note(ledger, &versions.iter().map(|version| ("s", version.as_str(), "a")).collect::<Vec<_>>(), 7);
@@ -150,10 +161,74 @@ fn a_version_costs_48_bytes() {
     let table = ledger.table().expect("read");
     assert_eq!(table.entries.len() + table.later.len(), 3_400);
     assert!(table.later.len() <= table.entries.len() / 16);
-    let later = FirstSeen::at(directory.path());
+    let later = open(directory.path());
     for version in ["0.0.0", "2999.0.0", "3000.0.0", "3399.0.0"] {
         assert_eq!(known(&ledger, &[version]), known(&later, &[version]), "{version}");
     }
     let table = later.table().expect("read");
     assert_eq!((table.entries.len(), table.entries.capacity()), (3_400, 3_400));
+}
+
+#[test]
+fn a_lost_cut_or_damaged_ledger_is_made_up_for_once() {
+    let check = |spoil: &dyn Fn(&Path), reason: &str, is_cut: bool| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(FILE);
+        let mut ledger = open(directory.path());
+        note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
+        assert_eq!(ledger.gap().expect("read"), None);
+        let promised = ledger.length().expect("read");
+        spoil(&path);
+        let mut ledger = FirstSeen::at(directory.path(), if is_cut { promised } else { 0 }).expect("opened");
+        ledger.read().expect("read");
+        let gap = ledger.gap().expect("read").expect("a gap");
+        assert_eq!(gap.reason, reason);
+        let both = [("s", "1.0.0", "a"), ("s", "2.0.0", "b")]
+            .map(sighting)
+            .map(|one| Sighting { at_s: Some(7), ..one });
+        assert!(ledger.recall(gap, both.into_iter(), 99).expect("recalled"));
+        assert_eq!(ledger.problem().expect("a problem").reason, reason);
+        assert_eq!(ledger.gap().expect("read"), None, "once");
+        let length = ledger.length().expect("read");
+        let later = FirstSeen::at(directory.path(), length).expect("opened");
+        for ledger in [&ledger, &later] {
+            assert_eq!(known(ledger, &["1.0.0", "2.0.0"]), [some(7, "a"), some(7, "b")]);
+        }
+        assert_eq!(
+            (later.gap().expect("read"), later.problem()),
+            (None, None),
+            "what was made up for is told once"
+        );
+    };
+    check(&|path| std::fs::remove_file(path).expect("removed"), "trust.ledger_lost", false);
+    check(&|path| std::fs::write(path, "").expect("written"), "trust.ledger_lost", true);
+    let first = |path: &Path| {
+        let text = std::fs::read_to_string(path).expect("read");
+        std::fs::write(path, text.lines().next().expect("a line").to_owned() + "\n").expect("written");
+    };
+    check(&first, "trust.ledger_lost", true);
+    let flip = |path: &Path| {
+        let text = std::fs::read_to_string(path).expect("read");
+        std::fs::write(path, text.replacen("1.0.0", "1.0.1", 1)).expect("written");
+    };
+    check(&flip, "trust.ledger_damaged", false);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut new = open(directory.path());
+    let gap = new.gap().expect("read").expect("no file");
+    assert!(!new.recall(gap, std::iter::empty(), 7).expect("recalled"), "nothing was ever let in");
+    assert_eq!(new.problem(), None);
+}
+
+#[test]
+fn what_was_forgotten_last_is_known_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut ledger = open(directory.path());
+    note(&mut ledger, &[("s", "1.0.0", "a"), ("s", "2.0.0", "b")], 7);
+    for version in ["1.0.0", "2.0.0"] {
+        assert!(ledger.forget(&["s"], "lcod://a/x", version, 8).expect("forgotten"));
+    }
+    let mut ledger = open(directory.path());
+    assert!(ledger.is_forgotten("lcod://a/x", "1.0.0") && ledger.is_forgotten("lcod://a/x", "2.0.0"));
+    note(&mut ledger, &[("s", "1.0.0", "c")], 9);
+    assert!(!open(directory.path()).is_forgotten("lcod://a/x", "1.0.0"));
 }
