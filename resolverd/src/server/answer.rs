@@ -30,7 +30,7 @@ use crate::api::{
 use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
 use crate::server::encoded;
-use crate::server::explain::{Asked, Ground, explain};
+use crate::server::explain::{Asked, Ground, LookUp, explain};
 use crate::server::policy::PolicyState;
 use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after, cursor_behind};
 use crate::server::search::{Hit, Search};
@@ -94,9 +94,6 @@ pub struct Records {
 }
 
 type ReadRecords = dyn Fn(&Generation) -> Result<Arc<Documents>, String> + Send + Sync;
-
-/// Returns what a release of a source was when it was first seen here, and when.
-pub type LookUp = dyn Fn(&SourceId, &Release) -> Option<(Digest, i64)> + Send + Sync;
 
 impl Records {
     /// Reads lists through `read`.

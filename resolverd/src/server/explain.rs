@@ -26,7 +26,6 @@ use crate::api::discovery::{
 };
 use crate::api::{PinRow, is_out_of_order, repository_text};
 use crate::resolve::{Candidates, Cause, Conflict, Native, Standing, native_for, select};
-use crate::server::answer::LookUp;
 use crate::store::Snapshot;
 use crate::trust::evidence::{Case as Evidence, Proofs, Voucher, beside, missing_before, stated};
 use crate::trust::memory::ROLLBACK;
@@ -43,6 +42,9 @@ pub struct Asked {
     /// Prereleases count as ordinary versions.
     pub prerelease: bool,
 }
+
+/// Returns what a release of a source was when it was first seen here, and when.
+pub type LookUp = dyn Fn(&SourceId, &Release) -> Option<(Digest, i64)> + Send + Sync;
 
 /// What an explanation rests on.
 #[derive(Clone, Copy)]
