@@ -59,11 +59,13 @@ fn called(source: &str, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     named.map(|part| body(part).to_owned()).collect()
 }
 
-/// Returns a case up to the brace that ends it, at the start of a line: what follows belongs to others.
+/// Returns a case up to the brace that ends it, as far in as the case itself: what follows belongs to others.
 fn body(part: &str) -> &str {
     let head = part.split('\n').next().unwrap_or_default();
-    match part.find("\n}") {
-        Some(end) if !head.ends_with('}') => &part[..end + 2],
+    let indent: String = head.chars().take_while(|c| *c == ' ').collect();
+    let close = format!("\n{indent}}}");
+    match part.find(&close) {
+        Some(end) if !head.ends_with('}') => &part[..end + close.len()],
         _ => head,
     }
 }
@@ -110,7 +112,7 @@ fn every_row_has_a_case_that_asserts_its_reason() {
 
 #[test]
 fn a_row_without_a_case_is_found() {
-    let source = "#[test]\nfn e3_e4_no_file() {\n check(\"input.url\") }\n\n#[test]\nfn e30_other() {}\n#[test]\nfn f1_x() {}";
+    let source = "#[test]\nfn e3_e4_no_file() {\n check(\"input.url\")\n}\n\n#[test]\nfn e30_other() {}\n#[test]\nfn f1_x() {}";
     let count = |row: &str| cases(source, row).len();
     assert_eq!((count("e3"), count("e4"), count("e30"), count("f1")), (1, 1, 1, 1));
     assert_eq!((count("e5"), count("e"), count("x"), count("no")), (0, 0, 0, 0));
