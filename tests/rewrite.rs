@@ -8,6 +8,7 @@ use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, HttpsUrl, Location, Repository, Revision, Want};
 use resolverd::fetch::limit::{Budget, Limits};
 use resolverd::fetch::network::{Https, Network, Proxy, Rewrite};
+use resolverd::fetch::reach::Reach;
 use resolverd::fetch::{Answer, Ask, Fetch as _, FetchError, Fetched, Origins};
 
 use crate::harness::place;
@@ -70,7 +71,13 @@ fn a_document_comes_from_where_the_rule_says_and_says_so() {
     check("https://far.example/deep/a.json?x=1", b"served", &server.url("/mirror/deep/a.json?x=1"));
     let file = format!("file://{}/d/a b.json", directory.path().display());
     check("https://far.example/files/d/a%20b.json", b"a file", &file);
-    check(&server.url("/mirror/deep/a.json"), b"served", &server.url("/mirror/deep/a.json"));
+    // No rule leads who names the mirror itself, and so none names it for them.
+    let direct = document(&server.url("/mirror/deep/a.json"));
+    assert_eq!(ask(&origins, &direct).unwrap_err().refusal().reason, "net.address_denied");
+    let limits = Limits { tries: 1, connect_s: 1, ..Limits::default() };
+    let budget = Budget::new(&limits, Instant::now()).reaching(Reach::default().also(&direct));
+    let named = origins.fetch(&[Ask::from(&direct)], &budget).remove(0).unwrap();
+    assert!(matches!(named, Answer::Fetched(fetched) if *fetched.bytes == *b"served"));
     for (url, reason, place) in [
         ("https://far.example/gone.json", "net.not_found", server.url("/mirror/gone.json")),
         ("https://far.example/files/gone", "file_missing", format!("{}/gone", directory.path().display())),

@@ -2,6 +2,7 @@
 //! it is the same run as any other, up to where it would be committed.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use catalogue_schema::model::Source;
 use catalogue_schema::packed::{Listed, Packed, PackedError};
@@ -65,16 +66,20 @@ fn compare(
         component.iter().flat_map(|one| one.all().map(move |listed| standing(one, &listed))).collect()
     };
     let Some(id) = before.or(after).map(|one| one.id_text().to_owned()) else { return Ok(()) };
-    let (before, mut after) = (of(before)?, of(after)?);
+    let (before, after) = (of(before)?, of(after)?);
+    let mut by_version: HashMap<&str, &Standing> =
+        after.iter().map(|(version, to)| (version.as_str(), to)).collect();
     for (version, from) in before {
-        let at = after.iter().position(|(other, _)| *other == version);
-        let to = at.map(|at| after.remove(at).1);
+        let to = by_version.remove(version.as_str()).cloned();
         if to.as_ref() != Some(&from) {
             changes.push(Change { id: id.clone(), version, from: Some(from), to });
         }
     }
-    let new = |(version, to)| Change { id: id.clone(), version, from: None, to: Some(to) };
-    changes.extend(after.into_iter().map(new));
+    let new = after.iter().filter(|(version, _)| by_version.contains_key(version.as_str()));
+    changes.extend(new.map(|(version, to)| {
+        let (version, to) = (version.clone(), Some(to.clone()));
+        Change { id: id.clone(), version, from: None, to }
+    }));
     Ok(())
 }
 
