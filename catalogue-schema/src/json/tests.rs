@@ -270,7 +270,8 @@ proptest! {
 fn a_long_path_is_told_by_its_end() {
     // Each byte of such a key takes six characters.
     let key = format!("\"{}\":", "\u{7f}".repeat(30));
-    let text = format!("{}{}1,\"last\":1,\"last\":2", "{".to_owned() + &key, ("{".to_owned() + &key).repeat(40));
+    let text =
+        format!("{}{}1,\"last\":1,\"last\":2", "{".to_owned() + &key, ("{".to_owned() + &key).repeat(40));
     let text = text.replacen("1,\"last\"", "{\"last\"", 1);
     let error = super::check(text.as_bytes()).unwrap_err();
     assert_eq!(&*error.reason, "input.duplicate_key");
