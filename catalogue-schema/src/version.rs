@@ -139,6 +139,9 @@ impl VersionReq {
         let is_implied = parts.len() == 1
             && split_operator(trimmed).0.is_empty()
             && comparators.first().is_some_and(|comparator| comparator.op == semver::Op::Caret);
+        if is_implied && trimmed.len() >= VERSION_BYTES_MAX {
+            return refused("a version of at most 127 bytes, since a caret is meant before it");
+        }
         let text = if is_implied { Cow::Owned(format!("^{trimmed}")) } else { Cow::Borrowed(trimmed) };
         Ok(VersionReq::of(&text, semver::VersionReq { comparators }))
     }

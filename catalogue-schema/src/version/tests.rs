@@ -205,3 +205,17 @@ proptest! {
         let _ = VersionReq::parse(&text, Grammar::Caret);
     }
 }
+
+/// Found by fuzzing: a version of the greatest length, and the caret that stands before it once it is printed.
+#[test]
+fn a_requirement_reads_its_own_text_at_the_greatest_length() {
+    for (length, is_read) in [(126, true), (127, true), (128, false), (129, false)] {
+        let text = format!("1.0.0+{}", "b".repeat(length - 6));
+        for grammar in [Grammar::Reference, Grammar::Caret] {
+            let read = VersionReq::parse(&text, grammar);
+            assert_eq!(read.is_ok(), is_read, "{length} {grammar:?}");
+            let again = read.map(|requirement| VersionReq::parse(&requirement.to_string(), grammar).is_ok());
+            assert_eq!(again.ok(), is_read.then_some(true), "{length} {grammar:?}");
+        }
+    }
+}
