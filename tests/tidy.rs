@@ -55,6 +55,12 @@ const NAMED_IN: &[(&[&str], &[&str], &str)] = &[
         "time comes in as a parameter",
     ),
     (&["Trust", "grant"], &["resolverd/src/trust/verify.rs"], "only the verify function grants trust"),
+    (
+        &["grant_by"],
+        // Where it is defined, and where it is called.
+        &["catalogue-schema/src/model.rs", "resolverd/src/trust/verify.rs"],
+        "only the verify function grants trust",
+    ),
     (&["fs", "write"], &["resolverd/benches/"], "files are written whole, by the atomic writer"),
 ];
 
@@ -439,6 +445,8 @@ fn the_names_can_be_misplaced() {
     file("resolverd/src/daemon/", "let now = SystemTime::now();", 0);
     file("resolverd/src/sync.rs", "let t = Trust::grant(level, false);", 1);
     file("resolverd/src/sync.rs", "#[cfg(test)] mod tests { fn t() { Trust::grant(l, false); } }", 0);
+    file("resolverd/src/sync.rs", "let t = leave.grant_by(ruling);", 1);
+    file("resolverd/src/trust/verify.rs", "let t = leave.grant_by(ruling);", 0);
     file("resolverd/src/trust/verify.rs", "let t = Trust::grant(level, false);", 0);
     file("resolverd/src/shelf.rs", "std::fs::write(path, bytes)", 1);
     let two = [

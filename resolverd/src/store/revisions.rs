@@ -8,9 +8,8 @@
 //! whose checksum is another is passed over.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
@@ -21,7 +20,8 @@ use catalogue_schema::pointer::CommitId;
 use catalogue_schema::revision::{Event, LogLine, Revision, RevisionKey, rfc3339};
 use tracing::warn;
 
-use crate::shelf::durable::{self, FILE_MODE, Failed, failed};
+use crate::shelf::durable::{Failed, failed};
+use crate::store::appended;
 use crate::store::memory::{Memory, revision_of};
 
 const FILE: &str = "revisions.jsonl";
@@ -137,29 +137,7 @@ impl Log {
             text.extend(written(line));
             text.push(b'\n');
         }
-        let path = &self.path;
-        let is_new = !path.exists();
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(FILE_MODE)
-            .open(path)
-            .map_err(failed("open", path))?;
-        if is_new {
-            // The mode that `open` was given is cut by the umask.
-            let private = Permissions::from_mode(FILE_MODE);
-            file.set_permissions(private).map_err(failed("set the mode of", path))?;
-        }
-        let before = file.metadata().map_err(failed("read", path))?.len();
-        let written = file.write_all(&text).and_then(|()| file.sync_all());
-        if let Err(error) = written {
-            // What was written of it would run into the next line.
-            let _ = file.set_len(before);
-            return Err(failed("append to", path)(error));
-        }
-        if is_new {
-            durable::sync_directory(path.parent().unwrap_or(Path::new("/")))?;
-        }
+        appended::append(&self.path, &text)?;
         for line in lines {
             self.note(line);
         }
