@@ -451,6 +451,13 @@ impl<'a> Listed<'a> {
         Version::parse(self.version_text()).ok()
     }
 
+    /// Tells whether its version differs from `version` in nothing but build metadata.
+    pub fn is_twin_of(&self, version: &Version) -> bool {
+        let other = version.semver();
+        self.triple() == (other.major, other.minor, other.patch)
+            && self.version().is_some_and(|own| own.is_twin_of(version))
+    }
+
     /// Returns major, minor and patch version.
     pub fn triple(&self) -> (u64, u64, u64) {
         let part =
@@ -602,6 +609,13 @@ impl<'a> Listed<'a> {
         Ok(release)
     }
 
+    /// Tells whether its version is three numbers and nothing else. Reads the entry only.
+    fn is_plain(&self) -> bool {
+        let (major, minor, patch) = self.triple();
+        let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
+        usize::from(self.entry[VERSION_BYTES]) == digits(major) + digits(minor) + digits(patch) + 2
+    }
+
     fn has(&self, mark: u16) -> bool {
         self.marks() & mark != 0
     }
@@ -641,8 +655,8 @@ impl<'a> Listed<'a> {
     fn order(&self, version: &Version) -> Ordering {
         let other = version.semver();
         let order = self.triple().cmp(&(other.major, other.minor, other.patch));
-        let is_plain = !self.has(PRERELEASE) && other.pre.is_empty() && other.build.is_empty();
-        if order.is_ne() || is_plain && !self.version_text().contains('+') {
+        let is_plain = other.pre.is_empty() && other.build.is_empty();
+        if order.is_ne() || is_plain && self.is_plain() {
             return order;
         }
         self.version().map_or(Ordering::Less, |own| own.cmp(version))

@@ -1066,7 +1066,7 @@ fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Res
             body.push(b',');
         }
         match looked_up(reference, &view) {
-            Ok(release) => encoded::write(&release, snapshot, &mut body),
+            Ok(release) => encoded::write(&release.answer(), snapshot, &mut body),
             Err(failure) => serde_json::to_writer(&mut body, &failure.problem(None)).map_err(unwritten)?,
         }
     }

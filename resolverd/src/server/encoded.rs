@@ -4,12 +4,13 @@
 //! with: `{"snapshot":"sha256:…",` and `"id":"lcod://ns/name","version":"1.0.0",…}`. Never encodes anything.
 
 use catalogue_schema::id::REFERENCE_BYTES_MAX;
-use catalogue_schema::packed::Listed;
+use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::version::Version;
 
 use crate::resolve::range::Span;
 use crate::server::route::{Plain, PlainVersion};
 use crate::store::Snapshot;
+use crate::store::places::fetched;
 
 /// Returns what is told of a release of `snapshot`.
 pub fn body(release: &Listed<'_>, snapshot: &Snapshot) -> Vec<u8> {
@@ -17,10 +18,10 @@ pub fn body(release: &Listed<'_>, snapshot: &Snapshot) -> Vec<u8> {
     [snapshot.lead(), front, shadows, back].concat()
 }
 
-/// Writes what is told of a release of `snapshot` behind what is in `out`.
-pub fn write(release: &Listed<'_>, snapshot: &Snapshot, out: &mut Vec<u8>) {
+/// Writes what is told of a release of `snapshot`, the parts of its answer, behind what is in `out`.
+pub fn write(answer: &[&[u8]; 3], snapshot: &Snapshot, out: &mut Vec<u8>) {
     out.extend_from_slice(snapshot.lead());
-    release.answer().iter().for_each(|part| out.extend_from_slice(part));
+    answer.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 /// Writes the answer to a plainly written question for one release behind what is in `out`; `None`, and nothing written, for what
@@ -44,40 +45,52 @@ pub fn plain(plain: &Plain, snapshot: &Snapshot, out: &mut Vec<u8>) -> Option<()
             })?
         }
     };
-    write(&release, snapshot, out);
+    write(&release.answer(), snapshot, out);
     Some(())
 }
 
 /// Answers a lookup of references as they were written; `None` where one of them is not what [`pinned`] finds.
 pub fn batch(texts: &[&str], snapshot: &Snapshot) -> Option<Vec<u8>> {
-    let found: Option<Vec<Listed<'_>>> = texts.iter().map(|text| pinned(text, snapshot)).collect();
-    let found = found?;
-    let length = |one: &Listed<'_>| one.answer().iter().map(|part| part.len()).sum::<usize>();
-    let bytes: usize = found.iter().map(|one| snapshot.lead().len() + length(one) + 1).sum();
+    // In steps over all of them: nearly all of the time is waiting for memory, which is shorter for many at once.
+    let wanted: Vec<(&str, Version)> =
+        texts.iter().map(|text| plain_reference(text)).collect::<Option<_>>()?;
+    let ids: Vec<&str> = wanted.iter().map(|(id, _)| *id).collect();
+    let components: Vec<&Packed> = snapshot.components_of(&ids).into_iter().collect::<Option<_>>()?;
+    fetched(components.iter().filter_map(|one| Some(one.listed(one.count() / 2)?.triple().1 as u8)));
+    let found: Option<Vec<Listed<'_>>> =
+        components.iter().zip(&wanted).map(|(component, (_, version))| pinned(component, version)).collect();
+    let answers: Vec<[&[u8]; 3]> = found?.iter().map(Listed::answer).collect();
+    fetched(answers.iter().flat_map(|[front, ..]| front.iter().step_by(MEMORY_LINES).copied()));
+    let length = |answer: &[&[u8]; 3]| answer.iter().map(|part| part.len()).sum::<usize>();
+    let bytes: usize = answers.iter().map(|answer| snapshot.lead().len() + length(answer) + 1).sum();
     let mut body = Vec::with_capacity(bytes + 2);
     body.push(b'[');
-    for (place, release) in found.iter().enumerate() {
+    for (place, answer) in answers.iter().enumerate() {
         if place > 0 {
             body.push(b',');
         }
-        write(release, snapshot, &mut body);
+        write(answer, snapshot, &mut body);
     }
     body.push(b']');
     Some(body)
 }
 
-/// Finds what a canonical id with an exact version behind it means; `None` for other texts, and where it is no release that may
-/// be used, or not the only one of its version.
-fn pinned<'a>(text: &str, snapshot: &'a Snapshot) -> Option<Listed<'a>> {
+/// Every how many bytes of an answer memory is asked for: a processor that sees a line wanted fetches its neighbours by itself.
+const MEMORY_LINES: usize = 256;
+
+/// Reads a canonical id with an exact version behind it; `None` for other texts.
+fn plain_reference(text: &str) -> Option<(&str, Version)> {
     let (id, version) = text.rsplit_once('@')?;
-    let Some(PlainVersion::Exact(version)) = PlainVersion::of(version) else { return None };
-    if text.len() > REFERENCE_BYTES_MAX {
-        return None;
+    match PlainVersion::of(version) {
+        Some(PlainVersion::Exact(version)) if text.len() <= REFERENCE_BYTES_MAX => Some((id, version)),
+        _ => None,
     }
-    let component = snapshot.component_of(id)?;
-    let release = component.exact(&version).filter(Listed::is_usable)?;
-    let is_twin = |next: Listed<'_>| next.version().is_some_and(|next| next.is_twin_of(&version));
-    (!component.listed(release.at() + 1).is_some_and(is_twin)).then_some(release)
+}
+
+/// Finds the release of a version; `None` where it may not be used, or is not the only one of its version.
+fn pinned<'a>(component: &'a Packed, version: &Version) -> Option<Listed<'a>> {
+    let release = component.exact(version).filter(Listed::is_usable)?;
+    (!component.listed(release.at() + 1).is_some_and(|next| next.is_twin_of(version))).then_some(release)
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub mod inspect;
 mod ledger;
 mod lock;
 pub mod memory;
-mod places;
+pub mod places;
 pub mod revisions;
 mod row;
 mod sealed;
@@ -127,6 +127,12 @@ impl Snapshot {
     /// Returns the component whose id is written so; no other text than the canonical one finds it.
     pub fn component_of(&self, id: &str) -> Option<&Packed> {
         self.components.get(self.places.find(id, &self.components)?)
+    }
+
+    /// Returns the components whose ids are written so, like [`Snapshot::component_of`] and cheaper than one after the other.
+    pub fn components_of(&self, ids: &[&str]) -> Vec<Option<&Packed>> {
+        let places = self.places.find_all(ids, &self.components).into_iter();
+        places.map(|place| self.components.get(place?)).collect()
     }
 
     /// Returns how every JSON object begins that is answered about one release: its digest, as the first field.

@@ -4,6 +4,7 @@
 //! An open table of twice as many slots as components. Ids come from outside, so that the hash has a key of its own.
 
 use std::hash::{BuildHasher, RandomState};
+use std::hint::black_box;
 
 use catalogue_schema::packed::Packed;
 
@@ -44,18 +45,30 @@ impl Places {
 
     /// Returns the place of `id` among `components`, which are those that were learned.
     pub(super) fn find(&self, id: &str, components: &[Packed]) -> Option<usize> {
-        let (tag, start) = self.hash(id.as_bytes());
-        for at in self.around(start) {
-            let slot = self.slots.get(at)?;
-            if slot.place == NOWHERE {
-                return None;
-            }
-            let place = slot.place as usize;
-            if slot.tag == tag && components.get(place)?.id_bytes() == id.as_bytes() {
-                return Some(place);
-            }
-        }
-        None
+        self.likely(self.hash(id.as_bytes())).find(|place| is_of(components, *place, id))
+    }
+
+    /// Finds each of `ids` as [`Places::find`] does, all of them step by step, so that a processor waits for the memory of many at
+    /// once instead of one after the other.
+    pub(super) fn find_all(&self, ids: &[&str], components: &[Packed]) -> Vec<Option<usize>> {
+        let hashes: Vec<_> = ids.iter().map(|id| self.hash(id.as_bytes())).collect();
+        let likely: Vec<_> = hashes.into_iter().map(|hash| self.likely(hash).next()).collect();
+        let blocks = || likely.iter().filter_map(|place| components.get((*place)?));
+        fetched(blocks().filter_map(|block| block.as_bytes().first().copied()));
+        fetched(blocks().filter_map(|block| block.id_bytes().first().copied()));
+        let found = |(id, place): (&&str, Option<usize>)| match place {
+            Some(place) if is_of(components, place, id) => Some(place),
+            Some(_) => self.find(id, components),
+            None => None,
+        };
+        ids.iter().zip(likely).map(found).collect()
+    }
+
+    /// Returns the places of components whose ids have this hash, as far as the table tells.
+    fn likely(&self, (tag, start): (u32, usize)) -> impl Iterator<Item = usize> {
+        let slots = self.around(start).map_while(|at| self.slots.get(at));
+        let taken = slots.take_while(|slot| slot.place != NOWHERE);
+        taken.filter(move |slot| slot.tag == tag).map(|slot| slot.place as usize)
     }
 
     /// Returns the part of the hash that is kept, and the slot to begin at.
@@ -69,6 +82,15 @@ impl Places {
         let mask = self.slots.len().saturating_sub(1);
         (0..self.slots.len()).map(move |step| (start + step) & mask)
     }
+}
+
+fn is_of(components: &[Packed], place: usize, id: &str) -> bool {
+    components.get(place).is_some_and(|component| component.id_bytes() == id.as_bytes())
+}
+
+/// Has the processor fetch memory: one byte of each part. None of the loads waits for another, so that they wait together.
+pub fn fetched(bytes: impl Iterator<Item = u8>) {
+    black_box(bytes.fold(0_u8, |sum, byte| sum ^ byte));
 }
 
 #[cfg(test)]
@@ -93,6 +115,10 @@ mod tests {
                 let expected = (at < count).then_some(at);
                 assert_eq!(places.find(&format!("lcod://n/x{at}"), &packed), expected, "{at} of {count}");
             }
+            let ids: Vec<String> = (0..count + 10).map(|at| format!("lcod://n/x{at}")).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            let expected: Vec<_> = (0..count + 10).map(|at| (at < count).then_some(at)).collect();
+            assert_eq!(places.find_all(&ids, &packed), expected, "all of {count}");
         }
     }
 }
