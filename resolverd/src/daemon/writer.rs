@@ -92,15 +92,16 @@ impl Writer {
         lock: StateLock,
         records: Records,
     ) -> Result<Writer, DaemonError> {
-        let shelf = Shelf::open(&settings.state_dir)?;
+        // Reading the shelf's heads takes as long as reading the index.
+        let (directory, shelf) = (&settings.state_dir, Shelf::open_aside(&settings.state_dir));
         let (mut store, opened) =
-            Store::open(&settings.state_dir, &lock, &shelf, settings.generations as usize, records)?;
+            Store::open(directory, &lock, || shelf.shelf(), settings.generations as usize, records)?;
         store.bound_audit(settings.audit_bytes);
         let mut writer = Writer {
             settings: settings.clone(),
             sources: Arc::default(),
             origins: origins(settings)?,
-            shelf,
+            shelf: store.shelf().clone(),
             store,
             past: None,
             checks: Checks::load(&settings.state_dir),

@@ -15,8 +15,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use catalogue_schema::digest::{Algorithm, Digest, Hashed, hex, unhex};
 use sha2::{Digest as _, Sha256};
@@ -130,9 +132,39 @@ impl Index {
             self.forget_files(std::slice::from_ref(file));
         }
         self.files.insert(Arc::clone(file), length);
+        self.spots.reserve(frames.len());
         for (digest, spot) in frames {
             // Nearly every document lies in one place only: room for more would cost more than the place itself.
             self.spots.entry(digest).or_insert_with(|| Vec::with_capacity(1)).push(spot);
+        }
+    }
+}
+
+/// A shelf that a thread opens. Dropped before its end, it waits: nothing goes on in the directory afterwards.
+#[derive(Debug)]
+pub struct Opening {
+    directory: PathBuf,
+    /// None where the system had no thread to give.
+    thread: Option<JoinHandle<Result<Shelf, ShelfError>>>,
+}
+
+impl Opening {
+    /// Waits for the shelf.
+    ///
+    /// **Errors**: those of [`Shelf::open`].
+    pub fn shelf(mut self) -> Result<Shelf, ShelfError> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(opened) => opened.unwrap_or_else(|panic| resume_unwind(panic)),
+            None => Shelf::open(&self.directory),
+        }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // Whoever drops it has a fault of its own to tell.
+            let _ = thread.join();
         }
     }
 }
@@ -146,6 +178,13 @@ impl Shelf {
             durable::remove_temporaries(place)?;
         }
         Shelf::to_read(directory)
+    }
+
+    /// Opens the shelf like [`Shelf::open`], in a thread of its own.
+    pub fn open_aside(directory: &Path) -> Opening {
+        let place = directory.to_owned();
+        let opening = std::thread::Builder::new().name("shelf-open".into());
+        Opening { directory: directory.to_owned(), thread: opening.spawn(move || Shelf::open(&place)).ok() }
     }
 
     /// Opens the shelf below `directory` as it is, to read from it only: nothing is made, nothing removed.

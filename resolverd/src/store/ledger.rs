@@ -1,15 +1,14 @@
 //! What the index holds, in memory: which row of which id changed in which generation, and the digest of what it says.
 //! Reads and plans rows; never touches the index itself.
 
-use std::cell::OnceCell;
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Generation;
 use catalogue_schema::packed::Packed;
 
-use crate::shelf::Shelf;
+use crate::shelf::{Run, Shelf};
 use crate::store::row::{self, Root, Row};
 use crate::store::{Snapshot, StoreError};
 
@@ -208,7 +207,7 @@ pub(super) struct Taken {
 enum Says {
     Inline(Digest, Packed),
     /// The block comes from the shelf once it is needed.
-    Shelved(Digest, OnceCell<Packed>),
+    Shelved(Digest, OnceLock<Packed>),
     Gone,
 }
 
@@ -223,7 +222,7 @@ pub(super) fn take(key: &[u8], value: &[u8]) -> Stored {
             let packed = Packed::read(block).map_err(|error| error.to_string())?;
             Ok(Says::Inline(Digest::sha256(block), packed))
         }
-        Row::Shelved(digest) => Ok(Says::Shelved(digest, OnceCell::new())),
+        Row::Shelved(digest) => Ok(Says::Shelved(digest, OnceLock::new())),
         Row::Gone => Ok(Says::Gone),
     });
     Ok(Taken { id: id.into(), number, says })
@@ -250,14 +249,14 @@ impl Taken {
     }
 
     /// Returns the block and its digest; `None` where the id is gone. The inner error says why it cannot be had.
-    fn block(&self, shelf: &Shelf) -> Result<Block<'_>, StoreError> {
+    fn block(&self, shelf: &mut Run<'_>) -> Result<Block<'_>, StoreError> {
         let id = &self.id;
         let (digest, packed) = match &self.says {
             Ok(Says::Gone) => return Ok(Ok(None)),
             Ok(Says::Inline(digest, packed)) => (digest, packed),
             Ok(Says::Shelved(digest, held)) => match held.get() {
                 Some(packed) => (digest, packed),
-                None => match shelf.read(digest)?.map(|block| Packed::read(&block)) {
+                None => match shelf.read(digest)?.map(|block| Packed::read(block.bytes())) {
                     Some(Ok(packed)) => (digest, held.get_or_init(|| packed)),
                     Some(Err(error)) => return Ok(Err(format!("the row of {id}: {error}"))),
                     None => return Ok(Err(format!("{id}: {digest} is not on the shelf"))),
@@ -304,6 +303,7 @@ pub(super) fn load<'a>(
             None => ledger.lines.push(Line { id: Arc::clone(&taken.id), marks: vec![mark] }),
         }
     }
+    fetch_shelved(rows, shelf);
     let components = components(rows, generation, shelf)?;
     Ok(components.map(|components| Loaded { ledger, components, rows }))
 }
@@ -342,18 +342,35 @@ impl Loaded<'_> {
     }
 }
 
+/// Has two threads read the blocks that lie on the shelf. What cannot be read is told when it is needed.
+fn fetch_shelved(rows: &[Stored], shelf: &Shelf) {
+    let is_shelved = |taken: &&Taken| matches!(taken.says, Ok(Says::Shelved(..)));
+    let shelved: Vec<&Taken> = rows.iter().filter_map(|row| row.as_ref().ok()).filter(is_shelved).collect();
+    let (first, second) = shelved.split_at(shelved.len() / 2);
+    let fetch = |some: &[&Taken]| {
+        let mut run = shelf.run();
+        some.iter().for_each(|taken| drop(taken.block(&mut run)));
+    };
+    std::thread::scope(|threads| {
+        // Without a thread the blocks are read when they are needed.
+        let _ =
+            std::thread::Builder::new().name("index-fetch".into()).spawn_scoped(threads, || fetch(second));
+        fetch(first);
+    });
+}
+
 /// Returns the components of a generation. The inner error says why the rows are not those of the generation.
 fn components(
     rows: &[Stored],
     generation: &Generation,
     shelf: &Shelf,
 ) -> Result<Result<Vec<Packed>, String>, StoreError> {
-    let mut root = Root::default();
+    let (mut root, mut shelf) = (Root::default(), shelf.run());
     let mut components = Vec::new();
     let taken: Vec<&Taken> = rows.iter().filter_map(|row| row.as_ref().ok()).collect();
     for rows in taken.chunk_by(|one, other| one.id == other.id) {
         let Some(row) = rows.iter().rfind(|row| row.number <= generation.number) else { continue };
-        match row.block(shelf)? {
+        match row.block(&mut shelf)? {
             Ok(Some((digest, packed))) => {
                 root.add(&row.id, digest);
                 components.push(packed.clone());

@@ -325,14 +325,14 @@ pub struct Store {
 
 impl Store {
     /// Opens the store below `directory`, which keeps the newest `keep` generations (at least one) for readers. What a
-    /// killed process left is removed; a damaged index is set aside.
+    /// killed process left is removed; a damaged index is set aside. `shelf` is called once the index is read.
     ///
     /// **Errors**: the system's and the engine's, when the store may be sound and cannot be reached; [`StoreError::Unsafe`]
     /// where something leads out of the directory or belongs to somebody else. Damage is no error: it is [`Opened::Rebuild`], or [`Opened::Empty`] when no generation file can be read either.
     pub fn open(
         directory: &Path,
         _lock: &StateLock,
-        shelf: &Shelf,
+        shelf: impl FnOnce() -> Result<Shelf, ShelfError>,
         keep: usize,
         records: Records,
     ) -> Result<(Store, Opened), StoreError> {
@@ -355,6 +355,11 @@ impl Store {
             store.log_accepted(generation);
         }
         Ok((store, opened))
+    }
+
+    /// Returns the shelf.
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// Lets the engine of the index go until the next commit: what a start reads stays in its memory else.
@@ -651,7 +656,7 @@ impl Store {
     }
 
     fn reopen(&mut self) -> Result<Index, StoreError> {
-        let (mut store, _) = Store::recover(&self.directory, &self.shelf, self.keep)?;
+        let (mut store, _) = Store::recover(&self.directory, || Ok(self.shelf.clone()), self.keep)?;
         store.last = store.last.max(self.last);
         std::mem::swap(&mut store.memory, &mut self.memory);
         std::mem::swap(&mut store.audit, &mut self.audit);
@@ -769,11 +774,17 @@ impl Store {
         Ok(())
     }
 
-    fn recover(directory: &Path, shelf: &Shelf, keep: usize) -> Result<(Store, Opened), StoreError> {
+    fn recover(
+        directory: &Path,
+        shelf: impl FnOnce() -> Result<Shelf, ShelfError>,
+        keep: usize,
+    ) -> Result<(Store, Opened), StoreError> {
         let files = Files::open(directory)?;
         let log = Log::open(directory)?;
         let Found { mut candidates, last, damage } = files.read_from(log.generation())?;
         let mut why: Vec<String> = damage.into_iter().collect();
+        let read = Index::open(directory, ledger::take);
+        let shelf = &shelf()?;
         let store = Store {
             directory: directory.into(),
             shelf: shelf.clone(),
@@ -794,7 +805,7 @@ impl Store {
             unlisted: None,
             read_with: None,
         };
-        let (index, rows) = match Index::open(directory, ledger::take) {
+        let (index, rows) = match read {
             Ok((index, rows)) => (Some(index), rows),
             Err(Fault::Failed(error)) => return Err(error),
             Err(Fault::Damaged(found)) => {

@@ -32,7 +32,7 @@ impl Home {
     fn open_keeping<T>(&self, keep: usize, act: impl FnOnce(&mut Store, Opened) -> T) -> T {
         let lock = StateLock::acquire(self.path(), Duration::ZERO).unwrap();
         let shelf = Shelf::open(self.path()).unwrap();
-        let (mut store, opened) = Store::open(self.path(), &lock, &shelf, keep, Records::Kept).unwrap();
+        let (mut store, opened) = Store::open(self.path(), &lock, || Ok(shelf), keep, Records::Kept).unwrap();
         act(&mut store, opened)
     }
 

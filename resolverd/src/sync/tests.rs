@@ -45,7 +45,8 @@ impl World {
         let state = directory.path().join("state");
         let lock = StateLock::acquire(&state, Duration::ZERO).expect("the lock");
         let shelf = Shelf::open(&state).expect("a shelf");
-        let (store, opened) = Store::open(&state, &lock, &shelf, 2, Records::Kept).expect("a store");
+        let (store, opened) =
+            Store::open(&state, &lock, || Ok(shelf.clone()), 2, Records::Kept).expect("a store");
         assert!(matches!(opened, Opened::Empty));
         World {
             directory,
