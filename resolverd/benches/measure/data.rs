@@ -2,12 +2,14 @@
 //! real registry and a fixed seed, and the real graph itself. Never touches the network.
 //!
 //! A federation is a list of catalogues per source and one manifest per version, all in one tree. The first commit is the
-//! cold state; every further one adds a version to another hundredth of the components, spread over all catalogues.
+//! cold state; every further one adds a version to another hundredth of the components, spread over all catalogues. Beside a
+//! catalogue lies its signature where the federation has a key.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufWriter, Read as _, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -77,6 +79,70 @@ pub(crate) struct Federation {
     pub(crate) raw: PathBuf,
     /// How many bytes those documents have.
     pub(crate) raw_bytes: u64,
+    /// Who signed its catalogues.
+    pub(crate) signer: Option<Signer>,
+}
+
+/// An Ed25519 key that the program has made.
+#[derive(Debug, Clone)]
+pub(crate) struct Signer {
+    directory: PathBuf,
+    fingerprint: String,
+}
+
+impl Signer {
+    /// Makes a key in `directory`.
+    pub(crate) fn new(directory: PathBuf) -> Result<Signer, Trouble> {
+        std::fs::create_dir_all(&directory)?;
+        let mut signer = Signer { directory, fingerprint: String::new() };
+        signer.program(&["keys", "generate", "ed25519", "key"])?;
+        // Nobody else may be able to change a key; everybody may read a public one.
+        std::fs::set_permissions(signer.public(), Permissions::from_mode(0o644))?;
+        signer.fingerprint = signer.program(&["keys", "fingerprint", "key.pem"])?.trim().to_owned();
+        Ok(signer)
+    }
+
+    /// Returns the file of the public key.
+    pub(crate) fn public(&self) -> PathBuf {
+        self.directory.join("key.pem")
+    }
+
+    /// Signs bytes; returns the bytes of the signature file.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, Trouble> {
+        std::fs::write(self.directory.join("signed"), bytes)?;
+        self.program(&["sign", "signed", "--key", "key", "--raw", "--write", "signature"])?;
+        let signature = std::fs::read(self.directory.join("signature"))?;
+        std::fs::remove_file(self.directory.join("signature"))?;
+        Ok(signature)
+    }
+
+    /// Returns a policy of this version: every catalogue is signed by the key, every release is pinned and has a digest.
+    pub(crate) fn policy(&self, version: u64, sources: usize) -> String {
+        let mut text = format!(
+            "schema = \"resolverd/trust@1\"\nversion = {version}\n[[keys]]\nid = \"key\"\nalgorithm = \"ed25519\"\nfile = \"{}\"\nfingerprint = \"{}\"\nusage = [\"catalogue\"]\n[[signers]]\nname = \"bench\"\nkeys = [\"key\"]\nthreshold = 1\nalgorithms = {{ any = [\"ed25519\"] }}\n",
+            self.public().display(),
+            self.fingerprint,
+        );
+        let names: Vec<String> = (0..sources).map(|number| format!("\"source-{number}\"")).collect();
+        for name in &names {
+            let _ = write!(text, "[[sources]]\nid = {name}\nsigned_by = \"bench\"\n");
+        }
+        let names = names.join(", ");
+        let _ = write!(
+            text,
+            "[[namespaces]]\nname = \"bench\"\nmatch = \"lcod://bench/**\"\nsources = [{names}]\nrequire = \"digest\"\n"
+        );
+        text
+    }
+
+    fn program(&self, words: &[&str]) -> Result<String, Trouble> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resolverd"));
+        let output = command.current_dir(&self.directory).args(words).output()?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(Trouble::say(String::from_utf8_lossy(&output.stderr))),
+        }
+    }
 }
 
 impl Federation {
@@ -104,8 +170,17 @@ impl Federation {
         json!({ "schema": "lcod-resolver/sources@1", "sources": sources })
     }
 
+    /// Returns the policy of this version, where its catalogues are signed.
+    pub(crate) fn policy(&self, version: u64) -> Option<String> {
+        self.signer.as_ref().map(|signer| signer.policy(version, self.sources))
+    }
+
     /// Makes a synthetic federation of at least `versions` versions below `directory`.
-    pub(crate) fn synthetic(directory: &Path, versions: usize) -> Result<Federation, Trouble> {
+    pub(crate) fn synthetic(
+        directory: &Path,
+        versions: usize,
+        signer: Option<Signer>,
+    ) -> Result<Federation, Trouble> {
         let mut random = Random(0x5eed_0001 ^ versions as u64);
         let mut counts = Vec::new();
         let mut left = versions;
@@ -133,7 +208,7 @@ impl Federation {
             });
             components.push(Component { id: id(number), versions: versions.collect() });
         }
-        write(directory, format!("synthetic {versions}"), components)
+        write(directory, format!("synthetic {versions}"), components, signer)
     }
 
     /// Makes a federation of the real graph in `data`; `None` where the file is not there.
@@ -159,7 +234,7 @@ impl Federation {
             versions: versions.into_iter().map(requires).collect(),
         };
         let components = graph.into_iter().map(component).collect();
-        write(directory, "real graph (BCR)".to_owned(), components).map(Some)
+        write(directory, "real graph (BCR)".to_owned(), components, None).map(Some)
     }
 }
 
@@ -228,7 +303,12 @@ impl Import<'_> {
     }
 }
 
-fn write(directory: &Path, name: String, mut components: Vec<Component>) -> Result<Federation, Trouble> {
+fn write(
+    directory: &Path,
+    name: String,
+    mut components: Vec<Component>,
+    signer: Option<Signer>,
+) -> Result<Federation, Trouble> {
     std::fs::create_dir_all(directory)?;
     let (repository, raw) = (directory.join("catalogues.git"), directory.join("documents"));
     run(Command::new("git").args(["init", "--quiet", "--bare"]).arg(&repository))?;
@@ -258,7 +338,7 @@ fn write(directory: &Path, name: String, mut components: Vec<Component>) -> Resu
                 import.file(&manifest_path(&component.id, at), manifest.as_bytes())?;
             }
         }
-        lists(&mut import, &components, &digests, &places)?;
+        lists(&mut import, &components, &digests, &places, signer.as_ref())?;
         import.raw = None;
     }
     let raw_bytes = import.raw_bytes;
@@ -273,7 +353,7 @@ fn write(directory: &Path, name: String, mut components: Vec<Component>) -> Resu
     };
     let commits = (0..=STEPS).map(commit).collect::<Result<_, _>>()?;
     let sources = places.last().map_or(0, |(source, _)| source + 1);
-    Ok(Federation { name, repository, commits, sources, ids, raw, raw_bytes })
+    Ok(Federation { name, repository, commits, sources, ids, raw, raw_bytes, signer })
 }
 
 /// Returns source and catalogue of every component.
@@ -292,7 +372,8 @@ fn lists(
     components: &[Component],
     digests: &[Vec<String>],
     places: &[(usize, usize)],
-) -> std::io::Result<()> {
+    signer: Option<&Signer>,
+) -> Result<(), Trouble> {
     let mut catalogues: BTreeMap<(usize, usize), String> = BTreeMap::new();
     for ((component, digests), place) in components.iter().zip(digests).zip(places) {
         let text = catalogues.entry(*place).or_insert_with(|| {
@@ -322,6 +403,12 @@ fn lists(
             "checksum": format!("sha256-{}", hex(text.as_bytes())),
         }));
         import.file(&path, text.as_bytes())?;
+        if let Some(signer) = signer {
+            // What the baseline parses are documents.
+            let raw = import.raw.take();
+            import.file(&format!("{path}.sig"), &signer.sign(text.as_bytes())?)?;
+            import.raw = raw;
+        }
     }
     for (source, pointers) in pointers {
         let list = json!({ "schema": "lcod-registry/catalogues@1", "catalogues": pointers });

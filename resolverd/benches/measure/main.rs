@@ -6,6 +6,7 @@
 //! | `cargo bench -p resolverd` | the core goals over 200,000 versions |
 //! | `… -- --versions 10000` | the same over another size |
 //! | `… -- --real` | the same over the graph in `RESOLVERD_DATA` |
+//! | `… -- --policy` | the same with every catalogue signed and a policy in force |
 //! | `… -- limits` | whether 2,000,000 versions are served or refused by a limit |
 //! | `… -- peers` | the same question to what else there is: Redis, nginx, Verdaccio |
 //!
@@ -26,11 +27,12 @@ mod peers;
 mod requests;
 mod servers;
 mod table;
+mod trust;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::data::Federation;
+use crate::data::{Federation, Signer};
 use crate::table::Row;
 
 /// Why something could not be measured.
@@ -55,6 +57,7 @@ struct Options {
     command: String,
     versions: usize,
     real: bool,
+    policy: bool,
     seconds: f64,
     runs: usize,
     keep: bool,
@@ -95,6 +98,7 @@ fn options(words: &[&str]) -> Result<Options, Trouble> {
         command: "core".to_owned(),
         versions: 200_000,
         real: false,
+        policy: false,
         seconds: 2.0,
         runs: 3,
         keep: false,
@@ -111,6 +115,7 @@ fn options(words: &[&str]) -> Result<Options, Trouble> {
             "--only" => options.only = Some(value()?.to_owned()),
             "--markdown" => options.markdown = Some(value()?.into()),
             "--real" => options.real = true,
+            "--policy" => options.policy = true,
             "--keep" => options.keep = true,
             "core" | "limits" | "peers" => options.command = (*word).to_owned(),
             other => return Err(Trouble::say(format!("{other} is no option of the benchmarks"))),
@@ -130,10 +135,11 @@ fn measure(options: &Options) -> Result<(), Trouble> {
     if options.keep {
         println!("files stay in {}", place.display());
     }
+    let signer = options.policy.then(|| Signer::new(place.join("keys"))).transpose()?;
     let federation = match (options.command.as_str(), options.real) {
         ("limits", _) => return merge::limits(place),
         (_, true) => real(place)?,
-        _ => Some(Federation::synthetic(&place.join("data"), options.versions)?),
+        _ => Some(Federation::synthetic(&place.join("data"), options.versions, signer)?),
     };
     let Some(federation) = federation else { return Ok(()) };
     println!(

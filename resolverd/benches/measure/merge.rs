@@ -15,6 +15,7 @@ use crate::machine::{bytes_written, cpu_s, load, memory};
 use crate::requests::{Pairs, settle};
 use crate::servers::{Place, Server};
 use crate::table::{Goal, Row};
+use crate::trust;
 
 /// How many versions [`limits`] tries.
 const MANY: usize = 2_000_000;
@@ -35,6 +36,8 @@ struct Figures {
     restarted: Pairs,
     peak: Pairs,
     warm: Pairs,
+    /// Only where a policy is in force.
+    reload: Pairs,
 }
 
 /// Measures every row about syncs.
@@ -51,7 +54,7 @@ pub(crate) fn rows(place: &Path, federation: &Federation, runs: usize) -> Result
         unit,
         goal,
     };
-    Ok(vec![
+    let mut rows = vec![
         figures.shelf.row(
             "cold merge: verify, parse, index, persist: CPU vs one typed parse",
             "s",
@@ -90,13 +93,23 @@ pub(crate) fn rows(place: &Path, federation: &Federation, runs: usize) -> Result
             "ms",
             Goal::AtMost(3.0, 2.0),
         ),
-    ])
+    ];
+    if federation.signer.is_some() {
+        rows.push(figures.reload.row(
+            "the policy edited, everything judged again: CPU vs the cold merge",
+            "s",
+            Goal::AtMost(2.0, 1.0),
+        ));
+        rows.extend(trust::rows(place, federation)?);
+    }
+    Ok(rows)
 }
 
 impl Figures {
     fn run(&mut self, directory: &Path, federation: &Federation) -> Result<(), Trouble> {
         let home = Place::new(directory.to_owned())?;
         home.pin(federation, 0)?;
+        home.rule(federation, 1)?;
         let mut daemon = home.start(None)?;
         daemon.wait_for_generation(1)?;
         settle(&daemon)?;
@@ -114,10 +127,15 @@ impl Figures {
         self.resident.push(held.now as f64 / 1e6, raw);
         self.peak.push(held.peak as f64 / 1e6, held.now as f64 / 1e6);
         self.unchanged(&mut daemon, cold)?;
+        let reload = trust::reload(&home, federation, &mut daemon)?;
         daemon.stop()?;
 
         self.warm_start(&home, federation)?;
-        self.read_shelf(&home, parse)
+        let merge = self.read_shelf(&home, parse)?;
+        if let Some(reload) = reload {
+            self.reload.push(reload, merge);
+        }
+        Ok(())
     }
 
     fn unchanged(&mut self, daemon: &mut Server, cold: f64) -> Result<(), Trouble> {
@@ -159,12 +177,15 @@ impl Figures {
     }
 
     /// The index is lost: everything is read from the shelf, verified, parsed, merged and written again, and nothing fetched.
-    fn read_shelf(&mut self, home: &Place, parse: f64) -> Result<(), Trouble> {
+    /// Returns the processor time of a cold merge, in seconds.
+    fn read_shelf(&mut self, home: &Place, parse: f64) -> Result<f64, Trouble> {
         std::fs::remove_dir_all(home.state().join("index"))?;
         let mut daemon = home.start(None)?;
         daemon.wait_for_generation(2)?;
-        self.shelf.push(cpu_s(daemon.pid())?, parse);
-        daemon.stop()
+        let merge = cpu_s(daemon.pid())?;
+        self.shelf.push(merge, parse);
+        daemon.stop()?;
+        Ok(merge)
     }
 }
 
@@ -172,17 +193,23 @@ impl Figures {
 fn typed_parse(federation: &Federation) -> Result<f64, Trouble> {
     let bytes = std::fs::read(&federation.raw)?;
     let documents: Vec<&[u8]> = framed_file(&bytes).collect();
+    let (took, versions) = parse_typed(&documents)?;
+    match versions < federation.versions() {
+        true => Err(Trouble::say(format!("the baseline parsed {versions} versions only"))),
+        false => Ok(took),
+    }
+}
+
+/// Parses documents; returns the processor time in seconds, and how many versions they list.
+pub(crate) fn parse_typed(documents: &[&[u8]]) -> Result<(f64, usize), Trouble> {
     let mut parsed = Vec::with_capacity(documents.len());
     let started = clock_gettime(ClockId::ThreadCPUTime);
     for document in documents {
         parsed.push(serde_json::from_slice::<Document>(document)?);
     }
     let ended = clock_gettime(ClockId::ThreadCPUTime);
-    let versions: usize = parsed.iter().map(Document::versions).sum();
-    if versions < federation.versions() {
-        return Err(Trouble::say(format!("the baseline parsed {versions} versions only")));
-    }
-    Ok((ended.tv_sec - started.tv_sec) as f64 + (ended.tv_nsec - started.tv_nsec) as f64 / 1e9)
+    let took = (ended.tv_sec - started.tv_sec) as f64 + (ended.tv_nsec - started.tv_nsec) as f64 / 1e9;
+    Ok((took, parsed.iter().map(Document::versions).sum()))
 }
 
 /// What the baseline parses: list, catalogue and manifest, with every field that the documents have.
@@ -272,7 +299,7 @@ pub(crate) fn read_index(path: &Path) -> Result<(), Trouble> {
 
 /// Finds out whether very many versions are served, or refused by a named limit.
 pub(crate) fn limits(place: &Path) -> Result<(), Trouble> {
-    let federation = Federation::synthetic(&place.join("data"), MANY)?;
+    let federation = Federation::synthetic(&place.join("data"), MANY, None)?;
     println!(
         "{}: {} ids, {} bytes of documents",
         federation.name,

@@ -65,6 +65,7 @@ pub(crate) fn rows(
 /// it is measured.
 pub(crate) fn at_rest(home: &Place, federation: &Federation) -> Result<Server, Trouble> {
     home.pin(federation, 0)?;
+    home.rule(federation, 1)?;
     let mut daemon = home.start(Some(SERVER_CPU))?;
     daemon.wait_for_generation(1)?;
     settle(&daemon)?;

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -94,6 +95,22 @@ impl Server {
         }
     }
 
+    /// Waits until something is so.
+    pub(crate) fn wait_until(
+        &mut self,
+        what: &str,
+        mut is_so: impl FnMut(&mut Server) -> Result<bool, Trouble>,
+    ) -> Result<(), Trouble> {
+        let started = Instant::now();
+        while !is_so(self)? {
+            if started.elapsed() > PATIENCE {
+                return Err(Trouble::say(format!("waited too long until {what}")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Returns the number of the generation that is served; 0 where there is none.
     pub(crate) fn generation(&mut self) -> Result<u64, Trouble> {
         let health = self.json("GET", "/v1/health", "")?;
@@ -119,6 +136,9 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+/// The file of the policy, in a place that has one.
+const POLICY: &str = "trust.toml";
 
 /// A place for one daemon.
 pub(crate) struct Place {
@@ -147,7 +167,21 @@ impl Place {
         Ok(std::fs::rename(fresh, self.directory.join("sources.json"))?)
     }
 
-    /// Starts the daemon and does not wait for it.
+    /// Returns where the policy lies.
+    pub(crate) fn policy_file(&self) -> PathBuf {
+        self.directory.join(POLICY)
+    }
+
+    /// Puts the federation's policy of this version into force, in one rename; nothing where it has none.
+    pub(crate) fn rule(&self, federation: &Federation, version: u64) -> Result<(), Trouble> {
+        let Some(text) = federation.policy(version) else { return Ok(()) };
+        let fresh = self.directory.join("trust.toml.new");
+        std::fs::write(&fresh, text)?;
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o644))?;
+        Ok(std::fs::rename(fresh, self.policy_file())?)
+    }
+
+    /// Starts the daemon, under the policy that lies in the place, and does not wait for it.
     pub(crate) fn start(&self, cpu: Option<usize>) -> Result<Server, Trouble> {
         let mut command = pinned(Path::new(env!("CARGO_BIN_EXE_resolverd")), cpu);
         let inside = |name: &str| self.directory.join(name);
@@ -157,6 +191,9 @@ impl Place {
         command.current_dir(&self.directory);
         command.arg("serve").arg("--sources").arg(inside("sources.json"));
         command.arg("--state-dir").arg(self.state()).arg("--socket").arg(&socket);
+        if self.policy_file().exists() {
+            command.arg("--policy").arg(self.policy_file());
+        }
         command.stderr(File::create(inside("daemon.log"))?);
         Server::spawn(command, socket)
     }
