@@ -154,7 +154,7 @@ pub fn release(answer: &Value, paint: Paint) -> String {
         ("path", field(source, "path")),
         ("manifest", field(&answer["integrity"], "manifest")),
         ("verdict", verdict(trust, paint)),
-        ("refusal", refusal(&trust["refusal"])),
+        ("refusal", refusal_of(&trust["refusal"], &field(answer, "version"))),
         ("yanked", if answer["yanked"] == true { "yes".to_owned() } else { String::new() }),
         ("requires", texts(list(answer, "dependencies")).join(", ")),
     ]);
@@ -187,7 +187,7 @@ fn version_table(versions: &[Value], paint: Paint) -> String {
             marks.push("prerelease".to_owned());
         }
         if !one["refusal"].is_null() {
-            marks.push(refusal(&one["refusal"]));
+            marks.push(refusal_of(&one["refusal"], &field(one, "version")));
         }
         vec![field(one, "version"), verdict(one, paint), short(&field(one, "manifest")), marks.join(", ")]
     });
@@ -398,9 +398,17 @@ fn policy(health: &Value) -> String {
     }
 }
 
+/// Tells whether nothing is served since the trust policy cannot be used.
+pub(super) fn is_locked(health: &Value) -> bool {
+    health["policy"]["state"] == "locked"
+}
+
 /// Returns which generation is served and how much it holds.
 fn served(answer: &Value) -> String {
     let (health, stats) = (&answer["health"], &answer["stats"]);
+    if is_locked(health) {
+        return "none is served before the trust policy can be used".to_owned();
+    }
     if health["generation"].is_null() {
         return "none yet: run resolverd sync".to_owned();
     }
@@ -452,7 +460,7 @@ fn verdict_line(answer: &Value, paint: Paint) -> String {
     if !health["policy"]["problem"].is_null() {
         why.push("the trust policy cannot be used".to_owned());
     }
-    if health["generation"].is_null() {
+    if health["generation"].is_null() && !is_locked(health) {
         why.push("nothing has been synced yet".to_owned());
     }
     let not_fresh = list(answer, "sources").iter().filter(|one| one["state"] != "fresh");
@@ -596,6 +604,16 @@ fn shadows(answer: &Value) -> String {
         format!("shadows     {} ({versions})\n", origin_of(shadow, "source"))
     };
     list(answer, "shadowed").iter().map(line).collect()
+}
+
+/// Returns why a release of this version is refused; what is told beside it does not name it again.
+pub(super) fn refusal_of(one: &Value, version: &str) -> String {
+    let text = refusal(one);
+    let subject = field(one, "subject");
+    match subject.ends_with(&format!("@{version}")) {
+        true => text.strip_prefix(&format!("{subject}: ")).map(str::to_owned).unwrap_or(text),
+        false => text,
+    }
 }
 
 pub(super) fn refusal(refusal: &Value) -> String {

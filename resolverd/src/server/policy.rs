@@ -28,11 +28,7 @@ pub struct PolicyState {
 impl PolicyState {
     /// Returns why nothing is answered out of a generation; `None` where something is.
     pub fn locked(&self) -> Option<Failure> {
-        let problem = self.problem.as_ref().filter(|_| self.is_locked)?;
-        let failure = Failure::new(Code::ConfigInvalid, problem.reason.clone(), problem.to_string());
-        Some(failure.with("subject", &problem.subject).hint(
-            "correct the trust policy: it is read again by itself, and nothing is answered before; resolverd status says what is wrong",
-        ))
+        self.problem.as_ref().filter(|_| self.is_locked).map(locked)
     }
 
     /// Returns how they stand, in short, for the status: `null` where none is set and nothing is wrong.
@@ -84,6 +80,14 @@ impl PolicyState {
         }
         events
     }
+}
+
+/// Says that nothing is done while the trust policy cannot be used and none is in force.
+pub(super) fn locked(problem: &Refusal) -> Failure {
+    let failure = Failure::new(Code::ConfigInvalid, problem.reason.clone(), problem.to_string());
+    failure.with("subject", &problem.subject).hint(
+        "correct the trust policy, which resolverd policy lint reads as the daemon does: nothing is read or answered before",
+    )
 }
 
 fn file(one: &InForce) -> Value {
