@@ -23,6 +23,9 @@ const TRIES_MAX: u32 = 3;
 /// The largest lockfile in bytes.
 const LOCK_BYTES_MAX: u64 = 16 << 20;
 
+/// What is told beside releases that would be refused as unsigned.
+const NEVER_FETCHED: &str = "signatures that nobody asks for yet were never fetched, and count as missing: under mode = \"audit\" they are fetched, and nothing is refused\n";
+
 /// What `policy` does.
 #[derive(Debug, Clone, Subcommand)]
 pub enum PolicyAct {
@@ -215,8 +218,11 @@ fn rehearsed(answer: &Value, paint: Paint) -> String {
             ));
         }
     }
-    let (changed, all) = (list(answer, "changes").len(), text(&answer["releases"]));
+    let (changed, all) = (text(&answer["changed"]), text(&answer["releases"]));
     out.push_str(&format!("{changed} of {all} releases would change\n"));
+    if list(answer, "changes").iter().any(|change| change["to"]["refusal"]["reason"] == "trust.unsigned") {
+        out.push_str(NEVER_FETCHED);
+    }
     for lock in list(answer, "locks") {
         let changes = texts(list(lock, "changes"));
         let told = format!(

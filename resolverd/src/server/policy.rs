@@ -91,7 +91,8 @@ pub(super) fn locked(problem: &Refusal) -> Failure {
 }
 
 fn file(one: &InForce) -> Value {
-    json!({"file": one.path, "version": one.policy.version, "digest": one.digest})
+    let mode = one.policy.defaults.mode.name();
+    json!({"file": one.path, "version": one.policy.version, "digest": one.digest, "mode": mode})
 }
 
 fn policy(one: &InForce) -> Value {
@@ -99,7 +100,6 @@ fn policy(one: &InForce) -> Value {
     let set =
         |index: Option<usize>| index.and_then(|index| signers.get(index)).map(|set| set.name.to_string());
     let mut shown = file(one);
-    shown["mode"] = json!(defaults.mode.name());
     shown["requirePin"] = json!(defaults.require_pin);
     shown["maxStaleSeconds"] = json!(defaults.max_stale_s);
     shown["keys"] = keys
