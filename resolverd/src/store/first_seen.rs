@@ -509,6 +509,20 @@ fn read_line(line: &[u8]) -> Option<(u32, [&str; 3], What)> {
     Some((at_s, named, digest))
 }
 
+/// Reads a text as a line whose checksum is right: what it names is in it.
+pub(super) fn probe_line(text: &[u8]) {
+    let mut line = format!("{:08x}\t", crc32fast::hash(text)).into_bytes();
+    line.extend(text);
+    if let Some((_, named, _)) = read_line(&line) {
+        let held = String::from_utf8_lossy(text);
+        assert!(named.iter().all(|one| held.contains(one) && !one.contains('\t')), "{held:?}");
+    }
+    // A line of the file has no line feed in it; two of them are two lines.
+    for part in line.split(|byte| *byte == b'\n') {
+        let _ = read_line(part);
+    }
+}
+
 /// Hands each whole line to `each`, `None` for one that is too long, and returns where the last of them ends.
 fn each_line(file: File, mut each: impl FnMut(Option<&[u8]>)) -> std::io::Result<u64> {
     let mut reader = BufReader::with_capacity(64 << 10, file);

@@ -44,6 +44,7 @@ mod ledger;
 mod lock;
 pub mod memory;
 mod places;
+pub mod probe;
 pub mod revisions;
 mod row;
 mod sealed;
