@@ -992,6 +992,47 @@ fn what_is_refused_of_a_catalogue_is_found_in_the_audit_log() {
     shop.good("audit verify");
 }
 
+#[test]
+fn every_release_is_explained_however_many_were_seen() {
+    // A generation keeps by itself when 10,000 releases were seen first; the ledger tells of the others.
+    const COMPONENTS: usize = 101;
+    const VERSIONS: usize = 100;
+    let shop = Shop::new(&[]);
+    let folder = shop.sandbox.path("many");
+    std::fs::create_dir(&folder).unwrap();
+    let listed = |component: usize| {
+        let id = format!("lcod://acme/c{component:03}");
+        let version = |at: usize| {
+            let (version, file) = (format!("1.0.{at}"), format!("{component}-{at}.json"));
+            let manifest = json!({
+                "schema": "lcod-registry/manifest@1", "id": format!("{id}@{version}"), "kind": "component",
+                "summary": "", "source": { "type": "file", "path": "." }, "files": [], "dependencies": [],
+                "artifact": null,
+            });
+            let bytes = manifest.to_string().into_bytes();
+            let row = json!({ "version": version, "manifest": file, "sha256": Digest::sha256(&bytes) });
+            std::fs::write(folder.join(&file), bytes).unwrap();
+            row
+        };
+        let versions: Vec<Value> = (0..VERSIONS).map(version).collect();
+        json!({ "id": id, "versions": versions })
+    };
+    let components: Vec<Value> = (0..COMPONENTS).map(listed).collect();
+    let catalogue = json!({ "schema": "lcod-registry/catalogue@1", "id": "many", "components": components });
+    std::fs::write(folder.join("catalogue.json"), catalogue.to_string()).unwrap();
+    let entrypoint = json!({ "type": "file", "path": folder.join("catalogue.json") });
+    shop.sandbox.write_sources(&json!({ "sources": [{ "id": "acme", "entrypoint": entrypoint }] }));
+    let daemon = shop.sandbox.start_synced();
+    shop.reload(&daemon, 1, &rules("", "require = \"digest\"\nmin_age = \"7d\"\n"));
+    let steps = |reference: &str| -> Vec<String> {
+        let lines = why(&shop, &daemon, reference);
+        lines.iter().map(|line| line.split(" sha256:").next().unwrap().to_owned()).collect()
+    };
+    let first = steps("lcod://acme/c000@=1.0.0");
+    assert!(first.iter().any(|step| step.starts_with("age: trust.too_young")), "{first:#?}");
+    assert_eq!(steps(&format!("lcod://acme/c{:03}@=1.0.{}", COMPONENTS - 1, VERSIONS - 1)), first);
+}
+
 /// Returns the digest that names what is answered.
 fn snapshot(daemon: &Daemon) -> String {
     daemon.get("/v1/health").ok()["snapshot"].as_str().unwrap().to_owned()

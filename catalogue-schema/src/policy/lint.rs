@@ -171,6 +171,17 @@ mod tests {
             now,
             &["lint.key_unused", usual[1], usual[2], usual[3]],
         );
+        // Who must sign a catalogue vouches for what it lists by digest, and for no less.
+        let only = |sources: &str, require: &str| {
+            let rules = GOOD.find("[[namespaces]]").unwrap();
+            let rule =
+                format!("[[namespaces]]\nmatch = \"**\"\nsources = [{sources}]\nrequire = \"{require}\"\n");
+            let policy = Policy::parse((GOOD[..rules].to_owned() + &rule).as_bytes()).unwrap();
+            let found = lint(&policy, instant::parse(now).unwrap());
+            found.iter().any(|finding| finding.reason == "lint.unsigned")
+        };
+        assert!(!only("\"acme-internal\"", "digest"));
+        assert!(only("\"acme-internal\"", "pin") && only("\"acme-internal\", \"other\"", "digest"));
         let placed = |id: &str, source: &str| GOOD.replace("lcod://lab/probe", id).replace("lab-usb", source);
         let last = |text: &str| {
             let policy = Policy::parse(text.as_bytes()).unwrap();

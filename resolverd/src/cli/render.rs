@@ -469,6 +469,8 @@ fn verdict_line(answer: &Value, paint: Paint) -> String {
     }
     let not_fresh = list(answer, "sources").iter().filter(|one| one["state"] != "fresh");
     why.extend(not_fresh.map(|one| format!("source {} is {}", field(one, "id"), field(one, "state"))));
+    let lost = list(health, "degraded").iter().filter(|one| one["what"] == "trust");
+    why.extend(lost.map(|one| field(one, "reason")));
     let below = list(health, "degraded").iter().filter(|one| one["what"] == "catalogue").count();
     if why.is_empty() && below > 0 {
         why.push(format!(
