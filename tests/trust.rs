@@ -1022,7 +1022,7 @@ fn every_release_is_explained_however_many_were_seen() {
     std::fs::write(folder.join("catalogue.json"), catalogue.to_string()).unwrap();
     let entrypoint = json!({ "type": "file", "path": folder.join("catalogue.json") });
     shop.sandbox.write_sources(&json!({ "sources": [{ "id": "acme", "entrypoint": entrypoint }] }));
-    let daemon = shop.sandbox.start_synced();
+    let daemon = shop.sandbox.start();
     shop.reload(&daemon, 1, &rules("", "require = \"digest\"\nmin_age = \"7d\"\n"));
     let steps = |reference: &str| -> Vec<String> {
         let lines = why(&shop, &daemon, reference);

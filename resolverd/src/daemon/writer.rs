@@ -26,6 +26,7 @@ use crate::server::State;
 use crate::server::answer::{Known, Times};
 use crate::server::policy::PolicyState;
 use crate::shelf::Shelf;
+use crate::store::audit::verify::tail;
 use crate::store::checks::Checks;
 use crate::store::memory::Records;
 use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
@@ -120,7 +121,12 @@ impl Writer {
         writer.key_files = writer.policies.key_files(&writer.settings.policy_files);
         writer.note_policies()?;
         if let Some(problem) = &writer.policies.problem {
-            writer.store.audit(&[acts::rejected(problem)], now_s())?;
+            let entry = acts::rejected(problem);
+            // Every verb without a daemon finds it again, and one line says so.
+            let newest = tail(&settings.state_dir, 1).ok().and_then(|mut lines| lines.pop());
+            if newest.is_none_or(|line| line.entry != entry) {
+                writer.store.audit(&[entry], now_s())?;
+            }
         }
         match opened {
             Opened::Empty if writer.policies.in_force.is_empty() => {}
