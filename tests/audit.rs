@@ -293,6 +293,24 @@ fn a_lost_or_damaged_ledger_lets_no_other_bytes_in() {
 }
 
 #[test]
+fn a_policy_that_cannot_be_used_is_one_line_however_many_verbs_meet_it() {
+    let sandbox = world();
+    let daemon = sandbox.start_synced();
+    enforce(&sandbox, &daemon);
+    assert!(daemon.stop().success());
+    let path = sandbox.path("config/resolverd/trust.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (wrong, lines) in [("require = 1\n", 1), ("required = 3\n", 2)] {
+        std::fs::write(&path, text.replace("require = \"pin\"\n", wrong)).unwrap();
+        for verb in [["policy", "show"], ["catalogues", "--offline"], ["trust", "state"]] {
+            sandbox.run(&verb);
+        }
+        let told = events(&sandbox).iter().filter(|event| *event == "policy-rejected").count();
+        assert_eq!(told, lines, "{wrong}");
+    }
+}
+
+#[test]
 fn a_cut_log_without_its_head_is_found_before_and_after_a_start() {
     for is_all in [false, true] {
         let sandbox = world();

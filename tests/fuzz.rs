@@ -4,6 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
+use catalogue_schema::digest::Digest;
+use catalogue_schema::documents::Listed;
+use catalogue_schema::generation::DocumentRecord;
+use catalogue_schema::packed::Packed;
+use catalogue_schema::pointer::{HttpsUrl, LocalPath, Location, Want};
+use serde_json::json;
+
 use crate::harness::chance::Chance;
 use crate::harness::place;
 use crate::harness::repository::{Files, Repository};
@@ -172,15 +179,45 @@ fn git() -> Vec<(&'static str, Vec<u8>)> {
     seeds
 }
 
+/// Returns what a store writes that no text can be a seed of: a row, and a list of documents.
+fn stored() -> Vec<(&'static str, Vec<u8>)> {
+    let digest = Digest::sha256(b"a document");
+    let release = json!({
+        "id": "lcod://acme/x", "version": "1.0.0", "kind": "component", "manifest": digest, "origin": {},
+        "dependencies": [], "verdict": {"trusted": {"level": "pinned"}},
+    });
+    let owner = json!({"source": "main", "name": "tooling/std"});
+    let component = json!({"id": "lcod://acme/x", "owner": owner, "releases": [release]});
+    let component = serde_json::from_value(component).expect("a component");
+    let block = Packed::of(&component).expect("it can be packed");
+    let record = |location: Location| DocumentRecord {
+        want: Want::Blob(location),
+        url: "https://example.org/catalogue.json".to_owned(),
+        commit: None,
+        blob: None,
+        digest: digest.clone(),
+        size: 7,
+        etag: Some("\"7\"".to_owned()),
+        modified: None,
+        fetched_s: 1_777_896_000,
+    };
+    let url = HttpsUrl::parse("https://example.org/catalogue.json").expect("a URL");
+    let path = LocalPath::parse("/srv/catalogue.json").expect("a path");
+    let records = [record(Location::Https { url }), record(Location::File { path })];
+    let list = Listed::of(&records).expect("it can be written").bytes;
+    vec![("store_row", [&[0; 7], block.as_bytes()].concat()), ("documents_list", list)]
+}
+
 #[test]
 fn no_seed_and_no_mutation_of_one_breaks_a_reader() {
     let folder = place::root().join("resolverd/fuzz");
     let usual = if place::variable("RESOLVERD_FULL").is_some() { 20_000 } else { 200 };
     let count = place::variable("RESOLVERD_FUZZ").map_or(usual, |count| count.parse().unwrap());
-    let (documents, git) = (federation(), git());
+    let (documents, mut made) = (federation(), git());
+    made.extend(stored());
     for (name, target) in targets::TARGETS {
         let mut corpus = seeds(&folder.join("seeds"), name);
-        corpus.extend(git.iter().filter(|(of, _)| of == name).map(|(_, bytes)| bytes.clone()));
+        corpus.extend(made.iter().filter(|(of, _)| of == name).map(|(_, bytes)| bytes.clone()));
         if corpus.is_empty() {
             corpus.clone_from(&documents);
         }

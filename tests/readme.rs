@@ -3,6 +3,9 @@
 //! A fenced block of the kind `console` holds commands (`$ …`) and below each what it prints on stdout. `[..]` stands for
 //! anything inside a line or a JSON text, a line `...` for any number of lines. JSON is compared as JSON, so that the README
 //! may lay it out for people. Only `curl` and `resolverd` examples are run; `cargo` and `git` are for the reader.
+//!
+//! A block of the kind `console operator` is a part of one story, in a home directory of its own: all of its commands are run, with
+//! real repositories and OpenSSL, and `resolverd serve` starts the daemon that the later ones ask.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,8 +13,11 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::daemon::sample;
-use crate::harness::daemon::Sandbox;
+use crate::harness::daemon::{Said, Sandbox};
 use crate::harness::place;
+
+const EXAMPLES: &str = "```console";
+const STORY: &str = "```console operator";
 
 /// One command and what it prints.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,12 +27,12 @@ struct Example {
     output: String,
 }
 
-fn examples(text: &str) -> Vec<Example> {
+fn examples(text: &str, fence: &str) -> Vec<Example> {
     let mut found: Vec<Example> = Vec::new();
     let mut inside = false;
     for (number, line) in text.lines().enumerate() {
         match line.trim_end() {
-            "```console" => inside = true,
+            line if line == fence => inside = true,
             fence if fence.starts_with("```") => inside = false,
             line if inside => match (line.strip_prefix("$ "), found.last_mut()) {
                 (Some(command), _) => {
@@ -36,6 +42,10 @@ fn examples(text: &str) -> Vec<Example> {
                 (None, Some(last)) if last.output.is_empty() && last.command.ends_with('\\') => {
                     last.command.truncate(last.command.len() - 1);
                     last.command.push_str(line.trim_start_matches("> ").trim_start());
+                }
+                // A shell asks so for the rest of a command.
+                (None, Some(last)) if last.output.is_empty() && line.starts_with("> ") => {
+                    last.command.push_str(&format!("\n{}", &line[2..]));
                 }
                 (None, Some(last)) => last.output.push_str(&format!("{line}\n")),
                 (None, None) => panic!("README line {}: output before any command", number + 1),
@@ -100,7 +110,8 @@ fn agrees_line(shown: &str, found: &str) -> bool {
 #[test]
 fn the_readme_shows_what_is_printed() {
     let text = std::fs::read_to_string(place::root().join("README.md")).unwrap();
-    let examples: Vec<Example> = examples(&text).into_iter().filter(|one| is_run(&one.command)).collect();
+    let examples: Vec<Example> =
+        examples(&text, EXAMPLES).into_iter().filter(|one| is_run(&one.command)).collect();
     assert!(!examples.is_empty(), "the README shows no example");
     let curls = examples.iter().filter(|one| one.command.starts_with("curl ")).count();
     if curls > 0 && Command::new("curl").arg("--version").output().is_err() {
@@ -127,12 +138,57 @@ fn the_readme_shows_what_is_printed() {
 }
 
 #[test]
+fn the_story_of_an_operator_goes_as_the_readme_tells_it() {
+    let text = std::fs::read_to_string(place::root().join("README.md")).unwrap();
+    let story = examples(&text, STORY);
+    assert!(story.len() > 10, "the README tells no story");
+    let sandbox = Sandbox::new();
+    let binary = Path::new(env!("CARGO_BIN_EXE_resolverd")).parent().unwrap().display().to_string();
+    let path = format!("{binary}:{}", place::variable("PATH").unwrap_or_default());
+    let furnish = |command: &mut Command| {
+        sandbox.furnish(command);
+        command.env("HOME", sandbox.path("")).env("XDG_CONFIG_HOME", sandbox.path(".config"));
+        command.env("PATH", &path).env("GIT_CONFIG_NOSYSTEM", "1").current_dir(place::root());
+        for who in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{who}_NAME"), "An Operator");
+            command.env(format!("GIT_{who}_EMAIL"), "operator@example.org");
+        }
+    };
+    let mut daemon = None;
+    for Example { line, command, output } in &story {
+        if command.starts_with("resolverd serve") {
+            let mut served = sandbox.command();
+            furnish(&mut served);
+            let mut started = sandbox.spawn_as(served);
+            started.wait_for("/readyz");
+            daemon = Some(started);
+            continue;
+        }
+        let mut shell = Command::new("sh");
+        furnish(&mut shell);
+        let said = Said::of(shell.args(["-c", command]));
+        assert!(
+            agrees(output, &said.stdout),
+            "README line {line}: $ {command}\n--- shown\n{output}--- printed\n{}--- said\n{}",
+            said.stdout,
+            said.stderr
+        );
+        // What goes wrong on purpose is shown.
+        assert!(said.status == 0 || !output.is_empty(), "README line {line}: {said:?}");
+    }
+    let daemon = daemon.expect("the story starts a daemon");
+    assert!(daemon.stop().success());
+}
+
+#[test]
 fn examples_are_read_and_compared() {
     let text = "x\n```console\n$ resolverd version\nresolverd [..]\n$ curl \\\n> -s x\n{\"a\": 1}\n```\n```sh\n$ no\n```\n";
-    let found = examples(text);
+    let found = examples(text, EXAMPLES);
     let texts: Vec<(&str, &str)> =
         found.iter().map(|one| (one.command.as_str(), one.output.as_str())).collect();
     assert_eq!(texts, [("resolverd version", "resolverd [..]\n"), ("curl -s x", "{\"a\": 1}\n")]);
+    let told = examples("```console operator\n$ cat <<END\n> a\n> END\na\n```\n", STORY);
+    assert_eq!((told[0].command.as_str(), told[0].output.as_str()), ("cat <<END\na\nEND", "a\n"));
     let check = |shown: &str, found: &str, expected: bool| {
         assert_eq!(agrees(shown, found), expected, "{shown} / {found}")
     };

@@ -133,6 +133,38 @@ fn a_rehearsal_lists_exactly_what_applying_the_candidate_changes() {
 }
 
 #[test]
+fn a_long_list_comes_in_parts_and_whole_on_the_command_line() {
+    let sandbox = world();
+    let daemon = sandbox.start_synced();
+    let text = "schema = \"resolverd/trust@1\"\nversion = 1\n[[namespaces]]\nmatch = \"lcod://none/**\"\nsources = [\"first\"]\nrequire = \"pin\"\n";
+    write(&sandbox, CANDIDATE, text);
+    let whole = test(&sandbox, &[]);
+    let all = whole["changes"].as_array().unwrap();
+    assert_eq!((all.len() > 2, &whole["changed"]), (true, &json!(all.len())), "{whole:#}");
+    assert!(whole["nextCursor"].is_null(), "{whole:#}");
+    let ask = |cursor: &Value, limit: usize| {
+        daemon.post("/v1/policy/test", &json!({ "policy": text, "cursor": cursor, "limit": limit }))
+    };
+    let (mut cursor, mut found) = (Value::Null, Vec::new());
+    loop {
+        let part = ask(&cursor, 1).ok();
+        assert_eq!(
+            (&part["changed"], part["changes"].as_array().map(Vec::len)),
+            (&whole["changed"], Some(1))
+        );
+        found.extend(part["changes"].as_array().unwrap().clone());
+        cursor = part["nextCursor"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert_eq!(&found, all, "together they are the list");
+    assert_eq!(ask(&json!("x"), 1).reason(), "api.cursor");
+    assert_eq!(ask(&json!("999-1"), 1).reason(), "snapshot_gone");
+    assert_eq!(ask(&Value::Null, 0).reason(), "api.limit");
+}
+
+#[test]
 fn a_lock_is_compared_and_a_broken_candidate_is_named_with_its_place() {
     let sandbox = world();
     let daemon = sandbox.start_synced();

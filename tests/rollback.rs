@@ -176,34 +176,108 @@ fn a_kill_between_memory_and_generation_accepts_the_same_revision_again() {
     assert_eq!(log["items"].as_array().map(Vec::len), Some(2), "one line per revision: {log:#}");
 }
 
+/// The reasons for which the daemon says that it is degraded.
+fn degraded(daemon: &Daemon) -> Vec<String> {
+    let health = daemon.get("/v1/health").ok();
+    let all = health["degraded"].as_array().cloned().unwrap_or_default();
+    all.iter().map(|one| one["reason"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// The events of the audit log with their reasons, oldest first.
+fn audited(sandbox: &Sandbox) -> Vec<(String, String)> {
+    let said = sandbox.run(&["audit", "tail", "-o", "json"]);
+    let lines: Value = serde_json::from_str(&said.stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    lines["items"].as_array().unwrap().iter().map(|one| (text(&one["event"]), text(&one["reason"]))).collect()
+}
+
 #[test]
-fn a_lost_memory_is_made_again_from_the_generation_and_said() {
+fn c6_a_lost_memory_stops_syncs_until_an_operator_resets_it() {
+    type Spoil = fn(&Sandbox);
+    let state = |sandbox: &Sandbox| sandbox.state().join("trust-state.json");
+    let spoils: [(&str, Spoil); 4] = [
+        ("removed", |sandbox| std::fs::remove_file(sandbox.state().join("trust-state.json")).unwrap()),
+        ("damaged", |sandbox| std::fs::write(sandbox.state().join("trust-state.json"), "").unwrap()),
+        ("older", |sandbox| {
+            std::fs::copy(sandbox.path("older"), sandbox.state().join("trust-state.json")).unwrap();
+        }),
+        ("removed with everything that could tell", |sandbox| {
+            for name in ["trust-state.json", "audit.jsonl", "audit.head", "first-seen.log", "revisions.jsonl"]
+            {
+                let _ = std::fs::remove_file(sandbox.state().join(name));
+            }
+        }),
+    ];
+    for (how, spoil) in spoils {
+        let (sandbox, registry) = world();
+        let first = registry.commit(&files("1.0.0"));
+        assert!(sandbox.start_synced().stop().success());
+        std::fs::copy(state(&sandbox), sandbox.path("older")).unwrap();
+        let second = registry.commit(&files("2.0.0"));
+        assert!(sandbox.start_synced().stop().success());
+        spoil(&sandbox);
+        registry.commit(&files("3.0.0"));
+        for round in ["the first start", "a later one"] {
+            let daemon = sandbox.start();
+            assert!(degraded(&daemon).contains(&"trust.state_lost".to_owned()), "{how}: {round}");
+            let answer = daemon.resolve(&["lcod://acme/x"]).ok();
+            assert_eq!(answer["components"][0]["version"], "2.0.0", "{how}: it serves what it served");
+            let refused = daemon.post("/v1/sync", &json!({}));
+            assert_eq!(
+                (refused.status, refused.reason().as_str()),
+                (503, "trust.state_lost"),
+                "{how}: {round}"
+            );
+            let forget = daemon.post("/v1/trust/forget", &json!({ "source": "acme" }));
+            assert_eq!(
+                forget.reason(),
+                "trust.state_lost",
+                "{how}: what it says next is not to be trusted either"
+            );
+            assert!(sandbox.run(&["status"]).stdout.contains("resolverd trust reset --reason TEXT"), "{how}");
+            assert_eq!(sandbox.run(&["doctor"]).status, 1, "{how}");
+            assert!(daemon.stop().success());
+        }
+        let said = sandbox.run(&["sync"]);
+        assert_eq!(said.status, 1, "{how}: in process as well: {said:?}");
+        assert!(said.stderr.contains("resolverd trust reset"), "{how}: {said:?}");
+
+        let daemon = sandbox.start();
+        assert_eq!(daemon.post("/v1/trust/reset", &json!({ "reason": " " })).reason(), "api.body");
+        let said = sandbox.run(&["trust", "reset", "--reason", "a disk was replaced"]);
+        assert_eq!(said.status, 0, "{how}: {said:?}");
+        check(&daemon, "3.0.0", "fresh", None, how);
+        assert!(!degraded(&daemon).contains(&"trust.state_lost".to_owned()), "{how}");
+        let told = audited(&sandbox);
+        for event in ["damaged", "reset"] {
+            let is_told = |(name, reason): &(String, String)| name == event && reason == "trust.state_lost";
+            assert_eq!(told.iter().filter(|one| is_told(one)).count(), 1, "{how}: {event} once: {told:?}");
+        }
+        for commit in [&second, &first] {
+            reset(&registry, commit);
+            check(&daemon, "3.0.0", "trust.rollback", None, how);
+        }
+        assert_eq!(daemon.post("/v1/trust/reset", &json!({ "reason": "again" })).reason(), "api.reset");
+        assert!(daemon.stop().success());
+    }
+}
+
+#[test]
+fn an_older_copy_of_everything_is_not_taken_for_a_loss_and_still_knows_what_it_knew() {
     let (sandbox, registry) = world();
     let first = registry.commit(&files("1.0.0"));
     registry.commit(&files("2.0.0"));
     assert!(sandbox.start_synced().stop().success());
-    let memory = sandbox.state().join("trust-state.json");
-    for damage in [None, Some("{\"schema\":\"resolverd/trust-state@1\"}"), Some("")] {
-        match damage {
-            None => std::fs::remove_file(&memory).unwrap(),
-            Some(text) => std::fs::write(&memory, text).unwrap(),
-        }
-        let daemon = sandbox.start();
-        let health = daemon.get("/v1/health").ok();
-        let reasons = health["degraded"].as_array().unwrap().iter().map(|one| one["reason"].clone());
-        assert!(reasons.collect::<Vec<_>>().contains(&json!("trust.state_lost")), "{health:#}");
-        assert!(daemon.log().contains("memory of accepted revisions is lost"), "{}", daemon.log());
-        let place = place::git(&registry.path, &["rev-parse", "HEAD"]);
-        reset(&registry, &first);
-        check(&daemon, "2.0.0", "trust.rollback", None, "history knows what memory has lost");
-        reset(&registry, place.trim());
-        assert!(daemon.stop().success());
-    }
-    for number in [1, 2] {
-        assert!(sandbox.state().join(format!("trust-state.bad-{number}")).exists(), "{number}");
-    }
+    place::copy(&sandbox.state(), &sandbox.path("before"));
+    registry.commit(&files("3.0.0"));
+    assert!(sandbox.start_synced().stop().success());
+    std::fs::remove_dir_all(sandbox.state()).unwrap();
+    place::copy(&sandbox.path("before"), &sandbox.state());
+    // Nothing in it is newer than the rest: only what lies elsewhere could tell.
+    reset(&registry, &first);
     let daemon = sandbox.start();
-    assert!(!daemon.get("/v1/health").ok().to_string().contains("trust.state_lost"), "said once");
+    check(&daemon, "2.0.0", "trust.rollback", None, "what the copy knew holds");
+    assert!(!degraded(&daemon).contains(&"trust.state_lost".to_owned()));
 }
 
 #[test]

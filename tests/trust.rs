@@ -845,6 +845,194 @@ fn openssl_signs_a_catalogue() {
     assert!(why(&shop, &daemon, X).iter().any(|step| step.starts_with("catalogue: 1 of the keys of roots")));
 }
 
+/// Publishes a list that pins its one catalogue by digest, and signs the list only; `change` edits what is committed last.
+fn publish_list(shop: &Shop, releases: &[&str], change: impl FnOnce(&mut Files)) {
+    let revision = Revision { releases, ..Revision::default() };
+    shop.publish_changed("acme", &revision, |files| {
+        let catalogue = files.remove("catalogue.json").unwrap();
+        let pointer = json!({
+            "id": "inner", "kind": "file", "url": "inner.json", "checksum": Digest::sha256(&catalogue).to_string(),
+        });
+        let list = json!({ "schema": "lcod-registry/catalogues@1", "catalogues": [pointer] }).to_string();
+        files.insert("catalogue.json.sig".to_owned(), shop.signed(list.as_bytes(), "--raw --key %root.key"));
+        files.insert("inner.json".to_owned(), catalogue);
+        files.insert("catalogue.json".to_owned(), list.into_bytes());
+        change(files);
+    });
+}
+
+#[test]
+fn what_a_signed_list_pins_is_refused_for_the_reason_of_the_list() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    publish_list(&shop, &["lcod://acme/x@1.0.0"], |_| {});
+    shop.policy(1, &signed_by_root(&shop, ""));
+    let daemon = shop.sandbox.start();
+    check(&daemon, "fresh", "1.0.0 pinned all []", "the list vouches for its catalogue");
+    // A list that is refused vouches for nothing new: neither for a catalogue that it names, nor for one that it named.
+    for (what, edit) in [("the list", "catalogue.json"), ("the catalogue", "inner.json")] {
+        publish_list(&shop, &["lcod://acme/x@2.0.0"], |files| files.get_mut(edit).unwrap().push(b' '));
+        daemon.sync();
+        assert_eq!(answer(&daemon, X), "1.0.0 pinned all []", "{what} was changed");
+    }
+    let mut edited = false;
+    publish_list(&shop, &["lcod://acme/x@2.0.0"], |files| {
+        // What the list names is there and good; the list itself bears the signature of another one.
+        let signature = shop.signed(b"another list", "--raw --key %root.key");
+        edited = files.insert("catalogue.json.sig".to_owned(), signature).is_some();
+    });
+    assert!(edited);
+    check(&daemon, "trust.signature_invalid", "1.0.0 pinned all []", "a voucher of a refused document");
+    let revoked = "revoked = { at = 2126-05-04T00:00:00Z, reason = \"compromised\" }";
+    shop.reload(&daemon, 2, &signed_by_root(&shop, revoked));
+    assert_eq!(answer(&daemon, X), "trust.key_revoked", "and not that nobody has signed it");
+    let told = shop.good("explain lcod://acme/x");
+    assert!(told.contains("catalogue: trust.key_revoked"), "{told}");
+}
+
+#[test]
+fn a_snapshot_from_before_a_revocation_is_listed_and_not_answered() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    std::fs::write(shop.sandbox.path("config/resolverd/config.toml"), "generations = 8\n").unwrap();
+    let signed = "--key %root.key --id acme";
+    shop.publish(
+        "acme",
+        &Revision { releases: &["lcod://acme/x@1.0.0"], catalogue: signed, ..Revision::default() },
+    );
+    shop.policy(1, &signed_by_root(&shop, ""));
+    let daemon = shop.sandbox.start_synced();
+    let before = snapshot(&daemon);
+    let at = |snapshot: &str| daemon.post("/v1/resolve", &json!({ "requests": [X], "snapshot": snapshot }));
+    assert_eq!(at(&before).status, 200, "{:?}", at(&before).json());
+    let revoked = "revoked = { at = 2126-05-04T00:00:00Z, reason = \"compromised\" }";
+    shop.reload(&daemon, 2, &signed_by_root(&shop, revoked));
+    let refused = at(&before);
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (410, "policy.superseded"),
+        "{:?}",
+        refused.json()
+    );
+    assert_eq!(at(&snapshot(&daemon)).reason(), "trust.key_revoked", "the current one says why");
+    let listed = daemon.get("/v1/snapshots").ok();
+    let row = |digest: &str| {
+        let rows = listed["items"].as_array().unwrap();
+        rows.iter().find(|row| row["snapshot"] == digest).map(|row| row["answers"].clone())
+    };
+    assert_eq!(
+        (row(&before), row(&snapshot(&daemon))),
+        (Some(json!(false)), Some(json!(true))),
+        "{listed:#}"
+    );
+    let said = shop.run(&format!("snapshots diff {before}"));
+    assert!(
+        said.status == 0 && said.stdout.contains("lcod://acme/x"),
+        "what changed is shown still: {said:?}"
+    );
+    // Whoever starts it again finds the same.
+    assert!(daemon.stop().success());
+    let said = shop.run(&format!("--offline resolve {X} --snapshot {before}"));
+    assert!(said.status == 10 && said.stderr.contains("policy.superseded"), "{said:?}");
+}
+
+#[test]
+fn of_two_edits_during_a_sync_the_last_one_is_in_force_and_has_judged_everything() {
+    let shop = Shop::new(&["acme"]);
+    shop.publish("acme", &Revision { releases: &["lcod://acme/x@1.0.0"], ..Revision::default() });
+    let good = rules("", "require = \"pin\"\n");
+    shop.policy(1, &good);
+    let daemon = shop.sandbox.start_synced();
+    let narrow = good.replace("**", "lcod://other/**");
+    for round in 0..5 {
+        let version = 2 + 2 * round;
+        let (first, last, expected) = match round % 2 {
+            0 => (&good, &narrow, "trust.no_rule"),
+            _ => (&narrow, &good, "1.0.0 pinned all []"),
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| daemon.post("/v1/sync", &json!({})));
+            shop.policy(version, first);
+            shop.policy(version + 1, last);
+        });
+        poll::until("the last edit", || {
+            let policy = daemon.get("/v1/policy").ok();
+            (policy["policies"][0]["version"] == version + 1 && judged(&daemon)).then_some(())
+        });
+        assert_eq!(answer(&daemon, X), expected, "round {round}");
+        assert_eq!(daemon.sync()["changed"], false, "round {round}: nothing else is to come");
+        assert_eq!(answer(&daemon, X), expected, "round {round}");
+    }
+}
+
+#[test]
+fn what_is_refused_of_a_catalogue_is_found_in_the_audit_log() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    shop.policy(1, &signed_by_root(&shop, ""));
+    let of = |version: u64| format!("--key %root.key --id acme --catalogue-version {version}");
+    let publish = |releases: &[&str], catalogue: &str, change: &dyn Fn(&mut Files)| {
+        shop.publish_changed("acme", &Revision { releases, catalogue, ..Revision::default() }, change);
+    };
+    publish(&["lcod://acme/x@1.0.0"], &of(42), &|_| {});
+    let daemon = shop.sandbox.start();
+    check(&daemon, "fresh", "1.0.0 pinned all []", "signed");
+    publish(&["lcod://acme/x@2.0.0"], &of(41), &|_| {});
+    check(&daemon, "trust.rollback", "1.0.0 pinned all []", "an older version");
+    publish(&["lcod://acme/x@2.0.0"], &of(43), &|files| files.get_mut("catalogue.json").unwrap().push(b' '));
+    daemon.sync();
+    let told: Value = serde_json::from_str(&shop.good("audit tail -o json")).unwrap();
+    for reason in ["trust.rollback", &source_reason(&daemon)] {
+        let is_told = |line: &&Value| line["event"] == "denied" && line["reason"] == reason;
+        let lines: Vec<&Value> = told["items"].as_array().unwrap().iter().filter(is_told).collect();
+        assert!(lines.iter().any(|line| line["subject"] == "acme"), "{reason}: {told:#}");
+    }
+    let text = shop.good("audit tail");
+    assert!(text.contains("trust.rollback") && text.contains("denied"), "{text}");
+    shop.good("audit verify");
+}
+
+#[test]
+fn every_release_is_explained_however_many_were_seen() {
+    // A generation keeps by itself when 10,000 releases were seen first; the ledger tells of the others.
+    const COMPONENTS: usize = 101;
+    const VERSIONS: usize = 100;
+    let shop = Shop::new(&[]);
+    let folder = shop.sandbox.path("many");
+    std::fs::create_dir(&folder).unwrap();
+    let listed = |component: usize| {
+        let id = format!("lcod://acme/c{component:03}");
+        let version = |at: usize| {
+            let (version, file) = (format!("1.0.{at}"), format!("{component}-{at}.json"));
+            let manifest = json!({
+                "schema": "lcod-registry/manifest@1", "id": format!("{id}@{version}"), "kind": "component",
+                "summary": "", "source": { "type": "file", "path": "." }, "files": [], "dependencies": [],
+                "artifact": null,
+            });
+            let bytes = manifest.to_string().into_bytes();
+            let row = json!({ "version": version, "manifest": file, "sha256": Digest::sha256(&bytes) });
+            std::fs::write(folder.join(&file), bytes).unwrap();
+            row
+        };
+        let versions: Vec<Value> = (0..VERSIONS).map(version).collect();
+        json!({ "id": id, "versions": versions })
+    };
+    let components: Vec<Value> = (0..COMPONENTS).map(listed).collect();
+    let catalogue = json!({ "schema": "lcod-registry/catalogue@1", "id": "many", "components": components });
+    std::fs::write(folder.join("catalogue.json"), catalogue.to_string()).unwrap();
+    let entrypoint = json!({ "type": "file", "path": folder.join("catalogue.json") });
+    shop.sandbox.write_sources(&json!({ "sources": [{ "id": "acme", "entrypoint": entrypoint }] }));
+    let daemon = shop.sandbox.start();
+    shop.reload(&daemon, 1, &rules("", "require = \"digest\"\nmin_age = \"7d\"\n"));
+    let steps = |reference: &str| -> Vec<String> {
+        let lines = why(&shop, &daemon, reference);
+        lines.iter().map(|line| line.split(" sha256:").next().unwrap().to_owned()).collect()
+    };
+    let first = steps("lcod://acme/c000@=1.0.0");
+    assert!(first.iter().any(|step| step.starts_with("age: trust.too_young")), "{first:#?}");
+    assert_eq!(steps(&format!("lcod://acme/c{:03}@=1.0.{}", COMPONENTS - 1, VERSIONS - 1)), first);
+}
+
 /// Returns the digest that names what is answered.
 fn snapshot(daemon: &Daemon) -> String {
     daemon.get("/v1/health").ok()["snapshot"].as_str().unwrap().to_owned()

@@ -318,16 +318,32 @@ impl Refusal {
             found: format!("{}{field}{place}", error.found),
         }
     }
+
+    /// Returns what is wrong without what it is wrong with.
+    pub fn why(&self) -> Why<'_> {
+        Why(self)
+    }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.subject, self.reason)?;
-        if !self.expected.is_empty() {
-            write!(out, ": expected {}", self.expected)?;
+        write!(out, "{}: {}", self.subject, self.why())
+    }
+}
+
+/// A refusal without its subject, for a sentence that has named it.
+#[derive(Debug, Clone, Copy)]
+pub struct Why<'a>(&'a Refusal);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Why(Refusal { reason, expected, found, .. }) = self;
+        out.write_str(reason)?;
+        if !expected.is_empty() {
+            write!(out, ": expected {expected}")?;
         }
-        if !self.found.is_empty() {
-            write!(out, "{} found {}", if self.expected.is_empty() { ":" } else { "," }, self.found)?;
+        if !found.is_empty() {
+            write!(out, "{} found {found}", if expected.is_empty() { ":" } else { "," })?;
         }
         Ok(())
     }

@@ -404,6 +404,14 @@ pub struct ForgetRequest {
     pub reason: Option<String>,
 }
 
+/// The body of `POST /v1/trust/reset`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResetRequest {
+    /// Why, for the audit log; at most [`REASON_CHARS_MAX`] characters on one line.
+    pub reason: String,
+}
+
 /// The body of `POST /v1/policy/test`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -413,6 +421,12 @@ pub struct PolicyTestRequest {
     /// The text of every key file, by the name that the policy has for it.
     #[serde(default)]
     pub keys: BTreeMap<String, String>,
+    /// The `nextCursor` of the answer before, for the next part of a long list.
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// How many changes at most.
+    #[serde(default)]
+    pub limit: Option<usize>,
 }
 
 /// Reads a request body: strict JSON, then the typed form.
@@ -667,6 +681,8 @@ pub struct SnapshotRow<'a> {
     pub stale: BTreeSet<SourceId>,
     /// It is the one in force.
     pub current: bool,
+    /// It may be asked: its verdicts are those of the policies in force.
+    pub answers: bool,
 }
 
 /// One page of what differs between two snapshots.

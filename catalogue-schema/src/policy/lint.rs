@@ -55,7 +55,7 @@ pub fn lint(policy: &Policy, now_s: i64) -> Vec<Finding> {
         }
     }
     for rule in &policy.namespaces {
-        for (reason, text) in weak(rule) {
+        for (reason, text) in weak(policy, rule) {
             add(reason, rule.place, text);
         }
     }
@@ -93,9 +93,12 @@ fn can_be_met(policy: &Policy, set: &SignerSet, now_s: i64) -> bool {
     left.len() >= set.threshold && has_all
 }
 
-fn weak(rule: &NamespaceRule) -> Vec<(&'static str, String)> {
+fn weak(policy: &Policy, rule: &NamespaceRule) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
-    if rule.require != Require::Signature {
+    // A signed catalogue vouches for the bytes of what it lists by digest.
+    let is_signed = |source| policy.source(source).is_some_and(|rule| rule.signed_by.is_some());
+    let is_vouched_for = rule.require == Require::Digest && rule.sources.iter().all(is_signed);
+    if rule.require != Require::Signature && !is_vouched_for {
         found.push(("lint.unsigned", format!("nothing has to be signed under {}", rule.name)));
     }
     if rule.mode != Mode::Enforce {
@@ -168,6 +171,17 @@ mod tests {
             now,
             &["lint.key_unused", usual[1], usual[2], usual[3]],
         );
+        // Who must sign a catalogue vouches for what it lists by digest, and for no less.
+        let only = |sources: &str, require: &str| {
+            let rules = GOOD.find("[[namespaces]]").unwrap();
+            let rule =
+                format!("[[namespaces]]\nmatch = \"**\"\nsources = [{sources}]\nrequire = \"{require}\"\n");
+            let policy = Policy::parse((GOOD[..rules].to_owned() + &rule).as_bytes()).unwrap();
+            let found = lint(&policy, instant::parse(now).unwrap());
+            found.iter().any(|finding| finding.reason == "lint.unsigned")
+        };
+        assert!(!only("\"acme-internal\"", "digest"));
+        assert!(only("\"acme-internal\"", "pin") && only("\"acme-internal\", \"other\"", "digest"));
         let placed = |id: &str, source: &str| GOOD.replace("lcod://lab/probe", id).replace("lab-usb", source);
         let last = |text: &str| {
             let policy = Policy::parse(text.as_bytes()).unwrap();

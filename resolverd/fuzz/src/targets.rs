@@ -14,10 +14,11 @@ use std::path::Path;
 use catalogue_schema::dialect::lcod::convert::{FORMATS, convert};
 use catalogue_schema::dialect::{self, Errand, Received};
 use catalogue_schema::digest::Digest;
+use catalogue_schema::documents::Documents;
 use catalogue_schema::error::{FOUND_CHARS_MAX, ParseError, escaped};
 use catalogue_schema::filter::Filter;
 use catalogue_schema::forge::{ForgePattern, Forges};
-use catalogue_schema::generation::Generation;
+use catalogue_schema::generation::{DocumentRecord, Generation};
 use catalogue_schema::id::{ComponentId, Namespace, Reference, SourceId, parse_release_id};
 use catalogue_schema::json;
 use catalogue_schema::key::{PrivateKey, PublicKey};
@@ -34,6 +35,9 @@ use resolverd::config::{Overrides, Settings};
 use resolverd::fetch::{object, probe};
 use resolverd::server::route::route;
 use resolverd::shelf::Shelf;
+use resolverd::store;
+use resolverd::store::audit::verify;
+use resolverd::store::first_seen::FirstSeen;
 use resolverd::trust::signature::{KeyRing, check, is_weak};
 
 /// A target: takes any bytes.
@@ -68,6 +72,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("shelf_pack", shelf_pack),
     ("pack_index", pack_index),
     ("answers", answers),
+    ("digests", digests),
+    ("store_row", store_row),
+    ("first_seen", first_seen),
+    ("audit_log", audit_log),
+    ("documents_list", documents_list),
 ];
 
 const COMMIT: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
@@ -334,6 +343,62 @@ pub fn answers(bytes: &[u8]) {
     }
     let (mut client, _daemon) = connected();
     let _ = client.follow(&Call::get("/v1/events"), &mut |_: &str| ControlFlow::Continue(()));
+}
+
+/// Digests in every spelling: what is taken has the bytes of its algorithm, and is printed as the same.
+pub fn digests(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    printed(text, Digest::parse);
+    if let Ok(digest) = Digest::parse(text) {
+        assert_eq!(digest.as_bytes().len(), digest.algorithm().bytes(), "{text:?}");
+        assert!(digest.to_string().starts_with(digest.algorithm().name()), "{digest}");
+        let again = Digest::parse(&digest.hex());
+        assert!(again.is_err() || again == Ok(digest), "{text:?}");
+    }
+}
+
+/// A row of the index, with the checksum that it has and the one that it should have.
+pub fn store_row(bytes: &[u8]) {
+    store::probe::row(bytes);
+}
+
+/// Lines of the first-seen ledger: each with the right checksum, and all of them as a file.
+pub fn first_seen(bytes: &[u8]) {
+    bytes.split(|byte| *byte == b'\n').for_each(store::probe::ledger_line);
+    let place = tempfile::tempdir().expect("a directory");
+    put(place.path().join("first-seen.log"), bytes);
+    let digest = Digest::sha256(b"");
+    let _ = FirstSeen::look_up(place.path(), ["acme", "lcod://acme/x", "1.0.0"], &digest);
+    assert!(FirstSeen::look(place.path()).is_ok(), "it can be read, whatever stands in it");
+}
+
+/// The audit log: what is shown is what is there, and looking changes nothing.
+pub fn audit_log(bytes: &[u8]) {
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("audit.jsonl");
+    put(&file, bytes);
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+    if let Ok(shown) = verify::tail(place.path(), 10) {
+        assert!(shown.len() <= lines.min(10), "{} lines of {lines}", shown.len());
+    }
+    let _ = verify::verify(place.path(), &[]);
+    assert_eq!(std::fs::read(&file).expect("read"), bytes, "who looks changes nothing");
+}
+
+/// The list of the documents that a generation rests on: what is taken can be asked, and every record is found again.
+pub fn documents_list(bytes: &[u8]) {
+    match Documents::read(bytes.to_vec()) {
+        Ok(documents) => {
+            let records: Vec<DocumentRecord> = documents.iter().collect();
+            assert!(records.len() <= documents.len(), "no more than it says");
+            for record in &records {
+                let _ = (documents.document(&record.want), documents.by_digest(&record.digest));
+                assert!(documents.all_with(&record.digest).count() <= documents.len());
+            }
+            let _ = (documents.digests().count(), documents.newest_s());
+        }
+        Err(found) => assert!(!found.is_empty(), "an error says something"),
+    }
 }
 
 /// Reads an entry document at `entry`, and says that whatever it leads to can be written down and read again.

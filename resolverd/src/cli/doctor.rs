@@ -276,8 +276,12 @@ fn health_findings(health: &Value, socket: &Path) -> Vec<Finding> {
     let up = format!("up {} s", health["uptimeSeconds"]);
     findings.push(match health["generation"].as_u64() {
         Some(number) => Finding::ok("daemon", socket.display(), format!("serves generation {number}, {up}")),
-        None => Finding::wrong("daemon", socket.display(), format!("serves no generation, {up}"))
-            .hint("resolverd sync"),
+        None => Finding::wrong("daemon", socket.display(), format!("serves no generation, {up}")).hint(
+            match health["policy"]["state"] == "locked" {
+                true => "correct the trust policy: nothing is served before",
+                false => "resolverd sync",
+            },
+        ),
     });
     findings.extend(configuration_in_force(&health["configuration"]));
     for one in health["degraded"].as_array().into_iter().flatten().filter(|one| one["what"] == "catalogue") {

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::Call;
-use crate::cli::render::{Paint, field, list, refusal, short, text, texts, verdict};
+use crate::cli::render::{Paint, field, list, refusal, refusal_of, short, text, texts, verdict};
 
 /// How many candidates the text names one by one.
 const CANDIDATES_SHOWN: usize = 6;
@@ -296,7 +296,7 @@ fn candidates(answer: &Value, paint: Paint) -> Vec<String> {
             "outside" => "outside the requirement".to_owned(),
             _ => fate,
         };
-        let why = match refusal(&one["refusal"]) {
+        let why = match refusal_of(&one["refusal"], &field(one, "version")) {
             why if why.is_empty() => why,
             why => format!(" ({why})"),
         };

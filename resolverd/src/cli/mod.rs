@@ -256,6 +256,12 @@ pub enum TrustAct {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Accept that the memory of what was accepted is lost, then look again: only what the last generation holds is known
+    Reset {
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
 }
 
 /// What `components` takes.

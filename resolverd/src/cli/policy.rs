@@ -12,13 +12,19 @@ use serde_json::{Value, json};
 
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
-use crate::cli::render::{Paint, field, list, plain, table, text, texts};
+use crate::cli::render::{Paint, field, list, plain, refusal, table, text, texts};
 use crate::cli::{Ended, Terminal};
 use crate::config::Settings;
 use crate::daemon::rehearse;
 
+/// How often a long list is asked for anew because another generation came into force meanwhile.
+const TRIES_MAX: u32 = 3;
+
 /// The largest lockfile in bytes.
 const LOCK_BYTES_MAX: u64 = 16 << 20;
+
+/// What is told beside releases that would be refused as unsigned.
+const NEVER_FETCHED: &str = "signatures that nobody asks for yet were never fetched, and count as missing: under mode = \"audit\" they are fetched, and nothing is refused\n";
 
 /// What `policy` does.
 #[derive(Debug, Clone, Subcommand)]
@@ -88,12 +94,36 @@ pub(super) fn run(act: &PolicyAct, asker: &mut Asker<'_>, terminal: &Terminal) -
     let locks: Vec<(String, BTreeSet<String>)> =
         locks.iter().map(|path| locked(path)).collect::<Result<_, _>>()?;
     let body = json!({"policy": proposal.policy, "keys": proposal.keys});
-    let mut answer = asker.ask_slowly(&Call::post("/v1/policy/test", &body), "trying the policy")?;
+    let mut answer = tried(body, asker)?;
     let release = |change: &Value| format!("{}@{}", field(change, "id"), field(change, "version"));
     let changed: BTreeSet<String> = list(&answer, "changes").iter().map(release).collect();
     let lock = |(file, releases): &(String, BTreeSet<String>)| json!({"file": file, "releases": releases.len(), "changes": releases.intersection(&changed).collect::<Vec<_>>()});
     answer["locks"] = locks.iter().map(lock).collect();
     terminal.print(&answer, rehearsed)
+}
+
+/// Asks what a policy would change, part by part, and returns one answer with the whole list. A generation that comes between two
+/// parts makes it begin anew, a few times.
+fn tried(mut body: Value, asker: &mut Asker<'_>) -> Result<Value, Ended> {
+    let mut answer = Value::Null;
+    let mut rounds = 0;
+    loop {
+        let mut part = match asker.ask_slowly(&Call::post("/v1/policy/test", &body), "trying the policy") {
+            Err(Ended::Refused(problem)) if problem["code"] == "R004" && rounds < TRIES_MAX => {
+                (answer, body["cursor"], rounds) = (Value::Null, Value::Null, rounds + 1);
+                continue;
+            }
+            other => other?,
+        };
+        body["cursor"] = part["nextCursor"].take();
+        match (answer["changes"].as_array_mut(), part["changes"].as_array_mut()) {
+            (Some(all), Some(more)) => all.append(more),
+            _ => answer = part,
+        }
+        if body["cursor"].is_null() {
+            return Ok(answer);
+        }
+    }
 }
 
 /// Reads the releases of a lockfile: every object in it that has an id and a version.
@@ -139,13 +169,10 @@ fn linted(answer: &Value, paint: Paint) -> String {
 fn shown(answer: &Value, paint: Paint) -> String {
     let mut out = String::new();
     if !answer["problem"].is_null() {
-        let problem = &answer["problem"];
-        out.push_str(&format!(
-            "{} {}: {}\n",
-            paint.bad("problem:"),
-            field(problem, "subject"),
-            field(problem, "found")
-        ));
+        out.push_str(&format!("{} {}\n", paint.bad("problem:"), refusal(&answer["problem"])));
+    }
+    if answer["state"] == "locked" {
+        return out + "no trust policy is in force, and nothing is served before this one can be used\n";
     }
     if list(answer, "policies").is_empty() {
         return out + "no trust policy is set: documents must satisfy their pins, nothing must be signed\n";
@@ -191,8 +218,11 @@ fn rehearsed(answer: &Value, paint: Paint) -> String {
             ));
         }
     }
-    let (changed, all) = (list(answer, "changes").len(), text(&answer["releases"]));
+    let (changed, all) = (text(&answer["changed"]), text(&answer["releases"]));
     out.push_str(&format!("{changed} of {all} releases would change\n"));
+    if list(answer, "changes").iter().any(|change| change["to"]["refusal"]["reason"] == "trust.unsigned") {
+        out.push_str(NEVER_FETCHED);
+    }
     for lock in list(answer, "locks") {
         let changes = texts(list(lock, "changes"));
         let told = format!(

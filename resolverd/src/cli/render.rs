@@ -154,7 +154,7 @@ pub fn release(answer: &Value, paint: Paint) -> String {
         ("path", field(source, "path")),
         ("manifest", field(&answer["integrity"], "manifest")),
         ("verdict", verdict(trust, paint)),
-        ("refusal", refusal(&trust["refusal"])),
+        ("refusal", refusal_of(&trust["refusal"], &field(answer, "version"))),
         ("yanked", if answer["yanked"] == true { "yes".to_owned() } else { String::new() }),
         ("requires", texts(list(answer, "dependencies")).join(", ")),
     ]);
@@ -187,7 +187,7 @@ fn version_table(versions: &[Value], paint: Paint) -> String {
             marks.push("prerelease".to_owned());
         }
         if !one["refusal"].is_null() {
-            marks.push(refusal(&one["refusal"]));
+            marks.push(refusal_of(&one["refusal"], &field(one, "version")));
         }
         vec![field(one, "version"), verdict(one, paint), short(&field(one, "manifest")), marks.join(", ")]
     });
@@ -386,9 +386,13 @@ pub fn status(answer: &Value, paint: Paint) -> String {
 /// Returns which trust policies are in force, or that none is.
 fn policy(health: &Value) -> String {
     let policy = &health["policy"];
-    let files = list(policy, "files")
-        .iter()
-        .map(|one| format!("{} version {}", field(one, "file"), text(&one["version"])));
+    let files = list(policy, "files").iter().map(|one| {
+        let mode = match field(one, "mode") {
+            mode if mode == "enforce" => String::new(),
+            mode => format!(", which refuses nothing where its mode is {mode}"),
+        };
+        format!("{} version {}{mode}", field(one, "file"), text(&one["version"]))
+    });
     let files: Vec<String> = files.collect();
     match (policy["state"].as_str(), files.is_empty()) {
         (Some("locked"), _) => "none can be used, so that nothing is served".to_owned(),
@@ -398,9 +402,17 @@ fn policy(health: &Value) -> String {
     }
 }
 
+/// Tells whether nothing is served since the trust policy cannot be used.
+pub(super) fn is_locked(health: &Value) -> bool {
+    health["policy"]["state"] == "locked"
+}
+
 /// Returns which generation is served and how much it holds.
 fn served(answer: &Value) -> String {
     let (health, stats) = (&answer["health"], &answer["stats"]);
+    if is_locked(health) {
+        return "none is served before the trust policy can be used".to_owned();
+    }
     if health["generation"].is_null() {
         return "none yet: run resolverd sync".to_owned();
     }
@@ -452,11 +464,13 @@ fn verdict_line(answer: &Value, paint: Paint) -> String {
     if !health["policy"]["problem"].is_null() {
         why.push("the trust policy cannot be used".to_owned());
     }
-    if health["generation"].is_null() {
+    if health["generation"].is_null() && !is_locked(health) {
         why.push("nothing has been synced yet".to_owned());
     }
     let not_fresh = list(answer, "sources").iter().filter(|one| one["state"] != "fresh");
     why.extend(not_fresh.map(|one| format!("source {} is {}", field(one, "id"), field(one, "state"))));
+    let lost = list(health, "degraded").iter().filter(|one| one["what"] == "trust");
+    why.extend(lost.map(|one| field(one, "reason")));
     let below = list(health, "degraded").iter().filter(|one| one["what"] == "catalogue").count();
     if why.is_empty() && below > 0 {
         why.push(format!(
@@ -596,6 +610,16 @@ fn shadows(answer: &Value) -> String {
         format!("shadows     {} ({versions})\n", origin_of(shadow, "source"))
     };
     list(answer, "shadowed").iter().map(line).collect()
+}
+
+/// Returns why a release of this version is refused; what is told beside it does not name it again.
+pub(super) fn refusal_of(one: &Value, version: &str) -> String {
+    let text = refusal(one);
+    let subject = field(one, "subject");
+    match subject.ends_with(&format!("@{version}")) {
+        true => text.strip_prefix(&format!("{subject}: ")).map(str::to_owned).unwrap_or(text),
+        false => text,
+    }
 }
 
 pub(super) fn refusal(refusal: &Value) -> String {

@@ -85,7 +85,11 @@ fn snapshots(answer: &Value, paint: Paint) -> String {
             text(&one["components"]),
             text(&one["sources"]),
             if stale.is_empty() { stale } else { paint.note(&stale) },
-            if one["current"] == true { "current".to_owned() } else { String::new() },
+            match (&one["current"], &one["answers"]) {
+                (Value::Bool(true), _) => "current".to_owned(),
+                (_, Value::Bool(false)) => paint.note("judged by an earlier policy: not answered"),
+                _ => String::new(),
+            },
         ]
     });
     let rows: Vec<Vec<String>> = rows.collect();

@@ -232,6 +232,9 @@ fn trust(asker: &mut Asker<'_>, act: &TrustAct, terminal: &Terminal) -> Result<u
             let body = json!({"source": source, "catalogue": catalogue, "reason": reason});
             return synced(asker, &Call::post("/v1/trust/forget", &body), terminal);
         }
+        TrustAct::Reset { reason } => {
+            return synced(asker, &Call::post("/v1/trust/reset", &json!({"reason": reason})), terminal);
+        }
     }
     Ok(0)
 }

@@ -78,7 +78,8 @@ impl From<SyncError> for DaemonError {
         match error {
             SyncError::Shelf(error) => DaemonError::Shelf(error),
             SyncError::Store(error) => DaemonError::Store(error),
-            SyncError::Locked(problem) => DaemonError::Order(OrderError::Config(problem)),
+            SyncError::Locked(problem) => DaemonError::Order(OrderError::Locked(problem)),
+            SyncError::Lost(problem) => DaemonError::Order(OrderError::Lost(problem)),
         }
     }
 }

@@ -329,10 +329,12 @@ pub fn local(
             let outcome = writer.forget(&what, &why, &state);
             return Ok(server::reported(&state, &outcome));
         }
-        Work::Rehearse(proposal) => {
+        Work::Rehearse(proposal, part) => {
             writer.reload()?;
-            return Ok(server::rehearsed(&state, &writer.rehearse(&proposal)));
+            return Ok(server::rehearsed(&state, &writer.rehearse(proposal, part)));
         }
+        // Without a policy to judge by nothing is read, and the answer says so.
+        Work::None if writer.policies.is_locked => {}
         Work::None if !is_empty || settings.offline || !server::reads_generation(call) => {}
         Work::Refresh(ids) => {
             writer.reload()?;

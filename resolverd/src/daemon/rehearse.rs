@@ -66,7 +66,10 @@ fn read(path: &Path) -> Result<InForce, Failure> {
 fn unusable(path: &Path, error: &PolicyError) -> Failure {
     let failure = Failure::new(Code::ConfigInvalid, error.reason().to_owned(), error.to_string())
         .with("subject", path.display().to_string())
-        .hint("correct the file; resolverd policy lint reads it as the daemon does");
+        .hint(match path.symlink_metadata().is_ok() {
+            true => "correct the file; resolverd policy lint reads it as the daemon does".to_owned(),
+            false => format!("write a first one with: resolverd policy init > {}", path.display()),
+        });
     match error.place() {
         Some(place) => failure.with("line", place.line).with("column", place.column),
         None => failure,
@@ -85,10 +88,7 @@ pub(super) fn standing(
 ) -> Result<(Standing, PathBuf, Vec<Refusal>), Refusal> {
     let path = own(settings);
     let key = |file: &Path| proposal.keys.get(&file.display().to_string()).map(String::as_str);
-    let own = given(&path, &proposal.policy, key).map_err(|error| {
-        let reason = error.reason().to_owned();
-        Refusal { reason: reason.into(), ..Refusal::new("", path.display(), "", error) }
-    })?;
+    let own = given(&path, &proposal.policy, key).map_err(|error| error.refusal(&path))?;
     let problems = succeeds(&own.policy, &path, memory.policy_version(&path).unwrap_or_default()).err();
     let others = in_force.all().iter().filter(|one| one.path != path).cloned();
     let policies = Policies::of(std::iter::once(own).chain(others).collect());

@@ -20,11 +20,13 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::rehearse;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
-use crate::order::{Accepted, Order, OrderError, Outcome, Proposal, Rehearsal, Rehearsed, SyncReport};
+use crate::fetch::limit::Limits;
+use crate::order::{Accepted, Order, OrderError, Outcome, Part, Proposal, Rehearsal, Rehearsed, SyncReport};
 use crate::server::State;
 use crate::server::answer::{Known, Times};
 use crate::server::policy::PolicyState;
 use crate::shelf::Shelf;
+use crate::store::audit::verify::tail;
 use crate::store::checks::Checks;
 use crate::store::memory::Records;
 use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
@@ -57,6 +59,8 @@ pub(super) struct Writer {
     owes_judging: bool,
     /// When something that was due was tried and is due still.
     failed_s: Option<i64>,
+    /// What was rehearsed last, until every part of it has been told or something else is done.
+    rehearsed: Option<(Proposal, Rehearsal)>,
     /// Held as long as the writer lives.
     _lock: StateLock,
 }
@@ -111,13 +115,19 @@ impl Writer {
             owes_sync: false,
             owes_judging: false,
             failed_s: None,
+            rehearsed: None,
             _lock: lock,
         };
         writer.policies = Standing::first(&writer.settings.policy_files, writer.store.memory());
         writer.key_files = writer.policies.key_files(&writer.settings.policy_files);
         writer.note_policies()?;
         if let Some(problem) = &writer.policies.problem {
-            writer.store.audit(&[acts::rejected(problem)], now_s())?;
+            let entry = acts::rejected(problem);
+            // Every verb without a daemon finds it again, and one line says so.
+            let newest = tail(&settings.state_dir, 1).ok().and_then(|mut lines| lines.pop());
+            if newest.is_none_or(|line| line.entry != entry) {
+                writer.store.audit(&[entry], now_s())?;
+            }
         }
         match opened {
             Opened::Empty if writer.policies.in_force.is_empty() => {}
@@ -254,9 +264,9 @@ impl Writer {
                 return;
             }
             if let Some(Order::Rehearse { .. }) = waiting.front()
-                && let Some(Order::Rehearse { proposal, reply }) = waiting.pop_front()
+                && let Some(Order::Rehearse { proposal, part, reply }) = waiting.pop_front()
             {
-                let rehearsed = contained(|| self.rehearse(&proposal));
+                let rehearsed = contained(|| self.rehearse(proposal, part));
                 // Whoever asked may have gone.
                 let _ = reply.map(|reply| reply.send(rehearsed));
                 continue;
@@ -266,6 +276,7 @@ impl Writer {
             else {
                 continue;
             };
+            self.rehearsed = None;
             let since = now();
             let kind = if task == Task::Reload { Kind::Reload } else { Kind::Other };
             rounds.working(self.in_force(), kind);
@@ -297,7 +308,9 @@ impl Writer {
                 Task::Forget(Accepted::Revisions(source, _), _) => {
                     rounds.worked(self.in_force(), kind, std::slice::from_ref(source), &outcome, since);
                 }
-                Task::Reload | Task::Refresh(_) => rounds.worked(self.in_force(), kind, &[], &outcome, since),
+                Task::Reload | Task::Refresh(_) | Task::Forget(Accepted::Lost, _) => {
+                    rounds.worked(self.in_force(), kind, &[], &outcome, since)
+                }
             }
             match &outcome {
                 Ok(_) => {}
@@ -305,7 +318,9 @@ impl Writer {
                 Err(
                     problem @ (OrderError::NoSuchSource(_)
                     | OrderError::NoSuchCatalogue(_)
-                    | OrderError::NoSuchVersion(..)),
+                    | OrderError::NoSuchVersion(..)
+                    | OrderError::NothingLost
+                    | OrderError::Moved { .. }),
                 ) => debug!(%problem, "the order was refused"),
                 Err(problem) => error!(%problem, "the order failed; the last generation stays"),
             }
@@ -337,11 +352,19 @@ impl Writer {
 
     pub(super) fn forget(&mut self, what: &Accepted, why: &str, state: &State) -> Outcome {
         // What is forgotten is read and judged anew, which cannot be done then.
-        self.unlocked().map_err(OrderError::Config)?;
+        self.unlocked().map_err(OrderError::Locked)?;
         match what {
             Accepted::Revisions(source, catalogue) => {
+                self.not_lost().map_err(OrderError::Lost)?;
                 self.forget_revisions(source, catalogue.as_ref(), why)?;
                 self.sync(std::slice::from_ref(source), state)
+            }
+            Accepted::Lost => {
+                let was_lost = self.store.reset(why, now_s());
+                match was_lost.map_err(|problem| OrderError::Store(problem.to_string()))? {
+                    true => self.sync(&[], state),
+                    false => Err(OrderError::NothingLost),
+                }
             }
             Accepted::Version(id, version) => {
                 let sources: Vec<&str> = self.sources.iter().map(|source| source.id.as_text()).collect();
@@ -448,6 +471,11 @@ impl Writer {
         }
     }
 
+    /// **Errors**: what was accepted before is lost: whatever a source says now could be older.
+    fn not_lost(&self) -> Result<(), Refusal> {
+        self.store.memory().lost().map_or(Ok(()), Err)
+    }
+
     fn generation(&self) -> Option<&Generation> {
         self.past.as_ref().map(Kept::generation)
     }
@@ -538,17 +566,13 @@ impl Writer {
     /// where there is one and it cannot be used.
     pub(super) fn run(&mut self, sources: &[Source], scope: Scope<'_>) -> Result<SyncReport, SyncError> {
         self.unlocked().map_err(SyncError::Locked)?;
+        if !matches!(scope, Scope::Rebuild) {
+            self.not_lost().map_err(SyncError::Lost)?;
+        }
         let limits = self.policies.lowered(&self.settings.limits);
         let rules = self.rules(&self.policies);
-        let sync = Sync {
-            shelf: &self.shelf,
-            origins: &self.origins,
-            limits: &limits,
-            forges: &self.settings.forges,
-            offline: self.settings.offline,
-            now_s: self.store.see_clock(now_s()),
-            rules: &rules,
-        };
+        let now_s = self.store.see_clock(now_s());
+        let sync = sync(&self.shelf, &self.origins, &self.settings, (&limits, &rules), now_s);
         let past = match &self.past {
             None => Past::Nothing,
             Some(Kept::File(generation)) => Past::File(generation),
@@ -572,8 +596,22 @@ impl Writer {
         }
     }
 
-    /// Says what a policy would change in the place of the operator's own, without network; changes nothing.
-    pub(super) fn rehearse(&self, proposal: &Proposal) -> Rehearsed {
+    /// Says what a policy would change in the place of the operator's own, without network; changes nothing. The parts of one
+    /// list come from one rehearsal.
+    pub(super) fn rehearse(&mut self, proposal: Proposal, part: Part) -> Rehearsed {
+        let (proposal, whole) = match self.rehearsed.take().filter(|known| known.0 == proposal) {
+            Some(known) => known,
+            None => {
+                let whole = self.rehearse_all(&proposal)?;
+                (proposal, whole)
+            }
+        };
+        let told = whole.part(part)?;
+        self.rehearsed = told.next_cursor.is_some().then_some((proposal, whole));
+        Ok(told)
+    }
+
+    fn rehearse_all(&self, proposal: &Proposal) -> Rehearsed {
         let (standing, replaces, problems) =
             rehearse::standing(proposal, &self.settings, &self.policies.in_force, self.store.memory())
                 .map_err(OrderError::Config)?;
@@ -581,26 +619,33 @@ impl Writer {
             return Err(OrderError::Store("nothing has been synced yet: run resolverd sync".to_owned()));
         };
         let (limits, rules) = (standing.lowered(&self.settings.limits), self.rules(&standing));
-        let sync = Sync {
-            shelf: &self.shelf,
-            origins: &self.origins,
-            limits: &limits,
-            forges: &self.settings.forges,
-            offline: self.settings.offline,
-            now_s: self.store.memory().latest(now_s()),
-            rules: &rules,
-        };
+        let now_s = self.store.memory().latest(now_s());
+        let sync = sync(&self.shelf, &self.origins, &self.settings, (&limits, &rules), now_s);
         let failed = |error: &dyn std::fmt::Display| OrderError::Store(error.to_string());
         let after = sync.rehearse(&self.store, last, &self.sources).map_err(|error| failed(&error))?;
+        let changes = differences(last.components(), &after).map_err(|error| failed(&error))?;
         Ok(Rehearsal {
             generation: last.generation.number,
             snapshot: last.generation.snapshot.clone(),
             replaces: replaces.display().to_string(),
             problems,
             releases: last.components().iter().map(|one| one.count() as u64).sum(),
-            changes: differences(last.components(), &after).map_err(|error| failed(&error))?,
+            changed: changes.len() as u64,
+            changes,
+            next_cursor: None,
         })
     }
+}
+
+/// Makes what a run works with.
+fn sync<'a>(
+    shelf: &'a Shelf,
+    origins: &'a Origins,
+    settings: &'a Settings,
+    (limits, rules): (&'a Limits, &'a Rules),
+    now_s: i64,
+) -> Sync<'a> {
+    Sync { shelf, origins, limits, forges: &settings.forges, offline: settings.offline, now_s, rules }
 }
 
 /// Returns what readers are told of the policies.
@@ -665,7 +710,8 @@ fn contained<T>(work: impl FnOnce() -> Result<T, OrderError>) -> Result<T, Order
 /// Returns why an order failed whose run did.
 fn failed(problem: SyncError) -> OrderError {
     match problem {
-        SyncError::Locked(problem) => OrderError::Config(problem),
+        SyncError::Locked(problem) => OrderError::Locked(problem),
+        SyncError::Lost(problem) => OrderError::Lost(problem),
         other => OrderError::Store(other.to_string()),
     }
 }

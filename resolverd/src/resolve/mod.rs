@@ -371,10 +371,12 @@ fn warnings(picks: &[Pick], refused: &[Vec<Release>]) -> Vec<Warning> {
         }
         for newer in refused {
             let Some(refusal) = newer.verdict.refusal() else { continue };
-            let text = format!(
-                "{}@{} is newer than {} and may not be used: {refusal}",
-                newer.id, newer.version, release.version
-            );
+            let full = format!("{}@{}", newer.id, newer.version);
+            let why = match refusal.subject == full {
+                true => refusal.why().to_string(),
+                false => refusal.to_string(),
+            };
+            let text = format!("{full} is newer than {} and may not be used: {why}", release.version);
             warnings.insert(Warning::new("resolve.refused_newer", text));
         }
         for warning in &release.warnings {

@@ -31,11 +31,12 @@ use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
 use crate::server::encoded;
 use crate::server::explain::{Asked, Ground, LookUp, explain};
-use crate::server::policy::PolicyState;
+use crate::server::policy::{self, PolicyState};
 use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after, cursor_behind};
 use crate::server::search::{Hit, Search};
 use crate::server::snapshots;
 use crate::store::Snapshot;
+use crate::store::memory::RESET;
 
 /// The OpenAPI document.
 pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
@@ -249,7 +250,7 @@ pub fn answer_from(query: &Query, kept: &[&Snapshot], facts: &Facts) -> Result<A
     match query {
         Query::At(wanted, query) => {
             served(kept.first().copied())?;
-            answer(query, Some(snapshots::chosen(wanted, kept)?), facts)
+            answer(query, Some(snapshots::answering(wanted, kept)?), facts)
         }
         Query::Snapshots => ok(&snapshots::list(kept)),
         Query::SnapshotsDiff(asked) => {
@@ -297,6 +298,16 @@ pub fn order_failure(error: &OrderError) -> Failure {
     match error {
         OrderError::Config(refusal) => about(Code::ConfigInvalid, refusal)
             .hint("correct the file; the configuration in force stays until then"),
+        OrderError::Locked(problem) => policy::locked(problem),
+        OrderError::Lost(lost) => about(Code::StoreUnavailable, lost).hint(format!(
+            "find out what became of it, and bring it back from a backup while no daemon runs; or accept what the last generation says, whatever was accepted before: {RESET}"
+        )),
+        OrderError::Moved { .. } => Failure::new(Code::SnapshotGone, "snapshot_gone", error.to_string())
+            .hint("ask again without the cursor"),
+        OrderError::NothingLost => {
+            Failure::new(Code::RequestInvalid, "api.reset", "nothing of what was accepted so far is lost")
+                .hint("resolverd trust state shows it; resolverd trust forget gives up a part of it")
+        }
         OrderError::Store(text) => {
             Failure::new(Code::StoreUnavailable, "write", format!("cannot keep the result: {text}"))
         }
@@ -1208,7 +1219,11 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
         return failure.with("source", &refusal.subject).hint(format!("resolverd sync {}", refusal.subject));
     }
     let mut failure = about(code_of(&refusal.reason), refusal);
-    failure.detail = format!("{}@{version} may not be used: {refusal}", reference.id);
+    let release = format!("{}@{version}", reference.id);
+    failure.detail = match refusal.subject == release {
+        true => format!("{release} may not be used: {}", refusal.why()),
+        false => format!("{release} may not be used: {refusal}"),
+    };
     let hint = match failure.code {
         Code::ChecksumMismatch => {
             "the bytes changed under their pin: the catalogue's owner has to publish a new pin"

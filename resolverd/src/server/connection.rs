@@ -517,8 +517,8 @@ fn guarded(head: &Parts) -> Result<(), Failure> {
 async fn answered(state: &Arc<State>, query: Query, id: RequestId, patience: Patience) -> Reply {
     let outcome = match work_of(&query) {
         Work::None => None,
-        Work::Rehearse(proposal) => {
-            return match ordered(state, |reply| Order::Rehearse { proposal, reply }).await {
+        Work::Rehearse(proposal, part) => {
+            return match ordered(state, |reply| Order::Rehearse { proposal, part, reply }).await {
                 Ok(outcome) => state.contained(id, || state.reply(rehearsal(&outcome)?)),
                 Err(failure) => state.failed(id, &failure),
             };

@@ -358,7 +358,7 @@ fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: G
     };
     let shelved = |want: &Want| (ground.read)(&ground.records.document(want)?.digest);
     let proofs = Proofs::default();
-    let Some(mut voucher) = vouching(steps, owner, ruled.judged_s, &shelved, (&proofs, ground)) else {
+    let Some(mut voucher) = vouching(steps, owner, &shelved, (&proofs, ground)) else {
         return Vec::new();
     };
     let looked = release.manifest.as_ref().and_then(|manifest| {
@@ -407,7 +407,6 @@ fn is_of_catalogue(refusal: &Refusal, release: &Release) -> bool {
 fn vouching(
     steps: &[&CatalogueState],
     owner: &SourceId,
-    judged_s: i64,
     shelved: &dyn Fn(&Want) -> Option<Vec<u8>>,
     (proofs, ground): (&Proofs, Ground<'_>),
 ) -> Option<Voucher> {
@@ -425,9 +424,8 @@ fn vouching(
             None => std::sync::Arc::default(),
         };
         let own = Voucher { name: node.id.name.clone(), digest: digest.clone(), looked, rollback: None };
-        let parent = above.filter(|one| policies.catalogue(owner, &one.facts(None), judged_s).is_ok());
         let is_pinned = state.errand.want.is_pinned() || !state.errand.digests.is_empty();
-        above = Some(Voucher::of(own, parent.as_ref(), is_pinned));
+        above = Some(Voucher::of(own, above.as_ref(), is_pinned));
     }
     above
 }
@@ -472,7 +470,11 @@ fn read_for(release: &Release, records: &Documents) -> Vec<DocumentRecord> {
 /// Returns every reason why a release is not vouched for better than it is.
 fn because(release: &Release, steps: &[&CatalogueState], records: &[DocumentRecord]) -> Vec<String> {
     let leave = match &release.verdict {
-        Verdict::Refused(refusal) => return vec![refusal.to_string()],
+        // What is refused is the release itself, or something on the way to it.
+        Verdict::Refused(refusal) => {
+            let is_own = refusal.subject == format!("{}@{}", release.id, release.version);
+            return vec![if is_own { refusal.why().to_string() } else { refusal.to_string() }];
+        }
         Verdict::Trusted(leave) => leave,
     };
     let mut reasons = Vec::new();

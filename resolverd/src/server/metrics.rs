@@ -139,8 +139,8 @@ impl Metrics {
         let index = match outcome {
             Ok(report) if report.changed => 0,
             Ok(_) => 1,
-            Err(OrderError::Store(_)) => 2,
-            Err(OrderError::Config(_)) => 3,
+            Err(OrderError::Store(_) | OrderError::Lost(_)) => 2,
+            Err(OrderError::Config(_) | OrderError::Locked(_)) => 3,
             Err(_) => return,
         };
         self.syncs[index].fetch_add(1, Ordering::Relaxed);

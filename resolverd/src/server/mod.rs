@@ -38,7 +38,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
-use crate::order::{Order, Outcome, Proposal, Rehearsed, SyncReport};
+use crate::order::{Order, Outcome, Part, Proposal, Rehearsed, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
     Ages, Answer, Facts, Records, Shelved, Times, answer, answer_from, at_once, document_missing, log_page,
@@ -141,7 +141,7 @@ pub enum Work {
     /// What was accepted of a source or catalogue is forgotten, then the source is read again; the report is the answer.
     Forget(Forget),
     /// A policy is tried on everything that is known; what it would change is the answer.
-    Rehearse(Proposal),
+    Rehearse(Proposal, Part),
     /// All sources are read again, with every document of the named components; the answer then comes from the new
     /// generation.
     Refresh(Vec<ComponentId>),
@@ -457,7 +457,10 @@ fn work_of(query: &Query) -> Work {
         Query::Sync(sources) => Work::Sync(sources.clone()),
         Query::Reload => Work::Reload,
         Query::Forget(forget) => Work::Forget(forget.clone()),
-        Query::PolicyTest(proposal) => Work::Rehearse((**proposal).clone()),
+        Query::PolicyTest(test) => {
+            let (proposal, part) = &**test;
+            Work::Rehearse(proposal.clone(), *part)
+        }
         Query::Resolve(question) if question.refresh => Work::Refresh(question.ids()),
         _ => Work::None,
     }
@@ -498,7 +501,7 @@ fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
         Work::Sync(_) => "a sync",
         Work::Reload => "a reload",
         Work::Forget(_) => "forgetting what was accepted",
-        Work::Rehearse(_) => "a test of a policy",
+        Work::Rehearse(..) => "a test of a policy",
         Work::Refresh(_) => "refresh",
     };
     if caller == Caller::Admin { Ok(()) } else { Err(forbidden(what)) }

@@ -28,11 +28,7 @@ pub struct PolicyState {
 impl PolicyState {
     /// Returns why nothing is answered out of a generation; `None` where something is.
     pub fn locked(&self) -> Option<Failure> {
-        let problem = self.problem.as_ref().filter(|_| self.is_locked)?;
-        let failure = Failure::new(Code::ConfigInvalid, problem.reason.clone(), problem.to_string());
-        Some(failure.with("subject", &problem.subject).hint(
-            "correct the trust policy: it is read again by itself, and nothing is answered before; resolverd status says what is wrong",
-        ))
+        self.problem.as_ref().filter(|_| self.is_locked).map(locked)
     }
 
     /// Returns how they stand, in short, for the status: `null` where none is set and nothing is wrong.
@@ -86,8 +82,17 @@ impl PolicyState {
     }
 }
 
+/// Says that nothing is done while the trust policy cannot be used and none is in force.
+pub(super) fn locked(problem: &Refusal) -> Failure {
+    let failure = Failure::new(Code::ConfigInvalid, problem.reason.clone(), problem.to_string());
+    failure.with("subject", &problem.subject).hint(
+        "correct the trust policy, which resolverd policy lint reads as the daemon does: nothing is read or answered before",
+    )
+}
+
 fn file(one: &InForce) -> Value {
-    json!({"file": one.path, "version": one.policy.version, "digest": one.digest})
+    let mode = one.policy.defaults.mode.name();
+    json!({"file": one.path, "version": one.policy.version, "digest": one.digest, "mode": mode})
 }
 
 fn policy(one: &InForce) -> Value {
@@ -95,7 +100,6 @@ fn policy(one: &InForce) -> Value {
     let set =
         |index: Option<usize>| index.and_then(|index| signers.get(index)).map(|set| set.name.to_string());
     let mut shown = file(one);
-    shown["mode"] = json!(defaults.mode.name());
     shown["requirePin"] = json!(defaults.require_pin);
     shown["maxStaleSeconds"] = json!(defaults.max_stale_s);
     shown["keys"] = keys

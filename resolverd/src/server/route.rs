@@ -20,10 +20,10 @@ use serde_json::Value;
 use crate::api::discovery::ExplainRequest;
 use crate::api::{
     BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
-    PolicyTestRequest, REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResolveRequest,
-    SyncRequest, encoded_path, read_body,
+    PolicyTestRequest, REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResetRequest,
+    ResolveRequest, SyncRequest, encoded_path, read_body,
 };
-use crate::order::{Accepted, Proposal};
+use crate::order::{Accepted, CHANGES_MAX, Part, PartStart, Proposal};
 use crate::resolve::{Native, Request};
 use crate::server::explain::Asked;
 use crate::server::search::{HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
@@ -62,6 +62,7 @@ pub enum Operation {
     Sync,
     Reload,
     Forget,
+    Reset,
     Policy,
     PolicyTest,
     Revisions,
@@ -98,6 +99,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
     Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
     Route { method: "POST", pattern: "/v1/trust/forget", operation: Operation::Forget },
+    Route { method: "POST", pattern: "/v1/trust/reset", operation: Operation::Reset },
     Route { method: "GET", pattern: "/v1/policy", operation: Operation::Policy },
     Route { method: "POST", pattern: "/v1/policy/test", operation: Operation::PolicyTest },
     Route { method: "GET", pattern: "/v1/trust/revisions", operation: Operation::Revisions },
@@ -158,7 +160,7 @@ pub enum Query {
     /// Which trust policies are in force, and what do they ask for?
     Policy,
     /// What would a policy change?
-    PolicyTest(Box<Proposal>),
+    PolicyTest(Box<(Proposal, Part)>),
     /// Which revisions are remembered?
     Revisions,
     /// What does the log of revisions say?
@@ -220,6 +222,7 @@ impl Query {
             Query::Explain(_) => Operation::Explain,
             Query::Sync(_) => Operation::Sync,
             Query::Reload => Operation::Reload,
+            Query::Forget(Forget { what: Accepted::Lost, .. }) => Operation::Reset,
             Query::Forget(_) => Operation::Forget,
             Query::Policy => Operation::Policy,
             Query::PolicyTest(_) => Operation::PolicyTest,
@@ -553,9 +556,9 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
         Operation::Reload if body.is_empty() => Ok(Query::Reload),
         Operation::Reload => read_body::<ReloadRequest>(body).map(|_| Query::Reload),
         Operation::Forget => forget(read_body(body)?),
+        Operation::Reset => reset(read_body(body)?),
         Operation::Policy => Ok(Query::Policy),
-        Operation::PolicyTest => read_body(body)
-            .map(|PolicyTestRequest { policy, keys }| Query::PolicyTest(Box::new(Proposal { policy, keys }))),
+        Operation::PolicyTest => policy_test(read_body(body)?),
         Operation::Revisions => Ok(Query::Revisions),
         Operation::RevisionLog => revision_log(query.unwrap_or("")),
         Operation::OpenApi => Ok(Query::OpenApi),
@@ -851,12 +854,40 @@ fn forget(wire: ForgetRequest) -> Result<Query, Failure> {
             .with("field", "reason")
             .hint("say why with --reason TEXT: the audit log keeps it"));
     }
-    let why = wire.reason.unwrap_or_default();
+    let why = said(wire.reason.unwrap_or_default())?;
+    Ok(Query::Forget(Forget { what, why }))
+}
+
+fn policy_test(wire: PolicyTestRequest) -> Result<Query, Failure> {
+    let PolicyTestRequest { policy, keys, cursor, limit } = wire;
+    let start = |text: String| {
+        let wrong = || invalid("api.cursor", "cursor: expected the nextCursor of the answer before");
+        PartStart::parse(&text).ok_or_else(|| wrong().with("field", "cursor"))
+    };
+    let part = Part { from: cursor.map(start).transpose()?, limit: limit.unwrap_or(CHANGES_MAX) };
+    if !(1..=CHANGES_MAX).contains(&part.limit) {
+        let detail = format!("limit: expected 1 to {CHANGES_MAX}");
+        return Err(invalid("api.limit", detail).with("field", "limit"));
+    }
+    Ok(Query::PolicyTest(Box::new((Proposal { policy, keys }, part))))
+}
+
+fn reset(wire: ResetRequest) -> Result<Query, Failure> {
+    if wire.reason.trim().is_empty() {
+        return Err(invalid("api.body", "reason: expected why nothing that was lost is needed")
+            .with("field", "reason")
+            .hint("say why with --reason TEXT: the audit log keeps it"));
+    }
+    Ok(Query::Forget(Forget { what: Accepted::Lost, why: said(wire.reason)? }))
+}
+
+/// Checks what an operator says for the logs.
+fn said(why: String) -> Result<String, Failure> {
     if why.chars().count() > REASON_CHARS_MAX || why.contains(char::is_control) {
         let detail = format!("reason: expected at most {REASON_CHARS_MAX} characters on one line");
         return Err(invalid("api.body", detail).with("field", "reason"));
     }
-    Ok(Query::Forget(Forget { what, why }))
+    Ok(why)
 }
 
 /// Reads an id with a version behind its last `@`.

@@ -36,6 +36,37 @@ pub fn chosen<'a>(wanted: &Wanted, kept: &[&'a Snapshot]) -> Result<&'a Snapshot
     }
 }
 
+/// Returns the kept snapshot that is meant, where it may be answered from: what the policies of its time let in, or what they let
+/// in at its time, may be refused today, and a reader of an older snapshot must not get it.
+///
+/// **Errors**: as [`chosen`]; R004 `policy.superseded` where other policies have judged the current one, or where a verdict has
+/// changed by itself meanwhile.
+pub fn answering<'a>(wanted: &Wanted, kept: &[&'a Snapshot]) -> Result<&'a Snapshot, Failure> {
+    let meant = chosen(wanted, kept)?;
+    match kept.first().filter(|current| is_superseded(meant, current)) {
+        None => Ok(meant),
+        Some(current) => {
+            let Snapshot { generation, .. } = meant;
+            let detail = format!(
+                "the snapshot {} was judged by the trust policy of its time, and some of that may be refused today",
+                generation.snapshot
+            );
+            Err(Failure::new(Code::SnapshotGone, "policy.superseded", detail)
+                .with("expected", &current.generation.snapshot)
+                .with("found", &generation.snapshot)
+                .hint("leave the snapshot out to ask the current one; resolverd snapshots diff shows what has changed"))
+        }
+    }
+}
+
+/// Tells whether the verdicts of a snapshot are no longer those of the policies in force, by what judged the current one.
+fn is_superseded(older: &Snapshot, current: &Snapshot) -> bool {
+    let digest = |snapshot: &Snapshot| snapshot.generation.policy.as_ref().map(|ruled| ruled.digest.clone());
+    let changes_s = older.generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
+    let is_over = changes_s.is_some_and(|at_s| at_s <= current.generation.committed_s);
+    older.generation.number != current.generation.number && (digest(older) != digest(current) || is_over)
+}
+
 fn gone(wanted: &Wanted, kept: &[&Snapshot]) -> Failure {
     let mut digests: Vec<_> = kept.iter().map(|snapshot| &snapshot.generation.snapshot).collect();
     digests.dedup();
@@ -62,6 +93,7 @@ pub fn list(kept: &[&Snapshot]) -> Value {
             sources: generation.sources.len(),
             stale: stale(&generation.sources, &generation.catalogues),
             current: index == 0,
+            answers: kept.first().is_none_or(|current| !is_superseded(snapshot, current)),
         })
     };
     let items: Vec<Value> = kept.iter().enumerate().map(row).collect();

@@ -61,6 +61,8 @@ pub enum Event {
     Mutated,
     /// An operator had something forgotten.
     Forgotten,
+    /// An operator accepted that what was accepted before is lost.
+    Reset,
     /// A policy came into force.
     PolicyLoaded,
     /// A policy was refused; the one before stays in force.
@@ -69,7 +71,7 @@ pub enum Event {
     Dropped,
     /// What a power cut left of a line was cut off.
     Mended,
-    /// The log, its head or the first-seen ledger is not what was written.
+    /// The log, its head, the first-seen ledger or the memory of revisions is not what was written.
     Damaged,
 }
 
@@ -195,6 +197,11 @@ impl Audit {
     /// Returns what is wrong with the log.
     pub(super) fn problem(&self) -> Option<Refusal> {
         self.damage.clone()
+    }
+
+    /// Takes an entry that is written with the next ones: what was found before anybody knew the time.
+    pub(super) fn tell(&mut self, entry: Entry) {
+        self.pending.extend(cut(&entry));
     }
 
     /// Writes what is to be said about the log itself, if anything is.

@@ -23,6 +23,7 @@ use tracing::warn;
 
 use crate::shelf::durable::{Failed, failed};
 use crate::store::appended;
+use crate::store::memory::Memory;
 
 const FILE: &str = "first-seen.log";
 /// The longest line that is read, in bytes; longer ones are none of ours.
@@ -74,6 +75,16 @@ pub struct Seen {
     pub digest: Digest,
     /// When, in seconds since 1970-01-01 UTC.
     pub at_s: i64,
+}
+
+impl Seen {
+    /// Returns it with the digest as `content` has it, where both are the same.
+    fn beside(self, content: &Digest) -> Seen {
+        match self.digest == comparable(content) {
+            true => Seen { digest: content.clone(), ..self },
+            false => self,
+        }
+    }
 }
 
 /// What the file says, in memory.
@@ -166,11 +177,38 @@ impl FirstSeen {
             // Nothing is missing: nothing was ever let in.
             return Ok(false);
         }
+        if before == 0 && self.promised == 0 {
+            // There was no ledger before: it begins here, with what an older program had let in.
+            return Ok(false);
+        }
         if let Some(table) = self.table.get_mut() {
             table.recalled = table.damaged;
         }
         self.lost = Some(gap);
         Ok(true)
+    }
+
+    /// Looks at the ledger in `directory` and changes nothing: what is wrong with it, where anything is.
+    ///
+    /// **Errors**: the file cannot be read; that it is missing is no error of the file.
+    pub fn look(directory: &Path) -> Result<Option<String>, Failed> {
+        let (path, promised) = (directory.join(FILE), Memory::look_at_marks(directory).ledger_bytes);
+        let length = appended::length(&path)?;
+        if length < promised {
+            return Ok(Some(format!("{length} of at least {promised} bytes")));
+        }
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(failed("open", &path))?,
+        };
+        let (mut damaged, mut recalled) = (0_usize, 0_usize);
+        let whole = each_line(file, |line| match line.and_then(read_line) {
+            Some((_, [_, _, count], What::Recalled)) => recalled = count.parse().unwrap_or_default(),
+            Some(_) => {}
+            None => damaged += 1,
+        });
+        whole.map_err(failed("read", &path))?;
+        Ok((damaged > recalled).then(|| format!("{damaged} damaged lines, which count as none")))
     }
 
     /// Returns how long the file is, in bytes.
@@ -197,11 +235,7 @@ impl FirstSeen {
         version: &str,
         content: &Digest,
     ) -> Result<Option<Seen>, Failed> {
-        let same = |seen: Seen| match seen.digest == comparable(content) {
-            true => Seen { digest: content.clone(), ..seen },
-            false => seen,
-        };
-        Ok(self.known(source, id, version)?.map(same))
+        Ok(self.known(source, id, version)?.map(|seen| seen.beside(content)))
     }
 
     /// Looks one version up in the ledger of `directory`, as [`FirstSeen::known_as`] does, without keeping anything in memory.
@@ -216,9 +250,8 @@ impl FirstSeen {
         let mut found: Option<Seen> = None;
         let whole = each_line(file, |line| match line.and_then(read_line) {
             Some((at_s, named, What::Seen(digest))) if named == version => {
-                let is_same = comparable(&digest) == comparable(content);
-                let digest = if is_same { content.clone() } else { digest };
-                found.get_or_insert(Seen { digest, at_s: at_s.into() });
+                let seen = Seen { digest: comparable(&digest), at_s: at_s.into() };
+                found.get_or_insert_with(|| seen.beside(content));
             }
             Some((_, named, What::Forgotten)) if named == version => found = None,
             _ => {}
@@ -474,6 +507,20 @@ fn read_line(line: &[u8]) -> Option<(u32, [&str; 3], What)> {
         digest => What::Seen(Digest::parse(digest).ok()?),
     };
     Some((at_s, named, digest))
+}
+
+/// Reads a text as a line whose checksum is right: what it names is in it.
+pub(super) fn probe_line(text: &[u8]) {
+    let mut line = format!("{:08x}\t", crc32fast::hash(text)).into_bytes();
+    line.extend(text);
+    if let Some((_, named, _)) = read_line(&line) {
+        let held = String::from_utf8_lossy(text);
+        assert!(named.iter().all(|one| held.contains(one) && !one.contains('\t')), "{held:?}");
+    }
+    // A line of the file has no line feed in it; two of them are two lines.
+    for part in line.split(|byte| *byte == b'\n') {
+        let _ = read_line(part);
+    }
 }
 
 /// Hands each whole line to `each`, `None` for one that is too long, and returns where the last of them ends.

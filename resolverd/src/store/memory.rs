@@ -38,6 +38,11 @@ const BAD_KEPT: usize = 2;
 /// The last second of the year 9999. No clock is believed beyond it: ages that counted from there would never end.
 const CLOCK_MAX_S: i64 = 253_402_300_799;
 
+/// The reason of a refusal: what was accepted so far is not known any more.
+pub const STATE_LOST: &str = "trust.state_lost";
+/// The command that accepts that.
+pub const RESET: &str = "resolverd trust reset --reason TEXT";
+
 const FILE: &str = "trust-state.json";
 const BAD: &str = "trust-state.bad-";
 const SCHEMA: &str = "resolverd/trust-state@1";
@@ -57,8 +62,8 @@ pub enum Records {
 pub struct Memory {
     directory: PathBuf,
     content: Content,
-    /// Why the memory is younger than the generations, where it is.
-    lost: Option<Refusal>,
+    /// The loss was found by this process.
+    is_news: bool,
     records: Records,
 }
 
@@ -72,6 +77,8 @@ struct Content {
     /// The highest version that was in force of each policy, by its file.
     policies: BTreeMap<String, u64>,
     marks: Marks,
+    /// What was found instead of what had been written, until an operator accepts that.
+    lost: Option<String>,
 }
 
 /// How far the other files reach that nothing can rebuild, so that a part of one that is missing is noticed.
@@ -83,6 +90,9 @@ pub struct Marks {
     /// How long the first-seen ledger is, in bytes.
     #[serde(default)]
     pub ledger_bytes: u64,
+    /// The highest generation that was committed or was about to be; 0 where an older program wrote this.
+    #[serde(default)]
+    pub generation: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,6 +103,8 @@ struct ContentForm {
     policies: BTreeMap<String, u64>,
     #[serde(default)]
     marks: Marks,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,39 +116,98 @@ struct DocumentForm {
 }
 
 impl Memory {
-    /// Reads the file in `directory`. Where it is missing or damaged, what `generation` says is remembered instead.
+    /// Reads the file in `directory`. Where it is missing or damaged, what `generation` says is remembered instead, and the loss
+    /// with it, until an operator accepts that: see [`Memory::lost`]. `written` is the highest generation that another file
+    /// names; where there is one, or a generation itself, the file must be there, and know of both.
     ///
     /// **Errors**: the file cannot be read, set aside or written. Damage is no error: it is one of [`Memory::problems`].
     pub(super) fn load(
         directory: &Path,
         generation: Option<&Generation>,
+        written: u64,
         records: Records,
     ) -> Result<Memory, StoreError> {
         let path = directory.join(FILE);
         let mut memory =
-            Memory { directory: directory.into(), content: Content::default(), lost: None, records };
+            Memory { directory: directory.into(), content: Content::default(), is_news: false, records };
+        let newest = generation.map_or(0, |generation| generation.number).max(written);
         let found = match durable::read(&path)?.map(|bytes| decoded(&bytes)) {
             Some(Ok(content)) => {
                 memory.content = content;
+                let found = older(memory.content.marks.generation, newest);
+                if let Some(found) = found.filter(|_| records == Records::Kept) {
+                    let mut content = memory.content.clone();
+                    content.marks.generation = newest;
+                    memory.lose(content, found)?;
+                }
                 return Ok(memory);
             }
             _ if records == Records::Untouched => return Ok(memory),
-            None if generation.is_none() => return Ok(memory),
+            None if newest == 0 => return Ok(memory),
             None => "no such file".to_owned(),
             Some(Err(found)) => format!("{found}; it was set aside as {}", set_aside(directory)?.display()),
         };
-        let lost = Refusal::new(
-            "trust.state_lost",
-            path.display(),
-            "the revisions accepted so far",
-            format!("{found}; only what the last generation holds is remembered"),
-        );
-        warn!(%lost, "the memory of accepted revisions is lost");
-        memory.lost = Some(lost);
-        if let Some(generation) = generation {
-            memory.keep(seed(generation))?;
-        }
+        let found = format!("{found}; only what the last generation holds is remembered");
+        memory.lose(generation.map(seed).unwrap_or_default(), found)?;
         Ok(memory)
+    }
+
+    /// Remembers that what was accepted so far is not what `content` says, durably.
+    fn lose(&mut self, content: Content, found: String) -> Result<(), StoreError> {
+        self.is_news |= content.lost.is_none();
+        // What was found first tells most.
+        let lost = content.lost.clone().unwrap_or(found);
+        self.keep(Content { lost: Some(lost), ..content })?;
+        if let Some(lost) = self.lost() {
+            warn!(%lost, "the memory of accepted revisions is lost");
+        }
+        Ok(())
+    }
+
+    /// Returns why nothing may be accepted: what was accepted before is not known, and nobody has accepted that.
+    pub fn lost(&self) -> Option<Refusal> {
+        let found = self.content.lost.as_ref()?;
+        Some(Refusal::new(
+            STATE_LOST,
+            self.directory.join(FILE).display(),
+            "the revisions accepted so far",
+            format!("{found}; nothing is synced until an operator accepts that: {RESET}"),
+        ))
+    }
+
+    /// Returns the loss where this process has found it.
+    pub(super) fn news(&self) -> Option<Refusal> {
+        self.lost().filter(|_| self.is_news)
+    }
+
+    /// Takes what is remembered for all that there is, durably: an operator accepts the loss. Tells whether there was one.
+    pub(super) fn reset(&mut self) -> Result<bool, StoreError> {
+        let was_lost = self.content.lost.is_some();
+        self.keep(Content { lost: None, ..self.content.clone() })?;
+        Ok(was_lost)
+    }
+
+    /// Remembers that the generation `number` is about to be committed, durably. What another program wrote without knowing of
+    /// it is older than that generation.
+    pub(super) fn promise(&mut self, number: u64) -> Result<(), StoreError> {
+        if number <= self.content.marks.generation {
+            return Ok(());
+        }
+        let marks = Marks { generation: number, ..self.content.marks.clone() };
+        let content = Content { marks, ..self.content.clone() };
+        // A repair makes a generation as well, and touches no more of a file that is sound than this.
+        if self.records == Records::Untouched && self.content != Content::default() {
+            durable::write(&self.directory, FILE, &[&encoded(&content)?])?;
+        }
+        self.keep(content)
+    }
+
+    /// Reads the file in `directory` and changes nothing: what was lost of it, by what it says itself and by the number of the
+    /// newest generation.
+    pub fn look_at_loss(directory: &Path, newest: u64) -> Option<String> {
+        let bytes = durable::read(&directory.join(FILE)).ok()??;
+        let content = decoded(&bytes).ok()?;
+        content.lost.or_else(|| older(content.marks.generation, newest))
     }
 
     /// Reads the file in `directory` and changes nothing: the highest clock that it has seen, `None` where there is no file.
@@ -174,16 +245,9 @@ impl Memory {
         if content == self.content {
             return Ok(());
         }
-        let lost = Refusal::new(
-            "trust.state_lost",
-            self.directory.join(FILE).display(),
-            "the revisions accepted so far",
-            "an older copy of them; what the log of revisions says is remembered besides",
-        );
-        warn!(%lost, "the memory of accepted revisions is older than the log");
-        self.lost = Some(lost);
         content.highest_s = content.highest_s.max(generation.committed_s);
-        self.keep(content)
+        let found = "an older copy of them; what the log of revisions says is remembered besides";
+        self.lose(content, found.to_owned())
     }
 
     /// Returns what was accepted of a list or catalogue, newest last.
@@ -320,7 +384,7 @@ impl Memory {
             );
             Refusal::new("clock.backwards", "the system clock", expected, found)
         });
-        self.lost.iter().cloned().chain(backwards).collect()
+        self.lost().into_iter().chain(backwards).collect()
     }
 
     /// Writes `content` where it differs, and only then takes it over.
@@ -353,6 +417,13 @@ impl Content {
     }
 }
 
+/// Says that a file that knows of the generation `known` is older than `newest`; one that knows of none was written by an older
+/// program.
+fn older(known: u64, newest: u64) -> Option<String> {
+    let is_older = known > 0 && known < newest;
+    is_older.then(|| format!("a copy that ends with generation {known}, and {newest} was committed"))
+}
+
 /// Returns the revision that a state of a generation rests on.
 pub(super) fn revision_of(state: &CatalogueState, accepted_s: i64) -> Option<(RevisionKey, Revision)> {
     let order_unknown = state.warnings.iter().any(|warning| warning.reason == ORDER_UNKNOWN);
@@ -369,6 +440,7 @@ fn seed(generation: &Generation) -> Content {
     Content {
         highest_s: accepted_s,
         documents: known.map(|(key, revision)| (key, vec![revision])).collect(),
+        marks: Marks { generation: generation.number, ..Marks::default() },
         ..Content::default()
     }
 }
@@ -382,6 +454,7 @@ fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
             .collect(),
         policies: content.policies.clone(),
         marks: content.marks.clone(),
+        lost: content.lost.clone(),
     };
     sealed::seal(FILE, SCHEMA, &form)
 }
@@ -393,6 +466,7 @@ fn decoded(bytes: &[u8]) -> Result<Content, String> {
         documents: form.documents.into_iter().map(|document| (document.key, document.revisions)).collect(),
         policies: form.policies,
         marks: form.marks,
+        lost: form.lost,
     })
 }
 
@@ -432,7 +506,7 @@ mod tests {
     }
 
     fn load(directory: &Path) -> Memory {
-        Memory::load(directory, None, Records::Kept).expect("loaded")
+        Memory::load(directory, None, 0, Records::Kept).expect("loaded")
     }
 
     #[test]
@@ -489,10 +563,38 @@ mod tests {
             let problems = memory.problems(7);
             assert_eq!((problems.len(), problems[0].reason.as_ref()), (1, "trust.state_lost"));
             assert!(problems[0].found.contains(&format!("trust-state.bad-{round}")), "{}", problems[0]);
-            assert!(load(directory.path()).problems(7).is_empty(), "said once");
+            assert!(memory.news().is_some());
+            let mut memory = load(directory.path());
+            assert_eq!((memory.problems(7), memory.news()), (problems, None), "until it is accepted");
+            assert!(memory.reset().expect("written") && !memory.reset().expect("written"));
+            assert_eq!((load(directory.path()).problems(7), memory.lost()), (Vec::new(), None));
         }
-        let bad = durable::entries(directory.path()).expect("listed").into_iter().map(|(name, _)| name);
+        let all = durable::entries(directory.path()).expect("listed").into_iter().map(|(name, _)| name);
+        let bad = all.filter(|name| name.starts_with(BAD));
         assert_eq!(bad.collect::<Vec<_>>(), ["trust-state.bad-3", "trust-state.bad-4"]);
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_older_than_what_was_committed_is_lost() {
+        let check = |known: Option<u64>, written: u64, expected: bool| {
+            let directory = tempfile::tempdir().expect("a directory");
+            if let Some(known) = known {
+                let mut memory = load(directory.path());
+                memory.see(7_000);
+                memory.promise(known).expect("written");
+            }
+            let memory = Memory::load(directory.path(), None, written, Records::Kept).expect("loaded");
+            assert_eq!(memory.lost().is_some(), expected, "{known:?} {written}");
+            let looked = Memory::look_at_loss(directory.path(), written);
+            assert_eq!(looked.is_some(), expected, "{known:?} {written}");
+            assert!(load(directory.path()).lost().is_some() == expected, "kept until it is accepted");
+        };
+        check(None, 0, false);
+        check(None, 1, true);
+        check(Some(0), 5, false);
+        check(Some(5), 5, false);
+        check(Some(6), 5, false);
+        check(Some(5), 6, true);
     }
 
     #[test]

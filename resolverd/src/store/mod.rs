@@ -44,6 +44,7 @@ mod ledger;
 mod lock;
 pub mod memory;
 pub mod places;
+pub mod probe;
 pub mod revisions;
 mod row;
 mod sealed;
@@ -343,16 +344,21 @@ impl Store {
             Opened::Warm(snapshot) => Some(&snapshot.generation),
             Opened::Rebuild { generation, .. } => Some(&**generation),
         };
-        store.memory = Memory::load(directory, generation, records)?;
+        store.memory = Memory::load(directory, generation, store.log.generation(), records)?;
         if records == Records::Kept {
             let marks = store.memory.marks();
+            // Nobody knows how long the ledger was where that is lost too, but there was one.
+            let least = u64::from(store.memory.lost().is_some());
             store.audit = Some(Audit::open(directory, marks.audit.clone())?);
-            store.first_seen = FirstSeen::at(directory, marks.ledger_bytes)?;
+            store.first_seen = FirstSeen::at(directory, marks.ledger_bytes.max(least))?;
         }
         if let (Some(generation), Records::Kept) = (generation, records) {
             let log = &store.log;
             store.memory.catch_up(generation, &|key| log.newest(key))?;
             store.log_accepted(generation);
+        }
+        if let (Some(audit), Some(lost)) = (&mut store.audit, store.memory.news()) {
+            audit.tell(Entry::new(Event::Damaged, &lost.subject).because(&lost.reason).saying(&lost.found));
         }
         Ok((store, opened))
     }
@@ -426,6 +432,16 @@ impl Store {
         Ok(self.log.forgotten(&gone, generation, why, now_s)?)
     }
 
+    /// Accepts that what was accepted before is lost, and writes so into the audit log. Tells whether anything was.
+    ///
+    /// **Errors**: a file cannot be written; nothing is accepted then.
+    pub fn reset(&mut self, why: &str, now_s: i64) -> Result<bool, StoreError> {
+        let Some(lost) = self.memory.lost() else { return Ok(false) };
+        let entry = Entry::new(Event::Reset, &lost.subject).because(&lost.reason).saying(why);
+        self.audit(&[entry], now_s)?;
+        self.memory.reset()
+    }
+
     /// Forgets which bytes a version had when it was first seen from any of these sources, and writes so into the audit log: the
     /// next run judges it as if it were new. Tells whether anything was known of it.
     ///
@@ -495,7 +511,9 @@ impl Store {
     /// Remembers elsewhere how far audit log and ledger reach.
     fn mark(&mut self) -> Result<(), StoreError> {
         let Some(audit) = &self.audit else { return Ok(()) };
-        self.memory.mark(Marks { audit: audit.reached(), ledger_bytes: self.first_seen.length()? })
+        let (audit, ledger_bytes) = (audit.reached(), self.first_seen.length()?);
+        let generation = self.memory.marks().generation;
+        self.memory.mark(Marks { audit, ledger_bytes, generation })
     }
 
     /// Appends entries to the audit log; durable on return.
@@ -715,6 +733,7 @@ impl Store {
                 self.files.point_again(number)?;
             }
             None => {
+                self.memory.promise(number)?;
                 self.files.write(&generation)?;
                 self.older = None;
             }

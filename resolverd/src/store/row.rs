@@ -78,6 +78,17 @@ impl<'a> Row<'a> {
     }
 }
 
+/// Returns a value with the schema and the checksum that its kind and payload should have.
+pub(super) fn sealed(value: &[u8]) -> Vec<u8> {
+    let mut sealed = value.to_vec();
+    if let Some((head, rest)) = sealed.split_first_chunk_mut::<6>() {
+        let [schema @ .., _, _, _, _] = head;
+        *schema = ROW_SCHEMA.to_be_bytes();
+        head[2..].copy_from_slice(&crc32fast::hash(rest).to_be_bytes());
+    }
+    sealed
+}
+
 /// Returns the key of `id`'s row of a generation.
 pub(super) fn key(id: &str, generation: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(id.len() + 9);

@@ -71,6 +71,9 @@ pub enum SyncError {
     /// The trust policy cannot be used, and none is in force by which anything could be judged.
     #[error("nothing is judged: {0}")]
     Locked(Refusal),
+    /// What was accepted before is lost, and nobody has accepted that.
+    #[error("nothing is accepted: {0}")]
+    Lost(Refusal),
 }
 
 impl From<PackedError> for SyncError {

@@ -71,10 +71,10 @@ impl Reader<'_> {
         let now_s = self.sync.now_s;
         let parent = node.via.last().map(|id| (id.clone(), node.via.len() == 1));
         let parent = parent.and_then(|parent| self.signatures.borrow().vouchers.get(&parent).cloned());
-        let parent =
-            parent.filter(|one| policies.catalogue(&self.source.id, &one.facts(None), now_s).is_ok());
+        let counts = |one: &&Voucher| policies.catalogue(&self.source.id, &one.facts(None), now_s).is_ok();
+        let counting = parent.as_ref().filter(counts);
         let is_pinned = errand.want.is_pinned() || !errand.digests.is_empty();
-        let is_covered = parent.is_some() && is_pinned && stated(errand.signature.as_ref()).is_none();
+        let is_covered = counting.is_some() && is_pinned && stated(errand.signature.as_ref()).is_none();
         let mut vouching = Vouching::default();
         let looked = match is_covered {
             true => Arc::default(),
@@ -86,6 +86,10 @@ impl Reader<'_> {
         let has_own = *looked != Looked::default();
         let (name, digest) = (node.id.name.clone(), document.received.digest.clone());
         let own = Voucher { name, digest: digest.clone(), looked, rollback: None };
+        let is_signed = match has_own {
+            true => own.looked.has_one_that_holds(),
+            false => counting.is_some_and(|one| is_pinned && one.looked.has_one_that_holds()),
+        };
         let mut voucher = Voucher::of(own, parent.as_ref(), is_pinned);
         let may_refuse = mode == Mode::Live && policies.enforces();
         match policies.catalogue(&self.source.id, &voucher.facts(None), now_s) {
@@ -99,7 +103,7 @@ impl Reader<'_> {
             Err(_) => {}
         }
         let mut rollback = None;
-        if was_signed && !voucher.looked.has_one_that_holds() {
+        if was_signed && !is_signed {
             let refusal = unsigned(errand, &memory_key);
             if may_refuse {
                 return Ok(Err(refusal));

@@ -150,8 +150,8 @@ fn is_absent(error: &std::io::Error) -> bool {
 }
 
 fn refusal(path: &Path, error: &PolicyError) -> Refusal {
-    let found = format!("{error}; correct it, and it is read again by itself");
-    Refusal { reason: error.reason().to_owned().into(), ..Refusal::new("", path.display(), "", found) }
+    let refusal = error.refusal(path);
+    Refusal { found: format!("{}; correct it, and it is read again by itself", refusal.found), ..refusal }
 }
 
 /// Says that a policy was in force before this process, and is not there any more.

@@ -193,11 +193,13 @@ pub struct Voucher {
 }
 
 impl Voucher {
-    /// Returns who vouches for a document: itself where it is signed, or where what leads to it does not vouch for it.
+    /// Returns who vouches for a document: itself where it is signed, or else what leads to it where that is signed.
     ///
-    /// `above` vouches for what leads here, and counts; `is_pinned` tells whether that names this very document.
+    /// `above` vouches for what leads here, whether or not its signatures count: those that do not say why, which is more than
+    /// that there are none here. `is_pinned` tells whether what leads here names this very document.
     pub fn of(own: Voucher, above: Option<&Voucher>, is_pinned: bool) -> Voucher {
-        match above.filter(|_| is_pinned && *own.looked == Looked::default()) {
+        let is_signed = |one: &Voucher| *one.looked != Looked::default();
+        match above.filter(|above| is_pinned && !is_signed(&own) && is_signed(above)) {
             Some(above) => above.clone(),
             None => own,
         }

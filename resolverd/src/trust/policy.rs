@@ -84,6 +84,20 @@ impl PolicyError {
         }
     }
 
+    /// Returns why the policy at `path` is not used, which names that path once.
+    pub fn refusal(&self, path: &Path) -> Refusal {
+        if let PolicyError::Policy { error, .. } = self {
+            return Refusal::of(path.display(), error);
+        }
+        let found = match self {
+            PolicyError::Key { id, place, source, .. } => {
+                format!("the key {id}: {source} (line {}, column {})", place.line, place.column)
+            }
+            other => other.to_string(),
+        };
+        Refusal { reason: self.reason().to_owned().into(), ..Refusal::new("", path.display(), "", found) }
+    }
+
     /// Returns the file or directory that is at fault beside the policy's own.
     pub fn culprit(&self) -> Option<&Path> {
         match self {

@@ -17,6 +17,7 @@ use crate::daemon::examine::{Depth, Finding, REPAIR};
 use crate::shelf::Shelf;
 use crate::store::audit::verify::verify;
 use crate::store::checks::Checks;
+use crate::store::first_seen::FirstSeen;
 use crate::store::memory::Memory;
 use crate::store::{Snapshot, inspect, revisions};
 
@@ -56,7 +57,9 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
         },
         highest_s: may_read(&["trust-state.json"]).then(|| Memory::look(directory).ok()?).flatten(),
     };
-    if may_read(&["trust-state.json", "checks.json", "revisions.jsonl", "audit.jsonl", "audit.head"]) {
+    if may_read(&["trust-state.json", "checks.json", "revisions.jsonl", "audit.jsonl", "audit.head"])
+        && may_read(&["first-seen.log"])
+    {
         findings.extend(records(directory));
     }
     let generation = match may_read(&["current", "generations"]) {
@@ -325,7 +328,7 @@ fn clock(times: &Times, generation: Option<&Generation>, listed: Option<&Documen
 /// Says what is wrong with the small files that nothing can rebuild.
 pub(in crate::daemon) fn records(directory: &Path) -> Vec<Finding> {
     let found = memory(directory).into_iter().chain(checks(directory)).chain(log(directory));
-    found.chain(audit(directory)).collect()
+    found.chain(ledger(directory)).chain(audit(directory)).collect()
 }
 
 /// Says what is wrong with the audit log.
@@ -363,10 +366,39 @@ fn log(directory: &Path) -> Option<Finding> {
 
 /// Says what is wrong with the memory of accepted revisions.
 fn memory(directory: &Path) -> Option<Finding> {
-    let found = Memory::look(directory).err()?;
     let path = directory.join("trust-state.json");
-    let hint = "bring it back from a backup; otherwise the next start sets it aside and remembers only what the last generation says";
-    Some(Finding::wrong("store.memory", path.display(), found).expected("the accepted revisions").hint(hint))
+    let wrong = |found: String, hint: &str| {
+        let finding = Finding::wrong("store.memory", path.display(), found);
+        Some(finding.expected("the accepted revisions").hint(hint))
+    };
+    let newest = inspect::kept(directory).ok().and_then(|kept| kept.generation);
+    let newest = newest.map_or(0, |generation| generation.number);
+    match Memory::look(directory) {
+        Ok(None) if directory.join("current").symlink_metadata().is_ok() => wrong(
+            "no such file".to_owned(),
+            "bring it back from a backup; otherwise the next start remembers only what the last generation says, and syncs nothing until: resolverd trust reset --reason TEXT",
+        ),
+        Ok(_) => wrong(
+            Memory::look_at_loss(directory, newest)?,
+            "bring it back from a backup while no daemon runs, or accept the loss: resolverd trust reset --reason TEXT",
+        ),
+        Err(found) => wrong(
+            found,
+            "bring it back from a backup; otherwise the next start sets it aside, remembers only what the last generation says, and syncs nothing until: resolverd trust reset --reason TEXT",
+        ),
+    }
+}
+
+/// Says what is wrong with the ledger of what was seen first.
+fn ledger(directory: &Path) -> Option<Finding> {
+    let path = directory.join("first-seen.log");
+    let found = match FirstSeen::look(directory) {
+        Ok(found) => found?,
+        Err(error) => error.to_string(),
+    };
+    let finding = Finding::warning("store.ledger", path.display(), found);
+    let hint = "bring it back from a backup while no daemon runs; otherwise what the last generation holds counts as seen first, from the next sync on";
+    Some(finding.expected("what every version was when it was first let in").hint(hint))
 }
 
 /// Tells whether the year can be right.

@@ -200,7 +200,7 @@ fn a_lost_cut_or_damaged_ledger_is_made_up_for_once() {
             "what was made up for is told once"
         );
     };
-    check(&|path| std::fs::remove_file(path).expect("removed"), "trust.ledger_lost", false);
+    check(&|path| std::fs::remove_file(path).expect("removed"), "trust.ledger_lost", true);
     check(&|path| std::fs::write(path, "").expect("written"), "trust.ledger_lost", true);
     let first = |path: &Path| {
         let text = std::fs::read_to_string(path).expect("read");
@@ -215,8 +215,12 @@ fn a_lost_cut_or_damaged_ledger_is_made_up_for_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut new = open(directory.path());
     let gap = new.gap().expect("read").expect("no file");
-    assert!(!new.recall(gap, std::iter::empty(), 7).expect("recalled"), "nothing was ever let in");
+    assert!(!new.recall(gap.clone(), std::iter::empty(), 7).expect("recalled"), "nothing was ever let in");
     assert_eq!(new.problem(), None);
+    let old = std::iter::once(("s", "1.0.0", "a")).map(sighting);
+    assert!(!new.recall(gap, old, 7).expect("recalled"), "a program without a ledger was here before");
+    assert_eq!((new.problem(), new.gap().expect("read")), (None, None));
+    assert_eq!(known(&new, &["1.0.0"]), [some(7, "a")]);
 }
 
 #[test]

@@ -94,7 +94,10 @@ impl<'a> Quorum<'a, '_> {
         let stated = signed.statement.map_or(&[][..], |statement| &statement.algorithms);
         let lacks = |algorithm: &&KeyAlgorithm| !counted.iter().any(|key| key.algorithm == **algorithm);
         if counted.len() < set.threshold {
-            let expected = format!("signatures of {} keys of {}", set.threshold, set.name);
+            let expected = match set.threshold {
+                1 => format!("a signature by a key of {}", set.name),
+                threshold => format!("signatures by {threshold} keys of {}", set.name),
+            };
             let (reason, found) = match worst {
                 None if let Some(fault) = signed.fault => return Err(broken(expected, fault)),
                 None if signed.proofs.is_empty() => ("trust.unsigned", "none".to_owned()),
