@@ -386,9 +386,11 @@ pub fn status(answer: &Value, paint: Paint) -> String {
 /// Returns which trust policies are in force, or that none is.
 fn policy(health: &Value) -> String {
     let policy = &health["policy"];
-    let files = list(policy, "files")
-        .iter()
-        .map(|one| format!("{} version {}", field(one, "file"), text(&one["version"])));
+    let keyset = |one: &Value| format!(", {} at keyset {}", field(one, "signers"), text(&one["version"]));
+    let files = list(policy, "files").iter().map(|one| {
+        let keysets: String = list(one, "keysets").iter().map(keyset).collect();
+        format!("{} version {}{keysets}", field(one, "file"), text(&one["version"]))
+    });
     let files: Vec<String> = files.collect();
     match (policy["state"].as_str(), files.is_empty()) {
         (Some("locked"), _) => "none can be used, so that nothing is served".to_owned(),

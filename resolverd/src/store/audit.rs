@@ -65,6 +65,8 @@ pub enum Event {
     PolicyLoaded,
     /// A policy was refused; the one before stays in force.
     PolicyRejected,
+    /// Signers have put other keys in the place of their own.
+    Rotated,
     /// The oldest lines were removed, since the log may take no more room.
     Dropped,
     /// What a power cut left of a line was cut off.

@@ -35,7 +35,7 @@ use catalogue_schema::policy::{Exception, Key, Mode, NamespaceRule, Policy, Requ
 use catalogue_schema::signature::{Statement, Usage};
 use catalogue_schema::version::Version;
 
-use crate::trust::policy::decide::quorum::{About, Clock, Lack, Quorum};
+use crate::trust::policy::decide::quorum::{About, Clock, Edition, Lack, Quorum};
 use crate::trust::signature::Proof;
 
 mod quorum;
@@ -89,6 +89,17 @@ pub struct CatalogueFacts<'a> {
     pub expires_s: Option<i64>,
     /// When it was last compared with its source; `None` where it never ages.
     pub checked_s: Option<i64>,
+}
+
+/// What is known about a keyset document.
+#[derive(Debug, Clone, Copy)]
+pub struct KeysetFacts<'a> {
+    /// Its number.
+    pub version: u64,
+    /// The digest of its bytes.
+    pub digest: &'a Digest,
+    /// Signatures over it.
+    pub signed: Signed<'a>,
 }
 
 /// Signatures as far as computing tells.
@@ -279,6 +290,25 @@ pub fn catalogue<'a>(
         ..Refusal::new("", format_args!("{source}/{}", facts.name), expected, found)
     };
     Quorum { policy, clock: &clock }.of(set, &facts.signed, &About::catalogue(facts)).map_err(lack)
+}
+
+/// Asks whether a keyset is signed by enough keys of `set`. That every algorithm which the statement names has signed is not asked:
+/// the others who signed it count for that as well. Returns the keys that count.
+///
+/// **Errors**: why there are not enough.
+pub fn keyset<'a>(
+    policy: &'a Policy,
+    set: &'a SignerSet,
+    facts: &KeysetFacts<'_>,
+    now_s: i64,
+) -> Result<Vec<&'a Key>, Refusal> {
+    let clock = Clock::new(now_s, policy.defaults.max_clock_skew_s);
+    let about = About::keyset(set, facts);
+    let lack = |Lack { reason, expected, found }: Lack| Refusal {
+        reason,
+        ..Refusal::new("", &set.name, expected, found)
+    };
+    Quorum { policy, clock: &clock }.enough(set, &facts.signed, &about).map_err(lack)
 }
 
 /// A decision on its way.
@@ -513,8 +543,13 @@ impl<'a> Run<'a, '_> {
         let Facts { id, version, digests, first_seen, signed, content, .. } = *self.facts;
         // What was seen under this version counts for these bytes only.
         let first_seen = first_seen.filter(|first| content == Some(first.digest));
-        let about =
-            About { usage: Usage::Package, id: id.as_text(), version: Some(version), digests, first_seen };
+        let about = About {
+            usage: Usage::Package,
+            id: id.as_text(),
+            version: Edition::Release(version),
+            digests,
+            first_seen,
+        };
         match self.quorum(set, &signed, &about) {
             Ok(signers) => {
                 self.hold("signatures", Detail::Signers(signers.len(), set));

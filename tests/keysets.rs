@@ -1,0 +1,330 @@
+//! Signers that replace their keys, with the real binary on real repositories: keysets that follow and those that must not, counters
+//! that begin anew with other signers. Each case is a row of the list of threats and asserts the reason that the answer gives.
+
+use std::cell::RefCell;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::key::PrivateKey;
+use catalogue_schema::signature::{Envelope, Signature, Usage};
+use resolverd::trust::signature::Signer;
+use serde_json::{Value, json};
+
+use crate::harness::daemon::Daemon;
+use crate::harness::lcod;
+use crate::harness::repository::{Files, Repository};
+use crate::trust::{Revision, Shop, X, answer, check, rules, source_reason};
+
+/// One source whose catalogue a set of signers signs that publishes its own keys.
+struct Team {
+    shop: Shop,
+    /// The keysets that are published, beside the catalogue.
+    published: RefCell<Files>,
+}
+
+impl Team {
+    /// Makes a team of these keys; the policy names those in `own` and how many of them must sign.
+    fn new(keys: &[&str], own: &[&str], threshold: usize) -> Team {
+        let shop = Shop::new(&["acme"]);
+        shop.keys(&keys.iter().map(|name| (*name, "ed25519")).collect::<Vec<_>>());
+        let team = Team { shop, published: RefCell::default() };
+        team.shop.policy(1, &team.policy(own, threshold));
+        team
+    }
+
+    fn policy(&self, own: &[&str], threshold: usize) -> String {
+        let keys: String = own.iter().map(|name| self.shop.key(name, "ed25519", "")).collect();
+        let keys = keys.replace("[\"catalogue\", \"package\"]", "[\"catalogue\", \"keyset\"]");
+        let labels: Vec<String> = own.iter().map(|name| format!("\"{name}\"")).collect();
+        format!(
+            "{keys}[[signers]]\nname = \"roots\"\nkeys = [{}]\nthreshold = {threshold}\nkeysets = {{ source = \"acme\" }}\n{}",
+            labels.join(", "),
+            rules("signed_by = \"roots\"\n", "require = \"pin\"\n")
+        )
+    }
+
+    /// Writes a keyset of these keys, signed by others, under a number of its own.
+    fn keyset(&self, file: u64, number: u64, keys: &str, threshold: usize, signed_by: &str) {
+        let names: String = keys.split(' ').map(|name| format!(" %{name}.pem")).collect();
+        let document = self.shop.good(&format!(
+            "keys keyset roots --release {number} --threshold {threshold} --usage catalogue --usage keyset{names}"
+        ));
+        let signers: String = signed_by.split(' ').map(|name| format!(" --key %{name}.key")).collect();
+        let claims = format!("--type keyset --id roots --release {number}{signers}");
+        let signature = self.shop.signed(document.as_bytes(), &claims);
+        let path = format!("keysets/roots.{file}.json");
+        let mut published = self.published.borrow_mut();
+        published.insert(format!("{path}.sig"), signature);
+        published.insert(path, document.into_bytes());
+    }
+
+    /// Publishes one release in a catalogue that these keys sign, with the keysets beside it.
+    fn publish(&self, version: &str, signed_by: &str) {
+        self.publish_as(version, signed_by, "");
+    }
+
+    fn publish_as(&self, version: &str, signed_by: &str, more: &str) {
+        let signers: String = signed_by.split(' ').map(|name| format!("--key %{name}.key ")).collect();
+        let release = format!("{X}@{version}");
+        let revision = Revision {
+            releases: &[&release],
+            catalogue: &format!("{signers}--id acme {more}"),
+            ..Revision::default()
+        };
+        self.shop.publish_changed("acme", &revision, |files| files.extend(self.published.borrow().clone()));
+    }
+}
+
+/// Returns the version of the keyset in force, which the status and the text for people say as well.
+fn in_force(team: &Team, daemon: &Daemon) -> u64 {
+    let policy = daemon.get("/v1/policy").ok()["policies"][0].clone();
+    let version = policy["keysets"][0]["version"].as_u64().unwrap();
+    assert_eq!(policy["keysets"][0]["signers"], "roots");
+    assert_eq!(policy["keysets"][0]["digest"].is_null(), version == 1, "{policy:#}");
+    let health = daemon.get("/v1/health").ok();
+    assert_eq!(health["policy"]["files"][0]["keysets"][0]["version"], version, "{health:#}");
+    let shown = team.shop.good("policy show");
+    assert!(shown.contains(&format!("roots: keyset version {version}, published by acme")), "{shown}");
+    let status = team.shop.good("status");
+    assert!(status.contains(&format!("roots at keyset {version}")), "{status}");
+    version
+}
+
+fn audited(team: &Team, event: &str) -> Vec<Value> {
+    let log: Value = serde_json::from_str(&team.shop.good("audit tail -n 200 -o json")).unwrap();
+    log["items"].as_array().unwrap().iter().filter(|line| line["event"] == event).cloned().collect()
+}
+
+#[test]
+fn b4_keysets_are_signed_by_the_old_keys_and_the_new() {
+    // Keys and threshold in the policy; those of keyset 2, and who signs it; whether it is taken.
+    let table = [
+        ("a", 1, "b", 1, "b", "trust.rotation"),
+        ("a", 1, "b", 1, "a", "trust.rotation"),
+        ("a", 1, "b", 1, "c", "trust.rotation"),
+        ("a", 1, "b", 1, "a b", "fresh"),
+        ("a b", 2, "b c", 2, "b c", "trust.rotation"),
+        ("a b", 2, "b c", 2, "a b", "trust.rotation"),
+        ("a b", 2, "b c", 2, "a b c", "fresh"),
+        ("a b", 2, "a", 1, "a", "trust.rotation"),
+        ("a b", 2, "a", 1, "a b", "fresh"),
+        ("a", 1, "a b c", 3, "a b", "trust.rotation"),
+        ("a", 1, "a b c", 3, "a b c", "fresh"),
+    ];
+    for (old, old_threshold, new, threshold, signed_by, expected) in table {
+        let what = format!("{old_threshold} of {old} to {threshold} of {new}, signed by {signed_by}");
+        let own: Vec<&str> = old.split(' ').collect();
+        let team = Team::new(&["a", "b", "c"], &own, old_threshold);
+        team.publish("1.0.0", old);
+        let daemon = team.shop.sandbox.start();
+        check(&daemon, "fresh", "1.0.0 pinned all []", &what);
+        assert_eq!(in_force(&team, &daemon), 1);
+        team.keyset(2, 2, new, threshold, signed_by);
+        team.publish("2.0.0", new);
+        let is_taken = expected == "fresh";
+        let served = if is_taken { "2.0.0 pinned all []" } else { "1.0.0 pinned all []" };
+        check(&daemon, expected, served, &what);
+        assert_eq!(in_force(&team, &daemon), if is_taken { 2 } else { 1 }, "{what}");
+        let lines = audited(&team, "rotated");
+        assert_eq!(lines.len(), usize::from(is_taken), "{what}: {lines:#?}");
+        if !is_taken {
+            let denied = audited(&team, "denied");
+            assert!(denied.iter().any(|line| line["reason"] == "trust.rotation"), "{what}: {denied:#?}");
+        }
+    }
+}
+
+#[test]
+fn b4_what_was_reached_stays_reached() {
+    let team = Team::new(&["a", "b", "c"], &["a"], 1);
+    team.publish("1.0.0", "a");
+    let daemon = team.shop.sandbox.start();
+    check(&daemon, "fresh", "1.0.0 pinned all []", "the keys of the policy");
+    team.keyset(2, 2, "b", 1, "a b");
+    team.publish("2.0.0", "b");
+    check(&daemon, "fresh", "2.0.0 pinned all []", "its successors");
+    // Whoever has the old key publishes as if nothing had happened.
+    team.published.borrow_mut().clear();
+    team.publish("3.0.0", "a");
+    check(&daemon, "trust.key_unknown", "2.0.0 pinned all []", "a key that was given up");
+    daemon.stop();
+    let daemon = team.shop.sandbox.start();
+    assert_eq!(in_force(&team, &daemon), 2, "behind a restart");
+    check(&daemon, "trust.key_unknown", "2.0.0 pinned all []", "behind a restart");
+    // Nor does another keyset 2 that the old key signs.
+    team.keyset(2, 2, "c", 1, "a c");
+    team.publish("4.0.0", "c");
+    check(&daemon, "trust.key_unknown", "2.0.0 pinned all []", "another way from the same start");
+    team.keyset(3, 3, "c", 1, "b c");
+    team.publish("5.0.0", "c");
+    check(&daemon, "fresh", "5.0.0 pinned all []", "the next one");
+    // An edit of the policy that leaves the set as it is changes nothing; one that names other keys begins anew.
+    team.shop.reload(&daemon, 2, &team.policy(&["a"], 1));
+    check(&daemon, "fresh", "5.0.0 pinned all []", "the same set");
+    assert_eq!(in_force(&team, &daemon), 3);
+    let other = team.policy(&["c"], 1).replace("source = \"acme\"", "source = \"acme\", version = 3");
+    team.shop.reload(&daemon, 3, &other);
+    check(&daemon, "fresh", "5.0.0 pinned all []", "the operator names the keys of today");
+    let keyset = daemon.get("/v1/policy").ok()["policies"][0]["keysets"][0].clone();
+    assert_eq!((&keyset["version"], &keyset["digest"]), (&json!(3), &Value::Null), "{keyset:#}");
+}
+
+#[test]
+fn b5_skipped_or_replayed_keyset() {
+    let team = Team::new(&["a", "b"], &["a"], 1);
+    team.publish("1.0.0", "a");
+    let daemon = team.shop.sandbox.start();
+    check(&daemon, "fresh", "1.0.0 pinned all []", "version 1");
+    for number in [1, 3, 9_007_199_254_740_991] {
+        team.keyset(2, number, "b", 1, "a b");
+        team.publish("2.0.0", "b");
+        check(
+            &daemon,
+            "trust.rotation_gap",
+            "1.0.0 pinned all []",
+            &format!("version {number} where 2 is next"),
+        );
+    }
+    assert_eq!(in_force(&team, &daemon), 1);
+    // Several at once are taken one after the other.
+    for number in 2..=7 {
+        let (old, new) = if number % 2 == 0 { ("a", "b") } else { ("b", "a") };
+        team.keyset(number, number, new, 1, &format!("{old} {new}"));
+    }
+    team.publish("3.0.0", "a");
+    check(&daemon, "fresh", "3.0.0 pinned all []", "2 to 7");
+    assert_eq!(in_force(&team, &daemon), 7);
+    let lines = audited(&team, "rotated");
+    assert_eq!(lines.len(), 6, "{lines:#?}");
+    assert!(lines[5]["text"].as_str().unwrap().starts_with("keyset version 7, sha256:"), "{lines:#?}");
+    assert!(team.shop.run("audit verify").status == 0);
+    // The one that is in force, published again under the next number.
+    team.keyset(8, 7, "a", 1, "a b");
+    team.publish("4.0.0", "a");
+    check(&daemon, "trust.rotation_gap", "3.0.0 pinned all []", "version 7 again");
+}
+
+/// The highest version that a catalogue can have.
+const HIGHEST: u64 = (1 << 53) - 1;
+
+#[test]
+fn b23_other_signers_count_anew() {
+    let team = Team::new(&["a", "b"], &["a"], 1);
+    let numbered = |version: &str, key: &str, number: u64| {
+        team.publish_as(version, key, &format!("--catalogue-version {number}"));
+    };
+    numbered("42.0.0", "a", 42);
+    let daemon = team.shop.sandbox.start();
+    check(&daemon, "fresh", "42.0.0 pinned all []", "version 42");
+    // Whoever has stolen the key makes sure that nothing follows.
+    numbered("66.6.6", "a", HIGHEST);
+    check(&daemon, "fresh", "66.6.6 pinned all []", "the highest version there is");
+    numbered("43.0.0", "a", 43);
+    check(&daemon, "trust.rollback", "66.6.6 pinned all []", "version 43 by the same key");
+    team.keyset(2, 2, "b", 1, "a b");
+    numbered("44.0.0", "b", 44);
+    check(&daemon, "fresh", "44.0.0 pinned all []", "version 44 by other signers");
+    numbered("43.5.0", "b", 43);
+    check(&daemon, "trust.rollback", "44.0.0 pinned all []", "and these cannot go back");
+}
+
+#[test]
+fn b23_other_signers_count_anew_below_a_list() {
+    let team = Team::new(&["a", "b"], &["a"], 1);
+    let home = Repository::create(&team.shop.repository("home"));
+    let publish = |version: &str, key: &str, number: u64| {
+        let sign = |bytes: &[u8], words: &str| team.shop.signed(bytes, &format!("--key %{key}.key {words}"));
+        let row = json!({ "id": format!("{X}@{version}"), "composePath": "x/compose.yaml" });
+        let catalogue = serde_json::to_vec(&json!([row])).unwrap();
+        let component = lcod::Component::new(X, version, &[]);
+        let signature = sign(&catalogue, &format!("--id tools --catalogue-version {number}"));
+        home.commit(&Files::from([
+            ("x/compose.yaml".to_owned(), component.compose()),
+            ("x/lcp.toml".to_owned(), component.descriptor()),
+            ("tools.json".to_owned(), catalogue),
+            ("tools.json.sig".to_owned(), signature),
+        ]));
+        let pointer = json!({ "id": "tools", "kind": "git", "url": home.url(), "path": "tools.json" });
+        let list = lcod::catalogues(&[pointer]);
+        let mut files = Files::from([("catalogue.json.sig".to_owned(), sign(&list, "--id acme"))]);
+        files.insert("catalogue.json".to_owned(), list);
+        files.extend(team.published.borrow().clone());
+        Repository { path: team.shop.repository("acme") }.commit(&files);
+    };
+    let policy = team.policy(&["a"], 1);
+    team.shop.policy(
+        1,
+        &format!("[defaults]\nrequire_pin = false\n{policy}")
+            .replace("require = \"pin\"", "require = \"digest\"\nmode = \"audit\""),
+    );
+    publish("42.0.0", "a", 42);
+    let daemon = team.shop.sandbox.start();
+    let check = |expected: &str, version: &str, when: &str| {
+        daemon.sync();
+        let tools = daemon.catalogue("tools");
+        let reason = tools["error"]["reason"].as_str().unwrap_or("fresh");
+        let served = answer(&daemon, X);
+        assert_eq!((reason, served.split(' ').next()), (expected, Some(version)), "{when}: {tools:#}");
+        assert_eq!(source_reason(&daemon), "fresh", "{when}");
+    };
+    check("fresh", "42.0.0", "version 42");
+    publish("66.6.6", "a", HIGHEST);
+    check("fresh", "66.6.6", "the highest version there is");
+    publish("43.0.0", "a", 43);
+    check("trust.rollback", "66.6.6", "version 43 by the same key");
+    team.keyset(2, 2, "b", 1, "a b");
+    publish("44.0.0", "b", 44);
+    check("fresh", "44.0.0", "version 44 by other signers");
+}
+
+#[test]
+fn b23_higher_than_every_number() {
+    let team = Team::new(&["a"], &["a"], 1);
+    team.publish_as("1.0.0", "a", "--catalogue-version 1");
+    let daemon = team.shop.sandbox.start();
+    check(&daemon, "fresh", "1.0.0 pinned all []", "version 1");
+    let said = team.shop.run("sign %a.pem --key %a.key --id acme --catalogue-version 9007199254740992");
+    assert_eq!(said.status, 2, "{said:?}");
+    // The command line does not sign it, so that the statement is signed by hand.
+    let key = std::fs::read(team.shop.sandbox.path("desk/a.key")).unwrap();
+    let signer = Signer::of(&PrivateKey::parse(&key).unwrap()).unwrap();
+    for number in [1_u64 << 53, 1 << 63, u64::MAX] {
+        let release = format!("{X}@2.0.0");
+        let revision = Revision { releases: &[&release], ..Revision::default() };
+        team.shop.publish_changed("acme", &revision, |files| {
+            let catalogue = &files["catalogue.json"];
+            let statement = json!({
+                "type": "catalogue", "id": "acme", "digests": [Digest::sha256(catalogue)], "size": catalogue.len(),
+                "signed_at": "2026-01-01T00:00:00Z", "algorithms": ["ed25519"], "catalogue_version": number,
+            });
+            let payload = statement.to_string().into_bytes();
+            let signature = Signature {
+                key: signer.public().fingerprint(),
+                algorithm: "ed25519".to_owned(),
+                bytes: signer.sign(&Usage::Catalogue.encoded(&payload), &[0; 32]).unwrap(),
+            };
+            let envelope = Envelope::new(payload, vec![signature]).to_json();
+            files.insert("catalogue.json.sig".to_owned(), envelope.into_bytes());
+        });
+        check(&daemon, "input.number", "1.0.0 pinned all []", &format!("version {number}"));
+    }
+}
+
+#[test]
+fn a_policy_that_is_tried_has_the_keys_of_today() {
+    let team = Team::new(&["a", "b"], &["a"], 1);
+    team.keyset(2, 2, "b", 1, "a b");
+    team.publish("1.0.0", "b");
+    let daemon = team.shop.sandbox.start();
+    check(&daemon, "fresh", "1.0.0 pinned all []", "the keys of the keyset");
+    let candidate = team.shop.sandbox.path("desk/candidate.toml");
+    std::fs::write(
+        &candidate,
+        format!("schema = \"resolverd/trust@1\"\nversion = 2\n{}", team.policy(&["a"], 1)),
+    )
+    .unwrap();
+    std::fs::set_permissions(&candidate, Permissions::from_mode(0o644)).unwrap();
+    let tried = team.shop.good("policy test %candidate.toml");
+    assert!(tried.contains("0 of 1 releases would change"), "{tried}");
+}
