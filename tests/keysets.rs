@@ -1,12 +1,12 @@
 //! Signers that replace their keys, with the real binary on real repositories: keysets that follow and those that must not, counters
-//! that begin anew with other signers. Each case is a row of the list of threats and asserts the reason that the answer gives.
+//! that begin anew with other signers, lists that let other keys sign. Each case is a row of the list of threats and asserts the reason that the answer gives.
 
 use std::cell::RefCell;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::key::PrivateKey;
+use catalogue_schema::key::{PrivateKey, PublicKey};
 use catalogue_schema::signature::{Envelope, Signature, Usage};
 use resolverd::trust::signature::Signer;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::harness::daemon::Daemon;
 use crate::harness::lcod;
 use crate::harness::repository::{Files, Repository};
-use crate::trust::{Revision, Shop, X, answer, check, rules, source_reason};
+use crate::trust::{Revision, Shop, X, answer, check, rules, source_reason, why};
 
 /// One source whose catalogue a set of signers signs that publishes its own keys.
 struct Team {
@@ -327,4 +327,144 @@ fn a_policy_that_is_tried_has_the_keys_of_today() {
     std::fs::set_permissions(&candidate, Permissions::from_mode(0o644)).unwrap();
     let tried = team.shop.good("policy test %candidate.toml");
     assert!(tried.contains("0 of 1 releases would change"), "{tried}");
+}
+
+/// Sources whose lists, which `root` signs, let other keys sign a catalogue that lies elsewhere.
+struct Lists {
+    shop: Shop,
+}
+
+impl Lists {
+    /// Makes sources with these names, which own these namespaces.
+    fn new(sources: &[(&str, &[&str])]) -> Lists {
+        let names: Vec<&str> = sources.iter().map(|(name, _)| *name).collect();
+        let shop = Shop::new(&names);
+        Repository::create(&shop.repository("home"));
+        let rows = sources.iter().map(|(name, owns)| {
+            let url = format!("file://{}", shop.repository(name).display());
+            let entry = json!({ "type": "git", "url": url, "subpath": "catalogue.json" });
+            json!({ "id": name, "priority": 10, "owns": owns, "entrypoint": entry })
+        });
+        shop.sandbox.write_sources(&json!({ "sources": rows.collect::<Vec<Value>>() }));
+        shop.keys(&[("root", "ed25519"), ("own", "ed25519"), ("other", "ed25519")]);
+        let key = shop.key("root", "ed25519", "");
+        let rows: String = names
+            .iter()
+            .map(|name| format!("[[sources]]\nid = \"{name}\"\nsigned_by = \"roots\"\n"))
+            .collect();
+        let all: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        shop.policy(
+            1,
+            &format!(
+                "[defaults]\nrequire_pin = false\n{key}[[signers]]\nname = \"roots\"\nkeys = [\"root\"]\nthreshold = 1\n{rows}[[namespaces]]\nname = \"all\"\nmatch = \"**\"\nsources = [{}]\nrequire = \"digest\"\n",
+                all.join(", ")
+            ),
+        );
+        Lists { shop }
+    }
+
+    fn public(&self, key: &str) -> PublicKey {
+        let pem = std::fs::read(self.shop.sandbox.path(&format!("desk/{key}.pem"))).unwrap();
+        PublicKey::parse(&pem).unwrap()
+    }
+
+    /// Publishes the list of a source, which says this about the key of the catalogue, and which a key signs.
+    fn list(&self, source: &str, public_key: &str, signed_by: &str) {
+        let home = Repository { path: self.shop.repository("home") };
+        let pointer = json!({
+            "id": "home", "kind": "git", "url": home.url(), "path": "catalogue.json", "publicKey": public_key,
+        });
+        let list = lcod::catalogues(&[pointer]);
+        let signature = self.shop.signed(&list, &format!("--key %{signed_by}.key --id {source}"));
+        let mut files = Files::from([("catalogue.json.sig".to_owned(), signature)]);
+        files.insert("keys/own.pem".to_owned(), self.public("own").to_pem().into_bytes());
+        files.insert("catalogue.json".to_owned(), list);
+        Repository { path: self.shop.repository(source) }.commit(&files);
+    }
+
+    /// Publishes the catalogue, signed by a key.
+    fn catalogue(&self, releases: &[&str], signed_by: &str) {
+        let signed = format!("--key %{signed_by}.key --id home");
+        self.shop.publish("home", &Revision { releases, catalogue: &signed, ..Revision::default() });
+    }
+}
+
+/// Returns why the catalogue of a source was not accepted, behind a sync.
+fn catalogue_reason(daemon: &Daemon, source: &str) -> String {
+    daemon.sync();
+    let items = daemon.get("/v1/catalogues").ok()["items"].as_array().unwrap().clone();
+    let home = items.iter().find(|one| one["source"] == source && one["id"] == "home");
+    let home = home.unwrap_or_else(|| panic!("{items:#?}"));
+    home["error"]["reason"].as_str().unwrap_or("fresh").to_owned()
+}
+
+#[test]
+fn a14_delegation_wider_than_the_delegator() {
+    let lists = Lists::new(&[("acme", &["lcod://acme/a/**"])]);
+    let (inside, beside) = ("lcod://acme/a/x", "lcod://acme/b/y");
+    lists.catalogue(&["lcod://acme/a/x@1.0.0", "lcod://acme/b/y@1.0.0"], "own");
+    lists.list("acme", &lists.public("own").to_hex(), "root");
+    let daemon = lists.shop.sandbox.start_synced();
+    assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
+    assert_eq!(answer(&daemon, inside), "1.0.0 trusted all []");
+    assert_eq!(answer(&daemon, beside), "trust.delegation_scope");
+    let steps = why(&lists.shop, &daemon, inside);
+    let right = format!(
+        "catalogue: by {}, to which the list acme gives the right",
+        lists.public("own").fingerprint()
+    );
+    assert!(steps.contains(&right), "{steps:#?}");
+    let steps = why(&lists.shop, &daemon, beside);
+    assert!(steps.iter().any(|step| step.starts_with("catalogue: trust.delegation_scope")), "{steps:#?}");
+    // It holds offline, and behind a restart.
+    daemon.stop();
+    let said = lists.shop.run(&format!("--offline resolve {beside}"));
+    assert!(said.status == 6 && said.stderr.contains("trust.delegation_scope"), "{said:?}");
+    let daemon = lists.shop.sandbox.start();
+
+    // What root signs itself is not held to that.
+    lists.catalogue(&["lcod://acme/a/x@1.1.0", "lcod://acme/b/y@1.1.0"], "root");
+    assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
+    assert_eq!(answer(&daemon, beside), "1.1.0 trusted all []");
+    lists.catalogue(&["lcod://acme/a/x@2.0.0"], "other");
+    assert_eq!(catalogue_reason(&daemon, "acme"), "trust.key_unknown", "a key that nobody names");
+    lists.catalogue(&["lcod://acme/a/x@2.0.0"], "own");
+    // Nobody has signed what lies at a path, so that a path gives no right; nor does what is no key.
+    for text in ["keys/own.pem", "own", "", &lists.public("own").fingerprint().to_string()] {
+        lists.list("acme", text, "root");
+        assert_eq!(catalogue_reason(&daemon, "acme"), "trust.key_unknown", "{text}");
+    }
+    lists.list("acme", &lists.public("own").to_pem(), "root");
+    assert_eq!(catalogue_reason(&daemon, "acme"), "fresh", "the same key under PEM");
+    assert_eq!(answer(&daemon, inside), "2.0.0 trusted all []");
+    // A list that its own signers have not signed gives nothing: neither is it read, nor what it says of keys.
+    lists.catalogue(&["lcod://acme/a/x@3.0.0"], "other");
+    lists.list("acme", &lists.public("other").to_hex(), "other");
+    daemon.sync();
+    assert_eq!(source_reason(&daemon), "trust.key_unknown");
+    assert_eq!(answer(&daemon, inside), "2.0.0 trusted all []");
+}
+
+#[test]
+fn a16_right_of_another_delegator() {
+    let lists = Lists::new(&[("one", &[]), ("two", &[])]);
+    lists.catalogue(&["lcod://acme/x@1.0.0"], "own");
+    lists.list("one", &lists.public("own").to_hex(), "root");
+    lists.list("two", &lists.public("other").to_hex(), "root");
+    let daemon = lists.shop.sandbox.start();
+    // One catalogue, at one URL, with one signature: what counts for one list counts for no other.
+    assert_eq!(catalogue_reason(&daemon, "one"), "fresh");
+    assert_eq!(catalogue_reason(&daemon, "two"), "trust.key_unknown");
+    assert_eq!(answer(&daemon, X), "1.0.0 trusted all []");
+    lists.catalogue(&["lcod://acme/x@2.0.0"], "other");
+    assert_eq!(catalogue_reason(&daemon, "one"), "trust.key_unknown");
+    assert_eq!(catalogue_reason(&daemon, "two"), "fresh");
+    assert!(!answer(&daemon, X).starts_with("2.0.0"), "one owns the id, and two speaks for itself only");
+    // Given to both, both have it.
+    lists.list("one", &lists.public("other").to_hex(), "root");
+    assert_eq!(catalogue_reason(&daemon, "one"), "fresh");
+    assert_eq!(answer(&daemon, X), "2.0.0 trusted all []");
+    // Taken away again, it is gone, although the same bytes were good a moment ago.
+    lists.list("one", &lists.public("own").to_hex(), "root");
+    assert_eq!(catalogue_reason(&daemon, "one"), "trust.key_unknown");
 }

@@ -82,6 +82,7 @@ fn a_release_must_pass_every_policy_and_each_is_named() {
             name: &source,
             digest: &digest,
             signed: decide::Signed::default(),
+            delegated: None,
             rollback: None,
             expires_s: Some(100),
             checked_s: None,

@@ -12,7 +12,7 @@ use catalogue_schema::policy::{Algorithms, Key, Policy, Revocation, SignerSet};
 use catalogue_schema::signature::{Statement, Usage};
 use catalogue_schema::version::Version;
 
-use crate::trust::policy::decide::{CatalogueFacts, FirstSeen, KeysetFacts, Signed};
+use crate::trust::policy::decide::{CatalogueFacts, Delegated, FirstSeen, KeysetFacts, Signed};
 use crate::trust::signature::Proof;
 
 /// The instant of a decision. Remembers the next one that would have been answered otherwise.
@@ -92,6 +92,61 @@ impl<'a> Quorum<'a, '_> {
         let counted = self.enough(set, signed, about)?;
         let stated = signed.statement.map_or(&[][..], |statement| &statement.algorithms);
         has_each(counted, stated, set)
+    }
+
+    /// Returns the keys of `set` by which a catalogue is signed: by themselves, or by a list that gives the right to another key.
+    pub(super) fn catalogue<'f>(
+        &self,
+        set: &'a SignerSet,
+        facts: &CatalogueFacts<'f>,
+    ) -> Result<(Vec<&'a Key>, Option<Delegated<'f>>), Lack> {
+        let own = self.of(set, &facts.signed, &About::catalogue(facts));
+        let (lack, delegated) = match (own, facts.delegated) {
+            (Ok(keys), _) => return Ok((keys, None)),
+            (Err(lack), None) => return Err(lack),
+            (Err(lack), Some(delegated)) => (lack, delegated),
+        };
+        let keys = self.of(set, &delegated.signed, &About::list(&delegated));
+        // Of a list that is not signed itself nobody has a right.
+        let Ok(keys) = keys else { return Err(lack) };
+        match self.delegate(&delegated, facts) {
+            None => Ok((keys, Some(delegated))),
+            // It has not signed at all, and what the others lack says more.
+            Some(Standing::Unknown) => Err(lack),
+            Some(standing) => Err(Lack {
+                reason: standing.reason().into(),
+                expected: format!(
+                    "a signature of {}, to which {} gives the right",
+                    delegated.key, delegated.by
+                ),
+                found: format!("one {}", standing.text()),
+            }),
+        }
+    }
+
+    /// Says why the signature of a key that a list names does not count. What the policy says of the key holds here as well.
+    fn delegate(&self, delegated: &Delegated<'_>, facts: &CatalogueFacts<'_>) -> Option<Standing> {
+        let Signed { proofs, statement, .. } = facts.signed;
+        let proof = proofs.iter().find(|(key, _)| *key == delegated.key).map(|(_, proof)| *proof);
+        match proof {
+            Some(Proof::Holds) => {}
+            Some(Proof::Fails) => return Some(Standing::Invalid),
+            Some(Proof::OtherAlgorithm) => return Some(Standing::OtherAlgorithm),
+            Some(Proof::NoKey) | None => return Some(Standing::Unknown),
+        }
+        // One key has one algorithm: where more have signed, the others were taken away.
+        let is_whole = |statement: &Statement| statement.algorithms.len() == 1;
+        if statement.is_some_and(|stated| !About::catalogue(facts).is_what(stated) || !is_whole(stated)) {
+            return Some(Standing::OtherStatement);
+        }
+        let signed_at_s = statement.map(|statement| statement.signed_at_s);
+        let known = self.policy.keys.iter().filter(|known| known.fingerprint == delegated.key);
+        let against = |known: &Key| match known.usage.contains(&Usage::Catalogue) {
+            false => Some(Standing::Usage),
+            true => self.revoked(known, None).and_then(|()| self.window(known, signed_at_s)).err(),
+        };
+        let is_ahead = !signed_at_s.is_none_or(|at_s| self.clock.agrees_on(at_s));
+        known.filter_map(against).max().or(is_ahead.then_some(Standing::FromFuture))
     }
 
     /// Returns the keys of `set` whose signatures count, when they are enough; a keyset is signed by others as well.
@@ -226,6 +281,13 @@ impl<'b> About<'b> {
     pub(super) fn catalogue(facts: &CatalogueFacts<'b>) -> About<'b> {
         let digests = std::slice::from_ref(facts.digest);
         let (id, version) = (facts.name.as_text(), Edition::Apart);
+        About { usage: Usage::Catalogue, id, version, digests, first_seen: None }
+    }
+
+    /// Returns what signatures over a list that gives a right must be about.
+    fn list(delegated: &Delegated<'b>) -> About<'b> {
+        let digests = std::slice::from_ref(delegated.digest);
+        let (id, version) = (delegated.by.as_text(), Edition::Apart);
         About { usage: Usage::Catalogue, id, version, digests, first_seen: None }
     }
 
