@@ -1,20 +1,26 @@
 //! Signers that replace their keys, with the real binary on real repositories: keysets that follow and those that must not, counters
-//! that begin anew with other signers, lists that let other keys sign. Each case is a row of the list of threats and asserts the reason that the answer gives.
+//! that begin anew with other signers, lists that let other keys sign, releases that vanish, a
+//! catalogue that ends while it is read. Each case is a row of the list of threats and asserts the reason that the answer gives.
 
 use std::cell::RefCell;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::key::{PrivateKey, PublicKey};
+use catalogue_schema::revision::rfc3339;
 use catalogue_schema::signature::{Envelope, Signature, Usage};
 use resolverd::trust::signature::Signer;
 use serde_json::{Value, json};
 
-use crate::harness::daemon::Daemon;
-use crate::harness::lcod;
+use crate::harness::daemon::{Daemon, Said};
 use crate::harness::repository::{Files, Repository};
-use crate::trust::{Revision, Shop, X, answer, check, rules, source_reason, why};
+use crate::harness::tls::{GitMount, Logged, Route, TlsServer};
+use crate::harness::{lcod, poll};
+use crate::trust::{Revision, Shop, X, answer, check, rules, signed_by_root, source_reason, why};
 
 /// One source whose catalogue a set of signers signs that publishes its own keys.
 struct Team {
@@ -205,6 +211,17 @@ fn b5_skipped_or_replayed_keyset() {
     check(&daemon, "trust.rotation_gap", "3.0.0 pinned all []", "version 7 again");
 }
 
+/// Signs a statement about a catalogue, whatever it says.
+fn envelope(signer: &Signer, statement: &Value) -> String {
+    let payload = statement.to_string().into_bytes();
+    let signature = Signature {
+        key: signer.public().fingerprint(),
+        algorithm: signer.public().algorithm().name().to_owned(),
+        bytes: signer.sign(&Usage::Catalogue.encoded(&payload), &[0; 32]).unwrap(),
+    };
+    Envelope::new(payload, vec![signature]).to_json()
+}
+
 /// The highest version that a catalogue can have.
 const HIGHEST: u64 = (1 << 53) - 1;
 
@@ -298,14 +315,7 @@ fn b23_higher_than_every_number() {
                 "type": "catalogue", "id": "acme", "digests": [Digest::sha256(catalogue)], "size": catalogue.len(),
                 "signed_at": "2026-01-01T00:00:00Z", "algorithms": ["ed25519"], "catalogue_version": number,
             });
-            let payload = statement.to_string().into_bytes();
-            let signature = Signature {
-                key: signer.public().fingerprint(),
-                algorithm: "ed25519".to_owned(),
-                bytes: signer.sign(&Usage::Catalogue.encoded(&payload), &[0; 32]).unwrap(),
-            };
-            let envelope = Envelope::new(payload, vec![signature]).to_json();
-            files.insert("catalogue.json.sig".to_owned(), envelope.into_bytes());
+            files.insert("catalogue.json.sig".to_owned(), envelope(&signer, &statement).into_bytes());
         });
         check(&daemon, "input.number", "1.0.0 pinned all []", &format!("version {number}"));
     }
@@ -467,4 +477,142 @@ fn a16_right_of_another_delegator() {
     // Taken away again, it is gone, although the same bytes were good a moment ago.
     lists.list("one", &lists.public("own").to_hex(), "root");
     assert_eq!(catalogue_reason(&daemon, "one"), "trust.key_unknown");
+}
+
+/// Publishes releases in a catalogue that root signs, which says what it has withdrawn.
+fn publish_without(shop: &Shop, releases: &[&str], withdrawn: &Value) {
+    let signed = "--key %root.key --id acme";
+    let revision = Revision { releases, catalogue: signed, ..Revision::default() };
+    shop.publish_changed("acme", &revision, |files| {
+        let mut catalogue: Value = serde_json::from_slice(&files["catalogue.json"]).unwrap();
+        catalogue["withdrawn"] = withdrawn.clone();
+        let catalogue = serde_json::to_vec(&catalogue).unwrap();
+        files.insert("catalogue.json.sig".to_owned(), shop.signed(&catalogue, signed));
+        files.insert("catalogue.json".to_owned(), catalogue);
+    });
+}
+
+/// Returns the warnings of the only catalogue with this reason.
+fn warned(daemon: &Daemon, reason: &str) -> Vec<String> {
+    let warnings = daemon.catalogue("acme")["warnings"].as_array().unwrap().clone();
+    let named = warnings.iter().filter(|one| one["reason"] == reason);
+    named.map(|one| one["text"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn c2_release_that_vanishes() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    let policy = signed_by_root(&shop, "");
+    shop.policy(1, &policy);
+    let all = ["lcod://acme/x@1.0.0", "lcod://acme/x@2.0.0", "lcod://acme/y@1.0.0", "lcod://acme/z@1.0.0"];
+    let none = json!(null);
+    publish_without(&shop, &all, &none);
+    let daemon = shop.sandbox.start();
+    check(&daemon, "fresh", "2.0.0 pinned all []", "all of them");
+    assert_eq!(warned(&daemon, "trust.removed"), <[String; 0]>::default());
+
+    // Without a word: it is used, and said for as long as it is so.
+    publish_without(&shop, &[all[0], all[3]], &none);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "two are gone");
+    let text = "its signers list no more, and do not say that they have withdrawn: lcod://acme/x@2.0.0, lcod://acme/y@1.0.0";
+    assert_eq!(warned(&daemon, "trust.removed"), [text]);
+    daemon.sync();
+    assert_eq!(warned(&daemon, "trust.removed"), [text], "the same catalogue again");
+    let log: Value = serde_json::from_str(&shop.good("audit tail -o json")).unwrap();
+    let lines: Vec<&Value> =
+        log["items"].as_array().unwrap().iter().filter(|line| line["event"] == "removed").collect();
+    assert_eq!(lines.len(), 1, "{log:#}");
+    assert_eq!((&lines[0]["reason"], &lines[0]["text"]), (&json!("trust.removed"), &json!(text)));
+
+    // A policy may ask for a word.
+    let strict = format!("[defaults]\nremovals = \"refuse\"\n{policy}");
+    shop.reload(&daemon, 2, &strict);
+    publish_without(&shop, &all, &none);
+    check(&daemon, "fresh", "2.0.0 pinned all []", "they are back");
+    assert_eq!(warned(&daemon, "trust.removed"), <[String; 0]>::default());
+    publish_without(&shop, &[all[0], all[3]], &none);
+    check(&daemon, "trust.removed", "2.0.0 pinned all []", "two are gone without a word");
+    for (withdrawn, expected) in [
+        (json!(["lcod://acme/x@2.0.0"]), "trust.removed"),
+        (json!(["lcod://acme/x", "lcod://acme/z"]), "trust.removed"),
+        (json!("lcod://acme/x"), "trust.removed"),
+        (json!(["lcod://acme/x@2.0.0", "lcod://acme/y@9.9.9", 7]), "trust.removed"),
+        (json!(["lcod://acme/x@2.0.0", "lcod://acme/y"]), "fresh"),
+    ] {
+        publish_without(&shop, &[all[0], all[3]], &withdrawn);
+        let served = if expected == "fresh" { "1.0.0 pinned all []" } else { "2.0.0 pinned all []" };
+        check(&daemon, expected, served, &withdrawn.to_string());
+    }
+    assert_eq!(warned(&daemon, "trust.removed"), <[String; 0]>::default());
+    // Or an operator lets it go.
+    publish_without(&shop, &[all[0]], &none);
+    check(&daemon, "trust.removed", "1.0.0 pinned all []", "another one is gone");
+    assert!(shop.good("status").contains("resolverd trust forget acme"), "{}", shop.good("status"));
+    shop.good("trust forget acme --reason they-told-us");
+    check(&daemon, "fresh", "1.0.0 pinned all []", "forgotten");
+    assert_eq!(answer(&daemon, "lcod://acme/z"), "component_unknown");
+}
+
+/// Seconds since 1970, and the same as a statement writes it.
+fn clock(ahead_s: i64) -> (i64, String) {
+    let said = Said::of(Command::new("date").args(["-u", "+%s"]));
+    let at_s = said.stdout.trim().parse::<i64>().unwrap() + ahead_s;
+    (at_s, rfc3339(at_s))
+}
+
+#[test]
+fn c4_expiry_in_the_middle_of_a_sync() {
+    let (shop, server) = (Shop::new(&["acme"]), TlsServer::start());
+    let config = format!("[https]\nca_file = {:?}\n", server.ca_file().display().to_string());
+    std::fs::write(shop.sandbox.path("config/resolverd/config.toml"), config).unwrap();
+    let source = json!({ "id": "acme", "priority": 10, "url": server.url("/slow/catalogue.json") });
+    shop.sandbox.write_sources(&json!({ "sources": [source] }));
+    shop.keys(&[("root", "ed25519")]);
+    let policy = signed_by_root(&shop, "").replace("require = \"pin\"", "require = \"digest\"");
+    shop.policy(1, &format!("[defaults]\nrequire_pin = false\n{policy}"));
+
+    let one = lcod::Component::new(X, "1.0.0", &[]);
+    let manifest = one.manifest("https://example.org/x", &"4a56".repeat(10));
+    let version = json!({ "version": "1.0.0", "manifest": "m.json", "sha256": Digest::sha256(&manifest) });
+    let components = json!([{ "id": X, "versions": [version] }]);
+    let catalogue =
+        json!({ "schema": "lcod-registry/catalogue@1", "id": "acme", "components": components }).to_string();
+    let key = std::fs::read(shop.sandbox.path("desk/root.key")).unwrap();
+    let signer = Signer::of(&PrivateKey::parse(&key).unwrap()).unwrap();
+    // It is signed when it is asked for, so that it ends behind the start of the sync; what it lists arrives when it has ended.
+    let ends_s = Arc::new(AtomicI64::new(i64::MAX));
+    let answered = Arc::clone(&ends_s);
+    let slow = move |request: &Logged| {
+        let name = request.path().rsplit('/').next().unwrap_or_default().to_owned();
+        Some(match name.as_str() {
+            "catalogue.json" => Route::ok(catalogue.as_bytes()),
+            "catalogue.json.sig" => {
+                let (at_s, text) = clock(1);
+                ends_s.store(at_s, Ordering::SeqCst);
+                let statement = json!({
+                    "type": "catalogue", "id": "acme", "digests": [Digest::sha256(catalogue.as_bytes())],
+                    "size": catalogue.len(), "signed_at": "2026-01-01T00:00:00Z", "algorithms": ["ed25519"],
+                    "expires": text,
+                });
+                Route::ok(envelope(&signer, &statement).as_bytes())
+            }
+            "m.json" => {
+                let at_s = ends_s.load(Ordering::SeqCst);
+                poll::until("the end of the catalogue", || (clock(0).0 > at_s).then_some(()));
+                Route::ok(&manifest)
+            }
+            _ => Route::status(404),
+        })
+    };
+    server.mount("/slow", GitMount::of(&shop.sandbox.path("repositories")).before(slow));
+    let said = shop.good("sync -o json");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let source = &report["sources"][0];
+    assert!(clock(0).0 > answered.load(Ordering::SeqCst), "it has ended by now");
+    assert_eq!((&source["error"], &source["refused"]), (&Value::Null, &json!(0)), "{report:#}");
+    assert_eq!(source["releases"], 1, "{report:#}");
+    // Whoever looks next looks later.
+    let said = shop.run(&format!("--offline resolve {X}"));
+    assert!(said.status != 0 && said.stderr.contains("trust.frozen"), "{said:?}");
 }

@@ -287,7 +287,7 @@ mod tests {
         check("[\"package\"]", "[\"package\",\"package\"]", "input.field keys[1].usage");
         check("2026-01-01T00:00:00Z", "2026-01-01", "input.time keys[0].not_before");
         check("2026-05-04T00:00:00Z", "soon", "input.time keys[1].revoked.at");
-        check("\"name\"", "\"more\":1,\"name\"", "input.json -");
+        check("\"name\"", "\"more\":1,\"name\"", "input.field more");
         let one = "\"algorithm\":\"ed25519\",\"public\":\"3d";
         check(one, &one.replace("ed25519", "ml-dsa-87"), "input.key keys[1].algorithm");
         let same = GOOD.replace(

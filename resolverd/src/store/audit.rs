@@ -57,6 +57,8 @@ pub enum Event {
     WouldDeny,
     /// An exception of the policy let releases in.
     Excepted,
+    /// A signed catalogue leaves out what it listed, and does not say that it was withdrawn.
+    Removed,
     /// The bytes of a version are others than when it was first seen.
     Mutated,
     /// An operator had something forgotten.

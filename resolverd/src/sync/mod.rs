@@ -18,6 +18,7 @@ mod policy;
 mod reach;
 mod reading;
 pub mod rehearsal;
+mod removed;
 mod signatures;
 pub mod standing;
 mod unchanged;

@@ -11,7 +11,7 @@ use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::key::PublicKey;
 use catalogue_schema::model::Refusal;
-use catalogue_schema::policy::{Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Revocation};
+use catalogue_schema::policy::{Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Removals, Revocation};
 
 use crate::trust::keys::{self, KeyError, read_guarded};
 use crate::trust::policy::decide::{CatalogueFacts, Decision, Facts, decide};
@@ -195,6 +195,12 @@ impl Policies {
     /// Where one of them does not enforce, each decides release by release.
     pub fn enforces(&self) -> bool {
         self.all.iter().all(|one| one.policy.defaults.mode == Mode::Enforce)
+    }
+
+    /// Returns what becomes of a signed catalogue that leaves out what it listed: what the strictest says, where all of them enforce.
+    pub fn removals(&self) -> Removals {
+        let strictest = self.all.iter().map(|one| one.policy.defaults.removals).max();
+        strictest.filter(|_| self.enforces()).unwrap_or(Removals::Warn)
     }
 
     /// Tells whether somebody must have signed the releases of a component.
