@@ -418,6 +418,8 @@ fn a14_delegation_wider_than_the_delegator() {
     assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
     assert_eq!(answer(&daemon, inside), "1.0.0 trusted all []");
     assert_eq!(answer(&daemon, beside), "trust.delegation_scope");
+    let signers = daemon.catalogue("home")["signers"].clone();
+    assert_eq!(signers, json!([lists.public("own").fingerprint()]), "not those of the list");
     let steps = why(&lists.shop, &daemon, inside);
     let right = format!(
         "catalogue: by {}, to which the list acme gives the right",
@@ -443,6 +445,8 @@ fn a14_delegation_wider_than_the_delegator() {
     for text in ["keys/own.pem", "own", "", &lists.public("own").fingerprint().to_string()] {
         lists.list("acme", text, "root");
         assert_eq!(catalogue_reason(&daemon, "acme"), "trust.key_unknown", "{text}");
+        let found = daemon.catalogue("home")["error"]["found"].to_string();
+        assert!(found.contains("its publicKey gives no right"), "{text}: {found}");
     }
     lists.list("acme", &lists.public("own").to_pem(), "root");
     assert_eq!(catalogue_reason(&daemon, "acme"), "fresh", "the same key under PEM");

@@ -54,9 +54,13 @@ impl Sync<'_> {
         sources: &[Source],
         scope: Scope<'_>,
     ) -> Result<Rotation, StoreError> {
+        let policies = &self.rules.policies;
+        if policies.all().iter().all(|one| one.policy.signers.iter().all(|set| set.keysets.is_none())) {
+            return Ok(Rotation { policies: Arc::clone(policies), refused: BTreeMap::new() });
+        }
         let (mut known, mut refused) = (store.memory().keysets().to_vec(), BTreeMap::new());
         let (mut all, mut fresh, mut lines) = (Vec::new(), Vec::new(), Vec::new());
-        for one in self.rules.policies.all() {
+        for one in policies.all() {
             let mut now = turned(one.written(), &known);
             for (set, signers) in one.policy.signers.iter().enumerate() {
                 let Some(keysets) = &signers.keysets else { continue };

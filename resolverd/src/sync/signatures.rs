@@ -101,12 +101,16 @@ impl Reader<'_> {
         let may_refuse = mode == Mode::Live && policies.enforces();
         match policies.catalogue(&self.source.id, &voucher.facts(None), now_s) {
             Ok(keys) => {
-                vouching.signers = keys.iter().map(|key| key.id.to_string()).collect();
+                let is_own = keys.iter().any(|key| voucher.looked.holds_by(key.fingerprint));
+                vouching.signers = match voucher.delegation.as_ref().filter(|_| !is_own) {
+                    Some(given) => vec![given.key.fingerprint().to_string()],
+                    None => keys.iter().map(|key| key.id.to_string()).collect(),
+                };
                 vouching.signers.dedup();
             }
             // What is signed wrongly is refused unread; what is not signed may be a list whose catalogues are.
-            Err(refusal) if may_refuse && has_own => return Ok(Err(refusal)),
-            Err(refusal) if may_refuse => vouching.lacking = Some(refusal),
+            Err(refusal) if may_refuse && has_own => return Ok(Err(no_right(refusal, errand, &voucher))),
+            Err(refusal) if may_refuse => vouching.lacking = Some(no_right(refusal, errand, &voucher)),
             Err(_) => {}
         }
         let mut rollback = None;
@@ -339,6 +343,23 @@ impl Reader<'_> {
 fn of_signature(signed: &Errand, want: Want) -> Errand {
     let (stage, task) = (Stage::Release, signed.task.clone());
     Errand { want, digests: Vec::new(), size: None, signature: None, stage, task }
+}
+
+/// Adds to a refusal that the `publicKey` which names a catalogue's signer gives no right.
+fn no_right(refusal: Refusal, errand: &Errand, voucher: &Voucher) -> Refusal {
+    let named = errand.signature.as_ref().and_then(|claim| claim.public_key.as_ref());
+    match named
+        .filter(|_| voucher.delegation.is_none() && errand.node().is_some_and(|node| !node.via.is_empty()))
+    {
+        None => refusal,
+        Some(_) => {
+            let found = format!(
+                "{}; its publicKey gives no right: that has to be the key itself, in a list that is signed",
+                refusal.found
+            );
+            Refusal { found, ..refusal }
+        }
+    }
 }
 
 /// Refuses what was signed once and is not any more.

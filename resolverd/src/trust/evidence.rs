@@ -84,6 +84,11 @@ impl Looked {
         self.proofs.iter().any(|(_, proof)| *proof == Proof::Holds)
     }
 
+    /// Tells whether one by this key holds.
+    pub fn holds_by(&self, key: Fingerprint) -> bool {
+        self.proofs.contains(&(key, Proof::Holds))
+    }
+
     /// Returns what is stated by somebody whose signature holds.
     pub fn statement(&self) -> Option<&Statement> {
         self.statement.as_ref().filter(|_| self.has_one_that_holds())
