@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::harness::daemon::{Daemon, Said};
 use crate::harness::repository::{Files, Repository};
 use crate::harness::tls::{GitMount, Logged, Route, TlsServer};
-use crate::harness::{lcod, poll};
+use crate::harness::{lcod, place, poll};
 use crate::trust::{Revision, Shop, X, answer, check, rules, signed_by_root, source_reason, why};
 
 /// One source whose catalogue a set of signers signs that publishes its own keys.
@@ -619,4 +619,43 @@ fn c4_expiry_in_the_middle_of_a_sync() {
     // Whoever looks next looks later.
     let said = shop.run(&format!("--offline resolve {X}"));
     assert!(said.status != 0 && said.stderr.contains("trust.frozen"), "{said:?}");
+}
+
+#[test]
+fn c2_release_that_vanishes_from_what_a_signed_list_pins() {
+    let shop = Shop::new(&["acme"]);
+    Repository::create(&shop.repository("home"));
+    shop.keys(&[("root", "ed25519")]);
+    shop.policy(1, &signed_by_root(&shop, ""));
+    let publish = |releases: &[&str]| {
+        shop.publish("home", &Revision { releases, ..Revision::default() });
+        let home = Repository { path: shop.repository("home") };
+        let commit = place::git(&home.path, &["rev-parse", "HEAD"]).trim().to_owned();
+        let list = lcod::catalogues(&[lcod::pointer("home", &home.url(), &commit, "catalogue.json")]);
+        let signature = shop.signed(&list, "--key %root.key --id acme");
+        let files = [("catalogue.json".to_owned(), list), ("catalogue.json.sig".to_owned(), signature)];
+        Repository { path: shop.repository("acme") }.commit(&Files::from(files));
+    };
+    let gone = |daemon: &Daemon| -> Vec<String> {
+        let warnings = daemon.catalogue("home")["warnings"].as_array().unwrap().clone();
+        let named = warnings.iter().filter(|one| one["reason"] == "trust.removed");
+        named.map(|one| one["text"].as_str().unwrap().rsplit(": ").next().unwrap().to_owned()).collect()
+    };
+    publish(&["lcod://acme/x@1.0.0", "lcod://acme/y@1.0.0"]);
+    let daemon = shop.sandbox.start();
+    check(&daemon, "fresh", "1.0.0 pinned all []", "both");
+    publish(&["lcod://acme/x@1.0.0"]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "one is gone");
+    assert_eq!(gone(&daemon), ["lcod://acme/y@1.0.0"]);
+    publish(&["lcod://acme/x@1.0.0", "lcod://acme/z@1.0.0"]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "nothing more");
+    assert_eq!(gone(&daemon), <[String; 0]>::default());
+    let policy = format!("[defaults]\nremovals = \"refuse\"\n{}", signed_by_root(&shop, ""));
+    shop.reload(&daemon, 2, &policy);
+    publish(&["lcod://acme/x@1.0.0"]);
+    assert_eq!(catalogue_reason(&daemon, "acme"), "trust.removed");
+    assert_eq!(answer(&daemon, "lcod://acme/z"), "1.0.0 pinned all []");
+    shop.good("trust forget acme/home --reason they-told-us");
+    assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
+    assert_eq!(answer(&daemon, "lcod://acme/z"), "component_unknown");
 }

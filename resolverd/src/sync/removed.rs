@@ -3,7 +3,7 @@
 //! TUF 1.0.34, section 5.5.5: what was listed before is still listed. Here a catalogue may take a release back with an entry of
 //! `withdrawn`; what is gone without one is a warning, or by `removals = "refuse"` of a policy a refusal of the whole catalogue.
 //! What is compared are the entries of the last snapshot; where they are lost, nothing is. Never looks at a catalogue that nobody
-//! has to sign: who may write it may leave out what he likes.
+//! has to sign: who may write it may leave out what he likes. One that a signed list pins is signed with it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,15 +35,17 @@ impl Reader<'_> {
         (components, withdrawn): (&[Packed], &[Withdrawn]),
     ) -> Result<Option<Warning>, Refusal> {
         let before = self.known.nodes.get(&key(node));
-        let Some(before) = before.filter(|_| signed.is_some()) else { return Ok(None) };
+        // Signed, or pinned by a list that is.
+        let Some(before) = before.filter(|_| !state.signers.is_empty()) else { return Ok(None) };
         if before.digest == state.digest {
             // What it left out then it leaves out still.
             return Ok(before.warnings.iter().find(|warning| warning.reason == REMOVED).cloned());
         }
         let memory_key = RevisionKey::of(node);
         // What an operator had forgotten promises nothing.
-        let was_signed = self.memory.known(&memory_key).iter().any(|known| known.signed.is_some());
-        if mode == Mode::Recorded || !was_signed {
+        let mut known = self.memory.known(&memory_key).iter();
+        let was_promised = known.any(|known| known.signed.is_some() || signed.is_none());
+        if mode == Mode::Recorded || !was_promised {
             return Ok(None);
         }
         let texts = (node.id.source.as_text(), node.id.name.as_text());
