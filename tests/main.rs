@@ -27,6 +27,7 @@ mod git_wire;
 mod harness;
 mod https;
 mod keys;
+mod keysets;
 mod kill;
 mod limits;
 mod live_registry;

@@ -8,6 +8,7 @@ use std::io::Read as _;
 use catalogue_schema::digest::unhex;
 use catalogue_schema::key::{KeyAlgorithm, PublicKey};
 use catalogue_schema::signature::{Envelope, STATEMENT_BYTES_MAX, Signature, Usage};
+use catalogue_schema::version::Version;
 use flate2::read::GzDecoder;
 use resolverd::trust::signature::{KeyRing, Proof, check, verify};
 use serde_json::Value;
@@ -87,4 +88,51 @@ fn every_vector_of_ml_dsa_87_is_judged_as_published() {
     assert_eq!(groups.iter().filter(|group| raw(group).is_none()).count(), 4, "keys of another length");
     assert_eq!(agreeing(&groups, raw), (241, 241));
     none_holds_in_an_envelope(&groups, raw);
+}
+
+/// The crates that compute with keys, each with the first version without a known fault: RUSTSEC-2022-0093 (a public key beside the
+/// private one could be chosen by whoever asks for signatures) and RUSTSEC-2024-0344 (time that tells of the private key).
+const FIXED: [(&str, &str); 2] = [("ed25519-dalek", "2.2.0"), ("curve25519-dalek", "4.1.3")];
+
+/// Returns which crates of a lockfile are older than they may be, or are not in it.
+fn too_old(lock: &str) -> Vec<String> {
+    let lock: toml::Table = lock.parse().unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let versions = |name: &str| -> Vec<Version> {
+        let named = packages.iter().filter(|one| one["name"].as_str() == Some(name));
+        named.map(|one| Version::parse(one["version"].as_str().unwrap()).unwrap()).collect()
+    };
+    let mut found = Vec::new();
+    for (name, least) in FIXED {
+        let (locked, least) = (versions(name), Version::parse(least).unwrap());
+        if locked.is_empty() {
+            found.push(format!("{name} is not there"));
+        }
+        found.extend(locked.iter().filter(|one| **one < least).map(|one| format!("{name} {one}")));
+    }
+    found
+}
+
+#[test]
+fn b24_the_crates_that_sign_have_their_fixes_and_are_used_as_they_are_meant() {
+    let read = |name: &str| std::fs::read_to_string(place::root().join(name)).unwrap();
+    assert_eq!(too_old(&read("Cargo.lock")), <[String; 0]>::default());
+    let lock = |dalek: &str, curve: &str| {
+        format!(
+            "[[package]]\nname = \"ed25519-dalek\"\nversion = \"{dalek}\"\n[[package]]\nname = \"{curve}\"\nversion = \"4.1.2\"\n"
+        )
+    };
+    assert_eq!(
+        too_old(&lock("1.0.1", "curve25519-dalek")),
+        ["ed25519-dalek 1.0.1", "curve25519-dalek 4.1.2"]
+    );
+    assert_eq!(too_old(&lock("2.2.0", "other")), ["curve25519-dalek is not there"]);
+
+    // Behind that name the crates have what takes a public key beside the private one.
+    let listed = place::git(&place::root(), &["ls-files", "*.rs", "*Cargo.toml", "fuzz", "tests/fuzz"]);
+    let tests = |name: &&str| !name.starts_with("tests/") || name.ends_with("Cargo.toml");
+    let names: Vec<&str> = listed.lines().filter(tests).collect();
+    assert!(names.len() > 100, "{names:?}");
+    let named: Vec<&&str> = names.iter().filter(|name| read(name).contains("hazmat")).collect();
+    assert!(named.is_empty(), "{named:?}");
 }

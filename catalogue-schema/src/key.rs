@@ -219,6 +219,11 @@ impl PublicKey {
         self.algorithm
     }
 
+    /// Returns the raw bytes as lower-case hex.
+    pub fn to_hex(&self) -> String {
+        hex(&self.bytes)
+    }
+
     /// Returns the raw bytes, as many as the algorithm says.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

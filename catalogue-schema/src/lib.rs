@@ -10,6 +10,7 @@
 //! | [`version`] | versions and version requirements, per dialect |
 //! | [`digest`] | digests in every published spelling, compared as bytes, printed one way |
 //! | [`key`] | public and private keys in their containers, and fingerprints |
+//! | [`keyset`] | which keys a set of signers has from now on |
 //! | [`instant`] | instants in documents, as seconds |
 //! | [`signature`] | signature files: detached, or an envelope around a statement |
 //! | [`policy`] | the operator's trust policy |
@@ -43,6 +44,7 @@ pub mod id;
 pub mod instant;
 pub mod json;
 pub mod key;
+pub mod keyset;
 pub mod lexicon;
 pub mod model;
 pub mod packed;

@@ -10,6 +10,7 @@
 //! max_clock_skew = "5m"
 //! max_stale      = "30d"
 //! mode           = "enforce"          # or "warn", "audit"
+//! removals       = "warn"             # or "refuse": a signed catalogue that leaves out what it listed
 //!
 //! [limits]                            # of one sync of one source, as in config.toml
 //! catalogue_bytes = 67_108_864
@@ -29,6 +30,7 @@
 //! keys       = ["acme-root-ed-1", "acme-root-pq-1"]
 //! threshold  = 2                      # of distinct keys
 //! algorithms = { all = ["ed25519", "ml-dsa-87"] }                       # or { any = [...] }
+//! keysets    = { source = "acme-internal", directory = "keysets", version = 1 }   # its signers may replace the keys
 //!
 //! [[sources]]                         # what holds for a source of sources.json
 //! id        = "acme-internal"
@@ -74,6 +76,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{ParseError, Position};
 use crate::id::{ComponentId, SourceId};
 use crate::key::{Fingerprint, KeyAlgorithm};
+use crate::path::DocPath;
 use crate::signature::Usage;
 use crate::version::{Version, VersionReq};
 
@@ -102,6 +105,8 @@ pub const LIMITS: [(&str, u64); 7] = [
 pub const EXCEPTION_S_MAX: i64 = 90 * 86_400;
 /// How far another clock may be ahead of ours unless the policy says otherwise, in seconds.
 pub const CLOCK_SKEW_S: u64 = 300;
+/// The directory of keyset documents unless the policy says otherwise.
+pub const KEYSETS_DIRECTORY: &str = "keysets";
 /// How long a source that cannot be reached is served unless the policy says otherwise, in seconds.
 pub const MAX_STALE_S: u64 = 30 * 86_400;
 /// The longest name or label of the operator's, in bytes.
@@ -141,6 +146,28 @@ pub struct Defaults {
     pub max_stale_s: u64,
     /// What becomes of a refusal.
     pub mode: Mode,
+    /// What becomes of a signed catalogue that leaves out what it listed.
+    pub removals: Removals,
+}
+
+/// What becomes of a signed catalogue that leaves out a release which it listed, and does not say that it was withdrawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Removals {
+    /// It is used, with a warning.
+    Warn,
+    /// It is refused: what it said last stays.
+    Refuse,
+}
+
+impl Removals {
+    /// Returns the word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Removals::Warn => "warn",
+            Removals::Refuse => "refuse",
+        }
+    }
 }
 
 /// What becomes of a refusal.
@@ -271,7 +298,7 @@ pub struct Revoked {
 }
 
 /// Why a key was revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Revocation {
     /// Somebody else may have it: nothing that it ever signed counts.
@@ -291,8 +318,21 @@ pub struct SignerSet {
     pub threshold: usize,
     /// Which algorithms they must have used; every key of the set has one of them.
     pub algorithms: Algorithms,
+    /// Where its signers publish which keys they have from now on.
+    pub keysets: Option<Keysets>,
     /// Where its entry stands in the policy.
     pub place: Position,
+}
+
+/// Where the keyset documents of a set are found, and which of them the policy's own keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keysets {
+    /// The source beside whose entry document they lie.
+    pub source: SourceId,
+    /// The directory beside that document.
+    pub directory: DocPath,
+    /// The version of the keyset that the policy holds itself.
+    pub version: u64,
 }
 
 /// Which algorithms signatures must have.

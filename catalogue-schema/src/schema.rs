@@ -9,6 +9,7 @@ use crate::dialect::lcod::document::{
     ArrayEntry, CatalogueDocument, CataloguesDocument, Descriptor, ListRow, ManifestDocument, PackageLine,
     RegistryDocument, VersionsDocument,
 };
+use crate::keyset::KeysetDocument;
 use crate::policy::document::PolicyDocument;
 use crate::signature::{EnvelopeDocument, StatementDocument};
 use crate::sources::{SourcesDocument, SourcesHeader};
@@ -35,6 +36,13 @@ pub fn all() -> Vec<(&'static str, String)> {
             of::<CataloguesDocument>(
                 "LCOD list of catalogues",
                 "`catalogues.json` with schema `lcod-registry/catalogues@1`: pinned pointers to catalogues and lists.",
+            ),
+        ),
+        (
+            "keyset.schema.json",
+            of::<KeysetDocument>(
+                "Keyset of resolverd",
+                "A document with schema `resolverd/keyset@1`: which keys a set of signers has from now on.",
             ),
         ),
         (

@@ -579,12 +579,16 @@ pub fn is_of_policy(reason: &str) -> bool {
             | "trust.too_young"
             | "trust.no_agreement"
             | "trust.exception_expired"
+            | "trust.delegation_scope"
+            | "trust.rotation"
+            | "trust.rotation_gap"
+            | "trust.removed"
     ) || reason.starts_with("trust.key_")
 }
 
 /// Tells whether `reason` refuses a revision for its place in time, which only an operator may accept.
 pub fn is_out_of_order(reason: &str) -> bool {
-    matches!(reason, "trust.rollback" | "trust.order_unknown")
+    matches!(reason, "trust.rollback" | "trust.order_unknown" | "trust.removed")
 }
 
 /// A catalogued component that a native of the caller hides.
@@ -947,6 +951,8 @@ mod tests {
         check("input.json", "its owner");
         check("offline", "its own offline");
         check("trust.rollback", "trust forget acme");
+        check("trust.removed", "trust forget acme");
+        check("trust.rotation", "has signed it as the trust policy asks");
         check("net.dns", "be reached");
     }
 

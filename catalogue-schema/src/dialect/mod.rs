@@ -133,6 +133,17 @@ pub struct Finding {
     pub named: Option<SourceId>,
     /// A signature that the document claims for itself.
     pub signature: Option<SignatureClaim>,
+    /// What the document says that it listed once and lists no more.
+    pub withdrawn: Vec<Withdrawn>,
+}
+
+/// What a catalogue says that it lists no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Which component.
+    pub id: ComponentId,
+    /// Which of its versions; all of them without one.
+    pub version: Option<Version>,
 }
 
 /// Returns the first errand of a source: its entry document. `forges` are those whose file URLs are understood.

@@ -10,14 +10,15 @@ use crate::error::{ParseError, Position, escaped};
 use crate::id::{ComponentId, SourceId};
 use crate::instant::Civil;
 use crate::key::{Fingerprint, KeyAlgorithm};
+use crate::path::DocPath;
 use crate::policy::document::{
-    AlgorithmsTable, At, DefaultsTable, ExceptionTable, Instant, KeyTable, LimitsTable, NamespaceTable,
-    PolicyDocument, SignersTable, SourceTable,
+    AlgorithmsTable, At, DefaultsTable, ExceptionTable, Instant, KeyTable, KeysetsTable, LimitsTable,
+    NamespaceTable, PolicyDocument, SignersTable, SourceTable,
 };
 use crate::policy::{
-    Algorithms, CLOCK_SKEW_S, Defaults, DigestName, ENTRIES_MAX, EXCEPTION_S_MAX, Exception, Key, LIMITS,
-    MAX_STALE_S, Mode, Name, NamespaceRule, POLICY_BYTES_MAX, POLICY_SCHEMA, Pattern, Policy, Require,
-    Revoked, SignerSet, SourceRule,
+    Algorithms, CLOCK_SKEW_S, Defaults, DigestName, ENTRIES_MAX, EXCEPTION_S_MAX, Exception,
+    KEYSETS_DIRECTORY, Key, Keysets, LIMITS, MAX_STALE_S, Mode, Name, NamespaceRule, POLICY_BYTES_MAX,
+    POLICY_SCHEMA, Pattern, Policy, Removals, Require, Revoked, SignerSet, SourceRule,
 };
 use crate::signature::Usage;
 use crate::sources::duration_s;
@@ -219,7 +220,11 @@ impl Reader<'_> {
             let found = fault(&table.threshold, "policy.threshold", expected, found);
             return found.map_err(|fault| fault.in_field("threshold"));
         }
-        Ok(SignerSet { name, keys: members, threshold, algorithms, place: self.place(&table.name) })
+        let place = self.place(&table.name);
+        let set = SignerSet { name, keys: members, threshold, algorithms, keysets: None, place };
+        let keysets = table.keysets.as_ref().map(|keysets| self::keysets(keysets, &set, keys)).transpose();
+        let keysets = keysets.map_err(|fault| fault.in_field("keysets"))?;
+        Ok(SignerSet { keysets, ..set })
     }
 
     fn source(&self, at: &At<SourceTable>, known: &Known<'_>) -> Read<SourceRule> {
@@ -354,25 +359,52 @@ impl Known<'_> {
             let expected = "the name of a set of [[signers]]";
             return fault(at, "policy.unknown_signers", expected, at.value()).map_err(placed);
         };
-        let set = &self.signers[index];
-        let may_sign: Vec<&Key> =
-            set.keys.iter().map(|key| &self.keys[*key]).filter(|key| key.usage.contains(&usage)).collect();
-        let has = |algorithm: &KeyAlgorithm| may_sign.iter().any(|key| key.algorithm == *algorithm);
-        let is_met = match &set.algorithms {
-            Algorithms::All(named) => named.iter().all(has),
-            Algorithms::Any(_) => true,
-        };
-        if may_sign.len() < set.threshold || !is_met {
-            let expected = format!(
-                "a set that can be met by keys whose usage has \"{}\" (its threshold is {})",
-                usage.name(),
-                set.threshold
-            );
-            let found = format!("{} with {} such keys", set.name, may_sign.len());
-            return fault(at, "policy.threshold", expected, found).map_err(placed);
-        }
+        can_sign(&self.signers[index], self.keys, usage, at).map_err(placed)?;
         Ok(Some(index))
     }
+}
+
+/// Checks that a set can be met by keys that may sign for this use.
+fn can_sign(set: &SignerSet, keys: &[Key], usage: Usage, at: &At<String>) -> Read<()> {
+    let may_sign: Vec<&Key> =
+        set.keys.iter().map(|key| &keys[*key]).filter(|key| key.usage.contains(&usage)).collect();
+    let has = |algorithm: &KeyAlgorithm| may_sign.iter().any(|key| key.algorithm == *algorithm);
+    let is_met = match &set.algorithms {
+        Algorithms::All(named) => named.iter().all(has),
+        Algorithms::Any(_) => true,
+    };
+    if may_sign.len() < set.threshold || !is_met {
+        let expected = format!(
+            "a set that can be met by keys whose usage has \"{}\" (its threshold is {})",
+            usage.name(),
+            set.threshold
+        );
+        let found = format!("{} with {} such keys", set.name, may_sign.len());
+        return fault(at, "policy.threshold", expected, found);
+    }
+    Ok(())
+}
+
+/// Reads where the keyset documents of a set are found.
+fn keysets(table: &KeysetsTable, set: &SignerSet, keys: &[Key]) -> Read<Keysets> {
+    can_sign(set, keys, Usage::Keyset, &table.source)?;
+    let version = table.version.as_ref().map_or(1, |version| *version.value());
+    if let Some(at) = table.version.as_ref().filter(|_| !(1..=crate::json::INTEGER_MAX).contains(&version)) {
+        let found = fault(at, "policy.version", "a number from 1", version.to_string());
+        return found.map_err(|fault| fault.in_field("version"));
+    }
+    let directory = match &table.directory {
+        Some(at) => parsed(at, "directory", DocPath::parse)?,
+        None => DocPath::parse(KEYSETS_DIRECTORY).expect("one plain segment is a path"),
+    };
+    let file = format!("{}.{}.json.sig", set.name, crate::json::INTEGER_MAX);
+    if DocPath::parse(&file).and_then(|file| directory.join(&file)).is_err()
+        || set.name.as_text().contains('/')
+    {
+        let expected = "a set whose name can be that of a file";
+        return fault(&table.source, "policy.name", expected, set.name.as_text());
+    }
+    Ok(Keysets { source: parsed(&table.source, "source", SourceId::parse)?, directory, version })
 }
 
 fn each<T, V>(tables: &[At<T>], field: &str, read: impl Fn(&At<T>) -> Read<V>) -> Read<Vec<V>> {
@@ -444,6 +476,7 @@ fn defaults(table: &DefaultsTable) -> Read<Defaults> {
         max_clock_skew_s: skew,
         max_stale_s: duration(table.max_stale.as_ref(), "max_stale", 1, MAX_STALE_S)?,
         mode: table.mode.unwrap_or(Mode::Enforce),
+        removals: table.removals.unwrap_or(Removals::Warn),
     })
 }
 

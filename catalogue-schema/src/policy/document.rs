@@ -5,7 +5,7 @@ use serde::Deserialize;
 use toml::value::Datetime;
 
 use crate::key::KeyAlgorithm;
-use crate::policy::{DigestName, Mode, Require, Revocation, Waiver};
+use crate::policy::{DigestName, Mode, Removals, Require, Revocation, Waiver};
 use crate::signature::Usage;
 
 /// A value and where it stands.
@@ -76,6 +76,8 @@ pub struct DefaultsTable {
     pub max_stale: Option<At<String>>,
     /// What becomes of a refusal; `enforce` where it is not given.
     pub mode: Option<Mode>,
+    /// What becomes of a signed catalogue that leaves out what it listed; `warn` where it is not given.
+    pub removals: Option<Removals>,
 }
 
 /// Limits of one sync of one source, by the names that config.toml has for them.
@@ -142,6 +144,20 @@ pub struct SignersTable {
     pub threshold: At<u64>,
     /// Which algorithms they must have used; any of those of its keys where it is not given.
     pub algorithms: Option<At<AlgorithmsTable>>,
+    /// Where the signers publish which keys they have from now on; without it only the operator changes the set.
+    pub keysets: Option<KeysetsTable>,
+}
+
+/// Where the keyset documents of a set are found.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeysetsTable {
+    /// The source of sources.json beside whose entry document they lie.
+    pub source: At<String>,
+    /// The directory beside that document, `keysets` where it is not given.
+    pub directory: Option<At<String>>,
+    /// Which version of the keyset this file holds itself, 1 where it is not given.
+    pub version: Option<At<u64>>,
 }
 
 /// One of the two.

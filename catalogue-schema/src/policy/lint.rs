@@ -48,6 +48,16 @@ pub fn lint(policy: &Policy, now_s: i64) -> Vec<Finding> {
             add("lint.signers_unmet", set.place, text);
         }
     }
+    for set in &policy.signers {
+        let Some(keysets) = &set.keysets else { continue };
+        let is_named = policy.sources.iter().any(|rule| rule.id == keysets.source)
+            || policy.namespaces.iter().any(|rule| rule.sources.contains(&keysets.source));
+        if !is_named {
+            let source = &keysets.source;
+            let text = format!("{} publishes its keysets beside {source}, which no rule names", set.name);
+            add("lint.keysets_source", set.place, text);
+        }
+    }
     for rule in &policy.sources {
         if rule.allow_private_addresses && rule.hosts.is_none() {
             let text = format!("{} may be fetched from private addresses of any host", rule.id);
@@ -182,6 +192,15 @@ mod tests {
         };
         assert!(!only("\"acme-internal\"", "digest"));
         assert!(only("\"acme-internal\"", "pin") && only("\"acme-internal\", \"other\"", "digest"));
+        // Whoever publishes keys beside a source that nobody reads will not be found.
+        for (source, is_found) in [("acme-internal", true), ("lcod-default", true), ("acme-other", false)] {
+            let keysets = format!("threshold  = 1\nkeysets = {{ source = \"{source}\" }}");
+            let text = GOOD.replace("[\"package\"]", "[\"package\", \"keyset\"]");
+            let policy = Policy::parse(text.replacen("threshold  = 1", &keysets, 1).as_bytes()).unwrap();
+            let found = lint(&policy, instant::parse(now).unwrap());
+            let named = found.iter().any(|finding| finding.reason == "lint.keysets_source");
+            assert_eq!(named, !is_found, "{source}: {found:#?}");
+        }
         let placed = |id: &str, source: &str| GOOD.replace("lcod://lab/probe", id).replace("lab-usb", source);
         let last = |text: &str| {
             let policy = Policy::parse(text.as_bytes()).unwrap();

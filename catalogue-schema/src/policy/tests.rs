@@ -115,6 +115,39 @@ fn the_worked_example_is_read() {
     assert_eq!(policy.exceptions[0].waiver, Waiver::Unsigned);
 }
 
+#[test]
+fn signers_may_publish_their_own_keys_where_the_operator_says() {
+    let rotating = "threshold  = 1\nkeysets = { source = \"acme-internal\"";
+    let read = |more: &str| {
+        let keysets = format!("{rotating}{more} }}\n[[sources]]");
+        let text = GOOD.replace("usage       = [\"package\"]", "usage = [\"package\", \"keyset\"]");
+        Policy::parse(text.replacen("threshold  = 1\n\n[[sources]]", &keysets, 1).as_bytes())
+    };
+    let keysets = |more: &str| read(more).unwrap().signers[1].keysets.clone().unwrap();
+    let found = keysets("");
+    assert_eq!(
+        (found.source.as_text(), found.directory.as_text(), found.version),
+        ("acme-internal", "keysets", 1)
+    );
+    let found = keysets(", directory = \"trust/keysets\", version = 7");
+    assert_eq!((found.directory.as_text(), found.version), ("trust/keysets", 7));
+    let refused = |more: &str, expected: (&str, &str)| {
+        let error = read(more).expect_err(more);
+        assert_eq!((error.reason.as_ref(), error.field.as_str()), expected, "{error}");
+    };
+    refused(", version = 0", ("policy.version", "signers[1].keysets.version"));
+    refused(", directory = \"../x\"", ("input.path", "signers[1].keysets.directory"));
+    refused(", more = 1", ("policy.syntax", ""));
+    // Keys that may not sign a keyset could never replace themselves.
+    let text = GOOD.replacen("threshold  = 1\n\n[[sources]]", &format!("{rotating} }}\n[[sources]]"), 1);
+    let error = Policy::parse(text.as_bytes()).expect_err("no key for keysets");
+    assert_eq!((error.reason.as_ref(), error.field.as_str()), ("policy.threshold", "signers[1].keysets"));
+    let text = text.replace("name       = \"acme-ci\"", "name = \"acme/ci\"");
+    let text = text.replace("signed_by = \"acme-ci\"", "signed_by = \"acme/ci\"");
+    let text = text.replace("usage       = [\"package\"]", "usage = [\"package\", \"keyset\"]");
+    assert_eq!(Policy::parse(text.as_bytes()).expect_err("no name of a file").reason, "policy.name");
+}
+
 fn place(line: usize, column: usize) -> Position {
     Position { line, column }
 }

@@ -22,6 +22,7 @@ use catalogue_schema::generation::{DocumentRecord, Generation};
 use catalogue_schema::id::{ComponentId, Namespace, Reference, SourceId, parse_release_id};
 use catalogue_schema::json;
 use catalogue_schema::key::{PrivateKey, PublicKey};
+use catalogue_schema::keyset::Keyset;
 use catalogue_schema::model::Trust;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, HttpsUrl, LocalPath, RefName, SshUrl};
@@ -68,6 +69,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("keys", keys),
     ("signatures", signatures),
     ("policy", policy),
+    ("keysets", keysets),
     ("config_file", config_file),
     ("shelf_pack", shelf_pack),
     ("pack_index", pack_index),
@@ -512,6 +514,17 @@ pub fn policy(bytes: &[u8]) {
             one_line(&error);
             assert!(error.position.is_some() || bytes.len() > 1 << 20, "{error}");
         }
+    }
+}
+
+/// Keysets: what is written is what was read.
+pub fn keysets(bytes: &[u8]) {
+    match Keyset::parse(bytes) {
+        Ok(keyset) => {
+            assert!((1..=keyset.keys.len()).contains(&keyset.threshold));
+            assert_eq!(Keyset::parse(keyset.to_json().as_bytes()), Ok(keyset));
+        }
+        Err(error) => one_line(&error),
     }
 }
 

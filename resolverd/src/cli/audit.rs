@@ -63,7 +63,7 @@ fn tail(answer: &Value, paint: Paint) -> String {
         let event = field(one, "event");
         let event = match event.as_str() {
             "denied" | "damaged" | "policy-rejected" => paint.bad(&event),
-            "mutated" | "excepted" => paint.note(&event),
+            "mutated" | "removed" | "excepted" | "rotated" => paint.note(&event),
             _ => event,
         };
         let versions = texts(list(one, "versions")).join(" ");

@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use catalogue_schema::error::ParseError;
 use catalogue_schema::instant;
 use catalogue_schema::key::KeyAlgorithm;
+use catalogue_schema::keyset::{Keyset, KeysetKey};
 use catalogue_schema::pointer::CommitId;
+use catalogue_schema::policy::Name;
 use catalogue_schema::signature::{Statement, Usage};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
@@ -49,6 +51,28 @@ pub enum KeysAct {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Print a keyset, by which signers replace their keys; the old keys and the new sign it
+    Keyset(KeysetOf),
+}
+
+/// What `keys keyset` takes.
+#[derive(Debug, Clone, Args)]
+pub struct KeysetOf {
+    /// The name that policies have for the set of signers
+    #[arg(value_name = "SIGNERS")]
+    name: String,
+    /// The public keys that it has from now on; each is called like its file
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Which version it is: one more than the one before, where a policy begins with 1
+    #[arg(long, value_name = "NUMBER")]
+    release: u64,
+    /// How many of the keys must sign
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    threshold: usize,
+    /// What the keys may sign; may be given several times
+    #[arg(long, value_parser = usage_parser(), required = true, value_name = "TYPE")]
+    usage: Vec<Usage>,
 }
 
 /// What `sign` takes.
@@ -152,8 +176,38 @@ pub(super) fn keys(act: &KeysAct, terminal: &Terminal) -> Result<u8, Ended> {
             let answer = json!({"pem": found.public.to_pem()});
             terminal.print(&answer, |answer, _| answer["pem"].as_str().unwrap_or_default().to_owned())?;
         }
+        KeysAct::Keyset(of) => {
+            let document = keyset(of)?;
+            let answer = serde_json::from_str(&document).unwrap_or_default();
+            terminal.print(&answer, |_, _| document)?;
+        }
     }
     Ok(0)
+}
+
+/// Returns a keyset document of public keys.
+fn keyset(of: &KeysetOf) -> Result<String, Failure> {
+    let refused = |error: ParseError| {
+        Failure::of(Code::RequestInvalid, &error)
+            .hint("resolverd help keys keyset shows what each flag takes")
+    };
+    let key = |file: &PathBuf| {
+        let public = signing::inspect(file).map_err(|error| failure(&error))?.public;
+        let label = file.file_stem().unwrap_or_default().to_string_lossy();
+        let id = Name::parse(&label).map_err(&refused)?;
+        let usage = of.usage.clone();
+        Ok(KeysetKey { id, public, usage, not_before_s: None, not_after_s: None, revoked: None })
+    };
+    let keyset = Keyset {
+        name: Name::parse(&of.name).map_err(&refused)?,
+        version: of.release,
+        threshold: of.threshold,
+        keys: of.files.iter().map(key).collect::<Result<_, Failure>>()?,
+    };
+    let document = keyset.to_json();
+    // What the readers would refuse is not given out.
+    Keyset::parse(document.as_bytes()).map_err(refused)?;
+    Ok(document)
 }
 
 /// Returns the fields of an answer, a line each; what is not there is left out.

@@ -179,6 +179,11 @@ fn shown(answer: &Value, paint: Paint) -> String {
     }
     for policy in list(answer, "policies") {
         out.push_str(&format!("{}: version {}\n", field(policy, "file"), text(&policy["version"])));
+        for keyset in list(policy, "keysets") {
+            let (signers, version) = (field(keyset, "signers"), text(&keyset["version"]));
+            let source = field(keyset, "source");
+            out.push_str(&format!("signers {signers}: keyset version {version}, published by {source}\n"));
+        }
         let rows = list(policy, "namespaces").iter().map(|rule| {
             let sources = texts(list(rule, "sources")).join(", ");
             vec![

@@ -386,12 +386,14 @@ pub fn status(answer: &Value, paint: Paint) -> String {
 /// Returns which trust policies are in force, or that none is.
 fn policy(health: &Value) -> String {
     let policy = &health["policy"];
+    let keyset = |one: &Value| format!(", {} at keyset {}", field(one, "signers"), text(&one["version"]));
     let files = list(policy, "files").iter().map(|one| {
         let mode = match field(one, "mode") {
             mode if mode == "enforce" => String::new(),
             mode => format!(", which refuses nothing where its mode is {mode}"),
         };
-        format!("{} version {}{mode}", field(one, "file"), text(&one["version"]))
+        let keysets: String = list(one, "keysets").iter().map(keyset).collect();
+        format!("{} version {}{keysets}{mode}", field(one, "file"), text(&one["version"]))
     });
     let files: Vec<String> = files.collect();
     match (policy["state"].as_str(), files.is_empty()) {

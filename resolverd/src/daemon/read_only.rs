@@ -41,7 +41,7 @@ fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> 
     let generation = inspect::kept(directory).ok()?.generation?;
     let snapshot = kept::snapshot(directory, &generation, &shelf).ok()?;
     // What was judged by other policies than those of today is not for today.
-    let policies = Standing::first(&settings.policy_files, &Memory::default());
+    let policies = Standing::first(&settings.policy_files, &Memory::to_read(directory));
     let ruled = generation.policy.as_ref().map(|ruled| &ruled.digest);
     if policies.is_locked || ruled != policies.in_force.digest() {
         return None;

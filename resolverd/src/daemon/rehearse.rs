@@ -15,6 +15,7 @@ use crate::store::memory::Memory;
 use crate::sync::standing::Standing;
 use crate::trust::keys::read_guarded;
 use crate::trust::policy::{InForce, Policies, PolicyError, given, load, succeeds};
+use crate::trust::rotation::turned;
 
 /// A policy that can be used, and what an operator should know about it.
 #[derive(Debug)]
@@ -90,6 +91,7 @@ pub(super) fn standing(
     let key = |file: &Path| proposal.keys.get(&file.display().to_string()).map(String::as_str);
     let own = given(&path, &proposal.policy, key).map_err(|error| error.refusal(&path))?;
     let problems = succeeds(&own.policy, &path, memory.policy_version(&path).unwrap_or_default()).err();
+    let own = turned(&own, memory.keysets());
     let others = in_force.all().iter().filter(|one| one.path != path).cloned();
     let policies = Policies::of(std::iter::once(own).chain(others).collect());
     let standing = Standing { in_force: Arc::new(policies), ..Standing::default() };

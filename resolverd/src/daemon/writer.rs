@@ -548,7 +548,11 @@ impl Writer {
     }
 
     fn synced(&mut self, scope: Scope<'_>, state: &State) -> Outcome {
+        let before = self.policies.in_force.digest().cloned();
         let report = self.run(&self.sources.clone(), scope).map_err(failed)?;
+        if self.policies.in_force.digest() != before.as_ref() {
+            state.show_policies(shown(&self.policies));
+        }
         let checked: Vec<SourceId> =
             report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
@@ -580,6 +584,7 @@ impl Writer {
         };
         let done = sync.run(&mut self.store, past, sources, scope)?;
         self.verdict_s = done.next_change_s;
+        self.policies.in_force = done.policies;
         if let Some(snapshot) = done.snapshot {
             self.past = Some(Kept::Snapshot(snapshot));
         }

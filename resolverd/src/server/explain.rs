@@ -5,6 +5,8 @@
 //! give the verdict that the snapshot has. A reference that has no answer is explained as well. Never decides anything itself:
 //! which release is chosen is asked of the resolver.
 
+use std::sync::Arc;
+
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::Documents;
@@ -27,7 +29,7 @@ use crate::api::discovery::{
 use crate::api::{PinRow, is_out_of_order, repository_text};
 use crate::resolve::{Candidates, Cause, Conflict, Native, Standing, native_for, select};
 use crate::store::Snapshot;
-use crate::trust::evidence::{Case as Evidence, Proofs, Voucher, beside, missing_before, stated};
+use crate::trust::evidence::{Case as Evidence, Delegation, Proofs, Voucher, beside, missing_before, stated};
 use crate::trust::memory::ROLLBACK;
 use crate::trust::policy::decide::VERSION_MUTATED;
 use crate::trust::policy::{Policies, judge};
@@ -358,7 +360,7 @@ fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: G
     };
     let shelved = |want: &Want| (ground.read)(&ground.records.document(want)?.digest);
     let proofs = Proofs::default();
-    let Some(mut voucher) = vouching(steps, owner, &shelved, (&proofs, ground)) else {
+    let Some(mut voucher) = vouching(steps, owner, ruled.judged_s, &shelved, (&proofs, ground)) else {
         return Vec::new();
     };
     let looked = release.manifest.as_ref().and_then(|manifest| {
@@ -407,10 +409,14 @@ fn is_of_catalogue(refusal: &Refusal, release: &Release) -> bool {
 fn vouching(
     steps: &[&CatalogueState],
     owner: &SourceId,
+    judged_s: i64,
     shelved: &dyn Fn(&Want) -> Option<Vec<u8>>,
     (proofs, ground): (&Proofs, Ground<'_>),
 ) -> Option<Voucher> {
     let policies = ground.policies;
+    let sources = &ground.snapshot.generation.sources;
+    let source = sources.iter().find(|state| state.source.id == *owner);
+    let owns = source.map_or(&[][..], |state| &state.source.owns);
     let mut above: Option<Voucher> = None;
     for state in steps {
         let (node, digest) = (state.errand.node()?, state.digest.clone()?);
@@ -419,11 +425,18 @@ fn vouching(
             None => shelved(&beside(&state.errand.want)?),
         };
         let content = || (ground.read)(&digest);
-        let looked = match policies.asks_catalogue(owner).then(signature).flatten() {
-            Some(bytes) => proofs.look(policies, Usage::Catalogue, (&digest, &content), &bytes),
-            None => std::sync::Arc::default(),
+        let counts = |one: &&Voucher| policies.catalogue(owner, &one.facts(None), judged_s).is_ok();
+        let given = |by: &Voucher| Delegation::of(state.errand.signature.as_ref(), by, owns, policies);
+        let delegation = above.as_ref().filter(counts).and_then(given).map(Arc::new);
+        let looked = match (policies.asks_catalogue(owner).then(signature).flatten(), &delegation) {
+            (Some(bytes), None) => proofs.look(policies, Usage::Catalogue, (&digest, &content), &bytes),
+            (Some(bytes), Some(given)) => {
+                proofs.look_delegated((policies, owner), given, (&digest, &content), &bytes)
+            }
+            (None, _) => Arc::default(),
         };
-        let own = Voucher { name: node.id.name.clone(), digest: digest.clone(), looked, rollback: None };
+        let (name, digest) = (node.id.name.clone(), digest.clone());
+        let own = Voucher { name, digest, looked, delegation, rollback: None };
         let is_pinned = state.errand.want.is_pinned() || !state.errand.digests.is_empty();
         above = Some(Voucher::of(own, above.as_ref(), is_pinned));
     }

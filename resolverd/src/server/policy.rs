@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use catalogue_schema::generation::Generation;
 use catalogue_schema::model::Refusal;
-use catalogue_schema::policy::{NamespaceRule, Policy};
+use catalogue_schema::policy::{NamespaceRule, Policy, SignerSet};
 use catalogue_schema::revision::rfc3339;
 use serde_json::{Value, json};
 
@@ -91,8 +91,28 @@ pub(super) fn locked(problem: &Refusal) -> Failure {
 }
 
 fn file(one: &InForce) -> Value {
+    let keysets: Vec<Value> =
+        one.policy.signers.iter().enumerate().filter_map(|at| keyset(one, at)).collect();
     let mode = one.policy.defaults.mode.name();
-    json!({"file": one.path, "version": one.policy.version, "digest": one.digest, "mode": mode})
+    json!({
+        "file": one.path,
+        "version": one.policy.version,
+        "digest": one.digest,
+        "mode": mode,
+        "keysets": keysets,
+    })
+}
+
+/// Returns which keyset of a set is in force; nothing where its signers publish none.
+fn keyset(one: &InForce, (at, set): (usize, &SignerSet)) -> Option<Value> {
+    let source = &set.keysets.as_ref()?.source;
+    let digest = one.keysets.iter().find(|reached| reached.set == at).map(|reached| &reached.digest);
+    Some(json!({
+        "signers": set.name.to_string(),
+        "version": one.keyset_version(at),
+        "digest": digest,
+        "source": source,
+    }))
 }
 
 fn policy(one: &InForce) -> Value {
@@ -100,6 +120,7 @@ fn policy(one: &InForce) -> Value {
     let set =
         |index: Option<usize>| index.and_then(|index| signers.get(index)).map(|set| set.name.to_string());
     let mut shown = file(one);
+    shown["removals"] = json!(defaults.removals.name());
     shown["requirePin"] = json!(defaults.require_pin);
     shown["maxStaleSeconds"] = json!(defaults.max_stale_s);
     shown["keys"] = keys
@@ -113,6 +134,18 @@ fn policy(one: &InForce) -> Value {
                 "notBefore": key.not_before_s.map(rfc3339),
                 "notAfter": key.not_after_s.map(rfc3339),
                 "revoked": key.revoked.map(|revoked| rfc3339(revoked.at_s)),
+            })
+        })
+        .collect();
+    let fingerprint = |index: &usize| keys.get(*index).map(|key| key.fingerprint.to_string());
+    shown["signers"] = signers
+        .iter()
+        .map(|set| {
+            json!({
+                "name": set.name.to_string(),
+                "keys": set.keys.iter().filter_map(fingerprint).collect::<Vec<_>>(),
+                "threshold": set.threshold,
+                "algorithms": set.algorithms.named().iter().map(|one| one.name()).collect::<Vec<_>>(),
             })
         })
         .collect();

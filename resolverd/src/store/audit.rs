@@ -57,6 +57,8 @@ pub enum Event {
     WouldDeny,
     /// An exception of the policy let releases in.
     Excepted,
+    /// A signed catalogue leaves out what it listed, and does not say that it was withdrawn.
+    Removed,
     /// The bytes of a version are others than when it was first seen.
     Mutated,
     /// An operator had something forgotten.
@@ -67,6 +69,8 @@ pub enum Event {
     PolicyLoaded,
     /// A policy was refused; the one before stays in force.
     PolicyRejected,
+    /// Signers have put other keys in the place of their own.
+    Rotated,
     /// The oldest lines were removed, since the log may take no more room.
     Dropped,
     /// What a power cut left of a line was cut off.

@@ -1,4 +1,5 @@
-//! Memory that outlives the store: which revisions of each list and catalogue were accepted, and the highest clock seen.
+//! Memory that outlives the store: which revisions of each list and catalogue were accepted, which keysets of signers, and the
+//! highest clock seen.
 //!
 //! One small file beside the store, written whole and atomically. It is no cache: shelf and sources cannot rebuild it, so that
 //! nothing removes it, and a damaged one is set aside. It is written before the generation that rests on it; a process that is
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{CatalogueState, Generation};
 use catalogue_schema::id::SourceId;
+use catalogue_schema::keyset::Accepted;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::pointer::CommitId;
 use catalogue_schema::revision::{ORDER_UNKNOWN, REVISIONS_MAX, Revision, RevisionKey};
@@ -76,6 +78,8 @@ struct Content {
     documents: BTreeMap<RevisionKey, Vec<Revision>>,
     /// The highest version that was in force of each policy, by its file.
     policies: BTreeMap<String, u64>,
+    /// The newest keyset of every set of signers, in the order of policies and sets.
+    keysets: Vec<Accepted>,
     marks: Marks,
     /// What was found instead of what had been written, until an operator accepts that.
     lost: Option<String>,
@@ -101,6 +105,8 @@ struct ContentForm {
     documents: Vec<DocumentForm>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     policies: BTreeMap<String, u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    keysets: Vec<Accepted>,
     #[serde(default)]
     marks: Marks,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,6 +224,13 @@ impl Memory {
         bytes.map(|bytes| decoded(&bytes).map(|content| content.highest_s)).transpose()
     }
 
+    /// Reads the file in `directory` and changes nothing. What cannot be read remembers nothing.
+    pub fn to_read(directory: &Path) -> Memory {
+        let bytes = durable::read(&directory.join(FILE)).ok().flatten();
+        let content = bytes.and_then(|bytes| decoded(&bytes).ok()).unwrap_or_default();
+        Memory { directory: directory.into(), content, is_news: false, records: Records::Untouched }
+    }
+
     /// Reads the file in `directory` and changes nothing: how far the audit log reaches by it. What cannot be read says nothing.
     pub(super) fn look_at_marks(directory: &Path) -> Marks {
         let bytes = durable::read(&directory.join(FILE)).ok().flatten();
@@ -270,6 +283,29 @@ impl Memory {
             let known = content.policies.entry(file.display().to_string()).or_default();
             *known = version.max(*known);
         }
+        self.keep(content)
+    }
+
+    /// Returns the newest keyset that was accepted of every set of signers.
+    pub fn keysets(&self) -> &[Accepted] {
+        &self.content.keysets
+    }
+
+    /// Remembers that these keysets were accepted, durably. None of a set goes back to one that was accepted before it.
+    pub(super) fn remember_keysets(&mut self, accepted: Vec<Accepted>) -> Result<(), StoreError> {
+        let mut content = self.content.clone();
+        for one in accepted {
+            let is_same =
+                |known: &&mut Accepted| (&known.policy, &known.signers) == (&one.policy, &one.signers);
+            match content.keysets.iter_mut().find(is_same) {
+                Some(known) if known.base == one.base && known.version >= one.version => {}
+                Some(known) => *known = one,
+                None => content.keysets.push(one),
+            }
+        }
+        content
+            .keysets
+            .sort_by(|one, other| (&one.policy, &one.signers).cmp(&(&other.policy, &other.signers)));
         self.keep(content)
     }
 
@@ -453,6 +489,7 @@ fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
             .map(|(key, revisions)| DocumentForm { key: key.clone(), revisions: revisions.clone() })
             .collect(),
         policies: content.policies.clone(),
+        keysets: content.keysets.clone(),
         marks: content.marks.clone(),
         lost: content.lost.clone(),
     };
@@ -465,6 +502,7 @@ fn decoded(bytes: &[u8]) -> Result<Content, String> {
         highest_s: form.highest_s.min(CLOCK_MAX_S),
         documents: form.documents.into_iter().map(|document| (document.key, document.revisions)).collect(),
         policies: form.policies,
+        keysets: form.keysets,
         marks: form.marks,
         lost: form.lost,
     })
@@ -595,6 +633,34 @@ mod tests {
         check(Some(5), 5, false);
         check(Some(6), 5, false);
         check(Some(5), 6, true);
+    }
+
+    #[test]
+    fn keysets_are_remembered_and_never_go_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut memory = load(directory.path());
+        let one = |signers: &str, base: &str, version: u64| Accepted {
+            policy: "/etc/trust.toml".to_owned(),
+            signers: signers.to_owned(),
+            base: Digest::sha256(base.as_bytes()),
+            version,
+            document: format!("{signers} {version}"),
+        };
+        let shown = |memory: &Memory| {
+            memory.keysets().iter().map(|one| one.document.clone()).collect::<Vec<String>>()
+        };
+        memory.remember_keysets(vec![one("b", "x", 2), one("a", "x", 5)]).expect("remembered");
+        memory.remember_keysets(vec![one("b", "x", 3), one("a", "x", 4)]).expect("remembered");
+        assert_eq!(shown(&memory), ["a 5", "b 3"]);
+        assert_eq!(shown(&load(directory.path())), ["a 5", "b 3"], "durably");
+        assert_eq!(shown(&Memory::to_read(directory.path())), ["a 5", "b 3"]);
+        // The operator has named other keys since, and the set begins anew.
+        memory.remember_keysets(vec![one("a", "y", 2)]).expect("remembered");
+        assert_eq!(shown(&load(directory.path())), ["a 2", "b 3"]);
+        // Revisions and keysets are forgotten apart.
+        let source = SourceId::parse("s").expect("an id");
+        memory.forget(&source, None).expect("forgotten");
+        assert_eq!(shown(&memory), ["a 2", "b 3"]);
     }
 
     #[test]

@@ -59,6 +59,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
 use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
 use catalogue_schema::id::{ComponentId, SourceId};
+use catalogue_schema::keyset::Accepted;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::revision::{Revision, RevisionKey};
@@ -408,6 +409,13 @@ impl Store {
         versions: impl Iterator<Item = (&'a Path, u64)>,
     ) -> Result<(), StoreError> {
         self.memory.remember_policies(versions)
+    }
+
+    /// Remembers that these keysets of signers were accepted; durable on return.
+    ///
+    /// **Errors**: the file cannot be written.
+    pub fn remember_keysets(&mut self, accepted: Vec<Accepted>) -> Result<(), StoreError> {
+        self.memory.remember_keysets(accepted)
     }
 
     /// Forgets which revisions of a source, or of one of its catalogues, were accepted, and writes so into the log.

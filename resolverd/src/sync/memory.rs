@@ -15,6 +15,7 @@ use crate::store::audit::{Entry, Event};
 use crate::store::first_seen::{FirstSeen, Sighting};
 use crate::store::{Committed, Draft, Snapshot, Store, StoreError};
 use crate::sync::policy::NOT_ALLOWED;
+use crate::sync::removed::REMOVED;
 use crate::trust::verify::{Act, Done, EXCEPTION};
 
 /// How many lines of one kind one run writes about one source.
@@ -93,6 +94,7 @@ pub(super) fn commit(
 ) -> Result<Committed, StoreError> {
     let mut entries = changes(&draft.components, previous)?;
     entries.extend(refused_whole(&draft.generation, previous.map(|last| &last.generation)));
+    entries.extend(removed(&draft.generation, previous.map(|last| &last.generation)));
     entries.extend(would_be_denied(&draft, acts, previous)?);
     store.audit_next(bounded(entries), now_s)?;
     let forgotten: Vec<(String, String)> = store.first_seen().forgotten().cloned().collect();
@@ -242,6 +244,25 @@ fn refused_whole(next: &Generation, last: Option<&Generation>) -> Vec<Entry> {
             ..Entry::new(Event::Denied, subject).because(reason).saying(text)
         })
         .collect()
+}
+
+/// Returns the catalogues that leave out what they listed, where the last generation did not say the same.
+fn removed(next: &Generation, last: Option<&Generation>) -> Vec<Entry> {
+    let told = |generation: &Generation| -> Vec<(SourceId, String, String)> {
+        let of = |state: &CatalogueState| {
+            let id = state.errand.node().map(|node| node.id.clone())?;
+            let warned = state.warnings.iter().find(|warning| warning.reason == REMOVED)?;
+            Some((id.source.clone(), id.to_string(), warned.text.clone()))
+        };
+        generation.catalogues.iter().filter_map(of).collect()
+    };
+    let known = last.map(told).unwrap_or_default();
+    let fresh = told(next).into_iter().filter(|one| !known.contains(one));
+    let entry = |(source, subject, text)| Entry {
+        source: Some(source),
+        ..Entry::new(Event::Removed, subject).because(REMOVED).saying(text)
+    };
+    fresh.map(entry).collect()
 }
 
 /// Tells whether a reason says that somebody decided against something, and not that it could not be had.

@@ -1,5 +1,6 @@
 //! The sync: the only writer. Fetches, has every byte judged, reads, merges and commits; a failed or interrupted sync changes nothing.
 //!
+//! 0. Signers may have put other keys in the place of their own: those are taken first, and the rest is judged by them.
 //! 1. Each source is a tree of documents, read by [`reading`]: at most [`SOURCES_AT_ONCE`] trees at a time.
 //! 2. What could not be read keeps its last good entries, read again from the shelf or taken from the last snapshot, and its
 //!    ids. Where shelf and index have lost them both, nobody placed below may answer until it is read again.
@@ -11,11 +12,13 @@
 //!
 //! A rebuild and a held source are the same run with the shelf in place of the origins.
 
+mod keysets;
 pub mod memory;
 mod policy;
 mod reach;
 mod reading;
 pub mod rehearsal;
+mod removed;
 mod signatures;
 pub mod standing;
 mod unchanged;
@@ -49,6 +52,7 @@ use crate::store::checks::{expiry, max_stale_s};
 use crate::store::first_seen::FirstSeen;
 use crate::store::memory::Memory;
 use crate::store::{Draft, Snapshot, Store, StoreError};
+use crate::sync::keysets::Rotation;
 use crate::sync::policy::Bench;
 use crate::sync::reading::{Reader, Reading, Room, too_many};
 use crate::trust::evidence::{Proofs, Signatures};
@@ -264,6 +268,8 @@ pub struct Done {
     pub next_change_s: Option<i64>,
     /// What the policies did; empty where nothing was judged.
     pub acts: Vec<Act>,
+    /// The policies by which it was judged: other keysets of signers may be in force now.
+    pub policies: Arc<Policies>,
 }
 
 impl Sync<'_> {
@@ -278,12 +284,26 @@ impl Sync<'_> {
         scope: Scope<'_>,
     ) -> Result<Done, SyncError> {
         info!(sources = sources.len(), "sync started");
+        let Rotation { policies, refused } = self.rotated(store, sources, scope)?;
+        let rules = Rules { policies, ..self.rules.clone() };
+        Sync { rules: &rules, ..*self }.judged(store, past, sources, (scope, &refused))
+    }
+
+    /// Does what [`Sync::run`] does, by the policies of the day; `refused` sources are not read, and stay what they were.
+    fn judged(
+        &self,
+        store: &mut Store,
+        past: Past<'_>,
+        sources: &[Source],
+        (scope, refused): (Scope<'_>, &BTreeMap<SourceId, Refusal>),
+    ) -> Result<Done, SyncError> {
         // What somebody took away or damaged meanwhile is fetched again.
         self.shelf.distrust();
         let tally = Tally::default();
         let listed = past.generation().map_or_else(|| Ok(Documents::default()), |last| store.documents(last));
         if let Some(last) = past.snapshot()
             && let Ok(documents) = &listed
+            && refused.is_empty()
             && self.has_nothing_to_do(last, documents, store, sources, scope)?
         {
             return Ok(self.rested(store, last, scope)?);
@@ -295,7 +315,7 @@ impl Sync<'_> {
         }
         let is_lost = lost.is_some();
         let known = Known::of(past, listed.unwrap_or_default());
-        let mut readings = self.read_all(&known, store.memory(), sources, scope, &tally)?;
+        let mut readings = self.read_all(&known, store.memory(), sources, (scope, refused), &tally)?;
         let accepted: Vec<(RevisionKey, Revision)> =
             readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.accepted)).collect();
         self.expire(&mut readings, past, scope)?;
@@ -350,7 +370,7 @@ impl Sync<'_> {
             sources: outcomes,
         };
         tell(&report);
-        Ok(Done { snapshot, report, next_change_s, acts })
+        Ok(Done { snapshot, report, next_change_s, acts, policies: Arc::clone(&self.rules.policies) })
     }
 
     /// Reports that the last generation says all there is to say.
@@ -370,7 +390,8 @@ impl Sync<'_> {
         };
         tell(&report);
         let next_change_s = generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
-        Ok(Done { snapshot: None, report, next_change_s, acts: Vec::new() })
+        let policies = Arc::clone(&self.rules.policies);
+        Ok(Done { snapshot: None, report, next_change_s, acts: Vec::new(), policies })
     }
 
     fn sweep(&self, store: &mut Store) -> Result<(), SyncError> {
@@ -383,7 +404,7 @@ impl Sync<'_> {
         known: &Known<'_>,
         memory: &Memory,
         sources: &[Source],
-        scope: Scope<'_>,
+        (scope, refused): (Scope<'_>, &BTreeMap<SourceId, Refusal>),
         tally: &Tally,
     ) -> Result<Vec<Reading>, SyncError> {
         let next = AtomicUsize::new(0);
@@ -397,7 +418,11 @@ impl Sync<'_> {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let (Some(source), Some(slot)) = (sources.get(at), slots.get(at)) else { break };
                 let reader = reader(source, &room);
-                let reading = if scope.covers(&source.id) { reader.read() } else { reader.hold().map(Some) };
+                let reading = match refused.get(&source.id).filter(|_| scope.covers(&source.id)) {
+                    Some(refusal) => reader.refuse(refusal.clone()).map(Some),
+                    None if scope.covers(&source.id) => reader.read(),
+                    None => reader.hold().map(Some),
+                };
                 if let Ok(mut slot) = slot.lock() {
                     *slot = Some(reading);
                 }

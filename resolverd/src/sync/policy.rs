@@ -302,8 +302,13 @@ impl Ground {
         let known = state.and_then(|state| signatures.vouchers.get(&key(state.errand.node()?)).cloned());
         let digest = state.and_then(|state| state.digest.clone()).unwrap_or_else(|| Digest::sha256(b""));
         let looked: Arc<Looked> = Arc::default();
-        let voucher =
-            known.unwrap_or_else(|| Voucher { name: owner.name.clone(), digest, looked, rollback: None });
+        let voucher = known.unwrap_or_else(|| Voucher {
+            name: owner.name.clone(),
+            digest,
+            looked,
+            delegation: None,
+            rollback: None,
+        });
         Ground { missing: missing_before(&owner.source, sources, catalogues), voucher }
     }
 }

@@ -78,7 +78,7 @@ pub(super) enum Mode {
 /// Reads one source.
 pub(super) struct Reader<'a> {
     pub(super) sync: &'a Sync<'a>,
-    known: &'a Known<'a>,
+    pub(super) known: &'a Known<'a>,
     pub(super) memory: &'a Memory,
     pub(super) source: &'a Source,
     tally: &'a Tally,
@@ -445,6 +445,7 @@ impl<'a> Reader<'a> {
         let trust = document.received.trust.clone().noting(state.signature.as_ref());
         let mut fresh = Vec::new();
         state.signers.clone_from(&vouching.signers);
+        let signed = vouching.signed.clone();
         let is_settled_here = is_settled(errand) && !vouching.is_open;
         self.vouch(node, vouching.remembered(&mut tree, &mut fresh));
         tree.remember(document, &mut fresh);
@@ -459,8 +460,8 @@ impl<'a> Reader<'a> {
 
         state.settled = is_settled_here && !tree.open;
         let unusable = take(&mut finding.unusable);
+        let withdrawn = take(&mut finding.withdrawn);
         describe(&mut state, &listing, finding);
-        tree.catalogues.push(state);
         let components = match listing.finish() {
             Ok(components) => components,
             Err(error) => {
@@ -468,6 +469,11 @@ impl<'a> Reader<'a> {
                 return Ok(Err(Refusal::new("catalogue.unpackable", &errand.want, expected, error)));
             }
         };
+        match self.removals((errand, node, mode), &state, signed.as_ref(), (&components, &withdrawn)) {
+            Ok(warning) => state.warnings.extend(warning),
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+        tree.catalogues.push(state);
         if !components.is_empty() {
             let (catalogue, rank) = (node.id.clone(), node.rank.clone());
             tree.contributions.push(Contribution { catalogue, rank, components });

@@ -2,7 +2,7 @@
 //! it is the same run as any other, up to where it would be committed.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use catalogue_schema::model::Source;
 use catalogue_schema::packed::{Listed, Packed, PackedError};
@@ -27,7 +27,8 @@ impl Sync<'_> {
         })?;
         let (past, tally) = (Past::Snapshot(last), Tally::default());
         let known = Known::of(past, documents);
-        let mut readings = self.read_all(&known, store.memory(), sources, Scope::Rebuild, &tally)?;
+        let mut readings =
+            self.read_all(&known, store.memory(), sources, (Scope::Rebuild, &BTreeMap::new()), &tally)?;
         self.expire(&mut readings, past, Scope::Rebuild)?;
         let (draft, _) =
             self.draft((past, Scope::Rebuild), &known.documents, readings, store.first_seen())?;

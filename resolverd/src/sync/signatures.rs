@@ -11,7 +11,7 @@ use catalogue_schema::dialect::{Errand, Finding, Node, Stage};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::id::ComponentId;
-use catalogue_schema::model::{Refusal, Release, Trust};
+use catalogue_schema::model::{Refusal, Release, Source, Trust};
 use catalogue_schema::packed::Packed;
 use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{RevisionKey, SignedBy};
@@ -21,10 +21,13 @@ use crate::sync::reading::{
     Document, Mode, Reader, Tree, Trouble, Vouching, WANTS_AT_ONCE, is_settled, listed,
 };
 use crate::sync::{SyncError, key};
-use crate::trust::evidence::{Looked, Sought, Voucher, beside, stated};
+use crate::trust::evidence::{Delegation, Looked, Sought, Voucher, beside, stated};
 use crate::trust::memory::ROLLBACK;
 use crate::trust::policy::Policies;
 use crate::trust::policy::decide::VERSION_MUTATED;
+
+/// How many catalogues of one source may be signed by keys that its lists name.
+const DELEGATIONS_MAX: usize = 32;
 
 impl Vouching {
     /// Refuses a catalogue that nobody has signed who must have: one that lists releases.
@@ -76,16 +79,23 @@ impl Reader<'_> {
         let is_pinned = errand.want.is_pinned() || !errand.digests.is_empty();
         let is_covered = counting.is_some() && is_pinned && stated(errand.signature.as_ref()).is_none();
         let mut vouching = Vouching::default();
+        let delegation = match counting.filter(|_| !is_covered).map(|by| self.given(errand, node, by)) {
+            Some(Err(refusal)) => return Ok(Err(refusal)),
+            given => given.and_then(Result::ok).flatten(),
+        };
         let looked = match is_covered {
             true => Arc::default(),
-            false => match self.look_beside(errand, mode, document, above, &mut vouching)? {
-                Ok(looked) => looked,
-                Err(refusal) => return Ok(Err(refusal)),
-            },
+            false => {
+                let asked = (errand, delegation.as_deref());
+                match self.look_beside(asked, mode, document, above, &mut vouching)? {
+                    Ok(looked) => looked,
+                    Err(refusal) => return Ok(Err(refusal)),
+                }
+            }
         };
         let has_own = *looked != Looked::default();
         let (name, digest) = (node.id.name.clone(), document.received.digest.clone());
-        let own = Voucher { name, digest: digest.clone(), looked, rollback: None };
+        let own = Voucher { name, digest: digest.clone(), looked, delegation, rollback: None };
         let is_signed = match has_own {
             true => own.looked.has_one_that_holds(),
             false => counting.is_some_and(|one| is_pinned && one.looked.has_one_that_holds()),
@@ -94,12 +104,16 @@ impl Reader<'_> {
         let may_refuse = mode == Mode::Live && policies.enforces();
         match policies.catalogue(&self.source.id, &voucher.facts(None), now_s) {
             Ok(keys) => {
-                vouching.signers = keys.iter().map(|key| key.id.to_string()).collect();
+                let is_own = keys.iter().any(|key| voucher.looked.holds_by(key.fingerprint));
+                vouching.signers = match voucher.delegation.as_ref().filter(|_| !is_own) {
+                    Some(given) => vec![given.key.fingerprint().to_string()],
+                    None => keys.iter().map(|key| key.id.to_string()).collect(),
+                };
                 vouching.signers.dedup();
             }
             // What is signed wrongly is refused unread; what is not signed may be a list whose catalogues are.
-            Err(refusal) if may_refuse && has_own => return Ok(Err(refusal)),
-            Err(refusal) if may_refuse => vouching.lacking = Some(refusal),
+            Err(refusal) if may_refuse && has_own => return Ok(Err(no_right(refusal, errand, &voucher))),
+            Err(refusal) if may_refuse => vouching.lacking = Some(no_right(refusal, errand, &voucher)),
             Err(_) => {}
         }
         let mut rollback = None;
@@ -117,7 +131,7 @@ impl Reader<'_> {
         }
         if has_own && !policies.signers(&self.source.id, &voucher.facts(None), now_s).is_empty() {
             let version = voucher.looked.statement().and_then(|statement| statement.catalogue_version);
-            let signed = SignedBy { set: set(policies, self.source), version };
+            let signed = SignedBy { set: set(policies, self.source, &voucher), version };
             if let Err(refusal) = self.follows(errand, &memory_key, &signed, &voucher.digest) {
                 if may_refuse {
                     return Ok(Err(refusal));
@@ -141,10 +155,27 @@ impl Reader<'_> {
         };
     }
 
+    /// Returns the right to sign a catalogue that the entry of it in the list `by` gives to a key.
+    ///
+    /// **Errors**: the lists of this source give too many.
+    fn given(&self, errand: &Errand, node: &Node, by: &Voucher) -> Result<Option<Arc<Delegation>>, Refusal> {
+        let owns = &self.source.owns;
+        let Some(given) = Delegation::of(errand.signature.as_ref(), by, owns, self.policies()) else {
+            return Ok(None);
+        };
+        let others = &self.signatures.borrow().vouchers;
+        let others = others.iter().filter(|(known, one)| **known != key(node) && one.delegation.is_some());
+        if others.count() >= DELEGATIONS_MAX {
+            let expected = format!("at most {DELEGATIONS_MAX} catalogues of a source that other keys sign");
+            return Err(Refusal::new("sync.delegation_limit", &errand.want, expected, "one more"));
+        }
+        Ok(Some(Arc::new(given)))
+    }
+
     /// Looks at the signatures of a document where its entry states them, else in the file beside it.
     fn look_beside(
         &self,
-        errand: &Errand,
+        (errand, delegation): (&Errand, Option<&Delegation>),
         mode: Mode,
         document: &Document,
         above: Option<&Trust>,
@@ -152,8 +183,11 @@ impl Reader<'_> {
     ) -> Result<Result<Arc<Looked>, Refusal>, SyncError> {
         let content = || Some(document.content.bytes().to_vec());
         let signed = (&document.received.digest, &content as &dyn Fn() -> Option<Vec<u8>>);
-        let look =
-            |bytes: &[u8]| self.sync.rules.proofs.look(self.policies(), Usage::Catalogue, signed, bytes);
+        let (proofs, policies) = (&self.sync.rules.proofs, self.policies());
+        let look = |bytes: &[u8]| match delegation {
+            None => proofs.look(policies, Usage::Catalogue, signed, bytes),
+            Some(given) => proofs.look_delegated((policies, &self.source.id), given, signed, bytes),
+        };
         if let Some(bytes) = stated(errand.signature.as_ref()) {
             return Ok(Ok(look(bytes)));
         }
@@ -314,6 +348,23 @@ fn of_signature(signed: &Errand, want: Want) -> Errand {
     Errand { want, digests: Vec::new(), size: None, signature: None, stage, task }
 }
 
+/// Adds to a refusal that the `publicKey` which names a catalogue's signer gives no right.
+fn no_right(refusal: Refusal, errand: &Errand, voucher: &Voucher) -> Refusal {
+    let named = errand.signature.as_ref().and_then(|claim| claim.public_key.as_ref());
+    match named
+        .filter(|_| voucher.delegation.is_none() && errand.node().is_some_and(|node| !node.via.is_empty()))
+    {
+        None => refusal,
+        Some(_) => {
+            let found = format!(
+                "{}; its publicKey gives no right: that has to be the key itself, in a list that is signed",
+                refusal.found
+            );
+            Refusal { found, ..refusal }
+        }
+    }
+}
+
 /// Refuses what was signed once and is not any more.
 fn unsigned(errand: &Errand, memory_key: &RevisionKey) -> Refusal {
     let found = format!("none by a key of the policy; to accept it: resolverd trust forget {memory_key}");
@@ -321,7 +372,7 @@ fn unsigned(errand: &Errand, memory_key: &RevisionKey) -> Refusal {
 }
 
 /// Returns the digest over the fingerprints of those who must sign the catalogues of a source.
-fn set(policies: &Policies, source: &catalogue_schema::model::Source) -> Digest {
+fn set(policies: &Policies, source: &Source, voucher: &Voucher) -> Digest {
     let mut keys: Vec<String> = Vec::new();
     for one in policies.all() {
         let signed_by = one.policy.source(&source.id).and_then(|rule| rule.signed_by);
@@ -331,5 +382,6 @@ fn set(policies: &Policies, source: &catalogue_schema::model::Source) -> Digest 
     }
     keys.sort();
     keys.dedup();
+    keys.extend(voucher.delegation.as_ref().map(|given| format!("delegated {}", given.key.fingerprint())));
     Digest::sha256(keys.join("\n").as_bytes())
 }

@@ -13,6 +13,7 @@ use crate::fetch::limit::Limits;
 use crate::store::memory::Memory;
 use crate::trust::evidence::Proofs;
 use crate::trust::policy::{InForce, Policies, PolicyError, PolicyFile, load, rests_on, succeeds};
+use crate::trust::rotation::turned;
 
 /// The reason that a policy that was in force is not there any more.
 pub const GONE: &str = "policy.missing";
@@ -113,7 +114,7 @@ fn found(files: &[PolicyFile], memory: &Memory) -> Result<Policies, Refusal> {
         let Some(policy) = look(file)? else { continue };
         let path = &file.path;
         succeeds(&policy.policy, path, memory.policy_version(path).unwrap_or_default())?;
-        all.push(policy);
+        all.push(turned(&policy, memory.keysets()));
     }
     Ok(Policies::of(all))
 }

@@ -14,6 +14,7 @@ use crate::store::{Opened, StateLock};
 mod crowded;
 mod eager;
 mod judged;
+mod signed;
 mod taken;
 mod unchanged;
 

@@ -2,7 +2,8 @@
 //!
 //! A signature lies in the file beside what it signs, whose name ends with `.sig`, or in the field `signature` of the entry that
 //! names it. A signed document vouches for what it pins: a catalogue that a signed list names by commit or digest needs no
-//! signature of its own.
+//! signature of its own. Beside one that it does not pin it may name a key with `publicKey`, whose signature is enough for that
+//! catalogue, and for the ids that the source of the list owns.
 //!
 //! Whether a signature holds depends on its bytes, those that it is over and the keys; it is remembered by all three. Never decides
 //! whether that is enough, and never fetches.
@@ -13,16 +14,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{CatalogueState, Health, SourceState};
-use catalogue_schema::id::{CatalogueId, SourceId};
-use catalogue_schema::key::{Fingerprint, KeyAlgorithm};
+use catalogue_schema::id::{CatalogueId, Namespace, SourceId};
+use catalogue_schema::key::{Fingerprint, KeyAlgorithm, PublicKey};
 use catalogue_schema::model::{Refusal, Release, SignatureClaim};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{HttpsUrl, LocalPath, Location, Want};
 use catalogue_schema::signature::{SignatureFile, Statement, Usage};
 
 use crate::trust::policy::Policies;
-use crate::trust::policy::decide::{CatalogueFacts, Facts, FirstSeen, Signed};
-use crate::trust::signature::{KeyRing, Proof, SignatureError, check, verify};
+use crate::trust::policy::decide::{CatalogueFacts, Delegated, Facts, FirstSeen, Signed};
+use crate::trust::signature::{KeyRing, Proof, SignatureError, check, is_weak, verify};
 
 /// How many documents with signatures are remembered; behind that all are computed anew.
 const REMEMBERED_MAX: usize = 1 << 18;
@@ -83,6 +84,11 @@ impl Looked {
         self.proofs.iter().any(|(_, proof)| *proof == Proof::Holds)
     }
 
+    /// Tells whether one by this key holds.
+    pub fn holds_by(&self, key: Fingerprint) -> bool {
+        self.proofs.contains(&(key, Proof::Holds))
+    }
+
     /// Returns what is stated by somebody whose signature holds.
     pub fn statement(&self) -> Option<&Statement> {
         self.statement.as_ref().filter(|_| self.has_one_that_holds())
@@ -110,13 +116,40 @@ impl Proofs {
         signature: &[u8],
     ) -> Arc<Looked> {
         let Some(keys) = policies.digest() else { return Arc::default() };
-        let question = (digest.clone(), Digest::sha256(signature), keys.clone(), usage);
+        self.looked((policies.ring(), keys.clone()), usage, (digest, content), signature)
+    }
+
+    /// Looks at the signature of a catalogue that a list of `source` lets another key sign. Nothing is shared with what another
+    /// list says of the same catalogue: what counts for one delegator counts for no other.
+    pub fn look_delegated(
+        &self,
+        (policies, source): (&Policies, &SourceId),
+        delegation: &Delegation,
+        (digest, content): (&Digest, &dyn Fn() -> Option<Vec<u8>>),
+        signature: &[u8],
+    ) -> Arc<Looked> {
+        let Some(keys) = policies.digest() else { return Arc::default() };
+        let Delegation { by, digest: list, key, .. } = delegation;
+        let named = format!("{keys}\ndelegated {source} {by} {list} {}\n", key.fingerprint());
+        let ring: KeyRing = policies.ring().keys().chain([key]).cloned().collect();
+        let keys = Digest::sha256(named.as_bytes());
+        self.looked((&ring, keys), Usage::Catalogue, (digest, content), signature)
+    }
+
+    fn looked(
+        &self,
+        (ring, keys): (&KeyRing, Digest),
+        usage: Usage,
+        (digest, content): (&Digest, &dyn Fn() -> Option<Vec<u8>>),
+        signature: &[u8],
+    ) -> Arc<Looked> {
+        let question = (digest.clone(), Digest::sha256(signature), keys, usage);
         let remembered =
             |proofs: &Proofs| proofs.0.lock().unwrap_or_else(PoisonError::into_inner).get(&question).cloned();
         if let Some(known) = remembered(self) {
             return known;
         }
-        let looked = match look(policies.ring(), usage, content, signature) {
+        let looked = match look(ring, usage, content, signature) {
             Ok(looked) => Arc::new(looked),
             // What the system could not do now it may do later.
             Err(found) => {
@@ -188,8 +221,50 @@ pub struct Voucher {
     pub digest: Digest,
     /// Its signatures.
     pub looked: Arc<Looked>,
+    /// The right to sign it that a list above it gives to another key.
+    pub delegation: Option<Arc<Delegation>>,
     /// Why it is not as new, or not signed, as what was accepted before.
     pub rollback: Option<Refusal>,
+}
+
+/// The right to sign one catalogue that a signed list gives to a key.
+#[derive(Debug)]
+pub struct Delegation {
+    /// What the list is called within its source.
+    pub by: SourceId,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Its signatures.
+    pub looked: Arc<Looked>,
+    /// The key.
+    pub key: PublicKey,
+    /// What the source of the list owns.
+    pub scope: Vec<Namespace>,
+}
+
+impl Delegation {
+    /// Returns the right that an entry of the list which `by` is gives with its `publicKey`. That is the key itself, as hex or PEM, or
+    /// the fingerprint of one that a policy names: nobody has signed what lies at a path, so that a path gives no right.
+    ///
+    /// A catalogue whose signer has his right from a list gives none.
+    pub fn of(
+        claim: Option<&SignatureClaim>,
+        by: &Voucher,
+        owns: &[Namespace],
+        policies: &Policies,
+    ) -> Option<Delegation> {
+        let text = claim?.public_key.as_deref()?;
+        let named = || policies.ring().key(Fingerprint::parse(text).ok()?).cloned();
+        let key = PublicKey::parse(text.as_bytes()).ok().or_else(named).filter(|key| !is_weak(key))?;
+        let Voucher { name, digest, looked, .. } = by;
+        by.delegation.is_none().then(|| Delegation {
+            by: name.clone(),
+            digest: digest.clone(),
+            looked: Arc::clone(looked),
+            key,
+            scope: owns.to_vec(),
+        })
+    }
 }
 
 impl Voucher {
@@ -214,6 +289,13 @@ impl Voucher {
             name: &self.name,
             digest: &self.digest,
             signed: self.looked.signed(),
+            delegated: self.delegation.as_deref().map(|delegation| Delegated {
+                by: &delegation.by,
+                digest: &delegation.digest,
+                signed: delegation.looked.signed(),
+                key: delegation.key.fingerprint(),
+                scope: &delegation.scope,
+            }),
             rollback: self.rollback.as_ref(),
             expires_s: self.looked.statement().filter(is_own).and_then(|statement| statement.expires_s),
             checked_s,

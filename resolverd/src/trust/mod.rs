@@ -5,5 +5,6 @@ pub mod evidence;
 pub mod keys;
 pub mod memory;
 pub mod policy;
+pub mod rotation;
 pub mod signature;
 pub mod verify;

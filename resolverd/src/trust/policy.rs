@@ -4,13 +4,14 @@
 //! decision, step by step, and the steps are the explanation. Never fetches, and never verifies a signature itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::key::PublicKey;
 use catalogue_schema::model::Refusal;
-use catalogue_schema::policy::{Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Revocation};
+use catalogue_schema::policy::{Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Removals, Revocation};
 
 use crate::trust::keys::{self, KeyError, read_guarded};
 use crate::trust::policy::decide::{CatalogueFacts, Decision, Facts, decide};
@@ -39,8 +40,41 @@ pub struct InForce {
     pub digest: Digest,
     /// The policy.
     pub policy: Policy,
-    /// Its keys, each of which is the one that the policy names.
+    /// Its keys, each of which is the one that the policy names, and those of the keysets in force.
     pub ring: KeyRing,
+    /// The keysets that its signers have put in the place of the keys that the file names, sorted by set.
+    pub keysets: Vec<InForceKeyset>,
+    /// What the file itself says, where keysets are in force.
+    pub written: Option<Arc<InForce>>,
+}
+
+/// A keyset in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForceKeyset {
+    /// Whose, as a position in [`Policy::signers`].
+    pub set: usize,
+    /// Its version.
+    pub version: u64,
+    /// The digest of its document.
+    pub digest: Digest,
+}
+
+impl InForce {
+    /// Puts a policy in force that was read from `path`.
+    pub fn new(path: PathBuf, digest: Digest, policy: Policy, ring: KeyRing) -> InForce {
+        InForce { path, digest, policy, ring, keysets: Vec::new(), written: None }
+    }
+
+    /// Returns the policy with the keys that its file names.
+    pub fn written(&self) -> &InForce {
+        self.written.as_deref().unwrap_or(self)
+    }
+
+    /// Returns the version of the keyset in force of a set; `None` where its signers publish none.
+    pub fn keyset_version(&self, set: usize) -> Option<u64> {
+        let reached = self.keysets.iter().find(|one| one.set == set).map(|one| one.version);
+        reached.or_else(|| Some(self.policy.signers.get(set)?.keysets.as_ref()?.version))
+    }
 }
 
 /// Why a policy is not used. The whole file is refused.
@@ -128,7 +162,10 @@ impl Policies {
     /// Puts policies in force together.
     pub fn of(all: Vec<InForce>) -> Policies {
         let ring = all.iter().flat_map(|one| one.ring.keys()).cloned().collect();
-        let lines: Vec<String> = all.iter().map(|one| format!("{}\n", one.digest)).collect();
+        let keysets = |one: &InForce| -> String {
+            one.keysets.iter().map(|keyset| format!(" {} {}", keyset.set, keyset.digest)).collect()
+        };
+        let lines: Vec<String> = all.iter().map(|one| format!("{}{}\n", one.digest, keysets(one))).collect();
         let digest = format!("resolverd/policies@1\n{}", lines.concat());
         let digest = (!all.is_empty()).then(|| Digest::sha256(digest.as_bytes()));
         Policies { all, ring, digest }
@@ -172,6 +209,12 @@ impl Policies {
     /// Where one of them does not enforce, each decides release by release.
     pub fn enforces(&self) -> bool {
         self.all.iter().all(|one| one.policy.defaults.mode == Mode::Enforce)
+    }
+
+    /// Returns what becomes of a signed catalogue that leaves out what it listed: what the strictest says, where all of them enforce.
+    pub fn removals(&self) -> Removals {
+        let strictest = self.all.iter().map(|one| one.policy.defaults.removals).max();
+        strictest.filter(|_| self.enforces()).unwrap_or(Removals::Warn)
     }
 
     /// Tells whether somebody must have signed the releases of a component.
@@ -221,7 +264,7 @@ impl Policies {
 
     /// Returns the files of the keys that policies name.
     pub fn key_files(&self) -> impl Iterator<Item = PathBuf> {
-        self.all.iter().flat_map(|one| key_files(&one.path, &one.policy))
+        self.all.iter().flat_map(|one| key_files(&one.path, &one.written().policy))
     }
 
     /// Returns the limits of a sync that policies set, by their names; the lowest of each counts.
@@ -286,12 +329,7 @@ fn read(
             .map_err(|error| refused(error.in_field(format!("keys[{position}]")).at(key.file_place)))?;
         ring.push(read);
     }
-    Ok(InForce {
-        path: path.to_owned(),
-        digest: Digest::sha256(bytes),
-        ring: ring.into_iter().collect(),
-        policy,
-    })
+    Ok(InForce::new(path.to_owned(), Digest::sha256(bytes), policy, ring.into_iter().collect()))
 }
 
 /// Checks that the key in the file is the one that the policy names.

@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::dialect::Withdrawn;
 use crate::dialect::lcod::document::{
     CatalogueComponent, CatalogueDocument, CatalogueOrigin, CatalogueVersion, Dependency, Entry, Field,
     Within,
@@ -13,7 +14,7 @@ use crate::dialect::lcod::place::{Named, Root, RootPlace, Spot, named, prefix, r
 use crate::dialect::lcod::{Reading, Task, plain};
 use crate::digest::Digest;
 use crate::error::ParseError;
-use crate::id::ComponentId;
+use crate::id::{ComponentId, parse_release_id};
 use crate::json;
 use crate::lexicon::Lexicon;
 use crate::pointer::{CommitId, Location, Revision};
@@ -32,6 +33,28 @@ impl Reading<'_> {
         for (index, raw) in document.components.into_iter().enumerate() {
             let entry = Entry { field: Field::Item("components", index), text: raw.get(), within };
             self.component(&entry, &mut copies_left)?;
+        }
+        match document.withdrawn {
+            None | Some(Value::Null) => Ok(()),
+            Some(Value::Array(listed)) => listed.iter().enumerate().try_for_each(|one| self.withdrawn(one)),
+            Some(other) => {
+                let found = other.to_string();
+                self.skip("withdrawn", ParseError::new("input.field", "a list of ids", found))
+            }
+        }
+    }
+
+    /// Notes what the catalogue has taken back.
+    fn withdrawn(&mut self, (index, entry): (usize, &Value)) -> Result<(), ParseError> {
+        let text = entry.as_str().unwrap_or_default();
+        let read = match (ComponentId::parse(text), parse_release_id(text)) {
+            (Ok(id), _) => Ok(Withdrawn { id, version: None }),
+            (Err(_), Ok((id, version))) => Ok(Withdrawn { id, version: Some(version) }),
+            (Err(error), Err(release)) => Err(if text.contains('@') { release } else { error }),
+        };
+        match read {
+            Ok(withdrawn) => self.finding.withdrawn.push(withdrawn),
+            Err(error) => self.skip(Field::Item("withdrawn", index), error)?,
         }
         Ok(())
     }

@@ -313,6 +313,9 @@ pub struct CatalogueDocument<C = CatalogueComponent> {
     pub origin: Option<CatalogueOrigin>,
     /// The components, in their order.
     pub components: Vec<C>,
+    /// What it listed once and lists no more, on purpose: `lcod://ns/name`, or one version as `lcod://ns/name@1.0.0`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub withdrawn: Option<Value>,
 }
 
 /// Where relative manifest paths of a [`CatalogueDocument`] lead.

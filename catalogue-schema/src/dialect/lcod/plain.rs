@@ -68,6 +68,8 @@ pub(super) fn catalogue(bytes: &[u8]) -> Option<Catalogue<'_>> {
             "components" => once(&mut components, list(plain, component)),
             // A claim is noted by the reader of headers.
             "publicKey" | "signature" => None,
+            // Nearly no catalogue has taken anything back.
+            "withdrawn" => None,
             other => carry(&mut ignored, other, plain.value()?),
         })?;
         let origin = origin.map(|Source { kind, url, commit, path }| {

@@ -1045,6 +1045,36 @@ fn the_first_of_two_equal_releases_wins() {
 }
 
 #[test]
+fn a_catalogue_says_what_it_has_withdrawn() {
+    let read = |withdrawn: &str| {
+        let text = format!(
+            r#"{{"schema":"lcod-registry/catalogue@1","components":[{{"id":"lcod://a/b","versions":[{{"version":"1.0.0","manifest":"m"}}]}}],"withdrawn":{withdrawn}}}"#
+        );
+        let finding = read_at(&remote(), &text).unwrap();
+        assert_eq!(finding.errands.len(), 1, "the rest is read");
+        let shown = |one: &dialect::Withdrawn| match &one.version {
+            Some(version) => format!("{}@{version}", one.id),
+            None => one.id.to_string(),
+        };
+        let skipped = finding.skipped.iter().map(|one| format!("skip {} {}", one.entry, one.error.reason));
+        finding.withdrawn.iter().map(shown).chain(skipped).collect::<Vec<String>>()
+    };
+    assert_eq!(read("null"), <[String; 0]>::default());
+    assert_eq!(read("[]"), <[String; 0]>::default());
+    assert_eq!(read(r#"["lcod://a/c","lcod://a/b@v0.1.0"]"#), ["lcod://a/c", "lcod://a/b@0.1.0"]);
+    assert_eq!(
+        read(r#"["lcod://a/c","a b",7,"lcod://a/b@1"]"#),
+        [
+            "lcod://a/c",
+            "skip withdrawn[1] input.id",
+            "skip withdrawn[2] input.id",
+            "skip withdrawn[3] input.version"
+        ]
+    );
+    assert_eq!(read(r#""lcod://a/c""#), ["skip withdrawn input.field"]);
+}
+
+#[test]
 fn large_component_fields_are_not_multiplied_without_bound() {
     let versions: Vec<String> =
         (0..200).map(|patch| format!(r#"{{"version":"1.0.{patch}","manifest":"m"}}"#)).collect();

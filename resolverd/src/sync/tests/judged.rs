@@ -28,12 +28,12 @@ fn roots() -> String {
 fn policies(texts: &[&str]) -> Arc<Policies> {
     let one = |text: &&str| {
         let text = format!("schema = \"resolverd/trust@1\"\nversion = 1\n{text}");
-        InForce {
-            path: "/etc/trust.toml".into(),
-            digest: Digest::sha256(text.as_bytes()),
-            policy: Policy::parse(text.as_bytes()).expect("a policy"),
-            ring: [root().public().clone()].into_iter().collect(),
-        }
+        InForce::new(
+            "/etc/trust.toml".into(),
+            Digest::sha256(text.as_bytes()),
+            Policy::parse(text.as_bytes()).expect("a policy"),
+            [root().public().clone()].into_iter().collect(),
+        )
     };
     Arc::new(Policies::of(texts.iter().map(one).collect()))
 }

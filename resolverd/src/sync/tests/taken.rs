@@ -191,7 +191,8 @@ impl Federation {
         for scope in [Scope::All, Scope::Named(&[])] {
             let read = |known: &Known<'_>| {
                 let tally = Tally::default();
-                let readings = sync.read_all(known, store.memory(), &sources, scope, &tally);
+                let readings =
+                    sync.read_all(known, store.memory(), &sources, (scope, &BTreeMap::new()), &tally);
                 readings.expect("the shelf can be read").iter().flat_map(lines).collect::<Vec<_>>()
             };
             let listed = || match last.generation() {

@@ -17,12 +17,12 @@ fn what_could_not_be_read_is_looked_at_again() {
     let private = Signer::seeded(KeyAlgorithm::Ed25519, Zeroizing::new([1; SEED_BYTES]));
     let signer = Signer::of(&private).unwrap();
     let text = "schema = \"resolverd/trust@1\"\nversion = 1\n";
-    let policies = Policies::of(vec![InForce {
-        path: PathBuf::from("/etc/trust.toml"),
-        digest: Digest::sha256(text.as_bytes()),
-        policy: Policy::parse(text.as_bytes()).unwrap(),
-        ring: [signer.public().clone()].into_iter().collect(),
-    }]);
+    let policies = Policies::of(vec![InForce::new(
+        PathBuf::from("/etc/trust.toml"),
+        Digest::sha256(text.as_bytes()),
+        Policy::parse(text.as_bytes()).unwrap(),
+        [signer.public().clone()].into_iter().collect(),
+    )]);
     let (proofs, signature) = (Proofs::default(), signer.sign(b"signed", &[0; SEED_BYTES]).unwrap());
     let (digest, is_there, reads) = (Digest::sha256(b"signed"), Cell::new(false), Cell::new(0));
     let content = || {

@@ -6,7 +6,7 @@
 //! | source | the rule lists the source | `trust.source_not_allowed` |
 //! | preferred | no listed source before it is missing | `sync.source_unavailable` |
 //! | pin | every document on the way is pinned | `trust.unpinned` |
-//! | catalogue | the source's signers have signed its catalogue | those of signatures |
+//! | catalogue | the source's signers have signed its catalogue, or a list that gives the right to a key which has | those of signatures, `trust.delegation_scope` |
 //! | revision | the catalogue does not go back | `trust.rollback` and what the memory says |
 //! | expiry | the catalogue says something still | `trust.frozen` |
 //! | digest | a digest that counts is there | `trust.digest_missing`, `trust.digest_weak` |
@@ -28,20 +28,23 @@ use std::fmt;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::{ParseError, Position};
-use catalogue_schema::id::{ComponentId, SourceId};
+use catalogue_schema::id::{ComponentId, Namespace, SourceId};
 use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::policy::{Exception, Key, Mode, NamespaceRule, Policy, Require, SignerSet, Waiver};
 use catalogue_schema::signature::{Statement, Usage};
 use catalogue_schema::version::Version;
 
-use crate::trust::policy::decide::quorum::{About, Clock, Lack, Quorum};
+use crate::trust::policy::decide::quorum::{About, Clock, Edition, Lack, Quorum};
 use crate::trust::signature::Proof;
 
 mod quorum;
 
 /// The reason of the refusal, or of the warning where only a pin is asked for, that a known version has other bytes.
 pub const VERSION_MUTATED: &str = "trust.version_mutated";
+
+/// The reason of a refusal: a catalogue lists what those who let another key sign it do not own.
+pub const DELEGATION_SCOPE: &str = "trust.delegation_scope";
 
 /// What is known about a release. Nothing in it depends on a policy.
 #[derive(Debug, Clone, Copy)]
@@ -83,12 +86,40 @@ pub struct CatalogueFacts<'a> {
     pub digest: &'a Digest,
     /// Signatures over it.
     pub signed: Signed<'a>,
+    /// The right to sign it that a list above it gives to another key.
+    pub delegated: Option<Delegated<'a>>,
     /// Why it is not as new as what was accepted before.
     pub rollback: Option<&'a Refusal>,
     /// From when on it says nothing, in seconds since 1970-01-01 UTC, where somebody whose signature counts says so.
     pub expires_s: Option<i64>,
     /// When it was last compared with its source; `None` where it never ages.
     pub checked_s: Option<i64>,
+}
+
+/// The right to sign one catalogue, given to a key by the list that names the catalogue.
+#[derive(Debug, Clone, Copy)]
+pub struct Delegated<'a> {
+    /// The id of the list within its source.
+    pub by: &'a SourceId,
+    /// The digest of its bytes.
+    pub digest: &'a Digest,
+    /// Signatures over it.
+    pub signed: Signed<'a>,
+    /// The key.
+    pub key: Fingerprint,
+    /// What the source of the list owns, which is all that it can give a right to; everything that it may supply where it is empty.
+    pub scope: &'a [Namespace],
+}
+
+/// What is known about a keyset document.
+#[derive(Debug, Clone, Copy)]
+pub struct KeysetFacts<'a> {
+    /// Its number.
+    pub version: u64,
+    /// The digest of its bytes.
+    pub digest: &'a Digest,
+    /// Signatures over it.
+    pub signed: Signed<'a>,
 }
 
 /// Signatures as far as computing tells.
@@ -189,6 +220,8 @@ pub enum Detail<'a> {
     Digest(&'a Digest),
     /// So many of so many that are asked for, by this set.
     Signers(usize, &'a SignerSet),
+    /// By a key to which this list gives the right.
+    Delegated(&'a SourceId, Fingerprint),
     /// So many of so many that are asked for.
     Count(usize, usize),
     /// Seconds since 1970-01-01 UTC.
@@ -226,6 +259,7 @@ impl fmt::Display for Detail<'_> {
             Detail::Signers(count, set) => {
                 write!(out, "{count} of the keys of {}, which asks for {}", set.name, set.threshold)
             }
+            Detail::Delegated(by, key) => write!(out, "by {key}, to which the list {by} gives the right"),
             Detail::Count(found, asked) => write!(out, "{found}, where {asked} is asked for"),
             Detail::Since(at_s) => write!(out, "since {}", rfc3339(*at_s)),
             Detail::Mutated(at_s) => {
@@ -278,7 +312,26 @@ pub fn catalogue<'a>(
         reason,
         ..Refusal::new("", format_args!("{source}/{}", facts.name), expected, found)
     };
-    Quorum { policy, clock: &clock }.of(set, &facts.signed, &About::catalogue(facts)).map_err(lack)
+    Quorum { policy, clock: &clock }.catalogue(set, facts).map(|by| by.0).map_err(lack)
+}
+
+/// Asks whether a keyset is signed by enough keys of `set`. That every algorithm which the statement names has signed is not asked:
+/// the others who signed it count for that as well. Returns the keys that count.
+///
+/// **Errors**: why there are not enough.
+pub fn keyset<'a>(
+    policy: &'a Policy,
+    set: &'a SignerSet,
+    facts: &KeysetFacts<'_>,
+    now_s: i64,
+) -> Result<Vec<&'a Key>, Refusal> {
+    let clock = Clock::new(now_s, policy.defaults.max_clock_skew_s);
+    let about = About::keyset(set, facts);
+    let lack = |Lack { reason, expected, found }: Lack| Refusal {
+        reason,
+        ..Refusal::new("", &set.name, expected, found)
+    };
+    Quorum { policy, clock: &clock }.enough(set, &facts.signed, &about).map_err(lack)
 }
 
 /// A decision on its way.
@@ -415,14 +468,29 @@ impl<'a> Run<'a, '_> {
             return Ok(());
         };
         let facts = self.facts.catalogue;
-        match self.quorum(set, &facts.signed, &About::catalogue(&facts)) {
-            Ok(signers) => self.hold("catalogue", Detail::Signers(signers.len(), set)),
-            Err(refusal) => {
+        match (Quorum { policy, clock: &self.clock }).catalogue(set, &facts) {
+            Ok((signers, None)) => self.hold("catalogue", Detail::Signers(signers.len(), set)),
+            Ok((_, Some(delegated))) => return self.delegated(&delegated),
+            Err(Lack { reason, expected, found }) => {
                 self.place = Some(rule.place);
+                let refusal = Refusal { reason, ..self.refusal("", expected, found) };
                 return self.refuse("catalogue", refusal);
             }
         }
         Ok(())
+    }
+
+    /// Nobody can give a right that he does not have.
+    fn delegated(&mut self, delegated: &Delegated<'a>) -> Result<(), Refusal> {
+        let Delegated { by, key, scope, .. } = *delegated;
+        if scope.is_empty() || scope.iter().any(|namespace| namespace.contains(self.facts.id)) {
+            self.hold("catalogue", Detail::Delegated(by, key));
+            return Ok(());
+        }
+        let owned: Vec<String> = scope.iter().map(Namespace::to_string).collect();
+        let expected = format!("an id in {}, which is what {} owns", owned.join(", "), self.facts.source);
+        let found = format!("one beside it, in a catalogue that {by} has {key} sign");
+        self.refuse("catalogue", self.refusal(DELEGATION_SCOPE, expected, found))
     }
 
     fn revision(&mut self) -> Result<(), Refusal> {
@@ -513,8 +581,13 @@ impl<'a> Run<'a, '_> {
         let Facts { id, version, digests, first_seen, signed, content, .. } = *self.facts;
         // What was seen under this version counts for these bytes only.
         let first_seen = first_seen.filter(|first| content == Some(first.digest));
-        let about =
-            About { usage: Usage::Package, id: id.as_text(), version: Some(version), digests, first_seen };
+        let about = About {
+            usage: Usage::Package,
+            id: id.as_text(),
+            version: Edition::Release(version),
+            digests,
+            first_seen,
+        };
         match self.quorum(set, &signed, &about) {
             Ok(signers) => {
                 self.hold("signatures", Detail::Signers(signers.len(), set));

@@ -59,12 +59,12 @@ fn open_to(source: &str) -> InForce {
     let text = format!(
         "schema = \"resolverd/trust@1\"\nversion = 1\n[[namespaces]]\nmatch = \"**\"\nsources = [\"{source}\"]\nrequire = \"pin\"\n"
     );
-    InForce {
-        path: PathBuf::from(format!("/etc/{source}.toml")),
-        digest: Digest::sha256(text.as_bytes()),
-        policy: Policy::parse(text.as_bytes()).unwrap(),
-        ring: KeyRing::default(),
-    }
+    InForce::new(
+        PathBuf::from(format!("/etc/{source}.toml")),
+        Digest::sha256(text.as_bytes()),
+        Policy::parse(text.as_bytes()).unwrap(),
+        KeyRing::default(),
+    )
 }
 
 #[test]
@@ -82,6 +82,7 @@ fn a_release_must_pass_every_policy_and_each_is_named() {
             name: &source,
             digest: &digest,
             signed: decide::Signed::default(),
+            delegated: None,
             rollback: None,
             expires_s: Some(100),
             checked_s: None,

@@ -12,7 +12,7 @@ use catalogue_schema::policy::{Algorithms, Key, Policy, Revocation, SignerSet};
 use catalogue_schema::signature::{Statement, Usage};
 use catalogue_schema::version::Version;
 
-use crate::trust::policy::decide::{CatalogueFacts, FirstSeen, Signed};
+use crate::trust::policy::decide::{CatalogueFacts, Delegated, FirstSeen, KeysetFacts, Signed};
 use crate::trust::signature::Proof;
 
 /// The instant of a decision. Remembers the next one that would have been answered otherwise.
@@ -52,9 +52,20 @@ impl Clock {
 pub(super) struct About<'b> {
     pub(super) usage: Usage,
     pub(super) id: &'b str,
-    pub(super) version: Option<&'b Version>,
+    pub(super) version: Edition<'b>,
     pub(super) digests: &'b [Digest],
     pub(super) first_seen: Option<FirstSeen<'b>>,
+}
+
+/// How what is signed is numbered.
+#[derive(Clone, Copy)]
+pub(super) enum Edition<'b> {
+    /// A catalogue has a number of its own.
+    Apart,
+    /// A release has a version.
+    Release(&'b Version),
+    /// A keyset has a number.
+    Number(u64),
 }
 
 /// What a set of signers lacks.
@@ -71,8 +82,75 @@ pub(super) struct Quorum<'a, 'c> {
 }
 
 impl<'a> Quorum<'a, '_> {
-    /// Returns the keys of `set` whose signatures count, when they are enough.
+    /// Returns the keys of `set` whose signatures count, when they are enough, and of every algorithm that the statement names.
     pub(super) fn of(
+        &self,
+        set: &'a SignerSet,
+        signed: &Signed<'_>,
+        about: &About<'_>,
+    ) -> Result<Vec<&'a Key>, Lack> {
+        let counted = self.enough(set, signed, about)?;
+        let stated = signed.statement.map_or(&[][..], |statement| &statement.algorithms);
+        has_each(counted, stated, set)
+    }
+
+    /// Returns the keys of `set` by which a catalogue is signed: by themselves, or by a list that gives the right to another key.
+    pub(super) fn catalogue<'f>(
+        &self,
+        set: &'a SignerSet,
+        facts: &CatalogueFacts<'f>,
+    ) -> Result<(Vec<&'a Key>, Option<Delegated<'f>>), Lack> {
+        let own = self.of(set, &facts.signed, &About::catalogue(facts));
+        let (lack, delegated) = match (own, facts.delegated) {
+            (Ok(keys), _) => return Ok((keys, None)),
+            (Err(lack), None) => return Err(lack),
+            (Err(lack), Some(delegated)) => (lack, delegated),
+        };
+        let keys = self.of(set, &delegated.signed, &About::list(&delegated));
+        // Of a list that is not signed itself nobody has a right.
+        let Ok(keys) = keys else { return Err(lack) };
+        match self.delegate(&delegated, facts) {
+            None => Ok((keys, Some(delegated))),
+            // It has not signed at all, and what the others lack says more.
+            Some(Standing::Unknown) => Err(lack),
+            Some(standing) => Err(Lack {
+                reason: standing.reason().into(),
+                expected: format!(
+                    "a signature of {}, to which {} gives the right",
+                    delegated.key, delegated.by
+                ),
+                found: format!("one {}", standing.text()),
+            }),
+        }
+    }
+
+    /// Says why the signature of a key that a list names does not count. What the policy says of the key holds here as well.
+    fn delegate(&self, delegated: &Delegated<'_>, facts: &CatalogueFacts<'_>) -> Option<Standing> {
+        let Signed { proofs, statement, .. } = facts.signed;
+        let proof = proofs.iter().find(|(key, _)| *key == delegated.key).map(|(_, proof)| *proof);
+        match proof {
+            Some(Proof::Holds) => {}
+            Some(Proof::Fails) => return Some(Standing::Invalid),
+            Some(Proof::OtherAlgorithm) => return Some(Standing::OtherAlgorithm),
+            Some(Proof::NoKey) | None => return Some(Standing::Unknown),
+        }
+        // One key has one algorithm: where more have signed, the others were taken away.
+        let is_whole = |statement: &Statement| statement.algorithms.len() == 1;
+        if statement.is_some_and(|stated| !About::catalogue(facts).is_what(stated) || !is_whole(stated)) {
+            return Some(Standing::OtherStatement);
+        }
+        let signed_at_s = statement.map(|statement| statement.signed_at_s);
+        let known = self.policy.keys.iter().filter(|known| known.fingerprint == delegated.key);
+        let against = |known: &Key| match known.usage.contains(&Usage::Catalogue) {
+            false => Some(Standing::Usage),
+            true => self.revoked(known, None).and_then(|()| self.window(known, signed_at_s)).err(),
+        };
+        let is_ahead = !signed_at_s.is_none_or(|at_s| self.clock.agrees_on(at_s));
+        known.filter_map(against).max().or(is_ahead.then_some(Standing::FromFuture))
+    }
+
+    /// Returns the keys of `set` whose signatures count, when they are enough; a keyset is signed by others as well.
+    pub(super) fn enough(
         &self,
         set: &'a SignerSet,
         signed: &Signed<'_>,
@@ -91,8 +169,6 @@ impl<'a> Quorum<'a, '_> {
             Algorithms::All(named) => named.as_slice(),
             Algorithms::Any(_) => &[],
         };
-        let stated = signed.statement.map_or(&[][..], |statement| &statement.algorithms);
-        let lacks = |algorithm: &&KeyAlgorithm| !counted.iter().any(|key| key.algorithm == **algorithm);
         if counted.len() < set.threshold {
             let expected = match set.threshold {
                 1 => format!("a signature by a key of {}", set.name),
@@ -113,14 +189,7 @@ impl<'a> Quorum<'a, '_> {
             };
             return Err(Lack { reason: reason.into(), expected, found });
         }
-        match algorithms.iter().chain(stated).find(lacks) {
-            None => Ok(counted),
-            Some(missing) => {
-                let expected = format!("a signature of {missing} by a key of {}", set.name);
-                let found = "none that counts".to_owned();
-                Err(Lack { reason: "trust.algorithm_missing".into(), expected, found })
-            }
-        }
+        has_each(counted, algorithms, set)
     }
 
     /// Returns the key whose signature counts, or why it does not.
@@ -184,6 +253,23 @@ impl<'a> Quorum<'a, '_> {
     }
 }
 
+/// Returns `counted` where a key of every algorithm is among them.
+fn has_each<'a>(
+    counted: Vec<&'a Key>,
+    algorithms: &[KeyAlgorithm],
+    set: &SignerSet,
+) -> Result<Vec<&'a Key>, Lack> {
+    let lacks = |algorithm: &&KeyAlgorithm| !counted.iter().any(|key| key.algorithm == **algorithm);
+    match algorithms.iter().find(lacks) {
+        None => Ok(counted),
+        Some(missing) => {
+            let expected = format!("a signature of {missing} by a key of {}", set.name);
+            let found = "none that counts".to_owned();
+            Err(Lack { reason: "trust.algorithm_missing".into(), expected, found })
+        }
+    }
+}
+
 /// What is missing where the document with the signatures cannot be used. One that is no signature at all signs nothing.
 fn broken(expected: String, fault: &ParseError) -> Lack {
     let reason = match fault.reason.as_ref() {
@@ -197,7 +283,22 @@ impl<'b> About<'b> {
     /// Returns what signatures over a catalogue must be about.
     pub(super) fn catalogue(facts: &CatalogueFacts<'b>) -> About<'b> {
         let digests = std::slice::from_ref(facts.digest);
-        About { usage: Usage::Catalogue, id: facts.name.as_text(), version: None, digests, first_seen: None }
+        let (id, version) = (facts.name.as_text(), Edition::Apart);
+        About { usage: Usage::Catalogue, id, version, digests, first_seen: None }
+    }
+
+    /// Returns what signatures over a list that gives a right must be about.
+    fn list(delegated: &Delegated<'b>) -> About<'b> {
+        let digests = std::slice::from_ref(delegated.digest);
+        let (id, version) = (delegated.by.as_text(), Edition::Apart);
+        About { usage: Usage::Catalogue, id, version, digests, first_seen: None }
+    }
+
+    /// Returns what signatures over a keyset must be about.
+    pub(super) fn keyset(set: &'b SignerSet, facts: &KeysetFacts<'b>) -> About<'b> {
+        let digests = std::slice::from_ref(facts.digest);
+        let (id, version) = (set.name.as_text(), Edition::Number(facts.version));
+        About { usage: Usage::Keyset, id, version, digests, first_seen: None }
     }
 }
 
@@ -205,8 +306,11 @@ impl About<'_> {
     /// Tells whether a statement is about this: its kind, id and version, and at least one digest, none of which differs.
     fn is_what(&self, statement: &Statement) -> bool {
         let same_version = match (&statement.version, self.version) {
-            (None, None) => true,
-            (Some(text), Some(version)) => Version::parse(text).is_ok_and(|stated| stated == *version),
+            (None, Edition::Apart) => true,
+            (Some(text), Edition::Release(version)) => {
+                Version::parse(text).is_ok_and(|stated| stated == *version)
+            }
+            (Some(text), Edition::Number(number)) => *text == number.to_string(),
             _ => false,
         };
         let of = |stated: &Digest| self.digests.iter().find(|own| own.algorithm() == stated.algorithm());

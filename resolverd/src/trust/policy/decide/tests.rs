@@ -106,6 +106,10 @@ struct World {
     catalogue_digest: Digest,
     catalogue_proofs: Vec<(Fingerprint, Proof)>,
     catalogue_statement: Option<Statement>,
+    /// Signatures over the list above, and the key to which that gives the right to sign the catalogue.
+    list_proofs: Vec<(Fingerprint, Proof)>,
+    delegate: Option<Fingerprint>,
+    scope: Vec<Namespace>,
     rollback: Option<Refusal>,
     expires_s: Option<i64>,
     checked_s: Option<i64>,
@@ -151,6 +155,9 @@ fn world() -> World {
         catalogue_digest: Digest::sha256(b"catalogue"),
         catalogue_proofs: Vec::new(),
         catalogue_statement: None,
+        list_proofs: Vec::new(),
+        delegate: None,
+        scope: Vec::new(),
         rollback: None,
         expires_s: None,
         checked_s: None,
@@ -197,6 +204,7 @@ impl World {
                     statement: self.catalogue_statement.as_ref(),
                     fault: None,
                 },
+                delegated: self.delegated(),
                 rollback: self.rollback.as_ref(),
                 expires_s: self.expires_s,
                 checked_s: self.checked_s,
@@ -210,6 +218,16 @@ impl World {
             carried_by: &self.carried_by,
         };
         then(&decide(&self.policy, &facts, self.now_s))
+    }
+
+    fn delegated(&self) -> Option<Delegated<'_>> {
+        Some(Delegated {
+            by: &self.catalogue,
+            digest: &self.catalogue_digest,
+            signed: Signed { proofs: &self.list_proofs, ..Signed::default() },
+            key: self.delegate?,
+            scope: &self.scope,
+        })
     }
 
     /// Returns `ok`, with the exceptions that were needed, or the reason.
@@ -606,6 +624,88 @@ fn the_steps_read_as_an_explanation() {
     );
 }
 
+#[test]
+fn a_list_gives_the_right_to_sign_a_catalogue_within_what_its_source_owns() {
+    let check = |change: &dyn Fn(&mut World), expected: &str| {
+        check(
+            |world| {
+                world.policy.sources[0].id = source("internal");
+                world.list_proofs = vec![(key(1), Proof::Holds), (key(2), Proof::Holds)];
+                world.delegate = Some(key(7));
+                world.catalogue_proofs = vec![(key(7), Proof::Holds)];
+                world.scope = vec![Namespace::parse("lcod://acme/**").unwrap()];
+                change(world);
+            },
+            expected,
+        );
+    };
+    check(&|_| {}, "ok");
+    check(&|world| world.scope.clear(), "ok");
+    let beside = |world: &mut World| world.scope = vec![Namespace::parse("lcod://acme/a/**").unwrap()];
+    check(&beside, "trust.delegation_scope");
+    // Who owns both must sign it himself, and then no scope matters.
+    check(
+        &|world| {
+            beside(world);
+            world.catalogue_proofs = world.list_proofs.clone();
+        },
+        "ok",
+    );
+    // A list that is not signed as it must be gives nothing.
+    check(&|world| world.list_proofs.truncate(1), "trust.key_unknown");
+    check(&|world| world.list_proofs[1].1 = Proof::Fails, "trust.key_unknown");
+    check(&|world| world.delegate = None, "trust.key_unknown");
+    // Nor does a key that has not signed, or that another list names.
+    check(&|world| world.catalogue_proofs.clear(), "trust.unsigned");
+    check(&|world| world.catalogue_proofs[0].0 = key(8), "trust.key_unknown");
+    check(&|world| world.catalogue_proofs[0].1 = Proof::Fails, "trust.signature_invalid");
+    check(&|world| world.catalogue_proofs[0].1 = Proof::OtherAlgorithm, "trust.algorithm_mismatch");
+    // What is signed must be this catalogue, by all whose algorithms are named.
+    let stating = |world: &mut World, change: &dyn Fn(&mut Statement)| {
+        let mut stated = Statement {
+            usage: Usage::Catalogue,
+            id: "acme/tooling".to_owned(),
+            version: None,
+            digests: vec![world.catalogue_digest.clone()],
+            algorithms: vec![KeyAlgorithm::Ed25519],
+            ..statement()
+        };
+        change(&mut stated);
+        world.catalogue_statement = Some(stated);
+    };
+    check(&|world| stating(world, &|_| {}), "ok");
+    check(&|world| stating(world, &|stated| stated.id = "other".to_owned()), "trust.statement_mismatch");
+    check(
+        &|world| stating(world, &|stated| stated.algorithms = KeyAlgorithm::ALL.to_vec()),
+        "trust.statement_mismatch",
+    );
+    check(
+        &|world| stating(world, &|stated| stated.signed_at_s = at("2027-01-01T00:00:00Z")),
+        "trust.from_future",
+    );
+    // What the policy says of a key holds wherever it is named.
+    let known = |world: &mut World| {
+        world.delegate = Some(key(4));
+        world.catalogue_proofs = vec![(key(4), Proof::Holds)];
+    };
+    check(&known, "ok");
+    check(
+        &|world| {
+            known(world);
+            let revoked = Revoked { at_s: at("2026-10-31T00:00:00Z"), reason: Revocation::Compromised };
+            world.policy.keys[3].revoked = Some(revoked);
+        },
+        "trust.key_revoked",
+    );
+    check(
+        &|world| {
+            known(world);
+            world.policy.keys[3].usage = vec![Usage::Package];
+        },
+        "trust.key_usage",
+    );
+}
+
 prop_compose! {
     fn proofs()(found in proptest::collection::vec((1u8..=5, 0u8..5), 0..5)) -> Vec<(Fingerprint, Proof)> {
         let proof = |number| match number {
@@ -620,7 +720,8 @@ prop_compose! {
 prop_compose! {
     /// A world near the one above: everything that a decision looks at may be otherwise.
     fn worlds()(
-        (proofs, catalogue_proofs) in (proofs(), proofs()),
+        (proofs, catalogue_proofs, list_proofs) in (proofs(), proofs(), proofs()),
+        (delegate, is_narrow) in (proptest::option::weighted(0.5, 1u8..=5), proptest::bool::weighted(0.2)),
         (signed, threshold, all, statement_kind) in (proptest::bool::weighted(0.2), 1usize..3, any::<bool>(), 0u8..6),
         (require, require_pin, pinned, digests, stronger) in (0u8..3, any::<bool>(), proptest::bool::weighted(0.8), 0u8..3, proptest::bool::weighted(0.3)),
         (own, missing, carried, agree) in (0u8..3, prop_oneof![4 => Just(3u8), 1 => 0u8..3], 0u8..3, prop_oneof![2 => Just(1usize), 1 => Just(2)]),
@@ -671,6 +772,9 @@ prop_compose! {
         world.pinned = pinned;
         world.proofs = proofs;
         world.catalogue_proofs = catalogue_proofs;
+        world.list_proofs = list_proofs;
+        world.delegate = delegate.map(key);
+        world.scope = is_narrow.then(|| Namespace::parse("lcod://other/**").unwrap()).into_iter().collect();
         match statement_kind {
             0 => world.statement = None,
             1 => world.statement.as_mut().unwrap().id = "lcod://acme/b".to_owned(),
@@ -753,6 +857,9 @@ fn tighten(world: &mut World, way: u8, which: usize) {
         18 => world.policy.defaults.max_stale_s = 1,
         19 => world.policy.defaults.max_clock_skew_s = 0,
         20 => world.policy.namespaces.clear(),
+        21 => remove(&mut world.list_proofs, which),
+        22 => world.delegate = None,
+        23 => world.scope = vec![Namespace::parse("lcod://other/**").unwrap()],
         _ => world.policy.keys[key].usage.clear(),
     }
 }
@@ -761,7 +868,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn asking_for_more_never_lets_anything_in(world in worlds(), way in 0u8..22, which in 0usize..8) {
+    fn asking_for_more_never_lets_anything_in(world in worlds(), way in 0u8..25, which in 0usize..8) {
         let mut stricter = world.clone();
         tighten(&mut stricter, way, which);
         // Without any rule the mode is that of the defaults.

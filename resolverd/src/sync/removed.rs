@@ -1,0 +1,112 @@
+//! What a signed catalogue listed and lists no more: whoever signs it says so, or it is noticed.
+//!
+//! TUF 1.0.34, section 5.5.5: what was listed before is still listed. Here a catalogue may take a release back with an entry of
+//! `withdrawn`; what is gone without one is a warning, or by `removals = "refuse"` of a policy a refusal of the whole catalogue.
+//! What is compared are the entries of the last snapshot; where they are lost, nothing is. Never looks at a catalogue that nobody
+//! has to sign: who may write it may leave out what he likes. One that a signed list pins is signed with it.
+
+use std::collections::{HashMap, HashSet};
+
+use catalogue_schema::dialect::{Errand, Node, Withdrawn};
+use catalogue_schema::generation::CatalogueState;
+use catalogue_schema::model::{Refusal, Warning};
+use catalogue_schema::packed::Packed;
+use catalogue_schema::policy::Removals;
+use catalogue_schema::revision::{RevisionKey, SignedBy};
+
+use crate::sync::key;
+use crate::sync::reading::{Mode, Reader};
+
+/// The reason for what a signed catalogue lists no more.
+pub(super) const REMOVED: &str = "trust.removed";
+
+/// How many releases are named that are gone.
+const NAMED_MAX: usize = 5;
+
+impl Reader<'_> {
+    /// Looks for what a catalogue leaves out that it listed.
+    ///
+    /// **Errors**: why it may not be used, where a policy asks for that.
+    pub(super) fn removals(
+        &self,
+        (errand, node, mode): (&Errand, &Node, Mode),
+        state: &CatalogueState,
+        signed: Option<&SignedBy>,
+        (components, withdrawn): (&[Packed], &[Withdrawn]),
+    ) -> Result<Option<Warning>, Refusal> {
+        let before = self.known.nodes.get(&key(node));
+        // Signed, or pinned by a list that is.
+        let Some(before) = before.filter(|_| !state.signers.is_empty()) else { return Ok(None) };
+        if before.digest == state.digest {
+            // What it left out then it leaves out still.
+            return Ok(before.warnings.iter().find(|warning| warning.reason == REMOVED).cloned());
+        }
+        let memory_key = RevisionKey::of(node);
+        // What an operator had forgotten promises nothing.
+        let mut known = self.memory.known(&memory_key).iter();
+        let was_promised = known.any(|known| known.signed.is_some() || signed.is_none());
+        if mode == Mode::Recorded || !was_promised {
+            return Ok(None);
+        }
+        let texts = (node.id.source.as_text(), node.id.name.as_text());
+        let owned = self.known.owned.as_ref().and_then(|owned| owned.get(&texts));
+        let gone = gone(owned.into_iter().flatten().copied(), components, withdrawn);
+        let Some(told) = told(&gone) else { return Ok(None) };
+        match self.sync.rules.policies.removals() {
+            Removals::Refuse => {
+                let expected = "everything that it listed, or a word of what was withdrawn";
+                let found = format!("no word of {told}; to accept it: resolverd trust forget {memory_key}");
+                Err(Refusal::new(REMOVED, &errand.want, expected, found))
+            }
+            Removals::Warn => {
+                let text =
+                    format!("its signers list no more, and do not say that they have withdrawn: {told}");
+                Ok(Some(Warning::new(REMOVED, text)))
+            }
+        }
+    }
+}
+
+/// Returns what was listed, is not, and was not withdrawn: ids of components, and versions of those that are still there.
+fn gone<'a>(
+    before: impl Iterator<Item = &'a Packed>,
+    components: &[Packed],
+    withdrawn: &[Withdrawn],
+) -> Vec<String> {
+    let listed: HashMap<&str, HashSet<&str>> = components
+        .iter()
+        .map(|one| (one.id_text(), one.all().map(|listed| listed.version_text()).collect()))
+        .collect();
+    let mut gone = Vec::new();
+    for component in before {
+        let id = component.id_text();
+        let own = || withdrawn.iter().filter(|one| one.id.as_text() == id);
+        if own().any(|one| one.version.is_none()) {
+            continue;
+        }
+        let is_gone = |version: &&str| {
+            let is_listed = listed.get(id).is_some_and(|versions| versions.contains(version));
+            let is_named = |one: &Withdrawn| {
+                one.version.as_ref().is_some_and(|withdrawn| withdrawn.to_string() == *version)
+            };
+            !is_listed && !own().any(is_named)
+        };
+        gone.extend(
+            component
+                .all()
+                .map(|listed| listed.version_text())
+                .filter(is_gone)
+                .map(|version| format!("{id}@{version}")),
+        );
+    }
+    gone
+}
+
+/// Names the first of what is gone, and counts the rest; nothing where nothing is.
+fn told(gone: &[String]) -> Option<String> {
+    let named = gone.get(..NAMED_MAX.min(gone.len())).filter(|named| !named.is_empty())?.join(", ");
+    Some(match gone.len().saturating_sub(NAMED_MAX) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    })
+}
