@@ -23,6 +23,7 @@ mod faults;
 mod federation;
 mod formats;
 mod fuzz;
+mod git_rows;
 mod git_wire;
 mod harness;
 mod https;
