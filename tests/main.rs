@@ -10,6 +10,7 @@
 
 mod attack;
 mod audit;
+mod catalogue_rows;
 mod clock;
 mod crash;
 mod daemon;

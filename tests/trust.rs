@@ -14,29 +14,30 @@ use crate::harness::lcod::{Component, all_files};
 use crate::harness::poll;
 use crate::harness::repository::{Files, Repository};
 
-const X: &str = "lcod://acme/x";
+pub(crate) const X: &str = "lcod://acme/x";
 
 /// Sources that are repositories, keys, and a policy over both.
-struct Shop {
-    sandbox: Sandbox,
+pub(crate) struct Shop {
+    /// Where the daemon runs.
+    pub(crate) sandbox: Sandbox,
 }
 
 /// What one revision of a source holds.
 #[derive(Default)]
-struct Revision<'a> {
+pub(crate) struct Revision<'a> {
     /// `id@version`, each with what is in its manifest's summary.
-    releases: &'a [&'a str],
+    pub(crate) releases: &'a [&'a str],
     /// How the catalogue is signed: the words behind `sign FILE`; none for not at all.
-    catalogue: &'a str,
+    pub(crate) catalogue: &'a str,
     /// How every manifest is signed: the keys.
-    packages: &'a str,
+    pub(crate) packages: &'a str,
     /// The catalogue states no digests.
-    without_digests: bool,
+    pub(crate) without_digests: bool,
 }
 
 impl Shop {
     /// Makes a sandbox whose sources have these names, best place first.
-    fn new(sources: &[&str]) -> Shop {
+    pub(crate) fn new(sources: &[&str]) -> Shop {
         let shop = Shop { sandbox: Sandbox::new() };
         for name in sources {
             Repository::create(&shop.repository(name));
@@ -50,7 +51,7 @@ impl Shop {
         shop
     }
 
-    fn list(&self, sources: &[&str]) {
+    pub(crate) fn list(&self, sources: &[&str]) {
         let source = |name: &&str| {
             let url = format!("file://{}", self.repository(name).display());
             json!({ "id": name, "priority": 10, "entrypoint": { "type": "git", "url": url, "subpath": "catalogue.json" } })
@@ -59,16 +60,16 @@ impl Shop {
         self.sandbox.write_sources(&json!({ "sources": rows }));
     }
 
-    fn repository(&self, name: &str) -> PathBuf {
+    pub(crate) fn repository(&self, name: &str) -> PathBuf {
         self.sandbox.path(&format!("repositories/{name}"))
     }
 
-    fn policy_file(&self) -> PathBuf {
+    pub(crate) fn policy_file(&self) -> PathBuf {
         self.sandbox.path("config/resolverd/trust.toml")
     }
 
     /// Runs a verb; words that start with `%` are files of the desk.
-    fn run(&self, line: &str) -> Said {
+    pub(crate) fn run(&self, line: &str) -> Said {
         let words: Vec<String> = line
             .split_whitespace()
             .map(|word| match word.strip_prefix('%') {
@@ -80,14 +81,14 @@ impl Shop {
     }
 
     #[track_caller]
-    fn good(&self, line: &str) -> String {
+    pub(crate) fn good(&self, line: &str) -> String {
         let said = self.run(line);
         assert_eq!(said.status, 0, "{line}: {said:?}");
         said.stdout
     }
 
     /// Makes keys.
-    fn keys(&self, names: &[(&str, &str)]) {
+    pub(crate) fn keys(&self, names: &[(&str, &str)]) {
         for (name, algorithm) in names {
             self.good(&format!("keys generate {algorithm} %{name}"));
             let public = self.sandbox.path(&format!("desk/{name}.pem"));
@@ -96,7 +97,7 @@ impl Shop {
     }
 
     /// Returns the `[[keys]]` entry of a key.
-    fn key(&self, name: &str, algorithm: &str, more: &str) -> String {
+    pub(crate) fn key(&self, name: &str, algorithm: &str, more: &str) -> String {
         let fingerprint = self.good(&format!("keys fingerprint %{name}.pem"));
         let file = self.sandbox.path(&format!("desk/{name}.pem"));
         format!(
@@ -107,7 +108,7 @@ impl Shop {
     }
 
     /// Signs bytes with the words behind `sign FILE`, and returns the signature file.
-    fn signed(&self, bytes: &[u8], words: &str) -> Vec<u8> {
+    pub(crate) fn signed(&self, bytes: &[u8], words: &str) -> Vec<u8> {
         std::fs::write(self.sandbox.path("desk/signed"), bytes).unwrap();
         self.good(&format!("sign %signed --write %signature {words}"));
         let signature = self.sandbox.path("desk/signature");
@@ -117,7 +118,12 @@ impl Shop {
     }
 
     /// Publishes a revision; `change` edits what is committed last: catalogue and signature.
-    fn publish_changed(&self, source: &str, revision: &Revision<'_>, change: impl FnOnce(&mut Files)) {
+    pub(crate) fn publish_changed(
+        &self,
+        source: &str,
+        revision: &Revision<'_>,
+        change: impl FnOnce(&mut Files),
+    ) {
         let repository = Repository { path: self.repository(source) };
         let components: Vec<Component> = revision
             .releases
@@ -165,16 +171,16 @@ impl Shop {
         repository.commit(&files);
     }
 
-    fn publish(&self, source: &str, revision: &Revision<'_>) {
+    pub(crate) fn publish(&self, source: &str, revision: &Revision<'_>) {
         self.publish_changed(source, revision, |_| {});
     }
 
     /// Puts a policy in place, as one rename.
-    fn policy(&self, version: u64, text: &str) {
+    pub(crate) fn policy(&self, version: u64, text: &str) {
         self.policy_text(&format!("schema = \"resolverd/trust@1\"\nversion = {version}\n{text}"));
     }
 
-    fn policy_text(&self, text: &str) {
+    pub(crate) fn policy_text(&self, text: &str) {
         let fresh = self.sandbox.path("config/resolverd/fresh");
         std::fs::write(&fresh, text).unwrap();
         std::fs::set_permissions(&fresh, Permissions::from_mode(0o644)).unwrap();
@@ -182,7 +188,7 @@ impl Shop {
     }
 
     /// Puts a policy in place and waits until it is in force.
-    fn reload(&self, daemon: &Daemon, version: u64, text: &str) {
+    pub(crate) fn reload(&self, daemon: &Daemon, version: u64, text: &str) {
         self.policy(version, text);
         poll::until("the policy", || {
             let policy = daemon.get("/v1/policy").ok();
@@ -198,7 +204,7 @@ fn judged(daemon: &Daemon) -> bool {
 }
 
 /// One source signs its catalogue with one key, `root`, and supplies everything.
-fn signed_by_root(shop: &Shop, more: &str) -> String {
+pub(crate) fn signed_by_root(shop: &Shop, more: &str) -> String {
     let key = shop.key("root", "ed25519", more);
     format!(
         "{key}[[signers]]\nname = \"roots\"\nkeys = [\"root\"]\nthreshold = 1\nalgorithms = {{ any = [\"ed25519\"] }}\n{}",
@@ -206,14 +212,14 @@ fn signed_by_root(shop: &Shop, more: &str) -> String {
     )
 }
 
-fn rules(source: &str, namespace: &str) -> String {
+pub(crate) fn rules(source: &str, namespace: &str) -> String {
     format!(
         "[[sources]]\nid = \"acme\"\n{source}[[namespaces]]\nname = \"all\"\nmatch = \"**\"\nsources = [\"acme\"]\n{namespace}"
     )
 }
 
 /// Returns how a reference is answered: `version verdict rule [signers]`, or the reason why it is not.
-fn answer(daemon: &Daemon, reference: &str) -> String {
+pub(crate) fn answer(daemon: &Daemon, reference: &str) -> String {
     let answer = daemon.resolve(&[reference]);
     if answer.status != 200 {
         return answer.reason();
@@ -230,20 +236,20 @@ fn answer(daemon: &Daemon, reference: &str) -> String {
     )
 }
 
-fn source_reason(daemon: &Daemon) -> String {
+pub(crate) fn source_reason(daemon: &Daemon) -> String {
     let row = daemon.get("/v1/sources").ok()["items"][0].clone();
     row["error"]["reason"].as_str().unwrap_or("fresh").to_owned()
 }
 
 /// Syncs, and compares why the source was not accepted and what is answered all the same.
 #[track_caller]
-fn check(daemon: &Daemon, source: &str, answered: &str, when: &str) {
+pub(crate) fn check(daemon: &Daemon, source: &str, answered: &str, when: &str) {
     daemon.sync();
     assert_eq!((source_reason(daemon).as_str(), answer(daemon, X).as_str()), (source, answered), "{when}");
 }
 
 /// Returns the steps of an explanation, and compares them with what the command line prints.
-fn why(shop: &Shop, daemon: &Daemon, id: &str) -> Vec<String> {
+pub(crate) fn why(shop: &Shop, daemon: &Daemon, id: &str) -> Vec<String> {
     let explained = daemon.post("/v1/explain", &json!({ "id": id })).ok();
     let lines = explained["release"]["why"].as_array().cloned().unwrap_or_default();
     let lines: Vec<String> = lines.iter().map(|line| line.as_str().unwrap().to_owned()).collect();

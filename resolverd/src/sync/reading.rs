@@ -148,6 +148,8 @@ pub(super) struct Vouching {
     pub(super) signers: Vec<String>,
     /// Why it may not be used if it lists releases.
     pub(super) lacking: Option<Refusal>,
+    /// What it is called where it may not list a release twice in other words, since somebody signed it.
+    pub(super) strict: Option<String>,
     /// Who vouches for it once it is accepted.
     pub(super) voucher: Option<Voucher>,
 }
