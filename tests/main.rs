@@ -53,6 +53,7 @@ mod snapshots;
 mod soak;
 mod socket;
 mod stale;
+mod sync_rows;
 mod system;
 mod tidy;
 mod transport;
