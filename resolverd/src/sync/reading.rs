@@ -1188,7 +1188,8 @@ pub(super) fn is_settled(errand: &Errand) -> bool {
 
 /// Takes away what the sync says anew: mutations, and what policies say.
 fn as_read(mut release: Release) -> Release {
-    let is_said_anew = |reason: &str| ["trust.", "sync."].iter().any(|family| reason.starts_with(family));
+    let is_said_anew =
+        |reason: &str| ["trust.", "sync.", "resolve."].iter().any(|family| reason.starts_with(family));
     release.warnings.retain(|warning| !is_said_anew(&warning.reason));
     if let Verdict::Trusted(leave) = release.verdict {
         release.verdict = Verdict::Trusted(leave.without_ruling());
