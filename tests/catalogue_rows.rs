@@ -12,29 +12,31 @@ use crate::harness::repository::{Files, write};
 use crate::trust::{Revision, Shop, check, signed_by_root};
 
 /// A commit of other people's repositories, which manifests name and nobody fetches.
-const ELSEWHERE: (&str, &str) = ("https://example.org/elsewhere", "4a569e82930c784d2b4f2a40a39e85daea774a80");
+pub(crate) const ELSEWHERE: (&str, &str) =
+    ("https://example.org/elsewhere", "4a569e82930c784d2b4f2a40a39e85daea774a80");
 const X: &str = "lcod://acme/x";
 const GOOD: &str = "lcod://acme/good";
 
 /// A directory that one source reads: a document, and what lies beside it.
-struct Desk {
-    sandbox: Sandbox,
+pub(crate) struct Desk {
+    /// Where the daemon runs.
+    pub(crate) sandbox: Sandbox,
 }
 
 impl Desk {
-    fn new() -> Desk {
+    pub(crate) fn new() -> Desk {
         let desk = Desk { sandbox: Sandbox::new() };
         let path = desk.sandbox.path("published/catalogue.json");
         desk.sandbox.write_sources(&json!({ "sources": [{ "id": "acme", "path": path }] }));
         desk
     }
 
-    fn put(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         write(&self.sandbox.path("published"), &Files::from([(name.to_owned(), bytes.to_vec())]));
     }
 
     /// Writes the manifest of a release, and returns its row in a catalogue.
-    fn version(&self, id: &str, version: &str) -> Value {
+    pub(crate) fn version(&self, id: &str, version: &str) -> Value {
         let one = Component::new(id, version, &[]);
         let manifest = one.manifest(ELSEWHERE.0, ELSEWHERE.1);
         let path = format!("{}-{version}/manifest.json", one.directory);
@@ -43,7 +45,7 @@ impl Desk {
     }
 
     /// Publishes a catalogue of these components, beside a good one.
-    fn publish(&self, components: &[Value]) {
+    pub(crate) fn publish(&self, components: &[Value]) {
         let good = json!({ "id": GOOD, "versions": [self.version(GOOD, "1.0.0")] });
         let all: Vec<&Value> = [&good].into_iter().chain(components).collect();
         let catalogue = json!({ "schema": "lcod-registry/catalogue@1", "id": "all", "components": all });
@@ -52,7 +54,7 @@ impl Desk {
 
     /// Reads what was published; the good component must be served.
     #[track_caller]
-    fn read(&self) -> Daemon {
+    pub(crate) fn read(&self) -> Daemon {
         let daemon = self.sandbox.start_synced();
         assert_eq!(answer(&daemon, GOOD), "1.0.0", "{:#}", daemon.get("/v1/catalogues").ok());
         daemon
@@ -60,7 +62,7 @@ impl Desk {
 }
 
 /// Returns the version that a reference comes to, or the reason why it comes to none.
-fn answer(daemon: &Daemon, reference: &str) -> String {
+pub(crate) fn answer(daemon: &Daemon, reference: &str) -> String {
     let answer = daemon.resolve(&[reference]);
     match answer.status {
         200 => answer.json()["components"][0]["version"].as_str().unwrap().to_owned(),
@@ -69,13 +71,13 @@ fn answer(daemon: &Daemon, reference: &str) -> String {
 }
 
 /// Returns what became of a catalogue.
-fn told(daemon: &Daemon, name: &str) -> String {
+pub(crate) fn told(daemon: &Daemon, name: &str) -> String {
     let row = daemon.catalogue(name);
     row["error"]["reason"].as_str().unwrap_or(row["state"].as_str().unwrap_or_default()).to_owned()
 }
 
 /// Returns the entries of a catalogue that were skipped, and why.
-fn skipped(daemon: &Daemon, name: &str) -> Vec<(String, String)> {
+pub(crate) fn skipped(daemon: &Daemon, name: &str) -> Vec<(String, String)> {
     let row = daemon.catalogue(name);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let one = |skipped: &Value| (text(&skipped["entry"]), text(&skipped["error"]["reason"]));

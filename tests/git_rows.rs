@@ -652,3 +652,66 @@ fn f14_what_a_server_proposes_beside_its_objects_is_never_asked_for() {
     }
     assert_eq!(trap.connections(), 0, "nobody went where the server pointed");
 }
+
+#[test]
+fn c5_what_is_no_commit_pins_nothing_and_a_ref_leads_somewhere_or_nowhere() {
+    let forge = Forge::new();
+    let blob = forge.object("blob", EMPTY);
+    let commit = forge.commit(&[("100644", b"c.json", &blob)]);
+    forge.git(&["update-ref", "refs/heads/side", &commit]);
+    forge.git(&["tag", "-a", "-m", "one", "v1", &commit]);
+    let no_commits = ["HEAD", "main", "side", "v1", &commit[..7], &commit[..39], &commit.to_uppercase()];
+    for place in ["here", "wire"] {
+        let mut rows = vec![pointer("good", &forge.url(place), &forge.good, "good.json")];
+        rows[0]["id"] = json!(format!("good-{place}"));
+        for (at, text) in no_commits.iter().enumerate() {
+            rows.push(pointer(&format!("pin{at}-{place}"), &forge.url(place), text, "c.json"));
+        }
+        for name in ["side", "v1", "refs/tags/v1", "gone", "refs/heads/gone", "bad"] {
+            let id = format!("{}-{place}", name.replace('/', "."));
+            rows.push(
+                json!({ "id": id, "kind": "git", "url": forge.url(place), "ref": name, "path": "c.json" }),
+            );
+        }
+        forge.list(place, &rows);
+    }
+    // What Git would not write itself; over the wire it is not even named.
+    fs::write(forge.bare.join("refs/heads/bad"), "ref: ../../x\n").unwrap();
+    let daemon = forge.read();
+    for (place, source) in [("here", "here"), ("wire", "wire")] {
+        let row = daemon.catalogue(source);
+        let told: Vec<&str> = row["skippedEntries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|skipped| skipped["error"]["reason"].as_str().unwrap())
+            .collect();
+        assert_eq!(told, vec!["input.commit"; no_commits.len()], "{place}: {row:#}");
+        for name in ["side", "v1", "refs.tags.v1"] {
+            let row = daemon.catalogue(&format!("{name}-{place}"));
+            assert_eq!((&row["state"], &row["commit"]), (&json!("fresh"), &json!(commit)), "{row:#}");
+        }
+        for name in ["gone", "refs.heads.gone"] {
+            assert_eq!(told_of(&daemon, name, place), "git.ref_missing");
+        }
+    }
+    assert_eq!(told_of(&daemon, "bad", "here"), "git.bad_ref");
+    assert_eq!(told_of(&daemon, "bad", "wire"), "git.ref_missing");
+    // The branch moves; what it led to is recorded, and where it leads now is read, which the memory holds to its order.
+    let next = forge.git(&["commit-tree", "-m", "next", "-p", &commit, &format!("{commit}^{{tree}}")]);
+    forge.git(&["update-ref", "refs/heads/side", &next]);
+    daemon.sync();
+    assert_eq!(daemon.catalogue("side-wire")["commit"], json!(next));
+    forge.git(&["update-ref", "refs/heads/side", &commit]);
+    daemon.sync();
+    let row = daemon.catalogue("side-wire");
+    assert_eq!(
+        (&row["commit"], &row["error"]["reason"]),
+        (&json!(next), &json!("trust.rollback")),
+        "{row:#}"
+    );
+}
+
+fn told_of(daemon: &Daemon, name: &str, place: &str) -> String {
+    told(daemon, &format!("{name}-{place}"))
+}

@@ -34,6 +34,7 @@ mod limits;
 mod live_registry;
 mod locality;
 mod metrics;
+mod name_rows;
 mod network;
 mod offline;
 mod owns;
