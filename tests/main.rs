@@ -28,6 +28,7 @@ mod git_rows;
 mod git_wire;
 mod harness;
 mod https;
+mod key_rows;
 mod keys;
 mod kill;
 mod limits;
