@@ -285,6 +285,37 @@ fn b18_signatures_of_another_mode() {
 }
 
 #[test]
+fn b19_files_that_are_not_one_public_key() {
+    let (shop, daemon) = open();
+    shop.keys(&[("root", "ed25519"), ("pq", "ml-dsa-87")]);
+    let read = |name: &str| fs::read_to_string(shop.sandbox.path(&format!("desk/{name}"))).unwrap();
+    let (pem, private) = (read("root.pem"), read("root.key"));
+    let fingerprint = PublicKey::parse(pem.as_bytes()).unwrap().fingerprint().to_string();
+    let files = [
+        ("empty", String::new(), "policy.key"),
+        ("twice", format!("{pem}{pem}"), "policy.key"),
+        ("trailing", format!("{pem}trailing\n"), "policy.key"),
+        ("leading", format!("leading\n{pem}"), "policy.key"),
+        ("label", pem.replace("PUBLIC KEY", "CERTIFICATE"), "policy.key"),
+        ("cut", pem[..60].to_owned(), "policy.key"),
+        ("odd", "a".repeat(63), "policy.key"),
+        ("private", private, "policy.private_key"),
+        ("large", "a".repeat(17 << 10), "policy.too_large"),
+        ("other", read("pq.pem"), "policy.algorithm"),
+    ];
+    for (name, text, reason) in files {
+        let file = format!("file-{name}.pem");
+        desk(&shop, &file, text.as_bytes());
+        // What is wrong with a policy is told by its line, and what is wrong with a file by its name.
+        let subject = if name == "other" { reason } else { &file };
+        refused(&shop, &daemon, &naming(&shop, &file, "ed25519", &fingerprint), subject, reason);
+    }
+    let secret = read("root.key").lines().nth(1).unwrap().to_owned();
+    let told = daemon.get("/v1/policy").ok().to_string() + &daemon.log();
+    assert!(!told.contains(&secret), "a private key is told to nobody");
+}
+
+#[test]
 fn b20_keys_and_policies_that_somebody_else_could_write() {
     let (shop, daemon) = open();
     shop.keys(&[("root", "ed25519")]);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::lcod::{Component, catalogues};
-use crate::harness::tls::{Route, TlsServer};
+use crate::harness::tls::{Certificate, GitMount, Route, TlsServer};
 use crate::harness::{place, poll};
 
 /// A commit of other people's repositories, which manifests name and nobody fetches.
@@ -489,4 +489,157 @@ fn e10_a_small_body_that_unpacks_without_end() {
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let most_kb: u64 = most.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(most_kb < 400_000, "{most_kb} kB, of which a catalogue may take 64 MiB and its copies");
+}
+
+/// A daemon whose sources are single documents on servers: their names and where they lie.
+fn single(servers: &[&TlsServer], more: &str, sources: &[(String, String)]) -> (Sandbox, Daemon) {
+    let sandbox = Sandbox::new();
+    let home = sandbox.path("config/resolverd");
+    fs::create_dir_all(&home).unwrap();
+    let authorities: String =
+        servers.iter().map(|server| fs::read_to_string(server.ca_file()).unwrap()).collect();
+    fs::write(home.join("ca.pem"), authorities).unwrap();
+    let ca_file = home.join("ca.pem").display().to_string();
+    let config = format!("[https]\nca_file = {ca_file:?}\nproxy = \"none\"\n{more}");
+    fs::write(home.join("config.toml"), config).unwrap();
+    let local = sandbox.path("empty.json");
+    fs::write(&local, EMPTY).unwrap();
+    let mut rows = vec![json!({ "id": "local", "path": local })];
+    rows.extend(sources.iter().map(|(id, url)| json!({ "id": id, "url": url })));
+    sandbox.write_sources(&json!({ "sources": rows }));
+    let daemon = sandbox.start_synced();
+    (sandbox, daemon)
+}
+
+/// A catalogue without components.
+const EMPTY: &[u8] = br#"{"schema":"lcod-registry/catalogue@1","components":[]}"#;
+
+#[test]
+fn e1_redirects_that_lead_out_of_https_or_nowhere() {
+    let server = TlsServer::start();
+    let mut rows: Vec<(String, &str)> = Vec::new();
+    let mut add = |name: String, status: u16, to: &str, expected: &'static str| {
+        server.route(&format!("/{name}"), Route::redirect(status, to));
+        rows.push((name, expected));
+    };
+    for status in [301, 302, 303, 307, 308] {
+        add(format!("plain-{status}"), status, "http://localhost/a.json", "net.redirect_downgrade");
+    }
+    add("file".to_owned(), 302, "file:///etc/passwd", "net.redirect_downgrade");
+    add("ftp".to_owned(), 302, "ftp://localhost/a", "net.redirect_downgrade");
+    add("inside".to_owned(), 302, "//169.254.169.254/a", "net.address_denied");
+    add("loop".to_owned(), 302, "/loop", "net.redirects");
+    for hop in 0..7 {
+        add(format!("hop-{hop}"), 302, &format!("/hop-{}", hop + 1), "net.redirects");
+    }
+    rows.retain(|(name, _)| !name.starts_with("hop-") || name == "hop-0");
+    let sources: Vec<(String, String)> =
+        rows.iter().map(|(name, _)| (name.clone(), server.url(&format!("/{name}")))).collect();
+    let (_sandbox, daemon) = single(&[&server], "", &sources);
+    for (name, expected) in &rows {
+        assert_eq!(reason(&daemon, name), *expected, "{:#}", daemon.catalogue(name));
+    }
+}
+
+#[test]
+fn c9_servers_that_are_slow_or_silent() {
+    let server = TlsServer::start();
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n".to_vec();
+    server.route("/silent", Route::Stall(Vec::new()));
+    server.route("/begun", Route::Stall([head.clone(), b"{".to_vec()].concat()));
+    let endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+    server.route("/slow", Route::Drip(endless, std::time::Duration::from_millis(20)));
+    server.put("/good", EMPTY);
+    let names = ["silent", "begun", "slow", "good"];
+    let sources = names.map(|name| (name.to_owned(), server.url(&format!("/{name}"))));
+    let (_sandbox, daemon) = single(&[&server], "[limits]\nstall_s = 1\ntries = 1\n", &sources);
+    for (name, expected) in
+        [("silent", "net.timeout"), ("begun", "net.timeout"), ("slow", "net.too_slow"), ("good", "fresh")]
+    {
+        assert_eq!(reason(&daemon, name), expected, "{:#}", daemon.catalogue(name));
+    }
+}
+
+#[test]
+fn e8_certificates_that_are_not_the_server_s() {
+    let kinds = [
+        Certificate::Expired,
+        Certificate::NotYetValid,
+        Certificate::OtherHost,
+        Certificate::SelfSigned,
+        Certificate::UnknownAuthority,
+        Certificate::ForClients,
+        Certificate::Good,
+    ];
+    let servers = kinds.map(|kind| TlsServer::start_as(&[], kind));
+    let sources: Vec<(String, String)> = kinds
+        .iter()
+        .zip(&servers)
+        .map(|(kind, server)| {
+            server.put("/a.json", EMPTY);
+            (format!("{kind:?}").to_ascii_lowercase(), server.url("/a.json"))
+        })
+        .collect();
+    let (_sandbox, daemon) = single(&servers.iter().collect::<Vec<_>>(), "", &sources);
+    for ((name, _), server) in sources.iter().zip(&servers) {
+        let (expected, asked) = if name == "good" { ("fresh", true) } else { ("net.tls", false) };
+        assert_eq!(reason(&daemon, name), expected, "{:#}", daemon.catalogue(name));
+        assert_eq!(!server.requests().is_empty(), asked, "{name}: nothing is asked of a stranger");
+    }
+}
+
+#[test]
+fn e6_e7_a_token_goes_to_the_very_address_that_was_written_and_is_told_to_nobody() {
+    const TOKEN: &str = "t0ken-of-the-operator";
+    let (server, other) = (TlsServer::start(), TlsServer::start());
+    let nowhere = GitMount::of(std::path::Path::new("/nonexistent"));
+    let guarded = nowhere.before(|request| {
+        let is_known = request.header("authorization") == Some(&format!("Bearer {TOKEN}"));
+        Some(if is_known { Route::ok(EMPTY) } else { Route::status(403) })
+    });
+    server.mount("/", guarded.clone());
+    other.mount("/", guarded);
+    server.route("/reg/away.json", Route::redirect(302, &server.url("/else/a.json")));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    fs::write(&file, TOKEN).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let tokens = format!(
+        "[[https.tokens]]\nurl = {:?}\nfile = {:?}\n",
+        server.url("/reg"),
+        file.display().to_string()
+    );
+    let rows = [
+        ("own", server.url("/reg/a.json"), "fresh"),
+        ("suffix", server.url("/reg.git/a.json"), "net.forbidden"),
+        ("longer", server.url("/regs/a.json"), "net.forbidden"),
+        ("case", server.url("/Reg/a.json"), "net.forbidden"),
+        ("deeper", server.url("/a/reg/a.json"), "net.forbidden"),
+        ("port", other.url("/reg/a.json"), "net.forbidden"),
+        ("moved", server.url("/reg/away.json"), "net.forbidden"),
+    ];
+    let sources: Vec<(String, String)> =
+        rows.iter().map(|(name, url, _)| ((*name).to_owned(), url.clone())).collect();
+    let (sandbox, daemon) = single(&[&server, &other], &tokens, &sources);
+    for (name, _, expected) in &rows {
+        assert_eq!(reason(&daemon, name), *expected, "{:#}", daemon.catalogue(name));
+    }
+    let told = daemon.get("/v1/sources").ok().to_string() + &daemon.get("/v1/catalogues").ok().to_string();
+    let said = sandbox.run(&["status"]);
+    for text in [told, daemon.log(), said.stdout + &said.stderr] {
+        assert!(!text.contains(TOKEN), "{text}");
+    }
+}
+
+#[test]
+fn e13_a_server_that_speaks_another_protocol() {
+    let server = TlsServer::start();
+    let settings = b"\0\0\0\x04\0\0\0\0\0".to_vec();
+    let flood = [&b"\0\0\x04\x09\0\0\0\0\x01"[..], &[0; 4]].concat();
+    server.route("/flood", Route::Endless(settings, flood));
+    server.put("/good", EMPTY);
+    let sources = ["flood", "good"].map(|name| (name.to_owned(), server.url(&format!("/{name}"))));
+    let (_sandbox, daemon) = single(&[&server], "[limits]\ntries = 1\n", &sources);
+    assert_eq!(reason(&daemon, "flood"), "net.protocol", "{:#}", daemon.catalogue("flood"));
+    assert_eq!(reason(&daemon, "good"), "fresh");
 }
