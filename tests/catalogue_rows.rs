@@ -334,10 +334,10 @@ fn a10_spellings_of_a_digest() {
     rows.extend(bad.iter().enumerate().map(|(at, digest)| one("bad", at, digest)));
     desk.publish(&rows);
     let daemon = desk.read();
-    for at in 0..good.len() {
+    for (at, digest) in good.iter().enumerate() {
         // The digest holds; the manifest is another component's, which is said next.
         let told = answer(&daemon, &format!("lcod://acme/good{at}"));
-        assert_eq!(told, "trust.statement_mismatch", "{}", good[at]);
+        assert_eq!(told, "trust.statement_mismatch", "{digest}");
     }
     let told = skipped(&daemon, "acme");
     assert_eq!(told.len(), bad.len(), "{told:?}");

@@ -447,8 +447,8 @@ fn f9_a_repository_that_borrows_replaces_or_belongs_to_somebody_else() {
     forge.list("here", &pointers);
     forge.list("wire", &[]);
     let daemon = forge.read();
-    for at in 0..rows.len() {
-        assert_eq!(told(&daemon, &format!("unsafe{at}")), "git.unsafe_layout", "{:?}", rows[at]);
+    for (at, row) in rows.iter().enumerate() {
+        assert_eq!(told(&daemon, &format!("unsafe{at}")), "git.unsafe_layout", "{row:?}");
     }
     assert_eq!(told(&daemon, "strange"), "fresh", "{:#}", daemon.catalogue("strange"));
     if is_root {
