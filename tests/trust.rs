@@ -18,6 +18,7 @@ pub(crate) const X: &str = "lcod://acme/x";
 
 /// Sources that are repositories, keys, and a policy over both.
 pub(crate) struct Shop {
+    /// Where the daemon runs.
     pub(crate) sandbox: Sandbox,
 }
 
@@ -50,7 +51,7 @@ impl Shop {
         shop
     }
 
-    fn list(&self, sources: &[&str]) {
+    pub(crate) fn list(&self, sources: &[&str]) {
         let source = |name: &&str| {
             let url = format!("file://{}", self.repository(name).display());
             json!({ "id": name, "priority": 10, "entrypoint": { "type": "git", "url": url, "subpath": "catalogue.json" } })
@@ -63,7 +64,7 @@ impl Shop {
         self.sandbox.path(&format!("repositories/{name}"))
     }
 
-    fn policy_file(&self) -> PathBuf {
+    pub(crate) fn policy_file(&self) -> PathBuf {
         self.sandbox.path("config/resolverd/trust.toml")
     }
 
@@ -179,7 +180,7 @@ impl Shop {
         self.policy_text(&format!("schema = \"resolverd/trust@1\"\nversion = {version}\n{text}"));
     }
 
-    fn policy_text(&self, text: &str) {
+    pub(crate) fn policy_text(&self, text: &str) {
         let fresh = self.sandbox.path("config/resolverd/fresh");
         std::fs::write(&fresh, text).unwrap();
         std::fs::set_permissions(&fresh, Permissions::from_mode(0o644)).unwrap();

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::harness::place;
 
-fn groups(name: &str) -> Option<Vec<Value>> {
+pub(crate) fn groups(name: &str) -> Option<Vec<Value>> {
     let file = File::open(place::data(&format!("wycheproof/{name}.json.gz"))?).unwrap();
     let mut text = String::new();
     GzDecoder::new(file).read_to_string(&mut text).unwrap();
@@ -23,7 +23,7 @@ fn groups(name: &str) -> Option<Vec<Value>> {
     Some(read["testGroups"].as_array().unwrap().clone())
 }
 
-fn bytes(value: &Value) -> Vec<u8> {
+pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     value.as_str().map(|text| unhex(text).unwrap()).unwrap_or_default()
 }
 

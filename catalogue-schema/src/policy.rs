@@ -46,6 +46,7 @@
 //! signed_by = "acme-hybrid"
 //! min_age   = "7d"
 //! agree     = 1
+//! allow_deps = ["lcod://acme/**", "lcod://contract/**"]                 # where dependencies may lead; anywhere without it
 //! immutable = true                    # other bytes under a known version are refused, whatever `require` says
 //! digests   = ["sha512"]              # instead of those of [defaults]
 //! mode      = "warn"                  # instead of that of [defaults]
@@ -385,6 +386,8 @@ pub struct NamespaceRule {
     pub min_age_s: u64,
     /// How many of the sources must carry the same bytes.
     pub agree: usize,
+    /// Where dependencies may lead; `None` for anywhere.
+    pub allow_deps: Option<Vec<Pattern>>,
     /// Other bytes under a known version are refused even where only a pin is asked for.
     pub immutable: bool,
     /// The digests that count.

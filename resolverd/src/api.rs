@@ -578,6 +578,7 @@ pub fn is_of_policy(reason: &str) -> bool {
             | "trust.age_unknown"
             | "trust.too_young"
             | "trust.no_agreement"
+            | "resolve.dep_not_allowed"
             | "trust.exception_expired"
             | "trust.delegation_scope"
             | "trust.rotation"

@@ -298,6 +298,7 @@ impl Reader<'_> {
                 None => parsed(&table.pattern, "match", Name::parse)?,
             },
             agree: agreeing(table.agree.as_ref(), sources.len())?,
+            allow_deps: table.allow_deps.as_ref().map(patterns).transpose()?,
             pattern,
             sources,
             require,
@@ -553,6 +554,20 @@ fn sources(at: &At<Vec<At<String>>>) -> Read<Vec<SourceId>> {
         sources.push(source);
     }
     Ok(sources)
+}
+
+fn patterns(at: &At<Vec<At<String>>>) -> Read<Vec<Pattern>> {
+    let mut patterns: Vec<Pattern> = Vec::new();
+    for (position, text) in at.value().iter().enumerate() {
+        let field = format!("allow_deps[{position}]");
+        let pattern = parsed(text, &field, Pattern::parse)?;
+        if patterns.contains(&pattern) {
+            let found = fault(text, "policy.duplicate", "every pattern once", text.value());
+            return found.map_err(|fault| fault.in_field(field));
+        }
+        patterns.push(pattern);
+    }
+    Ok(patterns)
 }
 
 fn agreeing(at: Option<&At<u64>>, sources: usize) -> Read<usize> {

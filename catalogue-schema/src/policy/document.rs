@@ -204,6 +204,8 @@ pub struct NamespaceTable {
     pub min_age: Option<At<String>>,
     /// How many of the sources must carry the same bytes.
     pub agree: Option<At<u64>>,
+    /// Where the dependencies of its releases may lead, as in `match`; anywhere where it is not given, nowhere where it is empty.
+    pub allow_deps: Option<At<Vec<At<String>>>>,
     /// Other bytes under a known version are refused.
     #[serde(default)]
     pub immutable: bool,

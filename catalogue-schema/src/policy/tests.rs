@@ -67,6 +67,7 @@ require   = "signature"
 signed_by = "acme-ci"
 min_age   = "7d"
 agree     = 1
+allow_deps = ["lcod://acme/**", "lcod://contract/x"]
 
 [[namespaces]]
 match     = "lcod://tooling/**"
@@ -108,7 +109,10 @@ fn the_worked_example_is_read() {
     let rule = policy.rule(&ComponentId::parse("lcod://acme/a/b").unwrap()).unwrap();
     assert_eq!((rule.name.as_text(), rule.signed_by, rule.min_age_s), ("acme", Some(1), 7 * 86_400));
     assert_eq!((rule.mode, rule.agree, rule.place.line), (Mode::Enforce, 1, 56));
+    let allowed = rule.allow_deps.as_ref().unwrap().iter().map(ToString::to_string);
+    assert_eq!(allowed.collect::<Vec<_>>(), ["lcod://acme/**", "lcod://contract/x"]);
     let rule = policy.rule(&ComponentId::parse("lcod://tooling/a").unwrap()).unwrap();
+    assert_eq!(rule.allow_deps, None);
     assert_eq!((rule.name.as_text(), rule.require), ("lcod://tooling/**", Require::Pin));
     assert_eq!((rule.mode, &rule.digests[..]), (Mode::Audit, &[DigestName::Sha512][..]));
     assert_eq!(policy.rule(&ComponentId::parse("lcod://other/a").unwrap()), None);
@@ -258,6 +262,8 @@ fn a_broken_policy_is_refused_whole_with_its_place() {
     check("\"pin\"", "\"signature\"", "policy.signers", "require");
     check("agree     = 1", "agree = 2", "policy.agree", "agree");
     check("agree     = 1", "agree = 0", "policy.agree", "agree");
+    check("\"lcod://contract/x\"", "\"lcod://x/**/y\"", "policy.match", "allow_deps");
+    check("\"lcod://contract/x\"", "\"lcod://acme/**\"", "policy.duplicate", "allow_deps");
     check("\"7d\"", "\"7w\"", "input.field", "min_age");
     // Exceptions.
     check("lcod://lab/probe", "lcod://lab/**", "policy.exception", "lcod://lab/**");

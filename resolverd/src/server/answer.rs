@@ -1255,6 +1255,7 @@ fn code_of(reason: &str) -> Code {
         "trust" if reason.starts_with("trust.signature") => Code::SignatureInvalid,
         "trust" if is_of_policy(reason) => Code::PermissionDenied,
         "policy" => Code::PermissionDenied,
+        "resolve" if is_of_policy(reason) => Code::PermissionDenied,
         "offline" => Code::NetworkError,
         "limit" => Code::LimitExceeded,
         "net" | "source" | "sync" | "shelf" => Code::SourceUnavailable,

@@ -34,6 +34,8 @@ use crate::trust::memory::ROLLBACK;
 use crate::trust::policy::decide::VERSION_MUTATED;
 use crate::trust::policy::{Policies, judge};
 
+mod likeness;
+
 /// What is to be explained.
 #[derive(Debug, Clone)]
 pub struct Asked {
@@ -107,7 +109,7 @@ pub fn explain<'a>(
         candidates_count: component.map_or(0, |one| one.releases.len()),
         shadowed: component.map_or_else(Vec::new, |one| losers(one, native.is_some(), ground)),
         required_by: dependents(id, snapshot),
-        notes: notes(&case, generation),
+        notes: notes(&case, generation).into_iter().chain(alike(id, native.is_some(), snapshot)).collect(),
         next: next(asked, &case, problem.as_ref()),
         blocked,
         problem,
@@ -718,6 +720,12 @@ fn notes(case: &Case<'_>, generation: &Generation) -> Vec<String> {
         }
     }
     notes
+}
+
+/// Returns what could be taken for the component that answers.
+fn alike(id: &ComponentId, is_native: bool, snapshot: &Snapshot) -> Vec<String> {
+    let own = snapshot.component(id).filter(|_| !is_native);
+    own.map_or_else(Vec::new, |own| likeness::notes(own, snapshot.components()))
 }
 
 /// Returns the command that helps on; none where nothing is wrong.

@@ -169,6 +169,7 @@ fn policy(one: &InForce) -> Value {
             "signedBy": set(rule.signed_by),
             "minAgeSeconds": rule.min_age_s,
             "agree": rule.agree,
+            "allowDeps": rule.allow_deps.as_ref().map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>()),
             "mode": rule.mode.name(),
             "line": rule.place.line,
         })

@@ -16,6 +16,7 @@ use crate::store::first_seen::{FirstSeen, Sighting};
 use crate::store::{Committed, Draft, Snapshot, Store, StoreError};
 use crate::sync::policy::NOT_ALLOWED;
 use crate::sync::removed::REMOVED;
+use crate::trust::policy::decide::DEP_NOT_ALLOWED;
 use crate::trust::verify::{Act, Done, EXCEPTION};
 
 /// How many lines of one kind one run writes about one source.
@@ -267,7 +268,8 @@ fn removed(next: &Generation, last: Option<&Generation>) -> Vec<Entry> {
 
 /// Tells whether a reason says that somebody decided against something, and not that it could not be had.
 fn is_denial(reason: &str) -> bool {
-    reason.starts_with("trust.") || matches!(reason, "net.host_not_allowed" | "net.address_denied")
+    let others = ["net.host_not_allowed", "net.address_denied", DEP_NOT_ALLOWED];
+    reason.starts_with("trust.") || others.contains(&reason)
 }
 
 /// Returns what a policy would deny that warns or watches only, and did not say so of the same release before: the lines that

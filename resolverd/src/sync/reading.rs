@@ -148,6 +148,8 @@ pub(super) struct Vouching {
     pub(super) signers: Vec<String>,
     /// Why it may not be used if it lists releases.
     pub(super) lacking: Option<Refusal>,
+    /// What it is called where it may not list a release twice in other words, since somebody signed it.
+    pub(super) strict: Option<String>,
     /// Who vouches for it once it is accepted.
     pub(super) voucher: Option<Voucher>,
 }
@@ -1192,7 +1194,8 @@ pub(super) fn is_settled(errand: &Errand) -> bool {
 
 /// Takes away what the sync says anew: mutations, and what policies say.
 fn as_read(mut release: Release) -> Release {
-    let is_said_anew = |reason: &str| ["trust.", "sync."].iter().any(|family| reason.starts_with(family));
+    let is_said_anew =
+        |reason: &str| ["trust.", "sync.", "resolve."].iter().any(|family| reason.starts_with(family));
     release.warnings.retain(|warning| !is_said_anew(&warning.reason));
     if let Verdict::Trusted(leave) = release.verdict {
         release.verdict = Verdict::Trusted(leave.without_ruling());

@@ -29,13 +29,24 @@ use crate::trust::policy::decide::VERSION_MUTATED;
 /// How many catalogues of one source may be signed by keys that its lists name.
 const DELEGATIONS_MAX: usize = 32;
 
+/// The reason of an entry that says something else about a release that is already listed.
+const DUPLICATE: &str = "catalogue.duplicate";
+
 impl Vouching {
-    /// Refuses a catalogue that nobody has signed who must have: one that lists releases.
+    /// Refuses a catalogue that nobody has signed who must have: one that lists releases. Refuses one that somebody signed and
+    /// that contradicts itself, since nobody can tell which of its entries was meant.
     ///
     /// **Errors**: why it may not be used.
     pub(super) fn permits(&self, finding: &Finding) -> Result<(), Refusal> {
-        match &self.lacking {
-            Some(refusal) if listed(finding) > 0 => Err(refusal.clone()),
+        if let Some(refusal) = self.lacking.as_ref().filter(|_| listed(finding) > 0) {
+            return Err(refusal.clone());
+        }
+        let twice = finding.warnings.iter().find(|warning| warning.reason == DUPLICATE);
+        match (&self.strict, twice) {
+            (Some(name), Some(warning)) => {
+                let expected = "every release once, in a catalogue that is signed";
+                Err(Refusal::new(DUPLICATE, name, expected, &warning.text))
+            }
             _ => Ok(()),
         }
     }
@@ -110,6 +121,8 @@ impl Reader<'_> {
                     None => keys.iter().map(|key| key.id.to_string()).collect(),
                 };
                 vouching.signers.dedup();
+                let is_signed = may_refuse && !vouching.signers.is_empty();
+                vouching.strict = is_signed.then(|| errand.want.to_string());
             }
             // What is signed wrongly is refused unread; what is not signed may be a list whose catalogues are.
             Err(refusal) if may_refuse && has_own => return Ok(Err(no_right(refusal, errand, &voucher))),

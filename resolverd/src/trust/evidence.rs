@@ -397,6 +397,7 @@ impl<'a> Case<'a> {
             signed: self.looked.map(Looked::signed).unwrap_or_default(),
             published_s: as_seen.map(|(_, at_s)| *at_s),
             carried_by: self.carriers,
+            dependencies: &self.release.dependencies,
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | signatures | distinct keys of the set, each in its window, not revoked, verified; the threshold; the algorithms | `trust.unsigned`, `trust.threshold`, `trust.key_unknown`, `trust.key_usage`, `trust.from_future`, `trust.key_not_yet_valid`, `trust.key_expired`, `trust.key_revoked`, `trust.signature_invalid`, `trust.algorithm_mismatch`, `trust.statement_mismatch`, `trust.algorithm_missing` |
 //! | age | it was published long enough ago | `trust.age_unknown`, `trust.too_young`, `trust.from_future` |
 //! | agreement | enough listed sources carry the same bytes | `trust.no_agreement` |
+//! | dependencies | every one of them leads where the rule lets it | `resolve.dep_not_allowed` |
 //!
 //! The first step that fails ends it, unless a live exception waives that step; one that has ended gives `trust.exception_expired`.
 //! What is refused under `warn` and `audit` is used all the same, with the same refusal in the decision.
@@ -28,7 +29,7 @@ use std::fmt;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::{ParseError, Position};
-use catalogue_schema::id::{ComponentId, Namespace, SourceId};
+use catalogue_schema::id::{ComponentId, Namespace, Reference, SourceId};
 use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::policy::{Exception, Key, Mode, NamespaceRule, Policy, Require, SignerSet, Waiver};
@@ -45,6 +46,9 @@ pub const VERSION_MUTATED: &str = "trust.version_mutated";
 
 /// The reason of a refusal: a catalogue lists what those who let another key sign it do not own.
 pub const DELEGATION_SCOPE: &str = "trust.delegation_scope";
+
+/// The reason of the refusal that a dependency leads where the rule lets none lead.
+pub const DEP_NOT_ALLOWED: &str = "resolve.dep_not_allowed";
 
 /// What is known about a release. Nothing in it depends on a policy.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +79,8 @@ pub struct Facts<'a> {
     pub published_s: Option<i64>,
     /// The sources that carry the same bytes.
     pub carried_by: &'a [SourceId],
+    /// What it requires, as far as its documents are known.
+    pub dependencies: &'a [Reference],
 }
 
 /// What is known about the catalogue that lists a release.
@@ -364,7 +370,8 @@ impl<'a> Run<'a, '_> {
         self.first_seen(rule)?;
         self.signatures(rule)?;
         self.age(rule)?;
-        self.agreement(rule)
+        self.agreement(rule)?;
+        self.dependencies(rule)
     }
 
     fn refusal(
@@ -663,10 +670,28 @@ impl<'a> Run<'a, '_> {
         let refusal = self.refusal("trust.no_agreement", expected, format!("{found} of them"));
         self.refuse_unless(Waiver::NoAgreement, "agreement", refusal)
     }
+
+    /// Step 10: edges into namespaces that the rule does not let its releases depend on. No exception waives it.
+    fn dependencies(&mut self, rule: &'a NamespaceRule) -> Result<(), Refusal> {
+        let Some(patterns) = &rule.allow_deps else {
+            self.pass("dependencies");
+            return Ok(());
+        };
+        let leads_out = |edge: &&Reference| !patterns.iter().any(|pattern| pattern.matches(&edge.id));
+        let Some(edge) = self.facts.dependencies.iter().find(leads_out) else {
+            self.hold("dependencies", Detail::Plain);
+            return Ok(());
+        };
+        let expected = match patterns.is_empty() {
+            true => "no dependencies".to_owned(),
+            false => format!("dependencies within {}", listed(patterns)),
+        };
+        self.refuse("dependencies", self.refusal(DEP_NOT_ALLOWED, expected, &edge.id))
+    }
 }
 
-fn listed(sources: &[SourceId]) -> String {
-    let names: Vec<&str> = sources.iter().map(SourceId::as_text).collect();
+fn listed(names: &[impl fmt::Display]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     names.join(", ")
 }
 

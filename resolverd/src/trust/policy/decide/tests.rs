@@ -3,7 +3,7 @@
 
 use catalogue_schema::instant;
 use catalogue_schema::key::KeyAlgorithm;
-use catalogue_schema::policy::{Algorithms, Revocation, Revoked};
+use catalogue_schema::policy::{Algorithms, Pattern, Revocation, Revoked};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -120,6 +120,7 @@ struct World {
     statement: Option<Statement>,
     published_s: Option<i64>,
     carried_by: Vec<SourceId>,
+    dependencies: Vec<Reference>,
     now_s: i64,
 }
 
@@ -168,6 +169,7 @@ fn world() -> World {
         statement: Some(statement()),
         published_s: None,
         carried_by: Vec::new(),
+        dependencies: vec![Reference::parse("lcod://acme/b@1").unwrap()],
         now_s: at(NOW),
     }
 }
@@ -216,6 +218,7 @@ impl World {
             signed: Signed { proofs: &self.proofs, statement: self.statement.as_ref(), fault: None },
             published_s: self.published_s,
             carried_by: &self.carried_by,
+            dependencies: &self.dependencies,
         };
         then(&decide(&self.policy, &facts, self.now_s))
     }
@@ -587,6 +590,27 @@ fn what_is_refused_is_used_under_warn_and_audit_with_the_same_refusal() {
 }
 
 #[test]
+fn dependencies_lead_only_where_the_rule_lets_them() {
+    let leading = |allowed: &[&str], edges: &[&str], expected: &str| {
+        let change = |world: &mut World| {
+            let patterns = allowed.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+            rule(world, "acme").allow_deps = Some(patterns);
+            world.dependencies = edges.iter().map(|text| Reference::parse(text).unwrap()).collect();
+        };
+        check(change, expected);
+    };
+    let refused = DEP_NOT_ALLOWED;
+    leading(&[], &[], "ok");
+    leading(&[], &["lcod://acme/b@1"], refused);
+    leading(&["lcod://acme/**"], &["lcod://acme/b@1", "lcod://acme/c/d"], "ok");
+    leading(&["lcod://acme/**"], &["lcod://acme/b@1", "lcod://evil/x"], refused);
+    leading(&["lcod://acme/**"], &["lcod://acme-evil/x"], refused);
+    leading(&["lcod://acme/b*", "lcod://std/x"], &["lcod://acme/bc", "lcod://std/x@^2"], "ok");
+    leading(&["lcod://acme/b*", "lcod://std/x"], &["lcod://std/xy"], refused);
+    leading(&["**"], &["estream:anything"], "ok");
+}
+
+#[test]
 fn the_steps_read_as_an_explanation() {
     let lines = |world: &World| world.decide(|decision| decision.lines(&"/etc/resolverd/trust.toml"));
     let good = lines(&world());
@@ -603,6 +627,7 @@ fn the_steps_read_as_an_explanation() {
         "signatures: 2 of the keys of hybrid, which asks for 2",
         "age: not asked for",
         "agreement: 1, where 1 is asked for",
+        "dependencies: not asked for",
         "to change this: /etc/resolverd/trust.toml, line 51",
     ];
     assert_eq!(good, expected);
@@ -860,6 +885,7 @@ fn tighten(world: &mut World, way: u8, which: usize) {
         21 => remove(&mut world.list_proofs, which),
         22 => world.delegate = None,
         23 => world.scope = vec![Namespace::parse("lcod://other/**").unwrap()],
+        24 => rule(world, "acme").allow_deps = Some(Vec::new()),
         _ => world.policy.keys[key].usage.clear(),
     }
 }
@@ -868,7 +894,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn asking_for_more_never_lets_anything_in(world in worlds(), way in 0u8..25, which in 0usize..8) {
+    fn asking_for_more_never_lets_anything_in(world in worlds(), way in 0u8..26, which in 0usize..8) {
         let mut stricter = world.clone();
         tighten(&mut stricter, way, which);
         // Without any rule the mode is that of the defaults.
