@@ -101,6 +101,7 @@ fn decision(policies: &Policies) -> Result<Row, Trouble> {
             rollback: None,
             expires_s: None,
             checked_s: None,
+            delegated: None,
         },
         digests: &digest,
         has_unknown_digests: false,
@@ -109,6 +110,7 @@ fn decision(policies: &Policies) -> Result<Row, Trouble> {
         signed: Signed::default(),
         published_s: None,
         carried_by: &[],
+        dependencies: &[],
     };
     let now_s = 1_800_000_000;
     let started = Instant::now();
