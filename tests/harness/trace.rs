@@ -103,7 +103,12 @@ impl Reader<'_> {
         let arguments: Vec<&str> = arguments.trim_end().trim_end_matches(')').split(", ").collect();
         let number = |at: usize| arguments[at].parse::<usize>().unwrap();
         match name {
-            "open" | "creat" => panic!("a call that nobody reads: {name}"),
+            "creat" => panic!("a call that nobody reads: {name}"),
+            "open" => {
+                let path = text(arguments[0]);
+                assert!(path.is_absolute(), "a call that nobody reads: {line}");
+                self.opened(&path, arguments[1], result);
+            }
             "openat" => self.opened(&at(arguments[0], arguments[1]), arguments[2], result),
             "mkdir" => self.push(Step::Directory(text(arguments[0]))),
             "mkdirat" => self.push(Step::Directory(at(arguments[0], arguments[1]))),

@@ -125,7 +125,7 @@ impl Writer {
             let entry = acts::rejected(problem);
             // Every verb without a daemon finds it again, and one line says so.
             let newest = tail(&settings.state_dir, 1).ok().and_then(|mut lines| lines.pop());
-            if newest.is_none_or(|line| line.entry != entry) {
+            if newest.is_none_or(|line| !entry.is_told_by(&line.entry)) {
                 writer.store.audit(&[entry], now_s())?;
             }
         }

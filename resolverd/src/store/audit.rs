@@ -116,6 +116,11 @@ impl Entry {
     pub fn saying(self, text: impl ToString) -> Entry {
         Entry { text: Some(text.to_string()).filter(|text| !text.is_empty()), ..self }
     }
+
+    /// Tells whether `line`, as it was read, is what this entry was written as.
+    pub fn is_told_by(&self, line: &Entry) -> bool {
+        cut(self).last() == Some(line)
+    }
 }
 
 /// One line.
