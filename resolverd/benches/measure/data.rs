@@ -110,7 +110,7 @@ impl Signer {
     /// Signs bytes; returns the bytes of the signature file.
     pub(crate) fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, Trouble> {
         std::fs::write(self.directory.join("signed"), bytes)?;
-        self.program(&["sign", "signed", "--key", "key", "--raw", "--write", "signature"])?;
+        self.program(&["sign", "signed", "--key", "key.key", "--raw", "--write", "signature"])?;
         let signature = std::fs::read(self.directory.join("signature"))?;
         std::fs::remove_file(self.directory.join("signature"))?;
         Ok(signature)
