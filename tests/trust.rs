@@ -690,6 +690,14 @@ fn c1_older_version_of_a_signed_catalogue() {
     check(&daemon, "trust.rollback", "42.0.0 pinned all []", "version 41");
     publish("lcod://acme/x@42.1.0", 42);
     check(&daemon, "trust.version_mutated", "42.0.0 pinned all []", "version 42 with other bytes");
+    // A signature over the bytes alone has no number, and may be as old as it likes.
+    let raw = Revision {
+        releases: &["lcod://acme/x@40.0.0"],
+        catalogue: "--raw --key %root.key",
+        ..Revision::default()
+    };
+    shop.publish("acme", &raw);
+    check(&daemon, "trust.rollback", "42.0.0 pinned all []", "no version");
     publish("lcod://acme/x@43.0.0", 43);
     check(&daemon, "fresh", "43.0.0 pinned all []", "version 43");
 }
@@ -940,6 +948,32 @@ fn a_snapshot_from_before_a_revocation_is_listed_and_not_answered() {
     assert!(daemon.stop().success());
     let said = shop.run(&format!("--offline resolve {X} --snapshot {before}"));
     assert!(said.status == 10 && said.stderr.contains("policy.superseded"), "{said:?}");
+}
+
+#[test]
+fn a_snapshot_whose_catalogue_has_ended_is_not_answered_any_more() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    std::fs::write(shop.sandbox.path("config/resolverd/config.toml"), "generations = 8\n").unwrap();
+    shop.policy(1, &signed_by_root(&shop, ""));
+    let publish = |release: &str, expires: &str| {
+        let signed = format!("--key %root.key --id acme --expires {expires}");
+        shop.publish("acme", &Revision { releases: &[release], catalogue: &signed, ..Revision::default() });
+    };
+    let soon = Said::of(Command::new("date").args(["-u", "-d", "+6 seconds", "+%Y-%m-%dT%H:%M:%SZ"]));
+    publish("lcod://acme/x@1.0.0", soon.stdout.trim());
+    let daemon = shop.sandbox.start_synced();
+    let before = snapshot(&daemon);
+    publish("lcod://acme/x@2.0.0", "2126-01-01T00:00:00Z");
+    daemon.sync();
+    assert_ne!(snapshot(&daemon), before);
+    let at = |snapshot: &str| daemon.post("/v1/resolve", &json!({ "requests": [X], "snapshot": snapshot }));
+    // Nothing changes in what is in force, and nobody orders anything.
+    poll::until("the end of the older one", || {
+        let answer = at(&before);
+        (answer.status == 410 && answer.reason() == "policy.superseded").then_some(())
+    });
+    assert_eq!(at(&snapshot(&daemon)).status, 200);
 }
 
 #[test]

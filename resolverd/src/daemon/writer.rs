@@ -59,6 +59,8 @@ pub(super) struct Writer {
     owes_judging: bool,
     /// When something that was due was tried and is due still.
     failed_s: Option<i64>,
+    /// Up to which instant readers know that verdicts have ended.
+    shown_s: i64,
     /// What was rehearsed last, until every part of it has been told or something else is done.
     rehearsed: Option<(Proposal, Rehearsal)>,
     /// Held as long as the writer lives.
@@ -115,6 +117,7 @@ impl Writer {
             owes_sync: false,
             owes_judging: false,
             failed_s: None,
+            shown_s: 0,
             rehearsed: None,
             _lock: lock,
         };
@@ -406,12 +409,22 @@ impl Writer {
     /// today, in seconds since 1970-01-01 UTC; `None` where nothing is due. What was tried and is due still is due again after a
     /// pause: it must not keep this thread busy, and nobody else may come to publish it.
     pub(super) fn next_change_s(&self) -> Option<i64> {
-        let due_s = self.due_s().filter(|_| !self.policies.is_locked)?;
+        if self.policies.is_locked {
+            return None;
+        }
         // Ages count from the highest time seen, which a clock that stepped back has not reached again.
         let behind_s = self.store.memory().latest(now_s()).saturating_sub(now_s());
         let paused = self.failed_s.filter(|failed_s| *failed_s <= now_s());
         let again_s = paused.map(|failed_s| failed_s.saturating_add(RETRY_S));
-        Some(due_s.saturating_sub(behind_s)).max(again_s)
+        let due_s = self.due_s().and_then(|due_s| Some(due_s.saturating_sub(behind_s)).max(again_s));
+        due_s.into_iter().chain(self.lapse_s().map(|lapse_s| lapse_s.saturating_sub(behind_s))).min()
+    }
+
+    /// Returns when the next verdict in a kept snapshot ends that readers may still be given.
+    fn lapse_s(&self) -> Option<i64> {
+        let older = self.store.kept().iter().skip(1);
+        let changes = older.filter_map(|snapshot| snapshot.generation.policy.as_ref()?.next_change_s);
+        changes.filter(|at_s| *at_s > self.shown_s).min()
     }
 
     fn due_s(&self) -> Option<i64> {
@@ -425,6 +438,11 @@ impl Writer {
     /// Publishes what is due by [`Writer::next_change_s`], without network.
     pub(super) fn expire(&mut self, state: &State) -> Outcome {
         let due_s = self.due_s();
+        if due_s.is_none_or(|due_s| due_s > self.store.memory().latest(now_s())) {
+            // Only a snapshot that is not in force any more has to be taken from readers.
+            self.show(state);
+            return Ok(self.unchanged());
+        }
         self.failed_s = Some(now_s());
         let outcome = self.rebuilt(state);
         if self.due_s() != due_s {
@@ -502,6 +520,7 @@ impl Writer {
     pub(super) fn show(&mut self, state: &State) {
         let clock_s = now_s();
         let now_s = self.store.see_clock(clock_s);
+        self.shown_s = now_s;
         state.show_ages(self.checks.ages(now_s));
         let sources =
             self.generation().filter(|_| !self.settings.offline).map(|generation| &generation.sources[..]);
@@ -510,6 +529,7 @@ impl Writer {
         };
         let memory = self.store.memory();
         state.show_times(Times {
+            seen_s: now_s,
             expires: sources.unwrap_or_default().iter().filter_map(expires).collect(),
             known: memory.all().filter_map(Known::of).collect(),
             problems: self.store.problems(clock_s),

@@ -122,6 +122,8 @@ impl std::fmt::Debug for Records {
 /// When sources expire, what is remembered of them, and what is wrong with the memory or the clock.
 #[derive(Debug, Default)]
 pub struct Times {
+    /// Up to which instant the writer has told what ended by itself, in seconds since 1970-01-01 UTC.
+    pub seen_s: i64,
     /// When each source becomes unavailable unless it is checked before, in seconds since 1970-01-01 UTC.
     pub expires: BTreeMap<SourceId, i64>,
     /// What is remembered of each list and catalogue.
@@ -250,9 +252,9 @@ pub fn answer_from(query: &Query, kept: &[&Snapshot], facts: &Facts) -> Result<A
     match query {
         Query::At(wanted, query) => {
             served(kept.first().copied())?;
-            answer(query, Some(snapshots::answering(wanted, kept)?), facts)
+            answer(query, Some(snapshots::answering(wanted, kept, facts.times.seen_s)?), facts)
         }
-        Query::Snapshots => ok(&snapshots::list(kept)),
+        Query::Snapshots => ok(&snapshots::list(kept, facts.times.seen_s)),
         Query::SnapshotsDiff(asked) => {
             served(kept.first().copied())?;
             ok(&snapshots::diff(asked, kept)?)

@@ -41,9 +41,9 @@ pub fn chosen<'a>(wanted: &Wanted, kept: &[&'a Snapshot]) -> Result<&'a Snapshot
 ///
 /// **Errors**: as [`chosen`]; R004 `policy.superseded` where other policies have judged the current one, or where a verdict has
 /// changed by itself meanwhile.
-pub fn answering<'a>(wanted: &Wanted, kept: &[&'a Snapshot]) -> Result<&'a Snapshot, Failure> {
+pub fn answering<'a>(wanted: &Wanted, kept: &[&'a Snapshot], seen_s: i64) -> Result<&'a Snapshot, Failure> {
     let meant = chosen(wanted, kept)?;
-    match kept.first().filter(|current| is_superseded(meant, current)) {
+    match kept.first().filter(|current| is_superseded(meant, current, seen_s)) {
         None => Ok(meant),
         Some(current) => {
             let Snapshot { generation, .. } = meant;
@@ -59,11 +59,12 @@ pub fn answering<'a>(wanted: &Wanted, kept: &[&'a Snapshot]) -> Result<&'a Snaps
     }
 }
 
-/// Tells whether the verdicts of a snapshot are no longer those of the policies in force, by what judged the current one.
-fn is_superseded(older: &Snapshot, current: &Snapshot) -> bool {
+/// Tells whether the verdicts of a snapshot are no longer those of the policies in force, by what judged the current one and by
+/// the instant up to which the writer has told what ended by itself.
+fn is_superseded(older: &Snapshot, current: &Snapshot, seen_s: i64) -> bool {
     let digest = |snapshot: &Snapshot| snapshot.generation.policy.as_ref().map(|ruled| ruled.digest.clone());
     let changes_s = older.generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
-    let is_over = changes_s.is_some_and(|at_s| at_s <= current.generation.committed_s);
+    let is_over = changes_s.is_some_and(|at_s| at_s <= current.generation.committed_s.max(seen_s));
     older.generation.number != current.generation.number && (digest(older) != digest(current) || is_over)
 }
 
@@ -81,7 +82,7 @@ fn gone(wanted: &Wanted, kept: &[&Snapshot]) -> Failure {
 }
 
 /// Returns the answer that lists the kept snapshots, newest first.
-pub fn list(kept: &[&Snapshot]) -> Value {
+pub fn list(kept: &[&Snapshot], seen_s: i64) -> Value {
     let row = |(index, snapshot): (usize, &&Snapshot)| {
         let generation = &snapshot.generation;
         json!(SnapshotRow {
@@ -93,7 +94,7 @@ pub fn list(kept: &[&Snapshot]) -> Value {
             sources: generation.sources.len(),
             stale: stale(&generation.sources, &generation.catalogues),
             current: index == 0,
-            answers: kept.first().is_none_or(|current| !is_superseded(snapshot, current)),
+            answers: kept.first().is_none_or(|current| !is_superseded(snapshot, current, seen_s)),
         })
     };
     let items: Vec<Value> = kept.iter().enumerate().map(row).collect();
@@ -441,12 +442,12 @@ mod tests {
     #[test]
     fn the_list_says_what_is_in_force() {
         let (old, new) = (snapshot(1, "", "b=stale:1"), snapshot(2, "n/a@1.0.0", ""));
-        let page = list(&[&new, &old]);
+        let page = list(&[&new, &old], 0);
         assert_eq!(page["items"][0]["current"], true);
         assert_eq!(page["items"][1]["current"], false);
         assert_eq!(page["items"][1]["stale"], json!(["b"]));
         assert_eq!(page["items"][1]["committedAt"], "1970-01-01T00:00:00Z");
         assert_eq!(page["snapshot"], json!(new.generation.snapshot));
-        assert_eq!(list(&[])["items"], json!([]));
+        assert_eq!(list(&[], 0)["items"], json!([]));
     }
 }

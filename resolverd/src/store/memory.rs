@@ -67,6 +67,8 @@ pub struct Memory {
     /// The loss was found by this process.
     is_news: bool,
     records: Records,
+    /// What a file says that is only read, where it is whole and as new as the generation: all that a repair may write again.
+    sound: Option<Content>,
 }
 
 /// Says which revision of a document the log names last.
@@ -134,13 +136,19 @@ impl Memory {
         records: Records,
     ) -> Result<Memory, StoreError> {
         let path = directory.join(FILE);
-        let mut memory =
-            Memory { directory: directory.into(), content: Content::default(), is_news: false, records };
+        let mut memory = Memory {
+            directory: directory.into(),
+            content: Content::default(),
+            is_news: false,
+            records,
+            sound: None,
+        };
         let newest = generation.map_or(0, |generation| generation.number).max(written);
         let found = match durable::read(&path)?.map(|bytes| decoded(&bytes)) {
             Some(Ok(content)) => {
                 memory.content = content;
                 let found = older(memory.content.marks.generation, newest);
+                memory.sound = found.is_none().then(|| memory.content.clone());
                 if let Some(found) = found.filter(|_| records == Records::Kept) {
                     let mut content = memory.content.clone();
                     content.marks.generation = newest;
@@ -199,13 +207,15 @@ impl Memory {
         if number <= self.content.marks.generation {
             return Ok(());
         }
-        let marks = Marks { generation: number, ..self.content.marks.clone() };
-        let content = Content { marks, ..self.content.clone() };
-        // A repair makes a generation as well, and touches no more of a file that is sound than this.
-        if self.records == Records::Untouched && self.content != Content::default() {
-            durable::write(&self.directory, FILE, &[&encoded(&content)?])?;
+        let promised = |content: &Content| {
+            let marks = Marks { generation: number, ..content.marks.clone() };
+            Content { marks, ..content.clone() }
+        };
+        // A repair makes a generation as well, and touches no more of a file that is sound than this. One that is lost stays so.
+        if let Some(sound) = self.sound.as_ref().filter(|_| self.records == Records::Untouched) {
+            durable::write(&self.directory, FILE, &[&encoded(&promised(sound))?])?;
         }
-        self.keep(content)
+        self.keep(promised(&self.content))
     }
 
     /// Reads the file in `directory` and changes nothing: what was lost of it, by what it says itself and by the number of the
@@ -228,7 +238,13 @@ impl Memory {
     pub fn to_read(directory: &Path) -> Memory {
         let bytes = durable::read(&directory.join(FILE)).ok().flatten();
         let content = bytes.and_then(|bytes| decoded(&bytes).ok()).unwrap_or_default();
-        Memory { directory: directory.into(), content, is_news: false, records: Records::Untouched }
+        Memory {
+            directory: directory.into(),
+            content,
+            is_news: false,
+            records: Records::Untouched,
+            sound: None,
+        }
     }
 
     /// Reads the file in `directory` and changes nothing: how far the audit log reaches by it. What cannot be read says nothing.
@@ -625,6 +641,13 @@ mod tests {
             assert_eq!(memory.lost().is_some(), expected, "{known:?} {written}");
             let looked = Memory::look_at_loss(directory.path(), written);
             assert_eq!(looked.is_some(), expected, "{known:?} {written}");
+            // A repair writes again what is sound, and makes nothing sound of what is lost.
+            let read = Memory::load(directory.path(), None, written, Records::Untouched);
+            let mut repairing = read.expect("loaded");
+            repairing.see(9_000);
+            repairing.promise(written + 1).expect("written");
+            let looked = Memory::look_at_loss(directory.path(), written + 1);
+            assert!(!expected || looked.is_some(), "{known:?} {written}: a repair");
             assert!(load(directory.path()).lost().is_some() == expected, "kept until it is accepted");
         };
         check(None, 0, false);

@@ -436,8 +436,9 @@ impl Store {
             Entry::new(Event::Forgotten, key).saying(format!("{why} (it was {newest})"))
         };
         self.audit(&gone.iter().map(entry).collect::<Vec<_>>(), now_s)?;
-        self.memory.forget(source, catalogue)?;
-        Ok(self.log.forgotten(&gone, generation, why, now_s)?)
+        // The log knows of it first: a revision that it names and the memory does not would be a loss.
+        self.log.forgotten(&gone, generation, why, now_s)?;
+        self.memory.forget(source, catalogue).map(drop)
     }
 
     /// Accepts that what was accepted before is lost, and writes so into the audit log. Tells whether anything was.

@@ -233,7 +233,6 @@ impl Reader<'_> {
         signed: &SignedBy,
         digest: &Digest,
     ) -> Result<(), Refusal> {
-        let Some(version) = signed.version else { return Ok(()) };
         let known = self.memory.known(memory_key).iter().filter_map(|known| {
             let before = known.signed.as_ref().filter(|before| before.set == signed.set)?;
             Some((before.version?, &known.digest))
@@ -244,18 +243,25 @@ impl Reader<'_> {
         let refused = |reason: &'static str, expected: String, found: String| {
             Err(Refusal::new(reason, &errand.want, expected, found))
         };
-        match version {
-            version if version < highest => refused(
+        match signed.version {
+            // A signature that names no version is older than every one that does, unless it is over the same bytes.
+            None if bytes == digest => Ok(()),
+            None => refused(
+                ROLLBACK,
+                format!("version {highest}, the highest that its signers gave it, or a later one"),
+                format!("a signature that names no version; {accept}"),
+            ),
+            Some(version) if version < highest => refused(
                 ROLLBACK,
                 format!("version {highest}, the highest that its signers gave it, or a later one"),
                 format!("version {version}; {accept}"),
             ),
-            version if version == highest && bytes != digest => refused(
+            Some(version) if version == highest && bytes != digest => refused(
                 VERSION_MUTATED,
                 format!("{bytes}, which its signers called version {version}"),
                 format!("{digest} under the same version; {accept}"),
             ),
-            _ => Ok(()),
+            Some(_) => Ok(()),
         }
     }
 

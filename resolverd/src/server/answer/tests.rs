@@ -156,7 +156,7 @@ fn times() -> Times {
         accepted: rfc3339(7),
         order_unknown: false,
     };
-    Times { expires: [(main, 60)].into(), known: vec![known], problems: Vec::new() }
+    Times { seen_s: 0, expires: [(main, 60)].into(), known: vec![known], problems: Vec::new() }
 }
 
 fn facts() -> Facts {
