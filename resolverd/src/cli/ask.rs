@@ -1,7 +1,7 @@
 //! Asking: through the daemon when one answers on the socket, else in process over the same store.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ const TICK: Duration = Duration::from_millis(120);
 
 /// How long a verb waits for another process to let go of the store, in seconds.
 const WAIT_S: u64 = 10;
+
+/// How long it waits before it looks whether that process listens by now.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Who answers.
 pub struct Asker<'a> {
@@ -117,10 +120,24 @@ impl<'a> Asker<'a> {
                 let reply = client.call(call).map_err(|error: ClientError| error.failure())?;
                 Ok(if is_forbidden(&reply) { self.ask_as_admin(call).unwrap_or(reply) } else { reply })
             }
-            None => {
-                let wait = self.globals.wait_or(WAIT_S);
-                let mut say = |line: &str| self.terminal.say(line);
-                daemon::local(&self.settings, wait, call, &mut say).map_err(|error| error.failure())
+            None => self.answer_in_process(call),
+        }
+    }
+
+    /// Answers in process. Whoever holds the store meanwhile may be a daemon that begins to listen: then that one is asked.
+    fn answer_in_process(&mut self, call: &Call) -> Result<Reply, Failure> {
+        let (wait, begun) = (self.globals.wait_or(WAIT_S), Instant::now());
+        loop {
+            let left = wait.saturating_sub(begun.elapsed());
+            let mut say = |line: &str| self.terminal.say(line);
+            match daemon::local(&self.settings, left.min(LOOK_AGAIN), call, &mut say) {
+                Err(error) if error.is_locked() && !left.is_zero() => {
+                    if let Ok(client) = Client::connect(&self.settings.socket) {
+                        let client = self.daemon.insert(client);
+                        return client.call(call).map_err(|error| error.failure());
+                    }
+                }
+                other => return other.map_err(|error| error.failure()),
             }
         }
     }

@@ -36,6 +36,11 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
+    /// Tells whether another process holds the state directory.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, DaemonError::Store(StoreError::Locked { .. }))
+    }
+
     /// Returns what people are told.
     pub fn failure(&self) -> Failure {
         match self {
