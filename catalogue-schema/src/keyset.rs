@@ -27,7 +27,7 @@ use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::instant;
 use crate::json;
-use crate::key::{KeyAlgorithm, PublicKey};
+use crate::key::{Fingerprint, KeyAlgorithm, PublicKey};
 use crate::policy::{Name, Revocation, Revoked};
 use crate::revision::rfc3339;
 use crate::signature::{SIGNATURES_MAX, Usage};
@@ -76,8 +76,11 @@ pub struct Accepted {
     pub policy: String,
     /// The name of the set.
     pub signers: String,
-    /// The digest over what the policy itself says of the set: another set begins anew.
+    /// The digest over what the policy itself says of the set beside its keys: another set begins anew.
     pub base: Digest,
+    /// The keys of the set in the policy, sorted: a set with others begins anew, and one with fewer does not.
+    #[serde(default)]
+    pub named: Vec<Fingerprint>,
     /// The version of the keyset.
     pub version: u64,
     /// Its document, as it was signed.

@@ -283,6 +283,8 @@ pub struct Key {
     pub not_after_s: Option<i64>,
     /// Why it counts no more.
     pub revoked: Option<Revoked>,
+    /// Signers said so in a keyset; what the policy itself says of the same key is another entry.
+    pub published: bool,
     /// Where its entry stands in the policy.
     pub place: Position,
     /// Where its file is named in the policy.

@@ -177,6 +177,7 @@ impl Reader<'_> {
                     Some(Revoked { at_s: instant(&revoked.at, "revoked.at")?, reason: revoked.reason })
                 }
             },
+            published: false,
             place: self.place(&table.id),
             file_place: self.place(&table.file),
         };

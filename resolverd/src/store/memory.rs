@@ -45,6 +45,10 @@ pub const STATE_LOST: &str = "trust.state_lost";
 /// The command that accepts that.
 pub const RESET: &str = "resolverd trust reset --reason TEXT";
 
+/// What else is lost: said before an operator accepts that, and kept with his reason.
+pub(super) const KEYSETS_FORGOTTEN: &str =
+    "keysets accepted from signers are forgotten too, and keys of the policy count that they gave up";
+
 const FILE: &str = "trust-state.json";
 const BAD: &str = "trust-state.bad-";
 const SCHEMA: &str = "resolverd/trust-state@1";
@@ -185,7 +189,9 @@ impl Memory {
             STATE_LOST,
             self.directory.join(FILE).display(),
             "the revisions accepted so far",
-            format!("{found}; nothing is synced until an operator accepts that: {RESET}"),
+            format!(
+                "{found}; {KEYSETS_FORGOTTEN}; nothing is synced until an operator accepts that: {RESET}"
+            ),
         ))
     }
 
@@ -313,8 +319,11 @@ impl Memory {
         for one in accepted {
             let is_same =
                 |known: &&mut Accepted| (&known.policy, &known.signers) == (&one.policy, &one.signers);
+            let is_same_set = |known: &Accepted, one: &Accepted| {
+                known.base == one.base && one.named.iter().all(|key| known.named.contains(key))
+            };
             match content.keysets.iter_mut().find(is_same) {
-                Some(known) if known.base == one.base && known.version >= one.version => {}
+                Some(known) if is_same_set(known, &one) && known.version >= one.version => {}
                 Some(known) => *known = one,
                 None => content.keysets.push(one),
             }
@@ -617,6 +626,7 @@ mod tests {
             let problems = memory.problems(7);
             assert_eq!((problems.len(), problems[0].reason.as_ref()), (1, "trust.state_lost"));
             assert!(problems[0].found.contains(&format!("trust-state.bad-{round}")), "{}", problems[0]);
+            assert!(problems[0].found.contains(KEYSETS_FORGOTTEN), "{}", problems[0]);
             assert!(memory.news().is_some());
             let mut memory = load(directory.path());
             assert_eq!((memory.problems(7), memory.news()), (problems, None), "until it is accepted");
@@ -666,6 +676,7 @@ mod tests {
             policy: "/etc/trust.toml".to_owned(),
             signers: signers.to_owned(),
             base: Digest::sha256(base.as_bytes()),
+            named: Vec::new(),
             version,
             document: format!("{signers} {version}"),
         };

@@ -71,7 +71,7 @@ use crate::store::files::{Files, Found, Named};
 use crate::store::first_seen::{FirstSeen, Sighting};
 use crate::store::index::{BATCH_ROWS_MAX, Fault, Index};
 use crate::store::ledger::{Ledger, Mark};
-use crate::store::memory::{Marks, Memory, Records};
+use crate::store::memory::{KEYSETS_FORGOTTEN, Marks, Memory, Records};
 use crate::store::places::Places;
 use crate::store::revisions::Log;
 use crate::store::row::Root;
@@ -446,6 +446,7 @@ impl Store {
     /// **Errors**: a file cannot be written; nothing is accepted then.
     pub fn reset(&mut self, why: &str, now_s: i64) -> Result<bool, StoreError> {
         let Some(lost) = self.memory.lost() else { return Ok(false) };
+        let why = format!("{why} ({KEYSETS_FORGOTTEN})");
         let entry = Entry::new(Event::Reset, &lost.subject).because(&lost.reason).saying(why);
         self.audit(&[entry], now_s)?;
         self.memory.reset()

@@ -13,6 +13,7 @@ use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::packed::Packed;
 use catalogue_schema::policy::Removals;
 use catalogue_schema::revision::{RevisionKey, SignedBy};
+use catalogue_schema::version::Version;
 
 use crate::sync::key;
 use crate::sync::reading::{Mode, Reader};
@@ -50,7 +51,8 @@ impl Reader<'_> {
         }
         let texts = (node.id.source.as_text(), node.id.name.as_text());
         let owned = self.known.owned.as_ref().and_then(|owned| owned.get(&texts));
-        let gone = gone(owned.into_iter().flatten().copied(), components, withdrawn);
+        let most = usize::try_from(self.sync.limits.releases).unwrap_or(usize::MAX);
+        let gone = gone(owned.into_iter().flatten().copied(), components, &told_of(withdrawn, most));
         let Some(told) = told(&gone) else { return Ok(None) };
         match self.sync.rules.policies.removals() {
             Removals::Refuse => {
@@ -67,11 +69,29 @@ impl Reader<'_> {
     }
 }
 
+/// Sorts what was withdrawn by component. Of more than `most` different words, as many as a run may list releases, the rest says nothing.
+fn told_of(withdrawn: &[Withdrawn], most: usize) -> HashMap<&str, Vec<&Withdrawn>> {
+    let mut told: HashMap<&str, Vec<&Withdrawn>> = HashMap::new();
+    let mut seen: HashSet<(&str, Option<String>)> = HashSet::new();
+    let mut left = most;
+    for one in withdrawn {
+        if left == 0 {
+            break;
+        }
+        let id = one.id.as_text();
+        if seen.insert((id, one.version.as_ref().map(Version::to_string))) {
+            told.entry(id).or_default().push(one);
+            left = left.saturating_sub(1);
+        }
+    }
+    told
+}
+
 /// Returns what was listed, is not, and was not withdrawn: ids of components, and versions of those that are still there.
 fn gone<'a>(
     before: impl Iterator<Item = &'a Packed>,
     components: &[Packed],
-    withdrawn: &[Withdrawn],
+    withdrawn: &HashMap<&str, Vec<&Withdrawn>>,
 ) -> Vec<String> {
     let listed: HashMap<&str, HashSet<&str>> = components
         .iter()
@@ -80,16 +100,15 @@ fn gone<'a>(
     let mut gone = Vec::new();
     for component in before {
         let id = component.id_text();
-        let own = || withdrawn.iter().filter(|one| one.id.as_text() == id);
-        if own().any(|one| one.version.is_none()) {
+        let own = withdrawn.get(id).map_or(&[][..], Vec::as_slice);
+        if own.iter().any(|one| one.version.is_none()) {
             continue;
         }
+        let named: HashSet<String> =
+            own.iter().filter_map(|one| one.version.as_ref().map(Version::to_string)).collect();
         let is_gone = |version: &&str| {
             let is_listed = listed.get(id).is_some_and(|versions| versions.contains(version));
-            let is_named = |one: &Withdrawn| {
-                one.version.as_ref().is_some_and(|withdrawn| withdrawn.to_string() == *version)
-            };
-            !is_listed && !own().any(is_named)
+            !is_listed && !named.contains(*version)
         };
         gone.extend(
             component
@@ -109,4 +128,34 @@ fn told(gone: &[String]) -> Option<String> {
         0 => named,
         more => format!("{named} and {more} more"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use catalogue_schema::id::ComponentId;
+
+    use super::*;
+
+    #[test]
+    fn what_was_withdrawn_is_looked_up_by_its_id_and_bounded() {
+        let one = |id: &str, version: Option<&str>| Withdrawn {
+            id: ComponentId::parse(id).expect("an id"),
+            version: version.map(|text| Version::parse(text).expect("a version")),
+        };
+        let all = [
+            one("lcod://acme/a", Some("1.0.0")),
+            one("lcod://acme/b", None),
+            one("lcod://acme/a", Some("1.0.0")),
+            one("lcod://acme/c", None),
+        ];
+        let check = |most: usize, expected: [usize; 3]| {
+            let told = told_of(&all, most);
+            let count = |id: &str| told.get(id).map_or(0, Vec::len);
+            assert_eq!(["lcod://acme/a", "lcod://acme/b", "lcod://acme/c"].map(count), expected, "{most}");
+        };
+        check(usize::MAX, [1, 1, 1]);
+        check(3, [1, 1, 1]);
+        check(2, [1, 1, 0]);
+        check(0, [0, 0, 0]);
+    }
 }

@@ -8,7 +8,8 @@
 //! Off-spec: keys have windows here, and one that has ended by now counts for nothing, also on the way to a newer keyset; who has
 //! waited that long is told so, and names the newer keys himself. What the operator writes stays above what signers publish: a key
 //! that the policy revokes or narrows is so in every keyset, a keyset gives no use that none of the set's keys has in the
-//! policy, and the algorithms that a set asks for are not its signers' to change.
+//! policy, and the algorithms that a set asks for are not its signers' to change. What he takes away of a set never brings back
+//! a key that its signers have given up.
 //!
 //! Pure. Never fetches or remembers, and never reads a clock.
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::ParseError;
+use catalogue_schema::key::Fingerprint;
 use catalogue_schema::keyset::{Accepted, Keyset, KeysetKey};
 use catalogue_schema::model::Refusal;
 use catalogue_schema::policy::{Algorithms, Key, Policy, Revocation, SignerSet};
@@ -31,23 +33,29 @@ pub const ROTATION: &str = "trust.rotation";
 /// The reason of a refusal: a keyset document is not the one that comes next.
 pub const ROTATION_GAP: &str = "trust.rotation_gap";
 
-/// Returns the digest over what a policy says of a set itself: its keys, those that somebody else may have, how many must sign, and
-/// which version that is.
-pub fn base(policy: &Policy, set: &SignerSet) -> Digest {
-    let member = |index: &usize| {
-        let key = policy.keys.get(*index)?;
-        let is_lost = key.revoked.is_some_and(|revoked| revoked.reason == Revocation::Compromised);
-        Some(format!("{}{}\n", key.fingerprint, if is_lost { " compromised" } else { "" }))
-    };
-    let mut lines: Vec<String> = set.keys.iter().filter_map(member).collect();
-    lines.sort();
+/// Returns the digest over what a policy says of a set itself beside its keys: how many must sign, which algorithms, and which version
+/// that is.
+fn base(set: &SignerSet) -> Digest {
     let word = match &set.algorithms {
         Algorithms::All(_) => "all",
         Algorithms::Any(_) => "any",
     };
     let version = set.keysets.as_ref().map_or(0, |keysets| keysets.version);
-    let text = format!("resolverd/signers@1\n{version} {} {word}\n{}", set.threshold, lines.concat());
-    Digest::sha256(text.as_bytes())
+    Digest::sha256(format!("resolverd/signers@1\n{version} {} {word}\n", set.threshold).as_bytes())
+}
+
+/// Returns the keys that a policy itself names for a set, sorted.
+fn named(policy: &Policy, set: &SignerSet) -> Vec<Fingerprint> {
+    let keys = set.keys.iter().filter_map(|index| policy.keys.get(*index));
+    let mut named: Vec<Fingerprint> = keys.map(|key| key.fingerprint).collect();
+    named.sort();
+    named
+}
+
+/// Tells whether what was accepted of a set is what the file speaks of today. Fewer keys are the same set: where it began anew, a
+/// key that its signers gave up would count again because another one was taken away.
+fn counts(accepted: &Accepted, policy: &Policy, set: &SignerSet) -> bool {
+    accepted.base == base(set) && named(policy, set).iter().all(|key| accepted.named.contains(key))
 }
 
 /// Puts the newest keysets that were accepted in force, in the place of the keys that the file of a policy names. What was accepted
@@ -62,9 +70,9 @@ pub fn turned<'a>(written: &InForce, accepted: impl IntoIterator<Item = &'a Acce
             let at = written.policy.signers.iter().position(is_named)?;
             let set = &written.policy.signers[at];
             let version = set.keysets.as_ref()?.version;
-            let counts = one.base == base(&written.policy, set) && one.version > version;
+            let is_newer = one.version > version && counts(one, &written.policy, set);
             // It was read when it was accepted.
-            counts.then(|| Some((at, one, Keyset::parse(one.document.as_bytes()).ok()?))).flatten()
+            is_newer.then(|| Some((at, one, Keyset::parse(one.document.as_bytes()).ok()?))).flatten()
         })
         .collect();
     if own.is_empty() {
@@ -74,7 +82,8 @@ pub fn turned<'a>(written: &InForce, accepted: impl IntoIterator<Item = &'a Acce
     let mut turned = InForce { written: Some(Arc::new(written.clone())), ..written.clone() };
     let mut ring: Vec<_> = written.ring.keys().cloned().collect();
     for (at, one, keyset) in own {
-        replace(&mut turned.policy, at, &keyset);
+        replace(&mut turned.policy, at, &keyset, written);
+        take_away(&mut turned.policy, at, &one.named, &written.policy);
         ring.extend(keyset.keys.iter().map(|key| key.public.clone()));
         let digest = Digest::sha256(one.document.as_bytes());
         turned.keysets.push(InForceKeyset { set: at, version: one.version, digest });
@@ -83,11 +92,11 @@ pub fn turned<'a>(written: &InForce, accepted: impl IntoIterator<Item = &'a Acce
     turned
 }
 
-/// Gives a set the keys of a keyset.
-fn replace(policy: &mut Policy, at: usize, keyset: &Keyset) {
+/// Gives a set the keys of a keyset. What narrows them are the operator's words, never those of another set's signers.
+fn replace(policy: &mut Policy, at: usize, keyset: &Keyset, written: &InForce) {
     let Some(place) = policy.signers.get(at).map(|set| set.place) else { return };
-    let named = policy.keys.clone();
-    let first = named.len();
+    let named = &written.policy.keys;
+    let first = policy.keys.len();
     policy.keys.extend(keyset.keys.iter().map(|key| {
         let fingerprint = key.public.fingerprint();
         let known = named.iter().find(|known| known.fingerprint == fingerprint);
@@ -96,6 +105,17 @@ fn replace(policy: &mut Policy, at: usize, keyset: &Keyset) {
     if let Some(set) = policy.signers.get_mut(at) {
         set.keys = (first..policy.keys.len()).collect();
         set.threshold = keyset.threshold;
+    }
+}
+
+/// Takes the keys out of a set that the file named for it when its keyset was accepted, and names no more. Where too few are left,
+/// the set signs nothing.
+fn take_away(policy: &mut Policy, at: usize, before: &[Fingerprint], written: &Policy) {
+    let today = written.signers.get(at).map(|set| named(written, set)).unwrap_or_default();
+    let is_gone = |key: &Key| before.contains(&key.fingerprint) && !today.contains(&key.fingerprint);
+    let Policy { keys, signers, .. } = policy;
+    if let Some(set) = signers.get_mut(at) {
+        set.keys.retain(|index| keys.get(*index).is_some_and(|key| !is_gone(key)));
     }
 }
 
@@ -116,6 +136,7 @@ fn narrowed(key: &KeysetKey, known: Option<&Key>, place: catalogue_schema::error
             .into_iter()
             .flatten()
             .min_by_key(|revoked| (revoked.reason == Revocation::Retired, revoked.at_s)),
+        published: true,
         place,
         file_place: place,
     }
@@ -157,7 +178,8 @@ pub fn next(now: &InForce, set: usize, found: Found<'_>, now_s: i64) -> Result<A
     let accepted = Accepted {
         policy: now.path.display().to_string(),
         signers: rule.name.to_string(),
-        base: base(&now.written().policy, &now.written().policy.signers[set]),
+        base: base(&now.written().policy.signers[set]),
+        named: named(&now.written().policy, &now.written().policy.signers[set]),
         version: next,
         document,
     };
@@ -173,6 +195,12 @@ fn fits(now: &InForce, set: usize, keyset: &Keyset) -> Result<(), (String, Strin
     for key in &keyset.keys {
         if is_weak(&key.public) {
             return Err(("keys that nobody can sign for but their owners".to_owned(), format!("{}", key.id)));
+        }
+        let algorithms = policy.signers[set].algorithms.named();
+        if !algorithms.contains(&key.public.algorithm()) {
+            let listed: Vec<&str> = algorithms.iter().map(|one| one.name()).collect();
+            let expected = format!("keys of {}, which the policy has for the set", listed.join(" or "));
+            return Err((expected, format!("one of {}, {}", key.public.algorithm(), key.id)));
         }
         let is_other = |known: &&Key| known.id == key.id && known.fingerprint != key.public.fingerprint();
         if policy.keys.iter().any(|known| is_other(&known)) {

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use catalogue_schema::key::{KeyAlgorithm, SEED_BYTES};
-use catalogue_schema::policy::Name;
+use catalogue_schema::policy::{Name, Revoked};
 use catalogue_schema::signature::{Envelope, Signature, Statement};
 use zeroize::Zeroizing;
 
@@ -136,9 +136,12 @@ fn enough_of_the_old_keys_and_enough_of_the_new_must_have_signed() {
         ("ab", 1, "ac", 2, "acx", "accepted", ""),
         ("ab", 2, "ab", 2, "axy", "trust.rotation", "trust.threshold"),
         // From one algorithm to another.
-        ("a", 1, "B", 1, "aB", "accepted", ""),
-        ("a", 1, "B", 1, "a", "trust.rotation", "as the keyset that it names itself asks for"),
-        ("A", 1, "aA", 2, "aA", "accepted", ""),
+        ("aB", 1, "B", 1, "aB", "accepted", ""),
+        ("aB", 1, "B", 1, "a", "trust.rotation", "as the keyset that it names itself asks for"),
+        ("aB", 1, "cB", 2, "aBc", "accepted", ""),
+        // ... which the policy must have for the set.
+        ("a", 1, "B", 1, "aB", "trust.rotation", "keys of ed25519, which the policy has for the set"),
+        ("A", 1, "aA", 2, "aA", "trust.rotation", "one of ed25519, a"),
     ];
     for (old, old_threshold, new, new_threshold, signed_by, reason, part) in table {
         let now = policy(old, old_threshold, "");
@@ -235,18 +238,83 @@ fn what_was_reached_counts_for_the_keys_that_the_operator_named_then() {
     let digest = |one: &InForce| Policies::of(vec![one.clone()]).digest().cloned();
     assert_ne!(digest(&now), digest(&written), "what was judged by the old keys is judged anew");
     assert_eq!(now.written().policy, written.policy);
-    // Other keys, another threshold, a key that is lost: the set begins anew.
-    let revoked = "revoked = { at = 2020-01-01T00:00:00Z, reason = \"compromised\" }";
-    for other in [policy("abd", 1, ""), policy("ab", 2, ""), policy("ab", 1, revoked)] {
+    // Other keys, another threshold: the set begins anew.
+    for other in [policy("abd", 1, ""), policy("ad", 1, ""), policy("ab", 2, "")] {
         assert_eq!(turned(&other, [&accepted]).keyset_version(0), Some(1));
     }
-    // A window or a key that retires is no other set.
+    // A window, a key that retires, is lost or is not named any more is no other set.
+    let revoked = "revoked = { at = 2020-01-01T00:00:00Z, reason = \"compromised\" }";
     let retired = "revoked = { at = 2020-01-01T00:00:00Z, reason = \"retired\" }";
-    for same in
-        [policy("ba", 1, ""), policy("ab", 1, retired), policy("ab", 1, "not_after = 2020-01-01T00:00:00Z")]
-    {
+    for same in [
+        policy("ba", 1, ""),
+        policy("b", 1, ""),
+        policy("ab", 1, revoked),
+        policy("ab", 1, retired),
+        policy("ab", 1, "not_after = 2020-01-01T00:00:00Z"),
+    ] {
         assert_eq!(turned(&same, [&accepted]).keyset_version(0), Some(2));
     }
     let elsewhere = InForce { path: PathBuf::from("/etc/other.toml"), ..written };
     assert_eq!(turned(&elsewhere, [&accepted]).keyset_version(0), Some(1));
+}
+
+#[test]
+fn what_the_operator_takes_away_never_brings_back_what_was_given_up() {
+    // The keys of the set, those of its next keyset with its threshold, the policy afterwards, and which keys still count, of how many.
+    let check =
+        |old: &str, (new, threshold): (&str, usize), then: &str, lost: &str, expected: (&str, usize)| {
+            let others = new.chars().filter(|letter| !old.contains(*letter));
+            let signed_by: String = old.chars().chain(others).collect();
+            let accepted = offer(&policy(old, 1, ""), &document(2, new, threshold), &signed_by).unwrap();
+            let mut written = policy(then, 1, "");
+            let at_s = NOW_S - 60;
+            for key in written.policy.keys.iter_mut().filter(|key| lost.contains(key.id.as_text())) {
+                key.revoked = Some(Revoked { at_s, reason: Revocation::Compromised });
+            }
+            let now = turned(&written, [&accepted]);
+            let set = &now.policy.signers[0];
+            let keys = set.keys.iter().map(|at| &now.policy.keys[*at]);
+            let left: Vec<&str> =
+                keys.filter(|key| key.revoked.is_none()).map(|key| key.id.as_text()).collect();
+            assert_eq!((left.concat().as_str(), set.threshold), expected, "{old} {new} {then} {lost}");
+        };
+    check("ab", ("c", 1), "ab", "", ("c", 1));
+    // `a` and `b` were given up.
+    check("ab", ("c", 1), "ab", "a", ("c", 1));
+    check("ab", ("c", 1), "b", "", ("c", 1));
+    check("ab", ("ac", 1), "ab", "a", ("c", 1));
+    check("ab", ("ac", 1), "b", "", ("c", 1));
+    // Too few are left: the set signs nothing.
+    check("ab", ("ac", 2), "ab", "a", ("c", 2));
+    check("ab", ("ac", 2), "b", "", ("c", 2));
+    check("ab", ("a", 1), "b", "", ("", 1));
+}
+
+#[test]
+fn one_set_says_nothing_of_the_keys_of_another() {
+    let mut written = policy("ab", 1, "");
+    let mut other = written.policy.signers[0].clone();
+    other.name = Name::parse("others").unwrap();
+    written.policy.signers.push(other);
+    let accepted = |name: &str, set: usize, revoked: Option<Revoked>| {
+        let keyset = document(2, "ac", 1);
+        let mut keyset = Keyset { name: Name::parse(name).unwrap(), ..keyset };
+        keyset.keys[1].revoked = revoked;
+        keyset.keys[1].not_after_s = revoked.map(|revoked| revoked.at_s);
+        Accepted {
+            policy: written.path.display().to_string(),
+            signers: name.to_owned(),
+            base: base(&written.policy.signers[set]),
+            named: named(&written.policy, &written.policy.signers[set]),
+            version: 2,
+            document: keyset.to_json(),
+        }
+    };
+    let lost = Revoked { at_s: NOW_S - 60, reason: Revocation::Compromised };
+    let both = [accepted("roots", 0, Some(lost)), accepted("others", 1, None)];
+    let now = turned(&written, &both);
+    let key = |set: usize| &now.policy.keys[now.policy.signers[set].keys[1]];
+    assert_eq!((key(0).revoked, key(0).not_after_s), (Some(lost), Some(lost.at_s)));
+    assert_eq!((key(1).revoked, key(1).not_after_s), (None, None));
+    assert!(key(1).published && !now.policy.keys[0].published);
 }

@@ -140,7 +140,9 @@ impl<'a> Quorum<'a, '_> {
             return Some(Standing::OtherStatement);
         }
         let signed_at_s = statement.map(|statement| statement.signed_at_s);
-        let known = self.policy.keys.iter().filter(|known| known.fingerprint == delegated.key);
+        // What signers say of a key in a keyset holds for their own set only.
+        let is_known = |known: &&Key| !known.published && known.fingerprint == delegated.key;
+        let known = self.policy.keys.iter().filter(is_known);
         let against = |known: &Key| match known.usage.contains(&Usage::Catalogue) {
             false => Some(Standing::Usage),
             true => self.revoked(known, None).and_then(|()| self.window(known, signed_at_s)).err(),

@@ -714,6 +714,16 @@ fn a_list_gives_the_right_to_sign_a_catalogue_within_what_its_source_owns() {
         world.catalogue_proofs = vec![(key(4), Proof::Holds)];
     };
     check(&known, "ok");
+    // What signers say of it in a keyset holds for their own set only.
+    check(
+        &|world| {
+            known(world);
+            let revoked = Revoked { at_s: at("2026-10-31T00:00:00Z"), reason: Revocation::Compromised };
+            let published = Key { revoked: Some(revoked), published: true, ..world.policy.keys[3].clone() };
+            world.policy.keys.push(published);
+        },
+        "ok",
+    );
     check(
         &|world| {
             known(world);
