@@ -113,8 +113,15 @@ pub struct Delegated<'a> {
     pub signed: Signed<'a>,
     /// The key.
     pub key: Fingerprint,
-    /// What the source of the list owns, which is all that it can give a right to; everything that it may supply where it is empty.
+    /// What the source of the list owns, which is all that it can give a right to.
     pub scope: &'a [Namespace],
+}
+
+impl Delegated<'_> {
+    /// Tells whether the right is one for this id.
+    pub fn covers(&self, id: &ComponentId) -> bool {
+        self.scope.iter().any(|namespace| namespace.contains(id))
+    }
 }
 
 /// What is known about a keyset document.
@@ -321,6 +328,18 @@ pub fn catalogue<'a>(
     Quorum { policy, clock: &clock }.catalogue(set, facts).map(|by| by.0).map_err(lack)
 }
 
+/// Returns the right on which a catalogue of `source` rests, where it is signed as the policy says, and not by its signers themselves.
+pub fn delegated<'f>(
+    policy: &Policy,
+    source: &SourceId,
+    facts: &CatalogueFacts<'f>,
+    now_s: i64,
+) -> Option<Delegated<'f>> {
+    let set = policy.signers.get(policy.source(source)?.signed_by?)?;
+    let clock = Clock::new(now_s, policy.defaults.max_clock_skew_s);
+    Quorum { policy, clock: &clock }.catalogue(set, facts).ok()?.1
+}
+
 /// Asks whether a keyset is signed by enough keys of `set`. That every algorithm which the statement names has signed is not asked:
 /// the others who signed it count for that as well. Returns the keys that count.
 ///
@@ -490,9 +509,16 @@ impl<'a> Run<'a, '_> {
     /// Nobody can give a right that he does not have.
     fn delegated(&mut self, delegated: &Delegated<'a>) -> Result<(), Refusal> {
         let Delegated { by, key, scope, .. } = *delegated;
-        if scope.is_empty() || scope.iter().any(|namespace| namespace.contains(self.facts.id)) {
+        if delegated.covers(self.facts.id) {
             self.hold("catalogue", Detail::Delegated(by, key));
             return Ok(());
+        }
+        if scope.is_empty() {
+            let own = self.facts.source;
+            let expected =
+                format!("an id that {own} owns, which is all that its list {by} can give a right to");
+            let found = format!("{own} owns nothing; add owns to it in sources.json");
+            return self.refuse("catalogue", self.refusal(DELEGATION_SCOPE, expected, found));
         }
         let owned: Vec<String> = scope.iter().map(Namespace::to_string).collect();
         let expected = format!("an id in {}, which is what {} owns", owned.join(", "), self.facts.source);
