@@ -14,7 +14,7 @@
 //! | signatures | distinct keys of the set, each in its window, not revoked, verified; the threshold; the algorithms | `trust.unsigned`, `trust.threshold`, `trust.key_unknown`, `trust.key_usage`, `trust.from_future`, `trust.key_not_yet_valid`, `trust.key_expired`, `trust.key_revoked`, `trust.signature_invalid`, `trust.algorithm_mismatch`, `trust.statement_mismatch`, `trust.algorithm_missing` |
 //! | age | it was published long enough ago | `trust.age_unknown`, `trust.too_young`, `trust.from_future` |
 //! | agreement | enough listed sources carry the same bytes | `trust.no_agreement` |
-//! | dependencies | every one of them leads where the rule lets it | `resolve.dep_not_allowed` |
+//! | dependencies | every one of them is known and leads where the rule lets it | `resolve.dep_not_allowed` |
 //!
 //! The first step that fails ends it, unless a live exception waives that step; one that has ended gives `trust.exception_expired`.
 //! What is refused under `warn` and `audit` is used all the same, with the same refusal in the decision.
@@ -81,6 +81,8 @@ pub struct Facts<'a> {
     pub carried_by: &'a [SourceId],
     /// What it requires, as far as its documents are known.
     pub dependencies: &'a [Reference],
+    /// Its documents have not been fetched, so that nobody knows yet what else it requires.
+    pub is_unfetched: bool,
 }
 
 /// What is known about the catalogue that lists a release.
@@ -704,15 +706,22 @@ impl<'a> Run<'a, '_> {
             return Ok(());
         };
         let leads_out = |edge: &&Reference| !patterns.iter().any(|pattern| pattern.matches(&edge.id));
-        let Some(edge) = self.facts.dependencies.iter().find(leads_out) else {
-            self.hold("dependencies", Detail::Plain);
-            return Ok(());
+        let Facts { id, version, is_unfetched, .. } = *self.facts;
+        let found = match self.facts.dependencies.iter().find(leads_out) {
+            Some(edge) => edge.id.to_string(),
+            None if is_unfetched => {
+                format!("not known yet; a refresh fetches it: resolverd resolve --refresh {id}@{version}")
+            }
+            None => {
+                self.hold("dependencies", Detail::Plain);
+                return Ok(());
+            }
         };
         let expected = match patterns.is_empty() {
             true => "no dependencies".to_owned(),
             false => format!("dependencies within {}", listed(patterns)),
         };
-        self.refuse("dependencies", self.refusal(DEP_NOT_ALLOWED, expected, &edge.id))
+        self.refuse("dependencies", self.refusal(DEP_NOT_ALLOWED, expected, found))
     }
 }
 

@@ -121,6 +121,7 @@ struct World {
     published_s: Option<i64>,
     carried_by: Vec<SourceId>,
     dependencies: Vec<Reference>,
+    is_unfetched: bool,
     now_s: i64,
 }
 
@@ -170,6 +171,7 @@ fn world() -> World {
         published_s: None,
         carried_by: Vec::new(),
         dependencies: vec![Reference::parse("lcod://acme/b@1").unwrap()],
+        is_unfetched: false,
         now_s: at(NOW),
     }
 }
@@ -219,6 +221,7 @@ impl World {
             published_s: self.published_s,
             carried_by: &self.carried_by,
             dependencies: &self.dependencies,
+            is_unfetched: self.is_unfetched,
         };
         then(&decide(&self.policy, &facts, self.now_s))
     }
@@ -608,6 +611,29 @@ fn dependencies_lead_only_where_the_rule_lets_them() {
     leading(&["lcod://acme/b*", "lcod://std/x"], &["lcod://acme/bc", "lcod://std/x@^2"], "ok");
     leading(&["lcod://acme/b*", "lcod://std/x"], &["lcod://std/xy"], refused);
     leading(&["**"], &["estream:anything"], "ok");
+}
+
+#[test]
+fn what_nobody_knows_yet_leads_nowhere_that_is_allowed() {
+    let unfetched = |allowed: Option<&[&str]>, expected: &str| {
+        let change = |world: &mut World| {
+            let patterns = |all: &[&str]| all.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+            rule(world, "acme").allow_deps = allowed.map(patterns);
+            world.is_unfetched = true;
+        };
+        check(change, expected);
+    };
+    unfetched(None, "ok");
+    unfetched(Some(&["lcod://acme/**"]), DEP_NOT_ALLOWED);
+    unfetched(Some(&[]), DEP_NOT_ALLOWED);
+    let mut world = world();
+    rule(&mut world, "acme").allow_deps = Some(vec![Pattern::parse("lcod://acme/**").unwrap()]);
+    world.is_unfetched = true;
+    let found = world.decide(|decision| decision.refusal.as_ref().unwrap().found.to_string());
+    assert!(
+        found.contains("not known yet") && found.contains("resolve --refresh lcod://acme/a@1.0.0"),
+        "{found}"
+    );
 }
 
 #[test]
