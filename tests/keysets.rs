@@ -418,6 +418,9 @@ fn a14_delegation_wider_than_the_delegator() {
     assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
     assert_eq!(answer(&daemon, inside), "1.0.0 trusted all []");
     assert_eq!(answer(&daemon, beside), "trust.delegation_scope");
+    let listed = daemon.get("/v1/components/lcod/acme/a/x/versions").ok()["items"][0].clone();
+    assert_eq!(listed["signature"], Value::Null, "it was verified: {listed:#}");
+    assert_eq!(daemon.catalogue("home")["signature"], Value::Null, "nor does the catalogue say so");
     let signers = daemon.catalogue("home")["signers"].clone();
     assert_eq!(signers, json!([lists.public("own").fingerprint()]), "not those of the list");
     let steps = why(&lists.shop, &daemon, inside);
@@ -460,8 +463,51 @@ fn a14_delegation_wider_than_the_delegator() {
 }
 
 #[test]
+fn a14_delegated_catalogue_takes_nothing_from_another_source() {
+    let lists = Lists::new(&[("acme", &["lcod://acme/a/**"]), ("two", &["lcod://acme/b/**"])]);
+    let (inside, beside) = ("lcod://acme/a/x", "lcod://acme/b/y");
+    lists.catalogue(&["lcod://acme/a/x@1.0.0", "lcod://acme/b/y@1.0.0"], "own");
+    lists.list("acme", &lists.public("own").to_hex(), "root");
+    lists.list("two", &lists.public("own").to_hex(), "root");
+    let daemon = lists.shop.sandbox.start();
+    for source in ["acme", "two"] {
+        assert_eq!(catalogue_reason(&daemon, source), "fresh");
+    }
+    // The one that stands first owns what it may supply, and no more.
+    assert_eq!(answer(&daemon, inside), "1.0.0 trusted all []");
+    assert_eq!(answer(&daemon, beside), "1.0.0 trusted all []");
+    let items = daemon.get("/v1/catalogues").ok()["items"].as_array().unwrap().clone();
+    let home = items.iter().find(|one| one["source"] == "acme" && one["id"] == "home").unwrap();
+    let warned = home["warnings"].to_string();
+    assert!(warned.contains("trust.delegation_scope") && warned.contains(beside), "{home:#}");
+    let said = lists.shop.good(&format!("explain {beside}"));
+    let why = "trust.delegation_scope: another key may sign it for what acme owns, and this is beside it";
+    assert!(said.contains(why), "{said}");
+    // What nobody else lists is refused by name.
+    lists.catalogue(&["lcod://acme/a/x@1.0.0", "lcod://acme/c/z@1.0.0"], "own");
+    daemon.sync();
+    assert_eq!(answer(&daemon, "lcod://acme/c/z"), "trust.delegation_scope");
+}
+
+#[test]
+fn a14_source_that_owns_nothing_gives_nothing() {
+    let lists = Lists::new(&[("acme", &[])]);
+    lists.catalogue(&["lcod://acme/x@1.0.0"], "own");
+    lists.list("acme", &lists.public("own").to_hex(), "root");
+    let daemon = lists.shop.sandbox.start_synced();
+    assert_eq!(answer(&daemon, X), "trust.delegation_scope");
+    let steps = why(&lists.shop, &daemon, X);
+    assert!(steps.iter().any(|step| step.contains("add owns to it in sources.json")), "{steps:#?}");
+    // What its own signers have signed needs no right.
+    lists.catalogue(&["lcod://acme/x@1.1.0"], "root");
+    assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
+    assert_eq!(answer(&daemon, X), "1.1.0 trusted all []");
+}
+
+#[test]
 fn a16_right_of_another_delegator() {
-    let lists = Lists::new(&[("one", &[]), ("two", &[])]);
+    let own: &[&str] = &["lcod://acme/**"];
+    let lists = Lists::new(&[("one", own), ("two", own)]);
     lists.catalogue(&["lcod://acme/x@1.0.0"], "own");
     lists.list("one", &lists.public("own").to_hex(), "root");
     lists.list("two", &lists.public("other").to_hex(), "root");

@@ -216,6 +216,11 @@ impl Trust {
         Trust { unchecked: self.unchecked || claim.is_some(), ..self }
     }
 
+    /// Returns the same leave where what was claimed behind `above`, the leave of the document that names this one, was checked.
+    pub fn checked_below(self, above: Option<&Trust>) -> Trust {
+        Trust { unchecked: above.is_some_and(|above| above.unchecked), ..self }
+    }
+
     /// Returns the leave for something that is named and has not been read: pinned only where a digest
     /// waits for it.
     pub fn unread(&self, pin: Option<&Digest>) -> Trust {

@@ -111,6 +111,7 @@ fn decision(policies: &Policies) -> Result<Row, Trouble> {
         published_s: None,
         carried_by: &[],
         dependencies: &[],
+        is_unfetched: false,
     };
     let now_s = 1_800_000_000;
     let started = Instant::now();

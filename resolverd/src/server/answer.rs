@@ -675,7 +675,13 @@ fn catalogue_row<'a>(
         warnings: Some(&state.warnings),
         error: state.error.as_ref().map(|error| TroubleRow::of(error, &node.id.source, below)),
         verdict: verdict_word(state.digest.is_some(), pinned, state.error.as_ref()),
-        signature: state.errand.signature.as_ref().or(state.signature.as_ref()).map(|_| "unchecked"),
+        signature: state
+            .errand
+            .signature
+            .as_ref()
+            .or(state.signature.as_ref())
+            .filter(|_| state.signers.is_empty())
+            .map(|_| "unchecked"),
     })
 }
 

@@ -15,7 +15,7 @@ use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Component, Level, Rank, Refusal, Release, Shadow, Verdict};
 use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::pointer::{Location, Revision, Want};
-use catalogue_schema::policy::NamespaceRule;
+use catalogue_schema::policy::{Mode, NamespaceRule};
 use catalogue_schema::revision::RevisionKey;
 use catalogue_schema::row::{IntegrityRow, TrustRow};
 use catalogue_schema::signature::Usage;
@@ -31,8 +31,8 @@ use crate::resolve::{Candidates, Cause, Conflict, Native, Standing, native_for, 
 use crate::store::Snapshot;
 use crate::trust::evidence::{Case as Evidence, Delegation, Proofs, Voucher, beside, missing_before, stated};
 use crate::trust::memory::ROLLBACK;
-use crate::trust::policy::decide::VERSION_MUTATED;
-use crate::trust::policy::{Policies, judge};
+use crate::trust::policy::decide::{DELEGATION_SCOPE, VERSION_MUTATED};
+use crate::trust::policy::{InForce, Policies, judge};
 
 mod likeness;
 
@@ -607,10 +607,31 @@ fn losers<'a>(component: &'a Component, is_native: bool, ground: Ground<'a>) -> 
             Some(rule) => {
                 format!("trust.source_not_allowed: rule {} lets only {} supply it", rule.name, listed(rule))
             }
-            None => why_lost(&component.owner, &shadow.catalogue, generation),
+            None => beside_right(&component.id, &shadow.catalogue, ground)
+                .unwrap_or_else(|| why_lost(&component.owner, &shadow.catalogue, generation)),
         },
     };
     hidden.into_iter().chain(component.shadowed.iter().map(row)).collect()
+}
+
+/// Says that a catalogue which another key may sign lists what its source does not own, where that is why it is not used.
+fn beside_right(id: &ComponentId, catalogue: &CatalogueId, ground: Ground<'_>) -> Option<String> {
+    let generation = &ground.snapshot.generation;
+    let warned = |state: &CatalogueState| {
+        let is_own = state.errand.node().is_some_and(|node| node.id == *catalogue);
+        is_own && state.warnings.iter().any(|warning| warning.reason == DELEGATION_SCOPE)
+    };
+    let enforces = |one: &InForce| one.policy.rule(id).is_some_and(|rule| rule.mode == Mode::Enforce);
+    let source = &generation.sources.iter().find(|state| state.source.id == catalogue.source)?.source;
+    let is_beside = !source.owns.iter().any(|namespace| namespace.contains(id))
+        && ground.policies.all().iter().any(enforces)
+        && generation.catalogues.iter().any(warned);
+    is_beside.then(|| {
+        format!(
+            "{DELEGATION_SCOPE}: another key may sign it for what {} owns, and this is beside it",
+            source.id
+        )
+    })
 }
 
 fn why_lost(owner: &CatalogueId, loser: &CatalogueId, generation: &Generation) -> String {

@@ -16,7 +16,7 @@ use crate::store::first_seen::{FirstSeen, Sighting};
 use crate::store::{Committed, Draft, Snapshot, Store, StoreError};
 use crate::sync::policy::NOT_ALLOWED;
 use crate::sync::removed::REMOVED;
-use crate::trust::policy::decide::DEP_NOT_ALLOWED;
+use crate::trust::policy::decide::{DELEGATION_SCOPE, DEP_NOT_ALLOWED};
 use crate::trust::verify::{Act, Done, EXCEPTION};
 
 /// How many lines of one kind one run writes about one source.
@@ -226,7 +226,8 @@ fn refused_whole(next: &Generation, last: Option<&Generation>) -> Vec<Entry> {
         let of_catalogue = |state: &CatalogueState| {
             let Some(node) = state.errand.node() else { return Vec::new() };
             let error = state.error.iter().map(|error| (error.reason.to_string(), error.to_string()));
-            let warned = state.warnings.iter().filter(|warning| warning.reason == NOT_ALLOWED);
+            let is_hidden = |warning: &&Warning| [NOT_ALLOWED, DELEGATION_SCOPE].contains(&&*warning.reason);
+            let warned = state.warnings.iter().filter(is_hidden);
             let warned = warned.map(|warning| (warning.reason.to_string(), warning.text.clone()));
             let all = error.chain(warned).filter(|(reason, _)| is_denial(reason));
             all.map(|(reason, text)| (node.id.source.clone(), node.id.to_string(), reason, text)).collect()

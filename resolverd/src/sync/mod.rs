@@ -533,7 +533,7 @@ impl Sync<'_> {
         });
         let mut blocked = blocked(&sources, &catalogues);
         let mut bench = Bench::of(self, past, scope, &sources, signatures);
-        let hidden = bench.hide(&mut contributions)?;
+        let hidden = bench.hide(&mut contributions, &catalogues)?;
         let mut components = merge(contributions, &blocked)?;
         if let Some(last) = past.snapshot() {
             restore_shadows(&mut components, last, &salvaged, &catalogues)?;

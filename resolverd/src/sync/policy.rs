@@ -1,7 +1,7 @@
 //! The policies in force, applied to what a sync has read: who may supply an id, and whether each release may be used.
 //!
-//! 1. [`Bench::hide`], before the merge: what a source lists that may not supply it does not exist beside one that may. Where
-//!    nobody else lists it, it stays, and is refused by name.
+//! 1. [`Bench::hide`], before the merge: what a source lists that may not supply it, or that lies beside the right to sign its
+//!    catalogue, does not exist beside one that may. Where nobody else lists it, it stays, and is refused by name.
 //! 2. [`Bench::rule`], behind the merge: the facts of each release go to the policies, and their verdict becomes its own. What the
 //!    documents refuse stays refused.
 //!
@@ -25,7 +25,8 @@ use crate::store::StoreError;
 use crate::store::first_seen::FirstSeen;
 use crate::sync::{EVERYTHING, Past, Scope, Sync, key};
 use crate::trust::evidence::{Case, Looked, Signatures, Voucher, missing_before};
-use crate::trust::policy::Policies;
+use crate::trust::policy::decide::{DELEGATION_SCOPE, Delegated, delegated};
+use crate::trust::policy::{InForce, Policies};
 use crate::trust::verify::{Act, rule};
 
 /// The reason for what a source lists that it may not supply.
@@ -51,9 +52,9 @@ pub(super) struct Bench<'a> {
 /// Who carries a release, and the digest of its bytes where it is known.
 type Carrier = (SourceId, Option<Digest>);
 
-/// What sources list that they may not supply.
+/// What sources list that they may not supply, each with the reason.
 #[derive(Debug, Default)]
-pub(super) struct Hidden(BTreeMap<ComponentId, Vec<Shadow>>);
+pub(super) struct Hidden(BTreeMap<ComponentId, Vec<(Shadow, &'static str)>>);
 
 impl<'a> Bench<'a> {
     /// Makes the bench of a run that has read `sources`.
@@ -84,42 +85,53 @@ impl<'a> Bench<'a> {
         Bench { policies, now_s: sync.now_s, signatures, checked, was_ruled, carried: HashMap::new() }
     }
 
-    /// Takes away what a source lists that it may not supply, where one that may lists it as well.
+    /// Takes away what a source lists that it may not supply, and what lies beside the right to sign a catalogue, where one that may
+    /// supply it lists it as well.
     ///
     /// **Errors**: a component cannot be read.
-    pub(super) fn hide(&mut self, contributions: &mut [Contribution]) -> Result<Hidden, PackedError> {
+    pub(super) fn hide(
+        &mut self,
+        contributions: &mut [Contribution],
+        catalogues: &[CatalogueState],
+    ) -> Result<Hidden, PackedError> {
         let mut hidden = Hidden::default();
         if self.policies.is_empty() {
             return Ok(hidden);
         }
+        let Bench { policies, now_s, signatures, carried, .. } = self;
+        let excluders: Vec<Excluder<'_>> = contributions
+            .iter()
+            .map(|one| Excluder::of(policies, &one.catalogue, catalogues, signatures, *now_s))
+            .collect();
         let mut permitted = HashSet::new();
-        for Contribution { catalogue, components, .. } in contributions.iter() {
+        for (Contribution { catalogue, components, .. }, excluder) in contributions.iter().zip(&excluders) {
             for component in components {
                 let id = component.id()?;
-                if self.policies.agree(&id) > 1 {
+                if policies.agree(&id) > 1 {
                     // A copy that may not be used speaks for nothing.
                     for listed in component.all().filter(|listed| !listed.is_refused()) {
                         let Some(version) = listed.version() else { continue };
-                        let carriers = self.carried.entry((id.clone(), version)).or_default();
+                        let carriers = carried.entry((id.clone(), version)).or_default();
                         carriers.push((catalogue.source.clone(), listed.content()?));
                     }
                 }
-                if self.policies.excluding(&id, &catalogue.source).is_none() {
+                if excluder.reason(&id).is_none() {
                     permitted.insert(id);
                 }
             }
         }
-        for Contribution { catalogue, components, .. } in contributions {
+        for (Contribution { catalogue, components, .. }, excluder) in contributions.iter_mut().zip(&excluders)
+        {
             components.retain(|component| {
                 // What cannot be read was refused above.
                 let Ok(id) = component.id() else { return true };
-                let is_hidden =
-                    permitted.contains(&id) && self.policies.excluding(&id, &catalogue.source).is_some();
-                if is_hidden {
-                    let versions = component.all().filter_map(|listed| listed.version()).collect();
-                    hidden.0.entry(id).or_default().push(Shadow { catalogue: catalogue.clone(), versions });
-                }
-                !is_hidden
+                let Some(reason) = excluder.reason(&id).filter(|_| permitted.contains(&id)) else {
+                    return true;
+                };
+                let versions = component.all().filter_map(|listed| listed.version()).collect();
+                let shadow = Shadow { catalogue: catalogue.clone(), versions };
+                hidden.0.entry(id).or_default().push((shadow, reason));
+                false
             });
         }
         Ok(hidden)
@@ -255,6 +267,61 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// Who says which ids one catalogue may not supply.
+struct Excluder<'a> {
+    policies: &'a Policies,
+    source: SourceId,
+    /// The rights on which the catalogue rests, each with the policy by which it counts.
+    rights: Vec<(&'a Policy, Delegated<'a>)>,
+}
+
+impl<'a> Excluder<'a> {
+    fn of(
+        policies: &'a Policies,
+        id: &CatalogueId,
+        catalogues: &[CatalogueState],
+        signatures: &'a Signatures,
+        now_s: i64,
+    ) -> Excluder<'a> {
+        // That it is signed is computed again only where somebody else may have signed it.
+        let voucher = voucher(id, catalogues, signatures).filter(|voucher| voucher.delegation.is_some());
+        let right = |voucher: &'a Voucher| {
+            let facts = voucher.facts(None);
+            let of =
+                |one: &'a InForce| Some((&one.policy, delegated(&one.policy, &id.source, &facts, now_s)?));
+            policies.all().iter().filter_map(of).collect()
+        };
+        let rights = voucher.map(right).unwrap_or_default();
+        Excluder { policies, source: id.source.clone(), rights }
+    }
+
+    /// Returns why the catalogue may not supply an id, where that is enforced.
+    fn reason(&self, id: &ComponentId) -> Option<&'static str> {
+        if self.policies.excluding(id, &self.source).is_some() {
+            return Some(NOT_ALLOWED);
+        }
+        let is_beside = |(policy, right): &(&Policy, Delegated<'_>)| {
+            policy.rule(id).is_some_and(|rule| rule.mode == Mode::Enforce) && !right.covers(id)
+        };
+        self.rights.iter().any(is_beside).then_some(DELEGATION_SCOPE)
+    }
+}
+
+/// Returns the state of the catalogue that lists what `owner` lists.
+fn state_of<'c>(owner: &CatalogueId, catalogues: &'c [CatalogueState]) -> Option<&'c CatalogueState> {
+    let named = |state: &&CatalogueState| state.errand.node().is_some_and(|node| node.id == *owner);
+    catalogues.iter().filter(named).max_by_key(|state| state.releases > 0)
+}
+
+/// Returns who vouches for a catalogue; `None` where nobody looked at signatures.
+fn voucher<'v>(
+    owner: &CatalogueId,
+    catalogues: &[CatalogueState],
+    signatures: &'v Signatures,
+) -> Option<&'v Voucher> {
+    signatures.vouchers.get(&key(state_of(owner, catalogues)?.errand.node()?))
+}
+
 /// Takes away what policies said that are not in force any more.
 fn without_rulings(component: &mut Packed) -> Result<(), PackedError> {
     let mut read = component.component()?;
@@ -297,9 +364,8 @@ impl Ground {
         catalogues: &[CatalogueState],
         signatures: &Signatures,
     ) -> Ground {
-        let named = |state: &&CatalogueState| state.errand.node().is_some_and(|node| node.id == *owner);
-        let state = catalogues.iter().filter(named).max_by_key(|state| state.releases > 0);
-        let known = state.and_then(|state| signatures.vouchers.get(&key(state.errand.node()?)).cloned());
+        let state = state_of(owner, catalogues);
+        let known = voucher(owner, catalogues, signatures).cloned();
         let digest = state.and_then(|state| state.digest.clone()).unwrap_or_else(|| Digest::sha256(b""));
         let looked: Arc<Looked> = Arc::default();
         let voucher = known.unwrap_or_else(|| Voucher {
@@ -322,31 +388,37 @@ impl Hidden {
         components: &mut [Packed],
         catalogues: &mut [CatalogueState],
     ) -> Result<(), PackedError> {
-        let mut told: BTreeMap<CatalogueId, (usize, ComponentId)> = BTreeMap::new();
+        let mut told: BTreeMap<(CatalogueId, &'static str), (usize, ComponentId)> = BTreeMap::new();
         let nodes = || catalogues.iter().filter_map(|state| state.errand.node());
         let ranks: HashMap<&CatalogueId, &Rank> = nodes().map(|node| (&node.id, &node.rank)).collect();
         for (id, shadows) in self.0 {
-            for shadow in &shadows {
-                told.entry(shadow.catalogue.clone()).or_insert_with(|| (0, id.clone())).0 += 1;
+            for (shadow, reason) in &shadows {
+                told.entry((shadow.catalogue.clone(), reason)).or_insert_with(|| (0, id.clone())).0 += 1;
             }
             let at = components.binary_search_by(|component| component.id_text().cmp(id.as_text()));
             if let Some(component) = at.ok().and_then(|at| components.get_mut(at)) {
                 let mut shadowed = component.shadowed()?;
-                shadowed.extend(shadows);
+                shadowed.extend(shadows.into_iter().map(|(shadow, _)| shadow));
                 shadowed.sort_by_key(|shadow| ranks.get(&shadow.catalogue).copied());
                 *component = component.with_shadows(&shadowed)?;
             }
         }
-        for (catalogue, (count, first)) in told {
-            warn!(%catalogue, count, example = %first, reason = NOT_ALLOWED, "a source lists what it may not supply");
-            let text = format!(
-                "by the policy other sources supply {count} of the components that it lists, such as {first}: what it lists of them is not used"
-            );
+        for ((catalogue, reason), (count, first)) in told {
+            warn!(%catalogue, count, example = %first, reason, "a source lists what it may not supply");
+            let text = match reason {
+                DELEGATION_SCOPE => format!(
+                    "another key may sign it for what {} owns, and {count} of the components that it lists are others, such as {first}: what it lists of them is not used",
+                    catalogue.source
+                ),
+                _ => format!(
+                    "by the policy other sources supply {count} of the components that it lists, such as {first}: what it lists of them is not used"
+                ),
+            };
             let own = |state: &&mut CatalogueState| {
                 state.releases > 0 && state.errand.node().is_some_and(|node| node.id == catalogue)
             };
             if let Some(state) = catalogues.iter_mut().find(own) {
-                state.warnings.push(Warning::new(NOT_ALLOWED, text));
+                state.warnings.push(Warning::new(reason, text));
             }
         }
         Ok(())

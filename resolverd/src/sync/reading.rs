@@ -146,6 +146,8 @@ pub(super) struct Vouching {
     pub(super) signed: Option<SignedBy>,
     /// The labels of the keys that count.
     pub(super) signers: Vec<String>,
+    /// It was signed by a key to which the entry that names it gives the right: what that entry claims was checked.
+    pub(super) is_delegated: bool,
     /// Why it may not be used if it lists releases.
     pub(super) lacking: Option<Refusal>,
     /// What it is called where it may not list a release twice in other words, since somebody signed it.
@@ -444,7 +446,9 @@ impl<'a> Reader<'a> {
         tree.accepted.extend(accepted.revision.map(|revision| (RevisionKey::of(node), revision)));
         finding.warnings.extend(accepted.warning);
         state.signature = finding.signature.take();
-        let trust = document.received.trust.clone().noting(state.signature.as_ref());
+        let received = document.received.trust.clone();
+        let received = if vouching.is_delegated { received.checked_below(above) } else { received };
+        let trust = received.noting(state.signature.as_ref());
         let mut fresh = Vec::new();
         state.signers.clone_from(&vouching.signers);
         let signed = vouching.signed.clone();

@@ -4,13 +4,13 @@
 //! spoils what it belongs to, as a document of a release does; one that is not there is no signature. Never decides what a
 //! signature is worth.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Finding, Node, Stage};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::DocumentRecord;
-use catalogue_schema::id::ComponentId;
+use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::{Refusal, Release, Source, Trust};
 use catalogue_schema::packed::Packed;
 use catalogue_schema::pointer::Want;
@@ -24,7 +24,7 @@ use crate::sync::{SyncError, key};
 use crate::trust::evidence::{Delegation, Looked, Sought, Voucher, beside, stated};
 use crate::trust::memory::ROLLBACK;
 use crate::trust::policy::Policies;
-use crate::trust::policy::decide::VERSION_MUTATED;
+use crate::trust::policy::decide::{VERSION_MUTATED, catalogue, delegated};
 
 /// How many catalogues of one source may be signed by keys that its lists name.
 const DELEGATIONS_MAX: usize = 32;
@@ -41,11 +41,10 @@ impl Vouching {
         if let Some(refusal) = self.lacking.as_ref().filter(|_| listed(finding) > 0) {
             return Err(refusal.clone());
         }
-        let twice = finding.warnings.iter().find(|warning| warning.reason == DUPLICATE);
-        match (&self.strict, twice) {
-            (Some(name), Some(warning)) => {
+        match (&self.strict, &finding.contradiction) {
+            (Some(name), Some(twice)) => {
                 let expected = "every release once, in a catalogue that is signed";
-                Err(Refusal::new(DUPLICATE, name, expected, &warning.text))
+                Err(Refusal::new(DUPLICATE, name, expected, twice))
             }
             _ => Ok(()),
         }
@@ -114,13 +113,8 @@ impl Reader<'_> {
         let mut voucher = Voucher::of(own, parent.as_ref(), is_pinned);
         let may_refuse = mode == Mode::Live && policies.enforces();
         match policies.catalogue(&self.source.id, &voucher.facts(None), now_s) {
-            Ok(keys) => {
-                let is_own = keys.iter().any(|key| voucher.looked.holds_by(key.fingerprint));
-                vouching.signers = match voucher.delegation.as_ref().filter(|_| !is_own) {
-                    Some(given) => vec![given.key.fingerprint().to_string()],
-                    None => keys.iter().map(|key| key.id.to_string()).collect(),
-                };
-                vouching.signers.dedup();
+            Ok(_) => {
+                (vouching.signers, vouching.is_delegated) = signers(policies, self.source, &voucher, now_s);
                 let is_signed = may_refuse && !vouching.signers.is_empty();
                 vouching.strict = is_signed.then(|| errand.want.to_string());
             }
@@ -176,9 +170,7 @@ impl Reader<'_> {
         let Some(given) = Delegation::of(errand.signature.as_ref(), by, owns, self.policies()) else {
             return Ok(None);
         };
-        let others = &self.signatures.borrow().vouchers;
-        let others = others.iter().filter(|(known, one)| **known != key(node) && one.delegation.is_some());
-        if others.count() >= DELEGATIONS_MAX {
+        if delegated_beside(&node.id.name, self.signatures.borrow().vouchers.values()) >= DELEGATIONS_MAX {
             let expected = format!("at most {DELEGATIONS_MAX} catalogues of a source that other keys sign");
             return Err(Refusal::new("sync.delegation_limit", &errand.want, expected, "one more"));
         }
@@ -361,6 +353,32 @@ impl Reader<'_> {
     }
 }
 
+/// Returns who has signed a catalogue that every policy takes as signed, and whether one of them does so by a right that a list gives.
+fn signers(policies: &Policies, source: &Source, voucher: &Voucher, now_s: i64) -> (Vec<String>, bool) {
+    let (facts, mut is_delegated) = (voucher.facts(None), false);
+    let mut signers: Vec<String> = Vec::new();
+    for one in policies.all() {
+        match delegated(&one.policy, &source.id, &facts, now_s) {
+            Some(right) => {
+                is_delegated = true;
+                signers.push(right.key.to_string());
+            }
+            None => {
+                let keys = catalogue(&one.policy, &source.id, &facts, now_s).unwrap_or_default();
+                signers.extend(keys.iter().map(|key| key.id.to_string()));
+            }
+        }
+    }
+    signers.dedup();
+    (signers, is_delegated)
+}
+
+/// Counts the catalogues beside `own` that other keys may sign. What such a one pins rests on the same right, and counts for nothing.
+fn delegated_beside<'v>(own: &SourceId, vouchers: impl Iterator<Item = &'v Voucher>) -> usize {
+    let given = vouchers.filter(|one| one.delegation.is_some() && one.name != *own);
+    given.map(|one| &one.name).collect::<BTreeSet<_>>().len()
+}
+
 /// Makes the errand of a signature, which has no reader: it is one more document of what it signs.
 fn of_signature(signed: &Errand, want: Want) -> Errand {
     let (stage, task) = (Stage::Release, signed.task.clone());
@@ -403,4 +421,64 @@ fn set(policies: &Policies, source: &Source, voucher: &Voucher) -> Digest {
     keys.dedup();
     keys.extend(voucher.delegation.as_ref().map(|given| format!("delegated {}", given.key.fingerprint())));
     Digest::sha256(keys.join("\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use catalogue_schema::key::PublicKey;
+
+    use super::*;
+
+    fn delegation() -> Arc<Delegation> {
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        Arc::new(Delegation {
+            by: SourceId::parse("acme").unwrap(),
+            digest: Digest::sha256(b"list"),
+            looked: Arc::default(),
+            key: PublicKey::parse(key.as_bytes()).unwrap(),
+            scope: Vec::new(),
+        })
+    }
+
+    fn voucher(name: &str, delegation: Option<Arc<Delegation>>) -> Voucher {
+        let name = SourceId::parse(name).unwrap();
+        Voucher {
+            name,
+            digest: Digest::sha256(b"catalogue"),
+            looked: Arc::default(),
+            delegation,
+            rollback: None,
+        }
+    }
+
+    #[test]
+    fn what_a_delegated_catalogue_pins_is_no_delegation_of_its_own() {
+        let check = |names: &[&str], own: &str, expected: usize| {
+            let all: Vec<Voucher> = names.iter().map(|name| voucher(name, Some(delegation()))).collect();
+            let plain = voucher("plain", None);
+            let found = delegated_beside(&SourceId::parse(own).unwrap(), all.iter().chain([&plain]));
+            assert_eq!(found, expected, "{names:?} beside {own}");
+        };
+        check(&[], "one", 0);
+        check(&["one", "two"], "three", 2);
+        check(&["one", "two"], "two", 1);
+        // Forty children that the list `one` pins.
+        check(&["one"; 41], "two", 1);
+        check(&["one"; 41], "one", 0);
+    }
+
+    #[test]
+    fn a_signed_catalogue_that_contradicts_itself_is_refused_however_many_warnings_it_has() {
+        let check = |strict: Option<&str>, twice: Option<&str>, expected: Option<&str>| {
+            let vouching = Vouching { strict: strict.map(str::to_owned), ..Vouching::default() };
+            let finding = Finding { contradiction: twice.map(str::to_owned), ..Finding::default() };
+            let refused = vouching.permits(&finding).err();
+            assert_eq!(refused.as_ref().map(|refusal| &*refusal.reason), expected);
+        };
+        check(Some("catalogue.json"), Some("x is listed again"), Some(DUPLICATE));
+        check(Some("catalogue.json"), None, None);
+        check(None, Some("x is listed again"), None);
+    }
 }

@@ -84,11 +84,6 @@ impl Looked {
         self.proofs.iter().any(|(_, proof)| *proof == Proof::Holds)
     }
 
-    /// Tells whether one by this key holds.
-    pub fn holds_by(&self, key: Fingerprint) -> bool {
-        self.proofs.contains(&(key, Proof::Holds))
-    }
-
     /// Returns what is stated by somebody whose signature holds.
     pub fn statement(&self) -> Option<&Statement> {
         self.statement.as_ref().filter(|_| self.has_one_that_holds())
@@ -398,6 +393,7 @@ impl<'a> Case<'a> {
             published_s: as_seen.map(|(_, at_s)| *at_s),
             carried_by: self.carriers,
             dependencies: &self.release.dependencies,
+            is_unfetched: self.release.unfetched,
         }
     }
 }

@@ -130,6 +130,7 @@ impl Reading<'_> {
         let error = entry.refused(ParseError::new("catalogue.duplicate", expected, &release));
         if differs {
             let text = format!("{release} is listed again with other content; the first entry is used");
+            self.finding.contradiction.get_or_insert_with(|| text.clone());
             self.warn("catalogue.duplicate", text);
         }
         self.skip(named, error)

@@ -1027,7 +1027,12 @@ fn the_first_of_two_equal_releases_wins() {
     }
     // Only what says something else is worth a warning.
     expected.extend(["warn catalogue.duplicate"; 4].map(str::to_owned));
-    assert_eq!(lines(&read_at(&remote(), &text).unwrap()), expected);
+    let finding = read_at(&remote(), &text).unwrap();
+    assert_eq!(lines(&finding), expected);
+    let twice = "lcod://a/b@1.0.0 is listed again with other content; the first entry is used";
+    assert_eq!(finding.contradiction.as_deref(), Some(twice));
+    let again = text.lines().take(4).collect::<Vec<_>>().join("\n").trim_end_matches(',').to_owned() + "]}]}";
+    assert_eq!(read_at(&remote(), &again).unwrap().contradiction, None, "the same again");
 
     let rows = r#"[{"id":"lcod://a/b@1.0.0","composePath":"b/compose.yaml"},
 {"id":"lcod://a/b@1.0.0","composePath":"b/compose.yaml"},

@@ -14,7 +14,7 @@
 //! | signatures | distinct keys of the set, each in its window, not revoked, verified; the threshold; the algorithms | `trust.unsigned`, `trust.threshold`, `trust.key_unknown`, `trust.key_usage`, `trust.from_future`, `trust.key_not_yet_valid`, `trust.key_expired`, `trust.key_revoked`, `trust.signature_invalid`, `trust.algorithm_mismatch`, `trust.statement_mismatch`, `trust.algorithm_missing` |
 //! | age | it was published long enough ago | `trust.age_unknown`, `trust.too_young`, `trust.from_future` |
 //! | agreement | enough listed sources carry the same bytes | `trust.no_agreement` |
-//! | dependencies | every one of them leads where the rule lets it | `resolve.dep_not_allowed` |
+//! | dependencies | every one of them is known and leads where the rule lets it | `resolve.dep_not_allowed` |
 //!
 //! The first step that fails ends it, unless a live exception waives that step; one that has ended gives `trust.exception_expired`.
 //! What is refused under `warn` and `audit` is used all the same, with the same refusal in the decision.
@@ -81,6 +81,8 @@ pub struct Facts<'a> {
     pub carried_by: &'a [SourceId],
     /// What it requires, as far as its documents are known.
     pub dependencies: &'a [Reference],
+    /// Its documents have not been fetched, so that nobody knows yet what else it requires.
+    pub is_unfetched: bool,
 }
 
 /// What is known about the catalogue that lists a release.
@@ -113,8 +115,15 @@ pub struct Delegated<'a> {
     pub signed: Signed<'a>,
     /// The key.
     pub key: Fingerprint,
-    /// What the source of the list owns, which is all that it can give a right to; everything that it may supply where it is empty.
+    /// What the source of the list owns, which is all that it can give a right to.
     pub scope: &'a [Namespace],
+}
+
+impl Delegated<'_> {
+    /// Tells whether the right is one for this id.
+    pub fn covers(&self, id: &ComponentId) -> bool {
+        self.scope.iter().any(|namespace| namespace.contains(id))
+    }
 }
 
 /// What is known about a keyset document.
@@ -321,6 +330,18 @@ pub fn catalogue<'a>(
     Quorum { policy, clock: &clock }.catalogue(set, facts).map(|by| by.0).map_err(lack)
 }
 
+/// Returns the right on which a catalogue of `source` rests, where it is signed as the policy says, and not by its signers themselves.
+pub fn delegated<'f>(
+    policy: &Policy,
+    source: &SourceId,
+    facts: &CatalogueFacts<'f>,
+    now_s: i64,
+) -> Option<Delegated<'f>> {
+    let set = policy.signers.get(policy.source(source)?.signed_by?)?;
+    let clock = Clock::new(now_s, policy.defaults.max_clock_skew_s);
+    Quorum { policy, clock: &clock }.catalogue(set, facts).ok()?.1
+}
+
 /// Asks whether a keyset is signed by enough keys of `set`. That every algorithm which the statement names has signed is not asked:
 /// the others who signed it count for that as well. Returns the keys that count.
 ///
@@ -490,9 +511,16 @@ impl<'a> Run<'a, '_> {
     /// Nobody can give a right that he does not have.
     fn delegated(&mut self, delegated: &Delegated<'a>) -> Result<(), Refusal> {
         let Delegated { by, key, scope, .. } = *delegated;
-        if scope.is_empty() || scope.iter().any(|namespace| namespace.contains(self.facts.id)) {
+        if delegated.covers(self.facts.id) {
             self.hold("catalogue", Detail::Delegated(by, key));
             return Ok(());
+        }
+        if scope.is_empty() {
+            let own = self.facts.source;
+            let expected =
+                format!("an id that {own} owns, which is all that its list {by} can give a right to");
+            let found = format!("{own} owns nothing; add owns to it in sources.json");
+            return self.refuse("catalogue", self.refusal(DELEGATION_SCOPE, expected, found));
         }
         let owned: Vec<String> = scope.iter().map(Namespace::to_string).collect();
         let expected = format!("an id in {}, which is what {} owns", owned.join(", "), self.facts.source);
@@ -678,15 +706,22 @@ impl<'a> Run<'a, '_> {
             return Ok(());
         };
         let leads_out = |edge: &&Reference| !patterns.iter().any(|pattern| pattern.matches(&edge.id));
-        let Some(edge) = self.facts.dependencies.iter().find(leads_out) else {
-            self.hold("dependencies", Detail::Plain);
-            return Ok(());
+        let Facts { id, version, is_unfetched, .. } = *self.facts;
+        let found = match self.facts.dependencies.iter().find(leads_out) {
+            Some(edge) => edge.id.to_string(),
+            None if is_unfetched => {
+                format!("not known yet; a refresh fetches it: resolverd resolve --refresh {id}@{version}")
+            }
+            None => {
+                self.hold("dependencies", Detail::Plain);
+                return Ok(());
+            }
         };
         let expected = match patterns.is_empty() {
             true => "no dependencies".to_owned(),
             false => format!("dependencies within {}", listed(patterns)),
         };
-        self.refuse("dependencies", self.refusal(DEP_NOT_ALLOWED, expected, &edge.id))
+        self.refuse("dependencies", self.refusal(DEP_NOT_ALLOWED, expected, found))
     }
 }
 

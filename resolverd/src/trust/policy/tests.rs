@@ -95,6 +95,7 @@ fn a_release_must_pass_every_policy_and_each_is_named() {
         published_s: None,
         carried_by: &[],
         dependencies: &[],
+        is_unfetched: false,
     };
     let check = |sources: &[&str], expected: Option<&str>| {
         let policies: Vec<InForce> = sources.iter().map(|source| open_to(source)).collect();

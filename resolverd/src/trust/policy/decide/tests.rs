@@ -121,6 +121,7 @@ struct World {
     published_s: Option<i64>,
     carried_by: Vec<SourceId>,
     dependencies: Vec<Reference>,
+    is_unfetched: bool,
     now_s: i64,
 }
 
@@ -170,6 +171,7 @@ fn world() -> World {
         published_s: None,
         carried_by: Vec::new(),
         dependencies: vec![Reference::parse("lcod://acme/b@1").unwrap()],
+        is_unfetched: false,
         now_s: at(NOW),
     }
 }
@@ -219,6 +221,7 @@ impl World {
             published_s: self.published_s,
             carried_by: &self.carried_by,
             dependencies: &self.dependencies,
+            is_unfetched: self.is_unfetched,
         };
         then(&decide(&self.policy, &facts, self.now_s))
     }
@@ -611,6 +614,29 @@ fn dependencies_lead_only_where_the_rule_lets_them() {
 }
 
 #[test]
+fn what_nobody_knows_yet_leads_nowhere_that_is_allowed() {
+    let unfetched = |allowed: Option<&[&str]>, expected: &str| {
+        let change = |world: &mut World| {
+            let patterns = |all: &[&str]| all.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+            rule(world, "acme").allow_deps = allowed.map(patterns);
+            world.is_unfetched = true;
+        };
+        check(change, expected);
+    };
+    unfetched(None, "ok");
+    unfetched(Some(&["lcod://acme/**"]), DEP_NOT_ALLOWED);
+    unfetched(Some(&[]), DEP_NOT_ALLOWED);
+    let mut world = world();
+    rule(&mut world, "acme").allow_deps = Some(vec![Pattern::parse("lcod://acme/**").unwrap()]);
+    world.is_unfetched = true;
+    let found = world.decide(|decision| decision.refusal.as_ref().unwrap().found.to_string());
+    assert!(
+        found.contains("not known yet") && found.contains("resolve --refresh lcod://acme/a@1.0.0"),
+        "{found}"
+    );
+}
+
+#[test]
 fn the_steps_read_as_an_explanation() {
     let lines = |world: &World| world.decide(|decision| decision.lines(&"/etc/resolverd/trust.toml"));
     let good = lines(&world());
@@ -665,7 +691,8 @@ fn a_list_gives_the_right_to_sign_a_catalogue_within_what_its_source_owns() {
         );
     };
     check(&|_| {}, "ok");
-    check(&|world| world.scope.clear(), "ok");
+    // Who owns nothing has nothing to give, and is told what to do.
+    check(&|world| world.scope.clear(), "trust.delegation_scope");
     let beside = |world: &mut World| world.scope = vec![Namespace::parse("lcod://acme/a/**").unwrap()];
     check(&beside, "trust.delegation_scope");
     // Who owns both must sign it himself, and then no scope matters.
