@@ -438,7 +438,8 @@ impl Writer {
     /// Publishes what is due by [`Writer::next_change_s`], without network.
     pub(super) fn expire(&mut self, state: &State) -> Outcome {
         let due_s = self.due_s();
-        if due_s.is_none_or(|due_s| due_s > self.store.memory().latest(now_s())) {
+        let is_due = due_s.is_some_and(|due_s| due_s <= self.store.memory().latest(now_s()));
+        if !is_due && !self.policies.is_locked {
             // Only a snapshot that is not in force any more has to be taken from readers.
             self.show(state);
             return Ok(self.unchanged());
