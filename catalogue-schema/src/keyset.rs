@@ -87,6 +87,14 @@ pub struct Accepted {
     pub document: String,
 }
 
+impl Accepted {
+    /// Tells whether it was accepted of a set of which a policy says this today. Fewer keys are the same set: where it began anew, a
+    /// key that its signers gave up would count again because another one was taken away.
+    pub fn is_of(&self, base: &Digest, named: &[Fingerprint]) -> bool {
+        self.base == *base && named.iter().all(|key| self.named.contains(key))
+    }
+}
+
 /// A keyset document as it is written.
 #[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -90,7 +90,8 @@ pub struct Sign {
     /// What kind of thing it is
     #[arg(long = "type", value_parser = usage_parser(), default_value = "catalogue", value_name = "TYPE")]
     usage: Usage,
-    /// The id of the catalogue, component or keyset
+    /// The id of the component or keyset; for a catalogue that of its source in the sources file of who verifies it, or of the entry
+    /// that lists it
     #[arg(long, required_unless_present = "raw")]
     id: Option<String>,
     /// The version of the component or keyset

@@ -319,11 +319,8 @@ impl Memory {
         for one in accepted {
             let is_same =
                 |known: &&mut Accepted| (&known.policy, &known.signers) == (&one.policy, &one.signers);
-            let is_same_set = |known: &Accepted, one: &Accepted| {
-                known.base == one.base && one.named.iter().all(|key| known.named.contains(key))
-            };
             match content.keysets.iter_mut().find(is_same) {
-                Some(known) if is_same_set(known, &one) && known.version >= one.version => {}
+                Some(known) if known.is_of(&one.base, &one.named) && known.version >= one.version => {}
                 Some(known) => *known = one,
                 None => content.keysets.push(one),
             }

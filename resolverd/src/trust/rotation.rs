@@ -52,12 +52,6 @@ fn named(policy: &Policy, set: &SignerSet) -> Vec<Fingerprint> {
     named
 }
 
-/// Tells whether what was accepted of a set is what the file speaks of today. Fewer keys are the same set: where it began anew, a
-/// key that its signers gave up would count again because another one was taken away.
-fn counts(accepted: &Accepted, policy: &Policy, set: &SignerSet) -> bool {
-    accepted.base == base(set) && named(policy, set).iter().all(|key| accepted.named.contains(key))
-}
-
 /// Puts the newest keysets that were accepted in force, in the place of the keys that the file of a policy names. What was accepted
 /// of a set that the file says something else of today counts no more.
 pub fn turned<'a>(written: &InForce, accepted: impl IntoIterator<Item = &'a Accepted>) -> InForce {
@@ -70,7 +64,7 @@ pub fn turned<'a>(written: &InForce, accepted: impl IntoIterator<Item = &'a Acce
             let at = written.policy.signers.iter().position(is_named)?;
             let set = &written.policy.signers[at];
             let version = set.keysets.as_ref()?.version;
-            let is_newer = one.version > version && counts(one, &written.policy, set);
+            let is_newer = one.version > version && one.is_of(&base(set), &named(&written.policy, set));
             // It was read when it was accepted.
             is_newer.then(|| Some((at, one, Keyset::parse(one.document.as_bytes()).ok()?))).flatten()
         })
