@@ -274,6 +274,11 @@ fn without_a_policy_pins_must_hold_and_the_status_says_so() {
     assert_eq!(answer(&daemon, X), "trust.no_rule");
     let status = shop.good("status");
     assert!(status.contains("trust.toml version 1"), "{status}");
+    // One that goes while nobody looks is not taken for one that never was.
+    assert!(daemon.stop().success());
+    std::fs::remove_file(shop.policy_file()).unwrap();
+    let doctor = shop.good("doctor");
+    assert!(doctor.contains("not there, and version 1 of it was in force here"), "{doctor}");
 }
 
 #[test]

@@ -16,7 +16,9 @@ use crate::config::Settings;
 use crate::daemon::log_contained_panics;
 use crate::daemon::writer::now_s;
 use crate::fetch::https;
+use crate::store::memory::Memory;
 use crate::sync::standing;
+use crate::trust::policy::PolicyFile;
 
 /// How a finding stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -96,13 +98,18 @@ pub enum Depth {
 /// The command that mends what can be mended offline.
 pub(super) const REPAIR: &str = "resolverd doctor --repair";
 
-/// Looks at one trust policy and the keys that it names.
-fn policy(path: &Path, told: Result<Option<String>, Refusal>) -> Finding {
+/// Looks at one trust policy and the keys that it names; `known` is the highest version of it that was in force here.
+fn policy(path: &Path, told: Result<Option<String>, Refusal>, known: Option<u64>) -> Finding {
     let (check, subject) = ("policy", path.display());
-    match told {
-        Ok(None) => Finding::ok(check, subject, "not there, so that it asks for nothing"),
-        Ok(Some(short)) => Finding::ok(check, subject, short),
-        Err(refusal) => Finding::wrong(check, subject, format!("{}: {}", refusal.reason, refusal.found))
+    match (told, known) {
+        (Ok(None), None) => Finding::ok(check, subject, "not there, so that it asks for nothing"),
+        (Ok(None), Some(version)) => {
+            Finding::warning(check, subject, format!("not there, and version {version} of it was in force here"))
+                .expected("the policy, or nobody who relies on it")
+                .hint("put it back: a daemon that starts without it asks for nothing that it asked for")
+        }
+        (Ok(Some(short)), _) => Finding::ok(check, subject, short),
+        (Err(refusal), _) => Finding::wrong(check, subject, format!("{}: {}", refusal.reason, refusal.found))
             .expected("a trust policy that can be used, with its keys")
             .hint("correct it: a daemon reads it again by itself, and serves nothing where it starts with this one"),
     }
@@ -117,7 +124,10 @@ pub fn examine(settings: &Settings, depth: Depth) -> Vec<Finding> {
     if let Some(blocked) = &places.blocked {
         findings.extend(kept::examine(settings, depth, blocked, now_s()));
     }
-    findings.extend(settings.policy_files.iter().map(|file| policy(&file.path, standing::told(file))));
+    let memory = Memory::to_read(&settings.state_dir);
+    let looked =
+        |file: &PolicyFile| policy(&file.path, standing::told(file), memory.policy_version(&file.path));
+    findings.extend(settings.policy_files.iter().map(looked));
     findings.extend(settings.network.cache_dir.as_deref().map(places::cache_directory).unwrap_or_default());
     findings.extend(https::token_problems(&settings.network.https.tokens).iter().map(token));
     findings.push(kept::year(now_s()));
