@@ -5,6 +5,7 @@
 //! An accepted path stays below the directory that it is joined to, on every file system.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::ParseError;
 
@@ -15,11 +16,11 @@ pub const PATH_BYTES_MAX: usize = 255;
 /// The longest segment in bytes.
 pub const SEGMENT_BYTES_MAX: usize = 100;
 
-/// A relative path below a repository root or a directory, in the grammar of this module.
+/// A relative path below a repository root or a directory, in the grammar of this module. Cheap to clone.
 ///
 /// **Shape**: `packages/std/components/tooling/array.append/compose.yaml`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DocPath(Box<str>);
+pub struct DocPath(Arc<str>);
 
 impl DocPath {
     /// Reads a path; a leading `./` is dropped, since published lists write it.
@@ -37,11 +38,12 @@ impl DocPath {
         if path.starts_with('/') {
             return refused("a relative path without a leading /");
         }
-        if path.split('/').count() > SEGMENTS_MAX {
-            return refused("a path of at most 32 segments");
-        }
-        for segment in path.split('/').filter(|segment| !is_plain(segment)) {
-            if let Some(expected) = segment_fault(segment) {
+        // Nearly every path is plain; what is wrong with another is looked for segment by segment.
+        if !is_plain(path.as_bytes()) {
+            if path.split('/').count() > SEGMENTS_MAX {
+                return refused("a path of at most 32 segments");
+            }
+            if let Some(expected) = path.split('/').find_map(segment_fault) {
                 return refused(expected);
             }
         }
@@ -112,18 +114,64 @@ pub fn segment_fault(segment: &str) -> Option<&'static str> {
     None
 }
 
-/// Tells whether a segment is beyond doubt: letters, digits, `-` and `_`, dots inside, and no name as long as a device's that
-/// starts like one. Says nothing about the others.
-fn is_plain(segment: &str) -> bool {
-    let bytes = segment.as_bytes();
-    let Some(first) = bytes.first().filter(|first| first.is_ascii_alphanumeric()) else { return false };
-    let stem = bytes.iter().position(|byte| *byte == b'.').unwrap_or(bytes.len());
-    let is_like_a_device =
-        matches!(stem, 3 | 4) && matches!(first.to_ascii_lowercase(), b'a' | b'c' | b'l' | b'n' | b'p');
-    !is_like_a_device
-        && bytes.len() <= SEGMENT_BYTES_MAX
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-        && bytes.last() != Some(&b'.')
+/// What a byte may be in a path that is plain: nothing, a part of a name that may begin it, one that may not, or what ends it.
+const KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Other; 256];
+    let mut byte = 0;
+    while byte < kinds.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        let kind = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => Kind::Alphanumeric,
+            b'-' | b'_' => Kind::Dash,
+            b'.' => Kind::Dot,
+            b'/' => Kind::Slash,
+            _ => Kind::Other,
+        };
+        kinds[byte] = kind;
+        byte += 1;
+    }
+    kinds
+};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Other,
+    Alphanumeric,
+    Dash,
+    Dot,
+    Slash,
+}
+
+/// Tells whether a path is beyond doubt, in one walk: not many segments of letters, digits, `-` and `_`, with dots inside, and no
+/// name as long as a device's that starts like one. Says nothing about the others.
+fn is_plain(path: &[u8]) -> bool {
+    let (mut start, mut segments) = (0, 1);
+    let mut before = Kind::Slash;
+    for (at, byte) in path.iter().enumerate() {
+        let kind = KINDS[usize::from(*byte)];
+        match (before, kind) {
+            (_, Kind::Other) | (Kind::Slash, Kind::Dash | Kind::Dot | Kind::Slash) => return false,
+            (_, Kind::Slash) => {
+                if before == Kind::Dot || !is_plain_name(&path[start..at]) {
+                    return false;
+                }
+                (start, segments) = (at + 1, segments + 1);
+            }
+            _ => {}
+        }
+        before = kind;
+    }
+    !matches!(before, Kind::Slash | Kind::Dot) && segments <= SEGMENTS_MAX && is_plain_name(&path[start..])
+}
+
+/// Tells whether a segment of good bytes is not too long and cannot be taken for a device.
+fn is_plain_name(segment: &[u8]) -> bool {
+    let ends = |at: usize| matches!(segment.get(at), None | Some(b'.'));
+    let is_like_a_device = || {
+        let first = segment.first().map(u8::to_ascii_lowercase);
+        matches!(first, Some(b'a' | b'c' | b'l' | b'n' | b'p')) && (ends(3) || ends(4))
+    };
+    segment.len() <= SEGMENT_BYTES_MAX && !is_like_a_device()
 }
 
 /// Compares without regard to case and without a copy: every path of every document passes here.

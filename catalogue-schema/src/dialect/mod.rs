@@ -89,7 +89,7 @@ pub struct Node {
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// An LCOD document.
-    Lcod(Box<lcod::Task>),
+    Lcod(lcod::Task),
 }
 
 /// What the verify function and the fetcher know about bytes that may be read.
@@ -157,9 +157,7 @@ pub fn start(source: &Source, forges: &Forges) -> Errand {
     };
     let task = match source.dialect {
         // Only the LCOD reader exists; the sources file refuses the other dialects by name.
-        Dialect::Lcod | Dialect::Estream | Dialect::Flowctl => {
-            Task::Lcod(Box::new(lcod::start(source, forges)))
-        }
+        Dialect::Lcod | Dialect::Estream | Dialect::Flowctl => Task::Lcod(lcod::start(source, forges)),
     };
     Errand {
         want: Want::Blob(source.entry.clone()),

@@ -35,6 +35,10 @@ use std::process::ExitCode;
 use crate::data::{Federation, Signer};
 use crate::table::Row;
 
+/// The daemon's own: what is measured in this process, and the baselines beside it, get their memory as the daemon does.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Why something could not be measured.
 #[derive(Debug)]
 pub(crate) struct Trouble(String);

@@ -68,6 +68,9 @@ impl Reading<'_> {
         self.described(document.id, document.origin.as_ref(), text)?;
         let within = Within::Document(&json::Document::of(text));
         let mut copies_left = EXTRA_COPIED_BYTES_MAX;
+        let releases = document.components.iter().map(|component| component.versions.len()).sum();
+        self.finding.errands.reserve(releases);
+        self.ledger.reserve(releases);
         for (index, component) in document.components.into_iter().enumerate() {
             let plain::Component { id, versions, extra, text } = component;
             let entry = Entry { field: Field::Item("components", index), text, within };
@@ -265,6 +268,6 @@ fn manifest_errand(
         yanked: written.yanked.unwrap_or(false),
         extra,
     };
-    let task = Task::Manifest(ManifestTask { pending, declared });
+    let task = Task::Manifest(Box::new(ManifestTask { pending, declared }));
     Ok((spot.location, digest.into_iter().collect(), task))
 }

@@ -91,7 +91,7 @@ pub(super) fn read(
         size: None,
         signature: None,
         stage: Stage::Release,
-        task: crate::dialect::Task::Lcod(Box::new(Task::Compose(next))),
+        task: crate::dialect::Task::Lcod(Task::Compose(Box::new(next))),
     };
     Ok(Finding { errands: vec![errand], ..Finding::default() })
 }

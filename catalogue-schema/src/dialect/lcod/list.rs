@@ -167,7 +167,7 @@ impl Reading<'_> {
                 above.push(location);
             }
         }
-        Task::Node(NodeTask { base, filter: self.filter.and(filter), above })
+        Task::Node(Box::new(NodeTask { base, filter: self.filter.and(filter), above }))
     }
 
     fn errand(&self, pointer: &Pointer, index: usize, names: &mut Names) -> Result<Errand, ParseError> {
@@ -191,7 +191,7 @@ impl Reading<'_> {
             size: None,
             signature,
             stage: Stage::Node(self.node.child(name, place)),
-            task: crate::dialect::Task::Lcod(Box::new(self.task_below(base, &filter))),
+            task: crate::dialect::Task::Lcod(self.task_below(base, &filter)),
         })
     }
 

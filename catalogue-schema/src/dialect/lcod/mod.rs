@@ -61,18 +61,18 @@ use crate::version::Version;
 /// The most entries of one document that may be unreadable; a document with more is refused as a whole.
 pub const SKIPPED_MAX: usize = 10_000;
 
-/// What the reader remembers about an errand.
+/// What the reader remembers about an errand. In boxes, since there is one for each release of a catalogue that is being read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// An entry document, list or catalogue.
-    Node(NodeTask),
+    Node(Box<NodeTask>),
     /// The manifest of a release.
-    Manifest(ManifestTask),
+    Manifest(Box<ManifestTask>),
     /// The `lcp.toml` of a release that has no manifest.
-    Descriptor(DescriptorTask),
+    Descriptor(Box<DescriptorTask>),
     /// The `compose.yaml` of a release that has no manifest.
-    Compose(ComposeTask),
+    Compose(Box<ComposeTask>),
 }
 
 /// What is known about an entry document, list or catalogue before it is read.
@@ -97,7 +97,7 @@ pub fn start(source: &Source, forges: &Forges) -> Task {
         }
         Location::Git { .. } | Location::File { .. } => None,
     };
-    Task::Node(NodeTask { base, filter: source.filter.clone(), above: Vec::new() })
+    Task::Node(Box::new(NodeTask { base, filter: source.filter.clone(), above: Vec::new() }))
 }
 
 /// Reads one document.
@@ -167,7 +167,8 @@ pub const READER_REVISION: u32 = 1;
 
 /// Returns what makes the release of a manifest; `None` for the other documents.
 pub fn basis(errand: &Errand, task: &Task, document: &Digest, above: &Trust) -> Option<Basis> {
-    let Task::Manifest(ManifestTask { pending, declared }) = task else { return None };
+    let Task::Manifest(task) = task else { return None };
+    let ManifestTask { pending, declared } = &**task;
     let Want::Blob(location) = &errand.want else { return None };
     let mut parts = Parts::of("lcod manifest", READER_REVISION);
     parts.digest(document);
@@ -344,8 +345,8 @@ impl<'a> Reading<'a> {
     }
 
     fn object(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
-        if let Some(document) = plain::catalogue(bytes)
-            && let Ok(text) = std::str::from_utf8(bytes)
+        if let Ok(text) = std::str::from_utf8(bytes)
+            && let Some(document) = plain::catalogue(text)
         {
             return self.plain_catalogue(document, text);
         }

@@ -204,7 +204,7 @@ impl Reading<'_> {
             size: None,
             signature: None,
             stage: Stage::Node(self.node.child(name, place)),
-            task: crate::dialect::Task::Lcod(Box::new(self.task_below(None, &Filter::default()))),
+            task: crate::dialect::Task::Lcod(self.task_below(None, &Filter::default())),
         })
     }
 }

@@ -81,9 +81,33 @@ impl Pending {
 
 /// The releases that a catalogue has listed so far: id and version without build metadata, since resolution could not tell
 /// twins apart.
+///
+/// Ids are numbered, so that a catalogue of many versions hashes each of them once where they stand together.
 #[derive(Default)]
 pub(super) struct Ledger {
-    listed: HashMap<(ComponentId, semver::Version), usize>,
+    numbers: HashMap<ComponentId, usize>,
+    last: Option<(ComponentId, usize)>,
+    listed: HashMap<(usize, semver::Version), usize>,
+}
+
+impl Ledger {
+    /// Makes room for `releases` more.
+    pub(super) fn reserve(&mut self, releases: usize) {
+        self.listed.reserve(releases);
+    }
+
+    fn key(&mut self, id: &ComponentId, version: &Version) -> (usize, semver::Version) {
+        let number = match &self.last {
+            Some((last, number)) if last == id => *number,
+            _ => {
+                let next = self.numbers.len();
+                let number = *self.numbers.entry(id.clone()).or_insert(next);
+                self.last = Some((id.clone(), number));
+                number
+            }
+        };
+        (number, without_build(version))
+    }
 }
 
 impl Reading<'_> {
@@ -102,14 +126,14 @@ impl Reading<'_> {
             self.filtered += 1;
             return Ok(());
         }
-        let key = (pending.id.clone(), without_build(&pending.version));
+        let key = self.ledger.key(&pending.id, &pending.version);
         let errand = Errand {
             want: Want::Blob(location),
             digests,
             size: None,
             signature: None,
             stage: Stage::Release,
-            task: crate::dialect::Task::Lcod(Box::new(task)),
+            task: crate::dialect::Task::Lcod(task),
         };
         let place = match self.ledger.listed.entry(key) {
             MapEntry::Occupied(listed) => *listed.get(),
@@ -151,7 +175,7 @@ pub(super) const WARNINGS_MAX: usize = 100;
 fn says_the_same(first: &Errand, second: &Errand) -> bool {
     let crate::dialect::Task::Lcod(one) = &first.task;
     let crate::dialect::Task::Lcod(other) = &second.task;
-    let same_task = match (&**one, &**other) {
+    let same_task = match (one, other) {
         (Task::Manifest(one), Task::Manifest(other)) => one.declared == other.declared,
         (Task::Descriptor(one), Task::Descriptor(other)) => {
             one.compose == other.compose && one.digests == other.digests

@@ -25,7 +25,6 @@ pub(super) enum Named {
 ///
 /// **Errors**: `input.url_scheme` for local files named by remote documents and for other schemes; `input.path`, `input.url`.
 pub(super) fn named(text: &str, locality: Locality) -> Result<Named, ParseError> {
-    let first = text.split('/').next().unwrap_or(text);
     if text.starts_with("https:") {
         return Ok(Named::Https(HttpsUrl::parse(text)?));
     }
@@ -39,7 +38,7 @@ pub(super) fn named(text: &str, locality: Locality) -> Result<Named, ParseError>
             )),
         };
     }
-    if first.contains(':') {
+    if text.bytes().take_while(|byte| *byte != b'/').any(|byte| byte == b':') {
         return Err(ParseError::new("input.url_scheme", "an https:// URL or a relative path", text));
     }
     Ok(Named::Relative(DocPath::parse(text)?))

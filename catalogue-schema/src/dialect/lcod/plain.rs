@@ -57,8 +57,8 @@ pub(super) struct File<'a> {
 }
 
 /// Reads a plain catalogue; `None` for any other document.
-pub(super) fn catalogue(bytes: &[u8]) -> Option<Catalogue<'_>> {
-    document(bytes, |plain| {
+pub(super) fn catalogue(text: &str) -> Option<Catalogue<'_>> {
+    document(text, |plain| {
         let (mut schema, mut id, mut origin, mut components) = (None, None, None, None);
         let mut ignored = Carried::new();
         plain.object(|plain, name| match name {
@@ -110,7 +110,7 @@ fn version<'a>(plain: &mut Plain<'a>) -> Option<Version<'a>> {
 
 /// Reads a plain manifest; `None` for any other document.
 pub(super) fn manifest(bytes: &[u8]) -> Option<Manifest<'_>> {
-    document(bytes, |plain| {
+    document(std::str::from_utf8(bytes).ok()?, |plain| {
         let (mut schema, mut id, mut from, mut files, mut dependencies) = (None, None, None, None, None);
         let mut extra = Carried::new();
         plain.object(|plain, name| match name {

@@ -53,7 +53,7 @@ impl Reading<'_> {
             extra: row.extra,
         };
         let task = DescriptorTask { pending, lcp: lcp.path, compose, digests };
-        Ok((lcp.location, Task::Descriptor(task)))
+        Ok((lcp.location, Task::Descriptor(Box::new(task))))
     }
 
     /// Returns where the paths of a row with its own origin lead. Without a commit (or with `local`, which says that the row

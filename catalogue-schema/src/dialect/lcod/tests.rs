@@ -71,7 +71,7 @@ fn errand(location: &Location, base: Option<Base>) -> Errand {
             via: Vec::new(),
             rank: Rank(vec![Place { priority: 50, position: 0 }]),
         }),
-        task: dialect::Task::Lcod(Box::new(Task::Node(NodeTask { base, ..NodeTask::default() }))),
+        task: dialect::Task::Lcod(Task::Node(Box::new(NodeTask { base, ..NodeTask::default() }))),
     }
 }
 
@@ -145,7 +145,7 @@ fn one_version(origin: &str, version: &str) -> String {
 fn filtered(location: &Location, text: &str, fields: [Option<&str>; 3]) -> Finding {
     let filter = Filter::parse(fields[0], fields[1], fields[2]).unwrap();
     let mut errand = errand(location, None);
-    errand.task = dialect::Task::Lcod(Box::new(Task::Node(NodeTask { filter, ..NodeTask::default() })));
+    errand.task = dialect::Task::Lcod(Task::Node(Box::new(NodeTask { filter, ..NodeTask::default() })));
     let commit = matches!(location, Location::Git { .. }).then_some(C1);
     read_with_known_forges(&errand, text.as_bytes(), &received(text.as_bytes(), commit)).unwrap()
 }
@@ -188,7 +188,7 @@ fn filters_combine_downwards_and_one_that_cannot_be_read_makes_the_pointer_unusa
         format!("{LIST_HEAD}\n{{\"type\":\"list\",\"id\":\"c\",\"path\":\"c.jsonl\",\"version\":\"1\"}}\n");
     let finding = filtered(&local_git(), &list, [Some("a"), None, None]);
     let dialect::Task::Lcod(task) = &finding.errands[0].task;
-    let Task::Node(task) = &**task else { panic!("a node") };
+    let Task::Node(task) = task else { panic!("a node") };
     assert_eq!(task.filter.to_string(), "namespace lcod://a/**, version 1");
     for broken in [r#""version":"1 || 2""#, r#""version":3"#, r#""namespace":"A b""#, r#""package":"""#] {
         let list = format!("{LIST_HEAD}\n{{\"type\":\"list\",\"id\":\"c\",\"path\":\"c.jsonl\",{broken}}}\n");
