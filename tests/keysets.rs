@@ -247,6 +247,65 @@ fn b23_other_signers_count_anew() {
 }
 
 #[test]
+fn b23_a_key_that_stays_counts_on() {
+    let team = Team::new(&["a", "b", "c"], &["a", "b"], 1);
+    let numbered = |version: &str, key: &str, number: u64| {
+        team.publish_as(version, key, &format!("--catalogue-version {number}"));
+    };
+    numbered("42.0.0", "a", 42);
+    let daemon = team.shop.sandbox.start();
+    check(&daemon, "fresh", "42.0.0 pinned all []", "version 42, signed by a");
+    // Another set of signers, of which the key is one still: what it signed before version 42 stays behind it.
+    team.keyset(2, 2, "a c", 1, "a c");
+    numbered("41.0.0", "a", 41);
+    check(&daemon, "trust.rollback", "42.0.0 pinned all []", "version 41 by the key that stays");
+    assert_eq!(in_force(&team, &daemon), 2);
+    numbered("40.0.0", "c", 40);
+    check(&daemon, "trust.rollback", "42.0.0 pinned all []", "version 40 by one that is new beside it");
+    numbered("43.0.0", "c", 43);
+    check(&daemon, "fresh", "43.0.0 pinned all []", "version 43");
+    // The policy names another key beside it, and one less.
+    let other =
+        team.policy(&["a", "b", "c"], 1).replace("source = \"acme\"", "source = \"acme\", version = 3");
+    team.shop.reload(&daemon, 2, &other);
+    numbered("42.5.0", "a", 42);
+    check(&daemon, "trust.rollback", "43.0.0 pinned all []", "an edit of the policy");
+    // Who signed the highest version is gone: those who are left count from what they signed themselves.
+    team.shop.reload(&daemon, 3, &other.replace("[\"a\", \"b\", \"c\"]", "[\"a\", \"b\"]"));
+    numbered("41.5.0", "a", 41);
+    check(&daemon, "trust.rollback", "trust.key_unknown", "version 41 behind 42 by the same key");
+    numbered("42.6.0", "a", 44);
+    check(&daemon, "fresh", "42.6.0 pinned all []", "version 44");
+}
+
+#[test]
+fn b23_a_key_that_a_list_names_counts_on_when_the_signers_of_the_list_change() {
+    let lists = Lists::new(&[("acme", &["lcod://acme/**"])]);
+    let numbered = |version: &str, number: u64| {
+        let release = format!("{X}@{version}");
+        let signed = format!("--key %own.key --id home --catalogue-version {number}");
+        lists
+            .shop
+            .publish("home", &Revision { releases: &[&release], catalogue: &signed, ..Revision::default() });
+    };
+    numbered("42.0.0", 42);
+    lists.list("acme", &lists.public("own").to_hex(), "root");
+    let daemon = lists.shop.sandbox.start();
+    assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
+    let policy = std::fs::read_to_string(lists.shop.policy_file()).unwrap();
+    let (_, text) = policy.split_once("version = 1\n").unwrap();
+    let other = lists.shop.key("other", "ed25519", "");
+    let text = text.replace("[[signers]]", &format!("{other}[[signers]]"));
+    let text = text.replace("keys = [\"root\"]", "keys = [\"root\", \"other\"]");
+    lists.shop.reload(&daemon, 2, &text);
+    numbered("41.0.0", 41);
+    assert_eq!(catalogue_reason(&daemon, "acme"), "trust.rollback");
+    assert_eq!(answer(&daemon, X), "42.0.0 trusted all []");
+    numbered("43.0.0", 43);
+    assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
+}
+
+#[test]
 fn b23_other_signers_count_anew_below_a_list() {
     let team = Team::new(&["a", "b"], &["a"], 1);
     let home = Repository::create(&team.shop.repository("home"));
