@@ -764,3 +764,63 @@ fn c2_release_that_vanishes_from_what_a_signed_list_pins() {
     assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
     assert_eq!(answer(&daemon, "lcod://acme/z"), "component_unknown");
 }
+
+#[test]
+fn c2_catalogue_that_vanishes_from_a_signed_list() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    let policy = signed_by_root(&shop, "");
+    shop.policy(1, &policy);
+    for name in ["home", "tools"] {
+        Repository::create(&shop.repository(name));
+    }
+    let list = |names: &[(&str, &[&str])]| {
+        let pointer = |(name, releases): &(&str, &[&str])| {
+            shop.publish(name, &Revision { releases, ..Revision::default() });
+            let home = Repository { path: shop.repository(name) };
+            let commit = place::git(&home.path, &["rev-parse", "HEAD"]).trim().to_owned();
+            lcod::pointer(name, &home.url(), &commit, "catalogue.json")
+        };
+        let list = lcod::catalogues(&names.iter().map(pointer).collect::<Vec<Value>>());
+        let signature = shop.signed(&list, "--key %root.key --id acme");
+        let files = [("catalogue.json".to_owned(), list), ("catalogue.json.sig".to_owned(), signature)];
+        Repository { path: shop.repository("acme") }.commit(&Files::from(files));
+    };
+    let (x, y, z) = ("lcod://acme/x@1.0.0", "lcod://acme/y@1.0.0", "lcod://acme/z@1.0.0");
+    let both: &[(&str, &[&str])] = &[("home", &[x]), ("tools", &[y, z])];
+    list(both);
+    let daemon = shop.sandbox.start();
+    check(&daemon, "fresh", "1.0.0 pinned all []", "both");
+    list(&[("home", &[x])]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "one catalogue is gone");
+    let text = "its signers list no more, and do not say that they have withdrawn: lcod://acme/y@1.0.0, lcod://acme/z@1.0.0, with the whole of catalogue tools";
+    assert_eq!(warned(&daemon, "trust.removed"), [text]);
+    daemon.sync();
+    assert_eq!(warned(&daemon, "trust.removed"), [text], "the same list again");
+    let log: Value = serde_json::from_str(&shop.good("audit tail -o json")).unwrap();
+    let lines = log["items"].as_array().unwrap().iter().filter(|line| line["event"] == "removed");
+    assert_eq!(lines.count(), 1, "{log:#}");
+
+    shop.reload(&daemon, 2, &format!("[defaults]\nremovals = \"refuse\"\n{policy}"));
+    list(both);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "it is back");
+    assert_eq!(warned(&daemon, "trust.removed"), <[String; 0]>::default());
+    // What another catalogue of the list has taken over is not gone.
+    list(&[("home", &[x, y, z])]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "moved to the other one");
+    list(&[("home", &[x, y, z]), ("tools", &["lcod://acme/t@1.0.0"])]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "with something of its own");
+    list(&[("home", &[x, y, z])]);
+    check(&daemon, "trust.removed", "1.0.0 pinned all []", "gone without a word");
+    assert_eq!(answer(&daemon, "lcod://acme/t"), "1.0.0 pinned all []", "what it said last stays");
+    assert!(shop.good("status").contains("resolverd trust forget acme"), "{}", shop.good("status"));
+    shop.good("trust forget acme/tools --reason they-told-us");
+    check(&daemon, "fresh", "1.0.0 pinned all []", "forgotten");
+    assert_eq!(answer(&daemon, "lcod://acme/t"), "component_unknown");
+    list(&[("home", &[x, y, z]), ("tools", &["lcod://acme/u@1.0.0"])]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "both again");
+    list(&[("home", &[x, y, z])]);
+    check(&daemon, "trust.removed", "1.0.0 pinned all []", "gone without a word again");
+    shop.good("trust forget acme --reason they-told-us");
+    check(&daemon, "fresh", "1.0.0 pinned all []", "the whole source was forgotten");
+}
