@@ -177,6 +177,59 @@ fn b4_what_was_reached_stays_reached() {
 }
 
 #[test]
+fn b4_a_source_is_read_by_the_keys_that_another_one_publishes() {
+    let team = Team::new(&["a", "b"], &["a"], 1);
+    Repository::create(&team.shop.repository("other"));
+    team.shop.list(&["acme", "other"]);
+    let policy = team.policy(&["a"], 1);
+    let both = policy
+        .replace("[[namespaces]]", "[[sources]]\nid = \"other\"\nsigned_by = \"roots\"\n[[namespaces]]");
+    team.shop.policy(1, &both.replace("sources = [\"acme\"]", "sources = [\"acme\", \"other\"]"));
+    let y = "lcod://acme/y";
+    let publish = |version: &str, key: &str| {
+        let signed = format!("--key %{key}.key --id other");
+        let releases = [format!("{y}@{version}")];
+        let releases: Vec<&str> = releases.iter().map(String::as_str).collect();
+        team.shop
+            .publish("other", &Revision { releases: &releases, catalogue: &signed, ..Revision::default() });
+    };
+    team.publish("1.0.0", "a");
+    publish("1.0.0", "a");
+    let daemon = team.shop.sandbox.start();
+    daemon.sync();
+    assert_eq!(answer(&daemon, y), "1.0.0 pinned all []");
+    // Who has the key that is given up publishes once more, and only that source is read.
+    team.keyset(2, 2, "b", 1, "a b");
+    team.publish("2.0.0", "b");
+    publish("6.6.6", "a");
+    let report = daemon.post("/v1/sync", &json!({ "sources": ["other"] })).ok();
+    assert_eq!(in_force(&team, &daemon), 2, "{report:#}");
+    let row = daemon.get("/v1/sources").ok()["items"][1].clone();
+    assert_eq!(row["error"]["reason"], "trust.key_unknown", "{row:#}");
+    assert_eq!(answer(&daemon, y), "trust.key_unknown", "what only that key has signed");
+    publish("2.0.0", "b");
+    daemon.post("/v1/sync", &json!({ "sources": ["other"] })).ok();
+    assert_eq!(answer(&daemon, y), "2.0.0 pinned all []");
+}
+
+#[test]
+fn b4_publisher_of_keysets_that_is_no_source_is_named() {
+    let team = Team::new(&["a"], &["a"], 1);
+    let found = |what: &str| {
+        let lint: Value = serde_json::from_str(&team.shop.good("policy lint -o json")).unwrap();
+        let lint: Vec<&Value> = lint["findings"].as_array().unwrap().iter().collect();
+        let is_linted = lint.iter().any(|one| one["reason"] == "lint.keysets_unread");
+        let doctor = team.shop.run("doctor").stdout;
+        assert_eq!(doctor.contains("its keysets are published by acme"), is_linted, "{what}: {doctor}");
+        is_linted
+    };
+    assert!(!found("it is a source"));
+    team.shop.list(&["elsewhere"]);
+    Repository::create(&team.shop.repository("elsewhere"));
+    assert!(found("it is none"));
+}
+
+#[test]
 fn b5_skipped_or_replayed_keyset() {
     let team = Team::new(&["a", "b"], &["a"], 1);
     team.publish("1.0.0", "a");
