@@ -308,6 +308,41 @@ fn a_policy_that_cannot_be_used_is_one_line_however_many_verbs_meet_it() {
         let told = events(&sandbox).iter().filter(|event| *event == "policy-rejected").count();
         assert_eq!(told, lines, "{wrong}");
     }
+    // Nor do two of them that are met in turn.
+    for (name, wrong) in [("one.toml", "require = 1\n"), ("two.toml", "required = 3\n")] {
+        let path = sandbox.path(&format!("config/resolverd/{name}"));
+        std::fs::write(&path, text.replace("require = \"pin\"\n", wrong)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    }
+    for _ in 0..3 {
+        for name in ["one.toml", "two.toml"] {
+            let path = sandbox.path(&format!("config/resolverd/{name}")).display().to_string();
+            sandbox.run(&["--policy", &path, "policy", "show"]);
+        }
+    }
+    let told = events(&sandbox).iter().filter(|event| *event == "policy-rejected").count();
+    assert_eq!(told, 4, "{:?}", events(&sandbox));
+}
+
+#[test]
+fn who_looks_at_the_newest_lines_is_told_that_they_were_changed() {
+    let sandbox = world();
+    let daemon = sandbox.start_synced();
+    for requires in [&["lcod://acme/y@1.0.0"][..], &[], &["lcod://acme/y@^1"]] {
+        publish(&sandbox, requires);
+        daemon.sync();
+    }
+    let tail = || sandbox.run(&["audit", "tail"]);
+    assert!(!tail().stdout.contains("not what was written"), "{:?}", tail());
+    let path = sandbox.state().join("audit.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("mutated", "removed", 1)).unwrap();
+    let said = tail();
+    assert!(said.stdout.contains("does not continue line 1"), "{said:?}");
+    assert!(said.stdout.contains("resolverd audit verify"), "{said:?}");
+    let said = sandbox.run(&["audit", "tail", "-o", "json"]);
+    let answer: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(answer["faults"].as_array().map(Vec::len), Some(1), "{answer:#}");
 }
 
 #[test]

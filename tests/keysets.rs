@@ -177,6 +177,59 @@ fn b4_what_was_reached_stays_reached() {
 }
 
 #[test]
+fn b4_a_source_is_read_by_the_keys_that_another_one_publishes() {
+    let team = Team::new(&["a", "b"], &["a"], 1);
+    Repository::create(&team.shop.repository("other"));
+    team.shop.list(&["acme", "other"]);
+    let policy = team.policy(&["a"], 1);
+    let both = policy
+        .replace("[[namespaces]]", "[[sources]]\nid = \"other\"\nsigned_by = \"roots\"\n[[namespaces]]");
+    team.shop.policy(1, &both.replace("sources = [\"acme\"]", "sources = [\"acme\", \"other\"]"));
+    let y = "lcod://acme/y";
+    let publish = |version: &str, key: &str| {
+        let signed = format!("--key %{key}.key --id other");
+        let releases = [format!("{y}@{version}")];
+        let releases: Vec<&str> = releases.iter().map(String::as_str).collect();
+        team.shop
+            .publish("other", &Revision { releases: &releases, catalogue: &signed, ..Revision::default() });
+    };
+    team.publish("1.0.0", "a");
+    publish("1.0.0", "a");
+    let daemon = team.shop.sandbox.start();
+    daemon.sync();
+    assert_eq!(answer(&daemon, y), "1.0.0 pinned all []");
+    // Who has the key that is given up publishes once more, and only that source is read.
+    team.keyset(2, 2, "b", 1, "a b");
+    team.publish("2.0.0", "b");
+    publish("6.6.6", "a");
+    let report = daemon.post("/v1/sync", &json!({ "sources": ["other"] })).ok();
+    assert_eq!(in_force(&team, &daemon), 2, "{report:#}");
+    let row = daemon.get("/v1/sources").ok()["items"][1].clone();
+    assert_eq!(row["error"]["reason"], "trust.key_unknown", "{row:#}");
+    assert_eq!(answer(&daemon, y), "trust.key_unknown", "what only that key has signed");
+    publish("2.0.0", "b");
+    daemon.post("/v1/sync", &json!({ "sources": ["other"] })).ok();
+    assert_eq!(answer(&daemon, y), "2.0.0 pinned all []");
+}
+
+#[test]
+fn b4_publisher_of_keysets_that_is_no_source_is_named() {
+    let team = Team::new(&["a"], &["a"], 1);
+    let found = |what: &str| {
+        let lint: Value = serde_json::from_str(&team.shop.good("policy lint -o json")).unwrap();
+        let lint: Vec<&Value> = lint["findings"].as_array().unwrap().iter().collect();
+        let is_linted = lint.iter().any(|one| one["reason"] == "lint.keysets_unread");
+        let doctor = team.shop.run("doctor").stdout;
+        assert_eq!(doctor.contains("its keysets are published by acme"), is_linted, "{what}: {doctor}");
+        is_linted
+    };
+    assert!(!found("it is a source"));
+    team.shop.list(&["elsewhere"]);
+    Repository::create(&team.shop.repository("elsewhere"));
+    assert!(found("it is none"));
+}
+
+#[test]
 fn b5_skipped_or_replayed_keyset() {
     let team = Team::new(&["a", "b"], &["a"], 1);
     team.publish("1.0.0", "a");
@@ -244,6 +297,65 @@ fn b23_other_signers_count_anew() {
     check(&daemon, "fresh", "44.0.0 pinned all []", "version 44 by other signers");
     numbered("43.5.0", "b", 43);
     check(&daemon, "trust.rollback", "44.0.0 pinned all []", "and these cannot go back");
+}
+
+#[test]
+fn b23_a_key_that_stays_counts_on() {
+    let team = Team::new(&["a", "b", "c"], &["a", "b"], 1);
+    let numbered = |version: &str, key: &str, number: u64| {
+        team.publish_as(version, key, &format!("--catalogue-version {number}"));
+    };
+    numbered("42.0.0", "a", 42);
+    let daemon = team.shop.sandbox.start();
+    check(&daemon, "fresh", "42.0.0 pinned all []", "version 42, signed by a");
+    // Another set of signers, of which the key is one still: what it signed before version 42 stays behind it.
+    team.keyset(2, 2, "a c", 1, "a c");
+    numbered("41.0.0", "a", 41);
+    check(&daemon, "trust.rollback", "42.0.0 pinned all []", "version 41 by the key that stays");
+    assert_eq!(in_force(&team, &daemon), 2);
+    numbered("40.0.0", "c", 40);
+    check(&daemon, "trust.rollback", "42.0.0 pinned all []", "version 40 by one that is new beside it");
+    numbered("43.0.0", "c", 43);
+    check(&daemon, "fresh", "43.0.0 pinned all []", "version 43");
+    // The policy names another key beside it, and one less.
+    let other =
+        team.policy(&["a", "b", "c"], 1).replace("source = \"acme\"", "source = \"acme\", version = 3");
+    team.shop.reload(&daemon, 2, &other);
+    numbered("42.5.0", "a", 42);
+    check(&daemon, "trust.rollback", "43.0.0 pinned all []", "an edit of the policy");
+    // Who signed the highest version is gone: those who are left count from what they signed themselves.
+    team.shop.reload(&daemon, 3, &other.replace("[\"a\", \"b\", \"c\"]", "[\"a\", \"b\"]"));
+    numbered("41.5.0", "a", 41);
+    check(&daemon, "trust.rollback", "trust.key_unknown", "version 41 behind 42 by the same key");
+    numbered("42.6.0", "a", 44);
+    check(&daemon, "fresh", "42.6.0 pinned all []", "version 44");
+}
+
+#[test]
+fn b23_a_key_that_a_list_names_counts_on_when_the_signers_of_the_list_change() {
+    let lists = Lists::new(&[("acme", &["lcod://acme/**"])]);
+    let numbered = |version: &str, number: u64| {
+        let release = format!("{X}@{version}");
+        let signed = format!("--key %own.key --id home --catalogue-version {number}");
+        lists
+            .shop
+            .publish("home", &Revision { releases: &[&release], catalogue: &signed, ..Revision::default() });
+    };
+    numbered("42.0.0", 42);
+    lists.list("acme", &lists.public("own").to_hex(), "root");
+    let daemon = lists.shop.sandbox.start();
+    assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
+    let policy = std::fs::read_to_string(lists.shop.policy_file()).unwrap();
+    let (_, text) = policy.split_once("version = 1\n").unwrap();
+    let other = lists.shop.key("other", "ed25519", "");
+    let text = text.replace("[[signers]]", &format!("{other}[[signers]]"));
+    let text = text.replace("keys = [\"root\"]", "keys = [\"root\", \"other\"]");
+    lists.shop.reload(&daemon, 2, &text);
+    numbered("41.0.0", 41);
+    assert_eq!(catalogue_reason(&daemon, "acme"), "trust.rollback");
+    assert_eq!(answer(&daemon, X), "42.0.0 trusted all []");
+    numbered("43.0.0", 43);
+    assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
 }
 
 #[test]
@@ -704,4 +816,64 @@ fn c2_release_that_vanishes_from_what_a_signed_list_pins() {
     shop.good("trust forget acme/home --reason they-told-us");
     assert_eq!(catalogue_reason(&daemon, "acme"), "fresh");
     assert_eq!(answer(&daemon, "lcod://acme/z"), "component_unknown");
+}
+
+#[test]
+fn c2_catalogue_that_vanishes_from_a_signed_list() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    let policy = signed_by_root(&shop, "");
+    shop.policy(1, &policy);
+    for name in ["home", "tools"] {
+        Repository::create(&shop.repository(name));
+    }
+    let list = |names: &[(&str, &[&str])]| {
+        let pointer = |(name, releases): &(&str, &[&str])| {
+            shop.publish(name, &Revision { releases, ..Revision::default() });
+            let home = Repository { path: shop.repository(name) };
+            let commit = place::git(&home.path, &["rev-parse", "HEAD"]).trim().to_owned();
+            lcod::pointer(name, &home.url(), &commit, "catalogue.json")
+        };
+        let list = lcod::catalogues(&names.iter().map(pointer).collect::<Vec<Value>>());
+        let signature = shop.signed(&list, "--key %root.key --id acme");
+        let files = [("catalogue.json".to_owned(), list), ("catalogue.json.sig".to_owned(), signature)];
+        Repository { path: shop.repository("acme") }.commit(&Files::from(files));
+    };
+    let (x, y, z) = ("lcod://acme/x@1.0.0", "lcod://acme/y@1.0.0", "lcod://acme/z@1.0.0");
+    let both: &[(&str, &[&str])] = &[("home", &[x]), ("tools", &[y, z])];
+    list(both);
+    let daemon = shop.sandbox.start();
+    check(&daemon, "fresh", "1.0.0 pinned all []", "both");
+    list(&[("home", &[x])]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "one catalogue is gone");
+    let text = "its signers list no more, and do not say that they have withdrawn: lcod://acme/y@1.0.0, lcod://acme/z@1.0.0, with the whole of catalogue tools";
+    assert_eq!(warned(&daemon, "trust.removed"), [text]);
+    daemon.sync();
+    assert_eq!(warned(&daemon, "trust.removed"), [text], "the same list again");
+    let log: Value = serde_json::from_str(&shop.good("audit tail -o json")).unwrap();
+    let lines = log["items"].as_array().unwrap().iter().filter(|line| line["event"] == "removed");
+    assert_eq!(lines.count(), 1, "{log:#}");
+
+    shop.reload(&daemon, 2, &format!("[defaults]\nremovals = \"refuse\"\n{policy}"));
+    list(both);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "it is back");
+    assert_eq!(warned(&daemon, "trust.removed"), <[String; 0]>::default());
+    // What another catalogue of the list has taken over is not gone.
+    list(&[("home", &[x, y, z])]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "moved to the other one");
+    list(&[("home", &[x, y, z]), ("tools", &["lcod://acme/t@1.0.0"])]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "with something of its own");
+    list(&[("home", &[x, y, z])]);
+    check(&daemon, "trust.removed", "1.0.0 pinned all []", "gone without a word");
+    assert_eq!(answer(&daemon, "lcod://acme/t"), "1.0.0 pinned all []", "what it said last stays");
+    assert!(shop.good("status").contains("resolverd trust forget acme"), "{}", shop.good("status"));
+    shop.good("trust forget acme/tools --reason they-told-us");
+    check(&daemon, "fresh", "1.0.0 pinned all []", "forgotten");
+    assert_eq!(answer(&daemon, "lcod://acme/t"), "component_unknown");
+    list(&[("home", &[x, y, z]), ("tools", &["lcod://acme/u@1.0.0"])]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "both again");
+    list(&[("home", &[x, y, z])]);
+    check(&daemon, "trust.removed", "1.0.0 pinned all []", "gone without a word again");
+    shop.good("trust forget acme --reason they-told-us");
+    check(&daemon, "fresh", "1.0.0 pinned all []", "the whole source was forgotten");
 }

@@ -1,6 +1,9 @@
 //! Never go back, with the real binary on real repositories: what was accepted before is refused until it is forgotten, whatever
 //! happens to the process or to its files in between.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Sandbox};
@@ -260,6 +263,57 @@ fn c6_a_lost_memory_stops_syncs_until_an_operator_resets_it() {
         assert_eq!(daemon.post("/v1/trust/reset", &json!({ "reason": "again" })).reason(), "api.reset");
         assert!(daemon.stop().success());
     }
+}
+
+#[test]
+fn c6_a_memory_that_is_lost_with_every_generation_is_noticed_by_what_is_left() {
+    for left in ["audit.jsonl", "audit.head", "first-seen.log"] {
+        let (sandbox, registry) = world();
+        let directory = sandbox.path("config/resolverd");
+        std::fs::create_dir_all(&directory).unwrap();
+        for directory in [&sandbox.path("config"), &directory] {
+            std::fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
+        }
+        let policy = "schema = \"resolverd/trust@1\"\nversion = 1\n[[namespaces]]\nmatch = \"**\"\nsources = [\"acme\"]\nrequire = \"pin\"\n";
+        std::fs::write(directory.join("trust.toml"), policy).unwrap();
+        registry.commit(&files("1.0.0"));
+        assert!(sandbox.start_synced().stop().success());
+        let kept = std::fs::read(sandbox.state().join(left)).unwrap();
+        std::fs::remove_dir_all(sandbox.state()).unwrap();
+        let daemon = sandbox.start();
+        assert!(!degraded(&daemon).contains(&"trust.state_lost".to_owned()), "{left}: nothing is left");
+        assert!(daemon.stop().success());
+        std::fs::remove_dir_all(sandbox.state()).unwrap();
+        std::fs::create_dir(sandbox.state()).unwrap();
+        std::fs::set_permissions(sandbox.state(), Permissions::from_mode(0o700)).unwrap();
+        std::fs::write(sandbox.state().join(left), kept).unwrap();
+        // It has nothing to serve, and takes nothing.
+        let mut daemon = sandbox.spawn();
+        daemon.wait_for("/v1/health");
+        assert!(degraded(&daemon).contains(&"trust.state_lost".to_owned()), "{left}");
+        assert_eq!(daemon.post("/v1/sync", &json!({})).reason(), "trust.state_lost", "{left}");
+        let said = sandbox.run(&["trust", "reset", "--reason", "a disk was replaced"]);
+        assert_eq!(said.status, 0, "{left}: {said:?}");
+        check(&daemon, "1.0.0", "fresh", None, left);
+        assert!(daemon.stop().success());
+    }
+}
+
+#[test]
+fn c6_a_memory_that_a_newer_program_wrote_is_left_alone() {
+    let (sandbox, registry) = world();
+    registry.commit(&files("1.0.0"));
+    assert!(sandbox.start_synced().stop().success());
+    let path = sandbox.state().join("trust-state.json");
+    let newer = std::fs::read_to_string(&path).unwrap().replace("trust-state@2", "trust-state@3");
+    std::fs::write(&path, &newer).unwrap();
+    for verb in [&["resolve", "lcod://acme/x"][..], &["sync"], &["doctor", "--repair"]] {
+        let said = sandbox.run(verb);
+        assert!(said.status != 0 && said.stderr.contains("resolverd/trust-state@3"), "{verb:?}: {said:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), newer, "{verb:?}");
+    }
+    let said = sandbox.run(&["doctor"]);
+    assert!(said.status == 1 && said.stdout.contains("resolverd/trust-state@3"), "{said:?}");
 }
 
 #[test]

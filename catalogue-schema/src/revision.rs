@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::dialect::Node;
 use crate::digest::Digest;
 use crate::id::SourceId;
+use crate::key::Fingerprint;
 use crate::pointer::CommitId;
 
 /// How many revisions are remembered of one list or catalogue; the oldest go.
@@ -70,8 +71,12 @@ pub struct Revision {
 /// Who signed a revision, and as which version of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedBy {
-    /// The digest over the fingerprints of the set of signers that was asked for: versions of other sets do not compare.
+    /// The digest over the fingerprints of the set of signers that was asked for.
     pub set: Digest,
+    /// The keys whose signatures counted, sorted: its version holds for every set that one of them is in. None where an older program
+    /// wrote it down; then it holds for the same set only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<Fingerprint>,
     /// The version that the signers give it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,

@@ -381,7 +381,7 @@ pub fn audit_log(bytes: &[u8]) {
     put(&file, bytes);
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
     if let Ok(shown) = verify::tail(place.path(), 10) {
-        assert!(shown.len() <= lines.min(10), "{} lines of {lines}", shown.len());
+        assert!(shown.lines.len() <= lines.min(10), "{} lines of {lines}", shown.lines.len());
     }
     let _ = verify::verify(place.path(), &[]);
     assert_eq!(std::fs::read(&file).expect("read"), bytes, "who looks changes nothing");

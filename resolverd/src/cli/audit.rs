@@ -22,7 +22,7 @@ pub enum AuditAct {
         #[arg(long, value_name = "LINE:DIGEST")]
         seen: Vec<String>,
     },
-    /// Show the newest lines, newest last
+    /// Show the newest lines, newest last, and say where they do not continue each other
     Tail {
         /// How many at most
         #[arg(short = 'n', long, value_name = "LINES", default_value_t = 20,
@@ -37,8 +37,8 @@ pub enum AuditAct {
 pub(super) fn run(act: &AuditAct, settings: &Settings, terminal: &Terminal) -> Result<u8, Ended> {
     match act {
         AuditAct::Tail { lines } => {
-            let lines = audit::tail(settings, usize::try_from(*lines).unwrap_or(usize::MAX))?;
-            terminal.print(&json!({"items": lines}), tail)?;
+            let found = audit::tail(settings, usize::try_from(*lines).unwrap_or(usize::MAX))?;
+            terminal.print(&json!({"items": found.lines, "faults": found.faults}), tail)?;
         }
         AuditAct::Verify { seen } => {
             let found = audit::verified(settings, seen)?;
@@ -74,10 +74,23 @@ fn tail(answer: &Value, paint: Paint) -> String {
         vec![text(&one["seq"]), field(one, "time"), event, subject, field(one, "reason"), field(one, "text")]
     });
     let rows: Vec<Vec<String>> = rows.collect();
-    if rows.is_empty() {
+    let faults = faults(answer, paint);
+    if rows.is_empty() && faults.is_empty() {
         return "nothing has been written yet\n".to_owned();
     }
-    table(&["LINE", "TIME", "EVENT", "SUBJECT", "REASON", "TEXT"], rows)
+    let more = match faults.is_empty() {
+        true => "",
+        false => "this is not what was written: resolverd audit verify looks at the whole log\n",
+    };
+    table(&["LINE", "TIME", "EVENT", "SUBJECT", "REASON", "TEXT"], rows) + &faults + more
+}
+
+fn faults(answer: &Value, paint: Paint) -> String {
+    let one = |fault: &Value| {
+        let place = format!("{}, line {}", field(fault, "file"), text(&fault["line"]));
+        format!("{} {place}: {}\n", paint.bad("-"), field(fault, "found"))
+    };
+    list(answer, "faults").iter().map(one).collect()
 }
 
 fn verified(answer: &Value, paint: Paint) -> String {
@@ -95,10 +108,7 @@ fn verified(answer: &Value, paint: Paint) -> String {
             text(&answer["last"]),
         ),
     };
-    for fault in list(answer, "faults") {
-        let place = format!("{}, line {}", field(fault, "file"), text(&fault["line"]));
-        out.push_str(&format!("{} {place}: {}\n", paint.bad("-"), field(fault, "found")));
-    }
+    out.push_str(&faults(answer, paint));
     for note in texts(list(answer, "notes")) {
         out.push_str(&format!("note: {}\n", plain(&note)));
     }

@@ -9,18 +9,21 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use catalogue_schema::id::SourceId;
 use catalogue_schema::model::Source;
 use catalogue_schema::pointer::Location;
+use catalogue_schema::policy::lint::Finding as Weakness;
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use crate::api::{Call, Failure};
 use crate::cli::render::{NEEDS_RESTART, Paint, plain};
-use crate::cli::{Ended, Env, Globals, Terminal};
+use crate::cli::{Ended, Env, Globals, Terminal, configured};
 use crate::client::Client;
 use crate::config::{self, ConfigError, Overrides, Settings};
 use crate::daemon::examine::{self, Depth, Finding, Standing};
+use crate::daemon::rehearse::{self, Supplier};
 use crate::daemon::repair::{Repaired, repair};
 
 /// What `doctor` takes.
@@ -178,6 +181,8 @@ fn sources(settings: &Settings) -> Vec<Finding> {
     findings
         .extend(disabled(path).into_iter().map(|id| Finding::ok("sources", id, "disabled: it is left out")));
     findings.extend(sources.iter().map(entry));
+    findings.extend(others_of_daemon(settings, &sources));
+    findings.extend(unread_keysets(settings, &sources));
     findings.extend(ties(&sources));
     let places = together(&sources, |source| serde_json::to_string(&source.entry).unwrap_or_default());
     findings.extend(places.into_values().map(|ids| {
@@ -194,6 +199,43 @@ fn sources(settings: &Settings) -> Vec<Finding> {
             .hint("give one of them another id")
     }));
     findings
+}
+
+/// Says that the daemon on the socket answers for other sources than the file has that is looked at here.
+fn others_of_daemon(settings: &Settings, sources: &[Source]) -> Option<Finding> {
+    let of_daemon = configured::of_daemon(settings)?;
+    let names = |ids: Vec<&SourceId>| {
+        let mut ids: Vec<String> = ids.into_iter().map(ToString::to_string).collect();
+        ids.sort();
+        ids.join(", ")
+    };
+    let theirs = names(of_daemon.iter().map(|one| &one.id).collect());
+    let own = names(sources.iter().map(|one| &one.id).collect());
+    (theirs != own).then(|| {
+        Finding::warning("sources", settings.sources_file.display(), format!("it has {own}"))
+            .expected(format!("{theirs}, for which the daemon on {} answers", settings.socket.display()))
+            .hint("name the file of that daemon with --sources; resolverd reload has it read its own again")
+    })
+}
+
+/// Names the publishers of keysets that are no sources.
+fn unread_keysets(settings: &Settings, sources: &[Source]) -> Vec<Finding> {
+    let suppliers: Vec<Supplier> = sources.iter().map(Supplier::of).collect();
+    let unread = |path: &Path| {
+        // What is wrong with a policy is said where policies are looked at.
+        let linted = rehearse::linted(path, 0).ok();
+        linted.map(|found| rehearse::unread(&found.policy.policy, &suppliers)).unwrap_or_default()
+    };
+    let found = settings.policy_files.iter().flat_map(|file| {
+        let path = file.path.clone();
+        unread(&path).into_iter().map(move |one| (path.clone(), one))
+    });
+    let finding = |(path, one): (PathBuf, Weakness)| {
+        Finding::warning("policy", path.display(), one.to_string())
+            .expected("keysets that a configured source publishes")
+            .hint("add that source to the sources file, or name another one in keysets")
+    };
+    found.map(finding).collect()
 }
 
 /// Says how a source is pinned, and whether a local one is there; no network is touched.

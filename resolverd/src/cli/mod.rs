@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod audit;
+mod configured;
 pub mod convert;
 pub mod doctor;
 pub mod documents;

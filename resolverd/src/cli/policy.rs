@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
 use crate::cli::render::{Paint, field, list, plain, refusal, table, text, texts};
-use crate::cli::{Ended, Terminal};
+use crate::cli::{Ended, Globals, Terminal, configured};
 use crate::config::Settings;
 use crate::daemon::rehearse;
 
@@ -37,7 +37,7 @@ pub enum PolicyAct {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Print a first policy, made of the sources in use; needs no daemon
+    /// Print a first policy, made of the sources in use: those of the daemon where one runs; needs none
     Init,
     /// List every release that a policy would change, before it is in force
     Test {
@@ -53,11 +53,21 @@ pub enum PolicyAct {
 /// Runs an act that needs no daemon; tells whether this was one.
 ///
 /// **Errors**: a file cannot be read, or is no policy.
-pub(super) fn run_alone(act: &PolicyAct, settings: &Settings, terminal: &Terminal) -> Result<bool, Ended> {
+pub(super) fn run_alone(
+    act: &PolicyAct,
+    settings: &Settings,
+    globals: &Globals,
+    terminal: &Terminal,
+) -> Result<bool, Ended> {
     match act {
         PolicyAct::Lint { file } => {
             let path = file.clone().unwrap_or_else(|| rehearse::own(settings));
-            let found = rehearse::linted(&path, now_s())?;
+            let mut found = rehearse::linted(&path, now_s())?;
+            // Whether a source is configured can be told where the sources can be read; the policy can be used in any case.
+            let unread = configured::suppliers(settings, globals)
+                .map(|sources| rehearse::unread(&found.policy.policy, &sources));
+            found.findings.extend(unread.unwrap_or_default());
+            found.findings.sort_by_key(|finding| finding.place.line);
             let finding = |one: &catalogue_schema::policy::lint::Finding| json!({"reason": one.reason, "line": one.place.line, "column": one.place.column, "text": one.text});
             let answer = json!({
                 "file": path.display().to_string(),
@@ -68,7 +78,8 @@ pub(super) fn run_alone(act: &PolicyAct, settings: &Settings, terminal: &Termina
             terminal.print(&answer, linted)?;
         }
         PolicyAct::Init => {
-            let sources = settings.sources().map_err(|error| Ended::from(error.failure()))?;
+            let sources =
+                configured::suppliers(settings, globals).map_err(|error| Ended::from(error.failure()))?;
             let starter = rehearse::starter(&sources);
             terminal.print(&json!({"policy": starter}), |answer, _| {
                 answer["policy"].as_str().unwrap_or_default().to_owned()

@@ -55,7 +55,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         return audit::run(act, &settings, terminal);
     }
     if let Verb::Policy { act } = verb
-        && policy::run_alone(act, &settings, terminal)?
+        && policy::run_alone(act, &settings, globals, terminal)?
     {
         return Ok(0);
     }

@@ -5,8 +5,7 @@ use catalogue_schema::model::Refusal;
 
 use crate::api::{Code, Failure};
 use crate::config::Settings;
-use crate::store::audit::Line;
-use crate::store::audit::verify::{self, Seen, Verified};
+use crate::store::audit::verify::{self, Seen, Tail, Verified};
 
 /// What no verification of these files can see.
 pub const UNSEEN: &str = verify::UNSEEN;
@@ -23,10 +22,10 @@ pub fn verified(settings: &Settings, seen: &[String]) -> Result<Verified, Failur
     verify::verify(&settings.state_dir, &seen).map_err(|error| unreadable(&error))
 }
 
-/// Returns the newest `limit` lines, oldest first.
+/// Returns the newest `limit` lines, oldest first, and where they are not what was written.
 ///
 /// **Errors**: R010 where a file cannot be read.
-pub fn tail(settings: &Settings, limit: usize) -> Result<Vec<Line>, Failure> {
+pub fn tail(settings: &Settings, limit: usize) -> Result<Tail, Failure> {
     verify::tail(&settings.state_dir, limit).map_err(|error| unreadable(&error))
 }
 

@@ -50,6 +50,11 @@ impl DaemonError {
                 Failure::new(Code::DaemonUnreachable, "locked", caused(self))
                     .hint("ask that process with --socket, wait for it with --wait, or stop it")
             }
+            DaemonError::Store(StoreError::Newer { .. }) => {
+                Failure::new(Code::StoreUnavailable, "store.newer_format", caused(self)).hint(
+                    "use the program that wrote it, or a later one: this one could only take it for lost",
+                )
+            }
             DaemonError::Store(_) | DaemonError::Shelf(_) => Failure::new(
                 Code::StoreUnavailable,
                 "store",

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use catalogue_schema::id::{Namespace, SourceId};
 use catalogue_schema::model::{Refusal, Source};
-use catalogue_schema::policy::POLICY_BYTES_MAX;
 use catalogue_schema::policy::lint::{Finding, lint};
+use catalogue_schema::policy::{POLICY_BYTES_MAX, Policy};
 
 use crate::api::{Code, Failure};
 use crate::config::Settings;
@@ -33,6 +34,39 @@ pub fn linted(path: &Path, now_s: i64) -> Result<Linted, Failure> {
     let policy = read(path)?;
     let findings = lint(&policy.policy, now_s);
     Ok(Linted { policy, findings })
+}
+
+/// A source, as far as a policy has to do with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supplier {
+    /// Its id.
+    pub id: SourceId,
+    /// The namespaces that it owns by its configuration.
+    pub owns: Vec<Namespace>,
+}
+
+impl Supplier {
+    /// Returns what a policy has to do with a source.
+    pub fn of(source: &Source) -> Supplier {
+        Supplier { id: source.id.clone(), owns: source.owns.clone() }
+    }
+}
+
+/// Returns the sets of signers whose keysets nobody will ever look for: who publishes them is none of the configured sources.
+pub fn unread(policy: &Policy, configured: &[Supplier]) -> Vec<Finding> {
+    let published = policy.signers.iter().filter_map(|set| Some((set, &set.keysets.as_ref()?.source)));
+    let is_unread = |source: &SourceId| configured.iter().all(|one| one.id != *source);
+    let unread = published.filter(|(_, source)| is_unread(source));
+    unread
+        .map(|(set, source)| Finding {
+            reason: "lint.keysets_unread",
+            place: set.place,
+            text: format!(
+                "{}: its keysets are published by {source}, which is no configured source, so that newer keys are never looked for",
+                set.name
+            ),
+        })
+        .collect()
 }
 
 /// Returns where the operator's own policy is looked for.
@@ -99,8 +133,8 @@ pub(super) fn standing(
 }
 
 /// Returns the text of a first policy: what every source supplies today it may supply, by pins, and nothing else is let in.
-pub fn starter(sources: &[Source]) -> String {
-    let names = |sources: &[&Source]| {
+pub fn starter(sources: &[Supplier]) -> String {
+    let names = |sources: &[&Supplier]| {
         let quoted: Vec<String> = sources.iter().map(|source| format!("\"{}\"", source.id)).collect();
         quoted.join(", ")
     };
@@ -112,7 +146,7 @@ pub fn starter(sources: &[Source]) -> String {
         );
         out.push_str("# signed_by = \"team\"              # who must have signed its catalogues\n\n");
     }
-    let mut owned: Vec<(String, Vec<&Source>)> = Vec::new();
+    let mut owned: Vec<(String, Vec<&Supplier>)> = Vec::new();
     for source in sources {
         for namespace in &source.owns {
             let pattern = namespace.to_string();
@@ -128,7 +162,7 @@ pub fn starter(sources: &[Source]) -> String {
             names(&sources)
         ));
     }
-    let all: Vec<&Source> = sources.iter().collect();
+    let all: Vec<&Supplier> = sources.iter().collect();
     if !all.is_empty() {
         out.push_str(&format!(
             "# Everything else. Take this out, or narrow it, and what no rule names is refused.\n[[namespaces]]\nmatch = \"**\"\nsources = [{}]\nrequire = \"pin\"                  # \"digest\" or \"signature\" ask for more\n",
@@ -164,7 +198,6 @@ mod tests {
     use std::path::Path;
 
     use catalogue_schema::forge::Forges;
-    use catalogue_schema::policy::Policy;
 
     use super::*;
 
@@ -173,7 +206,8 @@ mod tests {
         let check = |text: &str, expected: &[&str]| {
             let sources =
                 catalogue_schema::sources::read(text.as_bytes(), Path::new("/"), &Forges::default());
-            let written = starter(&sources.expect("good sources"));
+            let sources: Vec<Supplier> = sources.expect("good sources").iter().map(Supplier::of).collect();
+            let written = starter(&sources);
             let policy =
                 Policy::parse(written.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{written}"));
             let rules: Vec<String> = policy

@@ -37,6 +37,9 @@ use crate::sync::{Past, Rules, Scope, Sync, SyncError};
 /// How long something that was due and could not be done waits until it is tried again, in seconds.
 const RETRY_S: i64 = 60;
 
+/// How many of the newest lines of the audit log are looked at for what was said of a policy last.
+const POLICY_LINES: usize = 1_000;
+
 /// The one writer: everything that changes state goes through it.
 pub(super) struct Writer {
     pub(super) settings: Settings,
@@ -126,9 +129,10 @@ impl Writer {
         writer.note_policies()?;
         if let Some(problem) = &writer.policies.problem {
             let entry = acts::rejected(problem);
-            // Every verb without a daemon finds it again, and one line says so.
-            let newest = tail(&settings.state_dir, 1).ok().and_then(|mut lines| lines.pop());
-            if newest.is_none_or(|line| !entry.is_told_by(&line.entry)) {
+            // Every verb without a daemon finds it again, and one line says so, whatever was said of other policies since.
+            let newest = tail(&settings.state_dir, POLICY_LINES).unwrap_or_default().lines.into_iter();
+            let mut told = newest.rev().map(|line| line.entry).filter(|line| entry.is_about(line));
+            if told.next().is_none_or(|line| !entry.is_told_by(&line)) {
                 writer.store.audit(&[entry], now_s())?;
             }
         }

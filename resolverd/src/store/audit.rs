@@ -117,6 +117,12 @@ impl Entry {
         Entry { text: Some(text.to_string()).filter(|text| !text.is_empty()), ..self }
     }
 
+    /// Tells whether `line`, as it was read, says what became of the same policy.
+    pub fn is_about(&self, line: &Entry) -> bool {
+        let of_policy = [Event::PolicyLoaded, Event::PolicyRejected];
+        cut(self).last().is_some_and(|own| own.subject == line.subject) && of_policy.contains(&line.event)
+    }
+
     /// Tells whether `line`, as it was read, is what this entry was written as.
     pub fn is_told_by(&self, line: &Entry) -> bool {
         cut(self).last() == Some(line)
@@ -201,6 +207,11 @@ impl Audit {
     pub(super) fn reached(&self) -> Option<(u64, Digest)> {
         let head = self.head.as_ref().filter(|head| head.last > 0)?;
         Some((head.last, head.digest.clone()))
+    }
+
+    /// Tells whether everything is written that is to be said.
+    pub(super) fn is_settled(&self) -> bool {
+        self.head.is_some() && self.pending.is_empty()
     }
 
     /// Returns what is wrong with the log.
@@ -404,6 +415,17 @@ impl Audit {
         self.is_surplus_due = true;
         Ok(())
     }
+}
+
+/// Returns the name of a file of the log in `directory` that holds something; `None` where no line was ever written.
+///
+/// **Errors**: the directory cannot be read.
+pub(super) fn begun(directory: &Path) -> Result<Option<&'static str>, Failed> {
+    if directory.join(HEAD).exists() {
+        return Ok(Some(HEAD));
+    }
+    let has_lines = appended::length(&directory.join(FILE))? > 0 || !full_files(directory)?.is_empty();
+    Ok(has_lines.then_some(FILE))
 }
 
 /// The last line of a file.

@@ -87,6 +87,13 @@ impl Seen {
     }
 }
 
+/// Returns the name of the ledger where the one in `directory` holds something.
+///
+/// **Errors**: the file cannot be read; that it is missing is no error.
+pub(super) fn begun(directory: &Path) -> Result<Option<&'static str>, Failed> {
+    Ok((appended::length(&directory.join(FILE))? > 0).then_some(FILE))
+}
+
 /// What the file says, in memory.
 #[derive(Debug, Default)]
 struct Table {

@@ -5,10 +5,13 @@
 //! nothing removes it, and a damaged one is set aside. It is written before the generation that rests on it; a process that is
 //! killed between the two finds the same revision remembered as the newest, and accepts it again.
 //!
-//! **Shape** of `trust-state.json`, format `resolverd/trust-state@1`; `checksum` is the digest of the bytes of `content`:
+//! Format 1 knew of no loss: what wrote it would take one back, and its files are read still. What is written by a program that knows
+//! a higher format is no damage, and is left alone.
+//!
+//! **Shape** of `trust-state.json`, format `resolverd/trust-state@2`; `checksum` is the digest of the bytes of `content`:
 //!
 //! ```json
-//! {"schema": "resolverd/trust-state@1", "checksum": "sha256:…", "content": {"highest_s": 1777896000, "documents": [
+//! {"schema": "resolverd/trust-state@2", "checksum": "sha256:…", "content": {"highest_s": 1777896000, "documents": [
 //!   {"source": "official", "catalogue": "tooling", "revisions": [{"digest": "sha256:…", "accepted_s": 1777896000}]}]}}
 //! ```
 
@@ -51,7 +54,8 @@ pub(super) const KEYSETS_FORGOTTEN: &str =
 
 const FILE: &str = "trust-state.json";
 const BAD: &str = "trust-state.bad-";
-const SCHEMA: &str = "resolverd/trust-state@1";
+const SCHEMA: &str = "resolverd/trust-state@2";
+const SCHEMA_BEFORE: &str = "resolverd/trust-state@1";
 
 /// What becomes of the memory of revisions and of their log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,13 +67,22 @@ pub enum Records {
     Untouched,
 }
 
+/// What else tells that there must be a memory, beside a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remains {
+    /// Nothing.
+    Nothing,
+    /// A file, by its name, that is written only where there is a memory.
+    File(&'static str),
+}
+
 /// The accepted revisions of every list and catalogue.
 #[derive(Debug, Default)]
 pub struct Memory {
     directory: PathBuf,
     content: Content,
-    /// The loss was found by this process.
-    is_news: bool,
+    /// There is a file.
+    is_written: bool,
     records: Records,
     /// What a file says that is only read, where it is whole and as new as the generation: all that a repair may write again.
     sound: Option<Content>,
@@ -89,6 +102,8 @@ struct Content {
     marks: Marks,
     /// What was found instead of what had been written, until an operator accepts that.
     lost: Option<String>,
+    /// The audit log says so.
+    is_loss_told: bool,
 }
 
 /// How far the other files reach that nothing can rebuild, so that a part of one that is missing is noticed.
@@ -117,6 +132,8 @@ struct ContentForm {
     marks: Marks,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lost: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_loss_told: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -130,25 +147,32 @@ struct DocumentForm {
 impl Memory {
     /// Reads the file in `directory`. Where it is missing or damaged, what `generation` says is remembered instead, and the loss
     /// with it, until an operator accepts that: see [`Memory::lost`]. `written` is the highest generation that another file
-    /// names; where there is one, or a generation itself, the file must be there, and know of both.
+    /// names; where there is one, or a generation itself, the file must be there, and know of both. Where anything else `remains`,
+    /// it must be there.
     ///
-    /// **Errors**: the file cannot be read, set aside or written. Damage is no error: it is one of [`Memory::problems`].
+    /// **Errors**: the file cannot be read, set aside or written, or a newer program wrote it. Damage is no error: it is one of
+    /// [`Memory::problems`].
     pub(super) fn load(
         directory: &Path,
         generation: Option<&Generation>,
-        written: u64,
+        (written, remains): (u64, Remains),
         records: Records,
     ) -> Result<Memory, StoreError> {
         let path = directory.join(FILE);
         let mut memory = Memory {
             directory: directory.into(),
             content: Content::default(),
-            is_news: false,
+            is_written: false,
             records,
             sound: None,
         };
         let newest = generation.map_or(0, |generation| generation.number).max(written);
-        let found = match durable::read(&path)?.map(|bytes| decoded(&bytes)) {
+        let bytes = durable::read(&path)?;
+        if let Some(format) = bytes.as_ref().and_then(|bytes| sealed::newer(SCHEMA, bytes)) {
+            return Err(StoreError::Newer { path: path.display().to_string(), format });
+        }
+        memory.is_written = bytes.is_some();
+        let found = match bytes.map(|bytes| decoded(&bytes)) {
             Some(Ok(content)) => {
                 memory.content = content;
                 let found = older(memory.content.marks.generation, newest);
@@ -161,8 +185,11 @@ impl Memory {
                 return Ok(memory);
             }
             _ if records == Records::Untouched => return Ok(memory),
-            None if newest == 0 => return Ok(memory),
-            None => "no such file".to_owned(),
+            None => match (newest, remains) {
+                (0, Remains::Nothing) => return Ok(memory),
+                (0, Remains::File(name)) => format!("no such file beside {name}"),
+                _ => "no such file".to_owned(),
+            },
             Some(Err(found)) => format!("{found}; it was set aside as {}", set_aside(directory)?.display()),
         };
         let found = format!("{found}; only what the last generation holds is remembered");
@@ -172,10 +199,10 @@ impl Memory {
 
     /// Remembers that what was accepted so far is not what `content` says, durably.
     fn lose(&mut self, content: Content, found: String) -> Result<(), StoreError> {
-        self.is_news |= content.lost.is_none();
         // What was found first tells most.
+        let is_loss_told = content.lost.is_some() && content.is_loss_told;
         let lost = content.lost.clone().unwrap_or(found);
-        self.keep(Content { lost: Some(lost), ..content })?;
+        self.keep(Content { lost: Some(lost), is_loss_told, ..content })?;
         if let Some(lost) = self.lost() {
             warn!(%lost, "the memory of accepted revisions is lost");
         }
@@ -195,15 +222,33 @@ impl Memory {
         ))
     }
 
-    /// Returns the loss where this process has found it.
+    /// Returns the loss where the audit log may not say so yet.
     pub(super) fn news(&self) -> Option<Refusal> {
-        self.lost().filter(|_| self.is_news)
+        self.lost().filter(|_| !self.content.is_loss_told)
+    }
+
+    /// Remembers that the audit log tells of the loss, durably: a process that ends before that leaves it to the next one.
+    pub(super) fn note_told(&mut self) -> Result<(), StoreError> {
+        match self.news() {
+            Some(_) => self.keep(Content { is_loss_told: true, ..self.content.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the file where there is none, before another one is written that has to find it at the next start.
+    pub(super) fn exist(&mut self) -> Result<(), StoreError> {
+        if self.is_written || self.records == Records::Untouched {
+            return Ok(());
+        }
+        durable::write(&self.directory, FILE, &[&encoded(&self.content)?])?;
+        self.is_written = true;
+        Ok(())
     }
 
     /// Takes what is remembered for all that there is, durably: an operator accepts the loss. Tells whether there was one.
     pub(super) fn reset(&mut self) -> Result<bool, StoreError> {
         let was_lost = self.content.lost.is_some();
-        self.keep(Content { lost: None, ..self.content.clone() })?;
+        self.keep(Content { lost: None, is_loss_told: false, ..self.content.clone() })?;
         Ok(was_lost)
     }
 
@@ -232,6 +277,12 @@ impl Memory {
         content.lost.or_else(|| older(content.marks.generation, newest))
     }
 
+    /// Reads the file in `directory` and changes nothing: its format, where a newer program wrote it.
+    pub fn look_at_format(directory: &Path) -> Option<String> {
+        let bytes = durable::read(&directory.join(FILE)).ok()??;
+        sealed::newer(SCHEMA, &bytes)
+    }
+
     /// Reads the file in `directory` and changes nothing: the highest clock that it has seen, `None` where there is no file.
     ///
     /// **Errors**: what is wrong with the file, its digest among it.
@@ -247,7 +298,7 @@ impl Memory {
         Memory {
             directory: directory.into(),
             content,
-            is_news: false,
+            is_written: true,
             records: Records::Untouched,
             sound: None,
         }
@@ -449,6 +500,7 @@ impl Memory {
     fn keep(&mut self, content: Content) -> Result<(), StoreError> {
         if content != self.content && self.records == Records::Kept {
             durable::write(&self.directory, FILE, &[&encoded(&content)?])?;
+            self.is_written = true;
         }
         self.content = content;
         Ok(())
@@ -514,12 +566,14 @@ fn encoded(content: &Content) -> Result<Vec<u8>, StoreError> {
         keysets: content.keysets.clone(),
         marks: content.marks.clone(),
         lost: content.lost.clone(),
+        is_loss_told: content.is_loss_told,
     };
     sealed::seal(FILE, SCHEMA, &form)
 }
 
 fn decoded(bytes: &[u8]) -> Result<Content, String> {
-    let form: ContentForm = sealed::unseal(SCHEMA, bytes)?;
+    let schema = if sealed::is_of(SCHEMA_BEFORE, bytes) { SCHEMA_BEFORE } else { SCHEMA };
+    let form: ContentForm = sealed::unseal(schema, bytes)?;
     Ok(Content {
         highest_s: form.highest_s.min(CLOCK_MAX_S),
         documents: form.documents.into_iter().map(|document| (document.key, document.revisions)).collect(),
@@ -527,6 +581,7 @@ fn decoded(bytes: &[u8]) -> Result<Content, String> {
         keysets: form.keysets,
         marks: form.marks,
         lost: form.lost,
+        is_loss_told: form.is_loss_told,
     })
 }
 
@@ -566,7 +621,7 @@ mod tests {
     }
 
     fn load(directory: &Path) -> Memory {
-        Memory::load(directory, None, 0, Records::Kept).expect("loaded")
+        Memory::load(directory, None, (0, Remains::Nothing), Records::Kept).expect("loaded")
     }
 
     #[test]
@@ -625,6 +680,10 @@ mod tests {
             assert!(problems[0].found.contains(&format!("trust-state.bad-{round}")), "{}", problems[0]);
             assert!(problems[0].found.contains(KEYSETS_FORGOTTEN), "{}", problems[0]);
             assert!(memory.news().is_some());
+            // Until somebody has been told, whoever finds it tells.
+            let mut memory = load(directory.path());
+            assert!(memory.news().is_some());
+            memory.note_told().expect("written");
             let mut memory = load(directory.path());
             assert_eq!((memory.problems(7), memory.news()), (problems, None), "until it is accepted");
             assert!(memory.reset().expect("written") && !memory.reset().expect("written"));
@@ -644,12 +703,13 @@ mod tests {
                 memory.see(7_000);
                 memory.promise(known).expect("written");
             }
-            let memory = Memory::load(directory.path(), None, written, Records::Kept).expect("loaded");
+            let written_there = (written, Remains::Nothing);
+            let memory = Memory::load(directory.path(), None, written_there, Records::Kept).expect("loaded");
             assert_eq!(memory.lost().is_some(), expected, "{known:?} {written}");
             let looked = Memory::look_at_loss(directory.path(), written);
             assert_eq!(looked.is_some(), expected, "{known:?} {written}");
             // A repair writes again what is sound, and makes nothing sound of what is lost.
-            let read = Memory::load(directory.path(), None, written, Records::Untouched);
+            let read = Memory::load(directory.path(), None, written_there, Records::Untouched);
             let mut repairing = read.expect("loaded");
             repairing.see(9_000);
             repairing.promise(written + 1).expect("written");
@@ -663,6 +723,30 @@ mod tests {
         check(Some(5), 5, false);
         check(Some(6), 5, false);
         check(Some(5), 6, true);
+    }
+
+    #[test]
+    fn a_file_of_the_format_before_is_read_and_one_that_is_newer_is_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(FILE);
+        let mut memory = load(directory.path());
+        memory.remember(vec![(key("s", None), revision("1", 7))], &BTreeSet::new()).expect("remembered");
+        let text = std::fs::read_to_string(&path).expect("written");
+        assert!(text.contains(SCHEMA), "{text}");
+        std::fs::write(&path, text.replace(SCHEMA, SCHEMA_BEFORE)).expect("written");
+        let memory = load(directory.path());
+        assert_eq!((memory.known(&key("s", None)), memory.lost()), (&[revision("1", 7)][..], None));
+        let newer = text.replace(SCHEMA, "resolverd/trust-state@3");
+        std::fs::write(&path, &newer).expect("written");
+        for records in [Records::Kept, Records::Untouched] {
+            let found = Memory::load(directory.path(), None, (5, Remains::Nothing), records);
+            let error = found.expect_err("a newer format").to_string();
+            assert!(error.contains("resolverd/trust-state@3, which a newer program wrote"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).expect("there"), newer);
+        }
+        // What is no format at all is damage.
+        std::fs::write(&path, text.replace(SCHEMA, "resolverd/trust-state@x")).expect("written");
+        assert!(load(directory.path()).lost().is_some());
     }
 
     #[test]

@@ -71,7 +71,7 @@ use crate::store::files::{Files, Found, Named};
 use crate::store::first_seen::{FirstSeen, Sighting};
 use crate::store::index::{BATCH_ROWS_MAX, Fault, Index};
 use crate::store::ledger::{Ledger, Mark};
-use crate::store::memory::{KEYSETS_FORGOTTEN, Marks, Memory, Records};
+use crate::store::memory::{KEYSETS_FORGOTTEN, Marks, Memory, Records, Remains};
 use crate::store::places::Places;
 use crate::store::revisions::Log;
 use crate::store::row::Root;
@@ -248,6 +248,14 @@ pub enum StoreError {
         /// What is wrong with it.
         found: String,
     },
+    /// A newer program wrote it, in a format that this one does not know.
+    #[error("cannot use {path}: it is of the format {format}, which a newer program wrote")]
+    Newer {
+        /// Which file.
+        path: String,
+        /// Its format.
+        format: String,
+    },
     /// A value has no JSON form, or does not fit, or its file is gone.
     #[error("cannot write {what}: {found}")]
     Encode {
@@ -345,7 +353,8 @@ impl Store {
             Opened::Warm(snapshot) => Some(&snapshot.generation),
             Opened::Rebuild { generation, .. } => Some(&**generation),
         };
-        store.memory = Memory::load(directory, generation, store.log.generation(), records)?;
+        let remains = remains(directory, store.last)?;
+        store.memory = Memory::load(directory, generation, (store.log.generation(), remains), records)?;
         if records == Records::Kept {
             let marks = store.memory.marks();
             // Nobody knows how long the ledger was where that is lost too, but there was one.
@@ -390,7 +399,7 @@ impl Store {
     }
 
     /// Remembers accepted revisions; durable on return, and written before the generation that rests on them. `current` are the
-    /// documents that sources list today.
+    /// documents that sources list today; those that a kept generation lists are never given up either.
     ///
     /// **Errors**: the file cannot be written; nothing more is remembered then.
     pub fn remember(
@@ -398,7 +407,12 @@ impl Store {
         accepted: Vec<(RevisionKey, Revision)>,
         current: &BTreeSet<RevisionKey>,
     ) -> Result<(), StoreError> {
-        self.memory.remember(accepted, current)
+        // A process that ends now goes on with one of these, and with what they list.
+        let kept = self.kept.iter().map(|kept| &kept.generation).chain(self.lost.as_deref());
+        let listed = kept.flat_map(|kept| kept.catalogues.iter().filter_map(|state| state.errand.node()));
+        let current: BTreeSet<RevisionKey> =
+            listed.map(RevisionKey::of).chain(current.iter().cloned()).collect();
+        self.memory.remember(accepted, &current)
     }
 
     /// Remembers that these versions of policies, by their files, are in force; durable on return.
@@ -497,6 +511,7 @@ impl Store {
         sightings: impl Iterator<Item = Sighting<'a>>,
         now_s: i64,
     ) -> Result<(), StoreError> {
+        self.memory.exist()?;
         self.first_seen.note(sightings, now_s)?;
         self.mark()
     }
@@ -523,7 +538,11 @@ impl Store {
         let Some(audit) = &self.audit else { return Ok(()) };
         let (audit, ledger_bytes) = (audit.reached(), self.first_seen.length()?);
         let generation = self.memory.marks().generation;
-        self.memory.mark(Marks { audit, ledger_bytes, generation })
+        self.memory.mark(Marks { audit, ledger_bytes, generation })?;
+        match self.audit.as_ref().is_some_and(Audit::is_settled) {
+            true => self.memory.note_told(),
+            false => Ok(()),
+        }
     }
 
     /// Appends entries to the audit log; durable on return.
@@ -531,7 +550,10 @@ impl Store {
     /// **Errors**: the log cannot be written; no entry is in it then.
     pub fn audit(&mut self, entries: &[Entry], now_s: i64) -> Result<(), StoreError> {
         match &mut self.audit {
-            Some(audit) if !entries.is_empty() => audit.append(entries, now_s)?,
+            Some(audit) if !entries.is_empty() => {
+                self.memory.exist()?;
+                audit.append(entries, now_s)?;
+            }
             _ => return Ok(()),
         }
         self.mark()
@@ -542,6 +564,7 @@ impl Store {
     ///
     /// **Errors**: as [`Store::audit`].
     pub fn audit_next(&mut self, entries: Vec<Entry>, now_s: i64) -> Result<(), StoreError> {
+        self.memory.exist()?;
         self.audit.as_mut().map_or(Ok(()), |audit| audit.note(entries, now_s))?;
         self.mark()
     }
@@ -970,6 +993,17 @@ fn is_restored_by(lost: &Generation, draft: &Generation) -> bool {
         && lost.blocked == draft.blocked
         && lost.documents == draft.documents
         && lost.refusals == draft.refusals
+}
+
+/// Returns what tells that there must be a memory where no generation can be read: it is written before each of these.
+fn remains(directory: &Path, last: u64) -> Result<Remains, Failed> {
+    if last > 0 {
+        return Ok(Remains::File("a generation that cannot be read"));
+    }
+    if let Some(name) = audit::begun(directory)? {
+        return Ok(Remains::File(name));
+    }
+    Ok(first_seen::begun(directory)?.map_or(Remains::Nothing, Remains::File))
 }
 
 /// Symbolic links count as nothing: they lead elsewhere.

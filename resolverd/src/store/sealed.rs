@@ -2,7 +2,7 @@
 //! another value. Never touches a disk.
 //!
 //! **Shape**: `{"schema": "resolverd/…@1", "checksum": "sha256:…", "content": …}`; `checksum` is the digest of the bytes of
-//! `content`. Another schema is refused like damage.
+//! `content`. Another schema is refused like damage, but for one with a higher number: that is what a newer program wrote.
 
 use catalogue_schema::digest::Digest;
 use serde::de::DeserializeOwned;
@@ -51,9 +51,41 @@ pub(super) fn unseal<T: DeserializeOwned>(schema: &str, bytes: &[u8]) -> Result<
     serde_json::from_str(file.content.get()).map_err(|error| error.to_string())
 }
 
+/// Tells whether a file's bytes name this schema.
+pub(super) fn is_of(schema: &str, bytes: &[u8]) -> bool {
+    serde_json::from_slice::<File<'_>>(bytes).is_ok_and(|file| file.schema == schema)
+}
+
+/// Returns the schema in a file's bytes where it is one of the same kind as `schema` with a higher number.
+pub(super) fn newer(schema: &str, bytes: &[u8]) -> Option<String> {
+    let file: File<'_> = serde_json::from_slice(bytes).ok()?;
+    let number = |text: &str| -> Option<(String, u64)> {
+        let (kind, number) = text.rsplit_once('@')?;
+        Some((kind.to_owned(), number.parse().ok()?))
+    };
+    let (own, found) = (number(schema)?, number(&file.schema)?);
+    (own.0 == found.0 && found.1 > own.1).then_some(file.schema)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_newer_program_wrote_is_told_from_damage() {
+        let check = |written: &'static str, expected: Option<&str>| {
+            let sealed = seal("a file", written, &7).expect("sealed");
+            assert_eq!(newer("s@2", &sealed).as_deref(), expected, "{written}");
+        };
+        check("s@1", None);
+        check("s@2", None);
+        check("s@3", Some("s@3"));
+        check("s@10", Some("s@10"));
+        check("t@3", None);
+        check("s@x", None);
+        check("s", None);
+        assert_eq!(newer("s@2", b"{\"schema\":\"s@3\"}"), None, "half of a file");
+    }
 
     #[test]
     fn no_flipped_bit_gives_another_value() {

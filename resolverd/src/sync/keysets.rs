@@ -1,10 +1,11 @@
 //! The keysets that signers publish: looked for at the start of a run that asks origins, taken one after the other, remembered before
-//! anything is judged by them.
+//! anything is judged by them. A run that reads some sources only looks for the keysets of every set that answers for one of them,
+//! whoever publishes those.
 //!
 //! Where one is refused, everything that its set must sign is refused with it and stays what it was: a source that cannot say who
 //! speaks for it says nothing new. Where there is none, or where nobody can be reached, those in force stay. Never judges one itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -64,9 +65,11 @@ impl Sync<'_> {
             let mut now = turned(one.written(), &known);
             for (set, signers) in one.policy.signers.iter().enumerate() {
                 let Some(keysets) = &signers.keysets else { continue };
+                let answers = answers_for(one, set, &keysets.source);
+                let is_due =
+                    sources.iter().any(|source| scope.covers(&source.id) && answers.contains(&source.id));
                 let asked = sources.iter().find(|source| source.id == keysets.source);
-                let is_asked =
-                    |source: &&Source| scope.covers(&source.id) && !self.offline && !source.offline;
+                let is_asked = |source: &&Source| is_due && !self.offline && !source.offline;
                 let Some(source) = asked.filter(is_asked) else { continue };
                 let walk = Walk { sync: self, source, keysets, name: &signers.name };
                 let Walked { accepted, refusal } = walk.steps(&mut now, set, &mut known);
@@ -94,6 +97,14 @@ impl Sync<'_> {
             false => Arc::new(policies),
         }
     }
+}
+
+/// Returns the sources of which something rests on a set of signers: those that it answers for, and those that supply releases which
+/// it signs.
+fn answers_for(policy: &InForce, set: usize, publisher: &SourceId) -> BTreeSet<SourceId> {
+    let rules = policy.policy.namespaces.iter().filter(|rule| rule.signed_by == Some(set));
+    let supplied = rules.flat_map(|rule| rule.sources.iter().cloned());
+    supplied.chain(concerned(policy, set, publisher)).collect()
 }
 
 /// Returns the sources that a set of signers answers for: those whose catalogues it signs, and the one that publishes its keysets.

@@ -489,7 +489,22 @@ impl<'a> Reader<'a> {
             let listed = Errand { stage: Stage::Node(node), ..errand.clone() };
             self.unusable(listed, &error, mode, &trust, &mut tree)?;
         }
+        match self.dropped_below((errand, node, mode), &tree) {
+            Ok(warning) => {
+                tree.catalogues.iter_mut().take(1).for_each(|own| own.warnings.extend(warning.clone()))
+            }
+            Err(refusal) => return Ok(Err(refusal)),
+        }
         Ok(Ok(tree))
+    }
+
+    /// Looks for the catalogues that a list leads to no more, behind everything that it leads to.
+    ///
+    /// **Errors**: why it may not be used, where a policy asks for that.
+    fn dropped_below(&self, found: (&Errand, &Node, Mode), tree: &Tree) -> Result<Option<Warning>, Refusal> {
+        let Some(own) = tree.catalogues.first() else { return Ok(None) };
+        let listed = tree.contributions.iter().flat_map(|one| &one.components);
+        self.dropped(found, own, &tree.reached, listed)
     }
 
     /// Holds a list or catalogue to the revisions that were accepted before. What comes from the shelf as it was recorded, and

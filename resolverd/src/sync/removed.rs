@@ -1,22 +1,24 @@
-//! What a signed catalogue listed and lists no more: whoever signs it says so, or it is noticed.
+//! What a signed catalogue listed and lists no more, or a signed list with a whole catalogue of it: whoever signs it says so, or it is
+//! noticed.
 //!
 //! TUF 1.0.34, section 5.5.5: what was listed before is still listed. Here a catalogue may take a release back with an entry of
 //! `withdrawn`; what is gone without one is a warning, or by `removals = "refuse"` of a policy a refusal of the whole catalogue.
 //! What is compared are the entries of the last snapshot; where they are lost, nothing is. Never looks at a catalogue that nobody
-//! has to sign: who may write it may leave out what he likes. One that a signed list pins is signed with it.
+//! has to sign: who may write it may leave out what he likes. One that a signed list pins is signed with it. What another catalogue
+//! below the same list lists is not gone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use catalogue_schema::dialect::{Errand, Node, Withdrawn};
-use catalogue_schema::generation::CatalogueState;
+use catalogue_schema::generation::{CatalogueState, Health};
 use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::packed::Packed;
 use catalogue_schema::policy::Removals;
 use catalogue_schema::revision::{RevisionKey, SignedBy};
 use catalogue_schema::version::Version;
 
-use crate::sync::key;
 use crate::sync::reading::{Mode, Reader};
+use crate::sync::{NodeKey, key};
 
 /// The reason for what a signed catalogue lists no more.
 pub(super) const REMOVED: &str = "trust.removed";
@@ -52,8 +54,61 @@ impl Reader<'_> {
         let texts = (node.id.source.as_text(), node.id.name.as_text());
         let owned = self.known.owned.as_ref().and_then(|owned| owned.get(&texts));
         let most = usize::try_from(self.sync.limits.releases).unwrap_or(usize::MAX);
-        let gone = gone(owned.into_iter().flatten().copied(), components, &told_of(withdrawn, most));
+        let gone = gone(owned.into_iter().flatten().copied(), components.iter(), &told_of(withdrawn, most));
+        told(&gone).map_or(Ok(None), |told| self.noticed(errand, &told, &memory_key))
+    }
+
+    /// Looks for the catalogues that a list leaves out with everything that they listed. `reached` is what it leads to today, and
+    /// `listed` what lies below it.
+    ///
+    /// **Errors**: why it may not be used, where a policy asks for that.
+    pub(super) fn dropped<'c>(
+        &self,
+        (errand, node, mode): (&Errand, &Node, Mode),
+        state: &CatalogueState,
+        reached: &BTreeSet<NodeKey>,
+        listed: impl Iterator<Item = &'c Packed>,
+    ) -> Result<Option<Warning>, Refusal> {
+        let is_signed = !state.signers.is_empty() && mode == Mode::Live;
+        let before = self.known.nodes.get(&key(node)).filter(|before| before.digest != state.digest);
+        if !is_signed || before.is_none() {
+            // What it left out then was said when that was noticed.
+            return Ok(None);
+        }
+        let depth = node.via.len();
+        let is_dropped = |found: &Node| {
+            let child = found.via.get(depth + 1).unwrap_or(&found.id);
+            found.via.get(depth) == Some(&node.id) && !reached.contains(&(child.clone(), false))
+        };
+        let promised = |state: &&CatalogueState| state.health != Health::Unread && !state.signers.is_empty();
+        let nodes = self.known.nodes.values().copied().filter(promised);
+        let mut dropped: Vec<&Node> =
+            nodes.filter_map(|state| state.errand.node()).filter(|found| is_dropped(found)).collect();
+        // What an operator had forgotten promises nothing: the list, or what it leaves out.
+        let memory_key = RevisionKey::of(node);
+        let is_promised = |key: &RevisionKey| !self.memory.known(key).is_empty();
+        dropped.retain(|found| is_promised(&memory_key) && is_promised(&RevisionKey::of(found)));
+        dropped.sort_by(|one, other| one.rank.cmp(&other.rank));
+        let texts = |found: &Node| (found.id.source.as_text().to_owned(), found.id.name.as_text().to_owned());
+        let texts: Vec<(String, String)> = dropped.iter().map(|found| texts(found)).collect();
+        let Some(owned) = self.known.owned.as_ref().filter(|_| !dropped.is_empty()) else { return Ok(None) };
+        let owned = texts.iter().filter_map(|(source, name)| owned.get(&(source.as_str(), name.as_str())));
+        let gone = gone(owned.flatten().copied(), listed, &HashMap::new());
         let Some(told) = told(&gone) else { return Ok(None) };
+        let names = match dropped.as_slice() {
+            [one] => format!("catalogue {}", one.id.name),
+            all => format!("{} catalogues, such as {}", all.len(), all[0].id.name),
+        };
+        self.noticed(errand, &format!("{told}, with the whole of {names}"), &memory_key)
+    }
+
+    /// Says what is gone as the policies ask for it.
+    fn noticed(
+        &self,
+        errand: &Errand,
+        told: &str,
+        memory_key: &RevisionKey,
+    ) -> Result<Option<Warning>, Refusal> {
         match self.sync.rules.policies.removals() {
             Removals::Refuse => {
                 let expected = "everything that it listed, or a word of what was withdrawn";
@@ -88,15 +143,15 @@ fn told_of(withdrawn: &[Withdrawn], most: usize) -> HashMap<&str, Vec<&Withdrawn
 }
 
 /// Returns what was listed, is not, and was not withdrawn: ids of components, and versions of those that are still there.
-fn gone<'a>(
+fn gone<'a, 'b>(
     before: impl Iterator<Item = &'a Packed>,
-    components: &[Packed],
+    components: impl Iterator<Item = &'b Packed>,
     withdrawn: &HashMap<&str, Vec<&Withdrawn>>,
 ) -> Vec<String> {
-    let listed: HashMap<&str, HashSet<&str>> = components
-        .iter()
-        .map(|one| (one.id_text(), one.all().map(|listed| listed.version_text()).collect()))
-        .collect();
+    let mut listed: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for one in components {
+        listed.entry(one.id_text()).or_default().extend(one.all().map(|listed| listed.version_text()));
+    }
     let mut gone = Vec::new();
     for component in before {
         let id = component.id_text();

@@ -11,9 +11,11 @@ use catalogue_schema::dialect::{Errand, Finding, Node, Stage};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::id::{ComponentId, SourceId};
+use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Refusal, Release, Source, Trust};
 use catalogue_schema::packed::Packed;
 use catalogue_schema::pointer::Want;
+use catalogue_schema::policy::Policy;
 use catalogue_schema::revision::{RevisionKey, SignedBy};
 use catalogue_schema::signature::Usage;
 
@@ -138,8 +140,9 @@ impl Reader<'_> {
         }
         if has_own && !policies.signers(&self.source.id, &voucher.facts(None), now_s).is_empty() {
             let version = voucher.looked.statement().and_then(|statement| statement.catalogue_version);
-            let signed = SignedBy { set: set(policies, self.source, &voucher), version };
-            if let Err(refusal) = self.follows(errand, &memory_key, &signed, &voucher.digest) {
+            let Signers { keys, may_sign } = counted(policies, self.source, &voucher, now_s);
+            let signed = SignedBy { set: set(policies, self.source, &voucher), keys, version };
+            if let Err(refusal) = self.follows(errand, &memory_key, (&signed, &may_sign), &voucher.digest) {
                 if may_refuse {
                     return Ok(Err(refusal));
                 }
@@ -217,16 +220,20 @@ impl Reader<'_> {
         }
     }
 
-    /// Holds a signed catalogue to the versions that the same signers gave those accepted before.
+    /// Holds a signed catalogue to the versions that the same signers gave those accepted before: the same set, or one in which a
+    /// key still is that signed them. Whoever has that key could bring back everything that it ever signed otherwise.
     fn follows(
         &self,
         errand: &Errand,
         memory_key: &RevisionKey,
-        signed: &SignedBy,
+        (signed, may_sign): (&SignedBy, &[Fingerprint]),
         digest: &Digest,
     ) -> Result<(), Refusal> {
+        let is_there = |before: &&SignedBy| {
+            before.set == signed.set || before.keys.iter().any(|key| may_sign.contains(key))
+        };
         let known = self.memory.known(memory_key).iter().filter_map(|known| {
-            let before = known.signed.as_ref().filter(|before| before.set == signed.set)?;
+            let before = known.signed.as_ref().filter(is_there)?;
             Some((before.version?, &known.digest))
         });
         // Of several with the highest version the one that was there first counts, whatever was used in spite of a policy.
@@ -373,6 +380,44 @@ fn signers(policies: &Policies, source: &Source, voucher: &Voucher, now_s: i64) 
     (signers, is_delegated)
 }
 
+/// Whose signatures over a catalogue count.
+struct Signers {
+    /// Those that do, sorted.
+    keys: Vec<Fingerprint>,
+    /// Those that could.
+    may_sign: Vec<Fingerprint>,
+}
+
+/// Returns the keys by which a catalogue is signed for those policies that ask for it, and beside whom they count: the rest of
+/// their set, or nobody where a list gives the right to one key.
+fn counted(policies: &Policies, source: &Source, voucher: &Voucher, now_s: i64) -> Signers {
+    let facts = voucher.facts(None);
+    let mut signers = Signers { keys: Vec::new(), may_sign: Vec::new() };
+    for one in policies.all() {
+        if let Some(right) = delegated(&one.policy, &source.id, &facts, now_s) {
+            signers.keys.push(right.key);
+            signers.may_sign.push(right.key);
+            continue;
+        }
+        let keys = catalogue(&one.policy, &source.id, &facts, now_s).unwrap_or_default();
+        if !keys.is_empty() {
+            signers.keys.extend(keys.iter().map(|key| key.fingerprint));
+            signers.may_sign.extend(named(&one.policy, source));
+        }
+    }
+    signers.keys.sort();
+    signers.keys.dedup();
+    signers
+}
+
+/// Returns the keys that a policy lets sign the catalogues of a source.
+fn named<'p>(policy: &'p Policy, source: &Source) -> impl Iterator<Item = Fingerprint> + 'p {
+    let signed_by = policy.source(&source.id).and_then(|rule| rule.signed_by);
+    let set = signed_by.and_then(|index| policy.signers.get(index));
+    let keys = set.into_iter().flat_map(|set| &set.keys);
+    keys.filter_map(|at| policy.keys.get(*at)).map(|key| key.fingerprint)
+}
+
 /// Counts the catalogues beside `own` that other keys may sign. What such a one pins rests on the same right, and counts for nothing.
 fn delegated_beside<'v>(own: &SourceId, vouchers: impl Iterator<Item = &'v Voucher>) -> usize {
     let given = vouchers.filter(|one| one.delegation.is_some() && one.name != *own);
@@ -410,13 +455,8 @@ fn unsigned(errand: &Errand, memory_key: &RevisionKey) -> Refusal {
 
 /// Returns the digest over the fingerprints of those who must sign the catalogues of a source.
 fn set(policies: &Policies, source: &Source, voucher: &Voucher) -> Digest {
-    let mut keys: Vec<String> = Vec::new();
-    for one in policies.all() {
-        let signed_by = one.policy.source(&source.id).and_then(|rule| rule.signed_by);
-        let set = signed_by.and_then(|index| one.policy.signers.get(index));
-        let of_set = set.into_iter().flat_map(|set| &set.keys).filter_map(|at| one.policy.keys.get(*at));
-        keys.extend(of_set.map(|key| key.fingerprint.to_string()));
-    }
+    let all = policies.all().iter().flat_map(|one| named(&one.policy, source));
+    let mut keys: Vec<String> = all.map(|key| key.to_string()).collect();
     keys.sort();
     keys.dedup();
     keys.extend(voucher.delegation.as_ref().map(|given| format!("delegated {}", given.key.fingerprint())));

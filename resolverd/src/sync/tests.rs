@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::fetch::Origins;
-use crate::store::memory::Records;
+use crate::store::memory::{DOCUMENTS_PER_SOURCE_MAX, Records};
 use crate::store::{Opened, StateLock};
 
 mod crowded;
@@ -249,6 +249,37 @@ fn a_failing_catalogue_keeps_its_last_good_entries_and_its_neighbours_move_on() 
     world.sync(&sources);
     assert_eq!(world.shown(), "n/x = a/one: 1.2.0 unpinned\nn/y = a/two: 1.1.0 unpinned");
     assert!(stale_ids(&world).is_empty());
+}
+
+#[test]
+fn what_the_last_generation_lists_is_remembered_however_much_a_run_brings_that_never_commits() {
+    let mut world = World::new();
+    world.rows("one.jsonl", &["n/x@1.0.0"]).list("list.json", &[("one", "one.jsonl")]);
+    world.sync(&[("a", "list.json")]);
+    let key = |name: &str| RevisionKey {
+        source: SourceId::parse("a").expect("an id"),
+        catalogue: Some(SourceId::parse(name).expect("an id")),
+    };
+    let listed: Vec<RevisionKey> =
+        (0..DOCUMENTS_PER_SOURCE_MAX).map(|number| key(&format!("c{number}"))).collect();
+    let revision = |text: &str| Revision {
+        commit: None,
+        digest: Digest::sha256(text.as_bytes()),
+        accepted_s: 9,
+        order_unknown: false,
+        signed: None,
+    };
+    let accepted = listed.iter().map(|key| (key.clone(), revision("other"))).collect();
+    world.store.remember(accepted, &listed.into_iter().collect()).expect("remembered");
+    // The process ends before the generation is committed that lists those instead.
+    let World { directory, _lock, store, shelf, .. } = world;
+    drop((_lock, store));
+    let state = directory.path().join("state");
+    let lock = StateLock::acquire(&state, Duration::ZERO).expect("the lock");
+    let (store, opened) = Store::open(&state, &lock, || Ok(shelf), 2, Records::Kept).expect("a store");
+    assert!(matches!(opened, Opened::Warm(_)));
+    assert_eq!(store.memory().lost(), None);
+    assert_eq!(store.memory().known(&key("one")).len(), 1);
 }
 
 fn stale_ids(world: &World) -> Vec<String> {

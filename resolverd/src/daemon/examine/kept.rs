@@ -373,11 +373,20 @@ fn memory(directory: &Path) -> Option<Finding> {
     };
     let newest = inspect::kept(directory).ok().and_then(|kept| kept.generation);
     let newest = newest.map_or(0, |generation| generation.number);
+    if let Some(format) = Memory::look_at_format(directory) {
+        return wrong(
+            format!("it is of the format {format}, which a newer program wrote"),
+            "use the program that wrote it, or a later one: this one starts no daemon here",
+        );
+    }
+    let is_begun = |name: &str| directory.join(name).metadata().is_ok_and(|found| found.len() > 0);
     match Memory::look(directory) {
-        Ok(None) if directory.join("current").symlink_metadata().is_ok() => wrong(
-            "no such file".to_owned(),
-            "bring it back from a backup; otherwise the next start remembers only what the last generation says, and syncs nothing until: resolverd trust reset --reason TEXT",
-        ),
+        Ok(None) if ["current", "audit.jsonl", "audit.head", "first-seen.log"].into_iter().any(is_begun) => {
+            wrong(
+                "no such file".to_owned(),
+                "bring it back from a backup; otherwise the next start remembers only what the last generation says, and syncs nothing until: resolverd trust reset --reason TEXT",
+            )
+        }
         Ok(_) => wrong(
             Memory::look_at_loss(directory, newest)?,
             "bring it back from a backup while no daemon runs, or accept the loss: resolverd trust reset --reason TEXT",

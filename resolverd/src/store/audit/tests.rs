@@ -30,7 +30,7 @@ fn faults(directory: &Path) -> Vec<String> {
 }
 
 fn subjects(directory: &Path, limit: usize) -> Vec<String> {
-    tail(directory, limit).expect("read").into_iter().map(|line| line.entry.subject).collect()
+    tail(directory, limit).expect("read").lines.into_iter().map(|line| line.entry.subject).collect()
 }
 
 #[test]
@@ -43,11 +43,40 @@ fn lines_continue_each_other_over_restarts() {
     assert_eq!((found.first, found.last, found.lines, found.faults.len()), (1, 5, 5, 0), "{found:?}");
     assert_eq!(subjects(directory.path(), 2), ["lcod://a/3", "lcod://a/4"]);
     assert_eq!(subjects(directory.path(), 99).len(), 5);
-    let lines: Vec<Line> = tail(directory.path(), 9).expect("read");
+    let lines: Vec<Line> = tail(directory.path(), 9).expect("read").lines;
     assert_eq!(lines[4].time, "1970-01-01T00:01:01Z");
     assert!(
         verify(tempfile::tempdir().expect("a directory").path(), &[]).expect("verified").faults.is_empty()
     );
+}
+
+#[test]
+fn the_newest_lines_say_where_they_do_not_continue_each_other() {
+    let (directory, _) = log(5);
+    let whole = read(directory.path());
+    let lines: Vec<&str> = whole.lines().collect();
+    let changed = lines[3].replace("lcod://a/3", "lcod://a/x");
+    // The log, how many lines are asked for, and what is found of how many that are shown.
+    let check = |all: &[&str], limit: usize, expected: &str, shown: usize| {
+        write(directory.path(), &all.iter().map(|line| format!("{line}\n")).collect::<String>());
+        let found = tail(directory.path(), limit).expect("read");
+        let texts: Vec<&str> = found.faults.iter().map(|fault| fault.found.as_str()).collect();
+        assert_eq!(texts.is_empty(), expected.is_empty(), "{expected}: {texts:?}");
+        assert!(texts.iter().any(|text| text.contains(expected)) || expected.is_empty(), "{texts:?}");
+        assert_eq!(found.lines.len(), shown, "{expected}");
+    };
+    check(&lines, 5, "", 5);
+    check(&lines, 2, "", 2);
+    check(&lines, 99, "", 5);
+    let edited = [lines[0], lines[1], lines[2], &changed, lines[4]];
+    check(&edited, 5, "line 5 does not continue line 4", 5);
+    check(&edited, 1, "line 5 does not continue line 4", 1);
+    check(&[lines[0], lines[1], lines[3], lines[4]], 3, "line 4 does not continue line 2", 3);
+    check(&[lines[0], lines[1], lines[2], "none of ours", lines[4]], 4, "no line of this log", 3);
+    check(&lines[..4], 2, "line 5 was written", 2);
+    check(&[], 2, "line 5 was written", 0);
+    let last = lines[4].replace("lcod://a/4", "lcod://a/x");
+    check(&[lines[0], lines[1], lines[2], lines[3], &last], 1, "not the one that audit.head names", 1);
 }
 
 #[test]
@@ -105,7 +134,7 @@ fn a_torn_line_is_cut_off_and_that_is_said() {
         let mut audit = Audit::open(directory.path(), None).expect("opened");
         assert_eq!(audit.problem(), None, "nobody was promised that line");
         audit.settle(70).expect("settled");
-        let last = tail(directory.path(), 1).expect("read").remove(0);
+        let last = tail(directory.path(), 1).expect("read").lines.remove(0);
         assert_eq!((last.seq, last.entry.event), (3, Event::Mended));
         let text = last.entry.text.expect("a text");
         assert!(text.starts_with(&format!("{} bytes of an unfinished line", torn.len())), "{text}");
@@ -149,7 +178,7 @@ fn lines_that_were_promised_and_are_gone_leave_a_gap_that_stays() {
         assert!(problem.found.contains(expected), "{problem}");
         audit.append(&[entry("lcod://a/later")], 60).expect("appended");
         let events: Vec<Event> =
-            tail(directory.path(), 2).expect("read").iter().map(|l| l.entry.event).collect();
+            tail(directory.path(), 2).expect("read").lines.iter().map(|l| l.entry.event).collect();
         assert_eq!(events, [Event::Damaged, Event::Denied]);
         assert!(Audit::open(directory.path(), None).expect("opened").problem().is_none(), "it is said once");
         directory
@@ -185,9 +214,9 @@ fn the_log_is_bounded_and_says_what_went() {
     let found = verify(directory.path(), &[]).expect("verified");
     assert!(found.faults.is_empty() && found.notes.is_empty(), "{found:?}");
     assert!(found.first > 1 && found.last - found.first + 1 == found.lines, "{found:?}");
-    let last = tail(directory.path(), 1).expect("read").remove(0);
+    let last = tail(directory.path(), 1).expect("read").lines.remove(0);
     assert_eq!((last.seq, last.entry.subject.as_str()), (found.last, "lcod://a/399"));
-    let dropped = tail(directory.path(), 1_000).expect("read");
+    let dropped = tail(directory.path(), 1_000).expect("read").lines;
     assert!(dropped.iter().any(|line| line.entry.event == Event::Dropped));
     // Somebody removes the oldest file that is kept.
     std::fs::remove_file(&all[0]).expect("removed");
@@ -203,7 +232,7 @@ fn what_came_from_outside_is_escaped_cut_and_spread() {
     let text = read(directory.path());
     assert_eq!(text.lines().count(), 3);
     assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
-    let lines = tail(directory.path(), 3).expect("read");
+    let lines = tail(directory.path(), 3).expect("read").lines;
     assert_eq!(lines.iter().map(|line| line.entry.versions.len()).collect::<Vec<_>>(), [64, 64, 22]);
     assert_eq!(lines[0].entry.text.as_ref().map(String::len), Some(TEXT_MAX));
     assert!(lines[0].entry.subject.contains("\\u{1b}"), "{}", lines[0].entry.subject);
@@ -295,7 +324,7 @@ fn a_torn_end_is_cut_off_however_long_it_is() {
         let mut audit = Audit::open(directory.path(), None).expect("opened");
         assert_eq!(audit.problem(), None, "nobody was promised any of it");
         audit.settle(70).expect("settled");
-        let all = tail(directory.path(), 9).expect("read");
+        let all = tail(directory.path(), 9).expect("read").lines;
         assert_eq!(all.len(), kept + 1);
         assert_eq!(all[kept].entry.event, Event::Mended);
         assert_eq!(faults(directory.path()), [""; 0]);
@@ -343,7 +372,7 @@ fn a_rotation_that_is_interrupted_is_taken_up_again() {
     let found = verify(directory.path(), &[]).expect("verified");
     assert!(found.faults.is_empty() && found.first > 1, "{found:?}");
     assert_eq!(files(directory.path()).expect("listed").len() as u64, FILES_MAX);
-    let newest = tail(directory.path(), 2).expect("read");
+    let newest = tail(directory.path(), 2).expect("read").lines;
     assert_eq!(newest[0].entry.event, Event::Dropped, "the line that says so comes first");
     // The head cannot be written: nothing goes before it says so.
     std::fs::remove_file(directory.path().join(HEAD)).expect("removed");
@@ -357,6 +386,6 @@ fn a_rotation_that_is_interrupted_is_taken_up_again() {
     let found = verify(directory.path(), &[]).expect("verified");
     assert!(found.faults.is_empty() && found.notes.is_empty(), "{found:?}");
     assert_eq!(files(directory.path()).expect("listed").len() as u64, FILES_MAX);
-    let dropped = tail(directory.path(), 1_000).expect("read");
+    let dropped = tail(directory.path(), 1_000).expect("read").lines;
     assert_eq!(dropped.iter().filter(|line| line.entry.event == Event::Dropped).count(), 2);
 }

@@ -86,31 +86,98 @@ pub fn verify(directory: &Path, seen: &[Seen]) -> Result<Verified, Failed> {
     look(directory, (mark, head_of(directory)), seen)
 }
 
-/// Returns the newest `limit` lines of the log in `directory`, oldest first. A line that cannot be read is left out.
+/// The newest lines of a log, and whether they continue each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// Those that can be read, oldest first.
+    pub lines: Vec<Line>,
+    /// Every place among them where the log is not what was written; the first 20 of them.
+    pub faults: Vec<Fault>,
+}
+
+/// A line as it lies there.
+struct Raw {
+    /// The name of its file.
+    file: String,
+    /// Which line of that, from 1.
+    number: u64,
+    digest: Digest,
+    line: Option<Line>,
+}
+
+/// Returns the newest `limit` lines of the log in `directory`. A line that cannot be read is left out, and is a fault; what lies
+/// before these lines is not looked at, but for the one that the first of them continues.
 ///
 /// **Errors**: a file cannot be read; that there is none is no error.
-pub fn tail(directory: &Path, limit: usize) -> Result<Vec<Line>, Failed> {
+pub fn tail(directory: &Path, limit: usize) -> Result<Tail, Failed> {
+    for _ in 1..LOOKS_MAX {
+        let before = head_of(directory);
+        let found = looked_at(directory, limit, before.as_ref().ok().and_then(Option::as_ref))?;
+        if found.faults.is_empty() || head_of(directory) == before {
+            return Ok(found);
+        }
+    }
+    looked_at(directory, limit, head_of(directory).ok().flatten().as_ref())
+}
+
+fn looked_at(directory: &Path, limit: usize, head: Option<&Head>) -> Result<Tail, Failed> {
+    let newest = raw(directory, limit.saturating_add(1))?;
+    let mut found = Verified::default();
+    let surplus = newest.len().saturating_sub(limit);
+    for (at, one) in newest.iter().enumerate() {
+        match (&one.line, at.checked_sub(1).and_then(|before| newest.get(before))) {
+            (None, _) if at >= surplus => found.fault(&one.file, one.number, "it is no line of this log"),
+            (Some(line), Some(Raw { digest, line: Some(before), .. }))
+                if line.seq != before.seq + 1 || line.prev != *digest =>
+            {
+                let text = format!(
+                    "line {} does not continue line {}: one of them was changed, or others are gone",
+                    line.seq, before.seq
+                );
+                found.fault(&one.file, one.number, text);
+            }
+            _ => {}
+        }
+    }
+    let last = newest.back().and_then(|one| Some((one, one.line.as_ref()?.seq)));
+    match (head, last) {
+        (Some(head), last) if head.last > last.map_or(0, |(_, seq)| seq) => {
+            let text = format!("line {} was written, and the log ends before it", head.last);
+            found.fault(HEAD, 0, text);
+        }
+        (Some(head), Some((one, seq))) if head.last == seq && head.digest != one.digest => {
+            found.fault(&one.file, one.number, format!("line {seq} is not the one that {HEAD} names"));
+        }
+        _ => {}
+    }
+    let lines = newest.into_iter().skip(surplus).filter_map(|one| one.line).collect();
+    Ok(Tail { lines, faults: found.faults })
+}
+
+/// Returns the newest `limit` lines as they lie there, oldest first.
+fn raw(directory: &Path, limit: usize) -> Result<VecDeque<Raw>, Failed> {
     let mut newest = VecDeque::new();
     for path in files(directory)?.into_iter().rev() {
-        let Some(file) = opened(&path)? else { continue };
-        let mut own = VecDeque::new();
+        let Some(opened) = opened(&path)? else { continue };
+        let (mut own, mut number) = (VecDeque::new(), 0);
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let each = |raw: &[u8]| {
-            if let Ok(line) = serde_json::from_slice::<Line>(raw) {
-                own.push_back(line);
-                if own.len() > limit.saturating_sub(newest.len()) {
-                    own.pop_front();
-                }
+            number += 1;
+            own.push_back((number, raw.to_vec()));
+            if own.len() > limit.saturating_sub(newest.len()) {
+                own.pop_front();
             }
         };
-        each_line(file, each).map_err(failed("read", &path))?;
-        while let Some(line) = own.pop_back() {
-            newest.push_front(line);
+        each_line(opened, each).map_err(failed("read", &path))?;
+        while let Some((number, raw)) = own.pop_back() {
+            let (digest, line) = (Digest::sha256(&raw), serde_json::from_slice(&raw).ok());
+            newest.push_front(Raw { file: file.clone(), number, digest, line });
         }
         if newest.len() >= limit {
             break;
         }
     }
-    Ok(newest.into())
+    Ok(newest)
 }
 
 /// Where a verification stands.
