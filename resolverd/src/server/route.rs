@@ -1025,7 +1025,8 @@ pub fn overlay(wire: Overlay) -> Result<resolve::overlay::Overlay, Failure> {
 }
 
 fn of_overlay(error: &ParseError) -> Failure {
-    Failure::of(Code::ReferenceInvalid, error).hint("correct the overlay, or the resolve.config.json that it comes from")
+    Failure::of(Code::ReferenceInvalid, error)
+        .hint("correct the overlay, or the resolve.config.json that it comes from")
 }
 
 /// Reads what the host has: a name such as `estream`, or an id, and its version.
@@ -1352,7 +1353,10 @@ mod tests {
         let two = json!({"lcod://a/b": "lcod://c/d@^2", "lcod://a/c": {"id": "lcod://c/d", "version": "1"}});
         check(overlay("replace", two.clone()), "1 0 0");
         check(overlay("bindings", two), "1 0 0");
-        check(overlay("replace", json!({"lcod://a/b": "nothing at all"})), "R001 \"overlay.replace.lcod://a/b\"");
+        check(
+            overlay("replace", json!({"lcod://a/b": "nothing at all"})),
+            "R001 \"overlay.replace.lcod://a/b\"",
+        );
         check(overlay("replace", json!({"lcod://a/b": {"type": "path"}})), "R011 null");
         check(overlay("bindings", json!({"lcod://a/b": "lcod://a/b"})), "R001 null");
         check(overlay("allowlist", json!(["lcod://a/", "lcod://a/b*"])), "1 0 0");
