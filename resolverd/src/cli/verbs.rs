@@ -11,8 +11,8 @@ use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::{self, Asker};
 use crate::cli::explain::Explain;
 use crate::cli::{
-    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, audit, convert, doctor, documents,
-    events, explain, keys, policy, render, search, snapshots,
+    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, Why, audit, convert, doctor,
+    documents, events, explain, keys, policy, render, search, snapshots, solve,
 };
 use crate::client::Client;
 use crate::config::{ConfigError, Settings};
@@ -81,13 +81,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Completions(_)
         | Verb::Man(_) => {}
         Verb::Resolve(arguments) => {
-            let call = resolve_call(arguments)?;
-            let answer = if arguments.refresh {
-                asker.ask_slowly(&call, "reading the sources")?
-            } else {
-                asker.ask(&call)?
-            };
-            terminal.print(&answer, render::resolution)?;
+            terminal.print(&resolved(&mut asker, arguments)?, render::resolution)?;
         }
         Verb::Info { reference } => {
             let (call, view) = info_call(reference)?;
@@ -109,8 +103,23 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Explain(arguments) => {
             terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::whole_text)?;
         }
-        Verb::Why(arguments) => {
-            terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::short_text)?
+        Verb::Why(arguments) if arguments.within.is_empty() => {
+            terminal.print(&asker.ask(&explain_call(&arguments.explain)?)?, explain::short_text)?
+        }
+        Verb::Why(Why { explain, within }) => {
+            let natives = natives(&explain.natives, explain.natives_file.as_deref())?;
+            let body = resolve_body(within, &natives, explain.prerelease, false);
+            let answer = asker.ask(&Call::post("/v1/resolve", &body))?;
+            terminal.print(&solve::ways(&answer, &explain.reference)?, solve::ways_text)?;
+        }
+        Verb::Tree(arguments) => {
+            let answer = resolved(&mut asker, arguments)?;
+            terminal.print(&solve::tree(&answer), solve::tree_text)?;
+        }
+        Verb::Outdated(arguments) => {
+            let answer = resolved(&mut asker, arguments)?;
+            let latest = asker.ask(&solve::latest_call(&answer))?;
+            terminal.print(&solve::outdated(&answer, &latest), solve::outdated_text)?;
         }
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
         Verb::Snapshots { command } => snapshots::run(command.as_ref(), &mut asker, terminal)?,
@@ -134,6 +143,14 @@ fn natives(named: &[String], file: Option<&Path>) -> Result<Vec<String>, Failure
         natives.extend(natives_of(path)?);
     }
     Ok(natives)
+}
+
+fn resolved(asker: &mut Asker<'_>, arguments: &Resolve) -> Result<Value, Ended> {
+    let call = resolve_call(arguments)?;
+    match arguments.refresh {
+        true => asker.ask_slowly(&call, "reading the sources"),
+        false => asker.ask(&call),
+    }
 }
 
 fn resolve_call(arguments: &Resolve) -> Result<Call, Failure> {

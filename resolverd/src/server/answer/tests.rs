@@ -170,6 +170,7 @@ fn facts() -> Facts {
         problem: None,
         policies: Arc::default(),
         documents: crate::server::answer::Shelved::default(),
+        solving: Default::default(),
         ages,
         times: Arc::new(times()),
         records: None,
