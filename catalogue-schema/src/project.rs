@@ -323,7 +323,7 @@ mod tests {
         check(r#"{"replace": {"a b": "lcod://c/d"}}"#, "input.id replace true");
         check(r#"{"replace": {"lcod://a/b": "c d"}}"#, "input.id replace.lcod://a/b true");
         check(r#"{"replace": {"lcod://a/b": 7}}"#, "input.field replace.lcod://a/b true");
-        check(r#"{"bindings": []}"#, "input.field bindings true");
+        check(r#"{"bindings": 7}"#, "input.field bindings true");
         check(r#"{"allowlist": "lcod://a/"}"#, "input.field allowlist true");
         check(r#"{"registry": {"sources": [{"id": "A B"}]}}"#, "input.source registry.sources[0].id true");
         check(r#"{"replace": {}, "replace": {}}"#, "input.json  true");

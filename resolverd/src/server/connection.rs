@@ -560,6 +560,8 @@ fn is_large(query: &Query) -> bool {
         }
         Query::Lookup(references) => references.len() > INLINE_MAX,
         Query::Manifest(_)
+        | Query::Lock(_)
+        | Query::LockCheck(_)
         | Query::Components(_)
         | Query::Search(_)
         | Query::Explain(_)

@@ -13,7 +13,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{SOURCE_EXPIRED, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, parse_release_id};
 use catalogue_schema::lockfile::{Edge, Form, Lock, Locked, LockedFile, Project, To};
-use catalogue_schema::model::{Refusal, Release};
+use catalogue_schema::model::{Refusal, Release, Warning};
 use catalogue_schema::packed::{Packed, PackedError};
 use serde_json::{Value, json};
 
@@ -21,24 +21,20 @@ use crate::api::lock::{
     ExceptionRow, FINDINGS_TOLD, FindingRow, LockCheckRequest, LockChecked, LockMade, LockRequest, LockedRow,
     RECEIPT_SCHEMA, Receipt, WATCH_S, WATCHES_MAX,
 };
-use crate::api::{Code, Failure, ResolveRequest};
-use crate::resolve::{Candidates, Resolution, Standing, native_for};
-use crate::server::answer::{Facts, View};
+use crate::api::{Code, Failure};
+use crate::resolve::{Candidates, Request, Resolution, Standing, native_for};
 use crate::server::events::Event;
-use crate::server::route::Question;
 use crate::store::Snapshot;
-use crate::trust::policy::InForce;
+use crate::trust::policy::{InForce, Policies};
 use crate::trust::verify::EXCEPTION;
 
 /// How many of a list a sentence names.
 const NAMED: usize = 3;
 
-/// The question for a lock.
+/// How a solution is written down.
 #[derive(Debug, Clone)]
-pub struct AskedLock {
-    /// What is resolved.
-    pub question: Question,
-    /// How it is written.
+pub struct Wish {
+    /// In which form.
     pub form: Form,
     /// Whose lock it is.
     pub project: Option<Project>,
@@ -55,15 +51,11 @@ pub struct AskedCheck {
     pub watch: bool,
 }
 
-/// Reads what a request for a lock has beside the question that is resolved.
+/// Reads what a request for a lock has beside what is resolved.
 ///
 /// **Errors**: R011 `api.form`, `api.project`.
-pub fn asked(
-    wire: LockRequest,
-    question: impl FnOnce(ResolveRequest) -> Result<Question, Failure>,
-) -> Result<AskedLock, Failure> {
-    let LockRequest { resolve, form, project, .. } = wire;
-    let word = form.as_deref().unwrap_or_else(|| Form::Resolverd.name());
+pub fn wish(wire: &LockRequest) -> Result<Wish, Failure> {
+    let word = wire.form.as_deref().unwrap_or_else(|| Form::Resolverd.name());
     let form = Form::named(word).ok_or_else(|| {
         let detail = format!("form: expected resolverd or lcp, found \"{}\"", catalogue_schema::error::escaped(word));
         Failure::new(Code::RequestInvalid, "api.form", detail).with("field", "form")
@@ -75,14 +67,14 @@ pub fn asked(
         });
         read.map(|(id, version)| Project { id, version })
     };
-    let project = project.as_deref().map(read).transpose()?;
+    let project = wire.project.as_deref().map(read).transpose()?;
     if form == Form::Lcp && project.is_none() {
         let detail = "project: expected whose lock it is, since lcp.lock names its project";
         return Err(Failure::new(Code::RequestInvalid, "api.project", detail)
             .with("field", "project")
             .hint("give lcp.toml an id with a version, such as lcod://demo/app@0.1.0"));
     }
-    Ok(AskedLock { question: question(resolve)?, form, project })
+    Ok(Wish { form, project })
 }
 
 /// Reads a lock that is to be judged.
@@ -103,19 +95,17 @@ fn unreadable(error: &catalogue_schema::error::ParseError) -> Failure {
 /// **Errors**: R009 `lock.incomplete`: the solution does not hold together.
 pub fn lock_of(
     resolution: &Resolution<'_>,
-    question: &Question,
+    request: &Request,
     project: Option<Project>,
 ) -> Result<Lock, Failure> {
-    let picked: BTreeSet<&ComponentId> = resolution.picks.iter().map(|pick| &pick.release.id).collect();
     let to = |wanted: &Reference| {
-        let to = match native_for(wanted, &question.request.natives) {
+        let to = match native_for(wanted, &request.natives) {
             Some(_) => To::Native,
             None => To::Component(wanted.id.clone()),
         };
         Edge { wanted: wanted.clone(), to }
     };
-    let _ = &picked;
-    let roots = question.request.references.iter().map(to).collect();
+    let roots = request.references.iter().map(to).collect();
     let locked = resolution.picks.iter().map(|pick| {
         let dependencies = pick.release.dependencies.iter().map(to).collect();
         Locked::of(&pick.component.owner, &pick.release, dependencies)
@@ -125,18 +115,28 @@ pub fn lock_of(
     })
 }
 
+/// What an answer with a lock is made from, beside the solution.
+pub struct Ground<'a> {
+    /// The generation that answered.
+    pub snapshot: &'a Snapshot,
+    /// What the caller should know about the request.
+    pub warnings: &'a [Warning],
+    /// The trust policies in force.
+    pub policies: &'a Policies,
+}
+
 /// Answers with the lock of a solution.
 ///
 /// **Errors**: those of [`lock_of`].
 pub fn made<'a>(
-    asked: &'a AskedLock,
+    wish: &Wish,
+    request: &Request,
     resolution: &'a Resolution<'_>,
-    snapshot: &'a Snapshot,
-    facts: &Facts,
-) -> Result<(Lock, LockMade<'a>), Failure> {
-    let generation = &snapshot.generation;
-    let lock = lock_of(resolution, &asked.question, asked.project.clone())?;
-    let text = lock.text(asked.form).map_err(|error| Failure::of(Code::RequestInvalid, &error))?;
+    ground: &Ground<'a>,
+) -> Result<LockMade<'a>, Failure> {
+    let generation = &ground.snapshot.generation;
+    let lock = lock_of(resolution, request, wish.project.clone())?;
+    let text = lock.text(wish.form).map_err(|error| Failure::of(Code::RequestInvalid, &error))?;
     let digest = Digest::sha256(text.as_bytes());
     let mut components: Vec<LockedRow<'a>> = resolution
         .picks
@@ -144,14 +144,14 @@ pub fn made<'a>(
         .map(|pick| LockedRow { id: &pick.release.id, version: &pick.release.version, yanked: pick.release.yanked })
         .collect();
     components.sort_by(|one, other| one.id.cmp(other.id));
-    let mut warnings: Vec<_> = resolution.warnings.iter().chain(&asked.question.warnings).collect();
+    let mut warnings: Vec<_> = resolution.warnings.iter().chain(ground.warnings).collect();
     warnings.sort();
-    let made = LockMade {
+    Ok(LockMade {
         snapshot: &generation.snapshot,
         generation: generation.number,
         stale: stale(&generation.sources, &generation.catalogues),
-        form: asked.form.name(),
-        file: asked.form.file_name(),
+        form: wish.form.name(),
+        file: wish.form.file_name(),
         components,
         natives: natives(&lock),
         warnings,
@@ -160,13 +160,12 @@ pub fn made<'a>(
             lock: digest.clone(),
             snapshot: &generation.snapshot,
             generation: generation.number,
-            policy: policy(facts),
+            policy: policy(ground.policies),
             exceptions: exceptions(resolution),
         },
         text,
         digest,
-    };
-    Ok((lock, made))
+    })
 }
 
 /// Returns what the host answers itself.
@@ -176,8 +175,7 @@ fn natives(lock: &Lock) -> BTreeSet<String> {
     native.map(|edge| edge.wanted.to_string()).collect()
 }
 
-fn policy(facts: &Facts) -> Value {
-    let in_force = &facts.policies.in_force;
+fn policy(in_force: &Policies) -> Value {
     if in_force.is_empty() {
         return Value::Null;
     }
@@ -194,25 +192,21 @@ fn exceptions(resolution: &Resolution<'_>) -> Vec<ExceptionRow> {
     resolution.picks.iter().flat_map(|pick| row(&pick.release)).collect()
 }
 
-/// Judges a lock by a generation.
+/// Judges a lock by what may be chosen today.
 ///
-/// **Errors**: E013, a release cannot be read.
-pub fn check(lock: &Lock, snapshot: &Snapshot) -> Result<Vec<FindingRow>, Failure> {
-    let view = View::new(snapshot);
+/// **Errors**: a release cannot be read.
+pub fn check(lock: &Lock, candidates: &impl Candidates) -> Result<Vec<FindingRow>, PackedError> {
     let mut findings = Vec::new();
     for one in lock.components() {
-        judge(one, &view, &mut findings)?;
+        judge(one, candidates, &mut findings)?;
     }
     Ok(findings)
 }
 
-/// Answers what of a lock no longer holds.
-///
-/// **Errors**: as [`check`].
-pub fn checked<'a>(asked: &AskedCheck, snapshot: &'a Snapshot) -> Result<LockChecked<'a>, Failure> {
+/// Answers what of a lock no longer holds: `findings`.
+pub fn checked<'a>(asked: &AskedCheck, findings: Vec<FindingRow>, snapshot: &'a Snapshot) -> LockChecked<'a> {
     let generation = &snapshot.generation;
-    let findings = check(&asked.lock, snapshot)?;
-    Ok(LockChecked {
+    LockChecked {
         snapshot: &generation.snapshot,
         generation: generation.number,
         stale: stale(&generation.sources, &generation.catalogues),
@@ -221,12 +215,16 @@ pub fn checked<'a>(asked: &AskedCheck, snapshot: &'a Snapshot) -> Result<LockChe
         components: asked.lock.components().len(),
         findings,
         watched_seconds: asked.watch.then_some(WATCH_S),
-    })
+    }
 }
 
 /// Judges one release.
-fn judge(one: &Locked, view: &View<'_>, findings: &mut Vec<FindingRow>) -> Result<(), PackedError> {
-    let component = match view.standing(&one.id) {
+fn judge(
+    one: &Locked,
+    candidates: &impl Candidates,
+    findings: &mut Vec<FindingRow>,
+) -> Result<(), PackedError> {
+    let component = match candidates.standing(&one.id) {
         Standing::Known(component) => component,
         Standing::Unknown => {
             let hint = format!("resolverd explain {} says who listed it; resolverd lock --update {} does without it", one.id, one.id);
@@ -386,7 +384,7 @@ impl Watches {
     }
 
     /// Judges the watched locks by a generation that has just been published, and returns what there is to tell.
-    pub fn changed(&self, snapshot: &Snapshot) -> Vec<Event> {
+    pub fn changed(&self, snapshot: &Snapshot, candidates: &impl Candidates) -> Vec<Event> {
         let now = Instant::now();
         let open: Vec<(Digest, Arc<Lock>)> = {
             let mut all = self.locked();
@@ -396,11 +394,11 @@ impl Watches {
         let mut events = Vec::new();
         for (digest, lock) in open {
             // What cannot be read is a mistake of this program, which every question to it tells.
-            let Ok(findings) = check(&lock, snapshot) else { continue };
+            let Ok(findings) = check(&lock, candidates) else { continue };
             let mut all = self.locked();
             let Some(watch) = all.get_mut(&digest) else { continue };
-            let is_news = |one: &&FindingRow| !watch.known.contains(&(one.id.clone(), one.reason));
-            if findings.iter().any(|one| is_news(&one)) {
+            let is_news = |one: &FindingRow| !watch.known.contains(&(one.id.clone(), one.reason));
+            if findings.iter().any(is_news) {
                 events.push(invalidated(&digest, &findings, snapshot));
             }
             watch.known = known(&findings);
