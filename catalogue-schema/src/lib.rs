@@ -21,6 +21,8 @@
 //! | [`sources`] | the operator's sources file |
 //! | [`model`] | sources, catalogues, releases, verdicts: what the pillars hand to each other |
 //! | [`packed`] | a merged component as one block of bytes |
+//! | [`range`] | which versions a requirement can mean, and whether two of them meet |
+//! | [`graph`] | what every release requires, as numbers over merged components |
 //! | [`row`] | the parts of a release as answers tell them |
 //! | [`extra`] | the fields of a release that nobody here interprets |
 //! | [`generation`] | what a generation remembers: sources, catalogues, documents |
@@ -42,6 +44,7 @@ pub mod extra;
 pub mod filter;
 pub mod forge;
 pub mod generation;
+pub mod graph;
 pub mod id;
 pub mod instant;
 pub mod json;
@@ -55,6 +58,7 @@ pub mod path;
 pub mod pointer;
 pub mod policy;
 pub mod project;
+pub mod range;
 pub mod revision;
 pub mod row;
 pub mod schema;

@@ -134,6 +134,8 @@ const PROMISED: u16 = 1 << 11;
 /// What stands before and behind the id at the start of an answer.
 const BEFORE_ID: &[u8] = b"{\"id\":\"";
 const BEFORE_VERSION: &[u8] = b"\",\"version\":\"";
+/// What stands before the requirements.
+const DEPENDENCIES: &[u8] = b",\"dependencies\":";
 
 impl Packed {
     /// Packs a component whose releases carry its id and stand in the order of their versions.
@@ -569,6 +571,17 @@ impl<'a> Listed<'a> {
         self.dependencies_found().unwrap_or("[]")
     }
 
+    /// Returns the part of its answer that says where it comes from and what vouches for it, in parts that follow each other:
+    /// `,"source":{…},"integrity":{…},"trust":{…},"yanked":false,"shadowed":[…]`.
+    pub fn provenance(&self) -> [&'a [u8]; 2] {
+        let behind = |dependencies: &'a str| {
+            let (_, at) = self.text_behind(self.version_end(), ",\"kind\":")?;
+            let (_, at) = self.text_behind(at, ",\"summary\":")?;
+            Some(self.between(at + DEPENDENCIES.len() + dependencies.len(), self.place(SPLICE)))
+        };
+        [self.dependencies_found().and_then(behind).unwrap_or_default(), self.packed.shadows()]
+    }
+
     /// Returns the release.
     ///
     /// **Errors**: [`PackedError::Read`].
@@ -682,7 +695,7 @@ impl<'a> Listed<'a> {
     fn dependencies_found(&self) -> Option<&'a str> {
         let (_, at) = self.text_behind(self.version_end(), ",\"kind\":")?;
         let (_, at) = self.text_behind(at, ",\"summary\":")?;
-        let rest = self.between(at, self.place(SPLICE)).strip_prefix(b",\"dependencies\":")?;
+        let rest = self.between(at, self.place(SPLICE)).strip_prefix(DEPENDENCIES)?;
         // Neither ids nor requirements hold a bracket.
         let end = rest.iter().position(|byte| *byte == b']')?;
         std::str::from_utf8(rest.get(..=end)?).ok()

@@ -15,7 +15,8 @@
 //! the project implements itself, with a warning; one of type `git` or `http` is an error, since another component than the one
 //! that is asked for would be locked; `registry` sources say which of the daemon's own sources may answer; and `mirrors` are
 //! where files come from, which is the daemon's to say. `replace` takes a table with `type` as `sources` does. Fields that nobody
-//! knows are warned of.
+//! knows are warned of. A version in the name of what is replaced or bound changes nothing, since one version of each id is used;
+//! so two entries for one id are an error.
 //!
 //! Never opens a file, never chooses a version.
 
@@ -141,6 +142,7 @@ impl Overrides {
             match read::<String>(value) {
                 Ok(text) => {
                     let by = reference(&text).map_err(|error| error.in_field(&key))?;
+                    once(&self.replace, &wanted)?;
                     self.replace.push((wanted, by));
                 }
                 Err(_) => self.placed(wanted, value).map_err(|error| error.in_field(&key))?,
@@ -152,7 +154,9 @@ impl Overrides {
     fn binds(&mut self, raw: &RawValue) -> Result<(), ParseError> {
         for (key, value) in entries(raw)? {
             let text: String = read(value).map_err(|error| error.in_field(&key))?;
-            self.bindings.push((reference(&key)?, reference(&text).map_err(|error| error.in_field(&key))?));
+            let (contract, by) = (reference(&key)?, reference(&text).map_err(|error| error.in_field(&key))?);
+            once(&self.bindings, &contract)?;
+            self.bindings.push((contract, by));
         }
         Ok(())
     }
@@ -261,6 +265,17 @@ fn entries(raw: &RawValue) -> Result<Fields<'_>, ParseError> {
     }
 }
 
+/// Refuses a second entry for one id.
+fn once(known: &[(Reference, Reference)], wanted: &Reference) -> Result<(), ParseError> {
+    match known.iter().find(|(other, _)| other.id == wanted.id) {
+        None => Ok(()),
+        Some((other, _)) => {
+            let expected = format!("one entry for {}", wanted.id);
+            Err(ParseError::new("project.twice", expected, format!("{other} and {wanted}")))
+        }
+    }
+}
+
 fn reference(text: &str) -> Result<Reference, ParseError> {
     Reference::parse(text)
 }
@@ -327,6 +342,7 @@ mod tests {
         check(r#"{"allowlist": "lcod://a/"}"#, "input.field allowlist true");
         check(r#"{"registry": {"sources": [{"id": "A B"}]}}"#, "input.source registry.sources[0].id true");
         check(r#"{"replace": {}, "replace": {}}"#, "input.json  true");
+        check(r#"{"bindings": {"lcod://a/b@1": "lcod://c/d", "lcod://a/b@2": "lcod://c/d"}}"#, "project.twice bindings true");
         check("[]", "input.field  true");
     }
 

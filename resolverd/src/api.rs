@@ -5,6 +5,7 @@
 
 pub mod discovery;
 pub mod lock;
+pub mod overlay;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,15 +16,17 @@ use std::path::Path;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::Health;
-use catalogue_schema::id::{ComponentId, Namespace, Reference, SourceId};
+use catalogue_schema::id::{ComponentId, Namespace, SourceId};
 use catalogue_schema::json;
 use catalogue_schema::model::{Refusal, Skipped, Warning};
 use catalogue_schema::pointer::{CommitId, Repository};
-use catalogue_schema::row::{IntegrityRow, ManifestRow, ShadowRow, SourceRow, TrustRow};
+use catalogue_schema::row::{ManifestRow, ShadowRow};
 use catalogue_schema::version::Version;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
+
+use crate::api::overlay::Overlay;
 
 /// The most references that one resolve or lookup may name.
 pub const REFERENCES_MAX: usize = 10_000;
@@ -297,18 +300,18 @@ pub struct ResolveRequest {
     /// Ids and prefixes that the caller implements itself.
     #[serde(default)]
     pub natives: Vec<String>,
-    /// Host versions; nothing uses them in this version.
+    /// Host versions, such as `{"estream": "0.9.0"}`: they meet requirements on these ids, and nothing else does.
     #[serde(default)]
-    pub platforms: Option<Map<String, Value>>,
+    pub platforms: Option<BTreeMap<String, String>>,
     /// The host to build for; nothing uses it in this version.
     #[serde(default)]
     pub target: Option<Map<String, Value>>,
-    /// A project's settings; refused in this version where it asks for something.
+    /// A project's wishes.
     #[serde(default, deserialize_with = "optional_object")]
     pub overlay: Option<Overlay>,
-    /// A lockfile; refused in this version.
+    /// The releases that a lock holds, as `id@version`: preferred, and chosen even where they were withdrawn.
     #[serde(default)]
-    pub lock: Option<Value>,
+    pub lock: Option<Vec<String>>,
     /// The snapshot that answers, or the start of its digest; the one in force where it is missing.
     #[serde(default)]
     pub snapshot: Option<String>,
@@ -342,24 +345,6 @@ pub struct RequestParts {
     /// The requirement; any stable version where it is missing.
     #[serde(default)]
     pub version: Option<String>,
-}
-
-/// A project's `resolve.config.json` as values.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Overlay {
-    /// Replacements.
-    #[serde(default)]
-    pub replace: Option<Map<String, Value>>,
-    /// Bindings of contracts.
-    #[serde(default)]
-    pub bindings: Option<Map<String, Value>>,
-    /// Ids that may be used.
-    #[serde(default)]
-    pub allowlist: Option<Vec<Value>>,
-    /// Sources that may be used; `null` for all.
-    #[serde(default)]
-    pub sources: Option<Vec<Value>>,
 }
 
 /// The body of `POST /v1/lookup`: references, each answered on its own.
@@ -463,10 +448,10 @@ fn optional_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> R
     T::deserialize(Value::Object(fields)).map(Some).map_err(D::Error::custom)
 }
 
-/// The answer to a resolve.
+/// The answer to a resolve: what stands before its `components`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Resolved<'a> {
+pub struct ResolvedHead<'a> {
     /// The snapshot that answered.
     pub snapshot: &'a Digest,
     /// Its generation.
@@ -475,42 +460,32 @@ pub struct Resolved<'a> {
     pub stale: BTreeSet<SourceId>,
     /// The chosen `id@version` for each request, in its order.
     pub roots: &'a [String],
-    /// The chosen releases, in topological order, then by id.
-    pub components: Vec<Chosen<'a>>,
+}
+
+/// The answer to a resolve: what stands behind its `components`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedTail<'a> {
     /// References that natives satisfy.
     pub natives: &'a [String],
     /// Catalogued components that a native hides.
     pub shadowed: Vec<HiddenRow<'a>>,
+    /// Which components stand for others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub substitutions: Vec<SubstitutionRow<'a>>,
     /// What the caller should know.
     pub warnings: Vec<&'a Warning>,
 }
 
-/// A chosen release.
+/// One component that stands for another.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Chosen<'a> {
-    /// Its id.
-    pub id: &'a ComponentId,
-    /// Its version.
-    pub version: &'a Version,
-    /// The requirements that it meets.
-    pub requested: Vec<String>,
-    /// Who asked.
-    pub required_by: &'a [String],
-    /// What it requires.
-    pub dependencies: &'a [Reference],
-    /// Where it comes from.
-    pub source: SourceRow<'a>,
-    /// What its bytes must be.
-    pub integrity: IntegrityRow<'a>,
-    /// How far it is vouched for.
-    pub trust: TrustRow<'a>,
-    /// Withdrawn by its author.
-    pub yanked: bool,
-    /// Catalogues that list the id too and are not used.
-    pub shadowed: Vec<ShadowRow<'a>>,
-    /// Its files on disk; always `null` until something materialises them.
-    pub directory: Option<&'a str>,
+pub struct SubstitutionRow<'a> {
+    /// The id that is asked for.
+    pub id: &'a str,
+    /// The id that answers.
+    pub to: &'a str,
+    /// What says so: `replace` or `binding`.
+    pub by: &'static str,
 }
 
 /// Why a source or catalogue is not what it should be, and what accepts or mends it.

@@ -72,7 +72,7 @@ impl Room {
     pub fn overlay(&self) -> Value {
         let Overrides { replace, bindings, allowlist, sources, .. } = &self.overrides;
         let pairs = |pairs: &[(Reference, Reference)]| -> Map<String, Value> {
-            pairs.iter().map(|(one, other)| (one.to_string(), json!(other))).collect()
+            pairs.iter().map(|(one, other)| (one.id.to_string(), json!(other))).collect()
         };
         let mut overlay = Map::new();
         for (name, pairs) in [("replace", pairs(replace)), ("bindings", pairs(bindings))] {

@@ -1,21 +1,37 @@
 //! Resolve (pillar): chooses versions. A function of (candidates, request); never fetches, never reads a clock.
 //!
-//! Today each request selects one version; dependencies are listed, not followed, and the resolution says so.
+//! `ground` says where each requirement leads, `solver` searches, `closure` puts the answer together, `reason` tells why there is
+//! none, and `overlay` holds what a project wishes.
+//!
+//! One version per id. The newest that may be chosen comes first; prereleases only where they are named or asked for, withdrawn
+//! releases only where the request's lock holds them, refused ones never. Natives and hosts meet requirements without a release.
 
 // A conflict is the whole answer of a request, made once; boxing its parts would only make it harder to read.
 #![allow(clippy::result_large_err)]
 
-pub mod range;
+pub mod closure;
+mod ground;
+pub mod overlay;
+pub mod reason;
+pub mod solver;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use catalogue_schema::generation::{Blocked, SOURCE_EXPIRED};
+use catalogue_schema::graph::{Graph, Prereleases};
 use catalogue_schema::id::{ComponentId, Reference};
 use catalogue_schema::model::{Refusal, Release, Verdict, Warning};
-use catalogue_schema::packed::{Head, Listed, Packed, PackedError};
+use catalogue_schema::packed::{Listed, Packed, PackedError};
+use catalogue_schema::range::{Span, meet};
 use catalogue_schema::version::{Version, VersionReq};
+use pubgrub::VersionSet;
 
-use crate::resolve::range::Span;
+use crate::resolve::closure::{Asked, assemble, written};
+use crate::resolve::ground::{Ground, Step};
+use crate::resolve::overlay::{By, Overlay};
+use crate::resolve::reason::Derivation;
+use crate::resolve::solver::{Missing, Set, Solved, Undecided, newest, solve};
 
 /// How many versions an answer names that found none.
 const AVAILABLE_MAX: usize = 10;
@@ -27,6 +43,9 @@ pub trait Candidates {
 
     /// Returns up to five known ids that resemble `id`, nearest first.
     fn nearest(&self, id: &ComponentId) -> Vec<ComponentId>;
+
+    /// Returns every component, sorted by id, and the graph of what they require.
+    fn all(&self) -> (&[Packed], &Graph);
 }
 
 /// How an id stands in a generation.
@@ -41,7 +60,7 @@ pub enum Standing<'a> {
 }
 
 /// What is asked: one joint question, all or nothing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The references, in the caller's order.
     pub references: Vec<Reference>,
@@ -49,6 +68,25 @@ pub struct Request {
     pub natives: Vec<Native>,
     /// Prereleases count as ordinary versions.
     pub prerelease: bool,
+    /// The releases that a lock holds: preferred, and chosen even where they were withdrawn.
+    pub locked: Vec<(ComponentId, Version)>,
+    /// What the caller's project wishes.
+    pub overlay: Overlay,
+}
+
+impl Request {
+    /// Says which prereleases count.
+    pub fn prereleases(&self) -> Prereleases {
+        if self.prerelease { Prereleases::Ordinary } else { Prereleases::Named }
+    }
+}
+
+/// How long a search may go on.
+pub struct Limits<'a> {
+    /// How many steps it may take.
+    pub steps: u64,
+    /// Tells whether the time is over, or nobody waits any more.
+    pub is_over: &'a dyn Fn() -> bool,
 }
 
 /// Something that the caller implements itself: `lcod://contract/` (a prefix, every version), `lcod://x/y@1`, `lcod://x/y`.
@@ -58,34 +96,87 @@ pub enum Native {
     Prefix(String),
     /// One id; a requirement `X@1` is met by what some `1.x.y` meets.
     Id(Reference),
+    /// The host has this very version: what it does not meet, nothing meets.
+    Host(ComponentId, Version),
 }
 
 /// An answer: one release per id.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Resolution<'a> {
     /// The chosen `id@version` (or the native reference) for each reference, in the caller's order.
     pub roots: Vec<String>,
-    /// The chosen releases, in topological order, then by id.
-    pub picks: Vec<Pick>,
+    /// The chosen releases, in topological order (what is required before whoever requires it), then by id.
+    pub picks: Vec<Pick<'a>>,
     /// The references that natives satisfy, sorted.
     pub natives: Vec<String>,
     /// Catalogued components that a native hides, sorted by id.
     pub hidden_by_natives: Vec<&'a Packed>,
+    /// Which components of the answer stand for others, sorted.
+    pub substitutions: Vec<Substitution>,
     /// What the caller should know, sorted.
     pub warnings: Vec<Warning>,
 }
 
+/// One component that stands for another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Substitution {
+    /// The id that is asked for.
+    pub id: String,
+    /// The id that answers.
+    pub to: String,
+    /// What says so.
+    pub by: By,
+}
+
 /// A chosen release.
 #[derive(Debug, Clone)]
-pub struct Pick {
+pub struct Pick<'a> {
     /// Its component.
-    pub component: Head,
-    /// The release.
-    pub release: Release,
-    /// The requirements that it meets, as written, sorted, each once.
-    pub requested: Vec<VersionReq>,
-    /// Who asked: `request 0`, or an `id@version`.
-    pub required_by: Vec<String>,
+    pub component: &'a Packed,
+    /// The release, unread: [`Listed::release`] reads it.
+    pub release: Listed<'a>,
+    /// The requirements that it meets, as written, sorted, each once; empty for any stable version.
+    pub requested: Vec<&'a str>,
+    /// Who asked: requests first, then releases, in the order of the answer.
+    pub required_by: Vec<Asker>,
+    /// What it requires, in the order in which it says so.
+    pub dependencies: Vec<Link<'a>>,
+}
+
+impl Pick<'_> {
+    /// Returns `id@version`.
+    pub fn name(&self) -> String {
+        format!("{}@{}", self.component.id_text(), self.release.version_text())
+    }
+}
+
+/// Who requires a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// The request at this position.
+    Request(usize),
+    /// The pick at this place of the answer.
+    Pick(usize),
+}
+
+/// One requirement of a chosen release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link<'a> {
+    /// The id that it names.
+    pub id: &'a str,
+    /// The requirement on its version, as written; empty for any stable version.
+    pub requirement: &'a str,
+    /// What meets it.
+    pub to: Linked,
+}
+
+/// What meets a requirement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linked {
+    /// The pick at this place of the answer.
+    Pick(usize),
+    /// The caller has it.
+    Native,
 }
 
 /// Why there is no answer: the reference that failed and the cause.
@@ -133,61 +224,173 @@ pub enum Cause {
         /// The requirements, in the caller's order.
         requirements: Vec<VersionReq>,
     },
+    /// The project does not use the component.
+    Closed(Closed),
+    /// The host has another version.
+    Host(Version),
+    /// Versions fit together, but for ids that nobody lists.
+    Missing(Vec<Absent>),
+    /// What a release of the answer requires is not known, because its documents have not been fetched.
+    Unfetched {
+        /// The releases, as `id@version`.
+        releases: Vec<String>,
+    },
+    /// Nothing meets every requirement.
+    Impossible(Box<Derivation>),
+    /// Nobody knows: a limit was reached first.
+    Undecided(Undecided),
+}
+
+/// Why a project does not use a component that there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// Its allowlist does not name it.
+    NotAllowed,
+    /// It is owned by this source, which is not one of those that it takes.
+    OtherSource(String),
+}
+
+/// An id that is required and that nobody lists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Absent {
+    /// The id.
+    pub id: ComponentId,
+    /// What is required of it, as written.
+    pub references: Vec<String>,
+    /// Who requires it, as `id@version`.
+    pub required_by: Vec<String>,
+    /// The namespace that it lies in, where that waits for a source.
+    pub blocked: Option<Blocked>,
 }
 
 /// Answers a request.
 ///
-/// **Errors**: the first reference, in the caller's order, that has no answer together with those before it.
-pub fn resolve<'a>(candidates: &'a impl Candidates, request: &Request) -> Result<Resolution<'a>, Conflict> {
-    let mut groups: BTreeMap<&ComponentId, Group<'a, '_>> = BTreeMap::new();
-    let (mut natives, mut hidden) = (BTreeSet::new(), BTreeMap::new());
-    let answers: Vec<bool> = request.references.iter().map(|wanted| is_native(wanted, request)).collect();
-    for (position, (wanted, native)) in request.references.iter().zip(&answers).enumerate() {
-        let standing = candidates.standing(&wanted.id);
-        if *native {
-            natives.insert(wanted.to_string());
-            if let Standing::Known(component) = standing {
-                hidden.insert(&wanted.id, component);
-            }
-            continue;
+/// **Errors**: the first reference, in the caller's order, that has no answer together with those before it; where each has one,
+/// why all that they require together has none.
+pub fn resolve<'a>(
+    candidates: &'a impl Candidates,
+    request: &'a Request,
+    limits: &Limits<'_>,
+) -> Result<Resolution<'a>, Conflict> {
+    let Some(first) = request.references.first() else { return Ok(Resolution::default()) };
+    let ground = Ground::new(candidates, request, first);
+    let mut groups: BTreeMap<u32, Group<'a>> = BTreeMap::new();
+    let asked = request.references.iter().map(|wanted| ask(&ground, wanted, &mut groups));
+    let asked = asked.collect::<Result<Vec<_>, _>>()?;
+    let solution = solution(&ground, &groups, limits)?;
+    let unreadable = |error: PackedError| Conflict { reference: first.clone(), cause: error.into() };
+    let resolution = assemble(&ground, &asked, &solution).map_err(unreadable)?;
+    let is_open = |pick: &&Pick<'_>| pick.release.is_unfetched() && pick.dependencies.is_empty();
+    let open: Vec<String> = resolution.picks.iter().filter(is_open).map(Pick::name).collect();
+    match open.is_empty() {
+        true => Ok(resolution),
+        false => Err(Conflict { reference: first.clone(), cause: Cause::Unfetched { releases: open } }),
+    }
+}
+
+/// Finds where one reference leads, and whether it has an answer together with those before it.
+fn ask<'a>(
+    ground: &Ground<'a>,
+    wanted: &'a Reference,
+    groups: &mut BTreeMap<u32, Group<'a>>,
+) -> Result<Asked<'a>, Conflict> {
+    let (class, step) = ground.first_step(wanted);
+    let text = class.text_or(wanted.requirement.as_text());
+    let Step::Node(node, met) = step else { return Ok(Asked { node: None, text }) };
+    let refused = |cause| Conflict { reference: wanted.clone(), cause };
+    if let Some(version) = ground.host_version(&class.id) {
+        return Err(refused(Cause::Host(version.clone())));
+    }
+    let component = match ground.candidates.standing(&class.id) {
+        Standing::Known(component) => component,
+        Standing::Blocked(blocked) => return Err(refused(Cause::Blocked(blocked.clone()))),
+        Standing::Unknown => {
+            return Err(refused(Cause::Unknown { nearest: ground.candidates.nearest(&class.id) }));
         }
-        let refused = |cause| Conflict { reference: wanted.clone(), cause };
-        let component = match standing {
-            Standing::Known(component) => component,
-            Standing::Blocked(blocked) => return Err(refused(Cause::Blocked(blocked.clone()))),
-            Standing::Unknown => {
-                return Err(refused(Cause::Unknown { nearest: candidates.nearest(&wanted.id) }));
-            }
-        };
-        let group = groups.entry(&wanted.id).or_insert_with(|| Group::new(component));
-        group.members.push((position, &wanted.requirement));
-        if !group.keeps_choice(&wanted.requirement, request.prerelease) {
-            let choice = group.choose(request.prerelease);
-            group.choice = Some(choice.map_err(|cause| refused(group.explain(cause, request)))?);
+    };
+    if let Some(closed) = ground.closed(node) {
+        return Err(refused(Cause::Closed(closed)));
+    }
+    let group = groups.entry(node).or_insert_with(|| Group { component, members: Vec::new(), met: Set::full() });
+    group.members.push(class.requirement_or(|| wanted.requirement.clone()));
+    group.met = group.met.intersection(&Set::of(&met));
+    match newest(ground, node, &group.met) {
+        Some(_) => Ok(Asked { node: Some(node), text }),
+        None => Err(refused(group.explain(ground.request))),
+    }
+}
+
+/// Returns the version of every node that is needed.
+fn solution(
+    ground: &Ground<'_>,
+    groups: &BTreeMap<u32, Group<'_>>,
+    limits: &Limits<'_>,
+) -> Result<BTreeMap<u32, u32>, Conflict> {
+    let alone: BTreeMap<u32, u32> = groups
+        .iter()
+        .filter_map(|(node, group)| Some((*node, newest(ground, *node, &group.met)?)))
+        .collect();
+    let requires_nothing =
+        |(node, version): (&u32, &u32)| ground.graph.required(*node, *version).is_some_and(|all| all.len() == 0);
+    if alone.iter().all(requires_nothing) {
+        return Ok(alone);
+    }
+    let roots: Vec<(u32, Set)> = groups.iter().map(|(node, group)| (*node, group.met.clone())).collect();
+    let failed = |cause| Err(Conflict { reference: ground.first.clone(), cause });
+    let proof = match solve(ground, &roots, Missing::Refused, limits) {
+        Solved::Solution(solution) => return Ok(solution),
+        Solved::Undecided(undecided) => return failed(Cause::Undecided(undecided)),
+        Solved::Impossible(proof) => proof,
+    };
+    // Which ids are missing tells more than how a proof arrives at one of them.
+    if let Solved::Solution(solution) = solve(ground, &roots, Missing::Granted, limits) {
+        let absent = absent(ground, &solution);
+        if !absent.is_empty() {
+            reason::let_go(*proof);
+            return failed(Cause::Missing(absent));
         }
     }
-    let chosen = groups.iter().filter_map(|(id, group)| Some((*id, group.choice.as_ref()?.release)));
-    let chosen: BTreeMap<&ComponentId, Listed<'_>> = chosen.collect();
-    let root = |(wanted, native): (&Reference, &bool)| match chosen.get(&wanted.id) {
-        Some(release) if !native => format!("{}@{}", wanted.id, release.version_text()),
-        _ => wanted.to_string(),
+    failed(Cause::Impossible(Box::new(Derivation::of(*proof, ground))))
+}
+
+/// Returns the ids of a solution that nobody lists, sorted.
+fn absent(ground: &Ground<'_>, solution: &BTreeMap<u32, u32>) -> Vec<Absent> {
+    let mut found: BTreeMap<ComponentId, (BTreeSet<String>, BTreeSet<String>, Option<Blocked>)> = BTreeMap::new();
+    for (node, version) in solution {
+        for edge in ground.graph.required(*node, *version).into_iter().flatten() {
+            let Step::Node(to, _) = ground.step(edge) else { continue };
+            if to < ground.graph.components() {
+                continue;
+            }
+            let (references, askers, blocked) = found.entry(ground.id(to)).or_default();
+            references.insert(written(ground.text(edge.target), ground.graph.text(edge)));
+            askers.extend(ground.listed(*node, *version).map(|listed| format!("{listed:?}")));
+            if let Standing::Blocked(one) = ground.standing(to) {
+                *blocked = Some(one.clone());
+            }
+        }
+    }
+    let absent = |(id, (references, required_by, blocked))| -> Absent {
+        let all = |texts: BTreeSet<String>| texts.into_iter().collect();
+        Absent { id, references: all(references), required_by: all(required_by), blocked }
     };
-    let roots = request.references.iter().zip(&answers).map(root).collect();
-    let picks = groups.into_iter().filter_map(|(id, group)| group.into_pick(id).transpose());
-    let (picks, refused): (Vec<Pick>, Vec<Vec<Release>>) =
-        picks.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-    Ok(Resolution {
-        roots,
-        warnings: warnings(&picks, &refused),
-        picks,
-        natives: natives.into_iter().collect(),
-        hidden_by_natives: hidden.into_values().collect(),
-    })
+    found.into_iter().map(absent).collect()
 }
 
 impl From<PackedError> for Cause {
     fn from(error: PackedError) -> Cause {
         Cause::Unreadable { found: error.to_string() }
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Closed::NotAllowed => out.write_str("is not on the project's allowlist"),
+            Closed::OtherSource(source) => {
+                write!(out, "belongs to source {source}, which the project does not use")
+            }
+        }
     }
 }
 
@@ -199,80 +402,29 @@ pub fn select<'a>(
     requirement: &VersionReq,
     prerelease: bool,
 ) -> Result<Listed<'a>, Cause> {
-    choose(component, &[requirement], prerelease).map(|choice| choice.release)
+    choose(component, &[requirement], prerelease)
 }
 
-/// The references to one id.
-struct Group<'a, 'r> {
+/// The references to one component.
+struct Group<'a> {
     component: &'a Packed,
-    members: Vec<(usize, &'r VersionReq)>,
-    choice: Option<Choice<'a>>,
+    members: Vec<VersionReq>,
+    /// The versions that meet them all.
+    met: Set,
 }
 
-/// A chosen release, and the newer ones that would have been chosen if they were not refused, newest first.
-struct Choice<'a> {
-    release: Listed<'a>,
-    refused: Vec<Listed<'a>>,
-}
-
-impl<'a> Group<'a, '_> {
-    fn new(component: &'a Packed) -> Self {
-        Group { component, members: Vec::new(), choice: None }
-    }
-
-    /// Tells whether the release that was chosen meets one requirement more. It is the newest that meets the others, so it
-    /// is chosen again then; of the refused ones that are newer, those stay that would be chosen again too.
-    fn keeps_choice(&mut self, requirement: &VersionReq, prerelease: bool) -> bool {
-        let Some(choice) = &mut self.choice else { return false };
-        if !fits(&choice.release, &[requirement], prerelease) {
-            return false;
-        }
-        choice.refused.retain(|release| fits(release, &[requirement], prerelease));
-        true
-    }
-
-    fn choose(&self, prerelease: bool) -> Result<Choice<'a>, Cause> {
-        let requirements: Vec<&VersionReq> =
-            self.members.iter().map(|(_, requirement)| *requirement).collect();
-        choose(self.component, &requirements, prerelease)
-    }
-
+impl Group<'_> {
     /// Returns why the newest member has no answer: by itself, or only together with the others.
-    fn explain(&self, together: Cause, request: &Request) -> Cause {
-        let [.., (_, newest)] = self.members.as_slice() else { return together };
-        match (select(self.component, newest, request.prerelease), together) {
-            (Err(alone), _) => alone,
-            (Ok(_), refused @ Cause::Refused { .. }) => refused,
-            (Ok(_), _) => Cause::Disjoint {
-                requirements: self.members.iter().map(|(_, requirement)| (*requirement).clone()).collect(),
-            },
+    fn explain(&self, request: &Request) -> Cause {
+        let requirements: Vec<&VersionReq> = self.members.iter().collect();
+        let together = choose(self.component, &requirements, request.prerelease);
+        let alone = self.members.last().map(|newest| select(self.component, newest, request.prerelease));
+        match (alone, together) {
+            (Some(Err(alone)), _) => alone,
+            (_, Err(refused @ Cause::Refused { .. })) => refused,
+            _ => Cause::Disjoint { requirements: self.members.clone() },
         }
     }
-
-    /// Reads the release that was chosen, and those that would have been if they were not refused.
-    fn into_pick(self, id: &ComponentId) -> Result<Option<(Pick, Vec<Release>)>, Conflict> {
-        let Some(choice) = &self.choice else { return Ok(None) };
-        let read = || -> Result<(Head, Release, Vec<Release>), PackedError> {
-            let refused = choice.refused.iter().map(Listed::release).collect::<Result<_, _>>()?;
-            Ok((self.component.head()?, choice.release.release()?, refused))
-        };
-        let requirement =
-            || self.members.first().map_or_else(VersionReq::any, |(_, wanted)| (*wanted).clone());
-        let (component, release, refused) = read().map_err(|error| Conflict {
-            reference: Reference { id: id.clone(), requirement: requirement() },
-            cause: error.into(),
-        })?;
-        let mut requested: Vec<VersionReq> =
-            self.members.iter().map(|(_, wanted)| (*wanted).clone()).collect();
-        requested.sort_by(|one, other| one.as_text().cmp(other.as_text()));
-        requested.dedup_by(|one, other| one.as_text() == other.as_text());
-        let required_by = self.members.iter().map(|(position, _)| format!("request {position}")).collect();
-        Ok(Some((Pick { component, release, requested, required_by }, refused)))
-    }
-}
-
-fn is_native(wanted: &Reference, request: &Request) -> bool {
-    native_for(wanted, &request.natives).is_some()
 }
 
 /// Returns the first of the caller's natives that satisfies a reference.
@@ -280,9 +432,9 @@ pub fn native_for<'n>(wanted: &Reference, natives: &'n [Native]) -> Option<&'n N
     natives.iter().find(|native| match native {
         Native::Prefix(prefix) => wanted.id.as_text().starts_with(prefix.as_str()),
         Native::Id(own) => {
-            own.id == wanted.id
-                && (own.requirement.is_any() || range::meet(&own.requirement, &wanted.requirement))
+            own.id == wanted.id && (own.requirement.is_any() || meet(&own.requirement, &wanted.requirement))
         }
+        Native::Host(id, version) => *id == wanted.id && wanted.requirement.matches(version),
     })
 }
 
@@ -294,14 +446,13 @@ fn fits(release: &Listed<'_>, requirements: &[&VersionReq], prerelease: bool) ->
     })
 }
 
-/// Chooses the newest release that meets every requirement. Yanked ones are passed over in silence (the cause names them),
-/// refused ones are noted.
+/// Chooses the newest release that meets every requirement. Yanked ones are passed over in silence: the cause names them.
 fn choose<'a>(
     component: &'a Packed,
     requirements: &[&VersionReq],
     prerelease: bool,
-) -> Result<Choice<'a>, Cause> {
-    let mut refused = Vec::new();
+) -> Result<Listed<'a>, Cause> {
+    let mut refused = None;
     let triple = |at| component.listed(at).map_or((0, 0, 0), |release| release.triple());
     let span = requirements.iter().map(|requirement| Span::of(requirement)).reduce(Span::and);
     let fitting = span.map_or(0..component.count(), |span| span.among(component.count(), triple));
@@ -310,12 +461,12 @@ fn choose<'a>(
             continue;
         }
         match release.is_refused() {
-            false => return Ok(Choice { release, refused }),
-            true => refused.push(release),
+            false => return Ok(release),
+            true => refused = refused.or(Some(release)),
         }
     }
-    Err(match refused.first() {
-        Some(release) => refusal(release)?,
+    Err(match refused {
+        Some(release) => refusal(&release)?,
         None => match expired(component)? {
             Some(cause) => cause,
             None => no_version(component, requirements, prerelease),
@@ -354,43 +505,6 @@ fn no_version(component: &Packed, requirements: &[&VersionReq], prerelease: bool
             .and_then(version),
         prerelease: usable().find(|release| fits(release, requirements, true)).and_then(version),
     }
-}
-
-/// Says what the caller should know of the releases that were chosen, and of the newer ones that were refused for each.
-fn warnings(picks: &[Pick], refused: &[Vec<Release>]) -> Vec<Warning> {
-    let mut warnings = BTreeSet::new();
-    let mut open = 0;
-    for (Pick { release, .. }, refused) in picks.iter().zip(refused) {
-        open += usize::from(!release.dependencies.is_empty());
-        if release.unfetched {
-            let full = format!("{}@{}", release.id, release.version);
-            let text = format!(
-                "{full}: its documents have not been fetched, so that only what its catalogue says of it is known; resolverd resolve --refresh {full} fetches them"
-            );
-            warnings.insert(Warning::new("manifest_unfetched", text));
-        }
-        for newer in refused {
-            let Some(refusal) = newer.verdict.refusal() else { continue };
-            let full = format!("{}@{}", newer.id, newer.version);
-            let why = match refusal.subject == full {
-                true => refusal.why().to_string(),
-                false => refusal.to_string(),
-            };
-            let text = format!("{full} is newer than {} and may not be used: {why}", release.version);
-            warnings.insert(Warning::new("resolve.refused_newer", text));
-        }
-        for warning in &release.warnings {
-            let text = format!("{}@{}: {}", release.id, release.version, warning.text);
-            warnings.insert(Warning { reason: warning.reason.clone(), text });
-        }
-    }
-    if open > 0 {
-        let text = format!(
-            "dependencies are listed and not followed yet; releases with dependencies in this answer: {open}"
-        );
-        warnings.insert(Warning::new("resolve.not_transitive", text));
-    }
-    warnings.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -12,23 +12,23 @@ use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SOURCE_EXPIRED, SourceState, stale};
+use catalogue_schema::graph::Graph;
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
-use catalogue_schema::model::{Refusal, Release, Warning};
+use catalogue_schema::model::{Refusal, Release};
 use catalogue_schema::packed::{Head, Listed, Packed, PackedError};
 use catalogue_schema::pointer::{CommitId, Location};
 use catalogue_schema::revision::{LogLine, Revision, RevisionKey, rfc3339};
-use catalogue_schema::row::{IntegrityRow, ManifestRow, ShadowRow, SourceRow, TrustRow, UNFETCHED};
+use catalogue_schema::row::{ManifestRow, ShadowRow, UNFETCHED};
 use catalogue_schema::version::{Version, VersionReq};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
-    Chosen, Code, ComponentRow, Failure, HiddenRow, NodeRow, Page, PinRow, Resolved, TroubleRow, VersionRow,
-    is_of_policy, remedy,
+    Code, ComponentRow, Failure, NodeRow, Page, PinRow, TroubleRow, VersionRow, is_of_policy, remedy,
 };
 use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
-use crate::resolve::{Candidates, Cause, Conflict, Pick, Standing, resolve, select};
+use crate::resolve::{Candidates, Cause, Conflict, Standing, select};
 use crate::server::encoded;
 use crate::server::explain::{Asked, Ground, LookUp, explain};
 use crate::server::lock::{self, Wish};
@@ -36,6 +36,7 @@ use crate::server::policy::{self, PolicyState};
 use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after, cursor_behind};
 use crate::server::search::{Hit, Search};
 use crate::server::snapshots;
+use crate::server::solve::{self, Solving};
 use crate::store::Snapshot;
 use crate::store::memory::RESET;
 
@@ -65,6 +66,8 @@ pub struct Facts {
     pub records: Option<Records>,
     /// Reads documents from the shelf.
     pub documents: Shelved,
+    /// How long the search for a solution may go on.
+    pub solving: Solving,
 }
 
 /// Reads documents from the shelf. Cheap to clone.
@@ -230,7 +233,7 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         Query::Versions(id) => versions(id, served(snapshot)?),
         Query::Release(pointed) => release(pointed, served(snapshot)?),
         Query::Manifest(pointed) => manifest(pointed, served(snapshot)?),
-        Query::Resolve(question) => resolved(question, served(snapshot)?),
+        Query::Resolve(question) => resolved(question, served(snapshot)?, facts),
         Query::Lookup(references) => lookup(references, served(snapshot)?),
         Query::Lock(asked) => locked(asked, served(snapshot)?, facts),
         Query::LockCheck(asked) => {
@@ -396,6 +399,10 @@ impl Candidates for View<'_> {
             }
             None => Vec::new(),
         }
+    }
+
+    fn all(&self) -> (&[Packed], &Graph) {
+        (self.snapshot.components(), self.snapshot.graph())
     }
 }
 
@@ -775,11 +782,16 @@ fn hit_row<'a>(
 
 /// Answers with the lock of a solution.
 fn locked(asked: &(Question, Wish), snapshot: &Snapshot, facts: &Facts) -> Result<Answer, Failure> {
-    let (Question { request, warnings, .. }, wish) = asked;
+    let (question, wish) = asked;
+    for source in question.request.overlay.sources() {
+        is_configured(Some(source), snapshot)?;
+    }
     let view = View::new(snapshot);
-    let resolution = resolve(&view, request).map_err(|found| conflict(&found, &snapshot.generation))?;
-    let ground = lock::Ground { snapshot, warnings, policies: &facts.policies.in_force };
-    ok(&lock::made(wish, request, &resolution, &ground)?)
+    let found = solve::solved(question, &view, &facts.solving);
+    let resolution = found.map_err(|found| conflict(&found, &snapshot.generation))?;
+    let ground =
+        lock::Ground { snapshot, warnings: &question.warnings, policies: &facts.policies.in_force };
+    Ok(Answer::Body(200, lock::made(wish, &question.request, &resolution, &ground)?))
 }
 
 /// Explains, with what is remembered of documents: whoever asks this waits for a disk.
@@ -1027,72 +1039,20 @@ pub fn document_missing(digest: &Digest) -> Failure {
         .hint("run resolverd sync: it fetches what is missing")
 }
 
-fn resolved(question: &Question, snapshot: &Snapshot) -> Result<Answer, Failure> {
-    let generation = &snapshot.generation;
+fn resolved(question: &Question, snapshot: &Snapshot, facts: &Facts) -> Result<Answer, Failure> {
+    for source in question.request.overlay.sources() {
+        is_configured(Some(source), snapshot)?;
+    }
     let view = View::new(snapshot);
-    let resolution = resolve(&view, &question.request).map_err(|found| conflict(&found, generation))?;
-    let components = resolution.picks.iter().map(chosen);
-    let hidden = resolution.hidden_by_natives.iter().map(|component| Hidden::of(component));
-    let hidden = hidden.collect::<Result<Vec<_>, _>>()?;
-    let mut warnings: Vec<&Warning> = resolution.warnings.iter().chain(&question.warnings).collect();
-    warnings.sort();
-    ok(&Resolved {
-        snapshot: &generation.snapshot,
-        generation: generation.number,
-        stale: stale(&generation.sources, &generation.catalogues),
-        roots: &resolution.roots,
-        components: components.collect(),
-        natives: &resolution.natives,
-        shadowed: hidden.iter().map(Hidden::row).collect(),
-        warnings,
-    })
-}
-
-fn chosen(pick: &Pick) -> Chosen<'_> {
-    let Pick { component: Head { owner, shadowed, .. }, release, requested, required_by } = pick;
-    Chosen {
-        id: &release.id,
-        version: &release.version,
-        requested: requested.iter().map(ToString::to_string).collect(),
-        required_by,
-        dependencies: &release.dependencies,
-        source: SourceRow::of(owner, release),
-        integrity: IntegrityRow::of(release),
-        trust: TrustRow::of(&release.verdict),
-        yanked: release.yanked,
-        shadowed: ShadowRow::all(shadowed),
-        directory: None,
-    }
-}
-
-/// A component that a native hides.
-struct Hidden {
-    head: Head,
-    versions: Vec<Version>,
-}
-
-impl Hidden {
-    fn of(component: &Packed) -> Result<Hidden, PackedError> {
-        let versions = component.all().filter_map(|listed| listed.version()).collect();
-        Ok(Hidden { head: component.head()?, versions })
-    }
-
-    fn row(&self) -> HiddenRow<'_> {
-        HiddenRow {
-            id: &self.head.id,
-            source: &self.head.owner.source,
-            catalogue: &self.head.owner.name,
-            versions: self.versions.iter().collect(),
-            by: "native",
-        }
-    }
+    let found = solve::solved(question, &view, &facts.solving);
+    let resolution = found.map_err(|found| conflict(&found, &snapshot.generation))?;
+    Ok(Answer::Body(200, solve::body(&resolution, question, snapshot)?))
 }
 
 /// How many answers of how many bytes a lookup makes room for; more is made as it is needed.
 const BATCH: usize = 100;
 const ANSWER_BYTES: usize = 1024;
 
-/// Answers each reference on its own: an array, in order, of release or problem.
 /// Answers references one by one: a release or a problem each.
 fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Result<Answer, Failure> {
     let view = View::new(snapshot);
@@ -1176,6 +1136,12 @@ fn conflict(conflict: &Conflict, generation: &Generation) -> Failure {
                 .with("requirements", asked)
                 .hint("ask for one range that all of them share")
         }
+        Cause::Closed(closed) => solve::closed(&reference.id, closed),
+        Cause::Host(version) => solve::host(&reference.id, version),
+        Cause::Missing(absent) => solve::missing(absent, &unread(generation)),
+        Cause::Unfetched { releases } => solve::unfetched(releases),
+        Cause::Impossible(derivation) => solve::impossible(derivation),
+        Cause::Undecided(undecided) => solve::undecided(*undecided),
     };
     failure.with("id", &reference.id).with("requirement", reference.requirement.to_string())
 }

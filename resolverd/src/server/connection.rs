@@ -7,6 +7,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ use crate::server::answer::{rehearsal, report};
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
 use crate::server::quick::{Next, Quick, is_local_name};
 use crate::server::route::{Forget, Operation, Query, methods, operation_of, read_parts};
+use crate::server::solve::{Solving, UNDECIDED};
 use crate::server::stream::{Flight, Flights, Patience, Watched};
 use crate::server::{Caller, Door, RequestId, State, Work, permitted, work_of};
 
@@ -389,6 +391,10 @@ impl Peer {
         match permitted(&query, self.caller) {
             Err(failure) => Asked::Answered(Some(query.operation()), self.state.failed(*id, &failure)),
             Ok(()) if waits(&query) => Asked::Waits(query),
+            Ok(()) if is_search(&query) => match searched_briefly(&self.state, &query, *id) {
+                Some(reply) => Asked::Answered(Some(query.operation()), reply),
+                None => Asked::Waits(query),
+            },
             Ok(()) => Asked::Answered(Some(query.operation()), inline(&self.state, &query, *id)),
         }
     }
@@ -532,7 +538,7 @@ async fn answered(state: &Arc<State>, query: Query, id: RequestId, patience: Pat
     };
     match outcome {
         Some(Err(failure)) => return state.failed(id, &failure),
-        Some(Ok(outcome)) if outcome.is_err() || !matches!(query.inner(), Query::Resolve(_)) => {
+        Some(Ok(outcome)) if outcome.is_err() || !is_search(&query) => {
             return state.contained(id, || state.reply(report(&outcome)?));
         }
         _ => {}
@@ -571,17 +577,67 @@ fn is_large(query: &Query) -> bool {
     }
 }
 
-/// Answers from memory on this thread, unless the question is large or needs the shelf.
+/// Answers from memory on this thread, unless the question is large or needs the shelf, or its search goes on for too long.
 async fn replied(state: &Arc<State>, query: Query, id: RequestId) -> Reply {
+    if is_search(&query) {
+        return searched(state, query, id).await;
+    }
     if !is_large(&query) {
         return inline(state, &query, id);
     }
     let shared = state.clone();
     let reply = spawn_blocking(move || inline(&shared, &query, id)).await;
-    reply.unwrap_or_else(|_| {
-        let failure = Failure::new(Code::Internal, "panic", "the answer was lost while the daemon stops");
-        state.failed(id, &failure)
-    })
+    reply.unwrap_or_else(|_| lost(state, id))
+}
+
+fn lost(state: &State, id: RequestId) -> Reply {
+    let failure = Failure::new(Code::Internal, "panic", "the answer was lost while the daemon stops");
+    state.failed(id, &failure)
+}
+
+fn is_search(query: &Query) -> bool {
+    matches!(query.inner(), Query::Resolve(_) | Query::Lock(_))
+}
+
+/// Searches on this thread for as long as it has time; `None` where that is not enough and more is allowed, and where somebody would
+/// have to wait for a graph.
+fn searched_briefly(state: &State, query: &Query, id: RequestId) -> Option<Reply> {
+    if !matches!(query, Query::Resolve(_)) || !state.has_graph() {
+        return None;
+    }
+    let solving = Solving::clone(&state.solving.load());
+    let mut is_open = false;
+    let reply = state.contained(id, || {
+        let found = state.answered_within(query, &solving.inline());
+        let is_undecided = found.as_ref().is_err_and(|failure| failure.reason == UNDECIDED);
+        is_open = is_undecided && solving.may_go_on();
+        if is_open { Ok(Reply { status: 200, content_type: JSON, body: Vec::new() }) } else { found }
+    });
+    (!is_open).then_some(reply)
+}
+
+/// Searches beside this thread, a few at once, until there is an answer, the time is over, or nobody waits any more.
+async fn searched(state: &Arc<State>, query: Query, id: RequestId) -> Reply {
+    let gone = Arc::new(AtomicBool::new(false));
+    // Dropped with this future, which hyper drops where the client goes away.
+    let _told = Told(Arc::clone(&gone));
+    let Ok(permit) = Arc::clone(&state.solves).acquire_owned().await else { return lost(state, id) };
+    let shared = state.clone();
+    let reply = spawn_blocking(move || {
+        let _permit = permit;
+        let solving = Solving { gone: Some(gone), ..Solving::clone(&shared.solving.load()) };
+        shared.contained(id, || shared.answered_within(&query, &solving))
+    });
+    reply.await.unwrap_or_else(|_| lost(state, id))
+}
+
+/// Tells a search that nobody waits any more.
+struct Told(Arc<AtomicBool>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn inline(state: &State, query: &Query, id: RequestId) -> Reply {

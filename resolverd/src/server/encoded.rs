@@ -5,9 +5,9 @@
 
 use catalogue_schema::id::REFERENCE_BYTES_MAX;
 use catalogue_schema::packed::{Listed, Packed};
+use catalogue_schema::range::Span;
 use catalogue_schema::version::Version;
 
-use crate::resolve::range::Span;
 use crate::server::route::{Plain, PlainVersion};
 use crate::store::Snapshot;
 use crate::store::places::fetched;

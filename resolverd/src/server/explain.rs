@@ -188,9 +188,8 @@ fn outcome(native: Option<&Native>, choice: &Result<&Release, Cause>) -> Outcome
         (None, Err(Cause::Refused { .. })) => Outcome::Refused,
         (None, Err(Cause::Blocked(_))) => Outcome::Blocked,
         (None, Err(Cause::Unknown { .. })) => Outcome::Unknown,
-        (None, Err(Cause::NoVersion { .. } | Cause::Disjoint { .. } | Cause::Unreadable { .. })) => {
-            Outcome::NoVersion
-        }
+        // One reference alone leads to no other cause.
+        (None, Err(_)) => Outcome::NoVersion,
     }
 }
 
@@ -198,6 +197,7 @@ fn native_text(native: &Native) -> String {
     match native {
         Native::Prefix(prefix) => prefix.clone(),
         Native::Id(reference) => reference.to_string(),
+        Native::Host(id, version) => format!("{id}@{version}"),
     }
 }
 

@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use catalogue_schema::digest::Digest;
+use catalogue_schema::error::{ParseError, escaped};
 use catalogue_schema::generation::{SOURCE_EXPIRED, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, parse_release_id};
 use catalogue_schema::lockfile::{Edge, Form, Lock, Locked, LockedFile, Project, To};
 use catalogue_schema::model::{Refusal, Release, Warning};
 use catalogue_schema::packed::{Packed, PackedError};
+use catalogue_schema::version::{Grammar, VersionReq};
 use serde_json::{Value, json};
 
 use crate::api::lock::{
@@ -22,7 +24,7 @@ use crate::api::lock::{
     RECEIPT_SCHEMA, Receipt, WATCH_S, WATCHES_MAX,
 };
 use crate::api::{Code, Failure};
-use crate::resolve::{Candidates, Request, Resolution, Standing, native_for};
+use crate::resolve::{Asker, Candidates, Link, Linked, Pick, Request, Resolution, Standing};
 use crate::server::events::Event;
 use crate::store::Snapshot;
 use crate::trust::policy::{InForce, Policies};
@@ -57,7 +59,7 @@ pub struct AskedCheck {
 pub fn wish(wire: &LockRequest) -> Result<Wish, Failure> {
     let word = wire.form.as_deref().unwrap_or_else(|| Form::Resolverd.name());
     let form = Form::named(word).ok_or_else(|| {
-        let detail = format!("form: expected resolverd or lcp, found \"{}\"", catalogue_schema::error::escaped(word));
+        let detail = format!("form: expected resolverd or lcp, found \"{}\"", escaped(word));
         Failure::new(Code::RequestInvalid, "api.form", detail).with("field", "form")
     })?;
     let read = |text: &str| {
@@ -85,34 +87,62 @@ pub fn asked_check(wire: &LockCheckRequest) -> Result<AskedCheck, Failure> {
     Ok(AskedCheck { lock, digest: Digest::sha256(wire.lock.as_bytes()), watch: wire.watch })
 }
 
-fn unreadable(error: &catalogue_schema::error::ParseError) -> Failure {
+fn unreadable(error: &ParseError) -> Failure {
     Failure::of(Code::ManifestInvalid, &error.clone().in_field("lock"))
         .hint("resolverd lock writes a lock anew; a merge that went wrong is mended the same way")
+}
+
+/// A chosen release, read.
+struct Chosen {
+    owner: CatalogueId,
+    release: Release,
+}
+
+impl Chosen {
+    fn of(pick: &Pick<'_>) -> Result<Chosen, PackedError> {
+        Ok(Chosen { owner: pick.component.head()?.owner, release: pick.release.release()? })
+    }
 }
 
 /// Makes the lock of a solution.
 ///
 /// **Errors**: R009 `lock.incomplete`: the solution does not hold together.
-pub fn lock_of(
+fn lock_of(
+    chosen: &[Chosen],
     resolution: &Resolution<'_>,
     request: &Request,
     project: Option<Project>,
 ) -> Result<Lock, Failure> {
-    let to = |wanted: &Reference| {
-        let to = match native_for(wanted, &request.natives) {
-            Some(_) => To::Native,
-            None => To::Component(wanted.id.clone()),
-        };
-        Edge { wanted: wanted.clone(), to }
+    let incomplete = |error: ParseError| {
+        let detail = format!("the solution does not hold together: {error}");
+        Failure::new(Code::Internal, "lock.incomplete", detail)
     };
-    let roots = request.references.iter().map(to).collect();
-    let locked = resolution.picks.iter().map(|pick| {
-        let dependencies = pick.release.dependencies.iter().map(to).collect();
-        Locked::of(&pick.component.owner, &pick.release, dependencies)
-    });
-    Lock::new(project, roots, locked.collect()).map_err(|error| {
-        Failure::new(Code::Internal, "lock.incomplete", format!("the solution does not hold together: {error}"))
-    })
+    let to = |place: Option<usize>| {
+        let component = place.and_then(|place| chosen.get(place));
+        component.map_or(To::Native, |one| To::Component(one.release.id.clone()))
+    };
+    let root = |(position, wanted): (usize, &Reference)| {
+        let asked = |pick: &Pick<'_>| pick.required_by.contains(&Asker::Request(position));
+        Edge { wanted: wanted.clone(), to: to(resolution.picks.iter().position(asked)) }
+    };
+    let edge = |link: &Link<'_>| -> Result<Edge, ParseError> {
+        let place = match link.to {
+            Linked::Pick(place) => Some(place),
+            Linked::Native => None,
+        };
+        let requirement = match link.requirement {
+            "" => VersionReq::any(),
+            text => VersionReq::parse(text, Grammar::Reference)?,
+        };
+        Ok(Edge { wanted: Reference { id: ComponentId::parse(link.id)?, requirement }, to: to(place) })
+    };
+    let locked = |(pick, one): (&Pick<'_>, &Chosen)| -> Result<Locked, ParseError> {
+        let dependencies = pick.dependencies.iter().map(edge).collect::<Result<_, _>>()?;
+        Ok(Locked::of(&one.owner, &one.release, dependencies))
+    };
+    let roots = request.references.iter().enumerate().map(root).collect();
+    let components = resolution.picks.iter().zip(chosen).map(locked).collect::<Result<_, _>>();
+    Lock::new(project, roots, components.map_err(incomplete)?).map_err(incomplete)
 }
 
 /// What an answer with a lock is made from, beside the solution.
@@ -127,26 +157,26 @@ pub struct Ground<'a> {
 
 /// Answers with the lock of a solution.
 ///
-/// **Errors**: those of [`lock_of`].
-pub fn made<'a>(
+/// **Errors**: E013 (a release cannot be read), R009 `lock.incomplete`.
+pub fn made(
     wish: &Wish,
     request: &Request,
-    resolution: &'a Resolution<'_>,
-    ground: &Ground<'a>,
-) -> Result<LockMade<'a>, Failure> {
+    resolution: &Resolution<'_>,
+    ground: &Ground<'_>,
+) -> Result<Vec<u8>, Failure> {
     let generation = &ground.snapshot.generation;
-    let lock = lock_of(resolution, request, wish.project.clone())?;
+    let chosen = resolution.picks.iter().map(Chosen::of).collect::<Result<Vec<_>, _>>()?;
+    let lock = lock_of(&chosen, resolution, request, wish.project.clone())?;
     let text = lock.text(wish.form).map_err(|error| Failure::of(Code::RequestInvalid, &error))?;
     let digest = Digest::sha256(text.as_bytes());
-    let mut components: Vec<LockedRow<'a>> = resolution
-        .picks
+    let mut components: Vec<LockedRow<'_>> = chosen
         .iter()
-        .map(|pick| LockedRow { id: &pick.release.id, version: &pick.release.version, yanked: pick.release.yanked })
+        .map(|Chosen { release, .. }| LockedRow { id: &release.id, version: &release.version, yanked: release.yanked })
         .collect();
     components.sort_by(|one, other| one.id.cmp(other.id));
     let mut warnings: Vec<_> = resolution.warnings.iter().chain(ground.warnings).collect();
     warnings.sort();
-    Ok(LockMade {
+    let made = LockMade {
         snapshot: &generation.snapshot,
         generation: generation.number,
         stale: stale(&generation.sources, &generation.catalogues),
@@ -161,10 +191,13 @@ pub fn made<'a>(
             snapshot: &generation.snapshot,
             generation: generation.number,
             policy: policy(ground.policies),
-            exceptions: exceptions(resolution),
+            exceptions: exceptions(&chosen),
         },
         text,
         digest,
+    };
+    serde_json::to_vec(&made).map_err(|error| {
+        Failure::new(Code::Internal, "api.answer", format!("cannot write the answer: {error}"))
     })
 }
 
@@ -183,13 +216,13 @@ fn policy(in_force: &Policies) -> Value {
     json!({"digest": in_force.digest(), "policies": in_force.all().iter().map(one).collect::<Vec<Value>>()})
 }
 
-fn exceptions(resolution: &Resolution<'_>) -> Vec<ExceptionRow> {
+fn exceptions(chosen: &[Chosen]) -> Vec<ExceptionRow> {
     let row = |release: &Release| {
         let full = format!("{}@{}", release.id, release.version);
         let used = release.warnings.iter().filter(|warning| warning.reason == EXCEPTION);
         used.map(|warning| ExceptionRow { release: full.clone(), text: warning.text.clone() }).collect::<Vec<_>>()
     };
-    resolution.picks.iter().flat_map(|pick| row(&pick.release)).collect()
+    chosen.iter().flat_map(|one| row(&one.release)).collect()
 }
 
 /// Judges a lock by what may be chosen today.

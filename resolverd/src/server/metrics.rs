@@ -396,6 +396,7 @@ mod tests {
             problem: None,
             policies: Arc::default(),
             documents: crate::server::answer::Shelved::default(),
+            solving: Default::default(),
             ages,
             times: Arc::default(),
             records: None,

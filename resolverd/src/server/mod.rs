@@ -18,6 +18,7 @@ pub(crate) mod quick;
 pub mod route;
 pub mod search;
 pub mod snapshots;
+pub mod solve;
 pub mod stream;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ use crate::server::lock::{AskedCheck, Watches};
 use crate::server::metrics::{METRICS_TEXT, Metrics};
 use crate::server::policy::PolicyState;
 use crate::server::route::{Forget, LOOKUP, Operation, Plain, Query, plain_lookup, read_parts, route};
+use crate::server::solve::{SOLVES_MAX, Solving};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
 
@@ -89,6 +91,10 @@ pub struct State {
     activity: Arc<Activity>,
     /// A permit for each order that may wait for the writer.
     waiting: Arc<Semaphore>,
+    /// How long a search may go on.
+    solving: ArcSwap<Solving>,
+    /// A permit for each search that may go on at once beside the shared thread.
+    solves: Arc<Semaphore>,
 }
 
 /// The generations that can be asked.
@@ -176,6 +182,8 @@ impl State {
             watches: Watches::default(),
             activity: Arc::new(Activity::new(Instant::now())),
             waiting: Arc::new(Semaphore::new(ORDERS_MAX)),
+            solving: ArcSwap::default(),
+            solves: Arc::new(Semaphore::new(SOLVES_MAX)),
         }
     }
 
@@ -215,7 +223,15 @@ impl State {
         if let Some(now) = kept.current().filter(is_new) {
             self.metrics.published(previous.current(), now);
         }
+        let newest = kept.snapshots.first().map(Arc::clone);
         self.kept.store(Arc::new(kept));
+        if let Some(newest) = newest.filter(|newest| self.orders.is_some() && !newest.has_graph()) {
+            // Beside whoever publishes: nothing but a resolve needs it, and one that comes before it waits for it elsewhere.
+            let make = std::thread::Builder::new().name("graph".to_owned());
+            if let Err(error) = make.spawn(move || newest.graph().nodes()) {
+                tracing::debug!(%error, "the first resolve makes the graph");
+            }
+        }
     }
 
     /// Shows what a sync did: serves `kept` where it made a generation, counts it, and tells whoever listens.
@@ -262,6 +278,16 @@ impl State {
         self.events.emit(self.policies.load().changes(&before));
     }
 
+    /// Lets searches go on for so long from now on.
+    pub fn show_solving(&self, ms: u64, steps: u64) {
+        self.solving.store(Arc::new(Solving { ms, steps, gone: None }));
+    }
+
+    /// Tells whether the snapshot in force has its graph, or there is none.
+    fn has_graph(&self) -> bool {
+        self.kept.load().current().is_none_or(Snapshot::has_graph)
+    }
+
     /// Shows how many seconds ago each source was last checked.
     pub fn show_ages(&self, known: BTreeMap<SourceId, u64>) {
         self.ages.store(Arc::new(Ages { known, since: Instant::now() }));
@@ -293,6 +319,7 @@ impl State {
             times: self.times.load_full(),
             records: self.records.clone(),
             documents: self.documents.clone(),
+            solving: Solving::clone(&self.solving.load()),
         }
     }
 
@@ -377,6 +404,11 @@ impl State {
     }
 
     fn answered(&self, query: &Query) -> Result<Reply, Failure> {
+        self.answered_within(query, &self.solving.load())
+    }
+
+    /// Answers; a search goes on for as long as `solving` lets it.
+    fn answered_within(&self, query: &Query, solving: &Solving) -> Result<Reply, Failure> {
         if needs_generation(query)
             && let Some(failure) = self.policies.load().locked()
         {
@@ -392,7 +424,7 @@ impl State {
         {
             self.watch(asked, served(current)?)?;
         }
-        let facts = self.facts();
+        let facts = Facts { solving: solving.clone(), ..self.facts() };
         let answer = match query {
             Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
                 let kept: Vec<&Snapshot> = kept.snapshots.iter().map(Arc::as_ref).collect();

@@ -6,26 +6,27 @@
 
 use std::borrow::Cow;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::{ParseError, escaped};
-use catalogue_schema::id::{ComponentId, Dialect, Namespace, Reference, SourceId};
+use catalogue_schema::id::{ComponentId, Dialect, Namespace, Reference, SourceId, parse_release_id};
 use catalogue_schema::model::Warning;
 use catalogue_schema::packed::search::folded;
 use catalogue_schema::version::{Grammar, VERSION_BYTES_MAX, Version, VersionReq};
 use semver::Comparator;
-use serde_json::Value;
 
 use crate::api::discovery::ExplainRequest;
 use crate::api::lock::{LockCheckRequest, LockRequest};
+use crate::api::overlay::{Overlay, SpecText};
 use crate::api::{
-    BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, Overlay, PAGE_ITEMS, PAGE_ITEMS_MAX,
+    BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, PAGE_ITEMS, PAGE_ITEMS_MAX,
     PolicyTestRequest, REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResetRequest,
     ResolveRequest, SyncRequest, encoded_path, read_body,
 };
 use crate::order::{Accepted, CHANGES_MAX, Part, PartStart, Proposal};
-use crate::resolve::{Native, Request};
+use crate::resolve::overlay::Allowed;
+use crate::resolve::{self, Native, Request};
 use crate::server::explain::Asked;
 use crate::server::lock::{self, AskedCheck, Wish};
 use crate::server::search::{HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
@@ -987,45 +988,77 @@ fn source_id(text: &str, field: &str) -> Result<SourceId, Failure> {
 }
 
 fn question(wire: ResolveRequest) -> Result<Question, Failure> {
-    refuse_unsupported(&wire)?;
+    if wire.materialize {
+        return Err(invalid("api.unsupported", "materialize is not in this version")
+            .with("field", "materialize")
+            .hint("leave materialize out"));
+    }
     limited(wire.requests.len(), "requests")?;
     limited(wire.natives.len(), "natives")?;
     let mut warnings = Vec::new();
-    for (name, value) in [("platforms", &wire.platforms), ("target", &wire.target)] {
-        if value.as_ref().is_some_and(|value| !value.is_empty()) {
-            let text =
-                format!("{name} was given; nothing in the lcod dialect uses it, so it changed nothing");
-            warnings.push(Warning::new("request.field_unused", text));
-        }
+    if wire.target.as_ref().is_some_and(|target| !target.is_empty()) {
+        let text = "target was given; nothing in the lcod dialect uses it, so it changed nothing";
+        warnings.push(Warning::new("request.field_unused", text));
     }
     let references = wire.requests.iter().enumerate().map(|(index, text)| reference(text, index));
     let natives = wire.natives.iter().enumerate().map(|(index, text)| native(text, index));
+    let hosts = wire.platforms.iter().flatten().map(|(name, version)| host(name, version));
+    let locked = wire.lock.unwrap_or_default();
+    limited(locked.len(), "lock")?;
+    let locked = locked.iter().enumerate().map(|(index, text)| {
+        let fault = |error: ParseError| Failure::of_reference(&error.in_field(format!("lock[{index}]")));
+        parse_release_id(text).map_err(fault)
+    });
     let request = Request {
         references: references.collect::<Result<_, _>>()?,
-        natives: natives.collect::<Result<_, _>>()?,
+        natives: natives.chain(hosts).collect::<Result<_, _>>()?,
         prerelease: wire.prerelease,
+        locked: locked.collect::<Result<_, _>>()?,
+        overlay: overlay(wire.overlay.unwrap_or_default())?,
     };
     Ok(Question { request, refresh: wire.refresh, warnings })
 }
 
-fn refuse_unsupported(wire: &ResolveRequest) -> Result<(), Failure> {
-    let Overlay { replace, bindings, allowlist, sources } = wire.overlay.clone().unwrap_or_default();
-    let given =
-        |value: &Option<serde_json::Map<String, Value>>| value.as_ref().is_some_and(|map| !map.is_empty());
-    let asked = [
-        ("lock", wire.lock.is_some()),
-        ("materialize", wire.materialize),
-        ("overlay.replace", given(&replace)),
-        ("overlay.bindings", given(&bindings)),
-        ("overlay.allowlist", allowlist.is_some_and(|list| !list.is_empty())),
-        ("overlay.sources", sources.is_some()),
-    ];
-    match asked.into_iter().find(|(_, asked)| *asked) {
-        None => Ok(()),
-        Some((field, _)) => Err(invalid("api.unsupported", format!("{field} is not in this version"))
-            .with("field", field)
-            .hint(format!("leave {field} out"))),
-    }
+/// Reads a project's wishes.
+///
+/// **Errors**: R001 for an id, reference or pattern, or for replacements that never end; R005 for too many of them.
+pub fn overlay(wire: Overlay) -> Result<resolve::overlay::Overlay, Failure> {
+    let Overlay { replace, bindings, allowlist, sources } = wire;
+    let specs = |specs: Option<BTreeMap<String, SpecText>>, field: &str| {
+        let specs = specs.unwrap_or_default();
+        limited(specs.len(), field)?;
+        let read = |(id, spec): (String, SpecText)| {
+            let fault = |error: ParseError| Failure::of_reference(&error.in_field(format!("{field}.{id}")));
+            let from = ComponentId::parse(&id).map_err(fault)?;
+            Ok((from, Reference::parse(&spec.text()).map_err(fault)?))
+        };
+        specs.into_iter().map(read).collect::<Result<BTreeMap<_, _>, Failure>>()
+    };
+    let allowlist = allowlist.unwrap_or_default();
+    limited(allowlist.len(), "overlay.allowlist")?;
+    let allowed = allowlist.iter().map(|text| Allowed::parse(text).map_err(|error| of_overlay(&error)));
+    let sources = sources.map(|sources| {
+        limited(sources.len(), "overlay.sources")?;
+        sources.iter().map(|text| source_id(text, "overlay.sources")).collect::<Result<_, _>>()
+    });
+    resolve::overlay::Overlay::new(
+        specs(replace, "overlay.replace")?,
+        specs(bindings, "overlay.bindings")?,
+        allowed.collect::<Result<_, _>>()?,
+        sources.transpose()?,
+    )
+    .map_err(|error| of_overlay(&error))
+}
+
+fn of_overlay(error: &ParseError) -> Failure {
+    Failure::of(Code::ReferenceInvalid, error).hint("correct the overlay, or the resolve.config.json that it comes from")
+}
+
+/// Reads what the host has: a name such as `estream`, or an id, and its version.
+fn host(name: &str, version: &str) -> Result<Native, Failure> {
+    let fault = |error: ParseError| Failure::of_reference(&error.in_field(format!("platforms.{name}")));
+    let id = Reference::parse(name).map_err(fault)?.id;
+    Ok(Native::Host(id, Version::parse(version).map_err(fault)?))
 }
 
 fn limited(count: usize, field: &str) -> Result<(), Failure> {
@@ -1123,7 +1156,7 @@ fn decoded(text: &str) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -52,12 +52,13 @@ mod sealed;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
 use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
+use catalogue_schema::graph::Graph;
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::keyset::Accepted;
 use catalogue_schema::model::Refusal;
@@ -85,6 +86,7 @@ pub struct Snapshot {
     components: Vec<Packed>,
     places: Arc<Places>,
     lead: Box<[u8]>,
+    graph: OnceLock<Graph>,
 }
 
 impl Snapshot {
@@ -108,12 +110,22 @@ impl Snapshot {
             None => Arc::new(Places::of(&components)),
         };
         let lead = format!("{{\"snapshot\":\"{}\",", generation.snapshot).into_bytes().into();
-        Snapshot { generation, components, places, lead }
+        Snapshot { generation, components, places, lead, graph: OnceLock::new() }
     }
 
     /// Returns every component, sorted by the text of its id.
     pub fn components(&self) -> &[Packed] {
         &self.components
+    }
+
+    /// Returns what its releases require. It is made once: whoever asks while nobody has waits for as long as that takes.
+    pub fn graph(&self) -> &Graph {
+        self.graph.get_or_init(|| Graph::of(&self.components))
+    }
+
+    /// Tells whether nobody would have to wait for the graph.
+    pub fn has_graph(&self) -> bool {
+        self.graph.get().is_some()
     }
 
     /// Returns how many components there are.

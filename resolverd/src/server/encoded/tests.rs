@@ -25,6 +25,7 @@ fn facts() -> Facts {
         problem: None,
         policies: Arc::default(),
         documents: crate::server::answer::Shelved::default(),
+        solving: Default::default(),
         ages,
         times: Arc::default(),
         records: None,

@@ -7,8 +7,9 @@
 
 use std::ops::Range;
 
-use catalogue_schema::version::VersionReq;
 use semver::{BuildMetadata, Comparator, Op, Prerelease, Version};
+
+use crate::version::VersionReq;
 
 /// Tells whether some version meets both requirements. Prereleases follow Cargo's rule: each requirement must name a
 /// prerelease of the same triple.
@@ -128,10 +129,10 @@ fn with_prerelease(comparator: &Comparator, pre: Prerelease) -> Version {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use catalogue_schema::version::{self, Grammar};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::version::{self, Grammar};
 
     fn triple_of(version: &version::Version) -> Triple {
         let semver = version.semver();

@@ -1,0 +1,269 @@
+//! One question over one graph: where each requirement leads once natives, hosts and the overlay have had their say, and which
+//! releases may be chosen. Never chooses.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use catalogue_schema::graph::{Edge, Graph, Interval, Prereleases, among, place_of};
+use catalogue_schema::id::{ComponentId, Reference};
+use catalogue_schema::packed::{Listed, Packed};
+use catalogue_schema::version::VersionReq;
+
+use crate::resolve::overlay::Substitute;
+use crate::resolve::{Candidates, Closed, Native, Request, Standing, native_for};
+
+/// A question over a graph.
+pub(super) struct Ground<'a> {
+    pub(super) candidates: &'a dyn Candidates,
+    pub(super) components: &'a [Packed],
+    pub(super) graph: &'a Graph,
+    pub(super) request: &'a Request,
+    /// The reference that a failure of all together is told of.
+    pub(super) first: &'a Reference,
+    /// Every requirement leads where the graph says.
+    is_plain: bool,
+    classes: RefCell<HashMap<u32, Rc<Class<'a>>>>,
+    /// Ids that only the overlay names; nodes behind those of the graph.
+    extras: RefCell<Vec<ComponentId>>,
+    /// The version of each component that a lock holds.
+    locked: HashMap<u32, u32>,
+}
+
+/// Where a requirement leads.
+pub(super) enum Step<'a> {
+    /// To the caller itself.
+    Native,
+    /// To a node, at these of its versions.
+    Node(u32, Cow<'a, [Interval]>),
+}
+
+/// What holds for every requirement on one node of the graph.
+pub(super) struct Class<'a> {
+    /// The node that stands for it.
+    pub(super) node: u32,
+    /// The id of that node.
+    pub(super) id: ComponentId,
+    pub(super) substitute: Option<&'a Substitute>,
+    natives: Natives,
+}
+
+/// Whether the caller implements an id itself.
+#[derive(Clone, Copy, PartialEq)]
+enum Natives {
+    No,
+    EveryVersion,
+    /// It depends on the requirement.
+    Some,
+}
+
+impl<'a> Ground<'a> {
+    pub(super) fn new(
+        candidates: &'a dyn Candidates,
+        request: &'a Request,
+        first: &'a Reference,
+    ) -> Ground<'a> {
+        let (components, graph) = candidates.all();
+        let locked = request.locked.iter().filter_map(|(id, version)| {
+            let node = place_of(id.as_text(), components)?;
+            let listed = components.get(node as usize)?.exact(version)?;
+            Some((node, u32::try_from(listed.at()).ok()?))
+        });
+        Ground {
+            candidates,
+            components,
+            graph,
+            request,
+            first,
+            is_plain: request.natives.is_empty()
+                && request.overlay.replaces_nothing()
+                && request.prereleases() == Prereleases::Named,
+            classes: RefCell::default(),
+            extras: RefCell::default(),
+            locked: locked.collect(),
+        }
+    }
+
+    /// Returns where a requirement of a release leads.
+    pub(super) fn step(&self, edge: &'a Edge) -> Step<'a> {
+        if self.is_plain {
+            return Step::Node(edge.target, Cow::Borrowed(self.graph.met_by(edge)));
+        }
+        let class = self.class(edge.target);
+        let is_as_written = class.substitute.is_none_or(|one| one.requirement.is_none());
+        if class.natives == Natives::No
+            && is_as_written
+            && class.node == edge.target
+            && self.request.prereleases() == Prereleases::Named
+        {
+            return Step::Node(edge.target, Cow::Borrowed(self.graph.met_by(edge)));
+        }
+        self.lead(&class, || self.graph.requirement(edge))
+    }
+
+    /// Returns where a reference of the caller leads.
+    pub(super) fn first_step(&self, wanted: &Reference) -> (Rc<Class<'a>>, Step<'a>) {
+        let class = self.class(self.node_of(&wanted.id));
+        let step = self.lead(&class, || wanted.requirement.clone());
+        (class, step)
+    }
+
+    fn lead(&self, class: &Class<'a>, written: impl FnOnce() -> VersionReq) -> Step<'a> {
+        if class.natives == Natives::EveryVersion {
+            return Step::Native;
+        }
+        let requirement = class.requirement_or(written);
+        if class.natives == Natives::Some {
+            let wanted = Reference { id: class.id.clone(), requirement: requirement.clone() };
+            if native_for(&wanted, &self.request.natives).is_some() {
+                return Step::Native;
+            }
+            if self.host_version(&class.id).is_some() {
+                return Step::Node(class.node, Cow::Borrowed(&[]));
+            }
+        }
+        let met = self.components.get(class.node as usize);
+        let met = met.map(|component| among(component, &requirement, self.request.prereleases()));
+        Step::Node(class.node, met.unwrap_or_default().into())
+    }
+
+    /// Returns the version that the host has of an id.
+    pub(super) fn host_version(&self, id: &ComponentId) -> Option<&'a catalogue_schema::version::Version> {
+        self.request.natives.iter().find_map(|native| match native {
+            Native::Host(own, version) if own == id => Some(version),
+            _ => None,
+        })
+    }
+
+    /// Tells whether the host has a version of what a node is, which another one cannot replace.
+    pub(super) fn is_hosted(&self, node: u32) -> bool {
+        let has_hosts = self.request.natives.iter().any(|native| matches!(native, Native::Host(..)));
+        has_hosts && self.host_version(&self.id(node)).is_some()
+    }
+
+    /// Returns what holds for every requirement on a node.
+    pub(super) fn class(&self, target: u32) -> Rc<Class<'a>> {
+        if let Some(known) = self.classes.borrow().get(&target) {
+            return Rc::clone(known);
+        }
+        let id = self.id(target);
+        let substitute = self.request.overlay.substitute(&id);
+        let (node, id) = match substitute {
+            Some(one) => (self.node_of(&one.id), one.id.clone()),
+            None => (target, id),
+        };
+        let natives = self.natives(&id);
+        let class = Rc::new(Class { node, id, substitute, natives });
+        self.classes.borrow_mut().insert(target, Rc::clone(&class));
+        class
+    }
+
+    fn natives(&self, id: &ComponentId) -> Natives {
+        let mut found = Natives::No;
+        for native in &self.request.natives {
+            match native {
+                Native::Prefix(prefix) if id.as_text().starts_with(prefix.as_str()) => {
+                    return Natives::EveryVersion;
+                }
+                Native::Id(own) if own.id == *id && own.requirement.is_any() => return Natives::EveryVersion,
+                Native::Id(own) if own.id == *id => found = Natives::Some,
+                Native::Host(own, _) if own == id => found = Natives::Some,
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Returns the node of an id; one that nobody lists or requires becomes one.
+    fn node_of(&self, id: &ComponentId) -> u32 {
+        if let Some(place) = place_of(id.as_text(), self.components) {
+            return place;
+        }
+        let mut strangers = self.graph.components()..self.graph.nodes();
+        if let Some(known) = strangers.find(|node| self.graph.stranger(*node) == Some(id)) {
+            return known;
+        }
+        let mut extras = self.extras.borrow_mut();
+        let place = extras.iter().position(|extra| extra == id).unwrap_or_else(|| {
+            extras.push(id.clone());
+            extras.len() - 1
+        });
+        self.graph.nodes().saturating_add(u32::try_from(place).unwrap_or(u32::MAX))
+    }
+
+    /// Tells whether every requirement leads where the graph says.
+    pub(super) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// Returns the text of the id of a node of the graph.
+    pub(super) fn text(&self, node: u32) -> &'a str {
+        let known = self.components.get(node as usize).map(|component| component.id_text());
+        known.or_else(|| self.graph.stranger(node).map(ComponentId::as_text)).unwrap_or_default()
+    }
+
+    /// Returns the id of a node.
+    pub(super) fn id(&self, node: u32) -> ComponentId {
+        let known = self.components.get(node as usize).and_then(|component| component.id().ok());
+        let known = known.or_else(|| self.graph.stranger(node).cloned());
+        let extra = || self.extras.borrow().get(node.saturating_sub(self.graph.nodes()) as usize).cloned();
+        // Every node is one of the three.
+        known.or_else(extra).unwrap_or_else(|| self.first.id.clone())
+    }
+
+    /// Returns how many versions a node has.
+    pub(super) fn versions(&self, node: u32) -> u32 {
+        self.graph.versions(node)
+    }
+
+    /// Returns a release.
+    pub(super) fn listed(&self, node: u32, version: u32) -> Option<Listed<'a>> {
+        self.components.get(node as usize)?.listed(version as usize)
+    }
+
+    /// Returns the version that a lock holds of a component.
+    pub(super) fn locked(&self, node: u32) -> Option<u32> {
+        self.locked.get(&node).copied()
+    }
+
+    /// Tells whether a release may be chosen: it is not refused, and withdrawn only where a lock holds it.
+    pub(super) fn is_usable(&self, node: u32, version: u32) -> bool {
+        self.listed(node, version).is_some_and(|listed| {
+            listed.is_usable() || !listed.is_refused() && self.locked(node) == Some(version)
+        })
+    }
+
+    /// Returns why the project does not use a component at all.
+    pub(super) fn closed(&self, node: u32) -> Option<Closed> {
+        let overlay = &self.request.overlay;
+        if overlay.allows_everything() {
+            return None;
+        }
+        let component = self.components.get(node as usize)?;
+        let (source, _) = component.owner_texts();
+        match (overlay.allows(component.id_text()), overlay.takes(source)) {
+            (false, _) => Some(Closed::NotAllowed),
+            (true, false) => Some(Closed::OtherSource(source.to_owned())),
+            (true, true) => None,
+        }
+    }
+
+    /// Says how a node stands that is no component.
+    pub(super) fn standing(&self, node: u32) -> Standing<'a> {
+        self.candidates.standing(&self.id(node))
+    }
+}
+
+impl<'a> Class<'a> {
+    /// Returns the requirement on the node that stands there, where `written` is what was asked.
+    pub(super) fn requirement_or(&self, written: impl FnOnce() -> VersionReq) -> VersionReq {
+        self.substitute.and_then(|one| one.requirement.clone()).unwrap_or_else(written)
+    }
+
+    /// Returns the text of that requirement.
+    pub(super) fn text_or(&self, written: &'a str) -> &'a str {
+        let own = self.substitute.and_then(|one| one.requirement.as_ref());
+        own.map_or(written, |requirement| requirement.as_text())
+    }
+}

@@ -1,0 +1,215 @@
+//! A project's wishes for one question: replacements, bindings of contracts, which ids and which sources may be used.
+//!
+//! Values only. Never reads a file: `resolve.config.json` is read by the client, which sends what it says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use catalogue_schema::error::ParseError;
+use catalogue_schema::id::{ComponentId, Reference, SourceId};
+use catalogue_schema::version::VersionReq;
+
+/// What a project wishes. The default wishes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overlay {
+    /// Whom another component stands for, to the end of the chain.
+    replaced: BTreeMap<ComponentId, Substitute>,
+    /// Which ids may be used; all where it is empty.
+    allowed: Vec<Allowed>,
+    /// Whose components may be used; `None` for all.
+    sources: Option<BTreeSet<SourceId>>,
+}
+
+/// Who stands for a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Substitute {
+    /// The other component.
+    pub id: ComponentId,
+    /// What its version has to meet; `None` where whatever was asked of the replaced one holds.
+    pub requirement: Option<VersionReq>,
+    /// What said so.
+    pub by: By,
+}
+
+/// What says that one component stands for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    /// `replace`.
+    Replace,
+    /// `bindings`: the implementation of a contract.
+    Binding,
+}
+
+impl By {
+    /// Returns the word that answers print.
+    pub fn word(self) -> &'static str {
+        match self {
+            By::Replace => "replace",
+            By::Binding => "binding",
+        }
+    }
+}
+
+/// Ids that may be used: `lcod://ns/name` and what lies below it, `lcod://ns/`, `lcod://ns/na*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed(Box<str>);
+
+impl Allowed {
+    /// Reads a pattern.
+    ///
+    /// **Errors**: `input.allowlist` for an empty text and for a `*` that does not end it.
+    pub fn parse(text: &str) -> Result<Allowed, ParseError> {
+        let refused = || ParseError::new("input.allowlist", "an id, a prefix that ends in /, or one that ends in *", text);
+        let inner = text.strip_suffix('*').unwrap_or(text);
+        let is_fine = !text.is_empty() && !inner.contains('*') && inner.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
+        is_fine.then(|| Allowed(text.into())).ok_or_else(refused)
+    }
+
+    fn holds(&self, id: &str) -> bool {
+        match (self.0.strip_suffix('*'), self.0.ends_with('/')) {
+            (Some(prefix), _) => id.starts_with(prefix),
+            (None, true) => id.starts_with(&*self.0),
+            (None, false) => id.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        }
+    }
+}
+
+impl Overlay {
+    /// Puts wishes together. `replace` and `bindings` name for an id the reference that stands for it; a chain of them counts as
+    /// its end.
+    ///
+    /// **Errors**: `input.overlay` for a chain that comes back to where it began, and for an id that is both replaced and bound.
+    pub fn new(
+        replace: BTreeMap<ComponentId, Reference>,
+        bindings: BTreeMap<ComponentId, Reference>,
+        allowed: Vec<Allowed>,
+        sources: Option<BTreeSet<SourceId>>,
+    ) -> Result<Overlay, ParseError> {
+        if let Some(both) = replace.keys().find(|id| bindings.contains_key(id)) {
+            let expected = "an id that is either replaced or bound";
+            return Err(ParseError::new("input.overlay", expected, both.as_text()));
+        }
+        let of = |by: By| move |(id, reference): (ComponentId, Reference)| (id, (reference, by));
+        let one_step: BTreeMap<ComponentId, (Reference, By)> =
+            replace.into_iter().map(of(By::Replace)).chain(bindings.into_iter().map(of(By::Binding))).collect();
+        let chain = |id: &ComponentId| Ok((id.clone(), end_of(id, &one_step)?));
+        let replaced = one_step.keys().map(chain).collect::<Result<_, ParseError>>()?;
+        Ok(Overlay { replaced, allowed, sources })
+    }
+
+    /// Returns who stands for a component.
+    pub fn substitute(&self, id: &ComponentId) -> Option<&Substitute> {
+        self.replaced.get(id)
+    }
+
+    /// Tells whether nothing stands for anything else.
+    pub fn replaces_nothing(&self) -> bool {
+        self.replaced.is_empty()
+    }
+
+    /// Tells whether every component of every source may be used.
+    pub fn allows_everything(&self) -> bool {
+        self.allowed.is_empty() && self.sources.is_none()
+    }
+
+    /// Tells whether an id may be used.
+    pub fn allows(&self, id: &str) -> bool {
+        self.allowed.is_empty() || self.allowed.iter().any(|one| one.holds(id))
+    }
+
+    /// Tells whether what a source owns may be used.
+    pub fn takes(&self, source: &str) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.iter().any(|one| one.as_text() == source))
+    }
+
+    /// Returns the sources that it names.
+    pub fn sources(&self) -> impl Iterator<Item = &SourceId> {
+        self.sources.iter().flatten()
+    }
+}
+
+/// Returns who stands for `id` in the end. The last requirement that the chain names holds; the first step says by what.
+fn end_of(
+    id: &ComponentId,
+    steps: &BTreeMap<ComponentId, (Reference, By)>,
+) -> Result<Substitute, ParseError> {
+    let (mut at, mut requirement, mut by) = (id, None, None);
+    for _ in 0..=steps.len() {
+        let Some((next, step)) = steps.get(at) else {
+            return Ok(Substitute { id: at.clone(), requirement, by: by.unwrap_or(By::Replace) });
+        };
+        // The version of a contract is not the version of what implements it.
+        match (next.requirement.is_any(), step) {
+            (false, _) => requirement = Some(next.requirement.clone()),
+            (true, By::Binding) => requirement = Some(VersionReq::any()),
+            (true, By::Replace) => {}
+        }
+        by.get_or_insert(*step);
+        at = &next.id;
+    }
+    Err(ParseError::new("input.overlay", "a chain of replacements that ends", id.as_text()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn id(text: &str) -> ComponentId {
+        ComponentId::parse(&format!("lcod://{text}")).unwrap()
+    }
+
+    fn map(rows: &[(&str, &str)]) -> BTreeMap<ComponentId, Reference> {
+        let row = |(from, to): &(&str, &str)| (id(from), Reference::parse(&format!("lcod://{to}")).unwrap());
+        rows.iter().map(row).collect()
+    }
+
+    #[test]
+    fn a_chain_of_replacements_counts_as_its_end() {
+        let replace = map(&[("n/a", "n/b"), ("n/b", "n/c@^2"), ("n/d", "n/e")]);
+        let overlay = Overlay::new(replace, map(&[("c/x", "n/a"), ("c/y", "n/d")]), vec![], None).unwrap();
+        let check = |from: &str, expected: Option<(&str, Option<&str>, By)>| {
+            let found = overlay.substitute(&id(from));
+            let told = found.map(|one| {
+                (one.id.path(), one.requirement.as_ref().map(|wanted| wanted.as_text()), one.by)
+            });
+            assert_eq!(told, expected, "{from}");
+        };
+        check("n/a", Some(("n/c", Some("^2"), By::Replace)));
+        check("n/b", Some(("n/c", Some("^2"), By::Replace)));
+        check("n/c", None);
+        check("n/d", Some(("n/e", None, By::Replace)));
+        check("c/x", Some(("n/c", Some("^2"), By::Binding)));
+        check("c/y", Some(("n/e", Some(""), By::Binding)));
+    }
+
+    #[test]
+    fn what_never_ends_or_is_said_twice_is_refused() {
+        let check = |replace: &[(&str, &str)], bindings: &[(&str, &str)]| {
+            let found = Overlay::new(map(replace), map(bindings), vec![], None);
+            assert_eq!(found.unwrap_err().reason, "input.overlay", "{replace:?} {bindings:?}");
+        };
+        check(&[("n/a", "n/a")], &[]);
+        check(&[("n/a", "n/b"), ("n/b", "n/a")], &[]);
+        check(&[("n/a", "n/b")], &[("n/b", "n/a")]);
+        check(&[("n/a", "n/b")], &[("n/a", "n/c")]);
+    }
+
+    #[test]
+    fn an_allowlist_holds_ids_and_what_lies_below_them() {
+        let check = |pattern: &str, id: &str, expected: bool| {
+            assert_eq!(Allowed::parse(pattern).unwrap().holds(id), expected, "{pattern} {id}");
+        };
+        check("lcod://n/a", "lcod://n/a", true);
+        check("lcod://n/a", "lcod://n/a/b", true);
+        check("lcod://n/a", "lcod://n/ab", false);
+        check("lcod://n/", "lcod://n/ab", true);
+        check("lcod://n/", "lcod://na/b", false);
+        check("lcod://n*", "lcod://na/b", true);
+        check("*", "lcod://na/b", true);
+        for wrong in ["", "lcod://*/a", "a b"] {
+            assert!(Allowed::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(Overlay::default().allows("lcod://n/a") && Overlay::default().takes("any"));
+    }
+}

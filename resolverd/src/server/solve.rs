@@ -1,0 +1,360 @@
+//! The answer to a resolve: the solution as JSON, or why there is none. Copies what the snapshot holds encoded; no file, no network.
+//! The only clock is the one that ends a search.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use catalogue_schema::generation::stale;
+use catalogue_schema::id::{ComponentId, SourceId};
+use catalogue_schema::model::Warning;
+use catalogue_schema::packed::{Packed, PackedError};
+use catalogue_schema::version::Version;
+use serde_json::{Value, json};
+
+use crate::api::{Code, Failure, HiddenRow, ResolvedHead, ResolvedTail, SubstitutionRow};
+use crate::resolve::reason::{About, Because, Derivation, Fact, Unmet, What};
+use crate::resolve::solver::Undecided;
+use crate::resolve::{
+    Absent, Asker, Candidates, Closed, Conflict, Limits, Pick, Resolution, resolve,
+};
+use crate::server::route::Question;
+use crate::store::Snapshot;
+
+/// How long a search may take, in milliseconds, where nobody says otherwise.
+pub const SOLVE_MS: u64 = 2_000;
+/// How many steps a search may take where nobody says otherwise.
+pub const SOLVE_STEPS: u64 = 1_000_000;
+/// How many steps a search may take on the thread that all connections share; what needs more is searched elsewhere.
+pub const INLINE_STEPS: u64 = 400;
+/// How many searches may go on elsewhere at once.
+pub const SOLVES_MAX: usize = 4;
+/// The reason of a search that ended without an answer.
+pub const UNDECIDED: &str = "resolve.undecided";
+
+/// How many missing ids a sentence names.
+const NAMED_MAX: usize = 5;
+/// How many missing ids a problem document lists.
+const MISSING_MAX: usize = 200;
+
+/// How long a search may go on.
+#[derive(Debug, Clone)]
+pub struct Solving {
+    /// For so many milliseconds.
+    pub ms: u64,
+    /// For so many steps.
+    pub steps: u64,
+    /// Until nobody waits any more, where somebody tells.
+    pub gone: Option<Arc<AtomicBool>>,
+}
+
+impl Default for Solving {
+    fn default() -> Solving {
+        Solving { ms: SOLVE_MS, steps: SOLVE_STEPS, gone: None }
+    }
+}
+
+impl Solving {
+    /// Returns the same with no more steps than the shared thread has time for.
+    pub fn inline(&self) -> Solving {
+        Solving { steps: self.steps.min(INLINE_STEPS), ..self.clone() }
+    }
+
+    /// Tells whether more steps are allowed than the shared thread has time for.
+    pub fn may_go_on(&self) -> bool {
+        self.steps > INLINE_STEPS
+    }
+}
+
+/// Searches for the answer to a question.
+///
+/// **Errors**: why there is none.
+pub fn solved<'a>(
+    question: &'a Question,
+    view: &'a impl Candidates,
+    solving: &Solving,
+) -> Result<Resolution<'a>, Conflict> {
+    let end = Instant::now().checked_add(Duration::from_millis(solving.ms));
+    let is_gone = || solving.gone.as_ref().is_some_and(|gone| gone.load(Ordering::Relaxed));
+    let is_over = || end.is_some_and(|end| Instant::now() >= end) || is_gone();
+    resolve(view, &question.request, &Limits { steps: solving.steps, is_over: &is_over })
+}
+
+/// How many bytes of an answer one component takes, about.
+const COMPONENT_BYTES: usize = 1024;
+
+/// Returns the JSON of an answer.
+///
+/// **Errors**: a component cannot be read.
+pub fn body(
+    resolution: &Resolution<'_>,
+    question: &Question,
+    snapshot: &Snapshot,
+) -> Result<Vec<u8>, Failure> {
+    let generation = &snapshot.generation;
+    let mut out = Vec::with_capacity(COMPONENT_BYTES * (resolution.picks.len() + 1));
+    let head = ResolvedHead {
+        snapshot: &generation.snapshot,
+        generation: generation.number,
+        stale: stale(&generation.sources, &generation.catalogues),
+        roots: &resolution.roots,
+    };
+    serde_json::to_writer(&mut out, &head).map_err(unwritten)?;
+    // The objects before and behind the components are one.
+    out.pop();
+    out.extend_from_slice(b",\"components\":[");
+    for (place, pick) in resolution.picks.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        write_pick(pick, resolution, &mut out);
+    }
+    out.extend_from_slice(b"],");
+    let hidden = resolution.hidden_by_natives.iter().map(|component| Hidden::of(component));
+    let hidden = hidden.collect::<Result<Vec<_>, _>>()?;
+    let mut warnings: Vec<&Warning> = resolution.warnings.iter().chain(&question.warnings).collect();
+    warnings.sort();
+    let substitutions = resolution.substitutions.iter();
+    let tail = ResolvedTail {
+        natives: &resolution.natives,
+        shadowed: hidden.iter().map(Hidden::row).collect(),
+        substitutions: substitutions
+            .map(|one| SubstitutionRow { id: &one.id, to: &one.to, by: one.by.word() })
+            .collect(),
+        warnings,
+    };
+    let tail = serde_json::to_vec(&tail).map_err(unwritten)?;
+    out.extend_from_slice(tail.get(1..).unwrap_or_default());
+    Ok(out)
+}
+
+/// Writes a chosen release. Ids, versions and requirements hold nothing that JSON escapes; what the snapshot holds is JSON.
+fn write_pick(pick: &Pick<'_>, resolution: &Resolution<'_>, out: &mut Vec<u8>) {
+    let mut put = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    put(&["{\"id\":\"", pick.component.id_text(), "\",\"version\":\"", pick.release.version_text()]);
+    put(&["\",\"requested\":["]);
+    for (place, text) in pick.requested.iter().enumerate() {
+        let text = if text.is_empty() { "latest" } else { text };
+        put(&[if place > 0 { ",\"" } else { "\"" }, text, "\""]);
+    }
+    put(&["],\"requiredBy\":["]);
+    for (place, asker) in pick.required_by.iter().enumerate() {
+        put(&[if place > 0 { ",\"" } else { "\"" }]);
+        match asker {
+            Asker::Request(position) => put(&["request ", &position.to_string()]),
+            Asker::Pick(at) => {
+                if let Some(asker) = resolution.picks.get(*at) {
+                    put(&[asker.component.id_text(), "@", asker.release.version_text()]);
+                }
+            }
+        }
+        put(&["\""]);
+    }
+    put(&["],\"dependencies\":", pick.release.dependencies_text()]);
+    pick.release.provenance().iter().for_each(|part| out.extend_from_slice(part));
+    out.extend_from_slice(b",\"directory\":null}");
+}
+
+fn unwritten(error: serde_json::Error) -> Failure {
+    Failure::new(Code::Internal, "api.answer", format!("cannot write the answer: {error}"))
+}
+
+/// A component that a native hides.
+struct Hidden {
+    id: ComponentId,
+    source: SourceId,
+    catalogue: SourceId,
+    versions: Vec<Version>,
+}
+
+impl Hidden {
+    fn of(component: &Packed) -> Result<Hidden, PackedError> {
+        let versions = component.all().filter_map(|listed| listed.version()).collect();
+        let head = component.head()?;
+        Ok(Hidden { id: head.id, source: head.owner.source, catalogue: head.owner.name, versions })
+    }
+
+    fn row(&self) -> HiddenRow<'_> {
+        HiddenRow {
+            id: &self.id,
+            source: &self.source,
+            catalogue: &self.catalogue,
+            versions: self.versions.iter().collect(),
+            by: "native",
+        }
+    }
+}
+
+/// Returns why a component that there is may not be used.
+pub fn closed(id: &ComponentId, closed: &Closed) -> Failure {
+    let (reason, hint) = match closed {
+        Closed::NotAllowed => ("resolve.not_allowed", "add it to the overlay's allowlist".to_owned()),
+        Closed::OtherSource(source) => {
+            ("resolve.source_excluded", format!("add {source} to the overlay's sources"))
+        }
+    };
+    Failure::new(Code::PermissionDenied, reason, format!("{id} {closed}")).hint(hint)
+}
+
+/// Returns why a host does not do.
+pub fn host(id: &ComponentId, version: &Version) -> Failure {
+    let detail = format!("the host has {id} {version}, which does not meet what is asked of it");
+    Failure::new(Code::VersionConflict, "resolve.host_version", detail)
+        .with("host", version)
+        .hint("ask for another version, or use another host")
+}
+
+/// Returns which ids nobody lists that releases require.
+pub fn missing(absent: &[Absent], unread: &[String]) -> Failure {
+    let named: Vec<String> = absent
+        .iter()
+        .take(NAMED_MAX)
+        .map(|one| match one.required_by.first() {
+            Some(asker) => format!("{} (for {asker})", one.references.join(", ")),
+            None => one.references.join(", "),
+        })
+        .collect();
+    let more = match absent.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let rows: Vec<Value> = absent.iter().take(MISSING_MAX).map(missing_row).collect();
+    if let Some(blocked) = absent.iter().find_map(|one| one.blocked.as_ref()) {
+        let detail = format!(
+            "ids are required that nobody may answer for yet: {}{more}; {} waits for source {}",
+            named.join(", "),
+            blocked.namespace,
+            blocked.source
+        );
+        return Failure::new(Code::SourceUnavailable, "source_unread", detail)
+            .with("missing", rows)
+            .with("source", &blocked.source)
+            .hint(format!("resolverd sync {}", blocked.source));
+    }
+    let detail = match unread {
+        [] => format!("ids are required that no source lists: {}{more}", named.join(", ")),
+        unread => format!(
+            "ids are required that nothing that has been read lists: {}{more}; never read: {}",
+            named.join(", "),
+            unread.join(", ")
+        ),
+    };
+    Failure::new(Code::ComponentNotFound, "dependency_unknown", detail).with("missing", rows).hint(format!(
+        "where the kernel has them itself, say so: {}",
+        natives_hint(absent)
+    ))
+}
+
+/// Returns the options that name the missing ids as natives: their namespaces, since kernels have whole ones.
+fn natives_hint(absent: &[Absent]) -> String {
+    let mut options: Vec<String> = Vec::new();
+    for Absent { id, .. } in absent {
+        let text = id.as_text();
+        let path = text.len() - id.path().len();
+        let is_kernels = ["contract/", "axiom/", "flow/", "impl/", "kernel/"].iter().any(|one| id.path().starts_with(one));
+        let option = match id.path().find('/').filter(|_| is_kernels) {
+            Some(slash) => format!("--native {}", &text[..=path + slash]),
+            None => format!("--native {text}"),
+        };
+        if !options.contains(&option) {
+            options.push(option);
+        }
+    }
+    let left = options.len().saturating_sub(NAMED_MAX);
+    options.truncate(NAMED_MAX);
+    let more = if left > 0 { format!(" and {left} more, or --natives-file FILE") } else { String::new() };
+    format!("{}{more}", options.join(" "))
+}
+
+fn missing_row(absent: &Absent) -> Value {
+    let Absent { id, references, required_by, blocked } = absent;
+    let reason = if blocked.is_some() { "source_unread" } else { "component_unknown" };
+    json!({"id": id, "references": references, "requiredBy": required_by, "reason": reason})
+}
+
+/// Returns which releases cannot be part of an answer before their documents are fetched.
+pub fn unfetched(releases: &[String]) -> Failure {
+    let detail = format!(
+        "the documents of {} have not been fetched, so that nobody knows what is required there",
+        releases.join(", ")
+    );
+    Failure::new(Code::SourceUnavailable, "manifest_unfetched", detail)
+        .with("releases", releases)
+        .hint(format!("resolverd resolve --refresh {} fetches them", releases.join(" ")))
+}
+
+/// Returns that a search ended without an answer.
+pub fn undecided(undecided: Undecided) -> Failure {
+    let (what, limit, value) = match undecided {
+        Undecided::Steps(steps) => (format!("{steps} steps"), "solve_steps", Some(steps)),
+        Undecided::Time => ("the time that it may take".to_owned(), "solve_ms", None),
+    };
+    let detail = format!("undecided: neither an answer nor a contradiction was found within {what}");
+    Failure::new(Code::LimitExceeded, UNDECIDED, detail)
+        .status(503)
+        .with("limit", limit)
+        .with("value", value)
+        .hint(format!("name narrower versions, or raise {limit} below [limits] in config.toml"))
+}
+
+/// Returns why nothing meets every requirement: as text, and as facts and steps.
+///
+/// The tree is a list of steps that name facts and other steps by their places, since a tree inside a tree is deeper than readers
+/// of JSON go.
+pub fn impossible(derivation: &Derivation) -> Failure {
+    let facts: Vec<Value> = derivation.facts.iter().map(fact_row).collect();
+    let because = |because: &Because| match because {
+        Because::Fact(at) => json!({"fact": at}),
+        Because::Step(at) => json!({"step": at}),
+        Because::Cut => Value::Null,
+    };
+    let steps: Vec<Value> =
+        derivation.steps.iter().map(|[one, other]| json!([because(one), because(other)])).collect();
+    let text = derivation.text();
+    Failure::new(Code::VersionConflict, "version_conflict", text.lines().next().unwrap_or_default().trim_end_matches(':'))
+        .with("explanation", text)
+        .with("derivation", json!({"facts": facts, "steps": steps, "cut": derivation.is_cut}))
+        .hint("ask for other versions of what the lines name, or ask the owners of the components")
+}
+
+fn fact_row(fact: &Fact) -> Value {
+    let mut row = json!({"text": fact.to_string()});
+    if let Some(About { id, owner, releases, count, .. }) = &fact.about {
+        row["id"] = json!(id);
+        if let Some((source, catalogue)) = owner {
+            row["source"] = json!(source);
+            row["catalogue"] = json!(catalogue);
+        }
+        let told = releases.iter().map(|one| {
+            json!({"version": one.version, "manifest": one.manifest, "because": one.because})
+        });
+        row["releases"] = told.collect();
+        row["count"] = json!(count);
+    }
+    let what = match &fact.what {
+        What::Requires { requests, references, unmet } => {
+            row["references"] = json!(references);
+            if fact.about.is_none() {
+                row["requests"] = json!(requests);
+            }
+            if let Some(Unmet::NoVersion(versions)) = unmet {
+                row["available"] = json!(versions);
+            }
+            if let Some(Unmet::Host(version)) = unmet {
+                row["host"] = json!(version);
+            }
+            "requires"
+        }
+        What::NoneUsable => "none_usable",
+        What::Unlisted => "component_unknown",
+        What::Blocked(blocked) => {
+            row["source"] = json!(blocked.source);
+            "source_unread"
+        }
+        What::Closed(Closed::NotAllowed) => "resolve.not_allowed",
+        What::Closed(Closed::OtherSource(_)) => "resolve.source_excluded",
+        What::Broken(_) => "broken",
+    };
+    row["what"] = json!(what);
+    row
+}
