@@ -186,7 +186,7 @@ impl Wish {
             true => asker.ask_slowly(&Call::post("/v1/lock", &body), "reading the sources")?,
             false => asker.ask(&Call::post("/v1/lock", &body))?,
         };
-        let (lock, _) = lockfile::Lock::parse(field(&answer, "text").as_bytes())
+        let (lock, _) = lockfile::Lock::parse(verbatim(&answer).as_bytes())
             .map_err(|error| Failure::of(Code::Internal, &error.in_field("the daemon's lock")))?;
         Ok(Made { form, path: room.path(form.file_name()), before, answer, body, lock, warnings: room.overrides.warnings })
     }
@@ -246,6 +246,11 @@ impl Wish {
     }
 }
 
+/// Returns the lockfile of an answer as it is, to be written and read, never printed.
+fn verbatim(answer: &Value) -> &str {
+    answer["text"].as_str().unwrap_or_default()
+}
+
 /// What became of a component.
 #[derive(Debug, PartialEq, Eq)]
 struct Change {
@@ -256,7 +261,7 @@ struct Change {
 
 impl Made {
     fn text(&self) -> String {
-        field(&self.answer, "text")
+        verbatim(&self.answer).to_owned()
     }
 
     fn is_new(&self) -> bool {
