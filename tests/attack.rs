@@ -750,9 +750,15 @@ fn j12_no_request_makes_the_daemon_open_a_path() {
         }
     }
     for field in ["path", "file", "dest", "bundle", "directory", "output"] {
-        for target in
-            ["/v1/resolve", "/v1/lookup", "/v1/lock", "/v1/lock/check", "/v1/explain", "/v1/sync", "/v1/reload"]
-        {
+        for target in [
+            "/v1/resolve",
+            "/v1/lookup",
+            "/v1/lock",
+            "/v1/lock/check",
+            "/v1/explain",
+            "/v1/sync",
+            "/v1/reload",
+        ] {
             let answer = daemon.post(target, &json!({ field: "/etc/shadow" }));
             assert_eq!(
                 (answer.status, answer.reason().as_str()),

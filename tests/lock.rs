@@ -116,7 +116,8 @@ fn project(sandbox: &Sandbox, requires: &[&str]) -> PathBuf {
     let app = sandbox.path("app");
     std::fs::create_dir_all(&app).unwrap();
     let requires: String = requires.iter().map(|one| format!("\"{one}\", ")).collect();
-    let text = format!("schemaVersion = \"2.0\"\nid = \"lcod://demo/app@0.1.0\"\n[deps]\nrequires = [{requires}]\n");
+    let text =
+        format!("schemaVersion = \"2.0\"\nid = \"lcod://demo/app@0.1.0\"\n[deps]\nrequires = [{requires}]\n");
     std::fs::write(app.join("lcp.toml"), text).unwrap();
     app
 }
@@ -232,8 +233,7 @@ fn a_lock_stays_until_an_update_is_asked_for() {
     let daemon = world.sandbox.start_synced();
     let said = done(world.run(&["lock", "--native", "lcod://contract/", "--receipt", "receipt.json"]));
     assert!(said.ends_with("locked 3 components in lcp.lock; the host implements 1 more\n"), "{said}");
-    let receipt: Value =
-        serde_json::from_slice(&std::fs::read(app.join("receipt.json")).unwrap()).unwrap();
+    let receipt: Value = serde_json::from_slice(&std::fs::read(app.join("receipt.json")).unwrap()).unwrap();
     assert_eq!(receipt["schema"], "resolverd/receipt@1");
     assert_eq!(receipt["snapshot"], daemon.get("/v1/health").ok()["snapshot"]);
     let first = world.lock();
@@ -282,7 +282,11 @@ fn minimal_updates_keep_what_still_holds() {
     let changed = |text: &str| -> Vec<String> {
         text.lines().filter(|line| !first.contains(*line)).map(str::to_owned).collect()
     };
-    assert!(changed(&world.lock()).iter().all(|line| !line.contains("lcod://x/c")), "{:?}", changed(&world.lock()));
+    assert!(
+        changed(&world.lock()).iter().all(|line| !line.contains("lcod://x/c")),
+        "{:?}",
+        changed(&world.lock())
+    );
     let said = world.run(&["lock", "--update", "lcod://x/nobody"]);
     assert_eq!((said.status, said.stderr.contains("is not in the lock")), (2, true), "{said:?}");
 
@@ -290,7 +294,10 @@ fn minimal_updates_keep_what_still_holds() {
     world.project(&["lcod://x/a@1", "lcod://contract/log@1", "lcod://x/d"]);
     let said = world.run(&["resolve", "--locked"]);
     assert_eq!(said.status, 4, "{said:?}");
-    assert!(said.stderr.contains("lock.changed") && said.stderr.contains("lcod://x/d@1.0.0 comes"), "{said:?}");
+    assert!(
+        said.stderr.contains("lock.changed") && said.stderr.contains("lcod://x/d@1.0.0 comes"),
+        "{said:?}"
+    );
     let said = done(world.run(&["lock"]));
     assert!(said.contains("added    lcod://x/d@1.0.0") && !said.contains("1.1.0"), "{said}");
     assert_eq!(versions(&world.lock()), ["a@1.0.0", "b@1.1.0", "c@1.0.0", "d@1.0.0"]);
@@ -320,7 +327,8 @@ fn changes_to_different_components_merge() {
         daemon.post("/v1/lock", &body).ok()["text"].as_str().unwrap().to_owned()
     };
     let repository = Repository::create(&world.sandbox.path("merge"));
-    let commit = |text: String| repository.commit(&Files::from([("resolverd.lock".to_owned(), text.into_bytes())]));
+    let commit =
+        |text: String| repository.commit(&Files::from([("resolverd.lock".to_owned(), text.into_bytes())]));
     let git = |arguments: &[&str]| place::git(&repository.path, arguments);
     commit(make(&[]));
     git(&["checkout", "--quiet", "-b", "one"]);
@@ -350,7 +358,11 @@ fn findings(daemon: &Daemon, lock: &str) -> Vec<String> {
     assert_eq!(answer["holds"], rows.is_empty(), "{answer:#}");
     assert!(rows.iter().all(|row| row["hint"].as_str().unwrap().starts_with("resolverd ")), "{answer:#}");
     let told = |row: &Value| {
-        format!("{} {}", row["id"].as_str().unwrap().trim_start_matches("lcod://"), row["reason"].as_str().unwrap())
+        format!(
+            "{} {}",
+            row["id"].as_str().unwrap().trim_start_matches("lcod://"),
+            row["reason"].as_str().unwrap()
+        )
     };
     rows.iter().map(told).collect()
 }
@@ -449,7 +461,12 @@ fn a_lock_that_was_changed_by_hand_is_refused_with_its_place() {
     check(good.replace(manifest, &other), &["resolve", "--locked"], 4, "lock.mutated");
     check(good.replace(manifest, &other), &["lock"], 4, "lock.mutated");
     check(good.replace("x/b@1.0.0", "x/b@2.0.0"), &["check"], 2, "lock.unmet");
-    check(good.replace("url = \"https://forge.example/", "url = \"file:///"), &["check"], 2, "lock.host_path");
+    check(
+        good.replace("url = \"https://forge.example/", "url = \"file:///"),
+        &["check"],
+        2,
+        "lock.host_path",
+    );
     check(format!("{good}<<<<<<< ours\n"), &["lock"], 2, "input.toml");
     let foreign = "schemaVersion = \"1.0\"\nresolverVersion = \"0.1.0\"\n".to_owned();
     check(foreign, &["lock"], 2, "lock.foreign");
@@ -502,13 +519,20 @@ fn a_project_overrides_by_values_and_what_cannot_be_done_is_said() {
     std::fs::write(app.join("resolve.config.json"), config.to_string()).unwrap();
     let said = world.run(&["lock"]);
     assert_eq!(said.status, 0, "{said:?}");
-    assert!(said.stderr.contains("project.path_source") && said.stderr.contains("project.mirrors"), "{said:?}");
+    assert!(
+        said.stderr.contains("project.path_source") && said.stderr.contains("project.mirrors"),
+        "{said:?}"
+    );
     let lock = world.lock();
     assert_eq!(versions(&lock), ["log@0.1.0", "a@1.0.0", "b@1.0.0"], "{lock}");
     assert!(lock.contains("resolved = \"lcod://y/b@1.0.0\"") && !lock.contains("mirror.example"), "{lock}");
 
     let elsewhere = world.sandbox.path("elsewhere.json");
-    std::fs::write(&elsewhere, "{\"sources\": {\"lcod://x/b\": {\"type\": \"git\", \"url\": \"https://x\"}}}").unwrap();
+    std::fs::write(
+        &elsewhere,
+        "{\"sources\": {\"lcod://x/b\": {\"type\": \"git\", \"url\": \"https://x\"}}}",
+    )
+    .unwrap();
     let named = |path: &std::path::Path| {
         let mut command = world.sandbox.command();
         command.env("LCOD_RESOLVER_CONFIG", path).current_dir(&app);
@@ -536,7 +560,10 @@ fn references_are_locked_without_a_project_and_again() {
     assert!(said.starts_with("unchanged: 2 components in resolverd.lock"), "{said}");
     let (lock, form) = Lock::parse(first.as_bytes()).unwrap();
     assert_eq!((lock.roots().len(), form), (1, Form::Resolverd));
-    assert_eq!(done(world.run(&["check", "--locked", "resolverd.lock"])), "resolverd.lock holds: 2 components\n");
+    assert_eq!(
+        done(world.run(&["check", "--locked", "resolverd.lock"])),
+        "resolverd.lock holds: 2 components\n"
+    );
     let said = world.run(&["check", "none.lock"]);
     assert!(said.status == 2 && said.stderr.contains("lock.absent"), "{said:?}");
 }

@@ -232,11 +232,7 @@ impl Lock {
     }
 
     /// Makes a lock of parts in any order; what is wrong says which component it is about.
-    fn of(
-        project: Option<Project>,
-        mut roots: Vec<Edge>,
-        mut components: Vec<Locked>,
-    ) -> Result<Lock, Flaw> {
+    fn of(project: Option<Project>, mut roots: Vec<Edge>, mut components: Vec<Locked>) -> Result<Lock, Flaw> {
         in_order(&mut roots);
         components.sort_by(|one, other| one.id.cmp(&other.id));
         for one in &mut components {
@@ -306,7 +302,8 @@ impl Lock {
     }
 
     fn is_whole(&self) -> Result<(), Flaw> {
-        let below = self.components.iter().flat_map(|one| one.dependencies.iter().map(move |edge| (Some(one), edge)));
+        let below =
+            self.components.iter().flat_map(|one| one.dependencies.iter().map(move |edge| (Some(one), edge)));
         for (from, edge) in self.roots.iter().map(|edge| (None, edge)).chain(below) {
             let To::Component(to) = &edge.to else { continue };
             let who = || from.map_or_else(|| "the project".to_owned(), Locked::full);
@@ -316,7 +313,8 @@ impl Lock {
                 return Err(Flaw { error: ParseError::new("lock.dangling", expected, "none"), about });
             };
             if *to == edge.wanted.id && !edge.wanted.requirement.matches_prerelease(&target.version) {
-                let expected = format!("a version of {to} that meets {} of {}", edge.wanted.requirement, who());
+                let expected =
+                    format!("a version of {to} that meets {} of {}", edge.wanted.requirement, who());
                 let error = ParseError::new("lock.unmet", expected, target.version.to_string());
                 return Err(Flaw { error, about: about.or_else(|| Some(to.clone())) });
             }

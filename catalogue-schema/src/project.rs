@@ -120,7 +120,10 @@ impl Overrides {
                 "registry" => overrides.registry(raw),
                 // Where a kernel finds its own tools: nothing is resolved by it.
                 "tooling" | "$schema" => Ok(()),
-                _ => Ok(overrides.warn("project.unknown_field", format!("{} is a field that nobody here knows", escaped(name)))),
+                _ => Ok(overrides.warn(
+                    "project.unknown_field",
+                    format!("{} is a field that nobody here knows", escaped(name)),
+                )),
             };
             // A value that was read on its own knows only its place in itself.
             let placed = |error: ParseError| {
@@ -292,7 +295,10 @@ mod tests {
                     pairs.iter().map(|(one, other)| format!("{one}={other} ")).collect::<String>()
                 };
                 let natives: String = found.natives.iter().map(|one| format!("{one} ")).collect();
-                let sources = found.sources.as_ref().map(|all| all.iter().map(|id| format!("{id} ")).collect::<String>());
+                let sources = found
+                    .sources
+                    .as_ref()
+                    .map(|all| all.iter().map(|id| format!("{id} ")).collect::<String>());
                 let warnings: String = found.warnings.iter().map(|one| format!("{} ", one.reason)).collect();
                 format!(
                     "replace {}bindings {}allow {} sources {} natives {natives}warnings {warnings}",
@@ -334,7 +340,10 @@ mod tests {
 
     #[test]
     fn what_would_lock_something_else_is_refused_with_its_place() {
-        check(r#"{"sources": {"lcod://a/b@1": {"type": "git", "url": "https://x", "rev": "abc"}}}"#, "project.unsupported sources.lcod://a/b@1.type true");
+        check(
+            r#"{"sources": {"lcod://a/b@1": {"type": "git", "url": "https://x", "rev": "abc"}}}"#,
+            "project.unsupported sources.lcod://a/b@1.type true",
+        );
         check(r#"{"replace": {"a b": "lcod://c/d"}}"#, "input.id replace true");
         check(r#"{"replace": {"lcod://a/b": "c d"}}"#, "input.id replace.lcod://a/b true");
         check(r#"{"replace": {"lcod://a/b": 7}}"#, "input.field replace.lcod://a/b true");
@@ -342,7 +351,10 @@ mod tests {
         check(r#"{"allowlist": "lcod://a/"}"#, "input.field allowlist true");
         check(r#"{"registry": {"sources": [{"id": "A B"}]}}"#, "input.source registry.sources[0].id true");
         check(r#"{"replace": {}, "replace": {}}"#, "input.json  true");
-        check(r#"{"bindings": {"lcod://a/b@1": "lcod://c/d", "lcod://a/b@2": "lcod://c/d"}}"#, "project.twice bindings true");
+        check(
+            r#"{"bindings": {"lcod://a/b@1": "lcod://c/d", "lcod://a/b@2": "lcod://c/d"}}"#,
+            "project.twice bindings true",
+        );
         check("[]", "input.field  true");
     }
 
@@ -351,7 +363,8 @@ mod tests {
         let check = |text: &str, expected: &str| {
             let found = match ProjectFile::parse(text.as_bytes()) {
                 Ok(ProjectFile { project, requires }) => {
-                    let own = project.map_or("nobody".to_owned(), |one| format!("{}@{}", one.id, one.version));
+                    let own =
+                        project.map_or("nobody".to_owned(), |one| format!("{}@{}", one.id, one.version));
                     let requires: String = requires.iter().map(|one| format!(" {one}")).collect();
                     format!("{own}:{requires}")
                 }

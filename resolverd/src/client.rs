@@ -193,7 +193,8 @@ impl Client {
     /// **Errors**: [`AskError::Problem`] where the daemon refuses, else as [`Client::call`].
     pub fn ask(&mut self, call: &Call) -> Result<Value, AskError> {
         let reply = self.call(call)?;
-        let answer = serde_json::from_slice(&reply.body).map_err(|_| self.garbled("a body that is not JSON"))?;
+        let answer =
+            serde_json::from_slice(&reply.body).map_err(|_| self.garbled("a body that is not JSON"))?;
         if reply.status < 400 { Ok(answer) } else { Err(AskError::Problem(answer)) }
     }
 
@@ -201,7 +202,8 @@ impl Client {
     ///
     /// **Errors**: [`ClientError::Broken`], [`ClientError::Garbled`]; the connection is of no further use then.
     pub fn call(&mut self, call: &Call) -> Result<Reply, ClientError> {
-        let endless = call.method == "POST" && !matches!(call.target.as_str(), "/v1/lookup" | "/v1/lock/check");
+        let endless =
+            call.method == "POST" && !matches!(call.target.as_str(), "/v1/lookup" | "/v1/lock/check");
         let patience = if endless { None } else { Some(self.patience) };
         self.stream.get_ref().set_read_timeout(patience).map_err(|error| self.broken("call", error))?;
         let head = self.asked(call)?;

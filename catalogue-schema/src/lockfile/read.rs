@@ -7,8 +7,8 @@ use crate::error::{ParseError, Position, escaped};
 use crate::id::{CatalogueId, ComponentId, Reference, SourceId, parse_release_id};
 use crate::lockfile::document::{LcpDependency, LcpDocument, LcpTable, LockDocument, LockedTable};
 use crate::lockfile::{
-    Edge, Flaw, Form, LCP_RESOLVER, LCP_SCHEMA_VERSION, LOCK_BYTES_MAX, LOCK_SCHEMA, Lock, Locked, LockedFile,
-    NATIVE, Project, To,
+    Edge, Flaw, Form, LCP_RESOLVER, LCP_SCHEMA_VERSION, LOCK_BYTES_MAX, LOCK_SCHEMA, Lock, Locked,
+    LockedFile, NATIVE, Project, To,
 };
 use crate::path::DocPath;
 use crate::pointer::{CommitId, HttpsUrl, Repository, SshUrl};
@@ -82,7 +82,13 @@ impl Reader<'_> {
         error.at(Position::of(self.text.as_bytes(), at.offset()))
     }
 
-    fn exactly(&self, at: &At<String>, field: &str, expected: &str, reason: &'static str) -> Result<(), ParseError> {
+    fn exactly(
+        &self,
+        at: &At<String>,
+        field: &str,
+        expected: &str,
+        reason: &'static str,
+    ) -> Result<(), ParseError> {
         self.value(at, field, |found| match found == expected {
             true => Ok(()),
             false => Err(ParseError::new(reason, expected, found)),
@@ -100,7 +106,8 @@ impl Reader<'_> {
     ) -> Result<Lock, ParseError> {
         Lock::of(project, roots, components).map_err(|Flaw { error, about }| {
             let is_about = |written: &str| {
-                let bare = parse_release_id(written).map(|(id, _)| id).or_else(|_| ComponentId::parse(written));
+                let bare =
+                    parse_release_id(written).map(|(id, _)| id).or_else(|_| ComponentId::parse(written));
                 about.as_ref().is_some_and(|about| bare.is_ok_and(|id| id == *about))
             };
             let place = blocks.iter().rposition(|(written, _)| is_about(written)).unwrap_or(0);
@@ -156,10 +163,13 @@ impl Reader<'_> {
 
     /// Compares who requires a component with what its block says.
     fn dependents(&self, lock: &Lock, id: &At<String>, written: &[At<String>]) -> Result<(), ParseError> {
-        let id = self.value(id, "id", |text| parse_release_id(text).map(|(id, _)| id).or_else(|_| ComponentId::parse(text)))?;
+        let id = self.value(id, "id", |text| {
+            parse_release_id(text).map(|(id, _)| id).or_else(|_| ComponentId::parse(text))
+        })?;
         let said: BTreeSet<&str> = written.iter().map(|at| at.value().as_str()).collect();
         let required_by = lock.required_by();
-        let found: BTreeSet<&str> = required_by.get(&id).into_iter().flatten().map(|one| one.as_text()).collect();
+        let found: BTreeSet<&str> =
+            required_by.get(&id).into_iter().flatten().map(|one| one.as_text()).collect();
         match said.symmetric_difference(&found).next() {
             None => Ok(()),
             Some(_) => {
@@ -187,7 +197,8 @@ impl Reader<'_> {
         let missing = || ParseError::new("lock.project", "the block of the project first", "none");
         let project = document.project_id.as_ref().ok_or_else(|| missing().in_field("projectId"))?;
         let (id, version) = self.value(project, "projectId", parse_release_id)?;
-        let (first, rest) = document.components.split_first().ok_or_else(|| missing().in_field("components"))?;
+        let (first, rest) =
+            document.components.split_first().ok_or_else(|| missing().in_field("components"))?;
         let own = first.value();
         self.exactly(&own.id, "components[0].id", project.value(), "lock.project")?;
         self.exactly(&own.resolved, "components[0].resolved", project.value(), "lock.project")?;
@@ -198,7 +209,8 @@ impl Reader<'_> {
         let roots = self.edges(&own.dependencies).map_err(|error| error.in_field("components[0]"))?;
         let mut components = Vec::with_capacity(rest.len());
         for (index, at) in rest.iter().enumerate() {
-            let within = |error: ParseError| self.placed(error.in_field(format!("components[{}]", index + 1)), at);
+            let within =
+                |error: ParseError| self.placed(error.in_field(format!("components[{}]", index + 1)), at);
             components.push(self.lcp_component(at.value()).map_err(within)?);
         }
         let blocks = document.components.iter().map(|at| (at.value().id.value().as_str(), at.offset()));
@@ -251,7 +263,8 @@ impl Reader<'_> {
 
     fn edges(&self, all: &[At<LcpDependency>]) -> Result<Vec<Edge>, ParseError> {
         let read = |(index, at): (usize, &At<LcpDependency>)| {
-            let within = |error: ParseError| self.placed(error.in_field(format!("dependencies[{index}]")), at);
+            let within =
+                |error: ParseError| self.placed(error.in_field(format!("dependencies[{index}]")), at);
             self.lcp_edge(at.value()).map_err(within)
         };
         all.iter().enumerate().map(read).collect()
@@ -310,7 +323,8 @@ fn repository(text: &str) -> Result<Repository, ParseError> {
 }
 
 fn file(text: &str) -> Result<LockedFile, ParseError> {
-    let missing = || ParseError::new("input.field", "a digest and a path, such as sha256:… compose.yaml", text);
+    let missing =
+        || ParseError::new("input.field", "a digest and a path, such as sha256:… compose.yaml", text);
     let (digest, path) = text.split_once(' ').ok_or_else(missing)?;
     Ok(LockedFile { path: DocPath::parse(path)?, digest: Digest::parse(digest)? })
 }

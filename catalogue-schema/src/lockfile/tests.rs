@@ -108,7 +108,10 @@ fn faults(value: &Value) -> Vec<String> {
         let fields = value.as_object().unwrap();
         let strange = fields.keys().filter(|name| !names.contains(&name.as_str()));
         let absent = needed.iter().filter(|name| !fields.contains_key(**name));
-        strange.map(|name| format!("{at}.{name}")).chain(absent.map(|name| format!("{at}: no {name}"))).collect()
+        strange
+            .map(|name| format!("{at}.{name}"))
+            .chain(absent.map(|name| format!("{at}: no {name}")))
+            .collect()
     };
     let top = ["schemaVersion", "resolverVersion", "projectId", "components"];
     let mut found = known(value, "$", &top, &["schemaVersion", "components"]);
@@ -159,8 +162,18 @@ fn what_does_not_hold_together_is_refused_with_its_place() {
     check(Resolverd, "version = \"1.0.1\"", "verson = \"1.0.1\"", "input.toml  true");
     check(Resolverd, "version = \"1.0.1\"", "version = \"1\"", "input.version components[1].version true");
     check(Resolverd, "version = \"1.0.1\"", "version = \"2.0.1\"", "lock.unmet components[0] true");
-    check(Resolverd, "id = \"lcod://acme/tax\"", "id = \"lcod://acme/tux\"", "lock.dangling components[0] true");
-    check(Resolverd, "id = \"lcod://acme/tax\"", "id = \"lcod://acme/invoice\"", "lock.duplicate components[1] true");
+    check(
+        Resolverd,
+        "id = \"lcod://acme/tax\"",
+        "id = \"lcod://acme/tux\"",
+        "lock.dangling components[0] true",
+    );
+    check(
+        Resolverd,
+        "id = \"lcod://acme/tax\"",
+        "id = \"lcod://acme/invoice\"",
+        "lock.duplicate components[1] true",
+    );
     check(Resolverd, "-> lcod://impl/fetch", "-> native", "lock.unused components[2] true");
     check(Resolverd, "-> lcod://impl/fetch", "-> lcod://impl/fitch", "lock.dangling components[0] true");
     check(
@@ -178,7 +191,12 @@ fn what_does_not_hold_together_is_refused_with_its_place() {
     check(Resolverd, COMMIT, "main", "input.commit components[0].commit true");
     check(Resolverd, "components/invoice", "../invoice", "input.path components[0].path true");
     check(Lcp, "schemaVersion = \"1.0\"", "schemaVersion = \"2.0\"", "input.schema schemaVersion true");
-    check(Lcp, "resolverVersion = \"resolverd/lock@1\"", "resolverVersion = \"0.1.0\"", "lock.foreign resolverVersion false");
+    check(
+        Lcp,
+        "resolverVersion = \"resolverd/lock@1\"",
+        "resolverVersion = \"0.1.0\"",
+        "lock.foreign resolverVersion false",
+    );
     check(Lcp, "path = \".\"", "path = \"/srv/app\"", "lock.host_path components[0].source.path true");
     check(
         Lcp,
@@ -186,8 +204,18 @@ fn what_does_not_hold_together_is_refused_with_its_place() {
         "resolved = \"lcod://acme/tax@1.0.2\"\nintegrity",
         "lock.inconsistent components[2].resolved true",
     );
-    check(Lcp, "integrity = \"sha256-", "integrity = \"sha256-00", "input.digest components[1].integrity true");
-    check(Lcp, "source = { type = \"native\" }", "source = { type = \"magic\" }", "lock.inconsistent components[0].dependencies[2].source.type true");
+    check(
+        Lcp,
+        "integrity = \"sha256-",
+        "integrity = \"sha256-00",
+        "input.digest components[1].integrity true",
+    );
+    check(
+        Lcp,
+        "source = { type = \"native\" }",
+        "source = { type = \"magic\" }",
+        "lock.inconsistent components[0].dependencies[2].source.type true",
+    );
     assert_eq!(Lock::parse(b"").unwrap_err().reason, "input.schema");
     assert_eq!(Lock::parse(b"\xff").unwrap_err().reason, "input.encoding");
     assert_eq!(Lock::parse(&vec![b'#'; LOCK_BYTES_MAX + 1]).unwrap_err().reason, "limit.document_bytes");

@@ -27,7 +27,8 @@ use crate::error::ParseError;
 use crate::id::ComponentId;
 use crate::lockfile::{Edge, LCP_RESOLVER, LCP_SCHEMA_VERSION, LOCK_SCHEMA, Lock, Locked, NATIVE, To};
 
-const HEAD: &str = "# Written by resolverd. Change what the project asks for instead, then run: resolverd lock\n";
+const HEAD: &str =
+    "# Written by resolverd. Change what the project asks for instead, then run: resolverd lock\n";
 
 /// Which components require each one.
 type RequiredBy<'a> = BTreeMap<&'a ComponentId, BTreeSet<&'a ComponentId>>;

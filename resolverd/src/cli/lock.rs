@@ -103,11 +103,15 @@ enum Update {
     All,
 }
 
-/// What becomes of a lock that cannot be read.
+/// What the lock that is there is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Existing {
-    Respect,
-    Overwrite,
+    /// It has to be there.
+    Required,
+    /// It is kept to, and has to be one that can be read.
+    Respected,
+    /// It is kept to where it can be read.
+    Overwritten,
 }
 
 /// A lock that was made, and the one that was there.
@@ -131,13 +135,14 @@ impl Wish {
             prerelease: arguments.prerelease,
             refresh: arguments.refresh,
             update: Update::Nothing,
-            existing: Existing::Respect,
+            existing: Existing::Required,
         }
     }
 
     fn of(arguments: &Lock, natives: Vec<String>) -> Result<Wish, Failure> {
         let read = |text: &String| {
-            ComponentId::parse(text).map_err(|error| Failure::of_reference(&error).hint("--update takes ids without versions"))
+            ComponentId::parse(text)
+                .map_err(|error| Failure::of_reference(&error).hint("--update takes ids without versions"))
         };
         let update = match &arguments.update {
             None => Update::Nothing,
@@ -151,7 +156,7 @@ impl Wish {
             prerelease: arguments.prerelease,
             refresh: arguments.refresh,
             update,
-            existing: if arguments.overwrite { Existing::Overwrite } else { Existing::Respect },
+            existing: if arguments.overwrite { Existing::Overwritten } else { Existing::Respected },
         })
     }
 
@@ -161,9 +166,12 @@ impl Wish {
         let is_lcp = self.references.is_empty() && room.file.is_some();
         let form = if is_lcp { Form::Lcp } else { Form::Resolverd };
         let before = match room.lock(form) {
-            Err(_) if self.existing == Existing::Overwrite => None,
+            Err(_) if self.existing == Existing::Overwritten => None,
             kept => kept?,
         };
+        if before.is_none() && self.existing == Existing::Required {
+            return Err(absent(&room.path(form.file_name())).into());
+        }
         let kept = before.as_ref().map(|kept| &kept.lock);
         let own = room.file.as_ref().filter(|_| is_lcp);
         let references = self.references(&room, kept)?;
@@ -174,7 +182,8 @@ impl Wish {
         });
         let stays = self.stays(kept)?;
         for (name, value) in [("lock", json!(stays)), ("overlay", room.overlay())] {
-            let is_empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|all| all.is_empty());
+            let is_empty = value.as_array().is_some_and(Vec::is_empty)
+                || value.as_object().is_some_and(|all| all.is_empty());
             if !is_empty {
                 resolve[name] = value;
             }
@@ -188,7 +197,15 @@ impl Wish {
         };
         let (lock, _) = lockfile::Lock::parse(verbatim(&answer).as_bytes())
             .map_err(|error| Failure::of(Code::Internal, &error.in_field("the daemon's lock")))?;
-        Ok(Made { form, path: room.path(form.file_name()), before, answer, body, lock, warnings: room.overrides.warnings })
+        Ok(Made {
+            form,
+            path: room.path(form.file_name()),
+            before,
+            answer,
+            body,
+            lock,
+            warnings: room.overrides.warnings,
+        })
     }
 
     fn references(&self, room: &Room, kept: Option<&lockfile::Lock>) -> Result<Vec<String>, Failure> {
@@ -205,7 +222,8 @@ impl Wish {
             (Some(file), _) => Ok(texts(&mut file.requires.iter())),
             (None, Some(lock)) => Ok(texts(&mut lock.roots().iter().map(|edge| &edge.wanted))),
             (None, None) => {
-                let detail = "there is nothing to lock: no lcp.toml, no resolverd.lock, and no reference is named";
+                let detail =
+                    "there is nothing to lock: no lcp.toml, no resolverd.lock, and no reference is named";
                 Err(Failure::new(Code::RequestInvalid, "project.absent", detail)
                     .hint("run it where lcp.toml is, or name references: resolverd lock lcod://acme/billing/invoice@^1"))
             }
@@ -231,8 +249,9 @@ impl Wish {
             && let Some(strange) = ids.iter().find(|id| lock.component(id).is_none())
         {
             let detail = format!("{strange} is not in the lock");
-            return Err(Failure::new(Code::RequestInvalid, "lock.unknown", detail)
-                .hint("resolverd lock adds what the project requires; --update is for what is locked already"));
+            return Err(Failure::new(Code::RequestInvalid, "lock.unknown", detail).hint(
+                "resolverd lock adds what the project requires; --update is for what is locked already",
+            ));
         }
         Ok(lock.components().iter().filter(|one| !self.is_updated(&one.id)).map(Locked::full).collect())
     }
@@ -279,7 +298,11 @@ impl Made {
         let changed = ids.into_iter().filter(|id| before.get(*id) != after.get(*id));
         let version = |one: &Locked| one.version.to_string();
         changed
-            .map(|id| Change { id: id.clone(), from: before.get(id).map(version), to: after.get(id).map(version) })
+            .map(|id| Change {
+                id: id.clone(),
+                from: before.get(id).map(version),
+                to: after.get(id).map(version),
+            })
             .collect()
     }
 
@@ -287,7 +310,9 @@ impl Made {
     fn refuse_mutations(&self, wish: &Wish) -> Result<(), Failure> {
         let Some(Kept { lock, .. }) = &self.before else { return Ok(()) };
         for now in self.lock.components().iter().filter(|now| !wish.is_updated(&now.id)) {
-            let Some(before) = lock.component(&now.id).filter(|before| before.version == now.version) else { continue };
+            let Some(before) = lock.component(&now.id).filter(|before| before.version == now.version) else {
+                continue;
+            };
             if before.manifest != now.manifest || before.files != now.files {
                 let detail = format!("the bytes of {} are others than those that are locked", now.full());
                 return Err(Failure::new(Code::LockDrift, "lock.mutated", detail)
@@ -374,18 +399,24 @@ fn locked_text(answer: &Value, paint: Paint) -> String {
 ///
 /// **Errors**: R006 where there is no lock (`lock.absent`) or a new one would differ (`lock.changed`, `lock.mutated`); those of a
 /// resolve.
-pub fn resolve(wish: &Wish, asker: &mut Asker<'_>, env: Env<'_>, terminal: &Terminal) -> Result<Value, Ended> {
+pub fn resolve(
+    wish: &Wish,
+    asker: &mut Asker<'_>,
+    env: Env<'_>,
+    terminal: &Terminal,
+) -> Result<Value, Ended> {
     let made = wish.make(asker, env)?;
     warn(&made.warnings, terminal);
-    if made.before.is_none() {
-        let detail = format!("there is no {}, so nothing is locked", made.path.display());
-        return Err(Failure::new(Code::LockDrift, "lock.absent", detail).hint("write it with: resolverd lock").into());
-    }
     made.refuse_mutations(wish)?;
     if made.is_new() {
         return Err(drift(&made).into());
     }
-    Ok(asker.ask(&Call::post("/v1/resolve", &made.body["resolve"]))?)
+    asker.ask(&Call::post("/v1/resolve", &made.body["resolve"]))
+}
+
+fn absent(path: &Path) -> Failure {
+    let detail = format!("there is no {}, so nothing is locked", path.display());
+    Failure::new(Code::LockDrift, "lock.absent", detail).hint("write it with: resolverd lock")
 }
 
 /// Says how a new lock would differ.

@@ -48,7 +48,8 @@ impl Room {
         let file = read(&path).map_err(|error| unreadable(&path, &error))?;
         let file = file.map(|bytes| ProjectFile::parse(&bytes)).transpose();
         let file = file.map_err(|error| {
-            refused(Code::ManifestInvalid, &path, &error).hint("correct what the project says of itself, then lock again")
+            refused(Code::ManifestInvalid, &path, &error)
+                .hint("correct what the project says of itself, then lock again")
         })?;
         Ok(Room { directory: directory.to_path_buf(), file, overrides: overrides(directory, env)? })
     }
@@ -117,7 +118,9 @@ fn overrides(directory: &Path, env: Env<'_>) -> Result<Overrides, Failure> {
         Some(bytes) => bytes,
         None if named.is_some() => {
             let absent = io::Error::from(io::ErrorKind::NotFound);
-            return Err(failed(&absent).hint(format!("{CONFIG_VARIABLE} names it: correct that, or leave it out")));
+            return Err(
+                failed(&absent).hint(format!("{CONFIG_VARIABLE} names it: correct that, or leave it out"))
+            );
         }
         None => return Ok(Overrides::default()),
     };

@@ -789,8 +789,7 @@ fn locked(asked: &(Question, Wish), snapshot: &Snapshot, facts: &Facts) -> Resul
     let view = View::new(snapshot);
     let found = solve::solved(question, &view, &facts.solving);
     let resolution = found.map_err(|found| conflict(&found, &snapshot.generation))?;
-    let ground =
-        lock::Ground { snapshot, warnings: &question.warnings, policies: &facts.policies.in_force };
+    let ground = lock::Ground { snapshot, warnings: &question.warnings, policies: &facts.policies.in_force };
     Ok(Answer::Body(200, lock::made(wish, &question.request, &resolution, &ground)?))
 }
 

@@ -171,7 +171,11 @@ pub fn made(
     let digest = Digest::sha256(text.as_bytes());
     let mut components: Vec<LockedRow<'_>> = chosen
         .iter()
-        .map(|Chosen { release, .. }| LockedRow { id: &release.id, version: &release.version, yanked: release.yanked })
+        .map(|Chosen { release, .. }| LockedRow {
+            id: &release.id,
+            version: &release.version,
+            yanked: release.yanked,
+        })
         .collect();
     components.sort_by(|one, other| one.id.cmp(other.id));
     let mut warnings: Vec<_> = resolution.warnings.iter().chain(ground.warnings).collect();
@@ -220,7 +224,8 @@ fn exceptions(chosen: &[Chosen]) -> Vec<ExceptionRow> {
     let row = |release: &Release| {
         let full = format!("{}@{}", release.id, release.version);
         let used = release.warnings.iter().filter(|warning| warning.reason == EXCEPTION);
-        used.map(|warning| ExceptionRow { release: full.clone(), text: warning.text.clone() }).collect::<Vec<_>>()
+        used.map(|warning| ExceptionRow { release: full.clone(), text: warning.text.clone() })
+            .collect::<Vec<_>>()
     };
     chosen.iter().flat_map(|one| row(&one.release)).collect()
 }
@@ -260,12 +265,22 @@ fn judge(
     let component = match candidates.standing(&one.id) {
         Standing::Known(component) => component,
         Standing::Unknown => {
-            let hint = format!("resolverd explain {} says who listed it; resolverd lock --update {} does without it", one.id, one.id);
-            findings.push(finding(one, "lock.missing", format!("a source that lists {}", one.id), "none", hint));
+            let hint = format!(
+                "resolverd explain {} says who listed it; resolverd lock --update {} does without it",
+                one.id, one.id
+            );
+            findings.push(finding(
+                one,
+                "lock.missing",
+                format!("a source that lists {}", one.id),
+                "none",
+                hint,
+            ));
             return Ok(());
         }
         Standing::Blocked(blocked) => {
-            let found = format!("source {}, which owns {}, has never been read", blocked.source, blocked.namespace);
+            let found =
+                format!("source {}, which owns {}, has never been read", blocked.source, blocked.namespace);
             let hint = format!("resolverd sync {}", blocked.source);
             findings.push(finding(one, "lock.unavailable", "a source that has been read", found, hint));
             return Ok(());
@@ -273,8 +288,15 @@ fn judge(
     };
     let owner = component.head()?.owner;
     if owner != one.owner {
-        let hint = format!("resolverd explain {} says why; resolverd lock --update {} accepts it", one.id, one.id);
-        findings.push(finding(one, "lock.drifted", format!("catalogue {}", one.owner), format!("catalogue {owner}"), hint));
+        let hint =
+            format!("resolverd explain {} says why; resolverd lock --update {} accepts it", one.id, one.id);
+        findings.push(finding(
+            one,
+            "lock.drifted",
+            format!("catalogue {}", one.owner),
+            format!("catalogue {owner}"),
+            hint,
+        ));
     }
     let Some(listed) = component.exact(&one.version) else {
         findings.push(missing(one, component));
@@ -286,8 +308,17 @@ fn judge(
     }
     compare(one, &owner, &release, findings);
     if release.yanked {
-        let hint = format!("resolverd lock --update {} chooses another version; this one stays usable where it is locked", one.id);
-        findings.push(finding(one, "lock.yanked", "a release that its author stands by", "a withdrawn one", hint));
+        let hint = format!(
+            "resolverd lock --update {} chooses another version; this one stays usable where it is locked",
+            one.id
+        );
+        findings.push(finding(
+            one,
+            "lock.yanked",
+            "a release that its author stands by",
+            "a withdrawn one",
+            hint,
+        ));
     }
     Ok(())
 }
@@ -326,7 +357,11 @@ fn refused(one: &Locked, refusal: &Refusal) -> FindingRow {
     };
     let hint = match is_expired {
         true => format!("resolverd sync {}", refusal.subject),
-        false => format!("resolverd explain {} says why and what would change it; resolverd lock --update {} chooses another version", one.full(), one.id),
+        false => format!(
+            "resolverd explain {} says why and what would change it; resolverd lock --update {} chooses another version",
+            one.full(),
+            one.id
+        ),
     };
     FindingRow { refusal: Some(refusal.clone()), ..finding(one, reason, expected, refusal.to_string(), hint) }
 }
@@ -334,7 +369,13 @@ fn refused(one: &Locked, refusal: &Refusal) -> FindingRow {
 /// Compares bytes, place and requirements with those of today.
 fn compare(one: &Locked, owner: &CatalogueId, release: &Release, findings: &mut Vec<FindingRow>) {
     let now = Locked::of(owner, release, release.dependencies.iter().cloned().map(Edge::plain).collect());
-    let update = || format!("resolverd explain {} says what is known; resolverd lock --update {} accepts it", one.full(), one.id);
+    let update = || {
+        format!(
+            "resolverd explain {} says what is known; resolverd lock --update {} accepts it",
+            one.full(),
+            one.id
+        )
+    };
     if let Some((expected, found)) = mutation(one, &now, release.unfetched) {
         findings.push(finding(one, "lock.mutated", expected, found, update()));
     }
@@ -350,7 +391,9 @@ fn compare(one: &Locked, owner: &CatalogueId, release: &Release, findings: &mut 
     if place(one) != place(&now) {
         findings.push(finding(one, "lock.drifted", place(one), place(&now), update()));
     }
-    let wanted = |one: &Locked| one.dependencies.iter().map(|edge| edge.wanted.to_string()).collect::<BTreeSet<String>>();
+    let wanted = |one: &Locked| {
+        one.dependencies.iter().map(|edge| edge.wanted.to_string()).collect::<BTreeSet<String>>()
+    };
     if !release.unfetched && wanted(one) != wanted(&now) {
         let text = |all: BTreeSet<String>| match all.len() {
             0 => "requires nothing".to_owned(),
@@ -459,4 +502,59 @@ fn invalidated(digest: &Digest, findings: &[FindingRow], snapshot: &Snapshot) ->
         "findings": findings.iter().take(FINDINGS_TOLD).map(row).collect::<Vec<Value>>(),
     });
     Event { name: "lock.invalidated", data }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn asked(number: usize) -> AskedCheck {
+        let wire = LockCheckRequest {
+            lock: format!("schema = \"resolverd/lock@1\"\nnatives = [\"lcod://contract/n{number}@1\"]\n"),
+            watch: true,
+            snapshot: None,
+        };
+        asked_check(&wire).unwrap()
+    }
+
+    #[test]
+    fn so_many_locks_are_watched_and_no_more() {
+        let watches = Watches::default();
+        (0..WATCHES_MAX).for_each(|number| watches.watch(&asked(number), &[]).unwrap());
+        let failure = watches.watch(&asked(WATCHES_MAX), &[]).unwrap_err();
+        assert_eq!(
+            (failure.code, failure.status, &*failure.reason),
+            (Code::LimitExceeded, Some(429), "api.watches")
+        );
+        assert!(failure.hint.is_some());
+        watches.watch(&asked(0), &[]).unwrap();
+        // What has lapsed makes room.
+        watches.locked().values_mut().for_each(|watch| watch.until = Instant::now());
+        watches.watch(&asked(WATCHES_MAX), &[]).unwrap();
+        assert_eq!(watches.locked().len(), 1);
+    }
+
+    #[test]
+    fn a_wish_names_its_form_and_its_project() {
+        let check = |form: Option<&str>, project: Option<&str>, expected: &str| {
+            let wire = LockRequest {
+                resolve: serde_json::from_value(json!({"requests": []})).unwrap(),
+                form: form.map(str::to_owned),
+                project: project.map(str::to_owned),
+                snapshot: None,
+            };
+            let found = match wish(&wire) {
+                Ok(Wish { form, project }) => format!("{} {}", form.name(), project.is_some()),
+                Err(failure) => failure.reason.into_owned(),
+            };
+            assert_eq!(found, expected);
+        };
+        check(None, None, "resolverd false");
+        check(Some("resolverd"), Some("lcod://demo/app@0.1.0"), "resolverd true");
+        check(Some("lcp"), Some("lcod://demo/app@0.1.0"), "lcp true");
+        check(Some("lcp"), None, "api.project");
+        check(Some("lcp"), Some("lcod://demo/app"), "version_missing");
+        check(Some("npm"), None, "api.form");
+    }
 }

@@ -43,8 +43,8 @@ use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, Part, Proposal, Rehearsed, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
-    Ages, Answer, Facts, Records, Shelved, Times, View, answer, answer_from, at_once, document_missing, log_page,
-    log_unreadable, rehearsal, report, served,
+    Ages, Answer, Facts, Records, Shelved, Times, View, answer, answer_from, at_once, document_missing,
+    log_page, log_unreadable, rehearsal, report, served,
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::events::Events;

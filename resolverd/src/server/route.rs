@@ -1051,7 +1051,8 @@ pub fn overlay(wire: Overlay) -> Result<resolve::overlay::Overlay, Failure> {
 }
 
 fn of_overlay(error: &ParseError) -> Failure {
-    Failure::of(Code::ReferenceInvalid, error).hint("correct the overlay, or the resolve.config.json that it comes from")
+    Failure::of(Code::ReferenceInvalid, error)
+        .hint("correct the overlay, or the resolve.config.json that it comes from")
 }
 
 /// Reads what the host has: a name such as `estream`, or an id, and its version.

@@ -116,9 +116,7 @@ fn at_one_commit(compose: &Location, lcp: &Location, commit: Option<&CommitId>) 
 /// Returns what a project's own descriptor says: its id and version as written, and what it requires.
 ///
 /// **Errors**: those of [`read`], and of the first requirement that cannot be read.
-pub(crate) fn project(
-    bytes: &[u8],
-) -> Result<(Option<String>, Option<String>, Vec<Reference>), ParseError> {
+pub(crate) fn project(bytes: &[u8]) -> Result<(Option<String>, Option<String>, Vec<Reference>), ParseError> {
     let Descriptor { id, version, deps, .. } = document(bytes)?;
     let mut lexicon = Lexicon::default();
     let mut requires = Vec::new();
