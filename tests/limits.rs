@@ -10,14 +10,16 @@ use crate::harness::lcod::{Component, Federation, Form};
 use crate::harness::place;
 
 /// The limits that only another machine can meet, or that stop nothing: `https`, `git_wire`, `rollback` and the sync's own
-/// tests show them in force.
-const ELSEWHERE: [&str; 8] = [
+/// tests show them in force; `solve` shows those of a resolve.
+const ELSEWHERE: [&str; 10] = [
     "cache_bytes",
     "connect_s",
     "eager_max",
     "history_commits",
     "rate_bytes_s",
     "redirects",
+    "solve_ms",
+    "solve_steps",
     "stall_s",
     "tries",
 ];

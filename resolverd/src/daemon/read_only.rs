@@ -56,6 +56,7 @@ fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> 
         "a state directory that can be written",
         found,
     )));
+    state.show_solving(settings.limits.solve_ms, settings.limits.solve_steps);
     state.publish(snapshot);
     Some(server::respond(&state, call, Caller::Reader))
 }

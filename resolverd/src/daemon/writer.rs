@@ -162,6 +162,7 @@ impl Writer {
     /// Shows what is kept, and everything that [`Writer::show`] shows. Where the policy cannot be used nothing is shown that
     /// nobody has judged.
     pub(super) fn start(&mut self, state: &State) {
+        self.show_solving(state);
         state.show_policies(shown(&self.policies));
         if !self.policies.is_locked {
             state.publish_kept(self.store.kept().to_vec());
@@ -339,8 +340,14 @@ impl Writer {
         InForce { settings, sources: &self.sources, key_files, generation: self.generation() }
     }
 
+    fn show_solving(&self, state: &State) {
+        let limits = &self.settings.limits;
+        state.show_solving(limits.solve_ms, limits.solve_steps);
+    }
+
     fn reloaded(&mut self, state: &State) -> Outcome {
         let reloaded = self.reload().map_err(|problem| of_config(&problem));
+        self.show_solving(state);
         state.show_problem(match &reloaded {
             Ok(unheard) => unheard.clone(),
             Err(problem) => Some(problem.clone()),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::fetch::FetchError;
 use crate::fetch::reach::Reach;
 
-/// The limits of one sync, mostly of one source in it. Config table `[limits]`; unknown keys are refused.
+/// The limits of one sync, mostly of one source in it, and of one resolve. Config table `[limits]`; unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -54,6 +54,10 @@ pub struct Limits {
     pub redirects: u32,
     /// How often a request is sent that fails for a reason that may pass. Default 4.
     pub tries: u32,
+    /// How long the search for a solution may take, in milliseconds. Default 2,000.
+    pub solve_ms: u64,
+    /// How many steps the search for a solution may take. Default 1,000,000.
+    pub solve_steps: u64,
 }
 
 impl Default for Limits {
@@ -76,6 +80,8 @@ impl Default for Limits {
             rate_bytes_s: 1024,
             redirects: 5,
             tries: 4,
+            solve_ms: 2_000,
+            solve_steps: 1_000_000,
         }
     }
 }
@@ -314,7 +320,7 @@ mod tests {
         let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
                     total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nconnect_s = 9\nstall_s = 10\n\
                     rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15\n\
-                    eager_max = 16\nreleases = 17";
+                    eager_max = 16\nreleases = 17\nsolve_ms = 18\nsolve_steps = 19";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -334,6 +340,8 @@ mod tests {
             rate_bytes_s: 11,
             redirects: 12,
             tries: 13,
+            solve_ms: 18,
+            solve_steps: 19,
         };
         assert_eq!(toml::from_str::<Limits>(text).unwrap(), expected);
     }

@@ -343,12 +343,16 @@ fn solution(
         Solved::Impossible(proof) => proof,
     };
     // Which ids are missing tells more than how a proof arrives at one of them.
-    if let Solved::Solution(solution) = solve(ground, &roots, Missing::Granted, limits) {
-        let absent = absent(ground, &solution);
-        if !absent.is_empty() {
-            reason::let_go(*proof);
-            return failed(Cause::Missing(absent));
+    match solve(ground, &roots, Missing::Granted, limits) {
+        Solved::Solution(solution) => {
+            let absent = absent(ground, &solution);
+            if !absent.is_empty() {
+                reason::let_go(*proof);
+                return failed(Cause::Missing(absent));
+            }
         }
+        Solved::Impossible(other) => reason::let_go(*other),
+        Solved::Undecided(_) => {}
     }
     failed(Cause::Impossible(Box::new(Derivation::of(*proof, ground))))
 }

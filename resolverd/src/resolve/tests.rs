@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod solving;
+
 /// Components, sorted by id.
 #[derive(Debug)]
 struct World {

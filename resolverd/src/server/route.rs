@@ -1344,7 +1344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_resolve_would_drop_is_refused() {
+    fn what_a_resolve_is_asked_is_read_whole_or_refused() {
         let check = |body: Value, expected: &str| {
             let found = match route(&Call::post("/v1/resolve", &body)) {
                 Ok(Query::Resolve(question)) => format!(
@@ -1354,7 +1354,10 @@ mod tests {
                     question.warnings.len()
                 ),
                 Ok(other) => format!("{other:?}"),
-                Err(failure) => format!("{} {}", failure.code.row().text, failure.context["field"]),
+                Err(failure) => {
+                    let field = failure.context.get("field").unwrap_or(&Value::Null);
+                    format!("{} {field}", failure.code.row().text)
+                }
             };
             assert_eq!(found, expected, "{body}");
         };
@@ -1364,17 +1367,27 @@ mod tests {
             body
         };
         check(with("lock", Value::Null), "1 0 0");
-        check(with("lock", json!({})), "R011 \"lock\"");
+        check(with("lock", json!({})), "R011 null");
+        check(with("lock", json!(["lcod://a/b@1.0.0"])), "1 0 0");
+        check(with("lock", json!(["lcod://a/b@^1"])), "R001 \"lock[0]\"");
         check(with("materialize", json!(true)), "R011 \"materialize\"");
         check(
             with("overlay", json!({"replace": {}, "bindings": {}, "allowlist": [], "sources": null})),
             "1 0 0",
         );
-        check(with("overlay", json!({"replace": {"a": "b"}})), "R011 \"overlay.replace\"");
-        check(with("overlay", json!({"bindings": {"a": "b"}})), "R011 \"overlay.bindings\"");
-        check(with("overlay", json!({"allowlist": ["a"]})), "R011 \"overlay.allowlist\"");
-        check(with("overlay", json!({"sources": []})), "R011 \"overlay.sources\"");
-        check(with("platforms", json!({"estream": "0.9.0"})), "1 0 1");
+        let overlay = |name: &str, value: Value| with("overlay", json!({name: value}));
+        let two = json!({"lcod://a/b": "lcod://c/d@^2", "lcod://a/c": {"id": "lcod://c/d", "version": "1"}});
+        check(overlay("replace", two.clone()), "1 0 0");
+        check(overlay("bindings", two), "1 0 0");
+        check(overlay("replace", json!({"lcod://a/b": "nothing at all"})), "R001 \"overlay.replace.lcod://a/b\"");
+        check(overlay("replace", json!({"lcod://a/b": {"type": "path"}})), "R011 null");
+        check(overlay("bindings", json!({"lcod://a/b": "lcod://a/b"})), "R001 null");
+        check(overlay("allowlist", json!(["lcod://a/", "lcod://a/b*"])), "1 0 0");
+        check(overlay("allowlist", json!(["*a"])), "R001 null");
+        check(overlay("sources", json!([])), "1 0 0");
+        check(overlay("sources", json!(["a b"])), "R011 \"overlay.sources\"");
+        check(with("platforms", json!({"estream": "0.9.0"})), "1 1 0");
+        check(with("platforms", json!({"estream": "new"})), "R001 \"platforms.estream\"");
         check(with("target", json!({"language": "go"})), "1 0 1");
         check(with("natives", json!(["lcod://contract/", "lcod://axiom/**", "lcod://a/b@1"])), "1 3 0");
         check(with("natives", json!(["contract/"])), "R001 \"natives[0]\"");

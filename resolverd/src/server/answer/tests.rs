@@ -133,7 +133,6 @@ pub(crate) fn world() -> Snapshot {
             place: place(1),
         }],
         documents: DocumentList::default(),
-        solving: Default::default(),
         settings: Digest::sha256(b""),
         policy: None,
         refusals: Vec::new(),
