@@ -228,6 +228,8 @@ fn calls(daemon: &Daemon) -> Vec<(String, String)> {
                 "/v1/resolve" => json!({"requests": ["lcod://tooling/text/slug"]}),
                 "/v1/lookup" => json!({"ids": []}),
                 "/v1/explain" => json!({"id": "lcod://tooling/text/slug"}),
+                "/v1/lock" => json!({"resolve": {"requests": ["lcod://tooling/text/slug"]}}),
+                "/v1/lock/check" => json!({"lock": "schema = \"resolverd/lock@1\""}),
                 "/v1/trust/forget" => json!({"source": "nobody", "reason": "a case"}),
                 "/v1/policy/test" => json!({"policy": ""}),
                 _ => json!({}),
@@ -748,7 +750,15 @@ fn j12_no_request_makes_the_daemon_open_a_path() {
         }
     }
     for field in ["path", "file", "dest", "bundle", "directory", "output"] {
-        for target in ["/v1/resolve", "/v1/lookup", "/v1/explain", "/v1/sync", "/v1/reload"] {
+        for target in [
+            "/v1/resolve",
+            "/v1/lookup",
+            "/v1/lock",
+            "/v1/lock/check",
+            "/v1/explain",
+            "/v1/sync",
+            "/v1/reload",
+        ] {
             let answer = daemon.post(target, &json!({ field: "/etc/shadow" }));
             assert_eq!(
                 (answer.status, answer.reason().as_str()),

@@ -27,8 +27,10 @@ pub(crate) struct Listener {
 pub(crate) struct Heard {
     /// Its id; a word about missed events has none.
     pub(crate) id: Option<u64>,
-    name: String,
-    data: Value,
+    /// What happened.
+    pub(crate) name: String,
+    /// What there is to say.
+    pub(crate) data: Value,
 }
 
 impl Listener {

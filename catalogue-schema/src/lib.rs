@@ -27,6 +27,8 @@
 //! | [`extra`] | the fields of a release that nobody here interprets |
 //! | [`generation`] | what a generation remembers: sources, catalogues, documents |
 //! | [`documents`] | the list of the documents that a generation rests on, as one block of bytes |
+//! | [`lockfile`] | which releases a project uses, in both published forms |
+//! | [`project`] | a project's own files: `lcp.toml` and `resolve.config.json` |
 //! | [`dialect`] | readers: a document in, findings (releases and further wants) out |
 //! | [`revision`] | accepted states of lists and catalogues, and the lines of their log |
 //! | [`schema`] | the JSON Schemas of every document, generated from the types that read them |
@@ -49,11 +51,13 @@ pub mod json;
 pub mod key;
 pub mod keyset;
 pub mod lexicon;
+pub mod lockfile;
 pub mod model;
 pub mod packed;
 pub mod path;
 pub mod pointer;
 pub mod policy;
+pub mod project;
 pub mod range;
 pub mod revision;
 pub mod row;

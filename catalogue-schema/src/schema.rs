@@ -10,6 +10,7 @@ use crate::dialect::lcod::document::{
     RegistryDocument, VersionsDocument,
 };
 use crate::keyset::KeysetDocument;
+use crate::lockfile::document::LockDocument;
 use crate::policy::document::PolicyDocument;
 use crate::signature::{EnvelopeDocument, StatementDocument};
 use crate::sources::{SourcesDocument, SourcesHeader};
@@ -57,6 +58,13 @@ pub fn all() -> Vec<(&'static str, String)> {
             of::<ListRow>(
                 "Line of an LCOD list",
                 "One line of a JSONL list with schema `lcod-manifest/list@1`: the header first, then lists and components.",
+            ),
+        ),
+        (
+            "lock.schema.json",
+            of::<LockDocument>(
+                "Lockfile of resolverd",
+                "`resolverd.lock` with schema `resolverd/lock@1`: which release of every component a project uses.",
             ),
         ),
         (

@@ -9,6 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::api::{Call, Code, Failure, JSON, PROBLEM_JSON, Reply, SHORTER_SOCKET, socket_path_too_long};
 
 /// The largest answer in bytes.
@@ -97,6 +99,17 @@ impl ClientError {
     }
 }
 
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// No daemon answers, or not as one does.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The daemon says why: a problem document with `code`, `reason`, `detail` and `hint`.
+    #[error("{}", _0["detail"].as_str().unwrap_or("the daemon refuses, and does not say why"))]
+    Problem(Value),
+}
+
 /// How an answer's body is framed.
 enum Framing {
     Length(usize),
@@ -142,11 +155,55 @@ impl Client {
         self
     }
 
+    /// Chooses versions for all references together, with everything that they require; `natives` are ids and prefixes that the
+    /// caller implements itself. Returns the answer of `POST /v1/resolve`.
+    ///
+    /// **Errors**: as [`Client::ask`].
+    pub fn resolve(&mut self, references: &[&str], natives: &[&str]) -> Result<Value, AskError> {
+        self.ask(&Call::post("/v1/resolve", &json!({"requests": references, "natives": natives})))
+    }
+
+    /// Answers each reference on its own, in order: a release, or a problem document with `code`.
+    ///
+    /// **Errors**: as [`Client::ask`].
+    pub fn lookup(&mut self, references: &[&str]) -> Result<Vec<Value>, AskError> {
+        match self.ask(&Call::post("/v1/lookup", &json!({"ids": references})))? {
+            Value::Array(answers) => Ok(answers),
+            _ => Err(self.garbled("no array").into()),
+        }
+    }
+
+    /// Returns the answer of `POST /v1/lock`, whose `text` is a `resolverd.lock`.
+    ///
+    /// **Errors**: as [`Client::ask`].
+    pub fn lock(&mut self, references: &[&str], natives: &[&str]) -> Result<Value, AskError> {
+        let resolve = json!({"requests": references, "natives": natives});
+        self.ask(&Call::post("/v1/lock", &json!({"resolve": resolve})))
+    }
+
+    /// Returns what of a lock no longer holds: the answer of `POST /v1/lock/check` to the text of a lock in either form.
+    ///
+    /// **Errors**: as [`Client::ask`].
+    pub fn check_lock(&mut self, text: &str) -> Result<Value, AskError> {
+        self.ask(&Call::post("/v1/lock/check", &json!({"lock": text})))
+    }
+
+    /// Sends a call and returns the JSON of its answer.
+    ///
+    /// **Errors**: [`AskError::Problem`] where the daemon refuses, else as [`Client::call`].
+    pub fn ask(&mut self, call: &Call) -> Result<Value, AskError> {
+        let reply = self.call(call)?;
+        let answer =
+            serde_json::from_slice(&reply.body).map_err(|_| self.garbled("a body that is not JSON"))?;
+        if reply.status < 400 { Ok(answer) } else { Err(AskError::Problem(answer)) }
+    }
+
     /// Sends a call and returns its reply, which may be a problem. A sync may take as long as it takes.
     ///
     /// **Errors**: [`ClientError::Broken`], [`ClientError::Garbled`]; the connection is of no further use then.
     pub fn call(&mut self, call: &Call) -> Result<Reply, ClientError> {
-        let endless = call.method == "POST" && call.target != "/v1/lookup";
+        let endless =
+            call.method == "POST" && !matches!(call.target.as_str(), "/v1/lookup" | "/v1/lock/check");
         let patience = if endless { None } else { Some(self.patience) };
         self.stream.get_ref().set_read_timeout(patience).map_err(|error| self.broken("call", error))?;
         let head = self.asked(call)?;

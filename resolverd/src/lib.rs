@@ -17,6 +17,8 @@
 //! | where does a sync happen? | [`sync`]: the only writer |
 //! | where is a request answered? | [`server`]: the only reader (`route` reads it, `answer` answers it) |
 //! | where is it explained, searched, told, counted? | `server::explain`, `search`, `events` and `stream`, `metrics` |
+//! | where is a lock made, judged, watched? | `server::lock`; the text of one is `catalogue_schema::lockfile` |
+//! | where are a project's files read? | `cli::project`, and sent as values |
 //! | who is connected? | `server::activity`: what idle-exit goes by |
 //! | what does a request or an error look like? | [`api`] |
 //! | where do settings come from? | [`config`]: flags, environment, files, built-in values |

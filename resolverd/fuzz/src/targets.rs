@@ -23,10 +23,12 @@ use catalogue_schema::id::{ComponentId, Namespace, Reference, SourceId, parse_re
 use catalogue_schema::json;
 use catalogue_schema::key::{PrivateKey, PublicKey};
 use catalogue_schema::keyset::Keyset;
+use catalogue_schema::lockfile::Lock;
 use catalogue_schema::model::Trust;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, HttpsUrl, LocalPath, RefName, SshUrl};
 use catalogue_schema::policy::Policy;
+use catalogue_schema::project::{Overrides as ProjectOverrides, ProjectFile};
 use catalogue_schema::signature::{SignatureFile, Statement, Usage};
 use catalogue_schema::sources;
 use catalogue_schema::version::{Grammar, Version, VersionReq};
@@ -79,6 +81,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("first_seen", first_seen),
     ("audit_log", audit_log),
     ("documents_list", documents_list),
+    ("lockfile", lockfile),
+    ("project_files", project_files),
 ];
 
 const COMMIT: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
@@ -514,6 +518,30 @@ pub fn policy(bytes: &[u8]) {
             one_line(&error);
             assert!(error.position.is_some() || bytes.len() > 1 << 20, "{error}");
         }
+    }
+}
+
+/// Locks: what is written is what was read, and nothing in it is a place on a machine.
+pub fn lockfile(bytes: &[u8]) {
+    match Lock::parse(bytes) {
+        Ok((lock, form)) => {
+            let text = lock.text(form).expect("it was read in this form");
+            let (again, found) = Lock::parse(text.as_bytes()).expect("what is written can be read");
+            assert!(found == form && again == lock, "{text}");
+            assert_eq!(again.text(form).expect("as before"), text);
+            assert!(!text.contains("\"file:"), "{text}");
+        }
+        Err(error) => one_line(&error),
+    }
+}
+
+/// A project's own files.
+pub fn project_files(bytes: &[u8]) {
+    if let Err(error) = ProjectFile::parse(bytes) {
+        one_line(&error);
+    }
+    if let Err(error) = ProjectOverrides::parse(bytes) {
+        one_line(&error);
     }
 }
 

@@ -113,7 +113,7 @@ fn read(input: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Writes a file whole: a reader sees the old one or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let permissions = std::fs::Permissions::from_mode(FILE_MODE);
     let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(directory)?;

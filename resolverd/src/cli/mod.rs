@@ -12,7 +12,9 @@ pub mod documents;
 pub mod events;
 pub mod explain;
 pub mod keys;
+pub mod lock;
 pub mod policy;
+pub mod project;
 pub mod render;
 pub mod search;
 pub mod snapshots;
@@ -161,6 +163,12 @@ pub enum Verb {
         after_help = "Example: resolverd why lcod://tooling/text/slug --in lcod://acme/billing/invoice"
     )]
     Why(Why),
+    /// Lock what a project uses: writes lcp.lock beside lcp.toml, or resolverd.lock
+    #[command(after_help = lock::LOCK_EXAMPLES)]
+    Lock(lock::Lock),
+    /// Say what of a lock no longer holds under today's facts and policy; the exit status is 4 where something does not
+    #[command(after_help = lock::CHECK_EXAMPLES)]
+    Check(lock::Check),
     /// Read the sources again; the exit status is 5 when none of them could be read
     Sync {
         /// Which sources; all of them where none is named
@@ -234,9 +242,12 @@ pub struct Serve {
 /// What `resolve` takes.
 #[derive(Debug, Clone, Args)]
 pub struct Resolve {
-    /// References, such as lcod://tooling/array/pluck@^0.1
-    #[arg(value_name = "REF", required = true)]
+    /// References, such as lcod://tooling/array/pluck@^0.1; with --locked those of the project where none is named
+    #[arg(value_name = "REF", required_unless_present = "locked")]
     references: Vec<String>,
+    /// Answer what the lock in the current directory holds, and fail with exit status 4 where a new lock would differ
+    #[arg(long)]
+    locked: bool,
     /// An id, or a prefix that ends in /, which the caller implements itself
     #[arg(long = "native", value_name = "REF")]
     natives: Vec<String>,

@@ -67,6 +67,8 @@ pub fn refuse_where_unheard(verb: &Verb, globals: &Globals) -> Result<(), Failur
             | Verb::Components(_)
             | Verb::Search(_)
             | Verb::Explain(_)
+            | Verb::Lock(_)
+            | Verb::Check(_)
             | Verb::Why(_)
     );
     if heard || globals.snapshot.is_none() {

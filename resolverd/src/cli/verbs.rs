@@ -12,7 +12,7 @@ use crate::cli::ask::{self, Asker};
 use crate::cli::explain::Explain;
 use crate::cli::{
     Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, Why, audit, convert, doctor,
-    documents, events, explain, keys, policy, render, search, snapshots, solve,
+    documents, events, explain, keys, lock, policy, render, search, snapshots, solve,
 };
 use crate::client::Client;
 use crate::config::{ConfigError, Settings};
@@ -80,6 +80,16 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Audit { .. }
         | Verb::Completions(_)
         | Verb::Man(_) => {}
+        Verb::Resolve(arguments) if arguments.locked => {
+            let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
+            let wish = lock::Wish::locked(arguments, natives);
+            terminal.print(&lock::resolve(&wish, &mut asker, env, terminal)?, render::resolution)?;
+        }
+        Verb::Lock(arguments) => {
+            let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
+            lock::run(arguments, natives, &mut asker, env, terminal)?;
+        }
+        Verb::Check(arguments) => return lock::check(arguments, &mut asker, terminal),
         Verb::Resolve(arguments) => {
             terminal.print(&resolved(&mut asker, arguments)?, render::resolution)?;
         }

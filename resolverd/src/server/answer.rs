@@ -31,6 +31,7 @@ use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Standing, select};
 use crate::server::encoded;
 use crate::server::explain::{Asked, Ground, LookUp, explain};
+use crate::server::lock::{self, Wish};
 use crate::server::policy::{self, PolicyState};
 use crate::server::route::{Pointed, Query, Question, Selection, ambiguous, cursor_after, cursor_behind};
 use crate::server::search::{Hit, Search};
@@ -234,6 +235,11 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         Query::Manifest(pointed) => manifest(pointed, served(snapshot)?),
         Query::Resolve(question) => resolved(question, served(snapshot)?, facts),
         Query::Lookup(references) => lookup(references, served(snapshot)?),
+        Query::Lock(asked) => locked(asked, served(snapshot)?, facts),
+        Query::LockCheck(asked) => {
+            let (snapshot, view) = (served(snapshot)?, View::new(served(snapshot)?));
+            ok(&lock::checked(asked, lock::check(&asked.lock, &view)?, snapshot))
+        }
         Query::Explain(asked) => explained(asked, served(snapshot)?, facts),
         Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
             answer_from(query, snapshot.as_slice(), facts)
@@ -478,7 +484,10 @@ fn unwritten(error: serde_json::Error) -> Failure {
     Failure::new(Code::Internal, "api.answer", format!("cannot write the answer: {error}"))
 }
 
-fn served(snapshot: Option<&Snapshot>) -> Result<&Snapshot, Failure> {
+/// Returns the generation that answers.
+///
+/// **Errors**: R010 while none is served.
+pub fn served(snapshot: Option<&Snapshot>) -> Result<&Snapshot, Failure> {
     snapshot.ok_or_else(|| {
         Failure::new(Code::StoreUnavailable, "empty", "no generation is served yet: nothing has been synced")
             .hint("run resolverd sync, and look at resolverd status")
@@ -769,6 +778,19 @@ fn hit_row<'a>(
         shadowed: row.shadowed,
         matched: matched.map(|(word, place)| MatchRow { word, place: place.word() }).collect(),
     }
+}
+
+/// Answers with the lock of a solution.
+fn locked(asked: &(Question, Wish), snapshot: &Snapshot, facts: &Facts) -> Result<Answer, Failure> {
+    let (question, wish) = asked;
+    for source in question.request.overlay.sources() {
+        is_configured(Some(source), snapshot)?;
+    }
+    let view = View::new(snapshot);
+    let found = solve::solved(question, &view, &facts.solving);
+    let resolution = found.map_err(|found| conflict(&found, &snapshot.generation))?;
+    let ground = lock::Ground { snapshot, warnings: &question.warnings, policies: &facts.policies.in_force };
+    Ok(Answer::Body(200, lock::made(wish, &question.request, &resolution, &ground)?))
 }
 
 /// Explains, with what is remembered of documents: whoever asks this waits for a disk.

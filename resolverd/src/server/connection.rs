@@ -538,7 +538,7 @@ async fn answered(state: &Arc<State>, query: Query, id: RequestId, patience: Pat
     };
     match outcome {
         Some(Err(failure)) => return state.failed(id, &failure),
-        Some(Ok(outcome)) if outcome.is_err() || !matches!(query.inner(), Query::Resolve(_)) => {
+        Some(Ok(outcome)) if outcome.is_err() || !is_search(&query) => {
             return state.contained(id, || state.reply(report(&outcome)?));
         }
         _ => {}
@@ -566,6 +566,8 @@ fn is_large(query: &Query) -> bool {
         }
         Query::Lookup(references) => references.len() > INLINE_MAX,
         Query::Manifest(_)
+        | Query::Lock(_)
+        | Query::LockCheck(_)
         | Query::Components(_)
         | Query::Search(_)
         | Query::Explain(_)
@@ -594,7 +596,7 @@ fn lost(state: &State, id: RequestId) -> Reply {
 }
 
 fn is_search(query: &Query) -> bool {
-    matches!(query.inner(), Query::Resolve(_))
+    matches!(query.inner(), Query::Resolve(_) | Query::Lock(_))
 }
 
 /// Searches on this thread for as long as it has time; `None` where that is not enough and more is allowed, and where somebody would

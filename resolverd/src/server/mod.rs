@@ -1,7 +1,7 @@
 //! Server (the only reader): takes calls, from the socket or in process, and answers them from the snapshot in force or
 //! from an older one that is kept.
 //!
-//! `route` reads a call, `answer` answers it (`explain`, `search` and `snapshots` their own), `connection` speaks HTTP,
+//! `route` reads a call, `answer` answers it (`explain`, `lock`, `search` and `snapshots` their own), `connection` speaks HTTP,
 //! `quick` as much of it as a plain question needs. `events` are told through `stream`, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
 //! to the writer, whose report is awaited.
 
@@ -11,6 +11,7 @@ pub mod connection;
 pub mod encoded;
 pub mod events;
 pub mod explain;
+pub mod lock;
 pub mod metrics;
 pub mod policy;
 pub(crate) mod quick;
@@ -42,11 +43,12 @@ use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, Part, Proposal, Rehearsed, SyncReport};
 use crate::server::activity::Activity;
 use crate::server::answer::{
-    Ages, Answer, Facts, Records, Shelved, Times, answer, answer_from, at_once, document_missing, log_page,
-    log_unreadable, rehearsal, report,
+    Ages, Answer, Facts, Records, Shelved, Times, View, answer, answer_from, at_once, document_missing,
+    log_page, log_unreadable, rehearsal, report, served,
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::events::Events;
+use crate::server::lock::{AskedCheck, Watches};
 use crate::server::metrics::{METRICS_TEXT, Metrics};
 use crate::server::policy::PolicyState;
 use crate::server::route::{Forget, LOOKUP, Operation, Plain, Query, plain_lookup, read_parts, route};
@@ -85,6 +87,7 @@ pub struct State {
     breaks: AtomicBool,
     metrics: Metrics,
     events: Arc<Events>,
+    watches: Watches,
     activity: Arc<Activity>,
     /// A permit for each order that may wait for the writer.
     waiting: Arc<Semaphore>,
@@ -176,6 +179,7 @@ impl State {
             breaks: AtomicBool::new(false),
             metrics: Metrics::default(),
             events: Arc::default(),
+            watches: Watches::default(),
             activity: Arc::new(Activity::new(Instant::now())),
             waiting: Arc::new(Semaphore::new(ORDERS_MAX)),
             solving: ArcSwap::default(),
@@ -240,6 +244,7 @@ impl State {
             let before = previous.as_ref().map(|snapshot| &snapshot.generation);
             told.extend(events::changes(before, &now.generation));
             self.publish_kept(kept.to_vec());
+            told.extend(self.watches.changed(now, &View::new(now)));
         }
         self.events.emit(told);
     }
@@ -414,6 +419,11 @@ impl State {
         if let Some(body) = current.and_then(|snapshot| at_once(query, snapshot)) {
             return Ok(Reply { status: 200, content_type: JSON, body });
         }
+        if let Query::LockCheck(asked) = query.inner()
+            && asked.watch
+        {
+            self.watch(asked, served(current)?)?;
+        }
         let facts = Facts { solving: solving.clone(), ..self.facts() };
         let answer = match query {
             Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
@@ -428,6 +438,19 @@ impl State {
             query => answer(query, current, &facts)?,
         };
         self.reply(answer)
+    }
+
+    /// Tells from now on when a lock ceases to hold; what is wrong with it today is in the answer.
+    ///
+    /// **Errors**: R007 in a process that lives for one call, R005 when too many locks are watched.
+    fn watch(&self, asked: &AskedCheck, snapshot: &Snapshot) -> Result<(), Failure> {
+        if self.orders.is_none() {
+            let detail = "only a daemon tells events";
+            return Err(Failure::new(Code::DaemonUnreachable, "daemon_unreachable", detail)
+                .status(503)
+                .hint("start one with: resolverd serve"));
+        }
+        self.watches.watch(asked, &lock::check(&asked.lock, &View::new(snapshot))?)
     }
 
     fn reply(&self, answer: Answer) -> Result<Reply, Failure> {
@@ -494,6 +517,7 @@ fn work_of(query: &Query) -> Work {
             Work::Rehearse(proposal.clone(), *part)
         }
         Query::Resolve(question) if question.refresh => Work::Refresh(question.ids()),
+        Query::Lock(asked) if asked.0.refresh => Work::Refresh(asked.0.ids()),
         _ => Work::None,
     }
 }

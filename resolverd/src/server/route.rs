@@ -17,6 +17,7 @@ use catalogue_schema::version::{Grammar, VERSION_BYTES_MAX, Version, VersionReq}
 use semver::Comparator;
 
 use crate::api::discovery::ExplainRequest;
+use crate::api::lock::{LockCheckRequest, LockRequest};
 use crate::api::overlay::{Overlay, SpecText};
 use crate::api::{
     BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, PAGE_ITEMS, PAGE_ITEMS_MAX,
@@ -27,6 +28,7 @@ use crate::order::{Accepted, CHANGES_MAX, Part, PartStart, Proposal};
 use crate::resolve::overlay::Allowed;
 use crate::resolve::{self, Native, Request};
 use crate::server::explain::Asked;
+use crate::server::lock::{self, AskedCheck, Wish};
 use crate::server::search::{HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
 
 /// One row of the table of routes.
@@ -59,6 +61,8 @@ pub enum Operation {
     Manifest,
     Resolve,
     Lookup,
+    Lock,
+    LockCheck,
     Explain,
     Sync,
     Reload,
@@ -96,6 +100,8 @@ pub const ROUTES: &[Route] = &[
     },
     Route { method: "POST", pattern: "/v1/resolve", operation: Operation::Resolve },
     Route { method: "POST", pattern: LOOKUP, operation: Operation::Lookup },
+    Route { method: "POST", pattern: "/v1/lock", operation: Operation::Lock },
+    Route { method: "POST", pattern: "/v1/lock/check", operation: Operation::LockCheck },
     Route { method: "POST", pattern: "/v1/explain", operation: Operation::Explain },
     Route { method: "POST", pattern: "/v1/sync", operation: Operation::Sync },
     Route { method: "POST", pattern: "/v1/reload", operation: Operation::Reload },
@@ -150,6 +156,10 @@ pub enum Query {
     Resolve(Box<Question>),
     /// Which release answers each of these references?
     Lookup(Vec<Result<Reference, Failure>>),
+    /// What is the lock of a joint question?
+    Lock(Box<(Question, Wish)>),
+    /// What of a lock no longer holds?
+    LockCheck(Box<AskedCheck>),
     /// Why is a reference answered as it is?
     Explain(Box<Asked>),
     /// Read sources again; all of them where none is named.
@@ -219,6 +229,8 @@ impl Query {
             Query::Manifest(_) => Operation::Manifest,
             Query::Resolve(_) => Operation::Resolve,
             Query::Lookup(_) => Operation::Lookup,
+            Query::Lock(_) => Operation::Lock,
+            Query::LockCheck(_) => Operation::LockCheck,
             Query::Search(_) => Operation::Search,
             Query::Explain(_) => Operation::Explain,
             Query::Sync(_) => Operation::Sync,
@@ -479,8 +491,8 @@ struct Parts<'a> {
 /// Tells whether a route reads a generation, so that `snapshot` says which.
 fn reads_kept(operation: Operation) -> bool {
     use Operation::{
-        Catalogues, Component, Components, Explain, Lookup, Manifest, Release, Resolve, Search, Sources,
-        Versions,
+        Catalogues, Component, Components, Explain, Lock, LockCheck, Lookup, Manifest, Release, Resolve,
+        Search, Sources, Versions,
     };
     matches!(
         operation,
@@ -494,6 +506,8 @@ fn reads_kept(operation: Operation) -> bool {
             | Manifest
             | Resolve
             | Lookup
+            | Lock
+            | LockCheck
             | Explain
     )
 }
@@ -551,6 +565,18 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
             question(wire).map(|question| Query::Resolve(question.into()).at(wanted))
         }
         Operation::Lookup => lookup(read_body(body)?),
+        Operation::Lock => {
+            let wire: LockRequest = read_body(body)?;
+            let named = wire.snapshot.as_deref().or(wire.resolve.snapshot.as_deref());
+            let wanted = named.map(Wanted::parse).transpose()?;
+            let wish = lock::wish(&wire)?;
+            question(wire.resolve).map(|question| Query::Lock(Box::new((question, wish))).at(wanted))
+        }
+        Operation::LockCheck => {
+            let wire: LockCheckRequest = read_body(body)?;
+            let wanted = wire.snapshot.as_deref().map(Wanted::parse).transpose()?;
+            lock::asked_check(&wire).map(|asked| Query::LockCheck(asked.into()).at(wanted))
+        }
         Operation::Explain => explain(read_body(body)?),
         Operation::Sync if body.is_empty() => Ok(Query::Sync(Vec::new())),
         Operation::Sync => sync(&read_body(body)?),

@@ -113,6 +113,23 @@ fn at_one_commit(compose: &Location, lcp: &Location, commit: Option<&CommitId>) 
     }
 }
 
+/// Returns what a project's own descriptor says: its id and version as written, and what it requires.
+///
+/// **Errors**: those of [`read`], and of the first requirement that cannot be read.
+pub(crate) fn project(bytes: &[u8]) -> Result<(Option<String>, Option<String>, Vec<Reference>), ParseError> {
+    let Descriptor { id, version, deps, .. } = document(bytes)?;
+    let mut lexicon = Lexicon::default();
+    let mut requires = Vec::new();
+    for (index, value) in deps.unwrap_or_default().requires.into_iter().enumerate() {
+        let found = value.to_string();
+        let wrong_type = |_| ParseError::new("input.field", "a text or a table with id and version", found);
+        let read = serde_json::from_value::<Dependency>(value).map_err(wrong_type);
+        let reference = read.and_then(|written| dependency(written.required(), &mut lexicon));
+        requires.push(reference.map_err(|error| error.in_field(format!("deps.requires[{index}]")))?);
+    }
+    Ok((id, version, requires))
+}
+
 /// Returns the release whose last document, `compose.yaml`, has arrived; its content is not looked at.
 pub(super) fn complete(task: &ComposeTask, location: &Location, received: &Received) -> Finding {
     let mut release = task.pending.trusted(task.lcp_trust.and(&received.trust));

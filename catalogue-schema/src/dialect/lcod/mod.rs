@@ -20,7 +20,7 @@
 
 mod catalogue;
 pub mod convert;
-mod descriptor;
+pub(crate) mod descriptor;
 pub mod document;
 mod list;
 mod manifest;

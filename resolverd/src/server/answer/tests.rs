@@ -561,6 +561,20 @@ fn answers_conform_to_their_schemas() {
         ("/v1/explain", Call::post("/v1/explain", &json!({"id": "lcod://a/two"}))),
         ("/v1/explain", Call::post("/v1/explain", &json!({"id": "lcod://a/oen"}))),
         ("/v1/explain", Call::post("/v1/explain", &json!({"id": "lcod://away/x"}))),
+        (
+            "/v1/lock",
+            Call::post(
+                "/v1/lock",
+                &json!({"resolve": {"requests": ["lcod://a/one"], "natives": ["lcod://contract/"]}}),
+            ),
+        ),
+        (
+            "/v1/lock/check",
+            Call::post(
+                "/v1/lock/check",
+                &json!({"lock": "schema = \"resolverd/lock@1\"\n[[components]]\nid = \"lcod://a/gone\"\nversion = \"1.0.0\"\nsource = \"s\"\ncatalogue = \"s\"\nrequested = [\"lcod://a/gone\"]\n"}),
+            ),
+        ),
         ("/v1/components/{id}/versions", Call::get("/v1/components/lcod/a/one/versions")),
         ("/v1/components/{id}/{version}", Call::get("/v1/components/lcod/a/one/0.1.0")),
         ("/v1/snapshots", Call::get("/v1/snapshots")),

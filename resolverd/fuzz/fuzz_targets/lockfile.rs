@@ -1,0 +1,4 @@
+//! Fuzzes `targets::lockfile`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::lockfile(bytes));

@@ -1,0 +1,480 @@
+//! The verbs `lock` and `check`, and `resolve --locked`: a project's files in, one question, a lock beside them out.
+//!
+//! A lock is written whole or not at all, and only after everything about it is known. What changed under a version that stays
+//! locked is never taken over in silence. Decides nothing about components itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use catalogue_schema::id::{ComponentId, Reference};
+use catalogue_schema::lockfile::{self, Form, Locked, To};
+use catalogue_schema::model::Warning;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::api::{Call, Code, Failure};
+use crate::cli::ask::Asker;
+use crate::cli::convert::replace;
+use crate::cli::project::{Kept, Room, lock_at};
+use crate::cli::render::{Paint, field, list, text};
+use crate::cli::{Ended, Env, Resolve, Terminal};
+
+/// What stands below the help of `lock`.
+pub const LOCK_EXAMPLES: &str = "\
+Examples:
+  resolverd lock --native lcod://contract/       lock what lcp.toml requires, into lcp.lock
+  resolverd lock lcod://acme/billing/invoice@^1  lock a reference, into resolverd.lock
+  resolverd lock --update lcod://acme/tax        choose this one anew, leave everything else as it is";
+
+/// What stands below the help of `check`.
+pub const CHECK_EXAMPLES: &str = "\
+Examples:
+  resolverd check --locked             judge lcp.lock, or resolverd.lock, of the current directory
+  resolverd check --locked other.lock  judge another one";
+
+/// The exit status where a lock no longer holds: that of R006.
+const DRIFTED: u8 = 4;
+/// How many differences an error names; all are counted.
+const NAMED: usize = 5;
+
+/// What `lock` takes.
+#[derive(Debug, Clone, Args)]
+pub struct Lock {
+    /// References to lock; those of lcp.toml, or of the resolverd.lock that is there, where none is named
+    #[arg(value_name = "REF")]
+    references: Vec<String>,
+    /// Choose these anew, or all where none is named; everything else stays as it is locked
+    #[arg(long, value_name = "ID", num_args = 0..)]
+    update: Option<Vec<String>>,
+    /// The directory of the project
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    project: PathBuf,
+    /// An id, or a prefix that ends in /, which the host implements itself; those of the lock where none is named
+    #[arg(long = "native", value_name = "REF")]
+    pub(super) natives: Vec<String>,
+    /// A file with one native a line; # starts a comment
+    #[arg(long, value_name = "FILE")]
+    pub(super) natives_file: Option<PathBuf>,
+    /// Choose prereleases like ordinary versions
+    #[arg(long)]
+    prerelease: bool,
+    /// Read the sources again first
+    #[arg(long)]
+    refresh: bool,
+    /// Write the snapshot, the policy and the exceptions by which the lock was made to this file
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    /// Replace a lock that cannot be read, or that another resolver wrote
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// What `check` takes.
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    /// Judge what the lock holds as it is, which is the default
+    #[arg(long)]
+    locked: bool,
+    /// The lock; lcp.lock or resolverd.lock of the current directory where none is named
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// What is to be locked.
+#[derive(Debug)]
+pub struct Wish {
+    references: Vec<String>,
+    project: PathBuf,
+    natives: Vec<String>,
+    prerelease: bool,
+    refresh: bool,
+    update: Update,
+    existing: Existing,
+}
+
+/// What may change.
+#[derive(Debug, PartialEq, Eq)]
+enum Update {
+    /// What has to.
+    Nothing,
+    /// These, and what has to.
+    Some(Vec<ComponentId>),
+    /// Everything.
+    All,
+}
+
+/// What the lock that is there is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    /// It has to be there.
+    Required,
+    /// It is kept to, and has to be one that can be read.
+    Respected,
+    /// It is kept to where it can be read.
+    Overwritten,
+}
+
+/// A lock that was made, and the one that was there.
+struct Made {
+    form: Form,
+    path: PathBuf,
+    before: Option<Kept>,
+    answer: Value,
+    body: Value,
+    lock: lockfile::Lock,
+    warnings: Vec<Warning>,
+}
+
+impl Wish {
+    /// Returns what `resolve --locked` asks for: the lock of the current directory as it is.
+    pub fn locked(arguments: &Resolve, natives: Vec<String>) -> Wish {
+        Wish {
+            references: arguments.references.clone(),
+            project: PathBuf::from("."),
+            natives,
+            prerelease: arguments.prerelease,
+            refresh: arguments.refresh,
+            update: Update::Nothing,
+            existing: Existing::Required,
+        }
+    }
+
+    fn of(arguments: &Lock, natives: Vec<String>) -> Result<Wish, Failure> {
+        let read = |text: &String| {
+            ComponentId::parse(text)
+                .map_err(|error| Failure::of_reference(&error).hint("--update takes ids without versions"))
+        };
+        let update = match &arguments.update {
+            None => Update::Nothing,
+            Some(ids) if ids.is_empty() => Update::All,
+            Some(ids) => Update::Some(ids.iter().map(read).collect::<Result<_, _>>()?),
+        };
+        Ok(Wish {
+            references: arguments.references.clone(),
+            project: arguments.project.clone(),
+            natives,
+            prerelease: arguments.prerelease,
+            refresh: arguments.refresh,
+            update,
+            existing: if arguments.overwrite { Existing::Overwritten } else { Existing::Respected },
+        })
+    }
+
+    /// Makes the lock; writes nothing.
+    fn make(&self, asker: &mut Asker<'_>, env: Env<'_>) -> Result<Made, Ended> {
+        let room = Room::read(&self.project, env)?;
+        let is_lcp = self.references.is_empty() && room.file.is_some();
+        let form = if is_lcp { Form::Lcp } else { Form::Resolverd };
+        let before = match room.lock(form) {
+            Err(_) if self.existing == Existing::Overwritten => None,
+            kept => kept?,
+        };
+        if before.is_none() && self.existing == Existing::Required {
+            return Err(absent(&room.path(form.file_name())).into());
+        }
+        let kept = before.as_ref().map(|kept| &kept.lock);
+        let own = room.file.as_ref().filter(|_| is_lcp);
+        let references = self.references(&room, kept)?;
+        let natives = self.natives(&room, kept);
+        let mut resolve = json!({
+            "requests": references, "natives": natives,
+            "prerelease": self.prerelease, "refresh": self.refresh,
+        });
+        let stays = self.stays(kept)?;
+        for (name, value) in [("lock", json!(stays)), ("overlay", room.overlay())] {
+            let is_empty = value.as_array().is_some_and(Vec::is_empty)
+                || value.as_object().is_some_and(|all| all.is_empty());
+            if !is_empty {
+                resolve[name] = value;
+            }
+        }
+        let project = own.and_then(|file| file.project.as_ref());
+        let project = project.map(|project| format!("{}@{}", project.id, project.version));
+        let body = json!({"resolve": resolve, "form": form.name(), "project": project});
+        let answer = match self.refresh {
+            true => asker.ask_slowly(&Call::post("/v1/lock", &body), "reading the sources")?,
+            false => asker.ask(&Call::post("/v1/lock", &body))?,
+        };
+        let (lock, _) = lockfile::Lock::parse(verbatim(&answer).as_bytes())
+            .map_err(|error| Failure::of(Code::Internal, &error.in_field("the daemon's lock")))?;
+        Ok(Made {
+            form,
+            path: room.path(form.file_name()),
+            before,
+            answer,
+            body,
+            lock,
+            warnings: room.overrides.warnings,
+        })
+    }
+
+    fn references(&self, room: &Room, kept: Option<&lockfile::Lock>) -> Result<Vec<String>, Failure> {
+        if !self.references.is_empty() {
+            return Ok(self.references.clone());
+        }
+        let texts = |all: &mut dyn Iterator<Item = &Reference>| all.map(ToString::to_string).collect();
+        match (&room.file, kept) {
+            (Some(file), _) if file.project.is_none() => {
+                let detail = format!("{} names no project", room.path("lcp.toml").display());
+                Err(Failure::new(Code::ManifestInvalid, "project.id", detail)
+                    .hint("give it an id with a version, such as id = \"lcod://demo/app@0.1.0\""))
+            }
+            (Some(file), _) => Ok(texts(&mut file.requires.iter())),
+            (None, Some(lock)) => Ok(texts(&mut lock.roots().iter().map(|edge| &edge.wanted))),
+            (None, None) => {
+                let detail =
+                    "there is nothing to lock: no lcp.toml, no resolverd.lock, and no reference is named";
+                Err(Failure::new(Code::RequestInvalid, "project.absent", detail)
+                    .hint("run it where lcp.toml is, or name references: resolverd lock lcod://acme/billing/invoice@^1"))
+            }
+        }
+    }
+
+    /// Returns what the host implements: what was said, else what the lock says; with what the project itself does.
+    fn natives(&self, room: &Room, kept: Option<&lockfile::Lock>) -> Vec<String> {
+        let mut natives: BTreeSet<String> = self.natives.iter().cloned().collect();
+        if let Some(lock) = kept.filter(|_| natives.is_empty()) {
+            let below = lock.components().iter().flat_map(|one| &one.dependencies);
+            let native = lock.roots().iter().chain(below).filter(|edge| edge.to == To::Native);
+            natives.extend(native.map(|edge| edge.wanted.to_string()));
+        }
+        natives.extend(room.overrides.natives.iter().map(ToString::to_string));
+        natives.into_iter().collect()
+    }
+
+    /// Returns the releases that stay as they are, as far as they can.
+    fn stays(&self, kept: Option<&lockfile::Lock>) -> Result<Vec<String>, Failure> {
+        let Some(lock) = kept.filter(|_| self.update != Update::All) else { return Ok(Vec::new()) };
+        if let Update::Some(ids) = &self.update
+            && let Some(strange) = ids.iter().find(|id| lock.component(id).is_none())
+        {
+            let detail = format!("{strange} is not in the lock");
+            return Err(Failure::new(Code::RequestInvalid, "lock.unknown", detail).hint(
+                "resolverd lock adds what the project requires; --update is for what is locked already",
+            ));
+        }
+        Ok(lock.components().iter().filter(|one| !self.is_updated(&one.id)).map(Locked::full).collect())
+    }
+
+    fn is_updated(&self, id: &ComponentId) -> bool {
+        match &self.update {
+            Update::Nothing => false,
+            Update::Some(ids) => ids.contains(id),
+            Update::All => true,
+        }
+    }
+}
+
+/// Returns the lockfile of an answer as it is, to be written and read, never printed.
+fn verbatim(answer: &Value) -> &str {
+    answer["text"].as_str().unwrap_or_default()
+}
+
+/// What became of a component.
+#[derive(Debug, PartialEq, Eq)]
+struct Change {
+    id: ComponentId,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+impl Made {
+    fn text(&self) -> String {
+        verbatim(&self.answer).to_owned()
+    }
+
+    fn is_new(&self) -> bool {
+        self.before.as_ref().is_none_or(|kept| kept.text != self.text())
+    }
+
+    /// Returns which components came, went or changed, by id.
+    fn changes(&self) -> Vec<Change> {
+        let index = |lock: &lockfile::Lock| -> BTreeMap<ComponentId, Locked> {
+            lock.components().iter().map(|one| (one.id.clone(), one.clone())).collect()
+        };
+        let before = self.before.as_ref().map(|kept| index(&kept.lock)).unwrap_or_default();
+        let after = index(&self.lock);
+        let ids: BTreeSet<&ComponentId> = before.keys().chain(after.keys()).collect();
+        let changed = ids.into_iter().filter(|id| before.get(*id) != after.get(*id));
+        let version = |one: &Locked| one.version.to_string();
+        changed
+            .map(|id| Change {
+                id: id.clone(),
+                from: before.get(id).map(version),
+                to: after.get(id).map(version),
+            })
+            .collect()
+    }
+
+    /// Refuses other bytes under a version that is locked, unless they were asked for.
+    fn refuse_mutations(&self, wish: &Wish) -> Result<(), Failure> {
+        let Some(Kept { lock, .. }) = &self.before else { return Ok(()) };
+        for now in self.lock.components().iter().filter(|now| !wish.is_updated(&now.id)) {
+            let Some(before) = lock.component(&now.id).filter(|before| before.version == now.version) else {
+                continue;
+            };
+            if before.manifest != now.manifest || before.files != now.files {
+                let detail = format!("the bytes of {} are others than those that are locked", now.full());
+                return Err(Failure::new(Code::LockDrift, "lock.mutated", detail)
+                    .with("release", now.full())
+                    .with("expected", &before.manifest)
+                    .with("found", &now.manifest)
+                    .hint(format!(
+                        "ask its author; resolverd check --locked says what changed, and resolverd lock --update {} accepts it",
+                        now.id
+                    )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Locks, and writes the lock where it differs from the one that is there.
+///
+/// **Errors**: what is wrong with the project's files, why there is no solution, R006 `lock.mutated`, and that a file cannot be
+/// written; the lock that is there stays then.
+pub fn run(
+    arguments: &Lock,
+    natives: Vec<String>,
+    asker: &mut Asker<'_>,
+    env: Env<'_>,
+    terminal: &Terminal,
+) -> Result<(), Ended> {
+    let wish = Wish::of(arguments, natives)?;
+    let made = wish.make(asker, env)?;
+    made.refuse_mutations(&wish)?;
+    warn(&made.warnings, terminal);
+    if made.is_new() {
+        write(&made.path, made.text().as_bytes())?;
+    }
+    if let Some(path) = &arguments.receipt {
+        let mut text = serde_json::to_string_pretty(&made.answer["receipt"]).unwrap_or_default();
+        text.push('\n');
+        write(path, text.as_bytes())?;
+    }
+    let mut answer = made.answer.clone();
+    answer["file"] = json!(made.path);
+    answer["changed"] = json!(made.is_new());
+    let row = |one: &Change| json!({"id": one.id, "from": one.from, "to": one.to});
+    answer["changes"] = made.changes().iter().map(row).collect();
+    terminal.print(&answer, locked_text)
+}
+
+fn warn(warnings: &[Warning], terminal: &Terminal) {
+    for warning in warnings {
+        terminal.say(&format!("warning: {} ({})", warning.text, warning.reason));
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    replace(path, bytes).map_err(|error| {
+        Failure::new(Code::RequestInvalid, "lock.write", format!("cannot write {}: {error}", path.display()))
+            .hint("name a place in a directory that exists and may be written; what was there is as it was")
+    })
+}
+
+fn locked_text(answer: &Value, paint: Paint) -> String {
+    let mut out = String::new();
+    for one in list(answer, "changes") {
+        let version = |name: &str| one[name].as_str().map(str::to_owned);
+        let line = match (version("from"), version("to")) {
+            (None, Some(to)) => format!("added    {}@{to}", field(one, "id")),
+            (Some(from), None) => format!("removed  {}@{from}", field(one, "id")),
+            (Some(from), Some(to)) if from != to => format!("changed  {} {from} -> {to}", field(one, "id")),
+            (_, to) => format!("changed  {}@{} (same version)", field(one, "id"), to.unwrap_or_default()),
+        };
+        out.push_str(&format!("{line}\n"));
+    }
+    for warning in list(answer, "warnings") {
+        out.push_str(&format!("{} {}\n", paint.note("warning:"), field(warning, "text")));
+    }
+    let (count, file) = (list(answer, "components").len(), field(answer, "file"));
+    let natives = list(answer, "natives").len();
+    let what = if answer["changed"] == true { "locked" } else { "unchanged:" };
+    out.push_str(&format!("{what} {count} components in {file}; the host implements {natives} more\n"));
+    out
+}
+
+/// Answers what the lock of the current directory holds.
+///
+/// **Errors**: R006 where there is no lock (`lock.absent`) or a new one would differ (`lock.changed`, `lock.mutated`); those of a
+/// resolve.
+pub fn resolve(
+    wish: &Wish,
+    asker: &mut Asker<'_>,
+    env: Env<'_>,
+    terminal: &Terminal,
+) -> Result<Value, Ended> {
+    let made = wish.make(asker, env)?;
+    warn(&made.warnings, terminal);
+    made.refuse_mutations(wish)?;
+    if made.is_new() {
+        return Err(drift(&made).into());
+    }
+    asker.ask(&Call::post("/v1/resolve", &made.body["resolve"]))
+}
+
+fn absent(path: &Path) -> Failure {
+    let detail = format!("there is no {}, so nothing is locked", path.display());
+    Failure::new(Code::LockDrift, "lock.absent", detail).hint("write it with: resolverd lock")
+}
+
+/// Says how a new lock would differ.
+fn drift(made: &Made) -> Failure {
+    let changes = made.changes();
+    let told = |one: &Change| match (&one.from, &one.to) {
+        (Some(from), Some(to)) => format!("{} {from} -> {to}", one.id),
+        (None, Some(to)) => format!("{}@{to} comes", one.id),
+        (Some(from), None) => format!("{}@{from} goes", one.id),
+        (None, None) => one.id.to_string(),
+    };
+    let mut named: Vec<String> = changes.iter().take(NAMED).map(told).collect();
+    if let Some(more) = changes.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        named.push(format!("{more} more"));
+    }
+    let how = if named.is_empty() { "what the project asks for".to_owned() } else { named.join(", ") };
+    let detail = format!("{} would change: {how}", made.path.display());
+    let row = |one: &Change| json!({"id": one.id, "from": one.from, "to": one.to});
+    Failure::new(Code::LockDrift, "lock.changed", detail)
+        .with("form", made.form.name())
+        .with("changes", changes.iter().map(row).collect::<Vec<Value>>())
+        .hint("look at it and write it with: resolverd lock")
+}
+
+/// Judges a lock; the exit status is 4 where something does not hold.
+///
+/// **Errors**: there is no lock, or it cannot be read.
+pub fn check(arguments: &Check, asker: &mut Asker<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    let usual = [Form::Lcp, Form::Resolverd].map(|form| PathBuf::from(form.file_name()));
+    let path = match &arguments.file {
+        Some(path) => path.clone(),
+        None => usual.iter().find(|path| path.exists()).unwrap_or(&usual[0]).clone(),
+    };
+    let Some(kept) = lock_at(&path)? else {
+        let detail = format!("there is no {}", path.display());
+        return Err(Failure::new(Code::RequestInvalid, "lock.absent", detail)
+            .hint("name a lock, or write one with: resolverd lock")
+            .into());
+    };
+    let mut answer = asker.ask(&Call::post("/v1/lock/check", &json!({"lock": kept.text})))?;
+    answer["file"] = json!(path);
+    terminal.print(&answer, checked_text)?;
+    Ok(if answer["holds"] == true { 0 } else { DRIFTED })
+}
+
+fn checked_text(answer: &Value, paint: Paint) -> String {
+    let mut out = String::new();
+    for one in list(answer, "findings") {
+        let full = format!("{}@{}", field(one, "id"), field(one, "version"));
+        out.push_str(&format!("{} {full}\n", paint.note(&format!("{}:", field(one, "reason")))));
+        out.push_str(&format!("  locked  {}\n  today   {}\n", field(one, "expected"), field(one, "found")));
+        out.push_str(&format!("  next    {}\n", field(one, "hint")));
+    }
+    let (file, count) = (field(answer, "file"), text(&answer["components"]));
+    let findings = list(answer, "findings").len();
+    let end = match findings {
+        0 => format!("{file} holds: {count} components\n"),
+        _ => format!("{file} does not hold: {findings} findings in {count} components\n"),
+    };
+    out + &end
+}

@@ -1,0 +1,79 @@
+//! The clients that kernels copy, run against the real daemon: the one-file ones in Python and JavaScript, and the Rust one.
+
+use std::process::Command;
+
+use resolverd::client::{AskError, Client};
+use serde_json::{Value, json};
+
+use crate::daemon::sample;
+use crate::harness::daemon::{Said, Sandbox};
+use crate::harness::place;
+
+/// Runs one of the clients in a sandbox; `None` where its language is not here, which is said.
+fn run(sandbox: &Sandbox, program: &str, file: &str, arguments: &[&str]) -> Option<Said> {
+    let mut command = Command::new(program);
+    sandbox.furnish(&mut command);
+    // A program that chooses among several of its versions reads its choice from the real home.
+    command.env("HOME", place::variable("HOME").unwrap_or_default());
+    if Command::new(program).arg("--version").output().is_err() {
+        place::skipped(&format!("{program} is not here"));
+        return None;
+    }
+    Some(Said::of(command.arg(place::root().join("resolverd/examples").join(file)).args(arguments)))
+}
+
+fn check(program: &str, file: &str) {
+    let sandbox = Sandbox::with_sources(&sample());
+    let absent = run(&sandbox, program, file, &["lookup", "lcod://acme/billing/invoice"]);
+    let Some(absent) = absent else { return };
+    assert!(absent.status != 0 && absent.stderr.contains("hint: resolverd serve"), "{absent:?}");
+    let daemon = sandbox.start_synced();
+    let asked = |arguments: &[&str]| run(&sandbox, program, file, arguments).unwrap();
+    let answer = |arguments: &[&str]| -> Value {
+        let said = asked(arguments);
+        assert_eq!(said.status, 0, "{said:?}");
+        serde_json::from_str(&said.stdout).unwrap()
+    };
+    let reference = "lcod://tooling/text/slug";
+    let natives = ["--native", "lcod://contract/", "--native", "lcod://axiom/"];
+    let resolved = answer(&[&["resolve", reference], &natives[..]].concat());
+    let body = json!({"requests": [reference], "natives": ["lcod://contract/", "lcod://axiom/"]});
+    assert_eq!(resolved, daemon.post("/v1/resolve", &body).ok());
+    let looked = answer(&["lookup", reference, "lcod://no/body"]);
+    assert_eq!((&looked[0]["id"], &looked[1]["code"]), (&json!(reference), &json!("E001")));
+    let locked = answer(&[&["lock", reference], &natives[..]].concat());
+    let path = sandbox.path("resolverd.lock");
+    std::fs::write(&path, locked["text"].as_str().unwrap()).unwrap();
+    assert_eq!(answer(&["check", path.to_str().unwrap()])["holds"], true);
+    let said = asked(&["resolve", "lcod://no/body"]);
+    assert!(said.status != 0 && said.stderr.contains("E001") && said.stderr.contains("hint: "), "{said:?}");
+}
+
+#[test]
+fn the_python_client_asks_the_daemon() {
+    check("python3", "client.py");
+}
+
+#[test]
+fn the_javascript_client_asks_the_daemon() {
+    check("node", "client.js");
+}
+
+#[test]
+fn the_rust_client_asks_without_a_runtime() {
+    let sandbox = Sandbox::with_sources(&sample());
+    let daemon = sandbox.start_synced();
+    let mut client = Client::connect(daemon.socket()).unwrap();
+    let natives = ["lcod://contract/", "lcod://axiom/"];
+    let resolved = client.resolve(&["lcod://tooling/text/slug"], &natives).unwrap();
+    assert_eq!(resolved["components"].as_array().unwrap().last().unwrap()["id"], "lcod://tooling/text/slug");
+    let looked = client.lookup(&["lcod://tooling/text/slug", "lcod://no/body"]).unwrap();
+    assert_eq!((looked.len(), &looked[1]["reason"]), (2, &json!("component_unknown")));
+    let locked = client.lock(&["lcod://tooling/text/slug"], &natives).unwrap();
+    let checked = client.check_lock(locked["text"].as_str().unwrap()).unwrap();
+    assert_eq!(checked["holds"], true);
+    match client.resolve(&["lcod://no/body"], &[]) {
+        Err(AskError::Problem(problem)) => assert_eq!(problem["code"], "E001"),
+        other => panic!("{other:?}"),
+    }
+}
