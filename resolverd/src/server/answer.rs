@@ -113,6 +113,15 @@ impl Records {
     }
 }
 
+impl Records {
+    /// Reads the list of a generation.
+    ///
+    /// **Errors**: it cannot be read.
+    pub fn read(&self, generation: &Generation) -> Result<Arc<Documents>, String> {
+        (self.documents)(generation)
+    }
+}
+
 impl std::fmt::Debug for Records {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Records")
@@ -234,6 +243,13 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         Query::Explain(asked) => explained(asked, served(snapshot)?, facts),
         Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
             answer_from(query, snapshot.as_slice(), facts)
+        }
+        Query::Materialize(_)
+        | Query::Locate(_)
+        | Query::Files
+        | Query::VerifyFiles(_)
+        | Query::CollectFiles(_) => {
+            Err(Failure::new(Code::StoreUnavailable, "read_only", "nobody here puts files on disk"))
         }
         Query::Metrics | Query::Events => Err(Failure::new(
             Code::DaemonUnreachable,
@@ -471,7 +487,7 @@ fn unwritten(error: serde_json::Error) -> Failure {
     Failure::new(Code::Internal, "api.answer", format!("cannot write the answer: {error}"))
 }
 
-fn served(snapshot: Option<&Snapshot>) -> Result<&Snapshot, Failure> {
+pub(super) fn served(snapshot: Option<&Snapshot>) -> Result<&Snapshot, Failure> {
     snapshot.ok_or_else(|| {
         Failure::new(Code::StoreUnavailable, "empty", "no generation is served yet: nothing has been synced")
             .hint("run resolverd sync, and look at resolverd status")
@@ -1094,7 +1110,7 @@ fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Res
 }
 
 /// Returns the release that answers one reference of a lookup.
-fn looked_up<'v>(reference: &Result<Reference, Failure>, view: &'v View<'_>) -> Result<Listed<'v>, Failure> {
+pub(super) fn looked_up<'v>(reference: &Result<Reference, Failure>, view: &'v View<'_>) -> Result<Listed<'v>, Failure> {
     let reference = reference.as_ref().map_err(Clone::clone)?;
     let cause = match view.standing(&reference.id) {
         Standing::Known(component) => match select(component, &reference.requirement, false) {
@@ -1246,6 +1262,11 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
     failure.hint(format!("{hint}; {every}")).with("version", version)
 }
 
+/// Returns what people are told of a refusal, under the code of its reason.
+pub(super) fn of_refusal(refusal: &Refusal) -> Failure {
+    about(code_of(&refusal.reason), refusal)
+}
+
 fn about(code: Code, refusal: &Refusal) -> Failure {
     Failure::new(code, refusal.reason.clone(), refusal.to_string())
         .with("subject", &refusal.subject)
@@ -1266,6 +1287,7 @@ fn code_of(reason: &str) -> Code {
         "resolve" if is_of_policy(reason) => Code::PermissionDenied,
         "offline" => Code::NetworkError,
         "limit" => Code::LimitExceeded,
+        "cache" => Code::CacheCorrupted,
         "net" | "source" | "sync" | "shelf" => Code::SourceUnavailable,
         "git" if matches!(reason, "git.repository_missing" | "git.commit_missing" | "git.ref_missing") => {
             Code::SourceUnavailable

@@ -8,9 +8,11 @@
 pub mod activity;
 pub mod answer;
 pub mod connection;
+mod desk;
 pub mod encoded;
 pub mod events;
 pub mod explain;
+pub mod files;
 pub mod metrics;
 pub mod policy;
 pub(crate) mod quick;
@@ -46,6 +48,7 @@ use crate::server::answer::{
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::events::Events;
+use crate::server::files::{Desk, REQUESTS_MAX, Target};
 use crate::server::metrics::{METRICS_TEXT, Metrics};
 use crate::server::policy::PolicyState;
 use crate::server::route::{Forget, LOOKUP, Operation, Plain, Query, plain_lookup, read_parts, route};
@@ -72,6 +75,8 @@ pub struct State {
     documents: Shelved,
     revisions: Option<Revisions>,
     records: Option<Records>,
+    /// Who puts files on disk.
+    desk: Option<Desk>,
     admin: u32,
     clock: Option<Clock>,
     started: Instant,
@@ -86,6 +91,8 @@ pub struct State {
     activity: Arc<Activity>,
     /// A permit for each order that may wait for the writer.
     waiting: Arc<Semaphore>,
+    /// A permit for each request for files.
+    files: Arc<Semaphore>,
 }
 
 /// The generations that can be asked.
@@ -160,6 +167,7 @@ impl State {
             documents: Shelved(documents.into()),
             revisions: None,
             records: None,
+            desk: None,
             admin: rustix::process::geteuid().as_raw(),
             clock: None,
             started: Instant::now(),
@@ -172,6 +180,7 @@ impl State {
             events: Arc::default(),
             activity: Arc::new(Activity::new(Instant::now())),
             waiting: Arc::new(Semaphore::new(ORDERS_MAX)),
+            files: Arc::new(Semaphore::new(REQUESTS_MAX)),
         }
     }
 
@@ -195,6 +204,12 @@ impl State {
     /// Reads the lists of documents that generations rest on through `records`.
     pub fn with_records(mut self, records: Records) -> State {
         self.records = Some(records);
+        self
+    }
+
+    /// Has files put on disk by `desk`.
+    pub fn with_desk(mut self, desk: Desk) -> State {
+        self.desk = Some(desk);
         self
     }
 
@@ -382,6 +397,9 @@ impl State {
         if let Some(body) = current.and_then(|snapshot| at_once(query, snapshot)) {
             return Ok(Reply { status: 200, content_type: JSON, body });
         }
+        if let Some(answered) = desk::answer(self, query, current) {
+            return answered;
+        }
         let facts = self.facts();
         let answer = match query {
             Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
@@ -429,12 +447,15 @@ pub fn reads_generation(call: &Call) -> bool {
 
 fn needs_generation(query: &Query) -> bool {
     use Query::{
-        Events, Forget, Health, Live, Metrics, OpenApi, Policy, PolicyTest, Ready, Reload, RevisionLog,
-        Revisions, Snapshots, Stats, Sync, Version,
+        CollectFiles, Events, Files, Forget, Health, Live, Materialize, Metrics, OpenApi, Policy, PolicyTest, Ready, Reload, RevisionLog,
+        Revisions, Snapshots, Stats, Sync, VerifyFiles, Version,
     };
+    if let Materialize(asked) = query {
+        return asked.targets.iter().any(|target| matches!(target, Target::Listed(_)));
+    }
     !matches!(
         query,
-        Live | Ready
+        Files | VerifyFiles(_) | CollectFiles(_) | Live | Ready
             | Health
             | Version
             | Stats
@@ -497,7 +518,12 @@ pub fn rehearsed(state: &State, outcome: &Rehearsed) -> Reply {
 
 fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
     let what = match work_of(query) {
-        Work::None => return Ok(()),
+        Work::None => match query {
+            Query::CollectFiles(_) => "removing files",
+            Query::Materialize(asked) if asked.is_local() => "reading a repository of this machine",
+            Query::Locate(asked) if asked.is_local() => "reading a repository of this machine",
+            _ => return Ok(()),
+        },
         Work::Sync(_) => "a sync",
         Work::Reload => "a reload",
         Work::Forget(_) => "forgetting what was accepted",
