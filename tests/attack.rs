@@ -227,7 +227,8 @@ fn calls(daemon: &Daemon) -> Vec<(String, String)> {
             let body = match path.as_str() {
                 "/v1/resolve" => json!({"requests": ["lcod://tooling/text/slug"]}),
                 "/v1/lookup" => json!({"ids": []}),
-                "/v1/explain" => json!({"id": "lcod://tooling/text/slug"}),
+                "/v1/explain" | "/v1/locate" => json!({"id": "lcod://tooling/text/slug"}),
+                "/v1/materialize" => json!({"releases": ["lcod://tooling/text/slug"]}),
                 "/v1/trust/forget" => json!({"source": "nobody", "reason": "a case"}),
                 "/v1/policy/test" => json!({"policy": ""}),
                 _ => json!({}),
@@ -748,7 +749,17 @@ fn j12_no_request_makes_the_daemon_open_a_path() {
         }
     }
     for field in ["path", "file", "dest", "bundle", "directory", "output"] {
-        for target in ["/v1/resolve", "/v1/lookup", "/v1/explain", "/v1/sync", "/v1/reload"] {
+        for target in [
+            "/v1/resolve",
+            "/v1/lookup",
+            "/v1/explain",
+            "/v1/sync",
+            "/v1/reload",
+            "/v1/materialize",
+            "/v1/locate",
+            "/v1/files/verify",
+            "/v1/files/gc",
+        ] {
             let answer = daemon.post(target, &json!({ field: "/etc/shadow" }));
             assert_eq!(
                 (answer.status, answer.reason().as_str()),

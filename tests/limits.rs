@@ -10,14 +10,18 @@ use crate::harness::lcod::{Component, Federation, Form};
 use crate::harness::place;
 
 /// The limits that only another machine can meet, or that stop nothing: `https`, `git_wire`, `rollback` and the sync's own
-/// tests show them in force.
-const ELSEWHERE: [&str; 8] = [
+/// tests show them in force; or that bound files on disk, which `materialize` shows.
+const ELSEWHERE: [&str; 12] = [
     "cache_bytes",
     "connect_s",
     "eager_max",
+    "file_bytes",
     "history_commits",
     "rate_bytes_s",
     "redirects",
+    "release_bytes",
+    "release_depth",
+    "release_files",
     "stall_s",
     "tries",
 ];

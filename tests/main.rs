@@ -35,6 +35,7 @@ mod kill;
 mod limits;
 mod live_registry;
 mod locality;
+mod materialize;
 mod metrics;
 mod name_rows;
 mod network;

@@ -153,7 +153,9 @@ fn planned(
     };
     let is_noted = catalogue.is_some_and(|catalogue| is_local(&catalogue.errand.want))
         && release.manifest.as_ref().is_none_or(|manifest| {
-            documents().and_then(|documents| documents.by_digest(manifest)).is_some_and(|known| is_local(&known.want))
+            documents()
+                .and_then(|documents| documents.by_digest(manifest))
+                .is_some_and(|known| is_local(&known.want))
         });
     plan.is_offline = is_offline;
     plan.reach = if is_noted { noting(reach, &plan, limits) } else { reach };

@@ -270,34 +270,57 @@ mod tests {
             fs::write(place, bytes).expect("written");
             fs::set_permissions(place, Permissions::from_mode(0o444)).expect("closed");
         }
-        check("another byte", |place| rewrite(&place.join("compose.yaml"), b"compose.yamL"), &[(
-            "compose.yaml",
-            Changed::Changed,
-        )]);
-        check("a byte more", |place| rewrite(&place.join("lib/note.txt"), b"lib/note.txt!"), &[(
-            "lib/note.txt",
-            Changed::Changed,
-        )]);
-        check("the time set back", |place| {
-            let file = place.join("compose.yaml");
-            let time = fs::metadata(&file).and_then(|found| found.modified()).expect("a time");
-            rewrite(&file, b"compose.yamL");
-            File::open(&file).and_then(|file| file.set_modified(time)).expect("set back");
-        }, &[("compose.yaml", Changed::Changed)]);
-        check("a file more", |place| rewrite(&place.join("lib/lcp.lock"), b""), &[("lib/lcp.lock", Changed::Added)]);
-        check("a directory more", |place| fs::create_dir(place.join("x")).expect("made"), &[("x", Changed::Added)]);
-        check("a file less", |place| fs::remove_file(place.join("lib/note.txt")).expect("gone"), &[(
-            "lib/note.txt",
-            Changed::Missing,
-        )]);
-        check("a link in its place", |place| {
-            let file = place.join("compose.yaml");
-            fs::rename(&file, place.join("moved")).expect("moved");
-            std::os::unix::fs::symlink("moved", &file).expect("linked");
-        }, &[("compose.yaml", Changed::Mode), ("moved", Changed::Added)]);
-        check("a mode", |place| {
-            fs::set_permissions(place.join("lib/run.sh"), Permissions::from_mode(0o4755)).expect("set");
-        }, &[("lib/run.sh", Changed::Mode)]);
+        check(
+            "another byte",
+            |place| rewrite(&place.join("compose.yaml"), b"compose.yamL"),
+            &[("compose.yaml", Changed::Changed)],
+        );
+        check(
+            "a byte more",
+            |place| rewrite(&place.join("lib/note.txt"), b"lib/note.txt!"),
+            &[("lib/note.txt", Changed::Changed)],
+        );
+        check(
+            "the time set back",
+            |place| {
+                let file = place.join("compose.yaml");
+                let time = fs::metadata(&file).and_then(|found| found.modified()).expect("a time");
+                rewrite(&file, b"compose.yamL");
+                File::open(&file).and_then(|file| file.set_modified(time)).expect("set back");
+            },
+            &[("compose.yaml", Changed::Changed)],
+        );
+        check(
+            "a file more",
+            |place| rewrite(&place.join("lib/lcp.lock"), b""),
+            &[("lib/lcp.lock", Changed::Added)],
+        );
+        check(
+            "a directory more",
+            |place| fs::create_dir(place.join("x")).expect("made"),
+            &[("x", Changed::Added)],
+        );
+        check(
+            "a file less",
+            |place| fs::remove_file(place.join("lib/note.txt")).expect("gone"),
+            &[("lib/note.txt", Changed::Missing)],
+        );
+        check(
+            "a link in its place",
+            |place| {
+                let file = place.join("compose.yaml");
+                fs::rename(&file, place.join("moved")).expect("moved");
+                std::os::unix::fs::symlink("moved", &file).expect("linked");
+            },
+            &[("compose.yaml", Changed::Mode), ("moved", Changed::Added)],
+        );
+        check(
+            "a mode",
+            |place| {
+                fs::set_permissions(place.join("lib/run.sh"), Permissions::from_mode(0o4755)).expect("set");
+            },
+            &[("lib/run.sh", Changed::Mode)],
+        );
         check("nothing but its times", |place| rewrite(&place.join("compose.yaml"), b"compose.yaml"), &[]);
     }
 

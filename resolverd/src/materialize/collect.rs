@@ -72,7 +72,9 @@ impl Cache {
     /// **Errors**: the system's; a hold that cannot be read is among them, since what it holds is not known.
     pub fn all_holds(&self) -> io::Result<Vec<HoldRow>> {
         let rows = self.holding()?.into_iter();
-        Ok(rows.map(|hold| HoldRow { name: hold.name, releases: hold.releases.into_keys().collect() }).collect())
+        Ok(rows
+            .map(|hold| HoldRow { name: hold.name, releases: hold.releases.into_keys().collect() })
+            .collect())
     }
 
     fn holding(&self) -> io::Result<Vec<Hold>> {
@@ -82,8 +84,9 @@ impl Cache {
                 continue;
             }
             let Some(bytes) = durable::read(&place).map_err(io::Error::other)? else { continue };
-            let hold: Hold = serde_json::from_slice(&bytes)
-                .map_err(|error| io::Error::other(format!("{}: {error}; remove it by hand", place.display())))?;
+            let hold: Hold = serde_json::from_slice(&bytes).map_err(|error| {
+                io::Error::other(format!("{}: {error}; remove it by hand", place.display()))
+            })?;
             holds.push(hold);
         }
         holds.sort_by(|one, other| one.name.cmp(&other.name));
@@ -103,7 +106,8 @@ impl Cache {
         let is_ended = |hold: &Hold| collection.ended.contains(&hold.name);
         let (ended, holds): (Vec<Hold>, Vec<Hold>) = self.holding()?.into_iter().partition(is_ended);
         let held: BTreeSet<&Digest> = holds.iter().flat_map(|hold| hold.releases.values()).collect();
-        let before = now.checked_sub(Duration::from_secs(collection.unused_s)).unwrap_or(SystemTime::UNIX_EPOCH);
+        let before =
+            now.checked_sub(Duration::from_secs(collection.unused_s)).unwrap_or(SystemTime::UNIX_EPOCH);
         let (mut going, mut staying) = (Vec::new(), BTreeSet::new());
         for about in self.all()? {
             let is_held = held.contains(&about.promise);

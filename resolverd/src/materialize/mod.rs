@@ -216,8 +216,12 @@ impl Cache {
     /// again, or refused where nothing may be fetched.
     pub fn provide(&self, plans: &[Plan], tools: &Tools<'_>) -> Vec<Outcome> {
         let mut answers: Vec<Option<Outcome>> = plans.iter().map(|plan| self.ready(plan, tools)).collect();
-        let missing: Vec<usize> =
-            answers.iter().enumerate().filter(|(_, answer)| answer.is_none()).map(|(index, _)| index).collect();
+        let missing: Vec<usize> = answers
+            .iter()
+            .enumerate()
+            .filter(|(_, answer)| answer.is_none())
+            .map(|(index, _)| index)
+            .collect();
         if !missing.is_empty() {
             let (mut claims, others) = self.claim(plans, &missing);
             if !claims.held.is_empty() {
@@ -231,7 +235,11 @@ impl Cache {
             }
         }
         let unanswered = |plan: &Plan| Refusal::new("cache.lost", &plan.release, "an answer", "none");
-        plans.iter().zip(answers).map(|(plan, answer)| answer.unwrap_or_else(|| Err(unanswered(plan)))).collect()
+        plans
+            .iter()
+            .zip(answers)
+            .map(|(plan, answer)| answer.unwrap_or_else(|| Err(unanswered(plan))))
+            .collect()
     }
 
     /// Takes every piece of work that nobody has begun, and finds who does the others.
@@ -306,10 +314,15 @@ impl Cache {
                 }
                 Look::Good(about.into())
             }
-            Ok(changes) if changes.iter().all(|change| change.path.is_empty() && is_missing(change)) => Look::Absent,
+            Ok(changes) if changes.iter().all(|change| change.path.is_empty() && is_missing(change)) => {
+                Look::Absent
+            }
             Ok(changes) => {
-                let named: Vec<String> =
-                    changes.iter().take(CHANGES_NAMED).map(|one| format!("{} ({:?})", one.path, one.what)).collect();
+                let named: Vec<String> = changes
+                    .iter()
+                    .take(CHANGES_NAMED)
+                    .map(|one| format!("{} ({:?})", one.path, one.what))
+                    .collect();
                 let expected = "the files as they were published";
                 let found = format!("{} changed on disk: {}", changes.len(), named.join(", "));
                 Look::Changed(Refusal::new(CHANGED, &about.release, expected, found))

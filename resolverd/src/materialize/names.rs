@@ -30,7 +30,8 @@ pub fn check<'a>(
             if let Some((other, before)) = entry
                 && (other != part || before != usage || usage == Use::File)
             {
-                let expected = "paths that differ in more than the case of letters, and no file in a directory's place";
+                let expected =
+                    "paths that differ in more than the case of letters, and no file in a directory's place";
                 let found = format!("{other} and {text}");
                 return Err(Refusal::new(DUPLICATE, subject, expected, found));
             }

@@ -15,8 +15,8 @@ use catalogue_schema::pointer::{CommitId, LocalPath, Location, Revision, Want};
 
 use crate::fetch::limit::Limits;
 use crate::fetch::reach::Reach;
-use crate::materialize::tree::{self, at_most};
 use crate::materialize::names;
+use crate::materialize::tree::{self, at_most};
 
 /// The file that says what a component does.
 const COMPOSE: &str = "compose.yaml";
@@ -191,7 +191,8 @@ fn directory(release: &Release) -> Option<Directory> {
     if release.manifest.is_some() && !release.files.is_empty() {
         return None;
     }
-    let Origin { repository: Some(repository), commit: Some(commit), path: Some(path) } = &release.origin else {
+    let Origin { repository: Some(repository), commit: Some(commit), path: Some(path) } = &release.origin
+    else {
         return None;
     };
     let location = Location::Git {
@@ -212,12 +213,7 @@ fn inside(path: &DocPath, origin: &Origin) -> DocPath {
 
 /// Returns where a file lies. The documents of a row may lie apart from its compose file, so that the record of what was read
 /// says it.
-fn place(
-    release: &Release,
-    path: &DocPath,
-    digest: Option<&Digest>,
-    ground: Ground<'_>,
-) -> Option<Want> {
+fn place(release: &Release, path: &DocPath, digest: Option<&Digest>, ground: Ground<'_>) -> Option<Want> {
     let recorded = || {
         let documents = (ground.documents)()?;
         Some(documents.by_digest(digest?)?.want)

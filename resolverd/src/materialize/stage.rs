@@ -191,7 +191,9 @@ pub fn sweep(directory: &Path) -> io::Result<()> {
     let left: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(TEMPORARY_PREFIX))
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.starts_with(TEMPORARY_PREFIX))
         })
         .collect();
     left.iter().try_for_each(|path| remove(path))

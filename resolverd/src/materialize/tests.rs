@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use catalogue_schema::path::DocPath;
-use catalogue_schema::pointer::{CommitId, Location, Repository, Revision, Want};
 use catalogue_schema::pointer::LocalPath;
+use catalogue_schema::pointer::{CommitId, Location, Repository, Revision, Want};
 
 use super::collect::Collection;
 use super::plan::{Directory, Piece};
@@ -49,7 +49,14 @@ impl Fetch for Counted {
             };
             budget.take_bytes(bytes.len() as u64, ask.want)?;
             let (url, bytes) = (String::new(), bytes.into_bytes());
-            Ok(Answer::Fetched(Fetched { bytes, url, commit: None, blob: Some(id), etag: None, modified: None }))
+            Ok(Answer::Fetched(Fetched {
+                bytes,
+                url,
+                commit: None,
+                blob: Some(id),
+                etag: None,
+                modified: None,
+            }))
         };
         asks.iter().map(answer).collect()
     }
@@ -128,7 +135,10 @@ fn whoever_asks_for_one_release_at_the_same_time_shares_one_piece_of_work() {
     assert_eq!(place.asked(), 3, "one listing and two files");
     let again = place.one(&plan, Fetching::Forbidden).expect("in the cache");
     assert_eq!((again.from, place.asked()), (Found::Cache, 3));
-    assert_eq!(again.files.iter().map(|file| file.path.as_text()).collect::<Vec<_>>(), ["compose.yaml", "lcp.toml"]);
+    assert_eq!(
+        again.files.iter().map(|file| file.path.as_text()).collect::<Vec<_>>(),
+        ["compose.yaml", "lcp.toml"]
+    );
     assert_eq!(again.tree, Some(blob("tree")));
 }
 
@@ -139,7 +149,10 @@ fn equal_files_of_two_releases_lie_in_one_directory_and_one_request_visits_once(
     let rows = place.cache.provide(&plans, &tools(&place.origins, &place.limits, Fetching::Allowed));
     let rows: Vec<FilesRow> = rows.into_iter().collect::<Result<_, _>>().expect("rows");
     assert_eq!(rows[0].directory, rows[1].directory);
-    assert_eq!((rows[0].release.as_str(), rows[1].release.as_str()), ("lcod://a/x@1.0.0", "lcod://a/y@1.0.0"));
+    assert_eq!(
+        (rows[0].release.as_str(), rows[1].release.as_str()),
+        ("lcod://a/x@1.0.0", "lcod://a/y@1.0.0")
+    );
     assert_eq!(place.asked(), 6);
 }
 
@@ -200,7 +213,11 @@ fn what_is_refused_leaves_nothing_in_sight() {
         executable: false,
         want: None,
     };
-    check(&place, &Plan { pieces: vec![file(Some(Digest::sha256(b"others")), None)], ..good.clone() }, "trust.digest_mismatch");
+    check(
+        &place,
+        &Plan { pieces: vec![file(Some(Digest::sha256(b"others")), None)], ..good.clone() },
+        "trust.digest_mismatch",
+    );
     let offline = Plan { is_offline: true, ..good.clone() };
     assert_eq!(place.one(&offline, Fetching::Allowed).expect_err("never fetched").reason, "offline");
     for (reason, limits) in [
@@ -216,11 +233,20 @@ fn what_is_refused_leaves_nothing_in_sight() {
 #[test]
 fn one_bad_release_spoils_only_itself_in_a_request_of_many() {
     let place = Place::new();
-    let lost = Plan { tree: None, pieces: vec![Piece {
-        path: DocPath::parse("x").expect("a path"),
-        digest: Some(Digest::sha256(b"x")), blob: None, size: None, executable: false, want: None,
-    }], ..plan("lost") };
-    let answers = place.cache.provide(&[plan("x"), lost], &tools(&place.origins, &place.limits, Fetching::Allowed));
+    let lost = Plan {
+        tree: None,
+        pieces: vec![Piece {
+            path: DocPath::parse("x").expect("a path"),
+            digest: Some(Digest::sha256(b"x")),
+            blob: None,
+            size: None,
+            executable: false,
+            want: None,
+        }],
+        ..plan("lost")
+    };
+    let answers =
+        place.cache.provide(&[plan("x"), lost], &tools(&place.origins, &place.limits, Fetching::Allowed));
     assert!(answers[0].is_ok());
     assert_eq!(answers[1].as_ref().expect_err("refused").reason, "shelf.missing");
 }

@@ -113,7 +113,10 @@ mod tests {
         let top = DocPath::parse("packages/x").expect("a path");
         let read = read(listing.as_bytes(), &top, limits, &"a release");
         read.map(|entries| {
-            entries.iter().map(|one| format!("{}{}", one.path, ["", " x"][usize::from(one.executable)])).collect()
+            entries
+                .iter()
+                .map(|one| format!("{}{}", one.path, ["", " x"][usize::from(one.executable)]))
+                .collect()
         })
         .map_err(|refusal| refusal.reason.into_owned())
     }
@@ -146,8 +149,22 @@ mod tests {
     fn names_that_some_system_reads_otherwise_refuse_the_release() {
         let long = "y".repeat(101);
         for name in [
-            "NUL.txt", "con", "a.", "a b", "a:b", "C:\\x", ".gitmodules", ".resolverd-ok", "a\\b", "*", &long,
-            "\"a\\302\\240b\"", "./a", "../a", "/a", "a//b",
+            "NUL.txt",
+            "con",
+            "a.",
+            "a b",
+            "a:b",
+            "C:\\x",
+            ".gitmodules",
+            ".resolverd-ok",
+            "a\\b",
+            "*",
+            &long,
+            "\"a\\302\\240b\"",
+            "./a",
+            "../a",
+            "/a",
+            "a//b",
         ] {
             check(&[&format!("100644 blob ID packages/x/{name}")], Err("files.path"));
         }
@@ -165,7 +182,8 @@ mod tests {
             release_depth: depth,
             ..Limits::default()
         };
-        let lines = ["100644 blob ID packages/x/a", "040000 tree ID packages/x/d", "100644 blob ID packages/x/d/b"];
+        let lines =
+            ["100644 blob ID packages/x/a", "040000 tree ID packages/x/d", "100644 blob ID packages/x/d/b"];
         assert_eq!(found(&lines, &limits(2, 2)).map(|found| found.len()), Ok(2));
         assert_eq!(found(&lines, &limits(1, 2)), Err("limit.release_files".to_owned()));
         assert_eq!(found(&lines[..2], &limits(2, 1)), Err("limit.release_depth".to_owned()));

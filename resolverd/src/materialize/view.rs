@@ -154,7 +154,8 @@ fn items(shape: Shape, rows: &[FilesRow]) -> Result<Vec<Item<'_>>, Refusal> {
     for row in rows {
         let refused = |expected: &str, found: &str| Refusal::new("files.view", &row.release, expected, found);
         let split = row.release.rsplit_once('@');
-        let Some((id, version)) = split.and_then(|(id, version)| Some((ComponentId::parse(id).ok()?, version)))
+        let Some((id, version)) =
+            split.and_then(|(id, version)| Some((ComponentId::parse(id).ok()?, version)))
         else {
             return Err(refused("a release with an id and a version", "a direct reference"));
         };
@@ -174,7 +175,10 @@ fn items(shape: Shape, rows: &[FilesRow]) -> Result<Vec<Item<'_>>, Refusal> {
     items.sort_by(|one, other| one.place.cmp(&other.place));
     items.dedup_by(|one, other| one.place == other.place && one.row.integrity == other.row.integrity);
     for pair in items.windows(2) {
-        let is_inside = pair[1].place.strip_prefix(&pair[0].place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_inside = pair[1]
+            .place
+            .strip_prefix(&pair[0].place)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if is_inside {
             let expected = "directories of releases that do not lie in each other";
             let found = format!("{} in that of {}", pair[1].row.release, pair[0].row.release);

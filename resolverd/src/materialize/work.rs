@@ -92,6 +92,9 @@ fn listed(job: &mut Job<'_>, fetched: &Fetched, limits: &Limits) -> Result<(), R
                     let subject = format!("{} of {}", piece.path, job.plan.release);
                     return Err(Refusal::new("trust.digest_mismatch", subject, expected, found));
                 }
+                if piece.want.is_none() {
+                    piece.want = Some(directory.file(&entry.path)?);
+                }
                 (piece.executable, piece.blob) = (entry.executable, Some(entry.blob));
             }
             None => job.pieces.push(Piece {
@@ -172,7 +175,12 @@ fn put(cache: &Cache, job: &mut Job<'_>, piece: &Piece, bytes: Vec<u8>, limits: 
     let total = stage.bytes().saturating_add(bytes.len() as u64);
     if total > limits.release_bytes {
         let expected = at_most(limits.release_bytes, "bytes in one release", "release_bytes");
-        return job.fail(Refusal::new("limit.release_bytes", subject, expected, format!("{total} bytes or more")));
+        return job.fail(Refusal::new(
+            "limit.release_bytes",
+            subject,
+            expected,
+            format!("{total} bytes or more"),
+        ));
     }
     let content = Hashed::of(bytes);
     let evidence = Evidence {
@@ -299,7 +307,9 @@ fn budget(limits: &Limits, releases: usize, reach: &Reach) -> Budget {
 fn bytes(answer: Result<Answer, FetchError>, limits: &Limits) -> Result<Fetched, Refusal> {
     let refusal = match answer {
         Ok(Answer::Fetched(fetched)) => return Ok(fetched),
-        Ok(Answer::Unchanged) => Refusal::new("net.unchanged", "an origin", "bytes", "the word that nothing changed"),
+        Ok(Answer::Unchanged) => {
+            Refusal::new("net.unchanged", "an origin", "bytes", "the word that nothing changed")
+        }
         Err(error) => error.refusal().clone(),
     };
     Err(match refusal.reason.as_ref() {

@@ -1110,7 +1110,10 @@ fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Res
 }
 
 /// Returns the release that answers one reference of a lookup.
-pub(super) fn looked_up<'v>(reference: &Result<Reference, Failure>, view: &'v View<'_>) -> Result<Listed<'v>, Failure> {
+pub(super) fn looked_up<'v>(
+    reference: &Result<Reference, Failure>,
+    view: &'v View<'_>,
+) -> Result<Listed<'v>, Failure> {
     let reference = reference.as_ref().map_err(Clone::clone)?;
     let cause = match view.standing(&reference.id) {
         Standing::Known(component) => match select(component, &reference.requirement, false) {

@@ -34,7 +34,11 @@ pub(super) fn answer(
 pub(super) fn is_slow(query: &Query) -> bool {
     matches!(
         query.inner(),
-        Query::Materialize(_) | Query::Locate(_) | Query::Files | Query::VerifyFiles(_) | Query::CollectFiles(_)
+        Query::Materialize(_)
+            | Query::Locate(_)
+            | Query::Files
+            | Query::VerifyFiles(_)
+            | Query::CollectFiles(_)
     )
 }
 
@@ -45,11 +49,7 @@ fn desk(state: &State) -> Result<&Desk, Failure> {
     })
 }
 
-fn materialized(
-    state: &State,
-    asked: &Materialize,
-    snapshot: Option<&Snapshot>,
-) -> Result<Value, Failure> {
+fn materialized(state: &State, asked: &Materialize, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
     let facts = state.facts();
     let choices = chosen(&asked.targets, snapshot, &facts)?;
     let provided = (desk(state)?.provide)(&Errand {
@@ -95,14 +95,9 @@ fn item(row: &FilesRow, choice: &Choice) -> Value {
 /// **Shape**: `{"found": true, "result": {"id", "composePath", "repoRoot"}, "warnings": []}`. What nobody lists is not found, which
 /// is an answer; everything else that stands in the way is a problem.
 fn located(state: &State, asked: &Locate, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
-    let request = Materialize {
-        targets: vec![asked.target.clone()],
-        layout: None,
-        offline: asked.offline,
-        hold: None,
-    };
-    let absent =
-        |warning: &str| json!({"found": false, "result": null, "warnings": [warning]});
+    let request =
+        Materialize { targets: vec![asked.target.clone()], layout: None, offline: asked.offline, hold: None };
+    let absent = |warning: &str| json!({"found": false, "result": null, "warnings": [warning]});
     let answer = match materialized(state, &request, snapshot) {
         Err(failure) if matches!(failure.code, Code::ComponentNotFound | Code::VersionNotFound) => {
             return Ok(absent(&failure.detail));
@@ -127,34 +122,34 @@ fn located(state: &State, asked: &Locate, snapshot: Option<&Snapshot>) -> Result
 }
 
 /// Finds what is meant, and refuses what may not be used.
-fn chosen(
-    targets: &[Target],
-    snapshot: Option<&Snapshot>,
-    facts: &Facts,
-) -> Result<Vec<Choice>, Failure> {
+fn chosen(targets: &[Target], snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Vec<Choice>, Failure> {
     let mut view = None;
-    targets.iter().map(|target| match target {
-        Target::Direct(direct) => match facts.policies.in_force.direct(direct) {
-            Some(refusal) => Err(told(&refusal)),
-            None => Ok(Choice::Direct(direct.clone())),
-        },
-        Target::Listed(reference) => {
-            let snapshot = served(snapshot)?;
-            let view = view.get_or_insert_with(|| View::new(snapshot));
-            let listed = looked_up(&Ok(reference.clone()), view)?;
-            if listed.is_unfetched() {
-                let full = format!("{}@{}", reference.id, listed.version_text());
-                let detail = format!("the documents of {full} have not been fetched");
-                return Err(Failure::new(Code::SourceUnavailable, "manifest_unfetched", detail)
-                    .hint(format!("resolverd resolve --refresh {full} fetches them")));
+    targets
+        .iter()
+        .map(|target| match target {
+            Target::Direct(direct) => match facts.policies.in_force.direct(direct) {
+                Some(refusal) => Err(told(&refusal)),
+                None => Ok(Choice::Direct(direct.clone())),
+            },
+            Target::Listed(reference) => {
+                let snapshot = served(snapshot)?;
+                let view = view.get_or_insert_with(|| View::new(snapshot));
+                let listed = looked_up(&Ok(reference.clone()), view)?;
+                if listed.is_unfetched() {
+                    let full = format!("{}@{}", reference.id, listed.version_text());
+                    let detail = format!("the documents of {full} have not been fetched");
+                    return Err(Failure::new(Code::SourceUnavailable, "manifest_unfetched", detail)
+                        .hint(format!("resolverd resolve --refresh {full} fetches them")));
+                }
+                let owner =
+                    snapshot.component(&reference.id).map(|component| component.head()).transpose()?;
+                let owner = owner.map(|head| head.owner).ok_or_else(|| {
+                    Failure::new(Code::Internal, "api.owner", format!("{} has no owner", reference.id))
+                })?;
+                Ok(Choice::Listed(Box::new((listed.release()?, owner))))
             }
-            let owner = snapshot.component(&reference.id).map(|component| component.head()).transpose()?;
-            let owner = owner.map(|head| head.owner).ok_or_else(|| {
-                Failure::new(Code::Internal, "api.owner", format!("{} has no owner", reference.id))
-            })?;
-            Ok(Choice::Listed(Box::new((listed.release()?, owner))))
-        }
-    }).collect()
+        })
+        .collect()
 }
 
 fn listed(state: &State) -> Result<Value, Failure> {
@@ -177,14 +172,18 @@ fn collected(state: &State, collect: &CollectRequest) -> Result<Value, Failure> 
 fn told(refusal: &Refusal) -> Failure {
     let hint = match refusal.reason.as_ref() {
         "offline" => "ask again where fetching is allowed; what was fetched once stays in the cache",
-        "cache.changed" => "resolverd verify names every change; asked for where fetching is allowed, they are fetched again",
+        "cache.changed" => {
+            "resolverd verify names every change; asked for where fetching is allowed, they are fetched again"
+        }
         "trust.digest_mismatch" | "trust.size_mismatch" => {
             "the bytes changed under their pin: the catalogue's owner has to publish a new pin"
         }
         "policy.direct" => "the policy has to allow it; resolverd policy show names its file",
         reason if reason.starts_with("limit.") => "raise the limit in config.toml where that is meant",
         reason if reason.starts_with("files.") => "the component's author has to mend its files",
-        reason if reason.starts_with("cache.") => "look at the cache directory; it may be deleted at any time",
+        reason if reason.starts_with("cache.") => {
+            "look at the cache directory; it may be deleted at any time"
+        }
         _ => "resolverd sync reads the sources again",
     };
     of_refusal(refusal).hint(hint)

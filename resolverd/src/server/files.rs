@@ -77,7 +77,9 @@ impl Materialize {
         }
         if releases.len() > REFERENCES_MAX {
             let detail = format!("{} references; the limit is {REFERENCES_MAX}", releases.len());
-            return Err(Failure::new(Code::LimitExceeded, "api.references", detail).with("limit", REFERENCES_MAX));
+            return Err(
+                Failure::new(Code::LimitExceeded, "api.references", detail).with("limit", REFERENCES_MAX)
+            );
         }
         let targets = releases.iter().map(|text| Target::parse(text)).collect::<Result<Vec<_>, _>>()?;
         Ok(Materialize { targets, layout, offline, hold: hold.map(hold_name).transpose()? })

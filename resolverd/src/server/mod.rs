@@ -447,15 +447,19 @@ pub fn reads_generation(call: &Call) -> bool {
 
 fn needs_generation(query: &Query) -> bool {
     use Query::{
-        CollectFiles, Events, Files, Forget, Health, Live, Materialize, Metrics, OpenApi, Policy, PolicyTest, Ready, Reload, RevisionLog,
-        Revisions, Snapshots, Stats, Sync, VerifyFiles, Version,
+        CollectFiles, Events, Files, Forget, Health, Live, Materialize, Metrics, OpenApi, Policy, PolicyTest,
+        Ready, Reload, RevisionLog, Revisions, Snapshots, Stats, Sync, VerifyFiles, Version,
     };
     if let Materialize(asked) = query {
         return asked.targets.iter().any(|target| matches!(target, Target::Listed(_)));
     }
     !matches!(
         query,
-        Files | VerifyFiles(_) | CollectFiles(_) | Live | Ready
+        Files
+            | VerifyFiles(_)
+            | CollectFiles(_)
+            | Live
+            | Ready
             | Health
             | Version
             | Stats

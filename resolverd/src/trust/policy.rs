@@ -12,7 +12,9 @@ use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::key::PublicKey;
 use catalogue_schema::model::Refusal;
-use catalogue_schema::policy::{Direct, Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Removals, Revocation};
+use catalogue_schema::policy::{
+    Direct, Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Removals, Revocation,
+};
 
 use crate::trust::keys::{self, KeyError, read_guarded};
 use crate::trust::policy::decide::{CatalogueFacts, Decision, Facts, decide};
