@@ -227,9 +227,10 @@ fn calls(daemon: &Daemon) -> Vec<(String, String)> {
             let body = match path.as_str() {
                 "/v1/resolve" => json!({"requests": ["lcod://tooling/text/slug"]}),
                 "/v1/lookup" => json!({"ids": []}),
-                "/v1/explain" => json!({"id": "lcod://tooling/text/slug"}),
                 "/v1/lock" => json!({"resolve": {"requests": ["lcod://tooling/text/slug"]}}),
                 "/v1/lock/check" => json!({"lock": "schema = \"resolverd/lock@1\""}),
+                "/v1/explain" | "/v1/locate" => json!({"id": "lcod://tooling/text/slug"}),
+                "/v1/materialize" => json!({"releases": ["lcod://tooling/text/slug"]}),
                 "/v1/trust/forget" => json!({"source": "nobody", "reason": "a case"}),
                 "/v1/policy/test" => json!({"policy": ""}),
                 _ => json!({}),
@@ -758,6 +759,10 @@ fn j12_no_request_makes_the_daemon_open_a_path() {
             "/v1/explain",
             "/v1/sync",
             "/v1/reload",
+            "/v1/materialize",
+            "/v1/locate",
+            "/v1/files/verify",
+            "/v1/files/gc",
         ] {
             let answer = daemon.post(target, &json!({ field: "/etc/shadow" }));
             assert_eq!(

@@ -10,14 +10,18 @@ use crate::harness::lcod::{Component, Federation, Form};
 use crate::harness::place;
 
 /// The limits that only another machine can meet, or that stop nothing: `https`, `git_wire`, `rollback` and the sync's own
-/// tests show them in force; `solve` shows those of a resolve.
-const ELSEWHERE: [&str; 10] = [
+/// tests show them in force; `solve` shows those of a resolve, `materialize` those of files on disk.
+const ELSEWHERE: [&str; 14] = [
     "cache_bytes",
     "connect_s",
     "eager_max",
+    "file_bytes",
     "history_commits",
     "rate_bytes_s",
     "redirects",
+    "release_bytes",
+    "release_depth",
+    "release_files",
     "solve_ms",
     "solve_steps",
     "stall_s",

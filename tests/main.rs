@@ -37,6 +37,7 @@ mod limits;
 mod live_registry;
 mod locality;
 mod lock;
+mod materialize;
 mod metrics;
 mod name_rows;
 mod network;

@@ -8,6 +8,7 @@
 //! | [`json`] | the one strict JSON reader: duplicate keys, depth, numbers, NUL, trailing data |
 //! | [`id`] | component ids, source ids, namespaces and references (`id@requirement`) |
 //! | [`version`] | versions and version requirements, per dialect |
+//! | [`direct`] | references to a directory of a commit, without any catalogue |
 //! | [`digest`] | digests in every published spelling, compared as bytes, printed one way |
 //! | [`key`] | public and private keys in their containers, and fingerprints |
 //! | [`keyset`] | which keys a set of signers has from now on |
@@ -38,6 +39,7 @@
 pub mod basis;
 pub mod dialect;
 pub mod digest;
+pub mod direct;
 pub mod documents;
 pub mod error;
 pub mod extra;

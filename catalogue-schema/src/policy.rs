@@ -11,6 +11,7 @@
 //! max_stale      = "30d"
 //! mode           = "enforce"          # or "warn", "audit"
 //! removals       = "warn"             # or "refuse": a signed catalogue that leaves out what it listed
+//! direct         = "refuse"           # or "allow": files that are named without any catalogue
 //!
 //! [limits]                            # of one sync of one source, as in config.toml
 //! catalogue_bytes = 67_108_864
@@ -149,6 +150,28 @@ pub struct Defaults {
     pub mode: Mode,
     /// What becomes of a signed catalogue that leaves out what it listed.
     pub removals: Removals,
+    /// What becomes of files that are named without any catalogue.
+    pub direct: Direct,
+}
+
+/// What becomes of a direct reference: no catalogue lists what it names, and no rule for components covers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direct {
+    /// Its commit is enough.
+    Allow,
+    /// It is not used.
+    Refuse,
+}
+
+impl Direct {
+    /// Returns the word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direct::Allow => "allow",
+            Direct::Refuse => "refuse",
+        }
+    }
 }
 
 /// What becomes of a signed catalogue that leaves out a release which it listed, and does not say that it was withdrawn.

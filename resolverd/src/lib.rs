@@ -15,6 +15,7 @@
 //! | where is what was accepted remembered? | `store::memory` (trust-state.json) and `store::revisions` (their log) |
 //! | where is a version chosen? | [`resolve`] (pillar) |
 //! | where does a sync happen? | [`sync`]: the only writer |
+//! | where are the files of a release put on disk? | [`materialize`]: below the cache, read-only; `daemon::files` furnishes it, `server::desk` asks it |
 //! | where is a request answered? | [`server`]: the only reader (`route` reads it, `answer` answers it) |
 //! | where is it explained, searched, told, counted? | `server::explain`, `search`, `events` and `stream`, `metrics` |
 //! | where is a lock made, judged, watched? | `server::lock`; the text of one is `catalogue_schema::lockfile` |
@@ -29,7 +30,7 @@
 //! | where is a verb? | [`cli`]; it asks through [`client`], or in process by `daemon::local` |
 //!
 //! # The floors
-//! main → cli → daemon → (sync, server, config, client, signing, watch) → (fetch, trust, store + shelf, resolve, merge, api, order)
+//! main → cli → daemon → (sync, server, materialize, config, client, signing, watch) → (fetch, trust, store + shelf, resolve, merge, api, order)
 //! → `catalogue-schema`. A room imports from lower floors only; pillars never import each other. `tests/tidy.rs` holds it.
 //!
 //! # What never happens
@@ -43,6 +44,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod fetch;
+pub mod materialize;
 pub mod merge;
 pub mod order;
 pub mod resolve;

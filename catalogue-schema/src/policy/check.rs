@@ -16,7 +16,7 @@ use crate::policy::document::{
     NamespaceTable, PolicyDocument, SignersTable, SourceTable,
 };
 use crate::policy::{
-    Algorithms, CLOCK_SKEW_S, Defaults, DigestName, ENTRIES_MAX, EXCEPTION_S_MAX, Exception,
+    Algorithms, CLOCK_SKEW_S, Defaults, DigestName, Direct, ENTRIES_MAX, EXCEPTION_S_MAX, Exception,
     KEYSETS_DIRECTORY, Key, Keysets, LIMITS, MAX_STALE_S, Mode, Name, NamespaceRule, POLICY_BYTES_MAX,
     POLICY_SCHEMA, Pattern, Policy, Removals, Require, Revoked, SignerSet, SourceRule,
 };
@@ -479,6 +479,7 @@ fn defaults(table: &DefaultsTable) -> Read<Defaults> {
         max_stale_s: duration(table.max_stale.as_ref(), "max_stale", 1, MAX_STALE_S)?,
         mode: table.mode.unwrap_or(Mode::Enforce),
         removals: table.removals.unwrap_or(Removals::Warn),
+        direct: table.direct.unwrap_or(Direct::Refuse),
     })
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use toml::value::Datetime;
 
 use crate::key::KeyAlgorithm;
-use crate::policy::{DigestName, Mode, Removals, Require, Revocation, Waiver};
+use crate::policy::{DigestName, Direct, Mode, Removals, Require, Revocation, Waiver};
 use crate::signature::Usage;
 
 /// A value and where it stands.
@@ -78,6 +78,8 @@ pub struct DefaultsTable {
     pub mode: Option<Mode>,
     /// What becomes of a signed catalogue that leaves out what it listed; `warn` where it is not given.
     pub removals: Option<Removals>,
+    /// What becomes of files that are named without any catalogue; `refuse` where it is not given.
+    pub direct: Option<Direct>,
 }
 
 /// Limits of one sync of one source, by the names that config.toml has for them.

@@ -111,18 +111,15 @@ pub struct Sign {
     write: Option<PathBuf>,
 }
 
-/// What `verify` takes.
-#[derive(Debug, Clone, Args)]
+/// The file whose signatures are verified, by which keys.
+#[derive(Debug, Clone)]
 pub struct Verify {
-    /// What was signed
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// A public key that must have signed it; all of them must
-    #[arg(long = "key", value_name = "PUBLIC", required = true)]
-    keys: Vec<PathBuf>,
-    /// The signature [default: FILE.sig]
-    #[arg(long, value_name = "FILE", id = "signature_file")]
-    signature: Option<PathBuf>,
+    /// What was signed.
+    pub(super) file: PathBuf,
+    /// The public keys that must have signed it, all of them.
+    pub(super) keys: Vec<PathBuf>,
+    /// The signature; beside the file where it is not given.
+    pub(super) signature: Option<PathBuf>,
 }
 
 fn algorithm_parser() -> impl TypedValueParser<Value = KeyAlgorithm> {

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod documents;
 pub mod events;
 pub mod explain;
+pub mod files;
 pub mod keys;
 pub mod lock;
 pub mod policy;
@@ -205,8 +206,14 @@ pub enum Verb {
     },
     /// Sign a file with private keys; needs no daemon
     Sign(keys::Sign),
-    /// Verify a file's signatures with public keys; needs no daemon
-    Verify(keys::Verify),
+    /// Compare the files in the cache with what was published, or verify a file's signatures with public keys
+    Verify(files::Verify),
+    /// Put the verified files of releases on disk, and say where
+    Materialize(files::Materialize),
+    /// Say where the compose file of a component lies, as kernels ask for it
+    Locate(files::Locate),
+    /// Remove files from the cache that no hold names and nobody has asked for lately
+    Gc(files::Gc),
     /// Show what answers, from which generation, and what is wrong
     Status,
     /// Say what is wrong with this set-up and what mends it; the exit status is 1 when something is wrong
@@ -459,6 +466,11 @@ fn columns() -> Option<usize> {
 }
 
 impl Globals {
+    /// Tells whether nothing may be fetched for this call.
+    fn is_offline(&self) -> bool {
+        self.offline
+    }
+
     /// Returns how long to wait for another process, `otherwise` seconds where nothing was said.
     fn wait_or(&self, otherwise: u64) -> Duration {
         Duration::from_secs(self.wait.unwrap_or(otherwise))

@@ -12,7 +12,7 @@ use crate::cli::ask::{self, Asker};
 use crate::cli::explain::Explain;
 use crate::cli::{
     Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, Why, audit, convert, doctor,
-    documents, events, explain, keys, lock, policy, render, search, snapshots, solve,
+    documents, events, explain, files, keys, lock, policy, render, search, snapshots, solve,
 };
 use crate::client::Client;
 use crate::config::{ConfigError, Settings};
@@ -36,7 +36,11 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Convert(arguments) => return convert::run(arguments, terminal),
         Verb::Keys { act } => return keys::keys(act, terminal),
         Verb::Sign(arguments) => return keys::sign(arguments, terminal),
-        Verb::Verify(arguments) => return keys::verify(arguments, terminal),
+        Verb::Verify(arguments) => {
+            if let Some(signed) = arguments.of_file()? {
+                return keys::verify(&signed, terminal);
+            }
+        }
         Verb::Doctor(arguments) => return doctor::run(arguments, globals, env, terminal),
         Verb::Completions(arguments) => return documents::completions(arguments, terminal).map(|()| 0),
         Verb::Man(arguments) => return documents::manual(arguments, terminal).map(|()| 0),
@@ -75,7 +79,6 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Convert(_)
         | Verb::Keys { .. }
         | Verb::Sign(_)
-        | Verb::Verify(_)
         | Verb::Doctor(_)
         | Verb::Audit { .. }
         | Verb::Completions(_)
@@ -90,6 +93,14 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             lock::run(arguments, natives, &mut asker, env, terminal)?;
         }
         Verb::Check(arguments) => return lock::check(arguments, &mut asker, terminal),
+        Verb::Verify(arguments) => return files::verify(arguments, &mut asker, terminal),
+        Verb::Gc(arguments) => return files::gc(arguments, &mut asker, terminal),
+        Verb::Materialize(arguments) => {
+            return files::materialize(arguments, globals.is_offline(), &mut asker, terminal);
+        }
+        Verb::Locate(arguments) => {
+            return files::locate(arguments, globals.is_offline(), &mut asker, terminal);
+        }
         Verb::Resolve(arguments) => {
             terminal.print(&resolved(&mut asker, arguments)?, render::resolution)?;
         }

@@ -8,6 +8,7 @@ mod acts;
 pub mod audit;
 pub mod error;
 pub mod examine;
+pub mod files;
 pub mod notify;
 mod read_only;
 pub mod rehearse;
@@ -64,6 +65,10 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
     let (orders, inbox) = channel();
     let state =
         State::new(Some(orders.clone()), documents(writer.shelf.clone())).with_records(records(settings));
+    let state = match writer.workshop.desk() {
+        Some(desk) => state.with_desk(desk),
+        None => state,
+    };
     let state = Arc::new(state.with_revisions(revisions(settings)).with_clock(now_s));
     writer.begin(&state);
     writer.start(&state);
@@ -311,6 +316,10 @@ pub fn local(
     let state = State::new(None, documents(writer.shelf.clone()))
         .with_revisions(revisions(settings))
         .with_records(records(settings));
+    let state = match writer.workshop.desk() {
+        Some(desk) => state.with_desk(desk),
+        None => state,
+    };
     // Nobody hears events here; only what is counted wants to know.
     state.show_start(now_ms(), 0);
     writer.start(&state);

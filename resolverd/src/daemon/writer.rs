@@ -17,6 +17,7 @@ use tracing::{debug, error, warn};
 use crate::config::{ConfigError, Settings};
 use crate::daemon::acts;
 use crate::daemon::error::DaemonError;
+use crate::daemon::files::Workshop;
 use crate::daemon::rehearse;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
@@ -45,7 +46,9 @@ pub(super) struct Writer {
     pub(super) settings: Settings,
     /// Those of the sources file; until it has been read, those of the last generation.
     pub(super) sources: Arc<[Source]>,
-    origins: Origins,
+    origins: Arc<Origins>,
+    /// Where files are put on disk.
+    pub(super) workshop: Arc<Workshop>,
     pub(super) shelf: Shelf,
     store: Store,
     pub(super) past: Option<Kept>,
@@ -106,11 +109,13 @@ impl Writer {
         let (mut store, opened) =
             Store::open(directory, &lock, || shelf.shelf(), settings.generations as usize, records)?;
         store.bound_audit(settings.audit_bytes);
+        let (origins, shelf) = (origins(settings)?, store.shelf().clone());
         let mut writer = Writer {
             settings: settings.clone(),
             sources: Arc::default(),
-            origins: origins(settings)?,
-            shelf: store.shelf().clone(),
+            workshop: Arc::new(Workshop::new(settings, &origins, shelf.clone())),
+            origins,
+            shelf,
             store,
             past: None,
             checks: Checks::load(&settings.state_dir),
@@ -557,6 +562,7 @@ impl Writer {
         let sources = settings.sources()?;
         // Also where no key has changed: what the files that they name hold may have, a token or an authority.
         self.origins = origins(&settings)?;
+        self.workshop.renew(&settings, &self.origins);
         self.store.keep(settings.generations as usize);
         self.store.bound_audit(settings.audit_bytes);
         (self.settings, self.sources) = (settings, sources.into());
@@ -753,8 +759,8 @@ fn failed(problem: SyncError) -> OrderError {
     }
 }
 
-fn origins(settings: &Settings) -> Result<Origins, ConfigError> {
-    Origins::new(settings.network.clone()).map_err(ConfigError::Network)
+fn origins(settings: &Settings) -> Result<Arc<Origins>, ConfigError> {
+    Origins::new(settings.network.clone()).map(Arc::new).map_err(ConfigError::Network)
 }
 
 fn sources_of(generation: &Generation) -> Arc<[Source]> {

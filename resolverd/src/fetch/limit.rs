@@ -38,6 +38,14 @@ pub struct Limits {
     /// listed, and their documents are fetched when somebody asks for them by a refresh. Documents in Git come together and
     /// do not count. Default 5,000.
     pub eager_max: u64,
+    /// The largest file of a release that is put on disk, in bytes. Default 16 MiB.
+    pub file_bytes: u64,
+    /// How many files of one release are put on disk. Default 5,000.
+    pub release_files: u64,
+    /// How many bytes all files of one release may have that are put on disk. Default 128 MiB.
+    pub release_bytes: u64,
+    /// How many levels of directories a release may have that is put on disk, up to 32. Default 16.
+    pub release_depth: u64,
     /// How long one source may take, in seconds. Default 600.
     pub total_s: u64,
     /// How many commits of a repository's history are looked at to tell which of two revisions is newer. Default 1,000.
@@ -72,6 +80,10 @@ impl Default for Limits {
             depth: 8,
             catalogues: 256,
             eager_max: 5_000,
+            file_bytes: 16 << 20,
+            release_files: 5_000,
+            release_bytes: 128 << 20,
+            release_depth: 16,
             total_s: 600,
             history_commits: 1_000,
             cache_bytes: 1 << 30,
@@ -143,6 +155,11 @@ impl Budget {
         self.capped("release_document_bytes", self.purse.limits.release_document_bytes)
     }
 
+    /// Returns the same purse with the cap for files of releases.
+    pub fn for_files(&self) -> Budget {
+        self.capped("file_bytes", self.purse.limits.file_bytes)
+    }
+
     /// Returns the same purse with the cap for commits, trees and lists of refs.
     pub(crate) fn for_git_objects(&self) -> Budget {
         self.capped("git_object_bytes", self.purse.limits.git_object_bytes)
@@ -189,14 +206,15 @@ impl Budget {
 
     /// Takes the bytes of one document, which must also fit under the cap of one document. Nothing is taken on failure.
     ///
-    /// **Errors**: `limit.catalogue_bytes`, `limit.release_document_bytes` or `limit.git_object_bytes`, whichever cap
-    /// holds; `limit.total_bytes`.
+    /// **Errors**: `limit.catalogue_bytes`, `limit.release_document_bytes`, `limit.file_bytes` or `limit.git_object_bytes`,
+    /// whichever cap holds; `limit.total_bytes`.
     pub fn take_bytes(&self, count: u64, subject: impl fmt::Display) -> Result<(), FetchError> {
         let (key, cap) = self.document;
         if count > cap {
             let reason = match key {
                 "catalogue_bytes" => "limit.catalogue_bytes",
                 "release_document_bytes" => "limit.release_document_bytes",
+                "file_bytes" => "limit.file_bytes",
                 _ => "limit.git_object_bytes",
             };
             let found = format!("{count} bytes");
@@ -286,6 +304,7 @@ mod tests {
         let budget = budget(|limits| {
             limits.catalogue_bytes = 30;
             limits.release_document_bytes = 20;
+            limits.file_bytes = 15;
             limits.git_object_bytes = 10;
         });
         assert_eq!(budget.document_bytes(), 30);
@@ -293,6 +312,7 @@ mod tests {
         let releases = budget.for_release_documents();
         assert_eq!(releases.document_bytes(), 20);
         check(releases.take_bytes(21, "b"), "limit.release_document_bytes", "release_document_bytes");
+        check(budget.for_files().take_bytes(16, "f"), "limit.file_bytes", "file_bytes");
         check(budget.for_git_objects().take_bytes(11, "c"), "limit.git_object_bytes", "git_object_bytes");
         assert_eq!(releases.take_bytes(20, "d"), Ok(()));
         assert_eq!(releases.for_catalogues().take_bytes(30, "e"), Ok(()));
@@ -320,7 +340,8 @@ mod tests {
         let text = "catalogue_bytes = 1\nrelease_document_bytes = 2\ngit_object_bytes = 3\ndocuments = 4\n\
                     total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nconnect_s = 9\nstall_s = 10\n\
                     rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15\n\
-                    eager_max = 16\nreleases = 17\nsolve_ms = 18\nsolve_steps = 19";
+                     eager_max = 16\nreleases = 17\nsolve_ms = 18\nsolve_steps = 19\nfile_bytes = 20\n\
+                     release_files = 21\nrelease_bytes = 22\nrelease_depth = 23";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -332,6 +353,10 @@ mod tests {
             depth: 6,
             catalogues: 7,
             eager_max: 16,
+            file_bytes: 20,
+            release_files: 21,
+            release_bytes: 22,
+            release_depth: 23,
             total_s: 8,
             history_commits: 15,
             cache_bytes: 14,

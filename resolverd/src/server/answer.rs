@@ -117,6 +117,15 @@ impl Records {
     }
 }
 
+impl Records {
+    /// Reads the list of a generation.
+    ///
+    /// **Errors**: it cannot be read.
+    pub fn read(&self, generation: &Generation) -> Result<Arc<Documents>, String> {
+        (self.documents)(generation)
+    }
+}
+
 impl std::fmt::Debug for Records {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Records")
@@ -243,6 +252,13 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         Query::Explain(asked) => explained(asked, served(snapshot)?, facts),
         Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
             answer_from(query, snapshot.as_slice(), facts)
+        }
+        Query::Materialize(_)
+        | Query::Locate(_)
+        | Query::Files
+        | Query::VerifyFiles(_)
+        | Query::CollectFiles(_) => {
+            Err(Failure::new(Code::StoreUnavailable, "read_only", "nobody here puts files on disk"))
         }
         Query::Metrics | Query::Events => Err(Failure::new(
             Code::DaemonUnreachable,
@@ -1071,7 +1087,10 @@ fn lookup(references: &[Result<Reference, Failure>], snapshot: &Snapshot) -> Res
 }
 
 /// Returns the release that answers one reference of a lookup.
-fn looked_up<'v>(reference: &Result<Reference, Failure>, view: &'v View<'_>) -> Result<Listed<'v>, Failure> {
+pub(super) fn looked_up<'v>(
+    reference: &Result<Reference, Failure>,
+    view: &'v View<'_>,
+) -> Result<Listed<'v>, Failure> {
     let reference = reference.as_ref().map_err(Clone::clone)?;
     let cause = match view.standing(&reference.id) {
         Standing::Known(component) => match select(component, &reference.requirement, false) {
@@ -1229,6 +1248,11 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
     failure.hint(format!("{hint}; {every}")).with("version", version)
 }
 
+/// Returns what people are told of a refusal, under the code of its reason.
+pub(super) fn of_refusal(refusal: &Refusal) -> Failure {
+    about(code_of(&refusal.reason), refusal)
+}
+
 fn about(code: Code, refusal: &Refusal) -> Failure {
     Failure::new(code, refusal.reason.clone(), refusal.to_string())
         .with("subject", &refusal.subject)
@@ -1249,6 +1273,7 @@ fn code_of(reason: &str) -> Code {
         "resolve" if is_of_policy(reason) => Code::PermissionDenied,
         "offline" => Code::NetworkError,
         "limit" => Code::LimitExceeded,
+        "cache" => Code::CacheCorrupted,
         "net" | "source" | "sync" | "shelf" => Code::SourceUnavailable,
         "git" if matches!(reason, "git.repository_missing" | "git.commit_missing" | "git.ref_missing") => {
             Code::SourceUnavailable

@@ -32,7 +32,9 @@ use tokio::time::{sleep, timeout};
 use crate::api::{BODY_BYTES_MAX, Code, Failure, JSON, Reply};
 use crate::order::{Order, OrderError};
 use crate::server::answer::{rehearsal, report};
+use crate::server::desk;
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
+use crate::server::files::REQUESTS_MAX;
 use crate::server::quick::{Next, Quick, is_local_name};
 use crate::server::route::{Forget, Operation, Query, methods, operation_of, read_parts};
 use crate::server::solve::{Solving, UNDECIDED};
@@ -543,6 +545,9 @@ async fn answered(state: &Arc<State>, query: Query, id: RequestId, patience: Pat
         }
         _ => {}
     }
+    if desk::is_slow(&query) {
+        return unhurried(state, query, id).await;
+    }
     match timeout(patience.request, replied(state, query, id)).await {
         Ok(reply) => reply,
         Err(_) => {
@@ -573,7 +578,7 @@ fn is_large(query: &Query) -> bool {
         | Query::Explain(_)
         | Query::SnapshotsDiff(_)
         | Query::Metrics => true,
-        _ => false,
+        query => desk::is_slow(query),
     }
 }
 
@@ -638,6 +643,21 @@ impl Drop for Told {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Answers a question about files, however long their origins take; so many of them at a time.
+async fn unhurried(state: &Arc<State>, query: Query, id: RequestId) -> Reply {
+    let Ok(permit) = state.files.clone().try_acquire_owned() else {
+        let detail = format!("{REQUESTS_MAX} requests for files are open");
+        let failure = Failure::new(Code::LimitExceeded, "api.busy", detail)
+            .status(503)
+            .with("limit", REQUESTS_MAX)
+            .hint("wait for those that are open, and try again");
+        return state.failed(id, &failure);
+    };
+    let reply = replied(state, query, id).await;
+    drop(permit);
+    reply
 }
 
 fn inline(state: &State, query: &Query, id: RequestId) -> Reply {

@@ -8,9 +8,11 @@
 pub mod activity;
 pub mod answer;
 pub mod connection;
+mod desk;
 pub mod encoded;
 pub mod events;
 pub mod explain;
+pub mod files;
 pub mod lock;
 pub mod metrics;
 pub mod policy;
@@ -48,6 +50,7 @@ use crate::server::answer::{
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::events::Events;
+use crate::server::files::{Desk, REQUESTS_MAX, Target};
 use crate::server::lock::{AskedCheck, Watches};
 use crate::server::metrics::{METRICS_TEXT, Metrics};
 use crate::server::policy::PolicyState;
@@ -76,6 +79,8 @@ pub struct State {
     documents: Shelved,
     revisions: Option<Revisions>,
     records: Option<Records>,
+    /// Who puts files on disk.
+    desk: Option<Desk>,
     admin: u32,
     clock: Option<Clock>,
     started: Instant,
@@ -95,6 +100,8 @@ pub struct State {
     solving: ArcSwap<Solving>,
     /// A permit for each search that may go on at once beside the shared thread.
     solves: Arc<Semaphore>,
+    /// A permit for each request for files.
+    files: Arc<Semaphore>,
 }
 
 /// The generations that can be asked.
@@ -169,6 +176,7 @@ impl State {
             documents: Shelved(documents.into()),
             revisions: None,
             records: None,
+            desk: None,
             admin: rustix::process::geteuid().as_raw(),
             clock: None,
             started: Instant::now(),
@@ -184,6 +192,7 @@ impl State {
             waiting: Arc::new(Semaphore::new(ORDERS_MAX)),
             solving: ArcSwap::default(),
             solves: Arc::new(Semaphore::new(SOLVES_MAX)),
+            files: Arc::new(Semaphore::new(REQUESTS_MAX)),
         }
     }
 
@@ -207,6 +216,12 @@ impl State {
     /// Reads the lists of documents that generations rest on through `records`.
     pub fn with_records(mut self, records: Records) -> State {
         self.records = Some(records);
+        self
+    }
+
+    /// Has files put on disk by `desk`.
+    pub fn with_desk(mut self, desk: Desk) -> State {
+        self.desk = Some(desk);
         self
     }
 
@@ -424,6 +439,9 @@ impl State {
         {
             self.watch(asked, served(current)?)?;
         }
+        if let Some(answered) = desk::answer(self, query, current) {
+            return answered;
+        }
         let facts = Facts { solving: solving.clone(), ..self.facts() };
         let answer = match query {
             Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {
@@ -484,12 +502,19 @@ pub fn reads_generation(call: &Call) -> bool {
 
 fn needs_generation(query: &Query) -> bool {
     use Query::{
-        Events, Forget, Health, Live, Metrics, OpenApi, Policy, PolicyTest, Ready, Reload, RevisionLog,
-        Revisions, Snapshots, Stats, Sync, Version,
+        CollectFiles, Events, Files, Forget, Health, Live, Materialize, Metrics, OpenApi, Policy, PolicyTest,
+        Ready, Reload, RevisionLog, Revisions, Snapshots, Stats, Sync, VerifyFiles, Version,
     };
+    if let Materialize(asked) = query {
+        return asked.targets.iter().any(|target| matches!(target, Target::Listed(_)));
+    }
     !matches!(
         query,
-        Live | Ready
+        Files
+            | VerifyFiles(_)
+            | CollectFiles(_)
+            | Live
+            | Ready
             | Health
             | Version
             | Stats
@@ -553,7 +578,12 @@ pub fn rehearsed(state: &State, outcome: &Rehearsed) -> Reply {
 
 fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
     let what = match work_of(query) {
-        Work::None => return Ok(()),
+        Work::None => match query {
+            Query::CollectFiles(_) => "removing files",
+            Query::Materialize(asked) if asked.is_local() => "reading a repository of this machine",
+            Query::Locate(asked) if asked.is_local() => "reading a repository of this machine",
+            _ => return Ok(()),
+        },
         Work::Sync(_) => "a sync",
         Work::Reload => "a reload",
         Work::Forget(_) => "forgetting what was accepted",

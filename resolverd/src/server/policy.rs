@@ -121,6 +121,7 @@ fn policy(one: &InForce) -> Value {
         |index: Option<usize>| index.and_then(|index| signers.get(index)).map(|set| set.name.to_string());
     let mut shown = file(one);
     shown["removals"] = json!(defaults.removals.name());
+    shown["direct"] = json!(defaults.direct.name());
     shown["requirePin"] = json!(defaults.require_pin);
     shown["maxStaleSeconds"] = json!(defaults.max_stale_s);
     shown["keys"] = keys

@@ -17,6 +17,7 @@ use catalogue_schema::version::{Grammar, VERSION_BYTES_MAX, Version, VersionReq}
 use semver::Comparator;
 
 use crate::api::discovery::ExplainRequest;
+use crate::api::files::{CollectRequest, LocateRequest};
 use crate::api::lock::{LockCheckRequest, LockRequest};
 use crate::api::overlay::{Overlay, SpecText};
 use crate::api::{
@@ -28,6 +29,7 @@ use crate::order::{Accepted, CHANGES_MAX, Part, PartStart, Proposal};
 use crate::resolve::overlay::Allowed;
 use crate::resolve::{self, Native, Request};
 use crate::server::explain::Asked;
+use crate::server::files::{self, Locate, Materialize};
 use crate::server::lock::{self, AskedCheck, Wish};
 use crate::server::search::{HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
 
@@ -77,6 +79,11 @@ pub enum Operation {
     SnapshotsDiff,
     Metrics,
     Events,
+    Materialize,
+    Locate,
+    Files,
+    VerifyFiles,
+    CollectFiles,
 }
 
 /// The one table of routes; `docs/openapi.json` describes the same ones, which a test holds.
@@ -116,6 +123,11 @@ pub const ROUTES: &[Route] = &[
     Route { method: "GET", pattern: "/v1/snapshots/diff", operation: Operation::SnapshotsDiff },
     Route { method: "GET", pattern: "/metrics", operation: Operation::Metrics },
     Route { method: "GET", pattern: "/v1/events", operation: Operation::Events },
+    Route { method: "POST", pattern: "/v1/materialize", operation: Operation::Materialize },
+    Route { method: "POST", pattern: "/v1/locate", operation: Operation::Locate },
+    Route { method: "GET", pattern: "/v1/files", operation: Operation::Files },
+    Route { method: "POST", pattern: "/v1/files/verify", operation: Operation::VerifyFiles },
+    Route { method: "POST", pattern: "/v1/files/gc", operation: Operation::CollectFiles },
 ];
 
 const SEARCH: &str = "/v1/components/search";
@@ -193,6 +205,16 @@ pub enum Query {
     Metrics,
     /// What happens from now on?
     Events,
+    /// Put the files of releases on disk.
+    Materialize(Box<Materialize>),
+    /// Where do the files of a component lie?
+    Locate(Box<Locate>),
+    /// Who needs which files?
+    Files,
+    /// Which files are not as they were published? Of these releases, all of them where none is named.
+    VerifyFiles(Vec<String>),
+    /// Remove what nobody needs.
+    CollectFiles(CollectRequest),
 }
 
 impl Query {
@@ -247,6 +269,11 @@ impl Query {
             Query::SnapshotsDiff(_) => Operation::SnapshotsDiff,
             Query::Metrics => Operation::Metrics,
             Query::Events => Operation::Events,
+            Query::Materialize(_) => Operation::Materialize,
+            Query::Locate(_) => Operation::Locate,
+            Query::Files => Operation::Files,
+            Query::VerifyFiles(_) => Operation::VerifyFiles,
+            Query::CollectFiles(_) => Operation::CollectFiles,
         }
     }
 }
@@ -593,6 +620,17 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
         Operation::SnapshotsDiff => diff(query.unwrap_or("")).map(Query::SnapshotsDiff),
         Operation::Metrics => Ok(Query::Metrics),
         Operation::Events => Ok(Query::Events),
+        Operation::Materialize => {
+            Materialize::read(read_body(body)?).map(|asked| Query::Materialize(asked.into()))
+        }
+        Operation::Locate => {
+            Locate::read(&read_body::<LocateRequest>(body)?).map(|asked| Query::Locate(asked.into()))
+        }
+        Operation::Files => Ok(Query::Files),
+        Operation::VerifyFiles if body.is_empty() => Ok(Query::VerifyFiles(Vec::new())),
+        Operation::VerifyFiles => files::verify(read_body(body)?).map(Query::VerifyFiles),
+        Operation::CollectFiles if body.is_empty() => Ok(Query::CollectFiles(CollectRequest::default())),
+        Operation::CollectFiles => read_body(body).map(Query::CollectFiles),
     }
 }
 

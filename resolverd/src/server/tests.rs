@@ -654,6 +654,8 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
                 "/v1/explain" => json!({"id": "lcod://a/one"}),
                 "/v1/lock" => json!({"resolve": {"requests": ["lcod://a/one"]}}),
                 "/v1/lock/check" => json!({"lock": "schema = \"resolverd/lock@1\""}),
+                "/v1/materialize" => json!({"releases": ["lcod://a/one"]}),
+                "/v1/locate" => json!({"id": "lcod://a/one"}),
                 "/v1/trust/forget" => json!({"source": "s", "reason": "a case"}),
                 "/v1/trust/reset" => json!({"reason": "a case"}),
                 "/v1/policy/test" => json!({"policy": ""}),

@@ -15,7 +15,7 @@
 mod keysets;
 pub mod memory;
 mod policy;
-mod reach;
+pub mod reach;
 mod reading;
 pub mod rehearsal;
 mod removed;

@@ -6,7 +6,7 @@ use crate::fetch::reach::Reach;
 use crate::trust::policy::Policies;
 
 /// Returns which machines may be asked for a source: what the operator named, within what every policy allows.
-pub(super) fn reach(policies: &Policies, source: &Source) -> Reach {
+pub fn reach(policies: &Policies, source: &Source) -> Reach {
     let rules = || policies.all().iter().map(|one| one.policy.source(&source.id));
     let is_private =
         !policies.is_empty() && rules().all(|rule| rule.is_some_and(|rule| rule.allow_private_addresses));

@@ -87,24 +87,29 @@ impl Standing {
 
     /// Returns the limits of a sync: a policy may lower them.
     pub fn lowered(&self, limits: &Limits) -> Limits {
-        let mut lowered = limits.clone();
-        for (name, most) in self.in_force.limits() {
-            let narrow = |own: u32| own.min(u32::try_from(most).unwrap_or(u32::MAX));
-            match name {
-                "catalogue_bytes" => lowered.catalogue_bytes = lowered.catalogue_bytes.min(most),
-                "catalogues" => lowered.catalogues = narrow(lowered.catalogues),
-                "depth" => lowered.depth = narrow(lowered.depth),
-                "documents" => lowered.documents = lowered.documents.min(most),
-                "git_object_bytes" => lowered.git_object_bytes = lowered.git_object_bytes.min(most),
-                "release_document_bytes" => {
-                    lowered.release_document_bytes = lowered.release_document_bytes.min(most);
-                }
-                "total_bytes" => lowered.total_bytes = lowered.total_bytes.min(most),
-                _ => {}
-            }
-        }
-        lowered
+        lowered(&self.in_force, limits)
     }
+}
+
+/// Returns the limits of a sync under these policies, each of which may lower them.
+pub fn lowered(policies: &Policies, limits: &Limits) -> Limits {
+    let mut lowered = limits.clone();
+    for (name, most) in policies.limits() {
+        let narrow = |own: u32| own.min(u32::try_from(most).unwrap_or(u32::MAX));
+        match name {
+            "catalogue_bytes" => lowered.catalogue_bytes = lowered.catalogue_bytes.min(most),
+            "catalogues" => lowered.catalogues = narrow(lowered.catalogues),
+            "depth" => lowered.depth = narrow(lowered.depth),
+            "documents" => lowered.documents = lowered.documents.min(most),
+            "git_object_bytes" => lowered.git_object_bytes = lowered.git_object_bytes.min(most),
+            "release_document_bytes" => {
+                lowered.release_document_bytes = lowered.release_document_bytes.min(most);
+            }
+            "total_bytes" => lowered.total_bytes = lowered.total_bytes.min(most),
+            _ => {}
+        }
+    }
+    lowered
 }
 
 /// Reads every policy that is there.

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
+use catalogue_schema::direct::DirectReference;
 use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::key::PublicKey;
 use catalogue_schema::model::Refusal;
-use catalogue_schema::policy::{Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Removals, Revocation};
+use catalogue_schema::policy::{
+    Direct, Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Removals, Revocation,
+};
 
 use crate::trust::keys::{self, KeyError, read_guarded};
 use crate::trust::policy::decide::{CatalogueFacts, Decision, Facts, decide};
@@ -209,6 +212,15 @@ impl Policies {
     /// Where one of them does not enforce, each decides release by release.
     pub fn enforces(&self) -> bool {
         self.all.iter().all(|one| one.policy.defaults.mode == Mode::Enforce)
+    }
+
+    /// Returns the refusal of a direct reference by the first policy that does not allow it; `None` where every one does, and where
+    /// none is set. What a policy only warns of or writes down elsewhere is refused here: no release is there to warn about.
+    pub fn direct(&self, reference: &DirectReference) -> Option<Refusal> {
+        let refusing = self.all.iter().find(|one| one.policy.defaults.direct == Direct::Refuse)?;
+        let expected = "direct = \"allow\" under [defaults] of the policy, or a catalogue that lists it";
+        let found = format!("a direct reference under {}", refusing.path.display());
+        Some(Refusal::new("policy.direct", reference, expected, found))
     }
 
     /// Returns what becomes of a signed catalogue that leaves out what it listed: what the strictest says, where all of them enforce.

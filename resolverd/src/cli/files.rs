@@ -1,0 +1,282 @@
+//! `resolverd materialize`, `locate`, `verify` and `gc`: files of releases on disk. The daemon writes below its own cache only; a
+//! directory elsewhere is built here, from there, with the rights of whoever calls.
+
+use std::path::{Path, PathBuf, absolute};
+
+use catalogue_schema::model::Refusal;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::api::files::{FilesRow, Layout};
+use crate::api::{Call, Code, Failure};
+use crate::cli::ask::Asker;
+use crate::cli::render::{Paint, field, list, short, table, text};
+use crate::cli::{Ended, Terminal, keys};
+use crate::daemon::files;
+
+/// How the hold of a directory begins; its path follows.
+const VIEW: &str = "view:";
+/// The exit status of a reference that was not found.
+const NOT_FOUND: u8 = 10;
+/// The exit status of files that were changed.
+const CHANGED: u8 = 7;
+
+/// What `materialize` takes.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  resolverd materialize lcod://tooling/array/pluck@0.1.0
+  resolverd materialize lcod://tooling/array/pluck lcod://core/array/append --layout lcod-view ./view
+  LCOD_COMPONENTS_PATH=./view lcod_run -c lcod://tooling/array/pluck@0.1.0")]
+pub struct Materialize {
+    /// References, such as lcod://tooling/array/pluck@0.1.0 or git+https://host/repo.git@COMMIT#PATH; dependencies are not followed
+    #[arg(value_name = "REF", required = true)]
+    references: Vec<String>,
+    /// Copy them to DIR/<path>/<version>/; DIR is new, empty, or was made so
+    #[arg(long, value_name = "DIR", conflicts_with = "layout")]
+    to: Option<PathBuf>,
+    /// Lay a workspace of copies out in DIR; the one layout is lcod-view, for LCOD_COMPONENTS_PATH
+    #[arg(long, num_args = 2, value_names = ["LAYOUT", "DIR"])]
+    layout: Option<Vec<String>>,
+    /// Keep them in the cache under this name, until gc --end NAME
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["to", "layout"])]
+    hold: Option<String>,
+}
+
+/// What `locate` takes.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:
+  resolverd locate lcod://tooling/array/pluck@^0.1")]
+pub struct Locate {
+    /// A reference
+    #[arg(value_name = "REF")]
+    reference: String,
+}
+
+/// What `verify` takes.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  resolverd verify                                    the whole cache
+  resolverd verify lcod://tooling/array/pluck@0.1.0   one release in it
+  resolverd verify catalogue.json --key team.pem      the signatures of a file; needs no daemon")]
+pub struct Verify {
+    /// Releases in the cache, as id@version, all of them where none is named; with --key the file that was signed
+    #[arg(value_name = "REF|FILE")]
+    targets: Vec<String>,
+    /// A public key that must have signed the file; all of them must
+    #[arg(long = "key", value_name = "PUBLIC")]
+    keys: Vec<PathBuf>,
+    /// The signature [default: FILE.sig]
+    #[arg(long, value_name = "FILE", id = "signature_file", requires = "keys")]
+    signature: Option<PathBuf>,
+}
+
+/// What `gc` takes.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  resolverd gc --dry-run
+  resolverd gc --unused 0")]
+pub struct Gc {
+    /// Remove nothing, only say what would go
+    #[arg(long)]
+    dry_run: bool,
+    /// How long a release must not have been asked for, in seconds [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    unused: Option<u64>,
+    /// End the hold of this name
+    #[arg(long, value_name = "NAME")]
+    end: Vec<String>,
+    /// Remove the workspaces in the cache as well; kernels may be using them
+    #[arg(long)]
+    views: bool,
+}
+
+impl Verify {
+    /// Returns the file whose signatures are meant; `None` where the cache is.
+    ///
+    /// **Errors**: there is not exactly one file beside the keys.
+    pub(super) fn of_file(&self) -> Result<Option<keys::Verify>, Failure> {
+        match (self.keys.is_empty(), self.targets.as_slice()) {
+            (true, _) => Ok(None),
+            (false, [file]) => Ok(Some(keys::Verify {
+                file: PathBuf::from(file),
+                keys: self.keys.clone(),
+                signature: self.signature.clone(),
+            })),
+            (false, targets) => {
+                let detail = format!("--key verifies one file, and {} are named", targets.len());
+                Err(Failure::new(Code::RequestInvalid, "arguments", detail)
+                    .hint("resolverd verify FILE --key PUBLIC"))
+            }
+        }
+    }
+}
+
+/// Puts files on disk and says where.
+///
+/// **Errors**: those of the answer; the directory cannot be made.
+pub(super) fn materialize(
+    arguments: &Materialize,
+    offline: bool,
+    asker: &mut Asker<'_>,
+    terminal: &Terminal,
+) -> Result<u8, Ended> {
+    let destination = destination(arguments)?;
+    let hold = match &destination {
+        Some((place, _)) => Some(format!("{VIEW}{}", place.display())),
+        None => arguments.hold.clone(),
+    };
+    let body = json!({"releases": arguments.references, "offline": offline, "hold": hold});
+    let mut answer = asker.ask_slowly(&Call::post("/v1/materialize", &body), "fetching files")?;
+    if let Some((place, layout)) = destination {
+        let rows: Vec<FilesRow> = serde_json::from_value(answer["items"].clone()).map_err(|error| {
+            Failure::new(
+                Code::DaemonUnreachable,
+                "answer",
+                format!("cannot read the daemon's answer: {error}"),
+            )
+        })?;
+        files::put(&place, layout, &rows).map_err(|refusal| failure(&refusal))?;
+        answer["view"] = json!({"directory": place, "components": rows.len()});
+    }
+    terminal.print(&answer, materialized)?;
+    Ok(0)
+}
+
+/// Returns the directory to build, absolute, and how.
+fn destination(arguments: &Materialize) -> Result<Option<(PathBuf, Option<Layout>)>, Failure> {
+    let named = |place: &Path| {
+        absolute(place).map_err(|error| {
+            Failure::new(Code::RequestInvalid, "arguments", format!("{}: {error}", place.display()))
+        })
+    };
+    match (&arguments.to, arguments.layout.as_deref()) {
+        (Some(to), _) => Ok(Some((named(to)?, None))),
+        (None, Some([layout, place])) if layout == "lcod-view" => {
+            Ok(Some((named(Path::new(place))?, Some(Layout::LcodView))))
+        }
+        (None, Some([layout, ..])) => {
+            let detail = format!("there is no layout {layout:?}");
+            Err(Failure::new(Code::RequestInvalid, "arguments", detail).hint("the one layout is lcod-view"))
+        }
+        (None, _) => Ok(None),
+    }
+}
+
+fn failure(refusal: &Refusal) -> Failure {
+    let code = match refusal.reason.split('.').next() {
+        Some("cache") => Code::CacheCorrupted,
+        _ => Code::RequestInvalid,
+    };
+    Failure::new(code, refusal.reason.clone(), refusal.to_string())
+        .with("expected", &refusal.expected)
+        .with("found", &refusal.found)
+        .hint("nothing was changed there; name another directory, or resolverd verify the cache")
+}
+
+fn materialized(answer: &Value, _paint: Paint) -> String {
+    let rows = list(answer, "items").iter().map(|one| {
+        let files = list(one, "files").len().to_string();
+        vec![
+            field(one, "release"),
+            files,
+            field(one, "from"),
+            short(&field(one, "integrity")),
+            field(one, "directory"),
+        ]
+    });
+    let mut out = table(&["RELEASE", "FILES", "FROM", "INTEGRITY", "DIRECTORY"], rows.collect());
+    if answer["view"].is_object() {
+        let view = &answer["view"];
+        out.push_str(&format!("{} components in {}\n", text(&view["components"]), field(view, "directory")));
+    }
+    out
+}
+
+/// Says where the files of a component lie.
+///
+/// **Errors**: those of the answer.
+pub(super) fn locate(
+    arguments: &Locate,
+    offline: bool,
+    asker: &mut Asker<'_>,
+    terminal: &Terminal,
+) -> Result<u8, Ended> {
+    let body = json!({"id": arguments.reference, "offline": offline});
+    let answer = asker.ask_slowly(&Call::post("/v1/locate", &body), "fetching files")?;
+    terminal.print(&answer, |answer, paint| match answer["found"] == true {
+        true => format!("{}\n", field(&answer["result"], "composePath")),
+        false => format!(
+            "{}: {}\n",
+            paint.bad("not found"),
+            list(answer, "warnings").iter().map(text).collect::<Vec<_>>().join("; ")
+        ),
+    })?;
+    Ok(if answer["found"] == true { 0 } else { NOT_FOUND })
+}
+
+/// Compares the cache with what was published; the exit status is 7 where something was changed.
+///
+/// **Errors**: those of the answer.
+pub(super) fn verify(arguments: &Verify, asker: &mut Asker<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    let body = json!({"releases": arguments.targets});
+    let answer = asker.ask_slowly(&Call::post("/v1/files/verify", &body), "reading files")?;
+    let is_there = |target: &String| list(&answer, "items").iter().any(|row| row["release"] == *target);
+    if let Some(absent) = arguments.targets.iter().find(|target| !is_there(target)) {
+        let detail = format!("{absent} is not in the cache");
+        return Err(Failure::new(Code::ComponentNotFound, "files.absent", detail)
+            .hint(format!("resolverd materialize {absent}; resolverd verify alone names what is there"))
+            .into());
+    }
+    terminal.print(&answer, verified)?;
+    Ok(if answer["changed"] == 0 { 0 } else { CHANGED })
+}
+
+fn verified(answer: &Value, paint: Paint) -> String {
+    let items = list(answer, "items");
+    let mut out = String::new();
+    for one in items {
+        for change in list(one, "changes") {
+            let what = paint.bad(&field(change, "what"));
+            out.push_str(&format!(
+                "{}: {what} {}/{}\n",
+                field(one, "release"),
+                field(one, "directory"),
+                field(change, "path")
+            ));
+        }
+    }
+    out + &format!("{} releases in the cache, {} changed\n", items.len(), text(&answer["changed"]))
+}
+
+/// Removes what nobody needs any more. The holds of directories that are gone end, as far as the caller can see them.
+///
+/// **Errors**: those of the answer.
+pub(super) fn gc(arguments: &Gc, asker: &mut Asker<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    let known = asker.ask(&Call::get("/v1/files"))?;
+    let names = list(&known, "holds").iter().map(|hold| field(hold, "name"));
+    let is_over = |name: &String| {
+        name.strip_prefix(VIEW).is_some_and(|place| files::is_gone(Path::new(place)) == Some(true))
+    };
+    let ended: Vec<String> = names.filter(is_over).chain(arguments.end.iter().cloned()).collect();
+    let body = json!({
+        "dryRun": arguments.dry_run, "ended": ended, "unusedS": arguments.unused, "views": arguments.views,
+    });
+    let answer = asker.ask_slowly(&Call::post("/v1/files/gc", &body), "removing files")?;
+    terminal.print(&answer, collected)?;
+    Ok(0)
+}
+
+fn collected(answer: &Value, _paint: Paint) -> String {
+    let verb = if answer["dryRun"] == true { "would remove" } else { "removed" };
+    let removed = list(answer, "removed");
+    let mut out: String = removed.iter().map(|one| format!("{verb} {}\n", text(one))).collect();
+    out.push_str(&format!(
+        "{verb} {} releases, {} bytes, {} workspaces; {} stay, {} of them held\n",
+        removed.len(),
+        text(&answer["bytes"]),
+        text(&answer["views"]),
+        text(&answer["kept"]),
+        text(&answer["held"]),
+    ));
+    out
+}

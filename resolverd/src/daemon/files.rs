@@ -1,0 +1,203 @@
+//! Wiring: who puts files on disk, with the settings of today. Works on the threads of whoever asks, beside the writer, so that a
+//! sync delays nobody who wants files; writes nothing but the cache.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use catalogue_schema::digest::Digest;
+use catalogue_schema::documents::Documents;
+use catalogue_schema::id::CatalogueId;
+use catalogue_schema::model::{Refusal, Release};
+use catalogue_schema::pointer::{Locality, Want};
+use tracing::warn;
+
+use crate::api::files::{CollectRequest, FilesRow, Layout, ViewRow};
+use crate::config::Settings;
+use crate::daemon::writer::now;
+use crate::fetch::Origins;
+use crate::fetch::limit::Limits;
+use crate::fetch::reach::Reach;
+use crate::materialize::collect::{Collection, UNUSED_S};
+use crate::materialize::plan::{self, Ground, Plan};
+use crate::materialize::view::{self, Shape};
+use crate::materialize::{Access, Cache, Fetching, Tools};
+use crate::server::files::{Choice, Desk, Errand, Listing, Provided};
+use crate::shelf::Shelf;
+use crate::store::Snapshot;
+use crate::sync::reach::reach;
+use crate::sync::standing::lowered;
+
+/// Where files are put on disk, and what is needed for it.
+pub(super) struct Workshop {
+    cache: Option<Cache>,
+    shelf: Shelf,
+    equipment: ArcSwap<Equipment>,
+}
+
+/// What the configuration says; another after a reload.
+struct Equipment {
+    origins: Arc<Origins>,
+    limits: Limits,
+    is_offline: bool,
+}
+
+impl Equipment {
+    fn of(settings: &Settings, origins: &Arc<Origins>) -> Arc<Equipment> {
+        let (limits, is_offline) = (settings.limits.clone(), settings.offline);
+        Arc::new(Equipment { origins: Arc::clone(origins), limits, is_offline })
+    }
+}
+
+impl Workshop {
+    /// Names the place; makes nothing.
+    pub(super) fn new(settings: &Settings, origins: &Arc<Origins>, shelf: Shelf) -> Workshop {
+        let access = if settings.system { Access::Group } else { Access::Owner };
+        let cache = settings.network.cache_dir.as_deref().map(|place| Cache::below(place, access));
+        Workshop { cache, shelf, equipment: ArcSwap::new(Equipment::of(settings, origins)) }
+    }
+
+    /// Works by these settings from now on. The cache stays where it is.
+    pub(super) fn renew(&self, settings: &Settings, origins: &Arc<Origins>) {
+        self.equipment.store(Equipment::of(settings, origins));
+    }
+
+    /// Returns the desk at which this workshop is asked; `None` without a cache directory. What killed processes left goes.
+    pub(super) fn desk(self: &Arc<Self>) -> Option<Desk> {
+        let cache = self.cache.as_ref()?;
+        if let Err(error) = cache.sweep() {
+            warn!(%error, "what was left half-done in the cache could not be removed");
+        }
+        let unusable = |error: std::io::Error| {
+            let found = format!("{error}; the cache may be deleted at any time");
+            Refusal::new("cache.unusable", "the files in the cache", "a cache that can be read", found)
+        };
+        let (provide, verify, collect, list) =
+            (Arc::clone(self), Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        Some(Desk {
+            provide: Box::new(move |errand| provide.provide(errand)),
+            verify: Box::new(move |releases| verify.place()?.verify(&releases).map_err(unusable)),
+            collect: Box::new(move |request| {
+                collect.place()?.collect(&collection(request), now()).map_err(unusable)
+            }),
+            list: Box::new(move |()| {
+                let place = list.place()?;
+                let row = |(directory, components): (std::path::PathBuf, usize)| ViewRow {
+                    directory: directory.display().to_string(),
+                    components,
+                };
+                let views = place.all_views().map_err(unusable)?.into_iter().map(row).collect();
+                Ok(Listing { holds: place.all_holds().map_err(unusable)?, views })
+            }),
+        })
+    }
+
+    fn place(&self) -> Result<&Cache, Refusal> {
+        let expected = "a cache directory (cache_dir, RESOLVERD_CACHE_DIR or HOME)";
+        self.cache.as_ref().ok_or_else(|| Refusal::new("cache.unusable", "the cache", expected, "none"))
+    }
+
+    fn provide(&self, errand: &Errand<'_>) -> Result<Provided, Refusal> {
+        let (cache, equipment) = (self.place()?, self.equipment.load_full());
+        let limits = lowered(errand.policies, &equipment.limits);
+        let plan = |choice: &Choice| match choice {
+            Choice::Listed(listed) => planned(&listed.0, &listed.1, errand, &limits),
+            // Nobody vouches for the place, so that only public machines are asked.
+            Choice::Direct(direct) => {
+                Ok(plan::direct(direct.to_string(), direct.location(), direct.path.clone()))
+            }
+        };
+        let plans = errand.choices.iter().map(plan).collect::<Result<Vec<Plan>, _>>()?;
+        let forbidden = errand.offline || equipment.is_offline;
+        let tools = Tools {
+            origins: &*equipment.origins,
+            shelf: &|digest| self.shelf.read(digest).ok().flatten(),
+            limits: &limits,
+            fetching: if forbidden { Fetching::Forbidden } else { Fetching::Allowed },
+        };
+        let rows = cache.provide(&plans, &tools).into_iter().collect::<Result<Vec<FilesRow>, _>>()?;
+        if let Some(name) = errand.hold {
+            let releases = plans.into_iter().map(|plan| (plan.release, plan.promise));
+            cache.hold(name, &releases.collect::<Vec<(String, Digest)>>())?;
+        }
+        let view = match errand.layout {
+            None => None,
+            Some(Layout::LcodView) => {
+                let directory = cache.view(&rows)?.display().to_string();
+                Some(ViewRow { directory, components: rows.len() })
+            }
+        };
+        Ok(Provided { rows, view })
+    }
+}
+
+/// Plans a listed release, with the machines that a sync would ask for it.
+fn planned(
+    release: &Release,
+    owner: &CatalogueId,
+    errand: &Errand<'_>,
+    limits: &Limits,
+) -> Result<Plan, Refusal> {
+    let generation = errand.snapshot.map(|snapshot| &snapshot.generation);
+    let catalogue = generation.and_then(|generation| {
+        let mut states = generation.catalogues.iter();
+        states.find(|state| state.errand.node().is_some_and(|node| node.id == *owner))
+    });
+    let documents = || read_documents(errand.snapshot, errand);
+    let ground = Ground { catalogue, documents: &documents };
+    let mut plan = plan::of(release, ground, limits)?;
+    let state = generation.and_then(|one| one.sources.iter().find(|state| state.source.id == owner.source));
+    let (reach, is_offline) = match state {
+        Some(state) => (reach(errand.policies, &state.source), state.source.offline),
+        None => (Reach::default(), false),
+    };
+    let is_noted = catalogue.is_some_and(|catalogue| is_local(&catalogue.errand.want))
+        && release.manifest.as_ref().is_none_or(|manifest| {
+            documents()
+                .and_then(|documents| documents.by_digest(manifest))
+                .is_some_and(|known| is_local(&known.want))
+        });
+    plan.is_offline = is_offline;
+    plan.reach = if is_noted { noting(reach, &plan, limits) } else { reach };
+    Ok(plan)
+}
+
+/// Adds what a local document names.
+fn noting(reach: Reach, plan: &Plan, limits: &Limits) -> Reach {
+    let tree = plan.tree.as_ref().map(|tree| tree.want(limits));
+    let wants = plan.pieces.iter().filter_map(|piece| piece.want.as_ref()).chain(tree.as_ref());
+    wants.fold(reach, |reach, want| reach.noting(want))
+}
+
+fn is_local(want: &Want) -> bool {
+    matches!(want, Want::Blob(location) if location.locality() == Locality::Local)
+}
+
+fn read_documents(snapshot: Option<&Snapshot>, errand: &Errand<'_>) -> Option<Arc<Documents>> {
+    errand.records?.read(&snapshot?.generation).ok()
+}
+
+fn collection(request: CollectRequest) -> Collection {
+    let CollectRequest { dry_run, ended, unused_s, views } = request;
+    Collection { dry_run, ended, unused_s: unused_s.unwrap_or(UNUSED_S), views }
+}
+
+/// Makes a directory of released files with the rights of this process, for a verb.
+///
+/// **Errors**: those of [`view::put`].
+pub fn put(place: &Path, layout: Option<Layout>, rows: &[FilesRow]) -> Result<(), Refusal> {
+    let shape = match layout {
+        None => Shape::Plain,
+        Some(Layout::LcodView) => Shape::LcodView,
+    };
+    view::put(place, shape, rows)
+}
+
+/// Tells whether a directory was made by [`put`], with the rights of this process; `None` where nobody can tell.
+pub fn is_gone(place: &Path) -> Option<bool> {
+    match place.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(true),
+        Err(_) => None,
+        Ok(_) => Some(!view::is_view(place)),
+    }
+}

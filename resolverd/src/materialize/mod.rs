@@ -1,0 +1,453 @@
+//! Materialize: the verified files of releases, as read-only directories below the cache.
+//!
+//! ```text
+//! <cache_dir>/files/lock               shared by whoever works here, exclusive for who removes
+//!                   about/<promise>    what is known of a release: its files, and how the file system knew them
+//!                   trees/<content>/   the files of a release; two releases with equal files share one
+//!                   holds/<name>       who needs which releases
+//!                   views/<content>/   workspaces for kernels, made of copies: kernels write beside components
+//! ```
+//! Every byte passes the one verify function, and what the shelf has is not fetched. A directory is written aside, synced, and
+//! comes into sight by one rename; the description follows. Whoever asks for one release at the same time shares one piece of
+//! work. Everything here may be deleted at any time: answers of the resolver do not hang on it. Never writes elsewhere, and never
+//! follows a link out of it.
+
+pub mod about;
+pub mod collect;
+pub mod names;
+pub mod plan;
+pub mod stage;
+pub mod tree;
+pub mod view;
+mod work;
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::model::Refusal;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
+use tracing::warn;
+
+use crate::api::files::{FilesRow, Found, VerifyRow};
+use crate::fetch::Fetch;
+use crate::fetch::limit::Limits;
+use crate::materialize::about::{About, SCHEMA, changes, stamps};
+use crate::materialize::plan::Plan;
+use crate::shelf::durable::{self, Failed, TEMPORARY_PREFIX};
+
+/// How many pieces of work are done at the same time; the others wait.
+pub const WORKERS: usize = 2;
+
+/// The reason of a directory in the cache that is not as it was published.
+pub const CHANGED: &str = "cache.changed";
+
+/// Who may look into the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The user of this process.
+    Owner,
+    /// Whoever is in the group of this process, as with the socket.
+    Group,
+}
+
+/// Whether bytes may be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetching {
+    /// They may.
+    Allowed,
+    /// What neither cache nor shelf has is refused.
+    Forbidden,
+}
+
+/// What a piece of work needs.
+#[derive(Clone, Copy)]
+pub struct Tools<'a> {
+    /// Where bytes come from.
+    pub origins: &'a dyn Fetch,
+    /// Reads a document from the shelf.
+    pub shelf: &'a dyn Fn(&Digest) -> Option<Vec<u8>>,
+    /// What a release may cost.
+    pub limits: &'a Limits,
+    /// Whether the origins are asked.
+    pub fetching: Fetching,
+}
+
+/// The files of releases below a cache directory.
+#[derive(Debug)]
+pub struct Cache {
+    root: PathBuf,
+    access: Access,
+    /// What is being worked at, by its promise.
+    open: Mutex<HashMap<Digest, Arc<Slot>>>,
+    desks: Desks,
+}
+
+/// What a promise came to.
+type Outcome = Result<FilesRow, Refusal>;
+
+/// A piece of work that others may wait for.
+#[derive(Debug, Default)]
+struct Slot {
+    outcome: Mutex<Option<Outcome>>,
+    done: Condvar,
+}
+
+impl Slot {
+    fn finish(&self, outcome: Outcome) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        self.done.notify_all();
+    }
+
+    fn wait(&self) -> Outcome {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &*outcome {
+                Some(done) => return done.clone(),
+                None => outcome = self.done.wait(outcome).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// A bounded number of desks to work at.
+#[derive(Debug)]
+struct Desks {
+    free: Mutex<usize>,
+    left: Condvar,
+}
+
+impl Desks {
+    fn take(&self) -> Desk<'_> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            free = self.left.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        Desk(self)
+    }
+}
+
+struct Desk<'a>(&'a Desks);
+
+impl Drop for Desk<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.left.notify_one();
+    }
+}
+
+/// What one caller works at. Whatever ends it, those who wait are told.
+struct Claims<'a> {
+    cache: &'a Cache,
+    held: Vec<(usize, Digest, Arc<Slot>)>,
+}
+
+impl Claims<'_> {
+    fn finish(&mut self, outcomes: Vec<Outcome>) -> Vec<(usize, Outcome)> {
+        let mut finished = Vec::new();
+        let held = std::mem::take(&mut self.held);
+        for ((index, promise, slot), outcome) in held.into_iter().zip(outcomes) {
+            self.cache.settle(&promise, &slot, outcome.clone());
+            finished.push((index, outcome));
+        }
+        finished
+    }
+}
+
+impl Drop for Claims<'_> {
+    fn drop(&mut self) {
+        for (_, promise, slot) in std::mem::take(&mut self.held) {
+            let found = "a fault of this program ended it; the log has more";
+            let lost = Refusal::new("cache.lost", &promise, "the files of a release", found);
+            self.cache.settle(&promise, &slot, Err(lost));
+        }
+    }
+}
+
+/// A directory in the cache, after a look at it.
+enum Look {
+    /// As it was published.
+    Good(Box<About>),
+    /// Not known, or gone.
+    Absent,
+    /// It was changed since.
+    Changed(Refusal),
+}
+
+impl Cache {
+    /// Names the place below `cache_dir`; nothing is made before something is put there.
+    pub fn below(cache_dir: &Path, access: Access) -> Cache {
+        Cache {
+            root: cache_dir.join("files"),
+            access,
+            open: Mutex::default(),
+            desks: Desks { free: Mutex::new(WORKERS), left: Condvar::new() },
+        }
+    }
+
+    /// Removes what killed processes left, where nobody else works here.
+    ///
+    /// **Errors**: the system's.
+    pub fn sweep(&self) -> io::Result<()> {
+        if !self.root.exists() {
+            return Ok(());
+        }
+        let lock = self.lock()?;
+        if lock.try_lock().is_err() {
+            return Ok(());
+        }
+        for place in [self.trees(), self.views()] {
+            stage::sweep(&place)?;
+        }
+        for place in [self.abouts(), self.holds()] {
+            durable::remove_temporaries(&place).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the files of releases on disk, where they are not there already, and answers each plan in order.
+    ///
+    /// What is there is answered without waiting for anybody. What has changed on disk is never answered as good: it is fetched
+    /// again, or refused where nothing may be fetched.
+    pub fn provide(&self, plans: &[Plan], tools: &Tools<'_>) -> Vec<Outcome> {
+        let mut answers: Vec<Option<Outcome>> = plans.iter().map(|plan| self.ready(plan, tools)).collect();
+        let missing: Vec<usize> = answers
+            .iter()
+            .enumerate()
+            .filter(|(_, answer)| answer.is_none())
+            .map(|(index, _)| index)
+            .collect();
+        if !missing.is_empty() {
+            let (mut claims, others) = self.claim(plans, &missing);
+            if !claims.held.is_empty() {
+                let outcomes = self.worked(plans, &claims, tools);
+                for (index, outcome) in claims.finish(outcomes) {
+                    answers[index] = Some(outcome);
+                }
+            }
+            for (index, slot) in others {
+                answers[index] = Some(slot.wait());
+            }
+        }
+        let unanswered = |plan: &Plan| Refusal::new("cache.lost", &plan.release, "an answer", "none");
+        plans
+            .iter()
+            .zip(answers)
+            .map(|(plan, answer)| answer.unwrap_or_else(|| Err(unanswered(plan))))
+            .collect()
+    }
+
+    /// Takes every piece of work that nobody has begun, and finds who does the others.
+    fn claim(&self, plans: &[Plan], missing: &[usize]) -> (Claims<'_>, Vec<(usize, Arc<Slot>)>) {
+        let (mut held, mut others) = (Vec::new(), Vec::new());
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for index in missing {
+            let promise = &plans[*index].promise;
+            match open.get(promise) {
+                Some(slot) => others.push((*index, Arc::clone(slot))),
+                None => {
+                    let slot = Arc::new(Slot::default());
+                    open.insert(promise.clone(), Arc::clone(&slot));
+                    held.push((*index, promise.clone(), slot));
+                }
+            }
+        }
+        (Claims { cache: self, held }, others)
+    }
+
+    fn settle(&self, promise: &Digest, slot: &Slot, outcome: Outcome) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(promise);
+        slot.finish(outcome);
+    }
+
+    /// Works at what was claimed, with a desk of its own and a share of the lock.
+    fn worked(&self, plans: &[Plan], claims: &Claims<'_>, tools: &Tools<'_>) -> Vec<Outcome> {
+        let _desk = self.desks.take();
+        let claimed: Vec<&Plan> = claims.held.iter().map(|(index, ..)| &plans[*index]).collect();
+        let lock = self.furnish().and_then(|()| {
+            let lock = self.lock()?;
+            lock.lock_shared()?;
+            Ok(lock)
+        });
+        if let Err(error) = lock {
+            let refused = |plan: &&Plan| Err(self.unusable(&plan.release, &error));
+            return claimed.iter().map(refused).collect();
+        }
+        work::all(self, &claimed, tools)
+    }
+
+    /// Answers a plan whose files are there as they were published; `None` where they have to be put there.
+    fn ready(&self, plan: &Plan, tools: &Tools<'_>) -> Option<Outcome> {
+        match self.look(&plan.promise) {
+            Look::Good(about) => {
+                let directory = self.tree(&about.content);
+                self.touch(&plan.promise);
+                Some(Ok(about.row(&directory, Found::Cache)))
+            }
+            Look::Absent => None,
+            Look::Changed(refusal) => {
+                warn!(release = plan.release, %refusal, "files in the cache were changed");
+                let is_fetched = tools.fetching == Fetching::Allowed && !plan.is_offline;
+                (!is_fetched).then_some(Err(refusal))
+            }
+        }
+    }
+
+    fn look(&self, promise: &Digest) -> Look {
+        let Some(mut about) = self.about(promise) else { return Look::Absent };
+        let directory = self.tree(&about.content);
+        if about.is_untouched(&directory) {
+            return Look::Good(about.into());
+        }
+        // Copied, or touched: then its content tells.
+        match changes(&directory, &about.files) {
+            Ok(changes) if changes.is_empty() => {
+                if let Ok(stamps) = stamps(&directory, &about.files) {
+                    about.stamps = stamps;
+                    // It is looked at again the next time where this fails.
+                    let _ = self.describe(&about);
+                }
+                Look::Good(about.into())
+            }
+            Ok(changes) if changes.iter().all(|change| change.path.is_empty() && is_missing(change)) => {
+                Look::Absent
+            }
+            Ok(changes) => {
+                let named: Vec<String> = changes
+                    .iter()
+                    .take(CHANGES_NAMED)
+                    .map(|one| format!("{} ({:?})", one.path, one.what))
+                    .collect();
+                let expected = "the files as they were published";
+                let found = format!("{} changed on disk: {}", changes.len(), named.join(", "));
+                Look::Changed(Refusal::new(CHANGED, &about.release, expected, found))
+            }
+            Err(error) => Look::Changed(self.unusable(&about.release, &error)),
+        }
+    }
+
+    /// Compares what is in the cache with what was published: the releases named, all of them where none is.
+    ///
+    /// **Errors**: the cache cannot be read.
+    pub fn verify(&self, releases: &[String]) -> io::Result<Vec<VerifyRow>> {
+        if !self.root.exists() {
+            return Ok(Vec::new());
+        }
+        let lock = self.lock()?;
+        lock.lock_shared()?;
+        let mut rows = Vec::new();
+        for about in self.all()? {
+            if !releases.is_empty() && !releases.contains(&about.release) {
+                continue;
+            }
+            let directory = self.tree(&about.content);
+            rows.push(VerifyRow {
+                release: about.release.clone(),
+                directory: directory.display().to_string(),
+                integrity: about.content.clone(),
+                changes: changes(&directory, &about.files)?,
+            });
+        }
+        rows.sort_by(|one, other| (&one.release, &one.directory).cmp(&(&other.release, &other.directory)));
+        Ok(rows)
+    }
+
+    /// Returns the descriptions that are here.
+    fn all(&self) -> io::Result<Vec<About>> {
+        let named = durable::entries(&self.abouts()).map_err(io::Error::other)?;
+        let names = named.into_iter().filter_map(|(name, _)| Digest::parse(&format!("sha256:{name}")).ok());
+        Ok(names.filter_map(|promise| self.about(&promise)).collect())
+    }
+
+    fn about(&self, promise: &Digest) -> Option<About> {
+        let bytes = durable::read(&self.abouts().join(promise.hex())).ok().flatten()?;
+        let about: About = serde_json::from_slice(&bytes).ok()?;
+        (about.schema == SCHEMA && about.promise == *promise).then_some(about)
+    }
+
+    fn describe(&self, about: &About) -> Result<(), Failed> {
+        let bytes = serde_json::to_vec(about).unwrap_or_default();
+        durable::write(&self.abouts(), &about.promise.hex(), &[&bytes]).map(drop)
+    }
+
+    /// Notes that a release was asked for, which `collect` goes by.
+    fn touch(&self, promise: &Digest) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        // At worst it is fetched again one day.
+        let _ = rustix::fs::utimensat(CWD, self.abouts().join(promise.hex()), &times, AtFlags::empty());
+    }
+
+    /// Makes the directories that are missing.
+    fn furnish(&self) -> io::Result<()> {
+        let places = [self.root.clone(), self.trees(), self.abouts(), self.holds(), self.views()];
+        for place in &places {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(place);
+            made?;
+            let found = place.symlink_metadata()?;
+            if let Some(found) = durable::foreign(&found, durable::Kind::Directory) {
+                return Err(io::Error::other(format!("{}: {found}", place.display())));
+            }
+        }
+        let mode = match self.access {
+            Access::Owner => 0o700,
+            Access::Group => 0o750,
+        };
+        for place in [&self.root, &self.trees(), &self.views()] {
+            if place.metadata()?.permissions().mode() & 0o7777 != mode {
+                std::fs::set_permissions(place, Permissions::from_mode(mode))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> io::Result<File> {
+        let place = self.root.join("lock");
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(place)
+    }
+
+    fn unusable(&self, subject: &str, error: &dyn std::fmt::Display) -> Refusal {
+        let found = format!("{error}; look at the rights and the room of {}", self.root.display());
+        Refusal::new("cache.unusable", subject, "a cache directory to write in", found)
+    }
+
+    fn trees(&self) -> PathBuf {
+        self.root.join("trees")
+    }
+
+    fn tree(&self, content: &Digest) -> PathBuf {
+        self.trees().join(content.hex())
+    }
+
+    fn abouts(&self) -> PathBuf {
+        self.root.join("about")
+    }
+
+    fn holds(&self) -> PathBuf {
+        self.root.join("holds")
+    }
+
+    fn views(&self) -> PathBuf {
+        self.root.join("views")
+    }
+}
+
+/// How many changed files a message names.
+const CHANGES_NAMED: usize = 5;
+
+fn is_missing(change: &crate::api::files::FileChange) -> bool {
+    change.what == crate::api::files::Changed::Missing
+}
+
+/// Tells whether a name is that of something half-made.
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY_PREFIX)
+}
+
+#[cfg(test)]
+mod tests;

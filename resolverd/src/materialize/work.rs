@@ -1,0 +1,326 @@
+//! The work at releases that are not on disk yet: listings, then files, each verified before it is written, then the one step
+//! into sight. Releases of one request are asked for together, so that one commit costs one visit.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use catalogue_schema::digest::Hashed;
+use catalogue_schema::model::{Refusal, Verdict};
+use catalogue_schema::path::DocPath;
+use catalogue_schema::pointer::{CommitId, Want};
+
+use crate::api::files::Found;
+use crate::fetch::limit::{Budget, Limits};
+use crate::fetch::reach::Reach;
+use crate::fetch::{Answer, Ask, FetchError, Fetched};
+use crate::materialize::about::{About, SCHEMA, changes, content, stamps};
+use crate::materialize::plan::{Piece, Plan, named};
+use crate::materialize::stage::{Stage, retire};
+use crate::materialize::tree::{self, at_most};
+use crate::materialize::{Cache, Fetching, Outcome, Tools, names};
+use crate::shelf::durable::Failed;
+use crate::trust::verify::{Evidence, judge};
+
+/// How many files are asked for at once: what is in memory besides.
+const FILES_AT_ONCE: usize = 32;
+/// What commits and trees may cost beside the files of a release, in bytes.
+const WAY_BYTES: u64 = 64 << 20;
+/// What a walk counts beside the files of a release.
+const WAY_DOCUMENTS: u64 = 1024;
+
+/// A release that is being worked at.
+struct Job<'a> {
+    plan: &'a Plan,
+    stage: Result<Stage, Refusal>,
+    pieces: Vec<Piece>,
+    tree: Option<CommitId>,
+}
+
+impl Job<'_> {
+    fn is_good(&self) -> bool {
+        self.stage.is_ok()
+    }
+
+    fn fail(&mut self, refusal: Refusal) {
+        self.stage = Err(refusal);
+    }
+}
+
+/// Does the work; answers in the order of `plans`.
+pub(super) fn all(cache: &Cache, plans: &[&Plan], tools: &Tools<'_>) -> Vec<Outcome> {
+    let mut jobs: Vec<Job<'_>> = plans.iter().map(|plan| begin(cache, plan)).collect();
+    list(&mut jobs, tools);
+    take_from_shelf(cache, &mut jobs, tools);
+    fetch_files(cache, &mut jobs, tools);
+    jobs.into_iter().map(|job| finish(cache, job)).collect()
+}
+
+fn begin<'a>(cache: &Cache, plan: &'a Plan) -> Job<'a> {
+    let stage = Stage::new(&cache.trees()).map_err(|error| cache.unusable(&plan.release, &error));
+    Job { plan, stage, pieces: plan.pieces.clone(), tree: None }
+}
+
+/// Asks for the listings of directories, and adds their files.
+fn list(jobs: &mut [Job<'_>], tools: &Tools<'_>) {
+    let mut wants = Vec::new();
+    for (index, job) in jobs.iter_mut().enumerate().filter(|(_, job)| job.is_good()) {
+        let Some(directory) = &job.plan.tree else { continue };
+        match refuse_offline(job.plan, tools, &directory.location) {
+            Err(refusal) => job.fail(refusal),
+            Ok(()) => wants.push((index, directory.want(tools.limits))),
+        }
+    }
+    for (index, answer) in fetched(jobs, wants, tools, Budget::for_catalogues) {
+        let job = &mut jobs[index];
+        if let Err(refusal) = answer.and_then(|fetched| listed(job, &fetched, tools.limits)) {
+            job.fail(refusal);
+        }
+    }
+}
+
+fn listed(job: &mut Job<'_>, fetched: &Fetched, limits: &Limits) -> Result<(), Refusal> {
+    let Some(directory) = &job.plan.tree else { return Ok(()) };
+    let entries = tree::read(&fetched.bytes, &directory.path, limits, &job.plan.release)?;
+    job.tree = fetched.blob.clone();
+    for entry in entries {
+        match job.pieces.iter_mut().find(|piece| piece.path == entry.path) {
+            Some(piece) => {
+                let is_same = piece.blob.as_ref().is_none_or(|blob| *blob == entry.blob);
+                if !is_same {
+                    let (expected, found) = (piece.blob.as_ref(), &entry.blob);
+                    let expected = expected.map(ToString::to_string).unwrap_or_default();
+                    let subject = format!("{} of {}", piece.path, job.plan.release);
+                    return Err(Refusal::new("trust.digest_mismatch", subject, expected, found));
+                }
+                if piece.want.is_none() {
+                    piece.want = Some(directory.file(&entry.path)?);
+                }
+                (piece.executable, piece.blob) = (entry.executable, Some(entry.blob));
+            }
+            None => job.pieces.push(Piece {
+                want: Some(directory.file(&entry.path)?),
+                path: entry.path,
+                digest: None,
+                blob: Some(entry.blob),
+                size: None,
+                executable: entry.executable,
+            }),
+        }
+    }
+    names::check(&job.plan.release, job.pieces.iter().map(|piece| &piece.path))
+}
+
+/// Writes what the shelf has already.
+fn take_from_shelf(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
+    for job in jobs.iter_mut().filter(|job| job.is_good()) {
+        let pieces = std::mem::take(&mut job.pieces);
+        for piece in pieces {
+            let known = piece.digest.as_ref().and_then(|digest| (tools.shelf)(digest));
+            match known {
+                // What the shelf has under another algorithm's digest is never found there.
+                Some(bytes) => put(cache, job, &piece, bytes, tools.limits),
+                None => job.pieces.push(piece),
+            }
+        }
+    }
+}
+
+/// Asks for the files that are still missing, so many at a time.
+fn fetch_files(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
+    let mut open: Vec<(usize, Piece, Want)> = Vec::new();
+    for (index, job) in jobs.iter_mut().enumerate().filter(|(_, job)| job.is_good()) {
+        for piece in std::mem::take(&mut job.pieces) {
+            let Some(want) = piece.want.clone() else {
+                let expected = "a place where the file lies";
+                let subject = format!("{} of {}", piece.path, job.plan.release);
+                job.fail(Refusal::new("shelf.missing", subject, expected, "none; a sync reads it again"));
+                break;
+            };
+            if let Err(refusal) = refuse_offline(job.plan, tools, &want) {
+                job.fail(refusal);
+                break;
+            }
+            open.push((index, piece, want));
+        }
+    }
+    for chunk in open.chunks(FILES_AT_ONCE) {
+        let chunk: Vec<&(usize, Piece, Want)> =
+            chunk.iter().filter(|(index, ..)| jobs[*index].is_good()).collect();
+        let wants = chunk.iter().map(|(index, _, want)| (*index, want.clone())).collect();
+        let answers = fetched(jobs, wants, tools, Budget::for_files);
+        for ((index, answer), (_, piece, _)) in answers.into_iter().zip(chunk) {
+            match answer {
+                Ok(fetched) => arrived(cache, &mut jobs[index], piece, fetched, tools.limits),
+                Err(refusal) => jobs[index].fail(refusal),
+            }
+        }
+    }
+}
+
+fn arrived(cache: &Cache, job: &mut Job<'_>, piece: &Piece, fetched: Fetched, limits: &Limits) {
+    // The fetcher has computed the id of what it hands over; the listing said which one it has to be.
+    if let (Some(expected), Some(found)) = (&piece.blob, &fetched.blob)
+        && expected != found
+    {
+        let subject = format!("{} of {}", piece.path, job.plan.release);
+        return job.fail(Refusal::new("trust.digest_mismatch", subject, expected, found));
+    }
+    put(cache, job, piece, fetched.bytes, limits);
+}
+
+/// Verifies a file and writes it aside.
+fn put(cache: &Cache, job: &mut Job<'_>, piece: &Piece, bytes: Vec<u8>, limits: &Limits) {
+    let subject = format!("{} of {}", piece.path, job.plan.release);
+    let Ok(stage) = &mut job.stage else { return };
+    let total = stage.bytes().saturating_add(bytes.len() as u64);
+    if total > limits.release_bytes {
+        let expected = at_most(limits.release_bytes, "bytes in one release", "release_bytes");
+        return job.fail(Refusal::new(
+            "limit.release_bytes",
+            subject,
+            expected,
+            format!("{total} bytes or more"),
+        ));
+    }
+    let content = Hashed::of(bytes);
+    let evidence = Evidence {
+        subject: &subject,
+        digests: piece.digest.as_slice(),
+        size: piece.size,
+        commit_pinned: piece.blob.is_some(),
+        signature: None,
+        named_by: None,
+    };
+    if let Verdict::Refused(refusal) = judge(&evidence, &content) {
+        return job.fail(refusal);
+    }
+    let digest = content.digest().clone();
+    let written = stage.put(&piece.path, piece.blob.clone(), piece.executable, (content.bytes(), digest));
+    if let Err(error) = written {
+        job.fail(cache.unusable(&subject, &error));
+    }
+}
+
+/// Brings a release into sight.
+fn finish(cache: &Cache, job: Job<'_>) -> Outcome {
+    let Job { plan, stage, tree, .. } = job;
+    let mut stage = stage?;
+    let files = stage.files();
+    let content = content(&files);
+    let place = cache.tree(&content);
+    let unusable = |error: Failed| cache.unusable(&plan.release, &error);
+    if !stage.publish(&place).map_err(unusable)? {
+        // Equal files are there already, of this or another release; they have to be equal still.
+        let is_good = changes(&place, &files).is_ok_and(|changes| changes.is_empty());
+        if !is_good {
+            retire(&place).map_err(unusable)?;
+            stage.publish(&place).map_err(unusable)?;
+        }
+    }
+    let by_name = named(files.iter().map(|file| &file.path));
+    let known = |path: &Option<DocPath>, otherwise: Option<DocPath>| {
+        let paths: BTreeSet<&DocPath> = files.iter().map(|file| &file.path).collect();
+        path.clone().filter(|path| paths.contains(path)).or(otherwise)
+    };
+    let about = About {
+        schema: SCHEMA.to_owned(),
+        release: plan.release.clone(),
+        promise: plan.promise.clone(),
+        content,
+        tree,
+        compose: known(&plan.compose, by_name.0),
+        descriptor: known(&plan.descriptor, by_name.1),
+        stamps: stamps(&place, &files).map_err(|error| cache.unusable(&plan.release, &error))?,
+        files,
+    };
+    cache.describe(&about).map_err(unusable)?;
+    Ok(about.row(&place, Found::Fetched))
+}
+
+fn refuse_offline(plan: &Plan, tools: &Tools<'_>, want: &dyn std::fmt::Display) -> Result<(), Refusal> {
+    if tools.fetching == Fetching::Allowed && !plan.is_offline {
+        return Ok(());
+    }
+    let subject = format!("{}: {want}", plan.release);
+    let found = "nothing, and fetching is forbidden";
+    Err(Refusal::new("offline", subject, "the files in the cache or on the shelf", found))
+}
+
+/// Asks for wants, those of releases that may reach the same machines together. A limit that a group has met is tried again for
+/// each release alone, so that one of them spoils only itself.
+fn fetched(
+    jobs: &[Job<'_>],
+    wants: Vec<(usize, Want)>,
+    tools: &Tools<'_>,
+    cap: fn(&Budget) -> Budget,
+) -> Vec<(usize, Result<Fetched, Refusal>)> {
+    let mut answers: Vec<Option<Result<Fetched, Refusal>>> = wants.iter().map(|_| None).collect();
+    let mut groups: Vec<(&Reach, Vec<usize>)> = Vec::new();
+    for (at, (index, _)) in wants.iter().enumerate() {
+        let reach = &jobs[*index].plan.reach;
+        match groups.iter_mut().find(|(known, _)| *known == reach) {
+            Some((_, members)) => members.push(at),
+            None => groups.push((reach, vec![at])),
+        }
+    }
+    for (reach, members) in groups {
+        let releases = |members: &[usize]| members.iter().map(|at| wants[*at].0).collect::<BTreeSet<usize>>();
+        let several = releases(&members).len();
+        let mut ask = |members: &[usize], releases: usize| -> Vec<usize> {
+            let budget = cap(&budget(tools.limits, releases, reach));
+            let asks: Vec<Ask<'_>> = members.iter().map(|at| Ask::from(&wants[*at].1)).collect();
+            let mut again = Vec::new();
+            for (at, answer) in members.iter().zip(tools.origins.fetch(&asks, &budget)) {
+                match answer {
+                    Err(FetchError::Limit(_)) if releases > 1 => again.push(*at),
+                    answer => answers[*at] = Some(bytes(answer, tools.limits)),
+                }
+            }
+            again
+        };
+        let again = ask(&members, several);
+        for release in releases(&again) {
+            let alone: Vec<usize> = again.iter().copied().filter(|at| wants[*at].0 == release).collect();
+            ask(&alone, 1);
+        }
+    }
+    let unanswered = |want: &Want| Refusal::new("net.connect", want, "an answer", "none");
+    wants
+        .into_iter()
+        .zip(answers)
+        .map(|((index, want), answer)| (index, answer.unwrap_or_else(|| Err(unanswered(&want)))))
+        .collect()
+}
+
+fn budget(limits: &Limits, releases: usize, reach: &Reach) -> Budget {
+    let releases = releases as u64;
+    let bytes = limits.release_bytes.saturating_add(WAY_BYTES).saturating_mul(releases);
+    let own = Limits {
+        documents: limits.release_files.saturating_add(WAY_DOCUMENTS).saturating_mul(releases),
+        total_bytes: limits.total_bytes.min(bytes),
+        ..limits.clone()
+    };
+    Budget::new(&own, Instant::now()).reaching(reach.clone())
+}
+
+/// Names the limits of a release as the operator knows them.
+fn bytes(answer: Result<Answer, FetchError>, limits: &Limits) -> Result<Fetched, Refusal> {
+    let refusal = match answer {
+        Ok(Answer::Fetched(fetched)) => return Ok(fetched),
+        Ok(Answer::Unchanged) => {
+            Refusal::new("net.unchanged", "an origin", "bytes", "the word that nothing changed")
+        }
+        Err(error) => error.refusal().clone(),
+    };
+    Err(match refusal.reason.as_ref() {
+        "limit.documents" => {
+            let expected = at_most(limits.release_files, "files in one release", "release_files");
+            Refusal::new("limit.release_files", &refusal.subject, expected, &refusal.found)
+        }
+        "limit.total_bytes" => {
+            let expected = at_most(limits.release_bytes, "bytes in one release", "release_bytes");
+            Refusal::new("limit.release_bytes", &refusal.subject, expected, &refusal.found)
+        }
+        _ => refusal,
+    })
+}
