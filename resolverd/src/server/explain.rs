@@ -373,7 +373,7 @@ fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: G
         };
         let bytes = stated.map(String::into_bytes).or_else(beside)?;
         let content = || (ground.read)(manifest);
-        Some(proofs.look(ground.policies, Usage::Package, (manifest, &content), &bytes))
+        Some(proofs.look((ground.policies, owner), Usage::Package, (manifest, &content), &bytes))
     });
     voucher.rollback = release.verdict.refusal().filter(|refusal| is_of_catalogue(refusal, release)).cloned();
     let missing = missing_before(owner, &generation.sources, &generation.catalogues);
@@ -431,7 +431,9 @@ fn vouching(
         let given = |by: &Voucher| Delegation::of(state.errand.signature.as_ref(), by, owns, policies);
         let delegation = above.as_ref().filter(counts).and_then(given).map(Arc::new);
         let looked = match (policies.asks_catalogue(owner).then(signature).flatten(), &delegation) {
-            (Some(bytes), None) => proofs.look(policies, Usage::Catalogue, (&digest, &content), &bytes),
+            (Some(bytes), None) => {
+                proofs.look((policies, owner), Usage::Catalogue, (&digest, &content), &bytes)
+            }
             (Some(bytes), Some(given)) => {
                 proofs.look_delegated((policies, owner), given, (&digest, &content), &bytes)
             }

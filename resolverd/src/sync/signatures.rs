@@ -193,7 +193,7 @@ impl Reader<'_> {
         let signed = (&document.received.digest, &content as &dyn Fn() -> Option<Vec<u8>>);
         let (proofs, policies) = (&self.sync.rules.proofs, self.policies());
         let look = |bytes: &[u8]| match delegation {
-            None => proofs.look(policies, Usage::Catalogue, signed, bytes),
+            None => proofs.look((policies, &self.source.id), Usage::Catalogue, signed, bytes),
             Some(given) => proofs.look_delegated((policies, &self.source.id), given, signed, bytes),
         };
         if let Some(bytes) = stated(errand.signature.as_ref()) {
@@ -354,8 +354,12 @@ impl Reader<'_> {
 
     fn look_at_package(&self, node: &Node, manifest: &Digest, signature: &[u8]) {
         let content = || self.sync.shelf.read(manifest).ok().flatten();
-        let looked =
-            self.sync.rules.proofs.look(self.policies(), Usage::Package, (manifest, &content), signature);
+        let looked = self.sync.rules.proofs.look(
+            (self.policies(), &node.id.source),
+            Usage::Package,
+            (manifest, &content),
+            signature,
+        );
         self.signatures.borrow_mut().packages.insert((node.id.clone(), manifest.clone()), looked);
     }
 }
