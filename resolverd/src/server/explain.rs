@@ -783,7 +783,7 @@ fn next(asked: &Asked, case: &Case<'_>, problem: Option<&Value>) -> Option<Strin
 fn acceptance(state: &CatalogueState) -> Option<String> {
     let error = state.error.as_ref()?;
     let node = state.errand.node().filter(|_| is_out_of_order(&error.reason))?;
-    Some(format!("resolverd trust forget {}", RevisionKey::of(node)))
+    Some(format!("resolverd trust forget {} --reason TEXT", RevisionKey::of(node)))
 }
 
 /// Returns a reference as a shell takes it. Requirements hold no single quote.

@@ -238,7 +238,7 @@ impl Reader<'_> {
         });
         // Of several with the highest version the one that was there first counts, whatever was used in spite of a policy.
         let Some((highest, bytes)) = known.rev().max_by_key(|(version, _)| *version) else { return Ok(()) };
-        let accept = format!("to accept it: resolverd trust forget {memory_key}");
+        let accept = format!("to accept it: resolverd trust forget {memory_key} --reason TEXT");
         let refused = |reason: &'static str, expected: String, found: String| {
             Err(Refusal::new(reason, &errand.want, expected, found))
         };
@@ -453,7 +453,9 @@ fn no_right(refusal: Refusal, errand: &Errand, voucher: &Voucher) -> Refusal {
 
 /// Refuses what was signed once and is not any more.
 fn unsigned(errand: &Errand, memory_key: &RevisionKey) -> Refusal {
-    let found = format!("none by a key of the policy; to accept it: resolverd trust forget {memory_key}");
+    let found = format!(
+        "none by a key of the policy; to accept it: resolverd trust forget {memory_key} --reason TEXT"
+    );
     Refusal::new("trust.unsigned", &errand.want, "a signature, since it was signed before", found)
 }
 
