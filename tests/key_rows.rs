@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::{Algorithm, Digest, unhex};
+use catalogue_schema::id::SourceId;
 use catalogue_schema::key::{KeyAlgorithm, PrivateKey, PublicKey};
 use catalogue_schema::policy::Policy;
 use catalogue_schema::revision::rfc3339;
@@ -501,7 +502,7 @@ fn vectors(name: &str, key: impl Fn(&Value) -> Option<PublicKey>) -> Option<Vec<
 
 /// Looks at every vector as a sync does, where the policy in force names its key alone.
 fn looked_at(vectors: &[Vector]) {
-    let proofs = Proofs::default();
+    let (proofs, source) = (Proofs::default(), SourceId::parse("acme").unwrap());
     for vector in vectors {
         let ring = KeyRing::from_iter([vector.key.clone()]);
         let policy = Policy::parse(b"schema = \"resolverd/trust@1\"\nversion = 1\n").unwrap();
@@ -509,7 +510,7 @@ fn looked_at(vectors: &[Vector]) {
         let policies = Policies::of(vec![InForce::new(PathBuf::new(), digest, policy, ring)]);
         let content = || Some(vector.message.clone());
         let signed = (&Digest::sha256(&vector.message), &content as &dyn Fn() -> Option<Vec<u8>>);
-        let looked = proofs.look(&policies, Usage::Catalogue, signed, &vector.signature);
+        let looked = proofs.look((&policies, &source), Usage::Catalogue, signed, &vector.signature);
         assert_eq!(looked.has_one_that_holds(), vector.holds, "{}", vector.about);
     }
 }

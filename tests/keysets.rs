@@ -230,6 +230,35 @@ fn b4_publisher_of_keysets_that_is_no_source_is_named() {
 }
 
 #[test]
+fn b1_two_of_three_keys_of_one_source() {
+    let team = Team::new(&["a", "b", "c", "x"], &["a", "b", "c"], 2);
+    team.publish("1.0.0", "a b");
+    let daemon = team.shop.sandbox.start();
+    let step = "catalogue: 2 of the keys of roots, which asks for 2";
+    for (version, signed_by, signers) in [
+        ("1.0.0", "a b", json!(["a", "b"])),
+        ("2.0.0", "c a", json!(["a", "c"])),
+        ("3.0.0", "b c x", json!(["b", "c"])),
+    ] {
+        team.publish(version, signed_by);
+        check(&daemon, "fresh", &format!("{version} pinned all []"), signed_by);
+        let mut found: Vec<Value> = daemon.catalogue("acme")["signers"].as_array().unwrap().clone();
+        found.sort_by_key(Value::to_string);
+        assert_eq!(json!(found), signers, "{signed_by}");
+        let steps = why(&team.shop, &daemon, X);
+        assert!(steps.iter().any(|line| line == step), "{signed_by}: {steps:#?}");
+    }
+    for signed_by in ["a", "b", "c", "a x"] {
+        team.publish("4.0.0", signed_by);
+        check(&daemon, "trust.threshold", "3.0.0 pinned all []", signed_by);
+        let found = daemon.get("/v1/sources").ok()["items"][0]["error"].clone();
+        assert_eq!(found["expected"], "signatures by 2 keys of roots", "{found:#}");
+    }
+    team.publish("4.0.0", "a b c");
+    check(&daemon, "fresh", "4.0.0 pinned all []", "all of them");
+}
+
+#[test]
 fn b5_skipped_or_replayed_keyset() {
     let team = Team::new(&["a", "b"], &["a"], 1);
     team.publish("1.0.0", "a");

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
-use crate::harness::daemon::{Daemon, Sandbox};
+use crate::harness::daemon::{Daemon, Said, Sandbox};
 use crate::harness::lcod::{Component, all_files, array};
 use crate::harness::poll;
 use crate::harness::repository::Repository;
@@ -192,6 +192,33 @@ fn a_lock_is_compared_and_a_broken_candidate_is_named_with_its_place() {
 }
 
 #[test]
+fn a_first_policy_is_made_of_the_sources_of_the_daemon_that_runs() {
+    let sandbox = world();
+    let daemon = sandbox.start_synced();
+    // Another file lies where this verb would look; the daemon answers for its own.
+    let elsewhere = sandbox.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let other = elsewhere.join("sources.json");
+    std::fs::write(&other, json!({ "sources": [{ "id": "stranger", "path": "x.json" }] }).to_string())
+        .unwrap();
+    let run = |verb: &[&str]| {
+        let mut command = sandbox.command();
+        command.env("RESOLVERD_SOURCES", &other);
+        Said::of(command.args(verb))
+    };
+    let said = run(&["policy", "init"]);
+    assert!(said.stdout.contains("sources = [\"first\", \"second\"]"), "{said:?}");
+    let named = run(&["--sources", &other.display().to_string(), "policy", "init"]);
+    assert!(named.stdout.contains("sources = [\"stranger\"]"), "a file that is named counts: {named:?}");
+    let doctor = run(&["doctor"]);
+    assert!(doctor.stdout.contains("it has stranger"), "{doctor:?}");
+    assert!(doctor.stdout.contains("first, second, for which the daemon on"), "{doctor:?}");
+    assert!(daemon.stop().success());
+    let said = run(&["policy", "init"]);
+    assert!(said.stdout.contains("sources = [\"stranger\"]"), "no daemon runs: {said:?}");
+}
+
+#[test]
 fn a_first_policy_is_written_checked_and_shown() {
     let sandbox = world();
     let said = sandbox.run(&["policy", "show"]);
@@ -251,6 +278,11 @@ fn what_an_audit_says_would_be_denied_is_what_is_denied_later() {
     write(&sandbox, OWN, &policy(2, "enforce"));
     wait_for(&daemon, 2);
     assert_eq!(lines(&sandbox, "denied"), would_be);
+    let status = sandbox.run(&["status"]).stdout;
+    let refused = daemon.get("/v1/sources").ok()["items"].as_array().unwrap().clone();
+    let refused: u64 = refused.iter().filter_map(|one| one["refused"].as_u64()).sum();
+    let told = format!("status      ok, and {refused} releases are refused: ");
+    assert!(refused > 1 && status.starts_with(&told), "{status}");
     // What the second source lists and may not supply is told of its catalogue, once, whatever the mode.
     let said = sandbox.run(&["audit", "tail", "--lines", "1000", "-o", "json"]);
     let answer: Value = serde_json::from_str(&said.stdout).unwrap();

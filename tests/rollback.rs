@@ -63,13 +63,19 @@ fn a_branch_that_is_moved_back_is_refused_until_an_operator_forgets() {
         let error = source(&daemon)["error"].clone();
         assert!(error["expected"].as_str().unwrap().starts_with(&commits[2]), "{error:#}");
         let found = error["found"].as_str().unwrap();
-        assert!(found.starts_with(commit) && found.ends_with("resolverd trust forget acme"), "{error:#}");
+        assert!(
+            found.starts_with(commit) && found.ends_with("resolverd trust forget acme --reason TEXT"),
+            "{error:#}"
+        );
         assert_eq!(daemon.resolve(&["lcod://acme/x"]).ok()["stale"], json!(["acme"]));
     }
     let said = sandbox.run(&["status"]);
     assert!(said.stdout.contains("resolverd trust forget acme"), "{}", said.stdout);
     let why = daemon.post("/v1/explain", &json!({"id": "lcod://acme/x"})).ok();
-    assert_eq!(why["next"], "resolverd trust forget acme", "a sync would only refuse it again: {why:#}");
+    assert_eq!(
+        why["next"], "resolverd trust forget acme --reason TEXT",
+        "a sync would only refuse it again: {why:#}"
+    );
 
     let said = sandbox.run(&["trust", "forget", "acme", "--reason", "the owner withdrew 2 and 3"]);
     assert_eq!(said.status, 0, "{}", said.stderr);
@@ -99,11 +105,14 @@ fn what_went_back_until_it_expired_is_still_accepted_by_the_same_command() {
     reset(&registry, &first);
     daemon.sync();
     let row = poll::until("the expiry", || Some(source(&daemon)).filter(|row| row["state"] == "expired"));
-    assert_eq!(row["error"]["hint"], "resolverd trust forget acme accepts it", "{row:#}");
+    assert_eq!(row["error"]["hint"], "resolverd trust forget acme --reason TEXT accepts it", "{row:#}");
     let health = daemon.get("/v1/health").ok();
-    assert_eq!(health["degraded"][0]["hint"], "resolverd trust forget acme accepts it", "{health:#}");
+    assert_eq!(
+        health["degraded"][0]["hint"], "resolverd trust forget acme --reason TEXT accepts it",
+        "{health:#}"
+    );
     let why = daemon.post("/v1/explain", &json!({"id": "lcod://acme/x"})).ok();
-    assert_eq!(why["next"], "resolverd trust forget acme", "{why:#}");
+    assert_eq!(why["next"], "resolverd trust forget acme --reason TEXT", "{why:#}");
 }
 
 #[test]
@@ -148,11 +157,14 @@ fn only_what_is_known_can_be_forgotten() {
     registry.commit(&files("1.0.0"));
     let daemon = sandbox.start_synced();
     let ask = |body: Value| daemon.post("/v1/trust/forget", &body).reason();
-    assert_eq!(ask(json!({ "source": "nobody" })), "api.source");
-    assert_eq!(ask(json!({ "source": "acme", "catalogue": "none" })), "api.catalogue");
-    assert_eq!(ask(json!({ "source": "acme", "why": "x" })), "api.body");
+    assert_eq!(ask(json!({ "source": "nobody", "reason": "a case" })), "api.source");
+    assert_eq!(ask(json!({ "source": "acme", "catalogue": "none", "reason": "a case" })), "api.catalogue");
+    assert_eq!(ask(json!({ "source": "acme", "reason": "a case", "why": "x" })), "api.body");
     assert_eq!(ask(json!({ "source": "acme", "reason": "two\nlines" })), "api.body");
-    let said = sandbox.run(&["trust", "forget", "acme/none"]);
+    assert_eq!(ask(json!({ "source": "acme" })), "api.body", "no reason");
+    assert_eq!(ask(json!({ "source": "acme", "reason": " " })), "api.body", "a blank reason");
+    assert_eq!(sandbox.run(&["trust", "forget", "acme"]).status, 2, "no reason");
+    let said = sandbox.run(&["trust", "forget", "acme/none", "--reason", "a case"]);
     assert_eq!(said.status, 2, "{}", said.stderr);
     assert!(said.stderr.contains("hint: resolverd trust state"), "{}", said.stderr);
 }
@@ -231,7 +243,7 @@ fn c6_a_lost_memory_stops_syncs_until_an_operator_resets_it() {
                 (503, "trust.state_lost"),
                 "{how}: {round}"
             );
-            let forget = daemon.post("/v1/trust/forget", &json!({ "source": "acme" }));
+            let forget = daemon.post("/v1/trust/forget", &json!({ "source": "acme", "reason": "a case" }));
             assert_eq!(
                 forget.reason(),
                 "trust.state_lost",

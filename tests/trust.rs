@@ -310,6 +310,25 @@ fn a1_flipped_byte() {
 }
 
 #[test]
+fn a_claim_of_a_source_is_unchecked_until_somebody_has_checked_it() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    let url = format!("file://{}", shop.repository("acme").display());
+    let entry = json!({ "type": "git", "url": url, "subpath": "catalogue.json" });
+    let source = json!({ "id": "acme", "priority": 10, "publicKey": "keys/root.pem", "entrypoint": entry });
+    shop.sandbox.write_sources(&json!({ "sources": [source] }));
+    let signed = "--key %root.key --id acme";
+    let one = ["lcod://acme/x@1.0.0"];
+    shop.publish("acme", &Revision { releases: &one, catalogue: signed, ..Revision::default() });
+    let daemon = shop.sandbox.start_synced();
+    let claim = || daemon.get("/v1/sources").ok()["items"][0]["signature"].clone();
+    assert_eq!(claim(), "unchecked");
+    shop.reload(&daemon, 1, &signed_by_root(&shop, ""));
+    daemon.sync();
+    assert_eq!(claim(), Value::Null, "{:#}", daemon.catalogue("acme"));
+}
+
+#[test]
 fn a2_signature_taken_away() {
     let shop = Shop::new(&["acme"]);
     shop.keys(&[("root", "ed25519")]);

@@ -146,6 +146,8 @@ pub struct Defaults {
     pub max_clock_skew_s: u64,
     /// How long what a source said last is used while it cannot be checked, in seconds.
     pub max_stale_s: u64,
+    /// Where that is said; `None` where it is not.
+    pub max_stale_place: Option<Position>,
     /// What becomes of a refusal.
     pub mode: Mode,
     /// What becomes of a signed catalogue that leaves out what it listed.

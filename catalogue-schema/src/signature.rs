@@ -137,7 +137,10 @@ impl SignatureFile {
             None => Err(ParseError::new(
                 "input.signature",
                 "64 or 4627 raw bytes, their base64, or an envelope of resolverd/sig@1",
-                format!("{} other bytes", bytes.len()),
+                match bytes.len() {
+                    0 => "an empty file".to_owned(),
+                    length => format!("{length} other bytes"),
+                },
             )),
         }
     }

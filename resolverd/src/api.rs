@@ -383,12 +383,11 @@ pub struct ForgetRequest {
     /// One of its catalogues; the source and all of them where it is missing.
     #[serde(default)]
     pub catalogue: Option<String>,
-    /// The version whose bytes are forgotten, such as `lcod://ns/name@1.0.0`; with a reason.
+    /// The version whose bytes are forgotten, such as `lcod://ns/name@1.0.0`.
     #[serde(default)]
     pub release: Option<String>,
     /// Why, for the logs; at most [`REASON_CHARS_MAX`] characters on one line.
-    #[serde(default)]
-    pub reason: Option<String>,
+    pub reason: String,
 }
 
 /// The body of `POST /v1/trust/reset`.
@@ -512,7 +511,7 @@ pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> 
     match (reason, family) {
         _ if is_out_of_order(reason) => {
             let below = catalogue.map(|name| format!("/{name}")).unwrap_or_default();
-            format!("resolverd trust forget {source}{below} accepts it")
+            format!("resolverd trust forget {source}{below} --reason TEXT accepts it")
         }
         _ if is_of_policy(reason) || reason.starts_with("trust.signature") => {
             format!("resolverd sync {source}, once its owner has signed it as the trust policy asks")

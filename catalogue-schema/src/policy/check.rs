@@ -81,7 +81,14 @@ fn parsed<T>(at: &At<String>, field: &str, parse: impl Fn(&str) -> Result<T, Par
 
 fn duration(at: Option<&At<String>>, field: &str, min_s: u64, default_s: u64) -> Read<u64> {
     let Some(at) = at else { return Ok(default_s) };
-    parsed(at, field, |text| duration_s(&Value::String(text.to_owned()), min_s))
+    parsed(at, field, |text| {
+        let expected = match min_s {
+            0 => "a whole number with s, m, h or d behind it, such as 7d".to_owned(),
+            least => format!("a whole number with s, m, h or d behind it, such as 7d, and at least {least}s"),
+        };
+        duration_s(&Value::String(text.to_owned()), min_s)
+            .map_err(|error| ParseError::new("input.field", expected, &error.found))
+    })
 }
 
 fn instant(at: &At<Instant>, field: &str) -> Read<i64> {
@@ -141,7 +148,9 @@ impl Reader<'_> {
             let found = fault(&document.version, "policy.version", "a number from 1", version.to_string());
             return found.map_err(|fault| fault.in_field("version"));
         }
+        let max_stale_place = document.defaults.max_stale.as_ref().map(|at| self.place(at));
         let defaults = defaults(&document.defaults).map_err(|fault| fault.in_field("defaults"))?;
+        let defaults = Defaults { max_stale_place, ..defaults };
         let limits = limits(&document.limits).map_err(|fault| fault.in_field("limits"))?;
         let keys = each(&document.keys, "keys", |table| self.key(table))?;
         unique(&document.keys, "keys", &keys, |table| &table.id, |key| key.id.to_string())?;
@@ -477,6 +486,7 @@ fn defaults(table: &DefaultsTable) -> Read<Defaults> {
         require_pin: table.require_pin.unwrap_or(true),
         max_clock_skew_s: skew,
         max_stale_s: duration(table.max_stale.as_ref(), "max_stale", 1, MAX_STALE_S)?,
+        max_stale_place: None,
         mode: table.mode.unwrap_or(Mode::Enforce),
         removals: table.removals.unwrap_or(Removals::Warn),
         direct: table.direct.unwrap_or(Direct::Refuse),
@@ -596,8 +606,11 @@ fn key_file(text: &str) -> Result<String, ParseError> {
 
 /// Reads the id of an exception's component, which is never a wildcard.
 fn one_id(text: &str) -> Result<ComponentId, ParseError> {
-    ComponentId::parse(text)
-        .map_err(|_| ParseError::new("policy.exception", "one id: an exception is never for a pattern", text))
+    let expected = match text.contains('*') {
+        true => "one id: an exception is never for a pattern",
+        false => "the id of one component, such as lcod://acme/x",
+    };
+    ComponentId::parse(text).map_err(|_| ParseError::new("policy.exception", expected, text))
 }
 
 /// Reads the name or address of a host, without a port.

@@ -178,6 +178,19 @@ fn check(from: &str, to: &str, reason: &str, at: &str) {
 }
 
 #[test]
+fn what_was_expected_is_said_in_the_form_in_which_it_is_written() {
+    let check = |from: &str, to: &str, expected: &str| {
+        let error = Policy::parse(GOOD.replacen(from, to, 1).as_bytes()).expect_err(to);
+        assert_eq!(error.expected, expected, "{to}");
+    };
+    check("\"7d\"", "\"7 days\"", "a whole number with s, m, h or d behind it, such as 7d");
+    let least = "a whole number with s, m, h or d behind it, such as 7d, and at least 1s";
+    check("\"30d\"", "\"0s\"", least);
+    check("lcod://lab/probe", "lcod://lab/**", "one id: an exception is never for a pattern");
+    check("lcod://lab/probe", "probe", "the id of one component, such as lcod://acme/x");
+}
+
+#[test]
 fn a_broken_policy_is_refused_whole_with_its_place() {
     // TOML and fields.
     check("threshold  = 2", "threshhold = 2", "policy.syntax", "threshhold");
@@ -203,6 +216,7 @@ fn a_broken_policy_is_refused_whole_with_its_place() {
     check("\"5m\"", "\"2d\"", "policy.clock_skew", "max_clock_skew");
     check("\"5m\"", "\"soon\"", "input.field", "max_clock_skew");
     check("\"30d\"", "\"0s\"", "input.field", "max_stale");
+    check("\"7d\"", "\"7 days\"", "input.field", "7 days");
     check("\"sha256\", ", "\"sha512\", ", "policy.duplicate", "digests");
     check("[\"sha512\"]", "[]", "policy.duplicate", "digests");
     check("67_108_864", "0", "policy.limit", "catalogue_bytes");
@@ -267,6 +281,7 @@ fn a_broken_policy_is_refused_whole_with_its_place() {
     check("\"7d\"", "\"7w\"", "input.field", "min_age");
     // Exceptions.
     check("lcod://lab/probe", "lcod://lab/**", "policy.exception", "lcod://lab/**");
+    check("lcod://lab/probe", "probe", "policy.exception", "probe");
     check("[\"unsigned\"]", "[]", "policy.exception", "allow");
     check("[\"unsigned\"]", "[\"unsigned\", \"unpinned\"]", "policy.exception", "allow");
     check("2026-12-31T00:00:00Z", "2027-01-13T00:00:01Z", "policy.exception", "not_after");

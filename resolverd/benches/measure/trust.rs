@@ -134,8 +134,8 @@ fn signed_load(federation: &Federation, signer: &Signer, policies: &Policies) ->
     let forges = Forges::default();
     let text = federation.sources_file(0).to_string();
     let source = sources::read(text.as_bytes(), Path::new("/"), &forges)?.into_iter().next();
-    let entry =
-        dialect::start(&source.ok_or_else(|| Trouble::say("a federation without a source"))?, &forges);
+    let source = source.ok_or_else(|| Trouble::say("a federation without a source"))?;
+    let entry = dialect::start(&source, &forges);
     let missing = || Trouble::say("a federation without a list or catalogue");
     let document =
         |schema: &[u8]| framed_file(&raw).find(|bytes| contains(bytes, schema)).ok_or_else(missing);
@@ -154,8 +154,12 @@ fn signed_load(federation: &Federation, signer: &Signer, policies: &Policies) ->
         let (content, received) = received(errand, content)?;
         let bytes = || Some(content.bytes().to_vec());
         // What was found before is forgotten with these proofs.
-        let looked =
-            Proofs::default().look(policies, Usage::Catalogue, (content.digest(), &bytes), &signature);
+        let looked = Proofs::default().look(
+            (policies, &source.id),
+            Usage::Catalogue,
+            (content.digest(), &bytes),
+            &signature,
+        );
         let found = dialect::read(errand, content.bytes(), &received, &forges)?;
         let took = started.elapsed().as_secs_f64();
         if !looked.has_one_that_holds() || found.errands.len() < SIGNED {

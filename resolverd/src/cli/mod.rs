@@ -298,9 +298,9 @@ pub enum TrustAct {
         /// The source, or one of its catalogues; or a version whose bytes changed, such as lcod://ns/name@1.0.0
         #[arg(value_name = "SOURCE[/CATALOGUE]|ID@VERSION")]
         target: String,
-        /// Why, for the logs; a version needs one
+        /// Why, for the logs
         #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
+        reason: String,
     },
     /// Accept that the memory of what was accepted is lost, then look again: only what the last generation holds is known
     Reset {

@@ -341,6 +341,9 @@ pub fn report(answer: &Value, paint: Paint) -> String {
     )
 }
 
+/// What says why releases are refused.
+const WHY_REFUSED: &str = "resolverd versions ID or resolverd explain ID says why";
+
 /// The reason of a good configuration that a running daemon cannot take whole.
 pub const NEEDS_RESTART: &str = "config.restart";
 
@@ -488,8 +491,11 @@ fn verdict_line(answer: &Value, paint: Paint) -> String {
             if below == 1 { "catalogue is not fresh" } else { "catalogues are not fresh" }
         ));
     }
+    let refused: u64 = list(answer, "sources").iter().filter_map(|one| one["refused"].as_u64()).sum();
     match word.as_str() {
-        "ok" => word,
+        "ok" if refused == 0 => word,
+        "ok" if refused == 1 => format!("{word}, and 1 release is refused: {WHY_REFUSED}"),
+        "ok" => format!("{word}, and {refused} releases are refused: {WHY_REFUSED}"),
         _ if why.is_empty() => paint.note(&word),
         _ => format!("{}: {}", paint.note(&word), why.join(", ")),
     }

@@ -620,8 +620,9 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &'a [CatalogueState], fact
     let own: Vec<&'a CatalogueState> =
         catalogues.iter().filter(|one| catalogue_id(one).is_some_and(|id| id.source == source.id)).collect();
     let read = state.digest.is_some();
-    let claimed =
-        source.signature.is_some() || own.iter().any(|one| is_entry(one) && one.signature.is_some());
+    let entry = own.iter().find(|one| is_entry(one));
+    let claimed = source.signature.is_some() || entry.is_some_and(|one| one.signature.is_some());
+    let is_checked = entry.is_some_and(|one| !one.signers.is_empty());
     NodeRow {
         id: &source.id,
         signers: &[],
@@ -652,7 +653,7 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &'a [CatalogueState], fact
         warnings: None,
         error: trouble(state, catalogues),
         verdict: verdict_word(read, source.is_pinned(), state.error.as_ref()),
-        signature: claimed.then_some("unchecked"),
+        signature: (claimed && !is_checked).then_some("unchecked"),
     }
 }
 

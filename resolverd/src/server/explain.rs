@@ -373,7 +373,7 @@ fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: G
         };
         let bytes = stated.map(String::into_bytes).or_else(beside)?;
         let content = || (ground.read)(manifest);
-        Some(proofs.look(ground.policies, Usage::Package, (manifest, &content), &bytes))
+        Some(proofs.look((ground.policies, owner), Usage::Package, (manifest, &content), &bytes))
     });
     voucher.rollback = release.verdict.refusal().filter(|refusal| is_of_catalogue(refusal, release)).cloned();
     let missing = missing_before(owner, &generation.sources, &generation.catalogues);
@@ -431,7 +431,9 @@ fn vouching(
         let given = |by: &Voucher| Delegation::of(state.errand.signature.as_ref(), by, owns, policies);
         let delegation = above.as_ref().filter(counts).and_then(given).map(Arc::new);
         let looked = match (policies.asks_catalogue(owner).then(signature).flatten(), &delegation) {
-            (Some(bytes), None) => proofs.look(policies, Usage::Catalogue, (&digest, &content), &bytes),
+            (Some(bytes), None) => {
+                proofs.look((policies, owner), Usage::Catalogue, (&digest, &content), &bytes)
+            }
             (Some(bytes), Some(given)) => {
                 proofs.look_delegated((policies, owner), given, (&digest, &content), &bytes)
             }
@@ -781,7 +783,7 @@ fn next(asked: &Asked, case: &Case<'_>, problem: Option<&Value>) -> Option<Strin
 fn acceptance(state: &CatalogueState) -> Option<String> {
     let error = state.error.as_ref()?;
     let node = state.errand.node().filter(|_| is_out_of_order(&error.reason))?;
-    Some(format!("resolverd trust forget {}", RevisionKey::of(node)))
+    Some(format!("resolverd trust forget {} --reason TEXT", RevisionKey::of(node)))
 }
 
 /// Returns a reference as a shell takes it. Requirements hold no single quote.

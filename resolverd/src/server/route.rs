@@ -914,12 +914,18 @@ fn forget(wire: ForgetRequest) -> Result<Query, Failure> {
             return Err(invalid("api.body", detail).with("field", "source"));
         }
     };
-    if matches!(what, Accepted::Version(..)) && wire.reason.as_deref().unwrap_or_default().trim().is_empty() {
-        return Err(invalid("api.body", "reason: expected why the bytes of a version may be others")
+    if wire.reason.trim().is_empty() {
+        let expected = match what {
+            Accepted::Version(..) => "reason: expected why the bytes of a version may be others",
+            Accepted::Revisions(..) | Accepted::Lost => {
+                "reason: expected why an older revision may be accepted"
+            }
+        };
+        return Err(invalid("api.body", expected)
             .with("field", "reason")
             .hint("say why with --reason TEXT: the audit log keeps it"));
     }
-    let why = said(wire.reason.unwrap_or_default())?;
+    let why = said(wire.reason)?;
     Ok(Query::Forget(Forget { what, why }))
 }
 

@@ -112,7 +112,9 @@ impl Reader<'_> {
         match self.sync.rules.policies.removals() {
             Removals::Refuse => {
                 let expected = "everything that it listed, or a word of what was withdrawn";
-                let found = format!("no word of {told}; to accept it: resolverd trust forget {memory_key}");
+                let found = format!(
+                    "no word of {told}; to accept it: resolverd trust forget {memory_key} --reason TEXT"
+                );
                 Err(Refusal::new(REMOVED, &errand.want, expected, found))
             }
             Removals::Warn => {

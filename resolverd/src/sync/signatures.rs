@@ -193,7 +193,7 @@ impl Reader<'_> {
         let signed = (&document.received.digest, &content as &dyn Fn() -> Option<Vec<u8>>);
         let (proofs, policies) = (&self.sync.rules.proofs, self.policies());
         let look = |bytes: &[u8]| match delegation {
-            None => proofs.look(policies, Usage::Catalogue, signed, bytes),
+            None => proofs.look((policies, &self.source.id), Usage::Catalogue, signed, bytes),
             Some(given) => proofs.look_delegated((policies, &self.source.id), given, signed, bytes),
         };
         if let Some(bytes) = stated(errand.signature.as_ref()) {
@@ -238,7 +238,7 @@ impl Reader<'_> {
         });
         // Of several with the highest version the one that was there first counts, whatever was used in spite of a policy.
         let Some((highest, bytes)) = known.rev().max_by_key(|(version, _)| *version) else { return Ok(()) };
-        let accept = format!("to accept it: resolverd trust forget {memory_key}");
+        let accept = format!("to accept it: resolverd trust forget {memory_key} --reason TEXT");
         let refused = |reason: &'static str, expected: String, found: String| {
             Err(Refusal::new(reason, &errand.want, expected, found))
         };
@@ -354,8 +354,12 @@ impl Reader<'_> {
 
     fn look_at_package(&self, node: &Node, manifest: &Digest, signature: &[u8]) {
         let content = || self.sync.shelf.read(manifest).ok().flatten();
-        let looked =
-            self.sync.rules.proofs.look(self.policies(), Usage::Package, (manifest, &content), signature);
+        let looked = self.sync.rules.proofs.look(
+            (self.policies(), &node.id.source),
+            Usage::Package,
+            (manifest, &content),
+            signature,
+        );
         self.signatures.borrow_mut().packages.insert((node.id.clone(), manifest.clone()), looked);
     }
 }
@@ -449,7 +453,9 @@ fn no_right(refusal: Refusal, errand: &Errand, voucher: &Voucher) -> Refusal {
 
 /// Refuses what was signed once and is not any more.
 fn unsigned(errand: &Errand, memory_key: &RevisionKey) -> Refusal {
-    let found = format!("none by a key of the policy; to accept it: resolverd trust forget {memory_key}");
+    let found = format!(
+        "none by a key of the policy; to accept it: resolverd trust forget {memory_key} --reason TEXT"
+    );
     Refusal::new("trust.unsigned", &errand.want, "a signature, since it was signed before", found)
 }
 

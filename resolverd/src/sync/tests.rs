@@ -741,9 +741,9 @@ fn an_earlier_revision_is_refused_until_the_later_ones_are_forgotten() {
         let health = ["a/a Fresh", "a/one Stale trust.rollback", "b/b Stale trust.rollback"];
         assert_eq!(world.health(), health);
         let error = world.snapshot().generation.catalogues[1].error.clone().expect("an error");
-        assert!(error.to_string().ends_with("resolverd trust forget a/one"), "{error}");
+        assert!(error.to_string().ends_with("resolverd trust forget a/one --reason TEXT"), "{error}");
         let error = world.snapshot().generation.sources[1].error.clone().expect("an error");
-        assert!(error.to_string().ends_with("resolverd trust forget b"), "{error}");
+        assert!(error.to_string().ends_with("resolverd trust forget b --reason TEXT"), "{error}");
         assert!(!world.sync(&sources).changed);
     }
 

@@ -98,20 +98,25 @@ impl Looked {
 #[derive(Debug, Default)]
 pub struct Proofs(Mutex<HashMap<Question, Arc<Looked>>>);
 
+/// Says which keys are tried first; asked only where one has to be tried.
+type Likely<'a> = &'a dyn Fn() -> BTreeSet<Fingerprint>;
+
 /// The signed document, the signature, the keys and what they are asked for.
 type Question = (Digest, Digest, Digest, Usage);
 
 impl Proofs {
-    /// Looks at the signature of the document with the digest `digest`, whose bytes come from `content` where they are needed.
+    /// Looks at the signature of the document of `source` with the digest `digest`, whose bytes come from `content` where they are
+    /// needed.
     pub fn look(
         &self,
-        policies: &Policies,
+        (policies, source): (&Policies, &SourceId),
         usage: Usage,
         (digest, content): (&Digest, &dyn Fn() -> Option<Vec<u8>>),
         signature: &[u8],
     ) -> Arc<Looked> {
         let Some(keys) = policies.digest() else { return Arc::default() };
-        self.looked((policies.ring(), keys.clone()), usage, (digest, content), signature)
+        let likely = || policies.likely(source, usage);
+        self.looked((policies.ring(), keys.clone(), &likely), usage, (digest, content), signature)
     }
 
     /// Looks at the signature of a catalogue that a list of `source` lets another key sign. Nothing is shared with what another
@@ -128,12 +133,16 @@ impl Proofs {
         let named = format!("{keys}\ndelegated {source} {by} {list} {}\n", key.fingerprint());
         let ring: KeyRing = policies.ring().keys().chain([key]).cloned().collect();
         let keys = Digest::sha256(named.as_bytes());
-        self.looked((&ring, keys), Usage::Catalogue, (digest, content), signature)
+        let likely = || {
+            let own = policies.likely(source, Usage::Catalogue).into_iter();
+            own.chain([key.fingerprint()]).collect()
+        };
+        self.looked((&ring, keys, &likely), Usage::Catalogue, (digest, content), signature)
     }
 
     fn looked(
         &self,
-        (ring, keys): (&KeyRing, Digest),
+        (ring, keys, likely): (&KeyRing, Digest, Likely<'_>),
         usage: Usage,
         (digest, content): (&Digest, &dyn Fn() -> Option<Vec<u8>>),
         signature: &[u8],
@@ -144,7 +153,7 @@ impl Proofs {
         if let Some(known) = remembered(self) {
             return known;
         }
-        let looked = match look(ring, usage, content, signature) {
+        let looked = match look((ring, likely), usage, content, signature) {
             Ok(looked) => Arc::new(looked),
             // What the system could not do now it may do later.
             Err(found) => {
@@ -165,7 +174,7 @@ impl Proofs {
 ///
 /// **Errors**: what could not be read or computed now.
 fn look(
-    ring: &KeyRing,
+    (ring, likely): (&KeyRing, Likely<'_>),
     usage: Usage,
     content: &dyn Fn() -> Option<Vec<u8>>,
     signature: &[u8],
@@ -175,7 +184,7 @@ fn look(
         Err(fault) => Ok(Looked::broken(fault)),
         Ok(SignatureFile::Detached { algorithm, bytes }) => {
             let content = content().ok_or("the bytes that it is over cannot be read")?;
-            let proofs = detached(ring, algorithm, &content, &bytes).map_err(failed)?;
+            let proofs = detached((ring, &likely()), algorithm, &content, &bytes).map_err(failed)?;
             Ok(Looked { proofs, ..Looked::default() })
         }
         Ok(SignatureFile::Envelope(envelope)) => {
@@ -190,15 +199,28 @@ fn look(
     }
 }
 
+/// Returns the keys of an algorithm in the order in which they are tried: those that are likely come first, so that who else signs
+/// elsewhere costs nothing where a signature is good.
+fn in_order<'r>(
+    ring: &'r KeyRing,
+    likely: &BTreeSet<Fingerprint>,
+    algorithm: KeyAlgorithm,
+) -> impl Iterator<Item = &'r PublicKey> {
+    let keys = ring.keys().filter(|key| key.algorithm() == algorithm);
+    let (first, rest): (Vec<&PublicKey>, Vec<&PublicKey>) =
+        keys.partition(|key| likely.contains(&key.fingerprint()));
+    first.into_iter().chain(rest)
+}
+
 /// Tries the keys of an algorithm on a signature that names none: the first that made it, or all of them that did not.
 fn detached(
-    ring: &KeyRing,
+    (ring, likely): (&KeyRing, &BTreeSet<Fingerprint>),
     algorithm: KeyAlgorithm,
     content: &[u8],
     signature: &[u8],
 ) -> Result<Vec<(Fingerprint, Proof)>, SignatureError> {
     let mut failed = Vec::new();
-    for key in ring.keys().filter(|key| key.algorithm() == algorithm) {
+    for key in in_order(ring, likely, algorithm) {
         if verify(key, content, signature, &[])? {
             return Ok(vec![(key.fingerprint(), Proof::Holds)]);
         }

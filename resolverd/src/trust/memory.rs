@@ -111,7 +111,7 @@ pub fn rollback(
         Proof::Remembered => "which was accepted before it",
         Proof::Ancestor => "which is an ancestor of it",
     };
-    let found = format!("{candidate}, {older}; to accept it: resolverd trust forget {key}");
+    let found = format!("{candidate}, {older}; to accept it: resolverd trust forget {key} --reason TEXT");
     Refusal::new(ROLLBACK, subject, format!("{newest}, the newest revision accepted, or a later one"), found)
 }
 
@@ -123,7 +123,7 @@ pub fn unordered(
     newest: &Revision,
 ) -> Refusal {
     let expected = format!("a revision that is known to follow {newest} (require_order)");
-    let found = format!("{candidate}; to accept it: resolverd trust forget {key}");
+    let found = format!("{candidate}; to accept it: resolverd trust forget {key} --reason TEXT");
     Refusal::new(ORDER_UNKNOWN, subject, expected, found)
 }
 
@@ -214,9 +214,9 @@ mod tests {
         let (old, new) = (revision("a1"), revision("b2"));
         let candidate = Candidate { commit: old.commit.as_ref(), digest: &old.digest };
         let refusal = rollback(&"the list", &key(None), candidate, &new, Proof::Ancestor);
-        assert!(refusal.to_string().ends_with("resolverd trust forget s"), "{refusal}");
+        assert!(refusal.to_string().ends_with("resolverd trust forget s --reason TEXT"), "{refusal}");
         assert!(refusal.expected.contains(&new.to_string()) && refusal.found.contains(&old.to_string()));
         let refusal = unordered(&"the list", &key(Some("c")), candidate, &new);
-        assert!(refusal.to_string().ends_with("resolverd trust forget s/c"), "{refusal}");
+        assert!(refusal.to_string().ends_with("resolverd trust forget s/c --reason TEXT"), "{refusal}");
     }
 }

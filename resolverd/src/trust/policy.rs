@@ -3,6 +3,7 @@
 //! [`load`] reads files that nobody else can have written; [`decide::decide`] is pure: the same policy, facts and instant give the same
 //! decision, step by step, and the steps are the explanation. Never fetches, and never verifies a signature itself.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,11 +11,12 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::direct::DirectReference;
 use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::{ComponentId, SourceId};
-use catalogue_schema::key::PublicKey;
+use catalogue_schema::key::{Fingerprint, PublicKey};
 use catalogue_schema::model::Refusal;
 use catalogue_schema::policy::{
     Direct, Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Removals, Revocation,
 };
+use catalogue_schema::signature::Usage;
 
 use crate::trust::keys::{self, KeyError, read_guarded};
 use crate::trust::policy::decide::{CatalogueFacts, Decision, Facts, decide};
@@ -252,6 +254,22 @@ impl Policies {
         self.all.iter().map(agree).max().unwrap_or_default()
     }
 
+    /// Returns the keys that may have signed something of a source by one of them: those of the sets that must sign its catalogues, or
+    /// the releases that it may supply.
+    pub fn likely(&self, source: &SourceId, usage: Usage) -> BTreeSet<Fingerprint> {
+        let of_policy = |policy: &Policy| -> Vec<Fingerprint> {
+            let of_source = policy.source(source).and_then(|rule| rule.signed_by);
+            let rules = policy.namespaces.iter().filter(|rule| rule.sources.contains(source));
+            let sets: Vec<usize> = match usage {
+                Usage::Package => rules.filter_map(|rule| rule.signed_by).collect(),
+                _ => of_source.into_iter().collect(),
+            };
+            let keys = sets.iter().filter_map(|set| policy.signers.get(*set)).flat_map(|set| &set.keys);
+            keys.filter_map(|at| policy.keys.get(*at)).map(|key| key.fingerprint).collect()
+        };
+        self.all.iter().flat_map(|one| of_policy(&one.policy)).collect()
+    }
+
     /// Asks every policy whether a catalogue is signed as it says. Returns the labels of the keys that count.
     ///
     /// **Errors**: the refusal of the first policy for which it is not.
@@ -368,7 +386,11 @@ pub fn succeeds(policy: &Policy, path: &Path, highest: u64) -> Result<(), Refusa
             VERSION_ROLLBACK,
             path.display(),
             format!("version = {highest} or higher, since that was in force here"),
-            format!("version = {}; write a higher one into the file", policy.version),
+            format!(
+                "version = {}; write version = {} into the file, so that it comes into force",
+                policy.version,
+                highest.saturating_add(1)
+            ),
         )),
     }
 }

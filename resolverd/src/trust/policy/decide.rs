@@ -323,7 +323,7 @@ pub fn catalogue<'a>(
     let set = policy.source(source).and_then(|rule| rule.signed_by).map(|index| &policy.signers[index]);
     let Some(set) = set else { return Ok(Vec::new()) };
     let clock = Clock::new(now_s, policy.defaults.max_clock_skew_s);
-    let lack = |Lack { reason, expected, found }: Lack| Refusal {
+    let lack = |Lack { reason, expected, found, .. }: Lack| Refusal {
         reason,
         ..Refusal::new("", format_args!("{source}/{}", facts.name), expected, found)
     };
@@ -354,7 +354,7 @@ pub fn keyset<'a>(
 ) -> Result<Vec<&'a Key>, Refusal> {
     let clock = Clock::new(now_s, policy.defaults.max_clock_skew_s);
     let about = About::keyset(set, facts);
-    let lack = |Lack { reason, expected, found }: Lack| Refusal {
+    let lack = |Lack { reason, expected, found, .. }: Lack| Refusal {
         reason,
         ..Refusal::new("", &set.name, expected, found)
     };
@@ -499,8 +499,9 @@ impl<'a> Run<'a, '_> {
         match (Quorum { policy, clock: &self.clock }).catalogue(set, &facts) {
             Ok((signers, None)) => self.hold("catalogue", Detail::Signers(signers.len(), set)),
             Ok((_, Some(delegated))) => return self.delegated(&delegated),
-            Err(Lack { reason, expected, found }) => {
-                self.place = Some(rule.place);
+            Err(Lack { reason, expected, found, place }) => {
+                let of_key = place.unwrap_or(set.place);
+                self.place = Some(if is_of_key(&reason) { of_key } else { rule.place });
                 let refusal = Refusal { reason, ..self.refusal("", expected, found) };
                 return self.refuse("catalogue", refusal);
             }
@@ -539,13 +540,17 @@ impl<'a> Run<'a, '_> {
     fn expiry(&mut self) -> Result<(), Refusal> {
         let CatalogueFacts { expires_s, checked_s, .. } = self.facts.catalogue;
         let max_stale_s = i64::try_from(self.policy.defaults.max_stale_s).unwrap_or(i64::MAX);
+        // Whose word that is: the signers' whom the policy names for the source, or the policy's own.
+        let source = self.policy.source(self.facts.source).map(|rule| rule.place);
+        let stale = checked_s.map(|at_s| at_s.saturating_add(max_stale_s));
         let ends = [
-            (expires_s, "its signed expiry"),
-            (checked_s.map(|at_s| at_s.saturating_add(max_stale_s)), "max_stale behind its last check"),
+            (expires_s, "its signed expiry", source),
+            (stale, "max_stale behind its last check", self.policy.defaults.max_stale_place),
         ];
-        for (end_s, what) in ends {
+        for (end_s, what, place) in ends {
             let Some(end_s) = end_s else { continue };
             if self.clock.has_passed(end_s) {
+                self.place = place.or(source).or(self.place);
                 let at = catalogue_schema::revision::rfc3339(end_s);
                 let found =
                     format!("{what} was {at}; read it again with: resolverd sync {}", self.facts.source);
@@ -629,9 +634,9 @@ impl<'a> Run<'a, '_> {
                 self.signers = signers;
                 Ok(())
             }
-            Err(refusal) => {
-                if refusal.reason.starts_with("trust.key_") {
-                    self.place = Some(set.place);
+            Err((refusal, place)) => {
+                if is_of_key(&refusal.reason) {
+                    self.place = Some(place.unwrap_or(set.place));
                 }
                 self.refuse_unless(Waiver::Unsigned, "signatures", refusal)
             }
@@ -643,11 +648,10 @@ impl<'a> Run<'a, '_> {
         set: &'a SignerSet,
         signed: &Signed<'_>,
         about: &About<'_>,
-    ) -> Result<Vec<&'a Key>, Refusal> {
+    ) -> Result<Vec<&'a Key>, (Refusal, Option<Position>)> {
         let quorum = Quorum { policy: self.policy, clock: &self.clock };
-        quorum.of(set, signed, about).map_err(|Lack { reason, expected, found }| Refusal {
-            reason,
-            ..self.refusal("", expected, found)
+        quorum.of(set, signed, about).map_err(|Lack { reason, expected, found, place }| {
+            (Refusal { reason, ..self.refusal("", expected, found) }, place)
         })
     }
 
@@ -723,6 +727,11 @@ impl<'a> Run<'a, '_> {
         };
         self.refuse("dependencies", self.refusal(DEP_NOT_ALLOWED, expected, found))
     }
+}
+
+/// Tells whether a reason says that a key counts for nothing, whatever it has signed.
+fn is_of_key(reason: &str) -> bool {
+    reason.starts_with("trust.key_")
 }
 
 fn listed(names: &[impl fmt::Display]) -> String {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::error::ParseError;
+use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::key::{Fingerprint, KeyAlgorithm};
 use catalogue_schema::policy::{Algorithms, Key, Policy, Revocation, SignerSet};
 use catalogue_schema::signature::{Statement, Usage};
@@ -73,6 +73,8 @@ pub(super) struct Lack {
     pub(super) reason: Cow<'static, str>,
     pub(super) expected: String,
     pub(super) found: String,
+    /// Where the policy says of a key what makes it count for nothing.
+    pub(super) place: Option<Position>,
 }
 
 /// A policy at an instant, asked about signatures.
@@ -120,6 +122,7 @@ impl<'a> Quorum<'a, '_> {
                     delegated.key, delegated.by
                 ),
                 found: format!("one {}", standing.text()),
+                place: None,
             }),
         }
     }
@@ -159,12 +162,13 @@ impl<'a> Quorum<'a, '_> {
         about: &About<'_>,
     ) -> Result<Vec<&'a Key>, Lack> {
         let mut counted: Vec<&'a Key> = Vec::with_capacity(set.threshold);
-        let mut worst: Option<Standing> = None;
+        let mut worst: Option<(Standing, Option<Position>)> = None;
         for (fingerprint, proof) in signed.proofs {
             match self.standing(set, *fingerprint, *proof, signed, about) {
                 Ok(key) if counted.iter().any(|one| one.fingerprint == key.fingerprint) => {}
                 Ok(key) => counted.push(key),
-                Err(standing) => worst = worst.max(Some(standing)),
+                Err(standing) if worst.is_some_and(|(known, _)| known >= standing) => {}
+                Err(standing) => worst = Some((standing, self.key_place(set, *fingerprint))),
             }
         }
         let algorithms = match &set.algorithms {
@@ -176,7 +180,8 @@ impl<'a> Quorum<'a, '_> {
                 1 => format!("a signature by a key of {}", set.name),
                 threshold => format!("signatures by {threshold} keys of {}", set.name),
             };
-            let (reason, found) = match worst {
+            let place = worst.and_then(|(_, place)| place);
+            let (reason, found) = match worst.map(|(standing, _)| standing) {
                 None if let Some(fault) = signed.fault => return Err(broken(expected, fault)),
                 None if signed.proofs.is_empty() => ("trust.unsigned", "none".to_owned()),
                 None => ("trust.threshold", format!("{} that count", counted.len())),
@@ -189,9 +194,15 @@ impl<'a> Quorum<'a, '_> {
                     (worst.reason(), format!("{} that count, and one {}", counted.len(), worst.text()))
                 }
             };
-            return Err(Lack { reason: reason.into(), expected, found });
+            return Err(Lack { reason: reason.into(), expected, found, place });
         }
         has_each(counted, algorithms, set)
+    }
+
+    /// Returns where the policy names a key of a set.
+    fn key_place(&self, set: &SignerSet, fingerprint: Fingerprint) -> Option<Position> {
+        let mut keys = set.keys.iter().filter_map(|index| self.policy.keys.get(*index));
+        keys.find(|key| key.fingerprint == fingerprint).map(|key| key.place)
     }
 
     /// Returns the key whose signature counts, or why it does not.
@@ -267,7 +278,7 @@ fn has_each<'a>(
         Some(missing) => {
             let expected = format!("a signature of {missing} by a key of {}", set.name);
             let found = "none that counts".to_owned();
-            Err(Lack { reason: "trust.algorithm_missing".into(), expected, found })
+            Err(Lack { reason: "trust.algorithm_missing".into(), expected, found, place: None })
         }
     }
 }
@@ -278,7 +289,8 @@ fn broken(expected: String, fault: &ParseError) -> Lack {
         "input.signature" => Cow::Borrowed("trust.unsigned"),
         _ => fault.reason.clone(),
     };
-    Lack { reason, expected, found: format!("{}, where {} was expected", fault.found, fault.expected) }
+    let found = format!("{}, where {} was expected", fault.found, fault.expected);
+    Lack { reason, expected, found, place: None }
 }
 
 impl<'b> About<'b> {

@@ -637,6 +637,41 @@ fn what_nobody_knows_yet_leads_nowhere_that_is_allowed() {
 }
 
 #[test]
+fn the_place_that_would_change_a_verdict_is_the_one_that_made_it() {
+    let check = |change: &dyn Fn(&mut World), reason: &str, line: usize| {
+        let mut world = world();
+        change(&mut world);
+        let found = world.decide(|decision| {
+            let reason = decision.refusal.as_ref().map(|refusal| refusal.reason.to_string());
+            (reason.unwrap_or_default(), decision.place.map(|place| place.line))
+        });
+        assert_eq!(found, (reason.to_owned(), Some(line)));
+    };
+    let lost = Some(Revoked { at_s: 0, reason: Revocation::Compromised });
+    check(&|world| world.policy.keys[0].revoked = lost, "trust.key_revoked", 5);
+    check(&|world| world.policy.keys[1].revoked = lost, "trust.key_revoked", 14);
+    check(&|world| world.policy.keys[0].not_after_s = Some(0), "trust.key_expired", 5);
+    check(&|world| world.proofs = vec![(key(9), Proof::Holds)], "trust.key_unknown", 35);
+    check(&|world| world.proofs.clear(), "trust.unsigned", 51);
+    // Its signers said how long it says something, or the policy itself.
+    check(&|world| world.expires_s = Some(0), "trust.frozen", 51);
+    let stale = |world: &mut World| world.checked_s = Some(world.now_s - 400 * 86_400);
+    check(&stale, "trust.frozen", 51);
+    let said = |world: &mut World| {
+        stale(world);
+        world.policy.defaults.max_stale_place = Some(Position { line: 3, column: 1 });
+    };
+    check(&said, "trust.frozen", 3);
+    let signed = |world: &mut World| {
+        world.id = id("lcod://tooling/x");
+        world.source = source("signed");
+        world.policy.keys[0].revoked = lost;
+        world.catalogue_proofs = vec![(key(1), Proof::Holds), (key(2), Proof::Holds)];
+    };
+    check(&signed, "trust.key_revoked", 5);
+}
+
+#[test]
 fn the_steps_read_as_an_explanation() {
     let lines = |world: &World| world.decide(|decision| decision.lines(&"/etc/resolverd/trust.toml"));
     let good = lines(&world());
