@@ -55,6 +55,7 @@ mod seven;
 mod snapshots;
 mod soak;
 mod socket;
+mod solve;
 mod stale;
 mod sync_rows;
 mod system;

@@ -236,7 +236,7 @@ pub struct Resolve {
     /// References, such as lcod://tooling/array/pluck@^0.1
     #[arg(value_name = "REF", required = true)]
     references: Vec<String>,
-    /// An id, or a prefix that ends in /, which the caller implements itself
+    /// An id, or a prefix that ends in /, which the caller implements itself; RESOLVERD_NATIVES names more, separated by commas
     #[arg(long = "native", value_name = "REF")]
     natives: Vec<String>,
     /// A file with one native a line; # starts a comment
