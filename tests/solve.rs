@@ -10,7 +10,7 @@ use catalogue_schema::id::{ComponentId, Reference};
 use catalogue_schema::model::Component as Merged;
 use catalogue_schema::packed::Packed;
 use catalogue_schema::version::{Version, VersionReq};
-use resolverd::resolve::{Candidates, Cause, Limits, Request, Standing, resolve};
+use resolverd::resolve::{Candidates, Cause, Limits, Pick, Request, Standing, resolve};
 use resolvo::{
     Condition, ConditionId, DenseIndex, Dependencies, DependencyProvider, Interner, KnownDependencies,
     NameId, Problem, SolvableId, Solver, SolverCache, StringId, UnsolvableOrCancelled, VersionSetId,
@@ -295,34 +295,26 @@ fn never() -> bool {
     false
 }
 
-#[test]
-fn every_root_of_a_real_graph_has_the_verdict_of_another_solver() {
-    let Some(rows) = real_graph() else { return };
-    let world = World::of(&rows);
-    let mut other = Other::of(&rows);
-    let mut counts = (0, 0);
-    for (id, releases) in &rows {
+/// How often the other solver is asked about a root that has a solution: one that was checked needs no witness.
+const WITNESSED: usize = 100;
+
+/// Compares the verdicts on the newest version of every `step`th component; returns how many have a solution, and how many have none.
+fn compared(rows: &Rows, step: usize) -> (usize, usize) {
+    let world = World::of(rows);
+    let mut other = Other::of(rows);
+    let (mut solved, mut unsolved) = (0, 0);
+    for (at, (id, releases)) in rows.iter().enumerate().step_by(step) {
         let usable = releases.iter().filter(|(_, yanked, _)| !yanked).map(|(version, ..)| version).max();
         let Some(newest) = usable else { continue };
         let root = Reference::parse(&format!("{id}@{newest}")).unwrap();
         let asked = Request { references: vec![root.clone()], ..Request::default() };
         let found = resolve(&world, &asked, &Limits { steps: 1_000_000, is_over: &never });
-        let set = other.set(&root);
-        let problem: Problem<SolvableId, std::iter::Empty<SolvableId>> =
-            Problem::new().requirements(vec![set.into()]);
-        let is_solved = match Solver::new(&other).solve(problem) {
-            Ok(_) => true,
-            Err(UnsolvableOrCancelled::Unsolvable(_)) => false,
-            Err(UnsolvableOrCancelled::Cancelled(_)) => panic!("{root}: nobody cancelled"),
-        };
         match &found {
             Ok(resolution) => {
-                counts.0 += 1;
-                let chosen: BTreeMap<&str, Version> = resolution
-                    .picks
-                    .iter()
-                    .map(|pick| (pick.component.id_text(), pick.release.version().unwrap()))
-                    .collect();
+                solved += 1;
+                let version = |pick: &Pick<'_>| pick.release.version().unwrap();
+                let chosen: BTreeMap<&str, Version> =
+                    resolution.picks.iter().map(|pick| (pick.component.id_text(), version(pick))).collect();
                 for pick in &resolution.picks {
                     assert!(pick.release.is_usable(), "{root}");
                     for wanted in pick.release.release().unwrap().dependencies {
@@ -331,16 +323,37 @@ fn every_root_of_a_real_graph_has_the_verdict_of_another_solver() {
                 }
             }
             Err(conflict) => {
-                counts.1 += 1;
-                assert!(!matches!(conflict.cause, Cause::Undecided(_)), "{root}");
-                if let Cause::Impossible(derivation) = &conflict.cause {
-                    assert!(derivation.text().lines().count() <= 25, "{root}: {}", derivation.text());
-                }
+                unsolved += 1;
+                let Cause::Impossible(derivation) = &conflict.cause else { panic!("{root}: {conflict:?}") };
+                assert!(derivation.text().lines().count() <= 25, "{root}: {}", derivation.text());
             }
         }
-        assert_eq!(found.is_ok(), is_solved, "{root}: {:?}", found.err().map(|conflict| conflict.cause));
+        if found.is_err() || at % WITNESSED == 0 {
+            let set = other.set(&root);
+            let is_solved = match Solver::new(&other).solve(Problem::new().requirements(vec![set.into()])) {
+                Ok(_) => true,
+                Err(UnsolvableOrCancelled::Unsolvable(_)) => false,
+                Err(UnsolvableOrCancelled::Cancelled(_)) => panic!("{root}: nobody cancelled"),
+            };
+            assert_eq!(found.is_ok(), is_solved, "{root}");
+        }
     }
-    assert_eq!(counts, (1091, 151));
+    (solved, unsolved)
+}
+
+#[test]
+fn every_root_of_a_real_graph_has_the_verdict_of_another_solver() {
+    let Some(mut rows) = real_graph() else { return };
+    assert_eq!(compared(&rows, 1), (1242, 0));
+    // The same with requirements that meet nothing newer, which most roots contradict themselves over.
+    for (_, _, required) in rows.values_mut().flatten() {
+        for one in required {
+            let text = one.to_string().replace("@>=", "@~");
+            *one = Reference::parse(&text).unwrap();
+        }
+    }
+    let (solved, unsolved) = compared(&rows, 4);
+    assert!(solved > 20 && unsolved > 100, "{solved} {unsolved}");
 }
 
 fn small() -> Vec<Component> {
