@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::daemon::{Daemon, Sandbox, mode};
+use crate::harness::daemon::{Daemon, NATIVES, Sandbox, mode};
 use crate::harness::{place, poll};
 
 /// Returns the sample federation's sources with absolute paths, since the sandbox keeps its own sources file.
@@ -172,14 +172,15 @@ fn yanked_and_prerelease_versions_are_not_chosen_unasked() {
         [("", "1.0.0"), ("@1", "1.0.0"), ("@^0.1", "0.1.0"), ("@2.0.0-rc.1", "2.0.0-rc.1")]
     {
         let answer = daemon.resolve(&[&format!("{invoice}{requirement}")]).ok();
-        assert_eq!(answer["components"][0]["version"], expected, "{requirement}: {answer:#}");
+        assert_eq!(answer["roots"], json!([format!("{invoice}@{expected}")]), "{requirement}: {answer:#}");
     }
     for requirement in ["@1.1.0", "@^2", "@9.9.9"] {
         let problem = daemon.resolve(&[&format!("{invoice}{requirement}")]);
         assert_eq!(problem.status, 404, "{requirement}: {problem}");
     }
-    let body = json!({ "requests": [format!("{invoice}@^2.0.0-rc")], "prerelease": true });
-    assert_eq!(daemon.post("/v1/resolve", &body).ok()["components"][0]["version"], "2.0.0-rc.1");
+    let body =
+        json!({ "requests": [format!("{invoice}@^2.0.0-rc")], "prerelease": true, "natives": NATIVES });
+    assert_eq!(daemon.post("/v1/resolve", &body).ok()["roots"], json!([format!("{invoice}@2.0.0-rc.1")]));
 }
 
 #[test]

@@ -113,7 +113,8 @@ fn repository(directory: &Path) -> (Repository, String) {
 fn releases(daemon: &Daemon) -> BTreeSet<String> {
     let one = |id: &String| {
         let answer = daemon.resolve(&[id]).ok();
-        let found = &answer["components"][0];
+        let components = answer["components"].as_array().unwrap();
+        let found = components.iter().find(|one| one["id"] == id.as_str()).unwrap();
         format!("{} {} {}", found["id"], found["version"], found["dependencies"])
     };
     daemon.ids().iter().map(one).collect()

@@ -73,8 +73,8 @@ fn a_pipe_gets_no_escape_codes_and_no_progress() {
 
 #[test]
 fn colours_that_are_asked_for_are_printed_and_never_into_json() {
-    // Only what deserves a look has a colour: this answer has a warning.
-    const WARNED: &[&str] = &["resolve", "lcod://tooling/text/slug"];
+    // Only what deserves a look has a colour: this answer has natives.
+    const WARNED: &[&str] = &["tree", "lcod://tooling/text/slug"];
     with_a_daemon_and_without(|sandbox| {
         let always = |verb: &[&str]| sandbox.run_bare(&[verb, &["--color", "always"]].concat());
         let said = always(WARNED);

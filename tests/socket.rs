@@ -177,7 +177,7 @@ fn routes_answer_in_every_form_and_refuse_in_one() {
     }
     check("POST", "/v1/resolve", Some(json!([["lcod://acme/billing/tax"]])), 400, "api.body");
     check("POST", "/v1/resolve", Some(json!({"requests": [], "frefresh": true})), 400, "api.body");
-    check("POST", "/v1/resolve", Some(json!({"requests": [], "lock": {}})), 400, "api.unsupported");
+    check("POST", "/v1/resolve", Some(json!({"requests": [], "materialize": true})), 400, "api.unsupported");
     check("POST", "/v1/sync", Some(json!({"sources": ["nobody"]})), 400, "api.source");
 }
 

@@ -254,8 +254,7 @@ pub struct Resolve {
     references: Vec<String>,
     /// Answer what the lock in the current directory holds, and fail with exit status 4 where a new lock would differ
     #[arg(long)]
-    locked: bool,
-    /// An id, or a prefix that ends in /, which the caller implements itself
+    /// An id, or a prefix that ends in /, which the caller implements itself; RESOLVERD_NATIVES names more, separated by commas
     #[arg(long = "native", value_name = "REF")]
     natives: Vec<String>,
     /// A file with one native a line; # starts a comment

@@ -102,7 +102,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             return files::locate(arguments, globals.is_offline(), &mut asker, terminal);
         }
         Verb::Resolve(arguments) => {
-            terminal.print(&resolved(&mut asker, arguments)?, render::resolution)?;
+            terminal.print(&resolved(&mut asker, arguments, env)?, render::resolution)?;
         }
         Verb::Info { reference } => {
             let (call, view) = info_call(reference)?;
@@ -128,17 +128,17 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             terminal.print(&asker.ask(&explain_call(&arguments.explain)?)?, explain::short_text)?
         }
         Verb::Why(Why { explain, within }) => {
-            let natives = natives(&explain.natives, explain.natives_file.as_deref())?;
+            let natives = all_natives(&explain.natives, explain.natives_file.as_deref(), env)?;
             let body = resolve_body(within, &natives, explain.prerelease, false);
             let answer = asker.ask(&Call::post("/v1/resolve", &body))?;
             terminal.print(&solve::ways(&answer, &explain.reference)?, solve::ways_text)?;
         }
         Verb::Tree(arguments) => {
-            let answer = resolved(&mut asker, arguments)?;
+            let answer = resolved(&mut asker, arguments, env)?;
             terminal.print(&solve::tree(&answer), solve::tree_text)?;
         }
         Verb::Outdated(arguments) => {
-            let answer = resolved(&mut asker, arguments)?;
+            let answer = resolved(&mut asker, arguments, env)?;
             let latest = asker.ask(&solve::latest_call(&answer))?;
             terminal.print(&solve::outdated(&answer, &latest), solve::outdated_text)?;
         }
@@ -166,16 +166,27 @@ fn natives(named: &[String], file: Option<&Path>) -> Result<Vec<String>, Failure
     Ok(natives)
 }
 
-fn resolved(asker: &mut Asker<'_>, arguments: &Resolve) -> Result<Value, Ended> {
-    let call = resolve_call(arguments)?;
+fn resolved(asker: &mut Asker<'_>, arguments: &Resolve, env: Env<'_>) -> Result<Value, Ended> {
+    let call = resolve_call(arguments, env)?;
     match arguments.refresh {
         true => asker.ask_slowly(&call, "reading the sources"),
         false => asker.ask(&call),
     }
 }
 
-fn resolve_call(arguments: &Resolve) -> Result<Call, Failure> {
-    let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
+/// The variable that names natives besides those of the arguments, separated by commas or spaces.
+const NATIVES: &str = "RESOLVERD_NATIVES";
+
+/// Returns the natives of the arguments, and those that the environment names for every solution.
+fn all_natives(named: &[String], file: Option<&Path>, env: Env<'_>) -> Result<Vec<String>, Failure> {
+    let mut all = natives(named, file)?;
+    let more = env(NATIVES).unwrap_or_default();
+    all.extend(more.split([',', ' ', '\n']).filter(|one| !one.is_empty()).map(str::to_owned));
+    Ok(all)
+}
+
+fn resolve_call(arguments: &Resolve, env: Env<'_>) -> Result<Call, Failure> {
+    let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
     let body = resolve_body(&arguments.references, &natives, arguments.prerelease, arguments.refresh);
     Ok(Call::post("/v1/resolve", &body))
 }

@@ -359,27 +359,36 @@ fn solution(
 
 /// Returns the ids of a solution that nobody lists, sorted.
 fn absent(ground: &Ground<'_>, solution: &BTreeMap<u32, u32>) -> Vec<Absent> {
-    let mut found: BTreeMap<ComponentId, (BTreeSet<String>, BTreeSet<String>, Option<Blocked>)> =
-        BTreeMap::new();
+    let mut found: BTreeMap<ComponentId, Lack> = BTreeMap::new();
     for (node, version) in solution {
         for edge in ground.graph.required(*node, *version).into_iter().flatten() {
             let Step::Node(to, _) = ground.step(edge) else { continue };
             if to < ground.graph.components() {
                 continue;
             }
-            let (references, askers, blocked) = found.entry(ground.id(to)).or_default();
-            references.insert(written(ground.text(edge.target), ground.graph.text(edge)));
-            askers.extend(ground.listed(*node, *version).map(|listed| format!("{listed:?}")));
+            let lack = found.entry(ground.id(to)).or_default();
+            lack.references.insert(written(ground.text(edge.target), ground.graph.text(edge)));
+            lack.required_by.extend(ground.listed(*node, *version).map(|listed| format!("{listed:?}")));
             if let Standing::Blocked(one) = ground.standing(to) {
-                *blocked = Some(one.clone());
+                lack.blocked = Some(one.clone());
             }
         }
     }
-    let absent = |(id, (references, required_by, blocked))| -> Absent {
-        let all = |texts: BTreeSet<String>| texts.into_iter().collect();
-        Absent { id, references: all(references), required_by: all(required_by), blocked }
+    let absent = |(id, lack): (ComponentId, Lack)| Absent {
+        id,
+        references: lack.references.into_iter().collect(),
+        required_by: lack.required_by.into_iter().collect(),
+        blocked: lack.blocked,
     };
     found.into_iter().map(absent).collect()
+}
+
+/// What is required of an id that nobody lists, while it is gathered.
+#[derive(Default)]
+struct Lack {
+    references: BTreeSet<String>,
+    required_by: BTreeSet<String>,
+    blocked: Option<Blocked>,
 }
 
 impl From<PackedError> for Cause {
