@@ -575,7 +575,8 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
         Operation::LockCheck => {
             let wire: LockCheckRequest = read_body(body)?;
             let wanted = wire.snapshot.as_deref().map(Wanted::parse).transpose()?;
-            lock::asked_check(&wire).map(|asked| Query::LockCheck(asked.into()).at(wanted))
+            let asked = AskedCheck { text: wire.lock, watch: wire.watch };
+            Ok(Query::LockCheck(asked.into()).at(wanted))
         }
         Operation::Explain => explain(read_body(body)?),
         Operation::Sync if body.is_empty() => Ok(Query::Sync(Vec::new())),
@@ -1379,7 +1380,10 @@ mod tests {
         let two = json!({"lcod://a/b": "lcod://c/d@^2", "lcod://a/c": {"id": "lcod://c/d", "version": "1"}});
         check(overlay("replace", two.clone()), "1 0 0");
         check(overlay("bindings", two), "1 0 0");
-        check(overlay("replace", json!({"lcod://a/b": "nothing at all"})), "R001 \"overlay.replace.lcod://a/b\"");
+        check(
+            overlay("replace", json!({"lcod://a/b": "nothing at all"})),
+            "R001 \"overlay.replace.lcod://a/b\"",
+        );
         check(overlay("replace", json!({"lcod://a/b": {"type": "path"}})), "R011 null");
         check(overlay("bindings", json!({"lcod://a/b": "lcod://a/b"})), "R001 null");
         check(overlay("allowlist", json!(["lcod://a/", "lcod://a/b*"])), "1 0 0");
