@@ -57,6 +57,7 @@ mod seven;
 mod snapshots;
 mod soak;
 mod socket;
+mod solve;
 mod stale;
 mod sync_rows;
 mod system;

@@ -13,6 +13,16 @@ use tempfile::TempDir;
 use crate::harness::http::{self, Answer};
 use crate::harness::{place, poll};
 
+/// What kernels have themselves of what published components require: whole namespaces, and single ids.
+pub(crate) const NATIVES: [&str; 6] = [
+    "lcod://contract/",
+    "lcod://axiom/",
+    "lcod://flow/",
+    "lcod://impl/set@1",
+    "lcod://tooling/resolver/register",
+    "lcod://tooling/script@1",
+];
+
 /// A place for one daemon and its verbs.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
@@ -105,6 +115,7 @@ impl Sandbox {
             .env("RESOLVERD_SOURCES", self.sources())
             .env("RESOLVERD_STATE_DIR", self.state())
             .env("RESOLVERD_SOCKET", self.socket())
+            .env("RESOLVERD_NATIVES", NATIVES.join(","))
             .env("RESOLVERD_LOG", "info")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
@@ -229,9 +240,9 @@ impl Daemon {
         self.post("/v1/sync", &json!({})).ok()
     }
 
-    /// Resolves references jointly.
+    /// Resolves references jointly, as a kernel asks that has [`NATIVES`].
     pub(crate) fn resolve(&self, references: &[&str]) -> Answer {
-        self.post("/v1/resolve", &json!({ "requests": references }))
+        self.post("/v1/resolve", &json!({ "requests": references, "natives": NATIVES }))
     }
 
     /// Returns the row of a catalogue in `/v1/catalogues`, by its name in the list that names it.

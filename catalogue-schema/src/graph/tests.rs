@@ -43,7 +43,16 @@ fn told(graph: &Graph, component: u32, version: u32) -> Vec<String> {
 fn requirements_become_nodes_and_intervals() {
     let components = packed(&[
         ("n/a", &[("1.0.0", "n/b@1 x/gone@^2"), ("1.1.0", "n/b@1 x/gone@^2"), ("2.0.0", "n/a@1 n/b x/gone")]),
-        ("n/b", &[("1.0.0", ""), ("1.1.0-rc.1", ""), ("1.1.0", ""), ("2.0.0", "n/b@9"), ("3.0.0-a", "n/b@>=1.1.0-a")]),
+        (
+            "n/b",
+            &[
+                ("1.0.0", ""),
+                ("1.1.0-rc.1", ""),
+                ("1.1.0", ""),
+                ("2.0.0", "n/b@9"),
+                ("3.0.0-a", "n/b@>=1.1.0-a"),
+            ],
+        ),
     ]);
     let graph = Graph::of(&components);
     assert_eq!((graph.components(), graph.nodes(), graph.versions(0), graph.versions(1)), (2, 3, 3, 5));
@@ -52,10 +61,7 @@ fn requirements_become_nodes_and_intervals() {
     // A prerelease stands between the two that meet it.
     assert_eq!(told(&graph, 0, 0), [r#"1 "1" [(0, 1), (2, 3)]"#, r#"2 "^2" [(0, 0)]"#]);
     assert_eq!(told(&graph, 0, 0), told(&graph, 0, 1));
-    assert_eq!(
-        told(&graph, 0, 2),
-        [r#"0 "1" [(0, 2)]"#, r#"1 "" [(0, 1), (2, 4)]"#, r#"2 "" [(0, 0)]"#]
-    );
+    assert_eq!(told(&graph, 0, 2), [r#"0 "1" [(0, 2)]"#, r#"1 "" [(0, 1), (2, 4)]"#, r#"2 "" [(0, 0)]"#]);
     assert!(told(&graph, 1, 0).is_empty());
     assert_eq!(told(&graph, 1, 3), [r#"1 "9" []"#]);
     assert_eq!(told(&graph, 1, 4), [r#"1 ">=1.1.0-a" [(1, 4)]"#]);

@@ -20,7 +20,7 @@ const DEPENDENTS_SHOWN: usize = 5;
 pub struct Explain {
     /// A reference, such as lcod://tooling/array/pluck@^0.1
     #[arg(value_name = "REF")]
-    reference: String,
+    pub(super) reference: String,
     /// An id, or a prefix that ends in /, which the caller implements itself
     #[arg(long = "native", value_name = "REF")]
     pub(super) natives: Vec<String>,
@@ -29,7 +29,7 @@ pub struct Explain {
     pub(super) natives_file: Option<PathBuf>,
     /// Choose prereleases like ordinary versions
     #[arg(long)]
-    prerelease: bool,
+    pub(super) prerelease: bool,
 }
 
 /// Returns the call; `natives` are those of the arguments and of the file.

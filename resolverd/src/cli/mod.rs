@@ -17,6 +17,7 @@ pub mod project;
 pub mod render;
 pub mod search;
 pub mod snapshots;
+pub mod solve;
 pub mod verbs;
 
 use std::ffi::OsString;
@@ -120,8 +121,21 @@ pub enum Color {
 pub enum Verb {
     /// Run the daemon until it is told to stop
     Serve(Serve),
-    /// Choose versions for references, all or nothing
+    /// Choose versions for references and for everything that they require, all or nothing
+    #[command(
+        after_help = "Example: resolverd resolve lcod://tooling/array/pluck@^0.1 --native lcod://contract/"
+    )]
     Resolve(Resolve),
+    /// Show what references require, and what that requires, as a tree
+    #[command(
+        after_help = "Example: resolverd tree lcod://tooling/array/pluck@^0.1 --native lcod://contract/"
+    )]
+    Tree(Resolve),
+    /// Show which components of a solution have newer versions, and who keeps them from being chosen
+    #[command(
+        after_help = "Example: resolverd outdated lcod://tooling/array/pluck@^0.1 --native lcod://contract/"
+    )]
+    Outdated(Resolve),
     /// Show a component, or one release of it
     Info {
         /// An id, or an id with a version or requirement behind @
@@ -143,14 +157,17 @@ pub enum Verb {
     Search(Search),
     /// Show the whole chain from source to bytes for a reference, and what lost
     Explain(Explain),
-    /// Say in a few lines why a reference is answered as it is
-    Why(Explain),
     /// Lock what a project uses: writes lcp.lock beside lcp.toml, or resolverd.lock
     #[command(after_help = lock::LOCK_EXAMPLES)]
     Lock(lock::Lock),
     /// Say what of a lock no longer holds under today's facts and policy; the exit status is 4 where something does not
     #[command(after_help = lock::CHECK_EXAMPLES)]
     Check(lock::Check),
+    /// Say in a few lines why a reference is answered as it is, or who requires it in the solution of others
+    #[command(
+        after_help = "Example: resolverd why lcod://tooling/text/slug --in lcod://acme/billing/invoice"
+    )]
+    Why(Why),
     /// Read the sources again; the exit status is 5 when none of them could be read
     Sync {
         /// Which sources; all of them where none is named
@@ -230,7 +247,7 @@ pub struct Resolve {
     /// Answer what the lock in the current directory holds, and fail with exit status 4 where a new lock would differ
     #[arg(long)]
     locked: bool,
-    /// An id, or a prefix that ends in /, which the caller implements itself
+    /// An id, or a prefix that ends in /, which the caller implements itself; RESOLVERD_NATIVES names more, separated by commas
     #[arg(long = "native", value_name = "REF")]
     natives: Vec<String>,
     /// A file with one native a line; # starts a comment
@@ -242,6 +259,16 @@ pub struct Resolve {
     /// Read the sources again first
     #[arg(long)]
     refresh: bool,
+}
+
+/// What `why` takes.
+#[derive(Debug, Clone, Args)]
+pub struct Why {
+    #[command(flatten)]
+    explain: Explain,
+    /// A reference whose solution is looked at: which ways lead from it to the component
+    #[arg(long = "in", value_name = "REF")]
+    within: Vec<String>,
 }
 
 /// What `trust` does.

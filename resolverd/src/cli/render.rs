@@ -61,6 +61,10 @@ pub fn problem(problem: &Value, paint: Paint) -> String {
         out.push_str(&format!(" [{code} {}]", field(problem, "reason")));
     }
     out.push('\n');
+    let explanation = problem["explanation"].as_str().unwrap_or_default();
+    for line in explanation.lines().skip(1) {
+        out.push_str(&format!("  {}\n", plain(line)));
+    }
     let nearest = list(problem, "nearest");
     if nearest.len() > 1 {
         out.push_str(&format!("  resembling: {}\n", texts(nearest).join(", ")));
@@ -104,6 +108,10 @@ pub fn resolution(answer: &Value, paint: Paint) -> String {
     }
     for native in list(answer, "natives") {
         out.push_str(&format!("native: {}\n", text(native)));
+    }
+    for one in list(answer, "substitutions") {
+        let (id, to, by) = (field(one, "id"), field(one, "to"), field(one, "by"));
+        out.push_str(&format!("{by}: {to} stands for {id}\n"));
     }
     for stale in list(answer, "stale") {
         out.push_str(&format!(

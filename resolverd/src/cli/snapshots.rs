@@ -58,6 +58,8 @@ pub fn refuse_where_unheard(verb: &Verb, globals: &Globals) -> Result<(), Failur
     let heard = matches!(
         verb,
         Verb::Resolve(_)
+            | Verb::Tree(_)
+            | Verb::Outdated(_)
             | Verb::Info { .. }
             | Verb::Versions { .. }
             | Verb::Sources

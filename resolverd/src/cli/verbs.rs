@@ -11,8 +11,8 @@ use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::{self, Asker};
 use crate::cli::explain::Explain;
 use crate::cli::{
-    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, audit, convert, doctor, documents,
-    events, explain, keys, lock, policy, render, search, snapshots,
+    Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, Why, audit, convert, doctor,
+    documents, events, explain, keys, lock, policy, render, search, snapshots, solve,
 };
 use crate::client::Client;
 use crate::config::{ConfigError, Settings};
@@ -80,24 +80,13 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Audit { .. }
         | Verb::Completions(_)
         | Verb::Man(_) => {}
-        Verb::Resolve(arguments) if arguments.locked => {
-            let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
-            let wish = lock::Wish::locked(arguments, natives);
-            terminal.print(&lock::resolve(&wish, &mut asker, env, terminal)?, render::resolution)?;
-        }
         Verb::Lock(arguments) => {
-            let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
+            let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
             lock::run(arguments, natives, &mut asker, env, terminal)?;
         }
         Verb::Check(arguments) => return lock::check(arguments, &mut asker, terminal),
         Verb::Resolve(arguments) => {
-            let call = resolve_call(arguments)?;
-            let answer = if arguments.refresh {
-                asker.ask_slowly(&call, "reading the sources")?
-            } else {
-                asker.ask(&call)?
-            };
-            terminal.print(&answer, render::resolution)?;
+            terminal.print(&resolved(&mut asker, arguments, env, terminal)?, render::resolution)?;
         }
         Verb::Info { reference } => {
             let (call, view) = info_call(reference)?;
@@ -119,8 +108,23 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Explain(arguments) => {
             terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::whole_text)?;
         }
-        Verb::Why(arguments) => {
-            terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::short_text)?
+        Verb::Why(arguments) if arguments.within.is_empty() => {
+            terminal.print(&asker.ask(&explain_call(&arguments.explain)?)?, explain::short_text)?
+        }
+        Verb::Why(Why { explain, within }) => {
+            let natives = all_natives(&explain.natives, explain.natives_file.as_deref(), env)?;
+            let body = resolve_body(within, &natives, explain.prerelease, false);
+            let answer = asker.ask(&Call::post("/v1/resolve", &body))?;
+            terminal.print(&solve::ways(&answer, &explain.reference)?, solve::ways_text)?;
+        }
+        Verb::Tree(arguments) => {
+            let answer = resolved(&mut asker, arguments, env, terminal)?;
+            terminal.print(&solve::tree(&answer), solve::tree_text)?;
+        }
+        Verb::Outdated(arguments) => {
+            let answer = resolved(&mut asker, arguments, env, terminal)?;
+            let latest = asker.ask(&solve::latest_call(&answer))?;
+            terminal.print(&solve::outdated(&answer, &latest), solve::outdated_text)?;
         }
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
         Verb::Snapshots { command } => snapshots::run(command.as_ref(), &mut asker, terminal)?,
@@ -146,8 +150,36 @@ fn natives(named: &[String], file: Option<&Path>) -> Result<Vec<String>, Failure
     Ok(natives)
 }
 
-fn resolve_call(arguments: &Resolve) -> Result<Call, Failure> {
-    let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
+fn resolved(
+    asker: &mut Asker<'_>,
+    arguments: &Resolve,
+    env: Env<'_>,
+    terminal: &Terminal,
+) -> Result<Value, Ended> {
+    if arguments.locked {
+        let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
+        return lock::resolve(&lock::Wish::locked(arguments, natives), asker, env, terminal);
+    }
+    let call = resolve_call(arguments, env)?;
+    match arguments.refresh {
+        true => asker.ask_slowly(&call, "reading the sources"),
+        false => asker.ask(&call),
+    }
+}
+
+/// The variable that names natives besides those of the arguments, separated by commas or spaces.
+const NATIVES: &str = "RESOLVERD_NATIVES";
+
+/// Returns the natives of the arguments, and those that the environment names for every solution.
+fn all_natives(named: &[String], file: Option<&Path>, env: Env<'_>) -> Result<Vec<String>, Failure> {
+    let mut all = natives(named, file)?;
+    let more = env(NATIVES).unwrap_or_default();
+    all.extend(more.split([',', ' ', '\n']).filter(|one| !one.is_empty()).map(str::to_owned));
+    Ok(all)
+}
+
+fn resolve_call(arguments: &Resolve, env: Env<'_>) -> Result<Call, Failure> {
+    let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
     let body = resolve_body(&arguments.references, &natives, arguments.prerelease, arguments.refresh);
     Ok(Call::post("/v1/resolve", &body))
 }

@@ -309,7 +309,10 @@ fn cycle(knot: &[usize], rows: &[Row<'_>]) -> Option<Warning> {
         0 => String::new(),
         more => format!("; {more} more releases are part of it"),
     };
-    Some(Warning::new(CYCLE, format!("releases require each other in a circle: {}{others}", names.join(" -> "))))
+    Some(Warning::new(
+        CYCLE,
+        format!("releases require each other in a circle: {}{others}", names.join(" -> ")),
+    ))
 }
 
 /// The reason of the warning that releases require each other in a circle.

@@ -311,7 +311,8 @@ fn ask<'a>(
     if let Some(closed) = ground.closed(node) {
         return Err(refused(Cause::Closed(closed)));
     }
-    let group = groups.entry(node).or_insert_with(|| Group { component, members: Vec::new(), met: Set::full() });
+    let group =
+        groups.entry(node).or_insert_with(|| Group { component, members: Vec::new(), met: Set::full() });
     group.members.push(class.requirement_or(|| wanted.requirement.clone()));
     group.met = group.met.intersection(&Set::of(&met));
     match newest(ground, node, &group.met) {
@@ -326,12 +327,11 @@ fn solution(
     groups: &BTreeMap<u32, Group<'_>>,
     limits: &Limits<'_>,
 ) -> Result<BTreeMap<u32, u32>, Conflict> {
-    let alone: BTreeMap<u32, u32> = groups
-        .iter()
-        .filter_map(|(node, group)| Some((*node, newest(ground, *node, &group.met)?)))
-        .collect();
-    let requires_nothing =
-        |(node, version): (&u32, &u32)| ground.graph.required(*node, *version).is_some_and(|all| all.len() == 0);
+    let alone: BTreeMap<u32, u32> =
+        groups.iter().filter_map(|(node, group)| Some((*node, newest(ground, *node, &group.met)?))).collect();
+    let requires_nothing = |(node, version): (&u32, &u32)| {
+        ground.graph.required(*node, *version).is_some_and(|all| all.len() == 0)
+    };
     if alone.iter().all(requires_nothing) {
         return Ok(alone);
     }
@@ -359,7 +359,8 @@ fn solution(
 
 /// Returns the ids of a solution that nobody lists, sorted.
 fn absent(ground: &Ground<'_>, solution: &BTreeMap<u32, u32>) -> Vec<Absent> {
-    let mut found: BTreeMap<ComponentId, (BTreeSet<String>, BTreeSet<String>, Option<Blocked>)> = BTreeMap::new();
+    let mut found: BTreeMap<ComponentId, (BTreeSet<String>, BTreeSet<String>, Option<Blocked>)> =
+        BTreeMap::new();
     for (node, version) in solution {
         for edge in ground.graph.required(*node, *version).into_iter().flatten() {
             let Step::Node(to, _) = ground.step(edge) else { continue };

@@ -58,9 +58,12 @@ impl Allowed {
     ///
     /// **Errors**: `input.allowlist` for an empty text and for a `*` that does not end it.
     pub fn parse(text: &str) -> Result<Allowed, ParseError> {
-        let refused = || ParseError::new("input.allowlist", "an id, a prefix that ends in /, or one that ends in *", text);
+        let refused = || {
+            ParseError::new("input.allowlist", "an id, a prefix that ends in /, or one that ends in *", text)
+        };
         let inner = text.strip_suffix('*').unwrap_or(text);
-        let is_fine = !text.is_empty() && !inner.contains('*') && inner.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
+        let is_fine =
+            !text.is_empty() && !inner.contains('*') && inner.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
         is_fine.then(|| Allowed(text.into())).ok_or_else(refused)
     }
 
@@ -68,7 +71,9 @@ impl Allowed {
         match (self.0.strip_suffix('*'), self.0.ends_with('/')) {
             (Some(prefix), _) => id.starts_with(prefix),
             (None, true) => id.starts_with(&*self.0),
-            (None, false) => id.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            (None, false) => {
+                id.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
         }
     }
 }
@@ -89,8 +94,11 @@ impl Overlay {
             return Err(ParseError::new("input.overlay", expected, both.as_text()));
         }
         let of = |by: By| move |(id, reference): (ComponentId, Reference)| (id, (reference, by));
-        let one_step: BTreeMap<ComponentId, (Reference, By)> =
-            replace.into_iter().map(of(By::Replace)).chain(bindings.into_iter().map(of(By::Binding))).collect();
+        let one_step: BTreeMap<ComponentId, (Reference, By)> = replace
+            .into_iter()
+            .map(of(By::Replace))
+            .chain(bindings.into_iter().map(of(By::Binding)))
+            .collect();
         let chain = |id: &ComponentId| Ok((id.clone(), end_of(id, &one_step)?));
         let replaced = one_step.keys().map(chain).collect::<Result<_, ParseError>>()?;
         Ok(Overlay { replaced, allowed, sources })
@@ -170,9 +178,8 @@ mod tests {
         let overlay = Overlay::new(replace, map(&[("c/x", "n/a"), ("c/y", "n/d")]), vec![], None).unwrap();
         let check = |from: &str, expected: Option<(&str, Option<&str>, By)>| {
             let found = overlay.substitute(&id(from));
-            let told = found.map(|one| {
-                (one.id.path(), one.requirement.as_ref().map(|wanted| wanted.as_text()), one.by)
-            });
+            let told = found
+                .map(|one| (one.id.path(), one.requirement.as_ref().map(|wanted| wanted.as_text()), one.by));
             assert_eq!(told, expected, "{from}");
         };
         check("n/a", Some(("n/c", Some("^2"), By::Replace)));

@@ -242,7 +242,9 @@ fn fact(leaf: &Leaf, ground: &Ground<'_>) -> Fact {
             Fact { about: Some(about(*node, set, ground)), what: What::Broken(why.to_string()) }
         }
         External::FromDependencyOf(ROOT, _, target, set) => asked(*target, set, ground),
-        External::FromDependencyOf(node, set, target, wanted) => required(*node, set, *target, wanted, ground),
+        External::FromDependencyOf(node, set, target, wanted) => {
+            required(*node, set, *target, wanted, ground)
+        }
     }
 }
 
@@ -328,7 +330,11 @@ fn newest_first<'a>(
 ) -> impl Iterator<Item = catalogue_schema::packed::Listed<'a>> {
     let intervals: Vec<(u32, u32)> = set.intervals(ground.versions(node)).collect();
     let versions = intervals.into_iter().rev().flat_map(|(from, to)| (from..to).rev());
-    versions.filter_map(move |version| ground.components.get(node as usize)?.listed(version as usize)).take(RELEASES_MAX).collect::<Vec<_>>().into_iter()
+    versions
+        .filter_map(move |version| ground.components.get(node as usize)?.listed(version as usize))
+        .take(RELEASES_MAX)
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 fn about(node: u32, set: &Set, ground: &Ground<'_>) -> About {
@@ -355,7 +361,9 @@ impl std::fmt::Display for About {
         let named: Vec<&str> = self.releases.iter().map(|told| told.version.as_str()).collect();
         match (self.is_every, named.as_slice()) {
             (_, []) => {}
-            (true, [newest, ..]) => write!(out, ", every version (the newest of {} is {newest})", self.count)?,
+            (true, [newest, ..]) => {
+                write!(out, ", every version (the newest of {} is {newest})", self.count)?
+            }
             (false, named) if named.len() <= NAMED_MAX && named.len() == self.count as usize => {
                 write!(out, "@{}", named.join(", "))?;
             }
@@ -376,7 +384,8 @@ impl std::fmt::Display for Fact {
                     Some(about) => write!(out, "{about} requires ")?,
                     None if requests.is_empty() => return out.write_str("a request has to be answered"),
                     None => {
-                        let numbers: Vec<String> = requests.iter().take(NAMED_MAX).map(usize::to_string).collect();
+                        let numbers: Vec<String> =
+                            requests.iter().take(NAMED_MAX).map(usize::to_string).collect();
                         write!(out, "request {} asks for ", numbers.join(", "))?;
                     }
                 }

@@ -222,7 +222,11 @@ impl DependencyProvider for Search<'_, '_> {
         })
     }
 
-    fn get_dependencies(&self, node: &u32, version: &u32) -> Result<Dependencies<u32, Set, Broken>, Undecided> {
+    fn get_dependencies(
+        &self,
+        node: &u32,
+        version: &u32,
+    ) -> Result<Dependencies<u32, Set, Broken>, Undecided> {
         if *node == ROOT {
             return Ok(Dependencies::Available(self.roots.iter().cloned().collect()));
         }

@@ -129,7 +129,9 @@ fn told(answer: &Result<Resolution<'_>, Conflict>) -> String {
                 Cause::Closed(closed) => closed.to_string(),
                 Cause::Host(version) => format!("host {version}"),
                 Cause::Missing(absent) => {
-                    let row = |one: &Absent| format!("{} for {}", one.references.join(" "), one.required_by.join(" "));
+                    let row = |one: &Absent| {
+                        format!("{} for {}", one.references.join(" "), one.required_by.join(" "))
+                    };
                     format!("missing {}", absent.iter().map(row).collect::<Vec<_>>().join(", "))
                 }
                 Cause::Unfetched { releases } => format!("unfetched {}", releases.join(" ")),
@@ -143,7 +145,11 @@ fn told(answer: &Result<Resolution<'_>, Conflict>) -> String {
 
 fn check(references: &[&str], natives: &[&str], expected: &str) {
     let world = small_world();
-    assert_eq!(told(&resolve(&world, &request(references, natives), &LONG)), expected, "{references:?} {natives:?}");
+    assert_eq!(
+        told(&resolve(&world, &request(references, natives), &LONG)),
+        expected,
+        "{references:?} {natives:?}"
+    );
 }
 
 #[test]
@@ -204,16 +210,11 @@ fn picks_say_who_asked_and_warnings_say_what_to_know() {
     let picks: Vec<String> = resolution
         .picks
         .iter()
-        .map(|pick| {
-            format!("{} {:?} {:?}", pick.component.id_text(), pick.requested, pick.required_by)
-        })
+        .map(|pick| format!("{} {:?} {:?}", pick.component.id_text(), pick.requested, pick.required_by))
         .collect();
     assert_eq!(
         picks,
-        [
-            r#"lcod://n/a ["1", "^1"] [Request(1), Request(2), Request(3)]"#,
-            r#"lcod://n/b [""] [Request(0)]"#
-        ]
+        [r#"lcod://n/a ["1", "^1"] [Request(1), Request(2), Request(3)]"#, r#"lcod://n/b [""] [Request(0)]"#]
     );
     let reasons = |resolution: &Resolution<'_>| -> Vec<String> {
         resolution.warnings.iter().map(|warning| format!("{}: {}", warning.reason, warning.text)).collect()
@@ -250,7 +251,8 @@ fn some_component(name: &'static str) -> impl Strategy<Value = Component> {
 }
 
 fn some_world() -> impl Strategy<Value = World> {
-    (some_component(NAMES[0]), some_component(NAMES[1])).prop_map(|(a, b)| world(vec![a, b, component("n/dep", &["1.0.0"])]))
+    (some_component(NAMES[0]), some_component(NAMES[1]))
+        .prop_map(|(a, b)| world(vec![a, b, component("n/dep", &["1.0.0"])]))
 }
 
 fn some_requirement() -> impl Strategy<Value = String> {

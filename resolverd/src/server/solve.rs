@@ -15,9 +15,7 @@ use serde_json::{Value, json};
 use crate::api::{Code, Failure, HiddenRow, ResolvedHead, ResolvedTail, SubstitutionRow};
 use crate::resolve::reason::{About, Because, Derivation, Fact, Unmet, What};
 use crate::resolve::solver::Undecided;
-use crate::resolve::{
-    Absent, Asker, Candidates, Closed, Conflict, Limits, Pick, Resolution, resolve,
-};
+use crate::resolve::{Absent, Asker, Candidates, Closed, Conflict, Limits, Pick, Resolution, resolve};
 use crate::server::route::Question;
 use crate::store::Snapshot;
 
@@ -239,10 +237,9 @@ pub fn missing(absent: &[Absent], unread: &[String]) -> Failure {
             unread.join(", ")
         ),
     };
-    Failure::new(Code::ComponentNotFound, "dependency_unknown", detail).with("missing", rows).hint(format!(
-        "where the kernel has them itself, say so: {}",
-        natives_hint(absent)
-    ))
+    Failure::new(Code::ComponentNotFound, "dependency_unknown", detail)
+        .with("missing", rows)
+        .hint(format!("where the kernel has them itself, say so: {}", natives_hint(absent)))
 }
 
 /// Returns the options that name the missing ids as natives: their namespaces, since kernels have whole ones.
@@ -251,7 +248,8 @@ fn natives_hint(absent: &[Absent]) -> String {
     for Absent { id, .. } in absent {
         let text = id.as_text();
         let path = text.len() - id.path().len();
-        let is_kernels = ["contract/", "axiom/", "flow/", "impl/", "kernel/"].iter().any(|one| id.path().starts_with(one));
+        let is_kernels =
+            ["contract/", "axiom/", "flow/", "impl/", "kernel/"].iter().any(|one| id.path().starts_with(one));
         let option = match id.path().find('/').filter(|_| is_kernels) {
             Some(slash) => format!("--native {}", &text[..=path + slash]),
             None => format!("--native {text}"),
@@ -311,10 +309,14 @@ pub fn impossible(derivation: &Derivation) -> Failure {
     let steps: Vec<Value> =
         derivation.steps.iter().map(|[one, other]| json!([because(one), because(other)])).collect();
     let text = derivation.text();
-    Failure::new(Code::VersionConflict, "version_conflict", text.lines().next().unwrap_or_default().trim_end_matches(':'))
-        .with("explanation", text)
-        .with("derivation", json!({"facts": facts, "steps": steps, "cut": derivation.is_cut}))
-        .hint("ask for other versions of what the lines name, or ask the owners of the components")
+    Failure::new(
+        Code::VersionConflict,
+        "version_conflict",
+        text.lines().next().unwrap_or_default().trim_end_matches(':'),
+    )
+    .with("explanation", text)
+    .with("derivation", json!({"facts": facts, "steps": steps, "cut": derivation.is_cut}))
+    .hint("ask for other versions of what the lines name, or ask the owners of the components")
 }
 
 fn fact_row(fact: &Fact) -> Value {
@@ -325,9 +327,9 @@ fn fact_row(fact: &Fact) -> Value {
             row["source"] = json!(source);
             row["catalogue"] = json!(catalogue);
         }
-        let told = releases.iter().map(|one| {
-            json!({"version": one.version, "manifest": one.manifest, "because": one.because})
-        });
+        let told = releases
+            .iter()
+            .map(|one| json!({"version": one.version, "manifest": one.manifest, "because": one.because}));
         row["releases"] = told.collect();
         row["count"] = json!(count);
     }

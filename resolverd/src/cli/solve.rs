@@ -1,0 +1,254 @@
+//! The verbs `tree` and `outdated`, and `why --in`: what one solution says, as trees and tables. Chooses nothing itself.
+//!
+//! Walks with a stack of its own: how deep a solution is, others have published.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use catalogue_schema::id::Reference;
+use serde_json::{Value, json};
+
+use crate::api::{Call, Failure};
+use crate::cli::render::{Paint, field, list, table, text, texts};
+
+/// How many ways from a request to a component are told.
+const WAYS_MAX: usize = 20;
+
+/// The releases of an answer by their ids.
+struct Solution<'a> {
+    by_id: BTreeMap<&'a str, &'a Value>,
+    substitutes: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Solution<'a> {
+    fn of(answer: &'a Value) -> Solution<'a> {
+        let by_id = list(answer, "components").iter().filter_map(|one| Some((one["id"].as_str()?, one)));
+        let substitutes = list(answer, "substitutions").iter();
+        let substitutes = substitutes.filter_map(|one| Some((one["id"].as_str()?, one["to"].as_str()?)));
+        Solution { by_id: by_id.collect(), substitutes: substitutes.collect() }
+    }
+
+    /// Returns the release that meets a reference; `None` where a native does.
+    fn found(&self, reference: &str) -> Option<&'a Value> {
+        let id = Reference::parse(reference).ok()?.id;
+        let id = self.substitutes.get(id.as_text()).copied().unwrap_or(id.as_text());
+        self.by_id.get(id).copied()
+    }
+}
+
+fn name(release: &Value) -> String {
+    format!("{}@{}", field(release, "id"), field(release, "version"))
+}
+
+/// Turns a resolution into the rows of a tree, from the requests downwards. A release is followed where it comes first.
+pub fn tree(answer: &Value) -> Value {
+    let solution = Solution::of(answer);
+    let mut followed = BTreeSet::new();
+    let mut rows = Vec::new();
+    let mut left: Vec<(usize, String)> =
+        list(answer, "roots").iter().rev().map(|root| (0, text(root))).collect();
+    while let Some((depth, reference)) = left.pop() {
+        let Some(release) = solution.found(&reference) else {
+            rows.push(json!({"depth": depth, "requirement": reference, "native": true}));
+            continue;
+        };
+        let is_first = followed.insert(name(release));
+        let below = list(release, "dependencies");
+        rows.push(json!({
+            "depth": depth, "requirement": reference, "id": release["id"], "version": release["version"],
+            "followed": is_first || below.is_empty(),
+        }));
+        if is_first {
+            left.extend(below.iter().rev().map(|one| (depth + 1, text(one))));
+        }
+    }
+    json!({"snapshot": answer["snapshot"], "generation": answer["generation"], "rows": rows, "warnings": answer["warnings"]})
+}
+
+/// Returns the text of a tree.
+pub fn tree_text(tree: &Value, paint: Paint) -> String {
+    let mut out = String::new();
+    for row in list(tree, "rows") {
+        // A hundred columns of spaces say no more than twenty.
+        let depth = usize::try_from(row["depth"].as_u64().unwrap_or_default()).unwrap_or_default();
+        let indent = "  ".repeat(depth.min(20));
+        let deep = if depth > 20 { format!("({depth}) ") } else { String::new() };
+        let line = match (row["native"] == true, row["followed"] == true) {
+            (true, _) => format!("{} {}", field(row, "requirement"), paint.note("native")),
+            (false, true) => name(row),
+            (false, false) => format!("{} (above)", name(row)),
+        };
+        out.push_str(&format!("{indent}{deep}{line}\n"));
+    }
+    for warning in list(tree, "warnings") {
+        out.push_str(&format!("{} {}\n", paint.note("warning:"), field(warning, "text")));
+    }
+    out
+}
+
+/// Turns a resolution into the ways from its requests to one component, shortest first.
+///
+/// **Errors**: R001 for an id that cannot be read.
+pub fn ways(answer: &Value, wanted: &str) -> Result<Value, Failure> {
+    let id = Reference::parse(wanted).map_err(|error| Failure::of_reference(&error))?.id;
+    let solution = Solution::of(answer);
+    let mut ways: Vec<Vec<String>> = Vec::new();
+    let mut askers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for one in list(answer, "components") {
+        askers.insert(name(one), texts(list(one, "requiredBy")));
+    }
+    let target = solution.by_id.get(id.as_text()).map(|release| name(release));
+    let natives: Vec<String> = texts(list(answer, "natives"))
+        .into_iter()
+        .filter(|native| Reference::parse(native).is_ok_and(|native| native.id == id))
+        .collect();
+    // Each release is gone through once, so that the ways are few and short however many there are.
+    let mut seen = BTreeSet::new();
+    let mut queue: std::collections::VecDeque<Vec<String>> =
+        target.iter().map(|target| vec![target.clone()]).collect();
+    if target.is_none() && !natives.is_empty() {
+        let requires = |one: &&Value| {
+            let below = list(one, "dependencies").iter().filter_map(Value::as_str);
+            below.filter_map(|one| Reference::parse(one).ok()).any(|one| one.id == id)
+        };
+        let first = list(answer, "components").iter().filter(requires);
+        queue.extend(first.map(|one| vec![id.to_string(), name(one)]));
+    }
+    while let Some(way) = queue.pop_front() {
+        let Some(last) = way.last() else { continue };
+        for asker in askers.get(last).into_iter().flatten() {
+            let longer: Vec<String> = way.iter().cloned().chain([asker.clone()]).collect();
+            if asker.starts_with("request ") {
+                ways.push(longer.into_iter().rev().collect());
+            } else if seen.insert(asker.clone()) {
+                queue.push_back(longer);
+            }
+        }
+        if ways.len() >= WAYS_MAX {
+            break;
+        }
+    }
+    Ok(json!({
+        "id": id, "release": target, "natives": natives, "ways": ways,
+        "snapshot": answer["snapshot"], "generation": answer["generation"],
+    }))
+}
+
+/// Returns the text of the ways to a component.
+pub fn ways_text(answer: &Value, paint: Paint) -> String {
+    let id = field(answer, "id");
+    let mut out = match (answer["release"].as_str(), list(answer, "natives")) {
+        (Some(release), _) => format!("{} is part of the solution\n", paint.strong(release)),
+        (None, []) => format!("nothing in the solution requires {id}\n"),
+        (None, natives) => {
+            format!("{} is the caller's own: {}\n", paint.strong(&id), texts(natives).join(", "))
+        }
+    };
+    for way in list(answer, "ways") {
+        let steps = way.as_array().map_or(&[][..], Vec::as_slice);
+        out.push_str(&format!("  {}\n", texts(steps).join(" -> ")));
+    }
+    out
+}
+
+/// Returns the question which versions the components of an answer have by now.
+pub fn latest_call(answer: &Value) -> Call {
+    let ids: Vec<String> = list(answer, "components").iter().map(|one| field(one, "id")).collect();
+    Call::post("/v1/lookup", &json!({"ids": ids}))
+}
+
+/// Turns a resolution and the newest release of each of its components into the rows of what is newer.
+pub fn outdated(answer: &Value, latest: &Value) -> Value {
+    let newest = latest.as_array().map_or(&[][..], Vec::as_slice);
+    let rows: Vec<Value> = list(answer, "components")
+        .iter()
+        .zip(newest)
+        .filter(|(one, newest)| newest["version"].is_string() && one["version"] != newest["version"])
+        .map(|(one, newest)| {
+            json!({
+                "id": one["id"], "version": one["version"], "latest": newest["version"],
+                "requested": one["requested"], "requiredBy": one["requiredBy"],
+            })
+        })
+        .collect();
+    json!({"snapshot": answer["snapshot"], "generation": answer["generation"], "items": rows})
+}
+
+/// Returns the table of what is newer.
+pub fn outdated_text(answer: &Value, _paint: Paint) -> String {
+    let items = list(answer, "items");
+    if items.is_empty() {
+        return "every component is the newest that may be used\n".to_owned();
+    }
+    let row = |one: &Value| {
+        let askers = texts(list(one, "requiredBy"));
+        let first = askers.first().cloned().unwrap_or_default();
+        let more = if askers.len() > 1 { format!(" (+{} more)", askers.len() - 1) } else { String::new() };
+        vec![
+            field(one, "id"),
+            field(one, "version"),
+            field(one, "latest"),
+            texts(list(one, "requested")).join(", "),
+            format!("{first}{more}"),
+        ]
+    };
+    table(&["COMPONENT", "CHOSEN", "NEWEST", "REQUESTED", "REQUIRED BY"], items.iter().map(row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer() -> Value {
+        let one = |id: &str, version: &str, below: &[&str], askers: &[&str]| json!({"id": id, "version": version, "dependencies": below, "requiredBy": askers, "requested": ["1"]});
+        json!({
+            "roots": ["lcod://n/a@1.0.0", "lcod://k/x@1"],
+            "components": [
+                one("lcod://n/c", "1.0.0", &["lcod://n/a@1"], &["lcod://n/a@1.0.0", "lcod://n/b@1.0.0"]),
+                one("lcod://n/b", "1.0.0", &["lcod://n/c", "lcod://k/map@1"], &["lcod://n/a@1.0.0"]),
+                one("lcod://n/a", "1.0.0", &["lcod://n/b@1", "lcod://n/old@^2"], &["request 0", "lcod://n/c@1.0.0"]),
+            ],
+            "natives": ["lcod://k/map@1", "lcod://k/x@1"],
+            "substitutions": [{"id": "lcod://n/old", "to": "lcod://n/c", "by": "replace"}],
+        })
+    }
+
+    #[test]
+    fn a_tree_follows_each_release_once() {
+        let shown = tree_text(&tree(&answer()), Paint::Plain);
+        let expected = "lcod://n/a@1.0.0\n  lcod://n/b@1.0.0\n    lcod://n/c@1.0.0\n      lcod://n/a@1.0.0 (above)\n    \
+                        lcod://k/map@1 native\n  lcod://n/c@1.0.0 (above)\nlcod://k/x@1 native\n";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn ways_lead_from_requests_to_what_is_asked_about() {
+        let check = |wanted: &str, expected: &str| {
+            let ways = ways(&answer(), wanted).expect("an id");
+            assert_eq!(ways_text(&ways, Paint::Plain), expected, "{wanted}");
+        };
+        check(
+            "lcod://n/c",
+            "lcod://n/c@1.0.0 is part of the solution\n  request 0 -> lcod://n/a@1.0.0 -> lcod://n/c@1.0.0\n",
+        );
+        check(
+            "lcod://k/map",
+            "lcod://k/map is the caller's own: lcod://k/map@1\n  request 0 -> lcod://n/a@1.0.0 -> lcod://n/b@1.0.0 -> lcod://k/map\n",
+        );
+        check("lcod://n/gone", "nothing in the solution requires lcod://n/gone\n");
+        assert!(ways(&answer(), "A b").is_err());
+    }
+
+    #[test]
+    fn what_is_newer_is_told_with_who_holds_it() {
+        let latest = json!([{"version": "2.0.0"}, {"version": "1.0.0"}, {"code": "E002"}]);
+        let told = outdated(&answer(), &latest);
+        let shown = outdated_text(&told, Paint::Plain);
+        assert!(
+            shown.contains("lcod://n/c") && shown.contains("2.0.0") && shown.contains("(+1 more)"),
+            "{shown}"
+        );
+        assert_eq!(told["items"].as_array().map(Vec::len), Some(1));
+        let none = outdated_text(&outdated(&answer(), &json!([])), Paint::Plain);
+        assert_eq!(none, "every component is the newest that may be used\n");
+    }
+}
