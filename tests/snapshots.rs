@@ -250,7 +250,8 @@ fn a_verb_asks_the_snapshot_that_is_named_or_refuses_to() {
     };
     // All of them see that it is not kept, which they could not without asking.
     std::fs::write(sandbox.path("x.lock"), "schema = \"resolverd/lock@1\"\n").unwrap();
-    let asking = "resolve lock check tree outdated info versions sources catalogues components search explain why";
+    let asking =
+        "resolve lock check tree outdated info versions sources catalogues components search explain why";
     for verb in verbs(&sandbox) {
         let mut line = vec![verb.as_str(), "--snapshot", "0123456789ab", "--offline"];
         line.extend(argument(&verb));
