@@ -350,13 +350,13 @@ mod tests {
         check(r#"{"replace": {"lcod://a/b": 7}}"#, "input.field replace.lcod://a/b true");
         check(r#"{"bindings": 7}"#, "input.field bindings true");
         check(r#"{"allowlist": "lcod://a/"}"#, "input.field allowlist true");
-        check(r#"{"registry": {"sources": [{"id": "A B"}]}}"#, "input.source registry.sources[0].id true");
-        check(r#"{"replace": {}, "replace": {}}"#, "input.json  true");
+        check(r#"{"registry": {"sources": [{"id": "A B"}]}}"#, "input.source_id registry.sources[0].id true");
+        check(r#"{"replace": {}, "replace": {}}"#, "input.duplicate_key replace true");
         check(
             r#"{"bindings": {"lcod://a/b@1": "lcod://c/d", "lcod://a/b@2": "lcod://c/d"}}"#,
             "project.twice bindings true",
         );
-        check("[]", "input.field  true");
+        check("7", "input.field  true");
     }
 
     #[test]
