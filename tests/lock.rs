@@ -1,17 +1,17 @@
 //! Locks through the real binary: made in a project, equal on every machine, kept as far as they can be, merged, and judged again.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::lockfile::{Form, Lock};
+use catalogue_schema::lockfile::{self, Lock};
 use serde_json::{Value, json};
 
 use crate::events::Listener;
 use crate::harness::daemon::{Daemon, Said, Sandbox};
-use crate::harness::lcod::{self, Component};
+use crate::harness::lcod::{self, Component, Federation, Form};
 use crate::harness::place;
 use crate::harness::repository::{Files, Repository};
 use crate::harness::tls::{GitMount, TlsServer};
@@ -436,6 +436,12 @@ fn a_verb_says_what_no_longer_holds_and_how_to_go_on() {
     assert!(said.stdout.contains("lock.yanked: lcod://x/b@1.0.0"), "{said:?}");
     assert!(said.stdout.contains("resolverd lock --update lcod://x/b"), "{said:?}");
     assert!(said.stdout.ends_with("lcp.lock does not hold: 1 findings in 3 components\n"), "{said:?}");
+    // What the project requires counts as well.
+    world.project(&["lcod://x/a@1", "lcod://contract/log@1", "lcod://x/c@^1"]);
+    let said = world.run(&["check"]);
+    assert!(said.status == 4 && said.stdout.contains("lock.drifted: lcod://demo/app@0.1.0"), "{said:?}");
+    assert!(said.stdout.contains("today   lcod://x/c@^1"), "{said:?}");
+    world.project(REQUIRES);
     // A withdrawn release stays usable where it is locked, and is not chosen where it is not.
     assert!(done(world.run(&["resolve", "--locked"])).contains("lcod://x/b@1.0.0"));
     std::fs::remove_file(app.join("lcp.lock")).unwrap();
@@ -559,11 +565,38 @@ fn references_are_locked_without_a_project_and_again() {
     let said = done(world.run(&["lock"]));
     assert!(said.starts_with("unchanged: 2 components in resolverd.lock"), "{said}");
     let (lock, form) = Lock::parse(first.as_bytes()).unwrap();
-    assert_eq!((lock.roots().len(), form), (1, Form::Resolverd));
+    assert_eq!((lock.roots().len(), form), (1, lockfile::Form::Resolverd));
     assert_eq!(
         done(world.run(&["check", "--locked", "resolverd.lock"])),
         "resolverd.lock holds: 2 components\n"
     );
     let said = world.run(&["check", "none.lock"]);
     assert!(said.status == 2 && said.stderr.contains("lock.absent"), "{said:?}");
+}
+
+#[test]
+fn the_published_components_are_locked_in_every_form() {
+    let Some(components) = lcod::published() else { return };
+    let place = tempfile::tempdir().unwrap();
+    let listed: BTreeSet<String> = components.iter().map(|one| one.id.clone()).collect();
+    let bare = |text: &String| text.rsplit_once('@').map_or(text.clone(), |(id, _)| id.to_owned());
+    let required: BTreeSet<String> =
+        components.iter().flat_map(|one| one.requires.iter().map(bare)).collect();
+    let natives: Vec<&String> = required.difference(&listed).collect();
+    let federation = Federation::build(place.path(), components);
+    for form in [Form::Seed, Form::Lines] {
+        let sandbox = Sandbox::with_sources(&federation.sources(form));
+        let daemon = sandbox.start_synced();
+        let requests: Vec<&String> = listed.iter().collect();
+        let body = json!({"resolve": {"requests": requests, "natives": natives}});
+        let body = json!({"form": "lcp", "project": "lcod://demo/all@0.1.0", "resolve": body["resolve"]});
+        let answer = daemon.post("/v1/lock", &body).ok();
+        let text = answer["text"].as_str().unwrap();
+        let (lock, _) = Lock::parse(text.as_bytes()).unwrap();
+        assert_eq!((lock.components().len(), lock.roots().len()), (79, 79));
+        assert!(lock.components().iter().all(|one| !one.files.is_empty() && one.commit.is_some()));
+        assert!(!text.contains(place.path().to_str().unwrap()), "{text}");
+        assert_eq!(findings(&daemon, text), <[&str; 0]>::default());
+        assert_eq!(daemon.post("/v1/lock", &body).ok()["text"], answer["text"]);
+    }
 }

@@ -240,13 +240,18 @@ fn a_verb_asks_the_snapshot_that_is_named_or_refuses_to() {
     assert_eq!(sandbox.run(&["sync"]).status, 0);
     let reference = "lcod://acme/billing/tax";
     let argument = |verb: &str| match verb {
-        "resolve" | "info" | "versions" | "explain" | "why" | "search" => Some(reference),
+        "resolve" | "lock" | "tree" | "outdated" | "info" | "versions" | "explain" | "why" | "search" => {
+            Some(reference)
+        }
+        "check" => Some("x.lock"),
         "completions" => Some("bash"),
         "convert" => Some("x.json"),
         _ => None,
     };
     // All of them see that it is not kept, which they could not without asking.
-    let asking = "resolve info versions sources catalogues components search explain why";
+    std::fs::write(sandbox.path("x.lock"), "schema = \"resolverd/lock@1\"\n").unwrap();
+    let asking =
+        "resolve lock check tree outdated info versions sources catalogues components search explain why";
     for verb in verbs(&sandbox) {
         let mut line = vec![verb.as_str(), "--snapshot", "0123456789ab", "--offline"];
         line.extend(argument(&verb));

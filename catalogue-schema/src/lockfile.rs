@@ -289,8 +289,8 @@ impl Lock {
     }
 
     /// Returns which components require each one.
-    pub(crate) fn required_by(&self) -> BTreeMap<&ComponentId, BTreeSet<&ComponentId>> {
-        let mut all: BTreeMap<&ComponentId, BTreeSet<&ComponentId>> = BTreeMap::new();
+    fn required_by(&self) -> RequiredBy<'_> {
+        let mut all = RequiredBy::new();
         for one in &self.components {
             for edge in &one.dependencies {
                 if let To::Component(to) = &edge.to {
@@ -345,6 +345,9 @@ impl Lock {
         used
     }
 }
+
+/// Which components require each one.
+type RequiredBy<'a> = BTreeMap<&'a ComponentId, BTreeSet<&'a ComponentId>>;
 
 /// What is wrong with a lock as a whole, and the component that it is about; `None` for the project.
 struct Flaw {

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::lcod::descriptor;
+use crate::dialect::lcod::descriptor::{self, Own};
 use crate::error::{ParseError, escaped};
 use crate::id::{ComponentId, Reference, SourceId};
 use crate::json;
@@ -54,7 +54,7 @@ impl ProjectFile {
     /// **Errors**: `limit.document_bytes`, `input.encoding`, `input.toml`, `input.schema`, `input.id`, `input.version`,
     /// `input.requirement`, `input.field`.
     pub fn parse(bytes: &[u8]) -> Result<ProjectFile, ParseError> {
-        let (id, version, requires) = descriptor::project(bytes)?;
+        let Own { id, version, requires } = descriptor::project(bytes)?;
         let project = match (id.as_deref(), version.as_deref()) {
             (Some(id), version) => named(id, version)?,
             (None, _) => None,
@@ -120,10 +120,11 @@ impl Overrides {
                 "registry" => overrides.registry(raw),
                 // Where a kernel finds its own tools: nothing is resolved by it.
                 "tooling" | "$schema" => Ok(()),
-                _ => Ok(overrides.warn(
-                    "project.unknown_field",
-                    format!("{} is a field that nobody here knows", escaped(name)),
-                )),
+                _ => {
+                    let text = format!("{} is a field that nobody here knows", escaped(name));
+                    overrides.warn("project.unknown_field", text);
+                    Ok(())
+                }
             };
             // A value that was read on its own knows only its place in itself.
             let placed = |error: ParseError| {
@@ -349,13 +350,13 @@ mod tests {
         check(r#"{"replace": {"lcod://a/b": 7}}"#, "input.field replace.lcod://a/b true");
         check(r#"{"bindings": 7}"#, "input.field bindings true");
         check(r#"{"allowlist": "lcod://a/"}"#, "input.field allowlist true");
-        check(r#"{"registry": {"sources": [{"id": "A B"}]}}"#, "input.source registry.sources[0].id true");
-        check(r#"{"replace": {}, "replace": {}}"#, "input.json  true");
+        check(r#"{"registry": {"sources": [{"id": "A B"}]}}"#, "input.source_id registry.sources[0].id true");
+        check(r#"{"replace": {}, "replace": {}}"#, "input.duplicate_key replace true");
         check(
             r#"{"bindings": {"lcod://a/b@1": "lcod://c/d", "lcod://a/b@2": "lcod://c/d"}}"#,
             "project.twice bindings true",
         );
-        check("[]", "input.field  true");
+        check("7", "input.field  true");
     }
 
     #[test]

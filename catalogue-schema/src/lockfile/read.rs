@@ -8,7 +8,7 @@ use crate::id::{CatalogueId, ComponentId, Reference, SourceId, parse_release_id}
 use crate::lockfile::document::{LcpDependency, LcpDocument, LcpTable, LockDocument, LockedTable};
 use crate::lockfile::{
     Edge, Flaw, Form, LCP_RESOLVER, LCP_SCHEMA_VERSION, LOCK_BYTES_MAX, LOCK_SCHEMA, Lock, Locked,
-    LockedFile, NATIVE, Project, To,
+    LockedFile, NATIVE, Project, RequiredBy, To,
 };
 use crate::path::DocPath;
 use crate::pointer::{CommitId, HttpsUrl, Repository, SshUrl};
@@ -132,10 +132,11 @@ impl Reader<'_> {
         }
         let blocks = document.components.iter().map(|at| (at.value().id.value().as_str(), at.offset()));
         let lock = self.whole(None, roots, components, &blocks.collect::<Vec<_>>())?;
+        let required_by = lock.required_by();
         for (index, at) in document.components.iter().enumerate() {
             let table = at.value();
             let within = |error: ParseError| self.placed(error.in_field(format!("components[{index}]")), at);
-            self.dependents(&lock, &table.id, &table.required_by).map_err(within)?;
+            self.dependents(&required_by, &table.id, &table.required_by).map_err(within)?;
         }
         Ok(lock)
     }
@@ -162,12 +163,16 @@ impl Reader<'_> {
     }
 
     /// Compares who requires a component with what its block says.
-    fn dependents(&self, lock: &Lock, id: &At<String>, written: &[At<String>]) -> Result<(), ParseError> {
+    fn dependents(
+        &self,
+        required_by: &RequiredBy<'_>,
+        id: &At<String>,
+        written: &[At<String>],
+    ) -> Result<(), ParseError> {
         let id = self.value(id, "id", |text| {
             parse_release_id(text).map(|(id, _)| id).or_else(|_| ComponentId::parse(text))
         })?;
         let said: BTreeSet<&str> = written.iter().map(|at| at.value().as_str()).collect();
-        let required_by = lock.required_by();
         let found: BTreeSet<&str> =
             required_by.get(&id).into_iter().flatten().map(|one| one.as_text()).collect();
         match said.symmetric_difference(&found).next() {
@@ -216,9 +221,10 @@ impl Reader<'_> {
         let blocks = document.components.iter().map(|at| (at.value().id.value().as_str(), at.offset()));
         let project = Some(Project { id, version });
         let lock = self.whole(project, roots, components, &blocks.collect::<Vec<_>>())?;
+        let required_by = lock.required_by();
         for (index, at) in document.components.iter().enumerate() {
             let within = |error: ParseError| self.placed(error.in_field(format!("components[{index}]")), at);
-            self.lcp_agrees(&lock, at.value(), index > 0).map_err(within)?;
+            self.lcp_agrees(&lock, at.value(), Some(&required_by).filter(|_| index > 0)).map_err(within)?;
         }
         Ok(lock)
     }
@@ -295,9 +301,14 @@ impl Reader<'_> {
     }
 
     /// Compares what a block of `lcp.lock` repeats with the blocks that decide it.
-    fn lcp_agrees(&self, lock: &Lock, table: &LcpTable, has_dependents: bool) -> Result<(), ParseError> {
-        if has_dependents {
-            self.dependents(lock, &table.id, &table.source.required_by)
+    fn lcp_agrees(
+        &self,
+        lock: &Lock,
+        table: &LcpTable,
+        required_by: Option<&RequiredBy<'_>>,
+    ) -> Result<(), ParseError> {
+        if let Some(required_by) = required_by {
+            self.dependents(required_by, &table.id, &table.source.required_by)
                 .map_err(|error| error.in_field("source"))?;
         }
         for (index, at) in table.dependencies.iter().enumerate() {

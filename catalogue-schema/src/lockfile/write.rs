@@ -21,17 +21,16 @@
 //! ```
 //! A dependency that the host answers has `source = { type = "native" }` and nothing resolved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::error::ParseError;
 use crate::id::ComponentId;
-use crate::lockfile::{Edge, LCP_RESOLVER, LCP_SCHEMA_VERSION, LOCK_SCHEMA, Lock, Locked, NATIVE, To};
+use crate::lockfile::{
+    Edge, LCP_RESOLVER, LCP_SCHEMA_VERSION, LOCK_SCHEMA, Lock, Locked, NATIVE, RequiredBy, To,
+};
 
 const HEAD: &str =
     "# Written by resolverd. Change what the project asks for instead, then run: resolverd lock\n";
-
-/// Which components require each one.
-type RequiredBy<'a> = BTreeMap<&'a ComponentId, BTreeSet<&'a ComponentId>>;
 
 /// Returns the text of `resolverd.lock`.
 pub(super) fn resolverd(lock: &Lock) -> String {
@@ -40,6 +39,12 @@ pub(super) fn resolverd(lock: &Lock) -> String {
     let native = lock.roots().iter().filter(|edge| edge.to == To::Native);
     out.list("natives", native.map(|edge| edge.wanted.to_string()));
     let required_by = lock.required_by();
+    let mut requested: BTreeMap<&ComponentId, Vec<String>> = BTreeMap::new();
+    for edge in lock.roots() {
+        if let To::Component(to) = &edge.to {
+            requested.entry(to).or_default().push(edge.wanted.to_string());
+        }
+    }
     for one in lock.components() {
         out.0.push_str("\n[[components]]\n");
         out.value("id", one.id.as_text());
@@ -51,9 +56,7 @@ pub(super) fn resolverd(lock: &Lock) -> String {
         out.maybe("path", one.path.as_ref());
         out.maybe("manifest", one.manifest.as_ref());
         out.list("files", files(one));
-        let to = To::Component(one.id.clone());
-        let requested = lock.roots().iter().filter(|edge| edge.to == to);
-        out.list("requested", requested.map(|edge| edge.wanted.to_string()));
+        out.list("requested", requested.remove(&one.id).into_iter().flatten());
         out.list("dependencies", one.dependencies.iter().map(told));
         out.list("requiredBy", dependents(one, &required_by));
     }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
 use crate::cli::convert::replace;
-use crate::cli::project::{Kept, Room, lock_at};
+use crate::cli::project::{Kept, Room, lock_at, project_at};
 use crate::cli::render::{Paint, field, list, text};
 use crate::cli::{Ended, Env, Resolve, Terminal};
 
@@ -458,8 +458,35 @@ pub fn check(arguments: &Check, asker: &mut Asker<'_>, terminal: &Terminal) -> R
     };
     let mut answer = asker.ask(&Call::post("/v1/lock/check", &json!({"lock": kept.text})))?;
     answer["file"] = json!(path);
+    if let Some(row) = asks_otherwise(&path, &kept.lock)? {
+        answer["holds"] = json!(false);
+        answer["findings"].as_array_mut().into_iter().for_each(|rows| rows.push(row.clone()));
+    }
     terminal.print(&answer, checked_text)?;
     Ok(if answer["holds"] == true { 0 } else { DRIFTED })
+}
+
+/// Returns the finding that the project beside a lock asks for something else than was locked.
+fn asks_otherwise(path: &Path, lock: &lockfile::Lock) -> Result<Option<Value>, Failure> {
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let Some(project) = lock.project() else { return Ok(None) };
+    let Some(file) = project_at(beside)? else { return Ok(None) };
+    let texts = |all: &mut dyn Iterator<Item = &Reference>| -> BTreeSet<String> {
+        all.map(ToString::to_string).collect()
+    };
+    let locked = texts(&mut lock.roots().iter().map(|edge| &edge.wanted));
+    let asked = texts(&mut file.requires.iter());
+    let told = |all: &BTreeSet<String>, other: &BTreeSet<String>| match all.difference(other).next() {
+        None => "nothing beside that".to_owned(),
+        Some(_) => all.difference(other).cloned().collect::<Vec<_>>().join(", "),
+    };
+    Ok((locked != asked).then(|| {
+        json!({
+            "id": project.id, "version": project.version, "reason": "lock.drifted",
+            "expected": told(&locked, &asked), "found": told(&asked, &locked),
+            "hint": "resolverd lock takes over what lcp.toml requires",
+        })
+    }))
 }
 
 fn checked_text(answer: &Value, paint: Paint) -> String {

@@ -159,17 +159,17 @@ pub enum Verb {
     Search(Search),
     /// Show the whole chain from source to bytes for a reference, and what lost
     Explain(Explain),
-    /// Say in a few lines why a reference is answered as it is, or who requires it in the solution of others
-    #[command(
-        after_help = "Example: resolverd why lcod://tooling/text/slug --in lcod://acme/billing/invoice"
-    )]
-    Why(Why),
     /// Lock what a project uses: writes lcp.lock beside lcp.toml, or resolverd.lock
     #[command(after_help = lock::LOCK_EXAMPLES)]
     Lock(lock::Lock),
     /// Say what of a lock no longer holds under today's facts and policy; the exit status is 4 where something does not
     #[command(after_help = lock::CHECK_EXAMPLES)]
     Check(lock::Check),
+    /// Say in a few lines why a reference is answered as it is, or who requires it in the solution of others
+    #[command(
+        after_help = "Example: resolverd why lcod://tooling/text/slug --in lcod://acme/billing/invoice"
+    )]
+    Why(Why),
     /// Read the sources again; the exit status is 5 when none of them could be read
     Sync {
         /// Which sources; all of them where none is named
@@ -254,6 +254,7 @@ pub struct Resolve {
     references: Vec<String>,
     /// Answer what the lock in the current directory holds, and fail with exit status 4 where a new lock would differ
     #[arg(long)]
+    locked: bool,
     /// An id, or a prefix that ends in /, which the caller implements itself; RESOLVERD_NATIVES names more, separated by commas
     #[arg(long = "native", value_name = "REF")]
     natives: Vec<String>,

@@ -44,14 +44,11 @@ impl Room {
     /// **Errors**: E008 (`lcp.toml`), R008 (`resolve.config.json`, or the file that `LCOD_RESOLVER_CONFIG` names and that is not
     /// there).
     pub fn read(directory: &Path, env: Env<'_>) -> Result<Room, Failure> {
-        let path = directory.join(DESCRIPTOR);
-        let file = read(&path).map_err(|error| unreadable(&path, &error))?;
-        let file = file.map(|bytes| ProjectFile::parse(&bytes)).transpose();
-        let file = file.map_err(|error| {
-            refused(Code::ManifestInvalid, &path, &error)
-                .hint("correct what the project says of itself, then lock again")
-        })?;
-        Ok(Room { directory: directory.to_path_buf(), file, overrides: overrides(directory, env)? })
+        Ok(Room {
+            directory: directory.to_path_buf(),
+            file: project_at(directory)?,
+            overrides: overrides(directory, env)?,
+        })
     }
 
     /// Returns the path of a file of the directory.
@@ -89,6 +86,19 @@ impl Room {
         }
         overlay.into()
     }
+}
+
+/// Reads the `lcp.toml` of a directory; `None` where there is none.
+///
+/// **Errors**: E008.
+pub fn project_at(directory: &Path) -> Result<Option<ProjectFile>, Failure> {
+    let path = directory.join(DESCRIPTOR);
+    let file = read(&path).map_err(|error| unreadable(&path, &error))?;
+    let file = file.map(|bytes| ProjectFile::parse(&bytes)).transpose();
+    file.map_err(|error| {
+        refused(Code::ManifestInvalid, &path, &error)
+            .hint("correct what the project says of itself, then lock again")
+    })
 }
 
 /// Reads the lock at `path`; `None` where there is none.

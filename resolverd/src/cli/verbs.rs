@@ -83,13 +83,8 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Audit { .. }
         | Verb::Completions(_)
         | Verb::Man(_) => {}
-        Verb::Resolve(arguments) if arguments.locked => {
-            let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
-            let wish = lock::Wish::locked(arguments, natives);
-            terminal.print(&lock::resolve(&wish, &mut asker, env, terminal)?, render::resolution)?;
-        }
         Verb::Lock(arguments) => {
-            let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
+            let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
             lock::run(arguments, natives, &mut asker, env, terminal)?;
         }
         Verb::Check(arguments) => return lock::check(arguments, &mut asker, terminal),
@@ -102,7 +97,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             return files::locate(arguments, globals.is_offline(), &mut asker, terminal);
         }
         Verb::Resolve(arguments) => {
-            terminal.print(&resolved(&mut asker, arguments, env)?, render::resolution)?;
+            terminal.print(&resolved(&mut asker, arguments, env, terminal)?, render::resolution)?;
         }
         Verb::Info { reference } => {
             let (call, view) = info_call(reference)?;
@@ -134,11 +129,11 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             terminal.print(&solve::ways(&answer, &explain.reference)?, solve::ways_text)?;
         }
         Verb::Tree(arguments) => {
-            let answer = resolved(&mut asker, arguments, env)?;
+            let answer = resolved(&mut asker, arguments, env, terminal)?;
             terminal.print(&solve::tree(&answer), solve::tree_text)?;
         }
         Verb::Outdated(arguments) => {
-            let answer = resolved(&mut asker, arguments, env)?;
+            let answer = resolved(&mut asker, arguments, env, terminal)?;
             let latest = asker.ask(&solve::latest_call(&answer))?;
             terminal.print(&solve::outdated(&answer, &latest), solve::outdated_text)?;
         }
@@ -166,7 +161,16 @@ fn natives(named: &[String], file: Option<&Path>) -> Result<Vec<String>, Failure
     Ok(natives)
 }
 
-fn resolved(asker: &mut Asker<'_>, arguments: &Resolve, env: Env<'_>) -> Result<Value, Ended> {
+fn resolved(
+    asker: &mut Asker<'_>,
+    arguments: &Resolve,
+    env: Env<'_>,
+    terminal: &Terminal,
+) -> Result<Value, Ended> {
+    if arguments.locked {
+        let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
+        return lock::resolve(&lock::Wish::locked(arguments, natives), asker, env, terminal);
+    }
     let call = resolve_call(arguments, env)?;
     match arguments.refresh {
         true => asker.ask_slowly(&call, "reading the sources"),

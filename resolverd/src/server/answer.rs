@@ -246,8 +246,9 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         Query::Lookup(references) => lookup(references, served(snapshot)?),
         Query::Lock(asked) => locked(asked, served(snapshot)?, facts),
         Query::LockCheck(asked) => {
-            let (snapshot, view) = (served(snapshot)?, View::new(served(snapshot)?));
-            ok(&lock::checked(asked, lock::check(&asked.lock, &view)?, snapshot))
+            let (given, snapshot) = (lock::given(asked)?, served(snapshot)?);
+            let findings = lock::check(&given.lock, &View::new(snapshot))?;
+            ok(&lock::checked(asked, given, findings, snapshot))
         }
         Query::Explain(asked) => explained(asked, served(snapshot)?, facts),
         Query::At(..) | Query::Snapshots | Query::SnapshotsDiff(_) => {

@@ -20,8 +20,8 @@ use catalogue_schema::version::{Grammar, VersionReq};
 use serde_json::{Value, json};
 
 use crate::api::lock::{
-    ExceptionRow, FINDINGS_TOLD, FindingRow, LockCheckRequest, LockChecked, LockMade, LockRequest, LockedRow,
-    RECEIPT_SCHEMA, Receipt, WATCH_S, WATCHES_MAX,
+    ExceptionRow, FINDINGS_TOLD, FindingRow, LockChecked, LockMade, LockRequest, LockedRow, RECEIPT_SCHEMA,
+    Receipt, WATCH_S, WATCHES_MAX,
 };
 use crate::api::{Code, Failure};
 use crate::resolve::{Asker, Candidates, Link, Linked, Pick, Request, Resolution, Standing};
@@ -45,12 +45,19 @@ pub struct Wish {
 /// The question what of a lock no longer holds.
 #[derive(Debug, Clone)]
 pub struct AskedCheck {
-    /// The lock.
-    pub lock: Lock,
-    /// The digest of its text.
-    pub digest: Digest,
+    /// The text of the lock. It is read where there is time for it.
+    pub text: String,
     /// Whoever listens wants to know when it ceases to hold.
     pub watch: bool,
+}
+
+/// A lock that was given.
+#[derive(Debug)]
+pub struct Given {
+    /// The lock.
+    pub lock: Arc<Lock>,
+    /// The digest of its text.
+    pub digest: Digest,
 }
 
 /// Reads what a request for a lock has beside what is resolved.
@@ -82,14 +89,12 @@ pub fn wish(wire: &LockRequest) -> Result<Wish, Failure> {
 /// Reads a lock that is to be judged.
 ///
 /// **Errors**: E008 with what the reader says.
-pub fn asked_check(wire: &LockCheckRequest) -> Result<AskedCheck, Failure> {
-    let (lock, _) = Lock::parse(wire.lock.as_bytes()).map_err(|error| unreadable(&error))?;
-    Ok(AskedCheck { lock, digest: Digest::sha256(wire.lock.as_bytes()), watch: wire.watch })
-}
-
-fn unreadable(error: &ParseError) -> Failure {
-    Failure::of(Code::ManifestInvalid, &error.clone().in_field("lock"))
-        .hint("resolverd lock writes a lock anew; a merge that went wrong is mended the same way")
+pub fn given(asked: &AskedCheck) -> Result<Given, Failure> {
+    let (lock, _) = Lock::parse(asked.text.as_bytes()).map_err(|error| {
+        Failure::of(Code::ManifestInvalid, &error.in_field("lock"))
+            .hint("resolverd lock writes a lock anew; a merge that went wrong is mended the same way")
+    })?;
+    Ok(Given { lock: Arc::new(lock), digest: Digest::sha256(asked.text.as_bytes()) })
 }
 
 /// A chosen release, read.
@@ -242,15 +247,20 @@ pub fn check(lock: &Lock, candidates: &impl Candidates) -> Result<Vec<FindingRow
 }
 
 /// Answers what of a lock no longer holds: `findings`.
-pub fn checked<'a>(asked: &AskedCheck, findings: Vec<FindingRow>, snapshot: &'a Snapshot) -> LockChecked<'a> {
+pub fn checked<'a>(
+    asked: &AskedCheck,
+    given: Given,
+    findings: Vec<FindingRow>,
+    snapshot: &'a Snapshot,
+) -> LockChecked<'a> {
     let generation = &snapshot.generation;
     LockChecked {
         snapshot: &generation.snapshot,
         generation: generation.number,
         stale: stale(&generation.sources, &generation.catalogues),
-        lock: asked.digest.clone(),
+        lock: given.digest,
         holds: findings.is_empty(),
-        components: asked.lock.components().len(),
+        components: given.lock.components().len(),
         findings,
         watched_seconds: asked.watch.then_some(WATCH_S),
     }
@@ -442,20 +452,20 @@ impl Watches {
     /// Watches a lock from now on, or longer; `findings` is what is known of it.
     ///
     /// **Errors**: R005 when [`WATCHES_MAX`] others are watched.
-    pub fn watch(&self, asked: &AskedCheck, findings: &[FindingRow]) -> Result<(), Failure> {
+    pub fn watch(&self, given: &Given, findings: &[FindingRow]) -> Result<(), Failure> {
         let now = Instant::now();
         let mut all = self.locked();
         all.retain(|_, watch| watch.until > now);
-        if all.len() >= WATCHES_MAX && !all.contains_key(&asked.digest) {
+        if all.len() >= WATCHES_MAX && !all.contains_key(&given.digest) {
             let detail = format!("{WATCHES_MAX} locks are watched");
             return Err(Failure::new(Code::LimitExceeded, "api.watches", detail)
                 .status(429)
                 .with("limit", WATCHES_MAX)
                 .hint("ask without watch, or wait until one of them lapses"));
         }
-        let lock = Arc::new(asked.lock.clone());
         let until = now + Duration::from_secs(WATCH_S);
-        all.insert(asked.digest.clone(), Watch { lock, until, known: known(findings) });
+        let lock = Arc::clone(&given.lock);
+        all.insert(given.digest.clone(), Watch { lock, until, known: known(findings) });
         Ok(())
     }
 
@@ -509,13 +519,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn asked(number: usize) -> AskedCheck {
-        let wire = LockCheckRequest {
-            lock: format!("schema = \"resolverd/lock@1\"\nnatives = [\"lcod://contract/n{number}@1\"]\n"),
+    fn asked(number: usize) -> Given {
+        let asked = AskedCheck {
+            text: format!("schema = \"resolverd/lock@1\"\nnatives = [\"lcod://contract/n{number}@1\"]\n"),
             watch: true,
-            snapshot: None,
         };
-        asked_check(&wire).unwrap()
+        given(&asked).unwrap()
     }
 
     #[test]

@@ -468,7 +468,8 @@ impl State {
                 .status(503)
                 .hint("start one with: resolverd serve"));
         }
-        self.watches.watch(asked, &lock::check(&asked.lock, &View::new(snapshot))?)
+        let given = lock::given(asked)?;
+        self.watches.watch(&given, &lock::check(&given.lock, &View::new(snapshot))?)
     }
 
     fn reply(&self, answer: Answer) -> Result<Reply, Failure> {

@@ -602,7 +602,8 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
         Operation::LockCheck => {
             let wire: LockCheckRequest = read_body(body)?;
             let wanted = wire.snapshot.as_deref().map(Wanted::parse).transpose()?;
-            lock::asked_check(&wire).map(|asked| Query::LockCheck(asked.into()).at(wanted))
+            let asked = AskedCheck { text: wire.lock, watch: wire.watch };
+            Ok(Query::LockCheck(asked.into()).at(wanted))
         }
         Operation::Explain => explain(read_body(body)?),
         Operation::Sync if body.is_empty() => Ok(Query::Sync(Vec::new())),

@@ -113,10 +113,20 @@ fn at_one_commit(compose: &Location, lcp: &Location, commit: Option<&CommitId>) 
     }
 }
 
+/// What a project's own descriptor says.
+pub(crate) struct Own {
+    /// Its id as written, with or without a version.
+    pub(crate) id: Option<String>,
+    /// Its version as written.
+    pub(crate) version: Option<String>,
+    /// What it requires.
+    pub(crate) requires: Vec<Reference>,
+}
+
 /// Returns what a project's own descriptor says: its id and version as written, and what it requires.
 ///
 /// **Errors**: those of [`read`], and of the first requirement that cannot be read.
-pub(crate) fn project(bytes: &[u8]) -> Result<(Option<String>, Option<String>, Vec<Reference>), ParseError> {
+pub(crate) fn project(bytes: &[u8]) -> Result<Own, ParseError> {
     let Descriptor { id, version, deps, .. } = document(bytes)?;
     let mut lexicon = Lexicon::default();
     let mut requires = Vec::new();
@@ -127,7 +137,7 @@ pub(crate) fn project(bytes: &[u8]) -> Result<(Option<String>, Option<String>, V
         let reference = read.and_then(|written| dependency(written.required(), &mut lexicon));
         requires.push(reference.map_err(|error| error.in_field(format!("deps.requires[{index}]")))?);
     }
-    Ok((id, version, requires))
+    Ok(Own { id, version, requires })
 }
 
 /// Returns the release whose last document, `compose.yaml`, has arrived; its content is not looked at.
