@@ -52,11 +52,12 @@ fn desk(state: &State) -> Result<&Desk, Failure> {
 fn materialized(state: &State, asked: &Materialize, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
     let facts = state.facts();
     let choices = chosen(&asked.targets, snapshot, &facts)?;
+    let documents = || facts.records.as_ref()?.read(&snapshot?.generation).ok();
     let provided = (desk(state)?.provide)(&Errand {
         choices: &choices,
         snapshot,
         policies: &facts.policies.in_force,
-        records: facts.records.as_ref(),
+        documents: &documents,
         offline: asked.offline,
         layout: asked.layout,
         hold: asked.hold.as_deref(),
