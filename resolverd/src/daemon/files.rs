@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::CatalogueId;
 use catalogue_schema::model::{Refusal, Release};
-use catalogue_schema::pointer::{Locality, Want};
+use catalogue_schema::pointer::{Locality, Repository, Want};
 use tracing::warn;
 
 use crate::api::files::{CollectRequest, FilesRow, Layout, ViewRow};
@@ -18,7 +18,7 @@ use crate::fetch::Origins;
 use crate::fetch::limit::Limits;
 use crate::fetch::reach::Reach;
 use crate::materialize::collect::{Collection, UNUSED_S};
-use crate::materialize::plan::{self, Ground, Plan};
+use crate::materialize::plan::{self, Plan};
 use crate::materialize::view::{self, Shape};
 use crate::materialize::{Access, Cache, Fetching, Tools};
 use crate::server::files::{Choice, Desk, Errand, Listing, Provided};
@@ -111,6 +111,7 @@ impl Workshop {
         let tools = Tools {
             origins: &*equipment.origins,
             shelf: &|digest| self.shelf.read(digest).ok().flatten(),
+            recorded: &|digest| Some((errand.documents)()?.by_digest(digest)?.want),
             limits: &limits,
             fetching: if forbidden { Fetching::Forbidden } else { Fetching::Allowed },
         };
@@ -142,14 +143,16 @@ fn planned(
         let mut states = generation.catalogues.iter();
         states.find(|state| state.errand.node().is_some_and(|node| node.id == *owner))
     });
-    let ground = Ground { catalogue, documents: errand.documents };
-    let mut plan = plan::of(release, ground, limits)?;
+    let mut plan = plan::of(release, catalogue, limits)?;
     let state = generation.and_then(|one| one.sources.iter().find(|state| state.source.id == owner.source));
     let (reach, is_offline) = match state {
         Some(state) => (reach(errand.policies, &state.source), state.source.offline),
         None => (Reach::default(), false),
     };
-    let is_noted = catalogue.is_some_and(|catalogue| is_local(&catalogue.errand.want))
+    // Only what lies on another machine has to be reached.
+    let is_remote = matches!(release.origin.repository, Some(Repository::Https(_)));
+    let is_noted = is_remote
+        && catalogue.is_some_and(|catalogue| is_local(&catalogue.errand.want))
         && release.manifest.as_ref().is_none_or(|manifest| {
             (errand.documents)()
                 .and_then(|documents| documents.by_digest(manifest))

@@ -189,10 +189,12 @@ pub struct Listing {
 
 type Task<A, B> = Box<dyn Fn(A) -> Result<B, Refusal> + Send + Sync>;
 
+type Provide = dyn Fn(&Errand<'_>) -> Result<Provided, Refusal> + Send + Sync;
+
 /// Who puts files on disk: all or nothing, the first refusal says why.
 pub struct Desk {
     /// Puts releases on disk.
-    pub provide: Box<dyn Fn(&Errand<'_>) -> Result<Provided, Refusal> + Send + Sync>,
+    pub provide: Box<Provide>,
     /// Compares what is there with what was published.
     pub verify: Task<Vec<String>, Vec<VerifyRow>>,
     /// Removes what nobody needs.
