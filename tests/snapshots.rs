@@ -240,7 +240,9 @@ fn a_verb_asks_the_snapshot_that_is_named_or_refuses_to() {
     assert_eq!(sandbox.run(&["sync"]).status, 0);
     let reference = "lcod://acme/billing/tax";
     let argument = |verb: &str| match verb {
-        "resolve" | "info" | "versions" | "explain" | "why" | "search" => Some(reference),
+        "resolve" | "info" | "versions" | "explain" | "why" | "search" | "materialize" | "locate" => {
+            Some(reference)
+        }
         "completions" => Some("bash"),
         "convert" => Some("x.json"),
         _ => None,
