@@ -256,7 +256,7 @@ fn j3_each_identity_may_ask_and_only_an_admin_may_order() {
     for uid in [SOMEBODY, 1_000, 0] {
         let mut peers = Peers::start(&sandbox.socket(), Some(uid));
         for (name, call) in calls(&daemon) {
-            let ordering = ["/v1/sync", "/v1/reload", "/v1/trust/forget", "/v1/policy/test"];
+            let ordering = ["/v1/sync", "/v1/reload", "/v1/trust/forget", "/v1/policy/test", "/v1/files/gc"];
             let orders = ordering.iter().any(|path| name.ends_with(path));
             peers.open(1);
             peers.send(&call);

@@ -14,7 +14,7 @@ use crate::harness::chance::{Chance, number};
 use crate::harness::daemon::{Daemon, Said, Sandbox, mode};
 use crate::harness::lcod::{self, Component, Federation, Form};
 use crate::harness::repository::{Files, Repository};
-use crate::harness::tls::{GitMount, TlsServer};
+use crate::harness::tls::{GitMount, Route, TlsServer};
 use crate::harness::{http, place, poll};
 
 /// A sandbox whose read-only directories can be removed at the end.
@@ -144,7 +144,7 @@ fn every_form_of_catalogue_gives_the_same_read_only_files() {
         );
         seen.push(rows[0]["integrity"].clone());
     }
-    assert_eq!((&seen[0], &seen[1]), (&seen[3], &seen[2]), "one content, one digest, whatever lists it");
+    assert_eq!(seen[0], seen[3], "one content, one digest, whatever lists it");
 }
 
 #[test]
@@ -384,6 +384,35 @@ fn a_killed_daemon_leaves_nothing_half_visible() {
     }
     eprintln!("{inside} of {kills} kills fell inside the work");
     assert!(inside > 0);
+}
+
+#[test]
+fn a_sync_that_takes_its_time_is_in_nobody_s_way() {
+    let world = World::few(Form::Lines);
+    let daemon = world.sandbox.start_synced();
+    ask(&daemon, &["lcod://acme/tools/one"]).ok();
+    let server = TlsServer::start();
+    server.route("/slow.json", Route::Stall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".to_vec()));
+    let text = fs::read_to_string(world.sandbox.sources()).unwrap();
+    let mut sources: Value = serde_json::from_str(&text).unwrap();
+    let entry = json!({ "type": "https", "url": server.url("/slow.json") });
+    sources["sources"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "id": "slow", "priority": 90, "entrypoint": entry }));
+    fs::create_dir_all(world.sandbox.path("config/resolverd")).unwrap();
+    let config = format!("[https]\nca_file = \"{}\"\nproxy = \"none\"\n", server.ca_file().display());
+    fs::write(world.sandbox.path("config/resolverd/config.toml"), config).unwrap();
+    world.sandbox.write_sources(&sources);
+    daemon.signal(rustix::process::Signal::HUP);
+    poll::until("a sync that waits", || (!server.requests().is_empty()).then_some(()));
+    let log = daemon.log();
+    assert!(log.rfind("sync started") > log.rfind("synced"), "the sync is under way: {log}");
+    assert_eq!(ask(&daemon, &["lcod://acme/tools/one"]).ok()["items"][0]["from"], "cache");
+    assert_eq!(ask(&daemon, &["lcod://acme/tools/two"]).ok()["items"][0]["from"], "fetched");
+    let log = daemon.log();
+    assert!(log.rfind("sync started") > log.rfind("synced"), "it is under way still: {log}");
+    server.hang_up();
 }
 
 #[test]

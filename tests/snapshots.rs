@@ -240,9 +240,8 @@ fn a_verb_asks_the_snapshot_that_is_named_or_refuses_to() {
     assert_eq!(sandbox.run(&["sync"]).status, 0);
     let reference = "lcod://acme/billing/tax";
     let argument = |verb: &str| match verb {
-        "resolve" | "lock" | "tree" | "outdated" | "info" | "versions" | "explain" | "why" | "search" => {
-            Some(reference)
-        }
+        "resolve" | "lock" | "tree" | "outdated" | "info" | "versions" | "explain" | "why" | "search"
+        | "materialize" | "locate" => Some(reference),
         "check" => Some("x.lock"),
         "completions" => Some("bash"),
         "convert" => Some("x.json"),

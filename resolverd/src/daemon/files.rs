@@ -3,28 +3,26 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use catalogue_schema::digest::Digest;
-use catalogue_schema::documents::Documents;
 use catalogue_schema::id::CatalogueId;
 use catalogue_schema::model::{Refusal, Release};
-use catalogue_schema::pointer::{Locality, Want};
+use catalogue_schema::pointer::{Locality, Repository, Want};
 use tracing::warn;
 
 use crate::api::files::{CollectRequest, FilesRow, Layout, ViewRow};
 use crate::config::Settings;
-use crate::daemon::writer::now;
 use crate::fetch::Origins;
 use crate::fetch::limit::Limits;
 use crate::fetch::reach::Reach;
 use crate::materialize::collect::{Collection, UNUSED_S};
-use crate::materialize::plan::{self, Ground, Plan};
+use crate::materialize::plan::{self, Plan};
 use crate::materialize::view::{self, Shape};
 use crate::materialize::{Access, Cache, Fetching, Tools};
 use crate::server::files::{Choice, Desk, Errand, Listing, Provided};
 use crate::shelf::Shelf;
-use crate::store::Snapshot;
 use crate::sync::reach::reach;
 use crate::sync::standing::lowered;
 
@@ -62,8 +60,9 @@ impl Workshop {
         self.equipment.store(Equipment::of(settings, origins));
     }
 
-    /// Returns the desk at which this workshop is asked; `None` without a cache directory. What killed processes left goes.
-    pub(super) fn desk(self: &Arc<Self>) -> Option<Desk> {
+    /// Returns the desk at which this workshop is asked; `None` without a cache directory. What killed processes left goes. `now` tells
+    /// the time.
+    pub(super) fn desk(self: &Arc<Self>, now: fn() -> SystemTime) -> Option<Desk> {
         let cache = self.cache.as_ref()?;
         if let Err(error) = cache.sweep() {
             warn!(%error, "what was left half-done in the cache could not be removed");
@@ -112,6 +111,7 @@ impl Workshop {
         let tools = Tools {
             origins: &*equipment.origins,
             shelf: &|digest| self.shelf.read(digest).ok().flatten(),
+            recorded: &|digest| Some((errand.documents)()?.by_digest(digest)?.want),
             limits: &limits,
             fetching: if forbidden { Fetching::Forbidden } else { Fetching::Allowed },
         };
@@ -143,17 +143,18 @@ fn planned(
         let mut states = generation.catalogues.iter();
         states.find(|state| state.errand.node().is_some_and(|node| node.id == *owner))
     });
-    let documents = || read_documents(errand.snapshot, errand);
-    let ground = Ground { catalogue, documents: &documents };
-    let mut plan = plan::of(release, ground, limits)?;
+    let mut plan = plan::of(release, catalogue, limits)?;
     let state = generation.and_then(|one| one.sources.iter().find(|state| state.source.id == owner.source));
     let (reach, is_offline) = match state {
         Some(state) => (reach(errand.policies, &state.source), state.source.offline),
         None => (Reach::default(), false),
     };
-    let is_noted = catalogue.is_some_and(|catalogue| is_local(&catalogue.errand.want))
+    // Only what lies on another machine has to be reached.
+    let is_remote = matches!(release.origin.repository, Some(Repository::Https(_)));
+    let is_noted = is_remote
+        && catalogue.is_some_and(|catalogue| is_local(&catalogue.errand.want))
         && release.manifest.as_ref().is_none_or(|manifest| {
-            documents()
+            (errand.documents)()
                 .and_then(|documents| documents.by_digest(manifest))
                 .is_some_and(|known| is_local(&known.want))
         });
@@ -171,10 +172,6 @@ fn noting(reach: Reach, plan: &Plan, limits: &Limits) -> Reach {
 
 fn is_local(want: &Want) -> bool {
     matches!(want, Want::Blob(location) if location.locality() == Locality::Local)
-}
-
-fn read_documents(snapshot: Option<&Snapshot>, errand: &Errand<'_>) -> Option<Arc<Documents>> {
-    errand.records?.read(&snapshot?.generation).ok()
 }
 
 fn collection(request: CollectRequest) -> Collection {

@@ -65,7 +65,7 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
     let (orders, inbox) = channel();
     let state =
         State::new(Some(orders.clone()), documents(writer.shelf.clone())).with_records(records(settings));
-    let state = match writer.workshop.desk() {
+    let state = match writer.workshop.desk(now) {
         Some(desk) => state.with_desk(desk),
         None => state,
     };
@@ -316,7 +316,7 @@ pub fn local(
     let state = State::new(None, documents(writer.shelf.clone()))
         .with_revisions(revisions(settings))
         .with_records(records(settings));
-    let state = match writer.workshop.desk() {
+    let state = match writer.workshop.desk(now) {
         Some(desk) => state.with_desk(desk),
         None => state,
     };

@@ -30,6 +30,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::model::Refusal;
+use catalogue_schema::pointer::Want;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
 use tracing::warn;
 
@@ -71,6 +72,8 @@ pub struct Tools<'a> {
     pub origins: &'a dyn Fetch,
     /// Reads a document from the shelf.
     pub shelf: &'a dyn Fn(&Digest) -> Option<Vec<u8>>,
+    /// Says where a document with this digest was read.
+    pub recorded: &'a dyn Fn(&Digest) -> Option<Want>,
     /// What a release may cost.
     pub limits: &'a Limits,
     /// Whether the origins are asked.

@@ -4,10 +4,7 @@
 //! directory of its `compose.yaml` at the commit of its catalogue row, and the object ids of that tree are its integrity. Where
 //! there is no repository, a release is the documents that the sync has read.
 
-use std::sync::Arc;
-
 use catalogue_schema::digest::Digest;
-use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::CatalogueState;
 use catalogue_schema::model::{Origin, Refusal, Release};
 use catalogue_schema::path::DocPath;
@@ -34,6 +31,8 @@ pub struct Plan {
     pub pieces: Vec<Piece>,
     /// The directory whose files belong to it as well.
     pub tree: Option<Directory>,
+    /// Its known files are documents that a sync has read one by one, so that the record of that says where they lie.
+    pub is_recorded: bool,
     /// Its `compose.yaml`.
     pub compose: Option<DocPath>,
     /// Its `lcp.toml`.
@@ -93,19 +92,10 @@ impl Directory {
     }
 }
 
-/// What a generation knows about where a release comes from.
-#[derive(Clone, Copy)]
-pub struct Ground<'a> {
-    /// How the catalogue that owns the release was read.
-    pub catalogue: Option<&'a CatalogueState>,
-    /// Reads the list of documents that the generation rests on.
-    pub documents: &'a dyn Fn() -> Option<Arc<Documents>>,
-}
-
-/// Plans the files of a release that may be used.
+/// Plans the files of a release that may be used; `catalogue` is the one that owns it, as it was read.
 ///
 /// **Errors**: `files.none`, `files.duplicate`, `limit.release_files`, `limit.file_bytes`, `limit.release_bytes`.
-pub fn of(release: &Release, ground: Ground<'_>, limits: &Limits) -> Result<Plan, Refusal> {
+pub fn of(release: &Release, catalogue: Option<&CatalogueState>, limits: &Limits) -> Result<Plan, Refusal> {
     let full = format!("{}@{}", release.id, release.version);
     let origin = &release.origin;
     let pieces: Vec<Piece> = release
@@ -132,6 +122,7 @@ pub fn of(release: &Release, ground: Ground<'_>, limits: &Limits) -> Result<Plan
         promise: promise(release),
         release: full,
         tree,
+        is_recorded: release.manifest.is_none(),
         compose,
         descriptor,
         pieces,
@@ -139,7 +130,7 @@ pub fn of(release: &Release, ground: Ground<'_>, limits: &Limits) -> Result<Plan
         is_offline: false,
     };
     for (piece, file) in plan.pieces.iter_mut().zip(&release.files) {
-        piece.want = place(release, &file.path, file.digest.as_ref(), ground);
+        piece.want = place(release, &file.path, catalogue);
     }
     Ok(plan)
 }
@@ -152,6 +143,7 @@ pub fn direct(release: String, location: Location, path: DocPath) -> Plan {
         promise,
         pieces: Vec::new(),
         tree: Some(Directory { location, path }),
+        is_recorded: false,
         compose: None,
         descriptor: None,
         reach: Reach::default(),
@@ -211,25 +203,15 @@ fn inside(path: &DocPath, origin: &Origin) -> DocPath {
     name.and_then(|name| DocPath::parse(name).ok()).unwrap_or_else(|| path.clone())
 }
 
-/// Returns where a file lies. The documents of a row may lie apart from its compose file, so that the record of what was read
-/// says it.
-fn place(release: &Release, path: &DocPath, digest: Option<&Digest>, ground: Ground<'_>) -> Option<Want> {
-    let recorded = || {
-        let documents = (ground.documents)()?;
-        Some(documents.by_digest(digest?)?.want)
-    };
-    if release.manifest.is_none()
-        && let Some(want) = recorded()
-    {
-        return Some(want);
-    }
+/// Returns where a file lies by what the release says of itself.
+fn place(release: &Release, path: &DocPath, catalogue: Option<&CatalogueState>) -> Option<Want> {
     match (&release.origin.repository, &release.origin.commit) {
         (Some(repository), Some(commit)) => Some(Want::Blob(Location::Git {
             repository: repository.clone(),
             revision: Revision::Commit(commit.clone()),
             path: path.clone(),
         })),
-        _ => Some(Want::Blob(Location::File { path: root(ground.catalogue?)?.join(path) })),
+        _ => Some(Want::Blob(Location::File { path: root(catalogue?)?.join(path) })),
     }
 }
 

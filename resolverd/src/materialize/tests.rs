@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::LocalPath;
-use catalogue_schema::pointer::{CommitId, Location, Repository, Revision, Want};
+use catalogue_schema::pointer::{CommitId, Location, Repository, Revision};
 
 use super::collect::Collection;
 use super::plan::{Directory, Piece};
@@ -73,6 +73,7 @@ fn plan(name: &str) -> Plan {
         release: format!("lcod://a/{name}@1.0.0"),
         promise: Digest::sha256(name.as_bytes()),
         pieces: Vec::new(),
+        is_recorded: false,
         tree: Some(Directory { location, path }),
         compose: None,
         descriptor: None,
@@ -82,7 +83,7 @@ fn plan(name: &str) -> Plan {
 }
 
 fn tools<'a>(origins: &'a Counted, limits: &'a Limits, fetching: Fetching) -> Tools<'a> {
-    Tools { origins, shelf: &|_| None, limits, fetching }
+    Tools { origins, shelf: &|_| None, recorded: &|_| None, limits, fetching }
 }
 
 struct Place {

@@ -130,7 +130,9 @@ fn fetch_files(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
     let mut open: Vec<(usize, Piece, Want)> = Vec::new();
     for (index, job) in jobs.iter_mut().enumerate().filter(|(_, job)| job.is_good()) {
         for piece in std::mem::take(&mut job.pieces) {
-            let Some(want) = piece.want.clone() else {
+            let digest = piece.digest.as_ref().filter(|_| job.plan.is_recorded);
+            let recorded = digest.and_then(|digest| (tools.recorded)(digest));
+            let Some(want) = recorded.or_else(|| piece.want.clone()) else {
                 let expected = "a place where the file lies";
                 let subject = format!("{} of {}", piece.path, job.plan.release);
                 job.fail(Refusal::new("shelf.missing", subject, expected, "none; a sync reads it again"));

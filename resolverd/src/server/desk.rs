@@ -1,5 +1,7 @@
 //! Answers about files on disk: which releases are meant is looked up in the snapshot, without network; the rest is the desk's.
 
+use std::cell::OnceCell;
+
 use catalogue_schema::direct::DirectReference;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::row::{SourceRow, TrustRow};
@@ -52,11 +54,15 @@ fn desk(state: &State) -> Result<&Desk, Failure> {
 fn materialized(state: &State, asked: &Materialize, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
     let facts = state.facts();
     let choices = chosen(&asked.targets, snapshot, &facts)?;
+    // The list is long: it is read once, and only where somebody wants to know.
+    let list = OnceCell::new();
+    let read = || facts.records.as_ref()?.read(&snapshot?.generation).ok();
+    let documents = || list.get_or_init(read).clone();
     let provided = (desk(state)?.provide)(&Errand {
         choices: &choices,
         snapshot,
         policies: &facts.policies.in_force,
-        records: facts.records.as_ref(),
+        documents: &documents,
         offline: asked.offline,
         layout: asked.layout,
         hold: asked.hold.as_deref(),

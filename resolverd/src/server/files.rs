@@ -3,7 +3,10 @@
 //! Reads nothing but the request. The work is done by [`Desk`], which the daemon furnishes: it writes below the daemon's own
 //! cache, whatever a request says.
 
+use std::sync::Arc;
+
 use catalogue_schema::direct::{DirectReference, PREFIX};
+use catalogue_schema::documents::Documents;
 use catalogue_schema::error::escaped;
 use catalogue_schema::id::{CatalogueId, Reference};
 use catalogue_schema::model::{Refusal, Release};
@@ -14,7 +17,6 @@ use crate::api::files::{
     VerifyRequest, VerifyRow, ViewRow,
 };
 use crate::api::{Code, Failure, REFERENCES_MAX};
-use crate::server::answer::Records;
 use crate::store::Snapshot;
 use crate::trust::policy::Policies;
 
@@ -157,8 +159,8 @@ pub struct Errand<'a> {
     pub snapshot: Option<&'a Snapshot>,
     /// The policies in force.
     pub policies: &'a Policies,
-    /// Reads the list of documents of the generation.
-    pub records: Option<&'a Records>,
+    /// Reads the list of the documents that the generation rests on; `None` where it cannot be read.
+    pub documents: &'a dyn Fn() -> Option<Arc<Documents>>,
     /// Nothing is fetched.
     pub offline: bool,
     /// A workspace is laid out.
@@ -187,10 +189,12 @@ pub struct Listing {
 
 type Task<A, B> = Box<dyn Fn(A) -> Result<B, Refusal> + Send + Sync>;
 
+type Provide = dyn Fn(&Errand<'_>) -> Result<Provided, Refusal> + Send + Sync;
+
 /// Who puts files on disk: all or nothing, the first refusal says why.
 pub struct Desk {
     /// Puts releases on disk.
-    pub provide: Box<dyn Fn(&Errand<'_>) -> Result<Provided, Refusal> + Send + Sync>,
+    pub provide: Box<Provide>,
     /// Compares what is there with what was published.
     pub verify: Task<Vec<String>, Vec<VerifyRow>>,
     /// Removes what nobody needs.
