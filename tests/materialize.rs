@@ -148,6 +148,54 @@ fn every_form_of_catalogue_gives_the_same_read_only_files() {
 }
 
 #[test]
+fn everything_that_is_required_is_put_on_disk_at_once() {
+    let world = World::few(Form::Lines);
+    let daemon = world.sandbox.start_synced();
+    let question = json!({"requests": ["lcod://acme/tools/one"], "materialize": true});
+    let resolved = daemon.post("/v1/resolve", &question).ok();
+    let listed: Vec<(&str, &Value)> = resolved["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["id"].as_str().unwrap(), &one["directory"]))
+        .collect();
+    let [("lcod://acme/tools/two", two), ("lcod://acme/tools/one", one)] = listed[..] else {
+        panic!("{resolved:#}")
+    };
+    for (place, component) in [(one, &world.components[0]), (two, &world.components[1])] {
+        assert_eq!(
+            fs::read(Path::new(place.as_str().unwrap()).join("compose.yaml")).unwrap(),
+            component.compose()
+        );
+    }
+    let plain = daemon.post("/v1/resolve", &json!({"requests": ["lcod://acme/tools/one"]})).ok();
+    assert!(plain["components"][0]["directory"].is_null(), "{plain:#}");
+    let body = json!({"resolve": {"requests": ["lcod://acme/tools/one"]}});
+    let answer = daemon.post("/v1/materialize", &body).ok();
+    assert_eq!(
+        (&answer["roots"], &answer["items"][1]["directory"]),
+        (&json!(["lcod://acme/tools/one@1.0.0"]), one)
+    );
+    // What cannot be chosen is refused as by a resolve, and a lock that is kept is laid out as it is.
+    let absent = json!({"resolve": {"requests": ["lcod://no/body"]}});
+    assert_eq!(daemon.post("/v1/materialize", &absent).json()["code"], "E001");
+    let view = world.sandbox.path("view");
+    let run = |arguments: &[&str]| {
+        let mut command = world.sandbox.command();
+        Said::of(command.args(arguments).current_dir(world.sandbox.path("")))
+    };
+    let put = ["materialize", "--locked", "--layout", "lcod-view", view.to_str().unwrap()];
+    let said = run(&put);
+    assert!(said.status == 4 && said.stderr.contains("lock.absent"), "{said:?}");
+    assert_eq!(run(&["lock", "lcod://acme/tools/one"]).status, 0);
+    let said = run(&put);
+    assert!(said.status == 0 && said.stdout.contains("2 components in"), "{said:?}");
+    assert!(view.join("packages/view/components/acme/tools/two/1.2.0/compose.yaml").is_file());
+    let said = run(&["materialize", "lcod://acme/tools/one", "--with-dependencies"]);
+    assert!(said.status == 0 && said.stdout.contains("lcod://acme/tools/two@1.2.0"), "{said:?}");
+}
+
+#[test]
 fn what_was_fetched_once_is_there_without_any_origin() {
     let world = World::few(Form::Lines);
     let daemon = world.sandbox.start_synced();

@@ -177,7 +177,15 @@ fn routes_answer_in_every_form_and_refuse_in_one() {
     }
     check("POST", "/v1/resolve", Some(json!([["lcod://acme/billing/tax"]])), 400, "api.body");
     check("POST", "/v1/resolve", Some(json!({"requests": [], "frefresh": true})), 400, "api.body");
-    check("POST", "/v1/resolve", Some(json!({"requests": [], "materialize": true})), 400, "api.unsupported");
+    let kept = json!({"requests": [], "materialize": true, "snapshot": "sha256:0123456789ab"});
+    check("POST", "/v1/resolve", Some(kept), 400, "api.unsupported");
+    let locked = json!({"resolve": {"requests": [], "materialize": true}});
+    check("POST", "/v1/lock", Some(locked), 400, "api.unsupported");
+    check("POST", "/v1/materialize", Some(json!({})), 400, "api.body");
+    let again = json!({"resolve": {"requests": ["lcod://acme/billing/tax"], "refresh": true}});
+    check("POST", "/v1/materialize", Some(again), 400, "api.unsupported");
+    let both = json!({"releases": ["lcod://acme/billing/tax"], "resolve": {"requests": []}});
+    check("POST", "/v1/materialize", Some(both), 400, "api.body");
     check("POST", "/v1/sync", Some(json!({"sources": ["nobody"]})), 400, "api.source");
 }
 

@@ -322,7 +322,7 @@ pub struct ResolveRequest {
     /// Prereleases count as ordinary versions.
     #[serde(default)]
     pub prerelease: bool,
-    /// Put the files on disk; refused in this version.
+    /// Put the files of everything that is chosen on disk, and say where: `directory`.
     #[serde(default)]
     pub materialize: bool,
 }
@@ -443,7 +443,9 @@ fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<T, 
     T::deserialize(Value::Object(fields)).map_err(D::Error::custom)
 }
 
-fn optional_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn optional_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
     let Some(fields) = Option::<Map<String, Value>>::deserialize(from)? else { return Ok(None) };
     T::deserialize(Value::Object(fields)).map(Some).map_err(D::Error::custom)
 }

@@ -7,6 +7,8 @@ use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::CommitId;
 use serde::{Deserialize, Serialize};
 
+use crate::api::{ResolveRequest, optional_object};
+
 /// The longest name of a hold, in bytes.
 pub const HOLD_BYTES_MAX: usize = 1024;
 
@@ -16,7 +18,11 @@ pub const HOLD_BYTES_MAX: usize = 1024;
 pub struct MaterializeRequest {
     /// References: exact versions, or requirements of which the newest release that meets them is taken; dependencies are not
     /// followed.
+    #[serde(default)]
     pub releases: Vec<String>,
+    /// Instead of `releases`: the body of `POST /v1/resolve`, everything that is chosen being wanted.
+    #[serde(default, deserialize_with = "optional_object")]
+    pub resolve: Option<ResolveRequest>,
     /// Lay a workspace out beside them.
     #[serde(default)]
     pub layout: Option<Layout>,

@@ -11,7 +11,7 @@ use crate::api::files::{FilesRow, Layout};
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
 use crate::cli::render::{Paint, field, list, short, table, text};
-use crate::cli::{Ended, Terminal, keys};
+use crate::cli::{Ended, Env, Terminal, keys, lock};
 use crate::daemon::files;
 
 /// How the hold of a directory begins; its path follows.
@@ -25,12 +25,25 @@ const CHANGED: u8 = 7;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   resolverd materialize lcod://tooling/array/pluck@0.1.0
-  resolverd materialize lcod://tooling/array/pluck lcod://core/array/append --layout lcod-view ./view
+  resolverd materialize lcod://tooling/array/pluck --with-dependencies --native lcod://contract/ --layout lcod-view ./view
+  resolverd materialize --locked --layout lcod-view ./view
   LCOD_COMPONENTS_PATH=./view lcod_run -c lcod://tooling/array/pluck@0.1.0")]
 pub struct Materialize {
-    /// References, such as lcod://tooling/array/pluck@0.1.0 or git+https://host/repo.git@COMMIT#PATH; dependencies are not followed
-    #[arg(value_name = "REF", required = true)]
+    /// References, such as lcod://tooling/array/pluck@0.1.0 or git+https://host/repo.git@COMMIT#PATH
+    #[arg(value_name = "REF", required_unless_present = "locked")]
     references: Vec<String>,
+    /// Everything that they require as well, chosen together as resolve chooses
+    #[arg(long)]
+    with_dependencies: bool,
+    /// What the lock in the current directory holds; fails with exit status 4 where a new lock would differ
+    #[arg(long, conflicts_with = "with_dependencies")]
+    locked: bool,
+    /// An id, or a prefix that ends in /, which the caller implements itself; RESOLVERD_NATIVES names more, separated by commas
+    #[arg(long = "native", value_name = "REF")]
+    pub(super) natives: Vec<String>,
+    /// A file with one native a line; # starts a comment
+    #[arg(long, value_name = "FILE")]
+    pub(super) natives_file: Option<PathBuf>,
     /// Copy them to DIR/<path>/<version>/; DIR is new, empty, or was made so
     #[arg(long, value_name = "DIR", conflicts_with = "layout")]
     to: Option<PathBuf>,
@@ -116,8 +129,10 @@ impl Verify {
 /// **Errors**: those of the answer; the directory cannot be made.
 pub(super) fn materialize(
     arguments: &Materialize,
+    natives: Vec<String>,
     offline: bool,
     asker: &mut Asker<'_>,
+    env: Env<'_>,
     terminal: &Terminal,
 ) -> Result<u8, Ended> {
     let destination = destination(arguments)?;
@@ -125,7 +140,15 @@ pub(super) fn materialize(
         Some((place, _)) => Some(format!("{VIEW}{}", place.display())),
         None => arguments.hold.clone(),
     };
-    let body = json!({"releases": arguments.references, "offline": offline, "hold": hold});
+    let mut body = json!({"offline": offline, "hold": hold});
+    if arguments.locked {
+        let wish = lock::Wish::kept(&arguments.references, natives);
+        body["resolve"] = lock::question(&wish, asker, env, terminal)?;
+    } else if arguments.with_dependencies {
+        body["resolve"] = json!({"requests": arguments.references, "natives": natives});
+    } else {
+        body["releases"] = json!(arguments.references);
+    }
     let mut answer = asker.ask_slowly(&Call::post("/v1/materialize", &body), "fetching files")?;
     if let Some((place, layout)) = destination {
         let rows: Vec<FilesRow> = serde_json::from_value(answer["items"].clone()).map_err(|error| {

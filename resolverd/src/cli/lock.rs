@@ -129,11 +129,20 @@ impl Wish {
     /// Returns what `resolve --locked` asks for: the lock of the current directory as it is.
     pub fn locked(arguments: &Resolve, natives: Vec<String>) -> Wish {
         Wish {
-            references: arguments.references.clone(),
-            project: PathBuf::from("."),
-            natives,
             prerelease: arguments.prerelease,
             refresh: arguments.refresh,
+            ..Wish::kept(&arguments.references, natives)
+        }
+    }
+
+    /// Returns what asks for the lock of the current directory as it is, for these references or those of the project.
+    pub fn kept(references: &[String], natives: Vec<String>) -> Wish {
+        Wish {
+            references: references.to_vec(),
+            project: PathBuf::from("."),
+            natives,
+            prerelease: false,
+            refresh: false,
             update: Update::Nothing,
             existing: Existing::Required,
         }
@@ -397,9 +406,22 @@ fn locked_text(answer: &Value, paint: Paint) -> String {
 
 /// Answers what the lock of the current directory holds.
 ///
+/// **Errors**: those of [`question`], and of a resolve.
+pub fn resolve(
+    wish: &Wish,
+    asker: &mut Asker<'_>,
+    env: Env<'_>,
+    terminal: &Terminal,
+) -> Result<Value, Ended> {
+    let question = question(wish, asker, env, terminal)?;
+    asker.ask(&Call::post("/v1/resolve", &question))
+}
+
+/// Returns the question whose answer is what the lock of the current directory holds.
+///
 /// **Errors**: R006 where there is no lock (`lock.absent`) or a new one would differ (`lock.changed`, `lock.mutated`); those of a
 /// resolve.
-pub fn resolve(
+pub fn question(
     wish: &Wish,
     asker: &mut Asker<'_>,
     env: Env<'_>,
@@ -411,7 +433,10 @@ pub fn resolve(
     if made.is_new() {
         return Err(drift(&made).into());
     }
-    asker.ask(&Call::post("/v1/resolve", &made.body["resolve"]))
+    let mut question = made.body["resolve"].clone();
+    // The sources were read again for the lock.
+    question["refresh"] = json!(false);
+    Ok(question)
 }
 
 fn absent(path: &Path) -> Failure {

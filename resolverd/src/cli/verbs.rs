@@ -91,7 +91,8 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Verify(arguments) => return files::verify(arguments, &mut asker, terminal),
         Verb::Gc(arguments) => return files::gc(arguments, &mut asker, terminal),
         Verb::Materialize(arguments) => {
-            return files::materialize(arguments, globals.is_offline(), &mut asker, terminal);
+            let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
+            return files::materialize(arguments, natives, globals.is_offline(), &mut asker, env, terminal);
         }
         Verb::Locate(arguments) => {
             return files::locate(arguments, globals.is_offline(), &mut asker, terminal);

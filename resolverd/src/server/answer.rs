@@ -28,7 +28,7 @@ use crate::api::{
     Code, ComponentRow, Failure, NodeRow, Page, PinRow, TroubleRow, VersionRow, is_of_policy, remedy,
 };
 use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
-use crate::resolve::{Candidates, Cause, Conflict, Standing, select};
+use crate::resolve::{Candidates, Cause, Conflict, Resolution, Standing, select};
 use crate::server::encoded;
 use crate::server::explain::{Asked, Ground, LookUp, explain};
 use crate::server::lock::{self, Wish};
@@ -801,12 +801,8 @@ fn hit_row<'a>(
 /// Answers with the lock of a solution.
 fn locked(asked: &(Question, Wish), snapshot: &Snapshot, facts: &Facts) -> Result<Answer, Failure> {
     let (question, wish) = asked;
-    for source in question.request.overlay.sources() {
-        is_configured(Some(source), snapshot)?;
-    }
     let view = View::new(snapshot);
-    let found = solve::solved(question, &view, &facts.solving);
-    let resolution = found.map_err(|found| conflict(&found, &snapshot.generation))?;
+    let resolution = solution(question, &view, &facts.solving)?;
     let ground = lock::Ground { snapshot, warnings: &question.warnings, policies: &facts.policies.in_force };
     Ok(Answer::Body(200, lock::made(wish, &question.request, &resolution, &ground)?))
 }
@@ -1057,13 +1053,25 @@ pub fn document_missing(digest: &Digest) -> Failure {
 }
 
 fn resolved(question: &Question, snapshot: &Snapshot, facts: &Facts) -> Result<Answer, Failure> {
+    let view = View::new(snapshot);
+    let resolution = solution(question, &view, &facts.solving)?;
+    Ok(Answer::Body(200, solve::body(&resolution, question, snapshot, &[])?))
+}
+
+/// Searches for the answer to a question.
+///
+/// **Errors**: why there is none, as it is told; R011 for a source that nobody configured.
+pub fn solution<'a>(
+    question: &'a Question,
+    view: &'a View<'_>,
+    solving: &Solving,
+) -> Result<Resolution<'a>, Failure> {
+    let snapshot = view.snapshot();
     for source in question.request.overlay.sources() {
         is_configured(Some(source), snapshot)?;
     }
-    let view = View::new(snapshot);
-    let found = solve::solved(question, &view, &facts.solving);
-    let resolution = found.map_err(|found| conflict(&found, &snapshot.generation))?;
-    Ok(Answer::Body(200, solve::body(&resolution, question, snapshot)?))
+    let found = solve::solved(question, view, solving);
+    found.map_err(|found| conflict(&found, &snapshot.generation))
 }
 
 /// How many answers of how many bytes a lookup makes room for; more is made as it is needed.

@@ -566,6 +566,7 @@ fn waits(query: &Query) -> bool {
 
 fn is_large(query: &Query) -> bool {
     match query.inner() {
+        Query::Resolve(question) if question.materialize => true,
         Query::Resolve(question) => {
             question.request.references.len() + question.request.natives.len() > INLINE_MAX
         }

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 
 use crate::api::files::{CollectRequest, FilesRow};
 use crate::api::{Code, Failure, JSON, Reply};
+use crate::resolve::{Pick, Resolution};
 use crate::server::State;
-use crate::server::answer::{Facts, View, looked_up, of_refusal, served};
-use crate::server::files::{Choice, Desk, Errand, Locate, Materialize, Target};
-use crate::server::route::Query;
+use crate::server::answer::{Facts, View, looked_up, of_refusal, served, solution};
+use crate::server::files::{Choice, Desk, Errand, Locate, Materialize, Provided, Target};
+use crate::server::route::{Query, Question};
+use crate::server::solve::{self, Solving};
 use crate::store::Snapshot;
 
 /// Answers a question about files; `None` for every other question.
@@ -20,9 +22,17 @@ pub(super) fn answer(
     state: &State,
     query: &Query,
     snapshot: Option<&Snapshot>,
+    solving: &Solving,
 ) -> Option<Result<Reply, Failure>> {
     let answered = match query {
-        Query::Materialize(asked) => materialized(state, asked, snapshot),
+        Query::Materialize(asked) => match &**asked {
+            (asked, Some(question)) => closure(state, asked, question, snapshot, solving),
+            (asked, None) => materialized(state, asked, snapshot),
+        },
+        Query::Resolve(question) if question.materialize => {
+            let body = resolved(state, question, snapshot, solving);
+            return Some(body.map(|body| Reply { status: 200, content_type: JSON, body }));
+        }
         Query::Locate(asked) => located(state, asked, snapshot),
         Query::Files => listed(state),
         Query::VerifyFiles(releases) => verified(state, releases),
@@ -34,14 +44,15 @@ pub(super) fn answer(
 
 /// Tells whether a question is one about files, which may take as long as it takes to fetch them.
 pub(super) fn is_slow(query: &Query) -> bool {
-    matches!(
-        query.inner(),
+    match query.inner() {
+        Query::Resolve(question) => question.materialize,
         Query::Materialize(_)
-            | Query::Locate(_)
-            | Query::Files
-            | Query::VerifyFiles(_)
-            | Query::CollectFiles(_)
-    )
+        | Query::Locate(_)
+        | Query::Files
+        | Query::VerifyFiles(_)
+        | Query::CollectFiles(_) => true,
+        _ => false,
+    }
 }
 
 fn desk(state: &State) -> Result<&Desk, Failure> {
@@ -54,12 +65,64 @@ fn desk(state: &State) -> Result<&Desk, Failure> {
 fn materialized(state: &State, asked: &Materialize, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
     let facts = state.facts();
     let choices = chosen(&asked.targets, snapshot, &facts)?;
+    let provided = provided(state, asked, &choices, snapshot, &facts)?;
+    Ok(told_of(&provided, &choices, snapshot))
+}
+
+/// Puts everything on disk that a question leads to: what is required stands before whoever requires it.
+fn closure(
+    state: &State,
+    asked: &Materialize,
+    question: &Question,
+    snapshot: Option<&Snapshot>,
+    solving: &Solving,
+) -> Result<Value, Failure> {
+    let view = View::new(served(snapshot)?);
+    let resolution = solution(question, &view, solving)?;
+    let choices = picked(&resolution)?;
+    let provided = provided(state, asked, &choices, snapshot, &state.facts())?;
+    let mut answer = told_of(&provided, &choices, snapshot);
+    answer["roots"] = json!(resolution.roots);
+    Ok(answer)
+}
+
+/// Answers a resolve, with the directory of each component.
+fn resolved(
+    state: &State,
+    question: &Question,
+    snapshot: Option<&Snapshot>,
+    solving: &Solving,
+) -> Result<Vec<u8>, Failure> {
+    let current = served(snapshot)?;
+    let view = View::new(current);
+    let resolution = solution(question, &view, solving)?;
+    let asked = Materialize { targets: Vec::new(), layout: None, offline: false, hold: None };
+    let provided = provided(state, &asked, &picked(&resolution)?, snapshot, &state.facts())?;
+    let directories: Vec<&str> = provided.rows.iter().map(|row| row.directory.as_str()).collect();
+    solve::body(&resolution, question, current, &directories)
+}
+
+fn picked(resolution: &Resolution<'_>) -> Result<Vec<Choice>, Failure> {
+    let choice = |pick: &Pick<'_>| {
+        let owner = pick.component.head()?.owner;
+        Ok(Choice::Listed(Box::new((pick.release.release()?, owner))))
+    };
+    resolution.picks.iter().map(choice).collect()
+}
+
+fn provided(
+    state: &State,
+    asked: &Materialize,
+    choices: &[Choice],
+    snapshot: Option<&Snapshot>,
+    facts: &Facts,
+) -> Result<Provided, Failure> {
     // The list is long: it is read once, and only where somebody wants to know.
     let list = OnceCell::new();
     let read = || facts.records.as_ref()?.read(&snapshot?.generation).ok();
     let documents = || list.get_or_init(read).clone();
     let provided = (desk(state)?.provide)(&Errand {
-        choices: &choices,
+        choices,
         snapshot,
         policies: &facts.policies.in_force,
         documents: &documents,
@@ -67,12 +130,16 @@ fn materialized(state: &State, asked: &Materialize, snapshot: Option<&Snapshot>)
         layout: asked.layout,
         hold: asked.hold.as_deref(),
     });
-    let provided = provided.map_err(|refusal| told(&refusal))?;
-    Ok(json!({
+    provided.map_err(|refusal| told(&refusal))
+}
+
+fn told_of(provided: &Provided, choices: &[Choice], snapshot: Option<&Snapshot>) -> Value {
+    let items = provided.rows.iter().zip(choices).map(|(row, choice)| item(row, choice));
+    json!({
         "snapshot": snapshot.map(|snapshot| &snapshot.generation.snapshot),
-        "items": provided.rows.iter().zip(&choices).map(|(row, choice)| item(row, choice)).collect::<Vec<Value>>(),
+        "items": items.collect::<Vec<Value>>(),
         "view": provided.view,
-    }))
+    })
 }
 
 /// Returns the row of a release, with where it comes from and how far it is vouched for.

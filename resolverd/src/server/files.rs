@@ -68,13 +68,14 @@ pub struct Materialize {
 }
 
 impl Materialize {
-    /// Reads the body of `POST /v1/materialize`.
+    /// Reads the body of `POST /v1/materialize`, except what is to be resolved.
     ///
     /// **Errors**: R001, R005 (too many), R011.
     pub fn read(wire: MaterializeRequest) -> Result<Materialize, Failure> {
-        let MaterializeRequest { releases, layout, offline, hold } = wire;
-        if releases.is_empty() {
-            let detail = "releases: expected at least one reference, found none";
+        let MaterializeRequest { releases, resolve, layout, offline, hold } = wire;
+        if releases.is_empty() == resolve.is_none() {
+            let found = if releases.is_empty() { "neither" } else { "both" };
+            let detail = format!("releases: expected at least one reference, or resolve; found {found}");
             return Err(Failure::new(Code::RequestInvalid, "api.body", detail).with("field", "releases"));
         }
         if releases.len() > REFERENCES_MAX {
@@ -210,6 +211,7 @@ mod tests {
     fn request(releases: &[&str], hold: Option<&str>) -> Result<Materialize, Failure> {
         Materialize::read(MaterializeRequest {
             releases: releases.iter().map(|text| (*text).to_owned()).collect(),
+            resolve: None,
             layout: None,
             offline: false,
             hold: hold.map(str::to_owned),

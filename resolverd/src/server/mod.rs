@@ -439,7 +439,7 @@ impl State {
         {
             self.watch(asked, served(current)?)?;
         }
-        if let Some(answered) = desk::answer(self, query, current) {
+        if let Some(answered) = desk::answer(self, query, current, solving) {
             return answered;
         }
         let facts = Facts { solving: solving.clone(), ..self.facts() };
@@ -507,7 +507,8 @@ fn needs_generation(query: &Query) -> bool {
         Ready, Reload, RevisionLog, Revisions, Snapshots, Stats, Sync, VerifyFiles, Version,
     };
     if let Materialize(asked) = query {
-        return asked.targets.iter().any(|target| matches!(target, Target::Listed(_)));
+        let (asked, resolved) = &**asked;
+        return resolved.is_some() || asked.targets.iter().any(|target| matches!(target, Target::Listed(_)));
     }
     !matches!(
         query,
@@ -581,7 +582,7 @@ fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
     let what = match work_of(query) {
         Work::None => match query {
             Query::CollectFiles(_) => "removing files",
-            Query::Materialize(asked) if asked.is_local() => "reading a repository of this machine",
+            Query::Materialize(asked) if asked.0.is_local() => "reading a repository of this machine",
             Query::Locate(asked) if asked.is_local() => "reading a repository of this machine",
             _ => return Ok(()),
         },

@@ -17,7 +17,7 @@ use catalogue_schema::version::{Grammar, VERSION_BYTES_MAX, Version, VersionReq}
 use semver::Comparator;
 
 use crate::api::discovery::ExplainRequest;
-use crate::api::files::{CollectRequest, LocateRequest};
+use crate::api::files::{CollectRequest, LocateRequest, MaterializeRequest};
 use crate::api::lock::{LockCheckRequest, LockRequest};
 use crate::api::overlay::{Overlay, SpecText};
 use crate::api::{
@@ -206,7 +206,7 @@ pub enum Query {
     /// What happens from now on?
     Events,
     /// Put the files of releases on disk.
-    Materialize(Box<Materialize>),
+    Materialize(Box<(Materialize, Option<Question>)>),
     /// Where do the files of a component lie?
     Locate(Box<Locate>),
     /// Who needs which files?
@@ -465,6 +465,8 @@ pub struct Question {
     pub request: Request,
     /// Sync first.
     pub refresh: bool,
+    /// Put what is chosen on disk.
+    pub materialize: bool,
     /// What the caller should know about the request.
     pub warnings: Vec<Warning>,
 }
@@ -596,6 +598,10 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
             let wire: LockRequest = read_body(body)?;
             let named = wire.snapshot.as_deref().or(wire.resolve.snapshot.as_deref());
             let wanted = named.map(Wanted::parse).transpose()?;
+            if wire.resolve.materialize {
+                let detail = "resolve.materialize: a lock puts nothing on disk";
+                return Err(invalid("api.unsupported", detail).with("field", "resolve.materialize"));
+            }
             let wish = lock::wish(&wire)?;
             question(wire.resolve).map(|question| Query::Lock(Box::new((question, wish))).at(wanted))
         }
@@ -622,7 +628,10 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
         Operation::Metrics => Ok(Query::Metrics),
         Operation::Events => Ok(Query::Events),
         Operation::Materialize => {
-            Materialize::read(read_body(body)?).map(|asked| Query::Materialize(asked.into()))
+            let wire: MaterializeRequest = read_body(body)?;
+            let wanted = wire.resolve.clone().map(closure).transpose()?;
+            let asked = Materialize::read(wire)?;
+            Ok(Query::Materialize(Box::new((asked, wanted))))
         }
         Operation::Locate => {
             Locate::read(&read_body::<LocateRequest>(body)?).map(|asked| Query::Locate(asked.into()))
@@ -1033,10 +1042,10 @@ fn source_id(text: &str, field: &str) -> Result<SourceId, Failure> {
 }
 
 fn question(wire: ResolveRequest) -> Result<Question, Failure> {
-    if wire.materialize {
-        return Err(invalid("api.unsupported", "materialize is not in this version")
-            .with("field", "materialize")
-            .hint("leave materialize out"));
+    if wire.materialize && wire.snapshot.is_some() {
+        return Err(invalid("api.unsupported", "files are put on disk from the newest snapshot alone")
+            .with("field", "snapshot")
+            .hint("leave snapshot or materialize out"));
     }
     limited(wire.requests.len(), "requests")?;
     limited(wire.natives.len(), "natives")?;
@@ -1061,7 +1070,23 @@ fn question(wire: ResolveRequest) -> Result<Question, Failure> {
         locked: locked.collect::<Result<_, _>>()?,
         overlay: overlay(wire.overlay.unwrap_or_default())?,
     };
-    Ok(Question { request, refresh: wire.refresh, warnings })
+    Ok(Question { request, refresh: wire.refresh, materialize: wire.materialize, warnings })
+}
+
+/// Reads what is to be resolved and put on disk.
+///
+/// **Errors**: as for a resolve; R011 for what only a resolve can do.
+fn closure(wire: ResolveRequest) -> Result<Question, Failure> {
+    if wire.refresh || wire.snapshot.is_some() {
+        let field = if wire.refresh { "resolve.refresh" } else { "resolve.snapshot" };
+        return Err(invalid(
+            "api.unsupported",
+            format!("{field}: the newest snapshot says what is put on disk"),
+        )
+        .with("field", field)
+        .hint("leave it out; POST /v1/resolve reads the sources again"));
+    }
+    question(wire)
 }
 
 /// Reads a project's wishes.
@@ -1415,7 +1440,10 @@ mod tests {
         check(with("lock", json!({})), "R011 null");
         check(with("lock", json!(["lcod://a/b@1.0.0"])), "1 0 0");
         check(with("lock", json!(["lcod://a/b@^1"])), "R001 \"lock[0]\"");
-        check(with("materialize", json!(true)), "R011 \"materialize\"");
+        check(with("materialize", json!(true)), "1 0 0");
+        let kept =
+            json!({"requests": ["lcod://a/b"], "materialize": true, "snapshot": "sha256:0123456789ab"});
+        check(kept, "R011 \"snapshot\"");
         check(
             with("overlay", json!({"replace": {}, "bindings": {}, "allowlist": [], "sources": null})),
             "1 0 0",

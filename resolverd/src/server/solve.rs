@@ -81,13 +81,14 @@ pub fn solved<'a>(
 /// How many bytes of an answer one component takes, about.
 const COMPONENT_BYTES: usize = 1024;
 
-/// Returns the JSON of an answer.
+/// Returns the JSON of an answer; `directories` are those of its components, or none are.
 ///
 /// **Errors**: a component cannot be read.
 pub fn body(
     resolution: &Resolution<'_>,
     question: &Question,
     snapshot: &Snapshot,
+    directories: &[&str],
 ) -> Result<Vec<u8>, Failure> {
     let generation = &snapshot.generation;
     let mut out = Vec::with_capacity(COMPONENT_BYTES * (resolution.picks.len() + 1));
@@ -106,6 +107,9 @@ pub fn body(
             out.push(b',');
         }
         write_pick(pick, resolution, &mut out);
+        out.extend_from_slice(b",\"directory\":");
+        serde_json::to_writer(&mut out, &directories.get(place)).map_err(unwritten)?;
+        out.push(b'}');
     }
     out.extend_from_slice(b"],");
     let hidden = resolution.hidden_by_natives.iter().map(|component| Hidden::of(component));
@@ -126,7 +130,7 @@ pub fn body(
     Ok(out)
 }
 
-/// Writes a chosen release. Ids, versions and requirements hold nothing that JSON escapes; what the snapshot holds is JSON.
+/// Writes a chosen release, up to its directory. Ids, versions and requirements hold nothing that JSON escapes; what the snapshot holds is JSON.
 fn write_pick(pick: &Pick<'_>, resolution: &Resolution<'_>, out: &mut Vec<u8>) {
     let mut put = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     put(&["{\"id\":\"", pick.component.id_text(), "\",\"version\":\"", pick.release.version_text()]);
@@ -150,7 +154,6 @@ fn write_pick(pick: &Pick<'_>, resolution: &Resolution<'_>, out: &mut Vec<u8>) {
     }
     put(&["],\"dependencies\":", pick.release.dependencies_text()]);
     pick.release.provenance().iter().for_each(|part| out.extend_from_slice(part));
-    out.extend_from_slice(b",\"directory\":null}");
 }
 
 fn unwritten(error: serde_json::Error) -> Failure {
