@@ -5,7 +5,8 @@
 //! may lay it out for people. Only `curl` and `resolverd` examples are run; `cargo` and `git` are for the reader.
 //!
 //! A block of the kind `console operator` is a part of one story, in a home directory of its own: all of its commands are run, with
-//! real repositories and OpenSSL, and `resolverd serve` starts the daemon that the later ones ask.
+//! real repositories and OpenSSL, and `resolverd serve` starts the daemon that the later ones ask. One of the kind `console project`
+//! is a part of another story, in the directory of a project, with a daemon on the sample federation.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +19,7 @@ use crate::harness::place;
 
 const EXAMPLES: &str = "```console";
 const STORY: &str = "```console operator";
+const PROJECT: &str = "```console project";
 
 /// One command and what it prints.
 #[derive(Debug, PartialEq, Eq)]
@@ -125,6 +127,8 @@ fn the_readme_shows_what_is_printed() {
     for Example { line, command, output } in &examples {
         let mut shell = Command::new("sh");
         sandbox.furnish(&mut shell);
+        // A reader has named no natives but those that are shown.
+        shell.env_remove("RESOLVERD_NATIVES");
         let ran = shell.args(["-c", command]).current_dir(place::root()).env("PATH", &path).output().unwrap();
         let found = String::from_utf8_lossy(&ran.stdout);
         if !agrees(output, &found) {
@@ -178,6 +182,37 @@ fn the_story_of_an_operator_goes_as_the_readme_tells_it() {
     }
     let daemon = daemon.expect("the story starts a daemon");
     assert!(daemon.stop().success());
+}
+
+#[test]
+fn the_story_of_a_project_goes_as_the_readme_tells_it() {
+    let text = std::fs::read_to_string(place::root().join("README.md")).unwrap();
+    let story = examples(&text, PROJECT);
+    assert!(story.len() > 10, "the README tells no story");
+    if Command::new("python3").arg("--version").output().is_err() {
+        return place::skipped("python3 is not installed");
+    }
+    let sandbox = Sandbox::with_sources(&sample());
+    let _daemon = sandbox.start_synced();
+    let binary = Path::new(env!("CARGO_BIN_EXE_resolverd")).parent().unwrap().display().to_string();
+    let path = format!("{binary}:{}", place::variable("PATH").unwrap_or_default());
+    let project = sandbox.path("shop");
+    std::fs::create_dir_all(&project).unwrap();
+    std::os::unix::fs::symlink(place::root().join("resolverd"), project.join("resolverd")).unwrap();
+    for Example { line, command, output } in &story {
+        let mut shell = Command::new("sh");
+        sandbox.furnish(&mut shell);
+        // A reader has named no natives but those that are shown.
+        shell.env("PATH", &path).env_remove("RESOLVERD_NATIVES").current_dir(&project);
+        let said = Said::of(shell.args(["-c", command]));
+        assert!(
+            agrees(output, &said.stdout),
+            "README line {line}: $ {command}\n--- shown\n{output}--- printed\n{}--- said\n{}",
+            said.stdout,
+            said.stderr
+        );
+        assert!(said.status == 0 || !output.is_empty(), "README line {line}: {said:?}");
+    }
 }
 
 #[test]
