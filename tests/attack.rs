@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::sample;
 use crate::harness::chance::Chance;
-use crate::harness::daemon::{Daemon, Said, Sandbox};
+use crate::harness::daemon::{Daemon, NATIVES, Said, Sandbox};
 use crate::harness::http::encoded;
 use crate::harness::peers::Peers;
 use crate::harness::{place, poll, prometheus};
@@ -225,9 +225,11 @@ fn calls(daemon: &Daemon) -> Vec<(String, String)> {
         let path = path.replace("{id}", &encoded("lcod://tooling/text/slug")).replace("{version}", "0.1.0");
         for method in ["get", "post"].into_iter().filter(|method| methods[*method].is_object()) {
             let body = match path.as_str() {
-                "/v1/resolve" => json!({"requests": ["lcod://tooling/text/slug"]}),
+                "/v1/resolve" => json!({"requests": ["lcod://tooling/text/slug"], "natives": NATIVES}),
                 "/v1/lookup" => json!({"ids": []}),
-                "/v1/lock" => json!({"resolve": {"requests": ["lcod://tooling/text/slug"]}}),
+                "/v1/lock" => {
+                    json!({"resolve": {"requests": ["lcod://tooling/text/slug"], "natives": NATIVES}})
+                }
                 "/v1/lock/check" => json!({"lock": "schema = \"resolverd/lock@1\""}),
                 "/v1/explain" | "/v1/locate" => json!({"id": "lcod://tooling/text/slug"}),
                 "/v1/materialize" => json!({"releases": ["lcod://tooling/text/slug"]}),
@@ -620,9 +622,15 @@ fn j10_requests_that_are_cut_off_leave_nothing_behind() {
     let requests = [
         GOOD.to_owned(),
         post("/v1/lookup", json!({ "ids": ids })),
-        post("/v1/resolve", json!({"requests": ["lcod://tooling/text/slug", "lcod://acme/billing/invoice"]})),
+        post(
+            "/v1/resolve",
+            json!({"requests": ["lcod://tooling/text/slug", "lcod://acme/billing/invoice"], "natives": NATIVES}),
+        ),
         post("/v1/sync", json!({})),
-        post("/v1/resolve", json!({"requests": ["lcod://tooling/text/slug"], "refresh": true})),
+        post(
+            "/v1/resolve",
+            json!({"requests": ["lcod://tooling/text/slug"], "natives": NATIVES, "refresh": true}),
+        ),
         "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
         "GET /v1/components/search?q=text HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20),
     ];

@@ -67,7 +67,8 @@ fn components(round: u64) -> Vec<Component> {
 fn served_round(daemon: &Daemon, rounds: &mut BTreeMap<String, u64>) -> u64 {
     let ids: Vec<String> = components(0).into_iter().map(|one| one.id).collect();
     assert_eq!(daemon.ids(), ids, "every id is served, and no other");
-    let answer = daemon.post("/v1/resolve", &json!({ "requests": ids })).ok();
+    let requests: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let answer = daemon.resolve(&requests).ok();
     let chosen = answer["components"].as_array().unwrap();
     let version = chosen[0]["version"].as_str().unwrap();
     let round: u64 = version.split('.').nth(1).unwrap().parse().unwrap();

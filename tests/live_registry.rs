@@ -67,8 +67,7 @@ impl Mirror {
 
 /// Compares a release with what was published.
 fn check(daemon: &Daemon, mirror: &Mirror, one: &Component) {
-    let answer = daemon.resolve(&[&one.full()]).ok();
-    let found = &answer["components"][0];
+    let found = daemon.resolve(&[&one.full()]).chosen(&one.id);
     let source = json!({
         "id": "lcod", "catalogue": "tooling/std", "repository": REPOSITORY, "commit": mirror.commit, "path": one.directory,
     });

@@ -79,13 +79,16 @@ fn a_catalogue_beyond_eager_max_is_listed_and_a_refresh_fetches_what_is_asked_fo
 
     let said = sandbox.run(&["info", "lcod://acme/d@1.0.0"]);
     assert!(said.status == 0 && said.stdout.contains("unfetched"), "{said:?}");
-    let said = sandbox.run(&["resolve", "lcod://acme/d@1", "-o", "json"]);
-    let text = format!("{}{}", said.stdout, said.stderr);
-    assert!(said.status == 0 && text.contains("manifest_unfetched"), "an exact lookup answers: {said:?}");
-    assert!(
-        text.contains("resolverd resolve --refresh lcod://acme/d@1.0.0"),
-        "and says what fetches it: {text}"
-    );
+    let looked = daemon.post("/v1/lookup", &json!({"ids": ["lcod://acme/d@1.0.0"]})).ok();
+    assert_eq!(looked[0]["version"], "1.0.0", "an exact lookup answers: {looked:#}");
+    for asked in ["lcod://acme/d@1", "lcod://acme/a@1"] {
+        let said = sandbox.run(&["resolve", asked]);
+        assert!(said.status != 0 && said.stderr.contains("[R002 manifest_unfetched]"), "{asked}: {said:?}");
+        assert!(
+            said.stderr.contains("hint: resolverd resolve --refresh lcod://acme/d@1.0.0 fetches"),
+            "it says what fetches it: {asked}: {said:?}"
+        );
+    }
     let said = sandbox.run(&["explain", "lcod://acme/d"]);
     assert!(said.stdout.contains("resolverd resolve --refresh lcod://acme/d@1.0.0"), "{said:?}");
     assert!(fetched().is_empty(), "nothing that reads fetches");

@@ -69,11 +69,9 @@ impl World {
     /// Every id of the whole catalogue answers, from the commit that its pointer pins.
     fn good_answers(&self, daemon: &Daemon) {
         for one in &self.good {
-            let answer = daemon.resolve(&[&one.full()]).ok();
-            let chosen = &answer["components"][0];
-            assert_eq!(chosen["id"], one.id.as_str());
-            assert_eq!(chosen["source"]["commit"], self.good_commit.as_str(), "{answer:#}");
-            assert_eq!(chosen["trust"]["verdict"], "pinned", "{answer:#}");
+            let chosen = daemon.resolve(&[&one.full()]).chosen(&one.id);
+            assert_eq!(chosen["source"]["commit"], self.good_commit.as_str(), "{chosen:#}");
+            assert_eq!(chosen["trust"]["verdict"], "pinned", "{chosen:#}");
         }
         assert_eq!(daemon.catalogue("good/tools")["state"], "fresh");
     }
@@ -263,8 +261,10 @@ fn changed_bytes_under_one_id() {
     daemon.sync();
     assert!(reasons(&changed.full()).contains(&VERSION_MUTATED.to_owned()), "{:?}", reasons(&changed.full()));
     assert!(!reasons(&same.full()).contains(&VERSION_MUTATED.to_owned()), "{:?}", reasons(&same.full()));
-    let answer = daemon.resolve(&[&changed.full()]).ok();
-    assert_eq!(answer["components"][0]["source"]["commit"], commit.as_str(), "the new pin is what is served");
+    for one in [&changed, &same] {
+        let chosen = daemon.resolve(&[&changed.full()]).chosen(&one.id);
+        assert_eq!(chosen["source"]["commit"], commit.as_str(), "the new pin is what is served: {chosen:#}");
+    }
     world.good_answers(&daemon);
 }
 
@@ -307,14 +307,13 @@ fn origin_commit_local() {
     let sandbox = world.sandbox();
     let daemon = sandbox.start_synced();
     for one in two() {
-        let answer = daemon.resolve(&[&one.full()]).ok();
-        let chosen = &answer["components"][0];
+        let chosen = daemon.resolve(&[&one.full()]).chosen(&one.id);
         assert_eq!(
             chosen["source"]["commit"],
             commit.as_str(),
-            "local means the pointer's commit: {answer:#}"
+            "local means the pointer's commit: {chosen:#}"
         );
-        assert_eq!(chosen["trust"]["verdict"], "pinned", "{answer:#}");
+        assert_eq!(chosen["trust"]["verdict"], "pinned", "{chosen:#}");
     }
     world.good_answers(&daemon);
 }

@@ -366,14 +366,13 @@ fn everything_that_reads_answers_while_a_sync_is_running() {
     let _held = silent.accept().unwrap();
     let reads = reads();
     assert!(reads.len() > 15, "{reads:?}");
-    let resolve = json!({"requests": ["lcod://acme/billing/invoice@1"]});
     for _ in 0..5 {
         for target in &reads {
             let target = target.replace("SNAPSHOT", snapshot.as_str().unwrap());
             let answer = daemon.get(&target);
             assert_eq!(answer.status, 200, "{target}: {answer}");
         }
-        let answer = daemon.post("/v1/resolve", &resolve).ok();
+        let answer = daemon.resolve(&["lcod://acme/billing/invoice@1"]).ok();
         assert_eq!(answer["snapshot"], snapshot, "the generation of before answers");
         assert_eq!(daemon.post("/v1/lookup", &json!({"ids": ["lcod://acme/billing/invoice"]})).status, 200);
         let explain = json!({"id": "lcod://acme/billing/invoice"});

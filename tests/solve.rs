@@ -112,8 +112,11 @@ fn every_published_component_resolves_with_what_kernels_have() {
     assert_eq!(missing, unlisted);
 }
 
+/// A release of the real graph: its version, whether it is yanked, and what it requires.
+type Row = (Version, bool, Vec<Reference>);
+
 /// Names, versions and requirements of the real graph.
-type Rows = BTreeMap<String, Vec<(Version, bool, Vec<Reference>)>>;
+type Rows = BTreeMap<String, Vec<Row>>;
 
 fn real_graph() -> Option<Rows> {
     let mut text = String::new();
@@ -140,7 +143,7 @@ struct World {
 
 impl World {
     fn of(rows: &Rows) -> World {
-        let pack = |(id, releases): (&String, &Vec<(Version, bool, Vec<Reference>)>)| {
+        let pack = |(id, releases): (&String, &Vec<Row>)| {
             let mut releases: Vec<Value> = releases
                 .iter()
                 .map(|(version, yanked, required)| {

@@ -64,9 +64,10 @@ fn another_user_reads_and_starts_no_work() {
     for target in ["/livez", "/readyz", "/v1/health", "/v1/sources", "/v1/components", id] {
         assert_eq!(ask(&sandbox, target, None).0, "200", "{target}");
     }
-    let resolve = r#"{"requests": ["lcod://tooling/text/slug"]}"#;
+    let resolve = r#"{"requests": ["lcod://tooling/text/slug"], "natives": ["lcod://contract/"]}"#;
     assert_eq!(ask(&sandbox, "/v1/resolve", Some(resolve)).0, "200");
-    let refresh = r#"{"requests": ["lcod://tooling/text/slug"], "refresh": true}"#;
+    let refresh =
+        r#"{"requests": ["lcod://tooling/text/slug"], "natives": ["lcod://contract/"], "refresh": true}"#;
     let generation = |sandbox: &Sandbox| ask(sandbox, "/v1/health", None).1["generation"].clone();
     let before = generation(&sandbox);
     for (target, body) in [("/v1/sync", "{}"), ("/v1/reload", "{}"), ("/v1/resolve", refresh)] {

@@ -42,10 +42,11 @@ step 'resolverd sync'
 "$resolverd" sync
 step 'resolverd sources'
 "$resolverd" sources
-step 'resolverd resolve lcod://tooling/text/slug'
-"$resolverd" resolve lcod://tooling/text/slug
-step 'resolverd resolve "lcod://acme/billing/invoice@^0.1" -o json'
-"$resolverd" resolve 'lcod://acme/billing/invoice@^0.1' -o json
+# What a kernel implements itself, nobody has to publish.
+step 'resolverd resolve lcod://tooling/text/slug --native lcod://contract/'
+"$resolverd" resolve lcod://tooling/text/slug --native lcod://contract/
+step 'resolverd resolve "lcod://acme/billing/invoice@^0.1" --native lcod://contract/ -o json'
+"$resolverd" resolve 'lcod://acme/billing/invoice@^0.1' --native lcod://contract/ -o json
 
 kill -TERM "$daemon"
 wait "$daemon"

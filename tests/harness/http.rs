@@ -33,6 +33,15 @@ impl Answer {
         self.json()
     }
 
+    /// Returns the release of `id` that a 200 has chosen; what it requires stands before it.
+    pub(crate) fn chosen(&self, id: &str) -> Value {
+        let answer = self.ok();
+        let components = answer["components"].as_array().unwrap();
+        let found: Vec<&Value> = components.iter().filter(|one| one["id"] == id).collect();
+        assert_eq!(found.len(), 1, "one release of {id}: {self}");
+        found[0].clone()
+    }
+
     /// Returns the `reason` of a problem.
     pub(crate) fn reason(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self}");
