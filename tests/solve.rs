@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::io::Read;
+use std::io::{Read, Write as _};
+use std::os::unix::net::UnixStream;
 
 use catalogue_schema::graph::Graph;
 use catalogue_schema::id::{ComponentId, Reference};
@@ -11,6 +12,7 @@ use catalogue_schema::model::Component as Merged;
 use catalogue_schema::packed::Packed;
 use catalogue_schema::version::{Version, VersionReq};
 use resolverd::resolve::{Candidates, Cause, Limits, Pick, Request, Standing, resolve};
+use resolverd::server::solve::{INLINE_STEPS, SOLVES_MAX};
 use resolvo::{
     Condition, ConditionId, DenseIndex, Dependencies, DependencyProvider, Interner, KnownDependencies,
     NameId, Problem, SolvableId, Solver, SolverCache, StringId, UnsolvableOrCancelled, VersionSetId,
@@ -18,9 +20,10 @@ use resolvo::{
 };
 use serde_json::{Value, json};
 
+use crate::harness::chance::Chance;
 use crate::harness::daemon::{Daemon, Sandbox};
-use crate::harness::lcod::{Component, Federation, Form, published};
-use crate::harness::place;
+use crate::harness::lcod::{Component, Federation, Form, all_files, array, published};
+use crate::harness::{place, poll, repository};
 
 fn ask(daemon: &Daemon, body: &Value) -> crate::harness::http::Answer {
     daemon.post("/v1/resolve", body)
@@ -473,3 +476,111 @@ fn a_search_that_goes_on_for_too_long_is_undecided() {
 
 /// Longer than what is searched between two looks at the clock.
 const CHAIN: usize = 30;
+
+/// How many components a hard question has, and how many versions each.
+const HARD: (usize, usize) = (40, 10);
+/// How many others each of their releases requires, and how many versions meet each requirement.
+const EDGES: (usize, usize) = (4, 5);
+
+/// Longer than what the thread of all connections searches through by itself.
+const LONG_CHAIN: usize = INLINE_STEPS as usize + 20;
+
+/// Components whose requirements nearly contradict each other, which a search takes apart for longer than anybody waits.
+fn hard() -> Vec<Component> {
+    let (names, versions) = HARD;
+    let mut chance = Chance(7);
+    let mut release = |name: usize, version: usize| {
+        let mut required = BTreeMap::new();
+        while required.len() < EDGES.0 {
+            let (other, from) = (chance.index(names), chance.index(versions - EDGES.1 + 1));
+            if other != name {
+                required.insert(other, from);
+            }
+        }
+        let required: Vec<String> = required
+            .iter()
+            .map(|(other, from)| format!("lcod://n/h{other}@>=1.{from}.0, <1.{}.0", from + EDGES.1))
+            .collect();
+        let required: Vec<&str> = required.iter().map(String::as_str).collect();
+        let mut made = Component::new(&format!("lcod://n/h{name}"), &format!("1.{version}.0"), &required);
+        made.directory = format!("{}-{version}", made.directory);
+        made
+    };
+    (0..names)
+        .flat_map(|name| (0..versions).map(move |version| (name, version)))
+        .map(|(name, version)| release(name, version))
+        .collect()
+}
+
+/// Starts a daemon over hard questions and over a chain that is longer than what the shared thread has time for.
+fn hard_daemon(sandbox: &Sandbox, limits: &str) -> Daemon {
+    std::fs::write(sandbox.path("config.toml"), format!("[limits]\n{limits}\n")).unwrap();
+    let mut daemon = sandbox.spawn_with(&["--config", sandbox.path("config.toml").to_str().unwrap()]);
+    daemon.wait_for("/readyz");
+    daemon.sync();
+    daemon
+}
+
+fn hard_sandbox() -> Sandbox {
+    let link = |at: usize| {
+        let next = format!("lcod://n/c{}@1", at + 1);
+        let required: Vec<&str> = if at < LONG_CHAIN { vec![next.as_str()] } else { Vec::new() };
+        Component::new(&format!("lcod://n/c{at}"), "1.0.0", &required)
+    };
+    let all: Vec<Component> = hard().into_iter().chain((0..=LONG_CHAIN).map(link)).collect();
+    let sandbox = Sandbox::new();
+    sandbox.write_sources(&json!({"sources": [{
+        "id": "hard", "priority": 10,
+        "entrypoint": {"type": "file", "path": sandbox.path("published/catalogue.json")},
+    }]}));
+    let mut files = all_files(&all);
+    files.insert("catalogue.json".to_owned(), array(&all));
+    repository::write(&sandbox.path("published"), &files);
+    sandbox
+}
+
+/// Asks and does not wait for the answer.
+fn put(daemon: &Daemon, body: &Value) -> UnixStream {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let body = body.to_string();
+    let head = "POST /v1/resolve HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
+    write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    stream
+}
+
+/// Counts the threads of a daemon that compute.
+fn working(daemon: &Daemon) -> usize {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let computes = |thread: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+        stat.rsplit(')').next()?.trim_start().starts_with('R').then_some(())
+    };
+    threads.filter_map(computes).count()
+}
+
+#[test]
+fn a_search_ends_when_its_client_goes_away() {
+    let sandbox = hard_sandbox();
+    let chain = json!({"requests": ["lcod://n/c0"]});
+    let hard = json!({"requests": ["lcod://n/h0"]});
+    let steps = INLINE_STEPS + 50;
+    let daemon = hard_daemon(&sandbox, &format!("solve_ms = 600_000\nsolve_steps = {steps}"));
+    let problem = ask(&daemon, &hard);
+    assert_eq!((problem.status, problem.reason()), (503, "resolve.undecided".to_owned()), "{problem}");
+    assert_eq!(problem.json()["value"], json!(steps), "which is more than the shared thread takes");
+    daemon.stop();
+
+    let daemon = hard_daemon(&sandbox, "solve_ms = 86_400_000\nsolve_steps = 1_000_000_000_000");
+    let expected = ask(&daemon, &chain);
+    assert_eq!(names(&expected.ok()).len(), LONG_CHAIN + 1);
+    // Two more than may search at once: they wait for their turn.
+    let clients: Vec<UnixStream> = (0..SOLVES_MAX + 2).map(|_| put(&daemon, &hard)).collect();
+    poll::until("as many searches as may go on", || (working(&daemon) >= SOLVES_MAX).then_some(()));
+    assert_eq!(daemon.get("/livez").status, 200, "searches keep nobody else waiting");
+    drop(clients);
+    poll::until("the end of all searches", || (working(&daemon) == 0).then_some(()));
+    for _ in 0..SOLVES_MAX {
+        assert_eq!(ask(&daemon, &chain).body, expected.body);
+    }
+    daemon.stop();
+}

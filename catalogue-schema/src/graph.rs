@@ -9,6 +9,7 @@
 //!
 //! Prereleases follow Cargo's rule here; whoever counts them as ordinary versions asks [`among`] with the text of the edge.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -36,6 +37,8 @@ pub struct Graph {
     /// Where each text ends; the first begins at 0.
     text_ends: Box<[u32]>,
     strangers: Box<[ComponentId]>,
+    /// The places of the strangers, sorted by their ids.
+    strangers_by_id: Box<[u32]>,
 }
 
 /// One requirement on one node.
@@ -72,7 +75,10 @@ impl Graph {
             lists.extend(component.all().map(|listed| maker.list(listed.dependencies_text())));
             starts.push(number(lists.len()));
         }
+        let mut strangers_by_id: Vec<u32> = (0..number(maker.strangers.len())).collect();
+        strangers_by_id.sort_unstable_by_key(|place| maker.strangers[*place as usize].as_text());
         Graph {
+            strangers_by_id: strangers_by_id.into(),
             starts: starts.into(),
             lists: lists.into(),
             pool: maker.pool.into(),
@@ -97,6 +103,18 @@ impl Graph {
     /// Returns the id of a node that nobody lists.
     pub fn stranger(&self, node: u32) -> Option<&ComponentId> {
         self.strangers.get(node.checked_sub(self.components())? as usize)
+    }
+
+    /// Returns the node of an id that is required and that nobody lists.
+    pub fn stranger_of(&self, id: &str) -> Option<u32> {
+        self.stranger_where(|one| one.as_text().cmp(id))
+    }
+
+    /// Returns the stranger that `compare` finds equal, in as many comparisons as their number has binary digits.
+    fn stranger_where(&self, mut compare: impl FnMut(&ComponentId) -> Ordering) -> Option<u32> {
+        let found =
+            self.strangers_by_id.binary_search_by(|place| compare(&self.strangers[*place as usize])).ok()?;
+        self.components().checked_add(*self.strangers_by_id.get(found)?)
     }
 
     /// Returns how many versions a component has.
@@ -148,6 +166,7 @@ impl Graph {
             + self.texts.len()
             + size_of_val::<[u32]>(&self.text_ends)
             + size_of_val::<[ComponentId]>(&self.strangers)
+            + size_of_val::<[u32]>(&self.strangers_by_id)
     }
 }
 

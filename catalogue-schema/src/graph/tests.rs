@@ -69,6 +69,32 @@ fn requirements_become_nodes_and_intervals() {
 }
 
 #[test]
+fn strangers_are_found_by_their_ids_without_looking_at_all_of_them() {
+    const STRANGERS: usize = 1_000;
+    // In an order that is none of their ids'.
+    let required: Vec<String> = (0..STRANGERS).map(|at| format!("x/s{}", at * 7 % STRANGERS)).collect();
+    let graph = Graph::of(&packed(&[("n/a", &[("1.0.0", &required.join(" "))])]));
+    let check = |id: &str, expected: Option<u32>| {
+        assert_eq!(graph.stranger_of(id), expected, "{id}");
+        let mut comparisons = 0;
+        let counted = graph.stranger_where(|one| {
+            comparisons += 1;
+            one.as_text().cmp(id)
+        });
+        assert_eq!(counted, expected, "{id}");
+        assert!(comparisons <= STRANGERS.ilog2() + 2, "{id}: {comparisons} comparisons");
+    };
+    for node in 1..=STRANGERS as u32 {
+        let id = graph.stranger(node).unwrap().as_text();
+        check(id, Some(node));
+    }
+    for id in ["lcod://n/a", "lcod://x/s", "lcod://x/s1000", "lcod://x/s999a", "lcod://z/z", ""] {
+        check(id, None);
+    }
+    assert_eq!(Graph::default().stranger_of("lcod://x/s1"), None);
+}
+
+#[test]
 fn requirements_that_cannot_be_read_are_no_requirements_at_all() {
     let check = |text: &str, expected: Option<&[&str]>| {
         let read: Option<Vec<&str>> = references(text).collect();

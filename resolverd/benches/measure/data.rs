@@ -213,6 +213,45 @@ impl Federation {
 
     /// Makes a federation of the real graph in `data`; `None` where the file is not there.
     pub(crate) fn real(directory: &Path, data: &Path) -> Result<Option<Federation>, Trouble> {
+        Federation::rewritten(directory, data, ">=")
+    }
+
+    /// Makes a federation of the same graph that requires no version newer than the one it names, so that most of it contradicts
+    /// itself.
+    pub(crate) fn narrow(directory: &Path, data: &Path) -> Result<Option<Federation>, Trouble> {
+        Federation::rewritten(directory, data, "~")
+    }
+
+    /// Makes a federation of `worlds` small graphs whose requirements nearly contradict each other: 40 components with 10
+    /// versions, each of which requires 4 others at one of 5 neighbouring versions.
+    pub(crate) fn hard(directory: &Path, worlds: usize) -> Result<Federation, Trouble> {
+        const NAMES: usize = 40;
+        const VERSIONS: usize = 10;
+        const EDGES: usize = 4;
+        const WIDTH: usize = 5;
+        let mut random = Random(0x5eed_0002);
+        let id = |world: usize, name: usize| format!("lcod://hard/world-{world:02}/component-{name:02}");
+        let mut components = Vec::new();
+        for (world, name) in (0..worlds * NAMES).map(|at| (at / NAMES, at % NAMES)) {
+            let versions = (0..VERSIONS).map(|_| {
+                let mut wanted = BTreeMap::new();
+                while wanted.len() < EDGES {
+                    let (other, from) = (random.below(NAMES), random.below(VERSIONS - WIDTH + 1));
+                    if other != name {
+                        wanted.insert(other, from);
+                    }
+                }
+                let wanted = wanted.into_iter();
+                wanted
+                    .map(|(other, at)| format!("{}@>=1.{at}.0, <1.{}.0", id(world, other), at + WIDTH))
+                    .collect()
+            });
+            components.push(Component { id: id(world, name), versions: versions.collect() });
+        }
+        write(directory, "hard random graphs".to_owned(), components, None)
+    }
+
+    fn rewritten(directory: &Path, data: &Path, operator: &str) -> Result<Option<Federation>, Trouble> {
         #[derive(Deserialize)]
         struct Version {
             requires: Vec<Requirement>,
@@ -227,7 +266,8 @@ impl Federation {
         flate2::read::GzDecoder::new(file).read_to_string(&mut text)?;
         let graph: BTreeMap<String, Vec<Version>> = serde_json::from_str(&text)?;
         let requires = |version: Version| {
-            version.requires.into_iter().map(|one| format!("{}@{}", one.id, one.version)).collect()
+            let text = |one: Requirement| format!("{}@{}", one.id, one.version.replace(">=", operator));
+            version.requires.into_iter().map(text).collect()
         };
         let component = |(id, versions): (String, Vec<Version>)| Component {
             id,

@@ -11,7 +11,7 @@
 //! | `… -- peers` | the same question to what else there is: Redis, nginx, Verdaccio |
 //!
 //! `--seconds` says how long one load lasts, `--runs` how often everything is measured, `--keep` leaves the files behind,
-//! `--only merge` or `--only requests` measures one half, `--markdown FILE` writes the table there too.
+//! `--only merge`, `--only requests` or `--only solve` measures one part; the last wants the graph in `RESOLVERD_DATA` too; `--markdown FILE` writes the table there too.
 //!
 //! The same program is the load client, the baseline and the reader of indexes, each in a process of its own.
 
@@ -26,6 +26,7 @@ mod merge;
 mod peers;
 mod requests;
 mod servers;
+mod solve;
 mod table;
 mod trust;
 
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         ["plain", socket, bytes] => {
             hello::serve(Path::new(socket), bytes.parse().unwrap_or(512), hello::Stream::Plain)
         }
+        ["pubgrub", plan] => solve::baseline(plan),
         ["read-index", path] => merge::read_index(Path::new(path)),
         ref words => options(words).and_then(|options| measure(&options)),
     };
@@ -164,15 +166,26 @@ fn measure(options: &Options) -> Result<(), Trouble> {
         if is_wanted("requests") {
             rows.extend(requests::rows(place, &federation, options.runs, options.seconds)?);
         }
+        if is_wanted("solve") {
+            rows.extend(solve::rows(
+                place,
+                data_directory().as_deref(),
+                &federation,
+                (options.runs, options.seconds),
+            )?);
+        }
     }
     print(&rows, &federation, options)
 }
 
+#[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration that could name it")]
+fn data_directory() -> Option<PathBuf> {
+    std::env::var_os("RESOLVERD_DATA").map(PathBuf::from)
+}
+
 fn real(place: &Path) -> Result<Option<Federation>, Trouble> {
-    #[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration that could name it")]
-    let data = std::env::var_os("RESOLVERD_DATA");
-    let found =
-        data.map(|data| Federation::real(&place.join("data"), Path::new(&data))).transpose()?.flatten();
+    let data = data_directory();
+    let found = data.map(|data| Federation::real(&place.join("data"), &data)).transpose()?.flatten();
     if found.is_none() {
         println!("skipped: RESOLVERD_DATA names no directory with graph-bcr.json.gz");
     }

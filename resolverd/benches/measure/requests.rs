@@ -274,7 +274,7 @@ fn during_merge(
 
 /// Returns a rate that the daemon and the paced client keep up with, at most `full`. A client that waits between its requests
 /// wakes both sides more often than one that never does, so that the latter's rate is too much for it.
-fn sustained(server: &Server, one: &Path, full: f64) -> Result<f64, Trouble> {
+pub(crate) fn sustained(server: &Server, one: &Path, full: f64) -> Result<f64, Trouble> {
     let mut rate = full;
     while rate > full / 50.0 {
         let seen = run_load(&plan(server, one, CONNECTIONS, 1, 2.0, Some(rate)), Some(CLIENT_CPU))?;
@@ -293,7 +293,7 @@ const SUSTAINED_P99_US: f64 = 10_000.0;
 const LOAD_S_MAX: f64 = 15.0;
 
 /// Waits until a thread at nice 19 works: those of a sync have to be.
-fn wait_for_sync(server: &Server, before: &[Thread]) -> Result<(), Trouble> {
+pub(crate) fn wait_for_sync(server: &Server, before: &[Thread]) -> Result<(), Trouble> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(10) {
         if behind(before, &threads(server.pid())?, server.pid(), |thread| thread.nice == 19) > 0.0 {

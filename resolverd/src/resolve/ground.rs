@@ -26,9 +26,30 @@ pub(super) struct Ground<'a> {
     is_plain: bool,
     classes: RefCell<HashMap<u32, Rc<Class<'a>>>>,
     /// Ids that only the overlay names; nodes behind those of the graph.
-    extras: RefCell<Vec<ComponentId>>,
+    extras: RefCell<Extras>,
     /// The version of each component that a lock holds.
     locked: HashMap<u32, u32>,
+}
+
+/// Ids that only the overlay or the caller names, in the order in which they became nodes.
+#[derive(Default)]
+struct Extras {
+    ids: Vec<ComponentId>,
+    places: HashMap<ComponentId, u32>,
+}
+
+impl Extras {
+    /// Returns the node of an id behind the `nodes` of the graph.
+    fn node_of(&mut self, id: &ComponentId, nodes: u32) -> u32 {
+        if let Some(known) = self.places.get(id) {
+            return *known;
+        }
+        let place = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
+        let node = nodes.saturating_add(place);
+        self.ids.push(id.clone());
+        self.places.insert(id.clone(), node);
+        node
+    }
 }
 
 /// Where a requirement leads.
@@ -180,16 +201,10 @@ impl<'a> Ground<'a> {
         if let Some(place) = place_of(id.as_text(), self.components) {
             return place;
         }
-        let mut strangers = self.graph.components()..self.graph.nodes();
-        if let Some(known) = strangers.find(|node| self.graph.stranger(*node) == Some(id)) {
+        if let Some(known) = self.graph.stranger_of(id.as_text()) {
             return known;
         }
-        let mut extras = self.extras.borrow_mut();
-        let place = extras.iter().position(|extra| extra == id).unwrap_or_else(|| {
-            extras.push(id.clone());
-            extras.len() - 1
-        });
-        self.graph.nodes().saturating_add(u32::try_from(place).unwrap_or(u32::MAX))
+        self.extras.borrow_mut().node_of(id, self.graph.nodes())
     }
 
     /// Tells whether every requirement leads where the graph says.
@@ -207,7 +222,8 @@ impl<'a> Ground<'a> {
     pub(super) fn id(&self, node: u32) -> ComponentId {
         let known = self.components.get(node as usize).and_then(|component| component.id().ok());
         let known = known.or_else(|| self.graph.stranger(node).cloned());
-        let extra = || self.extras.borrow().get(node.saturating_sub(self.graph.nodes()) as usize).cloned();
+        let extra =
+            || self.extras.borrow().ids.get(node.saturating_sub(self.graph.nodes()) as usize).cloned();
         // Every node is one of the three.
         known.or_else(extra).unwrap_or_else(|| self.first.id.clone())
     }

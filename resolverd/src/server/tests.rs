@@ -17,6 +17,8 @@ use crate::order::{OrderError, SyncReport};
 use crate::server::connection::run_with;
 use crate::server::stream::Patience;
 
+mod searches;
+
 fn state(orders: Option<Sender<Order>>) -> State {
     let state = State::new(orders, Box::new(|_| Some(b"{\"schema\": \"x\"}".to_vec())));
     state.publish(Arc::new(crate::server::answer::tests::world()));
