@@ -60,7 +60,11 @@ const NAMED_IN: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["git2"], &["resolverd/src/fetch/git.rs"], "git2 is named in fetch/git only"),
     (&["libgit2_sys"], &["resolverd/src/fetch/git.rs"], "git2 is named in fetch/git only"),
-    (&["pubgrub"], &["resolverd/src/resolve/"], "the solver is named in resolve only"),
+    (
+        &["pubgrub"],
+        &["resolverd/src/resolve/", "resolverd/benches/measure/solve.rs"],
+        "the solver is named in resolve only, and where it is measured",
+    ),
     (&["ed25519_dalek"], &["resolverd/src/trust/signature.rs"], "keys are computed with in one file"),
     (&["fips204"], &["resolverd/src/trust/signature.rs"], "keys are computed with in one file"),
     (&["async"], ASYNC, "async stands in server, daemon and fetch/https only"),

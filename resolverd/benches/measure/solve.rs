@@ -384,9 +384,12 @@ pub(crate) fn baseline(asked: &str) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// What one release requires: components, and which of their versions.
+type Required = Vec<(u32, Ranges<u32>)>;
+
 /// Versions and requirements by component.
 struct Plain {
-    releases: Vec<Vec<Vec<(u32, Ranges<u32>)>>>,
+    releases: Vec<Vec<Required>>,
 }
 
 impl Plain {
