@@ -4,6 +4,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
+use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Sandbox};
