@@ -856,7 +856,7 @@ fn c2_catalogue_that_vanishes_from_a_signed_list() {
     for name in ["home", "tools"] {
         Repository::create(&shop.repository(name));
     }
-    let list = |names: &[(&str, &[&str])]| {
+    let list_saying = |names: &[(&str, &[&str])], withdrawn: Value| {
         let pointer = |(name, releases): &(&str, &[&str])| {
             shop.publish(name, &Revision { releases, ..Revision::default() });
             let home = Repository { path: shop.repository(name) };
@@ -864,10 +864,14 @@ fn c2_catalogue_that_vanishes_from_a_signed_list() {
             lcod::pointer(name, &home.url(), &commit, "catalogue.json")
         };
         let list = lcod::catalogues(&names.iter().map(pointer).collect::<Vec<Value>>());
+        let mut list: Value = serde_json::from_slice(&list).unwrap();
+        list["withdrawn"] = withdrawn;
+        let list = serde_json::to_vec(&list).unwrap();
         let signature = shop.signed(&list, "--key %root.key --id acme");
         let files = [("catalogue.json".to_owned(), list), ("catalogue.json.sig".to_owned(), signature)];
         Repository { path: shop.repository("acme") }.commit(&Files::from(files));
     };
+    let list = |names: &[(&str, &[&str])]| list_saying(names, Value::Null);
     let (x, y, z) = ("lcod://acme/x@1.0.0", "lcod://acme/y@1.0.0", "lcod://acme/z@1.0.0");
     let both: &[(&str, &[&str])] = &[("home", &[x]), ("tools", &[y, z])];
     list(both);
@@ -882,6 +886,29 @@ fn c2_catalogue_that_vanishes_from_a_signed_list() {
     let log: Value = serde_json::from_str(&shop.good("audit tail -o json")).unwrap();
     let lines = log["items"].as_array().unwrap().iter().filter(|line| line["event"] == "removed");
     assert_eq!(lines.count(), 1, "{log:#}");
+    let w = "lcod://acme/w@1.0.0";
+    list(&[("home", &[x, w])]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "a revision about something else");
+    assert_eq!(warned(&daemon, "trust.removed"), [text], "it is still not there");
+    shop.good("reload");
+    daemon.sync();
+    assert_eq!(warned(&daemon, "trust.removed"), [text], "read anew");
+    list_saying(&[("home", &[x])], json!(["lcod://acme/z", "lcod://acme/w"]));
+    daemon.sync();
+    assert_eq!(
+        warned(&daemon, "trust.removed"),
+        [text.replace(", lcod://acme/z@1.0.0", "")],
+        "a part is withdrawn"
+    );
+    shop.good("trust forget acme/tools --reason they-told-us");
+    daemon.sync();
+    assert_eq!(warned(&daemon, "trust.removed"), <[String; 0]>::default(), "it was forgotten");
+    list(both);
+    list(&[("home", &[x])]);
+    daemon.sync();
+    list_saying(&[("home", &[x])], json!(["tools"]));
+    daemon.sync();
+    assert_eq!(warned(&daemon, "trust.removed"), <[String; 0]>::default(), "it is withdrawn");
 
     shop.reload(&daemon, 2, &format!("[defaults]\nremovals = \"refuse\"\n{policy}"));
     list(both);
@@ -895,7 +922,11 @@ fn c2_catalogue_that_vanishes_from_a_signed_list() {
     list(&[("home", &[x, y, z])]);
     check(&daemon, "trust.removed", "1.0.0 pinned all []", "gone without a word");
     assert_eq!(answer(&daemon, "lcod://acme/t"), "1.0.0 pinned all []", "what it said last stays");
-    assert!(shop.good("status").contains("resolverd trust forget acme"), "{}", shop.good("status"));
+    let error = daemon.catalogue("acme")["error"].to_string();
+    assert!(error.contains("trust forget acme/tools --reason TEXT"), "{error}");
+    assert!(error.contains("\\\"withdrawn\\\": [\\\"tools\\\"]"), "{error}");
+    list_saying(&[("home", &[x, y, z])], json!(["home"]));
+    check(&daemon, "trust.removed", "1.0.0 pinned all []", "a word about another one");
     shop.good("trust forget acme/tools --reason they-told-us");
     check(&daemon, "fresh", "1.0.0 pinned all []", "forgotten");
     assert_eq!(answer(&daemon, "lcod://acme/t"), "component_unknown");
@@ -905,4 +936,9 @@ fn c2_catalogue_that_vanishes_from_a_signed_list() {
     check(&daemon, "trust.removed", "1.0.0 pinned all []", "gone without a word again");
     shop.good("trust forget acme --reason they-told-us");
     check(&daemon, "fresh", "1.0.0 pinned all []", "the whole source was forgotten");
+    list(&[("home", &[x, y, z]), ("tools", &["lcod://acme/u@2.0.0"])]);
+    check(&daemon, "fresh", "1.0.0 pinned all []", "both once more");
+    list_saying(&[("home", &[x, y, z])], json!(["tools"]));
+    check(&daemon, "fresh", "1.0.0 pinned all []", "withdrawn in the list");
+    assert_eq!(warned(&daemon, "trust.removed"), <[String; 0]>::default());
 }

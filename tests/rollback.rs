@@ -4,6 +4,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
+use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Sandbox};
@@ -317,7 +318,11 @@ fn c6_a_memory_that_a_newer_program_wrote_is_left_alone() {
     registry.commit(&files("1.0.0"));
     assert!(sandbox.start_synced().stop().success());
     let path = sandbox.state().join("trust-state.json");
-    let newer = std::fs::read_to_string(&path).unwrap().replace("trust-state@2", "trust-state@3");
+    let own = std::fs::read_to_string(&path).unwrap();
+    let content = own.split_once("\"content\":").unwrap().1.strip_suffix('}').unwrap();
+    let schema = "resolverd/trust-state@3";
+    let checksum = Digest::sha256(format!("{schema}\n{content}").as_bytes());
+    let newer = format!("{{\"schema\":\"{schema}\",\"checksum\":\"{checksum}\",\"content\":{content}}}");
     std::fs::write(&path, &newer).unwrap();
     for verb in [&["resolve", "lcod://acme/x"][..], &["sync"], &["doctor", "--repair"]] {
         let said = sandbox.run(verb);
@@ -326,6 +331,13 @@ fn c6_a_memory_that_a_newer_program_wrote_is_left_alone() {
     }
     let said = sandbox.run(&["doctor"]);
     assert!(said.status == 1 && said.stdout.contains("resolverd/trust-state@3"), "{said:?}");
+    // One flipped bit says the same of a file that this program wrote, and is damage.
+    std::fs::write(&path, own.replace("trust-state@2", schema.rsplit('/').next().unwrap())).unwrap();
+    let said = sandbox.run(&["sync"]);
+    assert!(said.status != 0 && said.stderr.contains("trust.state_lost"), "{said:?}");
+    let said = sandbox.run(&["trust", "reset", "--reason", "a flipped bit"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert_eq!(sandbox.run(&["sync"]).status, 0);
 }
 
 #[test]

@@ -139,9 +139,24 @@ pub struct CatalogueState {
     /// What a reader of this catalogue should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// The catalogues that it left out without a word, until it says what became of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
     /// Why the last sync could not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
+}
+
+/// A catalogue that a signed list left out with what it listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// Its id in the list.
+    pub catalogue: SourceId,
+    /// The first of the releases that are gone with it, as `id@version`.
+    pub releases: Vec<String>,
+    /// How many more there are.
+    #[serde(default)]
+    pub more: u64,
 }
 
 /// How many skipped entries of one catalogue are named; all are counted.

@@ -135,6 +135,8 @@ pub struct Finding {
     pub signature: Option<SignatureClaim>,
     /// What the document says that it listed once and lists no more.
     pub withdrawn: Vec<Withdrawn>,
+    /// The catalogues that it says it led to once and leads to no more.
+    pub withdrawn_catalogues: Vec<SourceId>,
     /// What it lists again with other content than before: the first of them. Unlike a warning it is never left out.
     pub contradiction: Option<String>,
 }

@@ -6,9 +6,9 @@
 //! killed between the two finds the same revision remembered as the newest, and accepts it again.
 //!
 //! Format 1 knew of no loss: what wrote it would take one back, and its files are read still. What is written by a program that knows
-//! a higher format is no damage, and is left alone.
+//! a higher format is no damage, and is left alone, as long as its seal holds.
 //!
-//! **Shape** of `trust-state.json`, format `resolverd/trust-state@2`; `checksum` is the digest of the bytes of `content`:
+//! **Shape** of `trust-state.json`, format `resolverd/trust-state@2`; `checksum` covers schema and content (see `sealed.rs`):
 //!
 //! ```json
 //! {"schema": "resolverd/trust-state@2", "checksum": "sha256:…", "content": {"highest_s": 1777896000, "documents": [
@@ -733,10 +733,15 @@ mod tests {
         memory.remember(vec![(key("s", None), revision("1", 7))], &BTreeSet::new()).expect("remembered");
         let text = std::fs::read_to_string(&path).expect("written");
         assert!(text.contains(SCHEMA), "{text}");
-        std::fs::write(&path, text.replace(SCHEMA, SCHEMA_BEFORE)).expect("written");
+        let content: serde_json::Value =
+            sealed::unseal(SCHEMA, text.as_bytes()).expect("the content as it is written");
+        let sealed_as = |schema: &'static str| {
+            String::from_utf8(sealed::seal(FILE, schema, &content).expect("sealed")).expect("text")
+        };
+        std::fs::write(&path, sealed_as(SCHEMA_BEFORE)).expect("written");
         let memory = load(directory.path());
         assert_eq!((memory.known(&key("s", None)), memory.lost()), (&[revision("1", 7)][..], None));
-        let newer = text.replace(SCHEMA, "resolverd/trust-state@3");
+        let newer = sealed_as("resolverd/trust-state@3");
         std::fs::write(&path, &newer).expect("written");
         for records in [Records::Kept, Records::Untouched] {
             let found = Memory::load(directory.path(), None, (5, Remains::Nothing), records);
@@ -744,9 +749,12 @@ mod tests {
             assert!(error.contains("resolverd/trust-state@3, which a newer program wrote"), "{error}");
             assert_eq!(std::fs::read_to_string(&path).expect("there"), newer);
         }
-        // What is no format at all is damage.
-        std::fs::write(&path, text.replace(SCHEMA, "resolverd/trust-state@x")).expect("written");
-        assert!(load(directory.path()).lost().is_some());
+        // What is no format at all is damage, and so is another number than that under the seal: one bit is enough for that.
+        for other in ["@x", "@3", "@1"] {
+            let other = text.replace(SCHEMA, &format!("resolverd/trust-state{other}"));
+            std::fs::write(&path, &other).expect("written");
+            assert!(load(directory.path()).lost().is_some(), "{other}");
+        }
     }
 
     #[test]

@@ -385,6 +385,13 @@ fn a_damaged_pointer_or_generation_file_never_gives_a_wrong_answer() {
         found("generation was edited", &flip("generations/2.json", "\"committedS\":1", "\"committedS\":2")),
         "1"
     );
+    assert_eq!(
+        found(
+            "generation of another schema",
+            &flip("generations/2.json", GENERATION_SCHEMA, "resolverd/generation@9")
+        ),
+        "1"
+    );
     let both = |path: &Path| {
         write("generations/1.json", "")(path);
         write("generations/2.json", "")(path);

@@ -14,7 +14,9 @@ use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Un
 use catalogue_schema::digest::{Algorithm, Digest, Hashed};
 use catalogue_schema::documents::Gathered;
 use catalogue_schema::error::ParseError;
-use catalogue_schema::generation::{CatalogueState, DocumentRecord, Health, SKIPPED_NAMED_MAX, SourceState};
+use catalogue_schema::generation::{
+    CatalogueState, DocumentRecord, Health, Missing, SKIPPED_NAMED_MAX, SourceState,
+};
 use catalogue_schema::id::{CatalogueId, ComponentId};
 use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
@@ -32,6 +34,7 @@ use crate::merge::listing::Listing;
 use crate::shelf::Run;
 use crate::store::memory::Memory;
 use crate::sync::reach::reach;
+use crate::sync::removed::{TakenBack, note_missing};
 use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::evidence::{Signatures, Voucher};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
@@ -467,6 +470,7 @@ impl<'a> Reader<'a> {
         state.settled = is_settled_here && !tree.open;
         let unusable = take(&mut finding.unusable);
         let withdrawn = take(&mut finding.withdrawn);
+        let withdrawn_catalogues = take(&mut finding.withdrawn_catalogues);
         describe(&mut state, &listing, finding);
         let components = match listing.finish() {
             Ok(components) => components,
@@ -489,10 +493,9 @@ impl<'a> Reader<'a> {
             let listed = Errand { stage: Stage::Node(node), ..errand.clone() };
             self.unusable(listed, &error, mode, &trust, &mut tree)?;
         }
-        match self.dropped_below((errand, node, mode), &tree) {
-            Ok(warning) => {
-                tree.catalogues.iter_mut().take(1).for_each(|own| own.warnings.extend(warning.clone()))
-            }
+        let taken_back = TakenBack { components: &withdrawn, catalogues: &withdrawn_catalogues };
+        match self.dropped_below((errand, node, mode), &tree, taken_back) {
+            Ok(missing) => tree.catalogues.iter_mut().take(1).for_each(|own| note_missing(own, &missing)),
             Err(refusal) => return Ok(Err(refusal)),
         }
         Ok(Ok(tree))
@@ -501,10 +504,15 @@ impl<'a> Reader<'a> {
     /// Looks for the catalogues that a list leads to no more, behind everything that it leads to.
     ///
     /// **Errors**: why it may not be used, where a policy asks for that.
-    fn dropped_below(&self, found: (&Errand, &Node, Mode), tree: &Tree) -> Result<Option<Warning>, Refusal> {
-        let Some(own) = tree.catalogues.first() else { return Ok(None) };
+    fn dropped_below(
+        &self,
+        found: (&Errand, &Node, Mode),
+        tree: &Tree,
+        taken_back: TakenBack<'_>,
+    ) -> Result<Vec<Missing>, Refusal> {
+        let Some(own) = tree.catalogues.first() else { return Ok(Vec::new()) };
         let listed = tree.contributions.iter().flat_map(|one| &one.components);
-        self.dropped(found, own, &tree.reached, listed)
+        self.dropped(found, own, (&tree.reached, listed), taken_back)
     }
 
     /// Holds a list or catalogue to the revisions that were accepted before. What comes from the shelf as it was recorded, and
@@ -1237,6 +1245,7 @@ fn blank(errand: &Errand) -> CatalogueState {
         skipped_count: 0,
         skipped: Vec::new(),
         warnings: Vec::new(),
+        missing: Vec::new(),
         error: None,
     }
 }

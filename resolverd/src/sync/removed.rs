@@ -10,7 +10,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use catalogue_schema::dialect::{Errand, Node, Withdrawn};
-use catalogue_schema::generation::{CatalogueState, Health};
+use catalogue_schema::generation::{CatalogueState, Health, Missing};
+use catalogue_schema::id::{CatalogueId, SourceId};
 use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::packed::Packed;
 use catalogue_schema::policy::Removals;
@@ -25,6 +26,15 @@ pub(super) const REMOVED: &str = "trust.removed";
 
 /// How many releases are named that are gone.
 const NAMED_MAX: usize = 5;
+
+/// What a list says that it has taken back.
+#[derive(Clone, Copy)]
+pub(super) struct TakenBack<'a> {
+    /// Components and versions.
+    pub(super) components: &'a [Withdrawn],
+    /// Whole catalogues of its own.
+    pub(super) catalogues: &'a [SourceId],
+}
 
 impl Reader<'_> {
     /// Looks for what a catalogue leaves out that it listed.
@@ -54,52 +64,93 @@ impl Reader<'_> {
         let texts = (node.id.source.as_text(), node.id.name.as_text());
         let owned = self.known.owned.as_ref().and_then(|owned| owned.get(&texts));
         let most = usize::try_from(self.sync.limits.releases).unwrap_or(usize::MAX);
-        let gone = gone(owned.into_iter().flatten().copied(), components.iter(), &told_of(withdrawn, most));
+        let listed = listing(components.iter());
+        let gone = gone(owned.into_iter().flatten().copied(), &listed, &told_of(withdrawn, most));
         told(&gone).map_or(Ok(None), |told| self.noticed(errand, &told, &memory_key))
     }
 
     /// Looks for the catalogues that a list leaves out with everything that they listed. `reached` is what it leads to today, and
-    /// `listed` what lies below it.
+    /// `listed` what lies below it. One that was noticed before is told of until it is back, is taken back, or was forgotten.
     ///
     /// **Errors**: why it may not be used, where a policy asks for that.
     pub(super) fn dropped<'c>(
         &self,
         (errand, node, mode): (&Errand, &Node, Mode),
         state: &CatalogueState,
-        reached: &BTreeSet<NodeKey>,
-        listed: impl Iterator<Item = &'c Packed>,
-    ) -> Result<Option<Warning>, Refusal> {
-        let is_signed = !state.signers.is_empty() && mode == Mode::Live;
-        let before = self.known.nodes.get(&key(node)).filter(|before| before.digest != state.digest);
-        if !is_signed || before.is_none() {
-            // What it left out then was said when that was noticed.
-            return Ok(None);
-        }
-        let depth = node.via.len();
-        let is_dropped = |found: &Node| {
-            let child = found.via.get(depth + 1).unwrap_or(&found.id);
-            found.via.get(depth) == Some(&node.id) && !reached.contains(&(child.clone(), false))
+        (reached, listed): (&BTreeSet<NodeKey>, impl Iterator<Item = &'c Packed>),
+        taken_back: TakenBack<'_>,
+    ) -> Result<Vec<Missing>, Refusal> {
+        let before = self.known.nodes.get(&key(node)).filter(|_| !state.signers.is_empty());
+        let Some(before) = before else { return Ok(Vec::new()) };
+        let taken: HashSet<&SourceId> = taken_back.catalogues.iter().collect();
+        // What an operator had forgotten promises nothing: the list, or what it leaves out.
+        let is_promised = |key: &RevisionKey| !self.memory.known(key).is_empty();
+        let is_list_promised = is_promised(&RevisionKey::of(node));
+        let is_missed = |name: &SourceId| {
+            let child = CatalogueId { source: node.id.source.clone(), name: name.clone() };
+            let memory_key = below(node, name);
+            let is_here = reached.contains(&(child, false));
+            !is_here && !taken.contains(name) && is_list_promised && is_promised(&memory_key)
         };
+        let known: Vec<&Missing> = before.missing.iter().filter(|one| is_missed(&one.catalogue)).collect();
+        let is_news = mode == Mode::Live && before.digest != state.digest;
+        let dropped = if is_news { self.dropped_nodes(node, &is_missed) } else { Vec::new() };
+        if known.is_empty() && dropped.is_empty() {
+            return Ok(Vec::new());
+        }
+        let listed = listing(listed);
+        let most = usize::try_from(self.sync.limits.releases).unwrap_or(usize::MAX);
+        let withdrawn = told_of(taken_back.components, most);
+        let mut missing: Vec<Missing> =
+            known.into_iter().filter_map(|one| still(one, &listed, &withdrawn)).collect();
+        let news = self.missing(&dropped, &listed, &withdrawn);
+        if !news.is_empty() && self.sync.rules.policies.removals() == Removals::Refuse {
+            return Err(refused(errand, node, &news));
+        }
+        missing.extend(news);
+        Ok(missing)
+    }
+
+    /// Returns what was below a list in the last generation and is missed, each with the name of what the list led to.
+    fn dropped_nodes(&self, node: &Node, is_missed: &dyn Fn(&SourceId) -> bool) -> Vec<(SourceId, &Node)> {
+        let depth = node.via.len();
         let promised = |state: &&CatalogueState| state.health != Health::Unread && !state.signers.is_empty();
         let nodes = self.known.nodes.values().copied().filter(promised);
-        let mut dropped: Vec<&Node> =
-            nodes.filter_map(|state| state.errand.node()).filter(|found| is_dropped(found)).collect();
-        // What an operator had forgotten promises nothing: the list, or what it leaves out.
-        let memory_key = RevisionKey::of(node);
-        let is_promised = |key: &RevisionKey| !self.memory.known(key).is_empty();
-        dropped.retain(|found| is_promised(&memory_key) && is_promised(&RevisionKey::of(found)));
-        dropped.sort_by(|one, other| one.rank.cmp(&other.rank));
-        let texts = |found: &Node| (found.id.source.as_text().to_owned(), found.id.name.as_text().to_owned());
-        let texts: Vec<(String, String)> = dropped.iter().map(|found| texts(found)).collect();
-        let Some(owned) = self.known.owned.as_ref().filter(|_| !dropped.is_empty()) else { return Ok(None) };
-        let owned = texts.iter().filter_map(|(source, name)| owned.get(&(source.as_str(), name.as_str())));
-        let gone = gone(owned.flatten().copied(), listed, &HashMap::new());
-        let Some(told) = told(&gone) else { return Ok(None) };
-        let names = match dropped.as_slice() {
-            [one] => format!("catalogue {}", one.id.name),
-            all => format!("{} catalogues, such as {}", all.len(), all[0].id.name),
-        };
-        self.noticed(errand, &format!("{told}, with the whole of {names}"), &memory_key)
+        let below = nodes.filter_map(|state| state.errand.node());
+        let below = below.filter(|found| found.via.get(depth) == Some(&node.id));
+        let child = |found: &Node| found.via.get(depth + 1).unwrap_or(&found.id).name.clone();
+        let mut dropped: Vec<(SourceId, &Node)> = below.map(|found| (child(found), found)).collect();
+        dropped.retain(|(child, found)| {
+            is_missed(child) && !self.memory.known(&RevisionKey::of(found)).is_empty()
+        });
+        dropped.sort_by(|(_, one), (_, other)| one.rank.cmp(&other.rank));
+        dropped
+    }
+
+    /// Says what is gone with each of the catalogues that `dropped` names.
+    fn missing(
+        &self,
+        dropped: &[(SourceId, &Node)],
+        listed: &ListedBy<'_>,
+        withdrawn: &HashMap<&str, Vec<&Withdrawn>>,
+    ) -> Vec<Missing> {
+        let Some(owned) = self.known.owned.as_ref() else { return Vec::new() };
+        let mut missing: Vec<Missing> = Vec::new();
+        for (name, found) in dropped {
+            let texts = (found.id.source.as_text(), found.id.name.as_text());
+            let before = owned.get(&texts).into_iter().flatten().copied();
+            let releases = gone(before, listed, withdrawn);
+            match missing.iter_mut().find(|one| one.catalogue == *name) {
+                Some(known) => known.releases.extend(releases),
+                None => missing.push(Missing { catalogue: name.clone(), releases, more: 0 }),
+            }
+        }
+        missing.retain(|one| !one.releases.is_empty());
+        for one in &mut missing {
+            one.more = one.releases.len().saturating_sub(NAMED_MAX) as u64;
+            one.releases.truncate(NAMED_MAX);
+        }
+        missing
     }
 
     /// Says what is gone as the policies ask for it.
@@ -117,11 +168,7 @@ impl Reader<'_> {
                 );
                 Err(Refusal::new(REMOVED, &errand.want, expected, found))
             }
-            Removals::Warn => {
-                let text =
-                    format!("its signers list no more, and do not say that they have withdrawn: {told}");
-                Ok(Some(Warning::new(REMOVED, text)))
-            }
+            Removals::Warn => Ok(Some(warning(told))),
         }
     }
 }
@@ -144,16 +191,90 @@ fn told_of(withdrawn: &[Withdrawn], most: usize) -> HashMap<&str, Vec<&Withdrawn
     told
 }
 
-/// Returns what was listed, is not, and was not withdrawn: ids of components, and versions of those that are still there.
-fn gone<'a, 'b>(
-    before: impl Iterator<Item = &'a Packed>,
-    components: impl Iterator<Item = &'b Packed>,
+/// Returns the key of the memory of what a list leads to.
+fn below(list: &Node, name: &SourceId) -> RevisionKey {
+    RevisionKey { source: list.id.source.clone(), catalogue: Some(name.clone()) }
+}
+
+/// Notes in a list's state what it leaves out, and says so.
+pub(super) fn note_missing(own: &mut CatalogueState, missing: &[Missing]) {
+    own.warnings.extend(told_missing(missing).map(|told| warning(&told)));
+    own.missing = missing.to_vec();
+}
+
+fn warning(told: &str) -> Warning {
+    Warning::new(
+        REMOVED,
+        format!("its signers list no more, and do not say that they have withdrawn: {told}"),
+    )
+}
+
+/// Names the first releases that are gone with whole catalogues, and those.
+fn told_missing(missing: &[Missing]) -> Option<String> {
+    let names = match missing {
+        [] => return None,
+        [one] => format!("catalogue {}", one.catalogue),
+        [first, ..] => format!("{} catalogues, such as {}", missing.len(), first.catalogue),
+    };
+    let releases: Vec<String> = missing.iter().flat_map(|one| one.releases.iter().cloned()).collect();
+    let unnamed = missing.iter().map(|one| one.more).fold(0, u64::saturating_add);
+    Some(format!("{}, with the whole of {names}", told_with(&releases, unnamed)?))
+}
+
+/// Returns the refusal of a list: what to say in it, or the commands that accept it, one for each catalogue.
+fn refused(errand: &Errand, list: &Node, missing: &[Missing]) -> Refusal {
+    let named = missing.get(..NAMED_MAX.min(missing.len())).unwrap_or_default();
+    let ids: Vec<String> = named.iter().map(|one| format!("{:?}", one.catalogue.as_text())).collect();
+    let command =
+        |one: &Missing| format!("resolverd trust forget {} --reason TEXT", below(list, &one.catalogue));
+    let commands: Vec<String> = named.iter().map(command).collect();
+    let more = match missing.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(", and so for {more} more"),
+    };
+    let expected =
+        format!("everything that it listed, or \"withdrawn\": [{}] in the list{more}", ids.join(", "));
+    let told = told_missing(missing).unwrap_or_default();
+    let found = format!("no word of {told}; to accept it: {}{more}", commands.join("; "));
+    Refusal::new(REMOVED, &errand.want, expected, found)
+}
+
+/// Returns what is still missing of a catalogue that was noticed before; nothing where nothing is.
+fn still(
+    known: &Missing,
+    listed: &ListedBy<'_>,
     withdrawn: &HashMap<&str, Vec<&Withdrawn>>,
-) -> Vec<String> {
-    let mut listed: HashMap<&str, HashSet<&str>> = HashMap::new();
+) -> Option<Missing> {
+    let is_missing = |text: &&String| {
+        let Some((id, version)) = text.rsplit_once('@') else { return true };
+        let is_listed = listed.get(id).is_some_and(|versions| versions.contains(version));
+        let own = withdrawn.get(id).map_or(&[][..], Vec::as_slice);
+        let is_meant =
+            |one: &&Withdrawn| one.version.as_ref().is_none_or(|meant| meant.to_string() == version);
+        !is_listed && !own.iter().any(is_meant)
+    };
+    let releases: Vec<String> = known.releases.iter().filter(is_missing).cloned().collect();
+    let is_over = releases.is_empty() && known.more == 0;
+    (!is_over).then(|| Missing { releases, ..known.clone() })
+}
+
+/// The versions that are listed, by the id of the component.
+type ListedBy<'a> = HashMap<&'a str, HashSet<&'a str>>;
+
+fn listing<'a>(components: impl Iterator<Item = &'a Packed>) -> ListedBy<'a> {
+    let mut listed = ListedBy::new();
     for one in components {
         listed.entry(one.id_text()).or_default().extend(one.all().map(|listed| listed.version_text()));
     }
+    listed
+}
+
+/// Returns what was listed, is not, and was not withdrawn: ids of components, and versions of those that are still there.
+fn gone<'a>(
+    before: impl Iterator<Item = &'a Packed>,
+    listed: &ListedBy<'_>,
+    withdrawn: &HashMap<&str, Vec<&Withdrawn>>,
+) -> Vec<String> {
     let mut gone = Vec::new();
     for component in before {
         let id = component.id_text();
@@ -180,11 +301,19 @@ fn gone<'a, 'b>(
 
 /// Names the first of what is gone, and counts the rest; nothing where nothing is.
 fn told(gone: &[String]) -> Option<String> {
-    let named = gone.get(..NAMED_MAX.min(gone.len())).filter(|named| !named.is_empty())?.join(", ");
-    Some(match gone.len().saturating_sub(NAMED_MAX) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    })
+    told_with(gone, 0)
+}
+
+/// Does what [`told`] does, where there are `unnamed` more than these.
+fn told_with(gone: &[String], unnamed: u64) -> Option<String> {
+    let named = gone.get(..NAMED_MAX.min(gone.len())).unwrap_or_default().join(", ");
+    let more = unnamed.saturating_add(gone.len().saturating_sub(NAMED_MAX) as u64);
+    match (named.is_empty(), more) {
+        (true, 0) => None,
+        (true, more) => Some(format!("{more} releases")),
+        (false, 0) => Some(named),
+        (false, more) => Some(format!("{named} and {more} more")),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use catalogue_schema::dialect::lcod::READER_REVISION;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{DOCUMENTS_MAGIC, Documents};
 use catalogue_schema::generation::{
-    CatalogueState, DocumentRefusal, GENERATION_SCHEMA, Generation, Health, SourceState,
+    CatalogueState, DocumentRefusal, GENERATION_SCHEMA, Generation, Health, Missing, SourceState,
 };
 use catalogue_schema::model::Source;
 use catalogue_schema::packed::FORMAT;
@@ -119,6 +119,12 @@ fn is_newest(state: &CatalogueState, memory: &Memory) -> bool {
         }
         Standing::First | Standing::Forward | Standing::Back { .. } | Standing::Unknown(_) => false,
     };
+    // What an operator had forgotten is not missed any more.
+    let is_missed = |missing: &Missing| {
+        let catalogue = Some(missing.catalogue.clone());
+        !memory.known(&RevisionKey { source: node.id.source.clone(), catalogue }).is_empty()
+    };
+    let is_newest = is_newest && state.missing.iter().all(is_missed);
     is_newest && state.health == Health::Fresh && state.error.is_none() && state.settled && !has(UNFETCHED)
 }
 

@@ -14,7 +14,7 @@ use crate::dialect::lcod::place::{Named, Root, RootPlace, Spot, named, prefix, r
 use crate::dialect::lcod::{Reading, Task, plain};
 use crate::digest::Digest;
 use crate::error::ParseError;
-use crate::id::{ComponentId, parse_release_id};
+use crate::id::{ComponentId, SourceId, parse_release_id};
 use crate::json;
 use crate::lexicon::Lexicon;
 use crate::pointer::{CommitId, Location, Revision};
@@ -34,14 +34,34 @@ impl Reading<'_> {
             let entry = Entry { field: Field::Item("components", index), text: raw.get(), within };
             self.component(&entry, &mut copies_left)?;
         }
-        match document.withdrawn {
+        self.all_withdrawn(document.withdrawn.as_ref(), Reading::withdrawn)
+    }
+
+    /// Notes everything that a document has taken back, each by `note`.
+    fn all_withdrawn(
+        &mut self,
+        listed: Option<&Value>,
+        mut note: impl FnMut(&mut Self, (usize, &Value)) -> Result<(), ParseError>,
+    ) -> Result<(), ParseError> {
+        match listed {
             None | Some(Value::Null) => Ok(()),
-            Some(Value::Array(listed)) => listed.iter().enumerate().try_for_each(|one| self.withdrawn(one)),
+            Some(Value::Array(listed)) => listed.iter().enumerate().try_for_each(|one| note(self, one)),
             Some(other) => {
                 let found = other.to_string();
                 self.skip("withdrawn", ParseError::new("input.field", "a list of ids", found))
             }
         }
+    }
+
+    /// Notes what a list has taken back: its catalogues by their ids, which are no ids of components.
+    pub(super) fn withdrawn_of_list(&mut self, listed: Option<&Value>) -> Result<(), ParseError> {
+        self.all_withdrawn(listed, |reading, (index, entry)| {
+            match entry.as_str().and_then(|text| SourceId::parse(text).ok()) {
+                Some(name) => reading.finding.withdrawn_catalogues.push(name),
+                None => reading.withdrawn((index, entry))?,
+            }
+            Ok(())
+        })
     }
 
     /// Notes what the catalogue has taken back.

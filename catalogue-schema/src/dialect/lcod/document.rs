@@ -40,6 +40,10 @@ pub struct CataloguesDocument<P = Pointer> {
     pub id: Option<String>,
     /// The catalogues, in their order.
     pub catalogues: Vec<P>,
+    /// What it led to once and leads to no more, on purpose: ids of its catalogues; and components, `lcod://ns/name`, or one
+    /// version as `lcod://ns/name@1.0.0`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub withdrawn: Option<Value>,
 }
 
 /// A pointer to a catalogue or to a further list.
@@ -128,6 +132,10 @@ pub struct ListHeader {
     /// The package that its components belong to when they state none.
     #[schemars(with = "Option<String>")]
     pub package: Option<Value>,
+    /// What it listed once and lists no more, on purpose: ids of its catalogues; and components, `lcod://ns/name`, or one version
+    /// as `lcod://ns/name@1.0.0`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub withdrawn: Option<Value>,
     /// `component` or `registry` in the first line of `packages.jsonl`, which has no header.
     #[schemars(skip)]
     pub kind: Option<Value>,

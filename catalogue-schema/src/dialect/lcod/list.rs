@@ -46,7 +46,7 @@ impl Reading<'_> {
             let entry = Entry { field: Field::Item("catalogues", index), text: raw.get(), within };
             self.pointer(&entry, index, &mut names)?;
         }
-        Ok(())
+        self.withdrawn_of_list(document.withdrawn.as_ref())
     }
 
     /// Reads `lcod-manifest/list@1`: each line is a document of its own, and a bad line spoils only itself.
@@ -64,7 +64,7 @@ impl Reading<'_> {
                 self.line(&entry, index, &mut names)?;
             }
         }
-        Ok(())
+        self.withdrawn_of_list(header.withdrawn.as_ref())
     }
 
     fn line(&mut self, entry: &Entry<'_>, index: usize, names: &mut Names) -> Result<(), ParseError> {

@@ -373,7 +373,7 @@ impl<'a> Reading<'a> {
             None if header.is_package_row() => self.package_lines(bytes),
             Some(LIST_SCHEMA) => {
                 self.named(header.id.as_deref());
-                Ok(())
+                self.withdrawn_of_list(header.withdrawn.as_ref())
             }
             schema => Err(json::located(unknown_schema(schema), text)),
         }

@@ -1080,6 +1080,27 @@ fn a_catalogue_says_what_it_has_withdrawn() {
 }
 
 #[test]
+fn a_list_says_which_catalogues_it_has_withdrawn() {
+    let forms = [
+        r#"{"schema":"lcod-registry/catalogues@1","catalogues":[],"withdrawn":%}"#,
+        "{\"type\":\"manifest\",\"schema\":\"lcod-manifest/list@1\",\"id\":\"x\",\"withdrawn\":%}\n{\"type\":\"list\",\"id\":\"c\",\"path\":\"c.jsonl\"}\n",
+        r#"{"type":"manifest","schema":"lcod-manifest/list@1","id":"x","withdrawn":%}"#,
+    ];
+    for form in forms {
+        let check = |withdrawn: &str, expected: (&[&str], usize, usize)| {
+            let finding = read_at(&remote(), &form.replace('%', withdrawn)).unwrap();
+            let names: Vec<&str> = finding.withdrawn_catalogues.iter().map(|name| name.as_text()).collect();
+            let found = (names.as_slice(), finding.withdrawn.len(), finding.skipped.len());
+            assert_eq!(found, expected, "{form} {withdrawn}");
+        };
+        check("null", (&[], 0, 0));
+        check(r#"["tools","acme/old"]"#, (&["tools", "acme/old"], 0, 0));
+        check(r#"["tools","lcod://a/c","lcod://a/b@1.0.0",7,"No Id"]"#, (&["tools"], 2, 2));
+        check(r#""tools""#, (&[], 0, 1));
+    }
+}
+
+#[test]
 fn large_component_fields_are_not_multiplied_without_bound() {
     let versions: Vec<String> =
         (0..200).map(|patch| format!(r#"{{"version":"1.0.{patch}","manifest":"m"}}"#)).collect();

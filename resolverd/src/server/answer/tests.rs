@@ -62,6 +62,7 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
         skipped_count: 0,
         skipped: Vec::new(),
         warnings: Vec::new(),
+        missing: Vec::new(),
         error: None,
     }
 }
