@@ -21,7 +21,7 @@ use crate::materialize::collect::{Collection, UNUSED_S};
 use crate::materialize::plan::{self, Plan};
 use crate::materialize::view::{self, Shape};
 use crate::materialize::{Access, Cache, Fetching, Tools};
-use crate::server::files::{Choice, Desk, Errand, Listing, Provided};
+use crate::server::files::{Choice, Desk, Errand, Listing, Provided, Verified};
 use crate::shelf::Shelf;
 use crate::sync::reach::reach;
 use crate::sync::standing::lowered;
@@ -75,7 +75,11 @@ impl Workshop {
             (Arc::clone(self), Arc::clone(self), Arc::clone(self), Arc::clone(self));
         Some(Desk {
             provide: Box::new(move |errand| provide.provide(errand)),
-            verify: Box::new(move |releases| verify.place()?.verify(&releases).map_err(unusable)),
+            verify: Box::new(move |releases| {
+                let place = verify.place()?;
+                let rows = place.verify(&releases).map_err(unusable)?;
+                Ok(Verified { rows, skipped: place.strangers().map_err(unusable)? })
+            }),
             collect: Box::new(move |request| {
                 collect.place()?.collect(&collection(request), now()).map_err(unusable)
             }),
@@ -86,7 +90,8 @@ impl Workshop {
                     components,
                 };
                 let views = place.all_views().map_err(unusable)?.into_iter().map(row).collect();
-                Ok(Listing { holds: place.all_holds().map_err(unusable)?, views })
+                let skipped = place.strangers().map_err(unusable)?;
+                Ok(Listing { holds: place.all_holds().map_err(unusable)?, views, skipped })
             }),
         })
     }

@@ -30,7 +30,8 @@ use tempfile::Builder;
 use crate::api::files::FilesRow;
 use crate::materialize::about::read;
 use crate::materialize::stage::remove;
-use crate::materialize::{Cache, is_temporary};
+use crate::materialize::Cache;
+use crate::materialize::gate::directories;
 use crate::shelf::durable::{TEMPORARY_PREFIX, sync_directory};
 
 /// The file that says that a directory was made here. No release can hold one of this name.
@@ -292,7 +293,7 @@ impl Cache {
             lock.lock_shared()?;
             Ok(lock)
         });
-        let _lock = shared.map_err(|error| self.unusable("a workspace", &error))?;
+        let _lock = shared.map_err(|error| self.unusable("a workspace", error))?;
         if !is_whole(&place, &items) {
             match put(&place, Shape::LcodView, rows) {
                 // Another request was faster.
@@ -307,21 +308,12 @@ impl Cache {
     ///
     /// **Errors**: the system's.
     pub fn all_views(&self) -> io::Result<Vec<(PathBuf, usize)>> {
-        let entries = match fs::read_dir(self.views()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            if is_temporary(&entry.file_name().to_string_lossy()) {
-                continue;
-            }
-            let count = marker(&entry.path()).map_or(0, |marker| marker.releases.len());
-            found.push((entry.path(), count));
+        if !self.check()? {
+            return Ok(Vec::new());
         }
-        found.sort();
-        Ok(found)
+        let count = |place: &Path| marker(place).map_or(0, |marker| marker.releases.len());
+        let views = directories(&self.views())?.into_iter();
+        Ok(views.map(|(_, place)| (place.clone(), count(&place))).collect())
     }
 }
 
