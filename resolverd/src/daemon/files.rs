@@ -1,6 +1,7 @@
 //! Wiring: who puts files on disk, with the settings of today. Works on the threads of whoever asks, beside the writer, so that a
 //! sync delays nobody who wants files; writes nothing but the cache.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -129,7 +130,8 @@ impl Workshop {
             None => None,
             Some(Layout::LcodView) => {
                 let directory = cache.view(&rows)?.display().to_string();
-                Some(ViewRow { directory, components: rows.len() })
+                let releases: BTreeSet<&str> = rows.iter().map(|row| row.release.as_str()).collect();
+                Some(ViewRow { directory, components: releases.len() })
             }
         };
         Ok(Provided { rows, view })
@@ -193,6 +195,15 @@ pub fn put(place: &Path, layout: Option<Layout>, rows: &[FilesRow]) -> Result<()
         Some(Layout::LcodView) => Shape::LcodView,
     };
     view::put(place, shape, rows)
+}
+
+/// Tells whether nothing is at `place`, with the rights of this process; `None` where nobody can tell.
+pub fn is_absent(place: &Path) -> Option<bool> {
+    match place.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(true),
+        Err(_) => None,
+        Ok(_) => Some(false),
+    }
 }
 
 /// Tells whether a directory was made by [`put`], with the rights of this process; `None` where nobody can tell.

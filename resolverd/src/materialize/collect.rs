@@ -13,10 +13,10 @@ use catalogue_schema::model::Refusal;
 use serde::{Deserialize, Serialize};
 
 use crate::api::files::{Collected, HoldRow};
-use crate::materialize::about::About;
-use crate::materialize::stage::{retire, sweep};
 use crate::materialize::Cache;
+use crate::materialize::about::About;
 use crate::materialize::gate::{directories, note};
+use crate::materialize::stage::{retire, sweep};
 use crate::shelf::durable;
 
 /// How long something must not have been asked for to go, in seconds, unless something else is said.

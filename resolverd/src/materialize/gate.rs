@@ -28,10 +28,13 @@ impl Cache {
             Access::Owner => 0o700,
             Access::Group => 0o750,
         };
-        let rooms = [(self.trees(), shared), (self.abouts(), 0o700), (self.holds(), 0o700), (self.views(), shared)];
+        let rooms =
+            [(self.trees(), shared), (self.abouts(), 0o700), (self.holds(), 0o700), (self.views(), shared)];
         for (place, mode) in [(self.root.clone(), shared)].into_iter().chain(rooms) {
             let found = match place.symlink_metadata() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && place == self.root => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && place == self.root => {
+                    return Ok(false);
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 found => found?,
             };
@@ -72,7 +75,8 @@ impl Cache {
                 let is_unreadable = || match kind {
                     Kind::Directory => false,
                     Kind::File if room == self.holds() => self.hold_at(&name).is_none(),
-                    Kind::File => Digest::parse(&format!("sha256:{name}")).is_ok_and(|promise| self.about(&promise).is_none()),
+                    Kind::File => Digest::parse(&format!("sha256:{name}"))
+                        .is_ok_and(|promise| self.about(&promise).is_none()),
                 };
                 let wrong = wrong.or_else(|| is_unreadable().then(|| "it cannot be read".to_owned()));
                 told.extend(wrong.map(|wrong| format!("{}: {wrong}", place.display())));

@@ -398,7 +398,8 @@ impl Cache {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
         // At worst it is fetched again one day.
-        let _ = rustix::fs::utimensat(CWD, self.abouts().join(promise.hex()), &times, AtFlags::SYMLINK_NOFOLLOW);
+        let _ =
+            rustix::fs::utimensat(CWD, self.abouts().join(promise.hex()), &times, AtFlags::SYMLINK_NOFOLLOW);
     }
 
     /// Makes the directories that are missing.
@@ -427,7 +428,10 @@ impl Cache {
     fn unusable(&self, subject: &str, error: impl Into<io::Error>) -> Refusal {
         let error = error.into();
         if is_full(&error) {
-            let found = format!("{error}; make room at {}, resolverd gc removes what nobody needs", self.root.display());
+            let found = format!(
+                "{error}; make room at {}, resolverd gc removes what nobody needs",
+                self.root.display()
+            );
             return Refusal::new(NO_SPACE, subject, "room for files", found);
         }
         let found = format!("{error}; look at the rights and the room of {}", self.root.display());

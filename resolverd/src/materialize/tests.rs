@@ -344,7 +344,11 @@ fn a_room_of_another_user_is_not_answered_from() {
         let row = place.one(&plan, Fetching::Allowed).expect("a row");
         let root = place.directory.path().join("files");
         std::os::unix::fs::chown(root.join(room), Some(65534), None).expect("given away");
-        assert_eq!(place.one(&plan, Fetching::Forbidden).expect_err("planted").reason, "cache.unusable", "{room}");
+        assert_eq!(
+            place.one(&plan, Fetching::Forbidden).expect_err("planted").reason,
+            "cache.unusable",
+            "{room}"
+        );
         std::os::unix::fs::chown(root.join(room), Some(0), None).expect("taken back");
         // What was planted in it counts as changed, or as not there.
         let file = Path::new(&row.directory).join("lcp.toml");
@@ -393,7 +397,10 @@ fn a_description_that_was_changed_with_its_files_is_not_believed() {
         assert_eq!(!rows[0].changes.is_empty(), is_found_by_verify, "{what}");
         let mended = place.one(&plan, Fetching::Allowed).expect("fetched again");
         assert_eq!((mended.from, &mended.integrity), (Found::Fetched, &row.integrity), "{what}");
-        assert_eq!(fs::read(Path::new(&mended.directory).join("lcp.toml")).expect("read"), b"bytes of lcp.toml");
+        assert_eq!(
+            fs::read(Path::new(&mended.directory).join("lcp.toml")).expect("read"),
+            b"bytes of lcp.toml"
+        );
     };
     check("another file under the same name", true, |about, directory| {
         rewrite(&directory.display().to_string(), "lcp.toml");

@@ -218,7 +218,8 @@ fn finish(cache: &Cache, job: Job<'_>) -> Outcome {
         if !is_good {
             retire(&place).map_err(unusable)?;
             if !stage.publish(&place).map_err(unusable)? {
-                let found = io::Error::other(format!("{} comes back whenever it is removed", place.display()));
+                let found =
+                    io::Error::other(format!("{} comes back whenever it is removed", place.display()));
                 return Err(cache.unusable(&plan.release, found));
             }
         }

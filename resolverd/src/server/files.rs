@@ -85,6 +85,14 @@ impl Materialize {
             );
         }
         let targets = releases.iter().map(|text| Target::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        if let (Some(_), Some(Target::Direct(direct))) =
+            (layout, targets.iter().find(|target| matches!(target, Target::Direct(_))))
+        {
+            let detail = format!(
+                "layout: {direct} is a direct reference, which has no id and no version to name a directory by"
+            );
+            return Err(Failure::new(Code::RequestInvalid, "api.body", detail).with("field", "layout"));
+        }
         Ok(Materialize { targets, layout, offline, hold: hold.map(hold_name).transpose()? })
     }
 
