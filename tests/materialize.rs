@@ -592,9 +592,17 @@ fn the_published_components_are_laid_out_as_a_kernel_reads_them() {
     fs::write(first.join("lcp.lock"), b"").unwrap();
     fs::write(first.join("compose.yaml"), b"compose: []\n").unwrap();
     assert_eq!(daemon.post("/v1/files/verify", &json!({})).ok()["changed"], 0);
-    assert_eq!(lay_out().status, 0);
+    let said = lay_out();
+    assert!(said.status == 2 && said.stderr.contains("compose.yaml"), "an edit is not thrown away: {said:?}");
+    assert_eq!(fs::read(first.join("compose.yaml")).unwrap(), b"compose: []\n");
+    fs::remove_file(first.join("compose.yaml")).unwrap();
+    let said = lay_out();
+    assert_eq!(said.status, 0, "{said:?}");
     check(&view);
-    assert!(!first.join("lcp.lock").exists(), "it is made anew as a whole");
+    assert!(
+        first.join("lcp.lock").exists() && first.join(".lcod/cache").is_dir(),
+        "a kernel's own files stay"
+    );
 
     // The daemon's own, in the cache: what a kernel wrote stays, what it changed is made good.
     let body = json!({"releases": releases, "layout": "lcod-view"});
@@ -602,12 +610,16 @@ fn the_published_components_are_laid_out_as_a_kernel_reads_them() {
     let own = Path::new(answer["view"]["directory"].as_str().unwrap()).to_owned();
     assert!(own.starts_with(world.cache()));
     check(&own);
+    let beside = own.join(first.strip_prefix(&view).unwrap()).join("lcp.lock");
+    fs::write(&beside, b"kept").unwrap();
     fs::write(own.join("lcp.lock"), b"").unwrap();
     assert_eq!(daemon.post("/v1/materialize", &body).ok()["view"], answer["view"]);
     assert!(own.join("lcp.lock").exists());
     fs::write(own.join("workspace.lcp.toml"), b"[workspace]\n").unwrap();
     assert_eq!(daemon.post("/v1/materialize", &body).ok()["view"], answer["view"]);
     check(&own);
+    assert_eq!(fs::read(beside).unwrap(), b"kept", "one file was mended, and nothing else was touched");
+    assert!(own.join("lcp.lock").exists());
 }
 
 #[test]
@@ -752,4 +764,115 @@ fn what_the_policy_refuses_never_reaches_the_disk() {
     let said = world.sandbox.run(&[&policy[..], &["materialize", "lcod://acme/tools/one"]].concat());
     assert!(said.status == 6 && said.stderr.contains("trust.no_rule"), "{said:?}");
     assert!(world.kept("trees").is_empty());
+}
+
+#[test]
+fn what_a_user_has_in_a_directory_is_never_lost() {
+    let world = World::few(Form::Lines);
+    let _daemon = world.sandbox.start_synced();
+    let to = world.sandbox.path("vendor");
+    let put = |release: &str| world.sandbox.run(&["materialize", release, "--to", to.to_str().unwrap()]);
+    let refused = |name: &str| {
+        for release in ["lcod://acme/tools/one", "lcod://acme/tools/two"] {
+            let before = tree(&to);
+            let said = put(release);
+            assert!(said.status == 2 && said.stderr.contains("files.unsafe_dest"), "{said:?}");
+            assert!(said.stderr.contains(name), "{said:?}");
+            assert!(tree(&to) == before, "{name}: nothing was changed there");
+        }
+    };
+    let (one, two) = (to.join("acme/tools/one/1.0.0"), to.join("acme/tools/two/1.2.0"));
+    assert_eq!(put("lcod://acme/tools/one").status, 0);
+    let said = put("lcod://acme/tools/two");
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(one.join("compose.yaml").is_file(), "what was put there before stays");
+    assert_eq!(fs::read(two.join("compose.yaml")).unwrap(), world.components[1].compose());
+
+    fs::write(to.join("mine.txt"), b"mine").unwrap();
+    refused("mine.txt");
+    fs::remove_file(to.join("mine.txt")).unwrap();
+    fs::write(one.join("compose.yaml"), b"my edit").unwrap();
+    refused("acme/tools/one/1.0.0/compose.yaml");
+    fs::remove_file(one.join("compose.yaml")).unwrap();
+    // A link in the way is never written through.
+    let elsewhere = world.sandbox.path("elsewhere");
+    fs::rename(to.join("acme"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, to.join("acme")).unwrap();
+    let before = tree(&elsewhere);
+    let said = put("lcod://acme/tools/one");
+    assert!(said.status == 2 && said.stderr.contains("files.unsafe_dest"), "{said:?}");
+    assert!(tree(&elsewhere) == before, "nothing was written through it");
+    fs::remove_file(to.join("acme")).unwrap();
+    fs::rename(&elsewhere, to.join("acme")).unwrap();
+    assert_eq!(put("lcod://acme/tools/one").status, 0);
+    assert_eq!(fs::read(one.join("compose.yaml")).unwrap(), world.components[0].compose());
+
+    // A workspace holds what is asked for, and gives up only what was its own.
+    let view = world.sandbox.path("view");
+    let lay_out = |release: &str| {
+        let layout = ["--layout", "lcod-view", view.to_str().unwrap()];
+        world.sandbox.run(&[&["materialize", release], &layout[..]].concat())
+    };
+    let components = view.join("packages/view/components/acme/tools");
+    assert_eq!(lay_out("lcod://acme/tools/one").status, 0);
+    fs::write(components.join("one/1.0.0/lcp.lock"), b"mine").unwrap();
+    let said = lay_out("lcod://acme/tools/two");
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(components.join("two/1.2.0/compose.yaml").is_file());
+    assert!(!components.join("one/1.0.0/compose.yaml").exists());
+    assert_eq!(fs::read(components.join("one/1.0.0/lcp.lock")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_directory_that_cannot_be_named_is_refused_before_anything_is_fetched() {
+    let world = World::few(Form::Lines);
+    let daemon = world.sandbox.start_synced();
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let long = format!("{}/x", "d".repeat(2000));
+    let direct = format!("git+https://localhost:1/r.git@{commit}#x");
+    for (release, to, named) in [
+        ("lcod://acme/tools/one", "a\nb", "printable"),
+        ("lcod://acme/tools/one", &long, "bytes"),
+        (&direct, "x", "direct reference"),
+    ] {
+        for flags in [&["--to"][..], &["--layout", "lcod-view"]] {
+            let place = world.sandbox.path(to);
+            let said =
+                world.sandbox.run(&[&["materialize", release], flags, &[place.to_str().unwrap()]].concat());
+            assert!(said.status == 2 && said.stderr.contains(named), "{said:?}");
+        }
+    }
+    let body = json!({"releases": [direct], "layout": "lcod-view"});
+    assert_eq!(daemon.post("/v1/materialize", &body).json()["code"], "R011");
+    // What could not be made holds nothing.
+    let absent = world.sandbox.path("no/such/directory");
+    let said = world.sandbox.run(&["materialize", "lcod://acme/tools/one", "--to", absent.to_str().unwrap()]);
+    assert!(said.status == 2 && said.stderr.contains("files.write"), "{said:?}");
+    assert_eq!(daemon.get("/v1/files").ok()["holds"], json!([]));
+    let twice =
+        json!({"releases": ["lcod://acme/tools/one", "lcod://acme/tools/one@1"], "layout": "lcod-view"});
+    assert_eq!(daemon.post("/v1/materialize", &twice).ok()["view"]["components"], 1);
+}
+
+#[test]
+fn a_lock_holds_until_it_is_gone() {
+    let world = World::few(Form::Lines);
+    let daemon = world.sandbox.start_synced();
+    let run = |arguments: &[&str]| {
+        let mut command = world.sandbox.command();
+        let said = Said::of(command.args(arguments).current_dir(world.sandbox.path("")));
+        assert_eq!(said.status, 0, "{arguments:?}: {said:?}");
+        said
+    };
+    run(&["lock", "lcod://acme/tools/one"]);
+    run(&["materialize", "--locked"]);
+    let hold = daemon.get("/v1/files").ok()["holds"][0].clone();
+    let lock = world.sandbox.path("resolverd.lock");
+    assert_eq!(hold["name"], format!("lock:{}", lock.display()));
+    assert_eq!(hold["releases"].as_array().unwrap().len(), 2);
+    run(&["gc", "--unused", "0"]);
+    assert_eq!(world.kept("trees").len(), 2);
+    fs::remove_file(lock).unwrap();
+    run(&["gc", "--unused", "0"]);
+    assert!(world.kept("trees").is_empty() && world.kept("holds").is_empty());
 }

@@ -165,6 +165,8 @@ pub enum Changed {
     Missing,
     /// It is no regular file, or may be written or executed otherwise than published.
     Mode,
+    /// It is there and cannot be read.
+    Unreadable,
 }
 
 /// What `gc` removed, or would remove.
@@ -183,6 +185,8 @@ pub struct Collected {
     pub held: u64,
     /// How many workspaces of the cache went.
     pub views: u64,
+    /// What lies in the cache and is none of ours, or cannot be read: it stays.
+    pub skipped: Vec<String>,
 }
 
 /// Who needs releases in the cache.

@@ -1,13 +1,15 @@
 //! `resolverd materialize`, `locate`, `verify` and `gc`: files of releases on disk. The daemon writes below its own cache only; a
 //! directory elsewhere is built here, from there, with the rights of whoever calls.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf, absolute};
 
+use catalogue_schema::direct::PREFIX;
 use catalogue_schema::model::Refusal;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::api::files::{FilesRow, Layout};
+use crate::api::files::{FilesRow, HOLD_BYTES_MAX, Layout};
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
 use crate::cli::render::{Paint, field, list, short, table, text};
@@ -16,6 +18,8 @@ use crate::daemon::files;
 
 /// How the hold of a directory begins; its path follows.
 const VIEW: &str = "view:";
+/// How the hold of a lock begins; its path follows.
+const LOCK: &str = "lock:";
 /// The exit status of a reference that was not found.
 const NOT_FOUND: u8 = 10;
 /// The exit status of files that were changed.
@@ -44,7 +48,7 @@ pub struct Materialize {
     /// A file with one native a line; # starts a comment
     #[arg(long, value_name = "FILE")]
     pub(super) natives_file: Option<PathBuf>,
-    /// Copy them to DIR/<path>/<version>/; DIR is new, empty, or was made so
+    /// Copy them to DIR/<path>/<version>/; DIR is new, empty, or was made so and not changed; what was copied there before stays
     #[arg(long, value_name = "DIR", conflicts_with = "layout")]
     to: Option<PathBuf>,
     /// Lay a workspace of copies out in DIR; the one layout is lcod-view, for LCOD_COMPONENTS_PATH
@@ -136,14 +140,14 @@ pub(super) fn materialize(
     terminal: &Terminal,
 ) -> Result<u8, Ended> {
     let destination = destination(arguments)?;
-    let hold = match &destination {
-        Some((place, _)) => Some(format!("{VIEW}{}", place.display())),
-        None => arguments.hold.clone(),
-    };
-    let mut body = json!({"offline": offline, "hold": hold});
+    let mut body = json!({"offline": offline, "hold": arguments.hold});
     if arguments.locked {
         let wish = lock::Wish::kept(&arguments.references, natives);
-        body["resolve"] = lock::question(&wish, asker, env, terminal)?;
+        let (question, path) = lock::question(&wish, asker, env, terminal)?;
+        body["resolve"] = question;
+        if arguments.hold.is_none() {
+            body["hold"] = json!(hold_of(LOCK, &path)?);
+        }
     } else if arguments.with_dependencies {
         body["resolve"] = json!({"requests": arguments.references, "natives": natives});
     } else {
@@ -159,19 +163,47 @@ pub(super) fn materialize(
             )
         })?;
         files::put(&place, layout, &rows).map_err(|refusal| failure(&refusal))?;
-        answer["view"] = json!({"directory": place, "components": rows.len()});
+        // Nothing is held for a directory that could not be made; what is in the cache by now is all that is asked for.
+        body["hold"] = json!(hold_of(VIEW, &place)?);
+        asker.ask_slowly(&Call::post("/v1/materialize", &body), "noting who needs them")?;
+        let releases: BTreeSet<&str> = rows.iter().map(|row| row.release.as_str()).collect();
+        answer["view"] = json!({"directory": place, "components": releases.len()});
     }
     terminal.print(&answer, materialized)?;
     Ok(0)
 }
 
-/// Returns the directory to build, absolute, and how.
+/// Returns the name of the hold for a path.
+fn hold_of(prefix: &str, place: &Path) -> Result<String, Failure> {
+    let name = place.to_str().map(|text| format!("{prefix}{text}"));
+    let is_good = |name: &String| name.len() <= HOLD_BYTES_MAX && !name.chars().any(char::is_control);
+    name.filter(is_good).ok_or_else(|| {
+        let longest = HOLD_BYTES_MAX - VIEW.len();
+        let expected = format!("a path of printable UTF-8 of at most {longest} bytes");
+        let detail = format!(
+            "{:?}: expected {expected}, since gc asks by it whether it is still there",
+            place.display()
+        );
+        Failure::new(Code::RequestInvalid, "arguments", detail).hint("name another directory")
+    })
+}
+
+/// Returns the directory to build, absolute, and how; nothing has been asked for yet where that is refused.
 fn destination(arguments: &Materialize) -> Result<Option<(PathBuf, Option<Layout>)>, Failure> {
     let named = |place: &Path| {
-        absolute(place).map_err(|error| {
+        let place = absolute(place).map_err(|error| {
             Failure::new(Code::RequestInvalid, "arguments", format!("{}: {error}", place.display()))
-        })
+        })?;
+        hold_of(VIEW, &place).map(|_| place)
     };
+    if let Some(direct) = arguments.references.iter().find(|one| one.starts_with(PREFIX))
+        && (arguments.to.is_some() || arguments.layout.is_some())
+    {
+        let detail =
+            format!("{direct} is a direct reference, which has no id and no version to name a directory by");
+        return Err(Failure::new(Code::RequestInvalid, "arguments", detail)
+            .hint("leave --to and --layout away, and copy the directory that is answered"));
+    }
     match (&arguments.to, arguments.layout.as_deref()) {
         (Some(to), _) => Ok(Some((named(to)?, None))),
         (None, Some([layout, place])) if layout == "lcod-view" => {
@@ -188,6 +220,7 @@ fn destination(arguments: &Materialize) -> Result<Option<(PathBuf, Option<Layout
 fn failure(refusal: &Refusal) -> Failure {
     let code = match refusal.reason.split('.').next() {
         Some("cache") => Code::CacheCorrupted,
+        Some("no_space") => Code::StoreUnavailable,
         _ => Code::RequestInvalid,
     };
     Failure::new(code, refusal.reason.clone(), refusal.to_string())
@@ -268,6 +301,7 @@ fn verified(answer: &Value, paint: Paint) -> String {
             ));
         }
     }
+    out.push_str(&skipped(answer, paint));
     out + &format!("{} releases in the cache, {} changed\n", items.len(), text(&answer["changed"]))
 }
 
@@ -278,7 +312,9 @@ pub(super) fn gc(arguments: &Gc, asker: &mut Asker<'_>, terminal: &Terminal) -> 
     let known = asker.ask(&Call::get("/v1/files"))?;
     let names = list(&known, "holds").iter().map(|hold| field(hold, "name"));
     let is_over = |name: &String| {
-        name.strip_prefix(VIEW).is_some_and(|place| files::is_gone(Path::new(place)) == Some(true))
+        let view = name.strip_prefix(VIEW).and_then(|place| files::is_gone(Path::new(place)));
+        let lock = name.strip_prefix(LOCK).and_then(|place| files::is_absent(Path::new(place)));
+        view.or(lock) == Some(true)
     };
     let ended: Vec<String> = names.filter(is_over).chain(arguments.end.iter().cloned()).collect();
     let body = json!({
@@ -289,10 +325,17 @@ pub(super) fn gc(arguments: &Gc, asker: &mut Asker<'_>, terminal: &Terminal) -> 
     Ok(0)
 }
 
-fn collected(answer: &Value, _paint: Paint) -> String {
+/// Names what lies in the cache and is none of ours.
+fn skipped(answer: &Value, paint: Paint) -> String {
+    let skipped = list(answer, "skipped").iter();
+    skipped.map(|one| format!("{} {}\n", paint.bad("skipped"), text(one))).collect()
+}
+
+fn collected(answer: &Value, paint: Paint) -> String {
     let verb = if answer["dryRun"] == true { "would remove" } else { "removed" };
     let removed = list(answer, "removed");
     let mut out: String = removed.iter().map(|one| format!("{verb} {}\n", text(one))).collect();
+    out.push_str(&skipped(answer, paint));
     out.push_str(&format!(
         "{verb} {} releases, {} bytes, {} workspaces; {} stay, {} of them held\n",
         removed.len(),

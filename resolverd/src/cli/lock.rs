@@ -413,11 +413,11 @@ pub fn resolve(
     env: Env<'_>,
     terminal: &Terminal,
 ) -> Result<Value, Ended> {
-    let question = question(wish, asker, env, terminal)?;
+    let (question, _) = question(wish, asker, env, terminal)?;
     asker.ask(&Call::post("/v1/resolve", &question))
 }
 
-/// Returns the question whose answer is what the lock of the current directory holds.
+/// Returns the question whose answer is what the lock of the current directory holds, and the absolute path of that lock.
 ///
 /// **Errors**: R006 where there is no lock (`lock.absent`) or a new one would differ (`lock.changed`, `lock.mutated`); those of a
 /// resolve.
@@ -426,7 +426,7 @@ pub fn question(
     asker: &mut Asker<'_>,
     env: Env<'_>,
     terminal: &Terminal,
-) -> Result<Value, Ended> {
+) -> Result<(Value, PathBuf), Ended> {
     let made = wish.make(asker, env)?;
     warn(&made.warnings, terminal);
     made.refuse_mutations(wish)?;
@@ -436,7 +436,11 @@ pub fn question(
     let mut question = made.body["resolve"].clone();
     // The sources were read again for the lock.
     question["refresh"] = json!(false);
-    Ok(question)
+    // Of the directory, without the dots of a project that is the current one.
+    let path = std::path::absolute(&made.path).map_err(|error| {
+        Failure::new(Code::RequestInvalid, "arguments", format!("{}: {error}", made.path.display()))
+    })?;
+    Ok((question, path))
 }
 
 fn absent(path: &Path) -> Failure {

@@ -1,6 +1,7 @@
 //! Wiring: who puts files on disk, with the settings of today. Works on the threads of whoever asks, beside the writer, so that a
 //! sync delays nobody who wants files; writes nothing but the cache.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,7 +22,7 @@ use crate::materialize::collect::{Collection, UNUSED_S};
 use crate::materialize::plan::{self, Plan};
 use crate::materialize::view::{self, Shape};
 use crate::materialize::{Access, Cache, Fetching, Tools};
-use crate::server::files::{Choice, Desk, Errand, Listing, Provided};
+use crate::server::files::{Choice, Desk, Errand, Listing, Provided, Verified};
 use crate::shelf::Shelf;
 use crate::sync::reach::reach;
 use crate::sync::standing::lowered;
@@ -75,7 +76,11 @@ impl Workshop {
             (Arc::clone(self), Arc::clone(self), Arc::clone(self), Arc::clone(self));
         Some(Desk {
             provide: Box::new(move |errand| provide.provide(errand)),
-            verify: Box::new(move |releases| verify.place()?.verify(&releases).map_err(unusable)),
+            verify: Box::new(move |releases| {
+                let place = verify.place()?;
+                let rows = place.verify(&releases).map_err(unusable)?;
+                Ok(Verified { rows, skipped: place.strangers().map_err(unusable)? })
+            }),
             collect: Box::new(move |request| {
                 collect.place()?.collect(&collection(request), now()).map_err(unusable)
             }),
@@ -86,7 +91,8 @@ impl Workshop {
                     components,
                 };
                 let views = place.all_views().map_err(unusable)?.into_iter().map(row).collect();
-                Ok(Listing { holds: place.all_holds().map_err(unusable)?, views })
+                let skipped = place.strangers().map_err(unusable)?;
+                Ok(Listing { holds: place.all_holds().map_err(unusable)?, views, skipped })
             }),
         })
     }
@@ -124,7 +130,8 @@ impl Workshop {
             None => None,
             Some(Layout::LcodView) => {
                 let directory = cache.view(&rows)?.display().to_string();
-                Some(ViewRow { directory, components: rows.len() })
+                let releases: BTreeSet<&str> = rows.iter().map(|row| row.release.as_str()).collect();
+                Some(ViewRow { directory, components: releases.len() })
             }
         };
         Ok(Provided { rows, view })
@@ -188,6 +195,15 @@ pub fn put(place: &Path, layout: Option<Layout>, rows: &[FilesRow]) -> Result<()
         Some(Layout::LcodView) => Shape::LcodView,
     };
     view::put(place, shape, rows)
+}
+
+/// Tells whether nothing is at `place`, with the rights of this process; `None` where nobody can tell.
+pub fn is_absent(place: &Path) -> Option<bool> {
+    match place.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(true),
+        Err(_) => None,
+        Ok(_) => Some(false),
+    }
 }
 
 /// Tells whether a directory was made by [`put`], with the rights of this process; `None` where nobody can tell.

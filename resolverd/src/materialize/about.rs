@@ -19,6 +19,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::api::files::{Changed, FileChange, FileLine, FilesRow, Found};
+use crate::materialize::plan::Plan;
 use crate::materialize::stage::{DIRECTORY, EXECUTABLE, FILE};
 
 /// The schema of a description.
@@ -98,6 +99,35 @@ impl About {
         }
     }
 
+    /// Tells whether it describes the directory that it names.
+    pub fn is_sound(&self) -> bool {
+        content(&self.files) == self.content
+    }
+
+    /// Tells whether it describes what `plan` promises, file by file; the error says what it describes instead.
+    pub fn keeps(&self, plan: &Plan) -> Result<(), String> {
+        if !self.is_sound() {
+            return Err(format!("a list of files that is not the one of {}", self.content));
+        }
+        let known: BTreeMap<&str, &FileLine> =
+            self.files.iter().map(|file| (file.path.as_text(), file)).collect();
+        for piece in &plan.pieces {
+            let Some(file) = known.get(piece.path.as_text()) else {
+                return Err(format!("a list without {}", piece.path));
+            };
+            let is_same = piece.digest.as_ref().is_none_or(|digest| is_met(digest, file))
+                && piece.blob.as_ref().is_none_or(|blob| file.blob.as_ref() == Some(blob))
+                && piece.size.is_none_or(|size| size == file.size);
+            if !is_same {
+                return Err(format!("{} with {}, which is not what is promised", piece.path, file.digest));
+            }
+        }
+        match plan.tree.is_none() && known.len() != plan.pieces.len() {
+            true => Err(format!("{} files instead of {}", known.len(), plan.pieces.len())),
+            false => Ok(()),
+        }
+    }
+
     /// Tells whether the file system knows every entry of `directory` as it did when it was published.
     pub fn is_untouched(&self, directory: &Path) -> bool {
         !self.stamps.is_empty() && stamps(directory, &self.files).is_ok_and(|found| found == self.stamps)
@@ -117,10 +147,14 @@ pub fn stamps(directory: &Path, files: &[FileLine]) -> io::Result<Vec<Stamp>> {
     paths.into_keys().map(|path| Ok(Stamp::of(path, &fs::symlink_metadata(directory.join(path))?))).collect()
 }
 
-/// Reads everything below `directory` and returns what is not as `files` say, sorted; nothing where all is well.
-///
-/// **Errors**: the system's, where something is there and cannot be read.
-pub fn changes(directory: &Path, files: &[FileLine]) -> io::Result<Vec<FileChange>> {
+/// Tells whether a file has the digest that is promised; one of another algorithm was compared when the file was written.
+fn is_met(digest: &Digest, file: &FileLine) -> bool {
+    digest.algorithm() != file.digest.algorithm() || *digest == file.digest
+}
+
+/// Reads everything below `directory` and returns what is not as `files` say, sorted; nothing where all is well. What is there and
+/// cannot be read is one of these.
+pub fn changes(directory: &Path, files: &[FileLine]) -> Vec<FileChange> {
     let mut expected: BTreeMap<&str, &FileLine> =
         files.iter().map(|file| (file.path.as_text(), file)).collect();
     let mut directories: BTreeMap<&str, ()> = BTreeMap::new();
@@ -131,30 +165,34 @@ pub fn changes(directory: &Path, files: &[FileLine]) -> io::Result<Vec<FileChang
     let mut found = Vec::new();
     match fs::symlink_metadata(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(vec![FileChange { path: String::new(), what: Changed::Missing }]);
+            return vec![FileChange { path: String::new(), what: Changed::Missing }];
         }
-        Err(error) => return Err(error),
+        Err(_) => return vec![FileChange { path: String::new(), what: Changed::Unreadable }],
         Ok(metadata) if !metadata.is_dir() => {
-            return Ok(vec![FileChange { path: String::new(), what: Changed::Mode }]);
+            return vec![FileChange { path: String::new(), what: Changed::Mode }];
         }
-        Ok(metadata) if metadata.mode() & 0o7777 != DIRECTORY => {
+        Ok(metadata) if !is_closed(&metadata, DIRECTORY) => {
             found.push(FileChange { path: String::new(), what: Changed::Mode });
         }
         Ok(_) => {}
     }
     let mut open = vec![String::new()];
     while let Some(below) = open.pop() {
-        for entry in fs::read_dir(directory.join(&below))? {
-            let entry = entry?;
+        let Ok(entries) = fs::read_dir(directory.join(&below)) else {
+            expected.retain(|path, _| !is_below(path, &below));
+            found.push(FileChange { path: below, what: Changed::Unreadable });
+            continue;
+        };
+        for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = if below.is_empty() { name } else { format!("{below}/{name}") };
-            let metadata = entry.metadata()?;
+            let Ok(metadata) = entry.metadata() else { continue };
             let what = if metadata.is_dir() {
                 let is_ours = directories.contains_key(path.as_str());
                 if is_ours {
                     open.push(path.clone());
                 }
-                match (is_ours, metadata.mode() & 0o7777 == DIRECTORY) {
+                match (is_ours, is_closed(&metadata, DIRECTORY)) {
                     (false, _) => Some(Changed::Added),
                     (true, false) => Some(Changed::Mode),
                     (true, true) => None,
@@ -162,7 +200,7 @@ pub fn changes(directory: &Path, files: &[FileLine]) -> io::Result<Vec<FileChang
             } else {
                 match expected.remove(path.as_str()) {
                     None => Some(Changed::Added),
-                    Some(file) => difference(&entry.path(), &metadata, file)?,
+                    Some(file) => difference(&entry.path(), &metadata, file),
                 }
             };
             found.extend(what.map(|what| FileChange { path, what }));
@@ -171,18 +209,28 @@ pub fn changes(directory: &Path, files: &[FileLine]) -> io::Result<Vec<FileChang
     let missing = expected.into_keys();
     found.extend(missing.map(|path| FileChange { path: path.to_owned(), what: Changed::Missing }));
     found.sort();
-    Ok(found)
+    found
 }
 
-fn difference(place: &Path, found: &Metadata, file: &FileLine) -> io::Result<Option<Changed>> {
+fn is_below(path: &str, directory: &str) -> bool {
+    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Tells whether an entry has the mode with which it was published, and is this user's: another owner may give it another mode.
+fn is_closed(found: &Metadata, mode: u32) -> bool {
+    found.mode() & 0o7777 == mode && found.uid() == rustix::process::geteuid().as_raw()
+}
+
+fn difference(place: &Path, found: &Metadata, file: &FileLine) -> Option<Changed> {
     let mode = if file.executable { EXECUTABLE } else { FILE };
     if !found.is_file() {
-        return Ok(Some(Changed::Mode));
+        return Some(Changed::Mode);
     }
-    if found.size() != file.size || Digest::sha256(&read(place, file.size)?) != file.digest {
-        return Ok(Some(Changed::Changed));
+    let Ok(bytes) = read(place, file.size) else { return Some(Changed::Unreadable) };
+    if found.size() != file.size || Digest::sha256(&bytes) != file.digest {
+        return Some(Changed::Changed);
     }
-    Ok((found.mode() & 0o7777 != mode).then_some(Changed::Mode))
+    (!is_closed(found, mode)).then_some(Changed::Mode)
 }
 
 /// Reads a regular file of at most `bytes_max` bytes and one more; never follows a link and never waits for a fifo.
@@ -252,12 +300,12 @@ mod tests {
             let trees = tempfile::tempdir().expect("a directory");
             let (place, about) = published(trees.path());
             assert!(about.is_untouched(&place), "{what}");
-            assert_eq!(changes(&place, &about.files).expect("read"), [], "{what}");
+            assert_eq!(changes(&place, &about.files), [], "{what}");
             opened(&place);
             act(&place);
             closed(&place);
             assert!(!about.is_untouched(&place), "{what}: the cheap check sees it");
-            let found = changes(&place, &about.files).expect("read");
+            let found = changes(&place, &about.files);
             let expected: Vec<FileChange> = expected
                 .iter()
                 .map(|(path, what)| FileChange { path: (*path).to_owned(), what: *what })
@@ -330,7 +378,7 @@ mod tests {
         let (place, about) = published(trees.path());
         remove(&place).expect("removed");
         assert!(!about.is_untouched(&place));
-        let found = changes(&place, &about.files).expect("read");
+        let found = changes(&place, &about.files);
         assert_eq!(found, [FileChange { path: String::new(), what: Changed::Missing }]);
     }
 

@@ -13,9 +13,10 @@ use catalogue_schema::model::Refusal;
 use serde::{Deserialize, Serialize};
 
 use crate::api::files::{Collected, HoldRow};
+use crate::materialize::Cache;
 use crate::materialize::about::About;
+use crate::materialize::gate::{directories, note};
 use crate::materialize::stage::{retire, sweep};
-use crate::materialize::{Cache, is_temporary};
 use crate::shelf::durable;
 
 /// How long something must not have been asked for to go, in seconds, unless something else is said.
@@ -28,7 +29,7 @@ const SCHEMA: &str = "resolverd/hold@1";
 
 /// What somebody needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Hold {
+pub(super) struct Hold {
     schema: String,
     name: String,
     /// Each promise with the release that it is of.
@@ -53,23 +54,22 @@ impl Cache {
     ///
     /// **Errors**: `limit.holds`, `cache.unusable`.
     pub fn hold(&self, name: &str, releases: &[(String, Digest)]) -> Result<(), Refusal> {
-        let unusable = |error: &dyn std::fmt::Display| self.unusable(name, error);
-        self.furnish().map_err(|error| unusable(&error))?;
+        self.furnish().map_err(|error| self.unusable(name, error))?;
         let file = Digest::sha256(name.as_bytes()).hex();
-        let known = durable::entries(&self.holds()).map_err(|error| unusable(&error))?;
+        let known = durable::entries(&self.holds()).map_err(|error| self.unusable(name, error))?;
         if known.len() >= HOLDS_MAX && !known.iter().any(|(known, _)| *known == file) {
             let found = format!("{} already; resolverd gc ends those whose workspaces are gone", known.len());
             return Err(Refusal::new("limit.holds", name, format!("at most {HOLDS_MAX} holds"), found));
         }
         let releases = releases.iter().cloned().collect();
         let hold = Hold { schema: SCHEMA.to_owned(), name: name.to_owned(), releases };
-        let bytes = serde_json::to_vec(&hold).map_err(|error| unusable(&error))?;
-        durable::write(&self.holds(), &file, &[&bytes]).map(drop).map_err(|error| unusable(&error))
+        let bytes = serde_json::to_vec(&hold).map_err(|error| self.unusable(name, error))?;
+        durable::write(&self.holds(), &file, &[&bytes]).map(drop).map_err(|error| self.unusable(name, error))
     }
 
     /// Returns the holds that are here, by name.
     ///
-    /// **Errors**: the system's; a hold that cannot be read is among them, since what it holds is not known.
+    /// **Errors**: the system's. What cannot be read is left out, and is among [`Cache::strangers`].
     pub fn all_holds(&self) -> io::Result<Vec<HoldRow>> {
         let rows = self.holding()?.into_iter();
         Ok(rows
@@ -78,19 +78,19 @@ impl Cache {
     }
 
     fn holding(&self) -> io::Result<Vec<Hold>> {
-        let mut holds = Vec::new();
-        for (name, place) in durable::entries(&self.holds()).map_err(io::Error::other)? {
-            if is_temporary(&name) {
-                continue;
-            }
-            let Some(bytes) = durable::read(&place).map_err(io::Error::other)? else { continue };
-            let hold: Hold = serde_json::from_slice(&bytes).map_err(|error| {
-                io::Error::other(format!("{}: {error}; remove it by hand", place.display()))
-            })?;
-            holds.push(hold);
+        if !self.check()? {
+            return Ok(Vec::new());
         }
+        let named = durable::entries(&self.holds())?;
+        let mut holds: Vec<Hold> = named.iter().filter_map(|(name, _)| self.hold_at(name)).collect();
         holds.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(holds)
+    }
+
+    /// Returns the hold in the file `name`; `None` where that is none of ours.
+    pub(super) fn hold_at(&self, name: &str) -> Option<Hold> {
+        let hold: Hold = serde_json::from_slice(&note(&self.holds().join(name))?).ok()?;
+        (hold.schema == SCHEMA && Digest::sha256(hold.name.as_bytes()).hex() == name).then_some(hold)
     }
 
     /// Removes what nobody needs. `now` is the time of the day.
@@ -98,7 +98,7 @@ impl Cache {
     /// **Errors**: the system's; what was removed until then stays removed.
     pub fn collect(&self, collection: &Collection, now: SystemTime) -> io::Result<Collected> {
         let mut told = Collected { dry_run: collection.dry_run, ..Collected::default() };
-        if !self.root.exists() {
+        if !self.check()? {
             return Ok(told);
         }
         let lock = self.lock()?;
@@ -128,6 +128,7 @@ impl Cache {
         }
         told.bytes = trees.values().sum();
         told.removed.sort();
+        told.skipped = self.strangers()?;
         told.views = if collection.views { self.all_views()?.len() as u64 } else { 0 };
         if !collection.dry_run {
             self.remove(&ended, &going, collection)?;
@@ -138,16 +139,16 @@ impl Cache {
 
     fn was_used_after(&self, about: &About, before: SystemTime) -> bool {
         let place = self.abouts().join(about.promise.hex());
-        place.metadata().and_then(|found| found.modified()).is_ok_and(|used| used > before)
+        place.symlink_metadata().and_then(|found| found.modified()).is_ok_and(|used| used > before)
     }
 
     fn remove(&self, ended: &[Hold], going: &[About], collection: &Collection) -> io::Result<()> {
         let holds = ended.iter().map(|hold| self.holds().join(Digest::sha256(hold.name.as_bytes()).hex()));
         let abouts = going.iter().map(|about| self.abouts().join(about.promise.hex()));
-        holds.chain(abouts).try_for_each(|place| durable::remove(&place)).map_err(io::Error::other)?;
+        holds.chain(abouts).try_for_each(|place| durable::remove(&place))?;
         if collection.views {
             for (place, _) in self.all_views()? {
-                retire(&place).map_err(io::Error::other)?;
+                retire(&place)?;
             }
         }
         Ok(())
@@ -159,9 +160,9 @@ impl Cache {
         for place in [self.trees(), self.views()] {
             sweep(&place)?;
         }
-        for (name, place) in durable::entries(&self.trees()).map_err(io::Error::other)? {
+        for (name, place) in directories(&self.trees())? {
             if !staying.contains(&name) {
-                retire(&place).map_err(io::Error::other)?;
+                retire(&place)?;
             }
         }
         Ok(())

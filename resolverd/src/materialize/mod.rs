@@ -14,6 +14,7 @@
 
 pub mod about;
 pub mod collect;
+mod gate;
 pub mod names;
 pub mod plan;
 pub mod stage;
@@ -22,19 +23,19 @@ pub mod view;
 mod work;
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::pointer::Want;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
+use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_NOW};
 use tracing::warn;
 
-use crate::api::files::{FilesRow, Found, VerifyRow};
+use crate::api::files::{Changed, FileChange, FilesRow, Found, VerifyRow};
 use crate::fetch::Fetch;
 use crate::fetch::limit::Limits;
 use crate::materialize::about::{About, SCHEMA, changes, stamps};
@@ -46,6 +47,9 @@ pub const WORKERS: usize = 2;
 
 /// The reason of a directory in the cache that is not as it was published.
 pub const CHANGED: &str = "cache.changed";
+
+/// The reason of a disk that is full.
+pub const NO_SPACE: &str = "no_space";
 
 /// Who may look into the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +201,7 @@ impl Cache {
     ///
     /// **Errors**: the system's.
     pub fn sweep(&self) -> io::Result<()> {
-        if !self.root.exists() {
+        if !self.check()? {
             return Ok(());
         }
         let lock = self.lock()?;
@@ -208,7 +212,7 @@ impl Cache {
             stage::sweep(&place)?;
         }
         for place in [self.abouts(), self.holds()] {
-            durable::remove_temporaries(&place).map_err(io::Error::other)?;
+            durable::remove_temporaries(&place)?;
         }
         Ok(())
     }
@@ -218,6 +222,9 @@ impl Cache {
     /// What is there is answered without waiting for anybody. What has changed on disk is never answered as good: it is fetched
     /// again, or refused where nothing may be fetched.
     pub fn provide(&self, plans: &[Plan], tools: &Tools<'_>) -> Vec<Outcome> {
+        if let Err(error) = self.check() {
+            return plans.iter().map(|plan| Err(self.unusable(&plan.release, error_of(&error)))).collect();
+        }
         let mut answers: Vec<Option<Outcome>> = plans.iter().map(|plan| self.ready(plan, tools)).collect();
         let missing: Vec<usize> = answers
             .iter()
@@ -278,7 +285,7 @@ impl Cache {
             Ok(lock)
         });
         if let Err(error) = lock {
-            let refused = |plan: &&Plan| Err(self.unusable(&plan.release, &error));
+            let refused = |plan: &&Plan| Err(self.unusable(&plan.release, error_of(&error)));
             return claimed.iter().map(refused).collect();
         }
         work::all(self, &claimed, tools)
@@ -286,7 +293,7 @@ impl Cache {
 
     /// Answers a plan whose files are there as they were published; `None` where they have to be put there.
     fn ready(&self, plan: &Plan, tools: &Tools<'_>) -> Option<Outcome> {
-        match self.look(&plan.promise) {
+        match self.look(plan) {
             Look::Good(about) => {
                 let directory = self.tree(&about.content);
                 self.touch(&plan.promise);
@@ -301,15 +308,19 @@ impl Cache {
         }
     }
 
-    fn look(&self, promise: &Digest) -> Look {
-        let Some(mut about) = self.about(promise) else { return Look::Absent };
+    fn look(&self, plan: &Plan) -> Look {
+        let Some(mut about) = self.about(&plan.promise) else { return Look::Absent };
         let directory = self.tree(&about.content);
+        if let Err(found) = about.keeps(plan) {
+            let expected = "a description of the files that are promised";
+            return Look::Changed(Refusal::new(CHANGED, &plan.release, expected, found));
+        }
         if about.is_untouched(&directory) {
             return Look::Good(about.into());
         }
         // Copied, or touched: then its content tells.
         match changes(&directory, &about.files) {
-            Ok(changes) if changes.is_empty() => {
+            changes if changes.is_empty() => {
                 if let Ok(stamps) = stamps(&directory, &about.files) {
                     about.stamps = stamps;
                     // It is looked at again the next time where this fails.
@@ -317,10 +328,10 @@ impl Cache {
                 }
                 Look::Good(about.into())
             }
-            Ok(changes) if changes.iter().all(|change| change.path.is_empty() && is_missing(change)) => {
+            changes if changes.iter().all(|change| change.path.is_empty() && is_missing(change)) => {
                 Look::Absent
             }
-            Ok(changes) => {
+            changes => {
                 let named: Vec<String> = changes
                     .iter()
                     .take(CHANGES_NAMED)
@@ -330,7 +341,6 @@ impl Cache {
                 let found = format!("{} changed on disk: {}", changes.len(), named.join(", "));
                 Look::Changed(Refusal::new(CHANGED, &about.release, expected, found))
             }
-            Err(error) => Look::Changed(self.unusable(&about.release, &error)),
         }
     }
 
@@ -338,7 +348,7 @@ impl Cache {
     ///
     /// **Errors**: the cache cannot be read.
     pub fn verify(&self, releases: &[String]) -> io::Result<Vec<VerifyRow>> {
-        if !self.root.exists() {
+        if !self.check()? {
             return Ok(Vec::new());
         }
         let lock = self.lock()?;
@@ -349,11 +359,16 @@ impl Cache {
                 continue;
             }
             let directory = self.tree(&about.content);
+            let mut changes = changes(&directory, &about.files);
+            if !about.is_sound() {
+                // The list of its files is another than the one that names the directory.
+                changes.insert(0, FileChange { path: String::new(), what: Changed::Changed });
+            }
             rows.push(VerifyRow {
                 release: about.release.clone(),
                 directory: directory.display().to_string(),
                 integrity: about.content.clone(),
-                changes: changes(&directory, &about.files)?,
+                changes,
             });
         }
         rows.sort_by(|one, other| (&one.release, &one.directory).cmp(&(&other.release, &other.directory)));
@@ -362,13 +377,13 @@ impl Cache {
 
     /// Returns the descriptions that are here.
     fn all(&self) -> io::Result<Vec<About>> {
-        let named = durable::entries(&self.abouts()).map_err(io::Error::other)?;
+        let named = durable::entries(&self.abouts())?;
         let names = named.into_iter().filter_map(|(name, _)| Digest::parse(&format!("sha256:{name}")).ok());
         Ok(names.filter_map(|promise| self.about(&promise)).collect())
     }
 
     fn about(&self, promise: &Digest) -> Option<About> {
-        let bytes = durable::read(&self.abouts().join(promise.hex())).ok().flatten()?;
+        let bytes = gate::note(&self.abouts().join(promise.hex()))?;
         let about: About = serde_json::from_slice(&bytes).ok()?;
         (about.schema == SCHEMA && about.promise == *promise).then_some(about)
     }
@@ -383,38 +398,42 @@ impl Cache {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
         // At worst it is fetched again one day.
-        let _ = rustix::fs::utimensat(CWD, self.abouts().join(promise.hex()), &times, AtFlags::empty());
+        let _ =
+            rustix::fs::utimensat(CWD, self.abouts().join(promise.hex()), &times, AtFlags::SYMLINK_NOFOLLOW);
     }
 
     /// Makes the directories that are missing.
     fn furnish(&self) -> io::Result<()> {
+        self.check()?;
         let places = [self.root.clone(), self.trees(), self.abouts(), self.holds(), self.views()];
         for place in &places {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(place);
-            made?;
-            let found = place.symlink_metadata()?;
-            if let Some(found) = durable::foreign(&found, durable::Kind::Directory) {
-                return Err(io::Error::other(format!("{}: {found}", place.display())));
-            }
+            DirBuilder::new().recursive(true).mode(0o700).create(place)?;
         }
-        let mode = match self.access {
-            Access::Owner => 0o700,
-            Access::Group => 0o750,
-        };
-        for place in [&self.root, &self.trees(), &self.views()] {
-            if place.metadata()?.permissions().mode() & 0o7777 != mode {
-                std::fs::set_permissions(place, Permissions::from_mode(mode))?;
-            }
-        }
-        Ok(())
+        // What was made has the mode that the umask left.
+        self.check().map(drop)
     }
 
     fn lock(&self) -> io::Result<File> {
         let place = self.root.join("lock");
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(place)
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+        let lock = options.open(&place)?;
+        match durable::foreign(&lock.metadata()?, durable::Kind::File) {
+            Some(found) => Err(io::Error::other(format!("{}: {found}; remove it by hand", place.display()))),
+            None => Ok(lock),
+        }
     }
 
-    fn unusable(&self, subject: &str, error: &dyn std::fmt::Display) -> Refusal {
+    fn unusable(&self, subject: &str, error: impl Into<io::Error>) -> Refusal {
+        let error = error.into();
+        if is_full(&error) {
+            let found = format!(
+                "{error}; make room at {}, resolverd gc removes what nobody needs",
+                self.root.display()
+            );
+            return Refusal::new(NO_SPACE, subject, "room for files", found);
+        }
         let found = format!("{error}; look at the rights and the room of {}", self.root.display());
         Refusal::new("cache.unusable", subject, "a cache directory to write in", found)
     }
@@ -443,8 +462,18 @@ impl Cache {
 /// How many changed files a message names.
 const CHANGES_NAMED: usize = 5;
 
-fn is_missing(change: &crate::api::files::FileChange) -> bool {
-    change.what == crate::api::files::Changed::Missing
+fn is_missing(change: &FileChange) -> bool {
+    change.what == Changed::Missing
+}
+
+/// Tells whether there is no room left, for everybody or for this user.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Returns the same error once more: each of several refusals says it.
+fn error_of(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
 }
 
 /// Tells whether a name is that of something half-made.

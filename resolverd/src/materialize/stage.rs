@@ -126,7 +126,8 @@ impl Drop for Stage {
 }
 
 fn is_taken(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
+    use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
+    matches!(error.kind(), AlreadyExists | DirectoryNotEmpty | NotADirectory)
 }
 
 /// Syncs a directory and what lies below it, and forbids to write there.
@@ -165,6 +166,10 @@ pub fn remove(directory: &Path) -> io::Result<()> {
 /// **Errors**: the system's.
 pub fn retire(place: &Path) -> Result<(), Failed> {
     let Some(parent) = place.parent() else { return Ok(()) };
+    if place.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+        // A link or a file in its place; what a link leads to stays.
+        return fs::remove_file(place).map_err(failed("remove", place));
+    }
     let aside = Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .tempdir_in(parent)

@@ -1,6 +1,7 @@
 //! The cache as its callers meet it: once for everybody, never half, never changed.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -288,4 +289,184 @@ fn a_cache_of_somebody_else_s_making_is_not_written_to() {
     let refused = place.one(&plan("x"), Fetching::Allowed).expect_err("a link");
     assert_eq!(refused.reason, "cache.unusable");
     assert_eq!(fs::read_dir(elsewhere.path()).expect("listed").count(), 0);
+}
+
+#[expect(clippy::disallowed_methods, reason = "files are dated by the clock")]
+fn tomorrow() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(86400)
+}
+
+fn everything() -> Collection {
+    Collection { unused_s: 0, views: true, ..Collection::default() }
+}
+
+#[test]
+fn a_room_that_leads_elsewhere_is_neither_read_nor_cleared() {
+    for room in ["", "trees", "about", "holds", "views"] {
+        let place = Place::new();
+        let plan = plan("x");
+        place.one(&plan, Fetching::Allowed).expect("a row");
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        let root = place.directory.path().join("files");
+        let precious: Vec<PathBuf> = [&*"f".repeat(64), "precious", ".tmp-work", "trees", "views"]
+            .map(|name| elsewhere.path().join(name).join("thesis.txt"))
+            .into();
+        for file in &precious {
+            fs::create_dir_all(file.parent().expect("one")).expect("made");
+            fs::write(file, b"years").expect("written");
+        }
+        let at = if room.is_empty() { root.clone() } else { root.join(room) };
+        let away = place.directory.path().join("away");
+        fs::rename(&at, &away).expect("moved");
+        std::os::unix::fs::symlink(elsewhere.path(), &at).expect("linked");
+        assert!(place.cache.sweep().is_err(), "{room}");
+        assert!(place.cache.collect(&everything(), tomorrow()).is_err(), "{room}");
+        assert!(place.cache.verify(&[]).is_err(), "{room}");
+        assert!(place.cache.all_holds().is_err() && place.cache.all_views().is_err(), "{room}");
+        for fetching in [Fetching::Allowed, Fetching::Forbidden] {
+            assert_eq!(place.one(&plan, fetching).expect_err("a link").reason, "cache.unusable", "{room}");
+        }
+        assert!(precious.iter().all(|file| file.is_file()), "{room}");
+        assert_eq!(fs::read_dir(elsewhere.path()).expect("listed").count(), precious.len(), "{room}");
+        stage::remove(&away).expect("removed");
+    }
+}
+
+#[test]
+fn a_room_of_another_user_is_not_answered_from() {
+    // Only root may give a directory away.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for room in ["", "trees", "about"] {
+        let place = Place::new();
+        let plan = plan("x");
+        let row = place.one(&plan, Fetching::Allowed).expect("a row");
+        let root = place.directory.path().join("files");
+        std::os::unix::fs::chown(root.join(room), Some(65534), None).expect("given away");
+        assert_eq!(
+            place.one(&plan, Fetching::Forbidden).expect_err("planted").reason,
+            "cache.unusable",
+            "{room}"
+        );
+        std::os::unix::fs::chown(root.join(room), Some(0), None).expect("taken back");
+        // What was planted in it counts as changed, or as not there.
+        let file = Path::new(&row.directory).join("lcp.toml");
+        std::os::unix::fs::chown(&file, Some(65534), None).expect("given away");
+        assert_eq!(place.one(&plan, Fetching::Forbidden).expect_err("planted").reason, CHANGED, "{room}");
+    }
+}
+
+#[test]
+fn a_room_that_others_may_write_in_is_closed_again() {
+    let place = Place::new();
+    let plan = plan("x");
+    place.one(&plan, Fetching::Allowed).expect("a row");
+    let root = place.directory.path().join("files");
+    for room in ["", "trees", "about", "holds", "views"] {
+        fs::set_permissions(root.join(room), Permissions::from_mode(0o777)).expect("opened");
+    }
+    place.one(&plan, Fetching::Forbidden).expect("in the cache");
+    for room in ["", "trees", "about", "holds", "views"] {
+        let mode = fs::metadata(root.join(room)).expect("there").permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o700, "{room}");
+    }
+}
+
+#[test]
+fn a_description_that_was_changed_with_its_files_is_not_believed() {
+    type Act = fn(&mut About, &Path);
+    let check = |what: &str, is_found_by_verify: bool, act: Act| {
+        let place = Place::new();
+        let piece = |name: &str| Piece {
+            path: DocPath::parse(name).expect("a path"),
+            digest: Some(Digest::sha256(format!("bytes of {name}").as_bytes())),
+            blob: Some(blob(name)),
+            size: Some(format!("bytes of {name}").len() as u64),
+            executable: false,
+            want: None,
+        };
+        let plan = Plan { pieces: vec![piece("compose.yaml"), piece("lcp.toml")], ..plan("x") };
+        let row = place.one(&plan, Fetching::Allowed).expect("a row");
+        let mut about = place.cache.about(&plan.promise).expect("described");
+        act(&mut about, Path::new(&row.directory));
+        about.stamps.clear();
+        place.cache.describe(&about).expect("written");
+        assert_eq!(place.one(&plan, Fetching::Forbidden).expect_err(what).reason, CHANGED, "{what}");
+        let rows = place.cache.verify(&[]).expect("read");
+        assert_eq!(!rows[0].changes.is_empty(), is_found_by_verify, "{what}");
+        let mended = place.one(&plan, Fetching::Allowed).expect("fetched again");
+        assert_eq!((mended.from, &mended.integrity), (Found::Fetched, &row.integrity), "{what}");
+        assert_eq!(
+            fs::read(Path::new(&mended.directory).join("lcp.toml")).expect("read"),
+            b"bytes of lcp.toml"
+        );
+    };
+    check("another file under the same name", true, |about, directory| {
+        rewrite(&directory.display().to_string(), "lcp.toml");
+        let file = directory.join("lcp.toml");
+        fs::set_permissions(file, Permissions::from_mode(0o444)).expect("closed");
+        about.files[1].digest = Digest::sha256(b"something else");
+        about.files[1].size = 14;
+    });
+    check("another directory of good shape", false, |about, directory| {
+        let trees = directory.parent().expect("one");
+        about.files[1].digest = Digest::sha256(b"something else");
+        about.files[1].size = 14;
+        about.content = about::content(&about.files);
+        let mut stage = stage::Stage::new(trees).expect("a stage");
+        for (file, bytes) in about.files.iter().zip([&b"bytes of compose.yaml"[..], b"something else"]) {
+            stage.put(&file.path, None, false, (bytes, file.digest.clone())).expect("written");
+        }
+        assert!(stage.publish(&trees.join(about.content.hex())).expect("published"));
+    });
+}
+
+#[test]
+fn what_is_no_file_of_ours_stops_nobody_and_is_named() {
+    let place = Place::new();
+    let plan = plan("x");
+    place.one(&plan, Fetching::Allowed).expect("a row");
+    place.cache.hold("a lock", &[(plan.release.clone(), plan.promise.clone())]).expect("held");
+    let root = place.directory.path().join("files");
+    let name = "f".repeat(64);
+    for room in ["holds", "about"] {
+        let fifo = root.join(room).join(&name);
+        rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("made");
+        fs::write(root.join(room).join("e".repeat(64)), b"").expect("written");
+    }
+    for room in ["trees", "views"] {
+        fs::write(root.join(room).join("stray"), b"mine").expect("written");
+        fs::create_dir(root.join(room).join("thesis")).expect("made");
+        std::os::unix::fs::symlink("/", root.join(room).join(&name)).expect("linked");
+    }
+    assert_eq!(place.cache.verify(&[]).expect("read").len(), 1);
+    assert_eq!(place.cache.all_holds().expect("listed").len(), 1);
+    let told = place.cache.collect(&everything(), tomorrow()).expect("collected");
+    assert_eq!((told.kept, told.held, told.views), (1, 1, 0));
+    assert_eq!(told.skipped.len(), 10, "{:#?}", told.skipped);
+    assert_eq!(told.skipped, place.cache.strangers().expect("listed"), "nothing of it went");
+}
+
+#[test]
+fn a_link_or_a_file_in_the_place_of_a_release_heals() {
+    type Plant = fn(&Path, &Path);
+    let plants: [Plant; 2] = [
+        |place, elsewhere| std::os::unix::fs::symlink(elsewhere, place).expect("linked"),
+        |place, _| fs::write(place, b"x").expect("written"),
+    ];
+    for plant in plants {
+        let place = Place::new();
+        let plan = plan("x");
+        let row = place.one(&plan, Fetching::Allowed).expect("a row");
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        fs::write(elsewhere.path().join("canary"), b"stays").expect("written");
+        stage::remove(Path::new(&row.directory)).expect("removed");
+        plant(Path::new(&row.directory), elsewhere.path());
+        assert_eq!(place.one(&plan, Fetching::Forbidden).expect_err("changed").reason, CHANGED);
+        let mended = place.one(&plan, Fetching::Allowed).expect("fetched again");
+        assert_eq!((mended.from, &mended.directory), (Found::Fetched, &row.directory));
+        assert!(place.cache.verify(&[]).expect("read")[0].changes.is_empty());
+        assert!(elsewhere.path().join("canary").is_file());
+    }
 }

@@ -2,6 +2,7 @@
 //! into sight. Releases of one request are asked for together, so that one commit costs one visit.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::time::Instant;
 
 use catalogue_schema::digest::Hashed;
@@ -56,7 +57,7 @@ pub(super) fn all(cache: &Cache, plans: &[&Plan], tools: &Tools<'_>) -> Vec<Outc
 }
 
 fn begin<'a>(cache: &Cache, plan: &'a Plan) -> Job<'a> {
-    let stage = Stage::new(&cache.trees()).map_err(|error| cache.unusable(&plan.release, &error));
+    let stage = Stage::new(&cache.trees()).map_err(|error| cache.unusable(&plan.release, error));
     Job { plan, stage, pieces: plan.pieces.clone(), tree: None }
 }
 
@@ -199,7 +200,7 @@ fn put(cache: &Cache, job: &mut Job<'_>, piece: &Piece, bytes: Vec<u8>, limits: 
     let digest = content.digest().clone();
     let written = stage.put(&piece.path, piece.blob.clone(), piece.executable, (content.bytes(), digest));
     if let Err(error) = written {
-        job.fail(cache.unusable(&subject, &error));
+        job.fail(cache.unusable(&subject, error));
     }
 }
 
@@ -210,13 +211,17 @@ fn finish(cache: &Cache, job: Job<'_>) -> Outcome {
     let files = stage.files();
     let content = content(&files);
     let place = cache.tree(&content);
-    let unusable = |error: Failed| cache.unusable(&plan.release, &error);
+    let unusable = |error: Failed| cache.unusable(&plan.release, error);
     if !stage.publish(&place).map_err(unusable)? {
         // Equal files are there already, of this or another release; they have to be equal still.
-        let is_good = changes(&place, &files).is_ok_and(|changes| changes.is_empty());
+        let is_good = changes(&place, &files).is_empty();
         if !is_good {
             retire(&place).map_err(unusable)?;
-            stage.publish(&place).map_err(unusable)?;
+            if !stage.publish(&place).map_err(unusable)? {
+                let found =
+                    io::Error::other(format!("{} comes back whenever it is removed", place.display()));
+                return Err(cache.unusable(&plan.release, found));
+            }
         }
     }
     let by_name = named(files.iter().map(|file| &file.path));
@@ -232,7 +237,7 @@ fn finish(cache: &Cache, job: Job<'_>) -> Outcome {
         tree,
         compose: known(&plan.compose, by_name.0),
         descriptor: known(&plan.descriptor, by_name.1),
-        stamps: stamps(&place, &files).map_err(|error| cache.unusable(&plan.release, &error))?,
+        stamps: stamps(&place, &files).map_err(|error| cache.unusable(&plan.release, error))?,
         files,
     };
     cache.describe(&about).map_err(unusable)?;

@@ -1283,6 +1283,7 @@ fn code_of(reason: &str) -> Code {
         "resolve" if is_of_policy(reason) => Code::PermissionDenied,
         "offline" => Code::NetworkError,
         "limit" => Code::LimitExceeded,
+        "no_space" => Code::StoreUnavailable,
         "cache" => Code::CacheCorrupted,
         "net" | "source" | "sync" | "shelf" => Code::SourceUnavailable,
         "git" if matches!(reason, "git.repository_missing" | "git.commit_missing" | "git.ref_missing") => {

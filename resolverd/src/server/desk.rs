@@ -227,13 +227,13 @@ fn chosen(targets: &[Target], snapshot: Option<&Snapshot>, facts: &Facts) -> Res
 
 fn listed(state: &State) -> Result<Value, Failure> {
     let found = (desk(state)?.list)(()).map_err(|refusal| told(&refusal))?;
-    Ok(json!({"holds": found.holds, "views": found.views}))
+    Ok(json!({"holds": found.holds, "views": found.views, "skipped": found.skipped}))
 }
 
 fn verified(state: &State, releases: &[String]) -> Result<Value, Failure> {
-    let rows = (desk(state)?.verify)(releases.to_vec()).map_err(|refusal| told(&refusal))?;
-    let changed = rows.iter().filter(|row| !row.changes.is_empty()).count();
-    Ok(json!({"items": rows, "changed": changed}))
+    let found = (desk(state)?.verify)(releases.to_vec()).map_err(|refusal| told(&refusal))?;
+    let changed = found.rows.iter().filter(|row| !row.changes.is_empty()).count();
+    Ok(json!({"items": found.rows, "changed": changed, "skipped": found.skipped}))
 }
 
 fn collected(state: &State, collect: &CollectRequest) -> Result<Value, Failure> {
@@ -254,6 +254,7 @@ fn told(refusal: &Refusal) -> Failure {
         "policy.direct" => "the policy has to allow it; resolverd policy show names its file",
         reason if reason.starts_with("limit.") => "raise the limit in config.toml where that is meant",
         reason if reason.starts_with("files.") => "the component's author has to mend its files",
+        "no_space" => "make room there; resolverd gc removes what nobody needs",
         reason if reason.starts_with("cache.") => {
             "look at the cache directory; it may be deleted at any time"
         }

@@ -85,6 +85,14 @@ impl Materialize {
             );
         }
         let targets = releases.iter().map(|text| Target::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        if let (Some(_), Some(Target::Direct(direct))) =
+            (layout, targets.iter().find(|target| matches!(target, Target::Direct(_))))
+        {
+            let detail = format!(
+                "layout: {direct} is a direct reference, which has no id and no version to name a directory by"
+            );
+            return Err(Failure::new(Code::RequestInvalid, "api.body", detail).with("field", "layout"));
+        }
         Ok(Materialize { targets, layout, offline, hold: hold.map(hold_name).transpose()? })
     }
 
@@ -186,6 +194,17 @@ pub struct Listing {
     pub holds: Vec<HoldRow>,
     /// The workspaces in the cache.
     pub views: Vec<ViewRow>,
+    /// What is none of ours.
+    pub skipped: Vec<String>,
+}
+
+/// What a look at every release has found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// The releases.
+    pub rows: Vec<VerifyRow>,
+    /// What is none of ours.
+    pub skipped: Vec<String>,
 }
 
 type Task<A, B> = Box<dyn Fn(A) -> Result<B, Refusal> + Send + Sync>;
@@ -197,7 +216,7 @@ pub struct Desk {
     /// Puts releases on disk.
     pub provide: Box<Provide>,
     /// Compares what is there with what was published.
-    pub verify: Task<Vec<String>, Vec<VerifyRow>>,
+    pub verify: Task<Vec<String>, Verified>,
     /// Removes what nobody needs.
     pub collect: Task<CollectRequest, Collected>,
     /// Says who needs what.

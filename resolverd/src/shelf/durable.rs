@@ -28,6 +28,13 @@ pub struct Failed {
     pub source: std::io::Error,
 }
 
+impl From<Failed> for std::io::Error {
+    /// Keeps the kind, so that a full disk is still told from a forbidden directory.
+    fn from(failed: Failed) -> std::io::Error {
+        std::io::Error::new(failed.source.kind(), failed)
+    }
+}
+
 /// Returns the mapping of an i/o error to a [`Failed`].
 pub fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Failed {
     let path = path.display().to_string();
