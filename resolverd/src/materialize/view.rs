@@ -290,7 +290,7 @@ fn refuse_conflicts(
             Some((placed(Shape::Plain, &ComponentId::parse(id).ok()?, version), release.clone()))
         })
         .collect();
-    Ok(apart(places).map_err(Fault::Refused)?)
+    apart(places).map_err(Fault::Refused)
 }
 
 /// How many files a refusal names.
