@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use catalogue_schema::id::Reference;
+use catalogue_schema::version::Version;
 use serde_json::{Value, json};
 
-use crate::api::{Call, Failure};
+use crate::api::{Call, Failure, REFERENCES_MAX};
 use crate::cli::render::{Paint, field, list, table, text, texts};
 
 /// How many ways from a request to a component are told.
@@ -27,12 +28,32 @@ impl<'a> Solution<'a> {
         Solution { by_id: by_id.collect(), substitutes: substitutes.collect() }
     }
 
-    /// Returns the release that meets a reference; `None` where a native does.
-    fn found(&self, reference: &str) -> Option<&'a Value> {
+    /// Returns the id that answers a reference, after the overlay.
+    fn end(&self, reference: &str) -> Option<String> {
         let id = Reference::parse(reference).ok()?.id;
-        let id = self.substitutes.get(id.as_text()).copied().unwrap_or(id.as_text());
-        self.by_id.get(id).copied()
+        Some(self.substitutes.get(id.as_text()).copied().unwrap_or(id.as_text()).to_owned())
     }
+
+    /// Returns the release that meets a reference of a release; `None` where a native does.
+    fn found(&self, asker: &Value, reference: &str) -> Option<&'a Value> {
+        let is_native = list(asker, "native").iter().any(|native| native == reference);
+        let id = self.end(reference).filter(|_| !is_native)?;
+        self.by_id.get(id.as_str()).copied()
+    }
+}
+
+/// Returns the release that answers each request; `None` where a native does.
+fn roots(answer: &Value) -> Vec<(String, Option<&Value>)> {
+    let mut by_request = BTreeMap::new();
+    for one in list(answer, "components") {
+        for asker in list(one, "requiredBy").iter().filter_map(Value::as_str) {
+            by_request.insert(asker, one);
+        }
+    }
+    let root = |(position, root): (usize, &Value)| {
+        (text(root), by_request.get(format!("request {position}").as_str()).copied())
+    };
+    list(answer, "roots").iter().enumerate().map(root).collect()
 }
 
 fn name(release: &Value) -> String {
@@ -44,10 +65,10 @@ pub fn tree(answer: &Value) -> Value {
     let solution = Solution::of(answer);
     let mut followed = BTreeSet::new();
     let mut rows = Vec::new();
-    let mut left: Vec<(usize, String)> =
-        list(answer, "roots").iter().rev().map(|root| (0, text(root))).collect();
-    while let Some((depth, reference)) = left.pop() {
-        let Some(release) = solution.found(&reference) else {
+    let mut left: Vec<(usize, String, Option<&Value>)> =
+        roots(answer).into_iter().rev().map(|(root, release)| (0, root, release)).collect();
+    while let Some((depth, reference, release)) = left.pop() {
+        let Some(release) = release else {
             rows.push(json!({"depth": depth, "requirement": reference, "native": true}));
             continue;
         };
@@ -58,7 +79,8 @@ pub fn tree(answer: &Value) -> Value {
             "followed": is_first || below.is_empty(),
         }));
         if is_first {
-            left.extend(below.iter().rev().map(|one| (depth + 1, text(one))));
+            let below = below.iter().rev().map(text);
+            left.extend(below.map(|one| (depth + 1, one.clone(), solution.found(release, &one))));
         }
     }
     json!({"snapshot": answer["snapshot"], "generation": answer["generation"], "rows": rows, "warnings": answer["warnings"]})
@@ -97,20 +119,16 @@ pub fn ways(answer: &Value, wanted: &str) -> Result<Value, Failure> {
         askers.insert(name(one), texts(list(one, "requiredBy")));
     }
     let target = solution.by_id.get(id.as_text()).map(|release| name(release));
-    let natives: Vec<String> = texts(list(answer, "natives"))
-        .into_iter()
-        .filter(|native| Reference::parse(native).is_ok_and(|native| native.id == id))
-        .collect();
+    let is_meant = |reference: &str| solution.end(reference).as_deref() == Some(id.as_text());
+    let natives: Vec<String> =
+        texts(list(answer, "natives")).into_iter().filter(|native| is_meant(native)).collect();
     // Each release is gone through once, so that the ways are few and short however many there are.
     let mut seen = BTreeSet::new();
     let mut queue: std::collections::VecDeque<Vec<String>> =
         target.iter().map(|target| vec![target.clone()]).collect();
-    if target.is_none() && !natives.is_empty() {
-        let requires = |one: &&Value| {
-            let below = list(one, "dependencies").iter().filter_map(Value::as_str);
-            below.filter_map(|one| Reference::parse(one).ok()).any(|one| one.id == id)
-        };
-        let first = list(answer, "components").iter().filter(requires);
+    if !natives.is_empty() {
+        let has = |one: &&Value| list(one, "native").iter().filter_map(Value::as_str).any(is_meant);
+        let first = list(answer, "components").iter().filter(has);
         queue.extend(first.map(|one| vec![id.to_string(), name(one)]));
     }
     while let Some(way) = queue.pop_front() {
@@ -143,6 +161,9 @@ pub fn ways_text(answer: &Value, paint: Paint) -> String {
             format!("{} is the caller's own: {}\n", paint.strong(&id), texts(natives).join(", "))
         }
     };
+    if let (true, natives @ [_, ..]) = (answer["release"].is_string(), list(answer, "natives")) {
+        out.push_str(&format!("the caller has some of it itself: {}\n", texts(natives).join(", ")));
+    }
     for way in list(answer, "ways") {
         let steps = way.as_array().map_or(&[][..], Vec::as_slice);
         out.push_str(&format!("  {}\n", texts(steps).join(" -> ")));
@@ -150,19 +171,20 @@ pub fn ways_text(answer: &Value, paint: Paint) -> String {
     out
 }
 
-/// Returns the question which versions the components of an answer have by now.
-pub fn latest_call(answer: &Value) -> Call {
+/// Returns the questions which versions the components of an answer have by now, as many as one may ask at once in each.
+pub fn latest_calls(answer: &Value) -> Vec<Call> {
     let ids: Vec<String> = list(answer, "components").iter().map(|one| field(one, "id")).collect();
-    Call::post("/v1/lookup", &json!({"ids": ids}))
+    ids.chunks(REFERENCES_MAX).map(|ids| Call::post("/v1/lookup", &json!({"ids": ids}))).collect()
 }
 
 /// Turns a resolution and the newest release of each of its components into the rows of what is newer.
-pub fn outdated(answer: &Value, latest: &Value) -> Value {
-    let newest = latest.as_array().map_or(&[][..], Vec::as_slice);
+pub fn outdated(answer: &Value, newest: &[Value]) -> Value {
+    let version = |row: &Value| Version::parse(row["version"].as_str()?).ok();
+    let is_newer = |one: &Value, newest: &Value| version(newest).is_some_and(|new| version(one) < Some(new));
     let rows: Vec<Value> = list(answer, "components")
         .iter()
         .zip(newest)
-        .filter(|(one, newest)| newest["version"].is_string() && one["version"] != newest["version"])
+        .filter(|(one, newest)| is_newer(one, newest))
         .map(|(one, newest)| {
             json!({
                 "id": one["id"], "version": one["version"], "latest": newest["version"],
@@ -200,7 +222,7 @@ mod tests {
 
     fn answer() -> Value {
         let one = |id: &str, version: &str, below: &[&str], askers: &[&str]| json!({"id": id, "version": version, "dependencies": below, "requiredBy": askers, "requested": ["1"]});
-        json!({
+        let mut answer = json!({
             "roots": ["lcod://n/a@1.0.0", "lcod://k/x@1"],
             "components": [
                 one("lcod://n/c", "1.0.0", &["lcod://n/a@1"], &["lcod://n/a@1.0.0", "lcod://n/b@1.0.0"]),
@@ -209,7 +231,9 @@ mod tests {
             ],
             "natives": ["lcod://k/map@1", "lcod://k/x@1"],
             "substitutions": [{"id": "lcod://n/old", "to": "lcod://n/c", "by": "replace"}],
-        })
+        });
+        answer["components"][1]["native"] = json!(["lcod://k/map@1"]);
+        answer
     }
 
     #[test]
@@ -240,7 +264,8 @@ mod tests {
 
     #[test]
     fn what_is_newer_is_told_with_who_holds_it() {
-        let latest = json!([{"version": "2.0.0"}, {"version": "1.0.0"}, {"code": "E002"}]);
+        // The first is newer, the second older than what was chosen, and nobody knows the third.
+        let latest = [json!({"version": "2.0.0"}), json!({"version": "1.0.0-rc.1"}), json!({"code": "E002"})];
         let told = outdated(&answer(), &latest);
         let shown = outdated_text(&told, Paint::Plain);
         assert!(
@@ -248,7 +273,40 @@ mod tests {
             "{shown}"
         );
         assert_eq!(told["items"].as_array().map(Vec::len), Some(1));
-        let none = outdated_text(&outdated(&answer(), &json!([])), Paint::Plain);
+        let none = outdated_text(&outdated(&answer(), &[]), Paint::Plain);
         assert_eq!(none, "every component is the newest that may be used\n");
+    }
+
+    #[test]
+    fn a_native_is_one_beside_a_release_of_the_same_id() {
+        let answer = json!({
+            "roots": ["lcod://k/x@1", "lcod://n/a@1.0.0"],
+            "components": [
+                {"id": "lcod://k/x", "version": "2.0.0", "dependencies": [], "requiredBy": ["lcod://n/b@1.0.0"]},
+                {"id": "lcod://n/b", "version": "1.0.0", "dependencies": ["lcod://k/x@2"], "requiredBy": ["lcod://n/a@1.0.0"]},
+                {"id": "lcod://n/a", "version": "1.0.0", "dependencies": ["lcod://k/x@1", "lcod://n/b@1", "lcod://o/x@1"],
+                 "native": ["lcod://k/x@1", "lcod://o/x@1"], "requiredBy": ["request 1"]},
+            ],
+            "natives": ["lcod://k/x@1"],
+            "substitutions": [{"id": "lcod://o/x", "to": "lcod://k/x", "by": "replace"}],
+        });
+        let shown = tree_text(&tree(&answer), Paint::Plain);
+        let expected = "lcod://k/x@1 native\nlcod://n/a@1.0.0\n  lcod://k/x@1 native\n  lcod://n/b@1.0.0\n    \
+                        lcod://k/x@2.0.0\n  lcod://o/x@1 native\n";
+        assert_eq!(shown, expected);
+        let shown = ways_text(&ways(&answer, "lcod://k/x").expect("an id"), Paint::Plain);
+        assert!(shown.contains("the caller has some of it itself: lcod://k/x@1\n"), "{shown}");
+        assert!(shown.contains("  request 1 -> lcod://n/a@1.0.0 -> lcod://k/x\n"), "{shown}");
+        assert!(shown.contains(" -> lcod://n/b@1.0.0 -> lcod://k/x@2.0.0\n"), "{shown}");
+    }
+
+    #[test]
+    fn more_components_than_one_question_may_name_are_asked_for_in_several() {
+        let ids = |count: usize| json!({"components": vec![json!({"id": "lcod://n/a"}); count]});
+        let check =
+            |count: usize, expected: usize| assert_eq!(latest_calls(&ids(count)).len(), expected, "{count}");
+        check(0, 0);
+        check(REFERENCES_MAX, 1);
+        check(REFERENCES_MAX + 1, 2);
     }
 }

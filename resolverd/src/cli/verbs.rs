@@ -135,7 +135,10 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         }
         Verb::Outdated(arguments) => {
             let answer = resolved(&mut asker, arguments, env, terminal)?;
-            let latest = asker.ask(&solve::latest_call(&answer))?;
+            let mut latest = Vec::new();
+            for call in solve::latest_calls(&answer) {
+                latest.extend(asker.ask(&call)?.as_array().cloned().unwrap_or_default());
+            }
             terminal.print(&solve::outdated(&answer, &latest), solve::outdated_text)?;
         }
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),

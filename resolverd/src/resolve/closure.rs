@@ -8,11 +8,14 @@ use catalogue_schema::model::Warning;
 use catalogue_schema::packed::{Listed, Packed, PackedError};
 use catalogue_schema::version::{Grammar, VersionReq};
 
-use crate::resolve::ground::{Class, Ground, Step};
-use crate::resolve::{Asker, Link, Linked, Pick, Resolution, Substitution, fits};
+use crate::resolve::ground::{Class, Ground};
+use crate::resolve::solver::{Undecided, Work};
+use crate::resolve::{Asker, Cause, Link, Linked, Pick, Resolution, Substitution, fits};
 
 /// How many releases of a cycle a warning names.
 const CYCLE_MAX: usize = 12;
+/// How many releases lie between two looks at whether the time is over.
+const ROWS_PER_LOOK: usize = 64;
 
 /// Where a reference of the caller leads.
 #[derive(Debug, Clone, Copy)]
@@ -50,9 +53,10 @@ pub(super) fn assemble<'a>(
     ground: &Ground<'a>,
     asked: &[Asked<'a>],
     solution: &BTreeMap<u32, u32>,
-) -> Result<Resolution<'a>, PackedError> {
+    work: &Work<'_>,
+) -> Result<Resolution<'a>, Cause> {
     let mut found = Found::default();
-    found.follow(ground, asked, solution);
+    found.follow(ground, asked, solution, work).map_err(Cause::Undecided)?;
     let Found { rows, places, natives, hidden, substitutions } = found;
     let order = in_order(&rows);
     let mut warnings = BTreeSet::new();
@@ -63,6 +67,7 @@ pub(super) fn assemble<'a>(
     };
     let roots = asked.iter().zip(&ground.request.references).map(root).collect();
     let picks = picked(rows, &order);
+    work.look().map_err(Cause::Undecided)?;
     warnings_of(&picks, ground, &mut warnings)?;
     let hidden = hidden.into_iter().filter_map(|node| ground.components.get(node as usize));
     Ok(Resolution {
@@ -76,9 +81,15 @@ pub(super) fn assemble<'a>(
 }
 
 impl<'a> Found<'a> {
-    fn follow(&mut self, ground: &Ground<'a>, asked: &[Asked<'a>], solution: &BTreeMap<u32, u32>) {
+    fn follow(
+        &mut self,
+        ground: &Ground<'a>,
+        asked: &[Asked<'a>],
+        solution: &BTreeMap<u32, u32>,
+        work: &Work<'_>,
+    ) -> Result<(), Undecided> {
         for (position, (one, wanted)) in asked.iter().zip(&ground.request.references).enumerate() {
-            let (class, _) = ground.first_step(wanted);
+            let class = ground.first_class(wanted);
             self.note_substitute(&class, wanted.id.as_text());
             let Some(node) = one.node else {
                 self.note_native(ground, &class, one.text);
@@ -91,9 +102,13 @@ impl<'a> Found<'a> {
         }
         let mut at = 0;
         while at < self.rows.len() {
+            if at.is_multiple_of(ROWS_PER_LOOK) {
+                work.look()?;
+            }
             self.follow_row(ground, at, solution);
             at += 1;
         }
+        Ok(())
     }
 
     /// Follows what one release requires.
@@ -109,13 +124,13 @@ impl<'a> Found<'a> {
             if let Some(class) = &class {
                 self.note_substitute(class, id);
             }
-            let to = match (ground.step(edge), &class) {
-                (Step::Native, Some(class)) => {
+            let to = match (ground.target(edge), &class) {
+                (None, Some(class)) => {
                     self.note_native(ground, class, text);
                     None
                 }
-                (Step::Native, None) => None,
-                (Step::Node(target, _), _) => {
+                (None, None) => None,
+                (Some(target), _) => {
                     let Some(row) = self.row(ground, target, solution) else { continue };
                     self.rows[row].requested.insert(text);
                     self.rows[row].required_by.insert(at);

@@ -1,17 +1,17 @@
 //! One question over one graph: where each requirement leads once natives, hosts and the overlay have had their say, and which
 //! releases may be chosen. Never chooses.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use catalogue_schema::graph::{Edge, Graph, Interval, Prereleases, among, place_of};
+use catalogue_schema::graph::{Edge, Graph, Prereleases, among, place_of};
 use catalogue_schema::id::{ComponentId, Reference};
 use catalogue_schema::packed::{Listed, Packed};
-use catalogue_schema::version::VersionReq;
+use catalogue_schema::version::{Version, VersionReq};
 
 use crate::resolve::overlay::Substitute;
+use crate::resolve::solver::{ITEMS_PER_STEP, Set};
 use crate::resolve::{Candidates, Closed, Native, Request, Standing, native_for};
 
 /// A question over a graph.
@@ -29,6 +29,12 @@ pub(super) struct Ground<'a> {
     extras: RefCell<Extras>,
     /// The version of each component that a lock holds.
     locked: HashMap<u32, u32>,
+    /// The versions that the host has.
+    hosts: HashMap<&'a ComponentId, &'a Version>,
+    /// Where each requirement leads that was not cheap to follow.
+    steps: RefCell<HashMap<*const Edge, Step>>,
+    /// What was gone through and nobody has counted yet.
+    items: Cell<u64>,
 }
 
 /// Ids that only the overlay or the caller names, in the order in which they became nodes.
@@ -53,11 +59,12 @@ impl Extras {
 }
 
 /// Where a requirement leads.
-pub(super) enum Step<'a> {
+#[derive(Clone)]
+pub(super) enum Step {
     /// To the caller itself.
     Native,
     /// To a node, at these of its versions.
-    Node(u32, Cow<'a, [Interval]>),
+    Node(u32, Set),
 }
 
 /// What holds for every requirement on one node of the graph.
@@ -91,6 +98,11 @@ impl<'a> Ground<'a> {
             let listed = components.get(node as usize)?.exact(version)?;
             Some((node, u32::try_from(listed.at()).ok()?))
         });
+        // The first that names an id counts.
+        let hosts = request.natives.iter().rev().filter_map(|native| match native {
+            Native::Host(id, version) => Some((id, version)),
+            _ => None,
+        });
         Ground {
             candidates,
             components,
@@ -103,64 +115,136 @@ impl<'a> Ground<'a> {
             classes: RefCell::default(),
             extras: RefCell::default(),
             locked: locked.collect(),
+            hosts: hosts.collect(),
+            steps: RefCell::default(),
+            items: Cell::new(0),
         }
     }
 
-    /// Returns where a requirement of a release leads.
-    pub(super) fn step(&self, edge: &'a Edge) -> Step<'a> {
+    /// Notes that so many requirements, intervals or versions were gone through.
+    pub(super) fn spend(&self, items: u64) {
+        self.items.set(self.items.get().saturating_add(items));
+    }
+
+    /// Returns how many steps that makes, and forgets them.
+    pub(super) fn spent(&self) -> u64 {
+        let items = self.items.get();
+        self.items.set(items % ITEMS_PER_STEP);
+        items / ITEMS_PER_STEP
+    }
+
+    /// Returns where a requirement of a release leads. What it takes to find out is noted as spent.
+    pub(super) fn step(&self, edge: &'a Edge) -> Step {
+        if let Some(known) = self.steps.borrow().get(&std::ptr::from_ref(edge)) {
+            self.spend_on(known);
+            return known.clone();
+        }
+        let as_written = |node| {
+            let met = self.graph.met_by(edge);
+            (
+                met.len() < 2,
+                Step::Node(node, self.with_locked(node, Set::of(met), || self.graph.requirement(edge))),
+            )
+        };
+        let class = (!self.is_plain).then(|| self.class(edge.target));
+        let (is_cheap, step) = match class {
+            None => as_written(edge.target),
+            Some(class)
+                if class.natives == Natives::No
+                    && class.substitute.is_none_or(|one| one.requirement.is_none())
+                    && class.node == edge.target
+                    && self.request.prereleases() == Prereleases::Named =>
+            {
+                as_written(class.node)
+            }
+            Some(class) => (false, self.lead(&class, || self.graph.requirement(edge))),
+        };
+        self.spend_on(&step);
+        if !is_cheap {
+            self.steps.borrow_mut().insert(std::ptr::from_ref(edge), step.clone());
+        }
+        step
+    }
+
+    fn spend_on(&self, step: &Step) {
+        self.spend(match step {
+            Step::Native => 1,
+            Step::Node(_, set) => set.size() + 1,
+        });
+    }
+
+    /// Returns the node that a requirement of a release leads to; `None` where the caller has it.
+    pub(super) fn target(&self, edge: &'a Edge) -> Option<u32> {
         if self.is_plain {
-            return Step::Node(edge.target, Cow::Borrowed(self.graph.met_by(edge)));
+            return Some(edge.target);
         }
         let class = self.class(edge.target);
-        let is_as_written = class.substitute.is_none_or(|one| one.requirement.is_none());
-        if class.natives == Natives::No
-            && is_as_written
-            && class.node == edge.target
-            && self.request.prereleases() == Prereleases::Named
-        {
-            return Step::Node(edge.target, Cow::Borrowed(self.graph.met_by(edge)));
-        }
-        self.lead(&class, || self.graph.requirement(edge))
+        let is_native = match class.natives {
+            Natives::No => false,
+            Natives::EveryVersion => true,
+            Natives::Some => self.is_native(&class, &class.requirement_or(|| self.graph.requirement(edge))),
+        };
+        (!is_native).then_some(class.node)
+    }
+
+    /// Returns what holds for a reference of the caller.
+    pub(super) fn first_class(&self, wanted: &Reference) -> Rc<Class<'a>> {
+        self.class(self.node_of(&wanted.id))
     }
 
     /// Returns where a reference of the caller leads.
-    pub(super) fn first_step(&self, wanted: &Reference) -> (Rc<Class<'a>>, Step<'a>) {
-        let class = self.class(self.node_of(&wanted.id));
+    pub(super) fn first_step(&self, wanted: &Reference) -> (Rc<Class<'a>>, Step) {
+        let class = self.first_class(wanted);
         let step = self.lead(&class, || wanted.requirement.clone());
+        self.spend_on(&step);
         (class, step)
     }
 
-    fn lead(&self, class: &Class<'a>, written: impl FnOnce() -> VersionReq) -> Step<'a> {
+    fn lead(&self, class: &Class<'a>, written: impl FnOnce() -> VersionReq) -> Step {
         if class.natives == Natives::EveryVersion {
             return Step::Native;
         }
         let requirement = class.requirement_or(written);
         if class.natives == Natives::Some {
-            let wanted = Reference { id: class.id.clone(), requirement: requirement.clone() };
-            if native_for(&wanted, &self.request.natives).is_some() {
+            if self.is_native(class, &requirement) {
                 return Step::Native;
             }
             if self.host_version(&class.id).is_some() {
-                return Step::Node(class.node, Cow::Borrowed(&[]));
+                return Step::Node(class.node, Set::of(&[]));
             }
         }
-        let met = self.components.get(class.node as usize);
-        let met = met.map(|component| among(component, &requirement, self.request.prereleases()));
-        Step::Node(class.node, met.unwrap_or_default().into())
+        let met = self.components.get(class.node as usize).map(|component| {
+            self.spend(component.count() as u64);
+            among(component, &requirement, self.request.prereleases())
+        });
+        let met = Set::of(&met.unwrap_or_default());
+        Step::Node(class.node, self.with_locked(class.node, met, || requirement.clone()))
+    }
+
+    fn is_native(&self, class: &Class<'a>, requirement: &VersionReq) -> bool {
+        self.spend(self.request.natives.len() as u64);
+        let wanted = Reference { id: class.id.clone(), requirement: requirement.clone() };
+        native_for(&wanted, &self.request.natives).is_some()
+    }
+
+    /// Adds the prerelease that a lock holds, where only its being one keeps it out.
+    fn with_locked(&self, node: u32, met: Set, requirement: impl FnOnce() -> VersionReq) -> Set {
+        let Some(locked) = self.locked(node) else { return met };
+        let Some(listed) = self.listed(node, locked).filter(Listed::is_prerelease) else { return met };
+        match listed.version() {
+            Some(version) if requirement().matches_prerelease(&version) => met.with(locked),
+            _ => met,
+        }
     }
 
     /// Returns the version that the host has of an id.
-    pub(super) fn host_version(&self, id: &ComponentId) -> Option<&'a catalogue_schema::version::Version> {
-        self.request.natives.iter().find_map(|native| match native {
-            Native::Host(own, version) if own == id => Some(version),
-            _ => None,
-        })
+    pub(super) fn host_version(&self, id: &ComponentId) -> Option<&'a Version> {
+        self.hosts.get(id).copied()
     }
 
     /// Tells whether the host has a version of what a node is, which another one cannot replace.
     pub(super) fn is_hosted(&self, node: u32) -> bool {
-        let has_hosts = self.request.natives.iter().any(|native| matches!(native, Native::Host(..)));
-        has_hosts && self.host_version(&self.id(node)).is_some()
+        !self.hosts.is_empty() && self.host_version(&self.id(node)).is_some()
     }
 
     /// Returns what holds for every requirement on a node.
@@ -181,6 +265,7 @@ impl<'a> Ground<'a> {
     }
 
     fn natives(&self, id: &ComponentId) -> Natives {
+        self.spend(self.request.natives.len() as u64);
         let mut found = Natives::No;
         for native in &self.request.natives {
             match native {
@@ -256,6 +341,7 @@ impl<'a> Ground<'a> {
         if overlay.allows_everything() {
             return None;
         }
+        self.spend(overlay.count() as u64);
         let component = self.components.get(node as usize)?;
         let (source, _) = component.owner_texts();
         match (overlay.allows(component.id_text()), overlay.takes(source)) {

@@ -15,7 +15,7 @@ pub mod overlay;
 pub mod reason;
 pub mod solver;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use catalogue_schema::generation::{Blocked, SOURCE_EXPIRED};
@@ -27,11 +27,11 @@ use catalogue_schema::range::{Span, meet};
 use catalogue_schema::version::{Version, VersionReq};
 use pubgrub::VersionSet;
 
-use crate::resolve::closure::{Asked, assemble, written};
+use crate::resolve::closure::{Asked, assemble};
 use crate::resolve::ground::{Ground, Step};
 use crate::resolve::overlay::{By, Overlay};
-use crate::resolve::reason::Derivation;
-use crate::resolve::solver::{Missing, Set, Solved, Undecided, newest, solve};
+use crate::resolve::reason::{Derivation, told_as};
+use crate::resolve::solver::{Missing, Set, Solved, Undecided, Work, newest, solve};
 
 /// How many versions an answer names that found none.
 const AVAILABLE_MAX: usize = 10;
@@ -182,10 +182,19 @@ pub enum Linked {
 /// Why there is no answer: the reference that failed and the cause.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conflict {
-    /// The reference.
+    /// The reference; where the overlay decides who answers it, the one that it puts there.
     pub reference: Reference,
+    /// What was asked for instead, and what in the overlay decided.
+    pub instead_of: Option<(Reference, By)>,
     /// The cause.
     pub cause: Cause,
+}
+
+impl Conflict {
+    /// Returns that a reference has no answer.
+    pub fn of(reference: &Reference, cause: Cause) -> Conflict {
+        Conflict { reference: reference.clone(), instead_of: None, cause }
+    }
 }
 
 /// Why no release of an id fits.
@@ -274,18 +283,43 @@ pub fn resolve<'a>(
 ) -> Result<Resolution<'a>, Conflict> {
     let Some(first) = request.references.first() else { return Ok(Resolution::default()) };
     let ground = Ground::new(candidates, request, first);
+    let work = Work::new(limits);
     let mut groups: BTreeMap<u32, Group<'a>> = BTreeMap::new();
-    let asked = request.references.iter().map(|wanted| ask(&ground, wanted, &mut groups));
-    let asked = asked.collect::<Result<Vec<_>, _>>()?;
-    let solution = solution(&ground, &groups, limits)?;
-    let unreadable = |error: PackedError| Conflict { reference: first.clone(), cause: error.into() };
-    let resolution = assemble(&ground, &asked, &solution).map_err(unreadable)?;
+    let asked = ask_each(&ground, &mut groups, &work)?;
+    let failed = |cause| Conflict::of(first, cause);
+    let solution = solution(&ground, &asked, &groups, &work)?;
+    let resolution = assemble(&ground, &asked, &solution, &work).map_err(failed)?;
     let is_open = |pick: &&Pick<'_>| pick.release.is_unfetched() && pick.dependencies.is_empty();
     let open: Vec<String> = resolution.picks.iter().filter(is_open).map(Pick::name).collect();
     match open.is_empty() {
         true => Ok(resolution),
-        false => Err(Conflict { reference: first.clone(), cause: Cause::Unfetched { releases: open } }),
+        false => Err(failed(Cause::Unfetched { releases: open })),
     }
+}
+
+/// Finds where every reference leads; those that are written alike lead to the same.
+fn ask_each<'a>(
+    ground: &Ground<'a>,
+    groups: &mut BTreeMap<u32, Group<'a>>,
+    work: &Work<'_>,
+) -> Result<Vec<Asked<'a>>, Conflict> {
+    let mut known: HashMap<(&str, &str), Asked<'a>> = HashMap::new();
+    let mut asked = Vec::with_capacity(ground.request.references.len());
+    for wanted in &ground.request.references {
+        let text = (wanted.id.as_text(), wanted.requirement.as_text());
+        let one = match known.get(&text) {
+            Some(one) => *one,
+            None => {
+                let one = ask(ground, wanted, groups)?;
+                let late = |undecided| Conflict::of(wanted, Cause::Undecided(undecided));
+                work.charge(ground).map_err(late)?;
+                known.insert(text, one);
+                one
+            }
+        };
+        asked.push(one);
+    }
+    Ok(asked)
 }
 
 /// Finds where one reference leads, and whether it has an answer together with those before it.
@@ -297,7 +331,17 @@ fn ask<'a>(
     let (class, step) = ground.first_step(wanted);
     let text = class.text_or(wanted.requirement.as_text());
     let Step::Node(node, met) = step else { return Ok(Asked { node: None, text }) };
-    let refused = |cause| Conflict { reference: wanted.clone(), cause };
+    let refused = |cause| match class.substitute {
+        None => Conflict::of(wanted, cause),
+        Some(substitute) => Conflict {
+            reference: Reference {
+                id: class.id.clone(),
+                requirement: class.requirement_or(|| wanted.requirement.clone()),
+            },
+            instead_of: Some((wanted.clone(), substitute.by)),
+            cause,
+        },
+    };
     if let Some(version) = ground.host_version(&class.id) {
         return Err(refused(Cause::Host(version.clone())));
     }
@@ -314,7 +358,7 @@ fn ask<'a>(
     let group =
         groups.entry(node).or_insert_with(|| Group { component, members: Vec::new(), met: Set::full() });
     group.members.push(class.requirement_or(|| wanted.requirement.clone()));
-    group.met = group.met.intersection(&Set::of(&met));
+    group.met = group.met.intersection(&met);
     match newest(ground, node, &group.met) {
         Some(_) => Ok(Asked { node: Some(node), text }),
         None => Err(refused(group.explain(ground.request))),
@@ -324,8 +368,9 @@ fn ask<'a>(
 /// Returns the version of every node that is needed.
 fn solution(
     ground: &Ground<'_>,
+    asked: &[Asked<'_>],
     groups: &BTreeMap<u32, Group<'_>>,
-    limits: &Limits<'_>,
+    work: &Work<'_>,
 ) -> Result<BTreeMap<u32, u32>, Conflict> {
     let alone: BTreeMap<u32, u32> =
         groups.iter().filter_map(|(node, group)| Some((*node, newest(ground, *node, &group.met)?))).collect();
@@ -336,14 +381,14 @@ fn solution(
         return Ok(alone);
     }
     let roots: Vec<(u32, Set)> = groups.iter().map(|(node, group)| (*node, group.met.clone())).collect();
-    let failed = |cause| Err(Conflict { reference: ground.first.clone(), cause });
-    let proof = match solve(ground, &roots, Missing::Refused, limits) {
+    let failed = |cause| Err(Conflict::of(ground.first, cause));
+    let proof = match solve(ground, &roots, Missing::Refused, work) {
         Solved::Solution(solution) => return Ok(solution),
         Solved::Undecided(undecided) => return failed(Cause::Undecided(undecided)),
         Solved::Impossible(proof) => proof,
     };
     // Which ids are missing tells more than how a proof arrives at one of them.
-    match solve(ground, &roots, Missing::Granted, limits) {
+    match solve(ground, &roots, Missing::Granted, work) {
         Solved::Solution(solution) => {
             let absent = absent(ground, &solution);
             if !absent.is_empty() {
@@ -352,9 +397,15 @@ fn solution(
             }
         }
         Solved::Impossible(other) => reason::let_go(*other),
-        Solved::Undecided(_) => {}
+        Solved::Undecided(undecided) => {
+            reason::let_go(*proof);
+            return failed(Cause::Undecided(undecided));
+        }
     }
-    failed(Cause::Impossible(Box::new(Derivation::of(*proof, ground))))
+    failed(match Derivation::of(*proof, ground, asked, work) {
+        Ok(derivation) => Cause::Impossible(Box::new(derivation)),
+        Err(undecided) => Cause::Undecided(undecided),
+    })
 }
 
 /// Returns the ids of a solution that nobody lists, sorted.
@@ -362,12 +413,12 @@ fn absent(ground: &Ground<'_>, solution: &BTreeMap<u32, u32>) -> Vec<Absent> {
     let mut found: BTreeMap<ComponentId, Lack> = BTreeMap::new();
     for (node, version) in solution {
         for edge in ground.graph.required(*node, *version).into_iter().flatten() {
-            let Step::Node(to, _) = ground.step(edge) else { continue };
+            let Some(to) = ground.target(edge) else { continue };
             if to < ground.graph.components() {
                 continue;
             }
             let lack = found.entry(ground.id(to)).or_default();
-            lack.references.insert(written(ground.text(edge.target), ground.graph.text(edge)));
+            lack.references.insert(told_as(ground, edge));
             lack.required_by.extend(ground.listed(*node, *version).map(|listed| format!("{listed:?}")));
             if let Standing::Blocked(one) = ground.standing(to) {
                 lack.blocked = Some(one.clone());

@@ -99,14 +99,17 @@ impl Overlay {
             .map(of(By::Replace))
             .chain(bindings.into_iter().map(of(By::Binding)))
             .collect();
-        let chain = |id: &ComponentId| Ok((id.clone(), end_of(id, &one_step)?));
-        let replaced = one_step.keys().map(chain).collect::<Result<_, ParseError>>()?;
-        Ok(Overlay { replaced, allowed, sources })
+        Ok(Overlay { replaced: ends_of(&one_step)?, allowed, sources })
     }
 
     /// Returns who stands for a component.
     pub fn substitute(&self, id: &ComponentId) -> Option<&Substitute> {
         self.replaced.get(id)
+    }
+
+    /// Returns how many wishes there are.
+    pub fn count(&self) -> usize {
+        self.replaced.len() + self.allowed.len() + self.sources.as_ref().map_or(0, BTreeSet::len)
     }
 
     /// Tells whether nothing stands for anything else.
@@ -135,26 +138,46 @@ impl Overlay {
     }
 }
 
-/// Returns who stands for `id` in the end. The last requirement that the chain names holds; the first step says by what.
-fn end_of(
-    id: &ComponentId,
+/// Returns who stands for each id in the end. The last requirement that a chain names holds; its first step says by what. Each step
+/// is walked once, however many chains go through it.
+fn ends_of(
     steps: &BTreeMap<ComponentId, (Reference, By)>,
-) -> Result<Substitute, ParseError> {
-    let (mut at, mut requirement, mut by) = (id, None, None);
-    for _ in 0..=steps.len() {
-        let Some((next, step)) = steps.get(at) else {
-            return Ok(Substitute { id: at.clone(), requirement, by: by.unwrap_or(By::Replace) });
-        };
-        // The version of a contract is not the version of what implements it.
-        match (next.requirement.is_any(), step) {
-            (false, _) => requirement = Some(next.requirement.clone()),
-            (true, By::Binding) => requirement = Some(VersionReq::any()),
-            (true, By::Replace) => {}
+) -> Result<BTreeMap<ComponentId, Substitute>, ParseError> {
+    let mut ends: BTreeMap<ComponentId, Substitute> = BTreeMap::new();
+    for id in steps.keys() {
+        let mut path = Vec::new();
+        let mut at = id;
+        while !ends.contains_key(at)
+            && let Some((next, by)) = steps.get(at)
+        {
+            if path.len() == steps.len() {
+                let expected = "a chain of replacements that ends";
+                return Err(ParseError::new("input.overlay", expected, id.as_text()));
+            }
+            path.push((at, next, *by));
+            at = &next.id;
         }
-        by.get_or_insert(*step);
-        at = &next.id;
+        for (at, next, by) in path.into_iter().rev() {
+            let end = end_after(next, by, ends.get(&next.id));
+            ends.insert(at.clone(), end);
+        }
     }
-    Err(ParseError::new("input.overlay", "a chain of replacements that ends", id.as_text()))
+    Ok(ends)
+}
+
+/// Returns who stands for an id in whose place `next` is put, where `beyond` stands for that one.
+fn end_after(next: &Reference, by: By, beyond: Option<&Substitute>) -> Substitute {
+    // The version of a contract is not the version of what implements it.
+    let own = match (next.requirement.is_any(), by) {
+        (false, _) => Some(next.requirement.clone()),
+        (true, By::Binding) => Some(VersionReq::any()),
+        (true, By::Replace) => None,
+    };
+    Substitute {
+        id: beyond.map_or(&next.id, |beyond| &beyond.id).clone(),
+        requirement: beyond.and_then(|beyond| beyond.requirement.clone()).or(own),
+        by,
+    }
 }
 
 #[cfg(test)]
@@ -188,6 +211,19 @@ mod tests {
         check("n/d", Some(("n/e", None, By::Replace)));
         check("c/x", Some(("n/c", Some("^2"), By::Binding)));
         check("c/y", Some(("n/e", Some(""), By::Binding)));
+    }
+
+    #[test]
+    fn each_step_of_long_chains_is_walked_once() {
+        // Walked anew for each id, these are more than a billion steps.
+        let length = 50_000;
+        let row = |at: usize| {
+            (id(&format!("n/c{at}")), Reference::parse(&format!("lcod://n/c{}", at + 1)).unwrap())
+        };
+        let overlay = Overlay::new((0..length).map(row).collect(), map(&[]), vec![], None).unwrap();
+        let end = id(&format!("n/c{length}"));
+        assert!((0..length).all(|at| overlay.substitute(&id(&format!("n/c{at}"))).unwrap().id == end));
+        assert_eq!(overlay.count(), length);
     }
 
     #[test]

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Blocked;
+use catalogue_schema::graph::Edge;
 use catalogue_schema::id::ComponentId;
 use pubgrub::{DerivationTree, External};
 
-use crate::resolve::closure::written;
-use crate::resolve::ground::{Ground, Step};
-use crate::resolve::solver::{Broken, Proof, ROOT, Set};
+use crate::resolve::closure::{Asked, written};
+use crate::resolve::ground::{Class, Ground};
+use crate::resolve::solver::{Broken, Proof, ROOT, Set, Undecided, Work};
 use crate::resolve::{Closed, Standing};
 
 /// How many lines the text has at most.
@@ -119,10 +120,32 @@ pub enum Unmet {
 
 impl Derivation {
     /// Tells a proof, and lets it go.
-    pub(super) fn of(proof: Proof, ground: &Ground<'_>) -> Derivation {
+    ///
+    /// **Errors**: the time is over.
+    pub(super) fn of(
+        proof: Proof,
+        ground: &Ground<'_>,
+        asked: &[Asked<'_>],
+        work: &Work<'_>,
+    ) -> Result<Derivation, Undecided> {
         let (facts, steps, is_cut) = walked(&proof);
-        let mut told: Vec<(usize, Fact)> =
-            facts.iter().enumerate().map(|(at, external)| (at, fact(external, ground))).collect();
+        let mut positions: Positions = HashMap::new();
+        for (position, one) in asked.iter().enumerate() {
+            positions.entry(one.node).or_default().push(position);
+        }
+        let fact_at = |(at, external): (usize, &&Leaf)| {
+            work.look()?;
+            Ok((at, fact(external, ground, &positions)))
+        };
+        let told: Result<Vec<(usize, Fact)>, Undecided> = facts.iter().enumerate().map(fact_at).collect();
+        let mut told = match told {
+            Ok(told) => told,
+            Err(undecided) => {
+                drop(facts);
+                let_go(proof);
+                return Err(undecided);
+            }
+        };
         let depths = depths(&facts);
         told.sort_by_key(|(at, _)| (depths.get(at).copied().unwrap_or(usize::MAX), *at));
         // Equal facts are one.
@@ -140,7 +163,11 @@ impl Derivation {
             Because::Fact(at) => Because::Fact(place_of[at]),
             other => other,
         };
-        Derivation { facts: unique, steps: steps.into_iter().map(|one| one.map(renamed)).collect(), is_cut }
+        Ok(Derivation {
+            facts: unique,
+            steps: steps.into_iter().map(|one| one.map(renamed)).collect(),
+            is_cut,
+        })
     }
 
     /// Returns the text: at most [`LINES_MAX`] lines.
@@ -159,6 +186,8 @@ impl Derivation {
 }
 
 type Leaf = External<u32, Set, Broken>;
+/// The positions of the caller's references that lead to each node.
+type Positions = HashMap<Option<u32>, Vec<usize>>;
 
 /// Walks over a proof, the conclusion first, as far as it is told. Returns its facts as they are found.
 fn walked(proof: &Proof) -> (Vec<&Leaf>, Vec<[Because; 2]>, bool) {
@@ -231,7 +260,7 @@ fn depths(facts: &[&Leaf]) -> BTreeMap<usize, usize> {
     depths
 }
 
-fn fact(leaf: &Leaf, ground: &Ground<'_>) -> Fact {
+fn fact(leaf: &Leaf, ground: &Ground<'_>, positions: &Positions) -> Fact {
     match leaf {
         External::NotRoot(..) => Fact {
             about: None,
@@ -241,7 +270,7 @@ fn fact(leaf: &Leaf, ground: &Ground<'_>) -> Fact {
         External::Custom(node, set, why) => {
             Fact { about: Some(about(*node, set, ground)), what: What::Broken(why.to_string()) }
         }
-        External::FromDependencyOf(ROOT, _, target, set) => asked(*target, set, ground),
+        External::FromDependencyOf(ROOT, _, target, set) => asked(*target, set, ground, positions),
         External::FromDependencyOf(node, set, target, wanted) => {
             required(*node, set, *target, wanted, ground)
         }
@@ -272,25 +301,34 @@ fn none_usable(node: u32, set: &Set, ground: &Ground<'_>) -> Fact {
     Fact { about: Some(about), what: What::NoneUsable }
 }
 
-fn asked(target: u32, set: &Set, ground: &Ground<'_>) -> Fact {
-    let mut requests = Vec::new();
-    let mut references = Vec::new();
-    let joint = |position: usize| {
-        let wanted = ground.request.references.get(position)?;
-        match ground.first_step(wanted) {
-            (_, Step::Node(node, _)) if node == target => Some(wanted.to_string()),
-            _ => None,
+fn asked(target: u32, set: &Set, ground: &Ground<'_>, positions: &Positions) -> Fact {
+    let requests = positions.get(&Some(target)).cloned().unwrap_or_default();
+    let mut references: Vec<String> = Vec::new();
+    for wanted in requests.iter().filter_map(|position| ground.request.references.get(*position)) {
+        if references.len() == REQUIREMENTS_MAX {
+            break;
         }
-    };
-    for position in 0..ground.request.references.len() {
-        if let Some(text) = joint(position) {
-            requests.push(position);
+        let text = told(&wanted.to_string(), &ground.first_class(wanted), wanted.requirement.as_text());
+        if !references.contains(&text) {
             references.push(text);
         }
     }
-    references.truncate(REQUIREMENTS_MAX);
     let unmet = unmet(target, set, ground);
     Fact { about: None, what: What::Requires { requests, references, unmet } }
+}
+
+/// Returns a reference as it is told: where the overlay decides who answers it, with whom it put there and what it asks of that one.
+fn told(reference: &str, class: &Class<'_>, requirement: &str) -> String {
+    let Some(substitute) = class.substitute else { return reference.to_owned() };
+    let requirement = substitute.requirement.as_ref().map_or(requirement, |own| own.as_text());
+    let to = written(substitute.id.as_text(), requirement);
+    format!("{to} (in place of {reference}: the overlay's {})", substitute.by.word())
+}
+
+/// Returns a requirement of a release as it is told.
+pub(super) fn told_as<'a>(ground: &Ground<'a>, edge: &'a Edge) -> String {
+    let declared = ground.graph.text(edge);
+    told(&written(ground.text(edge.target), declared), &ground.class(edge.target), declared)
 }
 
 fn required(node: u32, set: &Set, target: u32, wanted: &Set, ground: &Ground<'_>) -> Fact {
@@ -298,9 +336,11 @@ fn required(node: u32, set: &Set, target: u32, wanted: &Set, ground: &Ground<'_>
     for listed in newest_first(node, set, ground) {
         let version = u32::try_from(listed.at()).unwrap_or(u32::MAX);
         for edge in ground.graph.required(node, version).into_iter().flatten() {
-            let Step::Node(to, _) = ground.step(edge) else { continue };
-            let text = written(ground.text(edge.target), ground.graph.text(edge));
-            if to == target && !references.contains(&text) && references.len() < REQUIREMENTS_MAX {
+            if references.len() == REQUIREMENTS_MAX || ground.target(edge) != Some(target) {
+                continue;
+            }
+            let text = told_as(ground, edge);
+            if !references.contains(&text) {
                 references.push(text);
             }
         }

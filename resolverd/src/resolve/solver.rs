@@ -26,6 +26,10 @@ pub(super) const ROOT: u32 = u32::MAX;
 /// How many steps lie between two looks at whether the time is over.
 const STEPS_PER_LOOK: u64 = 8;
 
+/// How many requirements, intervals or versions that are gone through count as one step: so many take about as long as a turn of a
+/// small search (2026-11).
+pub(super) const ITEMS_PER_STEP: u64 = 8;
+
 /// What becomes of ids that nobody lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
@@ -66,6 +70,44 @@ pub(super) enum Broken {
     OfItself,
 }
 
+/// What has been done for a question, and how much of it is allowed. A step stands for [`ITEMS_PER_STEP`] requirements, intervals or
+/// versions that were gone through, or for one turn of the search.
+pub(super) struct Work<'l> {
+    limits: &'l Limits<'l>,
+    steps: Cell<u64>,
+}
+
+impl<'l> Work<'l> {
+    pub(super) fn new(limits: &'l Limits<'l>) -> Work<'l> {
+        Work { limits, steps: Cell::new(0) }
+    }
+
+    /// Counts a turn of the search, and what the ground has spent.
+    pub(super) fn step(&self, ground: &Ground<'_>) -> Result<(), Undecided> {
+        self.add(ground.spent() + 1)
+    }
+
+    /// Counts what the ground has spent.
+    pub(super) fn charge(&self, ground: &Ground<'_>) -> Result<(), Undecided> {
+        self.add(ground.spent())
+    }
+
+    fn add(&self, more: u64) -> Result<(), Undecided> {
+        let before = self.steps.get();
+        let steps = before.saturating_add(more);
+        self.steps.set(steps);
+        if steps > self.limits.steps {
+            return Err(Undecided::Steps(self.limits.steps));
+        }
+        if steps / STEPS_PER_LOOK != before / STEPS_PER_LOOK { self.look() } else { Ok(()) }
+    }
+
+    /// Looks whether the time is over.
+    pub(super) fn look(&self) -> Result<(), Undecided> {
+        if (self.limits.is_over)() { Err(Undecided::Time) } else { Ok(()) }
+    }
+}
+
 /// Versions, as half-open intervals: neighbours grow together, so that hundreds of versions that require the same stay one
 /// interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,12 +115,25 @@ pub(super) struct Set(Ranges<u32>);
 
 impl Set {
     pub(super) fn of(intervals: &[Interval]) -> Set {
-        let one = |(from, to): &Interval| Ranges::between(*from, *to);
         match intervals {
             [] => Set(Ranges::empty()),
-            [only] => Set(one(only)),
-            several => Set(several.iter().map(one).fold(Ranges::empty(), |all, one| all.union(&one))),
+            [(from, to)] => Set(Ranges::between(*from, *to)),
+            // Sorted ones are each put at the end.
+            several => {
+                let bounds = |(from, to): &Interval| (Bound::Included(*from), Bound::Excluded(*to));
+                Set(several.iter().map(bounds).collect())
+            }
         }
+    }
+
+    /// Returns the same with one more version.
+    pub(super) fn with(&self, version: u32) -> Set {
+        self.union(&Set::singleton(version))
+    }
+
+    /// Returns how many intervals it is made of.
+    pub(super) fn size(&self) -> u64 {
+        self.0.iter().count() as u64
     }
 
     /// Returns its intervals among `count` versions, lowest first.
@@ -151,14 +206,9 @@ impl VersionSet for Set {
 }
 
 /// Searches for versions that meet `roots`.
-pub(super) fn solve(
-    ground: &Ground<'_>,
-    roots: &[(u32, Set)],
-    missing: Missing,
-    limits: &Limits<'_>,
-) -> Solved {
+pub(super) fn solve(ground: &Ground<'_>, roots: &[(u32, Set)], missing: Missing, work: &Work<'_>) -> Solved {
     let named = roots.iter().map(|(node, _)| *node).collect();
-    let search = Search { ground, roots, named, missing, limits, steps: Cell::new(0) };
+    let search = Search { ground, roots, named, missing, work };
     match pubgrub::resolve(&search, ROOT, 0_u32) {
         Ok(solution) => Solved::Solution(solution.into_iter().filter(|(node, _)| *node != ROOT).collect()),
         Err(PubGrubError::NoSolution(proof)) => Solved::Impossible(Box::new(proof)),
@@ -188,8 +238,7 @@ struct Search<'s, 'a> {
     roots: &'s [(u32, Set)],
     named: BTreeSet<u32>,
     missing: Missing,
-    limits: &'s Limits<'s>,
-    steps: Cell<u64>,
+    work: &'s Work<'s>,
 }
 
 impl Search<'_, '_> {
@@ -207,6 +256,7 @@ impl DependencyProvider for Search<'_, '_> {
     type Err = Undecided;
 
     fn prioritize(&self, node: &u32, range: &Set, conflicts: &PackageResolutionStatistics) -> Self::Priority {
+        self.ground.spend(range.size());
         let left = if self.is_component(*node) { range.count(self.ground.versions(*node)) } else { 1 };
         (self.named.contains(node), conflicts.conflict_count(), Reverse(left))
     }
@@ -239,11 +289,9 @@ impl DependencyProvider for Search<'_, '_> {
         let mut constraints = Vec::with_capacity(required.len());
         for edge in required {
             let Step::Node(target, met) = self.ground.step(edge) else { continue };
-            let set = if self.is_component(target) || self.ground.is_hosted(target) {
-                Set::of(&met)
-            } else {
-                Set::full()
-            };
+            self.work.charge(self.ground)?;
+            let set =
+                if self.is_component(target) || self.ground.is_hosted(target) { met } else { Set::full() };
             if target != *node {
                 constraints.push((target, set));
             } else if !set.contains(version) {
@@ -254,15 +302,7 @@ impl DependencyProvider for Search<'_, '_> {
     }
 
     fn should_cancel(&self) -> Result<(), Undecided> {
-        let steps = self.steps.get() + 1;
-        self.steps.set(steps);
-        if steps > self.limits.steps {
-            return Err(Undecided::Steps(self.limits.steps));
-        }
-        if steps.is_multiple_of(STEPS_PER_LOOK) && (self.limits.is_over)() {
-            return Err(Undecided::Time);
-        }
-        Ok(())
+        self.work.step(self.ground)
     }
 }
 

@@ -969,7 +969,7 @@ fn known<'a>(id: &ComponentId, snapshot: &'a Snapshot) -> Result<&'a Packed, Fai
         _ => Cause::Unknown { nearest: view.nearest(id) },
     };
     let reference = Reference { id: id.clone(), requirement: VersionReq::any() };
-    Err(conflict(&Conflict { reference, cause }, &snapshot.generation))
+    Err(conflict(&Conflict::of(&reference, cause), &snapshot.generation))
 }
 
 fn component(id: &ComponentId, snapshot: &Snapshot) -> Result<Answer, Failure> {
@@ -1004,7 +1004,7 @@ fn found<'a>(pointed: &Pointed, snapshot: &'a Snapshot) -> Result<Listed<'a>, Fa
         return Ok(release);
     }
     select(component, requirement, false)
-        .map_err(|cause| Conflict { reference: pointed.reference.clone(), cause })
+        .map_err(|cause| Conflict::of(&pointed.reference, cause))
         .map_err(|found| conflict(&found, &snapshot.generation))
 }
 
@@ -1110,7 +1110,7 @@ pub(super) fn looked_up<'v>(
         Standing::Blocked(blocked) => Cause::Blocked(blocked.clone()),
         Standing::Unknown => Cause::Unknown { nearest: view.nearest(&reference.id) },
     };
-    Err(conflict(&Conflict { reference: reference.clone(), cause }, &view.snapshot().generation))
+    Err(conflict(&Conflict::of(reference, cause), &view.snapshot().generation))
 }
 
 /// Answers what is answered by copying releases; `None` for every other question, and where there is something else to say.
@@ -1139,8 +1139,8 @@ fn found_at_once<'a>(pointed: &Pointed, snapshot: &'a Snapshot) -> Option<Listed
 
 /// Gives a conflict its code: the one place where the resolver's causes meet the table.
 fn conflict(conflict: &Conflict, generation: &Generation) -> Failure {
-    let Conflict { reference, cause } = conflict;
-    let failure = match cause {
+    let Conflict { reference, instead_of, cause } = conflict;
+    let mut failure = match cause {
         Cause::Unknown { nearest } => unknown(&reference.id, nearest, generation),
         Cause::Blocked(blocked) => {
             let detail = format!(
@@ -1171,6 +1171,10 @@ fn conflict(conflict: &Conflict, generation: &Generation) -> Failure {
         Cause::Impossible(derivation) => solve::impossible(derivation),
         Cause::Undecided(undecided) => solve::undecided(*undecided),
     };
+    if let Some((asked, by)) = instead_of {
+        let by = by.word();
+        failure.detail.push_str(&format!("; the overlay's {by} puts {} in place of {asked}", reference.id));
+    }
     failure.with("id", &reference.id).with("requirement", reference.requirement.to_string())
 }
 

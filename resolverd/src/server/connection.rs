@@ -568,7 +568,9 @@ fn is_large(query: &Query) -> bool {
     match query.inner() {
         Query::Resolve(question) if question.materialize => true,
         Query::Resolve(question) => {
-            question.request.references.len() + question.request.natives.len() > INLINE_MAX
+            let request = &question.request;
+            let named = request.references.len() + request.natives.len() + request.locked.len();
+            named + request.overlay.count() > INLINE_MAX
         }
         Query::Lookup(references) => references.len() > INLINE_MAX,
         Query::Manifest(_)

@@ -177,7 +177,7 @@ impl<'a> Case<'a> {
     }
 
     fn conflict(&self, asked: &Asked) -> Option<Conflict> {
-        Some(Conflict { reference: asked.reference.clone(), cause: self.cause.clone()? })
+        Some(Conflict::of(&asked.reference, self.cause.clone()?))
     }
 }
 

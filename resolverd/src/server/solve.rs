@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use crate::api::{Code, Failure, HiddenRow, ResolvedHead, ResolvedTail, SubstitutionRow};
 use crate::resolve::reason::{About, Because, Derivation, Fact, Unmet, What};
 use crate::resolve::solver::Undecided;
-use crate::resolve::{Absent, Asker, Candidates, Closed, Conflict, Limits, Pick, Resolution, resolve};
+use crate::resolve::{
+    Absent, Asker, Candidates, Closed, Conflict, Limits, Linked, Pick, Resolution, resolve,
+};
 use crate::server::route::Question;
 use crate::store::Snapshot;
 
@@ -153,6 +155,15 @@ fn write_pick(pick: &Pick<'_>, resolution: &Resolution<'_>, out: &mut Vec<u8>) {
         put(&["\""]);
     }
     put(&["],\"dependencies\":", pick.release.dependencies_text()]);
+    let mut native = pick.dependencies.iter().filter(|link| link.to == Linked::Native).peekable();
+    if native.peek().is_some() {
+        put(&[",\"native\":["]);
+        for (place, link) in native.enumerate() {
+            let joint = if link.requirement.is_empty() { "" } else { "@" };
+            put(&[if place > 0 { ",\"" } else { "\"" }, link.id, joint, link.requirement, "\""]);
+        }
+        put(&["]"]);
+    }
     pick.release.provenance().iter().for_each(|part| out.extend_from_slice(part));
 }
 

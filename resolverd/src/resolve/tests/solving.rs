@@ -252,7 +252,11 @@ fn a_project_replaces_binds_and_narrows() {
     check(overlaid(&[], &[], &[], None), &["lcod://c/"], "n/old@1.0.0 n/app@1.0.0");
     check(overlaid(&[("n/old", "n/new")], bound, &[], None), &[], "i/map@0.3.0 n/new@1.2.0 n/app@1.0.0");
     check(overlaid(&[("n/old", "n/new@2")], bound, &[], None), &[], "i/map@0.3.0 n/new@2.0.0 n/app@1.0.0");
-    check(overlaid(&[("n/old", "k/gone")], bound, &[], None), &[], "n/app: missing n/old@^1 for n/app@1.0.0");
+    check(
+        overlaid(&[("n/old", "k/gone")], bound, &[], None),
+        &[],
+        "n/app: missing k/gone@^1 (in place of n/old@^1: the overlay's replace) for n/app@1.0.0",
+    );
     check(overlaid(&[("n/app", "n/new")], &[], &[], None), &[], "n/new@2.0.0");
     check(overlaid(&[], bound, &["n/", "i/map"], None), &[], "i/map@0.3.0 n/old@1.0.0");
     check(overlaid(&[], bound, &["n/"], None), &[], "n/app: no choice");
@@ -338,6 +342,112 @@ fn a_chain_of_any_length_is_followed_and_its_end_is_told() {
     let found = resolve(&chain(&rows), &asked, &LONG).unwrap_err();
     let Cause::Impossible(derivation) = found.cause else { panic!("{:?}", found.cause) };
     assert!(derivation.is_cut && derivation.text().lines().count() <= reason::LINES_MAX);
+}
+
+#[test]
+fn a_conflict_blames_whom_the_overlay_puts_there() {
+    let rows = &[("n/app@1.0.0", "n/old@^1"), ("n/old@1.0.0", ""), ("n/new@2.0.0", ""), ("i/map@0.3.0", "")];
+    let world = written_world(rows);
+    let failed = |references: &[&str], overlay: Overlay| {
+        let asked = Request { overlay, ..request(references, &[]) };
+        resolve(&world, &asked, &LONG).unwrap_err()
+    };
+    let found = failed(&["lcod://n/app"], overlaid(&[("n/old", "n/new@3")], &[], &[], None));
+    let Cause::Impossible(derivation) = found.cause else { panic!("{found:?}") };
+    let expected = "requires lcod://n/new@3 (in place of lcod://n/old@^1: the overlay's replace), which no version meets";
+    assert!(derivation.text().contains(expected), "{}", derivation.text());
+    let check = |references: &[&str], overlay: Overlay, expected: (&str, By)| {
+        let found = failed(references, overlay);
+        let (asked, by) = found.instead_of.clone().unwrap();
+        assert_eq!((found.reference.to_string().as_str(), by), expected);
+        assert_eq!(asked.to_string(), references[0]);
+    };
+    check(
+        &["lcod://n/old@^1"],
+        overlaid(&[("n/old", "n/new")], &[], &[], None),
+        ("lcod://n/new@^1", By::Replace),
+    );
+    check(
+        &["lcod://c/map@1"],
+        overlaid(&[], &[("c/map", "i/map@^1")], &[], None),
+        ("lcod://i/map@^1", By::Binding),
+    );
+}
+
+#[test]
+fn a_lock_may_hold_a_prerelease_as_it_may_hold_what_was_withdrawn() {
+    let rows = &[
+        ("n/app@1.0.0", "n/log@^1"),
+        ("n/log@1.0.0", ""),
+        ("n/log@1.1.0-rc.1", ""),
+        ("n/log@1.1.0-rc.2", ""),
+        ("n/log@1.2.0-rc.1!", ""),
+        ("n/log@2.0.0-rc.1", ""),
+    ];
+    let world = written_world(rows);
+    let check = |locked: &str, reference: &str, natives: &[&str], expected: &str| {
+        let asked = request(&[reference], natives);
+        let locked = catalogue_schema::id::parse_release_id(locked).unwrap();
+        let asked = Request { locked: vec![locked], ..asked };
+        assert_eq!(solved(&world, &asked), expected, "{:?}", asked.locked);
+    };
+    for natives in [&[][..], &["lcod://k/"]] {
+        check("lcod://n/log@1.1.0-rc.1", "lcod://n/app", natives, "n/log@1.1.0-rc.1 n/app@1.0.0");
+        check("lcod://n/log@1.1.0-rc.1", "lcod://n/log@1", natives, "n/log@1.1.0-rc.1");
+        check("lcod://n/log@1.2.0-rc.1", "lcod://n/app", natives, "n/log@1.0.0 n/app@1.0.0");
+        check("lcod://n/log@2.0.0-rc.1", "lcod://n/app", natives, "n/log@1.0.0 n/app@1.0.0");
+        check("lcod://n/log@1.1.0-rc.1", "lcod://n/log@1.0.0", natives, "n/log@1.0.0");
+    }
+}
+
+#[test]
+fn requirements_and_intervals_count_as_work() {
+    let texts: Vec<(String, String)> = (0..400)
+        .map(|n| (format!("n/v@1.{n}.0{}", if n % 2 == 0 { "-rc.1" } else { "" }), String::new()))
+        .chain([(
+            "n/many@1.0.0".to_owned(),
+            (0..200).map(|n| format!("n/v@>=1.{n}.0,<2.0.0")).collect::<Vec<_>>().join(" "),
+        )])
+        .collect();
+    let world = world_of(&texts);
+    let asked = request(&["lcod://n/many"], &[]);
+    // Two releases, but two hundred requirements of a hundred intervals and more each.
+    let few = Limits { steps: 1_000, is_over: &never };
+    let found = resolve(&world, &asked, &few).unwrap_err();
+    assert_eq!(found.cause, Cause::Undecided(Undecided::Steps(1_000)));
+    assert_eq!(resolve(&world, &asked, &LONG).unwrap().picks.len(), 2);
+}
+
+#[test]
+fn what_is_asked_often_is_looked_at_once_and_told_once() {
+    let world = written_world(&[("n/a@1.0.0", "n/b@1"), ("n/b@1.0.0", "n/c@2"), ("n/c@1.0.0", "")]);
+    let mut asked = request(&["lcod://n/a@1"], &[]);
+    asked.references = vec![asked.references[0].clone(); 10_000];
+    // Not enough for one step for each.
+    let found = resolve(&world, &asked, &Limits { steps: 200, is_over: &never }).unwrap_err();
+    let Cause::Impossible(derivation) = found.cause else { panic!("{found:?}") };
+    let told = derivation.facts.iter().find_map(|fact| match &fact.what {
+        reason::What::Requires { requests, references, .. } if fact.about.is_none() => {
+            Some((requests.len(), references.len()))
+        }
+        _ => None,
+    });
+    assert_eq!(told, Some((10_000, 1)));
+}
+
+#[test]
+fn before_and_after_the_search_somebody_looks_at_the_time() {
+    let rows: Vec<(String, String)> = (0..300).map(|n| (format!("n/v@1.{n}.0"), String::new())).collect();
+    let world = world_of(&rows);
+    let over = || true;
+    let references: Vec<String> = (0..100).map(|n| format!("lcod://n/v@>=1.{n}.0")).collect();
+    let asked = request(&references.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+    let found = resolve(&world, &asked, &Limits { steps: 1_000_000, is_over: &over }).unwrap_err();
+    assert_eq!(found.cause, Cause::Undecided(Undecided::Time), "before");
+    let world = written_world(APP);
+    let asked = request(&["lcod://n/log@1"], &[]);
+    let found = resolve(&world, &asked, &Limits { steps: 1_000, is_over: &over }).unwrap_err();
+    assert_eq!(found.cause, Cause::Undecided(Undecided::Time), "after");
 }
 
 const MANY: [&str; 5] = ["n/a", "n/b", "n/c", "n/d", "k/gone"];
