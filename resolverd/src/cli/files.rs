@@ -145,6 +145,7 @@ pub(super) fn materialize(
         let wish = lock::Wish::kept(&arguments.references, natives);
         body["resolve"] = lock::question(&wish, asker, env, terminal)?;
     } else if arguments.with_dependencies {
+        lock::say_overrides_left_out(env, terminal);
         body["resolve"] = json!({"requests": arguments.references, "natives": natives});
     } else {
         body["releases"] = json!(arguments.references);
