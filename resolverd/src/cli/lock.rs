@@ -351,8 +351,10 @@ impl Made {
             }
             let (was, is) = (place(before), place(now));
             if was != is {
-                let detail =
-                    format!("{} comes from another place than the locked one: {is} instead of {was}", now.full());
+                let detail = format!(
+                    "{} comes from another place than the locked one: {is} instead of {was}",
+                    now.full()
+                );
                 return Err(Failure::new(Code::LockDrift, "lock.drifted", detail)
                     .with("release", now.full())
                     .with("expected", &was)
@@ -427,7 +429,8 @@ fn refuse_own(receipt: &Path, project: &Path, env: Env<'_>) -> Result<(), Failur
 fn is_same(one: &Path, other: &Path) -> bool {
     let inode = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
     let place = |path: &Path| {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Some(directory.canonicalize().ok()?.join(path.file_name()?))
     };
     inode(one).is_some_and(|found| inode(other) == Some(found))
@@ -509,12 +512,7 @@ pub fn question(
 }
 
 /// Makes the lock anew, and compares it with the one that is there.
-fn held(
-    wish: &Wish,
-    asker: &mut Asker<'_>,
-    env: Env<'_>,
-    terminal: &Terminal,
-) -> Result<Made, Ended> {
+fn held(wish: &Wish, asker: &mut Asker<'_>, env: Env<'_>, terminal: &Terminal) -> Result<Made, Ended> {
     let made = wish.make(asker, env)?;
     warn(&made.warnings, terminal);
     made.refuse_mutations(wish)?;
