@@ -1,6 +1,7 @@
 //! The clients that kernels copy, run against the real daemon: the one-file ones in Python and JavaScript, and the Rust one.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
 
 use resolverd::client::{AskError, Client};
 use serde_json::{Value, json};
@@ -45,6 +46,11 @@ fn check(program: &str, file: &str) {
     let path = sandbox.path("resolverd.lock");
     std::fs::write(&path, locked["text"].as_str().unwrap()).unwrap();
     assert_eq!(answer(&["check", path.to_str().unwrap()])["holds"], true);
+    let text = locked["text"].as_str().unwrap();
+    let owner = text.lines().find(|line| line.starts_with("catalogue = ")).unwrap();
+    std::fs::write(&path, text.replace(owner, "catalogue = \"nobody/here\"")).unwrap();
+    let said = asked(&["check", path.to_str().unwrap()]);
+    assert!(said.status == 4 && said.stdout.contains("lock.drifted"), "{said:?}");
     let said = asked(&["resolve", "lcod://no/body"]);
     assert!(said.status != 0 && said.stderr.contains("E001") && said.stderr.contains("hint: "), "{said:?}");
 }
@@ -57,6 +63,39 @@ fn the_python_client_asks_the_daemon() {
 #[test]
 fn the_javascript_client_asks_the_daemon() {
     check("node", "client.js");
+}
+
+#[test]
+fn the_python_client_outlives_a_daemon_that_starts_again() {
+    let sandbox = Sandbox::with_sources(&sample());
+    let mut command = Command::new("python3");
+    sandbox.furnish(&mut command);
+    command.env("HOME", place::variable("HOME").unwrap_or_default());
+    if Command::new("python3").arg("--version").output().is_err() {
+        return place::skipped("python3 is not here");
+    }
+    let daemon = sandbox.start_synced();
+    let script = "\
+import sys; sys.path.insert(0, sys.argv[1])
+from client import Resolverd
+daemon = Resolverd(timeout=20)
+for _ in range(3):
+    print(daemon.lookup([\"lcod://tooling/text/slug\"])[0][\"id\"], flush=True)
+    sys.stdin.readline()
+";
+    command.args(["-c", script]).arg(place::root().join("resolverd/examples"));
+    let mut python = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(python.stdout.take().unwrap()).lines();
+    let mut input = python.stdin.take().unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "lcod://tooling/text/slug");
+    assert!(daemon.stop().success());
+    let _daemon = sandbox.start_synced();
+    for _ in 0..2 {
+        input.write_all(b"\n").unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "lcod://tooling/text/slug");
+    }
+    drop(input);
+    assert!(python.wait().unwrap().success());
 }
 
 #[test]

@@ -466,6 +466,12 @@ fn a_lock_that_was_changed_by_hand_is_refused_with_its_place() {
     let other = format!("manifest = \"{}\"", Digest::sha256(b"other"));
     check(good.replace(manifest, &other), &["resolve", "--locked"], 4, "lock.mutated");
     check(good.replace(manifest, &other), &["lock"], 4, "lock.mutated");
+    let commit = good.lines().find(|line| line.starts_with("rev = ")).unwrap();
+    let elsewhere = good.replace(commit, &format!("rev = \"{}\"", "0".repeat(40)));
+    check(elsewhere.clone(), &["resolve", "--locked"], 4, "lock.drifted");
+    check(elsewhere, &["lock"], 4, "lock.drifted");
+    let owner = good.replace("catalogue = \"tooling/std\"", "catalogue = \"tooling/other\"");
+    check(owner, &["lock"], 4, "lock.drifted");
     check(good.replace("x/b@1.0.0", "x/b@2.0.0"), &["check"], 2, "lock.unmet");
     check(
         good.replace("url = \"https://forge.example/", "url = \"file:///"),
@@ -572,6 +578,145 @@ fn references_are_locked_without_a_project_and_again() {
     );
     let said = world.run(&["check", "none.lock"]);
     assert!(said.status == 2 && said.stderr.contains("lock.absent"), "{said:?}");
+}
+
+#[test]
+fn a_receipt_takes_the_place_of_no_file_of_the_project_and_comes_first() {
+    let world = World::new();
+    world.publish(&sample());
+    let app = world.project(REQUIRES);
+    let _daemon = world.sandbox.start_synced();
+    done(world.run(&["lock"]));
+    let first = world.lock();
+    std::fs::hard_link(app.join("lcp.lock"), app.join("linked.json")).unwrap();
+    for receipt in ["lcp.lock", "./lcp.toml", "resolve.config.json", "../app/resolverd.lock", "linked.json"] {
+        let said = world.run(&["lock", "--receipt", receipt]);
+        assert!(said.status == 2 && said.stderr.contains("lock.receipt"), "{receipt}: {said:?}");
+        assert_eq!(world.lock(), first, "{receipt}");
+    }
+    world.project(&["lcod://x/b"]);
+    let said = world.run(&["lock", "--receipt", "none/receipt.json"]);
+    assert!(said.status == 2 && said.stderr.contains("lock.write"), "{said:?}");
+    assert_eq!(world.lock(), first);
+}
+
+#[test]
+fn files_of_a_project_that_are_none_are_not_waited_for() {
+    let world = World::new();
+    world.publish(&sample());
+    let app = world.project(REQUIRES);
+    let _daemon = world.sandbox.start_synced();
+    for (name, verb) in [
+        ("resolve.config.json", &["lock"][..]),
+        ("lcp.lock", &["check"]),
+        ("lcp.lock", &["lock"]),
+        ("lcp.toml", &["lock"]),
+    ] {
+        let path = app.join(name);
+        let _ = std::fs::remove_file(&path);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let said = world.run(verb);
+        assert!(said.status == 2 && said.stderr.contains("it is no regular file"), "{name}: {said:?}");
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn what_the_host_implements_instead_of_what_is_named_counts_again() {
+    let world = World::new();
+    world.publish(&[sample(), vec![release("x/u", "1.0.0", &["lcod://old/log@1"])]].concat());
+    let app = world.project(&["lcod://x/u"]);
+    let _daemon = world.sandbox.start_synced();
+    let config = json!({"replace": {"lcod://old/log": "lcod://host/log@2"}});
+    std::fs::write(app.join("resolve.config.json"), config.to_string()).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = world.sandbox.command();
+        command.env_remove("RESOLVERD_NATIVES").current_dir(&app);
+        Said::of(command.args(arguments))
+    };
+    done(run(&["lock", "--native", "lcod://host/"]));
+    assert!(world.lock().contains("source = { type = \"native\", name = \"lcod://host/log@2\" }"));
+    let said = done(run(&["lock"]));
+    assert!(said.starts_with("unchanged: 1 components in lcp.lock; the host implements 1 more"), "{said}");
+    assert!(done(run(&["resolve", "--locked"])).contains("lcod://x/u@1.0.0"));
+    let references = ["lcod://x/u", "lcod://old/log@1"];
+    done(run(&[&["lock", "--native", "lcod://host/"], &references[..]].concat()));
+    let text = std::fs::read_to_string(app.join("resolverd.lock")).unwrap();
+    assert!(text.contains("    \"lcod://old/log@1 -> lcod://host/log@2\",\n"), "{text}");
+    assert!(text.contains("    \"lcod://old/log@1 -> native lcod://host/log@2\",\n"), "{text}");
+    done(run(&[&["resolve", "--locked"], &references[..]].concat()));
+    // Without the replacement something else is asked for, which is said.
+    std::fs::remove_file(app.join("resolve.config.json")).unwrap();
+    assert_ne!(run(&["resolve", "--locked"]).status, 0);
+}
+
+#[test]
+fn overrides_that_do_not_count_are_told() {
+    let world = World::new();
+    world.publish(&sample());
+    let app = world.project(&["lcod://x/c"]);
+    let _daemon = world.sandbox.start_synced();
+    let told = |arguments: &[&str]| {
+        let said = world.run(arguments);
+        assert_eq!(said.status, 0, "{said:?}");
+        said.stderr.matches("resolve.config.json counts for lock and with --locked").count()
+    };
+    assert_eq!(told(&["resolve", "lcod://x/c"]), 0);
+    std::fs::write(app.join("resolve.config.json"), "{\"allowlist\": [\"lcod://x/\"]}").unwrap();
+    for verb in [&["resolve", "lcod://x/c"][..], &["tree", "lcod://x/c"], &["outdated", "lcod://x/c"]] {
+        assert_eq!(told(verb), 1, "{verb:?}");
+    }
+    assert_eq!(told(&["why", "lcod://x/b", "--in", "lcod://x/c"]), 1);
+    for verb in [&["lock"][..], &["resolve", "--locked"], &["tree", "--locked"]] {
+        assert_eq!(told(verb), 0, "{verb:?}");
+    }
+}
+
+#[test]
+fn a_lock_beside_a_project_without_an_id_is_updated() {
+    let world = World::new();
+    world.publish(&sample());
+    let app = world.project(&["lcod://x/a@1"]);
+    let daemon = world.sandbox.start_synced();
+    done(world.run(&["lock", "lcod://x/c@^1"]));
+    std::fs::write(app.join("lcp.toml"), "schemaVersion = \"2.0\"\n[deps]\nrequires = [\"lcod://x/a@1\"]\n")
+        .unwrap();
+    world.publish(&[sample(), vec![release("x/b", "1.1.0", &[])]].concat());
+    daemon.sync();
+    let said = done(world.run(&["lock", "--update", "lcod://x/b"]));
+    assert!(said.contains("lcod://x/b 1.0.0 -> 1.1.0"), "{said}");
+    assert!(done(world.run(&["resolve", "--locked"])).contains("lcod://x/b@1.1.0"));
+    let said = world.run(&["lock"]);
+    assert!(said.status == 2 && said.stderr.contains("names no project"), "{said:?}");
+}
+
+#[test]
+fn a_lock_is_asked_of_one_snapshot() {
+    let world = World::new();
+    world.publish(&sample());
+    let daemon = world.sandbox.start_synced();
+    let snapshot = daemon.get("/v1/health").ok()["snapshot"].clone();
+    let ask = |inner: Value| {
+        let resolve = json!({"requests": ["lcod://x/c"], "snapshot": inner});
+        daemon.post("/v1/lock", &json!({"resolve": resolve, "snapshot": snapshot}))
+    };
+    assert_eq!(ask(snapshot.clone()).status, 200);
+    let refused = ask(json!("sha256:000000000000"));
+    assert_eq!((refused.status, refused.json()["reason"].clone()), (400, json!("api.snapshot")), "{refused}");
+}
+
+#[test]
+fn a_lock_beyond_what_other_bodies_hold_is_judged() {
+    let world = World::new();
+    world.publish(&sample());
+    std::fs::create_dir_all(world.sandbox.path("app")).unwrap();
+    let _daemon = world.sandbox.start_synced();
+    let natives: String =
+        (0..30_000).map(|one| format!("    \"lcod://contract/some/native/{one}@1\",\n")).collect();
+    let text = format!("schema = \"resolverd/lock@1\"\nnatives = [\n{natives}]\n");
+    assert!(text.len() > resolverd::api::BODY_BYTES_MAX);
+    std::fs::write(world.sandbox.path("app/resolverd.lock"), &text).unwrap();
+    assert_eq!(done(world.run(&["check"])), "resolverd.lock holds: 0 components\n");
 }
 
 #[test]

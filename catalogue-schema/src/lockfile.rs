@@ -29,13 +29,15 @@
 //!     "lcod://acme/billing/tax@^1",
 //!     "lcod://contract/core/array/map@1 -> native",
 //!     "lcod://contract/net/fetch@1 -> lcod://impl/net/fetch",
+//!     "lcod://old/log@1 -> native lcod://contract/log@1",
 //! ]
 //! requiredBy = [
 //!     "lcod://acme/app",
 //! ]
 //! ```
 //! Blocks are sorted by id, every list by its text, one entry a line, so that changes to different components merge. What
-//! answers a dependency stands behind `->` where it is another id than the one that is named, or the host.
+//! answers a dependency stands behind `->` where it is another id than the one that is named, or the host; behind `native` what
+//! the host implements, where that is used instead of what is named. In `natives` that stands right behind `->`.
 //!
 //! # `lcp.lock`
 //! The published form, schema version 1.0: see [`crate::lockfile::write`]. Our own values stand in `source`, which that schema
@@ -133,10 +135,12 @@ pub struct Edge {
 }
 
 /// What answers a reference.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum To {
     /// The host itself.
     Native,
+    /// The host, as what is used instead of what is named.
+    Hosted(Reference),
     /// A component of the lock.
     Component(ComponentId),
 }
@@ -179,8 +183,23 @@ impl Edge {
         Edge { to: To::Component(wanted.id.clone()), wanted }
     }
 
-    fn key(&self) -> (String, &To) {
-        (self.wanted.to_string(), &self.to)
+    /// Returns what the host implements, where it is the one who answers: what is named, or what is used instead.
+    pub fn native(&self) -> Option<&Reference> {
+        match &self.to {
+            To::Native => Some(&self.wanted),
+            To::Hosted(instead) => Some(instead),
+            To::Component(_) => None,
+        }
+    }
+
+    /// Returns what edges are sorted by: what is named, then who answers.
+    fn key(&self) -> (String, u8, String) {
+        let (kind, to) = match &self.to {
+            To::Native => (0, String::new()),
+            To::Hosted(instead) => (1, instead.to_string()),
+            To::Component(id) => (2, id.to_string()),
+        };
+        (self.wanted.to_string(), kind, to)
     }
 }
 

@@ -6,7 +6,7 @@
 //
 //     node client.js resolve lcod://tooling/array/pluck@^0.1 --native lcod://contract/
 //     node client.js lookup lcod://tooling/array/pluck lcod://tooling/array/append
-//     node client.js check lcp.lock
+//     node client.js check lcp.lock       exit status 4 where it does not hold
 "use strict";
 
 const fs = require("node:fs");
@@ -22,15 +22,27 @@ class Problem extends Error {
 }
 
 class Resolverd {
-  constructor(socketPath = defaultSocket()) {
+  // A daemon that says nothing for `timeout` milliseconds is not waited for.
+  constructor(socketPath = defaultSocket(), timeout = 150000) {
     this.socketPath = socketPath;
+    this.timeout = timeout;
     this.agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   }
 
-  ask(method, target, body) {
+  async ask(method, target, body) {
     const data = body === undefined ? undefined : JSON.stringify(body);
+    try {
+      return await this.once(method, target, data);
+    } catch (error) {
+      // A daemon closes what is idle, and starts again: what it has not answered is asked once more.
+      if (!error.wasOpen || !["ECONNRESET", "EPIPE"].includes(error.code)) throw error;
+      return this.once(method, target, data);
+    }
+  }
+
+  once(method, target, data) {
     const headers = data === undefined ? {} : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(data) };
-    const options = { socketPath: this.socketPath, agent: this.agent, method, path: target, headers };
+    const options = { socketPath: this.socketPath, agent: this.agent, method, path: target, headers, timeout: this.timeout };
     return new Promise((resolve, reject) => {
       const request = http.request(options, (answer) => {
         const pieces = [];
@@ -45,7 +57,8 @@ class Resolverd {
           }
         });
       });
-      request.on("error", reject);
+      request.on("timeout", () => request.destroy(new Error(`the daemon says nothing for ${this.timeout} ms`)));
+      request.on("error", (error) => reject(Object.assign(error, { wasOpen: request.reusedSocket })));
       request.end(data);
     });
   }
@@ -106,7 +119,10 @@ async function main([verb, ...rest]) {
 
 if (require.main === module) {
   main(process.argv.slice(2)).then(
-    (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`),
+    (answer) => {
+      process.stdout.write(`${JSON.stringify(answer)}\n`);
+      if (answer.holds === false) process.exitCode = 4;
+    },
     (error) => {
       const hint = error instanceof Problem ? error.document.hint || "none" : "resolverd serve";
       process.stderr.write(`${error.message}\nhint: ${hint}\n`);

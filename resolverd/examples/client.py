@@ -6,7 +6,7 @@ says what to do next.
 
     python3 client.py resolve lcod://tooling/array/pluck@^0.1 --native lcod://contract/
     python3 client.py lookup lcod://tooling/array/pluck lcod://tooling/array/append
-    python3 client.py check lcp.lock
+    python3 client.py check lcp.lock       exit status 4 where it does not hold
 """
 
 import http.client
@@ -25,7 +25,7 @@ class Problem(Exception):
 
 
 class Resolverd(http.client.HTTPConnection):
-    """A connection that is kept for one call after the other."""
+    """A connection that is kept for one call after the other, and made anew where the daemon has closed it."""
 
     def __init__(self, path=None, timeout=150):
         super().__init__("localhost", timeout=timeout)
@@ -38,12 +38,30 @@ class Resolverd(http.client.HTTPConnection):
 
     def ask(self, method, target, body=None):
         data = None if body is None else json.dumps(body)
-        self.request(method, target, data, {} if data is None else {"Content-Type": "application/json"})
-        answer = self.getresponse()
-        document = json.loads(answer.read())
-        if answer.status >= 400:
+        was_open = self.sock is not None
+        try:
+            status, document = self.once(method, target, data)
+        except ConnectionError:
+            # A daemon closes what is idle, and starts again: what it has not answered is asked once more.
+            if not was_open:
+                raise
+            status, document = self.once(method, target, data)
+        if status >= 400:
             raise Problem(document)
         return document
+
+    def once(self, method, target, data):
+        try:
+            try:
+                self.request(method, target, data, {} if data is None else {"Content-Type": "application/json"})
+            except BrokenPipeError:
+                pass  # A daemon that turns a caller away says why before it closes.
+            answer = self.getresponse()
+            return answer.status, json.loads(answer.read())
+        except BaseException:
+            # What is left of this answer is none of the next one.
+            self.close()
+            raise
 
     def resolve(self, references, natives=()):
         """Chooses versions for all references together, with everything that they require."""
@@ -88,6 +106,8 @@ def main(arguments):
         sys.exit("a verb is missing: resolve, lookup, lock or check")
     json.dump(answer, sys.stdout)
     sys.stdout.write("\n")
+    if verb == "check" and not answer["holds"]:
+        sys.exit(4)
 
 
 if __name__ == "__main__":

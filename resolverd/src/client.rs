@@ -30,12 +30,27 @@ const HEAD_LINES_MAX: usize = 100;
 /// What a client does while it waits for an answer.
 const HEAR: &str = "hear from";
 
-/// A connection to a daemon; usable for one call after the other.
+/// What is found where a connection ends before an answer.
+const CLOSED: &str = "the connection was closed";
+
+/// A connection to a daemon; usable for one call after the other, and made anew where the daemon has closed it.
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
     stream: BufReader<UnixStream>,
     patience: Duration,
+    state: State,
+}
+
+/// How far a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing was answered on it yet.
+    New,
+    /// It has answered, and waits for the next call.
+    Kept,
+    /// An answer has begun, or a call failed: what comes on it is nobody's answer any more.
+    Spent,
 }
 
 /// Why a daemon gave no answer.
@@ -146,7 +161,12 @@ impl Client {
         };
         let stream = UnixStream::connect(socket).map_err(failed)?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(failed)?;
-        Ok(Client { socket: socket.into(), stream: BufReader::new(stream), patience: ANSWER_TIMEOUT })
+        Ok(Client {
+            socket: socket.into(),
+            stream: BufReader::new(stream),
+            patience: ANSWER_TIMEOUT,
+            state: State::New,
+        })
     }
 
     /// Waits at most [`HEALTH_TIMEOUT`] for each answer to a read: for questions that a daemon answers at once or never.
@@ -198,10 +218,32 @@ impl Client {
         if reply.status < 400 { Ok(answer) } else { Err(AskError::Problem(answer)) }
     }
 
-    /// Sends a call and returns its reply, which may be a problem. A sync may take as long as it takes.
+    /// Sends a call and returns its reply, which may be a problem. A sync may take as long as it takes. A daemon closes what is
+    /// idle, and starts again: what it has not begun to answer on a connection that was kept is asked once more on a new one.
     ///
-    /// **Errors**: [`ClientError::Broken`], [`ClientError::Garbled`]; the connection is of no further use then.
+    /// **Errors**: those of [`Client::connect`], [`ClientError::Broken`], [`ClientError::Garbled`]; the next call begins anew.
     pub fn call(&mut self, call: &Call) -> Result<Reply, ClientError> {
+        if self.state == State::Spent {
+            self.connect_again()?;
+        }
+        let found = match self.called(call) {
+            Err(error) if self.state == State::Kept && is_over(&error) => {
+                self.connect_again()?;
+                self.called(call)
+            }
+            found => found,
+        };
+        self.state = if found.is_ok() { State::Kept } else { State::Spent };
+        found
+    }
+
+    fn connect_again(&mut self) -> Result<(), ClientError> {
+        self.state = State::Spent;
+        *self = Client { patience: self.patience, ..Client::connect(&self.socket)? };
+        Ok(())
+    }
+
+    fn called(&mut self, call: &Call) -> Result<Reply, ClientError> {
         let endless =
             call.method == "POST" && !matches!(call.target.as_str(), "/v1/lookup" | "/v1/lock/check");
         let patience = if endless { None } else { Some(self.patience) };
@@ -305,6 +347,7 @@ impl Client {
     fn head(&mut self) -> Result<Head, ClientError> {
         loop {
             let line = self.line()?;
+            self.state = State::Spent;
             let status = line
                 .strip_prefix("HTTP/1.")
                 .and_then(|rest| rest.split(' ').nth(1)?.parse::<u16>().ok())
@@ -352,7 +395,7 @@ impl Client {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
                 String::from_utf8(line.to_vec()).map_err(|_| self.garbled("a head that is not UTF-8"))
             }
-            None if bytes.is_empty() => Err(self.garbled("the connection was closed")),
+            None if bytes.is_empty() => Err(self.garbled(CLOSED)),
             None => Err(self.garbled("a head that does not end")),
         }
     }
@@ -393,6 +436,17 @@ impl Client {
         let read = (&mut self.stream).take(ANSWER_BYTES_MAX as u64 + 1).read_to_end(&mut body);
         read.map_err(|error| self.broken(HEAR, error))?;
         if body.len() > ANSWER_BYTES_MAX { Err(self.garbled("more than 64 MiB")) } else { Ok(body) }
+    }
+}
+
+/// Tells whether a connection had ended before it was asked.
+fn is_over(error: &ClientError) -> bool {
+    match error {
+        ClientError::Broken { source, .. } => {
+            matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+        }
+        ClientError::Garbled { found, .. } => *found == CLOSED,
+        ClientError::Unreachable { .. } | ClientError::Misplaced { .. } => false,
     }
 }
 
@@ -519,6 +573,35 @@ mod tests {
         drop(stream);
         let reply = client.call(&Call::get("/livez")).unwrap();
         assert_eq!((reply.status, reply.body.as_slice()), (503, &b"busy"[..]));
-        assert!(matches!(client.call(&Call::get("/livez")), Err(ClientError::Broken { action: "call", .. })));
+        // What it is asked then, it is asked on a new connection.
+        drop(listener);
+        assert!(client.call(&Call::get("/livez")).unwrap_err().is_absent());
+    }
+
+    #[test]
+    fn a_connection_that_the_daemon_has_closed_is_made_anew_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let server = thread::spawn(move || {
+            let mut asked = 0;
+            // Each connection answers once and is closed; the last one before it answers.
+            for answers in [true, true, false] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = [0; 1024];
+                asked += usize::from(stream.read(&mut head).unwrap() > 0);
+                if answers {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+                }
+            }
+            asked
+        });
+        let mut client = Client::connect(&socket).unwrap();
+        for _ in 0..2 {
+            assert_eq!(client.call(&Call::get("/livez")).unwrap().body, b"{}");
+        }
+        assert!(matches!(client.call(&Call::get("/livez")), Err(ClientError::Garbled { found: CLOSED, .. })));
+        assert_eq!(server.join().unwrap(), 3);
+        assert!(client.call(&Call::get("/livez")).unwrap_err().is_absent());
     }
 }

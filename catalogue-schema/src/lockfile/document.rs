@@ -113,4 +113,5 @@ pub(super) struct LcpDependency {
 pub(super) struct LcpNative {
     #[serde(rename = "type")]
     pub(super) kind: At<String>,
+    pub(super) name: Option<At<String>>,
 }

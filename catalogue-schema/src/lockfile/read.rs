@@ -122,9 +122,7 @@ impl Reader<'_> {
     fn ours(&self) -> Result<Lock, ParseError> {
         let document: LockDocument = toml::from_str(self.text).map_err(|error| syntax(self.text, &error))?;
         self.exactly(&document.schema, "schema", LOCK_SCHEMA, "input.schema")?;
-        let native = |wanted| Edge { wanted, to: To::Native };
-        let natives = self.all(&document.natives, "natives", Reference::parse)?;
-        let mut roots: Vec<Edge> = natives.into_iter().map(native).collect();
+        let mut roots: Vec<Edge> = self.all(&document.natives, "natives", native)?;
         let mut components = Vec::with_capacity(document.components.len());
         for (index, at) in document.components.iter().enumerate() {
             let within = |error: ParseError| self.placed(error.in_field(format!("components[{index}]")), at);
@@ -290,7 +288,10 @@ impl Reader<'_> {
             (Some(resolved), None) => To::Component(self.value(resolved, "resolved", parse_release_id)?.0),
             (None, Some(source)) => {
                 self.exactly(&source.kind, "source.type", NATIVE, "lock.inconsistent")?;
-                To::Native
+                match self.maybe(source.name.as_ref(), "source.name", Reference::parse)? {
+                    None => To::Native,
+                    Some(instead) => To::Hosted(instead),
+                }
             }
             _ => {
                 let expected = "either what it is resolved to or a source of type native";
@@ -340,13 +341,22 @@ fn file(text: &str) -> Result<LockedFile, ParseError> {
     Ok(LockedFile { path: DocPath::parse(path)?, digest: Digest::parse(digest)? })
 }
 
+/// Reads what a project asks for and the host answers.
+fn native(text: &str) -> Result<Edge, ParseError> {
+    let Some((wanted, instead)) = text.split_once(" -> ") else {
+        return Ok(Edge { wanted: Reference::parse(text)?, to: To::Native });
+    };
+    Ok(Edge { wanted: Reference::parse(wanted)?, to: To::Hosted(Reference::parse(instead)?) })
+}
+
 fn edge(text: &str) -> Result<Edge, ParseError> {
     let (wanted, to) = text.split_once(" -> ").unwrap_or((text, ""));
     let wanted = Reference::parse(wanted)?;
-    let to = match to {
-        "" => To::Component(wanted.id.clone()),
-        NATIVE => To::Native,
-        other => To::Component(ComponentId::parse(other)?),
+    let to = match (to, to.split_once(' ')) {
+        ("", _) => To::Component(wanted.id.clone()),
+        (NATIVE, _) => To::Native,
+        (_, Some((NATIVE, instead))) => To::Hosted(Reference::parse(instead)?),
+        (other, _) => To::Component(ComponentId::parse(other)?),
     };
     Ok(Edge { wanted, to })
 }

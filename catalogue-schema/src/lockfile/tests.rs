@@ -32,6 +32,9 @@ fn release(full: &str, requires: &[&str]) -> Locked {
     let owner = serde_json::from_value(json!({"source": "acme", "name": "acme/billing"})).unwrap();
     let edge = |text: &&str| match text.split_once(" -> ") {
         Some((wanted, NATIVE)) => Edge { wanted: reference(wanted), to: To::Native },
+        Some((wanted, other)) if other.starts_with(NATIVE) => {
+            Edge { wanted: reference(wanted), to: To::Hosted(reference(&other[NATIVE.len() + 1..])) }
+        }
         Some((wanted, other)) => {
             Edge { wanted: reference(wanted), to: To::Component(ComponentId::parse(other).unwrap()) }
         }
@@ -219,4 +222,18 @@ fn what_does_not_hold_together_is_refused_with_its_place() {
     assert_eq!(Lock::parse(b"").unwrap_err().reason, "input.schema");
     assert_eq!(Lock::parse(b"\xff").unwrap_err().reason, "input.encoding");
     assert_eq!(Lock::parse(&vec![b'#'; LOCK_BYTES_MAX + 1]).unwrap_err().reason, "limit.document_bytes");
+}
+
+#[test]
+fn what_the_host_implements_instead_is_kept_in_both_forms() {
+    let project = sample().project().cloned();
+    let instead = Edge { wanted: reference("lcod://old/log@1"), to: To::Hosted(reference("lcod://k/log@2")) };
+    let component = release("lcod://acme/tax@1.0.1", &["lcod://old/log@^1 -> native lcod://k/log@2"]);
+    let roots = vec![Edge::plain(reference("lcod://acme/tax")), instead];
+    let lock = Lock::new(project, roots, vec![component]).unwrap();
+    assert_eq!(Lock::parse(lock.text(Form::Lcp).unwrap().as_bytes()).unwrap(), (lock.clone(), Form::Lcp));
+    let text = lock.text(Form::Resolverd).unwrap();
+    let (read, _) = Lock::parse(text.as_bytes()).unwrap();
+    assert_eq!((read.roots(), read.components()), (lock.roots(), lock.components()));
+    assert!(Lock::parse(text.replace("native lcod", "nobody lcod").as_bytes()).is_err());
 }

@@ -19,7 +19,8 @@
 //! requested = "^1"
 //! resolved = "lcod://acme/tax@1.0.1"
 //! ```
-//! A dependency that the host answers has `source = { type = "native" }` and nothing resolved.
+//! A dependency that the host answers has `source = { type = "native" }` and nothing resolved; `name` in it is what the host
+//! implements, where that is used instead of what is named.
 
 use std::collections::BTreeMap;
 
@@ -36,8 +37,12 @@ const HEAD: &str =
 pub(super) fn resolverd(lock: &Lock) -> String {
     let mut out = Text(HEAD.to_owned());
     out.value("schema", LOCK_SCHEMA);
-    let native = lock.roots().iter().filter(|edge| edge.to == To::Native);
-    out.list("natives", native.map(|edge| edge.wanted.to_string()));
+    let native = lock.roots().iter().filter_map(|edge| match &edge.to {
+        To::Native => Some(edge.wanted.to_string()),
+        To::Hosted(instead) => Some(format!("{} -> {instead}", edge.wanted)),
+        To::Component(_) => None,
+    });
+    out.list("natives", native);
     let required_by = lock.required_by();
     let mut requested: BTreeMap<&ComponentId, Vec<String>> = BTreeMap::new();
     for edge in lock.roots() {
@@ -110,6 +115,7 @@ fn dependents<'a>(one: &Locked, required_by: &'a RequiredBy<'_>) -> impl Iterato
 fn told(edge: &Edge) -> String {
     match &edge.to {
         To::Native => format!("{} -> {NATIVE}", edge.wanted),
+        To::Hosted(instead) => format!("{} -> {NATIVE} {instead}", edge.wanted),
         To::Component(to) if *to == edge.wanted.id => edge.wanted.to_string(),
         To::Component(to) => format!("{} -> {to}", edge.wanted),
     }
@@ -156,6 +162,10 @@ impl Text {
             }
             match &edge.to {
                 To::Native => self.0.push_str(&format!("source = {{ type = \"{NATIVE}\" }}\n")),
+                To::Hosted(instead) => {
+                    let name = quoted(&instead.to_string());
+                    self.0.push_str(&format!("source = {{ type = \"{NATIVE}\", name = {name} }}\n"));
+                }
                 To::Component(to) => self.maybe("resolved", lock.component(to).map(Locked::full).as_ref()),
             }
         }

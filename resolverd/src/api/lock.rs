@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::{ComponentId, SourceId};
+use catalogue_schema::lockfile::LOCK_BYTES_MAX;
 use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::version::Version;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,10 @@ pub struct LockCheckRequest {
     pub snapshot: Option<String>,
 }
 
+/// Where locks are judged.
+pub const LOCK_CHECK: &str = "/v1/lock/check";
+/// The largest body there: the largest lock, with a quarter more for what JSON escapes.
+pub const LOCK_BODY_BYTES_MAX: usize = LOCK_BYTES_MAX + LOCK_BYTES_MAX / 4;
 /// How many locks are watched at once.
 pub const WATCHES_MAX: usize = 64;
 /// How long a lock is watched after it was last registered, in seconds.

@@ -149,6 +149,7 @@ pub(super) fn materialize(
             body["hold"] = json!(hold_of(LOCK, &path)?);
         }
     } else if arguments.with_dependencies {
+        lock::say_overrides_left_out(env, terminal);
         body["resolve"] = json!({"requests": arguments.references, "natives": natives});
     } else {
         body["releases"] = json!(arguments.references);

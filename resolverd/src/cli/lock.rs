@@ -4,18 +4,20 @@
 //! locked is never taken over in silence. Decides nothing about components itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::id::{ComponentId, Reference};
-use catalogue_schema::lockfile::{self, Form, Locked, To};
+use catalogue_schema::lockfile::{self, Edge, Form, Locked};
 use catalogue_schema::model::Warning;
+use catalogue_schema::project::ProjectFile;
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
 use crate::cli::convert::replace;
-use crate::cli::project::{Kept, Room, lock_at, project_at};
+use crate::cli::project::{Kept, Room, lock_at, overrides_left_out, own_files, project_at};
 use crate::cli::render::{Paint, field, list, text};
 use crate::cli::{Ended, Env, Resolve, Terminal};
 
@@ -40,7 +42,8 @@ const NAMED: usize = 5;
 /// What `lock` takes.
 #[derive(Debug, Clone, Args)]
 pub struct Lock {
-    /// References to lock; those of lcp.toml, or of the resolverd.lock that is there, where none is named
+    /// References to lock: the lock is of these alone afterwards, whatever it was of before. Those of lcp.toml, or of the
+    /// resolverd.lock that is there, where none is named
     #[arg(value_name = "REF")]
     references: Vec<String>,
     /// Choose these anew, or all where none is named; everything else stays as it is locked
@@ -172,7 +175,7 @@ impl Wish {
     /// Makes the lock; writes nothing.
     fn make(&self, asker: &mut Asker<'_>, env: Env<'_>) -> Result<Made, Ended> {
         let room = Room::read(&self.project, env)?;
-        let is_lcp = self.references.is_empty() && room.file.is_some();
+        let is_lcp = self.references.is_empty() && self.is_for(&room);
         let form = if is_lcp { Form::Lcp } else { Form::Resolverd };
         let before = match room.lock(form) {
             Err(_) if self.existing == Existing::Overwritten => None,
@@ -183,7 +186,7 @@ impl Wish {
         }
         let kept = before.as_ref().map(|kept| &kept.lock);
         let own = room.file.as_ref().filter(|_| is_lcp);
-        let references = self.references(&room, kept)?;
+        let references = self.references(own, &room, kept)?;
         let natives = self.natives(&room, kept);
         let mut resolve = json!({
             "requests": references, "natives": natives,
@@ -217,12 +220,25 @@ impl Wish {
         })
     }
 
-    fn references(&self, room: &Room, kept: Option<&lockfile::Lock>) -> Result<Vec<String>, Failure> {
+    /// Tells whether the project's `lcp.toml` is what is locked. One without an id has no lock of its own, so that what is there
+    /// already is kept to and updated.
+    fn is_for(&self, room: &Room) -> bool {
+        let Some(file) = &room.file else { return false };
+        let is_again = self.update != Update::Nothing || self.existing == Existing::Required;
+        file.project.is_some() || !is_again || !room.path(Form::Resolverd.file_name()).exists()
+    }
+
+    fn references(
+        &self,
+        own: Option<&ProjectFile>,
+        room: &Room,
+        kept: Option<&lockfile::Lock>,
+    ) -> Result<Vec<String>, Failure> {
         if !self.references.is_empty() {
             return Ok(self.references.clone());
         }
         let texts = |all: &mut dyn Iterator<Item = &Reference>| all.map(ToString::to_string).collect();
-        match (&room.file, kept) {
+        match (own, kept) {
             (Some(file), _) if file.project.is_none() => {
                 let detail = format!("{} names no project", room.path("lcp.toml").display());
                 Err(Failure::new(Code::ManifestInvalid, "project.id", detail)
@@ -244,8 +260,8 @@ impl Wish {
         let mut natives: BTreeSet<String> = self.natives.iter().cloned().collect();
         if let Some(lock) = kept.filter(|_| natives.is_empty()) {
             let below = lock.components().iter().flat_map(|one| &one.dependencies);
-            let native = lock.roots().iter().chain(below).filter(|edge| edge.to == To::Native);
-            natives.extend(native.map(|edge| edge.wanted.to_string()));
+            let native = lock.roots().iter().chain(below).filter_map(Edge::native);
+            natives.extend(native.map(ToString::to_string));
         }
         natives.extend(room.overrides.natives.iter().map(ToString::to_string));
         natives.into_iter().collect()
@@ -315,7 +331,7 @@ impl Made {
             .collect()
     }
 
-    /// Refuses other bytes under a version that is locked, unless they were asked for.
+    /// Refuses other bytes under a version that is locked, and another owner or place of it, unless they were asked for.
     fn refuse_mutations(&self, wish: &Wish) -> Result<(), Failure> {
         let Some(Kept { lock, .. }) = &self.before else { return Ok(()) };
         for now in self.lock.components().iter().filter(|now| !wish.is_updated(&now.id)) {
@@ -333,9 +349,33 @@ impl Made {
                         now.id
                     )));
             }
+            let (was, is) = (place(before), place(now));
+            if was != is {
+                let detail = format!(
+                    "{} comes from another place than the locked one: {is} instead of {was}",
+                    now.full()
+                );
+                return Err(Failure::new(Code::LockDrift, "lock.drifted", detail)
+                    .with("release", now.full())
+                    .with("expected", &was)
+                    .with("found", &is)
+                    .hint(format!(
+                        "resolverd explain {} says who lists it, and resolverd lock --update {} accepts it",
+                        now.full(),
+                        now.id
+                    )));
+            }
         }
         Ok(())
     }
+}
+
+/// Returns who owns a release, and where it lies.
+fn place(one: &Locked) -> String {
+    let text = |part: Option<String>| part.unwrap_or_else(|| "-".to_owned());
+    let commit = text(one.commit.as_ref().map(ToString::to_string));
+    let path = text(one.path.as_ref().map(ToString::to_string));
+    format!("catalogue {}, commit {commit}, path {path}", one.owner)
 }
 
 /// Locks, and writes the lock where it differs from the one that is there.
@@ -350,16 +390,20 @@ pub fn run(
     terminal: &Terminal,
 ) -> Result<(), Ended> {
     let wish = Wish::of(arguments, natives)?;
+    if let Some(receipt) = &arguments.receipt {
+        refuse_own(receipt, &wish.project, env)?;
+    }
     let made = wish.make(asker, env)?;
     made.refuse_mutations(&wish)?;
     warn(&made.warnings, terminal);
-    if made.is_new() {
-        write(&made.path, made.text().as_bytes())?;
-    }
+    // First, so that a lock is never there without the receipt that was asked for.
     if let Some(path) = &arguments.receipt {
         let mut text = serde_json::to_string_pretty(&made.answer["receipt"]).unwrap_or_default();
         text.push('\n');
         write(path, text.as_bytes())?;
+    }
+    if made.is_new() {
+        write(&made.path, made.text().as_bytes())?;
     }
     let mut answer = made.answer.clone();
     answer["file"] = json!(made.path);
@@ -367,6 +411,40 @@ pub fn run(
     let row = |one: &Change| json!({"id": one.id, "from": one.from, "to": one.to});
     answer["changes"] = made.changes().iter().map(row).collect();
     terminal.print(&answer, locked_text)
+}
+
+/// Refuses a receipt that would take the place of one of the project's own files.
+fn refuse_own(receipt: &Path, project: &Path, env: Env<'_>) -> Result<(), Failure> {
+    match own_files(project, env).into_iter().find(|own| is_same(receipt, own)) {
+        None => Ok(()),
+        Some(own) => {
+            let detail = format!("the receipt {} is {}", receipt.display(), own.display());
+            Err(Failure::new(Code::RequestInvalid, "lock.receipt", detail)
+                .hint("name a file of its own, such as --receipt receipt.json"))
+        }
+    }
+}
+
+/// Tells whether two paths lead to one file, or would.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let inode = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    let place = |path: &Path| {
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(directory.canonicalize().ok()?.join(path.file_name()?))
+    };
+    inode(one).is_some_and(|found| inode(other) == Some(found))
+        || place(one).is_some_and(|found| place(other) == Some(found))
+}
+
+/// Says that the overrides that are there do not count for a verb which reads no project.
+pub fn say_overrides_left_out(env: Env<'_>, terminal: &Terminal) {
+    if let Some(path) = overrides_left_out(env) {
+        terminal.say(&format!(
+            "warning: {} counts for lock and with --locked, and not for this answer (project.config_unused)",
+            path.display()
+        ));
+    }
 }
 
 fn warn(warnings: &[Warning], terminal: &Terminal) {
@@ -413,7 +491,10 @@ pub fn resolve(
     env: Env<'_>,
     terminal: &Terminal,
 ) -> Result<Value, Ended> {
-    let (question, _) = question(wish, asker, env, terminal)?;
+    let made = held(wish, asker, env, terminal)?;
+    let mut question = question_of(&made);
+    // What was published meanwhile is no part of what the lock was compared with.
+    question["snapshot"] = made.answer["snapshot"].clone();
     asker.ask(&Call::post("/v1/resolve", &question))
 }
 
@@ -427,20 +508,30 @@ pub fn question(
     env: Env<'_>,
     terminal: &Terminal,
 ) -> Result<(Value, PathBuf), Ended> {
+    let made = held(wish, asker, env, terminal)?;
+    // Of the directory, without the dots of a project that is the current one.
+    let path = std::path::absolute(&made.path).map_err(|error| {
+        Failure::new(Code::RequestInvalid, "arguments", format!("{}: {error}", made.path.display()))
+    })?;
+    Ok((question_of(&made), path))
+}
+
+/// Makes the lock anew, and compares it with the one that is there.
+fn held(wish: &Wish, asker: &mut Asker<'_>, env: Env<'_>, terminal: &Terminal) -> Result<Made, Ended> {
     let made = wish.make(asker, env)?;
     warn(&made.warnings, terminal);
     made.refuse_mutations(wish)?;
     if made.is_new() {
         return Err(drift(&made).into());
     }
+    Ok(made)
+}
+
+fn question_of(made: &Made) -> Value {
     let mut question = made.body["resolve"].clone();
     // The sources were read again for the lock.
     question["refresh"] = json!(false);
-    // Of the directory, without the dots of a project that is the current one.
-    let path = std::path::absolute(&made.path).map_err(|error| {
-        Failure::new(Code::RequestInvalid, "arguments", format!("{}: {error}", made.path.display()))
-    })?;
-    Ok((question, path))
+    question
 }
 
 fn absent(path: &Path) -> Failure {

@@ -1,14 +1,16 @@
 //! A project's own files as the client reads them: `lcp.toml`, `resolve.config.json` and the lock. What is sent to a daemon are
 //! their values, never their places. Writes nothing.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::error::ParseError;
 use catalogue_schema::id::Reference;
 use catalogue_schema::lockfile::{Form, LOCK_BYTES_MAX, Lock};
 use catalogue_schema::project::{Overrides, ProjectFile};
+use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 
 use crate::api::{Code, Failure};
@@ -117,12 +119,26 @@ pub fn lock_at(path: &Path) -> Result<Option<Kept>, Failure> {
     Ok(Some(Kept { lock, text }))
 }
 
+/// Returns the file of overrides that is there and does not count for a verb which reads no project.
+pub fn overrides_left_out(env: Env<'_>) -> Option<PathBuf> {
+    let named = env(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    named.or_else(|| Some(PathBuf::from(CONFIG)).filter(|path| path.exists()))
+}
+
+/// Returns the files of a project, which nothing else may overwrite.
+pub fn own_files(directory: &Path, env: Env<'_>) -> Vec<PathBuf> {
+    let usual = [DESCRIPTOR, CONFIG, Form::Lcp.file_name(), Form::Resolverd.file_name()];
+    let named = env(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    usual.map(|name| directory.join(name)).into_iter().chain(named).collect()
+}
+
 fn overrides(directory: &Path, env: Env<'_>) -> Result<Overrides, Failure> {
     let named = env(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let path = named.clone().unwrap_or_else(|| directory.join(CONFIG));
     let failed = |error: &io::Error| {
         let detail = format!("cannot read {}: {error}", path.display());
         Failure::new(Code::ConfigInvalid, "project.config", detail)
+            .hint("it has to be a regular file that you may read")
     };
     let bytes = match read(&path).map_err(|error| failed(&error))? {
         Some(bytes) => bytes,
@@ -138,13 +154,18 @@ fn overrides(directory: &Path, env: Env<'_>) -> Result<Overrides, Failure> {
         .map_err(|error| refused(Code::ConfigInvalid, &path, &error).hint("correct the project's overrides"))
 }
 
-/// Reads a file of bounded size; `None` where there is none.
+/// Reads a file of bounded size; `None` where there is none. What is no file, such as a pipe that nobody writes to, is refused
+/// instead of waited for.
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let mut bytes = Vec::new();
     file.take(LOCK_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
@@ -152,7 +173,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Code::ManifestInvalid, "project.file", format!("cannot read {}: {error}", path.display()))
-        .hint("look at the rights of the file")
+        .hint("it has to be a regular file that you may read")
 }
 
 fn refused(code: Code, path: &Path, error: &ParseError) -> Failure {

@@ -125,6 +125,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         }
         Verb::Why(Why { explain, within }) => {
             let natives = all_natives(&explain.natives, explain.natives_file.as_deref(), env)?;
+            lock::say_overrides_left_out(env, terminal);
             let body = resolve_body(within, &natives, explain.prerelease, false);
             let answer = asker.ask(&Call::post("/v1/resolve", &body))?;
             terminal.print(&solve::ways(&answer, &explain.reference)?, solve::ways_text)?;
@@ -175,6 +176,7 @@ fn resolved(
         let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
         return lock::resolve(&lock::Wish::locked(arguments, natives), asker, env, terminal);
     }
+    lock::say_overrides_left_out(env, terminal);
     let call = resolve_call(arguments, env)?;
     match arguments.refresh {
         true => asker.ask_slowly(&call, "reading the sources"),

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
+use crate::api::lock::{LOCK_BODY_BYTES_MAX, LOCK_CHECK};
 use crate::api::{BODY_BYTES_MAX, Code, Failure, JSON, Reply};
 use crate::order::{Order, OrderError};
 use crate::server::answer::{rehearsal, report};
@@ -359,7 +360,7 @@ async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
 
 impl Peer {
     async fn with_body(&self, arrived: Arrived, body: Incoming, flight: Flight) -> Response<Content> {
-        let body = taken(body, self.patience).await;
+        let body = taken(body, body_bytes_max(&arrived.head), self.patience).await;
         self.flights.owe();
         let body = match body {
             Ok(body) => body,
@@ -457,16 +458,24 @@ fn streaming(events: EventBody) -> Response<Content> {
     response
 }
 
+/// Returns how large the body of a request may be: every lock that can be written can be judged.
+fn body_bytes_max(head: &Parts) -> usize {
+    if head.uri.path() == LOCK_CHECK { LOCK_BODY_BYTES_MAX } else { BODY_BYTES_MAX }
+}
+
 /// Reads the body of a request.
-async fn taken(body: Incoming, patience: Patience) -> Result<Bytes, Failure> {
+async fn taken(body: Incoming, limit: usize, patience: Patience) -> Result<Bytes, Failure> {
     let too_large = || {
-        let detail = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-        invalid("api.body_bytes", &detail).status(413).with("limit", BODY_BYTES_MAX)
+        let detail = format!("the body is larger than {limit} bytes");
+        invalid("api.body_bytes", &detail)
+            .status(413)
+            .with("limit", limit)
+            .hint("ask for fewer references at once; a lock of so many components is made in parts")
     };
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+    if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    match timeout(patience.body, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+    match timeout(patience.body, Limited::new(body, limit).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(invalid("api.body", "the body ended early")),

@@ -122,13 +122,20 @@ fn lock_of(
         let detail = format!("the solution does not hold together: {error}");
         Failure::new(Code::Internal, "lock.incomplete", detail)
     };
-    let to = |place: Option<usize>| {
+    let native = |wanted: &Reference| match request.overlay.substitute(&wanted.id) {
+        None => To::Native,
+        Some(one) => To::Hosted(Reference {
+            id: one.id.clone(),
+            requirement: one.requirement.clone().unwrap_or_else(|| wanted.requirement.clone()),
+        }),
+    };
+    let to = |place: Option<usize>, wanted: &Reference| {
         let component = place.and_then(|place| chosen.get(place));
-        component.map_or(To::Native, |one| To::Component(one.release.id.clone()))
+        component.map_or_else(|| native(wanted), |one| To::Component(one.release.id.clone()))
     };
     let root = |(position, wanted): (usize, &Reference)| {
         let asked = |pick: &Pick<'_>| pick.required_by.contains(&Asker::Request(position));
-        Edge { wanted: wanted.clone(), to: to(resolution.picks.iter().position(asked)) }
+        Edge { wanted: wanted.clone(), to: to(resolution.picks.iter().position(asked), wanted) }
     };
     let edge = |link: &Link<'_>| -> Result<Edge, ParseError> {
         let place = match link.to {
@@ -139,7 +146,8 @@ fn lock_of(
             "" => VersionReq::any(),
             text => VersionReq::parse(text, Grammar::Reference)?,
         };
-        Ok(Edge { wanted: Reference { id: ComponentId::parse(link.id)?, requirement }, to: to(place) })
+        let wanted = Reference { id: ComponentId::parse(link.id)?, requirement };
+        Ok(Edge { to: to(place, &wanted), wanted })
     };
     let locked = |(pick, one): (&Pick<'_>, &Chosen)| -> Result<Locked, ParseError> {
         let dependencies = pick.dependencies.iter().map(edge).collect::<Result<_, _>>()?;
@@ -213,8 +221,7 @@ pub fn made(
 /// Returns what the host answers itself.
 fn natives(lock: &Lock) -> BTreeSet<String> {
     let below = lock.components().iter().flat_map(|one| &one.dependencies);
-    let native = lock.roots().iter().chain(below).filter(|edge| edge.to == To::Native);
-    native.map(|edge| edge.wanted.to_string()).collect()
+    lock.roots().iter().chain(below).filter_map(Edge::native).map(ToString::to_string).collect()
 }
 
 fn policy(in_force: &Policies) -> Value {

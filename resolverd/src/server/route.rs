@@ -596,6 +596,16 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
         Operation::Lookup => lookup(read_body(body)?),
         Operation::Lock => {
             let wire: LockRequest = read_body(body)?;
+            if let (Some(one), Some(other)) = (&wire.snapshot, &wire.resolve.snapshot)
+                && one != other
+            {
+                let detail = format!(
+                    "snapshot and resolve.snapshot name two: \"{}\" and \"{}\"",
+                    escaped(one),
+                    escaped(other)
+                );
+                return Err(invalid("api.snapshot", detail).with("field", "snapshot"));
+            }
             let named = wire.snapshot.as_deref().or(wire.resolve.snapshot.as_deref());
             let wanted = named.map(Wanted::parse).transpose()?;
             if wire.resolve.materialize {
