@@ -251,12 +251,13 @@ fn refused_whole(next: &Generation, last: Option<&Generation>) -> Vec<Entry> {
 /// Returns the catalogues that leave out what they listed, where the last generation did not say the same.
 fn removed(next: &Generation, last: Option<&Generation>) -> Vec<Entry> {
     let told = |generation: &Generation| -> Vec<(SourceId, String, String)> {
-        let of = |state: &CatalogueState| {
-            let id = state.errand.node().map(|node| node.id.clone())?;
-            let warned = state.warnings.iter().find(|warning| warning.reason == REMOVED)?;
-            Some((id.source.clone(), id.to_string(), warned.text.clone()))
+        // A list may leave out releases of its own and whole catalogues.
+        let of = |state: &CatalogueState| -> Vec<(SourceId, String, String)> {
+            let Some(id) = state.errand.node().map(|node| &node.id) else { return Vec::new() };
+            let warned = state.warnings.iter().filter(|warning| warning.reason == REMOVED);
+            warned.map(|warning| (id.source.clone(), id.to_string(), warning.text.clone())).collect()
         };
-        generation.catalogues.iter().filter_map(of).collect()
+        generation.catalogues.iter().flat_map(of).collect()
     };
     let known = last.map(told).unwrap_or_default();
     let fresh = told(next).into_iter().filter(|one| !known.contains(one));

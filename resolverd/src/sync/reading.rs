@@ -10,14 +10,14 @@ use std::mem::take;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Unusable};
+use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Unusable, Withdrawn};
 use catalogue_schema::digest::{Algorithm, Digest, Hashed};
 use catalogue_schema::documents::Gathered;
 use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{
     CatalogueState, DocumentRecord, Health, Missing, SKIPPED_NAMED_MAX, SourceState,
 };
-use catalogue_schema::id::{CatalogueId, ComponentId};
+use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
 use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
 use catalogue_schema::packed::{Listed, Packed};
@@ -34,7 +34,6 @@ use crate::merge::listing::Listing;
 use crate::shelf::Run;
 use crate::store::memory::Memory;
 use crate::sync::reach::reach;
-use crate::sync::removed::{TakenBack, note_missing};
 use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::evidence::{Signatures, Voucher};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
@@ -493,9 +492,11 @@ impl<'a> Reader<'a> {
             let listed = Errand { stage: Stage::Node(node), ..errand.clone() };
             self.unusable(listed, &error, mode, &trust, &mut tree)?;
         }
-        let taken_back = TakenBack { components: &withdrawn, catalogues: &withdrawn_catalogues };
+        let taken_back = (&withdrawn[..], &withdrawn_catalogues[..]);
         match self.dropped_below((errand, node, mode), &tree, taken_back) {
-            Ok(missing) => tree.catalogues.iter_mut().take(1).for_each(|own| note_missing(own, &missing)),
+            Ok(missing) => {
+                tree.catalogues.iter_mut().take(1).for_each(|own| self.note_missing(own, &missing))
+            }
             Err(refusal) => return Ok(Err(refusal)),
         }
         Ok(Ok(tree))
@@ -508,7 +509,7 @@ impl<'a> Reader<'a> {
         &self,
         found: (&Errand, &Node, Mode),
         tree: &Tree,
-        taken_back: TakenBack<'_>,
+        taken_back: (&[Withdrawn], &[SourceId]),
     ) -> Result<Vec<Missing>, Refusal> {
         let Some(own) = tree.catalogues.first() else { return Ok(Vec::new()) };
         let listed = tree.contributions.iter().flat_map(|one| &one.components);

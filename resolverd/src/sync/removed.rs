@@ -27,15 +27,6 @@ pub(super) const REMOVED: &str = "trust.removed";
 /// How many releases are named that are gone.
 const NAMED_MAX: usize = 5;
 
-/// What a list says that it has taken back.
-#[derive(Clone, Copy)]
-pub(super) struct TakenBack<'a> {
-    /// Components and versions.
-    pub(super) components: &'a [Withdrawn],
-    /// Whole catalogues of its own.
-    pub(super) catalogues: &'a [SourceId],
-}
-
 impl Reader<'_> {
     /// Looks for what a catalogue leaves out that it listed.
     ///
@@ -51,8 +42,10 @@ impl Reader<'_> {
         // Signed, or pinned by a list that is.
         let Some(before) = before.filter(|_| !state.signers.is_empty()) else { return Ok(None) };
         if before.digest == state.digest {
-            // What it left out then it leaves out still.
-            return Ok(before.warnings.iter().find(|warning| warning.reason == REMOVED).cloned());
+            // What it left out then it leaves out still; whole catalogues are looked for behind what is below it.
+            let of_catalogues = told_missing(&before.missing).map(|told| warning(&told));
+            let is_own = |one: &&Warning| one.reason == REMOVED && of_catalogues.as_ref() != Some(*one);
+            return Ok(before.warnings.iter().find(is_own).cloned());
         }
         let memory_key = RevisionKey::of(node);
         // What an operator had forgotten promises nothing.
@@ -70,7 +63,7 @@ impl Reader<'_> {
     }
 
     /// Looks for the catalogues that a list leaves out with everything that they listed. `reached` is what it leads to today, and
-    /// `listed` what lies below it. One that was noticed before is told of until it is back, is taken back, or was forgotten.
+    /// `listed` what lies below it; `components` and `catalogues` are what it says that it has taken back. One that was noticed before is told of until it is back, is taken back, or was forgotten.
     ///
     /// **Errors**: why it may not be used, where a policy asks for that.
     pub(super) fn dropped<'c>(
@@ -78,11 +71,11 @@ impl Reader<'_> {
         (errand, node, mode): (&Errand, &Node, Mode),
         state: &CatalogueState,
         (reached, listed): (&BTreeSet<NodeKey>, impl Iterator<Item = &'c Packed>),
-        taken_back: TakenBack<'_>,
+        (components, catalogues): (&[Withdrawn], &[SourceId]),
     ) -> Result<Vec<Missing>, Refusal> {
         let before = self.known.nodes.get(&key(node)).filter(|_| !state.signers.is_empty());
         let Some(before) = before else { return Ok(Vec::new()) };
-        let taken: HashSet<&SourceId> = taken_back.catalogues.iter().collect();
+        let taken: HashSet<&SourceId> = catalogues.iter().collect();
         // What an operator had forgotten promises nothing: the list, or what it leaves out.
         let is_promised = |key: &RevisionKey| !self.memory.known(key).is_empty();
         let is_list_promised = is_promised(&RevisionKey::of(node));
@@ -100,7 +93,7 @@ impl Reader<'_> {
         }
         let listed = listing(listed);
         let most = usize::try_from(self.sync.limits.releases).unwrap_or(usize::MAX);
-        let withdrawn = told_of(taken_back.components, most);
+        let withdrawn = told_of(components, most);
         let mut missing: Vec<Missing> =
             known.into_iter().filter_map(|one| still(one, &listed, &withdrawn)).collect();
         let news = self.missing(&dropped, &listed, &withdrawn);
@@ -109,6 +102,12 @@ impl Reader<'_> {
         }
         missing.extend(news);
         Ok(missing)
+    }
+
+    /// Notes in a list's state what it leaves out, and says so.
+    pub(super) fn note_missing(&self, own: &mut CatalogueState, missing: &[Missing]) {
+        own.warnings.extend(told_missing(missing).map(|told| warning(&told)));
+        own.missing = missing.to_vec();
     }
 
     /// Returns what was below a list in the last generation and is missed, each with the name of what the list led to.
@@ -194,12 +193,6 @@ fn told_of(withdrawn: &[Withdrawn], most: usize) -> HashMap<&str, Vec<&Withdrawn
 /// Returns the key of the memory of what a list leads to.
 fn below(list: &Node, name: &SourceId) -> RevisionKey {
     RevisionKey { source: list.id.source.clone(), catalogue: Some(name.clone()) }
-}
-
-/// Notes in a list's state what it leaves out, and says so.
-pub(super) fn note_missing(own: &mut CatalogueState, missing: &[Missing]) {
-    own.warnings.extend(told_missing(missing).map(|told| warning(&told)));
-    own.missing = missing.to_vec();
 }
 
 fn warning(told: &str) -> Warning {
