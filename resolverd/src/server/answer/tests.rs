@@ -287,6 +287,7 @@ fn a_resolution_has_the_shape_of_the_document() {
         json!([{
             "id": "lcod://a/one", "version": "0.2.0", "requested": ["^0.2"], "requiredBy": ["request 0"],
             "dependencies": ["lcod://contract/core/array/map@1"],
+            "native": ["lcod://contract/core/array/map@1"],
             "source": {"id": "main", "catalogue": "std", "repository": null, "commit": "8".repeat(40), "path": "packages/x"},
             "integrity": {"manifest": Digest::sha256(b"0.2.0"), "files": []},
             "trust": {"verdict": "pinned", "rule": null, "signers": [], "signature": "unchecked"},
