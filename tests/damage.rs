@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::chance::{self, Chance};
 use crate::harness::daemon::Sandbox;
+use crate::harness::place;
 use crate::harness::world::{Served, World, copy, named, served, sync};
 
 /// What happens to a file.
@@ -270,19 +271,10 @@ fn a_clock_that_was_anywhere_does_not_change_what_is_answered() {
     for time_s in [0, i64::from(i32::MAX), i64::from(u32::MAX), i64::MAX, i64::MIN] {
         let world = World::synced(1);
         let sandbox = &world.sandbox;
-        let seal = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
-            let path = sandbox.state().join(name);
-            let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-            change(&mut file["content"]);
-            let (schema, content) = (file["schema"].as_str().unwrap(), file["content"].to_string());
-            // From the second format on, a seal covers the name of the format as well.
-            let sealed = if schema.ends_with("@1") { content } else { format!("{schema}\n{content}") };
-            let digest = catalogue_schema::digest::Digest::sha256(sealed.as_bytes());
-            file["checksum"] = serde_json::json!(digest.to_string());
-            std::fs::write(path, file.to_string()).unwrap();
-        };
-        seal("trust-state.json", &|content| content["highest_s"] = serde_json::json!(time_s));
-        seal("checks.json", &|content| content["changing"] = serde_json::json!(time_s));
+        place::reseal(&sandbox.state().join("trust-state.json"), |content| {
+            content["highest_s"] = time_s.into()
+        });
+        place::reseal(&sandbox.state().join("checks.json"), |content| content["changing"] = time_s.into());
         match served(sandbox) {
             Served::Round(round) => assert_eq!(round, 1, "{time_s}"),
             Served::Refused(why) => assert!(why.contains("source.expired"), "{time_s}: {why}"),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::lcod::{Component, all_files, array};
-use crate::harness::{poll, repository};
+use crate::harness::{place, poll, repository};
 
 /// A sandbox in which nothing lasts longer than a second.
 fn world() -> Sandbox {
@@ -103,13 +103,10 @@ fn a_clock_that_went_back_is_said_and_makes_nothing_younger() {
     std::fs::remove_dir_all(sandbox.path("owner")).unwrap();
 
     // The clock was a hundred years ahead when the memory was written.
-    let path = sandbox.state().join("trust-state.json");
-    let mut memory: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    let highest_s = memory["content"]["highest_s"].as_i64().unwrap();
-    memory["content"]["highest_s"] = json!(highest_s + 100 * 366 * 86_400);
-    let content = memory["content"].to_string();
-    memory["checksum"] = json!(catalogue_schema::digest::Digest::sha256(content.as_bytes()).to_string());
-    std::fs::write(&path, memory.to_string()).unwrap();
+    place::reseal(&sandbox.state().join("trust-state.json"), |content| {
+        let highest_s = content["highest_s"].as_i64().unwrap();
+        content["highest_s"] = json!(highest_s + 100 * 366 * 86_400);
+    });
 
     let daemon = sandbox.start_synced();
     let health = daemon.get("/v1/health").ok();

@@ -375,6 +375,6 @@ struct Flaw {
 }
 
 fn in_order(edges: &mut Vec<Edge>) {
-    edges.sort_by(|one, other| one.key().cmp(&other.key()));
+    edges.sort_by_cached_key(Edge::key);
     edges.dedup();
 }

@@ -74,3 +74,14 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+/// Changes the content of a sealed file and seals it again, as whoever may write there could.
+pub(crate) fn reseal(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut file["content"]);
+    let (schema, content) = (file["schema"].as_str().unwrap(), file["content"].to_string());
+    // From the second format on, a seal covers the name of the format as well.
+    let sealed = if schema.ends_with("@1") { content } else { format!("{schema}\n{content}") };
+    file["checksum"] = catalogue_schema::digest::Digest::sha256(sealed.as_bytes()).to_string().into();
+    std::fs::write(path, file.to_string()).unwrap();
+}
