@@ -464,7 +464,9 @@ fn a_search_that_goes_on_for_too_long_is_undecided() {
         daemon.wait_for("/readyz");
         daemon.sync();
         let last = ask(&daemon, &json!({"requests": [format!("lcod://n/c{CHAIN}")]}));
-        assert_eq!(last.status, 200, "nothing has to be searched: {:#}", last.json());
+        // Where no time is given, whatever is asked is late.
+        let expected = if key == "solve_steps" { 200 } else { 503 };
+        assert_eq!(last.status, expected, "nothing has to be searched: {:#}", last.json());
         let answer = ask(&daemon, &json!({"requests": ["lcod://n/c0"]}));
         let problem = answer.json();
         assert_eq!((answer.status, answer.reason()), (503, "resolve.undecided".to_owned()), "{problem:#}");
