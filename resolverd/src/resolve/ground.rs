@@ -11,7 +11,7 @@ use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::version::{Version, VersionReq};
 
 use crate::resolve::overlay::Substitute;
-use crate::resolve::solver::{ITEMS_PER_STEP, Set};
+use crate::resolve::set::{ITEMS_PER_STEP, Set};
 use crate::resolve::{Candidates, Closed, Native, Request, Standing, native_for};
 
 /// A question over a graph.

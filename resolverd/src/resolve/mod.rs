@@ -13,6 +13,7 @@ pub mod closure;
 mod ground;
 pub mod overlay;
 pub mod reason;
+mod set;
 pub mod solver;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,7 +32,8 @@ use crate::resolve::closure::{Asked, assemble};
 use crate::resolve::ground::{Ground, Step};
 use crate::resolve::overlay::{By, Overlay};
 use crate::resolve::reason::{Derivation, told_as};
-use crate::resolve::solver::{Missing, Set, Solved, Undecided, Work, newest, solve};
+use crate::resolve::set::Set;
+use crate::resolve::solver::{Missing, Solved, Undecided, Work, newest, solve};
 
 /// How many versions an answer names that found none.
 const AVAILABLE_MAX: usize = 10;

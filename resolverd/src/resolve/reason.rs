@@ -14,7 +14,8 @@ use pubgrub::{DerivationTree, External};
 
 use crate::resolve::closure::{Asked, written};
 use crate::resolve::ground::{Class, Ground};
-use crate::resolve::solver::{Broken, Proof, ROOT, Set, Undecided, Work};
+use crate::resolve::set::Set;
+use crate::resolve::solver::{Broken, Proof, ROOT, Undecided, Work};
 use crate::resolve::{Closed, Standing};
 
 /// How many lines the text has at most.
