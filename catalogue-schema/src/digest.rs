@@ -1,7 +1,7 @@
 //! Content digests in every published spelling, compared as bytes, printed one way.
 //!
 //! Read: `sha256:<hex>`, `sha256-<hex>`, `sha256-<base64>` (padded, or the URL alphabet without padding) and bare hex,
-//! which means SHA-256; the same with `sha512`. Hex is lower case. Printed: `sha256:<hex>`.
+//! which means SHA-256; the same with `sha512` and `sha3-256`. Hex is lower case. Printed: `sha256:<hex>`.
 //! The algorithm always comes from the text that is trusted, never from the bytes that are checked.
 
 use std::fmt;
@@ -9,6 +9,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256, Sha512};
+use sha3::Sha3_256;
+use sha3::digest::{FixedOutput as _, Update as _};
 
 use crate::error::ParseError;
 
@@ -19,27 +21,38 @@ pub enum Algorithm {
     Sha256,
     /// SHA-512 (FIPS 180-4), 64 bytes.
     Sha512,
+    /// SHA3-256 (FIPS 202), 32 bytes: what eStream archives are signed by.
+    Sha3_256,
 }
 
 impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Algorithm; 3] = [Algorithm::Sha256, Algorithm::Sha512, Algorithm::Sha3_256];
+
     /// Returns the name used in digests, such as `sha256`.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Sha256 => "sha256",
             Algorithm::Sha512 => "sha512",
+            Algorithm::Sha3_256 => "sha3-256",
         }
     }
 
     /// Returns the length of a digest in bytes.
     pub fn bytes(self) -> usize {
         match self {
-            Algorithm::Sha256 => 32,
+            Algorithm::Sha256 | Algorithm::Sha3_256 => 32,
             Algorithm::Sha512 => 64,
         }
     }
 
-    fn named(text: &str) -> Option<Algorithm> {
-        [Algorithm::Sha256, Algorithm::Sha512].into_iter().find(|algorithm| algorithm.name() == text)
+    /// Splits a text into the algorithm that it starts with, the sign behind that, and the rest.
+    fn split(text: &str) -> Option<(Algorithm, char, &str)> {
+        Algorithm::ALL.into_iter().find_map(|algorithm| {
+            let rest = text.strip_prefix(algorithm.name())?;
+            let sign = rest.chars().next().filter(|sign| matches!(sign, ':' | '-'))?;
+            Some((algorithm, sign, &rest[1..]))
+        })
     }
 }
 
@@ -54,6 +67,7 @@ pub struct Digest(Bytes);
 enum Bytes {
     Sha256([u8; 32]),
     Sha512(Box<[u8; 64]>),
+    Sha3([u8; 32]),
 }
 
 impl Digest {
@@ -72,6 +86,11 @@ impl Digest {
         match algorithm {
             Algorithm::Sha256 => Digest::sha256(content),
             Algorithm::Sha512 => Digest(Bytes::Sha512(Box::new(Sha512::digest(content).into()))),
+            Algorithm::Sha3_256 => {
+                let mut hasher = Sha3_256::default();
+                hasher.update(content);
+                Digest(Bytes::Sha3(hasher.finalize_fixed().into()))
+            }
         }
     }
 
@@ -93,12 +112,10 @@ impl Digest {
                 text,
             )
         };
-        let (algorithm, value) = match text.split_once([':', '-']) {
-            Some((name, value)) => (Algorithm::named(name).ok_or_else(refused)?, value),
-            None => (Algorithm::Sha256, text),
+        let (algorithm, hex_only, value) = match Algorithm::split(text) {
+            Some((algorithm, sign, value)) => (algorithm, sign == ':', value),
+            None => (Algorithm::Sha256, true, text),
         };
-        let bare = value.len() == text.len();
-        let hex_only = bare || text.as_bytes().get(algorithm.name().len()) == Some(&b':');
         let bytes = match unhex(value) {
             Some(bytes) if bytes.len() == algorithm.bytes() => bytes,
             _ if hex_only => return Err(refused()),
@@ -107,6 +124,7 @@ impl Digest {
         let bytes = match algorithm {
             Algorithm::Sha256 => bytes.try_into().map(Bytes::Sha256),
             Algorithm::Sha512 => bytes.try_into().map(|bytes| Bytes::Sha512(Box::new(bytes))),
+            Algorithm::Sha3_256 => bytes.try_into().map(Bytes::Sha3),
         };
         bytes.map(Digest).map_err(|_| refused())
     }
@@ -116,13 +134,14 @@ impl Digest {
         match self.0 {
             Bytes::Sha256(_) => Algorithm::Sha256,
             Bytes::Sha512(_) => Algorithm::Sha512,
+            Bytes::Sha3(_) => Algorithm::Sha3_256,
         }
     }
 
     /// Returns the raw bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Sha256(bytes) => bytes,
+            Bytes::Sha256(bytes) | Bytes::Sha3(bytes) => bytes,
             Bytes::Sha512(bytes) => &**bytes,
         }
     }

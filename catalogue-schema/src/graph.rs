@@ -18,6 +18,8 @@ use crate::packed::Packed;
 use crate::range::Span;
 use crate::version::{Grammar, VersionReq};
 
+pub mod more;
+
 /// Versions of a component, as places: from the first up to and without the second.
 pub type Interval = (u32, u32);
 

@@ -229,7 +229,7 @@ fn component_id(id: &str, whole: &str) -> Result<ComponentId, ParseError> {
         return ComponentId::from_path(Dialect::Estream, id);
     }
     if is_direct(id) {
-        return refused("the id of a catalogued component; direct references are not read by this version");
+        return refused("the id of a catalogued component; direct references are not read here");
     }
     if is_oci(id) {
         return refused("a component reference; this is an OCI reference, which is not resolved");
@@ -270,9 +270,11 @@ pub fn parse_release_id(text: &str) -> Result<(ComponentId, Version), ParseError
     }
 }
 
-/// A namespace: every id below a prefix that ends at a segment border.
+/// A namespace: every id below a prefix that ends at a segment border; in eStream, where names have no segments, also every id that
+/// starts with a prefix.
 ///
-/// **Shape**: `lcod://acme/` or `lcod://acme/**`; printed as `lcod://acme/**`.
+/// **Shape**: `lcod://acme/` or `lcod://acme/**`, printed as `lcod://acme/**`; `estream:@acme/**`, `estream:acme-*`, printed as
+/// `estream:acme-**`, and `estream:**` for all of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace(Box<str>);
 
@@ -282,11 +284,15 @@ impl Namespace {
     /// **Errors**: `input.namespace`.
     pub fn parse(text: &str) -> Result<Namespace, ParseError> {
         let refused = || ParseError::new("input.namespace", "a namespace such as lcod://acme/**", text);
-        let prefix = text.strip_suffix("**").unwrap_or(text);
+        let flat = Dialect::Estream.prefix();
+        let stem =
+            text.strip_suffix("**").or_else(|| text.strip_suffix('*').filter(|_| text.starts_with(flat)));
+        let prefix = stem.unwrap_or(text);
         // What may follow the prefix is one segment or more, depending on the dialect and on how long the prefix is.
         let holds_ids =
             ["x", "x/x"].iter().any(|rest| ComponentId::parse(&format!("{prefix}{rest}")).is_ok());
-        if !prefix.ends_with('/') || !holds_ids {
+        let is_open = stem.is_some() && prefix.starts_with(flat);
+        if !(prefix.ends_with('/') || is_open) || !holds_ids {
             return Err(refused());
         }
         Ok(Namespace(prefix.into()))

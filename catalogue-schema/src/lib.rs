@@ -24,11 +24,13 @@
 //! | [`packed`] | a merged component as one block of bytes |
 //! | [`range`] | which versions a requirement can mean, and whether two of them meet |
 //! | [`graph`] | what every release requires, as numbers over merged components |
+//! | [`seal`] | a publisher's signature over an archive, and what a registry says of the key |
 //! | [`row`] | the parts of a release as answers tell them |
 //! | [`extra`] | the fields of a release that nobody here interprets |
 //! | [`generation`] | what a generation remembers: sources, catalogues, documents |
 //! | [`documents`] | the list of the documents that a generation rests on, as one block of bytes |
 //! | [`lockfile`] | which releases a project uses, in both published forms |
+//! | [`compose`] | which components a `compose.yaml` calls |
 //! | [`project`] | a project's own files: `lcp.toml` and `resolve.config.json` |
 //! | [`dialect`] | readers: a document in, findings (releases and further wants) out |
 //! | [`revision`] | accepted states of lists and catalogues, and the lines of their log |
@@ -37,6 +39,7 @@
 //! This crate names no file, socket, clock, thread or future; it never logs and never panics on input.
 
 pub mod basis;
+pub mod compose;
 pub mod dialect;
 pub mod digest;
 pub mod direct;
@@ -64,6 +67,7 @@ pub mod range;
 pub mod revision;
 pub mod row;
 pub mod schema;
+pub mod seal;
 pub mod signature;
 pub mod sources;
 mod text;

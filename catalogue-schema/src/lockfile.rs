@@ -19,6 +19,9 @@
 //! commit = "8770cf166ff8d874cb8164c5fc1032afbeca8e9c"
 //! path = "components/acme.billing.invoice"
 //! manifest = "sha256:…"
+//! archive = [                             # of the one file that holds all of it; the commit is left out where there is one
+//!     "sha3-256:…",
+//! ]
 //! files = [
 //!     "sha256:… compose.yaml",
 //! ]
@@ -38,6 +41,12 @@
 //! Blocks are sorted by id, every list by its text, one entry a line, so that changes to different components merge. What
 //! answers a dependency stands behind `->` where it is another id than the one that is named, or the host; behind `native` what
 //! the host implements, where that is used instead of what is named. In `natives` that stands right behind `->`.
+//!
+//! What a direct reference brought has `source = "direct"` and `catalogue = "direct"`: its repository, commit and path name it again.
+//!
+//! Where calls were followed, `calls = "follow"` stands behind the schema, `called` behind it lists which of the requests are calls
+//! of the project's own `compose.yaml`, and `called` in a block which of its dependencies are calls that the release does not
+//! declare. Both are left out where there are none, and without `calls` a lock has neither.
 //!
 //! # `lcp.lock`
 //! The published form, schema version 1.0: see [`crate::lockfile::write`]. Our own values stand in `source`, which that schema
@@ -69,8 +78,10 @@ pub const LOCK_SCHEMA: &str = "resolverd/lock@1";
 pub const LCP_SCHEMA_VERSION: &str = "1.0";
 /// What `lcp.lock` names as its resolver: a form, not a release of this program, so that locks are equal across releases.
 pub const LCP_RESOLVER: &str = "resolverd/lock@1";
-/// The largest lockfile in bytes.
-pub const LOCK_BYTES_MAX: usize = 8 << 20;
+/// The largest lockfile in bytes: some 30,000 components of the published kind.
+pub const LOCK_BYTES_MAX: usize = 16 << 20;
+/// What `calls` says where they were followed.
+pub const FOLLOW: &str = "follow";
 /// What stands behind `->` where the host answers.
 pub const NATIVE: &str = "native";
 /// The file whose digest kernels call the integrity of a component.
@@ -123,6 +134,16 @@ pub struct Lock {
     project: Option<Project>,
     roots: Vec<Edge>,
     components: Vec<Locked>,
+    calls: Option<Calls>,
+}
+
+/// What of a lock is there because it is called, not because somebody says that it is required: references as they are locked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// What the project itself calls.
+    pub project: BTreeSet<String>,
+    /// What releases call.
+    pub releases: BTreeMap<ComponentId, BTreeSet<String>>,
 }
 
 /// A reference, and what answers it.
@@ -156,12 +177,14 @@ pub struct Locked {
     pub owner: CatalogueId,
     /// The author's repository; `None` for one on a machine, and where there is none.
     pub repository: Option<Repository>,
-    /// The commit.
+    /// The commit; `None` where there is an archive, whose digests say what it is: each publication moves the commit of its registry.
     pub commit: Option<CommitId>,
     /// The component's directory.
     pub path: Option<DocPath>,
     /// The digest of its manifest.
     pub manifest: Option<Digest>,
+    /// The digests of the archive that holds all of it, sorted; empty where its files lie one by one.
+    pub archive: Vec<Digest>,
     /// Its files as far as their digests are known, sorted by path.
     pub files: Vec<LockedFile>,
     /// What it requires, sorted.
@@ -206,20 +229,24 @@ impl Edge {
 impl Locked {
     /// Returns what a lock holds of `release`, which `owner` lists; `dependencies` says what answers each of its own.
     pub fn of(owner: &CatalogueId, release: &Release, dependencies: Vec<Edge>) -> Locked {
-        let Release { id, version, origin, manifest, files, .. } = release;
+        let Release { id, version, origin, manifest, archive, files, .. } = release;
         let file = |file: &crate::model::File| {
             Some(LockedFile { path: file.path.clone(), digest: file.digest.clone()? })
         };
         let mut files: Vec<LockedFile> = files.iter().filter_map(file).collect();
         files.sort();
+        let mut digests = archive.as_ref().map(|archive| archive.digests.clone()).unwrap_or_default();
+        digests.sort();
+        digests.dedup();
         Locked {
             id: id.clone(),
             version: version.clone(),
             owner: owner.clone(),
             repository: origin.repository.clone().filter(|one| !matches!(one, Repository::Local(_))),
-            commit: origin.commit.clone(),
+            commit: origin.commit.clone().filter(|_| archive.is_none()),
             path: origin.path.clone(),
             manifest: manifest.clone(),
+            archive: digests,
             files,
             dependencies,
         }
@@ -256,6 +283,8 @@ impl Lock {
         components.sort_by(|one, other| one.id.cmp(&other.id));
         for one in &mut components {
             in_order(&mut one.dependencies);
+            one.archive.sort();
+            one.archive.dedup();
             one.files.sort();
             one.files.dedup();
         }
@@ -264,9 +293,45 @@ impl Lock {
             let error = ParseError::new("lock.duplicate", "one version of each component", found);
             return Err(Flaw { error, about: Some(twice[1].id.clone()) });
         }
-        let lock = Lock { project, roots, components };
+        let lock = Lock { project, roots, components, calls: None };
         lock.is_whole()?;
         Ok(lock)
+    }
+
+    /// Returns the same lock as one for which calls were followed.
+    ///
+    /// **Errors**: `lock.inconsistent`: something is called that the lock does not hold.
+    pub fn with_calls(self, calls: Calls) -> Result<Lock, ParseError> {
+        let holds = |edges: &[Edge], called: &BTreeSet<String>| {
+            let wanted: BTreeSet<String> = edges.iter().map(|edge| edge.wanted.to_string()).collect();
+            called.difference(&wanted).next().cloned()
+        };
+        let below = calls.releases.iter().find_map(|(id, called)| {
+            holds(self.component(id).map_or(&[], |one| one.dependencies.as_slice()), called)
+        });
+        match holds(&self.roots, &calls.project).or(below) {
+            None => Ok(Lock { calls: Some(calls), ..self }),
+            Some(strange) => {
+                let expected = "calls that are among what is requested or required";
+                Err(ParseError::new("lock.inconsistent", expected, strange).in_field("called"))
+            }
+        }
+    }
+
+    /// Returns what is called; `None` where calls were not followed.
+    pub fn calls(&self) -> Option<&Calls> {
+        self.calls.as_ref()
+    }
+
+    /// Tells whether a requirement of a component is there because it is called.
+    pub fn is_call(&self, id: &ComponentId, wanted: &Reference) -> bool {
+        let called = self.calls.as_ref().and_then(|calls| calls.releases.get(id));
+        called.is_some_and(|called| called.contains(&wanted.to_string()))
+    }
+
+    /// Tells whether a request is there because the project calls it.
+    pub fn is_own_call(&self, wanted: &Reference) -> bool {
+        self.calls.as_ref().is_some_and(|calls| calls.project.contains(&wanted.to_string()))
     }
 
     /// Reads either form; the content decides which.

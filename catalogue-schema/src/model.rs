@@ -384,6 +384,18 @@ pub struct File {
     pub size: Option<u64>,
 }
 
+/// The one file that holds everything of a release, as its author packed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archive {
+    /// Where it lies.
+    pub location: Location,
+    /// Digests that its bytes must have, all of them; never empty.
+    pub digests: Vec<Digest>,
+    /// The size that its bytes must have, where somebody says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
 /// One version of one component, read, verified and described.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Release {
@@ -403,6 +415,9 @@ pub struct Release {
     /// Its files, in the order of the document that lists them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
+    /// The file that holds all of it; `None` where its files lie one by one in a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
     /// `component`, `contract`, `axiom`, `flow`, … where a descriptor says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
@@ -412,6 +427,9 @@ pub struct Release {
     /// What it requires, sorted by id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<Reference>,
+    /// The contracts that it says it implements, sorted by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub implements: Vec<Reference>,
     /// The document that lists it states the digest of what its content is. No answer shows it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promised: bool,
@@ -434,8 +452,13 @@ pub struct Release {
 impl Release {
     /// Returns a digest over everything that its bytes decide, to notice other bytes under the same id and version.
     ///
-    /// The manifest's digest where there is one, else the digest over the files' digests; `None` while nothing is known.
+    /// The manifest's digest where there is one, else the digest over the files' digests; `None` while nothing is known. Where
+    /// there is an archive, the digest over its digests and the manifest's.
     pub fn content(&self) -> Option<Digest> {
+        if let Some(Archive { digests, .. }) = &self.archive {
+            let lines = self.manifest.iter().chain(digests).map(|digest| format!("{digest}\n"));
+            return Some(Digest::sha256(lines.collect::<String>().as_bytes()));
+        }
         if let Some(manifest) = &self.manifest {
             return Some(manifest.clone());
         }

@@ -14,7 +14,7 @@
 //! | releases | per release its answer, then what is hidden |
 //!
 //! The **answer** is the JSON object that is told of the release, without the snapshot: `{"id":"lcod://ns/name","version":"1.0.0",
-//! "kind":…,"summary":…,"dependencies":[…],"source":{…},"integrity":{…},"trust":{…},"yanked":false,"shadowed":` — here the splice
+//! "kind":…,"summary":…,"dependencies":[…],"implements":[…],"source":{…},"integrity":{…},"trust":{…},"yanked":false,"shadowed":` — here the splice
 //! leaves the shadows out, which stand once in the block and would be repeated by every release — `,"warnings":[…],"extra":{…}}`.
 //!
 //! What is **hidden** is nothing mostly, else a JSON object of what a [`Release`] holds and its answer does not tell.
@@ -47,7 +47,7 @@ use crate::row::{ShadowRow, UNCHECKED};
 use crate::version::Version;
 
 /// How blocks are written.
-pub const FORMAT: u8 = 2;
+pub const FORMAT: u8 = 3;
 
 /// A component in one block of bytes. Cheap to clone: clones share the block.
 #[derive(Clone)]
@@ -120,7 +120,7 @@ const UNCHECKED_SIGNATURE: u16 = 1 << 3;
 const WITHOUT_DOCUMENTS: u16 = 1 << 4;
 const PRERELEASE: u16 = 1 << 5;
 const WARNED: u16 = 1 << 6;
-/// It has a manifest, whose digest is its content.
+/// It has a manifest, whose digest is its content where it has no archive.
 const MANIFEST: u16 = 1 << 7;
 /// The content stands in the entry.
 const CONTENT_HERE: u16 = 1 << 8;
@@ -130,12 +130,25 @@ const BASIS_HERE: u16 = 1 << 9;
 const ASKED: u16 = 1 << 10;
 /// The document that lists it states the digest of its content.
 const PROMISED: u16 = 1 << 11;
+/// It has an archive.
+const ARCHIVED: u16 = 1 << 12;
+/// It is a contract.
+const CONTRACT: u16 = 1 << 13;
+/// It says what it implements.
+const IMPLEMENTS: u16 = 1 << 14;
+
+/// The kind of a contract.
+const CONTRACT_KIND: &str = "contract";
 
 /// What stands before and behind the id at the start of an answer.
 const BEFORE_ID: &[u8] = b"{\"id\":\"";
 const BEFORE_VERSION: &[u8] = b"\",\"version\":\"";
 /// What stands before the requirements.
 const DEPENDENCIES: &[u8] = b",\"dependencies\":";
+/// The text of requirements where there are none.
+const NONE_REQUIRED: &str = "[]";
+/// What stands before the contracts that it implements, right behind the requirements.
+const BEFORE_IMPLEMENTS: &[u8] = b",\"implements\":[";
 
 impl Packed {
     /// Packs a component whose releases carry its id and stand in the order of their versions.
@@ -497,6 +510,18 @@ impl<'a> Listed<'a> {
         self.has(WITHOUT_DOCUMENTS)
     }
 
+    /// Tells whether it is a contract, which others implement.
+    pub fn is_contract(&self) -> bool {
+        self.has(CONTRACT)
+    }
+
+    /// Returns the contracts that it says it implements, as they are written: `lcod://ns/name@1`.
+    pub fn implements(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let text = if self.has(IMPLEMENTS) { self.implements_found() } else { None };
+        // A requirement may hold commas, and no quotes.
+        text.into_iter().flat_map(|text| text.trim_matches('"').split("\",\""))
+    }
+
     /// Tells whether a reader of it should know something.
     pub fn has_warnings(&self) -> bool {
         self.has(WARNED)
@@ -523,7 +548,7 @@ impl<'a> Listed<'a> {
     pub fn content(&self) -> Result<Option<Digest>, PackedError> {
         match self.entry[CONTENT..].first_chunk() {
             Some(content) if self.has(CONTENT_HERE) => Ok(Some(Digest::from_sha256(*content))),
-            _ if self.has(MANIFEST) => Ok(self.release()?.manifest),
+            _ if self.has(MANIFEST) => Ok(self.release()?.content()),
             _ => Ok(None),
         }
     }
@@ -538,7 +563,11 @@ impl<'a> Listed<'a> {
     ///
     /// **Errors**: [`PackedError::Read`].
     pub fn manifest(&self) -> Result<Option<Digest>, PackedError> {
-        if self.has(MANIFEST) { self.content() } else { Ok(None) }
+        match (self.has(MANIFEST), self.has(ARCHIVED)) {
+            (false, _) => Ok(None),
+            (true, false) => self.content(),
+            (true, true) => Ok(self.release()?.manifest),
+        }
     }
 
     /// Returns its answer as a JSON object without the opening brace, in parts that follow each other.
@@ -568,18 +597,17 @@ impl<'a> Listed<'a> {
 
     /// Returns what it requires as the text of a JSON array, without reading it: `["lcod://ns/name@^1"]`.
     pub fn dependencies_text(&self) -> &'a str {
-        self.dependencies_found().unwrap_or("[]")
+        self.dependencies_found().map_or(NONE_REQUIRED, |(text, _)| text)
     }
 
-    /// Returns the part of its answer that says where it comes from and what vouches for it, in parts that follow each other:
-    /// `,"source":{…},"integrity":{…},"trust":{…},"yanked":false,"shadowed":[…]`.
-    pub fn provenance(&self) -> [&'a [u8]; 2] {
-        let behind = |dependencies: &'a str| {
-            let (_, at) = self.text_behind(self.version_end(), ",\"kind\":")?;
-            let (_, at) = self.text_behind(at, ",\"summary\":")?;
-            Some(self.between(at + DEPENDENCIES.len() + dependencies.len(), self.place(SPLICE)))
+    /// Returns [`Listed::dependencies_text`], and the part of its answer behind it that says where it comes from and what vouches for
+    /// it, in parts that follow each other: `,"source":{…},"integrity":{…},"trust":{…},"yanked":false,"shadowed":[…]`.
+    pub fn dependencies_and_provenance(&self) -> (&'a str, [&'a [u8]; 2]) {
+        let (text, provenance) = match self.dependencies_found() {
+            Some((text, end)) => (text, self.between(end, self.place(SPLICE))),
+            None => (NONE_REQUIRED, &[][..]),
         };
-        [self.dependencies_found().and_then(behind).unwrap_or_default(), self.packed.shadows()]
+        (text, [provenance, self.packed.shadows()])
     }
 
     /// Returns the release.
@@ -692,13 +720,20 @@ impl<'a> Listed<'a> {
         Some((Some(text), at + length))
     }
 
-    fn dependencies_found(&self) -> Option<&'a str> {
+    /// Returns the text of what it requires, and the place behind it.
+    fn dependencies_found(&self) -> Option<(&'a str, usize)> {
         let (_, at) = self.text_behind(self.version_end(), ",\"kind\":")?;
         let (_, at) = self.text_behind(at, ",\"summary\":")?;
         let rest = self.between(at, self.place(SPLICE)).strip_prefix(DEPENDENCIES)?;
         // Neither ids nor requirements hold a bracket.
-        let end = rest.iter().position(|byte| *byte == b']')?;
-        std::str::from_utf8(rest.get(..=end)?).ok()
+        let length = position(b']', rest)? + 1;
+        Some((std::str::from_utf8(rest.get(..length)?).ok()?, at + DEPENDENCIES.len() + length))
+    }
+
+    fn implements_found(&self) -> Option<&'a str> {
+        let (_, end) = self.dependencies_found()?;
+        let rest = self.between(end, self.place(SPLICE)).strip_prefix(BEFORE_IMPLEMENTS)?;
+        std::str::from_utf8(rest.get(..position(b']', rest)?)?).ok()
     }
 
     /// Checks an entry whose answer begins at `start`, behind a release of version `before`; returns its version.
@@ -725,6 +760,13 @@ impl fmt::Debug for Listed<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}@{}", self.packed.id_text(), self.version_text())
     }
+}
+
+/// Returns the place of the first such byte. Whole pieces are looked through at once, which is many times faster than byte by byte.
+fn position(wanted: u8, bytes: &[u8]) -> Option<usize> {
+    const PIECE: usize = 64;
+    let start = bytes.chunks(PIECE).position(|piece| piece.contains(&wanted))? * PIECE;
+    Some(start + bytes.get(start..)?.iter().position(|byte| *byte == wanted)?)
 }
 
 /// Returns the length of the JSON text that `bytes` start with, both quotes included.

@@ -252,6 +252,7 @@ impl From<Algorithm> for DigestName {
         match algorithm {
             Algorithm::Sha256 => DigestName::Sha256,
             Algorithm::Sha512 => DigestName::Sha512,
+            Algorithm::Sha3_256 => DigestName::Sha3_256,
         }
     }
 }

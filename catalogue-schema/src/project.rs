@@ -6,17 +6,19 @@
 //!   "replace":   {"lcod://impl/net/fetch@1": "lcod://org/fetch@1"},
 //!   "bindings":  {"lcod://contract/net/http-client@1": "lcod://impl/net/fetch@1.2.0"},
 //!   "allowlist": ["lcod://acme/", "lcod://contract/*", "lcod://tooling/script"],
-//!   "sources":   {"lcod://demo/local@1": {"type": "path", "path": "../local"}},
+//!   "sources":   {"lcod://demo/local@1": {"type": "path", "path": "../local"},
+//!                 "lcod://demo/tax": {"type": "git", "url": "https://forge.example/tax.git", "commit": "…", "path": "component"}},
 //!   "mirrors":   {"https://registry.example": "https://mirror.example"},
 //!   "registry":  {"sources": [{"id": "acme"}]}
 //! }
 //! ```
 //! What is named is values, never places: a daemon reads no file of a project. So a source of type `path` becomes something that
-//! the project implements itself, with a warning; one of type `git` or `http` is an error, since another component than the one
-//! that is asked for would be locked; `registry` sources say which of the daemon's own sources may answer; and `mirrors` are
-//! where files come from, which is the daemon's to say. `replace` takes a table with `type` as `sources` does. Fields that nobody
-//! knows are warned of. A version in the name of what is replaced or bound changes nothing, since one version of each id is used;
-//! so two entries for one id are an error.
+//! the project implements itself, with a warning; one of type `git` is a direct reference, which needs the full id of a commit; one
+//! of type `http` is an error, since another component than the one that is asked for would be locked; `registry` sources say which
+//! of the daemon's own sources may answer; and `mirrors` say from where files are fetched for the project's own requests, never what
+//! a sync reads. `replace` takes a table with `type` as `sources` does, and a direct reference as a text. Fields that nobody knows
+//! are warned of. A version in the name of what is replaced or bound changes nothing, since one version of each id is used; so two
+//! entries for one id are an error.
 //!
 //! Never opens a file, never chooses a version.
 
@@ -25,7 +27,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::compose::Package;
 use crate::dialect::lcod::descriptor::{self, Own};
+use crate::direct::{DirectReference, DirectTable, PREFIX};
 use crate::error::{ParseError, escaped};
 use crate::id::{ComponentId, Reference, SourceId};
 use crate::json;
@@ -45,6 +49,14 @@ pub struct ProjectFile {
     pub project: Option<Project>,
     /// What it requires, in the order of the file.
     pub requires: Vec<Reference>,
+    /// The package that it is, from which relative calls count; `None` where it has no `[workspace]` table or no id.
+    pub package: Option<Package>,
+    /// What kind of component it is, as written.
+    pub kind: Option<String>,
+    /// Which contracts it says it implements, sorted by id, each once.
+    pub implements: Vec<Reference>,
+    /// What could not be read and does not count.
+    pub warnings: Vec<Warning>,
 }
 
 impl ProjectFile {
@@ -54,12 +66,17 @@ impl ProjectFile {
     /// **Errors**: `limit.document_bytes`, `input.encoding`, `input.toml`, `input.schema`, `input.id`, `input.version`,
     /// `input.requirement`, `input.field`.
     pub fn parse(bytes: &[u8]) -> Result<ProjectFile, ParseError> {
-        let Own { id, version, requires } = descriptor::project(bytes)?;
+        let Own { id, version, requires, aliases, kind, implements, warnings } = descriptor::project(bytes)?;
         let project = match (id.as_deref(), version.as_deref()) {
             (Some(id), version) => named(id, version)?,
             (None, _) => None,
         };
-        Ok(ProjectFile { project, requires })
+        let package = project.as_ref().zip(aliases).map(|(project, aliases)| Package {
+            base: project.id.clone(),
+            version: project.version.clone(),
+            aliases,
+        });
+        Ok(ProjectFile { project, requires, package, kind, implements, warnings })
     }
 }
 
@@ -89,6 +106,12 @@ pub struct Overrides {
     pub sources: Option<Vec<SourceId>>,
     /// What the project implements itself.
     pub natives: Vec<Reference>,
+    /// Which directory of a commit is used instead of what is required.
+    pub replaced: Vec<(Reference, DirectReference)>,
+    /// From which directory of a commit a component comes.
+    pub direct: Vec<(Reference, DirectReference)>,
+    /// Where files are fetched from instead: the start of an address, and what it becomes.
+    pub mirrors: Vec<(String, String)>,
     /// What was understood and is not done.
     pub warnings: Vec<Warning>,
 }
@@ -144,14 +167,40 @@ impl Overrides {
         for (key, value) in entries(raw)? {
             let wanted = reference(&key)?;
             match read::<String>(value) {
+                Ok(text) if text.starts_with(PREFIX) => {
+                    let direct = DirectReference::parse(&text).map_err(|error| error.in_field(&key))?;
+                    self.replaced_by(wanted, direct)?;
+                }
                 Ok(text) => {
                     let by = reference(&text).map_err(|error| error.in_field(&key))?;
                     once(&self.replace, &wanted)?;
+                    once(&self.replaced, &wanted)?;
                     self.replace.push((wanted, by));
                 }
-                Err(_) => self.placed(wanted, value).map_err(|error| error.in_field(&key))?,
+                Err(_) => {
+                    let direct = self.placed(wanted.clone(), value).map_err(|error| error.in_field(&key))?;
+                    direct.map_or(Ok(()), |direct| self.replaced_by(wanted, direct))?;
+                }
             }
         }
+        Ok(())
+    }
+
+    fn replaced_by(&mut self, wanted: Reference, direct: DirectReference) -> Result<(), ParseError> {
+        once(&self.replace, &wanted)?;
+        once(&self.replaced, &wanted)?;
+        self.replaced.push((wanted, direct));
+        Ok(())
+    }
+
+    fn comes_directly(
+        &mut self,
+        wanted: Reference,
+        direct: Option<DirectReference>,
+    ) -> Result<(), ParseError> {
+        let Some(direct) = direct else { return Ok(()) };
+        once(&self.direct, &wanted)?;
+        self.direct.push((wanted, direct));
         Ok(())
     }
 
@@ -176,48 +225,50 @@ impl Overrides {
         }
         if raw.get().trim_start().starts_with('[') {
             for row in read::<Vec<Row<'_>>>(raw)? {
-                self.placed(reference(&row.id)?, row.spec).map_err(|error| error.in_field(&row.id))?;
+                let wanted = reference(&row.id)?;
+                let direct =
+                    self.placed(wanted.clone(), row.spec).map_err(|error| error.in_field(&row.id))?;
+                self.comes_directly(wanted, direct)?;
             }
             return Ok(());
         }
         for (key, value) in entries(raw)? {
-            self.placed(reference(&key)?, value).map_err(|error| error.in_field(&key))?;
+            let wanted = reference(&key)?;
+            let direct = self.placed(wanted.clone(), value).map_err(|error| error.in_field(&key))?;
+            self.comes_directly(wanted, direct)?;
         }
         Ok(())
     }
 
-    /// Takes note of where one component comes from.
-    fn placed(&mut self, wanted: Reference, spec: &RawValue) -> Result<(), ParseError> {
+    /// Takes note of where one component comes from, or returns the directory of a commit that it is.
+    fn placed(&mut self, wanted: Reference, spec: &RawValue) -> Result<Option<DirectReference>, ParseError> {
         #[derive(Deserialize)]
         struct Spec {
             #[serde(rename = "type")]
             kind: String,
         }
         match read::<Spec>(spec)?.kind.as_str() {
-            "registry" => Ok(()),
+            "registry" => Ok(None),
+            "git" => read::<DirectTable>(spec)?.reference().map(Some),
             "path" | "file" => {
                 let text = format!(
                     "{wanted} comes from a directory of the project: it counts as implemented by the project itself, and what it requires is not followed"
                 );
                 self.warn("project.path_source", text);
                 self.natives.push(wanted);
-                Ok(())
+                Ok(None)
             }
             other => {
-                let expected = "a source of type registry or path: list the component in a catalogue of a configured source instead";
+                let expected = "a source of type registry, path or git: list the component in a catalogue of a configured source instead";
                 Err(ParseError::new("project.unsupported", expected, other).in_field("type"))
             }
         }
     }
 
     fn mirrors(&mut self, raw: &RawValue) -> Result<(), ParseError> {
-        let mirrors = entries(raw)?;
-        if !mirrors.is_empty() {
-            let text = format!(
-                "mirrors is not used: where files come from is the daemon's to say ({} of them; add each below [[rewrite]] of config.toml)",
-                mirrors.len()
-            );
-            self.warn("project.mirrors", text);
+        for (from, to) in entries(raw)? {
+            let to: String = read(to).map_err(|error| error.in_field(&from))?;
+            self.mirrors.push((from, to));
         }
         Ok(())
     }
@@ -254,6 +305,83 @@ impl Overrides {
     }
 }
 
+/// What a project makes of an id, where that is not what everybody else gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Other {
+    /// It uses this instead, to the end of the chain; the word is that of the field.
+    Instead(Reference, &'static str),
+    /// It uses a directory of a commit instead.
+    Direct(DirectReference),
+    /// It implements the component itself.
+    Own,
+    /// Its allowlist does not name the component.
+    NotAllowed,
+}
+
+impl Overrides {
+    /// Returns what the project makes of a component; `None` where it takes it as it is. Who owns it is not known here.
+    pub fn other(&self, id: &ComponentId) -> Option<Other> {
+        let direct = |all: &[(Reference, DirectReference)], at: &ComponentId| {
+            all.iter().find(|(wanted, _)| wanted.id == *at).map(|(_, direct)| direct.clone())
+        };
+        let step = |at: &ComponentId| {
+            let of = |all: &[(Reference, Reference)], word| {
+                all.iter().find(|(wanted, _)| wanted.id == *at).map(|(_, by)| (by.clone(), word))
+            };
+            of(&self.replace, "replace").or_else(|| of(&self.bindings, "bindings"))
+        };
+        let mut end: Option<(Reference, &'static str)> = None;
+        // A chain that never ends is the resolver's to refuse.
+        for _ in 0..=self.replace.len() + self.bindings.len() {
+            let at = end.as_ref().map_or(id, |(by, _)| &by.id);
+            if let Some(found) = direct(&self.replaced, at).or_else(|| direct(&self.direct, at)) {
+                return Some(Other::Direct(found));
+            }
+            let Some((by, word)) = step(at) else { break };
+            end = Some((by, end.map_or(word, |(_, first)| first)));
+        }
+        let at = end.as_ref().map_or(id, |(by, _)| &by.id);
+        if self.natives.iter().any(|one| one.id == *at) {
+            return Some(Other::Own);
+        }
+        let is_allowed = |pattern: &String| Allowed::parse(pattern).is_ok_and(|one| one.holds(at.as_text()));
+        if !self.allowlist.is_empty() && !self.allowlist.iter().any(is_allowed) {
+            return Some(Other::NotAllowed);
+        }
+        end.map(|(by, word)| Other::Instead(by, word))
+    }
+}
+
+/// Ids that may be used: `lcod://ns/name` and what lies below it, `lcod://ns/`, `lcod://ns/na*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed(Box<str>);
+
+impl Allowed {
+    /// Reads a pattern.
+    ///
+    /// **Errors**: `input.allowlist` for an empty text and for a `*` that does not end it.
+    pub fn parse(text: &str) -> Result<Allowed, ParseError> {
+        let refused = || {
+            ParseError::new("input.allowlist", "an id, a prefix that ends in /, or one that ends in *", text)
+        };
+        let inner = text.strip_suffix('*').unwrap_or(text);
+        let is_fine =
+            !text.is_empty() && !inner.contains('*') && inner.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
+        is_fine.then(|| Allowed(text.into())).ok_or_else(refused)
+    }
+
+    /// Tells whether it names an id.
+    pub fn holds(&self, id: &str) -> bool {
+        match (self.0.strip_suffix('*'), self.0.ends_with('/')) {
+            (Some(prefix), _) => id.starts_with(prefix),
+            (None, true) => id.starts_with(&*self.0),
+            (None, false) => {
+                id.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+        }
+    }
+}
+
 fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, ParseError> {
     json::document(raw.get())
 }
@@ -270,7 +398,7 @@ fn entries(raw: &RawValue) -> Result<Fields<'_>, ParseError> {
 }
 
 /// Refuses a second entry for one id.
-fn once(known: &[(Reference, Reference)], wanted: &Reference) -> Result<(), ParseError> {
+fn once<T>(known: &[(Reference, T)], wanted: &Reference) -> Result<(), ParseError> {
     match known.iter().find(|(other, _)| other.id == wanted.id) {
         None => Ok(()),
         Some((other, _)) => {
@@ -288,6 +416,42 @@ fn reference(text: &str) -> Result<Reference, ParseError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn what_a_project_makes_of_an_id_is_known() {
+        let text = r#"{
+            "replace": {"lcod://a/b": "lcod://a/c@^2", "lcod://a/c": "lcod://a/d", "lcod://a/g": "git+https://x/r@ID#x",
+                        "lcod://a/h": "lcod://a/g", "lcod://a/round": "lcod://a/round"},
+            "bindings": {"lcod://contract/x@1": "lcod://a/b"},
+            "sources": {"lcod://a/own": {"type": "path", "path": "x"},
+                        "lcod://a/s": {"type": "git", "url": "https://x/r", "rev": "ID", "path": "y"}},
+            "mirrors": {"https://a.example": "https://b.example"},
+            "allowlist": ["lcod://a/"]
+        }"#;
+        let overrides = Overrides::parse(text.replace("ID", ID).as_bytes()).unwrap();
+        assert_eq!(overrides.mirrors, [("https://a.example".to_owned(), "https://b.example".to_owned())]);
+        let check = |id: &str, expected: &str| {
+            let found = match overrides.other(&ComponentId::parse(id).unwrap()) {
+                None => "as it is".to_owned(),
+                Some(Other::Instead(by, word)) => format!("{word} {by}"),
+                Some(Other::Direct(direct)) => format!("direct {}", direct.path),
+                Some(Other::Own) => "own".to_owned(),
+                Some(Other::NotAllowed) => "not allowed".to_owned(),
+            };
+            assert_eq!(found, expected, "{id}");
+        };
+        check("lcod://a/b", "replace lcod://a/d");
+        check("lcod://contract/x", "bindings lcod://a/d");
+        check("lcod://a/g", "direct x");
+        check("lcod://a/h", "direct x");
+        check("lcod://a/s", "direct y");
+        check("lcod://a/own", "own");
+        check("lcod://a/z", "as it is");
+        check("lcod://b/z", "not allowed");
+        check("lcod://a/round", "replace lcod://a/round");
+    }
 
     fn check(text: &str, expected: &str) {
         let found = match Overrides::parse(text.as_bytes()) {
@@ -331,7 +495,7 @@ mod tests {
         );
         check(
             r#"{"registry": {"sources": [{"id": "acme"}, {"id": "lab", "type": "path", "path": "x"}]}, "mirrors": {"https://a": "https://b"}, "colour": 1}"#,
-            "replace bindings allow  sources acme lab  natives warnings project.unknown_field project.mirrors project.registry_source",
+            "replace bindings allow  sources acme lab  natives warnings project.unknown_field project.registry_source",
         );
         check(
             r#"{"replace": {"lcod://a/b@1": {"type": "path", "path": "x"}}}"#,
@@ -342,9 +506,23 @@ mod tests {
     #[test]
     fn what_would_lock_something_else_is_refused_with_its_place() {
         check(
-            r#"{"sources": {"lcod://a/b@1": {"type": "git", "url": "https://x", "rev": "abc"}}}"#,
+            r#"{"sources": {"lcod://a/b@1": {"type": "http", "url": "https://x"}}}"#,
             "project.unsupported sources.lcod://a/b@1.type true",
         );
+        check(
+            r#"{"sources": {"lcod://a/b@1": {"type": "git", "url": "https://x", "rev": "abc", "path": "x"}}}"#,
+            "input.commit sources.lcod://a/b@1.commit true",
+        );
+        check(
+            r#"{"replace": {"lcod://a/b@1": {"type": "git", "url": "https://x", "path": "x"}}}"#,
+            "input.commit replace.lcod://a/b@1.commit true",
+        );
+        check(
+            &r#"{"replace": {"lcod://a/b@1": "git+https://x/r@ID#x", "lcod://a/b": "lcod://c/d"}}"#
+                .replace("ID", ID),
+            "project.twice replace true",
+        );
+        check(r#"{"mirrors": {"https://a": 7}}"#, "input.field mirrors.https://a true");
         check(r#"{"replace": {"a b": "lcod://c/d"}}"#, "input.id replace true");
         check(r#"{"replace": {"lcod://a/b": "c d"}}"#, "input.id replace.lcod://a/b true");
         check(r#"{"replace": {"lcod://a/b": 7}}"#, "input.field replace.lcod://a/b true");
@@ -363,7 +541,7 @@ mod tests {
     fn a_project_says_what_it_requires() {
         let check = |text: &str, expected: &str| {
             let found = match ProjectFile::parse(text.as_bytes()) {
-                Ok(ProjectFile { project, requires }) => {
+                Ok(ProjectFile { project, requires, .. }) => {
                     let own =
                         project.map_or("nobody".to_owned(), |one| format!("{}@{}", one.id, one.version));
                     let requires: String = requires.iter().map(|one| format!(" {one}")).collect();

@@ -5,9 +5,9 @@ use serde::{Serialize, Serializer};
 
 use crate::digest::Digest;
 use crate::id::{CatalogueId, SourceId};
-use crate::model::{Refusal, Release, Shadow, Verdict};
+use crate::model::{Archive, Refusal, Release, Shadow, Verdict};
 use crate::path::DocPath;
-use crate::pointer::{CommitId, Repository};
+use crate::pointer::{CommitId, HttpsUrl, Location, Repository};
 use crate::version::Version;
 
 /// Where a release comes from.
@@ -53,6 +53,9 @@ pub struct IntegrityRow<'a> {
     pub manifest: ManifestRow<'a>,
     /// Its files, as far as they are known.
     pub files: Vec<FileRow<'a>>,
+    /// The file that holds all of it, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveRow<'a>>,
 }
 
 impl<'a> IntegrityRow<'a> {
@@ -64,7 +67,30 @@ impl<'a> IntegrityRow<'a> {
             blob: file.blob.as_ref(),
             size: file.size,
         });
-        IntegrityRow { manifest: ManifestRow::of(release), files: files.collect() }
+        let archive = release.archive.as_ref().map(ArchiveRow::of);
+        IntegrityRow { manifest: ManifestRow::of(release), files: files.collect(), archive }
+    }
+}
+
+/// The file that holds all of a release.
+#[derive(Debug, Serialize)]
+pub struct ArchiveRow<'a> {
+    /// Its URL; `null` where it lies beside its index: in a repository, or on this machine.
+    pub url: Option<&'a HttpsUrl>,
+    /// The digests of its bytes.
+    pub digests: &'a [Digest],
+    /// Its size in bytes, where somebody says so.
+    pub size: Option<u64>,
+}
+
+impl<'a> ArchiveRow<'a> {
+    /// Returns the row of an archive.
+    pub fn of(archive: &'a Archive) -> ArchiveRow<'a> {
+        let url = match &archive.location {
+            Location::Https { url } => Some(url),
+            Location::Git { .. } | Location::File { .. } => None,
+        };
+        ArchiveRow { url, digests: &archive.digests, size: archive.size }
     }
 }
 

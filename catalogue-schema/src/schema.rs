@@ -5,6 +5,7 @@
 
 use schemars::{JsonSchema, SchemaGenerator};
 
+use crate::dialect::estream::document as estream;
 use crate::dialect::lcod::document::{
     ArrayEntry, CatalogueDocument, CataloguesDocument, Descriptor, ListRow, ManifestDocument, PackageLine,
     RegistryDocument, VersionsDocument,
@@ -37,6 +38,41 @@ pub fn all() -> Vec<(&'static str, String)> {
             of::<CataloguesDocument>(
                 "LCOD list of catalogues",
                 "`catalogues.json` with schema `lcod-registry/catalogues@1`: pinned pointers to catalogues and lists.",
+            ),
+        ),
+        (
+            "estream-component.schema.json",
+            of::<estream::ManifestDocument>(
+                "eStream component manifest",
+                "`estream-component.toml`: what the author of a component says of one version.",
+            ),
+        ),
+        (
+            "estream-config.schema.json",
+            of::<estream::ConfigDocument>(
+                "eStream registry configuration",
+                "`config.json` at the root of an eStream registry; every field may be left out, and so may the file.",
+            ),
+        ),
+        (
+            "estream-metadata.schema.json",
+            of::<estream::MetadataDocument>(
+                "eStream component metadata",
+                "`metadata.json`: a component of an eStream registry and all of its versions.",
+            ),
+        ),
+        (
+            "estream-publisher.schema.json",
+            of::<estream::PublisherDocument>(
+                "eStream publisher",
+                "`publishers/{name}.json`: who somebody is, and with which keys they sign.",
+            ),
+        ),
+        (
+            "estream-signature.schema.json",
+            of::<estream::SignatureDocument>(
+                "eStream signature",
+                "`SIGNATURE.ml-dsa`: an ML-DSA-87 signature over the SHA3-256 checksum of an archive.",
             ),
         ),
         (
@@ -243,6 +279,14 @@ mod tests {
                 check("list-row.schema.json", &serde_json::from_str(line).unwrap(), true);
             }
         }
+        let part = "tests/federation/parts/index/wire-adapter/estream-wire-fix";
+        check("estream-metadata.schema.json", &json(&format!("{part}/metadata.json")), true);
+        check("estream-signature.schema.json", &json(&format!("{part}/1.0.0/SIGNATURE.ml-dsa")), true);
+        let component = toml::from_str(&text(&format!("{part}/1.0.0/estream-component.toml"))).unwrap();
+        check("estream-component.schema.json", &component, true);
+        check("estream-component.schema.json", &json("sources.example.json"), false);
+        check("estream-publisher.schema.json", &json("tests/federation/parts/publishers/acme.json"), true);
+        check("estream-config.schema.json", &json("tests/federation/parts/config.json"), true);
         let policy =
             |text: &str| toml::from_str::<Value>(&format!("schema = \"resolverd/trust@1\"\n{text}")).unwrap();
         let rule = "version = 1\n[[namespaces]]\nmatch = \"**\"\nsources = [\"a\"]\nrequire = \"pin\"\n";

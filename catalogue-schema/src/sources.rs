@@ -14,6 +14,14 @@
 //! operator's own file must not open a door; what upstream knows and we do not need (`metadata` beyond its pins,
 //! `transport`, `headers`, `timeoutMs`, `retries`, `description`) is accepted and ignored.
 //!
+//! With `"dialect": "estream"` a source is a whole registry: `url` is a Git repository (`owner/repo` is one on GitHub), `path` alone
+//! a plain directory, `subpath` the registry's directory in the repository where it is not its root. It has no `checksum`.
+//! `owns` may be written as `acme-*` or `@acme`:
+//!
+//! ```json
+//! {"id": "parts", "dialect": "estream", "url": "acme/estream-registry", "ref": "main", "owns": ["acme-*", "@acme"]}
+//! ```
+//!
 //! A file may also be a JSONL list, `lcod.sources.jsonl`; content decides. Its lines of type `list` take the same fields:
 //!
 //! ```json
@@ -34,8 +42,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::dialect::estream::INDEX;
 use crate::dialect::lcod::document::LIST_SCHEMA;
 use crate::digest::Digest;
+use crate::direct::DIRECT_SOURCE;
 use crate::error::{ParseError, Position};
 use crate::filter::Filter;
 use crate::forge::{ForgeFile, Forges};
@@ -239,7 +249,7 @@ pub struct SourceEntry {
     /// The id, unique in the file: `a-z`, `0-9`, `.`, `_`, `/`, `-`, with a letter or digit at both ends.
     #[schemars(regex(pattern = r"^[a-z0-9](?:[a-z0-9._/-]*[a-z0-9])?$"), length(max = 100))]
     pub id: String,
-    /// Which documents it speaks: `lcod` (the default). No other dialect is read by this version.
+    /// Which documents it speaks: `lcod` (the default) or `estream`. No other dialect is read by this version.
     pub dialect: Option<String>,
     /// Where the entry document lies.
     pub entrypoint: Option<Entrypoint>,
@@ -358,11 +368,16 @@ enum MaxStale {
 
 fn source(entry: SourceEntry, place: Place, directory: &Path, forges: &Forges) -> Result<Source, ParseError> {
     let id = SourceId::parse(&entry.id).map_err(|error| error.in_field("id"))?;
+    if id.as_text() == DIRECT_SOURCE {
+        let expected = format!("another id than {DIRECT_SOURCE}, which stands for direct references");
+        return Err(ParseError::new("input.source_id", expected, &entry.id).in_field("id"));
+    }
     let dialect = dialect(entry.dialect.as_deref().unwrap_or(Dialect::Lcod.name()))?;
     let priority = entry.priority.map_or(Ok(place.priority), priority)?;
-    let owns = entry.owns.iter().enumerate().map(|(index, text)| {
-        Namespace::parse(text).map_err(|error| error.in_field(format!("owns[{index}]")))
-    });
+    let owns =
+        entry.owns.iter().enumerate().map(|(index, text)| {
+            owned(text, dialect).map_err(|error| error.in_field(format!("owns[{index}]")))
+        });
     let owns = owns.collect::<Result<Vec<_>, _>>()?;
     let refresh_s = entry.refresh.as_ref().map(refresh_s).transpose()?;
     let max_stale_s = entry.max_stale.as_ref().map(max_stale_s).transpose()?;
@@ -377,9 +392,16 @@ fn source(entry: SourceEntry, place: Place, directory: &Path, forges: &Forges) -
     let metadata_commit = pin(&entry, "commit").map(str::to_owned);
     let filter =
         Filter::parse(entry.namespace.as_deref(), entry.package.as_deref(), entry.version.as_deref())?;
+    if dialect == Dialect::Estream {
+        of_registry(&entry)?;
+    }
     let home = home(&entry)?;
     let (entrypoint, prefix) = entrypoint(entry)?;
-    let entry = location(&entrypoint, directory, forges).map_err(|error| error.in_field(prefix))?;
+    let entry = match dialect {
+        Dialect::Estream => registry(&entrypoint, directory),
+        Dialect::Lcod | Dialect::Flowctl => location(&entrypoint, directory, forges),
+    };
+    let entry = entry.map_err(|error| error.in_field(prefix))?;
     let entry = with_metadata_commit(entry, metadata_commit.as_deref(), forges)?;
     let place = Place { priority, ..place };
     let origin = home.filter(|_| matches!(entry, Location::Https { .. }));
@@ -402,10 +424,21 @@ fn source(entry: SourceEntry, place: Place, directory: &Path, forges: &Forges) -
 fn dialect(text: &str) -> Result<Dialect, ParseError> {
     let expected = match text {
         "lcod" => return Ok(Dialect::Lcod),
-        "estream" | "flowctl" => format!("lcod; {text} is not read by this version"),
-        _ => "lcod".to_owned(),
+        "estream" => return Ok(Dialect::Estream),
+        "flowctl" => format!("lcod or estream; {text} is not read by this version"),
+        _ => "lcod or estream".to_owned(),
     };
     Err(ParseError::new("input.dialect", expected, text).in_field("dialect"))
+}
+
+/// Reads a namespace that a source owns. Where the dialect is clear its own short forms do: `acme-*`, `@acme`.
+fn owned(text: &str, dialect: Dialect) -> Result<Namespace, ParseError> {
+    let is_short = dialect == Dialect::Estream && !text.contains(':');
+    match (is_short, text.starts_with('@') && !text.contains('/')) {
+        (true, true) => Namespace::parse(&format!("estream:{text}/**")),
+        (true, false) => Namespace::parse(&format!("estream:{text}")),
+        (false, _) => Namespace::parse(text),
+    }
 }
 
 fn priority(number: i64) -> Result<i64, ParseError> {
@@ -525,6 +558,87 @@ fn location(entry: &Entrypoint, directory: &Path, forges: &Forges) -> Result<Loc
         Kind::Git => git(entry, directory, forges),
         Kind::Https => https(entry, forges),
         Kind::File => file(entry, directory),
+    }
+}
+
+/// Refuses the fields that say nothing of a registry.
+fn of_registry(entry: &SourceEntry) -> Result<(), ParseError> {
+    // A checksum would be that of a listing, and hold nothing of what the listing names.
+    let pinned = "no checksum: a registry is pinned by its commit";
+    let fields = [
+        ("namespace", entry.namespace.as_deref(), "no namespace: the names of a registry have none"),
+        ("package", entry.package.as_deref(), "no package: a registry has none"),
+        ("checksum", entry.checksum.as_deref(), pinned),
+        ("metadata.checksum", pin(entry, "checksum"), pinned),
+    ];
+    match fields.into_iter().find_map(|(field, text, expected)| Some((field, text?, expected))) {
+        Some((field, text, expected)) => Err(ParseError::new("input.field", expected, text).in_field(field)),
+        None => Ok(()),
+    }
+}
+
+/// Returns where the index of an eStream registry lies.
+fn registry(entry: &Entrypoint, directory: &Path) -> Result<Location, ParseError> {
+    let in_git = [&entry.url, &entry.commit, &entry.reference, &entry.subpath, &entry.catalogue];
+    let kind = match (&entry.kind, &entry.kind_alias) {
+        // A `file:` URL is one of a repository here, since a registry is more than a file.
+        (None, None) if in_git.into_iter().any(Option::is_some) => Kind::Git,
+        (None, None) => Kind::File,
+        _ => kind(entry)?,
+    };
+    match (kind, file(entry, directory)) {
+        (Kind::Git, _) => registry_in_git(entry, directory),
+        (Kind::File, Ok(Location::File { path })) => {
+            Ok(Location::File { path: path.join(&DocPath::parse(INDEX)?) })
+        }
+        (Kind::File, other) => other,
+        (Kind::Https, _) => {
+            let expected = "git or file: a registry is a repository or a directory";
+            Err(ParseError::new("input.field", expected, "https").in_field("type"))
+        }
+    }
+}
+
+fn registry_in_git(entry: &Entrypoint, directory: &Path) -> Result<Location, ParseError> {
+    let repository = match (&entry.url, &entry.path) {
+        (Some(url), _) => registry_url(url, directory).map_err(|error| error.in_field("url"))?,
+        (None, Some(path)) => {
+            Repository::Local(resolved(path, directory).map_err(|error| error.in_field("path"))?)
+        }
+        (None, None) => {
+            let expected = "the repository's url or path";
+            return Err(ParseError::new("input.field", expected, "nothing").in_field("url"));
+        }
+    };
+    let beside = entry.path.as_ref().filter(|_| entry.url.is_some());
+    let named =
+        [("subpath", entry.subpath.as_ref()), ("catalogue", entry.catalogue.as_ref()), ("path", beside)];
+    let mut named = named.into_iter().filter_map(|(name, text)| Some((name, text?)));
+    let path = match (named.next(), named.next()) {
+        (_, Some((name, text))) => {
+            let expected = "the registry's directory once";
+            return Err(ParseError::new("input.field", expected, text).in_field(name));
+        }
+        (Some((name, text)), None) => {
+            let root = DocPath::parse(text).map_err(|error| error.in_field(name))?;
+            root.join(&DocPath::parse(INDEX)?).map_err(|error| error.in_field(name))?
+        }
+        (None, None) => DocPath::parse(INDEX)?,
+    };
+    Ok(Location::Git { repository, revision: revision(entry)?.unwrap_or(Revision::Head), path })
+}
+
+/// Reads the URL of a registry's repository; `owner/repo` is one on GitHub.
+fn registry_url(url: &str, directory: &Path) -> Result<Repository, ParseError> {
+    let is_name = |part: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        !part.is_empty() && !part.starts_with(['.', '-']) && part.bytes().all(plain)
+    };
+    match url.split_once('/') {
+        Some((owner, name)) if is_name(owner) && is_name(name) => {
+            Ok(Repository::Https(HttpsUrl::parse(&format!("https://github.com/{owner}/{name}"))?))
+        }
+        _ => url_repository(url, directory),
     }
 }
 

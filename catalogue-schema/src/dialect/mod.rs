@@ -4,6 +4,7 @@
 //! document: `read` for bytes that were verified, `refuse` for a release's document that could not be had. What a reader must
 //! remember between a document and the next travels inside the errand, so a dialect keeps no state.
 
+pub mod estream;
 pub mod lcod;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use crate::id::{CatalogueId, ComponentId, Dialect, SourceId};
 use crate::lexicon::Lexicon;
 use crate::model::{Place, Rank, Refusal, Release, SignatureClaim, Skipped, Source, Trust, Warning};
 use crate::pointer::{CommitId, Want};
+use crate::seal::Sealed;
 use crate::version::Version;
 
 /// One document to fetch, what it must be, and what its reader will need.
@@ -51,6 +53,7 @@ impl Errand {
     pub fn component(&self) -> Option<&ComponentId> {
         match &self.task {
             Task::Lcod(task) => task.component(),
+            Task::Estream(task) => task.component(),
         }
     }
 
@@ -58,6 +61,17 @@ impl Errand {
     pub fn documents(&self) -> u64 {
         match &self.task {
             Task::Lcod(task) => task.documents(),
+            // They come together out of a repository, and are never waited for one by one.
+            Task::Estream(_) => 0,
+        }
+    }
+
+    /// Returns how many releases follow from this document, as far as that is known before it is read; 0 where another one has
+    /// counted them, and for nodes.
+    pub fn releases(&self) -> u64 {
+        match &self.task {
+            Task::Lcod(task) => task.documents().min(1),
+            Task::Estream(task) => task.releases(),
         }
     }
 }
@@ -90,6 +104,8 @@ pub struct Node {
 pub enum Task {
     /// An LCOD document.
     Lcod(lcod::Task),
+    /// A document of an eStream registry.
+    Estream(estream::Task),
 }
 
 /// What the verify function and the fetcher know about bytes that may be read.
@@ -125,6 +141,8 @@ pub struct Finding {
     pub unusable: Vec<Unusable>,
     /// Releases that need no further document.
     pub releases: Vec<Release>,
+    /// Releases that need no further document, each with a signature that somebody has to look at first.
+    pub sealed: Vec<Sealed>,
     /// Entries that could not be read.
     pub skipped: Vec<Skipped>,
     /// What a reader of this catalogue should know.
@@ -157,12 +175,18 @@ pub fn start(source: &Source, forges: &Forges) -> Errand {
         via: Vec::new(),
         rank: Rank(vec![source.place]),
     };
-    let task = match source.dialect {
-        // Only the LCOD reader exists; the sources file refuses the other dialects by name.
-        Dialect::Lcod | Dialect::Estream | Dialect::Flowctl => Task::Lcod(lcod::start(source, forges)),
+    let (want, task) = match source.dialect {
+        Dialect::Estream => {
+            let (want, task) = estream::start(source);
+            (want, Task::Estream(task))
+        }
+        // The sources file refuses dialects that have no reader.
+        Dialect::Lcod | Dialect::Flowctl => {
+            (Want::Blob(source.entry.clone()), Task::Lcod(lcod::start(source, forges)))
+        }
     };
     Errand {
-        want: Want::Blob(source.entry.clone()),
+        want,
         digests: source.digests.clone(),
         size: None,
         signature: source.signature.clone(),
@@ -196,6 +220,7 @@ pub fn read_with(
 ) -> Result<Finding, ParseError> {
     match &errand.task {
         Task::Lcod(task) => lcod::read(errand, task, bytes, received, forges, lexicon),
+        Task::Estream(task) => estream::read(errand, task, bytes, received),
     }
 }
 
@@ -207,6 +232,8 @@ pub fn read_with(
 pub fn basis(errand: &Errand, document: &Digest, above: &Trust) -> Option<Basis> {
     match &errand.task {
         Task::Lcod(task) => lcod::basis(errand, task, document, above),
+        // It rests on six documents.
+        Task::Estream(_) => None,
     }
 }
 
@@ -214,6 +241,7 @@ pub fn basis(errand: &Errand, document: &Digest, above: &Trust) -> Option<Basis>
 pub fn tells_commit(errand: &Errand, release: &Release) -> bool {
     match &errand.task {
         Task::Lcod(task) => lcod::tells_commit(task, release),
+        Task::Estream(_) => release.origin.commit.is_some(),
     }
 }
 
@@ -221,6 +249,7 @@ pub fn tells_commit(errand: &Errand, release: &Release) -> bool {
 pub fn described(errand: &Errand) -> Option<(&ComponentId, &Version)> {
     match &errand.task {
         Task::Lcod(task) => task.described(),
+        Task::Estream(task) => task.described(),
     }
 }
 
@@ -228,6 +257,7 @@ pub fn described(errand: &Errand) -> Option<(&ComponentId, &Version)> {
 pub fn refuse(errand: &Errand, refusal: Refusal) -> Finding {
     match &errand.task {
         Task::Lcod(task) => lcod::refuse(task, refusal),
+        Task::Estream(task) => estream::refuse(task, refusal),
     }
 }
 
@@ -236,6 +266,7 @@ pub fn refuse(errand: &Errand, refusal: Refusal) -> Finding {
 pub fn defer(errand: &Errand, trust: &Trust) -> Option<Finding> {
     match &errand.task {
         Task::Lcod(task) => lcod::defer(errand, task, trust),
+        Task::Estream(_) => None,
     }
 }
 

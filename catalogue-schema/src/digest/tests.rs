@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+const HEX3: &str = "36f028580bb02cc8272a9a020f4200e346e276ae664e45ee80745574e2f5ab80";
 const BASE64: &str = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=";
 const HEX512: &str = "ee26b0dd4af7e749aa1a8ee3c10ae9923f618980772e473f8819a5d4940e0db27ac185f8a0e1d5f84f88bc887fd67b143732c304cc5fa9ad8e6f57f50028a8ff";
 const BASE64_512: &str =
@@ -28,6 +29,11 @@ fn published_spellings_give_the_same_bytes() {
     check(format!("sha512:{HEX512}"), sha512());
     check(format!("sha512-{HEX512}"), sha512());
     check(format!("sha512-{BASE64_512}"), sha512());
+    let sha3 = || Digest::of(Algorithm::Sha3_256, b"test");
+    check(format!("sha3-256:{HEX3}"), sha3());
+    check(format!("sha3-256-{HEX3}"), sha3());
+    assert_eq!((sha3().to_string(), sha3().algorithm()), (format!("sha3-256:{HEX3}"), Algorithm::Sha3_256));
+    assert_ne!(Digest::parse(HEX3).unwrap(), sha3(), "bare hex is SHA-256");
     assert_eq!(sha256().to_string(), format!("sha256:{HEX}"));
     assert_eq!(sha256().hex(), HEX);
     assert_ne!(Digest::parse(HEX).unwrap(), Digest::of(Algorithm::Sha512, b"test"));
@@ -71,7 +77,10 @@ fn what_only_looks_like_a_digest_is_refused() {
     check(&format!("sha512:{HEX}"));
     check(&format!("sha512-{BASE64}"));
     check(&format!("sha256-{BASE64_512}"));
-    check(&format!("sha3-256:{HEX}"));
+    check(&format!("sha3:{HEX}"));
+    check(&format!("sha3-512:{HEX}"));
+    check("sha3-256:");
+    check(&format!("sha3-256:{HEX512}"));
     check(&format!(" sha256:{HEX}"));
     check(&format!("sha256:{HEX}\n"));
     check(&format!("sha256-{BASE64} sha512-{BASE64_512}"));

@@ -12,6 +12,11 @@ use crate::policy::document::At;
 pub struct LockDocument {
     /// `resolverd/lock@1`.
     pub schema: At<String>,
+    /// `follow` where what components call is locked as well; left out where only what they require is.
+    pub calls: Option<At<String>>,
+    /// What the project asks for because its own `compose.yaml` calls it.
+    #[serde(default)]
+    pub called: Vec<At<String>>,
     /// What the project asks for and the host implements itself.
     #[serde(default)]
     pub natives: Vec<At<String>>,
@@ -35,12 +40,15 @@ pub struct LockedTable {
     pub catalogue: At<String>,
     /// The author's repository, under its own name: never a mirror, never a path of a machine.
     pub repository: Option<At<String>>,
-    /// The commit.
+    /// The commit; left out where there is an archive.
     pub commit: Option<At<String>>,
     /// The component's directory.
     pub path: Option<At<String>>,
     /// The digest of its manifest.
     pub manifest: Option<At<String>>,
+    /// The digests of the one file that holds all of it.
+    #[serde(default)]
+    pub archive: Vec<At<String>>,
     /// The digest and the path of each file.
     #[serde(default)]
     pub files: Vec<At<String>>,
@@ -50,6 +58,9 @@ pub struct LockedTable {
     /// What it requires; behind `->` what answers that, where it is not the component that is named.
     #[serde(default)]
     pub dependencies: Vec<At<String>>,
+    /// Which of its dependencies its `compose.yaml` calls without the release declaring them.
+    #[serde(default)]
+    pub called: Vec<At<String>>,
     /// The components that require it.
     #[serde(default)]
     pub required_by: Vec<At<String>>,
@@ -92,7 +103,12 @@ pub(super) struct LcpSource {
     pub(super) catalogue: Option<At<String>>,
     pub(super) manifest: Option<At<String>>,
     #[serde(default)]
+    pub(super) archive: Vec<At<String>>,
+    #[serde(default)]
     pub(super) files: Vec<At<String>>,
+    pub(super) calls: Option<At<String>>,
+    #[serde(default)]
+    pub(super) called: Vec<At<String>>,
     #[serde(default)]
     pub(super) required_by: Vec<At<String>>,
 }

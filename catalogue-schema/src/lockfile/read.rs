@@ -1,14 +1,14 @@
 //! Reads locks: TOML in either form, every value with its place, then the lock as a whole. Never guesses what is missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::error::{ParseError, Position, escaped};
 use crate::id::{CatalogueId, ComponentId, Reference, SourceId, parse_release_id};
 use crate::lockfile::document::{LcpDependency, LcpDocument, LcpTable, LockDocument, LockedTable};
 use crate::lockfile::{
-    Edge, Flaw, Form, LCP_RESOLVER, LCP_SCHEMA_VERSION, LOCK_BYTES_MAX, LOCK_SCHEMA, Lock, Locked,
-    LockedFile, NATIVE, Project, RequiredBy, To,
+    Calls, Edge, FOLLOW, Flaw, Form, LCP_RESOLVER, LCP_SCHEMA_VERSION, LOCK_BYTES_MAX, LOCK_SCHEMA, Lock,
+    Locked, LockedFile, NATIVE, Project, RequiredBy, To,
 };
 use crate::path::DocPath;
 use crate::pointer::{CommitId, HttpsUrl, Repository, SshUrl};
@@ -130,6 +130,8 @@ impl Reader<'_> {
         }
         let blocks = document.components.iter().map(|at| (at.value().id.value().as_str(), at.offset()));
         let lock = self.whole(None, roots, components, &blocks.collect::<Vec<_>>())?;
+        let tables = document.components.iter().map(|at| (&at.value().id, &at.value().called));
+        let lock = self.with_calls(lock, document.calls.as_ref(), &document.called, tables)?;
         let required_by = lock.required_by();
         for (index, at) in document.components.iter().enumerate() {
             let table = at.value();
@@ -137,6 +139,47 @@ impl Reader<'_> {
             self.dependents(&required_by, &table.id, &table.required_by).map_err(within)?;
         }
         Ok(lock)
+    }
+
+    /// Notes what is in a lock because it is called.
+    fn with_calls<'t>(
+        &self,
+        lock: Lock,
+        calls: Option<&At<String>>,
+        own: &'t [At<String>],
+        tables: impl Iterator<Item = (&'t At<String>, &'t Vec<At<String>>)>,
+    ) -> Result<Lock, ParseError> {
+        let mut called = Calls { project: self.called(own)?, releases: BTreeMap::new() };
+        let mut first = own.first();
+        for (id, list) in tables {
+            first = first.or(list.first());
+            let id = self.value(id, "id", |text| {
+                parse_release_id(text).map(|(id, _)| id).or_else(|_| ComponentId::parse(text))
+            })?;
+            let list = self.called(list)?;
+            if !list.is_empty() {
+                called.releases.insert(id, list);
+            }
+        }
+        let Some(calls) = calls else {
+            return match first {
+                None => Ok(lock),
+                Some(first) => {
+                    let expected = format!("calls = \"{FOLLOW}\" where something is called");
+                    let error = ParseError::new("lock.inconsistent", expected, first.value());
+                    Err(self.placed(error.in_field("called"), first))
+                }
+            };
+        };
+        self.exactly(calls, "calls", FOLLOW, "input.field")?;
+        lock.with_calls(called).map_err(|error| match first {
+            Some(first) => self.placed(error, first),
+            None => error,
+        })
+    }
+
+    fn called(&self, list: &[At<String>]) -> Result<BTreeSet<String>, ParseError> {
+        Ok(self.all(list, "called", Reference::parse)?.iter().map(ToString::to_string).collect())
     }
 
     fn component(&self, table: &LockedTable, roots: &mut Vec<Edge>) -> Result<Locked, ParseError> {
@@ -154,6 +197,7 @@ impl Reader<'_> {
             commit: self.maybe(table.commit.as_ref(), "commit", CommitId::parse)?,
             path: self.maybe(table.path.as_ref(), "path", DocPath::parse)?,
             manifest: self.maybe(table.manifest.as_ref(), "manifest", Digest::parse)?,
+            archive: self.all(&table.archive, "archive", Digest::parse)?,
             files: self.all(&table.files, "files", file)?,
             dependencies: self.all(&table.dependencies, "dependencies", edge)?,
             id,
@@ -219,6 +263,13 @@ impl Reader<'_> {
         let blocks = document.components.iter().map(|at| (at.value().id.value().as_str(), at.offset()));
         let project = Some(Project { id, version });
         let lock = self.whole(project, roots, components, &blocks.collect::<Vec<_>>())?;
+        let tables = rest.iter().map(|at| (&at.value().id, &at.value().source.called));
+        let lock = self.with_calls(lock, own.source.calls.as_ref(), &own.source.called, tables)?;
+        if let Some(strange) = rest.iter().find_map(|at| at.value().source.calls.as_ref()) {
+            let error =
+                ParseError::new("lock.inconsistent", "calls in the project's block alone", strange.value());
+            return Err(self.placed(error.in_field("source.calls"), strange));
+        }
         let required_by = lock.required_by();
         for (index, at) in document.components.iter().enumerate() {
             let within = |error: ParseError| self.placed(error.in_field(format!("components[{index}]")), at);
@@ -253,6 +304,7 @@ impl Reader<'_> {
             commit,
             path: self.maybe(source.subdir.as_ref(), "source.subdir", DocPath::parse)?,
             manifest: self.maybe(source.manifest.as_ref(), "source.manifest", Digest::parse)?,
+            archive: self.all(&source.archive, "source.archive", Digest::parse)?,
             files: self.all(&source.files, "source.files", file)?,
             dependencies: self.edges(&table.dependencies)?,
         };

@@ -145,6 +145,39 @@ fn an_lcp_lock_is_as_the_published_schema_says() {
     assert_eq!(alone.text(Form::Lcp).unwrap_err().reason, "lock.project");
 }
 
+#[test]
+fn a_release_in_an_archive_is_known_by_its_digests_and_not_by_a_commit() {
+    let digest = Digest::of(crate::digest::Algorithm::Sha3_256, b"an archive");
+    let other = Digest::sha256(b"an archive");
+    let release: Release = serde_json::from_value(json!({
+        "id": "estream:wire", "version": "1.0.0", "manifest": Digest::sha256(b"a manifest"),
+        "origin": {
+            "repository": {"https": "https://git.acme.example/parts"},
+            "commit": COMMIT, "path": "index/wire-adapter/wire/1.0.0",
+        },
+        "archive": {
+            "location": {"https": {"url": "https://acme.example/wire.tar.gz"}}, "digests": [&digest, &other],
+        },
+        "verdict": {"trusted": {"level": "pinned"}},
+    }))
+    .unwrap();
+    let owner = serde_json::from_value(json!({"source": "parts", "name": "parts"})).unwrap();
+    let locked = Locked::of(&owner, &release, Vec::new());
+    assert_eq!((&locked.commit, &locked.archive), (&None, &vec![other.clone(), digest.clone()]));
+    let project = Project { id: id("lcod://demo/app"), version: Version::parse("0.1.0").unwrap() };
+    let roots = vec![Edge::plain(reference("estream:wire"))];
+    let lock = Lock::new(Some(project), roots, vec![locked]).unwrap();
+    for form in [Form::Resolverd, Form::Lcp] {
+        let text = lock.text(form).unwrap();
+        assert!(text.contains(&format!("archive = [\n    \"{other}\",\n    \"{digest}\",\n]")), "{text}");
+        assert!(!text.contains(COMMIT), "{text}");
+        assert_eq!(Lock::parse(text.as_bytes()).unwrap().0.components(), lock.components());
+        let spoiled = text.replace("sha3-256:", "sha3-255:");
+        let error = Lock::parse(spoiled.as_bytes()).unwrap_err();
+        assert!(error.field.ends_with("archive[1]"), "{error:?}");
+    }
+}
+
 /// Replaces `from` in the sample's text, and compares reason, field and line of what that gives.
 fn check(form: Form, from: &str, to: &str, expected: &str) {
     let text = sample().text(form).unwrap();

@@ -20,14 +20,16 @@
 //! resolved = "lcod://acme/tax@1.0.1"
 //! ```
 //! A dependency that the host answers has `source = { type = "native" }` and nothing resolved; `name` in it is what the host
-//! implements, where that is used instead of what is named.
+//! implements, where that is used instead of what is named. Where calls were followed, `calls` and `called` stand in `source` as they
+//! stand in `resolverd.lock`.
 
 use std::collections::BTreeMap;
 
+use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::id::ComponentId;
 use crate::lockfile::{
-    Edge, LCP_RESOLVER, LCP_SCHEMA_VERSION, LOCK_SCHEMA, Lock, Locked, NATIVE, RequiredBy, To,
+    Edge, FOLLOW, LCP_RESOLVER, LCP_SCHEMA_VERSION, LOCK_SCHEMA, Lock, Locked, NATIVE, RequiredBy, To,
 };
 
 const HEAD: &str =
@@ -37,6 +39,7 @@ const HEAD: &str =
 pub(super) fn resolverd(lock: &Lock) -> String {
     let mut out = Text(HEAD.to_owned());
     out.value("schema", LOCK_SCHEMA);
+    out.calls(lock);
     let native = lock.roots().iter().filter_map(|edge| match &edge.to {
         To::Native => Some(edge.wanted.to_string()),
         To::Hosted(instead) => Some(format!("{} -> {instead}", edge.wanted)),
@@ -60,9 +63,11 @@ pub(super) fn resolverd(lock: &Lock) -> String {
         out.maybe("commit", one.commit.as_ref());
         out.maybe("path", one.path.as_ref());
         out.maybe("manifest", one.manifest.as_ref());
+        out.list("archive", one.archive.iter().map(Digest::to_string));
         out.list("files", files(one));
         out.list("requested", requested.remove(&one.id).into_iter().flatten());
         out.list("dependencies", one.dependencies.iter().map(told));
+        out.list("called", called(lock, one));
         out.list("requiredBy", dependents(one, &required_by));
     }
     out.0
@@ -80,7 +85,15 @@ pub(super) fn lcp(lock: &Lock) -> Result<String, ParseError> {
     out.value("resolverVersion", LCP_RESOLVER);
     out.value("projectId", &own);
     out.block(&own);
-    out.0.push_str("source = { type = \"path\", path = \".\" }\n");
+    match lock.calls() {
+        None => out.0.push_str("source = { type = \"path\", path = \".\" }\n"),
+        Some(_) => {
+            out.0.push_str("\n[components.source]\n");
+            out.value("type", "path");
+            out.value("path", ".");
+            out.calls(lock);
+        }
+    }
     out.edges(lock, lock.roots());
     let required_by = lock.required_by();
     for one in lock.components() {
@@ -96,7 +109,9 @@ pub(super) fn lcp(lock: &Lock) -> Result<String, ParseError> {
         out.value("name", one.owner.source.as_text());
         out.value("catalogue", one.owner.name.as_text());
         out.maybe("manifest", one.manifest.as_ref());
+        out.list("archive", one.archive.iter().map(Digest::to_string));
         out.list("files", files(one));
+        out.list("called", called(lock, one));
         out.list("requiredBy", dependents(one, &required_by));
         out.edges(lock, &one.dependencies);
     }
@@ -109,6 +124,12 @@ fn files(one: &Locked) -> impl Iterator<Item = String> {
 
 fn dependents<'a>(one: &Locked, required_by: &'a RequiredBy<'_>) -> impl Iterator<Item = String> + use<'a> {
     required_by.get(&one.id).into_iter().flatten().map(ToString::to_string)
+}
+
+/// Returns what a release calls and does not declare.
+fn called(lock: &Lock, one: &Locked) -> impl Iterator<Item = String> {
+    let called = lock.calls().and_then(|calls| calls.releases.get(&one.id));
+    called.into_iter().flatten().cloned()
 }
 
 /// Returns an edge as `resolverd.lock` writes it.
@@ -144,6 +165,14 @@ impl Text {
         self.0.push_str(&format!("{name} = [\n"));
         values.for_each(|value| self.0.push_str(&format!("    {},\n", quoted(&value))));
         self.0.push_str("]\n");
+    }
+
+    /// Writes that calls were followed, and what the project calls; nothing where they were not.
+    fn calls(&mut self, lock: &Lock) {
+        if let Some(calls) = lock.calls() {
+            self.value("calls", FOLLOW);
+            self.list("called", calls.project.iter().cloned());
+        }
     }
 
     /// Begins a component of `lcp.lock`.

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::extra::Extra;
 use crate::id::{ComponentId, Reference};
-use crate::model::{File, Level, Origin, Refusal, Release, Trust, Verdict, Warning};
+use crate::model::{Archive, File, Level, Origin, Refusal, Release, Trust, Verdict, Warning};
 use crate::path::DocPath;
-use crate::pointer::{CommitId, HttpsUrl, LocalPath, Repository};
+use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository};
 use crate::row::UNFETCHED;
 use crate::version::Version;
 
@@ -22,6 +22,9 @@ pub(super) struct Hidden {
     /// The digest of the manifest of a release whose documents have not been fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     manifest: Option<Digest>,
+    /// Where the archive lies that no URL leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    archive: Option<Location>,
 }
 
 impl Hidden {
@@ -35,9 +38,11 @@ impl Hidden {
             manifest,
             unfetched,
             files: _,
+            archive,
             kind: _,
             summary: _,
             dependencies: _,
+            implements: _,
             yanked: _,
             // Among the marks.
             promised: _,
@@ -50,6 +55,10 @@ impl Hidden {
         Hidden {
             repository: repository.clone().filter(|repository| !is_told(repository)),
             manifest: manifest.clone().filter(|_| *unfetched),
+            archive: archive
+                .as_ref()
+                .map(|archive| archive.location.clone())
+                .filter(|location| !matches!(location, Location::Https { .. })),
         }
     }
 }
@@ -83,6 +92,8 @@ pub(super) struct Told<'a> {
     kind: Option<String>,
     summary: Option<String>,
     dependencies: Vec<Reference>,
+    #[serde(default)]
+    implements: Vec<Reference>,
     #[serde(borrow)]
     source: ToldSource<'a>,
     #[serde(borrow)]
@@ -106,6 +117,23 @@ struct ToldIntegrity<'a> {
     #[serde(borrow)]
     manifest: Option<Cow<'a, str>>,
     files: Vec<File>,
+    archive: Option<ToldArchive>,
+}
+
+#[derive(Deserialize)]
+struct ToldArchive {
+    url: Option<HttpsUrl>,
+    digests: Vec<Digest>,
+    size: Option<u64>,
+}
+
+impl ToldArchive {
+    fn archive(self, hidden: Option<Location>) -> Result<Archive, String> {
+        let ToldArchive { url, digests, size } = self;
+        let location = hidden.or(url.map(|url| Location::Https { url }));
+        let location = location.ok_or("an archive that lies nowhere")?;
+        Ok(Archive { location, digests, size })
+    }
 }
 
 #[derive(Deserialize)]
@@ -148,6 +176,7 @@ impl Told<'_> {
             Some(text) if !unfetched => Some(Digest::parse(&text).map_err(|error| error.to_string())?),
             _ => hidden.manifest,
         };
+        let archive = self.integrity.archive.map(|told| told.archive(hidden.archive)).transpose()?;
         Ok(Release {
             id: id.clone(),
             version: self.version,
@@ -155,9 +184,11 @@ impl Told<'_> {
             manifest,
             unfetched,
             files: self.integrity.files,
+            archive,
             kind: self.kind,
             summary: self.summary,
             dependencies: self.dependencies,
+            implements: self.implements,
             promised: false,
             yanked: self.yanked,
             verdict: self.trust.verdict(is_unpinned)?,

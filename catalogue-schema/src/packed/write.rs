@@ -5,13 +5,15 @@ use std::mem::take;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::digest::Algorithm;
 use crate::id::{ComponentId, Reference};
 use crate::model::{Component, Level, Release, Trust, Verdict};
 use crate::packed::told::Hidden;
 use crate::packed::{
-    ANSWER_END, ASKED, BASIS, BASIS_HERE, CONTENT, CONTENT_HERE, ENTRY, EXTRA, FORMAT, HEAD, HIDDEN_END,
-    MANIFEST, MARKS, PRERELEASE, PROMISED, Packed, PackedError, REFUSED, SAYS, SEARCH, SHADOWS, SPLICE,
-    UNCHECKED_SIGNATURE, UNPINNED, VERSION_BYTES, WARNED, WITHOUT_DOCUMENTS, YANKED, search, text_length,
+    ANSWER_END, ARCHIVED, ASKED, BASIS, BASIS_HERE, CONTENT, CONTENT_HERE, CONTRACT, CONTRACT_KIND, ENTRY,
+    EXTRA, FORMAT, HEAD, HIDDEN_END, IMPLEMENTS, MANIFEST, MARKS, PRERELEASE, PROMISED, Packed, PackedError,
+    REFUSED, SAYS, SEARCH, SHADOWS, SPLICE, UNCHECKED_SIGNATURE, UNPINNED, VERSION_BYTES, WARNED,
+    WITHOUT_DOCUMENTS, YANKED, search, text_length,
 };
 use crate::pointer::Repository;
 use crate::row::{IntegrityRow, ShadowRow, SourceRow, TrustRow};
@@ -36,6 +38,8 @@ struct Front<'a> {
     kind: Option<&'a str>,
     summary: Option<&'a str>,
     dependencies: &'a [Reference],
+    #[serde(skip_serializing_if = "<[Reference]>::is_empty")]
+    implements: &'a [Reference],
 }
 
 impl Packer {
@@ -99,6 +103,7 @@ impl Packer {
             kind: release.kind.as_deref(),
             summary: release.summary.as_deref(),
             dependencies: &release.dependencies,
+            implements: &release.implements,
         })?;
         self.block.pop();
         self.block.extend(b",\"source\":");
@@ -213,9 +218,10 @@ pub(super) fn marks(release: &Release) -> u16 {
         Verdict::Trusted(leave) => Some(leave),
         Verdict::Refused(_) => None,
     };
-    let has_content = match &release.manifest {
-        Some(manifest) => manifest.as_bytes().len() == 32,
-        None => release.files.iter().any(|file| file.digest.is_some()),
+    let has_content = match (&release.archive, &release.manifest) {
+        (Some(_), _) => true,
+        (None, Some(manifest)) => manifest.algorithm() == Algorithm::Sha256,
+        (None, None) => release.files.iter().any(|file| file.digest.is_some()),
     };
     let marks = [
         (release.yanked, YANKED),
@@ -224,10 +230,13 @@ pub(super) fn marks(release: &Release) -> u16 {
         (leave.is_some_and(Trust::has_unchecked_signature), UNCHECKED_SIGNATURE),
         (leave.is_some_and(Trust::is_asked_for), ASKED),
         (release.promised, PROMISED),
+        (release.kind.as_deref() == Some(CONTRACT_KIND), CONTRACT),
+        (!release.implements.is_empty(), IMPLEMENTS),
         (release.unfetched, WITHOUT_DOCUMENTS),
         (release.version.is_prerelease(), PRERELEASE),
         (!release.warnings.is_empty(), WARNED),
         (release.manifest.is_some(), MANIFEST),
+        (release.archive.is_some(), ARCHIVED),
         (has_content, CONTENT_HERE),
         (release.basis.is_some(), BASIS_HERE),
     ];

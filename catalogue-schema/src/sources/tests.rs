@@ -166,7 +166,7 @@ fn refusals_name_the_field() {
     check(r#""url":"https://e.org/c","priority":-1"#, "input.field", "priority");
     check(r#""url":"https://e.org/c","priority":1001"#, "input.field", "priority");
     check(r#""url":"https://e.org/c","priority":1.0"#, "input.field", "priority");
-    check(r#""url":"https://e.org/c","dialect":"estream""#, "input.dialect", "dialect");
+    check(r#""url":"https://e.org/c","dialect":"npm""#, "input.dialect", "dialect");
     check(r#""url":"https://e.org/c","dialect":"flowctl""#, "input.dialect", "dialect");
     check(r#""url":"https://e.org/c","dialect":"LCOD""#, "input.dialect", "dialect");
     check(r#""url":"https://e.org/c","owns":["lcod://a/**","acme"]"#, "input.namespace", "owns[1]");
@@ -407,6 +407,12 @@ fn the_document_as_a_whole_is_judged_first() {
         Some((3, 9)),
     );
     check(
+        "{\"sources\":[\n  {\"id\":\"direct\",\"path\":\"x\"}]}",
+        "input.source_id",
+        "sources[0].id",
+        Some((2, 9)),
+    );
+    check(
         "{\"sources\":[\n  {\"id\":\"a\",\"path\":\"x\"},\n  {\"id\":\"a\",\"path\":\"y\",\"enabled\":false}]}",
         "input.duplicate_id",
         "sources[1].id",
@@ -447,4 +453,68 @@ fn the_operator_may_name_a_repository_behind_ssh() {
     }
     let error = one(r#""type":"https","url":"ssh://git@e.org/o/r.git""#).unwrap_err();
     assert_eq!(error.reason, "input.url_scheme");
+}
+
+#[test]
+fn an_estream_source_is_a_registry() {
+    let check = |fields: &str, expected: &str| {
+        let source = one(&format!("\"dialect\":\"estream\",{fields}")).unwrap();
+        assert_eq!(
+            (source.dialect, source.entry.to_string()),
+            (Dialect::Estream, expected.to_owned()),
+            "{fields}"
+        );
+    };
+    let github = "https://github.com/acme/registry";
+    check(r#""url":"acme/registry""#, &format!("{github} at HEAD: index"));
+    check(r#""url":"acme/registry","ref":"main""#, &format!("{github} at main: index"));
+    check(r#""url":"acme/registry","commit":"COMMIT""#, &format!("{github} at {COMMIT}: index"));
+    check(
+        r#""url":"https://git.e.org/r.git","subpath":"sub/dir""#,
+        "https://git.e.org/r.git at HEAD: sub/dir/index",
+    );
+    check(r#""url":"ssh://git@e.org/r.git""#, "ssh://git@e.org/r.git at HEAD: index");
+    check(r#""url":"file:///srv/r.git""#, "file:///srv/r.git at HEAD: index");
+    check(r#""type":"git","path":"../r""#, "file:///etc/r at HEAD: index");
+    check(r#""path":"../r","commit":"COMMIT""#, &format!("file:///etc/r at {COMMIT}: index"));
+    check(r#""path":"parts""#, "/etc/resolverd/parts/index");
+    check(r#""type":"file","url":"file:///srv/parts""#, "/srv/parts/index");
+    check(
+        r#""entrypoint":{"type":"git","url":"acme/registry","ref":"v1"}"#,
+        &format!("{github} at v1: index"),
+    );
+}
+
+#[test]
+fn what_is_no_registry_is_refused_by_field() {
+    let check = |fields: &str, reason: &str, field: &str| {
+        let error = one(&format!("\"dialect\":\"estream\",{fields}")).unwrap_err();
+        assert_eq!((&*error.reason, &*error.field), (reason, &*format!("sources[0].{field}")), "{fields}");
+    };
+    check(r#""type":"https","url":"https://e.org/r""#, "input.field", "type");
+    check(r#""url":"http://e.org/r""#, "input.url_scheme", "url");
+    check(r#""url":"acme/registry","subpath":"../x""#, "input.path", "subpath");
+    check(r#""url":"acme/registry","subpath":"a","path":"b""#, "input.field", "path");
+    check(r#""url":"acme/registry","checksum":"HEX""#, "input.field", "checksum");
+    check(r#""type":"git""#, "input.field", "url");
+    check(r#""url":"acme/registry","namespace":"acme""#, "input.field", "namespace");
+    check(r#""url":"acme/registry","package":"x""#, "input.field", "package");
+    check(r#""owns":["Acme-*"],"url":"acme/registry""#, "input.namespace", "owns[0]");
+}
+
+#[test]
+fn an_estream_source_owns_names_by_their_start_and_scopes() {
+    let source =
+        one(r#""dialect":"estream","url":"a/b","owns":["acme-*","@acme","estream:@other/**"]"#).unwrap();
+    let owns = |text: &str| {
+        let id = crate::id::ComponentId::parse(text).unwrap();
+        source.owns.iter().any(|namespace| namespace.contains(&id))
+    };
+    let printed: Vec<String> = source.owns.iter().map(ToString::to_string).collect();
+    assert_eq!(printed, ["estream:acme-**", "estream:@acme/**", "estream:@other/**"]);
+    assert!(owns("estream:acme-x") && owns("estream:@acme/x") && owns("estream:@other/y"));
+    assert!(!owns("estream:acm") && !owns("estream:@acme2/x") && !owns("estream:x-acme-y"));
+    for text in &printed {
+        assert_eq!(Namespace::parse(text).unwrap().to_string(), *text);
+    }
 }

@@ -1,11 +1,16 @@
 //! Component descriptors (`lcp.toml`, schema versions 1.0 and 2.0), and the release that a row, its descriptor and its
 //! `compose.yaml` make together.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::dialect::lcod::Task;
-use crate::dialect::lcod::document::{Dependency, Descriptor, SchemaVersion, without_mark};
-use crate::dialect::lcod::pending::{Pending, WARNINGS_MAX, dependency, in_order};
+use crate::dialect::lcod::document::{
+    Dependency, Descriptor, DescriptorWorkspace, SchemaVersion, without_mark,
+};
+use crate::dialect::lcod::pending::{Pending, WARNINGS_MAX, dependency, implemented, in_order};
 use crate::dialect::lcod::place::Spot;
 use crate::dialect::{Errand, Finding, Received, Stage};
 use crate::digest::Digest;
@@ -45,6 +50,8 @@ pub struct ComposeTask {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     dependencies: Vec<Reference>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    implements: Vec<Reference>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Warning>,
 }
 
@@ -75,6 +82,14 @@ pub(super) fn read(
             Err(_) => {}
         }
     }
+    let implements = match &document.implements {
+        Some(value) => contracts(value, lexicon, &mut warnings),
+        // Where the descriptor says nothing, the row may.
+        None => {
+            let said = task.pending.extra.get("implements");
+            said.and_then(|value| implemented(value, lexicon).ok()).unwrap_or_default()
+        }
+    };
     let next = ComposeTask {
         pending: task.pending.clone(),
         lcp: file(&task.lcp, received),
@@ -83,6 +98,7 @@ pub(super) fn read(
         kind: document.kind,
         summary: document.summary,
         dependencies: in_order(dependencies),
+        implements,
         warnings,
     };
     let errand = Errand {
@@ -94,6 +110,15 @@ pub(super) fn read(
         task: crate::dialect::Task::Lcod(Task::Compose(Box::new(next))),
     };
     Ok(Finding { errands: vec![errand], ..Finding::default() })
+}
+
+/// Returns which contracts a descriptor says its component implements: none, with a warning, where that cannot be read.
+fn contracts(value: &Value, lexicon: &mut Lexicon, warnings: &mut Vec<Warning>) -> Vec<Reference> {
+    implemented(value, lexicon).unwrap_or_else(|error| {
+        let error = error.in_field("implements");
+        warnings.push(Warning::new("descriptor.implements", format!("left out: {error}")));
+        Vec::new()
+    })
 }
 
 /// Returns where `compose.yaml` lies. When `lcp.toml` was read through the same branch, it is the commit that the branch meant
@@ -121,13 +146,21 @@ pub(crate) struct Own {
     pub(crate) version: Option<String>,
     /// What it requires.
     pub(crate) requires: Vec<Reference>,
+    /// The aliases of a package's scopes; `None` where it is no package.
+    pub(crate) aliases: Option<BTreeMap<String, String>>,
+    /// What kind of component it is, as written.
+    pub(crate) kind: Option<String>,
+    /// Which contracts it says it implements.
+    pub(crate) implements: Vec<Reference>,
+    /// What was left out.
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// Returns what a project's own descriptor says: its id and version as written, and what it requires.
 ///
 /// **Errors**: those of [`read`], and of the first requirement that cannot be read.
 pub(crate) fn project(bytes: &[u8]) -> Result<Own, ParseError> {
-    let Descriptor { id, version, deps, .. } = document(bytes)?;
+    let Descriptor { id, version, deps, workspace, kind, implements, .. } = document(bytes)?;
     let mut lexicon = Lexicon::default();
     let mut requires = Vec::new();
     for (index, value) in deps.unwrap_or_default().requires.into_iter().enumerate() {
@@ -137,7 +170,17 @@ pub(crate) fn project(bytes: &[u8]) -> Result<Own, ParseError> {
         let reference = read.and_then(|written| dependency(written.required(), &mut lexicon));
         requires.push(reference.map_err(|error| error.in_field(format!("deps.requires[{index}]")))?);
     }
-    Ok(Own { id, version, requires })
+    let workspace = workspace.map(|table| {
+        let found = table.to_string();
+        serde_json::from_value::<DescriptorWorkspace>(table).map_err(|_| {
+            ParseError::new("input.field", "a table with scopeAliases", found).in_field("workspace")
+        })
+    });
+    let aliases = workspace.transpose()?.map(|workspace| workspace.scope_aliases);
+    let mut warnings = Vec::new();
+    let implements = implements.map(|value| contracts(&value, &mut lexicon, &mut warnings));
+    let implements = implements.unwrap_or_default();
+    Ok(Own { id, version, requires, aliases, kind, implements, warnings })
 }
 
 /// Returns the release whose last document, `compose.yaml`, has arrived; its content is not looked at.
@@ -150,6 +193,7 @@ pub(super) fn complete(task: &ComposeTask, location: &Location, received: &Recei
     release.kind = task.kind.clone();
     release.summary = task.summary.clone();
     release.dependencies = task.dependencies.clone();
+    release.implements = task.implements.clone();
     release.warnings = task.warnings.clone();
     Finding { releases: vec![release], ..Finding::default() }
 }

@@ -5,6 +5,7 @@
 //! only itself, has its entry type as a parameter: the readers put a raw JSON value there, the JSON Schemas the real type.
 //! Unknown fields are ignored, or kept in `extra` where a release carries them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -470,6 +471,31 @@ pub struct Descriptor {
     pub summary: Option<String>,
     /// What it requires.
     pub deps: Option<DescriptorDeps>,
+    /// The contracts that it implements: one, or a list of them.
+    #[schemars(with = "Option<Implements>")]
+    pub implements: Option<Value>,
+    /// The package that it describes; of a release nobody reads it.
+    #[schemars(with = "Option<DescriptorWorkspace>")]
+    pub workspace: Option<Value>,
+}
+
+/// What a [`Descriptor`] says that it implements.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Implements {
+    /// One contract.
+    One(Dependency),
+    /// Several.
+    All(Vec<Dependency>),
+}
+
+/// The `[workspace]` table of a [`Descriptor`].
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DescriptorWorkspace {
+    /// What the first segment of a relative call stands for.
+    #[serde(default)]
+    pub scope_aliases: BTreeMap<String, String>,
 }
 
 /// A schema version, quoted or not.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::dialect::lcod::document::{
     Dependency, ListHeader, MANIFEST_SCHEMA, ManifestDocument, ManifestFile,
 };
-use crate::dialect::lcod::pending::{Pending, dependencies, sha256};
+use crate::dialect::lcod::pending::{Pending, dependencies, implemented, sha256};
 use crate::dialect::lcod::place::{prefix, repository};
 use crate::dialect::lcod::plain::{self, Manifest};
 use crate::dialect::{Finding, Received};
@@ -77,6 +77,7 @@ fn release(
         return Err(error.in_field("dependencies"));
     }
     let mut extra = document.extra;
+    let implements = taken_implements(&mut extra, lexicon);
     let claimed = |name: &str| extra.iter().find(|(field, _)| field == name).map(|(_, value)| value);
     let claim = SignatureClaim::of(claimed("publicKey"), claimed("signature"));
     let mut release = task.pending.trusted(received.trust.clone().noting(claim.as_ref()));
@@ -86,6 +87,7 @@ fn release(
     release.origin = origin;
     release.files = files;
     release.dependencies = dependencies;
+    release.implements = implements;
     release.extra.extend(extra);
     Ok(release)
 }
@@ -199,6 +201,15 @@ fn taken(extra: &mut Carried, field: &str) -> Option<String> {
         (_, Value::String(text)) => Some(text),
         _ => None,
     }
+}
+
+/// Takes what a component implements out of the fields that are carried through; what cannot be read stays there.
+fn taken_implements(extra: &mut Carried, lexicon: &mut Lexicon) -> Vec<Reference> {
+    let Some(at) = extra.iter().position(|(name, _)| name == "implements") else { return Vec::new() };
+    let read = extra.get(at).map(|(_, value)| implemented(value, lexicon));
+    let Some(Ok(implements)) = read else { return Vec::new() };
+    extra.swap_remove(at);
+    implements
 }
 
 fn listed(references: &[Reference]) -> String {

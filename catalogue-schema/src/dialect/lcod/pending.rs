@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::basis::Parts;
-use crate::dialect::lcod::document::{Entry, Required};
+use crate::dialect::lcod::document::{Dependency, Entry, Required};
 use crate::dialect::lcod::{Reading, Task, of_repository};
 use crate::dialect::{Errand, Stage};
 use crate::digest::{Algorithm, Digest};
@@ -56,9 +56,11 @@ impl Pending {
             manifest: None,
             unfetched: false,
             files: Vec::new(),
+            archive: None,
             kind: None,
             summary: None,
             dependencies: Vec::new(),
+            implements: Vec::new(),
             promised: false,
             yanked: self.yanked,
             verdict,
@@ -144,7 +146,7 @@ impl Reading<'_> {
             }
         };
         let Some(first) = self.finding.errands.get(place) else { return Ok(()) };
-        let crate::dialect::Task::Lcod(task) = &errand.task;
+        let crate::dialect::Task::Lcod(task) = &errand.task else { return Ok(()) };
         let Some(pending) = task.pending() else { return Ok(()) };
         let release = format!("{}@{}", pending.id, pending.version);
         let (expected, differs) = match says_the_same(first, &errand) {
@@ -173,8 +175,10 @@ pub(super) const WARNINGS_MAX: usize = 100;
 
 /// Tells whether two entries name the same release by the same pointers.
 fn says_the_same(first: &Errand, second: &Errand) -> bool {
-    let crate::dialect::Task::Lcod(one) = &first.task;
-    let crate::dialect::Task::Lcod(other) = &second.task;
+    let (crate::dialect::Task::Lcod(one), crate::dialect::Task::Lcod(other)) = (&first.task, &second.task)
+    else {
+        return false;
+    };
     let same_task = match (one, other) {
         (Task::Manifest(one), Task::Manifest(other)) => one.declared == other.declared,
         (Task::Descriptor(one), Task::Descriptor(other)) => {
@@ -248,6 +252,23 @@ pub(super) fn dependencies(
     Ok(in_order(all))
 }
 
+/// Reads which contracts a component says that it implements: one, or a list of them.
+///
+/// **Errors**: those of [`dependency`], and `input.field`.
+pub(super) fn implemented(value: &Value, lexicon: &mut Lexicon) -> Result<Vec<Reference>, ParseError> {
+    let all = match value {
+        Value::Array(all) => all.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let read = |value: &Value| {
+        let expected = "the id of a contract, or a list of them";
+        let written = serde_json::from_value::<Dependency>(value.clone())
+            .map_err(|_| ParseError::new("input.field", expected, value.to_string()))?;
+        dependency(written.required(), lexicon)
+    };
+    Ok(in_order(all.iter().map(read).collect::<Result<_, _>>()?))
+}
+
 /// Returns references sorted by id, each once.
 pub(super) fn in_order(mut references: Vec<Reference>) -> Vec<Reference> {
     references.sort_by(|a, b| (&a.id, a.requirement.as_text()).cmp(&(&b.id, b.requirement.as_text())));
@@ -262,6 +283,8 @@ pub(super) fn sha256(text: &str) -> Result<Digest, ParseError> {
     let digest = Digest::parse(text)?;
     match digest.algorithm() {
         Algorithm::Sha256 => Ok(digest),
-        Algorithm::Sha512 => Err(ParseError::new("input.digest", "a SHA-256 digest", text)),
+        Algorithm::Sha512 | Algorithm::Sha3_256 => {
+            Err(ParseError::new("input.digest", "a SHA-256 digest", text))
+        }
     }
 }

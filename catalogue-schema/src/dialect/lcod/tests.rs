@@ -94,7 +94,7 @@ fn lines(finding: &Finding) -> Vec<String> {
                 format!("node {} {}.{}", node.id.name, place.priority, place.position)
             }
             Stage::Release => {
-                let dialect::Task::Lcod(task) = &errand.task;
+                let dialect::Task::Lcod(task) = &errand.task else { panic!("another dialect") };
                 let pending = task.pending().unwrap();
                 format!("release {}@{}", pending.id, pending.version)
             }
@@ -187,7 +187,7 @@ fn filters_combine_downwards_and_one_that_cannot_be_read_makes_the_pointer_unusa
     let list =
         format!("{LIST_HEAD}\n{{\"type\":\"list\",\"id\":\"c\",\"path\":\"c.jsonl\",\"version\":\"1\"}}\n");
     let finding = filtered(&local_git(), &list, [Some("a"), None, None]);
-    let dialect::Task::Lcod(task) = &finding.errands[0].task;
+    let dialect::Task::Lcod(task) = &finding.errands[0].task else { panic!("another dialect") };
     let Task::Node(task) = task else { panic!("a node") };
     assert_eq!(task.filter.to_string(), "namespace lcod://a/**, version 1");
     for broken in [r#""version":"1 || 2""#, r#""version":3"#, r#""namespace":"A b""#, r#""package":"""#] {
@@ -269,7 +269,7 @@ fn packages_jsonl_is_a_catalogue_without_a_header() {
         check(&location, &text, &expected.each_ref().map(String::as_str));
     }
     let finding = read_at(&local_git(), &text).unwrap();
-    let dialect::Task::Lcod(task) = &finding.errands[0].task;
+    let dialect::Task::Lcod(task) = &finding.errands[0].task else { panic!("another dialect") };
     assert_eq!(task.pending().unwrap().extra["registryId"], "official");
     let one = r#"{"kind":"component","id":"lcod://a/b","version":"0.1.0","manifest":"m.json"}"#;
     check(&local_file(), one, &["release lcod://a/b@0.1.0 /srv/reg/m.json"]);

@@ -1,0 +1,182 @@
+//! Seals: a publisher's signature over the archive of a release, with what the registry says of the publisher's key.
+//!
+//! A registry that signs archives and not statements (seed 002) says in four places what an archive is: its metadata, a checksum
+//! file, the signature file and the publisher's record. Whoever reads them makes a [`Seal`] of what agrees; whether the signature
+//! holds and the key may sign is computed elsewhere. Never computes with a key and never reads a clock: windows are compared with
+//! the time of publication that the registry attests.
+
+use serde_json::{Value, json};
+
+use crate::digest::Digest;
+use crate::id::Dialect;
+use crate::key::{Fingerprint, PublicKey};
+use crate::model::Release;
+
+/// The field of a release's extra under which the result of looking at its seal stands. No document can put it there.
+pub const VERIFICATION: &str = "verification";
+
+/// The reason of a refusal: the signature is none of the publisher's key over the archive's checksum.
+pub const SIGNATURE_INVALID: &str = "estream.signature_invalid";
+/// The reason of a refusal: a release without a signature file.
+pub const SIGNATURE_MISSING: &str = "estream.signature_missing";
+/// The reason of a refusal: a signature file that cannot be read.
+pub const SIGNATURE_MALFORMED: &str = "estream.signature_malformed";
+/// The reason of a refusal: a signature file that names another algorithm than ML-DSA-87 over SHA3-256.
+pub const UNSUPPORTED_ALGORITHM: &str = "estream.unsupported_algorithm";
+/// The reason of a refusal: metadata and signature file name different keys.
+pub const KEY_ID_MISMATCH: &str = "estream.key_id_mismatch";
+/// The reason of a refusal: the key has been revoked.
+pub const KEY_REVOKED: &str = "estream.key_revoked";
+/// The reason of a refusal: the release was published outside of the time for which the key was.
+pub const KEY_EXPIRED: &str = "estream.key_expired";
+/// The reason of a refusal: the release was published after the key was replaced.
+pub const KEY_ROTATED: &str = "estream.key_rotated";
+/// The reason of a refusal: the publisher has no such key.
+pub const KEY_UNKNOWN: &str = "estream.key_unknown";
+/// The reason of a refusal: the registry has no record of the publisher.
+pub const PUBLISHER_UNKNOWN: &str = "estream.publisher_unknown";
+/// The reason of a refusal: the publisher's record cannot be read.
+pub const PUBLISHER_MALFORMED: &str = "estream.publisher_malformed";
+/// The reason of a refusal: two places state different checksums of the archive.
+pub const CHECKSUM_MISMATCH: &str = "estream.checksum_mismatch";
+/// The reason of a refusal: a release without a checksum file.
+pub const CHECKSUM_MISSING: &str = "estream.checksum_missing";
+/// The reason of a refusal: a checksum file that cannot be read.
+pub const CHECKSUM_MALFORMED: &str = "estream.checksum_malformed";
+/// The reason of a refusal: several releases of one registry state the same checksum, and an archive is one release.
+pub const CHECKSUM_TWICE: &str = "estream.checksum_twice";
+/// The reason of a refusal: a name that is reserved for official components.
+pub const NAME_RESERVED: &str = "estream.name_reserved";
+
+/// What a registry says of a publisher's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStatus {
+    /// It signs.
+    Active,
+    /// It was replaced: what was published before stays signed by it.
+    Rotated,
+    /// Nothing that it signed counts.
+    Revoked,
+}
+
+/// A key of a publisher, as the registry records it. All times are seconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublisherKey {
+    /// Its id within the publisher's record.
+    pub id: String,
+    /// The key.
+    pub key: PublicKey,
+    /// What has become of it.
+    pub status: KeyStatus,
+    /// From when on it signs.
+    pub created_s: Option<i64>,
+    /// Until when it signs.
+    pub expires_s: Option<i64>,
+    /// When it was replaced, where it was.
+    pub rotated_s: Option<i64>,
+}
+
+/// A signature over the checksum of an archive, and what tells whether it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    /// Who publishes the release.
+    pub publisher: String,
+    /// The registry says that it has verified who the publisher is.
+    pub is_verified: bool,
+    /// The key that the signature names, out of the publisher's own.
+    pub key: PublisherKey,
+    /// The checksum of the archive, on which every document agrees. Its raw bytes are what is signed.
+    pub checksum: Digest,
+    /// The signature.
+    pub signature: Vec<u8>,
+    /// When the signer says that it signed; nobody vouches for it.
+    pub signed_at: Option<String>,
+    /// When the registry says that the release was published, in seconds since 1970-01-01 UTC.
+    pub published_s: i64,
+}
+
+/// A release and the seal on its archive.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sealed {
+    /// The release, as its documents describe it.
+    pub release: Release,
+    /// The seal.
+    pub seal: Seal,
+}
+
+/// Returns what stands in the release whose seal holds.
+pub fn valid(seal: &Seal) -> Value {
+    json!({
+        "result": "Valid",
+        "keyId": seal.key.id,
+        "key": seal.key.key.fingerprint(),
+        "signedAt": seal.signed_at,
+        "publisher": seal.publisher,
+        "publisherVerified": seal.is_verified,
+        "checksum": seal.checksum,
+    })
+}
+
+/// Returns what stands in a release that is refused for this reason; `None` where the reason says nothing of a seal.
+pub fn broken(reason: &str) -> Option<Value> {
+    let result = match reason {
+        SIGNATURE_INVALID
+        | SIGNATURE_MISSING
+        | SIGNATURE_MALFORMED
+        | UNSUPPORTED_ALGORITHM
+        | KEY_ID_MISMATCH => "InvalidSignature",
+        CHECKSUM_MISMATCH | CHECKSUM_MISSING | CHECKSUM_MALFORMED | CHECKSUM_TWICE => "ChecksumMismatch",
+        KEY_EXPIRED | KEY_ROTATED => "ExpiredKey",
+        KEY_REVOKED => "RevokedKey",
+        KEY_UNKNOWN | PUBLISHER_UNKNOWN | PUBLISHER_MALFORMED => "UnknownKey",
+        _ => return None,
+    };
+    Some(json!({ "result": result }))
+}
+
+/// Returns the key whose seal on a release was found to hold. Only the reader of a dialect that has seals keeps documents from
+/// saying so themselves: of every other release nothing is believed.
+pub fn signer(release: &Release) -> Option<Fingerprint> {
+    if release.id.dialect() != Dialect::Estream || release.archive.is_none() {
+        return None;
+    }
+    let told = release.extra.get(VERIFICATION)?;
+    let is_valid = told.get("result").and_then(Value::as_str) == Some("Valid");
+    let key = told.get("key").and_then(Value::as_str).filter(|_| is_valid)?;
+    Fingerprint::parse(key).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const KEY: &str = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+    fn release(id: &str, archive: Value, verification: Value) -> Release {
+        let verdict = json!({"trusted": {"level": "pinned"}});
+        serde_json::from_value(json!({
+            "id": id, "version": "1.0.0", "origin": {}, "verdict": verdict, "archive": archive,
+            "extra": { VERIFICATION: verification },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_a_release_that_can_have_a_seal_is_believed_to_have_one() {
+        let archive = json!({"location": {"https": {"url": "https://e.org/x"}}, "digests": []});
+        let valid = json!({"result": "Valid", "key": KEY});
+        let check = |id: &str, archive: &Value, verification: &Value, expected: Option<&str>| {
+            let found = signer(&release(id, archive.clone(), verification.clone()));
+            assert_eq!(found.map(|key| key.to_string()).as_deref(), expected, "{id} {verification}");
+        };
+        check("estream:x", &archive, &valid, Some(KEY));
+        check("estream:x", &Value::Null, &valid, None);
+        check("lcod://a/x", &archive, &valid, None);
+        check("estream:x", &archive, &json!({"result": "InvalidSignature", "key": KEY}), None);
+        check("estream:x", &archive, &json!({"result": "Valid"}), None);
+        check("estream:x", &archive, &json!({"result": "Valid", "key": "acme"}), None);
+        check("estream:x", &archive, &Value::Null, None);
+    }
+}
