@@ -31,6 +31,10 @@ seed() {
             index="$(find "$pack" -name '*.idx')"
             { printf '%08x' "$(wc -c < "$index")"; cat "$index" "${index%.idx}.pack"; } > "corpus/$target/seed-1"
             rm -r "$pack" ;;
+        archives)
+            tar --format=ustar -cf "corpus/$target/seed-1" -C "$root" sources.example.json
+            tar --format=pax -cf "corpus/$target/seed-2" -C "$root" tests/federation
+            tar --format=gnu -czf "corpus/$target/seed-3" -C "$root" tests/federation ;;
         git_loose)
             find "$(git -C "$root" rev-parse --git-common-dir)/objects" -type f -size -4k -path '*/??/*' 2>/dev/null |
                 head -n 20 | while read -r file; do cp "$file" "corpus/$target/"; done ;;

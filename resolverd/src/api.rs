@@ -325,6 +325,17 @@ pub struct ResolveRequest {
     /// Put the files of everything that is chosen on disk, and say where: `directory`.
     #[serde(default)]
     pub materialize: bool,
+    /// Where files are fetched from instead, those of direct references among them: the start of an `https://` address, and what it
+    /// becomes. Never what a sync reads.
+    #[serde(default)]
+    pub mirrors: Option<BTreeMap<String, String>>,
+    /// What becomes of calls that the `compose.yaml` of a chosen release makes and its descriptor does not declare: `off` (the
+    /// default) reads no compose file, `follow` requires them as well with a warning, `strict` is an error that names them.
+    #[serde(default)]
+    pub calls: Option<String>,
+    /// Fetch nothing for files and calls: only what cache and shelf have is used.
+    #[serde(default)]
+    pub offline: bool,
 }
 
 /// One request: a reference, or an id with its requirement.
@@ -846,8 +857,11 @@ pub struct NodeRow<'a> {
     /// What a reader of a catalogue should know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warnings: Option<&'a [Warning]>,
-    /// Why the last sync could not use it.
+    /// Why the last sync could not use it, or a catalogue of a source.
     pub error: Option<TroubleRow<'a>>,
+    /// The catalogue of a source that `error` is about, where it is not the source's own entry document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<&'a SourceId>,
     /// `pinned`, `unpinned`, `refused`, or `null` while it has never been read.
     pub verdict: Option<&'static str>,
     /// `unchecked` where a signature is claimed that nobody has checked.

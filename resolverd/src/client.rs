@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -30,6 +30,9 @@ const HEAD_LINES_MAX: usize = 100;
 /// What a client does while it waits for an answer.
 const HEAR: &str = "hear from";
 
+/// After what time a first call comes late: a daemon waits a few seconds for it.
+const LATE: Duration = Duration::from_secs(1);
+
 /// What is found where a connection ends before an answer.
 const CLOSED: &str = "the connection was closed";
 
@@ -40,6 +43,8 @@ pub struct Client {
     stream: BufReader<UnixStream>,
     patience: Duration,
     state: State,
+    /// When it was made.
+    since: Instant,
 }
 
 /// How far a connection came.
@@ -166,6 +171,7 @@ impl Client {
             stream: BufReader::new(stream),
             patience: ANSWER_TIMEOUT,
             state: State::New,
+            since: Instant::now(),
         })
     }
 
@@ -227,7 +233,7 @@ impl Client {
             self.connect_again()?;
         }
         let found = match self.called(call) {
-            Err(error) if self.state == State::Kept && is_over(&error) => {
+            Err(error) if self.may_be_closed() && is_over(&error) => {
                 self.connect_again()?;
                 self.called(call)
             }
@@ -235,6 +241,12 @@ impl Client {
         };
         self.state = if found.is_ok() { State::Kept } else { State::Spent };
         found
+    }
+
+    /// Tells whether the daemon may have closed the connection for nothing but time: after an answer, and where the first call came
+    /// late.
+    fn may_be_closed(&self) -> bool {
+        self.state == State::Kept || self.state == State::New && self.since.elapsed() >= LATE
     }
 
     fn connect_again(&mut self) -> Result<(), ClientError> {

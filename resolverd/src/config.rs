@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use catalogue_schema::dialect::estream;
 use catalogue_schema::error::ParseError;
 use catalogue_schema::forge::{ForgePattern, Forges};
+use catalogue_schema::id::ComponentId;
 use catalogue_schema::model::{Refusal, Source};
 use catalogue_schema::sources::{REFRESH_S_MIN, duration_s};
+use catalogue_schema::version::Version;
 use serde::Deserialize;
 
 use crate::api::{Code, Failure};
@@ -87,6 +90,9 @@ pub struct Settings {
     pub offline: bool,
     /// The limits of a sync.
     pub limits: Limits,
+    /// The versions of platforms by which questions are answered that name none. Config tables `[platforms.NAME]` with `version`,
+    /// such as `[platforms.estream]`; the more specific file's first.
+    pub platforms: BTreeMap<ComponentId, Version>,
     /// The forges whose file URLs are understood. Config tables `[[forge]]`, the more specific file's first.
     pub forges: Forges,
     /// How other machines are reached.
@@ -157,7 +163,28 @@ struct ConfigFile {
     rewrites: Vec<Rewrite>,
     #[serde(rename = "forge")]
     forges: Vec<ForgePattern>,
+    platforms: BTreeMap<PlatformName, PlatformTable>,
     limits: toml::Table,
+}
+
+/// The name of a platform: `estream`, or the id of a component that hosts have themselves.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+struct PlatformName(ComponentId);
+
+impl TryFrom<String> for PlatformName {
+    type Error = ParseError;
+
+    fn try_from(name: String) -> Result<Self, ParseError> {
+        estream::platform(&name).map(PlatformName)
+    }
+}
+
+/// The table `[platforms.NAME]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlatformTable {
+    version: Version,
 }
 
 /// The table `[https]` of one file: what it does not say, the next file may.
@@ -359,6 +386,12 @@ impl Settings {
                 .idle_exit_s
                 .or_else(|| files.iter().find_map(|file| file.idle_exit).map(|Seconds(s)| s)),
             admin_group: files.iter().find_map(|file| file.admin_group.clone()),
+            platforms: files
+                .iter()
+                .rev()
+                .flat_map(|file| &file.platforms)
+                .map(|(PlatformName(id), table)| (id.clone(), table.version.clone()))
+                .collect(),
             limits: limits(files),
             origin: Origin::of(overrides, env),
         })
@@ -645,6 +678,28 @@ mod tests {
         }
         check("[https]\nca_file = \"\"", "https.ca_file");
         check("[[https.tokens]]\nurl = \"https://e.org\"\nfile = \"\"", "https.tokens.file");
+    }
+
+    #[test]
+    fn platforms_have_names_and_versions() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.toml");
+        let named = Overrides { config: Some(config.clone()), ..Overrides::default() };
+        let read = |text: &str| {
+            std::fs::write(&config, text).expect("written");
+            load(&named, &[("HOME", "/h")])
+        };
+        let text = "[platforms.estream]\nversion = \"0.9.0\"\n[platforms.\"lcod://kernel/rs\"]\nversion = \"1.2.0\"\n";
+        let platforms = read(text).expect("settings").platforms;
+        let told: Vec<String> = platforms.iter().map(|(id, version)| format!("{id} {version}")).collect();
+        assert_eq!(told, ["lcod://kernel/rs 1.2.0", "estream:estream-kernel 0.9.0"]);
+        for wrong in [
+            "[platforms.estream]",
+            "[platforms.estream]\nversion = \"new\"",
+            "[platforms.\"a b\"]\nversion = \"1.0.0\"",
+        ] {
+            assert!(matches!(read(wrong), Err(ConfigError::Config { .. })), "{wrong}");
+        }
     }
 
     #[test]

@@ -5,20 +5,29 @@
 //! |---|---|
 //! | where is a digest parsed, an id, a path, a document? | the crate `catalogue-schema` (bytes to values, no I/O) |
 //! | where is a commit fetched? | [`fetch`] (pillar): `git`, `git_wire`, `ssh`, `https`, `file`; `rewrite` says from where |
+//! | where does a request say from where files come? | `fetch::mirror`: after the operator's `rewrite` rules, within what may be reached |
 //! | where is a document judged? | [`trust`] (pillar): `trust::verify::judge`, used by every path |
 //! | where is a release asked for what the operator's policy says? | `trust::policy::decide`: policy and facts in, steps out |
 //! | where is a signature computed? | `trust::signature`; `trust::keys` reads the files that keys lie in |
+//! | where is the seal of an archive looked at? | `trust::seal`, for registries that `catalogue_schema::dialect::estream` reads |
 //! | where does a signer work? | [`signing`], for the client alone |
 //! | where is going back refused? | `trust::memory`: today's revisions against those that were accepted |
 //! | where are two catalogues merged? | [`merge`]: first match wins per component id |
 //! | where are bytes and generations kept? | [`shelf`] and [`store`] (pillar) |
 //! | where is what was accepted remembered? | `store::memory` (trust-state.json) and `store::revisions` (their log) |
-//! | where is a version chosen? | [`resolve`] (pillar) |
+//! | where is a version chosen? | [`resolve`] (pillar): `ground` says where a requirement leads, `solver` searches, `reason` says why not |
+//! | where is found what components call and do not declare? | `server::calls`; `catalogue_schema::compose` reads the calls of a file |
+//! | where is a contract's implementation found? | `resolve::contract` |
+//! | where are requirements numbers? | `catalogue_schema::graph`, made once for a snapshot |
 //! | where does a sync happen? | [`sync`]: the only writer |
 //! | where are the files of a release put on disk? | [`materialize`]: below the cache, read-only; `daemon::files` furnishes it, `server::desk` asks it |
+//! | where is an archive taken apart, or put together? | `materialize::archive`: strict, within bounds; equal files give equal bytes |
+//! | what holds a copied cache against what was promised? | [`fetch::way`] for a directory of a commit, `materialize::packed` for an archive |
+//! | where is something decided while it is asked for? | `server::decisions`, which the audit log and listeners are told of |
 //! | where is a request answered? | [`server`]: the only reader (`route` reads it, `answer` answers it) |
 //! | where is it explained, searched, told, counted? | `server::explain`, `search`, `events` and `stream`, `metrics` |
 //! | where is a lock made, judged, watched? | `server::lock`; the text of one is `catalogue_schema::lockfile` |
+//! | where does a directory of a commit take part in a solution? | `server::direct`, once `server::desk` has had it fetched and read its descriptor |
 //! | where are a project's files read? | `cli::project`, and sent as values |
 //! | who is connected? | `server::activity`: what idle-exit goes by |
 //! | what does a request or an error look like? | [`api`] |

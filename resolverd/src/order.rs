@@ -52,8 +52,22 @@ pub enum Order {
         /// Where the answer goes.
         reply: Option<Sender<Rehearsed>>,
     },
+    /// Write down what was decided while something was answered.
+    Note {
+        /// What.
+        decided: Vec<Decided>,
+    },
     /// Stop after the current work.
     Stop,
+}
+
+/// What a policy has decided against while something was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// Against what, and why.
+    pub refusal: Refusal,
+    /// It was refused; where it was not, the policy only warns or watches.
+    pub is_enforced: bool,
 }
 
 /// What was accepted and can be forgotten.

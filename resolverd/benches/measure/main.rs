@@ -29,6 +29,7 @@ mod servers;
 mod solve;
 mod table;
 mod trust;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

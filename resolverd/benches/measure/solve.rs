@@ -68,6 +68,7 @@ pub(crate) fn rows(
     ));
     rows.push(figures.tails.row("the same: p99", "us", Goal::AtMost(1.5, 1.2)));
     rows.push(figures.small.row("the same: p50 vs PubGrub + a hello of 512 bytes", "us", Goal::None));
+    rows.push(crate::witness::row(components(&wide.raw)?, &roots(&wide), runs)?);
     let figures = Figures::of(&place.join("proofs"), &narrow, (runs, seconds))?;
     rows.push(figures.middles.row(
         "conflict proofs, real graph, ~ roots: p50 vs PubGrub with its report + a hello",

@@ -234,12 +234,18 @@ pub struct ExplainedRelease<'a> {
     pub path: Option<&'a DocPath>,
     /// What it requires.
     pub dependencies: Vec<String>,
+    /// The contracts that it says it implements; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub implements: Vec<String>,
     /// What its bytes must be.
     pub integrity: IntegrityRow<'a>,
     /// The documents that were read for it.
     pub documents: Vec<DocumentRow<'a>>,
     /// How far it is vouched for.
     pub trust: TrustRow<'a>,
+    /// What was found of the publisher's signature on its archive, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<&'a Value>,
     /// Every reason why it is not vouched for better.
     pub because: Vec<String>,
     /// The steps by which the trust policies decided, each policy's below its file; the last line says what would change it.

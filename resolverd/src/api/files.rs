@@ -2,6 +2,8 @@
 //!
 //! A request never names a place on disk: the daemon writes below its own cache, and answers where that is.
 
+use std::collections::BTreeMap;
+
 use catalogue_schema::digest::Digest;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::CommitId;
@@ -32,6 +34,9 @@ pub struct MaterializeRequest {
     /// Who needs these releases from now on: `gc` keeps them until the hold is given up.
     #[serde(default)]
     pub hold: Option<String>,
+    /// Where their files are fetched from instead: the start of an `https://` address, and what it becomes.
+    #[serde(default)]
+    pub mirrors: BTreeMap<String, String>,
 }
 
 /// How a directory of several releases is laid out.
@@ -69,7 +74,7 @@ pub struct CollectRequest {
     /// Remove nothing, only say what would go.
     #[serde(default)]
     pub dry_run: bool,
-    /// Holds that have ended.
+    /// Holds that have ended: those of the caller, and those of everybody where root asks.
     #[serde(default)]
     pub ended: Vec<String>,
     /// How long something must not have been asked for to go, in seconds; an hour where it is not given.
@@ -78,6 +83,14 @@ pub struct CollectRequest {
     /// The workspaces in the cache go as well.
     #[serde(default)]
     pub views: bool,
+}
+
+/// The body of `POST /v1/files/release`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// The names of the holds that have ended: those of the caller, and those of everybody where root asks.
+    pub holds: Vec<String>,
 }
 
 /// One file of a release, as it lies on disk.
@@ -177,7 +190,7 @@ pub struct Collected {
     pub dry_run: bool,
     /// The releases that went.
     pub removed: Vec<String>,
-    /// How many bytes of files went with them.
+    /// How many bytes of files went with them, and of the archives that they came in.
     pub bytes: u64,
     /// How many releases stay.
     pub kept: u64,
@@ -195,6 +208,8 @@ pub struct Collected {
 pub struct HoldRow {
     /// Its name.
     pub name: String,
+    /// The user who made it, who alone may replace it; that user and root may end it.
+    pub uid: u32,
     /// The releases.
     pub releases: Vec<String>,
 }

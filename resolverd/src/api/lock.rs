@@ -12,7 +12,7 @@ use catalogue_schema::version::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{ResolveRequest, object};
+use crate::api::{RequestText, ResolveRequest, object};
 
 /// The body of `POST /v1/lock`.
 #[derive(Debug, Clone, Deserialize)]
@@ -27,6 +27,9 @@ pub struct LockRequest {
     /// The project as `id@version`, which `lcp.lock` names.
     #[serde(default)]
     pub project: Option<String>,
+    /// What the project's own `compose.yaml` calls and its `lcp.toml` does not require: locked beside the requests, as calls.
+    #[serde(default)]
+    pub called: Vec<RequestText>,
     /// The snapshot that answers, or the start of its digest; the one in force where it is missing.
     #[serde(default)]
     pub snapshot: Option<String>,
@@ -50,8 +53,16 @@ pub struct LockCheckRequest {
 pub const LOCK_CHECK: &str = "/v1/lock/check";
 /// The largest body there: the largest lock, with a quarter more for what JSON escapes.
 pub const LOCK_BODY_BYTES_MAX: usize = LOCK_BYTES_MAX + LOCK_BYTES_MAX / 4;
-/// How many locks are watched at once.
-pub const WATCHES_MAX: usize = 64;
+/// How many bodies above the usual size are read and judged there at once.
+pub const LARGE_LOCKS_MAX: usize = 8;
+/// How many locks are watched at once, for all users.
+pub const WATCHES_MAX: usize = 256;
+/// How many locks are watched at once for one user.
+pub const WATCHES_PER_UID_MAX: usize = 64;
+/// How many bytes the texts of the locks have together that are watched for one user; for all users it is four times as much.
+pub const WATCHED_BYTES_PER_UID_MAX: usize = LOCK_BYTES_MAX;
+/// How many bytes the texts of all watched locks have together.
+pub const WATCHED_BYTES_MAX: usize = 4 * WATCHED_BYTES_PER_UID_MAX;
 /// How long a lock is watched after it was last registered, in seconds.
 pub const WATCH_S: u64 = 3600;
 /// How many findings one event names; all are counted.

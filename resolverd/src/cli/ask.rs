@@ -27,6 +27,8 @@ pub struct Asker<'a> {
     globals: &'a Globals,
     terminal: &'a Terminal,
     daemon: Option<Client>,
+    /// It was said which flags nobody hears.
+    is_noted: bool,
 }
 
 impl<'a> Asker<'a> {
@@ -43,20 +45,32 @@ impl<'a> Asker<'a> {
             Err(error) if error.is_absent() => None,
             Err(error) => return Err(error.failure()),
         };
-        let unheard = globals.unheard();
-        if daemon.is_some() && !unheard.is_empty() {
-            let socket = settings.socket.display();
-            terminal.say(&format!(
+        Ok(Asker { settings, globals, terminal, daemon, is_noted: false })
+    }
+
+    /// Says once which flags a daemon that is about to be asked does not hear.
+    fn note_unheard(&mut self, call: &Call) {
+        if self.daemon.is_none() || std::mem::replace(&mut self.is_noted, true) {
+            return;
+        }
+        let unheard = self.globals.unheard(&serde_json::from_slice(&call.body).unwrap_or_default());
+        if !unheard.is_empty() {
+            let socket = self.settings.socket.display();
+            self.terminal.say(&format!(
                 "note: the daemon on {socket} answers with its own settings and does not hear {}",
                 unheard.join(" and ")
             ));
         }
-        Ok(Asker { settings, globals, terminal, daemon })
     }
 
     /// Returns the settings that were read.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Tells whether nothing may be fetched for this call.
+    pub fn is_offline(&self) -> bool {
+        self.globals.is_offline()
     }
 
     /// Tells whether a daemon answers.
@@ -79,6 +93,7 @@ impl<'a> Asker<'a> {
     }
 
     fn read(&mut self, call: &Call, doing: Option<&'static str>) -> Result<Value, Ended> {
+        self.note_unheard(call);
         let bar = doing.filter(|_| self.terminal.progress).map(|doing| {
             let bar = ProgressBar::new_spinner().with_message(doing);
             bar.enable_steady_tick(TICK);
@@ -100,6 +115,7 @@ impl<'a> Asker<'a> {
     ///
     /// **Errors**: the problem document of the answer; R007 where no daemon answers, or no longer.
     pub fn follow(&mut self, call: &Call, each: impl FnMut(&str) -> ControlFlow<()>) -> Result<(), Ended> {
+        self.note_unheard(call);
         let client = match &mut self.daemon {
             Some(client) => client,
             None => &mut Client::connect(&self.settings.socket).map_err(|error| error.failure())?,

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::Call;
+use crate::cli::project::{Place, other_text};
 use crate::cli::render::{Paint, field, list, refusal, refusal_of, short, text, texts, verdict};
 
 /// How many candidates the text names one by one.
@@ -18,7 +19,7 @@ const DEPENDENTS_SHOWN: usize = 5;
 /// What `explain` and `why` take.
 #[derive(Debug, Clone, Args)]
 pub struct Explain {
-    /// A reference, such as lcod://tooling/array/pluck@^0.1
+    /// A reference, such as lcod://tooling/array/pluck@^0.1 or git+https://host/repo.git@COMMIT#PATH
     #[arg(value_name = "REF")]
     pub(super) reference: String,
     /// An id, or a prefix that ends in /, which the caller implements itself
@@ -30,6 +31,8 @@ pub struct Explain {
     /// Choose prereleases like ordinary versions
     #[arg(long)]
     pub(super) prerelease: bool,
+    #[command(flatten)]
+    pub(super) place: Place,
 }
 
 /// Returns the call; `natives` are those of the arguments and of the file.
@@ -61,6 +64,7 @@ pub fn short_text(answer: &Value, paint: Paint) -> String {
         lines.push(line("lost", &format!("{}{more}", loser(first))));
     }
     lines.extend(wrong(answer, paint).into_iter().take(2));
+    lines.extend(other_text(answer, paint));
     lines.extend(next(answer, paint));
     lines.join("\n") + "\n"
 }
@@ -88,6 +92,7 @@ pub fn whole_text(answer: &Value, paint: Paint) -> String {
         lines.push(line("needed by", &required));
     }
     lines.extend(list(answer, "notes").iter().map(|note| line("note", &text(note))));
+    lines.extend(other_text(answer, paint));
     let (generation, snapshot) = (text(&answer["generation"]), short(&field(answer, "snapshot")));
     lines.push(line("snapshot", &format!("{snapshot}, generation {generation}")));
     lines.extend(next(answer, paint));
@@ -218,6 +223,9 @@ fn real_url(one: &Value) -> Option<String> {
 
 /// Returns `source -> catalogue -> repository@commit:path`.
 fn from(answer: &Value) -> String {
+    if let Some(direct) = answer["direct"].as_str() {
+        return direct.to_owned();
+    }
     let source = field(&answer["source"], "id");
     let owner = list(answer, "chain").last().map(|one| field(one, "id")).unwrap_or_default();
     let owner = owner.strip_prefix(&format!("{source}/")).unwrap_or(&owner).to_owned();
@@ -245,6 +253,22 @@ fn trust(release: &Value, paint: Paint) -> String {
     format!("{}{yanked}{first}", verdict(&release["trust"], paint))
 }
 
+/// Tells what was found of a publisher's signature: it says which archive, and the index says of which release.
+fn seal(verification: &Value) -> Option<String> {
+    let result = verification["result"].as_str()?;
+    let key = field(verification, "keyId");
+    Some(match key.is_empty() {
+        true => format!("  seal      {result}"),
+        false => {
+            let publisher = field(verification, "publisher");
+            let verified = if verification["publisherVerified"] == true { " (verified)" } else { "" };
+            format!(
+                "  seal      {result}, ML-DSA-87, key {key} of {publisher}{verified}, on the archive alone"
+            )
+        }
+    })
+}
+
 fn release(one: &Value, paint: Paint) -> Vec<String> {
     let kind = field(one, "kind");
     let kind = if kind.is_empty() { kind } else { format!(" ({kind})") };
@@ -268,11 +292,16 @@ fn release(one: &Value, paint: Paint) -> Vec<String> {
     }
     lines.extend(more(files.len(), SHOWN));
     lines.push(format!("  trust     {}", verdict(&one["trust"], paint)));
+    lines.extend(seal(&one["verification"]));
     lines.extend(list(one, "because").iter().map(|reason| format!("    because {}", text(reason))));
     lines.extend(list(one, "why").iter().map(|step| format!("    {}", text(step))));
     let requires = texts(list(one, "dependencies"));
     if !requires.is_empty() {
         lines.push(format!("  requires  {}", requires.join(", ")));
+    }
+    let implements = texts(list(one, "implements"));
+    if !implements.is_empty() {
+        lines.push(format!("  implements {}", implements.join(", ")));
     }
     for warning in list(one, "warnings") {
         lines.push(format!("  {} {}", paint.note("warning"), field(warning, "text")));

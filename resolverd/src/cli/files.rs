@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use crate::api::files::{FilesRow, HOLD_BYTES_MAX, Layout};
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
+use crate::cli::project::{Place, note_text};
 use crate::cli::render::{Paint, field, list, short, table, text};
+use crate::cli::terms::Terms;
 use crate::cli::{Ended, Env, Terminal, keys, lock};
 use crate::daemon::files;
 
@@ -48,6 +50,8 @@ pub struct Materialize {
     /// A file with one native a line; # starts a comment
     #[arg(long, value_name = "FILE")]
     pub(super) natives_file: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Copy them to DIR/<path>/<version>/; DIR is new, empty, or was made so and not changed; what was copied there before stays
     #[arg(long, value_name = "DIR", conflicts_with = "layout")]
     to: Option<PathBuf>,
@@ -57,6 +61,8 @@ pub struct Materialize {
     /// Keep them in the cache under this name, until gc --end NAME
     #[arg(long, value_name = "NAME", conflicts_with_all = ["to", "layout"])]
     hold: Option<String>,
+    #[command(flatten)]
+    terms: Terms,
 }
 
 /// What `locate` takes.
@@ -99,12 +105,23 @@ pub struct Gc {
     /// How long a release must not have been asked for, in seconds [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     unused: Option<u64>,
-    /// End the hold of this name
+    /// End the hold of this name; root ends those of everybody
     #[arg(long, value_name = "NAME")]
     end: Vec<String>,
     /// Remove the workspaces in the cache as well; kernels may be using them
     #[arg(long)]
     views: bool,
+}
+
+/// What `release` takes.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  resolverd materialize lcod://tooling/array/pluck --hold build
+  resolverd release build")]
+pub struct Release {
+    /// The names of holds; those of other users stay, unless root asks
+    #[arg(value_name = "NAME", required = true)]
+    holds: Vec<String>,
 }
 
 impl Verify {
@@ -141,18 +158,34 @@ pub(super) fn materialize(
 ) -> Result<u8, Ended> {
     let destination = destination(arguments)?;
     let mut body = json!({"offline": offline, "hold": arguments.hold});
+    let mut counted = None;
     if arguments.locked {
-        let wish = lock::Wish::kept(&arguments.references, natives);
+        let place = arguments.place.directory()?;
+        let wish = lock::Wish::kept(&arguments.references, place, natives, &arguments.terms);
         let (question, path) = lock::question(&wish, asker, env, terminal)?;
         body["resolve"] = question;
         if arguments.hold.is_none() {
             body["hold"] = json!(hold_of(LOCK, &path)?);
         }
     } else if arguments.with_dependencies {
-        lock::say_overrides_left_out(env, terminal);
-        body["resolve"] = json!({"requests": arguments.references, "natives": natives});
+        let mut question = json!({"requests": arguments.references, "natives": natives});
+        arguments.terms.add(&mut question, offline)?;
+        counted = arguments.place.wishes(env)?;
+        if let Some(wishes) = &counted {
+            wishes.add_to(&mut question, terminal);
+        }
+        body["resolve"] = question;
     } else {
+        if arguments.terms.follows_calls() || !arguments.terms.platforms.is_empty() {
+            let detail = "--platform, --calls and --strict count for a solution, and none is asked for";
+            return Err(Failure::new(Code::RequestInvalid, "arguments", detail)
+                .hint("say --with-dependencies or --locked as well")
+                .into());
+        }
         body["releases"] = json!(arguments.references);
+        // Which releases are meant is said exactly; the project says only from where their files come.
+        let wishes = arguments.place.wishes(env)?;
+        body["mirrors"] = wishes.map_or_else(|| json!({}), |wishes| wishes.mirrors());
     }
     let mut answer = asker.ask_slowly(&Call::post("/v1/materialize", &body), "fetching files")?;
     if let Some((place, layout)) = destination {
@@ -169,6 +202,9 @@ pub(super) fn materialize(
         asker.ask_slowly(&Call::post("/v1/materialize", &body), "noting who needs them")?;
         let releases: BTreeSet<&str> = rows.iter().map(|row| row.release.as_str()).collect();
         answer["view"] = json!({"directory": place, "components": releases.len()});
+    }
+    if let Some(wishes) = &counted {
+        wishes.note(&mut answer);
     }
     terminal.print(&answer, materialized)?;
     Ok(0)
@@ -197,13 +233,16 @@ fn destination(arguments: &Materialize) -> Result<Option<(PathBuf, Option<Layout
         })?;
         hold_of(VIEW, &place).map(|_| place)
     };
+    let is_described = arguments.with_dependencies || arguments.locked;
     if let Some(direct) = arguments.references.iter().find(|one| one.starts_with(PREFIX))
         && (arguments.to.is_some() || arguments.layout.is_some())
+        && !is_described
     {
         let detail =
             format!("{direct} is a direct reference, which has no id and no version to name a directory by");
-        return Err(Failure::new(Code::RequestInvalid, "arguments", detail)
-            .hint("leave --to and --layout away, and copy the directory that is answered"));
+        return Err(Failure::new(Code::RequestInvalid, "arguments", detail).hint(
+            "ask with --with-dependencies, which reads its lcp.toml; or copy the directory that is answered",
+        ));
     }
     match (&arguments.to, arguments.layout.as_deref()) {
         (Some(to), _) => Ok(Some((named(to)?, None))),
@@ -230,7 +269,7 @@ fn failure(refusal: &Refusal) -> Failure {
         .hint("nothing was changed there; name another directory, or resolverd verify the cache")
 }
 
-fn materialized(answer: &Value, _paint: Paint) -> String {
+fn materialized(answer: &Value, paint: Paint) -> String {
     let rows = list(answer, "items").iter().map(|one| {
         let files = list(one, "files").len().to_string();
         vec![
@@ -242,11 +281,14 @@ fn materialized(answer: &Value, _paint: Paint) -> String {
         ]
     });
     let mut out = table(&["RELEASE", "FILES", "FROM", "INTEGRITY", "DIRECTORY"], rows.collect());
+    for warning in list(answer, "items").iter().flat_map(|one| list(one, "warnings")) {
+        out.push_str(&format!("{} {}\n", paint.bad("warning:"), field(warning, "text")));
+    }
     if answer["view"].is_object() {
         let view = &answer["view"];
         out.push_str(&format!("{} components in {}\n", text(&view["components"]), field(view, "directory")));
     }
-    out
+    out + &note_text(answer)
 }
 
 /// Says where the files of a component lie.
@@ -306,12 +348,39 @@ fn verified(answer: &Value, paint: Paint) -> String {
     out + &format!("{} releases in the cache, {} changed\n", items.len(), text(&answer["changed"]))
 }
 
-/// Removes what nobody needs any more. The holds of directories that are gone end, as far as the caller can see them.
+/// Ends holds of the caller; the exit status is 10 where one of the names is none of them.
+///
+/// **Errors**: those of the answer.
+pub(super) fn release(arguments: &Release, asker: &mut Asker<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    let answer = asker.ask(&Call::post("/v1/files/release", &json!({"holds": arguments.holds})))?;
+    let is_there = |name: &&String| list(&answer, "released").iter().any(|hold| hold["name"] == **name);
+    let absent: Vec<&String> = arguments.holds.iter().filter(|name| !is_there(name)).collect();
+    terminal.print(&answer, |answer, paint| {
+        let ended = list(answer, "released").iter().map(|hold| {
+            format!(
+                "released {}, which kept {} releases\n",
+                field(hold, "name"),
+                list(hold, "releases").len()
+            )
+        });
+        let absent = absent
+            .iter()
+            .map(|name| format!("{} {name}: you have no hold of this name\n", paint.bad("absent")));
+        ended.chain(absent).collect()
+    })?;
+    Ok(if absent.is_empty() { 0 } else { NOT_FOUND })
+}
+
+/// Removes what nobody needs any more. The holds of directories that are gone end, as far as the caller can see them and may end
+/// them.
 ///
 /// **Errors**: those of the answer.
 pub(super) fn gc(arguments: &Gc, asker: &mut Asker<'_>, terminal: &Terminal) -> Result<u8, Ended> {
     let known = asker.ask(&Call::get("/v1/files"))?;
-    let names = list(&known, "holds").iter().map(|hold| field(hold, "name"));
+    // To root a directory that another user cannot show anybody is gone or not; to others it may only be out of sight.
+    let own = rustix::process::geteuid();
+    let is_own = |hold: &&Value| own.is_root() || hold["uid"] == own.as_raw();
+    let names = list(&known, "holds").iter().filter(is_own).map(|hold| field(hold, "name"));
     let is_over = |name: &String| {
         let view = name.strip_prefix(VIEW).and_then(|place| files::is_gone(Path::new(place)));
         let lock = name.strip_prefix(LOCK).and_then(|place| files::is_absent(Path::new(place)));

@@ -7,18 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use catalogue_schema::direct::{DirectReference, is_direct};
+use catalogue_schema::error::ParseError;
 use catalogue_schema::id::{ComponentId, Reference};
 use catalogue_schema::lockfile::{self, Edge, Form, Locked};
 use catalogue_schema::model::Warning;
 use catalogue_schema::project::ProjectFile;
+use catalogue_schema::version::Version;
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
+use crate::cli::calls::OwnCalls;
 use crate::cli::convert::replace;
-use crate::cli::project::{Kept, Room, lock_at, overrides_left_out, own_files, project_at};
+use crate::cli::project::{Kept, Room, Wishes, lock_at, note_text, own_files, project_at};
 use crate::cli::render::{Paint, field, list, text};
+use crate::cli::terms::{Platforms, Terms};
 use crate::cli::{Ended, Env, Resolve, Terminal};
 
 /// What stands below the help of `lock`.
@@ -70,6 +75,11 @@ pub struct Lock {
     /// Replace a lock that cannot be read, or that another resolver wrote
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    terms: Terms,
+    /// Lock what is required alone, although calls were followed for the lock that is there
+    #[arg(long, conflicts_with_all = ["calls", "strict"])]
+    no_calls: bool,
 }
 
 /// What `check` takes.
@@ -81,6 +91,8 @@ pub struct Check {
     /// The lock; lcp.lock or resolverd.lock of the current directory where none is named
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    platforms: Platforms,
 }
 
 /// What is to be locked.
@@ -93,6 +105,9 @@ pub struct Wish {
     refresh: bool,
     update: Update,
     existing: Existing,
+    terms: Terms,
+    /// Calls are followed where they were for the lock that is there.
+    keeps_calls: bool,
 }
 
 /// What may change.
@@ -125,29 +140,33 @@ struct Made {
     answer: Value,
     body: Value,
     lock: lockfile::Lock,
+    wishes: Option<Wishes>,
+    /// What there is to say of the project's own calls.
     warnings: Vec<Warning>,
 }
 
 impl Wish {
     /// Returns what `resolve --locked` asks for: the lock of the current directory as it is.
-    pub fn locked(arguments: &Resolve, natives: Vec<String>) -> Wish {
+    pub fn locked(arguments: &Resolve, project: PathBuf, natives: Vec<String>) -> Wish {
         Wish {
             prerelease: arguments.prerelease,
             refresh: arguments.refresh,
-            ..Wish::kept(&arguments.references, natives)
+            ..Wish::kept(&arguments.references, project, natives, &arguments.terms)
         }
     }
 
-    /// Returns what asks for the lock of the current directory as it is, for these references or those of the project.
-    pub fn kept(references: &[String], natives: Vec<String>) -> Wish {
+    /// Returns what asks for the lock of a project as it is, for these references or those of the project.
+    pub fn kept(references: &[String], project: PathBuf, natives: Vec<String>, terms: &Terms) -> Wish {
         Wish {
             references: references.to_vec(),
-            project: PathBuf::from("."),
+            project,
             natives,
             prerelease: false,
             refresh: false,
             update: Update::Nothing,
             existing: Existing::Required,
+            terms: terms.clone(),
+            keeps_calls: true,
         }
     }
 
@@ -169,6 +188,8 @@ impl Wish {
             refresh: arguments.refresh,
             update,
             existing: if arguments.overwrite { Existing::Overwritten } else { Existing::Respected },
+            terms: arguments.terms.clone(),
+            keeps_calls: !arguments.no_calls,
         })
     }
 
@@ -192,8 +213,26 @@ impl Wish {
             "requests": references, "natives": natives,
             "prerelease": self.prerelease, "refresh": self.refresh,
         });
+        let wishes = room.wishes.as_ref();
+        let of_wishes = |part: fn(&Wishes) -> Value| wishes.map_or_else(|| json!({}), part);
+        let mut overlay = of_wishes(Wishes::overlay);
+        if own.is_none() && self.references.is_empty() {
+            add_direct(&mut overlay, kept);
+        }
+        let was_followed = self.keeps_calls && kept.is_some_and(|lock| lock.calls().is_some());
+        let terms = self.terms.clone().following(was_followed);
+        terms.add(&mut resolve, asker.is_offline())?;
+        let mut own_calls = match own.filter(|_| terms.follows_calls()) {
+            Some(file) => OwnCalls::read(&self.project, file)?,
+            None => OwnCalls::default(),
+        };
+        if terms.is_strict() {
+            own_calls.refuse()?;
+        }
         let stays = self.stays(kept)?;
-        for (name, value) in [("lock", json!(stays)), ("overlay", room.overlay())] {
+        for (name, value) in
+            [("lock", json!(stays)), ("overlay", overlay), ("mirrors", of_wishes(Wishes::mirrors))]
+        {
             let is_empty = value.as_array().is_some_and(Vec::is_empty)
                 || value.as_object().is_some_and(|all| all.is_empty());
             if !is_empty {
@@ -202,13 +241,23 @@ impl Wish {
         }
         let project = own.and_then(|file| file.project.as_ref());
         let project = project.map(|project| format!("{}@{}", project.id, project.version));
-        let body = json!({"resolve": resolve, "form": form.name(), "project": project});
-        let answer = match self.refresh {
-            true => asker.ask_slowly(&Call::post("/v1/lock", &body), "reading the sources")?,
-            false => asker.ask(&Call::post("/v1/lock", &body))?,
+        let mut body = json!({"resolve": resolve, "form": form.name(), "project": project});
+        let called = self.called(own, &own_calls, kept.filter(|_| was_followed));
+        if !called.is_empty() {
+            body["called"] = json!(called);
+        }
+        let call = Call::post("/v1/lock", &body);
+        let answer = match (self.refresh, terms.follows_calls()) {
+            (true, _) => asker.ask_slowly(&call, "reading the sources")?,
+            (false, true) => asker.ask_slowly(&call, "reading what is called")?,
+            (false, false) => asker.ask(&call)?,
         };
         let (lock, _) = lockfile::Lock::parse(verbatim(&answer).as_bytes())
             .map_err(|error| Failure::of(Code::Internal, &error.in_field("the daemon's lock")))?;
+        own_calls.compare(lock.components());
+        if terms.is_strict() {
+            own_calls.refuse()?;
+        }
         Ok(Made {
             form,
             path: room.path(form.file_name()),
@@ -216,8 +265,23 @@ impl Wish {
             answer,
             body,
             lock,
-            warnings: room.overrides.warnings,
+            wishes: room.wishes,
+            warnings: own_calls.warnings().collect(),
         })
+    }
+
+    /// Returns what is locked because the project calls it.
+    fn called(
+        &self,
+        own: Option<&ProjectFile>,
+        calls: &OwnCalls,
+        kept: Option<&lockfile::Lock>,
+    ) -> Vec<String> {
+        match (own, kept.and_then(lockfile::Lock::calls)) {
+            // Where references alone are locked, nobody's compose file says what is called.
+            (None, Some(before)) if self.references.is_empty() => before.project.iter().cloned().collect(),
+            _ => calls.undeclared.iter().map(ToString::to_string).collect(),
+        }
     }
 
     /// Tells whether the project's `lcp.toml` is what is locked. One without an id has no lock of its own, so that what is there
@@ -245,7 +309,10 @@ impl Wish {
                     .hint("give it an id with a version, such as id = \"lcod://demo/app@0.1.0\""))
             }
             (Some(file), _) => Ok(texts(&mut file.requires.iter())),
-            (None, Some(lock)) => Ok(texts(&mut lock.roots().iter().map(|edge| &edge.wanted))),
+            (None, Some(lock)) => {
+                let wanted = lock.roots().iter().map(|edge| &edge.wanted);
+                Ok(texts(&mut wanted.filter(|wanted| !lock.is_own_call(wanted))))
+            }
             (None, None) => {
                 let detail =
                     "there is nothing to lock: no lcp.toml, no resolverd.lock, and no reference is named";
@@ -263,7 +330,8 @@ impl Wish {
             let native = lock.roots().iter().chain(below).filter_map(Edge::native);
             natives.extend(native.map(ToString::to_string));
         }
-        natives.extend(room.overrides.natives.iter().map(ToString::to_string));
+        let own = room.wishes.iter().flat_map(|wishes| wishes.natives());
+        natives.extend(own.map(ToString::to_string));
         natives.into_iter().collect()
     }
 
@@ -286,6 +354,23 @@ impl Wish {
             Update::Nothing => false,
             Update::Some(ids) => ids.contains(id),
             Update::All => true,
+        }
+    }
+}
+
+/// Adds the directories of commits that a lock of references holds, where the project does not say itself where they come from: the
+/// references that named them are gone, and their releases are what was locked.
+fn add_direct(overlay: &mut Value, kept: Option<&lockfile::Lock>) {
+    let all = kept.into_iter().flat_map(|lock| lock.components());
+    for one in all.filter(|one| is_direct(&one.owner)) {
+        let (Some(repository), Some(commit), Some(path)) = (&one.repository, &one.commit, &one.path) else {
+            // A repository of a machine stands in no lock: whoever wants it again names it again.
+            continue;
+        };
+        let (repository, commit, path) = (repository.clone(), commit.clone(), path.clone());
+        let known = &mut overlay["direct"][one.id.as_text()];
+        if known.is_null() {
+            *known = json!(DirectReference { repository, commit, path }.to_string());
         }
     }
 }
@@ -338,12 +423,21 @@ impl Made {
             let Some(before) = lock.component(&now.id).filter(|before| before.version == now.version) else {
                 continue;
             };
-            if before.manifest != now.manifest || before.files != now.files {
+            // Which commit is meant, the project says itself.
+            if is_direct(&before.owner) || is_direct(&now.owner) {
+                continue;
+            }
+            let is_same_archive = before.archive == now.archive;
+            if before.manifest != now.manifest || !is_same_archive || before.files != now.files {
+                let (expected, found) = match is_same_archive {
+                    true => (json!(before.manifest), json!(now.manifest)),
+                    false => (json!(before.archive), json!(now.archive)),
+                };
                 let detail = format!("the bytes of {} are others than those that are locked", now.full());
                 return Err(Failure::new(Code::LockDrift, "lock.mutated", detail)
                     .with("release", now.full())
-                    .with("expected", &before.manifest)
-                    .with("found", &now.manifest)
+                    .with("expected", &expected)
+                    .with("found", &found)
                     .hint(format!(
                         "ask its author; resolverd check --locked says what changed, and resolverd lock --update {} accepts it",
                         now.id
@@ -395,7 +489,7 @@ pub fn run(
     }
     let made = wish.make(asker, env)?;
     made.refuse_mutations(&wish)?;
-    warn(&made.warnings, terminal);
+    warn(&made, terminal);
     // First, so that a lock is never there without the receipt that was asked for.
     if let Some(path) = &arguments.receipt {
         let mut text = serde_json::to_string_pretty(&made.answer["receipt"]).unwrap_or_default();
@@ -410,6 +504,7 @@ pub fn run(
     answer["changed"] = json!(made.is_new());
     let row = |one: &Change| json!({"id": one.id, "from": one.from, "to": one.to});
     answer["changes"] = made.changes().iter().map(row).collect();
+    note(&made, &mut answer);
     terminal.print(&answer, locked_text)
 }
 
@@ -437,19 +532,18 @@ fn is_same(one: &Path, other: &Path) -> bool {
         || place(one).is_some_and(|found| place(other) == Some(found))
 }
 
-/// Says that the overrides that are there do not count for a verb which reads no project.
-pub fn say_overrides_left_out(env: Env<'_>, terminal: &Terminal) {
-    if let Some(path) = overrides_left_out(env) {
-        terminal.say(&format!(
-            "warning: {} counts for lock and with --locked, and not for this answer (project.config_unused)",
-            path.display()
-        ));
+fn warn(made: &Made, terminal: &Terminal) {
+    if let Some(wishes) = &made.wishes {
+        wishes.say(terminal);
+    }
+    for warning in &made.warnings {
+        terminal.say(&format!("warning: {} ({})", warning.text, warning.reason));
     }
 }
 
-fn warn(warnings: &[Warning], terminal: &Terminal) {
-    for warning in warnings {
-        terminal.say(&format!("warning: {} ({})", warning.text, warning.reason));
+fn note(made: &Made, answer: &mut Value) {
+    if let Some(wishes) = &made.wishes {
+        wishes.note(answer);
     }
 }
 
@@ -479,7 +573,7 @@ fn locked_text(answer: &Value, paint: Paint) -> String {
     let natives = list(answer, "natives").len();
     let what = if answer["changed"] == true { "locked" } else { "unchanged:" };
     out.push_str(&format!("{what} {count} components in {file}; the host implements {natives} more\n"));
-    out
+    out + &note_text(answer)
 }
 
 /// Answers what the lock of the current directory holds.
@@ -495,7 +589,13 @@ pub fn resolve(
     let mut question = question_of(&made);
     // What was published meanwhile is no part of what the lock was compared with.
     question["snapshot"] = made.answer["snapshot"].clone();
-    asker.ask(&Call::post("/v1/resolve", &question))
+    let call = Call::post("/v1/resolve", &question);
+    let mut answer = match question["calls"].is_string() {
+        true => asker.ask_slowly(&call, "reading what is called")?,
+        false => asker.ask(&call)?,
+    };
+    note(&made, &mut answer);
+    Ok(answer)
 }
 
 /// Returns the question whose answer is what the lock of the current directory holds, and the absolute path of that lock.
@@ -519,7 +619,7 @@ pub fn question(
 /// Makes the lock anew, and compares it with the one that is there.
 fn held(wish: &Wish, asker: &mut Asker<'_>, env: Env<'_>, terminal: &Terminal) -> Result<Made, Ended> {
     let made = wish.make(asker, env)?;
-    warn(&made.warnings, terminal);
+    warn(&made, terminal);
     made.refuse_mutations(wish)?;
     if made.is_new() {
         return Err(drift(&made).into());
@@ -531,6 +631,8 @@ fn question_of(made: &Made) -> Value {
     let mut question = made.body["resolve"].clone();
     // The sources were read again for the lock.
     question["refresh"] = json!(false);
+    let called = made.body["called"].as_array().cloned().unwrap_or_default();
+    question["requests"].as_array_mut().into_iter().for_each(|requests| requests.extend(called.clone()));
     question
 }
 
@@ -578,7 +680,8 @@ pub fn check(arguments: &Check, asker: &mut Asker<'_>, terminal: &Terminal) -> R
     };
     let mut answer = asker.ask(&Call::post("/v1/lock/check", &json!({"lock": kept.text})))?;
     answer["file"] = json!(path);
-    if let Some(row) = asks_otherwise(&path, &kept.lock)? {
+    let otherwise = asks_otherwise(&path, &kept.lock)?;
+    for row in otherwise.into_iter().chain(unmet_by_host(&kept.lock, &arguments.platforms)?) {
         answer["holds"] = json!(false);
         answer["findings"].as_array_mut().into_iter().for_each(|rows| rows.push(row.clone()));
     }
@@ -595,7 +698,13 @@ fn asks_otherwise(path: &Path, lock: &lockfile::Lock) -> Result<Option<Value>, F
         all.map(ToString::to_string).collect()
     };
     let locked = texts(&mut lock.roots().iter().map(|edge| &edge.wanted));
-    let asked = texts(&mut file.requires.iter());
+    let calls = match lock.calls() {
+        Some(_) => {
+            OwnCalls::read(if beside.as_os_str().is_empty() { Path::new(".") } else { beside }, &file)?
+        }
+        None => OwnCalls::default(),
+    };
+    let asked = texts(&mut file.requires.iter().chain(&calls.undeclared));
     let told = |all: &BTreeSet<String>, other: &BTreeSet<String>| match all.difference(other).next() {
         None => "nothing beside that".to_owned(),
         Some(_) => all.difference(other).cloned().collect::<Vec<_>>().join(", "),
@@ -604,9 +713,32 @@ fn asks_otherwise(path: &Path, lock: &lockfile::Lock) -> Result<Option<Value>, F
         json!({
             "id": project.id, "version": project.version, "reason": "lock.drifted",
             "expected": told(&locked, &asked), "found": told(&asked, &locked),
-            "hint": "resolverd lock takes over what lcp.toml requires",
+            "hint": "resolverd lock takes over what the project requires",
         })
     }))
+}
+
+/// Returns what of a lock the host does not meet with the versions that it is said to have.
+fn unmet_by_host(lock: &lockfile::Lock, platforms: &Platforms) -> Result<Vec<Value>, Failure> {
+    let mut rows = Vec::new();
+    for (name, version) in platforms.all()? {
+        let fault = |error: ParseError| {
+            Failure::of(Code::ReferenceInvalid, &error.in_field(format!("platforms.{name}")))
+                .hint("write it as --platform estream=0.9.0")
+        };
+        let (id, host) = (Reference::parse(name).map_err(fault)?.id, Version::parse(version).map_err(fault)?);
+        for one in lock.components() {
+            let wanted = one.dependencies.iter().filter_map(Edge::native).filter(|wanted| wanted.id == id);
+            rows.extend(wanted.filter(|wanted| !wanted.requirement.matches(&host)).map(|wanted| {
+                json!({
+                    "id": one.id, "version": one.version, "reason": "lock.host_version",
+                    "expected": wanted, "found": format!("the host has {name} {version}"),
+                    "hint": format!("use another host, or resolverd lock --update {} --platform {name}={version}", one.id),
+                })
+            }));
+        }
+    }
+    Ok(rows)
 }
 
 fn checked_text(answer: &Value, paint: Paint) -> String {

@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod audit;
+pub mod calls;
 mod configured;
 pub mod convert;
 pub mod doctor;
@@ -20,6 +21,7 @@ pub mod render;
 pub mod search;
 pub mod snapshots;
 pub mod solve;
+pub mod terms;
 pub mod verbs;
 
 use std::ffi::OsString;
@@ -35,6 +37,7 @@ use crate::cli::convert::Convert;
 use crate::cli::explain::Explain;
 use crate::cli::render::Paint;
 use crate::cli::search::Search;
+use crate::cli::terms::{Platforms, Terms};
 use crate::config::Overrides;
 
 /// Resolves components of federated registries: pinned, verified, offline.
@@ -214,6 +217,8 @@ pub enum Verb {
     Locate(files::Locate),
     /// Remove files from the cache that no hold names and nobody has asked for lately
     Gc(files::Gc),
+    /// End holds of your own, so that gc may remove what they kept
+    Release(files::Release),
     /// Show what answers, from which generation, and what is wrong
     Status,
     /// Say what is wrong with this set-up and what mends it; the exit status is 1 when something is wrong
@@ -249,7 +254,8 @@ pub struct Serve {
 /// What `resolve` takes.
 #[derive(Debug, Clone, Args)]
 pub struct Resolve {
-    /// References, such as lcod://tooling/array/pluck@^0.1; with --locked those of the project where none is named
+    /// References, such as lcod://tooling/array/pluck@^0.1 or git+https://host/repo.git@COMMIT#PATH; with --locked those of the
+    /// project where none is named
     #[arg(value_name = "REF", required_unless_present = "locked")]
     references: Vec<String>,
     /// Answer what the lock in the current directory holds, and fail with exit status 4 where a new lock would differ
@@ -267,6 +273,10 @@ pub struct Resolve {
     /// Read the sources again first
     #[arg(long)]
     refresh: bool,
+    #[command(flatten)]
+    place: project::Place,
+    #[command(flatten)]
+    terms: Terms,
 }
 
 /// What `why` takes.
@@ -277,6 +287,8 @@ pub struct Why {
     /// A reference whose solution is looked at: which ways lead from it to the component
     #[arg(long = "in", value_name = "REF")]
     within: Vec<String>,
+    #[command(flatten)]
+    platforms: Platforms,
 }
 
 /// What `trust` does.
@@ -495,12 +507,13 @@ impl Globals {
         self.auto || env("RESOLVERD_AUTO").is_some_and(|value| value == "1")
     }
 
-    /// Returns the flags that a running daemon does not hear: it has its own settings.
-    fn unheard(&self) -> Vec<&'static str> {
+    /// Returns the flags that a running daemon does not hear: it has its own settings. What the body of a call says, it hears.
+    fn unheard(&self, body: &Value) -> Vec<&'static str> {
+        let says_offline = body["offline"] == true || body["resolve"]["offline"] == true;
         let given = [
             ("--sources", self.sources.is_some()),
             ("--state-dir", self.state_dir.is_some()),
-            ("--offline", self.offline),
+            ("--offline", self.offline && !says_offline),
         ];
         given.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
     }

@@ -106,6 +106,11 @@ pub fn resolution(answer: &Value, paint: Paint) -> String {
             ));
         }
     }
+    for one in list(answer, "components").iter().filter(|one| one["implementation"].is_string()) {
+        let (by, full) =
+            (field(one, "implementation"), format!("{}@{}", field(one, "id"), field(one, "version")));
+        out.push_str(&format!("implementation: {by} implements {full}\n"));
+    }
     for native in list(answer, "natives") {
         out.push_str(&format!("native: {}\n", text(native)));
     }
@@ -165,6 +170,7 @@ pub fn release(answer: &Value, paint: Paint) -> String {
         ("refusal", refusal_of(&trust["refusal"], &field(answer, "version"))),
         ("yanked", if answer["yanked"] == true { "yes".to_owned() } else { String::new() }),
         ("requires", texts(list(answer, "dependencies")).join(", ")),
+        ("implements", texts(list(answer, "implements")).join(", ")),
     ]);
     out.push_str(&shadows(answer));
     let files = list(&answer["integrity"], "files");
@@ -384,7 +390,9 @@ pub fn status(answer: &Value, paint: Paint) -> String {
     if !sources.is_empty() {
         out.push('\n');
         out.push_str(&standing(sources, paint));
-        out.extend(sources.iter().filter_map(|one| trouble(&field(one, "id"), one, paint)));
+        // What failed below a source is told further down, catalogue by catalogue.
+        let own = sources.iter().filter(|one| one["failed"].is_null());
+        out.extend(own.filter_map(|one| trouble(&field(one, "id"), one, paint)));
     }
     for one in list(health, "degraded").iter().filter(|one| one["what"] == "trust" || one["what"] == "policy")
     {
@@ -702,9 +710,10 @@ fn origin_of(row: &Value, source: &str) -> String {
 }
 
 fn origin_of_node(one: &Value) -> String {
-    match field(one, "source") {
-        source if source.is_empty() => field(one, "id"),
-        source => format!("{source}/{}", field(one, "id")),
+    match (field(one, "source"), field(one, "failed")) {
+        (source, failed) if source.is_empty() && failed.is_empty() => field(one, "id"),
+        (source, failed) if source.is_empty() => format!("{}/{failed}", field(one, "id")),
+        (source, _) => format!("{source}/{}", field(one, "id")),
     }
 }
 

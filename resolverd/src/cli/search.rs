@@ -29,10 +29,10 @@ pub struct Search {
     /// Only components that this source owns
     #[arg(long)]
     source: Option<String>,
-    /// Only what an eStream index calls verified; nothing of LCOD is
+    /// Only components whose publisher an eStream registry has verified; nothing of LCOD is
     #[arg(long)]
     verified: bool,
-    /// Only what an eStream index calls official; nothing of LCOD is
+    /// Only official eStream components, of registries whose source owns their ids; nothing of LCOD is
     #[arg(long)]
     official: bool,
     /// How many at most, up to 100

@@ -65,22 +65,25 @@ pub fn tree(answer: &Value) -> Value {
     let solution = Solution::of(answer);
     let mut followed = BTreeSet::new();
     let mut rows = Vec::new();
-    let mut left: Vec<(usize, String, Option<&Value>)> =
-        roots(answer).into_iter().rev().map(|(root, release)| (0, root, release)).collect();
-    while let Some((depth, reference, release)) = left.pop() {
+    let mut left: Vec<(usize, String, Option<&Value>, bool)> =
+        roots(answer).into_iter().rev().map(|(root, release)| (0, root, release, false)).collect();
+    while let Some((depth, reference, release, is_called)) = left.pop() {
         let Some(release) = release else {
-            rows.push(json!({"depth": depth, "requirement": reference, "native": true}));
+            rows.push(json!({"depth": depth, "requirement": reference, "native": true, "called": is_called}));
             continue;
         };
         let is_first = followed.insert(name(release));
         let below = list(release, "dependencies");
         rows.push(json!({
             "depth": depth, "requirement": reference, "id": release["id"], "version": release["version"],
-            "followed": is_first || below.is_empty(),
+            "followed": is_first || below.is_empty(), "called": is_called,
         }));
         if is_first {
             let below = below.iter().rev().map(text);
-            left.extend(below.map(|one| (depth + 1, one.clone(), solution.found(release, &one))));
+            let is_called = |one: &String| list(release, "called").iter().any(|called| called == one);
+            left.extend(
+                below.map(|one| (depth + 1, one.clone(), solution.found(release, &one), is_called(&one))),
+            );
         }
     }
     json!({"snapshot": answer["snapshot"], "generation": answer["generation"], "rows": rows, "warnings": answer["warnings"]})
@@ -99,7 +102,9 @@ pub fn tree_text(tree: &Value, paint: Paint) -> String {
             (false, true) => name(row),
             (false, false) => format!("{} (above)", name(row)),
         };
-        out.push_str(&format!("{indent}{deep}{line}\n"));
+        let called =
+            if row["called"] == true { paint.note(" (called, not declared)") } else { String::new() };
+        out.push_str(&format!("{indent}{deep}{line}{called}\n"));
     }
     for warning in list(tree, "warnings") {
         out.push_str(&format!("{} {}\n", paint.note("warning:"), field(warning, "text")));

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 
 use clap::CommandFactory;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::api::Call;
@@ -30,7 +31,17 @@ fn verbs_take_global_flags_before_and_behind() {
     assert_eq!((resolve.references.len(), resolve.natives.len()), (2, 1));
     let cli = parsed("resolverd sync one two --sources /f").unwrap();
     assert_eq!(cli.globals.sources.as_deref(), Some("/f".as_ref()));
-    assert_eq!(cli.globals.unheard(), ["--sources"]);
+    assert_eq!(cli.globals.unheard(&Value::Null), ["--sources"]);
+    let cli = parsed("resolverd --offline resolve one").unwrap();
+    for (body, expected) in [
+        (Value::Null, &["--offline"][..]),
+        (json!({"offline": false}), &["--offline"]),
+        (json!({"offline": true}), &[]),
+        (json!({"resolve": {"offline": true}}), &[]),
+    ] {
+        assert_eq!(cli.globals.unheard(&body), expected, "{body}");
+    }
+    let cli = parsed("resolverd sync one two --sources /f").unwrap();
     let Verb::Sync { sources } = cli.verb else { panic!("another verb") };
     assert_eq!(sources, ["one", "two"]);
 }

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::{self, Asker};
 use crate::cli::explain::Explain;
+use crate::cli::project::{Wishes, keep_note, note_text};
+use crate::cli::terms::add_offline;
 use crate::cli::{
     Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, Why, audit, convert, doctor,
     documents, events, explain, files, keys, lock, policy, render, search, snapshots, solve,
@@ -90,6 +92,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Check(arguments) => return lock::check(arguments, &mut asker, terminal),
         Verb::Verify(arguments) => return files::verify(arguments, &mut asker, terminal),
         Verb::Gc(arguments) => return files::gc(arguments, &mut asker, terminal),
+        Verb::Release(arguments) => return files::release(arguments, &mut asker, terminal),
         Verb::Materialize(arguments) => {
             let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
             return files::materialize(arguments, natives, globals.is_offline(), &mut asker, env, terminal);
@@ -98,7 +101,9 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             return files::locate(arguments, globals.is_offline(), &mut asker, terminal);
         }
         Verb::Resolve(arguments) => {
-            terminal.print(&resolved(&mut asker, arguments, env, terminal)?, render::resolution)?;
+            let answer = resolved(&mut asker, arguments, env, terminal)?;
+            terminal
+                .print(&answer, |answer, paint| render::resolution(answer, paint) + &note_text(answer))?;
         }
         Verb::Info { reference } => {
             let (call, view) = info_call(reference)?;
@@ -118,21 +123,33 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             terminal.print(&answer, |answer, paint| search::text(answer, paint, terminal.columns))?;
         }
         Verb::Explain(arguments) => {
-            terminal.print(&asker.ask(&explain_call(arguments)?)?, explain::whole_text)?;
+            terminal.print(&explained(&mut asker, arguments, env)?, explain::whole_text)?;
         }
         Verb::Why(arguments) if arguments.within.is_empty() => {
-            terminal.print(&asker.ask(&explain_call(&arguments.explain)?)?, explain::short_text)?
+            if !arguments.platforms.is_empty() {
+                let detail = "--platform counts for a solution, and none is asked for";
+                return Err(Failure::new(Code::RequestInvalid, "arguments", detail)
+                    .hint("name the reference whose solution is looked at with --in REF")
+                    .into());
+            }
+            terminal.print(&explained(&mut asker, &arguments.explain, env)?, explain::short_text)?
         }
-        Verb::Why(Why { explain, within }) => {
+        Verb::Why(Why { explain, within, platforms }) => {
             let natives = all_natives(&explain.natives, explain.natives_file.as_deref(), env)?;
-            lock::say_overrides_left_out(env, terminal);
-            let body = resolve_body(within, &natives, explain.prerelease, false);
-            let answer = asker.ask(&Call::post("/v1/resolve", &body))?;
-            terminal.print(&solve::ways(&answer, &explain.reference)?, solve::ways_text)?;
+            let mut body = resolve_body(within, &natives, explain.prerelease, false);
+            platforms.add(&mut body)?;
+            add_offline(&mut body, asker.is_offline());
+            let wishes = explain.place.wishes(env)?;
+            let answer = wished(&mut asker, &mut body, wishes.as_ref(), terminal)?;
+            let mut ways = solve::ways(&answer, &explain.reference)?;
+            keep_note(&answer, &mut ways);
+            terminal.print(&ways, |ways, paint| solve::ways_text(ways, paint) + &note_text(ways))?;
         }
         Verb::Tree(arguments) => {
             let answer = resolved(&mut asker, arguments, env, terminal)?;
-            terminal.print(&solve::tree(&answer), solve::tree_text)?;
+            let mut tree = solve::tree(&answer);
+            keep_note(&answer, &mut tree);
+            terminal.print(&tree, |tree, paint| solve::tree_text(tree, paint) + &note_text(tree))?;
         }
         Verb::Outdated(arguments) => {
             let answer = resolved(&mut asker, arguments, env, terminal)?;
@@ -140,7 +157,9 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             for call in solve::latest_calls(&answer) {
                 latest.extend(asker.ask(&call)?.as_array().cloned().unwrap_or_default());
             }
-            terminal.print(&solve::outdated(&answer, &latest), solve::outdated_text)?;
+            let mut outdated = solve::outdated(&answer, &latest);
+            keep_note(&answer, &mut outdated);
+            terminal.print(&outdated, |rows, paint| solve::outdated_text(rows, paint) + &note_text(rows))?;
         }
         Verb::Sync { sources } => return sync(&mut asker, sources, terminal),
         Verb::Snapshots { command } => snapshots::run(command.as_ref(), &mut asker, terminal)?,
@@ -166,22 +185,53 @@ fn natives(named: &[String], file: Option<&Path>) -> Result<Vec<String>, Failure
     Ok(natives)
 }
 
+/// Explains, with what the project here makes of the component.
+fn explained(asker: &mut Asker<'_>, arguments: &Explain, env: Env<'_>) -> Result<Value, Ended> {
+    let wishes = arguments.place.wishes(env)?;
+    let mut answer = asker.ask(&explain_call(arguments)?)?;
+    if let Some(wishes) = wishes {
+        wishes.note_other(&mut answer);
+    }
+    Ok(answer)
+}
+
 fn resolved(
     asker: &mut Asker<'_>,
     arguments: &Resolve,
     env: Env<'_>,
     terminal: &Terminal,
 ) -> Result<Value, Ended> {
+    let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
     if arguments.locked {
-        let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
-        return lock::resolve(&lock::Wish::locked(arguments, natives), asker, env, terminal);
+        let wish = lock::Wish::locked(arguments, arguments.place.directory()?, natives);
+        return lock::resolve(&wish, asker, env, terminal);
     }
-    lock::say_overrides_left_out(env, terminal);
-    let call = resolve_call(arguments, env)?;
-    match arguments.refresh {
-        true => asker.ask_slowly(&call, "reading the sources"),
-        false => asker.ask(&call),
+    let mut body = resolve_body(&arguments.references, &natives, arguments.prerelease, arguments.refresh);
+    arguments.terms.add(&mut body, asker.is_offline())?;
+    let wishes = arguments.place.wishes(env)?;
+    wished(asker, &mut body, wishes.as_ref(), terminal)
+}
+
+/// Resolves with the wishes of a project, and notes that they counted.
+fn wished(
+    asker: &mut Asker<'_>,
+    body: &mut Value,
+    wishes: Option<&Wishes>,
+    terminal: &Terminal,
+) -> Result<Value, Ended> {
+    if let Some(wishes) = wishes {
+        wishes.add_to(body, terminal);
     }
+    let doing = match (body["refresh"] == true, body["calls"].is_string()) {
+        (true, _) => "reading the sources",
+        (false, true) => "reading what is called",
+        (false, false) => "resolving",
+    };
+    let mut answer = asker.ask_slowly(&Call::post("/v1/resolve", body), doing)?;
+    if let Some(wishes) = wishes {
+        wishes.note(&mut answer);
+    }
+    Ok(answer)
 }
 
 /// The variable that names natives besides those of the arguments, separated by commas or spaces.
@@ -193,12 +243,6 @@ fn all_natives(named: &[String], file: Option<&Path>, env: Env<'_>) -> Result<Ve
     let more = env(NATIVES).unwrap_or_default();
     all.extend(more.split([',', ' ', '\n']).filter(|one| !one.is_empty()).map(str::to_owned));
     Ok(all)
-}
-
-fn resolve_call(arguments: &Resolve, env: Env<'_>) -> Result<Call, Failure> {
-    let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
-    let body = resolve_body(&arguments.references, &natives, arguments.prerelease, arguments.refresh);
-    Ok(Call::post("/v1/resolve", &body))
 }
 
 fn natives_of(path: &Path) -> Result<Vec<String>, Failure> {

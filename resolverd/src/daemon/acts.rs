@@ -1,7 +1,9 @@
-//! What operators do to policies, as entries of the audit log. Values only; never writes.
+//! What operators do to policies, and what policies decide while something is answered, as entries of the audit log. Values only;
+//! never writes.
 
 use catalogue_schema::model::Refusal;
 
+use crate::order::Decided;
 use crate::store::audit::{Entry, Event};
 use crate::trust::policy::{InForce, Policies};
 
@@ -15,6 +17,13 @@ pub(super) fn loaded(policies: &Policies) -> Vec<Entry> {
         [] => vec![Entry::new(Event::PolicyLoaded, "none").saying("no policy is set any more")],
         all => all.iter().map(one).collect(),
     }
+}
+
+/// Returns what is written down when a policy decides against something that is asked for.
+pub(super) fn decided(decided: &Decided) -> Entry {
+    let Decided { refusal, is_enforced } = decided;
+    let event = if *is_enforced { Event::Denied } else { Event::WouldDeny };
+    Entry::new(event, &refusal.subject).because(&refusal.reason).saying(refusal)
 }
 
 /// Returns what is written down when a policy cannot be used.

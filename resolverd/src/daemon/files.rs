@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::CatalogueId;
 use catalogue_schema::model::{Refusal, Release};
+use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{Locality, Repository, Want};
 use tracing::warn;
 
@@ -18,11 +19,12 @@ use crate::config::Settings;
 use crate::fetch::Origins;
 use crate::fetch::limit::Limits;
 use crate::fetch::reach::Reach;
-use crate::materialize::collect::{Collection, UNUSED_S};
+use crate::materialize::about;
+use crate::materialize::collect::{Collection, HoldLimits, UNUSED_S};
 use crate::materialize::plan::{self, Plan};
 use crate::materialize::view::{self, Shape};
-use crate::materialize::{Access, Cache, Fetching, Tools};
-use crate::server::files::{Choice, Desk, Errand, Listing, Provided, Verified};
+use crate::materialize::{Access, CHANGED, Cache, Fetching, Tools};
+use crate::server::files::{Choice, Composed, Desk, Errand, Listing, Provided, Verified};
 use crate::shelf::Shelf;
 use crate::sync::reach::reach;
 use crate::sync::standing::lowered;
@@ -72,18 +74,20 @@ impl Workshop {
             let found = format!("{error}; the cache may be deleted at any time");
             Refusal::new("cache.unusable", "the files in the cache", "a cache that can be read", found)
         };
-        let (provide, verify, collect, list) =
-            (Arc::clone(self), Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        let [provide, compose, verify, collect, release, list] = std::array::from_fn(|_| Arc::clone(self));
         Some(Desk {
             provide: Box::new(move |errand| provide.provide(errand)),
+            compose: Box::new(move |errand| compose.composes(errand)),
+            read: Box::new(|(row, path)| read(&row, &path)),
             verify: Box::new(move |releases| {
                 let place = verify.place()?;
                 let rows = place.verify(&releases).map_err(unusable)?;
                 Ok(Verified { rows, skipped: place.strangers().map_err(unusable)? })
             }),
-            collect: Box::new(move |request| {
-                collect.place()?.collect(&collection(request), now()).map_err(unusable)
+            collect: Box::new(move |(request, uid)| {
+                collect.place()?.collect(&collection(request, uid), now()).map_err(unusable)
             }),
+            release: Box::new(move |(names, uid)| release.place()?.release(uid, &names).map_err(unusable)),
             list: Box::new(move |()| {
                 let place = list.place()?;
                 let row = |(directory, components): (std::path::PathBuf, usize)| ViewRow {
@@ -102,29 +106,40 @@ impl Workshop {
         self.cache.as_ref().ok_or_else(|| Refusal::new("cache.unusable", "the cache", expected, "none"))
     }
 
-    fn provide(&self, errand: &Errand<'_>) -> Result<Provided, Refusal> {
-        let (cache, equipment) = (self.place()?, self.equipment.load_full());
-        let limits = lowered(errand.policies, &equipment.limits);
-        let plan = |choice: &Choice| match choice {
-            Choice::Listed(listed) => planned(&listed.0, &listed.1, errand, &limits),
-            // Nobody vouches for the place, so that only public machines are asked.
-            Choice::Direct(direct) => {
-                Ok(plan::direct(direct.to_string(), direct.location(), direct.path.clone()))
-            }
-        };
-        let plans = errand.choices.iter().map(plan).collect::<Result<Vec<Plan>, _>>()?;
+    /// Lends what files are fetched with: origins, the shelf, and what the generation knows of places.
+    fn with_tools<T>(
+        &self,
+        errand: &Errand<'_>,
+        equipment: &Equipment,
+        limits: &Limits,
+        act: impl FnOnce(&Tools<'_>) -> T,
+    ) -> T {
         let forbidden = errand.offline || equipment.is_offline;
-        let tools = Tools {
+        act(&Tools {
             origins: &*equipment.origins,
             shelf: &|digest| self.shelf.read(digest).ok().flatten(),
             recorded: &|digest| Some((errand.documents)()?.by_digest(digest)?.want),
-            limits: &limits,
+            limits,
             fetching: if forbidden { Fetching::Forbidden } else { Fetching::Allowed },
-        };
-        let rows = cache.provide(&plans, &tools).into_iter().collect::<Result<Vec<FilesRow>, _>>()?;
+        })
+    }
+
+    fn provide(&self, errand: &Errand<'_>) -> Result<Provided, Refusal> {
+        let (cache, equipment) = (self.place()?, self.equipment.load_full());
+        let limits = lowered(errand.policies, &equipment.limits);
+        let plan = |choice: &Choice| planned(choice, errand, &limits);
+        let plans = errand.choices.iter().map(plan).collect::<Result<Vec<Plan>, _>>()?;
+        let provided = self.with_tools(errand, &equipment, &limits, |tools| cache.provide(&plans, tools));
+        let mut rows = provided.into_iter().collect::<Result<Vec<FilesRow>, _>>()?;
+        for (row, choice) in rows.iter_mut().zip(errand.choices) {
+            if let Choice::Described(_, release) = choice {
+                row.release.clone_from(release);
+            }
+        }
         if let Some(name) = errand.hold {
             let releases = plans.into_iter().map(|plan| (plan.release, plan.promise));
-            cache.hold(name, &releases.collect::<Vec<(String, Digest)>>())?;
+            let releases = releases.collect::<Vec<(String, Digest)>>();
+            cache.hold(errand.uid, name, &releases, HoldLimits::from(&limits))?;
         }
         let view = match errand.layout {
             None => None,
@@ -138,8 +153,53 @@ impl Workshop {
     }
 }
 
+/// Reads a file of a release that was put on disk, as long as it is the one that was put there.
+fn read(row: &FilesRow, path: &DocPath) -> Result<Option<Vec<u8>>, Refusal> {
+    let Some(line) = row.files.iter().find(|line| line.path == *path) else { return Ok(None) };
+    let place = Path::new(&row.directory).join(path.as_text());
+    let refused = |found: String| {
+        let subject = format!("{path} of {}", row.release);
+        Refusal::new(CHANGED, subject, line.digest.to_string(), found)
+    };
+    let bytes = about::read(&place, line.size).map_err(|error| refused(error.to_string()))?;
+    match Digest::sha256(&bytes) {
+        found if found == line.digest => Ok(Some(bytes)),
+        found => Err(refused(found.to_string())),
+    }
+}
+
+impl Workshop {
+    /// Returns the compose files of releases; one that cannot be had spoils only itself.
+    fn composes(&self, errand: &Errand<'_>) -> Result<Vec<Composed>, Refusal> {
+        let (cache, equipment) = (self.place()?, self.equipment.load_full());
+        let limits = lowered(errand.policies, &equipment.limits);
+        let planned: Vec<Result<Plan, Refusal>> =
+            errand.choices.iter().map(|choice| planned(choice, errand, &limits)).collect();
+        let good: Vec<Plan> = planned.iter().filter_map(|plan| plan.as_ref().ok()).cloned().collect();
+        let found = self.with_tools(errand, &equipment, &limits, |tools| cache.composes(&good, tools));
+        let mut found = found.into_iter();
+        let lost = || Refusal::new("cache.lost", "a compose file", "an answer", "none");
+        let answer =
+            |plan: Result<Plan, Refusal>| plan.and_then(|_| found.next().unwrap_or_else(|| Err(lost())));
+        Ok(planned.into_iter().map(answer).collect())
+    }
+}
+
+/// Plans a choice, with the machines that are asked for it.
+fn planned(choice: &Choice, errand: &Errand<'_>, limits: &Limits) -> Result<Plan, Refusal> {
+    let mut plan = match choice {
+        Choice::Listed(listed) => listed_plan(&listed.0, &listed.1, errand, limits)?,
+        // Nobody vouches for the place, so that only public machines are asked.
+        Choice::Direct(direct) | Choice::Described(direct, _) => {
+            plan::direct(direct.to_string(), direct.location(), direct.path.clone())
+        }
+    };
+    plan.reach = std::mem::take(&mut plan.reach).through(errand.mirrors.clone());
+    Ok(plan)
+}
+
 /// Plans a listed release, with the machines that a sync would ask for it.
-fn planned(
+fn listed_plan(
     release: &Release,
     owner: &CatalogueId,
     errand: &Errand<'_>,
@@ -181,9 +241,9 @@ fn is_local(want: &Want) -> bool {
     matches!(want, Want::Blob(location) if location.locality() == Locality::Local)
 }
 
-fn collection(request: CollectRequest) -> Collection {
+fn collection(request: CollectRequest, uid: u32) -> Collection {
     let CollectRequest { dry_run, ended, unused_s, views } = request;
-    Collection { dry_run, ended, unused_s: unused_s.unwrap_or(UNUSED_S), views }
+    Collection { dry_run, uid, ended, unused_s: unused_s.unwrap_or(UNUSED_S), views }
 }
 
 /// Makes a directory of released files with the rights of this process, for a verb.

@@ -38,6 +38,7 @@ use crate::daemon::writer::{Writer, now, now_ms, now_s, of_config};
 use crate::order::Order;
 use crate::server::answer::Records;
 use crate::server::route::Forget;
+use crate::server::stream::Patience;
 use crate::server::{self, Caller, Door, State, Work};
 use crate::shelf::Shelf;
 use crate::store::first_seen::FirstSeen;
@@ -80,7 +81,9 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
         Err(problem) => return Err(problem.into()),
     }
     let sockets = Sockets::open(settings, supervisor)?;
-    let beside = Beside { notifier: Arc::new(Notifier::new(supervisor)), pulse: Arc::new(Pulse::new()) };
+    let patience = Patience { idle: idle_connection(settings), ..Patience::default() };
+    let beside =
+        Beside { notifier: Arc::new(Notifier::new(supervisor)), pulse: Arc::new(Pulse::new()), patience };
     say_what_is_served(&sockets, &writer, settings);
 
     let _ = orders.send(Order::Sync { sources: Vec::new(), reply: None });
@@ -126,6 +129,12 @@ fn step_back() {
 struct Beside {
     notifier: Arc<Notifier>,
     pulse: Arc<Pulse>,
+    patience: Patience,
+}
+
+/// Returns how long a connection may ask nothing. One that is closed at once would answer nothing.
+fn idle_connection(settings: &Settings) -> Duration {
+    Duration::from_secs(settings.limits.idle_connection_s.max(1))
 }
 
 fn say_what_is_served(sockets: &Sockets, writer: &Writer, settings: &Settings) {
@@ -215,10 +224,12 @@ fn run_server(
             Instant::now()
         };
         beside.notifier.serving();
-        let at_main = server::run(main, Door::Main, Arc::clone(&state), stopped(stop.clone()));
+        let at_main =
+            server::run(main, Door::Main, Arc::clone(&state), beside.patience, stopped(stop.clone()));
         let at_admin = async {
             if let Some(admin) = admin {
-                server::run(admin, Door::Admin, Arc::clone(&state), stopped(stop.clone())).await;
+                let stop = stopped(stop.clone());
+                server::run(admin, Door::Admin, Arc::clone(&state), beside.patience, stop).await;
             }
         };
         let ((), (), ended) = tokio::join!(at_main, at_admin, ending);
@@ -357,7 +368,9 @@ pub fn local(
             writer.sync(&[], &state)?;
         }
     }
-    Ok(server::respond(&state, call, Caller::Admin))
+    let reply = server::respond(&state, call, Caller::Admin);
+    writer.note(&state.take_decided());
+    Ok(reply)
 }
 
 /// Reads documents of releases for the server; the shelf is safe to read while the writer keeps more.

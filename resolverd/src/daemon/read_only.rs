@@ -57,6 +57,7 @@ fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> 
         found,
     )));
     state.show_solving(settings.limits.solve_ms, settings.limits.solve_steps);
+    state.show_platforms(&settings.platforms);
     state.publish(snapshot);
     Some(server::respond(&state, call, Caller::Reader))
 }

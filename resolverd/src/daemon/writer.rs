@@ -22,11 +22,14 @@ use crate::daemon::rehearse;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::fetch::Origins;
 use crate::fetch::limit::Limits;
-use crate::order::{Accepted, Order, OrderError, Outcome, Part, Proposal, Rehearsal, Rehearsed, SyncReport};
+use crate::order::{
+    Accepted, Decided, Order, OrderError, Outcome, Part, Proposal, Rehearsal, Rehearsed, SyncReport,
+};
 use crate::server::State;
 use crate::server::answer::{Known, Times};
 use crate::server::policy::PolicyState;
 use crate::shelf::Shelf;
+use crate::store::audit::Entry;
 use crate::store::audit::verify::tail;
 use crate::store::checks::Checks;
 use crate::store::memory::Records;
@@ -205,6 +208,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes down what policies decided while something was answered. Where that cannot be done the log says so; the decisions
+    /// stand.
+    pub(super) fn note(&mut self, decided: &[Decided]) {
+        let entries: Vec<Entry> = decided.iter().map(acts::decided).collect();
+        let written = if entries.is_empty() { Ok(()) } else { self.store.audit(&entries, now_s()) };
+        if let Err(problem) = written {
+            error!(%problem, decided = decided.len(), "what was decided is not in the audit log");
+        }
+    }
+
     /// Reads the policies again, and judges everything anew by them, without network. The policies that were in force stay where
     /// those that are there cannot be used.
     fn judge(&mut self, state: &State) -> Outcome {
@@ -274,6 +287,11 @@ impl Writer {
             }
             waiting.extend(inbox.try_iter());
             if waiting.iter().any(|order| matches!(order, Order::Stop)) {
+                for order in waiting {
+                    if let Order::Note { decided } = order {
+                        self.note(&decided);
+                    }
+                }
                 return;
             }
             if let Some(Order::Rehearse { .. }) = waiting.front()
@@ -282,6 +300,12 @@ impl Writer {
                 let rehearsed = contained(|| self.rehearse(proposal, part));
                 // Whoever asked may have gone.
                 let _ = reply.map(|reply| reply.send(rehearsed));
+                continue;
+            }
+            if let Some(Order::Note { .. }) = waiting.front()
+                && let Some(Order::Note { decided }) = waiting.pop_front()
+            {
+                self.note(&decided);
                 continue;
             }
             let Some((task, replies)) =
@@ -352,6 +376,7 @@ impl Writer {
     fn show_solving(&self, state: &State) {
         let limits = &self.settings.limits;
         state.show_solving(limits.solve_ms, limits.solve_steps);
+        state.show_platforms(&self.settings.platforms);
     }
 
     fn reloaded(&mut self, state: &State) -> Outcome {
@@ -740,7 +765,7 @@ fn split(order: Order) -> Option<(Task, Option<Sender<Outcome>>)> {
         Order::Judge => Some((Task::Judge, None)),
         Order::Forget { what, why, reply } => Some((Task::Forget(what, why), reply)),
         // It changes nothing, and is answered before.
-        Order::Rehearse { .. } | Order::Stop => None,
+        Order::Rehearse { .. } | Order::Note { .. } | Order::Stop => None,
     }
 }
 

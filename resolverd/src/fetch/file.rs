@@ -1,7 +1,8 @@
-//! Local files.
+//! Local files, and listings of local directories.
 //!
 //! Regular files only, read through one handle that was checked after it was opened. Symlinks are followed, since people link
-//! their configuration into place; a fifo, device or directory is refused and never waited for. Never lists a directory.
+//! their configuration into place; a fifo, device or directory is refused and never waited for. A listing follows no symlink and
+//! names none.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -14,14 +15,20 @@ use rustix::fs::OFlags;
 use crate::fetch::limit::Budget;
 use crate::fetch::{FetchError, Fetched};
 
-/// Reads the file that a want names.
+/// Reads the file that a want names, or lists the directory.
 ///
 /// **Errors**: `file_missing`, `file.not_a_file`, `file.unreadable`, and the limits; `file.not_git` for a want that only a
 /// Git repository can answer.
 pub fn fetch(want: &Want, budget: &Budget) -> Result<Fetched, FetchError> {
-    let Want::Blob(Location::File { path }) = want else {
-        let expected = "a directory of a Git repository, with its commit";
-        return Err(FetchError::Refused(Refusal::new("file.not_git", want, expected, "a plain path")));
+    let path = match want {
+        Want::Blob(Location::File { path }) => path,
+        Want::Tree { location: Location::File { path }, depth } => {
+            return listing(path, usize::from(*depth), want, budget);
+        }
+        _ => {
+            let expected = "a place in a Git repository, with its commit";
+            return Err(FetchError::Refused(Refusal::new("file.not_git", want, expected, "a plain path")));
+        }
     };
     budget.take_document(want)?;
     let file = open(path).map_err(|error| unreadable(path, &error))?;
@@ -37,7 +44,69 @@ pub fn fetch(want: &Want, budget: &Budget) -> Result<Fetched, FetchError> {
     let bytes_max = budget.readable_bytes().saturating_add(1);
     file.take(bytes_max).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     budget.take_bytes(bytes.len() as u64, want)?;
-    Ok(Fetched { bytes, url: format!("file://{path}"), commit: None, blob: None, etag: None, modified: None })
+    let url = format!("file://{path}");
+    Ok(Fetched { bytes, url, commit: None, blob: None, etag: None, modified: None, way: Vec::new() })
+}
+
+/// Lists a directory, down to `depth` levels.
+///
+/// **Shape**: lines as a listing in Git has them, sorted by the bytes of their paths, which start with the directory's own name; the
+/// id is all zeros, since nothing here has one. Names that no document could have are left out: those with other bytes than
+/// printable ASCII, and `"`.
+/// **Errors**: `file_missing`, `file.not_a_directory`, `file.unreadable`, and the limits: each entry counts as a document.
+fn listing(path: &LocalPath, depth: usize, want: &Want, budget: &Budget) -> Result<Fetched, FetchError> {
+    budget.take_document(want)?;
+    let top = path.as_path();
+    if !top.metadata().map_err(|error| unreadable(path, &error))?.is_dir() {
+        return Err(FetchError::Refused(Refusal::new("file.not_a_directory", path, "a directory", "a file")));
+    }
+    let name = top.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let (mut open, mut lines, mut size) = (vec![(top.to_owned(), name, depth)], Vec::new(), 0_u64);
+    while let Some((directory, prefix, levels)) = open.pop() {
+        let entries = std::fs::read_dir(&directory).map_err(|error| unreadable(path, &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| unreadable(path, &error))?;
+            budget.take_documents(1, want)?;
+            let kind = entry.file_type().map_err(|error| unreadable(path, &error))?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| is_plain(name)) else { continue };
+            let below = format!("{prefix}/{name}");
+            let (mode, word) = match (kind.is_dir(), kind.is_file()) {
+                (true, _) => ("040000", "tree"),
+                (_, true) => ("100644", "blob"),
+                _ => continue,
+            };
+            let line = format!("{mode} {word} {NO_ID} {below}\n");
+            size += line.len() as u64;
+            // Refused while it grows.
+            if size > budget.readable_bytes() {
+                budget.take_bytes(size, want)?;
+            }
+            if kind.is_dir() && levels > 1 {
+                open.push((entry.path(), below.clone(), levels - 1));
+            }
+            lines.push((below, line));
+        }
+    }
+    budget.take_bytes(size, want)?;
+    lines.sort_unstable();
+    let bytes = lines.into_iter().flat_map(|(_, line)| line.into_bytes()).collect();
+    Ok(Fetched {
+        bytes,
+        url: format!("file://{path}"),
+        commit: None,
+        blob: None,
+        etag: None,
+        modified: None,
+        way: Vec::new(),
+    })
+}
+
+/// What stands in a listing where Git has the id of an object.
+const NO_ID: &str = "0000000000000000000000000000000000000000";
+
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && byte != b'"')
 }
 
 /// Opens without waiting for a fifo's writer and without taking over a terminal.

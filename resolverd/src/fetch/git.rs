@@ -91,6 +91,7 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
                     blob: None,
                     etag: None,
                     modified: None,
+                    way: Vec::new(),
                 });
             }
             Want::History { commit, commits_max, .. } => {
@@ -105,6 +106,7 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
                     blob: None,
                     etag: None,
                     modified: None,
+                    way: Vec::new(),
                 });
             }
             Want::Blob(_) | Want::Tree { .. } => {
@@ -113,8 +115,12 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
                 return Err(FetchError::Refused(refusal));
             }
         };
+        let way = match want {
+            Want::Tree { location: Location::Git { path, .. }, .. } => self.walk.way(&commit, path),
+            _ => Vec::new(),
+        };
         let (commit, blob) = (Some(commit.to_commit_id()), Some(id.to_commit_id()));
-        Ok(Fetched { bytes, url: self.url.clone(), commit, blob, etag: None, modified: None })
+        Ok(Fetched { bytes, url: self.url.clone(), commit, blob, etag: None, modified: None, way })
     }
 
     fn resolve(&mut self, revision: &Revision, errand: Errand<'_>) -> Result<ObjectId, FetchError> {

@@ -46,6 +46,17 @@ pub struct Limits {
     pub release_bytes: u64,
     /// How many levels of directories a release may have that is put on disk, up to 32. Default 16.
     pub release_depth: u64,
+    /// The largest archive of a release, in bytes. Default 50 MiB.
+    pub archive_bytes: u64,
+    /// How many times larger than itself the content of an archive may be, where it is more than 1 MiB. Default 100.
+    pub archive_ratio: u64,
+    /// How many holds of releases on disk there may be, of all users together. Default 10,000.
+    pub holds: u64,
+    /// How many holds of releases on disk one user may have. Default 2,000.
+    pub holds_per_uid: u64,
+    /// How long a connection to the daemon may ask nothing before it is closed, in seconds; at least 1. Default 60. A daemon takes a
+    /// new value when it starts.
+    pub idle_connection_s: u64,
     /// How long one source may take, in seconds. Default 600.
     pub total_s: u64,
     /// How many commits of a repository's history are looked at to tell which of two revisions is newer. Default 1,000.
@@ -84,6 +95,11 @@ impl Default for Limits {
             release_files: 5_000,
             release_bytes: 128 << 20,
             release_depth: 16,
+            archive_bytes: 50 << 20,
+            archive_ratio: 100,
+            holds: 10_000,
+            holds_per_uid: 2_000,
+            idle_connection_s: 60,
             total_s: 600,
             history_commits: 1_000,
             cache_bytes: 1 << 30,
@@ -160,6 +176,11 @@ impl Budget {
         self.capped("file_bytes", self.purse.limits.file_bytes)
     }
 
+    /// Returns the same purse with the cap for archives of releases.
+    pub fn for_archives(&self) -> Budget {
+        self.capped("archive_bytes", self.purse.limits.archive_bytes)
+    }
+
     /// Returns the same purse with the cap for commits, trees and lists of refs.
     pub(crate) fn for_git_objects(&self) -> Budget {
         self.capped("git_object_bytes", self.purse.limits.git_object_bytes)
@@ -206,8 +227,8 @@ impl Budget {
 
     /// Takes the bytes of one document, which must also fit under the cap of one document. Nothing is taken on failure.
     ///
-    /// **Errors**: `limit.catalogue_bytes`, `limit.release_document_bytes`, `limit.file_bytes` or `limit.git_object_bytes`,
-    /// whichever cap holds; `limit.total_bytes`.
+    /// **Errors**: `limit.catalogue_bytes`, `limit.release_document_bytes`, `limit.file_bytes`, `limit.archive_bytes` or
+    /// `limit.git_object_bytes`, whichever cap holds; `limit.total_bytes`.
     pub fn take_bytes(&self, count: u64, subject: impl fmt::Display) -> Result<(), FetchError> {
         let (key, cap) = self.document;
         if count > cap {
@@ -215,6 +236,7 @@ impl Budget {
                 "catalogue_bytes" => "limit.catalogue_bytes",
                 "release_document_bytes" => "limit.release_document_bytes",
                 "file_bytes" => "limit.file_bytes",
+                "archive_bytes" => "limit.archive_bytes",
                 _ => "limit.git_object_bytes",
             };
             let found = format!("{count} bytes");
@@ -341,7 +363,8 @@ mod tests {
                     total_bytes = 5\ndepth = 6\ncatalogues = 7\ntotal_s = 8\nconnect_s = 9\nstall_s = 10\n\
                     rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15\n\
                      eager_max = 16\nreleases = 17\nsolve_ms = 18\nsolve_steps = 19\nfile_bytes = 20\n\
-                     release_files = 21\nrelease_bytes = 22\nrelease_depth = 23";
+                     release_files = 21\nrelease_bytes = 22\nrelease_depth = 23\n\
+                     archive_bytes = 24\narchive_ratio = 25\nholds = 26\nholds_per_uid = 27\nidle_connection_s = 28";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -357,6 +380,11 @@ mod tests {
             release_files: 21,
             release_bytes: 22,
             release_depth: 23,
+            archive_bytes: 24,
+            archive_ratio: 25,
+            holds: 26,
+            holds_per_uid: 27,
+            idle_connection_s: 28,
             total_s: 8,
             history_commits: 15,
             cache_bytes: 14,

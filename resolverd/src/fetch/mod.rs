@@ -10,6 +10,7 @@ mod git_wire;
 pub mod https;
 pub mod limit;
 mod loose;
+pub mod mirror;
 pub mod network;
 pub mod object;
 mod pack;
@@ -17,6 +18,7 @@ pub mod probe;
 pub mod reach;
 mod rewrite;
 mod ssh;
+pub mod way;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -32,7 +34,9 @@ use catalogue_schema::pointer::{CommitId, HttpsUrl, LocalPath, Location, Reposit
 use crate::fetch::git_wire::link::Remote;
 use crate::fetch::https::{Https, Request};
 use crate::fetch::limit::Budget;
+use crate::fetch::mirror::address;
 use crate::fetch::network::Network;
+use crate::fetch::reach::Reach;
 use crate::fetch::rewrite::{Real, Rules};
 
 /// Gets the bytes that wants name.
@@ -83,6 +87,8 @@ pub struct Fetched {
     pub etag: Option<String>,
     /// The HTTP date of the last modification, as it was sent.
     pub modified: Option<String>,
+    /// For the listing of a directory: the objects that prove that the commit has it, see [`way`].
+    pub way: Vec<Vec<u8>>,
 }
 
 /// Why there are no bytes. Each refusal has a dotted reason, the subject, what was expected and found.
@@ -111,6 +117,20 @@ impl FetchError {
             | FetchError::Unreachable(refusal)
             | FetchError::Limit(refusal) => refusal,
         }
+    }
+
+    /// Returns the same error of what a mirror was asked for.
+    fn of_mirror(mut self, mirror: &HttpsUrl, original: &HttpsUrl) -> FetchError {
+        match &mut self {
+            FetchError::Missing(refusal)
+            | FetchError::Refused(refusal)
+            | FetchError::Unreachable(refusal)
+            | FetchError::Limit(refusal) => {
+                refusal.found =
+                    format!("{}; the mirror {mirror} was asked instead of {original}", refusal.found);
+            }
+        }
+        self
     }
 
     /// Returns the same error about another subject: what a repository's opening said, for each want that needed it.
@@ -155,7 +175,7 @@ impl Fetch for Origins {
         let mut documents = Vec::new();
         let mut repositories = Groups::default();
         for (index, ask) in asks.iter().enumerate() {
-            match self.place(ask.want) {
+            match self.place(ask.want, budget.reach()) {
                 Ok(Place::File(path)) => answers[index] = Some(file_at(path, ask.want, budget)),
                 Ok(Place::Https(url)) => documents.push((index, url)),
                 Ok(Place::Repository(place)) => repositories.add(place, index),
@@ -167,7 +187,7 @@ impl Fetch for Origins {
         for (place, members) in &repositories.groups {
             // What a rule leads here may reach more than what names the place itself.
             let (led, direct): (Vec<usize>, Vec<usize>) =
-                members.iter().partition(|index| self.rules.leads(asks[**index].want));
+                members.iter().partition(|index| self.leads(asks[**index].want, budget.reach()));
             for members in [led, direct].iter().filter(|members| !members.is_empty()) {
                 let wants: Vec<&Want> = members.iter().map(|index| asks[*index].want).collect();
                 let budget = match place {
@@ -182,6 +202,8 @@ impl Fetch for Origins {
         asks.iter()
             .zip(answers)
             .map(|(ask, answer)| answer.unwrap_or_else(|| Err(unanswered(ask.want))))
+            .zip(asks)
+            .map(|(answer, ask)| answer.map_err(|error| self.blamed(error, ask.want, budget.reach())))
             .collect()
     }
 }
@@ -190,13 +212,13 @@ impl Origins {
     /// Tells who answers a want, after the rewrite rules.
     ///
     /// **Errors**: `net.rewrite`.
-    fn place(&self, want: &Want) -> Result<Place, Refusal> {
+    fn place(&self, want: &Want, reach: &Reach) -> Result<Place, Refusal> {
         let repository = match want {
             Want::Blob(Location::File { path }) | Want::Tree { location: Location::File { path }, .. } => {
                 return Ok(Place::File(path.clone()));
             }
             Want::Blob(Location::Https { url }) | Want::Tree { location: Location::Https { url }, .. } => {
-                return document(self.rules.real(url, want)?, want);
+                return document(self.real(url, want, reach)?, want);
             }
             Want::Blob(Location::Git { repository, .. })
             | Want::Tree { location: Location::Git { repository, .. }, .. }
@@ -206,17 +228,51 @@ impl Origins {
         Ok(Place::Repository(match repository {
             Repository::Local(path) => Real::Path(path.clone()),
             Repository::Ssh(url) => Real::Ssh(url.clone()),
-            Repository::Https(url) => match self.rules.real(url, want)? {
+            Repository::Https(url) => match self.real(url, want, reach)? {
                 Real::Path(path) => Real::Path(rewrite::repository(path)),
                 real => real,
             },
         }))
     }
 
+    /// Returns where an address leads: by the operator's rules, else by a mirror and by the operator's rules for that.
+    fn real(&self, url: &HttpsUrl, want: &Want, reach: &Reach) -> Result<Real, Refusal> {
+        match self.mirrored(url, want, reach)? {
+            None => self.rules.real(url, want),
+            Some(mirror) => self.rules.real(&mirror, want),
+        }
+    }
+
+    /// Returns the mirror that is asked instead of `url`; none where the operator has a rule for that.
+    fn mirrored(&self, url: &HttpsUrl, want: &Want, reach: &Reach) -> Result<Option<HttpsUrl>, Refusal> {
+        if reach.mirrors().is_empty() || self.rules.has(url) {
+            return Ok(None);
+        }
+        reach.mirrors().instead(url, want)
+    }
+
+    /// Tells whether a rule of the operator leads somebody who wants this to where it comes from.
+    fn leads(&self, want: &Want, reach: &Reach) -> bool {
+        let Some(url) = address(want) else { return false };
+        match self.mirrored(url, want, reach) {
+            Ok(Some(mirror)) => self.rules.has(&mirror),
+            _ => self.rules.has(url),
+        }
+    }
+
+    /// Names the mirror that a failed want was asked of.
+    fn blamed(&self, error: FetchError, want: &Want, reach: &Reach) -> FetchError {
+        let Some(url) = address(want) else { return error };
+        match self.mirrored(url, want, reach) {
+            Ok(Some(mirror)) => error.of_mirror(&mirror, url),
+            _ => error,
+        }
+    }
+
     /// Returns the budget for what is wanted from `url`: where a rewrite rule led there, the operator named its host, for this
     /// one and nobody else. A redirect leads nowhere by it.
     fn granted(&self, want: &Want, url: &HttpsUrl, budget: &Budget) -> Budget {
-        match self.rules.leads(want) {
+        match self.leads(want, budget.reach()) {
             true => budget.reaching(budget.reach().clone().led_to(url.host())),
             false => budget.clone(),
         }
@@ -300,6 +356,7 @@ impl Origins {
             blob: None,
             etag: response.header("etag").map(str::to_owned),
             modified: response.header("last-modified").map(str::to_owned),
+            way: Vec::new(),
             bytes: response.body,
         }))
     }

@@ -24,6 +24,8 @@ use crate::fetch::limit::Budget;
 pub const LISTING_LEVELS_MAX: u8 = SEGMENTS_MAX as u8;
 /// How much raw tree data one walk remembers, in bytes; beyond it trees are read again.
 const REMEMBERED_BYTES_MAX: usize = 64 << 20;
+/// The most bytes that the objects may have which prove where a directory is; a longer way is not kept.
+pub const WAY_BYTES_MAX: u64 = 4 << 20;
 /// What a file that Git LFS keeps elsewhere begins with.
 const LFS_HEAD: &[u8] = b"version https://git-lfs";
 
@@ -234,6 +236,12 @@ impl Tree {
     /// Returns the entries in Git's order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Returns the id of the directory of exactly this name.
+    pub fn directory(&self, segment: &str) -> Option<ObjectId> {
+        let entry = self.find(segment).ok()??;
+        entry.is_directory().then_some(entry.id)
     }
 
     /// Finds the entry of exactly this name; `None` when there is none.
@@ -518,6 +526,31 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
         self.list(&top.id, path.as_text().as_bytes(), levels, &mut lines, errand)?;
         errand.budget.take_bytes(lines.bytes, errand.subject)?;
         Ok((lines.sorted(), top.id))
+    }
+
+    /// Returns the objects that prove that a commit has a directory: the commit, its root tree, and each tree on the way, without
+    /// the directory's own; none where they are longer than [`WAY_BYTES_MAX`]. What is read here was read, and paid for, by the
+    /// listing of that directory.
+    pub fn way(&mut self, commit: &ObjectId, path: &DocPath) -> Vec<Vec<u8>> {
+        self.proof(commit, path).unwrap_or_default()
+    }
+
+    fn proof(&mut self, commit: &ObjectId, path: &DocPath) -> Option<Vec<Vec<u8>>> {
+        let mut left = WAY_BYTES_MAX;
+        let mut object = |id: &ObjectId, kind| {
+            let bytes = (self.read)(id, kind, left).ok()?;
+            left = left.checked_sub(bytes.len() as u64)?;
+            Some(bytes)
+        };
+        let bytes = object(commit, Kind::Commit)?;
+        let mut next = parse_commit(&bytes).ok()?;
+        let mut way = vec![bytes];
+        for segment in path.segments() {
+            let bytes = object(&next, Kind::Tree)?;
+            next = Tree::parse(&bytes).ok()?.directory(segment)?;
+            way.push(bytes);
+        }
+        Some(way)
     }
 
     fn list(

@@ -17,6 +17,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use catalogue_schema::model::{Refusal, Source};
 use catalogue_schema::pointer::{Location, Repository, Want};
 
+use crate::fetch::mirror::Mirrors;
+
 /// What may be reached for one source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reach {
@@ -27,6 +29,8 @@ pub struct Reach {
     /// The hosts that may be asked at all, without ports; `None` for any.
     hosts: Option<Vec<String>>,
     private: bool,
+    /// Where a request wants to have files fetched from instead; names no host for anybody.
+    mirrors: Mirrors,
 }
 
 /// What kind of place an address is.
@@ -63,6 +67,16 @@ impl Reach {
     /// Lets hosts have private addresses: a policy says so.
     pub fn with_private_addresses(self) -> Reach {
         Reach { private: true, ..self }
+    }
+
+    /// Has everything fetched through these mirrors, where they may be asked.
+    pub fn through(self, mirrors: Mirrors) -> Reach {
+        Reach { mirrors, ..self }
+    }
+
+    /// Returns the mirrors.
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
     }
 
     /// Adds what the operator names.

@@ -4,22 +4,22 @@
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::model::Refusal;
-use catalogue_schema::pointer::{HttpsUrl, LocalPath, Location, Repository, SshUrl, Want};
+use catalogue_schema::pointer::{HttpsUrl, LocalPath, SshUrl, Want};
 
 use crate::fetch::network::Rewrite;
 
 /// The rules of this run.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Rules(Vec<Rule>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Rule {
     /// The start of a URL, without a `/` at its end.
     from: String,
     to: To,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum To {
     /// The start of a URL, without a `/` at its end.
     Https(String),
@@ -54,16 +54,8 @@ impl Rules {
         }
     }
 
-    /// Tells whether a rule leads somebody who wants this to another address.
-    pub(super) fn leads(&self, want: &Want) -> bool {
-        let url = match want {
-            Want::Blob(Location::Https { url }) | Want::Tree { location: Location::Https { url }, .. } => url,
-            Want::Blob(Location::Git { repository: Repository::Https(url), .. })
-            | Want::Tree { location: Location::Git { repository: Repository::Https(url), .. }, .. }
-            | Want::Refs { repository: Repository::Https(url), .. }
-            | Want::History { repository: Repository::Https(url), .. } => url,
-            _ => return false,
-        };
+    /// Tells whether a rule leads `url` to another address.
+    pub(super) fn has(&self, url: &HttpsUrl) -> bool {
         self.fitting(url).is_some()
     }
 
@@ -150,8 +142,8 @@ fn target(text: &str) -> Option<To> {
     LocalPath::parse(text).ok().filter(|_| is_local).map(To::Path)
 }
 
-/// Returns what the operator wrote, without a password that may stand in it.
-fn shown(text: &str) -> String {
+/// Returns what somebody wrote as an address, without a password that may stand in it.
+pub(super) fn shown(text: &str) -> String {
     let text = match (text.find("//"), text.rfind('@')) {
         (Some(slashes), Some(at)) if at > slashes => format!("{}//…{}", &text[..slashes], &text[at..]),
         _ => text.to_owned(),

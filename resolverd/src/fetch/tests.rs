@@ -15,7 +15,7 @@ use catalogue_schema::pointer::{CommitId, LocalPath, Location, RefName, Reposito
 use tempfile::TempDir;
 
 use super::limit::{Budget, Limits};
-use super::{Answer, Ask, Fetch, FetchError, Fetched, Origins};
+use super::{Answer, Ask, Fetch, FetchError, Fetched, Origins, file};
 
 /// Mode, name and object id of a tree entry, unchecked.
 type RawEntry<'a> = (&'a str, &'a [u8], &'a str);
@@ -840,6 +840,39 @@ fn what_is_no_file_is_refused_without_waiting() {
             "a regular file",
         );
     }
-    let want = Want::Tree { location: Location::File { path: local(dir.path()) }, depth: 1 };
-    check_refused(&want, "file.not_git", "a plain path");
+    let want = Want::History {
+        repository: Repository::Local(local(dir.path())),
+        commit: CommitId::parse(&"0".repeat(40)).unwrap(),
+        commits_max: 1,
+    };
+    let refused = file::fetch(&want, &budget()).unwrap_err();
+    assert_eq!(refused.refusal().reason, "file.not_git");
+}
+
+#[test]
+fn a_directory_is_listed_without_its_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("index");
+    std::fs::create_dir_all(top.join("b/x/1.0.0")).unwrap();
+    std::fs::create_dir_all(top.join("a-b")).unwrap();
+    std::fs::write(top.join("b/x/metadata.json"), "{}").unwrap();
+    std::fs::write(top.join("a \"quoted\""), "").unwrap();
+    std::os::unix::fs::symlink(&top, top.join("b/loop")).unwrap();
+    let listed = |path: &Path, depth: u8| {
+        let want = Want::Tree { location: Location::File { path: local(path) }, depth };
+        file::fetch(&want, &budget()).map(|fetched| String::from_utf8(fetched.bytes).unwrap())
+    };
+    let zeros = "0".repeat(40);
+    let tree = |path: &str| format!("040000 tree {zeros} {path}\n");
+    let file = format!("100644 blob {zeros} index/b/x/metadata.json\n");
+    assert_eq!(listed(&top, 1).unwrap(), [tree("index/a-b"), tree("index/b")].concat());
+    let all = [tree("index/a-b"), tree("index/b"), tree("index/b/x"), tree("index/b/x/1.0.0"), file];
+    assert_eq!(listed(&top, 3).unwrap(), all.concat());
+    let reason = |path: &Path| listed(path, 1).unwrap_err().refusal().reason.clone();
+    assert_eq!(reason(&top.join("none")), "file_missing");
+    assert_eq!(reason(&top.join("b/x/metadata.json")), "file.not_a_directory");
+    let tight = Limits { documents: 3, ..Limits::default() };
+    let want = Want::Tree { location: Location::File { path: local(&top) }, depth: 3 };
+    let refused = file::fetch(&want, &Budget::new(&tight, Instant::now())).unwrap_err();
+    assert_eq!(refused.refusal().reason, "limit.documents");
 }

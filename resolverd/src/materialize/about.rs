@@ -4,7 +4,9 @@
 //! Two checks go by it. The cheap one compares what the file system says of every file and directory (inode, size, mode, times of
 //! change) with what it said then: whatever was changed, added or taken away shows in it, also where a time was set back, since
 //! nobody can choose the time of the last change of state. Where that differs, as it does in a copied cache, the whole
-//! content is read and compared with the digests. Never changes a file that it looks at.
+//! content is read and compared with the digests; and since the list of a Git directory is nobody's promise, its files are folded
+//! back to the id of their tree, and the objects that lead from the promised commit to that tree are looked at again: the
+//! description stands between files and commit and is believed by neither. Never changes a file that it looks at.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -12,14 +14,17 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use catalogue_schema::digest::Digest;
+use catalogue_schema::digest::{Digest, unhex};
 use catalogue_schema::path::DocPath;
-use catalogue_schema::pointer::CommitId;
+use catalogue_schema::pointer::{CommitId, Location, Revision};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::api::files::{Changed, FileChange, FileLine, FilesRow, Found};
-use crate::materialize::plan::Plan;
+use crate::fetch::git::object_id;
+use crate::fetch::object::{Kind, ObjectId};
+use crate::fetch::way;
+use crate::materialize::plan::{Piece, Plan};
 use crate::materialize::stage::{DIRECTORY, EXECUTABLE, FILE};
 
 /// The schema of a description.
@@ -38,6 +43,9 @@ pub struct About {
     pub content: Digest,
     /// The Git object id of the directory, where it is one.
     pub tree: Option<CommitId>,
+    /// The objects that prove that its commit has that directory, in hexadecimal digits, see [`way`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub way: Vec<String>,
     /// Its files, by path.
     pub files: Vec<FileLine>,
     /// Its `compose.yaml`.
@@ -122,9 +130,42 @@ impl About {
                 return Err(format!("{} with {}, which is not what is promised", piece.path, file.digest));
             }
         }
-        match plan.tree.is_none() && known.len() != plan.pieces.len() {
+        // A directory and an archive may hold more than was known before.
+        let is_whole_list = plan.tree.is_none() && plan.archive.is_none();
+        match is_whole_list && known.len() != plan.pieces.len() {
             true => Err(format!("{} files instead of {}", known.len(), plan.pieces.len())),
             false => Ok(()),
+        }
+    }
+
+    /// Tells whether the files in `directory` are those of the Git directory that `plan` promises, by nothing but the promise, the
+    /// bytes, and objects that hash to their ids; the error says what they are instead.
+    pub fn is_proven(&self, directory: &Path, plan: &Plan) -> Result<(), String> {
+        let Some(promised) = &plan.tree else { return Ok(()) };
+        let Location::Git { revision: Revision::Commit(commit), path, .. } = &promised.location else {
+            return Err("no commit to hold them against".to_owned());
+        };
+        let way: Option<Vec<Vec<u8>>> = self.way.iter().map(|object| unhex(object)).collect();
+        let led = ObjectId::parse(commit.as_text())
+            .zip(way)
+            .and_then(|(commit, way)| way::leads(&way, &commit, path))
+            .ok_or_else(|| format!("no objects that lead from commit {commit} to {path}"))?;
+        let blob = |file: &FileLine| {
+            let bytes = read(&directory.join(file.path.as_text()), file.size).ok()?;
+            object_id(Kind::Blob, &bytes)
+        };
+        // A document that lies elsewhere in the repository is promised by its own digest, and is no part of the tree.
+        let is_apart = |file: &&FileLine| {
+            let is_it = |piece: &Piece| piece.path == file.path && piece.digest.is_some();
+            file.blob.is_none() && plan.pieces.iter().any(is_it)
+        };
+        let files = self.files.iter().filter(|file| !is_apart(file));
+        let files = files.map(|file| Some((&file.path, blob(file)?, file.executable)));
+        let folded = files.collect::<Option<Vec<_>>>().and_then(way::fold);
+        match folded {
+            Some(found) if found == led => Ok(()),
+            Some(found) => Err(format!("files of tree {found}, where commit {commit} has {led}")),
+            None => Err("files that are no tree".to_owned()),
         }
     }
 
@@ -273,6 +314,7 @@ mod tests {
             promise: Digest::sha256(b"promise"),
             content: content(&files),
             tree: None,
+            way: Vec::new(),
             stamps: stamps(&place, &files).expect("stamps"),
             files,
             compose: None,

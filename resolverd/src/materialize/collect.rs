@@ -1,11 +1,13 @@
 //! What nobody needs any more: releases that no hold names and nobody has asked for lately.
 //!
 //! A hold is a name with the releases that somebody needs: a workspace that was laid out, a lockfile, or what an operator wants to
-//! keep. It stays until whoever made it says that it has ended; this program never looks whether a name is that of a file.
-//! Removing takes the whole lock, so that nothing goes that is being worked at.
+//! keep. It is that of the user who asked for it: two users may have one of the same name, nobody replaces or ends that of another,
+//! and root alone may end all of them. It stays until whoever made it says that it has ended; this program never looks whether a
+//! name is that of a file. Removing takes the whole lock, so that nothing goes that is being worked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use catalogue_schema::digest::Digest;
@@ -13,35 +15,100 @@ use catalogue_schema::model::Refusal;
 use serde::{Deserialize, Serialize};
 
 use crate::api::files::{Collected, HoldRow};
+use crate::fetch::limit::Limits;
 use crate::materialize::Cache;
 use crate::materialize::about::About;
 use crate::materialize::gate::{directories, note};
 use crate::materialize::stage::{retire, sweep};
+use crate::materialize::tree::at_most;
 use crate::shelf::durable;
 
 /// How long something must not have been asked for to go, in seconds, unless something else is said.
 pub const UNUSED_S: u64 = 3600;
-/// How many holds there may be.
-pub const HOLDS_MAX: usize = 10_000;
 
 /// The schema of a hold.
-const SCHEMA: &str = "resolverd/hold@1";
+const SCHEMA: &str = "resolverd/hold@2";
+/// The schema of a hold of which nobody noted who made it: it is that of the user of this process.
+const ANYBODY_S: &str = "resolverd/hold@1";
+/// The user who may end the holds of all others.
+const ROOT: u32 = 0;
 
 /// What somebody needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hold {
     schema: String,
+    /// Who made it.
+    #[serde(default)]
+    uid: Option<u32>,
     name: String,
     /// Each promise with the release that it is of.
     releases: BTreeMap<String, Digest>,
 }
 
+impl Hold {
+    fn owner(&self) -> u32 {
+        self.uid.unwrap_or_else(own_uid)
+    }
+
+    /// Tells whether `uid` may end it.
+    fn is_for(&self, uid: u32) -> bool {
+        uid == ROOT || uid == self.owner()
+    }
+
+    fn row(self) -> HoldRow {
+        HoldRow { uid: self.owner(), name: self.name, releases: self.releases.into_keys().collect() }
+    }
+
+    /// Returns the name of its file.
+    fn file(&self) -> String {
+        match self.uid {
+            Some(uid) => file_of(uid, &self.name),
+            None => Digest::sha256(self.name.as_bytes()).hex(),
+        }
+    }
+}
+
+fn within(name: &str, known: u64, limit: u64, (reason, what): (&'static str, &str)) -> Result<(), Refusal> {
+    if known < limit {
+        return Ok(());
+    }
+    let found =
+        format!("{known} already; resolverd release NAME ends one, gc those whose directories are gone");
+    let key = reason.trim_start_matches("limit.");
+    Err(Refusal::new(reason, name, at_most(limit, what, key), found))
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn file_of(uid: u32, name: &str) -> String {
+    Digest::sha256(format!("{uid}\n{name}").as_bytes()).hex()
+}
+
+/// How many holds there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldLimits {
+    /// Of all users together.
+    pub all: u64,
+    /// Of one user.
+    pub per_uid: u64,
+}
+
+impl From<&Limits> for HoldLimits {
+    fn from(limits: &Limits) -> HoldLimits {
+        HoldLimits { all: limits.holds, per_uid: limits.holds_per_uid }
+    }
+}
+
 /// What may go.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collection {
     /// Only say it.
     pub dry_run: bool,
-    /// The holds that have ended.
+    /// Who asks.
+    pub uid: u32,
+    /// The holds that have ended; only those that the one who asks may end do.
     pub ended: Vec<String>,
     /// How long something must not have been asked for, in seconds.
     pub unused_s: u64,
@@ -50,47 +117,84 @@ pub struct Collection {
 }
 
 impl Cache {
-    /// Notes that `name` needs these releases, and no others.
+    /// Notes that the user `uid` needs these releases under `name`, and no others.
     ///
-    /// **Errors**: `limit.holds`, `cache.unusable`.
-    pub fn hold(&self, name: &str, releases: &[(String, Digest)]) -> Result<(), Refusal> {
+    /// **Errors**: `limit.holds`, `limit.holds_per_uid`, `cache.unusable`.
+    pub fn hold(
+        &self,
+        uid: u32,
+        name: &str,
+        releases: &[(String, Digest)],
+        limits: HoldLimits,
+    ) -> Result<(), Refusal> {
         self.furnish().map_err(|error| self.unusable(name, error))?;
-        let file = Digest::sha256(name.as_bytes()).hex();
+        // One at a time, so that two that come together do not both find the last free place.
+        let _turn = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
+        let hold = Hold {
+            schema: SCHEMA.to_owned(),
+            uid: Some(uid),
+            name: name.to_owned(),
+            releases: releases.iter().cloned().collect(),
+        };
+        let file = hold.file();
         let known = durable::entries(&self.holds()).map_err(|error| self.unusable(name, error))?;
-        if known.len() >= HOLDS_MAX && !known.iter().any(|(known, _)| *known == file) {
-            let found = format!("{} already; resolverd gc ends those whose workspaces are gone", known.len());
-            return Err(Refusal::new("limit.holds", name, format!("at most {HOLDS_MAX} holds"), found));
+        let is_new = !known.iter().any(|(known, _)| *known == file);
+        if is_new {
+            let all = self.holding_all().map_err(|error| self.unusable(name, error))?;
+            let own = all.iter().filter(|hold| hold.owner() == uid).count();
+            within(name, own as u64, limits.per_uid, ("limit.holds_per_uid", "holds of one user"))?;
+            within(name, known.len() as u64, limits.all, ("limit.holds", "holds"))?;
         }
-        let releases = releases.iter().cloned().collect();
-        let hold = Hold { schema: SCHEMA.to_owned(), name: name.to_owned(), releases };
         let bytes = serde_json::to_vec(&hold).map_err(|error| self.unusable(name, error))?;
-        durable::write(&self.holds(), &file, &[&bytes]).map(drop).map_err(|error| self.unusable(name, error))
+        durable::write(&self.holds(), &file, &[&bytes])
+            .map(drop)
+            .map_err(|error| self.unusable(name, error))?;
+        let unowned = Hold { uid: None, ..hold }.file();
+        match uid == own_uid() && known.iter().any(|(known, _)| *known == unowned) {
+            true => durable::remove(&self.holds().join(unowned)).map_err(|error| self.unusable(name, error)),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends the holds of these names that the user `uid` has made; root ends those of everybody. Returns those that have ended.
+    ///
+    /// **Errors**: the system's; what has ended until then stays so.
+    pub fn release(&self, uid: u32, names: &[String]) -> io::Result<Vec<HoldRow>> {
+        let ending =
+            self.holding_all()?.into_iter().filter(|hold| names.contains(&hold.name) && hold.is_for(uid));
+        ending
+            .map(|hold| {
+                durable::remove(&self.holds().join(hold.file()))?;
+                Ok(hold.row())
+            })
+            .collect()
     }
 
     /// Returns the holds that are here, by name.
     ///
     /// **Errors**: the system's. What cannot be read is left out, and is among [`Cache::strangers`].
     pub fn all_holds(&self) -> io::Result<Vec<HoldRow>> {
-        let rows = self.holding()?.into_iter();
-        Ok(rows
-            .map(|hold| HoldRow { name: hold.name, releases: hold.releases.into_keys().collect() })
-            .collect())
+        Ok(self.holding_all()?.into_iter().map(Hold::row).collect())
     }
 
-    fn holding(&self) -> io::Result<Vec<Hold>> {
+    fn holding_all(&self) -> io::Result<Vec<Hold>> {
         if !self.check()? {
             return Ok(Vec::new());
         }
         let named = durable::entries(&self.holds())?;
         let mut holds: Vec<Hold> = named.iter().filter_map(|(name, _)| self.hold_at(name)).collect();
-        holds.sort_by(|one, other| one.name.cmp(&other.name));
+        holds.sort_by(|one, other| (&one.name, one.uid).cmp(&(&other.name, other.uid)));
         Ok(holds)
     }
 
     /// Returns the hold in the file `name`; `None` where that is none of ours.
     pub(super) fn hold_at(&self, name: &str) -> Option<Hold> {
         let hold: Hold = serde_json::from_slice(&note(&self.holds().join(name))?).ok()?;
-        (hold.schema == SCHEMA && Digest::sha256(hold.name.as_bytes()).hex() == name).then_some(hold)
+        let is_ours = match hold.uid {
+            Some(_) => hold.schema == SCHEMA,
+            None => hold.schema == ANYBODY_S,
+        };
+        (is_ours && hold.file() == name).then_some(hold)
     }
 
     /// Removes what nobody needs. `now` is the time of the day.
@@ -103,8 +207,8 @@ impl Cache {
         }
         let lock = self.lock()?;
         lock.lock()?;
-        let is_ended = |hold: &Hold| collection.ended.contains(&hold.name);
-        let (ended, holds): (Vec<Hold>, Vec<Hold>) = self.holding()?.into_iter().partition(is_ended);
+        let is_ended = |hold: &Hold| collection.ended.contains(&hold.name) && hold.is_for(collection.uid);
+        let (ended, holds): (Vec<Hold>, Vec<Hold>) = self.holding_all()?.into_iter().partition(is_ended);
         let held: BTreeSet<&Digest> = holds.iter().flat_map(|hold| hold.releases.values()).collect();
         let before =
             now.checked_sub(Duration::from_secs(collection.unused_s)).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -126,7 +230,11 @@ impl Cache {
                 trees.insert(about.content.hex(), about.files.iter().map(|file| file.size).sum());
             }
         }
-        told.bytes = trees.values().sum();
+        let archive = |about: &About| {
+            let place = self.archives().join(about.promise.hex());
+            place.symlink_metadata().map_or(0, |found| found.len())
+        };
+        told.bytes = trees.values().sum::<u64>() + going.iter().map(archive).sum::<u64>();
         told.removed.sort();
         told.skipped = self.strangers()?;
         told.views = if collection.views { self.all_views()?.len() as u64 } else { 0 };
@@ -143,9 +251,11 @@ impl Cache {
     }
 
     fn remove(&self, ended: &[Hold], going: &[About], collection: &Collection) -> io::Result<()> {
-        let holds = ended.iter().map(|hold| self.holds().join(Digest::sha256(hold.name.as_bytes()).hex()));
-        let abouts = going.iter().map(|about| self.abouts().join(about.promise.hex()));
-        holds.chain(abouts).try_for_each(|place| durable::remove(&place))?;
+        let holds = ended.iter().map(|hold| self.holds().join(hold.file()));
+        let promises = || going.iter().map(|about| about.promise.hex());
+        let abouts = promises().map(|name| self.abouts().join(name));
+        let archives = promises().map(|name| self.archives().join(name));
+        holds.chain(abouts).chain(archives).try_for_each(|place| durable::remove(&place))?;
         if collection.views {
             for (place, _) in self.all_views()? {
                 retire(&place)?;
@@ -163,6 +273,12 @@ impl Cache {
         for (name, place) in directories(&self.trees())? {
             if !staying.contains(&name) {
                 retire(&place)?;
+            }
+        }
+        for (name, place) in durable::entries(&self.archives())? {
+            let promise = Digest::parse(&format!("sha256:{name}"));
+            if promise.is_ok_and(|promise| self.about(&promise).is_none()) {
+                durable::remove(&place)?;
             }
         }
         Ok(())

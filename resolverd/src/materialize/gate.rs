@@ -28,8 +28,8 @@ impl Cache {
             Access::Owner => 0o700,
             Access::Group => 0o750,
         };
-        let rooms =
-            [(self.trees(), shared), (self.abouts(), 0o700), (self.holds(), 0o700), (self.views(), shared)];
+        let own = [self.abouts(), self.holds(), self.archives()].map(|room| (room, 0o700));
+        let rooms = [(self.trees(), shared), (self.views(), shared)].into_iter().chain(own);
         for (place, mode) in [(self.root.clone(), shared)].into_iter().chain(rooms) {
             let found = match place.symlink_metadata() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && place == self.root => {
@@ -61,6 +61,7 @@ impl Cache {
             (self.views(), Kind::Directory),
             (self.abouts(), Kind::File),
             (self.holds(), Kind::File),
+            (self.archives(), Kind::File),
         ];
         for (room, kind) in rooms {
             for (name, place) in durable::entries(&room)? {
@@ -74,6 +75,8 @@ impl Cache {
                 };
                 let is_unreadable = || match kind {
                     Kind::Directory => false,
+                    // What an archive is worth is found out where it is used.
+                    Kind::File if room == self.archives() => false,
                     Kind::File if room == self.holds() => self.hold_at(&name).is_none(),
                     Kind::File => Digest::parse(&format!("sha256:{name}"))
                         .is_ok_and(|promise| self.about(&promise).is_none()),

@@ -3,6 +3,7 @@
 //! ```text
 //! <cache_dir>/files/lock               shared by whoever works here, exclusive for who removes
 //!                   about/<promise>    what is known of a release: its files, and how the file system knew them
+//!                   archives/<promise> the archive of a release that is one, as it came
 //!                   trees/<content>/   the files of a release; two releases with equal files share one
 //!                   holds/<name>       who needs which releases
 //!                   views/<content>/   workspaces for kernels, made of copies: kernels write beside components
@@ -13,9 +14,12 @@
 //! follows a link out of it.
 
 pub mod about;
+pub mod archive;
 pub mod collect;
+pub mod compose;
 mod gate;
 pub mod names;
+mod packed;
 pub mod plan;
 pub mod stage;
 pub mod tree;
@@ -89,8 +93,10 @@ pub struct Tools<'a> {
 pub struct Cache {
     root: PathBuf,
     access: Access,
-    /// What is being worked at, by its promise.
+    /// What is being worked at, by [`Plan::claim`].
     open: Mutex<HashMap<Digest, Arc<Slot>>>,
+    /// Held by whoever notes who needs what.
+    holding: Mutex<()>,
     desks: Desks,
 }
 
@@ -193,6 +199,7 @@ impl Cache {
             root: cache_dir.join("files"),
             access,
             open: Mutex::default(),
+            holding: Mutex::default(),
             desks: Desks { free: Mutex::new(WORKERS), left: Condvar::new() },
         }
     }
@@ -211,7 +218,7 @@ impl Cache {
         for place in [self.trees(), self.views()] {
             stage::sweep(&place)?;
         }
-        for place in [self.abouts(), self.holds()] {
+        for place in [self.abouts(), self.holds(), self.archives()] {
             durable::remove_temporaries(&place)?;
         }
         Ok(())
@@ -257,13 +264,13 @@ impl Cache {
         let (mut held, mut others) = (Vec::new(), Vec::new());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for index in missing {
-            let promise = &plans[*index].promise;
-            match open.get(promise) {
+            let claim = plans[*index].claim();
+            match open.get(&claim) {
                 Some(slot) => others.push((*index, Arc::clone(slot))),
                 None => {
                     let slot = Arc::new(Slot::default());
-                    open.insert(promise.clone(), Arc::clone(&slot));
-                    held.push((*index, promise.clone(), slot));
+                    open.insert(claim.clone(), Arc::clone(&slot));
+                    held.push((*index, claim, slot));
                 }
             }
         }
@@ -293,7 +300,7 @@ impl Cache {
 
     /// Answers a plan whose files are there as they were published; `None` where they have to be put there.
     fn ready(&self, plan: &Plan, tools: &Tools<'_>) -> Option<Outcome> {
-        match self.look(plan) {
+        match self.look(plan, tools.limits) {
             Look::Good(about) => {
                 let directory = self.tree(&about.content);
                 self.touch(&plan.promise);
@@ -308,7 +315,7 @@ impl Cache {
         }
     }
 
-    fn look(&self, plan: &Plan) -> Look {
+    fn look(&self, plan: &Plan, limits: &Limits) -> Look {
         let Some(mut about) = self.about(&plan.promise) else { return Look::Absent };
         let directory = self.tree(&about.content);
         if let Err(found) = about.keeps(plan) {
@@ -321,6 +328,11 @@ impl Cache {
         // Copied, or touched: then its content tells.
         match changes(&directory, &about.files) {
             changes if changes.is_empty() => {
+                let is_proven = about.is_proven(&directory, plan);
+                if let Err(found) = is_proven.and_then(|()| self.is_of_archive(plan, &about.files, limits)) {
+                    let expected = "files of the directory that is promised";
+                    return Look::Changed(Refusal::new(CHANGED, &plan.release, expected, found));
+                }
                 if let Ok(stamps) = stamps(&directory, &about.files) {
                     about.stamps = stamps;
                     // It is looked at again the next time where this fails.
@@ -405,8 +417,9 @@ impl Cache {
     /// Makes the directories that are missing.
     fn furnish(&self) -> io::Result<()> {
         self.check()?;
-        let places = [self.root.clone(), self.trees(), self.abouts(), self.holds(), self.views()];
-        for place in &places {
+        let rooms = [self.trees(), self.abouts(), self.holds(), self.views(), self.archives()];
+        let places = [self.root.clone()].into_iter().chain(rooms);
+        for place in places {
             DirBuilder::new().recursive(true).mode(0o700).create(place)?;
         }
         // What was made has the mode that the umask left.
@@ -452,6 +465,10 @@ impl Cache {
 
     fn holds(&self) -> PathBuf {
         self.root.join("holds")
+    }
+
+    fn archives(&self) -> PathBuf {
+        self.root.join("archives")
     }
 
     fn views(&self) -> PathBuf {

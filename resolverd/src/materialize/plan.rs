@@ -4,9 +4,10 @@
 //! directory of its `compose.yaml` at the commit of its catalogue row, and the object ids of that tree are its integrity. Where
 //! there is no repository, a release is the documents that the sync has read.
 
+use catalogue_schema::dialect::estream::MANIFEST;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::CatalogueState;
-use catalogue_schema::model::{Origin, Refusal, Release};
+use catalogue_schema::model::{Archive, Origin, Refusal, Release};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, LocalPath, Location, Revision, Want};
 
@@ -31,6 +32,8 @@ pub struct Plan {
     pub pieces: Vec<Piece>,
     /// The directory whose files belong to it as well.
     pub tree: Option<Directory>,
+    /// The one file that holds everything: the files that are known by name have to be in it.
+    pub archive: Option<Archive>,
     /// Its known files are documents that a sync has read one by one, so that the record of that says where they lie.
     pub is_recorded: bool,
     /// Its `compose.yaml`.
@@ -41,6 +44,17 @@ pub struct Plan {
     pub reach: Reach,
     /// Its source is never fetched.
     pub is_offline: bool,
+}
+
+impl Plan {
+    /// Returns what tells its piece of work from others: what is promised, and from which mirrors it comes. What one caller's mirror
+    /// does is nobody else's trouble.
+    pub fn claim(&self) -> Digest {
+        match self.reach.mirrors().digest() {
+            None => self.promise.clone(),
+            Some(mirrors) => Digest::sha256(format!("{}\n{mirrors}\n", self.promise).as_bytes()),
+        }
+    }
 }
 
 /// A file before its bytes are known.
@@ -98,20 +112,23 @@ impl Directory {
 pub fn of(release: &Release, catalogue: Option<&CatalogueState>, limits: &Limits) -> Result<Plan, Refusal> {
     let full = format!("{}@{}", release.id, release.version);
     let origin = &release.origin;
-    let pieces: Vec<Piece> = release
-        .files
-        .iter()
-        .map(|file| Piece {
-            path: inside(&file.path, origin),
-            digest: file.digest.clone(),
-            blob: file.blob.clone(),
-            size: file.size,
-            executable: false,
-            want: None,
-        })
-        .collect();
-    let tree = directory(release);
-    if pieces.is_empty() && tree.is_none() {
+    let pieces: Vec<Piece> = match &release.archive {
+        Some(_) => inside_archive(release)?,
+        None => release
+            .files
+            .iter()
+            .map(|file| Piece {
+                path: inside(&file.path, origin),
+                digest: file.digest.clone(),
+                blob: file.blob.clone(),
+                size: file.size,
+                executable: false,
+                want: None,
+            })
+            .collect(),
+    };
+    let tree = if release.archive.is_some() { None } else { directory(release) };
+    if pieces.is_empty() && tree.is_none() && release.archive.is_none() {
         let expected = "a manifest that lists files, or a directory in a Git repository";
         return Err(Refusal::new("files.none", &full, expected, "neither"));
     }
@@ -122,6 +139,7 @@ pub fn of(release: &Release, catalogue: Option<&CatalogueState>, limits: &Limits
         promise: promise(release),
         release: full,
         tree,
+        archive: release.archive.clone(),
         is_recorded: release.manifest.is_none(),
         compose,
         descriptor,
@@ -129,10 +147,21 @@ pub fn of(release: &Release, catalogue: Option<&CatalogueState>, limits: &Limits
         reach: Reach::default(),
         is_offline: false,
     };
+    if plan.archive.is_some() {
+        return Ok(plan);
+    }
     for (piece, file) in plan.pieces.iter_mut().zip(&release.files) {
         piece.want = place(release, &file.path, catalogue);
     }
     Ok(plan)
+}
+
+/// Returns what has to lie in the archive of a release: the manifest that its registry shows, byte for byte.
+fn inside_archive(release: &Release) -> Result<Vec<Piece>, Refusal> {
+    let Some(digest) = release.manifest.clone() else { return Ok(Vec::new()) };
+    let path = DocPath::parse(MANIFEST)
+        .map_err(|error| Refusal::of(format!("{}@{}", release.id, release.version), &error))?;
+    Ok(vec![Piece { path, digest: Some(digest), blob: None, size: None, executable: false, want: None }])
 }
 
 /// Plans the directory `path` of a commit, which `release` names itself.
@@ -143,6 +172,7 @@ pub fn direct(release: String, location: Location, path: DocPath) -> Plan {
         promise,
         pieces: Vec::new(),
         tree: Some(Directory { location, path }),
+        archive: None,
         is_recorded: false,
         compose: None,
         descriptor: None,
@@ -244,10 +274,12 @@ fn bounded(full: &str, pieces: &[Piece], limits: &Limits) -> Result<(), Refusal>
 
 /// Returns the digest over what is promised.
 ///
-/// **Shape**: SHA-256 over lines: what this is, the release, its manifest, its repository, commit and directory, and every file
-/// with digest and object id. No mirror, no local path but that of a local repository, no time.
+/// **Shape**: SHA-256 over lines: what this is, the release, its manifest, its repository, commit and directory, the digests of its archive, and every file
+/// with digest and object id. No mirror, no local path but that of a local repository, no time. Where there is an archive, its digests
+/// decide its bytes: the commit, which every publication in its registry moves, is left out.
 fn promise(release: &Release) -> Digest {
     let Origin { repository, commit, path } = &release.origin;
+    let commit = commit.as_ref().filter(|_| release.archive.is_none());
     let text = |value: Option<String>| value.unwrap_or_default();
     let mut lines = format!(
         "resolverd/files@1\n{}@{}\n{}\n{}\n{}\n{}\n",
@@ -255,9 +287,12 @@ fn promise(release: &Release) -> Digest {
         release.version,
         text(release.manifest.as_ref().map(Digest::to_string)),
         text(repository.as_ref().map(ToString::to_string)),
-        text(commit.as_ref().map(CommitId::to_string)),
+        text(commit.map(CommitId::to_string)),
         text(path.as_ref().map(DocPath::to_string)),
     );
+    for digest in release.archive.iter().flat_map(|archive| &archive.digests) {
+        lines.push_str(&format!("archive {digest}\n"));
+    }
     for file in &release.files {
         let (digest, blob) = (file.digest.as_ref(), file.blob.as_ref());
         let digest = text(digest.map(Digest::to_string));

@@ -6,18 +6,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use catalogue_schema::path::DocPath;
-use catalogue_schema::pointer::LocalPath;
 use catalogue_schema::pointer::{CommitId, Location, Repository, Revision};
+use catalogue_schema::pointer::{HttpsUrl, LocalPath};
 
-use super::collect::Collection;
+use super::collect::{Collection, HoldLimits};
 use super::plan::{Directory, Piece};
 use super::*;
 use crate::api::files::Changed;
+use crate::fetch::git::object_id;
 use crate::fetch::limit::Budget;
+use crate::fetch::object::{Kind, ObjectId};
 use crate::fetch::reach::Reach;
 use crate::fetch::{Answer, Ask, FetchError, Fetched};
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+/// The files of every directory.
+const NAMES: [&str; 2] = ["compose.yaml", "lcp.toml"];
 
 /// An origin that counts what it is asked for. Listings and files are those of one directory.
 #[derive(Default)]
@@ -25,26 +28,56 @@ struct Counted {
     asked: AtomicUsize,
     /// Files that arrive otherwise than the listing says.
     is_lying: bool,
+    /// What lies at any https address.
+    archive: Vec<u8>,
 }
 
+fn object(kind: Kind, bytes: &[u8]) -> ObjectId {
+    object_id(kind, bytes).expect("an id")
+}
+
+/// The object id of a file.
 fn blob(name: &str) -> CommitId {
-    let digits = Digest::sha256(name.as_bytes()).hex();
-    CommitId::parse(&digits[..40]).expect("an id")
+    object(Kind::Blob, format!("bytes of {name}").as_bytes()).to_commit_id()
+}
+
+/// A commit that has a directory `packages/<name>` with two files, the way to it, and its id.
+fn committed(name: &str) -> (CommitId, Vec<Vec<u8>>, CommitId) {
+    let entry = |mode: &str, name: &str, id: &ObjectId| {
+        [format!("{mode} {name}\0").as_bytes(), id.as_bytes()].concat()
+    };
+    let file = |name: &str| entry("100644", name, &object(Kind::Blob, format!("bytes of {name}").as_bytes()));
+    let directory = object(Kind::Tree, &NAMES.map(file).concat());
+    let packages = entry("40000", name, &directory);
+    let root = entry("40000", "packages", &object(Kind::Tree, &packages));
+    let commit = format!("tree {}\n\nx\n", object(Kind::Tree, &root)).into_bytes();
+    let id = object(Kind::Commit, &commit).to_commit_id();
+    (id, vec![commit, root, packages], directory.to_commit_id())
 }
 
 impl Fetch for Counted {
     fn fetch(&self, asks: &[Ask<'_>], budget: &Budget) -> Vec<Result<Answer, FetchError>> {
         self.asked.fetch_add(asks.len(), Ordering::Relaxed);
         let answer = |ask: &Ask<'_>| {
+            let mut way = Vec::new();
             let (bytes, id) = match ask.want {
                 Want::Tree { location: Location::Git { path, .. }, .. } => {
                     let line = |name: &str| format!("100644 blob {} {path}/{name}\n", blob(name));
-                    (["compose.yaml", "lcp.toml"].map(line).concat(), blob("tree"))
+                    let committed = committed(path.segments().next_back().unwrap_or_default());
+                    way = committed.1;
+                    (NAMES.map(line).concat(), committed.2)
                 }
                 Want::Blob(Location::Git { path, .. }) => {
                     let name = path.segments().next_back().unwrap_or_default();
                     let id = if self.is_lying { blob("another") } else { blob(name) };
                     (format!("bytes of {name}"), id)
+                }
+                Want::Blob(Location::Https { .. }) => {
+                    let bytes = self.archive.clone();
+                    budget.take_bytes(bytes.len() as u64, ask.want)?;
+                    let (url, way) = (String::new(), Vec::new());
+                    let (commit, blob, etag, modified) = (None, None, None, None);
+                    return Ok(Answer::Fetched(Fetched { bytes, url, commit, blob, etag, modified, way }));
                 }
                 other => panic!("{other}"),
             };
@@ -57,6 +90,7 @@ impl Fetch for Counted {
                 blob: Some(id),
                 etag: None,
                 modified: None,
+                way,
             }))
         };
         asks.iter().map(answer).collect()
@@ -67,7 +101,7 @@ fn plan(name: &str) -> Plan {
     let path = DocPath::parse(&format!("packages/{name}")).expect("a path");
     let location = Location::Git {
         repository: Repository::Local(LocalPath::parse("/repository").expect("a path")),
-        revision: Revision::Commit(CommitId::parse(COMMIT).expect("an id")),
+        revision: Revision::Commit(committed(name).0),
         path: path.clone(),
     };
     Plan {
@@ -76,11 +110,16 @@ fn plan(name: &str) -> Plan {
         pieces: Vec::new(),
         is_recorded: false,
         tree: Some(Directory { location, path }),
+        archive: None,
         compose: None,
         descriptor: None,
         reach: Reach::default(),
         is_offline: false,
     }
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 fn tools<'a>(origins: &'a Counted, limits: &'a Limits, fetching: Fetching) -> Tools<'a> {
@@ -104,6 +143,11 @@ impl Place {
     fn one(&self, plan: &Plan, fetching: Fetching) -> Outcome {
         let tools = tools(&self.origins, &self.limits, fetching);
         self.cache.provide(std::slice::from_ref(plan), &tools).pop().expect("an answer")
+    }
+
+    fn hold(&self, name: &str, plan: &Plan) {
+        let releases = [(plan.release.clone(), plan.promise.clone())];
+        self.cache.hold(own_uid(), name, &releases, HoldLimits::from(&self.limits)).expect("held");
     }
 
     fn asked(&self) -> usize {
@@ -141,7 +185,7 @@ fn whoever_asks_for_one_release_at_the_same_time_shares_one_piece_of_work() {
         again.files.iter().map(|file| file.path.as_text()).collect::<Vec<_>>(),
         ["compose.yaml", "lcp.toml"]
     );
-    assert_eq!(again.tree, Some(blob("tree")));
+    assert_eq!(again.tree, Some(committed("x").2));
 }
 
 #[test]
@@ -260,8 +304,8 @@ fn gc_removes_what_nobody_holds_and_nobody_asked_for_lately() {
     for plan in [&held, &free] {
         place.one(plan, Fetching::Allowed).expect("a row");
     }
-    place.cache.hold("a lock", &[(held.release.clone(), held.promise.clone())]).expect("held");
-    let collection = Collection { unused_s: 3600, ..Collection::default() };
+    place.hold("a lock", &held);
+    let collection = Collection { unused_s: 3600, views: false, ..everything() };
     #[expect(clippy::disallowed_methods, reason = "files are dated by the clock")]
     let now = SystemTime::now();
     let soon = place.cache.collect(&collection, now).expect("collected");
@@ -297,7 +341,7 @@ fn tomorrow() -> SystemTime {
 }
 
 fn everything() -> Collection {
-    Collection { unused_s: 0, views: true, ..Collection::default() }
+    Collection { dry_run: false, uid: own_uid(), ended: Vec::new(), unused_s: 0, views: true }
 }
 
 #[test]
@@ -427,7 +471,7 @@ fn what_is_no_file_of_ours_stops_nobody_and_is_named() {
     let place = Place::new();
     let plan = plan("x");
     place.one(&plan, Fetching::Allowed).expect("a row");
-    place.cache.hold("a lock", &[(plan.release.clone(), plan.promise.clone())]).expect("held");
+    place.hold("a lock", &plan);
     let root = place.directory.path().join("files");
     let name = "f".repeat(64);
     for room in ["holds", "about"] {
@@ -469,4 +513,226 @@ fn a_link_or_a_file_in_the_place_of_a_release_heals() {
         assert!(place.cache.verify(&[]).expect("read")[0].changes.is_empty());
         assert!(elsewhere.path().join("canary").is_file());
     }
+}
+
+#[test]
+fn a_hold_is_that_of_whoever_made_it() {
+    const OTHER: u32 = 4_711;
+    let place = Place::new();
+    let (mine, theirs) = (plan("mine"), plan("theirs"));
+    for plan in [&mine, &theirs] {
+        place.one(plan, Fetching::Allowed).expect("a row");
+    }
+    let hold = |uid: u32, plan: &Plan, limits: HoldLimits| {
+        let releases = [(plan.release.clone(), plan.promise.clone())];
+        place.cache.hold(uid, "build", &releases, limits).map_err(|refusal| refusal.reason.into_owned())
+    };
+    let limits = HoldLimits { all: 3, per_uid: 1 };
+    let (own, next) = (7, 8);
+    assert_eq!(hold(own, &mine, limits), Ok(()));
+    assert_eq!(hold(OTHER, &theirs, limits), Ok(()), "another user has a name of its own");
+    let held = || -> Vec<(u32, String)> {
+        let rows = place.cache.all_holds().expect("listed");
+        rows.into_iter().map(|row| (row.uid, row.releases.join(" "))).collect()
+    };
+    let both = vec![(own, mine.release.clone()), (OTHER, theirs.release.clone())];
+    assert_eq!(held(), both);
+    assert_eq!(hold(own, &mine, limits), Ok(()), "the own one may be replaced, however many there may be");
+    let more = |uid: u32, name: &str, limits: HoldLimits| {
+        place.cache.hold(uid, name, &[], limits).map_err(|refusal| refusal.reason.into_owned())
+    };
+    assert_eq!(more(own, "second", limits), Err("limit.holds_per_uid".to_owned()));
+    assert_eq!(more(next, "first", HoldLimits { all: 2, per_uid: 9 }), Err("limit.holds".to_owned()));
+
+    let names = ["build".to_owned()];
+    assert!(place.cache.release(next, &names).expect("released").is_empty(), "nobody ends another's");
+    let ended = Collection { uid: next, ended: names.to_vec(), ..everything() };
+    assert!(place.cache.collect(&ended, tomorrow()).expect("collected").removed.is_empty());
+    assert_eq!(held(), both);
+    assert_eq!(place.cache.release(own, &names).expect("released").len(), 1);
+    assert_eq!(held(), both[1..]);
+    assert_eq!(place.cache.release(0, &names).expect("released").len(), 1, "root ends everybody's");
+    assert!(held().is_empty());
+}
+
+#[test]
+fn a_hold_of_which_nobody_noted_who_made_it_is_that_of_the_daemon() {
+    let place = Place::new();
+    place.hold("new", &plan("x"));
+    let old = place.cache.holds().join(Digest::sha256(b"old").hex());
+    let text = r#"{"schema":"resolverd/hold@1","name":"old","releases":{}}"#;
+    fs::write(&old, text).expect("written");
+    let names = || -> Vec<(String, u32)> {
+        place.cache.all_holds().expect("listed").into_iter().map(|row| (row.name, row.uid)).collect()
+    };
+    assert_eq!(names(), [("new".to_owned(), own_uid()), ("old".to_owned(), own_uid())]);
+    place.hold("old", &plan("x"));
+    assert_eq!(names().len(), 2, "it takes the place of the old one");
+    assert!(!old.exists());
+    assert_eq!(place.cache.release(own_uid(), &["old".to_owned()]).expect("released").len(), 1);
+}
+
+#[test]
+fn a_copied_cache_is_held_against_its_commit_and_not_against_what_it_says_of_itself() {
+    type Act = fn(&mut About, &mut Vec<u8>);
+    let check = |what: &str, is_good: bool, act: Act| {
+        let place = Place::new();
+        let plan = plan("x");
+        let row = place.one(&plan, Fetching::Allowed).expect("a row");
+        let mut about = place.cache.about(&plan.promise).expect("described");
+        let mut bytes = b"bytes of lcp.toml".to_vec();
+        act(&mut about, &mut bytes);
+        // Everything in the copy agrees with everything else in it.
+        about.files[1].digest = Digest::sha256(&bytes);
+        about.files[1].size = bytes.len() as u64;
+        about.files[1].blob = Some(object(Kind::Blob, &bytes).to_commit_id());
+        about.content = about::content(&about.files);
+        about.stamps.clear();
+        let trees = Path::new(&row.directory).parent().expect("one");
+        let mut stage = stage::Stage::new(trees).expect("a stage");
+        for (file, bytes) in about.files.iter().zip([&b"bytes of compose.yaml"[..], &bytes]) {
+            stage.put(&file.path, None, file.executable, (bytes, file.digest.clone())).expect("written");
+        }
+        stage.publish(&trees.join(about.content.hex())).expect("published");
+        place.cache.describe(&about).expect("written");
+        let found = place.one(&plan, Fetching::Forbidden).map(|row| row.from);
+        let found = found.map_err(|refusal| refusal.reason.into_owned());
+        let expected = if is_good { Ok(Found::Cache) } else { Err(CHANGED.to_owned()) };
+        assert_eq!(found, expected, "{what}");
+        let mended = place.one(&plan, Fetching::Allowed).expect(what);
+        assert_eq!(
+            mended.integrity, row.integrity,
+            "{what}: fetched again where that is not what was promised"
+        );
+    };
+    check("an honest copy", true, |_, _| {});
+    check("other bytes", false, |_, bytes| *bytes = b"something else".to_vec());
+    check("a file that may be executed", false, |about, _| about.files[1].executable = true);
+    check("a file of another name", false, |about, _| {
+        about.files[1].path = DocPath::parse("lcp.tomL").expect("a path");
+    });
+    check("no way", false, |about, _| about.way.clear());
+    check("the way of another commit", false, |about, bytes| {
+        *bytes = b"something else".to_vec();
+        about.way = committed("y").1.iter().map(|object| catalogue_schema::digest::hex(object)).collect();
+    });
+    check("no text of bytes", false, |about, _| about.way[0] = "xyz".to_owned());
+}
+
+/// A release that is one archive with these files.
+fn packed(files: &[(&str, &str)]) -> (Plan, Vec<u8>) {
+    let files = files
+        .iter()
+        .map(|(name, text)| (DocPath::parse(name).expect("a path"), text.as_bytes().to_vec()))
+        .collect();
+    let limits = Limits::default();
+    let bytes = archive::write::tar_gz(&files, &archive::Bounds::from(&limits), "x").expect("packed");
+    let url = HttpsUrl::parse("https://example.org/x-1.0.0.tar.gz").expect("a URL");
+    let archive = Some(catalogue_schema::model::Archive {
+        location: Location::Https { url },
+        digests: vec![Digest::sha256(&bytes)],
+        size: Some(bytes.len() as u64),
+    });
+    let promised = Piece {
+        path: DocPath::parse("estream-component.toml").expect("a path"),
+        digest: Some(Digest::sha256(b"[component]")),
+        blob: None,
+        size: None,
+        executable: false,
+        want: None,
+    };
+    (Plan { archive, tree: None, pieces: vec![promised], ..plan("packed") }, bytes)
+}
+
+const GOOD: [(&str, &str); 2] = [("estream-component.toml", "[component]"), ("schemas/a.json", "{}")];
+
+#[test]
+fn a_release_that_is_one_archive_is_unpacked_and_held_against_it() {
+    let mut place = Place::new();
+    let (plan, bytes) = packed(&GOOD);
+    place.origins.archive = bytes;
+    let row = place.one(&plan, Fetching::Allowed).expect("a row");
+    let names: Vec<&str> = row.files.iter().map(|file| file.path.as_text()).collect();
+    assert_eq!(names, ["estream-component.toml", "schemas/a.json"]);
+    assert_eq!(fs::read(Path::new(&row.directory).join("schemas/a.json")).expect("read"), b"{}");
+    assert_eq!(place.one(&plan, Fetching::Forbidden).expect("there").from, Found::Cache);
+    assert_eq!(place.asked(), 1);
+    // A copied cache: everything in it agrees with everything else, and not with the archive.
+    let touch = |place: &Place, act: &dyn Fn(&mut About)| {
+        let mut about = place.cache.about(&plan.promise).expect("described");
+        about.stamps.clear();
+        act(&mut about);
+        place.cache.describe(&about).expect("written");
+    };
+    touch(&place, &|_| {});
+    assert_eq!(place.one(&plan, Fetching::Forbidden).expect("an honest copy").from, Found::Cache);
+    touch(&place, &|about| {
+        about.files.truncate(1);
+        about.content = about::content(&about.files);
+        let trees = place.cache.trees();
+        let mut stage = stage::Stage::new(&trees).expect("a stage");
+        let bytes: &[u8] = b"[component]";
+        stage.put(&about.files[0].path, None, false, (bytes, Digest::sha256(bytes))).expect("written");
+        assert!(stage.publish(&trees.join(about.content.hex())).expect("published"));
+    });
+    assert_eq!(place.one(&plan, Fetching::Forbidden).expect_err("a file less").reason, CHANGED);
+    let mended = place.one(&plan, Fetching::Allowed).expect("unpacked again");
+    assert_eq!((mended.integrity, place.asked()), (row.integrity, 1), "from the archive that is kept");
+    let kept = place.cache.archives().join(plan.promise.hex());
+    fs::write(&kept, b"something else").expect("written");
+    touch(&place, &|_| {});
+    assert_eq!(place.one(&plan, Fetching::Forbidden).expect_err("another archive").reason, CHANGED);
+    place.one(&plan, Fetching::Allowed).expect("fetched again");
+    assert_eq!(place.asked(), 2);
+    // It goes with the release.
+    let archive = fs::metadata(&kept).expect("kept").len();
+    let files: u64 = mended.files.iter().map(|file| file.size).sum();
+    let gone = place.cache.collect(&everything(), tomorrow()).expect("collected");
+    assert_eq!(gone.bytes, files + archive);
+    assert!(!kept.exists());
+    assert_eq!(place.one(&plan, Fetching::Forbidden).expect_err("gone").reason, "offline");
+}
+
+#[test]
+fn an_archive_that_is_not_what_is_promised_leaves_nothing_in_sight() {
+    let check =
+        |files: &[(&str, &str)], change: &dyn Fn(&mut Plan, &mut Vec<u8>, &mut Limits), reason: &str| {
+            let mut place = Place::new();
+            let (mut plan, mut bytes) = packed(files);
+            change(&mut plan, &mut bytes, &mut place.limits);
+            place.origins.archive = bytes;
+            let refused = place.one(&plan, Fetching::Allowed).expect_err(reason);
+            assert_eq!(refused.reason, reason, "{refused}");
+            for room in [place.cache.trees(), place.cache.abouts(), place.cache.archives()] {
+                assert_eq!(fs::read_dir(&room).expect("listed").count(), 0, "{reason}: {}", room.display());
+            }
+        };
+    let promised = |plan: &mut Plan, bytes: &[u8]| {
+        let archive = plan.archive.as_mut().expect("an archive");
+        (archive.digests, archive.size) = (vec![Digest::sha256(bytes)], None);
+    };
+    check(&GOOD, &|_, bytes, _| bytes.push(0), "trust.size_mismatch");
+    check(&GOOD, &|_, bytes, _| *bytes.last_mut().expect("one") ^= 1, "trust.digest_mismatch");
+    check(&GOOD, &|_, _, limits| limits.archive_bytes = 10, "limit.archive_bytes");
+    check(&GOOD, &|_, _, limits| limits.release_files = 1, "archive.too_many");
+    check(&GOOD, &|_, _, limits| limits.release_bytes = 5, "archive.too_large");
+    check(&GOOD[1..], &|_, _, _| {}, "archive.missing");
+    check(&[("estream-component.toml", "[other]")], &|_, _, _| {}, "archive.digest");
+    // One whose author has signed something that is no archive.
+    check(
+        &GOOD,
+        &|plan, bytes, _| {
+            bytes.push(7);
+            promised(plan, bytes);
+        },
+        "archive.trailing",
+    );
+    check(
+        &GOOD,
+        &|plan, bytes, _| {
+            *bytes = b"PK\x03\x04".to_vec();
+            promised(plan, bytes);
+        },
+        "archive.format",
+    );
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Instant;
 
-use catalogue_schema::digest::Hashed;
+use catalogue_schema::digest::{Hashed, hex};
 use catalogue_schema::model::{Refusal, Verdict};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, Want};
@@ -18,7 +18,7 @@ use crate::materialize::about::{About, SCHEMA, changes, content, stamps};
 use crate::materialize::plan::{Piece, Plan, named};
 use crate::materialize::stage::{Stage, retire};
 use crate::materialize::tree::{self, at_most};
-use crate::materialize::{Cache, Fetching, Outcome, Tools, names};
+use crate::materialize::{Cache, Fetching, Outcome, Tools, names, packed};
 use crate::shelf::durable::Failed;
 use crate::trust::verify::{Evidence, judge};
 
@@ -35,6 +35,10 @@ struct Job<'a> {
     stage: Result<Stage, Refusal>,
     pieces: Vec<Piece>,
     tree: Option<CommitId>,
+    /// What proves that the commit has that tree.
+    way: Vec<Vec<u8>>,
+    /// The archive that it was unpacked from, where that is not kept yet.
+    archive: Option<Hashed>,
 }
 
 impl Job<'_> {
@@ -50,6 +54,7 @@ impl Job<'_> {
 /// Does the work; answers in the order of `plans`.
 pub(super) fn all(cache: &Cache, plans: &[&Plan], tools: &Tools<'_>) -> Vec<Outcome> {
     let mut jobs: Vec<Job<'_>> = plans.iter().map(|plan| begin(cache, plan)).collect();
+    unpack(cache, &mut jobs, tools);
     list(&mut jobs, tools);
     take_from_shelf(cache, &mut jobs, tools);
     fetch_files(cache, &mut jobs, tools);
@@ -58,7 +63,40 @@ pub(super) fn all(cache: &Cache, plans: &[&Plan], tools: &Tools<'_>) -> Vec<Outc
 
 fn begin<'a>(cache: &Cache, plan: &'a Plan) -> Job<'a> {
     let stage = Stage::new(&cache.trees()).map_err(|error| cache.unusable(&plan.release, error));
-    Job { plan, stage, pieces: plan.pieces.clone(), tree: None }
+    // What is known by name is in the archive, where there is one.
+    let pieces = if plan.archive.is_some() { Vec::new() } else { plan.pieces.clone() };
+    Job { plan, stage, pieces, tree: None, way: Vec::new(), archive: None }
+}
+
+/// Unpacks the releases that are one archive: the one that is kept, else the one that is fetched. One of them is in memory at a time.
+fn unpack(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
+    for index in 0..jobs.len() {
+        let job = &jobs[index];
+        let (plan, Some(promised)) = (job.plan, &job.plan.archive) else { continue };
+        if !job.is_good() {
+            continue;
+        }
+        let kept = cache.kept_archive(plan, promised, tools.limits);
+        let is_kept = kept.is_some();
+        let archive = match kept {
+            Some(archive) => Ok(archive),
+            None => refuse_offline(plan, tools, &promised.location).and_then(|()| {
+                let wants = vec![(index, Want::Blob(promised.location.clone()))];
+                let answer = fetched(jobs, wants, tools, Budget::for_archives).pop();
+                let none = || Refusal::new("net.connect", &promised.location, "an answer", "none");
+                let fetched = answer.map_or_else(|| Err(none()), |(_, answer)| answer)?;
+                packed::verified(plan, promised, fetched.bytes)
+            }),
+        };
+        let job = &mut jobs[index];
+        // The empty directory goes before the full one comes.
+        match archive.and_then(|archive| Ok((cache.unpacked(plan, &archive, tools.limits)?, archive))) {
+            Ok((stage, archive)) => {
+                (job.stage, job.archive) = (Ok(stage), Some(archive).filter(|_| !is_kept))
+            }
+            Err(refusal) => job.fail(refusal),
+        }
+    }
 }
 
 /// Asks for the listings of directories, and adds their files.
@@ -82,7 +120,7 @@ fn list(jobs: &mut [Job<'_>], tools: &Tools<'_>) {
 fn listed(job: &mut Job<'_>, fetched: &Fetched, limits: &Limits) -> Result<(), Refusal> {
     let Some(directory) = &job.plan.tree else { return Ok(()) };
     let entries = tree::read(&fetched.bytes, &directory.path, limits, &job.plan.release)?;
-    job.tree = fetched.blob.clone();
+    (job.tree, job.way) = (fetched.blob.clone(), fetched.way.clone());
     for entry in entries {
         match job.pieces.iter_mut().find(|piece| piece.path == entry.path) {
             Some(piece) => {
@@ -166,9 +204,22 @@ fn arrived(cache: &Cache, job: &mut Job<'_>, piece: &Piece, fetched: Fetched, li
         && expected != found
     {
         let subject = format!("{} of {}", piece.path, job.plan.release);
+        let found = format!("{found}{}", by_mirror(job.plan, &fetched));
         return job.fail(Refusal::new("trust.digest_mismatch", subject, expected, found));
     }
+    let (was_good, blame) = (job.is_good(), by_mirror(job.plan, &fetched));
     put(cache, job, piece, fetched.bytes, limits);
+    if let (true, Err(refusal)) = (was_good, &mut job.stage) {
+        refusal.found.push_str(&blame);
+    }
+}
+
+/// Says where bytes came from that a mirror may have sent.
+fn by_mirror(plan: &Plan, fetched: &Fetched) -> String {
+    match plan.reach.mirrors().is_empty() {
+        true => String::new(),
+        false => format!(" in what {} sent, and mirrors were asked for", fetched.url),
+    }
 }
 
 /// Verifies a file and writes it aside.
@@ -206,7 +257,7 @@ fn put(cache: &Cache, job: &mut Job<'_>, piece: &Piece, bytes: Vec<u8>, limits: 
 
 /// Brings a release into sight.
 fn finish(cache: &Cache, job: Job<'_>) -> Outcome {
-    let Job { plan, stage, tree, .. } = job;
+    let Job { plan, stage, tree, way, archive, .. } = job;
     let mut stage = stage?;
     let files = stage.files();
     let content = content(&files);
@@ -224,6 +275,9 @@ fn finish(cache: &Cache, job: Job<'_>) -> Outcome {
             }
         }
     }
+    if let Some(archive) = archive {
+        cache.keep_archive(&plan.promise, archive.bytes()).map_err(unusable)?;
+    }
     let by_name = named(files.iter().map(|file| &file.path));
     let known = |path: &Option<DocPath>, otherwise: Option<DocPath>| {
         let paths: BTreeSet<&DocPath> = files.iter().map(|file| &file.path).collect();
@@ -235,6 +289,7 @@ fn finish(cache: &Cache, job: Job<'_>) -> Outcome {
         promise: plan.promise.clone(),
         content,
         tree,
+        way: way.iter().map(|object| hex(object)).collect(),
         compose: known(&plan.compose, by_name.0),
         descriptor: known(&plan.descriptor, by_name.1),
         stamps: stamps(&place, &files).map_err(|error| cache.unusable(&plan.release, error))?,
@@ -301,7 +356,8 @@ fn fetched(
 
 fn budget(limits: &Limits, releases: usize, reach: &Reach) -> Budget {
     let releases = releases as u64;
-    let bytes = limits.release_bytes.saturating_add(WAY_BYTES).saturating_mul(releases);
+    let bytes =
+        limits.release_bytes.max(limits.archive_bytes).saturating_add(WAY_BYTES).saturating_mul(releases);
     let own = Limits {
         documents: limits.release_files.saturating_add(WAY_DOCUMENTS).saturating_mul(releases),
         total_bytes: limits.total_bytes.min(bytes),

@@ -2,8 +2,8 @@
 //!
 //! Of versions that resolution cannot tell apart one stays. Never compares catalogues.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 
 use catalogue_schema::id::{CatalogueId, ComponentId};
@@ -80,6 +80,29 @@ impl Listing {
         }
     }
 
+    /// Refuses releases of the components `ids`, also those that are packed already.
+    pub fn refuse(&mut self, ids: &BTreeSet<ComponentId>, refuse: impl Fn(&mut Release) -> bool) {
+        self.pack();
+        let Listing { packer, components, places, later, refused, fault, .. } = self;
+        for at in ids.iter().filter_map(|id| places.get(id).copied()) {
+            let parts = components.get_mut(at).into_iter().chain(later.get_mut(&at).into_iter().flatten());
+            for part in parts {
+                let repacked = part.component().and_then(|mut component| {
+                    let count =
+                        component.releases.iter_mut().filter_map(|one| refuse(one).then_some(1)).sum::<u64>();
+                    Ok((packer.pack(&component)?, count))
+                });
+                match repacked {
+                    Ok((packed, count)) => {
+                        *part = packed;
+                        *refused += count;
+                    }
+                    Err(found) => *fault = Some(found),
+                }
+            }
+        }
+    }
+
     /// Returns the components, each id once.
     ///
     /// **Errors**: a component cannot be read or packed.
@@ -148,6 +171,7 @@ fn in_order(releases: &mut Vec<Release>) {
 
 #[cfg(test)]
 mod tests {
+    use catalogue_schema::model::{Refusal, Verdict};
     use proptest::prelude::*;
 
     use super::*;
@@ -210,5 +234,27 @@ mod tests {
         let components = listing.finish().expect("packed");
         assert_eq!(components.len(), 500);
         assert_eq!(components.iter().map(Packed::count).sum::<usize>(), count);
+    }
+
+    #[test]
+    fn releases_are_refused_wherever_they_wait() {
+        let mut listing = Listing::of(owner("s", "a"));
+        for version in ["1.0.0", "2.0.0"] {
+            listing.add([release("n/a", version), release("n/b", version)]);
+            listing.pack();
+        }
+        listing.add([release("n/a", "3.0.0")]);
+        let ids = BTreeSet::from([release("n/a", "1.0.0").id]);
+        listing.refuse(&ids, |one| {
+            let is_old = one.version.to_string() != "1.0.0";
+            if is_old {
+                one.verdict = Verdict::Refused(Refusal::new("x.y", "a", "b", "c"));
+            }
+            is_old
+        });
+        assert_eq!((listing.count(), listing.refused()), (5, 2));
+        let refused = |one: &Packed| one.all().filter(|listed| listed.is_refused()).count();
+        let found = sorted(listing.finish().expect("packed"));
+        assert_eq!(found.iter().map(refused).collect::<Vec<_>>(), [2, 0]);
     }
 }

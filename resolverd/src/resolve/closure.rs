@@ -2,14 +2,17 @@
 //!
 //! No recursion: the depth of a graph is what somebody published.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+use catalogue_schema::dialect::estream::{KERNEL, PREFIX};
 use catalogue_schema::model::Warning;
 use catalogue_schema::packed::{Listed, Packed, PackedError};
 use catalogue_schema::version::{Grammar, VersionReq};
 
+use crate::resolve::contract::implemented;
 use crate::resolve::ground::{Class, Ground};
-use crate::resolve::solver::{Undecided, Work};
+use crate::resolve::solver::{Solution, Undecided, Work};
 use crate::resolve::{Asker, Cause, Link, Linked, Pick, Resolution, Substitution, fits};
 
 /// How many releases of a cycle a warning names.
@@ -30,19 +33,39 @@ pub(super) struct Asked<'a> {
 struct Row<'a> {
     node: u32,
     component: &'a Packed,
+    /// The text of its id.
+    id: &'a str,
     release: Listed<'a>,
-    requested: BTreeSet<&'a str>,
+    /// The requirements on it, some of them several times.
+    requested: Vec<&'a str>,
     requests: Vec<usize>,
-    /// Rows that require it.
-    required_by: BTreeSet<usize>,
-    links: Vec<(&'a str, &'a str, Option<usize>)>,
+    /// Rows that require it, each once.
+    required_by: Vec<usize>,
+    links: Vec<Wanted<'a>>,
+}
+
+/// One requirement of a chosen release while the places are not known.
+struct Wanted<'a> {
+    id: &'a str,
+    requirement: &'a str,
+    is_called: bool,
+    /// The row that meets it; `None` where the caller does.
+    to: Option<usize>,
+}
+
+impl Row<'_> {
+    /// Returns the rows that it requires, some of them several times.
+    fn targets(&self) -> impl Iterator<Item = usize> {
+        self.links.iter().filter_map(|link| link.to)
+    }
 }
 
 /// Everything that is needed, found from the caller's references onwards.
-#[derive(Default)]
-struct Found<'a> {
+struct Found<'a, 's> {
+    solution: &'s Solution,
     rows: Vec<Row<'a>>,
-    places: BTreeMap<u32, usize>,
+    /// The row of each node of the solution.
+    places: Vec<Option<usize>>,
     natives: BTreeSet<String>,
     hidden: BTreeSet<u32>,
     substitutions: BTreeSet<Substitution>,
@@ -52,42 +75,58 @@ struct Found<'a> {
 pub(super) fn assemble<'a>(
     ground: &Ground<'a>,
     asked: &[Asked<'a>],
-    solution: &BTreeMap<u32, u32>,
+    solution: &Solution,
     work: &Work<'_>,
 ) -> Result<Resolution<'a>, Cause> {
-    let mut found = Found::default();
-    found.follow(ground, asked, solution, work).map_err(Cause::Undecided)?;
-    let Found { rows, places, natives, hidden, substitutions } = found;
-    let order = in_order(&rows);
-    let mut warnings = BTreeSet::new();
-    warnings.extend(order.iter().filter_map(|knot| cycle(knot, &rows)));
+    let mut found = Found::of(solution);
+    found.follow(ground, asked, work).map_err(Cause::Undecided)?;
     let root = |(asked, wanted): (&Asked<'_>, &catalogue_schema::id::Reference)| {
-        let row = asked.node.and_then(|node| rows.get(*places.get(&node)?));
+        let row = asked.node.and_then(|node| found.rows.get(found.known(node)?));
         row.map_or_else(|| wanted.to_string(), |row| format!("{:?}", row.release))
     };
     let roots = asked.iter().zip(&ground.request.references).map(root).collect();
-    let picks = picked(rows, &order);
+    let Found { rows, natives, hidden, substitutions, .. } = found;
+    let knots = in_order(&rows);
+    let mut warnings = BTreeSet::new();
+    for (knot, circle) in knots.iter().filter_map(|knot| Some((knot, cycle(knot, &rows)?))) {
+        // A registry of that dialect may list none, and what is installed there goes in order.
+        if knot.iter().any(|at| rows[*at].component.id_text().starts_with(PREFIX)) {
+            return Err(Cause::Circular(circle.text));
+        }
+        warnings.insert(circle);
+    }
+    if ground.is_platform_open() && natives.iter().any(|one| is_platform(one)) {
+        warnings.insert(platform_unset());
+    }
+    let mut picks = picked(rows, &knots.concat());
     work.look().map_err(Cause::Undecided)?;
     warnings_of(&picks, ground, &mut warnings)?;
+    let substitutions: Vec<Substitution> = substitutions.into_iter().collect();
+    warnings.extend(implemented(&mut picks, &substitutions, ground, work).map_err(Cause::Undecided)?);
     let hidden = hidden.into_iter().filter_map(|node| ground.components.get(node as usize));
     Ok(Resolution {
         roots,
         picks,
         natives: natives.into_iter().collect(),
         hidden_by_natives: hidden.collect(),
-        substitutions: substitutions.into_iter().collect(),
+        substitutions,
         warnings: warnings.into_iter().collect(),
     })
 }
 
-impl<'a> Found<'a> {
-    fn follow(
-        &mut self,
-        ground: &Ground<'a>,
-        asked: &[Asked<'a>],
-        solution: &BTreeMap<u32, u32>,
-        work: &Work<'_>,
-    ) -> Result<(), Undecided> {
+impl<'a, 's> Found<'a, 's> {
+    fn of(solution: &'s Solution) -> Found<'a, 's> {
+        Found {
+            solution,
+            rows: Vec::with_capacity(solution.count()),
+            places: vec![None; solution.count()],
+            natives: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            substitutions: BTreeSet::new(),
+        }
+    }
+
+    fn follow(&mut self, ground: &Ground<'a>, asked: &[Asked<'a>], work: &Work<'_>) -> Result<(), Undecided> {
         for (position, (one, wanted)) in asked.iter().zip(&ground.request.references).enumerate() {
             let class = ground.first_class(wanted);
             self.note_substitute(&class, wanted.id.as_text());
@@ -95,8 +134,8 @@ impl<'a> Found<'a> {
                 self.note_native(ground, &class, one.text);
                 continue;
             };
-            if let Some(row) = self.row(ground, node, solution).and_then(|at| self.rows.get_mut(at)) {
-                row.requested.insert(one.text);
+            if let Some(row) = self.row(ground, node).and_then(|at| self.rows.get_mut(at)) {
+                row.requested.push(one.text);
                 row.requests.push(position);
             }
         }
@@ -105,62 +144,86 @@ impl<'a> Found<'a> {
             if at.is_multiple_of(ROWS_PER_LOOK) {
                 work.look()?;
             }
-            self.follow_row(ground, at, solution);
+            self.follow_row(ground, at);
             at += 1;
         }
         Ok(())
     }
 
     /// Follows what one release requires.
-    fn follow_row(&mut self, ground: &Ground<'a>, at: usize, solution: &BTreeMap<u32, u32>) {
+    fn follow_row(&mut self, ground: &Ground<'a>, at: usize) {
         let (node, release) = (self.rows[at].node, self.rows[at].release);
         let version = u32::try_from(release.at()).unwrap_or(u32::MAX);
-        let Some(required) = ground.graph.required(node, version) else { return };
-        let mut links = Vec::with_capacity(required.len());
+        let Some(required) = ground.required(node, version) else { return };
+        let mut links = Vec::with_capacity(required.size_hint().0);
         for edge in required {
-            let (id, declared) = (ground.text(edge.target), ground.graph.text(edge));
-            let class = (!ground.is_plain()).then(|| ground.class(edge.target));
-            let text = class.as_ref().map_or(declared, |class| class.text_or(declared));
-            if let Some(class) = &class {
-                self.note_substitute(class, id);
+            let (declared, is_called) = (ground.requirement_text(edge), ground.is_call(edge));
+            if ground.is_plain() {
+                let Some(to) = self.note_required(ground, edge.target, (at, declared)) else { continue };
+                links.push(Wanted { id: self.rows[to].id, requirement: declared, is_called, to: Some(to) });
+                continue;
             }
-            let to = match (ground.target(edge), &class) {
-                (None, Some(class)) => {
-                    self.note_native(ground, class, text);
+            let (id, class) = (ground.text(edge.target), ground.class(edge.target));
+            let text = class.text_or(declared);
+            self.note_substitute(&class, id);
+            let to = match ground.target(edge) {
+                None => {
+                    self.note_native(ground, &class, text);
                     None
                 }
-                (None, None) => None,
-                (Some(target), _) => {
-                    let Some(row) = self.row(ground, target, solution) else { continue };
-                    self.rows[row].requested.insert(text);
-                    self.rows[row].required_by.insert(at);
+                Some(target) => {
+                    let Some(row) = self.note_required(ground, target, (at, text)) else { continue };
                     Some(row)
                 }
             };
-            links.push((id, declared, to));
+            links.push(Wanted { id, requirement: declared, is_called, to });
         }
         self.rows[at].links = links;
     }
 
+    /// Notes that a row requires a node; returns the row of that, where it is a component.
+    fn note_required(
+        &mut self,
+        ground: &Ground<'a>,
+        node: u32,
+        (by, text): (usize, &'a str),
+    ) -> Option<usize> {
+        let place = self.row(ground, node)?;
+        let row = &mut self.rows[place];
+        row.requested.push(text);
+        // What one release requires twice stands side by side.
+        if row.required_by.last() != Some(&by) {
+            row.required_by.push(by);
+        }
+        Some(place)
+    }
+
     /// Returns the row of a node, a new one where it has none; `None` for a node that is no component.
-    fn row(&mut self, ground: &Ground<'a>, node: u32, solution: &BTreeMap<u32, u32>) -> Option<usize> {
-        if let Some(known) = self.places.get(&node) {
-            return Some(*known);
+    fn row(&mut self, ground: &Ground<'a>, node: u32) -> Option<usize> {
+        let (at, version) = self.solution.find(node)?;
+        if let Some(known) = self.places[at] {
+            return Some(known);
         }
         let component = ground.components.get(node as usize)?;
-        let release = ground.listed(node, *solution.get(&node)?)?;
+        let release = ground.listed(node, version)?;
         let place = self.rows.len();
-        self.places.insert(node, place);
+        self.places[at] = Some(place);
         self.rows.push(Row {
             node,
             component,
+            id: component.id_text(),
             release,
-            requested: BTreeSet::new(),
+            requested: Vec::new(),
             requests: Vec::new(),
-            required_by: BTreeSet::new(),
+            required_by: Vec::new(),
             links: Vec::new(),
         });
         Some(place)
+    }
+
+    /// Returns the row of a node that has one.
+    fn known(&self, node: u32) -> Option<usize> {
+        self.places[self.solution.find(node)?.0]
     }
 
     fn note_native(&mut self, ground: &Ground<'a>, class: &Class<'a>, text: &str) {
@@ -183,92 +246,108 @@ pub(super) fn written(id: &str, requirement: &str) -> String {
     if requirement.is_empty() { id.to_owned() } else { format!("{id}@{requirement}") }
 }
 
-/// Makes the picks, each in its place.
-fn picked<'a>(rows: Vec<Row<'a>>, order: &[Vec<usize>]) -> Vec<Pick<'a>> {
+/// Makes the picks in this order of the rows.
+fn picked<'a>(rows: Vec<Row<'a>>, order: &[usize]) -> Vec<Pick<'a>> {
     let mut places = vec![0; rows.len()];
-    for (place, row) in order.iter().flatten().enumerate() {
+    for (place, row) in order.iter().enumerate() {
         places[*row] = place;
     }
-    let mut picks: Vec<(usize, Pick<'a>)> = Vec::with_capacity(rows.len());
-    for (at, row) in rows.into_iter().enumerate() {
+    let mut rows: Vec<Option<Row<'a>>> = rows.into_iter().map(Some).collect();
+    let pick = |at: &usize| {
+        let row = rows[*at].take()?;
+        let mut requested = row.requested;
+        requested.sort_unstable();
+        requested.dedup();
         let mut askers: Vec<usize> = row.required_by.into_iter().map(|one| places[one]).collect();
         askers.sort_unstable();
         let requests = row.requests.into_iter().map(Asker::Request);
-        let link = |(id, requirement, to): (&'a str, &'a str, Option<usize>)| Link {
+        let link = |Wanted { id, requirement, is_called, to }: Wanted<'a>| Link {
             id,
             requirement,
+            is_called,
             to: to.map_or(Linked::Native, |to| Linked::Pick(places[to])),
         };
-        let pick = Pick {
+        Some(Pick {
             component: row.component,
             release: row.release,
-            requested: row.requested.into_iter().collect(),
+            requested,
             required_by: requests.chain(askers.into_iter().map(Asker::Pick)).collect(),
             dependencies: row.links.into_iter().map(link).collect(),
-        };
-        picks.push((places[at], pick));
-    }
-    picks.sort_unstable_by_key(|(place, _)| *place);
-    picks.into_iter().map(|(_, pick)| pick).collect()
+            implementation: None,
+        })
+    };
+    order.iter().filter_map(pick).collect()
 }
 
 /// Returns the rows in the order of the answer: what is required before whoever requires it, else by id. Rows that require each
 /// other in a circle stand together, by id.
 fn in_order(rows: &[Row<'_>]) -> Vec<Vec<usize>> {
-    let targets = |at: usize| rows[at].links.iter().filter_map(|(_, _, to)| *to).collect::<Vec<usize>>();
-    let (mut knots, knot_of) = knots(rows.len(), &targets);
+    let (mut knots, knot_of) = knots(rows);
     for knot in &mut knots {
-        knot.sort_by_key(|at| rows[*at].node);
+        knot.sort_unstable_by_key(|at| rows[*at].node);
     }
+    let outward = |at: usize| {
+        let knot = knot_of[at];
+        rows[at].targets().map(|to| knot_of[to]).filter(move |to| *to != knot)
+    };
+    // A knot is waited for once for every link that leads to it. Those who wait stand behind each other, the first of each at its start.
     let mut waits_for = vec![0_usize; knots.len()];
-    let mut waiting: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); knots.len()];
+    let mut starts = vec![0_usize; knots.len() + 1];
     for (at, knot) in knot_of.iter().enumerate() {
-        for target in targets(at).into_iter().map(|target| knot_of[target]).filter(|target| target != knot) {
-            if waiting[target].insert(*knot) {
-                waits_for[*knot] += 1;
-            }
+        for target in outward(at) {
+            waits_for[*knot] += 1;
+            starts[target + 1] += 1;
+        }
+    }
+    for at in 1..starts.len() {
+        starts[at] += starts[at - 1];
+    }
+    let (mut waiting, mut ends) = (vec![0_usize; starts.last().copied().unwrap_or_default()], starts.clone());
+    for (at, knot) in knot_of.iter().enumerate() {
+        for target in outward(at) {
+            waiting[ends[target]] = *knot;
+            ends[target] += 1;
         }
     }
     // Nodes are numbered in the order of their ids.
-    let key = |knot: usize| (knots[knot].first().map_or(0, |at| rows[*at].node), knot);
+    let key = |knot: usize, knots: &[Vec<usize>]| {
+        Reverse((knots[knot].first().map_or(0, |at| rows[*at].node), knot))
+    };
     let free = (0..knots.len()).filter(|knot| waits_for[*knot] == 0);
-    let mut ready: BTreeSet<(u32, usize)> = free.map(key).collect();
+    let mut ready: BinaryHeap<Reverse<(u32, usize)>> = free.map(|knot| key(knot, &knots)).collect();
     let mut order = Vec::with_capacity(knots.len());
-    while let Some((_, knot)) = ready.pop_first() {
-        order.push(knots[knot].clone());
-        for next in &waiting[knot] {
+    while let Some(Reverse((_, knot))) = ready.pop() {
+        order.push(std::mem::take(&mut knots[knot]));
+        for next in &waiting[starts[knot]..starts[knot + 1]] {
             waits_for[*next] -= 1;
             if waits_for[*next] == 0 {
-                ready.insert(key(*next));
+                ready.push(key(*next, &knots));
             }
         }
     }
     order
 }
 
-/// Returns the strongly connected parts of a graph, and the part of each of its points: Tarjan's algorithm with its stack on the
-/// heap.
-fn knots(count: usize, targets: &dyn Fn(usize) -> Vec<usize>) -> (Vec<Vec<usize>>, Vec<usize>) {
+/// Returns the strongly connected parts of the rows, and the part of each of them: Tarjan's algorithm with its stack on the heap.
+fn knots(rows: &[Row<'_>]) -> (Vec<Vec<usize>>, Vec<usize>) {
     const NONE: usize = usize::MAX;
+    let count = rows.len();
     let (mut number, mut low, mut knot_of) = (vec![NONE; count], vec![NONE; count], vec![NONE; count]);
-    let (mut open, mut knots, mut next) = (Vec::new(), Vec::new(), 0);
+    let (mut open, mut path, mut next) = (Vec::with_capacity(count), Vec::with_capacity(count), 0);
+    let mut knots = Vec::with_capacity(count);
     for start in 0..count {
-        if number[start] != NONE {
-            continue;
-        }
-        let mut path = vec![(start, targets(start))];
-        (number[start], low[start]) = (next, next);
-        next += 1;
-        open.push(start);
-        while let Some((at, left)) = path.last_mut() {
+        let mut enter = (number[start] == NONE).then_some(start);
+        loop {
+            if let Some(at) = enter.take() {
+                (number[at], low[at]) = (next, next);
+                next += 1;
+                open.push(at);
+                path.push((at, rows[at].targets()));
+            }
+            let Some((at, left)) = path.last_mut() else { break };
             let at = *at;
-            match left.pop() {
-                Some(to) if number[to] == NONE => {
-                    (number[to], low[to]) = (next, next);
-                    next += 1;
-                    open.push(to);
-                    path.push((to, targets(to)));
-                }
+            match left.next() {
+                Some(to) if number[to] == NONE => enter = Some(to),
                 Some(to) if knot_of[to] == NONE => low[at] = low[at].min(number[to]),
                 Some(_) => {}
                 None => {
@@ -292,6 +371,9 @@ fn knots(count: usize, targets: &dyn Fn(usize) -> Vec<usize>) -> (Vec<Vec<usize>
 /// Warns of releases that require each other in a circle, and names the shortest one from the first of them.
 fn cycle(knot: &[usize], rows: &[Row<'_>]) -> Option<Warning> {
     let first = *knot.first()?;
+    if knot.len() == 1 && !rows[first].targets().any(|to| to == first) {
+        return None;
+    }
     let inside: BTreeSet<usize> = knot.iter().copied().collect();
     let mut before: BTreeMap<usize, usize> = BTreeMap::new();
     let mut queue = vec![first];
@@ -299,7 +381,7 @@ fn cycle(knot: &[usize], rows: &[Row<'_>]) -> Option<Warning> {
     while !before.contains_key(&first) {
         let at = *queue.get(looked)?;
         looked += 1;
-        for to in rows[at].links.iter().filter_map(|(_, _, to)| *to).filter(|to| inside.contains(to)) {
+        for to in rows[at].targets().filter(|to| inside.contains(to)) {
             before.entry(to).or_insert_with(|| {
                 queue.push(to);
                 at
@@ -330,6 +412,20 @@ fn cycle(knot: &[usize], rows: &[Row<'_>]) -> Option<Warning> {
     ))
 }
 
+/// The reason of the warning that requirements on the platform were not looked at.
+const PLATFORM_UNSET: &str = "resolve.platform_unset";
+
+fn is_platform(native: &str) -> bool {
+    native.strip_prefix(KERNEL).is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+}
+
+fn platform_unset() -> Warning {
+    let text = format!(
+        "nobody says which version of {KERNEL} there is, so that requirements on it were not looked at; say it in a request, or as version below [platforms.estream] in config.toml"
+    );
+    Warning::new(PLATFORM_UNSET, text)
+}
+
 /// The reason of the warning that releases require each other in a circle.
 pub const CYCLE: &str = "resolve.cycle";
 
@@ -340,21 +436,24 @@ fn warnings_of(
     warnings: &mut BTreeSet<Warning>,
 ) -> Result<(), PackedError> {
     for pick in picks {
-        let full = pick.name();
         if pick.release.is_unfetched() {
+            let full = pick.name();
             let text = format!(
                 "{full}: its documents have not been fetched, so that only what its catalogue says of it is known; resolverd resolve --refresh {full} fetches them"
             );
             warnings.insert(Warning::new("manifest_unfetched", text));
         }
         if pick.release.is_yanked() {
-            let text = format!("{full} was withdrawn by its author, and is chosen because the lock holds it");
+            let text = format!(
+                "{} was withdrawn by its author, and is chosen because the lock holds it",
+                pick.name()
+            );
             warnings.insert(Warning::new("resolve.yanked", text));
         }
         refused_newer(pick, ground, warnings)?;
         if pick.release.has_warnings() {
             for warning in pick.release.release()?.warnings {
-                let text = format!("{full}: {}", warning.text);
+                let text = format!("{}: {}", pick.name(), warning.text);
                 warnings.insert(Warning { reason: warning.reason, text });
             }
         }

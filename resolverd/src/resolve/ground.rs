@@ -5,7 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use catalogue_schema::graph::{Edge, Graph, Prereleases, among, place_of};
+use catalogue_schema::dialect::estream::KERNEL;
+use catalogue_schema::graph::more::Additions;
+use catalogue_schema::graph::{Edge, Graph, Interval, Prereleases, among, place_of};
 use catalogue_schema::id::{ComponentId, Reference};
 use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::version::{Version, VersionReq};
@@ -19,6 +21,8 @@ pub(super) struct Ground<'a> {
     pub(super) candidates: &'a dyn Candidates,
     pub(super) components: &'a [Packed],
     pub(super) graph: &'a Graph,
+    /// What releases call without saying that they require it.
+    calls: Option<&'a Additions>,
     pub(super) request: &'a Request,
     /// The reference that a failure of all together is told of.
     pub(super) first: &'a Reference,
@@ -35,6 +39,8 @@ pub(super) struct Ground<'a> {
     steps: RefCell<HashMap<*const Edge, Step>>,
     /// What was gone through and nobody has counted yet.
     items: Cell<u64>,
+    /// Nobody says which version of the platform there is: whatever is required of it is taken for met.
+    is_platform_open: bool,
 }
 
 /// Ids that only the overlay or the caller names, in the order in which they became nodes.
@@ -103,22 +109,71 @@ impl<'a> Ground<'a> {
             Native::Host(id, version) => Some((id, version)),
             _ => None,
         });
+        let hosts: HashMap<&ComponentId, &Version> = hosts.collect();
+        let is_platform = |id: &ComponentId| id.as_text() == KERNEL;
+        let is_required = graph.stranger_of(KERNEL).is_some()
+            || request.references.iter().any(|reference| is_platform(&reference.id));
+        let is_platform_open = is_required && !hosts.keys().any(|id| is_platform(id));
         Ground {
             candidates,
             components,
             graph,
+            calls: request.calls.as_deref(),
             request,
             first,
-            is_plain: request.natives.is_empty()
+            is_platform_open,
+            is_plain: !is_platform_open
+                && request.natives.is_empty()
                 && request.overlay.replaces_nothing()
                 && request.prereleases() == Prereleases::Named,
             classes: RefCell::default(),
             extras: RefCell::default(),
             locked: locked.collect(),
-            hosts: hosts.collect(),
+            hosts,
             steps: RefCell::default(),
             items: Cell::new(0),
         }
+    }
+
+    /// Returns what a release requires, and what it calls besides; `None` where that cannot be read.
+    pub(super) fn required(
+        &self,
+        node: u32,
+        version: u32,
+    ) -> Option<impl Iterator<Item = &'a Edge> + use<'a>> {
+        let called = self.calls.map_or(&[][..], |calls| calls.required(node, version));
+        Some(self.graph.required(node, version)?.chain(called))
+    }
+
+    /// Returns the text of a requirement; empty for any stable version.
+    pub(super) fn requirement_text(&self, edge: &'a Edge) -> &'a str {
+        self.calls_with(edge).map_or_else(|| self.graph.text(edge), |calls| calls.text(edge))
+    }
+
+    /// Tells whether a requirement is one that its release does not state.
+    pub(super) fn is_call(&self, edge: &Edge) -> bool {
+        self.calls_with(edge).is_some()
+    }
+
+    fn calls_with(&self, edge: &Edge) -> Option<&'a Additions> {
+        self.calls.filter(|calls| calls.holds(edge))
+    }
+
+    fn met_by(&self, edge: &'a Edge) -> &'a [Interval] {
+        self.calls_with(edge).map_or_else(|| self.graph.met_by(edge), |calls| calls.met_by(edge))
+    }
+
+    fn requirement(&self, edge: &Edge) -> VersionReq {
+        self.calls_with(edge).map_or_else(|| self.graph.requirement(edge), |calls| calls.requirement(edge))
+    }
+
+    /// Returns how many nodes there are, but for those that only the overlay or the caller names.
+    fn nodes(&self) -> u32 {
+        self.calls.map_or_else(|| self.graph.nodes(), Additions::nodes)
+    }
+
+    fn stranger(&self, node: u32) -> Option<&'a ComponentId> {
+        self.graph.stranger(node).or_else(|| self.calls?.stranger(node))
     }
 
     /// Notes that so many requirements, intervals or versions were gone through.
@@ -135,34 +190,35 @@ impl<'a> Ground<'a> {
 
     /// Returns where a requirement of a release leads. What it takes to find out is noted as spent.
     pub(super) fn step(&self, edge: &'a Edge) -> Step {
-        if let Some(known) = self.steps.borrow().get(&std::ptr::from_ref(edge)) {
-            self.spend_on(known);
-            return known.clone();
-        }
-        let as_written = |node| {
-            let met = self.graph.met_by(edge);
-            (
-                met.len() < 2,
-                Step::Node(node, self.with_locked(node, Set::of(met), || self.graph.requirement(edge))),
-            )
-        };
-        let class = (!self.is_plain).then(|| self.class(edge.target));
-        let (is_cheap, step) = match class {
-            None => as_written(edge.target),
-            Some(class)
-                if class.natives == Natives::No
-                    && class.substitute.is_none_or(|one| one.requirement.is_none())
-                    && class.node == edge.target
-                    && self.request.prereleases() == Prereleases::Named =>
-            {
-                as_written(class.node)
-            }
-            Some(class) => (false, self.lead(&class, || self.graph.requirement(edge))),
+        let step = match self.is_plain {
+            true => self.as_written(edge),
+            false => self.judged(edge),
         };
         self.spend_on(&step);
-        if !is_cheap {
-            self.steps.borrow_mut().insert(std::ptr::from_ref(edge), step.clone());
+        step
+    }
+
+    /// Returns where the graph says that a requirement leads.
+    fn as_written(&self, edge: &'a Edge) -> Step {
+        let met = Set::of(self.met_by(edge));
+        Step::Node(edge.target, self.with_locked(edge.target, met, || self.requirement(edge)))
+    }
+
+    /// Returns where a requirement leads once natives, hosts and the overlay have had their say.
+    fn judged(&self, edge: &'a Edge) -> Step {
+        if let Some(known) = self.steps.borrow().get(&std::ptr::from_ref(edge)) {
+            return known.clone();
         }
+        let class = self.class(edge.target);
+        if class.natives == Natives::No
+            && class.substitute.is_none_or(|one| one.requirement.is_none())
+            && class.node == edge.target
+            && self.request.prereleases() == Prereleases::Named
+        {
+            return self.as_written(edge);
+        }
+        let step = self.lead(&class, || self.requirement(edge));
+        self.steps.borrow_mut().insert(std::ptr::from_ref(edge), step.clone());
         step
     }
 
@@ -182,7 +238,7 @@ impl<'a> Ground<'a> {
         let is_native = match class.natives {
             Natives::No => false,
             Natives::EveryVersion => true,
-            Natives::Some => self.is_native(&class, &class.requirement_or(|| self.graph.requirement(edge))),
+            Natives::Some => self.is_native(&class, &class.requirement_or(|| self.requirement(edge))),
         };
         (!is_native).then_some(class.node)
     }
@@ -266,6 +322,9 @@ impl<'a> Ground<'a> {
 
     fn natives(&self, id: &ComponentId) -> Natives {
         self.spend(self.request.natives.len() as u64);
+        if self.is_platform_open && id.as_text() == KERNEL {
+            return Natives::EveryVersion;
+        }
         let mut found = Natives::No;
         for native in &self.request.natives {
             match native {
@@ -286,10 +345,16 @@ impl<'a> Ground<'a> {
         if let Some(place) = place_of(id.as_text(), self.components) {
             return place;
         }
-        if let Some(known) = self.graph.stranger_of(id.as_text()) {
+        let called = || self.calls.and_then(|calls| calls.stranger_of(id));
+        if let Some(known) = self.graph.stranger_of(id.as_text()).or_else(called) {
             return known;
         }
-        self.extras.borrow_mut().node_of(id, self.graph.nodes())
+        self.extras.borrow_mut().node_of(id, self.nodes())
+    }
+
+    /// Tells whether what is required of the platform is taken for met, since nobody says which version there is.
+    pub(super) fn is_platform_open(&self) -> bool {
+        self.is_platform_open
     }
 
     /// Tells whether every requirement leads where the graph says.
@@ -300,15 +365,14 @@ impl<'a> Ground<'a> {
     /// Returns the text of the id of a node of the graph.
     pub(super) fn text(&self, node: u32) -> &'a str {
         let known = self.components.get(node as usize).map(|component| component.id_text());
-        known.or_else(|| self.graph.stranger(node).map(ComponentId::as_text)).unwrap_or_default()
+        known.or_else(|| self.stranger(node).map(ComponentId::as_text)).unwrap_or_default()
     }
 
     /// Returns the id of a node.
     pub(super) fn id(&self, node: u32) -> ComponentId {
         let known = self.components.get(node as usize).and_then(|component| component.id().ok());
-        let known = known.or_else(|| self.graph.stranger(node).cloned());
-        let extra =
-            || self.extras.borrow().ids.get(node.saturating_sub(self.graph.nodes()) as usize).cloned();
+        let known = known.or_else(|| self.stranger(node).cloned());
+        let extra = || self.extras.borrow().ids.get(node.saturating_sub(self.nodes()) as usize).cloned();
         // Every node is one of the three.
         known.or_else(extra).unwrap_or_else(|| self.first.id.clone())
     }

@@ -1,7 +1,7 @@
 //! Resolve (pillar): chooses versions. A function of (candidates, request); never fetches, never reads a clock.
 //!
-//! `ground` says where each requirement leads, `solver` searches, `closure` puts the answer together, `reason` tells why there is
-//! none, and `overlay` holds what a project wishes.
+//! `ground` says where each requirement leads, `solver` searches, `closure` puts the answer together, `schemas` looks whether its
+//! releases bring what they need of each other, `reason` tells why there is no answer, and `overlay` holds what a project wishes.
 //!
 //! One version per id. The newest that may be chosen comes first; prereleases only where they are named or asked for, withdrawn
 //! releases only where the request's lock holds them, refused ones never. Natives and hosts meet requirements without a release.
@@ -10,16 +10,20 @@
 #![allow(clippy::result_large_err)]
 
 pub mod closure;
+pub mod contract;
 mod ground;
 pub mod overlay;
 pub mod reason;
+mod schemas;
 mod set;
 pub mod solver;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 use catalogue_schema::generation::{Blocked, SOURCE_EXPIRED};
+use catalogue_schema::graph::more::Additions;
 use catalogue_schema::graph::{Graph, Prereleases};
 use catalogue_schema::id::{ComponentId, Reference};
 use catalogue_schema::model::{Refusal, Release, Verdict, Warning};
@@ -33,7 +37,7 @@ use crate::resolve::ground::{Ground, Step};
 use crate::resolve::overlay::{By, Overlay};
 use crate::resolve::reason::{Derivation, told_as};
 use crate::resolve::set::Set;
-use crate::resolve::solver::{Missing, Solved, Undecided, Work, newest, solve};
+use crate::resolve::solver::{Missing, Solution, Solved, Undecided, Work, newest, solve};
 
 /// How many versions an answer names that found none.
 const AVAILABLE_MAX: usize = 10;
@@ -74,6 +78,8 @@ pub struct Request {
     pub locked: Vec<(ComponentId, Version)>,
     /// What the caller's project wishes.
     pub overlay: Overlay,
+    /// What releases call without saying that they require it: required as well. Good for the candidates that it was made of.
+    pub calls: Option<Arc<Additions>>,
 }
 
 impl Request {
@@ -143,6 +149,8 @@ pub struct Pick<'a> {
     pub required_by: Vec<Asker>,
     /// What it requires, in the order in which it says so.
     pub dependencies: Vec<Link<'a>>,
+    /// Where it is a contract: the place of the one component of the answer that implements it.
+    pub implementation: Option<usize>,
 }
 
 impl Pick<'_> {
@@ -168,6 +176,8 @@ pub struct Link<'a> {
     pub id: &'a str,
     /// The requirement on its version, as written; empty for any stable version.
     pub requirement: &'a str,
+    /// The release calls it and does not say that it requires it.
+    pub is_called: bool,
     /// What meets it.
     pub to: Linked,
 }
@@ -241,6 +251,12 @@ pub enum Cause {
     Host(Version),
     /// Versions fit together, but for ids that nobody lists.
     Missing(Vec<Absent>),
+    /// Releases of a registry that forbids it require each other in a circle: how.
+    Circular(String),
+    /// Two releases of the answer bring the same schema.
+    SchemaTwice(SchemaTwice),
+    /// Releases of the answer need schemas that none of it brings.
+    SchemasUnmet(Vec<SchemaUnmet>),
     /// What a release of the answer requires is not known, because its documents have not been fetched.
     Unfetched {
         /// The releases, as `id@version`.
@@ -250,6 +266,24 @@ pub enum Cause {
     Impossible(Box<Derivation>),
     /// Nobody knows: a limit was reached first.
     Undecided(Undecided),
+}
+
+/// A schema that two releases of one answer bring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaTwice {
+    /// The schema.
+    pub schema: String,
+    /// The releases, as `id@version`.
+    pub provided_by: [String; 2],
+}
+
+/// A schema that a release needs and nothing in its answer brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaUnmet {
+    /// The schema.
+    pub schema: String,
+    /// The release, as `id@version`.
+    pub required_by: String,
 }
 
 /// Why a project does not use a component that there is.
@@ -279,7 +313,7 @@ pub struct Absent {
 /// **Errors**: the first reference, in the caller's order, that has no answer together with those before it; where each has one,
 /// why all that they require together has none.
 pub fn resolve<'a>(
-    candidates: &'a impl Candidates,
+    candidates: &'a dyn Candidates,
     request: &'a Request,
     limits: &Limits<'_>,
 ) -> Result<Resolution<'a>, Conflict> {
@@ -291,6 +325,7 @@ pub fn resolve<'a>(
     let failed = |cause| Conflict::of(first, cause);
     let solution = solution(&ground, &asked, &groups, &work)?;
     let resolution = assemble(&ground, &asked, &solution, &work).map_err(failed)?;
+    schemas::check(&resolution.picks).map_err(failed)?;
     let is_open = |pick: &&Pick<'_>| pick.release.is_unfetched() && pick.dependencies.is_empty();
     let open: Vec<String> = resolution.picks.iter().filter(is_open).map(Pick::name).collect();
     match open.is_empty() {
@@ -373,12 +408,11 @@ fn solution(
     asked: &[Asked<'_>],
     groups: &BTreeMap<u32, Group<'_>>,
     work: &Work<'_>,
-) -> Result<BTreeMap<u32, u32>, Conflict> {
-    let alone: BTreeMap<u32, u32> =
-        groups.iter().filter_map(|(node, group)| Some((*node, newest(ground, *node, &group.met)?))).collect();
-    let requires_nothing = |(node, version): (&u32, &u32)| {
-        ground.graph.required(*node, *version).is_some_and(|all| all.len() == 0)
-    };
+) -> Result<Solution, Conflict> {
+    let newest = |(node, group): (&u32, &Group<'_>)| Some((*node, newest(ground, *node, &group.met)?));
+    let alone = Solution::of(groups.iter().filter_map(newest));
+    let requires_nothing =
+        |(node, version)| ground.required(node, version).is_some_and(|mut all| all.next().is_none());
     if alone.iter().all(requires_nothing) {
         return Ok(alone);
     }
@@ -411,17 +445,17 @@ fn solution(
 }
 
 /// Returns the ids of a solution that nobody lists, sorted.
-fn absent(ground: &Ground<'_>, solution: &BTreeMap<u32, u32>) -> Vec<Absent> {
+fn absent(ground: &Ground<'_>, solution: &Solution) -> Vec<Absent> {
     let mut found: BTreeMap<ComponentId, Lack> = BTreeMap::new();
-    for (node, version) in solution {
-        for edge in ground.graph.required(*node, *version).into_iter().flatten() {
+    for (node, version) in solution.iter() {
+        for edge in ground.required(node, version).into_iter().flatten() {
             let Some(to) = ground.target(edge) else { continue };
             if to < ground.graph.components() {
                 continue;
             }
             let lack = found.entry(ground.id(to)).or_default();
             lack.references.insert(told_as(ground, edge));
-            lack.required_by.extend(ground.listed(*node, *version).map(|listed| format!("{listed:?}")));
+            lack.required_by.extend(ground.listed(node, version).map(|listed| format!("{listed:?}")));
             if let Standing::Blocked(one) = ground.standing(to) {
                 lack.blocked = Some(one.clone());
             }

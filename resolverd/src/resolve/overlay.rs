@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use catalogue_schema::error::ParseError;
 use catalogue_schema::id::{ComponentId, Reference, SourceId};
+use catalogue_schema::project::Allowed;
 use catalogue_schema::version::VersionReq;
 
 /// What a project wishes. The default wishes nothing.
@@ -17,6 +18,19 @@ pub struct Overlay {
     allowed: Vec<Allowed>,
     /// Whose components may be used; `None` for all.
     sources: Option<BTreeSet<SourceId>>,
+}
+
+/// Wishes before they are put together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Which reference stands for an id.
+    pub replace: BTreeMap<ComponentId, Reference>,
+    /// Which reference implements a contract.
+    pub bindings: BTreeMap<ComponentId, Reference>,
+    /// Which ids may be used; all where it is empty.
+    pub allowed: Vec<Allowed>,
+    /// Whose components may be used; `None` for all.
+    pub sources: Option<BTreeSet<SourceId>>,
 }
 
 /// Who stands for a component.
@@ -49,35 +63,6 @@ impl By {
     }
 }
 
-/// Ids that may be used: `lcod://ns/name` and what lies below it, `lcod://ns/`, `lcod://ns/na*`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Allowed(Box<str>);
-
-impl Allowed {
-    /// Reads a pattern.
-    ///
-    /// **Errors**: `input.allowlist` for an empty text and for a `*` that does not end it.
-    pub fn parse(text: &str) -> Result<Allowed, ParseError> {
-        let refused = || {
-            ParseError::new("input.allowlist", "an id, a prefix that ends in /, or one that ends in *", text)
-        };
-        let inner = text.strip_suffix('*').unwrap_or(text);
-        let is_fine =
-            !text.is_empty() && !inner.contains('*') && inner.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
-        is_fine.then(|| Allowed(text.into())).ok_or_else(refused)
-    }
-
-    fn holds(&self, id: &str) -> bool {
-        match (self.0.strip_suffix('*'), self.0.ends_with('/')) {
-            (Some(prefix), _) => id.starts_with(prefix),
-            (None, true) => id.starts_with(&*self.0),
-            (None, false) => {
-                id.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
-        }
-    }
-}
-
 impl Overlay {
     /// Puts wishes together. `replace` and `bindings` name for an id the reference that stands for it; a chain of them counts as
     /// its end.
@@ -100,6 +85,19 @@ impl Overlay {
             .chain(bindings.into_iter().map(of(By::Binding)))
             .collect();
         Ok(Overlay { replaced: ends_of(&one_step)?, allowed, sources })
+    }
+
+    /// Puts wishes together.
+    ///
+    /// **Errors**: those of [`Overlay::new`].
+    pub fn of(wishes: Wishes) -> Result<Overlay, ParseError> {
+        let Wishes { replace, bindings, allowed, sources } = wishes;
+        Overlay::new(replace, bindings, allowed, sources)
+    }
+
+    /// Returns the components that stand for others.
+    pub fn ends(&self) -> impl Iterator<Item = &ComponentId> {
+        self.replaced.values().map(|one| &one.id)
     }
 
     /// Returns who stands for a component.

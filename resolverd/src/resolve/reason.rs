@@ -328,7 +328,7 @@ fn told(reference: &str, class: &Class<'_>, requirement: &str) -> String {
 
 /// Returns a requirement of a release as it is told.
 pub(super) fn told_as<'a>(ground: &Ground<'a>, edge: &'a Edge) -> String {
-    let declared = ground.graph.text(edge);
+    let declared = ground.requirement_text(edge);
     told(&written(ground.text(edge.target), declared), &ground.class(edge.target), declared)
 }
 
@@ -336,7 +336,7 @@ fn required(node: u32, set: &Set, target: u32, wanted: &Set, ground: &Ground<'_>
     let mut references: Vec<String> = Vec::new();
     for listed in newest_first(node, set, ground) {
         let version = u32::try_from(listed.at()).unwrap_or(u32::MAX);
-        for edge in ground.graph.required(node, version).into_iter().flatten() {
+        for edge in ground.required(node, version).into_iter().flatten() {
             if references.len() == REQUIREMENTS_MAX || ground.target(edge) != Some(target) {
                 continue;
             }
@@ -369,9 +369,7 @@ fn newest_first<'a>(
     set: &Set,
     ground: &Ground<'a>,
 ) -> impl Iterator<Item = catalogue_schema::packed::Listed<'a>> {
-    let intervals: Vec<(u32, u32)> = set.intervals(ground.versions(node)).collect();
-    let versions = intervals.into_iter().rev().flat_map(|(from, to)| (from..to).rev());
-    versions
+    set.newest_first(ground.versions(node))
         .filter_map(move |version| ground.components.get(node as usize)?.listed(version as usize))
         .take(RELEASES_MAX)
         .collect::<Vec<_>>()

@@ -6,11 +6,10 @@
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 
-use catalogue_schema::graph::Interval;
 use pubgrub::{
     Dependencies, DependencyConstraints, DependencyProvider, DerivationTree, PackageResolutionStatistics,
     PubGrubError, VersionSet,
@@ -25,6 +24,9 @@ pub(super) const ROOT: u32 = u32::MAX;
 
 /// How many steps lie between two looks at whether the time is over.
 const STEPS_PER_LOOK: u64 = 8;
+/// Behind so many steps there is a look before each: the more a search has learnt, the longer one turn takes, and nobody can
+/// interrupt one.
+const STEPS_QUICK: u64 = 1_000;
 
 /// What becomes of ids that nobody lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +40,38 @@ pub(super) enum Missing {
 /// How a search ended.
 pub(super) enum Solved {
     /// With a version for each node that is needed.
-    Solution(BTreeMap<u32, u32>),
+    Solution(Solution),
     /// There is none, and this proves it.
     Impossible(Box<Proof>),
     /// Nobody knows.
     Undecided(Undecided),
+}
+
+/// The version of every node that is needed.
+pub(super) struct Solution(Vec<(u32, u32)>);
+
+impl Solution {
+    pub(super) fn of(versions: impl Iterator<Item = (u32, u32)>) -> Solution {
+        let mut versions: Vec<(u32, u32)> = versions.collect();
+        versions.sort_unstable();
+        Solution(versions)
+    }
+
+    /// Returns how many nodes are needed.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns nodes and versions, sorted by node.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.0.iter().copied()
+    }
+
+    /// Returns the place of a node among those that are needed, and its version.
+    pub(super) fn find(&self, node: u32) -> Option<(usize, u32)> {
+        let place = self.0.binary_search_by_key(&node, |(node, _)| *node).ok()?;
+        Some((place, self.0[place].1))
+    }
 }
 
 /// Why there is no solution.
@@ -95,7 +124,8 @@ impl<'l> Work<'l> {
         if steps > self.limits.steps {
             return Err(Undecided::Steps(self.limits.steps));
         }
-        if steps / STEPS_PER_LOOK != before / STEPS_PER_LOOK { self.look() } else { Ok(()) }
+        let is_due = steps / STEPS_PER_LOOK != before / STEPS_PER_LOOK || steps > STEPS_QUICK.max(before);
+        if is_due { self.look() } else { Ok(()) }
     }
 
     /// Looks whether the time is over.
@@ -109,7 +139,9 @@ pub(super) fn solve(ground: &Ground<'_>, roots: &[(u32, Set)], missing: Missing,
     let named = roots.iter().map(|(node, _)| *node).collect();
     let search = Search { ground, roots, named, missing, work };
     match pubgrub::resolve(&search, ROOT, 0_u32) {
-        Ok(solution) => Solved::Solution(solution.into_iter().filter(|(node, _)| *node != ROOT).collect()),
+        Ok(solution) => {
+            Solved::Solution(Solution::of(solution.into_iter().filter(|(node, _)| *node != ROOT)))
+        }
         Err(PubGrubError::NoSolution(proof)) => Solved::Impossible(Box::new(proof)),
         Err(PubGrubError::ErrorInShouldCancel(stopped)) => Solved::Undecided(stopped),
         Err(
@@ -127,9 +159,7 @@ pub(super) fn newest(ground: &Ground<'_>, node: u32, set: &Set) -> Option<u32> {
     {
         return Some(locked);
     }
-    let intervals: Vec<Interval> = set.intervals(ground.versions(node)).collect();
-    let mut newest_first = intervals.into_iter().rev().flat_map(|(from, to)| (from..to).rev());
-    newest_first.find(|version| ground.is_usable(node, *version))
+    set.newest_first(ground.versions(node)).find(|version| ground.is_usable(node, *version))
 }
 
 struct Search<'s, 'a> {
@@ -182,10 +212,10 @@ impl DependencyProvider for Search<'_, '_> {
         if !self.is_component(*node) {
             return Ok(Dependencies::Available(DependencyConstraints::default()));
         }
-        let Some(required) = self.ground.graph.required(*node, *version) else {
+        let Some(required) = self.ground.required(*node, *version) else {
             return Ok(Dependencies::Unavailable(Broken::Unreadable));
         };
-        let mut constraints = Vec::with_capacity(required.len());
+        let mut constraints = Vec::with_capacity(required.size_hint().0);
         for edge in required {
             let Step::Node(target, met) = self.ground.step(edge) else { continue };
             self.work.charge(self.ground)?;

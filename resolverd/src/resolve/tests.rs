@@ -134,6 +134,9 @@ fn told(answer: &Result<Resolution<'_>, Conflict>) -> String {
                     };
                     format!("missing {}", absent.iter().map(row).collect::<Vec<_>>().join(", "))
                 }
+                Cause::Circular(how) => how.clone(),
+                Cause::SchemaTwice(twice) => format!("{} twice", twice.schema),
+                Cause::SchemasUnmet(unmet) => format!("{} schemas unmet", unmet.len()),
                 Cause::Unfetched { releases } => format!("unfetched {}", releases.join(" ")),
                 Cause::Impossible(derivation) => derivation.text(),
                 Cause::Undecided(undecided) => undecided.to_string(),

@@ -19,6 +19,7 @@ use catalogue_schema::packed::{Head, Listed, Packed, PackedError};
 use catalogue_schema::pointer::{CommitId, Location};
 use catalogue_schema::revision::{LogLine, Revision, RevisionKey, rfc3339};
 use catalogue_schema::row::{ManifestRow, ShadowRow, UNFETCHED};
+use catalogue_schema::seal;
 use catalogue_schema::version::{Version, VersionReq};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -247,7 +248,7 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
         Query::Lock(asked) => locked(asked, served(snapshot)?, facts),
         Query::LockCheck(asked) => {
             let (given, snapshot) = (lock::given(asked)?, served(snapshot)?);
-            let findings = lock::check(&given.lock, &View::new(snapshot))?;
+            let findings = lock::check(&given.lock, &View::new(snapshot), &facts.policies.in_force)?;
             ok(&lock::checked(asked, given, findings, snapshot))
         }
         Query::Explain(asked) => explained(asked, served(snapshot)?, facts),
@@ -255,10 +256,12 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
             answer_from(query, snapshot.as_slice(), facts)
         }
         Query::Materialize(_)
+        | Query::ExplainDirect(_)
         | Query::Locate(_)
-        | Query::Files
+        | Query::Files(_)
         | Query::VerifyFiles(_)
-        | Query::CollectFiles(_) => {
+        | Query::CollectFiles(..)
+        | Query::ReleaseHolds(..) => {
             Err(Failure::new(Code::StoreUnavailable, "read_only", "nobody here puts files on disk"))
         }
         Query::Metrics | Query::Events => Err(Failure::new(
@@ -624,6 +627,7 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &'a [CatalogueState], fact
     let entry = own.iter().find(|one| is_entry(one));
     let claimed = source.signature.is_some() || entry.is_some_and(|one| one.signature.is_some());
     let is_checked = entry.is_some_and(|one| !one.signers.is_empty());
+    let failed = own.iter().find_map(|one| failed_below(one)).filter(|_| state.error.is_none());
     NodeRow {
         id: &source.id,
         signers: &[],
@@ -652,7 +656,9 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &'a [CatalogueState], fact
         skipped: own.iter().map(|one| one.skipped_count).sum(),
         skipped_entries: None,
         warnings: None,
-        error: trouble(state, catalogues),
+        error: trouble(state, catalogues)
+            .or_else(|| failed.map(|(name, error)| TroubleRow::of(error, &source.id, Some(name)))),
+        failed: failed.map(|(name, _)| name),
         verdict: verdict_word(read, source.is_pinned(), state.error.as_ref()),
         signature: (claimed && !is_checked).then_some("unchecked"),
     }
@@ -708,6 +714,7 @@ fn catalogue_row<'a>(
         skipped_entries: Some(&state.skipped),
         warnings: Some(&state.warnings),
         error: state.error.as_ref().map(|error| TroubleRow::of(error, &node.id.source, below)),
+        failed: None,
         verdict: verdict_word(state.digest.is_some(), pinned, state.error.as_ref()),
         signature: state
             .errand
@@ -722,6 +729,12 @@ fn catalogue_row<'a>(
 /// Tells whether a state is that of a source's entry document.
 fn is_entry(state: &CatalogueState) -> bool {
     state.errand.node().is_some_and(|node| node.via.is_empty())
+}
+
+/// Returns name and error of a catalogue below a source's entry that could not be used.
+fn failed_below(state: &CatalogueState) -> Option<(&SourceId, &Refusal)> {
+    let id = catalogue_id(state).filter(|_| !is_entry(state))?;
+    Some((&id.name, state.error.as_ref()?))
 }
 
 /// Returns why a source is not what it should be. Where it has expired, what its entry was refused for says what helps.
@@ -1067,11 +1080,16 @@ pub fn solution<'a>(
     solving: &Solving,
 ) -> Result<Resolution<'a>, Failure> {
     let snapshot = view.snapshot();
-    for source in question.request.overlay.sources() {
-        is_configured(Some(source), snapshot)?;
-    }
+    are_configured(question, snapshot)?;
     let found = solve::solved(question, view, solving);
     found.map_err(|found| conflict(&found, &snapshot.generation))
+}
+
+/// Refuses sources that nobody configured.
+///
+/// **Errors**: R011.
+pub(super) fn are_configured(question: &Question, snapshot: &Snapshot) -> Result<(), Failure> {
+    question.request.overlay.sources().try_for_each(|source| is_configured(Some(source), snapshot))
 }
 
 /// How many answers of how many bytes a lookup makes room for; more is made as it is needed.
@@ -1138,7 +1156,7 @@ fn found_at_once<'a>(pointed: &Pointed, snapshot: &'a Snapshot) -> Option<Listed
 }
 
 /// Gives a conflict its code: the one place where the resolver's causes meet the table.
-fn conflict(conflict: &Conflict, generation: &Generation) -> Failure {
+pub(super) fn conflict(conflict: &Conflict, generation: &Generation) -> Failure {
     let Conflict { reference, instead_of, cause } = conflict;
     let mut failure = match cause {
         Cause::Unknown { nearest } => unknown(&reference.id, nearest, generation),
@@ -1167,6 +1185,9 @@ fn conflict(conflict: &Conflict, generation: &Generation) -> Failure {
         Cause::Closed(closed) => solve::closed(&reference.id, closed),
         Cause::Host(version) => solve::host(&reference.id, version),
         Cause::Missing(absent) => solve::missing(absent, &unread(generation)),
+        Cause::Circular(how) => solve::circular(how),
+        Cause::SchemaTwice(twice) => solve::schema_twice(twice),
+        Cause::SchemasUnmet(unmet) => solve::schemas_unmet(unmet),
         Cause::Unfetched { releases } => solve::unfetched(releases),
         Cause::Impossible(derivation) => solve::impossible(derivation),
         Cause::Undecided(undecided) => solve::undecided(*undecided),
@@ -1249,6 +1270,9 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
         false => format!("{release} may not be used: {refusal}"),
     };
     let hint = match failure.code {
+        _ if refusal.reason.starts_with("estream.") => {
+            "its publisher, or whoever keeps the registry, has to correct it there"
+        }
         Code::ChecksumMismatch => {
             "the bytes changed under their pin: the catalogue's owner has to publish a new pin"
         }
@@ -1284,6 +1308,13 @@ fn code_of(reason: &str) -> Code {
         "trust" if reason.starts_with("trust.signature") => Code::SignatureInvalid,
         "trust" if is_of_policy(reason) => Code::PermissionDenied,
         "policy" => Code::PermissionDenied,
+        "estream" => match seal::broken(reason).as_ref().and_then(|told| told.get("result")?.as_str()) {
+            Some("ChecksumMismatch") => Code::ChecksumMismatch,
+            Some("UnknownKey") => Code::UnknownPublisher,
+            Some(_) => Code::SignatureInvalid,
+            None if reason == seal::NAME_RESERVED => Code::NameReserved,
+            None => Code::ManifestInvalid,
+        },
         "resolve" if is_of_policy(reason) => Code::PermissionDenied,
         "offline" => Code::NetworkError,
         "limit" => Code::LimitExceeded,

@@ -29,13 +29,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use crate::api::lock::{LOCK_BODY_BYTES_MAX, LOCK_CHECK};
+use crate::api::lock::{LARGE_LOCKS_MAX, LOCK_BODY_BYTES_MAX, LOCK_CHECK};
 use crate::api::{BODY_BYTES_MAX, Code, Failure, JSON, Reply};
 use crate::order::{Order, OrderError};
 use crate::server::answer::{rehearsal, report};
 use crate::server::desk;
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
-use crate::server::files::REQUESTS_MAX;
+use crate::server::files::{Asking, REQUESTS_MAX};
 use crate::server::quick::{Next, Quick, is_local_name};
 use crate::server::route::{Forget, Operation, Query, methods, operation_of, read_parts};
 use crate::server::solve::{Solving, UNDECIDED};
@@ -106,11 +106,11 @@ pub async fn run_door(
                     is_short = false;
                     match admitted(&stream, door, &state, &mut seats, connections.len()) {
                         Err(failure) => turn_away(&stream, &failure),
-                        Ok((caller, seat)) => {
+                        Ok((asking, seat)) => {
                             let (state, drained) = (state.clone(), drained.clone());
                             let present = (state.activity().enter(), Counted::new(&state), seat);
                             connections.spawn(async move {
-                                connection(stream, state, caller, patience, drained).await;
+                                connection(stream, state, asking, patience, drained).await;
                                 drop(present);
                             });
                         }
@@ -173,7 +173,7 @@ fn admitted(
     state: &State,
     seats: &mut Seats,
     open: usize,
-) -> Result<(Caller, Arc<()>), Failure> {
+) -> Result<(Asking, Arc<()>), Failure> {
     let unknown = || {
         Failure::new(Code::PermissionDenied, "caller", "the system does not say which user calls")
             .hint("call from the user namespace of the daemon")
@@ -193,7 +193,7 @@ fn admitted(
         return Err(busy(seats.all, ""));
     }
     let seat = seats.take(uid).ok_or_else(|| busy(seats.per_uid, " of this user"))?;
-    Ok((caller, seat))
+    Ok((Asking { uid, caller }, seat))
 }
 
 /// Says why and closes, without reading a byte; a peer that does not take it at once gets nothing.
@@ -214,6 +214,7 @@ fn turn_away(stream: &UnixStream, failure: &Failure) {
 struct Peer {
     state: Arc<State>,
     caller: Caller,
+    uid: u32,
     patience: Patience,
     flights: Flights,
     ending: watch::Receiver<()>,
@@ -222,7 +223,7 @@ struct Peer {
 async fn connection(
     stream: UnixStream,
     state: Arc<State>,
-    caller: Caller,
+    Asking { uid, caller }: Asking,
     patience: Patience,
     mut drained: watch::Receiver<()>,
 ) {
@@ -237,7 +238,7 @@ async fn connection(
         }
     }
     let io = TokioIo::new(watched);
-    let peer = Arc::new(Peer { state, caller, patience, flights, ending: drained.clone() });
+    let peer = Arc::new(Peer { state, caller, uid, patience, flights, ending: drained.clone() });
     let serving = http1::Builder::new()
         // The watched stream bounds heads and idling; a second timer beside it would be set for every request.
         .header_read_timeout(None)
@@ -360,7 +361,20 @@ async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
 
 impl Peer {
     async fn with_body(&self, arrived: Arrived, body: Incoming, flight: Flight) -> Response<Content> {
-        let body = taken(body, body_bytes_max(&arrived.head), self.patience).await;
+        let bytes_max = body_bytes_max(&arrived.head);
+        let is_usual = body.size_hint().upper().is_some_and(|bytes| bytes <= BODY_BYTES_MAX as u64);
+        // Held until the answer is there: as long as what was made of the body is in memory.
+        let _permit = match bytes_max > BODY_BYTES_MAX && !is_usual {
+            false => None,
+            true => match Arc::clone(&self.state.large).try_acquire_owned() {
+                Ok(permit) => Some(permit),
+                Err(_) => {
+                    self.flights.owe();
+                    return self.cut_off(&arrived, &too_many_large());
+                }
+            },
+        };
+        let body = taken(body, bytes_max, self.patience).await;
         self.flights.owe();
         let body = match body {
             Ok(body) => body,
@@ -386,7 +400,7 @@ impl Peer {
             return Asked::Answered(Some(operation), Reply { status: 200, content_type: JSON, body: found });
         }
         let query = match read_parts(method, target, body) {
-            Ok(query) => query,
+            Ok(query) => query.asked_by(self.asking()).on(&self.state.hosts.load()),
             Err(failure) => {
                 return Asked::Answered(operation_of(method, target), self.state.failed(*id, &failure));
             }
@@ -400,6 +414,10 @@ impl Peer {
             },
             Ok(()) => Asked::Answered(Some(query.operation()), inline(&self.state, &query, *id)),
         }
+    }
+
+    fn asking(&self) -> Asking {
+        Asking { uid: self.uid, caller: self.caller }
     }
 
     async fn waited(&self, arrived: Arrived, query: Query, flight: Flight) -> Response<Content> {
@@ -461,6 +479,14 @@ fn streaming(events: EventBody) -> Response<Content> {
 /// Returns how large the body of a request may be: every lock that can be written can be judged.
 fn body_bytes_max(head: &Parts) -> usize {
     if head.uri.path() == LOCK_CHECK { LOCK_BODY_BYTES_MAX } else { BODY_BYTES_MAX }
+}
+
+fn too_many_large() -> Failure {
+    let detail = format!("{LARGE_LOCKS_MAX} locks above {BODY_BYTES_MAX} bytes are judged at this moment");
+    Failure::new(Code::LimitExceeded, "api.busy", detail)
+        .status(503)
+        .with("limit", LARGE_LOCKS_MAX)
+        .hint("try again in a moment")
 }
 
 /// Reads the body of a request.
@@ -575,7 +601,7 @@ fn waits(query: &Query) -> bool {
 
 fn is_large(query: &Query) -> bool {
     match query.inner() {
-        Query::Resolve(question) if question.materialize => true,
+        query if desk::is_slow(query) => true,
         Query::Resolve(question) => {
             let request = &question.request;
             let named = request.references.len() + request.natives.len() + request.locked.len();
@@ -590,7 +616,7 @@ fn is_large(query: &Query) -> bool {
         | Query::Explain(_)
         | Query::SnapshotsDiff(_)
         | Query::Metrics => true,
-        query => desk::is_slow(query),
+        _ => false,
     }
 }
 
@@ -613,7 +639,12 @@ fn lost(state: &State, id: RequestId) -> Reply {
 }
 
 fn is_search(query: &Query) -> bool {
-    matches!(query.inner(), Query::Resolve(_) | Query::Lock(_))
+    match query.inner() {
+        Query::Resolve(_) | Query::Lock(_) => true,
+        // Everything that a question leads to.
+        Query::Materialize(asked) => asked.1.is_some(),
+        _ => false,
+    }
 }
 
 /// Searches on this thread for as long as it has time; `None` where that is not enough and more is allowed, and where somebody would
@@ -638,7 +669,19 @@ async fn searched(state: &Arc<State>, query: Query, id: RequestId) -> Reply {
     let gone = Arc::new(AtomicBool::new(false));
     // Dropped with this future, which hyper drops where the client goes away.
     let _told = Told(Arc::clone(&gone));
-    let Ok(permit) = Arc::clone(&state.solves).acquire_owned().await else { return lost(state, id) };
+    // Who waits for another machine keeps nobody waiting who does not; who puts files on disk has a place already.
+    let desks = match query.inner() {
+        Query::Materialize(_) => None,
+        query if desk::is_slow(query) => Some(&state.slow_solves),
+        _ => Some(&state.solves),
+    };
+    let permit = match desks {
+        Some(desks) => match Arc::clone(desks).acquire_owned().await {
+            Ok(permit) => Some(permit),
+            Err(_) => return lost(state, id),
+        },
+        None => None,
+    };
     let shared = state.clone();
     let reply = spawn_blocking(move || {
         let _permit = permit;

@@ -1,72 +1,110 @@
 //! Answers about files on disk: which releases are meant is looked up in the snapshot, without network; the rest is the desk's.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::Instant;
 
+use catalogue_schema::digest::Hashed;
 use catalogue_schema::direct::DirectReference;
-use catalogue_schema::model::Refusal;
+use catalogue_schema::documents::Documents;
+use catalogue_schema::model::{File, Release};
+use catalogue_schema::packed::Packed;
+use catalogue_schema::path::DocPath;
+use catalogue_schema::project::ProjectFile;
 use catalogue_schema::row::{SourceRow, TrustRow};
 use serde_json::{Value, json};
 
-use crate::api::files::{CollectRequest, FilesRow};
+use crate::api::files::{CollectRequest, FilesRow, HoldRow};
 use crate::api::{Code, Failure, JSON, Reply};
-use crate::resolve::{Pick, Resolution};
+use crate::fetch::mirror::Mirrors;
+use crate::resolve::overlay::Wishes;
+use crate::resolve::{Candidates, Conflict, Pick, Request, Resolution};
 use crate::server::State;
-use crate::server::answer::{Facts, View, looked_up, of_refusal, served, solution};
-use crate::server::files::{Choice, Desk, Errand, Locate, Materialize, Provided, Target};
+use crate::server::answer::{Facts, View, are_configured, conflict, looked_up, served, solution};
+use crate::server::calls::{Called, rounds};
+use crate::server::direct::{At, Described, Direct, Named, World};
+use crate::server::errand::{choices, composed, desk, is_denied, told};
+use crate::server::explain::{Asked, Ground, explain};
+use crate::server::files::{Asking, Calls, Choice, Desk, Errand, Locate, Materialize, Provided, Target};
+use crate::server::lock::{self, Wish};
 use crate::server::route::{Query, Question};
+use crate::server::snapshots::answering;
 use crate::server::solve::{self, Solving};
 use crate::store::Snapshot;
+use crate::trust::policy::{DirectRuling, Policies};
+use crate::trust::verify::{Evidence, judge};
 
-/// Answers a question about files; `None` for every other question.
+/// Answers a question about files, or one that needs some first; `None` for every other question.
 pub(super) fn answer(
     state: &State,
     query: &Query,
-    snapshot: Option<&Snapshot>,
+    kept: &[Arc<Snapshot>],
     solving: &Solving,
 ) -> Option<Result<Reply, Failure>> {
-    let answered = match query {
-        Query::Materialize(asked) => match &**asked {
+    let current = kept.first().map(Arc::as_ref);
+    let snapshot = match query {
+        Query::At(wanted, inner) if needs_files(inner) => {
+            let kept: Vec<&Snapshot> = kept.iter().map(Arc::as_ref).collect();
+            match served(current).and_then(|_| answering(wanted, &kept, state.facts().times.seen_s)) {
+                Ok(snapshot) => Some(snapshot),
+                Err(failure) => return Some(Err(failure)),
+            }
+        }
+        // Of another snapshot nothing is put on disk.
+        Query::At(..) => return None,
+        _ => current,
+    };
+    let text = |answered: Result<Value, Failure>| answered.map(|body| body.to_string().into_bytes());
+    let body = match query.inner() {
+        Query::Materialize(asked) => text(match &**asked {
             (asked, Some(question)) => closure(state, asked, question, snapshot, solving),
             (asked, None) => materialized(state, asked, snapshot),
-        },
-        Query::Resolve(question) if question.materialize => {
-            let body = resolved(state, question, snapshot, solving);
-            return Some(body.map(|body| Reply { status: 200, content_type: JSON, body }));
+        }),
+        Query::Resolve(question) if question.materialize || needs_files(query.inner()) => {
+            resolved(state, question, snapshot, solving)
         }
-        Query::Locate(asked) => located(state, asked, snapshot),
-        Query::Files => listed(state),
-        Query::VerifyFiles(releases) => verified(state, releases),
-        Query::CollectFiles(collect) => collected(state, collect),
+        Query::Lock(asked) if needs_files(query.inner()) => locked(state, asked, snapshot, solving),
+        Query::ExplainDirect(direct) => text(explained(state, direct, snapshot)),
+        Query::Locate(asked) => text(located(state, asked, snapshot)),
+        Query::Files(asking) => text(listed(state, *asking)),
+        Query::VerifyFiles(releases) => text(verified(state, releases)),
+        Query::CollectFiles(collect, asking) => text(collected(state, collect, *asking)),
+        Query::ReleaseHolds(names, asking) => text(released(state, names, *asking)),
         _ => return None,
     };
-    Some(answered.map(|body| Reply { status: 200, content_type: JSON, body: body.to_string().into_bytes() }))
+    Some(body.map(|body| Reply { status: 200, content_type: JSON, body }))
 }
 
-/// Tells whether a question is one about files, which may take as long as it takes to fetch them.
-pub(super) fn is_slow(query: &Query) -> bool {
-    match query.inner() {
-        Query::Resolve(question) => question.materialize,
-        Query::Materialize(_)
-        | Query::Locate(_)
-        | Query::Files
-        | Query::VerifyFiles(_)
-        | Query::CollectFiles(_) => true,
+/// Tells whether a question names directories of commits, or follows calls: files are read before it is answered.
+fn needs_files(query: &Query) -> bool {
+    let reads = |question: &Question| question.direct.is_some() || question.calls != Calls::Off;
+    match query {
+        Query::Resolve(question) => reads(question),
+        Query::Lock(asked) => reads(&asked.0),
+        Query::ExplainDirect(_) => true,
         _ => false,
     }
 }
 
-fn desk(state: &State) -> Result<&Desk, Failure> {
-    state.desk.as_ref().ok_or_else(|| {
-        Failure::new(Code::StoreUnavailable, "read_only", "nobody here puts files on disk")
-            .hint("name a cache directory with cache_dir or RESOLVERD_CACHE_DIR")
-    })
+/// Tells whether a question is one about files or what they say, which may take as long as it takes to fetch them.
+pub(super) fn is_slow(query: &Query) -> bool {
+    match query.inner() {
+        Query::Resolve(question) if question.materialize => true,
+        Query::Materialize(_)
+        | Query::Locate(_)
+        | Query::Files(_)
+        | Query::VerifyFiles(_)
+        | Query::CollectFiles(..)
+        | Query::ReleaseHolds(..) => true,
+        query => needs_files(query),
+    }
 }
 
 fn materialized(state: &State, asked: &Materialize, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
     let facts = state.facts();
-    let choices = chosen(&asked.targets, snapshot, &facts)?;
+    let choices = chosen(state, &asked.targets, snapshot, &facts)?;
     let provided = provided(state, asked, &choices, snapshot, &facts)?;
-    Ok(told_of(&provided, &choices, snapshot))
+    Ok(told_of(&provided, &choices, snapshot, &facts.policies.in_force))
 }
 
 /// Puts everything on disk that a question leads to: what is required stands before whoever requires it.
@@ -77,37 +115,231 @@ fn closure(
     snapshot: Option<&Snapshot>,
     solving: &Solving,
 ) -> Result<Value, Failure> {
-    let view = View::new(served(snapshot)?);
-    let resolution = solution(question, &view, solving)?;
-    let choices = picked(&resolution)?;
-    let provided = provided(state, asked, &choices, snapshot, &state.facts())?;
-    let mut answer = told_of(&provided, &choices, snapshot);
-    answer["roots"] = json!(resolution.roots);
-    Ok(answer)
+    let mirrors = if question.mirrors.is_empty() { &asked.mirrors } else { &question.mirrors };
+    let offline = asked.offline || question.is_offline;
+    let asked = Materialize { mirrors: mirrors.clone(), offline, ..asked.clone() };
+    solved(state, (question, &asked), snapshot, solving, |question, resolution, described| {
+        let choices = picked(resolution, described)?;
+        let provided = provided(state, &asked, &choices, snapshot, &state.facts())?;
+        let mut answer = told_of(&provided, &choices, snapshot, &state.facts().policies.in_force);
+        answer["roots"] = json!(resolution.roots);
+        if question.calls != Calls::Off {
+            answer["warnings"] = json!(question.warnings);
+        }
+        Ok(answer)
+    })
 }
 
-/// Answers a resolve, with the directory of each component.
+/// Answers a resolve; where that is asked for, with the directory of each component.
 fn resolved(
     state: &State,
     question: &Question,
     snapshot: Option<&Snapshot>,
     solving: &Solving,
 ) -> Result<Vec<u8>, Failure> {
-    let current = served(snapshot)?;
-    let view = View::new(current);
-    let resolution = solution(question, &view, solving)?;
-    let asked = Materialize { targets: Vec::new(), layout: None, offline: false, hold: None };
-    let provided = provided(state, &asked, &picked(&resolution)?, snapshot, &state.facts())?;
-    let directories: Vec<&str> = provided.rows.iter().map(|row| row.directory.as_str()).collect();
-    solve::body(&resolution, question, current, &directories)
+    let asked = Materialize { offline: question.is_offline, ..plainly(&question.mirrors) };
+    solved(state, (question, &asked), snapshot, solving, |question, resolution, described| {
+        let rows = match question.materialize {
+            false => Vec::new(),
+            true => {
+                let choices = picked(resolution, described)?;
+                provided(state, &asked, &choices, snapshot, &state.facts())?.rows
+            }
+        };
+        let directories: Vec<&str> = rows.iter().map(|row| row.directory.as_str()).collect();
+        solve::body(resolution, question, served(snapshot)?, &directories)
+    })
 }
 
-fn picked(resolution: &Resolution<'_>) -> Result<Vec<Choice>, Failure> {
-    let choice = |pick: &Pick<'_>| {
-        let owner = pick.component.head()?.owner;
-        Ok(Choice::Listed(Box::new((pick.release.release()?, owner))))
+/// Answers with the lock of a question that names directories of commits, or follows calls.
+fn locked(
+    state: &State,
+    (question, wish): &(Question, Wish),
+    snapshot: Option<&Snapshot>,
+    solving: &Solving,
+) -> Result<Vec<u8>, Failure> {
+    let asked = Materialize { offline: question.is_offline, ..plainly(&question.mirrors) };
+    solved(state, (question, &asked), snapshot, solving, |question, resolution, _| {
+        let (facts, warnings) = (state.facts(), &question.warnings);
+        let policies = &facts.policies.in_force;
+        let ground = lock::Ground { snapshot: served(snapshot)?, warnings, policies };
+        lock::made(wish, &question.request, resolution, &ground)
+    })
+}
+
+/// Explains a directory of a commit: what it is, what pins it, and what it hides.
+fn explained(
+    state: &State,
+    reference: &DirectReference,
+    snapshot: Option<&Snapshot>,
+) -> Result<Value, Failure> {
+    let current = served(snapshot)?;
+    let named = vec![Named { at: At::Request(0), reference: reference.clone() }];
+    let direct = Direct { named, wishes: Wishes::default() };
+    let described = described(state, &direct, &plainly(&Mirrors::default()), snapshot)?;
+    let request = direct.settled(&Request::default(), &described)?;
+    let view = View::new(current);
+    let world = World::new(&view, &request, &described, [])?;
+    let Some(wanted) = request.references.into_iter().next() else {
+        return Err(Failure::new(Code::Internal, "direct.lost", format!("{reference} has no release")));
     };
-    resolution.picks.iter().map(choice).collect()
+    let component = world.component(&wanted.id).map(Packed::component).transpose()?;
+    let (facts, records) = (state.facts(), Documents::default());
+    let ground = Ground {
+        snapshot: current,
+        component: component.as_ref(),
+        records: &records,
+        policies: &facts.policies.in_force,
+        read: &*facts.documents.0,
+        ledger: None,
+    };
+    let asked = Asked { reference: wanted, natives: Vec::new(), prerelease: false };
+    let problem = |found: &Conflict| conflict(found, &current.generation).problem(None);
+    let mut answer = json!(explain(&asked, ground, &world, problem));
+    answer["whySource"] = json!("it is named by its commit: no catalogue was asked");
+    answer["direct"] = json!(reference.to_string());
+    Ok(answer)
+}
+
+/// Returns what a question puts on disk by the way, and holds for nobody.
+fn plainly(mirrors: &Mirrors) -> Materialize {
+    Materialize { mirrors: mirrors.clone(), ..Materialize::unheld(Vec::new(), false) }
+}
+
+/// Solves a question, once the directories of commits that it names are on disk and described, and, where calls are followed, what
+/// is called is known; `asked` says how all that is fetched.
+fn solved<T>(
+    state: &State,
+    (question, asked): (&Question, &Materialize),
+    snapshot: Option<&Snapshot>,
+    solving: &Solving,
+    then: impl FnOnce(&Question, &Resolution<'_>, &[Described]) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let current = served(snapshot)?;
+    if question.direct.is_none() && question.calls == Calls::Off {
+        return then(question, &solution(question, &View::new(current), solving)?, &[]);
+    }
+    are_configured(question, current)?;
+    let (mut question, mut described) = (question.clone(), Vec::new());
+    if let Some(direct) = &question.direct {
+        described = self::described(state, direct, asked, snapshot)?;
+        question.request = direct.settled(&question.request, &described)?;
+    }
+    let mut called = Called::default();
+    let mut left = solving.clone();
+    for _ in 0..rounds(question.calls) {
+        let (view, begun) = (View::new(current), Instant::now());
+        let world = match question.direct {
+            Some(_) => Some(World::new(&view, &question.request, &described, called.ids())?),
+            None => None,
+        };
+        let candidates: &dyn Candidates = match &world {
+            Some(world) => world,
+            None => &view,
+        };
+        question.request.calls = called.additions(candidates);
+        let found = solve::solved(&question, candidates, &left.after(begun));
+        // All searches of one question have together what one has; what files take is not theirs.
+        left = left.after(begun);
+        let found = found.map_err(|found| conflict(&found, &current.generation));
+        let resolution = found.map_err(|failure| called.without_solution(failure, question.calls))?;
+        let read = |picks: &[&Pick<'_>]| {
+            let choices = choices(picks.iter().copied(), &described)?;
+            let composed = composed(state, &choices, current, asked)?;
+            Ok(choices.into_iter().zip(composed).collect())
+        };
+        if question.calls != Calls::Off && called.learn(&resolution, &described, solving, &read)? {
+            continue;
+        }
+        let mut told = question.clone();
+        told.warnings.extend(called.told(question.calls, &resolution)?);
+        return then(&told, &resolution, &described);
+    }
+    Err(Called::endless())
+}
+
+/// Puts the directories of commits that a question names on disk, where every policy lets it, and reads what they say they are.
+fn described(
+    state: &State,
+    direct: &Direct,
+    asked: &Materialize,
+    snapshot: Option<&Snapshot>,
+) -> Result<Vec<Described>, Failure> {
+    let facts = state.facts();
+    let references = direct.references();
+    let choices = references.iter().map(|reference| allowed(state, reference, &facts));
+    let choices = choices.collect::<Result<Vec<Choice>, Failure>>()?;
+    let plain = Materialize { offline: asked.offline, ..plainly(&asked.mirrors) };
+    let Provided { rows, .. } = provided(state, &plain, &choices, snapshot, &facts)?;
+    let desk = desk(state)?;
+    let policies = &facts.policies.in_force;
+    rows.iter().zip(references).map(|(row, reference)| describe(desk, row, reference, policies)).collect()
+}
+
+/// Returns a directory of a commit as something that may be put on disk.
+///
+/// **Errors**: E015 where a policy does not allow it; R008 where nobody knows what the policies allow.
+fn allowed(state: &State, reference: &DirectReference, facts: &Facts) -> Result<Choice, Failure> {
+    if let Some(failure) = facts.policies.locked() {
+        return Err(failure);
+    }
+    state.decide(&facts.policies.in_force, reference).map_err(|refusal| told(&refusal))?;
+    Ok(Choice::Direct(reference.clone()))
+}
+
+/// Reads the descriptor of a directory; what the policies would say if they were enforced is one of its warnings.
+///
+/// **Errors**: E008 where it has none of its own, or one that does not say which release it is; E013 where it was changed on disk.
+fn describe(
+    desk: &Desk,
+    row: &FilesRow,
+    reference: &DirectReference,
+    policies: &Policies,
+) -> Result<Described, Failure> {
+    let wrong = |reason: &'static str, found: String| {
+        Failure::new(Code::ManifestInvalid, reason, format!("{reference}: {found}"))
+            .hint("name the directory of a component: its lcp.toml says id, version and what it requires")
+    };
+    // One that lies deeper describes something else.
+    let own = |path: &&DocPath| path.segments().count() == 1;
+    let Some(path) = row.descriptor.as_ref().filter(own) else {
+        return Err(wrong("direct.descriptor", "it has no lcp.toml of its own".to_owned()));
+    };
+    let bytes =
+        (desk.read)((row.clone(), path.clone())).map_err(|refusal| told(&refusal))?.unwrap_or_default();
+    let read = ProjectFile::parse(&bytes);
+    let ProjectFile { project, requires, package, kind, implements, mut warnings } =
+        read.map_err(|error| {
+            let failure = Failure::of(Code::ManifestInvalid, &error);
+            Failure { detail: format!("{reference}: lcp.toml: {error}"), ..failure }
+                .hint("its author has to correct it; another commit may be right")
+        })?;
+    let Some(project) = project else {
+        return Err(wrong("direct.nameless", "its lcp.toml gives no id with a version".to_owned()));
+    };
+    let evidence = Evidence {
+        subject: reference,
+        digests: &[],
+        size: None,
+        commit_pinned: true,
+        signature: None,
+        named_by: None,
+    };
+    let verdict = judge(&evidence, &Hashed::of(bytes));
+    let files = row.compose.iter().filter(own).chain([path]).filter_map(|path| {
+        let line = row.files.iter().find(|line| line.path == *path)?;
+        let (digest, blob) = (Some(line.digest.clone()), line.blob.clone());
+        Some(File { path: line.path.clone(), digest, blob, size: Some(line.size) })
+    });
+    let release = reference.release((project.id, project.version), requires, files.collect(), verdict);
+    let release = release.map_err(|error| Failure::of(Code::ManifestInvalid, &error))?;
+    warnings.extend(policies.rule_direct(reference).iter().filter_map(DirectRuling::warning));
+    let release = Release { kind, implements, warnings, ..release };
+    Ok(Described { reference: reference.clone(), release, package })
+}
+
+fn picked(resolution: &Resolution<'_>, described: &[Described]) -> Result<Vec<Choice>, Failure> {
+    choices(resolution.picks.iter(), described)
 }
 
 fn provided(
@@ -129,12 +361,29 @@ fn provided(
         offline: asked.offline,
         layout: asked.layout,
         hold: asked.hold.as_deref(),
+        mirrors: &asked.mirrors,
+        uid: asked.asking.uid,
     });
-    provided.map_err(|refusal| told(&refusal))
+    provided.map_err(|refusal| {
+        let failure = told(&refusal);
+        let may_be_its_fault = matches!(failure.code, Code::SourceUnavailable | Code::ChecksumMismatch)
+            || is_denied(&refusal.reason);
+        match may_be_its_fault && !asked.mirrors.is_empty() {
+            true => failure.hint(
+                "correct the mirrors of the request, which resolve.config.json names, or leave them out",
+            ),
+            false => failure,
+        }
+    })
 }
 
-fn told_of(provided: &Provided, choices: &[Choice], snapshot: Option<&Snapshot>) -> Value {
-    let items = provided.rows.iter().zip(choices).map(|(row, choice)| item(row, choice));
+fn told_of(
+    provided: &Provided,
+    choices: &[Choice],
+    snapshot: Option<&Snapshot>,
+    policies: &Policies,
+) -> Value {
+    let items = provided.rows.iter().zip(choices).map(|(row, choice)| item(row, choice, policies));
     json!({
         "snapshot": snapshot.map(|snapshot| &snapshot.generation.snapshot),
         "items": items.collect::<Vec<Value>>(),
@@ -143,7 +392,7 @@ fn told_of(provided: &Provided, choices: &[Choice], snapshot: Option<&Snapshot>)
 }
 
 /// Returns the row of a release, with where it comes from and how far it is vouched for.
-fn item(row: &FilesRow, choice: &Choice) -> Value {
+fn item(row: &FilesRow, choice: &Choice, policies: &Policies) -> Value {
     let mut value = serde_json::to_value(row).unwrap_or_default();
     match choice {
         Choice::Listed(listed) => {
@@ -151,7 +400,11 @@ fn item(row: &FilesRow, choice: &Choice) -> Value {
             value["source"] = json!(SourceRow::of(owner, release));
             value["trust"] = json!(TrustRow::of(&release.verdict));
         }
-        Choice::Direct(DirectReference { repository, commit, path }) => {
+        Choice::Direct(direct) | Choice::Described(direct, _) => {
+            let DirectReference { repository, commit, path } = direct;
+            let rulings = policies.rule_direct(direct);
+            value["warnings"] =
+                rulings.iter().filter_map(DirectRuling::warning).map(|one| json!(one)).collect();
             let repository = repository.to_string();
             let source = json!({
                 "id": null, "catalogue": null, "repository": repository, "commit": commit, "path": path, "kind": "direct",
@@ -168,8 +421,8 @@ fn item(row: &FilesRow, choice: &Choice) -> Value {
 /// **Shape**: `{"found": true, "result": {"id", "composePath", "repoRoot"}, "warnings": []}`. What nobody lists is not found, which
 /// is an answer; everything else that stands in the way is a problem.
 fn located(state: &State, asked: &Locate, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
-    let request =
-        Materialize { targets: vec![asked.target.clone()], layout: None, offline: asked.offline, hold: None };
+    let targets = vec![asked.target.clone()];
+    let request = Materialize::unheld(targets, asked.offline);
     let absent = |warning: &str| json!({"found": false, "result": null, "warnings": [warning]});
     let answer = match materialized(state, &request, snapshot) {
         Err(failure) if matches!(failure.code, Code::ComponentNotFound | Code::VersionNotFound) => {
@@ -183,6 +436,8 @@ fn located(state: &State, asked: &Locate, snapshot: Option<&Snapshot>) -> Result
         return Ok(absent(&format!("{release} has no compose.yaml")));
     };
     let directory = row["directory"].as_str().unwrap_or_default();
+    let warnings: Vec<&Value> =
+        row["warnings"].as_array().into_iter().flatten().map(|warning| &warning["text"]).collect();
     Ok(json!({
         "found": true,
         "result": {
@@ -190,20 +445,22 @@ fn located(state: &State, asked: &Locate, snapshot: Option<&Snapshot>) -> Result
             "descriptorPath": row["descriptor"].as_str().map(|path| format!("{directory}/{path}")),
             "integrity": row["integrity"], "source": row["source"], "trust": row["trust"],
         },
-        "warnings": [],
+        "warnings": warnings,
     }))
 }
 
 /// Finds what is meant, and refuses what may not be used.
-fn chosen(targets: &[Target], snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Vec<Choice>, Failure> {
+fn chosen(
+    state: &State,
+    targets: &[Target],
+    snapshot: Option<&Snapshot>,
+    facts: &Facts,
+) -> Result<Vec<Choice>, Failure> {
     let mut view = None;
     targets
         .iter()
         .map(|target| match target {
-            Target::Direct(direct) => match facts.policies.in_force.direct(direct) {
-                Some(refusal) => Err(told(&refusal)),
-                None => Ok(Choice::Direct(direct.clone())),
-            },
+            Target::Direct(direct) => allowed(state, direct, facts),
             Target::Listed(reference) => {
                 let snapshot = served(snapshot)?;
                 let view = view.get_or_insert_with(|| View::new(snapshot));
@@ -225,9 +482,11 @@ fn chosen(targets: &[Target], snapshot: Option<&Snapshot>, facts: &Facts) -> Res
         .collect()
 }
 
-fn listed(state: &State) -> Result<Value, Failure> {
+/// Lists what is there; of holds, whose names may be those of directories, everybody sees the own ones, and admins all.
+fn listed(state: &State, asking: Asking) -> Result<Value, Failure> {
     let found = (desk(state)?.list)(()).map_err(|refusal| told(&refusal))?;
-    Ok(json!({"holds": found.holds, "views": found.views, "skipped": found.skipped}))
+    let holds: Vec<&HoldRow> = found.holds.iter().filter(|hold| asking.sees(hold.uid)).collect();
+    Ok(json!({"holds": holds, "views": found.views, "skipped": found.skipped}))
 }
 
 fn verified(state: &State, releases: &[String]) -> Result<Value, Failure> {
@@ -236,29 +495,13 @@ fn verified(state: &State, releases: &[String]) -> Result<Value, Failure> {
     Ok(json!({"items": found.rows, "changed": changed, "skipped": found.skipped}))
 }
 
-fn collected(state: &State, collect: &CollectRequest) -> Result<Value, Failure> {
-    let told_of = (desk(state)?.collect)(collect.clone()).map_err(|refusal| told(&refusal))?;
+fn collected(state: &State, collect: &CollectRequest, asking: Asking) -> Result<Value, Failure> {
+    let told_of = (desk(state)?.collect)((collect.clone(), asking.uid)).map_err(|refusal| told(&refusal))?;
     Ok(json!(told_of))
 }
 
-/// Gives a refusal its code and its next step.
-fn told(refusal: &Refusal) -> Failure {
-    let hint = match refusal.reason.as_ref() {
-        "offline" => "ask again where fetching is allowed; what was fetched once stays in the cache",
-        "cache.changed" => {
-            "resolverd verify names every change; asked for where fetching is allowed, they are fetched again"
-        }
-        "trust.digest_mismatch" | "trust.size_mismatch" => {
-            "the bytes changed under their pin: the catalogue's owner has to publish a new pin"
-        }
-        "policy.direct" => "the policy has to allow it; resolverd policy show names its file",
-        reason if reason.starts_with("limit.") => "raise the limit in config.toml where that is meant",
-        reason if reason.starts_with("files.") => "the component's author has to mend its files",
-        "no_space" => "make room there; resolverd gc removes what nobody needs",
-        reason if reason.starts_with("cache.") => {
-            "look at the cache directory; it may be deleted at any time"
-        }
-        _ => "resolverd sync reads the sources again",
-    };
-    of_refusal(refusal).hint(hint)
+/// Ends holds; one that is not there, or is that of another user, ends nothing and is an answer.
+fn released(state: &State, names: &[String], asking: Asking) -> Result<Value, Failure> {
+    let ended = (desk(state)?.release)((names.to_vec(), asking.uid)).map_err(|refusal| told(&refusal))?;
+    Ok(json!({"released": ended}))
 }

@@ -9,15 +9,17 @@ use std::sync::Arc;
 
 use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
+use catalogue_schema::direct::DIRECT_SOURCE;
 use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, DocumentRecord, Generation, Health, SourceState};
-use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
+use catalogue_schema::id::{CatalogueId, ComponentId, Dialect, Reference, SourceId};
 use catalogue_schema::model::{Component, Level, Rank, Refusal, Release, Shadow, Verdict};
 use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::pointer::{Location, Revision, Want};
-use catalogue_schema::policy::{Mode, NamespaceRule};
+use catalogue_schema::policy::{Direct, Mode, NamespaceRule};
 use catalogue_schema::revision::RevisionKey;
 use catalogue_schema::row::{IntegrityRow, TrustRow};
+use catalogue_schema::seal::VERIFICATION;
 use catalogue_schema::signature::Usage;
 use catalogue_schema::version::Version;
 use serde_json::Value;
@@ -323,6 +325,8 @@ fn explained<'a>(
     let Ground { snapshot, records, .. } = ground;
     let records = read_for(release, records);
     let mut documents: Vec<DocumentRow<'_>> = records.iter().map(document).collect();
+    let direct =
+        if owner.is_some_and(|owner| owner.as_text() == DIRECT_SOURCE) { ground.policies.all() } else { &[] };
     let failed =
         snapshot.generation.refusals.iter().filter(|one| Some(&one.refusal) == release.verdict.refusal());
     documents.extend(failed.map(|one| DocumentRow {
@@ -342,10 +346,13 @@ fn explained<'a>(
         commit: release.origin.commit.as_ref(),
         path: release.origin.path.as_ref(),
         dependencies: release.dependencies.iter().map(ToString::to_string).collect(),
+        implements: release.implements.iter().map(ToString::to_string).collect(),
         integrity: IntegrityRow::of(release),
         documents,
         trust: TrustRow::of(&release.verdict),
-        because: because(release, steps, &records),
+        // In other dialects anybody could write it.
+        verification: release.extra.get(VERIFICATION).filter(|_| release.id.dialect() == Dialect::Estream),
+        because: because(release, steps, &records, direct),
         why: owner.map_or_else(Vec::new, |owner| why(release, owner, steps, ground)),
         yanked: release.yanked,
         warnings: &release.warnings,
@@ -484,8 +491,14 @@ fn read_for(release: &Release, records: &Documents) -> Vec<DocumentRecord> {
     found
 }
 
-/// Returns every reason why a release is not vouched for better than it is.
-fn because(release: &Release, steps: &[&CatalogueState], records: &[DocumentRecord]) -> Vec<String> {
+/// Returns every reason why a release is not vouched for better than it is; `direct` are the policies where no catalogue lists it, so
+/// that no rule for components covers it.
+fn because(
+    release: &Release,
+    steps: &[&CatalogueState],
+    records: &[DocumentRecord],
+    direct: &[InForce],
+) -> Vec<String> {
     let leave = match &release.verdict {
         // What is refused is the release itself, or something on the way to it.
         Verdict::Refused(refusal) => {
@@ -529,7 +542,20 @@ fn because(release: &Release, steps: &[&CatalogueState], records: &[DocumentReco
         reasons
             .push("unchecked: a signature is claimed for the release, and nobody has checked it".to_owned());
     }
-    if leave.rule().is_none() {
+    for InForce { path, policy, .. } in direct {
+        let (word, mode) = (policy.defaults.direct.name(), policy.defaults.mode.name());
+        reasons.push(match policy.defaults.direct {
+            Direct::Allow => format!(
+                "[defaults] direct = \"{word}\" of {} lets its commit be enough: nothing must be signed",
+                path.display()
+            ),
+            Direct::Refuse => format!(
+                "[defaults] direct = \"{word}\" of {} would refuse it, and mode = \"{mode}\" does not",
+                path.display()
+            ),
+        });
+    }
+    if leave.rule().is_none() && direct.is_empty() {
         reasons.push("no trust policy is set: pins must hold, and nothing must be signed".to_owned());
     }
     reasons

@@ -3,6 +3,7 @@
 //! Reads nothing but the request. The work is done by [`Desk`], which the daemon furnishes: it writes below the daemon's own
 //! cache, whatever a request says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use catalogue_schema::direct::{DirectReference, PREFIX};
@@ -10,18 +11,40 @@ use catalogue_schema::documents::Documents;
 use catalogue_schema::error::escaped;
 use catalogue_schema::id::{CatalogueId, Reference};
 use catalogue_schema::model::{Refusal, Release};
+use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::Repository;
 
 use crate::api::files::{
     CollectRequest, Collected, FilesRow, HOLD_BYTES_MAX, HoldRow, Layout, LocateRequest, MaterializeRequest,
-    VerifyRequest, VerifyRow, ViewRow,
+    ReleaseRequest, VerifyRequest, VerifyRow, ViewRow,
 };
-use crate::api::{Code, Failure, REFERENCES_MAX};
+use crate::api::{Code, Failure, REFERENCES_MAX, ResolveRequest};
+use crate::fetch::mirror::{MIRRORS_MAX, Mirrors};
+use crate::server::{Caller, OVERFLOW_UID};
 use crate::store::Snapshot;
 use crate::trust::policy::Policies;
 
 /// How many requests for files may be at work or wait at the same time.
 pub const REQUESTS_MAX: usize = 64;
+
+/// Who asks for files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asking {
+    /// The user, who has holds of its own.
+    pub uid: u32,
+    /// What that user may do.
+    pub caller: Caller,
+}
+
+impl Asking {
+    /// Nobody, until it is known who asks.
+    pub const NOBODY: Asking = Asking { uid: OVERFLOW_UID, caller: Caller::Reader };
+
+    /// Tells whether the caller is told of a hold that the user `owner` has made.
+    pub fn sees(self, owner: u32) -> bool {
+        self.caller == Caller::Admin || self.uid == owner
+    }
+}
 
 /// What is wanted on disk.
 #[derive(Debug, Clone)]
@@ -38,10 +61,7 @@ impl Target {
     /// **Errors**: R001.
     pub fn parse(text: &str) -> Result<Target, Failure> {
         match text.starts_with(PREFIX) {
-            true => DirectReference::parse(text).map(Target::Direct).map_err(|error| {
-                Failure::of(Code::ReferenceInvalid, &error)
-                    .hint("write git+https://host/repository.git@COMMIT#PATH, with the full id of the commit")
-            }),
+            true => direct(text).map(Target::Direct),
             false => {
                 Reference::parse(text).map(Target::Listed).map_err(|error| Failure::of_reference(&error))
             }
@@ -54,6 +74,17 @@ impl Target {
     }
 }
 
+/// Reads a direct reference.
+///
+/// **Errors**: R001.
+pub fn direct(text: &str) -> Result<DirectReference, Failure> {
+    DirectReference::parse(text)
+        .map_err(|error| Failure::of(Code::ReferenceInvalid, &error).hint(DIRECT_HINT))
+}
+
+/// What helps against a direct reference that is none.
+pub const DIRECT_HINT: &str = "write git+https://host/repository.git@COMMIT#PATH; git rev-parse NAME^{commit} prints the full id of a commit";
+
 /// A request for files.
 #[derive(Debug, Clone)]
 pub struct Materialize {
@@ -63,16 +94,26 @@ pub struct Materialize {
     pub layout: Option<Layout>,
     /// Nothing is fetched.
     pub offline: bool,
-    /// Who needs them.
+    /// Under which name they are needed.
     pub hold: Option<String>,
+    /// Where their files are fetched from instead.
+    pub mirrors: Mirrors,
+    /// Who asks.
+    pub asking: Asking,
 }
 
 impl Materialize {
+    /// Makes a request for files that nobody holds.
+    pub fn unheld(targets: Vec<Target>, offline: bool) -> Materialize {
+        let (layout, hold, mirrors) = (None, None, Mirrors::default());
+        Materialize { targets, layout, offline, hold, mirrors, asking: Asking::NOBODY }
+    }
+
     /// Reads the body of `POST /v1/materialize`, except what is to be resolved.
     ///
     /// **Errors**: R001, R005 (too many), R011.
     pub fn read(wire: MaterializeRequest) -> Result<Materialize, Failure> {
-        let MaterializeRequest { releases, resolve, layout, offline, hold } = wire;
+        let MaterializeRequest { releases, resolve, layout, offline, hold, mirrors } = wire;
         if releases.is_empty() == resolve.is_none() {
             let found = if releases.is_empty() { "neither" } else { "both" };
             let detail = format!("releases: expected at least one reference, or resolve; found {found}");
@@ -93,13 +134,39 @@ impl Materialize {
             );
             return Err(Failure::new(Code::RequestInvalid, "api.body", detail).with("field", "layout"));
         }
-        Ok(Materialize { targets, layout, offline, hold: hold.map(hold_name).transpose()? })
+        let is_said_twice =
+            |resolve: &ResolveRequest| resolve.mirrors.as_ref().is_some_and(|all| !all.is_empty());
+        if !mirrors.is_empty() && resolve.as_ref().is_some_and(is_said_twice) {
+            let detail = "mirrors stand in the request and in its resolve";
+            return Err(Failure::new(Code::RequestInvalid, "api.body", detail)
+                .with("field", "mirrors")
+                .hint("leave one of them out"));
+        }
+        let mirrors = self::mirrors(Some(&mirrors))?;
+        let hold = hold.map(hold_name).transpose()?;
+        Ok(Materialize { targets, layout, offline, hold, mirrors, asking: Asking::NOBODY })
     }
 
     /// Tells whether only an admin may ask so: the daemon reads repositories of this machine for nobody else.
     pub fn is_local(&self) -> bool {
         self.targets.iter().any(Target::is_local)
     }
+}
+
+/// Reads the mirrors of a request.
+///
+/// **Errors**: R011 `net.mirror`, R005 `net.mirror` (too many).
+pub fn mirrors(wire: Option<&BTreeMap<String, String>>) -> Result<Mirrors, Failure> {
+    let pairs = wire.into_iter().flatten().map(|(from, to)| (from.as_str(), to.as_str()));
+    Mirrors::read(pairs).map_err(|refusal| {
+        let code = match wire.is_some_and(|all| all.len() > MIRRORS_MAX) {
+            true => Code::LimitExceeded,
+            false => Code::RequestInvalid,
+        };
+        Failure::new(code, refusal.reason.clone(), refusal.to_string())
+            .with("field", "mirrors")
+            .hint("correct mirrors, or the resolve.config.json that they come from")
+    })
 }
 
 /// A question for the files of one component.
@@ -138,6 +205,22 @@ pub fn verify(wire: VerifyRequest) -> Result<Vec<String>, Failure> {
     }
 }
 
+/// Reads the body of `POST /v1/files/release`.
+///
+/// **Errors**: R005, R011.
+pub fn release(wire: ReleaseRequest) -> Result<Vec<String>, Failure> {
+    let ReleaseRequest { holds } = wire;
+    if holds.is_empty() {
+        let detail = "holds: expected the name of at least one hold";
+        return Err(Failure::new(Code::RequestInvalid, "api.body", detail).with("field", "holds"));
+    }
+    if holds.len() > REFERENCES_MAX {
+        let detail = format!("{} holds; the limit is {REFERENCES_MAX}", holds.len());
+        return Err(Failure::new(Code::LimitExceeded, "api.references", detail).with("limit", REFERENCES_MAX));
+    }
+    holds.into_iter().map(hold_name).collect()
+}
+
 /// A name is printable text; nobody looks whether it is that of a file.
 fn hold_name(name: String) -> Result<String, Failure> {
     match !name.is_empty() && name.len() <= HOLD_BYTES_MAX && !name.chars().any(char::is_control) {
@@ -157,6 +240,37 @@ pub enum Choice {
     Listed(Box<(Release, CatalogueId)>),
     /// A directory of a commit that every policy allows.
     Direct(DirectReference),
+    /// The same, where its descriptor has said which release it is, as `id@version`.
+    Described(DirectReference, String),
+}
+
+/// What becomes of calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Calls {
+    /// No compose file is read.
+    #[default]
+    Off,
+    /// What is called undeclared is required as well, with a warning.
+    Follow,
+    /// What is called undeclared is an error.
+    Strict,
+}
+
+impl Calls {
+    /// Reads the word of a request.
+    ///
+    /// **Errors**: R011 `api.calls`.
+    pub fn parse(text: Option<&str>) -> Result<Calls, Failure> {
+        match text {
+            None | Some("off") => Ok(Calls::Off),
+            Some("follow") => Ok(Calls::Follow),
+            Some("strict") => Ok(Calls::Strict),
+            Some(other) => {
+                let detail = format!("calls: expected off, follow or strict, found \"{}\"", escaped(other));
+                Err(Failure::new(Code::RequestInvalid, "api.calls", detail).with("field", "calls"))
+            }
+        }
+    }
 }
 
 /// What the desk is asked for.
@@ -174,8 +288,12 @@ pub struct Errand<'a> {
     pub offline: bool,
     /// A workspace is laid out.
     pub layout: Option<Layout>,
-    /// Who needs it.
+    /// Under which name it is needed.
     pub hold: Option<&'a str>,
+    /// Where files are fetched from instead.
+    pub mirrors: &'a Mirrors,
+    /// Who asks.
+    pub uid: u32,
 }
 
 /// What the desk has put on disk.
@@ -211,14 +329,25 @@ type Task<A, B> = Box<dyn Fn(A) -> Result<B, Refusal> + Send + Sync>;
 
 type Provide = dyn Fn(&Errand<'_>) -> Result<Provided, Refusal> + Send + Sync;
 
+/// The `compose.yaml` of a release: its bytes, `None` where it has none, or why they cannot be had.
+pub type Composed = Result<Option<Vec<u8>>, Refusal>;
+
+type Compose = dyn Fn(&Errand<'_>) -> Result<Vec<Composed>, Refusal> + Send + Sync;
+
 /// Who puts files on disk: all or nothing, the first refusal says why.
 pub struct Desk {
     /// Puts releases on disk.
     pub provide: Box<Provide>,
+    /// Reads a file of a release that was put on disk; `None` where it has no such file.
+    pub read: Task<(FilesRow, DocPath), Option<Vec<u8>>>,
+    /// Returns the compose file of each release, in the order in which they are named; what an errand says of holds and layouts does not count.
+    pub compose: Box<Compose>,
     /// Compares what is there with what was published.
     pub verify: Task<Vec<String>, Verified>,
-    /// Removes what nobody needs.
-    pub collect: Task<CollectRequest, Collected>,
+    /// Removes what nobody needs, as far as the user may say so.
+    pub collect: Task<(CollectRequest, u32), Collected>,
+    /// Ends holds of a user by their names.
+    pub release: Task<(Vec<String>, u32), Vec<HoldRow>>,
     /// Says who needs what.
     pub list: Task<(), Listing>,
 }
@@ -234,6 +363,7 @@ mod tests {
             layout: None,
             offline: false,
             hold: hold.map(str::to_owned),
+            mirrors: BTreeMap::new(),
         })
     }
 

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use catalogue_schema::digest::Digest;
+use catalogue_schema::direct::{DirectReference, is_direct};
 use catalogue_schema::error::{ParseError, escaped};
 use catalogue_schema::generation::{SOURCE_EXPIRED, stale};
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, parse_release_id};
-use catalogue_schema::lockfile::{Edge, Form, Lock, Locked, LockedFile, Project, To};
+use catalogue_schema::lockfile::{Calls, Edge, Form, Lock, Locked, LockedFile, Project, To};
 use catalogue_schema::model::{Refusal, Release, Warning};
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::version::{Grammar, VersionReq};
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::api::lock::{
     ExceptionRow, FINDINGS_TOLD, FindingRow, LockChecked, LockMade, LockRequest, LockedRow, RECEIPT_SCHEMA,
-    Receipt, WATCH_S, WATCHES_MAX,
+    Receipt, WATCH_S, WATCHED_BYTES_MAX, WATCHED_BYTES_PER_UID_MAX, WATCHES_MAX, WATCHES_PER_UID_MAX,
 };
 use crate::api::{Code, Failure};
 use crate::resolve::{Asker, Candidates, Link, Linked, Pick, Request, Resolution, Standing};
@@ -40,6 +41,9 @@ pub struct Wish {
     pub form: Form,
     /// Whose lock it is.
     pub project: Option<Project>,
+    /// Calls are followed, and the requests from this place on are those of the project's own compose file; `None` where calls are
+    /// off.
+    pub calls: Option<usize>,
 }
 
 /// The question what of a lock no longer holds.
@@ -49,6 +53,8 @@ pub struct AskedCheck {
     pub text: String,
     /// Whoever listens wants to know when it ceases to hold.
     pub watch: bool,
+    /// Whose watch it is.
+    pub uid: u32,
 }
 
 /// A lock that was given.
@@ -58,6 +64,8 @@ pub struct Given {
     pub lock: Arc<Lock>,
     /// The digest of its text.
     pub digest: Digest,
+    /// How long its text is.
+    pub bytes: usize,
 }
 
 /// Reads what a request for a lock has beside what is resolved.
@@ -83,7 +91,7 @@ pub fn wish(wire: &LockRequest) -> Result<Wish, Failure> {
             .with("field", "project")
             .hint("give lcp.toml an id with a version, such as lcod://demo/app@0.1.0"));
     }
-    Ok(Wish { form, project })
+    Ok(Wish { form, project, calls: None })
 }
 
 /// Reads a lock that is to be judged.
@@ -94,7 +102,8 @@ pub fn given(asked: &AskedCheck) -> Result<Given, Failure> {
         Failure::of(Code::ManifestInvalid, &error.in_field("lock"))
             .hint("resolverd lock writes a lock anew; a merge that went wrong is mended the same way")
     })?;
-    Ok(Given { lock: Arc::new(lock), digest: Digest::sha256(asked.text.as_bytes()) })
+    let digest = Digest::sha256(asked.text.as_bytes());
+    Ok(Given { lock: Arc::new(lock), digest, bytes: asked.text.len() })
 }
 
 /// A chosen release, read.
@@ -116,7 +125,7 @@ fn lock_of(
     chosen: &[Chosen],
     resolution: &Resolution<'_>,
     request: &Request,
-    project: Option<Project>,
+    wish: &Wish,
 ) -> Result<Lock, Failure> {
     let incomplete = |error: ParseError| {
         let detail = format!("the solution does not hold together: {error}");
@@ -155,7 +164,28 @@ fn lock_of(
     };
     let roots = request.references.iter().enumerate().map(root).collect();
     let components = resolution.picks.iter().zip(chosen).map(locked).collect::<Result<_, _>>();
-    Lock::new(project, roots, components.map_err(incomplete)?).map_err(incomplete)
+    let lock = Lock::new(wish.project.clone(), roots, components.map_err(incomplete)?).map_err(incomplete)?;
+    match wish.calls {
+        None => Ok(lock),
+        Some(first) => lock.with_calls(calls_of(chosen, resolution, request, first)).map_err(incomplete),
+    }
+}
+
+/// Returns what is in a solution because it is called; the requests from `first` on are calls.
+fn calls_of(chosen: &[Chosen], resolution: &Resolution<'_>, request: &Request, first: usize) -> Calls {
+    let text = |link: &Link<'_>| match link.requirement {
+        "" => link.id.to_owned(),
+        requirement => format!("{}@{requirement}", link.id),
+    };
+    let called = |(pick, one): (&Pick<'_>, &Chosen)| {
+        let called = pick.dependencies.iter().filter(|link| link.is_called).map(text);
+        (one.release.id.clone(), called.collect::<BTreeSet<String>>())
+    };
+    let releases = resolution.picks.iter().zip(chosen).map(called);
+    Calls {
+        project: request.references.iter().skip(first).map(ToString::to_string).collect(),
+        releases: releases.filter(|(_, called)| !called.is_empty()).collect(),
+    }
 }
 
 /// What an answer with a lock is made from, beside the solution.
@@ -179,7 +209,7 @@ pub fn made(
 ) -> Result<Vec<u8>, Failure> {
     let generation = &ground.snapshot.generation;
     let chosen = resolution.picks.iter().map(Chosen::of).collect::<Result<Vec<_>, _>>()?;
-    let lock = lock_of(&chosen, resolution, request, wish.project.clone())?;
+    let lock = lock_of(&chosen, resolution, request, wish)?;
     let text = lock.text(wish.form).map_err(|error| Failure::of(Code::RequestInvalid, &error))?;
     let digest = Digest::sha256(text.as_bytes());
     let mut components: Vec<LockedRow<'_>> = chosen
@@ -242,15 +272,37 @@ fn exceptions(chosen: &[Chosen]) -> Vec<ExceptionRow> {
     chosen.iter().flat_map(|one| row(&one.release)).collect()
 }
 
-/// Judges a lock by what may be chosen today.
+/// Judges a lock by what may be chosen today. What a direct reference brought is what its commit says, whoever lists it: the policies
+/// alone may have something against it.
 ///
 /// **Errors**: a release cannot be read.
-pub fn check(lock: &Lock, candidates: &impl Candidates) -> Result<Vec<FindingRow>, PackedError> {
+pub fn check(
+    lock: &Lock,
+    candidates: &impl Candidates,
+    policies: &Policies,
+) -> Result<Vec<FindingRow>, PackedError> {
     let mut findings = Vec::new();
     for one in lock.components() {
-        judge(one, candidates, &mut findings)?;
+        match is_direct(&one.owner) {
+            true => findings.extend(judge_direct(one, policies)),
+            false => judge(lock, one, candidates, &mut findings)?,
+        }
     }
     Ok(findings)
+}
+
+/// Judges a release that a direct reference brought.
+fn judge_direct(one: &Locked, policies: &Policies) -> Option<FindingRow> {
+    // A repository of a machine is left out of locks; whether it may be named does not hang on which it is.
+    let (Some(repository), Some(commit), Some(path)) = (&one.repository, &one.commit, &one.path) else {
+        return None;
+    };
+    let (repository, commit, path) = (repository.clone(), commit.clone(), path.clone());
+    let refusal = policies.direct(&DirectReference { repository, commit, path })?;
+    let hint = format!("resolverd explain {} says who lists it, where somebody does", one.id);
+    let found = refusal.to_string();
+    let row = finding(one, "lock.refused", "direct references that the policy allows", found, hint);
+    Some(FindingRow { refusal: Some(refusal), ..row })
 }
 
 /// Answers what of a lock no longer holds: `findings`.
@@ -275,6 +327,7 @@ pub fn checked<'a>(
 
 /// Judges one release.
 fn judge(
+    lock: &Lock,
     one: &Locked,
     candidates: &impl Candidates,
     findings: &mut Vec<FindingRow>,
@@ -323,7 +376,7 @@ fn judge(
     if let Some(refusal) = release.verdict.refusal() {
         findings.push(refused(one, refusal));
     }
-    compare(one, &owner, &release, findings);
+    compare(lock, one, &owner, &release, findings);
     if release.yanked {
         let hint = format!(
             "resolverd lock --update {} chooses another version; this one stays usable where it is locked",
@@ -384,7 +437,13 @@ fn refused(one: &Locked, refusal: &Refusal) -> FindingRow {
 }
 
 /// Compares bytes, place and requirements with those of today.
-fn compare(one: &Locked, owner: &CatalogueId, release: &Release, findings: &mut Vec<FindingRow>) {
+fn compare(
+    lock: &Lock,
+    one: &Locked,
+    owner: &CatalogueId,
+    release: &Release,
+    findings: &mut Vec<FindingRow>,
+) {
     let now = Locked::of(owner, release, release.dependencies.iter().cloned().map(Edge::plain).collect());
     let update = || {
         format!(
@@ -408,15 +467,19 @@ fn compare(one: &Locked, owner: &CatalogueId, release: &Release, findings: &mut 
     if place(one) != place(&now) {
         findings.push(finding(one, "lock.drifted", place(one), place(&now), update()));
     }
-    let wanted = |one: &Locked| {
-        one.dependencies.iter().map(|edge| edge.wanted.to_string()).collect::<BTreeSet<String>>()
+    let texts = |edges: &mut dyn Iterator<Item = &Edge>| {
+        edges.map(|edge| edge.wanted.to_string()).collect::<BTreeSet<String>>()
     };
-    if !release.unfetched && wanted(one) != wanted(&now) {
+    // What is called is no word of the release; the bytes that call it are compared above.
+    let declared = |edge: &&Edge| !lock.is_call(&one.id, &edge.wanted);
+    let locked = texts(&mut one.dependencies.iter().filter(declared));
+    let today = texts(&mut now.dependencies.iter());
+    if !release.unfetched && locked != today {
         let text = |all: BTreeSet<String>| match all.len() {
             0 => "requires nothing".to_owned(),
             _ => format!("requires {}", all.into_iter().collect::<Vec<_>>().join(", ")),
         };
-        findings.push(finding(one, "lock.drifted", text(wanted(one)), text(wanted(&now)), update()));
+        findings.push(finding(one, "lock.drifted", text(locked), text(today), update()));
     }
 }
 
@@ -426,6 +489,13 @@ fn mutation(one: &Locked, now: &Locked, unfetched: bool) -> Option<(String, Stri
     if one.manifest != now.manifest {
         let told = |digest| format!("manifest {}", text(digest));
         return Some((told(one.manifest.as_ref()), told(now.manifest.as_ref())));
+    }
+    if one.archive != now.archive {
+        let told = |archive: &[Digest]| match archive {
+            [] => "no archive".to_owned(),
+            all => format!("archive {}", all.iter().map(Digest::to_string).collect::<Vec<_>>().join(" ")),
+        };
+        return Some((told(&one.archive), told(&now.archive)));
     }
     if unfetched {
         return None;
@@ -440,8 +510,8 @@ fn mutation(one: &Locked, now: &Locked, unfetched: bool) -> Option<(String, Stri
     Some((of(&before), of(&after)))
 }
 
-/// The locks of which somebody wants to know when they cease to hold. Bounded in number and time; nothing on the path of a resolve
-/// looks here.
+/// The locks of which somebody wants to know when they cease to hold. Bounded in number and time, in all and for each user; nothing
+/// on the path of a resolve looks here.
 #[derive(Debug, Default)]
 pub struct Watches {
     all: Mutex<BTreeMap<Digest, Watch>>,
@@ -450,44 +520,59 @@ pub struct Watches {
 #[derive(Debug)]
 struct Watch {
     lock: Arc<Lock>,
-    until: Instant,
+    /// How long its text is.
+    bytes: usize,
+    /// Until when each user wants to know.
+    until: BTreeMap<u32, Instant>,
     /// What was found last, by id and reason.
     known: BTreeSet<(ComponentId, &'static str)>,
 }
 
 impl Watches {
-    /// Watches a lock from now on, or longer; `findings` is what is known of it.
+    /// Watches a lock for a user from now on, or longer; `findings` is what is known of it.
     ///
-    /// **Errors**: R005 when [`WATCHES_MAX`] others are watched.
-    pub fn watch(&self, given: &Given, findings: &[FindingRow]) -> Result<(), Failure> {
+    /// **Errors**: R005 when so many others are watched, or such long ones, for this user or for all.
+    pub fn watch(&self, given: &Given, findings: &[FindingRow], uid: u32) -> Result<(), Failure> {
         let now = Instant::now();
         let mut all = self.locked();
-        all.retain(|_, watch| watch.until > now);
-        if all.len() >= WATCHES_MAX && !all.contains_key(&given.digest) {
-            let detail = format!("{WATCHES_MAX} locks are watched");
-            return Err(Failure::new(Code::LimitExceeded, "api.watches", detail)
-                .status(429)
-                .with("limit", WATCHES_MAX)
-                .hint("ask without watch, or wait until one of them lapses"));
+        lapse(&mut all, now);
+        let is_own = |watch: &&Watch| watch.until.contains_key(&uid);
+        let watched = all.get(&given.digest);
+        if !watched.is_some_and(|watch| is_own(&watch)) {
+            let bounds = (WATCHES_PER_UID_MAX, WATCHED_BYTES_PER_UID_MAX);
+            has_room(all.values().filter(is_own), given, bounds, "this user")?;
         }
-        let until = now + Duration::from_secs(WATCH_S);
-        let lock = Arc::clone(&given.lock);
-        all.insert(given.digest.clone(), Watch { lock, until, known: known(findings) });
+        if watched.is_none() {
+            has_room(all.values(), given, (WATCHES_MAX, WATCHED_BYTES_MAX), "all users")?;
+        }
+        let watch = all.entry(given.digest.clone()).or_insert_with(|| Watch {
+            lock: Arc::clone(&given.lock),
+            bytes: given.bytes,
+            until: BTreeMap::new(),
+            known: BTreeSet::new(),
+        });
+        watch.until.insert(uid, now + Duration::from_secs(WATCH_S));
+        watch.known = known(findings);
         Ok(())
     }
 
     /// Judges the watched locks by a generation that has just been published, and returns what there is to tell.
-    pub fn changed(&self, snapshot: &Snapshot, candidates: &impl Candidates) -> Vec<Event> {
+    pub fn changed(
+        &self,
+        snapshot: &Snapshot,
+        candidates: &impl Candidates,
+        policies: &Policies,
+    ) -> Vec<Event> {
         let now = Instant::now();
         let open: Vec<(Digest, Arc<Lock>)> = {
             let mut all = self.locked();
-            all.retain(|_, watch| watch.until > now);
+            lapse(&mut all, now);
             all.iter().map(|(digest, watch)| (digest.clone(), Arc::clone(&watch.lock))).collect()
         };
         let mut events = Vec::new();
         for (digest, lock) in open {
             // What cannot be read is a mistake of this program, which every question to it tells.
-            let Ok(findings) = check(&lock, candidates) else { continue };
+            let Ok(findings) = check(&lock, candidates, policies) else { continue };
             let mut all = self.locked();
             let Some(watch) = all.get_mut(&digest) else { continue };
             let is_news = |one: &FindingRow| !watch.known.contains(&(one.id.clone(), one.reason));
@@ -503,6 +588,34 @@ impl Watches {
         // Every change of the map is one call.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Forgets what nobody wants to know any more.
+fn lapse(all: &mut BTreeMap<Digest, Watch>, now: Instant) {
+    all.retain(|_, watch| {
+        watch.until.retain(|_, until| *until > now);
+        !watch.until.is_empty()
+    });
+}
+
+/// Checks that one more lock can be watched beside `others`, within so many of them and of their bytes.
+fn has_room<'a>(
+    others: impl Iterator<Item = &'a Watch>,
+    given: &Given,
+    (count_max, bytes_max): (usize, usize),
+    who: &str,
+) -> Result<(), Failure> {
+    let (count, bytes) =
+        others.fold((0, given.bytes), |(count, bytes), one| (count + 1, bytes.saturating_add(one.bytes)));
+    let (detail, limit) = match (count >= count_max, bytes > bytes_max) {
+        (false, false) => return Ok(()),
+        (true, _) => (format!("{count_max} locks are watched for {who}"), count_max),
+        (false, true) => (format!("the locks that are watched for {who} have {bytes_max} bytes"), bytes_max),
+    };
+    Err(Failure::new(Code::LimitExceeded, "api.watches", detail)
+        .status(429)
+        .with("limit", limit)
+        .hint("ask without watch, or wait until one of them lapses"))
 }
 
 fn known(findings: &[FindingRow]) -> BTreeSet<(ComponentId, &'static str)> {
@@ -530,6 +643,7 @@ mod tests {
         let asked = AskedCheck {
             text: format!("schema = \"resolverd/lock@1\"\nnatives = [\"lcod://contract/n{number}@1\"]\n"),
             watch: true,
+            uid: 0,
         };
         given(&asked).unwrap()
     }
@@ -537,18 +651,54 @@ mod tests {
     #[test]
     fn so_many_locks_are_watched_and_no_more() {
         let watches = Watches::default();
-        (0..WATCHES_MAX).for_each(|number| watches.watch(&asked(number), &[]).unwrap());
-        let failure = watches.watch(&asked(WATCHES_MAX), &[]).unwrap_err();
-        assert_eq!(
-            (failure.code, failure.status, &*failure.reason),
-            (Code::LimitExceeded, Some(429), "api.watches")
-        );
-        assert!(failure.hint.is_some());
-        watches.watch(&asked(0), &[]).unwrap();
-        // What has lapsed makes room.
-        watches.locked().values_mut().for_each(|watch| watch.until = Instant::now());
-        watches.watch(&asked(WATCHES_MAX), &[]).unwrap();
-        assert_eq!(watches.locked().len(), 1);
+        let watch = |number: usize, uid: u32| {
+            watches.watch(&asked(number), &[], uid).map_err(|failure| {
+                assert!(failure.hint.is_some());
+                (failure.code, failure.status, failure.reason.into_owned(), failure.detail)
+            })
+        };
+        let refused = |who: &str, limit: usize| {
+            let detail = format!("{limit} locks are watched for {who}");
+            Err((Code::LimitExceeded, Some(429), "api.watches".to_owned(), detail))
+        };
+        (0..WATCHES_PER_UID_MAX).for_each(|number| watch(number, 7).unwrap());
+        assert_eq!(watch(WATCHES_PER_UID_MAX, 7), refused("this user", WATCHES_PER_UID_MAX));
+        assert_eq!(watch(0, 7), Ok(()), "again");
+        // Others have places of their own, up to those of all; a lock that is watched already takes none.
+        let mut uid = 8;
+        for number in WATCHES_PER_UID_MAX..WATCHES_MAX {
+            if number % WATCHES_PER_UID_MAX == 0 {
+                uid += 1;
+            }
+            assert_eq!(watch(number, uid), Ok(()), "{number}");
+        }
+        assert_eq!(watch(WATCHES_MAX, 1000), refused("all users", WATCHES_MAX));
+        assert_eq!(watch(0, 1000), Ok(()));
+        // What has lapsed makes room; what somebody else wants to know stays.
+        for watch in watches.locked().values_mut() {
+            watch.until.values_mut().for_each(|until| *until = Instant::now());
+        }
+        assert_eq!(watch(0, 1000), Ok(()));
+        assert_eq!(watch(WATCHES_MAX, 7), Ok(()));
+        assert_eq!(watches.locked().len(), 2);
+    }
+
+    #[test]
+    fn so_many_bytes_of_locks_are_watched_and_no_more() {
+        let watches = Watches::default();
+        let watch = |number: usize, bytes: usize, uid: u32| {
+            let found = watches.watch(&Given { bytes, ..asked(number) }, &[], uid);
+            found.map_err(|failure| failure.detail)
+        };
+        assert_eq!(watch(0, WATCHED_BYTES_PER_UID_MAX, 1), Ok(()), "the largest lock can be watched");
+        let refused =
+            |who: &str, bytes: usize| Err(format!("the locks that are watched for {who} have {bytes} bytes"));
+        assert_eq!(watch(1, 1, 1), refused("this user", WATCHED_BYTES_PER_UID_MAX));
+        for uid in 2..=4 {
+            assert_eq!(watch(uid as usize, WATCHED_BYTES_PER_UID_MAX, uid), Ok(()));
+        }
+        assert_eq!(watch(5, 1, 5), refused("all users", WATCHED_BYTES_MAX));
+        assert_eq!(watch(2, WATCHED_BYTES_PER_UID_MAX, 5), Ok(()), "what is kept already costs nothing more");
     }
 
     #[test]
@@ -558,10 +708,11 @@ mod tests {
                 resolve: serde_json::from_value(json!({"requests": []})).unwrap(),
                 form: form.map(str::to_owned),
                 project: project.map(str::to_owned),
+                called: Vec::new(),
                 snapshot: None,
             };
             let found = match wish(&wire) {
-                Ok(Wish { form, project }) => format!("{} {}", form.name(), project.is_some()),
+                Ok(Wish { form, project, .. }) => format!("{} {}", form.name(), project.is_some()),
                 Err(failure) => failure.reason.into_owned(),
             };
             assert_eq!(found, expected);

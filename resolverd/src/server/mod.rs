@@ -1,15 +1,20 @@
 //! Server (the only reader): takes calls, from the socket or in process, and answers them from the snapshot in force or
 //! from an older one that is kept.
 //!
-//! `route` reads a call, `answer` answers it (`explain`, `lock`, `search` and `snapshots` their own), `connection` speaks HTTP,
+//! `route` reads a call, `answer` answers it (`explain`, `lock`, `search` and `snapshots` their own; `desk` what needs files, such as
+//! the directories of commits that `direct` lets take part), `connection` speaks HTTP,
 //! `quick` as much of it as a plain question needs. `events` are told through `stream`, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
 //! to the writer, whose report is awaited.
 
 pub mod activity;
 pub mod answer;
+pub mod calls;
 pub mod connection;
+mod decisions;
 mod desk;
+pub mod direct;
 pub mod encoded;
+mod errand;
 pub mod events;
 pub mod explain;
 pub mod files;
@@ -37,20 +42,25 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::{ComponentId, Reference, SourceId};
 use catalogue_schema::model::Refusal;
+use catalogue_schema::pointer::Repository;
 use catalogue_schema::revision::LogLine;
+use catalogue_schema::version::Version;
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
+use crate::api::lock::LARGE_LOCKS_MAX;
 use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
 use crate::order::{Order, Outcome, Part, Proposal, Rehearsed, SyncReport};
+use crate::resolve::Native;
 use crate::server::activity::Activity;
 use crate::server::answer::{
     Ages, Answer, Facts, Records, Shelved, Times, View, answer, answer_from, at_once, document_missing,
     log_page, log_unreadable, rehearsal, report, served,
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
+use crate::server::decisions::Decisions;
 use crate::server::events::Events;
-use crate::server::files::{Desk, REQUESTS_MAX, Target};
+use crate::server::files::{Asking, Desk, REQUESTS_MAX, Target};
 use crate::server::lock::{AskedCheck, Watches};
 use crate::server::metrics::{METRICS_TEXT, Metrics};
 use crate::server::policy::PolicyState;
@@ -93,15 +103,22 @@ pub struct State {
     metrics: Metrics,
     events: Arc<Events>,
     watches: Watches,
+    decisions: Decisions,
     activity: Arc<Activity>,
     /// A permit for each order that may wait for the writer.
     waiting: Arc<Semaphore>,
     /// How long a search may go on.
     solving: ArcSwap<Solving>,
+    /// The versions of platforms that the configuration gives.
+    hosts: ArcSwap<Vec<Native>>,
     /// A permit for each search that may go on at once beside the shared thread.
     solves: Arc<Semaphore>,
+    /// The same for those that need files first.
+    slow_solves: Arc<Semaphore>,
     /// A permit for each request for files.
     files: Arc<Semaphore>,
+    /// A permit for each body above the usual size.
+    large: Arc<Semaphore>,
 }
 
 /// The generations that can be asked.
@@ -188,11 +205,15 @@ impl State {
             metrics: Metrics::default(),
             events: Arc::default(),
             watches: Watches::default(),
+            decisions: Decisions::default(),
             activity: Arc::new(Activity::new(Instant::now())),
             waiting: Arc::new(Semaphore::new(ORDERS_MAX)),
             solving: ArcSwap::default(),
+            hosts: ArcSwap::default(),
             solves: Arc::new(Semaphore::new(SOLVES_MAX)),
+            slow_solves: Arc::new(Semaphore::new(SOLVES_MAX)),
             files: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            large: Arc::new(Semaphore::new(LARGE_LOCKS_MAX)),
         }
     }
 
@@ -259,7 +280,8 @@ impl State {
             let before = previous.as_ref().map(|snapshot| &snapshot.generation);
             told.extend(events::changes(before, &now.generation));
             self.publish_kept(kept.to_vec());
-            told.extend(self.watches.changed(now, &View::new(now)));
+            let policies = self.policies.load();
+            told.extend(self.watches.changed(now, &View::new(now), &policies.in_force));
         }
         self.events.emit(told);
     }
@@ -296,6 +318,12 @@ impl State {
     /// Lets searches go on for so long from now on.
     pub fn show_solving(&self, ms: u64, steps: u64) {
         self.solving.store(Arc::new(Solving { ms, steps, gone: None }));
+    }
+
+    /// Answers by these versions of platforms from now on, where a question does not say which it means.
+    pub fn show_platforms(&self, platforms: &BTreeMap<ComponentId, Version>) {
+        let host = |(id, version): (&ComponentId, &Version)| Native::Host(id.clone(), version.clone());
+        self.hosts.store(Arc::new(platforms.iter().map(host).collect()));
     }
 
     /// Tells whether the snapshot in force has its graph, or there is none.
@@ -439,7 +467,7 @@ impl State {
         {
             self.watch(asked, served(current)?)?;
         }
-        if let Some(answered) = desk::answer(self, query, current, solving) {
+        if let Some(answered) = desk::answer(self, query, &kept.snapshots, solving) {
             return answered;
         }
         let facts = Facts { solving: solving.clone(), ..self.facts() };
@@ -469,7 +497,8 @@ impl State {
                 .hint("start one with: resolverd serve"));
         }
         let given = lock::given(asked)?;
-        self.watches.watch(&given, &lock::check(&given.lock, &View::new(snapshot))?)
+        let findings = lock::check(&given.lock, &View::new(snapshot), &self.policies.load().in_force)?;
+        self.watches.watch(&given, &findings, asked.uid)
     }
 
     fn reply(&self, answer: Answer) -> Result<Reply, Failure> {
@@ -489,7 +518,7 @@ impl State {
 }
 
 /// The uid that the kernel shows for users which a namespace does not map.
-const OVERFLOW_UID: u32 = 65534;
+pub(crate) const OVERFLOW_UID: u32 = 65534;
 
 /// Says what has to be done before `call` can be answered. A call that cannot be read needs nothing: [`respond`] refuses it.
 pub fn work(call: &Call) -> Work {
@@ -504,7 +533,7 @@ pub fn reads_generation(call: &Call) -> bool {
 fn needs_generation(query: &Query) -> bool {
     use Query::{
         CollectFiles, Events, Files, Forget, Health, Live, Materialize, Metrics, OpenApi, Policy, PolicyTest,
-        Ready, Reload, RevisionLog, Revisions, Snapshots, Stats, Sync, VerifyFiles, Version,
+        Ready, ReleaseHolds, Reload, RevisionLog, Revisions, Snapshots, Stats, Sync, VerifyFiles, Version,
     };
     if let Materialize(asked) = query {
         let (asked, resolved) = &**asked;
@@ -512,9 +541,10 @@ fn needs_generation(query: &Query) -> bool {
     }
     !matches!(
         query,
-        Files
+        Files(_)
             | VerifyFiles(_)
-            | CollectFiles(_)
+            | CollectFiles(..)
+            | ReleaseHolds(..)
             | Live
             | Ready
             | Health
@@ -551,8 +581,14 @@ fn work_of(query: &Query) -> Work {
 
 /// Serves a socket until `stop` is ready, then lets open requests end within five seconds. Each socket has its own places
 /// for connections, so that a crowd at the main one leaves room for an admin.
-pub async fn run(listener: UnixListener, door: Door, state: Arc<State>, stop: impl Future<Output = ()>) {
-    connection::run_door(listener, door, state, Patience::default(), stop).await;
+pub async fn run(
+    listener: UnixListener,
+    door: Door,
+    state: Arc<State>,
+    patience: Patience,
+    stop: impl Future<Output = ()>,
+) {
+    connection::run_door(listener, door, state, patience, stop).await;
 }
 
 /// Answers one call in process from the snapshot in force. What [`work`] asks for has been done by the caller; the answer
@@ -560,9 +596,10 @@ pub async fn run(listener: UnixListener, door: Door, state: Arc<State>, stop: im
 pub fn respond(state: &State, call: &Call, caller: Caller) -> Reply {
     let id = state.request_id();
     state.contained(id, || {
-        let query = route(call)?;
+        let query = route(call)?.on(&state.hosts.load());
         permitted(&query, caller)?;
-        state.answered(&query)
+        let uid = rustix::process::geteuid().as_raw();
+        state.answered(&query.asked_by(Asking { uid, caller }))
     })
 }
 
@@ -581,9 +618,8 @@ pub fn rehearsed(state: &State, outcome: &Rehearsed) -> Reply {
 fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
     let what = match work_of(query) {
         Work::None => match query {
-            Query::CollectFiles(_) => "removing files",
-            Query::Materialize(asked) if asked.0.is_local() => "reading a repository of this machine",
-            Query::Locate(asked) if asked.is_local() => "reading a repository of this machine",
+            Query::CollectFiles(..) => "removing files",
+            query if names_local(query) => "reading a repository of this machine",
             _ => return Ok(()),
         },
         Work::Sync(_) => "a sync",
@@ -593,6 +629,20 @@ fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
         Work::Refresh(_) => "refresh",
     };
     if caller == Caller::Admin { Ok(()) } else { Err(forbidden(what)) }
+}
+
+/// Tells whether a question names a repository of this machine.
+fn names_local(query: &Query) -> bool {
+    match query.inner() {
+        Query::Materialize(asked) => {
+            asked.0.is_local() || asked.1.as_ref().is_some_and(|question| question.is_local())
+        }
+        Query::Locate(asked) => asked.is_local(),
+        Query::Resolve(question) => question.is_local(),
+        Query::Lock(asked) => asked.0.is_local(),
+        Query::ExplainDirect(direct) => matches!(direct.repository, Repository::Local(_)),
+        _ => false,
+    }
 }
 
 impl fmt::Debug for State {

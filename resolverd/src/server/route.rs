@@ -8,11 +8,14 @@ use std::borrow::Cow;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use catalogue_schema::dialect::estream;
 use catalogue_schema::digest::Digest;
+use catalogue_schema::direct::{DirectReference, PREFIX};
 use catalogue_schema::error::{ParseError, escaped};
 use catalogue_schema::id::{ComponentId, Dialect, Namespace, Reference, SourceId, parse_release_id};
 use catalogue_schema::model::Warning;
 use catalogue_schema::packed::search::folded;
+use catalogue_schema::project::Allowed;
 use catalogue_schema::version::{Grammar, VERSION_BYTES_MAX, Version, VersionReq};
 use semver::Comparator;
 
@@ -25,11 +28,13 @@ use crate::api::{
     PolicyTestRequest, REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResetRequest,
     ResolveRequest, SyncRequest, encoded_path, read_body,
 };
+use crate::fetch::mirror::Mirrors;
 use crate::order::{Accepted, CHANGES_MAX, Part, PartStart, Proposal};
-use crate::resolve::overlay::Allowed;
+use crate::resolve::overlay::Wishes;
 use crate::resolve::{self, Native, Request};
+use crate::server::direct::{At, DIRECTS_MAX, Direct, Named};
 use crate::server::explain::Asked;
-use crate::server::files::{self, Locate, Materialize};
+use crate::server::files::{self, Asking, Calls, DIRECT_HINT, Locate, Materialize};
 use crate::server::lock::{self, AskedCheck, Wish};
 use crate::server::search::{HITS_MAX, QUERY_BYTES_MAX, Search, WORDS_MAX};
 
@@ -84,6 +89,7 @@ pub enum Operation {
     Files,
     VerifyFiles,
     CollectFiles,
+    ReleaseHolds,
 }
 
 /// The one table of routes; `docs/openapi.json` describes the same ones, which a test holds.
@@ -128,6 +134,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: "GET", pattern: "/v1/files", operation: Operation::Files },
     Route { method: "POST", pattern: "/v1/files/verify", operation: Operation::VerifyFiles },
     Route { method: "POST", pattern: "/v1/files/gc", operation: Operation::CollectFiles },
+    Route { method: "POST", pattern: "/v1/files/release", operation: Operation::ReleaseHolds },
 ];
 
 const SEARCH: &str = "/v1/components/search";
@@ -174,6 +181,8 @@ pub enum Query {
     LockCheck(Box<AskedCheck>),
     /// Why is a reference answered as it is?
     Explain(Box<Asked>),
+    /// What is a directory of a commit, and what is it pinned by?
+    ExplainDirect(Box<DirectReference>),
     /// Read sources again; all of them where none is named.
     Sync(Vec<SourceId>),
     /// Read the configuration again, then the sources.
@@ -210,11 +219,13 @@ pub enum Query {
     /// Where do the files of a component lie?
     Locate(Box<Locate>),
     /// Who needs which files?
-    Files,
+    Files(Asking),
     /// Which files are not as they were published? Of these releases, all of them where none is named.
     VerifyFiles(Vec<String>),
     /// Remove what nobody needs.
-    CollectFiles(CollectRequest),
+    CollectFiles(CollectRequest, Asking),
+    /// End the holds of these names.
+    ReleaseHolds(Vec<String>, Asking),
 }
 
 impl Query {
@@ -226,11 +237,57 @@ impl Query {
         }
     }
 
+    /// Asks on hosts that have these versions, where the question itself does not say which.
+    pub fn on(mut self, hosts: &[Native]) -> Query {
+        if !hosts.is_empty() {
+            self.take_hosts(hosts);
+        }
+        self
+    }
+
+    fn take_hosts(&mut self, hosts: &[Native]) {
+        let question = match self {
+            Query::At(_, query) => return query.take_hosts(hosts),
+            Query::Resolve(question) => question,
+            Query::Lock(asked) => &mut asked.0,
+            Query::Materialize(asked) => match &mut asked.1 {
+                Some(question) => question,
+                None => return,
+            },
+            _ => return,
+        };
+        let natives = &mut question.request.natives;
+        let is_said = |host: &Native, natives: &[Native]| {
+            let Native::Host(id, _) = host else { return true };
+            natives.iter().any(|known| matches!(known, Native::Host(own, _) if own == id))
+        };
+        let unsaid: Vec<Native> = hosts.iter().filter(|host| !is_said(host, natives)).cloned().collect();
+        natives.extend(unsaid);
+    }
+
     /// Asks the wanted generation, where one is wanted.
     pub fn at(self, wanted: Option<Wanted>) -> Query {
         match wanted {
             Some(wanted) => Query::At(wanted, Box::new(self)),
             None => self,
+        }
+    }
+
+    /// Notes who asks, where that matters behind the door: nobody in particular, until this is called.
+    pub fn asked_by(mut self, who: Asking) -> Query {
+        self.note(who);
+        self
+    }
+
+    fn note(&mut self, who: Asking) {
+        match self {
+            Query::At(_, query) => query.note(who),
+            Query::Materialize(asked) => asked.0.asking = who,
+            Query::LockCheck(asked) => asked.uid = who.uid,
+            Query::Files(asking) | Query::CollectFiles(_, asking) | Query::ReleaseHolds(_, asking) => {
+                *asking = who;
+            }
+            _ => {}
         }
     }
 
@@ -254,7 +311,7 @@ impl Query {
             Query::Lock(_) => Operation::Lock,
             Query::LockCheck(_) => Operation::LockCheck,
             Query::Search(_) => Operation::Search,
-            Query::Explain(_) => Operation::Explain,
+            Query::Explain(_) | Query::ExplainDirect(_) => Operation::Explain,
             Query::Sync(_) => Operation::Sync,
             Query::Reload => Operation::Reload,
             Query::Forget(Forget { what: Accepted::Lost, .. }) => Operation::Reset,
@@ -271,9 +328,10 @@ impl Query {
             Query::Events => Operation::Events,
             Query::Materialize(_) => Operation::Materialize,
             Query::Locate(_) => Operation::Locate,
-            Query::Files => Operation::Files,
+            Query::Files(_) => Operation::Files,
             Query::VerifyFiles(_) => Operation::VerifyFiles,
-            Query::CollectFiles(_) => Operation::CollectFiles,
+            Query::CollectFiles(..) => Operation::CollectFiles,
+            Query::ReleaseHolds(..) => Operation::ReleaseHolds,
         }
     }
 }
@@ -467,8 +525,16 @@ pub struct Question {
     pub refresh: bool,
     /// Put what is chosen on disk.
     pub materialize: bool,
+    /// What becomes of calls.
+    pub calls: Calls,
+    /// Nothing is fetched for files and calls.
+    pub is_offline: bool,
     /// What the caller should know about the request.
     pub warnings: Vec<Warning>,
+    /// Where files are fetched from instead.
+    pub mirrors: Mirrors,
+    /// The directories of commits that take part; their places in `request` are still empty.
+    pub direct: Option<Box<Direct>>,
 }
 
 impl Question {
@@ -476,6 +542,11 @@ impl Question {
     pub fn ids(&self) -> Vec<ComponentId> {
         let ids: BTreeSet<&ComponentId> = self.request.references.iter().map(|one| &one.id).collect();
         ids.into_iter().cloned().collect()
+    }
+
+    /// Tells whether only an admin may ask so: the daemon reads repositories of this machine for nobody else.
+    pub fn is_local(&self) -> bool {
+        self.direct.as_ref().is_some_and(|direct| direct.is_local())
     }
 }
 
@@ -612,13 +683,24 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
                 let detail = "resolve.materialize: a lock puts nothing on disk";
                 return Err(invalid("api.unsupported", detail).with("field", "resolve.materialize"));
             }
-            let wish = lock::wish(&wire)?;
-            question(wire.resolve).map(|question| Query::Lock(Box::new((question, wish))).at(wanted))
+            let mut wish = lock::wish(&wire)?;
+            // Direct references among them, which take their places later.
+            let first = wire.resolve.requests.len();
+            let mut question = question(wire.resolve)?;
+            limited(wire.called.len(), "called")?;
+            if question.calls == Calls::Off && !wire.called.is_empty() {
+                let detail = "called: calls are off, so that nothing is locked as a call";
+                return Err(invalid("api.calls", detail).with("field", "called"));
+            }
+            wish.calls = (question.calls != Calls::Off).then_some(first);
+            let called = wire.called.iter().enumerate().map(|(index, text)| reference(text, "called", index));
+            question.request.references.extend(called.collect::<Result<Vec<_>, _>>()?);
+            Ok(Query::Lock(Box::new((question, wish))).at(wanted))
         }
         Operation::LockCheck => {
             let wire: LockCheckRequest = read_body(body)?;
             let wanted = wire.snapshot.as_deref().map(Wanted::parse).transpose()?;
-            let asked = AskedCheck { text: wire.lock, watch: wire.watch };
+            let asked = AskedCheck { text: wire.lock, watch: wire.watch, uid: 0 };
             Ok(Query::LockCheck(asked.into()).at(wanted))
         }
         Operation::Explain => explain(read_body(body)?),
@@ -646,11 +728,14 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
         Operation::Locate => {
             Locate::read(&read_body::<LocateRequest>(body)?).map(|asked| Query::Locate(asked.into()))
         }
-        Operation::Files => Ok(Query::Files),
+        Operation::Files => Ok(Query::Files(Asking::NOBODY)),
         Operation::VerifyFiles if body.is_empty() => Ok(Query::VerifyFiles(Vec::new())),
         Operation::VerifyFiles => files::verify(read_body(body)?).map(Query::VerifyFiles),
-        Operation::CollectFiles if body.is_empty() => Ok(Query::CollectFiles(CollectRequest::default())),
-        Operation::CollectFiles => read_body(body).map(Query::CollectFiles),
+        Operation::CollectFiles => {
+            let asked = if body.is_empty() { CollectRequest::default() } else { read_body(body)? };
+            Ok(Query::CollectFiles(asked, Asking::NOBODY))
+        }
+        Operation::ReleaseHolds => Ok(Query::ReleaseHolds(files::release(read_body(body)?)?, Asking::NOBODY)),
     }
 }
 
@@ -849,7 +934,8 @@ fn search(query: &str) -> Result<Search, Failure> {
             "category" => search.category = Some(folded(&value)),
             "tag" => search.tag = Some(folded(&value)),
             "source" => search.source = Some(source_id(&value, "source")?),
-            "verified" | "official" => search.vouched |= switch(name, &value)?,
+            "verified" => search.verified = switch(name, &value)?,
+            "official" => search.official = switch(name, &value)?,
             "limit" => search.limit = page_limit(&value, HITS_MAX)?,
             "cursor" => search.after = Some(hit_cursor(&value)?),
             _ => {
@@ -1064,7 +1150,7 @@ fn question(wire: ResolveRequest) -> Result<Question, Failure> {
         let text = "target was given; nothing in the lcod dialect uses it, so it changed nothing";
         warnings.push(Warning::new("request.field_unused", text));
     }
-    let references = wire.requests.iter().enumerate().map(|(index, text)| reference(text, index));
+    let (references, mut named) = requests(&wire.requests)?;
     let natives = wire.natives.iter().enumerate().map(|(index, text)| native(text, index));
     let hosts = wire.platforms.iter().flatten().map(|(name, version)| host(name, version));
     let locked = wire.lock.unwrap_or_default();
@@ -1073,14 +1159,41 @@ fn question(wire: ResolveRequest) -> Result<Question, Failure> {
         let fault = |error: ParseError| Failure::of_reference(&error.in_field(format!("lock[{index}]")));
         parse_release_id(text).map_err(fault)
     });
+    let wishes = wishes(wire.overlay.unwrap_or_default(), &mut named)?;
     let request = Request {
-        references: references.collect::<Result<_, _>>()?,
+        references,
         natives: natives.chain(hosts).collect::<Result<_, _>>()?,
         prerelease: wire.prerelease,
         locked: locked.collect::<Result<_, _>>()?,
-        overlay: overlay(wire.overlay.unwrap_or_default())?,
+        overlay: resolve::overlay::Overlay::of(wishes.clone()).map_err(|error| of_overlay(&error))?,
+        calls: None,
     };
-    Ok(Question { request, refresh: wire.refresh, materialize: wire.materialize, warnings })
+    if named.len() > DIRECTS_MAX {
+        let detail = format!("{} direct references; the limit is {DIRECTS_MAX}", named.len());
+        return Err(Failure::new(Code::LimitExceeded, "api.directs", detail)
+            .with("limit", DIRECTS_MAX)
+            .with("found", named.len())
+            .hint("publish a catalogue that lists them"));
+    }
+    let direct = (!named.is_empty()).then(|| Box::new(Direct { named, wishes }));
+    let mirrors = files::mirrors(wire.mirrors.as_ref())?;
+    let calls = Calls::parse(wire.calls.as_deref())?;
+    let (refresh, materialize, is_offline) = (wire.refresh, wire.materialize, wire.offline);
+    Ok(Question { request, refresh, materialize, calls, is_offline, warnings, mirrors, direct })
+}
+
+/// Reads what is asked for; direct references apart, with their positions.
+fn requests(texts: &[RequestText]) -> Result<(Vec<Reference>, Vec<Named>), Failure> {
+    let (mut references, mut named) = (Vec::with_capacity(texts.len()), Vec::new());
+    for (position, text) in texts.iter().enumerate() {
+        match text {
+            RequestText::Reference(text) if text.starts_with(PREFIX) => {
+                named.push(Named { at: At::Request(position), reference: files::direct(text)? });
+            }
+            text => references.push(reference(text, "requests", position)?),
+        }
+    }
+    Ok((references, named))
 }
 
 /// Reads what is to be resolved and put on disk.
@@ -1099,21 +1212,28 @@ fn closure(wire: ResolveRequest) -> Result<Question, Failure> {
     question(wire)
 }
 
-/// Reads a project's wishes.
+/// Reads a project's wishes; the direct references among them are added to `named`.
 ///
-/// **Errors**: R001 for an id, reference or pattern, or for replacements that never end; R005 for too many of them.
-pub fn overlay(wire: Overlay) -> Result<resolve::overlay::Overlay, Failure> {
-    let Overlay { replace, bindings, allowlist, sources } = wire;
-    let specs = |specs: Option<BTreeMap<String, SpecText>>, field: &str| {
-        let specs = specs.unwrap_or_default();
-        limited(specs.len(), field)?;
-        let read = |(id, spec): (String, SpecText)| {
-            let fault = |error: ParseError| Failure::of_reference(&error.in_field(format!("{field}.{id}")));
-            let from = ComponentId::parse(&id).map_err(fault)?;
-            Ok((from, Reference::parse(&spec.text()).map_err(fault)?))
-        };
-        specs.into_iter().map(read).collect::<Result<BTreeMap<_, _>, Failure>>()
-    };
+/// **Errors**: R001 for an id, reference or pattern; R005 for too many of them.
+fn wishes(wire: Overlay, named: &mut Vec<Named>) -> Result<Wishes, Failure> {
+    let Overlay { replace, bindings, direct, allowlist, sources } = wire;
+    for (id, spec) in fields(direct, "overlay.direct")? {
+        let text = specified(&spec, "overlay.direct", &id)?;
+        named.push(Named { reference: files::direct(&text)?, at: At::Own(id) });
+    }
+    let mut replaced = BTreeMap::new();
+    for (id, spec) in fields(replace, "overlay.replace")? {
+        let text = specified(&spec, "overlay.replace", &id)?;
+        match text.starts_with(PREFIX) {
+            true => named.push(Named { reference: files::direct(&text)?, at: At::Instead(id) }),
+            false => drop(replaced.insert(id.clone(), spec_reference(&text, "overlay.replace", &id)?)),
+        }
+    }
+    let mut bound = BTreeMap::new();
+    for (id, spec) in fields(bindings, "overlay.bindings")? {
+        let text = specified(&spec, "overlay.bindings", &id)?;
+        bound.insert(id.clone(), spec_reference(&text, "overlay.bindings", &id)?);
+    }
     let allowlist = allowlist.unwrap_or_default();
     limited(allowlist.len(), "overlay.allowlist")?;
     let allowed = allowlist.iter().map(|text| Allowed::parse(text).map_err(|error| of_overlay(&error)));
@@ -1121,13 +1241,35 @@ pub fn overlay(wire: Overlay) -> Result<resolve::overlay::Overlay, Failure> {
         limited(sources.len(), "overlay.sources")?;
         sources.iter().map(|text| source_id(text, "overlay.sources")).collect::<Result<_, _>>()
     });
-    resolve::overlay::Overlay::new(
-        specs(replace, "overlay.replace")?,
-        specs(bindings, "overlay.bindings")?,
-        allowed.collect::<Result<_, _>>()?,
-        sources.transpose()?,
-    )
-    .map_err(|error| of_overlay(&error))
+    Ok(Wishes {
+        replace: replaced,
+        bindings: bound,
+        allowed: allowed.collect::<Result<_, _>>()?,
+        sources: sources.transpose()?,
+    })
+}
+
+fn fields(
+    specs: Option<BTreeMap<String, SpecText>>,
+    field: &str,
+) -> Result<Vec<(ComponentId, SpecText)>, Failure> {
+    let specs = specs.unwrap_or_default();
+    limited(specs.len(), field)?;
+    let read = |(id, spec): (String, SpecText)| {
+        let fault = |error: ParseError| Failure::of_reference(&error.in_field(format!("{field}.{id}")));
+        Ok((ComponentId::parse(&id).map_err(fault)?, spec))
+    };
+    specs.into_iter().map(read).collect()
+}
+
+fn specified(spec: &SpecText, field: &str, id: &ComponentId) -> Result<String, Failure> {
+    spec.text().map_err(|error| {
+        Failure::of(Code::ReferenceInvalid, &error.in_field(format!("{field}.{id}"))).hint(DIRECT_HINT)
+    })
+}
+
+fn spec_reference(text: &str, field: &str, id: &ComponentId) -> Result<Reference, Failure> {
+    Reference::parse(text).map_err(|error| Failure::of_reference(&error.in_field(format!("{field}.{id}"))))
 }
 
 fn of_overlay(error: &ParseError) -> Failure {
@@ -1138,7 +1280,7 @@ fn of_overlay(error: &ParseError) -> Failure {
 /// Reads what the host has: a name such as `estream`, or an id, and its version.
 fn host(name: &str, version: &str) -> Result<Native, Failure> {
     let fault = |error: ParseError| Failure::of_reference(&error.in_field(format!("platforms.{name}")));
-    let id = Reference::parse(name).map_err(fault)?.id;
+    let id = estream::platform(name).map_err(fault)?;
     Ok(Native::Host(id, Version::parse(version).map_err(fault)?))
 }
 
@@ -1152,7 +1294,7 @@ fn limited(count: usize, field: &str) -> Result<(), Failure> {
         .with("found", count))
 }
 
-fn reference(text: &RequestText, index: usize) -> Result<Reference, Failure> {
+fn reference(text: &RequestText, field: &str, index: usize) -> Result<Reference, Failure> {
     let parsed = match text {
         RequestText::Reference(text) => Reference::parse(text),
         RequestText::Parts(parts) => Reference::parse(&parts.id).and_then(|reference| {
@@ -1169,7 +1311,7 @@ fn reference(text: &RequestText, index: usize) -> Result<Reference, Failure> {
             }
         }),
     };
-    parsed.map_err(|error| Failure::of_reference(&error.in_field(format!("requests[{index}]"))))
+    parsed.map_err(|error| Failure::of_reference(&error.in_field(format!("{field}[{index}]"))))
 }
 
 fn native(text: &str, index: usize) -> Result<Native, Failure> {
@@ -1187,6 +1329,10 @@ fn explain(wire: ExplainRequest) -> Result<Query, Failure> {
     let ExplainRequest { id, natives, prerelease, snapshot } = wire;
     let natives = natives.unwrap_or_default();
     limited(natives.len(), "natives")?;
+    if id.starts_with(PREFIX) {
+        let wanted = snapshot.as_deref().map(Wanted::parse).transpose()?;
+        return Ok(Query::ExplainDirect(files::direct(&id)?.into()).at(wanted));
+    }
     let reference = Reference::parse(&id).map_err(|error| Failure::of_reference(&error.in_field("id")))?;
     let natives = natives.iter().enumerate().map(|(index, text)| native(text, index));
     let wanted = snapshot.as_deref().map(Wanted::parse).transpose()?;
@@ -1424,6 +1570,32 @@ mod tests {
     }
 
     #[test]
+    fn configured_hosts_stand_in_where_a_question_names_none() {
+        let host = |name: &str, version: &str| host(name, version).unwrap();
+        let check = |body: Value, expected: &[&str]| {
+            let query = route(&Call::post("/v1/resolve", &body)).unwrap();
+            let query = query.on(&[host("estream", "0.9.0"), host("lcod://kernel/rs", "1.0.0")]);
+            let Query::Resolve(question) = query.inner() else { panic!("another question") };
+            let told = question.request.natives.iter().map(|native| match native {
+                Native::Host(id, version) => format!("{id} {version}"),
+                other => format!("{other:?}"),
+            });
+            assert_eq!(told.collect::<Vec<String>>(), expected);
+        };
+        let requests = json!(["lcod://a/b"]);
+        let (kernel, rust) = ("estream:estream-kernel 0.9.0", "lcod://kernel/rs 1.0.0");
+        check(json!({ "requests": requests }), &[kernel, rust]);
+        check(
+            json!({ "requests": requests, "platforms": { "lcod://kernel/rs": "2.0.0" } }),
+            &["lcod://kernel/rs 2.0.0", kernel],
+        );
+        check(
+            json!({ "requests": requests, "platforms": { "estream-kernel": "1.0.0" } }),
+            &["estream:estream-kernel 1.0.0", rust],
+        );
+    }
+
+    #[test]
     fn what_a_resolve_is_asked_is_read_whole_or_refused() {
         let check = |body: Value, expected: &str| {
             let found = match route(&Call::post("/v1/resolve", &body)) {
@@ -1468,6 +1640,20 @@ mod tests {
         );
         check(overlay("replace", json!({"lcod://a/b": {"type": "path"}})), "R011 null");
         check(overlay("bindings", json!({"lcod://a/b": "lcod://a/b"})), "R001 null");
+        let direct = format!("git+https://e.org/r@{}#x", "0123456789abcdef".repeat(4).get(..40).unwrap());
+        check(overlay("direct", json!({"lcod://a/b": direct})), "1 0 0");
+        check(overlay("replace", json!({"lcod://a/b": direct})), "1 0 0");
+        check(overlay("bindings", json!({"lcod://a/b": direct})), "R001 \"overlay.bindings.lcod://a/b\"");
+        check(overlay("direct", json!({"lcod://a/b": "lcod://a/b"})), "R001 null");
+        check(overlay("direct", json!({"a b": direct})), "R001 \"overlay.direct.a b\"");
+        let table = json!({"type": "git", "url": "https://e.org/r", "rev": "main", "path": "x"});
+        check(overlay("direct", json!({"lcod://a/b": table})), "R001 \"overlay.direct.lcod://a/b.commit\"");
+        check(json!({"requests": ["lcod://a/b", direct]}), "1 0 0");
+        check(json!({"requests": [{"id": direct}]}), "R001 \"requests[0]\"");
+        check(json!({"requests": vec![direct; DIRECTS_MAX + 1]}), "R005 null");
+        check(with("mirrors", json!({"https://a.example": "https://b.example"})), "1 0 0");
+        check(with("mirrors", Value::Null), "1 0 0");
+        check(with("mirrors", json!({"https://a.example": "http://b.example"})), "R011 \"mirrors\"");
         check(overlay("allowlist", json!(["lcod://a/", "lcod://a/b*"])), "1 0 0");
         check(overlay("allowlist", json!(["*a"])), "R001 null");
         check(overlay("sources", json!([])), "1 0 0");

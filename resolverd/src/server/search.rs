@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use catalogue_schema::dialect::estream::PREFIX;
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::packed::search::{Searchable, folded, texts};
 use catalogue_schema::packed::{Listed, Packed};
+use serde_json::Value;
 
 use crate::store::Snapshot;
 
@@ -33,8 +35,10 @@ pub struct Search {
     pub tag: Option<Box<str>>,
     /// The source that must own it.
     pub source: Option<SourceId>,
-    /// Only what an eStream index calls verified or official: nothing of LCOD is.
-    pub vouched: bool,
+    /// Only releases of publishers that an eStream registry has verified: nothing of LCOD is.
+    pub verified: bool,
+    /// Only official eStream components.
+    pub official: bool,
     /// How many, from 1 to [`HITS_MAX`].
     pub limit: usize,
     /// The last hit of the page before.
@@ -103,7 +107,8 @@ impl Search {
             category: None,
             tag: None,
             source: None,
-            vouched: false,
+            verified: false,
+            official: false,
             limit: HITS,
             after: None,
         }
@@ -118,10 +123,7 @@ impl Search {
 
     /// Runs the search.
     pub fn run<'a>(&self, snapshot: &'a Snapshot) -> Hits<'a> {
-        let mut hits: Vec<Hit<'a>> = match self.vouched {
-            true => Vec::new(),
-            false => snapshot.components().iter().filter_map(|one| self.hit(one)).collect(),
-        };
+        let mut hits: Vec<Hit<'a>> = snapshot.components().iter().filter_map(|one| self.hit(one)).collect();
         let total = hits.len();
         // They come sorted by id, and the sort is stable.
         hits.sort_by_key(|hit| hit.rank);
@@ -158,7 +160,14 @@ impl Search {
                 texts(extra.get("category")).into_iter().any(|category| *folded(category) == *wanted)
             })
         };
+        // The reader of the registry says so; in other dialects anybody could write it.
+        let is_said = |field: &str| {
+            component.id_text().starts_with(PREFIX)
+                && release.extra().is_ok_and(|extra| extra.get(field) == Some(&Value::Bool(true)))
+        };
         self.source.as_ref().is_none_or(|source| source.as_text() == component.owner_texts().0)
+            && (!self.verified || is_said("publisherVerified"))
+            && (!self.official || is_said("official"))
             && self.tag.as_deref().is_none_or(|wanted| searchable.keywords().any(|word| word == wanted))
             && self.kind.as_deref().is_none_or(is_kind)
             && self.category.as_deref().is_none_or(carries)

@@ -1,10 +1,12 @@
 //! The answer to a resolve: the solution as JSON, or why there is none. Copies what the snapshot holds encoded; no file, no network.
 //! The only clock is the one that ends a search.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use catalogue_schema::dialect::estream::KERNEL;
 use catalogue_schema::generation::stale;
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::Warning;
@@ -13,10 +15,12 @@ use catalogue_schema::version::Version;
 use serde_json::{Value, json};
 
 use crate::api::{Code, Failure, HiddenRow, ResolvedHead, ResolvedTail, SubstitutionRow};
+use crate::resolve::closure::CYCLE;
 use crate::resolve::reason::{About, Because, Derivation, Fact, Unmet, What};
 use crate::resolve::solver::Undecided;
 use crate::resolve::{
-    Absent, Asker, Candidates, Closed, Conflict, Limits, Linked, Pick, Resolution, resolve,
+    Absent, Asker, Candidates, Closed, Conflict, Limits, Link, Linked, Pick, Resolution, SchemaTwice,
+    SchemaUnmet, resolve,
 };
 use crate::server::route::Question;
 use crate::store::Snapshot;
@@ -25,8 +29,12 @@ use crate::store::Snapshot;
 pub const SOLVE_MS: u64 = 2_000;
 /// How many steps a search may take where nobody says otherwise.
 pub const SOLVE_STEPS: u64 = 1_000_000;
-/// How many steps a search may take on the thread that all connections share; what needs more is searched elsewhere.
-pub const INLINE_STEPS: u64 = 400;
+/// How many steps a search may take on the thread that all connections share; what needs more is searched elsewhere,
+/// from the start: of 1,247 roots of a real graph 179 needed more than 400 (2026-11).
+pub const INLINE_STEPS: u64 = 1_000;
+/// How many milliseconds it may take there, while everybody else waits: a step costs the more the harder the question is, so that
+/// a thousand of them took 40 ms where a contradiction was far away (2026-11).
+pub const INLINE_MS: u64 = 3;
 /// How many searches may go on elsewhere at once.
 pub const SOLVES_MAX: usize = 4;
 /// The reason of a search that ended without an answer.
@@ -55,14 +63,25 @@ impl Default for Solving {
 }
 
 impl Solving {
-    /// Returns the same with no more steps than the shared thread has time for.
+    /// Returns the same with no more steps and no more time than the shared thread has.
     pub fn inline(&self) -> Solving {
-        Solving { steps: self.steps.min(INLINE_STEPS), ..self.clone() }
+        Solving { steps: self.steps.min(INLINE_STEPS), ms: self.ms.min(INLINE_MS), ..self.clone() }
     }
 
-    /// Tells whether more steps are allowed than the shared thread has time for.
+    /// Tells whether nobody waits any more.
+    pub fn is_gone(&self) -> bool {
+        self.gone.as_ref().is_some_and(|gone| gone.load(Ordering::Relaxed))
+    }
+
+    /// Returns the same, with as much less time as went by since `begun`: for a question that is answered in several searches.
+    pub fn after(&self, begun: Instant) -> Solving {
+        let spent = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Solving { ms: self.ms.saturating_sub(spent), ..self.clone() }
+    }
+
+    /// Tells whether more is allowed than the shared thread has time for.
     pub fn may_go_on(&self) -> bool {
-        self.steps > INLINE_STEPS
+        self.steps > INLINE_STEPS || self.ms > INLINE_MS
     }
 }
 
@@ -71,17 +90,56 @@ impl Solving {
 /// **Errors**: why there is none.
 pub fn solved<'a>(
     question: &'a Question,
-    view: &'a impl Candidates,
+    view: &'a dyn Candidates,
     solving: &Solving,
 ) -> Result<Resolution<'a>, Conflict> {
-    let end = Instant::now().checked_add(Duration::from_millis(solving.ms));
-    let is_gone = || solving.gone.as_ref().is_some_and(|gone| gone.load(Ordering::Relaxed));
-    let is_over = || end.is_some_and(|end| Instant::now() >= end) || is_gone();
+    let deadline = Deadline::in_time(Duration::from_millis(solving.ms));
+    let is_over = || deadline.is_near() || solving.is_gone();
     resolve(view, &question.request, &Limits { steps: solving.steps, is_over: &is_over })
 }
 
-/// How many bytes of an answer one component takes, about.
-const COMPONENT_BYTES: usize = 1024;
+/// Which part of its time a search may leave unused, so as not to begin a turn that ends too late: one of so many.
+const LEFT_PARTS: u32 = 20;
+
+/// When a search has to end.
+struct Deadline {
+    /// `None` when it lies further ahead than the clock can count.
+    end: Option<Instant>,
+    looked: Cell<Instant>,
+    /// The longest time between two looks so far, as far as that counts.
+    longest: Cell<Duration>,
+    longest_max: Duration,
+}
+
+impl Deadline {
+    /// Begins now, and ends `after` that.
+    fn in_time(after: Duration) -> Deadline {
+        let now = Instant::now();
+        let (end, longest_max) = (now.checked_add(after), after / LEFT_PARTS);
+        Deadline { end, looked: Cell::new(now), longest: Cell::default(), longest_max }
+    }
+
+    /// Tells whether less time is left than went by between two looks before.
+    fn is_near(&self) -> bool {
+        let now = Instant::now();
+        let since = now.saturating_duration_since(self.looked.replace(now));
+        self.longest.set(self.longest.get().max(since).min(self.longest_max));
+        self.end.is_some_and(|end| end.saturating_duration_since(now) <= self.longest.get())
+    }
+}
+
+/// How many bytes of an answer one component takes beside what is told of its release, and one name of whoever requires it, about.
+const COMPONENT_BYTES: usize = 256;
+const NAME_BYTES: usize = 64;
+
+/// Returns how many bytes an answer takes, about: room for all of it spares copies.
+fn room_for(resolution: &Resolution<'_>) -> usize {
+    let room = |pick: &Pick<'_>| {
+        let [told, shadows, _] = pick.release.answer();
+        COMPONENT_BYTES + told.len() + shadows.len() + NAME_BYTES * pick.required_by.len()
+    };
+    COMPONENT_BYTES + resolution.picks.iter().map(room).sum::<usize>()
+}
 
 /// Returns the JSON of an answer; `directories` are those of its components, or none are.
 ///
@@ -93,7 +151,9 @@ pub fn body(
     directories: &[&str],
 ) -> Result<Vec<u8>, Failure> {
     let generation = &snapshot.generation;
-    let mut out = Vec::with_capacity(COMPONENT_BYTES * (resolution.picks.len() + 1));
+    let names: Vec<[&str; 2]> =
+        resolution.picks.iter().map(|pick| [pick.component.id_text(), pick.release.version_text()]).collect();
+    let mut out = Vec::with_capacity(room_for(resolution));
     let head = ResolvedHead {
         snapshot: &generation.snapshot,
         generation: generation.number,
@@ -104,11 +164,11 @@ pub fn body(
     // The objects before and behind the components are one.
     out.pop();
     out.extend_from_slice(b",\"components\":[");
-    for (place, pick) in resolution.picks.iter().enumerate() {
+    for (place, (pick, name)) in resolution.picks.iter().zip(&names).enumerate() {
         if place > 0 {
             out.push(b',');
         }
-        write_pick(pick, resolution, &mut out);
+        write_pick(pick, name, &names, &mut out);
         out.extend_from_slice(b",\"directory\":");
         serde_json::to_writer(&mut out, &directories.get(place)).map_err(unwritten)?;
         out.push(b'}');
@@ -133,9 +193,9 @@ pub fn body(
 }
 
 /// Writes a chosen release, up to its directory. Ids, versions and requirements hold nothing that JSON escapes; what the snapshot holds is JSON.
-fn write_pick(pick: &Pick<'_>, resolution: &Resolution<'_>, out: &mut Vec<u8>) {
+fn write_pick(pick: &Pick<'_>, [id, version]: &[&str; 2], names: &[[&str; 2]], out: &mut Vec<u8>) {
     let mut put = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-    put(&["{\"id\":\"", pick.component.id_text(), "\",\"version\":\"", pick.release.version_text()]);
+    put(&["{\"id\":\"", id, "\",\"version\":\"", version]);
     put(&["\",\"requested\":["]);
     for (place, text) in pick.requested.iter().enumerate() {
         let text = if text.is_empty() { "latest" } else { text };
@@ -147,24 +207,43 @@ fn write_pick(pick: &Pick<'_>, resolution: &Resolution<'_>, out: &mut Vec<u8>) {
         match asker {
             Asker::Request(position) => put(&["request ", &position.to_string()]),
             Asker::Pick(at) => {
-                if let Some(asker) = resolution.picks.get(*at) {
-                    put(&[asker.component.id_text(), "@", asker.release.version_text()]);
+                if let Some([id, version]) = names.get(*at) {
+                    put(&[id, "@", version]);
                 }
             }
         }
         put(&["\""]);
     }
-    put(&["],\"dependencies\":", pick.release.dependencies_text()]);
+    let (declared, provenance) = pick.release.dependencies_and_provenance();
+    let mut called = pick.dependencies.iter().filter(|link| link.is_called).peekable();
+    if called.peek().is_none() {
+        put(&["],\"dependencies\":", declared]);
+    } else {
+        // What is called is required as well; which of it nobody declared stands beside it.
+        let all = written(called);
+        let joint = if declared == "[]" { "" } else { "," };
+        put(&["],\"dependencies\":", declared.trim_end_matches(']'), joint, &all, "]"]);
+        put(&[",\"called\":[", &all, "]"]);
+    }
     let mut native = pick.dependencies.iter().filter(|link| link.to == Linked::Native).peekable();
     if native.peek().is_some() {
-        put(&[",\"native\":["]);
-        for (place, link) in native.enumerate() {
-            let joint = if link.requirement.is_empty() { "" } else { "@" };
-            put(&[if place > 0 { ",\"" } else { "\"" }, link.id, joint, link.requirement, "\""]);
-        }
-        put(&["]"]);
+        put(&[",\"native\":[", &written(native), "]"]);
     }
-    pick.release.provenance().iter().for_each(|part| out.extend_from_slice(part));
+    if let Some([id, version]) = pick.implementation.and_then(|at| names.get(at)) {
+        put(&[",\"implementation\":\"", id, "@", version, "\""]);
+    }
+    provenance.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+/// Returns requirements as the items of a list.
+fn written<'l, 'a: 'l>(links: impl Iterator<Item = &'l Link<'a>>) -> String {
+    let mut out = String::new();
+    for Link { id, requirement, .. } in links {
+        let joint = if requirement.is_empty() { "" } else { "@" };
+        let comma = if out.is_empty() { "\"" } else { ",\"" };
+        [comma, id, joint, requirement, "\""].iter().for_each(|part| out.push_str(part));
+    }
+    out
 }
 
 fn unwritten(error: serde_json::Error) -> Failure {
@@ -284,6 +363,46 @@ fn missing_row(absent: &Absent) -> Value {
     json!({"id": id, "references": references, "requiredBy": required_by, "reason": reason})
 }
 
+/// Returns that releases require each other in a circle that their registry forbids.
+pub fn circular(how: &str) -> Failure {
+    Failure::new(Code::CircularDependency, CYCLE, how)
+        .hint("ask for other versions, or ask the publishers: one of the requirements has to go")
+}
+
+/// Returns that two releases of one answer bring the same schema.
+pub fn schema_twice(twice: &SchemaTwice) -> Failure {
+    let SchemaTwice { schema, provided_by: [one, other] } = twice;
+    Failure::new(
+        Code::SchemaConflict,
+        "schema_conflict",
+        format!("{one} and {other} both provide the schema {schema}"),
+    )
+    .with("schema", schema)
+    .with("providedBy", [one, other])
+    .hint("leave one of them out: a workspace has one of each schema")
+}
+
+/// Returns which schemas nothing in an answer brings.
+pub fn schemas_unmet(unmet: &[SchemaUnmet]) -> Failure {
+    let named: Vec<String> = unmet
+        .iter()
+        .take(NAMED_MAX)
+        .map(|SchemaUnmet { schema, required_by }| format!("{schema} (for {required_by})"))
+        .collect();
+    let more = match unmet.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let rows: Vec<Value> = unmet
+        .iter()
+        .map(|SchemaUnmet { schema, required_by }| json!({"schema": schema, "requiredBy": required_by}))
+        .collect();
+    let detail = format!("schemas are required that nothing provides: {}{more}", named.join(", "));
+    Failure::new(Code::ManifestInvalid, "requires_unmet", detail).with("missing", rows).hint(
+        "ask for a component that provides them as well; their publisher has to name it as a dependency",
+    )
+}
+
 /// Returns which releases cannot be part of an answer before their documents are fetched.
 pub fn unfetched(releases: &[String]) -> Failure {
     let detail = format!(
@@ -323,14 +442,18 @@ pub fn impossible(derivation: &Derivation) -> Failure {
     let steps: Vec<Value> =
         derivation.steps.iter().map(|[one, other]| json!([because(one), because(other)])).collect();
     let text = derivation.text();
-    Failure::new(
-        Code::VersionConflict,
-        "version_conflict",
-        text.lines().next().unwrap_or_default().trim_end_matches(':'),
-    )
-    .with("explanation", text)
-    .with("derivation", json!({"facts": facts, "steps": steps, "cut": derivation.is_cut}))
-    .hint("ask for other versions of what the lines name, or ask the owners of the components")
+    let is_platform = |fact: &Fact| {
+        let What::Requires { references, unmet: Some(Unmet::Host(_)), .. } = &fact.what else { return false };
+        references.iter().any(|reference| reference.starts_with(KERNEL))
+    };
+    let (code, reason) = match derivation.facts.iter().any(is_platform) {
+        true => (Code::VersionNotFound, "platform"),
+        false => (Code::VersionConflict, "version_conflict"),
+    };
+    Failure::new(code, reason, text.lines().next().unwrap_or_default().trim_end_matches(':'))
+        .with("explanation", text)
+        .with("derivation", json!({"facts": facts, "steps": steps, "cut": derivation.is_cut}))
+        .hint("ask for other versions of what the lines name, or ask the owners of the components")
 }
 
 fn fact_row(fact: &Fact) -> Value {

@@ -519,7 +519,11 @@ fn a_sync_is_ordered_and_reported() {
                     let refusal = Refusal::new("input.json", "sources.json", "JSON", "}");
                     ("reload".to_owned(), reply, Err(OrderError::Config(refusal)))
                 }
-                Order::Stop | Order::Judge | Order::Forget { .. } | Order::Rehearse { .. } => break,
+                Order::Stop
+                | Order::Judge
+                | Order::Forget { .. }
+                | Order::Rehearse { .. }
+                | Order::Note { .. } => break,
             };
             seen.push(name);
             reply.unwrap().send(outcome).unwrap();
@@ -596,6 +600,21 @@ fn readers_order_nothing() {
     check(Call::post("/v1/sync", &json!({})), Caller::Reader, "E015");
     check(Call::post("/v1/reload", &json!({})), Caller::Reader, "E015");
     check(Call::post("/v1/resolve", &json!({"requests": [], "refresh": true})), Caller::Reader, "E015");
+    // A repository of the daemon's machine is read for admins alone, wherever it is named.
+    let local = format!("git+file:///srv/repository@{}#x", "0123456789".repeat(4));
+    let resolve = json!({"requests": [local]});
+    let direct = json!({"requests": [], "overlay": {"direct": {"lcod://a/b": local}}});
+    let replace = json!({"requests": [], "overlay": {"replace": {"lcod://a/b": local}}});
+    for (target, body) in [
+        ("/v1/resolve", resolve.clone()),
+        ("/v1/resolve", direct),
+        ("/v1/resolve", replace),
+        ("/v1/lock", json!({"resolve": resolve})),
+        ("/v1/materialize", json!({"resolve": resolve})),
+        ("/v1/explain", json!({"id": local})),
+    ] {
+        check(Call::post(target, &body), Caller::Reader, "E015");
+    }
     check(Call::post("/v1/sync", &json!({})), Caller::Admin, "R010");
     assert_eq!(state.caller(0), Some(Caller::Admin));
     assert_eq!(state.caller(state.admin), Some(Caller::Admin));
@@ -639,6 +658,7 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
                     let _ = reply.map(|reply| reply.send(Ok(sample_report())));
                 }
                 Order::Rehearse { reply, .. } => drop(reply),
+                Order::Note { .. } => {}
                 Order::Stop | Order::Judge => return,
             }
         }
@@ -658,6 +678,7 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
                 "/v1/lock/check" => json!({"lock": "schema = \"resolverd/lock@1\""}),
                 "/v1/materialize" => json!({"releases": ["lcod://a/one"]}),
                 "/v1/locate" => json!({"id": "lcod://a/one"}),
+                "/v1/files/release" => json!({"holds": ["a case"]}),
                 "/v1/trust/forget" => json!({"source": "s", "reason": "a case"}),
                 "/v1/trust/reset" => json!({"reason": "a case"}),
                 "/v1/policy/test" => json!({"policy": ""}),
@@ -866,4 +887,16 @@ fn nothing_is_answered_while_the_policy_cannot_be_used() {
         assert_eq!(json_of(&asked(call))["reason"], "policy.syntax", "{call:?}");
         assert!(state.encoded(call.0, call.1, &call.2, &mut Vec::new()).is_none(), "{call:?}");
     }
+}
+
+#[test]
+fn several_searches_of_one_question_have_the_time_of_one() {
+    let solving = Solving { ms: 1_500, ..Solving::default() };
+    let check = |ago_s: u64, expected: std::ops::RangeInclusive<u64>| {
+        let begun = Instant::now().checked_sub(std::time::Duration::from_secs(ago_s)).unwrap();
+        assert!(expected.contains(&solving.after(begun).ms), "{ago_s}");
+    };
+    check(0, 0..=1_500);
+    check(1, 0..=500);
+    check(2, 0..=0);
 }

@@ -3,7 +3,7 @@
 //! The order is always: temporary file in the same directory, write, fsync, rename, fsync of the directory.
 
 use std::fs::{DirBuilder, File, Metadata, Permissions};
-use std::io::{ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,9 @@ pub const FILE_MODE: u32 = 0o600;
 pub const DIRECTORY_MODE: u32 = 0o700;
 /// How the names of temporary files start; whoever opens a directory removes leftovers.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// How many bytes of short parts are written at once.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// What the file system refused: the action, the path, and what it said.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +118,11 @@ pub fn write(directory: &Path, name: &str, parts: &[&[u8]]) -> Result<PathBuf, F
     // The mode that `open` was given is cut by the umask.
     let private = Permissions::from_mode(FILE_MODE);
     file.as_file().set_permissions(private).map_err(failed("set the mode of", &path))?;
-    for part in parts {
-        file.write_all(part).map_err(failed("write", &path))?;
-    }
+    // Many parts are short.
+    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut());
+    let written = parts.iter().try_for_each(|part| writer.write_all(part)).and_then(|()| writer.flush());
+    written.map_err(failed("write", &path))?;
+    drop(writer);
     file.as_file().sync_all().map_err(failed("sync", &path))?;
     file.persist(&path).map_err(|error| failed("rename a temporary file to", &path)(error.error))?;
     sync_directory(directory)?;

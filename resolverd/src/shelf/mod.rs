@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use catalogue_schema::digest::{Algorithm, Digest, Hashed, hex, unhex};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::shelf::confirm::Stamp;
@@ -236,10 +237,11 @@ impl Shelf {
     /// named by SHA-256 are kept, and each must have the digest that names it: the caller has checked that.
     pub fn keep(&self, documents: &[(Digest, impl AsRef<[u8]>)]) -> Result<(), ShelfError> {
         let (mut news, mut named): (News<'_>, HashSet<&Digest>) = Default::default();
+        let mut run = self.run();
         for (digest, bytes) in documents.iter().filter(|(digest, _)| digest.algorithm() == Algorithm::Sha256)
         {
             // A head says that a document is here; whether its bytes still are is looked at once in the life of a process.
-            let is_here = self.index().is_sound(digest) || matches!(self.read(digest), Ok(Some(_)));
+            let is_here = self.index().is_sound(digest) || matches!(run.read(digest), Ok(Some(_)));
             if !is_here && named.insert(digest) {
                 news.push((digest, bytes.as_ref()));
             }
@@ -272,8 +274,8 @@ impl Shelf {
             let mut moved = Vec::new();
             for (digest, spot) in in_place(needed) {
                 let bytes = match File::open(&spot.file).and_then(|open| read_spot(&open, &spot)) {
-                    // A file that somebody took away has nothing to move.
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    // What nobody can read any more cannot be moved.
+                    Err(error) if is_lost(&error) => continue,
                     bytes => bytes.map_err(failed("read", &spot.file))?,
                 };
                 if Digest::sha256(&bytes) == digest {
@@ -413,6 +415,13 @@ impl Ahead {
     }
 }
 
+/// Tells whether an error says that the bytes are gone: with their file, with its end, or with the sector that they lay on. Another
+/// copy of them may still be there.
+fn is_lost(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof)
+        || error.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
 impl Run<'_> {
     /// Does what [`Shelf::read`] does, and hands the digest on that was computed for it.
     pub fn read(&mut self, digest: &Digest) -> Result<Option<Hashed>, ShelfError> {
@@ -424,9 +433,7 @@ impl Run<'_> {
             };
             let bytes = match read {
                 Ok(bytes) => bytes,
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {
-                    Vec::new()
-                }
+                Err(error) if is_lost(&error) => Vec::new(),
                 Err(error) => return Err(failed("read", &spot.file)(error).into()),
             };
             let hashed = Hashed::of(bytes);

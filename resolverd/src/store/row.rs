@@ -10,8 +10,8 @@ use catalogue_schema::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 /// How rows are written; another number means that the index is built anew.
-pub(super) const ROW_SCHEMA: u16 = 3;
-/// Longer payloads lie on the shelf.
+pub(super) const ROW_SCHEMA: u16 = 4;
+/// Longer payloads lie on the shelf. What lies here answers also where the shelf is lost.
 pub(super) const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 const HEAD_BYTES: usize = 7;

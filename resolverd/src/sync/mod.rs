@@ -12,6 +12,7 @@
 //!
 //! A rebuild and a held source are the same run with the shelf in place of the origins.
 
+mod checksums;
 mod keysets;
 pub mod memory;
 mod policy;
@@ -36,7 +37,7 @@ use catalogue_schema::generation::{
     Blocked, CatalogueState, DocumentRecord, DocumentRefusal, GENERATION_SCHEMA, Generation, Health, Ruled,
     SOURCE_EXPIRED, SourceState, stale,
 };
-use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
+use catalogue_schema::id::{CatalogueId, ComponentId, Dialect, Namespace, SourceId};
 use catalogue_schema::model::{Rank, Refusal, Shadow, Source, Verdict};
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::pointer::Want;
@@ -639,8 +640,14 @@ fn shown(refusal: Option<&Refusal>) -> String {
 /// The reason of the warning on a catalogue whose last good entries are lost.
 const LOST: &str = "catalogue.lost";
 
-/// Every id of the dialect.
-const EVERYTHING: &str = "lcod://**";
+/// Every id of a dialect.
+fn everything(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Lcod => "lcod://**",
+        Dialect::Estream => "estream:**",
+        Dialect::Flowctl => "flowctl:**",
+    }
+}
 
 /// The namespaces of sources of which something has never been read: nobody placed below them may answer. A source whose
 /// entries were lost owned ids that nobody can name any more, so that it blocks all of them.
@@ -657,7 +664,8 @@ fn blocked(sources: &[SourceState], catalogues: &[CatalogueState]) -> Vec<Blocke
         .collect();
     let mut blocked = Vec::new();
     for SourceState { source, health, .. } in sources {
-        let everything = Namespace::parse(EVERYTHING).ok().filter(|_| lost.contains(&source.id));
+        let everything =
+            Namespace::parse(everything(source.dialect)).ok().filter(|_| lost.contains(&source.id));
         let is_unread = *health == Health::Unread || unread.contains(&source.id);
         let own = source.owns.iter().filter(|_| is_unread).cloned();
         let block = |namespace| Blocked { namespace, source: source.id.clone(), place: source.place };

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{Blocked, CatalogueState, Health, Ruled, SourceState};
-use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
+use catalogue_schema::id::{CatalogueId, ComponentId, Dialect, Namespace, SourceId};
 use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict, Warning};
 use catalogue_schema::packed::write::Packer;
 use catalogue_schema::packed::{Packed, PackedError};
@@ -23,7 +23,7 @@ use tracing::warn;
 use crate::merge::Contribution;
 use crate::store::StoreError;
 use crate::store::first_seen::FirstSeen;
-use crate::sync::{EVERYTHING, Past, Scope, Sync, key};
+use crate::sync::{Past, Scope, Sync, everything, key};
 use crate::trust::evidence::{Case, Looked, Signatures, Voucher, missing_before};
 use crate::trust::policy::decide::{DELEGATION_SCOPE, Delegated, delegated};
 use crate::trust::policy::{InForce, Policies};
@@ -444,25 +444,26 @@ pub(super) fn waiting(
     let mut blocked = Vec::new();
     for one in policies.all().iter().filter(|_| !unread.is_empty()) {
         for rule in one.policy.namespaces.iter().filter(|rule| rule.mode == Mode::Enforce) {
-            let Some(namespace) = whole(rule, &one.policy) else { continue };
-            let waits = unread.iter().filter(|state| rule.sources.contains(&state.source.id));
-            blocked.extend(waits.map(|state| Blocked {
-                namespace: namespace.clone(),
-                source: state.source.id.clone(),
-                place: state.source.place,
-            }));
+            for state in unread.iter().filter(|state| rule.sources.contains(&state.source.id)) {
+                let namespace = whole(rule, &one.policy, state.source.dialect);
+                blocked.extend(namespace.map(|namespace| Blocked {
+                    namespace,
+                    source: state.source.id.clone(),
+                    place: state.source.place,
+                }));
+            }
         }
     }
     blocked
 }
 
-/// Returns the namespace of a rule that decides about all of it.
-fn whole(rule: &NamespaceRule, policy: &Policy) -> Option<Namespace> {
+/// Returns the namespace of a rule that decides about all of it; of one about every id, those that a source of `dialect` has.
+fn whole(rule: &NamespaceRule, policy: &Policy, dialect: Dialect) -> Option<Namespace> {
     let Pattern::Below(prefix) = &rule.pattern else { return None };
     let is_inside = |other: &NamespaceRule| {
         other.pattern != rule.pattern && other.pattern.to_string().starts_with(&**prefix)
     };
-    let text = if prefix.is_empty() { EVERYTHING.to_owned() } else { rule.pattern.to_string() };
+    let text = if prefix.is_empty() { everything(dialect).to_owned() } else { rule.pattern.to_string() };
     Namespace::parse(&text).ok().filter(|_| !policy.namespaces.iter().any(is_inside))
 }
 

@@ -10,6 +10,7 @@ use std::mem::take;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use catalogue_schema::dialect::lcod::SKIPPED_MAX;
 use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Unusable, Withdrawn};
 use catalogue_schema::digest::{Algorithm, Digest, Hashed};
 use catalogue_schema::documents::Gathered;
@@ -33,6 +34,7 @@ use crate::merge::Contribution;
 use crate::merge::listing::Listing;
 use crate::shelf::Run;
 use crate::store::memory::Memory;
+use crate::sync::checksums::Checksums;
 use crate::sync::reach::reach;
 use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::evidence::{Signatures, Voucher};
@@ -41,6 +43,9 @@ use crate::trust::verify::{Evidence, judge};
 
 /// How many documents of releases are asked for at once: what is in memory besides the releases themselves.
 pub(super) const WANTS_AT_ONCE: usize = 2048;
+
+/// How many bytes of documents of one catalogue wait in memory for the shelf.
+const FRESH_BYTES_MAX: usize = 256 << 20;
 
 /// What one source says.
 #[derive(Debug)]
@@ -565,7 +570,8 @@ impl<'a> Reader<'a> {
 
     /// Returns what the repository of an errand tells of a commit's ancestors; nothing where nobody can be asked.
     fn history(&self, errand: &Errand, commit: &CommitId) -> Option<Vec<u8>> {
-        let Want::Blob(Location::Git { repository, .. }) = &errand.want else { return None };
+        let (Want::Blob(location) | Want::Tree { location, .. }) = &errand.want else { return None };
+        let Location::Git { repository, .. } = location else { return None };
         let want = Want::History {
             repository: repository.clone(),
             commit: commit.clone(),
@@ -714,6 +720,7 @@ impl<'a> Reader<'a> {
         fresh: &mut Vec<(Digest, Vec<u8>)>,
     ) -> Result<Listing, SyncError> {
         let mut listing = Listing::of(node.id.clone());
+        let mut checksums = Checksums::default();
         listing.add(take(&mut finding.releases));
         let mut errands = VecDeque::from(errands);
         // What is left of a component that cannot be taken over whole.
@@ -759,14 +766,24 @@ impl<'a> Reader<'a> {
                     },
                     Err(trouble) => tree.refuse(errand, trouble),
                 };
+                let unsealed = self.unsealed(take(&mut found.sealed), tree);
+                checksums.note(&unsealed);
+                found.releases.extend(unsealed);
                 tree.open |= !found.errands.iter().all(is_settled);
                 errands.extend(found.errands.drain(..));
                 self.want_signatures(&found.releases, |_| Some(errand.want.clone()));
                 listing.add(take(&mut found.releases));
-                finding.skipped.append(&mut found.skipped);
+                // Each document may have some, and there may be very many documents.
+                let room = SKIPPED_MAX.saturating_sub(finding.skipped.len());
+                finding.skipped.extend(found.skipped.into_iter().take(room));
                 finding.warnings.append(&mut found.warnings);
             }
+            // Signatures take much more room than manifests: what passed need not wait in memory for the rest.
+            if fresh.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > FRESH_BYTES_MAX {
+                self.sync.shelf.keep(&take(fresh))?;
+            }
         }
+        checksums.refuse_twice(&mut listing);
         Ok(listing)
     }
 
@@ -1103,8 +1120,8 @@ impl<'a> Seat<'a> {
 
 /// Returns how many releases a list or catalogue names itself, before their documents are read.
 pub(super) fn listed(finding: &Finding) -> u64 {
-    let begun = finding.errands.iter().filter(|errand| errand.node().is_none() && errand.documents() > 0);
-    (begun.count() + finding.releases.len()) as u64
+    let begun = finding.errands.iter().filter(|errand| errand.node().is_none()).map(Errand::releases);
+    begun.sum::<u64>() + finding.releases.len() as u64
 }
 
 /// Takes the next errands off the front that describe releases of one component; one errand where it describes none.

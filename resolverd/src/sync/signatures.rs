@@ -10,13 +10,14 @@ use std::sync::Arc;
 use catalogue_schema::dialect::{Errand, Finding, Node, Stage};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::DocumentRecord;
-use catalogue_schema::id::{ComponentId, SourceId};
+use catalogue_schema::id::{ComponentId, Dialect, SourceId};
 use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Refusal, Release, Source, Trust};
 use catalogue_schema::packed::Packed;
 use catalogue_schema::pointer::Want;
 use catalogue_schema::policy::Policy;
 use catalogue_schema::revision::{RevisionKey, SignedBy};
+use catalogue_schema::seal::Sealed;
 use catalogue_schema::signature::Usage;
 
 use crate::sync::reading::{
@@ -27,6 +28,7 @@ use crate::trust::evidence::{Delegation, Looked, Sought, Voucher, beside, stated
 use crate::trust::memory::ROLLBACK;
 use crate::trust::policy::Policies;
 use crate::trust::policy::decide::{VERSION_MUTATED, catalogue, delegated};
+use crate::trust::seal::examined;
 
 /// How many catalogues of one source may be signed by keys that its lists name.
 const DELEGATIONS_MAX: usize = 32;
@@ -273,8 +275,12 @@ impl Reader<'_> {
         if self.policies().is_empty() {
             return;
         }
-        let may_be_signed =
-            |release: &&Release| !release.unfetched && self.policies().asks_release(&release.id);
+        // Those of a registry that seals archives were looked at when they were read.
+        let may_be_signed = |release: &&Release| {
+            !release.unfetched
+                && release.id.dialect() != Dialect::Estream
+                && self.policies().asks_release(&release.id)
+        };
         for release in releases.into_iter().filter(may_be_signed) {
             let Some(manifest) = &release.manifest else { continue };
             let stated = release.extra.get("signature").and_then(|value| value.as_str().map(str::to_owned));
@@ -285,6 +291,23 @@ impl Reader<'_> {
             };
             self.signatures.borrow_mut().wanted.insert(manifest.clone(), sought);
         }
+    }
+
+    /// Looks at seals, and returns the releases that they are on. Where nobody could find out, the tree is not the whole truth.
+    pub(super) fn unsealed(&self, sealed: Vec<Sealed>, tree: &mut Tree) -> Vec<Release> {
+        let mut releases = Vec::with_capacity(sealed.len());
+        for one in sealed {
+            let subject = format!("{}@{}", one.release.id, one.release.version);
+            match examined(one, &self.sync.rules.proofs) {
+                Ok(release) => releases.push(release),
+                Err(error) => {
+                    let expected = "a signature that was computed";
+                    let refusal = Refusal::new("sync.signature_not_computed", subject, expected, error);
+                    tree.incomplete.get_or_insert(refusal);
+                }
+            }
+        }
+        releases
     }
 
     /// Notes which releases of a component that is taken over with these records must be signed.

@@ -4,7 +4,7 @@
 //! no, and the run tells. Fetches nothing and parses nothing.
 
 use catalogue_schema::dialect;
-use catalogue_schema::dialect::lcod::READER_REVISION;
+use catalogue_schema::dialect::{estream, lcod};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{DOCUMENTS_MAGIC, Documents};
 use catalogue_schema::generation::{
@@ -87,7 +87,7 @@ impl Sync<'_> {
             "documents": DOCUMENTS_MAGIC,
             "blocks": FORMAT,
             "snapshot": SNAPSHOT_MAGIC,
-            "reader": READER_REVISION,
+            "reader": [lcod::READER_REVISION, estream::READER_REVISION],
             "forges": format!("{:?}", self.forges),
             "limits": self.limits,
             "unknownOrder": unknown_order,

@@ -19,6 +19,7 @@ use catalogue_schema::key::{Fingerprint, KeyAlgorithm, PublicKey};
 use catalogue_schema::model::{Refusal, Release, SignatureClaim};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{HttpsUrl, LocalPath, Location, Want};
+use catalogue_schema::seal::signer;
 use catalogue_schema::signature::{SignatureFile, Statement, Usage};
 
 use crate::trust::policy::Policies;
@@ -89,6 +90,12 @@ impl Looked {
         self.statement.as_ref().filter(|_| self.has_one_that_holds())
     }
 
+    /// Returns what a signature is of the key with this fingerprint, over bytes and no statement.
+    fn at(key: Fingerprint, holds: bool) -> Looked {
+        let proof = if holds { Proof::Holds } else { Proof::Fails };
+        Looked { proofs: vec![(key, proof)], ..Looked::default() }
+    }
+
     fn broken(fault: ParseError) -> Looked {
         Looked { fault: Some(fault), ..Looked::default() }
     }
@@ -140,6 +147,32 @@ impl Proofs {
         self.looked((&ring, keys, &likely), Usage::Catalogue, (digest, content), signature)
     }
 
+    /// Tells whether `signature` is one of `key` over `message`, which no policy need know.
+    ///
+    /// **Errors**: the system has no thread left.
+    pub fn holds(&self, key: &PublicKey, message: &[u8], signature: &[u8]) -> Result<bool, SignatureError> {
+        let keys = Digest::sha256(format!("sealed by {}\n", key.fingerprint()).as_bytes());
+        let question = (Digest::sha256(message), Digest::sha256(signature), keys, Usage::Package);
+        if let Some(known) = self.remembered(&question) {
+            return Ok(known.has_one_that_holds());
+        }
+        let holds = verify(key, message, signature, &[])?;
+        self.remember(question, Arc::new(Looked::at(key.fingerprint(), holds)));
+        Ok(holds)
+    }
+
+    fn remembered(&self, question: &Question) -> Option<Arc<Looked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(question).cloned()
+    }
+
+    fn remember(&self, question: Question, looked: Arc<Looked>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= REMEMBERED_MAX {
+            all.clear();
+        }
+        all.insert(question, looked);
+    }
+
     fn looked(
         &self,
         (ring, keys, likely): (&KeyRing, Digest, Likely<'_>),
@@ -148,9 +181,7 @@ impl Proofs {
         signature: &[u8],
     ) -> Arc<Looked> {
         let question = (digest.clone(), Digest::sha256(signature), keys, usage);
-        let remembered =
-            |proofs: &Proofs| proofs.0.lock().unwrap_or_else(PoisonError::into_inner).get(&question).cloned();
-        if let Some(known) = remembered(self) {
+        if let Some(known) = self.remembered(&question) {
             return known;
         }
         let looked = match look((ring, likely), usage, content, signature) {
@@ -161,11 +192,7 @@ impl Proofs {
                 return Arc::new(Looked::broken(ParseError::new(NOT_COMPUTED, expected, found)));
             }
         };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= REMEMBERED_MAX {
-            all.clear();
-        }
-        all.insert(question, Arc::clone(&looked));
+        self.remember(question, Arc::clone(&looked));
         looked
     }
 }
@@ -356,6 +383,9 @@ pub struct Case<'a> {
     source: &'a SourceId,
     voucher: &'a Voucher,
     looked: Option<&'a Looked>,
+    /// What was found of the seal on its archive. A policy that knows the publisher's key counts it as a signature of the
+    /// release: the index, at its commit, says of which.
+    sealed: Option<Looked>,
     digests: Vec<Digest>,
     content: Option<Digest>,
     /// Every document on the way is pinned.
@@ -384,6 +414,7 @@ impl<'a> Case<'a> {
             source,
             voucher,
             looked,
+            sealed: signer(release).map(|key| Looked::at(key, true)),
             digests: promised(release),
             content: release.content(),
             pinned: false,
@@ -411,7 +442,7 @@ impl<'a> Case<'a> {
             has_unknown_digests: false,
             content: self.content.as_ref(),
             first_seen: first_seen.map(|(digest, at_s)| FirstSeen { digest, at_s: *at_s }),
-            signed: self.looked.map(Looked::signed).unwrap_or_default(),
+            signed: self.sealed.as_ref().or(self.looked).map(Looked::signed).unwrap_or_default(),
             published_s: as_seen.map(|(_, at_s)| *at_s),
             carried_by: self.carriers,
             dependencies: &self.release.dependencies,
@@ -422,10 +453,11 @@ impl<'a> Case<'a> {
 
 /// Returns the digests that are promised for the bytes of a release, and hold.
 fn promised(release: &Release) -> Vec<Digest> {
-    match (&release.manifest, release.promised) {
-        (_, false) => Vec::new(),
-        (Some(manifest), true) => vec![manifest.clone()],
-        (None, true) => release.files.iter().filter_map(|file| file.digest.clone()).collect(),
+    match (&release.archive, &release.manifest, release.promised) {
+        (_, _, false) => Vec::new(),
+        (Some(archive), _, true) => archive.digests.clone(),
+        (None, Some(manifest), true) => vec![manifest.clone()],
+        (None, None, true) => release.files.iter().filter_map(|file| file.digest.clone()).collect(),
     }
 }
 

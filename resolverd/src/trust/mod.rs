@@ -6,5 +6,6 @@ pub mod keys;
 pub mod memory;
 pub mod policy;
 pub mod rotation;
+pub mod seal;
 pub mod signature;
 pub mod verify;

@@ -12,7 +12,7 @@ use catalogue_schema::direct::DirectReference;
 use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::key::{Fingerprint, PublicKey};
-use catalogue_schema::model::Refusal;
+use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::policy::{
     Direct, Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Removals, Revocation,
 };
@@ -155,6 +155,29 @@ impl PolicyError {
     }
 }
 
+/// What a policy makes of a direct reference that it does not allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectRuling {
+    /// What becomes of it.
+    pub mode: Mode,
+    /// Why it is not allowed.
+    pub refusal: Refusal,
+}
+
+impl DirectRuling {
+    /// Tells whether it is refused, and not only warned of or written down.
+    pub fn is_enforced(&self) -> bool {
+        self.mode == Mode::Enforce
+    }
+
+    /// Returns what a reader is told of it where it is used all the same: under `audit` nothing, as of releases.
+    pub fn warning(&self) -> Option<Warning> {
+        let DirectRuling { mode, refusal } = self;
+        let text = format!("the policy would refuse it, and warns only: {refusal}");
+        (*mode == Mode::Warn).then(|| Warning { reason: refusal.reason.clone(), text })
+    }
+}
+
 /// Every policy in force; a release must pass all of them.
 #[derive(Debug, Clone, Default)]
 pub struct Policies {
@@ -216,13 +239,23 @@ impl Policies {
         self.all.iter().all(|one| one.policy.defaults.mode == Mode::Enforce)
     }
 
-    /// Returns the refusal of a direct reference by the first policy that does not allow it; `None` where every one does, and where
-    /// none is set. What a policy only warns of or writes down elsewhere is refused here: no release is there to warn about.
+    /// Returns the refusal of a direct reference by the first policy that does not allow it and is enforced; `None` where every one
+    /// does, and where none is set. [`Policies::rule_direct`] says what the others make of it.
     pub fn direct(&self, reference: &DirectReference) -> Option<Refusal> {
-        let refusing = self.all.iter().find(|one| one.policy.defaults.direct == Direct::Refuse)?;
-        let expected = "direct = \"allow\" under [defaults] of the policy, or a catalogue that lists it";
-        let found = format!("a direct reference under {}", refusing.path.display());
-        Some(Refusal::new("policy.direct", reference, expected, found))
+        self.rule_direct(reference).into_iter().find(DirectRuling::is_enforced).map(|ruling| ruling.refusal)
+    }
+
+    /// Returns what every policy says that does not allow a direct reference, each by its own mode: no rule for components covers it,
+    /// and so none has a mode of its own for it.
+    pub fn rule_direct(&self, reference: &DirectReference) -> Vec<DirectRuling> {
+        let refusing = self.all.iter().filter(|one| one.policy.defaults.direct == Direct::Refuse);
+        let ruling = |one: &InForce| {
+            let expected = "direct = \"allow\" under [defaults] of the policy, or a catalogue that lists it";
+            let found = format!("a direct reference under {}", one.path.display());
+            let refusal = Refusal::new("policy.direct", reference, expected, found);
+            DirectRuling { mode: one.policy.defaults.mode, refusal }
+        };
+        refusing.map(ruling).collect()
     }
 
     /// Returns what becomes of a signed catalogue that leaves out what it listed: what the strictest says, where all of them enforce.

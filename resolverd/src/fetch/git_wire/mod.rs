@@ -592,7 +592,8 @@ impl<'a> Session<'a> {
             _ => return None,
         };
         let url = self.remote.to_string();
-        let fetched = |bytes| Fetched { bytes, url, commit, blob: None, etag: None, modified: None };
+        let fetched =
+            |bytes| Fetched { bytes, url, commit, blob: None, etag: None, modified: None, way: Vec::new() };
         Some(bytes.map(fetched).map_err(|error| error.about(want)))
     }
 
@@ -714,8 +715,12 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Answers<R> {
             }
             _ => return Err(not_git()),
         };
+        let way = match want {
+            Want::Tree { location: Location::Git { path, .. }, .. } => self.walk.way(&commit, path),
+            _ => Vec::new(),
+        };
         let (commit, blob) = (Some(commit.to_commit_id()), Some(id.to_commit_id()));
-        Ok(Fetched { bytes, url: self.url.clone(), commit, blob, etag: None, modified: None })
+        Ok(Fetched { bytes, url: self.url.clone(), commit, blob, etag: None, modified: None, way })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
+use catalogue_schema::project::Allowed;
+
 use super::*;
-use crate::resolve::overlay::Allowed;
 
 /// Releases with what they require; marks behind a version as in [`component`].
 fn written_world(rows: &[(&str, &str)]) -> World {
@@ -555,6 +556,38 @@ proptest! {
     }
 
     #[test]
+    fn what_is_called_counts_like_what_is_required(
+        rows in some_rows(),
+        references in some_question(),
+        calls in prop::collection::vec(any::<bool>(), 14),
+    ) {
+        // Some releases do not say what they need.
+        let (mut bare, mut called) = (rows.clone(), Vec::new());
+        for ((name, required), _) in bare.iter_mut().zip(&calls).filter(|(_, calls)| **calls) {
+            let needs = std::mem::take(required);
+            let needs: Vec<Reference> =
+                needs.split_whitespace().map(|one| Reference::parse(&format!("lcod://{one}")).unwrap()).collect();
+            called.push((name.trim_end_matches(['!', '~']).to_owned(), needs));
+        }
+        let (whole, part) = (world_of(&rows), world_of(&bare));
+        let place = |name: &str| {
+            let (id, version) = name.split_once('@').unwrap();
+            let node = catalogue_schema::graph::place_of(&format!("lcod://{id}"), &part.components).unwrap();
+            let listed = part.components[node as usize].exact(&Version::parse(version).unwrap()).unwrap();
+            (node, u32::try_from(listed.at()).unwrap())
+        };
+        let lists = called.iter().map(|(name, needs)| (place(name), needs.as_slice()));
+        let calls = Some(Arc::new(Additions::of(&part.graph, &part.components, lists)));
+        let (asked, with_calls) = (asking(&references), Request { calls, ..asking(&references) });
+        let (expected, found) = (resolve(&whole, &asked, &LONG), resolve(&part, &with_calls, &LONG));
+        prop_assert_eq!(found.is_ok(), expected.is_ok(), "{:?}", found.as_ref().err());
+        match (&expected, &found) {
+            (Ok(expected), Ok(found)) => prop_assert_eq!(picks(expected), picks(found)),
+            _ => prop_assert_eq!(told(&expected), told(&found)),
+        }
+    }
+
+    #[test]
     fn what_nobody_asks_for_changes_nothing_and_neither_does_asking_again(
         rows in some_rows(),
         references in some_question(),
@@ -578,4 +611,72 @@ proptest! {
             prop_assert_eq!(once, told_of(&more));
         }
     }
+
+    /// One component of a lock is chosen anew after more was published. Whatever else changes has a reason: put back alone, it would
+    /// no longer fit; and where what is locked fits the new version as it is, nothing else changes at all.
+    #[test]
+    fn an_update_of_one_component_changes_nothing_else_without_a_reason(
+        rows in some_rows(),
+        references in some_question(),
+        published in any::<u16>(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let older: Vec<(String, String)> =
+            rows.iter().enumerate().filter(|(row, _)| published & (1 << row) != 0).map(|(_, row)| row.clone()).collect();
+        let (before_world, after_world) = (world_of(&older), world_of(&rows));
+        let asked = asking(&references);
+        let chosen = |resolution: &Resolution<'_>| -> BTreeMap<ComponentId, Version> {
+            let pair = |pick: &Pick<'_>| (pick.component.id().unwrap(), pick.release.version().unwrap());
+            resolution.picks.iter().map(pair).collect()
+        };
+        let Ok(first) = resolve(&before_world, &asked, &LONG) else { return Ok(()) };
+        let before = chosen(&first);
+        if before.is_empty() {
+            return Ok(());
+        }
+        let updated = before.keys().nth(at.index(before.len())).unwrap().clone();
+        let locked: Vec<(ComponentId, Version)> =
+            before.iter().filter(|(id, _)| **id != updated).map(|(id, version)| (id.clone(), version.clone())).collect();
+        let request = Request { locked, ..asked };
+        let second = resolve(&after_world, &request, &LONG);
+        prop_assert!(second.is_ok(), "what was locked is a solution still: {}", told(&second));
+        let after = chosen(second.as_ref().unwrap());
+        for (id, version) in before.iter().filter(|(id, _)| **id != updated) {
+            let Some(now) = after.get(id).filter(|now| *now != version) else { continue };
+            let mut put_back = after.clone();
+            put_back.insert(id.clone(), version.clone());
+            prop_assert!(!fits_together(&rows, &references, &put_back), "{id} {version} -> {now} in {before:?} -> {after:?}");
+        }
+        if let Some(now) = after.get(&updated) {
+            let mut alone = before.clone();
+            alone.insert(updated.clone(), now.clone());
+            if fits_together(&rows, &references, &alone) {
+                let others = |all: &BTreeMap<ComponentId, Version>| -> BTreeMap<ComponentId, Version> {
+                    all.iter().filter(|(id, _)| **id != updated && after.contains_key(*id)).map(|(id, version)| (id.clone(), version.clone())).collect()
+                };
+                prop_assert_eq!(others(&before), others(&after));
+            }
+        }
+    }
+}
+
+/// Tells whether these versions meet what is asked for and what they require of each other.
+fn fits_together(
+    rows: &[(String, String)],
+    references: &[Reference],
+    chosen: &BTreeMap<ComponentId, Version>,
+) -> bool {
+    let is_met = |wanted: &Reference| {
+        chosen.get(&wanted.id).is_some_and(|version| wanted.requirement.matches(version))
+    };
+    let required = |id: &ComponentId, version: &Version| {
+        let name = format!("{}@{version}", id.path());
+        let row = rows.iter().find(|(text, _)| text.trim_end_matches(['!', '~']) == name).unwrap();
+        row.1
+            .split_whitespace()
+            .map(|one| Reference::parse(&format!("lcod://{one}")).unwrap())
+            .collect::<Vec<_>>()
+    };
+    references.iter().all(is_met)
+        && chosen.iter().all(|(id, version)| required(id, version).iter().all(is_met))
 }

@@ -20,7 +20,9 @@ fn component(id: &str, summary: &str, kind: &str, extra: Value) -> Component {
         kind: Some(kind.to_owned()),
         summary: Some(summary.to_owned()),
         dependencies: Vec::new(),
+        implements: Vec::new(),
         unfetched: false,
+        archive: None,
         yanked: false,
         verdict: Verdict::Trusted(Trust::grant(Level::Pinned, false)),
         warnings: Vec::new(),
@@ -112,7 +114,8 @@ fn filters_narrow_and_need_no_words() {
     check(&Search { tag: Some("words".into()), ..search("slug") }, "text/slugger=name-prefix");
     check(&Search { source: Some(SourceId::parse("second").unwrap()), ..search("wrap") }, "other/wrap=name");
     check(&Search { kind: Some("axiom".into()), ..search("slug") }, "");
-    check(&Search { vouched: true, ..search("slug") }, "");
+    check(&Search { verified: true, ..search("slug") }, "");
+    check(&Search { official: true, ..search("slug") }, "");
 }
 
 #[test]

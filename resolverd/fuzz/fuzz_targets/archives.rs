@@ -1,0 +1,4 @@
+//! Fuzzes `targets::archives`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::archives(bytes));

@@ -1,0 +1,4 @@
+//! Fuzzes `targets::compose`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::compose(bytes));

@@ -1,0 +1,43 @@
+//! Schemas that the releases of an answer bring and need (seed 002): each is brought once, and whatever is needed is brought. A
+//! judgement of an answer as a whole: nothing is searched for another one.
+
+use std::collections::BTreeMap;
+
+use catalogue_schema::dialect::estream::PREFIX;
+use catalogue_schema::extra::Extra;
+use serde_json::Value;
+
+use crate::resolve::{Cause, Pick, SchemaTwice, SchemaUnmet};
+
+/// How many schemas are named that nothing brings.
+const NAMED_MAX: usize = 100;
+
+/// Checks the schemas of an answer.
+///
+/// **Errors**: [`Cause::SchemaTwice`], [`Cause::SchemasUnmet`]; a release cannot be read.
+pub(super) fn check(picks: &[Pick<'_>]) -> Result<(), Cause> {
+    let mut brought: BTreeMap<String, &Pick<'_>> = BTreeMap::new();
+    let mut needed: Vec<(String, &Pick<'_>)> = Vec::new();
+    for pick in picks.iter().filter(|pick| pick.component.id_text().starts_with(PREFIX)) {
+        let extra = pick.release.extra()?;
+        for schema in named(&extra, "provides") {
+            let before = brought.insert(schema.clone(), pick).filter(|before| !std::ptr::eq(*before, pick));
+            if let Some(before) = before {
+                let provided_by = [before.name(), pick.name()];
+                return Err(Cause::SchemaTwice(SchemaTwice { schema, provided_by }));
+            }
+        }
+        needed.extend(named(&extra, "requires").into_iter().map(|schema| (schema, pick)));
+    }
+    let unmet = needed.into_iter().filter(|(schema, _)| !brought.contains_key(schema));
+    let unmet = unmet.take(NAMED_MAX).map(|(schema, pick)| SchemaUnmet { schema, required_by: pick.name() });
+    match unmet.collect::<Vec<_>>() {
+        none if none.is_empty() => Ok(()),
+        unmet => Err(Cause::SchemasUnmet(unmet)),
+    }
+}
+
+fn named(extra: &Extra, field: &str) -> Vec<String> {
+    let schemas = extra.get("schemas").and_then(|schemas| schemas.get(field)).and_then(Value::as_array);
+    schemas.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
