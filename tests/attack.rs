@@ -771,6 +771,7 @@ fn j12_no_request_makes_the_daemon_open_a_path() {
             "/v1/locate",
             "/v1/files/verify",
             "/v1/files/gc",
+            "/v1/files/release",
         ] {
             let answer = daemon.post(target, &json!({ field: "/etc/shadow" }));
             assert_eq!(

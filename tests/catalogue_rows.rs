@@ -312,7 +312,7 @@ fn a10_spellings_of_a_digest() {
         format!("sha256-{base512}"),
         format!("sha512:{hex}"),
         format!("sha512-{base}"),
-        format!("sha3-256:{hex}"),
+        format!("sha3-512:{hex}"),
         format!("blake3:{hex}"),
         format!("md5:{}", &hex[..32]),
         format!(" sha256:{hex}"),

@@ -13,6 +13,8 @@ pub(crate) fn sample() -> Value {
     let root = place::root();
     let text = std::fs::read_to_string(root.join("sources.example.json")).unwrap();
     let mut sources: Value = serde_json::from_str(&text).unwrap();
+    // Registries of other dialects have tests of their own.
+    sources["sources"].as_array_mut().unwrap().retain(|source| source["dialect"].is_null());
     for source in sources["sources"].as_array_mut().unwrap() {
         let path = root.join(source["entrypoint"]["path"].as_str().unwrap());
         source["entrypoint"]["path"] = path.to_str().unwrap().into();

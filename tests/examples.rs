@@ -15,7 +15,7 @@ fn run(sandbox: &Sandbox, program: &str, file: &str, arguments: &[&str]) -> Opti
     let mut command = Command::new(program);
     sandbox.furnish(&mut command);
     // A program that chooses among several of its versions reads its choice from the real home.
-    command.env("HOME", place::variable("HOME").unwrap_or_default());
+    command.env("HOME", place::variable("HOME").unwrap_or_default()).env("PYTHONDONTWRITEBYTECODE", "1");
     if Command::new(program).arg("--version").output().is_err() {
         place::skipped(&format!("{program} is not here"));
         return None;
@@ -67,14 +67,6 @@ fn the_javascript_client_asks_the_daemon() {
 
 #[test]
 fn the_python_client_outlives_a_daemon_that_starts_again() {
-    let sandbox = Sandbox::with_sources(&sample());
-    let mut command = Command::new("python3");
-    sandbox.furnish(&mut command);
-    command.env("HOME", place::variable("HOME").unwrap_or_default());
-    if Command::new("python3").arg("--version").output().is_err() {
-        return place::skipped("python3 is not here");
-    }
-    let daemon = sandbox.start_synced();
     let script = "\
 import sys; sys.path.insert(0, sys.argv[1])
 from client import Resolverd
@@ -83,19 +75,106 @@ for _ in range(3):
     print(daemon.lookup([\"lcod://tooling/text/slug\"])[0][\"id\"], flush=True)
     sys.stdin.readline()
 ";
-    command.args(["-c", script]).arg(place::root().join("resolverd/examples"));
-    let mut python = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(python.stdout.take().unwrap()).lines();
-    let mut input = python.stdin.take().unwrap();
+    outlives("python3", &["-c", script]);
+}
+
+/// Runs a script of one of the languages beside a daemon that goes away and comes back after each line that is asked for.
+fn outlives(program: &str, arguments: &[&str]) {
+    let sandbox = Sandbox::with_sources(&sample());
+    let mut command = Command::new(program);
+    sandbox.furnish(&mut command);
+    command.env("HOME", place::variable("HOME").unwrap_or_default()).env("PYTHONDONTWRITEBYTECODE", "1");
+    if Command::new(program).arg("--version").output().is_err() {
+        return place::skipped(&format!("{program} is not here"));
+    }
+    let mut daemon = sandbox.start_synced();
+    command.args(arguments).arg(place::root().join("resolverd/examples"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut input = child.stdin.take().unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "lcod://tooling/text/slug");
-    assert!(daemon.stop().success());
-    let _daemon = sandbox.start_synced();
-    for _ in 0..2 {
+    for is_killed in [false, true] {
+        if is_killed {
+            daemon.kill();
+        } else {
+            assert!(daemon.stop().success());
+        }
+        daemon = sandbox.start_synced();
         input.write_all(b"\n").unwrap();
         assert_eq!(lines.next().unwrap().unwrap(), "lcod://tooling/text/slug");
     }
     drop(input);
-    assert!(python.wait().unwrap().success());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_javascript_client_outlives_a_daemon_that_starts_again() {
+    let script = "\
+const { Resolverd } = require(`${process.argv[1]}/client.js`);
+const lines = require('node:readline').createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+(async () => {
+  const daemon = new Resolverd(undefined, 20000);
+  for (let turn = 0; turn < 3; turn++) {
+    console.log((await daemon.lookup(['lcod://tooling/text/slug']))[0].id);
+    await lines.next();
+  }
+  daemon.close();
+})();
+";
+    outlives("node", &["-e", script]);
+}
+
+/// A server that takes a first request and says nothing, and answers those behind it.
+fn silent_once(socket: &std::path::Path) -> std::thread::JoinHandle<()> {
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        let (silent, _) = listener.accept().unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 4096];
+        assert!(std::io::Read::read(&mut stream, &mut head).unwrap() > 0);
+        let body = "[{\"id\":\"answered\"}]";
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        drop(silent);
+    })
+}
+
+#[test]
+fn a_client_does_not_wait_for_ever_and_asks_anew_after_that() {
+    let python = "\
+import sys; sys.path.insert(0, sys.argv[2])
+from client import Resolverd
+daemon = Resolverd(sys.argv[1], timeout=0.5)
+try:
+    daemon.lookup(['lcod://a/b'])
+except OSError as error:
+    print('gave up', flush=True)
+print(daemon.lookup(['lcod://a/b'])[0]['id'])
+";
+    let javascript = "\
+const { Resolverd } = require(`${process.argv[2]}/client.js`);
+(async () => {
+  const daemon = new Resolverd(process.argv[1], 500);
+  await daemon.lookup(['lcod://a/b']).catch((error) => console.log(error.message.includes('says nothing') ? 'gave up' : error.message));
+  console.log((await daemon.lookup(['lcod://a/b']))[0].id);
+  daemon.close();
+})();
+";
+    for (program, flag, script) in [("python3", "-c", python), ("node", "-e", javascript)] {
+        let sandbox = Sandbox::new();
+        let socket = sandbox.path("silent.sock");
+        if Command::new(program).arg("--version").output().is_err() {
+            place::skipped(&format!("{program} is not here"));
+            continue;
+        }
+        let server = silent_once(&socket);
+        let mut command = Command::new(program);
+        sandbox.furnish(&mut command);
+        command.env("HOME", place::variable("HOME").unwrap_or_default()).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.args([flag, script]).arg(&socket).arg(place::root().join("resolverd/examples"));
+        let said = Said::of(&mut command);
+        assert_eq!((said.status, said.stdout.as_str()), (0, "gave up\nanswered\n"), "{program}: {said:?}");
+        server.join().unwrap();
+    }
 }
 
 #[test]

@@ -119,11 +119,11 @@ fn a_daemon_whose_syncs_fail_serves_on_and_recovers_by_itself() {
 }
 
 /// A file system of its own, gone when dropped.
-struct Mount(PathBuf);
+pub(crate) struct Mount(PathBuf);
 
 impl Mount {
     /// Mounts a tmpfs at `path`; `None` where that is not allowed.
-    fn tmpfs(path: &Path, options: &str) -> Option<Mount> {
+    pub(crate) fn tmpfs(path: &Path, options: &str) -> Option<Mount> {
         if !rustix::process::geteuid().is_root() {
             place::skipped("only root can mount a small file system");
             return None;
@@ -138,7 +138,8 @@ impl Mount {
         Some(Mount(path.to_owned()))
     }
 
-    fn remount(&self, options: &str) {
+    /// Mounts it again with other options; what it holds stays.
+    pub(crate) fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
         let said = Said::of(Command::new("mount").args(["-o", &options]).arg(&self.0));
         assert_eq!(said.status, 0, "{said:?}");

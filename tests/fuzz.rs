@@ -3,6 +3,7 @@
 //! count makes the same inputs. `resolverd/fuzz/run.sh` runs the same targets under cargo-fuzz.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::Listed;
@@ -208,6 +209,20 @@ fn stored() -> Vec<(&'static str, Vec<u8>)> {
     vec![("store_row", [&[0; 7], block.as_bytes()].concat()), ("documents_list", list)]
 }
 
+/// Returns archives as other programs write them.
+fn archived() -> Vec<(&'static str, Vec<u8>)> {
+    let pack = |options: &[&str]| {
+        let mut tar = Command::new("tar");
+        tar.args(options).args(["-cf", "-", "tests/federation"]).current_dir(place::root());
+        let output = tar.output().expect("tar runs");
+        assert!(output.status.success(), "{options:?}");
+        ("archives", output.stdout)
+    };
+    let forms: [&[&str]; 4] =
+        [&["--format=ustar"], &["--format=pax"], &["--format=gnu"], &["--format=pax", "-z"]];
+    forms.into_iter().map(pack).collect()
+}
+
 #[test]
 fn no_seed_and_no_mutation_of_one_breaks_a_reader() {
     let folder = place::root().join("resolverd/fuzz");
@@ -215,6 +230,7 @@ fn no_seed_and_no_mutation_of_one_breaks_a_reader() {
     let count = place::variable("RESOLVERD_FUZZ").map_or(usual, |count| count.parse().unwrap());
     let (documents, mut made) = (federation(), git());
     made.extend(stored());
+    made.extend(archived());
     for (name, target) in targets::TARGETS {
         let mut corpus = seeds(&folder.join("seeds"), name);
         corpus.extend(made.iter().filter(|(of, _)| of == name).map(|(_, bytes)| bytes.clone()));

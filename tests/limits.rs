@@ -3,20 +3,26 @@
 use std::collections::BTreeMap;
 
 use resolverd::fetch::limit::Limits;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::daemon::Sandbox;
 use crate::harness::lcod::{Component, Federation, Form};
 use crate::harness::place;
 
 /// The limits that only another machine can meet, or that stop nothing: `https`, `git_wire`, `rollback` and the sync's own
-/// tests show them in force; `solve` shows those of a resolve, `materialize` those of files on disk.
-const ELSEWHERE: [&str; 14] = [
+/// tests show them in force; `solve` shows those of a resolve, `materialize`, `files` and the tests of archives those of files on disk
+/// and of connections.
+const ELSEWHERE: [&str; 19] = [
+    "archive_bytes",
+    "archive_ratio",
     "cache_bytes",
     "connect_s",
     "eager_max",
     "file_bytes",
     "history_commits",
+    "holds",
+    "holds_per_uid",
+    "idle_connection_s",
     "rate_bytes_s",
     "redirects",
     "release_bytes",
@@ -70,4 +76,37 @@ fn every_limit_of_a_config_file_is_in_force_and_named_where_it_stops_something()
         assert!(shown.contains(&format!("limit.{key}")), "{key}: {shown}");
         assert!(shown.contains(&format!("limits.{key})")), "{key}: {shown}");
     }
+}
+
+#[test]
+fn a_source_says_which_of_its_catalogues_a_limit_leaves_out() {
+    let acme = place::root().join("tests/federation/acme");
+    let bytes = |name: &str| std::fs::metadata(acme.join(name)).unwrap().len();
+    let limit = bytes("billing.json") - 1;
+    assert!(bytes("tooling.json").max(bytes("catalogues.json")) <= limit, "one catalogue alone is too large");
+    let sandbox = Sandbox::with_sources(&json!({
+        "schema": "lcod-resolver/sources@1",
+        "sources": [{
+            "id": "acme", "priority": 1,
+            "entrypoint": {"type": "file", "path": acme.join("catalogues.json")},
+        }],
+    }));
+    let config = sandbox.path("config.toml");
+    std::fs::write(&config, format!("[limits]\ncatalogue_bytes = {limit}\n")).unwrap();
+    let said = |verb: &[&str]| sandbox.run(&[verb, &["--config", config.to_str().unwrap()]].concat()).stdout;
+    said(&["sync"]);
+    let answer: Value = serde_json::from_str(&said(&["sources", "-o", "json"])).unwrap();
+    let source = &answer["items"][0];
+    assert_eq!(
+        (&source["state"], &source["failed"]),
+        (&json!("fresh"), &json!("acme/billing")),
+        "{source:#}"
+    );
+    assert_eq!(source["error"]["reason"], "limit.catalogue_bytes", "{source:#}");
+    assert!(source["error"]["hint"].as_str().unwrap().contains("[limits]"), "{source:#}");
+    assert_eq!(source["releases"], 2, "{source:#}");
+    let shown = said(&["sources"]);
+    assert!(shown.contains("warning: acme/acme/billing: "), "{shown}");
+    let shown = said(&["status"]);
+    assert_eq!(shown.matches("limits.catalogue_bytes").count(), 1, "{shown}");
 }

@@ -8,8 +8,10 @@
     reason = "a test may panic and may say why it did not run"
 )]
 
+mod archives;
 mod attack;
 mod audit;
+mod calls;
 mod catalogue_rows;
 mod clock;
 mod crash;
@@ -18,11 +20,13 @@ mod damage;
 mod doctor;
 mod documents;
 mod equal_forms;
+mod estream;
 mod events;
 mod examples;
 mod explain;
 mod faults;
 mod federation;
+mod files;
 mod formats;
 mod fuzz;
 mod git_rows;
@@ -42,6 +46,7 @@ mod metrics;
 mod name_rows;
 mod network;
 mod offline;
+mod overlay;
 mod owns;
 mod parsers;
 mod power;

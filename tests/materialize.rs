@@ -18,42 +18,34 @@ use crate::harness::tls::{GitMount, Route, TlsServer};
 use crate::harness::{http, place, poll};
 
 /// A sandbox whose read-only directories can be removed at the end.
-struct World {
-    sandbox: Sandbox,
-    components: Vec<Component>,
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) components: Vec<Component>,
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        open_up(&self.sandbox.path("cache"));
-    }
-}
-
-/// Lets the owner write below a directory again.
-fn open_up(place: &Path) {
-    let Ok(found) = place.symlink_metadata() else { return };
-    if found.is_dir() {
-        fs::set_permissions(place, Permissions::from_mode(0o700)).unwrap();
-        fs::read_dir(place).unwrap().for_each(|entry| open_up(&entry.unwrap().path()));
+        place::open_up(&self.sandbox.path("cache"));
     }
 }
 
 impl World {
     /// Publishes components in one form.
-    fn new(components: Vec<Component>, form: Form) -> World {
+    pub(crate) fn new(components: Vec<Component>, form: Form) -> World {
         let sandbox = Sandbox::new();
         let federation = Federation::build(&sandbox.path("world"), components);
         sandbox.write_sources(&federation.sources(form));
         World { sandbox, components: federation.components }
     }
 
-    fn few(form: Form) -> World {
+    /// Publishes two components in one form.
+    pub(crate) fn few(form: Form) -> World {
         let one = Component::new("lcod://acme/tools/one", "1.0.0", &["lcod://acme/tools/two@1"]);
         World::new(vec![one, Component::new("lcod://acme/tools/two", "1.2.0", &[])], form)
     }
 
     /// Publishes a catalogue of one row over a repository whose last commit holds `files`, made by `more` as well.
-    fn of_files(files: &Files, more: impl FnOnce(&Path)) -> World {
+    pub(crate) fn of_files(files: &Files, more: impl FnOnce(&Path)) -> World {
         let sandbox = Sandbox::new();
         let component = Component::new("lcod://acme/x", "1.0.0", &[]);
         let home = Repository::create(&sandbox.path("home"));
@@ -66,28 +58,31 @@ impl World {
         World { sandbox, components: vec![component] }
     }
 
-    fn cache(&self) -> PathBuf {
+    /// Returns the cache of files.
+    pub(crate) fn cache(&self) -> PathBuf {
         self.sandbox.path("cache/resolverd/files")
     }
 
     /// Returns the names in a directory of the cache, but for what is half-made.
-    fn kept(&self, name: &str) -> Vec<PathBuf> {
+    pub(crate) fn kept(&self, name: &str) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.cache().join(name)) else { return Vec::new() };
         let paths = entries.map(|entry| entry.unwrap().path());
         paths.filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with(".tmp-")).collect()
     }
 }
 
-fn ask(daemon: &Daemon, releases: &[&str]) -> http::Answer {
+/// Asks for releases.
+pub(crate) fn ask(daemon: &Daemon, releases: &[&str]) -> http::Answer {
     daemon.post("/v1/materialize", &json!({"releases": releases}))
 }
 
-fn directory(row: &Value) -> &Path {
+/// Returns where a row says that the files lie.
+pub(crate) fn directory(row: &Value) -> &Path {
     Path::new(row["directory"].as_str().unwrap())
 }
 
 /// Returns every file below a directory with its bytes.
-fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let (mut found, mut open) = (BTreeMap::new(), vec![root.to_owned()]);
     while let Some(place) = open.pop() {
         for entry in fs::read_dir(&place).unwrap().map(Result::unwrap) {
@@ -399,7 +394,7 @@ fn a_killed_daemon_leaves_nothing_half_visible() {
     let mut inside = 0;
     let mut daemon = world.sandbox.start_synced();
     for _ in 0..kills {
-        open_up(&world.cache());
+        place::open_up(&world.cache());
         let _ = fs::remove_dir_all(world.cache());
         let (socket, body) = (world.sandbox.socket(), json!({"releases": releases}));
         let asking = std::thread::spawn(move || http::ask(&socket, "POST", "/v1/materialize", Some(&body)));

@@ -330,10 +330,14 @@ fn d14_a_compose_that_names_a_repository() {
     let calls = daemon.resolve(&["lcod://acme/calls"]).ok();
     assert_eq!(calls["components"].as_array().unwrap().len(), 1, "{calls:#}");
     assert_eq!(calls["components"][0]["dependencies"], json!([]), "{calls:#}");
-    // Asked for itself it is said what it is.
+    // Asked for itself it is a direct reference: nobody vouches for the place, so that no machine inside is asked.
     let asked = daemon.resolve(&[&direct]);
-    assert_eq!((asked.status, asked.reason().as_str()), (400, "input.reference"), "{asked}");
-    assert!(asked.to_string().contains("direct"), "{asked}");
+    assert_eq!((asked.status, asked.reason().as_str()), (403, "net.address_denied"), "{asked}");
+    // As a table in the place of another component it is no other.
+    let table = json!({ "type": "git", "url": trap.url("/evil.git"), "commit": ELSEWHERE.1, "path": "evil" });
+    let overlay = json!({ "replace": { "lcod://acme/calls": table } });
+    let asked = daemon.post("/v1/resolve", &json!({ "requests": ["lcod://acme/calls"], "overlay": overlay }));
+    assert_eq!((asked.status, asked.reason().as_str()), (403, "net.address_denied"), "{asked}");
     assert_eq!(trap.connections(), 0, "nobody went there");
 }
 

@@ -10,7 +10,7 @@
 //! | H5 trailing data | `json::tests::broken_json_is_told_in_words`; the pinned table: here |
 //! | H6 linear work | here, counted in instructions by valgrind where `RESOLVERD_FULL=1` is set and valgrind is there |
 //! | H7 patterns | there are no globs yet; the patterns of forges are plain texts: `forge::tests` |
-//! | H8 TOML bombs | here; YAML is never parsed (`compose.yaml` is pinned and handed on) |
+//! | H8 TOML bombs | here; YAML, which is read for its calls alone: `compose::tests`, `calls::a_compose_file_that_says_nothing_…`, and here |
 //! | H9 sizes | here |
 //! | H10 escaped output | `error::tests`, `cli::render::tests::nothing_foreign_reaches_…`, `attack::j14_…`; the verbs: here |
 //! | H11 graphs | there is no solver yet: references are answered one by one, at most 10,000 of them (`socket::ten_thousand_ids_…`) |
@@ -19,6 +19,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use catalogue_schema::compose::{self, COMPOSE_BYTES_MAX};
 use catalogue_schema::dialect::lcod::convert::{Format, convert};
 use catalogue_schema::error::ParseError;
 use catalogue_schema::forge::Forges;
@@ -310,6 +311,55 @@ fn h8_descriptors_are_bounded_toml() {
         let verdict = answer["trust"]["verdict"].as_str().unwrap_or_default();
         assert_eq!(info.status == 0 && verdict != "refused", is_taken, "{name}: {info:?}");
         assert!(!info.stderr.contains("panicked") && !said.stderr.contains("panicked"), "{name}: {info:?}");
+    }
+}
+
+#[test]
+fn h8_compose_files_are_bounded_yaml() {
+    let bytes = if place::variable("RESOLVERD_FULL").is_some() { COMPOSE_BYTES_MAX } else { 32 << 10 };
+    let pieces = [
+        "[",
+        "{a: ",
+        "{",
+        "- ",
+        "? ",
+        "&a ",
+        "*a ",
+        "!a ",
+        "!!str ",
+        "\t",
+        "# a\n",
+        "---\n",
+        "...\n",
+        "a ",
+        "a: ",
+        "a:\n",
+        " >\n",
+        "|\n ",
+        "'' ",
+        "'",
+        "\"",
+        "\"\\",
+        ":",
+        "-",
+        ",",
+        "%YAML 1.2\n",
+        "%TAG ! a\n",
+        "\r\n",
+        "\0",
+        "<<: *a\n",
+        "- call: a\n",
+        "[],",
+        "{},",
+        "é",
+    ];
+    for piece in pieces {
+        for before in ["", "a: ", "compose:\n- ", "a: &a []\ncompose: ["] {
+            let text = format!("{before}{}", piece.repeat((bytes - before.len()) / piece.len()));
+            if let Err(error) = compose::calls(text.as_bytes()) {
+                assert!(error.to_string().lines().count() == 1, "{before}{piece}: {error}");
+            }
+        }
     }
 }
 

@@ -29,6 +29,27 @@ struct Example {
     output: String,
 }
 
+impl Example {
+    /// Runs it as a part of a story, and compares what it prints; what goes wrong on purpose is shown.
+    fn play(&self, shell: &mut Command) {
+        let Example { line, command, output } = self;
+        let said = Said::of(shell.args(["-c", command]));
+        assert!(
+            agrees(output, &said.stdout),
+            "README line {line}: $ {command}\n--- shown\n{output}--- printed\n{}--- said\n{}",
+            said.stdout,
+            said.stderr
+        );
+        assert!(said.status == 0 || !output.is_empty(), "README line {line}: {said:?}");
+    }
+}
+
+/// Returns where a shell finds programs, the one under test first.
+fn path() -> String {
+    let binary = Path::new(env!("CARGO_BIN_EXE_resolverd")).parent().unwrap().display().to_string();
+    format!("{binary}:{}", place::variable("PATH").unwrap_or_default())
+}
+
 fn examples(text: &str, fence: &str) -> Vec<Example> {
     let mut found: Vec<Example> = Vec::new();
     let mut inside = false;
@@ -121,8 +142,7 @@ fn the_readme_shows_what_is_printed() {
     }
     let sandbox = Sandbox::with_sources(&sample());
     let _daemon = sandbox.start_synced();
-    let binary = Path::new(env!("CARGO_BIN_EXE_resolverd")).parent().unwrap().display().to_string();
-    let path = format!("{binary}:{}", place::variable("PATH").unwrap_or_default());
+    let path = path();
     let mut wrong = Vec::new();
     for Example { line, command, output } in &examples {
         let mut shell = Command::new("sh");
@@ -147,8 +167,7 @@ fn the_story_of_an_operator_goes_as_the_readme_tells_it() {
     let story = examples(&text, STORY);
     assert!(story.len() > 10, "the README tells no story");
     let sandbox = Sandbox::new();
-    let binary = Path::new(env!("CARGO_BIN_EXE_resolverd")).parent().unwrap().display().to_string();
-    let path = format!("{binary}:{}", place::variable("PATH").unwrap_or_default());
+    let path = path();
     let furnish = |command: &mut Command| {
         sandbox.furnish(command);
         command.env("HOME", sandbox.path("")).env("XDG_CONFIG_HOME", sandbox.path(".config"));
@@ -159,8 +178,8 @@ fn the_story_of_an_operator_goes_as_the_readme_tells_it() {
         }
     };
     let mut daemon = None;
-    for Example { line, command, output } in &story {
-        if command.starts_with("resolverd serve") {
+    for example in &story {
+        if example.command.starts_with("resolverd serve") {
             let mut served = sandbox.command();
             furnish(&mut served);
             let mut started = sandbox.spawn_as(served);
@@ -170,15 +189,7 @@ fn the_story_of_an_operator_goes_as_the_readme_tells_it() {
         }
         let mut shell = Command::new("sh");
         furnish(&mut shell);
-        let said = Said::of(shell.args(["-c", command]));
-        assert!(
-            agrees(output, &said.stdout),
-            "README line {line}: $ {command}\n--- shown\n{output}--- printed\n{}--- said\n{}",
-            said.stdout,
-            said.stderr
-        );
-        // What goes wrong on purpose is shown.
-        assert!(said.status == 0 || !output.is_empty(), "README line {line}: {said:?}");
+        example.play(&mut shell);
     }
     let daemon = daemon.expect("the story starts a daemon");
     assert!(daemon.stop().success());
@@ -194,24 +205,16 @@ fn the_story_of_a_project_goes_as_the_readme_tells_it() {
     }
     let sandbox = Sandbox::with_sources(&sample());
     let _daemon = sandbox.start_synced();
-    let binary = Path::new(env!("CARGO_BIN_EXE_resolverd")).parent().unwrap().display().to_string();
-    let path = format!("{binary}:{}", place::variable("PATH").unwrap_or_default());
+    let path = path();
     let project = sandbox.path("shop");
     std::fs::create_dir_all(&project).unwrap();
     std::os::unix::fs::symlink(place::root().join("resolverd"), project.join("resolverd")).unwrap();
-    for Example { line, command, output } in &story {
+    for example in &story {
         let mut shell = Command::new("sh");
         sandbox.furnish(&mut shell);
         // A reader has named no natives but those that are shown.
         shell.env("PATH", &path).env_remove("RESOLVERD_NATIVES").current_dir(&project);
-        let said = Said::of(shell.args(["-c", command]));
-        assert!(
-            agrees(output, &said.stdout),
-            "README line {line}: $ {command}\n--- shown\n{output}--- printed\n{}--- said\n{}",
-            said.stdout,
-            said.stderr
-        );
-        assert!(said.status == 0 || !output.is_empty(), "README line {line}: {said:?}");
+        example.play(&mut shell);
     }
 }
 

@@ -245,6 +245,7 @@ fn a_verb_asks_the_snapshot_that_is_named_or_refuses_to() {
         "check" => Some("x.lock"),
         "completions" => Some("bash"),
         "convert" => Some("x.json"),
+        "release" => Some("x"),
         _ => None,
     };
     // All of them see that it is not kept, which they could not without asking.

@@ -13,7 +13,7 @@ use crate::harness::daemon::{Daemon, Said, Sandbox, mode};
 use crate::harness::place;
 
 /// A user and group of no account; not the overflow uid, behind which the daemon expects anybody.
-const SOMEBODY: u32 = 65_533;
+pub(crate) const SOMEBODY: u32 = 65_533;
 
 fn start(sandbox: &Sandbox) -> Daemon {
     let mut daemon = sandbox.spawn_with(&["--system"]);
@@ -33,7 +33,7 @@ fn a_system_socket_is_for_its_group() {
 }
 
 /// Asks as somebody else and returns the status and the body.
-fn ask(sandbox: &Sandbox, target: &str, body: Option<&str>) -> (String, Value) {
+pub(crate) fn ask(sandbox: &Sandbox, target: &str, body: Option<&str>) -> (String, Value) {
     let mut command = Command::new("curl");
     command.args(["-q", "--silent", "--show-error", "--write-out", "\n%{http_code}", "--unix-socket"]);
     command.arg(sandbox.socket()).arg(format!("http://localhost{target}"));

@@ -3,6 +3,7 @@
 pub(crate) mod chance;
 pub(crate) mod daemon;
 pub(crate) mod dump;
+pub(crate) mod estream;
 pub(crate) mod http;
 pub(crate) mod lcod;
 pub(crate) mod peers;

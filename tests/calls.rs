@@ -1,0 +1,642 @@
+//! What components call as what they require, through the real binary and real repositories: reported, required, locked and replayed;
+//! contracts and who implements them; versions of the host on the command line.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use catalogue_schema::id::Reference;
+use resolverd::server::calls::{ROUNDS_MAX, UNDECLARED_MAX};
+use serde_json::{Value, json};
+
+use crate::harness::chance::Chance;
+use crate::harness::daemon::{Daemon, Said, Sandbox};
+use crate::harness::lcod::{self, Component, Federation, Form};
+use crate::harness::place::open_up;
+use crate::harness::repository::{Files, Repository};
+
+/// A sandbox whose read-only directories can be removed at the end.
+struct World {
+    sandbox: Sandbox,
+    home: Repository,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        open_up(&self.sandbox.path("cache"));
+    }
+}
+
+/// A component that calls `calls` and requires `requires`.
+fn calling(id: &str, version: &str, requires: &[&str], calls: &[&str]) -> Component {
+    Component {
+        calls: calls.iter().map(|one| (*one).to_owned()).collect(),
+        ..Component::new(id, version, requires)
+    }
+}
+
+impl World {
+    /// Publishes rows of components; each release lies in a directory of its own.
+    fn new(components: &[Component]) -> World {
+        World::with(components, &Files::new())
+    }
+
+    /// Publishes them with other files in place of those that are made for them.
+    fn with(components: &[Component], files: &Files) -> World {
+        let sandbox = Sandbox::new();
+        let home = Repository::create(&sandbox.path("home"));
+        let world = World { sandbox, home };
+        world.publish(components, files);
+        world.sandbox.write_sources(&lcod::sources("acme", &world.home.url(), "list.jsonl"));
+        world
+    }
+
+    fn publish(&self, components: &[Component], files: &Files) {
+        let placed: Vec<Component> = components.iter().map(placed).collect();
+        let mut all = lcod::all_files(&placed);
+        all.extend(files.clone());
+        let rows: Vec<Value> = placed.iter().map(lcod::row).collect();
+        all.insert("list.jsonl".to_owned(), lcod::lines("acme/list", &rows));
+        self.home.commit(&all);
+    }
+
+    /// Makes a project in `app`, whose files these are.
+    fn project(&self, files: &[(&str, &str)]) -> PathBuf {
+        let app = self.sandbox.path("app");
+        std::fs::create_dir_all(&app).unwrap();
+        files.iter().for_each(|(name, text)| std::fs::write(app.join(name), text).unwrap());
+        app
+    }
+
+    /// Runs a verb in the project.
+    fn run(&self, arguments: &[&str]) -> Said {
+        let app = self.project(&[]);
+        let mut command = self.sandbox.command();
+        Said::of(command.env_remove("RESOLVERD_NATIVES").args(arguments).current_dir(app))
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.sandbox.path("app").join(name)).unwrap()
+    }
+}
+
+fn placed(one: &Component) -> Component {
+    Component { directory: format!("{}/{}", one.directory, one.version), ..one.clone() }
+}
+
+fn ids(answer: &Value) -> Vec<String> {
+    let name = |one: &Value| format!("{}@{}", one["id"].as_str().unwrap(), one["version"].as_str().unwrap());
+    answer["components"].as_array().unwrap().iter().map(name).collect()
+}
+
+fn reasons(answer: &Value) -> Vec<&str> {
+    answer["warnings"].as_array().unwrap().iter().map(|one| one["reason"].as_str().unwrap()).collect()
+}
+
+fn resolve(
+    daemon: &Daemon,
+    calls: &str,
+    requests: &[&str],
+    natives: &[&str],
+) -> crate::harness::http::Answer {
+    daemon.post("/v1/resolve", &json!({"requests": requests, "natives": natives, "calls": calls}))
+}
+
+/// One component that calls another without requiring it, and a chain of such calls behind that.
+fn chain() -> Vec<Component> {
+    vec![
+        calling("lcod://n/app", "1.0.0", &["lcod://n/a@1"], &["lcod://n/a@1", "lcod://n/b@^1.1"]),
+        calling("lcod://n/a", "1.0.0", &[], &[]),
+        calling("lcod://n/b", "1.0.0", &[], &["lcod://n/never"]),
+        calling("lcod://n/b", "1.1.0", &[], &["lcod://n/c", "lcod://k/map@1", "lcod://n/b@1"]),
+        calling("lcod://n/c", "2.0.0", &[], &["lcod://n/a@1.0.0"]),
+    ]
+}
+
+#[test]
+fn what_is_called_undeclared_is_required_as_well_and_said() {
+    let world = World::new(&chain());
+    let daemon = world.sandbox.start_synced();
+    let off = resolve(&daemon, "off", &["lcod://n/app"], &[]).ok();
+    assert_eq!(ids(&off), ["lcod://n/a@1.0.0", "lcod://n/app@1.0.0"]);
+    let natives = ["lcod://k/"];
+    let answer = resolve(&daemon, "follow", &["lcod://n/app"], &natives).ok();
+    assert_eq!(
+        ids(&answer),
+        ["lcod://n/a@1.0.0", "lcod://n/c@2.0.0", "lcod://n/b@1.1.0", "lcod://n/app@1.0.0"]
+    );
+    assert_eq!(reasons(&answer), ["call.undeclared"; 4]);
+    assert_eq!(
+        answer["warnings"][0]["text"],
+        "lcod://n/app@1.0.0 calls lcod://n/b@^1.1 (compose.yaml, line 5, column 11) and does not require it"
+    );
+    let [_, c, b, app] = answer["components"].as_array().unwrap().as_slice() else { panic!() };
+    assert_eq!(app["dependencies"], json!(["lcod://n/a@1", "lcod://n/b@^1.1"]));
+    assert_eq!(app["called"], json!(["lcod://n/b@^1.1"]));
+    assert_eq!(b["requiredBy"], json!(["lcod://n/app@1.0.0"]));
+    assert_eq!(
+        (&b["called"], &b["native"]),
+        (&json!(["lcod://n/c", "lcod://k/map@1"]), &json!(["lcod://k/map@1"]))
+    );
+    assert_eq!(c["requiredBy"], json!(["lcod://n/b@1.1.0"]));
+    assert_eq!(answer["natives"], json!(["lcod://k/map@1"]));
+    // The same question to the same snapshot has the same bytes.
+    let again = resolve(&daemon, "follow", &["lcod://n/app"], &natives);
+    assert_eq!(again.body, resolve(&daemon, "follow", &["lcod://n/app"], &natives).body);
+    // A kept snapshot answers as the one in force does.
+    let body = json!({"requests": ["lcod://n/app"], "natives": natives, "calls": "follow", "snapshot": answer["snapshot"]});
+    assert_eq!(ids(&daemon.post("/v1/resolve", &body).ok()), ids(&answer));
+    // Files are put on disk for what is called as well.
+    let body = json!({"resolve": {"requests": ["lcod://n/app"], "natives": natives, "calls": "follow"}});
+    let put = daemon.post("/v1/materialize", &body).ok();
+    assert_eq!((put["items"].as_array().unwrap().len(), reasons(&put).len()), (4, 4));
+    let body =
+        json!({"requests": ["lcod://n/app"], "natives": natives, "calls": "follow", "materialize": true});
+    let put = daemon.post("/v1/resolve", &body).ok();
+    assert!(put["components"].as_array().unwrap().iter().all(|one| one["directory"].is_string()), "{put:#}");
+}
+
+#[test]
+fn what_cannot_be_solved_with_calls_names_them() {
+    let world = World::new(&chain());
+    let daemon = world.sandbox.start_synced();
+    // The call that nobody answers is one of a component that is only called itself.
+    let failed = resolve(&daemon, "follow", &["lcod://n/app"], &[]).json();
+    assert_eq!((&failed["code"], &failed["reason"]), (&json!("E001"), &json!("dependency_unknown")));
+    assert_eq!(failed["missing"][0]["requiredBy"], json!(["lcod://n/b@1.1.0"]), "{failed:#}");
+    assert_eq!(failed["calls"][0]["call"], "lcod://n/b@^1.1", "{failed:#}");
+    // Strict names every call, those of components that are only called themselves as well.
+    let strict = resolve(&daemon, "strict", &["lcod://n/app"], &["lcod://k/"]).json();
+    assert_eq!((&strict["code"], &strict["reason"]), (&json!("E003"), &json!("call.undeclared")));
+    let row = |one: &Value| format!("{} {} {}", one["release"], one["call"], one["line"]).replace('"', "");
+    let rows: Vec<String> = strict["calls"].as_array().unwrap().iter().map(row).collect();
+    assert_eq!(
+        rows,
+        [
+            "lcod://n/c@2.0.0 lcod://n/a@1.0.0 3",
+            "lcod://n/b@1.1.0 lcod://n/c 3",
+            "lcod://n/b@1.1.0 lcod://k/map@1 5",
+            "lcod://n/app@1.0.0 lcod://n/b@^1.1 5",
+        ]
+    );
+    assert!(strict["hint"].as_str().unwrap().contains("requires"), "{strict:#}");
+    let clean = resolve(&daemon, "strict", &["lcod://n/a"], &[]).ok();
+    assert_eq!((ids(&clean), reasons(&clean).len()), (vec!["lcod://n/a@1.0.0".to_owned()], 0));
+    let wrong = resolve(&daemon, "sometimes", &["lcod://n/a"], &[]).json();
+    assert_eq!((&wrong["code"], &wrong["reason"]), (&json!("R011"), &json!("api.calls")));
+}
+
+#[test]
+fn a_call_counts_for_the_release_that_makes_it_alone() {
+    // The newest x calls what only an old y meets; the search may take an older x instead.
+    let world = World::new(&[
+        calling("lcod://n/app", "1.0.0", &["lcod://n/x@1", "lcod://n/y@2"], &[]),
+        calling("lcod://n/x", "1.0.0", &[], &[]),
+        calling("lcod://n/x", "1.1.0", &[], &["lcod://n/y@1"]),
+        calling("lcod://n/y", "1.0.0", &[], &[]),
+        calling("lcod://n/y", "2.0.0", &[], &[]),
+    ]);
+    let daemon = world.sandbox.start_synced();
+    let off = resolve(&daemon, "off", &["lcod://n/app"], &[]).ok();
+    assert!(ids(&off).contains(&"lcod://n/x@1.1.0".to_owned()), "{off:#}");
+    let answer = resolve(&daemon, "follow", &["lcod://n/app"], &[]).ok();
+    assert_eq!(ids(&answer), ["lcod://n/x@1.0.0", "lcod://n/y@2.0.0", "lcod://n/app@1.0.0"]);
+    assert!(reasons(&answer).is_empty(), "{answer:#}");
+    let conflict = resolve(&daemon, "follow", &["lcod://n/x@1.1.0", "lcod://n/y@2"], &[]).json();
+    assert_eq!(conflict["code"], "E003", "{conflict:#}");
+    let told = conflict["explanation"].as_str().unwrap();
+    assert!(told.contains("lcod://n/y@1") && told.contains("lcod://n/x"), "{told}");
+}
+
+#[test]
+fn calls_that_lead_on_and_on_end_at_a_limit() {
+    let one =
+        |at: usize| calling(&format!("lcod://n/c{at}"), "1.0.0", &[], &[&format!("lcod://n/c{}", at + 1)]);
+    let count = ROUNDS_MAX + 1;
+    let mut components: Vec<Component> = (0..count).map(one).collect();
+    components.push(calling(&format!("lcod://n/c{count}"), "1.0.0", &[], &[]));
+    let world = World::new(&components);
+    let daemon = world.sandbox.start_synced();
+    let failed = resolve(&daemon, "follow", &["lcod://n/c0"], &[]).json();
+    assert_eq!(
+        (&failed["code"], &failed["reason"]),
+        (&json!("R005"), &json!("limit.call_rounds")),
+        "{failed:#}"
+    );
+    let answer = resolve(&daemon, "follow", &["lcod://n/c3"], &[]).ok();
+    assert_eq!((ids(&answer).len(), reasons(&answer).len()), (count - 2, count - 3), "{answer:#}");
+}
+
+#[test]
+fn a_question_leads_to_so_many_undeclared_calls_and_no_more() {
+    let half = UNDECLARED_MAX / 2 + 1;
+    let many = |id: &str| {
+        let calls: Vec<String> = (0..half).map(|at| format!("lcod://k/{id}{at}")).collect();
+        calling(
+            &format!("lcod://n/{id}"),
+            "1.0.0",
+            &[],
+            &calls.iter().map(String::as_str).collect::<Vec<_>>(),
+        )
+    };
+    let world = World::new(&[many("a"), many("b")]);
+    let daemon = world.sandbox.start_synced();
+    let one = resolve(&daemon, "follow", &["lcod://n/a"], &["lcod://k/"]).ok();
+    assert_eq!(one["components"][0]["called"].as_array().map(Vec::len), Some(half));
+    let both = resolve(&daemon, "follow", &["lcod://n/a", "lcod://n/b"], &["lcod://k/"]).json();
+    assert_eq!((&both["code"], &both["reason"]), (&json!("R005"), &json!("limit.calls")), "{both:#}");
+    assert_eq!(both["limit"], json!(UNDECLARED_MAX));
+}
+
+#[test]
+fn a_call_of_another_version_than_the_chosen_one_is_said() {
+    let components = [
+        calling(
+            "lcod://n/app",
+            "1.0.0",
+            &["lcod://n/b@1", "lcod://n/c@1"],
+            &["lcod://n/b@^2", "lcod://n/b", "lcod://n/c@1.0"],
+        ),
+        calling("lcod://n/b", "1.1.0", &[], &[]),
+        calling("lcod://n/c", "1.0.3", &[], &[]),
+    ];
+    let world = World::new(&components);
+    let daemon = world.sandbox.start_synced();
+    let answer = resolve(&daemon, "follow", &["lcod://n/app"], &[]).ok();
+    assert_eq!(reasons(&answer), ["call.version"]);
+    let text = answer["warnings"][0]["text"].as_str().unwrap();
+    assert!(text.contains("calls lcod://n/b@^2") && text.ends_with("and 1.1.0 is chosen"), "{text}");
+    let strict = resolve(&daemon, "strict", &["lcod://n/app"], &[]).json();
+    assert_eq!((&strict["code"], &strict["reason"]), (&json!("E003"), &json!("call.version")), "{strict:#}");
+    assert_eq!(strict["calls"][0]["call"], "lcod://n/b@^2");
+    assert_eq!(strict["calls"].as_array().map(Vec::len), Some(1));
+
+    // The project's own calls are compared with what is locked.
+    let toml =
+        "schemaVersion = \"2.0\"\nid = \"lcod://demo/app@0.1.0\"\n[deps]\nrequires = [\"lcod://n/b@1\"]\n";
+    world.project(&[("lcp.toml", toml), ("compose.yaml", "compose:\n- call: lcod://n/b@^2\n")]);
+    let said = world.run(&["lock", "--strict"]);
+    assert!(said.status == 3 && said.stderr.contains("call.version"), "{said:?}");
+    let said = world.run(&["lock", "--calls"]);
+    assert!(said.status == 0 && said.stderr.contains("and 1.1.0 is chosen"), "{said:?}");
+}
+
+#[test]
+fn declared_calls_change_nothing() {
+    let mut chance = Chance(7);
+    for round in 0..6 {
+        // Whatever is required is called as well; whom it is required of never calls anything else.
+        let count = 8;
+        let mut components = Vec::new();
+        for at in 0..count {
+            let requires: BTreeSet<usize> =
+                (0..2).map(|_| at + 1 + chance.index(count)).filter(|to| *to < count).collect();
+            let requires: Vec<String> = requires.into_iter().map(|to| format!("lcod://n/c{to}@1")).collect();
+            let requires: Vec<&str> = requires.iter().map(String::as_str).collect();
+            let version = format!("1.{}.0", chance.index(3));
+            components.push(calling(&format!("lcod://n/c{at}"), &version, &requires, &requires));
+        }
+        let world = World::new(&components);
+        let daemon = world.sandbox.start_synced();
+        let off = resolve(&daemon, "off", &["lcod://n/c0", "lcod://n/c1"], &[]);
+        for calls in ["follow", "strict"] {
+            let on = resolve(&daemon, calls, &["lcod://n/c0", "lcod://n/c1"], &[]);
+            assert_eq!(on.ok(), off.ok(), "round {round}, {calls}");
+        }
+    }
+}
+
+#[test]
+fn the_published_components_call_what_the_data_says() {
+    let Some(components) = lcod::published() else { return };
+    let id = |text: &str| Reference::parse(text).unwrap().id.to_string();
+    let mut expected = BTreeSet::new();
+    for one in &components {
+        let declared: BTreeSet<String> = one.requires.iter().map(|text| id(text)).collect();
+        let undeclared = one.calls.iter().filter(|call| !declared.contains(&id(call)));
+        expected.extend(undeclared.map(|call| (one.full(), call.clone())));
+    }
+    let natives: BTreeSet<String> = components
+        .iter()
+        .flat_map(|one| one.requires.iter().chain(&one.calls))
+        .filter(|text| components.iter().all(|one| one.id != id(text)))
+        .cloned()
+        .collect();
+    let sandbox = Sandbox::new();
+    let federation = Federation::build(&sandbox.path("world"), components);
+    for form in [Form::Lines, Form::Seed] {
+        sandbox.write_sources(&federation.sources(form));
+        let daemon = sandbox.start_synced();
+        let requests: Vec<String> = federation.components.iter().map(|one| one.id.clone()).collect();
+        let body = json!({"requests": requests, "natives": natives, "calls": "strict"});
+        let strict = daemon.post("/v1/resolve", &body).json();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let found: Vec<(String, String)> = strict["calls"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (text(&one["release"]), text(&one["call"])))
+            .collect();
+        assert_eq!(found.iter().cloned().collect::<BTreeSet<_>>(), expected, "{form:?}");
+        assert_eq!(found.len(), expected.len(), "{form:?}: each once");
+        let body = json!({"requests": requests, "natives": natives, "calls": "follow"});
+        let answer = daemon.post("/v1/resolve", &body).ok();
+        let calls = reasons(&answer).into_iter().filter(|reason| reason.starts_with("call.")).count();
+        assert_eq!((ids(&answer).len(), calls), (79, expected.len()), "{form:?}");
+        assert!(daemon.stop().success());
+    }
+    open_up(&sandbox.path("cache"));
+}
+
+#[test]
+fn a_compose_file_that_says_nothing_is_a_warning_or_an_error() {
+    let components = [
+        calling("lcod://n/good", "1.0.0", &[], &[]),
+        calling("lcod://n/bad", "1.0.0", &[], &[]),
+        calling("lcod://n/bomb", "1.0.0", &[], &[]),
+        calling("lcod://n/relative", "1.0.0", &[], &["internal/x", "$.f"]),
+    ];
+    let file =
+        |at: usize, text: &str| (placed(&components[at]).file("compose.yaml"), text.as_bytes().to_vec());
+    let files = Files::from([file(1, "compose:\n- call: [lcod://n/x]\n"), file(2, &"[".repeat(5_000))]);
+    let world = World::with(&components, &files);
+    let daemon = world.sandbox.start_synced();
+    let check = |id: &str, warnings: &[&str], strict: &str| {
+        let answer = resolve(&daemon, "follow", &[id], &[]).ok();
+        assert_eq!(reasons(&answer), warnings, "{id}");
+        let failed = resolve(&daemon, "strict", &[id], &[]);
+        let found = if failed.status == 200 { String::new() } else { failed.reason() };
+        assert_eq!(found, strict, "{id}");
+    };
+    check("lcod://n/good", &[], "");
+    check("lcod://n/bad", &["call.compose_unread"], "compose.call");
+    check("lcod://n/bomb", &["call.compose_unread"], "input.yaml");
+    check("lcod://n/relative", &["call.relative", "call.unreadable"], "call.relative");
+}
+
+#[test]
+fn offline_only_what_is_here_is_read() {
+    // Manifests list compose files that no sync has read.
+    let sandbox = Sandbox::new();
+    let components = vec![
+        calling("lcod://n/app", "1.0.0", &[], &["lcod://n/a"]),
+        calling("lcod://n/a", "1.0.0", &[], &[]),
+    ];
+    let federation = Federation::build(&sandbox.path("world"), components);
+    sandbox.write_sources(&federation.sources(Form::Seed));
+    let daemon = sandbox.start_synced();
+    let ask = |offline: bool, calls: &str| {
+        daemon.post("/v1/resolve", &json!({"requests": ["lcod://n/app"], "calls": calls, "offline": offline}))
+    };
+    let before = ask(true, "follow").ok();
+    assert_eq!((ids(&before).len(), reasons(&before)), (1, vec!["call.compose_unread"]));
+    let refused = ask(true, "strict").json();
+    assert_eq!((&refused["code"], &refused["reason"]), (&json!("E012"), &json!("offline")), "{refused:#}");
+    assert!(refused["detail"].as_str().unwrap().contains("lcod://n/app@1.0.0"), "{refused:#}");
+    let online = ask(false, "follow");
+    assert_eq!(ids(&online.ok()).len(), 2);
+    assert_eq!(ask(true, "follow").body, online.body, "what was fetched once is there");
+    drop(daemon);
+    open_up(&sandbox.path("cache"));
+}
+
+const APP: &str =
+    "schemaVersion = \"2.0\"\nid = \"lcod://demo/app@0.1.0\"\n[deps]\nrequires = [\"lcod://n/app@1\"]\n";
+const COMPOSE: &str = "compose:\n- call: lcod://n/app@1\n- call: lcod://n/own@1\n- call: internal/x\n";
+
+#[test]
+fn a_lock_with_calls_holds_and_is_replayed() {
+    let mut components = chain();
+    components.push(calling("lcod://n/own", "1.0.0", &[], &[]));
+    let world = World::new(&components);
+    world.project(&[("lcp.toml", APP), ("compose.yaml", COMPOSE)]);
+    let natives = ["--native", "lcod://k/map@1"];
+    let with = |more: &[&'static str]| [more, &natives[..]].concat();
+    // Without calls nothing of it is there.
+    assert_eq!(world.run(&with(&["lock"])).status, 0);
+    let plain = world.read("lcp.lock");
+    assert!(!plain.contains("call") && !plain.contains("lcod://n/own"), "{plain}");
+    let said = world.run(&with(&["lock", "--calls"]));
+    assert!(said.status == 0 && said.stdout.contains("added    lcod://n/own@1.0.0"), "{said:?}");
+    assert!(
+        said.stderr.contains(
+            "the project calls lcod://n/own@1 (compose.yaml, line 3, column 9) and does not require it"
+        ),
+        "{said:?}"
+    );
+    assert!(said.stderr.contains("call.relative"), "{said:?}");
+    let locked = world.read("lcp.lock");
+    for part in ["calls = \"follow\"", "called = [\n    \"lcod://n/own@1\",\n]", "lcod://n/c@2.0.0"] {
+        assert!(locked.contains(part), "{part} in {locked}");
+    }
+    // It holds, it is kept to without a word, and it is the same offline.
+    assert_eq!(world.run(&["check"]).status, 0);
+    let tree = world.run(&["tree", "--locked"]);
+    assert!(tree.status == 0 && tree.stdout.contains("lcod://n/own@1.0.0"), "{tree:?}");
+    assert!(tree.stdout.contains("lcod://n/b@1.1.0 (called, not declared)"), "{tree:?}");
+    assert_eq!(world.run(&["resolve", "--locked"]).status, 0);
+    assert_eq!(world.run(&["lock"]).status, 0);
+    assert_eq!(world.read("lcp.lock"), locked);
+    assert_eq!(world.run(&["--offline", "lock"]).status, 0);
+    assert_eq!(world.read("lcp.lock"), locked);
+    let put = world.run(&["materialize", "--locked", "--to", "out"]);
+    assert!(put.status == 0 && world.sandbox.path("app/out/n/own/1.0.0/compose.yaml").is_file(), "{put:?}");
+    // A call that comes to the project is noticed, and one that is declared by now is none any more.
+    world.project(&[("compose.yaml", &format!("{COMPOSE}- call: lcod://n/c\n"))]);
+    let said = world.run(&["check"]);
+    assert!(said.status == 4 && said.stdout.contains("lcod://n/c"), "{said:?}");
+    assert_eq!(world.run(&["resolve", "--locked"]).status, 4);
+    // Strict names what the project itself calls, with the place.
+    let said = world.run(&with(&["lock", "--strict"]));
+    assert!(said.status == 3 && said.stderr.contains("3 calls of the project are not declared"), "{said:?}");
+    let said = world.run(&["lock", "--no-calls"]);
+    assert!(said.status == 0 && world.read("lcp.lock") == plain, "{said:?}");
+}
+
+#[test]
+fn references_are_locked_with_calls_as_well() {
+    let world = World::new(&chain());
+    let said = world.run(&["lock", "lcod://n/app", "--native", "lcod://k/", "--calls"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let locked = world.read("resolverd.lock");
+    assert!(locked.contains("schema = \"resolverd/lock@1\"\ncalls = \"follow\"\n"), "{locked}");
+    assert!(locked.contains("called = [\n    \"lcod://k/map@1\",\n    \"lcod://n/c\",\n]"), "{locked}");
+    assert_eq!(world.run(&["check"]).status, 0);
+    assert_eq!(world.run(&["resolve", "--locked"]).status, 0);
+    assert_eq!(world.run(&["lock"]).status, 0);
+    assert_eq!(world.read("resolverd.lock"), locked);
+    // Who claims that something declared is called, or the other way round, does not hold.
+    let check = |from: &str, to: &str, status: u8| {
+        std::fs::write(world.sandbox.path("app/resolverd.lock"), locked.replacen(from, to, 1)).unwrap();
+        let said = world.run(&["check"]);
+        assert_eq!(said.status, i32::from(status), "{from}: {said:?}");
+    };
+    check(
+        "    \"lcod://k/map@1\",\n    \"lcod://n/c\",\n]\nrequiredBy",
+        "    \"lcod://n/c\",\n]\nrequiredBy",
+        4,
+    );
+    check("called = [\n    \"lcod://k/map@1\",", "called = [\n    \"lcod://n/strange\",", 2);
+    check("calls = \"follow\"\n", "", 2);
+    check("calls = \"follow\"", "calls = \"sometimes\"", 2);
+    check("nothing of this", "", 0);
+}
+
+#[test]
+fn the_package_of_a_project_says_what_its_relative_calls_mean() {
+    let world = World::new(&[
+        calling("lcod://n/app", "1.0.0", &[], &[]),
+        calling("lcod://demo/app/private/x", "0.1.0", &[], &[]),
+    ]);
+    let lcp = format!("{APP}[workspace]\nscopeAliases = {{ internal = \"private\" }}\n");
+    world.project(&[("lcp.toml", &lcp), ("compose.yaml", "compose:\n- call: internal/x\n")]);
+    let said = world.run(&["lock", "--calls"]);
+    assert!(said.status == 0 && said.stdout.contains("lcod://demo/app/private/x@0.1.0"), "{said:?}");
+}
+
+/// Adds lines to the descriptor of a component.
+fn described(one: &Component, kind: &str, implements: &str) -> (String, Vec<u8>) {
+    let one = placed(&Component { kind: kind.to_owned(), ..one.clone() });
+    let text = String::from_utf8(one.descriptor()).unwrap();
+    let text = text.replacen("\n\n[deps]", &format!("\n{implements}\n[deps]"), 1);
+    (one.file("lcp.toml"), text.into_bytes())
+}
+
+/// A contract, two components that implement it, and one that does not.
+fn contracts(more: &[Component]) -> World {
+    let mut all = vec![
+        calling("lcod://contract/net/fetch", "1.2.0", &[], &[]),
+        calling("lcod://impl/a", "1.0.0", &[], &[]),
+        calling("lcod://impl/b", "2.0.0", &[], &[]),
+        calling("lcod://impl/other", "1.0.0", &[], &[]),
+        calling("lcod://n/one", "1.0.0", &["lcod://contract/net/fetch@1", "lcod://impl/a"], &[]),
+        calling("lcod://n/none", "1.0.0", &["lcod://contract/net/fetch@1"], &[]),
+        calling(
+            "lcod://n/both",
+            "1.0.0",
+            &["lcod://contract/net/fetch@1", "lcod://impl/a", "lcod://impl/b"],
+            &[],
+        ),
+    ];
+    let files = Files::from([
+        described(&all[0], "contract", ""),
+        described(&all[1], "component", "implements = \"lcod://contract/net/fetch@1\""),
+        described(
+            &all[2],
+            "component",
+            "implements = [\"lcod://contract/net/fetch@^1.1\", \"lcod://contract/net/other\"]",
+        ),
+        described(&all[3], "component", "implements = [7]"),
+    ]);
+    all.extend(more.to_vec());
+    World::with(&all, &files)
+}
+
+#[test]
+fn a_contract_is_answered_by_the_one_component_of_the_solution_that_implements_it() {
+    let world = contracts(&[]);
+    let daemon = world.sandbox.start_synced();
+    let ask = |id: &str, overlay: Value| {
+        daemon.post("/v1/resolve", &json!({"requests": [id], "overlay": overlay})).ok()
+    };
+    let contract = |answer: &Value| -> Value {
+        let all = answer["components"].as_array().unwrap();
+        all.iter().find(|one| one["id"] == "lcod://contract/net/fetch").unwrap()["implementation"].clone()
+    };
+    let one = ask("lcod://n/one", json!(null));
+    assert_eq!((contract(&one), reasons(&one).len()), (json!("lcod://impl/a@1.0.0"), 0));
+    let none = ask("lcod://n/none", json!(null));
+    assert_eq!((contract(&none), reasons(&none)), (Value::Null, vec!["contract.unbound"]));
+    let text = none["warnings"][0]["text"].as_str().unwrap();
+    for part in [
+        "lcod://impl/a, lcod://impl/b would",
+        "\"bindings\": {\"lcod://contract/net/fetch\": \"lcod://impl/a\"}",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let both = ask("lcod://n/both", json!(null));
+    assert_eq!((contract(&both), reasons(&both)), (Value::Null, vec!["contract.unbound"]));
+    assert!(
+        both["warnings"][0]["text"].as_str().unwrap().contains("2 components of the solution"),
+        "{both:#}"
+    );
+    // A binding chooses, and is told where it chooses what does not implement the contract.
+    let bound = |to: &str| ask("lcod://n/none", json!({"bindings": {"lcod://contract/net/fetch": to}}));
+    let good = bound("lcod://impl/b");
+    assert_eq!(
+        (ids(&good), reasons(&good).len()),
+        (vec!["lcod://impl/b@2.0.0".to_owned(), "lcod://n/none@1.0.0".to_owned()], 0)
+    );
+    let bad = bound("lcod://impl/other");
+    let warned: Vec<&str> = reasons(&bad);
+    assert_eq!(warned, ["binding.not_implementing", "descriptor.implements"], "{bad:#}");
+    assert!(
+        bad["warnings"][0]["text"].as_str().unwrap().contains("these do: lcod://impl/a, lcod://impl/b"),
+        "{bad:#}"
+    );
+    // What a release implements is told, and survives a restart.
+    let release = daemon.get("/v1/components/lcod/impl/b/2.0.0").ok();
+    let expected = json!(["lcod://contract/net/fetch@^1.1", "lcod://contract/net/other"]);
+    assert_eq!(release["implements"], expected);
+    let explained = daemon.post("/v1/explain", &json!({"id": "lcod://impl/b"})).ok();
+    assert_eq!(explained["release"]["implements"], expected);
+    let said = world.run(&["resolve", "lcod://n/one"]);
+    assert!(
+        said.stdout
+            .contains("implementation: lcod://impl/a@1.0.0 implements lcod://contract/net/fetch@1.2.0"),
+        "{said:?}"
+    );
+    assert!(daemon.stop().success());
+    let daemon = world.sandbox.start();
+    assert_eq!(daemon.get("/v1/components/lcod/impl/b/2.0.0").ok()["implements"], expected);
+}
+
+#[test]
+fn what_is_not_in_the_solution_changes_no_implementation() {
+    let (one, other) = (contracts(&[]), contracts(&[calling("lcod://impl/zz", "1.0.0", &[], &[])]));
+    let ask = |world: &World| {
+        let daemon = world.sandbox.start_synced();
+        let answer = daemon.post("/v1/resolve", &json!({"requests": ["lcod://n/one"]})).ok();
+        answer["components"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["implementation"].clone())
+            .collect::<Vec<Value>>()
+    };
+    assert_eq!(ask(&one), ask(&other));
+}
+
+#[test]
+fn versions_of_the_host_are_said_on_the_command_line() {
+    let world = World::new(&[
+        calling("lcod://n/app", "1.0.0", &["lcod://host/kernel@^1.2"], &[]),
+        calling("lcod://n/old", "1.0.0", &["lcod://host/kernel@1.0"], &[]),
+    ]);
+    let with = |verb: &[&str], host: &str| world.run(&[verb, &["--platform", host][..]].concat());
+    let good = "lcod://host/kernel=1.3.0";
+    for verb in [
+        &["resolve", "lcod://n/app"][..],
+        &["tree", "lcod://n/app"],
+        &["outdated", "lcod://n/app"],
+        &["why", "lcod://host/kernel", "--in", "lcod://n/app"],
+        &["materialize", "lcod://n/app", "--with-dependencies"],
+        &["lock", "lcod://n/app"],
+        &["check"],
+        &["resolve", "--locked"],
+    ] {
+        let said = with(verb, good);
+        assert_eq!(said.status, 0, "{verb:?}: {said:?}");
+    }
+    let said = with(&["resolve", "lcod://n/app"], "lcod://host/kernel=1.0.0");
+    assert!(said.status == 3 && said.stderr.contains("lcod://host/kernel"), "{said:?}");
+    let said = with(&["check"], "lcod://host/kernel=1.0.0");
+    assert!(said.status == 4 && said.stdout.contains("lock.host_version"), "{said:?}");
+    for (wrong, told) in [("kernel", "NAME=VERSION"), ("lcod://host/kernel=new", "version")] {
+        let said = with(&["resolve", "lcod://n/app"], wrong);
+        assert!(said.status == 2 && said.stderr.contains(told) && said.stderr.contains("found"), "{said:?}");
+    }
+    let said = with(&["why", "lcod://n/app"], good);
+    assert!(said.status == 2 && said.stderr.contains("--in"), "{said:?}");
+    let said = with(&["materialize", "lcod://n/app"], good);
+    assert!(said.status == 2 && said.stderr.contains("--with-dependencies"), "{said:?}");
+}
