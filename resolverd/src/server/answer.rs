@@ -544,7 +544,15 @@ fn health(snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure>
 fn next_change_s(snapshot: Option<&Snapshot>, facts: &Facts) -> Option<i64> {
     let ruled = snapshot.and_then(|snapshot| snapshot.generation.policy.as_ref());
     let verdict_s = ruled.and_then(|ruled| ruled.next_change_s);
-    facts.times.expires.values().copied().chain(verdict_s).min()
+    let sources = snapshot.map_or(&[][..], |snapshot| &snapshot.generation.sources);
+    sources.iter().filter_map(|state| expires_s(state, facts)).chain(verdict_s).min()
+}
+
+/// Returns when the source of `state` expires. What has expired in the snapshot does so no more, also in the moment in which the
+/// times beside the snapshot are still those from before.
+fn expires_s(state: &SourceState, facts: &Facts) -> Option<i64> {
+    let due_s = facts.times.expires.get(&state.source.id)?;
+    (state.health != Health::Expired).then_some(*due_s)
 }
 
 /// Returns what is not as it should be: sources and catalogues that are not fresh, and a broken configuration.
@@ -649,7 +657,7 @@ fn source_row<'a>(state: &'a SourceState, catalogues: &'a [CatalogueState], fact
         commit: state.commit.as_ref(),
         digest: state.digest.as_ref(),
         age_seconds: facts.ages.seconds(&source.id),
-        next_change: Some(facts.times.expires.get(&source.id).map(|due_s| rfc3339(*due_s))),
+        next_change: Some(expires_s(state, facts).map(rfc3339)),
         catalogues: Some(own.len()),
         releases: own.iter().map(|one| one.releases).sum(),
         refused: own.iter().map(|one| one.refused).sum(),
