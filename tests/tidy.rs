@@ -13,7 +13,7 @@ use crate::tidy::scan::{File, Token, paths};
 /// Which rooms of `resolverd` may import which. What is not listed here is not a room yet.
 const FLOORS: &[(u8, &str, &[&str])] = &[
     (6, "main", &["cli"]),
-    (5, "cli", &["daemon", "client", "config", "mirror", "signing", "api"]),
+    (5, "cli", &["daemon", "estream", "client", "config", "mirror", "signing", "api"]),
     (
         4,
         "daemon",
@@ -31,6 +31,7 @@ const FLOORS: &[(u8, &str, &[&str])] = &[
             "api",
         ],
     ),
+    (4, "estream", &["config", "materialize", "signing", "fetch", "trust", "api"]),
     (3, "sync", FLOOR_2),
     (3, "server", FLOOR_2),
     (3, "config", FLOOR_2),

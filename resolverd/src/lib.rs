@@ -29,6 +29,7 @@
 //! | where is a lock made, judged, watched? | `server::lock`; the text of one is `catalogue_schema::lockfile` |
 //! | where does a directory of a commit take part in a solution? | `server::direct`, once `server::desk` has had it fetched and read its descriptor |
 //! | where are a project's files read? | `cli::project`, and sent as values |
+//! | where does a workspace install, a publisher publish? | [`estream`], on the client's side, for registries of eStream |
 //! | who is connected? | `server::activity`: what idle-exit goes by |
 //! | what does a request or an error look like? | [`api`] |
 //! | where do settings come from? | [`config`]: flags, environment, files, built-in values |
@@ -39,7 +40,7 @@
 //! | where is a verb? | [`cli`]; it asks through [`client`], or in process by `daemon::local` |
 //!
 //! # The floors
-//! main → cli → daemon → (sync, server, materialize, config, client, signing, watch) → (fetch, trust, store + shelf, resolve, merge, api, order)
+//! main → cli → (daemon, estream) → (sync, server, materialize, config, client, signing, watch) → (fetch, trust, store + shelf, resolve, merge, api, order)
 //! → `catalogue-schema`. A room imports from lower floors only; pillars never import each other. `tests/tidy.rs` holds it.
 //!
 //! # What never happens
@@ -52,6 +53,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod estream;
 pub mod fetch;
 pub mod materialize;
 pub mod merge;

@@ -10,6 +10,7 @@ mod configured;
 pub mod convert;
 pub mod doctor;
 pub mod documents;
+pub mod estream;
 pub mod events;
 pub mod explain;
 pub mod files;

@@ -1,0 +1,1 @@
+//! The verbs of eStream registries: arguments and what is printed; the work is done in [`crate::estream`].
