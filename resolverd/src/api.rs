@@ -22,6 +22,7 @@ use catalogue_schema::json;
 use catalogue_schema::model::{Refusal, Skipped, Warning};
 use catalogue_schema::pointer::{CommitId, Repository};
 use catalogue_schema::row::{ManifestRow, ShadowRow};
+use catalogue_schema::seal;
 use catalogue_schema::version::Version;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -226,6 +227,14 @@ impl Failure {
             Some(at) => failure.with("line", at.line).with("column", at.column),
             None => failure,
         }
+    }
+
+    /// Makes a failure of a refusal, under the code of its reason.
+    pub fn of_refusal(refusal: &Refusal) -> Failure {
+        Failure::new(code_of(&refusal.reason), refusal.reason.clone(), refusal.to_string())
+            .with("subject", &refusal.subject)
+            .with("expected", &refusal.expected)
+            .with("found", &refusal.found)
     }
 
     /// Makes a failure from what a reader said about a reference, id or requirement.
@@ -544,6 +553,36 @@ pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> 
         }
         (_, "limit") => format!("resolverd sync {source}, once config.toml allows more below [limits]"),
         _ => format!("resolverd sync {source}, once it can be reached"),
+    }
+}
+
+/// Gives the reason of a refusal its code.
+pub fn code_of(reason: &str) -> Code {
+    match reason.split_once('.').map_or(reason, |(family, _)| family) {
+        "trust" if reason == "trust.rollback" => Code::Rollback,
+        "trust" if matches!(reason, "trust.digest_mismatch" | "trust.size_mismatch") => {
+            Code::ChecksumMismatch
+        }
+        "trust" if reason.starts_with("trust.signature") => Code::SignatureInvalid,
+        "trust" if is_of_policy(reason) => Code::PermissionDenied,
+        "policy" => Code::PermissionDenied,
+        "estream" => match seal::broken(reason).as_ref().and_then(|told| told.get("result")?.as_str()) {
+            Some("ChecksumMismatch") => Code::ChecksumMismatch,
+            Some("UnknownKey") => Code::UnknownPublisher,
+            Some(_) => Code::SignatureInvalid,
+            None if reason == seal::NAME_RESERVED => Code::NameReserved,
+            None => Code::ManifestInvalid,
+        },
+        "resolve" if is_of_policy(reason) => Code::PermissionDenied,
+        "offline" => Code::NetworkError,
+        "limit" => Code::LimitExceeded,
+        "no_space" => Code::StoreUnavailable,
+        "cache" => Code::CacheCorrupted,
+        "net" | "source" | "sync" | "shelf" => Code::SourceUnavailable,
+        "git" if matches!(reason, "git.repository_missing" | "git.commit_missing" | "git.ref_missing") => {
+            Code::SourceUnavailable
+        }
+        _ => Code::ManifestInvalid,
     }
 }
 

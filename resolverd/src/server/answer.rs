@@ -19,7 +19,6 @@ use catalogue_schema::packed::{Head, Listed, Packed, PackedError};
 use catalogue_schema::pointer::{CommitId, Location};
 use catalogue_schema::revision::{LogLine, Revision, RevisionKey, rfc3339};
 use catalogue_schema::row::{ManifestRow, ShadowRow, UNFETCHED};
-use catalogue_schema::seal;
 use catalogue_schema::version::{Version, VersionReq};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -327,10 +326,10 @@ pub fn rehearsal(rehearsed: &Rehearsed) -> Result<Answer, Failure> {
 /// Returns what people are told when an order failed.
 pub fn order_failure(error: &OrderError) -> Failure {
     match error {
-        OrderError::Config(refusal) => about(Code::ConfigInvalid, refusal)
+        OrderError::Config(refusal) => Failure { code: Code::ConfigInvalid, ..Failure::of_refusal(refusal) }
             .hint("correct the file; the configuration in force stays until then"),
         OrderError::Locked(problem) => policy::locked(problem),
-        OrderError::Lost(lost) => about(Code::StoreUnavailable, lost).hint(format!(
+        OrderError::Lost(lost) => Failure { code: Code::StoreUnavailable, ..Failure::of_refusal(lost) }.hint(format!(
             "find out what became of it, and bring it back from a backup while no daemon runs; or accept what the last generation says, whatever was accepted before: {RESET}"
         )),
         OrderError::Moved { .. } => Failure::new(Code::SnapshotGone, "snapshot_gone", error.to_string())
@@ -1268,10 +1267,10 @@ fn no_version(
 fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failure {
     if refusal.reason == SOURCE_EXPIRED {
         let detail = format!("{} is unavailable: {refusal}", reference.id);
-        let failure = Failure { detail, ..about(Code::SourceUnavailable, refusal) };
+        let failure = Failure { detail, code: Code::SourceUnavailable, ..Failure::of_refusal(refusal) };
         return failure.with("source", &refusal.subject).hint(format!("resolverd sync {}", refusal.subject));
     }
-    let mut failure = about(code_of(&refusal.reason), refusal);
+    let mut failure = Failure::of_refusal(refusal);
     let release = format!("{}@{version}", reference.id);
     failure.detail = match refusal.subject == release {
         true => format!("{release} may not be used: {}", refusal.why()),
@@ -1292,48 +1291,6 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
     };
     let every = format!("resolverd versions {} shows the verdict of every version", reference.id);
     failure.hint(format!("{hint}; {every}")).with("version", version)
-}
-
-/// Returns what people are told of a refusal, under the code of its reason.
-pub(super) fn of_refusal(refusal: &Refusal) -> Failure {
-    about(code_of(&refusal.reason), refusal)
-}
-
-fn about(code: Code, refusal: &Refusal) -> Failure {
-    Failure::new(code, refusal.reason.clone(), refusal.to_string())
-        .with("subject", &refusal.subject)
-        .with("expected", &refusal.expected)
-        .with("found", &refusal.found)
-}
-
-/// Gives the reason of a refusal its code.
-fn code_of(reason: &str) -> Code {
-    match reason.split_once('.').map_or(reason, |(family, _)| family) {
-        "trust" if reason == "trust.rollback" => Code::Rollback,
-        "trust" if matches!(reason, "trust.digest_mismatch" | "trust.size_mismatch") => {
-            Code::ChecksumMismatch
-        }
-        "trust" if reason.starts_with("trust.signature") => Code::SignatureInvalid,
-        "trust" if is_of_policy(reason) => Code::PermissionDenied,
-        "policy" => Code::PermissionDenied,
-        "estream" => match seal::broken(reason).as_ref().and_then(|told| told.get("result")?.as_str()) {
-            Some("ChecksumMismatch") => Code::ChecksumMismatch,
-            Some("UnknownKey") => Code::UnknownPublisher,
-            Some(_) => Code::SignatureInvalid,
-            None if reason == seal::NAME_RESERVED => Code::NameReserved,
-            None => Code::ManifestInvalid,
-        },
-        "resolve" if is_of_policy(reason) => Code::PermissionDenied,
-        "offline" => Code::NetworkError,
-        "limit" => Code::LimitExceeded,
-        "no_space" => Code::StoreUnavailable,
-        "cache" => Code::CacheCorrupted,
-        "net" | "source" | "sync" | "shelf" => Code::SourceUnavailable,
-        "git" if matches!(reason, "git.repository_missing" | "git.commit_missing" | "git.ref_missing") => {
-            Code::SourceUnavailable
-        }
-        _ => Code::ManifestInvalid,
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use catalogue_schema::model::Refusal;
 use crate::api::{Code, Failure};
 use crate::resolve::Pick;
 use crate::server::State;
-use crate::server::answer::of_refusal;
 use crate::server::direct::Described;
 use crate::server::files::{Choice, Composed, Desk, Errand, Materialize};
 use crate::store::Snapshot;
@@ -93,8 +92,8 @@ pub(super) fn told(refusal: &Refusal) -> Failure {
     };
     let failure = match is_denied(&refusal.reason) {
         // It is not that the machine could not be reached: nobody may ask it.
-        true => Failure { code: Code::PermissionDenied, ..of_refusal(refusal) },
-        false => of_refusal(refusal),
+        true => Failure { code: Code::PermissionDenied, ..Failure::of_refusal(refusal) },
+        false => Failure::of_refusal(refusal),
     };
     failure.hint(hint)
 }

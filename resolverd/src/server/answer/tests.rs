@@ -15,7 +15,7 @@ use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, LocalPath, Location};
 
 use super::*;
-use crate::api::{Call, TABLE};
+use crate::api::{Call, TABLE, code_of};
 use crate::server::route::{ROUTES, route};
 
 fn place(position: u32) -> Place {
