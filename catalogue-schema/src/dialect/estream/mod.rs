@@ -29,6 +29,7 @@ mod publisher;
 mod signature;
 #[cfg(test)]
 mod tests;
+pub mod write;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,7 @@ use crate::filter::Filter;
 use crate::id::{ComponentId, Namespace, Reference};
 use crate::model::{Refusal, Source};
 use crate::pointer::{Locality, Location, Want};
-use crate::seal::{CHECKSUM_MISSING, PUBLISHER_UNKNOWN, SIGNATURE_MISSING};
+use crate::seal::{CHECKSUM_MISSING, PUBLISHER_UNKNOWN, PublisherKey, SIGNATURE_MISSING};
 use crate::version::Version;
 
 /// The directory that a registry's components lie in: what the entry of a source names.
@@ -162,6 +163,23 @@ fn is_ours(bytes: &[u8]) -> bool {
         true => json().is_some_and(|fields| named(&|field| fields.contains_key(field))),
         false => text.parse::<toml::Table>().is_ok_and(|table| named(&|field| table.contains_key(field))),
     }
+}
+
+/// What the record of a publisher says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Publisher {
+    /// The registry has verified who they are.
+    pub is_verified: bool,
+    /// The keys by their ids, in the record's order; in place of one that cannot be used the reason.
+    pub keys: Vec<(String, Result<PublisherKey, ParseError>)>,
+}
+
+/// Reads the record of a publisher for itself: `publishers/{name}.json`.
+///
+/// **Errors**: `estream.publisher_malformed`, whatever is wrong with it.
+pub fn publisher(name: &str, bytes: &[u8]) -> Result<Publisher, ParseError> {
+    let record = publisher::record(name, bytes)?;
+    Ok(Publisher { is_verified: record.is_verified, keys: record.keys })
 }
 
 /// Says what becomes of the releases whose document could not be had or was refused: they stay listed, refused. A registry
