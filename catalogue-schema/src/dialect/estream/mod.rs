@@ -20,10 +20,12 @@
 //! The reader compares what documents say of each other. Whether a key may sign and a signature holds is not its business: it hands
 //! out [`crate::seal::Seal`]s.
 
+pub mod component;
 pub mod document;
 mod index;
 mod manifest;
 mod metadata;
+pub mod outline;
 mod pending;
 mod publisher;
 mod signature;
