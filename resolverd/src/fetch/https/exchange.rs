@@ -75,9 +75,17 @@ pub(super) struct Job {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Option<Bytes>,
     pub(super) known: Option<Known>,
+    pub(super) interface: Option<Interface>,
     pub(super) bytes_max: u64,
     pub(super) budget: Budget,
     pub(super) subject: String,
+}
+
+/// How an interface is called that changes something: once, with the caller's own token, and any status is its answer.
+#[derive(Debug)]
+pub(super) struct Interface {
+    pub(super) method: Method,
+    pub(super) authorization: HeaderValue,
 }
 
 /// The document that is at hand, and the server that it came from.
@@ -212,7 +220,10 @@ impl Connections {
 
     /// Sends one request until it is answered or trying has no point.
     async fn try_often(&self, hop: &Hop<'_>) -> Result<Reply, FetchError> {
-        let tries = hop.job.budget.limits().tries.max(1);
+        let tries = match hop.job.interface {
+            Some(_) => 1,
+            None => hop.job.budget.limits().tries.max(1),
+        };
         let mut pause = PAUSE_FIRST;
         let mut tried = 1;
         loop {
@@ -243,7 +254,7 @@ impl Connections {
         hop.job.budget.check_deadline(subject).map_err(Fault::last)?;
         let answer = self.answer(hop).await?;
         let status = answer.status();
-        if status == StatusCode::OK {
+        if status == StatusCode::OK || hop.job.interface.is_some() {
             return self.whole(hop, answer).await.map(Reply::Done);
         }
         let (head, incoming) = answer.into_parts();
@@ -530,7 +541,12 @@ impl Hop<'_> {
 
     fn request(&self, uri: Uri, authorization: Option<&HeaderValue>) -> hyper::Request<Full<Bytes>> {
         let mut request = hyper::Request::new(Full::new(self.job.body.clone().unwrap_or_default()));
-        *request.method_mut() = if self.job.body.is_some() { Method::POST } else { Method::GET };
+        let interface = self.job.interface.as_ref();
+        *request.method_mut() = match (interface, &self.job.body) {
+            (Some(interface), _) => interface.method.clone(),
+            (None, Some(_)) => Method::POST,
+            (None, None) => Method::GET,
+        };
         *request.uri_mut() = uri;
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
@@ -542,7 +558,7 @@ impl Hop<'_> {
         headers.remove(AUTHORIZATION);
         let known = self.known();
         let more = [
-            (AUTHORIZATION, authorization),
+            (AUTHORIZATION, interface.map(|interface| &interface.authorization).or(authorization)),
             (IF_NONE_MATCH, known.and_then(|known| known.etag.as_ref())),
             (IF_MODIFIED_SINCE, known.and_then(|known| known.modified.as_ref())),
         ];

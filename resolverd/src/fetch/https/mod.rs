@@ -19,6 +19,7 @@ use std::time::Duration;
 use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::pointer::HttpsUrl;
+use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper_util::client::proxy::matcher::Matcher;
 use rustls::pki_types::CertificateDer;
@@ -26,7 +27,7 @@ use rustls::pki_types::pem::PemObject;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::fetch::FetchError;
-use crate::fetch::https::exchange::{Connections, Job, Known};
+use crate::fetch::https::exchange::{Connections, Interface, Job, Known};
 use crate::fetch::https::keys::Keys;
 use crate::fetch::limit::Budget;
 use crate::fetch::network::{self, Proxy};
@@ -57,10 +58,25 @@ pub struct Request<'a> {
     pub body: Option<Vec<u8>>,
 }
 
+/// One call of an interface that changes something there: it is sent once, and never again by itself.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// `GET`, `POST`, `PATCH` or `DELETE`.
+    pub method: &'static str,
+    /// Where.
+    pub url: &'a HttpsUrl,
+    /// Beside the headers of the client's own; without credentials.
+    pub headers: &'a [(&'static str, &'a str)],
+    /// The body.
+    pub body: Vec<u8>,
+    /// The token that the interface knows the caller by, sent as `Bearer` to this address alone.
+    pub token: &'a str,
+}
+
 /// What was answered, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// 200, or 304 where the request could be answered so.
+    /// 200, or 304 where the request could be answered so; any where an interface was called.
     pub status: u16,
     /// Where the bytes came from, after redirects. A redirect may have put a secret into its query: see [`Response::place`].
     pub url: String,
@@ -174,11 +190,65 @@ impl Https {
         self.send_job(request, Known::of(known), bytes_max, budget, subject)
     }
 
+    /// Calls an interface. Follows no redirect, and tries nothing twice: whoever called decides what an answer means, whatever its
+    /// status.
+    ///
+    /// **Errors**: as [`Https::send`], without those of statuses and redirects; `net.token` for a token that no header can carry.
+    pub fn call(
+        &self,
+        call: &Call<'_>,
+        bytes_max: u64,
+        budget: &Budget,
+        subject: &dyn fmt::Display,
+    ) -> Result<Response, FetchError> {
+        let refused = |what: &str| {
+            let expected = format!("{what} that HTTP can carry");
+            FetchError::Refused(Refusal::new("net.token", subject, expected, "another text"))
+        };
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", call.token))
+            .ok()
+            .filter(|_| !call.token.is_empty())
+            .ok_or_else(|| refused("a token"))?;
+        authorization.set_sensitive(true);
+        let method = Method::from_bytes(call.method.as_bytes()).map_err(|_| refused("a method"))?;
+        let job = Job {
+            url: call.url.clone(),
+            headers: call.headers.iter().filter_map(header).collect(),
+            body: Some(call.body.clone().into()),
+            known: None,
+            interface: Some(Interface { method, authorization }),
+            bytes_max,
+            budget: budget.clone(),
+            subject: subject.to_string(),
+        };
+        self.carry_out(job, budget, subject)
+    }
+
     fn send_job(
         &self,
         request: &Request<'_>,
         known: Option<Known>,
         bytes_max: u64,
+        budget: &Budget,
+        subject: &dyn fmt::Display,
+    ) -> Result<Response, FetchError> {
+        let job = Job {
+            url: request.url.clone(),
+            headers: request.headers.iter().filter_map(header).collect(),
+            body: request.body.clone().map(Into::into),
+            known,
+            interface: None,
+            bytes_max,
+            budget: budget.clone(),
+            subject: subject.to_string(),
+        };
+        self.carry_out(job, budget, subject)
+    }
+
+    /// Has the thread carry out a job, and waits for it.
+    fn carry_out(
+        &self,
+        job: Job,
         budget: &Budget,
         subject: &dyn fmt::Display,
     ) -> Result<Response, FetchError> {
@@ -190,15 +260,6 @@ impl Https {
         let engine = self.engine.get_or_init(|| self.start());
         let engine = engine.as_ref().map_err(|found| unusable(found.clone()))?;
         let Some(runtime) = &engine.runtime else { return Err(unusable("it has ended".to_owned())) };
-        let job = Job {
-            url: request.url.clone(),
-            headers: request.headers.iter().filter_map(header).collect(),
-            body: request.body.clone().map(Into::into),
-            known,
-            bytes_max,
-            budget: budget.clone(),
-            subject: subject.to_string(),
-        };
         // A channel and not `block_on`, which may not be called from a thread of another runtime.
         let (sender, receiver) = mpsc::sync_channel(1);
         let connections = Arc::clone(&engine.connections);
