@@ -237,6 +237,15 @@ pub fn sign_raw(file: &Path, keys: &[PathBuf]) -> Result<Vec<u8>, SigningError> 
     }
 }
 
+/// Returns the public half of a private key, and its signature over `message` as it stands.
+///
+/// **Errors**: the key cannot be used.
+pub fn sign_message(key: &Path, message: &[u8]) -> Result<(PublicKey, Vec<u8>), SigningError> {
+    let signer = signer(key, &read_private(key, user())?)?;
+    let signature = signed(key, &signer, message)?;
+    Ok((signer.public().clone(), signature))
+}
+
 fn signers(keys: &[PathBuf]) -> Result<Vec<(&Path, Signer)>, SigningError> {
     let ready =
         |path: &PathBuf| -> Result<Signer, SigningError> { signer(path, &read_private(path, user())?) };

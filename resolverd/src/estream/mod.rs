@@ -5,4 +5,8 @@
 //! with the caller's own rights on the caller's own directories: a workspace, a component that is being written, a checkout of a
 //! registry.
 
+pub mod forge;
+pub mod git;
 pub mod package;
+pub mod publish;
+pub mod registry;

@@ -1,0 +1,219 @@
+//! The program `git`, as its user has set it up: for what is done with the user's own rights and credentials, which is to clone a
+//! registry, to commit and to push.
+//!
+//! Never through a shell, never asks on the terminal for a password, never reads an argument from outside as an option. What a
+//! repository brings is read by [`crate::fetch`], and never checked out: a registry's files could be links.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use catalogue_schema::error::escaped;
+
+/// The most that is kept of what the program prints, in bytes.
+const OUTPUT_BYTES_MAX: u64 = 64 << 20;
+/// The most that a message repeats of what the program said, in bytes.
+const SAID_BYTES_MAX: usize = 600;
+/// How long one call may take that reaches another machine.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// What would lead the program to another repository than the one that it is told.
+const ELSEWHERE: [&str; 8] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_PREFIX",
+];
+
+/// Why the program did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// It cannot be started.
+    #[error("cannot run git: {source}")]
+    Unstarted {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It ended with an error.
+    #[error("git {verb} failed: {said}")]
+    Failed {
+        /// Which of its verbs.
+        verb: String,
+        /// What it said, escaped and cut.
+        said: String,
+    },
+    /// It did not end.
+    #[error("git {verb} did not end within {} s", PATIENCE.as_secs())]
+    Slow {
+        /// Which of its verbs.
+        verb: String,
+    },
+}
+
+impl GitError {
+    /// Tells whether the other machine could not be reached, as far as what the program said shows it.
+    pub fn is_unreachable(&self) -> bool {
+        const SIGNS: [&str; 9] = [
+            "could not resolve",
+            "could not connect",
+            "couldn't connect",
+            "failed to connect",
+            "connection refused",
+            "connection timed out",
+            "connection reset",
+            "network is unreachable",
+            "ssl certificate problem",
+        ];
+        match self {
+            GitError::Failed { said, .. } => {
+                let said = said.to_ascii_lowercase();
+                SIGNS.iter().any(|sign| said.contains(sign))
+            }
+            GitError::Slow { .. } => true,
+            GitError::Unstarted { .. } => false,
+        }
+    }
+
+    /// Tells whether the program does not know who commits.
+    pub fn is_nameless(&self) -> bool {
+        matches!(self, GitError::Failed { said, .. } if said.contains("user.email") || said.contains("empty ident"))
+    }
+}
+
+/// A repository that the program works in.
+#[derive(Debug, Clone)]
+pub struct Git {
+    directory: PathBuf,
+    index: Option<PathBuf>,
+}
+
+impl Git {
+    /// Works in a directory of the caller's.
+    pub fn in_directory(directory: &Path) -> Git {
+        Git { directory: directory.to_path_buf(), index: None }
+    }
+
+    /// Works with an index of its own.
+    pub fn with_index(&self, index: &Path) -> Git {
+        Git { index: Some(index.to_path_buf()), ..self.clone() }
+    }
+
+    /// Returns where it works.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Runs the program and returns what it printed, without the newline at its end.
+    ///
+    /// **Errors**: it cannot be started, does not end, or ends with an error.
+    pub fn run<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<String, GitError> {
+        self.run_with(arguments, &[])
+    }
+
+    /// Runs the program with bytes on its standard input.
+    ///
+    /// **Errors**: as [`Git::run`].
+    pub fn run_with<A: AsRef<OsStr>>(&self, arguments: &[A], input: &[u8]) -> Result<String, GitError> {
+        let mut command = Command::new("git");
+        command
+            .args(["-c", "protocol.ext.allow=never", "-c", "core.fsmonitor=false", "-c", "gc.auto=0"])
+            .args(arguments)
+            .current_dir(&self.directory)
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for name in ELSEWHERE {
+            command.env_remove(name);
+        }
+        if let Some(index) = &self.index {
+            command.env("GIT_INDEX_FILE", index);
+        }
+        let verb = verb(arguments);
+        let child = command.spawn().map_err(|source| GitError::Unstarted { source })?;
+        let ended = conversed(child, input.to_vec(), &verb)?;
+        match ended.is_good {
+            true => Ok(ended.printed.trim_end_matches('\n').to_owned()),
+            false => {
+                let mut said = escaped(ended.said.trim());
+                if said.len() > SAID_BYTES_MAX {
+                    // What went wrong stands at the end.
+                    let start = (said.len() - SAID_BYTES_MAX..).find(|at| said.is_char_boundary(*at));
+                    said = format!("…{}", &said[start.unwrap_or_default()..]);
+                }
+                Err(GitError::Failed { verb, said })
+            }
+        }
+    }
+}
+
+fn verb<A: AsRef<OsStr>>(arguments: &[A]) -> String {
+    arguments.first().map(|first| first.as_ref().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+struct Ended {
+    is_good: bool,
+    printed: String,
+    said: String,
+}
+
+/// Waits for the end of a program while it is written to and read from.
+fn conversed(mut child: Child, input: Vec<u8>, verb: &str) -> Result<Ended, GitError> {
+    let unstarted = |source| GitError::Unstarted { source };
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (sender, receiver) = mpsc::channel::<()>();
+    let thread = |work: Box<dyn FnOnce() -> String + Send>| -> Result<JoinHandle<String>, GitError> {
+        let sender = sender.clone();
+        let started = std::thread::Builder::new().name("git".to_owned()).spawn(move || {
+            let text = work();
+            // The other end waits for the end of all senders.
+            drop(sender);
+            text
+        });
+        started.map_err(unstarted)
+    };
+    let read = |pipe: Option<Box<dyn Read + Send>>| -> Box<dyn FnOnce() -> String + Send> {
+        Box::new(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut pipe) = pipe {
+                // What a broken pipe leaves out, the exit status tells.
+                let _ = pipe.by_ref().take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
+                let _ = io::copy(&mut pipe, &mut io::sink());
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    };
+    let printed = thread(read(stdout.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>)))?;
+    let said = thread(read(stderr.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>)))?;
+    let writer = thread(Box::new(move || {
+        if let Some(mut stdin) = stdin {
+            // A program that reads no more has its reason, and says it.
+            let _ = stdin.write_all(&input);
+        }
+        String::new()
+    }))?;
+    drop(sender);
+    if let Err(mpsc::RecvTimeoutError::Timeout) = receiver.recv_timeout(PATIENCE) {
+        // It may have ended just now.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(GitError::Slow { verb: verb.to_owned() });
+    }
+    let status = child.wait().map_err(unstarted)?;
+    let text = |thread: JoinHandle<String>| thread.join().unwrap_or_default();
+    text(writer);
+    Ok(Ended { is_good: status.success(), printed: text(printed), said: text(said) })
+}
+
+/// Returns arguments of several kinds as one list.
+pub fn arguments(fixed: &[&str], more: &[&OsStr]) -> Vec<OsString> {
+    fixed.iter().map(OsString::from).chain(more.iter().map(|one| (*one).to_os_string())).collect()
+}

@@ -1,0 +1,402 @@
+//! A registry as a daemon reads it: by the same reader, with the same look at seals, at one commit or in a plain directory.
+//!
+//! What is refused here is refused there, for the same reason. Of policies nothing is known here: they are the operators' own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use catalogue_schema::dialect::estream::document::{ConfigDocument, config};
+use catalogue_schema::dialect::estream::{self, INDEX, Publisher};
+use catalogue_schema::dialect::{self, Errand, Finding, Received, start};
+use catalogue_schema::digest::{Digest, Hashed};
+use catalogue_schema::error::ParseError;
+use catalogue_schema::filter::Filter;
+use catalogue_schema::forge::Forges;
+use catalogue_schema::id::{ComponentId, Dialect, Reference, SourceId};
+use catalogue_schema::model::{Place, Refusal, Release, Skipped, Source, Verdict, Warning};
+use catalogue_schema::path::DocPath;
+use catalogue_schema::pointer::{CommitId, LocalPath, Location, Repository, Revision, Want};
+use catalogue_schema::seal::{self, CHECKSUM_TWICE, Seal, VERIFICATION, signer};
+use catalogue_schema::version::Version;
+
+use crate::api::{Code, Failure};
+use crate::fetch::limit::{Budget, Limits};
+use crate::fetch::network::Network;
+use crate::fetch::{Answer, Ask, Fetch as _, FetchError, Origins};
+use crate::trust::evidence::Proofs;
+use crate::trust::seal::examined;
+use crate::trust::verify::{Evidence, judge};
+
+/// How many documents are asked for at once.
+const BATCH: usize = 4_096;
+/// The directory of publishers' records.
+pub const PUBLISHERS: &str = "publishers";
+
+/// Where a registry lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// At a commit of a repository of this machine, below `root` where it is not its root.
+    Commit {
+        /// The repository.
+        repository: LocalPath,
+        /// The registry's directory.
+        root: Option<DocPath>,
+        /// The commit.
+        commit: CommitId,
+    },
+    /// In a directory.
+    Directory(LocalPath),
+}
+
+impl Home {
+    /// Returns the home in a plain directory.
+    ///
+    /// **Errors**: its path cannot be one.
+    pub fn directory(path: &Path) -> Result<Home, Failure> {
+        local(path).map(Home::Directory)
+    }
+
+    /// Returns the home in a repository.
+    ///
+    /// **Errors**: a path that cannot be one.
+    pub fn commit(repository: &Path, root: &str, commit: &str) -> Result<Home, Failure> {
+        let wrong = |error: ParseError| Failure::of(Code::RequestInvalid, &error);
+        let root = match root.trim_end_matches('/') {
+            "" => None,
+            root => Some(DocPath::parse(root).map_err(wrong)?),
+        };
+        Ok(Home::Commit {
+            repository: local(repository)?,
+            root,
+            commit: CommitId::parse(commit).map_err(wrong)?,
+        })
+    }
+
+    /// Returns where a path from the registry's root lies.
+    ///
+    /// **Errors**: the path cannot be one.
+    pub fn at(&self, path: &str) -> Result<Location, ParseError> {
+        let path = DocPath::parse(path)?;
+        Ok(match self {
+            Home::Commit { repository, root, commit } => Location::Git {
+                repository: Repository::Local(repository.clone()),
+                revision: Revision::Commit(commit.clone()),
+                path: match root {
+                    Some(root) => root.join(&path)?,
+                    None => path,
+                },
+            },
+            Home::Directory(root) => Location::File { path: root.join(&path) },
+        })
+    }
+}
+
+fn local(path: &Path) -> Result<LocalPath, Failure> {
+    LocalPath::from_path(path).ok_or_else(|| {
+        let detail = format!("cannot use the path {}: it is not absolute, or no plain text", path.display());
+        Failure::new(Code::RequestInvalid, "registry.path", detail)
+    })
+}
+
+/// Reads documents of registries, and archives.
+pub struct Eyes {
+    origins: Origins,
+    budget: Budget,
+}
+
+impl Eyes {
+    /// Prepares to read within limits, and to reach what `network` describes.
+    ///
+    /// **Errors**: what is wrong with the network's settings.
+    pub fn new(network: Network, limits: &Limits) -> Result<Eyes, Failure> {
+        let origins = Origins::new(network)
+            .map_err(|refusal| Failure { code: Code::ConfigInvalid, ..Failure::of_refusal(&refusal) })?;
+        // The monotonic clock alone: a run ends, whatever date it is.
+        Ok(Eyes { origins, budget: Budget::new(limits, Instant::now()) })
+    }
+
+    /// Reads one document of a registry; `None` where it is not there.
+    ///
+    /// **Errors**: it is there and cannot be read.
+    pub fn read(&self, home: &Home, path: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let location = home.at(path).map_err(|error| Failure::of(Code::ManifestInvalid, &error))?;
+        let want = Want::Blob(location);
+        match self.origins.fetch(&[Ask::from(&want)], &self.budget.for_catalogues()).pop() {
+            Some(Ok(Answer::Fetched(fetched))) => Ok(Some(fetched.bytes)),
+            Some(Err(FetchError::Missing(_))) => Ok(None),
+            Some(Err(error)) => Err(unread(&error)),
+            Some(Ok(Answer::Unchanged)) | None => Err(unanswered(&want)),
+        }
+    }
+
+    /// Reads an archive. Of other machines only public ones are asked, and those that the operator's own rewrite rules lead to.
+    ///
+    /// **Errors**: it is not there, cannot be reached or is too large.
+    pub fn archive(&self, location: &Location) -> Result<Vec<u8>, Failure> {
+        let want = Want::Blob(location.clone());
+        match self.origins.fetch(&[Ask::from(&want)], &self.budget.for_archives()).pop() {
+            Some(Ok(Answer::Fetched(fetched))) => Ok(fetched.bytes),
+            Some(Err(error)) => Err(unread(&error)),
+            Some(Ok(Answer::Unchanged)) | None => Err(unanswered(&want)),
+        }
+    }
+
+    /// Lists the names of files in a directory of a registry, from its root; none where it is not there.
+    ///
+    /// **Errors**: it cannot be read.
+    pub fn list(&self, home: &Home, path: &str) -> Result<Vec<String>, Failure> {
+        let location = home.at(path).map_err(|error| Failure::of(Code::ManifestInvalid, &error))?;
+        let want = Want::Tree { location, depth: 1 };
+        let listing = match self.origins.fetch(&[Ask::from(&want)], &self.budget.for_catalogues()).pop() {
+            Some(Ok(Answer::Fetched(fetched))) => fetched.bytes,
+            Some(Err(FetchError::Missing(_))) => return Ok(Vec::new()),
+            Some(Err(error)) => return Err(unread(&error)),
+            Some(Ok(Answer::Unchanged)) | None => return Err(unanswered(&want)),
+        };
+        let text = String::from_utf8_lossy(&listing);
+        let files = text.lines().filter_map(|line| {
+            let mut words = line.splitn(4, ' ');
+            let (_, kind, _, path) = (words.next()?, words.next()?, words.next()?, words.next()?);
+            (kind == "blob").then(|| path.rsplit('/').next().unwrap_or(path).to_owned())
+        });
+        Ok(files.collect())
+    }
+
+    /// Returns the record of a publisher; `None` where there is none.
+    ///
+    /// **Errors**: the record cannot be read.
+    pub fn publisher(&self, home: &Home, name: &str) -> Result<Option<Publisher>, Failure> {
+        let Some(bytes) = self.read(home, &format!("{PUBLISHERS}/{name}.json"))? else { return Ok(None) };
+        estream::publisher(name, &bytes).map(Some).map_err(|error| {
+            let failure = Failure::of(Code::UnknownPublisher, &error);
+            Failure { detail: format!("{PUBLISHERS}/{name}.json: {error}"), ..failure }
+        })
+    }
+
+    /// Returns the names of all publishers with a record, sorted.
+    ///
+    /// **Errors**: they cannot be listed.
+    pub fn publishers(&self, home: &Home) -> Result<Vec<String>, Failure> {
+        let names = self.list(home, PUBLISHERS)?;
+        Ok(names.iter().filter_map(|name| name.strip_suffix(".json")).map(str::to_owned).collect())
+    }
+
+    /// Returns what holds for the whole registry; what always holds where it has no `config.json`.
+    ///
+    /// **Errors**: E008: it is there and cannot be read.
+    pub fn config(&self, home: &Home) -> Result<ConfigDocument, Failure> {
+        let Some(bytes) = self.read(home, "config.json")? else { return Ok(ConfigDocument::default()) };
+        config(&bytes).map_err(|error| {
+            let failure = Failure::of(Code::ManifestInvalid, &error);
+            Failure { detail: format!("config.json: {error}"), ..failure }
+        })
+    }
+
+    /// Reads a whole registry.
+    ///
+    /// **Errors**: it has no index, or a document of it could not be read for a reason that is not its own.
+    pub fn view(&self, home: &Home) -> Result<View, Failure> {
+        let mut view = View::default();
+        let mut errands = vec![self.start(home)?];
+        let proofs = Proofs::default();
+        while !errands.is_empty() {
+            let rest = errands.split_off(errands.len().min(BATCH));
+            let batch = std::mem::replace(&mut errands, rest);
+            let asks: Vec<Ask<'_>> = batch.iter().map(|errand| Ask::from(&errand.want)).collect();
+            let budget = match batch.iter().any(|errand| errand.node().is_some()) {
+                true => self.budget.for_catalogues(),
+                false => self.budget.for_release_documents(),
+            };
+            let answers = self.origins.fetch(&asks, &budget);
+            for (errand, answer) in batch.iter().zip(answers) {
+                let finding = found(errand, answer)?;
+                errands.extend(view.take(finding, &proofs)?);
+            }
+        }
+        view.refuse_twice();
+        view.releases.sort_by(|one, other| (&one.id, &one.version).cmp(&(&other.id, &other.version)));
+        Ok(view)
+    }
+
+    /// Returns the first errand: the listing of the index.
+    fn start(&self, home: &Home) -> Result<Errand, Failure> {
+        let wrong = |error: ParseError| Failure::of(Code::ManifestInvalid, &error);
+        let source = Source {
+            id: SourceId::parse("registry").map_err(wrong)?,
+            dialect: Dialect::Estream,
+            place: Place { priority: 0, position: 0 },
+            entry: home.at(INDEX).map_err(wrong)?,
+            digests: Vec::new(),
+            owns: Vec::new(),
+            offline: false,
+            refresh_s: None,
+            max_stale_s: None,
+            filter: Filter::default(),
+            origin: None,
+            signature: None,
+        };
+        Ok(start(&source, &Forges::default()))
+    }
+}
+
+fn unread(error: &FetchError) -> Failure {
+    let failure = Failure::of_refusal(error.refusal());
+    match error {
+        FetchError::Unreachable(_) => {
+            Failure { code: Code::NetworkError, ..failure }.hint("try again once it can be reached")
+        }
+        FetchError::Limit(_) => Failure { code: Code::PackageTooLarge, ..failure }
+            .hint("config.toml raises limits below [limits]"),
+        FetchError::Missing(_) | FetchError::Refused(_) => failure,
+    }
+}
+
+fn unanswered(want: &Want) -> Failure {
+    Failure::new(Code::Internal, "registry.unanswered", format!("{want} was not answered"))
+}
+
+/// Reads the document of an errand, or says what becomes of its releases without it.
+fn found(errand: &Errand, answer: Result<Answer, FetchError>) -> Result<Finding, Failure> {
+    let fetched = match answer {
+        Ok(Answer::Fetched(fetched)) => fetched,
+        Ok(Answer::Unchanged) => return Err(unanswered(&errand.want)),
+        Err(FetchError::Missing(refusal)) if errand.node().is_some() => {
+            return Err(Failure::of_refusal(&refusal)
+                .hint("a registry has a directory index; resolverd registry init DIR makes an empty one"));
+        }
+        Err(FetchError::Missing(refusal) | FetchError::Refused(refusal)) if errand.node().is_none() => {
+            return Ok(dialect::refuse(errand, refusal));
+        }
+        // One document that is too large spoils itself alone.
+        Err(FetchError::Limit(refusal))
+            if errand.node().is_none() && refusal.reason == "limit.document_bytes" =>
+        {
+            return Ok(dialect::refuse(errand, refusal));
+        }
+        Err(error) => return Err(unread(&error)),
+    };
+    let content = Hashed::of(fetched.bytes);
+    let evidence = Evidence {
+        subject: &errand.want,
+        digests: &errand.digests,
+        size: errand.size,
+        commit_pinned: errand.want.is_pinned(),
+        signature: None,
+        named_by: None,
+    };
+    let trust = match judge(&evidence, &content) {
+        Verdict::Trusted(trust) => trust,
+        Verdict::Refused(refusal) => return Ok(dialect::refuse(errand, refusal)),
+    };
+    let received = Received {
+        trust,
+        digest: content.digest().clone(),
+        size: content.bytes().len() as u64,
+        commit: fetched.commit,
+        blob: fetched.blob,
+    };
+    match dialect::read(errand, content.bytes(), &received, &Forges::default()) {
+        Ok(finding) => Ok(finding),
+        Err(error) if errand.node().is_some() => Err(Failure::of(Code::ManifestInvalid, &error)),
+        Err(error) => Ok(dialect::refuse(errand, Refusal::of(&errand.want, &error))),
+    }
+}
+
+/// What a registry holds.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Every version, with the verdict that a daemon comes to, sorted by id and version.
+    pub releases: Vec<Release>,
+    /// The seals that were looked at.
+    pub seals: BTreeMap<(ComponentId, Version), Seal>,
+    /// Entries that could not be read.
+    pub skipped: Vec<Skipped>,
+    /// What else its readers are told.
+    pub warnings: Vec<Warning>,
+}
+
+impl View {
+    /// Takes what a document said, and returns what is to be read next.
+    fn take(&mut self, finding: Finding, proofs: &Proofs) -> Result<Vec<Errand>, Failure> {
+        self.releases.extend(finding.releases);
+        self.skipped.extend(finding.skipped);
+        self.warnings.extend(finding.warnings);
+        for sealed in finding.sealed {
+            let of = (sealed.release.id.clone(), sealed.release.version.clone());
+            self.seals.insert(of, sealed.seal.clone());
+            let release = examined(sealed, proofs).map_err(|error| {
+                Failure::new(Code::Internal, "trust.signature_not_computed", error.to_string())
+            })?;
+            self.releases.push(release);
+        }
+        Ok(finding.errands)
+    }
+
+    /// Refuses all versions that state one archive: it names its release itself, so that it is one alone.
+    fn refuse_twice(&mut self) {
+        let mut known: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+        let digests = |release: &Release| -> Vec<Digest> {
+            release
+                .archive
+                .iter()
+                .filter(|_| signer(release).is_some())
+                .flat_map(|one| one.digests.clone())
+                .collect()
+        };
+        for release in &self.releases {
+            for digest in digests(release) {
+                known.entry(digest).or_default().push(format!("{}@{}", release.id, release.version));
+            }
+        }
+        for release in &mut self.releases {
+            let twice =
+                digests(release).into_iter().find(|digest| known.get(digest).is_some_and(|of| of.len() > 1));
+            let Some(digest) = twice else { continue };
+            let of = known.get(&digest).map(|of| of.join(", ")).unwrap_or_default();
+            let subject = format!("{}@{}", release.id, release.version);
+            let expected = "an archive that is one release of its registry";
+            let refusal = Refusal::new(CHECKSUM_TWICE, subject, expected, format!("{digest} of {of}"));
+            release.extra.extend(seal::broken(CHECKSUM_TWICE).map(|told| (VERIFICATION.to_owned(), told)));
+            release.verdict = Verdict::Refused(refusal);
+        }
+    }
+
+    /// Returns every version of a component, oldest first, those among them that may not be used.
+    pub fn versions(&self, id: &ComponentId) -> Vec<Version> {
+        self.releases
+            .iter()
+            .filter(|release| release.id == *id)
+            .map(|release| release.version.clone())
+            .collect()
+    }
+
+    /// Returns a version.
+    pub fn release(&self, id: &ComponentId, version: &Version) -> Option<&Release> {
+        self.releases.iter().find(|release| release.id == *id && release.version == *version)
+    }
+
+    /// Returns the releases that may be used, those that are withdrawn not among them.
+    pub fn usable(&self) -> impl Iterator<Item = &Release> {
+        self.releases
+            .iter()
+            .filter(|release| !release.yanked && matches!(release.verdict, Verdict::Trusted(_)))
+    }
+
+    /// Returns the schemas that these dependencies provide, in the newest versions that the registry would give; what it has nothing
+    /// for is not among them.
+    pub fn given(&self, dependencies: &[Reference]) -> BTreeMap<ComponentId, Vec<String>> {
+        let newest = |reference: &Reference| {
+            let fits = |one: &&Release| one.id == reference.id && reference.requirement.matches(&one.version);
+            self.usable().filter(fits).max_by(|one, other| one.version.cmp(&other.version))
+        };
+        let chosen = dependencies.iter().filter_map(newest);
+        chosen.map(|release| (release.id.clone(), provided(release))).collect()
+    }
+}
+
+/// Returns the schemas that a release says it provides.
+fn provided(release: &Release) -> Vec<String> {
+    let listed = release.extra.get("schemas").and_then(|schemas| schemas.get("provides")?.as_array());
+    listed.into_iter().flatten().filter_map(|one| one.as_str()).map(str::to_owned).collect()
+}
