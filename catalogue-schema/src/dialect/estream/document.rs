@@ -142,6 +142,9 @@ pub struct ConfigDocument {
     pub reserved_prefixes: Vec<String>,
     /// The platform that its components run on; for people.
     pub platform: Option<Value>,
+    /// The directory of the registry that the archives lie in, as `{directory}/{name}/{version}/package.tar.gz`, whatever
+    /// `archive_url` says: that of a bundle, which carries its archives along. Off-spec: seed 002 has the layout for caches.
+    pub archives: Option<String>,
 }
 
 /// `estream-component.toml`: what the author says of one version.

@@ -71,8 +71,8 @@ fn pending(listing: &Arc<Listing>, version: &Version, row: &Arc<Row>, trust: &Tr
 ///
 /// **Errors**: `estream.publisher_malformed`, whatever is wrong with it.
 pub(super) fn read(task: &PublisherTask, bytes: &[u8], received: &Received) -> Result<Finding, ParseError> {
-    let record =
-        record(task, bytes).map_err(|error| ParseError { reason: PUBLISHER_MALFORMED.into(), ..error })?;
+    let record = record(&task.listing.publisher, bytes)
+        .map_err(|error| ParseError { reason: PUBLISHER_MALFORMED.into(), ..error })?;
     let listing = Arc::new(Listing { record, ..task.listing.clone() });
     let trust = task.trust.and(&received.trust);
     let mut finding = Finding::default();
@@ -88,15 +88,22 @@ pub(super) fn read(task: &PublisherTask, bytes: &[u8], received: &Received) -> R
     Ok(finding)
 }
 
-fn record(task: &PublisherTask, bytes: &[u8]) -> Result<Record, ParseError> {
+/// Returns the keys in the record of the publisher `name` that can be used.
+///
+/// **Errors**: those of the record as a whole.
+pub(super) fn keys(name: &str, bytes: &[u8]) -> Result<Vec<PublisherKey>, ParseError> {
+    Ok(record(name, bytes)?.keys.into_iter().filter_map(|(_, key)| key.ok()).collect())
+}
+
+fn record(name: &str, bytes: &[u8]) -> Result<Record, ParseError> {
     if bytes.len() > PUBLISHER_BYTES_MAX {
         let expected = format!("a record of at most {PUBLISHER_BYTES_MAX} bytes");
         return Err(ParseError::new(PUBLISHER_MALFORMED, expected, format!("{} bytes", bytes.len())));
     }
     let text = json::check(bytes)?;
     let document: PublisherDocument<&RawValue> = json::document(text)?;
-    if document.name != task.listing.publisher {
-        let expected = format!("{}, as its file is called", task.listing.publisher);
+    if document.name != name {
+        let expected = format!("{name}, as its file is called");
         let error = ParseError::new(PUBLISHER_MALFORMED, expected, document.name).in_field("name");
         return Err(json::located(error, text));
     }
