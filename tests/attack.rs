@@ -232,6 +232,7 @@ fn calls(daemon: &Daemon) -> Vec<(String, String)> {
                 }
                 "/v1/lock/check" => json!({"lock": "schema = \"resolverd/lock@1\""}),
                 "/v1/explain" | "/v1/locate" => json!({"id": "lcod://tooling/text/slug"}),
+                "/v1/documents" => json!({"publishers": ["nobody"]}),
                 "/v1/materialize" => json!({"releases": ["lcod://tooling/text/slug"]}),
                 "/v1/trust/forget" => json!({"source": "nobody", "reason": "a case"}),
                 "/v1/policy/test" => json!({"policy": ""}),
@@ -769,6 +770,7 @@ fn j12_no_request_makes_the_daemon_open_a_path() {
             "/v1/reload",
             "/v1/materialize",
             "/v1/locate",
+            "/v1/documents",
             "/v1/files/verify",
             "/v1/files/gc",
             "/v1/files/release",

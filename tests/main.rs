@@ -11,6 +11,7 @@
 mod archives;
 mod attack;
 mod audit;
+mod bundle;
 mod calls;
 mod catalogue_rows;
 mod clock;

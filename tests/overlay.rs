@@ -374,7 +374,7 @@ fn other_bytes_from_a_mirror_are_refused_and_harm_nobody_else() {
     let server = TlsServer::start();
     let directory = tempfile::tempdir().unwrap();
     let https = Https { ca_file: Some(server.ca_file()), proxy: Proxy::None, tokens: Vec::new() };
-    let origins = Origins::new(Network { https, rewrites: Vec::new(), cache_dir: None }).unwrap();
+    let origins = Origins::new(Network { https, ..Network::default() }).unwrap();
     server.put("/origin/compose.yaml", b"good");
     server.put("/mirror/compose.yaml", b"evil");
     let mirrors = Mirrors::read([(&*server.url("/origin"), &*server.url("/mirror"))]).unwrap();

@@ -19,7 +19,7 @@ fn origins(server: &TlsServer, rules: &[(&str, String)]) -> Origins {
     let https = Https { ca_file: Some(server.ca_file()), proxy: Proxy::None, tokens: Vec::new() };
     let rule = |(from, to): &(&str, String)| Rewrite { from: (*from).to_owned(), to: to.clone() };
     let rewrites = rules.iter().map(rule).collect();
-    Origins::new(Network { https, rewrites, cache_dir: None }).unwrap()
+    Origins::new(Network { https, rewrites, ..Network::default() }).unwrap()
 }
 
 fn ask(origins: &Origins, want: &Want) -> Result<Fetched, FetchError> {

@@ -5,6 +5,7 @@
 
 use schemars::{JsonSchema, SchemaGenerator};
 
+use crate::dialect::estream::bundle::BundleDocument;
 use crate::dialect::estream::document as estream;
 use crate::dialect::lcod::document::{
     ArrayEntry, CatalogueDocument, CataloguesDocument, Descriptor, ListRow, ManifestDocument, PackageLine,
@@ -38,6 +39,13 @@ pub fn all() -> Vec<(&'static str, String)> {
             of::<CataloguesDocument>(
                 "LCOD list of catalogues",
                 "`catalogues.json` with schema `lcod-registry/catalogues@1`: pinned pointers to catalogues and lists.",
+            ),
+        ),
+        (
+            "estream-bundle.schema.json",
+            of::<BundleDocument>(
+                "Bundle of eStream components",
+                "`bundle.json` with schema `resolverd/bundle@1`: what a directory holds that `resolverd export` has made.",
             ),
         ),
         (

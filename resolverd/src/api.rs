@@ -4,6 +4,7 @@
 //! is silently dropped is worse than a refusal; unknown answer fields must be ignored by clients.
 
 pub mod discovery;
+pub mod documents;
 pub mod files;
 pub mod lock;
 pub mod overlay;

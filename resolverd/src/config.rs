@@ -70,6 +70,9 @@ pub struct Overrides {
     pub offline: bool,
     /// `--idle-exit`, in seconds.
     pub idle_exit_s: Option<u64>,
+    /// A directory that one verb has for itself, with sources of its own: state, cache and socket lie there, sources that are
+    /// configured elsewhere do not count, and no other machine is asked.
+    pub alone: Option<PathBuf>,
 }
 
 /// The settings in force.
@@ -165,6 +168,15 @@ struct ConfigFile {
     forges: Vec<ForgePattern>,
     platforms: BTreeMap<PlatformName, PlatformTable>,
     limits: toml::Table,
+}
+
+impl ConfigFile {
+    /// Drops what says how others are reached, or that nothing is read: there is one source, on this machine.
+    fn stay_alone(&mut self) {
+        self.offline = None;
+        self.https = HttpsTable::default();
+        self.rewrites = Vec::new();
+    }
 }
 
 /// The name of a platform: `estream`, or the id of a component that hosts have themselves.
@@ -327,7 +339,10 @@ impl Settings {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Settings, ConfigError> {
         let homes = Homes { env, system: overrides.system };
-        let files = config_files(overrides, &homes)?;
+        let mut files = config_files(overrides, &homes)?;
+        if overrides.alone.is_some() {
+            files.iter_mut().for_each(ConfigFile::stay_alone);
+        }
         let from_files = |pick: fn(&ConfigFile) -> Option<PathBuf>| files.iter().find_map(pick);
         let chosen = |flag: &Option<PathBuf>, variable: &str, in_file: fn(&ConfigFile) -> Option<PathBuf>| {
             flag.clone()
@@ -350,8 +365,11 @@ impl Settings {
                 if !home.join(SOURCES).exists() && lines.exists() { lines } else { home.join(SOURCES) }
             }
         };
-        let cache_dir = match set(env, "RESOLVERD_CACHE_DIR")
-            .map(|path| absolute(path.into()))
+        let cache_dir = match overrides
+            .alone
+            .as_ref()
+            .map(|alone| alone.join("cache"))
+            .or_else(|| set(env, "RESOLVERD_CACHE_DIR").map(|path| absolute(path.into())))
             .or_else(|| from_files(|file| file.cache_dir.clone()))
         {
             Some(path) => Some(path),
@@ -367,7 +385,7 @@ impl Settings {
             system: overrides.system,
             offline: overrides.offline || files.iter().find_map(|file| file.offline).unwrap_or_default(),
             forges: Forges::new(files.iter().flat_map(|file| file.forges.iter().cloned()).collect()),
-            network: network(&files, cache_dir),
+            network: Network { local_only: overrides.alone.is_some(), ..network(&files, cache_dir) },
             refresh_s: files.iter().find_map(|file| file.refresh).map_or(REFRESH_S, |Seconds(s)| s),
             max_stale_s: files.iter().find_map(|file| file.max_stale).map_or(MAX_STALE_S, |Seconds(s)| s),
             unknown_order: match files.iter().find_map(|file| file.require_order) {
@@ -514,6 +532,7 @@ fn network(files: &[ConfigFile], cache_dir: Option<PathBuf>) -> Network {
         },
         rewrites: files.iter().flat_map(|file| file.rewrites.iter().cloned()).collect(),
         cache_dir,
+        local_only: false,
     }
 }
 

@@ -139,6 +139,9 @@ pub struct FilesRow {
     pub compose: Option<DocPath>,
     /// The path of its `lcp.toml`, where it has one.
     pub descriptor: Option<DocPath>,
+    /// The absolute path of its archive as its publisher made it, where the release is one and the archive is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
     /// Where the bytes were.
     pub from: Found,
 }

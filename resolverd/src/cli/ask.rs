@@ -192,7 +192,8 @@ pub fn start_daemon(settings: &Settings, globals: &Globals, terminal: &Terminal)
 /// Returns `call` as a question to the kept snapshot, where it reads a generation.
 fn asked_of(call: &Call, snapshot: &str) -> Call {
     const READ: [&str; 4] = ["/v1/sources", "/v1/catalogues", "/v1/components", "/v1/explain"];
-    const ASKED: [&str; 5] = ["/v1/resolve", "/v1/lookup", "/v1/lock", "/v1/lock/check", "/v1/explain"];
+    const ASKED: [&str; 6] =
+        ["/v1/resolve", "/v1/lookup", "/v1/documents", "/v1/lock", "/v1/lock/check", "/v1/explain"];
     let path = call.target.split('?').next().unwrap_or_default();
     if call.method == "GET" && (READ.contains(&path) || path.starts_with(BELOW_COMPONENTS)) {
         let joint = if call.target.contains('?') { '&' } else { '?' };

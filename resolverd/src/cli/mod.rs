@@ -216,6 +216,8 @@ pub enum Verb {
     Materialize(files::Materialize),
     /// Say where the compose file of a component lies, as kernels ask for it
     Locate(files::Locate),
+    /// Write components of eStream, with everything that proves them, to a directory for a site without network
+    Export(estream::export::Export),
     /// Remove files from the cache that no hold names and nobody has asked for lately
     Gc(files::Gc),
     /// End holds of your own, so that gc may remove what they kept
@@ -500,6 +502,7 @@ impl Globals {
             system: self.system,
             offline: self.offline,
             idle_exit_s: None,
+            alone: None,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::cli::project::{Wishes, keep_note, note_text};
 use crate::cli::terms::add_offline;
 use crate::cli::{
     Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, Why, audit, convert, doctor,
-    documents, events, explain, files, keys, lock, policy, render, search, snapshots, solve,
+    documents, estream, events, explain, files, keys, lock, policy, render, search, snapshots, solve,
 };
 use crate::client::Client;
 use crate::config::{ConfigError, Settings};
@@ -91,6 +91,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         }
         Verb::Check(arguments) => return lock::check(arguments, &mut asker, terminal),
         Verb::Verify(arguments) => return files::verify(arguments, &mut asker, terminal),
+        Verb::Export(arguments) => return estream::export::run(arguments, &mut asker, terminal),
         Verb::Gc(arguments) => return files::gc(arguments, &mut asker, terminal),
         Verb::Release(arguments) => return files::release(arguments, &mut asker, terminal),
         Verb::Materialize(arguments) => {

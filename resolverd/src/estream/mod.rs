@@ -5,6 +5,7 @@
 //! with the caller's own rights on the caller's own directories: a workspace, a component that is being written, a checkout of a
 //! registry.
 
+pub mod bundle;
 pub mod forge;
 pub mod git;
 pub mod package;

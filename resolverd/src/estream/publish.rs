@@ -297,10 +297,15 @@ fn place(wish: &Wish<'_>, config: &ConfigDocument, component: &Component) -> Res
     };
     let (name, version) = (component.id.path(), &component.version);
     match (wish.archive, &config.archives, &wish.address.forge) {
+        (Some(url), Some(archives), _) => {
+            let detail = format!("the registry keeps its archives in {archives} (config.json), not at {url}");
+            Err(Failure::new(Code::RequestInvalid, "registry.archive_place", detail)
+                .hint("leave --archive-url away: the archive becomes part of the commit"))
+        }
         (Some(url), _, _) if url.contains(':') => HttpsUrl::parse(url).map(Place::Url).map_err(wrong),
         (Some(path), _, _) => DocPath::parse(path).map(Place::Registry).map_err(wrong),
         (None, Some(archives), _) => {
-            let path = format!("{}/{name}-{version}.tar.gz", archives.trim_end_matches('/'));
+            let path = format!("{}/{name}/{version}/{ARCHIVE}", archives.trim_end_matches('/'));
             DocPath::parse(&path)
                 .map(Place::Registry)
                 .map_err(|error| Failure::of(Code::ManifestInvalid, &error))

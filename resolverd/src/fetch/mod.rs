@@ -155,6 +155,7 @@ pub struct Origins {
     client: Https,
     rules: Rules,
     cache_dir: Option<PathBuf>,
+    local_only: bool,
 }
 
 impl Origins {
@@ -165,7 +166,7 @@ impl Origins {
     pub fn new(network: Network) -> Result<Origins, Refusal> {
         let rules = Rules::read(&network.rewrites)?;
         let client = Https::new(&network.https)?;
-        Ok(Origins { client, rules, cache_dir: network.cache_dir })
+        Ok(Origins { client, rules, cache_dir: network.cache_dir, local_only: network.local_only })
     }
 }
 
@@ -175,7 +176,7 @@ impl Fetch for Origins {
         let mut documents = Vec::new();
         let mut repositories = Groups::default();
         for (index, ask) in asks.iter().enumerate() {
-            match self.place(ask.want, budget.reach()) {
+            match self.place(ask.want, budget.reach()).and_then(|place| self.allowed(place, ask.want)) {
                 Ok(Place::File(path)) => answers[index] = Some(file_at(path, ask.want, budget)),
                 Ok(Place::Https(url)) => documents.push((index, url)),
                 Ok(Place::Repository(place)) => repositories.add(place, index),
@@ -209,6 +210,17 @@ impl Fetch for Origins {
 }
 
 impl Origins {
+    /// Refuses a place on another machine where none may be asked.
+    fn allowed(&self, place: Place, want: &Want) -> Result<Place, Refusal> {
+        match place {
+            Place::Https(_) | Place::Repository(Real::Https(_) | Real::Ssh(_)) if self.local_only => {
+                let found = "one on another machine, and none is asked here";
+                Err(Refusal::new("offline", want, "a place on this machine", found))
+            }
+            place => Ok(place),
+        }
+    }
+
     /// Tells who answers a want, after the rewrite rules.
     ///
     /// **Errors**: `net.rewrite`.

@@ -14,6 +14,8 @@ pub struct Network {
     pub rewrites: Vec<Rewrite>,
     /// Where Git objects of remote repositories are cached; `None` keeps them for one run only.
     pub cache_dir: Option<PathBuf>,
+    /// No other machine is asked, whatever a document names.
+    pub local_only: bool,
 }
 
 /// What the tables `[https]` say.

@@ -103,6 +103,7 @@ impl About {
             files: self.files.clone(),
             compose: self.compose.clone(),
             descriptor: self.descriptor.clone(),
+            archive: None,
             from,
         }
     }

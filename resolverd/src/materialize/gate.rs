@@ -28,8 +28,10 @@ impl Cache {
             Access::Owner => 0o700,
             Access::Group => 0o750,
         };
-        let own = [self.abouts(), self.holds(), self.archives()].map(|room| (room, 0o700));
-        let rooms = [(self.trees(), shared), (self.views(), shared)].into_iter().chain(own);
+        let own = [self.abouts(), self.holds()].map(|room| (room, 0o700));
+        let rooms = [(self.trees(), shared), (self.views(), shared), (self.archives(), shared)]
+            .into_iter()
+            .chain(own);
         for (place, mode) in [(self.root.clone(), shared)].into_iter().chain(rooms) {
             let found = match place.symlink_metadata() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && place == self.root => {

@@ -304,7 +304,7 @@ impl Cache {
             Look::Good(about) => {
                 let directory = self.tree(&about.content);
                 self.touch(&plan.promise);
-                Some(Ok(about.row(&directory, Found::Cache)))
+                Some(Ok(self.with_archive(about.row(&directory, Found::Cache), plan)))
             }
             Look::Absent => None,
             Look::Changed(refusal) => {

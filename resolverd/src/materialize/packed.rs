@@ -2,20 +2,25 @@
 //! promise, which is of the archive alone. Never believes a list of its files that is not its own.
 
 use std::collections::BTreeMap;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 use catalogue_schema::digest::{Digest, Hashed};
 use catalogue_schema::model::{Archive, Refusal, Verdict};
 use catalogue_schema::path::DocPath;
 
-use crate::api::files::FileLine;
+use crate::api::files::{FileLine, FilesRow};
 use crate::fetch::limit::Limits;
-use crate::materialize::Cache;
 use crate::materialize::about::read;
 use crate::materialize::archive::{self, ArchiveError, Bounds, Unpacked};
 use crate::materialize::plan::Plan;
 use crate::materialize::stage::Stage;
+use crate::materialize::{Access, Cache};
 use crate::shelf::durable::{self, Failed};
 use crate::trust::verify::{Evidence, judge};
+
+/// The mode of an archive that the group may read.
+const SHARED: u32 = 0o640;
 
 /// Tells whether bytes are the archive that is promised.
 ///
@@ -66,7 +71,21 @@ pub(super) fn holds(plan: &Plan, files: &[FileLine]) -> Result<(), Refusal> {
 impl Cache {
     /// Keeps the archive of a release.
     pub(super) fn keep_archive(&self, promise: &Digest, bytes: &[u8]) -> Result<(), Failed> {
-        durable::write(&self.archives(), &promise.hex(), &[bytes]).map(drop)
+        let path = durable::write(&self.archives(), &promise.hex(), &[bytes])?;
+        match self.access {
+            Access::Owner => Ok(()),
+            Access::Group => {
+                let shared = Permissions::from_mode(SHARED);
+                set_permissions(&path, shared).map_err(durable::failed("set the mode of", &path))
+            }
+        }
+    }
+
+    /// Adds where the archive of a release lies, where it has one and that is kept. Whoever takes it compares its digest.
+    pub(super) fn with_archive(&self, row: FilesRow, plan: &Plan) -> FilesRow {
+        let place = plan.archive.as_ref().map(|_| self.archives().join(plan.promise.hex()));
+        let archive = place.filter(|place| place.is_file()).map(|place| place.display().to_string());
+        FilesRow { archive, ..row }
     }
 
     /// Returns the archive of a release as it is promised; `None` where it is not here, or is another one.

@@ -296,7 +296,7 @@ fn finish(cache: &Cache, job: Job<'_>) -> Outcome {
         files,
     };
     cache.describe(&about).map_err(unusable)?;
-    Ok(about.row(&place, Found::Fetched))
+    Ok(cache.with_archive(about.row(&place, Found::Fetched), plan))
 }
 
 fn refuse_offline(plan: &Plan, tools: &Tools<'_>, want: &dyn std::fmt::Display) -> Result<(), Refusal> {

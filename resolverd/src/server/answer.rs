@@ -255,6 +255,7 @@ pub fn answer(query: &Query, snapshot: Option<&Snapshot>, facts: &Facts) -> Resu
             answer_from(query, snapshot.as_slice(), facts)
         }
         Query::Materialize(_)
+        | Query::Documents(_)
         | Query::ExplainDirect(_)
         | Query::Locate(_)
         | Query::Files(_)

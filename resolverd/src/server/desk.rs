@@ -23,6 +23,7 @@ use crate::server::State;
 use crate::server::answer::{Facts, View, are_configured, conflict, looked_up, served, solution};
 use crate::server::calls::{Called, rounds};
 use crate::server::direct::{At, Described, Direct, Named, World};
+use crate::server::documents;
 use crate::server::errand::{choices, composed, desk, is_denied, told};
 use crate::server::explain::{Asked, Ground, explain};
 use crate::server::files::{Asking, Calls, Choice, Desk, Errand, Locate, Materialize, Provided, Target};
@@ -65,6 +66,7 @@ pub(super) fn answer(
         }
         Query::Lock(asked) if needs_files(query.inner()) => locked(state, asked, snapshot, solving),
         Query::ExplainDirect(direct) => text(explained(state, direct, snapshot)),
+        Query::Documents(asked) => text(received(state, asked, snapshot)),
         Query::Locate(asked) => text(located(state, asked, snapshot)),
         Query::Files(asking) => text(listed(state, *asking)),
         Query::VerifyFiles(releases) => text(verified(state, releases)),
@@ -75,13 +77,13 @@ pub(super) fn answer(
     Some(body.map(|body| Reply { status: 200, content_type: JSON, body }))
 }
 
-/// Tells whether a question names directories of commits, or follows calls: files are read before it is answered.
+/// Tells whether a question names directories of commits, follows calls, or wants documents: files are read before it is answered.
 fn needs_files(query: &Query) -> bool {
     let reads = |question: &Question| question.direct.is_some() || question.calls != Calls::Off;
     match query {
         Query::Resolve(question) => reads(question),
         Query::Lock(asked) => reads(&asked.0),
-        Query::ExplainDirect(_) => true,
+        Query::ExplainDirect(_) | Query::Documents(_) => true,
         _ => false,
     }
 }
@@ -165,6 +167,11 @@ fn locked(
         let ground = lock::Ground { snapshot: served(snapshot)?, warnings, policies };
         lock::made(wish, &question.request, resolution, &ground)
     })
+}
+
+/// Hands out the documents of releases as they were received.
+fn received(state: &State, asked: &documents::Asked, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
+    documents::answer(asked, served(snapshot)?, &state.facts()).map(|found| json!(found))
 }
 
 /// Explains a directory of a commit: what it is, what pins it, and what it hides.

@@ -20,6 +20,7 @@ use catalogue_schema::version::{Grammar, VERSION_BYTES_MAX, Version, VersionReq}
 use semver::Comparator;
 
 use crate::api::discovery::ExplainRequest;
+use crate::api::documents::DocumentsRequest;
 use crate::api::files::{CollectRequest, LocateRequest, MaterializeRequest};
 use crate::api::lock::{LockCheckRequest, LockRequest};
 use crate::api::overlay::{Overlay, SpecText};
@@ -33,6 +34,7 @@ use crate::order::{Accepted, CHANGES_MAX, Part, PartStart, Proposal};
 use crate::resolve::overlay::Wishes;
 use crate::resolve::{self, Native, Request};
 use crate::server::direct::{At, DIRECTS_MAX, Direct, Named};
+use crate::server::documents;
 use crate::server::explain::Asked;
 use crate::server::files::{self, Asking, Calls, DIRECT_HINT, Locate, Materialize};
 use crate::server::lock::{self, AskedCheck, Wish};
@@ -68,6 +70,7 @@ pub enum Operation {
     Manifest,
     Resolve,
     Lookup,
+    Documents,
     Lock,
     LockCheck,
     Explain,
@@ -113,6 +116,7 @@ pub const ROUTES: &[Route] = &[
     },
     Route { method: "POST", pattern: "/v1/resolve", operation: Operation::Resolve },
     Route { method: "POST", pattern: LOOKUP, operation: Operation::Lookup },
+    Route { method: "POST", pattern: "/v1/documents", operation: Operation::Documents },
     Route { method: "POST", pattern: "/v1/lock", operation: Operation::Lock },
     Route { method: "POST", pattern: "/v1/lock/check", operation: Operation::LockCheck },
     Route { method: "POST", pattern: "/v1/explain", operation: Operation::Explain },
@@ -175,6 +179,8 @@ pub enum Query {
     Resolve(Box<Question>),
     /// Which release answers each of these references?
     Lookup(Vec<Result<Reference, Failure>>),
+    /// What do the documents of releases say, and by which keys are publishers known?
+    Documents(Box<documents::Asked>),
     /// What is the lock of a joint question?
     Lock(Box<(Question, Wish)>),
     /// What of a lock no longer holds?
@@ -308,6 +314,7 @@ impl Query {
             Query::Manifest(_) => Operation::Manifest,
             Query::Resolve(_) => Operation::Resolve,
             Query::Lookup(_) => Operation::Lookup,
+            Query::Documents(_) => Operation::Documents,
             Query::Lock(_) => Operation::Lock,
             Query::LockCheck(_) => Operation::LockCheck,
             Query::Search(_) => Operation::Search,
@@ -591,8 +598,8 @@ struct Parts<'a> {
 /// Tells whether a route reads a generation, so that `snapshot` says which.
 fn reads_kept(operation: Operation) -> bool {
     use Operation::{
-        Catalogues, Component, Components, Explain, Lock, LockCheck, Lookup, Manifest, Release, Resolve,
-        Search, Sources, Versions,
+        Catalogues, Component, Components, Documents, Explain, Lock, LockCheck, Lookup, Manifest, Release,
+        Resolve, Search, Sources, Versions,
     };
     matches!(
         operation,
@@ -606,6 +613,7 @@ fn reads_kept(operation: Operation) -> bool {
             | Manifest
             | Resolve
             | Lookup
+            | Documents
             | Lock
             | LockCheck
             | Explain
@@ -665,6 +673,11 @@ fn read(call: Parts<'_>, operation: Operation, query: Option<&str>) -> Result<Qu
             question(wire).map(|question| Query::Resolve(question.into()).at(wanted))
         }
         Operation::Lookup => lookup(read_body(body)?),
+        Operation::Documents => {
+            let wire: DocumentsRequest = read_body(body)?;
+            let wanted = wire.snapshot.as_deref().map(Wanted::parse).transpose()?;
+            Ok(Query::Documents(documents::Asked::read(&wire)?.into()).at(wanted))
+        }
         Operation::Lock => {
             let wire: LockRequest = read_body(body)?;
             if let (Some(one), Some(other)) = (&wire.snapshot, &wire.resolve.snapshot)

@@ -674,6 +674,7 @@ fn a_panic_in_any_route_is_a_500_with_an_id_and_counted() {
                 "/v1/resolve" => json!({"requests": ["lcod://a/one"]}),
                 "/v1/lookup" => json!({"ids": ["lcod://a/one"]}),
                 "/v1/explain" => json!({"id": "lcod://a/one"}),
+                "/v1/documents" => json!({"releases": ["lcod://a/one"]}),
                 "/v1/lock" => json!({"resolve": {"requests": ["lcod://a/one"]}}),
                 "/v1/lock/check" => json!({"lock": "schema = \"resolverd/lock@1\""}),
                 "/v1/materialize" => json!({"releases": ["lcod://a/one"]}),

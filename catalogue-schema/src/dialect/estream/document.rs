@@ -140,12 +140,13 @@ pub struct ConfigDocument {
     pub max_package_mb: Option<u64>,
     /// A version has to be newer than those of its own major version alone, so that `1.0.1` may follow `2.0.0`.
     pub increment_per_major: bool,
-    /// The directory in which the registry keeps archives, from its root, where it does; archives lie elsewhere otherwise.
-    pub archives: Option<String>,
     /// Further prefixes of names that are reserved for the publisher `estream`, beside `estream-` and `esf-`.
     pub reserved_prefixes: Vec<String>,
     /// The platform that its components run on; for people.
     pub platform: Option<Value>,
+    /// The directory of the registry that the archives lie in, as `{directory}/{name}/{version}/package.tar.gz`, whatever
+    /// `archive_url` says: for a registry that keeps them itself, and for a bundle, which carries them along. Off-spec: seed 002 has the layout for caches.
+    pub archives: Option<String>,
 }
 
 /// `estream-component.toml`: what the author says of one version.

@@ -210,6 +210,9 @@ fn bounded(prefixes: &mut Vec<String>) -> Option<Warning> {
 }
 
 fn checked(config: ConfigDocument) -> Result<ConfigDocument, ParseError> {
+    if let Some(archives) = &config.archives {
+        DocPath::parse(archives).map_err(|error| error.in_field("archives"))?;
+    }
     match config.schema_version {
         None | Some(1) => Ok(config),
         Some(other) => {

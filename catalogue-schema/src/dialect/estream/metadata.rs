@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use crate::dialect::estream::bundle;
 use crate::dialect::estream::document::{ConfigDocument, MetadataDocument, VersionEntry, instant_of, sha3};
 use crate::dialect::estream::pending::{Home, Listing, Record, Row, Spot, admits, bare, directory, errand};
 use crate::dialect::estream::publisher::PublisherTask;
@@ -230,7 +231,10 @@ fn row(task: &MetadataTask, entry: VersionEntry) -> Result<(Version, Row), Parse
     let version = Version::parse(&entry.version).map_err(|error| error.in_field("version"))?;
     let published_s = instant_of(&entry.published_at).map_err(|error| error.in_field("published_at"))?;
     let checksum = sha3(&entry.checksum_sha3).map_err(|error| error.in_field("checksum_sha3"))?;
-    let archive = archive(task, &entry.archive_url).map_err(|error| error.in_field("archive_url"))?;
+    let archive = match &task.config.archives {
+        Some(archives) => task.home.at(&bundle::archive(archives, &task.spot.id, &version)?)?,
+        None => archive(task, &entry.archive_url).map_err(|error| error.in_field("archive_url"))?,
+    };
     let min_version = entry.estream_min_version.as_deref().map(Version::parse).transpose();
     let min_version = min_version.map_err(|error| error.in_field("estream_min_version"))?;
     let VersionEntry { published_at, signature_pubkey_id: key_id, yanked, extra, .. } = entry;

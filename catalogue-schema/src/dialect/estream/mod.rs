@@ -20,6 +20,7 @@
 //! The reader compares what documents say of each other. Whether a key may sign and a signature holds is not its business: it hands
 //! out [`crate::seal::Seal`]s.
 
+pub mod bundle;
 pub mod component;
 pub mod document;
 mod index;
@@ -38,14 +39,16 @@ use serde::{Deserialize, Serialize};
 use crate::dialect::estream::index::{ConfigTask, VersionsTask};
 use crate::dialect::estream::manifest::ManifestTask;
 use crate::dialect::estream::metadata::MetadataTask;
+use crate::dialect::estream::pending::{Home, directory};
 use crate::dialect::estream::publisher::PublisherTask;
 use crate::dialect::estream::signature::{ChecksumTask, SignatureTask};
 use crate::dialect::{Errand, Finding, Received};
 use crate::error::ParseError;
 use crate::filter::Filter;
-use crate::id::{ComponentId, Namespace, Reference};
-use crate::model::{Refusal, Source};
-use crate::pointer::{Locality, Location, Want};
+use crate::id::{ComponentId, Dialect, Namespace, Reference};
+use crate::model::{Refusal, Release, Source};
+use crate::path::DocPath;
+use crate::pointer::{CommitId, Locality, Location, Want};
 use crate::seal::{CHECKSUM_MISSING, PUBLISHER_UNKNOWN, PublisherKey, SIGNATURE_MISSING};
 use crate::version::Version;
 
@@ -73,7 +76,7 @@ pub const PUBLISHER_BYTES_MAX: usize = 64 << 10;
 pub const CHECKSUM_BYTES_MAX: usize = 4 << 10;
 
 /// Which releases the readers of this dialect make of the same documents; grows with every change of what they make.
-pub const READER_REVISION: u32 = 2;
+pub const READER_REVISION: u32 = 3;
 
 /// What the reader remembers about an errand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -182,6 +185,46 @@ pub struct Publisher {
 pub fn publisher(name: &str, bytes: &[u8]) -> Result<Publisher, ParseError> {
     let record = publisher::record(name, bytes)?;
     Ok(Publisher { is_verified: record.is_verified, keys: record.keys })
+}
+
+/// Returns the documents that a release of `source` rests on, and where each was read: their paths count from the registry's root.
+/// `config.json` is not among them: it is the registry's, and none of a release.
+///
+/// **Errors**: `input.want` where the source is no registry of this dialect; `input.path`; `input.field` where the release names no
+/// publisher, as one of which the documents were not read.
+pub fn documents(source: &Source, release: &Release) -> Result<Vec<(DocPath, Want)>, ParseError> {
+    let text = |field: &str| release.extra.get(field).and_then(serde_json::Value::as_str);
+    let absent =
+        |field: &str| ParseError::new("input.field", "a release that was read", "none").in_field(field);
+    let publisher = text("publisher").ok_or_else(|| absent("publisher"))?;
+    let category = text("category").ok_or_else(|| absent("category"))?;
+    let home = Home::at_commit(&source.entry, release.origin.commit.clone())?;
+    let component = directory(category, &release.id, None)?;
+    let version = directory(category, &release.id, Some(&release.version))?;
+    let paths = [
+        format!("{component}/metadata.json"),
+        format!("{version}/{MANIFEST}"),
+        format!("{version}/checksum.sha3"),
+        format!("{version}/SIGNATURE.ml-dsa"),
+        format!("publishers/{publisher}.json"),
+    ];
+    paths
+        .iter()
+        .map(|path| {
+            let path = DocPath::parse(path)?;
+            let want = Want::Blob(home.at(&path)?);
+            Ok((path, want))
+        })
+        .collect()
+}
+
+/// Returns where the record of the publisher `name` lies in the registry of `source` at `commit`.
+///
+/// **Errors**: `input.want`, `input.path`, `input.id`.
+pub fn publisher_record(source: &Source, commit: Option<&CommitId>, name: &str) -> Result<Want, ParseError> {
+    ComponentId::from_path(Dialect::Estream, name)?;
+    let home = Home::at_commit(&source.entry, commit.cloned())?;
+    Ok(Want::Blob(home.at(&DocPath::parse(&format!("publishers/{name}.json"))?)?))
 }
 
 /// Says what becomes of the releases whose document could not be had or was refused: they stay listed, refused. A registry

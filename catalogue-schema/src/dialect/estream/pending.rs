@@ -31,11 +31,17 @@ impl Home {
     ///
     /// **Errors**: `input.want` where the index cannot lie there.
     pub(super) fn of(location: &Location, received: &Received) -> Result<Home, ParseError> {
+        Home::at_commit(location, received.commit.clone())
+    }
+
+    /// Returns the home of the registry whose index lies at `location`, as it is at `commit`.
+    ///
+    /// **Errors**: `input.want` where the index cannot lie there.
+    pub(super) fn at_commit(location: &Location, commit: Option<CommitId>) -> Result<Home, ParseError> {
         let refused =
             || ParseError::new("input.want", "the index of a registry in Git", location.to_string());
         match location {
             Location::Git { repository, revision, path } => {
-                let commit = received.commit.clone();
                 let revision = commit.clone().map_or_else(|| revision.clone(), Revision::Commit);
                 Ok(Home::Git { repository: repository.clone(), revision, commit, root: path.parent() })
             }

@@ -1,1 +1,3 @@
 //! The verbs of eStream registries: arguments and what is printed; the work is done in [`crate::estream`].
+
+pub mod export;
