@@ -4,3 +4,7 @@
 //! like any other source; what a verb here wants to know it asks, through the function that its caller gives it. What is here works
 //! with the caller's own rights on the caller's own directories: a workspace, a component that is being written, a checkout of a
 //! registry.
+
+pub mod install;
+pub mod journal;
+pub mod workspace;
