@@ -359,6 +359,7 @@ fn provided(
         policies: &facts.policies.in_force,
         documents: &documents,
         offline: asked.offline,
+        refetch: asked.refetch,
         layout: asked.layout,
         hold: asked.hold.as_deref(),
         mirrors: &asked.mirrors,
