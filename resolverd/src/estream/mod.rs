@@ -5,6 +5,8 @@
 //! with the caller's own rights on the caller's own directories: a workspace, a component that is being written, a checkout of a
 //! registry.
 
+pub mod inspect;
 pub mod install;
 pub mod journal;
+pub mod save;
 pub mod workspace;

@@ -1,1 +1,8 @@
 //! The verbs of eStream registries: arguments and what is printed; the work is done in [`crate::estream`].
+
+pub mod install;
+pub mod marketplace;
+pub mod search;
+pub mod uninstall;
+pub mod verify;
+pub mod workspace;
