@@ -98,7 +98,8 @@ impl Registry {
             "[component]\nname = \"{name}\"\nversion = \"{version}\"\ncategory = \"{category}\"\ndescription = \"The part {name} of {publisher}\"\n{more}"
         );
         let readme = format!("# {name} {version}\n");
-        let mut files = vec![("README.md", readme.as_bytes()), ("estream-component.toml", manifest.as_bytes())];
+        let mut files =
+            vec![("README.md", readme.as_bytes()), ("estream-component.toml", manifest.as_bytes())];
         files.extend(more_files.iter().map(|(path, text)| (*path, text.as_bytes())));
         let archive = archive(&files);
         let place = format!("archives/{}-{version}.tar.gz", name.trim_start_matches('@').replace('/', "-"));
