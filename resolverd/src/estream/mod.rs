@@ -8,6 +8,11 @@
 pub mod bundle;
 pub mod forge;
 pub mod git;
+pub mod inspect;
+pub mod install;
+pub mod journal;
 pub mod package;
 pub mod publish;
 pub mod registry;
+pub mod save;
+pub mod workspace;

@@ -32,6 +32,7 @@ mod publisher;
 mod signature;
 #[cfg(test)]
 mod tests;
+pub mod workspace;
 pub mod write;
 
 use serde::{Deserialize, Serialize};
