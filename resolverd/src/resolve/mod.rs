@@ -428,22 +428,24 @@ fn solution(
         Ok(Walked::Clash) => None,
         Err(undecided) => return failed(Cause::Undecided(undecided)),
     };
-    let proof = match solve(ground, &roots, Missing::Refused, work) {
+    let (proof, is_all_listed) = match solve(ground, &roots, Missing::Refused, work) {
         Solved::Solution(solution) => return Ok(solution),
         Solved::Undecided(undecided) => return failed(Cause::Undecided(undecided)),
-        Solved::Impossible(proof) => proof,
+        Solved::Impossible { proof, is_all_listed } => (proof, is_all_listed),
     };
-    // Which ids are missing tells more than how a proof arrives at one of them.
-    match granted.unwrap_or_else(|| solve(ground, &roots, Missing::Granted, work)) {
-        Solved::Solution(solution) => {
+    // Which ids are missing tells more than how a proof arrives at one of them. Where none was met the same search is not repeated.
+    let search_again = || (!is_all_listed).then(|| solve(ground, &roots, Missing::Granted, work));
+    match granted.or_else(search_again) {
+        None => {}
+        Some(Solved::Solution(solution)) => {
             let absent = absent(ground, &solution);
             if !absent.is_empty() {
                 reason::let_go(*proof);
                 return failed(Cause::Missing(absent));
             }
         }
-        Solved::Impossible(other) => reason::let_go(*other),
-        Solved::Undecided(undecided) => {
+        Some(Solved::Impossible { proof: other, .. }) => reason::let_go(*other),
+        Some(Solved::Undecided(undecided)) => {
             reason::let_go(*proof);
             return failed(Cause::Undecided(undecided));
         }

@@ -41,7 +41,12 @@ pub(super) enum Solved {
     /// With a version for each node that is needed.
     Solution(Solution),
     /// There is none, and this proves it.
-    Impossible(Box<Proof>),
+    Impossible {
+        /// Why.
+        proof: Box<Proof>,
+        /// Nobody came to an id that nobody lists: what becomes of those would change nothing.
+        is_all_listed: bool,
+    },
     /// Nobody knows.
     Undecided(Undecided),
 }
@@ -136,12 +141,14 @@ impl<'l> Work<'l> {
 /// Searches for versions that meet `roots`.
 pub(super) fn solve(ground: &Ground<'_>, roots: &[(u32, Set)], missing: Missing, work: &Work<'_>) -> Solved {
     let named = roots.iter().map(|(node, _)| *node).collect();
-    let search = Search { ground, roots, named, missing, work };
+    let search = Search { ground, roots, named, missing, work, is_all_listed: Cell::new(true) };
     match pubgrub::resolve(&search, ROOT, 0_u32) {
         Ok(solution) => {
             Solved::Solution(Solution::of(solution.into_iter().filter(|(node, _)| *node != ROOT)))
         }
-        Err(PubGrubError::NoSolution(proof)) => Solved::Impossible(Box::new(proof)),
+        Err(PubGrubError::NoSolution(proof)) => {
+            Solved::Impossible { proof: Box::new(proof), is_all_listed: search.is_all_listed.get() }
+        }
         Err(PubGrubError::ErrorInShouldCancel(stopped)) => Solved::Undecided(stopped),
         Err(
             PubGrubError::ErrorRetrievingDependencies { source, .. }
@@ -210,6 +217,8 @@ struct Search<'s, 'a> {
     named: BTreeSet<u32>,
     missing: Missing,
     work: &'s Work<'s>,
+    /// No version was wanted of an id that nobody lists.
+    is_all_listed: Cell<bool>,
 }
 
 impl DependencyProvider for Search<'_, '_> {
@@ -228,7 +237,10 @@ impl DependencyProvider for Search<'_, '_> {
     fn choose_version(&self, node: &u32, range: &Set) -> Result<Option<u32>, Undecided> {
         Ok(match *node {
             ROOT => Some(0),
-            node => chosen(self.ground, node, range, self.missing),
+            node => {
+                self.is_all_listed.set(self.is_all_listed.get() && is_component(self.ground, node));
+                chosen(self.ground, node, range, self.missing)
+            }
         })
     }
 

@@ -142,7 +142,7 @@ fn real_world(operator: &str) -> Option<(World, Vec<String>)> {
 
 #[test]
 fn a_walk_over_a_real_graph_ends_where_the_search_does_from_every_root() {
-    for (operator, solved) in [(">=", 1_000), ("~", 40), ("^", 40)] {
+    for (operator, solved) in [(">=", 1_242), ("~", 1), ("^", 1)] {
         // Whoever has the data sets the variable: cases that need it are told of elsewhere.
         let Some((world, roots)) = real_world(operator) else { return };
         let mut ways: BTreeMap<Way, usize> = BTreeMap::new();
