@@ -21,6 +21,7 @@ mod doctor;
 mod documents;
 mod equal_forms;
 mod estream;
+mod estream_size;
 mod events;
 mod examples;
 mod explain;
