@@ -22,6 +22,7 @@ mod doctor;
 mod documents;
 mod equal_forms;
 mod estream;
+mod estream_size;
 mod events;
 mod examples;
 mod explain;

@@ -15,7 +15,7 @@
 //! | where are two catalogues merged? | [`merge`]: first match wins per component id |
 //! | where are bytes and generations kept? | [`shelf`] and [`store`] (pillar) |
 //! | where is what was accepted remembered? | `store::memory` (trust-state.json) and `store::revisions` (their log) |
-//! | where is a version chosen? | [`resolve`] (pillar): `ground` says where a requirement leads, `solver` searches, `reason` says why not |
+//! | where is a version chosen? | [`resolve`] (pillar): `ground` says where a requirement leads, `walk` decides and `solver` searches, `reason` says why not |
 //! | where is found what components call and do not declare? | `server::calls`; `catalogue_schema::compose` reads the calls of a file |
 //! | where is a contract's implementation found? | `resolve::contract` |
 //! | where are requirements numbers? | `catalogue_schema::graph`, made once for a snapshot |

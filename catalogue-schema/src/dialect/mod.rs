@@ -253,6 +253,22 @@ pub fn described(errand: &Errand) -> Option<(&ComponentId, &Version)> {
     }
 }
 
+/// Tells whether several releases of a source may ask for the same document, which is the same for each of them: it is asked for once.
+pub fn is_shared(errand: &Errand) -> bool {
+    match &errand.task {
+        Task::Lcod(_) => false,
+        Task::Estream(task) => task.is_shared(),
+    }
+}
+
+/// Returns how many of the `bytes` of a document say nothing, since it is written in hexadecimal digits, two for each byte that it is.
+pub fn redundant_bytes(errand: &Errand, bytes: u64) -> u64 {
+    match &errand.task {
+        Task::Lcod(_) => 0,
+        Task::Estream(task) => task.redundant_bytes(bytes),
+    }
+}
+
 /// Says what becomes of a release whose document could not be had or was refused: it stays listed, refused, with the reason.
 pub fn refuse(errand: &Errand, refusal: Refusal) -> Finding {
     match &errand.task {

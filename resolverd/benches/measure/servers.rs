@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use resolverd::config::ADMIN_SOCKET;
 use serde_json::Value;
 
 use crate::Trouble;
@@ -23,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) struct Server {
     child: Child,
     pub(crate) socket: PathBuf,
+    /// Where this program asks by itself: one user has so many connections at the main socket of the daemon, and a load takes them all.
+    beside: PathBuf,
     /// When it was started.
     pub(crate) started: Instant,
 }
@@ -46,7 +49,7 @@ impl Server {
     pub(crate) fn spawn(mut command: Command, socket: PathBuf) -> Result<Server, Trouble> {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let started = Instant::now();
-        Ok(Server { child: command.spawn()?, socket, started })
+        Ok(Server { child: command.spawn()?, beside: socket.clone(), socket, started })
     }
 
     /// Returns the process id.
@@ -58,7 +61,7 @@ impl Server {
     pub(crate) fn ask(&mut self, method: &str, target: &str, body: &str) -> Result<(u16, Vec<u8>), Trouble> {
         let started = Instant::now();
         loop {
-            match ask(&self.socket, method, target, body) {
+            match ask(&self.beside, method, target, body) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
                     if let Some(status) = self.child.try_wait()? {
@@ -195,7 +198,9 @@ impl Place {
             command.arg("--policy").arg(self.policy_file());
         }
         command.stderr(File::create(inside("daemon.log"))?);
-        Server::spawn(command, socket)
+        let mut server = Server::spawn(command, socket)?;
+        server.beside = server.socket.with_file_name(ADMIN_SOCKET);
+        Ok(server)
     }
 }
 

@@ -53,7 +53,7 @@ pub fn fetch(want: &Want, budget: &Budget) -> Result<Fetched, FetchError> {
 /// **Shape**: lines as a listing in Git has them, sorted by the bytes of their paths, which start with the directory's own name; the
 /// id is all zeros, since nothing here has one. Names that no document could have are left out: those with other bytes than
 /// printable ASCII, and `"`.
-/// **Errors**: `file_missing`, `file.not_a_directory`, `file.unreadable`, and the limits: each entry counts as a document.
+/// **Errors**: `file_missing`, `file.not_a_directory`, `file.unreadable`, and the limits: eight entries count as a document.
 fn listing(path: &LocalPath, depth: usize, want: &Want, budget: &Budget) -> Result<Fetched, FetchError> {
     budget.take_document(want)?;
     let top = path.as_path();
@@ -62,11 +62,13 @@ fn listing(path: &LocalPath, depth: usize, want: &Want, budget: &Budget) -> Resu
     }
     let name = top.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     let (mut open, mut lines, mut size) = (vec![(top.to_owned(), name, depth)], Vec::new(), 0_u64);
+    let mut counted = 0;
     while let Some((directory, prefix, levels)) = open.pop() {
         let entries = std::fs::read_dir(&directory).map_err(|error| unreadable(path, &error))?;
         for entry in entries {
             let entry = entry.map_err(|error| unreadable(path, &error))?;
-            budget.take_documents(1, want)?;
+            budget.take_lines(counted, 1, want)?;
+            counted += 1;
             let kind = entry.file_type().map_err(|error| unreadable(path, &error))?;
             let name = entry.file_name();
             let Some(name) = name.to_str().filter(|name| is_plain(name)) else { continue };

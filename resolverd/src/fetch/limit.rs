@@ -23,12 +23,13 @@ pub struct Limits {
     pub release_document_bytes: u64,
     /// The largest Git commit, tree or list of refs on the way to a document, in bytes. Default 16 MiB.
     pub git_object_bytes: u64,
-    /// How many documents one source may need. Default 1,000,000.
+    /// How many documents one source may need; eight lines of a listing count as one. Default 1,000,000.
     pub documents: u64,
     /// How many releases all sources together may list; a source that would pass it keeps its last good entries. Default
     /// 1,000,000.
     pub releases: u64,
-    /// How many bytes one source may bring. Default 2 GiB.
+    /// How many bytes one source may bring; signatures that are written in hexadecimal digits count as the bytes that they are. Default
+    /// 2 GiB.
     pub total_bytes: u64,
     /// How many lists may lead to a catalogue. Default 8.
     pub depth: u32,
@@ -113,6 +114,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// So many lines of a listing count as one document: nothing is fetched or kept for a line, and its bytes count as bytes.
+const LINES_PER_DOCUMENT: u64 = 8;
 
 /// What is left of the limits during one run of one source.
 ///
@@ -225,6 +229,19 @@ impl Budget {
         })
     }
 
+    /// Takes what `more` lines of a listing cost behind `before` others of it.
+    ///
+    /// **Errors**: `limit.documents`.
+    pub fn take_lines(&self, before: u64, more: u64, subject: impl fmt::Display) -> Result<(), FetchError> {
+        let documents = |lines: u64| lines.div_ceil(LINES_PER_DOCUMENT);
+        self.take_documents(documents(before.saturating_add(more)) - documents(before), subject)
+    }
+
+    /// Gives back bytes that were taken, and say nothing that others do not say.
+    pub fn give_back(&self, bytes: u64) {
+        self.purse.bytes_left.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Takes the bytes of one document, which must also fit under the cap of one document. Nothing is taken on failure.
     ///
     /// **Errors**: `limit.catalogue_bytes`, `limit.release_document_bytes`, `limit.file_bytes`, `limit.archive_bytes` or
@@ -312,6 +329,16 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_a_listing_count_as_few_documents() {
+        let budget = budget(|limits| limits.documents = 3);
+        assert_eq!(budget.take_lines(0, 1, "a"), Ok(()));
+        assert_eq!(budget.take_lines(1, 7, "a"), Ok(()));
+        assert_eq!(budget.take_lines(8, 9, "a"), Ok(()));
+        check(budget.take_lines(17, 8, "a"), "limit.documents", "documents");
+        assert_eq!(budget.take_lines(17, 7, "what fits still fits"), Ok(()));
+    }
+
+    #[test]
     fn total_bytes_are_counted_over_all_views() {
         let budget = budget(|limits| limits.total_bytes = 10);
         assert_eq!(budget.take_bytes(4, "a"), Ok(()));
@@ -319,6 +346,9 @@ mod tests {
         assert_eq!(budget.readable_bytes(), 1);
         check(budget.for_catalogues().take_bytes(2, "c"), "limit.total_bytes", "total_bytes");
         assert_eq!(budget.take_bytes(1, "what fits still fits"), Ok(()));
+        budget.give_back(2);
+        check(budget.take_bytes(3, "d"), "limit.total_bytes", "total_bytes");
+        assert_eq!(budget.take_bytes(2, "what was given back"), Ok(()));
     }
 
     #[test]

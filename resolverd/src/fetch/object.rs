@@ -502,8 +502,8 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
     /// **Shape**: lines `mode type oid path\n` as `git ls-tree` writes them (six octal digits, `blob`, `tree` or
     /// `commit`), the path from the repository's root, sorted by the bytes of the path. A path with bytes outside printable
     /// ASCII or with `"` stands in double quotes with octal escapes, so that no line can be mistaken.
-    /// **Errors**: as [`Walk::entry`], `git.not_a_tree`, `limit.listing_levels`; each line counts as a document and its
-    /// bytes count as bytes.
+    /// **Errors**: as [`Walk::entry`], `git.not_a_tree`, `limit.listing_levels`; eight lines count as a
+    /// document and their bytes as bytes.
     pub fn listing(
         &mut self,
         commit: &ObjectId,
@@ -522,7 +522,7 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
             let fault = Fault::new("git.not_a_tree", "a directory", top.describe());
             return Err(fault.refuse(errand.subject));
         }
-        let mut lines = Lines { lines: Vec::new(), bytes: 0 };
+        let mut lines = Lines { lines: Vec::new(), counted: 0, bytes: 0 };
         self.list(&top.id, path.as_text().as_bytes(), levels, &mut lines, errand)?;
         errand.budget.take_bytes(lines.bytes, errand.subject)?;
         Ok((lines.sorted(), top.id))
@@ -562,7 +562,9 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
         errand: Errand<'_>,
     ) -> Result<(), FetchError> {
         let tree = self.tree(tree, errand)?;
-        errand.budget.take_documents(tree.entries().len() as u64, errand.subject)?;
+        let more = tree.entries().len() as u64;
+        errand.budget.take_lines(lines.counted, more, errand.subject)?;
+        lines.counted += more;
         for entry in tree.entries() {
             let path = [prefix, b"/", &entry.name].concat();
             if levels > 1 && entry.is_directory() {
@@ -652,6 +654,8 @@ fn in_the_way(entry: &Entry) -> Fault {
 /// The lines of a listing while it grows.
 struct Lines {
     lines: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How many were paid for; some of them are still to come.
+    counted: u64,
     bytes: u64,
 }
 

@@ -871,7 +871,7 @@ fn a_directory_is_listed_without_its_links() {
     let reason = |path: &Path| listed(path, 1).unwrap_err().refusal().reason.clone();
     assert_eq!(reason(&top.join("none")), "file_missing");
     assert_eq!(reason(&top.join("b/x/metadata.json")), "file.not_a_directory");
-    let tight = Limits { documents: 3, ..Limits::default() };
+    let tight = Limits { documents: 1, ..Limits::default() };
     let want = Want::Tree { location: Location::File { path: local(&top) }, depth: 3 };
     let refused = file::fetch(&want, &Budget::new(&tight, Instant::now())).unwrap_err();
     assert_eq!(refused.refusal().reason, "limit.documents");

@@ -1,7 +1,8 @@
 //! Resolve (pillar): chooses versions. A function of (candidates, request); never fetches, never reads a clock.
 //!
-//! `ground` says where each requirement leads, `solver` searches, `closure` puts the answer together, `schemas` looks whether its
-//! releases bring what they need of each other, `reason` tells why there is no answer, and `overlay` holds what a project wishes.
+//! `ground` says where each requirement leads, `walk` decides as long as nothing contradicts anything, `solver` searches where
+//! something does, `closure` puts the answer together, `schemas` looks whether its releases bring what they need of each other,
+//! `reason` tells why there is no answer, and `overlay` holds what a project wishes.
 //!
 //! One version per id. The newest that may be chosen comes first; prereleases only where they are named or asked for, withdrawn
 //! releases only where the request's lock holds them, refused ones never. Natives and hosts meet requirements without a release.
@@ -17,6 +18,7 @@ pub mod reason;
 mod schemas;
 mod set;
 pub mod solver;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -38,6 +40,7 @@ use crate::resolve::overlay::{By, Overlay};
 use crate::resolve::reason::{Derivation, told_as};
 use crate::resolve::set::Set;
 use crate::resolve::solver::{Missing, Solution, Solved, Undecided, Work, newest, solve};
+use crate::resolve::walk::{Walked, walk};
 
 /// How many versions an answer names that found none.
 const AVAILABLE_MAX: usize = 10;
@@ -418,22 +421,31 @@ fn solution(
     }
     let roots: Vec<(u32, Set)> = groups.iter().map(|(node, group)| (*node, group.met.clone())).collect();
     let failed = |cause| Err(Conflict::of(ground.first, cause));
-    let proof = match solve(ground, &roots, Missing::Refused, work) {
+    // A search that takes nothing back decides what a walk decides.
+    let granted = match walk(ground, &roots, work) {
+        Ok(Walked::Solution(solution)) => return Ok(solution),
+        Ok(Walked::Granted(solution)) => Some(Solved::Solution(solution)),
+        Ok(Walked::Clash) => None,
+        Err(undecided) => return failed(Cause::Undecided(undecided)),
+    };
+    let (proof, is_all_listed) = match solve(ground, &roots, Missing::Refused, work) {
         Solved::Solution(solution) => return Ok(solution),
         Solved::Undecided(undecided) => return failed(Cause::Undecided(undecided)),
-        Solved::Impossible(proof) => proof,
+        Solved::Impossible { proof, is_all_listed } => (proof, is_all_listed),
     };
-    // Which ids are missing tells more than how a proof arrives at one of them.
-    match solve(ground, &roots, Missing::Granted, work) {
-        Solved::Solution(solution) => {
+    // Which ids are missing tells more than how a proof arrives at one of them. Where none was met the same search is not repeated.
+    let search_again = || (!is_all_listed).then(|| solve(ground, &roots, Missing::Granted, work));
+    match granted.or_else(search_again) {
+        None => {}
+        Some(Solved::Solution(solution)) => {
             let absent = absent(ground, &solution);
             if !absent.is_empty() {
                 reason::let_go(*proof);
                 return failed(Cause::Missing(absent));
             }
         }
-        Solved::Impossible(other) => reason::let_go(*other),
-        Solved::Undecided(undecided) => {
+        Some(Solved::Impossible { proof: other, .. }) => reason::let_go(*other),
+        Some(Solved::Undecided(undecided)) => {
             reason::let_go(*proof);
             return failed(Cause::Undecided(undecided));
         }

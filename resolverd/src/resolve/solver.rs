@@ -11,8 +11,7 @@ use std::error::Error;
 use std::fmt;
 
 use pubgrub::{
-    Dependencies, DependencyConstraints, DependencyProvider, DerivationTree, PackageResolutionStatistics,
-    PubGrubError, VersionSet,
+    Dependencies, DependencyProvider, DerivationTree, PackageResolutionStatistics, PubGrubError, VersionSet,
 };
 
 use crate::resolve::Limits;
@@ -42,7 +41,12 @@ pub(super) enum Solved {
     /// With a version for each node that is needed.
     Solution(Solution),
     /// There is none, and this proves it.
-    Impossible(Box<Proof>),
+    Impossible {
+        /// Why.
+        proof: Box<Proof>,
+        /// Nobody came to an id that nobody lists: what becomes of those would change nothing.
+        is_all_listed: bool,
+    },
     /// Nobody knows.
     Undecided(Undecided),
 }
@@ -137,12 +141,14 @@ impl<'l> Work<'l> {
 /// Searches for versions that meet `roots`.
 pub(super) fn solve(ground: &Ground<'_>, roots: &[(u32, Set)], missing: Missing, work: &Work<'_>) -> Solved {
     let named = roots.iter().map(|(node, _)| *node).collect();
-    let search = Search { ground, roots, named, missing, work };
+    let search = Search { ground, roots, named, missing, work, is_all_listed: Cell::new(true) };
     match pubgrub::resolve(&search, ROOT, 0_u32) {
         Ok(solution) => {
             Solved::Solution(Solution::of(solution.into_iter().filter(|(node, _)| *node != ROOT)))
         }
-        Err(PubGrubError::NoSolution(proof)) => Solved::Impossible(Box::new(proof)),
+        Err(PubGrubError::NoSolution(proof)) => {
+            Solved::Impossible { proof: Box::new(proof), is_all_listed: search.is_all_listed.get() }
+        }
         Err(PubGrubError::ErrorInShouldCancel(stopped)) => Solved::Undecided(stopped),
         Err(
             PubGrubError::ErrorRetrievingDependencies { source, .. }
@@ -162,18 +168,57 @@ pub(super) fn newest(ground: &Ground<'_>, node: u32, set: &Set) -> Option<u32> {
     set.newest_first(ground.versions(node)).find(|version| ground.is_usable(node, *version))
 }
 
+/// Returns how many versions of a node a set leaves. Going through them counts.
+pub(super) fn left(ground: &Ground<'_>, node: u32, set: &Set) -> u32 {
+    ground.spend(set.size());
+    if is_component(ground, node) { set.count(ground.versions(node)) } else { 1 }
+}
+
+/// Returns the version of a set that is chosen for a node, if there is one.
+pub(super) fn chosen(ground: &Ground<'_>, node: u32, set: &Set, missing: Missing) -> Option<u32> {
+    match is_component(ground, node) {
+        true if ground.closed(node).is_some() => None,
+        true => newest(ground, node, set),
+        false => Some(0).filter(|version| missing == Missing::Granted && set.contains(version)),
+    }
+}
+
+/// Tells `each` what a release requires of other nodes, in its order; or why it cannot be chosen, behind a part of that perhaps.
+pub(super) fn required(
+    ground: &Ground<'_>,
+    (node, version): (u32, u32),
+    work: &Work<'_>,
+    mut each: impl FnMut(u32, Set),
+) -> Result<Result<(), Broken>, Undecided> {
+    if !is_component(ground, node) {
+        return Ok(Ok(()));
+    }
+    let Some(required) = ground.required(node, version) else { return Ok(Err(Broken::Unreadable)) };
+    for edge in required {
+        let Step::Node(target, met) = ground.step(edge) else { continue };
+        work.charge(ground)?;
+        let set = if is_component(ground, target) || ground.is_hosted(target) { met } else { Set::full() };
+        if target != node {
+            each(target, set);
+        } else if !set.contains(&version) {
+            return Ok(Err(Broken::OfItself));
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn is_component(ground: &Ground<'_>, node: u32) -> bool {
+    node < ground.graph.components()
+}
+
 struct Search<'s, 'a> {
     ground: &'s Ground<'a>,
     roots: &'s [(u32, Set)],
     named: BTreeSet<u32>,
     missing: Missing,
     work: &'s Work<'s>,
-}
-
-impl Search<'_, '_> {
-    fn is_component(&self, node: u32) -> bool {
-        node < self.ground.graph.components()
-    }
+    /// No version was wanted of an id that nobody lists.
+    is_all_listed: Cell<bool>,
 }
 
 impl DependencyProvider for Search<'_, '_> {
@@ -185,19 +230,17 @@ impl DependencyProvider for Search<'_, '_> {
     type Err = Undecided;
 
     fn prioritize(&self, node: &u32, range: &Set, conflicts: &PackageResolutionStatistics) -> Self::Priority {
-        self.ground.spend(range.size());
-        let left = if self.is_component(*node) { range.count(self.ground.versions(*node)) } else { 1 };
+        let left = left(self.ground, *node, range);
         (self.named.contains(node), conflicts.conflict_count(), Reverse(left))
     }
 
     fn choose_version(&self, node: &u32, range: &Set) -> Result<Option<u32>, Undecided> {
         Ok(match *node {
             ROOT => Some(0),
-            node if self.is_component(node) => match self.ground.closed(node) {
-                None => newest(self.ground, node, range),
-                Some(_) => None,
-            },
-            _ => Some(0).filter(|version| self.missing == Missing::Granted && range.contains(version)),
+            node => {
+                self.is_all_listed.set(self.is_all_listed.get() && is_component(self.ground, node));
+                chosen(self.ground, node, range, self.missing)
+            }
         })
     }
 
@@ -209,25 +252,12 @@ impl DependencyProvider for Search<'_, '_> {
         if *node == ROOT {
             return Ok(Dependencies::Available(self.roots.iter().cloned().collect()));
         }
-        if !self.is_component(*node) {
-            return Ok(Dependencies::Available(DependencyConstraints::default()));
-        }
-        let Some(required) = self.ground.required(*node, *version) else {
-            return Ok(Dependencies::Unavailable(Broken::Unreadable));
-        };
-        let mut constraints = Vec::with_capacity(required.size_hint().0);
-        for edge in required {
-            let Step::Node(target, met) = self.ground.step(edge) else { continue };
-            self.work.charge(self.ground)?;
-            let set =
-                if self.is_component(target) || self.ground.is_hosted(target) { met } else { Set::full() };
-            if target != *node {
-                constraints.push((target, set));
-            } else if !set.contains(version) {
-                return Ok(Dependencies::Unavailable(Broken::OfItself));
-            }
-        }
-        Ok(Dependencies::Available(constraints.into_iter().collect()))
+        let mut constraints = Vec::new();
+        let release = (*node, *version);
+        Ok(match required(self.ground, release, self.work, |target, set| constraints.push((target, set)))? {
+            Ok(()) => Dependencies::Available(constraints.into_iter().collect()),
+            Err(broken) => Dependencies::Unavailable(broken),
+        })
     }
 
     fn should_cancel(&self) -> Result<(), Undecided> {

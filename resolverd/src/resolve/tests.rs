@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod solving;
+mod walking;
 
 /// Components, sorted by id.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 //! release that is missing or refused concerns that release only.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::mem::take;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -98,6 +98,8 @@ pub(super) struct Reader<'a> {
     seat: Seat<'a>,
     /// The components of which every document is fetched.
     wanted: Option<&'a BTreeSet<ComponentId>>,
+    /// Documents that several releases ask for.
+    shared: RefCell<Shared>,
 }
 
 /// A node and everything below it.
@@ -120,12 +122,15 @@ pub(super) struct Tree {
 }
 
 /// A document that passed, and how it is remembered.
+#[derive(Debug, Clone)]
 pub(super) struct Document {
     pub(super) content: Hashed,
     pub(super) received: Received,
     record: DocumentRecord,
     /// It came from the shelf, which has read it whole, so that nothing has to be kept.
     is_kept: bool,
+    /// It was handed out before, and is remembered already.
+    is_repeated: bool,
 }
 
 impl Document {
@@ -170,6 +175,7 @@ struct Accepted {
 }
 
 /// Why a document is not there.
+#[derive(Debug, Clone)]
 pub(super) enum Trouble {
     /// It was reached, and is missing, wrong or refused.
     Refused(Refusal),
@@ -206,7 +212,21 @@ impl<'a> Reader<'a> {
         let reach = RefCell::new(reach(&sync.rules.policies, source));
         let seat = Seat::in_room(room);
         let signatures = RefCell::default();
-        Reader { sync, known, memory, source, tally, budget, reach, lexicon, signatures, seat, wanted: None }
+        let shared = RefCell::default();
+        Reader {
+            sync,
+            known,
+            memory,
+            source,
+            tally,
+            budget,
+            reach,
+            lexicon,
+            signatures,
+            seat,
+            wanted: None,
+            shared,
+        }
     }
 
     /// Fetches every document of the components `ids`, however many their catalogues have.
@@ -882,10 +902,42 @@ impl<'a> Reader<'a> {
         budget.reaching(self.reach.borrow().clone())
     }
 
-    /// Obtains documents: from the shelf where that is enough, the rest in one call to the origins. Every byte is judged here.
+    /// Obtains documents. One that several errands share, in one call or in several, is asked for once, whatever comes of it.
     pub(super) fn obtain(
         &self,
         errands: &[Errand],
+        mode: Mode,
+        above: Option<&Trust>,
+    ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
+        let mut shared = self.shared.borrow_mut();
+        shared.begin(mode);
+        let (mut asked, mut first) = (Vec::with_capacity(errands.len()), HashSet::new());
+        for errand in errands {
+            let is_known = dialect::is_shared(errand)
+                && (shared.documents.contains_key(&errand.want) || !first.insert(&errand.want));
+            if !is_known {
+                asked.push(errand);
+            }
+        }
+        let mut answers = asked.iter().zip(self.obtained(&asked, mode, above)?).peekable();
+        let mut all = Vec::with_capacity(errands.len());
+        for errand in errands {
+            match answers.next_if(|(next, _)| std::ptr::eq(**next, errand)) {
+                Some((_, answer)) if dialect::is_shared(errand) => {
+                    shared.note(&errand.want, &answer);
+                    all.push(answer);
+                }
+                Some((_, answer)) => all.push(answer),
+                None => all.push(shared.again(&errand.want)),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Obtains documents: from the shelf where that is enough, the rest in one call to the origins. Every byte is judged here.
+    fn obtained(
+        &self,
+        errands: &[&Errand],
         mode: Mode,
         above: Option<&Trust>,
     ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
@@ -896,7 +948,7 @@ impl<'a> Reader<'a> {
         }
         drop(shelf);
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
-        let known = open.iter().map(|at| self.conditional(&errands[*at])).collect::<Result<Vec<_>, _>>()?;
+        let known = open.iter().map(|at| self.conditional(errands[*at])).collect::<Result<Vec<_>, _>>()?;
         let wants = open.iter().map(|at| &errands[*at].want).zip(&known);
         let asks: Vec<Ask<'_>> = wants.map(|(want, known)| Ask { want, known: known.as_ref() }).collect();
         if !asks.is_empty() {
@@ -907,19 +959,11 @@ impl<'a> Reader<'a> {
             self.tally.documents.fetch_add(asks.len() as u64, Ordering::Relaxed);
             let fetched = self.sync.origins.fetch(&asks, &self.reaching(budget));
             for (at, fetched) in open.into_iter().zip(fetched) {
-                answers[at] = Some(self.received(&errands[at], fetched, above)?);
+                answers[at] = Some(self.received(errands[at], fetched, above)?);
             }
         }
-        let lost = |errand: &Errand| {
-            Err(Trouble::Unreachable(Refusal::new(
-                "sync.no_answer",
-                &errand.want,
-                "an answer from its origin",
-                "none",
-            )))
-        };
         let answers = answers.into_iter().zip(errands);
-        Ok(answers.map(|(answer, errand)| answer.unwrap_or_else(|| lost(errand))).collect())
+        Ok(answers.map(|(answer, errand)| answer.unwrap_or_else(|| Err(lost(&errand.want)))).collect())
     }
 
     /// Answers an errand from the shelf; `None` when its origin has to be asked.
@@ -1013,7 +1057,9 @@ impl<'a> Reader<'a> {
             Ok(Answer::Unchanged) => return self.unchanged(errand, above),
             Err(error) => return Ok(Err(Trouble::of(error))),
         };
-        self.tally.bytes.fetch_add(fetched.bytes.len() as u64, Ordering::Relaxed);
+        let bytes = fetched.bytes.len() as u64;
+        self.tally.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.give_back(dialect::redundant_bytes(errand, bytes));
         let content = Hashed::of(fetched.bytes);
         let mut record = self.record(errand, &content, fetched.url);
         (record.commit, record.blob) = (fetched.commit, fetched.blob);
@@ -1054,6 +1100,43 @@ impl<'a> Reader<'a> {
             modified: None,
             fetched_s: self.sync.now_s,
         }
+    }
+}
+
+fn lost(want: &Want) -> Trouble {
+    Trouble::Unreachable(Refusal::new("sync.no_answer", want, "an answer from its origin", "none"))
+}
+
+/// How many bytes of documents that several releases ask for wait in memory for the next of them.
+const SHARED_BYTES_MAX: usize = 64 << 20;
+/// What one takes besides its bytes, about.
+const SHARED_BYTES: usize = 1 << 10;
+
+/// Documents that several releases of a source ask for, and what became of those that are not there.
+#[derive(Debug, Default)]
+struct Shared {
+    /// How they were obtained.
+    mode: Option<Mode>,
+    documents: HashMap<Want, Result<Document, Trouble>>,
+    bytes: usize,
+}
+
+impl Shared {
+    /// Forgets what was obtained otherwise, and what has become too much.
+    fn begin(&mut self, mode: Mode) {
+        if self.mode != Some(mode) || self.bytes > SHARED_BYTES_MAX {
+            *self = Shared { mode: Some(mode), ..Shared::default() };
+        }
+    }
+
+    fn note(&mut self, want: &Want, answer: &Result<Document, Trouble>) {
+        let again = answer.clone().map(|document| Document { is_repeated: true, ..document });
+        self.bytes += SHARED_BYTES + again.as_ref().map_or(0, |document| document.content.bytes().len());
+        self.documents.insert(want.clone(), again);
+    }
+
+    fn again(&self, want: &Want) -> Result<Document, Trouble> {
+        self.documents.get(want).cloned().unwrap_or_else(|| Err(lost(want)))
     }
 }
 
@@ -1171,7 +1254,7 @@ fn admit(
                 commit: record.commit.clone(),
                 blob: record.blob.clone(),
             };
-            Ok(Document { content, received, record, is_kept: false })
+            Ok(Document { content, received, record, is_kept: false, is_repeated: false })
         }
     }
 }
@@ -1293,6 +1376,9 @@ impl Tree {
     }
 
     pub(super) fn remember(&mut self, document: Document, fresh: &mut Vec<(Digest, Vec<u8>)>) {
+        if document.is_repeated {
+            return;
+        }
         self.documents.add(&document.record);
         if !document.is_kept {
             fresh.push((document.record.digest, document.content.into_bytes()));

@@ -274,6 +274,19 @@ impl Task {
         }
     }
 
+    /// Tells whether other components ask for the same document.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Task::Publisher(_))
+    }
+
+    /// Returns how many of the `bytes` of the document say nothing: half of those of a signature, up to the most that one may have.
+    pub fn redundant_bytes(&self, bytes: u64) -> u64 {
+        match self {
+            Task::Signature(_) => bytes.min(SIGNATURE_BYTES_MAX as u64) / 2,
+            _ => 0,
+        }
+    }
+
     /// Returns the version that it is about.
     pub fn described(&self) -> Option<(&ComponentId, &Version)> {
         match self {

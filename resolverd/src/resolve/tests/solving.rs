@@ -454,7 +454,7 @@ fn before_and_after_the_search_somebody_looks_at_the_time() {
 const MANY: [&str; 5] = ["n/a", "n/b", "n/c", "n/d", "k/gone"];
 
 /// A world of four components with up to four versions each, and requirements among them and on one id that nobody lists.
-fn some_rows() -> impl Strategy<Value = Vec<(String, String)>> {
+pub(super) fn some_rows() -> impl Strategy<Value = Vec<(String, String)>> {
     let requirement =
         prop::sample::select(vec!["", "@1", "@2", "@3", "@^1", "@<3.0.0", "@>=2.0.0", "@=2.0.0"]);
     // What nobody lists is required more rarely than what somebody does.
@@ -474,7 +474,7 @@ fn some_rows() -> impl Strategy<Value = Vec<(String, String)>> {
     })
 }
 
-fn world_of(rows: &[(String, String)]) -> World {
+pub(super) fn world_of(rows: &[(String, String)]) -> World {
     let rows: Vec<(&str, &str)> = rows.iter().map(|(one, other)| (one.as_str(), other.as_str())).collect();
     written_world(&rows)
 }
@@ -509,7 +509,7 @@ fn brute(rows: &[(String, String)], references: &[Reference]) -> bool {
     })
 }
 
-fn some_question() -> impl Strategy<Value = Vec<Reference>> {
+pub(super) fn some_question() -> impl Strategy<Value = Vec<Reference>> {
     let requirement = prop::sample::select(vec!["", "@1", "@2", "@>=2.0.0", "@<3.0.0"]);
     prop::collection::vec((0..4_usize, requirement), 1..4).prop_map(|all| {
         all.into_iter()
@@ -518,7 +518,7 @@ fn some_question() -> impl Strategy<Value = Vec<Reference>> {
     })
 }
 
-fn asking(references: &[Reference]) -> Request {
+pub(super) fn asking(references: &[Reference]) -> Request {
     Request { references: references.to_vec(), ..Request::default() }
 }
 
