@@ -204,7 +204,12 @@ fn a_call_counts_for_the_release_that_makes_it_alone() {
     let conflict = resolve(&daemon, "follow", &["lcod://n/x@1.1.0", "lcod://n/y@2"], &[]).json();
     assert_eq!(conflict["code"], "E003", "{conflict:#}");
     let told = conflict["explanation"].as_str().unwrap();
-    assert!(told.contains("lcod://n/y@1") && told.contains("lcod://n/x"), "{told}");
+    assert!(told.contains("lcod://n/x@1.1.0 (acme/acme) calls lcod://n/y@1"), "{told}");
+    let facts = conflict["derivation"]["facts"].as_array().unwrap();
+    let leaf = facts.iter().find(|fact| fact["id"] == "lcod://n/x").unwrap();
+    assert_eq!((&leaf["what"], &leaf["called"]), (&json!("calls"), &json!(["lcod://n/y@1"])), "{leaf:#}");
+    assert_eq!(leaf["references"], json!([]));
+    assert!(leaf["text"].as_str().unwrap().contains(" calls "), "{leaf:#}");
 }
 
 #[test]

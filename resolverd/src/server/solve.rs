@@ -471,8 +471,11 @@ fn fact_row(fact: &Fact) -> Value {
         row["count"] = json!(count);
     }
     let what = match &fact.what {
-        What::Requires { requests, references, unmet } => {
+        What::Requires { requests, references, called, unmet } => {
             row["references"] = json!(references);
+            if !called.is_empty() {
+                row["called"] = json!(called);
+            }
             if fact.about.is_none() {
                 row["requests"] = json!(requests);
             }
@@ -482,7 +485,7 @@ fn fact_row(fact: &Fact) -> Value {
             if let Some(Unmet::Host(version)) = unmet {
                 row["host"] = json!(version);
             }
-            "requires"
+            if references.is_empty() && !called.is_empty() { "calls" } else { "requires" }
         }
         What::NoneUsable => "none_usable",
         What::Unlisted => "component_unknown",
