@@ -123,9 +123,7 @@ fn closure(
         let provided = provided(state, &asked, &choices, snapshot, &state.facts())?;
         let mut answer = told_of(&provided, &choices, snapshot, &state.facts().policies.in_force);
         answer["roots"] = json!(resolution.roots);
-        if question.calls != Calls::Off {
-            answer["warnings"] = json!(question.warnings);
-        }
+        answer["warnings"] = json!(solve::warnings(resolution, question));
         Ok(answer)
     })
 }
