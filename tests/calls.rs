@@ -204,7 +204,12 @@ fn a_call_counts_for_the_release_that_makes_it_alone() {
     let conflict = resolve(&daemon, "follow", &["lcod://n/x@1.1.0", "lcod://n/y@2"], &[]).json();
     assert_eq!(conflict["code"], "E003", "{conflict:#}");
     let told = conflict["explanation"].as_str().unwrap();
-    assert!(told.contains("lcod://n/y@1") && told.contains("lcod://n/x"), "{told}");
+    assert!(told.contains("lcod://n/x@1.1.0 (acme/acme) calls lcod://n/y@1"), "{told}");
+    let facts = conflict["derivation"]["facts"].as_array().unwrap();
+    let leaf = facts.iter().find(|fact| fact["id"] == "lcod://n/x").unwrap();
+    assert_eq!((&leaf["what"], &leaf["called"]), (&json!("calls"), &json!(["lcod://n/y@1"])), "{leaf:#}");
+    assert_eq!(leaf["references"], json!([]));
+    assert!(leaf["text"].as_str().unwrap().contains(" calls "), "{leaf:#}");
 }
 
 #[test]
@@ -573,6 +578,17 @@ fn a_contract_is_answered_by_the_one_component_of_the_solution_that_implements_i
         bad["warnings"][0]["text"].as_str().unwrap().contains("these do: lcod://impl/a, lcod://impl/b"),
         "{bad:#}"
     );
+    // Whoever has the files put on disk is told the same, whether calls are followed or not.
+    let put = |id: &str, overlay: Value, calls: &str| {
+        let resolve = json!({"requests": [id], "overlay": overlay, "calls": calls});
+        daemon.post("/v1/materialize", &json!({"resolve": resolve})).ok()["warnings"].clone()
+    };
+    let binding = json!({"bindings": {"lcod://contract/net/fetch": "lcod://impl/other"}});
+    for calls in ["off", "follow"] {
+        assert_eq!(put("lcod://n/one", json!(null), calls), json!([]), "{calls}");
+        assert_eq!(put("lcod://n/none", json!(null), calls), none["warnings"], "{calls}");
+        assert_eq!(put("lcod://n/none", binding.clone(), calls), bad["warnings"], "{calls}");
+    }
     // What a release implements is told, and survives a restart.
     let release = daemon.get("/v1/components/lcod/impl/b/2.0.0").ok();
     let expected = json!(["lcod://contract/net/fetch@^1.1", "lcod://contract/net/other"]);

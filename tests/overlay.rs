@@ -852,3 +852,40 @@ fn a_directory_of_a_commit_comes_through_mirrors_too() {
         daemon.post("/v1/lock", &json!({"resolve": {"requests": [reference], "mirrors": mirrors}})).ok();
     assert!(!lock["text"].as_str().unwrap().contains("mirror"), "{lock:#}");
 }
+
+#[test]
+fn explain_and_locate_fetch_from_where_a_project_says_and_nothing_offline() {
+    let world = Mirrored::new(None);
+    let commit = place::git(&world.sandbox.path("work"), &["rev-parse", "HEAD"]).trim().to_owned();
+    let daemon = world.sandbox.start_synced();
+    let git = world.origin.url("/git");
+    let reference = format!("git+https://nowhere.example/git/components.git@{commit}#packages/m.one");
+    world.app(&[("https://nowhere.example/git", MIRROR), (&git, MIRROR)]);
+    world.lose();
+    assert!(daemon.stop().success());
+    world.forget();
+    let daemon = world.sandbox.start();
+    let before = world.mirror.requests().len();
+    for refused in [["--offline", "explain", &reference], ["--offline", "locate", "lcod://m/one"]] {
+        let said = world.run(&refused);
+        assert!(said.status == 5 && said.stderr.contains("offline"), "{refused:?}: {said:?}");
+    }
+    assert_eq!(world.mirror.requests().len(), before, "nobody was asked");
+    for lost in [["explain", &reference, "--no-project"], ["locate", "lcod://m/one", "--no-project"]] {
+        assert_ne!(world.run(&lost).status, 0, "{lost:?}");
+    }
+    let told = json_of(world.run(&["explain", &reference, "-o", "json"]));
+    assert_eq!((&told["chosen"], &told["direct"]), (&json!("1.0.0"), &json!(reference)), "{told:#}");
+    let place = done(world.run(&["locate", "lcod://m/one"]));
+    assert!(Path::new(place.trim()).is_file(), "{place}");
+    assert!(world.mirror.requests().len() > before);
+    // What was fetched once is there offline, without the mirrors.
+    let offline = json!({"id": reference, "offline": true});
+    assert_eq!(daemon.post("/v1/explain", &offline).ok()["chosen"], "1.0.0");
+    let offline = json!({"id": "lcod://m/one", "offline": true});
+    assert_eq!(daemon.post("/v1/locate", &offline).ok()["found"], true);
+    for route in ["/v1/explain", "/v1/locate"] {
+        let wrong = json!({"id": "lcod://m/one", "mirrors": {"http://a.example": "https://b.example"}});
+        assert_eq!(daemon.post(route, &wrong).reason(), "net.mirror", "{route}");
+    }
+}

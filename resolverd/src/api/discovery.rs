@@ -1,5 +1,7 @@
 //! What a search answers, and what an explanation is asked and answers. Types only.
 
+use std::collections::BTreeMap;
+
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Health;
 use catalogue_schema::id::{ComponentId, Namespace, SourceId};
@@ -28,6 +30,12 @@ pub struct ExplainRequest {
     /// The snapshot that must answer.
     #[serde(default)]
     pub snapshot: Option<String>,
+    /// Fetch nothing: a directory of a commit that is not in the cache is refused.
+    #[serde(default)]
+    pub offline: Option<bool>,
+    /// Where files are fetched from instead: the start of an `https://` address, and what it becomes.
+    #[serde(default)]
+    pub mirrors: Option<BTreeMap<String, String>>,
 }
 
 /// One page of a search, the best hits first.

@@ -59,6 +59,9 @@ pub struct LocateRequest {
     /// Fetch nothing.
     #[serde(default)]
     pub offline: bool,
+    /// Where its files are fetched from instead: the start of an `https://` address, and what it becomes.
+    #[serde(default)]
+    pub mirrors: BTreeMap<String, String>,
 }
 
 /// The body of `POST /v1/files/verify`.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::api::Call;
 use crate::cli::project::{Place, other_text};
 use crate::cli::render::{Paint, field, list, refusal, refusal_of, short, text, texts, verdict};
 
@@ -35,10 +34,9 @@ pub struct Explain {
     pub(super) place: Place,
 }
 
-/// Returns the call; `natives` are those of the arguments and of the file.
-pub fn call(arguments: &Explain, natives: &[String]) -> Call {
-    let body = json!({"id": arguments.reference, "natives": natives, "prerelease": arguments.prerelease});
-    Call::post("/v1/explain", &body)
+/// Returns the body of the call; `natives` are those of the arguments and of the file.
+pub fn body(arguments: &Explain, natives: &[String]) -> Value {
+    json!({"id": arguments.reference, "natives": natives, "prerelease": arguments.prerelease})
 }
 
 /// Returns the short form: what, from where, why, who requires it, what lost, what is wrong.

@@ -76,6 +76,8 @@ pub struct Locate {
     /// A reference
     #[arg(value_name = "REF")]
     reference: String,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// What `verify` takes.
@@ -331,9 +333,13 @@ pub(super) fn locate(
     arguments: &Locate,
     offline: bool,
     asker: &mut Asker<'_>,
+    env: Env<'_>,
     terminal: &Terminal,
 ) -> Result<u8, Ended> {
-    let body = json!({"id": arguments.reference, "offline": offline});
+    let mut body = json!({"id": arguments.reference, "offline": offline});
+    if let Some(wishes) = arguments.place.wishes(env)? {
+        body["mirrors"] = wishes.mirrors();
+    }
     let answer = asker.ask_slowly(&Call::post("/v1/locate", &body), "fetching files")?;
     terminal.print(&answer, |answer, paint| match answer["found"] == true {
         true => format!("{}\n", field(&answer["result"], "composePath")),

@@ -113,7 +113,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             return files::materialize(arguments, natives, globals.is_offline(), &mut asker, env, terminal);
         }
         Verb::Locate(arguments) => {
-            return files::locate(arguments, globals.is_offline(), &mut asker, terminal);
+            return files::locate(arguments, globals.is_offline(), &mut asker, env, terminal);
         }
         Verb::Resolve(arguments) => {
             let answer = resolved(&mut asker, arguments, env, terminal)?;
@@ -194,8 +194,14 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
     Ok(0)
 }
 
-fn explain_call(arguments: &Explain) -> Result<Call, Failure> {
-    Ok(explain::call(arguments, &natives(&arguments.natives, arguments.natives_file.as_deref())?))
+fn explain_call(arguments: &Explain, wishes: Option<&Wishes>, is_offline: bool) -> Result<Call, Failure> {
+    let natives = natives(&arguments.natives, arguments.natives_file.as_deref())?;
+    let mut body = explain::body(arguments, &natives);
+    add_offline(&mut body, is_offline);
+    if let Some(wishes) = wishes {
+        body["mirrors"] = wishes.mirrors();
+    }
+    Ok(Call::post("/v1/explain", &body))
 }
 
 /// Returns the natives that were named, and those of a file.
@@ -210,7 +216,8 @@ fn natives(named: &[String], file: Option<&Path>) -> Result<Vec<String>, Failure
 /// Explains, with what the project here makes of the component.
 fn explained(asker: &mut Asker<'_>, arguments: &Explain, env: Env<'_>) -> Result<Value, Ended> {
     let wishes = arguments.place.wishes(env)?;
-    let mut answer = asker.ask(&explain_call(arguments)?)?;
+    let call = explain_call(arguments, wishes.as_ref(), asker.is_offline())?;
+    let mut answer = asker.ask(&call)?;
     if let Some(wishes) = wishes {
         wishes.note_other(&mut answer);
     }

@@ -93,8 +93,10 @@ pub enum What {
     Requires {
         /// The requests; none where releases require.
         requests: Vec<usize>,
-        /// Whom, as written, at most five.
+        /// Whom, as written, at most five with those that are called.
         references: Vec<String>,
+        /// Whom the releases call and do not require, as written.
+        called: Vec<String>,
         /// Nothing that could be chosen meets it, and why, where that is known.
         unmet: Option<Unmet>,
     },
@@ -265,7 +267,12 @@ fn fact(leaf: &Leaf, ground: &Ground<'_>, positions: &Positions) -> Fact {
     match leaf {
         External::NotRoot(..) => Fact {
             about: None,
-            what: What::Requires { requests: Vec::new(), references: Vec::new(), unmet: None },
+            what: What::Requires {
+                requests: Vec::new(),
+                references: Vec::new(),
+                called: Vec::new(),
+                unmet: None,
+            },
         },
         External::NoVersions(node, set) => none_usable(*node, set, ground),
         External::Custom(node, set, why) => {
@@ -315,7 +322,7 @@ fn asked(target: u32, set: &Set, ground: &Ground<'_>, positions: &Positions) -> 
         }
     }
     let unmet = unmet(target, set, ground);
-    Fact { about: None, what: What::Requires { requests, references, unmet } }
+    Fact { about: None, what: What::Requires { requests, references, called: Vec::new(), unmet } }
 }
 
 /// Returns a reference as it is told: where the overlay decides who answers it, with whom it put there and what it asks of that one.
@@ -333,21 +340,23 @@ pub(super) fn told_as<'a>(ground: &Ground<'a>, edge: &'a Edge) -> String {
 }
 
 fn required(node: u32, set: &Set, target: u32, wanted: &Set, ground: &Ground<'_>) -> Fact {
-    let mut references: Vec<String> = Vec::new();
+    let (mut references, mut called): (Vec<String>, Vec<String>) = Default::default();
     for listed in newest_first(node, set, ground) {
         let version = u32::try_from(listed.at()).unwrap_or(u32::MAX);
         for edge in ground.required(node, version).into_iter().flatten() {
-            if references.len() == REQUIREMENTS_MAX || ground.target(edge) != Some(target) {
+            let count = references.len() + called.len();
+            if count == REQUIREMENTS_MAX || ground.target(edge) != Some(target) {
                 continue;
             }
+            let texts = if ground.is_call(edge) { &mut called } else { &mut references };
             let text = told_as(ground, edge);
-            if !references.contains(&text) {
-                references.push(text);
+            if !texts.contains(&text) {
+                texts.push(text);
             }
         }
     }
     let unmet = unmet(target, wanted, ground);
-    let what = What::Requires { requests: Vec::new(), references, unmet };
+    let what = What::Requires { requests: Vec::new(), references, called, unmet };
     Fact { about: Some(about(node, set, ground)), what }
 }
 
@@ -418,8 +427,11 @@ impl std::fmt::Display for About {
 impl std::fmt::Display for Fact {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.about, &self.what) {
-            (about, What::Requires { requests, references, unmet }) => {
+            (about, What::Requires { requests, references, called, unmet }) => {
                 match about {
+                    Some(about) if references.is_empty() && !called.is_empty() => {
+                        write!(out, "{about} calls ")?;
+                    }
                     Some(about) => write!(out, "{about} requires ")?,
                     None if requests.is_empty() => return out.write_str("a request has to be answered"),
                     None => {
@@ -429,6 +441,10 @@ impl std::fmt::Display for Fact {
                     }
                 }
                 write!(out, "{}", references.join(" or "))?;
+                if !called.is_empty() {
+                    let joint = if references.is_empty() { "" } else { " or calls " };
+                    write!(out, "{joint}{}", called.join(" or "))?;
+                }
                 match unmet {
                     None => Ok(()),
                     Some(Unmet::Host(version)) => write!(out, ", and the host has {version}"),

@@ -65,7 +65,7 @@ pub(super) fn answer(
             resolved(state, question, snapshot, solving)
         }
         Query::Lock(asked) if needs_files(query.inner()) => locked(state, asked, snapshot, solving),
-        Query::ExplainDirect(direct) => text(explained(state, direct, snapshot)),
+        Query::ExplainDirect(asked) => text(explained(state, asked, snapshot)),
         Query::Documents(asked) => text(received(state, asked, snapshot)),
         Query::Locate(asked) => text(located(state, asked, snapshot)),
         Query::Files(asking) => text(listed(state, *asking)),
@@ -125,9 +125,7 @@ fn closure(
         let provided = provided(state, &asked, &choices, snapshot, &state.facts())?;
         let mut answer = told_of(&provided, &choices, snapshot, &state.facts().policies.in_force);
         answer["roots"] = json!(resolution.roots);
-        if question.calls != Calls::Off {
-            answer["warnings"] = json!(question.warnings);
-        }
+        answer["warnings"] = json!(solve::warnings(resolution, question));
         Ok(answer)
     })
 }
@@ -177,13 +175,13 @@ fn received(state: &State, asked: &documents::Asked, snapshot: Option<&Snapshot>
 /// Explains a directory of a commit: what it is, what pins it, and what it hides.
 fn explained(
     state: &State,
-    reference: &DirectReference,
+    (reference, asked): &(DirectReference, Materialize),
     snapshot: Option<&Snapshot>,
 ) -> Result<Value, Failure> {
     let current = served(snapshot)?;
     let named = vec![Named { at: At::Request(0), reference: reference.clone() }];
     let direct = Direct { named, wishes: Wishes::default() };
-    let described = described(state, &direct, &plainly(&Mirrors::default()), snapshot)?;
+    let described = described(state, &direct, asked, snapshot)?;
     let request = direct.settled(&Request::default(), &described)?;
     let view = View::new(current);
     let world = World::new(&view, &request, &described, [])?;
@@ -430,7 +428,8 @@ fn item(row: &FilesRow, choice: &Choice, policies: &Policies) -> Value {
 /// is an answer; everything else that stands in the way is a problem.
 fn located(state: &State, asked: &Locate, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
     let targets = vec![asked.target.clone()];
-    let request = Materialize::unheld(targets, asked.offline);
+    let mirrors = asked.mirrors.clone();
+    let request = Materialize { mirrors, ..Materialize::unheld(targets, asked.offline) };
     let absent = |warning: &str| json!({"found": false, "result": null, "warnings": [warning]});
     let answer = match materialized(state, &request, snapshot) {
         Err(failure) if matches!(failure.code, Code::ComponentNotFound | Code::VersionNotFound) => {

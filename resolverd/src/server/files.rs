@@ -178,14 +178,17 @@ pub struct Locate {
     pub target: Target,
     /// Nothing is fetched.
     pub offline: bool,
+    /// Where its files are fetched from instead.
+    pub mirrors: Mirrors,
 }
 
 impl Locate {
     /// Reads the body of `POST /v1/locate`.
     ///
-    /// **Errors**: R001.
+    /// **Errors**: R001; those of [`mirrors`].
     pub fn read(wire: &LocateRequest) -> Result<Locate, Failure> {
-        Ok(Locate { target: Target::parse(&wire.id)?, offline: wire.offline })
+        let (target, mirrors) = (Target::parse(&wire.id)?, self::mirrors(Some(&wire.mirrors))?);
+        Ok(Locate { target, offline: wire.offline, mirrors })
     }
 
     /// Tells whether only an admin may ask so.

@@ -641,7 +641,7 @@ fn names_local(query: &Query) -> bool {
         Query::Locate(asked) => asked.is_local(),
         Query::Resolve(question) => question.is_local(),
         Query::Lock(asked) => asked.0.is_local(),
-        Query::ExplainDirect(direct) => matches!(direct.repository, Repository::Local(_)),
+        Query::ExplainDirect(asked) => matches!(asked.0.repository, Repository::Local(_)),
         _ => false,
     }
 }

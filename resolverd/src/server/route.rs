@@ -187,8 +187,8 @@ pub enum Query {
     LockCheck(Box<AskedCheck>),
     /// Why is a reference answered as it is?
     Explain(Box<Asked>),
-    /// What is a directory of a commit, and what is it pinned by?
-    ExplainDirect(Box<DirectReference>),
+    /// What is a directory of a commit, and what is it pinned by? With how it is fetched.
+    ExplainDirect(Box<(DirectReference, Materialize)>),
     /// Read sources again; all of them where none is named.
     Sync(Vec<SourceId>),
     /// Read the configuration again, then the sources.
@@ -1339,12 +1339,14 @@ fn native(text: &str, index: usize) -> Result<Native, Failure> {
 }
 
 fn explain(wire: ExplainRequest) -> Result<Query, Failure> {
-    let ExplainRequest { id, natives, prerelease, snapshot } = wire;
+    let ExplainRequest { id, natives, prerelease, snapshot, offline, mirrors } = wire;
+    let mirrors = files::mirrors(mirrors.as_ref())?;
     let natives = natives.unwrap_or_default();
     limited(natives.len(), "natives")?;
     if id.starts_with(PREFIX) {
         let wanted = snapshot.as_deref().map(Wanted::parse).transpose()?;
-        return Ok(Query::ExplainDirect(files::direct(&id)?.into()).at(wanted));
+        let fetched = Materialize { mirrors, ..Materialize::unheld(Vec::new(), offline.unwrap_or(false)) };
+        return Ok(Query::ExplainDirect(Box::new((files::direct(&id)?, fetched))).at(wanted));
     }
     let reference = Reference::parse(&id).map_err(|error| Failure::of_reference(&error.in_field("id")))?;
     let natives = natives.iter().enumerate().map(|(index, text)| native(text, index));

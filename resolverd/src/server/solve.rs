@@ -176,8 +176,7 @@ pub fn body(
     out.extend_from_slice(b"],");
     let hidden = resolution.hidden_by_natives.iter().map(|component| Hidden::of(component));
     let hidden = hidden.collect::<Result<Vec<_>, _>>()?;
-    let mut warnings: Vec<&Warning> = resolution.warnings.iter().chain(&question.warnings).collect();
-    warnings.sort();
+    let warnings = warnings(resolution, question);
     let substitutions = resolution.substitutions.iter();
     let tail = ResolvedTail {
         natives: &resolution.natives,
@@ -190,6 +189,13 @@ pub fn body(
     let tail = serde_json::to_vec(&tail).map_err(unwritten)?;
     out.extend_from_slice(tail.get(1..).unwrap_or_default());
     Ok(out)
+}
+
+/// Returns what there is to say of a solution, sorted.
+pub(super) fn warnings<'r>(resolution: &'r Resolution<'_>, question: &'r Question) -> Vec<&'r Warning> {
+    let mut warnings: Vec<&Warning> = resolution.warnings.iter().chain(&question.warnings).collect();
+    warnings.sort();
+    warnings
 }
 
 /// Writes a chosen release, up to its directory. Ids, versions and requirements hold nothing that JSON escapes; what the snapshot holds is JSON.
@@ -471,8 +477,11 @@ fn fact_row(fact: &Fact) -> Value {
         row["count"] = json!(count);
     }
     let what = match &fact.what {
-        What::Requires { requests, references, unmet } => {
+        What::Requires { requests, references, called, unmet } => {
             row["references"] = json!(references);
+            if !called.is_empty() {
+                row["called"] = json!(called);
+            }
             if fact.about.is_none() {
                 row["requests"] = json!(requests);
             }
@@ -482,7 +491,7 @@ fn fact_row(fact: &Fact) -> Value {
             if let Some(Unmet::Host(version)) = unmet {
                 row["host"] = json!(version);
             }
-            "requires"
+            if references.is_empty() && !called.is_empty() { "calls" } else { "requires" }
         }
         What::NoneUsable => "none_usable",
         What::Unlisted => "component_unknown",
