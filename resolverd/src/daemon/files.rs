@@ -120,12 +120,20 @@ impl Workshop {
             shelf: &|digest| self.shelf.read(digest).ok().flatten(),
             recorded: &|digest| Some((errand.documents)()?.by_digest(digest)?.want),
             limits,
-            fetching: if forbidden { Fetching::Forbidden } else { Fetching::Allowed },
+            fetching: match (forbidden, errand.refetch) {
+                (true, _) => Fetching::Forbidden,
+                (false, true) => Fetching::Anew,
+                (false, false) => Fetching::Allowed,
+            },
         })
     }
 
     fn provide(&self, errand: &Errand<'_>) -> Result<Provided, Refusal> {
         let (cache, equipment) = (self.place()?, self.equipment.load_full());
+        if errand.refetch && (errand.offline || equipment.is_offline) {
+            let expected = "leave to fetch, since everything is asked for anew";
+            return Err(Refusal::new("offline", "the files", expected, "that nothing may be fetched"));
+        }
         let limits = lowered(errand.policies, &equipment.limits);
         let plan = |choice: &Choice| planned(choice, errand, &limits);
         let plans = errand.choices.iter().map(plan).collect::<Result<Vec<Plan>, _>>()?;

@@ -6,3 +6,6 @@
 //! registry.
 
 pub mod bundle;
+pub mod install;
+pub mod journal;
+pub mod workspace;

@@ -69,6 +69,8 @@ pub enum Access {
 pub enum Fetching {
     /// They may.
     Allowed,
+    /// They may, and what the cache has of releases is not used.
+    Anew,
     /// What neither cache nor shelf has is refused.
     Forbidden,
 }
@@ -300,6 +302,9 @@ impl Cache {
 
     /// Answers a plan whose files are there as they were published; `None` where they have to be put there.
     fn ready(&self, plan: &Plan, tools: &Tools<'_>) -> Option<Outcome> {
+        if tools.fetching == Fetching::Anew && !plan.is_offline {
+            return None;
+        }
         match self.look(plan, tools.limits) {
             Look::Good(about) => {
                 let directory = self.tree(&about.content);
@@ -309,7 +314,7 @@ impl Cache {
             Look::Absent => None,
             Look::Changed(refusal) => {
                 warn!(release = plan.release, %refusal, "files in the cache were changed");
-                let is_fetched = tools.fetching == Fetching::Allowed && !plan.is_offline;
+                let is_fetched = tools.fetching != Fetching::Forbidden && !plan.is_offline;
                 (!is_fetched).then_some(Err(refusal))
             }
         }

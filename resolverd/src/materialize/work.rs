@@ -76,7 +76,8 @@ fn unpack(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
         if !job.is_good() {
             continue;
         }
-        let kept = cache.kept_archive(plan, promised, tools.limits);
+        let is_anew = tools.fetching == Fetching::Anew && !plan.is_offline;
+        let kept = cache.kept_archive(plan, promised, tools.limits).filter(|_| !is_anew);
         let is_kept = kept.is_some();
         let archive = match kept {
             Some(archive) => Ok(archive),
@@ -300,7 +301,7 @@ fn finish(cache: &Cache, job: Job<'_>) -> Outcome {
 }
 
 fn refuse_offline(plan: &Plan, tools: &Tools<'_>, want: &dyn std::fmt::Display) -> Result<(), Refusal> {
-    if tools.fetching == Fetching::Allowed && !plan.is_offline {
+    if tools.fetching != Fetching::Forbidden && !plan.is_offline {
         return Ok(());
     }
     let subject = format!("{}: {want}", plan.release);

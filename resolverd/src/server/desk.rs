@@ -366,6 +366,7 @@ fn provided(
         policies: &facts.policies.in_force,
         documents: &documents,
         offline: asked.offline,
+        refetch: asked.refetch,
         layout: asked.layout,
         hold: asked.hold.as_deref(),
         mirrors: &asked.mirrors,

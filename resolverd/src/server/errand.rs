@@ -57,6 +57,7 @@ pub(super) fn composed(
         policies: &facts.policies.in_force,
         documents: &documents,
         offline: asked.offline,
+        refetch: false,
         layout: None,
         hold: None,
         mirrors: &asked.mirrors,

@@ -94,6 +94,8 @@ pub struct Materialize {
     pub layout: Option<Layout>,
     /// Nothing is fetched.
     pub offline: bool,
+    /// Everything is fetched again, whatever the cache has.
+    pub refetch: bool,
     /// Under which name they are needed.
     pub hold: Option<String>,
     /// Where their files are fetched from instead.
@@ -106,14 +108,14 @@ impl Materialize {
     /// Makes a request for files that nobody holds.
     pub fn unheld(targets: Vec<Target>, offline: bool) -> Materialize {
         let (layout, hold, mirrors) = (None, None, Mirrors::default());
-        Materialize { targets, layout, offline, hold, mirrors, asking: Asking::NOBODY }
+        Materialize { targets, layout, offline, refetch: false, hold, mirrors, asking: Asking::NOBODY }
     }
 
     /// Reads the body of `POST /v1/materialize`, except what is to be resolved.
     ///
     /// **Errors**: R001, R005 (too many), R011.
     pub fn read(wire: MaterializeRequest) -> Result<Materialize, Failure> {
-        let MaterializeRequest { releases, resolve, layout, offline, hold, mirrors } = wire;
+        let MaterializeRequest { releases, resolve, layout, offline, refetch, hold, mirrors } = wire;
         if releases.is_empty() == resolve.is_none() {
             let found = if releases.is_empty() { "neither" } else { "both" };
             let detail = format!("releases: expected at least one reference, or resolve; found {found}");
@@ -144,7 +146,7 @@ impl Materialize {
         }
         let mirrors = self::mirrors(Some(&mirrors))?;
         let hold = hold.map(hold_name).transpose()?;
-        Ok(Materialize { targets, layout, offline, hold, mirrors, asking: Asking::NOBODY })
+        Ok(Materialize { targets, layout, offline, refetch, hold, mirrors, asking: Asking::NOBODY })
     }
 
     /// Tells whether only an admin may ask so: the daemon reads repositories of this machine for nobody else.
@@ -286,6 +288,8 @@ pub struct Errand<'a> {
     pub documents: &'a dyn Fn() -> Option<Arc<Documents>>,
     /// Nothing is fetched.
     pub offline: bool,
+    /// Everything is fetched again, whatever the cache has.
+    pub refetch: bool,
     /// A workspace is laid out.
     pub layout: Option<Layout>,
     /// Under which name it is needed.
@@ -362,6 +366,7 @@ mod tests {
             resolve: None,
             layout: None,
             offline: false,
+            refetch: false,
             hold: hold.map(str::to_owned),
             mirrors: BTreeMap::new(),
         })

@@ -30,6 +30,7 @@ mod publisher;
 mod signature;
 #[cfg(test)]
 mod tests;
+pub mod workspace;
 
 use serde::{Deserialize, Serialize};
 

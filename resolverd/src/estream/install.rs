@@ -1,0 +1,488 @@
+//! What an install changes in a workspace. First a [`Plan`] is made, which reads only; then it is carried out as one change.
+//!
+//! # Where files go
+//! A file below `schemas/`, `circuits/`, `fpga/` or `widgets/` in the archive keeps its path; everything else goes to
+//! `<directory of the category>/<name>/`. The name of a scoped component takes two directories.
+//!
+//! | category | directory |
+//! |---|---|
+//! | `esf-schema`, `data-schema` | `schemas` |
+//! | `wire-adapter` | `adapters` |
+//! | `smart-circuit` | `circuits` |
+//! | `fpga-circuit` | `fpga` |
+//! | `integration` | `integrations` |
+//! | `console-widget` | `widgets` |
+//! | any other | `components` |
+//!
+//! # What is refused before anything is written
+//! Two components with one schema or one place, installed already or new; a file that nobody installed, unless its bytes are those
+//! that would come; a file that was changed after it was installed, unless that is forced; a directory that is a link.
+//!
+//! **Source**: seed 002, sections 5.2, 6.3 and 6.4. Off-spec: the seed's sample installs what lies below `schemas/` there although the
+//! category is another; that is the first rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use catalogue_schema::dialect::estream::workspace::{Installed, InstalledFile, WORKSPACE, Workspace};
+use catalogue_schema::digest::Digest;
+use catalogue_schema::id::ComponentId;
+use catalogue_schema::path::DocPath;
+use catalogue_schema::revision::rfc3339;
+use catalogue_schema::version::{Version, VersionReq};
+
+use crate::api::files::FileLine;
+use crate::api::{Code, Failure};
+use crate::estream::journal::{self, Bytes, Step, There};
+use crate::estream::workspace::{self, Place};
+use crate::materialize::names;
+
+/// The directories of an archive that keep their place in a workspace.
+const SHARED: [&str; 4] = ["schemas", "circuits", "fpga", "widgets"];
+/// How many paths a refusal names.
+const NAMED_MAX: usize = 20;
+
+/// A component whose verified files lie in a directory, wherever they came from.
+///
+/// Whoever makes one vouches for the files: archive, signature and names were verified. Their bytes are compared with their digests
+/// once more when they are copied.
+#[derive(Debug, Clone)]
+pub struct Provided {
+    /// Which component.
+    pub id: ComponentId,
+    /// Its version.
+    pub version: Version,
+    /// Its category, such as `wire-adapter`.
+    pub category: String,
+    /// Who publishes it.
+    pub publisher: Option<String>,
+    /// Which of the publisher's keys signs it.
+    pub key_id: Option<String>,
+    /// When, as the signer says.
+    pub signed_at: Option<String>,
+    /// SHA3-256 of its archive.
+    pub checksum: Digest,
+    /// The id of the source that it was resolved from.
+    pub registry: Option<String>,
+    /// What it requires, platforms left out.
+    pub dependencies: Vec<ComponentId>,
+    /// The schemas that it brings.
+    pub provides: Vec<String>,
+    /// Where its files lie.
+    pub directory: PathBuf,
+    /// Its files, by their paths in `directory`.
+    pub files: Vec<FileLine>,
+}
+
+/// What becomes of files that were changed after they were installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// They are refused.
+    No,
+    /// What belongs to a component is replaced, and what was asked for is installed again with everything that it requires.
+    Yes,
+}
+
+/// What somebody wants.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// What is asked for by name, with what was said of its version.
+    pub asked: BTreeMap<ComponentId, VersionReq>,
+    /// What becomes of changed files.
+    pub force: Force,
+    /// Now, in seconds since 1970-01-01 UTC.
+    pub now_s: i64,
+}
+
+/// What becomes of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is new.
+    New,
+    /// It takes the place of another version.
+    Replaces(Version),
+    /// The same version is installed again.
+    Again,
+    /// It is installed already.
+    Kept,
+    /// Nobody needs it any more.
+    Removed,
+}
+
+/// What becomes of one component, and its files afterwards; for a removed one those that go.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Which component.
+    pub id: ComponentId,
+    /// Its version.
+    pub version: Version,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// Its files, from the top of the workspace.
+    pub files: Vec<DocPath>,
+}
+
+/// Everything that an install changes.
+#[derive(Debug)]
+pub struct Plan {
+    /// What becomes of each component, by id.
+    pub changes: Vec<Change>,
+    /// What the workspace has afterwards.
+    pub workspace: Workspace,
+    steps: Vec<(Step, Bytes)>,
+}
+
+/// Where the bytes of a new file come from.
+struct Source {
+    sha256: Digest,
+    from: PathBuf,
+    executable: bool,
+}
+
+/// Plans to install components: everything that the wish leads to, also what is installed already. Reads only.
+///
+/// What is installed, is not among `provided` and is still needed stays as it is; what nobody needs any more goes.
+///
+/// **Errors**: E014 `schema_conflict`, `install.file_conflict`, `install.file_exists`, `install.file_changed`, `install.link`; E008
+/// for a path that is none in a workspace.
+pub fn plan(place: &Place, provided: Vec<Provided>, wish: &Wish) -> Result<Plan, Failure> {
+    let again = forced(&provided, wish);
+    let mut new = place.known.clone();
+    let (mut sources, mut fates) = (BTreeMap::new(), BTreeMap::new());
+    for one in provided {
+        let before = place.known.components.get(&one.id);
+        let is_same = before.is_some_and(|before| {
+            before.version == one.version && before.checksum.as_ref() == Some(&one.checksum)
+        });
+        let fate = match before {
+            Some(_) if is_same && !again.contains(&one.id) => Fate::Kept,
+            Some(before) if before.version == one.version => Fate::Again,
+            Some(before) => Fate::Replaces(before.version.clone()),
+            None => Fate::New,
+        };
+        let requested = before.and_then(|before| before.requested.clone());
+        let mut entry = match (before, &fate) {
+            (Some(before), Fate::Kept) => before.clone(),
+            _ => entry(&one, requested, wish.now_s, &mut sources)?,
+        };
+        if let Some(requirement) = wish.asked.get(&one.id) {
+            entry.requested = Some(requirement.clone());
+        }
+        fates.insert(one.id.clone(), fate);
+        new.components.insert(one.id, entry);
+    }
+    settle(place, new, fates, &sources, wish.force)
+}
+
+/// Plans to remove components, and what nobody needs without them. Reads only.
+///
+/// **Errors**: E001 for one that is not installed; E003 `install.needed` where another one requires it; E014 `install.file_changed`.
+pub fn removal(place: &Place, ids: &[ComponentId], force: Force) -> Result<Plan, Failure> {
+    let mut new = place.known.clone();
+    for id in ids {
+        if new.components.remove(id).is_none() {
+            return Err(absent(id));
+        }
+    }
+    for id in ids {
+        let mut needs = new.components.iter().filter(|(_, one)| one.dependencies.contains(id));
+        if let Some((by, _)) = needs.next() {
+            let detail = format!("cannot remove {}: {} requires it", id.path(), by.path());
+            return Err(Failure::new(Code::VersionConflict, "install.needed", detail).hint(format!(
+                "remove both: resolverd uninstall {} {}",
+                id.path(),
+                by.path()
+            )));
+        }
+    }
+    settle(place, new, BTreeMap::new(), &BTreeMap::new(), force)
+}
+
+/// Returns what is said of a component that is not installed.
+pub fn absent(id: &ComponentId) -> Failure {
+    let detail = format!("{} is not installed here", id.path());
+    Failure::new(Code::ComponentNotFound, "install.absent", detail)
+        .hint(format!("resolverd install {}", id.path()))
+}
+
+impl Plan {
+    /// Tells whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Adds a file of the workspace that changes with the others, such as its manifest; `old` is what was read of it.
+    pub fn add(&mut self, path: DocPath, old: &[u8], new: Vec<u8>) {
+        if old == new {
+            return;
+        }
+        let (old, digest) = (Some(Digest::sha256(old)), Some(Digest::sha256(&new)));
+        // The workspace's own file stays the last.
+        let is_own = |(step, _): &(Step, Bytes)| step.path.as_text() == WORKSPACE;
+        let at = self.steps.iter().position(is_own).unwrap_or(self.steps.len());
+        self.steps.insert(at, (Step { path, old, new: digest, executable: false }, Bytes::Text(new)));
+    }
+
+    /// Carries the plan out: all of it, or nothing. The place must have been opened, not only looked at.
+    ///
+    /// **Errors**: why nothing was changed.
+    pub fn carry_out(&self, place: &Place) -> Result<(), Failure> {
+        if !place.is_locked() {
+            let detail = format!("{} is not open to be changed", place.root.display());
+            return Err(Failure::new(Code::Internal, "install.unlocked", detail));
+        }
+        journal::change(&place.root, &self.steps).map_err(|error| workspace::failure(&error))
+    }
+}
+
+/// Returns the components that are installed again although they are installed: what is asked for, and what that requires.
+fn forced(provided: &[Provided], wish: &Wish) -> BTreeSet<ComponentId> {
+    if wish.force == Force::No {
+        return BTreeSet::new();
+    }
+    let all: BTreeMap<&ComponentId, &[ComponentId]> =
+        provided.iter().map(|one| (&one.id, one.dependencies.as_slice())).collect();
+    reached(wish.asked.keys(), |id| all.get(id).copied().unwrap_or_default())
+}
+
+/// Returns what is reached from `roots`, which are among it.
+fn reached<'a>(
+    roots: impl Iterator<Item = &'a ComponentId>,
+    next: impl Fn(&ComponentId) -> &'a [ComponentId],
+) -> BTreeSet<ComponentId> {
+    let mut open: Vec<&ComponentId> = roots.collect();
+    let mut found = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if found.insert(id.clone()) {
+            open.extend(next(id));
+        }
+    }
+    found
+}
+
+/// Makes the entry of a component, and notes where its files come from.
+fn entry(
+    one: &Provided,
+    requested: Option<VersionReq>,
+    now_s: i64,
+    sources: &mut BTreeMap<DocPath, Source>,
+) -> Result<Installed, Failure> {
+    let mut files = Vec::with_capacity(one.files.len());
+    for file in &one.files {
+        let path = target(&one.id, &one.category, &file.path)?;
+        let from = one.directory.join(file.path.as_text());
+        let source = Source { sha256: file.digest.clone(), from, executable: file.executable };
+        sources.insert(path.clone(), source);
+        files.push(InstalledFile { path, sha256: file.digest.clone() });
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(Installed {
+        version: one.version.clone(),
+        checksum: Some(one.checksum.clone()),
+        installed_at: Some(rfc3339(now_s)),
+        category: Some(one.category.clone()),
+        publisher: one.publisher.clone(),
+        key_id: one.key_id.clone(),
+        signed_at: one.signed_at.clone(),
+        registry: one.registry.clone(),
+        requested,
+        dependencies: one.dependencies.clone(),
+        provides: one.provides.clone(),
+        files,
+    })
+}
+
+/// Returns where a file of a component goes.
+///
+/// **Errors**: E008 where the place would be no good path.
+pub fn target(id: &ComponentId, category: &str, path: &DocPath) -> Result<DocPath, Failure> {
+    let top = path.segments().next().unwrap_or_default();
+    if SHARED.contains(&top) && path.as_text() != top {
+        return Ok(path.clone());
+    }
+    let directory = match category {
+        "esf-schema" | "data-schema" => "schemas",
+        "wire-adapter" => "adapters",
+        "smart-circuit" => "circuits",
+        "fpga-circuit" => "fpga",
+        "integration" => "integrations",
+        "console-widget" => "widgets",
+        _ => "components",
+    };
+    DocPath::parse(&format!("{directory}/{}/{path}", id.path())).map_err(|error| {
+        let mut failure = Failure::of(Code::ManifestInvalid, &error);
+        failure.detail = format!("cannot install {path} of {}: {error}", id.path());
+        failure.hint("its publisher has to give it a shorter path")
+    })
+}
+
+/// Compares what the workspace will have with what it has and with what lies there.
+fn settle(
+    place: &Place,
+    mut new: Workspace,
+    mut fates: BTreeMap<ComponentId, Fate>,
+    sources: &BTreeMap<DocPath, Source>,
+    force: Force,
+) -> Result<Plan, Failure> {
+    let roots = new.components.iter().filter(|(_, one)| one.requested.is_some()).map(|(id, _)| id);
+    let needed = reached(roots, |id| new.components.get(id).map_or(&[], |one| one.dependencies.as_slice()));
+    new.components.retain(|id, _| needed.contains(id));
+    fates.retain(|id, _| needed.contains(id));
+    schemas(&new)?;
+    let owners = owners(&new)?;
+    let before: BTreeMap<&DocPath, (&ComponentId, &Digest)> = place
+        .known
+        .components
+        .iter()
+        .flat_map(|(id, one)| one.files.iter().map(move |file| (&file.path, (id, &file.sha256))))
+        .collect();
+    let mut found = Findings { place, before: &before, force, foreign: Vec::new(), changed: Vec::new() };
+    let mut steps = Vec::new();
+    for (path, source) in sources.iter().filter(|(path, _)| owners.contains_key(*path)) {
+        let Some(old) = found.at(path, Some(&source.sha256))? else { continue };
+        let new = Some(source.sha256.clone());
+        let step = Step { path: path.clone(), old, new, executable: source.executable };
+        steps.push((step, Bytes::File(source.from.clone())));
+    }
+    for path in before.keys().filter(|path| !owners.contains_key(**path)) {
+        let Some(old) = found.at(path, None)? else { continue };
+        steps.push((Step { path: (*path).clone(), old, new: None, executable: false }, Bytes::None));
+    }
+    found.refused()?;
+    let text = new.write().into_bytes();
+    let digest = Digest::sha256(&text);
+    if place.digest.as_ref() != Some(&digest) && new != place.known {
+        let path = DocPath::parse(WORKSPACE).map_err(|error| Failure::of(Code::Internal, &error))?;
+        let step = Step { path, old: place.digest.clone(), new: Some(digest), executable: false };
+        steps.push((step, Bytes::Text(text)));
+    }
+    let changes = changes(place, &new, fates);
+    Ok(Plan { changes, workspace: new, steps })
+}
+
+fn changes(place: &Place, new: &Workspace, mut fates: BTreeMap<ComponentId, Fate>) -> Vec<Change> {
+    let change = |id: &ComponentId, one: &Installed, fate: Fate| Change {
+        id: id.clone(),
+        version: one.version.clone(),
+        fate,
+        files: one.files.iter().map(|file| file.path.clone()).collect(),
+    };
+    let mut all: Vec<Change> = new
+        .components
+        .iter()
+        .map(|(id, one)| change(id, one, fates.remove(id).unwrap_or(Fate::Kept)))
+        .collect();
+    let gone = place.known.components.iter().filter(|(id, _)| !new.components.contains_key(*id));
+    all.extend(gone.map(|(id, one)| change(id, one, Fate::Removed)));
+    all.sort_by(|one, other| one.id.cmp(&other.id));
+    all
+}
+
+/// Refuses two components that bring one schema.
+fn schemas(new: &Workspace) -> Result<(), Failure> {
+    let mut brought: BTreeMap<&str, &ComponentId> = BTreeMap::new();
+    for (id, one) in &new.components {
+        for schema in &one.provides {
+            let Some(other) = brought.insert(schema, id).filter(|other| *other != id) else { continue };
+            let detail = format!("{} and {} both provide the schema {schema}", other.path(), id.path());
+            return Err(Failure::new(Code::SchemaConflict, "schema_conflict", detail)
+                .with("schema", schema)
+                .with("providedBy", [other.path(), id.path()])
+                .hint("keep one of them; nothing was changed"));
+        }
+    }
+    Ok(())
+}
+
+/// Returns who will own which place; refuses places that mean the same on some file system.
+fn owners(new: &Workspace) -> Result<BTreeMap<&DocPath, &ComponentId>, Failure> {
+    let mut owners: BTreeMap<&DocPath, &ComponentId> = BTreeMap::new();
+    let refused = |detail: String| {
+        Failure::new(Code::SchemaConflict, "install.file_conflict", detail)
+            .hint("keep one of them; nothing was changed")
+    };
+    for (id, one) in &new.components {
+        for file in &one.files {
+            if let Some(other) = owners.insert(&file.path, id) {
+                let detail = format!("{} and {} both bring {}", other.path(), id.path(), file.path);
+                return Err(refused(detail).with("path", file.path.as_text()));
+            }
+        }
+    }
+    names::check(&"the workspace", owners.keys().copied()).map_err(|refusal| refused(refusal.to_string()))?;
+    Ok(owners)
+}
+
+/// What lies where files are to go.
+struct Findings<'a> {
+    place: &'a Place,
+    before: &'a BTreeMap<&'a DocPath, (&'a ComponentId, &'a Digest)>,
+    force: Force,
+    foreign: Vec<&'a DocPath>,
+    changed: Vec<(&'a DocPath, &'a ComponentId)>,
+}
+
+impl<'a> Findings<'a> {
+    /// Looks at a place; returns what is there before the step, or `None` where nothing has to be done or it is refused.
+    fn at(&mut self, path: &'a DocPath, new: Option<&Digest>) -> Result<Option<Option<Digest>>, Failure> {
+        if let Some((at, found)) = journal::blocked(&self.place.root, path) {
+            let detail = format!("cannot put {path} there: {} is {found}", at.display());
+            return Err(Failure::new(Code::SchemaConflict, "install.link", detail)
+                .with("path", at.display().to_string())
+                .hint("make it a directory of the workspace; nothing was changed"));
+        }
+        let there = journal::look(&self.place.root.join(path.as_text()));
+        let there = there.map_err(|error| workspace::failure(&error))?;
+        let own = self.before.get(path).copied();
+        match (there, own) {
+            (There::Nothing, _) => Ok(new.map(|_| None)),
+            (There::File(digest), _) if Some(&digest) == new => Ok(None),
+            (There::File(digest), Some((id, recorded))) => {
+                if digest != *recorded && self.force == Force::No {
+                    self.changed.push((path, id));
+                    return Ok(None);
+                }
+                Ok(Some(Some(digest)))
+            }
+            (There::File(_) | There::Other(_), None) => {
+                self.foreign.push(path);
+                Ok(None)
+            }
+            (There::Other(what), Some(_)) => {
+                let detail = format!("cannot replace {path}: it is {what} by now");
+                Err(Failure::new(Code::SchemaConflict, "install.file_changed", detail)
+                    .with("files", [path.as_text()])
+                    .hint("move it aside; nothing was changed"))
+            }
+        }
+    }
+
+    fn refused(&self) -> Result<(), Failure> {
+        let named = |all: Vec<&str>| {
+            let more = all.len().saturating_sub(NAMED_MAX);
+            let mut text = all.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+            if more > 0 {
+                text.push_str(&format!(" and {more} more"));
+            }
+            text
+        };
+        if !self.foreign.is_empty() {
+            let all: Vec<&str> = self.foreign.iter().map(|path| path.as_text()).collect();
+            let detail = format!("nobody installed what lies there already: {}", named(all.clone()));
+            return Err(Failure::new(Code::SchemaConflict, "install.file_exists", detail)
+                .with("files", all)
+                .hint("move these files aside and install again; nothing was changed"));
+        }
+        if !self.changed.is_empty() {
+            let all: Vec<&str> = self.changed.iter().map(|(path, _)| path.as_text()).collect();
+            let owners: BTreeSet<&str> = self.changed.iter().map(|(_, id)| id.path()).collect();
+            let owners: Vec<&str> = owners.into_iter().collect();
+            let detail =
+                format!("files of {} were changed by hand: {}", owners.join(", "), named(all.clone()));
+            return Err(Failure::new(Code::SchemaConflict, "install.file_changed", detail)
+                .with("files", all)
+                .hint("keep a copy of what you changed, then --force replaces it; nothing was changed"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,627 @@
+//! Changes of several files of a workspace as one: all of them or none, whenever the process ends.
+//!
+//! ```text
+//! .resolverd-install/        below the workspace, so that every move stays on one file system; no archive has such a path
+//!     new/<n>                the bytes that step n brings, synced before anything else happens
+//!     old/<n>                what lay there before, moved aside
+//!     journal.json           the steps; from the moment at which it is there the change is decided
+//! ```
+//! 1. Everything new is written aside and synced, then the journal. Whoever finds a directory without one throws it away.
+//! 2. Each step moves what is there aside and what is new into its place. The last step is the workspace's own file.
+//! 3. The journal goes, then the rest.
+//!
+//! A run that finds a journal finishes it. Where a step fails, also of such a run, the steps are undone, last one first. A file that is
+//! neither what lay there nor what is brought stops both: somebody has changed it meanwhile. Links are never followed.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use catalogue_schema::digest::Digest;
+use catalogue_schema::path::DocPath;
+use serde::{Deserialize, Serialize};
+
+/// Where changes are prepared, below the workspace. Paths that begin so are reserved.
+pub const STAGING: &str = ".resolverd-install";
+const JOURNAL: &str = "journal.json";
+const SCHEMA: &str = "resolverd/install@1";
+/// The largest journal that is read, in bytes.
+const JOURNAL_BYTES_MAX: u64 = 256 << 20;
+/// The largest file whose bytes are compared with what a journal says, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 30;
+
+/// What stops a change.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The system refused something.
+    #[error("cannot {act} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What lies there is none of what the change knows.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    Found {
+        /// Where.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+        /// What is.
+        found: String,
+    },
+    /// A step failed, and so did taking the steps back; the journal is kept.
+    #[error("{first}; then taking it back: {then}")]
+    Stuck {
+        /// Why the change stopped.
+        first: Box<JournalError>,
+        /// Why it could not be taken back.
+        then: Box<JournalError>,
+    },
+}
+
+/// One file that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Where it lies, from the top of the workspace.
+    pub path: DocPath,
+    /// SHA-256 of what lies there; `None` where nothing does.
+    pub old: Option<Digest>,
+    /// SHA-256 of what will lie there; `None` where nothing will.
+    pub new: Option<Digest>,
+    /// It may be executed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub executable: bool,
+}
+
+/// Where the bytes of a step come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bytes {
+    /// There are none.
+    None,
+    /// A file, which must have the digest that the step names.
+    File(PathBuf),
+    /// These.
+    Text(Vec<u8>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Journal {
+    schema: String,
+    steps: Vec<Step>,
+}
+
+/// What lies at a place, looked at without following links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum There {
+    /// Nothing.
+    Nothing,
+    /// A file with this SHA-256.
+    File(Digest),
+    /// Something else, in words.
+    Other(&'static str),
+}
+
+/// Asked before every change to the disk; an error stops there. Tests stop everywhere once.
+type Pulse<'a> = &'a mut dyn FnMut() -> io::Result<()>;
+
+/// Changes files: all of them or none. The caller holds the lock of the workspace.
+///
+/// **Errors**: why nothing was changed; [`JournalError::Stuck`] where the next run has to go on.
+pub fn change(root: &Path, steps: &[(Step, Bytes)]) -> Result<(), JournalError> {
+    changed(root, steps, &mut || Ok(()))
+}
+
+fn changed(root: &Path, steps: &[(Step, Bytes)], pulse: Pulse<'_>) -> Result<(), JournalError> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let staged = stage(root, steps, pulse);
+    if let Err(error) = staged {
+        // What was only prepared is thrown away; the next run does it where this fails.
+        let _ = discard(&root.join(STAGING));
+        return Err(error);
+    }
+    let steps: Vec<Step> = steps.iter().map(|(step, _)| step.clone()).collect();
+    carry_out(root, &steps, pulse)
+}
+
+/// Finishes or takes back what an ended process has begun; `true` where there was something. The caller holds the lock.
+///
+/// **Errors**: neither can be done; nothing is lost, and the message names what stands in the way.
+pub fn recover(root: &Path) -> Result<bool, JournalError> {
+    let staging = root.join(STAGING);
+    let Some(journal) = read(root)? else {
+        discard(&staging)?;
+        return Ok(false);
+    };
+    carry_out(root, &journal, &mut || Ok(())).map(|()| true)
+}
+
+/// Tells whether an ended process has left a change half-done.
+pub fn is_unfinished(root: &Path) -> bool {
+    root.join(STAGING).join(JOURNAL).symlink_metadata().is_ok()
+}
+
+fn carry_out(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalError> {
+    if let Err(first) = forward(root, steps, pulse) {
+        return match backward(root, steps, pulse).and_then(|()| close(root, pulse)) {
+            Ok(()) => Err(first),
+            Err(then) => Err(JournalError::Stuck { first: Box::new(first), then: Box::new(then) }),
+        };
+    }
+    close(root, pulse)
+}
+
+/// Looks at a place.
+///
+/// **Errors**: it cannot be read.
+pub fn look(path: &Path) -> Result<There, JournalError> {
+    let failed = failed("read", path);
+    let found = match path.symlink_metadata() {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(There::Nothing);
+        }
+        found => match found {
+            Ok(found) => found,
+            Err(error) => return Err(failed(error)),
+        },
+    };
+    if found.is_symlink() {
+        return Ok(There::Other("a link"));
+    }
+    if found.is_dir() {
+        return Ok(There::Other("a directory"));
+    }
+    if !found.is_file() {
+        return Ok(There::Other("no regular file"));
+    }
+    let bytes = bytes_of(path, FILE_BYTES_MAX).map_err(failed)?;
+    Ok(There::File(Digest::sha256(&bytes)))
+}
+
+/// Says which directory above a path leads elsewhere, or is none; `None` where the way is clear.
+pub fn blocked(root: &Path, path: &DocPath) -> Option<(PathBuf, &'static str)> {
+    let mut place = root.to_owned();
+    let segments: Vec<&str> = path.segments().collect();
+    for segment in &segments[..segments.len() - 1] {
+        place.push(segment);
+        match place.symlink_metadata() {
+            Ok(found) if found.is_symlink() => return Some((place, "a link")),
+            Ok(found) if !found.is_dir() => return Some((place, "no directory")),
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// Reads a file of at most so many bytes.
+///
+/// **Errors**: the system's; the file is larger.
+pub fn bytes_of(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // A pipe that took the place of a file would otherwise be waited for.
+    let file =
+        OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > bytes_max {
+        true => Err(io::Error::other(format!("it has more than {bytes_max} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+fn stage(root: &Path, steps: &[(Step, Bytes)], pulse: Pulse<'_>) -> Result<(), JournalError> {
+    let staging = root.join(STAGING);
+    pulsed(pulse, "create", &staging)?;
+    for place in [&staging, &staging.join("new"), &staging.join("old")] {
+        DirBuilder::new().mode(0o700).create(place).map_err(failed("create the directory", place))?;
+    }
+    for (index, (step, bytes)) in steps.iter().enumerate() {
+        let Some(expected) = &step.new else { continue };
+        let place = staging.join("new").join(index.to_string());
+        pulsed(pulse, "write", &place)?;
+        let content = match bytes {
+            Bytes::None => Vec::new(),
+            Bytes::Text(bytes) => bytes.clone(),
+            Bytes::File(from) => bytes_of(from, FILE_BYTES_MAX).map_err(failed("read", from))?,
+        };
+        let found = Digest::sha256(&content);
+        if found != *expected {
+            let path = match bytes {
+                Bytes::File(from) => from.clone(),
+                _ => root.join(step.path.as_text()),
+            };
+            let (expected, found) = (format!("bytes of {expected}"), found.to_string());
+            return Err(JournalError::Found { path, expected, found });
+        }
+        let mode = if step.executable { 0o777 } else { 0o666 };
+        write(&place, &content, mode)?;
+    }
+    sync(&staging.join("new"))?;
+    let all: Vec<&Step> = steps.iter().map(|(step, _)| step).collect();
+    let text = serde_json::json!({ "schema": SCHEMA, "steps": all }).to_string();
+    let aside = staging.join("journal.new");
+    pulsed(pulse, "write", &aside)?;
+    write(&aside, text.as_bytes(), 0o600)?;
+    let place = staging.join(JOURNAL);
+    pulsed(pulse, "write", &place)?;
+    fs::rename(&aside, &place).map_err(failed("write", &place))?;
+    sync(&staging)?;
+    sync(root)
+}
+
+/// Moves everything into its place. What is there already is passed over, so that it may be done again.
+fn forward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalError> {
+    for (index, step) in steps.iter().enumerate() {
+        let target = clear(root, step)?;
+        let (new, old) = places(root, index);
+        let is_moved_aside = look(&old)? != There::Nothing;
+        let found = look(&target)?;
+        if step.new.is_some() && look(&new)? == There::Nothing {
+            // Done by somebody before; what lies there may be what it is by now.
+            continue;
+        }
+        match (&found, &step.old) {
+            (There::Nothing, _) if step.new.is_none() => continue,
+            (There::Nothing, _) => {}
+            (There::File(digest), Some(before)) if digest == before && !is_moved_aside => {
+                pulsed(pulse, "move aside", &target)?;
+                fs::rename(&target, &old).map_err(failed("move aside", &target))?;
+                sync(&root.join(STAGING).join("old"))?;
+            }
+            (There::File(digest), _) if Some(digest) == step.new.as_ref() => {}
+            _ if step.new.is_none() && is_moved_aside => continue,
+            _ => return Err(unknown(&target, step, &found)),
+        }
+        let parent = target.parent().unwrap_or(root);
+        if step.new.is_some() {
+            pulsed(pulse, "create the directory", parent)?;
+            fs::create_dir_all(parent).map_err(failed("create the directory", parent))?;
+            pulsed(pulse, "write", &target)?;
+            fs::rename(&new, &target).map_err(failed("write", &target))?;
+        }
+        sync(parent)?;
+        if step.new.is_none() {
+            prune(root, &step.path);
+        }
+    }
+    Ok(())
+}
+
+/// Puts everything back as it was, last step first.
+fn backward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalError> {
+    for (index, step) in steps.iter().enumerate().rev() {
+        let (new, old) = places(root, index);
+        let is_placed = step.new.is_some() && look(&new)? == There::Nothing;
+        if !is_placed && look(&old)? == There::Nothing {
+            prune(root, &step.path);
+            continue;
+        }
+        let target = clear(root, step)?;
+        if is_placed {
+            match look(&target)? {
+                There::Nothing => {}
+                There::File(digest) if Some(&digest) == step.new.as_ref() => {
+                    pulsed(pulse, "take back", &target)?;
+                    fs::rename(&target, &new).map_err(failed("take back", &target))?;
+                }
+                found => return Err(unknown(&target, step, &found)),
+            }
+        }
+        if look(&old)? != There::Nothing {
+            let parent = target.parent().unwrap_or(root);
+            pulsed(pulse, "put back", &target)?;
+            fs::create_dir_all(parent).map_err(failed("create the directory", parent))?;
+            fs::hard_link(&old, &target)
+                .or_else(|_| match look(&target) {
+                    // Without links a move does it, where nothing would be lost.
+                    Ok(There::Nothing) => fs::rename(&old, &target),
+                    _ => Err(io::Error::other("something lies there by now")),
+                })
+                .map_err(failed("put back", &target))?;
+            sync(parent)?;
+            if old.symlink_metadata().is_ok() {
+                fs::remove_file(&old).map_err(failed("remove", &old))?;
+            }
+        }
+        prune(root, &step.path);
+    }
+    Ok(())
+}
+
+/// Ends a change that is complete or taken back: the journal first, so that nobody goes on with it.
+fn close(root: &Path, pulse: Pulse<'_>) -> Result<(), JournalError> {
+    let staging = root.join(STAGING);
+    let journal = staging.join(JOURNAL);
+    pulsed(pulse, "remove", &journal)?;
+    fs::remove_file(&journal).map_err(failed("remove", &journal))?;
+    sync(&staging)?;
+    // The change is done; what is left is thrown away by the next run where this fails.
+    let _ = pulse().map(|()| discard(&staging));
+    Ok(())
+}
+
+fn read(root: &Path) -> Result<Option<Vec<Step>>, JournalError> {
+    let staging = root.join(STAGING);
+    match staging.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", &staging)(error)),
+        Ok(found) if !found.is_dir() => {
+            let (expected, found) = ("a directory of its own".to_owned(), "something else".to_owned());
+            return Err(JournalError::Found { path: staging, expected, found });
+        }
+        Ok(_) => {}
+    }
+    let place = staging.join(JOURNAL);
+    let bytes = match bytes_of(&place, JOURNAL_BYTES_MAX) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.map_err(failed("read", &place))?,
+    };
+    match serde_json::from_slice::<Journal>(&bytes) {
+        Ok(journal) if journal.schema == SCHEMA => Ok(Some(journal.steps)),
+        Ok(journal) => {
+            let (expected, found) = (SCHEMA.to_owned(), journal.schema);
+            Err(JournalError::Found { path: place, expected, found })
+        }
+        Err(error) => {
+            let (expected, found) = ("the journal of an install".to_owned(), error.to_string());
+            Err(JournalError::Found { path: place, expected, found })
+        }
+    }
+}
+
+/// Returns the place of a step, where no link leads elsewhere.
+fn clear(root: &Path, step: &Step) -> Result<PathBuf, JournalError> {
+    match blocked(root, &step.path) {
+        None => Ok(root.join(step.path.as_text())),
+        Some((path, found)) => {
+            let (expected, found) = ("a directory of the workspace".to_owned(), found.to_owned());
+            Err(JournalError::Found { path, expected, found })
+        }
+    }
+}
+
+fn places(root: &Path, index: usize) -> (PathBuf, PathBuf) {
+    let (staging, name) = (root.join(STAGING), index.to_string());
+    (staging.join("new").join(&name), staging.join("old").join(&name))
+}
+
+fn unknown(target: &Path, step: &Step, found: &There) -> JournalError {
+    let expected = match &step.old {
+        Some(digest) => format!("the file of {digest} that was there"),
+        None => "nothing".to_owned(),
+    };
+    let found = match found {
+        There::Nothing => "nothing".to_owned(),
+        There::File(digest) => format!("a file of {digest}, changed meanwhile"),
+        There::Other(what) => (*what).to_owned(),
+    };
+    JournalError::Found { path: target.to_owned(), expected, found }
+}
+
+/// Removes the directories above a file that is gone, as far as they are empty.
+fn prune(root: &Path, path: &DocPath) {
+    if blocked(root, path).is_some() {
+        return;
+    }
+    let mut above = path.parent();
+    while let Some(directory) = above {
+        if fs::remove_dir(root.join(directory.as_text())).is_err() {
+            return;
+        }
+        above = directory.parent();
+    }
+}
+
+/// Removes the directory of a change. What lies in it is ours alone; a link in its place is not followed.
+fn discard(staging: &Path) -> Result<(), JournalError> {
+    match staging.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Ok(found) if found.is_dir() => fs::remove_dir_all(staging).map_err(failed("remove", staging)),
+        Ok(_) => {
+            let (expected, found) = ("a directory of its own".to_owned(), "something else".to_owned());
+            Err(JournalError::Found { path: staging.to_owned(), expected, found })
+        }
+        Err(error) => Err(failed("read", staging)(error)),
+    }
+}
+
+fn write(place: &Path, bytes: &[u8], mode: u32) -> Result<(), JournalError> {
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(place)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    })();
+    written.map_err(failed("write", place))
+}
+
+fn sync(directory: &Path) -> Result<(), JournalError> {
+    File::open(directory).and_then(|open| open.sync_all()).map_err(failed("sync the directory", directory))
+}
+
+fn pulsed(pulse: Pulse<'_>, act: &'static str, path: &Path) -> Result<(), JournalError> {
+    pulse().map_err(failed(act, path))
+}
+
+fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::File { act, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    type Tree = BTreeMap<String, String>;
+
+    fn tree(root: &Path) -> Tree {
+        let (mut found, mut open) = (Tree::new(), vec![root.to_owned()]);
+        while let Some(directory) = open.pop() {
+            for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+                if entry.is_dir() {
+                    open.push(entry);
+                } else {
+                    let path = entry.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                    found.insert(path, fs::read_to_string(entry).unwrap());
+                }
+            }
+        }
+        found
+    }
+
+    fn laid(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let place = root.path().join(path);
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::write(place, text).unwrap();
+        }
+        root
+    }
+
+    fn step(path: &str, old: Option<&str>, new: Option<&str>) -> (Step, Bytes) {
+        let digest = |text: &str| Digest::sha256(text.as_bytes());
+        let (path, old) = (DocPath::parse(path).unwrap(), old.map(digest));
+        let bytes = new.map_or(Bytes::None, |text| Bytes::Text(text.as_bytes().to_vec()));
+        (Step { path, old, new: new.map(digest), executable: false }, bytes)
+    }
+
+    const BEFORE: &[(&str, &str)] =
+        &[("a/x", "old x"), ("a/gone", "old gone"), ("w.toml", "old w"), ("mine", "mine")];
+
+    fn steps() -> Vec<(Step, Bytes)> {
+        vec![
+            step("a/x", Some("old x"), Some("new x")),
+            step("b/c/new", None, Some("new file")),
+            step("a/gone", Some("old gone"), None),
+            step("w.toml", Some("old w"), Some("new w")),
+        ]
+    }
+
+    fn owned(files: &[(&str, &str)]) -> Tree {
+        files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
+    }
+
+    fn after() -> Tree {
+        owned(&[("a/x", "new x"), ("b/c/new", "new file"), ("w.toml", "new w"), ("mine", "mine")])
+    }
+
+    /// Stops at the `n`th change to the disk and at every later one.
+    fn stopping(n: usize) -> impl FnMut() -> io::Result<()> {
+        let mut count = 0;
+        move || {
+            count += 1;
+            if count > n { Err(io::Error::other("stopped")) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn all_changes_are_made_and_nothing_is_left_beside_them() {
+        let root = laid(BEFORE);
+        change(root.path(), &steps()).unwrap();
+        assert_eq!(tree(root.path()), after());
+        assert!(!root.path().join(STAGING).exists());
+    }
+
+    #[test]
+    fn a_run_that_stops_anywhere_is_finished_or_undone_by_the_next() {
+        let (mut finished, mut undone) = (0, 0);
+        for n in 0..200 {
+            let root = laid(BEFORE);
+            // As a killed process: nothing is tidied up.
+            let ended = stage(root.path(), &steps(), &mut stopping(n)).and_then(|()| {
+                let only: Vec<Step> = steps().into_iter().map(|(step, _)| step).collect();
+                let mut counted = stopping(n.saturating_sub(7));
+                forward(root.path(), &only, &mut counted).and_then(|()| close(root.path(), &mut counted))
+            });
+            recover(root.path()).unwrap();
+            assert!(!root.path().join(STAGING).exists(), "{n}");
+            match tree(root.path()) {
+                found if found == after() => finished += 1,
+                found => {
+                    assert_eq!(found, owned(BEFORE), "{n}");
+                    undone += 1;
+                }
+            }
+            if ended.is_ok() {
+                assert_eq!(tree(root.path()), after());
+                assert!(finished > 8 && undone > 5, "{finished} {undone}");
+                return;
+            }
+        }
+        panic!("it never ended");
+    }
+
+    #[test]
+    fn a_step_that_fails_takes_the_others_back() {
+        for n in 0..200 {
+            let root = laid(BEFORE);
+            let mut count = 0;
+            let ended = changed(root.path(), &steps(), &mut || {
+                count += 1;
+                if count == n + 1 { Err(io::Error::other("no room")) } else { Ok(()) }
+            });
+            let found = tree(root.path());
+            match ended {
+                Err(error) => {
+                    assert!(error.to_string().contains("no room"), "{error}");
+                    if found != owned(BEFORE) {
+                        // Everything is in its place, and only the end was not told.
+                        recover(root.path()).unwrap();
+                        assert_eq!(tree(root.path()), after(), "{n}");
+                    }
+                }
+                Ok(()) if count <= n => {
+                    assert_eq!(found, after());
+                    return;
+                }
+                Ok(()) => {
+                    recover(root.path()).unwrap();
+                    assert_eq!(tree(root.path()), after(), "{n}");
+                }
+            }
+        }
+        panic!("it never ended");
+    }
+
+    #[test]
+    fn what_somebody_changed_meanwhile_is_not_lost() {
+        let root = laid(BEFORE);
+        let all = steps();
+        let only: Vec<Step> = all.iter().map(|(step, _)| step.clone()).collect();
+        stage(root.path(), &all, &mut || Ok(())).unwrap();
+        forward(root.path(), &only[..1], &mut || Ok(())).unwrap();
+        fs::write(root.path().join("a/gone"), "edited").unwrap();
+        let error = recover(root.path()).unwrap_err().to_string();
+        assert!(error.contains("a/gone") && error.contains("changed meanwhile"), "{error}");
+        let mut expected = owned(BEFORE);
+        expected.insert("a/gone".to_owned(), "edited".to_owned());
+        assert_eq!(tree(root.path()), expected, "the first step is taken back");
+        assert!(!is_unfinished(root.path()));
+    }
+
+    #[test]
+    fn links_lead_nowhere() {
+        let (root, elsewhere) = (laid(&[]), laid(&[("x", "theirs")]));
+        std::os::unix::fs::symlink(elsewhere.path(), root.path().join("a")).unwrap();
+        let error = change(root.path(), &[step("a/x", Some("theirs"), Some("ours"))]).unwrap_err();
+        assert!(error.to_string().contains("a link"), "{error}");
+        std::os::unix::fs::symlink(elsewhere.path().join("x"), root.path().join("l")).unwrap();
+        let error = change(root.path(), &[step("l", Some("theirs"), Some("ours"))]).unwrap_err();
+        assert!(error.to_string().contains("a link"), "{error}");
+        assert_eq!(tree(elsewhere.path()), owned(&[("x", "theirs")]));
+        fs::remove_file(root.path().join("a")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), root.path().join(STAGING)).unwrap();
+        assert!(recover(root.path()).is_err());
+        assert_eq!(tree(elsewhere.path()), owned(&[("x", "theirs")]));
+    }
+}
