@@ -8,4 +8,5 @@
 pub mod bundle;
 pub mod install;
 pub mod journal;
+pub mod package;
 pub mod workspace;

@@ -138,6 +138,8 @@ pub struct ConfigDocument {
     pub schema_version: Option<u64>,
     /// The largest archive in MB, for those who publish.
     pub max_package_mb: Option<u64>,
+    /// A version has to be newer than those of its own major version alone, so that `1.0.1` may follow `2.0.0`.
+    pub increment_per_major: bool,
     /// Further prefixes of names that are reserved for the publisher `estream`, beside `estream-` and `esf-`.
     pub reserved_prefixes: Vec<String>,
     /// The platform that its components run on; for people.
@@ -220,23 +222,39 @@ pub(super) fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &str), Pars
     Ok((json::document(text)?, text))
 }
 
+/// Reads `config.json`.
+///
+/// **Errors**: it is not that document.
+pub fn config(bytes: &[u8]) -> Result<ConfigDocument, ParseError> {
+    Ok(whole(bytes)?.0)
+}
+
+/// Returns the text of a manifest.
+///
+/// **Errors**: `input.encoding`.
+pub(super) fn manifest_text(bytes: &[u8]) -> Result<&str, ParseError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let at = Position::of(bytes, error.valid_up_to());
+        ParseError::new("input.encoding", "UTF-8", "other bytes").at(at)
+    })
+}
+
+/// Says why the text of a manifest cannot be read.
+pub(super) fn unread(text: &str, error: &toml::de::Error) -> ParseError {
+    let found = ParseError::new("input.toml", "an estream-component.toml that can be read", error.message());
+    match error.span() {
+        Some(span) => found.at(Position::of(text.as_bytes(), span.start)),
+        None => found,
+    }
+}
+
 /// Reads a manifest, and everything in it as JSON.
 ///
 /// **Errors**: `input.encoding`, `input.toml`, and what JSON has no room for.
 pub(super) fn manifest(bytes: &[u8]) -> Result<(ManifestDocument, Map<String, Value>, &str), ParseError> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let at = Position::of(bytes, error.valid_up_to());
-        ParseError::new("input.encoding", "UTF-8", "other bytes").at(at)
-    })?;
-    let unread = |error: toml::de::Error| {
-        let found =
-            ParseError::new("input.toml", "an estream-component.toml that can be read", error.message());
-        match error.span() {
-            Some(span) => found.at(Position::of(bytes, span.start)),
-            None => found,
-        }
-    };
+    let text = manifest_text(bytes)?;
+    let unread = |error: toml::de::Error| unread(text, &error);
     let document: ManifestDocument = toml::from_str(text).map_err(unread)?;
     let table: toml::Table = toml::from_str(text).map_err(unread)?;
     let fields: Map<String, Value> = table.into_iter().map(|(name, value)| (name, as_json(value))).collect();

@@ -73,7 +73,10 @@ pub(super) fn read(task: &ManifestTask, bytes: &[u8], received: &Received) -> Re
 }
 
 /// Returns the requirements on the platform, as texts.
-fn platform(table: &PlatformTable, at: &dyn Fn(Range<usize>) -> Position) -> Result<Vec<String>, ParseError> {
+pub(super) fn platform(
+    table: &PlatformTable,
+    at: &dyn Fn(Range<usize>) -> Position,
+) -> Result<Vec<String>, ParseError> {
     let mut requirements = Vec::new();
     let bounds = [(">=", "min_version", &table.min_version), ("<=", "max_version", &table.max_version)];
     for (sign, field, bound) in bounds {
@@ -98,7 +101,7 @@ fn platform(table: &PlatformTable, at: &dyn Fn(Range<usize>) -> Position) -> Res
 
 /// Reads what a version requires, with Cargo's meaning of bare versions, sorted by id. What is required of the platform, by whatever
 /// field, is one requirement.
-fn dependencies(
+pub(super) fn dependencies(
     written: BTreeMap<String, Spanned<toml::Value>>,
     mut platform: Vec<String>,
     at: &dyn Fn(Range<usize>) -> Position,

@@ -21,10 +21,12 @@
 //! out [`crate::seal::Seal`]s.
 
 pub mod bundle;
+pub mod component;
 pub mod document;
 mod index;
 mod manifest;
 mod metadata;
+pub mod outline;
 mod pending;
 mod publisher;
 mod signature;

@@ -1,0 +1,430 @@
+//! `estream-component.toml` as whoever publishes it wants it read: every fault at once, each with its field and line.
+//!
+//! The reader of a registry ends at the first fault, since the release is refused either way. An author corrects a file, so all of
+//! its faults are told. What is taken here that reader takes as well: it has the last word. Stricter than it only for what is
+//! published: the version is written as it is printed, the types of the known fields are right, nothing is listed twice.
+//!
+//! **Source**: seed 002, sections 2.1 and 7.1.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::dialect::estream::document::{self, ManifestDocument};
+use crate::dialect::estream::{KERNEL, manifest};
+use crate::error::{ParseError, Position};
+use crate::id::{ComponentId, Dialect, Reference};
+use crate::path::DocPath;
+use crate::version::{Grammar, Version, VersionReq};
+
+/// The largest manifest in bytes: what a sync reads of one release at most.
+pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
+/// The longest part of a name that is published, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// What a manifest says, as far as it can be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// What the component is; `None` where there is a fault.
+    pub component: Option<Component>,
+    /// What it says of files, schemas and circuits, without what is wrong.
+    pub declared: Declared,
+    /// Everything that is wrong, in the order of the fields below.
+    pub faults: Vec<ParseError>,
+}
+
+/// What a component is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Component {
+    /// The id.
+    pub id: ComponentId,
+    /// The version.
+    pub version: Version,
+    /// The category, which is also its directory in an index.
+    pub category: String,
+    /// One line that describes it.
+    pub description: String,
+    /// Words to find it by.
+    pub keywords: Vec<String>,
+    /// The oldest version of the platform that it runs on.
+    pub min_version: Option<Version>,
+    /// What it requires, sorted by id; the platform is [`KERNEL`].
+    pub dependencies: Vec<Reference>,
+}
+
+/// What a component says of its files, its schemas and its circuits.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Declared {
+    /// The name.
+    pub name: Option<Written>,
+    /// The version.
+    pub version: Option<Written>,
+    /// The file that people read first.
+    pub readme: Option<Written>,
+    /// The schemas that it brings.
+    pub provides: Vec<Written>,
+    /// The schemas that it needs.
+    pub requires: Vec<Written>,
+    /// The circuits that it brings.
+    pub circuits: Vec<Written>,
+    /// The patterns of files by what they are; `None` where there is no such table.
+    pub include: Option<BTreeMap<String, Vec<Written>>>,
+}
+
+/// A text, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The text.
+    pub text: String,
+    /// The field, such as `component.schemas.provides[0]`.
+    pub field: String,
+    /// The place of it.
+    pub position: Position,
+}
+
+impl Written {
+    /// Makes an error about this text at its place.
+    pub fn wrong(&self, reason: &'static str, expected: impl Into<String>) -> ParseError {
+        ParseError::new(reason, expected, &self.text).in_field(&self.field).at(self.position)
+    }
+}
+
+/// Reads a manifest.
+///
+/// **Errors**: `limit.document_bytes`, `input.encoding`, `input.toml`: nothing of it can be read.
+pub fn read(bytes: &[u8]) -> Result<Reading, ParseError> {
+    if bytes.len() > MANIFEST_BYTES_MAX {
+        let expected = format!("an estream-component.toml of at most {MANIFEST_BYTES_MAX} bytes");
+        return Err(ParseError::new("limit.document_bytes", expected, format!("{} bytes", bytes.len())));
+    }
+    let text = document::manifest_text(bytes)?;
+    let root = DeTable::parse(text).map_err(|error| document::unread(text, &error))?;
+    let mut walk = Walk { text, faults: Vec::new() };
+    let declared = walk.all(&root);
+    let Walk { mut faults, .. } = walk;
+    let component = match faults.is_empty() {
+        false => None,
+        true => match component(bytes) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                faults.push(error);
+                None
+            }
+        },
+    };
+    Ok(Reading { component, declared, faults })
+}
+
+/// Reads what a component is, by the reader that registries are read with.
+fn component(bytes: &[u8]) -> Result<Component, ParseError> {
+    let (ManifestDocument { component }, fields, text) = document::manifest(bytes)?;
+    let at = |span: Range<usize>| Position::of(text.as_bytes(), span.start);
+    let id = ComponentId::from_path(Dialect::Estream, component.name.get_ref())
+        .map_err(|error| error.in_field("component.name").at(at(component.name.span())))?;
+    let version = Version::parse(component.version.get_ref())
+        .map_err(|error| error.in_field("component.version").at(at(component.version.span())))?;
+    let min_version = component.estream.min_version.as_ref();
+    let min_version = min_version.map(|text| Version::parse(text.get_ref())).transpose()?;
+    let platform = manifest::platform(&component.estream, &at)?;
+    let dependencies = manifest::dependencies(component.dependencies, platform, &at)?;
+    let keywords = fields.get("component").and_then(|fields| fields["keywords"].as_array());
+    let keywords = keywords.into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned));
+    Ok(Component {
+        id,
+        version,
+        category: component.category.into_inner(),
+        description: component.description,
+        keywords: keywords.collect(),
+        min_version,
+        dependencies,
+    })
+}
+
+/// Refuses a name that may be read and not be published: each part of it is up to 128 of `a-z`, `0-9` and `-`, and neither begins
+/// nor ends with `-`.
+///
+/// **Errors**: `estream.name`.
+pub fn publishable(name: &str) -> Result<(), ParseError> {
+    let is_part = |part: &str| {
+        let is_edge = |byte: Option<&u8>| byte.is_some_and(|byte| *byte != b'-');
+        let bytes = part.as_bytes();
+        bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && is_edge(bytes.first())
+            && is_edge(bytes.last())
+            && bytes.len() <= NAME_BYTES_MAX
+    };
+    let is_good = match name.strip_prefix('@') {
+        Some(scoped) => scoped.split_once('/').is_some_and(|(scope, name)| is_part(scope) && is_part(name)),
+        None => is_part(name),
+    };
+    let expected = "a name or @publisher/name of a-z, 0-9 and -, at most 128 bytes a part, no - at an end";
+    match is_good {
+        true if format!("estream:{name}") == KERNEL => {
+            let expected = "another name: this is the platform's, which no registry lists";
+            Err(ParseError::new("estream.platform_listed", expected, name))
+        }
+        true => Ok(()),
+        false => Err(ParseError::new("estream.name", expected, name)),
+    }
+}
+
+/// What a field has to be.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Texts,
+    Truth,
+}
+
+/// The optional fields whose types are known, by table.
+const OPTIONAL: &[(&str, &[(&str, Kind)])] = &[
+    (
+        "",
+        &[
+            ("license", Kind::Text),
+            ("repository", Kind::Text),
+            ("homepage", Kind::Text),
+            ("keywords", Kind::Texts),
+        ],
+    ),
+    ("author", &[("name", Kind::Text), ("email", Kind::Text), ("url", Kind::Text)]),
+    ("marketplace", &[("pricing", Kind::Text), ("visibility", Kind::Text)]),
+    ("circuits", &[("target", Kind::Texts)]),
+    (
+        "wire_adapter",
+        &[
+            ("protocol_family", Kind::Text),
+            ("transports", Kind::Texts),
+            ("bidirectional", Kind::Truth),
+            ("request_response", Kind::Truth),
+        ],
+    ),
+    (
+        "widget",
+        &[
+            ("widget_category", Kind::Text),
+            ("roles", Kind::Texts),
+            ("sizes", Kind::Texts),
+            ("data_sources", Kind::Texts),
+        ],
+    ),
+    ("fpga", &[("device_family", Kind::Texts)]),
+];
+
+/// Goes through a manifest and keeps what is wrong.
+struct Walk<'t> {
+    text: &'t str,
+    faults: Vec<ParseError>,
+}
+
+impl Walk<'_> {
+    fn at(&self, span: Range<usize>) -> Position {
+        Position::of(self.text.as_bytes(), span.start)
+    }
+
+    fn fault(&mut self, field: &str, span: Range<usize>, error: ParseError) {
+        let at = self.at(span);
+        self.faults.push(error.in_field(field).at(at));
+    }
+
+    fn all(&mut self, root: &Spanned<DeTable<'_>>) -> Declared {
+        let Some(value) = root.get_ref().get("component") else {
+            let error = ParseError::new("input.field", "the table [component]", "none");
+            self.fault("component", 0..0, error);
+            return Declared::default();
+        };
+        let DeValue::Table(table) = value.get_ref() else {
+            self.wrong_type("component", value, "a table");
+            return Declared::default();
+        };
+        let span = value.span();
+        let name = self.required(table, &span, "name");
+        if let Some(name) = &name
+            && let Err(error) = ComponentId::from_path(Dialect::Estream, &name.text)
+        {
+            let expected = format!("a name such as wire-fix or @acme/wire-fix: {}", error.expected);
+            self.faults.push(name.wrong("estream.name", expected));
+        }
+        let version = self.required(table, &span, "version");
+        if let Some(version) = &version {
+            let read = Version::parse(&version.text).map(|read| read.to_string());
+            if read.ok().as_deref() != Some(version.text.as_str()) {
+                self.faults.push(version.wrong("input.version", "major.minor.patch, such as 1.0.0"));
+            }
+        }
+        if let Some(category) = self.required(table, &span, "category")
+            && (category.text.starts_with('@')
+                || ComponentId::from_path(Dialect::Estream, &category.text).is_err())
+        {
+            let expected = "a category of a-z, 0-9 and -, such as wire-adapter";
+            self.faults.push(category.wrong("estream.category", expected));
+        }
+        if let Some(description) = self.required(table, &span, "description")
+            && description.text.chars().any(char::is_control)
+        {
+            self.faults.push(description.wrong("input.field", "one line"));
+        }
+        self.optional(table);
+        self.platform(table);
+        self.dependencies(table);
+        Declared { name, version, ..self.declared(table) }
+    }
+
+    /// Reads a text that has to be there and to say something.
+    fn required(&mut self, table: &DeTable<'_>, span: &Range<usize>, name: &str) -> Option<Written> {
+        let field = format!("component.{name}");
+        match table.get(name) {
+            None => {
+                self.fault(&field, span.clone(), ParseError::new("input.field", "a text", "nothing"));
+                None
+            }
+            Some(value) => {
+                let written = self.written(&field, value)?;
+                match written.text.trim().is_empty() {
+                    true => {
+                        self.faults.push(written.wrong("input.field", "a text that is not empty"));
+                        None
+                    }
+                    false => Some(written),
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, field: &str, value: &Spanned<DeValue<'_>>) -> Option<Written> {
+        match value.get_ref().as_str() {
+            Some(text) => {
+                let position = self.at(value.span());
+                Some(Written { text: text.to_owned(), field: field.to_owned(), position })
+            }
+            None => {
+                self.wrong_type(field, value, "a text");
+                None
+            }
+        }
+    }
+
+    fn wrong_type(&mut self, field: &str, value: &Spanned<DeValue<'_>>, expected: &str) {
+        let error = ParseError::new("input.field", expected, value.get_ref().type_str());
+        self.fault(field, value.span(), error);
+    }
+
+    /// Reads a list of texts; nothing where there is none.
+    fn texts(&mut self, field: &str, value: Option<&Spanned<DeValue<'_>>>) -> Vec<Written> {
+        let Some(value) = value else { return Vec::new() };
+        let Some(items) = value.get_ref().as_array() else {
+            self.wrong_type(field, value, "a list of texts");
+            return Vec::new();
+        };
+        let items = items.iter().enumerate();
+        items.filter_map(|(index, item)| self.written(&format!("{field}[{index}]"), item)).collect()
+    }
+
+    /// Reads a list of names, each of which stands there once.
+    fn names(&mut self, field: &str, value: Option<&Spanned<DeValue<'_>>>) -> Vec<Written> {
+        let written = self.texts(field, value);
+        let mut names: Vec<Written> = Vec::with_capacity(written.len());
+        let mut known = std::collections::BTreeSet::new();
+        for name in written {
+            match (name.text.trim().is_empty(), known.insert(name.text.clone())) {
+                (true, _) => self.faults.push(name.wrong("input.field", "a name")),
+                (_, false) => self.faults.push(name.wrong("input.field", "every name once")),
+                (false, true) => names.push(name),
+            }
+        }
+        names
+    }
+
+    /// Returns a table in `[component]`.
+    fn table<'v, 'i>(&mut self, table: &'v DeTable<'i>, name: &str) -> Option<&'v DeTable<'i>> {
+        let value = table.get(name)?;
+        if value.get_ref().as_table().is_none() {
+            self.wrong_type(&format!("component.{name}"), value, "a table");
+        }
+        value.get_ref().as_table()
+    }
+
+    fn optional(&mut self, component: &DeTable<'_>) {
+        for (name, fields) in OPTIONAL {
+            let table = if name.is_empty() { Some(component) } else { self.table(component, name) };
+            let Some(table) = table else { continue };
+            for (key, kind) in *fields {
+                let field = match name.is_empty() {
+                    true => format!("component.{key}"),
+                    false => format!("component.{name}.{key}"),
+                };
+                let Some(value) = table.get(*key) else { continue };
+                match kind {
+                    Kind::Text => drop(self.written(&field, value)),
+                    Kind::Texts => drop(self.texts(&field, Some(value))),
+                    Kind::Truth if value.get_ref().is_bool() => {}
+                    Kind::Truth => self.wrong_type(&field, value, "true or false"),
+                }
+            }
+        }
+    }
+
+    fn platform(&mut self, component: &DeTable<'_>) {
+        let Some(table) = self.table(component, "estream") else { return };
+        for name in ["min_version", "max_version"] {
+            let Some(value) = table.get(name) else { continue };
+            let field = format!("component.estream.{name}");
+            if let Some(written) = self.written(&field, value)
+                && Version::parse(&written.text).is_err()
+            {
+                self.faults.push(written.wrong("input.version", "a version such as 0.8.0"));
+            }
+        }
+    }
+
+    fn dependencies(&mut self, component: &DeTable<'_>) {
+        let Some(table) = self.table(component, "dependencies") else { return };
+        for (name, value) in table {
+            let field = format!("component.dependencies.{}", name.get_ref());
+            if let Err(error) = ComponentId::from_path(Dialect::Estream, name.get_ref()) {
+                self.fault(&field, name.span(), error);
+            }
+            let requirement = match value.get_ref() {
+                DeValue::Table(table) => table.get("version").unwrap_or(value),
+                _ => value,
+            };
+            match requirement.get_ref().as_str() {
+                None => self.wrong_type(&field, value, "a requirement, or a table with version"),
+                Some(text) => {
+                    if let Err(error) = VersionReq::parse(text, Grammar::Caret) {
+                        self.fault(&field, requirement.span(), error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn declared(&mut self, component: &DeTable<'_>) -> Declared {
+        let mut declared = Declared::default();
+        if let Some(value) = component.get("readme")
+            && let Some(written) = self.written("component.readme", value)
+        {
+            match DocPath::parse(&written.text) {
+                Ok(_) => declared.readme = Some(written),
+                Err(error) => self.fault("component.readme", value.span(), error),
+            }
+        }
+        if let Some(schemas) = self.table(component, "schemas") {
+            declared.provides = self.names("component.schemas.provides", schemas.get("provides"));
+            declared.requires = self.names("component.schemas.requires", schemas.get("requires"));
+        }
+        if let Some(circuits) = self.table(component, "circuits") {
+            declared.circuits = self.names("component.circuits.provides", circuits.get("provides"));
+        }
+        if let Some(include) = self.table(component, "include") {
+            let patterns = include.iter().map(|(name, value)| {
+                let field = format!("component.include.{}", name.get_ref());
+                (name.get_ref().to_string(), self.texts(&field, Some(value)))
+            });
+            declared.include = Some(patterns.collect());
+        }
+        declared
+    }
+}
