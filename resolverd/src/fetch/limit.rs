@@ -46,6 +46,9 @@ pub struct Limits {
     pub release_bytes: u64,
     /// How many levels of directories a release may have that is put on disk, up to 32. Default 16.
     pub release_depth: u64,
+    /// How many bytes the files of all releases on disk may have together with their archives, as far as nobody needs them: the
+    /// daemon removes what was asked for longest ago. Default 0: as many as there is room for.
+    pub files_bytes: u64,
     /// The largest archive of a release, in bytes. Default 50 MiB.
     pub archive_bytes: u64,
     /// How many times larger than itself the content of an archive may be, where it is more than 1 MiB. Default 100.
@@ -95,6 +98,7 @@ impl Default for Limits {
             release_files: 5_000,
             release_bytes: 128 << 20,
             release_depth: 16,
+            files_bytes: 0,
             archive_bytes: 50 << 20,
             archive_ratio: 100,
             holds: 10_000,
