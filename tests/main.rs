@@ -34,6 +34,7 @@ mod git_rows;
 mod git_wire;
 mod harness;
 mod https;
+mod install;
 mod key_rows;
 mod keys;
 mod keysets;

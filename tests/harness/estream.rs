@@ -87,13 +87,20 @@ impl Registry {
 
     /// Publishes a version.
     pub(crate) fn publish(&mut self, part: &Part<'_>) {
+        self.publish_with(part, &[]);
+    }
+
+    /// Publishes a version whose archive holds more files.
+    pub(crate) fn publish_with(&mut self, part: &Part<'_>, more_files: &[(&str, &str)]) {
         let Part { category, name, publisher, version, more } = part;
         let directory = format!("index/{category}/{name}");
         let manifest = format!(
             "[component]\nname = \"{name}\"\nversion = \"{version}\"\ncategory = \"{category}\"\ndescription = \"The part {name} of {publisher}\"\n{more}"
         );
         let readme = format!("# {name} {version}\n");
-        let files = [("README.md", readme.as_bytes()), ("estream-component.toml", manifest.as_bytes())];
+        let mut files =
+            vec![("README.md", readme.as_bytes()), ("estream-component.toml", manifest.as_bytes())];
+        files.extend(more_files.iter().map(|(path, text)| (*path, text.as_bytes())));
         let archive = archive(&files);
         let place = format!("archives/{}-{version}.tar.gz", name.trim_start_matches('@').replace('/', "-"));
         let checksum = Digest::of(Algorithm::Sha3_256, &archive);

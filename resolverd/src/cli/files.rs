@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf, absolute};
 
 use catalogue_schema::direct::PREFIX;
+use catalogue_schema::id::{Dialect, Reference};
 use catalogue_schema::model::Refusal;
 use clap::Args;
 use serde_json::{Value, json};
@@ -22,6 +23,8 @@ use crate::daemon::files;
 const VIEW: &str = "view:";
 /// How the hold of a lock begins; its path follows.
 const LOCK: &str = "lock:";
+/// How the hold of an eStream workspace begins; the path of its file follows.
+pub(super) const WORKSPACE: &str = "workspace:";
 /// The exit status of a reference that was not found.
 const NOT_FOUND: u8 = 10;
 /// The exit status of files that were changed.
@@ -79,12 +82,21 @@ pub struct Locate {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   resolverd verify                                    the whole cache
+  resolverd verify estream-wire-fix                   an installed component: files, archive, signature
+  resolverd verify --all                              every installed component of the workspace
   resolverd verify lcod://tooling/array/pluck@0.1.0   one release in it
   resolverd verify catalogue.json --key team.pem      the signatures of a file; needs no daemon")]
 pub struct Verify {
-    /// Releases in the cache, as id@version, all of them where none is named; with --key the file that was signed
-    #[arg(value_name = "REF|FILE")]
+    /// Releases in the cache, as id@version, all of them where none is named; names of installed eStream components; with --key the
+    /// file that was signed
+    #[arg(value_name = "REF|COMPONENT|FILE")]
     targets: Vec<String>,
+    /// Every installed component of the workspace
+    #[arg(long, conflicts_with_all = ["targets", "keys"])]
+    all: bool,
+    /// The workspace [default: the nearest directory upwards with estream-workspace.toml]
+    #[arg(long, value_name = "DIR", conflicts_with = "keys")]
+    pub(super) workspace: Option<PathBuf>,
     /// A public key that must have signed the file; all of them must
     #[arg(long = "key", value_name = "PUBLIC")]
     keys: Vec<PathBuf>,
@@ -125,6 +137,27 @@ pub struct Release {
 }
 
 impl Verify {
+    /// Returns the installed components that are meant, none meaning all of them; `None` where the cache is meant.
+    ///
+    /// **Errors**: R011 where both are.
+    pub(super) fn of_workspace(&self) -> Result<Option<Vec<String>>, Failure> {
+        let is_installed = |text: &&String| {
+            Reference::parse(text)
+                .is_ok_and(|read| read.id.dialect() == Dialect::Estream && read.requirement.is_any())
+        };
+        let named: Vec<String> = self.targets.iter().filter(is_installed).cloned().collect();
+        let is_meant = self.all || self.workspace.is_some() || !named.is_empty();
+        match is_meant && named.len() < self.targets.len() {
+            true => {
+                let detail =
+                    "installed components and releases in the cache are verified one after the other";
+                Err(Failure::new(Code::RequestInvalid, "arguments", detail)
+                    .hint("name components without a version, or releases as id@version, but not both"))
+            }
+            false => Ok(is_meant.then_some(named)),
+        }
+    }
+
     /// Returns the file whose signatures are meant; `None` where the cache is.
     ///
     /// **Errors**: there is not exactly one file beside the keys.
@@ -211,7 +244,7 @@ pub(super) fn materialize(
 }
 
 /// Returns the name of the hold for a path.
-fn hold_of(prefix: &str, place: &Path) -> Result<String, Failure> {
+pub(super) fn hold_of(prefix: &str, place: &Path) -> Result<String, Failure> {
     let name = place.to_str().map(|text| format!("{prefix}{text}"));
     let is_good = |name: &String| name.len() <= HOLD_BYTES_MAX && !name.chars().any(char::is_control);
     name.filter(is_good).ok_or_else(|| {
@@ -383,7 +416,8 @@ pub(super) fn gc(arguments: &Gc, asker: &mut Asker<'_>, terminal: &Terminal) -> 
     let names = list(&known, "holds").iter().filter(is_own).map(|hold| field(hold, "name"));
     let is_over = |name: &String| {
         let view = name.strip_prefix(VIEW).and_then(|place| files::is_gone(Path::new(place)));
-        let lock = name.strip_prefix(LOCK).and_then(|place| files::is_absent(Path::new(place)));
+        let of_file = name.strip_prefix(LOCK).or_else(|| name.strip_prefix(WORKSPACE));
+        let lock = of_file.and_then(|place| files::is_absent(Path::new(place)));
         view.or(lock) == Some(true)
     };
     let ended: Vec<String> = names.filter(is_over).chain(arguments.end.iter().cloned()).collect();

@@ -35,6 +35,9 @@ use serde_json::Value;
 
 use crate::api::{Code, Failure};
 use crate::cli::convert::Convert;
+use crate::cli::estream::install::Install;
+use crate::cli::estream::marketplace::Market;
+use crate::cli::estream::uninstall::Uninstall;
 use crate::cli::explain::Explain;
 use crate::cli::render::Paint;
 use crate::cli::search::Search;
@@ -106,6 +109,7 @@ pub struct Globals {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// Aligned text.
+    #[value(alias = "table")]
     Text,
     /// The answer's JSON.
     Json,
@@ -210,7 +214,19 @@ pub enum Verb {
     },
     /// Sign a file with private keys; needs no daemon
     Sign(keys::Sign),
-    /// Compare the files in the cache with what was published, or verify a file's signatures with public keys
+    /// Install components of eStream registries, and what they require, into the workspace
+    Install(Install),
+    /// Remove installed components from the workspace, and what nobody needs without them
+    Uninstall(Uninstall),
+    /// The verbs of eStream registries under the name that they have there
+    #[command(visible_alias = "mp")]
+    Marketplace {
+        /// Which of them
+        #[command(subcommand)]
+        act: Market,
+    },
+    /// Compare the files in the cache or of installed components with what was published, or verify a file's signatures with
+    /// public keys
     Verify(files::Verify),
     /// Put the verified files of releases on disk, and say where
     Materialize(files::Materialize),
@@ -422,6 +438,11 @@ impl Terminal {
             data: paint(io::stdout().is_terminal()),
             talk: paint(talks),
         }
+    }
+
+    /// Tells whether answers are printed as text.
+    fn prints_text(&self) -> bool {
+        self.output == Output::Text
     }
 
     /// Prints an answer: its text, or its JSON.

@@ -13,6 +13,11 @@ const SUMMARY_MIN: usize = 12;
 
 /// What `search` takes.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  resolverd search text slug
+  resolverd search FIX adapter -c wire-adapter --verified
+
+Where every hit of a page is of an eStream registry, the table names category, publisher and badges; else kind, source and trust.")]
 pub struct Search {
     /// Words, all of which must be found in id, keywords or description; without any the filters alone decide
     #[arg(value_name = "WORD")]
@@ -21,10 +26,10 @@ pub struct Search {
     #[arg(long, alias = "type")]
     kind: Option<String>,
     /// Only components that carry this category
-    #[arg(long)]
+    #[arg(short, long)]
     category: Option<String>,
     /// Only components that carry this keyword or tag
-    #[arg(long)]
+    #[arg(short, long)]
     tag: Option<String>,
     /// Only components that this source owns
     #[arg(long)]

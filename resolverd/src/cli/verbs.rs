@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::api::{Call, Code, Failure, encoded, encoded_path, resolve_body};
 use crate::cli::ask::{self, Asker};
+use crate::cli::estream::verify::Targets;
+use crate::cli::estream::workspace::WorkspacePlace;
 use crate::cli::explain::Explain;
 use crate::cli::project::{Wishes, keep_note, note_text};
 use crate::cli::terms::add_offline;
@@ -33,6 +35,9 @@ const NOTHING_FRESH: u8 = 5;
 ///
 /// **Errors**: what the caller is told instead of an answer.
 pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    if let Verb::Marketplace { act } = verb {
+        return run(&act.verb(), globals, env, terminal);
+    }
     snapshots::refuse_where_unheard(verb, globals)?;
     match verb {
         Verb::Convert(arguments) => return convert::run(arguments, terminal),
@@ -84,14 +89,23 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Doctor(_)
         | Verb::Audit { .. }
         | Verb::Completions(_)
+        | Verb::Marketplace { .. }
         | Verb::Man(_) => {}
+        Verb::Install(arguments) => return estream::install::run(arguments, &mut asker, terminal),
+        Verb::Uninstall(arguments) => return estream::uninstall::run(arguments, &mut asker, terminal),
         Verb::Lock(arguments) => {
             let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;
             lock::run(arguments, natives, &mut asker, env, terminal)?;
         }
         Verb::Check(arguments) => return lock::check(arguments, &mut asker, terminal),
-        Verb::Verify(arguments) => return files::verify(arguments, &mut asker, terminal),
         Verb::Export(arguments) => return estream::export::run(arguments, &mut asker, terminal),
+        Verb::Verify(arguments) => {
+            if let Some(names) = arguments.of_workspace()? {
+                let place = WorkspacePlace::of(arguments.workspace.clone());
+                return estream::verify::run(&Targets { names, place }, &mut asker, terminal);
+            }
+            return files::verify(arguments, &mut asker, terminal);
+        }
         Verb::Gc(arguments) => return files::gc(arguments, &mut asker, terminal),
         Verb::Release(arguments) => return files::release(arguments, &mut asker, terminal),
         Verb::Materialize(arguments) => {
@@ -121,7 +135,14 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         }
         Verb::Search(arguments) => {
             let answer = asker.ask(&search::call(arguments))?;
-            terminal.print(&answer, |answer, paint| search::text(answer, paint, terminal.columns))?;
+            let facts = match terminal.prints_text() {
+                true => estream::search::facts(&answer, &mut asker)?,
+                false => None,
+            };
+            terminal.print(&answer, |answer, paint| match &facts {
+                Some(facts) => estream::search::text(answer, facts, paint),
+                None => search::text(answer, paint, terminal.columns),
+            })?;
         }
         Verb::Explain(arguments) => {
             terminal.print(&explained(&mut asker, arguments, env)?, explain::whole_text)?;

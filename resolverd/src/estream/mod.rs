@@ -6,7 +6,9 @@
 //! registry.
 
 pub mod bundle;
+pub mod inspect;
 pub mod install;
 pub mod journal;
 pub mod package;
+pub mod save;
 pub mod workspace;

@@ -368,7 +368,7 @@ mod tests {
                     rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15\n\
                      eager_max = 16\nreleases = 17\nsolve_ms = 18\nsolve_steps = 19\nfile_bytes = 20\n\
                      release_files = 21\nrelease_bytes = 22\nrelease_depth = 23\n\
-                     archive_bytes = 24\narchive_ratio = 25\nholds = 26\nholds_per_uid = 27\nidle_connection_s = 28";
+                     archive_bytes = 24\narchive_ratio = 25\nholds = 26\nholds_per_uid = 27\nidle_connection_s = 28\nfiles_bytes = 29";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -386,6 +386,7 @@ mod tests {
             release_depth: 23,
             archive_bytes: 24,
             archive_ratio: 25,
+            files_bytes: 29,
             holds: 26,
             holds_per_uid: 27,
             idle_connection_s: 28,

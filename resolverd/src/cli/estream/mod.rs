@@ -1,3 +1,10 @@
 //! The verbs of eStream registries: arguments and what is printed; the work is done in [`crate::estream`].
 
+pub mod bundle;
 pub mod export;
+pub mod install;
+pub mod marketplace;
+pub mod search;
+pub mod uninstall;
+pub mod verify;
+pub mod workspace;

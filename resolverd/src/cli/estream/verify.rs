@@ -1,0 +1,233 @@
+//! `resolverd verify COMPONENT`, `verify --all`: the installed components of a workspace. Three things are looked at, and the answer
+//! says which of them could be: the files against the digests that the install noted, the registry's entry as the last sync judged
+//! it (key, signature, checksum), and what the archive holds, which the cache keeps or is fetched again.
+
+use catalogue_schema::dialect::estream::workspace::{Installed, WORKSPACE};
+use catalogue_schema::id::ComponentId;
+use serde_json::{Value, json};
+
+use crate::api::files::{FileChange, FilesRow};
+use crate::api::{Call, Code, Failure};
+use crate::cli::ask::Asker;
+use crate::cli::estream::install::{counted, release_call, title};
+use crate::cli::estream::workspace::{WorkspacePlace, component};
+use crate::cli::render::{Paint, field, list, text};
+use crate::cli::{Ended, Terminal};
+use crate::estream::inspect::{changes, is_of_archive};
+use crate::estream::install::absent;
+use crate::estream::workspace::Place;
+
+/// The exit status where something is wrong.
+const WRONG: u8 = 7;
+
+/// What is verified: the components that are named, all of them where none is.
+#[derive(Debug)]
+pub struct Targets {
+    /// Their names.
+    pub names: Vec<String>,
+    /// Where they are installed.
+    pub place: WorkspacePlace,
+}
+
+/// Verifies installed components; the exit status is 7 where something is wrong with one.
+///
+/// **Errors**: there is no workspace, or a component is not installed in it.
+pub fn run(targets: &Targets, asker: &mut Asker<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    let Some(root) = targets.place.found()? else {
+        let detail = format!("no {WORKSPACE} here or above");
+        return Err(Failure::new(Code::ComponentNotFound, "install.no_workspace", detail)
+            .hint("name the workspace with --workspace; id@VERSION verifies a release in the cache")
+            .into());
+    };
+    let place = Place::look(&root)?;
+    let ids = match targets.names.is_empty() {
+        true => place.known.components.keys().cloned().collect(),
+        false => targets
+            .names
+            .iter()
+            .map(|text| component(text).map(|one| one.id))
+            .collect::<Result<Vec<ComponentId>, Failure>>()?,
+    };
+    let mut rows = Vec::with_capacity(ids.len());
+    for id in &ids {
+        let one = place.known.components.get(id).ok_or_else(|| absent(id))?;
+        rows.push(verified(id, one, &place, asker)?);
+    }
+    let wrong = rows.iter().filter(|row| row["wrong"] == true).count();
+    let answer = json!({ "workspace": root, "components": rows, "wrong": wrong });
+    terminal.print(&answer, shown)?;
+    Ok(if wrong == 0 { 0 } else { WRONG })
+}
+
+/// Asks, and returns the reason where there is no answer: that something cannot be looked at is a finding, not an end.
+fn asked(asker: &mut Asker<'_>, call: &Call, doing: &'static str) -> Result<Result<Value, String>, Ended> {
+    match asker.ask_slowly(call, doing) {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(Ended::Refused(problem)) => Ok(Err(field(&problem, "detail"))),
+        Err(ended) => Err(ended),
+    }
+}
+
+fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<'_>) -> Result<Value, Ended> {
+    let mut notes: Vec<String> = Vec::new();
+    let mut checked: Vec<&str> = Vec::new();
+    let changed = changes(place, one);
+    match one.files.is_empty() {
+        true => notes.push(format!("files: none are noted; resolverd install --force {} does", id.path())),
+        false => checked.push("files"),
+    }
+    let entry = asked(asker, &release_call(id.as_text(), &one.version.to_string())?, "asking the registry")?;
+    let entry = entry.map_err(|why| notes.push(format!("signature: not checked, {why}"))).ok();
+    let stated = entry.as_ref().map(|entry| checksum(entry, one));
+    let mut result = None;
+    let mut is_refused = false;
+    if let Some(entry) = &entry {
+        checked.push("registry");
+        let seal = &entry["extra"]["verification"];
+        result = seal["result"].as_str().map(str::to_owned);
+        is_refused = entry["trust"]["verdict"] == "refused";
+        if is_refused {
+            notes.push(format!("refused today: {}", field(&entry["trust"]["refusal"], "reason")));
+        }
+        if stated == Some(false) {
+            notes.push(
+                "checksum: the registry has another archive than the one that was installed".to_owned(),
+            );
+        }
+        if entry["yanked"] == true {
+            notes.push("withdrawn by its publisher".to_owned());
+        }
+        if one.registry.as_deref().is_some_and(|before| entry["source"]["id"] != before) {
+            let now = field(&entry["source"], "id");
+            notes
+                .push(format!("the source is {now} now, and was {}", one.registry.as_deref().unwrap_or("-")));
+        }
+    }
+    let mut is_archive_other = false;
+    if entry.is_some() && !is_refused && stated == Some(true) {
+        match archive(id, one, asker)? {
+            Ok(is_same) => {
+                checked.push("archive");
+                is_archive_other = !is_same;
+            }
+            Err(why) => notes.push(format!("archive: not checked, {why}")),
+        }
+    }
+    if is_archive_other {
+        notes.push(format!("{WORKSPACE} notes other files than the archive holds"));
+    }
+    let is_other = !changed.is_empty() || stated == Some(false) || is_archive_other;
+    if is_other && result.as_deref().is_none_or(|result| result == "Valid") {
+        result = Some("ChecksumMismatch".to_owned());
+    }
+    let is_wrong = result.as_deref().is_some_and(|result| result != "Valid") || is_refused;
+    Ok(row(id, one, entry.as_ref(), &Outcome { result, is_wrong, stated, changed, checked, notes }))
+}
+
+struct Outcome<'a> {
+    result: Option<String>,
+    is_wrong: bool,
+    /// The registry states the checksum of the archive that was installed.
+    stated: Option<bool>,
+    changed: Vec<FileChange>,
+    checked: Vec<&'a str>,
+    notes: Vec<String>,
+}
+
+/// Tells whether the registry states the checksum of the archive that was installed.
+fn checksum(entry: &Value, one: &Installed) -> bool {
+    let installed = one.checksum.as_ref().map(ToString::to_string);
+    list(&entry["integrity"]["archive"], "digests")
+        .iter()
+        .any(|digest| digest.as_str() == installed.as_deref())
+}
+
+/// Compares what was noted of the files with what the archive holds, which the daemon has verified.
+fn archive(id: &ComponentId, one: &Installed, asker: &mut Asker<'_>) -> Result<Result<bool, String>, Ended> {
+    let body = json!({ "releases": [format!("{id}@={}", one.version)], "offline": asker.is_offline() });
+    let answer = match asked(asker, &Call::post("/v1/materialize", &body), "reading the archive")? {
+        Ok(answer) => answer,
+        Err(why) => return Ok(Err(why)),
+    };
+    let rows = serde_json::from_value::<Vec<FilesRow>>(answer["items"].clone());
+    match rows.as_deref() {
+        Ok([row]) => Ok(is_of_archive(id, one, &row.files).map_err(|failure| failure.detail)),
+        _ => Ok(Err("the daemon's answer cannot be read".to_owned())),
+    }
+}
+
+fn row(id: &ComponentId, one: &Installed, entry: Option<&Value>, found: &Outcome<'_>) -> Value {
+    let extra = entry.map_or(&Value::Null, |entry| &entry["extra"]);
+    let seal = &extra["verification"];
+    json!({
+        "id": id, "version": one.version, "title": title(id, &one.version),
+        "result": found.result, "wrong": found.is_wrong, "signature": seal["result"],
+        "keyId": one.key_id, "signedAt": one.signed_at, "publisher": one.publisher,
+        "publisherVerified": extra["publisherVerified"],
+        "checksum": one.checksum, "checksumMatches": found.stated,
+        "files": one.files.len(), "changes": found.changed, "checked": found.checked, "notes": found.notes,
+    })
+}
+
+/// Returns the text, as seed 002 section 5.4 has it, with what was looked at.
+fn shown(answer: &Value, paint: Paint) -> String {
+    let components = list(answer, "components");
+    let mut out = String::new();
+    for one in components {
+        out.push_str(&format!("{}\n", field(one, "title")));
+        let mut line = |name: &str, value: String| {
+            if !value.is_empty() {
+                out.push_str(&format!("  {:<11} {value}\n", format!("{name}:")));
+            }
+        };
+        line(
+            "Signature",
+            match one["signature"].as_str() {
+                Some("Valid") => "✓ Valid (ML-DSA-87)".to_owned(),
+                Some(_) => paint.bad(&format!("✗ {}", field(one, "signature"))),
+                None => paint.note("not checked"),
+            },
+        );
+        line("Key ID", field(one, "keyId"));
+        line("Signed at", field(one, "signedAt"));
+        let verified = match one["publisherVerified"].as_bool() {
+            Some(true) => " (verified)",
+            Some(false) => " (not verified)",
+            None => "",
+        };
+        line("Publisher", format!("{}{verified}", field(one, "publisher")));
+        line(
+            "Checksum",
+            match one["checksumMatches"].as_bool() {
+                Some(true) => "✓ SHA3-256 matches".to_owned(),
+                Some(false) => paint.bad("✗ SHA3-256 differs from the registry's"),
+                None => paint.note("not checked"),
+            },
+        );
+        let (files, changed) = (text(&one["files"]), list(one, "changes"));
+        line(
+            "Files",
+            match changed.len() {
+                0 => format!("✓ {files} as installed"),
+                number => paint.bad(&format!("✗ {number} of {files} differ")),
+            },
+        );
+        line("Checked", list(one, "checked").iter().map(text).collect::<Vec<_>>().join(", "));
+        for change in changed {
+            out.push_str(&format!("    {} {}\n", paint.bad(&field(change, "what")), field(change, "path")));
+        }
+        for note in list(one, "notes") {
+            out.push_str(&format!("    {} {}\n", paint.note("note:"), text(note)));
+        }
+        out.push_str(&format!(
+            "  {:<11} {}\n\n",
+            "Result:",
+            match one["result"].as_str() {
+                Some("Valid") if one["wrong"] == false => "Valid".to_owned(),
+                Some(_) => paint.bad(&field(one, "result")),
+                None => paint.note("the signature was not checked"),
+            }
+        ));
+    }
+    out + &format!("{}, {} wrong\n", counted(components.len(), "component"), text(&answer["wrong"]))
+}

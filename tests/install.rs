@@ -1,0 +1,608 @@
+//! Workspaces of eStream components: installed, replaced, verified and removed by the real binary, from a real repository that is signed
+//! with real keys.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::chance::Chance;
+use crate::harness::daemon::{Daemon, Said, Sandbox};
+use crate::harness::estream::{Part, Registry, sample};
+use crate::harness::poll;
+use crate::harness::repository::Repository;
+
+const STATE: &str = "estream-workspace.toml";
+const STAGING: &str = ".resolverd-install";
+
+type Tree = BTreeMap<String, String>;
+
+/// A registry, whoever reads it, and a workspace.
+struct World {
+    sandbox: Sandbox,
+    repository: Repository,
+    workspace: PathBuf,
+}
+
+impl World {
+    fn new(registry: &Registry) -> World {
+        let sandbox = Sandbox::new();
+        let repository = Repository::create(&sandbox.path("registry"));
+        repository.commit(&registry.files);
+        sandbox.write_sources(&json!({ "sources": [{
+            "id": "parts", "dialect": "estream", "url": repository.url(), "owns": ["estream-*", "esf-*"],
+        }] }));
+        let workspace = sandbox.path("workspace");
+        std::fs::create_dir_all(&workspace).unwrap();
+        World { sandbox, repository, workspace }
+    }
+
+    fn run_in(&self, directory: &Path, arguments: &[&str]) -> Said {
+        Said::of(self.sandbox.command().current_dir(directory).args(arguments))
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        self.run_in(&self.workspace, arguments)
+    }
+
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) -> String {
+        let said = self.run(arguments);
+        assert_eq!(said.status, 0, "{arguments:?}: {said:?}");
+        said.stdout
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.done(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Expects a refusal with this exit status and all of these words; nothing in the workspace changes.
+    #[track_caller]
+    fn refused(&self, arguments: &[&str], status: i32, words: &[&str]) {
+        let before = self.tree();
+        let said = self.run(arguments);
+        assert_eq!(said.status, status, "{arguments:?}: {said:?}");
+        for word in words {
+            assert!(said.stderr.contains(word), "{word}: {}", said.stderr);
+        }
+        assert!(said.stderr.contains("hint: "), "{}", said.stderr);
+        assert_eq!(self.tree(), before);
+    }
+
+    fn place(&self, path: &str) -> PathBuf {
+        self.workspace.join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let place = self.place(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::write(place, text).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.place(path)).unwrap()
+    }
+
+    fn tree(&self) -> Tree {
+        tree(&self.workspace)
+    }
+}
+
+fn tree(root: &Path) -> Tree {
+    let (mut found, mut open) = (Tree::new(), vec![root.to_owned()]);
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            let is_link = entry.symlink_metadata().unwrap().is_symlink();
+            if entry.is_dir() && !is_link {
+                open.push(entry);
+            } else {
+                let path = entry.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                let text = if is_link { "a link".into() } else { std::fs::read_to_string(entry).unwrap() };
+                found.insert(path, text);
+            }
+        }
+    }
+    found
+}
+
+fn part<'a>(category: &'a str, name: &'a str, version: &'a str, more: &'a str) -> Part<'a> {
+    Part { category, name, publisher: "estream", version, more }
+}
+
+const WIRE: &str = "\n[component.dependencies]\nesf-trading = \"1.0.0\"\n\n[component.schemas]\nprovides = [\"FixNewOrderSingle\"]\nrequires = [\"EStreamOrder\"]\n";
+const TRADING: &str = "\n[component.schemas]\nprovides = [\"EStreamOrder\", \"EStreamFill\"]\n";
+
+/// The components of the seed's sample: an adapter that needs a schema, in two versions each.
+fn registry() -> Registry {
+    let mut registry = Registry::new();
+    registry.publisher("estream");
+    registry.publisher("acme");
+    let trading = |version| part("esf-schema", "esf-trading", version, TRADING);
+    registry.publish_with(&trading("1.1.0"), &[("schemas/order.esf.yaml", "order 1.1\n")]);
+    registry.publish_with(
+        &trading("1.2.0"),
+        &[("schemas/fill.esf.yaml", "fill 1.2\n"), ("schemas/order.esf.yaml", "order 1.2\n")],
+    );
+    let wire = |version| part("wire-adapter", "estream-wire-fix", version, WIRE);
+    registry.publish_with(
+        &wire("1.0.0"),
+        &[
+            ("circuits/fix-parser.circuit.yaml", "parser 1.0\n"),
+            ("circuits/fix-router.circuit.yaml", "router 1.0\n"),
+            ("schemas/fix-order.esf.yaml", "fix 1.0\n"),
+            ("src/lib.rs", "// 1.0\n"),
+        ],
+    );
+    registry.publish_with(
+        &wire("1.1.0"),
+        &[
+            ("circuits/fix-parser.circuit.yaml", "parser 1.1\n"),
+            ("schemas/fix-order.esf.yaml", "fix 1.0\n"),
+            ("src/lib.rs", "// 1.1\n"),
+        ],
+    );
+    registry.publish_with(
+        &Part { publisher: "acme", ..part("console-widget", "@acme/impact", "0.3.0", "") },
+        &[("widgets/impact.json", "{}\n")],
+    );
+    registry
+}
+
+fn with_daemon(registry: &Registry) -> (World, Daemon) {
+    let world = World::new(registry);
+    let daemon = world.sandbox.start_synced();
+    (world, daemon)
+}
+
+/// Returns what a workspace has by its file: `name@version`, with a star where it was asked for.
+fn installed(world: &World) -> Vec<String> {
+    let table: toml::Table = world.read(STATE).parse().unwrap();
+    let all = table["dependencies"].as_table().unwrap().iter();
+    all.map(|(name, one)| {
+        let star = if one.get("requested").is_some() { "*" } else { "" };
+        format!("{name}@{}{star}", one["version"].as_str().unwrap())
+    })
+    .collect()
+}
+
+#[test]
+fn components_are_installed_with_what_they_require_and_shown_as_the_seed_shows_it() {
+    let (world, _daemon) = with_daemon(&registry());
+    let dry = world.done(&["install", "estream-wire-fix@^1.0.0", "--dry-run"]);
+    assert!(
+        dry.contains("  circuits/fix-parser.circuit.yaml\n")
+            && dry.contains("Would install 2 components (9 files) in "),
+        "{dry}"
+    );
+    assert_eq!(world.tree(), Tree::new());
+
+    let told = world.done(&["marketplace", "install", "estream-wire-fix@1.0.0"]);
+    let tree = "Resolving dependencies...\n  estream-wire-fix v1.0.0\n  ├── esf-trading v1.2.0\n  │   ├── EStreamOrder (schema)\n  │   └── EStreamFill (schema)\n  └── FixNewOrderSingle (schema)\n";
+    assert!(told.starts_with(tree), "{told}");
+    assert!(
+        told.contains("\nDownloading...\n  esf-trading v1.2.0 ........ ") && told.contains(" B)\n"),
+        "{told}"
+    );
+    let verified = "\nVerifying ML-DSA-87 signatures...\n  esf-trading v1.2.0 ✓ (key: estream-1)\n  estream-wire-fix v1.0.0 ✓ (key: estream-1)\n";
+    assert!(told.contains(verified), "{told}");
+    assert!(told.contains("\nInstalled 2 components (10 files) in "), "{told}");
+
+    let found = world.tree();
+    let expected = [
+        ("adapters/estream-wire-fix/README.md", "# estream-wire-fix 1.0.0\n"),
+        ("adapters/estream-wire-fix/src/lib.rs", "// 1.0\n"),
+        ("circuits/fix-router.circuit.yaml", "router 1.0\n"),
+        ("schemas/esf-trading/README.md", "# esf-trading 1.2.0\n"),
+        ("schemas/fix-order.esf.yaml", "fix 1.0\n"),
+        ("schemas/order.esf.yaml", "order 1.2\n"),
+    ];
+    for (path, text) in expected {
+        assert_eq!(found.get(path).map(String::as_str), Some(text), "{path}");
+    }
+    assert_eq!(found.len(), 11, "{:?}", found.keys());
+    assert_eq!(installed(&world), ["esf-trading@1.2.0", "estream-wire-fix@1.0.0*"]);
+
+    // From a directory below, the same workspace; what is installed stays what it is.
+    let again = world.run_in(&world.place("circuits"), &["install", "estream-wire-fix", "-o", "json"]);
+    let again: Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!((&again["installed"], &again["files"]), (&json!(0), &json!(0)), "{again:#}");
+    assert_eq!(world.tree(), found);
+
+    let widget = world.json(&["mp", "install", "@acme/impact"]);
+    assert_eq!(widget["components"][0]["verification"]["keyId"], "acme-1");
+    assert_eq!(world.read("widgets/impact.json"), "{}\n");
+    assert!(world.read(STATE).contains("[dependencies.\"@acme/impact\"]\nversion = \"0.3.0\"\n"));
+    assert!(world.place("widgets/@acme/impact/README.md").is_file());
+}
+
+#[test]
+fn without_a_daemon_it_is_the_same() {
+    let world = World::new(&registry());
+    world.done(&["install", "estream-wire-fix"]);
+    assert_eq!(installed(&world), ["esf-trading@1.2.0", "estream-wire-fix@1.1.0*"]);
+    assert!(world.done(&["verify", "--all"]).ends_with("2 components, 0 wrong\n"));
+}
+
+#[test]
+fn one_joint_solution_keeps_what_is_installed_while_it_satisfies() {
+    let mut registry = registry();
+    let (world, daemon) = with_daemon(&registry);
+    world.done(&["install", "esf-trading@1.1.0"]);
+    world.done(&["install", "estream-wire-fix@1.0.0"]);
+    assert_eq!(installed(&world), ["esf-trading@1.1.0*", "estream-wire-fix@1.0.0*"]);
+    // A newer version of what is installed changes nothing by itself.
+    world.done(&["install", "@acme/impact"]);
+    assert_eq!(installed(&world)[1..], ["esf-trading@1.1.0*", "estream-wire-fix@1.0.0*"]);
+    let told = world.done(&["install", "estream-wire-fix@^1.0.0"]);
+    assert!(told.contains("Nothing to install: estream-wire-fix v1.0.0 is installed already"), "{told}");
+
+    // What was asked for before counts as well.
+    registry.publish_with(
+        &part("integration", "hub", "1.0.0", "\n[component.dependencies]\nesf-trading = \"^1.2\"\n"),
+        &[],
+    );
+    world.repository.commit(&registry.files);
+    daemon.sync();
+    world.refused(&["install", "hub"], 3, &["E003", "esf-trading"]);
+
+    // Replaced, the old version's files go.
+    let told = world.done(&["install", "estream-wire-fix@latest"]);
+    assert!(told.contains("estream-wire-fix v1.1.0 (replaces v1.0.0)"), "{told}");
+    assert!(!world.place("circuits/fix-router.circuit.yaml").exists());
+    assert_eq!(world.read("circuits/fix-parser.circuit.yaml"), "parser 1.1\n");
+    world.done(&["install", "esf-trading@^1.1.0"]);
+    world.done(&["install", "hub"]);
+    assert_eq!(installed(&world)[1], "esf-trading@1.2.0*");
+    world.refused(&["install", "nobody"], 10, &["E001"]);
+    world.refused(&["install", "estream-wire-fix@^9"], 10, &["E002"]);
+    world.refused(&["install", "lcod://tooling/text/slug"], 2, &["R001", "resolverd materialize"]);
+    world.refused(&["install", "estream-kernel"], 2, &["R001", "--platform"]);
+    world.refused(&["install", "hub", "--no-verify"], 6, &["E015", "[[exceptions]]"]);
+}
+
+#[test]
+fn conflicts_are_found_before_anything_is_written() {
+    let mut registry = registry();
+    let order = "\n[component.schemas]\nprovides = [\"EStreamOrder\"]\n";
+    registry.publish_with(&part("esf-schema", "esf-other", "1.0.0", order), &[]);
+    registry
+        .publish_with(&part("integration", "clash", "1.0.0", ""), &[("schemas/order.esf.yaml", "mine\n")]);
+    registry.publish_with(&part("integration", "case", "1.0.0", ""), &[("schemas/Order.esf.yaml", "mine\n")]);
+    registry.publish_with(&part("integration", "below", "1.0.0", ""), &[("schemas/order.esf.yaml/x", "x\n")]);
+    let (world, _daemon) = with_daemon(&registry);
+
+    // A file that is somebody's stays his.
+    world.write("schemas/order.esf.yaml", "mine\n");
+    let exists = ["E014", "install.file_exists", "schemas/order.esf.yaml"];
+    world.refused(&["install", "estream-wire-fix"], 3, &exists);
+    world.refused(&["install", "estream-wire-fix", "--force"], 3, &exists);
+    // With the same bytes it is what would be there.
+    world.write("schemas/order.esf.yaml", "order 1.2\n");
+    world.done(&["install", "estream-wire-fix"]);
+
+    world.refused(&["install", "esf-other"], 3, &["E014", "EStreamOrder", "esf-trading"]);
+    world.refused(&["install", "clash"], 3, &["E014", "install.file_conflict", "esf-trading", "clash"]);
+    world.refused(&["install", "case"], 3, &["E014", "install.file_conflict", "schemas/Order.esf.yaml"]);
+    world.refused(&["install", "below"], 3, &["E014", "install.file_conflict"]);
+
+    // What was changed by hand is replaced only by force.
+    world.write("circuits/fix-parser.circuit.yaml", "by hand\n");
+    let changed = ["E014", "install.file_changed", "circuits/fix-parser.circuit.yaml", "--force"];
+    world.refused(&["install", "estream-wire-fix@1.0.0"], 3, &changed);
+    world.refused(&["uninstall", "estream-wire-fix"], 3, &changed);
+    world.done(&["install", "estream-wire-fix", "--force"]);
+    assert_eq!(world.read("circuits/fix-parser.circuit.yaml"), "parser 1.1\n");
+    world.write("circuits/fix-parser.circuit.yaml", "by hand\n");
+    world.done(&["install", "estream-wire-fix@1.0.0", "--force"]);
+    assert_eq!(world.read("circuits/fix-parser.circuit.yaml"), "parser 1.0\n");
+    // A file that is gone is brought again.
+    std::fs::remove_file(world.place("schemas/fill.esf.yaml")).unwrap();
+    world.done(&["install", "esf-trading", "--force"]);
+    assert_eq!(world.read("schemas/fill.esf.yaml"), "fill 1.2\n");
+}
+
+#[test]
+fn no_link_leads_out_of_the_workspace() {
+    let (world, _daemon) = with_daemon(&registry());
+    let elsewhere = world.sandbox.path("elsewhere");
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    let link = |from: &str| std::os::unix::fs::symlink(&elsewhere, world.place(from)).unwrap();
+    link("circuits");
+    world.refused(&["install", "estream-wire-fix"], 3, &["install.link", "circuits", "a link"]);
+    std::fs::remove_file(world.place("circuits")).unwrap();
+    std::fs::create_dir_all(world.place("adapters")).unwrap();
+    link("adapters/estream-wire-fix");
+    world.refused(&["install", "estream-wire-fix"], 3, &["install.link", "adapters/estream-wire-fix"]);
+    std::fs::remove_file(world.place("adapters/estream-wire-fix")).unwrap();
+    std::fs::create_dir_all(world.place("circuits")).unwrap();
+    std::fs::write(elsewhere.join("x"), "parser 1.1\n").unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("x"), world.place("circuits/fix-parser.circuit.yaml")).unwrap();
+    world.refused(&["install", "estream-wire-fix"], 3, &["install.file_exists", "circuits/fix-parser"]);
+    assert_eq!(tree(&elsewhere), Tree::from([("x".to_owned(), "parser 1.1\n".to_owned())]));
+    // The workspace itself may be reached by one.
+    let door = world.sandbox.path("door");
+    std::os::unix::fs::symlink(&world.workspace, &door).unwrap();
+    std::fs::remove_file(world.place("circuits/fix-parser.circuit.yaml")).unwrap();
+    let said = world.run_in(&door, &["install", "estream-wire-fix"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert_eq!(world.read("circuits/fix-parser.circuit.yaml"), "parser 1.1\n");
+}
+
+#[test]
+fn force_reads_the_sources_and_fetches_the_archives_again() {
+    let mut registry = registry();
+    let (world, _daemon) = with_daemon(&registry);
+    world.done(&["install", "esf-trading@1.1.0"]);
+    let cached = world.json(&["install", "esf-trading@1.1.0"]);
+    assert_eq!(cached["components"][0]["from"], "cache");
+    let forced = world.json(&["install", "esf-trading@1.1.0", "--force"]);
+    let one = &forced["components"][0];
+    assert_eq!((&one["from"], &one["fate"]), (&json!("fetched"), &json!("reinstalled")));
+    // What was published meanwhile is known without a sync.
+    registry.publish_with(&part("integration", "hub", "1.0.0", ""), &[]);
+    world.repository.commit(&registry.files);
+    world.refused(&["install", "hub"], 10, &["E001"]);
+    world.done(&["install", "hub", "--force"]);
+    world.refused(&["install", "hub", "--force", "--offline"], 5, &["E012", "offline"]);
+    world.done(&["install", "hub", "--offline"]);
+}
+
+#[test]
+fn save_writes_the_requirement_and_keeps_comments() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.refused(&["install", "esf-trading", "--save"], 2, &["E008", "estream-component.toml"]);
+    let manifest = "# ours\n[component]\nname = \"mine\" # its name\n\n[component.dependencies]\n# why\nesf-trading = \"0.9\" # keep\n";
+    world.write("estream-component.toml", manifest);
+    let told = world.done(&["install", "esf-trading", "estream-wire-fix@1.0.0", "--save", "--dry-run"]);
+    assert!(told.contains("Would save the requirement in estream-component.toml"), "{told}");
+    assert_eq!(world.read("estream-component.toml"), manifest);
+    world.done(&["install", "esf-trading", "estream-wire-fix@1.0.0", "--save"]);
+    let expected = manifest.replace("\"0.9\"", "\"^1.2.0\"") + "estream-wire-fix = \"=1.0.0\"\n";
+    assert_eq!(world.read("estream-component.toml"), expected);
+    world.write("estream-component.toml", "[component\n");
+    world.refused(&["install", "@acme/impact", "--save"], 2, &["E008", "line 1"]);
+}
+
+#[test]
+fn the_workspace_file_is_read_in_either_form_and_its_faults_are_named() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.write(STATE, "[dependencies]\nesf-trading = \"1.1.0\"\n");
+    let told = world.run(&["verify", "--all"]);
+    assert!(told.stdout.contains("none are noted; resolverd install --force esf-trading"), "{told:?}");
+    world.done(&["install", "estream-wire-fix"]);
+    assert_eq!(installed(&world), ["esf-trading@1.1.0*", "estream-wire-fix@1.1.0*"]);
+    assert_eq!(world.read("schemas/order.esf.yaml"), "order 1.1\n");
+    world.write(STATE, "[dependencies.x]\nversion = \"1.0.0\"\nowner = \"me\"\n");
+    world.refused(&["install", "@acme/impact"], 2, &["E008", STATE, "owner", "line 1"]);
+    world.refused(&["verify", "--all"], 2, &["E008", "owner"]);
+    world.write(
+        STATE,
+        &format!(
+            "[dependencies.x]\nversion = \"1.0.0\"\nfiles = [{{ path = \"../x\", sha256 = \"{}\" }}]\n",
+            "0".repeat(64)
+        ),
+    );
+    world.refused(&["uninstall", "x"], 2, &["E008", "../x"]);
+}
+
+#[test]
+fn installed_components_are_verified_and_what_was_looked_at_is_said() {
+    let mut registry = registry();
+    let (world, daemon) = with_daemon(&registry);
+    let nothing = world.run(&["verify", "estream-wire-fix"]);
+    assert_eq!(nothing.status, 10, "{nothing:?}");
+    world.done(&["install", "estream-wire-fix"]);
+    let told = world.done(&["marketplace", "verify", "estream-wire-fix"]);
+    let expected = "estream-wire-fix v1.1.0\n  Signature:  ✓ Valid (ML-DSA-87)\n  Key ID:     estream-1\n  Signed at:  2026-02-10T12:00:00Z\n  Publisher:  estream (verified)\n  Checksum:   ✓ SHA3-256 matches\n  Files:      ✓ 5 as installed\n  Checked:    files, registry, archive\n  Result:     Valid\n";
+    assert!(told.starts_with(expected), "{told}");
+    let outcome = |arguments: &[&str]| {
+        let said = world.run(&[arguments, &["-o", "json"]].concat());
+        let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
+        (said.status, answer["components"].clone())
+    };
+
+    // A file that was changed, and one whose change is noted as well.
+    let state = world.read(STATE);
+    world.write("circuits/fix-parser.circuit.yaml", "by hand\n");
+    let (status, found) = outcome(&["verify", "--all"]);
+    assert_eq!(
+        (status, &found[0]["result"], &found[1]["result"]),
+        (7, &json!("Valid"), &json!("ChecksumMismatch"))
+    );
+    assert_eq!(found[1]["changes"], json!([{"path": "circuits/fix-parser.circuit.yaml", "what": "changed"}]));
+    let digest = |text: &str| catalogue_schema::digest::Digest::sha256(text.as_bytes()).hex();
+    world.write(STATE, &state.replace(&digest("parser 1.1\n"), &digest("by hand\n")));
+    let (status, found) = outcome(&["verify", "estream-wire-fix"]);
+    assert_eq!((status, &found[0]["result"]), (7, &json!("ChecksumMismatch")), "{found:#}");
+    assert!(found[0]["notes"][0].as_str().unwrap().contains("other files than the archive"), "{found:#}");
+    world.write(STATE, &state);
+    std::fs::remove_file(world.place("circuits/fix-parser.circuit.yaml")).unwrap();
+    let (status, found) = outcome(&["verify", "--all"]);
+    assert_eq!((status, &found[1]["changes"][0]["what"]), (7, &json!("missing")));
+    world.done(&["install", "estream-wire-fix", "--force"]);
+
+    // What the registry says today counts.
+    let publisher = "publishers/estream.json";
+    let before = registry.files[publisher].clone();
+    for (field, value, expected) in [
+        ("status", json!("revoked"), "RevokedKey"),
+        ("expires_at", json!("2026-01-02T00:00:00Z"), "ExpiredKey"),
+        ("key_id", json!("another"), "UnknownKey"),
+    ] {
+        registry.change(publisher, |record| record["signing_keys"][0][field] = value.clone());
+        world.repository.commit(&registry.files);
+        daemon.sync();
+        let (status, found) = outcome(&["verify", "estream-wire-fix"]);
+        assert_eq!((status, &found[0]["result"]), (7, &json!(expected)), "{found:#}");
+        assert_eq!(found[0]["checked"], json!(["files", "registry"]));
+        registry.files.insert(publisher.to_owned(), before.clone());
+    }
+    registry.sign(
+        "index/wire-adapter/estream-wire-fix/1.1.0",
+        "acme",
+        &catalogue_schema::digest::Digest::parse(
+            outcome(&["verify", "estream-wire-fix"]).1[0]["checksum"].as_str().unwrap(),
+        )
+        .unwrap(),
+    );
+    registry.change("index/wire-adapter/estream-wire-fix/1.1.0/SIGNATURE.ml-dsa", |seal| {
+        seal["key_id"] = json!("estream-1")
+    });
+    world.repository.commit(&registry.files);
+    daemon.sync();
+    let (status, found) = outcome(&["verify", "estream-wire-fix"]);
+    assert_eq!((status, &found[0]["result"]), (7, &json!("InvalidSignature")), "{found:#}");
+
+    // Where nobody knows the component, its files are compared all the same.
+    world.sandbox.write_sources(&json!({ "sources": [] }));
+    daemon.post("/v1/reload", &json!({})).ok();
+    let (status, found) = outcome(&["verify", "estream-wire-fix"]);
+    assert_eq!(
+        (status, &found[0]["result"], &found[0]["checked"]),
+        (0, &Value::Null, &json!(["files"])),
+        "{found:#}"
+    );
+    world.refused(&["verify", "estream-wire-fix", "estream:esf-trading@1.2.0"], 2, &["R011", "id@version"]);
+    world.refused(&["verify", "@acme/impact"], 10, &["E001", "resolverd install @acme/impact"]);
+}
+
+#[test]
+fn what_nobody_needs_goes_and_what_is_needed_stays() {
+    let mut registry = registry();
+    let (world, daemon) = with_daemon(&registry);
+    world.done(&["install", "estream-wire-fix", "@acme/impact"]);
+    world.write("schemas/own.esf.yaml", "mine\n");
+    world.refused(&["uninstall", "esf-trading"], 3, &["E003", "estream-wire-fix requires it"]);
+    world.refused(&["uninstall", "nobody"], 10, &["E001"]);
+    let told = world.done(&["uninstall", "estream-wire-fix", "--dry-run"]);
+    assert!(told.ends_with("Would remove 2 components (9 files)\n"), "{told}");
+    world.done(&["uninstall", "estream-wire-fix"]);
+    assert_eq!(installed(&world), ["@acme/impact@0.3.0*"]);
+    assert!(!world.place("adapters").exists() && world.place("schemas/own.esf.yaml").exists());
+
+    // A version that needs less lets go of what only its predecessor needed.
+    world.done(&["install", "estream-wire-fix"]);
+    registry.publish_with(&part("wire-adapter", "estream-wire-fix", "2.0.0", ""), &[]);
+    world.repository.commit(&registry.files);
+    daemon.sync();
+    let told = world.done(&["install", "estream-wire-fix@latest"]);
+    assert!(
+        told.contains("Removing what nobody needs any more...\n  esf-trading v1.2.0 (4 files)\n"),
+        "{told}"
+    );
+    assert_eq!(installed(&world), ["@acme/impact@0.3.0*", "estream-wire-fix@2.0.0*"]);
+
+    // Withdrawn or listed by nobody, what is installed stays and takes part.
+    world.done(&["install", "esf-trading@1.1.0"]);
+    registry.change("index/esf-schema/esf-trading/metadata.json", |metadata| {
+        metadata["versions"][0]["yanked"] = json!(true);
+    });
+    registry.files.retain(|path, _| !path.contains("@acme"));
+    world.repository.commit(&registry.files);
+    daemon.sync();
+    world.done(&["install", "estream-wire-fix@1.0.0"]);
+    let expected = ["@acme/impact@0.3.0*", "esf-trading@1.1.0*", "estream-wire-fix@1.0.0*"];
+    assert_eq!(installed(&world), expected);
+    assert_eq!(world.read("widgets/impact.json"), "{}\n");
+
+    // What a workspace has, gc leaves in the cache; until it has nothing.
+    let gone = world.json(&["gc", "--unused", "0", "--dry-run"]);
+    let gone = gone["removed"].to_string();
+    assert!(gone.contains("estream-wire-fix@2.0.0") && !gone.contains("estream-wire-fix@1.0.0"), "{gone}");
+    world.done(&["uninstall", "@acme/impact", "esf-trading", "estream-wire-fix"]);
+    assert_eq!(world.json(&["gc", "--unused", "0", "--dry-run"])["held"], 0);
+    assert_eq!(world.tree().into_keys().collect::<Vec<_>>(), [STATE, "schemas/own.esf.yaml"]);
+}
+
+#[test]
+fn an_install_that_is_killed_at_any_moment_is_finished_or_undone_by_the_next() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.done(&["install", "estream-wire-fix@1.0.0"]);
+    let clean = |tree: Tree| -> Tree {
+        let own = |path: &String| path != STATE;
+        tree.into_iter().filter(|(path, _)| own(path)).collect()
+    };
+    let old = clean(world.tree());
+    let begun = Instant::now();
+    world.done(&["install", "estream-wire-fix@1.1.0"]);
+    let length = begun.elapsed();
+    let new = clean(world.tree());
+    assert_ne!(old, new);
+    let mut chance = Chance::told();
+    let (mut at, mut unfinished) = ("1.1.0", 0);
+    for _ in 0..crate::harness::chance::number("RESOLVERD_INSTALL_KILLS", 12) {
+        let next = if at == "1.0.0" { "1.1.0" } else { "1.0.0" };
+        let wanted = format!("estream-wire-fix@{next}");
+        let mut command = world.sandbox.command();
+        command.current_dir(&world.workspace).args(["install", &wanted]);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut child = command.spawn().unwrap();
+        // The second half is where it writes.
+        let micros = u64::try_from(length.as_micros()).unwrap();
+        poll::pause(Duration::from_micros(micros / 2 + chance.below(micros / 2 + 1)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        unfinished += usize::from(world.place(STAGING).exists());
+        // The next run, whatever it is asked for, leaves one version whole.
+        world.done(&["install", "estream-wire-fix"]);
+        assert!(!world.place(STAGING).exists());
+        let found = clean(world.tree());
+        at = if found == old { "1.0.0" } else { "1.1.0" };
+        assert!(found == old || found == new, "{found:#?}");
+        assert_eq!(installed(&world)[1], format!("estream-wire-fix@{at}*"));
+        assert!(world.done(&["verify", "--all"]).ends_with("2 components, 0 wrong\n"));
+    }
+    eprintln!("{unfinished} were struck while they wrote");
+}
+
+#[test]
+fn two_installs_at_once_do_not_mix() {
+    let (world, _daemon) = with_daemon(&registry());
+    let spawn = |reference: &str| {
+        let mut command = world.sandbox.command();
+        command.current_dir(&world.workspace).args(["install", reference]);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let both = [spawn("estream-wire-fix@1.0.0"), spawn("@acme/impact")];
+    for child in both {
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.success() || said.contains("locked"), "{said}");
+    }
+    world.done(&["install", "estream-wire-fix@1.0.0", "@acme/impact"]);
+    assert_eq!(
+        installed(&world),
+        ["@acme/impact@0.3.0*", "esf-trading@1.2.0*", "estream-wire-fix@1.0.0*"]
+            .map(|one| one.replace("1.2.0*", "1.2.0"))
+    );
+}
+
+#[test]
+fn searches_name_category_publisher_and_badges() {
+    let world = World::new(&sample());
+    let _daemon = world.sandbox.start_synced();
+    let table = world.done(&["marketplace", "search", "-o", "table"]);
+    let expected = "NAME                  VERSION  CATEGORY        PUBLISHER  BADGES\n@acme/impact-counter  0.3.0    console-widget  acme       Verified, Tested\nesf-trading           1.2.0    esf-schema      estream    ✓ Official, Tested\nestream-wire-fix      1.0.0    wire-adapter    estream    ✓ Official, Tested\n\n3 results found\n";
+    assert_eq!(table, expected);
+    let one = world.done(&[
+        "search",
+        "-c",
+        "wire-adapter",
+        "-t",
+        "parts",
+        "--verified",
+        "--official",
+        "--limit",
+        "1",
+    ]);
+    assert!(one.contains("estream-wire-fix") && one.ends_with("\n1 result found\n"), "{one}");
+    let more = world.done(&["mp", "search", "--limit", "2"]);
+    assert!(more.contains("3 results found; 2 shown, more: --cursor "), "{more}");
+    assert!(world.done(&["search", "nothing-like-it"]).starts_with("nothing matches"));
+    let json = world.json(&["search", "fix"]);
+    assert_eq!(json["items"][0]["id"], "estream:estream-wire-fix", "json stays what it was");
+}
