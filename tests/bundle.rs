@@ -175,3 +175,234 @@ fn an_export_replaces_an_earlier_bundle_and_nothing_else() {
     assert!(aside.is_empty(), "{aside:?}");
     drop(world.repository);
 }
+
+/// A site without network: a sandbox with a workspace, and no source at all unless it is given some.
+struct Site {
+    sandbox: Sandbox,
+}
+
+impl Site {
+    fn new() -> Site {
+        let sandbox = Sandbox::with_sources(&json!({"sources": []}));
+        std::fs::create_dir(sandbox.path("work")).unwrap();
+        Site { sandbox }
+    }
+
+    fn work(&self) -> PathBuf {
+        self.sandbox.path("work")
+    }
+
+    fn install(&self, bundle: &Path, more: &[&str]) -> Said {
+        let mut command = self.sandbox.command();
+        command.current_dir(self.work()).args(["install", "--from", bundle.to_str().unwrap()]).args(more);
+        Said::of(&mut command)
+    }
+
+    /// Nothing of this bundle is installed, for this code and reason.
+    #[track_caller]
+    fn refuses(&self, bundle: &Path, more: &[&str], status: i32, code: &str, named: &str) {
+        let before = files(&self.work());
+        let said = self.install(bundle, more);
+        assert_eq!(said.status, status, "{said:?}");
+        assert!(said.stderr.contains(code) && said.stderr.contains(named), "{code} {named}: {said:?}");
+        assert!(said.stderr.contains("hint: "), "{said:?}");
+        assert!(files(&self.work()) == before, "something was written: {said:?}");
+    }
+}
+
+/// Makes a copy of a bundle with something changed, and with a `bundle.json` that says so.
+fn forged(bundle: &Path, place: &Path, change: impl FnOnce(&mut Files)) {
+    let mut found = files(bundle);
+    change(&mut found);
+    let mut document: Value = serde_json::from_slice(&found.remove("bundle.json").unwrap()).unwrap();
+    document["files"] = found
+        .iter()
+        .map(|(path, bytes)| json!({"path": path, "digest": Digest::sha256(bytes), "size": bytes.len()}))
+        .collect();
+    found.insert("bundle.json".to_owned(), document.to_string().into_bytes());
+    let _ = std::fs::remove_dir_all(place);
+    crate::harness::repository::write(place, &found);
+}
+
+#[test]
+fn a_bundle_installs_without_a_network_and_is_pinned_by_one_digest() {
+    let world = World::new();
+    world.sandbox.run(&["sync"]);
+    let (bundle, checksum) = world.export("bundle", &["estream-wire-fix"]);
+    let carried = Sandbox::new();
+    crate::harness::place::copy(&bundle, &carried.path("bundle"));
+    drop(world);
+    let bundle = carried.path("bundle");
+
+    let site = Site::new();
+    let mut command = site.sandbox.command();
+    let arguments = ["install", "--from", bundle.to_str().unwrap(), "--checksum", &checksum];
+    command.current_dir(site.work()).args(arguments);
+    // In a network of its own a process has no way to any other machine.
+    let mut alone = std::process::Command::new("unshare");
+    site.sandbox.furnish(&mut alone);
+    alone.current_dir(site.work()).arg("-rn").arg(command.get_program()).args(arguments);
+    let can_unshare =
+        std::process::Command::new("unshare").args(["-rn", "true"]).status().is_ok_and(|s| s.success());
+    let said = Said::of(if can_unshare { &mut alone } else { &mut command });
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.stdout.contains("Installed 2 components"), "{said:?}");
+    let found = files(&site.work());
+    assert!(found.contains_key("adapters/estream-wire-fix/README.md"), "{:?}", found.keys());
+    let workspace = String::from_utf8(found["estream-workspace.toml"].clone()).unwrap();
+    assert!(workspace.contains("registry = \"parts\""), "{workspace}");
+    assert!(!workspace.contains("/tmp"), "{workspace}");
+    let again = site.install(&bundle, &["--offline"]);
+    assert!(again.status == 0 && again.stdout.contains("Nothing to install"), "{again:?}");
+    assert!(files(&site.work()) == found);
+
+    // Nothing stays behind, and nothing was read into the state of this site.
+    assert_eq!(site.sandbox.run(&["components", "--offline"]).stdout.lines().count().min(2), 0);
+    let other = format!("sha256:{}", "0".repeat(64));
+    site.refuses(&bundle, &["--checksum", &other], 7, "E006", "bundle.json");
+    site.refuses(&bundle, &["--checksum", "latest"], 2, "R011", "--checksum");
+    site.refuses(&carried.path("nowhere"), &[], 5, "E012", "nowhere");
+    site.refuses(&bundle, &["esf-nothing"], 10, "E001", "esf-nothing");
+}
+
+#[test]
+fn whatever_is_changed_in_a_bundle_is_refused_and_nothing_is_written() {
+    let world = World::new();
+    world.sandbox.run(&["sync"]);
+    let (bundle, checksum) = world.export("bundle", &["estream-wire-fix", "@acme/impact-counter@0.3.0"]);
+    let site = Site::new();
+    let whole = files(&bundle);
+    let place = world.sandbox.path("forged");
+    for path in whole.keys() {
+        let mut changed = whole.clone();
+        let bytes = changed.get_mut(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        let _ = std::fs::remove_dir_all(&place);
+        crate::harness::repository::write(&place, &changed);
+        if path == "bundle.json" {
+            site.refuses(&place, &["--checksum", &checksum], 7, "E006", "bundle.json");
+            continue;
+        }
+        site.refuses(&place, &[], 7, "E006", path);
+        changed.remove(path);
+        let _ = std::fs::remove_dir_all(&place);
+        crate::harness::repository::write(&place, &changed);
+        site.refuses(&place, &[], 7, "E006", path);
+    }
+    let mut more = whole.clone();
+    more.insert("index/wire-adapter/estream-wire-fix/2.0.0/estream-component.toml".to_owned(), b"x".to_vec());
+    let _ = std::fs::remove_dir_all(&place);
+    crate::harness::repository::write(&place, &more);
+    site.refuses(&place, &[], 7, "E006", "2.0.0/estream-component.toml");
+    let _ = std::fs::remove_dir_all(&place);
+    crate::harness::repository::write(&place, &whole);
+    std::fs::rename(place.join("publishers"), world.sandbox.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(world.sandbox.path("elsewhere"), place.join("publishers")).unwrap();
+    site.refuses(&place, &[], 7, "E006", "publishers");
+}
+
+#[test]
+fn a_bundle_that_was_forged_whole_is_refused_by_what_its_publishers_sign() {
+    let world = World::new();
+    world.sandbox.run(&["sync"]);
+    let (bundle, checksum) = world.export("bundle", &["esf-trading"]);
+    let (site, place) = (Site::new(), world.sandbox.path("forged"));
+    let component = "index/esf-schema/esf-trading";
+    let version = format!("{component}/1.2.0");
+    let archive = "packages/esf-trading/1.2.0/package.tar.gz";
+    let json = |files: &mut Files, path: &str, change: &dyn Fn(&mut Value)| {
+        let mut value: Value = serde_json::from_slice(&files[path]).unwrap();
+        change(&mut value);
+        files.insert(path.to_owned(), value.to_string().into_bytes());
+    };
+    // What seals a release is its own concern, so that each of them is told from the others by its code.
+    forged(&bundle, &place, |files| files.get_mut(archive).unwrap().push(0));
+    site.refuses(&place, &[], 7, "E006", "archive");
+    forged(&bundle, &place, |files| {
+        files.insert(format!("{version}/checksum.sha3"), format!("{}\n", "0".repeat(64)).into_bytes());
+    });
+    site.refuses(&place, &[], 7, "E006", "checksum");
+    forged(&bundle, &place, |files| {
+        json(files, &format!("{version}/SIGNATURE.ml-dsa"), &|signature| {
+            let text = signature["signature_hex"].as_str().unwrap();
+            let turned = format!("{}{}", if text.starts_with('0') { "1" } else { "0" }, &text[1..]);
+            signature["signature_hex"] = turned.into();
+        });
+    });
+    site.refuses(&place, &[], 7, "E005", "signature");
+    forged(&bundle, &place, |files| {
+        json(files, &format!("{component}/metadata.json"), &|metadata| {
+            metadata["versions"][1]["checksum_sha3"] = "0".repeat(64).into();
+        });
+    });
+    site.refuses(&place, &[], 7, "E006", "checksum");
+    forged(&bundle, &place, |files| {
+        json(files, "publishers/estream.json", &|publisher| {
+            let key = crate::harness::estream::key("acme").public().to_hex();
+            publisher["signing_keys"][0]["public_key_hex"] = key.into();
+        });
+    });
+    site.refuses(&place, &[], 7, "E005", "signature");
+    forged(&bundle, &place, |files| {
+        json(files, "publishers/estream.json", &|publisher| publisher["signing_keys"] = json!([]));
+    });
+    site.refuses(&place, &[], 7, "E007", "estream-1");
+    forged(&bundle, &place, |files| {
+        json(files, "publishers/estream.json", &|publisher| {
+            publisher["signing_keys"][0]["status"] = "revoked".into();
+        });
+    });
+    site.refuses(&place, &[], 7, "E005", "revoked");
+    forged(&bundle, &place, |files| {
+        files.get_mut(&format!("{version}/estream-component.toml")).unwrap().extend(b"# more\n");
+    });
+    site.refuses(&place, &[], 2, "E008", "estream-component.toml");
+    forged(&bundle, &place, |files| {
+        files.insert("config.json".to_owned(), b"{\"schema_version\": 1}".to_vec());
+    });
+    site.refuses(&place, &[], 2, "E008", "config.json");
+
+    // Everything again, signed by another key that the bundle brings itself: only what is known beside it tells.
+    let mut registry = sample();
+    let other = crate::harness::estream::key("acme");
+    registry.change("publishers/estream.json", |publisher| {
+        publisher["signing_keys"][0]["public_key_hex"] = other.public().to_hex().into();
+    });
+    forged(&bundle, &place, |files| {
+        files.insert("publishers/estream.json".to_owned(), registry.files["publishers/estream.json"].clone());
+        json(files, &format!("{version}/SIGNATURE.ml-dsa"), &|document| {
+            let checksum =
+                Digest::parse(&format!("sha3-256:{}", document["checksum"].as_str().unwrap())).unwrap();
+            let signature = other.sign(checksum.as_bytes(), &[0; 32]).unwrap();
+            document["signature_hex"] = catalogue_schema::digest::hex(&signature).into();
+        });
+    });
+    site.refuses(&place, &["--checksum", &checksum], 7, "E006", "bundle.json");
+    assert_eq!(site.install(&place, &["--dry-run"]).status, 0, "nobody here knows the publisher");
+    let source = json!({"id": "parts", "dialect": "estream", "url": world.repository.url()});
+    site.sandbox.write_sources(&json!({"sources": [source]}));
+    site.sandbox.run(&["sync"]);
+    site.refuses(&place, &[], 7, "E007", "whom parts knows by others");
+    let daemon = site.sandbox.start_synced();
+    site.refuses(&place, &[], 7, "E007", "whom parts knows by others");
+    assert_eq!(site.install(&bundle, &["--dry-run"]).status, 0);
+    let mut registry = sample();
+    registry.change("publishers/estream.json", |publisher| {
+        publisher["signing_keys"][0]["status"] = "revoked".into();
+    });
+    world.repository.commit(&registry.files);
+    daemon.sync();
+    site.refuses(&bundle, &["--checksum", &checksum], 7, "E005", "parts says that it is revoked");
+    drop(daemon);
+
+    // And the operator's policy holds for bundles as for everything else.
+    let site = Site::new();
+    let policy = site.sandbox.path("trust.toml");
+    std::fs::write(
+        &policy,
+        "schema = \"resolverd/trust@1\"\nversion = 1\n\n[defaults]\nrequire_pin = true\n",
+    )
+    .unwrap();
+    site.refuses(&bundle, &["--policy", policy.to_str().unwrap()], 6, "E015", "");
+}

@@ -52,6 +52,9 @@ pub struct Source {
     /// A signature that the operator expects on the entry document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<SignatureClaim>,
+    /// The file that names it, where that is not the sources file, as people call it: `~/.estream/config.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared_in: Option<String>,
 }
 
 impl Source {

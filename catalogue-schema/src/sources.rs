@@ -61,6 +61,8 @@ pub const SOURCES_SCHEMA: &str = "lcod-resolver/sources@1";
 pub const PRIORITY_DEFAULT: i64 = 100;
 /// The largest priority.
 pub const PRIORITY_MAX: i64 = 1000;
+/// More sources than a sources file can name.
+const POSITIONS_MAX: u32 = 1 << 24;
 /// The shortest time between two checks of a source, in seconds.
 pub const REFRESH_S_MIN: u64 = 60;
 /// The shortest time for which the last good entries of a source can be used, in seconds.
@@ -418,6 +420,30 @@ fn source(entry: SourceEntry, place: Place, directory: &Path, forges: &Forges) -
         filter,
         origin,
         signature,
+        declared_in: None,
+    })
+}
+
+/// Makes a source of a registry of eStream that another file than a sources file names: by the URL of its repository, a path, or
+/// `owner/repo`. It stands behind every source of a sources file; `index` is its place among its like.
+///
+/// **Errors**: those of `url`.
+pub fn registry_of(id: &SourceId, url: &str, index: u32, directory: &Path) -> Result<Source, ParseError> {
+    let entrypoint = Entrypoint { url: Some(url.to_owned()), ..Entrypoint::default() };
+    Ok(Source {
+        id: id.clone(),
+        dialect: Dialect::Estream,
+        place: Place { priority: PRIORITY_MAX, position: POSITIONS_MAX.saturating_add(index) },
+        entry: registry(&entrypoint, directory)?,
+        digests: Vec::new(),
+        owns: Vec::new(),
+        offline: false,
+        refresh_s: None,
+        max_stale_s: None,
+        filter: Filter::default(),
+        origin: None,
+        signature: None,
+        declared_in: None,
     })
 }
 

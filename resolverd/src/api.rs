@@ -871,6 +871,9 @@ pub struct NodeRow<'a> {
     pub state: Health,
     /// Where it lies.
     pub location: String,
+    /// The file that names a source, where that is not the sources file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declared_in: Option<&'a str>,
     /// What pins it.
     pub pin: PinRow<'a>,
     /// The commit at which it was read.

@@ -7,11 +7,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::dialect::estream;
+use catalogue_schema::dialect::estream::settings::{MAX_SIZE_MB, Settings as HomeSettings, TTL_HOURS};
 use catalogue_schema::error::ParseError;
 use catalogue_schema::forge::{ForgePattern, Forges};
 use catalogue_schema::id::ComponentId;
 use catalogue_schema::model::{Refusal, Source};
-use catalogue_schema::sources::{REFRESH_S_MIN, duration_s};
+use catalogue_schema::pointer::{Location, Repository};
+use catalogue_schema::sources::{REFRESH_S_MIN, duration_s, registry_of};
 use catalogue_schema::version::Version;
 use serde::Deserialize;
 
@@ -40,6 +42,11 @@ const SOURCES: &str = "sources.json";
 const SOURCES_LINES: &str = "sources.jsonl";
 /// The system's configuration file.
 pub const SYSTEM_CONFIG: &str = "/etc/resolverd/config.toml";
+
+/// eStream's own configuration below the home directory, and what holds where that does not say it.
+pub const HOME_CONFIGS: [&str; 2] = [".estream/config.toml", ".estream/cache/config.toml"];
+/// The user by which a forge takes a token for Git; any does.
+const TOKEN_USER: &str = "x-access-token";
 
 /// The trust policy in a configuration directory.
 const POLICY: &str = "trust.toml";
@@ -116,8 +123,26 @@ pub struct Settings {
     pub idle_exit_s: Option<u64>,
     /// The group whose members may use `admin.sock`. Config key `admin_group`; default none: the daemon's user alone.
     pub admin_group: Option<String>,
+    /// The key that signs what is published, where no other is named. Config key `estream.default_key`, else what eStream's own
+    /// configuration says.
+    pub default_key: Option<PathBuf>,
+    /// What eStream's own configuration says, where there is one that counts. Config key `estream.home_config`: `false` takes it out
+    /// of force; the system's daemon never reads one.
+    pub home: Option<Home>,
     /// What to read again for a reload.
     origin: Origin,
+}
+
+/// What `~/.estream/config.toml` says.
+#[derive(Debug, Clone, Default)]
+pub struct Home {
+    /// The files that were read, as people call them.
+    pub files: Vec<String>,
+    /// The sources of its registries, in their order; what the sources file names counts before them.
+    pub sources: Vec<Source>,
+    /// The tokens of its registries.
+    tokens: Vec<Token>,
+    settings: HomeSettings,
 }
 
 /// Where settings came from.
@@ -167,7 +192,16 @@ struct ConfigFile {
     #[serde(rename = "forge")]
     forges: Vec<ForgePattern>,
     platforms: BTreeMap<PlatformName, PlatformTable>,
+    estream: EstreamTable,
     limits: toml::Table,
+}
+
+/// The table `[estream]`: what concerns registries of eStream alone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct EstreamTable {
+    home_config: Option<bool>,
+    default_key: Option<PathBuf>,
 }
 
 impl ConfigFile {
@@ -343,6 +377,11 @@ impl Settings {
         if overrides.alone.is_some() {
             files.iter_mut().for_each(ConfigFile::stay_alone);
         }
+        let is_home_read = files.iter().find_map(|file| file.estream.home_config).unwrap_or(true);
+        let home = match is_home_read && overrides.alone.is_none() {
+            true => home_config(&homes)?,
+            false => None,
+        };
         let from_files = |pick: fn(&ConfigFile) -> Option<PathBuf>| files.iter().find_map(pick);
         let chosen = |flag: &Option<PathBuf>, variable: &str, in_file: fn(&ConfigFile) -> Option<PathBuf>| {
             flag.clone()
@@ -371,6 +410,7 @@ impl Settings {
             .map(|alone| alone.join("cache"))
             .or_else(|| set(env, "RESOLVERD_CACHE_DIR").map(|path| absolute(path.into())))
             .or_else(|| from_files(|file| file.cache_dir.clone()))
+            .or_else(|| home.as_ref().and_then(|home| home.settings.cache_dir.clone()))
         {
             Some(path) => Some(path),
             None => homes.cache().ok(),
@@ -385,7 +425,10 @@ impl Settings {
             system: overrides.system,
             offline: overrides.offline || files.iter().find_map(|file| file.offline).unwrap_or_default(),
             forges: Forges::new(files.iter().flat_map(|file| file.forges.iter().cloned()).collect()),
-            network: Network { local_only: overrides.alone.is_some(), ..network(&files, cache_dir) },
+            network: Network {
+                local_only: overrides.alone.is_some(),
+                ..network(&files, cache_dir).and_tokens(home.iter().flat_map(|home| home.tokens.clone()))
+            },
             refresh_s: files.iter().find_map(|file| file.refresh).map_or(REFRESH_S, |Seconds(s)| s),
             max_stale_s: files.iter().find_map(|file| file.max_stale).map_or(MAX_STALE_S, |Seconds(s)| s),
             unknown_order: match files.iter().find_map(|file| file.require_order) {
@@ -410,7 +453,12 @@ impl Settings {
                 .flat_map(|file| &file.platforms)
                 .map(|(PlatformName(id), table)| (id.clone(), table.version.clone()))
                 .collect(),
-            limits: limits(files),
+            default_key: files
+                .iter()
+                .find_map(|file| file.estream.default_key.clone())
+                .or_else(|| home.as_ref().and_then(|home| home.settings.default_key.clone())),
+            limits: limits(files, home.as_ref()),
+            home,
             origin: Origin::of(overrides, env),
         })
     }
@@ -464,18 +512,66 @@ impl Settings {
     pub fn config_files(&self) -> Vec<PathBuf> {
         let Origin { overrides, env } = &self.origin;
         let env = |name: &str| env.get(name).cloned();
-        config_paths(overrides, &Homes { env: &env, system: overrides.system })
+        let homes = Homes { env: &env, system: overrides.system };
+        let mut paths = config_paths(overrides, &homes);
+        if overrides.alone.is_none() {
+            paths.extend(home_paths(&homes).into_iter().map(|(path, _)| path));
+        }
+        paths
     }
 
-    /// Reads the sources file.
+    /// Reads the sources file. The registries that eStream's own configuration names stand behind it, and only those whose id and
+    /// place it does not have; where such registries are named, the file may be missing, unless it was named itself.
     ///
     /// **Errors**: it cannot be read, or any part of it is wrong: it is the operator's own file, so nothing is skipped.
     pub fn sources(&self) -> Result<Vec<Source>, ConfigError> {
         let path = &self.sources_file;
-        let bytes = read(path)?;
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        catalogue_schema::sources::read(&bytes, directory, &self.forges)
-            .map_err(|error| ConfigError::Sources { path: path.clone(), error })
+        let registries = self.home.as_ref().map_or(&[][..], |home| &home.sources);
+        let mut sources = match read(path) {
+            Err(ConfigError::Unreadable { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound
+                    && !registries.is_empty()
+                    && !self.is_sources_file_named() =>
+            {
+                Vec::new()
+            }
+            bytes => {
+                let directory = path.parent().unwrap_or(Path::new("/"));
+                catalogue_schema::sources::read(&bytes?, directory, &self.forges)
+                    .map_err(|error| ConfigError::Sources { path: path.clone(), error })?
+            }
+        };
+        for registry in registries {
+            if !sources.iter().any(|known| known.id == registry.id || known.entry == registry.entry) {
+                sources.push(registry.clone());
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Tells whether somebody has said which sources file is meant.
+    fn is_sources_file_named(&self) -> bool {
+        let Origin { overrides, env } = &self.origin;
+        let env = |name: &str| env.get(name).cloned();
+        let usual = Homes { env: &env, system: overrides.system }.config();
+        usual.ok().as_deref() != self.sources_file.parent()
+    }
+
+    /// Returns the settings of a verb that works for itself in the directory `alone`: the operator's own, but with what lies there for
+    /// sources, state and cache, and no way to another machine.
+    ///
+    /// **Errors**: as [`Settings::load`].
+    pub fn alone(&self, alone: &Path) -> Result<Settings, ConfigError> {
+        let Origin { overrides, env } = &self.origin;
+        let overrides = Overrides {
+            sources: Some(alone.join(SOURCES)),
+            state_dir: Some(alone.join("state")),
+            socket: Some(alone.join("socket")),
+            offline: false,
+            alone: Some(alone.to_owned()),
+            ..overrides.clone()
+        };
+        Settings::load(&overrides, &|name| env.get(name).cloned())
     }
 }
 
@@ -489,6 +585,73 @@ fn config_files(overrides: &Overrides, homes: &Homes<'_>) -> Result<Vec<ConfigFi
     let is_named = overrides.config.is_some() || set(homes.env, "RESOLVERD_CONFIG").is_some();
     let paths = config_paths(overrides, homes);
     paths.iter().filter(|path| is_named || path.exists()).map(|path| config_file(path)).collect()
+}
+
+/// Returns where eStream's own configuration is looked for, with what people call it, the more specific first.
+fn home_paths(homes: &Homes<'_>) -> Vec<(PathBuf, String)> {
+    let home = set(homes.env, "HOME").map(PathBuf::from).filter(|home| home.is_absolute() && !homes.system);
+    home.into_iter()
+        .flat_map(|home| HOME_CONFIGS.map(|name| (home.join(name), format!("~/{name}"))))
+        .collect()
+}
+
+/// Reads eStream's own configuration; `None` where there is none.
+fn home_config(homes: &Homes<'_>) -> Result<Option<Home>, ConfigError> {
+    let mut found = Home::default();
+    for (path, name) in home_paths(homes) {
+        let bytes = match read(&path) {
+            Err(ConfigError::Unreadable { source, .. }) if is_absent(&source) => continue,
+            bytes => bytes?,
+        };
+        let wrong = |found: String| ConfigError::Config { path: path.clone(), found };
+        let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let read = HomeSettings::parse(&text, directory).map_err(|error| wrong(error.to_string()))?;
+        if found.settings.registries.is_empty() {
+            for (index, registry) in (0..).zip(&read.registries) {
+                let placed = |error: ParseError| {
+                    wrong(
+                        error
+                            .at(registry.position)
+                            .in_field(format!("the registry {}", registry.id))
+                            .to_string(),
+                    )
+                };
+                let source = registry_of(&registry.id, &registry.url, index, directory).map_err(placed)?;
+                if let Some(env) = &registry.token_env {
+                    found.tokens.push(token(&source, env).map_err(placed)?);
+                }
+                found.sources.push(Source { declared_in: Some(name.clone()), ..source });
+            }
+        }
+        found.settings = found.settings.or(read);
+        found.files.push(name);
+    }
+    let ttl_s = found.settings.ttl_s.unwrap_or(TTL_HOURS * 3600);
+    found.sources.iter_mut().for_each(|source| source.refresh_s = Some(ttl_s));
+    Ok((!found.files.is_empty()).then_some(found))
+}
+
+/// Tells whether there is no such file: its place may not even be one that this user sees.
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
+/// Returns the token of a registry.
+fn token(source: &Source, env: &str) -> Result<Token, ParseError> {
+    match &source.entry {
+        Location::Git { repository: Repository::Https(url), .. } => Ok(Token {
+            url: url.as_text().to_owned(),
+            file: None,
+            env: Some(env.to_owned()),
+            user: Some(TOKEN_USER.to_owned()),
+        }),
+        other => {
+            let expected = "no token_env for a registry that is not reached by https";
+            Err(ParseError::new("input.field", expected, other.to_string()))
+        }
+    }
 }
 
 /// Returns where configuration files are looked for, the more specific first: the named one alone where one is named.
@@ -544,8 +707,12 @@ impl Origin {
 }
 
 /// Joins the `[limits]` tables key by key, the more specific file first. Each table has been checked on its own.
-fn limits(files: Vec<ConfigFile>) -> Limits {
-    let joined: toml::Table = files.into_iter().rev().flat_map(|file| file.limits).collect();
+fn limits(files: Vec<ConfigFile>, home: Option<&Home>) -> Limits {
+    let size = home.map(|home| home.settings.max_size_bytes.unwrap_or(MAX_SIZE_MB * 1_000_000));
+    let size = size.and_then(|size| i64::try_from(size).ok());
+    let size = size.map(|size| ("files_bytes".to_owned(), toml::Value::Integer(size)));
+    let joined: toml::Table =
+        size.into_iter().chain(files.into_iter().rev().flat_map(|file| file.limits)).collect();
     joined.try_into().unwrap_or_default()
 }
 
@@ -562,8 +729,14 @@ fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
         return Err(wrong(format!("{key}: expected a path, found an empty text")));
     }
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let own =
-        [&mut file.sources, &mut file.policy, &mut file.socket, &mut file.state_dir, &mut file.cache_dir];
+    let own = [
+        &mut file.sources,
+        &mut file.policy,
+        &mut file.socket,
+        &mut file.state_dir,
+        &mut file.cache_dir,
+        &mut file.estream.default_key,
+    ];
     let tokens = file.https.tokens.iter_mut().flatten().filter_map(|token| token.file.as_mut());
     for place in own.into_iter().flatten().chain(tokens).chain(file.https.ca_file.as_mut()) {
         *place = directory.join(&*place);
@@ -581,6 +754,7 @@ fn empty_path(file: &ConfigFile) -> Option<&'static str> {
         ("state_dir", &file.state_dir),
         ("cache_dir", &file.cache_dir),
         ("https.ca_file", &file.https.ca_file),
+        ("estream.default_key", &file.estream.default_key),
     ]
     .into_iter()
     .chain(tokens.map(|token| ("https.tokens.file", &token.file)));
@@ -790,8 +964,10 @@ mod tests {
     #[test]
     fn limits_are_joined_key_by_key() {
         let file = |text: &str| toml::from_str::<ConfigFile>(text).expect("a good file");
-        let joined =
-            limits(vec![file("[limits]\ndepth = 3"), file("[limits]\ndepth = 5\ntotal_s = 7"), file("")]);
+        let joined = limits(
+            vec![file("[limits]\ndepth = 3"), file("[limits]\ndepth = 5\ntotal_s = 7"), file("")],
+            None,
+        );
         assert_eq!(joined, Limits { depth: 3, total_s: 7, ..Limits::default() });
     }
 

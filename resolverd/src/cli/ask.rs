@@ -68,9 +68,25 @@ impl<'a> Asker<'a> {
         &self.settings
     }
 
-    /// Tells whether nothing may be fetched for this call.
+    /// Tells whether nothing may be fetched for this call. Where nothing but this machine can be asked, that is sure anyway.
     pub fn is_offline(&self) -> bool {
-        self.globals.is_offline()
+        self.globals.is_offline() && !self.settings.network.local_only
+    }
+
+    /// Returns an asker that answers in process by other settings, whatever daemon runs.
+    pub fn aside(&self, settings: Settings) -> Asker<'a> {
+        let Asker { globals, terminal, .. } = *self;
+        Asker { settings, globals, terminal, daemon: None, is_noted: true }
+    }
+
+    /// Asks about what has been read already: without a daemon nothing is read for it, not even where nothing has been yet.
+    ///
+    /// **Errors**: as [`Asker::ask`]; R010 `empty` where nothing has been read.
+    pub fn ask_what_is_kept(&mut self, call: &Call) -> Result<Value, Ended> {
+        let before = std::mem::replace(&mut self.settings.offline, true);
+        let answer = self.ask(call);
+        self.settings.offline = before;
+        answer
     }
 
     /// Tells whether a daemon answers.

@@ -19,16 +19,20 @@ use catalogue_schema::id::ComponentId;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::version::Version;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde_json::json;
 use tempfile::{Builder, TempDir};
 
 use crate::api::{Code, Failure};
 use crate::fetch::limit::Limits;
 use crate::materialize::about::read;
+use crate::materialize::stage::remove;
 
 /// The reason of a place that holds something else than an earlier bundle.
 const PLACE: &str = "bundle.place";
 /// The reason of a bundle whose files are not what it says.
 const CHANGED: &str = "bundle.changed";
+/// The id of the source that a bundle is while it is installed: what a policy says of it.
+pub const SOURCE: &str = "bundle";
 /// How the names of directories that are being made begin.
 const ASIDE: &str = ".tmp-";
 
@@ -171,9 +175,17 @@ impl Taken {
         self.aside.path().join("registry")
     }
 
-    /// Returns a private directory beside it, which goes with it.
-    pub fn scratch(&self, name: &str) -> PathBuf {
-        self.aside.path().join(name)
+    /// Returns the private directory that it lies in, with a sources file that names it and nothing else, and with room for state and
+    /// cache. It goes with this value.
+    pub fn alone(&self) -> &Path {
+        self.aside.path()
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        // Released files are read-only, and so are their directories. What is left lies in a directory for what is temporary.
+        let _ = remove(self.aside.path());
     }
 }
 
@@ -217,7 +229,7 @@ pub fn take(place: &Path, pinned: Option<&Digest>, limits: &Limits) -> Result<Ta
             .hint("name a directory that resolverd export has made"));
     }
     let aside = Builder::new().permissions(Permissions::from_mode(0o700)).tempdir();
-    let aside = aside.map_err(|error| unwritten(&std::env::temp_dir(), &error))?;
+    let aside = aside.map_err(|error| unwritten(Path::new("a temporary directory"), &error))?;
     let taken = Taken { digest: Digest::sha256(&text), bundle: bundle.clone(), aside };
     let archives: BTreeSet<&str> = bundle.releases.iter().map(|one| one.archive.as_text()).collect();
     for file in &bundle.files {
@@ -238,6 +250,10 @@ pub fn take(place: &Path, pinned: Option<&Digest>, limits: &Limits) -> Result<Ta
         }
         put(&taken.registry(), path, &bytes).map_err(|error| unwritten(&taken.registry(), &error))?;
     }
+    let entrypoint = json!({"type": "file", "path": taken.registry()});
+    let sources = json!({"sources": [{"id": SOURCE, "dialect": "estream", "entrypoint": entrypoint}]});
+    put(taken.alone(), "sources.json", sources.to_string().as_bytes())
+        .map_err(|error| unwritten(taken.alone(), &error))?;
     Ok(taken)
 }
 

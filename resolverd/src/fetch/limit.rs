@@ -47,6 +47,9 @@ pub struct Limits {
     pub release_bytes: u64,
     /// How many levels of directories a release may have that is put on disk, up to 32. Default 16.
     pub release_depth: u64,
+    /// How many bytes the files of all releases on disk may have together with their archives, as far as nobody needs them: the
+    /// daemon removes what was asked for longest ago. Default 0: as many as there is room for.
+    pub files_bytes: u64,
     /// The largest archive of a release, in bytes. Default 50 MiB.
     pub archive_bytes: u64,
     /// How many times larger than itself the content of an archive may be, where it is more than 1 MiB. Default 100.
@@ -96,6 +99,7 @@ impl Default for Limits {
             release_files: 5_000,
             release_bytes: 128 << 20,
             release_depth: 16,
+            files_bytes: 0,
             archive_bytes: 50 << 20,
             archive_ratio: 100,
             holds: 10_000,
@@ -394,7 +398,7 @@ mod tests {
                     rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15\n\
                      eager_max = 16\nreleases = 17\nsolve_ms = 18\nsolve_steps = 19\nfile_bytes = 20\n\
                      release_files = 21\nrelease_bytes = 22\nrelease_depth = 23\n\
-                     archive_bytes = 24\narchive_ratio = 25\nholds = 26\nholds_per_uid = 27\nidle_connection_s = 28";
+                     archive_bytes = 24\narchive_ratio = 25\nholds = 26\nholds_per_uid = 27\nidle_connection_s = 28\nfiles_bytes = 29";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -412,6 +416,7 @@ mod tests {
             release_depth: 23,
             archive_bytes: 24,
             archive_ratio: 25,
+            files_bytes: 29,
             holds: 26,
             holds_per_uid: 27,
             idle_connection_s: 28,

@@ -18,6 +18,17 @@ pub struct Network {
     pub local_only: bool,
 }
 
+impl Network {
+    /// Adds tokens behind those that there are: for one address the first counts.
+    pub fn and_tokens(mut self, tokens: impl IntoIterator<Item = Token>) -> Network {
+        let new =
+            tokens.into_iter().filter(|token| !self.https.tokens.iter().any(|known| known.url == token.url));
+        let new: Vec<Token> = new.collect();
+        self.https.tokens.extend(new);
+        self
+    }
+}
+
 /// What the tables `[https]` say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Https {

@@ -29,6 +29,7 @@ mod metadata;
 pub mod outline;
 mod pending;
 mod publisher;
+pub mod settings;
 mod signature;
 #[cfg(test)]
 mod tests;

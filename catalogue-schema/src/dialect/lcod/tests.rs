@@ -1526,6 +1526,7 @@ fn a_source_may_name_a_forge_file() {
         filter: Filter::default(),
         origin: None,
         signature: None,
+        declared_in: None,
     };
     let text = r#"[{"id":"lcod://a/b@1.0.0","composePath":"b/compose.yaml"}]"#;
     let found = read_with_known_forges(

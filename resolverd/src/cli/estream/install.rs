@@ -18,10 +18,12 @@ use serde_json::{Value, json};
 use crate::api::files::FilesRow;
 use crate::api::{Call, Code, Failure, encoded, encoded_path};
 use crate::cli::ask::Asker;
+use crate::cli::estream::bundle;
 use crate::cli::estream::workspace::{WorkspacePlace, component, hold, name, name_in};
 use crate::cli::render::{Paint, field, list, plain, text, texts};
 use crate::cli::terms::{Platforms, add_offline};
 use crate::cli::{Ended, Terminal};
+use crate::estream::bundle::Taken;
 use crate::estream::install::{Change, Fate, Force, Plan, Provided, Wish, plan};
 use crate::estream::save::saved;
 use crate::estream::workspace::Place;
@@ -36,11 +38,21 @@ const TRIES: usize = 3;
 #[command(after_help = "Examples:
   resolverd install estream-wire-fix
   resolverd install estream-wire-fix@^1.0.0 @acme/impact-counter --save
-  resolverd install esf-trading@1.2.0 --dry-run")]
+  resolverd install esf-trading@1.2.0 --dry-run
+  resolverd install --from ./offline-bundle --checksum sha256:…
+
+A bundle brings the keys of its publishers along, so that --checksum says whether it is the one that was meant. A key that differs
+from what the configured sources know of its publisher is refused in any case.")]
 pub struct Install {
     /// Components, such as estream-wire-fix@^1.0.0: @1.0.0 is exactly that version, @latest the newest; without @ what is installed stays
-    #[arg(value_name = "COMPONENT", required = true)]
+    #[arg(value_name = "COMPONENT", required_unless_present = "from")]
     components: Vec<String>,
+    /// Install from a directory that resolverd export has made, without any network: what was exported, where no component is named
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// The digest that export has printed: any other bundle is refused
+    #[arg(long, value_name = "DIGEST", requires = "from")]
+    checksum: Option<String>,
     #[command(flatten)]
     place: WorkspacePlace,
     /// Show what would be installed, every file included, and write nothing
@@ -68,6 +80,17 @@ struct Gathered {
     provided: Vec<Provided>,
 }
 
+impl Gathered {
+    /// Says of each component which registry it came from before it was in a bundle.
+    fn come_from(&mut self, taken: &Taken) {
+        for one in &mut self.provided {
+            let release = format!("{}@{}", one.id, one.version);
+            let origin = taken.bundle.releases.iter().find(|known| known.release == release);
+            one.registry = origin.map(|known| known.source.to_string());
+        }
+    }
+}
+
 /// Installs components.
 ///
 /// **Errors**: those of the answers; why the workspace cannot be changed. Nothing is changed then.
@@ -76,6 +99,23 @@ pub fn run(arguments: &Install, asker: &mut Asker<'_>, terminal: &Terminal) -> R
     if arguments.no_verify {
         return Err(unverified().into());
     }
+    let Some(from) = &arguments.from else { return install(arguments, begun, (asker, None), terminal) };
+    let (taken, settings) = bundle::open(from, arguments.checksum.as_deref(), asker)?;
+    let mut arguments = arguments.clone();
+    if arguments.components.is_empty() {
+        arguments.components = taken.bundle.requested.iter().map(|(id, _)| id.path().to_owned()).collect();
+    }
+    let mut inside = asker.aside(settings);
+    install(&arguments, begun, (&mut inside, Some((&taken, asker))), terminal)
+}
+
+/// Installs by what `asker` answers; where that is a bundle, there is somebody else to ask which keys are known.
+fn install(
+    arguments: &Install,
+    begun: Instant,
+    (asker, carried): (&mut Asker<'_>, Option<(&Taken, &mut Asker<'_>)>),
+    terminal: &Terminal,
+) -> Result<u8, Ended> {
     let named = arguments.components.iter().map(|text| component(text)).collect::<Result<Vec<_>, _>>()?;
     let root = arguments.place.or_here()?;
     let place = if arguments.dry_run { Place::look(&root) } else { Place::open(&root) }?;
@@ -84,7 +124,12 @@ pub fn run(arguments: &Install, asker: &mut Asker<'_>, terminal: &Terminal) -> R
     }
     let named = remembered(arguments, named, &place);
     let manifest = arguments.save.then(|| Manifest::read(&root)).transpose()?;
-    let gathered = gathered(arguments, &named, &place, asker)?;
+    let mut gathered = gathered(arguments, &named, &place, asker)?;
+    let is_carried = carried.is_some();
+    if let Some((taken, outside)) = carried {
+        bundle::compare_keys(&gathered.facts, outside)?;
+        gathered.come_from(taken);
+    }
     let force = if arguments.force { Force::Yes } else { Force::No };
     let asked = named.iter().map(|one| (one.id.clone(), one.requirement.clone())).collect();
     let wish = Wish { asked, force, now_s: now_s() };
@@ -94,7 +139,10 @@ pub fn run(arguments: &Install, asker: &mut Asker<'_>, terminal: &Terminal) -> R
     }
     if !arguments.dry_run {
         plan.carry_out(&place)?;
-        hold(&root, Some(json!({ "resolve": gathered.question })), asker, terminal);
+        // What comes from a bundle is in no cache but its own.
+        if !is_carried {
+            hold(&root, Some(json!({ "resolve": gathered.question })), asker, terminal);
+        }
     }
     let mut told = told(&plan, &gathered, &named);
     told["workspace"] = json!(root);

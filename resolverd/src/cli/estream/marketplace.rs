@@ -4,6 +4,7 @@
 use clap::Subcommand;
 
 use crate::cli::Verb;
+use crate::cli::estream::export::Export;
 use crate::cli::estream::install::Install;
 use crate::cli::files::Verify;
 use crate::cli::search::Search;
@@ -15,6 +16,8 @@ pub enum Market {
     Search(Search),
     /// Install components and what they require into the workspace
     Install(Install),
+    /// Write components, with everything that proves them, to a directory for a site without network
+    Export(Export),
     /// Verify installed components: their files, the archive, the signature
     Verify(Verify),
 }
@@ -25,6 +28,7 @@ impl Market {
         match self.clone() {
             Market::Search(arguments) => Verb::Search(arguments),
             Market::Install(arguments) => Verb::Install(arguments),
+            Market::Export(arguments) => Verb::Export(arguments),
             Market::Verify(arguments) => Verb::Verify(arguments),
         }
     }

@@ -1,5 +1,6 @@
 //! The verbs of eStream registries: arguments and what is printed; the work is done in [`crate::estream`].
 
+pub mod bundle;
 pub mod export;
 pub mod install;
 pub mod marketplace;

@@ -37,6 +37,7 @@ fn source(id: &str, health: Health) -> SourceState {
             filter: Filter::default(),
             origin: None,
             signature: None,
+            declared_in: None,
         },
         health,
         commit: None,
