@@ -14,7 +14,7 @@ use crate::cli::project::{Wishes, keep_note, note_text};
 use crate::cli::terms::add_offline;
 use crate::cli::{
     Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, Why, audit, convert, doctor,
-    documents, events, explain, files, keys, lock, policy, render, search, snapshots, solve,
+    documents, estream, events, explain, files, keys, lock, policy, render, search, snapshots, solve,
 };
 use crate::client::Client;
 use crate::config::{ConfigError, Settings};
@@ -46,6 +46,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Doctor(arguments) => return doctor::run(arguments, globals, env, terminal),
         Verb::Completions(arguments) => return documents::completions(arguments, terminal).map(|()| 0),
         Verb::Man(arguments) => return documents::manual(arguments, terminal).map(|()| 0),
+        Verb::Scaffold(arguments) => return estream::scaffold::run(arguments, terminal).map(|()| 0),
         _ => {}
     }
     let mut overrides = globals.overrides();
@@ -64,6 +65,9 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         && policy::run_alone(act, &settings, globals, terminal)?
     {
         return Ok(0);
+    }
+    if let Verb::Pack(arguments) = verb {
+        return estream::pack::run(arguments, &settings, env, terminal).map(|()| 0);
     }
     if matches!(verb, Verb::Serve(_)) {
         return daemon::serve(&settings, globals.wait_or(SERVE_WAIT_S), &Supervisor::of(env))
@@ -84,6 +88,8 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Doctor(_)
         | Verb::Audit { .. }
         | Verb::Completions(_)
+        | Verb::Scaffold(_)
+        | Verb::Pack(_)
         | Verb::Man(_) => {}
         Verb::Lock(arguments) => {
             let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;

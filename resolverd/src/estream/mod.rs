@@ -6,3 +6,4 @@
 //! registry.
 
 pub mod package;
+pub mod scaffold;
