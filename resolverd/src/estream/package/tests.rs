@@ -10,7 +10,6 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::estream::package::against::{Against, Increment, NAMES, Outcome};
-use crate::fetch::limit::Limits;
 
 const MANIFEST_TEXT: &str = r#"[component]
 name = "fix-tools"
@@ -38,7 +37,7 @@ fpga = ["fpga/*.bit"]
 static BOUNDS: LazyLock<Bounds> = LazyLock::new(bounds);
 
 fn bounds() -> Bounds {
-    Bounds::from(&Limits::default())
+    super::bounds(&Limits::default())
 }
 
 fn component(manifest: &str) -> TempDir {
