@@ -144,6 +144,8 @@ fn the_tree_of_a_new_wire_adapter_is_the_seed_s_and_its_source_compiles() {
          │       └── .gitkeep\n\
          └── src/\n    └── lib.rs (WireAdapter implementation skeleton)\n"
     );
+    let docs = fs::read_to_string(place::root().join("resolverd/docs/estream.md")).unwrap();
+    assert!(docs.contains(&said.stdout), "the documentation shows what is printed");
     assert_eq!(fs::read_dir(&here).unwrap().count(), 1, "nothing is left beside it");
     let said = in_directory(&sandbox, &here, &["scaffold", "smart-circuit", "@acme/router"]);
     assert!(said.status == 0 && here.join("@acme/router/estream-component.toml").is_file(), "{said:?}");

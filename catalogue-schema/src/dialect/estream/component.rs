@@ -21,6 +21,8 @@ use crate::version::{Grammar, Version, VersionReq};
 
 /// The largest manifest in bytes: what a sync reads of one release at most.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
+/// The most faults of one manifest that are told.
+pub const FAULTS_MAX: usize = 100;
 /// The longest part of a name that is published, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
@@ -31,7 +33,7 @@ pub struct Reading {
     pub component: Option<Component>,
     /// What it says of files, schemas and circuits, without what is wrong.
     pub declared: Declared,
-    /// Everything that is wrong, in the order of the fields below.
+    /// Everything that is wrong, the required fields first; at most [`FAULTS_MAX`].
     pub faults: Vec<ParseError>,
 }
 
@@ -101,9 +103,11 @@ pub fn read(bytes: &[u8]) -> Result<Reading, ParseError> {
     }
     let text = document::manifest_text(bytes)?;
     let root = DeTable::parse(text).map_err(|error| document::unread(text, &error))?;
-    let mut walk = Walk { text, faults: Vec::new() };
+    let behind = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+    let mut walk = Walk { lines: std::iter::once(0).chain(behind).collect(), faults: Vec::new() };
     let declared = walk.all(&root);
     let Walk { mut faults, .. } = walk;
+    faults.truncate(FAULTS_MAX);
     let component = match faults.is_empty() {
         false => None,
         true => match component(bytes) {
@@ -214,14 +218,17 @@ const OPTIONAL: &[(&str, &[(&str, Kind)])] = &[
 ];
 
 /// Goes through a manifest and keeps what is wrong.
-struct Walk<'t> {
-    text: &'t str,
+struct Walk {
+    /// Where each line begins: every name of a list has a place, and to count its lines for each would take its time.
+    lines: Vec<usize>,
     faults: Vec<ParseError>,
 }
 
-impl Walk<'_> {
+impl Walk {
     fn at(&self, span: Range<usize>) -> Position {
-        Position::of(self.text.as_bytes(), span.start)
+        let line = self.lines.partition_point(|start| *start <= span.start);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        Position { line, column: span.start - start + 1 }
     }
 
     fn fault(&mut self, field: &str, span: Range<usize>, error: ParseError) {
@@ -556,6 +563,17 @@ tests = ["tests/golden/**"]
         );
         assert_eq!(read(b"").unwrap().faults.len(), 1);
         assert_eq!(read(b"a = \n").unwrap_err().position.unwrap().line, 1);
+        // As long as a manifest may be, and nothing but names: each is looked at once.
+        let many: String = (0..100_000).map(|at| format!("\"{at}\",\n")).collect();
+        let many =
+            read(format!("[component]\nkeywords = 1\n[component.schemas]\nprovides = [\n{many}]").as_bytes())
+                .unwrap();
+        assert_eq!(
+            (many.declared.provides.len(), many.declared.provides[99_999].position.line),
+            (100_000, 100_004)
+        );
+        let wrong = format!("[component]\nkeywords = [{}]", "1,".repeat(100_000));
+        assert_eq!(read(wrong.as_bytes()).unwrap().faults.len(), FAULTS_MAX);
         assert_eq!(read(&[0xff]).unwrap_err().reason, "input.encoding");
         assert_eq!(read(&vec![b'#'; MANIFEST_BYTES_MAX + 1]).unwrap_err().reason, "limit.document_bytes");
     }
