@@ -129,6 +129,9 @@ pub struct Settings {
     /// What eStream's own configuration says, where there is one that counts. Config key `estream.home_config`: `false` takes it out
     /// of force; the system's daemon never reads one.
     pub home: Option<Home>,
+    /// The program, with its arguments, that judges circuits and test vectors of a component before it is packed. Config key
+    /// `estream.check_command`; default none. A relative path of a program counts from the file's directory.
+    pub check_command: Option<Vec<String>>,
     /// What to read again for a reload.
     origin: Origin,
 }
@@ -202,6 +205,7 @@ struct ConfigFile {
 struct EstreamTable {
     home_config: Option<bool>,
     default_key: Option<PathBuf>,
+    check_command: Option<Vec<String>>,
 }
 
 impl ConfigFile {
@@ -459,6 +463,7 @@ impl Settings {
                 .or_else(|| home.as_ref().and_then(|home| home.settings.default_key.clone())),
             limits: limits(files, home.as_ref()),
             home,
+            check_command: files.iter().find_map(|file| file.estream.check_command.clone()),
             origin: Origin::of(overrides, env),
         })
     }
@@ -740,6 +745,12 @@ fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
     let tokens = file.https.tokens.iter_mut().flatten().filter_map(|token| token.file.as_mut());
     for place in own.into_iter().flatten().chain(tokens).chain(file.https.ca_file.as_mut()) {
         *place = directory.join(&*place);
+    }
+    // A bare name is looked for in PATH.
+    if let Some(program) =
+        file.estream.check_command.iter_mut().flatten().next().filter(|name| name.contains('/'))
+    {
+        *program = directory.join(&*program).display().to_string();
     }
     Ok(file)
 }

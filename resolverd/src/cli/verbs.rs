@@ -51,6 +51,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Doctor(arguments) => return doctor::run(arguments, globals, env, terminal),
         Verb::Completions(arguments) => return documents::completions(arguments, terminal).map(|()| 0),
         Verb::Man(arguments) => return documents::manual(arguments, terminal).map(|()| 0),
+        Verb::Scaffold(arguments) => return estream::scaffold::run(arguments, terminal).map(|()| 0),
         _ => {}
     }
     let mut overrides = globals.overrides();
@@ -69,6 +70,9 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         && policy::run_alone(act, &settings, globals, terminal)?
     {
         return Ok(0);
+    }
+    if let Verb::Pack(arguments) = verb {
+        return estream::pack::run(arguments, &settings, env, terminal).map(|()| 0);
     }
     if matches!(verb, Verb::Serve(_)) {
         return daemon::serve(&settings, globals.wait_or(SERVE_WAIT_S), &Supervisor::of(env))
@@ -90,6 +94,8 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Audit { .. }
         | Verb::Completions(_)
         | Verb::Marketplace { .. }
+        | Verb::Scaffold(_)
+        | Verb::Pack(_)
         | Verb::Man(_) => {}
         Verb::Install(arguments) => return estream::install::run(arguments, &mut asker, terminal),
         Verb::Uninstall(arguments) => return estream::uninstall::run(arguments, &mut asker, terminal),

@@ -15,4 +15,5 @@ pub mod package;
 pub mod publish;
 pub mod registry;
 pub mod save;
+pub mod scaffold;
 pub mod workspace;
