@@ -51,6 +51,7 @@ mod owns;
 mod parsers;
 mod power;
 mod printed;
+mod publish;
 mod readme;
 mod real_history;
 mod rehearsal;

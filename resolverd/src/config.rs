@@ -113,6 +113,14 @@ pub struct Settings {
     pub idle_exit_s: Option<u64>,
     /// The group whose members may use `admin.sock`. Config key `admin_group`; default none: the daemon's user alone.
     pub admin_group: Option<String>,
+    /// The program, with its arguments, that judges circuits and test vectors of a component before it is packed. Config key
+    /// `estream.check_command`; default none. A relative path of a program counts from the file's directory.
+    pub check_command: Option<Vec<String>>,
+    /// The private key that publishes components. Config key `estream.default_key`; default none.
+    pub default_key: Option<PathBuf>,
+    /// The registry that components are published in: `owner/repo`, a URL or an absolute path. Config key `estream.registry`; default
+    /// none.
+    pub registry: Option<String>,
     /// What to read again for a reload.
     origin: Origin,
 }
@@ -164,7 +172,17 @@ struct ConfigFile {
     #[serde(rename = "forge")]
     forges: Vec<ForgePattern>,
     platforms: BTreeMap<PlatformName, PlatformTable>,
+    estream: EstreamTable,
     limits: toml::Table,
+}
+
+/// The table `[estream]`: what a publisher of eStream components works with.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct EstreamTable {
+    check_command: Option<Vec<String>>,
+    default_key: Option<PathBuf>,
+    registry: Option<String>,
 }
 
 /// The name of a platform: `estream`, or the id of a component that hosts have themselves.
@@ -392,6 +410,9 @@ impl Settings {
                 .flat_map(|file| &file.platforms)
                 .map(|(PlatformName(id), table)| (id.clone(), table.version.clone()))
                 .collect(),
+            check_command: files.iter().find_map(|file| file.estream.check_command.clone()),
+            default_key: files.iter().find_map(|file| file.estream.default_key.clone()),
+            registry: files.iter().find_map(|file| file.estream.registry.clone()),
             limits: limits(files),
             origin: Origin::of(overrides, env),
         })
@@ -546,8 +567,15 @@ fn config_file(path: &Path) -> Result<ConfigFile, ConfigError> {
     let own =
         [&mut file.sources, &mut file.policy, &mut file.socket, &mut file.state_dir, &mut file.cache_dir];
     let tokens = file.https.tokens.iter_mut().flatten().filter_map(|token| token.file.as_mut());
-    for place in own.into_iter().flatten().chain(tokens).chain(file.https.ca_file.as_mut()) {
+    let keys = file.estream.default_key.as_mut();
+    for place in own.into_iter().flatten().chain(tokens).chain(file.https.ca_file.as_mut()).chain(keys) {
         *place = directory.join(&*place);
+    }
+    // A bare name is looked for in PATH.
+    if let Some(program) =
+        file.estream.check_command.iter_mut().flatten().next().filter(|name| name.contains('/'))
+    {
+        *program = directory.join(&*program).display().to_string();
     }
     Ok(file)
 }

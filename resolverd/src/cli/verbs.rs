@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use catalogue_schema::dialect::estream::write::Withdrawal;
 use catalogue_schema::id::{ComponentId, Reference};
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use crate::cli::project::{Wishes, keep_note, note_text};
 use crate::cli::terms::add_offline;
 use crate::cli::{
     Components, Ended, Env, Globals, Resolve, Terminal, TrustAct, Verb, Why, audit, convert, doctor,
-    documents, events, explain, files, keys, lock, policy, render, search, snapshots, solve,
+    documents, estream, events, explain, files, keys, lock, policy, render, search, snapshots, solve,
 };
 use crate::client::Client;
 use crate::config::{ConfigError, Settings};
@@ -57,6 +58,17 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         return terminal.print(&version(settings.ok().as_ref()), render::version).map(|()| 0);
     }
     let settings = settings.map_err(|error| Ended::from(error.failure()))?;
+    match verb {
+        Verb::Publish(arguments) => return estream::publish::publish(arguments, &settings, env, terminal),
+        Verb::Yank(arguments) => {
+            return estream::publish::withdraw(arguments, Withdrawal::Yank, &settings, env, terminal);
+        }
+        Verb::Unyank(arguments) => {
+            return estream::publish::withdraw(arguments, Withdrawal::Unyank, &settings, env, terminal);
+        }
+        Verb::Registry { act } => return estream::registry::run(act, &settings, env, terminal),
+        _ => {}
+    }
     if let Verb::Audit { act } = verb {
         return audit::run(act, &settings, terminal);
     }
@@ -84,6 +96,10 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Doctor(_)
         | Verb::Audit { .. }
         | Verb::Completions(_)
+        | Verb::Publish(_)
+        | Verb::Yank(_)
+        | Verb::Unyank(_)
+        | Verb::Registry { .. }
         | Verb::Man(_) => {}
         Verb::Lock(arguments) => {
             let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;

@@ -8,6 +8,8 @@
 //! Goes through the one https client, with its certificates, caps and deadlines. Sends nothing twice, sends the token nowhere but to
 //! the interface and to where its releases are uploaded, and never prints it.
 
+use std::time::Instant;
+
 use catalogue_schema::error::escaped;
 use catalogue_schema::pointer::HttpsUrl;
 use serde_json::{Value, json};
@@ -16,7 +18,7 @@ use crate::api::{Code, Failure};
 use crate::estream::registry::submit::Forge;
 use crate::fetch::FetchError;
 use crate::fetch::https::{Call, Https};
-use crate::fetch::limit::Budget;
+use crate::fetch::limit::{Budget, Limits};
 use crate::fetch::reach::Reach;
 
 /// Where the interface is, unless something else is said.
@@ -222,4 +224,10 @@ fn unreached(what: &str, error: &FetchError) -> Failure {
     let refusal = error.refusal();
     let detail = format!("cannot {what}: {refusal}");
     Failure::new(Code::NetworkError, refusal.reason.clone(), detail).hint("try again once it can be reached")
+}
+
+/// Returns what calls of the interface may cost.
+pub fn budget(limits: &Limits) -> Budget {
+    // The monotonic clock alone: a run ends, whatever date it is.
+    Budget::new(limits, Instant::now())
 }

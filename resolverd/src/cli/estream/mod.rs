@@ -1,1 +1,4 @@
 //! The verbs of eStream registries: arguments and what is printed; the work is done in [`crate::estream`].
+
+pub mod publish;
+pub mod registry;

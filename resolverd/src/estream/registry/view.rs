@@ -242,13 +242,14 @@ impl Eyes {
 
 fn unread(error: &FetchError) -> Failure {
     let failure = Failure::of_refusal(error.refusal());
+    let is_far = failure.code == Code::SourceUnavailable || matches!(error, FetchError::Unreachable(_));
     match error {
-        FetchError::Unreachable(_) => {
-            Failure { code: Code::NetworkError, ..failure }.hint("try again once it can be reached")
-        }
         FetchError::Limit(_) => Failure { code: Code::PackageTooLarge, ..failure }
             .hint("config.toml raises limits below [limits]"),
-        FetchError::Missing(_) | FetchError::Refused(_) => failure,
+        _ if is_far => {
+            Failure { code: Code::NetworkError, ..failure }.hint("try again once it can be had there")
+        }
+        _ => failure,
     }
 }
 
