@@ -212,7 +212,7 @@ fn components_are_published_merged_read_withdrawn_and_brought_back() {
     let said = desk.publish("orders", &["-y"]);
     assert_eq!(said.status, 0, "{said:?}");
     for line in [
-        "✓ manifest: order-schemas 1.0.0",
+        "✓ manifest  order-schemas 1.0.0",
         "Key: acme-signing-key-01",
         "Signature: 4627 bytes",
         "git pull --no-rebase --no-ff",

@@ -30,6 +30,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
@@ -83,7 +84,7 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "DIGEST")]
     snapshot: Option<String>,
     /// How to print answers
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(short, long, global = true, value_parser = output_parser(), default_value = "text")]
     output: Output,
     /// Print answers and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -102,13 +103,36 @@ pub struct Globals {
     auto: bool,
 }
 
-/// How answers are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// How answers are printed; or, for a verb that makes a directory, where to make it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Aligned text.
+    /// Aligned text, which eStream calls a table.
     Text,
     /// The answer's JSON.
     Json,
+    /// A directory; never without [`output_or_directory`].
+    Directory(PathBuf),
+}
+
+fn output_parser() -> impl TypedValueParser<Value = Output> {
+    let text = PossibleValue::new("text").help("Aligned text").alias("table");
+    let json = PossibleValue::new("json").help("The answer's JSON");
+    PossibleValuesParser::new([text, json]).map(|name| output_of(&name).unwrap_or(Output::Text))
+}
+
+/// Reads `-o` of a verb that makes a directory: a form, or else that directory; `./json` is one. Such a verb has an argument of its
+/// own with the id `output`, which takes the place of the one that every verb has.
+pub fn output_or_directory() -> impl TypedValueParser<Value = Output> {
+    NonEmptyStringValueParser::new()
+        .map(|text| output_of(&text).unwrap_or_else(|| Output::Directory(text.into())))
+}
+
+fn output_of(text: &str) -> Option<Output> {
+    match text {
+        "text" | "table" => Some(Output::Text),
+        "json" => Some(Output::Json),
+        _ => None,
+    }
 }
 
 /// When colours are printed.
@@ -235,6 +259,10 @@ pub enum Verb {
         #[command(subcommand)]
         act: estream::registry::RegistryAct,
     },
+    /// Write a new component of an eStream registry, ready to be packed
+    Scaffold(estream::scaffold::Scaffold),
+    /// Check a component of an eStream registry and pack it: equal files give equal bytes
+    Pack(estream::pack::Pack),
     /// Show what answers, from which generation, and what is wrong
     Status,
     /// Say what is wrong with this set-up and what mends it; the exit status is 1 when something is wrong
@@ -428,7 +456,7 @@ impl Terminal {
         };
         let talks = io::stderr().is_terminal();
         Terminal {
-            output: globals.output,
+            output: globals.output.clone(),
             quiet: globals.quiet,
             progress: talks && !globals.no_progress && !globals.quiet,
             columns: columns(),
@@ -441,7 +469,7 @@ impl Terminal {
     fn print(&self, answer: &Value, text: impl FnOnce(&Value, Paint) -> String) -> Result<(), Ended> {
         let mut text = match self.output {
             Output::Json => serde_json::to_string_pretty(answer).unwrap_or_default(),
-            Output::Text => text(answer, self.data),
+            Output::Text | Output::Directory(_) => text(answer, self.data),
         };
         if !text.ends_with('\n') {
             text.push('\n');

@@ -47,6 +47,7 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         Verb::Doctor(arguments) => return doctor::run(arguments, globals, env, terminal),
         Verb::Completions(arguments) => return documents::completions(arguments, terminal).map(|()| 0),
         Verb::Man(arguments) => return documents::manual(arguments, terminal).map(|()| 0),
+        Verb::Scaffold(arguments) => return estream::scaffold::run(arguments, terminal).map(|()| 0),
         _ => {}
     }
     let mut overrides = globals.overrides();
@@ -77,6 +78,9 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
     {
         return Ok(0);
     }
+    if let Verb::Pack(arguments) = verb {
+        return estream::pack::run(arguments, &settings, env, terminal).map(|()| 0);
+    }
     if matches!(verb, Verb::Serve(_)) {
         return daemon::serve(&settings, globals.wait_or(SERVE_WAIT_S), &Supervisor::of(env))
             .map(|()| 0)
@@ -100,6 +104,8 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Yank(_)
         | Verb::Unyank(_)
         | Verb::Registry { .. }
+        | Verb::Scaffold(_)
+        | Verb::Pack(_)
         | Verb::Man(_) => {}
         Verb::Lock(arguments) => {
             let natives = all_natives(&arguments.natives, arguments.natives_file.as_deref(), env)?;

@@ -10,3 +10,4 @@ pub mod git;
 pub mod package;
 pub mod publish;
 pub mod registry;
+pub mod scaffold;

@@ -10,13 +10,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::{Code, Failure};
+use crate::cli::estream::checks::{self, Checking};
 use crate::cli::keys::now_s;
 use crate::cli::render::plain;
 use crate::cli::{Ended, Env, Output, Terminal};
 use crate::config::Settings;
 use crate::estream::forge::{API, Interface};
-use crate::estream::package::against::{Check, Outcome};
-use crate::estream::package::command::{CheckCommand, TIMEOUT_S};
 use crate::estream::publish::{self, Place, Prepared, Sealed, Submission, Submitted, Wish};
 use crate::estream::registry::submit::Address;
 use crate::estream::registry::view::Eyes;
@@ -78,6 +77,8 @@ pub struct Publish {
     #[arg(long)]
     skip_tests: bool,
     #[command(flatten)]
+    checking: Checking,
+    #[command(flatten)]
     submit: Submit,
 }
 
@@ -104,17 +105,14 @@ pub(in crate::cli) fn publish(
     env: Env<'_>,
     terminal: &Terminal,
 ) -> Result<u8, Ended> {
-    let Publish { directory, key, publisher, archive_url, skip_tests, submit } = arguments;
+    let Publish { directory, key, publisher, archive_url, skip_tests, checking, submit } = arguments;
     submit.may_go_on()?;
     let address = submit.address(settings)?;
     let key = key.clone().or_else(|| settings.default_key.clone()).ok_or_else(|| {
         Failure::new(Code::RequestInvalid, "keys.private", "no key is named".to_owned())
             .hint("name it with --key FILE, or as default_key below [estream] in config.toml")
     })?;
-    let command = match &settings.check_command {
-        Some(words) if !skip_tests => Some(CheckCommand::find(words, env("PATH").as_deref(), TIMEOUT_S)?),
-        _ => None,
-    };
+    let command = if *skip_tests { None } else { checking.command(settings, env)? };
     let token = submit.token(&address, env);
     let eyes = Eyes::new(settings.network.clone(), &settings.limits)?;
     let wish = Wish {
@@ -130,12 +128,13 @@ pub(in crate::cli) fn publish(
         now_s: now_s(),
     };
     let Prepared { checks, sealed } = publish::prepare(&eyes, &wish)?;
-    terminal.tell_text(&validations(&checks, *skip_tests))?;
+    let told = checks::answer(&checks);
+    let lines = checks::text(told.as_array().map_or(&[], Vec::as_slice), terminal.data);
+    terminal.tell_text(&format!("  Validating estream-component.toml...\n{lines}"))?;
     let Some(sealed) = sealed else {
-        terminal.tell_json(&json!({ "published": false, "checks": told(&checks) }))?;
-        let failures: Vec<&Failure> = checks.iter().flat_map(Check::failures).collect();
-        terminal.say(&format!("nothing was published: {} faults", failures.len()));
-        return Ok(failures.first().map_or(1, |first| first.code.row().exit));
+        terminal.tell_json(&json!({ "published": false, "checks": told }))?;
+        let failure = checks::failed(&checks, "nothing was published");
+        return Err(failure.map_or(Ended::Quietly, Ended::from));
     };
     terminal.tell_text(&sealing(&sealed, &address, submit.dry_run))?;
     let question = format!("Publish {} v{} to {}?", sealed.name, sealed.version, address.url);
@@ -144,7 +143,7 @@ pub(in crate::cli) fn publish(
         return Ok(DECLINED);
     }
     let mut answer = described(&sealed, &address);
-    answer["checks"] = told(&checks);
+    answer["checks"] = told;
     answer["dryRun"] = submit.dry_run.into();
     answer["published"] = (!submit.dry_run).into();
     if submit.dry_run {
@@ -272,51 +271,6 @@ impl Terminal {
             _ => Ok(()),
         }
     }
-}
-
-fn validations(checks: &[Check], skips: bool) -> String {
-    let mut out = "  Validating estream-component.toml...\n".to_owned();
-    for check in checks {
-        let Check { name, outcome, detail, output } = check;
-        match outcome {
-            Outcome::Passed if detail.is_empty() => out.push_str(&format!("    ✓ {name}\n")),
-            Outcome::Passed => out.push_str(&format!("    ✓ {name}: {}\n", plain(detail))),
-            Outcome::Skipped(_) if skips && *name == "command" => {
-                out.push_str(&format!("    - {name}: skipped, as --skip-tests says\n"));
-            }
-            Outcome::Skipped(why) => out.push_str(&format!("    - {name}: {}\n", plain(why))),
-            Outcome::Failed(failures) => {
-                for failure in failures {
-                    let code = failure.code.row().text;
-                    out.push_str(&format!("    ✗ {name}: {code} {}\n", plain(&failure.detail)));
-                    if let Some(hint) = &failure.hint {
-                        out.push_str(&format!("      hint: {}\n", plain(hint)));
-                    }
-                }
-            }
-        }
-        for line in output.lines() {
-            out.push_str(&format!("      {}\n", plain(line)));
-        }
-    }
-    out
-}
-
-fn told(checks: &[Check]) -> Value {
-    let one = |check: &Check| {
-        let (outcome, why, failures): (&str, &str, Vec<Value>) = match &check.outcome {
-            Outcome::Passed => ("passed", "", Vec::new()),
-            Outcome::Skipped(why) => ("skipped", why, Vec::new()),
-            Outcome::Failed(failures) => {
-                ("failed", "", failures.iter().map(|failure| failure.problem(None)).collect())
-            }
-        };
-        json!({
-            "name": check.name, "outcome": outcome, "why": why, "detail": check.detail, "output": check.output,
-            "failures": failures,
-        })
-    };
-    checks.iter().map(one).collect()
 }
 
 fn sealing(sealed: &Sealed, address: &Address, is_dry: bool) -> String {

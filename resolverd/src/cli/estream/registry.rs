@@ -8,11 +8,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::api::{Code, Failure};
+use crate::cli::estream::checks::Checking;
 use crate::cli::keys::now_s;
 use crate::cli::render::{Paint, field, list, plain};
 use crate::cli::{Ended, Env, Terminal};
 use crate::config::Settings;
-use crate::estream::package::command::{CheckCommand, TIMEOUT_S};
 use crate::estream::registry::check::{self, Change, Question, Report};
 use crate::estream::registry::keep::{self, Act, Checkout};
 use crate::estream::registry::view::{Eyes, Home};
@@ -157,6 +157,8 @@ pub struct CheckOf {
     /// Do not run the configured command on circuits and test vectors
     #[arg(long)]
     skip_tests: bool,
+    #[command(flatten)]
+    checking: Checking,
 }
 
 /// Does what keepers of a registry do.
@@ -276,12 +278,7 @@ impl Place {
 
 fn checked(arguments: &CheckOf, settings: &Settings, env: Env<'_>, terminal: &Terminal) -> Result<u8, Ended> {
     let place = Place::of(arguments)?;
-    let command = match &settings.check_command {
-        Some(words) if !arguments.skip_tests => {
-            Some(CheckCommand::find(words, env("PATH").as_deref(), TIMEOUT_S)?)
-        }
-        _ => None,
-    };
+    let command = if arguments.skip_tests { None } else { arguments.checking.command(settings, env)? };
     let archives = arguments.archives.as_deref().map(|path| std::path::absolute(path).unwrap_or_default());
     let eyes = Eyes::new(settings.network.clone(), &settings.limits)?;
     let question = Question {
