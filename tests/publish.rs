@@ -1,7 +1,7 @@
 //! The life of a registry, from the publisher's and the keeper's side: the real binary, real Git repositories, real ML-DSA-87 keys.
 //! Whatever is tampered with gets the same code from `registry check` and from the daemon.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use catalogue_schema::digest::{Algorithm, Digest, hex};
@@ -466,6 +466,11 @@ fn what_is_tampered_with_gets_one_code_from_the_check_and_from_the_daemon() {
     });
     tampered.commit(&good);
     assert!(desk.findings("tampered", &[]).is_empty());
+    // A registry in a plain directory has no revisions, and is looked at all the same.
+    repository::write(&desk.sandbox.path("plain"), &good);
+    assert!(desk.findings("plain", &[]).is_empty());
+    let said = desk.run(&["registry", "check", "plain", "--base", "main"]);
+    assert!(said.status == 2 && said.stderr.contains("no Git repository"), "{said:?}");
 }
 
 #[test]
@@ -609,13 +614,33 @@ fn registries_are_made_over_nothing_and_records_stay_readable() {
         let all = format!("{}{}", said.stdout, said.stderr);
         assert!(all.contains(code), "{name}: {all}");
     }
+    // An archive that is larger than the registry takes.
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.write("orders/schemas/noise.bin", noise(1_200_000));
+    desk.write("registry/config.json", "{\"schema_version\": 1, \"max_package_mb\": 1, \"archives\": \"a\"}");
+    desk.git("registry", &["commit", "--quiet", "--all", "-m", "small"]);
+    desk.git("registry", &["push", "--quiet", "origin", "main"]);
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 4 && said.stdout.contains("E011"), "{said:?}");
     // A registry that is not there, and addresses that are none.
-    for (address, code) in [("./nothing", "E012"), ("ext::sh", "R011"), ("https://u:p@e.org/a", "R011")] {
+    desk.component("orders", ORDERS, "1.0.0");
+    for (address, status, code) in
+        [("./nothing", 5, "E012"), ("ext::sh -c true", 2, "R011"), ("https://u:p@e.org/a", 2, "R011")]
+    {
         let said = desk.run(&["publish", "orders", "--registry", address, "--key", "acme.key", "-y"]);
-        assert!(said.status != 0, "{address}");
-        let _ = code;
+        assert!(said.status == status && said.stderr.contains(code), "{address}: {said:?}");
         assert!(!said.stderr.contains("u:p"), "{said:?}");
     }
+}
+
+/// Returns bytes that nothing makes shorter.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 7_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    (0..bytes).map(|_| next()).collect()
 }
 
 /// A configuration that knows the stub's authority, and leads an address to it.
@@ -779,7 +804,6 @@ fn what_a_registry_does_not_let_in_is_said() {
     let hook = desk.sandbox.path("registry.git/hooks/pre-receive");
     std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
     std::fs::write(&hook, "#!/bin/sh\necho 'not today'\nexit 1\n").unwrap();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut std::fs::metadata(&hook).unwrap().permissions(), 0o755);
     std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let said = desk.publish("orders", &["-y"]);
     assert!(said.status == 6 && said.stderr.contains("registry.push_refused"), "{said:?}");
@@ -788,5 +812,4 @@ fn what_a_registry_does_not_let_in_is_said() {
     desk.write("home/.gitconfig", "[user]\n\tuseConfigOnly = true\n");
     let said = desk.publish("orders", &["-y"]);
     assert!(said.status == 2 && said.stderr.contains("git config --global user.name"), "{said:?}");
-    let _: PathBuf = desk.sandbox.path("orders");
 }

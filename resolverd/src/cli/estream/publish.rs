@@ -19,7 +19,6 @@ use crate::estream::forge::{API, Interface};
 use crate::estream::publish::{self, Place, Prepared, Sealed, Submission, Submitted, Wish};
 use crate::estream::registry::submit::Address;
 use crate::estream::registry::view::Eyes;
-use crate::fetch::https::Https;
 
 /// The registry, unless something else is said.
 const REGISTRY: &str = "estream-io/registry";
@@ -149,10 +148,7 @@ pub(in crate::cli) fn publish(
     if submit.dry_run {
         terminal.tell_text("\n  Nothing was changed: this was a dry run.\n")?;
     } else {
-        let https = Https::new(&settings.network.https)
-            .map_err(|refusal| Failure { code: Code::ConfigInvalid, ..Failure::of_refusal(&refusal) })?;
-        let budget = crate::estream::forge::budget(&settings.limits);
-        let interface = token.map(|token| Interface::new(&https, &submit.api, token, &budget)).transpose()?;
+        let interface = submit.interface(token, settings)?;
         let submitted = publish::submit(&sealed, interface.as_ref())?;
         terminal.tell_text(&done(&sealed.change, &submitted))?;
         add(&mut answer, &submitted);
@@ -196,11 +192,8 @@ pub(in crate::cli) fn withdraw(
         terminal.tell_text("\n  Nothing was changed: this was a dry run.\n")?;
     } else {
         made.desk.has_no(&made.change.branch)?;
-        let https = Https::new(&settings.network.https)
-            .map_err(|refusal| Failure { code: Code::ConfigInvalid, ..Failure::of_refusal(&refusal) })?;
-        let budget = crate::estream::forge::budget(&settings.limits);
         let token = submit.token(&address, env);
-        let interface = token.map(|token| Interface::new(&https, &submit.api, token, &budget)).transpose()?;
+        let interface = submit.interface(token, settings)?;
         let submitted = publish::pushed(&made.desk, &made.change, interface.as_ref())?;
         terminal.tell_text(&done(&made.change, &submitted))?;
         add(&mut answer, &submitted);
@@ -239,6 +232,12 @@ impl Submit {
         let named = self.registry.as_deref().or(settings.registry.as_deref()).unwrap_or(REGISTRY);
         let current = std::path::absolute(Path::new(".")).unwrap_or_default();
         Address::parse(named, &current)
+    }
+
+    fn interface(&self, token: Option<String>, settings: &Settings) -> Result<Option<Interface>, Failure> {
+        let prepared =
+            token.map(|token| Interface::new(&settings.network, &settings.limits, &self.api, token));
+        prepared.transpose()
     }
 
     /// Returns the token for the interface of a registry's forge, where both are there.

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use catalogue_schema::dialect::estream::write::{NewKey, NewPublisher};
 use catalogue_schema::instant;
+use catalogue_schema::key::PublicKey;
+use catalogue_schema::revision::rfc3339;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -185,7 +187,7 @@ pub(in crate::cli) fn run(
 }
 
 fn publisher(act: &PublisherAct, terminal: &Terminal) -> Result<u8, Ended> {
-    let now_s = now_s();
+    let now = rfc3339(now_s());
     let (file, name, word) = match act {
         PublisherAct::Add { name, display_name, url, verified, key, place } => {
             let public = keep::public_key(&key.key)?;
@@ -195,16 +197,18 @@ fn publisher(act: &PublisherAct, terminal: &Terminal) -> Result<u8, Ended> {
                 url: url.as_deref(),
                 is_verified: *verified,
             };
-            let act = Act::Add(publisher, key.of(&public, now_s)?);
+            let expires_at = key.expires_at()?;
+            let act = Act::Add(publisher, key.of(&public, &now, expires_at.as_deref()));
             (keep::record(&place.dir, name, &act)?, name, "Register")
         }
         PublisherAct::Rotate { name, old, key, place } => {
             let public = keep::public_key(&key.key)?;
-            let act = Act::Rotate(old, key.of(&public, now_s)?);
+            let expires_at = key.expires_at()?;
+            let act = Act::Rotate(old, key.of(&public, &now, expires_at.as_deref()));
             (keep::record(&place.dir, name, &act)?, name, "Replace a key of")
         }
         PublisherAct::Revoke { name, old, place } => {
-            (keep::record(&place.dir, name, &Act::Revoke(old, now_s))?, name, "Revoke a key of")
+            (keep::record(&place.dir, name, &Act::Revoke(old, &now))?, name, "Revoke a key of")
         }
     };
     let next = format!("git add -- '{0}' && git commit -m '{word} {name}' -- '{0}'", file.display());
@@ -216,19 +220,21 @@ fn publisher(act: &PublisherAct, terminal: &Terminal) -> Result<u8, Ended> {
 }
 
 impl KeyOf {
-    fn of<'a>(
-        &'a self,
-        key: &'a catalogue_schema::key::PublicKey,
-        now_s: i64,
-    ) -> Result<NewKey<'a>, Failure> {
-        let expires = self.expires.as_deref().map(|text| {
-            let whole = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
-            instant::parse(&whole).map_err(|error| {
+    /// Returns the key with its times, which are those that [`KeyOf::expires_at`] returns.
+    fn of<'a>(&'a self, key: &'a PublicKey, now: &'a str, expires_at: Option<&'a str>) -> NewKey<'a> {
+        NewKey { id: self.key_id.as_deref(), key, created_at: now, expires_at }
+    }
+
+    /// Returns until when it signs; a day without a time ends when it begins.
+    fn expires_at(&self) -> Result<Option<String>, Failure> {
+        let read = |text: &String| {
+            let whole = if text.contains('T') { text.clone() } else { format!("{text}T00:00:00Z") };
+            instant::parse(&whole).map(|_| whole).map_err(|error| {
                 Failure::of(Code::RequestInvalid, &error.in_field("--expires"))
                     .hint("write a date such as 2028-01-01")
             })
-        });
-        Ok(NewKey { id: self.key_id.as_deref(), key, created_s: now_s, expires_s: expires.transpose()? })
+        };
+        self.expires.as_ref().map(read).transpose()
     }
 }
 
