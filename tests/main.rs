@@ -48,6 +48,7 @@ mod network;
 mod offline;
 mod overlay;
 mod owns;
+mod pack;
 mod parsers;
 mod power;
 mod printed;

@@ -21,6 +21,8 @@ use crate::version::{Grammar, Version, VersionReq};
 
 /// The largest manifest in bytes: what a sync reads of one release at most.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
+/// The most faults of one manifest that are told.
+pub const FAULTS_MAX: usize = 100;
 /// The longest part of a name that is published, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
@@ -31,7 +33,7 @@ pub struct Reading {
     pub component: Option<Component>,
     /// What it says of files, schemas and circuits, without what is wrong.
     pub declared: Declared,
-    /// Everything that is wrong, in the order of the fields below.
+    /// Everything that is wrong, the required fields first; at most [`FAULTS_MAX`].
     pub faults: Vec<ParseError>,
 }
 
@@ -101,9 +103,11 @@ pub fn read(bytes: &[u8]) -> Result<Reading, ParseError> {
     }
     let text = document::manifest_text(bytes)?;
     let root = DeTable::parse(text).map_err(|error| document::unread(text, &error))?;
-    let mut walk = Walk { text, faults: Vec::new() };
+    let behind = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+    let mut walk = Walk { lines: std::iter::once(0).chain(behind).collect(), faults: Vec::new() };
     let declared = walk.all(&root);
     let Walk { mut faults, .. } = walk;
+    faults.truncate(FAULTS_MAX);
     let component = match faults.is_empty() {
         false => None,
         true => match component(bytes) {
@@ -214,14 +218,17 @@ const OPTIONAL: &[(&str, &[(&str, Kind)])] = &[
 ];
 
 /// Goes through a manifest and keeps what is wrong.
-struct Walk<'t> {
-    text: &'t str,
+struct Walk {
+    /// Where each line begins: every name of a list has a place, and to count its lines for each would take its time.
+    lines: Vec<usize>,
     faults: Vec<ParseError>,
 }
 
-impl Walk<'_> {
+impl Walk {
     fn at(&self, span: Range<usize>) -> Position {
-        Position::of(self.text.as_bytes(), span.start)
+        let line = self.lines.partition_point(|start| *start <= span.start);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        Position { line, column: span.start - start + 1 }
     }
 
     fn fault(&mut self, field: &str, span: Range<usize>, error: ParseError) {
@@ -426,5 +433,163 @@ impl Walk<'_> {
             declared.include = Some(patterns.collect());
         }
         declared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Every table of seed 002, section 2.1.
+    const WHOLE: &str = r#"[component]
+name = "estream-wire-fix"
+version = "1.0.0"
+category = "wire-adapter"
+description = "FIX protocol adapter for eStream"
+license = "Apache-2.0"
+repository = "https://example.org/estream-wire-fix"
+homepage = "https://example.org/components/wire-fix"
+readme = "README.md"
+keywords = ["fix", "trading"]
+
+[component.author]
+name = "eStream Contributors"
+email = "components@example.org"
+url = "https://example.org"
+
+[component.marketplace]
+pricing = "free"
+visibility = "open"
+
+[component.estream]
+min_version = "0.8.0"
+max_version = "1.0.0"
+
+[component.dependencies]
+esf-trading = "^1.0.0"
+estream-kernel = ">=0.8.0"
+
+[component.schemas]
+provides = ["FixNewOrderSingle", "FixExecutionReport"]
+requires = ["EStreamOrder", "EStreamFill"]
+
+[component.circuits]
+provides = ["fix_parser_circuit", "fix_order_router"]
+target = ["cpu", "fpga"]
+
+[component.wire_adapter]
+protocol_family = "financial"
+transports = ["tcp", "tls"]
+bidirectional = true
+request_response = true
+
+[component.widget]
+widget_category = "analytics"
+roles = ["operator", "admin"]
+sizes = ["small", "medium", "large"]
+data_sources = ["eslite"]
+
+[component.fpga]
+device_family = ["xcvu9p", "xcvu13p"]
+resource_estimate = { luts = 50000, brams = 100, dsps = 0 }
+
+[component.include]
+schemas = ["schemas/*.esf.yaml"]
+tests = ["tests/golden/**"]
+"#;
+
+    #[test]
+    fn the_whole_manifest_of_the_seed_has_no_fault() {
+        let Reading { component, declared, faults } = read(WHOLE.as_bytes()).unwrap();
+        assert_eq!(faults, []);
+        let component = component.unwrap();
+        assert_eq!((component.id.path(), component.category.as_str()), ("estream-wire-fix", "wire-adapter"));
+        assert_eq!(component.keywords, ["fix", "trading"]);
+        assert_eq!(component.min_version.unwrap().to_string(), "0.8.0");
+        let dependencies: Vec<String> = component.dependencies.iter().map(|one| one.id.to_string()).collect();
+        assert_eq!(dependencies, ["estream:esf-trading", KERNEL]);
+        let circuit = &declared.circuits[1];
+        assert_eq!((circuit.field.as_str(), circuit.position.line), ("component.circuits.provides[1]", 34));
+        assert_eq!(declared.include.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn one_wrong_field_is_one_fault_at_its_line() {
+        let check = |from: &str, to: &str, expected: &str| {
+            assert!(WHOLE.contains(from), "{from}");
+            let Reading { component, faults, .. } = read(WHOLE.replacen(from, to, 1).as_bytes()).unwrap();
+            let told = faults.iter().map(|fault| {
+                let line = fault.position.map(|at| at.line).unwrap_or_default();
+                format!("{} {} {line}", fault.reason, fault.field)
+            });
+            assert_eq!(told.collect::<Vec<_>>().join(", "), expected, "{to}");
+            assert_eq!(component.is_none(), !expected.is_empty());
+        };
+        check("name = \"estream-wire-fix\"\n", "", "input.field component.name 1");
+        check("\"estream-wire-fix\"", "\"Wire\"", "estream.name component.name 2");
+        check("\"1.0.0\"", "\"v1.0.0\"", "input.version component.version 3");
+        check("\"1.0.0\"", "\"1.0\"", "input.version component.version 3");
+        check("\"1.0.0\"", "1.0", "input.field component.version 3");
+        check("\"1.0.0\"", "\"1.0.0-rc.1+b\"", "");
+        check("\"wire-adapter\"", "\"../x\"", "estream.category component.category 4");
+        check("\"wire-adapter\"", "\"@a/b\"", "estream.category component.category 4");
+        check("\"wire-adapter\"", "\"payment-protocol\"", "");
+        check("\"FIX protocol adapter for eStream\"", "\" \"", "input.field component.description 5");
+        check("\"FIX protocol adapter for eStream\"", "\"a\\nb\"", "input.field component.description 5");
+        check("\"README.md\"", "\"../README.md\"", "input.path component.readme 9");
+        check("\"README.md\"", "[]", "input.field component.readme 9");
+        check("[\"fix\", \"trading\"]", "[\"fix\", 1]", "input.field component.keywords[1] 10");
+        check("\"free\"", "0", "input.field component.marketplace.pricing 18");
+        check("\"0.8.0\"", "\"new\"", "input.version component.estream.min_version 22");
+        check("esf-trading =", "ESF =", "input.id component.dependencies.ESF 26");
+        check("\"^1.0.0\"", "\">=1 <2\"", "input.requirement component.dependencies.esf-trading 26");
+        check("\"^1.0.0\"", "{ version = \"^1\", optional = true }", "");
+        check("\"^1.0.0\"", "{ path = \"x\" }", "input.field component.dependencies.esf-trading 26");
+        check("\"EStreamFill\"", "\"EStreamOrder\"", "input.field component.schemas.requires[1] 31");
+        check("\"EStreamFill\"", "\"\"", "input.field component.schemas.requires[1] 31");
+        check(
+            "bidirectional = true",
+            "bidirectional = 1",
+            "input.field component.wire_adapter.bidirectional 40",
+        );
+        check("[\"tests/golden/**\"]", "\"tests\"", "input.field component.include.tests 55");
+        check("[component.fpga]", "[component.fpga2]", "");
+        let none = read(b"component = 1").unwrap();
+        assert_eq!(
+            none.faults[0].to_string(),
+            "component: expected a table, found \"integer\" (line 1, column 13)"
+        );
+        assert_eq!(read(b"").unwrap().faults.len(), 1);
+        assert_eq!(read(b"a = \n").unwrap_err().position.unwrap().line, 1);
+        // As long as a manifest may be, and nothing but names: each is looked at once.
+        let many: String = (0..100_000).map(|at| format!("\"{at}\",\n")).collect();
+        let many =
+            read(format!("[component]\nkeywords = 1\n[component.schemas]\nprovides = [\n{many}]").as_bytes())
+                .unwrap();
+        assert_eq!(
+            (many.declared.provides.len(), many.declared.provides[99_999].position.line),
+            (100_000, 100_004)
+        );
+        let wrong = format!("[component]\nkeywords = [{}]", "1,".repeat(100_000));
+        assert_eq!(read(wrong.as_bytes()).unwrap().faults.len(), FAULTS_MAX);
+        assert_eq!(read(&[0xff]).unwrap_err().reason, "input.encoding");
+        assert_eq!(read(&vec![b'#'; MANIFEST_BYTES_MAX + 1]).unwrap_err().reason, "limit.document_bytes");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic_and_what_has_no_fault_the_reader_of_registries_takes(
+            at in 0..WHOLE.len(), length in 0usize..40, with in "[a-z0-9=\"\\[\\]{}. \n#']{0,12}",
+        ) {
+            let mut bytes = WHOLE.as_bytes().to_vec();
+            let end = (at + length).min(bytes.len());
+            bytes.splice(at..end, with.bytes());
+            if let Ok(Reading { component, faults, .. }) = read(&bytes) {
+                proptest::prop_assert_eq!(component.is_some(), faults.is_empty());
+                proptest::prop_assert!(!faults.is_empty() || document::manifest(&bytes).is_ok());
+            }
+        }
     }
 }

@@ -12,9 +12,8 @@ use crate::cli::estream::checks::{self, Checking};
 use crate::cli::render::{Paint, field, list, texts};
 use crate::cli::{Ended, Env, Terminal};
 use crate::config::Settings;
-use crate::estream::package::Package;
 use crate::estream::package::against::Against;
-use crate::materialize::archive::Bounds;
+use crate::estream::package::{Package, bounds};
 
 /// What `pack` takes.
 #[derive(Debug, Clone, Args)]
@@ -64,7 +63,7 @@ pub(in crate::cli) fn run(
             .hint("name a file behind --out")
             .into());
     }
-    let bounds = Bounds::from(&settings.limits);
+    let bounds = bounds(&settings.limits);
     let command = arguments.checking.command(settings, env)?;
     let package = Package::read(&arguments.path, &bounds)?;
     let against = Against { publisher: arguments.publisher.as_deref(), ..Against::nothing(&bounds) };

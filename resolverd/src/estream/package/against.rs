@@ -10,9 +10,8 @@ use catalogue_schema::dialect::estream::component::{Written, publishable};
 use catalogue_schema::dialect::estream::document::ConfigDocument;
 use catalogue_schema::dialect::estream::outline::{self, Outline};
 use catalogue_schema::dialect::estream::{KERNEL, OFFICIAL, RESERVED_PREFIXES};
-use catalogue_schema::error::ParseError;
+use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::ComponentId;
-use catalogue_schema::json;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::seal::NAME_RESERVED;
 use catalogue_schema::version::Version;
@@ -266,12 +265,11 @@ impl Package {
     fn schemas_check(&self, outlines: &Outlines<'_>) -> Check {
         let schemas = outlines.ending(&SCHEMA_ENDS);
         let mut failures: Vec<Failure> = schemas.iter().filter_map(|file| file.fault()).collect();
+        let placed = || schemas.iter().filter(|file| file.path.starts_with(SCHEMAS));
+        let stems: BTreeSet<String> = placed().map(|file| squashed(file.stem)).collect();
+        let told: BTreeSet<&str> = placed().flat_map(|file| file.all_names()).collect();
         for name in &self.declared.provides {
-            let is_it = |file: &&FileOutline<'_>| {
-                file.path.starts_with(SCHEMAS)
-                    && (squashed(file.stem) == squashed(&name.text) || file.names(&name.text))
-            };
-            if !schemas.iter().any(|file| is_it(&file)) {
+            if !(stems.contains(&squashed(&name.text)) || told.contains(name.text.as_str())) {
                 let path = format!("{SCHEMAS}{}.esf.yaml", kebab(&name.text));
                 let expected = format!("the schema in {path}, or in a file of schemas/ that names it");
                 failures.push(self.missing_file(name, "estream.schema_missing", &expected, &path));
@@ -327,14 +325,16 @@ impl Package {
     fn circuits_check(&self, outlines: &Outlines<'_>, has_command: bool) -> Check {
         let circuits = outlines.ending(&CIRCUIT_ENDS);
         let mut failures: Vec<Failure> = circuits.iter().filter_map(|file| file.fault()).collect();
+        let told: BTreeSet<String> =
+            circuits.iter().flat_map(|file| file.all_names()).map(circuit_name).collect();
+        let files: BTreeMap<String, &FileOutline<'_>> =
+            circuits.iter().map(|file| (circuit_name(file.stem), *file)).collect();
         for name in &self.declared.circuits {
             let wanted = circuit_name(&name.text);
-            let is_named =
-                |file: &&FileOutline<'_>| file.all_names().any(|found| circuit_name(found) == wanted);
-            if circuits.iter().any(|file| is_named(&file)) {
+            if told.contains(&wanted) {
                 continue;
             }
-            match circuits.iter().find(|file| circuit_name(file.stem) == wanted) {
+            match files.get(&wanted) {
                 Some(file) => match (&file.read, file.own_names().next()) {
                     // What cannot be read is told already.
                     (Err(_), _) | (Ok(_), None) => {}
@@ -376,7 +376,7 @@ impl Package {
         let (mut failures, mut read) = (Vec::new(), 0usize);
         for (path, bytes) in &vectors {
             let found = match path.as_text().rsplit_once('.').map(|(_, end)| end) {
-                Some("json") => json::check(bytes).and_then(json::document::<serde_json::Value>).map(drop),
+                Some("json") => json(bytes),
                 Some("yaml" | "yml") => outline::check(bytes),
                 _ => continue,
             };
@@ -464,6 +464,14 @@ fn of_file(path: &str, error: &ParseError) -> Failure {
     failure.hint("correct the file")
 }
 
+/// Reads a file of JSON, of which only the form counts: a vector may hold numbers that no document here has room for.
+fn json(bytes: &[u8]) -> Result<(), ParseError> {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map(drop).map_err(|error| {
+        let at = Position { line: error.line(), column: error.column() };
+        ParseError::new("input.json", "JSON that can be read", error.to_string()).at(at)
+    })
+}
+
 /// The YAML files of a component, each read once.
 struct Outlines<'p>(Vec<FileOutline<'p>>);
 
@@ -506,10 +514,6 @@ impl FileOutline<'_> {
     fn all_names(&self) -> impl Iterator<Item = &str> {
         let inner = self.read.iter().flat_map(|outline| &outline.inner).map(String::as_str);
         self.own_names().chain(inner)
-    }
-
-    fn names(&self, name: &str) -> bool {
-        self.all_names().any(|found| found == name)
     }
 }
 

@@ -1,11 +1,10 @@
 //! A component's directory: what of it is published, whether it may be, and the archive of it (seed 002 §7).
 //!
 //! ```no_run
-//! use resolverd::estream::package::{Package, against::Against};
+//! use resolverd::estream::package::{Package, against::Against, bounds};
 //! use resolverd::fetch::limit::Limits;
-//! use resolverd::materialize::archive::Bounds;
 //!
-//! let bounds = Bounds::from(&Limits::default());
+//! let bounds = bounds(&Limits::default());
 //! let package = Package::read("estream-wire-fix".as_ref(), &bounds)?;
 //! let checks = package.validate(&Against::nothing(&bounds));
 //! if checks.iter().all(|check| check.failures().is_empty()) {
@@ -40,6 +39,7 @@ use catalogue_schema::path::DocPath;
 
 use crate::api::{Code, Failure};
 use crate::estream::package::walk::Found;
+use crate::fetch::limit::Limits;
 use crate::materialize::archive::{ArchiveError, Bounds, read, write};
 
 /// What is left out of a component without `[component.include]`, besides what begins with a dot.
@@ -166,6 +166,11 @@ impl Package {
             None => "the archive".to_owned(),
         }
     }
+}
+
+/// Returns what an archive may bring by the limits of the configuration, which are those of who installs it.
+pub fn bounds(limits: &Limits) -> Bounds {
+    Bounds::from(limits)
 }
 
 /// Returns a name as one name of a file.

@@ -10,7 +10,6 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::estream::package::against::{Against, Increment, NAMES, Outcome};
-use crate::fetch::limit::Limits;
 
 const MANIFEST_TEXT: &str = r#"[component]
 name = "fix-tools"
@@ -38,7 +37,7 @@ fpga = ["fpga/*.bit"]
 static BOUNDS: LazyLock<Bounds> = LazyLock::new(bounds);
 
 fn bounds() -> Bounds {
-    Bounds::from(&Limits::default())
+    super::bounds(&Limits::default())
 }
 
 fn component(manifest: &str) -> TempDir {
@@ -91,6 +90,7 @@ fn faults<'a>(place: &TempDir, against: impl FnOnce(Against<'a>) -> Against<'a>)
 #[test]
 fn what_belongs_to_a_component_is_read_and_nothing_else() {
     let place = component(MANIFEST_TEXT);
+    put(&place, "tests/golden/one.json", "{\"input\": 18446744073709551615, \"input\": 1e400}");
     let package = Package::read(place.path(), &bounds()).unwrap();
     assert_eq!(
         names(&package),
@@ -167,6 +167,11 @@ name = 1
         let failure = Package::read(place.path(), &bounds()).unwrap_err();
         assert_eq!((failure.code, &*failure.reason), (Code::ManifestInvalid, reason));
     }
+    let linked = tempfile::tempdir().unwrap();
+    symlink(place.path().join("estream-component.toml"), linked.path().join("estream-component.toml"))
+        .unwrap();
+    let failure = Package::read(linked.path(), &bounds()).unwrap_err();
+    assert!(failure.detail.contains("it is a symbolic link"), "{failure}");
     let empty = tempfile::tempdir().unwrap();
     let failure = Package::read(empty.path(), &bounds()).unwrap_err();
     assert_eq!(&*failure.reason, "package.manifest");
