@@ -132,6 +132,9 @@ pub struct Settings {
     /// The program, with its arguments, that judges circuits and test vectors of a component before it is packed. Config key
     /// `estream.check_command`; default none. A relative path of a program counts from the file's directory.
     pub check_command: Option<Vec<String>>,
+    /// The registry that components are published in: `owner/repo`, a URL or an absolute path. Config key `estream.registry`, else
+    /// the default registry of eStream's own configuration.
+    pub registry: Option<String>,
     /// What to read again for a reload.
     origin: Origin,
 }
@@ -206,6 +209,7 @@ struct EstreamTable {
     home_config: Option<bool>,
     default_key: Option<PathBuf>,
     check_command: Option<Vec<String>>,
+    registry: Option<String>,
 }
 
 impl ConfigFile {
@@ -461,9 +465,12 @@ impl Settings {
                 .iter()
                 .find_map(|file| file.estream.default_key.clone())
                 .or_else(|| home.as_ref().and_then(|home| home.settings.default_key.clone())),
+            check_command: files.iter().find_map(|file| file.estream.check_command.clone()),
+            registry: files.iter().find_map(|file| file.estream.registry.clone()).or_else(|| {
+                home.as_ref().and_then(|home| home.settings.default_registry().map(str::to_owned))
+            }),
             limits: limits(files, home.as_ref()),
             home,
-            check_command: files.iter().find_map(|file| file.estream.check_command.clone()),
             origin: Origin::of(overrides, env),
         })
     }

@@ -261,7 +261,7 @@ fn claims(arguments: &Sign) -> Result<Claims, Failure> {
 
 /// Seconds since 1970-01-01 UTC; a clock before that counts as that.
 #[expect(clippy::disallowed_methods, reason = "a verb is where the clock is read")]
-fn now_s() -> i64 {
+pub(super) fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
 //! The command line: arguments in, one call to the daemon (or in process when none runs), text or JSON out.
 //!
 //! Data goes to stdout, everything else to stderr. A verb decides nothing about components: the same answers come over the
-//! socket. Never asks a question, never prints colours or progress where nobody looks.
+//! socket. Asks nothing but whether to publish, and prints no colours and no progress where nobody looks.
 
 pub mod ask;
 pub mod audit;
@@ -261,6 +261,21 @@ pub enum Verb {
     Gc(files::Gc),
     /// End holds of your own, so that gc may remove what they kept
     Release(files::Release),
+    /// Publish a component in a registry of eStream: validate, pack, sign, and push a branch; needs no daemon
+    #[command(after_help = estream::publish::PUBLISH_EXAMPLES)]
+    Publish(estream::publish::Publish),
+    /// Withdraw a version in a registry of eStream: only locks that hold it choose it from then on
+    #[command(after_help = estream::publish::YANK_EXAMPLES)]
+    Yank(estream::publish::Withdraw),
+    /// Bring a withdrawn version of a registry of eStream back
+    #[command(after_help = "Example: resolverd unyank fix-order-router@0.3.0 --registry OWNER/REPO -y")]
+    Unyank(estream::publish::Withdraw),
+    /// Make, keep and verify a registry of eStream; needs no daemon
+    Registry {
+        /// Which of them
+        #[command(subcommand)]
+        act: estream::registry::RegistryAct,
+    },
     /// Write a new component of an eStream registry, ready to be packed
     Scaffold(estream::scaffold::Scaffold),
     /// Check a component of an eStream registry and pack it: equal files give equal bytes

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use catalogue_schema::dialect::estream::write::Withdrawal;
 use catalogue_schema::id::{ComponentId, Reference};
 use serde_json::{Value, json};
 
@@ -63,6 +64,17 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         return terminal.print(&version(settings.ok().as_ref()), render::version).map(|()| 0);
     }
     let settings = settings.map_err(|error| Ended::from(error.failure()))?;
+    match verb {
+        Verb::Publish(arguments) => return estream::publish::publish(arguments, &settings, env, terminal),
+        Verb::Yank(arguments) => {
+            return estream::publish::withdraw(arguments, Withdrawal::Yank, &settings, env, terminal);
+        }
+        Verb::Unyank(arguments) => {
+            return estream::publish::withdraw(arguments, Withdrawal::Unyank, &settings, env, terminal);
+        }
+        Verb::Registry { act } => return estream::registry::run(act, &settings, env, terminal),
+        _ => {}
+    }
     if let Verb::Audit { act } = verb {
         return audit::run(act, &settings, terminal);
     }
@@ -94,6 +106,10 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
         | Verb::Audit { .. }
         | Verb::Completions(_)
         | Verb::Marketplace { .. }
+        | Verb::Publish(_)
+        | Verb::Yank(_)
+        | Verb::Unyank(_)
+        | Verb::Registry { .. }
         | Verb::Scaffold(_)
         | Verb::Pack(_)
         | Verb::Man(_) => {}

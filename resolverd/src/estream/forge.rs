@@ -8,6 +8,8 @@
 //! Goes through the one https client, with its certificates, caps and deadlines. Sends nothing twice, sends the token nowhere but to
 //! the interface and to where its releases are uploaded, and never prints it.
 
+use std::time::Instant;
+
 use catalogue_schema::error::escaped;
 use catalogue_schema::pointer::HttpsUrl;
 use serde_json::{Value, json};
@@ -16,7 +18,8 @@ use crate::api::{Code, Failure};
 use crate::estream::registry::submit::Forge;
 use crate::fetch::FetchError;
 use crate::fetch::https::{Call, Https};
-use crate::fetch::limit::Budget;
+use crate::fetch::limit::{Budget, Limits};
+use crate::fetch::network::Network;
 use crate::fetch::reach::Reach;
 
 /// Where the interface is, unless something else is said.
@@ -31,8 +34,8 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 const MESSAGE_CHARS_MAX: usize = 300;
 
 /// The interface, as somebody may use it.
-pub struct Interface<'a> {
-    https: &'a Https,
+pub struct Interface {
+    https: Https,
     base: HttpsUrl,
     token: String,
     budget: Budget,
@@ -40,7 +43,7 @@ pub struct Interface<'a> {
 
 /// A release that nobody sees yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
+pub struct Unseen {
     /// Its number.
     pub id: u64,
     upload: HttpsUrl,
@@ -55,29 +58,26 @@ pub struct Pull {
     pub url: String,
 }
 
-impl<'a> Interface<'a> {
+impl Interface {
     /// Prepares to call the interface at `base` with a token; connects to nothing.
     ///
-    /// **Errors**: R011: `base` is no https URL.
-    pub fn new(
-        https: &'a Https,
-        base: &str,
-        token: String,
-        budget: &Budget,
-    ) -> Result<Interface<'a>, Failure> {
+    /// **Errors**: R011: `base` is no https URL; R008: what is configured of other machines cannot be used.
+    pub fn new(network: &Network, limits: &Limits, base: &str, token: String) -> Result<Interface, Failure> {
         let base = HttpsUrl::parse(base.trim_end_matches('/')).map_err(|error| {
             Failure::of(Code::RequestInvalid, &error)
                 .hint("name the interface's address, such as https://host/api/v3")
         })?;
-        // Who is named by hand may be reached, wherever they are.
-        let budget = budget.reaching(Reach::naming([base.host(), UPLOADS]));
+        let https = Https::new(&network.https)
+            .map_err(|refusal| Failure { code: Code::ConfigInvalid, ..Failure::of_refusal(&refusal) })?;
+        // The monotonic clock alone: a run ends, whatever date it is. Who is named by hand may be reached, wherever they are.
+        let budget = Budget::new(limits, Instant::now()).reaching(Reach::naming([base.host(), UPLOADS]));
         Ok(Interface { https, base, token, budget })
     }
 
     /// Makes a release that nobody sees yet.
     ///
     /// **Errors**: E015: it is refused; E012: the interface cannot be reached, or says something else.
-    pub fn draft(&self, forge: &Forge, tag: &str, (title, branch): (&str, &str)) -> Result<Draft, Failure> {
+    pub fn draft(&self, forge: &Forge, tag: &str, (title, branch): (&str, &str)) -> Result<Unseen, Failure> {
         let body = json!({ "tag_name": tag, "target_commitish": branch, "name": title, "draft": true });
         let what = format!("make the release {tag}");
         let answer = self.call("POST", &repository(forge, "/releases"), &body, (201, &what))?;
@@ -86,7 +86,7 @@ impl<'a> Interface<'a> {
         // A template of RFC 6570: what stands in braces is left out.
         let upload = upload.map(|text| text.split('{').next().unwrap_or_default()).map(HttpsUrl::parse);
         match (id, upload) {
-            (Some(id), Some(Ok(upload))) if self.takes_uploads(&upload) => Ok(Draft { id, upload }),
+            (Some(id), Some(Ok(upload))) if self.takes_uploads(&upload) => Ok(Unseen { id, upload }),
             _ => Err(unexpected(&what, "id and upload_url of the interface's own")),
         }
     }
@@ -98,7 +98,7 @@ impl<'a> Interface<'a> {
     /// Adds a file to a release.
     ///
     /// **Errors**: as [`Interface::draft`].
-    pub fn upload(&self, draft: &Draft, name: &str, bytes: Vec<u8>) -> Result<(), Failure> {
+    pub fn upload(&self, draft: &Unseen, name: &str, bytes: Vec<u8>) -> Result<(), Failure> {
         let what = format!("upload {name}");
         let url = HttpsUrl::parse(&format!("{}?name={name}", draft.upload))
             .map_err(|_| unexpected(&what, "an upload_url that can be used"))?;
@@ -108,7 +108,7 @@ impl<'a> Interface<'a> {
     /// Lets everybody see a release, and returns where its file of this name is downloaded.
     ///
     /// **Errors**: as [`Interface::draft`].
-    pub fn publish(&self, forge: &Forge, draft: &Draft, name: &str) -> Result<String, Failure> {
+    pub fn publish(&self, forge: &Forge, draft: &Unseen, name: &str) -> Result<String, Failure> {
         let what = "publish the release";
         let path = repository(forge, &format!("/releases/{}", draft.id));
         let answer = self.call("PATCH", &path, &json!({ "draft": false }), (200, what))?;
@@ -121,7 +121,7 @@ impl<'a> Interface<'a> {
     /// Takes a release away again.
     ///
     /// **Errors**: as [`Interface::draft`].
-    pub fn discard(&self, forge: &Forge, draft: &Draft) -> Result<(), Failure> {
+    pub fn discard(&self, forge: &Forge, draft: &Unseen) -> Result<(), Failure> {
         let path = repository(forge, &format!("/releases/{}", draft.id));
         let url = self.url(&path)?;
         let what = "take the release away";

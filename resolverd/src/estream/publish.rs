@@ -20,12 +20,13 @@ use catalogue_schema::json;
 use catalogue_schema::key::PublicKey;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::HttpsUrl;
+use catalogue_schema::revision::rfc3339;
 use catalogue_schema::seal::{KEY_UNKNOWN, PUBLISHER_UNKNOWN};
 use catalogue_schema::version::Version;
 use serde_json::{Map, Value};
 
 use crate::api::{Code, Failure};
-use crate::estream::forge::{Draft, Interface, Pull};
+use crate::estream::forge::{Interface, Pull, Unseen};
 use crate::estream::package::Package;
 use crate::estream::package::against::{Against, Check};
 use crate::estream::package::command::CheckCommand;
@@ -353,6 +354,7 @@ fn sealed(
     let (_, signature) = signing::sign_message(wish.key, checksum.as_bytes())
         .map_err(|error| Failure::new(Code::SignatureInvalid, "keys.private", error.to_string()))?;
     let min_version = min_version.as_ref().map(ToString::to_string);
+    let now = rfc3339(wish.now_s);
     let published = Published {
         name: id.path(),
         category,
@@ -360,7 +362,7 @@ fn sealed(
         description,
         keywords,
         version,
-        published_s: wish.now_s,
+        published_at: &now,
         checksum: &checksum,
         key_id: &key_id,
         min_version: min_version.as_deref(),
@@ -378,7 +380,7 @@ fn sealed(
     add(format!("{own}/{MANIFEST}"), package.manifest.clone())?;
     add(
         format!("{own}/SIGNATURE.ml-dsa"),
-        write::signature(&key_id, wish.now_s, &checksum, &signature).into_bytes(),
+        write::signature(&key_id, &now, &checksum, &signature).into_bytes(),
     )?;
     add(format!("{own}/checksum.sha3"), write::checksum(&checksum).into_bytes())?;
     add(format!("{component_directory}/metadata.json"), metadata.into_bytes())?;
@@ -459,7 +461,7 @@ pub struct Submitted {
 /// Puts the archive where it will lie, pushes the commit, and asks for it to be merged where `interface` can.
 ///
 /// **Errors**: E015: something is refused; E012: something cannot be reached. A release that was begun is taken away again.
-pub fn submit(sealed: &Sealed, interface: Option<&Interface<'_>>) -> Result<Submitted, Failure> {
+pub fn submit(sealed: &Sealed, interface: Option<&Interface>) -> Result<Submitted, Failure> {
     let Sealed { desk, change, place, archive, .. } = sealed;
     desk.has_no(&change.branch)?;
     let Place::Release { forge, tag, url } = place else { return pushed(desk, change, interface) };
@@ -479,8 +481,8 @@ pub fn submit(sealed: &Sealed, interface: Option<&Interface<'_>>) -> Result<Subm
 /// Fills a release, pushes the commit, and lets everybody see the release.
 fn released(
     sealed: &Sealed,
-    interface: &Interface<'_>,
-    (forge, draft, url): (&Forge, &Draft, &HttpsUrl),
+    interface: &Interface,
+    (forge, draft, url): (&Forge, &Unseen, &HttpsUrl),
     archive: Vec<u8>,
 ) -> Result<(), Failure> {
     interface.upload(draft, ARCHIVE, archive)?;
@@ -499,16 +501,12 @@ fn released(
 /// Pushes a commit, and asks for it to be merged where `interface` can.
 ///
 /// **Errors**: E015: it is refused; E012: the registry cannot be reached.
-pub fn pushed(
-    desk: &Desk,
-    change: &Submission,
-    interface: Option<&Interface<'_>>,
-) -> Result<Submitted, Failure> {
+pub fn pushed(desk: &Desk, change: &Submission, interface: Option<&Interface>) -> Result<Submitted, Failure> {
     desk.push(&change.commit, &change.branch)?;
     pulled(desk, change, interface)
 }
 
-fn pulled(desk: &Desk, change: &Submission, interface: Option<&Interface<'_>>) -> Result<Submitted, Failure> {
+fn pulled(desk: &Desk, change: &Submission, interface: Option<&Interface>) -> Result<Submitted, Failure> {
     let Submission { branch, title, .. } = change;
     let pull = match (interface, &desk.address.forge) {
         (Some(interface), Some(forge)) => {

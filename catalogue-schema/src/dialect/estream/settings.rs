@@ -110,6 +110,11 @@ struct SigningTable {
 }
 
 impl Settings {
+    /// Returns where the default registry lies, where one is said.
+    pub fn default_registry(&self) -> Option<&str> {
+        self.registries.iter().find(|one| one.id.as_text() == DEFAULT).map(|one| one.url.as_str())
+    }
+
     /// Reads the text of the file, which lies in `directory`.
     ///
     /// **Errors**: it is no TOML; a value of another type, out of range or empty; a name that cannot be the id of a source, or stands

@@ -16,7 +16,6 @@ use crate::digest::{Digest, hex};
 use crate::error::ParseError;
 use crate::json;
 use crate::key::PublicKey;
-use crate::revision::rfc3339;
 use crate::version::Version;
 
 /// The reason of a change to a publisher's record that cannot be made.
@@ -143,8 +142,8 @@ pub struct Published<'a> {
     pub keywords: &'a [String],
     /// The version.
     pub version: &'a Version,
-    /// When, in seconds since 1970-01-01 UTC.
-    pub published_s: i64,
+    /// When: an instant in UTC such as `2026-02-10T12:00:00Z`.
+    pub published_at: &'a str,
     /// SHA3-256 of its archive.
     pub checksum: &'a Digest,
     /// The key that signs it.
@@ -175,7 +174,7 @@ pub fn published(known: Option<&[u8]>, one: &Published<'_>) -> Result<String, Pa
     }
     let mut row = json!({
         "version": one.version.to_string(),
-        "published_at": rfc3339(one.published_s),
+        "published_at": one.published_at,
         "checksum_sha3": one.checksum.hex(),
         "signature_pubkey_id": one.key_id,
         "yanked": false,
@@ -288,11 +287,11 @@ fn metadata(fields: Map<String, Value>) -> Result<String, ParseError> {
 }
 
 /// Returns a signature file: who signed which checksum, and the signature.
-pub fn signature(key_id: &str, signed_s: i64, checksum: &Digest, signature: &[u8]) -> String {
+pub fn signature(key_id: &str, signed_at: &str, checksum: &Digest, signature: &[u8]) -> String {
     let value = json!({
         "algorithm": ALGORITHM,
         "key_id": key_id,
-        "signed_at": rfc3339(signed_s),
+        "signed_at": signed_at,
         "checksum_algorithm": "SHA3-256",
         "checksum": checksum.hex(),
         "signature_hex": hex(signature),
@@ -312,10 +311,10 @@ pub struct NewKey<'a> {
     pub id: Option<&'a str>,
     /// The key.
     pub key: &'a PublicKey,
-    /// From when on it signs, in seconds since 1970-01-01 UTC.
-    pub created_s: i64,
+    /// From when on it signs: an instant in UTC.
+    pub created_at: &'a str,
     /// Until when it signs.
-    pub expires_s: Option<i64>,
+    pub expires_at: Option<&'a str>,
 }
 
 /// A publisher who is registered.
@@ -359,7 +358,7 @@ pub fn rotated(known: &[u8], name: &str, id: &str, new: &NewKey<'_>) -> Result<S
         return Err(ParseError::new(RECORD, "a key that is active", format!("{id}, {status}")));
     }
     old.insert("status".to_owned(), "rotated".into());
-    old.insert("rotated_at".to_owned(), rfc3339(new.created_s).into());
+    old.insert("rotated_at".to_owned(), new.created_at.into());
     keyed(&mut fields, name, new)?;
     record(fields, name)
 }
@@ -368,14 +367,14 @@ pub fn rotated(known: &[u8], name: &str, id: &str, new: &NewKey<'_>) -> Result<S
 ///
 /// **Errors**: the record cannot be read; it has no such key (`estream.key_unknown`), or one that is revoked already
 /// (`estream.record`).
-pub fn revoked(known: &[u8], name: &str, id: &str, at_s: i64) -> Result<String, ParseError> {
+pub fn revoked(known: &[u8], name: &str, id: &str, at: &str) -> Result<String, ParseError> {
     let mut fields = held(known, name)?;
     let old = entry(&mut fields, name, id)?;
     if old.get("status").and_then(Value::as_str) == Some("revoked") {
         return Err(ParseError::new(RECORD, "a key that is not revoked", format!("{id}, revoked")));
     }
     old.insert("status".to_owned(), "revoked".into());
-    old.insert("revoked_at".to_owned(), rfc3339(at_s).into());
+    old.insert("revoked_at".to_owned(), at.into());
     record(fields, name)
 }
 
@@ -434,11 +433,11 @@ fn keyed(fields: &mut Map<String, Value>, name: &str, new: &NewKey<'_>) -> Resul
         "key_id": id,
         "algorithm": ALGORITHM,
         "public_key_hex": own,
-        "created_at": rfc3339(new.created_s),
+        "created_at": new.created_at,
         "status": "active",
     });
-    if let (Some(at_s), Some(entry)) = (new.expires_s, entry.as_object_mut()) {
-        entry.insert("expires_at".to_owned(), rfc3339(at_s).into());
+    if let (Some(at), Some(entry)) = (new.expires_at, entry.as_object_mut()) {
+        entry.insert("expires_at".to_owned(), at.into());
     }
     keys.push(entry);
     // A key that was wrong before stays what it was; a new one has to be right.
@@ -479,7 +478,7 @@ mod tests {
             description: at,
             keywords: &keywords,
             version: &version,
-            published_s: 1_770_724_800,
+            published_at: "2026-02-10T12:00:00Z",
             checksum: &checksum,
             key_id: "acme-1",
             min_version: Some("0.8.0").filter(|_| at == "1.0.0"),
@@ -548,6 +547,8 @@ mod tests {
         assert!(!none.unwrap().contains("latest"), "nothing is left to choose");
     }
 
+    const AT: &str = "2026-02-10T12:00:00Z";
+
     fn key(byte: u8) -> PublicKey {
         let bytes = vec![byte; KeyAlgorithm::MlDsa87.public_bytes()];
         PublicKey::from_bytes(KeyAlgorithm::MlDsa87, &bytes).unwrap()
@@ -556,7 +557,7 @@ mod tests {
     #[test]
     fn keys_are_added_replaced_and_revoked_once() {
         let (one, two, three) = (key(1), key(2), key(3));
-        let of = |key, id| NewKey { id, key, created_s: 100, expires_s: Some(200) };
+        let of = |key, id| NewKey { id, key, created_at: AT, expires_at: Some(AT) };
         let acme = NewPublisher { name: "acme", display_name: None, url: None, is_verified: true };
         let first = registered(&acme, &of(&one, None)).unwrap();
         assert!(first.contains("\"key_id\": \"acme-signing-key-01\""), "{first}");
@@ -569,10 +570,10 @@ mod tests {
             told,
             [("acme-signing-key-01", KeyStatus::Rotated), ("acme-signing-key-02", KeyStatus::Active)]
         );
-        let third = revoked(second.as_bytes(), "acme", "acme-signing-key-01", 300).unwrap();
+        let third = revoked(second.as_bytes(), "acme", "acme-signing-key-01", AT).unwrap();
         let reason = |result: Result<String, ParseError>| result.unwrap_err().reason;
-        assert_eq!(reason(revoked(third.as_bytes(), "acme", "acme-signing-key-01", 300)), RECORD);
-        assert_eq!(reason(revoked(third.as_bytes(), "acme", "nobody", 300)), crate::seal::KEY_UNKNOWN);
+        assert_eq!(reason(revoked(third.as_bytes(), "acme", "acme-signing-key-01", AT)), RECORD);
+        assert_eq!(reason(revoked(third.as_bytes(), "acme", "nobody", AT)), crate::seal::KEY_UNKNOWN);
         assert_eq!(
             reason(rotated(third.as_bytes(), "acme", "acme-signing-key-01", &of(&three, None))),
             RECORD
@@ -588,7 +589,7 @@ mod tests {
         assert_eq!(reason(again), RECORD);
         assert!(rotated(b"{}", "acme", "acme-signing-key-02", &of(&one, None)).is_err());
         assert_eq!(
-            reason(revoked(third.as_bytes(), "other", "acme-signing-key-02", 1)),
+            reason(revoked(third.as_bytes(), "other", "acme-signing-key-02", AT)),
             "estream.publisher_malformed"
         );
     }

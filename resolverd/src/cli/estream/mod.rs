@@ -6,6 +6,8 @@ pub mod export;
 pub mod install;
 pub mod marketplace;
 pub mod pack;
+pub mod publish;
+pub mod registry;
 pub mod scaffold;
 pub mod search;
 pub mod uninstall;

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::dialect::estream::document::ConfigDocument;
-use catalogue_schema::dialect::estream::{INDEX, MANIFEST, Publisher};
+use catalogue_schema::dialect::estream::{INDEX, KERNEL, MANIFEST, Publisher};
 use catalogue_schema::digest::Hashed;
 use catalogue_schema::error::escaped;
 use catalogue_schema::id::{ComponentId, Dialect};
@@ -547,16 +547,23 @@ impl Work<'_> {
             Err(failure) => return vec![failure],
         };
         let provided = self.view.given(&release.dependencies);
+        // What became of a dependency later is no fault of a version that was published before.
+        let is_known = before.is_new || provided.len() >= components(release);
         let against = Against {
             publisher,
             published: Some(&before.versions),
-            provided: Some(&provided),
+            provided: Some(&provided).filter(|_| is_known),
             command: self.question.command,
             archive: Some(archive),
             ..Against::nothing(&bounds).rules(self.config)
         };
         package.validate(&against).iter().flat_map(|check| check.failures().to_vec()).collect()
     }
+}
+
+/// Counts the components that a version requires; the platform is none.
+fn components(release: &Release) -> usize {
+    release.dependencies.iter().filter(|reference| reference.id.as_text() != KERNEL).count()
 }
 
 const PUBLISH_ANOTHER: &str = "leave it as it was, and publish another version";

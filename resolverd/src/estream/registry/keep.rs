@@ -176,8 +176,8 @@ pub enum Act<'a> {
     Add(NewPublisher<'a>, NewKey<'a>),
     /// A key of this id is replaced.
     Rotate(&'a str, NewKey<'a>),
-    /// A key of this id is revoked, at a time in seconds since 1970-01-01 UTC.
-    Revoke(&'a str, i64),
+    /// A key of this id is revoked, at an instant in UTC.
+    Revoke(&'a str, &'a str),
 }
 
 /// Writes the record of a publisher anew, in the checkout of a registry; returns its file.
@@ -217,7 +217,7 @@ pub fn record(registry: &Path, name: &str, act: &Act<'_>) -> Result<PathBuf, Fai
                 .hint("resolverd registry publisher add registers a publisher"));
         }
         (Act::Rotate(id, key), Some(known)) => rotated(&known, name, id, key),
-        (Act::Revoke(id, at_s), Some(known)) => revoked(&known, name, id, *at_s),
+        (Act::Revoke(id, at), Some(known)) => revoked(&known, name, id, at),
     };
     let text = text.map_err(|error| {
         let code =

@@ -70,7 +70,11 @@ impl Address {
             return Ok(Address { url: text.to_owned(), forge });
         }
         if let Ok(url) = SshUrl::parse(text) {
-            return plain(url.as_text().to_owned());
+            let host = url.login().rsplit('@').next().unwrap_or_default();
+            let path = url.path().trim_start_matches('/').split_once('/');
+            let forge =
+                path.filter(|_| host == FORGE).and_then(|(owner, name)| Forge::of(FORGE, owner, name));
+            return Ok(Address { url: url.as_text().to_owned(), forge });
         }
         match text.split_once('/').and_then(|(owner, name)| Forge::of(FORGE, owner, name)) {
             Some(forge) => {
@@ -237,6 +241,8 @@ mod tests {
         check("./registry", Some("/here/./registry"), false);
         check("/srv/registry.git", Some("/srv/registry.git"), false);
         check("file:///srv/registry.git", Some("file:///srv/registry.git"), false);
+        check("ssh://git@github.com/acme/r.git", Some("ssh://git@github.com/acme/r.git"), true);
+        check("git@github.com:acme/r.git", Some("git@github.com:acme/r.git"), true);
         check("ssh://git@e.org/srv/r.git", Some("ssh://git@e.org/srv/r.git"), false);
         for text in [
             "",

@@ -102,6 +102,7 @@ fn local(path: &Path) -> Result<LocalPath, Failure> {
 /// Reads documents of registries, and archives.
 pub struct Eyes {
     origins: Origins,
+    limits: Limits,
     budget: Budget,
 }
 
@@ -113,7 +114,7 @@ impl Eyes {
         let origins = Origins::new(network)
             .map_err(|refusal| Failure { code: Code::ConfigInvalid, ..Failure::of_refusal(&refusal) })?;
         // The monotonic clock alone: a run ends, whatever date it is.
-        Ok(Eyes { origins, budget: Budget::new(limits, Instant::now()) })
+        Ok(Eyes { origins, limits: limits.clone(), budget: Budget::new(limits, Instant::now()) })
     }
 
     /// Reads one document of a registry; `None` where it is not there.
@@ -135,7 +136,9 @@ impl Eyes {
     /// **Errors**: it is not there, cannot be reached or is too large.
     pub fn archive(&self, location: &Location) -> Result<Vec<u8>, Failure> {
         let want = Want::Blob(location.clone());
-        match self.origins.fetch(&[Ask::from(&want)], &self.budget.for_archives()).pop() {
+        // Each has the limits to itself: a registry has as many as it likes.
+        let budget = Budget::new(&self.limits, Instant::now()).for_archives();
+        match self.origins.fetch(&[Ask::from(&want)], &budget).pop() {
             Some(Ok(Answer::Fetched(fetched))) => Ok(fetched.bytes),
             Some(Err(error)) => Err(unread(&error)),
             Some(Ok(Answer::Unchanged)) | None => Err(unanswered(&want)),
@@ -235,6 +238,7 @@ impl Eyes {
             filter: Filter::default(),
             origin: None,
             signature: None,
+            declared_in: None,
         };
         Ok(start(&source, &Forges::default()))
     }
@@ -242,13 +246,14 @@ impl Eyes {
 
 fn unread(error: &FetchError) -> Failure {
     let failure = Failure::of_refusal(error.refusal());
+    let is_far = failure.code == Code::SourceUnavailable || matches!(error, FetchError::Unreachable(_));
     match error {
-        FetchError::Unreachable(_) => {
-            Failure { code: Code::NetworkError, ..failure }.hint("try again once it can be reached")
-        }
         FetchError::Limit(_) => Failure { code: Code::PackageTooLarge, ..failure }
             .hint("config.toml raises limits below [limits]"),
-        FetchError::Missing(_) | FetchError::Refused(_) => failure,
+        _ if is_far => {
+            Failure { code: Code::NetworkError, ..failure }.hint("try again once it can be had there")
+        }
+        _ => failure,
     }
 }
 
@@ -362,33 +367,33 @@ impl View {
         }
     }
 
-    /// Returns every version of a component, oldest first, those among them that may not be used.
+    /// Returns every release of a component, oldest first, those among them that may not be used.
+    pub fn of(&self, id: &ComponentId) -> &[Release] {
+        let start = self.releases.partition_point(|release| release.id < *id);
+        let end = self.releases.partition_point(|release| release.id <= *id);
+        self.releases.get(start..end).unwrap_or_default()
+    }
+
+    /// Returns every version of a component, oldest first.
     pub fn versions(&self, id: &ComponentId) -> Vec<Version> {
-        self.releases
-            .iter()
-            .filter(|release| release.id == *id)
-            .map(|release| release.version.clone())
-            .collect()
+        self.of(id).iter().map(|release| release.version.clone()).collect()
     }
 
     /// Returns a version.
     pub fn release(&self, id: &ComponentId, version: &Version) -> Option<&Release> {
-        self.releases.iter().find(|release| release.id == *id && release.version == *version)
-    }
-
-    /// Returns the releases that may be used, those that are withdrawn not among them.
-    pub fn usable(&self) -> impl Iterator<Item = &Release> {
-        self.releases
-            .iter()
-            .filter(|release| !release.yanked && matches!(release.verdict, Verdict::Trusted(_)))
+        self.of(id).iter().find(|release| release.version == *version)
     }
 
     /// Returns the schemas that these dependencies provide, in the newest versions that the registry would give; what it has nothing
     /// for is not among them.
     pub fn given(&self, dependencies: &[Reference]) -> BTreeMap<ComponentId, Vec<String>> {
         let newest = |reference: &Reference| {
-            let fits = |one: &&Release| one.id == reference.id && reference.requirement.matches(&one.version);
-            self.usable().filter(fits).max_by(|one, other| one.version.cmp(&other.version))
+            let fits = |one: &&Release| {
+                !one.yanked
+                    && matches!(one.verdict, Verdict::Trusted(_))
+                    && reference.requirement.matches(&one.version)
+            };
+            self.of(&reference.id).iter().rfind(fits)
         };
         let chosen = dependencies.iter().filter_map(newest);
         chosen.map(|release| (release.id.clone(), provided(release))).collect()

@@ -1,0 +1,815 @@
+//! The life of a registry, from the publisher's and the keeper's side: the real binary, real Git repositories, real ML-DSA-87 keys.
+//! Whatever is tampered with gets the same code from `registry check` and from the daemon.
+
+use std::path::Path;
+use std::process::Command;
+
+use catalogue_schema::digest::{Algorithm, Digest, hex};
+use catalogue_schema::key::{PrivateKey, SEED_BYTES};
+use catalogue_schema::path::DocPath;
+use resolverd::fetch::limit::Limits;
+use resolverd::materialize::archive::Bounds;
+use resolverd::materialize::archive::write::tar_gz;
+use resolverd::trust::signature::Signer;
+use serde_json::{Value, json};
+
+use crate::harness::daemon::{Daemon, Said, Sandbox};
+use crate::harness::place;
+use crate::harness::repository::{self, Files, Repository};
+use crate::harness::tls::{Route, TlsServer};
+
+const ORDERS: &str = "[component]\nname = \"order-schemas\"\nversion = \"VERSION\"\ncategory = \"esf-schema\"\ndescription = \"Orders\"\nlicense = \"Apache-2.0\"\nkeywords = [\"orders\"]\n\n[component.schemas]\nprovides = [\"OrderPlaced\"]\n";
+const ROUTER: &str = "[component]\nname = \"@acme/order-router\"\nversion = \"VERSION\"\ncategory = \"smart-circuit\"\ndescription = \"Routes orders\"\n\n[component.estream]\nmin_version = \"0.8.0\"\n\n[component.dependencies]\norder-schemas = \"^1\"\n\n[component.schemas]\nrequires = [\"OrderPlaced\"]\n\n[component.circuits]\nprovides = [\"order_router\"]\n";
+
+/// A sandbox in which somebody keeps a registry, and somebody publishes in it.
+struct Desk {
+    sandbox: Sandbox,
+}
+
+impl Desk {
+    /// Makes a registry that keeps archives, with the publisher `acme`, and a bare repository of it.
+    fn new(archives: &[&str]) -> Desk {
+        let desk = Desk { sandbox: Sandbox::new() };
+        desk.write(
+            "home/.gitconfig",
+            "[user]\n\tname = A Tester\n\temail = tester@example.org\n[init]\n\tdefaultBranch = main\n",
+        );
+        desk.done(&[&["registry", "init", "registry"], archives].concat());
+        for name in ["acme", "other"] {
+            desk.done(&["keys", "generate", "ml-dsa-87", name]);
+        }
+        let added =
+            ["registry", "publisher", "add", "acme", "--key", "acme.pem", "--verified", "--dir", "registry"];
+        desk.done(&added);
+        desk.git("registry", &["add", "--all"]);
+        desk.git("registry", &["commit", "--quiet", "-m", "acme"]);
+        let registry = desk.sandbox.path("registry");
+        place::git(&registry, &["clone", "--quiet", "--bare", "--no-local", ".", "../registry.git"]);
+        desk.git("registry", &["remote", "add", "origin", "../registry.git"]);
+        desk
+    }
+
+    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        repository::write(&self.sandbox.path(""), &Files::from([(path.to_owned(), text.as_ref().to_vec())]));
+    }
+
+    fn component(&self, name: &str, manifest: &str, version: &str) {
+        self.write(&format!("{name}/estream-component.toml"), manifest.replace("VERSION", version));
+        self.write(&format!("{name}/README.md"), format!("# {name}\n"));
+        let schema = "name: OrderPlaced\nversion: 1\nfields:\n  - name: id\n    type: u64\n";
+        match name {
+            "orders" => self.write("orders/schemas/order-placed.esf.yaml", schema),
+            _ => self.write(
+                "router/circuits/order-router.circuit.yaml",
+                "circuit: order_router\nname: order_router\n",
+            ),
+        }
+    }
+
+    fn git(&self, directory: &str, arguments: &[&str]) -> String {
+        place::git(&self.sandbox.path(directory), arguments)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        self.sandbox.run(arguments)
+    }
+
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) -> String {
+        let said = self.run(arguments);
+        assert_eq!(said.status, 0, "{arguments:?}: {said:?}");
+        said.stdout
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.done(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    fn publish(&self, directory: &str, more: &[&str]) -> Said {
+        let own = ["publish", directory, "--registry", "./registry.git", "--key", "acme.key"];
+        self.run(&[&own, more].concat())
+    }
+
+    #[track_caller]
+    fn published(&self, directory: &str) {
+        let said = self.publish(directory, &["-y"]);
+        assert_eq!(said.status, 0, "{said:?}");
+    }
+
+    /// Merges a branch as whoever keeps the registry does, once its check has nothing to say.
+    #[track_caller]
+    fn merge(&self, branch: &str) {
+        self.git("registry", &["fetch", "--quiet", "origin", branch]);
+        self.git("registry", &["merge", "--quiet", "--no-ff", "-m", "merge", "FETCH_HEAD"]);
+        let checked = self.json(&["registry", "check", "registry", "--base", "HEAD^1"]);
+        assert_eq!(checked["good"], true, "{checked:#}");
+        self.git("registry", &["push", "--quiet", "origin", "main"]);
+    }
+
+    /// Returns what `registry check` says of a checkout: `CODE reason` of each finding.
+    fn findings(&self, directory: &str, more: &[&str]) -> Vec<String> {
+        let said = self.run(&[&["registry", "check", directory, "-o", "json"], more].concat());
+        let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
+        let text = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();
+        let findings: Vec<String> = answer["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| format!("{} {}", text(one, "code"), text(one, "reason")))
+            .collect();
+        assert_eq!(said.status == 0, findings.is_empty(), "{said:?}");
+        findings
+    }
+
+    fn signer(&self, name: &str) -> Signer {
+        let text = std::fs::read(self.sandbox.path(&format!("{name}.key"))).unwrap();
+        Signer::of(&PrivateKey::parse(&text).unwrap()).unwrap()
+    }
+}
+
+/// Reads the files below a directory, Git's own not among them.
+fn files(root: &Path) -> Files {
+    let (mut files, mut open) = (Files::new(), vec![root.to_path_buf()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match (entry.file_name().unwrap() == ".git", entry.is_dir()) {
+                (true, _) => {}
+                (_, true) => open.push(entry),
+                _ => {
+                    let path = entry.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                    files.insert(path, std::fs::read(entry).unwrap());
+                }
+            }
+        }
+    }
+    files
+}
+
+fn change(files: &mut Files, path: &str, change: impl FnOnce(&mut Value)) {
+    let mut value: Value = serde_json::from_slice(&files[path]).unwrap();
+    change(&mut value);
+    files.insert(path.to_owned(), format!("{value:#}\n").into_bytes());
+}
+
+/// Returns `id@version` of everything that is chosen, or the code and reason of the refusal.
+fn chosen(daemon: &Daemon, references: &[&str]) -> String {
+    told(&daemon.resolve(references).json())
+}
+
+fn told(answer: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    match answer["components"].as_array() {
+        Some(all) => {
+            let names = all.iter().map(|one| format!("{}@{}", text(&one["id"]), text(&one["version"])));
+            names.collect::<Vec<String>>().join(" ")
+        }
+        None => format!("{} {}", text(&answer["code"]), text(&answer["reason"])),
+    }
+}
+
+const BOTH: &str = "estream:order-schemas@1.0.0 estream:@acme/order-router@0.1.0";
+
+/// A desk at which both components are published and merged.
+fn shop() -> Desk {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.published("orders");
+    desk.merge("publish/order-schemas-1.0.0");
+    desk.component("router", ROUTER, "0.1.0");
+    desk.published("router");
+    desk.merge("publish/@acme/order-router-0.1.0");
+    desk
+}
+
+fn reads(desk: &Desk, repository: &Path) -> Daemon {
+    let url = format!("file://{}", repository.display());
+    desk.sandbox.write_sources(&json!({ "sources": [{ "id": "parts", "dialect": "estream", "url": url }] }));
+    desk.sandbox.start_synced()
+}
+
+#[test]
+fn components_are_published_merged_read_withdrawn_and_brought_back() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.component("router", ROUTER, "0.1.0");
+
+    // What it needs is not there yet, and everything is told at once.
+    let said = desk.publish("router", &["-y"]);
+    assert!(said.status == 2 && said.stdout.contains("E008"), "{said:?}");
+    assert!(said.stderr.contains("nothing was published"), "{said:?}");
+    // Nobody is asked where nobody sits.
+    let said = desk.publish("orders", &[]);
+    assert!(said.status == 2 && said.stderr.contains("-y"), "{said:?}");
+    let refs = || desk.git("registry.git", &["for-each-ref", "--format=%(refname)"]);
+    assert_eq!(refs().trim(), "refs/heads/main");
+    let dry =
+        desk.json(&["publish", "orders", "--registry", "./registry.git", "--key", "acme.key", "--dry-run"]);
+    assert_eq!((&dry["published"], &dry["keyId"]), (&json!(false), &json!("acme-signing-key-01")), "{dry:#}");
+    assert_eq!(refs().trim(), "refs/heads/main", "a dry run changes nothing");
+
+    let said = desk.publish("orders", &["-y"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    for line in [
+        "✓ manifest  order-schemas 1.0.0",
+        "Key: acme-signing-key-01",
+        "Signature: 4627 bytes",
+        "git pull --no-rebase --no-ff",
+    ] {
+        assert!(said.stdout.contains(line), "{line}: {}", said.stdout);
+    }
+    let branch = "publish/order-schemas-1.0.0";
+    let changed = desk.git("registry.git", &["diff", "--name-status", "main", branch]);
+    let directory = "index/esf-schema/order-schemas";
+    let expected = format!(
+        "A\tarchives/order-schemas-1.0.0.tar.gz\nA\t{directory}/1.0.0/SIGNATURE.ml-dsa\nA\t{directory}/1.0.0/checksum.sha3\nA\t{directory}/1.0.0/estream-component.toml\nA\t{directory}/metadata.json\n"
+    );
+    assert_eq!(changed, expected);
+    // It is submitted once.
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 6 && said.stderr.contains("registry.branch_exists"), "{said:?}");
+    desk.merge(branch);
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 4 && said.stdout.contains("E010"), "{said:?}");
+    desk.published("router");
+    desk.merge("publish/@acme/order-router-0.1.0");
+    let automatic =
+        desk.json(&["registry", "check", "registry", "--base", "HEAD^1", "--comment", "comment.md"]);
+    assert_eq!((&automatic["automatic"], &automatic["good"]), (&json!(true), &json!(true)), "{automatic:#}");
+    let comment = std::fs::read_to_string(desk.sandbox.path("comment.md")).unwrap();
+    assert!(comment.contains("everything is right") && comment.contains("order-router"), "{comment}");
+
+    let daemon = reads(&desk, &desk.sandbox.path("registry.git"));
+    assert_eq!(chosen(&daemon, &["@acme/order-router"]), BOTH);
+    let release = daemon.get("/v1/components/estream/order-schemas/1.0.0").ok();
+    assert_eq!(release["extra"]["verification"]["result"], "Valid", "{release:#}");
+    let put =
+        daemon.post("/v1/materialize", &json!({ "releases": ["estream:@acme/order-router@0.1.0"] })).json();
+    assert!(put.to_string().contains("order-router.circuit.yaml"), "{put:#}");
+
+    // A newer one is withdrawn, and brought back.
+    desk.component("orders", ORDERS, "1.1.0");
+    desk.published("orders");
+    desk.merge("publish/order-schemas-1.1.0");
+    daemon.sync();
+    assert_eq!(chosen(&daemon, &["order-schemas"]), "estream:order-schemas@1.1.0");
+    let yank =
+        ["yank", "order-schemas@1.1.0", "--registry", "./registry.git", "--reason", "loses orders", "-y"];
+    let said = desk.done(&yank);
+    assert!(said.contains("Yank order-schemas v1.1.0"), "{said}");
+    let branch = "yank/order-schemas-1.1.0";
+    let diff = desk.git("registry.git", &["diff", "--unified=0", "main", branch]);
+    let lines: Vec<&str> = diff
+        .lines()
+        .filter(|line| line.starts_with(['+', '-']) && !line.starts_with("+++") && !line.starts_with("---"))
+        .collect();
+    assert!(lines.len() <= 7 && diff.contains("+      \"yanked\": true,"), "{diff}");
+    desk.merge(branch);
+    let told = desk.json(&["registry", "check", "registry", "--base", "HEAD^1"]);
+    assert_eq!(
+        (&told["automatic"], &told["changes"]),
+        (&json!(false), &json!(["order-schemas@1.1.0 is withdrawn"]))
+    );
+    daemon.sync();
+    assert_eq!(chosen(&daemon, &["order-schemas"]), "estream:order-schemas@1.0.0");
+    let said = desk.run(&["yank", "order-schemas@1.1.0", "--registry", "./registry.git", "-y"]);
+    assert!(said.status == 2 && said.stderr.contains("estream.yanked"), "{said:?}");
+    for (reference, code) in
+        [("order-schemas@9.9.9", "E002"), ("nothing@1.0.0", "E001"), ("order-schemas", "R001")]
+    {
+        let said = desk.run(&["yank", reference, "--registry", "./registry.git", "-y"]);
+        assert!(said.status != 0 && said.stderr.contains(code), "{reference}: {said:?}");
+    }
+    desk.done(&["unyank", "order-schemas@1.1.0", "--registry", "./registry.git", "-y"]);
+    desk.merge("unyank/order-schemas-1.1.0");
+    daemon.sync();
+    assert_eq!(chosen(&daemon, &["order-schemas"]), "estream:order-schemas@1.1.0");
+}
+
+#[test]
+fn keys_are_replaced_and_revoked() {
+    let desk = shop();
+    let daemon = reads(&desk, &desk.sandbox.path("registry.git"));
+    let commit = |what: &str| {
+        desk.git("registry", &["add", "--all"]);
+        desk.git("registry", &["commit", "--quiet", "-m", what]);
+        desk.git("registry", &["push", "--quiet", "origin", "main"]);
+        daemon.sync();
+    };
+    let first = "acme-signing-key-01";
+    desk.done(&["registry", "publisher", "rotate", "acme", first, "--key", "other.pem", "--dir", "registry"]);
+    let warned = desk.json(&["registry", "check", "registry"]);
+    assert!(warned["warnings"].to_string().contains("publishers/acme.json"), "{warned:#}");
+    commit("rotate");
+    assert!(desk.findings("registry", &[]).is_empty());
+    let told = desk.json(&["registry", "check", "registry", "--base", "HEAD^1"]);
+    assert_eq!(told["changes"], json!(["the publisher acme changes"]));
+    assert_eq!(chosen(&daemon, &["@acme/order-router"]), BOTH, "what it signed before stays");
+    // The old key signs nothing more, the new one does.
+    desk.component("orders", ORDERS, "1.1.0");
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 6 && said.stderr.contains("estream.key_rotated"), "{said:?}");
+    let said = desk.run(&["publish", "orders", "--registry", "./registry.git", "--key", "other.key", "-y"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    desk.merge("publish/order-schemas-1.1.0");
+    daemon.sync();
+    assert_eq!(chosen(&daemon, &["order-schemas"]), "estream:order-schemas@1.1.0");
+    desk.done(&["registry", "publisher", "revoke", "acme", first, "--dir", "registry"]);
+    commit("revoke");
+    assert_eq!(chosen(&daemon, &["order-schemas@1.0.0"]), "E005 estream.key_revoked");
+    let found = desk.findings("registry", &[]);
+    assert_eq!(found, ["E005 estream.key_revoked", "E005 estream.key_revoked"]);
+    let told = desk.json(&["registry", "check", "registry", "--base", "HEAD^1"]);
+    assert_eq!(told["good"], true, "to revoke a key is right, whatever becomes of what it signed: {told:#}");
+    // Neither comes back, and nobody else's key is anybody's.
+    let said = desk.run(&["registry", "publisher", "revoke", "acme", first, "--dir", "registry"]);
+    assert!(said.status == 2 && said.stderr.contains("revoked"), "{said:?}");
+    let said = desk.run(&[
+        "registry",
+        "publisher",
+        "rotate",
+        "acme",
+        "nobody",
+        "--key",
+        "acme.pem",
+        "--dir",
+        "registry",
+    ]);
+    assert!(said.status == 7 && said.stderr.contains("E007"), "{said:?}");
+    desk.done(&["keys", "generate", "ml-dsa-87", "third"]);
+    let said = desk.run(&["publish", "orders", "--registry", "./registry.git", "--key", "third.key", "-y"]);
+    assert!(said.status != 0, "{said:?}");
+    desk.component("orders", ORDERS, "1.2.0");
+    let said = desk.run(&["publish", "orders", "--registry", "./registry.git", "--key", "third.key", "-y"]);
+    assert!(said.status == 7 && said.stderr.contains("E007"), "{said:?}");
+    let said = desk.run(&["publish", "orders", "--registry", "./registry.git", "--key", "acme.pem", "-y"]);
+    assert!(said.status == 2 && said.stderr.contains("public key"), "{said:?}");
+}
+
+const DIRECTORY: &str = "index/esf-schema/order-schemas";
+
+/// Has an archive with these files in the place of the one that is published, sealed by a key.
+fn replaced(files: &mut Files, signer: &Signer, content: &[(&str, &str)]) {
+    let entries =
+        content.iter().map(|(path, text)| (DocPath::parse(path).unwrap(), text.as_bytes().to_vec()));
+    let archive = tar_gz(&entries.collect(), &Bounds::from(&Limits::default()), "x").unwrap();
+    let checksum = Digest::of(Algorithm::Sha3_256, &archive);
+    files.insert("archives/order-schemas-1.0.0.tar.gz".to_owned(), archive);
+    files.insert(format!("{DIRECTORY}/1.0.0/checksum.sha3"), format!("{}\n", checksum.hex()).into_bytes());
+    change(files, &format!("{DIRECTORY}/metadata.json"), |document| {
+        document["versions"][0]["checksum_sha3"] = json!(checksum.hex());
+    });
+    change(files, &format!("{DIRECTORY}/1.0.0/SIGNATURE.ml-dsa"), |document| {
+        document["checksum"] = json!(checksum.hex());
+        let signature = signer.sign(checksum.as_bytes(), &[1; SEED_BYTES]).unwrap();
+        document["signature_hex"] = json!(hex(&signature));
+    });
+}
+
+#[test]
+fn what_is_tampered_with_gets_one_code_from_the_check_and_from_the_daemon() {
+    let desk = shop();
+    let good = files(&desk.sandbox.path("registry"));
+    let tampered = Repository::create(&desk.sandbox.path("tampered"));
+    tampered.commit(&good);
+    let daemon = reads(&desk, &tampered.path);
+    let signature = format!("{DIRECTORY}/1.0.0/SIGNATURE.ml-dsa");
+    let metadata = format!("{DIRECTORY}/metadata.json");
+    let manifest = format!("{DIRECTORY}/1.0.0/estream-component.toml");
+    let archive = "archives/order-schemas-1.0.0.tar.gz";
+    let check = |expected: &str, against_base: &str, tamper: &dyn Fn(&mut Files)| {
+        let mut files = good.clone();
+        tampered.commit(&files);
+        tamper(&mut files);
+        tampered.commit(&files);
+        daemon.sync();
+        let resolved = chosen(&daemon, &["order-schemas@1.0.0"]);
+        let answered = match resolved.starts_with("estream:") {
+            true => told(
+                &daemon
+                    .post("/v1/materialize", &json!({ "releases": ["estream:order-schemas@1.0.0"] }))
+                    .json(),
+            ),
+            false => resolved,
+        };
+        assert_eq!(answered, expected, "the daemon");
+        let found = desk.findings("tampered", &[]);
+        assert_eq!(found.first().map(String::as_str), Some(expected), "registry check: {found:?}");
+        let found = desk.findings("tampered", &["--base", "HEAD^1"]);
+        assert!(found.iter().any(|one| one == against_base), "with a base: {found:?}");
+    };
+    let changed = "E010 registry.version_changed";
+    let key = "E007 registry.key_changed";
+    // The archive.
+    check("E006 trust.digest_mismatch", changed, &|files| {
+        files.get_mut(archive).unwrap().push(0);
+    });
+    // The signature.
+    check("E005 estream.signature_invalid", changed, &|files| {
+        change(files, &signature, |document| {
+            let text = document["signature_hex"].as_str().unwrap();
+            let first = if text.starts_with('0') { "1" } else { "0" };
+            document["signature_hex"] = json!(format!("{first}{}", &text[1..]));
+        });
+    });
+    check("E005 estream.signature_missing", changed, &|files| drop(files.remove(&signature)));
+    // The checksum file.
+    check("E006 estream.checksum_mismatch", changed, &|files| {
+        files.insert(format!("{DIRECTORY}/1.0.0/checksum.sha3"), "0".repeat(64).into_bytes());
+    });
+    // The metadata.
+    check("E006 estream.checksum_mismatch", changed, &|files| {
+        change(files, &metadata, |document| document["versions"][0]["checksum_sha3"] = json!("0".repeat(64)));
+    });
+    check("E005 estream.key_expired", changed, &|files| {
+        change(files, &metadata, |document| {
+            document["versions"][0]["published_at"] = json!("2020-01-01T00:00:00Z")
+        });
+    });
+    check("E007 estream.publisher_unknown", "E015 registry.publisher_changed", &|files| {
+        change(files, &metadata, |document| document["publisher"] = json!("mallory"));
+    });
+    // The publisher's key.
+    let other = desk.signer("other");
+    let record = "publishers/acme.json";
+    check("E005 estream.signature_invalid", key, &|files| {
+        change(files, record, |record| {
+            record["signing_keys"][0]["public_key_hex"] = json!(other.public().to_hex())
+        });
+    });
+    check("E007 estream.publisher_unknown", key, &|files| drop(files.remove(record)));
+    check("E007 estream.key_unknown", key, &|files| {
+        change(files, record, |record| record["signing_keys"] = json!([]));
+    });
+    check("E005 estream.key_expired", key, &|files| {
+        change(files, record, |record| {
+            record["signing_keys"][0]["created_at"] = json!("2999-01-01T00:00:00Z")
+        });
+    });
+    // The manifest in the index.
+    check("E008 estream.manifest_mismatch", changed, &|files| {
+        let text = String::from_utf8(files[&manifest].clone()).unwrap();
+        files.insert(manifest.clone(), text.replace("1.0.0", "1.0.1").into_bytes());
+    });
+    // The manifest inside the archive, sealed by the publisher himself.
+    let acme = desk.signer("acme");
+    check("E008 archive.digest", changed, &|files| {
+        let own = ORDERS.replace("VERSION", "1.0.0").replace("Orders", "Others");
+        replaced(files, &acme, &[("estream-component.toml", &own)]);
+    });
+    check("E008 archive.missing", changed, &|files| replaced(files, &acme, &[("README.md", "x")]));
+    // Another key's seal.
+    check("E005 estream.signature_invalid", changed, &|files| {
+        let own = String::from_utf8(files[&manifest].clone()).unwrap();
+        replaced(files, &other, &[("estream-component.toml", &own)]);
+    });
+    tampered.commit(&good);
+    assert!(desk.findings("tampered", &[]).is_empty());
+    // A registry in a plain directory has no revisions, and is looked at all the same.
+    repository::write(&desk.sandbox.path("plain"), &good);
+    assert!(desk.findings("plain", &[]).is_empty());
+    let said = desk.run(&["registry", "check", "plain", "--base", "main"]);
+    assert!(said.status == 2 && said.stderr.contains("no Git repository"), "{said:?}");
+}
+
+#[test]
+fn a_change_keeps_what_was_published() {
+    let desk = shop();
+    let good = files(&desk.sandbox.path("registry"));
+    let changed = Repository::create(&desk.sandbox.path("changed"));
+    changed.commit(&good);
+    let check = |expected: &[&str], change: &dyn Fn(&mut Files)| {
+        let mut files = good.clone();
+        changed.commit(&files);
+        change(&mut files);
+        changed.commit(&files);
+        let found = desk.findings("changed", &["--base", "HEAD^1"]);
+        let missing: Vec<&&str> =
+            expected.iter().filter(|one| !found.iter().any(|known| known == *one)).collect();
+        assert!(missing.is_empty() && (expected.is_empty() == found.is_empty()), "{expected:?}: {found:?}");
+    };
+    let metadata = format!("{DIRECTORY}/metadata.json");
+    check(&[], &|_| {});
+    check(&[], &|files| drop(files.insert("README.md".to_owned(), b"other words".to_vec())));
+    check(&[], &|files| change(files, &metadata, |document| document["description"] = json!("Better words")));
+    check(&["E010 registry.version_changed"], &|files| {
+        change(files, &metadata, |document| document["versions"] = json!([]));
+    });
+    check(&["E010 registry.version_changed"], &|files| drop(files.remove(&metadata)));
+    check(&["E008 registry.file_unknown"], &|files| {
+        files.insert(format!("{DIRECTORY}/1.0.0/more.txt"), b"x".to_vec());
+    });
+    check(&["E008 registry.file_unknown"], &|files| {
+        drop(files.insert("publishers/x.txt".to_owned(), b"x".to_vec()))
+    });
+    check(&["E007 registry.key_changed"], &|files| {
+        change(files, "publishers/acme.json", |record| {
+            record["signing_keys"][0]["key_id"] = json!("another")
+        });
+    });
+    check(&["E008 input.json"], &|files| drop(files.insert("config.json".to_owned(), b"{".to_vec())));
+    // A version that its publisher signs anew without the tool, with a time of better days.
+    let own = ORDERS.replace("VERSION", "0.9.0");
+    let acme = desk.signer("acme");
+    let forged = |files: &mut Files, version: &str, published_at: &str| {
+        let text = own.replace("0.9.0", version);
+        let mut fresh = files.clone();
+        fresh.insert(format!("{DIRECTORY}/1.0.0/estream-component.toml"), text.clone().into_bytes());
+        let files_of_archive: &[(&str, &str)] =
+            &[("estream-component.toml", &text), ("schemas/order-placed.esf.yaml", "name: OrderPlaced\n")];
+        replaced(&mut fresh, &acme, files_of_archive);
+        for name in ["estream-component.toml", "checksum.sha3", "SIGNATURE.ml-dsa"] {
+            files.insert(
+                format!("{DIRECTORY}/{version}/{name}"),
+                fresh[&format!("{DIRECTORY}/1.0.0/{name}")].clone(),
+            );
+        }
+        let place = format!("archives/order-schemas-{version}.tar.gz");
+        files.insert(place.clone(), fresh["archives/order-schemas-1.0.0.tar.gz"].clone());
+        let sealed: Value = serde_json::from_slice(&fresh[&metadata]).unwrap();
+        change(files, &metadata, |document| {
+            let mut row = sealed["versions"][0].clone();
+            row["version"] = json!(version);
+            row["archive_url"] = json!(place);
+            if !published_at.is_empty() {
+                row["published_at"] = json!(published_at);
+            }
+            document["versions"].as_array_mut().unwrap().push(row);
+        });
+    };
+    check(&[], &|files| forged(files, "1.0.1", ""));
+    check(&["E010 estream.version_increment"], &|files| forged(files, "0.9.0", ""));
+    check(&["E008 registry.published_at"], &|files| forged(files, "1.0.1", "2999-01-01T00:00:00Z"));
+    check(&["E005 estream.key_rotated"], &|files| {
+        forged(files, "1.0.1", "");
+        change(files, "publishers/acme.json", |record| {
+            record["signing_keys"][0]["status"] = json!("rotated");
+            record["signing_keys"][0]["rotated_at"] = json!("2999-01-01T00:00:00Z");
+        });
+    });
+    // A branch that does not follow its base is not looked at.
+    changed.commit(&good);
+    place::git(&changed.path, &["checkout", "--quiet", "--orphan", "elsewhere"]);
+    changed.commit(&good);
+    let said = desk.run(&["registry", "check", "changed", "--base", "main"]);
+    assert!(said.status == 2 && said.stderr.contains("registry.base"), "{said:?}");
+    let said = desk.run(&["registry", "check", "changed", "--base", "--output=x"]);
+    assert!(said.status == 2 && !desk.sandbox.path("changed/x").exists(), "{said:?}");
+}
+
+#[test]
+fn registries_are_made_over_nothing_and_records_stay_readable() {
+    let desk = Desk::new(&[]);
+    desk.write("taken/file", "x");
+    for name in ["taken", "registry", "taken/file"] {
+        let said = desk.run(&["registry", "init", name]);
+        assert!(said.status == 2 && said.stderr.contains("something is there"), "{name}: {said:?}");
+    }
+    assert!(desk.findings("registry", &[]).is_empty(), "an empty registry is right");
+    let readme = std::fs::read_to_string(desk.sandbox.path("registry/README.md")).unwrap();
+    assert!(readme.contains("resolverd registry check . --base HEAD^1"), "{readme}");
+    let add = |name: &str, more: &[&str]| {
+        desk.run(&[&["registry", "publisher", "add", name, "--dir", "registry"], more].concat())
+    };
+    let hex = desk.signer("other").public().to_hex();
+    let said =
+        add("other", &["--key", &hex, "--expires", "2099-01-01", "--key-id", "k1", "--url", "https://e.org"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let record: Value =
+        serde_json::from_slice(&std::fs::read(desk.sandbox.path("registry/publishers/other.json")).unwrap())
+            .unwrap();
+    assert_eq!(
+        (&record["verified"], &record["signing_keys"][0]["expires_at"]),
+        (&json!(false), &json!("2099-01-01T00:00:00Z"))
+    );
+    for (name, more, told) in [
+        ("acme", &["--key", "acme.pem"][..], "there already"),
+        ("../x", &["--key", "acme.pem"], "a name of a-z"),
+        ("third", &["--key", "acme.key"], "private"),
+        ("third", &["--key", "nothing.pem"], "cannot read"),
+        ("third", &["--key", "acme.pem", "--expires", "soon"], "--expires"),
+    ] {
+        let said = add(name, more);
+        assert!(said.status == 2 && said.stderr.contains(told), "{name} {more:?}: {said:?}");
+    }
+    // A link is nobody's record.
+    std::os::unix::fs::symlink("/etc/hostname", desk.sandbox.path("registry/publishers/linked.json"))
+        .unwrap();
+    let said = desk.run(&["registry", "publisher", "revoke", "linked", "x", "--dir", "registry"]);
+    assert!(said.status == 2 && said.stderr.contains("no record"), "{said:?}");
+    std::fs::remove_file(desk.sandbox.path("registry/publishers/linked.json")).unwrap();
+    // Without a place for archives nothing is published.
+    desk.component("orders", ORDERS, "1.0.0");
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 2 && said.stderr.contains("registry.archive_place"), "{said:?}");
+    // Names of others.
+    for (name, code) in [("@other/orders", "E015"), ("estream-orders", "E009"), ("Orders", "E008")] {
+        desk.write(
+            "orders/estream-component.toml",
+            ORDERS.replace("VERSION", "1.0.0").replace("order-schemas", name),
+        );
+        let said = desk.publish("orders", &["-y", "--publisher", "acme"]);
+        assert!(said.status != 0, "{name}");
+        let all = format!("{}{}", said.stdout, said.stderr);
+        assert!(all.contains(code), "{name}: {all}");
+    }
+    // An archive that is larger than the registry takes.
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.write("orders/schemas/noise.bin", noise(1_200_000));
+    desk.write("registry/config.json", "{\"schema_version\": 1, \"max_package_mb\": 1, \"archives\": \"a\"}");
+    desk.git("registry", &["commit", "--quiet", "--all", "-m", "small"]);
+    desk.git("registry", &["push", "--quiet", "origin", "main"]);
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 4 && said.stdout.contains("E011"), "{said:?}");
+    // A registry that is not there, and addresses that are none.
+    desk.component("orders", ORDERS, "1.0.0");
+    for (address, status, code) in
+        [("./nothing", 5, "E012"), ("ext::sh -c true", 2, "R011"), ("https://u:p@e.org/a", 2, "R011")]
+    {
+        let said = desk.run(&["publish", "orders", "--registry", address, "--key", "acme.key", "-y"]);
+        assert!(said.status == status && said.stderr.contains(code), "{address}: {said:?}");
+        assert!(!said.stderr.contains("u:p"), "{said:?}");
+    }
+}
+
+/// Returns bytes that nothing makes shorter.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 7_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
+/// A configuration that knows the stub's authority, and leads an address to it.
+fn reach(desk: &Desk, server: &TlsServer) {
+    let text = format!(
+        "[https]\nca_file = \"{}\"\n[[rewrite]]\nfrom = \"https://archives.example.org\"\nto = \"{}\"\n",
+        server.ca_file().display(),
+        server.origin()
+    );
+    desk.write("config/resolverd/config.toml", text);
+}
+
+#[test]
+fn an_archive_that_lies_elsewhere_is_looked_at_there() {
+    let desk = Desk::new(&[]);
+    let server = TlsServer::start();
+    reach(&desk, &server);
+    desk.component("orders", ORDERS, "1.0.0");
+    let url = "https://archives.example.org/orders.tar.gz";
+    let dry = desk.publish("orders", &["--archive-url", url, "--dry-run"]);
+    assert_eq!(dry.status, 0, "{dry:?}");
+    let said = desk.publish("orders", &["--archive-url", url, "-y"]);
+    assert!(said.status == 5 && said.stderr.contains("E012"), "{said:?}");
+    server.put("/orders.tar.gz", b"another archive");
+    let said = desk.publish("orders", &["--archive-url", url, "-y"]);
+    assert!(said.status == 7 && said.stderr.contains("E006"), "{said:?}");
+    // What the tool packs is what somebody uploads.
+    let bounds = Bounds::from(&Limits::default());
+    let package = resolverd::estream::package::Package::read(&desk.sandbox.path("orders"), &bounds).unwrap();
+    server.put("/orders.tar.gz", &package.archive(&bounds).unwrap());
+    let said = desk.publish("orders", &["--archive-url", url, "-y"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    desk.merge("publish/order-schemas-1.0.0");
+    // The check takes one from a directory where it is given there.
+    server.remove("/orders.tar.gz");
+    assert_eq!(desk.findings("registry", &[]), ["E012 net.not_found"]);
+    repository::write(
+        &desk.sandbox.path("given"),
+        &Files::from([("order-schemas-1.0.0.tar.gz".to_owned(), package.archive(&bounds).unwrap())]),
+    );
+    assert!(desk.findings("registry", &["--archives", "given"]).is_empty());
+}
+
+/// The requests of the forge's documentation, answered by a stub over TLS. The forge itself is never called by a test.
+#[test]
+fn a_release_and_a_pull_request_are_made_as_the_forge_documents_it() {
+    let desk = Desk::new(&[]);
+    let server = TlsServer::start();
+    reach(&desk, &server);
+    let bare = desk.sandbox.path("registry.git");
+    let config = format!(
+        "[user]\n\tname = A Tester\n\temail = tester@example.org\n[url \"file://{}\"]\n\tinsteadOf = https://github.com/acme-org/registry\n",
+        bare.display()
+    );
+    desk.write("home/.gitconfig", config);
+    desk.component("orders", ORDERS, "1.0.0");
+    let publish = |token: &str| {
+        let mut command: Command = desk.sandbox.command();
+        command.env("FORGE_TOKEN", token).args(["publish", "orders", "--registry", "acme-org/registry"]);
+        command.args(["--key", "acme.key", "-y", "--token-env", "FORGE_TOKEN", "--api", &server.url("/api")]);
+        Said::of(&mut command)
+    };
+    let repos = "/api/repos/acme-org/registry";
+    let answer = |status: u16, body: Value| Route::Answer(status, Vec::new(), body.to_string().into_bytes());
+    // Without the right to write nothing is left anywhere.
+    server.route(&format!("{repos}/releases"), answer(403, json!({ "message": "Resource not accessible" })));
+    let said = publish("t0ken");
+    assert!(
+        said.status == 6 && said.stderr.contains("E015") && said.stderr.contains("not accessible"),
+        "{said:?}"
+    );
+    assert!(!said.stderr.contains("t0ken"), "{said:?}");
+    let branches = || desk.git("registry.git", &["for-each-ref", "--format=%(refname)"]);
+    assert_eq!(branches().trim(), "refs/heads/main");
+
+    let download =
+        "https://github.com/acme-org/registry/releases/download/order-schemas-1.0.0/package.tar.gz";
+    let upload = server.url("/api/uploads/7/assets");
+    server.route(
+        &format!("{repos}/releases"),
+        answer(201, json!({ "id": 7, "upload_url": format!("{upload}{{?name,label}}") })),
+    );
+    // An upload that fails takes the release away again.
+    server.route("/api/uploads/7/assets", answer(502, json!({})));
+    server.route(&format!("{repos}/releases/7"), Route::status(204));
+    server.forget();
+    let said = publish("t0ken");
+    assert!(said.status == 5 && said.stderr.contains("E012"), "{said:?}");
+    assert_eq!(server.lines().last().map(String::as_str), Some(&*format!("DELETE {repos}/releases/7")));
+    assert_eq!(branches().trim(), "refs/heads/main");
+
+    server.route("/api/uploads/7/assets", answer(201, json!({ "id": 9, "name": "package.tar.gz" })));
+    let assets = json!({ "assets": [{ "name": "package.tar.gz", "browser_download_url": download }] });
+    server.route(&format!("{repos}/releases/7"), answer(200, assets));
+    let pull = json!({ "number": 47, "html_url": "https://github.com/acme-org/registry/pull/47" });
+    server.route(&format!("{repos}/pulls"), answer(201, pull));
+    server.forget();
+    let said = publish("t0ken");
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.stdout.contains("Created PR #47: \"Publish order-schemas v1.0.0\""), "{}", said.stdout);
+    let requests = server.requests();
+    let lines: Vec<String> = requests.iter().map(|one| format!("{} {}", one.method, one.target)).collect();
+    let expected = [
+        format!("POST {repos}/releases"),
+        "POST /api/uploads/7/assets?name=package.tar.gz".to_owned(),
+        format!("PATCH {repos}/releases/7"),
+        format!("POST {repos}/pulls"),
+    ];
+    assert_eq!(lines, expected);
+    for one in &requests {
+        assert_eq!(one.header("authorization"), Some("Bearer t0ken"), "{}", one.target);
+        assert_eq!(one.header("accept"), Some("application/vnd.github+json"));
+        assert_eq!(one.header("x-github-api-version"), Some("2022-11-28"));
+    }
+    let body = |at: usize| -> Value { serde_json::from_slice(&requests[at].body).unwrap() };
+    assert_eq!(
+        body(0),
+        json!({ "tag_name": "order-schemas-1.0.0", "target_commitish": "main", "name": "Publish order-schemas v1.0.0", "draft": true })
+    );
+    assert_eq!(requests[1].header("content-type"), Some("application/gzip"));
+    assert_eq!(body(2), json!({ "draft": false }));
+    assert_eq!((&body(3)["head"], &body(3)["base"]), (&json!("publish/order-schemas-1.0.0"), &json!("main")));
+    // What was uploaded is what was signed, and what the commit names.
+    let branch = "publish/order-schemas-1.0.0";
+    let metadata: Value = serde_json::from_str(
+        &desk.git("registry.git", &["show", &format!("{branch}:{DIRECTORY}/metadata.json")]),
+    )
+    .unwrap();
+    let checksum = Digest::of(Algorithm::Sha3_256, &requests[1].body).hex();
+    assert_eq!(
+        (&metadata["versions"][0]["checksum_sha3"], &metadata["versions"][0]["archive_url"]),
+        (&json!(checksum), &json!(download))
+    );
+
+    // Without a token, the command that comes next is printed.
+    desk.component("orders", ORDERS, "1.1.0");
+    let url = "https://archives.example.org/orders.tar.gz";
+    let bounds = Bounds::from(&Limits::default());
+    let package = resolverd::estream::package::Package::read(&desk.sandbox.path("orders"), &bounds).unwrap();
+    server.put("/orders.tar.gz", &package.archive(&bounds).unwrap());
+    let own = [
+        "publish",
+        "orders",
+        "--registry",
+        "acme-org/registry",
+        "--key",
+        "acme.key",
+        "-y",
+        "--archive-url",
+        url,
+    ];
+    let said = desk.done(&own);
+    let next = "gh pr create --repo acme-org/registry --base main --head publish/order-schemas-1.1.0 --title 'Publish order-schemas v1.1.0' --body ''";
+    assert!(said.contains(next), "{said}");
+}
+
+#[test]
+fn what_a_registry_does_not_let_in_is_said() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    let hook = desk.sandbox.path("registry.git/hooks/pre-receive");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, "#!/bin/sh\necho 'not today'\nexit 1\n").unwrap();
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 6 && said.stderr.contains("registry.push_refused"), "{said:?}");
+    assert!(said.stderr.contains("not today"), "{said:?}");
+    // Who commits is git's to know.
+    desk.write("home/.gitconfig", "[user]\n\tuseConfigOnly = true\n");
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 2 && said.stderr.contains("git config --global user.name"), "{said:?}");
+}
