@@ -603,6 +603,17 @@ fn searches_name_category_publisher_and_badges() {
     let more = world.done(&["mp", "search", "--limit", "2"]);
     assert!(more.contains("3 results found; 2 shown, more: --cursor "), "{more}");
     assert!(world.done(&["search", "nothing-like-it"]).starts_with("nothing matches"));
+    // Beside components of other registries the table is the one that fits all of them.
+    let mut sources = crate::daemon::sample();
+    let own: Value =
+        serde_json::from_str(&std::fs::read_to_string(world.sandbox.sources()).unwrap()).unwrap();
+    sources["sources"].as_array_mut().unwrap().push(own["sources"][0].clone());
+    world.sandbox.write_sources(&sources);
+    world.done(&["reload"]);
+    let mixed = world.done(&["search", "--limit", "100"]);
+    assert!(mixed.starts_with("NAME ") && mixed.lines().next().unwrap().contains("KIND"), "{mixed}");
+    assert!(mixed.contains("\nestream:esf-trading ") && mixed.contains("\nlcod://"), "{mixed}");
+    assert!(world.done(&["search", "fix"]).contains("✓ Official, Tested"));
     let json = world.json(&["search", "fix"]);
     assert_eq!(json["items"][0]["id"], "estream:estream-wire-fix", "json stays what it was");
 }

@@ -59,13 +59,18 @@ pub struct Install {
     platforms: Platforms,
 }
 
-/// What a resolve and a materialize have said, ready to be planned with.
-struct Gathered {
-    question: Value,
-    answer: Value,
-    facts: BTreeMap<String, Value>,
-    rows: Vec<FilesRow>,
-    provided: Vec<Provided>,
+/// Everything that is installed, and what is told of it, wherever it came from.
+pub(super) struct Gathered {
+    /// What a materialize is asked so that the cache keeps it; `None` where the cache has no part in it.
+    pub(super) question: Option<Value>,
+    /// The answer of a resolve, of which `snapshot`, `natives`, `warnings` and `stale` are told on.
+    pub(super) answer: Value,
+    /// What the registry says of every release, by its id, in the form of the release's own route.
+    pub(super) facts: BTreeMap<String, Value>,
+    /// The files as they lie in the cache.
+    pub(super) rows: Vec<FilesRow>,
+    /// The components with their verified files.
+    pub(super) provided: Vec<Provided>,
 }
 
 /// Installs components.
@@ -94,7 +99,9 @@ pub fn run(arguments: &Install, asker: &mut Asker<'_>, terminal: &Terminal) -> R
     }
     if !arguments.dry_run {
         plan.carry_out(&place)?;
-        hold(&root, Some(json!({ "resolve": gathered.question })), asker, terminal);
+        if let Some(question) = &gathered.question {
+            hold(&root, Some(json!({ "resolve": question })), asker, terminal);
+        }
     }
     let mut told = told(&plan, &gathered, &named);
     told["workspace"] = json!(root);
@@ -123,6 +130,8 @@ fn unverified() -> Failure {
     )
 }
 
+/// Seconds since 1970-01-01 UTC; a clock before that counts as that.
+#[expect(clippy::disallowed_methods, reason = "a verb is where the clock is read")]
 fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
@@ -153,7 +162,7 @@ fn gathered(
             serde_json::from_value(files["items"].clone()).map_err(|error| unreadable(&error.to_string()))?;
         let provided =
             rows.iter().map(|row| provided(row, &answer, &facts)).collect::<Result<Vec<_>, Failure>>()?;
-        return Ok(Gathered { question: body, answer, facts, rows, provided });
+        return Ok(Gathered { question: Some(body), answer, facts, rows, provided });
     }
     let detail = format!("the sources changed {TRIES} times while the archives were fetched");
     Err(Failure::new(Code::SourceUnavailable, "install.unsettled", detail).hint("run it again").into())
