@@ -22,6 +22,7 @@ use crate::cli::estream::workspace::{WorkspacePlace, component, hold, name, name
 use crate::cli::render::{Paint, field, list, plain, text, texts};
 use crate::cli::terms::{Platforms, add_offline};
 use crate::cli::{Ended, Terminal};
+use crate::estream::inspect::changes;
 use crate::estream::install::{Change, Fate, Force, Plan, Provided, Wish, plan};
 use crate::estream::save::saved;
 use crate::estream::workspace::Place;
@@ -104,12 +105,31 @@ pub fn run(arguments: &Install, asker: &mut Asker<'_>, terminal: &Terminal) -> R
         }
     }
     let mut told = told(&plan, &gathered, &named);
+    if let Some(warnings) = told["warnings"].as_array_mut() {
+        warnings.extend(touched(&place, &plan, &named));
+    }
     told["workspace"] = json!(root);
     told["dryRun"] = json!(arguments.dry_run);
     told["saved"] = json!(manifest.is_some().then_some(MANIFEST));
     told["elapsedMs"] = json!(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
     terminal.print(&told, shown)?;
     Ok(0)
+}
+
+/// Warns of components that stay as they are although their files do not.
+fn touched(place: &Place, plan: &Plan, named: &[Reference]) -> Vec<Value> {
+    let kept = plan.changes.iter().filter(|change| change.fate == Fate::Kept);
+    let kept = kept.filter(|change| named.iter().any(|one| one.id == change.id));
+    let warning = |change: &Change| {
+        let one = place.known.components.get(&change.id)?;
+        let number = changes(place, one).len();
+        let (files, name) = (counted(number, "file"), name(&change.id));
+        let text = format!(
+            "{files} of {name} no longer as installed; resolverd install --force {name} restores them"
+        );
+        (number > 0).then(|| json!({ "reason": "install.file_changed", "text": text }))
+    };
+    kept.filter_map(warning).collect()
 }
 
 /// Gives a component that is asked for by its name alone what was said of its version before.
