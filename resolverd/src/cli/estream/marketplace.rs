@@ -6,6 +6,8 @@ use clap::Subcommand;
 use crate::cli::Verb;
 use crate::cli::estream::export::Export;
 use crate::cli::estream::install::Install;
+use crate::cli::estream::publish::Publish;
+use crate::cli::estream::scaffold::Scaffold;
 use crate::cli::files::Verify;
 use crate::cli::search::Search;
 
@@ -18,6 +20,10 @@ pub enum Market {
     Install(Install),
     /// Write components, with everything that proves them, to a directory for a site without network
     Export(Export),
+    /// Make a new component of a category
+    Scaffold(Scaffold),
+    /// Publish a component in a registry: a commit on a branch of it
+    Publish(Publish),
     /// Verify installed components: their files, the archive, the signature
     Verify(Verify),
 }
@@ -29,6 +35,8 @@ impl Market {
             Market::Search(arguments) => Verb::Search(arguments),
             Market::Install(arguments) => Verb::Install(arguments),
             Market::Export(arguments) => Verb::Export(arguments),
+            Market::Scaffold(arguments) => Verb::Scaffold(arguments),
+            Market::Publish(arguments) => Verb::Publish(arguments),
             Market::Verify(arguments) => Verb::Verify(arguments),
         }
     }
