@@ -656,3 +656,151 @@ fn versions_of_the_host_are_said_on_the_command_line() {
     let said = with(&["materialize", "lcod://n/app"], good);
     assert!(said.status == 2 && said.stderr.contains("--with-dependencies"), "{said:?}");
 }
+
+/// A package in a workspace: `app` is listed, what lies beside it is not.
+struct Package {
+    world: World,
+    commit: String,
+}
+
+impl Package {
+    /// Publishes `lcod://p/std/app` with these calls, `lcod://p/std/private/x` and what that calls beside it, and, where it is to be listed,
+    /// more; the alias `internal` is one of the workspace.
+    fn new(calls: &[&str], listed: &[Component], policy: Option<&str>) -> Package {
+        let sandbox = Sandbox::new();
+        let home = Repository::create(&sandbox.path("home"));
+        let placed = |id: &str, version: &str, calls: &[&str], name: &str| Component {
+            directory: format!("packages/std/components/{name}"),
+            ..calling(id, version, &[], calls)
+        };
+        let app = placed("lcod://p/std/app", "1.0.0", calls, "app");
+        let beside = [
+            placed("lcod://p/std/private/x", "0.2.0", &["lcod://n/a@1", "./own/y"], "private.x"),
+            placed("lcod://p/std/own/y", "0.2.0", &["internal/x"], "deep/y"),
+            placed("lcod://p/std/own/old", "0.1.0", &[], "old"),
+            placed("lcod://p/std/own/twice", "0.2.0", &[], "twice.1"),
+            placed("lcod://p/std/own/twice", "0.2.0", &[], "twice.2"),
+        ];
+        let mut files = lcod::all_files(&[&[app.clone()], &beside[..], listed].concat());
+        let package = "schemaVersion = \"2.0\"\nid = \"lcod://p/std@0.2.0\"\nkind = \"workspace-package\"\n[workspace]\ncomponentsDir = \"components\"\n";
+        files.insert("packages/std/lcp.toml".to_owned(), package.into());
+        let workspace =
+            "[workspace]\npackages = [\"std\"]\n[workspace.scopeAliases]\ninternal = \"private\"\n";
+        files.insert("workspace.lcp.toml".to_owned(), workspace.into());
+        let rows: Vec<Value> = [&[app], listed].concat().iter().map(lcod::row).collect();
+        files.insert("list.jsonl".to_owned(), lcod::lines("acme/list", &rows));
+        let commit = home.commit(&files);
+        let world = World { sandbox, home };
+        world.sandbox.write_sources(&lcod::sources("acme", &world.home.url(), "list.jsonl"));
+        if let Some(policy) = policy {
+            let place = world.sandbox.path("config/resolverd");
+            std::fs::create_dir_all(&place).unwrap();
+            std::fs::write(place.join("trust.toml"), policy).unwrap();
+        }
+        Package { world, commit }
+    }
+}
+
+#[test]
+fn relative_calls_lead_to_the_components_beside_at_the_same_commit() {
+    let listed = [calling("lcod://n/a", "1.3.0", &[], &[])];
+    let package = Package::new(&["internal/x", "own/y"], &listed, None);
+    let world = &package.world;
+    let daemon = world.sandbox.start_synced();
+    let asked = resolve(&daemon, "follow", &["lcod://p/std/app"], &[]);
+    let answer = asked.ok();
+    let expected = [
+        "lcod://n/a@1.3.0",
+        "lcod://p/std/own/y@0.2.0",
+        "lcod://p/std/private/x@0.2.0",
+        "lcod://p/std/app@1.0.0",
+    ];
+    assert_eq!(ids(&answer), expected);
+    let all = answer["components"].as_array().unwrap();
+    let (app, x) = (&all[3], &all[2]);
+    assert_eq!(app["called"], json!(["lcod://p/std/private/x@0.2.0", "lcod://p/std/own/y@0.2.0"]));
+    assert_eq!((&x["source"]["id"], &x["source"]["commit"]), (&json!("direct"), &json!(package.commit)));
+    assert_eq!(x["source"]["path"], "packages/std/components/private.x");
+    assert_eq!(app["source"]["commit"], x["source"]["commit"], "inside one commit");
+    assert!(
+        reasons(&answer).iter().all(|one| ["call.undeclared", "resolve.cycle"].contains(one)),
+        "{answer:#}"
+    );
+    // Another question to the same snapshot has the same bytes, also with a cache alone.
+    assert_eq!(resolve(&daemon, "follow", &["lcod://p/std/app"], &[]).body, asked.body);
+    let offline = json!({"requests": ["lcod://p/std/app"], "calls": "follow", "offline": true});
+    assert_eq!(daemon.post("/v1/resolve", &offline).body, asked.body);
+    // Their files are put on disk as those of the others, and a kernel finds them by their ids.
+    let body =
+        json!({"resolve": {"requests": ["lcod://p/std/app"], "calls": "follow"}, "layout": "lcod-view"});
+    let put = daemon.post("/v1/materialize", &body).ok();
+    let view = std::path::Path::new(put["view"]["directory"].as_str().unwrap()).to_path_buf();
+    let manifest = std::fs::read_to_string(view.join("registry/components.std.jsonl")).unwrap();
+    assert!(expected.iter().all(|id| manifest.contains(id)), "{manifest}");
+    // Strict names what is not declared, nothing else.
+    let strict = resolve(&daemon, "strict", &["lcod://p/std/app"], &[]).json();
+    assert_eq!(strict["reason"], "call.undeclared", "{strict:#}");
+    // A lock holds them, and is replayed.
+    let run = |arguments: &[&str]| world.run(arguments);
+    let said = run(&["lock", "lcod://p/std/app", "--calls"]);
+    assert!(said.status == 0, "{said:?}");
+    let locked = world.read("resolverd.lock");
+    assert!(locked.contains("path = \"packages/std/components/private.x\""), "{locked}");
+    for arguments in [&["check"][..], &["resolve", "--locked"], &["lock"], &["--offline", "lock"]] {
+        let said = run(arguments);
+        assert!(said.status == 0, "{arguments:?}: {said:?}");
+        assert_eq!(world.read("resolverd.lock"), locked, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_relative_call_of_which_nothing_can_be_said_is_a_warning_and_strict_an_error() {
+    let check = |calls: &[&str], listed: &[Component], policy: Option<&str>, parts: &[&str]| {
+        let package = Package::new(calls, listed, policy);
+        let daemon = package.world.sandbox.start_synced();
+        let answer = resolve(&daemon, "follow", &["lcod://p/std/app"], &[]).ok();
+        assert_eq!(
+            (ids(&answer).len(), reasons(&answer)),
+            (1, vec!["call.relative"; calls.len()]),
+            "{answer:#}"
+        );
+        let text = answer["warnings"][0]["text"].as_str().unwrap();
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        assert!(
+            text.contains(&format!("lcod://p/std/app@1.0.0 calls {} (compose.yaml, line 3", calls[0])),
+            "{text}"
+        );
+        let strict = resolve(&daemon, "strict", &["lcod://p/std/app"], &[]).json();
+        assert_eq!(
+            (&strict["code"], &strict["reason"]),
+            (&json!("E003"), &json!("call.relative")),
+            "{strict:#}"
+        );
+        assert_eq!(strict["calls"][0]["call"], calls[0]);
+    };
+    check(&["internal/gone"], &[], None, &["lcod://p/std/private/gone@0.2.0", "nobody lists that"]);
+    check(&["own/old"], &[], None, &["no lcp.toml of its package has this id and version"]);
+    check(&["own/twice"], &[], None, &["two directories"]);
+    // A list that has other versions only does not answer, and stays the owner.
+    check(
+        &["own/other"],
+        &[calling("lcod://p/std/own/other", "9.0.0", &[], &[])],
+        None,
+        &["nobody lists that"],
+    );
+    let policy = "schema = \"resolverd/trust@1\"\nversion = 1\n[[namespaces]]\nmatch = \"lcod://**\"\nsources = [\"acme\"]\nrequire = \"pin\"\n";
+    check(&["internal/x"], &[], Some(policy), &["may not be used", "policy"]);
+}
+
+#[test]
+fn what_a_catalogue_lists_answers_a_relative_call_before_what_lies_beside() {
+    let other = calling("lcod://p/std/private/x", "0.2.0", &[], &[]);
+    let package = Package::new(&["internal/x"], &[other], None);
+    let daemon = package.world.sandbox.start_synced();
+    let answer = resolve(&daemon, "follow", &["lcod://p/std/app"], &[]).ok();
+    assert_eq!(ids(&answer), ["lcod://p/std/private/x@0.2.0", "lcod://p/std/app@1.0.0"]);
+    assert_eq!(answer["components"][0]["source"]["id"], "acme");
+    // So does what the caller has itself.
+    let answer = resolve(&daemon, "follow", &["lcod://p/std/app"], &["lcod://p/std/private/"]).ok();
+    assert_eq!((ids(&answer).len(), &answer["natives"]), (1, &json!(["lcod://p/std/private/x@0.2.0"])));
+}

@@ -51,6 +51,8 @@ pub struct ProjectFile {
     pub requires: Vec<Reference>,
     /// The package that it is, from which relative calls count; `None` where it has no `[workspace]` table or no id.
     pub package: Option<Package>,
+    /// What the first segment of a relative call stands for in its workspace; `None` where it has no `[workspace]` table.
+    pub aliases: Option<BTreeMap<String, String>>,
     /// What kind of component it is, as written.
     pub kind: Option<String>,
     /// Which contracts it says it implements, sorted by id, each once.
@@ -71,12 +73,12 @@ impl ProjectFile {
             (Some(id), version) => named(id, version)?,
             (None, _) => None,
         };
-        let package = project.as_ref().zip(aliases).map(|(project, aliases)| Package {
+        let package = project.as_ref().zip(aliases.clone()).map(|(project, aliases)| Package {
             base: project.id.clone(),
             version: project.version.clone(),
             aliases,
         });
-        Ok(ProjectFile { project, requires, package, kind, implements, warnings })
+        Ok(ProjectFile { project, requires, package, aliases, kind, implements, warnings })
     }
 }
 

@@ -17,6 +17,7 @@
 //! | where is what was accepted remembered? | `store::memory` (trust-state.json) and `store::revisions` (their log) |
 //! | where is a version chosen? | [`resolve`] (pillar): `ground` says where a requirement leads, `walk` decides and `solver` searches, `reason` says why not |
 //! | where is found what components call and do not declare? | `server::calls`; `catalogue_schema::compose` reads the calls of a file |
+//! | what does a relative call mean, and what lies beside a component? | `server::beside` |
 //! | where is a contract's implementation found? | `resolve::contract` |
 //! | where are requirements numbers? | `catalogue_schema::graph`, made once for a snapshot |
 //! | where does a sync happen? | [`sync`]: the only writer |

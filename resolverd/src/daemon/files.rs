@@ -24,7 +24,7 @@ use crate::materialize::collect::{Collection, HoldLimits, UNUSED_S};
 use crate::materialize::plan::{self, Plan};
 use crate::materialize::view::{self, Shape};
 use crate::materialize::{Access, CHANGED, Cache, Fetching, Tools};
-use crate::server::files::{Choice, Composed, Desk, Errand, Listing, Provided, Verified};
+use crate::server::files::{Beside, Choice, Composed, Desk, Errand, Listing, Provided, Verified};
 use crate::shelf::Shelf;
 use crate::sync::reach::reach;
 use crate::sync::standing::lowered;
@@ -140,8 +140,14 @@ impl Workshop {
         let provided = self.with_tools(errand, &equipment, &limits, |tools| cache.provide(&plans, tools));
         let mut rows = provided.into_iter().collect::<Result<Vec<FilesRow>, _>>()?;
         for (row, choice) in rows.iter_mut().zip(errand.choices) {
-            if let Choice::Described(_, release) = choice {
-                row.release.clone_from(release);
+            match choice {
+                Choice::Described(_, release) => row.release.clone_from(release),
+                Choice::Beside(beside) => {
+                    if let Some(release) = &beside.release {
+                        row.release.clone_from(release);
+                    }
+                }
+                Choice::Listed(_) | Choice::Direct(_) => {}
             }
         }
         if let Some(name) = errand.hold {
@@ -200,6 +206,22 @@ fn planned(choice: &Choice, errand: &Errand<'_>, limits: &Limits) -> Result<Plan
         // Nobody vouches for the place, so that only public machines are asked.
         Choice::Direct(direct) | Choice::Described(direct, _) => {
             plan::direct(direct.to_string(), direct.location(), direct.path.clone())
+        }
+        Choice::Beside(beside) => {
+            let Beside { reference, is_file, of, .. } = &**beside;
+            let (name, location) = (reference.to_string(), reference.location());
+            let plan = match is_file {
+                true => plan::single(name, location, &reference.path),
+                false => plan::direct(name, location, reference.path.clone()),
+            };
+            // Whoever may be asked for a release may be asked for what lies beside it.
+            match of {
+                Some(of) => {
+                    let Plan { reach, is_offline, .. } = listed_plan(&of.0, &of.1, errand, limits)?;
+                    Plan { reach, is_offline, ..plan }
+                }
+                None => plan,
+            }
         }
     };
     plan.reach = std::mem::take(&mut plan.reach).through(errand.mirrors.clone());

@@ -181,6 +181,20 @@ pub fn direct(release: String, location: Location, path: DocPath) -> Plan {
     }
 }
 
+/// Plans one file of a commit, which `release` names itself.
+pub fn single(release: String, location: Location, path: &DocPath) -> Plan {
+    let name = path.segments().next_back().and_then(|name| DocPath::parse(name).ok());
+    let piece = Piece {
+        path: name.unwrap_or_else(|| path.clone()),
+        digest: None,
+        blob: None,
+        size: None,
+        executable: false,
+        want: Some(Want::Blob(location.clone())),
+    };
+    Plan { pieces: vec![piece], tree: None, ..direct(format!("{release} (file)"), location, path.clone()) }
+}
+
 /// Returns the files that play a part of their own, by name, among `paths`: the one nearest to the top.
 pub fn named<'a>(paths: impl Iterator<Item = &'a DocPath>) -> (Option<DocPath>, Option<DocPath>) {
     let (mut compose, mut descriptor): (Option<DocPath>, Option<DocPath>) = (None, None);

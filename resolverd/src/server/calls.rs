@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use catalogue_schema::compose::{self, Package, Target};
+use catalogue_schema::compose::{self, Target};
+use catalogue_schema::direct::DirectReference;
 use catalogue_schema::error::Position;
 use catalogue_schema::graph::more::Additions;
 use catalogue_schema::graph::place_of;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use crate::api::{Code, Failure};
 use crate::resolve::solver::Undecided;
 use crate::resolve::{Candidates, Pick, Resolution};
+use crate::server::beside::Why;
 use crate::server::direct::Described;
 use crate::server::errand::told as told_refusal;
 use crate::server::files::{Calls, Choice, Composed};
@@ -40,7 +42,7 @@ const NAMED: usize = 5;
 pub const UNDECLARED: &str = "call.undeclared";
 /// The reason of a call that asks for another version than the one that is chosen.
 pub const VERSION: &str = "call.version";
-/// The reason of a call that counts from a package which nobody here knows.
+/// The reason of a relative call of which nobody can say what it means.
 pub const RELATIVE: &str = "call.relative";
 /// The reason of a call that names no component.
 pub const UNREADABLE: &str = "call.unreadable";
@@ -54,8 +56,8 @@ struct Known {
     undeclared: Vec<(Reference, Position)>,
     /// What it calls and requires, with another requirement, each once: whether that is met hangs on what is chosen.
     versioned: Vec<(Reference, Position)>,
-    /// What it calls that leads nowhere: why, as written, where.
-    unclear: Vec<(&'static str, String, Position)>,
+    /// What it calls that leads nowhere: why, in a word and in a sentence, as written, where.
+    unclear: Vec<(&'static str, Why, String, Position)>,
     /// Why its compose file says nothing.
     unread: Option<Refusal>,
 }
@@ -100,6 +102,9 @@ pub(super) fn rounds(calls: Calls) -> usize {
     if calls == Calls::Off { 1 } else { ROUNDS_MAX }
 }
 
+/// What a relative call of a release means, or why nobody can say.
+type Meaning<'m> = dyn Fn(&Choice, &str) -> Result<Reference, Why> + 'm;
+
 /// Releases with their compose files.
 type Read<'r> = dyn Fn(&[&Pick<'_>]) -> Result<Vec<(Choice, Composed)>, Failure> + 'r;
 
@@ -127,7 +132,7 @@ impl Called {
         resolution: &Resolution<'_>,
         described: &[Described],
         solving: &Solving,
-        read: &Read<'_>,
+        (read, meaning): (&Read<'_>, &Meaning<'_>),
     ) -> Result<bool, Failure> {
         let is_news = |pick: &&Pick<'_>| {
             pick.component.id().is_ok_and(|id| id.dialect() == Dialect::Lcod)
@@ -139,7 +144,7 @@ impl Called {
             here(solving)?;
             for (pick, (choice, composed)) in chunk.iter().zip(read(chunk)?) {
                 here(solving)?;
-                let found = known(&choice, composed, described);
+                let found = known(&choice, composed, described, meaning);
                 self.undeclared += found.undeclared.len();
                 if self.undeclared > UNDECLARED_MAX {
                     return Err(too_many());
@@ -201,23 +206,25 @@ fn too_many() -> Failure {
 }
 
 /// Reads what one choice calls.
-fn known(choice: &Choice, composed: Composed, described: &[Described]) -> Known {
+fn known(choice: &Choice, composed: Composed, described: &[Described], meaning: &Meaning<'_>) -> Known {
     let release = match choice {
-        Choice::Listed(listed) => Some((&listed.0, None)),
-        Choice::Direct(direct) | Choice::Described(direct, _) => {
-            let own = described.iter().find(|one| one.reference == *direct);
-            own.map(|one| (&one.release, one.package.as_ref()))
-        }
+        Choice::Listed(listed) => Some(&listed.0),
+        Choice::Direct(direct) | Choice::Described(direct, _) => release_of(direct, described),
+        Choice::Beside(beside) => release_of(&beside.reference, described),
     };
     match (release, composed) {
-        (Some((release, package)), Ok(Some(bytes))) => called(release, package, &bytes),
+        (Some(release), Ok(Some(bytes))) => called(release, &bytes, &|text| meaning(choice, text)),
         (_, Err(refusal)) => Known { unread: Some(refusal), ..Known::default() },
         _ => Known::default(),
     }
 }
 
-/// Reads what one release calls; what is relative counts from `package`, where that is known.
-fn called(release: &Release, package: Option<&Package>, bytes: &[u8]) -> Known {
+fn release_of<'d>(reference: &DirectReference, described: &'d [Described]) -> Option<&'d Release> {
+    described.iter().find(|one| one.reference == *reference).map(|one| &one.release)
+}
+
+/// Reads what one release calls; `meaning` says what is meant by something relative.
+fn called(release: &Release, bytes: &[u8], meaning: &dyn Fn(&str) -> Result<Reference, Why>) -> Known {
     let mut known = Known::default();
     let calls = match compose::calls(bytes) {
         Ok(calls) => calls,
@@ -234,15 +241,16 @@ fn called(release: &Release, package: Option<&Package>, bytes: &[u8]) -> Known {
     for call in calls {
         let reference = match call.target {
             Target::Component(reference) => reference,
-            Target::Relative(text) => match package.map(|package| package.expand(&text)) {
-                Some(Ok(reference)) => reference,
-                _ => {
-                    known.unclear.push((RELATIVE, text, call.position));
+            Target::Relative(text) => match meaning(&text) {
+                Ok(reference) => reference,
+                Err(why) => {
+                    known.unclear.push((RELATIVE, why, text, call.position));
                     continue;
                 }
             },
             Target::Unreadable(error) => {
-                known.unclear.push((UNREADABLE, error.found, call.position));
+                let why = "which names no component".to_owned();
+                known.unclear.push((UNREADABLE, why, error.found, call.position));
                 continue;
             }
         };
@@ -304,11 +312,7 @@ impl Told<'_> {
             let text = format!("{release} calls {reference} ({}), and {chosen} is chosen", place(*at));
             (VERSION, text)
         });
-        let unclear = known.unclear.iter().map(|(reason, text, at)| {
-            let why = match *reason {
-                RELATIVE => "which counts from a package that is not known here",
-                _ => "which names no component",
-            };
+        let unclear = known.unclear.iter().map(|(reason, why, text, at)| {
             (*reason, format!("{release} calls {text} ({}), {why}", place(*at)))
         });
         let unread = known
@@ -323,7 +327,7 @@ impl Told<'_> {
         let row = |reason: &str, call: String, at: Position| json!({"reason": reason, "release": release, "call": call, "line": at.line, "column": at.column});
         let undeclared = known.undeclared.iter().map(|(one, at)| row(UNDECLARED, one.to_string(), *at));
         let unmet = unmet.iter().map(|(one, at, _)| row(VERSION, one.to_string(), *at));
-        let unclear = known.unclear.iter().map(|(reason, text, at)| row(reason, text.clone(), *at));
+        let unclear = known.unclear.iter().map(|(reason, _, text, at)| row(reason, text.clone(), *at));
         undeclared.chain(unmet).chain(unclear).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Answers about files on disk: which releases are meant is looked up in the snapshot, without network; the rest is the desk's.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ use crate::resolve::overlay::Wishes;
 use crate::resolve::{Candidates, Conflict, Pick, Request, Resolution};
 use crate::server::State;
 use crate::server::answer::{Facts, View, are_configured, conflict, looked_up, served, solution};
+use crate::server::beside::{Hands, Packages, Scene};
 use crate::server::calls::{Called, rounds};
 use crate::server::direct::{At, Described, Direct, Named, World};
 use crate::server::documents;
@@ -231,12 +232,13 @@ fn solved<T>(
         question.request = direct.settled(&question.request, &described)?;
     }
     let mut called = Called::default();
+    let packages = RefCell::new(Packages::default());
     let mut left = solving.clone();
     for _ in 0..rounds(question.calls) {
         let (view, begun) = (View::new(current), Instant::now());
-        let world = match question.direct {
-            Some(_) => Some(World::new(&view, &question.request, &described, called.ids())?),
-            None => None,
+        let world = match described.is_empty() {
+            false => Some(World::new(&view, &question.request, &described, called.ids())?),
+            true => None,
         };
         let candidates: &dyn Candidates = match &world {
             Some(world) => world,
@@ -253,7 +255,29 @@ fn solved<T>(
             let composed = composed(state, &choices, current, asked)?;
             Ok(choices.into_iter().zip(composed).collect())
         };
-        if question.calls != Calls::Off && called.learn(&resolution, &described, solving, &read)? {
+        let facts = state.facts();
+        let policies = &facts.policies.in_force;
+        let plain = Materialize { offline: asked.offline, ..plainly(&asked.mirrors) };
+        let provide = |choice: Choice| {
+            let mut rows = provided(state, &plain, &[choice], snapshot, &facts)?.rows;
+            rows.pop().ok_or_else(|| Failure::new(Code::Internal, "api.answer", "a directory has no row"))
+        };
+        let scene = Scene {
+            request: &question.request,
+            candidates,
+            described: &described,
+            hands: Hands {
+                provide: &provide,
+                read: &|row, path| (desk(state).ok()?.read)((row.clone(), path.clone())).ok().flatten(),
+                describe: &|reference, row| describe(desk(state)?, row, reference, policies),
+                allow: &|reference| allowed(state, reference, &facts).map(drop),
+            },
+        };
+        let meaning = |caller: &Choice, text: &str| packages.borrow_mut().meaning(caller, text, &scene);
+        if question.calls != Calls::Off
+            && called.learn(&resolution, &described, solving, (&read, &meaning))?
+        {
+            described.extend(packages.borrow_mut().take());
             continue;
         }
         let mut told = question.clone();
@@ -313,7 +337,7 @@ fn describe(
     let bytes =
         (desk.read)((row.clone(), path.clone())).map_err(|refusal| told(&refusal))?.unwrap_or_default();
     let read = ProjectFile::parse(&bytes);
-    let ProjectFile { project, requires, package, kind, implements, mut warnings } =
+    let ProjectFile { project, requires, package, kind, implements, mut warnings, .. } =
         read.map_err(|error| {
             let failure = Failure::of(Code::ManifestInvalid, &error);
             Failure { detail: format!("{reference}: lcp.toml: {error}"), ..failure }
@@ -340,7 +364,7 @@ fn describe(
     let release = release.map_err(|error| Failure::of(Code::ManifestInvalid, &error))?;
     warnings.extend(policies.rule_direct(reference).iter().filter_map(DirectRuling::warning));
     let release = Release { kind, implements, warnings, ..release };
-    Ok(Described { reference: reference.clone(), release, package })
+    Ok(Described { reference: reference.clone(), release, package, beside: None })
 }
 
 fn picked(resolution: &Resolution<'_>, described: &[Described]) -> Result<Vec<Choice>, Failure> {
@@ -406,7 +430,8 @@ fn item(row: &FilesRow, choice: &Choice, policies: &Policies) -> Value {
             value["source"] = json!(SourceRow::of(owner, release));
             value["trust"] = json!(TrustRow::of(&release.verdict));
         }
-        Choice::Direct(direct) | Choice::Described(direct, _) => {
+        Choice::Direct(_) | Choice::Described(..) | Choice::Beside(_) => {
+            let Some(direct) = choice.direct() else { return value };
             let DirectReference { repository, commit, path } = direct;
             let rulings = policies.rule_direct(direct);
             value["warnings"] =

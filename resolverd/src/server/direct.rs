@@ -10,7 +10,7 @@ use catalogue_schema::compose::Package;
 use catalogue_schema::direct::{self, DirectReference};
 use catalogue_schema::error::ParseError;
 use catalogue_schema::graph::{Graph, place_of};
-use catalogue_schema::id::{ComponentId, Reference};
+use catalogue_schema::id::{CatalogueId, ComponentId, Reference};
 use catalogue_schema::model::{Component, Release, Shadow};
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::pointer::Repository;
@@ -19,6 +19,7 @@ use catalogue_schema::version::VersionReq;
 use crate::api::{Code, Failure};
 use crate::resolve::overlay::{Overlay, Wishes};
 use crate::resolve::{Candidates, Request, Standing};
+use crate::server::files::{Beside, Choice};
 
 /// How many direct references one question may name.
 pub const DIRECTS_MAX: usize = 64;
@@ -61,12 +62,23 @@ pub struct Described {
     pub release: Release,
     /// The package that it is, from which relative calls count; `None` where its descriptor names none.
     pub package: Option<Package>,
+    /// The listed release beside which it lies, where that led to it.
+    pub beside: Option<Box<(Release, CatalogueId)>>,
 }
 
 impl Described {
     /// Returns `id@version`.
     pub fn full(&self) -> String {
         format!("{}@{}", self.release.id, self.release.version)
+    }
+
+    /// Returns it as something to put on disk.
+    pub fn choice(&self) -> Choice {
+        let (reference, full) = (self.reference.clone(), self.full());
+        match self.beside.clone() {
+            None => Choice::Described(reference, full),
+            of => Choice::Beside(Box::new(Beside { reference, is_file: false, release: Some(full), of })),
+        }
     }
 }
 
@@ -272,7 +284,7 @@ mod tests {
         let verdict: Verdict = judge(&evidence, &catalogue_schema::digest::Hashed::of(Vec::new()));
         let named = (ComponentId::parse(id).unwrap(), Version::parse(version).unwrap());
         let release = reference.release(named, Vec::new(), Vec::new(), verdict).unwrap();
-        Described { reference, release, package: None }
+        Described { reference, release, package: None, beside: None }
     }
 
     fn settled(named: &[(At, &str)], listed: &[&str], described: &[Described]) -> Result<Request, String> {

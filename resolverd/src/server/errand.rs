@@ -32,7 +32,7 @@ pub(super) fn choices<'p, 'a: 'p>(
         let owner = pick.component.head()?.owner;
         let is_picked = |one: &&Described| one.release.id.as_text() == pick.component.id_text();
         match described.iter().find(is_picked).filter(|_| is_direct(&owner)) {
-            Some(one) => Ok(Choice::Described(one.reference.clone(), one.full())),
+            Some(one) => Ok(one.choice()),
             None => Ok(Choice::Listed(Box::new((pick.release.release()?, owner)))),
         }
     };

@@ -247,6 +247,32 @@ pub enum Choice {
     Direct(DirectReference),
     /// The same, where its descriptor has said which release it is, as `id@version`.
     Described(DirectReference, String),
+    /// Something beside a release, at the same commit of the same repository.
+    Beside(Box<Beside>),
+}
+
+impl Choice {
+    /// Returns the place, where it is no release that a catalogue lists.
+    pub fn direct(&self) -> Option<&DirectReference> {
+        match self {
+            Choice::Listed(_) => None,
+            Choice::Direct(direct) | Choice::Described(direct, _) => Some(direct),
+            Choice::Beside(beside) => Some(&beside.reference),
+        }
+    }
+}
+
+/// Something in the repository of a release, at its commit.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// Where it lies.
+    pub reference: DirectReference,
+    /// It is this one file, not a directory.
+    pub is_file: bool,
+    /// Which release it is, as `id@version`, where that is known.
+    pub release: Option<String>,
+    /// The listed release beside it, whose machines are asked; `None` where a directory of a commit led to it.
+    pub of: Option<Box<(Release, CatalogueId)>>,
 }
 
 /// What becomes of calls.

@@ -8,6 +8,7 @@
 
 pub mod activity;
 pub mod answer;
+mod beside;
 pub mod calls;
 pub mod connection;
 mod decisions;
