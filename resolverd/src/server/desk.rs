@@ -1,13 +1,14 @@
 //! Answers about files on disk: which releases are meant is looked up in the snapshot, without network; the rest is the desk's.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use catalogue_schema::digest::Hashed;
 use catalogue_schema::direct::DirectReference;
 use catalogue_schema::documents::Documents;
-use catalogue_schema::model::{File, Release};
+use catalogue_schema::model::{File, Release, Warning};
 use catalogue_schema::packed::Packed;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::project::ProjectFile;
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use crate::api::files::{CollectRequest, FilesRow, HoldRow};
 use crate::api::{Code, Failure, JSON, Reply};
 use crate::fetch::mirror::Mirrors;
+use crate::resolve::contract::{NOT_IMPLEMENTING, UNBOUND};
 use crate::resolve::overlay::Wishes;
 use crate::resolve::{Candidates, Conflict, Pick, Request, Resolution};
 use crate::server::State;
@@ -123,8 +125,12 @@ fn closure(
         let provided = provided(state, &asked, &choices, snapshot, &state.facts())?;
         let mut answer = told_of(&provided, &choices, snapshot, &state.facts().policies.in_force);
         answer["roots"] = json!(resolution.roots);
-        if question.calls != Calls::Off {
-            answer["warnings"] = json!(question.warnings);
+        // Of what a resolve warns of, what concerns the files: who implements a contract, and what is called.
+        let of_contracts = |one: &&Warning| matches!(&*one.reason, UNBOUND | NOT_IMPLEMENTING);
+        let contracts = resolution.warnings.iter().filter(of_contracts);
+        let warnings: BTreeSet<&Warning> = contracts.chain(&question.warnings).collect();
+        if question.calls != Calls::Off || !warnings.is_empty() {
+            answer["warnings"] = json!(warnings);
         }
         Ok(answer)
     })
@@ -317,15 +323,7 @@ fn describe(
     let Some(project) = project else {
         return Err(wrong("direct.nameless", "its lcp.toml gives no id with a version".to_owned()));
     };
-    let evidence = Evidence {
-        subject: reference,
-        digests: &[],
-        size: None,
-        commit_pinned: true,
-        signature: None,
-        named_by: None,
-    };
-    let verdict = judge(&evidence, &Hashed::of(bytes));
+    let verdict = judge(&Evidence::committed(reference), &Hashed::of(bytes));
     let files = row.compose.iter().filter(own).chain([path]).filter_map(|path| {
         let line = row.files.iter().find(|line| line.path == *path)?;
         let (digest, blob) = (Some(line.digest.clone()), line.blob.clone());
