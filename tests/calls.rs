@@ -149,6 +149,16 @@ fn what_is_called_undeclared_is_required_as_well_and_said() {
     let body = json!({"resolve": {"requests": ["lcod://n/app"], "natives": natives, "calls": "follow"}});
     let put = daemon.post("/v1/materialize", &body).ok();
     assert_eq!((put["items"].as_array().unwrap().len(), reasons(&put).len()), (4, 4));
+    // Where calls are not followed, what is to be known of contracts is told all the same.
+    let put = |overlay: Value| {
+        let body = json!({"resolve": {"requests": ["lcod://n/app"], "overlay": overlay}});
+        daemon.post("/v1/materialize", &body).ok()
+    };
+    assert_eq!(put(json!({}))["warnings"], Value::Null);
+    assert_eq!(
+        reasons(&put(json!({"bindings": {"lcod://n/a": "lcod://n/c"}}))),
+        ["binding.not_implementing"]
+    );
     let body =
         json!({"requests": ["lcod://n/app"], "natives": natives, "calls": "follow", "materialize": true});
     let put = daemon.post("/v1/resolve", &body).ok();

@@ -181,7 +181,7 @@ fn told(daemon: &Daemon, root: &str) -> String {
 
 #[test]
 fn a_registry_with_the_shape_of_a_real_graph_resolves_like_catalogues() {
-    let Some(graph) = part_of_real_graph(240) else { return };
+    let Some(graph) = part_of_real_graph(180) else { return };
     let (mut registry, mut components) = (Registry::new(), Vec::new());
     registry.publisher("acme");
     for (name, releases) in &graph {
@@ -212,13 +212,15 @@ fn a_registry_with_the_shape_of_a_real_graph_resolves_like_catalogues() {
         }
     }
     let versions = components.len();
-    assert!(graph.len() > 40 && versions > 150, "{} components, {versions} versions", graph.len());
+    assert!(graph.len() > 40 && versions > 120, "{} components, {versions} versions", graph.len());
     let parts = Sandbox::new();
     reading(&registry, &parts);
     let federated = tempfile::tempdir().unwrap();
     let federation = Federation::build(federated.path(), components);
     let catalogues = Sandbox::with_sources(&federation.sources(Form::Lines));
-    let (parts, catalogues) = (parts.start_synced(), catalogues.start_synced());
+    // In process, for as long as that takes: without optimizations signatures are slow.
+    [&parts, &catalogues].iter().for_each(|sandbox| assert_eq!(sandbox.run(&["sync"]).status, 0));
+    let (parts, catalogues) = (parts.start(), catalogues.start());
     for daemon in [&parts, &catalogues] {
         let source = daemon.get("/v1/sources").ok()["items"][0].take();
         assert_eq!((&source["releases"], &source["refused"]), (&json!(versions), &json!(0)), "{source:#}");

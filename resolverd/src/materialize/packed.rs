@@ -28,15 +28,7 @@ const SHARED: u32 = 0o640;
 pub(super) fn verified(plan: &Plan, promised: &Archive, bytes: Vec<u8>) -> Result<Hashed, Refusal> {
     let subject = format!("the archive of {}", plan.release);
     let content = Hashed::of(bytes);
-    let evidence = Evidence {
-        subject: &subject,
-        digests: &promised.digests,
-        size: promised.size,
-        commit_pinned: false,
-        signature: None,
-        named_by: None,
-    };
-    match judge(&evidence, &content) {
+    match judge(&Evidence::promised(&subject, &promised.digests, promised.size), &content) {
         Verdict::Trusted(_) => Ok(content),
         Verdict::Refused(refusal) => Err(refusal),
     }

@@ -346,15 +346,7 @@ fn describe(
     let Some(project) = project else {
         return Err(wrong("direct.nameless", "its lcp.toml gives no id with a version".to_owned()));
     };
-    let evidence = Evidence {
-        subject: reference,
-        digests: &[],
-        size: None,
-        commit_pinned: true,
-        signature: None,
-        named_by: None,
-    };
-    let verdict = judge(&evidence, &Hashed::of(bytes));
+    let verdict = judge(&Evidence::committed(reference), &Hashed::of(bytes));
     let files = row.compose.iter().filter(own).chain([path]).filter_map(|path| {
         let line = row.files.iter().find(|line| line.path == *path)?;
         let (digest, blob) = (Some(line.digest.clone()), line.blob.clone());

@@ -32,6 +32,22 @@ pub struct Evidence<'a> {
     pub named_by: Option<&'a Trust>,
 }
 
+impl<'a> Evidence<'a> {
+    /// Returns the evidence of bytes of which nothing is known but what was promised: a file of a release, an archive.
+    pub fn promised(
+        subject: &'a dyn std::fmt::Display,
+        digests: &'a [Digest],
+        size: Option<u64>,
+    ) -> Evidence<'a> {
+        Evidence { subject, digests, size, commit_pinned: false, signature: None, named_by: None }
+    }
+
+    /// Returns the evidence of bytes of which nothing is known but that a pinned commit holds them.
+    pub fn committed(subject: &'a dyn std::fmt::Display) -> Evidence<'a> {
+        Evidence { commit_pinned: true, ..Evidence::promised(subject, &[], None) }
+    }
+}
+
 /// Judges `content`: every promised digest and the size must hold.
 ///
 /// The level of the leave is the weakest on the way down from the entry document, which needs no pin since the operator

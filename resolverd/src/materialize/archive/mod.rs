@@ -189,15 +189,7 @@ impl<'a> List<'a> {
 /// Compares a file with what is promised of it, by the one function that does.
 fn held_against(promised: &Expected, content: &Hashed, subject: &str) -> Result<(), Refusal> {
     let subject = format!("{} of {subject}", promised.path);
-    let evidence = Evidence {
-        subject: &subject,
-        digests: &promised.digests,
-        size: promised.size,
-        commit_pinned: false,
-        signature: None,
-        named_by: None,
-    };
-    match judge(&evidence, content) {
+    match judge(&Evidence::promised(&subject, &promised.digests, promised.size), content) {
         Verdict::Trusted(_) => Ok(()),
         Verdict::Refused(Refusal { expected, found, .. }) => {
             Err(Refusal::new("archive.digest", subject, expected, found))

@@ -40,20 +40,23 @@ fn compared(world: &World, request: &Request) -> Way {
     way
 }
 
+/// A requirement: which component, from which version on, and of which kind.
+type Wanted = (usize, u8, u8);
+
 /// Ten components with up to six versions, each of which requires others from some version on: most of it fits.
 fn wide_rows() -> impl Strategy<Value = Vec<(String, String)>> {
     let required = prop::collection::vec((0..10_usize, 1..5_u8, any::<u8>()), 0..5);
     let release = (0..10_usize, 1..7_u8, required);
     prop::collection::vec(release, 10..50).prop_map(|rows| {
-        let by_release: BTreeMap<(usize, u8), Vec<(usize, u8, u8)>> =
+        let by_release: BTreeMap<(usize, u8), Vec<Wanted>> =
             rows.into_iter().map(|(name, major, required)| ((name, major), required)).collect();
-        let text = |(other, from, kind): (usize, u8, u8)| match kind {
+        let text = |(other, from, kind): Wanted| match kind {
             0..32 => format!("n/c{other}@{from}"),
             32..48 => format!("n/c{other}@<={from}.0.0"),
             48..52 => "k/gone".to_owned(),
             _ => format!("n/c{other}@>={from}.0.0"),
         };
-        let row = |((name, major), required): ((usize, u8), Vec<(usize, u8, u8)>)| {
+        let row = |((name, major), required): ((usize, u8), Vec<Wanted>)| {
             let required: Vec<String> = required.into_iter().map(text).collect();
             (format!("n/c{name}@{major}.0.0"), required.join(" "))
         };
