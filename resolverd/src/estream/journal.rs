@@ -13,6 +13,7 @@
 //! A run that finds a journal finishes it. Where a step fails, also of such a run, the steps are undone, last one first. A file that is
 //! neither what lay there nor what is brought stops both: somebody has changed it meanwhile. Links are never followed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -242,12 +243,18 @@ fn stage(root: &Path, steps: &[(Step, Bytes)], pulse: Pulse<'_>) -> Result<(), J
         let mode = if step.executable { 0o777 } else { 0o666 };
         write(&place, &content, mode)?;
     }
+    // One after the other they would each wait for the disk; written first, they are mostly there by now.
+    for (index, _) in steps.iter().enumerate().filter(|(_, (step, _))| step.new.is_some()) {
+        let place = staging.join("new").join(index.to_string());
+        sync(&place)?;
+    }
     sync(&staging.join("new"))?;
     let all: Vec<&Step> = steps.iter().map(|(step, _)| step).collect();
     let text = serde_json::json!({ "schema": SCHEMA, "steps": all }).to_string();
     let aside = staging.join("journal.new");
     pulsed(pulse, "write", &aside)?;
     write(&aside, text.as_bytes(), 0o600)?;
+    sync(&aside)?;
     let place = staging.join(JOURNAL);
     pulsed(pulse, "write", &place)?;
     fs::rename(&aside, &place).map_err(failed("write", &place))?;
@@ -255,8 +262,10 @@ fn stage(root: &Path, steps: &[(Step, Bytes)], pulse: Pulse<'_>) -> Result<(), J
     sync(root)
 }
 
-/// Moves everything into its place. What is there already is passed over, so that it may be done again.
+/// Moves everything into its place. What is there already is passed over, so that it may be done again. The order in which moves
+/// reach the disk does not count: each step is looked at by itself, and the journal stays until all of them are there.
 fn forward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalError> {
+    let mut touched = BTreeSet::from([root.join(STAGING).join("new"), root.join(STAGING).join("old")]);
     for (index, step) in steps.iter().enumerate() {
         let target = clear(root, step)?;
         let (new, old) = places(root, index);
@@ -269,10 +278,9 @@ fn forward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalE
         match (&found, &step.old) {
             (There::Nothing, _) if step.new.is_none() => continue,
             (There::Nothing, _) => {}
-            (There::File(digest), Some(before)) if digest == before && !is_moved_aside => {
+            (There::File(digest), Some(before)) if digest == before => {
                 pulsed(pulse, "move aside", &target)?;
                 fs::rename(&target, &old).map_err(failed("move aside", &target))?;
-                sync(&root.join(STAGING).join("old"))?;
             }
             (There::File(digest), _) if Some(digest) == step.new.as_ref() => {}
             _ if step.new.is_none() && is_moved_aside => continue,
@@ -285,16 +293,17 @@ fn forward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalE
             pulsed(pulse, "write", &target)?;
             fs::rename(&new, &target).map_err(failed("write", &target))?;
         }
-        sync(parent)?;
         if step.new.is_none() {
             prune(root, &step.path);
         }
     }
-    Ok(())
+    steps.iter().for_each(|step| note(&mut touched, root, &step.path));
+    sync_all(&touched)
 }
 
 /// Puts everything back as it was, last step first.
 fn backward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalError> {
+    let mut touched = BTreeSet::from([root.join(STAGING).join("new"), root.join(STAGING).join("old")]);
     for (index, step) in steps.iter().enumerate().rev() {
         let (new, old) = places(root, index);
         let is_placed = step.new.is_some() && look(&new)? == There::Nothing;
@@ -317,21 +326,20 @@ fn backward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), Journal
             let parent = target.parent().unwrap_or(root);
             pulsed(pulse, "put back", &target)?;
             fs::create_dir_all(parent).map_err(failed("create the directory", parent))?;
-            fs::hard_link(&old, &target)
-                .or_else(|_| match look(&target) {
-                    // Without links a move does it, where nothing would be lost.
-                    Ok(There::Nothing) => fs::rename(&old, &target),
-                    _ => Err(io::Error::other("something lies there by now")),
-                })
-                .map_err(failed("put back", &target))?;
-            sync(parent)?;
-            if old.symlink_metadata().is_ok() {
-                fs::remove_file(&old).map_err(failed("remove", &old))?;
+            match look(&target)? {
+                There::Nothing => fs::rename(&old, &target).map_err(failed("put back", &target))?,
+                // Somebody has put the same bytes back.
+                There::File(digest) if Some(&digest) == step.old.as_ref() => {
+                    fs::remove_file(&old).map_err(failed("remove", &old))?;
+                }
+                found => return Err(unknown(&target, step, &found)),
             }
         }
         prune(root, &step.path);
     }
-    Ok(())
+    let steps = steps.iter().filter(|step| blocked(root, &step.path).is_none());
+    steps.for_each(|step| note(&mut touched, root, &step.path));
+    sync_all(&touched)
 }
 
 /// Ends a change that is complete or taken back: the journal first, so that nobody goes on with it.
@@ -434,14 +442,31 @@ fn discard(staging: &Path) -> Result<(), JournalError> {
 fn write(place: &Path, bytes: &[u8], mode: u32) -> Result<(), JournalError> {
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(place)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        file.write_all(bytes)
     })();
     written.map_err(failed("write", place))
 }
 
-fn sync(directory: &Path) -> Result<(), JournalError> {
-    File::open(directory).and_then(|open| open.sync_all()).map_err(failed("sync the directory", directory))
+/// Makes a file, or the names in a directory, outlive a power cut.
+fn sync(place: &Path) -> Result<(), JournalError> {
+    File::open(place).and_then(|open| open.sync_all()).map_err(failed("sync", place))
+}
+
+/// Makes the names in all of these directories, as far as they are still there, outlive a power cut.
+fn sync_all(directories: &BTreeSet<PathBuf>) -> Result<(), JournalError> {
+    directories.iter().filter(|place| place.is_dir()).try_for_each(|place| sync(place))
+}
+
+/// Notes the directories from the one that holds a file up to the top of the workspace.
+fn note(touched: &mut BTreeSet<PathBuf>, root: &Path, path: &DocPath) {
+    let mut above = path.parent();
+    while let Some(directory) = above {
+        above = directory.parent();
+        if !touched.insert(root.join(directory.as_text())) {
+            return;
+        }
+    }
+    touched.insert(root.to_owned());
 }
 
 fn pulsed(pulse: Pulse<'_>, act: &'static str, path: &Path) -> Result<(), JournalError> {
@@ -559,6 +584,33 @@ mod tests {
             }
         }
         panic!("it never ended");
+    }
+
+    #[test]
+    fn a_run_that_stops_while_it_takes_back_is_finished_by_the_next() {
+        let only: Vec<Step> = steps().into_iter().map(|(step, _)| step).collect();
+        for n in 0..14 {
+            for m in (n % 3..14).step_by(3) {
+                let root = laid(BEFORE);
+                stage(root.path(), &steps(), &mut || Ok(())).unwrap();
+                let _ = forward(root.path(), &only, &mut stopping(n));
+                let _ = backward(root.path(), &only, &mut stopping(m));
+                if (n + m) % 2 == 0 {
+                    // Whoever takes over may be stopped as well.
+                    let _ = forward(root.path(), &only, &mut stopping(m));
+                }
+                recover(root.path()).unwrap();
+                assert!(!root.path().join(STAGING).exists(), "{n} {m}");
+                assert_eq!(tree(root.path()), after(), "{n} {m}");
+            }
+        }
+        // Put back by somebody else meanwhile: nothing is lost, nothing stays behind.
+        let root = laid(BEFORE);
+        stage(root.path(), &steps(), &mut || Ok(())).unwrap();
+        forward(root.path(), &only[..3], &mut stopping(1)).unwrap_err();
+        fs::copy(root.path().join(STAGING).join("old/0"), root.path().join("a/x")).unwrap();
+        recover(root.path()).unwrap();
+        assert_eq!(tree(root.path()), after());
     }
 
     #[test]

@@ -159,10 +159,16 @@ fn archive(id: &ComponentId, one: &Installed, asker: &mut Asker<'_>) -> Result<R
 fn row(id: &ComponentId, one: &Installed, entry: Option<&Value>, found: &Outcome<'_>) -> Value {
     let extra = entry.map_or(&Value::Null, |entry| &entry["extra"]);
     let seal = &extra["verification"];
+    // The workspace's own word counts only where the registry has none: anybody may edit it.
+    let first = |stated: &Value, noted: &Option<String>| match stated {
+        Value::Null => json!(noted),
+        stated => stated.clone(),
+    };
     json!({
         "id": id, "version": one.version, "title": title(id, &one.version),
         "result": found.result, "wrong": found.is_wrong, "signature": seal["result"],
-        "keyId": one.key_id, "signedAt": one.signed_at, "publisher": one.publisher,
+        "keyId": first(&seal["keyId"], &one.key_id), "signedAt": first(&seal["signedAt"], &one.signed_at),
+        "publisher": first(&extra["publisher"], &one.publisher),
         "publisherVerified": extra["publisherVerified"],
         "checksum": one.checksum, "checksumMatches": found.stated,
         "files": one.files.len(), "changes": found.changed, "checked": found.checked, "notes": found.notes,
