@@ -199,8 +199,11 @@ fn names_are_for_their_publishers() {
     check("-fix", None, "name E008 estream.name 2");
     check("fix-", None, "name E008 estream.name 2");
     check("@acme/-", None, "name E008 estream.name 2");
-    check(&"a".repeat(128), None, "");
-    check(&"a".repeat(129), None, "name E008 estream.name 2");
+    check(&"a".repeat(100), None, "");
+    check(&format!("@{}/{}", "a".repeat(99), "b".repeat(100)), None, "");
+    check(&"a".repeat(101), None, "name E008 estream.name 2");
+    check(&format!("@{}/b", "a".repeat(100)), None, "name E008 estream.name 2");
+    check("nul", None, "name E008 estream.name 2");
 }
 
 #[test]
