@@ -86,7 +86,12 @@ fn listed(archive: &Path) -> Vec<String> {
 fn every_category_begins_with_a_component_that_packs_as_it_is() {
     let sandbox = Sandbox::new();
     for category in CATEGORIES {
-        for name in [format!("x-{category}"), format!("@acme/{category}"), "9-to-5".to_owned()] {
+        for name in [
+            format!("x-{category}"),
+            format!("@acme/{category}"),
+            "9-to-5".to_owned(),
+            "long-name-".repeat(9) + "1234567890",
+        ] {
             let place = sandbox.path(&format!("new/{category}/{}", name.replace('/', "-")));
             let made = json(&sandbox.run(&[
                 "scaffold",

@@ -17,6 +17,8 @@ use crate::estream::package::against::kebab;
 pub const CATEGORIES: [&str; 6] =
     ["esf-schema", "wire-adapter", "smart-circuit", "fpga-circuit", "integration", "console-widget"];
 
+/// The longest part of a component's name in the names of its files, in bytes; those have to be shorter than 100.
+const BASE_BYTES_MAX: usize = 60;
 /// The longest author or licence, in characters.
 const TEXT_CHARS_MAX: usize = 200;
 /// The file that keeps an empty directory in Git.
@@ -139,6 +141,8 @@ impl Names {
             .find_map(|prefix| own.strip_prefix(prefix))
             .filter(|rest| !rest.is_empty())
             .unwrap_or(own);
+        // What is published is plain ASCII: any byte of it may be the last.
+        let base = base.get(..BASE_BYTES_MAX).unwrap_or(base).trim_end_matches('-');
         let words = base.split('-').filter(|word| !word.is_empty());
         let capital = |word: &str| {
             let mut chars = word.chars();
