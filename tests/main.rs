@@ -55,6 +55,7 @@ mod power;
 mod printed;
 mod readme;
 mod real_history;
+mod registries;
 mod rehearsal;
 mod rewrite;
 mod rollback;
