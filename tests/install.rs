@@ -300,6 +300,11 @@ fn conflicts_are_found_before_anything_is_written() {
     assert_eq!(world.read("circuits/fix-parser.circuit.yaml"), "parser 1.0\n");
     // A file that is gone is brought again.
     std::fs::remove_file(world.place("schemas/fill.esf.yaml")).unwrap();
+    let told = world.done(&["install", "esf-trading"]);
+    assert!(
+        told.contains("1 file of esf-trading no longer as installed; resolverd install --force"),
+        "{told}"
+    );
     world.done(&["install", "esf-trading", "--force"]);
     assert_eq!(world.read("schemas/fill.esf.yaml"), "fill 1.2\n");
 }
@@ -348,6 +353,50 @@ fn force_reads_the_sources_and_fetches_the_archives_again() {
     world.done(&["install", "hub", "--force"]);
     world.refused(&["install", "hub", "--force", "--offline"], 5, &["E012", "offline"]);
     world.done(&["install", "hub", "--offline"]);
+    // What the registry sends today is not what it promised: the cache would never know.
+    let archive = registry.files.get_mut("archives/hub-1.0.0.tar.gz").unwrap();
+    let last = archive.len() - 1;
+    archive[last] ^= 1;
+    world.repository.commit(&registry.files);
+    world.refused(&["install", "hub", "--force"], 7, &["E006"]);
+    world.done(&["install", "hub"]);
+}
+
+#[test]
+fn what_does_not_verify_is_not_installed() {
+    let (world, daemon) = with_daemon(&registry());
+    let changed = |path: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut registry = registry();
+        change(registry.files.get_mut(path).unwrap());
+        world.repository.commit(&registry.files);
+        daemon.sync();
+    };
+    let other = |from: &'static str, to: &'static str| {
+        move |bytes: &mut Vec<u8>| {
+            *bytes = String::from_utf8(bytes.clone()).unwrap().replace(from, to).into_bytes()
+        }
+    };
+    let directory = "index/esf-schema/esf-trading";
+    let wire: &[&str] = &["install", "estream-wire-fix"];
+    // The newest is spoiled; an older one meets the requirement as well.
+    changed(&format!("{directory}/1.2.0/checksum.sha3"), &|bytes| {
+        bytes[0] = if bytes[0] == b'0' { b'1' } else { b'0' }
+    });
+    world.refused(&["install", "esf-trading@1.2.0"], 7, &["E006"]);
+    let told = world.done(&["install", "estream-wire-fix", "--dry-run"]);
+    assert!(told.contains("esf-trading v1.1.0"), "{told}");
+    changed("publishers/estream.json", &other("active", "revoked"));
+    world.refused(wire, 7, &["E005", "revoked"]);
+    changed("publishers/estream.json", &other("estream-1", "estream-2"));
+    world.refused(wire, 7, &["E007"]);
+    changed("archives/esf-trading-1.2.0.tar.gz", &|bytes| bytes[100] ^= 1);
+    world.refused(wire, 7, &["E006"]);
+    changed(
+        &format!("{directory}/1.2.0/SIGNATURE.ml-dsa"),
+        &other("\"signature_hex\": \"", "\"signature_hex\": \"00"),
+    );
+    world.refused(&["install", "esf-trading@1.2.0"], 7, &["E005"]);
+    assert_eq!(world.tree(), Tree::new());
 }
 
 #[test]
@@ -603,6 +652,17 @@ fn searches_name_category_publisher_and_badges() {
     let more = world.done(&["mp", "search", "--limit", "2"]);
     assert!(more.contains("3 results found; 2 shown, more: --cursor "), "{more}");
     assert!(world.done(&["search", "nothing-like-it"]).starts_with("nothing matches"));
+    // Beside components of other registries the table is the one that fits all of them.
+    let mut sources = crate::daemon::sample();
+    let own: Value =
+        serde_json::from_str(&std::fs::read_to_string(world.sandbox.sources()).unwrap()).unwrap();
+    sources["sources"].as_array_mut().unwrap().push(own["sources"][0].clone());
+    world.sandbox.write_sources(&sources);
+    world.done(&["reload"]);
+    let mixed = world.done(&["search", "--limit", "100"]);
+    assert!(mixed.starts_with("NAME ") && mixed.lines().next().unwrap().contains("KIND"), "{mixed}");
+    assert!(mixed.contains("\nestream:esf-trading ") && mixed.contains("\nlcod://"), "{mixed}");
+    assert!(world.done(&["search", "fix"]).contains("✓ Official, Tested"));
     let json = world.json(&["search", "fix"]);
     assert_eq!(json["items"][0]["id"], "estream:estream-wire-fix", "json stays what it was");
 }

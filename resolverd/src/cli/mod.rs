@@ -219,7 +219,7 @@ pub enum Verb {
     /// Remove installed components from the workspace, and what nobody needs without them
     Uninstall(Uninstall),
     /// The verbs of eStream registries under the name that they have there
-    #[command(visible_alias = "mp")]
+    #[command(visible_alias = "mp", after_help = "Example: resolverd mp install estream-wire-fix@^1.0.0")]
     Marketplace {
         /// Which of them
         #[command(subcommand)]

@@ -372,4 +372,26 @@ mod tests {
         check(&file("/etc/passwd"), &["/etc/passwd"]);
         check("[dependencies]\nx = \"1.0.0\"\n[dependencies.x]\nversion = \"1.0.0\"\n", &["line 3"]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_and_what_is_read_is_written_the_same(
+            text in ".{0,60}", name in "[a-z0-9-]{1,8}", words in proptest::collection::vec("\\PC{0,12}", 0..4),
+        ) {
+            let _ = Workspace::read(text.as_bytes());
+            let id = ComponentId::from_path(Dialect::Estream, &name);
+            let file = InstalledFile { path: DocPath::parse("a/b").unwrap(), sha256: Digest::sha256(text.as_bytes()) };
+            let one = Installed {
+                publisher: Some(text.clone()),
+                key_id: words.first().cloned(),
+                provides: words,
+                files: vec![file],
+                ..Installed::of(Version::parse("1.0.0-rc.1").unwrap())
+            };
+            if let Ok(id) = id {
+                let whole = Workspace { components: BTreeMap::from([(id, one)]) };
+                proptest::prop_assert_eq!(Workspace::read(whole.write().as_bytes()).unwrap(), whole);
+            }
+        }
+    }
 }

@@ -24,6 +24,7 @@ use crate::cli::render::{Paint, field, list, plain, text, texts};
 use crate::cli::terms::{Platforms, add_offline};
 use crate::cli::{Ended, Terminal};
 use crate::estream::bundle::Taken;
+use crate::estream::inspect::changes;
 use crate::estream::install::{Change, Fate, Force, Plan, Provided, Wish, plan};
 use crate::estream::save::saved;
 use crate::estream::workspace::Place;
@@ -71,18 +72,24 @@ pub struct Install {
     platforms: Platforms,
 }
 
-/// What a resolve and a materialize have said, ready to be planned with.
-struct Gathered {
-    question: Value,
-    answer: Value,
-    facts: BTreeMap<String, Value>,
-    rows: Vec<FilesRow>,
-    provided: Vec<Provided>,
+/// Everything that is installed, and what is told of it, wherever it came from.
+pub(super) struct Gathered {
+    /// What a materialize is asked so that the cache keeps it; `None` where the cache has no part in it.
+    pub(super) question: Option<Value>,
+    /// The answer of a resolve, of which `snapshot`, `natives`, `warnings` and `stale` are told on.
+    pub(super) answer: Value,
+    /// What the registry says of every release, by its id, in the form of the release's own route.
+    pub(super) facts: BTreeMap<String, Value>,
+    /// The files as they lie in the cache.
+    pub(super) rows: Vec<FilesRow>,
+    /// The components with their verified files.
+    pub(super) provided: Vec<Provided>,
 }
 
 impl Gathered {
-    /// Says of each component which registry it came from before it was in a bundle.
+    /// Says of each component which registry it came from before it was in a bundle. No cache but the bundle's own keeps it.
     fn come_from(&mut self, taken: &Taken) {
+        self.question = None;
         for one in &mut self.provided {
             let release = format!("{}@{}", one.id, one.version);
             let origin = taken.bundle.releases.iter().find(|known| known.release == release);
@@ -125,7 +132,6 @@ fn install(
     let named = remembered(arguments, named, &place);
     let manifest = arguments.save.then(|| Manifest::read(&root)).transpose()?;
     let mut gathered = gathered(arguments, &named, &place, asker)?;
-    let is_carried = carried.is_some();
     if let Some((taken, outside)) = carried {
         bundle::compare_keys(&gathered.facts, outside)?;
         gathered.come_from(taken);
@@ -139,18 +145,36 @@ fn install(
     }
     if !arguments.dry_run {
         plan.carry_out(&place)?;
-        // What comes from a bundle is in no cache but its own.
-        if !is_carried {
-            hold(&root, Some(json!({ "resolve": gathered.question })), asker, terminal);
+        if let Some(question) = &gathered.question {
+            hold(&root, Some(json!({ "resolve": question })), asker, terminal);
         }
     }
     let mut told = told(&plan, &gathered, &named);
+    if let Some(warnings) = told["warnings"].as_array_mut() {
+        warnings.extend(touched(&place, &plan, &named));
+    }
     told["workspace"] = json!(root);
     told["dryRun"] = json!(arguments.dry_run);
     told["saved"] = json!(manifest.is_some().then_some(MANIFEST));
     told["elapsedMs"] = json!(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
     terminal.print(&told, shown)?;
     Ok(0)
+}
+
+/// Warns of components that stay as they are although their files do not.
+fn touched(place: &Place, plan: &Plan, named: &[Reference]) -> Vec<Value> {
+    let kept = plan.changes.iter().filter(|change| change.fate == Fate::Kept);
+    let kept = kept.filter(|change| named.iter().any(|one| one.id == change.id));
+    let warning = |change: &Change| {
+        let one = place.known.components.get(&change.id)?;
+        let number = changes(place, one).len();
+        let (files, name) = (counted(number, "file"), name(&change.id));
+        let text = format!(
+            "{files} of {name} no longer as installed; resolverd install --force {name} restores them"
+        );
+        (number > 0).then(|| json!({ "reason": "install.file_changed", "text": text }))
+    };
+    kept.filter_map(warning).collect()
 }
 
 /// Gives a component that is asked for by its name alone what was said of its version before.
@@ -171,6 +195,8 @@ fn unverified() -> Failure {
     )
 }
 
+/// Seconds since 1970-01-01 UTC; a clock before that counts as that.
+#[expect(clippy::disallowed_methods, reason = "a verb is where the clock is read")]
 fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
@@ -201,7 +227,7 @@ fn gathered(
             serde_json::from_value(files["items"].clone()).map_err(|error| unreadable(&error.to_string()))?;
         let provided =
             rows.iter().map(|row| provided(row, &answer, &facts)).collect::<Result<Vec<_>, Failure>>()?;
-        return Ok(Gathered { question: body, answer, facts, rows, provided });
+        return Ok(Gathered { question: Some(body), answer, facts, rows, provided });
     }
     let detail = format!("the sources changed {TRIES} times while the archives were fetched");
     Err(Failure::new(Code::SourceUnavailable, "install.unsettled", detail).hint("run it again").into())
