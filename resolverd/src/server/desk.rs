@@ -171,7 +171,11 @@ fn locked(
 }
 
 /// Hands out the documents of releases as they were received.
-fn as_received(state: &State, asked: &documents::Asked, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
+fn as_received(
+    state: &State,
+    asked: &documents::Asked,
+    snapshot: Option<&Snapshot>,
+) -> Result<Value, Failure> {
     received::answer(asked, served(snapshot)?, &state.facts()).map(|found| json!(found))
 }
 
