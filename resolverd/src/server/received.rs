@@ -20,7 +20,7 @@ use crate::server::documents::Asked;
 use crate::store::Snapshot;
 
 /// The most bytes of documents in one answer.
-pub const CONTENTS_BYTES_MAX: usize = 32 << 20;
+const CONTENTS_BYTES_MAX: usize = 32 << 20;
 
 /// Answers.
 ///
