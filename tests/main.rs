@@ -58,6 +58,7 @@ mod printed;
 mod publish;
 mod readme;
 mod real_history;
+mod registries;
 mod rehearsal;
 mod rewrite;
 mod rollback;

@@ -45,6 +45,8 @@ pub const CHECKSUM_MISSING: &str = "estream.checksum_missing";
 pub const CHECKSUM_MALFORMED: &str = "estream.checksum_malformed";
 /// The reason of a refusal: several releases of one registry state the same checksum, and an archive is one release.
 pub const CHECKSUM_TWICE: &str = "estream.checksum_twice";
+/// The reason of a refusal: a better-placed source knows the publisher that the name is scoped by, and the release is not its own.
+pub const SCOPE_OWNED: &str = "estream.scope_owned";
 /// The reason of a refusal: a name that is reserved for official components.
 pub const NAME_RESERVED: &str = "estream.name_reserved";
 

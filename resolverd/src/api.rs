@@ -572,6 +572,7 @@ pub fn code_of(reason: &str) -> Code {
             Some("UnknownKey") => Code::UnknownPublisher,
             Some(_) => Code::SignatureInvalid,
             None if reason == seal::NAME_RESERVED => Code::NameReserved,
+            None if reason == seal::SCOPE_OWNED => Code::PermissionDenied,
             None => Code::ManifestInvalid,
         },
         "resolve" if is_of_policy(reason) => Code::PermissionDenied,

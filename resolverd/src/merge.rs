@@ -2,15 +2,19 @@
 //!
 //! First match wins per component id, not per version: the best-placed catalogue that lists an id owns all of its versions.
 //! Catalogues below it are shadowed: never used, always reported. Only ranks count, never the order of arrival.
+//!
+//! Names of eStream that a publisher scopes, `@publisher/name`, belong together: the best-placed source that lists one of them knows
+//! that publisher, and has them all. Another source's stay listed, refused with that reason (seed 002, section 9.2).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{Blocked, SOURCE_EXPIRED};
 use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
-use catalogue_schema::model::{Rank, Shadow, Warning};
+use catalogue_schema::model::{Rank, Refusal, Shadow, Verdict, Warning};
 use catalogue_schema::packed::write::Packer;
 use catalogue_schema::packed::{Listed, Packed, PackedError};
+use catalogue_schema::seal::SCOPE_OWNED;
 use sha2::{Digest as _, Sha256};
 
 pub mod listing;
@@ -34,6 +38,8 @@ pub struct Contribution {
 /// **Errors**: a component cannot be read or packed.
 pub fn merge(mut contributions: Vec<Contribution>, blocked: &[Blocked]) -> Result<Vec<Packed>, PackedError> {
     contributions.sort_by(|one, other| (&one.rank, &one.catalogue).cmp(&(&other.rank, &other.catalogue)));
+    let scopes = scopes(&contributions);
+    let mut packer = Packer::default();
     let mut places = Vec::with_capacity(contributions.len());
     let mut listed: Vec<(usize, Packed)> = Vec::new();
     for (at, Contribution { catalogue, rank, components }) in contributions.into_iter().enumerate() {
@@ -58,15 +64,53 @@ pub fn merge(mut contributions: Vec<Contribution>, blocked: &[Blocked]) -> Resul
             }
         }
         .into_iter();
-        let Some((_, owned)) = allowed.next() else { continue };
+        let Some(((catalogue, _), owned)) = allowed.next() else { continue };
+        let known = scope(owned.id_text()).and_then(|scope| scopes.get(scope));
+        let foreign = match known.filter(|source| **source != catalogue.source) {
+            Some(source) => Some(of_another(owned, source, &mut packer)?),
+            None => None,
+        };
         let shadow = |((catalogue, _), component): (&(CatalogueId, Rank), &Packed)| Shadow {
             catalogue: catalogue.clone(),
             versions: component.all().filter_map(|listed| listed.version()).collect(),
         };
         let shadows: Vec<Shadow> = allowed.map(shadow).collect();
-        merged.push(owned.with_shadows(&shadows)?);
+        merged.push(foreign.as_ref().unwrap_or(owned).with_shadows(&shadows)?);
     }
     Ok(merged)
+}
+
+/// Returns which source knows each publisher that names are scoped by: the best-placed that lists one of them. The contributions
+/// come in their order.
+fn scopes(contributions: &[Contribution]) -> HashMap<String, SourceId> {
+    let mut scopes: HashMap<String, SourceId> = HashMap::new();
+    for Contribution { catalogue, components, .. } in contributions {
+        for scope in components.iter().filter_map(|component| scope(component.id_text())) {
+            if !scopes.contains_key(scope) {
+                scopes.insert(scope.to_owned(), catalogue.source.clone());
+            }
+        }
+    }
+    scopes
+}
+
+/// Returns the publisher by whom an id of eStream is scoped.
+fn scope(id: &str) -> Option<&str> {
+    id.strip_prefix("estream:@")?.split_once('/').map(|(scope, _)| scope)
+}
+
+/// Refuses every release of a component whose publisher another source knows.
+fn of_another(component: &Packed, source: &SourceId, packer: &mut Packer) -> Result<Packed, PackedError> {
+    let mut read = component.component()?;
+    let publisher = read.id.scope().to_owned();
+    for release in &mut read.releases {
+        let expected =
+            format!("components of {publisher} out of {source}, which knows that publisher and counts first");
+        let found = format!("one out of {}", read.owner.source);
+        let subject = format!("{}@{}", release.id, release.version);
+        release.verdict = Verdict::Refused(Refusal::new(SCOPE_OWNED, subject, expected, found));
+    }
+    packer.pack(&read)
 }
 
 fn blocks(block: &Blocked, id: &ComponentId, rank: &Rank) -> bool {

@@ -89,6 +89,9 @@ pub struct CollectRequest {
     /// The workspaces in the cache go as well.
     #[serde(default)]
     pub views: bool,
+    /// Only as much goes as brings the releases and their archives to so many bytes; what was asked for longest ago goes first.
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
 }
 
 /// The body of `POST /v1/files/release`.

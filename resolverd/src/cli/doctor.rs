@@ -173,11 +173,20 @@ fn sources(settings: &Settings) -> Vec<Finding> {
             })];
         }
     };
+    let home = settings.home.iter().flat_map(|home| {
+        home.files.iter().map(|file| {
+            let ids: Vec<&str> = home.sources.iter().map(|source| source.id.as_text()).collect();
+            let told = format!("read: eStream's own configuration, with the registries {}", ids.join(", "));
+            Finding::ok("config", file, told)
+        })
+    });
+    let home: Vec<Finding> = home.collect();
     let mut findings = vec![match sources.is_empty() {
         true => Finding::warning("sources", path.display(), "no source in it is enabled")
             .hint(format!("edit {}", path.display())),
         false => Finding::ok("sources", path.display(), format!("{} sources", sources.len())),
     }];
+    findings.extend(home);
     findings
         .extend(disabled(path).into_iter().map(|id| Finding::ok("sources", id, "disabled: it is left out")));
     findings.extend(sources.iter().map(entry));

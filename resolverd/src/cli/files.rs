@@ -111,7 +111,8 @@ pub struct Verify {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   resolverd gc --dry-run
-  resolverd gc --unused 0")]
+  resolverd gc --unused 0
+  resolverd gc --max-size 500")]
 pub struct Gc {
     /// Remove nothing, only say what would go
     #[arg(long)]
@@ -119,6 +120,10 @@ pub struct Gc {
     /// How long a release must not have been asked for, in seconds [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     unused: Option<u64>,
+    /// Remove only as much as brings the files and archives of all releases to so many MB (1,000,000 bytes): what was asked for longest
+    /// ago goes first
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
+    max_size: Option<u64>,
     /// End the hold of this name; root ends those of everybody
     #[arg(long, value_name = "NAME")]
     end: Vec<String>,
@@ -429,6 +434,7 @@ pub(super) fn gc(arguments: &Gc, asker: &mut Asker<'_>, terminal: &Terminal) -> 
     let ended: Vec<String> = names.filter(is_over).chain(arguments.end.iter().cloned()).collect();
     let body = json!({
         "dryRun": arguments.dry_run, "ended": ended, "unusedS": arguments.unused, "views": arguments.views,
+        "maxBytes": arguments.max_size.map(|size| size * 1_000_000),
     });
     let answer = asker.ask_slowly(&Call::post("/v1/files/gc", &body), "removing files")?;
     terminal.print(&answer, collected)?;

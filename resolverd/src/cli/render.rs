@@ -375,6 +375,7 @@ pub fn status(answer: &Value, paint: Paint) -> String {
         ("generation", served(answer)),
         ("socket", field(answer, "socket")),
         ("policy", policy(health)),
+        ("estream", estream(&answer["estream"])),
         ("next change", field(health, "nextChange")),
     ]);
     if let Some(problem) = configuration(health) {
@@ -400,6 +401,18 @@ pub fn status(answer: &Value, paint: Paint) -> String {
     }
     out.push_str(&catalogues_not_fresh(health, sources, |_| true, paint));
     out
+}
+
+/// Returns which configuration of eStream's own is read, and what it names.
+fn estream(home: &Value) -> String {
+    let registries = texts(list(home, "registries"));
+    match (home["files"].is_array(), registries.is_empty()) {
+        (false, _) => String::new(),
+        (true, true) => texts(list(home, "files")).join(", "),
+        (true, false) => {
+            format!("{}; registries: {}", texts(list(home, "files")).join(", "), registries.join(", "))
+        }
+    }
 }
 
 /// Returns which trust policies are in force, or that none is.

@@ -461,6 +461,9 @@ fn status(asker: &mut Asker<'_>) -> Result<Value, Ended> {
     };
     Ok(json!({
         "socket": asker.settings().socket,
+        "estream": asker.settings().home.as_ref().map(|home| json!({
+            "files": home.files, "registries": home.sources.iter().map(|one| &one.id).collect::<Vec<_>>(),
+        })),
         "answers": if asker.has_daemon() { "daemon" } else { "in-process" },
         "health": health,
         "stats": asker.ask(&Call::get("/v1/stats"))?,

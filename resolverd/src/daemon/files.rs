@@ -12,9 +12,9 @@ use catalogue_schema::id::CatalogueId;
 use catalogue_schema::model::{Refusal, Release};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{Locality, Repository, Want};
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::api::files::{CollectRequest, FilesRow, Layout, ViewRow};
+use crate::api::files::{CollectRequest, FilesRow, Found, Layout, ViewRow};
 use crate::config::Settings;
 use crate::fetch::Origins;
 use crate::fetch::limit::Limits;
@@ -76,7 +76,13 @@ impl Workshop {
         };
         let [provide, compose, verify, collect, release, list] = std::array::from_fn(|_| Arc::clone(self));
         Some(Desk {
-            provide: Box::new(move |errand| provide.provide(errand)),
+            provide: Box::new(move |errand| {
+                let provided = provide.provide(errand)?;
+                if provided.rows.iter().any(|row| row.from == Found::Fetched) {
+                    provide.trim(now());
+                }
+                Ok(provided)
+            }),
             compose: Box::new(move |errand| compose.composes(errand)),
             read: Box::new(|(row, path)| read(&row, &path)),
             verify: Box::new(move |releases| {
@@ -126,6 +132,25 @@ impl Workshop {
                 (false, false) => Fetching::Allowed,
             },
         })
+    }
+
+    /// Removes what nobody needs, as far as there is more than is allowed. What cannot be removed now is looked at the next time.
+    fn trim(&self, now: SystemTime) {
+        let most = self.equipment.load().limits.files_bytes;
+        let (Some(cache), true) = (&self.cache, most > 0) else { return };
+        match cache.trim(most, now) {
+            Ok(Some(gone)) if !gone.removed.is_empty() => {
+                let (releases, bytes) = (gone.removed.len(), gone.bytes);
+                info!(
+                    releases,
+                    bytes,
+                    files_bytes = most,
+                    "released files were removed: there were too many"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => warn!(%error, "too many released files could not be removed"),
+        }
     }
 
     fn provide(&self, errand: &Errand<'_>) -> Result<Provided, Refusal> {
@@ -272,8 +297,8 @@ fn is_local(want: &Want) -> bool {
 }
 
 fn collection(request: CollectRequest, uid: u32) -> Collection {
-    let CollectRequest { dry_run, ended, unused_s, views } = request;
-    Collection { dry_run, uid, ended, unused_s: unused_s.unwrap_or(UNUSED_S), views }
+    let CollectRequest { dry_run, ended, unused_s, views, max_bytes } = request;
+    Collection { dry_run, uid, ended, unused_s: unused_s.unwrap_or(UNUSED_S), views, max_bytes }
 }
 
 /// Makes a directory of released files with the rights of this process, for a verb.

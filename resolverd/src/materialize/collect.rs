@@ -114,6 +114,8 @@ pub struct Collection {
     pub unused_s: u64,
     /// The workspaces in the cache go too.
     pub views: bool,
+    /// Only as much goes as brings what is here to so many bytes, what was asked for longest ago first.
+    pub max_bytes: Option<u64>,
 }
 
 impl Cache {
@@ -201,28 +203,63 @@ impl Cache {
     ///
     /// **Errors**: the system's; what was removed until then stays removed.
     pub fn collect(&self, collection: &Collection, now: SystemTime) -> io::Result<Collected> {
-        let mut told = Collected { dry_run: collection.dry_run, ..Collected::default() };
+        let told = Collected { dry_run: collection.dry_run, ..Collected::default() };
         if !self.check()? {
             return Ok(told);
         }
         let lock = self.lock()?;
         lock.lock()?;
+        self.collected(collection, now, told)
+    }
+
+    /// Removes what nobody needs until what is here has at most `max_bytes`; `None` where others work here, so that it would have to be
+    /// waited for.
+    ///
+    /// **Errors**: as [`Cache::collect`].
+    pub fn trim(&self, max_bytes: u64, now: SystemTime) -> io::Result<Option<Collected>> {
+        if !self.check()? {
+            return Ok(None);
+        }
+        let lock = self.lock()?;
+        if lock.try_lock().is_err() {
+            return Ok(None);
+        }
+        let collection = Collection {
+            dry_run: false,
+            uid: own_uid(),
+            ended: Vec::new(),
+            unused_s: UNUSED_S,
+            views: false,
+            max_bytes: Some(max_bytes),
+        };
+        self.collected(&collection, now, Collected::default()).map(Some)
+    }
+
+    fn collected(
+        &self,
+        collection: &Collection,
+        now: SystemTime,
+        mut told: Collected,
+    ) -> io::Result<Collected> {
         let is_ended = |hold: &Hold| collection.ended.contains(&hold.name) && hold.is_for(collection.uid);
         let (ended, holds): (Vec<Hold>, Vec<Hold>) = self.holding_all()?.into_iter().partition(is_ended);
         let held: BTreeSet<&Digest> = holds.iter().flat_map(|hold| hold.releases.values()).collect();
         let before =
             now.checked_sub(Duration::from_secs(collection.unused_s)).unwrap_or(SystemTime::UNIX_EPOCH);
-        let (mut going, mut staying) = (Vec::new(), BTreeSet::new());
+        let (mut going, mut kept) = (Vec::new(), Vec::new());
         for about in self.all()? {
             let is_held = held.contains(&about.promise);
-            if is_held || self.was_used_after(&about, before) {
-                told.kept += 1;
-                told.held += u64::from(is_held);
-                staying.insert(about.content.hex());
-            } else {
-                going.push(about);
+            told.held += u64::from(is_held);
+            match is_held || self.was_used_after(&about, before) {
+                true => kept.push(about),
+                false => going.push(about),
             }
         }
+        if let Some(max_bytes) = collection.max_bytes {
+            kept.extend(self.spared(&mut going, &kept, max_bytes));
+        }
+        told.kept = kept.len() as u64;
+        let staying: BTreeSet<String> = kept.iter().map(|about| about.content.hex()).collect();
         let mut trees: BTreeMap<String, u64> = BTreeMap::new();
         for about in &going {
             told.removed.push(about.release.clone());
@@ -230,11 +267,8 @@ impl Cache {
                 trees.insert(about.content.hex(), about.files.iter().map(|file| file.size).sum());
             }
         }
-        let archive = |about: &About| {
-            let place = self.archives().join(about.promise.hex());
-            place.symlink_metadata().map_or(0, |found| found.len())
-        };
-        told.bytes = trees.values().sum::<u64>() + going.iter().map(archive).sum::<u64>();
+        let archives = going.iter().map(|about| self.archive_bytes(about)).sum::<u64>();
+        told.bytes = trees.values().sum::<u64>() + archives;
         told.removed.sort();
         told.skipped = self.strangers()?;
         told.views = if collection.views { self.all_views()?.len() as u64 } else { 0 };
@@ -243,6 +277,42 @@ impl Cache {
             self.remove_stray(&staying)?;
         }
         Ok(told)
+    }
+
+    fn archive_bytes(&self, about: &About) -> u64 {
+        let place = self.archives().join(about.promise.hex());
+        place.symlink_metadata().map_or(0, |found| found.len())
+    }
+
+    /// Takes what need not go out of `going`, so that it and what is kept have at most `max_bytes` together: what was asked for last
+    /// stays. Files that several releases share count once, and go with the last of them.
+    fn spared(&self, going: &mut Vec<About>, kept: &[About], max_bytes: u64) -> Vec<About> {
+        let mut sharing: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        let mut bytes = 0;
+        for about in kept.iter().chain(going.iter()) {
+            bytes += self.archive_bytes(about);
+            let size = about.files.iter().map(|file| file.size).sum();
+            sharing.entry(about.content.hex()).or_insert((0, size)).0 += 1;
+        }
+        bytes += sharing.values().map(|(_, size)| size).sum::<u64>();
+        let used = |about: &About| {
+            let place = self.abouts().join(about.promise.hex());
+            place.symlink_metadata().and_then(|found| found.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+        };
+        going.sort_by_cached_key(|about| (used(about), about.release.clone()));
+        let mut many = 0;
+        for about in going.iter() {
+            if bytes <= max_bytes {
+                break;
+            }
+            many += 1;
+            bytes = bytes.saturating_sub(self.archive_bytes(about));
+            if let Some((sharers, size)) = sharing.get_mut(&about.content.hex()) {
+                *sharers -= 1;
+                bytes = bytes.saturating_sub(if *sharers == 0 { *size } else { 0 });
+            }
+        }
+        going.split_off(many)
     }
 
     fn was_used_after(&self, about: &About, before: SystemTime) -> bool {

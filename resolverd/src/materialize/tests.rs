@@ -341,7 +341,14 @@ fn tomorrow() -> SystemTime {
 }
 
 fn everything() -> Collection {
-    Collection { dry_run: false, uid: own_uid(), ended: Vec::new(), unused_s: 0, views: true }
+    Collection {
+        dry_run: false,
+        uid: own_uid(),
+        ended: Vec::new(),
+        unused_s: 0,
+        views: true,
+        max_bytes: None,
+    }
 }
 
 #[test]

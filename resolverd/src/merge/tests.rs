@@ -126,6 +126,51 @@ fn a_source_never_read_blocks_its_namespace_for_worse_places_only() {
 }
 
 #[test]
+fn a_publisher_s_scope_belongs_to_the_best_placed_source_that_lists_one_of_its_names() {
+    // The table writes ids of LCOD: `at-p/x` stands for `@p/x`, `plain/y` for `y`.
+    let estream = |text: &str| {
+        let mut contributions = federation(text);
+        for one in &mut contributions {
+            let listed = one.components.iter().map(|packed| packed.component().expect("it can be read"));
+            let renamed = listed.map(|mut component| {
+                let id = component.id.path().replace("at-", "@").replace("plain/", "");
+                component.id = ComponentId::parse(&format!("estream:{id}")).expect("an id");
+                component.releases.iter_mut().for_each(|release| release.id = component.id.clone());
+                Packed::of(&component).expect("it can be packed")
+            });
+            one.components = renamed.collect();
+        }
+        let merged = merged(contributions, &[]);
+        let refused = merged.iter().filter(|component| {
+            component
+                .releases
+                .iter()
+                .all(|release| release.verdict.refusal().is_some_and(|refusal| refusal.reason == SCOPE_OWNED))
+        });
+        let refused: Vec<&str> = refused.map(|component| component.id.path()).collect();
+        (shown(&merged), refused.join(" "))
+    };
+    let check = |text: &str, expected: &str, refused: &str| {
+        assert_eq!(estream(text), (expected.to_owned(), refused.to_owned()), "for\n{text}");
+    };
+    check("a m 1.0: at-p/x@1.0.0\nb m 2.0: at-p/x@2.0.0", "@p/x = a/m 1.0.0 | b/m 2.0.0", "");
+    let both = "@p/x = a/m 1.0.0\n@p/y = b/m 2.0.0";
+    check("a m 1.0: at-p/x@1.0.0\nb m 2.0: at-p/y@2.0.0", both, "@p/y");
+    check("b m 2.0: at-p/y@2.0.0\na m 1.0: at-p/x@1.0.0", both, "@p/y");
+    check("a m 2.0: at-p/x@1.0.0\nb m 1.0: at-p/y@2.0.0", both, "@p/x");
+    let others = "@p/x = a/m 1.0.0\n@q/y = b/m 2.0.0";
+    check("a m 1.0: at-p/x@1.0.0\nb m 2.0: at-q/y@2.0.0", others, "");
+    check("a m 1.0: at-p/x@1.0.0\nb m 2.0: plain/y@2.0.0", "@p/x = a/m 1.0.0\ny = b/m 2.0.0", "");
+    let own = "@p/x = a/m 1.0.0\n@p/y = a/n 2.0.0";
+    check("a m 1.0: at-p/x@1.0.0\na n 1.0 2.0: at-p/y@2.0.0", own, "");
+    check(
+        "a m 1.0: at-p/x@1.0.0\nb m 2.0: at-p/y@2.0.0\nc m 3.0: at-p/y@3.0.0",
+        "@p/x = a/m 1.0.0\n@p/y = b/m 2.0.0 | c/m 3.0.0",
+        "@p/y",
+    );
+}
+
+#[test]
 fn changed_bytes_are_reported_and_stay_reported() {
     let noted = |now: &Component, before: &Component| {
         let before = Packed::of(before).expect("it can be packed");

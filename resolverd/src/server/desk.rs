@@ -29,6 +29,7 @@ use crate::server::errand::{choices, composed, desk, is_denied, told};
 use crate::server::explain::{Asked, Ground, explain};
 use crate::server::files::{Asking, Calls, Choice, Desk, Errand, Locate, Materialize, Provided, Target};
 use crate::server::lock::{self, Wish};
+use crate::server::received;
 use crate::server::route::{Query, Question};
 use crate::server::snapshots::answering;
 use crate::server::solve::{self, Solving};
@@ -67,7 +68,7 @@ pub(super) fn answer(
         }
         Query::Lock(asked) if needs_files(query.inner()) => locked(state, asked, snapshot, solving),
         Query::ExplainDirect(asked) => text(explained(state, asked, snapshot)),
-        Query::Documents(asked) => text(received(state, asked, snapshot)),
+        Query::Documents(asked) => text(as_received(state, asked, snapshot)),
         Query::Locate(asked) => text(located(state, asked, snapshot)),
         Query::Files(asking) => text(listed(state, *asking)),
         Query::VerifyFiles(releases) => text(verified(state, releases)),
@@ -169,8 +170,12 @@ fn locked(
 }
 
 /// Hands out the documents of releases as they were received.
-fn received(state: &State, asked: &documents::Asked, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
-    documents::answer(asked, served(snapshot)?, &state.facts()).map(|found| json!(found))
+fn as_received(
+    state: &State,
+    asked: &documents::Asked,
+    snapshot: Option<&Snapshot>,
+) -> Result<Value, Failure> {
+    received::answer(asked, served(snapshot)?, &state.facts()).map(|found| json!(found))
 }
 
 /// Explains a directory of a commit: what it is, what pins it, and what it hides.

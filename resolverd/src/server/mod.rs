@@ -2,7 +2,7 @@
 //! from an older one that is kept.
 //!
 //! `route` reads a call, `answer` answers it (`explain`, `lock`, `search` and `snapshots` their own; `desk` what needs files, such as
-//! the directories of commits that `direct` lets take part; `documents` as they were received), `connection` speaks HTTP,
+//! the directories of commits that `direct` lets take part; documents as they were `received`), `connection` speaks HTTP,
 //! `quick` as much of it as a plain question needs. `events` are told through `stream`, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
 //! to the writer, whose report is awaited.
 
@@ -24,6 +24,7 @@ pub mod lock;
 pub mod metrics;
 pub mod policy;
 pub(crate) mod quick;
+mod received;
 pub mod route;
 pub mod search;
 pub mod snapshots;

@@ -10,12 +10,12 @@
 //! token_env = "ESTREAM_ENTERPRISE_TOKEN"
 //!
 //! [cache]
-//! dir = "/home/user/.estream/cache"
+//! dir = "cache"
 //! ttl_hours = 24
 //! max_size_mb = 500
 //!
 //! [signing]
-//! default_key = "/home/user/.estream/keys/signing-key.pem"
+//! default_key = "keys/signing-key.pem"
 //! ```
 //! Everything may be left out. Keys that are not known here are ignored: the file belongs to other programs as well. Relative paths
 //! count from the directory of the file.
@@ -233,7 +233,7 @@ ttl_hours = 12
 max_size_mb = 20
 
 [signing]
-default_key = \"/home/user/.estream/keys/signing-key.pem\"
+default_key = \"/srv/keys/signing-key.pem\"
 
 [console]
 theme = \"dark\"
@@ -256,7 +256,7 @@ theme = \"dark\"
         );
         assert_eq!(found.cache_dir.as_deref(), Some(Path::new("/h/.estream/cache")));
         assert_eq!((found.ttl_s, found.max_size_bytes), (Some(43_200), Some(20_000_000)));
-        let key = Path::new("/home/user/.estream/keys/signing-key.pem");
+        let key = Path::new("/srv/keys/signing-key.pem");
         assert_eq!(found.default_key.as_deref(), Some(key));
         let empty = Settings::parse("", Path::new("/h")).unwrap();
         assert_eq!(empty, Settings::default());

@@ -1,0 +1,237 @@
+//! Several registries of eStream: those that its own configuration names, whose names are whose, and how large their files become.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use resolverd::config::{Overrides, Settings};
+use serde_json::{Value, json};
+
+use crate::harness::daemon::{Daemon, Sandbox};
+use crate::harness::estream::{Part, Registry, sample};
+use crate::harness::poll;
+use crate::harness::repository::Repository;
+
+const TRADING: &str = "estream:esf-trading";
+
+/// Writes eStream's own configuration below the sandbox's home.
+fn configure(sandbox: &Sandbox, name: &str, text: &str) -> PathBuf {
+    let place = sandbox.path("home").join(name);
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    let fresh = place.with_extension("new");
+    std::fs::write(&fresh, text).unwrap();
+    std::fs::rename(fresh, &place).unwrap();
+    place
+}
+
+fn repository(sandbox: &Sandbox, name: &str, registry: &Registry) -> Repository {
+    let repository = Repository::create(&sandbox.path(name));
+    repository.commit(&registry.files);
+    repository
+}
+
+/// A registry of another company, which knows some of the same names.
+fn enterprise() -> Registry {
+    let mut registry = Registry::new();
+    for name in ["acme", "inner"] {
+        registry.publisher(name);
+    }
+    let part =
+        |name, publisher, version| Part { category: "integration", name, publisher, version, more: "" };
+    registry.publish(&part("@inner/ledger", "inner", "1.0.0"));
+    registry.publish(&part("@acme/impact-counter", "acme", "9.0.0"));
+    registry.publish(&part("@acme/backdoor", "acme", "1.0.0"));
+    registry
+}
+
+fn ids(daemon: &Daemon) -> Vec<String> {
+    let answer = daemon.get("/v1/sources").ok();
+    answer["items"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn registries_of_estream_s_own_configuration_stand_behind_the_sources_file() {
+    let sandbox = Sandbox::with_sources(&json!({"sources": []}));
+    let (parts, inner) =
+        (repository(&sandbox, "parts", &sample()), repository(&sandbox, "inner", &enterprise()));
+    let text = format!(
+        "[registry]\ndefault = \"{}\"\n\n[[registry.sources]]\nname = \"enterprise\"\nurl = \"{}\"\n\n[cache]\nttl_hours = 12\n\n[later]\nx = 1\n",
+        parts.url(),
+        inner.url()
+    );
+    configure(&sandbox, ".estream/config.toml", &text);
+    let daemon = sandbox.start_synced();
+    assert_eq!(ids(&daemon), ["estream", "enterprise"]);
+    let sources = daemon.get("/v1/sources").ok();
+    assert_eq!(sources["items"][0]["declaredIn"], "~/.estream/config.toml");
+    let answer = daemon.resolve(&["estream-wire-fix", "@inner/ledger"]).ok();
+    let of = |id: &str| {
+        let all = answer["components"].as_array().unwrap().clone();
+        let found = all.into_iter().find(|one| one["id"] == id);
+        found.map(|one| one["source"]["id"].clone()).unwrap_or_default()
+    };
+    assert_eq!((of(TRADING), of("estream:@inner/ledger")), (json!("estream"), json!("enterprise")));
+    let status = sandbox.run(&["status"]).stdout;
+    assert!(status.contains("~/.estream/config.toml; registries: estream, enterprise"), "{status}");
+    let doctor = sandbox.run(&["doctor"]).stdout;
+    assert!(doctor.contains("~/.estream/config.toml"), "{doctor}");
+
+    // The sources file counts first: by its id and by its place a registry stands once.
+    let own = json!({"id": "own", "dialect": "estream", "url": inner.url()});
+    sandbox.write_sources(&json!({"sources": [own]}));
+    poll::until("the sources file is read", || (ids(&daemon) == ["own", "estream"]).then_some(()));
+
+    // An edit is in force without a restart; what is wrong keeps what is in force, and is named with its line.
+    let wrong = configure(&sandbox, ".estream/config.toml", "[registry]\n\ndefault = 7\n");
+    poll::until("the fault is told", || {
+        let health = daemon.get("/v1/health").ok();
+        let found = health["configuration"]["found"].as_str().unwrap_or_default().to_owned();
+        (found.contains(wrong.to_str().unwrap()) && found.contains("line 3")).then_some(())
+    });
+    assert_eq!(ids(&daemon), ["own", "estream"]);
+    configure(&sandbox, ".estream/config.toml", "[cache]\nttl_hours = 1\n");
+    poll::until("the registry is gone", || (ids(&daemon) == ["own"]).then_some(()));
+    drop(daemon);
+    configure(&sandbox, ".estream/config.toml", "[registry]\n\ndefault = 7\n");
+    let said = sandbox.run(&["sources"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    assert!(said.stderr.contains("R008") && said.stderr.contains(".estream/config.toml"), "{said:?}");
+    assert!(said.stderr.contains("line 3"), "{said:?}");
+    let off = sandbox.path("off.toml");
+    std::fs::write(&off, "[estream]\nhome_config = false\n").unwrap();
+    let said = sandbox.run(&["sources", "--config", off.to_str().unwrap()]);
+    assert_eq!(said.status, 0, "{said:?}");
+}
+
+#[test]
+fn what_the_configuration_of_estream_says_becomes_settings() {
+    let sandbox = Sandbox::new();
+    let home = sandbox.path("home");
+    let load = |overrides: Overrides| {
+        let env = |name: &str| (name == "HOME").then(|| home.to_str().unwrap().to_owned());
+        Settings::load(&overrides, &env)
+    };
+    let settings = load(Overrides::default()).unwrap();
+    assert!(settings.home.is_none() && settings.limits.files_bytes == 0);
+
+    configure(&sandbox, ".estream/cache/config.toml", "[cache]\nttl_hours = 2\nmax_size_mb = 7\n");
+    let settings = load(Overrides::default()).unwrap();
+    assert_eq!(settings.limits.files_bytes, 7_000_000, "the file in the cache speaks where it is alone");
+    let text = "[registry]\ndefault = \"estream-io/registry\"\n[[registry.sources]]\nname = \"enterprise\"\nurl = \"my-org/internal\"\ntoken_env = \"T\"\n[cache]\ndir = \"c\"\n[signing]\ndefault_key = \"keys/k.pem\"\n";
+    configure(&sandbox, ".estream/config.toml", text);
+    let settings = load(Overrides::default()).unwrap();
+    let home_of = |name: &str| home.join(".estream").join(name);
+    assert_eq!(settings.network.cache_dir, Some(home_of("c")));
+    assert_eq!(settings.default_key, Some(home_of("keys/k.pem")));
+    assert_eq!(settings.limits.files_bytes, 7_000_000, "what one does not say the other does");
+    let sources = settings.sources().unwrap();
+    let told: Vec<(String, String, Option<u64>)> =
+        sources.iter().map(|one| (one.id.to_string(), one.entry.to_string(), one.refresh_s)).collect();
+    assert_eq!(told.len(), 2);
+    assert_eq!((&*told[0].0, &*told[1].0, told[0].2), ("estream", "enterprise", Some(7_200)));
+    assert!(told[0].1.contains("https://github.com/estream-io/registry"), "{told:?}");
+    let tokens = &settings.network.https.tokens;
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(
+        (&*tokens[0].url, tokens[0].env.as_deref()),
+        ("https://github.com/my-org/internal", Some("T"))
+    );
+    std::fs::remove_file(home_of("cache/config.toml")).unwrap();
+    let settings = load(Overrides::default()).unwrap();
+    assert_eq!(settings.limits.files_bytes, 500_000_000, "the built-in size of a cache that is configured");
+    assert_eq!(settings.sources().unwrap()[0].refresh_s, Some(86_400));
+
+    // The operator's own configuration counts first, and the system's daemon has no home.
+    let own = sandbox.path("own.toml");
+    let text = "[estream]\ndefault_key = \"own.pem\"\n[limits]\nfiles_bytes = 5\n";
+    std::fs::write(&own, text).unwrap();
+    let settings = load(Overrides { config: Some(own), ..Overrides::default() }).unwrap();
+    assert_eq!(settings.default_key, Some(sandbox.path("own.pem")));
+    assert_eq!(settings.limits.files_bytes, 5);
+    assert!(load(Overrides { system: true, ..Overrides::default() }).unwrap().home.is_none());
+
+    let refused = |text: &str, said: &str| {
+        configure(&sandbox, ".estream/config.toml", text);
+        let error = load(Overrides::default()).unwrap_err().to_string();
+        assert!(error.contains(".estream/config.toml") && error.contains(said), "{error}");
+    };
+    refused("[registry]\ndefault = \"no scheme: x\"\n", "line 2");
+    refused("[[registry.sources]]\nname = \"a\"\nurl = \"file:///r\"\ntoken_env = \"T\"\n", "line 3");
+    refused("[cache]\nmax_size_mb = \"big\"\n", "line 2");
+}
+
+#[test]
+fn a_scoped_name_is_answered_by_the_first_registry_that_knows_its_publisher() {
+    let sandbox = Sandbox::new();
+    let (parts, inner) =
+        (repository(&sandbox, "parts", &sample()), repository(&sandbox, "inner", &enterprise()));
+    let source = |id: &str, repository: &Repository, priority: u32| json!({"id": id, "dialect": "estream", "url": repository.url(), "priority": priority});
+    sandbox.write_sources(&json!({"sources": [source("parts", &parts, 10), source("inner", &inner, 20)]}));
+    let daemon = sandbox.start_synced();
+    let chosen = |reference: &str| -> Value {
+        let answer = daemon.resolve(&[reference]).json();
+        json!([answer["components"][0]["version"], answer["components"][0]["source"]["id"], answer["reason"]])
+    };
+    assert_eq!(chosen("@acme/impact-counter"), json!(["0.3.0", "parts", null]));
+    assert_eq!(chosen("@inner/ledger"), json!(["1.0.0", "inner", null]));
+    let refused = daemon.resolve(&["@acme/backdoor"]).json();
+    assert_eq!(refused["reason"], "estream.scope_owned", "{refused}");
+    assert_eq!((&refused["code"], &refused["status"]), (&json!("E015"), &json!(403)), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("parts, which knows that publisher"), "{refused}");
+    // Turned round, the other one knows the publisher.
+    sandbox.write_sources(&json!({"sources": [source("parts", &parts, 30), source("inner", &inner, 20)]}));
+    sandbox.run(&["reload"]);
+    assert_eq!(chosen("@acme/backdoor"), json!(["1.0.0", "inner", null]));
+    assert_eq!(chosen("@acme/impact-counter"), json!(["9.0.0", "inner", null]));
+}
+
+/// Lets a release look as if nobody had asked for it for days.
+fn backdate(cache: &Path, days: u64) {
+    for entry in std::fs::read_dir(cache.join("files/about")).unwrap() {
+        let file = std::fs::File::options().append(true).open(entry.unwrap().path()).unwrap();
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 - days * 86_400);
+        file.set_modified(then).unwrap();
+    }
+}
+
+#[test]
+fn the_cache_keeps_what_was_asked_for_last_and_what_somebody_holds() {
+    let sandbox = Sandbox::new();
+    let parts = repository(&sandbox, "parts", &sample());
+    sandbox.write_sources(&json!({"sources": [{"id": "parts", "dialect": "estream", "url": parts.url()}]}));
+    let cache = sandbox.path("cache/resolverd");
+    let here = |daemon: &Daemon| -> Vec<String> {
+        let answer = daemon.post("/v1/files/verify", &json!({})).ok();
+        let rows = answer["items"].as_array().unwrap().iter();
+        rows.map(|row| row["release"].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned()).collect()
+    };
+    let config = sandbox.path("own.toml");
+    // Less than one archive: of what nobody has asked for within the hour nothing may stay.
+    std::fs::write(&config, "[limits]\nfiles_bytes = 1000\n").unwrap();
+    let mut daemon = sandbox.spawn_with(&["--config", config.to_str().unwrap()]);
+    daemon.wait_for("/readyz");
+    daemon.sync();
+    let put = |release: &str, hold: Option<&str>| {
+        daemon.post("/v1/materialize", &json!({"releases": [release], "hold": hold})).ok();
+    };
+    put("esf-trading@1.1.0", Some("a lock"));
+    put("esf-trading@1.2.0", None);
+    assert_eq!(here(&daemon), ["esf-trading@1.1.0", "esf-trading@1.2.0"], "both were asked for just now");
+    backdate(&cache, 9);
+    put("estream-wire-fix@1.0.0", None);
+    assert_eq!(here(&daemon), ["esf-trading@1.1.0", "estream-wire-fix@1.0.0"]);
+    assert!(daemon.log().contains("released files were removed"), "{}", daemon.log());
+
+    // By hand only as much goes as has to, the oldest first.
+    std::fs::write(&config, "").unwrap();
+    daemon.post("/v1/reload", &json!({})).ok();
+    backdate(&cache, 5);
+    put("esf-trading@1.2.0", None);
+    put("@acme/impact-counter@0.3.0", None);
+    let gc = |size: &str| sandbox.run(&["gc", "--unused", "0", "--max-size", size]);
+    assert_eq!(gc("1").status, 0);
+    assert_eq!(here(&daemon).len(), 4, "there is less than that");
+    let answer = daemon.post("/v1/files/gc", &json!({"unusedS": 0, "maxBytes": 11_000, "dryRun": true})).ok();
+    assert_eq!(answer["removed"], json!(["estream:estream-wire-fix@1.0.0"]), "{answer}");
+    assert_eq!(gc("0").status, 0);
+    assert_eq!(here(&daemon), ["esf-trading@1.1.0"], "what is held stays, whatever its size");
+}
