@@ -13,11 +13,13 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use catalogue_schema::compose::{Target as CallTarget, calls};
+use catalogue_schema::dialect::estream::component::{Reading, Written, read as read_component};
+use catalogue_schema::dialect::estream::outline;
 use catalogue_schema::dialect::lcod::convert::{FORMATS, convert};
 use catalogue_schema::dialect::{self, Errand, Received};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::Documents;
-use catalogue_schema::error::{FOUND_CHARS_MAX, ParseError, escaped};
+use catalogue_schema::error::{FOUND_CHARS_MAX, ParseError, Position, escaped};
 use catalogue_schema::filter::Filter;
 use catalogue_schema::forge::{ForgePattern, Forges};
 use catalogue_schema::generation::{DocumentRecord, Generation};
@@ -37,6 +39,7 @@ use catalogue_schema::version::{Grammar, Version, VersionReq};
 use resolverd::api::Call;
 use resolverd::client::Client;
 use resolverd::config::{Overrides, Settings};
+use resolverd::estream::package::include::{Glob, Globs};
 use resolverd::fetch::{object, probe};
 use resolverd::materialize::archive::write::tar_gz;
 use resolverd::materialize::archive::{self, Bounds};
@@ -89,6 +92,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("project_files", project_files),
     ("archives", archives),
     ("compose", compose),
+    ("component", component),
 ];
 
 const COMMIT: &str = "4a569e82930c784d2b4f2a40a39e85daea774a80";
@@ -568,6 +572,41 @@ pub fn compose(bytes: &[u8]) {
             }
         }
         Err(error) => one_line(&error),
+    }
+}
+
+/// What a component is published with: its manifest, its YAML files and its patterns.
+pub fn component(bytes: &[u8]) {
+    if let Err(error) = outline::read(bytes) {
+        one_line(&error);
+    }
+    match read_component(bytes) {
+        Err(error) => one_line(&error),
+        Ok(Reading { component, declared, faults }) => {
+            faults.iter().for_each(one_line);
+            assert_eq!(component.is_some(), faults.is_empty());
+            for written in declared.include.into_iter().flatten().flat_map(|(_, written)| written) {
+                if let Err(error) = Glob::parse(&written) {
+                    one_line(&error);
+                }
+            }
+        }
+    }
+    // A pattern, and a path that it may name.
+    let text = String::from_utf8_lossy(bytes);
+    let (pattern, path) = text.split_once('\n').unwrap_or((&text, "a/b.c"));
+    let position = Position { line: 1, column: 1 };
+    let written = Written { text: pattern.to_owned(), field: "component.include.x[0]".to_owned(), position };
+    match Glob::parse(&written) {
+        Err(error) => one_line(&error),
+        Ok(glob) => {
+            let globs = Globs::new(vec![glob]);
+            let mut progress = globs.start();
+            for name in path.split('/').take(40) {
+                progress = globs.step(&progress, name);
+            }
+            assert!(globs.that_end(&progress).count() <= globs.count());
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::dialect::estream::document::{self, ManifestDocument};
 use crate::dialect::estream::{KERNEL, manifest};
-use crate::error::{ParseError, Position};
+use crate::error::{ParseError, Position, escaped};
 use crate::id::{ComponentId, Dialect, Reference};
 use crate::path::DocPath;
 use crate::version::{Grammar, Version, VersionReq};
@@ -389,7 +389,7 @@ impl Walk {
     fn dependencies(&mut self, component: &DeTable<'_>) {
         let Some(table) = self.table(component, "dependencies") else { return };
         for (name, value) in table {
-            let field = format!("component.dependencies.{}", name.get_ref());
+            let field = format!("component.dependencies.{}", escaped(name.get_ref()));
             if let Err(error) = ComponentId::from_path(Dialect::Estream, name.get_ref()) {
                 self.fault(&field, name.span(), error);
             }
@@ -427,7 +427,7 @@ impl Walk {
         }
         if let Some(include) = self.table(component, "include") {
             let patterns = include.iter().map(|(name, value)| {
-                let field = format!("component.include.{}", name.get_ref());
+                let field = format!("component.include.{}", escaped(name.get_ref()));
                 (name.get_ref().to_string(), self.texts(&field, Some(value)))
             });
             declared.include = Some(patterns.collect());

@@ -10,7 +10,7 @@ use catalogue_schema::dialect::estream::component::{Written, publishable};
 use catalogue_schema::dialect::estream::document::ConfigDocument;
 use catalogue_schema::dialect::estream::outline::{self, Outline};
 use catalogue_schema::dialect::estream::{KERNEL, OFFICIAL, RESERVED_PREFIXES};
-use catalogue_schema::error::{ParseError, Position};
+use catalogue_schema::error::{ParseError, Position, escaped};
 use catalogue_schema::id::ComponentId;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::seal::NAME_RESERVED;
@@ -271,7 +271,8 @@ impl Package {
         for name in &self.declared.provides {
             if !(stems.contains(&squashed(&name.text)) || told.contains(name.text.as_str())) {
                 let path = format!("{SCHEMAS}{}.esf.yaml", kebab(&name.text));
-                let expected = format!("the schema in {path}, or in a file of schemas/ that names it");
+                let expected =
+                    format!("the schema in {}, or in a file of schemas/ that names it", escaped(&path));
                 failures.push(self.missing_file(name, "estream.schema_missing", &expected, &path));
             }
         }
@@ -339,8 +340,11 @@ impl Package {
                     // What cannot be read is told already.
                     (Err(_), _) | (Ok(_), None) => {}
                     (Ok(_), Some(other)) => {
-                        let expected =
-                            format!("the name of the circuit in {}, which says {other}", file.path);
+                        let expected = format!(
+                            "the name of the circuit in {}, which says {}",
+                            file.path,
+                            escaped(other)
+                        );
                         failures.push(
                             Failure::of(Code::ManifestInvalid, &name.wrong("estream.circuit_name", expected))
                                 .hint("give the circuit one name in both places"),
@@ -351,8 +355,10 @@ impl Package {
                     let stem = kebab(&name.text);
                     let stem = stem.strip_suffix("-circuit").unwrap_or(&stem);
                     let path = format!("circuits/{stem}.circuit.yaml");
-                    let expected =
-                        format!("the circuit in {path}, or in a file *.circuit.yaml that names it");
+                    let expected = format!(
+                        "the circuit in {}, or in a file *.circuit.yaml that names it",
+                        escaped(&path)
+                    );
                     failures.push(self.missing_file(name, "estream.circuit_missing", &expected, &path));
                 }
             }

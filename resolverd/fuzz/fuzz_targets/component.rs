@@ -1,0 +1,4 @@
+//! Fuzzes `targets::component`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::component(bytes));
