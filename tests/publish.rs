@@ -288,6 +288,29 @@ fn components_are_published_merged_read_withdrawn_and_brought_back() {
 }
 
 #[test]
+fn what_scaffold_makes_can_be_published_as_it_is() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    let categories = [
+        "esf-schema",
+        "wire-adapter",
+        "smart-circuit",
+        "fpga-circuit",
+        "integration",
+        "console-widget",
+        "own-thing",
+    ];
+    for category in categories {
+        let name = format!("@acme/{category}");
+        desk.done(&["scaffold", category, &name, "--output-dir", category]);
+        desk.published(category);
+        desk.merge(&format!("publish/{name}-0.1.0"));
+    }
+    assert!(desk.findings("registry", &[]).is_empty());
+    let daemon = reads(&desk, &desk.sandbox.path("registry.git"));
+    assert_eq!(daemon.ids().len(), categories.len());
+}
+
+#[test]
 fn keys_are_replaced_and_revoked() {
     let desk = shop();
     let daemon = reads(&desk, &desk.sandbox.path("registry.git"));
@@ -548,6 +571,19 @@ fn a_change_keeps_what_was_published() {
             record["signing_keys"][0]["rotated_at"] = json!("2999-01-01T00:00:00Z");
         });
     });
+    // A link is no file of a registry, wherever it leads.
+    changed.commit(&good);
+    std::os::unix::fs::symlink("/etc/hostname", changed.path.join("publishers/linked.json")).unwrap();
+    place::git(&changed.path, &["add", "--all"]);
+    place::git(&changed.path, &["commit", "--quiet", "-m", "a link"]);
+    let found = desk.findings("changed", &["--base", "HEAD^1"]);
+    assert!(found.contains(&"E008 registry.file_unknown".to_owned()), "{found:?}");
+    // What the metadata calls the newest has no say, and is told.
+    let mut files = good.clone();
+    change(&mut files, &metadata, |document| document["latest"] = json!("0.0.1"));
+    changed.commit(&files);
+    let told = desk.json(&["registry", "check", "changed"]);
+    assert!(told["warnings"].to_string().contains("0.0.1"), "{told:#}");
     // A branch that does not follow its base is not looked at.
     changed.commit(&good);
     place::git(&changed.path, &["checkout", "--quiet", "--orphan", "elsewhere"]);

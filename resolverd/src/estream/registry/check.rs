@@ -418,6 +418,8 @@ impl Work<'_> {
                     vec![Failure::new(Code::ManifestInvalid, "estream.version_unlisted", detail)]
                 }
             };
+            let warnings = self.view.release(&id, &version).map_or(&[][..], |release| &release.warnings);
+            self.report.warnings.extend(warnings.iter().map(|warning| format!("{full}: {}", warning.text)));
             let seal = self.view.seals.get(&(id, version));
             if before.is_new
                 && let Some(seal) = seal.filter(|seal| !seal.is_verified)
