@@ -571,6 +571,32 @@ fn a_change_keeps_what_was_published() {
             record["signing_keys"][0]["rotated_at"] = json!("2999-01-01T00:00:00Z");
         });
     });
+    // Words that no seal covers do not go in unseen, with a new version or without.
+    let attention = |change: &dyn Fn(&mut Files)| {
+        let mut files = good.clone();
+        changed.commit(&files);
+        change(&mut files);
+        changed.commit(&files);
+        let told = desk.json(&["registry", "check", "changed", "--base", "HEAD^1"]);
+        (told["automatic"].clone(), told["attention"].clone())
+    };
+    assert_eq!(attention(&|files| forged(files, "1.0.1", "")), (json!(true), json!([])));
+    let badges = |files: &mut Files| {
+        forged(files, "1.0.1", "");
+        change(files, &metadata, |document| document["badges"] = json!(["official"]));
+    };
+    assert_eq!(attention(&badges), (json!(false), json!(["order-schemas: badges changes"])));
+    let words = |files: &mut Files| {
+        forged(files, "1.0.1", "");
+        let other = "index/smart-circuit/@acme/order-router/metadata.json";
+        change(files, other, |document| document["description"] = json!("Free money"));
+    };
+    assert_eq!(attention(&words), (json!(false), json!(["@acme/order-router: description changes"])));
+    let verified = |files: &mut Files| {
+        forged(files, "1.0.1", "");
+        change(files, "publishers/acme.json", |record| record["display_name"] = json!("eStream"));
+    };
+    assert_eq!(attention(&verified), (json!(false), json!(["the publisher acme changes"])));
     // A link is no file of a registry, wherever it leads.
     changed.commit(&good);
     std::os::unix::fs::symlink("/etc/hostname", changed.path.join("publishers/linked.json")).unwrap();
@@ -658,6 +684,10 @@ fn registries_are_made_over_nothing_and_records_stay_readable() {
     desk.git("registry", &["push", "--quiet", "origin", "main"]);
     let said = desk.publish("orders", &["-y"]);
     assert!(said.status == 4 && said.stdout.contains("E011"), "{said:?}");
+    // A repository without a commit.
+    place::git(&desk.sandbox.path(""), &["init", "--quiet", "--bare", "empty.git"]);
+    let said = desk.run(&["publish", "orders", "--registry", "./empty.git", "--key", "acme.key", "-y"]);
+    assert!(said.status == 5 && said.stderr.contains("registry.empty"), "{said:?}");
     // A registry that is not there, and addresses that are none.
     desk.component("orders", ORDERS, "1.0.0");
     for (address, status, code) in
