@@ -456,7 +456,8 @@ impl Terminal {
         };
         let talks = io::stderr().is_terminal();
         Terminal {
-            output: globals.output.clone(),
+            // A directory says nothing about the form.
+            output: if globals.output == Output::Json { Output::Json } else { Output::Text },
             quiet: globals.quiet,
             progress: talks && !globals.no_progress && !globals.quiet,
             columns: columns(),

@@ -140,14 +140,16 @@ impl Reader {
             Event::Alias(..) => return self.scalar(""),
             Event::SequenceStart(..) => return self.begin(false),
             Event::MappingStart(..) => return self.begin(true),
-            Event::SequenceEnd | Event::MappingEnd => {
-                if self.frames.pop().is_some_and(|frame| !frame.is_key) {
-                    self.value_ends();
-                }
-            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(),
             _ => {}
         }
         Ok(())
+    }
+
+    fn end(&mut self) {
+        if self.frames.pop().is_some_and(|frame| !frame.is_key) {
+            self.value_ends();
+        }
     }
 
     /// Returns the keys that lead to where the reader is, those of lists left out.

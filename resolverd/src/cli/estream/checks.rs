@@ -88,7 +88,7 @@ pub fn text(checks: &[Value], paint: Paint) -> String {
                 ));
             }
             _ => {
-                out.push_str(&format!("  {} {name}  {detail}", paint.bad("✗")).trim_end());
+                out.push_str(format!("  {} {name}  {detail}", paint.bad("✗")).trim_end());
                 out.push('\n');
                 for failure in list(check, "failures") {
                     let (code, detail) = (field(failure, "code"), field(failure, "detail"));

@@ -339,3 +339,32 @@ fn what_is_too_large_or_too_good_to_be_taken_is_refused() {
         ["size E011 archive.too_large"]
     );
 }
+
+#[test]
+fn a_registry_s_rules_are_those_of_its_config() {
+    let config = |text: &str| catalogue_schema::dialect::estream::document::config(text.as_bytes()).unwrap();
+    let usual = config("{}");
+    let held = Against::nothing(&BOUNDS).rules(&usual);
+    assert_eq!(
+        (held.package_bytes, held.increment, held.reserved_prefixes.len()),
+        (50 << 20, Increment::Any, 0)
+    );
+    let own = config(r#"{"max_package_mb": 2, "increment_per_major": true, "reserved_prefixes": ["core-"]}"#);
+    let held = Against::nothing(&BOUNDS).rules(&own);
+    assert_eq!(
+        (held.package_bytes, held.increment, held.reserved_prefixes.len()),
+        (2 << 20, Increment::PerMajor, 1)
+    );
+    assert_eq!(held.archive_bounds().archive_bytes, 2 << 20);
+
+    // Nothing that can be compressed, so that the archive is as large as the file.
+    let noise: String = (0..3u64 << 18)
+        .map(|at| at.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_mul(at ^ 0xff51_afd7_ed55_8ccd))
+        .map(|number| format!("{:04x}", number >> 48))
+        .collect();
+    let place = component(MANIFEST_TEXT);
+    put(&place, "tests/golden/noise", &noise);
+    let small = config(r#"{"max_package_mb": 1}"#);
+    assert_eq!(faults(&place, |held| held.rules(&small)), ["size E011 archive.too_large"]);
+    assert_eq!(faults(&place, |held| held.rules(&own)), Vec::<String>::new());
+}
