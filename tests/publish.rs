@@ -40,7 +40,9 @@ impl Desk {
         }
         let added =
             ["registry", "publisher", "add", "acme", "--key", "acme.pem", "--verified", "--dir", "registry"];
-        desk.done(&added);
+        let said = desk.done(&added);
+        let next = "next: git -C registry add -- publishers/acme.json && git -C registry commit -m 'Register acme' -- publishers/acme.json";
+        assert!(said.contains(next), "{said}");
         desk.git("registry", &["add", "--all"]);
         desk.git("registry", &["commit", "--quiet", "-m", "acme"]);
         let registry = desk.sandbox.path("registry");
