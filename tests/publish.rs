@@ -40,7 +40,9 @@ impl Desk {
         }
         let added =
             ["registry", "publisher", "add", "acme", "--key", "acme.pem", "--verified", "--dir", "registry"];
-        desk.done(&added);
+        let said = desk.done(&added);
+        let next = "next: git -C registry add -- publishers/acme.json && git -C registry commit -m 'Register acme' -- publishers/acme.json";
+        assert!(said.contains(next), "{said}");
         desk.git("registry", &["add", "--all"]);
         desk.git("registry", &["commit", "--quiet", "-m", "acme"]);
         let registry = desk.sandbox.path("registry");
@@ -285,6 +287,29 @@ fn components_are_published_merged_read_withdrawn_and_brought_back() {
     desk.merge("unyank/order-schemas-1.1.0");
     daemon.sync();
     assert_eq!(chosen(&daemon, &["order-schemas"]), "estream:order-schemas@1.1.0");
+}
+
+#[test]
+fn what_scaffold_makes_can_be_published_as_it_is() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    let categories = [
+        "esf-schema",
+        "wire-adapter",
+        "smart-circuit",
+        "fpga-circuit",
+        "integration",
+        "console-widget",
+        "own-thing",
+    ];
+    for category in categories {
+        let name = format!("@acme/{category}");
+        desk.done(&["scaffold", category, &name, "--output-dir", category]);
+        desk.published(category);
+        desk.merge(&format!("publish/{name}-0.1.0"));
+    }
+    assert!(desk.findings("registry", &[]).is_empty());
+    let daemon = reads(&desk, &desk.sandbox.path("registry.git"));
+    assert_eq!(daemon.ids().len(), categories.len());
 }
 
 #[test]
@@ -548,6 +573,45 @@ fn a_change_keeps_what_was_published() {
             record["signing_keys"][0]["rotated_at"] = json!("2999-01-01T00:00:00Z");
         });
     });
+    // Words that no seal covers do not go in unseen, with a new version or without.
+    let attention = |change: &dyn Fn(&mut Files)| {
+        let mut files = good.clone();
+        changed.commit(&files);
+        change(&mut files);
+        changed.commit(&files);
+        let told = desk.json(&["registry", "check", "changed", "--base", "HEAD^1"]);
+        (told["automatic"].clone(), told["attention"].clone())
+    };
+    assert_eq!(attention(&|files| forged(files, "1.0.1", "")), (json!(true), json!([])));
+    let badges = |files: &mut Files| {
+        forged(files, "1.0.1", "");
+        change(files, &metadata, |document| document["badges"] = json!(["official"]));
+    };
+    assert_eq!(attention(&badges), (json!(false), json!(["order-schemas: badges changes"])));
+    let words = |files: &mut Files| {
+        forged(files, "1.0.1", "");
+        let other = "index/smart-circuit/@acme/order-router/metadata.json";
+        change(files, other, |document| document["description"] = json!("Free money"));
+    };
+    assert_eq!(attention(&words), (json!(false), json!(["@acme/order-router: description changes"])));
+    let verified = |files: &mut Files| {
+        forged(files, "1.0.1", "");
+        change(files, "publishers/acme.json", |record| record["display_name"] = json!("eStream"));
+    };
+    assert_eq!(attention(&verified), (json!(false), json!(["the publisher acme changes"])));
+    // A link is no file of a registry, wherever it leads.
+    changed.commit(&good);
+    std::os::unix::fs::symlink("/etc/hostname", changed.path.join("publishers/linked.json")).unwrap();
+    place::git(&changed.path, &["add", "--all"]);
+    place::git(&changed.path, &["commit", "--quiet", "-m", "a link"]);
+    let found = desk.findings("changed", &["--base", "HEAD^1"]);
+    assert!(found.contains(&"E008 registry.file_unknown".to_owned()), "{found:?}");
+    // What the metadata calls the newest has no say, and is told.
+    let mut files = good.clone();
+    change(&mut files, &metadata, |document| document["latest"] = json!("0.0.1"));
+    changed.commit(&files);
+    let told = desk.json(&["registry", "check", "changed"]);
+    assert!(told["warnings"].to_string().contains("0.0.1"), "{told:#}");
     // A branch that does not follow its base is not looked at.
     changed.commit(&good);
     place::git(&changed.path, &["checkout", "--quiet", "--orphan", "elsewhere"]);
@@ -622,6 +686,10 @@ fn registries_are_made_over_nothing_and_records_stay_readable() {
     desk.git("registry", &["push", "--quiet", "origin", "main"]);
     let said = desk.publish("orders", &["-y"]);
     assert!(said.status == 4 && said.stdout.contains("E011"), "{said:?}");
+    // A repository without a commit.
+    place::git(&desk.sandbox.path(""), &["init", "--quiet", "--bare", "empty.git"]);
+    let said = desk.run(&["publish", "orders", "--registry", "./empty.git", "--key", "acme.key", "-y"]);
+    assert!(said.status == 5 && said.stderr.contains("registry.empty"), "{said:?}");
     // A registry that is not there, and addresses that are none.
     desk.component("orders", ORDERS, "1.0.0");
     for (address, status, code) in

@@ -15,6 +15,7 @@ use crate::cli::keys::now_s;
 use crate::cli::render::{Paint, field, list, plain};
 use crate::cli::{Ended, Env, Terminal};
 use crate::config::Settings;
+use crate::estream::publish::quoted;
 use crate::estream::registry::check::{self, Change, Question, Report};
 use crate::estream::registry::keep::{self, Act, Checkout};
 use crate::estream::registry::view::{Eyes, Home};
@@ -211,7 +212,16 @@ fn publisher(act: &PublisherAct, terminal: &Terminal) -> Result<u8, Ended> {
             (keep::record(&place.dir, name, &Act::Revoke(old, &now))?, name, "Revoke a key of")
         }
     };
-    let next = format!("git add -- '{0}' && git commit -m '{word} {name}' -- '{0}'", file.display());
+    let place = match act {
+        PublisherAct::Add { place, .. }
+        | PublisherAct::Rotate { place, .. }
+        | PublisherAct::Revoke { place, .. } => quoted(&place.dir.display().to_string()),
+    };
+    let record = quoted(&format!("publishers/{name}.json"));
+    let next = format!(
+        "git -C {place} add -- {record} && git -C {place} commit -m {} -- {record}",
+        quoted(&format!("{word} {name}"))
+    );
     let answer = json!({ "file": file.display().to_string(), "next": next });
     terminal.print(&answer, |answer, _| {
         format!("wrote {}\nnext: {}\n", plain(&field(answer, "file")), plain(&field(answer, "next")))

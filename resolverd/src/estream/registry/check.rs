@@ -50,6 +50,10 @@ pub const PUBLISHER_CHANGED: &str = "registry.publisher_changed";
 pub const FILE_UNKNOWN: &str = "registry.file_unknown";
 /// A version that is said to be published at a time that cannot be.
 pub const PUBLISHED_AT: &str = "registry.published_at";
+/// The fields of metadata that are compared by themselves, or follow from the versions.
+const COVERED: [&str; 5] = ["name", "category", "publisher", "versions", "latest"];
+/// The fields of metadata that come with a new version.
+const OWN_WORDS: [&str; 2] = ["description", "keywords"];
 /// What may lie in the directory of a version.
 const VERSION_FILES: [&str; 3] = [MANIFEST, "SIGNATURE.ml-dsa", "checksum.sha3"];
 /// A file without meaning, by which Git keeps an empty directory.
@@ -364,12 +368,41 @@ impl Work<'_> {
                 Some(_) => {}
             }
         }
+        self.words(name, (&before, &now), new.keys().any(|version| !old.contains_key(version)));
         for version in new.keys().filter(|version| !old.contains_key(*version)) {
             let before = Before { versions: published.clone(), is_new: true };
             self.fresh.insert((id.clone(), version.clone()), before);
             self.report.changes.push(format!("{name}@{version} is published"));
         }
         Ok(())
+    }
+
+    /// Notes what changes in metadata that no seal covers: what its publisher may say with a new version, and what nobody may without
+    /// being seen.
+    fn words(
+        &mut self,
+        name: &str,
+        (before, now): (&Map<String, Value>, &Map<String, Value>),
+        has_new: bool,
+    ) {
+        let usual = |field: &str| match field {
+            "badges" | "keywords" => Value::Array(Vec::new()),
+            "stats" => serde_json::json!({ "downloads": 0, "stars": 0 }),
+            _ => Value::Null,
+        };
+        let fields: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+        for field in fields {
+            let is_covered = COVERED.contains(&field.as_str());
+            let is_own = has_new && OWN_WORDS.contains(&field.as_str());
+            let value =
+                |fields: &Map<String, Value>| fields.get(field).cloned().unwrap_or_else(|| usual(field));
+            if is_covered || is_own || value(before) == value(now) {
+                continue;
+            }
+            let told = format!("{name}: {} changes", escaped(field));
+            self.report.changes.push(told.clone());
+            self.report.attention.push(told);
+        }
     }
 
     /// Reads the record of a publisher, and compares it with what it was.
@@ -418,6 +451,8 @@ impl Work<'_> {
                     vec![Failure::new(Code::ManifestInvalid, "estream.version_unlisted", detail)]
                 }
             };
+            let warnings = self.view.release(&id, &version).map_or(&[][..], |release| &release.warnings);
+            self.report.warnings.extend(warnings.iter().map(|warning| format!("{full}: {}", warning.text)));
             let seal = self.view.seals.get(&(id, version));
             if before.is_new
                 && let Some(seal) = seal.filter(|seal| !seal.is_verified)

@@ -54,7 +54,8 @@ impl Address {
         let is_path =
             text == "." || text == ".." || ["/", "./", "../"].iter().any(|start| text.starts_with(start));
         if is_path {
-            let path = current.join(text);
+            // What stands for the same directory is left out.
+            let path: PathBuf = current.join(text).components().collect();
             return path.to_str().map(str::to_owned).map_or_else(|| Err(refused(text)), plain);
         }
         if let Some(path) = text.strip_prefix("file://").filter(|path| path.starts_with('/')) {
@@ -238,7 +239,7 @@ mod tests {
             true,
         );
         check("https://e.org/a/b", Some("https://e.org/a/b"), false);
-        check("./registry", Some("/here/./registry"), false);
+        check("./registry", Some("/here/registry"), false);
         check("/srv/registry.git", Some("/srv/registry.git"), false);
         check("file:///srv/registry.git", Some("file:///srv/registry.git"), false);
         check("ssh://git@github.com/acme/r.git", Some("ssh://git@github.com/acme/r.git"), true);
