@@ -121,6 +121,8 @@ impl Workshop {
             recorded: &|digest| Some((errand.documents)()?.by_digest(digest)?.want),
             limits,
             fetching: if forbidden { Fetching::Forbidden } else { Fetching::Allowed },
+            gone: errand.gone,
+            audience: None,
         })
     }
 

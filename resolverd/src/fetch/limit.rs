@@ -3,8 +3,8 @@
 //! Never waits and never reads the date: the deadline is measured on the monotonic clock.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use catalogue_schema::model::Refusal;
@@ -114,6 +114,37 @@ impl Default for Limits {
     }
 }
 
+/// The reason of work that was given up because nobody waits for it any more.
+pub const ABANDONED: &str = "net.abandoned";
+/// How often somebody who waits for another machine looks whether anybody still waits for the outcome.
+pub const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Set where whoever asked has gone away.
+pub type Gone = Arc<AtomicBool>;
+
+/// Who waits for what is fetched; it is given up when all of them have gone.
+#[derive(Debug, Default)]
+pub struct Audience(Mutex<Vec<Option<Gone>>>);
+
+impl Audience {
+    /// Adds somebody who waits; one of whom nobody can tell whether it has gone never goes.
+    pub fn join(&self, gone: Option<Gone>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(gone);
+    }
+
+    /// Tells whether all have gone; nobody who ever came has not.
+    fn has_gone(&self) -> bool {
+        let members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_gone = |one: &Option<Gone>| one.as_ref().is_some_and(|gone| gone.load(Ordering::Relaxed));
+        !members.is_empty() && members.iter().all(has_gone)
+    }
+}
+
+/// Says that nobody waits for `subject` any more.
+pub fn abandoned(subject: impl fmt::Display) -> Refusal {
+    Refusal::new(ABANDONED, subject, "somebody who waits for it", "nobody any more")
+}
+
 /// What is left of the limits during one run of one source.
 ///
 /// A clone spends from the same purse. The cap of one document is a property of the clone: [`Budget::for_catalogues`] and
@@ -122,6 +153,8 @@ impl Default for Limits {
 pub struct Budget {
     purse: Arc<Purse>,
     reach: Arc<Reach>,
+    /// Who waits; `None` where the work is done for its own sake.
+    audience: Option<Arc<Audience>>,
     /// The key of the cap that holds for one document, and the cap.
     document: (&'static str, u64),
 }
@@ -147,6 +180,7 @@ impl Budget {
         Budget {
             document: ("catalogue_bytes", purse.limits.catalogue_bytes),
             reach: Arc::default(),
+            audience: None,
             purse: Arc::new(purse),
         }
     }
@@ -154,6 +188,16 @@ impl Budget {
     /// Returns the same purse for other machines: without this nobody is named, so that only public addresses are reached.
     pub fn reaching(&self, reach: Reach) -> Budget {
         Budget { reach: Arc::new(reach), ..self.clone() }
+    }
+
+    /// Returns the same purse for work that is given up when nobody of `audience` waits any more.
+    pub fn heard_by(&self, audience: Arc<Audience>) -> Budget {
+        Budget { audience: Some(audience), ..self.clone() }
+    }
+
+    /// Tells whether somebody has to look from time to time whether anybody still waits.
+    pub(crate) fn has_audience(&self) -> bool {
+        self.audience.is_some()
     }
 
     /// Returns which machines may be asked.
@@ -249,10 +293,13 @@ impl Budget {
         })
     }
 
-    /// Checks that time is left.
+    /// Checks that time is left, and that somebody still waits.
     ///
-    /// **Errors**: `limit.total_s`.
+    /// **Errors**: `limit.total_s`, `net.abandoned`.
     pub fn check_deadline(&self, subject: impl fmt::Display) -> Result<(), FetchError> {
+        if self.audience.as_ref().is_some_and(|audience| audience.has_gone()) {
+            return Err(FetchError::Unreachable(abandoned(subject)));
+        }
         match self.purse.deadline {
             Some(deadline) if Instant::now() >= deadline => {
                 let expected = expected(self.purse.limits.total_s, "seconds in one run", "total_s");
@@ -347,6 +394,23 @@ mod tests {
         check(over.take_document("a"), "limit.total_s", "total_s");
         let never = budget(|limits| limits.total_s = u64::MAX);
         assert_eq!(never.check_deadline("a"), Ok(()));
+    }
+
+    #[test]
+    fn work_is_given_up_when_all_who_waited_have_gone() {
+        let audience = Arc::new(Audience::default());
+        let budget = budget(|_| {}).heard_by(Arc::clone(&audience));
+        assert_eq!(budget.check_deadline("nobody came yet"), Ok(()));
+        let (one, other) = (Gone::default(), Gone::default());
+        audience.join(Some(Arc::clone(&one)));
+        audience.join(Some(Arc::clone(&other)));
+        one.store(true, Ordering::Relaxed);
+        assert_eq!(budget.for_files().take_document("the other waits"), Ok(()));
+        other.store(true, Ordering::Relaxed);
+        let reason = |found: Result<(), FetchError>| found.unwrap_err().refusal().reason.clone();
+        assert_eq!(reason(budget.for_files().take_document("a")), ABANDONED);
+        audience.join(None);
+        assert_eq!(budget.check_deadline("somebody who never goes"), Ok(()));
     }
 
     #[test]
