@@ -77,6 +77,12 @@ pub struct Limits {
     pub solve_ms: u64,
     /// How many steps the search for a solution may take. Default 1,000,000.
     pub solve_steps: u64,
+    /// The largest `compose.yaml` whose calls are read, in bytes, up to 1 MiB. Default 1 MiB.
+    pub compose_bytes: u64,
+    /// How often one question is answered anew because of calls. Default 64.
+    pub call_rounds: u64,
+    /// How many undeclared calls one question may lead to. Default 10,000.
+    pub calls: u64,
 }
 
 impl Default for Limits {
@@ -110,6 +116,9 @@ impl Default for Limits {
             tries: 4,
             solve_ms: 2_000,
             solve_steps: 1_000_000,
+            compose_bytes: 1 << 20,
+            call_rounds: 64,
+            calls: 10_000,
         }
     }
 }
@@ -428,7 +437,8 @@ mod tests {
                     rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15\n\
                      eager_max = 16\nreleases = 17\nsolve_ms = 18\nsolve_steps = 19\nfile_bytes = 20\n\
                      release_files = 21\nrelease_bytes = 22\nrelease_depth = 23\n\
-                     archive_bytes = 24\narchive_ratio = 25\nholds = 26\nholds_per_uid = 27\nidle_connection_s = 28";
+                     archive_bytes = 24\narchive_ratio = 25\nholds = 26\nholds_per_uid = 27\nidle_connection_s = 28\n\
+                     compose_bytes = 29\ncall_rounds = 30\ncalls = 31";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -459,6 +469,9 @@ mod tests {
             tries: 13,
             solve_ms: 18,
             solve_steps: 19,
+            compose_bytes: 29,
+            call_rounds: 30,
+            calls: 31,
         };
         assert_eq!(toml::from_str::<Limits>(text).unwrap(), expected);
     }

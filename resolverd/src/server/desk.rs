@@ -240,7 +240,7 @@ fn solved<T>(
     let mut called = Called::default();
     let packages = RefCell::new(Packages::default());
     let mut left = solving.clone();
-    for _ in 0..rounds(question.calls) {
+    for _ in 0..rounds(question.calls, solving) {
         let (view, begun) = (View::new(current), Instant::now());
         let world = match described.is_empty() {
             false => Some(World::new(&view, &question.request, &described, called.ids())?),
@@ -290,7 +290,7 @@ fn solved<T>(
         told.warnings.extend(called.told(question.calls, &resolution)?);
         return then(&told, &resolution, &described);
     }
-    Err(Called::endless())
+    Err(Called::endless(rounds(question.calls, solving)))
 }
 
 /// Puts the directories of commits that a question names on disk, where every policy lets it, and reads what they say they are.
