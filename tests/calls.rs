@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use catalogue_schema::id::Reference;
-use resolverd::server::calls::{ROUNDS_MAX, UNDECLARED_MAX};
+use resolverd::fetch::limit::Limits;
 use serde_json::{Value, json};
 
 use crate::harness::chance::Chance;
@@ -226,7 +226,7 @@ fn a_call_counts_for_the_release_that_makes_it_alone() {
 fn calls_that_lead_on_and_on_end_at_a_limit() {
     let one =
         |at: usize| calling(&format!("lcod://n/c{at}"), "1.0.0", &[], &[&format!("lcod://n/c{}", at + 1)]);
-    let count = ROUNDS_MAX + 1;
+    let count = usize::try_from(Limits::default().call_rounds).unwrap() + 1;
     let mut components: Vec<Component> = (0..count).map(one).collect();
     components.push(calling(&format!("lcod://n/c{count}"), "1.0.0", &[], &[]));
     let world = World::new(&components);
@@ -243,7 +243,7 @@ fn calls_that_lead_on_and_on_end_at_a_limit() {
 
 #[test]
 fn a_question_leads_to_so_many_undeclared_calls_and_no_more() {
-    let half = UNDECLARED_MAX / 2 + 1;
+    let half = usize::try_from(Limits::default().calls).unwrap() / 2 + 1;
     let many = |id: &str| {
         let calls: Vec<String> = (0..half).map(|at| format!("lcod://k/{id}{at}")).collect();
         calling(
@@ -259,7 +259,7 @@ fn a_question_leads_to_so_many_undeclared_calls_and_no_more() {
     assert_eq!(one["components"][0]["called"].as_array().map(Vec::len), Some(half));
     let both = resolve(&daemon, "follow", &["lcod://n/a", "lcod://n/b"], &["lcod://k/"]).json();
     assert_eq!((&both["code"], &both["reason"]), (&json!("R005"), &json!("limit.calls")), "{both:#}");
-    assert_eq!(both["limit"], json!(UNDECLARED_MAX));
+    assert_eq!(both["limit"], json!(Limits::default().calls));
 }
 
 #[test]
@@ -691,7 +691,7 @@ impl Package {
             placed("lcod://p/std/own/twice", "0.2.0", &[], "twice.1"),
             placed("lcod://p/std/own/twice", "0.2.0", &[], "twice.2"),
         ];
-        let mut files = lcod::all_files(&[&[app.clone()], &beside[..], listed].concat());
+        let mut files = lcod::all_files(&[std::slice::from_ref(&app), &beside[..], listed].concat());
         let package = "schemaVersion = \"2.0\"\nid = \"lcod://p/std@0.2.0\"\nkind = \"workspace-package\"\n[workspace]\ncomponentsDir = \"components\"\n";
         files.insert("packages/std/lcp.toml".to_owned(), package.into());
         let workspace =
@@ -813,4 +813,23 @@ fn what_a_catalogue_lists_answers_a_relative_call_before_what_lies_beside() {
     // So does what the caller has itself.
     let answer = resolve(&daemon, "follow", &["lcod://p/std/app"], &["lcod://p/std/private/"]).ok();
     assert_eq!((ids(&answer).len(), &answer["natives"]), (1, &json!(["lcod://p/std/private/x@0.2.0"])));
+}
+
+#[test]
+fn the_limits_of_calls_are_the_operator_s() {
+    let world = World::new(&chain());
+    let config = world.sandbox.path("config.toml");
+    let check = |limit: &str, reason: &str| {
+        std::fs::write(&config, format!("[limits]\n{limit}\n")).unwrap();
+        let place = config.to_str().unwrap();
+        let ask =
+            ["resolve", "lcod://n/app", "--calls", "--native", "lcod://k/", "-o", "json", "--config", place];
+        let said = world.sandbox.run(&ask);
+        let key = limit.split(' ').next().unwrap();
+        let told = format!("{}{}", said.stdout, said.stderr);
+        assert!(told.contains(reason) && told.contains(&format!("limits.{key}")), "{limit}: {said:?}");
+    };
+    check("calls = 2", "limit.calls");
+    check("call_rounds = 2", "limit.call_rounds");
+    check("compose_bytes = 30", "call.compose_unread");
 }

@@ -10,12 +10,15 @@ use crate::harness::lcod::{Component, Federation, Form};
 use crate::harness::place;
 
 /// The limits that only another machine can meet, or that stop nothing: `https`, `git_wire`, `rollback` and the sync's own
-/// tests show them in force; `solve` shows those of a resolve, `materialize`, `files` and the tests of archives those of files on disk
+/// tests show them in force; `solve` and `calls` show those of a resolve, `materialize`, `files` and the tests of archives those of files on disk
 /// and of connections.
-const ELSEWHERE: [&str; 20] = [
+const ELSEWHERE: [&str; 23] = [
     "archive_bytes",
     "archive_ratio",
     "cache_bytes",
+    "call_rounds",
+    "calls",
+    "compose_bytes",
     "connect_s",
     "eager_max",
     "file_bytes",

@@ -2,7 +2,11 @@
 //! of commits beside what catalogues list. Real repositories, real TLS servers on loopback, no open network.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::path::DocPath;
@@ -410,6 +414,8 @@ fn other_bytes_from_a_mirror_are_refused_and_harm_nobody_else() {
             recorded: &|_| None,
             limits: &limits,
             fetching: Fetching::Allowed,
+            gone: None,
+            audience: None,
         };
         cache.provide(&[plan], &tools).remove(0)
     };
@@ -888,4 +894,108 @@ fn explain_and_locate_fetch_from_where_a_project_says_and_nothing_offline() {
         let wrong = json!({"id": "lcod://m/one", "mirrors": {"http://a.example": "https://b.example"}});
         assert_eq!(daemon.post(route, &wrong).reason(), "net.mirror", "{route}");
     }
+}
+
+/// A door that somebody waits at.
+#[derive(Default)]
+struct Door {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicUsize,
+}
+
+impl Door {
+    fn pass(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let shut = self.opened.wait_while(self.is_open.lock().unwrap(), |is_open| !*is_open);
+        drop(shut.unwrap());
+    }
+
+    fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+}
+
+#[test]
+fn a_fetch_of_files_ends_when_nobody_waits_for_it_any_more() {
+    let world = Mirrored::new(None);
+    let config = world.sandbox.path("config/resolverd/config.toml");
+    // Nothing but the client's end may end it.
+    let text = fs::read_to_string(&config).unwrap() + "[limits]\nstall_s = 3600\ntotal_s = 7200\n";
+    fs::write(&config, text).unwrap();
+    let commit = place::git(&world.sandbox.path("work"), &["rev-parse", "HEAD"]).trim().to_owned();
+    let daemon = world.sandbox.start_synced();
+    assert!(daemon.stop().success());
+    let trees = world.sandbox.path("cache/resolverd/files/trees");
+    let entries = || fs::read_dir(&trees).map_or(0, Iterator::count);
+    let git = GitMount::of(&world.sandbox.path("origin"));
+    let direct = format!("git+https://nowhere.example/git/components.git@{commit}#packages/m.one");
+    let with_mirror = json!({"https://nowhere.example/git": MIRROR});
+    for (route, body, is_mirrored) in [
+        ("/v1/materialize", json!({"releases": ["lcod://m/one"]}), false),
+        ("/v1/materialize", json!({"resolve": {"requests": ["lcod://m/one"]}}), false),
+        ("/v1/locate", json!({"id": "lcod://m/one"}), false),
+        ("/v1/resolve", json!({"requests": [direct], "mirrors": with_mirror}), true),
+        ("/v1/explain", json!({"id": direct, "mirrors": with_mirror}), true),
+    ] {
+        world.forget();
+        let daemon = world.sandbox.start_synced();
+        let server = if is_mirrored { &world.mirror } else { &world.origin };
+        let stalling = GitMount::of(&world.sandbox.path("origin")).before(|_| Some(Route::Stall(Vec::new())));
+        server.mount("/git", stalling);
+        let before = server.requests().len();
+        let client = sent(&daemon, route, &body);
+        poll::until("the fetch", || (server.requests().len() > before).then_some(()));
+        drop(client);
+        // Nothing half-made is left, and whoever comes then begins anew.
+        poll::until("the end of the work", || (entries() == 0).then_some(()));
+        server.mount("/git", GitMount::of(&world.sandbox.path("origin")));
+        assert_eq!(daemon.post(route, &body).status, 200, "{route} {body}");
+        assert!(daemon.stop().success());
+    }
+
+    // While somebody waits, it goes on.
+    world.forget();
+    let daemon = world.sandbox.start_synced();
+    let door = Arc::new(Door::default());
+    let at = Arc::clone(&door);
+    world.origin.mount(
+        "/git",
+        git.before(move |_| {
+            at.pass();
+            None
+        }),
+    );
+    let body = json!({"releases": ["lcod://m/one"]});
+    let first = sent(&daemon, "/v1/materialize", &body);
+    poll::until("the fetch", || (door.waiting.load(Ordering::Relaxed) > 0).then_some(()));
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| daemon.post("/v1/materialize", &body));
+        poll::until("the other client", || {
+            let metrics = daemon.get("/metrics");
+            let text = String::from_utf8_lossy(&metrics.body).into_owned();
+            text.lines().any(|line| line == "resolverd_connections 3").then_some(())
+        });
+        drop(first);
+        let connections = || {
+            let text = String::from_utf8_lossy(&daemon.get("/metrics").body).into_owned();
+            text.lines().any(|line| line == "resolverd_connections 2").then_some(())
+        };
+        poll::until("the first client's end", connections);
+        door.open();
+        assert_eq!(other.join().unwrap().status, 200);
+    });
+}
+
+/// Sends a request and returns the connection, whose answer nobody has read.
+fn sent(daemon: &Daemon, route: &str, body: &Value) -> UnixStream {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let body = body.to_string();
+    let head = format!(
+        "POST {route} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).unwrap();
+    stream
 }

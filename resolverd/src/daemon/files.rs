@@ -131,6 +131,8 @@ impl Workshop {
                 (false, true) => Fetching::Anew,
                 (false, false) => Fetching::Allowed,
             },
+            gone: errand.gone,
+            audience: None,
         })
     }
 

@@ -13,6 +13,7 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::examine::kept;
 use crate::daemon::writer::{now_s, shown};
 use crate::daemon::{documents, records};
+use crate::server::solve::Solving;
 use crate::server::{self, Caller, State, Work};
 use crate::shelf::Shelf;
 use crate::store::StoreError;
@@ -56,7 +57,7 @@ fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> 
         "a state directory that can be written",
         found,
     )));
-    state.show_solving(settings.limits.solve_ms, settings.limits.solve_steps);
+    state.show_solving(Solving::within(&settings.limits));
     state.show_platforms(&settings.platforms);
     state.publish(snapshot);
     Some(server::respond(&state, call, Caller::Reader))

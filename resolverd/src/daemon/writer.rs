@@ -28,6 +28,7 @@ use crate::order::{
 use crate::server::State;
 use crate::server::answer::{Known, Times};
 use crate::server::policy::PolicyState;
+use crate::server::solve::Solving;
 use crate::shelf::Shelf;
 use crate::store::audit::Entry;
 use crate::store::audit::verify::tail;
@@ -375,7 +376,7 @@ impl Writer {
 
     fn show_solving(&self, state: &State) {
         let limits = &self.settings.limits;
-        state.show_solving(limits.solve_ms, limits.solve_steps);
+        state.show_solving(Solving::within(limits));
         state.show_platforms(&self.settings.platforms);
     }
 

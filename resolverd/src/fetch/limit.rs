@@ -3,8 +3,8 @@
 //! Never waits and never reads the date: the deadline is measured on the monotonic clock.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use catalogue_schema::model::Refusal;
@@ -81,6 +81,12 @@ pub struct Limits {
     pub solve_ms: u64,
     /// How many steps the search for a solution may take. Default 1,000,000.
     pub solve_steps: u64,
+    /// The largest `compose.yaml` whose calls are read, in bytes, up to 1 MiB. Default 1 MiB.
+    pub compose_bytes: u64,
+    /// How often one question is answered anew because of calls. Default 64.
+    pub call_rounds: u64,
+    /// How many undeclared calls one question may lead to. Default 10,000.
+    pub calls: u64,
 }
 
 impl Default for Limits {
@@ -115,12 +121,45 @@ impl Default for Limits {
             tries: 4,
             solve_ms: 2_000,
             solve_steps: 1_000_000,
+            compose_bytes: 1 << 20,
+            call_rounds: 64,
+            calls: 10_000,
         }
     }
 }
 
 /// So many lines of a listing count as one document: nothing is fetched or kept for a line, and its bytes count as bytes.
 const LINES_PER_DOCUMENT: u64 = 8;
+/// The reason of work that was given up because nobody waits for it any more.
+pub const ABANDONED: &str = "net.abandoned";
+/// How often somebody who waits for another machine looks whether anybody still waits for the outcome.
+pub const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Set where whoever asked has gone away.
+pub type Gone = Arc<AtomicBool>;
+
+/// Who waits for what is fetched; it is given up when all of them have gone.
+#[derive(Debug, Default)]
+pub struct Audience(Mutex<Vec<Option<Gone>>>);
+
+impl Audience {
+    /// Adds somebody who waits; one of whom nobody can tell whether it has gone never goes.
+    pub fn join(&self, gone: Option<Gone>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(gone);
+    }
+
+    /// Tells whether all have gone; nobody who ever came has not.
+    fn has_gone(&self) -> bool {
+        let members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_gone = |one: &Option<Gone>| one.as_ref().is_some_and(|gone| gone.load(Ordering::Relaxed));
+        !members.is_empty() && members.iter().all(has_gone)
+    }
+}
+
+/// Says that nobody waits for `subject` any more.
+pub fn abandoned(subject: impl fmt::Display) -> Refusal {
+    Refusal::new(ABANDONED, subject, "somebody who waits for it", "nobody any more")
+}
 
 /// What is left of the limits during one run of one source.
 ///
@@ -130,6 +169,8 @@ const LINES_PER_DOCUMENT: u64 = 8;
 pub struct Budget {
     purse: Arc<Purse>,
     reach: Arc<Reach>,
+    /// Who waits; `None` where the work is done for its own sake.
+    audience: Option<Arc<Audience>>,
     /// The key of the cap that holds for one document, and the cap.
     document: (&'static str, u64),
 }
@@ -155,6 +196,7 @@ impl Budget {
         Budget {
             document: ("catalogue_bytes", purse.limits.catalogue_bytes),
             reach: Arc::default(),
+            audience: None,
             purse: Arc::new(purse),
         }
     }
@@ -162,6 +204,16 @@ impl Budget {
     /// Returns the same purse for other machines: without this nobody is named, so that only public addresses are reached.
     pub fn reaching(&self, reach: Reach) -> Budget {
         Budget { reach: Arc::new(reach), ..self.clone() }
+    }
+
+    /// Returns the same purse for work that is given up when nobody of `audience` waits any more.
+    pub fn heard_by(&self, audience: Arc<Audience>) -> Budget {
+        Budget { audience: Some(audience), ..self.clone() }
+    }
+
+    /// Tells whether somebody has to look from time to time whether anybody still waits.
+    pub(crate) fn has_audience(&self) -> bool {
+        self.audience.is_some()
     }
 
     /// Returns which machines may be asked.
@@ -270,10 +322,13 @@ impl Budget {
         })
     }
 
-    /// Checks that time is left.
+    /// Checks that time is left, and that somebody still waits.
     ///
-    /// **Errors**: `limit.total_s`.
+    /// **Errors**: `limit.total_s`, `net.abandoned`.
     pub fn check_deadline(&self, subject: impl fmt::Display) -> Result<(), FetchError> {
+        if self.audience.as_ref().is_some_and(|audience| audience.has_gone()) {
+            return Err(FetchError::Unreachable(abandoned(subject)));
+        }
         match self.purse.deadline {
             Some(deadline) if Instant::now() >= deadline => {
                 let expected = expected(self.purse.limits.total_s, "seconds in one run", "total_s");
@@ -384,6 +439,23 @@ mod tests {
     }
 
     #[test]
+    fn work_is_given_up_when_all_who_waited_have_gone() {
+        let audience = Arc::new(Audience::default());
+        let budget = budget(|_| {}).heard_by(Arc::clone(&audience));
+        assert_eq!(budget.check_deadline("nobody came yet"), Ok(()));
+        let (one, other) = (Gone::default(), Gone::default());
+        audience.join(Some(Arc::clone(&one)));
+        audience.join(Some(Arc::clone(&other)));
+        one.store(true, Ordering::Relaxed);
+        assert_eq!(budget.for_files().take_document("the other waits"), Ok(()));
+        other.store(true, Ordering::Relaxed);
+        let reason = |found: Result<(), FetchError>| found.unwrap_err().refusal().reason.clone();
+        assert_eq!(reason(budget.for_files().take_document("a")), ABANDONED);
+        audience.join(None);
+        assert_eq!(budget.check_deadline("somebody who never goes"), Ok(()));
+    }
+
+    #[test]
     fn the_table_has_defaults_and_refuses_unknown_keys() {
         assert_eq!(toml::from_str::<Limits>("").unwrap(), Limits::default());
         let limits: Limits = toml::from_str("release_document_bytes = 5\ntotal_s = 7").unwrap();
@@ -398,7 +470,8 @@ mod tests {
                     rate_bytes_s = 11\nredirects = 12\ntries = 13\ncache_bytes = 14\nhistory_commits = 15\n\
                      eager_max = 16\nreleases = 17\nsolve_ms = 18\nsolve_steps = 19\nfile_bytes = 20\n\
                      release_files = 21\nrelease_bytes = 22\nrelease_depth = 23\n\
-                     archive_bytes = 24\narchive_ratio = 25\nholds = 26\nholds_per_uid = 27\nidle_connection_s = 28\nfiles_bytes = 29";
+                     archive_bytes = 24\narchive_ratio = 25\nholds = 26\nholds_per_uid = 27\nidle_connection_s = 28\n\
+                     compose_bytes = 29\ncall_rounds = 30\ncalls = 31\nfiles_bytes = 32";
         // No `..` here: a new limit does not compile until it stands in this table.
         let expected = Limits {
             catalogue_bytes: 1,
@@ -416,7 +489,7 @@ mod tests {
             release_depth: 23,
             archive_bytes: 24,
             archive_ratio: 25,
-            files_bytes: 29,
+            files_bytes: 32,
             holds: 26,
             holds_per_uid: 27,
             idle_connection_s: 28,
@@ -430,6 +503,9 @@ mod tests {
             tries: 13,
             solve_ms: 18,
             solve_steps: 19,
+            compose_bytes: 29,
+            call_rounds: 30,
+            calls: 31,
         };
         assert_eq!(toml::from_str::<Limits>(text).unwrap(), expected);
     }

@@ -18,7 +18,7 @@ use catalogue_schema::pointer::SshUrl;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::fetch::FetchError;
-use crate::fetch::limit::Budget;
+use crate::fetch::limit::{Budget, LOOK_EVERY};
 
 /// How long the last words on stderr are waited for, when stdout has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -88,7 +88,7 @@ impl Connection {
 
     /// Waits for the next piece of the answer; `None` when the connection has ended.
     ///
-    /// **Errors**: `limit.total_s`; `net.timeout` after `limits.stall_s` silent seconds.
+    /// **Errors**: `limit.total_s`, `net.abandoned`; `net.timeout` after `limits.stall_s` silent seconds.
     pub(super) fn receive(
         &self,
         budget: &Budget,
@@ -97,14 +97,19 @@ impl Connection {
         let stall_s = budget.limits().stall_s;
         let silence = Duration::from_secs(stall_s);
         let left = budget.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let wait = left.map_or(silence, |left| left.min(silence));
-        match self.pieces.recv_timeout(wait) {
-            Ok(piece) => Ok(Some(piece)),
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => {
-                budget.check_deadline(subject)?;
+        let mut wait = left.map_or(silence, |left| left.min(silence));
+        loop {
+            let turn = if budget.has_audience() { wait.min(LOOK_EVERY) } else { wait };
+            match self.pieces.recv_timeout(turn) {
+                Ok(piece) => return Ok(Some(piece)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => budget.check_deadline(subject)?,
+            }
+            wait = wait.saturating_sub(turn);
+            if wait.is_zero() {
                 let expected = format!("bytes within {stall_s} s (config key limits.stall_s)");
-                Err(FetchError::Unreachable(Refusal::new("net.timeout", subject, expected, "silence")))
+                let refusal = Refusal::new("net.timeout", subject, expected, "silence");
+                return Err(FetchError::Unreachable(refusal));
             }
         }
     }

@@ -31,6 +31,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use catalogue_schema::digest::Digest;
@@ -41,7 +42,7 @@ use tracing::warn;
 
 use crate::api::files::{Changed, FileChange, FilesRow, Found, VerifyRow};
 use crate::fetch::Fetch;
-use crate::fetch::limit::Limits;
+use crate::fetch::limit::{ABANDONED, Audience, Gone, LOOK_EVERY, Limits, abandoned};
 use crate::materialize::about::{About, SCHEMA, changes, stamps};
 use crate::materialize::plan::Plan;
 use crate::shelf::durable::{self, Failed, TEMPORARY_PREFIX};
@@ -88,6 +89,16 @@ pub struct Tools<'a> {
     pub limits: &'a Limits,
     /// Whether the origins are asked.
     pub fetching: Fetching,
+    /// Tells that whoever asks has gone away; `None` where that never happens.
+    pub gone: Option<&'a Gone>,
+    /// Who waits for a piece of work, once it has begun.
+    pub audience: Option<&'a Arc<Audience>>,
+}
+
+impl Tools<'_> {
+    fn is_gone(&self) -> bool {
+        self.gone.is_some_and(|gone| gone.load(Ordering::Relaxed))
+    }
 }
 
 /// The files of releases below a cache directory.
@@ -110,6 +121,7 @@ type Outcome = Result<FilesRow, Refusal>;
 struct Slot {
     outcome: Mutex<Option<Outcome>>,
     done: Condvar,
+    audience: Arc<Audience>,
 }
 
 impl Slot {
@@ -118,12 +130,17 @@ impl Slot {
         self.done.notify_all();
     }
 
-    fn wait(&self) -> Outcome {
+    /// Waits for the outcome, for as long as whoever asks is there.
+    fn wait(&self, plan: &Plan, tools: &Tools<'_>) -> Outcome {
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match &*outcome {
                 Some(done) => return done.clone(),
-                None => outcome = self.done.wait(outcome).unwrap_or_else(PoisonError::into_inner),
+                None if tools.is_gone() => return Err(abandoned(&plan.release)),
+                None => {
+                    let waited = self.done.wait_timeout(outcome, LOOK_EVERY);
+                    outcome = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
             }
         }
     }
@@ -159,6 +176,7 @@ impl Drop for Desk<'_> {
 /// What one caller works at. Whatever ends it, those who wait are told.
 struct Claims<'a> {
     cache: &'a Cache,
+    audience: Arc<Audience>,
     held: Vec<(usize, Digest, Arc<Slot>)>,
 }
 
@@ -235,14 +253,14 @@ impl Cache {
             return plans.iter().map(|plan| Err(self.unusable(&plan.release, error_of(&error)))).collect();
         }
         let mut answers: Vec<Option<Outcome>> = plans.iter().map(|plan| self.ready(plan, tools)).collect();
-        let missing: Vec<usize> = answers
+        let mut missing: Vec<usize> = answers
             .iter()
             .enumerate()
             .filter(|(_, answer)| answer.is_none())
             .map(|(index, _)| index)
             .collect();
-        if !missing.is_empty() {
-            let (mut claims, others) = self.claim(plans, &missing);
+        while !missing.is_empty() {
+            let (mut claims, others) = self.claim(plans, &missing, tools);
             if !claims.held.is_empty() {
                 let outcomes = self.worked(plans, &claims, tools);
                 for (index, outcome) in claims.finish(outcomes) {
@@ -250,7 +268,14 @@ impl Cache {
                 }
             }
             for (index, slot) in others {
-                answers[index] = Some(slot.wait());
+                answers[index] = Some(slot.wait(&plans[index], tools));
+            }
+            // What was given up at the moment at which this caller came is begun anew.
+            missing.retain(
+                |index| matches!(&answers[*index], Some(Err(refusal)) if refusal.reason == ABANDONED),
+            );
+            if tools.is_gone() {
+                break;
             }
         }
         let unanswered = |plan: &Plan| Refusal::new("cache.lost", &plan.release, "an answer", "none");
@@ -262,21 +287,31 @@ impl Cache {
     }
 
     /// Takes every piece of work that nobody has begun, and finds who does the others.
-    fn claim(&self, plans: &[Plan], missing: &[usize]) -> (Claims<'_>, Vec<(usize, Arc<Slot>)>) {
+    fn claim(
+        &self,
+        plans: &[Plan],
+        missing: &[usize],
+        tools: &Tools<'_>,
+    ) -> (Claims<'_>, Vec<(usize, Arc<Slot>)>) {
         let (mut held, mut others) = (Vec::new(), Vec::new());
+        let audience = Arc::<Audience>::default();
+        audience.join(tools.gone.cloned());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for index in missing {
             let claim = plans[*index].claim();
             match open.get(&claim) {
-                Some(slot) => others.push((*index, Arc::clone(slot))),
+                Some(slot) => {
+                    slot.audience.join(tools.gone.cloned());
+                    others.push((*index, Arc::clone(slot)));
+                }
                 None => {
-                    let slot = Arc::new(Slot::default());
+                    let slot = Arc::new(Slot { audience: Arc::clone(&audience), ..Slot::default() });
                     open.insert(claim.clone(), Arc::clone(&slot));
                     held.push((*index, claim, slot));
                 }
             }
         }
-        (Claims { cache: self, held }, others)
+        (Claims { cache: self, audience, held }, others)
     }
 
     fn settle(&self, promise: &Digest, slot: &Slot, outcome: Outcome) {
@@ -297,7 +332,7 @@ impl Cache {
             let refused = |plan: &&Plan| Err(self.unusable(&plan.release, error_of(&error)));
             return claimed.iter().map(refused).collect();
         }
-        work::all(self, &claimed, tools)
+        work::all(self, &claimed, &Tools { audience: Some(&claims.audience), ..*tools })
     }
 
     /// Answers a plan whose files are there as they were published; `None` where they have to be put there.

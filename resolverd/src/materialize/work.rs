@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use catalogue_schema::digest::{Hashed, hex};
@@ -331,6 +332,10 @@ fn fetched(
         let several = releases(&members).len();
         let mut ask = |members: &[usize], releases: usize| -> Vec<usize> {
             let budget = cap(&budget(tools.limits, releases, reach));
+            let budget = match tools.audience {
+                Some(audience) => budget.heard_by(Arc::clone(audience)),
+                None => budget,
+            };
             let asks: Vec<Ask<'_>> = members.iter().map(|at| Ask::from(&wants[*at].1)).collect();
             let mut again = Vec::new();
             for (at, answer) in members.iter().zip(tools.origins.fetch(&asks, &budget)) {

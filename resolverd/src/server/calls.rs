@@ -27,10 +27,6 @@ use crate::server::errand::told as told_refusal;
 use crate::server::files::{Calls, Choice, Composed};
 use crate::server::solve::{Solving, undecided};
 
-/// How often one question is answered anew because of calls.
-pub const ROUNDS_MAX: usize = 64;
-/// How many undeclared calls one question may lead to, those of releases that it leads to for a while among them.
-pub const UNDECLARED_MAX: usize = 10_000;
 /// How many calls the warnings and the problem document of one answer name.
 pub const TOLD_MAX: usize = 1_000;
 /// How many compose files are asked for at once: what lies between two looks at whether anybody still waits.
@@ -98,8 +94,8 @@ struct Told<'k> {
 }
 
 /// Returns how often a question may be answered.
-pub(super) fn rounds(calls: Calls) -> usize {
-    if calls == Calls::Off { 1 } else { ROUNDS_MAX }
+pub(super) fn rounds(calls: Calls, solving: &Solving) -> u64 {
+    if calls == Calls::Off { 1 } else { solving.call_rounds.max(1) }
 }
 
 /// What a relative call of a release means, or why nobody can say.
@@ -146,8 +142,8 @@ impl Called {
                 here(solving)?;
                 let found = known(&choice, composed, described, meaning);
                 self.undeclared += found.undeclared.len();
-                if self.undeclared > UNDECLARED_MAX {
-                    return Err(too_many());
+                if self.undeclared as u64 > solving.calls {
+                    return Err(too_many(solving.calls));
                 }
                 if let Ok(version) = u32::try_from(pick.release.at())
                     && !found.undeclared.is_empty()
@@ -181,12 +177,13 @@ impl Called {
     }
 
     /// Tells that calls lead on and on.
-    pub(super) fn endless() -> Failure {
-        let detail = format!("calls led to new releases {ROUNDS_MAX} times, and still do");
+    pub(super) fn endless(limit: u64) -> Failure {
+        let detail =
+            format!("calls led to new releases {limit} times, and still do (config key limits.call_rounds)");
         Failure::new(Code::LimitExceeded, "limit.call_rounds", detail)
             .status(503)
-            .with("limit", ROUNDS_MAX)
-            .hint("declare what is called in the lcp.toml of the components, or ask without calls")
+            .with("limit", limit)
+            .hint("declare what is called in the lcp.toml of the components, or ask without calls, or raise call_rounds below [limits] in config.toml")
     }
 }
 
@@ -197,12 +194,12 @@ fn here(solving: &Solving) -> Result<(), Failure> {
     if solving.is_gone() { Err(undecided(Undecided::Time)) } else { Ok(()) }
 }
 
-fn too_many() -> Failure {
-    let detail = format!("more than {UNDECLARED_MAX} calls that are not declared");
+fn too_many(limit: u64) -> Failure {
+    let detail = format!("more than {limit} calls that are not declared (config key limits.calls)");
     Failure::new(Code::LimitExceeded, "limit.calls", detail)
         .status(503)
-        .with("limit", UNDECLARED_MAX)
-        .hint("declare what is called in the lcp.toml of the components, or ask for fewer at once")
+        .with("limit", limit)
+        .hint("declare what is called in the lcp.toml of the components, or ask for fewer at once, or raise calls below [limits] in config.toml")
 }
 
 /// Reads what one choice calls.

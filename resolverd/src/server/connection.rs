@@ -629,6 +629,14 @@ async fn replied(state: &Arc<State>, query: Query, id: RequestId) -> Reply {
         return inline(state, &query, id);
     }
     let shared = state.clone();
+    if desk::is_slow(&query) {
+        let (gone, _told) = Told::new();
+        let reply = spawn_blocking(move || {
+            let solving = Solving { gone: Some(gone), ..Solving::clone(&shared.solving.load()) };
+            shared.contained(id, || shared.answered_within(&query, &solving))
+        });
+        return reply.await.unwrap_or_else(|_| lost(state, id));
+    }
     let reply = spawn_blocking(move || inline(&shared, &query, id)).await;
     reply.unwrap_or_else(|_| lost(state, id))
 }
@@ -666,9 +674,7 @@ fn searched_briefly(state: &State, query: &Query, id: RequestId) -> Option<Reply
 
 /// Searches beside this thread, a few at once, until there is an answer, the time is over, or nobody waits any more.
 async fn searched(state: &Arc<State>, query: Query, id: RequestId) -> Reply {
-    let gone = Arc::new(AtomicBool::new(false));
-    // Dropped with this future, which hyper drops where the client goes away.
-    let _told = Told(Arc::clone(&gone));
+    let (gone, _told) = Told::new();
     // Who waits for another machine keeps nobody waiting who does not; who puts files on disk has a place already.
     let desks = match query.inner() {
         Query::Materialize(_) => None,
@@ -693,6 +699,14 @@ async fn searched(state: &Arc<State>, query: Query, id: RequestId) -> Reply {
 
 /// Tells a search that nobody waits any more.
 struct Told(Arc<AtomicBool>);
+
+impl Told {
+    /// Returns what is read, and what tells it: dropped with the future that keeps it, which hyper drops where the client goes away.
+    fn new() -> (Arc<AtomicBool>, Told) {
+        let gone = Arc::new(AtomicBool::new(false));
+        (Arc::clone(&gone), Told(gone))
+    }
+}
 
 impl Drop for Told {
     fn drop(&mut self) {

@@ -61,15 +61,18 @@ pub(super) fn answer(
     let body = match query.inner() {
         Query::Materialize(asked) => text(match &**asked {
             (asked, Some(question)) => closure(state, asked, question, snapshot, solving),
-            (asked, None) => materialized(state, asked, snapshot),
+            (asked, None) => {
+                let asked = Materialize { gone: solving.gone.clone(), ..asked.clone() };
+                materialized(state, &asked, snapshot)
+            }
         }),
         Query::Resolve(question) if question.materialize || needs_files(query.inner()) => {
             resolved(state, question, snapshot, solving)
         }
         Query::Lock(asked) if needs_files(query.inner()) => locked(state, asked, snapshot, solving),
-        Query::ExplainDirect(asked) => text(explained(state, asked, snapshot)),
+        Query::ExplainDirect(asked) => text(explained(state, asked, snapshot, solving)),
         Query::Documents(asked) => text(as_received(state, asked, snapshot)),
-        Query::Locate(asked) => text(located(state, asked, snapshot)),
+        Query::Locate(asked) => text(located(state, asked, snapshot, solving)),
         Query::Files(asking) => text(listed(state, *asking)),
         Query::VerifyFiles(releases) => text(verified(state, releases)),
         Query::CollectFiles(collect, asking) => text(collected(state, collect, *asking)),
@@ -121,7 +124,8 @@ fn closure(
 ) -> Result<Value, Failure> {
     let mirrors = if question.mirrors.is_empty() { &asked.mirrors } else { &question.mirrors };
     let offline = asked.offline || question.is_offline;
-    let asked = Materialize { mirrors: mirrors.clone(), offline, ..asked.clone() };
+    let gone = solving.gone.clone();
+    let asked = Materialize { mirrors: mirrors.clone(), offline, gone, ..asked.clone() };
     solved(state, (question, &asked), snapshot, solving, |question, resolution, described| {
         let choices = picked(resolution, described)?;
         let provided = provided(state, &asked, &choices, snapshot, &state.facts())?;
@@ -139,7 +143,8 @@ fn resolved(
     snapshot: Option<&Snapshot>,
     solving: &Solving,
 ) -> Result<Vec<u8>, Failure> {
-    let asked = Materialize { offline: question.is_offline, ..plainly(&question.mirrors) };
+    let gone = solving.gone.clone();
+    let asked = Materialize { offline: question.is_offline, gone, ..plainly(&question.mirrors) };
     solved(state, (question, &asked), snapshot, solving, |question, resolution, described| {
         let rows = match question.materialize {
             false => Vec::new(),
@@ -160,7 +165,8 @@ fn locked(
     snapshot: Option<&Snapshot>,
     solving: &Solving,
 ) -> Result<Vec<u8>, Failure> {
-    let asked = Materialize { offline: question.is_offline, ..plainly(&question.mirrors) };
+    let gone = solving.gone.clone();
+    let asked = Materialize { offline: question.is_offline, gone, ..plainly(&question.mirrors) };
     solved(state, (question, &asked), snapshot, solving, |question, resolution, _| {
         let (facts, warnings) = (state.facts(), &question.warnings);
         let policies = &facts.policies.in_force;
@@ -183,7 +189,9 @@ fn explained(
     state: &State,
     (reference, asked): &(DirectReference, Materialize),
     snapshot: Option<&Snapshot>,
+    solving: &Solving,
 ) -> Result<Value, Failure> {
+    let asked = &Materialize { gone: solving.gone.clone(), ..asked.clone() };
     let current = served(snapshot)?;
     let named = vec![Named { at: At::Request(0), reference: reference.clone() }];
     let direct = Direct { named, wishes: Wishes::default() };
@@ -210,6 +218,11 @@ fn explained(
     answer["whySource"] = json!("it is named by its commit: no catalogue was asked");
     answer["direct"] = json!(reference.to_string());
     Ok(answer)
+}
+
+/// Returns what is put on disk by the way for the same caller: from the same machines, and held for nobody.
+fn alike(asked: &Materialize) -> Materialize {
+    Materialize { offline: asked.offline, gone: asked.gone.clone(), ..plainly(&asked.mirrors) }
 }
 
 /// Returns what a question puts on disk by the way, and holds for nobody.
@@ -239,7 +252,7 @@ fn solved<T>(
     let mut called = Called::default();
     let packages = RefCell::new(Packages::default());
     let mut left = solving.clone();
-    for _ in 0..rounds(question.calls) {
+    for _ in 0..rounds(question.calls, solving) {
         let (view, begun) = (View::new(current), Instant::now());
         let world = match described.is_empty() {
             false => Some(World::new(&view, &question.request, &described, called.ids())?),
@@ -262,7 +275,7 @@ fn solved<T>(
         };
         let facts = state.facts();
         let policies = &facts.policies.in_force;
-        let plain = Materialize { offline: asked.offline, ..plainly(&asked.mirrors) };
+        let plain = alike(asked);
         let provide = |choice: Choice| {
             let mut rows = provided(state, &plain, &[choice], snapshot, &facts)?.rows;
             rows.pop().ok_or_else(|| Failure::new(Code::Internal, "api.answer", "a directory has no row"))
@@ -289,7 +302,7 @@ fn solved<T>(
         told.warnings.extend(called.told(question.calls, &resolution)?);
         return then(&told, &resolution, &described);
     }
-    Err(Called::endless())
+    Err(Called::endless(rounds(question.calls, solving)))
 }
 
 /// Puts the directories of commits that a question names on disk, where every policy lets it, and reads what they say they are.
@@ -303,7 +316,7 @@ fn described(
     let references = direct.references();
     let choices = references.iter().map(|reference| allowed(state, reference, &facts));
     let choices = choices.collect::<Result<Vec<Choice>, Failure>>()?;
-    let plain = Materialize { offline: asked.offline, ..plainly(&asked.mirrors) };
+    let plain = alike(asked);
     let Provided { rows, .. } = provided(state, &plain, &choices, snapshot, &facts)?;
     let desk = desk(state)?;
     let policies = &facts.policies.in_force;
@@ -390,6 +403,7 @@ fn provided(
         hold: asked.hold.as_deref(),
         mirrors: &asked.mirrors,
         uid: asked.asking.uid,
+        gone: asked.gone.as_ref(),
     });
     provided.map_err(|refusal| {
         let failure = told(&refusal);
@@ -448,10 +462,15 @@ fn item(row: &FilesRow, choice: &Choice, policies: &Policies) -> Value {
 ///
 /// **Shape**: `{"found": true, "result": {"id", "composePath", "repoRoot"}, "warnings": []}`. What nobody lists is not found, which
 /// is an answer; everything else that stands in the way is a problem.
-fn located(state: &State, asked: &Locate, snapshot: Option<&Snapshot>) -> Result<Value, Failure> {
+fn located(
+    state: &State,
+    asked: &Locate,
+    snapshot: Option<&Snapshot>,
+    solving: &Solving,
+) -> Result<Value, Failure> {
     let targets = vec![asked.target.clone()];
-    let mirrors = asked.mirrors.clone();
-    let request = Materialize { mirrors, ..Materialize::unheld(targets, asked.offline) };
+    let (mirrors, gone) = (asked.mirrors.clone(), solving.gone.clone());
+    let request = Materialize { mirrors, gone, ..Materialize::unheld(targets, asked.offline) };
     let absent = |warning: &str| json!({"found": false, "result": null, "warnings": [warning]});
     let answer = match materialized(state, &request, snapshot) {
         Err(failure) if matches!(failure.code, Code::ComponentNotFound | Code::VersionNotFound) => {

@@ -61,6 +61,7 @@ pub(super) fn composed(
         hold: None,
         mirrors: &asked.mirrors,
         uid: asked.asking.uid,
+        gone: asked.gone.as_ref(),
     });
     composed.map_err(|refusal| told(&refusal))
 }

@@ -19,6 +19,7 @@ use crate::api::files::{
     ReleaseRequest, VerifyRequest, VerifyRow, ViewRow,
 };
 use crate::api::{Code, Failure, REFERENCES_MAX, ResolveRequest};
+use crate::fetch::limit::Gone;
 use crate::fetch::mirror::{MIRRORS_MAX, Mirrors};
 use crate::server::{Caller, OVERFLOW_UID};
 use crate::store::Snapshot;
@@ -102,13 +103,16 @@ pub struct Materialize {
     pub mirrors: Mirrors,
     /// Who asks.
     pub asking: Asking,
+    /// Tells that whoever asks has gone away; `None` where that never happens.
+    pub gone: Option<Gone>,
 }
 
 impl Materialize {
     /// Makes a request for files that nobody holds.
     pub fn unheld(targets: Vec<Target>, offline: bool) -> Materialize {
         let (layout, hold, mirrors) = (None, None, Mirrors::default());
-        Materialize { targets, layout, offline, refetch: false, hold, mirrors, asking: Asking::NOBODY }
+        let (refetch, gone, asking) = (false, None, Asking::NOBODY);
+        Materialize { targets, layout, offline, refetch, hold, mirrors, asking, gone }
     }
 
     /// Reads the body of `POST /v1/materialize`, except what is to be resolved.
@@ -146,7 +150,8 @@ impl Materialize {
         }
         let mirrors = self::mirrors(Some(&mirrors))?;
         let hold = hold.map(hold_name).transpose()?;
-        Ok(Materialize { targets, layout, offline, refetch, hold, mirrors, asking: Asking::NOBODY })
+        let (gone, asking) = (None, Asking::NOBODY);
+        Ok(Materialize { targets, layout, offline, refetch, hold, mirrors, asking, gone })
     }
 
     /// Tells whether only an admin may ask so: the daemon reads repositories of this machine for nobody else.
@@ -327,6 +332,8 @@ pub struct Errand<'a> {
     pub mirrors: &'a Mirrors,
     /// Who asks.
     pub uid: u32,
+    /// Tells that whoever asks has gone away; `None` where that never happens.
+    pub gone: Option<&'a Gone>,
 }
 
 /// What the desk has put on disk.

@@ -319,8 +319,8 @@ impl State {
     }
 
     /// Lets searches go on for so long from now on.
-    pub fn show_solving(&self, ms: u64, steps: u64) {
-        self.solving.store(Arc::new(Solving { ms, steps, gone: None }));
+    pub fn show_solving(&self, solving: Solving) {
+        self.solving.store(Arc::new(solving));
     }
 
     /// Answers by these versions of platforms from now on, where a question does not say which it means.

@@ -15,6 +15,7 @@ use catalogue_schema::version::Version;
 use serde_json::{Value, json};
 
 use crate::api::{Code, Failure, HiddenRow, ResolvedHead, ResolvedTail, SubstitutionRow};
+use crate::fetch::limit::Limits as Configured;
 use crate::resolve::closure::CYCLE;
 use crate::resolve::reason::{About, Because, Derivation, Fact, Unmet, What};
 use crate::resolve::solver::Undecided;
@@ -52,17 +53,32 @@ pub struct Solving {
     pub ms: u64,
     /// For so many steps.
     pub steps: u64,
+    /// Answered anew because of calls so often at most.
+    pub call_rounds: u64,
+    /// For so many undeclared calls at most.
+    pub calls: u64,
     /// Until nobody waits any more, where somebody tells.
     pub gone: Option<Arc<AtomicBool>>,
 }
 
 impl Default for Solving {
     fn default() -> Solving {
-        Solving { ms: SOLVE_MS, steps: SOLVE_STEPS, gone: None }
+        Solving { ms: SOLVE_MS, steps: SOLVE_STEPS, ..Solving::within(&Configured::default()) }
     }
 }
 
 impl Solving {
+    /// Returns what the configuration allows.
+    pub fn within(limits: &Configured) -> Solving {
+        Solving {
+            ms: limits.solve_ms,
+            steps: limits.solve_steps,
+            call_rounds: limits.call_rounds,
+            calls: limits.calls,
+            gone: None,
+        }
+    }
+
     /// Returns the same with no more steps and no more time than the shared thread has.
     pub fn inline(&self) -> Solving {
         Solving { steps: self.steps.min(INLINE_STEPS), ms: self.ms.min(INLINE_MS), ..self.clone() }

@@ -36,7 +36,7 @@ use crate::fetch::https::Response;
 use crate::fetch::https::body::{self, BodyFault, Bounds, Coding};
 use crate::fetch::https::fault::{Fault, Retry};
 use crate::fetch::https::keys::Keys;
-use crate::fetch::limit::{Budget, Limits};
+use crate::fetch::limit::{Budget, LOOK_EVERY, Limits};
 use crate::fetch::reach::{bare, host_of};
 
 /// The pause before the second try.
@@ -182,12 +182,18 @@ impl Connections {
     }
 
     async fn carry_out_in_time(&self, job: Job) -> Result<Response, FetchError> {
-        let Some(deadline) = job.budget.deadline() else { return self.follow(&job).await };
-        match timeout_at(Instant::from_std(deadline), self.follow(&job)).await {
-            Ok(done) => done,
-            Err(_) => {
-                job.budget.check_deadline(&job.subject)?;
-                Err(Fault::passing("net.timeout", &job.subject, "an answer in time", "none").error)
+        let deadline = job.budget.deadline().map(Instant::from_std);
+        let mut follow = std::pin::pin!(self.follow(&job));
+        loop {
+            // An answer for which nobody waits any more is not waited for here either.
+            let look = job.budget.has_audience().then(|| Instant::now() + LOOK_EVERY);
+            let Some(until) = deadline.into_iter().chain(look).min() else { return follow.await };
+            if let Ok(done) = timeout_at(until, follow.as_mut()).await {
+                return done;
+            }
+            job.budget.check_deadline(&job.subject)?;
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(Fault::passing("net.timeout", &job.subject, "an answer in time", "none").error);
             }
         }
     }

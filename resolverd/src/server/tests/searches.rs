@@ -37,12 +37,12 @@ fn what_the_shared_thread_has_no_time_for_is_searched_elsewhere_and_answered_ali
     state.publish(Arc::new(chain()));
     let call = Call::post("/v1/resolve", &json!({"requests": ["lcod://a/c0"]}));
     // Both on this thread.
-    state.show_solving(LONG_MS, INLINE_STEPS);
+    state.show_solving(Solving { ms: LONG_MS, steps: INLINE_STEPS, ..Solving::default() });
     let short = respond(&state, &call, Caller::Reader);
     let problem = json_of(&short);
     assert_eq!((short.status, &problem["reason"]), (503, &json!("resolve.undecided")), "{problem}");
     assert_eq!(problem["value"], json!(INLINE_STEPS));
-    state.show_solving(LONG_MS, SOLVE_STEPS);
+    state.show_solving(Solving { ms: LONG_MS, steps: SOLVE_STEPS, ..Solving::default() });
     let long = respond(&state, &call, Caller::Reader);
     assert_eq!(json_of(&long)["components"].as_array().map(Vec::len), Some(LINKS + 1));
     serving(Arc::clone(&state), Patience::default(), |socket| {
@@ -52,7 +52,7 @@ fn what_the_shared_thread_has_no_time_for_is_searched_elsewhere_and_answered_ali
             assert_eq!((reply.status, reply.body == long.body), (200, true), "{}", json_of(&reply));
         }
         // Nothing that is allowed is left for elsewhere.
-        state.show_solving(LONG_MS, INLINE_STEPS);
+        state.show_solving(Solving { ms: LONG_MS, steps: INLINE_STEPS, ..Solving::default() });
         let reply = client.call(&call).unwrap();
         assert_eq!((reply.status, &json_of(&reply)["reason"]), (503, &problem["reason"]));
         assert_eq!(client.call(&Call::get("/livez")).unwrap().status, 200);
