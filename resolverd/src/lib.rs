@@ -30,6 +30,7 @@
 //! | where does a directory of a commit take part in a solution? | `server::direct`, once `server::desk` has had it fetched and read its descriptor |
 //! | where are a project's files read? | `cli::project`, and sent as values |
 //! | where does a workspace install, a publisher publish? | [`estream`], on the client's side, for registries of eStream |
+//! | where are documents handed out as they were received? | `server::received`, which bundles (`estream::bundle`) are made of |
 //! | who is connected? | `server::activity`: what idle-exit goes by |
 //! | what does a request or an error look like? | [`api`] |
 //! | where do settings come from? | [`config`]: flags, environment, files, built-in values |
