@@ -32,6 +32,7 @@
 //! | where are a project's files read? | `cli::project`, and sent as values |
 //! | where does a workspace install, a publisher publish? | [`estream`], on the client's side, for registries of eStream |
 //! | where is a registry of eStream checked? | `estream::registry::check`, for those who publish as for continuous integration |
+//! | where are documents handed out as they were received? | `server::received`, which bundles (`estream::bundle`) are made of |
 //! | who is connected? | `server::activity`: what idle-exit goes by |
 //! | what does a request or an error look like? | [`api`] |
 //! | where do settings come from? | [`config`]: flags, environment, files, built-in values |
