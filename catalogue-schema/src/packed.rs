@@ -595,6 +595,12 @@ impl<'a> Listed<'a> {
         serde_json::from_slice(extra).map_err(|error| self.unreadable(error.to_string()))
     }
 
+    /// Tells whether those may have a field of this name; reads none of them.
+    pub fn may_have_extra(&self, field: &str) -> bool {
+        let extra = self.between(self.place(EXTRA), self.place(ANSWER_END).saturating_sub(1));
+        std::str::from_utf8(extra).is_ok_and(|extra| extra.contains(&format!("\"{field}\"")))
+    }
+
     /// Returns what it requires as the text of a JSON array, without reading it: `["lcod://ns/name@^1"]`.
     pub fn dependencies_text(&self) -> &'a str {
         self.dependencies_found().map_or(NONE_REQUIRED, |(text, _)| text)

@@ -131,6 +131,10 @@ fn check_release(listed: &Listed<'_>, release: &Release, component: &Component) 
     let dependencies: Vec<Reference> = serde_json::from_str(listed.dependencies_text()).expect("references");
     assert_eq!(dependencies, release.dependencies);
     assert_eq!(listed.extra().as_ref(), Ok(&release.extra));
+    for field in ["tags", "description"] {
+        assert!(release.extra.get(field).is_none() || listed.may_have_extra(field), "{field}");
+    }
+    assert!(!listed.may_have_extra("schemas"));
     assert_eq!(listed.content(), Ok(release.content()));
     assert_eq!(listed.manifest().as_ref(), Ok(&release.manifest));
     assert_eq!(

@@ -5,7 +5,7 @@
 //! cold state; every further one adds a version to another hundredth of the components, spread over all catalogues. Beside a
 //! catalogue lies its signature where the federation has a key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
 use std::io::{BufWriter, Read as _, Write};
@@ -251,20 +251,18 @@ impl Federation {
         write(directory, "hard random graphs".to_owned(), components, None)
     }
 
+    /// Makes a federation of such rows, below `lcod://bench/`.
+    pub(crate) fn of(directory: &Path, name: &str, rows: &Rows) -> Result<Federation, Trouble> {
+        let text = |(other, requirement): &(String, String)| format!("lcod://bench/{other}@{requirement}");
+        let component = |(name, versions): &(String, Vec<Vec<(String, String)>>)| Component {
+            id: format!("lcod://bench/{name}"),
+            versions: versions.iter().map(|required| required.iter().map(text).collect()).collect(),
+        };
+        write(directory, name.to_owned(), rows.iter().map(component).collect(), None)
+    }
+
     fn rewritten(directory: &Path, data: &Path, operator: &str) -> Result<Option<Federation>, Trouble> {
-        #[derive(Deserialize)]
-        struct Version {
-            requires: Vec<Requirement>,
-        }
-        #[derive(Deserialize)]
-        struct Requirement {
-            id: String,
-            version: String,
-        }
-        let Ok(file) = File::open(data.join("graph-bcr.json.gz")) else { return Ok(None) };
-        let mut text = String::new();
-        flate2::read::GzDecoder::new(file).read_to_string(&mut text)?;
-        let graph: BTreeMap<String, Vec<Version>> = serde_json::from_str(&text)?;
+        let Some(graph) = graph(data)? else { return Ok(None) };
         let requires = |version: Version| {
             let text = |one: Requirement| format!("{}@{}", one.id, one.version.replace(">=", operator));
             version.requires.into_iter().map(text).collect()
@@ -276,6 +274,56 @@ impl Federation {
         let components = graph.into_iter().map(component).collect();
         write(directory, "real graph (BCR)".to_owned(), components, None).map(Some)
     }
+}
+
+/// A version of the real graph.
+#[derive(Deserialize)]
+struct Version {
+    requires: Vec<Requirement>,
+}
+
+#[derive(Deserialize)]
+struct Requirement {
+    id: String,
+    version: String,
+}
+
+/// Reads the real graph; `None` where the file is not there.
+fn graph(data: &Path) -> Result<Option<BTreeMap<String, Vec<Version>>>, Trouble> {
+    let Ok(file) = File::open(data.join("graph-bcr.json.gz")) else { return Ok(None) };
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text)?;
+    Ok(Some(serde_json::from_str(&text)?))
+}
+
+/// Components by names that every registry takes, and what each of their versions, oldest first, requires of which name.
+pub(crate) type Rows = Vec<(String, Vec<Vec<(String, String)>>)>;
+
+/// Reads the real graph without what closes a circle, which a registry of eStream may not have.
+pub(crate) fn acyclic(data: &Path) -> Result<Option<Rows>, Trouble> {
+    let Some(graph) = graph(data)? else { return Ok(None) };
+    // Whoever is reached from a component stands before it.
+    let (mut places, mut seen) = (BTreeMap::new(), BTreeSet::new());
+    for root in graph.keys() {
+        let mut path = vec![(root, false)];
+        while let Some((id, is_left)) = path.pop() {
+            if is_left {
+                places.insert(id, places.len());
+            } else if seen.insert(id) {
+                path.push((id, true));
+                let required = graph[id].iter().flat_map(|version| &version.requires);
+                path.extend(required.filter_map(|one| Some((graph.get_key_value(&one.id)?.0, false))));
+            }
+        }
+    }
+    let named = |id: &String| format!("part-{:04}", places[id]);
+    let component = |(id, versions): (&String, &Vec<Version>)| {
+        let is_kept = |one: &&Requirement| places.get(&one.id).is_some_and(|to| *to < places[id]);
+        let text = |one: &Requirement| (named(&one.id), one.version.clone());
+        let required = |version: &Version| version.requires.iter().filter(is_kept).map(text).collect();
+        (named(id), versions.iter().map(required).collect())
+    };
+    Ok(Some(graph.iter().map(component).collect()))
 }
 
 /// Returns the value of a distribution that is given at some of its shares.
@@ -312,14 +360,15 @@ impl Random {
 }
 
 /// What `git fast-import` is told, and the documents of the first commit beside it.
-struct Import<'a> {
-    out: &'a mut dyn Write,
-    raw: Option<BufWriter<File>>,
-    raw_bytes: u64,
+pub(crate) struct Import<'a> {
+    pub(crate) out: &'a mut dyn Write,
+    pub(crate) raw: Option<BufWriter<File>>,
+    pub(crate) raw_bytes: u64,
 }
 
 impl Import<'_> {
-    fn begin(&mut self, step: usize) -> std::io::Result<()> {
+    /// Begins the commit of a step.
+    pub(crate) fn begin(&mut self, step: usize) -> std::io::Result<()> {
         let from = if step > 0 { format!("from refs/heads/step-{}\n", step - 1) } else { String::new() };
         let name = format!("step {step}");
         write!(
@@ -330,7 +379,8 @@ impl Import<'_> {
         )
     }
 
-    fn file(&mut self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+    /// Writes a file of the commit.
+    pub(crate) fn file(&mut self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
         write!(self.out, "M 100644 inline {path}\ndata {}\n", bytes.len())?;
         self.out.write_all(bytes)?;
         self.out.write_all(b"\n")?;
@@ -349,9 +399,7 @@ fn write(
     mut components: Vec<Component>,
     signer: Option<Signer>,
 ) -> Result<Federation, Trouble> {
-    std::fs::create_dir_all(directory)?;
-    let (repository, raw) = (directory.join("catalogues.git"), directory.join("documents"));
-    run(Command::new("git").args(["init", "--quiet", "--bare"]).arg(&repository))?;
+    let (repository, raw) = (make_repository(directory)?, directory.join("documents"));
     let mut child = git(&repository)
         .args(["-c", "core.compression=1", "fast-import", "--quiet", "--depth=0"])
         .stdin(Stdio::piped())
@@ -481,7 +529,16 @@ fn hex(bytes: &[u8]) -> String {
     digest.trim_start_matches("sha256:").to_owned()
 }
 
-fn git(repository: &Path) -> Command {
+/// Makes an empty repository in `directory`.
+pub(crate) fn make_repository(directory: &Path) -> Result<PathBuf, Trouble> {
+    std::fs::create_dir_all(directory)?;
+    let repository = directory.join("catalogues.git");
+    run(Command::new("git").args(["init", "--quiet", "--bare"]).arg(&repository))?;
+    Ok(repository)
+}
+
+/// Returns the command that works on a repository with nobody's configuration.
+pub(crate) fn git(repository: &Path) -> Command {
     let mut command = Command::new("git");
     command.args(["-c", "safe.directory=*"]).arg("--git-dir").arg(repository);
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");

@@ -8,10 +8,11 @@
 //! | `… -- --real` | the same over the graph in `RESOLVERD_DATA` |
 //! | `… -- --policy` | the same with every catalogue signed and a policy in force |
 //! | `… -- limits` | whether 2,000,000 versions are served or refused by a limit |
+//! | `… -- estream-limits` | the same of 200,000 entries of an eStream registry |
 //! | `… -- peers` | the same question to what else there is: Redis, nginx, Verdaccio |
 //!
 //! `--seconds` says how long one load lasts, `--runs` how often everything is measured, `--keep` leaves the files behind,
-//! `--only merge`, `--only requests` or `--only solve` measures one part; the last wants the graph in `RESOLVERD_DATA` too; `--markdown FILE` writes the table there too.
+//! `--only merge` (`requests`, `solve`, `estream`) measures one part; the last two want the graph in `RESOLVERD_DATA` too; `--markdown FILE` writes the table there too.
 //!
 //! The same program is the load client, the baseline and the reader of indexes, each in a process of its own.
 
@@ -19,6 +20,7 @@
 #![allow(unreachable_pub, reason = "nothing here is a library")]
 
 mod data;
+mod estream;
 mod hello;
 mod load;
 mod machine;
@@ -124,7 +126,7 @@ fn options(words: &[&str]) -> Result<Options, Trouble> {
             "--real" => options.real = true,
             "--policy" => options.policy = true,
             "--keep" => options.keep = true,
-            "core" | "limits" | "peers" => options.command = (*word).to_owned(),
+            "core" | "limits" | "estream-limits" | "peers" => options.command = (*word).to_owned(),
             other => return Err(Trouble::say(format!("{other} is no option of the benchmarks"))),
         }
     }
@@ -145,6 +147,7 @@ fn measure(options: &Options) -> Result<(), Trouble> {
     let signer = options.policy.then(|| Signer::new(place.join("keys"))).transpose()?;
     let federation = match (options.command.as_str(), options.real) {
         ("limits", _) => return merge::limits(place),
+        ("estream-limits", _) => return estream::limits(place),
         (_, true) => real(place)?,
         _ => Some(Federation::synthetic(&place.join("data"), options.versions, signer)?),
     };
@@ -172,6 +175,13 @@ fn measure(options: &Options) -> Result<(), Trouble> {
                 place,
                 data_directory().as_deref(),
                 &federation,
+                (options.runs, options.seconds),
+            )?);
+        }
+        if is_wanted("estream") {
+            rows.extend(estream::rows(
+                &place.join("estream"),
+                data_directory().as_deref(),
                 (options.runs, options.seconds),
             )?);
         }

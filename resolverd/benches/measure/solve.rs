@@ -154,7 +154,8 @@ fn question(root: &str) -> String {
     json!({ "requests": [root] }).to_string()
 }
 
-fn post(root: &str) -> String {
+/// Returns the request that asks for one root.
+pub(crate) fn post(root: &str) -> String {
     let body = question(root);
     format!(
         "POST /v1/resolve HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

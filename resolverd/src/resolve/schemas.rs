@@ -18,7 +18,10 @@ const NAMED_MAX: usize = 100;
 pub(super) fn check(picks: &[Pick<'_>]) -> Result<(), Cause> {
     let mut brought: BTreeMap<String, &Pick<'_>> = BTreeMap::new();
     let mut needed: Vec<(String, &Pick<'_>)> = Vec::new();
-    for pick in picks.iter().filter(|pick| pick.component.id_text().starts_with(PREFIX)) {
+    let has_some = |pick: &&Pick<'_>| {
+        pick.component.id_text().starts_with(PREFIX) && pick.release.may_have_extra("schemas")
+    };
+    for pick in picks.iter().filter(has_some) {
         let extra = pick.release.extra()?;
         for schema in named(&extra, "provides") {
             let before = brought.insert(schema.clone(), pick).filter(|before| !std::ptr::eq(*before, pick));
