@@ -15,6 +15,7 @@ use crate::api::documents::{Documents, DocumentsRow};
 use crate::api::files::FilesRow;
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
+use crate::cli::estream::destination::Destination;
 use crate::cli::render::{field, list, text};
 use crate::cli::terms::{Platforms, add_offline};
 use crate::cli::{Ended, Terminal};
@@ -27,14 +28,13 @@ use crate::estream::bundle::{self, Content};
   resolverd install --from ./offline-bundle --checksum sha256:…      on the other side; needs no network
 
 DIR is a registry of its own: index, publishers and archives byte for byte, and bundle.json with the digest of every
-file. The digest that is printed pins bundle.json, and with it the rest: carry it across by another way.")]
+file; it may be a new name, an empty directory, or an earlier bundle, which is replaced. The digest that is printed pins bundle.json, and with it the rest: carry it across by another way.")]
 pub struct Export {
     /// Components of eStream, such as estream-wire-fix or @acme/x@^1.2; everything that they require comes along
     #[arg(value_name = "COMPONENT", required = true)]
     components: Vec<String>,
-    /// The directory: a new name, an empty directory, or an earlier bundle, which is replaced
-    #[arg(long, value_name = "DIR")]
-    output_dir: PathBuf,
+    #[command(flatten)]
+    destination: Destination,
     #[command(flatten)]
     platforms: Platforms,
 }
@@ -48,6 +48,10 @@ pub(in crate::cli) fn run(
     asker: &mut Asker<'_>,
     terminal: &Terminal,
 ) -> Result<u8, Ended> {
+    let directory = arguments.destination.directory()?.ok_or_else(|| {
+        Failure::new(Code::RequestInvalid, "arguments", "nobody says where the bundle is to lie")
+            .hint("name the directory: --output-dir DIR")
+    })?;
     let mut question = json!({"requests": arguments.components});
     arguments.platforms.add(&mut question)?;
     let offline = asker.is_offline();
@@ -88,8 +92,8 @@ pub(in crate::cli) fn run(
         .iter()
         .map(|root| named(root.as_str().unwrap_or_default()))
         .collect::<Result<_, _>>()?;
-    let place = absolute(&arguments.output_dir).map_err(|error| {
-        let detail = format!("{}: {error}", arguments.output_dir.display());
+    let place = absolute(&directory).map_err(|error| {
+        let detail = format!("{}: {error}", directory.display());
         Failure::new(Code::RequestInvalid, "arguments", detail)
     })?;
     let written = bundle::write(&place, &content, &asker.settings().limits)?;

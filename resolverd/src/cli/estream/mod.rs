@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod checks;
+pub mod destination;
 pub mod export;
 pub mod install;
 pub mod marketplace;

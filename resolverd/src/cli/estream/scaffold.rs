@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::api::{Code, Failure};
+use crate::cli::estream::destination::Destination;
 use crate::cli::render::{Paint, field, list, plain};
-use crate::cli::{Ended, Output, Terminal, output_or_directory};
+use crate::cli::{Ended, Terminal};
 use crate::estream::scaffold::{CATEGORIES, Wish, scaffold};
 
 /// What `scaffold` takes.
@@ -36,29 +36,16 @@ pub struct Scaffold {
     /// The licence, as SPDX writes it
     #[arg(long, value_name = "SPDX", default_value = "Apache-2.0")]
     license: String,
-    /// The directory to make [default: ./NAME]
-    #[arg(long, value_name = "DIR")]
-    output_dir: Option<PathBuf>,
-    /// The directory to make, like --output-dir; text, table or json says how to print the answer
-    #[arg(short, long, value_name = "DIR", id = "output", value_parser = output_or_directory())]
-    output: Option<Output>,
+    #[command(flatten)]
+    destination: Destination,
 }
 
 /// Writes a component and shows its files.
 ///
 /// **Errors**: R011: the name, category, author or licence cannot be meant, or something is there already.
 pub(in crate::cli) fn run(arguments: &Scaffold, terminal: &Terminal) -> Result<(), Ended> {
-    let Scaffold { category, name, author, license, output_dir, output } = arguments;
-    let directory = match (output_dir, output) {
-        (Some(_), Some(Output::Directory(_))) => {
-            let detail = "two directories were named, by --output-dir and by -o";
-            return Err(Failure::new(Code::RequestInvalid, "arguments", detail)
-                .hint("name one of them")
-                .into());
-        }
-        (Some(directory), _) | (None, Some(Output::Directory(directory))) => directory.clone(),
-        (None, _) => PathBuf::from(name),
-    };
+    let Scaffold { category, name, author, license, destination } = arguments;
+    let directory = destination.directory()?.unwrap_or_else(|| PathBuf::from(name));
     let wish = Wish { category, name, author: author.as_deref(), license };
     let made = scaffold(&wish, &directory)?;
     if !CATEGORIES.contains(&category.as_str()) {
