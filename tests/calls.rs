@@ -154,7 +154,7 @@ fn what_is_called_undeclared_is_required_as_well_and_said() {
         let body = json!({"resolve": {"requests": ["lcod://n/app"], "overlay": overlay}});
         daemon.post("/v1/materialize", &body).ok()
     };
-    assert_eq!(put(json!({}))["warnings"], Value::Null);
+    assert_eq!(put(json!({}))["warnings"], json!([]));
     assert_eq!(
         reasons(&put(json!({"bindings": {"lcod://n/a": "lcod://n/c"}}))),
         ["binding.not_implementing"]

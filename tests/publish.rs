@@ -225,7 +225,7 @@ fn components_are_published_merged_read_withdrawn_and_brought_back() {
     let changed = desk.git("registry.git", &["diff", "--name-status", "main", branch]);
     let directory = "index/esf-schema/order-schemas";
     let expected = format!(
-        "A\tarchives/order-schemas-1.0.0.tar.gz\nA\t{directory}/1.0.0/SIGNATURE.ml-dsa\nA\t{directory}/1.0.0/checksum.sha3\nA\t{directory}/1.0.0/estream-component.toml\nA\t{directory}/metadata.json\n"
+        "A\tarchives/order-schemas/1.0.0/package.tar.gz\nA\t{directory}/1.0.0/SIGNATURE.ml-dsa\nA\t{directory}/1.0.0/checksum.sha3\nA\t{directory}/1.0.0/estream-component.toml\nA\t{directory}/metadata.json\n"
     );
     assert_eq!(changed, expected);
     // It is submitted once.
@@ -380,7 +380,7 @@ fn replaced(files: &mut Files, signer: &Signer, content: &[(&str, &str)]) {
         content.iter().map(|(path, text)| (DocPath::parse(path).unwrap(), text.as_bytes().to_vec()));
     let archive = tar_gz(&entries.collect(), &Bounds::from(&Limits::default()), "x").unwrap();
     let checksum = Digest::of(Algorithm::Sha3_256, &archive);
-    files.insert("archives/order-schemas-1.0.0.tar.gz".to_owned(), archive);
+    files.insert("archives/order-schemas/1.0.0/package.tar.gz".to_owned(), archive);
     files.insert(format!("{DIRECTORY}/1.0.0/checksum.sha3"), format!("{}\n", checksum.hex()).into_bytes());
     change(files, &format!("{DIRECTORY}/metadata.json"), |document| {
         document["versions"][0]["checksum_sha3"] = json!(checksum.hex());
@@ -402,7 +402,7 @@ fn what_is_tampered_with_gets_one_code_from_the_check_and_from_the_daemon() {
     let signature = format!("{DIRECTORY}/1.0.0/SIGNATURE.ml-dsa");
     let metadata = format!("{DIRECTORY}/metadata.json");
     let manifest = format!("{DIRECTORY}/1.0.0/estream-component.toml");
-    let archive = "archives/order-schemas-1.0.0.tar.gz";
+    let archive = "archives/order-schemas/1.0.0/package.tar.gz";
     let check = |expected: &str, against_base: &str, tamper: &dyn Fn(&mut Files)| {
         let mut files = good.clone();
         tampered.commit(&files);
@@ -550,8 +550,8 @@ fn a_change_keeps_what_was_published() {
                 fresh[&format!("{DIRECTORY}/1.0.0/{name}")].clone(),
             );
         }
-        let place = format!("archives/order-schemas-{version}.tar.gz");
-        files.insert(place.clone(), fresh["archives/order-schemas-1.0.0.tar.gz"].clone());
+        let place = format!("archives/order-schemas/{version}/package.tar.gz");
+        files.insert(place.clone(), fresh["archives/order-schemas/1.0.0/package.tar.gz"].clone());
         let sealed: Value = serde_json::from_slice(&fresh[&metadata]).unwrap();
         change(files, &metadata, |document| {
             let mut row = sealed["versions"][0].clone();

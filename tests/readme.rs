@@ -6,9 +6,10 @@
 //!
 //! A block of the kind `console operator` is a part of one story, in a home directory of its own: all of its commands are run, with
 //! real repositories and OpenSSL, and `resolverd serve` starts the daemon that the later ones ask. One of the kind `console project`
-//! is a part of another story, in the directory of a project, with a daemon on the sample federation.
+//! is a part of another story, in the directory of a project, with a daemon on the sample federation. `console estream` is that of a
+//! registry, in a home directory of its own like the first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -20,6 +21,7 @@ use crate::harness::place;
 const EXAMPLES: &str = "```console";
 const STORY: &str = "```console operator";
 const PROJECT: &str = "```console project";
+const REGISTRY: &str = "```console estream";
 
 /// One command and what it prints.
 #[derive(Debug, PartialEq, Eq)]
@@ -161,17 +163,18 @@ fn the_readme_shows_what_is_printed() {
     assert!(wrong.is_empty(), "{} of {} examples differ:\n{}", wrong.len(), examples.len(), wrong.join("\n"));
 }
 
-#[test]
-fn the_story_of_an_operator_goes_as_the_readme_tells_it() {
+/// Plays a story in the directory that `place_of` makes of a sandbox, which is at home there as well, up to the end of its daemon.
+fn played_at_home(fence: &str, place_of: impl Fn(&Sandbox) -> PathBuf) {
     let text = std::fs::read_to_string(place::root().join("README.md")).unwrap();
-    let story = examples(&text, STORY);
+    let story = examples(&text, fence);
     assert!(story.len() > 10, "the README tells no story");
     let sandbox = Sandbox::new();
-    let path = path();
+    let (path, directory) = (path(), place_of(&sandbox));
     let furnish = |command: &mut Command| {
         sandbox.furnish(command);
         command.env("HOME", sandbox.path("")).env("XDG_CONFIG_HOME", sandbox.path(".config"));
-        command.env("PATH", &path).env("GIT_CONFIG_NOSYSTEM", "1").current_dir(place::root());
+        command.env("PATH", &path).env("GIT_CONFIG_NOSYSTEM", "1").env_remove("RESOLVERD_SOURCES");
+        command.current_dir(&directory);
         for who in ["AUTHOR", "COMMITTER"] {
             command.env(format!("GIT_{who}_NAME"), "An Operator");
             command.env(format!("GIT_{who}_EMAIL"), "operator@example.org");
@@ -193,6 +196,24 @@ fn the_story_of_an_operator_goes_as_the_readme_tells_it() {
     }
     let daemon = daemon.expect("the story starts a daemon");
     assert!(daemon.stop().success());
+}
+
+#[test]
+fn the_story_of_an_operator_goes_as_the_readme_tells_it() {
+    played_at_home(STORY, |_| place::root());
+}
+
+#[test]
+fn the_story_of_a_registry_goes_as_the_readme_tells_it() {
+    let alone = Command::new("unshare").args(["-rn", "true"]).status();
+    if !alone.is_ok_and(|status| status.success()) {
+        return place::skipped("unshare cannot take the network away here");
+    }
+    played_at_home(REGISTRY, |sandbox| {
+        let directory = sandbox.path("work");
+        std::fs::create_dir_all(&directory).unwrap();
+        directory
+    });
 }
 
 #[test]

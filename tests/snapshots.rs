@@ -245,7 +245,8 @@ fn a_verb_asks_the_snapshot_that_is_named_or_refuses_to() {
         "check" => Some("x.lock"),
         "completions" => Some("bash"),
         "convert" => Some("x.json"),
-        "release" => Some("x"),
+        "release" | "install" | "uninstall" | "export" => Some("x"),
+        "yank" | "unyank" => Some("x@1.0.0"),
         _ => None,
     };
     // All of them see that it is not kept, which they could not without asking.
@@ -265,6 +266,9 @@ fn a_verb_asks_the_snapshot_that_is_named_or_refuses_to() {
             "keys" => &["inspect", "x.pem"],
             "sign" => &["x.json", "--key", "x.key", "--id", "x"],
             "verify" => &["x.json", "--key", "x.pem"],
+            "scaffold" => &["esf-schema", "x"],
+            "registry" => &["check"],
+            "marketplace" => &["install", "x"],
             _ => &[],
         });
         let said = sandbox.run(&line);

@@ -25,7 +25,7 @@ use crate::estream::bundle::{self, Content};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   resolverd export estream-wire-fix --output-dir ./offline-bundle
-  resolverd install --from ./offline-bundle --checksum sha256:…      on the other side; needs no network
+  resolverd install --from ./offline-bundle --checksum sha256:DIGEST      on the other side; needs no network
 
 DIR is a registry of its own: index, publishers and archives byte for byte, and bundle.json with the digest of every
 file; it may be a new name, an empty directory, or an earlier bundle, which is replaced. The digest that is printed pins bundle.json, and with it the rest: carry it across by another way.")]

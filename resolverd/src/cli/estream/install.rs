@@ -40,7 +40,7 @@ const TRIES: usize = 3;
   resolverd install estream-wire-fix
   resolverd install estream-wire-fix@^1.0.0 @acme/impact-counter --save
   resolverd install esf-trading@1.2.0 --dry-run
-  resolverd install --from ./offline-bundle --checksum sha256:…
+  resolverd install --from ./offline-bundle --checksum sha256:DIGEST
 
 A bundle brings the keys of its publishers along, so that --checksum says whether it is the one that was meant. A key that differs
 from what the configured sources know of its publisher is refused in any case.")]

@@ -6,29 +6,37 @@ use catalogue_schema::packed::Packed;
 use super::*;
 use crate::server::solve::{INLINE_STEPS, SOLVE_STEPS};
 
-/// One release for each, so that the shared thread does not get to the end.
+/// So many that the shared thread does not get to the end.
 const LINKS: usize = INLINE_STEPS as usize + 100;
 /// Longer than any machine needs here.
 const LONG_MS: u64 = 600_000;
 
-/// A chain of components, each of which requires the next.
+/// A chain of components, each of which requires the next; the newest version of the last contradicts the first, so that it is
+/// no walk.
 fn chain() -> Snapshot {
     let generation = crate::server::answer::tests::world().generation.clone();
-    let link = |at: usize| {
+    let component = |at: usize, versions: &[(&str, String)]| {
         let id = format!("lcod://a/c{at}");
-        let required: Vec<String> =
-            (at + 1..=LINKS).take(1).map(|next| format!("lcod://a/c{next}@1")).collect();
+        let releases: Vec<Value> = versions
+            .iter()
+            .map(|(version, required)| {
+                json!({
+                    "id": id, "version": version, "origin": {}, "dependencies": [required],
+                    "verdict": {"trusted": {"level": "pinned"}},
+                })
+            })
+            .collect();
         let component: Component = serde_json::from_value(json!({
-            "id": id, "owner": {"source": "main", "name": "std"},
-            "releases": [{
-                "id": id, "version": "1.0.0", "origin": {}, "dependencies": required,
-                "verdict": {"trusted": {"level": "pinned"}},
-            }],
+            "id": id, "owner": {"source": "main", "name": "std"}, "releases": releases,
         }))
         .unwrap();
         Packed::of(&component).unwrap()
     };
-    Snapshot::new(generation, (0..=LINKS).map(link).collect())
+    let mut links: Vec<Packed> =
+        (0..LINKS).map(|at| component(at, &[("1.0.0", format!("lcod://a/c{}", at + 1))])).collect();
+    let last = [("1.0.0", "lcod://a/c0@1".to_owned()), ("2.0.0", "lcod://a/c0@2".to_owned())];
+    links.push(component(LINKS, &last));
+    Snapshot::new(generation, links)
 }
 
 #[test]
