@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::daemon::sample;
 use crate::harness::daemon::{Said, Sandbox};
@@ -173,8 +173,7 @@ fn played_at_home(fence: &str, place_of: impl Fn(&Sandbox) -> PathBuf) {
     let furnish = |command: &mut Command| {
         sandbox.furnish(command);
         command.env("HOME", sandbox.path("")).env("XDG_CONFIG_HOME", sandbox.path(".config"));
-        command.env("PATH", &path).env("GIT_CONFIG_NOSYSTEM", "1").env_remove("RESOLVERD_SOURCES");
-        command.current_dir(&directory);
+        command.env("PATH", &path).env("GIT_CONFIG_NOSYSTEM", "1").current_dir(&directory);
         for who in ["AUTHOR", "COMMITTER"] {
             command.env(format!("GIT_{who}_NAME"), "An Operator");
             command.env(format!("GIT_{who}_EMAIL"), "operator@example.org");
@@ -210,6 +209,8 @@ fn the_story_of_a_registry_goes_as_the_readme_tells_it() {
         return place::skipped("unshare cannot take the network away here");
     }
     played_at_home(REGISTRY, |sandbox| {
+        // The daemon of a sandbox is always given a sources file.
+        sandbox.write_sources(&json!({ "sources": [] }));
         let directory = sandbox.path("work");
         std::fs::create_dir_all(&directory).unwrap();
         directory
