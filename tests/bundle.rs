@@ -7,7 +7,7 @@ use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Said, Sandbox};
-use crate::harness::estream::{Registry, sample};
+use crate::harness::estream::{Part, Registry, sample};
 use crate::harness::repository::{Files, Repository};
 
 const WIRE: &str = "estream:estream-wire-fix@1.0.0";
@@ -247,6 +247,7 @@ fn a_bundle_installs_without_a_network_and_is_pinned_by_one_digest() {
     let said = Said::of(if can_unshare { &mut alone } else { &mut command });
     assert_eq!(said.status, 0, "{said:?}");
     assert!(said.stdout.contains("Installed 2 components"), "{said:?}");
+    assert!(!said.stderr.contains("nothing has been synced"), "{said:?}");
     let found = files(&site.work());
     assert!(found.contains_key("adapters/estream-wire-fix/README.md"), "{:?}", found.keys());
     let workspace = String::from_utf8(found["estream-workspace.toml"].clone()).unwrap();
@@ -405,4 +406,145 @@ fn a_bundle_that_was_forged_whole_is_refused_by_what_its_publishers_sign() {
     )
     .unwrap();
     site.refuses(&bundle, &["--policy", policy.to_str().unwrap()], 6, "E015", "");
+}
+
+/// Exports one component of a registry that is changed from the sample.
+fn carried(name: &str, component: &str, change: impl FnOnce(&mut Registry)) -> (Sandbox, PathBuf) {
+    let sandbox = Sandbox::new();
+    let mut registry = sample();
+    change(&mut registry);
+    let repository = Repository::create(&sandbox.path("registry"));
+    repository.commit(&registry.files);
+    let source = json!({"id": "parts", "dialect": "estream", "url": repository.url()});
+    sandbox.write_sources(&json!({"sources": [source]}));
+    let directory = sandbox.path(name);
+    let said = sandbox.run(&["export", component, "--output-dir", directory.to_str().unwrap()]);
+    assert_eq!(said.status, 0, "{said:?}");
+    (sandbox, directory)
+}
+
+/// A site whose one source is the sample with something changed.
+fn site_of(change: impl FnOnce(&mut Registry), more: &Value) -> (Site, Repository) {
+    let site = Site::new();
+    let mut registry = sample();
+    change(&mut registry);
+    let repository = Repository::create(&site.sandbox.path("registry"));
+    repository.commit(&registry.files);
+    let mut source = json!({"id": "parts", "dialect": "estream", "url": repository.url()});
+    source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    site.sandbox.write_sources(&json!({"sources": [source]}));
+    site.sandbox.run(&["sync"]);
+    (site, repository)
+}
+
+const ROUTER: Part<'_> =
+    Part { category: "integration", name: "acme-router", publisher: "acme", version: "1.0.0", more: "" };
+
+#[test]
+fn a_bundle_gives_nobody_a_name_that_is_another_s_here() {
+    let (_sandbox, bundle) = carried("bundle", "acme-router", |registry| {
+        registry.publisher("mallory");
+        registry.publish(&Part { publisher: "mallory", version: "1.5.0", ..ROUTER });
+    });
+    let (site, repository) = site_of(|registry| registry.publish(&ROUTER), &json!({}));
+    let said = "by mallory in the bundle, and by acme in parts";
+    site.refuses(&bundle, &[], 6, "E015", said);
+    // Also where all that is known of it was withdrawn, and through a daemon.
+    let mut registry = sample();
+    registry.publish(&ROUTER);
+    registry.change("index/integration/acme-router/metadata.json", |metadata| {
+        metadata["versions"][0]["yanked"] = json!(true);
+    });
+    repository.commit(&registry.files);
+    let daemon = site.sandbox.start_synced();
+    site.refuses(&bundle, &[], 6, "E015", said);
+    drop(daemon);
+
+    // What no source lists is free, unless the operator has given the name away.
+    let (site, _repository) = site_of(|_| {}, &json!({}));
+    assert_eq!(site.install(&bundle, &["--dry-run"]).status, 0);
+    let (site, _repository) = site_of(|_| {}, &json!({"owns": ["acme-*"]}));
+    site.refuses(&bundle, &[], 6, "E015", "parts does not list it, which owns estream:acme-**");
+    // Even where nothing of it was ever read.
+    let site = Site::new();
+    let source = json!({"id": "far", "dialect": "estream", "url": "file:///nowhere", "owns": ["acme-*"]});
+    site.sandbox.write_sources(&json!({"sources": [source]}));
+    site.refuses(&bundle, &["--offline"], 6, "E015", "far does not list it");
+
+    let (_sandbox, bundle) = carried("bundle", "@acme/backdoor", |registry| {
+        registry.publish(&Part { name: "@acme/backdoor", ..ROUTER });
+    });
+    let (site, _repository) = site_of(|_| {}, &json!({}));
+    site.refuses(&bundle, &[], 6, "E015", "parts does not list it, which has all names of @acme");
+    assert_eq!(Site::new().install(&bundle, &["--dry-run"]).status, 0);
+}
+
+#[test]
+fn a_bundle_has_the_archive_that_a_known_version_has_here() {
+    let (_sandbox, bundle) = carried("bundle", "acme-router", |registry| {
+        registry.publish_with(&ROUTER, &[("src/lib.rs", "// other bytes\n")]);
+    });
+    let (site, _repository) = site_of(|registry| registry.publish(&ROUTER), &json!({}));
+    site.refuses(&bundle, &[], 7, "E006", "the archive sha3-256:");
+    let (_sandbox, bundle) = carried("bundle", "acme-router", |registry| registry.publish(&ROUTER));
+    assert_eq!(site.install(&bundle, &[]).status, 0);
+}
+
+#[test]
+fn a_key_that_is_no_longer_in_use_here_seals_nothing_that_is_new_in_a_bundle() {
+    let newer = Part { version: "2.0.0", ..ROUTER };
+    let (_sandbox, bundle) = carried("bundle", "acme-router@2.0.0", |registry| registry.publish(&newer));
+    let (_other, known) = carried("known", "acme-router", |registry| registry.publish(&ROUTER));
+    let site = |change: &dyn Fn(&mut Value)| {
+        let changed = |registry: &mut Registry| {
+            registry.publish(&ROUTER);
+            registry.change("publishers/acme.json", |publisher| change(&mut publisher["signing_keys"][0]));
+        };
+        site_of(changed, &json!({}))
+    };
+    let (fine, _repository) = site(&|_| {});
+    assert_eq!(fine.install(&bundle, &["--dry-run"]).status, 0);
+    let rotated = |at: &'static str| {
+        move |key: &mut Value| {
+            key["status"] = json!("rotated");
+            key["rotated_at"] = json!(at);
+        }
+    };
+    // The bundle says that it was published before, and nobody here can tell.
+    let (gone, _repository) = site(&rotated("2026-05-01T00:00:00Z"));
+    gone.refuses(&bundle, &[], 7, "E005", "parts says that it was replaced, 2026-05-01T00:00:00Z");
+    assert_eq!(gone.install(&known, &["--dry-run"]).status, 0, "what was published before stays");
+    let (before, _repository) = site(&rotated("2026-02-01T00:00:00Z"));
+    before.refuses(&known, &[], 7, "E005", "it was replaced");
+    let (expired, _repository) = site(&|key| key["expires_at"] = json!("2026-02-20T00:00:00Z"));
+    expired.refuses(&bundle, &[], 7, "E005", "it has expired, 2026-02-20T00:00:00Z");
+    assert_eq!(expired.install(&known, &["--dry-run"]).status, 0);
+    let (early, _repository) = site(&|key| key["expires_at"] = json!("2026-02-01T00:00:00Z"));
+    early.refuses(&known, &[], 7, "E005", "it has expired");
+    let (late, _repository) = site(&|key| key["created_at"] = json!("2026-03-01T00:00:00Z"));
+    late.refuses(&bundle, &[], 7, "E005", "published from 2026-03-01T00:00:00Z on");
+
+    // A record that nobody can read tells of no key.
+    let (broken, _repository) = site_of(
+        |registry| {
+            registry.publish(&ROUTER);
+            registry.put("publishers/acme.json", "{");
+        },
+        &json!({}),
+    );
+    broken.refuses(&bundle, &[], 7, "E007", "has no record of acme");
+}
+
+#[test]
+fn documents_that_are_asked_for_twice_are_told_once() {
+    let world = World::new();
+    let daemon = world.sandbox.start_synced();
+    let one = daemon.post("/v1/documents", &json!({"releases": [TRADING], "publishers": ["acme"]})).ok();
+    let many = json!({"releases": vec![TRADING; 3000], "publishers": vec!["acme"; 10_000]});
+    let many = daemon.post("/v1/documents", &many).ok();
+    assert_eq!(many["contents"], one["contents"]);
+    assert_eq!(many["publishers"], one["publishers"]);
+    assert_eq!(many["publishers"][0]["keys"][0]["expiresAt"], "2028-01-01T00:00:00Z");
+    let items = many["items"].as_array().unwrap();
+    assert!(items.len() == 3000 && items.iter().all(|row| *row == one["items"][0]));
 }

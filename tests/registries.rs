@@ -182,6 +182,34 @@ fn a_scoped_name_is_answered_by_the_first_registry_that_knows_its_publisher() {
     sandbox.run(&["reload"]);
     assert_eq!(chosen("@acme/backdoor"), json!(["1.0.0", "inner", null]));
     assert_eq!(chosen("@acme/impact-counter"), json!(["9.0.0", "inner", null]));
+    let refused = |reference: &str| daemon.resolve(&[reference]).json();
+    // A listing without a record of the publisher takes nothing from who has one, and the operator's word stands above both.
+    let mut registry = enterprise();
+    registry.files.remove("publishers/acme.json");
+    registry.files.retain(|path, _| !path.contains("impact-counter"));
+    inner.commit(&registry.files);
+    daemon.sync();
+    assert_eq!(chosen("@acme/impact-counter"), json!(["0.3.0", "parts", null]));
+    inner.commit(&enterprise().files);
+    let mut owning = source("parts", &parts, 30);
+    owning["owns"] = json!(["@acme"]);
+    sandbox.write_sources(&json!({"sources": [owning, source("inner", &inner, 20)]}));
+    sandbox.run(&["reload"]);
+    let told = refused("@acme/backdoor");
+    assert_eq!((&told["code"], &told["reason"]), (&json!("E015"), &json!("estream.scope_owned")), "{told}");
+    let hint = told["hint"].as_str().unwrap();
+    assert!(["parts", "inner", "priority"].iter().all(|word| hint.contains(word)), "{told}");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_home_configuration_is_refused_and_keeps_nobody_waiting() {
+    let sandbox = Sandbox::new();
+    let place = sandbox.path(".estream/config.toml");
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&place).status().unwrap().success());
+    let said = sandbox.run(&["status"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    assert!(said.stderr.contains("R008") && said.stderr.contains("no regular file"), "{said:?}");
 }
 
 /// Lets a release look as if nobody had asked for it for days.

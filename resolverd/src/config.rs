@@ -3,7 +3,9 @@
 //! Reads configuration and sources files; never a catalogue, and nothing over the network.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::dialect::estream;
@@ -15,6 +17,7 @@ use catalogue_schema::model::{Refusal, Source};
 use catalogue_schema::pointer::{Location, Repository};
 use catalogue_schema::sources::{REFRESH_S_MIN, duration_s, registry_of};
 use catalogue_schema::version::Version;
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use crate::api::{Code, Failure};
@@ -611,7 +614,7 @@ fn home_paths(homes: &Homes<'_>) -> Vec<(PathBuf, String)> {
 fn home_config(homes: &Homes<'_>) -> Result<Option<Home>, ConfigError> {
     let mut found = Home::default();
     for (path, name) in home_paths(homes) {
-        let bytes = match read(&path) {
+        let bytes = match read_home(&path) {
             Err(ConfigError::Unreadable { source, .. }) if is_absent(&source) => continue,
             bytes => bytes?,
         };
@@ -780,9 +783,24 @@ fn empty_path(file: &ConfigFile) -> Option<&'static str> {
     paths.find(|(_, path)| empty(path)).map(|(key, _)| key)
 }
 
+/// Reads a file that nobody has named: one that is no regular file is refused, and nobody waits for whoever may write into a pipe.
+fn read_home(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(unreadable(std::io::Error::other("it is no regular file")));
+    }
+    read_all(path, file)
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    read_all(path, std::fs::File::open(path).map_err(unreadable)?)
+}
+
+fn read_all(path: &Path, file: std::fs::File) -> Result<Vec<u8>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > CONFIG_BYTES_MAX {

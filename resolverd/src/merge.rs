@@ -3,18 +3,19 @@
 //! First match wins per component id, not per version: the best-placed catalogue that lists an id owns all of its versions.
 //! Catalogues below it are shadowed: never used, always reported. Only ranks count, never the order of arrival.
 //!
-//! Names of eStream that a publisher scopes, `@publisher/name`, belong together: the best-placed source that lists one of them knows
-//! that publisher, and has them all. Another source's stay listed, refused with that reason (seed 002, section 9.2).
+//! Names of eStream that a publisher scopes, `@publisher/name`, belong together: the source that `owns` them has them all, else the
+//! best-placed one that lists one of them and has a record of that publisher. Another source's stay listed, refused with that reason
+//! (seed 002, section 9.2).
 
 use std::collections::{BTreeSet, HashMap};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{Blocked, SOURCE_EXPIRED};
-use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
+use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
 use catalogue_schema::model::{Rank, Refusal, Shadow, Verdict, Warning};
 use catalogue_schema::packed::write::Packer;
 use catalogue_schema::packed::{Listed, Packed, PackedError};
-use catalogue_schema::seal::SCOPE_OWNED;
+use catalogue_schema::seal::{PUBLISHER_UNKNOWN, SCOPE_OWNED};
 use sha2::{Digest as _, Sha256};
 
 pub mod listing;
@@ -30,13 +31,26 @@ pub struct Contribution {
     pub components: Vec<Packed>,
 }
 
-/// Merges what all catalogues list, sorted by id.
+/// A namespace that the operator gives to a source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Owned {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The source.
+    pub source: SourceId,
+}
+
+/// Merges what all catalogues list, sorted by id. `owned` says which names of publishers belong to which source, the best-placed first.
 ///
 /// An id inside a `blocked` namespace is left out when only catalogues of worse-placed sources list it: nobody may answer
 /// for it until its owner has been read.
 ///
 /// **Errors**: a component cannot be read or packed.
-pub fn merge(mut contributions: Vec<Contribution>, blocked: &[Blocked]) -> Result<Vec<Packed>, PackedError> {
+pub fn merge(
+    mut contributions: Vec<Contribution>,
+    blocked: &[Blocked],
+    owned: &[Owned],
+) -> Result<Vec<Packed>, PackedError> {
     contributions.sort_by(|one, other| (&one.rank, &one.catalogue).cmp(&(&other.rank, &other.catalogue)));
     let scopes = scopes(&contributions);
     let mut packer = Packer::default();
@@ -64,10 +78,14 @@ pub fn merge(mut contributions: Vec<Contribution>, blocked: &[Blocked]) -> Resul
             }
         }
         .into_iter();
-        let Some(((catalogue, _), owned)) = allowed.next() else { continue };
-        let known = scope(owned.id_text()).and_then(|scope| scopes.get(scope));
-        let foreign = match known.filter(|source| **source != catalogue.source) {
-            Some(source) => Some(of_another(owned, source, &mut packer)?),
+        let Some(((catalogue, _), first)) = allowed.next() else { continue };
+        let given = given(first.id_text(), owned);
+        let known = scope(first.id_text()).and_then(|scope| scopes.get(scope));
+        let foreign = match given.or(known).filter(|source| **source != catalogue.source) {
+            Some(source) => {
+                let why = if given.is_some() { OWNS } else { KNOWS };
+                Some(of_another(first, (source, why), &mut packer)?)
+            }
             None => None,
         };
         let shadow = |((catalogue, _), component): (&(CatalogueId, Rank), &Packed)| Shadow {
@@ -75,18 +93,19 @@ pub fn merge(mut contributions: Vec<Contribution>, blocked: &[Blocked]) -> Resul
             versions: component.all().filter_map(|listed| listed.version()).collect(),
         };
         let shadows: Vec<Shadow> = allowed.map(shadow).collect();
-        merged.push(foreign.as_ref().unwrap_or(owned).with_shadows(&shadows)?);
+        merged.push(foreign.as_ref().unwrap_or(first).with_shadows(&shadows)?);
     }
     Ok(merged)
 }
 
-/// Returns which source knows each publisher that names are scoped by: the best-placed that lists one of them. The contributions
-/// come in their order.
+/// Returns which source knows each publisher that names are scoped by: the best-placed that lists one of them and has a record of
+/// that publisher. The contributions come in their order.
 fn scopes(contributions: &[Contribution]) -> HashMap<String, SourceId> {
     let mut scopes: HashMap<String, SourceId> = HashMap::new();
     for Contribution { catalogue, components, .. } in contributions {
-        for scope in components.iter().filter_map(|component| scope(component.id_text())) {
-            if !scopes.contains_key(scope) {
+        for component in components {
+            let Some(scope) = scope(component.id_text()) else { continue };
+            if !scopes.contains_key(scope) && is_recorded(component) {
                 scopes.insert(scope.to_owned(), catalogue.source.clone());
             }
         }
@@ -94,23 +113,57 @@ fn scopes(contributions: &[Contribution]) -> HashMap<String, SourceId> {
     scopes
 }
 
+/// Tells whether the source of a component has a record of its publisher. Whatever else a release is refused for, names stay where they
+/// are: a source that fails keeps them.
+fn is_recorded(component: &Packed) -> bool {
+    let is_unknown = |listed: &Listed<'_>| refused_for(listed).is_some_and(|one| one == PUBLISHER_UNKNOWN);
+    component.all().any(|listed| !listed.is_refused() || !is_unknown(&listed))
+}
+
+/// Returns the source to which the operator gives the names of a publisher that `id` is one of. What is given as a whole, such as
+/// `estream:**`, says nothing of single publishers.
+fn given<'o>(id: &str, owned: &'o [Owned]) -> Option<&'o SourceId> {
+    let names = format!("estream:@{}/", scope(id)?);
+    let id = ComponentId::parse(id).ok()?;
+    let is_given =
+        |one: &&Owned| one.namespace.to_string().starts_with(&names) && one.namespace.contains(&id);
+    owned.iter().find(is_given).map(|one| &one.source)
+}
+
 /// Returns the publisher by whom an id of eStream is scoped.
 fn scope(id: &str) -> Option<&str> {
     id.strip_prefix("estream:@")?.split_once('/').map(|(scope, _)| scope)
 }
 
+/// Why names are a source's: the operator says so.
+const OWNS: &str = "owns these names";
+/// Why names are a source's: it has them.
+const KNOWS: &str = "knows that publisher and counts first";
+/// What stands before the sources in a refusal of [`of_another`].
+const OUT_OF: &str = " out of ";
+
 /// Refuses every release of a component whose publisher another source knows.
-fn of_another(component: &Packed, source: &SourceId, packer: &mut Packer) -> Result<Packed, PackedError> {
+fn of_another(
+    component: &Packed,
+    (source, why): (&SourceId, &str),
+    packer: &mut Packer,
+) -> Result<Packed, PackedError> {
     let mut read = component.component()?;
     let publisher = read.id.scope().to_owned();
     for release in &mut read.releases {
-        let expected =
-            format!("components of {publisher} out of {source}, which knows that publisher and counts first");
-        let found = format!("one out of {}", read.owner.source);
+        let expected = format!("components of {publisher}{OUT_OF}{source}, which {why}");
+        let found = format!("one{OUT_OF}{}", read.owner.source);
         let subject = format!("{}@{}", release.id, release.version);
         release.verdict = Verdict::Refused(Refusal::new(SCOPE_OWNED, subject, expected, found));
     }
     packer.pack(&read)
+}
+
+/// Returns the source that has a publisher's names and the one that lists one of them beside it, where that is why a release is refused.
+pub fn rivals(refusal: &Refusal) -> Option<(&str, &str)> {
+    let (_, told) = refusal.expected.split_once(OUT_OF).filter(|_| refusal.reason == SCOPE_OWNED)?;
+    let (_, other) = refusal.found.split_once(OUT_OF)?;
+    Some((told.split_once(',')?.0, other))
 }
 
 fn blocks(block: &Blocked, id: &ComponentId, rank: &Rank) -> bool {

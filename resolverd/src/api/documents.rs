@@ -33,7 +33,7 @@ pub struct Documents {
     pub snapshot: Digest,
     /// The releases, in the order in which they were asked for.
     pub items: Vec<DocumentsRow>,
-    /// The publishers, in the order of the request, and each in the order of the sources that know it.
+    /// The publishers, in the order of the request and each name once, and each in the order of the sources that know it.
     pub publishers: Vec<PublisherRow>,
     /// The documents by their SHA-256 digests, verbatim.
     pub contents: BTreeMap<Digest, String>,
@@ -80,6 +80,7 @@ pub struct PublisherRow {
 
 /// A key of a publisher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct KeyLine {
     /// Its id in the record.
     pub id: String,
@@ -87,4 +88,10 @@ pub struct KeyLine {
     pub key: Fingerprint,
     /// `active`, `rotated` or `revoked`.
     pub status: String,
+    /// From when on it signs, in RFC 3339.
+    pub created_at: Option<String>,
+    /// Until when it signs.
+    pub expires_at: Option<String>,
+    /// When it was replaced.
+    pub rotated_at: Option<String>,
 }

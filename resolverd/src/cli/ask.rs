@@ -29,6 +29,8 @@ pub struct Asker<'a> {
     daemon: Option<Client>,
     /// It was said which flags nobody hears.
     is_noted: bool,
+    /// It answers by settings that nobody has chosen: what it reads first is not worth a word.
+    is_aside: bool,
 }
 
 impl<'a> Asker<'a> {
@@ -45,7 +47,7 @@ impl<'a> Asker<'a> {
             Err(error) if error.is_absent() => None,
             Err(error) => return Err(error.failure()),
         };
-        Ok(Asker { settings, globals, terminal, daemon, is_noted: false })
+        Ok(Asker { settings, globals, terminal, daemon, is_noted: false, is_aside: false })
     }
 
     /// Says once which flags a daemon that is about to be asked does not hear.
@@ -76,7 +78,7 @@ impl<'a> Asker<'a> {
     /// Returns an asker that answers in process by other settings, whatever daemon runs.
     pub fn aside(&self, settings: Settings) -> Asker<'a> {
         let Asker { globals, terminal, .. } = *self;
-        Asker { settings, globals, terminal, daemon: None, is_noted: true }
+        Asker { settings, globals, terminal, daemon: None, is_noted: true, is_aside: true }
     }
 
     /// Asks about what has been read already: without a daemon nothing is read for it, not even where nothing has been yet.
@@ -161,7 +163,11 @@ impl<'a> Asker<'a> {
         let (wait, begun) = (self.globals.wait_or(WAIT_S), Instant::now());
         loop {
             let left = wait.saturating_sub(begun.elapsed());
-            let mut say = |line: &str| self.terminal.say(line);
+            let mut say = |line: &str| {
+                if !self.is_aside {
+                    self.terminal.say(line);
+                }
+            };
             match daemon::local(&self.settings, left.min(LOOK_AGAIN), call, &mut say) {
                 Err(error) if error.is_locked() && !left.is_zero() => {
                     if let Ok(client) = Client::connect(&self.settings.socket) {

@@ -47,7 +47,11 @@ fn contribution(catalogue: CatalogueId, rank: Rank, releases: impl Iterator<Item
 }
 
 fn merged(contributions: Vec<Contribution>, blocked: &[Blocked]) -> Vec<Component> {
-    let components = merge(contributions, blocked).expect("they can be merged");
+    merged_as_owned(contributions, blocked, &[])
+}
+
+fn merged_as_owned(contributions: Vec<Contribution>, blocked: &[Blocked], owned: &[Owned]) -> Vec<Component> {
+    let components = merge(contributions, blocked, owned).expect("they can be merged");
     components.iter().map(|component| component.component().expect("it can be read")).collect()
 }
 
@@ -127,20 +131,29 @@ fn a_source_never_read_blocks_its_namespace_for_worse_places_only() {
 
 #[test]
 fn a_publisher_s_scope_belongs_to_the_best_placed_source_that_lists_one_of_its_names() {
-    // The table writes ids of LCOD: `at-p/x` stands for `@p/x`, `plain/y` for `y`.
-    let estream = |text: &str| {
+    // The table writes ids of LCOD: `at-p/x` stands for `@p/x`, `plain/y` for `y`. Of version 0.0.1 nobody knows the publisher, and
+    // 0.0.2 is refused for another reason.
+    let estream = |text: &str, owned: &[Owned]| {
         let mut contributions = federation(text);
         for one in &mut contributions {
             let listed = one.components.iter().map(|packed| packed.component().expect("it can be read"));
             let renamed = listed.map(|mut component| {
                 let id = component.id.path().replace("at-", "@").replace("plain/", "");
                 component.id = ComponentId::parse(&format!("estream:{id}")).expect("an id");
-                component.releases.iter_mut().for_each(|release| release.id = component.id.clone());
+                for release in &mut component.releases {
+                    release.id = component.id.clone();
+                    let reason = match release.version.to_string().as_str() {
+                        "0.0.1" => PUBLISHER_UNKNOWN,
+                        "0.0.2" => "estream.key_revoked",
+                        _ => continue,
+                    };
+                    release.verdict = Verdict::Refused(Refusal::new(reason, "a", "b", "c"));
+                }
                 Packed::of(&component).expect("it can be packed")
             });
             one.components = renamed.collect();
         }
-        let merged = merged(contributions, &[]);
+        let merged = merged_as_owned(contributions, &[], owned);
         let refused = merged.iter().filter(|component| {
             component
                 .releases
@@ -151,7 +164,7 @@ fn a_publisher_s_scope_belongs_to_the_best_placed_source_that_lists_one_of_its_n
         (shown(&merged), refused.join(" "))
     };
     let check = |text: &str, expected: &str, refused: &str| {
-        assert_eq!(estream(text), (expected.to_owned(), refused.to_owned()), "for\n{text}");
+        assert_eq!(estream(text, &[]), (expected.to_owned(), refused.to_owned()), "for\n{text}");
     };
     check("a m 1.0: at-p/x@1.0.0\nb m 2.0: at-p/x@2.0.0", "@p/x = a/m 1.0.0 | b/m 2.0.0", "");
     let both = "@p/x = a/m 1.0.0\n@p/y = b/m 2.0.0";
@@ -168,6 +181,40 @@ fn a_publisher_s_scope_belongs_to_the_best_placed_source_that_lists_one_of_its_n
         "@p/x = a/m 1.0.0\n@p/y = b/m 2.0.0 | c/m 3.0.0",
         "@p/y",
     );
+    // Who has no record of the publisher does not know him; who fails otherwise keeps his names.
+    check("a m 1.0: at-p/x@0.0.1\nb m 2.0: at-p/y@2.0.0", "@p/x = a/m 0.0.1\n@p/y = b/m 2.0.0", "@p/x");
+    check("a m 1.0: at-p/x@0.0.2\nb m 2.0: at-p/y@2.0.0", "@p/x = a/m 0.0.2\n@p/y = b/m 2.0.0", "@p/y");
+    check("a m 1.0: at-p/x@0.0.1", "@p/x = a/m 0.0.1", "");
+    // The operator's word stands above the places, for the publisher's own names alone.
+    let owned = |namespace: &str, source: &str| Owned {
+        namespace: Namespace::parse(namespace).expect("a namespace"),
+        source: owner(source, "m").source,
+    };
+    let check = |namespace: &str, refused: &str| {
+        let found = estream("a m 1.0: at-p/x@1.0.0\nb m 2.0: at-p/y@2.0.0", &[owned(namespace, "b")]);
+        assert_eq!(found, (both.to_owned(), refused.to_owned()), "{namespace}");
+    };
+    check("estream:@p/**", "@p/x");
+    check("estream:@q/**", "@p/y");
+    check("estream:**", "@p/y");
+}
+
+#[test]
+fn a_refusal_of_anothers_name_says_which_two_sources_have_it() {
+    let mut listed = release("p/y", "2.0.0");
+    listed.id = ComponentId::parse("estream:@p/y").expect("an id");
+    let component = Component {
+        id: listed.id.clone(),
+        owner: owner("b", "m"),
+        releases: vec![listed],
+        shadowed: Vec::new(),
+    };
+    let packed = Packed::of(&component).expect("it can be packed");
+    let known = owner("a", "m").source;
+    let refused = of_another(&packed, (&known, KNOWS), &mut Packer::default()).expect("it can be packed");
+    let release = refused.component().expect("it can be read").releases.remove(0);
+    assert_eq!(release.verdict.refusal().and_then(rivals), Some(("a", "b")));
+    assert_eq!(rivals(&Refusal::new("x.y", "a", "c out of a, b", "d out of e")), None);
 }
 
 #[test]

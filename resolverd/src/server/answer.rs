@@ -27,6 +27,7 @@ use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
     Code, ComponentRow, Failure, NodeRow, Page, PinRow, TroubleRow, VersionRow, is_of_policy, remedy,
 };
+use crate::merge::rivals;
 use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Resolution, Standing, select};
 use crate::server::encoded;
@@ -1279,6 +1280,12 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
         true => format!("{release} may not be used: {}", refusal.why()),
         false => format!("{release} may not be used: {refusal}"),
     };
+    if let Some((known, other)) = rivals(refusal) {
+        return failure.with("version", version).with("source", other).hint(format!(
+            "the names of a publisher are all of one source: the one that owns them in the sources file, else the one with the lower priority; give {other} a lower priority than {known}, or let it own them, if {other} is meant; resolverd explain {} shows both",
+            reference.id
+        ));
+    }
     let hint = match failure.code {
         _ if refusal.reason.starts_with("estream.") => {
             "its publisher, or whoever keeps the registry, has to correct it there"

@@ -4,13 +4,14 @@
 //! so that they are what they should be, and not just any file that a link in a local directory leads to. Of a publisher nothing but
 //! keys is told, for the same reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use catalogue_schema::dialect::estream;
 use catalogue_schema::digest::{Algorithm, Digest};
 use catalogue_schema::documents::Documents as Records;
 use catalogue_schema::id::{Dialect, Reference};
 use catalogue_schema::pointer::{Repository, Want};
+use catalogue_schema::revision::rfc3339;
 use catalogue_schema::seal::{KeyStatus, PublisherKey};
 
 use crate::api::documents::{DocumentLine, Documents, DocumentsRow, KeyLine, PublisherRow};
@@ -39,11 +40,28 @@ pub(super) fn answer(asked: &Asked, snapshot: &Snapshot, facts: &Facts) -> Resul
         None => std::sync::Arc::default(),
     };
     let ground = Ground { snapshot, facts, records: &records };
-    let (view, mut contents) = (View::new(snapshot), BTreeMap::new());
-    let rows = asked.releases.iter().map(|reference| ground.row(reference, &view, &mut contents));
+    let (view, mut gathered) = (View::new(snapshot), Gathered::default());
+    let rows = asked.releases.iter().map(|reference| ground.row(reference, &view, &mut gathered));
     let items = rows.collect::<Result<Vec<_>, _>>()?;
-    let publishers = asked.publishers.iter().flat_map(|name| ground.publisher(name)).collect();
-    Ok(Documents { snapshot: snapshot.generation.snapshot.clone(), items, publishers, contents })
+    let mut told = BTreeSet::new();
+    let names = asked.publishers.iter().filter(|name| told.insert(name.as_str()));
+    let publishers = names.flat_map(|name| ground.publisher(name)).collect();
+    Ok(Documents {
+        snapshot: snapshot.generation.snapshot.clone(),
+        items,
+        publishers,
+        contents: gathered.contents,
+    })
+}
+
+/// What was read so far: every document once, however many releases rest on it and however often they are asked for.
+#[derive(Default)]
+struct Gathered {
+    contents: BTreeMap<Digest, String>,
+    /// The bytes of all of them.
+    bytes: usize,
+    /// Digest and size of what was wanted.
+    read: HashMap<Want, (Digest, u64)>,
 }
 
 struct Ground<'a> {
@@ -57,7 +75,7 @@ impl Ground<'_> {
         &self,
         reference: &Reference,
         view: &View<'_>,
-        contents: &mut BTreeMap<Digest, String>,
+        gathered: &mut Gathered,
     ) -> Result<DocumentsRow, Failure> {
         let release = looked_up(&Ok(reference.clone()), view)?.release()?;
         let full = format!("{}@{}", release.id, release.version);
@@ -77,13 +95,22 @@ impl Ground<'_> {
             .map_err(|error| Failure::of(Code::CacheCorrupted, &error))?;
         let mut documents = Vec::new();
         for (path, want) in wanted {
-            let (digest, text) = self.document(&want)?;
-            let size = text.len() as u64;
-            contents.insert(digest.clone(), text);
+            let (digest, size) = match gathered.read.get(&want) {
+                Some(known) => known.clone(),
+                None => {
+                    let (digest, text) = self.document(&want)?;
+                    let known = (digest.clone(), text.len() as u64);
+                    gathered.bytes += text.len();
+                    if let Some(same) = gathered.contents.insert(digest, text) {
+                        gathered.bytes -= same.len();
+                    }
+                    gathered.read.insert(want, known.clone());
+                    known
+                }
+            };
             documents.push(DocumentLine { path, digest, size });
         }
-        let bytes: usize = contents.values().map(String::len).sum();
-        if bytes > CONTENTS_BYTES_MAX {
+        if gathered.bytes > CONTENTS_BYTES_MAX {
             let detail = format!("the documents have more than {CONTENTS_BYTES_MAX} bytes together");
             return Err(Failure::new(Code::LimitExceeded, "api.documents", detail)
                 .with("limit", CONTENTS_BYTES_MAX)
@@ -138,5 +165,12 @@ fn line(key: &PublisherKey) -> KeyLine {
         KeyStatus::Rotated => "rotated",
         KeyStatus::Revoked => "revoked",
     };
-    KeyLine { id: key.id.clone(), key: key.key.fingerprint(), status: status.to_owned() }
+    KeyLine {
+        id: key.id.clone(),
+        key: key.key.fingerprint(),
+        status: status.to_owned(),
+        created_at: key.created_s.map(rfc3339),
+        expires_at: key.expires_s.map(rfc3339),
+        rotated_at: key.rotated_s.map(rfc3339),
+    }
 }

@@ -46,7 +46,7 @@ use tracing::{info, warn};
 
 use crate::fetch::Fetch;
 use crate::fetch::limit::Limits;
-use crate::merge::{merge, note_mutations, snapshot_digest};
+use crate::merge::{Owned, merge, note_mutations, snapshot_digest};
 use crate::order::{SourceOutcome, SyncReport};
 use crate::shelf::{Shelf, ShelfError};
 use crate::store::checks::{expiry, max_stale_s};
@@ -535,7 +535,7 @@ impl Sync<'_> {
         let mut blocked = blocked(&sources, &catalogues);
         let mut bench = Bench::of(self, past, scope, &sources, signatures);
         let hidden = bench.hide(&mut contributions, &catalogues)?;
-        let mut components = merge(contributions, &blocked)?;
+        let mut components = merge(contributions, &blocked, &namespaces(&sources))?;
         if let Some(last) = past.snapshot() {
             restore_shadows(&mut components, last, &salvaged, &catalogues)?;
             note_mutations(&mut components, |component| last.component_of(component.id_text()))?;
@@ -647,6 +647,21 @@ fn everything(dialect: Dialect) -> &'static str {
         Dialect::Estream => "estream:**",
         Dialect::Flowctl => "flowctl:**",
     }
+}
+
+/// The namespaces that sources own, those of the best-placed first.
+fn namespaces(sources: &[SourceState]) -> Vec<Owned> {
+    let mut placed: Vec<&SourceState> = sources.iter().collect();
+    placed.sort_by(|one, other| {
+        (one.source.place, &one.source.id).cmp(&(other.source.place, &other.source.id))
+    });
+    let own = |state: &SourceState| {
+        let source = state.source.id.clone();
+        let owned =
+            move |namespace: &Namespace| Owned { namespace: namespace.clone(), source: source.clone() };
+        state.source.owns.iter().map(owned).collect::<Vec<_>>()
+    };
+    placed.into_iter().flat_map(own).collect()
 }
 
 /// The namespaces of sources of which something has never been read: nobody placed below them may answer. A source whose

@@ -189,6 +189,13 @@ pub fn publisher(name: &str, bytes: &[u8]) -> Result<Publisher, ParseError> {
     Ok(Publisher { is_verified: record.is_verified, keys: record.keys })
 }
 
+/// Reads an instant as registries write it, in RFC 3339 and UTC, and returns seconds since 1970-01-01; parts of a second are left out.
+///
+/// **Errors**: those of [`crate::instant::parse`].
+pub fn instant(text: &str) -> Result<i64, ParseError> {
+    document::instant_of(text)
+}
+
 /// Returns the documents that a release of `source` rests on, and where each was read: their paths count from the registry's root.
 /// `config.json` is not among them: it is the registry's, and none of a release.
 ///
