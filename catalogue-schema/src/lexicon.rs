@@ -1,14 +1,17 @@
 //! What texts mean that were read before: thousands of releases write the same ids, requirements and repositories.
 //!
 //! Reads exactly what [`Reference::parse`] and [`HttpsUrl::parse`] read, and nothing else: it remembers their answers, as values
-//! that share memory. Refused texts are not remembered. Never grows past [`ENTRIES_MAX`] texts of a kind.
+//! that share memory. Refused texts are not remembered. The record of a publisher is read once as well, right or wrong, for all
+//! components that he has. Never grows past [`ENTRIES_MAX`] texts of a kind.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::id::{ComponentId, REFERENCE_BYTES_MAX, Reference};
 use crate::pointer::{CommitId, HttpsUrl};
+use crate::seal::PublisherRecord;
 use crate::version::VersionReq;
 
 /// The most texts of a kind that are remembered; those beyond are read anew each time.
@@ -20,6 +23,8 @@ pub struct Lexicon {
     ids: HashMap<Arc<str>, ComponentId>,
     requirements: HashMap<Box<str>, VersionReq>,
     urls: HashMap<Box<str>, HttpsUrl>,
+    /// By name and digest. A record is kept by those who use it.
+    publishers: HashMap<(Box<str>, Digest), Result<Weak<PublisherRecord>, ParseError>>,
     /// The last one: what follows in a document mostly stands at the same.
     commit: Option<CommitId>,
 }
@@ -89,6 +94,32 @@ impl Lexicon {
         let commit = CommitId::parse(text)?;
         self.commit = Some(commit.clone());
         Ok(commit)
+    }
+
+    /// Reads the record of the publisher `name` whose bytes have this digest, as `read` does.
+    ///
+    /// **Errors**: those of `read`.
+    pub(crate) fn publisher(
+        &mut self,
+        name: &str,
+        digest: &Digest,
+        read: impl FnOnce() -> Result<PublisherRecord, ParseError>,
+    ) -> Result<Arc<PublisherRecord>, ParseError> {
+        let known = (Box::from(name), digest.clone());
+        match self.publishers.get(&known) {
+            Some(Err(error)) => return Err(error.clone()),
+            Some(Ok(record)) => {
+                if let Some(record) = record.upgrade() {
+                    return Ok(record);
+                }
+            }
+            None => {}
+        }
+        let record = read().map(Arc::new);
+        if self.publishers.len() < ENTRIES_MAX {
+            self.publishers.insert(known, record.as_ref().map(Arc::downgrade).map_err(ParseError::clone));
+        }
+        record
     }
 
     fn same_id(&mut self, id: ComponentId) -> ComponentId {
