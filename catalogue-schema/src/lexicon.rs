@@ -152,6 +152,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_publisher_s_record_is_read_once_while_somebody_uses_it() {
+        let (mut lexicon, one, other) = (Lexicon::default(), Digest::sha256(b"1"), Digest::sha256(b"2"));
+        let named =
+            |name: &str| Ok(PublisherRecord { display_name: Some(name.into()), ..Default::default() });
+        let unread = || -> Result<PublisherRecord, ParseError> { panic!("read again") };
+        let first = lexicon.publisher("acme", &one, || named("a")).unwrap();
+        assert!(Arc::ptr_eq(&first, &lexicon.publisher("acme", &one, unread).unwrap()));
+        // The record of another publisher, or other bytes, is another one.
+        assert_ne!(first, lexicon.publisher("zed", &one, || named("z")).unwrap());
+        assert_ne!(first, lexicon.publisher("acme", &other, || named("b")).unwrap());
+        drop(first);
+        assert_eq!(lexicon.publisher("acme", &one, || named("c")).unwrap().display_name, Some("c".into()));
+        let wrong = ParseError::new("estream.publisher_malformed", "a record", "none");
+        for read in [true, false] {
+            let again = || if read { Err(wrong.clone()) } else { unread() };
+            assert_eq!(lexicon.publisher("bad", &one, again), Err(wrong.clone()));
+        }
+    }
+
     fn any_reference() -> impl Strategy<Value = String> {
         let long = format!("lcod://n/{}", "x".repeat(495));
         let ids = [

@@ -52,7 +52,9 @@ use crate::lexicon::Lexicon;
 use crate::model::{Refusal, Release, Source};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Locality, Location, Want};
-use crate::seal::{CHECKSUM_MISSING, PUBLISHER_MALFORMED, PUBLISHER_UNKNOWN, PublisherKey, SIGNATURE_MISSING};
+use crate::seal::{
+    CHECKSUM_MISSING, PUBLISHER_MALFORMED, PUBLISHER_UNKNOWN, PublisherKey, SIGNATURE_MISSING,
+};
 use crate::version::Version;
 
 /// The directory that a registry's components lie in: what the entry of a source names.
