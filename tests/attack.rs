@@ -274,6 +274,39 @@ fn j3_each_identity_may_ask_and_only_an_admin_may_order() {
 }
 
 #[test]
+fn j3_only_an_admin_has_everything_fetched_again() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::with_sources(&sample());
+    let daemon = open_to_all(&sandbox);
+    let body = r#"{"releases":["lcod://tooling/text/slug@0.2.0"],"refetch":true}"#;
+    let call =
+        format!("POST /v1/materialize HTTP/1.1\r\n{CLOSING}Content-Length: {}\r\n\r\n{body}", body.len());
+    for uid in [SOMEBODY, 0] {
+        let mut peers = Peers::start(&sandbox.socket(), Some(uid));
+        peers.open(1);
+        peers.send(&call);
+        let (status, answer) = peers.answers().remove(0);
+        peers.close();
+        assert_eq!(status.contains(" 403 "), uid != 0, "{uid}: {status} {answer}");
+        assert_eq!(answer.contains("E015"), uid != 0, "{uid}: {status} {answer}");
+    }
+    let workspace = sandbox.path("workspace");
+    std::fs::create_dir_all(&workspace).unwrap();
+    for path in [&sandbox.path(""), &workspace] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+    }
+    let mut client = Command::new(place::binary());
+    sandbox.furnish(client.uid(SOMEBODY).gid(SOMEBODY).current_dir(&workspace));
+    let said = Said::of(client.args(["install", "hub", "--force"]));
+    for part in ["E015", "--force reads the sources", "leave --force out", "admin.sock"] {
+        assert!(said.status != 0 && said.stderr.contains(part), "{said:?}");
+    }
+    drop(daemon);
+}
+
+#[test]
 fn j4_whoever_stands_behind_the_overflow_uid_is_turned_away() {
     if !is_root() {
         return;

@@ -81,6 +81,37 @@ fn an_index_of_200_000_entries_would_be_within_the_limits() {
     assert_eq!(source["error"]["reason"], "limit.documents", "{source:#}");
 }
 
+#[test]
+fn a_record_of_a_publisher_that_is_too_large_is_not_fetched() {
+    const PAD: usize = 300_000;
+    let mut registry = Registry::new();
+    for publisher in ["acme", "bolt"] {
+        registry.publisher(publisher);
+        for at in 0..3 {
+            let name = format!("{publisher}-{at}");
+            let part = Part { category: "wire-adapter", name: &name, publisher, version: "1.0.0", more: "" };
+            registry.publish(&part);
+        }
+    }
+    registry.change("publishers/acme.json", |record| record["url"] = json!("x".repeat(PAD)));
+    let sandbox = Sandbox::new();
+    reading(&registry, &sandbox);
+    let said = |arguments: &[&str]| serde_json::from_str::<Value>(&sandbox.run(arguments).stdout).unwrap();
+    let report = said(&["sync", "-o", "json"]);
+    assert!(report["bytesFetched"].as_u64().unwrap() < PAD as u64 / 2, "{report:#}");
+    // The registry is read all the same, and so it is the next time.
+    for _ in 0..2 {
+        let source = said(&["sources", "-o", "json"])["items"][0].take();
+        let counted = json!([source["state"], source["releases"], source["refused"]]);
+        assert_eq!(counted, json!(["fresh", 3, 3]), "{source:#}");
+        said(&["sync", "-o", "json"]);
+    }
+    let found = sandbox.run(&["resolve", "estream:acme-0"]);
+    for part in ["estream.publisher_malformed", "at most 65536 bytes"] {
+        assert!(found.status != 0 && found.stderr.contains(part), "{found:?}");
+    }
+}
+
 /// A release of a graph: its version, and what it requires of which name.
 type Release = (Version, Vec<(String, String)>);
 

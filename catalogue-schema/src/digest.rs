@@ -5,6 +5,7 @@
 //! The algorithm always comes from the text that is trusted, never from the bytes that are checked.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -189,17 +190,17 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
 }
 
 /// Bytes with the SHA-256 digest that was computed over them: there is no other way to make one, so that nobody who is handed
-/// these has to compute it again.
+/// these has to compute it again. Clones share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hashed {
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     digest: Digest,
 }
 
 impl Hashed {
     /// Computes the digest of `bytes`.
     pub fn of(bytes: Vec<u8>) -> Hashed {
-        Hashed { digest: Digest::sha256(&bytes), bytes }
+        Hashed { digest: Digest::sha256(&bytes), bytes: Arc::new(bytes) }
     }
 
     /// Returns the bytes.
@@ -207,9 +208,9 @@ impl Hashed {
         &self.bytes
     }
 
-    /// Returns the bytes alone.
+    /// Returns the bytes alone; a copy of them where a clone has them as well.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+        Arc::unwrap_or_clone(self.bytes)
     }
 
     /// Returns their SHA-256 digest.

@@ -1,14 +1,17 @@
 //! What texts mean that were read before: thousands of releases write the same ids, requirements and repositories.
 //!
 //! Reads exactly what [`Reference::parse`] and [`HttpsUrl::parse`] read, and nothing else: it remembers their answers, as values
-//! that share memory. Refused texts are not remembered. Never grows past [`ENTRIES_MAX`] texts of a kind.
+//! that share memory. Refused texts are not remembered. The record of a publisher is read once as well, right or wrong, for all
+//! components that he has. Never grows past [`ENTRIES_MAX`] texts of a kind.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::id::{ComponentId, REFERENCE_BYTES_MAX, Reference};
 use crate::pointer::{CommitId, HttpsUrl};
+use crate::seal::PublisherRecord;
 use crate::version::VersionReq;
 
 /// The most texts of a kind that are remembered; those beyond are read anew each time.
@@ -20,6 +23,8 @@ pub struct Lexicon {
     ids: HashMap<Arc<str>, ComponentId>,
     requirements: HashMap<Box<str>, VersionReq>,
     urls: HashMap<Box<str>, HttpsUrl>,
+    /// By name and digest. A record is kept by those who use it.
+    publishers: HashMap<(Box<str>, Digest), Result<Weak<PublisherRecord>, ParseError>>,
     /// The last one: what follows in a document mostly stands at the same.
     commit: Option<CommitId>,
 }
@@ -91,6 +96,32 @@ impl Lexicon {
         Ok(commit)
     }
 
+    /// Reads the record of the publisher `name` whose bytes have this digest, as `read` does.
+    ///
+    /// **Errors**: those of `read`.
+    pub(crate) fn publisher(
+        &mut self,
+        name: &str,
+        digest: &Digest,
+        read: impl FnOnce() -> Result<PublisherRecord, ParseError>,
+    ) -> Result<Arc<PublisherRecord>, ParseError> {
+        let known = (Box::from(name), digest.clone());
+        match self.publishers.get(&known) {
+            Some(Err(error)) => return Err(error.clone()),
+            Some(Ok(record)) => {
+                if let Some(record) = record.upgrade() {
+                    return Ok(record);
+                }
+            }
+            None => {}
+        }
+        let record = read().map(Arc::new);
+        if self.publishers.len() < ENTRIES_MAX {
+            self.publishers.insert(known, record.as_ref().map(Arc::downgrade).map_err(ParseError::clone));
+        }
+        record
+    }
+
     fn same_id(&mut self, id: ComponentId) -> ComponentId {
         if let Some(same) = self.ids.get(id.as_text()) {
             return same.clone();
@@ -118,6 +149,26 @@ mod tests {
         }
         for text in ["a".repeat(40), "b".repeat(40), "b".repeat(40), "b".repeat(39), "A".repeat(40)] {
             assert_eq!(lexicon.commit(&text), CommitId::parse(&text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_publisher_s_record_is_read_once_while_somebody_uses_it() {
+        let (mut lexicon, one, other) = (Lexicon::default(), Digest::sha256(b"1"), Digest::sha256(b"2"));
+        let named =
+            |name: &str| Ok(PublisherRecord { display_name: Some(name.into()), ..Default::default() });
+        let unread = || -> Result<PublisherRecord, ParseError> { panic!("read again") };
+        let first = lexicon.publisher("acme", &one, || named("a")).unwrap();
+        assert!(Arc::ptr_eq(&first, &lexicon.publisher("acme", &one, unread).unwrap()));
+        // The record of another publisher, or other bytes, is another one.
+        assert_ne!(first, lexicon.publisher("zed", &one, || named("z")).unwrap());
+        assert_ne!(first, lexicon.publisher("acme", &other, || named("b")).unwrap());
+        drop(first);
+        assert_eq!(lexicon.publisher("acme", &one, || named("c")).unwrap().display_name, Some("c".into()));
+        let wrong = ParseError::new("estream.publisher_malformed", "a record", "none");
+        for read in [true, false] {
+            let again = || if read { Err(wrong.clone()) } else { unread() };
+            assert_eq!(lexicon.publisher("bad", &one, again), Err(wrong.clone()));
         }
     }
 

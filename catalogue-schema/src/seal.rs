@@ -8,6 +8,7 @@
 use serde_json::{Value, json};
 
 use crate::digest::Digest;
+use crate::error::ParseError;
 use crate::id::Dialect;
 use crate::key::{Fingerprint, PublicKey};
 use crate::model::Release;
@@ -76,6 +77,17 @@ pub struct PublisherKey {
     pub expires_s: Option<i64>,
     /// When it was replaced, where it was.
     pub rotated_s: Option<i64>,
+}
+
+/// What the record of a publisher says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublisherRecord {
+    /// The registry has verified who they are.
+    pub is_verified: bool,
+    /// Their name for people.
+    pub display_name: Option<String>,
+    /// The keys by their ids, in the record's order; in place of one that cannot be used the reason.
+    pub keys: Vec<(String, Result<PublisherKey, ParseError>)>,
 }
 
 /// A signature over the checksum of an archive, and what tells whether it counts.

@@ -913,9 +913,12 @@ pub struct NodeRow<'a> {
     pub signature: Option<&'static str>,
 }
 
+/// The reason of what is refused because the caller is no admin.
+pub const FOR_ADMINS: &str = "caller";
+
 /// Returns what a refresh by a caller without the right to sync is answered.
 pub fn forbidden(what: &str) -> Failure {
-    Failure::new(Code::PermissionDenied, "caller", format!("{what} is for the daemon's own user and root"))
+    Failure::new(Code::PermissionDenied, FOR_ADMINS, format!("{what} is for the daemon's own user and root"))
         .hint("run it as the user of the daemon, or as somebody whom admin.sock beside its socket lets in")
 }
 

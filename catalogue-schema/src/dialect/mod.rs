@@ -220,7 +220,7 @@ pub fn read_with(
 ) -> Result<Finding, ParseError> {
     match &errand.task {
         Task::Lcod(task) => lcod::read(errand, task, bytes, received, forges, lexicon),
-        Task::Estream(task) => estream::read(errand, task, bytes, received),
+        Task::Estream(task) => estream::read(errand, task, bytes, received, lexicon),
     }
 }
 
@@ -258,6 +258,15 @@ pub fn is_shared(errand: &Errand) -> bool {
     match &errand.task {
         Task::Lcod(_) => false,
         Task::Estream(task) => task.is_shared(),
+    }
+}
+
+/// Returns how many bytes a document of a release may have where that is a matter of its dialect, and the reason of a refusal where
+/// it has more; `None` where what holds for all of them is enough.
+pub fn bytes_max(errand: &Errand) -> Option<(&'static str, u64)> {
+    match &errand.task {
+        Task::Lcod(_) => None,
+        Task::Estream(task) => task.bytes_max(),
     }
 }
 

@@ -31,7 +31,7 @@ pub struct MaterializeRequest {
     /// Fetch nothing: what is not in the cache is refused.
     #[serde(default)]
     pub offline: bool,
-    /// Fetch everything again, whatever the cache has; not together with `offline`.
+    /// Fetch everything again, whatever the cache has: for admins; not together with `offline`.
     #[serde(default)]
     pub refetch: bool,
     /// Who needs these releases from now on: `gc` keeps them until the hold is given up.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, Reply, encoded};
+use crate::api::{BELOW_COMPONENTS, Call, Code, FOR_ADMINS, Failure, Reply, encoded};
 use crate::cli::{Ended, Globals, Terminal};
 use crate::client::{Client, ClientError};
 use crate::config::Settings;
@@ -189,11 +189,12 @@ impl<'a> Asker<'a> {
 
 /// Tells whether the main socket says that the caller is no admin.
 fn is_forbidden(reply: &Reply) -> bool {
-    let problem: Value = match reply.status {
-        403 => serde_json::from_slice(&reply.body).unwrap_or_default(),
-        _ => return false,
-    };
-    problem["code"] == Code::PermissionDenied.row().text && problem["reason"] == "caller"
+    reply.status == 403 && serde_json::from_slice(&reply.body).is_ok_and(|problem| is_for_admins(&problem))
+}
+
+/// Tells whether a problem is that the caller is no admin.
+pub fn is_for_admins(problem: &Value) -> bool {
+    problem["code"] == Code::PermissionDenied.row().text && problem["reason"] == FOR_ADMINS
 }
 
 /// Starts a daemon where none answers, and waits until it serves something.

@@ -145,7 +145,12 @@ pub struct Audience(Mutex<Vec<Option<Gone>>>);
 impl Audience {
     /// Adds somebody who waits; one of whom nobody can tell whether it has gone never goes.
     pub fn join(&self, gone: Option<Gone>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(gone);
+        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_here = |last: &Option<Gone>| last.as_ref().map(Arc::as_ptr) == gone.as_ref().map(Arc::as_ptr);
+        // Whoever wants thousands of releases waits once.
+        if !members.last().is_some_and(is_here) {
+            members.push(gone);
+        }
     }
 
     /// Tells whether all have gone; nobody who ever came has not.
@@ -251,6 +256,12 @@ impl Budget {
         self.document.1
     }
 
+    /// Returns the same purse with a cap that is no setting: a document may have `bytes_max` bytes or as many as now, whichever is
+    /// less. `reason` is that of a refusal.
+    pub fn at_most(&self, reason: &'static str, bytes_max: u64) -> Budget {
+        if bytes_max < self.document.1 { self.capped(reason, bytes_max) } else { self.clone() }
+    }
+
     /// Returns how many bytes a reader may take in for one document: the cap, or less where the run has less left.
     pub fn readable_bytes(&self) -> u64 {
         self.document.1.min(self.purse.bytes_left.load(Ordering::Relaxed))
@@ -301,7 +312,7 @@ impl Budget {
     /// Takes the bytes of one document, which must also fit under the cap of one document. Nothing is taken on failure.
     ///
     /// **Errors**: `limit.catalogue_bytes`, `limit.release_document_bytes`, `limit.file_bytes`, `limit.archive_bytes` or
-    /// `limit.git_object_bytes`, whichever cap holds; `limit.total_bytes`.
+    /// `limit.git_object_bytes`, or the reason given to [`Budget::at_most`], whichever cap holds; `limit.total_bytes`.
     pub fn take_bytes(&self, count: u64, subject: impl fmt::Display) -> Result<(), FetchError> {
         let (key, cap) = self.document;
         if count > cap {
@@ -310,10 +321,15 @@ impl Budget {
                 "release_document_bytes" => "limit.release_document_bytes",
                 "file_bytes" => "limit.file_bytes",
                 "archive_bytes" => "limit.archive_bytes",
-                _ => "limit.git_object_bytes",
+                "git_object_bytes" => "limit.git_object_bytes",
+                reason => reason,
+            };
+            let expected = match reason == key {
+                true => format!("at most {cap} bytes"),
+                false => expected(cap, "bytes", key),
             };
             let found = format!("{count} bytes");
-            return Err(FetchError::Limit(Refusal::new(reason, subject, expected(cap, "bytes", key), found)));
+            return Err(FetchError::Limit(Refusal::new(reason, subject, expected, found)));
         }
         take(&self.purse.bytes_left, count).map_err(|left| {
             let expected = expected(self.purse.limits.total_bytes, "bytes in one run", "total_bytes");

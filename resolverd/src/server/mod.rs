@@ -623,6 +623,7 @@ fn permitted(query: &Query, caller: Caller) -> Result<(), Failure> {
         Work::None => match query {
             Query::CollectFiles(..) => "removing files",
             query if names_local(query) => "reading a repository of this machine",
+            query if fetches_anew(query) => "fetching again what the cache has (refetch)",
             _ => return Ok(()),
         },
         Work::Sync(_) => "a sync",
@@ -646,6 +647,11 @@ fn names_local(query: &Query) -> bool {
         Query::ExplainDirect(asked) => matches!(asked.0.repository, Repository::Local(_)),
         _ => false,
     }
+}
+
+/// Tells whether a question has files fetched again that are at hand, as often as it is asked.
+fn fetches_anew(query: &Query) -> bool {
+    matches!(query.inner(), Query::Materialize(asked) if asked.0.refetch)
 }
 
 impl fmt::Debug for State {

@@ -948,14 +948,21 @@ impl<'a> Reader<'a> {
         }
         drop(shelf);
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
-        let known = open.iter().map(|at| self.conditional(errands[*at])).collect::<Result<Vec<_>, _>>()?;
-        let wants = open.iter().map(|at| &errands[*at].want).zip(&known);
-        let asks: Vec<Ask<'_>> = wants.map(|(want, known)| Ask { want, known: known.as_ref() }).collect();
-        if !asks.is_empty() {
+        // What has to be smaller than the rest is asked for apart.
+        let mut by_cap: BTreeMap<Option<(&'static str, u64)>, Vec<usize>> = BTreeMap::new();
+        for at in open {
+            by_cap.entry(dialect::bytes_max(errands[at])).or_default().push(at);
+        }
+        for (cap, open) in by_cap {
+            let known =
+                open.iter().map(|at| self.conditional(errands[*at])).collect::<Result<Vec<_>, _>>()?;
+            let wants = open.iter().map(|at| &errands[*at].want).zip(&known);
+            let asks: Vec<Ask<'_>> = wants.map(|(want, known)| Ask { want, known: known.as_ref() }).collect();
             let budget = match errands.first().map(|errand| &errand.stage) {
                 Some(Stage::Node(_)) => self.budget.for_catalogues(),
                 _ => self.budget.for_release_documents(),
             };
+            let budget = cap.map_or(budget.clone(), |(reason, bytes_max)| budget.at_most(reason, bytes_max));
             self.tally.documents.fetch_add(asks.len() as u64, Ordering::Relaxed);
             let fetched = self.sync.origins.fetch(&asks, &self.reaching(budget));
             for (at, fetched) in open.into_iter().zip(fetched) {

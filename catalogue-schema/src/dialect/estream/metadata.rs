@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::estream::bundle;
 use crate::dialect::estream::document::{ConfigDocument, MetadataDocument, VersionEntry, instant_of, sha3};
-use crate::dialect::estream::pending::{Home, Listing, Record, Row, Spot, admits, bare, directory, errand};
+use crate::dialect::estream::pending::{Home, Listing, Row, Spot, admits, bare, directory, errand};
 use crate::dialect::estream::publisher::PublisherTask;
 use crate::dialect::estream::{OFFICIAL, RESERVED_PREFIXES, Task};
 use crate::dialect::{Errand, Finding, Received};
@@ -130,7 +130,7 @@ pub(super) fn read(task: &MetadataTask, bytes: &[u8], received: &Received) -> Re
         is_owned: task.spot.is_owned,
         category: task.spot.category.clone(),
         publisher: document.publisher,
-        record: Record::default(),
+        record: Arc::default(),
         extra,
     };
     let next = PublisherTask { listing, rows, trust: received.trust.clone() };

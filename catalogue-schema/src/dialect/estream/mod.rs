@@ -48,10 +48,13 @@ use crate::dialect::{Errand, Finding, Received};
 use crate::error::ParseError;
 use crate::filter::Filter;
 use crate::id::{ComponentId, Dialect, Namespace, Reference};
+use crate::lexicon::Lexicon;
 use crate::model::{Refusal, Release, Source};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Locality, Location, Want};
-use crate::seal::{CHECKSUM_MISSING, PUBLISHER_UNKNOWN, PublisherKey, SIGNATURE_MISSING};
+use crate::seal::{
+    CHECKSUM_MISSING, PUBLISHER_MALFORMED, PUBLISHER_UNKNOWN, PublisherKey, SIGNATURE_MISSING,
+};
 use crate::version::Version;
 
 /// The directory that a registry's components lie in: what the entry of a source names.
@@ -74,6 +77,8 @@ const INDEX_LEVELS: u8 = 3;
 pub const SIGNATURE_BYTES_MAX: usize = 64 << 10;
 /// The largest record of a publisher in bytes: a dozen keys. It is read for each of his components.
 pub const PUBLISHER_BYTES_MAX: usize = 64 << 10;
+/// The reason by which a larger record is not fetched; whoever hears of it hears that the record is malformed.
+const PUBLISHER_TOO_LARGE: &str = "limit.publisher_document_bytes";
 /// The largest checksum file in bytes.
 pub const CHECKSUM_BYTES_MAX: usize = 4 << 10;
 
@@ -139,7 +144,13 @@ pub fn platform(name: &str) -> Result<ComponentId, ParseError> {
 /// Reads one document.
 ///
 /// **Errors**: the document as a whole cannot be used; a release's document is then given to [`refuse`].
-pub fn read(errand: &Errand, task: &Task, bytes: &[u8], received: &Received) -> Result<Finding, ParseError> {
+pub fn read(
+    errand: &Errand,
+    task: &Task,
+    bytes: &[u8],
+    received: &Received,
+    lexicon: &mut Lexicon,
+) -> Result<Finding, ParseError> {
     let (Want::Blob(location) | Want::Tree { location, .. }) = &errand.want else {
         return Err(ParseError::new("input.want", "a place in a registry", errand.want.to_string()));
     };
@@ -148,7 +159,7 @@ pub fn read(errand: &Errand, task: &Task, bytes: &[u8], received: &Received) -> 
         Task::Config(task) => index::configured(task, bytes),
         Task::Versions(task) => index::versions(task, bytes),
         Task::Metadata(task) => metadata::read(task, bytes, received),
-        Task::Publisher(task) => publisher::read(task, bytes, received),
+        Task::Publisher(task) => publisher::read(task, bytes, received, lexicon),
         Task::Manifest(task) => manifest::read(task, bytes, received),
         Task::Checksum(task) => signature::checksum(task, bytes, received),
         Task::Signature(task) => signature::read(task, bytes, received),
@@ -244,6 +255,9 @@ pub fn refuse(task: &Task, refusal: Refusal) -> Finding {
         Task::Config(task) => index::without_config(task, &refusal),
         Task::Versions(task) => index::without_versions(task, refusal),
         Task::Metadata(task) => task.refused(refusal),
+        Task::Publisher(task) if refusal.reason == PUBLISHER_TOO_LARGE => {
+            task.refused(&Refusal { reason: PUBLISHER_MALFORMED.into(), ..refusal })
+        }
         Task::Publisher(task) => task.refused(&missing_as(refusal, PUBLISHER_UNKNOWN)),
         Task::Manifest(task) => task.refused(refusal),
         Task::Checksum(task) => task.refused(missing_as(refusal, CHECKSUM_MISSING)),
@@ -285,6 +299,12 @@ impl Task {
     /// Tells whether other components ask for the same document.
     pub fn is_shared(&self) -> bool {
         matches!(self, Task::Publisher(_))
+    }
+
+    /// Returns how many bytes the document may have, and the reason of a refusal where it has more; `None` where what holds for every
+    /// document of a release is enough.
+    pub fn bytes_max(&self) -> Option<(&'static str, u64)> {
+        matches!(self, Task::Publisher(_)).then_some((PUBLISHER_TOO_LARGE, PUBLISHER_BYTES_MAX as u64))
     }
 
     /// Returns how many of the `bytes` of the document say nothing: half of those of a signature, up to the most that one may have.

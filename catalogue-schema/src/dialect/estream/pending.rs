@@ -14,7 +14,7 @@ use crate::id::{ComponentId, Reference};
 use crate::model::{Archive, Origin, Refusal, Release, Trust, Verdict, Warning};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, LocalPath, Location, Repository, Revision, Want};
-use crate::seal::{self, PublisherKey};
+use crate::seal::{self, PublisherRecord};
 use crate::version::Version;
 
 /// Where a registry lies, at the commit at which its index was read.
@@ -119,18 +119,9 @@ pub(super) struct Listing {
     pub(super) category: String,
     pub(super) publisher: String,
     /// What the record of the publisher says; nothing before it is read.
-    pub(super) record: Record,
+    pub(super) record: Arc<PublisherRecord>,
     /// What its metadata carries.
     pub(super) extra: Map<String, Value>,
-}
-
-/// What the record of a publisher says.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Record {
-    pub(super) is_verified: bool,
-    pub(super) display_name: Option<String>,
-    /// Its keys by their ids; in place of one that cannot be used the reason.
-    pub(super) keys: Vec<(String, Result<PublisherKey, ParseError>)>,
 }
 
 impl Listing {

@@ -6,17 +6,18 @@ use serde_json::value::RawValue;
 
 use crate::dialect::estream::document::{ALGORITHM, KeyEntry, PublisherDocument, instant_of};
 use crate::dialect::estream::manifest::ManifestTask;
-use crate::dialect::estream::pending::{Listing, Pending, Record, Row, errand};
+use crate::dialect::estream::pending::{Listing, Pending, Row, errand};
 use crate::dialect::estream::{MANIFEST, PUBLISHER_BYTES_MAX, Task};
 use crate::dialect::{Errand, Finding, Received};
 use crate::error::ParseError;
 use crate::id::ComponentId;
 use crate::json;
 use crate::key::{KeyAlgorithm, PublicKey};
+use crate::lexicon::Lexicon;
 use crate::model::{Refusal, Trust};
 use crate::path::DocPath;
 use crate::pointer::Want;
-use crate::seal::{KEY_UNKNOWN, KeyStatus, PUBLISHER_MALFORMED, PublisherKey};
+use crate::seal::{KEY_UNKNOWN, KeyStatus, PUBLISHER_MALFORMED, PublisherKey, PublisherRecord};
 use crate::version::Version;
 
 /// The longest name of a publisher for people, in bytes: every release carries it.
@@ -70,8 +71,14 @@ fn pending(listing: &Arc<Listing>, version: &Version, row: &Arc<Row>, trust: &Tr
 /// Reads the record of a publisher.
 ///
 /// **Errors**: `estream.publisher_malformed`, whatever is wrong with it.
-pub(super) fn read(task: &PublisherTask, bytes: &[u8], received: &Received) -> Result<Finding, ParseError> {
-    let record = record(&task.listing.publisher, bytes)?;
+pub(super) fn read(
+    task: &PublisherTask,
+    bytes: &[u8],
+    received: &Received,
+    lexicon: &mut Lexicon,
+) -> Result<Finding, ParseError> {
+    let name = &task.listing.publisher;
+    let record = lexicon.publisher(name, &received.digest, || record(name, bytes))?;
     let listing = Arc::new(Listing { record, ..task.listing.clone() });
     let trust = task.trust.and(&received.trust);
     let mut finding = Finding::default();
@@ -90,11 +97,11 @@ pub(super) fn read(task: &PublisherTask, bytes: &[u8], received: &Received) -> R
 /// Reads the record of the publisher of this name.
 ///
 /// **Errors**: `estream.publisher_malformed`, whatever is wrong with it.
-pub(super) fn record(name: &str, bytes: &[u8]) -> Result<Record, ParseError> {
+pub(super) fn record(name: &str, bytes: &[u8]) -> Result<PublisherRecord, ParseError> {
     keyed(name, bytes).map_err(|error| ParseError { reason: PUBLISHER_MALFORMED.into(), ..error })
 }
 
-fn keyed(publisher: &str, bytes: &[u8]) -> Result<Record, ParseError> {
+fn keyed(publisher: &str, bytes: &[u8]) -> Result<PublisherRecord, ParseError> {
     if bytes.len() > PUBLISHER_BYTES_MAX {
         let expected = format!("a record of at most {PUBLISHER_BYTES_MAX} bytes");
         return Err(ParseError::new(PUBLISHER_MALFORMED, expected, format!("{} bytes", bytes.len())));
@@ -137,7 +144,7 @@ fn keyed(publisher: &str, bytes: &[u8]) -> Result<Record, ParseError> {
         }
     }
     let PublisherDocument { display_name, verified: is_verified, .. } = document;
-    Ok(Record { is_verified, display_name, keys })
+    Ok(PublisherRecord { is_verified, display_name, keys })
 }
 
 fn key(entry: KeyEntry) -> Result<PublisherKey, ParseError> {

@@ -12,6 +12,7 @@ use crate::dialect::{self, Node, Stage};
 use crate::digest::{Algorithm, Digest};
 use crate::forge::Forges;
 use crate::id::{CatalogueId, Dialect};
+use crate::lexicon::Lexicon;
 use crate::model::{Level, Place, Rank, Release, Trust, Verdict};
 use crate::pointer::{CommitId, HttpsUrl, LocalPath, Repository, Revision};
 use crate::seal::{self, VERIFICATION};
@@ -110,11 +111,12 @@ fn read_registry(files: &Files, root: &str, filter: Filter) -> Result<Read, Pars
         task: dialect::Task::Estream(Task::Index(IndexTask { filter, owns })),
     };
     let mut read = Read::default();
-    let mut errands = vec![first];
+    let (mut errands, mut lexicon) = (vec![first], Lexicon::default());
     while let Some(errand) = errands.pop() {
         let found = match answer(files, &errand.want) {
             Some(bytes) => {
-                let found = dialect::read(&errand, &bytes, &received(&bytes), &Forges::default());
+                let received = received(&bytes);
+                let found = dialect::read_with(&errand, &bytes, &received, &Forges::default(), &mut lexicon);
                 match (found, errand.node()) {
                     (Err(error), Some(_)) => return Err(error),
                     (Err(error), None) => dialect::refuse(&errand, Refusal::of(&errand.want, &error)),

@@ -16,8 +16,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::files::FilesRow;
-use crate::api::{Call, Code, Failure, encoded, encoded_path};
-use crate::cli::ask::Asker;
+use crate::api::{Call, Code, FOR_ADMINS, Failure, encoded, encoded_path};
+use crate::cli::ask::{Asker, is_for_admins};
 use crate::cli::estream::bundle;
 use crate::cli::estream::workspace::{WorkspacePlace, component, hold, name, name_in};
 use crate::cli::render::{Paint, field, list, plain, text, texts};
@@ -215,11 +215,13 @@ fn gathered(
     // Between two answers a sync may have brought a new generation: then all is asked again.
     for _ in 0..TRIES {
         let doing = if body["refresh"] == true { "reading the sources" } else { "resolving" };
-        let answer = asker.ask_slowly(&Call::post("/v1/resolve", &body), doing)?;
+        let unforced = |ended| if arguments.force { unforced(ended) } else { ended };
+        let answer = asker.ask_slowly(&Call::post("/v1/resolve", &body), doing).map_err(unforced)?;
         body["refresh"] = json!(false);
         let facts = facts(&answer, asker)?;
         let request = json!({ "resolve": &body, "offline": asker.is_offline(), "refetch": arguments.force });
-        let files = asker.ask_slowly(&Call::post("/v1/materialize", &request), "fetching archives")?;
+        let call = Call::post("/v1/materialize", &request);
+        let files = asker.ask_slowly(&call, "fetching archives").map_err(unforced)?;
         if files["snapshot"] != answer["snapshot"] {
             continue;
         }
@@ -231,6 +233,18 @@ fn gathered(
     }
     let detail = format!("the sources changed {TRIES} times while the archives were fetched");
     Err(Failure::new(Code::SourceUnavailable, "install.unsettled", detail).hint("run it again").into())
+}
+
+/// Says what somebody can do who may not force.
+fn unforced(ended: Ended) -> Ended {
+    match ended {
+        Ended::Refused(problem) if is_for_admins(&problem) => {
+            let detail = "--force reads the sources and fetches the archives again, which is for the daemon's own user and root";
+            let hint = "leave --force out: the archives at hand were verified; to have a component's own files written anew, resolverd uninstall it and install it again; else ask the user of the daemon, or somebody whom admin.sock lets in";
+            Failure::new(Code::PermissionDenied, FOR_ADMINS, detail).hint(hint).into()
+        }
+        other => other,
+    }
 }
 
 /// Makes the one question: what is asked for now and what was asked for before, with what is installed preferred.
