@@ -16,7 +16,8 @@
 //!
 //! # What is refused before anything is written
 //! Two components with one schema or one place, installed already or new; a file that nobody installed, unless its bytes are those
-//! that would come; a file that was changed after it was installed, unless that is forced; a directory that is a link.
+//! that would come; a file that was changed after it was installed, unless that is forced; a directory that is a link. What is installed and goes
+//! is in nobody's way: a file may become a directory, and the other way round.
 //!
 //! **Source**: seed 002, sections 5.2, 6.3 and 6.4. Off-spec: the seed's sample installs what lies below `schemas/` there although the
 //! category is another; that is the first rule.
