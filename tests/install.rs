@@ -519,6 +519,171 @@ fn installed_components_are_verified_and_what_was_looked_at_is_said() {
 }
 
 #[test]
+fn a_version_that_no_registry_has_is_wrong_and_so_is_a_key_that_was_revoked() {
+    let mut registry = registry();
+    let (world, daemon) = with_daemon(&registry);
+    world.done(&["install", "estream-wire-fix"]);
+    let state = world.read(STATE);
+    let outcome = || {
+        let said = world.run(&["verify", "estream-wire-fix", "-o", "json"]);
+        let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
+        (said.status, answer["components"][0]["result"].clone(), answer["components"][0]["notes"].clone())
+    };
+    // A file, its digest and the version, all by hand.
+    let digest = |text: &str| catalogue_schema::digest::Digest::sha256(text.as_bytes()).hex();
+    world.write("adapters/estream-wire-fix/src/lib.rs", "by hand\n");
+    let edited = state.replace(&digest("// 1.1\n"), &digest("by hand\n"));
+    world.write(STATE, &edited.replace("version = \"1.1.0\"", "version = \"9.9.9\""));
+    let (status, result, notes) = outcome();
+    assert_eq!((status, &result), (7, &json!("UnknownKey")), "{notes}");
+    assert!(notes[0].as_str().unwrap().starts_with("the registry has no such version"), "{notes}");
+    // Without the archive's checksum the files are compared with the archive all the same.
+    let line = |start: &str| edited.lines().rfind(|line| line.starts_with(start)).unwrap().to_owned() + "\n";
+    world.write(STATE, &edited.replace(&line("checksum"), ""));
+    assert_eq!((outcome().0, outcome().1), (7, json!("ChecksumMismatch")));
+    world.write("adapters/estream-wire-fix/src/lib.rs", "// 1.1\n");
+
+    // A name that nobody lists, though the source that it came from was read.
+    registry.files.retain(|path, _| !path.starts_with("index/wire-adapter/"));
+    world.write(STATE, &state);
+    let publish = |registry: &Registry| {
+        world.repository.commit(&registry.files);
+        daemon.sync();
+    };
+    publish(&registry);
+    assert_eq!((outcome().0, outcome().1), (7, json!("UnknownKey")));
+    // What came from elsewhere, such as from a bundle: nobody can tell, but its key is known here.
+    world.write(STATE, &state.replace("registry = \"parts\"", "registry = \"elsewhere\""));
+    assert_eq!((outcome().0, outcome().1), (0, Value::Null), "{}", outcome().2);
+    registry
+        .change("publishers/estream.json", |record| record["signing_keys"][0]["status"] = json!("revoked"));
+    publish(&registry);
+    let (status, result, notes) = outcome();
+    assert_eq!((status, &result), (7, &json!("RevokedKey")), "{notes}");
+    registry.change("publishers/estream.json", |record| record["signing_keys"][0]["key_id"] = json!("other"));
+    publish(&registry);
+    assert_eq!((outcome().0, outcome().1), (7, json!("UnknownKey")));
+}
+
+#[test]
+fn the_seeds_table_is_kept_and_an_entry_without_a_checksum_is_not_wrong() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.write(
+        STATE,
+        "[dependencies.esf-trading]\nversion = \"1.1.0\"\ninstalled_at = \"2026-02-10T12:00:00Z\"\n",
+    );
+    let told = world.done(&["verify", "--all"]);
+    assert!(told.contains("none noted") && told.contains("  Result:     Valid\n"), "{told}");
+    assert!(told.ends_with("1 component, 0 wrong\n"), "{told}");
+    world.done(&["install", "@acme/impact"]);
+    assert_eq!(installed(&world), ["@acme/impact@0.3.0*", "esf-trading@1.1.0*"]);
+}
+
+#[test]
+fn the_workspaces_file_claims_no_file_of_the_project() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.write("src/main.rs", "fn main() {}\n");
+    let digest = catalogue_schema::digest::Digest::sha256(b"fn main() {}\n").hex();
+    world.write(
+        STATE,
+        &format!(
+            "[dependencies.ghost]\nversion = \"1.0.0\"\nfiles = [{{ path = \"src/main.rs\", sha256 = \"{digest}\" }}]\n"
+        ),
+    );
+    let words = ["E008", "dependencies.ghost.files.path", "src/main.rs", "below schemas/"];
+    for arguments in
+        [&["install", "@acme/impact", "--force"][..], &["uninstall", "ghost"], &["verify", "--all"]]
+    {
+        world.refused(arguments, 2, &words);
+    }
+    // What goes is shown file by file.
+    std::fs::remove_file(world.place(STATE)).unwrap();
+    world.done(&["install", "estream-wire-fix"]);
+    let state = world.read(STATE);
+    world.write(STATE, &state.replace("dependencies = [\"esf-trading\"]\n", ""));
+    let told = world.done(&["install", "@acme/impact", "--dry-run"]);
+    assert!(
+        told.contains("  esf-trading v1.2.0 (4 files)\n") && told.contains("\n    schemas/order.esf.yaml\n"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_file_may_become_a_directory_in_another_version_and_back() {
+    let mut registry = registry();
+    let hub = |version| part("integration", "hub", version, "");
+    registry.publish_with(&hub("1.0.0"), &[("src/a", "a file\n")]);
+    registry.publish_with(&hub("2.0.0"), &[("src/a/b", "below\n"), ("src/a/c/d", "further below\n")]);
+    let (world, _daemon) = with_daemon(&registry);
+    world.done(&["install", "hub@1.0.0"]);
+    let one = world.tree();
+    world.done(&["install", "hub@2.0.0"]);
+    assert_eq!(world.read("integrations/hub/src/a/c/d"), "further below\n");
+    // A file of somebody else in there stays, and so does everything.
+    world.write("integrations/hub/src/a/c/mine", "mine\n");
+    let mine = ["E014", "install.file_exists", "integrations/hub/src/a/c/mine"];
+    world.refused(&["install", "hub@1.0.0", "--force"], 3, &mine);
+    std::fs::remove_file(world.place("integrations/hub/src/a/c/mine")).unwrap();
+    // So does what was changed by hand.
+    world.write("integrations/hub/src/a/b", "by hand\n");
+    world.refused(&["install", "hub@1.0.0"], 3, &["E014", "install.file_changed", "src/a/b"]);
+    world.done(&["install", "hub@1.0.0", "--force"]);
+    assert_eq!(world.tree().keys().collect::<Vec<_>>(), one.keys().collect::<Vec<_>>());
+    assert_eq!(world.read("integrations/hub/src/a"), "a file\n");
+    // By somebody else's hand, a file where a directory is to be is no file that goes.
+    world.done(&["install", "hub@2.0.0"]);
+    std::fs::remove_dir_all(world.place("integrations/hub/src")).unwrap();
+    world.write("integrations/hub/src", "mine\n");
+    world.refused(&["install", "hub@1.0.0", "--force"], 3, &["E014", "install.link", "integrations/hub/src"]);
+}
+
+#[test]
+fn what_was_asked_for_stays_however_the_name_is_written() {
+    let mut registry = registry();
+    let (world, daemon) = with_daemon(&registry);
+    world.done(&["install", "@acme/impact@0.3.0", "esf-trading@^1.1.0"]);
+    let state = world.read(STATE);
+    assert!(state.contains("requested = \"=0.3.0\""), "{state}");
+    world.done(&["install", "estream:@acme/impact", "estream:esf-trading"]);
+    assert_eq!(world.read(STATE), state);
+    let twice = ["R011", "@acme/impact", "@0.3.0", "^0.3"];
+    world.refused(&["install", "@acme/impact@0.3.0", "estream:@acme/impact@^0.3"], 2, &twice);
+    // What may not be used any more stands in the way of everything: the hint says what lets go of it.
+    registry.change("publishers/acme.json", |record| record["signing_keys"][0]["status"] = json!("revoked"));
+    world.repository.commit(&registry.files);
+    daemon.sync();
+    world.refused(&["install", "estream-wire-fix"], 7, &["E005", "resolverd uninstall @acme/impact lets go"]);
+    world.done(&["uninstall", "@acme/impact"]);
+    world.done(&["install", "estream-wire-fix"]);
+}
+
+#[test]
+fn save_keeps_line_ends_and_what_else_is_said_of_a_requirement() {
+    let (world, _daemon) = with_daemon(&registry());
+    let manifest = "[component]\r\nname = \"mine\"\r\n\r\n[component.dependencies]\r\nesf-trading = { path = \"../x\" } # ours\r\n";
+    world.write("estream-component.toml", manifest);
+    world.done(&["install", "esf-trading", "--save"]);
+    let expected = manifest.replace("\"../x\" }", "\"../x\", version = \"^1.2.0\" }");
+    assert_eq!(world.read("estream-component.toml"), expected);
+}
+
+#[test]
+fn who_looks_while_another_changes_is_told_so() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.done(&["install", "@acme/impact"]);
+    std::fs::create_dir(world.place(STAGING)).unwrap();
+    world.write(&format!("{STAGING}/journal.json"), "{\"schema\": \"resolverd/install@1\", \"steps\": []}");
+    let lock = std::fs::File::open(&world.workspace).unwrap();
+    lock.lock().unwrap();
+    world.refused(&["verify", "--all"], 1, &["locked", "another process changes it"]);
+    world.refused(&["install", "@acme/impact", "--dry-run"], 1, &["locked"]);
+    drop(lock);
+    world.refused(&["verify", "--all"], 1, &["interrupted"]);
+    world.done(&["install", "@acme/impact"]);
+    world.done(&["verify", "--all"]);
+}
+
+#[test]
 fn what_nobody_needs_goes_and_what_is_needed_stays() {
     let mut registry = registry();
     let (world, daemon) = with_daemon(&registry);

@@ -201,6 +201,11 @@ impl Reference {
         }
         Ok(Reference { id, requirement })
     }
+
+    /// Tells whether a text says anything of the version: whether a requirement stands behind its id.
+    pub fn has_requirement(text: &str) -> bool {
+        split(text).1.is_some()
+    }
 }
 
 /// Splits at the last `@` that does not start a scope, be it at the start of the text or behind `estream:`.

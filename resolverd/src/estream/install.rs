@@ -16,7 +16,8 @@
 //!
 //! # What is refused before anything is written
 //! Two components with one schema or one place, installed already or new; a file that nobody installed, unless its bytes are those
-//! that would come; a file that was changed after it was installed, unless that is forced; a directory that is a link.
+//! that would come; a file that was changed after it was installed, unless that is forced; a directory that is a link. What is installed and goes
+//! is in nobody's way: a file may become a directory, and the other way round.
 //!
 //! **Source**: seed 002, sections 5.2, 6.3 and 6.4. Off-spec: the seed's sample installs what lies below `schemas/` there although the
 //! category is another; that is the first rule.
@@ -33,7 +34,7 @@ use catalogue_schema::version::{Version, VersionReq};
 
 use crate::api::files::FileLine;
 use crate::api::{Code, Failure};
-use crate::estream::journal::{self, Bytes, Step, There};
+use crate::estream::journal::{self, Bytes, JournalError, Step, There};
 use crate::estream::workspace::{self, Place};
 use crate::materialize::names;
 
@@ -336,18 +337,26 @@ fn settle(
         .iter()
         .flat_map(|(id, one)| one.files.iter().map(move |file| (&file.path, (id, &file.sha256))))
         .collect();
-    let mut found = Findings { place, before: &before, force, foreign: Vec::new(), changed: Vec::new() };
-    let mut steps = Vec::new();
+    let going: BTreeSet<&DocPath> =
+        before.keys().filter(|path| !owners.contains_key(**path)).copied().collect();
+    let (foreign, changed) = (Vec::new(), Vec::new());
+    let mut found = Findings { place, before: &before, going: &going, force, foreign, changed };
+    let (mut steps, mut last) = (Vec::new(), Vec::new());
+    // A file where a directory is to be, and the other way round, goes before the others come.
+    let parents: BTreeSet<DocPath> = owners.keys().flat_map(|path| above(path)).collect();
+    for path in &going {
+        let Some(old) = found.at(path, None)? else { continue };
+        let step = (Step { path: (*path).clone(), old, new: None, executable: false }, Bytes::None);
+        let is_in_the_way = parents.contains(*path) || above(path).any(|one| owners.contains_key(&one));
+        if is_in_the_way { &mut steps } else { &mut last }.push(step);
+    }
     for (path, source) in sources.iter().filter(|(path, _)| owners.contains_key(*path)) {
         let Some(old) = found.at(path, Some(&source.sha256))? else { continue };
         let new = Some(source.sha256.clone());
         let step = Step { path: path.clone(), old, new, executable: source.executable };
         steps.push((step, Bytes::File(source.from.clone())));
     }
-    for path in before.keys().filter(|path| !owners.contains_key(**path)) {
-        let Some(old) = found.at(path, None)? else { continue };
-        steps.push((Step { path: (*path).clone(), old, new: None, executable: false }, Bytes::None));
-    }
+    steps.append(&mut last);
     found.refused()?;
     let text = new.write().into_bytes();
     let digest = Digest::sha256(&text);
@@ -413,12 +422,19 @@ fn owners(new: &Workspace) -> Result<BTreeMap<&DocPath, &ComponentId>, Failure> 
     Ok(owners)
 }
 
+/// Returns the directories above a path, the nearest first.
+fn above(path: &DocPath) -> impl Iterator<Item = DocPath> {
+    std::iter::successors(path.parent(), DocPath::parent)
+}
+
 /// What lies where files are to go.
 struct Findings<'a> {
     place: &'a Place,
     before: &'a BTreeMap<&'a DocPath, (&'a ComponentId, &'a Digest)>,
+    /// Installed files that will not be there afterwards.
+    going: &'a BTreeSet<&'a DocPath>,
     force: Force,
-    foreign: Vec<&'a DocPath>,
+    foreign: Vec<String>,
     changed: Vec<(&'a DocPath, &'a ComponentId)>,
 }
 
@@ -426,6 +442,10 @@ impl<'a> Findings<'a> {
     /// Looks at a place; returns what is there before the step, or `None` where nothing has to be done or it is refused.
     fn at(&mut self, path: &'a DocPath, new: Option<&Digest>) -> Result<Option<Option<Digest>>, Failure> {
         if let Some((at, found)) = journal::blocked(&self.place.root, path) {
+            let is_it = |one: &DocPath| self.place.root.join(one.as_text()) == at && self.going.contains(one);
+            if found == journal::FILE && new.is_some() && above(path).any(|one| is_it(&one)) {
+                return Ok(Some(None));
+            }
             let detail = format!("cannot put {path} there: {} is {found}", at.display());
             return Err(Failure::new(Code::SchemaConflict, "install.link", detail)
                 .with("path", at.display().to_string())
@@ -444,8 +464,15 @@ impl<'a> Findings<'a> {
                 }
                 Ok(Some(Some(digest)))
             }
+            (There::Other(journal::DIRECTORY), None) if new.is_some() => match self.stays_in(path)? {
+                None => Ok(Some(None)),
+                Some(foreign) => {
+                    self.foreign.push(foreign);
+                    Ok(None)
+                }
+            },
             (There::File(_) | There::Other(_), None) => {
-                self.foreign.push(path);
+                self.foreign.push(path.as_text().to_owned());
                 Ok(None)
             }
             (There::Other(what), Some(_)) => {
@@ -455,6 +482,33 @@ impl<'a> Findings<'a> {
                     .hint("move it aside; nothing was changed"))
             }
         }
+    }
+
+    /// Returns what keeps a directory from going with the installed files in it; `None` where nothing does.
+    fn stays_in(&self, directory: &DocPath) -> Result<Option<String>, Failure> {
+        let mut open = vec![directory.as_text().to_owned()];
+        while let Some(path) = open.pop() {
+            let place = self.place.root.join(&path);
+            let failed = |error: std::io::Error| {
+                workspace::failure(&JournalError::File { act: "read", path: place.clone(), source: error })
+            };
+            let mut is_empty = true;
+            for entry in std::fs::read_dir(&place).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let below = format!("{path}/{}", entry.file_name().to_string_lossy());
+                is_empty = false;
+                match entry.file_type().map_err(failed)?.is_dir() {
+                    true => open.push(below),
+                    false if DocPath::parse(&below).is_ok_and(|path| self.going.contains(&path)) => {}
+                    false => return Ok(Some(below)),
+                }
+            }
+            // Nobody's: it would stay.
+            if is_empty {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     fn refused(&self) -> Result<(), Failure> {
@@ -467,7 +521,7 @@ impl<'a> Findings<'a> {
             text
         };
         if !self.foreign.is_empty() {
-            let all: Vec<&str> = self.foreign.iter().map(|path| path.as_text()).collect();
+            let all: Vec<&str> = self.foreign.iter().map(String::as_str).collect();
             let detail = format!("nobody installed what lies there already: {}", named(all.clone()));
             return Err(Failure::new(Code::SchemaConflict, "install.file_exists", detail)
                 .with("files", all)

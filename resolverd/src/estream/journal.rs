@@ -19,12 +19,20 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use catalogue_schema::dialect::estream::MANIFEST;
+use catalogue_schema::dialect::estream::workspace::{WORKSPACE, is_place};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::path::DocPath;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// Where changes are prepared, below the workspace. Paths that begin so are reserved.
 pub const STAGING: &str = ".resolverd-install";
+/// What [`look`] says of a directory.
+pub const DIRECTORY: &str = "a directory";
+/// What [`blocked`] says of a file where a directory is needed.
+pub const FILE: &str = "a file, no directory";
 const JOURNAL: &str = "journal.json";
 const SCHEMA: &str = "resolverd/install@1";
 /// The largest journal that is read, in bytes.
@@ -176,7 +184,7 @@ pub fn look(path: &Path) -> Result<There, JournalError> {
         return Ok(There::Other("a link"));
     }
     if found.is_dir() {
-        return Ok(There::Other("a directory"));
+        return Ok(There::Other(DIRECTORY));
     }
     if !found.is_file() {
         return Ok(There::Other("no regular file"));
@@ -193,6 +201,7 @@ pub fn blocked(root: &Path, path: &DocPath) -> Option<(PathBuf, &'static str)> {
         place.push(segment);
         match place.symlink_metadata() {
             Ok(found) if found.is_symlink() => return Some((place, "a link")),
+            Ok(found) if found.is_file() => return Some((place, FILE)),
             Ok(found) if !found.is_dir() => return Some((place, "no directory")),
             Ok(_) => {}
             Err(_) => return None,
@@ -267,13 +276,26 @@ fn stage(root: &Path, steps: &[(Step, Bytes)], pulse: Pulse<'_>) -> Result<(), J
 fn forward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalError> {
     let mut touched = BTreeSet::from([root.join(STAGING).join("new"), root.join(STAGING).join("old")]);
     for (index, step) in steps.iter().enumerate() {
-        let target = clear(root, step)?;
         let (new, old) = places(root, index);
-        let is_moved_aside = look(&old)? != There::Nothing;
-        let found = look(&target)?;
-        if step.new.is_some() && look(&new)? == There::Nothing {
-            // Done by somebody before; what lies there may be what it is by now.
+        let is_moved_aside = is_aside(&old, step)?;
+        if step.new.is_none()
+            && is_moved_aside
+            && blocked(root, &step.path).is_some_and(|(_, what)| what == FILE)
+        {
+            // Done before, and a file that a later step brings has taken the place of its directory.
             continue;
+        }
+        let target = clear(root, step)?;
+        let found = look(&target)?;
+        match (look(&new)?, &step.new) {
+            (_, None) => {}
+            // Done by somebody before; what lies there may be what it is by now.
+            (There::Nothing, _) => continue,
+            (There::File(digest), Some(expected)) if digest == *expected => {}
+            (staged, Some(expected)) => {
+                let expected = format!("the file of {expected} that is to go to {}", step.path);
+                return Err(JournalError::Found { path: new, expected, found: in_words(&staged) });
+            }
         }
         match (&found, &step.old) {
             (There::Nothing, _) if step.new.is_none() => continue,
@@ -281,6 +303,8 @@ fn forward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalE
             (There::File(digest), Some(before)) if digest == before => {
                 pulsed(pulse, "move aside", &target)?;
                 fs::rename(&target, &old).map_err(failed("move aside", &target))?;
+                // Between the look and the move somebody may have written there: then it goes back.
+                is_aside(&old, step)?;
             }
             (There::File(digest), _) if Some(digest) == step.new.as_ref() => {}
             _ if step.new.is_none() && is_moved_aside => continue,
@@ -291,7 +315,8 @@ fn forward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalE
             pulsed(pulse, "create the directory", parent)?;
             fs::create_dir_all(parent).map_err(failed("create the directory", parent))?;
             pulsed(pulse, "write", &target)?;
-            fs::rename(&new, &target).map_err(failed("write", &target))?;
+            let is_there = matches!(&found, There::File(digest) if Some(digest) == step.new.as_ref());
+            put(&new, &target, is_there).map_err(failed("write", &target))?;
         }
         if step.new.is_none() {
             prune(root, &step.path);
@@ -299,6 +324,29 @@ fn forward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalE
     }
     steps.iter().for_each(|step| note(&mut touched, root, &step.path));
     sync_all(&touched)
+}
+
+/// Tells whether what a step replaces or removes was moved aside.
+///
+/// **Errors**: what was moved aside is not what lay there when the change was planned.
+fn is_aside(old: &Path, step: &Step) -> Result<bool, JournalError> {
+    match (look(old)?, &step.old) {
+        (There::Nothing, _) => Ok(false),
+        (There::File(digest), Some(before)) if digest == *before => Ok(true),
+        (found, _) => Err(unknown(old, step, &found)),
+    }
+}
+
+/// Moves a file to its place; where nothing was found there, nothing is replaced that came meanwhile.
+fn put(new: &Path, target: &Path, is_there: bool) -> io::Result<()> {
+    if is_there {
+        return fs::rename(new, target);
+    }
+    match renameat_with(CWD, new, CWD, target, RenameFlags::NOREPLACE) {
+        // Some file systems cannot promise that.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::rename(new, target),
+        moved => moved.map_err(io::Error::from),
+    }
 }
 
 /// Puts everything back as it was, last step first.
@@ -327,7 +375,7 @@ fn backward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), Journal
             pulsed(pulse, "put back", &target)?;
             fs::create_dir_all(parent).map_err(failed("create the directory", parent))?;
             match look(&target)? {
-                There::Nothing => fs::rename(&old, &target).map_err(failed("put back", &target))?,
+                There::Nothing => put(&old, &target, false).map_err(failed("put back", &target))?,
                 // Somebody has put the same bytes back.
                 There::File(digest) if Some(&digest) == step.old.as_ref() => {
                     fs::remove_file(&old).map_err(failed("remove", &old))?;
@@ -371,7 +419,19 @@ fn read(root: &Path) -> Result<Option<Vec<Step>>, JournalError> {
         bytes => bytes.map_err(failed("read", &place))?,
     };
     match serde_json::from_slice::<Journal>(&bytes) {
-        Ok(journal) if journal.schema == SCHEMA => Ok(Some(journal.steps)),
+        Ok(journal) if journal.schema == SCHEMA => {
+            // An install changes nothing else: somebody else has written that.
+            match journal.steps.iter().find(|step| !is_changed_here(&step.path)) {
+                None => Ok(Some(journal.steps)),
+                Some(step) => {
+                    let (expected, found) = (
+                        "steps below the directories of an install".to_owned(),
+                        format!("a step for {}", step.path),
+                    );
+                    Err(JournalError::Found { path: place, expected, found })
+                }
+            }
+        }
         Ok(journal) => {
             let (expected, found) = (SCHEMA.to_owned(), journal.schema);
             Err(JournalError::Found { path: place, expected, found })
@@ -381,6 +441,11 @@ fn read(root: &Path) -> Result<Option<Vec<Step>>, JournalError> {
             Err(JournalError::Found { path: place, expected, found })
         }
     }
+}
+
+/// Tells whether an install may change the file at a path.
+fn is_changed_here(path: &DocPath) -> bool {
+    is_place(path) || [WORKSPACE, MANIFEST].contains(&path.as_text())
 }
 
 /// Returns the place of a step, where no link leads elsewhere.
@@ -404,12 +469,15 @@ fn unknown(target: &Path, step: &Step, found: &There) -> JournalError {
         Some(digest) => format!("the file of {digest} that was there"),
         None => "nothing".to_owned(),
     };
-    let found = match found {
+    JournalError::Found { path: target.to_owned(), expected, found: in_words(found) }
+}
+
+fn in_words(found: &There) -> String {
+    match found {
         There::Nothing => "nothing".to_owned(),
         There::File(digest) => format!("a file of {digest}, changed meanwhile"),
         There::Other(what) => (*what).to_owned(),
-    };
-    JournalError::Found { path: target.to_owned(), expected, found }
+    }
 }
 
 /// Removes the directories above a file that is gone, as far as they are empty.
@@ -520,15 +588,19 @@ mod tests {
         (Step { path, old, new: new.map(digest), executable: false }, bytes)
     }
 
-    const BEFORE: &[(&str, &str)] =
-        &[("a/x", "old x"), ("a/gone", "old gone"), ("w.toml", "old w"), ("mine", "mine")];
+    const BEFORE: &[(&str, &str)] = &[
+        ("schemas/x", "old x"),
+        ("schemas/gone", "old gone"),
+        ("estream-workspace.toml", "old w"),
+        ("mine", "mine"),
+    ];
 
     fn steps() -> Vec<(Step, Bytes)> {
         vec![
-            step("a/x", Some("old x"), Some("new x")),
-            step("b/c/new", None, Some("new file")),
-            step("a/gone", Some("old gone"), None),
-            step("w.toml", Some("old w"), Some("new w")),
+            step("schemas/x", Some("old x"), Some("new x")),
+            step("adapters/c/new", None, Some("new file")),
+            step("schemas/gone", Some("old gone"), None),
+            step("estream-workspace.toml", Some("old w"), Some("new w")),
         ]
     }
 
@@ -537,7 +609,12 @@ mod tests {
     }
 
     fn after() -> Tree {
-        owned(&[("a/x", "new x"), ("b/c/new", "new file"), ("w.toml", "new w"), ("mine", "mine")])
+        owned(&[
+            ("schemas/x", "new x"),
+            ("adapters/c/new", "new file"),
+            ("estream-workspace.toml", "new w"),
+            ("mine", "mine"),
+        ])
     }
 
     /// Stops at the `n`th change to the disk and at every later one.
@@ -608,7 +685,7 @@ mod tests {
         let root = laid(BEFORE);
         stage(root.path(), &steps(), &mut || Ok(())).unwrap();
         forward(root.path(), &only[..3], &mut stopping(1)).unwrap_err();
-        fs::copy(root.path().join(STAGING).join("old/0"), root.path().join("a/x")).unwrap();
+        fs::copy(root.path().join(STAGING).join("old/0"), root.path().join("schemas/x")).unwrap();
         recover(root.path()).unwrap();
         assert_eq!(tree(root.path()), after());
     }
@@ -652,26 +729,112 @@ mod tests {
         let only: Vec<Step> = all.iter().map(|(step, _)| step.clone()).collect();
         stage(root.path(), &all, &mut || Ok(())).unwrap();
         forward(root.path(), &only[..1], &mut || Ok(())).unwrap();
-        fs::write(root.path().join("a/gone"), "edited").unwrap();
+        fs::write(root.path().join("schemas/gone"), "edited").unwrap();
         let error = recover(root.path()).unwrap_err().to_string();
-        assert!(error.contains("a/gone") && error.contains("changed meanwhile"), "{error}");
+        assert!(error.contains("schemas/gone") && error.contains("changed meanwhile"), "{error}");
         let mut expected = owned(BEFORE);
-        expected.insert("a/gone".to_owned(), "edited".to_owned());
+        expected.insert("schemas/gone".to_owned(), "edited".to_owned());
         assert_eq!(tree(root.path()), expected, "the first step is taken back");
         assert!(!is_unfinished(root.path()));
     }
 
     #[test]
+    fn staged_bytes_that_were_exchanged_are_not_put_in_place() {
+        let root = laid(BEFORE);
+        let staged = |name: &str| root.path().join(STAGING).join(name);
+        stage(root.path(), &steps(), &mut || Ok(())).unwrap();
+        fs::write(staged("new/1"), "another").unwrap();
+        let error = recover(root.path()).unwrap_err().to_string();
+        assert!(error.contains("adapters/c/new") && error.contains("new/1"), "{error}");
+        assert_eq!(tree(root.path()), owned(BEFORE));
+        assert!(!staged("").exists() || !is_unfinished(root.path()));
+        recover(root.path()).unwrap();
+        // A link is nothing that was staged, and neither is one that leads to the same bytes.
+        stage(root.path(), &steps(), &mut || Ok(())).unwrap();
+        fs::rename(staged("new/1"), root.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(root.path().join("elsewhere"), staged("new/1")).unwrap();
+        let error = recover(root.path()).unwrap_err().to_string();
+        assert!(error.contains("a link"), "{error}");
+        assert!(!root.path().join("adapters").exists());
+    }
+
+    #[test]
+    fn a_journal_reaches_nothing_but_what_an_install_changes() {
+        let root = laid(BEFORE);
+        let steps = [step("mine", Some("mine"), Some("theirs"))];
+        stage(root.path(), &steps, &mut || Ok(())).unwrap();
+        let error = recover(root.path()).unwrap_err().to_string();
+        assert!(error.contains("a step for mine"), "{error}");
+        assert_eq!(fs::read_to_string(root.path().join("mine")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_file_becomes_a_directory_and_back_wherever_it_stops() {
+        let removed = |path, old| step(path, Some(old), None);
+        let (file, below) = (("schemas/a", "file"), ("schemas/a/b", "below"));
+        for (before, after) in [(file, below), (below, file)] {
+            let steps = [removed(before.0, before.1), step(after.0, None, Some(after.1))];
+            let only: Vec<Step> = steps.iter().map(|(step, _)| step.clone()).collect();
+            for n in 0..12 {
+                let root = laid(&[before]);
+                stage(root.path(), &steps, &mut || Ok(())).unwrap();
+                let _ = forward(root.path(), &only, &mut stopping(n));
+                if n % 2 == 1 {
+                    let _ = backward(root.path(), &only, &mut stopping(n / 2));
+                }
+                recover(root.path()).unwrap();
+                assert_eq!(tree(root.path()), owned(&[after]), "{n}");
+                let root = laid(&[before]);
+                let mut count = 0;
+                let ended = changed(root.path(), &steps, &mut || {
+                    count += 1;
+                    if count == n + 1 { Err(io::Error::other("no room")) } else { Ok(()) }
+                });
+                if ended.is_err() && !is_unfinished(root.path()) {
+                    recover(root.path()).unwrap();
+                    assert_eq!(tree(root.path()), owned(&[before]), "{n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_between_the_look_and_the_move_is_not_lost() {
+        let root = laid(&[("schemas/x", "old x")]);
+        let steps = [step("schemas/x", Some("old x"), Some("new x"))];
+        let place = root.path().join("schemas/x");
+        // Told that a step is about to move, somebody writes there first; which pulse that is does not matter.
+        for at in 0..12 {
+            fs::write(&place, "old x").unwrap();
+            let mut count = 0;
+            let ended = changed(root.path(), &steps, &mut || {
+                count += 1;
+                if count == at {
+                    fs::write(&place, "edited")?
+                }
+                Ok(())
+            });
+            let _ = recover(root.path());
+            let found = fs::read_to_string(&place).unwrap();
+            match ended {
+                Err(_) => assert_eq!(found, "edited", "{at}"),
+                Ok(()) => assert!(found == "new x" || count > 5 && found == "edited", "{at} {found}"),
+            }
+            let _ = fs::remove_dir_all(root.path().join(STAGING));
+        }
+    }
+
+    #[test]
     fn links_lead_nowhere() {
         let (root, elsewhere) = (laid(&[]), laid(&[("x", "theirs")]));
-        std::os::unix::fs::symlink(elsewhere.path(), root.path().join("a")).unwrap();
-        let error = change(root.path(), &[step("a/x", Some("theirs"), Some("ours"))]).unwrap_err();
+        std::os::unix::fs::symlink(elsewhere.path(), root.path().join("schemas")).unwrap();
+        let error = change(root.path(), &[step("schemas/x", Some("theirs"), Some("ours"))]).unwrap_err();
         assert!(error.to_string().contains("a link"), "{error}");
         std::os::unix::fs::symlink(elsewhere.path().join("x"), root.path().join("l")).unwrap();
         let error = change(root.path(), &[step("l", Some("theirs"), Some("ours"))]).unwrap_err();
         assert!(error.to_string().contains("a link"), "{error}");
         assert_eq!(tree(elsewhere.path()), owned(&[("x", "theirs")]));
-        fs::remove_file(root.path().join("a")).unwrap();
+        fs::remove_file(root.path().join("schemas")).unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), root.path().join(STAGING)).unwrap();
         assert!(recover(root.path()).is_err());
         assert_eq!(tree(elsewhere.path()), owned(&[("x", "theirs")]));

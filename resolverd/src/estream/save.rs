@@ -31,24 +31,72 @@ pub fn saved(text: &str, requirements: &[(String, String)]) -> Result<String, Pa
     for (name, requirement) in requirements {
         put(dependencies, name, requirement);
     }
-    Ok(document.to_string())
+    Ok(with_line_ends(text, &document.to_string()))
+}
+
+/// Gives every line the end that it had, which the library writes as a line feed; a new line ends as the one before it.
+fn with_line_ends(old: &str, new: &str) -> String {
+    let ends: Vec<(&str, &str)> = old
+        .split_inclusive('\n')
+        .map(|line| match line.strip_suffix("\r\n") {
+            Some(text) => (text, "\r\n"),
+            None => (line.strip_suffix('\n').unwrap_or(line), "\n"),
+        })
+        .collect();
+    if ends.iter().all(|(_, end)| *end == "\n") {
+        return new.to_owned();
+    }
+    let mut out = String::with_capacity(new.len() + ends.len());
+    let (mut at, mut end) = (0, ends.first().map_or("\n", |(_, end)| end));
+    for line in new.split_inclusive('\n') {
+        let Some(text) = line.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)) else {
+            out.push_str(line);
+            continue;
+        };
+        if let Some(found) = ends[at..].iter().position(|(before, _)| *before == text) {
+            end = ends[at + found].1;
+            at += found + 1;
+        }
+        out.push_str(text);
+        out.push_str(end);
+    }
+    out
 }
 
 fn put(dependencies: &mut dyn TableLike, name: &str, requirement: &str) {
-    let known = dependencies.get_mut(name);
-    let place = match known {
-        // The form `{ version = "…" }`, or a table of its own.
-        Some(item) if item.is_table_like() => item.get_mut("version"),
-        other => other,
-    };
-    match place.and_then(Item::as_value_mut) {
+    match dependencies.get_mut(name) {
+        // The form `{ version = "…" }`, or a table of its own, which may say more.
+        Some(Item::Value(Value::InlineTable(table))) if !table.contains_key("version") => {
+            // What stood before the brace would otherwise stand before the comma.
+            let end = table.iter_mut().last().and_then(|(_, last)| {
+                let end = last.decor().suffix().cloned();
+                last.decor_mut().set_suffix("");
+                end
+            });
+            let mut value = Value::from(requirement);
+            value.decor_mut().set_prefix(" ");
+            value.decor_mut().set_suffix(end.unwrap_or_else(|| " ".into()));
+            table.insert("version", value);
+        }
+        Some(item) if item.is_table_like() => {
+            if let Some(table) = item.as_table_like_mut() {
+                set(table, "version", requirement);
+            }
+        }
+        _ => set(dependencies, name, requirement),
+    }
+}
+
+/// Sets one value; what stands around it stays.
+fn set(table: &mut dyn TableLike, name: &str, requirement: &str) {
+    match table.get_mut(name).and_then(Item::as_value_mut) {
         Some(value) => {
             let decor = value.decor().clone();
             *value = Value::from(requirement);
             *value.decor_mut() = decor;
         }
         None => {
-            dependencies.insert(name, Item::Value(Value::from(requirement)));
+            table.insert(name, Item::Value(Value::from(requirement)));
         }
     }
 }
@@ -83,6 +131,19 @@ mod tests {
             &[("a", "^2")],
             "[component]\ndependencies = { a = { version = \"^2\", x = 1 } } # all\n",
         );
+        check(
+            "[component.dependencies]\na = { path = \"../a\" } # mine\nb = {}\n[component.dependencies.c]\npath = \"../c\"\n",
+            &[("a", "^2"), ("b", "^3"), ("c", "^4")],
+            "[component.dependencies]\na = { path = \"../a\", version = \"^2\" } # mine\nb = { version = \"^3\" }\n[component.dependencies.c]\npath = \"../c\"\nversion = \"^4\"\n",
+        );
+        // Line ends stay what they are, also where a file has both.
+        let windows = text.replace('\n', "\r\n");
+        check(&windows, &[("b", "^2.0.0")], &windows.replace("\"1.0.0\"", "\"^2.0.0\""));
+        check(&windows, &[("a", "^1.0.0")], &windows.replace("# keep\r\n", "# keep\r\na = \"^1.0.0\"\r\n"));
+        let mixed = text.replace("# why\n", "# why\r\n").replace("name\n", "name\r\n");
+        check(&mixed, &[("b", "^2.0.0")], &mixed.replace("\"1.0.0\"", "\"^2.0.0\""));
+        let lines = "[component]\r\nwhat = \"\"\"\r\none\r\n\r\ntwo\"\"\"\r\ndependencies.b = \"1\"";
+        check(lines, &[("b", "^2")], &lines.replace("\"1\"", "\"^2\""));
         assert_eq!(saved("name = 1\n", &[]).unwrap_err().field, "component");
         assert_eq!(saved("[component\n", &[]).unwrap_err().position.unwrap().line, 1);
         let error = saved("[component]\ndependencies = 1\n", &[]).unwrap_err();

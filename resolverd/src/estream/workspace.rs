@@ -37,25 +37,21 @@ impl Place {
     ///
     /// **Errors**: another process changes it; what an ended one left cannot be finished; E008 where its file cannot be read.
     pub fn open(root: &Path) -> Result<Place, Failure> {
-        let lock = File::open(root).map_err(|error| unusable(root, "open", &error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let detail = format!("cannot change the workspace {}: another process does", root.display());
-                return Err(Failure::new(Code::StoreUnavailable, "locked", detail)
-                    .hint("run it again when that one has ended"));
-            }
-            Err(TryLockError::Error(error)) => return Err(unusable(root, "lock", &error)),
-        }
+        let lock = locked(root, "change")?;
         let was_unfinished = journal::recover(root).map_err(|error| failure(&error))?;
         read(root, Some(lock), was_unfinished)
     }
 
     /// Looks at a workspace without changing anything.
     ///
-    /// **Errors**: E008 where its file cannot be read; an ended process has left it half-changed.
+    /// **Errors**: E008 where its file cannot be read; another process changes it; an ended one has left it half-changed.
     pub fn look(root: &Path) -> Result<Place, Failure> {
-        if journal::is_unfinished(root) {
+        // The journal is also there while another process changes the workspace; that one holds the lock.
+        let is_unfinished = journal::is_unfinished(root) && {
+            let _lock = locked(root, "look at")?;
+            journal::is_unfinished(root)
+        };
+        if is_unfinished {
             let detail =
                 format!("the workspace {} is half-changed: an install was interrupted", root.display());
             return Err(Failure::new(Code::CacheCorrupted, "install.unfinished", detail)
@@ -67,6 +63,20 @@ impl Place {
     /// Tells whether it may be changed.
     pub fn is_locked(&self) -> bool {
         self.lock.is_some()
+    }
+}
+
+/// Takes the lock of a workspace.
+fn locked(root: &Path, act: &str) -> Result<File, Failure> {
+    let lock = File::open(root).map_err(|error| unusable(root, "open", &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            let detail = format!("cannot {act} the workspace {}: another process changes it", root.display());
+            Err(Failure::new(Code::StoreUnavailable, "locked", detail)
+                .hint("run it again when that one has ended"))
+        }
+        Err(TryLockError::Error(error)) => Err(unusable(root, "lock", &error)),
     }
 }
 

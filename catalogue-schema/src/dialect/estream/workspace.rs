@@ -17,8 +17,8 @@
 //! ]
 //! ```
 //! Names are sorted and quoted where TOML needs it, every file has a line of its own, and equal contents are equal bytes, so that
-//! version control merges it. `name = "1.2.0"` below `[dependencies]` is read as well: the version is known and nothing else, and
-//! whoever wrote it asked for it. Unknown keys are refused by name: written by somebody newer, they would be lost.
+//! version control merges it. `name = "1.2.0"` below `[dependencies]` is read as well, and so is a table without `files`: only what
+//! stands there is known, and whoever wrote it asked for it. Unknown keys are refused by name: written by somebody newer, they would be lost.
 //!
 //! **Source**: seed 002, section 6.3. Off-spec: the seed's sample gives each name twice, which TOML forbids; either form is read,
 //! the table is written.
@@ -40,6 +40,10 @@ use crate::version::{Grammar, Version, VersionReq};
 pub const WORKSPACE: &str = "estream-workspace.toml";
 /// The largest file in bytes that is read.
 pub const WORKSPACE_BYTES_MAX: u64 = 64 << 20;
+
+/// The directories of a workspace in which installed files lie: no entry may name a file anywhere else.
+pub const DIRECTORIES: [&str; 7] =
+    ["schemas", "adapters", "circuits", "fpga", "integrations", "widgets", "components"];
 
 /// The head that is written; what a reader passes over.
 const HEAD: &str = "# What this workspace has installed. Written by resolverd; commit it.\n";
@@ -128,8 +132,10 @@ impl Workspace {
         })?;
         let mut components = BTreeMap::new();
         for (name, value) in document.dependencies {
-            let at = Position::of(bytes, value.span().start);
-            let placed = |error: ParseError| error.in_field(format!("dependencies.{name}")).at(at);
+            let start = value.span().start;
+            let placed = |error: ParseError| {
+                error.in_field(format!("dependencies.{name}")).at(Position::of(bytes, start))
+            };
             let id = ComponentId::from_path(Dialect::Estream, &name).map_err(placed)?;
             components.insert(id, installed(value.into_inner()).map_err(placed)?);
         }
@@ -179,6 +185,12 @@ impl Workspace {
         }
         out
     }
+}
+
+/// Tells whether a path is one that an installed file may have: below one of [`DIRECTORIES`].
+pub fn is_place(path: &DocPath) -> bool {
+    let mut segments = path.segments();
+    segments.next().is_some_and(|top| DIRECTORIES.contains(&top)) && segments.next().is_some()
 }
 
 /// Returns a requirement as it is written here and in manifests, where a bare version is no exact one: `=1.0.0`, `~1.2`, `latest`.
@@ -244,13 +256,18 @@ fn installed(value: toml::Value) -> Result<Installed, ParseError> {
     let id = |name: &String| ComponentId::from_path(Dialect::Estream, name);
     let file = |row: FileRow| {
         let digest = Digest::parse(&format!("sha256:{}", row.sha256));
-        Ok(InstalledFile {
-            path: DocPath::parse(&row.path).map_err(|error| error.in_field("path"))?,
-            sha256: digest.map_err(|error| error.in_field("sha256"))?,
-        })
+        let path = DocPath::parse(&row.path).map_err(|error| error.in_field("path"))?;
+        if !is_place(&path) {
+            let expected = format!("a path below {}", DIRECTORIES.join("/, ") + "/");
+            return Err(ParseError::new("input.field", expected, row.path).in_field("path"));
+        }
+        Ok(InstalledFile { path, sha256: digest.map_err(|error| error.in_field("sha256"))? })
     };
+    // An entry that we write has files. Whoever wrote one without asked for it, as in the short form.
+    let is_by_hand = row.files.is_empty() && row.requested.is_none();
+    let requested = row.requested.as_deref().or(is_by_hand.then_some(&row.version));
+    let requested = requested.map(|text| VersionReq::parse(text, Grammar::Caret)).transpose();
     let files = row.files.into_iter().map(file).collect::<Result<Vec<_>, ParseError>>();
-    let requested = row.requested.as_deref().map(|text| VersionReq::parse(text, Grammar::Caret)).transpose();
     let dependencies = row.dependencies.iter().map(id).collect::<Result<Vec<_>, ParseError>>();
     Ok(Installed {
         version: Version::parse(&row.version).map_err(|error| error.in_field("version"))?,
@@ -307,7 +324,7 @@ mod tests {
 
     fn whole() -> String {
         format!(
-            "{HEAD}\n[dependencies.\"@acme/x\"]\nversion = \"0.3.0\"\n\n[dependencies.esf-trading]\nversion = \"1.2.0\"\nchecksum = \"{SHA}\"\ninstalled_at = \"2026-02-10T12:00:00Z\"\ncategory = \"esf-schema\"\npublisher = \"es\\\"tream\"\nkey_id = \"estream-1\"\nsigned_at = \"2026-02-10T12:00:00Z\"\nregistry = \"parts\"\nrequested = \"^1.0.0\"\ndependencies = [\"@acme/x\"]\nprovides = [\"EStreamOrder\", \"EStreamFill\"]\nfiles = [\n  {{ path = \"schemas/a.yaml\", sha256 = \"{SHA}\" }},\n]\n"
+            "{HEAD}\n[dependencies.\"@acme/x\"]\nversion = \"0.3.0\"\nrequested = \"^0.3.0\"\n\n[dependencies.esf-trading]\nversion = \"1.2.0\"\nchecksum = \"{SHA}\"\ninstalled_at = \"2026-02-10T12:00:00Z\"\ncategory = \"esf-schema\"\npublisher = \"es\\\"tream\"\nkey_id = \"estream-1\"\nsigned_at = \"2026-02-10T12:00:00Z\"\nregistry = \"parts\"\nrequested = \"^1.0.0\"\ndependencies = [\"@acme/x\"]\nprovides = [\"EStreamOrder\", \"EStreamFill\"]\nfiles = [\n  {{ path = \"schemas/a.yaml\", sha256 = \"{SHA}\" }},\n]\n"
         )
     }
 
@@ -330,6 +347,18 @@ mod tests {
         assert_eq!(one.version.to_string(), "1.0.0");
         assert_eq!(one.requested.as_ref().map(requirement_text).as_deref(), Some("^1.0.0"));
         assert!(one.checksum.is_none() && one.files.is_empty());
+        // The seed's table, which lists no files either.
+        let table = format!(
+            "[dependencies.x]\nversion = \"1.2.0\"\nchecksum = \"{SHA}\"\ninstalled_at = \"2026-02-10T12:00:00Z\"\n"
+        );
+        let read = Workspace::read(table.as_bytes()).unwrap();
+        let one = read.components.values().next().unwrap();
+        assert_eq!(one.requested.as_ref().map(requirement_text).as_deref(), Some("^1.2.0"));
+        assert!(one.checksum.is_some());
+        // With files and without a requirement it is what another one needs.
+        let needed = format!("{table}files = [{{ path = \"schemas/a\", sha256 = \"{SHA}\" }}]\n");
+        let read = Workspace::read(needed.as_bytes()).unwrap();
+        assert_eq!(read.components.values().next().unwrap().requested, None);
     }
 
     #[test]
@@ -367,7 +396,10 @@ mod tests {
                 "[dependencies.x]\nversion = \"1.0.0\"\nfiles = [{{ path = \"{path}\", sha256 = \"{SHA}\" }}]\n"
             )
         };
-        assert!(Workspace::read(file("a/b").as_bytes()).is_ok());
+        assert!(Workspace::read(file("schemas/b").as_bytes()).is_ok());
+        for path in ["important.txt", "src/main.rs", "schemas", "estream-workspace.toml"] {
+            check(&file(path), &["dependencies.x.files.path", "below schemas/", path]);
+        }
         check(&file("../b"), &["dependencies.x.files.path", "../b"]);
         check(&file("/etc/passwd"), &["/etc/passwd"]);
         check("[dependencies]\nx = \"1.0.0\"\n[dependencies.x]\nversion = \"1.0.0\"\n", &["line 3"]);
@@ -380,7 +412,7 @@ mod tests {
         ) {
             let _ = Workspace::read(text.as_bytes());
             let id = ComponentId::from_path(Dialect::Estream, &name);
-            let file = InstalledFile { path: DocPath::parse("a/b").unwrap(), sha256: Digest::sha256(text.as_bytes()) };
+            let file = InstalledFile { path: DocPath::parse("schemas/b").unwrap(), sha256: Digest::sha256(text.as_bytes()) };
             let one = Installed {
                 publisher: Some(text.clone()),
                 key_id: words.first().cloned(),

@@ -1,7 +1,7 @@
 //! `resolverd install`: resolved together with what the workspace has, verified by the daemon, written by this process with the
 //! rights of its caller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -124,6 +124,7 @@ fn install(
     terminal: &Terminal,
 ) -> Result<u8, Ended> {
     let named = arguments.components.iter().map(|text| component(text)).collect::<Result<Vec<_>, _>>()?;
+    once(&named)?;
     let root = arguments.place.or_here()?;
     let place = if arguments.dry_run { Place::look(&root) } else { Place::open(&root) }?;
     if place.was_unfinished {
@@ -177,9 +178,21 @@ fn touched(place: &Place, plan: &Plan, named: &[Reference]) -> Vec<Value> {
     kept.filter_map(warning).collect()
 }
 
+/// Refuses a component that is asked for in two ways: only one of them could be noted.
+fn once(named: &[Reference]) -> Result<(), Failure> {
+    let mut known: BTreeMap<&ComponentId, &Reference> = BTreeMap::new();
+    for one in named {
+        let Some(before) = known.insert(&one.id, one).filter(|before| *before != one) else { continue };
+        let detail = format!("{} is asked for twice: {before} and {one}", name(&one.id));
+        return Err(Failure::new(Code::RequestInvalid, "arguments", detail)
+            .hint("name it once; a comma joins requirements: NAME@\">=1.0.0, <2\""));
+    }
+    Ok(())
+}
+
 /// Gives a component that is asked for by its name alone what was said of its version before.
 fn remembered(arguments: &Install, named: Vec<Reference>, place: &Place) -> Vec<Reference> {
-    let said = arguments.components.iter().map(|text| text.rfind('@').is_some_and(|at| at > 0));
+    let said = arguments.components.iter().map(|text| Reference::has_requirement(text));
     let before = |id: &ComponentId| place.known.components.get(id)?.requested.clone();
     let one = |(one, is_said): (Reference, bool)| match before(&one.id).filter(|_| !is_said) {
         Some(requirement) => Reference { requirement, ..one },
@@ -216,7 +229,8 @@ fn gathered(
     for _ in 0..TRIES {
         let doing = if body["refresh"] == true { "reading the sources" } else { "resolving" };
         let unforced = |ended| if arguments.force { unforced(ended) } else { ended };
-        let answer = asker.ask_slowly(&Call::post("/v1/resolve", &body), doing).map_err(unforced)?;
+        let answer = asker.ask_slowly(&Call::post("/v1/resolve", &body), doing).map_err(unforced);
+        let answer = answer.map_err(|ended| advised(ended, named, place))?;
         body["refresh"] = json!(false);
         let facts = facts(&answer, asker)?;
         let request = json!({ "resolve": &body, "offline": asker.is_offline(), "refetch": arguments.force });
@@ -247,6 +261,22 @@ fn unforced(ended: Ended) -> Ended {
     }
 }
 
+/// Where something is refused that was asked for before, and not now, the hint names what lets go of it.
+fn advised(ended: Ended, named: &[Reference], place: &Place) -> Ended {
+    let Ended::Refused(mut problem) = ended else { return ended };
+    let detail = field(&problem, "detail");
+    let is_refused = |id: &ComponentId| detail.starts_with(&format!("{id}@"));
+    let known = place.known.components.iter().filter(|(_, one)| one.requested.is_some());
+    let mut before = known.map(|(id, _)| id).filter(|id| named.iter().all(|one| one.id != **id));
+    if let Some(id) = before.find(|id| is_refused(id)) {
+        let hint = field(&problem, "hint");
+        let end =
+            format!("the workspace asked for it before; resolverd uninstall {} lets go of it", name(id));
+        problem["hint"] = json!(if hint.is_empty() { end } else { format!("{hint}; {end}") });
+    }
+    Ended::Refused(problem)
+}
+
 /// Makes the one question: what is asked for now and what was asked for before, with what is installed preferred.
 fn question(
     arguments: &Install,
@@ -255,7 +285,8 @@ fn question(
     asker: &mut Asker<'_>,
 ) -> Result<Value, Ended> {
     let known = &place.known.components;
-    let is_named = |id: &ComponentId| named.iter().any(|one| one.id == *id);
+    let names: BTreeSet<&ComponentId> = named.iter().map(|one| &one.id).collect();
+    let is_named = |id: &ComponentId| names.contains(id);
     let others: Vec<&ComponentId> = known.keys().filter(|id| !is_named(id)).collect();
     let own = unlisted(&others, asker)?;
     let mut requests: Vec<String> = named.iter().map(ToString::to_string).collect();
@@ -265,19 +296,19 @@ fn question(
         Some(Reference { id: id.clone(), requirement }.to_string())
     }));
     // Whoever writes @latest wants what is newest now.
-    let is_renewed = |id: &ComponentId| {
-        arguments.components.iter().zip(named).any(|(text, one)| one.id == *id && text.ends_with("@latest"))
-    };
-    let kept = known.iter().filter(|(id, _)| !is_renewed(id) && !own.contains(*id));
+    let texts = arguments.components.iter().zip(named);
+    let renewed: BTreeSet<&ComponentId> =
+        texts.filter(|(text, _)| text.ends_with("@latest")).map(|(_, one)| &one.id).collect();
+    let kept = known.iter().filter(|(id, _)| !renewed.contains(id) && !own.contains(*id));
     let lock: Vec<String> = kept.map(|(id, one)| format!("{id}@{}", one.version)).collect();
     let natives: Vec<String> = own.iter().map(|id| format!("{id}@{}", known[id].version)).collect();
     Ok(json!({ "requests": requests, "lock": lock, "natives": natives, "refresh": arguments.force }))
 }
 
 /// Returns the installed components that no source lists, such as those that came from a bundle: the workspace has them itself.
-fn unlisted(ids: &[&ComponentId], asker: &mut Asker<'_>) -> Result<Vec<ComponentId>, Ended> {
+fn unlisted(ids: &[&ComponentId], asker: &mut Asker<'_>) -> Result<BTreeSet<ComponentId>, Ended> {
     if ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok(BTreeSet::new());
     }
     let texts: Vec<&str> = ids.iter().map(|id| id.as_text()).collect();
     let answer = asker.ask(&Call::post("/v1/lookup", &json!({ "ids": texts })))?;
@@ -510,6 +541,9 @@ fn shown(answer: &Value, paint: Paint) -> String {
         out.push_str("\nRemoving what nobody needs any more...\n");
         for one in &removed {
             out.push_str(&format!("  {} ({} files)\n", title(one), list(one, "files").len()));
+            for path in list(one, "files") {
+                out.push_str(&format!("    {}\n", text(path)));
+            }
         }
     }
     for warning in list(answer, "warnings") {
@@ -551,7 +585,7 @@ fn tree(answer: &Value) -> String {
     let by_id: BTreeMap<String, &Value> =
         all.iter().filter(|one| one["fate"] != "removed").map(|one| (text(&one["id"]), one)).collect();
     let mut out = String::new();
-    let mut followed = std::collections::BTreeSet::new();
+    let mut followed = BTreeSet::new();
     // Each entry: what stands before the line, before what is below it, and the component or the line itself.
     let mut left: Vec<(String, String, Result<String, String>)> = list(answer, "asked")
         .iter()

@@ -11,7 +11,7 @@ use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
 use crate::cli::estream::install::{counted, release_call, title};
 use crate::cli::estream::workspace::{WorkspacePlace, component};
-use crate::cli::render::{Paint, field, list, text};
+use crate::cli::render::{Paint, field, list, plain, text};
 use crate::cli::{Ended, Terminal};
 use crate::estream::inspect::{changes, is_of_archive};
 use crate::estream::install::absent;
@@ -76,10 +76,17 @@ fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<
         true => notes.push(format!("files: none are noted; resolverd install --force {} does", id.path())),
         false => checked.push("files"),
     }
-    let entry = asked(asker, &release_call(id.as_text(), &one.version.to_string())?, "asking the registry")?;
-    let entry = entry.map_err(|why| notes.push(format!("signature: not checked, {why}"))).ok();
-    let stated = entry.as_ref().map(|entry| checksum(entry, one));
-    let mut result = None;
+    let call = release_call(id.as_text(), &one.version.to_string())?;
+    let (entry, mut result) = match asker.ask_slowly(&call, "asking the registry") {
+        Ok(entry) => (Some(entry), None),
+        Err(Ended::Refused(problem)) => {
+            let (result, note) = unlisted(one, &problem, asker)?;
+            notes.push(note);
+            (None, result.map(str::to_owned))
+        }
+        Err(ended) => return Err(ended),
+    };
+    let stated = entry.as_ref().and_then(|entry| checksum(entry, one));
     let mut is_refused = false;
     if let Some(entry) = &entry {
         checked.push("registry");
@@ -104,7 +111,10 @@ fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<
         }
     }
     let mut is_archive_other = false;
-    if entry.is_some() && !is_refused && stated == Some(true) {
+    if entry.is_some() && stated.is_none() {
+        notes.push("checksum: none is noted".to_owned());
+    }
+    if entry.is_some() && !is_refused && stated != Some(false) && !one.files.is_empty() {
         match archive(id, one, asker)? {
             Ok(is_same) => {
                 checked.push("archive");
@@ -134,12 +144,65 @@ struct Outcome<'a> {
     notes: Vec<String>,
 }
 
-/// Tells whether the registry states the checksum of the archive that was installed.
-fn checksum(entry: &Value, one: &Installed) -> bool {
-    let installed = one.checksum.as_ref().map(ToString::to_string);
-    list(&entry["integrity"]["archive"], "digests")
-        .iter()
-        .any(|digest| digest.as_str() == installed.as_deref())
+/// Tells whether the registry states the checksum of the archive that was installed; `None` where none was noted.
+fn checksum(entry: &Value, one: &Installed) -> Option<bool> {
+    let installed = one.checksum.as_ref()?.to_string();
+    let mut stated = list(&entry["integrity"]["archive"], "digests").iter();
+    Some(stated.any(|digest| digest.as_str() == Some(&installed)))
+}
+
+/// Judges a version that the sources do not answer for, and says why. It is wrong where its key is refused today, and where a source
+/// that was read should have it: whoever edits the workspace's file could otherwise invent a version. Only where nobody can tell
+/// there is no result.
+fn unlisted(
+    one: &Installed,
+    problem: &Value,
+    asker: &mut Asker<'_>,
+) -> Result<(Option<&'static str>, String), Ended> {
+    let why = field(problem, "detail");
+    let is = |code: Code| problem["code"] == code.row().text;
+    if !is(Code::ComponentNotFound) && !is(Code::VersionNotFound) {
+        return Ok((None, format!("signature: not checked, {why}")));
+    }
+    let key = refused_key(one, asker)?;
+    if let Some((result @ "RevokedKey", note)) = key {
+        return Ok((Some(result), note));
+    }
+    if is(Code::VersionNotFound) {
+        return Ok((Some("UnknownKey"), format!("the registry has no such version: {why}")));
+    }
+    if let Some(source) = &one.registry {
+        let sources = asked(asker, &Call::get("/v1/sources"), "asking the registry")?;
+        let rows = sources.as_ref().map_or(&[][..], |answer| list(answer, "items"));
+        if rows.iter().any(|row| row["id"] == **source && row["state"] == "fresh") {
+            return Ok((Some("UnknownKey"), format!("the registry has no such version: {why}")));
+        }
+    }
+    Ok(match key {
+        Some((result, note)) => (Some(result), note),
+        None => (None, format!("signature: not checked, {why}")),
+    })
+}
+
+/// Asks what the best-placed source that knows a publisher says of the key that was noted; `None` where that key is good, or nobody
+/// knows.
+fn refused_key(one: &Installed, asker: &mut Asker<'_>) -> Result<Option<(&'static str, String)>, Ended> {
+    let (Some(publisher), Some(key)) = (&one.publisher, &one.key_id) else { return Ok(None) };
+    let call = Call::post("/v1/documents", &json!({ "publishers": [publisher] }));
+    let Ok(answer) = asked(asker, &call, "asking the registry")? else { return Ok(None) };
+    let Some(row) = list(&answer, "publishers").first() else { return Ok(None) };
+    let source = field(row, "source");
+    let known = list(row, "keys").iter().find(|line| line["id"] == **key);
+    Ok(match known {
+        Some(line) if line["status"] == "revoked" => Some((
+            "RevokedKey",
+            format!("{source} says that the key {} of {} is revoked", plain(key), plain(publisher)),
+        )),
+        Some(_) => None,
+        None => {
+            Some(("UnknownKey", format!("{source} knows {} and no key {}", plain(publisher), plain(key))))
+        }
+    })
 }
 
 /// Compares what was noted of the files with what the archive holds, which the daemon has verified.
@@ -207,6 +270,7 @@ fn shown(answer: &Value, paint: Paint) -> String {
             match one["checksumMatches"].as_bool() {
                 Some(true) => "✓ SHA3-256 matches".to_owned(),
                 Some(false) => paint.bad("✗ SHA3-256 differs from the registry's"),
+                None if one["checksum"].is_null() => paint.note("none noted"),
                 None => paint.note("not checked"),
             },
         );
@@ -214,6 +278,7 @@ fn shown(answer: &Value, paint: Paint) -> String {
         line(
             "Files",
             match changed.len() {
+                0 if one["files"] == 0 => paint.note("none noted"),
                 0 => format!("✓ {files} as installed"),
                 number => paint.bad(&format!("✗ {number} of {files} differ")),
             },
