@@ -204,7 +204,7 @@ fn a_scoped_name_is_answered_by_the_first_registry_that_knows_its_publisher() {
 #[test]
 fn a_pipe_in_the_place_of_the_home_configuration_is_refused_and_keeps_nobody_waiting() {
     let sandbox = Sandbox::new();
-    let place = sandbox.path(".estream/config.toml");
+    let place = sandbox.path("home/.estream/config.toml");
     std::fs::create_dir_all(place.parent().unwrap()).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&place).status().unwrap().success());
     let said = sandbox.run(&["status"]);
