@@ -41,6 +41,12 @@ const WORKSPACE: &str = "workspace.lcp.toml";
 /// Why nobody can say what a relative call means.
 pub(super) type Why = String;
 
+/// What a relative call means, or why nobody can say.
+pub(super) type Meant = Result<Reference, Why>;
+
+/// The bytes of a file; `None` where there is none.
+type Content = Option<Vec<u8>>;
+
 /// Whoever makes relative calls.
 type Of = Option<Box<(Release, CatalogueId)>>;
 
@@ -49,7 +55,7 @@ pub(super) struct Hands<'h> {
     /// Puts something on disk.
     pub(super) provide: &'h dyn Fn(Choice) -> Result<FilesRow, Failure>,
     /// Reads a file of what was put on disk; `None` where it is none of it.
-    pub(super) read: &'h dyn Fn(&FilesRow, &DocPath) -> Result<Option<Vec<u8>>, Failure>,
+    pub(super) read: &'h dyn Fn(&FilesRow, &DocPath) -> Result<Content, Failure>,
     /// Says what a directory is that the policies allow.
     pub(super) describe: &'h dyn Fn(&DirectReference, &FilesRow) -> Result<Described, Failure>,
     /// Tells whether the policies allow a directory.
@@ -96,7 +102,7 @@ impl Packages {
         caller: &Choice,
         text: &str,
         scene: &Scene<'_>,
-    ) -> Result<Result<Reference, Why>, Failure> {
+    ) -> Result<Meant, Failure> {
         match self.meant(caller, text, scene) {
             Ok(reference) => Ok(Ok(reference)),
             Err(Unsaid::Never(why)) => Ok(Err(why)),

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::api::{Code, Failure};
 use crate::resolve::solver::Undecided;
 use crate::resolve::{Candidates, Pick, Resolution};
-use crate::server::beside::Why;
+use crate::server::beside::{Meant, Why};
 use crate::server::direct::Described;
 use crate::server::errand::told as told_refusal;
 use crate::server::files::{Calls, Choice, Composed};
@@ -99,7 +99,7 @@ pub(super) fn rounds(calls: Calls, solving: &Solving) -> u64 {
 }
 
 /// What a relative call of a release means, or why nobody can say; an error is why that cannot be found out now.
-type Meaning<'m> = dyn Fn(&Choice, &str) -> Result<Result<Reference, Why>, Failure> + 'm;
+type Meaning<'m> = dyn Fn(&Choice, &str) -> Result<Meant, Failure> + 'm;
 
 /// Releases with their compose files.
 type Read<'r> = dyn Fn(&[&Pick<'_>]) -> Result<Vec<(Choice, Composed)>, Failure> + 'r;
@@ -229,7 +229,7 @@ fn release_of<'d>(reference: &DirectReference, described: &'d [Described]) -> Op
 fn called(
     release: &Release,
     bytes: &[u8],
-    meaning: &dyn Fn(&str) -> Result<Result<Reference, Why>, Failure>,
+    meaning: &dyn Fn(&str) -> Result<Meant, Failure>,
 ) -> Result<Known, Failure> {
     let mut known = Known::default();
     let calls = match compose::calls(bytes) {
