@@ -815,6 +815,252 @@ fn what_a_catalogue_lists_answers_a_relative_call_before_what_lies_beside() {
     assert_eq!((ids(&answer).len(), &answer["natives"]), (1, &json!(["lcod://p/std/private/x@0.2.0"])));
 }
 
+/// Two sources: `acme`, the first, and `community`, each with a repository of its own.
+struct Rivals {
+    sandbox: Sandbox,
+    acme: String,
+    community: String,
+}
+
+impl Drop for Rivals {
+    fn drop(&mut self) {
+        open_up(&self.sandbox.path("cache"));
+    }
+}
+
+/// The descriptor of a package at `directory`.
+fn package_file(directory: &str, full: &str) -> (String, Vec<u8>) {
+    let text = format!(
+        "schemaVersion = \"2.0\"\nid = \"{full}\"\nkind = \"workspace-package\"\n[workspace]\ncomponentsDir = \"components\"\n"
+    );
+    (format!("{directory}/lcp.toml"), text.into_bytes())
+}
+
+/// A component at `directory`.
+fn lying(directory: &str, one: Component) -> Component {
+    Component { directory: directory.to_owned(), ..one }
+}
+
+impl Rivals {
+    /// Each side has what it lists, what lies beside that, and the id of the package in `packages/x`.
+    fn new(sides: [(&[Component], &[Component], &str); 2], is_owned: bool, policy: Option<&str>) -> Rivals {
+        let sandbox = Sandbox::new();
+        let publish = |name: &str, (listed, beside, package): (&[Component], &[Component], &str)| {
+            let home = Repository::create(&sandbox.path(name));
+            let mut files = lcod::all_files(&[listed, beside].concat());
+            files.extend([package_file("packages/x", package)]);
+            let rows: Vec<Value> = listed.iter().map(lcod::row).collect();
+            files.insert("list.jsonl".to_owned(), lcod::lines(&format!("{name}/list"), &rows));
+            let commit = home.commit(&files);
+            (home.url(), commit)
+        };
+        let [first, second] = sides;
+        let (acme, community) = (publish("acme", first), publish("community", second));
+        let source = |id: &str, priority: u32, url: &str, owns: &[&str]| {
+            let entry = json!({"type": "git", "url": url, "ref": "main", "subpath": "list.jsonl"});
+            json!({"id": id, "priority": priority, "owns": owns, "entrypoint": entry})
+        };
+        let owns: &[&str] = if is_owned { &["lcod://acme/**"] } else { &[] };
+        let sources = [source("acme", 10, &acme.0, owns), source("community", 50, &community.0, &[])];
+        sandbox.write_sources(&json!({"schema": "lcod-resolver/sources@1", "sources": sources}));
+        if let Some(policy) = policy {
+            let place = sandbox.path("config/resolverd");
+            std::fs::create_dir_all(&place).unwrap();
+            std::fs::write(place.join("trust.toml"), policy).unwrap();
+        }
+        Rivals { sandbox, acme: acme.1, community: community.1 }
+    }
+}
+
+const NAMESPACES: &str = "schema = \"resolverd/trust@1\"\nversion = 1\n[defaults]\ndirect = \"allow\"\n[[namespaces]]\nmatch = \"lcod://acme/**\"\nsources = [\"acme\"]\nrequire = \"pin\"\n[[namespaces]]\nmatch = \"lcod://evil/**\"\nsources = [\"community\"]\nrequire = \"pin\"\n";
+
+#[test]
+fn a_package_takes_no_component_over_by_what_it_calls_itself() {
+    let app = lying(
+        "c/app",
+        calling("lcod://acme/app", "1.0.0", &["lcod://acme/billing/invoice", "lcod://evil/tool@1"], &[]),
+    );
+    let invoice = lying("c/invoice", calling("lcod://acme/billing/invoice", "1.0.0", &[], &[]));
+    let check = |call: &str, is_owned: bool, policy: Option<&str>, part: &str| {
+        let tool = lying("packages/x/components/tool", calling("lcod://evil/tool", "1.0.0", &[], &[call]));
+        let beside = ["invoice", "secret"].map(|name| {
+            let id = format!("lcod://acme/billing/{name}");
+            lying(&format!("packages/x/components/{name}"), calling(&id, "9.9.9", &[], &[]))
+        });
+        let listed = [app.clone(), invoice.clone()];
+        let sides = [
+            (&listed[..], &[][..], "lcod://acme/x@1.0.0"),
+            (&[tool][..], &beside, "lcod://acme/billing@9.9.9"),
+        ];
+        let rivals = Rivals::new(sides, is_owned, policy);
+        let daemon = rivals.sandbox.start_synced();
+        let answer = resolve(&daemon, "follow", &["lcod://acme/app"], &[]).ok();
+        let expected =
+            ["lcod://acme/billing/invoice@1.0.0", "lcod://evil/tool@1.0.0", "lcod://acme/app@1.0.0"];
+        assert_eq!(
+            (ids(&answer), reasons(&answer)),
+            (expected.map(str::to_owned).to_vec(), vec!["call.relative"]),
+            "{answer:#}"
+        );
+        assert_eq!(answer["components"][0]["source"]["commit"], rivals.acme, "{answer:#}");
+        assert_eq!(answer["components"][0]["shadowed"], json!([]), "{answer:#}");
+        let text = answer["warnings"][0]["text"].as_str().unwrap();
+        assert!(text.contains(part), "{text}");
+        let strict = resolve(&daemon, "strict", &["lcod://acme/app"], &[]).json();
+        assert_eq!((&strict["code"], &strict["reason"]), (&json!("E003"), &json!("call.relative")));
+    };
+    for (is_owned, policy) in [(true, None), (false, None), (false, Some(NAMESPACES))] {
+        check("./invoice", is_owned, policy, "acme/acme lists it in other versions");
+        check("./secret", is_owned, policy, "none of what the caller belongs to");
+    }
+}
+
+#[test]
+fn a_namespace_of_another_source_is_nobody_else_s() {
+    let check = |is_owned: bool, policy: Option<&str>, part: &str| {
+        let other = lying("c/other", calling("lcod://acme/other", "1.0.0", &[], &[]));
+        let tool =
+            lying("packages/x/components/tool", calling("lcod://acme/z/tool", "1.0.0", &[], &["./own"]));
+        let own = lying("packages/x/components/own", calling("lcod://acme/z/own", "1.0.0", &[], &[]));
+        let sides = [
+            (&[other][..], &[][..], "lcod://acme/x@1.0.0"),
+            (&[tool][..], &[own][..], "lcod://acme/z@1.0.0"),
+        ];
+        let rivals = Rivals::new(sides, is_owned, policy);
+        let daemon = rivals.sandbox.start_synced();
+        let answer = resolve(&daemon, "follow", &["lcod://acme/z/tool"], &[]).ok();
+        if part.is_empty() {
+            assert_eq!((ids(&answer).len(), reasons(&answer)), (2, vec!["call.undeclared"]), "{answer:#}");
+            assert_eq!(answer["components"][0]["source"]["commit"], rivals.community);
+            return;
+        }
+        assert_eq!((ids(&answer).len(), reasons(&answer)), (1, vec!["call.relative"]), "{answer:#}");
+        let text = answer["warnings"][0]["text"].as_str().unwrap();
+        assert!(text.contains(part), "{text}");
+    };
+    check(true, None, "owned by source acme");
+    check(false, None, "");
+    // A rule may let a source supply what it lists, and no more: this one asks for signatures of what is beside.
+    let narrow = "schema = \"resolverd/trust@1\"\nversion = 1\n[defaults]\ndirect = \"allow\"\n[[namespaces]]\nmatch = \"lcod://acme/**\"\nsources = [\"acme\", \"community\"]\nrequire = \"pin\"\n[[namespaces]]\nmatch = \"lcod://acme/z/own\"\nsources = [\"acme\"]\nrequire = \"pin\"\n";
+    check(false, Some(narrow), "community may not supply it under the policy");
+}
+
+#[test]
+fn two_packages_of_one_name_keep_their_private_components() {
+    let app = lying(
+        "packages/x/components/app",
+        calling("lcod://acme/billing/app", "1.0.0", &["lcod://acme/billing/tool@1"], &["./private"]),
+    );
+    let tool = lying(
+        "packages/x/components/tool",
+        calling("lcod://acme/billing/tool", "1.0.0", &[], &["./private"]),
+    );
+    let private =
+        lying("packages/x/components/private", calling("lcod://acme/billing/private", "1.0.0", &[], &[]));
+    let (listed, beside, name) = ([app], [private.clone()], "lcod://acme/billing@1.0.0");
+    let rivals = Rivals::new([(&listed, &beside, name), (&[tool], &[private], name)], false, None);
+    let daemon = rivals.sandbox.start_synced();
+    let answer = resolve(&daemon, "follow", &["lcod://acme/billing/app"], &[]).ok();
+    // The first that is chosen has it; the other does not get it from there, and both places are named.
+    let told: Vec<&str> = answer["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["reason"] == "call.relative")
+        .map(|one| one["text"].as_str().unwrap())
+        .collect();
+    assert_eq!((ids(&answer).len(), told.len()), (3, 1), "{answer:#}");
+    assert!(told[0].contains(&rivals.acme) && told[0].contains(&rivals.community), "{told:?}");
+    let all = answer["components"].as_array().unwrap();
+    let private = all.iter().find(|one| one["id"] == "lcod://acme/billing/private").unwrap();
+    for one in all.iter().filter(|one| one["called"].as_array().is_some_and(|called| !called.is_empty())) {
+        assert_eq!(one["source"]["commit"], private["source"]["commit"], "{answer:#}");
+    }
+    assert_eq!(resolve(&daemon, "follow", &["lcod://acme/billing/app"], &[]).ok(), answer);
+}
+
+/// Returns the descriptions in the cache, by what they are of.
+fn descriptions(sandbox: &Sandbox) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    let mut open = vec![sandbox.path("cache")];
+    while let Some(place) = open.pop() {
+        for entry in std::fs::read_dir(place).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if let Ok(about) =
+                serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap_or_default())
+                && let (Some(release), true) = (about["release"].as_str(), about["promise"].is_string())
+            {
+                found.push((release.to_owned(), path));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_cannot_be_reached_takes_nothing_out_of_answers_and_locks() {
+    let package = Package::new(&["internal/x"], &[calling("lcod://n/a", "1.3.0", &[], &[])], None);
+    let world = &package.world;
+    let said = world.run(&["sync"]);
+    assert!(said.status == 0, "{said:?}");
+    let lock = ["lock", "lcod://p/std/app", "--calls"];
+    assert_eq!(world.run(&lock).status, 0);
+    let locked = world.read("resolverd.lock");
+    assert!(locked.contains("lcod://p/std/private/x"), "{locked}");
+    // One file that says what the names stand for is gone from the cache: another meaning is not guessed.
+    let gone = descriptions(&world.sandbox);
+    let gone: Vec<&PathBuf> =
+        gone.iter().filter(|(release, _)| release.ends_with("(descriptors)")).map(|(_, path)| path).collect();
+    assert_eq!(gone.len(), 1, "both files are one entry: {gone:?}");
+    open_up(&world.sandbox.path("cache"));
+    std::fs::remove_file(gone[0]).unwrap();
+    let said = world.run(&["--offline", "resolve", "lcod://p/std/app", "--calls"]);
+    assert!(said.status != 0 && said.stderr.contains("offline"), "{said:?}");
+    // The repository and the cache are gone.
+    std::fs::rename(world.sandbox.path("home"), world.sandbox.path("away")).unwrap();
+    for offline in [&[][..], &["--offline"]] {
+        open_up(&world.sandbox.path("cache"));
+        std::fs::remove_dir_all(world.sandbox.path("cache/resolverd/files")).ok();
+        let said = world.run(&[offline, &lock].concat());
+        assert!(said.status != 0, "{said:?}");
+        assert_eq!(world.read("resolverd.lock"), locked, "{said:?}");
+    }
+    std::fs::rename(world.sandbox.path("away"), world.sandbox.path("home")).unwrap();
+    assert_eq!(world.run(&lock).status, 0);
+    assert_eq!(world.read("resolverd.lock"), locked);
+}
+
+#[test]
+fn that_a_workspace_has_no_file_is_kept_as_well() {
+    let tool = lying("packages/x/components/tool", calling("lcod://acme/z/tool", "1.0.0", &[], &["./own"]));
+    let own = lying("packages/x/components/own", calling("lcod://acme/z/own", "1.0.0", &[], &[]));
+    let side = (&[tool][..], &[own][..], "lcod://acme/z@1.0.0");
+    let rivals = Rivals::new([side, (&[], &[], "lcod://n/x@1.0.0")], false, None);
+    let daemon = rivals.sandbox.start_synced();
+    let online = resolve(&daemon, "follow", &["lcod://acme/z/tool"], &[]);
+    assert_eq!(ids(&online.ok()).len(), 2);
+    let offline = json!({"requests": ["lcod://acme/z/tool"], "calls": "follow", "offline": true});
+    assert_eq!(daemon.post("/v1/resolve", &offline).body, online.body);
+}
+
+#[test]
+fn no_package_is_fetched_before_the_policy_is_asked() {
+    let policy = "schema = \"resolverd/trust@1\"\nversion = 1\n[[namespaces]]\nmatch = \"lcod://**\"\nsources = [\"acme\"]\nrequire = \"pin\"\n";
+    let package = Package::new(&["internal/x"], &[], Some(policy));
+    let daemon = package.world.sandbox.start_synced();
+    let answer = resolve(&daemon, "follow", &["lcod://p/std/app"], &[]).ok();
+    assert_eq!(reasons(&answer), ["call.relative"]);
+    let found = descriptions(&package.world.sandbox);
+    let beside: Vec<&str> = found
+        .iter()
+        .map(|(release, _)| release.as_str())
+        .filter(|release| release.starts_with("git+"))
+        .collect();
+    assert!(matches!(beside[..], [one] if one.ends_with("(descriptors)")), "{found:?}");
+}
+
 #[test]
 fn the_limits_of_calls_are_the_operator_s() {
     let world = World::new(&chain());

@@ -391,6 +391,7 @@ fn other_bytes_from_a_mirror_are_refused_and_harm_nobody_else() {
             size: None,
             executable: false,
             want: Some(Want::Blob(Location::Https { url: url.clone() })),
+            is_optional: false,
         };
         let host = server.origin().trim_start_matches("https://").to_owned();
         Plan {

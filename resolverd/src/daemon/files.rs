@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use catalogue_schema::digest::Digest;
+use catalogue_schema::direct::DirectReference;
 use catalogue_schema::id::CatalogueId;
 use catalogue_schema::model::{Refusal, Release};
 use catalogue_schema::path::DocPath;
@@ -235,11 +236,17 @@ fn planned(choice: &Choice, errand: &Errand<'_>, limits: &Limits) -> Result<Plan
             plan::direct(direct.to_string(), direct.location(), direct.path.clone())
         }
         Choice::Beside(beside) => {
-            let Beside { reference, is_file, of, .. } = &**beside;
+            let Beside { reference, only, of, .. } = &**beside;
             let (name, location) = (reference.to_string(), reference.location());
-            let plan = match is_file {
-                true => plan::single(name, location, &reference.path),
-                false => plan::direct(name, location, reference.path.clone()),
+            let plan = match only {
+                Some(files) => {
+                    let place = |path: &DocPath| {
+                        let own = DocPath::parse(path.segments().next_back()?).ok()?;
+                        Some((own, DirectReference { path: path.clone(), ..reference.clone() }.location()))
+                    };
+                    plan::some(&name, files.iter().filter_map(place), (location, reference.path.clone()))
+                }
+                None => plan::direct(name, location, reference.path.clone()),
             };
             // Whoever may be asked for a release may be asked for what lies beside it.
             match of {

@@ -120,8 +120,13 @@ impl About {
         }
         let known: BTreeMap<&str, &FileLine> =
             self.files.iter().map(|file| (file.path.as_text(), file)).collect();
+        let mut absent = 0;
         for piece in &plan.pieces {
             let Some(file) = known.get(piece.path.as_text()) else {
+                if piece.is_optional {
+                    absent += 1;
+                    continue;
+                }
                 return Err(format!("a list without {}", piece.path));
             };
             let is_same = piece.digest.as_ref().is_none_or(|digest| is_met(digest, file))
@@ -133,8 +138,8 @@ impl About {
         }
         // A directory and an archive may hold more than was known before.
         let is_whole_list = plan.tree.is_none() && plan.archive.is_none();
-        match is_whole_list && known.len() != plan.pieces.len() {
-            true => Err(format!("{} files instead of {}", known.len(), plan.pieces.len())),
+        match is_whole_list && known.len() + absent != plan.pieces.len() {
+            true => Err(format!("{} files instead of {}", known.len(), plan.pieces.len() - absent)),
             false => Ok(()),
         }
     }

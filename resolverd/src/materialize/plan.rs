@@ -72,6 +72,8 @@ pub struct Piece {
     pub executable: bool,
     /// Where it lies; `None` where only the shelf can have it.
     pub want: Option<Want>,
+    /// Where its commit does not have it, the release is whole without it.
+    pub is_optional: bool,
 }
 
 /// A directory of a commit.
@@ -124,6 +126,7 @@ pub fn of(release: &Release, catalogue: Option<&CatalogueState>, limits: &Limits
                 size: file.size,
                 executable: false,
                 want: None,
+                is_optional: false,
             })
             .collect(),
     };
@@ -161,7 +164,15 @@ fn inside_archive(release: &Release) -> Result<Vec<Piece>, Refusal> {
     let Some(digest) = release.manifest.clone() else { return Ok(Vec::new()) };
     let path = DocPath::parse(MANIFEST)
         .map_err(|error| Refusal::of(format!("{}@{}", release.id, release.version), &error))?;
-    Ok(vec![Piece { path, digest: Some(digest), blob: None, size: None, executable: false, want: None }])
+    Ok(vec![Piece {
+        path,
+        digest: Some(digest),
+        blob: None,
+        size: None,
+        executable: false,
+        want: None,
+        is_optional: false,
+    }])
 }
 
 /// Plans the directory `path` of a commit, which `release` names itself.
@@ -181,18 +192,23 @@ pub fn direct(release: String, location: Location, path: DocPath) -> Plan {
     }
 }
 
-/// Plans one file of a commit, which `release` names itself.
-pub fn single(release: String, location: Location, path: &DocPath) -> Plan {
-    let name = path.segments().next_back().and_then(|name| DocPath::parse(name).ok());
-    let piece = Piece {
-        path: name.unwrap_or_else(|| path.clone()),
+/// Plans single files of a commit, each under its own name, as far as they are there; `release` names the directory to which they belong.
+pub fn some(
+    release: &str,
+    places: impl Iterator<Item = (DocPath, Location)>,
+    whole: (Location, DocPath),
+) -> Plan {
+    let piece = |(path, location): (DocPath, Location)| Piece {
+        path,
         digest: None,
         blob: None,
         size: None,
         executable: false,
-        want: Some(Want::Blob(location.clone())),
+        want: Some(Want::Blob(location)),
+        is_optional: true,
     };
-    Plan { pieces: vec![piece], tree: None, ..direct(format!("{release} (file)"), location, path.clone()) }
+    let pieces = places.map(piece).collect();
+    Plan { pieces, tree: None, ..direct(format!("{release} (descriptors)"), whole.0, whole.1) }
 }
 
 /// Returns the files that play a part of their own, by name, among `paths`: the one nearest to the top.

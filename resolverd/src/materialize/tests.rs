@@ -258,6 +258,7 @@ fn what_is_refused_leaves_nothing_in_sight() {
         size,
         executable: false,
         want: None,
+        is_optional: false,
     };
     check(
         &place,
@@ -288,6 +289,7 @@ fn one_bad_release_spoils_only_itself_in_a_request_of_many() {
             size: None,
             executable: false,
             want: None,
+            is_optional: false,
         }],
         ..plan("lost")
     };
@@ -436,6 +438,7 @@ fn a_description_that_was_changed_with_its_files_is_not_believed() {
             size: Some(format!("bytes of {name}").len() as u64),
             executable: false,
             want: None,
+            is_optional: false,
         };
         let plan = Plan { pieces: vec![piece("compose.yaml"), piece("lcp.toml")], ..plan("x") };
         let row = place.one(&plan, Fetching::Allowed).expect("a row");
@@ -647,6 +650,7 @@ fn packed(files: &[(&str, &str)]) -> (Plan, Vec<u8>) {
         size: None,
         executable: false,
         want: None,
+        is_optional: false,
     };
     (Plan { archive, tree: None, pieces: vec![promised], ..plan("packed") }, bytes)
 }

@@ -25,6 +25,8 @@ use crate::trust::verify::{Evidence, judge};
 
 /// How many files are asked for at once: what is in memory besides.
 const FILES_AT_ONCE: usize = 32;
+/// The reason of a file that its commit does not have.
+const FILE_MISSING: &str = "file_missing";
 /// What commits and trees may cost beside the files of a release, in bytes.
 const WAY_BYTES: u64 = 64 << 20;
 /// What a walk counts beside the files of a release.
@@ -145,6 +147,7 @@ fn listed(job: &mut Job<'_>, fetched: &Fetched, limits: &Limits) -> Result<(), R
                 blob: Some(entry.blob),
                 size: None,
                 executable: entry.executable,
+                is_optional: false,
             }),
         }
     }
@@ -194,6 +197,8 @@ fn fetch_files(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
         for ((index, answer), (_, piece, _)) in answers.into_iter().zip(chunk) {
             match answer {
                 Ok(fetched) => arrived(cache, &mut jobs[index], piece, fetched, tools.limits),
+                // That it is not there is known as surely as what is.
+                Err(refusal) if piece.is_optional && refusal.reason == FILE_MISSING => {}
                 Err(refusal) => jobs[index].fail(refusal),
             }
         }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::api::{Code, Failure};
 use crate::resolve::solver::Undecided;
 use crate::resolve::{Candidates, Pick, Resolution};
-use crate::server::beside::Why;
+use crate::server::beside::{Meant, Why};
 use crate::server::direct::Described;
 use crate::server::errand::told as told_refusal;
 use crate::server::files::{Calls, Choice, Composed};
@@ -98,8 +98,8 @@ pub(super) fn rounds(calls: Calls, solving: &Solving) -> u64 {
     if calls == Calls::Off { 1 } else { solving.call_rounds.max(1) }
 }
 
-/// What a relative call of a release means, or why nobody can say.
-type Meaning<'m> = dyn Fn(&Choice, &str) -> Result<Reference, Why> + 'm;
+/// What a relative call of a release means, or why nobody can say; an error is why that cannot be found out now.
+type Meaning<'m> = dyn Fn(&Choice, &str) -> Result<Meant, Failure> + 'm;
 
 /// Releases with their compose files.
 type Read<'r> = dyn Fn(&[&Pick<'_>]) -> Result<Vec<(Choice, Composed)>, Failure> + 'r;
@@ -121,7 +121,7 @@ impl Called {
 
     /// Reads the compose files of what was chosen and is not known yet. Tells whether something is required that was not.
     ///
-    /// **Errors**: those of `read`; R005 `limit.calls` where too much is called undeclared, and `resolve.undecided` where nobody waits
+    /// **Errors**: those of `read` and `meaning`; R005 `limit.calls` where too much is called undeclared, and `resolve.undecided` where nobody waits
     /// any more.
     pub(super) fn learn(
         &mut self,
@@ -140,7 +140,7 @@ impl Called {
             here(solving)?;
             for (pick, (choice, composed)) in chunk.iter().zip(read(chunk)?) {
                 here(solving)?;
-                let found = known(&choice, composed, described, meaning);
+                let found = known(&choice, composed, described, meaning)?;
                 self.undeclared += found.undeclared.len();
                 if self.undeclared as u64 > solving.calls {
                     return Err(too_many(solving.calls));
@@ -203,7 +203,12 @@ fn too_many(limit: u64) -> Failure {
 }
 
 /// Reads what one choice calls.
-fn known(choice: &Choice, composed: Composed, described: &[Described], meaning: &Meaning<'_>) -> Known {
+fn known(
+    choice: &Choice,
+    composed: Composed,
+    described: &[Described],
+    meaning: &Meaning<'_>,
+) -> Result<Known, Failure> {
     let release = match choice {
         Choice::Listed(listed) => Some(&listed.0),
         Choice::Direct(direct) | Choice::Described(direct, _) => release_of(direct, described),
@@ -211,8 +216,8 @@ fn known(choice: &Choice, composed: Composed, described: &[Described], meaning: 
     };
     match (release, composed) {
         (Some(release), Ok(Some(bytes))) => called(release, &bytes, &|text| meaning(choice, text)),
-        (_, Err(refusal)) => Known { unread: Some(refusal), ..Known::default() },
-        _ => Known::default(),
+        (_, Err(refusal)) => Ok(Known { unread: Some(refusal), ..Known::default() }),
+        _ => Ok(Known::default()),
     }
 }
 
@@ -221,14 +226,18 @@ fn release_of<'d>(reference: &DirectReference, described: &'d [Described]) -> Op
 }
 
 /// Reads what one release calls; `meaning` says what is meant by something relative.
-fn called(release: &Release, bytes: &[u8], meaning: &dyn Fn(&str) -> Result<Reference, Why>) -> Known {
+fn called(
+    release: &Release,
+    bytes: &[u8],
+    meaning: &dyn Fn(&str) -> Result<Meant, Failure>,
+) -> Result<Known, Failure> {
     let mut known = Known::default();
     let calls = match compose::calls(bytes) {
         Ok(calls) => calls,
         Err(error) => {
             let subject = format!("compose.yaml of {}@{}", release.id, release.version);
             known.unread = Some(Refusal::of(subject, &error));
-            return known;
+            return Ok(known);
         }
     };
     let own = Reference { id: release.id.clone(), requirement: VersionReq::exact(&release.version) };
@@ -238,7 +247,7 @@ fn called(release: &Release, bytes: &[u8], meaning: &dyn Fn(&str) -> Result<Refe
     for call in calls {
         let reference = match call.target {
             Target::Component(reference) => reference,
-            Target::Relative(text) => match meaning(&text) {
+            Target::Relative(text) => match meaning(&text)? {
                 Ok(reference) => reference,
                 Err(why) => {
                     known.unclear.push((RELATIVE, why, text, call.position));
@@ -262,7 +271,7 @@ fn called(release: &Release, bytes: &[u8], meaning: &dyn Fn(&str) -> Result<Refe
             Some(_) => known.versioned.push((reference, call.position)),
         }
     }
-    known
+    Ok(known)
 }
 
 /// Tells what releases call: as warnings, or as the error that a strict question ends with.

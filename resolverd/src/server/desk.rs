@@ -7,6 +7,8 @@ use std::time::Instant;
 use catalogue_schema::digest::Hashed;
 use catalogue_schema::direct::DirectReference;
 use catalogue_schema::documents::Documents;
+use catalogue_schema::generation::SourceState;
+use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::{File, Release};
 use catalogue_schema::packed::Packed;
 use catalogue_schema::path::DocPath;
@@ -23,7 +25,7 @@ use crate::server::State;
 use crate::server::answer::{Facts, View, are_configured, conflict, looked_up, served, solution};
 use crate::server::beside::{Hands, Packages, Scene};
 use crate::server::calls::{Called, rounds};
-use crate::server::direct::{At, Described, Direct, Named, World};
+use crate::server::direct::{At, Described, Direct, Named, World, refuse_twins};
 use crate::server::documents;
 use crate::server::errand::{choices, composed, desk, is_denied, told};
 use crate::server::explain::{Asked, Ground, explain};
@@ -286,9 +288,13 @@ fn solved<T>(
             described: &described,
             hands: Hands {
                 provide: &provide,
-                read: &|row, path| (desk(state).ok()?.read)((row.clone(), path.clone())).ok().flatten(),
+                read: &|row, path| {
+                    (desk(state)?.read)((row.clone(), path.clone())).map_err(|refusal| told(&refusal))
+                },
                 describe: &|reference, row| describe(desk(state)?, row, reference, policies),
                 allow: &|reference| allowed(state, reference, &facts).map(drop),
+                owner: &|id, source| owned_by_another(current, id, source),
+                supply: &|id, source| policies.beside(id, source).map_or(Ok(()), Err),
             },
         };
         let meaning = |caller: &Choice, text: &str| packages.borrow_mut().meaning(caller, text, &scene);
@@ -296,6 +302,7 @@ fn solved<T>(
             && called.learn(&resolution, &described, solving, (&read, &meaning))?
         {
             described.extend(packages.borrow_mut().take());
+            refuse_twins(&described)?;
             continue;
         }
         let mut told = question.clone();
@@ -303,6 +310,14 @@ fn solved<T>(
         return then(&told, &resolution, &described);
     }
     Err(Called::endless(rounds(question.calls, solving)))
+}
+
+/// Returns a source other than `own` that owns an id by its configuration.
+fn owned_by_another(current: &Snapshot, id: &ComponentId, own: &SourceId) -> Option<SourceId> {
+    let owns = |state: &&SourceState| {
+        state.source.id != *own && state.source.owns.iter().any(|namespace| namespace.contains(id))
+    };
+    current.generation.sources.iter().find(owns).map(|state| state.source.id.clone())
 }
 
 /// Puts the directories of commits that a question names on disk, where every policy lets it, and reads what they say they are.

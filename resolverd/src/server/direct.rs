@@ -77,7 +77,7 @@ impl Described {
         let (reference, full) = (self.reference.clone(), self.full());
         match self.beside.clone() {
             None => Choice::Described(reference, full),
-            of => Choice::Beside(Box::new(Beside { reference, is_file: false, release: Some(full), of })),
+            of => Choice::Beside(Box::new(Beside { reference, only: None, release: Some(full), of })),
         }
     }
 }
@@ -136,7 +136,10 @@ impl Direct {
     }
 }
 
-fn refuse_twins(described: &[Described]) -> Result<(), Failure> {
+/// Refuses two directories that say they are the same component.
+///
+/// **Errors**: R011 `direct.twice`.
+pub(super) fn refuse_twins(described: &[Described]) -> Result<(), Failure> {
     for (at, one) in described.iter().enumerate() {
         let is_twin =
             |other: &&Described| other.release.id == one.release.id && other.reference != one.reference;

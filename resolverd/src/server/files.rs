@@ -272,8 +272,8 @@ impl Choice {
 pub struct Beside {
     /// Where it lies.
     pub reference: DirectReference,
-    /// It is this one file, not a directory.
-    pub is_file: bool,
+    /// Only these files of the commit, as far as they are there, and not the directory.
+    pub only: Option<Vec<DocPath>>,
     /// Which release it is, as `id@version`, where that is known.
     pub release: Option<String>,
     /// The listed release beside it, whose machines are asked; `None` where a directory of a commit led to it.

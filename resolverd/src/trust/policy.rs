@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
-use catalogue_schema::direct::DirectReference;
+use catalogue_schema::direct::{DirectReference, owner};
 use catalogue_schema::error::{ParseError, Position};
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::key::{Fingerprint, PublicKey};
 use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::policy::{
-    Direct, Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Removals, Revocation,
+    Direct, Key, Mode, NamespaceRule, POLICY_BYTES_MAX, Policy, Removals, Require, Revocation,
 };
 use catalogue_schema::signature::Usage;
 
@@ -225,6 +225,29 @@ impl Policies {
         let rules = self.all.iter().filter_map(|one| one.policy.rule(id));
         let excludes = |rule: &&NamespaceRule| rule.mode == Mode::Enforce && !rule.sources.contains(source);
         rules.into_iter().find(excludes)
+    }
+
+    /// Returns why a component that no catalogue lists, and that lies beside a release of `source`, may not be used although direct
+    /// references may: what a rule that is enforced asks for beyond a pin, nobody can show for it. `None` where no policy objects.
+    pub fn beside(&self, id: &ComponentId, source: &SourceId) -> Option<Refusal> {
+        let objects = |one: &InForce| {
+            let Some(rule) = one.policy.rule(id) else {
+                // Whoever names a directory brings what no rule is about; what a catalogue leads to needs one, as all that it lists.
+                let is_refused = *source != owner().source && one.policy.defaults.mode == Mode::Enforce;
+                let expected = "a rule of [[namespaces]] that matches it";
+                return is_refused.then(|| Refusal::new("trust.no_rule", id, expected, "none"));
+            };
+            let is_met = rule.sources.contains(source)
+                && rule.require == Require::Pin
+                && rule.min_age_s == 0
+                && rule.agree <= 1
+                && rule.allow_deps.is_none();
+            let expected = format!("a catalogue that lists it, as rule {} asks", rule.name);
+            let found = format!("a directory beside a release of {source}");
+            (rule.mode == Mode::Enforce && !is_met)
+                .then(|| Refusal::new("trust.source_not_allowed", id, expected, found))
+        };
+        self.all.iter().find_map(objects)
     }
 
     /// Tells whether somebody must have signed the catalogues of a source.
