@@ -768,6 +768,15 @@ fn a_private_key_is_never_published() {
 }
 
 #[test]
+fn what_takes_its_time_beside_the_reading_is_not_counted_as_reading() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.write("config/resolverd/config.toml", "[limits]\ntotal_s = 5\n");
+    let said = desk.publish("orders", &["-y", "--check-command", "sleep 6"]);
+    assert_eq!(said.status, 0, "{said:?}");
+}
+
+#[test]
 fn what_a_registry_could_not_use_is_not_written() {
     let desk = Desk::new(&[]);
     for archives in ["index", "publishers/x", ".github", ".git/x", "config.json"] {

@@ -422,3 +422,24 @@ fn provided(release: &Release) -> Vec<String> {
     let listed = release.extra.get("schemas").and_then(|schemas| schemas.get("provides")?.as_array());
     listed.into_iter().flatten().filter_map(|one| one.as_str()).map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn archives_have_one_time_together_and_documents_their_own() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("config.json"), "{}").unwrap();
+        let (limits, home) = (Limits::default(), Home::directory(place.path()).unwrap());
+        let eyes = Eyes::new(Network::default(), &limits).unwrap();
+        let location = home.at("config.json").unwrap();
+        assert_eq!(eyes.archive(&location).unwrap(), b"{}");
+        *eyes.archives_took.lock().unwrap() += Duration::from_secs(limits.total_s);
+        let failure = eyes.archive(&location).unwrap_err();
+        assert_eq!((failure.code, &*failure.reason), (Code::NetworkError, "limit.total_s"));
+        assert_eq!(eyes.read(&home, "config.json").unwrap().unwrap(), b"{}");
+    }
+}
