@@ -1,6 +1,8 @@
 //! The life of a registry, from the publisher's and the keeper's side: the real binary, real Git repositories, real ML-DSA-87 keys.
 //! Whatever is tampered with gets the same code from `registry check` and from the daemon.
 
+use std::io::Read as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -699,6 +701,101 @@ fn registries_are_made_over_nothing_and_records_stay_readable() {
         assert!(said.status == status && said.stderr.contains(code), "{address}: {said:?}");
         assert!(!said.stderr.contains("u:p"), "{said:?}");
     }
+}
+
+#[test]
+fn a_comment_is_written_into_what_is_there() {
+    let desk = Desk::new(&[]);
+    let path = |name: &str| desk.sandbox.path(name);
+    let fifo = path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // Opened for both, so that neither side waits for the other.
+    let mut pipe = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(&fifo)
+        .unwrap();
+    desk.write("real/comment.md", "before");
+    std::os::unix::fs::symlink("fifo", path("to-fifo")).unwrap();
+    std::os::unix::fs::symlink("real/comment.md", path("to-file")).unwrap();
+    std::os::unix::fs::symlink("nowhere", path("to-nothing")).unwrap();
+    let check = |file: &str| desk.run(&["registry", "check", "registry", "--comment", file]);
+    for file in ["fifo", "to-fifo"] {
+        assert_eq!(check(file).status, 0, "{file}");
+        let mut bytes = vec![0; 1 << 16];
+        let read = pipe.read(&mut bytes).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(String::from_utf8_lossy(&bytes[..read]).contains("Registry check"), "{file}");
+    }
+    assert!(std::fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+    assert_eq!(check("to-file").status, 0);
+    assert!(std::fs::read_to_string(path("real/comment.md")).unwrap().contains("Registry check"));
+    let said = check("to-nothing");
+    assert!(said.status == 2 && said.stderr.contains("registry.comment"), "{said:?}");
+    for link in ["to-fifo", "to-file", "to-nothing"] {
+        assert!(path(link).is_symlink(), "{link}");
+    }
+    // What is printed there would be lost.
+    let printed = std::fs::File::create(path("printed")).unwrap();
+    std::os::unix::fs::symlink("printed", path("to-printed")).unwrap();
+    let mut command = desk.sandbox.command();
+    command.args(["registry", "check", "registry", "--comment", "to-printed"]).stdout(printed);
+    let output = command.stderr(std::process::Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("what is printed goes there"), "{said}");
+}
+
+#[test]
+fn a_private_key_is_never_published() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    let key = std::fs::read(desk.sandbox.path("other.key")).unwrap();
+    desk.write("orders/schemas/signing.pem", &key);
+    for arguments in [
+        &["pack", "orders", "--dry-run"][..],
+        &["publish", "orders", "--registry", "./registry.git", "--key", "acme.key", "-y"],
+    ] {
+        let said = desk.run(arguments);
+        assert!(said.status == 2 && said.stdout.contains("a private key in schemas/signing.pem"), "{said:?}");
+        assert!(said.stdout.contains("package.private_key") || said.stderr.contains("E008"), "{said:?}");
+    }
+    std::fs::remove_file(desk.sandbox.path("orders/schemas/signing.pem")).unwrap();
+    // The key itself by another name.
+    std::fs::hard_link(desk.sandbox.path("acme.key"), desk.sandbox.path("orders/notes.txt")).unwrap();
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 2 && said.stderr.contains("package.private_key"), "{said:?}");
+    assert_eq!(desk.git("registry.git", &["for-each-ref", "--format=%(refname)"]).trim(), "refs/heads/main");
+}
+
+#[test]
+fn what_takes_its_time_beside_the_reading_is_not_counted_as_reading() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.write("config/resolverd/config.toml", "[limits]\ntotal_s = 5\n");
+    let said = desk.publish("orders", &["-y", "--check-command", "sleep 6"]);
+    assert_eq!(said.status, 0, "{said:?}");
+}
+
+#[test]
+fn what_a_registry_could_not_use_is_not_written() {
+    let desk = Desk::new(&[]);
+    for archives in ["index", "publishers/x", ".github", ".git/x", "config.json"] {
+        let said = desk.run(&["registry", "init", "new", "--archives", archives]);
+        assert!(said.status == 2 && said.stderr.contains("--archives"), "{archives}: {said:?}");
+    }
+    desk.component("orders", ORDERS, "1.0.0");
+    for place in [".github/workflows/x.yml", "index/x.tar.gz", "README.md"] {
+        let said = desk.publish("orders", &["-y", "--archive-url", place]);
+        assert!(said.status == 2 && said.stderr.contains("input.path"), "{place}: {said:?}");
+    }
+    let add = ["registry", "publisher", "add", "third", "--dir", "registry", "--key", "other.pem"];
+    for more in [["--expires", "2020-01-01"], ["--key-id", "a b\u{1b}[31m"], ["--key-id", ""]] {
+        let said = desk.run(&[&add[..], &more].concat());
+        assert!(said.status == 2 && !said.stderr.contains('\u{1b}'), "{more:?}: {said:?}");
+    }
+    assert!(!desk.sandbox.path("registry/publishers/third.json").exists());
+    let said = desk.run(&["publish", "orders", "--registry", "./registry.git", "--key", "other.key", "-y"]);
+    assert!(said.stderr.contains("the registry knows no publisher with the key"), "{said:?}");
 }
 
 /// Returns bytes that nothing makes shorter.

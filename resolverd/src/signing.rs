@@ -342,7 +342,7 @@ fn enveloped(
     }
 }
 
-/// Writes what is published: whole, in place of what was there, unless that is one of the files `made_of`.
+/// Writes what is published, as [`replace`] does, unless that would replace one of the files `made_of`.
 ///
 /// **Errors**: the file cannot be written, or is one that it must not replace.
 pub fn publish(path: &Path, bytes: &[u8], made_of: &[&Path]) -> Result<(), SigningError> {
@@ -351,12 +351,32 @@ pub fn publish(path: &Path, bytes: &[u8], made_of: &[&Path]) -> Result<(), Signi
     if target.is_some() && made_of.iter().any(|own| place(own) == target) {
         return Err(SigningError::Own { path: path.to_owned() });
     }
-    let written = prepared(path, bytes, PUBLIC_MODE).and_then(|file| {
-        let directory = File::open(directory(path))?;
-        file.persist(path).map_err(|error| error.error)?;
-        directory.sync_all()
-    });
-    written.map_err(|source| SigningError::File { act: "write", path: path.to_owned(), source })
+    replace(path, bytes).map_err(|source| SigningError::File { act: "write", path: path.to_owned(), source })
+}
+
+/// Writes a file whole, in place of what was there: a reader sees the old one or the new one. A link is followed, and what is no
+/// regular file, such as a pipe or a device, is written into and stays what it is.
+///
+/// **Errors**: it cannot be written; a link leads nowhere, or to where the program prints.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    let target = if is_link { path.canonicalize() } else { Ok(path.to_owned()) };
+    let target = match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => return File::options().write(true).open(path)?.write_all(bytes),
+        // What is printed would go into a file that no name leads to any more.
+        Ok(found) if is_link && is_stdout(&found) => {
+            return Err(io::Error::other("what is printed goes there: name another file"));
+        }
+        _ => target?,
+    };
+    let file = prepared(&target, bytes, PUBLIC_MODE)?;
+    let directory = File::open(directory(&target))?;
+    file.persist(&target).map_err(|error| error.error)?;
+    directory.sync_all()
+}
+
+fn is_stdout(found: &std::fs::Metadata) -> bool {
+    rustix::fs::fstat(io::stdout()).is_ok_and(|own| (own.st_dev, own.st_ino) == (found.dev(), found.ino()))
 }
 
 /// Writes a file that must not exist yet.

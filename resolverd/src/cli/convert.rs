@@ -1,8 +1,7 @@
 //! `convert`: writes a published document in another form that can hold it. Needs no daemon, no store and no network.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::dialect::lcod::convert::{Converted, Dropped, FORMATS, Format, convert};
@@ -12,13 +11,12 @@ use serde_json::json;
 
 use crate::api::{Code, Failure};
 use crate::cli::{Ended, Output, Terminal};
+use crate::signing::replace;
 
 /// The largest document that is converted, in bytes.
 pub const INPUT_BYTES_MAX: u64 = 64 << 20;
 /// How many places are named on stderr; all of them are counted, and `-o json` names every one.
 const PLACES_SHOWN: usize = 5;
-/// The mode of a written file, before the umask: it is published, not kept.
-const FILE_MODE: u32 = 0o666;
 
 /// What `convert` takes.
 #[derive(Debug, Clone, Args)]
@@ -110,15 +108,4 @@ fn read(input: &Path) -> Result<Vec<u8>, Failure> {
         return Err(failed(format!("it has more than {INPUT_BYTES_MAX} bytes")));
     }
     Ok(bytes)
-}
-
-/// Writes a file whole: a reader sees the old one or the new one.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let permissions = std::fs::Permissions::from_mode(FILE_MODE);
-    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

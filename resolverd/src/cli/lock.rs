@@ -20,11 +20,11 @@ use serde_json::{Value, json};
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
 use crate::cli::calls::OwnCalls;
-use crate::cli::convert::replace;
 use crate::cli::project::{Kept, Room, Wishes, lock_at, note_text, own_files, project_at};
 use crate::cli::render::{Paint, field, list, text};
 use crate::cli::terms::{Platforms, Terms};
 use crate::cli::{Ended, Env, Resolve, Terminal};
+use crate::signing::replace;
 
 /// What stands below the help of `lock`.
 pub const LOCK_EXAMPLES: &str = "\

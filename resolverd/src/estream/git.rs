@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use catalogue_schema::error::escaped;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The most that is kept of what the program prints, in bytes.
 const OUTPUT_BYTES_MAX: u64 = 64 << 20;
@@ -20,6 +21,8 @@ const OUTPUT_BYTES_MAX: u64 = 64 << 20;
 const SAID_BYTES_MAX: usize = 600;
 /// How long one call may take that reaches another machine.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// The most processes that are ended with a call.
+const PROCESSES_MAX: usize = 1_000;
 /// What would lead the program to another repository than the one that it is told.
 const ELSEWHERE: [&str; 8] = [
     "GIT_DIR",
@@ -202,9 +205,7 @@ fn conversed(mut child: Child, input: Vec<u8>, verb: &str) -> Result<Ended, GitE
     }))?;
     drop(sender);
     if let Err(mpsc::RecvTimeoutError::Timeout) = receiver.recv_timeout(PATIENCE) {
-        // It may have ended just now.
-        let _ = child.kill();
-        let _ = child.wait();
+        end(&mut child);
         return Err(GitError::Slow { verb: verb.to_owned() });
     }
     let status = child.wait().map_err(unstarted)?;
@@ -213,7 +214,53 @@ fn conversed(mut child: Child, input: Vec<u8>, verb: &str) -> Result<Ended, GitE
     Ok(Ended { is_good: status.success(), printed: text(printed), said: text(said) })
 }
 
+/// Ends a program with all that it has started. It has no process group of its own: whoever presses Ctrl-C ends it with us, and ssh
+/// may ask on the terminal.
+fn end(child: &mut Child) {
+    let of = |id: u32| i32::try_from(id).ok().and_then(Pid::from_raw);
+    let (mut tree, mut at) = (Vec::from_iter(of(child.id())), 0);
+    while let Some(parent) = tree.get(at).copied().filter(|_| at < PROCESSES_MAX) {
+        tree.extend(children(parent));
+        at += 1;
+    }
+    // From the top: who is gone starts no others. One that has ended just now is fine.
+    for process in tree {
+        let _ = kill_process(process, Signal::KILL);
+    }
+    let _ = child.wait();
+}
+
+/// Returns the processes that one has started; none where the system does not tell.
+fn children(parent: Pid) -> Vec<Pid> {
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task"));
+    let listed = tasks.into_iter().flatten().flatten().map(|task| task.path().join("children"));
+    let texts: String = listed.filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+    texts.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
+}
+
 /// Returns arguments of several kinds as one list.
 pub fn arguments(fixed: &[&str], more: &[&OsStr]) -> Vec<OsString> {
     fixed.iter().map(OsString::from).chain(more.iter().map(|one| (*one).to_os_string())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_program_ends_with_all_that_it_started() {
+        let text = "sh -c 'sleep 60 & echo $!; wait; :' & wait";
+        let mut child = Command::new("sh").args(["-c", text]).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut stdout, started) = (child.stdout.take().unwrap(), Instant::now());
+        // The number comes once all of them are there.
+        stdout.read_exact(&mut [0]).unwrap();
+        end(&mut child);
+        // It ends with the last that could write there.
+        stdout.read_to_end(&mut Vec::new()).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
 }

@@ -27,10 +27,11 @@ use serde_json::{Map, Value};
 
 use crate::api::{Code, Failure};
 use crate::estream::forge::{Interface, Pull, Unseen};
-use crate::estream::package::Package;
 use crate::estream::package::against::{Against, Check};
 use crate::estream::package::command::CheckCommand;
+use crate::estream::package::{PRIVATE_KEY, Package};
 use crate::estream::registry::check::{self, Change, Question, Report, told, unfit};
+use crate::estream::registry::keep::for_archives;
 use crate::estream::registry::submit::{Address, Desk, Forge};
 use crate::estream::registry::view::{Eyes, Home};
 use crate::fetch::limit::Limits;
@@ -142,6 +143,12 @@ impl Place {
 pub fn prepare(eyes: &Eyes, wish: &Wish<'_>) -> Result<Prepared, Failure> {
     let bounds = Bounds::from(wish.limits);
     let package = Package::read(wish.directory, &bounds)?;
+    if let Some(path) = package.holds(wish.key) {
+        let detail =
+            format!("the key {} is {path} of the component, and would be published", wish.key.display());
+        return Err(Failure::new(Code::ManifestInvalid, PRIVATE_KEY, detail)
+            .hint("move the key out of the component's directory, or leave it out by [component.include]"));
+    }
     let Ok(component) = package.component().cloned() else {
         let mut against = Against::nothing(&bounds);
         against.command = wish.command;
@@ -257,9 +264,8 @@ fn publisher(
 }
 
 fn unknown_key(publisher: Option<&str>, key: &PublicKey) -> Failure {
-    let whose =
-        publisher.map_or_else(|| "no publisher".to_owned(), |name| format!("not the publisher {name}"));
-    let detail = format!("the registry knows the key {} of {whose}", key.fingerprint());
+    let who = publisher.map_or_else(|| "no publisher".to_owned(), |name| format!("no publisher {name}"));
+    let detail = format!("the registry knows {who} with the key {}", key.fingerprint());
     Failure::new(Code::UnknownPublisher, KEY_UNKNOWN, detail)
         .hint("whoever keeps the registry adds it: resolverd registry publisher add NAME --key NAME.pem")
 }
@@ -304,7 +310,10 @@ fn place(wish: &Wish<'_>, config: &ConfigDocument, component: &Component) -> Res
                 .hint("leave --archive-url away: the archive becomes part of the commit"))
         }
         (Some(url), _, _) if url.contains(':') => HttpsUrl::parse(url).map(Place::Url).map_err(wrong),
-        (Some(path), _, _) => DocPath::parse(path).map(Place::Registry).map_err(wrong),
+        (Some(path), _, _) => {
+            let read = DocPath::parse(path).and_then(|path| for_archives(&path).map(|()| path));
+            read.map(Place::Registry).map_err(wrong)
+        }
         (None, Some(archives), _) => {
             let path = format!("{}/{name}/{version}/{ARCHIVE}", archives.trim_end_matches('/'));
             DocPath::parse(&path)
@@ -444,7 +453,9 @@ fn checked(
             let others: Vec<Value> = report.findings.iter().map(|one| one.problem(None)).collect();
             let first = report.findings.swap_remove(0);
             let detail = format!("the registry would refuse it: {}", first.detail);
-            Err(Failure { detail, ..first }.with("findings", others))
+            let hint = (first.reason == "estream.two_categories")
+                .then(|| "publish it in the category that it is in, or under another name".to_owned());
+            Err(Failure { detail, hint: first.hint.or(hint), ..first }.with("findings", others))
         }
     }
 }

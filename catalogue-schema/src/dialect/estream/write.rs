@@ -410,6 +410,12 @@ fn keyed(fields: &mut Map<String, Value>, name: &str, new: &NewKey<'_>) -> Resul
         Some(id) if known(id) => {
             return Err(ParseError::new(RECORD, format!("an id that no key of {name} has"), id));
         }
+        Some(id)
+            if id.is_empty()
+                || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) =>
+        {
+            return Err(ParseError::new(RECORD, "an id of letters, digits, '.', '_' and '-'", id));
+        }
         Some(id) => id.to_owned(),
         None => {
             let mut ids = (1..).map(|number| format!("{name}-signing-key-{number:02}"));

@@ -7,13 +7,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::{Code, Failure};
-use crate::cli::convert::replace;
 use crate::cli::estream::checks::{self, Checking};
 use crate::cli::render::{Paint, field, list, texts};
 use crate::cli::{Ended, Env, Terminal};
 use crate::config::Settings;
 use crate::estream::package::against::Against;
 use crate::estream::package::{Package, bounds};
+use crate::signing::replace;
 
 /// What `pack` takes.
 #[derive(Debug, Clone, Args)]
@@ -84,6 +84,7 @@ pub(in crate::cli) fn run(
     answer["sha3_256"] = Digest::of(Algorithm::Sha3_256, &archive).hex().into();
     answer["tar"] = Digest::sha256(&tar).to_string().into();
     let place = place(arguments, &package)?;
+    answer["replaced"] = (!arguments.dry_run && place.is_file()).into();
     if !arguments.dry_run {
         replace(&place, &archive).map_err(|error| {
             let detail = format!("cannot write {}: {error}", place.display());
@@ -150,11 +151,12 @@ fn text(answer: &Value, paint: Paint) -> String {
     if answer["archive"].is_string() {
         let verb = if answer["dryRun"] == true { "Would write" } else { "Wrote" };
         out.push_str(&format!(
-            "\nChecksum (SHA3-256): {}\nTar archive: {}\n{verb} {} ({} bytes)\n",
+            "\nChecksum (SHA3-256): {}\nTar archive: {}\n{verb} {} ({} bytes{})\n",
             field(answer, "sha3_256"),
             field(answer, "tar"),
             field(answer, "archive"),
             field(answer, "bytes"),
+            if answer["replaced"] == true { ", in place of the file that was there" } else { "" },
         ));
     }
     out

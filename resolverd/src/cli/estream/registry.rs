@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::dialect::estream::write::{NewKey, NewPublisher};
+use catalogue_schema::error::ParseError;
 use catalogue_schema::instant;
 use catalogue_schema::key::PublicKey;
 use catalogue_schema::revision::rfc3339;
@@ -239,9 +240,11 @@ impl KeyOf {
     fn expires_at(&self) -> Result<Option<String>, Failure> {
         let read = |text: &String| {
             let whole = if text.contains('T') { text.clone() } else { format!("{text}T00:00:00Z") };
-            instant::parse(&whole).map(|_| whole).map_err(|error| {
+            let past = || ParseError::new("input.field", "an instant that is to come", &*whole);
+            let read = instant::parse(&whole).and_then(|at| if at > now_s() { Ok(()) } else { Err(past()) });
+            read.map(|()| whole.clone()).map_err(|error| {
                 Failure::of(Code::RequestInvalid, &error.in_field("--expires"))
-                    .hint("write a date such as 2028-01-01")
+                    .hint("write a date to come, such as 2028-01-01")
             })
         };
         self.expires.as_ref().map(read).transpose()

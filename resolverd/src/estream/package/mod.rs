@@ -18,7 +18,8 @@
 //! begins with a dot, [`NOISE`], and archives of the component itself.
 //!
 //! A file that would be in it and that no reader of archives takes (a link, a device, a name outside the grammar of paths, two names
-//! that differ in case alone) is told by name, and nothing is packed. What is left out is not looked at.
+//! that differ in case alone), or that holds a private key in PEM, is told by name, and nothing is packed. What is left out is not
+//! looked at.
 //!
 //! The directory is opened once, and everything below it from there without following a link: whoever swaps a directory for a link
 //! meanwhile changes nothing but an error. Never writes, never runs anything that the component names.
@@ -29,6 +30,7 @@ pub mod include;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::dialect::estream::MANIFEST;
@@ -57,6 +59,9 @@ pub const NOISE: [&str; 12] = [
     "*.swp",
     "*.tmp",
 ];
+
+/// The reason of a private key among the files that are published.
+pub const PRIVATE_KEY: &str = "package.private_key";
 
 /// A component's directory as it was read.
 #[derive(Debug, Clone)]
@@ -151,6 +156,13 @@ impl Package {
         write::tar(&self.files, bounds, &self.subject()).map_err(|refusal| of_files(&refusal))
     }
 
+    /// Returns the path of a file of the archive that is the very file at `other`, by whatever name.
+    pub fn holds(&self, other: &Path) -> Option<&DocPath> {
+        let place = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+        let own = place(other)?;
+        self.files.keys().find(|path| place(&self.directory.join(path.as_text())) == Some(own))
+    }
+
     /// Returns the name of the archive's file, such as `estream-wire-fix-1.0.0.tar.gz` or `acme-counter-0.1.0.tar.gz`.
     ///
     /// **Errors**: as [`Package::component`].
@@ -204,6 +216,10 @@ fn of_files(refusal: &Refusal) -> Failure {
         "package.entry_type" => (
             Code::ManifestInvalid,
             "put the file itself in its place, or leave it out by [component.include]",
+        ),
+        PRIVATE_KEY => (
+            Code::ManifestInvalid,
+            "move the key out of the component's directory; one that was published has to be revoked",
         ),
         "archive.duplicate" => {
             (Code::ManifestInvalid, "rename one of them: on some systems both names mean one file")

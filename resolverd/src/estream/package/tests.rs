@@ -125,6 +125,32 @@ fn what_belongs_to_a_component_is_read_and_nothing_else() {
 }
 
 #[test]
+fn private_keys_are_told_wherever_they_stand() {
+    let line = "MDQCAQAwCwYJYIZIAWUDBAMTBCKAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZ";
+    let begin = |label: &str| format!("-----BEGIN {label}-----");
+    let check = |text: &str, expected: bool| {
+        let place = component(MANIFEST_TEXT);
+        put(&place, "tests/golden/x.bin", text);
+        let found = faults(&place, |held| held);
+        assert_eq!(found == ["files E008 package.private_key"], expected, "{text}: {found:?}");
+    };
+    for label in ["PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "OPENSSH PRIVATE KEY"] {
+        check(&format!("{}\n{line}\n", begin(label)), true);
+    }
+    let private = begin("PRIVATE KEY");
+    check(&format!("key: |\n  {private}\r\n  {line}\r\n"), true);
+    check(&format!("{{\"key\": \"{private}\\n{line}\"}}"), true);
+    check(
+        &format!("{}\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{line}\n", begin("EC PRIVATE KEY")),
+        true,
+    );
+    check(&format!("{}\n\n{line}\n", begin("PGP PRIVATE KEY BLOCK")), true);
+    check(&format!("{}\n{line}\n", begin("PUBLIC KEY")), false);
+    check(&format!("a block of {private} and what follows, {line}").replace(line, "MDQCAQ..."), false);
+    check(&format!("{}{line}", "-----BEGIN ".repeat(20_000)), false);
+}
+
+#[test]
 fn every_fault_is_told_at_once_with_its_code_and_line() {
     let place = component(
         r#"[component]

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use catalogue_schema::dialect::estream::INDEX;
 use catalogue_schema::dialect::estream::write::{NewKey, NewPublisher, registered, revoked, rotated};
 use catalogue_schema::error::ParseError;
 use catalogue_schema::id::{ComponentId, Dialect};
@@ -65,7 +66,7 @@ impl Checkout {
             let place = self.git.directory().display();
             let detail = format!("{place} has no commit {revision:?}");
             Failure::new(Code::RequestInvalid, "registry.revision", detail)
-                .hint("fetch it first; a shallow clone has few commits: git fetch --unshallow")
+                .hint("fetch it first; a shallow clone has few commits: git fetch --unshallow. HEAD^2 is there behind a merge alone; what the merge was made onto is HEAD^1")
         })
     }
 
@@ -100,12 +101,27 @@ fn unwritten(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Code::RequestInvalid, "registry.file", detail).hint("name a place that you may write to")
 }
 
+/// Refuses a place for archives where something else of a registry lies, or what a forge or Git acts on.
+///
+/// **Errors**: `input.path`.
+pub fn for_archives(path: &DocPath) -> Result<(), ParseError> {
+    let top = path.segments().next().unwrap_or_default();
+    match top.starts_with('.') || [INDEX, PUBLISHERS, "config.json", "README.md"].contains(&top) {
+        false => Ok(()),
+        true => Err(ParseError::new("input.path", "a path that is free for archives", path.as_text())),
+    }
+}
+
 /// Makes an empty registry: a repository with one commit. `archives` is where archives lie in it, where they do.
 ///
 /// **Errors**: something lies there; Git does not do its part.
 pub fn init(directory: &Path, archives: Option<&str>) -> Result<(), Failure> {
     if let Some(archives) = archives {
-        DocPath::parse(archives).map_err(|error| Failure::of(Code::RequestInvalid, &error))?;
+        let place = DocPath::parse(archives).and_then(|path| for_archives(&path));
+        place.map_err(|error| {
+            Failure::of(Code::RequestInvalid, &error.in_field("--archives"))
+                .hint("name a directory such as archives")
+        })?;
     }
     let directory = std::path::absolute(directory).map_err(|error| unwritten(directory, &error))?;
     let is_free = match fs::read_dir(&directory) {

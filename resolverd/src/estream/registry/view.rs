@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use catalogue_schema::dialect::estream::document::{ConfigDocument, config};
 use catalogue_schema::dialect::estream::{self, INDEX, Publisher};
@@ -103,7 +104,8 @@ fn local(path: &Path) -> Result<LocalPath, Failure> {
 pub struct Eyes {
     origins: Origins,
     limits: Limits,
-    budget: Budget,
+    /// How long archives were waited for.
+    archives_took: Mutex<Duration>,
 }
 
 impl Eyes {
@@ -113,8 +115,13 @@ impl Eyes {
     pub fn new(network: Network, limits: &Limits) -> Result<Eyes, Failure> {
         let origins = Origins::new(network)
             .map_err(|refusal| Failure { code: Code::ConfigInvalid, ..Failure::of_refusal(&refusal) })?;
-        // The monotonic clock alone: a run ends, whatever date it is.
-        Ok(Eyes { origins, limits: limits.clone(), budget: Budget::new(limits, Instant::now()) })
+        Ok(Eyes { origins, limits: limits.clone(), archives_took: Mutex::default() })
+    }
+
+    /// Returns what one step may cost: what is done between steps, such as to clone a registry, takes as long as it takes.
+    fn budget(&self) -> Budget {
+        // The monotonic clock alone: a step ends, whatever date it is.
+        Budget::new(&self.limits, Instant::now())
     }
 
     /// Reads one document of a registry; `None` where it is not there.
@@ -123,7 +130,7 @@ impl Eyes {
     pub fn read(&self, home: &Home, path: &str) -> Result<Option<Vec<u8>>, Failure> {
         let location = home.at(path).map_err(|error| Failure::of(Code::ManifestInvalid, &error))?;
         let want = Want::Blob(location);
-        match self.origins.fetch(&[Ask::from(&want)], &self.budget.for_catalogues()).pop() {
+        match self.origins.fetch(&[Ask::from(&want)], &self.budget().for_catalogues()).pop() {
             Some(Ok(Answer::Fetched(fetched))) => Ok(Some(fetched.bytes)),
             Some(Err(FetchError::Missing(_))) => Ok(None),
             Some(Err(error)) => Err(unread(&error)),
@@ -133,12 +140,17 @@ impl Eyes {
 
     /// Reads an archive. Of other machines only public ones are asked, and those that the operator's own rewrite rules lead to.
     ///
-    /// **Errors**: it is not there, cannot be reached or is too large.
+    /// **Errors**: it is not there, cannot be reached or is too large; all archives together took longer than `limits.total_s`.
     pub fn archive(&self, location: &Location) -> Result<Vec<u8>, Failure> {
         let want = Want::Blob(location.clone());
-        // Each has the limits to itself: a registry has as many as it likes.
-        let budget = Budget::new(&self.limits, Instant::now()).for_archives();
-        match self.origins.fetch(&[Ask::from(&want)], &budget).pop() {
+        // Each has the limits to itself, for a registry has as many as it likes; but for the time, of which all have as much as one run.
+        let took = || self.archives_took.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let started = now.checked_sub(*took()).unwrap_or(now);
+        let mut answer =
+            self.origins.fetch(&[Ask::from(&want)], &Budget::new(&self.limits, started).for_archives());
+        *took() += now.elapsed();
+        match answer.pop() {
             Some(Ok(Answer::Fetched(fetched))) => Ok(fetched.bytes),
             Some(Err(error)) => Err(unread(&error)),
             Some(Ok(Answer::Unchanged)) | None => Err(unanswered(&want)),
@@ -151,7 +163,7 @@ impl Eyes {
     pub fn list(&self, home: &Home, path: &str) -> Result<Vec<String>, Failure> {
         let location = home.at(path).map_err(|error| Failure::of(Code::ManifestInvalid, &error))?;
         let want = Want::Tree { location, depth: 1 };
-        let listing = match self.origins.fetch(&[Ask::from(&want)], &self.budget.for_catalogues()).pop() {
+        let listing = match self.origins.fetch(&[Ask::from(&want)], &self.budget().for_catalogues()).pop() {
             Some(Ok(Answer::Fetched(fetched))) => fetched.bytes,
             Some(Err(FetchError::Missing(_))) => return Ok(Vec::new()),
             Some(Err(error)) => return Err(unread(&error)),
@@ -202,14 +214,14 @@ impl Eyes {
     pub fn view(&self, home: &Home) -> Result<View, Failure> {
         let mut view = View::default();
         let mut errands = vec![self.start(home)?];
-        let proofs = Proofs::default();
+        let (proofs, whole) = (Proofs::default(), self.budget());
         while !errands.is_empty() {
             let rest = errands.split_off(errands.len().min(BATCH));
             let batch = std::mem::replace(&mut errands, rest);
             let asks: Vec<Ask<'_>> = batch.iter().map(|errand| Ask::from(&errand.want)).collect();
             let budget = match batch.iter().any(|errand| errand.node().is_some()) {
-                true => self.budget.for_catalogues(),
-                false => self.budget.for_release_documents(),
+                true => whole.for_catalogues(),
+                false => whole.for_release_documents(),
             };
             let answers = self.origins.fetch(&asks, &budget);
             for (errand, answer) in batch.iter().zip(answers) {
@@ -248,6 +260,11 @@ fn unread(error: &FetchError) -> Failure {
     let failure = Failure::of_refusal(error.refusal());
     let is_far = failure.code == Code::SourceUnavailable || matches!(error, FetchError::Unreachable(_));
     match error {
+        // Who is too slow is out of reach; nothing is known to be too large.
+        FetchError::Limit(refusal) if refusal.reason == "limit.total_s" => {
+            Failure { code: Code::NetworkError, ..failure }
+                .hint("try again, or raise total_s below [limits] in config.toml")
+        }
         FetchError::Limit(_) => Failure { code: Code::PackageTooLarge, ..failure }
             .hint("config.toml raises limits below [limits]"),
         _ if is_far => {
@@ -404,4 +421,25 @@ impl View {
 fn provided(release: &Release) -> Vec<String> {
     let listed = release.extra.get("schemas").and_then(|schemas| schemas.get("provides")?.as_array());
     listed.into_iter().flatten().filter_map(|one| one.as_str()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn archives_have_one_time_together_and_documents_their_own() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("config.json"), "{}").unwrap();
+        let (limits, home) = (Limits::default(), Home::directory(place.path()).unwrap());
+        let eyes = Eyes::new(Network::default(), &limits).unwrap();
+        let location = home.at("config.json").unwrap();
+        assert_eq!(eyes.archive(&location).unwrap(), b"{}");
+        *eyes.archives_took.lock().unwrap() += Duration::from_secs(limits.total_s);
+        let failure = eyes.archive(&location).unwrap_err();
+        assert_eq!((failure.code, &*failure.reason), (Code::NetworkError, "limit.total_s"));
+        assert_eq!(eyes.read(&home, "config.json").unwrap().unwrap(), b"{}");
+    }
 }
