@@ -575,6 +575,57 @@ fn a_change_keeps_what_was_published() {
             record["signing_keys"][0]["rotated_at"] = json!("2999-01-01T00:00:00Z");
         });
     });
+    // Whoever could use a version still can, whatever it is that changes.
+    let squat = "index/wire-adapter/order-schemas/metadata.json";
+    let empty =
+        json!({ "name": "order-schemas", "category": "wire-adapter", "publisher": "mal", "versions": [] });
+    check(&["E008 estream.two_categories"], &|files| {
+        forged(files, "1.0.1", "");
+        files.insert(squat.to_owned(), empty.to_string().into_bytes());
+    });
+    check(&["E008 input.json"], &|files| {
+        forged(files, "1.0.1", "");
+        files.insert(squat.to_owned(), b"x".to_vec());
+    });
+    check(&["E008 estream.two_categories"], &|files| {
+        forged(files, "1.0.1", "");
+        files.insert("index/wire-adapter/order-schemas/README.md".to_owned(), b"x".to_vec());
+        files.insert("index/wire-adapter/order-schemas/1.0.0/.gitkeep".to_owned(), Vec::new());
+    });
+    check(&["E010 registry.version_changed"], &|files| {
+        files.retain(|path, _| !path.starts_with("archives/"));
+        change(files, "config.json", |config| config["archives"] = json!("elsewhere"));
+    });
+    check(&["E005 estream.key_rotated"], &|files| {
+        change(files, "publishers/acme.json", |record| {
+            let key = &mut record["signing_keys"][0];
+            (key["status"], key["rotated_at"]) = (json!("rotated"), key["created_at"].clone());
+            key["created_at"] = json!("2020-01-01T00:00:00Z");
+            key["rotated_at"] = json!("2021-01-01T00:00:00Z");
+        });
+    });
+    // Nothing lies among the archives that is no version's.
+    for path in ["archives/evil.sh", "archives/order-schemas/2.0.0/package.tar.gz"] {
+        check(&["E008 registry.file_unknown"], &|files| {
+            forged(files, "1.0.1", "");
+            files.insert(path.to_owned(), b"x".to_vec());
+        });
+    }
+    // A key comes back by none of its times, and one for which anybody could sign is nobody's.
+    check(&["E007 registry.key_changed"], &|files| {
+        change(files, "publishers/acme.json", |record| {
+            let key = &mut record["signing_keys"][0];
+            (key["status"], key["rotated_at"]) = (json!("rotated"), json!("2999-01-01T00:00:00Z"));
+        });
+    });
+    check(&["E007 policy.key_weak"], &|files| {
+        change(files, "publishers/acme.json", |record| {
+            let mut key = record["signing_keys"][0].clone();
+            let digits = key["public_key_hex"].as_str().unwrap().len();
+            (key["key_id"], key["public_key_hex"]) = (json!("weak"), json!("0".repeat(digits)));
+            record["signing_keys"].as_array_mut().unwrap().push(key);
+        });
+    });
     // Words that no seal covers do not go in unseen, with a new version or without.
     let attention = |change: &dyn Fn(&mut Files)| {
         let mut files = good.clone();
@@ -596,6 +647,22 @@ fn a_change_keeps_what_was_published() {
         change(files, other, |document| document["description"] = json!("Free money"));
     };
     assert_eq!(attention(&words), (json!(false), json!(["@acme/order-router: description changes"])));
+    for (field, value, told) in [
+        ("latest", json!("1.0.0"), "order-schemas: latest changes, and is not the newest version"),
+        ("yank_reason", json!("bad"), "order-schemas@1.0.0: yank_reason changes"),
+    ] {
+        let words = |files: &mut Files| {
+            forged(files, "1.0.1", "");
+            change(files, &metadata, |document| match field {
+                "latest" => {
+                    document["versions"][1]["yanked"] = json!(false);
+                    document["latest"] = json!("0.0.1");
+                }
+                _ => document["versions"][0][field] = value.clone(),
+            });
+        };
+        assert_eq!(attention(&words), (json!(false), json!([told])));
+    }
     let verified = |files: &mut Files| {
         forged(files, "1.0.1", "");
         change(files, "publishers/acme.json", |record| record["display_name"] = json!("eStream"));
@@ -897,9 +964,21 @@ fn a_release_and_a_pull_request_are_made_as_the_forge_documents_it() {
     assert_eq!(server.lines().last().map(String::as_str), Some(&*format!("DELETE {repos}/releases/7")));
     assert_eq!(branches().trim(), "refs/heads/main");
 
+    // Where the release cannot be shown, neither it nor the branch stays.
     server.route("/api/uploads/7/assets", answer(201, json!({ "id": 9, "name": "package.tar.gz" })));
+    server.route(&format!("{repos}/releases/7"), answer(502, json!({})));
+    let said = publish("t0ken");
+    assert!(said.status == 5 && said.stderr.contains("E012"), "{said:?}");
+    assert_eq!(branches().trim(), "refs/heads/main");
+
     let assets = json!({ "assets": [{ "name": "package.tar.gz", "browser_download_url": download }] });
     server.route(&format!("{repos}/releases/7"), answer(200, assets));
+    // Where nobody can be asked to merge it, it is published up to there, and what comes next is said.
+    server.route(&format!("{repos}/pulls"), answer(403, json!({ "message": "no pulls" })));
+    let said = publish("t0ken");
+    assert!(said.status == 0 && said.stderr.contains("no pulls"), "{said:?}");
+    assert!(said.stdout.contains("gh pr create --repo acme-org/registry"), "{said:?}");
+    desk.git("registry.git", &["update-ref", "-d", "refs/heads/publish/order-schemas-1.0.0"]);
     let pull = json!({ "number": 47, "html_url": "https://github.com/acme-org/registry/pull/47" });
     server.route(&format!("{repos}/pulls"), answer(201, pull));
     server.forget();
@@ -977,4 +1056,65 @@ fn what_a_registry_does_not_let_in_is_said() {
     desk.write("home/.gitconfig", "[user]\n\tuseConfigOnly = true\n");
     let said = desk.publish("orders", &["-y"]);
     assert!(said.status == 2 && said.stderr.contains("git config --global user.name"), "{said:?}");
+}
+
+/// Nothing of a change is run while it is looked at, wherever in its repository the registry lies, and nothing beside it goes unseen.
+#[test]
+fn a_change_runs_nothing_where_it_is_looked_at() {
+    let desk = shop();
+    let good = files(&desk.sandbox.path("registry"));
+    let own: Files = good.iter().map(|(path, bytes)| (format!("sub/{path}"), bytes.clone())).collect();
+    let mono = Repository::create(&desk.sandbox.path("mono"));
+    mono.commit(&own);
+    assert!(desk.findings("mono/sub", &[]).is_empty());
+    let mut beside = own.clone();
+    beside.insert(".github/workflows/x.yml".to_owned(), b"x".to_vec());
+    mono.commit(&beside);
+    let told = desk.json(&["registry", "check", "mono/sub", "--base", "HEAD^1"]);
+    assert_eq!(told["attention"], json!([".github/workflows/x.yml changes, outside of the registry"]));
+    let said = desk.done(&["registry", "check", "mono/sub", "--base", "HEAD^1"]);
+    assert!(said.contains("look at this before you merge:\n  .github"), "{said}");
+
+    // What runs writes this file.
+    let ran = desk.sandbox.path("ran");
+    let program = format!("touch {}; cat", ran.display());
+    let mut evil = own.clone();
+    for (path, text) in [
+        ("HEAD", "ref: refs/heads/main\n".to_owned()),
+        ("objects/.gitkeep", String::new()),
+        ("refs/.gitkeep", String::new()),
+        (
+            "config",
+            format!(
+                "[core]\n\trepositoryformatversion = 0\n\tworktree = .\n\tfsmonitor = \"{program}\"\n[filter \"x\"]\n\tclean = \"{program}\"\n"
+            ),
+        ),
+        (".gitattributes", "* filter=x\n".to_owned()),
+    ] {
+        evil.insert(format!("sub/{path}"), text.into_bytes());
+    }
+    mono.commit(&evil);
+    let said = desk.run(&["registry", "check", "mono/sub", "--base", "HEAD^1"]);
+    assert!(said.status == 2 && said.stderr.contains("not called .git"), "{said:?}");
+    assert!(!ran.exists());
+
+    // A repository of somebody else's, with all that its configuration runs.
+    let registry = desk.sandbox.path("registry");
+    for (key, value) in
+        [("filter.x.clean", program.as_str()), ("core.fsmonitor", &program), ("core.hooksPath", "hooks")]
+    {
+        place::git(&registry, &["config", key, value]);
+    }
+    desk.write("registry/.git/info/attributes", "* filter=x\n");
+    desk.write("registry/hooks/post-index-change", format!("#!/bin/sh\n{program}\n"));
+    let hook = desk.sandbox.path("registry/hooks/post-index-change");
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    desk.write("registry/README.md", "changed");
+    let told = desk.json(&["registry", "check", "registry"]);
+    assert!(told["warnings"].to_string().contains("names filters"), "{told:#}");
+    assert!(!ran.exists());
+    place::git(&registry, &["config", "--remove-section", "filter.x"]);
+    let told = desk.json(&["registry", "check", "registry"]);
+    assert!(told["warnings"].to_string().contains("README.md"), "{told:#}");
+    assert!(!ran.exists());
 }

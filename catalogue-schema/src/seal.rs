@@ -5,13 +5,16 @@
 //! holds and the key may sign is computed elsewhere. Never computes with a key and never reads a clock: windows are compared with
 //! the time of publication that the registry attests.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::{Value, json};
 
 use crate::digest::Digest;
 use crate::error::ParseError;
-use crate::id::Dialect;
+use crate::id::{ComponentId, Dialect};
 use crate::key::{Fingerprint, PublicKey};
-use crate::model::Release;
+use crate::model::{Refusal, Release, Verdict};
+use crate::version::Version;
 
 /// The field of a release's extra under which the result of looking at its seal stands. No document can put it there.
 pub const VERIFICATION: &str = "verification";
@@ -50,6 +53,9 @@ pub const CHECKSUM_TWICE: &str = "estream.checksum_twice";
 pub const SCOPE_OWNED: &str = "estream.scope_owned";
 /// The reason of a refusal: a name that is reserved for official components.
 pub const NAME_RESERVED: &str = "estream.name_reserved";
+
+/// How many of the releases that claim one archive are named.
+const NAMED_MAX: usize = 4;
 
 /// What a registry says of a publisher's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +164,54 @@ pub fn signer(release: &Release) -> Option<Fingerprint> {
     let is_valid = told.get("result").and_then(Value::as_str) == Some("Valid");
     let key = told.get("key").and_then(Value::as_str).filter(|_| is_valid)?;
     Fingerprint::parse(key).ok()
+}
+
+/// Which releases of a registry state which archive, as far as their seals hold. A seal says what an archive is and not of which release,
+/// so that a registry could give the archive of one to another: an archive, which names its release itself, is one alone.
+#[derive(Debug, Default)]
+pub struct Checksums(HashMap<Digest, Vec<(ComponentId, Version)>>);
+
+impl Checksums {
+    /// Takes in releases that had seals.
+    pub fn note(&mut self, releases: &[Release]) {
+        for release in releases.iter().filter(|release| signer(release).is_some()) {
+            for digest in release.archive.iter().flat_map(|archive| &archive.digests) {
+                let of = (release.id.clone(), release.version.clone());
+                self.0.entry(digest.clone()).or_default().push(of);
+            }
+        }
+    }
+
+    /// Forgets the archives that one release alone states.
+    pub fn keep_twice(&mut self) {
+        self.0.retain(|_, of| of.len() > 1);
+    }
+
+    /// Returns the components that are left.
+    pub fn ids(&self) -> BTreeSet<ComponentId> {
+        self.0.values().flatten().map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Refuses a release whose archive is left, and tells whether it did. Names few of those that state it: they may be many, and each
+    /// is told.
+    pub fn refuse(&self, release: &mut Release) -> bool {
+        if signer(release).is_none() {
+            return false;
+        }
+        let digests = release.archive.iter().flat_map(|archive| &archive.digests);
+        let Some((digest, of)) = digests.filter_map(|digest| self.0.get_key_value(digest)).next() else {
+            return false;
+        };
+        let subject = format!("{}@{}", release.id, release.version);
+        let told: Vec<String> =
+            of.iter().take(NAMED_MAX).map(|(id, version)| format!("{id}@{version}")).collect();
+        let found = format!("{digest} of {} releases: {}", of.len(), told.join(", "));
+        let expected = "an archive that is one release of its registry";
+        let refusal = Refusal::new(CHECKSUM_TWICE, subject, expected, found);
+        release.extra.extend(broken(CHECKSUM_TWICE).map(|told| (VERIFICATION.to_owned(), told)));
+        release.verdict = Verdict::Refused(refusal);
+        true
+    }
 }
 
 #[cfg(test)]

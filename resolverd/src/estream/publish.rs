@@ -461,17 +461,20 @@ fn checked(
 }
 
 /// What became of a submission.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Submitted {
     /// The request to merge it, where one was made.
     pub pull: Option<Pull>,
+    /// Why none was made although it was asked for: the branch is there all the same.
+    pub unasked: Option<Failure>,
     /// What whoever keeps the registry does next, as a command.
     pub next: String,
 }
 
 /// Puts the archive where it will lie, pushes the commit, and asks for it to be merged where `interface` can.
 ///
-/// **Errors**: E015: something is refused; E012: something cannot be reached. A release that was begun is taken away again.
+/// **Errors**: E015: something is refused; E012: something cannot be reached. A release that was begun and a branch that was pushed
+/// are taken away again. That nobody could be asked to merge the branch is no error.
 pub fn submit(sealed: &Sealed, interface: Option<&Interface>) -> Result<Submitted, Failure> {
     let Sealed { desk, change, place, archive, .. } = sealed;
     desk.has_no(&change.branch)?;
@@ -486,7 +489,7 @@ pub fn submit(sealed: &Sealed, interface: Option<&Interface>) -> Result<Submitte
         tracing::warn!(tag, "the release that was begun could not be taken away");
     }
     done?;
-    pulled(desk, change, Some(interface))
+    Ok(pulled(desk, change, Some(interface)))
 }
 
 /// Fills a release, pushes the commit, and lets everybody see the release.
@@ -498,15 +501,19 @@ fn released(
 ) -> Result<(), Failure> {
     interface.upload(draft, ARCHIVE, archive)?;
     sealed.desk.push(&sealed.change.commit, &sealed.change.branch)?;
-    let shown = interface.publish(forge, draft, ARCHIVE)?;
-    match shown == url.as_text() {
+    let shown = interface.publish(forge, draft, ARCHIVE).and_then(|shown| match shown == url.as_text() {
         true => Ok(()),
         false => {
             let detail = format!("the archive is at {}, and the commit says {url}", escaped(&shown));
-            Err(Failure::new(Code::NetworkError, "forge.answer", detail)
-                .hint("delete the branch, and publish with --archive-url"))
+            Err(Failure::new(Code::NetworkError, "forge.answer", detail).hint("publish with --archive-url"))
         }
+    });
+    let Submission { commit, branch, .. } = &sealed.change;
+    // Without its archive nobody could use what the branch publishes.
+    if shown.is_err() && sealed.desk.retract(commit, branch).is_err() {
+        tracing::warn!(branch, "the branch that was pushed could not be taken away");
     }
+    shown
 }
 
 /// Pushes a commit, and asks for it to be merged where `interface` can.
@@ -514,19 +521,23 @@ fn released(
 /// **Errors**: E015: it is refused; E012: the registry cannot be reached.
 pub fn pushed(desk: &Desk, change: &Submission, interface: Option<&Interface>) -> Result<Submitted, Failure> {
     desk.push(&change.commit, &change.branch)?;
-    pulled(desk, change, interface)
+    Ok(pulled(desk, change, interface))
 }
 
-fn pulled(desk: &Desk, change: &Submission, interface: Option<&Interface>) -> Result<Submitted, Failure> {
+fn pulled(desk: &Desk, change: &Submission, interface: Option<&Interface>) -> Submitted {
     let Submission { branch, title, .. } = change;
     let pull = match (interface, &desk.address.forge) {
         (Some(interface), Some(forge)) => {
             let body = "Made by resolverd. `resolverd registry check` verifies it.";
-            Some(interface.pull(forge, (title, body), (branch, &desk.branch))?)
+            Some(interface.pull(forge, (title, body), (branch, &desk.branch)))
         }
         _ => None,
     };
-    Ok(Submitted { pull, next: next(desk, change) })
+    let (pull, unasked) = match pull.transpose() {
+        Ok(pull) => (pull, None),
+        Err(failure) => (None, Some(failure)),
+    };
+    Submitted { pull, unasked, next: next(desk, change) }
 }
 
 /// Returns the command that comes next where nobody was asked to merge.

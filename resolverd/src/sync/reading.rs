@@ -24,6 +24,7 @@ use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Ve
 use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::pointer::{CommitId, Location, Repository, Revision as RevisionOf, Want};
 use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey, SignedBy};
+use catalogue_schema::seal::Checksums;
 
 use crate::fetch::git::object_id;
 use crate::fetch::limit::Budget;
@@ -34,7 +35,7 @@ use crate::merge::Contribution;
 use crate::merge::listing::Listing;
 use crate::shelf::Run;
 use crate::store::memory::Memory;
-use crate::sync::checksums::Checksums;
+use crate::sync::checksums::refuse_twice;
 use crate::sync::reach::reach;
 use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::evidence::{Signatures, Voucher};
@@ -803,7 +804,7 @@ impl<'a> Reader<'a> {
                 self.sync.shelf.keep(&take(fresh))?;
             }
         }
-        checksums.refuse_twice(&mut listing);
+        refuse_twice(checksums, &mut listing);
         Ok(listing)
     }
 

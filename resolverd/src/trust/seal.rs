@@ -1,6 +1,6 @@
 //! Whether the seal of a publisher on an archive counts: the key's own standing first, then the signature.
 //!
-//! 1. A revoked key never counts.
+//! 1. A revoked key never counts, nor one that anybody could sign for.
 //! 2. The release was published between the key's creation and its end, by the registry's word: the signer's own is worth nothing.
 //! 3. It was published before the key was replaced.
 //! 4. The signature is one of the key over the 32 raw bytes of the archive's SHA3-256 (pure ML-DSA-87, empty context).
@@ -15,7 +15,7 @@ use catalogue_schema::seal::{
 };
 
 use crate::trust::evidence::Proofs;
-use crate::trust::signature::SignatureError;
+use crate::trust::signature::{SignatureError, is_weak};
 
 /// Looks at the seal of a release, and returns the release with what came of it: refused where the seal does not count.
 ///
@@ -53,6 +53,11 @@ fn standing(seal: &Seal, subject: &str) -> Option<Refusal> {
         let expected = "a key that has not been revoked";
         return Some(Refusal::new(KEY_REVOKED, subject, expected, format!("{}, revoked", named(seal))));
     }
+    if is_weak(&key.key) {
+        let expected = "a key that its holder alone can sign for";
+        let found = format!("{}, for which anybody could", named(seal));
+        return Some(Refusal::new(SIGNATURE_INVALID, subject, expected, found));
+    }
     if let Some(at_s) = key.created_s.filter(|at_s| published_s < at_s) {
         return refused(KEY_EXPIRED, format!("published with {} after {}", named(seal), rfc3339(at_s)));
     }
@@ -77,7 +82,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use catalogue_schema::digest::{Algorithm, Digest};
-    use catalogue_schema::key::{KeyAlgorithm, SEED_BYTES};
+    use catalogue_schema::key::{KeyAlgorithm, PublicKey, SEED_BYTES};
     use catalogue_schema::seal::PublisherKey;
     use zeroize::Zeroizing;
 
@@ -140,6 +145,11 @@ mod tests {
         check(&|seal| seal.signature[9] ^= 1, Some(SIGNATURE_INVALID));
         check(&|seal| seal.signature.truncate(9), Some(SIGNATURE_INVALID));
         check(&|seal| seal.key.key = sealed(2).key.key, Some(SIGNATURE_INVALID));
+        let zero = vec![0; good.key.key.as_bytes().len()];
+        check(
+            &|seal| seal.key.key = PublicKey::from_bytes(KeyAlgorithm::MlDsa87, &zero).unwrap(),
+            Some(SIGNATURE_INVALID),
+        );
         check(
             &|seal| seal.checksum = Digest::of(Algorithm::Sha3_256, b"another archive"),
             Some(SIGNATURE_INVALID),

@@ -151,6 +151,7 @@ pub(in crate::cli) fn publish(
         let interface = submit.interface(token, settings)?;
         let submitted = publish::submit(&sealed, interface.as_ref())?;
         terminal.tell_text(&done(&sealed.change, &submitted))?;
+        warn(terminal, &submitted);
         add(&mut answer, &submitted);
     }
     terminal.tell_json(&answer)?;
@@ -196,6 +197,7 @@ pub(in crate::cli) fn withdraw(
         let interface = submit.interface(token, settings)?;
         let submitted = publish::pushed(&made.desk, &made.change, interface.as_ref())?;
         terminal.tell_text(&done(&made.change, &submitted))?;
+        warn(terminal, &submitted);
         add(&mut answer, &submitted);
     }
     terminal.tell_json(&answer)?;
@@ -322,6 +324,17 @@ fn add(answer: &mut Value, submitted: &Submitted) {
         submitted.pull.as_ref().map_or(Value::Null, |pull| json!({ "number": pull.number, "url": pull.url }));
     if submitted.pull.is_none() {
         answer["next"] = submitted.next.as_str().into();
+    }
+    if let Some(failure) = &submitted.unasked {
+        answer["warning"] = failure.problem(None);
+    }
+}
+
+/// Says why nobody was asked to merge what was pushed.
+fn warn(terminal: &Terminal, submitted: &Submitted) {
+    if let Some(failure) = &submitted.unasked {
+        let code = failure.code.row().text;
+        terminal.say(&format!("warning: {code} {}: {}", failure.reason, failure.detail));
     }
 }
 

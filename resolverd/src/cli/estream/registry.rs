@@ -251,12 +251,16 @@ impl KeyOf {
     }
 }
 
+/// What is said where Git is not asked for what is not committed.
+const UNTOLD: &str = "whether something is not committed is not known: the repository's own configuration names filters, or Git cannot tell";
+
 /// What is looked at.
 struct Place {
     home: Home,
     commit: Option<String>,
     base: Option<(Home, Vec<Change>, String)>,
-    uncommitted: Vec<String>,
+    /// What is not committed; `None` where nobody can tell.
+    uncommitted: Option<Vec<String>>,
 }
 
 impl Place {
@@ -272,7 +276,7 @@ impl Place {
             }
             let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
             let home = Home::directory(&absolute)?;
-            return Ok(Place { home, commit: None, base: None, uncommitted: Vec::new() });
+            return Ok(Place { home, commit: None, base: None, uncommitted: Some(Vec::new()) });
         };
         let head = checkout.commit("HEAD")?;
         let at = |commit: &str| Home::commit(&checkout.repository, &checkout.root, commit);
@@ -309,10 +313,16 @@ fn checked(arguments: &CheckOf, settings: &Settings, env: Env<'_>, terminal: &Te
         now_s: now_s(),
     };
     let mut report = check::check(&eyes, &question)?;
-    if !place.uncommitted.is_empty() {
-        let named: Vec<&str> = place.uncommitted.iter().take(NAMED_MAX).map(String::as_str).collect();
-        let more = if place.uncommitted.len() > NAMED_MAX { ", …" } else { "" };
-        report.warnings.push(format!("what is not committed was not looked at: {}{more}", named.join(", ")));
+    match place.uncommitted.as_deref() {
+        None => report.warnings.push(UNTOLD.to_owned()),
+        Some([]) => {}
+        Some(uncommitted) => {
+            let named: Vec<&str> = uncommitted.iter().take(NAMED_MAX).map(String::as_str).collect();
+            let more = if uncommitted.len() > NAMED_MAX { ", …" } else { "" };
+            report
+                .warnings
+                .push(format!("what is not committed was not looked at: {}{more}", named.join(", ")));
+        }
     }
     let answer = told(&place, &report);
     if let Some(file) = &arguments.comment {
@@ -370,7 +380,9 @@ fn text(answer: &Value, paint: Paint) -> String {
         let key = if key.is_empty() { key } else { format!(" (key {key})") };
         out.push_str(&format!("  {mark} {}{}\n", plain(&field(one, "version")), plain(&key)));
     }
-    for (title, name) in [("changes", "changes"), ("warnings", "warnings")] {
+    let titles =
+        [("changes", "changes"), ("look at this before you merge", "attention"), ("warnings", "warnings")];
+    for (title, name) in titles {
         let lines = list(answer, name);
         if !lines.is_empty() {
             out.push_str(&format!("{title}:\n"));

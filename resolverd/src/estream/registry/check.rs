@@ -1,7 +1,8 @@
 //! What a registry holds, verified as its continuous integration does it (seed 002 §7.4), in one place: nobody else judges a change.
 //!
 //! Without a base every version is looked at. With one, those that differ from it, and nothing else may have changed that a registry
-//! promises to keep: a published version with all of its files, a publisher's keys. What may change is told, so that whoever merges
+//! promises to keep: a published version with all of its files, a publisher's keys, and that whoever could use a version still can.
+//! What may change is told, so that whoever merges
 //! sees it: versions withdrawn, keys replaced or revoked, words.
 //!
 //! 1. The documents of a version are read by the reader of the daemon, and its seal is looked at as there.
@@ -38,6 +39,8 @@ use crate::estream::package::command::CheckCommand;
 use crate::estream::registry::view::{Eyes, Home, PUBLISHERS, View};
 use crate::fetch::limit::Limits;
 use crate::materialize::archive::{self, ArchiveError, Bounds};
+use crate::trust::keys::KEY_WEAK;
+use crate::trust::signature::is_weak;
 use crate::trust::verify::{Evidence, judge};
 
 /// A published version was changed or removed.
@@ -60,6 +63,10 @@ const VERSION_FILES: [&str; 3] = [MANIFEST, "SIGNATURE.ml-dsa", "checksum.sha3"]
 pub const PLACEHOLDER: &str = ".gitkeep";
 /// How far another machine's clock may be ahead, in seconds.
 const AHEAD_S: i64 = 3_600;
+/// How many versions a line names.
+const NAMED_MAX: usize = 8;
+/// How many files may differ from a base.
+const CHANGES_MAX: usize = 100_000;
 /// The modes of files that Git keeps: plain ones.
 const PLAIN_MODES: [&str; 3] = ["100644", "100755", "000000"];
 
@@ -82,8 +89,10 @@ pub struct Question<'a> {
 /// A file that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Its path from the registry's root.
+    /// Its path from the registry's root; from that of the repository where it lies outside of the registry.
     pub path: String,
+    /// It lies in the registry.
+    pub is_own: bool,
     /// Its mode now, as Git writes it; `000000` where it is gone.
     pub mode: String,
     /// It was there before.
@@ -118,26 +127,59 @@ pub struct Looked {
     pub is_good: bool,
 }
 
-/// Returns the files that differ between two commits, below the registry's directory.
+/// Returns the files of a repository that differ between two commits; `root` is the registry's directory in it, with a slash at its
+/// end, or nothing.
 ///
-/// **Errors**: Git cannot tell.
+/// **Errors**: R011: Git cannot tell all of them, or they are more than are looked at.
 pub fn changes(git: &Git, (base, head): (&str, &str), root: &str) -> Result<Vec<Change>, Failure> {
-    let arguments = ["diff-tree", "-r", "-z", "--raw", "--no-renames", "--full-index", base, head, "--"]
-        .map(str::to_owned);
-    let listed = git.run(&arguments).map_err(|error| {
-        Failure::new(Code::RequestInvalid, "registry.base", format!("cannot compare with {base}: {error}"))
-    })?;
-    let mut changes = Vec::new();
-    let mut fields = listed.split('\0');
-    while let (Some(about), Some(path)) = (fields.next(), fields.next()) {
-        let words: Vec<&str> = about.trim_start_matches(':').split(' ').collect();
-        let [was, mode, ..] = words.as_slice() else { continue };
-        if let Some(path) = path.strip_prefix(root) {
-            let (path, mode) = (path.to_owned(), (*mode).to_owned());
-            changes.push(Change { path, mode, was_there: *was != "000000" });
-        }
+    let failed = |why: String| {
+        Failure::new(Code::RequestInvalid, "registry.base", format!("cannot compare with {base}: {why}"))
+    };
+    // What the change itself says of its submodules hides none of them.
+    let arguments = [
+        "diff-tree",
+        "-r",
+        "-z",
+        "--raw",
+        "--no-renames",
+        "--full-index",
+        "--ignore-submodules=none",
+        base,
+        head,
+        "--",
+    ];
+    let listed = git.run(&arguments).map_err(|error| failed(error.to_string()))?;
+    changes_of(&listed, root).map_err(failed)
+}
+
+/// Reads what Git lists: two fields for each file, `:MODE MODE OBJECT OBJECT STATUS` and its path, with NUL behind each. A list that is
+/// cut off would hide the rest, and is none.
+fn changes_of(listed: &str, root: &str) -> Result<Vec<Change>, String> {
+    let Some(listed) = listed.strip_suffix('\0') else {
+        return if listed.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Err("the list of changes is cut off".to_owned())
+        };
+    };
+    let fields: Vec<&str> = listed.split('\0').collect();
+    if fields.len() / 2 > CHANGES_MAX {
+        return Err(format!("{} files differ, and at most {CHANGES_MAX} are looked at", fields.len() / 2));
     }
-    Ok(changes)
+    let read = |pair: &[&str]| {
+        let [about, path] = pair else { return None };
+        let words: Vec<&str> = about.strip_prefix(':')?.split(' ').collect();
+        let [was, mode, _, _, _] = words.as_slice() else { return None };
+        let own = path.strip_prefix(root);
+        Some(Change {
+            path: own.unwrap_or(path).to_owned(),
+            is_own: own.is_some(),
+            mode: (*mode).to_owned(),
+            was_there: *was != "000000",
+        })
+    };
+    let changes: Option<Vec<Change>> = fields.chunks(2).map(read).collect();
+    changes.ok_or_else(|| "the list of changes cannot be read".to_owned())
 }
 
 /// Checks a registry.
@@ -155,7 +197,12 @@ pub fn check(eyes: &Eyes, question: &Question<'_>) -> Result<Report, Failure> {
     };
     let mut work = Work { eyes, question, view: &view, config: &config, report, fresh: BTreeMap::new() };
     match question.base {
-        Some((base, changes)) => work.differing(base, changes)?,
+        Some((base, changes)) => {
+            let known = work.base(base)?;
+            work.differing(base, changes)?;
+            work.files_beside(&known, changes);
+            work.keeps(&known);
+        }
         None => work.everything()?,
     }
     work.look_at_versions()?;
@@ -171,6 +218,13 @@ struct Before {
     versions: Vec<Version>,
     /// It is new in comparison with a base.
     is_new: bool,
+}
+
+/// What a base holds.
+#[derive(Debug, Default)]
+struct Known {
+    view: View,
+    config: ConfigDocument,
 }
 
 /// A check on its way.
@@ -206,7 +260,7 @@ enum Belongs<'p> {
 impl Belongs<'_> {
     fn of(path: &str) -> Belongs<'_> {
         let segments: Vec<&str> = path.split('/').collect();
-        if segments.last() == Some(&PLACEHOLDER) || segments.last() == Some(&"README.md") {
+        if is_word(path) {
             return Belongs::Other;
         }
         match segments.as_slice() {
@@ -268,6 +322,10 @@ impl Work<'_> {
         let mut names = BTreeSet::new();
         for change in changes {
             let path = escaped(&change.path);
+            if !change.is_own {
+                self.attend(format!("{path} changes, outside of the registry"));
+                continue;
+            }
             if !PLAIN_MODES.contains(&change.mode.as_str()) {
                 let detail = format!("{path}: expected a plain file, found a link or another repository");
                 self.find(Code::ManifestInvalid, FILE_UNKNOWN, detail, "put the file itself in its place");
@@ -286,15 +344,7 @@ impl Work<'_> {
                     let detail = format!("{path}: a registry has no such file");
                     self.find(Code::ManifestInvalid, FILE_UNKNOWN, detail, "leave it out of the change");
                 }
-                Belongs::Config | Belongs::Other => {
-                    if !is_archive(&change.path, self.config) {
-                        self.report.attention.push(format!("{path} changes"));
-                        self.report.changes.push(format!("{path} changes"));
-                    } else if change.was_there {
-                        let detail = format!("{path}: the archive of a published version changes");
-                        self.find(Code::VersionNotIncremented, VERSION_CHANGED, detail, PUBLISH_ANOTHER);
-                    }
-                }
+                Belongs::Config | Belongs::Other => {}
             }
         }
         // What stood wrong before is not this change's fault.
@@ -306,6 +356,112 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Notes what nobody should merge unseen.
+    fn attend(&mut self, told: String) {
+        self.report.changes.push(told.clone());
+        self.report.attention.push(told);
+    }
+
+    /// Reads what the change is compared with. A base that is no registry has nothing to keep, and is told.
+    fn base(&mut self, base: &Home) -> Result<Known, Failure> {
+        let is_own_fault =
+            |failure: &Failure| matches!(failure.code, Code::ManifestInvalid | Code::UnknownPublisher);
+        let is_new = self.eyes.is_empty(base)?;
+        let (view, config) = match is_new {
+            true => (Ok(View::default()), Ok(ConfigDocument::default())),
+            false => (self.eyes.view(base), self.eyes.config(base)),
+        };
+        if is_new {
+            self.report.attention.push("the base has no index".to_owned());
+        }
+        let mut told = |failure: Failure| match is_own_fault(&failure) {
+            true => {
+                self.report.attention.push(format!("the base is none that readers take: {}", failure.detail));
+                Ok(())
+            }
+            false => Err(failure),
+        };
+        let view = view.or_else(|failure| told(failure).map(|()| View::default()))?;
+        let config = config.or_else(|failure| told(failure).map(|()| ConfigDocument::default()))?;
+        Ok(Known { view, config })
+    }
+
+    /// Looks at the files that are neither documents nor publishers: an archive belongs to a version of this change, or stays.
+    fn files_beside(&mut self, known: &Known, changes: &[Change]) {
+        let Some((base, _)) = self.question.base else { return };
+        let before: BTreeSet<String> = known.view.releases.iter().filter_map(|one| base.own(one)).collect();
+        let fresh = self.view.releases.iter().filter(|one| {
+            let before = self.fresh.get(&(one.id.clone(), one.version.clone()));
+            before.is_some_and(|before| before.is_new)
+        });
+        let fresh: BTreeSet<String> = fresh.filter_map(|one| self.question.home.own(one)).collect();
+        for change in changes.iter().filter(|change| change.is_own) {
+            let path = escaped(&change.path);
+            if !matches!(Belongs::of(&change.path), Belongs::Config | Belongs::Other) {
+                continue;
+            }
+            let is_kept = is_archive(&change.path, self.config) || is_archive(&change.path, &known.config);
+            let is_gone = change.mode == "000000";
+            if before.contains(&change.path) {
+                let detail = format!("{path}: the archive of a published version changes");
+                self.find(Code::VersionNotIncremented, VERSION_CHANGED, detail, PUBLISH_ANOTHER);
+            } else if fresh.contains(&change.path) && !change.was_there {
+                // It is looked at with its version.
+            } else if is_kept && !is_gone && !is_word(&change.path) {
+                let detail = format!("{path}: no version of this change has its archive there");
+                self.find(Code::ManifestInvalid, FILE_UNKNOWN, detail, "leave it out of the change");
+            } else {
+                self.attend(format!("{path} changes"));
+            }
+        }
+    }
+
+    /// Compares what readers of the base may use with what they may use now: whatever a change does, it takes nothing from them, unless
+    /// it revokes a key.
+    fn keeps(&mut self, known: &Known) {
+        let Some((base, _)) = self.question.base else { return };
+        let mut revoked: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let usable = known.view.releases.iter().filter(|one| matches!(one.verdict, Verdict::Trusted(_)));
+        for release in usable {
+            let of = (release.id.clone(), release.version.clone());
+            let full = format!("{}@{}", release.id.path(), release.version);
+            match self.view.release(&release.id, &release.version) {
+                None => {
+                    let detail = format!("{full} was published, and is there no more");
+                    self.find(Code::VersionNotIncremented, VERSION_CHANGED, detail, PUBLISH_ANOTHER);
+                }
+                Some(now) => match &now.verdict {
+                    Verdict::Refused(refusal) if refusal.reason == KEY_REVOKED => {
+                        let key = known.view.seals.get(&of).map(|seal| seal.key.id.clone());
+                        revoked.entry(key.unwrap_or_default()).or_default().push(full);
+                    }
+                    // What is looked at anyway says so itself.
+                    Verdict::Refused(_) if self.fresh.contains_key(&of) => {}
+                    Verdict::Refused(refusal) => {
+                        let failure = Failure::of_refusal(refusal);
+                        let detail = format!("{full} could be used, and is refused now: {}", failure.detail);
+                        self.report.findings.push(Failure { detail, ..failure }.hint(PUBLISH_ANOTHER));
+                    }
+                    // Its archive is to be had elsewhere now, and has to be the same.
+                    Verdict::Trusted(_) if base.own(release) != self.question.home.own(now) => {
+                        self.fresh.entry(of).or_default();
+                    }
+                    Verdict::Trusted(_) => {}
+                },
+            }
+        }
+        for (key, versions) in revoked {
+            let named = versions.iter().take(NAMED_MAX).cloned().collect::<Vec<String>>().join(", ");
+            let more = if versions.len() > NAMED_MAX { ", …" } else { "" };
+            let told = format!(
+                "the key {} is revoked, and {} versions count no more: {named}{more}",
+                escaped(&key),
+                versions.len()
+            );
+            self.report.attention.push(told);
+        }
     }
 
     fn version_file(&mut self, change: &Change, name: &str, version: &str, file: &str) {
@@ -331,8 +487,12 @@ impl Work<'_> {
         let path = format!("{directory}/metadata.json");
         let Ok(id) = ComponentId::from_path(Dialect::Estream, name) else { return Ok(()) };
         let before = self.eyes.read(base, &path)?.as_deref().and_then(object).unwrap_or_default();
-        let Some(now) = self.eyes.read(self.question.home, &path)?.as_deref().and_then(object) else {
-            // Where it cannot be read, the reader of its versions has said so.
+        let read = self.eyes.read(self.question.home, &path)?;
+        let Some(now) = read.as_deref().and_then(object) else {
+            if before.is_empty() && read.is_some() {
+                let detail = format!("{path}: expected a JSON object, found something else");
+                self.find(Code::ManifestInvalid, "input.json", detail, "resolverd publish writes such files");
+            }
             if !before.is_empty() {
                 let detail = format!("{path} is removed, or cannot be read any more");
                 self.find(Code::VersionNotIncremented, VERSION_CHANGED, detail, PUBLISH_ANOTHER);
@@ -362,15 +522,26 @@ impl Work<'_> {
                 }
                 Some(now) if is_yanked(entry) != is_yanked(now) => {
                     let act = if is_yanked(now) { "withdrawn" } else { "no longer withdrawn" };
-                    self.report.changes.push(format!("{name}@{version} is {act}"));
-                    self.report.attention.push(format!("{name}@{version} is {act}"));
+                    self.attend(format!("{name}@{version} is {act}"));
+                }
+                Some(now) if entry.get("yank_reason") != now.get("yank_reason") => {
+                    self.attend(format!("{name}@{version}: yank_reason changes"));
                 }
                 Some(_) => {}
             }
         }
+        if new.is_empty() && old.is_empty() {
+            self.attend(format!("{name} is named without a version"));
+        }
+        if before.get("latest") != now.get("latest") && now.get("latest") != newest(&new).as_ref() {
+            self.attend(format!("{name}: latest changes, and is not the newest version"));
+        }
         self.words(name, (&before, &now), new.keys().any(|version| !old.contains_key(version)));
         for version in new.keys().filter(|version| !old.contains_key(*version)) {
-            let before = Before { versions: published.clone(), is_new: true };
+            // Of two that come at once the smaller one comes first.
+            let smaller = new.keys().filter(|other| *other < version && !old.contains_key(*other));
+            let versions = published.iter().chain(smaller).cloned().collect();
+            let before = Before { versions, is_new: true };
             self.fresh.insert((id.clone(), version.clone()), before);
             self.report.changes.push(format!("{name}@{version} is published"));
         }
@@ -399,9 +570,7 @@ impl Work<'_> {
             if is_covered || is_own || value(before) == value(now) {
                 continue;
             }
-            let told = format!("{name}: {} changes", escaped(field));
-            self.report.changes.push(told.clone());
-            self.report.attention.push(told);
+            self.attend(format!("{name}: {} changes", escaped(field)));
         }
     }
 
@@ -413,8 +582,7 @@ impl Work<'_> {
         };
         if base.is_some() {
             let act = if before.is_some() { "changes" } else { "is registered" };
-            self.report.changes.push(format!("the publisher {} {act}", escaped(name)));
-            self.report.attention.push(format!("the publisher {} {act}", escaped(name)));
+            self.attend(format!("the publisher {} {act}", escaped(name)));
         }
         let now = match self.eyes.publisher(self.question.home, name) {
             Ok(Some(now)) => now,
@@ -428,13 +596,27 @@ impl Work<'_> {
                 return Ok(());
             }
         };
-        for (_, key) in &now.keys {
-            if let Err(error) = key {
-                let failure = Failure::of(Code::UnknownPublisher, error);
-                self.report.findings.push(about(&format!("{PUBLISHERS}/{name}.json"), failure));
+        for (id, key) in &now.keys {
+            match key {
+                Err(error) => {
+                    let failure = Failure::of(Code::UnknownPublisher, error);
+                    self.report.findings.push(about(&format!("{PUBLISHERS}/{name}.json"), failure));
+                }
+                Ok(key) if is_weak(&key.key) => {
+                    let detail = format!(
+                        "{PUBLISHERS}/{name}.json: the key {}: anybody could sign for it",
+                        escaped(id)
+                    );
+                    self.find(Code::UnknownPublisher, KEY_WEAK, detail, "have another key registered");
+                }
+                Ok(_) => {}
             }
         }
-        for (id, found) in before.iter().flat_map(|before| keys_changed(before, &now)) {
+        for told in before.iter().flat_map(|before| keys_told(before, &now)) {
+            self.report.attention.push(format!("the publisher {}: {told}", escaped(name)));
+        }
+        let now_s = self.question.now_s;
+        for (id, found) in before.iter().flat_map(|before| keys_changed(before, &now, now_s)) {
             let detail = format!("{PUBLISHERS}/{name}.json: the key {}: {found}", escaped(&id));
             self.find(Code::UnknownPublisher, KEY_CHANGED, detail, KEYS_STAY);
         }
@@ -629,6 +811,14 @@ fn is_yanked(entry: &Value) -> bool {
     entry.get("yanked").and_then(Value::as_bool).unwrap_or_default()
 }
 
+/// Returns the newest version that may be chosen, as `latest` names it.
+fn newest(entries: &BTreeMap<Version, Value>) -> Option<Value> {
+    let may_be = || entries.iter().filter(|(_, entry)| !is_yanked(entry)).map(|(version, _)| version);
+    let newest =
+        may_be().filter(|version| !version.is_prerelease()).next_back().or_else(|| may_be().next_back());
+    newest.map(|version| version.to_string().into())
+}
+
 /// Returns what of an entry never changes.
 fn kept(entry: &Value) -> Value {
     let mut entry = entry.clone();
@@ -644,8 +834,13 @@ fn is_archive(path: &str, config: &ConfigDocument) -> bool {
     !archives.is_empty() && path.strip_prefix(archives).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// Tells whether a file is a word to people, or keeps a directory.
+fn is_word(path: &str) -> bool {
+    matches!(path.rsplit('/').next(), Some(PLACEHOLDER | "README.md"))
+}
+
 /// Returns what became of keys that no change may do to them.
-fn keys_changed(before: &Publisher, now: &Publisher) -> Vec<(String, String)> {
+fn keys_changed(before: &Publisher, now: &Publisher, now_s: i64) -> Vec<(String, String)> {
     let mut changed = Vec::new();
     for (id, known) in &before.keys {
         let Ok(known) = known else { continue };
@@ -653,15 +848,41 @@ fn keys_changed(before: &Publisher, now: &Publisher) -> Vec<(String, String)> {
             None => Some("it is removed".to_owned()),
             // What is wrong with it is told anyway.
             Some(Err(_)) => None,
-            Some(Ok(key)) => key_changed(known, key),
+            Some(Ok(key)) => key_changed(known, key, now_s),
         };
         changed.extend(found.map(|found| (id.clone(), found)));
     }
     changed
 }
 
-fn key_changed(known: &PublisherKey, now: &PublisherKey) -> Option<String> {
+/// Says how the keys of a publisher stand now that stood otherwise.
+fn keys_told(before: &Publisher, now: &Publisher) -> Vec<String> {
+    let whole = |key: &PublisherKey| {
+        let rotated = key.rotated_s.map(|at_s| format!(", rotated {}", rfc3339(at_s))).unwrap_or_default();
+        format!("{}{rotated}", told(key))
+    };
+    let stands = |(id, key): &(String, Result<PublisherKey, _>)| {
+        let key = key.as_ref().ok()?;
+        let known =
+            before.keys.iter().find(|(other, _)| other == id).and_then(|(_, known)| known.as_ref().ok());
+        match known {
+            None => Some(format!("the key {} is new: {}", escaped(id), whole(key))),
+            Some(known) if whole(known) != whole(key) => {
+                Some(format!("the key {} was {}, and is {}", escaped(id), whole(known), whole(key)))
+            }
+            Some(_) => None,
+        }
+    };
+    now.keys.iter().filter_map(stands).collect()
+}
+
+fn key_changed(known: &PublisherKey, now: &PublisherKey, now_s: i64) -> Option<String> {
     let time = |at_s: Option<i64>| at_s.map_or_else(|| "never".to_owned(), rfc3339);
+    let is_over = known.status != KeyStatus::Active || known.expires_s.is_some_and(|at_s| at_s < now_s);
+    let is_longer = match (known.expires_s, now.expires_s) {
+        (Some(known_s), Some(now_s)) => known_s < now_s,
+        (known_s, _) => known_s.is_some(),
+    };
     let is_back = match (known.status, now.status) {
         (KeyStatus::Revoked, KeyStatus::Active | KeyStatus::Rotated) => {
             Some("it was revoked, and comes back")
@@ -677,6 +898,16 @@ fn key_changed(known: &PublisherKey, now: &PublisherKey) -> Option<String> {
     }
     if known.status == KeyStatus::Rotated && known.rotated_s != now.rotated_s {
         return Some(format!("rotated_at was {}, and is {}", time(known.rotated_s), time(now.rotated_s)));
+    }
+    if is_over && is_longer {
+        let [was, is] = [known.expires_s, now.expires_s].map(time);
+        return Some(format!("it signs no more, and its expires_at was {was}, and is {is}"));
+    }
+    if known.status == KeyStatus::Active
+        && now.status == KeyStatus::Rotated
+        && now.rotated_s.is_some_and(|at_s| at_s > now_s + AHEAD_S)
+    {
+        return Some(format!("it is replaced at {}, which is not now", time(now.rotated_s)));
     }
     is_back.map(str::to_owned)
 }
@@ -742,4 +973,28 @@ fn put(directory: &Path, path: &DocPath, bytes: &[u8]) -> std::io::Result<()> {
     let place: PathBuf = directory.join(path.as_text());
     place.parent().map_or(Ok(()), std::fs::create_dir_all)?;
     std::fs::File::create_new(place)?.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_list_of_changes_is_whole_or_none() {
+        let object = "0".repeat(40);
+        let one = |path: &str| format!(":000000 100644 {object} {object} A\0{path}\0");
+        let whole = [one("index/a"), one("sub/index/b")].concat();
+        let read = changes_of(&whole, "sub/").unwrap();
+        let told: Vec<(&str, bool)> = read.iter().map(|one| (one.path.as_str(), one.is_own)).collect();
+        assert_eq!(told, [("index/a", false), ("index/b", true)]);
+        assert_eq!(changes_of("", ""), Ok(Vec::new()));
+        for at in 1..whole.len() {
+            // What ends behind a file could be all of them; Git itself says then that something was cut off.
+            assert_eq!(changes_of(&whole[..at], "").is_ok(), at == one("index/a").len(), "{at}");
+        }
+        assert!(changes_of(&one("x").replace(" A\0", "\0"), "").is_err());
+        assert!(changes_of(&one("x").repeat(CHANGES_MAX + 1), "").is_err());
+    }
 }

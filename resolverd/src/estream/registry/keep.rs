@@ -23,6 +23,8 @@ use crate::trust::signature::is_weak;
 
 /// The largest record that is changed, in bytes; larger ones no reader takes.
 const RECORD_BYTES_MAX: u64 = 1 << 20;
+/// What is wrong with a directory that Git takes for a repository.
+const IS_REPOSITORY: &str = "it is a Git repository itself, or has one in it that is not called .git";
 /// What a new registry says of itself.
 const README: &str = include_str!("README.template.md");
 
@@ -50,9 +52,22 @@ impl Checkout {
         let place = match git.run(&["rev-parse", "--path-format=absolute", "--git-common-dir"]) {
             Ok(place) => place,
             Err(GitError::Failed { said, .. }) if said.contains("not a git repository") => return Ok(None),
+            Err(GitError::Failed { said, .. }) if said.contains("safe.bareRepository") => {
+                return Err(unread(&directory, &io::Error::other(IS_REPOSITORY)));
+            }
             Err(error) => return Err(refused(&directory, &error)),
         };
-        let root = git.run(&["rev-parse", "--show-prefix"]).map_err(|error| refused(&directory, &error))?;
+        let read = |what: &str| {
+            let told = git.run(&["rev-parse", "--path-format=absolute", what]);
+            told.map_err(|error| refused(&directory, &error))
+        };
+        // What lies in the directory is what is looked at, so that nothing in it says where the repository is.
+        let (own, found) = (directory.canonicalize(), PathBuf::from(read("--git-dir")?));
+        let own = own.map_err(|error| unread(&directory, &error))?;
+        if found.starts_with(&own) && found != own.join(".git") {
+            return Err(unread(&directory, &io::Error::other(IS_REPOSITORY)));
+        }
+        let root = read("--show-prefix")?;
         Ok(Some(Checkout { git, repository: PathBuf::from(place), root }))
     }
 
@@ -75,10 +90,19 @@ impl Checkout {
         self.git.run(&["merge-base", "--is-ancestor", base, head]).is_ok()
     }
 
-    /// Returns the files that differ from the commit, as Git lists them; nothing where it cannot tell.
-    pub fn uncommitted(&self) -> Vec<String> {
-        let listed = self.git.run(&["status", "--porcelain", "--untracked-files=normal", "--", "."]);
-        listed.unwrap_or_default().lines().filter_map(|line| line.get(3..)).map(str::to_owned).collect()
+    /// Returns the files that differ from the commit, as Git lists them; `None` where it cannot tell. Git is not asked where the
+    /// repository itself names programs that files pass before they are compared: they would run.
+    pub fn uncommitted(&self) -> Option<Vec<String>> {
+        let filters = ["config", "--includes", "--show-scope", "--name-only", "--get-regexp", "^filter\\."];
+        let is_own = |line: &str| !line.starts_with("system\t") && !line.starts_with("global\t");
+        // Git fails where there is none.
+        if self.git.run(&filters).unwrap_or_default().lines().any(is_own) {
+            return None;
+        }
+        let status =
+            ["status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=dirty", "--", "."];
+        let listed = self.git.run(&status).ok()?;
+        Some(listed.lines().filter_map(|line| line.get(3..)).map(str::to_owned).collect())
     }
 }
 

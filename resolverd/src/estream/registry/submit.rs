@@ -132,7 +132,7 @@ impl Desk {
         let arguments =
             ["clone", "--quiet", "--bare", "--no-local", "--depth=1", "--", &address.url, "registry.git"];
         git.run(&arguments).map_err(|error| unreachable(address, &error))?;
-        let git = Git::in_directory(&repository);
+        let git = Git::in_repository(&repository);
         let empty = |_: GitError| {
             let detail = format!("the registry {} has no commit on its default branch", address.url);
             Failure::new(Code::NetworkError, "registry.empty", detail)
@@ -209,6 +209,17 @@ impl Desk {
                     .hint("ask whoever keeps the registry for the right to push branches, or check git's credentials")
             }
         })
+    }
+}
+
+impl Desk {
+    /// Takes away a branch that was pushed, where it is still at that commit.
+    ///
+    /// **Errors**: Git does not do its part.
+    pub fn retract(&self, commit: &str, branch: &str) -> Result<(), GitError> {
+        let lease = format!("--force-with-lease=refs/heads/{branch}:{commit}");
+        let gone = format!(":refs/heads/{branch}");
+        self.git.run(&["push", "--quiet", &lease, "--", &self.address.url, &gone]).map(drop)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use catalogue_schema::dialect::estream::document::{ConfigDocument, config};
 use catalogue_schema::dialect::estream::{self, INDEX, Publisher};
 use catalogue_schema::dialect::{self, Errand, Finding, Received, start};
-use catalogue_schema::digest::{Digest, Hashed};
+use catalogue_schema::digest::Hashed;
 use catalogue_schema::error::ParseError;
 use catalogue_schema::filter::Filter;
 use catalogue_schema::forge::Forges;
@@ -18,7 +18,7 @@ use catalogue_schema::id::{ComponentId, Dialect, Reference, SourceId};
 use catalogue_schema::model::{Place, Refusal, Release, Skipped, Source, Verdict, Warning};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, LocalPath, Location, Repository, Revision, Want};
-use catalogue_schema::seal::{self, CHECKSUM_TWICE, Seal, VERIFICATION, signer};
+use catalogue_schema::seal::{Checksums, Seal};
 use catalogue_schema::version::Version;
 
 use crate::api::{Code, Failure};
@@ -90,6 +90,22 @@ impl Home {
             },
             Home::Directory(root) => Location::File { path: root.join(&path) },
         })
+    }
+}
+
+impl Home {
+    /// Returns the path from the registry's root at which the archive of one of its releases lies in its repository; `None` where it
+    /// lies elsewhere.
+    pub fn own(&self, release: &Release) -> Option<String> {
+        let location = &release.archive.as_ref()?.location;
+        let below = |path: &str, root: &str| Some(path.strip_prefix(root)?.strip_prefix('/')?.to_owned());
+        match (self, location) {
+            (Home::Commit { root, .. }, Location::Git { path, .. }) => match root {
+                Some(root) => below(path.as_text(), root.as_text()),
+                None => Some(path.as_text().to_owned()),
+            },
+            _ => None,
+        }
     }
 }
 
@@ -176,6 +192,20 @@ impl Eyes {
             (kind == "blob").then(|| path.rsplit('/').next().unwrap_or(path).to_owned())
         });
         Ok(files.collect())
+    }
+
+    /// Tells whether a place has no index, and with it nothing that anybody reads.
+    ///
+    /// **Errors**: it cannot be read.
+    pub fn is_empty(&self, home: &Home) -> Result<bool, Failure> {
+        let location = home.at(INDEX).map_err(|error| Failure::of(Code::ManifestInvalid, &error))?;
+        let want = Want::Tree { location, depth: 1 };
+        match self.origins.fetch(&[Ask::from(&want)], &self.budget().for_catalogues()).pop() {
+            Some(Err(FetchError::Missing(_))) => Ok(true),
+            Some(Err(error)) => Err(unread(&error)),
+            Some(Ok(_)) => Ok(false),
+            None => Err(unanswered(&want)),
+        }
     }
 
     /// Returns the record of a publisher; `None` where there is none.
@@ -357,30 +387,11 @@ impl View {
 
     /// Refuses all versions that state one archive: it names its release itself, so that it is one alone.
     fn refuse_twice(&mut self) {
-        let mut known: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
-        let digests = |release: &Release| -> Vec<Digest> {
-            release
-                .archive
-                .iter()
-                .filter(|_| signer(release).is_some())
-                .flat_map(|one| one.digests.clone())
-                .collect()
-        };
-        for release in &self.releases {
-            for digest in digests(release) {
-                known.entry(digest).or_default().push(format!("{}@{}", release.id, release.version));
-            }
-        }
+        let mut checksums = Checksums::default();
+        checksums.note(&self.releases);
+        checksums.keep_twice();
         for release in &mut self.releases {
-            let twice =
-                digests(release).into_iter().find(|digest| known.get(digest).is_some_and(|of| of.len() > 1));
-            let Some(digest) = twice else { continue };
-            let of = known.get(&digest).map(|of| of.join(", ")).unwrap_or_default();
-            let subject = format!("{}@{}", release.id, release.version);
-            let expected = "an archive that is one release of its registry";
-            let refusal = Refusal::new(CHECKSUM_TWICE, subject, expected, format!("{digest} of {of}"));
-            release.extra.extend(seal::broken(CHECKSUM_TWICE).map(|told| (VERIFICATION.to_owned(), told)));
-            release.verdict = Verdict::Refused(refusal);
+            checksums.refuse(release);
         }
     }
 
