@@ -813,9 +813,9 @@ fn is_yanked(entry: &Value) -> bool {
 
 /// Returns the newest version that may be chosen, as `latest` names it.
 fn newest(entries: &BTreeMap<Version, Value>) -> Option<Value> {
-    let may_be = || entries.iter().filter(|(_, entry)| !is_yanked(entry)).map(|(version, _)| version);
-    let newest =
-        may_be().filter(|version| !version.is_prerelease()).next_back().or_else(|| may_be().next_back());
+    let may_be = |(_, entry): &(&Version, &Value)| !is_yanked(entry);
+    let stable = entries.iter().filter(may_be).rfind(|(version, _)| !version.is_prerelease());
+    let newest = stable.or_else(|| entries.iter().rfind(may_be)).map(|(version, _)| version);
     newest.map(|version| version.to_string().into())
 }
 
