@@ -31,7 +31,12 @@ pub fn saved(text: &str, requirements: &[(String, String)]) -> Result<String, Pa
     for (name, requirement) in requirements {
         put(dependencies, name, requirement);
     }
-    Ok(with_line_ends(text, &document.to_string()))
+    let mut new = document.to_string();
+    // The library ends every line, also one at the end of the file that had none.
+    if !text.ends_with('\n') && new.ends_with('\n') {
+        new.pop();
+    }
+    Ok(with_line_ends(text, &new))
 }
 
 /// Gives every line the end that it had, which the library writes as a line feed; a new line ends as the one before it.
@@ -48,7 +53,8 @@ fn with_line_ends(old: &str, new: &str) -> String {
     }
     let mut out = String::with_capacity(new.len() + ends.len());
     let (mut at, mut end) = (0, ends.first().map_or("\n", |(_, end)| end));
-    for line in new.split_inclusive('\n') {
+    let mut lines = new.split_inclusive('\n').peekable();
+    while let Some(line) = lines.next() {
         let Some(text) = line.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)) else {
             out.push_str(line);
             continue;
@@ -56,6 +62,12 @@ fn with_line_ends(old: &str, new: &str) -> String {
         if let Some(found) = ends[at..].iter().position(|(before, _)| *before == text) {
             end = ends[at + found].1;
             at += found + 1;
+        } else if let (Some(next), [(_, of_this), (after, _), ..]) = (lines.peek(), &ends[at..])
+            && next.trim_end_matches(['\r', '\n']) == *after
+        {
+            // It takes the place of a line, for the next one is what followed that.
+            end = of_this;
+            at += 1;
         }
         out.push_str(text);
         out.push_str(end);
