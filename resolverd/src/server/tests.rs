@@ -615,7 +615,6 @@ fn readers_order_nothing() {
         // Anybody could have the same archives fetched again and again.
         ("/v1/materialize", json!({"releases": ["lcod://a/b@1.0.0"], "refetch": true})),
         ("/v1/materialize", json!({"resolve": {"requests": []}, "refetch": true})),
-        ("/v1/materialize?snapshot=sha256:0", json!({"resolve": {"requests": []}, "refetch": true})),
     ] {
         check(Call::post(target, &body), Caller::Reader, "E015");
     }
