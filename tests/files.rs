@@ -376,11 +376,13 @@ fn many_clients_are_answered_while_everything_is_read_anew() {
     let generation = || daemon.get("/v1/health").ok()["generation"].as_u64().unwrap();
     let first = generation();
     let (admin, done) = (daemon.socket().with_file_name("admin.sock"), AtomicUsize::new(0));
-    // One user may have half of them at either socket.
+    let rounds = AtomicUsize::new(1);
+    // One user may have half of them at either socket. Nobody is done before there were two refreshes, however fast they are answered.
     let client = |number: usize| {
         let socket = if number < CLIENTS / 2 { daemon.socket() } else { &admin };
         let mut client = poll::until("a place", || Client::connect(socket).ok());
-        for turn in 0..asked {
+        let is_due = |turn: &usize| *turn < asked || rounds.load(Ordering::Relaxed) <= 2;
+        for turn in (0..1_000 * asked).take_while(is_due) {
             let wanted = [&*ids[(number * 7 + turn) % ids.len()], &*ids[(number + turn * 11) % ids.len()]];
             let answer = client.resolve(&wanted, &[]).unwrap_or_else(|error| panic!("{error}"));
             let versions: Vec<&Value> =
@@ -392,7 +394,6 @@ fn many_clients_are_answered_while_everything_is_read_anew() {
         }
         done.fetch_add(1, Ordering::Relaxed);
     };
-    let mut rounds = 1;
     std::thread::scope(|scope| {
         let client = &client;
         let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || client(number))).collect();
@@ -400,18 +401,19 @@ fn many_clients_are_answered_while_everything_is_read_anew() {
             || done.load(Ordering::Relaxed) == CLIENTS || clients.iter().all(|one| one.is_finished());
         // A signal needs no place among the connections. Every document is another one each time.
         while !is_over() {
-            rounds += 1;
-            publish(rounds);
+            publish(rounds.load(Ordering::Relaxed) + 1);
             daemon.signal(Signal::HUP);
             let before = daemon.log().matches("sync started").count();
             poll::until("a refresh", || {
                 (is_over() || daemon.log().matches("sync started").count() > before).then_some(())
             });
+            rounds.fetch_add(1, Ordering::Relaxed);
         }
         clients.into_iter().for_each(|one| one.join().unwrap());
     });
     assert_eq!(done.load(Ordering::Relaxed), CLIENTS);
     daemon.sync();
+    let rounds = rounds.into_inner();
     assert!(generation() > first && rounds > 2, "{rounds} rounds, generation {}", generation());
     let stats = daemon.get("/v1/stats").ok();
     assert_eq!((&stats["panics"], &stats["failures"]), (&json!(0), &json!(0)), "{stats:#}");
