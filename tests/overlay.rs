@@ -416,7 +416,9 @@ fn other_bytes_from_a_mirror_are_refused_and_harm_nobody_else() {
             limits: &limits,
             fetching: Fetching::Allowed,
             gone: None,
+            progress: None,
             audience: None,
+            together: None,
         };
         cache.provide(&[plan], &tools).remove(0)
     };

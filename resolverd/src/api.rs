@@ -45,6 +45,8 @@ pub const REASON_CHARS_MAX: usize = 1_000;
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The media type of answers.
 pub const JSON: &str = "application/json";
+/// The media type of an answer with lines before it, see `server::progress`.
+pub const NDJSON: &str = "application/x-ndjson";
 /// The media type of errors (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
 

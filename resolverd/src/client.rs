@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::api::{Call, Code, Failure, JSON, PROBLEM_JSON, Reply, SHORTER_SOCKET, socket_path_too_long};
+use crate::api::{
+    Call, Code, Failure, JSON, NDJSON, PROBLEM_JSON, Reply, SHORTER_SOCKET, socket_path_too_long,
+};
 
 /// The largest answer in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -32,6 +34,12 @@ const HEAR: &str = "hear from";
 
 /// After what time a first call comes late: a daemon waits a few seconds for it.
 const LATE: Duration = Duration::from_secs(1);
+
+/// What somebody sends who hears how far a call comes.
+const LINES_TOO: &str = "Accept: application/x-ndjson, application/json\r\n";
+
+/// Hears how far a call comes.
+type Each<'a> = &'a mut dyn FnMut(&Value);
 
 /// What is found where a connection ends before an answer.
 const CLOSED: &str = "the connection was closed";
@@ -229,13 +237,25 @@ impl Client {
     ///
     /// **Errors**: those of [`Client::connect`], [`ClientError::Broken`], [`ClientError::Garbled`]; the next call begins anew.
     pub fn call(&mut self, call: &Call) -> Result<Reply, ClientError> {
+        self.call_with(call, None)
+    }
+
+    /// Sends a call as [`Client::call`] does; `each` hears how far it comes, where the daemon says so on the way: what stands under
+    /// `progress` in each line before the answer. A daemon that says nothing on the way is understood as well.
+    ///
+    /// **Errors**: as [`Client::call`]; also when the lines end without an answer.
+    pub fn call_heard(&mut self, call: &Call, each: &mut dyn FnMut(&Value)) -> Result<Reply, ClientError> {
+        self.call_with(call, Some(each))
+    }
+
+    fn call_with(&mut self, call: &Call, mut each: Option<Each<'_>>) -> Result<Reply, ClientError> {
         if self.state == State::Spent {
             self.connect_again()?;
         }
-        let found = match self.called(call) {
+        let found = match self.called(call, &mut each) {
             Err(error) if self.may_be_closed() && is_over(&error) => {
                 self.connect_again()?;
-                self.called(call)
+                self.called(call, &mut each)
             }
             found => found,
         };
@@ -255,19 +275,23 @@ impl Client {
         Ok(())
     }
 
-    fn called(&mut self, call: &Call) -> Result<Reply, ClientError> {
+    fn called(&mut self, call: &Call, each: &mut Option<Each<'_>>) -> Result<Reply, ClientError> {
         let endless =
             call.method == "POST" && !matches!(call.target.as_str(), "/v1/lookup" | "/v1/lock/check");
         let patience = if endless { None } else { Some(self.patience) };
         self.stream.get_ref().set_read_timeout(patience).map_err(|error| self.broken("call", error))?;
-        let head = self.asked(call)?;
-        self.reply(head)
+        let accept = each.as_ref().map_or("", |_| LINES_TOO);
+        let head = self.asked(call, accept)?;
+        match each {
+            Some(each) if head.content_type == NDJSON => self.last(&head, each),
+            _ => self.reply(head),
+        }
     }
 
     /// Sends a call and reads the head of its answer. A daemon that turns a caller away says why and closes before the call
     /// has arrived, so what it said is looked for when sending fails.
-    fn asked(&mut self, call: &Call) -> Result<Head, ClientError> {
-        match self.send(call) {
+    fn asked(&mut self, call: &Call, accept: &str) -> Result<Head, ClientError> {
+        match self.send(call, accept) {
             Ok(()) => self.head(),
             Err(error) => self.head().map_err(|_| self.broken("call", error)),
         }
@@ -284,7 +308,7 @@ impl Client {
     ) -> Result<Option<Reply>, ClientError> {
         let quiet = self.stream.get_ref().set_read_timeout(Some(STREAM_TIMEOUT));
         quiet.map_err(|error| self.broken("call", error))?;
-        let head = self.asked(call)?;
+        let head = self.asked(call, "")?;
         if head.status >= 400 || !matches!(head.framing, Framing::Chunks) {
             return self.reply(head).map(Some);
         }
@@ -302,6 +326,39 @@ impl Client {
             }
         }
         Ok(None)
+    }
+
+    /// Reads lines to their end, hands those that say how far the work comes to `each`, and returns the one that is the answer.
+    fn last(&mut self, head: &Head, each: &mut Each<'_>) -> Result<Reply, ClientError> {
+        if !matches!(head.framing, Framing::Chunks) {
+            return Err(self.garbled("lines that are not in chunks"));
+        }
+        let (mut text, mut looked_at, mut last) = (Vec::new(), 0, None);
+        while let Some(more) = self.chunk()? {
+            if text.len() + more.len() > ANSWER_BYTES_MAX {
+                return Err(self.garbled("a line above 64 MiB"));
+            }
+            text.extend(more);
+            while let Some(end) = text[looked_at..].iter().position(|byte| *byte == b'\n') {
+                let rest = text.split_off(looked_at + end + 1);
+                let body = std::mem::replace(&mut text, rest);
+                looked_at = 0;
+                let line: Value =
+                    serde_json::from_slice(&body).map_err(|_| self.garbled("a line that is not JSON"))?;
+                match &line["progress"] {
+                    Value::Null => last = Some((line, body)),
+                    progress => each(progress),
+                }
+            }
+            looked_at = text.len();
+        }
+        let (line, body) = last.ok_or_else(|| self.garbled("lines that end without an answer"))?;
+        // What has gone wrong on the way says so itself: the status line was written before it.
+        let status = line["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+        Ok(match status.filter(|_| line["code"].is_string()) {
+            Some(status) => Reply { status, content_type: PROBLEM_JSON, body },
+            None => Reply { status: head.status, content_type: JSON, body },
+        })
     }
 
     /// Reads the next chunk of a body that goes on; `None` at its end.
@@ -340,12 +397,12 @@ impl Client {
         ClientError::Garbled { socket: self.socket.clone(), found }
     }
 
-    fn send(&mut self, call: &Call) -> io::Result<()> {
+    fn send(&mut self, call: &Call, accept: &str) -> io::Result<()> {
         let Call { method, target, body } = call;
         if target.bytes().any(|byte| !matches!(byte, b'!'..=b'~')) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the target is not percent-encoded"));
         }
-        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n").into_bytes();
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{accept}").into_bytes();
         if *method == "POST" {
             let head = format!("Content-Type: {JSON}\r\nContent-Length: {}\r\n", body.len());
             request.extend_from_slice(head.as_bytes());
@@ -390,8 +447,9 @@ impl Client {
                     return Err(self.garbled("an unknown transfer encoding"));
                 }
                 head.framing = Framing::Chunks;
-            } else if name.eq_ignore_ascii_case("content-type") && value.starts_with(PROBLEM_JSON) {
-                head.content_type = PROBLEM_JSON;
+            } else if name.eq_ignore_ascii_case("content-type") {
+                let known = [PROBLEM_JSON, NDJSON].into_iter().find(|known| value.starts_with(known));
+                head.content_type = known.unwrap_or(JSON);
             }
         }
         Err(self.garbled("more than 100 headers"))
@@ -531,6 +589,62 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nt: u\r\n\r\n";
         check(&[chunked, length], &["200 application/json {}", "200 application/json {}"]);
         check(&["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{}"], &["200 application/json {}"]);
+    }
+
+    /// Answers one call with `answer`, heard: every line on the way, then the reply or what was garbled.
+    fn heard(answer: &str) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let answer = answer.to_owned();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = [0; 1024];
+            let length = stream.read(&mut head).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&head[..length]).into_owned()
+        });
+        let mut lines = Vec::new();
+        let mut client = Client::connect(&socket).unwrap();
+        let reply = client.call_heard(&Call::get("/livez"), &mut |line| lines.push(line.to_string()));
+        lines.push(match reply {
+            Ok(Reply { status, content_type, body }) => {
+                format!("{status} {content_type} {}", String::from_utf8_lossy(&body).trim_end())
+            }
+            Err(error) => error.to_string().rsplit(": ").next().unwrap().to_owned(),
+        });
+        assert!(server.join().unwrap().contains("\r\nAccept: application/x-ndjson, application/json\r\n"));
+        lines
+    }
+
+    fn chunked(pieces: &[&str]) -> String {
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunk = |piece: &&str| format!("{:x}\r\n{piece}\r\n", piece.len());
+        format!("{head}{}0\r\n\r\n", pieces.iter().map(chunk).collect::<String>())
+    }
+
+    #[test]
+    fn lines_before_an_answer_are_heard_and_the_last_one_is_the_answer() {
+        assert_eq!(
+            heard(&chunked(&[
+                "{\"progress\":{\"received\":1}}\n{\"prog",
+                "ress\":{\"received\":2}}",
+                "\n{\"items\":[]}\n"
+            ])),
+            ["{\"received\":1}", "{\"received\":2}", "200 application/json {\"items\":[]}"]
+        );
+        let problem = "{\"code\":\"E006\",\"status\":502}\n";
+        assert_eq!(
+            heard(&chunked(&["{\"progress\":{}}\n", problem])),
+            ["{}", "502 application/problem+json {\"code\":\"E006\",\"status\":502}"]
+        );
+        let plain = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+        assert_eq!(heard(plain), ["200 application/json {}"], "a daemon of an older version");
+        assert_eq!(heard(&chunked(&["{\"progress\":{}}\n"])), ["{}", "lines that end without an answer"]);
+        assert_eq!(heard(&chunked(&["{\"progress\"\n"])), ["a line that is not JSON"]);
+        let cut = chunked(&["{\"progress\":{}}\n"]).replace("0\r\n\r\n", "");
+        assert_eq!(heard(&cut), ["{}", "the connection was closed"]);
     }
 
     #[test]

@@ -151,6 +151,9 @@ pub struct FilesRow {
     /// The absolute path of its archive as its publisher made it, where the release is one and the archive is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<String>,
+    /// How many bytes that archive has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_bytes: Option<u64>,
     /// Where the bytes were.
     pub from: Found,
 }

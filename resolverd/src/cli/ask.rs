@@ -7,9 +7,11 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::api::{BELOW_COMPONENTS, Call, Code, FOR_ADMINS, Failure, Reply, encoded};
+use crate::cli::bars::Bars;
 use crate::cli::{Ended, Globals, Terminal};
 use crate::client::{Client, ClientError};
 use crate::config::Settings;
+use crate::daemon::hearing::Hear;
 use crate::daemon::{self, start};
 
 /// How often the progress line moves.
@@ -110,6 +112,20 @@ impl<'a> Asker<'a> {
         self.read(call, Some(doing))
     }
 
+    /// Asks for files, and shows on a terminal how far they come: a bar for each release whose files are on their way.
+    ///
+    /// **Errors**: as [`Asker::ask`].
+    pub fn ask_for_files(&mut self, call: &Call, doing: &'static str) -> Result<Value, Ended> {
+        if !self.terminal.shows_bars() {
+            return self.ask_slowly(call, doing);
+        }
+        self.note_unheard(call);
+        let bars = Bars::new(doing);
+        let reply = self.reply(call, Some(&bars));
+        bars.clear();
+        value_of(&reply?)
+    }
+
     fn read(&mut self, call: &Call, doing: Option<&'static str>) -> Result<Value, Ended> {
         self.note_unheard(call);
         let bar = doing.filter(|_| self.terminal.progress).map(|doing| {
@@ -117,16 +133,11 @@ impl<'a> Asker<'a> {
             bar.enable_steady_tick(TICK);
             bar
         });
-        let reply = self.reply(call);
+        let reply = self.reply(call, None);
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
-        let reply = reply?;
-        let value: Value = serde_json::from_slice(&reply.body).map_err(|error| {
-            let detail = format!("cannot read the daemon's answer: {error}");
-            Failure::new(Code::DaemonUnreachable, "answer", detail).hint("is something else listening there?")
-        })?;
-        if reply.status < 400 { Ok(value) } else { Err(Ended::Refused(value)) }
+        value_of(&reply?)
     }
 
     /// Hands each line of an answer that goes on to `each`; only a daemon has such answers.
@@ -144,22 +155,24 @@ impl<'a> Asker<'a> {
         }
     }
 
-    fn reply(&mut self, call: &Call) -> Result<Reply, Failure> {
+    fn reply(&mut self, call: &Call, bars: Option<&Bars>) -> Result<Reply, Failure> {
         let call = &match &self.globals.snapshot {
             Some(snapshot) => asked_of(call, snapshot),
             None => call.clone(),
         };
         match &mut self.daemon {
             Some(client) => {
-                let reply = client.call(call).map_err(|error: ClientError| error.failure())?;
-                Ok(if is_forbidden(&reply) { self.ask_as_admin(call).unwrap_or(reply) } else { reply })
+                let reply = called(client, call, bars).map_err(|error: ClientError| error.failure())?;
+                Ok(if is_forbidden(&reply) { self.ask_as_admin(call, bars).unwrap_or(reply) } else { reply })
             }
-            None => self.answer_in_process(call),
+            None => self.answer_in_process(call, bars),
         }
     }
 
     /// Answers in process. Whoever holds the store meanwhile may be a daemon that begins to listen: then that one is asked.
-    fn answer_in_process(&mut self, call: &Call) -> Result<Reply, Failure> {
+    fn answer_in_process(&mut self, call: &Call, bars: Option<&Bars>) -> Result<Reply, Failure> {
+        let show = bars.map(|bars| |line: &Value| bars.show(line));
+        let hear = show.as_ref().map(|show| show as &Hear<'_>);
         let (wait, begun) = (self.globals.wait_or(WAIT_S), Instant::now());
         loop {
             let left = wait.saturating_sub(begun.elapsed());
@@ -168,11 +181,11 @@ impl<'a> Asker<'a> {
                     self.terminal.say(line);
                 }
             };
-            match daemon::local(&self.settings, left.min(LOOK_AGAIN), call, &mut say) {
+            match daemon::local(&self.settings, left.min(LOOK_AGAIN), call, &mut say, hear) {
                 Err(error) if error.is_locked() && !left.is_zero() => {
                     if let Ok(client) = Client::connect(&self.settings.socket) {
                         let client = self.daemon.insert(client);
-                        return client.call(call).map_err(|error| error.failure());
+                        return called(client, call, bars).map_err(|error| error.failure());
                     }
                 }
                 other => return other.map_err(|error| error.failure()),
@@ -181,10 +194,26 @@ impl<'a> Asker<'a> {
     }
 
     /// Asks on the socket for admins; `None` where there is none that lets the caller in.
-    fn ask_as_admin(&self, call: &Call) -> Option<Reply> {
+    fn ask_as_admin(&self, call: &Call, bars: Option<&Bars>) -> Option<Reply> {
         let mut client = Client::connect(&self.settings.admin_socket()?).ok()?;
-        client.call(call).ok()
+        called(&mut client, call, bars).ok()
     }
+}
+
+/// Calls a daemon; where there are bars, it is asked to say on the way how far it comes.
+fn called(client: &mut Client, call: &Call, bars: Option<&Bars>) -> Result<Reply, ClientError> {
+    match bars {
+        Some(bars) => client.call_heard(call, &mut |line| bars.show(line)),
+        None => client.call(call),
+    }
+}
+
+fn value_of(reply: &Reply) -> Result<Value, Ended> {
+    let value: Value = serde_json::from_slice(&reply.body).map_err(|error| {
+        let detail = format!("cannot read the daemon's answer: {error}");
+        Failure::new(Code::DaemonUnreachable, "answer", detail).hint("is something else listening there?")
+    })?;
+    if reply.status < 400 { Ok(value) } else { Err(Ended::Refused(value)) }
 }
 
 /// Tells whether the main socket says that the caller is no admin.

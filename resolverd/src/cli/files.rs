@@ -227,7 +227,7 @@ pub(super) fn materialize(
         let wishes = arguments.place.wishes(env)?;
         body["mirrors"] = wishes.map_or_else(|| json!({}), |wishes| wishes.mirrors());
     }
-    let mut answer = asker.ask_slowly(&Call::post("/v1/materialize", &body), "fetching files")?;
+    let mut answer = asker.ask_for_files(&Call::post("/v1/materialize", &body), "fetching files")?;
     if let Some((place, layout)) = destination {
         let rows: Vec<FilesRow> = serde_json::from_value(answer["items"].clone()).map_err(|error| {
             Failure::new(

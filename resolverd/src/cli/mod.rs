@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod audit;
+mod bars;
 pub mod calls;
 mod configured;
 pub mod convert;
@@ -481,6 +482,11 @@ impl Terminal {
             data: paint(io::stdout().is_terminal()),
             talk: paint(talks),
         }
+    }
+
+    /// Tells whether somebody sees how far something comes, and reads what it comes to.
+    fn shows_bars(&self) -> bool {
+        self.progress && self.output != Output::Json
     }
 
     /// Tells whether answers are printed as text.

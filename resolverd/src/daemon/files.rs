@@ -133,7 +133,9 @@ impl Workshop {
                 (false, false) => Fetching::Allowed,
             },
             gone: errand.gone,
+            progress: errand.progress,
             audience: None,
+            together: None,
         })
     }
 

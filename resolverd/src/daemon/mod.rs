@@ -9,6 +9,7 @@ pub mod audit;
 pub mod error;
 pub mod examine;
 pub mod files;
+pub mod hearing;
 pub mod notify;
 mod read_only;
 pub mod rehearse;
@@ -31,6 +32,7 @@ use tracing::{error, info, warn};
 use crate::api::{Call, Reply};
 use crate::config::Settings;
 use crate::daemon::error::DaemonError;
+use crate::daemon::hearing::{Hear, heard};
 use crate::daemon::notify::{Notifier, Supervisor};
 use crate::daemon::rounds::{Pulse, Rounds, status};
 use crate::daemon::socket::{Socket, Sockets};
@@ -307,7 +309,8 @@ fn keep_alive(
 
 /// Answers one call in process: takes the state lock (waiting at most `wait`), opens the store, answers, lets go.
 ///
-/// A read on an empty store syncs first and says so through `say`, unless the settings are offline.
+/// A read on an empty store syncs first and says so through `say`, unless the settings are offline. `hear` hears how far the files come
+/// that are asked for.
 ///
 /// **Errors**: the state directory is held by another process, the store cannot be opened, the sources cannot be read.
 pub fn local(
@@ -315,6 +318,7 @@ pub fn local(
     wait: Duration,
     call: &Call,
     say: &mut dyn FnMut(&str),
+    hear: Option<&Hear<'_>>,
 ) -> Result<Reply, DaemonError> {
     log_contained_panics();
     if has_file_size_limit() {
@@ -368,7 +372,8 @@ pub fn local(
             writer.sync(&[], &state)?;
         }
     }
-    let reply = server::respond(&state, call, Caller::Admin);
+    let answer = |progress: Option<&_>| server::respond_heard(&state, call, Caller::Admin, progress);
+    let reply = heard(hear, answer);
     writer.note(&state.take_decided());
     Ok(reply)
 }

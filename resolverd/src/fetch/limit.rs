@@ -3,14 +3,15 @@
 //! Never waits and never reads the date: the deadline is measured on the monotonic clock.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use catalogue_schema::model::Refusal;
 use serde::{Deserialize, Serialize};
 
 use crate::fetch::FetchError;
+use crate::fetch::audience::{Audience, Tally};
 use crate::fetch::reach::Reach;
 
 /// The limits of one sync, mostly of one source in it, and of one resolve. Config table `[limits]`; unknown keys are refused.
@@ -135,32 +136,6 @@ pub const ABANDONED: &str = "net.abandoned";
 /// How often somebody who waits for another machine looks whether anybody still waits for the outcome.
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Set where whoever asked has gone away.
-pub type Gone = Arc<AtomicBool>;
-
-/// Who waits for what is fetched; it is given up when all of them have gone.
-#[derive(Debug, Default)]
-pub struct Audience(Mutex<Vec<Option<Gone>>>);
-
-impl Audience {
-    /// Adds somebody who waits; one of whom nobody can tell whether it has gone never goes.
-    pub fn join(&self, gone: Option<Gone>) {
-        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_here = |last: &Option<Gone>| last.as_ref().map(Arc::as_ptr) == gone.as_ref().map(Arc::as_ptr);
-        // Whoever wants thousands of releases waits once.
-        if !members.last().is_some_and(is_here) {
-            members.push(gone);
-        }
-    }
-
-    /// Tells whether all have gone; nobody who ever came has not.
-    fn has_gone(&self) -> bool {
-        let members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_gone = |one: &Option<Gone>| one.as_ref().is_some_and(|gone| gone.load(Ordering::Relaxed));
-        !members.is_empty() && members.iter().all(has_gone)
-    }
-}
-
 /// Says that nobody waits for `subject` any more.
 pub fn abandoned(subject: impl fmt::Display) -> Refusal {
     Refusal::new(ABANDONED, subject, "somebody who waits for it", "nobody any more")
@@ -176,6 +151,8 @@ pub struct Budget {
     reach: Arc<Reach>,
     /// Who waits; `None` where the work is done for its own sake.
     audience: Option<Arc<Audience>>,
+    /// Who counts what arrives.
+    tally: Option<Arc<Tally>>,
     /// The key of the cap that holds for one document, and the cap.
     document: (&'static str, u64),
 }
@@ -202,6 +179,7 @@ impl Budget {
             document: ("catalogue_bytes", purse.limits.catalogue_bytes),
             reach: Arc::default(),
             audience: None,
+            tally: None,
             purse: Arc::new(purse),
         }
     }
@@ -214,6 +192,25 @@ impl Budget {
     /// Returns the same purse for work that is given up when nobody of `audience` waits any more.
     pub fn heard_by(&self, audience: Arc<Audience>) -> Budget {
         Budget { audience: Some(audience), ..self.clone() }
+    }
+
+    /// Returns the same purse for work of which `tally` counts what arrives.
+    pub fn counted_by(&self, tally: Arc<Tally>) -> Budget {
+        Budget { tally: Some(tally), ..self.clone() }
+    }
+
+    /// Notes that a body begins to arrive, and how large its sender says that it is.
+    pub(crate) fn begins(&self, size: Option<u64>) {
+        if let Some(tally) = &self.tally {
+            tally.begins(size);
+        }
+    }
+
+    /// Notes that bytes have arrived; takes nothing.
+    pub(crate) fn arrived(&self, bytes: usize) {
+        if let Some(tally) = &self.tally {
+            tally.arrived(bytes as u64);
+        }
     }
 
     /// Tells whether somebody has to look from time to time whether anybody still waits.
@@ -380,6 +377,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::fetch::audience::Gone;
 
     fn budget(change: impl FnOnce(&mut Limits)) -> Budget {
         let mut limits = Limits::default();
@@ -460,14 +458,14 @@ mod tests {
         let budget = budget(|_| {}).heard_by(Arc::clone(&audience));
         assert_eq!(budget.check_deadline("nobody came yet"), Ok(()));
         let (one, other) = (Gone::default(), Gone::default());
-        audience.join(Some(Arc::clone(&one)));
-        audience.join(Some(Arc::clone(&other)));
+        audience.join(Some(Arc::clone(&one)), None);
+        audience.join(Some(Arc::clone(&other)), None);
         one.store(true, Ordering::Relaxed);
         assert_eq!(budget.for_files().take_document("the other waits"), Ok(()));
         other.store(true, Ordering::Relaxed);
         let reason = |found: Result<(), FetchError>| found.unwrap_err().refusal().reason.clone();
         assert_eq!(reason(budget.for_files().take_document("a")), ABANDONED);
-        audience.join(None);
+        audience.join(None, None);
         assert_eq!(budget.check_deadline("somebody who never goes"), Ok(()));
     }
 

@@ -3,6 +3,7 @@
 //! [`Origins`] reads the real places. It answers many wants at once, so that everything that lies in one commit costs one
 //! visit. What the shelf holds already is never asked for here: a sync looks there first.
 
+pub mod audience;
 mod cache;
 pub mod file;
 pub mod git;
@@ -15,6 +16,7 @@ pub mod network;
 pub mod object;
 mod pack;
 pub mod probe;
+pub mod progress;
 pub mod reach;
 mod rewrite;
 mod ssh;

@@ -104,6 +104,7 @@ impl About {
             compose: self.compose.clone(),
             descriptor: self.descriptor.clone(),
             archive: None,
+            archive_bytes: None,
             from,
         }
     }

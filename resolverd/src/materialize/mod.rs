@@ -42,7 +42,9 @@ use tracing::warn;
 
 use crate::api::files::{Changed, FileChange, FilesRow, Found, VerifyRow};
 use crate::fetch::Fetch;
-use crate::fetch::limit::{ABANDONED, Audience, Gone, LOOK_EVERY, Limits, abandoned};
+use crate::fetch::audience::{Audience, Gone, Tally};
+use crate::fetch::limit::{ABANDONED, LOOK_EVERY, Limits, abandoned};
+use crate::fetch::progress::{Progress, Step};
 use crate::materialize::about::{About, SCHEMA, changes, stamps};
 use crate::materialize::plan::Plan;
 use crate::shelf::durable::{self, Failed, TEMPORARY_PREFIX};
@@ -91,8 +93,12 @@ pub struct Tools<'a> {
     pub fetching: Fetching,
     /// Tells that whoever asks has gone away; `None` where that never happens.
     pub gone: Option<&'a Gone>,
+    /// Who hears how far it comes.
+    pub progress: Option<&'a Arc<Progress>>,
     /// Who waits for a piece of work, once it has begun.
     pub audience: Option<&'a Arc<Audience>>,
+    /// Who counts what comes for several releases of a piece of work at once.
+    pub together: Option<&'a Arc<Tally>>,
 }
 
 impl Tools<'_> {
@@ -253,6 +259,13 @@ impl Cache {
             return plans.iter().map(|plan| Err(self.unusable(&plan.release, error_of(&error)))).collect();
         }
         let mut answers: Vec<Option<Outcome>> = plans.iter().map(|plan| self.ready(plan, tools)).collect();
+        if let Some(progress) = tools.progress {
+            for (plan, answer) in plans.iter().zip(&answers) {
+                let claim = plan.claim();
+                progress.expect(&claim, &plan.release);
+                progress.hear(&claim, standing(answer.as_ref()));
+            }
+        }
         let mut missing: Vec<usize> = answers
             .iter()
             .enumerate()
@@ -295,13 +308,13 @@ impl Cache {
     ) -> (Claims<'_>, Vec<(usize, Arc<Slot>)>) {
         let (mut held, mut others) = (Vec::new(), Vec::new());
         let audience = Arc::<Audience>::default();
-        audience.join(tools.gone.cloned());
+        audience.join(tools.gone.cloned(), tools.progress);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for index in missing {
             let claim = plans[*index].claim();
             match open.get(&claim) {
                 Some(slot) => {
-                    slot.audience.join(tools.gone.cloned());
+                    slot.audience.join(tools.gone.cloned(), tools.progress);
                     others.push((*index, Arc::clone(slot)));
                 }
                 None => {
@@ -332,7 +345,11 @@ impl Cache {
             let refused = |plan: &&Plan| Err(self.unusable(&plan.release, error_of(&error)));
             return claimed.iter().map(refused).collect();
         }
-        work::all(self, &claimed, &Tools { audience: Some(&claims.audience), ..*tools })
+        let first = claimed.first().filter(|_| claimed.len() > 1);
+        let together =
+            first.map(|plan| Arc::new(Tally::together(&claims.audience, &plan.claim(), claimed.len())));
+        let tools = Tools { audience: Some(&claims.audience), together: together.as_ref(), ..*tools };
+        work::all(self, &claimed, &tools)
     }
 
     /// Answers a plan whose files are there as they were published; `None` where they have to be put there.
@@ -513,6 +530,15 @@ impl Cache {
 
     fn views(&self) -> PathBuf {
         self.root.join("views")
+    }
+}
+
+/// Tells where a release stands of which a look has said this.
+fn standing(looked: Option<&Outcome>) -> Step {
+    match looked {
+        Some(Ok(_)) => Step::Cached,
+        Some(Err(_)) => Step::Failed,
+        None => Step::Waiting,
     }
 }
 

@@ -2,7 +2,7 @@
 //! promise, which is of the archive alone. Never believes a list of its files that is not its own.
 
 use std::collections::BTreeMap;
-use std::fs::{Permissions, set_permissions};
+use std::fs::{Metadata, Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
 use catalogue_schema::digest::{Digest, Hashed};
@@ -76,8 +76,11 @@ impl Cache {
     /// Adds where the archive of a release lies, where it has one and that is kept. Whoever takes it compares its digest.
     pub(super) fn with_archive(&self, row: FilesRow, plan: &Plan) -> FilesRow {
         let place = plan.archive.as_ref().map(|_| self.archives().join(plan.promise.hex()));
-        let archive = place.filter(|place| place.is_file()).map(|place| place.display().to_string());
-        FilesRow { archive, ..row }
+        let kept =
+            place.and_then(|place| Some((place.metadata().ok().filter(Metadata::is_file)?.len(), place)));
+        let (archive_bytes, archive) =
+            kept.map(|(bytes, place)| (bytes, place.display().to_string())).unzip();
+        FilesRow { archive, archive_bytes, ..row }
     }
 
     /// Returns the archive of a release as it is promised; `None` where it is not here, or is another one.

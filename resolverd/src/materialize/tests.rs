@@ -123,7 +123,17 @@ fn own_uid() -> u32 {
 }
 
 fn tools<'a>(origins: &'a Counted, limits: &'a Limits, fetching: Fetching) -> Tools<'a> {
-    Tools { origins, shelf: &|_| None, recorded: &|_| None, limits, fetching, gone: None, audience: None }
+    Tools {
+        origins,
+        shelf: &|_| None,
+        recorded: &|_| None,
+        limits,
+        fetching,
+        gone: None,
+        progress: None,
+        audience: None,
+        together: None,
+    }
 }
 
 struct Place {

@@ -12,7 +12,9 @@ use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, Want};
 
 use crate::api::files::Found;
+use crate::fetch::audience::Tally;
 use crate::fetch::limit::{Budget, Limits};
+use crate::fetch::progress::Step;
 use crate::fetch::reach::Reach;
 use crate::fetch::{Answer, Ask, FetchError, Fetched};
 use crate::materialize::about::{About, SCHEMA, changes, content, stamps};
@@ -42,6 +44,8 @@ struct Job<'a> {
     way: Vec<Vec<u8>>,
     /// The archive that it was unpacked from, where that is not kept yet.
     archive: Option<Hashed>,
+    /// Who counts what comes of it.
+    tally: Option<Arc<Tally>>,
 }
 
 impl Job<'_> {
@@ -52,23 +56,44 @@ impl Job<'_> {
     fn fail(&mut self, refusal: Refusal) {
         self.stage = Err(refusal);
     }
+
+    fn tell(&self, tell: impl FnOnce(&Tally)) {
+        if let Some(tally) = &self.tally {
+            tell(tally);
+        }
+    }
 }
 
 /// Does the work; answers in the order of `plans`.
 pub(super) fn all(cache: &Cache, plans: &[&Plan], tools: &Tools<'_>) -> Vec<Outcome> {
-    let mut jobs: Vec<Job<'_>> = plans.iter().map(|plan| begin(cache, plan)).collect();
+    let mut jobs: Vec<Job<'_>> = plans.iter().map(|plan| begin(cache, plan, tools)).collect();
     unpack(cache, &mut jobs, tools);
     list(&mut jobs, tools);
     take_from_shelf(cache, &mut jobs, tools);
     fetch_files(cache, &mut jobs, tools);
-    jobs.into_iter().map(|job| finish(cache, job)).collect()
+    jobs.into_iter().map(|job| finished(cache, job)).collect()
 }
 
-fn begin<'a>(cache: &Cache, plan: &'a Plan) -> Job<'a> {
+/// Brings a release into sight and says what became of it.
+fn finished(cache: &Cache, job: Job<'_>) -> Outcome {
+    let tally = job.tally.clone();
+    let outcome = finish(cache, job);
+    if let Some(tally) = tally {
+        tally.step(if outcome.is_ok() { Step::Ready } else { Step::Failed });
+    }
+    outcome
+}
+
+fn begin<'a>(cache: &Cache, plan: &'a Plan, tools: &Tools<'_>) -> Job<'a> {
     let stage = Stage::new(&cache.trees()).map_err(|error| cache.unusable(&plan.release, error));
     // What is known by name is in the archive, where there is one.
     let pieces = if plan.archive.is_some() { Vec::new() } else { plan.pieces.clone() };
-    Job { plan, stage, pieces, tree: None, way: Vec::new(), archive: None }
+    let tally = |audience| match &plan.archive {
+        Some(promised) => Tally::of_archive(audience, &plan.claim(), promised.size),
+        None => Tally::of_files(audience, &plan.claim()),
+    };
+    let tally = tools.audience.map(|audience| Arc::new(tally(audience)));
+    Job { plan, stage, pieces, tree: None, way: Vec::new(), archive: None, tally }
 }
 
 /// Unpacks the releases that are one archive: the one that is kept, else the one that is fetched. One of them is in memory at a time.
@@ -86,16 +111,22 @@ fn unpack(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
             Some(archive) => Ok(archive),
             None => refuse_offline(plan, tools, &promised.location).and_then(|()| {
                 let wants = vec![(index, Want::Blob(promised.location.clone()))];
+                job.tell(|tally| tally.step(Step::Fetching));
                 let answer = fetched(jobs, wants, tools, Budget::for_archives).pop();
                 let none = || Refusal::new("net.connect", &promised.location, "an answer", "none");
                 let fetched = answer.map_or_else(|| Err(none()), |(_, answer)| answer)?;
+                jobs[index].tell(|tally| tally.whole(fetched.bytes.len() as u64));
                 packed::verified(plan, promised, fetched.bytes)
             }),
         };
         let job = &mut jobs[index];
+        if archive.is_ok() {
+            job.tell(|tally| tally.step(Step::Verified));
+        }
         // The empty directory goes before the full one comes.
         match archive.and_then(|archive| Ok((cache.unpacked(plan, &archive, tools.limits)?, archive))) {
             Ok((stage, archive)) => {
+                job.tell(|tally| tally.step(Step::Unpacked));
                 (job.stage, job.archive) = (Ok(stage), Some(archive).filter(|_| !is_kept))
             }
             Err(refusal) => job.fail(refusal),
@@ -110,7 +141,10 @@ fn list(jobs: &mut [Job<'_>], tools: &Tools<'_>) {
         let Some(directory) = &job.plan.tree else { continue };
         match refuse_offline(job.plan, tools, &directory.location) {
             Err(refusal) => job.fail(refusal),
-            Ok(()) => wants.push((index, directory.want(tools.limits))),
+            Ok(()) => {
+                job.tell(|tally| tally.step(Step::Fetching));
+                wants.push((index, directory.want(tools.limits)));
+            }
         }
     }
     for (index, answer) in fetched(jobs, wants, tools, Budget::for_catalogues) {
@@ -158,6 +192,10 @@ fn listed(job: &mut Job<'_>, fetched: &Fetched, limits: &Limits) -> Result<(), R
 fn take_from_shelf(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
     for job in jobs.iter_mut().filter(|job| job.is_good()) {
         let pieces = std::mem::take(&mut job.pieces);
+        // The pieces of an archive came out of it.
+        if job.plan.archive.is_none() {
+            job.tell(|tally| tally.files(pieces.len()));
+        }
         for piece in pieces {
             let known = piece.digest.as_ref().and_then(|digest| (tools.shelf)(digest));
             match known {
@@ -186,6 +224,7 @@ fn fetch_files(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
                 job.fail(refusal);
                 break;
             }
+            job.tell(|tally| tally.step(Step::Fetching));
             open.push((index, piece, want));
         }
     }
@@ -198,10 +237,16 @@ fn fetch_files(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
             match answer {
                 Ok(fetched) => arrived(cache, &mut jobs[index], piece, fetched, tools.limits),
                 // That it is not there is known as surely as what is.
-                Err(refusal) if piece.is_optional && refusal.reason == FILE_MISSING => {}
+                Err(refusal) if piece.is_optional && refusal.reason == FILE_MISSING => {
+                    jobs[index].tell(Tally::one_fewer);
+                }
                 Err(refusal) => jobs[index].fail(refusal),
             }
         }
+    }
+    // Each file was held against what is promised before it was written.
+    for job in jobs.iter().filter(|job| job.is_good() && job.plan.archive.is_none()) {
+        job.tell(|tally| tally.step(Step::Verified));
     }
 }
 
@@ -257,8 +302,9 @@ fn put(cache: &Cache, job: &mut Job<'_>, piece: &Piece, bytes: Vec<u8>, limits: 
     }
     let digest = content.digest().clone();
     let written = stage.put(&piece.path, piece.blob.clone(), piece.executable, (content.bytes(), digest));
-    if let Err(error) = written {
-        job.fail(cache.unusable(&subject, error));
+    match written {
+        Ok(()) => job.tell(Tally::file),
+        Err(error) => job.fail(cache.unusable(&subject, error)),
     }
 }
 
@@ -335,10 +381,22 @@ fn fetched(
     for (reach, members) in groups {
         let releases = |members: &[usize]| members.iter().map(|at| wants[*at].0).collect::<BTreeSet<usize>>();
         let several = releases(&members).len();
+        // What comes for one release is its own; what comes for several at once is nobody's alone.
+        let counted = |members: &[usize]| {
+            let first = wants[*members.first()?].0;
+            match members.iter().all(|at| wants[*at].0 == first) {
+                true => jobs[first].tally.as_ref(),
+                false => tools.together,
+            }
+        };
         let mut ask = |members: &[usize], releases: usize| -> Vec<usize> {
             let budget = cap(&budget(tools.limits, releases, reach));
             let budget = match tools.audience {
                 Some(audience) => budget.heard_by(Arc::clone(audience)),
+                None => budget,
+            };
+            let budget = match counted(members) {
+                Some(tally) => budget.counted_by(Arc::clone(tally)),
                 None => budget,
             };
             let asks: Vec<Ask<'_>> = members.iter().map(|at| Ask::from(&wants[*at].1)).collect();

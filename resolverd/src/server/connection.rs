@@ -30,12 +30,13 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::api::lock::{LARGE_LOCKS_MAX, LOCK_BODY_BYTES_MAX, LOCK_CHECK};
-use crate::api::{BODY_BYTES_MAX, Code, Failure, JSON, Reply};
+use crate::api::{BODY_BYTES_MAX, Code, Failure, JSON, NDJSON, Reply};
 use crate::order::{Order, OrderError};
 use crate::server::answer::{rehearsal, report};
 use crate::server::desk;
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
 use crate::server::files::{Asking, REQUESTS_MAX};
+use crate::server::progress::{self, Answering, First, Heard, LineBody};
 use crate::server::quick::{Next, Quick, is_local_name};
 use crate::server::route::{Forget, Operation, Query, methods, operation_of, read_parts};
 use crate::server::solve::{Solving, UNDECIDED};
@@ -426,12 +427,40 @@ impl Peer {
             let start = Start::of(&arrived.head.headers);
             return match events::open(&self.state.events, start, flight, self.ending.clone()) {
                 Err(failure) => self.reply(&arrived, operation, self.state.failed(arrived.id, &failure)),
-                Ok(stream) => self.counted(&arrived, operation, streaming(stream)),
+                Ok(stream) => {
+                    self.counted(&arrived, operation, streaming(Either::Left(stream), EVENT_STREAM))
+                }
             };
+        }
+        if matches!(query, Query::Materialize(_)) && progress::is_wanted(&arrived.head.headers) {
+            return self.told(arrived, query, flight).await;
         }
         let reply = answered(&self.state, query, arrived.id, self.patience).await;
         drop(flight);
         self.reply(&arrived, operation, reply)
+    }
+
+    /// Answers a question for files, with lines before the answer once something has been had for it.
+    async fn told(&self, arrived: Arrived, query: Query, flight: Flight) -> Response<Content> {
+        let (operation, heard) = (Some(query.operation()), Heard::new());
+        let (state, id, patience) = (Arc::clone(&self.state), arrived.id, self.patience);
+        let query = query.heard_by(&heard.progress);
+        let mut answering: Answering = Box::pin(async move {
+            let answered = caught(answered(&state, query, id, patience)).await;
+            answered.unwrap_or_else(|| state.failed(id, &state.panicked(id)))
+        });
+        let reply = match heard.first(&mut answering).await {
+            First::Answer(reply) => {
+                drop(flight);
+                return self.reply(&arrived, operation, reply);
+            }
+            First::Lines(reply) => reply,
+        };
+        let (state, started) = (Arc::clone(&self.state), arrived.started);
+        let count = move |status| state.metrics().observe(operation, status, started.elapsed());
+        let debt = self.flights.owe_on();
+        let lines = progress::open(heard, (answering, reply), (flight, debt), count);
+        streaming(Either::Right(lines), NDJSON)
     }
 
     /// Refuses a request before its body was read: that may be on the way still, and nobody waits for it.
@@ -465,13 +494,16 @@ impl Peer {
     }
 }
 
-/// What an answer carries: bytes that are there, or events as they happen.
-type Content = Either<Full<Bytes>, EventBody>;
+/// What an answer carries: bytes that are there, or what is said as it happens.
+type Content = Either<Full<Bytes>, Goes>;
 
-fn streaming(events: EventBody) -> Response<Content> {
-    let mut response = Response::new(Either::Right(events));
+/// What goes on: events, or the lines before an answer.
+type Goes = Either<EventBody, LineBody>;
+
+fn streaming(body: Goes, content_type: &'static str) -> Response<Content> {
+    let mut response = Response::new(Either::Right(body));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

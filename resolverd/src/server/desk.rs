@@ -224,7 +224,8 @@ fn explained(
 
 /// Returns what is put on disk by the way for the same caller: from the same machines, and held for nobody.
 fn alike(asked: &Materialize) -> Materialize {
-    Materialize { offline: asked.offline, gone: asked.gone.clone(), ..plainly(&asked.mirrors) }
+    let (gone, progress) = (asked.gone.clone(), asked.progress.clone());
+    Materialize { offline: asked.offline, gone, progress, ..plainly(&asked.mirrors) }
 }
 
 /// Returns what a question puts on disk by the way, and holds for nobody.
@@ -419,6 +420,7 @@ fn provided(
         mirrors: &asked.mirrors,
         uid: asked.asking.uid,
         gone: asked.gone.as_ref(),
+        progress: asked.progress.as_ref(),
     });
     provided.map_err(|refusal| {
         let failure = told(&refusal);

@@ -62,6 +62,7 @@ pub(super) fn composed(
         mirrors: &asked.mirrors,
         uid: asked.asking.uid,
         gone: asked.gone.as_ref(),
+        progress: asked.progress.as_ref(),
     });
     composed.map_err(|refusal| told(&refusal))
 }

@@ -19,8 +19,9 @@ use crate::api::files::{
     ReleaseRequest, VerifyRequest, VerifyRow, ViewRow,
 };
 use crate::api::{Code, Failure, REFERENCES_MAX, ResolveRequest};
-use crate::fetch::limit::Gone;
+use crate::fetch::audience::Gone;
 use crate::fetch::mirror::{MIRRORS_MAX, Mirrors};
+use crate::fetch::progress::Progress;
 use crate::server::{Caller, OVERFLOW_UID};
 use crate::store::Snapshot;
 use crate::trust::policy::Policies;
@@ -105,14 +106,16 @@ pub struct Materialize {
     pub asking: Asking,
     /// Tells that whoever asks has gone away; `None` where that never happens.
     pub gone: Option<Gone>,
+    /// Hears how far it comes; `None` where nobody wants to know.
+    pub progress: Option<Arc<Progress>>,
 }
 
 impl Materialize {
     /// Makes a request for files that nobody holds.
     pub fn unheld(targets: Vec<Target>, offline: bool) -> Materialize {
         let (layout, hold, mirrors) = (None, None, Mirrors::default());
-        let (refetch, gone, asking) = (false, None, Asking::NOBODY);
-        Materialize { targets, layout, offline, refetch, hold, mirrors, asking, gone }
+        let (refetch, gone, asking, progress) = (false, None, Asking::NOBODY, None);
+        Materialize { targets, layout, offline, refetch, hold, mirrors, asking, gone, progress }
     }
 
     /// Reads the body of `POST /v1/materialize`, except what is to be resolved.
@@ -150,8 +153,8 @@ impl Materialize {
         }
         let mirrors = self::mirrors(Some(&mirrors))?;
         let hold = hold.map(hold_name).transpose()?;
-        let (gone, asking) = (None, Asking::NOBODY);
-        Ok(Materialize { targets, layout, offline, refetch, hold, mirrors, asking, gone })
+        let (gone, asking, progress) = (None, Asking::NOBODY, None);
+        Ok(Materialize { targets, layout, offline, refetch, hold, mirrors, asking, gone, progress })
     }
 
     /// Tells whether only an admin may ask so: the daemon reads repositories of this machine for nobody else.
@@ -334,6 +337,8 @@ pub struct Errand<'a> {
     pub uid: u32,
     /// Tells that whoever asks has gone away; `None` where that never happens.
     pub gone: Option<&'a Gone>,
+    /// Hears how far it comes.
+    pub progress: Option<&'a Arc<Progress>>,
 }
 
 /// What the desk has put on disk.

@@ -3,7 +3,7 @@
 //!
 //! `route` reads a call, `answer` answers it (`explain`, `lock`, `search` and `snapshots` their own; `desk` what needs files, such as
 //! the directories of commits that `direct` lets take part; documents as they were `received`), `connection` speaks HTTP,
-//! `quick` as much of it as a plain question needs. `events` are told through `stream`, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
+//! `quick` as much of it as a plain question needs. `events` are told through `stream`, `progress` comes before an answer about files, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
 //! to the writer, whose report is awaited.
 
 pub mod activity;
@@ -23,6 +23,7 @@ pub mod files;
 pub mod lock;
 pub mod metrics;
 pub mod policy;
+mod progress;
 pub(crate) mod quick;
 mod received;
 pub mod route;
@@ -53,6 +54,7 @@ use tokio::sync::Semaphore;
 
 use crate::api::lock::LARGE_LOCKS_MAX;
 use crate::api::{BELOW_COMPONENTS, Call, Code, Failure, JSON, Reply, forbidden};
+use crate::fetch::progress::Progress;
 use crate::order::{Order, Outcome, Part, Proposal, Rehearsed, SyncReport};
 use crate::resolve::Native;
 use crate::server::activity::Activity;
@@ -597,12 +599,21 @@ pub async fn run(
 /// Answers one call in process from the snapshot in force. What [`work`] asks for has been done by the caller; the answer
 /// to a sync is made by [`reported`].
 pub fn respond(state: &State, call: &Call, caller: Caller) -> Reply {
+    respond_heard(state, call, caller, None)
+}
+
+/// Answers one call as [`respond`] does; `progress` hears how far the files come that it asks for.
+pub fn respond_heard(state: &State, call: &Call, caller: Caller, progress: Option<&Arc<Progress>>) -> Reply {
     let id = state.request_id();
     state.contained(id, || {
         let query = route(call)?.on(&state.hosts.load());
         permitted(&query, caller)?;
         let uid = rustix::process::geteuid().as_raw();
-        state.answered(&query.asked_by(Asking { uid, caller }))
+        let query = query.asked_by(Asking { uid, caller });
+        state.answered(&match progress {
+            Some(progress) => query.heard_by(progress),
+            None => query,
+        })
     })
 }
 

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use catalogue_schema::dialect::estream;
 use catalogue_schema::digest::Digest;
@@ -30,6 +31,7 @@ use crate::api::{
     ResolveRequest, SyncRequest, encoded_path, read_body,
 };
 use crate::fetch::mirror::Mirrors;
+use crate::fetch::progress::Progress;
 use crate::order::{Accepted, CHANGES_MAX, Part, PartStart, Proposal};
 use crate::resolve::overlay::Wishes;
 use crate::resolve::{self, Native, Request};
@@ -295,6 +297,14 @@ impl Query {
             }
             _ => {}
         }
+    }
+
+    /// Has a listener hear how far the files come that are asked for; a question for anything else is asked as it is.
+    pub fn heard_by(mut self, progress: &Arc<Progress>) -> Query {
+        if let Query::Materialize(asked) = &mut self {
+            asked.0.progress = Some(Arc::clone(progress));
+        }
+        self
     }
 
     /// Returns the route that asks this.

@@ -51,9 +51,10 @@ impl Default for Patience {
 /// bytes that nobody has read, the sender is told of a reset and may never look at the answer.
 const LINGER_BYTES_MAX: usize = 2 << 20;
 
-/// How many requests of a connection are being answered, and whether an answer is owed that was not written whole.
+/// How many requests of a connection are being answered, whether an answer is owed that was not written whole, and whether one goes on
+/// whatever has been written of it.
 #[derive(Debug, Clone, Default)]
-pub struct Flights(Arc<AtomicUsize>, Arc<AtomicBool>);
+pub struct Flights(Arc<AtomicUsize>, Arc<AtomicBool>, Arc<AtomicBool>);
 
 /// One request that is being answered.
 #[derive(Debug)]
@@ -71,6 +72,13 @@ impl Flights {
         self.1.store(true, Ordering::Relaxed);
     }
 
+    /// Notes that an answer goes on, and is owed until the debt is dropped and the rest of it written.
+    pub fn owe_on(&self) -> Debt {
+        self.owe();
+        self.2.store(true, Ordering::Relaxed);
+        Debt(self.2.clone())
+    }
+
     fn any(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
@@ -80,9 +88,19 @@ impl Flights {
     }
 
     fn pay(&self) {
-        if self.is_owing() {
+        if self.is_owing() && !self.2.load(Ordering::Relaxed) {
             self.1.store(false, Ordering::Relaxed);
         }
+    }
+}
+
+/// An answer that goes on.
+#[derive(Debug)]
+pub struct Debt(Arc<AtomicBool>);
+
+impl Drop for Debt {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

@@ -57,7 +57,7 @@ pub(in crate::cli) fn run(
     let offline = asker.is_offline();
     add_offline(&mut question, offline);
     let body = json!({"resolve": question, "offline": offline});
-    let files = asker.ask_slowly(&Call::post("/v1/materialize", &body), "fetching archives")?;
+    let files = asker.ask_for_files(&Call::post("/v1/materialize", &body), "fetching archives")?;
     let rows: Vec<FilesRow> = read(&files["items"])?;
     let releases: Vec<&str> = rows.iter().map(|row| row.release.as_str()).collect();
     let names = releases.iter().map(|release| named(release)).collect::<Result<Vec<_>, _>>()?;

@@ -235,7 +235,7 @@ fn gathered(
         let facts = facts(&answer, asker)?;
         let request = json!({ "resolve": &body, "offline": asker.is_offline(), "refetch": arguments.force });
         let call = Call::post("/v1/materialize", &request);
-        let files = asker.ask_slowly(&call, "fetching archives").map_err(unforced)?;
+        let files = asker.ask_for_files(&call, "fetching archives").map_err(unforced)?;
         if files["snapshot"] != answer["snapshot"] {
             continue;
         }
@@ -490,6 +490,7 @@ fn row(change: &Change, plan: &Plan, gathered: &Gathered) -> Value {
     if let Some(found) = gathered.rows.iter().find(|row| row.release == release) {
         row["from"] = json!(found.from);
         row["bytes"] = json!(found.files.iter().map(|file| file.size).sum::<u64>());
+        row["archiveBytes"] = json!(found.archive_bytes);
     }
     if let Some(fact) = gathered.facts.get(change.id.as_text()) {
         row["verification"] = fact["extra"]["verification"].clone();
@@ -515,7 +516,8 @@ fn shown(answer: &Value, paint: Paint) -> String {
             let from = if one["from"] == "cache" { "in the cache" } else { "done" };
             let title = title(one);
             let dots = ".".repeat(width.saturating_sub(title.chars().count()));
-            let size = size(one["bytes"].as_u64().unwrap_or_default());
+            // A daemon of an older version says only how large the files are.
+            let size = size(one["archiveBytes"].as_u64().or(one["bytes"].as_u64()).unwrap_or_default());
             out.push_str(&format!("  {title} {dots} {from} ({size})\n"));
         }
         out.push_str("\nVerifying ML-DSA-87 signatures...\n");

@@ -61,7 +61,7 @@ pub fn run(targets: &Targets, asker: &mut Asker<'_>, terminal: &Terminal) -> Res
 
 /// Asks, and returns the reason where there is no answer: that something cannot be looked at is a finding, not an end.
 fn asked(asker: &mut Asker<'_>, call: &Call, doing: &'static str) -> Result<Result<Value, String>, Ended> {
-    match asker.ask_slowly(call, doing) {
+    match asker.ask_for_files(call, doing) {
         Ok(answer) => Ok(Ok(answer)),
         Err(Ended::Refused(problem)) => Ok(Err(field(&problem, "detail"))),
         Err(ended) => Err(ended),

@@ -254,7 +254,10 @@ fn message(
             }
         }
         match connection.receive(budget, remote)? {
-            Some(piece) => answer.extend_from_slice(&piece),
+            Some(piece) => {
+                budget.arrived(piece.len());
+                answer.extend_from_slice(&piece);
+            }
             None if answer.get(4..8) == Some(b"ERR ") => return Ok((answer, false)),
             None => {
                 let said = line::words(&connection.complaint());

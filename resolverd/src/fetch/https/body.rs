@@ -60,13 +60,14 @@ pub(super) fn coding(headers: &HeaderMap) -> Result<Coding, String> {
     }
 }
 
-/// Reads a body to its end.
+/// Reads a body to its end; `arrived` hears of each piece as it comes, before it is decoded.
 ///
 /// **Errors**: see [`BodyFault`].
 pub(super) async fn read(
     mut incoming: Incoming,
     coding: Coding,
     bounds: Bounds,
+    arrived: impl Fn(usize),
 ) -> Result<Vec<u8>, BodyFault> {
     let mut sink = Sink::new(coding, bounds.bytes_max);
     let mut pace = Pace::new(bounds);
@@ -82,6 +83,7 @@ pub(super) async fn read(
         // Trailers say nothing that we read.
         if let Some(data) = frame.data_ref() {
             pace.arrived(data.len() as u64);
+            arrived(data.len());
             sink.take(data)?;
         }
         // A server whose bytes drip never lets the wait above end.

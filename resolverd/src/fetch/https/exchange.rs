@@ -422,10 +422,12 @@ impl Connections {
         let limits = job.budget.limits();
         let coding = body::coding(answer.headers()).map_err(|found| hop.packing(&found))?;
         // A length is believed when it is too large, since then nothing need be read; never when it is small.
-        let declared = answer.headers().get(CONTENT_LENGTH).and_then(number).unwrap_or(0);
-        if declared > job.bytes_max && coding == Coding::Identity {
+        let declared = answer.headers().get(CONTENT_LENGTH).and_then(number);
+        let declared = declared.filter(|_| coding == Coding::Identity);
+        if let Some(declared) = declared.filter(|declared| *declared > job.bytes_max) {
             return Err(Fault::last(too_large(job, declared)));
         }
+        job.budget.begins(declared);
         let bounds = Bounds {
             bytes_max: job.bytes_max,
             stall: Duration::from_secs(limits.stall_s),
@@ -433,7 +435,8 @@ impl Connections {
         };
         let (head, incoming) = answer.into_parts();
         let host = hop.url.host();
-        let bytes = body::read(incoming, coding, bounds).await.map_err(|fault| match fault {
+        let arrived = |bytes| job.budget.arrived(bytes);
+        let bytes = body::read(incoming, coding, bounds, arrived).await.map_err(|fault| match fault {
             BodyFault::TooLarge(bytes) => Fault::last(too_large(job, bytes)),
             BodyFault::Stalled => Fault { retry: Retry::Never, ..silence(limits, host, &job.subject) },
             BodyFault::TooSlow(bytes) => {
