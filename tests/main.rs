@@ -55,6 +55,7 @@ mod pack;
 mod parsers;
 mod power;
 mod printed;
+mod progress;
 mod publish;
 mod readme;
 mod real_history;

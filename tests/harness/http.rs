@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 client over a Unix socket, of the standard library only: one request per connection.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -77,16 +77,87 @@ pub(crate) fn ask(socket: &Path, method: &str, target: &str, body: Option<&Value
     parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "half an answer"))
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
-    let end = bytes.windows(4).position(|at| at == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&bytes[..end]).ok()?;
-    let mut lines = head.split("\r\n");
+/// An answer that goes on: its head, and its lines as they come.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// The status, the header lines, and the body where it has a length.
+    pub(crate) answer: Answer,
+    stream: BufReader<UnixStream>,
+    text: Vec<u8>,
+    is_over: bool,
+}
+
+impl Lines {
+    /// Asks the server on `socket` with one more header line, and reads the head of the answer.
+    pub(crate) fn ask(socket: &Path, target: &str, header: &str, body: &Value) -> Lines {
+        let stream = UnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(SILENCE)).unwrap();
+        let (mut stream, body) = (BufReader::new(stream), body.to_string());
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nhost: localhost\r\n{header}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.get_mut().write_all(head.as_bytes()).unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(stream.read_line(&mut head).unwrap() > 0, "half a head: {head}");
+        }
+        let mut answer = parse_head(&head).unwrap();
+        let length = answer.header("content-length").and_then(|length| length.parse::<usize>().ok());
+        if let Some(length) = length {
+            answer.body = vec![0; length];
+            stream.read_exact(&mut answer.body).unwrap();
+        }
+        Lines { answer, stream, text: Vec::new(), is_over: length.is_some() }
+    }
+
+    /// Says that nothing more is asked; what is answered is still read.
+    pub(crate) fn end_asking(&self) {
+        self.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    /// Returns the next line as JSON; `None` at the end, which has to be one.
+    pub(crate) fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.text.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            if self.is_over {
+                assert!(self.text.is_empty(), "half a line");
+                return None;
+            }
+            let mut line = String::new();
+            self.stream.read_line(&mut line).unwrap();
+            let size =
+                usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("no chunk: {line:?}"));
+            let mut piece = vec![0; size + 2];
+            self.stream.read_exact(&mut piece).unwrap();
+            self.text.extend(&piece[..size]);
+            self.is_over = size == 0;
+        }
+    }
+
+    /// Returns all lines that are still to come.
+    pub(crate) fn rest(&mut self) -> Vec<Value> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+}
+
+fn parse_head(head: &str) -> Option<Answer> {
+    let mut lines = head.trim_end().split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let headers: Vec<(String, String)> = lines
+    let headers = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut answer = Answer { status, headers, body: bytes[end + 4..].to_vec() };
+    Some(Answer { status, headers, body: Vec::new() })
+}
+
+fn parse(bytes: &[u8]) -> Option<Answer> {
+    let end = bytes.windows(4).position(|at| at == b"\r\n\r\n")?;
+    let mut answer = parse_head(std::str::from_utf8(&bytes[..end]).ok()?)?;
+    answer.body = bytes[end + 4..].to_vec();
     if answer.header("transfer-encoding") == Some("chunked") {
         answer.body = unchunk(&answer.body)?;
     }

@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -65,6 +65,40 @@ pub(crate) enum Route {
     Drip(Vec<u8>, Duration),
     /// The first bytes, then the second ones again and again until the client gives up.
     Endless(Vec<u8>, Vec<u8>),
+    /// 200 with a body of these bytes and its right length, in pieces of so many, each as soon as the gate lets it through.
+    Gated(Vec<u8>, usize, Gate),
+}
+
+/// Lets pieces through when a test says so.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<Passed>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Passed {
+    allowed: usize,
+    is_broken: bool,
+}
+
+impl Gate {
+    /// Lets so many more pieces through.
+    pub(crate) fn open(&self, pieces: usize) {
+        self.0.0.lock().unwrap().allowed += pieces;
+        self.0.1.notify_all();
+    }
+
+    /// Tells whether a client has gone away before it had everything.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.0.0.lock().unwrap().is_broken
+    }
+
+    /// Waits until a piece may go; `false` where nobody has opened for too long.
+    fn pass(&self) -> bool {
+        let passed = self.0.0.lock().unwrap();
+        let is_shut = |passed: &mut Passed| passed.allowed == 0;
+        let (mut passed, waited) = self.0.1.wait_timeout_while(passed, SILENCE, is_shut).unwrap();
+        passed.allowed = passed.allowed.saturating_sub(1);
+        !waited.timed_out()
+    }
 }
 
 impl Route {
@@ -563,6 +597,15 @@ fn serve(out: &mut Counted<'_>, request: &Logged, route: Route) -> io::Result<bo
             for byte in bytes.into_iter().chain(std::iter::repeat(last)) {
                 out.send(&[byte])?;
                 poll::pause(pause);
+            }
+        }
+        Route::Gated(bytes, size, gate) => {
+            out.send(&head(200, &[], Some(bytes.len())))?;
+            for piece in bytes.chunks(size) {
+                if !gate.pass() || out.send(piece).is_err() {
+                    gate.0.0.lock().unwrap().is_broken = true;
+                    return Ok(false);
+                }
             }
         }
         Route::Endless(start, more) => {

@@ -116,8 +116,8 @@ impl<'a> Asker<'a> {
     ///
     /// **Errors**: as [`Asker::ask`].
     pub fn ask_for_files(&mut self, call: &Call, doing: &'static str) -> Result<Value, Ended> {
-        if !self.terminal.shows_bars() {
-            return self.ask_slowly(call, doing);
+        if !self.terminal.progress {
+            return self.ask(call);
         }
         self.note_unheard(call);
         let bars = Bars::new(doing);

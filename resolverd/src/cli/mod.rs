@@ -477,16 +477,11 @@ impl Terminal {
             // A directory says nothing about the form.
             output: if globals.output == Output::Json { Output::Json } else { Output::Text },
             quiet: globals.quiet,
-            progress: talks && !globals.no_progress && !globals.quiet,
+            progress: talks && !globals.no_progress && !globals.quiet && globals.output != Output::Json,
             columns: columns(),
             data: paint(io::stdout().is_terminal()),
             talk: paint(talks),
         }
-    }
-
-    /// Tells whether somebody sees how far something comes, and reads what it comes to.
-    fn shows_bars(&self) -> bool {
-        self.progress && self.output != Output::Json
     }
 
     /// Tells whether answers are printed as text.
