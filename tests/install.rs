@@ -182,10 +182,13 @@ fn components_are_installed_with_what_they_require_and_shown_as_the_seed_shows_i
     let told = world.done(&["marketplace", "install", "estream-wire-fix@1.0.0"]);
     let tree = "Resolving dependencies...\n  estream-wire-fix v1.0.0\n  ├── esf-trading v1.2.0\n  │   ├── EStreamOrder (schema)\n  │   └── EStreamFill (schema)\n  └── FixNewOrderSingle (schema)\n";
     assert!(told.starts_with(tree), "{told}");
-    assert!(
-        told.contains("\nDownloading...\n  esf-trading v1.2.0 ........ ") && told.contains(" B)\n"),
-        "{told}"
-    );
+    assert!(told.contains("\nDownloading...\n  esf-trading v1.2.0 ........ "), "{told}");
+    for (name, version) in [("esf-trading", "1.2.0"), ("estream-wire-fix", "1.0.0")] {
+        let archive = world.repository.path.join(format!("archives/{name}-{version}.tar.gz"));
+        let size = format!(" ({} KB)\n", archive.metadata().unwrap().len().div_ceil(1_000));
+        let line = told.lines().find(|line| line.starts_with(&format!("  {name} v{version} ..."))).unwrap();
+        assert!(format!("{line}\n").ends_with(&size), "{line}, and the archive has{size}");
+    }
     let verified = "\nVerifying ML-DSA-87 signatures...\n  esf-trading v1.2.0 ✓ (key: estream-1)\n  estream-wire-fix v1.0.0 ✓ (key: estream-1)\n";
     assert!(told.contains(verified), "{told}");
     assert!(told.contains("\nInstalled 2 components (10 files) in "), "{told}");

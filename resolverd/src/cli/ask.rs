@@ -176,10 +176,10 @@ impl<'a> Asker<'a> {
         let (wait, begun) = (self.globals.wait_or(WAIT_S), Instant::now());
         loop {
             let left = wait.saturating_sub(begun.elapsed());
-            let mut say = |line: &str| {
-                if !self.is_aside {
-                    self.terminal.say(line);
-                }
+            let mut say = |line: &str| match bars {
+                _ if self.is_aside => {}
+                Some(bars) => bars.aside(|| self.terminal.say(line)),
+                None => self.terminal.say(line),
             };
             match daemon::local(&self.settings, left.min(LOOK_AGAIN), call, &mut say, hear) {
                 Err(error) if error.is_locked() && !left.is_zero() => {

@@ -71,6 +71,11 @@ impl Bars {
         }
     }
 
+    /// Lets something else be said on the terminal.
+    pub(super) fn aside(&self, say: impl FnOnce()) {
+        self.all.suspend(say);
+    }
+
     /// Takes everything off the terminal.
     pub(super) fn clear(self) {
         let shown = self.shown.into_inner().unwrap_or_else(PoisonError::into_inner);
