@@ -18,6 +18,7 @@ pub mod probe;
 pub mod reach;
 mod rewrite;
 mod ssh;
+pub mod walk;
 pub mod way;
 
 use std::collections::HashMap;

@@ -29,9 +29,8 @@ use crate::fetch::git_wire::link::{Link, LinkError, Remote};
 use crate::fetch::git_wire::received::{Bounds, Received, ReceivedError, Unpacked, unpack};
 use crate::fetch::limit::Budget;
 use crate::fetch::loose;
-use crate::fetch::object::{
-    Errand, Kind, LISTING_LEVELS_MAX, ObjectId, ReadError, Tree, Walk, parse_commit, parse_parents, parse_tag,
-};
+use crate::fetch::object::{Kind, ObjectId, ReadError, Tree, parse_commit, parse_parents, parse_tag};
+use crate::fetch::walk::{Errand, LISTING_LEVELS_MAX, Walk};
 use crate::fetch::{FetchError, Fetched};
 
 /// Takes `bytes` apart as a pack, for `fetch::probe`: every object that comes out has the name of its content.
