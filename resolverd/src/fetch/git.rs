@@ -83,6 +83,10 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
                 let commit = self.resolve(revision, errand)?;
                 (commit, self.walk.listing(&commit, path, *depth, errand)?)
             }
+            Want::Directories { location: Location::Git { revision, path, .. }, depth } => {
+                let commit = self.resolve(revision, errand)?;
+                (commit, self.walk.directories(&commit, path, *depth, errand)?)
+            }
             Want::Refs { prefix, .. } => {
                 let bytes = self.list_refs(prefix, errand)?;
                 return Ok(Fetched {
@@ -110,7 +114,7 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
                     way: Vec::new(),
                 });
             }
-            Want::Blob(_) | Want::Tree { .. } => {
+            Want::Blob(_) | Want::Tree { .. } | Want::Directories { .. } => {
                 let refusal =
                     Refusal::new("git.not_git", want, "a place in a Git repository", "another place");
                 return Err(FetchError::Refused(refusal));

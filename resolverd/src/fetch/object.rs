@@ -4,6 +4,7 @@
 //! (`git.bad_tree`). Names that are only unusual (spaces, letters outside ASCII) stay: they cannot be asked for, because a
 //! wanted path has the grammar of `catalogue_schema::path`.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -187,7 +188,14 @@ impl Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     entries: Vec<Entry>,
+    /// Where its directories stand, by the bytes of their names.
+    directories: Box<[u32]>,
+    /// Where its entries stand, by their names whatever the case of their letters; empty for a small one, which is looked through.
+    folded: Box<[u32]>,
 }
+
+/// A directory with more entries is not looked through for each name that is asked for.
+const LOOKED_THROUGH_MAX: usize = 64;
 
 impl Tree {
     /// Reads a tree object and checks every entry.
@@ -214,13 +222,34 @@ impl Tree {
         let mut names = HashSet::with_capacity(entries.len());
         match entries.iter().find(|entry| !names.insert(&entry.name)) {
             Some(twice) => Err(bad_tree(format!("a name that stands twice: \"{}\"", twice.label()))),
-            None => Ok(Tree { entries }),
+            None => Ok(Tree::of(entries)),
         }
+    }
+
+    fn of(entries: Vec<Entry>) -> Tree {
+        // A tree has less than 4 GiB, and an entry more than 22 bytes.
+        let places = || (0..entries.len() as u32).collect::<Vec<u32>>();
+        let name = |at: &u32| &*entries[*at as usize].name;
+        let mut directories = places();
+        directories.retain(|at| entries[*at as usize].is_directory());
+        // Git sorts them as if their names ended in a slash.
+        directories.sort_by(|one, other| name(one).cmp(name(other)));
+        let mut folded = Vec::new();
+        if entries.len() > LOOKED_THROUGH_MAX {
+            folded = places();
+            folded.sort_by(|one, other| folded_order(name(one), name(other)));
+        }
+        Tree { directories: directories.into(), folded: folded.into(), entries }
     }
 
     /// Returns the entries in Git's order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Returns its directories, by the bytes of their names.
+    pub fn directories(&self) -> impl ExactSizeIterator<Item = &Entry> {
+        self.directories.iter().map(|at| &self.entries[*at as usize])
     }
 
     /// Returns the id of the directory of exactly this name.
@@ -233,10 +262,17 @@ impl Tree {
     ///
     /// **Errors**: `git.ambiguous_path` when another entry differs in the case of ASCII letters only.
     pub fn find(&self, segment: &str) -> Result<Option<&Entry>, Fault> {
-        let alike = |entry: &&Entry| {
-            entry.name.len() == segment.len() && entry.name.eq_ignore_ascii_case(segment.as_bytes())
+        let alike = |entry: &&Entry| entry.name.eq_ignore_ascii_case(segment.as_bytes());
+        let found: Vec<&Entry> = match &*self.folded {
+            [] => self.entries.iter().filter(alike).collect(),
+            folded => {
+                let entry = |at: &u32| &self.entries[*at as usize];
+                let first = folded.partition_point(|at| {
+                    folded_order(&entry(at).name, segment.as_bytes()) == Ordering::Less
+                });
+                folded[first..].iter().map(entry).take_while(alike).take(2).collect()
+            }
         };
-        let found: Vec<&Entry> = self.entries.iter().filter(alike).collect();
         match found.as_slice() {
             [first, second, ..] => {
                 let names = format!("\"{}\" and \"{}\"", first.label(), second.label());
@@ -246,6 +282,11 @@ impl Tree {
             _ => Ok(None),
         }
     }
+}
+
+/// Compares names whatever the case of their ASCII letters.
+fn folded_order(one: &[u8], other: &[u8]) -> Ordering {
+    one.iter().map(u8::to_ascii_lowercase).cmp(other.iter().map(u8::to_ascii_lowercase))
 }
 
 fn bad_tree(found: impl Into<String>) -> Fault {

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use catalogue_schema::model::Refusal;
 use catalogue_schema::path::{DocPath, SEGMENTS_MAX};
@@ -31,7 +31,7 @@ const LFS_HEAD: &[u8] = b"version https://git-lfs";
 pub struct Walk<R> {
     read: R,
     commits: HashMap<ObjectId, ObjectId>,
-    trees: HashMap<ObjectId, Result<Rc<Tree>, Fault>>,
+    trees: HashMap<ObjectId, Result<Arc<Tree>, Fault>>,
     remembered_bytes: usize,
 }
 
@@ -213,6 +213,68 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
         levels: u8,
         errand: Errand<'_>,
     ) -> Result<(Vec<u8>, ObjectId), FetchError> {
+        let top = self.top(commit, path, levels, errand)?;
+        let mut lines = Lines { lines: Vec::new(), counted: 0, bytes: 0 };
+        self.list(&top.id, path.as_text().as_bytes(), levels, &mut lines, errand)?;
+        errand.budget.take_bytes(lines.bytes, errand.subject)?;
+        Ok((lines.sorted(), top.id))
+    }
+
+    /// Returns the names of the directories below the one at `path` in a commit, `levels` deep, and the directory's id.
+    ///
+    /// **Shape**: a line `oid path\n` of the directory itself, whose id stands for everything below it; then a line for each
+    /// directory in it, by the bytes of the names: as many tabs as levels lie between, and its name, written as in a listing.
+    /// Behind it, before the next of the same level, come those in it.
+    /// **Errors**: as [`Walk::listing`].
+    pub fn directories(
+        &mut self,
+        commit: &ObjectId,
+        path: &DocPath,
+        levels: u8,
+        errand: Errand<'_>,
+    ) -> Result<(Vec<u8>, ObjectId), FetchError> {
+        let top = self.top(commit, path, levels, errand)?;
+        let mut names = Names { text: format!("{} {path}\n", top.id).into_bytes(), counted: 1 };
+        errand.budget.take_lines(0, 1, errand.subject)?;
+        self.name(&top.id, (0, levels), &mut names, errand)?;
+        errand.budget.take_bytes(names.text.len() as u64, errand.subject)?;
+        Ok((names.text, top.id))
+    }
+
+    fn name(
+        &mut self,
+        tree: &ObjectId,
+        (level, levels): (u8, u8),
+        names: &mut Names,
+        errand: Errand<'_>,
+    ) -> Result<(), FetchError> {
+        let tree = self.tree(tree, errand)?;
+        let more = tree.directories().len() as u64;
+        errand.budget.take_lines(names.counted, more, errand.subject)?;
+        names.counted += more;
+        for entry in tree.directories() {
+            names.text.extend(std::iter::repeat_n(b'\t', usize::from(level)));
+            names.text.extend(printable(&entry.name));
+            names.text.push(b'\n');
+            // Refused while it grows, as a listing is.
+            if names.text.len() as u64 > errand.budget.readable_bytes() {
+                errand.budget.take_bytes(names.text.len() as u64, errand.subject)?;
+            }
+            if level + 1 < levels {
+                self.name(&entry.id, (level + 1, levels), names, errand)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the directory that is to be listed.
+    fn top(
+        &mut self,
+        commit: &ObjectId,
+        path: &DocPath,
+        levels: u8,
+        errand: Errand<'_>,
+    ) -> Result<Entry, FetchError> {
         if !(1..=LISTING_LEVELS_MAX).contains(&levels) {
             let expected = format!("a listing of 1 to {LISTING_LEVELS_MAX} levels");
             let refusal = Refusal::new("limit.listing_levels", errand.subject, expected, levels);
@@ -224,10 +286,7 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
             let fault = Fault::new("git.not_a_tree", "a directory", top.describe());
             return Err(fault.refuse(errand.subject));
         }
-        let mut lines = Lines { lines: Vec::new(), counted: 0, bytes: 0 };
-        self.list(&top.id, path.as_text().as_bytes(), levels, &mut lines, errand)?;
-        errand.budget.take_bytes(lines.bytes, errand.subject)?;
-        Ok((lines.sorted(), top.id))
+        Ok(top)
     }
 
     /// Returns the objects that prove that a commit has a directory: the commit, its root tree, and each tree on the way, without
@@ -281,15 +340,21 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Walk<R> {
         Ok(())
     }
 
-    fn tree(&mut self, id: &ObjectId, errand: Errand<'_>) -> Result<Rc<Tree>, FetchError> {
+    fn tree(&mut self, id: &ObjectId, errand: Errand<'_>) -> Result<Arc<Tree>, FetchError> {
         if let Some(known) = self.trees.get(id) {
             return known.clone().map_err(|fault| fault.refuse(errand.subject));
         }
+        if let Some(known) = errand.budget.known_tree(id) {
+            return Ok(known);
+        }
         let bytes = self.object(id, Kind::Tree, &errand.budget.for_git_objects(), errand.subject)?;
-        let parsed = Tree::parse(&bytes).map(Rc::new).map_err(|mut fault| {
+        let parsed = Tree::parse(&bytes).map(Arc::new).map_err(|mut fault| {
             fault.found = format!("{} in tree {id}", fault.found);
             fault
         });
+        if let Ok(tree) = &parsed {
+            errand.budget.note_tree(id, tree, bytes.len());
+        }
         self.remembered_bytes += bytes.len();
         if self.remembered_bytes > REMEMBERED_BYTES_MAX {
             self.trees.clear();
@@ -351,6 +416,13 @@ fn in_the_way(entry: &Entry) -> Fault {
     };
     let found = format!("\"{}\" is {}{advice}", entry.label(), entry.describe());
     Fault::new("git.not_a_blob", "a file, kept in this repository", found)
+}
+
+/// The names of directories while they grow.
+struct Names {
+    text: Vec<u8>,
+    /// How many lines were paid for; some of them are still to come.
+    counted: u64,
 }
 
 /// The lines of a listing while it grows.
