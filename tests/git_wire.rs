@@ -373,6 +373,7 @@ fn moved(want: &Want, to: &Path) -> Want {
     match &mut want {
         Want::Blob(Location::Git { repository, .. })
         | Want::Tree { location: Location::Git { repository, .. }, .. }
+        | Want::Directories { location: Location::Git { repository, .. }, .. }
         | Want::Refs { repository, .. }
         | Want::History { repository, .. } => *repository = place,
         _ => {}

@@ -59,7 +59,9 @@ impl Place {
             }
             Want::Blob(Location::File { .. }) => Place::File,
             Want::Blob(Location::Https { .. }) => Place::Https,
-            Want::Tree { .. } | Want::Refs { .. } | Want::History { .. } => Place::Other,
+            Want::Tree { .. } | Want::Directories { .. } | Want::Refs { .. } | Want::History { .. } => {
+                Place::Other
+            }
         }
     }
 
@@ -71,7 +73,10 @@ impl Place {
             ) => repository == other && revision == at,
             (Place::File, Want::Blob(Location::File { .. }))
             | (Place::Https, Want::Blob(Location::Https { .. }))
-            | (Place::Other, Want::Tree { .. } | Want::Refs { .. } | Want::History { .. }) => true,
+            | (
+                Place::Other,
+                Want::Tree { .. } | Want::Directories { .. } | Want::Refs { .. } | Want::History { .. },
+            ) => true,
             _ => false,
         }
     }

@@ -96,6 +96,12 @@ impl Filter {
         both
     }
 
+    /// Tells whether a release in `namespace` may pass whose row states no package.
+    pub fn admits_in(&self, namespace: &Namespace) -> bool {
+        let meets = |own: &Namespace| own.is_within(namespace) || namespace.is_within(own);
+        self.packages.is_empty() && self.namespaces.iter().all(meets)
+    }
+
     /// Tells whether a release passes; `package` is the package that its row states.
     pub fn admits(&self, id: &ComponentId, version: &Version, package: Option<&str>) -> bool {
         self.namespaces.iter().all(|namespace| namespace.contains(id))

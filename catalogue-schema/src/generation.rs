@@ -139,6 +139,9 @@ pub struct CatalogueState {
     /// What a reader of this catalogue should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// The namespaces that are registered here, whether or not anything in them is listed. They stay while the catalogue falls back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registers: Vec<Namespace>,
     /// The catalogues that it left out without a word, until it says what became of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,

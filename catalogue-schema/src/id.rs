@@ -303,6 +303,16 @@ impl Namespace {
         Ok(Namespace(prefix.into()))
     }
 
+    /// Returns what every id in it starts with.
+    pub fn prefix(&self) -> &str {
+        &self.0
+    }
+
+    /// Tells whether every id in it lies in `other` as well.
+    pub fn is_within(&self, other: &Namespace) -> bool {
+        self.0.starts_with(&*other.0)
+    }
+
     /// Tells whether `id` lies in the namespace.
     pub fn contains(&self, id: &ComponentId) -> bool {
         id.as_text().starts_with(&*self.0)

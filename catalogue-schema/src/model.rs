@@ -296,6 +296,9 @@ pub struct Refusal {
     pub expected: String,
     /// What was found.
     pub found: String,
+    /// The sources that it is between, where it is: the one that may, then the one that may not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceId>,
 }
 
 impl Refusal {
@@ -311,7 +314,13 @@ impl Refusal {
             subject: subject.to_string(),
             expected: expected.to_string(),
             found: found.to_string(),
+            sources: Vec::new(),
         }
+    }
+
+    /// Returns the refusal with the sources that it is between.
+    pub fn between(self, may: &SourceId, may_not: &SourceId) -> Refusal {
+        Refusal { sources: vec![may.clone(), may_not.clone()], ..self }
     }
 
     /// Makes a refusal of `subject` from what its reader said.
@@ -324,6 +333,7 @@ impl Refusal {
             subject: subject.to_string(),
             expected: error.expected.clone(),
             found: format!("{}{field}{place}", error.found),
+            sources: Vec::new(),
         }
     }
 

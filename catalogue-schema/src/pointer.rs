@@ -466,6 +466,14 @@ pub enum Want {
         /// How many levels below it are listed, from 1.
         depth: u8,
     },
+    /// The names of the directories below a directory, down to `depth` levels: a line `oid path` of the directory itself, then one
+    /// line for each of them, whose name follows as many tabs as levels lie between.
+    Directories {
+        /// The directory; its path may not be empty.
+        location: Location,
+        /// How many levels below it are named, from 1.
+        depth: u8,
+    },
     /// The refs of a repository whose full names start with `prefix`: sorted lines `oid ref`.
     Refs {
         /// The repository.
@@ -485,10 +493,22 @@ pub enum Want {
 }
 
 impl Want {
+    /// Returns the place of a document or directory; `None` for refs and history, which are a repository's.
+    pub fn location(&self) -> Option<&Location> {
+        match self {
+            Want::Blob(location) | Want::Tree { location, .. } | Want::Directories { location, .. } => {
+                Some(location)
+            }
+            Want::Refs { .. } | Want::History { .. } => None,
+        }
+    }
+
     /// Tells whether the answer can never change: it is addressed by a commit.
     pub fn is_pinned(&self) -> bool {
         match self {
-            Want::Blob(location) | Want::Tree { location, .. } => location.commit().is_some(),
+            Want::Blob(location) | Want::Tree { location, .. } | Want::Directories { location, .. } => {
+                location.commit().is_some()
+            }
             Want::Refs { .. } => false,
             Want::History { .. } => true,
         }
@@ -500,6 +520,7 @@ impl fmt::Display for Want {
         match self {
             Want::Blob(location) => fmt::Display::fmt(location, out),
             Want::Tree { location, depth } => write!(out, "{location} (listing, {depth} levels)"),
+            Want::Directories { location, depth } => write!(out, "{location} (directories, {depth} levels)"),
             Want::Refs { repository, prefix } => write!(out, "{repository} ({prefix}…)"),
             Want::History { repository, commit, commits_max } => {
                 write!(out, "{repository} at {commit} (history, {commits_max} commits)")

@@ -3,9 +3,10 @@
 //! First match wins per component id, not per version: the best-placed catalogue that lists an id owns all of its versions.
 //! Catalogues below it are shadowed: never used, always reported. Only ranks count, never the order of arrival.
 //!
-//! Names of eStream that a publisher scopes, `@publisher/name`, belong together: the source that `owns` them has them all, else the
-//! best-placed one that lists one of them and has a record of that publisher. Another source's stay listed, refused with that reason
-//! (seed 002, section 9.2).
+//! A registered namespace belongs to one source, whoever lists what is in it: to the one that the operator gives it to, else to the
+//! best-placed one that registers it and may supply it. What another source lists in it does not count where that source lists it as
+//! well, and stays listed where it does not, refused with that reason (seed 002, section 9.2). In a namespace that nobody registers the
+//! first match wins, as everywhere.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,7 +16,7 @@ use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
 use catalogue_schema::model::{Rank, Refusal, Shadow, Verdict, Warning};
 use catalogue_schema::packed::write::Packer;
 use catalogue_schema::packed::{Listed, Packed, PackedError};
-use catalogue_schema::seal::{PUBLISHER_UNKNOWN, SCOPE_OWNED};
+use catalogue_schema::seal::SCOPE_OWNED;
 use sha2::{Digest as _, Sha256};
 
 pub mod listing;
@@ -40,19 +41,36 @@ pub struct Owned {
     pub source: SourceId,
 }
 
-/// Merges what all catalogues list, sorted by id. `owned` says which names of publishers belong to which source, the best-placed first.
+/// A namespace that is registered in a catalogue of a source. It ends at a segment border.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Registered<'a> {
+    /// The namespace.
+    pub namespace: &'a Namespace,
+    /// The source.
+    pub source: &'a SourceId,
+}
+
+/// Who may list what.
+pub struct Rights<'a> {
+    /// The namespaces that nobody placed below their owner may answer for.
+    pub blocked: &'a [Blocked],
+    /// Which namespaces belong to which source by the operator's word, the best-placed first.
+    pub owned: &'a [Owned],
+    /// Which namespaces are registered where, the best-placed first.
+    pub registered: &'a [Registered<'a>],
+    /// Tells whether the operator's policies let a source supply a component: one that may not holds it from nobody.
+    pub may_supply: &'a dyn Fn(&ComponentId, &SourceId) -> bool,
+}
+
+/// Merges what all catalogues list, sorted by id.
 ///
-/// An id inside a `blocked` namespace is left out when only catalogues of worse-placed sources list it: nobody may answer
+/// An id inside a blocked namespace is left out when only catalogues of worse-placed sources list it: nobody may answer
 /// for it until its owner has been read.
 ///
 /// **Errors**: a component cannot be read or packed.
-pub fn merge(
-    mut contributions: Vec<Contribution>,
-    blocked: &[Blocked],
-    owned: &[Owned],
-) -> Result<Vec<Packed>, PackedError> {
+pub fn merge(mut contributions: Vec<Contribution>, rights: &Rights<'_>) -> Result<Vec<Packed>, PackedError> {
     contributions.sort_by(|one, other| (&one.rank, &one.catalogue).cmp(&(&other.rank, &other.catalogue)));
-    let scopes = scopes(&contributions);
+    let register = Register::of(rights);
     let mut packer = Packer::default();
     let mut places = Vec::with_capacity(contributions.len());
     let mut listed: Vec<(usize, Packed)> = Vec::new();
@@ -67,103 +85,97 @@ pub fn merge(
     let mut merged = Vec::with_capacity(listed.len());
     for same in listed.chunk_by(|(_, one), (_, other)| one.id_bytes() == other.id_bytes()) {
         let allowed = same.iter().filter_map(|(at, component)| Some((places.get(*at)?, component)));
-        let mut allowed = match blocked {
-            [] => allowed.collect::<Vec<_>>(),
-            _ => {
+        let mut allowed: Vec<(&(CatalogueId, Rank), &Packed)> = match rights.blocked {
+            [] => allowed.collect(),
+            blocked => {
                 let Some((_, first)) = same.first() else { continue };
                 let id = first.id()?;
                 allowed
                     .filter(|((_, rank), _)| !blocked.iter().any(|block| blocks(block, &id, rank)))
                     .collect()
             }
-        }
-        .into_iter();
-        let Some(((catalogue, _), first)) = allowed.next() else { continue };
-        let given = given(first.id_text(), owned);
-        let known = scope(first.id_text()).and_then(|scope| scopes.get(scope));
-        let foreign = match given.or(known).filter(|source| **source != catalogue.source) {
-            Some(source) => {
-                let why = if given.is_some() { OWNS } else { KNOWS };
-                Some(of_another(first, (source, why), &mut packer)?)
-            }
+        };
+        let Some((_, first)) = allowed.first() else { continue };
+        let holder = register.holder(first)?;
+        // Whoever else lists it, however well placed, lists it beside the one whose it is.
+        let own =
+            holder.and_then(|(source, _)| allowed.iter().position(|((one, _), _)| one.source == *source));
+        let ((catalogue, _), first) = allowed.remove(own.unwrap_or_default());
+        let foreign = match holder.filter(|(source, _)| **source != catalogue.source) {
+            Some(holder) => Some(of_another(first, holder, &mut packer)?),
             None => None,
         };
         let shadow = |((catalogue, _), component): (&(CatalogueId, Rank), &Packed)| Shadow {
             catalogue: catalogue.clone(),
             versions: component.all().filter_map(|listed| listed.version()).collect(),
         };
-        let shadows: Vec<Shadow> = allowed.map(shadow).collect();
+        let shadows: Vec<Shadow> = allowed.into_iter().map(shadow).collect();
         merged.push(foreign.as_ref().unwrap_or(first).with_shadows(&shadows)?);
     }
     Ok(merged)
 }
 
-/// Returns which source knows each publisher that names are scoped by: the best-placed that lists one of them and has a record of
-/// that publisher. The contributions come in their order.
-fn scopes(contributions: &[Contribution]) -> HashMap<String, SourceId> {
-    let mut scopes: HashMap<String, SourceId> = HashMap::new();
-    for Contribution { catalogue, components, .. } in contributions {
-        for component in components {
-            let Some(scope) = scope(component.id_text()) else { continue };
-            if !scopes.contains_key(scope) && is_recorded(component) {
-                scopes.insert(scope.to_owned(), catalogue.source.clone());
-            }
+/// The registered namespaces by what their ids start with, each with the sources that register it, the best-placed first.
+struct Register<'a> {
+    rights: &'a Rights<'a>,
+    sources: HashMap<&'a str, Vec<Registered<'a>>>,
+}
+
+impl<'a> Register<'a> {
+    fn of(rights: &'a Rights<'a>) -> Register<'a> {
+        let mut sources: HashMap<&str, Vec<Registered<'_>>> = HashMap::with_capacity(rights.registered.len());
+        for one in rights.registered {
+            sources.entry(one.namespace.prefix()).or_default().push(*one);
         }
+        Register { rights, sources }
     }
-    scopes
-}
 
-/// Tells whether the source of a component has a record of its publisher. Whatever else a release is refused for, names stay where they
-/// are: a source that fails keeps them.
-fn is_recorded(component: &Packed) -> bool {
-    let is_unknown = |listed: &Listed<'_>| refused_for(listed).is_some_and(|one| one == PUBLISHER_UNKNOWN);
-    component.all().any(|listed| !listed.is_refused() || !is_unknown(&listed))
-}
-
-/// Returns the source to which the operator gives the names of a publisher that `id` is one of. What is given as a whole, such as
-/// `estream:**`, says nothing of single publishers.
-fn given<'o>(id: &str, owned: &'o [Owned]) -> Option<&'o SourceId> {
-    let names = format!("estream:@{}/", scope(id)?);
-    let id = ComponentId::parse(id).ok()?;
-    let is_given =
-        |one: &&Owned| one.namespace.to_string().starts_with(&names) && one.namespace.contains(&id);
-    owned.iter().find(is_given).map(|one| &one.source)
-}
-
-/// Returns the publisher by whom an id of eStream is scoped.
-fn scope(id: &str) -> Option<&str> {
-    id.strip_prefix("estream:@")?.split_once('/').map(|(scope, _)| scope)
+    /// Returns the source whose the names are that a component's is one of, and why; `None` where they are nobody's. A namespace that
+    /// the operator gives to a source counts as far as it lies in the registered one: what is given with everything else says nothing
+    /// of it.
+    fn holder(&self, component: &Packed) -> Result<Option<(&'a SourceId, &'static str)>, PackedError> {
+        if self.sources.is_empty() {
+            return Ok(None);
+        }
+        let text = component.id_text();
+        // The narrowest one counts.
+        let mut borders = text.rmatch_indices('/').map(|(at, _)| at + 1);
+        let Some(registered) = borders.find_map(|end| self.sources.get(&text[..end])) else {
+            return Ok(None);
+        };
+        let id = component.id()?;
+        let is_given = |one: &&Owned| {
+            registered.first().is_some_and(|first| one.namespace.is_within(first.namespace))
+                && one.namespace.contains(&id)
+        };
+        let given = self.rights.owned.iter().find(is_given).map(|one| (&one.source, OWNS));
+        let may_supply = |one: &&Registered<'_>| (self.rights.may_supply)(&id, one.source);
+        Ok(given.or_else(|| registered.iter().find(may_supply).map(|one| (one.source, REGISTERS))))
+    }
 }
 
 /// Why names are a source's: the operator says so.
 const OWNS: &str = "owns these names";
-/// Why names are a source's: it has them.
-const KNOWS: &str = "knows that publisher and counts first";
-/// What stands before the sources in a refusal of [`of_another`].
-const OUT_OF: &str = " out of ";
+/// Why names are a source's: they are registered there.
+const REGISTERS: &str = "registers them and counts first";
 
-/// Refuses every release of a component whose publisher another source knows.
+/// Refuses every release of a component whose names are another source's.
 fn of_another(
     component: &Packed,
     (source, why): (&SourceId, &str),
     packer: &mut Packer,
 ) -> Result<Packed, PackedError> {
     let mut read = component.component()?;
-    let publisher = read.id.scope().to_owned();
+    let (scope, other) = (read.id.scope().to_owned(), read.owner.source.clone());
     for release in &mut read.releases {
-        let expected = format!("components of {publisher}{OUT_OF}{source}, which {why}");
-        let found = format!("one{OUT_OF}{}", read.owner.source);
+        let expected = format!("components of {scope} out of {source}, which {why}");
         let subject = format!("{}@{}", release.id, release.version);
-        release.verdict = Verdict::Refused(Refusal::new(SCOPE_OWNED, subject, expected, found));
+        let refusal = Refusal::new(SCOPE_OWNED, subject, expected, format!("one out of {other}"));
+        release.verdict = Verdict::Refused(refusal.between(source, &other));
+        // What is refused for another's sake is no longer what its documents make of it.
+        release.basis = None;
     }
     packer.pack(&read)
-}
-
-/// Returns the source that has a publisher's names and the one that lists one of them beside it, where that is why a release is refused.
-pub fn rivals(refusal: &Refusal) -> Option<(&str, &str)> {
-    let (_, told) = refusal.expected.split_once(OUT_OF).filter(|_| refusal.reason == SCOPE_OWNED)?;
-    let (_, other) = refusal.found.split_once(OUT_OF)?;
-    Some((told.split_once(',')?.0, other))
 }
 
 fn blocks(block: &Blocked, id: &ComponentId, rank: &Rank) -> bool {

@@ -13,7 +13,7 @@ use crate::basis::Basis;
 use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::forge::Forges;
-use crate::id::{CatalogueId, ComponentId, Dialect, SourceId};
+use crate::id::{CatalogueId, ComponentId, Dialect, Namespace, SourceId};
 use crate::lexicon::Lexicon;
 use crate::model::{Place, Rank, Refusal, Release, SignatureClaim, Skipped, Source, Trust, Warning};
 use crate::pointer::{CommitId, Want};
@@ -47,6 +47,11 @@ impl Errand {
             Stage::Node(node) => Some(node),
             Stage::Release => None,
         }
+    }
+
+    /// Tells whether its document speaks of many releases, so that it may be as large as a catalogue: a list, a catalogue, a listing.
+    pub fn is_long(&self) -> bool {
+        self.node().is_some() || matches!(self.want, Want::Tree { .. } | Want::Directories { .. })
     }
 
     /// Returns the component whose release this errand's document belongs to; `None` for a list or catalogue.
@@ -155,6 +160,11 @@ pub struct Finding {
     pub withdrawn: Vec<Withdrawn>,
     /// The catalogues that it says it led to once and leads to no more.
     pub withdrawn_catalogues: Vec<SourceId>,
+    /// The namespaces that are registered here: what is in them belongs to this source, as long as no better-placed one has registered
+    /// them and the operator says nothing else. Each ends at a segment border.
+    pub registers: Vec<Namespace>,
+    /// Why a document says nothing without which the catalogue is not known: what was known of all of it before is used.
+    pub gap: Option<Refusal>,
     /// What it lists again with other content than before: the first of them. Unlike a warning it is never left out.
     pub contradiction: Option<String>,
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 use catalogue_schema::generation::{Generation, Health};
 use catalogue_schema::id::SourceId;
 use catalogue_schema::model::Source;
-use catalogue_schema::pointer::Want;
 use tracing::warn;
 
 use crate::config::Settings;
@@ -225,8 +224,7 @@ fn watched(now: InForce<'_>) -> Watched {
     }
     let catalogues = now.generation.map_or(&[][..], |generation| &generation.catalogues);
     for errand in catalogues.iter().map(|state| &state.errand) {
-        let (Want::Blob(location) | Want::Tree { location, .. }, Some(node)) = (&errand.want, errand.node())
-        else {
+        let (Some(location), Some(node)) = (errand.want.location(), errand.node()) else {
             continue;
         };
         if read().any(|source| source.id == node.id.source) {

@@ -7,6 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use catalogue_schema::model::Refusal;
 use catalogue_schema::pointer::{LocalPath, Location, Want};
@@ -24,6 +25,9 @@ pub fn fetch(want: &Want, budget: &Budget) -> Result<Fetched, FetchError> {
         Want::Blob(Location::File { path }) => path,
         Want::Tree { location: Location::File { path }, depth } => {
             return listing(path, usize::from(*depth), want, budget);
+        }
+        Want::Directories { location: Location::File { path }, depth } => {
+            return directories(path, usize::from(*depth), want, budget);
         }
         _ => {
             let expected = "a place in a Git repository, with its commit";
@@ -102,6 +106,66 @@ fn listing(path: &LocalPath, depth: usize, want: &Want, budget: &Budget) -> Resu
         modified: None,
         way: Vec::new(),
     })
+}
+
+/// Names the directories below one, down to `depth` levels.
+///
+/// **Shape**: as [`crate::fetch::walk::Walk::directories`] has it; the path is the directory's own name, and the id is all zeros.
+/// Names that no document could have are left out.
+/// **Errors**: as [`listing`].
+fn directories(path: &LocalPath, depth: usize, want: &Want, budget: &Budget) -> Result<Fetched, FetchError> {
+    budget.take_document(want)?;
+    let top = path.as_path();
+    if !top.metadata().map_err(|error| unreadable(path, &error))?.is_dir() {
+        return Err(FetchError::Refused(Refusal::new("file.not_a_directory", path, "a directory", "a file")));
+    }
+    let name = top.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let (mut text, mut counted) = (format!("{NO_ID} {name}\n"), 1);
+    budget.take_lines(0, counted, want)?;
+    // Those that are still to be named, the next one last.
+    let mut open = inside(path, top, 0)?;
+    while let Some((directory, name, level)) = open.pop() {
+        budget.take_lines(counted, 1, want)?;
+        counted += 1;
+        text.extend(std::iter::repeat_n('\t', level));
+        text.push_str(&name);
+        text.push('\n');
+        if text.len() as u64 > budget.readable_bytes() {
+            budget.take_bytes(text.len() as u64, want)?;
+        }
+        if level + 1 < depth {
+            open.extend(inside(path, &directory, level + 1)?);
+        }
+    }
+    budget.take_bytes(text.len() as u64, want)?;
+    Ok(Fetched {
+        bytes: text.into_bytes(),
+        url: format!("file://{path}"),
+        commit: None,
+        blob: None,
+        etag: None,
+        modified: None,
+        way: Vec::new(),
+    })
+}
+
+/// Returns the directories in one, those with the greatest names first.
+fn inside(
+    top: &LocalPath,
+    directory: &Path,
+    level: usize,
+) -> Result<Vec<(PathBuf, String, usize)>, FetchError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(|error| unreadable(top, &error))? {
+        let entry = entry.map_err(|error| unreadable(top, &error))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| is_plain(name)) else { continue };
+        if entry.file_type().map_err(|error| unreadable(top, &error))?.is_dir() {
+            found.push((entry.path(), name.to_owned(), level));
+        }
+    }
+    found.sort_unstable_by(|one, other| other.1.cmp(&one.1));
+    Ok(found)
 }
 
 /// What stands in a listing where Git has the id of an object.

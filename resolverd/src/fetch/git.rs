@@ -5,7 +5,7 @@
 //!
 //! What we trust is the owner: git directory and objects belong to root or to us, because a repository that somebody else can
 //! write could change between two checks. What we do not trust is the content: each object is checked against its name when
-//! it is read, sizes before that, and every tree on the way by [`crate::fetch::object`].
+//! it is read, sizes before that, and every tree on the way by [`crate::fetch::walk`].
 //!
 //! Off-spec: only SHA-1 repositories with ref files (no reftable, no linked work trees) are read; others are refused by name.
 
@@ -25,8 +25,9 @@ use rustix::process::geteuid;
 
 use crate::fetch::limit::Budget;
 use crate::fetch::loose::{self, LooseError};
-use crate::fetch::object::{Errand, Kind, ObjectId, ReadError, Walk};
+use crate::fetch::object::{Kind, ObjectId, ReadError};
 use crate::fetch::pack::{PackError, Packs};
+use crate::fetch::walk::{Errand, Walk};
 use crate::fetch::{FetchError, Fetched};
 
 /// The largest ref file, in bytes: one id, or the name of another ref.
@@ -82,6 +83,10 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
                 let commit = self.resolve(revision, errand)?;
                 (commit, self.walk.listing(&commit, path, *depth, errand)?)
             }
+            Want::Directories { location: Location::Git { revision, path, .. }, depth } => {
+                let commit = self.resolve(revision, errand)?;
+                (commit, self.walk.directories(&commit, path, *depth, errand)?)
+            }
             Want::Refs { prefix, .. } => {
                 let bytes = self.list_refs(prefix, errand)?;
                 return Ok(Fetched {
@@ -109,7 +114,7 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Visit<'_, R> 
                     way: Vec::new(),
                 });
             }
-            Want::Blob(_) | Want::Tree { .. } => {
+            Want::Blob(_) | Want::Tree { .. } | Want::Directories { .. } => {
                 let refusal =
                     Refusal::new("git.not_git", want, "a place in a Git repository", "another place");
                 return Err(FetchError::Refused(refusal));

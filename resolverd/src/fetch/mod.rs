@@ -20,6 +20,8 @@ pub mod progress;
 pub mod reach;
 mod rewrite;
 mod ssh;
+mod trees;
+pub mod walk;
 pub mod way;
 
 use std::collections::HashMap;
@@ -228,14 +230,19 @@ impl Origins {
     /// **Errors**: `net.rewrite`.
     fn place(&self, want: &Want, reach: &Reach) -> Result<Place, Refusal> {
         let repository = match want {
-            Want::Blob(Location::File { path }) | Want::Tree { location: Location::File { path }, .. } => {
+            Want::Blob(Location::File { path })
+            | Want::Tree { location: Location::File { path }, .. }
+            | Want::Directories { location: Location::File { path }, .. } => {
                 return Ok(Place::File(path.clone()));
             }
-            Want::Blob(Location::Https { url }) | Want::Tree { location: Location::Https { url }, .. } => {
+            Want::Blob(Location::Https { url })
+            | Want::Tree { location: Location::Https { url }, .. }
+            | Want::Directories { location: Location::Https { url }, .. } => {
                 return document(self.real(url, want, reach)?, want);
             }
             Want::Blob(Location::Git { repository, .. })
             | Want::Tree { location: Location::Git { repository, .. }, .. }
+            | Want::Directories { location: Location::Git { repository, .. }, .. }
             | Want::Refs { repository, .. }
             | Want::History { repository, .. } => repository,
         };

@@ -183,7 +183,9 @@ impl Reach {
 
 fn host_of_want(want: &Want) -> Option<&str> {
     match want {
-        Want::Blob(location) | Want::Tree { location, .. } => host_at(location),
+        Want::Blob(location) | Want::Tree { location, .. } | Want::Directories { location, .. } => {
+            host_at(location)
+        }
         Want::Refs { repository, .. } | Want::History { repository, .. } => host_in(repository),
     }
 }

@@ -1,5 +1,5 @@
 //! The way from a commit to a directory in it, as the objects that prove it: whoever keeps them can tell later, without a
-//! repository, that files are those of the commit. Pure. [`Walk::way`](crate::fetch::object::Walk::way) reads such a way.
+//! repository, that files are those of the commit. Pure. [`Walk::way`](crate::fetch::walk::Walk::way) reads such a way.
 //!
 //! **Shape**: the commit, its root tree, and each tree on the way, without the directory's own; every one hashes to the id that the
 //! one before it names. The directory's own id is that of its files, folded: [`fold`].
@@ -95,7 +95,8 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fetch::object::{ReadError, Walk};
+    use crate::fetch::object::ReadError;
+    use crate::fetch::walk::Walk;
 
     fn path(text: &str) -> DocPath {
         DocPath::parse(text).expect("a path")

@@ -51,7 +51,11 @@ fn merged(contributions: Vec<Contribution>, blocked: &[Blocked]) -> Vec<Componen
 }
 
 fn merged_as_owned(contributions: Vec<Contribution>, blocked: &[Blocked], owned: &[Owned]) -> Vec<Component> {
-    let components = merge(contributions, blocked, owned).expect("they can be merged");
+    merged_by(contributions, &Rights { blocked, owned, registered: &[], may_supply: &|_, _| true })
+}
+
+fn merged_by(contributions: Vec<Contribution>, rights: &Rights<'_>) -> Vec<Component> {
+    let components = merge(contributions, rights).expect("they can be merged");
     components.iter().map(|component| component.component().expect("it can be read")).collect()
 }
 
@@ -129,92 +133,83 @@ fn a_source_never_read_blocks_its_namespace_for_worse_places_only() {
     assert_eq!(shown(&merged(federation(text), &[block])), "acme/x = best/a 1.0.0\nother/z = public/b 1.0.0");
 }
 
-#[test]
-fn a_publisher_s_scope_belongs_to_the_best_placed_source_that_lists_one_of_its_names() {
-    // The table writes ids of LCOD: `at-p/x` stands for `@p/x`, `plain/y` for `y`. Of version 0.0.1 nobody knows the publisher, and
-    // 0.0.2 is refused for another reason.
-    let estream = |text: &str, owned: &[Owned]| {
-        let mut contributions = federation(text);
-        for one in &mut contributions {
-            let listed = one.components.iter().map(|packed| packed.component().expect("it can be read"));
-            let renamed = listed.map(|mut component| {
-                let id = component.id.path().replace("at-", "@").replace("plain/", "");
-                component.id = ComponentId::parse(&format!("estream:{id}")).expect("an id");
-                for release in &mut component.releases {
-                    release.id = component.id.clone();
-                    let reason = match release.version.to_string().as_str() {
-                        "0.0.1" => PUBLISHER_UNKNOWN,
-                        "0.0.2" => "estream.key_revoked",
-                        _ => continue,
-                    };
-                    release.verdict = Verdict::Refused(Refusal::new(reason, "a", "b", "c"));
-                }
-                Packed::of(&component).expect("it can be packed")
-            });
-            one.components = renamed.collect();
-        }
-        let merged = merged_as_owned(contributions, &[], owned);
-        let refused = merged.iter().filter(|component| {
-            component
-                .releases
-                .iter()
-                .all(|release| release.verdict.refusal().is_some_and(|refusal| refusal.reason == SCOPE_OWNED))
-        });
-        let refused: Vec<&str> = refused.map(|component| component.id.path()).collect();
-        (shown(&merged), refused.join(" "))
-    };
-    let check = |text: &str, expected: &str, refused: &str| {
-        assert_eq!(estream(text, &[]), (expected.to_owned(), refused.to_owned()), "for\n{text}");
-    };
-    check("a m 1.0: at-p/x@1.0.0\nb m 2.0: at-p/x@2.0.0", "@p/x = a/m 1.0.0 | b/m 2.0.0", "");
-    let both = "@p/x = a/m 1.0.0\n@p/y = b/m 2.0.0";
-    check("a m 1.0: at-p/x@1.0.0\nb m 2.0: at-p/y@2.0.0", both, "@p/y");
-    check("b m 2.0: at-p/y@2.0.0\na m 1.0: at-p/x@1.0.0", both, "@p/y");
-    check("a m 2.0: at-p/x@1.0.0\nb m 1.0: at-p/y@2.0.0", both, "@p/x");
-    let others = "@p/x = a/m 1.0.0\n@q/y = b/m 2.0.0";
-    check("a m 1.0: at-p/x@1.0.0\nb m 2.0: at-q/y@2.0.0", others, "");
-    check("a m 1.0: at-p/x@1.0.0\nb m 2.0: plain/y@2.0.0", "@p/x = a/m 1.0.0\ny = b/m 2.0.0", "");
-    let own = "@p/x = a/m 1.0.0\n@p/y = a/n 2.0.0";
-    check("a m 1.0: at-p/x@1.0.0\na n 1.0 2.0: at-p/y@2.0.0", own, "");
-    check(
-        "a m 1.0: at-p/x@1.0.0\nb m 2.0: at-p/y@2.0.0\nc m 3.0: at-p/y@3.0.0",
-        "@p/x = a/m 1.0.0\n@p/y = b/m 2.0.0 | c/m 3.0.0",
-        "@p/y",
+/// What is listed, and who registers what: `namespace source`, the best-placed first.
+fn registered_merge(text: &str, registered: &str, owned: &[Owned], banned: &str) -> (String, String) {
+    let registered: Vec<(Namespace, SourceId)> = registered
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(namespace, source)| {
+            (Namespace::parse(namespace).expect("a namespace"), owner(source, "m").source)
+        })
+        .collect();
+    let registered: Vec<Registered<'_>> =
+        registered.iter().map(|(namespace, source)| Registered { namespace, source }).collect();
+    let may_supply = |_: &ComponentId, source: &SourceId| source.as_text() != banned;
+    let merged = merged_by(
+        federation(text),
+        &Rights { blocked: &[], owned, registered: &registered, may_supply: &may_supply },
     );
-    // Who has no record of the publisher does not know him; who fails otherwise keeps his names.
-    check("a m 1.0: at-p/x@0.0.1\nb m 2.0: at-p/y@2.0.0", "@p/x = a/m 0.0.1\n@p/y = b/m 2.0.0", "@p/x");
-    check("a m 1.0: at-p/x@0.0.2\nb m 2.0: at-p/y@2.0.0", "@p/x = a/m 0.0.2\n@p/y = b/m 2.0.0", "@p/y");
-    check("a m 1.0: at-p/x@0.0.1", "@p/x = a/m 0.0.1", "");
-    // The operator's word stands above the places, for the publisher's own names alone.
-    let owned = |namespace: &str, source: &str| Owned {
-        namespace: Namespace::parse(namespace).expect("a namespace"),
-        source: owner(source, "m").source,
+    let between = |component: &Component| -> Option<String> {
+        let refusals = component.releases.iter().map(|release| release.verdict.refusal());
+        let mut refusals = refusals.collect::<Option<Vec<&Refusal>>>()?;
+        let refusal = refusals.pop().filter(|one| one.reason == SCOPE_OWNED)?;
+        let sources: Vec<&str> = refusal.sources.iter().map(SourceId::as_text).collect();
+        assert!(sources.iter().all(|source| refusal.to_string().contains(source)), "{refusal}");
+        Some(format!("{} {}", component.id.path(), sources.join(" ")))
     };
-    let check = |namespace: &str, refused: &str| {
-        let found = estream("a m 1.0: at-p/x@1.0.0\nb m 2.0: at-p/y@2.0.0", &[owned(namespace, "b")]);
-        assert_eq!(found, (both.to_owned(), refused.to_owned()), "{namespace}");
-    };
-    check("estream:@p/**", "@p/x");
-    check("estream:@q/**", "@p/y");
-    check("estream:**", "@p/y");
+    (shown(&merged), merged.iter().filter_map(between).collect::<Vec<_>>().join(", "))
 }
 
 #[test]
-fn a_refusal_of_anothers_name_says_which_two_sources_have_it() {
-    let mut listed = release("p/y", "2.0.0");
-    listed.id = ComponentId::parse("estream:@p/y").expect("an id");
-    let component = Component {
-        id: listed.id.clone(),
-        owner: owner("b", "m"),
-        releases: vec![listed],
-        shadowed: Vec::new(),
+fn a_registered_namespace_belongs_to_the_best_placed_source_that_registers_it() {
+    #[track_caller]
+    fn check(text: &str, registered: &str, expected: &str, refused: &str) {
+        let found = registered_merge(text, registered, &[], "");
+        assert_eq!(found, (expected.to_owned(), refused.to_owned()), "for\n{text}\nand\n{registered}");
+    }
+    let two = "a m 1.0: p/x@1.0.0\nb m 2.0: p/x@2.0.0 p/y@2.0.0";
+    let first_match = "p/x = a/m 1.0.0 | b/m 2.0.0\np/y = b/m 2.0.0";
+    check(two, "", first_match, "");
+    check(two, "lcod://q/ a", first_match, "");
+    // By whoever registers it, also where it lists less, or nothing at all.
+    check(two, "lcod://p/ a", first_match, "p/y a b");
+    check(two, "lcod://p/ c", first_match, "p/x c a, p/y c b");
+    check(two, "lcod://p/ a\nlcod://p/ b", first_match, "p/y a b");
+    // Who is placed better and registers nothing takes no name from the one whose it is.
+    let by_registration = "p/x = b/m 2.0.0 | a/m 1.0.0\np/y = b/m 2.0.0";
+    check(two, "lcod://p/ b", by_registration, "");
+    check(two, "lcod://p/ b\nlcod://p/ a", by_registration, "");
+    let three = "a m 1.0: p/x@1.0.0\nb m 2.0: p/x@2.0.0\nb n 2.0 1.0: p/x@3.0.0";
+    check(three, "lcod://p/ b", "p/x = b/m 2.0.0 | a/m 1.0.0 | b/n 3.0.0", "");
+    // The narrowest registered namespace counts, and names that only begin alike are others.
+    check("a m 1.0: p/q/x@1.0.0", "lcod://p/ b\nlcod://p/q/ a", "p/q/x = a/m 1.0.0", "");
+    check("a m 1.0: pq/x@1.0.0", "lcod://p/ b", "pq/x = a/m 1.0.0", "");
+}
+
+#[test]
+fn the_operator_s_word_stands_above_who_registers_what() {
+    let text = "a m 1.0: p/x@1.0.0\nb m 2.0: p/x@2.0.0 p/y@2.0.0";
+    let first_match = "p/x = a/m 1.0.0 | b/m 2.0.0\np/y = b/m 2.0.0";
+    let by_b = "p/x = b/m 2.0.0 | a/m 1.0.0\np/y = b/m 2.0.0";
+    let check = |namespace: &str, source: &str, banned: &str, expected: &str, refused: &str| {
+        let namespace = Namespace::parse(namespace).expect("a namespace");
+        let owned = [Owned { namespace: namespace.clone(), source: owner(source, "m").source }];
+        let found = registered_merge(text, "lcod://p/ a\nlcod://p/ b", &owned, banned);
+        assert_eq!(found, (expected.to_owned(), refused.to_owned()), "{namespace} of {source}, not {banned}");
     };
-    let packed = Packed::of(&component).expect("it can be packed");
-    let known = owner("a", "m").source;
-    let refused = of_another(&packed, (&known, KNOWS), &mut Packer::default()).expect("it can be packed");
-    let release = refused.component().expect("it can be read").releases.remove(0);
-    assert_eq!(release.verdict.refusal().and_then(rivals), Some(("a", "b")));
-    assert_eq!(rivals(&Refusal::new("x.y", "a", "c out of a, b", "d out of e")), None);
+    check("lcod://p/", "b", "", by_b, "");
+    check("lcod://p/", "c", "", first_match, "p/x c a, p/y c b");
+    check("lcod://q/", "b", "", first_match, "p/y a b");
+    // What may not be supplied is held from nobody.
+    check("lcod://q/", "c", "a", by_b, "");
+    // Given with everything else, a namespace is not given.
+    let flat = |owned: &str| {
+        let owned =
+            [Owned { namespace: Namespace::parse(owned).expect("one"), source: owner("b", "m").source }];
+        registered_merge("a m 1.0: p/q/x@1.0.0", "lcod://p/q/ a", &owned, "")
+    };
+    assert_eq!(flat("lcod://p/").1, "");
+    assert_eq!(flat("lcod://p/q/").1, "p/q/x b a");
 }
 
 #[test]
@@ -284,6 +279,42 @@ fn a_snapshot_is_named_by_what_decides_answers() {
     }
     let stale = BTreeSet::from([SourceId::parse("s").expect("an id")]);
     assert_ne!(digest(&base), snapshot_digest(&packed(&base), &stale, &[]));
+}
+
+proptest! {
+    #[test]
+    fn who_registers_what_is_independent_of_arrival_order_and_every_namespace_has_one_holder(
+        contributions in prop::collection::btree_map(0u8..8, any_contribution(), 0..8),
+        registered in prop::collection::vec(0usize..3, 0..4),
+        order in Just((0u8..8).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let mut unique: BTreeMap<(Rank, CatalogueId), Contribution> = BTreeMap::new();
+        for contribution in contributions.into_values() {
+            unique.entry((contribution.rank.clone(), contribution.catalogue.clone())).or_insert(contribution);
+        }
+        let straight: Vec<Contribution> = unique.into_values().collect();
+        let shuffled = order.iter().filter_map(|at| straight.get(usize::from(*at)).cloned()).collect();
+        let namespace = Namespace::parse("lcod://n/").expect("a namespace");
+        let sources = ["s", "t", "u"].map(|id| owner(id, "a").source);
+        let registered: Vec<Registered<'_>> =
+            registered.iter().map(|at| Registered { namespace: &namespace, source: &sources[*at] }).collect();
+        let rights = Rights { blocked: &[], owned: &[], registered: &registered, may_supply: &|_, _| true };
+        let all = merged_by(straight.clone(), &rights);
+        prop_assert_eq!(&all, &merged_by(shuffled, &rights));
+        let Some(holder) = registered.first().map(|one| one.source) else { return Ok(()) };
+        for component in &all {
+            let lists = |one: &&Contribution| {
+                one.catalogue.source == *holder
+                    && one.components.iter().any(|listed| listed.id_text() == component.id.as_text())
+            };
+            let is_its_own = straight.iter().any(|one| lists(&one));
+            let is_refused = component.releases.iter().all(|release| {
+                release.verdict.refusal().is_some_and(|refusal| refusal.reason == SCOPE_OWNED)
+            });
+            prop_assert_eq!(is_its_own, component.owner.source == *holder);
+            prop_assert_eq!(is_its_own, !is_refused);
+        }
+    }
 }
 
 fn any_contribution() -> impl Strategy<Value = Contribution> {

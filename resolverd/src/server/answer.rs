@@ -27,7 +27,6 @@ use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
     Code, ComponentRow, Failure, NodeRow, Page, PinRow, TroubleRow, VersionRow, is_of_policy, remedy,
 };
-use crate::merge::rivals;
 use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
 use crate::resolve::{Candidates, Cause, Conflict, Resolution, Standing, select};
 use crate::server::encoded;
@@ -1280,9 +1279,9 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
         true => format!("{release} may not be used: {}", refusal.why()),
         false => format!("{release} may not be used: {refusal}"),
     };
-    if let Some((known, other)) = rivals(refusal) {
+    if let [known, other] = &refusal.sources[..] {
         return failure.with("version", version).with("source", other).hint(format!(
-            "the names of a publisher are all of one source: the one that owns them in the sources file, else the one with the lower priority; give {other} a lower priority than {known}, or let it own them, if {other} is meant; resolverd explain {} shows both",
+            "a registered namespace is one source's: the one that owns it in the sources file, else the one with the lowest priority that registers it; let {other} own it if {other} is meant rather than {known}; resolverd explain {} shows both",
             reference.id
         ));
     }

@@ -312,7 +312,7 @@ struct ByText<'a>(&'a Refusal);
 
 impl ByText<'_> {
     fn key(&self) -> (&str, &str, &str, &str) {
-        let Refusal { reason, subject, expected, found } = self.0;
+        let Refusal { reason, subject, expected, found, .. } = self.0;
         (reason, subject, expected, found)
     }
 }
@@ -386,7 +386,7 @@ fn name_of(reason: &str) -> Option<&'static str> {
 }
 
 pub(super) fn told(refusal: &Refusal) -> Value {
-    let Refusal { reason, subject, expected, found } = refusal;
+    let Refusal { reason, subject, expected, found, .. } = refusal;
     json!({ "reason": reason, "subject": subject, "expected": expected, "found": found })
 }
 

@@ -274,7 +274,7 @@ fn step<'a>(
         (false, true) => "list",
         (false, false) => "catalogue",
     };
-    let location = location(&state.errand.want);
+    let location = state.errand.want.location();
     let record = records.document(&state.errand.want);
     let record = record.filter(|record| Some(&record.digest) == state.digest.as_ref());
     Some(StepRow {
@@ -295,13 +295,6 @@ fn step<'a>(
         },
         error: state.error.as_ref(),
     })
-}
-
-fn location(want: &Want) -> Option<&Location> {
-    match want {
-        Want::Blob(location) | Want::Tree { location, .. } => Some(location),
-        Want::Refs { .. } | Want::History { .. } => None,
-    }
 }
 
 fn branch(location: &Location) -> Option<&str> {
@@ -512,7 +505,7 @@ fn because(
     for (state, node) in open.filter(|(_, node)| !node.via.is_empty()) {
         if !state.errand.want.is_pinned() && state.errand.digests.is_empty() {
             let above = node.via.last().map(ToString::to_string).unwrap_or_default();
-            let how = match location(&state.errand.want).and_then(branch) {
+            let how = match state.errand.want.location().and_then(branch) {
                 Some(branch) => format!("through {branch}, without a commit or checksum"),
                 None => "without a commit or checksum".to_owned(),
             };
@@ -743,7 +736,7 @@ fn notes(case: &Case<'_>, generation: &Generation) -> Vec<String> {
         notes.push(format!("{} is stale: its last good document answers{why}", node.id));
     }
     for (state, node) in nodes() {
-        if let (Some(branch), Some(commit)) = (location(&state.errand.want).and_then(branch), &state.commit) {
+        if let (Some(branch), Some(commit)) = (state.errand.want.location().and_then(branch), &state.commit) {
             let what = format!("{} was read through {branch}, which named {commit}", node.id);
             notes.push(format!("{what}: a branch is not a pin"));
         }

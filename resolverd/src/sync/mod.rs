@@ -46,7 +46,7 @@ use tracing::{info, warn};
 
 use crate::fetch::Fetch;
 use crate::fetch::limit::Limits;
-use crate::merge::{Owned, merge, note_mutations, snapshot_digest};
+use crate::merge::{Owned, Registered, Rights, merge, note_mutations, snapshot_digest};
 use crate::order::{SourceOutcome, SyncReport};
 use crate::shelf::{Shelf, ShelfError};
 use crate::store::checks::{expiry, max_stale_s};
@@ -535,7 +535,15 @@ impl Sync<'_> {
         let mut blocked = blocked(&sources, &catalogues);
         let mut bench = Bench::of(self, past, scope, &sources, signatures);
         let hidden = bench.hide(&mut contributions, &catalogues)?;
-        let mut components = merge(contributions, &blocked, &namespaces(&sources))?;
+        let owned = namespaces(&sources);
+        let policies = &self.rules.policies;
+        let rights = Rights {
+            blocked: &blocked,
+            owned: &owned,
+            registered: &registered(&catalogues),
+            may_supply: &|id, source| policies.excluding(id, source).is_none(),
+        };
+        let mut components = merge(contributions, &rights)?;
         if let Some(last) = past.snapshot() {
             restore_shadows(&mut components, last, &salvaged, &catalogues)?;
             note_mutations(&mut components, |component| last.component_of(component.id_text()))?;
@@ -662,6 +670,18 @@ fn namespaces(sources: &[SourceState]) -> Vec<Owned> {
         state.source.owns.iter().map(owned).collect::<Vec<_>>()
     };
     placed.into_iter().flat_map(own).collect()
+}
+
+/// The namespaces that are registered, those of the best-placed catalogue first: also of one that falls back, or is held.
+fn registered(catalogues: &[CatalogueState]) -> Vec<Registered<'_>> {
+    let mut placed: Vec<(&Node, &CatalogueState)> =
+        catalogues.iter().filter_map(|state| Some((state.errand.node()?, state))).collect();
+    placed.sort_by_key(|(node, _)| place(node));
+    let each = placed.into_iter().flat_map(|(node, state)| {
+        let source = &node.id.source;
+        state.registers.iter().map(move |namespace| Registered { namespace, source })
+    });
+    each.collect()
 }
 
 /// The namespaces of sources of which something has never been read: nobody placed below them may answer. A source whose

@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
         (tally, room): (&'a Tally, &'a Room),
         started: Instant,
     ) -> Reader<'a> {
-        let (budget, lexicon) = (Budget::new(sync.limits, started), RefCell::default());
+        let (budget, lexicon) = (Budget::new(sync.limits, started).remembering_trees(), RefCell::default());
         let reach = RefCell::new(reach(&sync.rules.policies, source));
         let seat = Seat::in_room(room);
         let signatures = RefCell::default();
@@ -591,8 +591,7 @@ impl<'a> Reader<'a> {
 
     /// Returns what the repository of an errand tells of a commit's ancestors; nothing where nobody can be asked.
     fn history(&self, errand: &Errand, commit: &CommitId) -> Option<Vec<u8>> {
-        let (Want::Blob(location) | Want::Tree { location, .. }) = &errand.want else { return None };
-        let Location::Git { repository, .. } = location else { return None };
+        let Some(Location::Git { repository, .. }) = errand.want.location() else { return None };
         let want = Want::History {
             repository: repository.clone(),
             commit: commit.clone(),
@@ -787,6 +786,10 @@ impl<'a> Reader<'a> {
                     },
                     Err(trouble) => tree.refuse(errand, trouble),
                 };
+                if let Some(gap) = found.gap.take() {
+                    tree.incomplete.get_or_insert(gap);
+                }
+                finding.registers.append(&mut found.registers);
                 let unsealed = self.unsealed(take(&mut found.sealed), tree);
                 checksums.note(&unsealed);
                 found.releases.extend(unsealed);
@@ -950,18 +953,20 @@ impl<'a> Reader<'a> {
         drop(shelf);
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
         // What has to be smaller than the rest is asked for apart.
-        let mut by_cap: BTreeMap<Option<(&'static str, u64)>, Vec<usize>> = BTreeMap::new();
+        type Caps = (bool, Option<(&'static str, u64)>);
+        let mut by_cap: BTreeMap<Caps, Vec<usize>> = BTreeMap::new();
         for at in open {
-            by_cap.entry(dialect::bytes_max(errands[at])).or_default().push(at);
+            let caps = (errands[at].is_long(), dialect::bytes_max(errands[at]));
+            by_cap.entry(caps).or_default().push(at);
         }
-        for (cap, open) in by_cap {
+        for ((is_long, cap), open) in by_cap {
             let known =
                 open.iter().map(|at| self.conditional(errands[*at])).collect::<Result<Vec<_>, _>>()?;
             let wants = open.iter().map(|at| &errands[*at].want).zip(&known);
             let asks: Vec<Ask<'_>> = wants.map(|(want, known)| Ask { want, known: known.as_ref() }).collect();
-            let budget = match errands.first().map(|errand| &errand.stage) {
-                Some(Stage::Node(_)) => self.budget.for_catalogues(),
-                _ => self.budget.for_release_documents(),
+            let budget = match is_long {
+                true => self.budget.for_catalogues(),
+                false => self.budget.for_release_documents(),
             };
             let budget = cap.map_or(budget.clone(), |(reason, bytes_max)| budget.at_most(reason, bytes_max));
             self.tally.documents.fetch_add(asks.len() as u64, Ordering::Relaxed);
@@ -1316,9 +1321,11 @@ const SHA1_DIGITS: usize = 40;
 /// [`Reader::git_pin`].
 fn content_pin(errand: &Errand) -> Option<&Digest> {
     match &errand.want {
-        Want::Blob(Location::Git { .. }) | Want::Tree { .. } | Want::Refs { .. } | Want::History { .. } => {
-            None
-        }
+        Want::Blob(Location::Git { .. })
+        | Want::Tree { .. }
+        | Want::Directories { .. }
+        | Want::Refs { .. }
+        | Want::History { .. } => None,
         Want::Blob(_) => errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256),
     }
 }
@@ -1355,6 +1362,7 @@ fn blank(errand: &Errand) -> CatalogueState {
         skipped: Vec::new(),
         warnings: Vec::new(),
         missing: Vec::new(),
+        registers: Vec::new(),
         error: None,
     }
 }
@@ -1364,6 +1372,9 @@ fn describe(state: &mut CatalogueState, listing: &Listing, finding: Finding) {
     state.skipped_count = finding.skipped.len() as u64;
     state.skipped = finding.skipped.into_iter().take(SKIPPED_NAMED_MAX).collect::<Vec<Skipped>>();
     state.warnings = finding.warnings;
+    state.registers = finding.registers;
+    state.registers.sort_unstable();
+    state.registers.dedup();
 }
 
 impl Tree {

@@ -1,23 +1,23 @@
-//! The index: which component lies where, and which versions have documents. Reads listings and `config.json`.
+//! The index: which component lies where, and which versions have documents. Reads names of directories and `config.json`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::dialect::estream::document::{ConfigDocument, whole};
 use crate::dialect::estream::metadata::MetadataTask;
 use crate::dialect::estream::pending::{Home, Spot, errand};
+use crate::dialect::estream::publishers::PublishersTask;
 use crate::dialect::estream::{IndexTask, KERNEL, Task};
-use crate::dialect::{Errand, Finding, Received};
+use crate::dialect::{Finding, Received};
 use crate::error::{ParseError, escaped};
 use crate::filter::Filter;
 use crate::id::{ComponentId, Dialect};
 use crate::model::{Refusal, Skipped, Warning};
 use crate::path::DocPath;
-use crate::pointer::{Location, Want};
+use crate::pointer::{CommitId, Location, Want};
 use crate::version::Version;
 
 /// The most entries of a listing that are named one by one because nobody can read them; the rest is counted.
-const SKIPPED_MAX: usize = 10_000;
+pub(super) const SKIPPED_MAX: usize = 10_000;
 
 /// The reason of a component that lies in two categories.
 const CATEGORIES: &str = "estream.two_categories";
@@ -33,8 +33,8 @@ pub(super) const PREFIX_BYTES_MAX: usize = 128;
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfigTask {
     home: Arc<Home>,
-    filter: Filter,
-    spots: Vec<Spot>,
+    filter: Arc<Filter>,
+    spots: Arc<[Spot]>,
 }
 
 impl ConfigTask {
@@ -44,19 +44,9 @@ impl ConfigTask {
     }
 }
 
-/// What is known of a scoped component before its versions are listed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct VersionsTask(MetadataTask);
-
-impl VersionsTask {
-    pub(super) fn component(&self) -> &ComponentId {
-        self.0.component()
-    }
-}
-
-/// Reads the listing of the index.
+/// Reads the names of the directories below the index.
 ///
-/// **Errors**: it is no listing; the place of the registry has no room for its paths.
+/// **Errors**: they are no such names; the place of the registry has no room for its paths.
 pub(super) fn read(
     task: &IndexTask,
     location: &Location,
@@ -65,44 +55,55 @@ pub(super) fn read(
 ) -> Result<Finding, ParseError> {
     let home = Arc::new(Home::of(location, received)?);
     let mut found = Found::default();
-    for line in lines(bytes)? {
-        found.take(home.below_index(line.path), line.is_directory);
-    }
-    let Found { spots, skipped, .. } = found;
+    each_directory(bytes, |names| found.take(names))?;
+    let Found { places, skipped, .. } = found;
     let is_owned = |id: &ComponentId| task.owns.iter().any(|namespace| namespace.contains(id));
-    let spots = spots.into_iter().map(|(id, places)| Spot::of(is_owned(&id), id, places)).collect();
-    let task = ConfigTask { home, filter: task.filter.clone(), spots };
-    let config = DocPath::parse("config.json")?;
-    let errands = vec![errand(Want::Blob(task.home.at(&config)?), Task::Config(Box::new(task)))];
+    let spots = spots(places, is_owned).into();
+    let task = ConfigTask { home, filter: Arc::new(task.filter.clone()), spots };
+    let config = Want::Blob(task.home.at(&DocPath::parse("config.json")?)?);
+    let publishers = Want::Tree { location: task.home.at(&DocPath::parse("publishers")?)?, depth: 1 };
+    let registered = PublishersTask { filter: Filter::clone(&task.filter) };
+    let errands = vec![
+        errand(config, Task::Config(Box::new(task))),
+        errand(publishers, Task::Publishers(Box::new(registered))),
+    ];
     Ok(Finding { errands, skipped, ..Finding::default() })
 }
 
-/// What a listing holds.
+/// One directory of a component.
+struct Lies {
+    id: ComponentId,
+    category: Arc<str>,
+    versions: Vec<Version>,
+}
+
+/// What the names of directories say.
 #[derive(Default)]
 struct Found {
-    /// Where each component lies: the directory in each category, with the versions below it.
-    spots: BTreeMap<ComponentId, BTreeMap<String, Vec<Version>>>,
+    /// Where each component lies, in the order in which it is named.
+    places: Vec<Lies>,
+    /// The category of what is named now; `None` below what is none.
+    category: Option<Arc<str>>,
+    /// What is named now lies in the last of `places`.
+    is_component: bool,
     skipped: Vec<Skipped>,
 }
 
 impl Found {
-    /// Takes the entry with these names below the index.
-    fn take(&mut self, names: Option<Vec<&str>>, is_directory: bool) {
-        // Files that stand beside directories are for people.
-        let Some(names) = names.filter(|_| is_directory) else { return };
-        let is_category = |name: &str| ComponentId::from_path(Dialect::Estream, name).is_ok();
-        if names.len() > 1 && !names.first().is_some_and(|category| is_category(category)) {
-            return;
-        }
-        let taken = match names.as_slice() {
-            [category] => ComponentId::from_path(Dialect::Estream, category).map(drop),
-            [category, name] if !name.starts_with('@') => self.component(category, name).map(drop),
-            [_, scope] => ComponentId::from_path(Dialect::Estream, &format!("{scope}/x")).map(drop),
-            [category, scope, name] if scope.starts_with('@') => {
-                self.component(category, &format!("{scope}/{name}")).map(drop)
+    /// Takes the directory with these names below the index. What lies below one that cannot be read is left out with it.
+    fn take(&mut self, names: &[&str]) {
+        let taken = match names {
+            [category] => self.category(category),
+            _ if self.category.is_none() => return,
+            [_, name] if !name.starts_with('@') => self.component(name),
+            [_, scope] => {
+                self.is_component = false;
+                ComponentId::from_path(Dialect::Estream, &format!("{scope}/x")).map(drop)
             }
-            [category, name, version] => self.version(category, name, version),
-            _ => Ok(()),
+            [_, scope, name] if scope.starts_with('@') => self.component(&format!("{scope}/{name}")),
+            [_, _, version] => self.version(version),
+            [_, scope, _, version] if scope.starts_with('@') => self.version(version),
+            _ => return,
         };
         if let Err(error) = taken
             && self.skipped.len() < SKIPPED_MAX
@@ -111,18 +112,30 @@ impl Found {
         }
     }
 
-    fn component(&mut self, category: &str, name: &str) -> Result<&mut Vec<Version>, ParseError> {
+    fn category(&mut self, name: &str) -> Result<(), ParseError> {
+        self.category = None;
+        ComponentId::from_path(Dialect::Estream, name)?;
+        self.category = Some(name.into());
+        Ok(())
+    }
+
+    fn component(&mut self, name: &str) -> Result<(), ParseError> {
+        self.is_component = false;
         let id = ComponentId::from_path(Dialect::Estream, name)?;
         if id.as_text() == KERNEL {
             let expected = "components; the platform itself is what the host has, and never listed";
             return Err(ParseError::new("estream.platform_listed", expected, name));
         }
-        Ok(self.spots.entry(id).or_default().entry(category.to_owned()).or_default())
+        self.is_component = true;
+        let category = self.category.clone().unwrap_or_default();
+        self.places.push(Lies { id, category, versions: Vec::new() });
+        Ok(())
     }
 
-    fn version(&mut self, category: &str, name: &str, version: &str) -> Result<(), ParseError> {
-        let read = version_of(version)?;
-        self.component(category, name)?.push(read);
+    fn version(&mut self, name: &str) -> Result<(), ParseError> {
+        if let Some(last) = self.places.last_mut().filter(|_| self.is_component) {
+            last.versions.push(version_of(name)?);
+        }
         Ok(())
     }
 }
@@ -136,43 +149,66 @@ fn version_of(name: &str) -> Result<Version, ParseError> {
     }
 }
 
+/// Puts together what lies in several categories, by id.
+fn spots(mut places: Vec<Lies>, is_owned: impl Fn(&ComponentId) -> bool) -> Vec<Spot> {
+    places.sort_by(|one, other| (&one.id, &one.category).cmp(&(&other.id, &other.category)));
+    let mut spots: Vec<Spot> = Vec::with_capacity(places.len());
+    let mut rest = places.into_iter().peekable();
+    while let Some(mut first) = rest.next() {
+        let mut categories = vec![Arc::clone(&first.category)];
+        while let Some(more) = rest.next_if(|next| next.id == first.id) {
+            first.versions.extend(more.versions);
+            categories.push(more.category);
+        }
+        categories.dedup();
+        spots.push(Spot::of(is_owned(&first.id), first, &categories));
+    }
+    spots
+}
+
 impl Spot {
     /// Returns where a component lies; it is refused where that is more than one place.
-    fn of(is_owned: bool, id: ComponentId, places: BTreeMap<String, Vec<Version>>) -> Spot {
-        let categories: Vec<&str> = places.keys().map(String::as_str).collect();
+    fn of(is_owned: bool, lies: Lies, categories: &[Arc<str>]) -> Spot {
+        let Lies { id, category, mut versions } = lies;
         let fault = (categories.len() > 1).then(|| {
             let found = format!("index/{}", categories.join(&format!("/{0} and index/", id.path())));
             let found = format!("{found}/{}", id.path());
-            ParseError::new(CATEGORIES, "every name in one category of the index", found)
+            Box::new(ParseError::new(CATEGORIES, "every name in one category of the index", found))
         });
-        let category = categories.first().map_or_else(String::new, |category| (*category).to_owned());
-        let mut versions: Vec<Version> = places.into_values().flatten().collect();
         versions.sort();
         versions.dedup();
+        versions.shrink_to_fit();
         Spot { id, is_owned, category, versions, fault }
     }
 }
 
-/// One line of a listing.
-struct Line<'a> {
-    is_directory: bool,
-    path: &'a str,
+/// Hands the names of each directory to `take`: its own last, those of the directories that it lies in before it.
+fn each_directory(bytes: &[u8], mut take: impl FnMut(&[&str])) -> Result<(), ParseError> {
+    let refused =
+        |line: &str| ParseError::new("input.listing", "an id and a path, then names behind tabs", line);
+    let text = std::str::from_utf8(bytes).map_err(|_| refused("other bytes"))?;
+    let mut lines = text.lines();
+    let head = lines.next().unwrap_or_default();
+    head.split_once(' ').filter(|(id, _)| CommitId::parse(id).is_ok()).ok_or_else(|| refused(head))?;
+    let mut names: Vec<&str> = Vec::new();
+    for line in lines {
+        let name = line.trim_start_matches('\t');
+        let level = line.len() - name.len();
+        if level > names.len() || name.is_empty() {
+            return Err(refused(line));
+        }
+        names.truncate(level);
+        names.push(name);
+        take(&names);
+    }
+    Ok(())
 }
 
-/// Reads a listing: lines `mode type oid path`.
-fn lines(bytes: &[u8]) -> Result<Vec<Line<'_>>, ParseError> {
+/// Reads a listing, lines `mode type oid path`, and returns the paths.
+pub(super) fn lines(bytes: &[u8]) -> Result<Vec<&str>, ParseError> {
     let refused = |line: &str| ParseError::new("input.listing", "lines of mode, type, id and path", line);
     let text = std::str::from_utf8(bytes).map_err(|_| refused("other bytes"))?;
-    let line = |line: &'_ str| -> Option<(bool, usize)> {
-        let mut words = line.splitn(4, ' ');
-        let (_, kind, _, path) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        Some((kind == "tree", line.len() - path.len()))
-    };
-    let read = |text| {
-        let (is_directory, at) = line(text).ok_or_else(|| refused(text))?;
-        Ok(Line { is_directory, path: &text[at..] })
-    };
-    text.lines().map(read).collect()
+    text.lines().map(|line| line.splitn(4, ' ').nth(3).ok_or_else(|| refused(line))).collect()
 }
 
 /// Reads `config.json`, and asks for every component.
@@ -234,70 +270,21 @@ pub(super) fn without_config(task: &ConfigTask, refusal: &Refusal) -> Finding {
 fn components(task: &ConfigTask, config: ConfigDocument) -> Finding {
     let config = Arc::new(config);
     let mut finding = Finding::default();
-    for spot in &task.spots {
-        let next = MetadataTask::new(&task.home, &config, &task.filter, spot.clone());
-        match asked(next) {
+    finding.errands.reserve(task.spots.len());
+    for at in 0..task.spots.len() {
+        let next = MetadataTask::new((&task.home, &config, &task.filter), (&task.spots, at));
+        let asked = match next.fault() {
+            Some(error) => Err((next, error)),
+            None => next.errand(),
+        };
+        match asked {
             Ok(errand) => finding.errands.push(errand),
             Err((next, error)) => {
-                let refusal = Refusal::of(&spot.id, &error);
-                let refused = next.refused(refusal);
+                let refused = next.refused(Refusal::of(next.component(), &error));
                 finding.releases.extend(refused.releases);
                 finding.skipped.extend(refused.skipped);
             }
         }
     }
     finding
-}
-
-/// Returns what is asked for next of a component: the versions of a scoped one, which no listing has named yet, else its metadata.
-fn asked(next: MetadataTask) -> Result<Errand, (MetadataTask, ParseError)> {
-    let is_scoped = !next.component().scope().is_empty();
-    match (is_scoped, next.fault()) {
-        (true, _) => match next.directory() {
-            Ok(location) => {
-                let want = Want::Tree { location, depth: 1 };
-                Ok(errand(want, Task::Versions(Box::new(VersionsTask(next)))))
-            }
-            Err(error) => Err((next, error)),
-        },
-        (false, Some(error)) => Err((next, error)),
-        (false, None) => next.errand(),
-    }
-}
-
-/// Reads the listing of a scoped component's versions.
-///
-/// **Errors**: it is no listing.
-pub(super) fn versions(task: &VersionsTask, bytes: &[u8]) -> Result<Finding, ParseError> {
-    let mut next = task.0.clone();
-    let mut finding = Finding::default();
-    for line in lines(bytes)?.into_iter().filter(|line| line.is_directory) {
-        let name = line.path.rsplit('/').next().unwrap_or_default();
-        match version_of(name) {
-            Ok(version) => next.add(version),
-            Err(error) if finding.skipped.len() < SKIPPED_MAX => {
-                let entry = format!("{}/{}", next.component(), escaped(name));
-                finding.skipped.push(Skipped { entry, error });
-            }
-            Err(_) => {}
-        }
-    }
-    let asked = match next.fault() {
-        Some(error) => Err((next, error)),
-        None => next.errand(),
-    };
-    match asked {
-        Ok(errand) => finding.errands.push(errand),
-        Err((next, error)) => {
-            let refused = next.refused(Refusal::of(next.component(), &error));
-            finding.releases.extend(refused.releases);
-            finding.skipped.extend(refused.skipped);
-        }
-    }
-    Ok(finding)
-}
-
-/// Refuses a scoped component whose versions could not be listed.
-pub(super) fn without_versions(task: &VersionsTask, refusal: Refusal) -> Finding {
-    task.0.refused(refusal)
 }

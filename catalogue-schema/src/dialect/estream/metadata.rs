@@ -36,46 +36,39 @@ pub(super) const CARRIED_BYTES_MAX: usize = 8 << 10;
 pub struct MetadataTask {
     home: Arc<Home>,
     config: Arc<ConfigDocument>,
-    filter: Filter,
-    spot: Spot,
+    filter: Arc<Filter>,
+    /// Where all of them lie, and which one this is.
+    spots: Arc<[Spot]>,
+    at: usize,
 }
 
 impl MetadataTask {
     pub(super) fn new(
-        home: &Arc<Home>,
-        config: &Arc<ConfigDocument>,
-        filter: &Filter,
-        spot: Spot,
+        (home, config, filter): (&Arc<Home>, &Arc<ConfigDocument>, &Arc<Filter>),
+        (spots, at): (&Arc<[Spot]>, usize),
     ) -> MetadataTask {
-        MetadataTask { home: Arc::clone(home), config: Arc::clone(config), filter: filter.clone(), spot }
+        let (home, config, filter) = (Arc::clone(home), Arc::clone(config), Arc::clone(filter));
+        MetadataTask { home, config, filter, spots: Arc::clone(spots), at }
+    }
+
+    fn spot(&self) -> &Spot {
+        &self.spots[self.at]
     }
 
     pub(super) fn component(&self) -> &ComponentId {
-        &self.spot.id
+        &self.spot().id
     }
 
     /// Returns why none of the component may be used, where the index says so.
     pub(super) fn fault(&self) -> Option<ParseError> {
-        self.spot.fault.clone()
-    }
-
-    /// Adds a version that has documents.
-    pub(super) fn add(&mut self, version: Version) {
-        self.spot.versions.push(version);
-    }
-
-    /// Returns where the component lies.
-    ///
-    /// **Errors**: `input.path` where its path is too long.
-    pub(super) fn directory(&self) -> Result<Location, ParseError> {
-        self.home.at(&directory(&self.spot.category, &self.spot.id, None)?)
+        self.spot().fault.as_deref().cloned()
     }
 
     /// Returns the errand of the metadata.
     ///
     /// **Errors**: its path is too long.
     pub(super) fn errand(self) -> Result<Errand, (MetadataTask, ParseError)> {
-        let place = directory(&self.spot.category, &self.spot.id, None)
+        let place = directory(&self.spot().category, &self.spot().id, None)
             .and_then(|directory| DocPath::parse(&format!("{directory}/metadata.json")))
             .and_then(|path| self.home.at(&path));
         match place {
@@ -86,7 +79,7 @@ impl MetadataTask {
 
     /// Refuses every version that has documents; where none is known, the component is left out, and that is told.
     pub(super) fn refused(&self, refusal: Refusal) -> Finding {
-        let Spot { id, category, versions, .. } = &self.spot;
+        let Spot { id, category, versions, .. } = self.spot();
         let refused =
             |version: &Version| bare((&self.home, category), id, version, Verdict::Refused(refusal.clone()));
         let releases: Vec<_> =
@@ -115,7 +108,7 @@ pub(super) fn read(task: &MetadataTask, bytes: &[u8], received: &Received) -> Re
     refuse_unlisted(task, &rows, &mut finding);
     let rows: Vec<(Version, Arc<Row>)> = rows
         .into_iter()
-        .filter(|(version, _)| admits(&task.filter, &task.spot.id, version))
+        .filter(|(version, _)| admits(&task.filter, &task.spot().id, version))
         .map(|(version, row)| (version, Arc::new(row)))
         .collect();
     if rows.is_empty() {
@@ -126,9 +119,9 @@ pub(super) fn read(task: &MetadataTask, bytes: &[u8], received: &Received) -> Re
     let listing = Listing {
         home: Arc::clone(&task.home),
         config: Arc::clone(&task.config),
-        id: task.spot.id.clone(),
-        is_owned: task.spot.is_owned,
-        category: task.spot.category.clone(),
+        id: task.spot().id.clone(),
+        is_owned: task.spot().is_owned,
+        category: task.spot().category.clone(),
         publisher: document.publisher,
         record: Arc::default(),
         extra,
@@ -137,7 +130,7 @@ pub(super) fn read(task: &MetadataTask, bytes: &[u8], received: &Received) -> Re
     match next.errand() {
         Ok(errand) => finding.errands.push(errand),
         Err((next, error)) => {
-            finding.releases.extend(next.refused(&Refusal::of(&task.spot.id, &error)).releases);
+            finding.releases.extend(next.refused(&Refusal::of(&task.spot().id, &error)).releases);
         }
     }
     Ok(finding)
@@ -145,7 +138,7 @@ pub(super) fn read(task: &MetadataTask, bytes: &[u8], received: &Received) -> Re
 
 /// Checks that the metadata is about the component in whose directory it lies, and that its publisher may use the name.
 fn of_component(task: &MetadataTask, document: &MetadataDocument<&RawValue>) -> Result<(), ParseError> {
-    let Spot { id, category, .. } = &task.spot;
+    let Spot { id, category, .. } = task.spot();
     let differs = |expected: &str, found: &str, field: &str| {
         let expected = format!("{expected}, as its directory says");
         Err(ParseError::new(MISMATCH, expected, found).in_field(field))
@@ -153,7 +146,7 @@ fn of_component(task: &MetadataTask, document: &MetadataDocument<&RawValue>) -> 
     if document.name != id.path() {
         return differs(id.path(), &document.name, "name");
     }
-    if document.category != *category {
+    if document.category != **category {
         return differs(category, &document.category, "category");
     }
     let publisher = &document.publisher;
@@ -212,7 +205,7 @@ fn rows(
         };
         if finding.skipped.len() < SKIPPED_MAX {
             let field = format!("versions[{index}]");
-            let entry = escaped(&format!("{} {field}", task.spot.id));
+            let entry = escaped(&format!("{} {field}", task.spot().id));
             finding.skipped.push(Skipped { entry, error: error.in_field(&field) });
         }
     }
@@ -232,7 +225,7 @@ fn row(task: &MetadataTask, entry: VersionEntry) -> Result<(Version, Row), Parse
     let published_s = instant_of(&entry.published_at).map_err(|error| error.in_field("published_at"))?;
     let checksum = sha3(&entry.checksum_sha3).map_err(|error| error.in_field("checksum_sha3"))?;
     let archive = match &task.config.archives {
-        Some(archives) => task.home.at(&bundle::archive(archives, &task.spot.id, &version)?)?,
+        Some(archives) => task.home.at(&bundle::archive(archives, &task.spot().id, &version)?)?,
         None => archive(task, &entry.archive_url).map_err(|error| error.in_field("archive_url"))?,
     };
     let min_version = entry.estream_min_version.as_deref().map(Version::parse).transpose();
@@ -281,7 +274,7 @@ fn note_latest(rows: &mut BTreeMap<Version, Row>, latest: Option<String>) {
 
 /// Refuses versions that have documents and that the metadata does not name, or not so that it can be read.
 fn refuse_unlisted(task: &MetadataTask, rows: &BTreeMap<Version, Row>, finding: &mut Finding) {
-    let Spot { id, category, versions, .. } = &task.spot;
+    let Spot { id, category, versions, .. } = task.spot();
     let listed: HashSet<semver::Version> = rows.keys().map(without_build).collect();
     let is_unlisted =
         |version: &&Version| !listed.contains(&without_build(version)) && admits(&task.filter, id, version);

@@ -11,11 +11,14 @@
 //! The name of a scoped component, `@publisher/name`, takes two directories.
 //!
 //! # How it is read
-//! The source's entry is the listing of `index`: it says which name lies in which category, and which versions have documents. Then
-//! come `config.json`, and per component `metadata.json` and the record of its publisher, and per version manifest, checksum and
+//! The source's entry names the directories below `index`: which name lies in which category, and which versions have documents. Then
+//! come `config.json` and the listing of `publishers`, and per component `metadata.json` and the record of its publisher, and per version manifest, checksum and
 //! signature, in this order. What a later document needs travels in its [`Task`]. From the listing on every document is asked for
 //! at the commit at which it was read. A component or version that something is wrong with stays listed, refused: its id does not
 //! fall to others, and its neighbours are what they are. Registries in a plain directory are read as well; nothing pins those.
+//!
+//! A publisher is registered where `publishers` holds his record, whatever that says and whatever he publishes there: the names that he
+//! scopes, `@publisher/name`, belong to that registry ([`Finding::registers`]).
 //!
 //! The reader compares what documents say of each other. Whether a key may sign and a signature holds is not its business: it hands
 //! out [`crate::seal::Seal`]s.
@@ -29,6 +32,7 @@ mod metadata;
 pub mod outline;
 mod pending;
 mod publisher;
+mod publishers;
 pub mod settings;
 mod signature;
 #[cfg(test)]
@@ -38,11 +42,12 @@ pub mod write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dialect::estream::index::{ConfigTask, VersionsTask};
+use crate::dialect::estream::index::ConfigTask;
 use crate::dialect::estream::manifest::ManifestTask;
 use crate::dialect::estream::metadata::MetadataTask;
 use crate::dialect::estream::pending::{Home, directory};
 use crate::dialect::estream::publisher::PublisherTask;
+use crate::dialect::estream::publishers::PublishersTask;
 use crate::dialect::estream::signature::{ChecksumTask, SignatureTask};
 use crate::dialect::{Errand, Finding, Received};
 use crate::error::ParseError;
@@ -71,8 +76,8 @@ pub const PREFIX: &str = "estream:";
 pub const KERNEL: &str = "estream:estream-kernel";
 /// The name by which callers and configuration give the version of [`KERNEL`].
 pub const PLATFORM: &str = "estream";
-/// How many levels of the index are listed: categories, names, and below them versions or scoped names.
-const INDEX_LEVELS: u8 = 3;
+/// How many levels of the index are named: categories, names, and below them versions, or scoped names and their versions.
+const INDEX_LEVELS: u8 = 4;
 /// The largest signature file in bytes; checked before it is read.
 pub const SIGNATURE_BYTES_MAX: usize = 64 << 10;
 /// The largest record of a publisher in bytes: a dozen keys. It is read for each of his components.
@@ -83,20 +88,20 @@ const PUBLISHER_TOO_LARGE: &str = "limit.publisher_document_bytes";
 pub const CHECKSUM_BYTES_MAX: usize = 4 << 10;
 
 /// Which releases the readers of this dialect make of the same documents; grows with every change of what they make.
-pub const READER_REVISION: u32 = 3;
+pub const READER_REVISION: u32 = 4;
 
 /// What the reader remembers about an errand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// The listing of the index: the only one that outlives a run.
+    /// The names below the index: the only one that outlives a run.
     Index(IndexTask),
     /// `config.json`.
     #[serde(skip)]
     Config(Box<ConfigTask>),
-    /// The listing of the versions of a scoped component.
+    /// The listing of the records of publishers.
     #[serde(skip)]
-    Versions(Box<VersionsTask>),
+    Publishers(Box<PublishersTask>),
     /// The `metadata.json` of a component.
     #[serde(skip)]
     Metadata(Box<MetadataTask>),
@@ -127,7 +132,7 @@ pub struct IndexTask {
 
 /// Returns what is wanted first of a source, and its task.
 pub fn start(source: &Source) -> (Want, Task) {
-    let want = Want::Tree { location: source.entry.clone(), depth: INDEX_LEVELS };
+    let want = Want::Directories { location: source.entry.clone(), depth: INDEX_LEVELS };
     (want, Task::Index(IndexTask { filter: source.filter.clone(), owns: source.owns.clone() }))
 }
 
@@ -151,13 +156,13 @@ pub fn read(
     received: &Received,
     lexicon: &mut Lexicon,
 ) -> Result<Finding, ParseError> {
-    let (Want::Blob(location) | Want::Tree { location, .. }) = &errand.want else {
+    let Some(location) = errand.want.location() else {
         return Err(ParseError::new("input.want", "a place in a registry", errand.want.to_string()));
     };
     let finding = match task {
         Task::Index(task) => index::read(task, location, bytes, received),
         Task::Config(task) => index::configured(task, bytes),
-        Task::Versions(task) => index::versions(task, bytes),
+        Task::Publishers(task) => publishers::read(task, bytes),
         Task::Metadata(task) => metadata::read(task, bytes, received),
         Task::Publisher(task) => publisher::read(task, bytes, received, lexicon),
         Task::Manifest(task) => manifest::read(task, bytes, received),
@@ -253,7 +258,7 @@ pub fn refuse(task: &Task, refusal: Refusal) -> Finding {
     match task {
         Task::Index(_) => Finding::default(),
         Task::Config(task) => index::without_config(task, &refusal),
-        Task::Versions(task) => index::without_versions(task, refusal),
+        Task::Publishers(_) => publishers::without(refusal),
         Task::Metadata(task) => task.refused(refusal),
         Task::Publisher(task) if refusal.reason == PUBLISHER_TOO_LARGE => {
             task.refused(&Refusal { reason: PUBLISHER_MALFORMED.into(), ..refusal })
@@ -277,8 +282,7 @@ impl Task {
     /// Returns the component whose releases it is for.
     pub fn component(&self) -> Option<&ComponentId> {
         match self {
-            Task::Index(_) | Task::Config(_) => None,
-            Task::Versions(task) => Some(task.component()),
+            Task::Index(_) | Task::Config(_) | Task::Publishers(_) => None,
             Task::Metadata(task) => Some(task.component()),
             Task::Publisher(task) => Some(task.component()),
             Task::Manifest(task) => Some(&task.pending.listing.id),
@@ -321,9 +325,11 @@ impl Task {
             Task::Manifest(task) => Some(task.pending.described()),
             Task::Checksum(task) => Some(task.pending.described()),
             Task::Signature(task) => Some(task.pending.described()),
-            Task::Index(_) | Task::Config(_) | Task::Versions(_) | Task::Metadata(_) | Task::Publisher(_) => {
-                None
-            }
+            Task::Index(_)
+            | Task::Config(_)
+            | Task::Publishers(_)
+            | Task::Metadata(_)
+            | Task::Publisher(_) => None,
         }
     }
 }

@@ -72,16 +72,6 @@ impl Home {
         }
     }
 
-    /// Returns the names below the index in the path of a listing: one from the repository's root, or from the directory's.
-    pub(super) fn below_index<'p>(&self, path: &'p str) -> Option<Vec<&'p str>> {
-        let depth = match self {
-            Home::Git { root: Some(root), .. } => root.segments().count() + 1,
-            Home::Git { root: None, .. } | Home::Directory(_) => 1,
-        };
-        let names: Vec<&str> = path.split('/').skip(depth).collect();
-        (!names.is_empty()).then_some(names)
-    }
-
     /// Returns where a release whose documents lie at `path` is kept.
     fn origin(&self, path: &DocPath) -> Origin {
         match self {
@@ -101,11 +91,11 @@ pub(super) struct Spot {
     pub(super) id: ComponentId,
     /// The operator says that the registry owns it.
     pub(super) is_owned: bool,
-    pub(super) category: String,
+    pub(super) category: Arc<str>,
     /// The versions that have documents, oldest first.
     pub(super) versions: Vec<Version>,
     /// Why none of it may be used.
-    pub(super) fault: Option<ParseError>,
+    pub(super) fault: Option<Box<ParseError>>,
 }
 
 /// What holds for every version of a component.
@@ -116,7 +106,7 @@ pub(super) struct Listing {
     pub(super) id: ComponentId,
     /// The operator says that the registry owns it.
     pub(super) is_owned: bool,
-    pub(super) category: String,
+    pub(super) category: Arc<str>,
     pub(super) publisher: String,
     /// What the record of the publisher says; nothing before it is read.
     pub(super) record: Arc<PublisherRecord>,
@@ -238,7 +228,7 @@ impl Pending {
             _ => {}
         }
         extra.extend(row.extra.clone());
-        extra.insert("category".to_owned(), listing.category.clone().into());
+        extra.insert("category".to_owned(), (*listing.category).into());
         extra.insert("publisher".to_owned(), listing.publisher.clone().into());
         extra.insert("publisherVerified".to_owned(), listing.record.is_verified.into());
         extra.insert("official".to_owned(), listing.is_official().into());

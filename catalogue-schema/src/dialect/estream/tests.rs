@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::dialect::estream::publishers::PublishersTask;
 use crate::dialect::{self, Node, Stage};
 use crate::digest::{Algorithm, Digest};
 use crate::forge::Forges;
@@ -29,6 +30,8 @@ struct Read {
     sealed: Vec<crate::seal::Sealed>,
     skipped: Vec<String>,
     warnings: Vec<String>,
+    registers: Vec<String>,
+    gap: Option<Refusal>,
 }
 
 impl Read {
@@ -85,8 +88,26 @@ fn listing(files: &Files, directory: &str, depth: usize) -> Option<Vec<u8>> {
     (!lines.is_empty()).then(|| lines.into_values().collect::<String>().into_bytes())
 }
 
+/// Returns the names of the directories below one as a fetcher writes them.
+fn directories(files: &Files, directory: &str, depth: usize) -> Option<Vec<u8>> {
+    let mut names: BTreeSet<Vec<&str>> = BTreeSet::new();
+    for path in files.keys() {
+        let Some(rest) = path.strip_prefix(&format!("{directory}/")) else { continue };
+        let parents: Vec<&str> = rest.split('/').collect();
+        names.extend((1..parents.len().min(depth + 1)).map(|count| parents[..count].to_vec()));
+    }
+    let mut text = format!("{COMMIT} {directory}\n");
+    for name in &names {
+        text.push_str(&format!("{}{}\n", "\t".repeat(name.len() - 1), name[name.len() - 1]));
+    }
+    (!names.is_empty()).then(|| text.into_bytes())
+}
+
 fn answer(files: &Files, want: &Want) -> Option<Vec<u8>> {
     match want {
+        Want::Directories { location: Location::Git { path, .. }, depth } => {
+            directories(files, path.as_text(), usize::from(*depth))
+        }
         Want::Tree { location: Location::Git { path, .. }, depth } => {
             listing(files, path.as_text(), usize::from(*depth))
         }
@@ -103,7 +124,7 @@ fn read_registry(files: &Files, root: &str, filter: Filter) -> Result<Read, Pars
     let rank = Rank(vec![Place { priority: 50, position: 0 }]);
     let owns = vec![Namespace::parse("estream:estream-*").unwrap()];
     let first = Errand {
-        want: Want::Tree { location: entry(root), depth: INDEX_LEVELS },
+        want: Want::Directories { location: entry(root), depth: INDEX_LEVELS },
         digests: Vec::new(),
         size: None,
         signature: None,
@@ -132,6 +153,8 @@ fn read_registry(files: &Files, root: &str, filter: Filter) -> Result<Read, Pars
         read.releases.extend(found.releases);
         read.sealed.extend(found.sealed);
         read.skipped.extend(found.skipped.iter().map(|one| format!("{} {}", one.entry, one.error)));
+        read.registers.extend(found.registers.iter().map(ToString::to_string));
+        read.gap = read.gap.or(found.gap);
         read.warnings.extend(found.warnings.iter().map(|one| format!("{} {}", one.reason, one.text)));
     }
     Ok(read)
@@ -673,15 +696,15 @@ fn a_file_of_this_machine_that_is_none_of_ours_is_not_quoted() {
     let secret = b"root:x:0:0:secret";
     let task = Task::Index(IndexTask::default());
     let index = Errand {
-        want: Want::Tree { location: home, depth: INDEX_LEVELS },
+        want: Want::Directories { location: home, depth: INDEX_LEVELS },
         digests: Vec::new(),
         size: None,
         signature: None,
         stage: Stage::Release,
         task: dialect::Task::Estream(task),
     };
-    let listing = format!("040000 tree {COMMIT} index/a\n040000 tree {COMMIT} index/a/b\n");
-    let found = dialect::read(&index, listing.as_bytes(), &received(b""), &Forges::default()).unwrap();
+    let names = format!("{COMMIT} index\na\n\tb\n");
+    let found = dialect::read(&index, names.as_bytes(), &received(b""), &Forges::default()).unwrap();
     let config = &found.errands[0];
     assert_eq!(config.want.to_string(), "/srv/reg/config.json");
     let found = dialect::refuse(config, Refusal::new("file_missing", "x", "a file", "nothing"));
@@ -701,9 +724,78 @@ fn an_errand_that_is_kept_is_read_back() {
     let errand = dialect::start(&source.unwrap()[0], &Forges::default());
     let text = serde_json::to_string(&errand).unwrap();
     assert_eq!(serde_json::from_str::<Errand>(&text).unwrap(), errand);
-    assert!(matches!(errand.want, Want::Tree { depth: INDEX_LEVELS, .. }));
+    assert!(matches!(errand.want, Want::Directories { depth: INDEX_LEVELS, .. }));
     assert_eq!(ComponentId::parse(KERNEL).unwrap().dialect(), Dialect::Estream);
     assert_eq!(platform(PLATFORM).unwrap().as_text(), KERNEL);
+}
+
+#[test]
+fn whoever_has_a_record_is_registered_whatever_it_says() {
+    let mut files = sample();
+    put(&mut files, "publishers/broken.json", "{");
+    put(&mut files, "publishers/idle.json", "{}");
+    put(&mut files, "publishers/README.md", "for people");
+    put(&mut files, "publishers/Upper.json", "{}");
+    put(&mut files, "publishers/@x.json", "{}");
+    put(&mut files, "publishers/deep/x.json", "{}");
+    let found = read(&files);
+    let names = |names: &[&str]| names.iter().map(|name| format!("estream:@{name}/**")).collect::<Vec<_>>();
+    assert_eq!(found.registers, names(&["acme", "broken", "estream", "idle", "zed"]));
+    let skipped: Vec<&str> =
+        found.skipped.iter().filter_map(|one| one.split_once(' ')).map(|one| one.0).collect();
+    assert_eq!(skipped, ["publishers/@x.json", "publishers/Upper.json"]);
+    assert!(found.skipped[0].contains("a publisher's name"), "{:?}", found.skipped);
+
+    // What a source takes nothing of it does not hold.
+    let held = |filter: Filter| read_registry(&files, "", filter).unwrap().registers.len();
+    assert_eq!(held(Filter::parse(None, None, Some("^9")).unwrap()), 5, "any version may come");
+    assert_eq!(held(Filter::parse(Some("acme"), None, None).unwrap()), 0);
+    assert_eq!(held(Filter::parse(None, Some("some"), None).unwrap()), 0);
+
+    files.retain(|path, _| !path.starts_with("publishers/"));
+    let found = read(&files);
+    assert_eq!((found.registers.len(), found.gap), (0, None), "a registry may have none");
+    put(&mut files, "publishers", "a file");
+    let task =
+        dialect::Task::Estream(Task::Publishers(Box::new(PublishersTask { filter: Filter::default() })));
+    let want = Want::Tree { location: entry(""), depth: 1 };
+    let errand =
+        Errand { want, digests: Vec::new(), size: None, signature: None, stage: Stage::Release, task };
+    let refused =
+        dialect::refuse(&errand, Refusal::new("git.not_a_tree", "publishers", "a directory", "a file"));
+    assert_eq!(refused.gap.unwrap().reason, "git.not_a_tree", "who is registered is not known");
+    assert!(errand.is_long());
+}
+
+#[test]
+fn names_of_directories_that_are_none_are_refused_and_what_lies_deep_is_read() {
+    let location = entry("");
+    let read = |text: &str| {
+        let errand = Errand {
+            want: Want::Directories { location: location.clone(), depth: INDEX_LEVELS },
+            digests: Vec::new(),
+            size: None,
+            signature: None,
+            stage: Stage::Release,
+            task: dialect::Task::Estream(Task::Index(IndexTask::default())),
+        };
+        let head = format!("{COMMIT} index\n");
+        let found = dialect::read(&errand, (head + text).as_bytes(), &received(b""), &Forges::default())?;
+        let next = dialect::refuse(&found.errands[0], Refusal::new("file_missing", "x", "a file", "nothing"));
+        let asked = next.errands.iter().map(|errand| errand.want.to_string()).collect::<Vec<_>>();
+        let skipped = found.skipped.iter().map(|one| one.entry.clone()).collect::<Vec<_>>();
+        Ok::<_, ParseError>((asked, skipped))
+    };
+    for wrong in ["\ta\n", "a\n\t\tb\n", "\n", "a\n\t\n"] {
+        assert_eq!(read(wrong).unwrap_err().reason, "input.listing", "{wrong:?}");
+    }
+    let text =
+        "a\n\t@p\n\t\tx\n\t\t\t1.0.0\n\t\t\tno\n\t@-\n\tB\n\t\t1.0.0\n\tc\n\t\t2.0.0\n\t\t\tdeep\nA\n\tx\n";
+    let (asked, skipped) = read(text).unwrap();
+    assert_eq!(skipped, ["a/@p/x/no", "a/B", "A"]);
+    let asked: Vec<&str> = asked.iter().map(|want| want.split("index/").nth(1).unwrap()).collect();
+    assert_eq!(asked, ["a/@p/x/metadata.json", "a/c/metadata.json"]);
+    assert!(read("").unwrap().0.is_empty());
 }
 
 proptest! {

@@ -249,7 +249,7 @@ impl Eyes {
             let rest = errands.split_off(errands.len().min(BATCH));
             let batch = std::mem::replace(&mut errands, rest);
             let asks: Vec<Ask<'_>> = batch.iter().map(|errand| Ask::from(&errand.want)).collect();
-            let budget = match batch.iter().any(|errand| errand.node().is_some()) {
+            let budget = match batch.iter().any(Errand::is_long) {
                 true => whole.for_catalogues(),
                 false => whole.for_release_documents(),
             };

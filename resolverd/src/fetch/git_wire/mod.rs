@@ -17,6 +17,7 @@ mod received;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use catalogue_schema::model::Refusal;
 use catalogue_schema::path::DocPath;
@@ -29,9 +30,8 @@ use crate::fetch::git_wire::link::{Link, LinkError, Remote};
 use crate::fetch::git_wire::received::{Bounds, Received, ReceivedError, Unpacked, unpack};
 use crate::fetch::limit::Budget;
 use crate::fetch::loose;
-use crate::fetch::object::{
-    Errand, Kind, LISTING_LEVELS_MAX, ObjectId, ReadError, Tree, Walk, parse_commit, parse_parents, parse_tag,
-};
+use crate::fetch::object::{Kind, ObjectId, ReadError, Tree, parse_commit, parse_parents, parse_tag};
+use crate::fetch::walk::{Errand, LISTING_LEVELS_MAX, Walk};
 use crate::fetch::{FetchError, Fetched};
 
 /// Takes `bytes` apart as a pack, for `fetch::probe`: every object that comes out has the name of its content.
@@ -108,7 +108,7 @@ struct Session<'a> {
     failed: [HashMap<ObjectId, FetchError>; 2],
     /// Why nothing more is asked of this server.
     closed: Option<FetchError>,
-    trees: HashMap<ObjectId, Option<Rc<Tree>>>,
+    trees: HashMap<ObjectId, Option<Arc<Tree>>>,
     absent: usize,
     /// Bytes that came and were of no use.
     wasted: u64,
@@ -205,7 +205,8 @@ impl<'a> Session<'a> {
     fn resolve_all(&mut self, wants: &[&Want]) {
         let revisions = wants.iter().filter_map(|want| match want {
             Want::Blob(Location::Git { revision, .. })
-            | Want::Tree { location: Location::Git { revision, .. }, .. } => Some(revision),
+            | Want::Tree { location: Location::Git { revision, .. }, .. }
+            | Want::Directories { location: Location::Git { revision, .. }, .. } => Some(revision),
             _ => None,
         });
         let mut named: BTreeSet<&Revision> = BTreeSet::new();
@@ -280,11 +281,15 @@ impl<'a> Session<'a> {
             Want::Blob(Location::Git { revision, path, .. }) => (Goal::Blob(path), revision),
             // The walk refuses other depths.
             Want::Tree { location: Location::Git { revision, path, .. }, depth }
+            | Want::Directories { location: Location::Git { revision, path, .. }, depth }
                 if (1..=LISTING_LEVELS_MAX).contains(depth) =>
             {
                 (Goal::Listing(path, *depth), revision)
             }
-            Want::Tree { location: Location::Git { revision, path, .. }, .. } => (Goal::Blob(path), revision),
+            Want::Tree { location: Location::Git { revision, path, .. }, .. }
+            | Want::Directories { location: Location::Git { revision, path, .. }, .. } => {
+                (Goal::Blob(path), revision)
+            }
             _ => return Search { goal: Goal::Nothing, step: Step::Done, blocked: None },
         };
         match self.resolved.get(revision) {
@@ -347,7 +352,7 @@ impl<'a> Session<'a> {
 
     /// Tells whether an object is in memory, or in the cache and now in memory, or known to be absent.
     fn at_hand(&mut self, id: &ObjectId, kind: Kind) -> bool {
-        if self.objects.settled(id) {
+        if self.objects.settled(id) || kind == Kind::Tree && self.budget.known_tree(id).is_some() {
             return true;
         }
         let Some(cache) = &self.cache else { return false };
@@ -376,7 +381,7 @@ impl<'a> Session<'a> {
             },
             Step::Tree(id, at) => self.below(search.goal, id, *at),
             Step::Listing(ids, levels) if *levels > 1 => {
-                let trees: Vec<Rc<Tree>> = ids.iter().filter_map(|id| self.tree(id)).collect();
+                let trees: Vec<Arc<Tree>> = ids.iter().filter_map(|id| self.tree(id)).collect();
                 let entries = trees.iter().flat_map(|tree| tree.entries());
                 let below: BTreeSet<ObjectId> =
                     entries.filter(|entry| entry.is_directory()).map(|entry| entry.id).collect();
@@ -403,13 +408,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn tree(&mut self, id: &ObjectId) -> Option<Rc<Tree>> {
+    fn tree(&mut self, id: &ObjectId) -> Option<Arc<Tree>> {
         if let Some(known) = self.trees.get(id) {
             return known.clone();
         }
         let tree = match self.objects.held.get(id) {
-            Some((Kind::Tree, bytes)) => Tree::parse(bytes).ok().map(Rc::new),
-            _ => None,
+            Some((Kind::Tree, bytes)) => Tree::parse(bytes).ok().map(Arc::new),
+            _ => self.budget.known_tree(id),
         };
         self.trees.insert(*id, tree.clone());
         tree
@@ -695,7 +700,10 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Answers<R> {
         }
         let commit = match want {
             Want::Blob(Location::Git { revision, .. })
-            | Want::Tree { location: Location::Git { revision, .. }, .. } => self.resolved.get(revision),
+            | Want::Tree { location: Location::Git { revision, .. }, .. }
+            | Want::Directories { location: Location::Git { revision, .. }, .. } => {
+                self.resolved.get(revision)
+            }
             _ => None,
         };
         let not_git = || {
@@ -712,6 +720,9 @@ impl<R: FnMut(&ObjectId, Kind, u64) -> Result<Vec<u8>, ReadError>> Answers<R> {
             Want::Blob(Location::Git { path, .. }) => self.walk.blob(&commit, path, errand)?,
             Want::Tree { location: Location::Git { path, .. }, depth } => {
                 self.walk.listing(&commit, path, *depth, errand)?
+            }
+            Want::Directories { location: Location::Git { path, .. }, depth } => {
+                self.walk.directories(&commit, path, *depth, errand)?
             }
             _ => return Err(not_git()),
         };

@@ -64,6 +64,7 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
         skipped: Vec::new(),
         warnings: Vec::new(),
         missing: Vec::new(),
+        registers: Vec::new(),
         error: None,
     }
 }

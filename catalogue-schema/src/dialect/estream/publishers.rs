@@ -1,0 +1,54 @@
+//! The listing of `publishers`: who is registered here. One file, `{name}.json`, for each publisher; what it says is read where one of
+//! their components is.
+//!
+//! A record that is there registers, whatever is wrong with it: the name is taken, and nothing of it may be used until the record is in
+//! order. A name that no publisher can have registers nobody; other files are for people.
+
+use crate::dialect::Finding;
+use crate::dialect::estream::PREFIX;
+use crate::dialect::estream::index::{SKIPPED_MAX, lines};
+use crate::error::{ParseError, escaped};
+use crate::filter::Filter;
+use crate::id::{ComponentId, Dialect, Namespace};
+use crate::model::{Refusal, Skipped};
+
+/// What is known before the records are listed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublishersTask {
+    pub(super) filter: Filter,
+}
+
+/// Reads the listing: a namespace for each record, of those in which the source takes anything.
+///
+/// **Errors**: it is no listing.
+pub(super) fn read(task: &PublishersTask, bytes: &[u8]) -> Result<Finding, ParseError> {
+    let mut finding = Finding::default();
+    for path in lines(bytes)? {
+        let file = path.rsplit('/').next().unwrap_or_default();
+        let Some(name) = file.strip_suffix(".json") else { continue };
+        match namespace(name) {
+            Ok(namespace) if task.filter.admits_in(&namespace) => finding.registers.push(namespace),
+            Ok(_) => {}
+            Err(error) if finding.skipped.len() < SKIPPED_MAX => {
+                let entry = format!("publishers/{}", escaped(file));
+                finding.skipped.push(Skipped { entry, error });
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(finding)
+}
+
+/// Returns the namespace of the names that a publisher scopes.
+fn namespace(publisher: &str) -> Result<Namespace, ParseError> {
+    let wrong = |_| ParseError::new("input.field", "a publisher's name of a-z, 0-9 and -", publisher);
+    // Without this a scope would be read as a part of the name.
+    ComponentId::from_path(Dialect::Estream, publisher).map_err(wrong)?;
+    Namespace::parse(&format!("{PREFIX}@{publisher}/")).map_err(wrong)
+}
+
+/// Goes on where the records cannot be listed. A registry without any registers nobody; whom another one registers is not known.
+pub(super) fn without(refusal: Refusal) -> Finding {
+    let gap = (refusal.reason != "file_missing").then_some(refusal);
+    Finding { gap, ..Finding::default() }
+}
