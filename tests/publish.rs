@@ -935,3 +935,123 @@ fn a_change_runs_nothing_where_it_is_looked_at() {
     assert!(told["warnings"].to_string().contains("README.md"), "{told:#}");
     assert!(!ran.exists());
 }
+
+/// Sets what the registry says of the versions that have to be passed.
+fn per_major(desk: &Desk, is_on: bool) {
+    let path = desk.sandbox.path("registry/config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["increment_per_major"] = json!(is_on);
+    std::fs::write(&path, format!("{config:#}\n")).unwrap();
+    desk.git("registry", &["commit", "--quiet", "--all", "-m", "config"]);
+    desk.git("registry", &["push", "--quiet", "origin", "main"]);
+}
+
+#[test]
+fn a_version_is_higher_than_all_or_than_those_of_its_major_as_the_registry_says() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    let publish = |version: &str| {
+        desk.component("orders", ORDERS, version);
+        desk.publish("orders", &["-y"])
+    };
+    let passes = |version: &str| {
+        let said = publish(version);
+        assert_eq!(said.status, 0, "{version}: {said:?}");
+        // The check of the change says the same.
+        desk.merge(&format!("publish/order-schemas-{version}"));
+    };
+    let refused = |version: &str, than: &str| {
+        let said = publish(version);
+        let all = format!("{}{}", said.stdout, said.stderr);
+        assert!(said.status == 4 && all.contains("estream.version_increment"), "{version}: {said:?}");
+        assert!(all.contains(than), "{version}: {than}: {all}");
+    };
+    passes("1.0.0");
+    passes("2.0.0");
+    refused("1.0.1", "higher than any that was published, 2.0.0");
+    per_major(&desk, true);
+    passes("1.0.1");
+    refused("1.0.1", "higher than any 1.x that was published, 1.0.1");
+    refused("1.0.1-rc.1", "1.0.1");
+    refused("2.0.0", "higher than any 2.x that was published, 2.0.0");
+    // A branch that was right when it was made, and is not where it is merged.
+    assert_eq!(publish("1.0.2").status, 0);
+    per_major(&desk, false);
+    desk.git("registry", &["fetch", "--quiet", "origin", "publish/order-schemas-1.0.2"]);
+    desk.git("registry", &["merge", "--quiet", "--no-ff", "-m", "merge", "FETCH_HEAD"]);
+    assert_eq!(desk.findings("registry", &["--base", "HEAD^1"]), ["E010 estream.version_increment"]);
+    desk.git("registry", &["reset", "--quiet", "--hard", "HEAD^1"]);
+    // Prereleases count like other versions, and so does what was withdrawn.
+    passes("2.1.0-rc.1");
+    refused("2.1.0-beta", "2.1.0-rc.1");
+    refused("2.0.1", "2.1.0-rc.1");
+    passes("2.1.0");
+    desk.done(&["yank", "order-schemas@2.1.0", "--registry", "./registry.git", "-y"]);
+    desk.merge("yank/order-schemas-2.1.0");
+    refused("2.1.0", "2.1.0");
+    refused("2.0.5", "2.1.0");
+    refused("2.1.0+build.2", "2.1.0");
+    passes("2.1.1");
+}
+
+#[test]
+fn what_a_forge_or_git_acts_on_is_no_archive() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.published("orders");
+    desk.git("registry", &["fetch", "--quiet", "origin", "publish/order-schemas-1.0.0"]);
+    desk.git("registry", &["merge", "--quiet", "--no-ff", "-m", "merge", "FETCH_HEAD"]);
+    assert!(desk.findings("registry", &["--base", "HEAD^1"]).is_empty());
+    let good = files(&desk.sandbox.path("registry"));
+    let archive = "archives/order-schemas/1.0.0/package.tar.gz";
+    // The same by hand: everything is right of it but where its archive lies.
+    for place in [".github/workflows/x.yml", ".gitattributes", "config.json", ".git-x/y", "other/x.tar.gz"] {
+        let mut changed = good.clone();
+        let bytes = changed.remove(archive).unwrap();
+        changed.insert(place.to_owned(), bytes);
+        change(&mut changed, &format!("{DIRECTORY}/metadata.json"), |document| {
+            document["versions"][0]["archive_url"] = json!(place);
+        });
+        desk.git("registry", &["reset", "--quiet", "--hard", "HEAD^1"]);
+        let registry = Repository { path: desk.sandbox.path("registry") };
+        registry.commit(&changed);
+        let found = desk.findings("registry", &["--base", "HEAD^1"]);
+        let is_free = place.starts_with("other/");
+        assert_eq!(is_free, found.is_empty(), "{place}: {found:?}");
+        let expected = "E008 registry.file_unknown";
+        assert!(
+            is_free || place == "config.json" || found.iter().any(|one| one == expected),
+            "{place}: {found:?}"
+        );
+        desk.git("registry", &["commit", "--quiet", "--allow-empty", "-m", "next"]);
+    }
+    // A place for archives that is none: what lies there changes before everybody's eyes.
+    let mut changed = good.clone();
+    change(&mut changed, "config.json", |config| config["archives"] = json!(".github"));
+    changed.insert(".github/workflows/x.yml".to_owned(), b"on: push\n".to_vec());
+    let registry = Repository { path: desk.sandbox.path("registry") };
+    registry.commit(&good);
+    registry.commit(&changed);
+    let told = desk.run(&["registry", "check", "registry", "--base", "HEAD^1", "-o", "json"]);
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(told["automatic"], false, "{told:#}");
+    assert!(told["changes"].to_string().contains(".github/workflows/x.yml changes"), "{told:#}");
+}
+
+#[test]
+fn a_registry_and_its_base_are_each_read_within_the_limits() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.published("orders");
+    desk.merge("publish/order-schemas-1.0.0");
+    desk.git("registry", &["commit", "--quiet", "--allow-empty", "-m", "next"]);
+    let check = |documents: usize, more: &[&str]| {
+        desk.write("config/resolverd/config.toml", format!("[limits]\ndocuments = {documents}\n"));
+        desk.run(&[&["registry", "check", "registry"], more].concat())
+    };
+    let least = (1..50).find(|documents| check(*documents, &[]).status == 0).expect("few are read");
+    assert!(least > 3, "{least}");
+    let said = check(least, &["--base", "HEAD^1"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let said = check(least - 1, &["--base", "HEAD^1"]);
+    assert!(said.status != 0 && said.stderr.contains("limit.documents"), "{said:?}");
+}
