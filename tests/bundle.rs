@@ -548,3 +548,68 @@ fn documents_that_are_asked_for_twice_are_told_once() {
     let items = many["items"].as_array().unwrap();
     assert!(items.len() == 3000 && items.iter().all(|row| *row == one["items"][0]));
 }
+
+#[test]
+fn what_came_in_a_bundle_provides_its_schemas_to_what_comes_from_a_source() {
+    let foreign = Part {
+        category: "esf-schema",
+        name: "foreign",
+        more: "\n[component.schemas]\nprovides = [\"ForeignRecord\"]\n",
+        ..ROUTER
+    };
+    let (_sandbox, bundle) = carried("bundle", "foreign", |registry| registry.publish(&foreign));
+    let needs = "\n[component.dependencies]\nforeign = \"^1\"\n\n[component.schemas]\nrequires = [\"ForeignRecord\"]\n";
+    let lost = "\n[component.dependencies]\nforeign = \"^1\"\n\n[component.schemas]\nrequires = [\"NobodysRecord\"]\n";
+    let (site, _repository) = site_of(
+        |registry| {
+            registry.publish(&Part { name: "acme-needs", more: needs, ..ROUTER });
+            registry.publish(&Part { name: "acme-lost", more: lost, ..ROUTER });
+            registry.publish(&Part { name: "acme-twin", more: foreign.more, ..ROUTER });
+        },
+        &json!({}),
+    );
+    let install = |name: &str| {
+        let mut command = site.sandbox.command();
+        Said::of(command.current_dir(site.work()).args(["install", name]))
+    };
+    // Without it nobody has what is required.
+    assert!(install("acme-needs").stderr.contains("E001"));
+    assert_eq!(site.install(&bundle, &[]).status, 0);
+    let refused = |name: &str, status: i32, words: &[&str]| {
+        let before = files(&site.work());
+        let said = install(name);
+        assert_eq!(said.status, status, "{said:?}");
+        assert!(words.iter().all(|word| said.stderr.contains(word)), "{words:?}: {said:?}");
+        assert!(files(&site.work()) == before);
+    };
+    refused("acme-lost", 2, &["E008", "NobodysRecord"]);
+    refused("acme-twin", 3, &["E014", "ForeignRecord", "estream:foreign@1.0.0"]);
+    let said = install("acme-needs");
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(files(&site.work()).contains_key("integrations/acme-needs/README.md"));
+    let said = install("acme-needs");
+    assert!(said.status == 0 && said.stdout.contains("Nothing to install"), "{said:?}");
+
+    // Whoever asks the API says so, or does not.
+    let daemon = site.sandbox.start_synced();
+    let ask = |native: Value| {
+        daemon.post("/v1/resolve", &json!({ "requests": ["estream:acme-needs"], "natives": [native] }))
+    };
+    let all = json!({ "id": "estream:foreign", "version": "1.0.0", "provides": ["ForeignRecord"] });
+    assert_eq!(ask(all).status, 200);
+    let every = json!({ "id": "estream:foreign@^1", "provides": ["ForeignRecord", "Other"] });
+    assert_eq!(ask(every).status, 200);
+    for silent in [json!("estream:foreign@1.0.0"), json!({ "id": "estream:foreign", "version": null })] {
+        let refused = ask(silent);
+        assert_eq!((refused.status, refused.reason()), (422, "requires_unmet".to_owned()), "{refused}");
+    }
+    for (wrong, status) in [
+        (json!({ "id": "estream:foreign@1", "version": "1" }), 400),
+        (json!({ "id": "estream:", "provides": ["x"] }), 400),
+        (json!({ "id": "estream:foreign", "provide": ["x"] }), 400),
+        (json!({ "id": "estream:foreign", "provides": vec!["x"; 10_001] }), 413),
+    ] {
+        let refused = ask(wrong);
+        assert_eq!(refused.status, status, "{refused}");
+    }
+}

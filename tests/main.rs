@@ -40,6 +40,7 @@ mod key_rows;
 mod keys;
 mod keysets;
 mod kill;
+mod life;
 mod limits;
 mod live_registry;
 mod locality;

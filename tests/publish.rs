@@ -3,175 +3,18 @@
 
 use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
-use std::path::Path;
 use std::process::Command;
 
-use catalogue_schema::digest::{Algorithm, Digest, hex};
-use catalogue_schema::key::{PrivateKey, SEED_BYTES};
-use catalogue_schema::path::DocPath;
+use catalogue_schema::digest::{Algorithm, Digest};
 use resolverd::fetch::limit::Limits;
 use resolverd::materialize::archive::Bounds;
-use resolverd::materialize::archive::write::tar_gz;
-use resolverd::trust::signature::Signer;
 use serde_json::{Value, json};
 
-use crate::harness::daemon::{Daemon, Said, Sandbox};
+use crate::harness::daemon::Said;
+use crate::harness::desk::{DIRECTORY, Desk, ORDERS, ROUTER, change, chosen, files, reads, replaced, told};
 use crate::harness::place;
 use crate::harness::repository::{self, Files, Repository};
 use crate::harness::tls::{Route, TlsServer};
-
-const ORDERS: &str = "[component]\nname = \"order-schemas\"\nversion = \"VERSION\"\ncategory = \"esf-schema\"\ndescription = \"Orders\"\nlicense = \"Apache-2.0\"\nkeywords = [\"orders\"]\n\n[component.schemas]\nprovides = [\"OrderPlaced\"]\n";
-const ROUTER: &str = "[component]\nname = \"@acme/order-router\"\nversion = \"VERSION\"\ncategory = \"smart-circuit\"\ndescription = \"Routes orders\"\n\n[component.estream]\nmin_version = \"0.8.0\"\n\n[component.dependencies]\norder-schemas = \"^1\"\n\n[component.schemas]\nrequires = [\"OrderPlaced\"]\n\n[component.circuits]\nprovides = [\"order_router\"]\n";
-
-/// A sandbox in which somebody keeps a registry, and somebody publishes in it.
-struct Desk {
-    sandbox: Sandbox,
-}
-
-impl Desk {
-    /// Makes a registry that keeps archives, with the publisher `acme`, and a bare repository of it.
-    fn new(archives: &[&str]) -> Desk {
-        let desk = Desk { sandbox: Sandbox::new() };
-        desk.write(
-            "home/.gitconfig",
-            "[user]\n\tname = A Tester\n\temail = tester@example.org\n[init]\n\tdefaultBranch = main\n",
-        );
-        desk.done(&[&["registry", "init", "registry"], archives].concat());
-        for name in ["acme", "other"] {
-            desk.done(&["keys", "generate", "ml-dsa-87", name]);
-        }
-        let added =
-            ["registry", "publisher", "add", "acme", "--key", "acme.pem", "--verified", "--dir", "registry"];
-        let said = desk.done(&added);
-        let next = "next: git -C registry add -- publishers/acme.json && git -C registry commit -m 'Register acme' -- publishers/acme.json";
-        assert!(said.contains(next), "{said}");
-        desk.git("registry", &["add", "--all"]);
-        desk.git("registry", &["commit", "--quiet", "-m", "acme"]);
-        let registry = desk.sandbox.path("registry");
-        place::git(&registry, &["clone", "--quiet", "--bare", "--no-local", ".", "../registry.git"]);
-        desk.git("registry", &["remote", "add", "origin", "../registry.git"]);
-        desk
-    }
-
-    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
-        repository::write(&self.sandbox.path(""), &Files::from([(path.to_owned(), text.as_ref().to_vec())]));
-    }
-
-    fn component(&self, name: &str, manifest: &str, version: &str) {
-        self.write(&format!("{name}/estream-component.toml"), manifest.replace("VERSION", version));
-        self.write(&format!("{name}/README.md"), format!("# {name}\n"));
-        let schema = "name: OrderPlaced\nversion: 1\nfields:\n  - name: id\n    type: u64\n";
-        match name {
-            "orders" => self.write("orders/schemas/order-placed.esf.yaml", schema),
-            _ => self.write(
-                "router/circuits/order-router.circuit.yaml",
-                "circuit: order_router\nname: order_router\n",
-            ),
-        }
-    }
-
-    fn git(&self, directory: &str, arguments: &[&str]) -> String {
-        place::git(&self.sandbox.path(directory), arguments)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Said {
-        self.sandbox.run(arguments)
-    }
-
-    #[track_caller]
-    fn done(&self, arguments: &[&str]) -> String {
-        let said = self.run(arguments);
-        assert_eq!(said.status, 0, "{arguments:?}: {said:?}");
-        said.stdout
-    }
-
-    #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.done(&[arguments, &["-o", "json"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-
-    fn publish(&self, directory: &str, more: &[&str]) -> Said {
-        let own = ["publish", directory, "--registry", "./registry.git", "--key", "acme.key"];
-        self.run(&[&own, more].concat())
-    }
-
-    #[track_caller]
-    fn published(&self, directory: &str) {
-        let said = self.publish(directory, &["-y"]);
-        assert_eq!(said.status, 0, "{said:?}");
-    }
-
-    /// Merges a branch as whoever keeps the registry does, once its check has nothing to say.
-    #[track_caller]
-    fn merge(&self, branch: &str) {
-        self.git("registry", &["fetch", "--quiet", "origin", branch]);
-        self.git("registry", &["merge", "--quiet", "--no-ff", "-m", "merge", "FETCH_HEAD"]);
-        let checked = self.json(&["registry", "check", "registry", "--base", "HEAD^1"]);
-        assert_eq!(checked["good"], true, "{checked:#}");
-        self.git("registry", &["push", "--quiet", "origin", "main"]);
-    }
-
-    /// Returns what `registry check` says of a checkout: `CODE reason` of each finding.
-    fn findings(&self, directory: &str, more: &[&str]) -> Vec<String> {
-        let said = self.run(&[&["registry", "check", directory, "-o", "json"], more].concat());
-        let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
-        let text = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();
-        let findings: Vec<String> = answer["findings"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|one| format!("{} {}", text(one, "code"), text(one, "reason")))
-            .collect();
-        assert_eq!(said.status == 0, findings.is_empty(), "{said:?}");
-        findings
-    }
-
-    fn signer(&self, name: &str) -> Signer {
-        let text = std::fs::read(self.sandbox.path(&format!("{name}.key"))).unwrap();
-        Signer::of(&PrivateKey::parse(&text).unwrap()).unwrap()
-    }
-}
-
-/// Reads the files below a directory, Git's own not among them.
-fn files(root: &Path) -> Files {
-    let (mut files, mut open) = (Files::new(), vec![root.to_path_buf()]);
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            match (entry.file_name().unwrap() == ".git", entry.is_dir()) {
-                (true, _) => {}
-                (_, true) => open.push(entry),
-                _ => {
-                    let path = entry.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                    files.insert(path, std::fs::read(entry).unwrap());
-                }
-            }
-        }
-    }
-    files
-}
-
-fn change(files: &mut Files, path: &str, change: impl FnOnce(&mut Value)) {
-    let mut value: Value = serde_json::from_slice(&files[path]).unwrap();
-    change(&mut value);
-    files.insert(path.to_owned(), format!("{value:#}\n").into_bytes());
-}
-
-/// Returns `id@version` of everything that is chosen, or the code and reason of the refusal.
-fn chosen(daemon: &Daemon, references: &[&str]) -> String {
-    told(&daemon.resolve(references).json())
-}
-
-fn told(answer: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    match answer["components"].as_array() {
-        Some(all) => {
-            let names = all.iter().map(|one| format!("{}@{}", text(&one["id"]), text(&one["version"])));
-            names.collect::<Vec<String>>().join(" ")
-        }
-        None => format!("{} {}", text(&answer["code"]), text(&answer["reason"])),
-    }
-}
 
 const BOTH: &str = "estream:order-schemas@1.0.0 estream:@acme/order-router@0.1.0";
 
@@ -185,12 +28,6 @@ fn shop() -> Desk {
     desk.published("router");
     desk.merge("publish/@acme/order-router-0.1.0");
     desk
-}
-
-fn reads(desk: &Desk, repository: &Path) -> Daemon {
-    let url = format!("file://{}", repository.display());
-    desk.sandbox.write_sources(&json!({ "sources": [{ "id": "parts", "dialect": "estream", "url": url }] }));
-    desk.sandbox.start_synced()
 }
 
 #[test]
@@ -372,26 +209,6 @@ fn keys_are_replaced_and_revoked() {
     assert!(said.status == 7 && said.stderr.contains("E007"), "{said:?}");
     let said = desk.run(&["publish", "orders", "--registry", "./registry.git", "--key", "acme.pem", "-y"]);
     assert!(said.status == 2 && said.stderr.contains("public key"), "{said:?}");
-}
-
-const DIRECTORY: &str = "index/esf-schema/order-schemas";
-
-/// Has an archive with these files in the place of the one that is published, sealed by a key.
-fn replaced(files: &mut Files, signer: &Signer, content: &[(&str, &str)]) {
-    let entries =
-        content.iter().map(|(path, text)| (DocPath::parse(path).unwrap(), text.as_bytes().to_vec()));
-    let archive = tar_gz(&entries.collect(), &Bounds::from(&Limits::default()), "x").unwrap();
-    let checksum = Digest::of(Algorithm::Sha3_256, &archive);
-    files.insert("archives/order-schemas/1.0.0/package.tar.gz".to_owned(), archive);
-    files.insert(format!("{DIRECTORY}/1.0.0/checksum.sha3"), format!("{}\n", checksum.hex()).into_bytes());
-    change(files, &format!("{DIRECTORY}/metadata.json"), |document| {
-        document["versions"][0]["checksum_sha3"] = json!(checksum.hex());
-    });
-    change(files, &format!("{DIRECTORY}/1.0.0/SIGNATURE.ml-dsa"), |document| {
-        document["checksum"] = json!(checksum.hex());
-        let signature = signer.sign(checksum.as_bytes(), &[1; SEED_BYTES]).unwrap();
-        document["signature_hex"] = json!(hex(&signature));
-    });
 }
 
 #[test]
@@ -1117,4 +934,124 @@ fn a_change_runs_nothing_where_it_is_looked_at() {
     let told = desk.json(&["registry", "check", "registry"]);
     assert!(told["warnings"].to_string().contains("README.md"), "{told:#}");
     assert!(!ran.exists());
+}
+
+/// Sets what the registry says of the versions that have to be passed.
+fn per_major(desk: &Desk, is_on: bool) {
+    let path = desk.sandbox.path("registry/config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["increment_per_major"] = json!(is_on);
+    std::fs::write(&path, format!("{config:#}\n")).unwrap();
+    desk.git("registry", &["commit", "--quiet", "--all", "-m", "config"]);
+    desk.git("registry", &["push", "--quiet", "origin", "main"]);
+}
+
+#[test]
+fn a_version_is_higher_than_all_or_than_those_of_its_major_as_the_registry_says() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    let publish = |version: &str| {
+        desk.component("orders", ORDERS, version);
+        desk.publish("orders", &["-y"])
+    };
+    let passes = |version: &str| {
+        let said = publish(version);
+        assert_eq!(said.status, 0, "{version}: {said:?}");
+        // The check of the change says the same.
+        desk.merge(&format!("publish/order-schemas-{version}"));
+    };
+    let refused = |version: &str, than: &str| {
+        let said = publish(version);
+        let all = format!("{}{}", said.stdout, said.stderr);
+        assert!(said.status == 4 && all.contains("estream.version_increment"), "{version}: {said:?}");
+        assert!(all.contains(than), "{version}: {than}: {all}");
+    };
+    passes("1.0.0");
+    passes("2.0.0");
+    refused("1.0.1", "higher than any that was published, 2.0.0");
+    per_major(&desk, true);
+    passes("1.0.1");
+    refused("1.0.1", "higher than any 1.x that was published, 1.0.1");
+    refused("1.0.1-rc.1", "1.0.1");
+    refused("2.0.0", "higher than any 2.x that was published, 2.0.0");
+    // A branch that was right when it was made, and is not where it is merged.
+    assert_eq!(publish("1.0.2").status, 0);
+    per_major(&desk, false);
+    desk.git("registry", &["fetch", "--quiet", "origin", "publish/order-schemas-1.0.2"]);
+    desk.git("registry", &["merge", "--quiet", "--no-ff", "-m", "merge", "FETCH_HEAD"]);
+    assert_eq!(desk.findings("registry", &["--base", "HEAD^1"]), ["E010 estream.version_increment"]);
+    desk.git("registry", &["reset", "--quiet", "--hard", "HEAD^1"]);
+    // Prereleases count like other versions, and so does what was withdrawn.
+    passes("2.1.0-rc.1");
+    refused("2.1.0-beta", "2.1.0-rc.1");
+    refused("2.0.1", "2.1.0-rc.1");
+    passes("2.1.0");
+    desk.done(&["yank", "order-schemas@2.1.0", "--registry", "./registry.git", "-y"]);
+    desk.merge("yank/order-schemas-2.1.0");
+    refused("2.1.0", "2.1.0");
+    refused("2.0.5", "2.1.0");
+    refused("2.1.0+build.2", "2.1.0");
+    passes("2.1.1");
+}
+
+#[test]
+fn what_a_forge_or_git_acts_on_is_no_archive() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.published("orders");
+    desk.git("registry", &["fetch", "--quiet", "origin", "publish/order-schemas-1.0.0"]);
+    desk.git("registry", &["merge", "--quiet", "--no-ff", "-m", "merge", "FETCH_HEAD"]);
+    assert!(desk.findings("registry", &["--base", "HEAD^1"]).is_empty());
+    let good = files(&desk.sandbox.path("registry"));
+    let archive = "archives/order-schemas/1.0.0/package.tar.gz";
+    // The same by hand: everything is right of it but where its archive lies.
+    for place in [".github/workflows/x.yml", ".gitattributes", "config.json", ".git-x/y", "other/x.tar.gz"] {
+        let mut changed = good.clone();
+        let bytes = changed.remove(archive).unwrap();
+        changed.insert(place.to_owned(), bytes);
+        change(&mut changed, &format!("{DIRECTORY}/metadata.json"), |document| {
+            document["versions"][0]["archive_url"] = json!(place);
+        });
+        desk.git("registry", &["reset", "--quiet", "--hard", "HEAD^1"]);
+        let registry = Repository { path: desk.sandbox.path("registry") };
+        registry.commit(&changed);
+        let found = desk.findings("registry", &["--base", "HEAD^1"]);
+        let is_free = place.starts_with("other/");
+        assert_eq!(is_free, found.is_empty(), "{place}: {found:?}");
+        let expected = "E008 registry.file_unknown";
+        assert!(
+            is_free || place == "config.json" || found.iter().any(|one| one == expected),
+            "{place}: {found:?}"
+        );
+        desk.git("registry", &["commit", "--quiet", "--allow-empty", "-m", "next"]);
+    }
+    // A place for archives that is none: what lies there changes before everybody's eyes.
+    let mut changed = good.clone();
+    change(&mut changed, "config.json", |config| config["archives"] = json!(".github"));
+    changed.insert(".github/workflows/x.yml".to_owned(), b"on: push\n".to_vec());
+    let registry = Repository { path: desk.sandbox.path("registry") };
+    registry.commit(&good);
+    registry.commit(&changed);
+    let told = desk.run(&["registry", "check", "registry", "--base", "HEAD^1", "-o", "json"]);
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(told["automatic"], false, "{told:#}");
+    assert!(told["changes"].to_string().contains(".github/workflows/x.yml changes"), "{told:#}");
+}
+
+#[test]
+fn a_registry_and_its_base_are_each_read_within_the_limits() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.published("orders");
+    desk.merge("publish/order-schemas-1.0.0");
+    desk.git("registry", &["commit", "--quiet", "--allow-empty", "-m", "next"]);
+    let check = |documents: usize, more: &[&str]| {
+        desk.write("config/resolverd/config.toml", format!("[limits]\ndocuments = {documents}\n"));
+        desk.run(&[&["registry", "check", "registry"], more].concat())
+    };
+    let least = (1..50).find(|documents| check(*documents, &[]).status == 0).expect("few are read");
+    assert!(least > 3, "{least}");
+    let said = check(least, &["--base", "HEAD^1"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let said = check(least - 1, &["--base", "HEAD^1"]);
+    assert!(said.status != 0 && said.stderr.contains("limit.documents"), "{said:?}");
 }

@@ -312,7 +312,7 @@ pub struct ResolveRequest {
     pub requests: Vec<RequestText>,
     /// Ids and prefixes that the caller implements itself.
     #[serde(default)]
-    pub natives: Vec<String>,
+    pub natives: Vec<NativeText>,
     /// Host versions, such as `{"estream": "0.9.0"}`: they meet requirements on these ids, and nothing else does.
     #[serde(default)]
     pub platforms: Option<BTreeMap<String, String>>,
@@ -369,6 +369,34 @@ pub struct RequestParts {
     /// The requirement; any stable version where it is missing.
     #[serde(default)]
     pub version: Option<String>,
+}
+
+/// Something that the caller implements itself: text, or an id with the schemas that come with it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a native such as \"lcod://contract/\", or {\"id\": …, \"version\": …, \"provides\": […]}"
+)]
+pub enum NativeText {
+    /// `lcod://contract/`, `lcod://tooling/script@1`.
+    Text(String),
+    /// `{"id": "estream:esf-trading", "version": "1.2.0", "provides": ["EStreamOrder"]}`.
+    Parts(#[serde(deserialize_with = "object")] NativeParts),
+}
+
+/// An id that the caller implements itself, and what comes with it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NativeParts {
+    /// The id.
+    pub id: String,
+    /// The requirement that it meets; every one where it is missing.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The schemas that it provides (seed 002 section 2.1): what other components require is met by them, and nothing else of the
+    /// answer may provide one of them.
+    #[serde(default)]
+    pub provides: Vec<String>,
 }
 
 /// The body of `POST /v1/lookup`: references, each answered on its own.

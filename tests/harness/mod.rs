@@ -2,6 +2,7 @@
 
 pub(crate) mod chance;
 pub(crate) mod daemon;
+pub(crate) mod desk;
 pub(crate) mod dump;
 pub(crate) mod estream;
 pub(crate) mod http;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -35,6 +35,34 @@ pub(super) struct Workshop {
     cache: Option<Cache>,
     shelf: Shelf,
     equipment: ArcSwap<Equipment>,
+    weight: Mutex<Option<Weight>>,
+}
+
+/// How much there may be in the cache: never less than there is, but for what other processes have put there since it was weighed.
+/// Weighing reads the description of every release, so that it is not done where there is room for what has come since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Weight {
+    bytes: u64,
+    /// How often something came since it was weighed.
+    came: u32,
+}
+
+/// How often something may come before the cache is weighed again, since other processes may work there.
+const CAME_MAX: u32 = 100;
+
+impl Weight {
+    /// Notes that so many bytes came; tells whether there may be more than `most` now.
+    fn comes_to_more(&mut self, bytes: u64, most: u64) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.came += 1;
+        self.bytes > most || self.came > CAME_MAX
+    }
+}
+
+/// Returns how many bytes of the cache a release takes, at most: its files, and its archive where that is kept.
+fn weight(row: &FilesRow) -> u64 {
+    let archive = row.archive.as_ref().and_then(|place| Path::new(place).symlink_metadata().ok());
+    row.files.iter().map(|file| file.size).sum::<u64>() + archive.map_or(0, |found| found.len())
 }
 
 /// What the configuration says; another after a reload.
@@ -56,7 +84,8 @@ impl Workshop {
     pub(super) fn new(settings: &Settings, origins: &Arc<Origins>, shelf: Shelf) -> Workshop {
         let access = if settings.system { Access::Group } else { Access::Owner };
         let cache = settings.network.cache_dir.as_deref().map(|place| Cache::below(place, access));
-        Workshop { cache, shelf, equipment: ArcSwap::new(Equipment::of(settings, origins)) }
+        let equipment = ArcSwap::new(Equipment::of(settings, origins));
+        Workshop { cache, shelf, equipment, weight: Mutex::default() }
     }
 
     /// Works by these settings from now on. The cache stays where it is.
@@ -79,8 +108,10 @@ impl Workshop {
         Some(Desk {
             provide: Box::new(move |errand| {
                 let provided = provide.provide(errand)?;
-                if provided.rows.iter().any(|row| row.from == Found::Fetched) {
-                    provide.trim(now());
+                let fetched = provided.rows.iter().filter(|row| row.from == Found::Fetched);
+                let bytes: Vec<u64> = fetched.map(weight).collect();
+                if !bytes.is_empty() {
+                    provide.trim(bytes.iter().sum(), now());
                 }
                 Ok(provided)
             }),
@@ -139,23 +170,35 @@ impl Workshop {
         })
     }
 
-    /// Removes what nobody needs, as far as there is more than is allowed. What cannot be removed now is looked at the next time.
-    fn trim(&self, now: SystemTime) {
+    /// Removes what nobody needs, as far as there is more than is allowed, once `bytes` have come. What cannot be removed now is looked
+    /// at the next time.
+    fn trim(&self, bytes: u64, now: SystemTime) {
         let most = self.equipment.load().limits.files_bytes;
         let (Some(cache), true) = (&self.cache, most > 0) else { return };
-        match cache.trim(most, now) {
-            Ok(Some(gone)) if !gone.removed.is_empty() => {
-                let (releases, bytes) = (gone.removed.len(), gone.bytes);
-                info!(
-                    releases,
-                    bytes,
-                    files_bytes = most,
-                    "released files were removed: there were too many"
-                );
-            }
-            Ok(_) => {}
-            Err(error) => warn!(%error, "too many released files could not be removed"),
+        let mut weight = self.weight.lock().unwrap_or_else(PoisonError::into_inner);
+        if weight.as_mut().is_some_and(|known| !known.comes_to_more(bytes, most)) {
+            return;
         }
+        // Whoever fetches meanwhile is counted by their own turn, or by this look.
+        *weight = match cache.trim(most, now) {
+            Ok(Some((gone, bytes))) => {
+                if !gone.removed.is_empty() {
+                    let (releases, bytes) = (gone.removed.len(), gone.bytes);
+                    info!(
+                        releases,
+                        bytes,
+                        files_bytes = most,
+                        "released files were removed: there were too many"
+                    );
+                }
+                Some(Weight { bytes, came: 0 })
+            }
+            Ok(None) => None,
+            Err(error) => {
+                warn!(%error, "too many released files could not be removed");
+                None
+            }
+        };
     }
 
     fn provide(&self, errand: &Errand<'_>) -> Result<Provided, Refusal> {
@@ -338,5 +381,20 @@ pub fn is_gone(place: &Path) -> Option<bool> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(true),
         Err(_) => None,
         Ok(_) => Some(!view::is_view(place)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_weighed_when_there_may_be_too_much_and_now_and_then() {
+        let mut weight = Weight { bytes: 90, came: 0 };
+        assert!(!weight.comes_to_more(10, 100));
+        assert!(weight.comes_to_more(1, 100));
+        let mut weight = Weight { bytes: 0, came: 0 };
+        let quiet = (0..CAME_MAX).all(|_| !weight.comes_to_more(0, 100));
+        assert!(quiet && weight.comes_to_more(0, 100));
     }
 }

@@ -16,17 +16,14 @@ use crate::estream::workspace::Place;
 /// Returns which files of a component are not as they were installed.
 pub fn changes(place: &Place, one: &Installed) -> Vec<FileChange> {
     let changed = |what: Changed, path: &DocPath| FileChange { path: path.as_text().to_owned(), what };
-    let look = |path: &DocPath| match look(&place.root.join(path.as_text())) {
+    let look = |path: &DocPath, recorded: &Digest| match look(&place.root.join(path.as_text())) {
         _ if blocked(&place.root, path).is_some() => Some(Changed::Mode),
         Err(_) => Some(Changed::Unreadable),
         Ok(There::Nothing) => Some(Changed::Missing),
         Ok(There::Other(_)) => Some(Changed::Mode),
-        Ok(There::File(digest)) => {
-            let recorded = one.files.iter().find(|file| file.path == *path).map(|file| &file.sha256);
-            (recorded != Some(&digest)).then_some(Changed::Changed)
-        }
+        Ok(There::File(digest)) => (digest != *recorded).then_some(Changed::Changed),
     };
-    one.files.iter().filter_map(|file| Some(changed(look(&file.path)?, &file.path))).collect()
+    one.files.iter().filter_map(|file| Some(changed(look(&file.path, &file.sha256)?, &file.path))).collect()
 }
 
 /// Tells whether a workspace's file records what an archive holds.

@@ -209,14 +209,14 @@ impl Cache {
         }
         let lock = self.lock()?;
         lock.lock()?;
-        self.collected(collection, now, told)
+        self.collected(collection, now, told).map(|(told, _)| told)
     }
 
-    /// Removes what nobody needs until what is here has at most `max_bytes`; `None` where others work here, so that it would have to be
-    /// waited for.
+    /// Removes what nobody needs until what is here has at most `max_bytes`, and tells how many bytes are left; `None` where others work
+    /// here, so that it would have to be waited for. Reads every description.
     ///
     /// **Errors**: as [`Cache::collect`].
-    pub fn trim(&self, max_bytes: u64, now: SystemTime) -> io::Result<Option<Collected>> {
+    pub fn trim(&self, max_bytes: u64, now: SystemTime) -> io::Result<Option<(Collected, u64)>> {
         if !self.check()? {
             return Ok(None);
         }
@@ -240,7 +240,7 @@ impl Cache {
         collection: &Collection,
         now: SystemTime,
         mut told: Collected,
-    ) -> io::Result<Collected> {
+    ) -> io::Result<(Collected, u64)> {
         let is_ended = |hold: &Hold| collection.ended.contains(&hold.name) && hold.is_for(collection.uid);
         let (ended, holds): (Vec<Hold>, Vec<Hold>) = self.holding_all()?.into_iter().partition(is_ended);
         let held: BTreeSet<&Digest> = holds.iter().flat_map(|hold| hold.releases.values()).collect();
@@ -255,8 +255,11 @@ impl Cache {
                 false => going.push(about),
             }
         }
+        let mut left = 0;
         if let Some(max_bytes) = collection.max_bytes {
-            kept.extend(self.spared(&mut going, &kept, max_bytes));
+            let (spared, bytes) = self.spared(&mut going, &kept, max_bytes);
+            kept.extend(spared);
+            left = bytes;
         }
         told.kept = kept.len() as u64;
         let staying: BTreeSet<String> = kept.iter().map(|about| about.content.hex()).collect();
@@ -276,7 +279,7 @@ impl Cache {
             self.remove(&ended, &going, collection)?;
             self.remove_stray(&staying)?;
         }
-        Ok(told)
+        Ok((told, left))
     }
 
     fn archive_bytes(&self, about: &About) -> u64 {
@@ -285,8 +288,8 @@ impl Cache {
     }
 
     /// Takes what need not go out of `going`, so that it and what is kept have at most `max_bytes` together: what was asked for last
-    /// stays. Files that several releases share count once, and go with the last of them.
-    fn spared(&self, going: &mut Vec<About>, kept: &[About], max_bytes: u64) -> Vec<About> {
+    /// stays. Files that several releases share count once, and go with the last of them. Returns how many bytes stay as well.
+    fn spared(&self, going: &mut Vec<About>, kept: &[About], max_bytes: u64) -> (Vec<About>, u64) {
         let mut sharing: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         let mut bytes = 0;
         for about in kept.iter().chain(going.iter()) {
@@ -312,7 +315,7 @@ impl Cache {
                 bytes = bytes.saturating_sub(if *sharers == 0 { *size } else { 0 });
             }
         }
-        going.split_off(many)
+        (going.split_off(many), bytes)
     }
 
     fn was_used_after(&self, about: &About, before: SystemTime) -> bool {

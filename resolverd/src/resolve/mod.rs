@@ -75,6 +75,8 @@ pub struct Request {
     pub references: Vec<Reference>,
     /// What the caller implements itself.
     pub natives: Vec<Native>,
+    /// The schemas that come with what the caller implements itself, where that is said.
+    pub brought: Vec<Brought>,
     /// Prereleases count as ordinary versions.
     pub prerelease: bool,
     /// The releases that a lock holds: preferred, and chosen even where they were withdrawn.
@@ -109,6 +111,15 @@ pub enum Native {
     Id(Reference),
     /// The host has this very version: what it does not meet, nothing meets.
     Host(ComponentId, Version),
+}
+
+/// The schemas that come with something that the caller implements itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brought {
+    /// What they come with.
+    pub by: Reference,
+    /// Their names.
+    pub schemas: Vec<String>,
 }
 
 /// An answer: one release per id.
@@ -276,7 +287,7 @@ pub enum Cause {
 pub struct SchemaTwice {
     /// The schema.
     pub schema: String,
-    /// The releases, as `id@version`.
+    /// The releases, as `id@version`; what the caller has itself as it said so.
     pub provided_by: [String; 2],
 }
 
@@ -307,6 +318,8 @@ pub struct Absent {
     pub references: Vec<String>,
     /// Who requires it, as `id@version`.
     pub required_by: Vec<String>,
+    /// Nobody says that it is required: it is called, and that alone.
+    pub is_called: bool,
     /// The namespace that it lies in, where that waits for a source.
     pub blocked: Option<Blocked>,
 }
@@ -328,7 +341,7 @@ pub fn resolve<'a>(
     let failed = |cause| Conflict::of(first, cause);
     let solution = solution(&ground, &asked, &groups, &work)?;
     let resolution = assemble(&ground, &asked, &solution, &work).map_err(failed)?;
-    schemas::check(&resolution.picks).map_err(failed)?;
+    schemas::check(&resolution.picks, &request.brought).map_err(failed)?;
     let is_open = |pick: &&Pick<'_>| pick.release.is_unfetched() && pick.dependencies.is_empty();
     let open: Vec<String> = resolution.picks.iter().filter(is_open).map(Pick::name).collect();
     match open.is_empty() {
@@ -467,6 +480,7 @@ fn absent(ground: &Ground<'_>, solution: &Solution) -> Vec<Absent> {
             }
             let lack = found.entry(ground.id(to)).or_default();
             lack.references.insert(told_as(ground, edge));
+            lack.is_stated |= !ground.is_call(edge);
             lack.required_by.extend(ground.listed(node, version).map(|listed| format!("{listed:?}")));
             if let Standing::Blocked(one) = ground.standing(to) {
                 lack.blocked = Some(one.clone());
@@ -477,6 +491,7 @@ fn absent(ground: &Ground<'_>, solution: &Solution) -> Vec<Absent> {
         id,
         references: lack.references.into_iter().collect(),
         required_by: lack.required_by.into_iter().collect(),
+        is_called: !lack.is_stated,
         blocked: lack.blocked,
     };
     found.into_iter().map(absent).collect()
@@ -487,6 +502,7 @@ fn absent(ground: &Ground<'_>, solution: &Solution) -> Vec<Absent> {
 struct Lack {
     references: BTreeSet<String>,
     required_by: BTreeSet<String>,
+    is_stated: bool,
     blocked: Option<Blocked>,
 }
 

@@ -3,13 +3,14 @@
 //! A proof is as deep as what was published, so that nothing here goes down into it by recursion, not even to let it go. What is
 //! told is bounded; a proof that is longer says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Blocked;
 use catalogue_schema::graph::Edge;
 use catalogue_schema::id::ComponentId;
+use catalogue_schema::model::Refusal;
 use pubgrub::{DerivationTree, External};
 
 use crate::resolve::closure::{Asked, written};
@@ -84,6 +85,8 @@ pub struct Told {
     pub manifest: Option<Digest>,
     /// Why it may not be chosen, where that is why it is named.
     pub because: Option<String>,
+    /// Why it is refused, where that is the reason.
+    pub refusal: Option<Refusal>,
 }
 
 /// What is so.
@@ -97,6 +100,8 @@ pub enum What {
         references: Vec<String>,
         /// Whom the releases call and do not require, as written.
         called: Vec<String>,
+        /// Whom it leads to; `None` where a request has to be answered at all.
+        to: Option<ComponentId>,
         /// Nothing that could be chosen meets it, and why, where that is known.
         unmet: Option<Unmet>,
     },
@@ -170,6 +175,28 @@ impl Derivation {
             facts: unique,
             steps: steps.into_iter().map(|one| one.map(renamed)).collect(),
             is_cut,
+        })
+    }
+
+    /// Returns the release that is to blame, and why it is refused, where nothing contradicts anything and what is required may not be
+    /// used, as if it had been asked for itself. Of several it is the one nearest to the caller's requests, and the newest.
+    pub fn refusal(&self) -> Option<(&ComponentId, &Told, &Refusal)> {
+        let ids = self.facts.iter().filter_map(|fact| Some(&fact.about.as_ref()?.id));
+        let told: BTreeSet<&ComponentId> = ids.collect();
+        let rests = |fact: &Fact| match (&fact.what, &fact.about) {
+            // What two requirements lead to and nothing more is said of, they contradict each other about.
+            (What::Requires { to, unmet: None, .. }, _) => to.as_ref().is_none_or(|to| told.contains(to)),
+            (What::NoneUsable, Some(about)) => {
+                !about.releases.is_empty() && about.releases.iter().all(|one| one.because.is_some())
+            }
+            _ => false,
+        };
+        if self.is_cut || !self.facts.iter().all(rests) {
+            return None;
+        }
+        self.facts.iter().filter(|fact| fact.what == What::NoneUsable).find_map(|fact| {
+            let about = fact.about.as_ref()?;
+            about.releases.iter().find_map(|one| Some((&about.id, one, one.refusal.as_ref()?)))
         })
     }
 
@@ -271,6 +298,7 @@ fn fact(leaf: &Leaf, ground: &Ground<'_>, positions: &Positions) -> Fact {
                 requests: Vec::new(),
                 references: Vec::new(),
                 called: Vec::new(),
+                to: None,
                 unmet: None,
             },
         },
@@ -299,7 +327,10 @@ fn none_usable(node: u32, set: &Set, ground: &Ground<'_>) -> Fact {
     }
     let mut about = about(node, set, ground);
     for (told, listed) in about.releases.iter_mut().zip(newest_first(node, set, ground)) {
-        let refusal = || listed.release().ok()?.verdict.refusal().map(|refusal| refusal.why().to_string());
+        if listed.is_refused() {
+            told.refusal = listed.release().ok().and_then(|release| release.verdict.refusal().cloned());
+        }
+        let refusal = || told.refusal.as_ref().map(|refusal| refusal.why().to_string());
         told.because = match (listed.is_refused(), listed.is_yanked()) {
             (true, _) => Some(format!("refused: {}", refusal().unwrap_or_default())),
             (false, true) => Some("withdrawn by its author".to_owned()),
@@ -322,7 +353,8 @@ fn asked(target: u32, set: &Set, ground: &Ground<'_>, positions: &Positions) -> 
         }
     }
     let unmet = unmet(target, set, ground);
-    Fact { about: None, what: What::Requires { requests, references, called: Vec::new(), unmet } }
+    let (called, to) = (Vec::new(), Some(ground.id(target)));
+    Fact { about: None, what: What::Requires { requests, references, called, to, unmet } }
 }
 
 /// Returns a reference as it is told: where the overlay decides who answers it, with whom it put there and what it asks of that one.
@@ -356,7 +388,8 @@ fn required(node: u32, set: &Set, target: u32, wanted: &Set, ground: &Ground<'_>
         }
     }
     let unmet = unmet(target, wanted, ground);
-    let what = What::Requires { requests: Vec::new(), references, called, unmet };
+    let to = Some(ground.id(target));
+    let what = What::Requires { requests: Vec::new(), references, called, to, unmet };
     Fact { about: Some(about(node, set, ground)), what }
 }
 
@@ -391,6 +424,7 @@ fn about(node: u32, set: &Set, ground: &Ground<'_>) -> About {
         version: listed.version_text().to_owned(),
         manifest: listed.manifest().ok().flatten(),
         because: None,
+        refusal: None,
     };
     let (count, all) = (set.count(ground.versions(node)), ground.versions(node));
     About {
@@ -427,7 +461,7 @@ impl std::fmt::Display for About {
 impl std::fmt::Display for Fact {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.about, &self.what) {
-            (about, What::Requires { requests, references, called, unmet }) => {
+            (about, What::Requires { requests, references, called, to: _, unmet }) => {
                 match about {
                     Some(about) if references.is_empty() && !called.is_empty() => {
                         write!(out, "{about} calls ")?;

@@ -28,6 +28,7 @@ use crate::api::{
     Code, ComponentRow, Failure, NodeRow, Page, PinRow, TroubleRow, VersionRow, is_of_policy, remedy,
 };
 use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
+use crate::resolve::reason::Derivation;
 use crate::resolve::{Candidates, Cause, Conflict, Resolution, Standing, select};
 use crate::server::encoded;
 use crate::server::explain::{Asked, Ground, LookUp, explain};
@@ -1199,7 +1200,7 @@ pub(super) fn conflict(conflict: &Conflict, generation: &Generation) -> Failure 
         Cause::SchemaTwice(twice) => solve::schema_twice(twice),
         Cause::SchemasUnmet(unmet) => solve::schemas_unmet(unmet),
         Cause::Unfetched { releases } => solve::unfetched(releases),
-        Cause::Impossible(derivation) => solve::impossible(derivation),
+        Cause::Impossible(derivation) => impossible(derivation),
         Cause::Undecided(undecided) => solve::undecided(*undecided),
     };
     if let Some((asked, by)) = instead_of {
@@ -1300,6 +1301,19 @@ fn refused(reference: &Reference, version: &Version, refusal: &Refusal) -> Failu
     };
     let every = format!("resolverd versions {} shows the verdict of every version", reference.id);
     failure.hint(format!("{hint}; {every}")).with("version", version)
+}
+
+/// Returns why nothing meets every requirement. Where a requirement leads to what is refused and to nothing else, that is told under
+/// the code of the refusal, as if it had been asked for.
+fn impossible(derivation: &Derivation) -> Failure {
+    let failure = solve::impossible(derivation);
+    let Some((id, release, refusal)) = derivation.refusal() else { return failure };
+    let Ok(version) = Version::parse(&release.version) else { return failure };
+    let blamed = refused(&Reference { id: id.clone(), requirement: VersionReq::any() }, &version, refusal);
+    let mut context = failure.context;
+    context.extend(blamed.context);
+    context.remove("version");
+    Failure { context, ..blamed }.with("release", format!("{id}@{version}"))
 }
 
 #[cfg(test)]

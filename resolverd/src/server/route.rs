@@ -26,15 +26,15 @@ use crate::api::files::{CollectRequest, LocateRequest, MaterializeRequest};
 use crate::api::lock::{LockCheckRequest, LockRequest};
 use crate::api::overlay::{Overlay, SpecText};
 use crate::api::{
-    BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, PAGE_ITEMS, PAGE_ITEMS_MAX,
-    PolicyTestRequest, REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText, ResetRequest,
-    ResolveRequest, SyncRequest, encoded_path, read_body,
+    BELOW_COMPONENTS, Call, Code, Failure, ForgetRequest, LookupRequest, NativeText, PAGE_ITEMS,
+    PAGE_ITEMS_MAX, PolicyTestRequest, REASON_CHARS_MAX, REFERENCES_MAX, ReloadRequest, RequestText,
+    ResetRequest, ResolveRequest, SyncRequest, encoded_path, read_body,
 };
 use crate::fetch::mirror::Mirrors;
 use crate::fetch::progress::Progress;
 use crate::order::{Accepted, CHANGES_MAX, Part, PartStart, Proposal};
 use crate::resolve::overlay::Wishes;
-use crate::resolve::{self, Native, Request};
+use crate::resolve::{self, Brought, Native, Request};
 use crate::server::direct::{At, DIRECTS_MAX, Direct, Named};
 use crate::server::documents;
 use crate::server::explain::Asked;
@@ -1174,7 +1174,10 @@ fn question(wire: ResolveRequest) -> Result<Question, Failure> {
         warnings.push(Warning::new("request.field_unused", text));
     }
     let (references, mut named) = requests(&wire.requests)?;
-    let natives = wire.natives.iter().enumerate().map(|(index, text)| native(text, index));
+    let natives = wire.natives.iter().enumerate().map(|(index, text)| told_native(text, index));
+    let natives = natives.collect::<Result<Vec<_>, Failure>>()?;
+    let brought = natives.iter().filter_map(|(_, brought)| brought.clone()).collect();
+    let natives = natives.into_iter().map(|(native, _)| Ok(native));
     let hosts = wire.platforms.iter().flatten().map(|(name, version)| host(name, version));
     let locked = wire.lock.unwrap_or_default();
     limited(locked.len(), "lock")?;
@@ -1185,7 +1188,8 @@ fn question(wire: ResolveRequest) -> Result<Question, Failure> {
     let wishes = wishes(wire.overlay.unwrap_or_default(), &mut named)?;
     let request = Request {
         references,
-        natives: natives.chain(hosts).collect::<Result<_, _>>()?,
+        natives: natives.chain(hosts).collect::<Result<_, Failure>>()?,
+        brought,
         prerelease: wire.prerelease,
         locked: locked.collect::<Result<_, _>>()?,
         overlay: resolve::overlay::Overlay::of(wishes.clone()).map_err(|error| of_overlay(&error))?,
@@ -1320,21 +1324,40 @@ fn limited(count: usize, field: &str) -> Result<(), Failure> {
 fn reference(text: &RequestText, field: &str, index: usize) -> Result<Reference, Failure> {
     let parsed = match text {
         RequestText::Reference(text) => Reference::parse(text),
-        RequestText::Parts(parts) => Reference::parse(&parts.id).and_then(|reference| {
-            match (&parts.version, reference.requirement.is_any()) {
-                (None, _) => Ok(reference),
-                (Some(version), true) => VersionReq::parse(version, Grammar::Reference)
-                    .map(|requirement| Reference { id: reference.id, requirement })
-                    .map_err(|error| error.in_field("version")),
-                (Some(_), false) => Err(catalogue_schema::error::ParseError::new(
-                    "input.reference",
-                    "one requirement: in the id or in version, not in both",
-                    &parts.id,
-                )),
-            }
-        }),
+        RequestText::Parts(parts) => joined(&parts.id, parts.version.as_deref()),
     };
     parsed.map_err(|error| Failure::of_reference(&error.in_field(format!("{field}[{index}]"))))
+}
+
+/// Puts an id and the requirement on its version together.
+fn joined(id: &str, version: Option<&str>) -> Result<Reference, ParseError> {
+    let reference = Reference::parse(id)?;
+    match (version, reference.requirement.is_any()) {
+        (None, _) => Ok(reference),
+        (Some(version), true) => VersionReq::parse(version, Grammar::Reference)
+            .map(|requirement| Reference { id: reference.id, requirement })
+            .map_err(|error| error.in_field("version")),
+        (Some(_), false) => Err(ParseError::new(
+            "input.reference",
+            "one requirement: in the id or in version, not in both",
+            id,
+        )),
+    }
+}
+
+/// Reads a native, and the schemas that come with it where that is said.
+fn told_native(text: &NativeText, index: usize) -> Result<(Native, Option<Brought>), Failure> {
+    let parts = match text {
+        NativeText::Text(text) => return Ok((native(text, index)?, None)),
+        NativeText::Parts(parts) => parts,
+    };
+    let field = format!("natives[{index}]");
+    limited(parts.provides.len(), &format!("{field}.provides"))?;
+    let reference = joined(&parts.id, parts.version.as_deref());
+    let reference = reference.map_err(|error| Failure::of_reference(&error.in_field(field)))?;
+    let brought = (!parts.provides.is_empty())
+        .then(|| Brought { by: reference.clone(), schemas: parts.provides.clone() });
+    Ok((Native::Id(reference), brought))
 }
 
 fn native(text: &str, index: usize) -> Result<Native, Failure> {

@@ -332,9 +332,15 @@ pub fn missing(absent: &[Absent], unread: &[String]) -> Failure {
         more => format!(", and {more} more"),
     };
     let rows: Vec<Value> = absent.iter().take(MISSING_MAX).map(missing_row).collect();
+    let (all, some) = (absent.iter().all(|one| one.is_called), absent.iter().any(|one| one.is_called));
+    let act = match (all, some) {
+        (true, _) => "called",
+        (false, true) => "required or called",
+        (false, false) => "required",
+    };
     if let Some(blocked) = absent.iter().find_map(|one| one.blocked.as_ref()) {
         let detail = format!(
-            "ids are required that nobody may answer for yet: {}{more}; {} waits for source {}",
+            "ids are {act} that nobody may answer for yet: {}{more}; {} waits for source {}",
             named.join(", "),
             blocked.namespace,
             blocked.source
@@ -345,9 +351,9 @@ pub fn missing(absent: &[Absent], unread: &[String]) -> Failure {
             .hint(format!("resolverd sync {}", blocked.source));
     }
     let detail = match unread {
-        [] => format!("ids are required that no source lists: {}{more}", named.join(", ")),
+        [] => format!("ids are {act} that no source lists: {}{more}", named.join(", ")),
         unread => format!(
-            "ids are required that nothing that has been read lists: {}{more}; never read: {}",
+            "ids are {act} that nothing that has been read lists: {}{more}; never read: {}",
             named.join(", "),
             unread.join(", ")
         ),
@@ -380,7 +386,7 @@ fn natives_hint(absent: &[Absent]) -> String {
 }
 
 fn missing_row(absent: &Absent) -> Value {
-    let Absent { id, references, required_by, blocked } = absent;
+    let Absent { id, references, required_by, is_called: _, blocked } = absent;
     let reason = if blocked.is_some() { "source_unread" } else { "component_unknown" };
     json!({"id": id, "references": references, "requiredBy": required_by, "reason": reason})
 }
@@ -493,7 +499,7 @@ fn fact_row(fact: &Fact) -> Value {
         row["count"] = json!(count);
     }
     let what = match &fact.what {
-        What::Requires { requests, references, called, unmet } => {
+        What::Requires { requests, references, called, unmet, .. } => {
             row["references"] = json!(references);
             if !called.is_empty() {
                 row["called"] = json!(called);

@@ -16,7 +16,7 @@ use crate::dialect::estream::document::{self, ManifestDocument};
 use crate::dialect::estream::{KERNEL, manifest};
 use crate::error::{ParseError, Position, escaped};
 use crate::id::{ComponentId, Dialect, Reference};
-use crate::path::DocPath;
+use crate::path::{DocPath, SEGMENT_BYTES_MAX};
 use crate::version::{Grammar, Version, VersionReq};
 
 /// The largest manifest in bytes: what a sync reads of one release at most.
@@ -171,6 +171,12 @@ pub fn publishable(name: &str) -> Result<(), ParseError> {
         }
         true => match DocPath::parse(name) {
             Ok(_) => Ok(()),
+            Err(_) if name.split('/').any(|part| part.len() > SEGMENT_BYTES_MAX) => {
+                let expected = format!(
+                    "a shorter name: at most {SEGMENT_BYTES_MAX} bytes a part, for which registries and archives have room, also where eStream allows 128"
+                );
+                Err(ParseError::new("estream.name", expected, name))
+            }
             Err(error) => {
                 let expected = format!("a name that is a directory of a registry: {}", error.expected);
                 Err(ParseError::new("estream.name", expected, name))

@@ -13,8 +13,9 @@ use crate::estream::package::command::{CheckCommand, TIMEOUT_S};
 /// What names the command that judges circuits and test vectors.
 #[derive(Debug, Clone, Args)]
 pub struct Checking {
-    /// A program that judges circuits and test vectors, with its arguments, separated by spaces; it works in the component's
-    /// directory, and status 0 means good [default: check_command of the table [estream] in config.toml]
+    /// A program that judges circuits and test vectors, with its arguments, separated by spaces (quotes mean nothing: check_command in
+    /// config.toml is a list, for arguments with spaces in them); it works in the component's directory, and status 0 means good
+    /// [default: check_command of the table [estream] in config.toml]
     #[arg(long, value_name = "COMMAND")]
     check_command: Option<String>,
     /// How long that program may take

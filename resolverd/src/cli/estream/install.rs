@@ -301,7 +301,15 @@ fn question(
         texts.filter(|(text, _)| text.ends_with("@latest")).map(|(_, one)| &one.id).collect();
     let kept = known.iter().filter(|(id, _)| !renewed.contains(id) && !own.contains(*id));
     let lock: Vec<String> = kept.map(|(id, one)| format!("{id}@{}", one.version)).collect();
-    let natives: Vec<String> = own.iter().map(|id| format!("{id}@{}", known[id].version)).collect();
+    // What requires a schema of theirs finds it, and what brings one of theirs does not go beside them.
+    let native = |id: &ComponentId| match known.get(id) {
+        Some(one) if !one.provides.is_empty() => {
+            json!({ "id": id, "version": one.version, "provides": one.provides })
+        }
+        Some(one) => json!(format!("{id}@{}", one.version)),
+        None => json!(id),
+    };
+    let natives: Vec<Value> = own.iter().map(native).collect();
     Ok(json!({ "requests": requests, "lock": lock, "natives": natives, "refresh": arguments.force }))
 }
 

@@ -36,6 +36,7 @@ use crate::estream::git::Git;
 use crate::estream::package::Package;
 use crate::estream::package::against::Against;
 use crate::estream::package::command::CheckCommand;
+use crate::estream::registry::keep::for_archives;
 use crate::estream::registry::view::{Eyes, Home, PUBLISHERS, View};
 use crate::fetch::limit::Limits;
 use crate::materialize::archive::{self, ArchiveError, Bounds};
@@ -407,6 +408,11 @@ impl Work<'_> {
             if before.contains(&change.path) {
                 let detail = format!("{path}: the archive of a published version changes");
                 self.find(Code::VersionNotIncremented, VERSION_CHANGED, detail, PUBLISH_ANOTHER);
+            } else if fresh.contains(&change.path) && !may_be_archive(&change.path) {
+                // What a forge or Git acts on is no archive, whatever the index calls it.
+                let detail = format!("{path}: a version has its archive there, where no archive may lie");
+                let hint = "put it below a directory such as archives, and correct its archive_url";
+                self.find(Code::ManifestInvalid, FILE_UNKNOWN, detail, hint);
             } else if fresh.contains(&change.path) && !change.was_there {
                 // It is looked at with its version.
             } else if is_kept && !is_gone && !is_word(&change.path) {
@@ -829,9 +835,16 @@ fn kept(entry: &Value) -> Value {
     entry
 }
 
+/// Tells whether archives may lie at a path.
+fn may_be_archive(path: &str) -> bool {
+    DocPath::parse(path).is_ok_and(|path| for_archives(&path).is_ok())
+}
+
 fn is_archive(path: &str, config: &ConfigDocument) -> bool {
     let archives = config.archives.as_deref().unwrap_or_default().trim_end_matches('/');
-    !archives.is_empty() && path.strip_prefix(archives).is_some_and(|rest| rest.starts_with('/'))
+    may_be_archive(path)
+        && !archives.is_empty()
+        && path.strip_prefix(archives).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Tells whether a file is a word to people, or keeps a directory.
