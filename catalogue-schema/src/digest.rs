@@ -5,10 +5,12 @@
 //! The algorithm always comes from the text that is trusted, never from the bytes that are checked.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
 use sha3::Sha3_256;
 use sha3::digest::{FixedOutput as _, Update as _};
@@ -173,6 +175,59 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// The digests that a document must have, all of them: mostly one, which stands in place.
+///
+/// **Shape**: a list of texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Digest>", into = "Vec<Digest>")]
+pub struct Digests(Few);
+
+/// How many there are; a list of one is always `One`, so that equal lists are equal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Few {
+    #[default]
+    None,
+    One(Digest),
+    Many(Vec<Digest>),
+}
+
+impl Deref for Digests {
+    type Target = [Digest];
+
+    fn deref(&self) -> &[Digest] {
+        match &self.0 {
+            Few::None => &[],
+            Few::One(digest) => std::slice::from_ref(digest),
+            Few::Many(digests) => digests,
+        }
+    }
+}
+
+impl From<Option<Digest>> for Digests {
+    fn from(digest: Option<Digest>) -> Digests {
+        Digests(digest.map_or(Few::None, Few::One))
+    }
+}
+
+impl From<Vec<Digest>> for Digests {
+    fn from(mut digests: Vec<Digest>) -> Digests {
+        match digests.len() {
+            0 | 1 => digests.pop().into(),
+            _ => Digests(Few::Many(digests)),
+        }
+    }
+}
+
+impl From<Digests> for Vec<Digest> {
+    fn from(digests: Digests) -> Vec<Digest> {
+        match digests.0 {
+            Few::None => Vec::new(),
+            Few::One(digest) => vec![digest],
+            Few::Many(digests) => digests,
+        }
+    }
+}
+
 /// Returns lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
@@ -181,7 +236,6 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 fn push_hex(text: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = vec![0; 2 * bytes.len()];
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
         *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
@@ -220,21 +274,34 @@ impl Hashed {
 }
 
 fn unhex_32(digits: &[u8; 64]) -> Option<[u8; 32]> {
+    // All digits are looked up before any is judged: nearly every digest is in order, and a loop without a way out is short.
     let (pairs, _) = digits.as_chunks::<2>();
-    let mut bytes = [0; 32];
+    let (mut bytes, mut seen) = ([0; 32], 0);
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
+        let (high, low) = (NIBBLES[usize::from(*high)], NIBBLES[usize::from(*low)]);
+        seen |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(bytes)
+    (seen <= 0xf).then_some(bytes)
 }
+
+/// The value of a lower-case hex digit; [`NO_DIGIT`] for any other byte.
+const NIBBLES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[DIGITS[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+/// A bit that no value of a digit has.
+const NO_DIGIT: u8 = 0x10;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Returns the value of a lower-case hex digit.
 fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+    Some(NIBBLES[usize::from(digit)]).filter(|value| *value != NO_DIGIT)
 }
 
 /// Tells whether a text is lower-case hex and nothing else.

@@ -429,13 +429,13 @@ fn vouching(
     let mut above: Option<Voucher> = None;
     for state in steps {
         let (node, digest) = (state.errand.node()?, state.digest.clone()?);
-        let signature = || match stated(state.errand.signature.as_ref()) {
+        let signature = || match stated(state.errand.signature.as_deref()) {
             Some(bytes) => Some(bytes.to_vec()),
             None => shelved(&beside(&state.errand.want)?),
         };
         let content = || (ground.read)(&digest);
         let counts = |one: &&Voucher| policies.catalogue(owner, &one.facts(None), judged_s).is_ok();
-        let given = |by: &Voucher| Delegation::of(state.errand.signature.as_ref(), by, owns, policies);
+        let given = |by: &Voucher| Delegation::of(state.errand.signature.as_deref(), by, owns, policies);
         let delegation = above.as_ref().filter(counts).and_then(given).map(Arc::new);
         let looked = match (policies.asks_catalogue(owner).then(signature).flatten(), &delegation) {
             (Some(bytes), None) => {

@@ -90,7 +90,7 @@ pub const READER_REVISION: u32 = 3;
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// The listing of the index: the only one that outlives a run.
-    Index(IndexTask),
+    Index(Box<IndexTask>),
     /// `config.json`.
     #[serde(skip)]
     Config(Box<ConfigTask>),
@@ -128,7 +128,8 @@ pub struct IndexTask {
 /// Returns what is wanted first of a source, and its task.
 pub fn start(source: &Source) -> (Want, Task) {
     let want = Want::Tree { location: source.entry.clone(), depth: INDEX_LEVELS };
-    (want, Task::Index(IndexTask { filter: source.filter.clone(), owns: source.owns.clone() }))
+    let task = IndexTask { filter: source.filter.clone(), owns: source.owns.clone() };
+    (want, Task::Index(Box::new(task)))
 }
 
 /// Returns the id of a platform by the name that callers and configuration give it: `estream`, or an id.

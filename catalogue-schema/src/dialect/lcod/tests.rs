@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dialect;
-use crate::digest::Digest;
+use crate::digest::{Digest, Digests};
 use crate::id::{CatalogueId, Dialect};
 use crate::model::{Level, Place, Rank, Release, Trust, Verdict};
 use crate::pointer::{CommitId, HttpsUrl, LocalPath, Repository, Revision};
@@ -63,14 +63,14 @@ fn errand(location: &Location, base: Option<Base>) -> Errand {
     let id = CatalogueId { source: "acme".parse().unwrap(), name: "acme".parse().unwrap() };
     Errand {
         want: Want::Blob(location.clone()),
-        digests: Vec::new(),
+        digests: Digests::default(),
         size: None,
         signature: None,
-        stage: Stage::Node(Node {
+        stage: Stage::Node(Box::new(Node {
             id,
             via: Vec::new(),
             rank: Rank(vec![Place { priority: 50, position: 0 }]),
-        }),
+        })),
         task: dialect::Task::Lcod(Task::Node(Box::new(NodeTask { base, ..NodeTask::default() }))),
     }
 }
@@ -1265,7 +1265,7 @@ fn a_rows_digest_pins_its_compose() {
     let found = read_at(&remote(), &row).unwrap();
     assert!(found.errands[0].digests.is_empty());
     let found = read_with_known_forges(&found.errands[0], b"", &received(b"", Some(C1))).unwrap();
-    assert_eq!(found.errands[0].digests, [Digest::parse(SRI_HEX).unwrap()]);
+    assert_eq!(*found.errands[0].digests, [Digest::parse(SRI_HEX).unwrap()]);
 }
 
 #[test]
