@@ -236,6 +236,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = vec![0; 2 * bytes.len()];
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
         *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
@@ -274,34 +275,27 @@ impl Hashed {
 }
 
 fn unhex_32(digits: &[u8; 64]) -> Option<[u8; 32]> {
-    // All digits are looked up before any is judged: nearly every digest is in order, and a loop without a way out is short.
-    let (pairs, _) = digits.as_chunks::<2>();
-    let (mut bytes, mut seen) = ([0; 32], 0);
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let (high, low) = (NIBBLES[usize::from(*high)], NIBBLES[usize::from(*low)]);
-        seen |= high | low;
+    // All digits are read before any is judged, without a branch and without a table: so the compiler reads many at once.
+    let (mut values, mut is_wrong) = ([0; 64], false);
+    for (value, digit) in values.iter_mut().zip(digits) {
+        let (number, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+        *value = if number < 10 { number } else { letter.wrapping_add(10) };
+        is_wrong |= (number >= 10) & (letter >= 6);
+    }
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(values.as_chunks::<2>().0) {
         *byte = high << 4 | low;
     }
-    (seen <= 0xf).then_some(bytes)
+    (!is_wrong).then_some(bytes)
 }
-
-/// The value of a lower-case hex digit; [`NO_DIGIT`] for any other byte.
-const NIBBLES: [u8; 256] = {
-    let mut values = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < 16 {
-        values[DIGITS[value as usize] as usize] = value;
-        value += 1;
-    }
-    values
-};
-/// A bit that no value of a digit has.
-const NO_DIGIT: u8 = 0x10;
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Returns the value of a lower-case hex digit.
 fn nibble(digit: u8) -> Option<u8> {
-    Some(NIBBLES[usize::from(digit)]).filter(|value| *value != NO_DIGIT)
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
 }
 
 /// Tells whether a text is lower-case hex and nothing else.

@@ -4,6 +4,7 @@
 //! spoils what it belongs to, as a document of a release does; one that is not there is no signature. Never decides what a
 //! signature is worth.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use crate::sync::reading::{
     Document, Mode, Reader, Tree, Trouble, Vouching, WANTS_AT_ONCE, is_settled, listed,
 };
 use crate::sync::{SyncError, key};
-use crate::trust::evidence::{Delegation, Looked, Sought, Voucher, beside, stated};
+use crate::trust::evidence::{Content, Delegation, Looked, Sought, Voucher, beside, stated};
 use crate::trust::memory::ROLLBACK;
 use crate::trust::policy::Policies;
 use crate::trust::policy::decide::{VERSION_MUTATED, catalogue, delegated};
@@ -191,8 +192,8 @@ impl Reader<'_> {
         above: Option<&Trust>,
         vouching: &mut Vouching,
     ) -> Result<Result<Arc<Looked>, Refusal>, SyncError> {
-        let content = || Some(document.content.bytes().to_vec());
-        let signed = (&document.received.digest, &content as &dyn Fn() -> Option<Vec<u8>>);
+        let content = || Some(Cow::Borrowed(document.content.bytes()));
+        let signed = (&document.received.digest, &content as Content<'_>);
         let (proofs, policies) = (&self.sync.rules.proofs, self.policies());
         let look = |bytes: &[u8]| match delegation {
             None => proofs.look((policies, &self.source.id), Usage::Catalogue, signed, bytes),
@@ -376,7 +377,7 @@ impl Reader<'_> {
     }
 
     fn look_at_package(&self, node: &Node, manifest: &Digest, signature: &[u8]) {
-        let content = || self.sync.shelf.read(manifest).ok().flatten();
+        let content = || self.sync.shelf.read(manifest).ok().flatten().map(Cow::Owned);
         let looked = self.sync.rules.proofs.look(
             (self.policies(), &node.id.source),
             Usage::Package,

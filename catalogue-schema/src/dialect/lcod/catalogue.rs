@@ -90,23 +90,25 @@ impl Reading<'_> {
         self.described(document.id, document.origin.as_ref(), text)?;
         let within = Within::Document(&json::Document::of(text));
         let mut copies_left = EXTRA_COPIED_BYTES_MAX;
-        let releases = document.components.iter().map(|component| component.versions.len()).sum();
-        self.finding.errands.reserve(releases);
+        self.finding.errands.reserve(document.versions.len());
         self.ledger.reserve(document.components.len());
         let tree = Arc::new(self.root.tree());
+        let mut all_versions = document.versions.into_iter();
         for (index, component) in document.components.into_iter().enumerate() {
-            let plain::Component { id, versions, extra, text } = component;
+            let plain::Component { id, count, extra, text } = component;
+            let versions = all_versions.by_ref().take(count);
             let entry = Entry { field: Field::Item("components", index), text, within };
             let id = match component_id(id, self.lexicon) {
                 Ok(read) => read,
                 Err(error) => {
+                    versions.for_each(drop);
                     self.skip(id, entry.refused(error.in_field("id")))?;
                     continue;
                 }
             };
-            let extra = extra.into_iter().collect();
-            let shared = self.shared_fields(&id, extra, versions.len(), &mut copies_left);
-            for (index, (version, text)) in versions.into_iter().enumerate() {
+            let extra = plain::fields(extra);
+            let shared = self.shared_fields(&id, extra, count, &mut copies_left);
+            for (index, (version, text)) in versions.enumerate() {
                 let entry = entry.below("versions", index, text);
                 let held = self.root.held(version.manifest, &tree, self.locality, self.forges);
                 self.version(&id, version, &shared, &entry, held)?;
@@ -278,7 +280,7 @@ fn manifest_task(
     let digest = written.sha256.map(sha256).transpose();
     let digest = digest.map_err(|error| error.in_field("sha256"))?;
     let declared = written.dependencies.as_deref().map(|all| dependencies(all, lexicon)).transpose()?;
-    let mut extra: Map<String, Value> = written.extra.into_iter().collect();
+    let mut extra = plain::fields(written.extra);
     for (field, value) in shared {
         extra.entry(field.clone()).or_insert_with(|| value.clone());
     }
