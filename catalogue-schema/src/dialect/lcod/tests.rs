@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -1616,6 +1618,33 @@ proptest! {
             format!("{found:?}")
         };
         prop_assert_eq!(read(false), read(true));
+    }
+
+    #[test]
+    fn a_release_is_listed_once_in_whatever_order(
+        rows in proptest::collection::vec((0u8..3, 0u8..3, 0u8..3, prop::sample::select(vec!["", "-rc.1", "+b"])), 0..24),
+        is_sorted in any::<bool>(),
+    ) {
+        let mut rows = rows;
+        if is_sorted {
+            rows.sort_by_key(|(id, major, minor, _)| (*id, *major, *minor));
+        }
+        let named = |(id, major, minor, rest): &(u8, u8, u8, &str)| (format!("lcod://a/b{id}"), format!("{major}.{minor}.0{rest}"));
+        let (mut seen, mut expected) = (BTreeSet::new(), Vec::new());
+        for (id, version) in rows.iter().map(named) {
+            if seen.insert((id.clone(), version.trim_end_matches("+b").to_owned())) {
+                expected.push(format!("{id}@{version}"));
+            }
+        }
+        let listed: Vec<String> = rows.iter().map(named).map(|(id, version)| format!(r#"{{"id":"{id}@{version}","composePath":"c/compose.yaml"}}"#)).collect();
+        let components: Vec<String> = rows.iter().map(named).map(|(id, version)| format!(r#"{{"id":"{id}","versions":[{{"version":"{version}","manifest":"m"}}]}}"#)).collect();
+        let catalogue = format!(r#"{{"schema":"lcod-registry/catalogue@1","components":[{}]}}"#, components.join(","));
+        for text in [format!("[{}]", listed.join(",")), catalogue] {
+            let finding = read_at(&remote(), &text).unwrap();
+            let found: Vec<String> = finding.errands.iter().filter_map(dialect::described).map(|(id, version)| format!("{id}@{version}")).collect();
+            prop_assert_eq!(&found, &expected, "{}", text);
+            prop_assert_eq!(finding.skipped.len(), rows.len() - expected.len());
+        }
     }
 
     #[test]
