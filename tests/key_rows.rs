@@ -1,6 +1,7 @@
 //! Keys, thresholds and algorithms, row by row of the list of threats, as the API tells them: a real daemon, real keys, and what it
 //! says of a policy or of a catalogue that is signed with them. Published vectors go through whole signed catalogues.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -12,7 +13,7 @@ use catalogue_schema::key::{KeyAlgorithm, PrivateKey, PublicKey};
 use catalogue_schema::policy::Policy;
 use catalogue_schema::revision::rfc3339;
 use catalogue_schema::signature::{Envelope, Signature, Usage};
-use resolverd::trust::evidence::Proofs;
+use resolverd::trust::evidence::{Content, Proofs};
 use resolverd::trust::policy::{InForce, Policies};
 use resolverd::trust::signature::{KeyRing, Signer, is_weak};
 use serde_json::{Value, json};
@@ -508,8 +509,8 @@ fn looked_at(vectors: &[Vector]) {
         let policy = Policy::parse(b"schema = \"resolverd/trust@1\"\nversion = 1\n").unwrap();
         let digest = Digest::sha256(vector.key.as_bytes());
         let policies = Policies::of(vec![InForce::new(PathBuf::new(), digest, policy, ring)]);
-        let content = || Some(vector.message.clone());
-        let signed = (&Digest::sha256(&vector.message), &content as &dyn Fn() -> Option<Vec<u8>>);
+        let content = || Some(Cow::Borrowed(vector.message.as_slice()));
+        let signed = (&Digest::sha256(&vector.message), &content as Content<'_>);
         let looked = proofs.look((&policies, &source), Usage::Catalogue, signed, &vector.signature);
         assert_eq!(looked.has_one_that_holds(), vector.holds, "{}", vector.about);
     }

@@ -5,10 +5,12 @@
 //! The algorithm always comes from the text that is trusted, never from the bytes that are checked.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
 use sha3::Sha3_256;
 use sha3::digest::{FixedOutput as _, Update as _};
@@ -173,6 +175,59 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// The digests that a document must have, all of them: mostly one, which stands in place.
+///
+/// **Shape**: a list of texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Digest>", into = "Vec<Digest>")]
+pub struct Digests(Few);
+
+/// How many there are; a list of one is always `One`, so that equal lists are equal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Few {
+    #[default]
+    None,
+    One(Digest),
+    Many(Vec<Digest>),
+}
+
+impl Deref for Digests {
+    type Target = [Digest];
+
+    fn deref(&self) -> &[Digest] {
+        match &self.0 {
+            Few::None => &[],
+            Few::One(digest) => std::slice::from_ref(digest),
+            Few::Many(digests) => digests,
+        }
+    }
+}
+
+impl From<Option<Digest>> for Digests {
+    fn from(digest: Option<Digest>) -> Digests {
+        Digests(digest.map_or(Few::None, Few::One))
+    }
+}
+
+impl From<Vec<Digest>> for Digests {
+    fn from(mut digests: Vec<Digest>) -> Digests {
+        match digests.len() {
+            0 | 1 => digests.pop().into(),
+            _ => Digests(Few::Many(digests)),
+        }
+    }
+}
+
+impl From<Digests> for Vec<Digest> {
+    fn from(digests: Digests) -> Vec<Digest> {
+        match digests.0 {
+            Few::None => Vec::new(),
+            Few::One(digest) => vec![digest],
+            Few::Many(digests) => digests,
+        }
+    }
+}
+
 /// Returns lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
@@ -220,12 +275,18 @@ impl Hashed {
 }
 
 fn unhex_32(digits: &[u8; 64]) -> Option<[u8; 32]> {
-    let (pairs, _) = digits.as_chunks::<2>();
-    let mut bytes = [0; 32];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    // All digits are read before any is judged, without a branch and without a table: so the compiler reads many at once.
+    let (mut values, mut is_wrong) = ([0; 64], false);
+    for (value, digit) in values.iter_mut().zip(digits) {
+        let (number, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+        *value = if number < 10 { number } else { letter.wrapping_add(10) };
+        is_wrong |= (number >= 10) & (letter >= 6);
     }
-    Some(bytes)
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(values.as_chunks::<2>().0) {
+        *byte = high << 4 | low;
+    }
+    (!is_wrong).then_some(bytes)
 }
 
 /// Returns the value of a lower-case hex digit.

@@ -36,7 +36,8 @@ impl Lexicon {
     pub fn id(&mut self, text: &str) -> Result<ComponentId, ParseError> {
         match self.ids.get(text) {
             Some(id) => Ok(id.clone()),
-            None => ComponentId::parse(text).map(|id| self.same_id(id)),
+            // An id is the text that it was read from.
+            None => ComponentId::parse(text).map(|id| self.first(id)),
         }
     }
 
@@ -123,9 +124,13 @@ impl Lexicon {
     }
 
     fn same_id(&mut self, id: ComponentId) -> ComponentId {
-        if let Some(same) = self.ids.get(id.as_text()) {
-            return same.clone();
+        match self.ids.get(id.as_text()) {
+            Some(same) => same.clone(),
+            None => self.first(id),
         }
+    }
+
+    fn first(&mut self, id: ComponentId) -> ComponentId {
         if self.ids.len() < ENTRIES_MAX {
             self.ids.insert(id.shared_text(), id.clone());
         }

@@ -114,7 +114,7 @@ pub fn segment_fault(segment: &str) -> Option<&'static str> {
     None
 }
 
-/// What a byte may be in a path that is plain: nothing, a part of a name that may begin it, one that may not, or what ends it.
+/// What a byte may be in the name of a plain path: nothing, a part that may not end it, one that may not begin it, or any part.
 const KINDS: [Kind; 256] = {
     let mut kinds = [Kind::Other; 256];
     let mut byte = 0;
@@ -124,7 +124,6 @@ const KINDS: [Kind; 256] = {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => Kind::Alphanumeric,
             b'-' | b'_' => Kind::Dash,
             b'.' => Kind::Dot,
-            b'/' => Kind::Slash,
             _ => Kind::Other,
         };
         kinds[byte] = kind;
@@ -133,35 +132,38 @@ const KINDS: [Kind; 256] = {
     kinds
 };
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// In this order: what ends a segment stands before what may be part of one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Other,
-    Alphanumeric,
-    Dash,
     Dot,
-    Slash,
+    Dash,
+    Alphanumeric,
 }
 
 /// Tells whether a path is beyond doubt, in one walk: not many segments of letters, digits, `-` and `_`, with dots inside, and no
 /// name as long as a device's that starts like one. Says nothing about the others.
 fn is_plain(path: &[u8]) -> bool {
-    let (mut start, mut segments) = (0, 1);
-    let mut before = Kind::Slash;
-    for (at, byte) in path.iter().enumerate() {
-        let kind = KINDS[usize::from(*byte)];
-        match (before, kind) {
-            (_, Kind::Other) | (Kind::Slash, Kind::Dash | Kind::Dot | Kind::Slash) => return false,
-            (_, Kind::Slash) => {
-                if before == Kind::Dot || !is_plain_name(&path[start..at]) {
-                    return false;
-                }
-                (start, segments) = (at + 1, segments + 1);
-            }
-            _ => {}
+    let (mut rest, mut segments) = (path, 0);
+    loop {
+        // Most bytes are part of a name: that they are is all that is asked of each of them.
+        let length = rest.iter().take_while(|byte| kind(byte) >= Kind::Dot).count();
+        let (segment, behind) = rest.split_at(length);
+        let is_fine = matches!(segment.first().map(kind), Some(Kind::Alphanumeric))
+            && segment.last().map(kind) != Some(Kind::Dot)
+            && is_plain_name(segment);
+        segments += 1;
+        match behind {
+            _ if !is_fine => return false,
+            [] => return segments <= SEGMENTS_MAX,
+            [b'/', behind @ ..] => rest = behind,
+            _ => return false,
         }
-        before = kind;
     }
-    !matches!(before, Kind::Slash | Kind::Dot) && segments <= SEGMENTS_MAX && is_plain_name(&path[start..])
+}
+
+fn kind(byte: &u8) -> Kind {
+    KINDS[usize::from(*byte)]
 }
 
 /// Tells whether a segment of good bytes is not too long and cannot be taken for a device.

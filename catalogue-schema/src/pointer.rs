@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::digest::{Digest, is_hex};
+use crate::digest::is_hex;
 use crate::error::ParseError;
 use crate::path::DocPath;
 
@@ -273,9 +273,14 @@ impl fmt::Display for LocalPath {
 ///
 /// Only the operator may name one, in the sources file or as the target of a rewrite: no document is ever read for it. No
 /// part starts with `-`, no segment of the path is `.` or `..`, and a path has only characters that no shell reads.
+///
+/// Its parts lie elsewhere: there are few of these, and a pointer to a repository for every document.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SshUrl {
-    text: Arc<str>,
+pub struct SshUrl(Arc<SshParts>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SshParts {
+    text: Box<str>,
     /// Where the user ends, host and port are, and the path begins, so that the parts need no second reading.
     login: Range<usize>,
     port: Option<u16>,
@@ -290,7 +295,7 @@ impl PartialOrd for SshUrl {
 
 impl Ord for SshUrl {
     fn cmp(&self, other: &SshUrl) -> Ordering {
-        self.text.cmp(&other.text)
+        self.as_text().cmp(other.as_text())
     }
 }
 
@@ -335,27 +340,28 @@ impl SshUrl {
                 "a path of letters, digits and ._-+~@%=,/ without . or .. or parts that start with -",
             );
         }
-        Ok(SshUrl { text: text.into(), login: start..start + login.len(), port, path })
+        let login = start..start + login.len();
+        Ok(SshUrl(Arc::new(SshParts { text: text.into(), login, port, path })))
     }
 
     /// Returns the URL as it was written.
     pub fn as_text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// Returns `host` or `user@host`, as `ssh` takes it.
     pub fn login(&self) -> &str {
-        &self.text[self.login.clone()]
+        &self.0.text[self.0.login.clone()]
     }
 
     /// Returns the port, where one is written.
     pub fn port(&self) -> Option<u16> {
-        self.port
+        self.0.port
     }
 
     /// Returns the path on the other machine; `~` at its start is somebody's home there.
     pub fn path(&self) -> &str {
-        let path = &self.text[self.path..];
+        let path = &self.0.text[self.0.path..];
         if path.starts_with("/~") { &path[1..] } else { path }
     }
 }
@@ -549,9 +555,6 @@ impl Location {
     }
 }
 
-/// Digests that a document must have, all of them.
-pub type Digests = Vec<Digest>;
-
 macro_rules! prints_text {
     ($($type:ty),*) => {$(
         impl fmt::Display for $type {
@@ -564,7 +567,7 @@ macro_rules! prints_text {
 
 impl fmt::Display for SshUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.text)
+        out.write_str(self.as_text())
     }
 }
 

@@ -10,7 +10,7 @@ pub mod lcod;
 use serde::{Deserialize, Serialize};
 
 use crate::basis::Basis;
-use crate::digest::Digest;
+use crate::digest::{Digest, Digests};
 use crate::error::ParseError;
 use crate::forge::Forges;
 use crate::id::{CatalogueId, ComponentId, Dialect, Namespace, SourceId};
@@ -21,23 +21,29 @@ use crate::seal::Sealed;
 use crate::version::Version;
 
 /// One document to fetch, what it must be, and what its reader will need.
+///
+/// What only few have lies in boxes, since there is one of these for each release of a catalogue that is being read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Errand {
     /// What to fetch.
     pub want: Want,
     /// Digests that the bytes must have, all of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub digests: Vec<Digest>,
+    #[serde(default, skip_serializing_if = "no_digests")]
+    pub digests: Digests,
     /// The size that the bytes must have, where the document that names them says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// A signature that is claimed for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<SignatureClaim>,
+    pub signature: Option<Box<SignatureClaim>>,
     /// What it is for.
     pub stage: Stage,
     /// What the dialect remembers.
     pub task: Task,
+}
+
+fn no_digests(digests: &Digests) -> bool {
+    digests.is_empty()
 }
 
 impl Errand {
@@ -86,7 +92,7 @@ impl Errand {
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// A list or catalogue: its failure concerns everything below it.
-    Node(Node),
+    Node(Box<Node>),
     /// A document of one release: its failure concerns that release.
     Release,
 }
@@ -197,10 +203,10 @@ pub fn start(source: &Source, forges: &Forges) -> Errand {
     };
     Errand {
         want,
-        digests: source.digests.clone(),
+        digests: source.digests.clone().into(),
         size: None,
-        signature: source.signature.clone(),
-        stage: Stage::Node(node),
+        signature: source.signature.clone().map(Box::new),
+        stage: Stage::Node(Box::new(node)),
         task,
     }
 }

@@ -90,6 +90,34 @@ fn what_only_looks_like_a_digest_is_refused() {
     check(&format!("sha256-sha256-{BASE64}"));
 }
 
+#[test]
+fn bare_hex_is_taken_digit_by_digit() {
+    // Every byte at a few places, against the reader of other lengths.
+    for at in [0, 1, 31, 32, 63] {
+        for byte in 0..=u8::MAX {
+            let mut digits = *HEX.as_bytes().first_chunk::<64>().unwrap();
+            digits[at] = byte;
+            let expected = std::str::from_utf8(&digits).ok().and_then(unhex);
+            assert_eq!(unhex_32(&digits).map(Vec::from), expected, "{byte} at {at}");
+        }
+    }
+}
+
+#[test]
+fn digests_are_a_list_however_many_there_are() {
+    let of = |count: u8| (0..count).map(|one| Digest::sha256(&[one])).collect::<Vec<_>>();
+    for count in 0..4 {
+        let (list, digests) = (of(count), Digests::from(of(count)));
+        assert_eq!(*digests, list);
+        assert_eq!(Vec::from(digests.clone()), list);
+        let text = serde_json::to_string(&list).unwrap();
+        assert_eq!(serde_json::to_string(&digests).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Digests>(&text).unwrap(), digests);
+    }
+    assert_eq!(Digests::from(None), Digests::from(of(0)));
+    assert_eq!(Digests::from(Some(Digest::sha256(&[0]))), Digests::from(of(1)));
+}
+
 proptest! {
     #[test]
     fn what_is_printed_reads_the_same(bytes in any::<[u8; 32]>()) {

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::Trouble;
 
 /// How many ticks of `/proc/PID/stat` make a second; Linux shows user space 100 whatever it counts itself.
@@ -13,6 +15,12 @@ pub(crate) fn cpu_s(pid: u32) -> Result<f64, Trouble> {
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
     Ok((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
+}
+
+/// Returns the processor time of this thread, in seconds.
+pub(crate) fn thread_s() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }
 
 /// Returns the processor time of the threads that a process has now, in seconds, to the nanosecond where the kernel tells it. Those

@@ -5,13 +5,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use catalogue_schema::model::Refusal;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 
 use crate::Trouble;
 use crate::data::Federation;
 use crate::load::framed_file;
-use crate::machine::{bytes_written, cpu_s, load, memory};
+use crate::machine::{bytes_written, cpu_s, load, memory, thread_s};
 use crate::requests::{Pairs, settle};
 use crate::servers::{Place, Server};
 use crate::table::{Goal, Row};
@@ -203,12 +202,11 @@ fn typed_parse(federation: &Federation) -> Result<f64, Trouble> {
 /// Parses documents; returns the processor time in seconds, and how many versions they list.
 pub(crate) fn parse_typed(documents: &[&[u8]]) -> Result<(f64, usize), Trouble> {
     let mut parsed = Vec::with_capacity(documents.len());
-    let started = clock_gettime(ClockId::ThreadCPUTime);
+    let started = thread_s();
     for document in documents {
         parsed.push(serde_json::from_slice::<Document>(document)?);
     }
-    let ended = clock_gettime(ClockId::ThreadCPUTime);
-    let took = (ended.tv_sec - started.tv_sec) as f64 + (ended.tv_nsec - started.tv_nsec) as f64 / 1e9;
+    let took = thread_s() - started;
     Ok((took, parsed.iter().map(Document::versions).sum()))
 }
 

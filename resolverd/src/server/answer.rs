@@ -730,7 +730,7 @@ fn catalogue_row<'a>(
         signature: state
             .errand
             .signature
-            .as_ref()
+            .as_deref()
             .or(state.signature.as_ref())
             .filter(|_| state.signers.is_empty())
             .map(|_| "unchecked"),

@@ -5,6 +5,7 @@
 //! give the verdict that the snapshot has. A reference that has no answer is explained as well. Never decides anything itself:
 //! which release is chosen is asked of the resolver.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use catalogue_schema::dialect::Node;
@@ -372,7 +373,7 @@ fn why(release: &Release, owner: &SourceId, steps: &[&CatalogueState], ground: G
             places.filter_map(|want| shelved(&beside(&want)?)).next()
         };
         let bytes = stated.map(String::into_bytes).or_else(beside)?;
-        let content = || (ground.read)(manifest);
+        let content = || (ground.read)(manifest).map(Cow::Owned);
         Some(proofs.look((ground.policies, owner), Usage::Package, (manifest, &content), &bytes))
     });
     voucher.rollback = release.verdict.refusal().filter(|refusal| is_of_catalogue(refusal, release)).cloned();
@@ -422,13 +423,13 @@ fn vouching(
     let mut above: Option<Voucher> = None;
     for state in steps {
         let (node, digest) = (state.errand.node()?, state.digest.clone()?);
-        let signature = || match stated(state.errand.signature.as_ref()) {
+        let signature = || match stated(state.errand.signature.as_deref()) {
             Some(bytes) => Some(bytes.to_vec()),
             None => shelved(&beside(&state.errand.want)?),
         };
-        let content = || (ground.read)(&digest);
+        let content = || (ground.read)(&digest).map(Cow::Owned);
         let counts = |one: &&Voucher| policies.catalogue(owner, &one.facts(None), judged_s).is_ok();
-        let given = |by: &Voucher| Delegation::of(state.errand.signature.as_ref(), by, owns, policies);
+        let given = |by: &Voucher| Delegation::of(state.errand.signature.as_deref(), by, owns, policies);
         let delegation = above.as_ref().filter(counts).and_then(given).map(Arc::new);
         let looked = match (policies.asks_catalogue(owner).then(signature).flatten(), &delegation) {
             (Some(bytes), None) => {

@@ -308,7 +308,7 @@ impl<'a> Reader<'a> {
     /// Returns the errand by which the last generation read `node`, at the node's place of today.
     fn recorded(&self, node: &Node) -> Option<Errand> {
         let state = self.known.nodes.get(&key(node)).filter(|state| state.health != Health::Unread)?;
-        Some(Errand { stage: Stage::Node(node.clone()), ..state.errand.clone() })
+        Some(Errand { stage: Stage::Node(Box::new(node.clone())), ..state.errand.clone() })
     }
 
     /// Reads a node and what lies below it into `out`; falls back to the last good copy.
@@ -515,7 +515,7 @@ impl<'a> Reader<'a> {
         }
         self.children(children, mode, &trust, &mut tree)?;
         for Unusable { node, error } in unusable {
-            let listed = Errand { stage: Stage::Node(node), ..errand.clone() };
+            let listed = Errand { stage: Stage::Node(Box::new(node)), ..errand.clone() };
             self.unusable(listed, &error, mode, &trust, &mut tree)?;
         }
         let taken_back = (&withdrawn[..], &withdrawn_catalogues[..]);
@@ -1254,7 +1254,7 @@ fn admit(
         digests: &errand.digests,
         size: errand.size,
         commit_pinned: errand.want.is_pinned(),
-        signature: errand.signature.as_ref(),
+        signature: errand.signature.as_deref(),
         named_by: above,
     };
     match judge(&evidence, &content) {

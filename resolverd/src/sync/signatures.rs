@@ -4,11 +4,12 @@
 //! spoils what it belongs to, as a document of a release does; one that is not there is no signature. Never decides what a
 //! signature is worth.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Finding, Node, Stage};
-use catalogue_schema::digest::Digest;
+use catalogue_schema::digest::{Digest, Digests};
 use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::id::{ComponentId, Dialect, SourceId};
 use catalogue_schema::key::Fingerprint;
@@ -24,7 +25,7 @@ use crate::sync::reading::{
     Document, Mode, Reader, Tree, Trouble, Vouching, WANTS_AT_ONCE, is_settled, listed,
 };
 use crate::sync::{SyncError, key};
-use crate::trust::evidence::{Delegation, Looked, Sought, Voucher, beside, stated};
+use crate::trust::evidence::{Content, Delegation, Looked, Sought, Voucher, beside, stated};
 use crate::trust::memory::ROLLBACK;
 use crate::trust::policy::Policies;
 use crate::trust::policy::decide::{VERSION_MUTATED, catalogue, delegated};
@@ -91,7 +92,7 @@ impl Reader<'_> {
         let counts = |one: &&Voucher| policies.catalogue(&self.source.id, &one.facts(None), now_s).is_ok();
         let counting = parent.as_ref().filter(counts);
         let is_pinned = errand.want.is_pinned() || !errand.digests.is_empty();
-        let is_covered = counting.is_some() && is_pinned && stated(errand.signature.as_ref()).is_none();
+        let is_covered = counting.is_some() && is_pinned && stated(errand.signature.as_deref()).is_none();
         let mut vouching = Vouching::default();
         let delegation = match counting.filter(|_| !is_covered).map(|by| self.given(errand, node, by)) {
             Some(Err(refusal)) => return Ok(Err(refusal)),
@@ -172,7 +173,7 @@ impl Reader<'_> {
     /// **Errors**: the lists of this source give too many.
     fn given(&self, errand: &Errand, node: &Node, by: &Voucher) -> Result<Option<Arc<Delegation>>, Refusal> {
         let owns = &self.source.owns;
-        let Some(given) = Delegation::of(errand.signature.as_ref(), by, owns, self.policies()) else {
+        let Some(given) = Delegation::of(errand.signature.as_deref(), by, owns, self.policies()) else {
             return Ok(None);
         };
         if delegated_beside(&node.id.name, self.signatures.borrow().vouchers.values()) >= DELEGATIONS_MAX {
@@ -191,14 +192,14 @@ impl Reader<'_> {
         above: Option<&Trust>,
         vouching: &mut Vouching,
     ) -> Result<Result<Arc<Looked>, Refusal>, SyncError> {
-        let content = || Some(document.content.bytes().to_vec());
-        let signed = (&document.received.digest, &content as &dyn Fn() -> Option<Vec<u8>>);
+        let content = || Some(Cow::Borrowed(document.content.bytes()));
+        let signed = (&document.received.digest, &content as Content<'_>);
         let (proofs, policies) = (&self.sync.rules.proofs, self.policies());
         let look = |bytes: &[u8]| match delegation {
             None => proofs.look((policies, &self.source.id), Usage::Catalogue, signed, bytes),
             Some(given) => proofs.look_delegated((policies, &self.source.id), given, signed, bytes),
         };
-        if let Some(bytes) = stated(errand.signature.as_ref()) {
+        if let Some(bytes) = stated(errand.signature.as_deref()) {
             return Ok(Ok(look(bytes)));
         }
         let Some(want) = beside(&errand.want) else { return Ok(Ok(Arc::default())) };
@@ -376,7 +377,7 @@ impl Reader<'_> {
     }
 
     fn look_at_package(&self, node: &Node, manifest: &Digest, signature: &[u8]) {
-        let content = || self.sync.shelf.read(manifest).ok().flatten();
+        let content = || self.sync.shelf.read(manifest).ok().flatten().map(Cow::Owned);
         let looked = self.sync.rules.proofs.look(
             (self.policies(), &node.id.source),
             Usage::Package,
@@ -454,12 +455,12 @@ fn delegated_beside<'v>(own: &SourceId, vouchers: impl Iterator<Item = &'v Vouch
 /// Makes the errand of a signature, which has no reader: it is one more document of what it signs.
 fn of_signature(signed: &Errand, want: Want) -> Errand {
     let (stage, task) = (Stage::Release, signed.task.clone());
-    Errand { want, digests: Vec::new(), size: None, signature: None, stage, task }
+    Errand { want, digests: Digests::default(), size: None, signature: None, stage, task }
 }
 
 /// Adds to a refusal that the `publicKey` which names a catalogue's signer gives no right.
 fn no_right(refusal: Refusal, errand: &Errand, voucher: &Voucher) -> Refusal {
-    let named = errand.signature.as_ref().and_then(|claim| claim.public_key.as_ref());
+    let named = errand.signature.as_deref().and_then(|claim| claim.public_key.as_ref());
     match named
         .filter(|_| voucher.delegation.is_none() && errand.node().is_some_and(|node| !node.via.is_empty()))
     {

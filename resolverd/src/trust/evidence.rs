@@ -8,6 +8,7 @@
 //! Whether a signature holds depends on its bytes, those that it is over and the keys; it is remembered by all three. Never decides
 //! whether that is enough, and never fetches.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -105,6 +106,9 @@ impl Looked {
 #[derive(Debug, Default)]
 pub struct Proofs(Mutex<HashMap<Question, Arc<Looked>>>);
 
+/// Returns the bytes that a signature is over, where they can be read; asked only for those that are verified now.
+pub type Content<'a> = &'a dyn Fn() -> Option<Cow<'a, [u8]>>;
+
 /// Says which keys are tried first; asked only where one has to be tried.
 type Likely<'a> = &'a dyn Fn() -> BTreeSet<Fingerprint>;
 
@@ -118,7 +122,7 @@ impl Proofs {
         &self,
         (policies, source): (&Policies, &SourceId),
         usage: Usage,
-        (digest, content): (&Digest, &dyn Fn() -> Option<Vec<u8>>),
+        (digest, content): (&Digest, Content<'_>),
         signature: &[u8],
     ) -> Arc<Looked> {
         let Some(keys) = policies.digest() else { return Arc::default() };
@@ -132,7 +136,7 @@ impl Proofs {
         &self,
         (policies, source): (&Policies, &SourceId),
         delegation: &Delegation,
-        (digest, content): (&Digest, &dyn Fn() -> Option<Vec<u8>>),
+        (digest, content): (&Digest, Content<'_>),
         signature: &[u8],
     ) -> Arc<Looked> {
         let Some(keys) = policies.digest() else { return Arc::default() };
@@ -177,7 +181,7 @@ impl Proofs {
         &self,
         (ring, keys, likely): (&KeyRing, Digest, Likely<'_>),
         usage: Usage,
-        (digest, content): (&Digest, &dyn Fn() -> Option<Vec<u8>>),
+        (digest, content): (&Digest, Content<'_>),
         signature: &[u8],
     ) -> Arc<Looked> {
         let question = (digest.clone(), Digest::sha256(signature), keys, usage);
@@ -203,7 +207,7 @@ impl Proofs {
 fn look(
     (ring, likely): (&KeyRing, Likely<'_>),
     usage: Usage,
-    content: &dyn Fn() -> Option<Vec<u8>>,
+    content: Content<'_>,
     signature: &[u8],
 ) -> Result<Looked, String> {
     let failed = |error: SignatureError| error.to_string();

@@ -95,7 +95,7 @@ pub const READER_REVISION: u32 = 4;
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// The names below the index: the only one that outlives a run.
-    Index(IndexTask),
+    Index(Box<IndexTask>),
     /// `config.json`.
     #[serde(skip)]
     Config(Box<ConfigTask>),
@@ -133,7 +133,8 @@ pub struct IndexTask {
 /// Returns what is wanted first of a source, and its task.
 pub fn start(source: &Source) -> (Want, Task) {
     let want = Want::Directories { location: source.entry.clone(), depth: INDEX_LEVELS };
-    (want, Task::Index(IndexTask { filter: source.filter.clone(), owns: source.owns.clone() }))
+    let task = IndexTask { filter: source.filter.clone(), owns: source.owns.clone() };
+    (want, Task::Index(Box::new(task)))
 }
 
 /// Returns the id of a platform by the name that callers and configuration give it: `estream`, or an id.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::dialect::estream::Task;
 use crate::dialect::estream::document::ConfigDocument;
 use crate::dialect::{Errand, Finding, Received, Stage};
-use crate::digest::Digest;
+use crate::digest::{Digest, Digests};
 use crate::error::ParseError;
 use crate::filter::Filter;
 use crate::id::{ComponentId, Reference};
@@ -313,7 +313,7 @@ pub(super) fn bare(
 pub(super) fn errand(want: Want, task: Task) -> Errand {
     Errand {
         want,
-        digests: Vec::new(),
+        digests: Digests::default(),
         size: None,
         signature: None,
         stage: Stage::Release,

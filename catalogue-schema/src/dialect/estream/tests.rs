@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dialect::estream::publishers::PublishersTask;
 use crate::dialect::{self, Node, Stage};
-use crate::digest::{Algorithm, Digest};
+use crate::digest::{Algorithm, Digest, Digests};
 use crate::forge::Forges;
 use crate::id::{CatalogueId, Dialect};
 use crate::lexicon::Lexicon;
@@ -125,11 +125,11 @@ fn read_registry(files: &Files, root: &str, filter: Filter) -> Result<Read, Pars
     let owns = vec![Namespace::parse("estream:estream-*").unwrap()];
     let first = Errand {
         want: Want::Directories { location: entry(root), depth: INDEX_LEVELS },
-        digests: Vec::new(),
+        digests: Digests::default(),
         size: None,
         signature: None,
-        stage: Stage::Node(Node { id, via: Vec::new(), rank }),
-        task: dialect::Task::Estream(Task::Index(IndexTask { filter, owns })),
+        stage: Stage::Node(Box::new(Node { id, via: Vec::new(), rank })),
+        task: dialect::Task::Estream(Task::Index(Box::new(IndexTask { filter, owns }))),
     };
     let mut read = Read::default();
     let (mut errands, mut lexicon) = (vec![first], Lexicon::default());
@@ -694,10 +694,10 @@ fn a_source_takes_the_versions_that_it_asks_for() {
 fn a_file_of_this_machine_that_is_none_of_ours_is_not_quoted() {
     let home = Location::File { path: LocalPath::parse("/srv/reg/index").unwrap() };
     let secret = b"root:x:0:0:secret";
-    let task = Task::Index(IndexTask::default());
+    let task = Task::Index(Box::default());
     let index = Errand {
         want: Want::Directories { location: home, depth: INDEX_LEVELS },
-        digests: Vec::new(),
+        digests: Digests::default(),
         size: None,
         signature: None,
         stage: Stage::Release,

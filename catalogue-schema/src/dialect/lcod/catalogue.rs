@@ -1,5 +1,7 @@
 //! Catalogues with schema `lcod-registry/catalogue@1`: components, their versions, and a manifest for each.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -10,7 +12,7 @@ use crate::dialect::lcod::document::{
 };
 use crate::dialect::lcod::manifest::ManifestTask;
 use crate::dialect::lcod::pending::{Pending, component_id, dependencies, sha256};
-use crate::dialect::lcod::place::{Named, Root, RootPlace, Spot, named, prefix, repository};
+use crate::dialect::lcod::place::{Held, Named, Root, RootPlace, Spot, named, prefix, repository};
 use crate::dialect::lcod::{Reading, Task, plain};
 use crate::digest::Digest;
 use crate::error::ParseError;
@@ -88,25 +90,28 @@ impl Reading<'_> {
         self.described(document.id, document.origin.as_ref(), text)?;
         let within = Within::Document(&json::Document::of(text));
         let mut copies_left = EXTRA_COPIED_BYTES_MAX;
-        let releases = document.components.iter().map(|component| component.versions.len()).sum();
-        self.finding.errands.reserve(releases);
-        self.ledger.reserve(releases);
+        self.finding.errands.reserve(document.versions.len());
+        self.ledger.reserve(document.components.len());
+        let tree = Arc::new(self.root.tree());
+        let mut all_versions = document.versions.into_iter();
         for (index, component) in document.components.into_iter().enumerate() {
-            let plain::Component { id, versions, extra, text } = component;
+            let plain::Component { id, count, extra, text } = component;
+            let versions = all_versions.by_ref().take(count);
             let entry = Entry { field: Field::Item("components", index), text, within };
             let id = match component_id(id, self.lexicon) {
                 Ok(read) => read,
                 Err(error) => {
+                    versions.for_each(drop);
                     self.skip(id, entry.refused(error.in_field("id")))?;
                     continue;
                 }
             };
-            let extra = extra.into_iter().collect();
-            let shared = self.shared_fields(&id, extra, versions.len(), &mut copies_left);
-            for (index, (version, text)) in versions.into_iter().enumerate() {
+            let extra = plain::fields(extra);
+            let shared = self.shared_fields(&id, extra, count, &mut copies_left);
+            for (index, (version, text)) in versions.enumerate() {
                 let entry = entry.below("versions", index, text);
-                let spot = self.root.spot(version.manifest, self.locality, self.forges);
-                self.version(&id, version, &shared, &entry, spot)?;
+                let held = self.root.held(version.manifest, &tree, self.locality, self.forges);
+                self.version(&id, version, &shared, &entry, held)?;
             }
         }
         Ok(())
@@ -194,7 +199,7 @@ impl Reading<'_> {
             match entry.read::<CatalogueVersion>() {
                 Ok(version) => {
                     let spot = self.root.spot(&version.manifest, self.locality, self.forges);
-                    self.listed_version(&id, version, &shared, &entry, spot)?;
+                    self.listed_version(&id, version, &shared, &entry, spot.map(Spot::held))?;
                 }
                 Err(error) => self.skip(entry.field, error)?,
             }
@@ -224,14 +229,14 @@ impl Reading<'_> {
         Map::new()
     }
 
-    /// Adds the errand of one version's manifest, which lies at `spot`.
+    /// Adds the errand of one version's manifest, which lies at `held`.
     pub(super) fn listed_version(
         &mut self,
         id: &ComponentId,
         mut written: CatalogueVersion,
         shared: &Map<String, Value>,
         entry: &Entry<'_>,
-        spot: Result<Spot, ParseError>,
+        held: Result<Held, ParseError>,
     ) -> Result<(), ParseError> {
         let extra = std::mem::take(&mut written.extra).into_iter().collect();
         let dependencies = written.dependencies.as_ref();
@@ -243,7 +248,7 @@ impl Reading<'_> {
             dependencies: dependencies.map(|all| all.iter().map(Dependency::required).collect()),
             extra,
         };
-        self.version(id, version, shared, entry, spot)
+        self.version(id, version, shared, entry, held)
     }
 
     fn version(
@@ -252,31 +257,30 @@ impl Reading<'_> {
         written: plain::Version<'_>,
         shared: &Map<String, Value>,
         entry: &Entry<'_>,
-        spot: Result<Spot, ParseError>,
+        held: Result<Held, ParseError>,
     ) -> Result<(), ParseError> {
         let version = written.version;
-        match manifest_errand(id, written, shared, spot, self.lexicon) {
-            Ok((location, digests, task)) => {
-                self.admit(format_args!("{id}@{version}"), entry, location, digests, task)
-            }
+        match manifest_task(id, written, shared, held, self.lexicon) {
+            Ok((pointer, task)) => self.admit(format_args!("{id}@{version}"), entry, pointer, task),
             Err(error) => self.skip(format_args!("{id}@{version}"), entry.refused(error)),
         }
     }
 }
 
-fn manifest_errand(
+/// Returns where a manifest lies, its digest, and what its reader will need.
+fn manifest_task(
     id: &ComponentId,
     written: plain::Version<'_>,
     shared: &Map<String, Value>,
-    spot: Result<Spot, ParseError>,
+    held: Result<Held, ParseError>,
     lexicon: &mut Lexicon,
-) -> Result<(Location, Vec<Digest>, Task), ParseError> {
+) -> Result<((Location, Option<Digest>), Task), ParseError> {
     let version = Version::parse(written.version).map_err(|error| error.in_field("version"))?;
-    let spot = spot.map_err(|error| error.in_field("manifest"))?;
+    let Held { location, tree } = held.map_err(|error| error.in_field("manifest"))?;
     let digest = written.sha256.map(sha256).transpose();
     let digest = digest.map_err(|error| error.in_field("sha256"))?;
     let declared = written.dependencies.as_deref().map(|all| dependencies(all, lexicon)).transpose()?;
-    let mut extra: Map<String, Value> = written.extra.into_iter().collect();
+    let mut extra = plain::fields(written.extra);
     for (field, value) in shared {
         extra.entry(field.clone()).or_insert_with(|| value.clone());
     }
@@ -284,10 +288,10 @@ fn manifest_errand(
         id: id.clone(),
         version,
         // The directory of the manifest is not the component's; only the manifest knows that.
-        origin: spot.tree(),
+        origin: tree,
         yanked: written.yanked.unwrap_or(false),
         extra,
     };
     let task = Task::Manifest(Box::new(ManifestTask { pending, declared }));
-    Ok((spot.location, digest.into_iter().collect(), task))
+    Ok(((location, digest), task))
 }

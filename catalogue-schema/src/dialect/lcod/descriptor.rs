@@ -103,7 +103,7 @@ pub(super) fn read(
     };
     let errand = Errand {
         want: Want::Blob(at_one_commit(&task.compose.location, location, received.commit.as_ref())),
-        digests: task.digests.clone(),
+        digests: task.digests.clone().into(),
         size: None,
         signature: None,
         stage: Stage::Release,

@@ -183,14 +183,15 @@ impl Reading<'_> {
         let position = u32::try_from(index).unwrap_or(u32::MAX);
         let place = Place { priority: pointer.priority.unwrap_or(PRIORITY_DEFAULT), position };
         let signature = (pointer.public_key.is_some() || pointer.signature.is_some()).then(|| {
-            SignatureClaim { public_key: pointer.public_key.clone(), signature: pointer.signature.clone() }
+            let (public_key, signature) = (pointer.public_key.clone(), pointer.signature.clone());
+            Box::new(SignatureClaim { public_key, signature })
         });
         Ok(Errand {
             want: Want::Blob(location),
-            digests: pins.digests,
+            digests: pins.digests.into(),
             size: None,
             signature,
-            stage: Stage::Node(self.node.child(name, place)),
+            stage: Stage::Node(Box::new(self.node.child(name, place))),
             task: crate::dialect::Task::Lcod(self.task_below(base, &filter)),
         })
     }

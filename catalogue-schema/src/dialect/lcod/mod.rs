@@ -188,7 +188,7 @@ pub fn basis(errand: &Errand, task: &Task, document: &Digest, above: &Trust) -> 
 fn judged(parts: &mut Parts, errand: &Errand, above: &Trust) {
     parts.each(errand.digests.iter(), Parts::digest);
     parts.maybe(errand.size, Parts::number);
-    parts.maybe(errand.signature.as_ref(), |parts, claim| {
+    parts.maybe(errand.signature.as_deref(), |parts, claim| {
         parts.maybe(claim.public_key.as_deref(), Parts::text);
         parts.maybe(claim.signature.as_deref(), Parts::text);
     });

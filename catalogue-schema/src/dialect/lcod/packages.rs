@@ -23,6 +23,7 @@ use crate::dialect::lcod::list::{Names, PRIORITY_DEFAULT, Pins};
 use crate::dialect::lcod::pending::component_id;
 use crate::dialect::lcod::place::{Named, Spot, named};
 use crate::dialect::{Errand, Stage};
+use crate::digest::Digests;
 use crate::error::ParseError;
 use crate::filter::Filter;
 use crate::id::{ComponentId, parse_release_id};
@@ -85,7 +86,7 @@ impl Reading<'_> {
             dependencies: row.dependencies,
             extra: row.extra,
         };
-        self.listed_version(&id, written, &Map::new(), entry, spot)
+        self.listed_version(&id, written, &Map::new(), entry, spot.map(Spot::held))
     }
 
     /// Reads `lcod-registry/versions@1`.
@@ -101,7 +102,7 @@ impl Reading<'_> {
             match entry.read::<CatalogueVersion>() {
                 Ok(version) => {
                     let spot = self.around(&version.manifest);
-                    self.listed_version(&id, version, &shared, &entry, spot)?;
+                    self.listed_version(&id, version, &shared, &entry, spot.map(Spot::held))?;
                 }
                 Err(error) => self.skip(entry.field, error)?,
             }
@@ -200,10 +201,10 @@ impl Reading<'_> {
         let place = Place { priority, position: u32::try_from(index).unwrap_or(u32::MAX) };
         Ok(Errand {
             want: Want::Blob(location),
-            digests: Vec::new(),
+            digests: Digests::default(),
             size: None,
             signature: None,
-            stage: Stage::Node(self.node.child(name, place)),
+            stage: Stage::Node(Box::new(self.node.child(name, place))),
             task: crate::dialect::Task::Lcod(self.task_below(None, &Filter::default())),
         })
     }

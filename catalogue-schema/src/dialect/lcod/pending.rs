@@ -1,8 +1,11 @@
 //! Releases on their way: what the documents read so far say about one, and which ones a catalogue has listed already.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::basis::Parts;
 use crate::dialect::lcod::document::{Dependency, Entry, Required};
 use crate::dialect::lcod::{Reading, Task, of_repository};
-use crate::dialect::{Errand, Stage};
+use crate::dialect::{Errand, Stage, described};
 use crate::digest::{Algorithm, Digest};
 use crate::error::ParseError;
 use crate::id::{ComponentId, Dialect, Reference};
@@ -24,8 +27,8 @@ use crate::version::{Grammar, Version, VersionReq};
 pub(super) struct Pending {
     pub(super) id: ComponentId,
     pub(super) version: Version,
-    /// As far as the catalogue knows it.
-    pub(super) origin: Origin,
+    /// As far as the catalogue knows it; shared by the releases that it lists at the same place.
+    pub(super) origin: Arc<Origin>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) yanked: bool,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -52,7 +55,7 @@ impl Pending {
         Release {
             id: self.id.clone(),
             version: self.version.clone(),
-            origin: self.origin.clone(),
+            origin: Origin::clone(&self.origin),
             manifest: None,
             unfetched: false,
             files: Vec::new(),
@@ -84,22 +87,70 @@ impl Pending {
 /// The releases that a catalogue has listed so far: id and version without build metadata, since resolution could not tell
 /// twins apart.
 ///
-/// Ids are numbered, so that a catalogue of many versions hashes each of them once where they stand together.
+/// Catalogues mostly list the versions of a component together and in order. Such a version is new since it lies beyond the last
+/// one, and nothing is kept of it; only versions that come in another order are hashed.
 #[derive(Default)]
 pub(super) struct Ledger {
     numbers: HashMap<ComponentId, usize>,
     last: Option<(ComponentId, usize)>,
+    /// What is known of each component, by its number.
+    runs: Vec<Run>,
+    /// The places of the releases of components that have no run.
     listed: HashMap<(usize, semver::Version), usize>,
 }
 
+/// The releases of one component, as places in the list of errands.
+enum Run {
+    /// All of them, one behind the other, each version above the last one, or each below it.
+    Ordered { places: Range<usize>, order: Ordering },
+    /// They stand in [`Ledger::listed`].
+    Hashed,
+}
+
 impl Ledger {
-    /// Makes room for `releases` more.
-    pub(super) fn reserve(&mut self, releases: usize) {
-        self.listed.reserve(releases);
+    /// Makes room for `components` more.
+    pub(super) fn reserve(&mut self, components: usize) {
+        self.numbers.reserve(components);
+        self.runs.reserve(components);
     }
 
-    fn key(&mut self, id: &ComponentId, version: &Version) -> (usize, semver::Version) {
-        let number = match &self.last {
+    /// Notes that a release will stand behind all `errands`, or returns the place of the one that is listed already.
+    fn place(&mut self, id: &ComponentId, version: &Version, errands: &[Errand]) -> Option<usize> {
+        let number = self.number(id);
+        let next = errands.len();
+        let version_at = |place: usize| {
+            let (_, version) = described(errands.get(place)?)?;
+            Some(version.semver())
+        };
+        let Some(run) = self.runs.get_mut(number) else {
+            self.runs.push(Run::Ordered { places: next..next + 1, order: Ordering::Equal });
+            return None;
+        };
+        if let Run::Ordered { places, order } = run {
+            let beyond = match version_at(places.end - 1).filter(|_| places.end == next) {
+                Some(last) => version.semver().cmp_precedence(last),
+                None => Ordering::Equal,
+            };
+            if beyond.is_ne() && (places.len() == 1 || beyond == *order) {
+                (places.end, *order) = (next + 1, beyond);
+                return None;
+            }
+            let known =
+                places.clone().filter_map(|place| Some(((number, without_build(version_at(place)?)), place)));
+            self.listed.extend(known);
+            *run = Run::Hashed;
+        }
+        match self.listed.entry((number, without_build(version.semver()))) {
+            MapEntry::Occupied(listed) => Some(*listed.get()),
+            MapEntry::Vacant(unlisted) => {
+                unlisted.insert(next);
+                None
+            }
+        }
+    }
+
+    fn number(&mut self, id: &ComponentId) -> usize {
+        match &self.last {
             Some((last, number)) if last == id => *number,
             _ => {
                 let next = self.numbers.len();
@@ -107,8 +158,7 @@ impl Ledger {
                 self.last = Some((id.clone(), number));
                 number
             }
-        };
-        (number, without_build(version))
+        }
     }
 }
 
@@ -118,8 +168,7 @@ impl Reading<'_> {
         &mut self,
         named: impl fmt::Display,
         entry: &Entry<'_>,
-        location: Location,
-        digests: Vec<Digest>,
+        (location, digests): (Location, Option<Digest>),
         task: Task,
     ) -> Result<(), ParseError> {
         let Some(pending) = task.pending() else { return Ok(()) };
@@ -128,33 +177,43 @@ impl Reading<'_> {
             self.filtered += 1;
             return Ok(());
         }
-        let key = self.ledger.key(&pending.id, &pending.version);
+        let listed = self.ledger.place(&pending.id, &pending.version, &self.finding.errands);
         let errand = Errand {
             want: Want::Blob(location),
-            digests,
+            digests: digests.into(),
             size: None,
             signature: None,
             stage: Stage::Release,
             task: crate::dialect::Task::Lcod(task),
         };
-        let place = match self.ledger.listed.entry(key) {
-            MapEntry::Occupied(listed) => *listed.get(),
-            MapEntry::Vacant(unlisted) => {
-                unlisted.insert(self.finding.errands.len());
+        match listed.and_then(|place| self.finding.errands.get(place)) {
+            None => {
                 self.finding.errands.push(errand);
-                return Ok(());
+                Ok(())
             }
-        };
-        let Some(first) = self.finding.errands.get(place) else { return Ok(()) };
-        let crate::dialect::Task::Lcod(task) = &errand.task else { return Ok(()) };
-        let Some(pending) = task.pending() else { return Ok(()) };
-        let release = format!("{}@{}", pending.id, pending.version);
-        let (expected, differs) = match says_the_same(first, &errand) {
-            true => ("every release once; this is the same entry again", false),
-            false => ("every release once; the first entry is used, and this one says something else", true),
+            Some(first) => {
+                let is_same = says_the_same(first, &errand);
+                self.listed_again(named, entry, &errand, is_same)
+            }
+        }
+    }
+
+    /// Leaves out a release that is listed already, in the same words or in others.
+    fn listed_again(
+        &mut self,
+        named: impl fmt::Display,
+        entry: &Entry<'_>,
+        errand: &Errand,
+        is_same: bool,
+    ) -> Result<(), ParseError> {
+        let Some((id, version)) = described(errand) else { return Ok(()) };
+        let release = format!("{id}@{version}");
+        let expected = match is_same {
+            true => "every release once; this is the same entry again",
+            false => "every release once; the first entry is used, and this one says something else",
         };
         let error = entry.refused(ParseError::new("catalogue.duplicate", expected, &release));
-        if differs {
+        if !is_same {
             let text = format!("{release} is listed again with other content; the first entry is used");
             self.finding.contradiction.get_or_insert_with(|| text.clone());
             self.warn("catalogue.duplicate", text);
@@ -190,8 +249,8 @@ fn says_the_same(first: &Errand, second: &Errand) -> bool {
     same_task && first.want == second.want && first.digests == second.digests && key(one) == key(other)
 }
 
-fn without_build(version: &Version) -> semver::Version {
-    let mut version = version.semver().clone();
+fn without_build(version: &semver::Version) -> semver::Version {
+    let mut version = version.clone();
     version.build = semver::BuildMetadata::EMPTY;
     version
 }

@@ -3,6 +3,8 @@
 //! A relative path never leaves its root. `file:` URLs and absolute paths are accepted only from documents whose own bytes
 //! came from this machine; every other scheme than `https:` is refused.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::ParseError;
@@ -128,6 +130,17 @@ impl Spot {
         };
         Origin { repository, commit: self.location.commit().cloned(), path: None }
     }
+
+    /// Returns where it lies, and what holds it.
+    pub(super) fn held(self) -> Held {
+        Held { tree: Arc::new(self.tree()), location: self.location }
+    }
+}
+
+/// Where a manifest lies, and the repository and commit that hold it, which a catalogue's releases share.
+pub(super) struct Held {
+    pub(super) location: Location,
+    pub(super) tree: Arc<Origin>,
 }
 
 /// Where the relative paths of a document lead.
@@ -178,7 +191,7 @@ impl Root {
     /// **Errors**: `input.path`, `input.url`, `input.url_scheme`.
     pub(super) fn spot(&self, text: &str, locality: Locality, forges: &Forges) -> Result<Spot, ParseError> {
         match named(text, locality)? {
-            Named::Relative(path) => self.below(&path),
+            Named::Relative(path) => self.below(path),
             Named::Local(path) => {
                 let name = path.as_path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 Ok(Spot { path: DocPath::parse(name)?, location: Location::File { path } })
@@ -196,20 +209,55 @@ impl Root {
         }
     }
 
-    fn below(&self, path: &DocPath) -> Result<Spot, ParseError> {
-        let path = match &self.prefix {
-            Some(prefix) => prefix.join(path)?,
-            None => path.clone(),
+    /// Returns the manifest that `text` names, as [`Root::spot`] does; `tree` is the one in which relative paths lie.
+    ///
+    /// **Errors**: as [`Root::spot`].
+    pub(super) fn held(
+        &self,
+        text: &str,
+        tree: &Arc<Origin>,
+        locality: Locality,
+        forges: &Forges,
+    ) -> Result<Held, ParseError> {
+        match named(text, locality)? {
+            Named::Relative(path) => {
+                Ok(Held { location: self.located(self.prefixed(path)?)?, tree: Arc::clone(tree) })
+            }
+            Named::Local(_) | Named::Https(_) => self.spot(text, locality, forges).map(Spot::held),
+        }
+    }
+
+    /// Returns the repository and commit in which relative paths lie.
+    pub(super) fn tree(&self) -> Origin {
+        let (repository, commit) = match &self.place {
+            RootPlace::Git { repository, revision: Revision::Commit(commit) } => {
+                (Some(repository.clone()), Some(commit.clone()))
+            }
+            RootPlace::Git { repository, .. } => (Some(repository.clone()), None),
+            RootPlace::Https { .. } | RootPlace::File { .. } => (None, None),
         };
-        let location = match &self.place {
-            RootPlace::Git { repository, revision } => Location::Git {
-                repository: repository.clone(),
-                revision: revision.clone(),
-                path: path.clone(),
-            },
+        Origin { repository, commit, path: None }
+    }
+
+    fn below(&self, path: DocPath) -> Result<Spot, ParseError> {
+        let path = self.prefixed(path)?;
+        Ok(Spot { location: self.located(path.clone())?, path })
+    }
+
+    fn prefixed(&self, path: DocPath) -> Result<DocPath, ParseError> {
+        match &self.prefix {
+            Some(prefix) => prefix.join(&path),
+            None => Ok(path),
+        }
+    }
+
+    fn located(&self, path: DocPath) -> Result<Location, ParseError> {
+        Ok(match &self.place {
+            RootPlace::Git { repository, revision } => {
+                Location::Git { repository: repository.clone(), revision: revision.clone(), path }
+            }
             RootPlace::Https { document } => Location::Https { url: document.sibling(&path)? },
             RootPlace::File { directory } => Location::File { path: directory.join(&path) },
-        };
-        Ok(Spot { location, path })
+        })
     }
 }

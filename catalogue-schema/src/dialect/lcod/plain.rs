@@ -3,20 +3,29 @@
 //! Takes what the types of `document` take and means the same by it, or takes nothing: whatever is unusual or wrong is `None`,
 //! and read again by the strict reader, which says what is wrong and where.
 
+use serde_json::{Map, Value};
+
 use crate::dialect::lcod::document::{CATALOGUE_SCHEMA, CatalogueOrigin, MANIFEST_SCHEMA, Required};
 use crate::json::plain::{Carried, Plain, carry, document, once};
+
+/// About how many bytes of a catalogue are about one version: what is set aside for all of them is less than the document.
+const VERSION_BYTES: usize = 160;
 
 /// A plain catalogue.
 pub(super) struct Catalogue<'a> {
     pub(super) id: Option<&'a str>,
     pub(super) origin: Option<CatalogueOrigin>,
     pub(super) components: Vec<Component<'a>>,
+    /// The versions of all components, in their order, and the text that each was read from: one list, since a list for each
+    /// component would grow step by step thousands of times.
+    pub(super) versions: Vec<(Version<'a>, &'a str)>,
 }
 
 /// A component of it, and the text that it was read from.
 pub(super) struct Component<'a> {
     pub(super) id: &'a str,
-    pub(super) versions: Vec<(Version<'a>, &'a str)>,
+    /// How many versions it has.
+    pub(super) count: usize,
     pub(super) extra: Carried,
     pub(super) text: &'a str,
 }
@@ -60,12 +69,12 @@ pub(super) struct File<'a> {
 pub(super) fn catalogue(text: &str) -> Option<Catalogue<'_>> {
     document(text, |plain| {
         let (mut schema, mut id, mut origin, mut components) = (None, None, None, None);
-        let mut ignored = Carried::new();
+        let (mut versions, mut ignored) = (Vec::with_capacity(text.len() / VERSION_BYTES), Carried::new());
         plain.object(|plain, name| match name {
             "schema" => once(&mut schema, plain.text().filter(|schema| *schema == CATALOGUE_SCHEMA)),
             "id" => once(&mut id, plain.text()),
             "origin" => once(&mut origin, source(plain)),
-            "components" => once(&mut components, list(plain, component)),
+            "components" => once(&mut components, list(plain, |plain| component(plain, &mut versions))),
             // A claim is noted by the reader of headers.
             "publicKey" | "signature" => None,
             // Nearly no catalogue has taken anything back.
@@ -77,20 +86,27 @@ pub(super) fn catalogue(text: &str) -> Option<Catalogue<'_>> {
             CatalogueOrigin { kind: owned(kind), url: owned(url), commit: owned(commit), path: owned(path) }
         });
         schema?;
-        Some(Catalogue { id, origin, components: components? })
+        Some(Catalogue { id, origin, components: components?, versions })
     })
 }
 
-fn component<'a>(plain: &mut Plain<'a>) -> Option<Component<'a>> {
-    let (mut id, mut versions, mut extra) = (None, None, Carried::new());
+fn component<'a>(plain: &mut Plain<'a>, versions: &mut Vec<(Version<'a>, &'a str)>) -> Option<Component<'a>> {
+    let (mut id, mut count, mut extra) = (None, None, Carried::new());
+    let before = versions.len();
     let ((), text) = plain.spelled(|plain| {
         plain.object(|plain, name| match name {
             "id" => once(&mut id, plain.text()),
-            "versions" => once(&mut versions, list(plain, |plain| plain.spelled(version))),
+            "versions" => {
+                plain.array(|plain| {
+                    versions.push(plain.spelled(version)?);
+                    Some(())
+                })?;
+                once(&mut count, versions.len().checked_sub(before))
+            }
             other => carry(&mut extra, other, plain.value()?),
         })
     })?;
-    Some(Component { id: id?, versions: versions?, extra, text })
+    Some(Component { id: id?, count: count?, extra, text })
 }
 
 fn version<'a>(plain: &mut Plain<'a>) -> Option<Version<'a>> {
@@ -125,6 +141,11 @@ pub(super) fn manifest(bytes: &[u8]) -> Option<Manifest<'_>> {
         let (files, dependencies) = (files.unwrap_or_default(), dependencies.unwrap_or_default());
         Some(Manifest { id: id?, source: from?, files, dependencies, extra })
     })
+}
+
+/// Returns carried fields as a map; nearly all versions carry none, and then there is nothing to put in order.
+pub(super) fn fields(carried: Carried) -> Map<String, Value> {
+    if carried.is_empty() { Map::new() } else { carried.into_iter().collect() }
 }
 
 fn source<'a>(plain: &mut Plain<'a>) -> Option<Source<'a>> {

@@ -1,5 +1,7 @@
 //! Component rows: releases without a manifest, as JSONL lists and JSON arrays name them.
 
+use std::sync::Arc;
+
 use crate::dialect::lcod::descriptor::DescriptorTask;
 use crate::dialect::lcod::document::{ArrayEntry, Entry, RowOrigin};
 use crate::dialect::lcod::pending::{Pending, lcod_only, sha256};
@@ -19,7 +21,7 @@ impl Reading<'_> {
         };
         let id = row.id.clone();
         match self.descriptor_errand(row) {
-            Ok((location, task)) => self.admit(&id, entry, location, Vec::new(), task),
+            Ok((location, task)) => self.admit(&id, entry, (location, None), task),
             Err(error) => self.skip(&id, entry.refused(error)),
         }
     }
@@ -48,7 +50,7 @@ impl Reading<'_> {
         let pending = Pending {
             id,
             version,
-            origin: compose.origin(),
+            origin: Arc::new(compose.origin()),
             yanked: row.yanked.unwrap_or(false),
             extra: row.extra,
         };

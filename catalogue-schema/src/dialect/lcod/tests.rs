@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::dialect;
-use crate::digest::Digest;
+use crate::digest::{Digest, Digests};
 use crate::id::{CatalogueId, Dialect};
 use crate::model::{Level, Place, Rank, Release, Trust, Verdict};
 use crate::pointer::{CommitId, HttpsUrl, LocalPath, Repository, Revision};
@@ -63,14 +65,14 @@ fn errand(location: &Location, base: Option<Base>) -> Errand {
     let id = CatalogueId { source: "acme".parse().unwrap(), name: "acme".parse().unwrap() };
     Errand {
         want: Want::Blob(location.clone()),
-        digests: Vec::new(),
+        digests: Digests::default(),
         size: None,
         signature: None,
-        stage: Stage::Node(Node {
+        stage: Stage::Node(Box::new(Node {
             id,
             via: Vec::new(),
             rank: Rank(vec![Place { priority: 50, position: 0 }]),
-        }),
+        })),
         task: dialect::Task::Lcod(Task::Node(Box::new(NodeTask { base, ..NodeTask::default() }))),
     }
 }
@@ -1265,7 +1267,7 @@ fn a_rows_digest_pins_its_compose() {
     let found = read_at(&remote(), &row).unwrap();
     assert!(found.errands[0].digests.is_empty());
     let found = read_with_known_forges(&found.errands[0], b"", &received(b"", Some(C1))).unwrap();
-    assert_eq!(found.errands[0].digests, [Digest::parse(SRI_HEX).unwrap()]);
+    assert_eq!(*found.errands[0].digests, [Digest::parse(SRI_HEX).unwrap()]);
 }
 
 #[test]
@@ -1616,6 +1618,33 @@ proptest! {
             format!("{found:?}")
         };
         prop_assert_eq!(read(false), read(true));
+    }
+
+    #[test]
+    fn a_release_is_listed_once_in_whatever_order(
+        rows in proptest::collection::vec((0u8..3, 0u8..3, 0u8..3, prop::sample::select(vec!["", "-rc.1", "+b"])), 0..24),
+        is_sorted in any::<bool>(),
+    ) {
+        let mut rows = rows;
+        if is_sorted {
+            rows.sort_by_key(|(id, major, minor, _)| (*id, *major, *minor));
+        }
+        let named = |(id, major, minor, rest): &(u8, u8, u8, &str)| (format!("lcod://a/b{id}"), format!("{major}.{minor}.0{rest}"));
+        let (mut seen, mut expected) = (BTreeSet::new(), Vec::new());
+        for (id, version) in rows.iter().map(named) {
+            if seen.insert((id.clone(), version.trim_end_matches("+b").to_owned())) {
+                expected.push(format!("{id}@{version}"));
+            }
+        }
+        let listed: Vec<String> = rows.iter().map(named).map(|(id, version)| format!(r#"{{"id":"{id}@{version}","composePath":"c/compose.yaml"}}"#)).collect();
+        let components: Vec<String> = rows.iter().map(named).map(|(id, version)| format!(r#"{{"id":"{id}","versions":[{{"version":"{version}","manifest":"m"}}]}}"#)).collect();
+        let catalogue = format!(r#"{{"schema":"lcod-registry/catalogue@1","components":[{}]}}"#, components.join(","));
+        for text in [format!("[{}]", listed.join(",")), catalogue] {
+            let finding = read_at(&remote(), &text).unwrap();
+            let found: Vec<String> = finding.errands.iter().filter_map(dialect::described).map(|(id, version)| format!("{id}@{version}")).collect();
+            prop_assert_eq!(&found, &expected, "{}", text);
+            prop_assert_eq!(finding.skipped.len(), rows.len() - expected.len());
+        }
     }
 
     #[test]

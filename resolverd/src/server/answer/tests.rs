@@ -50,7 +50,7 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
     let id = CatalogueId { source: state.source.id.clone(), name: SourceId::parse(name).unwrap() };
     let node = Node { via: if via { vec![id.clone()] } else { Vec::new() }, id, rank: Rank(vec![place(0)]) };
     CatalogueState {
-        errand: Errand { stage: Stage::Node(node), ..start(&state.source, &Forges::default()) },
+        errand: Errand { stage: Stage::Node(Box::new(node)), ..start(&state.source, &Forges::default()) },
         health,
         commit: None,
         digest: Some(Digest::sha256(name.as_bytes())),

@@ -26,7 +26,7 @@ fn generation(nodes: &[Written<'_>]) -> Generation {
             rank: Rank(places.collect()),
         };
         CatalogueState {
-            errand: Errand { stage: Stage::Node(node), ..blank.errand.clone() },
+            errand: Errand { stage: Stage::Node(Box::new(node)), ..blank.errand.clone() },
             ..blank.clone()
         }
     };

@@ -27,7 +27,7 @@ fn what_could_not_be_read_is_looked_at_again() {
     let (digest, is_there, reads) = (Digest::sha256(b"signed"), Cell::new(false), Cell::new(0));
     let content = || {
         reads.set(reads.get() + 1);
-        is_there.get().then(|| b"signed".to_vec())
+        is_there.get().then_some(Cow::Borrowed(&b"signed"[..]))
     };
     let source = SourceId::parse("acme").unwrap();
     let look = || proofs.look((&policies, &source), Usage::Package, (&digest, &content), &signature);
