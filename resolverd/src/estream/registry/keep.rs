@@ -95,9 +95,12 @@ impl Checkout {
     pub fn uncommitted(&self) -> Option<Vec<String>> {
         let filters = ["config", "--includes", "--show-scope", "--name-only", "--get-regexp", "^filter\\."];
         let is_own = |line: &str| !line.starts_with("system\t") && !line.starts_with("global\t");
-        // Git fails where there is none.
-        if self.git.run(&filters).unwrap_or_default().lines().any(is_own) {
-            return None;
+        match self.git.run(&filters) {
+            Ok(listed) if listed.lines().any(is_own) => return None,
+            Ok(_) => {}
+            Err(error) if error.is_not_configured() => {}
+            // Such as more than is kept: what nobody has seen may be a program.
+            Err(_) => return None,
         }
         let status =
             ["status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=dirty", "--", "."];
