@@ -107,7 +107,7 @@ fn a_record_of_a_publisher_that_is_too_large_is_not_fetched() {
         said(&["sync", "-o", "json"]);
     }
     let found = sandbox.run(&["resolve", "estream:acme-0"]);
-    for part in ["estream.publisher_malformed", "at most 65536 bytes"] {
+    for part in ["estream.publisher_malformed", "at most 262144 bytes"] {
         assert!(found.status != 0 && found.stderr.contains(part), "{found:?}");
     }
 }

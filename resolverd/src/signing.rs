@@ -160,6 +160,14 @@ pub fn inspect(path: &Path) -> Result<Found, SigningError> {
     }
 }
 
+/// Reads a private key, and the text of its file.
+///
+/// **Errors**: those of [`inspect`].
+pub fn private(path: &Path) -> Result<(PrivateKey, Zeroizing<Vec<u8>>), SigningError> {
+    let private = read_private(path, user())?;
+    Ok((private, Zeroizing::new(read(path, catalogue_schema::key::KEY_FILE_BYTES_MAX)?)))
+}
+
 fn signer(path: &Path, private: &PrivateKey) -> Result<Signer, SigningError> {
     Signer::of(private).map_err(|source| SigningError::Signature { path: path.to_owned(), source })
 }

@@ -156,10 +156,10 @@ pub fn run(verb: &Verb, globals: &Globals, env: Env<'_>, terminal: &Terminal) ->
             terminal.print(&asker.ask(&components_call(arguments))?, render::components)?;
         }
         Verb::Search(arguments) => {
-            let answer = asker.ask(&search::call(arguments))?;
+            let mut answer = asker.ask(&search::call(arguments))?;
             let facts = match terminal.prints_text() {
                 true => estream::search::facts(&answer, &mut asker)?,
-                false => None,
+                false => estream::search::add(&mut answer, &mut asker).map(|()| None)?,
             };
             terminal.print(&answer, |answer, paint| match &facts {
                 Some(facts) => estream::search::text(answer, facts, paint),

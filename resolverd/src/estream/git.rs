@@ -2,7 +2,7 @@
 //! registry, to commit and to push.
 //!
 //! A repository is looked at whose configuration somebody else may have written: no hook runs, nothing that it brings is taken for a
-//! repository because of what it is called, and what replaces an object in it is not followed.
+//! repository because of what it is called, what replaces an object in it is not followed, and what is missing in it is not fetched.
 //!
 //! Never through a shell, never asks on the terminal for a password, never reads an argument from outside as an option. What a
 //! repository brings is read by [`crate::fetch`], and never checked out: a registry's files could be links.
@@ -39,6 +39,11 @@ const FIXED: [&str; 11] = [
 ];
 /// How long one call may take that reaches another machine.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// The verbs that reach another repository. A repository that is only looked at may name others that objects are fetched from where
+/// they are missing, and the programs by which those are reached.
+const REACHING: [&str; 3] = ["clone", "ls-remote", "push"];
+/// The status of `git config` where nothing is configured.
+const NOT_CONFIGURED: i32 = 1;
 /// The most processes that are ended with a call.
 const PROCESSES_MAX: usize = 1_000;
 /// What would lead the program to another repository than the one that it is told.
@@ -67,6 +72,8 @@ pub enum GitError {
     Failed {
         /// Which of its verbs.
         verb: String,
+        /// Its exit status; `None` where a signal ended it.
+        status: Option<i32>,
         /// What it said, escaped and cut.
         said: String,
     },
@@ -106,6 +113,11 @@ impl GitError {
             GitError::Slow { .. } => true,
             GitError::Unstarted { .. } | GitError::TooMuch { .. } => false,
         }
+    }
+
+    /// Tells whether `git config` found nothing of what it was asked for; that it could not look is something else.
+    pub fn is_not_configured(&self) -> bool {
+        matches!(self, GitError::Failed { verb, status: Some(NOT_CONFIGURED), .. } if verb == "config")
     }
 
     /// Tells whether the program does not know who commits.
@@ -176,6 +188,10 @@ impl Git {
             command.env("GIT_INDEX_FILE", index);
         }
         let verb = verb(arguments);
+        if !REACHING.contains(&verb.as_str()) {
+            // Either of them is enough; older programs know the second one alone. There is no protocol of this name.
+            command.env("GIT_NO_LAZY_FETCH", "1").env("GIT_ALLOW_PROTOCOL", "none");
+        }
         let child = command.spawn().map_err(|source| GitError::Unstarted { source })?;
         let ended = conversed(child, input.to_vec(), &verb)?;
         match ended.is_good {
@@ -188,7 +204,7 @@ impl Git {
                     let start = (said.len() - SAID_BYTES_MAX..).find(|at| said.is_char_boundary(*at));
                     said = format!("…{}", &said[start.unwrap_or_default()..]);
                 }
-                Err(GitError::Failed { verb, said })
+                Err(GitError::Failed { verb, status: ended.status, said })
             }
         }
     }
@@ -200,6 +216,7 @@ fn verb<A: AsRef<OsStr>>(arguments: &[A]) -> String {
 
 struct Ended {
     is_good: bool,
+    status: Option<i32>,
     printed: String,
     /// Not all that was printed is in `printed`.
     is_cut: bool,
@@ -253,7 +270,7 @@ fn conversed(mut child: Child, input: Vec<u8>, verb: &str) -> Result<Ended, GitE
     let text = |thread: JoinHandle<Heard>| thread.join().unwrap_or_default();
     text(writer);
     let ((printed, is_cut), (said, _)) = (text(printed), text(said));
-    Ok(Ended { is_good: status.success(), printed, is_cut, said })
+    Ok(Ended { is_good: status.success(), status: status.code(), printed, is_cut, said })
 }
 
 /// Ends a program with all that it has started. It has no process group of its own: whoever presses Ctrl-C ends it with us, and ssh

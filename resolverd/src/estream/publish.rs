@@ -29,6 +29,7 @@ use crate::api::{Code, Failure};
 use crate::estream::forge::{Interface, Pull, Unseen};
 use crate::estream::package::against::{Against, Check};
 use crate::estream::package::command::CheckCommand;
+use crate::estream::package::secret::Traces;
 use crate::estream::package::{PRIVATE_KEY, Package};
 use crate::estream::registry::check::{self, Change, Question, Report, told, unfit};
 use crate::estream::registry::keep::for_archives;
@@ -94,6 +95,8 @@ pub struct Sealed {
     pub place: Place,
     /// What the commit changes.
     pub change: Submission,
+    /// What the registry's check says of it.
+    pub report: Report,
 }
 
 /// A commit that is ready to be pushed.
@@ -143,9 +146,12 @@ impl Place {
 pub fn prepare(eyes: &Eyes, wish: &Wish<'_>) -> Result<Prepared, Failure> {
     let bounds = Bounds::from(wish.limits);
     let package = Package::read(wish.directory, &bounds)?;
-    if let Some(path) = package.holds(wish.key) {
+    // A key that cannot be read is told where it is used.
+    let traces = signing::private(wish.key).ok().map(|(key, file)| Traces::of(&key, &file));
+    let copied = || package.holds_key(traces.as_ref()?);
+    if let Some(path) = package.holds(wish.key).or_else(copied) {
         let detail =
-            format!("the key {} is {path} of the component, and would be published", wish.key.display());
+            format!("the key {} is in {path} of the component, and would be published", wish.key.display());
         return Err(Failure::new(Code::ManifestInvalid, PRIVATE_KEY, detail)
             .hint("move the key out of the component's directory, or leave it out by [component.include]"));
     }
@@ -394,6 +400,11 @@ fn sealed(
     add(format!("{own}/checksum.sha3"), write::checksum(&checksum).into_bytes())?;
     add(format!("{component_directory}/metadata.json"), metadata.into_bytes())?;
     if let Place::Registry(path) = &place {
+        if desk.has(path) {
+            let detail = format!("the registry has {path} already, and the archive would replace it");
+            return Err(Failure::new(Code::RequestInvalid, "registry.archive_place", detail)
+                .hint("name another path with --archive-url; what lies where archives lie, and is none, its keepers remove"));
+        }
         add(path.to_string(), archive.clone())?;
     }
     let title = format!("Publish {} v{version}", id.path());
@@ -402,14 +413,15 @@ fn sealed(
     let aside = desk.aside().join("archives");
     let name = format!("{}-{version}.tar.gz", id.path().trim_start_matches('@').replace('/', "-"));
     set_aside(&aside, &name, &archive)?;
-    // What an address holds that somebody else filled is looked at there.
+    // What an address holds that somebody else filled is looked at there, and what the commit holds in the commit.
     let archives = match (&place, wish.is_dry) {
-        (Place::Url(_), false) => None,
+        (Place::Url(_), false) | (Place::Registry(_), _) => None,
         _ => Some(aside.as_path()),
     };
     let change = Submission { commit, branch, title, files: files.into_keys().collect() };
-    checked(eyes, &desk, &change, (archives, wish.limits, wish.now_s))?;
+    let report = checked(eyes, &desk, &change, (archives, wish.limits, wish.now_s))?;
     Ok(Sealed {
+        report,
         name: id.path().to_owned(),
         version: version.clone(),
         publisher,
@@ -442,6 +454,7 @@ fn checked(
     change: &Submission,
     (archives, limits, now_s): (Option<&Path>, &Limits, i64),
 ) -> Result<Report, Failure> {
+    desk.can_have(&change.branch)?;
     let (base, home) = (desk.home(&desk.head)?, desk.home(&change.commit)?);
     let changes: Vec<Change> = check::changes(desk.git(), (&desk.head, &change.commit), "")?;
     let question =
@@ -569,6 +582,8 @@ pub struct Withdrawn {
     pub desk: Desk,
     /// What the commit changes.
     pub change: Submission,
+    /// What the registry's check says of it.
+    pub report: Report,
 }
 
 /// Makes the commit that withdraws a version, or brings it back: exactly that flag and `latest` change.
@@ -619,8 +634,8 @@ pub fn withdraw(
     let commit = desk.commit(&files, &message)?;
     let branch = format!("{word}/{}-{version}", id.path());
     let change = Submission { commit, branch, title, files: files.into_keys().collect() };
-    checked(eyes, &desk, &change, (None, limits, now_s))?;
-    Ok(Withdrawn { desk, change })
+    let report = checked(eyes, &desk, &change, (None, limits, now_s))?;
+    Ok(Withdrawn { desk, change, report })
 }
 
 /// Reads `NAME@VERSION`, with or without the dialect before it.

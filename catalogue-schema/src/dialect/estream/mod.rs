@@ -80,8 +80,8 @@ pub const PLATFORM: &str = "estream";
 const INDEX_LEVELS: u8 = 4;
 /// The largest signature file in bytes; checked before it is read.
 pub const SIGNATURE_BYTES_MAX: usize = 64 << 10;
-/// The largest record of a publisher in bytes: a dozen keys. It is read for each of his components.
-pub const PUBLISHER_BYTES_MAX: usize = 64 << 10;
+/// The largest record of a publisher in bytes: four dozen keys. It is read for each of his components.
+pub const PUBLISHER_BYTES_MAX: usize = 256 << 10;
 /// The reason by which a larger record is not fetched; whoever hears of it hears that the record is malformed.
 const PUBLISHER_TOO_LARGE: &str = "limit.publisher_document_bytes";
 /// The largest checksum file in bytes.

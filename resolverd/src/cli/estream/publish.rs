@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 
 use crate::api::{Code, Failure};
 use crate::cli::estream::checks::{self, Checking};
+use crate::cli::estream::registry;
 use crate::cli::keys::now_s;
 use crate::cli::render::plain;
 use crate::cli::{Ended, Env, Output, Terminal};
 use crate::config::Settings;
 use crate::estream::forge::{API, Interface};
+use crate::estream::package::command::TOKEN_ENV;
 use crate::estream::publish::{self, Place, Prepared, Sealed, Submission, Submitted, Wish};
 use crate::estream::registry::submit::Address;
 use crate::estream::registry::view::Eyes;
@@ -50,7 +52,7 @@ pub struct Submit {
     #[arg(short, long)]
     yes: bool,
     /// The environment variable that holds a token for the interface of the registry's forge
-    #[arg(long, value_name = "NAME", default_value = "GITHUB_TOKEN")]
+    #[arg(long, value_name = "NAME", default_value = TOKEN_ENV)]
     token_env: String,
     /// Where that interface is
     #[arg(long, value_name = "URL", default_value = API)]
@@ -112,6 +114,7 @@ pub(in crate::cli) fn publish(
             .hint("name it with --key FILE, or as default_key below [estream] in config.toml")
     })?;
     let command = if *skip_tests { None } else { checking.command(settings, env)? };
+    let command = command.map(|command| command.without(&submit.token_env));
     let token = submit.token(&address, env);
     let eyes = Eyes::new(settings.network.clone(), &settings.limits)?;
     let wish = Wish {
@@ -135,13 +138,16 @@ pub(in crate::cli) fn publish(
         let failure = checks::failed(&checks, "nothing was published");
         return Err(failure.map_or(Ended::Quietly, Ended::from));
     };
+    let notes = registry::notes(&sealed.report);
     terminal.tell_text(&sealing(&sealed, &address, submit.dry_run))?;
+    terminal.tell_text(&registry::noted(&notes))?;
     let question = format!("Publish {} v{} to {}?", sealed.name, sealed.version, address.url);
     if !submit.is_confirmed(&question)? {
         terminal.say("nothing was published");
         return Ok(DECLINED);
     }
     let mut answer = described(&sealed, &address);
+    registry::add_notes(&mut answer, notes);
     answer["checks"] = told;
     answer["dryRun"] = submit.dry_run.into();
     answer["published"] = (!submit.dry_run).into();
@@ -181,6 +187,8 @@ pub(in crate::cli) fn withdraw(
         plain(&address.url),
         files.join("\n    ")
     ))?;
+    let notes = registry::notes(&made.report);
+    terminal.tell_text(&registry::noted(&notes))?;
     if !submit.is_confirmed(&format!("{} in {}?", made.change.title, address.url))? {
         terminal.say("nothing was changed");
         return Ok(DECLINED);
@@ -189,6 +197,7 @@ pub(in crate::cli) fn withdraw(
         "registry": address.url, "title": made.change.title, "branch": made.change.branch, "files": files,
         "dryRun": submit.dry_run,
     });
+    registry::add_notes(&mut answer, notes);
     if submit.dry_run {
         terminal.tell_text("\n  Nothing was changed: this was a dry run.\n")?;
     } else {

@@ -24,6 +24,8 @@ use crate::signing;
 
 /// How many digits of a commit are shown.
 const COMMIT_DIGITS: usize = 12;
+/// How long a comment may be, in bytes, without the word that it was cut: forges take 65,536 characters.
+const COMMENT_BYTES_MAX: usize = 65_000;
 /// How many files are named that are not committed.
 const NAMED_MAX: usize = 5;
 
@@ -338,17 +340,47 @@ fn told(place: &Place, report: &Report) -> Value {
         json!({ "version": one.version, "publisher": one.publisher, "keyId": one.key_id, "good": one.is_good })
     });
     let is_publication = report.versions.iter().any(|one| one.is_good);
-    json!({
+    let mut answer = json!({
         "commit": place.commit,
         "base": base,
         "good": report.findings.is_empty(),
         "automatic": base.is_some() && is_publication && report.findings.is_empty() && report.attention.is_empty(),
         "versions": versions.collect::<Vec<Value>>(),
-        "changes": report.changes,
-        "attention": report.attention,
-        "warnings": report.warnings,
         "findings": report.findings.iter().map(|one| one.problem(None)).collect::<Vec<Value>>(),
-    })
+    });
+    add_notes(&mut answer, notes(report));
+    answer
+}
+
+/// The lists of what a check says and finds nothing wrong with, by their names, each with its title.
+const NOTES: [(&str, &str); 3] =
+    [("changes", "changes"), ("attention", "look at this before you merge"), ("warnings", "warnings")];
+
+/// Returns what a check says and finds nothing wrong with.
+pub(super) fn notes(report: &Report) -> Value {
+    json!({ "changes": report.changes, "attention": report.attention, "warnings": report.warnings })
+}
+
+/// Adds it to an answer.
+pub(super) fn add_notes(answer: &mut Value, mut notes: Value) {
+    for (name, _) in NOTES {
+        answer[name] = notes[name].take();
+    }
+}
+
+/// Returns it as text.
+pub(super) fn noted(notes: &Value) -> String {
+    let mut out = String::new();
+    for (name, title) in NOTES {
+        let lines = list(notes, name);
+        if !lines.is_empty() {
+            out.push_str(&format!("{title}:\n"));
+        }
+        for line in lines {
+            out.push_str(&format!("  {}\n", plain(line.as_str().unwrap_or_default())));
+        }
+    }
+    out
 }
 
 fn heading(answer: &Value) -> String {
@@ -380,17 +412,7 @@ fn text(answer: &Value, paint: Paint) -> String {
         let key = if key.is_empty() { key } else { format!(" (key {key})") };
         out.push_str(&format!("  {mark} {}{}\n", plain(&field(one, "version")), plain(&key)));
     }
-    let titles =
-        [("changes", "changes"), ("look at this before you merge", "attention"), ("warnings", "warnings")];
-    for (title, name) in titles {
-        let lines = list(answer, name);
-        if !lines.is_empty() {
-            out.push_str(&format!("{title}:\n"));
-        }
-        for line in lines {
-            out.push_str(&format!("  {}\n", plain(line.as_str().unwrap_or_default())));
-        }
-    }
+    out.push_str(&noted(answer));
     for one in list(answer, "findings") {
         let (code, reason) = (field(one, "code"), field(one, "reason"));
         out.push_str(&format!("{} {reason}: {}\n", paint.bad(&code), plain(&field(one, "detail"))));
@@ -432,10 +454,20 @@ fn comment(file: &Path, answer: &Value) -> Result<(), Failure> {
     out.push_str(&lines("What changes", "changes"));
     out.push_str(&lines("Look at this before you merge", "attention"));
     out.push_str(&lines("Warnings", "warnings"));
+    cut(&mut out);
     signing::publish(file, out.as_bytes(), &[]).map_err(|error| {
         Failure::new(Code::RequestInvalid, "registry.comment", error.to_string())
             .hint("name a file in a directory that exists")
     })
+}
+
+/// Cuts a comment that no forge would take, between two lines.
+fn cut(out: &mut String) {
+    if out.len() > COMMENT_BYTES_MAX {
+        let end = (0..COMMENT_BYTES_MAX).rfind(|at| out.as_bytes()[*at] == b'\n').unwrap_or_default();
+        out.truncate(end);
+        out.push_str("\n\nThis is not all: `resolverd registry check` prints the rest.\n");
+    }
 }
 
 /// Returns text of somebody else's so that Markdown takes it as it is.

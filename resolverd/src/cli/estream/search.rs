@@ -12,22 +12,56 @@ use crate::cli::render::{Paint, field, list, plain, table};
 /// How many characters a badge of a publisher may have; longer ones are cut.
 const BADGE_CHARS_MAX: usize = 24;
 
+/// Tells whether a hit is of an eStream registry.
+fn is_ours(one: &Value) -> bool {
+    one["id"].as_str().is_some_and(|id| id.starts_with(PREFIX))
+}
+
 /// Asks what the table shows beside the hits; `None` where not every hit is of an eStream registry.
 ///
 /// **Errors**: those of the answer.
 pub fn facts(answer: &Value, asker: &mut Asker<'_>) -> Result<Option<Value>, Ended> {
     let items = list(answer, "items");
-    let is_ours = |one: &Value| one["id"].as_str().is_some_and(|id| id.starts_with(PREFIX));
-    if items.is_empty() || !items.iter().all(is_ours) {
-        return Ok(None);
+    match items.is_empty() || !items.iter().all(is_ours) {
+        true => Ok(None),
+        false => looked_up(items.iter(), &answer["snapshot"], asker).map(Some),
     }
+}
+
+/// Adds to each hit of an eStream registry what its line in the table shows: `publisher`, `publisherVerified`, `official`, and `badges`,
+/// which are the publisher's own words.
+///
+/// **Errors**: those of the answer.
+pub fn add(answer: &mut Value, asker: &mut Asker<'_>) -> Result<(), Ended> {
+    let ours = list(answer, "items").iter().filter(|one| is_ours(one));
+    if ours.clone().next().is_none() {
+        return Ok(());
+    }
+    let mut facts = looked_up(ours, &answer["snapshot"], asker)?;
+    let facts = facts.as_array_mut().map_or(&mut [][..], Vec::as_mut_slice);
+    let items = answer["items"].as_array_mut().map_or(&mut [][..], Vec::as_mut_slice);
+    for (one, facts) in items.iter_mut().filter(|one| is_ours(one)).zip(facts) {
+        let extra = &facts["extra"];
+        one["badges"] = own_badges(extra).collect();
+        one["official"] = (extra["official"] == true).into();
+        one["publisher"] = extra["publisher"].clone();
+        one["publisherVerified"] = (extra["publisherVerified"] == true).into();
+    }
+    Ok(())
+}
+
+fn looked_up<'v>(
+    items: impl Iterator<Item = &'v Value>,
+    snapshot: &Value,
+    asker: &mut Asker<'_>,
+) -> Result<Value, Ended> {
     let reference = |one: &Value| match one["version"].as_str() {
         Some(version) => format!("{}@={version}", field(one, "id")),
         None => field(one, "id"),
     };
-    let ids: Vec<String> = items.iter().map(reference).collect();
-    let body = json!({ "ids": ids, "snapshot": answer["snapshot"] });
-    asker.ask(&Call::post("/v1/lookup", &body)).map(Some)
+    let ids: Vec<String> = items.map(reference).collect();
+    let body = json!({ "ids": ids, "snapshot": snapshot });
+    asker.ask(&Call::post("/v1/lookup", &body))
 }
 
 /// Returns the table.
@@ -65,9 +99,7 @@ fn badges(one: &Value, extra: &Value, paint: Paint) -> String {
         (false, true) => all.push("Verified".to_owned()),
         (false, false) => {}
     }
-    let own = list(extra, "badges").iter().filter_map(Value::as_str);
-    let is_own = |badge: &&str| !["official", "verified"].iter().any(|word| badge.eq_ignore_ascii_case(word));
-    all.extend(own.filter(is_own).map(titled));
+    all.extend(own_badges(extra).map(titled));
     if one["verdict"] == "refused" {
         all.push(paint.bad("refused"));
     }
@@ -79,6 +111,11 @@ fn badges(one: &Value, extra: &Value, paint: Paint) -> String {
         all.push(paint.note(&format!("shadows {shadowed}")));
     }
     all.join(", ")
+}
+
+fn own_badges(extra: &Value) -> impl Iterator<Item = &str> {
+    let is_own = |badge: &&str| !["official", "verified"].iter().any(|word| badge.eq_ignore_ascii_case(word));
+    list(extra, "badges").iter().filter_map(Value::as_str).filter(is_own)
 }
 
 fn titled(badge: &str) -> String {

@@ -23,6 +23,9 @@ pub const TIMEOUT_S: u64 = 600;
 /// How much of what it prints is kept, in bytes: the end of it.
 pub const OUTPUT_BYTES_MAX: usize = 256 << 10;
 
+/// The variable that holds a token for the interface of a forge, unless another one is named.
+pub const TOKEN_ENV: &str = "GITHUB_TOKEN";
+
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckCommand {
@@ -30,6 +33,8 @@ pub struct CheckCommand {
     program: PathBuf,
     arguments: Vec<String>,
     timeout: Duration,
+    /// Variables that it is not given.
+    withheld: Vec<String>,
 }
 
 /// How a command went.
@@ -63,7 +68,19 @@ impl CheckCommand {
             }
         };
         let program = found.ok_or_else(|| wrong(format!("no program {program:?}")))?;
-        Ok(CheckCommand { program, arguments: arguments.to_vec(), timeout: Duration::from_secs(timeout_s) })
+        let timeout = Duration::from_secs(timeout_s);
+        Ok(CheckCommand {
+            program,
+            arguments: arguments.to_vec(),
+            timeout,
+            withheld: vec![TOKEN_ENV.to_owned()],
+        })
+    }
+
+    /// Withholds another variable of the environment, which holds what is none of its business.
+    pub fn without(mut self, variable: &str) -> CheckCommand {
+        self.withheld.push(variable.to_owned());
+        self
     }
 }
 
@@ -125,7 +142,11 @@ fn late(command: &CheckCommand) -> Failure {
 
 fn start(command: &CheckCommand, directory: &Path) -> io::Result<(Child, PipeReader)> {
     let (reader, writer) = io::pipe()?;
-    let child = Command::new(&command.program)
+    let mut started = Command::new(&command.program);
+    for variable in command.withheld.iter().filter(|name| !name.is_empty() && !name.contains(['=', '\0'])) {
+        started.env_remove(variable);
+    }
+    let child = started
         .args(&command.arguments)
         .current_dir(directory)
         .stdin(Stdio::null())

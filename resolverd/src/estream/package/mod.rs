@@ -18,7 +18,7 @@
 //! begins with a dot, [`NOISE`], and archives of the component itself.
 //!
 //! A file that would be in it and that no reader of archives takes (a link, a device, a name outside the grammar of paths, two names
-//! that differ in case alone), or that holds a private key in PEM, is told by name, and nothing is packed. What is left out is not
+//! that differ in case alone), or that holds a private key ([`secret`]), is told by name, and nothing is packed. What is left out is not
 //! looked at.
 //!
 //! The directory is opened once, and everything below it from there without following a link: whoever swaps a directory for a link
@@ -27,6 +27,7 @@
 pub mod against;
 pub mod command;
 pub mod include;
+pub mod secret;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use catalogue_schema::model::Refusal;
 use catalogue_schema::path::DocPath;
 
 use crate::api::{Code, Failure};
+use crate::estream::package::secret::Traces;
 use crate::estream::package::walk::Found;
 use crate::fetch::limit::Limits;
 use crate::materialize::archive::{ArchiveError, Bounds, read, write};
@@ -161,6 +163,11 @@ impl Package {
         let place = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
         let own = place(other)?;
         self.files.keys().find(|path| place(&self.directory.join(path.as_text())) == Some(own))
+    }
+
+    /// Returns the path of a file of the archive that holds a key, in whatever form.
+    pub fn holds_key(&self, key: &Traces) -> Option<&DocPath> {
+        self.files.iter().find(|(_, bytes)| key.are_in(bytes)).map(|(path, _)| path)
     }
 
     /// Returns the name of the archive's file, such as `estream-wire-fix-1.0.0.tar.gz` or `acme-counter-0.1.0.tar.gz`.

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::api::{Code, Failure};
 use crate::estream::package::include::{Glob, Globs, PATTERNS_MAX, Progress};
-use crate::estream::package::{NOISE, PRIVATE_KEY, of_files};
+use crate::estream::package::{NOISE, PRIVATE_KEY, of_files, secret};
 use crate::materialize::archive::Bounds;
 use crate::materialize::names;
 use crate::materialize::tree::at_most;
@@ -30,15 +30,6 @@ const README: &str = "README.md";
 const ENTRIES_MAX: usize = 200_000;
 /// The most of what is left out that is named.
 const LEFT_OUT_MAX: usize = 1_000;
-
-/// What stands in the first line of every private key in PEM.
-const PRIVATE: &[u8] = b"PRIVATE KEY";
-/// How long that line may be behind its first word, in bytes.
-const LABEL_BYTES_MAX: usize = 64;
-/// How far behind that line its content is looked for, in bytes.
-const BODY_BYTES_MAX: usize = 512;
-/// How many characters of base64 in a row are content, and no word.
-const RUN_BYTES_MIN: usize = 32;
 
 /// An open directory of a component.
 #[derive(Debug)]
@@ -284,7 +275,7 @@ impl Walker<'_> {
                         at_most(self.bounds.unpacked_bytes, "bytes in one release", "release_bytes");
                     return Err(too_much("archive.too_large", expected, "more"));
                 }
-                if holds_private_key(&bytes) {
+                if secret::is_in(&bytes) {
                     let (expected, found) = ("nothing that is secret", format!("a private key in {path}"));
                     let refusal = Refusal::new(PRIVATE_KEY, "the component", expected, found);
                     self.found.refused.push(refusal);
@@ -340,25 +331,6 @@ enum Below {
 
 fn too_much(reason: &'static str, expected: String, found: &str) -> Below {
     Below::Failed(of_files(&Refusal::new(reason, "the component", expected, found)))
-}
-
-/// Tells whether a text holds a private key in PEM, wherever it begins, as in a YAML or JSON document. A block without content, by
-/// which a text speaks of keys, is none.
-fn holds_private_key(bytes: &[u8]) -> bool {
-    const BEGIN: &[u8] = b"-----BEGIN ";
-    let starts = bytes.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN);
-    starts.map(|(at, _)| &bytes[at + BEGIN.len()..]).any(|rest| {
-        let (label, body) = rest.split_at(rest.len().min(LABEL_BYTES_MAX));
-        let (label, body) = match label.iter().position(|byte| matches!(byte, b'\r' | b'\n' | b'\\')) {
-            Some(end) => rest.split_at(end),
-            None => (label, body),
-        };
-        let is_private = label.windows(PRIVATE.len()).any(|window| window == PRIVATE);
-        // The first lines may be headers.
-        let body = &body[..body.len().min(BODY_BYTES_MAX)];
-        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
-        is_private && body.split(|byte| !is_base64(byte)).any(|run| run.len() >= RUN_BYTES_MIN)
-    })
 }
 
 /// What is behind a name.

@@ -10,8 +10,8 @@
 //!    that all documents state.
 //! 3. It can be unpacked within bounds, and its manifest is the copy in the index, byte for byte.
 //! 4. It passes the validations of [`crate::estream::package`], against what was published before.
-//! 5. Of a version that is new: its key is active now, and it was not published in the future. `published_at` is written by whoever
-//!    asks for the change, so that the holder of a replaced key could write one of better days.
+//! 5. Of a version that is new: its key is active now, and it was not published in the future, nor before those that it follows.
+//!    `published_at` is written by whoever asks for the change, so that the holder of a replaced key could write one of better days.
 //!
 //! Never writes into the registry, and runs nothing that it names.
 
@@ -19,11 +19,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::dialect::estream::document::ConfigDocument;
-use catalogue_schema::dialect::estream::{INDEX, KERNEL, MANIFEST, Publisher};
+use catalogue_schema::dialect::estream::{INDEX, KERNEL, MANIFEST, PREFIX, Publisher};
 use catalogue_schema::digest::Hashed;
 use catalogue_schema::error::escaped;
 use catalogue_schema::id::{ComponentId, Dialect};
 use catalogue_schema::json;
+use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Refusal, Release, Verdict};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::revision::rfc3339;
@@ -32,9 +33,9 @@ use catalogue_schema::version::Version;
 use serde_json::{Map, Value};
 
 use crate::api::{Code, Failure};
-use crate::estream::git::Git;
+use crate::estream::git::{Git, GitError};
 use crate::estream::package::Package;
-use crate::estream::package::against::Against;
+use crate::estream::package::against::{Against, Increment};
 use crate::estream::package::command::CheckCommand;
 use crate::estream::registry::keep::for_archives;
 use crate::estream::registry::view::{Eyes, Home, PUBLISHERS, View};
@@ -52,6 +53,8 @@ pub const KEY_CHANGED: &str = "registry.key_changed";
 pub const PUBLISHER_CHANGED: &str = "registry.publisher_changed";
 /// A file that belongs to nothing in a registry.
 pub const FILE_UNKNOWN: &str = "registry.file_unknown";
+/// More versions at once than are looked at.
+pub const TOO_MANY: &str = "registry.too_many_versions";
 /// A version that is said to be published at a time that cannot be.
 pub const PUBLISHED_AT: &str = "registry.published_at";
 /// The fields of metadata that are compared by themselves, or follow from the versions.
@@ -68,6 +71,14 @@ const AHEAD_S: i64 = 3_600;
 const NAMED_MAX: usize = 8;
 /// How many files may differ from a base.
 const CHANGES_MAX: usize = 100_000;
+/// How many versions one change may publish: of each an archive is read.
+const NEW_VERSIONS_MAX: usize = 10_000;
+/// How many directories Git is asked for at once.
+const LISTED_MAX: usize = 500;
+/// How the names of archives end.
+const ARCHIVE_ENDS: [&str; 2] = [".tar.gz", ".tgz"];
+/// The reason for which readers refuse a path that could be another one where case does not count.
+const AMBIGUOUS: &str = "git.ambiguous_path";
 /// The modes of files that Git keeps: plain ones.
 const PLAIN_MODES: [&str; 3] = ["100644", "100755", "000000"];
 
@@ -98,6 +109,8 @@ pub struct Change {
     pub mode: String,
     /// It was there before.
     pub was_there: bool,
+    /// What stands beside it, or beside a directory of it, by a name that differs in the case of letters alone; of files that are new.
+    pub twin: Option<String>,
 }
 
 /// What was found.
@@ -150,7 +163,56 @@ pub fn changes(git: &Git, (base, head): (&str, &str), root: &str) -> Result<Vec<
         "--",
     ];
     let listed = git.run(&arguments).map_err(|error| failed(error.to_string()))?;
-    changes_of(&listed, root).map_err(failed)
+    let mut changes = changes_of(&listed, root).map_err(failed)?;
+    note_twins(git, head, root, &mut changes).map_err(|error| failed(error.to_string()))?;
+    Ok(changes)
+}
+
+/// Notes what of the new files readers could not tell from others: where case does not count they would be one, so that neither is read.
+fn note_twins(git: &Git, head: &str, root: &str, changes: &mut [Change]) -> Result<(), GitError> {
+    let directories: BTreeSet<String> =
+        changes.iter().flat_map(|change| change.steps(root)).map(|(above, _)| above).collect();
+    let mut alike: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    let (top, below): (Vec<&String>, Vec<&String>) = directories.iter().partition(|one| one.is_empty());
+    let asked = top.chunks(1).map(|_| &[][..]).chain(below.chunks(LISTED_MAX));
+    for directories in asked {
+        let fixed = ["ls-tree", "-z", "--name-only", "--full-tree", head, "--"];
+        let listed = fixed.into_iter().chain(directories.iter().map(|one| one.as_str()));
+        let listed = git.run(&listed.collect::<Vec<&str>>())?;
+        for path in listed.split('\0') {
+            let (above, name) = path.split_at(path.rfind('/').map_or(0, |at| at + 1));
+            alike.entry((above.to_owned(), name.to_ascii_lowercase())).or_default().push(path.to_owned());
+        }
+    }
+    for change in changes {
+        let twin = change.steps(root).into_iter().find_map(|(above, name)| {
+            let own = format!("{above}{name}");
+            alike.get(&(above, name.to_ascii_lowercase()))?.iter().find(|other| **other != own).cloned()
+        });
+        change.twin = twin;
+    }
+    Ok(())
+}
+
+impl Change {
+    /// Returns the directories that lead to a new file from the root of its repository, each with the name that follows in it; of a file
+    /// outside of the registry those that lead to the registry as well, for whom case does not count.
+    fn steps(&self, root: &str) -> Vec<(String, String)> {
+        if self.was_there || self.mode == "000000" {
+            return Vec::new();
+        }
+        let path = if self.is_own { format!("{root}{}", self.path) } else { self.path.clone() };
+        let ends: Vec<usize> = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).collect();
+        let steps = ends.iter().map(|end| path[..*end].rfind('/').map_or(0, |at| at + 1)).zip(&ends);
+        let is_read = |(_, end): &(usize, &usize)| {
+            self.is_own
+                || root.get(..=**end).is_some_and(|lead| {
+                    lead.ends_with('/') && lead[..**end].eq_ignore_ascii_case(&path[..**end])
+                })
+        };
+        let named = |(start, end): (usize, &usize)| (path[..start].to_owned(), path[start..*end].to_owned());
+        steps.filter(is_read).map(named).collect()
+    }
 }
 
 /// Reads what Git lists: two fields for each file, `:MODE MODE OBJECT OBJECT STATUS` and its path, with NUL behind each. A list that is
@@ -177,6 +239,7 @@ fn changes_of(listed: &str, root: &str) -> Result<Vec<Change>, String> {
             is_own: own.is_some(),
             mode: (*mode).to_owned(),
             was_there: *was != "000000",
+            twin: None,
         })
     };
     let changes: Option<Vec<Change>> = fields.chunks(2).map(read).collect();
@@ -196,11 +259,12 @@ pub fn check(eyes: &Eyes, question: &Question<'_>) -> Result<Report, Failure> {
             ConfigDocument::default()
         }
     };
-    let mut work = Work { eyes, question, view: &view, config: &config, report, fresh: BTreeMap::new() };
+    let mut work =
+        Work { eyes, question, view: &view, config: &config, report, fresh: BTreeMap::new(), holders: None };
     match question.base {
         Some((base, changes)) => {
             let known = work.base(base)?;
-            work.differing(base, changes)?;
+            work.differing(base, &known, changes)?;
             work.files_beside(&known, changes);
             work.keeps(&known);
         }
@@ -216,9 +280,59 @@ pub fn check(eyes: &Eyes, question: &Question<'_>) -> Result<Report, Failure> {
 /// What was published before a version that is looked at.
 #[derive(Debug, Clone, Default)]
 struct Before {
-    versions: Vec<Version>,
+    /// The highest of the versions that it has to be higher than.
+    highest: Option<Version>,
+    /// When the newest of them was published, in seconds since 1970-01-01 UTC; of a version that is new.
+    newest_s: Option<i64>,
     /// It is new in comparison with a base.
     is_new: bool,
+}
+
+/// The versions of a component that others have to follow: all in one line, or a line for each major version. Of a line only its end is
+/// kept, so that many versions cost no more than their number.
+#[derive(Debug)]
+struct Lines<'v> {
+    increment: Increment,
+    ends: BTreeMap<u64, End<'v>>,
+}
+
+/// The end of a line.
+#[derive(Debug)]
+struct End<'v> {
+    highest: &'v Version,
+    newest_s: Option<i64>,
+}
+
+impl<'v> Lines<'v> {
+    fn new(config: &ConfigDocument) -> Lines<'v> {
+        let increment = if config.increment_per_major { Increment::PerMajor } else { Increment::Any };
+        Lines { increment, ends: BTreeMap::new() }
+    }
+
+    fn line(&self, version: &Version) -> u64 {
+        match self.increment {
+            Increment::Any => 0,
+            Increment::PerMajor => version.semver().major,
+        }
+    }
+
+    fn add(&mut self, version: &'v Version, published_s: Option<i64>) {
+        let end = End { highest: version, newest_s: published_s };
+        let known = self.ends.entry(self.line(version)).or_insert(end);
+        if known.highest.semver().cmp_precedence(version.semver()).is_lt() {
+            known.highest = version;
+        }
+        known.newest_s = known.newest_s.max(published_s);
+    }
+
+    fn before(&self, version: &Version) -> Before {
+        let end = self.ends.get(&self.line(version));
+        Before {
+            highest: end.map(|end| end.highest.clone()),
+            newest_s: end.and_then(|end| end.newest_s),
+            is_new: false,
+        }
+    }
 }
 
 /// What a base holds.
@@ -237,7 +351,12 @@ struct Work<'a> {
     report: Report,
     /// The versions that are to be looked at.
     fresh: BTreeMap<(ComponentId, Version), Before>,
+    /// Whose every key is, once that was asked for.
+    holders: Option<Holders>,
 }
+
+/// The publishers that have a key, each with its id there.
+type Holders = BTreeMap<Fingerprint, Vec<(String, String)>>;
 
 /// What a path of a registry belongs to.
 #[derive(Debug, PartialEq, Eq)]
@@ -297,17 +416,22 @@ impl Work<'_> {
 
     /// Looks at all of it.
     fn everything(&mut self) -> Result<(), Failure> {
-        for release in &self.view.releases {
-            let published_s = |version: &Version| {
-                self.view.seals.get(&(release.id.clone(), version.clone())).map(|seal| seal.published_s)
-            };
-            let own_s = published_s(&release.version);
+        let view = self.view;
+        for same in view.releases.chunk_by(|one, other| one.id == other.id) {
             // What the registry attests says in which order they came.
-            let earlier = self.view.versions(&release.id).into_iter().filter(|version| {
-                *version != release.version && own_s.is_some() && published_s(version) < own_s
-            });
-            let before = Before { versions: earlier.collect(), is_new: false };
-            self.fresh.insert((release.id.clone(), release.version.clone()), before);
+            let mut timed: Vec<(Option<i64>, &Release)> = same
+                .iter()
+                .map(|release| (view.published_s(&release.id, &release.version), release))
+                .collect();
+            timed.sort_by_key(|(published_s, _)| *published_s);
+            let mut lines = Lines::new(self.config);
+            for at_once in timed.chunk_by(|(one_s, _), (other_s, _)| one_s == other_s) {
+                for (published_s, release) in at_once {
+                    let before = published_s.map(|_| lines.before(&release.version)).unwrap_or_default();
+                    self.fresh.insert((release.id.clone(), release.version.clone()), before);
+                }
+                at_once.iter().for_each(|(published_s, release)| lines.add(&release.version, *published_s));
+            }
         }
         for name in self.eyes.publishers(self.question.home)? {
             self.publisher(&name, None)?;
@@ -319,10 +443,17 @@ impl Work<'_> {
     }
 
     /// Looks at what differs from a base.
-    fn differing(&mut self, base: &Home, changes: &[Change]) -> Result<(), Failure> {
+    fn differing(&mut self, base: &Home, known: &Known, changes: &[Change]) -> Result<(), Failure> {
         let mut names = BTreeSet::new();
         for change in changes {
             let path = escaped(&change.path);
+            if let Some(twin) = &change.twin {
+                let expected = "one file, whatever the case of its letters";
+                let refusal = Refusal::new(AMBIGUOUS, &path, expected, format!("{} as well", escaped(twin)));
+                let failure =
+                    Failure::of_refusal(&refusal).hint("put it where the other is, or name it otherwise");
+                self.report.findings.push(failure);
+            }
             if !change.is_own {
                 self.attend(format!("{path} changes, outside of the registry"));
                 continue;
@@ -334,11 +465,11 @@ impl Work<'_> {
             match Belongs::of(&change.path) {
                 Belongs::Publisher(name) => self.publisher(name, Some(base))?,
                 Belongs::Metadata { directory, name } => {
-                    names.insert(name.clone());
-                    self.metadata(base, &directory, &name)?;
+                    names.insert(escaped(&name));
+                    self.metadata((base, known), &directory, &name)?;
                 }
                 Belongs::Version { name, version, file } => {
-                    names.insert(name.clone());
+                    names.insert(escaped(&name));
                     self.version_file(change, &name, version, file);
                 }
                 Belongs::Unknown => {
@@ -348,10 +479,12 @@ impl Work<'_> {
                 Belongs::Config | Belongs::Other => {}
             }
         }
-        // What stood wrong before is not this change's fault.
+        // What stood wrong before is not this change's fault, and neither is what is wrong with others.
+        let before: BTreeSet<(&str, String)> =
+            known.view.skipped.iter().map(|one| (one.entry.as_str(), one.error.to_string())).collect();
         for one in &self.view.skipped {
-            let is_own = |name: &String| one.entry.contains(name.as_str());
-            if names.iter().any(is_own) {
+            let is_own = names_of(&one.entry).iter().any(|name| names.contains(name));
+            if is_own && !before.contains(&(one.entry.as_str(), one.error.to_string())) {
                 let failure = Failure::of(Code::ManifestInvalid, &one.error);
                 self.report.findings.push(about(&one.entry, failure));
             }
@@ -414,7 +547,10 @@ impl Work<'_> {
                 let hint = "put it below a directory such as archives, and correct its archive_url";
                 self.find(Code::ManifestInvalid, FILE_UNKNOWN, detail, hint);
             } else if fresh.contains(&change.path) && !change.was_there {
-                // It is looked at with its version.
+                // It is looked at with its version. What else would make something of it nobody knows.
+                if !is_archive(&change.path, &known.config) && !is_called_archive(&change.path) {
+                    self.attend(format!("{path} is new, and not called as an archive in a directory is"));
+                }
             } else if is_kept && !is_gone && !is_word(&change.path) {
                 let detail = format!("{path}: no version of this change has its archive there");
                 self.find(Code::ManifestInvalid, FILE_UNKNOWN, detail, "leave it out of the change");
@@ -489,7 +625,12 @@ impl Work<'_> {
     }
 
     /// Compares what the metadata of a component says with what it said.
-    fn metadata(&mut self, base: &Home, directory: &str, name: &str) -> Result<(), Failure> {
+    fn metadata(
+        &mut self,
+        (base, known): (&Home, &Known),
+        directory: &str,
+        name: &str,
+    ) -> Result<(), Failure> {
         let path = format!("{directory}/metadata.json");
         let Ok(id) = ComponentId::from_path(Dialect::Estream, name) else { return Ok(()) };
         let before = self.eyes.read(base, &path)?.as_deref().and_then(object).unwrap_or_default();
@@ -513,7 +654,6 @@ impl Work<'_> {
             }
         }
         let (old, new) = (entries(&before), entries(&now));
-        let published: Vec<Version> = old.keys().cloned().collect();
         for (version, entry) in &old {
             match new.get(version) {
                 None => {
@@ -543,11 +683,19 @@ impl Work<'_> {
             self.attend(format!("{name}: latest changes, and is not the newest version"));
         }
         self.words(name, (&before, &now), new.keys().any(|version| !old.contains_key(version)));
+        let mut lines = Lines::new(self.config);
+        old.keys().for_each(|version| lines.add(version, known.view.published_s(&id, version)));
+        // Of two that come at once the smaller one comes first.
         for version in new.keys().filter(|version| !old.contains_key(*version)) {
-            // Of two that come at once the smaller one comes first.
-            let smaller = new.keys().filter(|other| *other < version && !old.contains_key(*other));
-            let versions = published.iter().chain(smaller).cloned().collect();
-            let before = Before { versions, is_new: true };
+            if self.fresh.len() >= NEW_VERSIONS_MAX {
+                let detail = format!(
+                    "{path}: a change publishes at most {NEW_VERSIONS_MAX} versions, and this one more"
+                );
+                self.find(Code::ManifestInvalid, TOO_MANY, detail, "publish them in several changes");
+                break;
+            }
+            let before = Before { is_new: true, ..lines.before(version) };
+            lines.add(version, self.view.published_s(&id, version));
             self.fresh.insert((id.clone(), version.clone()), before);
             self.report.changes.push(format!("{name}@{version} is published"));
         }
@@ -621,11 +769,55 @@ impl Work<'_> {
         for told in before.iter().flat_map(|before| keys_told(before, &now)) {
             self.report.attention.push(format!("the publisher {}: {told}", escaped(name)));
         }
+        if base.is_some() {
+            self.other_keys(name, before.as_ref(), &now)?;
+        }
         let now_s = self.question.now_s;
         for (id, found) in before.iter().flat_map(|before| keys_changed(before, &now, now_s)) {
             let detail = format!("{PUBLISHERS}/{name}.json: the key {}: {found}", escaped(&id));
             self.find(Code::UnknownPublisher, KEY_CHANGED, detail, KEYS_STAY);
         }
+        Ok(())
+    }
+
+    /// Finds keys that are new in a record and known by another id: what became of a key would say nothing of its copy.
+    fn other_keys(&mut self, name: &str, before: Option<&Publisher>, now: &Publisher) -> Result<(), Failure> {
+        let read = |record: &Publisher| -> BTreeSet<(String, Fingerprint)> {
+            let read = |(id, key): &(String, Result<PublisherKey, _>)| {
+                Some((id.clone(), key.as_ref().ok()?.key.fingerprint()))
+            };
+            record.keys.iter().filter_map(read).collect()
+        };
+        let known = before.map(read).unwrap_or_default();
+        let fresh: Vec<(String, Fingerprint)> = read(now).difference(&known).cloned().collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let holders = match self.holders.take() {
+            Some(holders) => holders,
+            None => self.eyes.holders(self.question.home)?,
+        };
+        for (id, key) in fresh {
+            let own = known.iter().map(|(id, key)| (name, id, key));
+            let all = holders.get(&key).into_iter().flatten();
+            let others = own.chain(all.map(|(publisher, id)| (publisher.as_str(), id, &key)));
+            let mut others =
+                others.filter(|(who, other, held)| **held == key && (*who, *other) != (name, &id));
+            if let Some((who, other, _)) = others.next() {
+                let place = if who == name {
+                    "the same record".to_owned()
+                } else {
+                    format!("{PUBLISHERS}/{who}.json")
+                };
+                let detail = format!(
+                    "{PUBLISHERS}/{name}.json: the key {}: it is the key {} of {place}",
+                    escaped(&id),
+                    escaped(other)
+                );
+                self.find(Code::UnknownPublisher, KEY_CHANGED, detail, ONE_KEY);
+            }
+        }
+        self.holders = Some(holders);
         Ok(())
     }
 
@@ -667,6 +859,7 @@ impl Work<'_> {
         let mut found = Vec::new();
         if let Some(seal) = seal.filter(|_| before.is_new) {
             found.extend(standing_now(seal, self.question.now_s, release));
+            found.extend(order(seal, before, release));
         }
         let archive = match self.archive(release) {
             Ok(archive) => archive,
@@ -774,7 +967,7 @@ impl Work<'_> {
         let is_known = before.is_new || provided.len() >= components(release);
         let against = Against {
             publisher,
-            published: Some(&before.versions),
+            published: Some(before.highest.as_slice()),
             provided: Some(&provided).filter(|_| is_known),
             command: self.question.command,
             archive: Some(archive),
@@ -792,6 +985,8 @@ fn components(release: &Release) -> usize {
 const PUBLISH_ANOTHER: &str = "leave it as it was, and publish another version";
 const KEYS_STAY: &str =
     "keys stay in the record; resolverd registry publisher rotate and revoke say what became of them";
+
+const ONE_KEY: &str = "have a key made that nobody has: resolverd keys generate ml-dsa-87 NAME";
 
 /// Names what a failure is about, where it does not.
 fn about(subject: &str, failure: Failure) -> Failure {
@@ -845,6 +1040,24 @@ fn is_archive(path: &str, config: &ConfigDocument) -> bool {
     may_be_archive(path)
         && !archives.is_empty()
         && path.strip_prefix(archives).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Tells whether a file is called as archives are that lie in a directory of their own: what nobody takes for something else.
+fn is_called_archive(path: &str) -> bool {
+    path.contains('/') && ARCHIVE_ENDS.iter().any(|end| path.ends_with(end))
+}
+
+/// Returns the names that a component may have about which an entry is that could not be read: `id`, with what follows, or
+/// `category/name`, with what follows.
+fn names_of(entry: &str) -> Vec<String> {
+    let path = entry.split(' ').next().unwrap_or_default();
+    let path = match path.strip_prefix(PREFIX) {
+        Some(path) => path,
+        None => path.split_once('/').map_or("", |(_, path)| path),
+    };
+    let mut ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    // A plain name, or a scope with a name.
+    ends.by_ref().take(2).map(|end| path[..end].to_owned()).collect()
 }
 
 /// Tells whether a file is a word to people, or keeps a directory.
@@ -941,6 +1154,19 @@ fn standing_now(seal: &Seal, now_s: i64, release: &Release) -> Vec<Failure> {
     found
 }
 
+/// Says why a version cannot be newer than those that it has to follow.
+fn order(seal: &Seal, before: &Before, release: &Release) -> Option<Failure> {
+    let newest_s = before.newest_s.filter(|newest_s| seal.published_s < *newest_s)?;
+    let subject = format!("{}@{}", release.id.path(), release.version);
+    let highest = before.highest.as_ref().map(ToString::to_string).unwrap_or_default();
+    let expected = format!("published_at from {}, since it follows {highest}", rfc3339(newest_s));
+    let refusal = Refusal::new(PUBLISHED_AT, subject, expected, rfc3339(seal.published_s));
+    Some(
+        Failure::of_refusal(&refusal)
+            .hint("publish it anew, so that it comes after what was published before"),
+    )
+}
+
 /// Says why a key does not sign new versions now; `None` where it does.
 pub fn unfit(key: &PublisherKey, now_s: i64) -> Option<&'static str> {
     match key.status {
@@ -1009,5 +1235,34 @@ mod tests {
         }
         assert!(changes_of(&one("x").replace(" A\0", "\0"), "").is_err());
         assert!(changes_of(&one("x").repeat(CHANGES_MAX + 1), "").is_err());
+    }
+
+    #[test]
+    fn an_entry_is_about_the_component_that_it_names_and_no_other() {
+        let check = |entry: &str, expected: &[&str]| assert_eq!(names_of(entry), expected, "{entry}");
+        check("esf-schema/orders", &["orders"]);
+        check("esf-schema/orders/1.x", &["orders", "orders/1.x"]);
+        check("esf-schema/@acme/orders", &["@acme", "@acme/orders"]);
+        check("estream:orders versions[3]", &["orders"]);
+        check("estream:@acme/orders/1.x", &["@acme", "@acme/orders"]);
+    }
+
+    #[test]
+    fn of_many_versions_only_the_ends_of_their_lines_are_kept() {
+        let version = |text: &str| Version::parse(text).unwrap();
+        let all: Vec<Version> = (0..10_000).map(|at| version(&format!("{}.0.{at}", at % 3))).collect();
+        for (per_major, ends, highest, newest_s) in
+            [(false, 1, "2.0.9998", 9_999), (true, 3, "1.0.9997", 9_997)]
+        {
+            let mut lines =
+                Lines::new(&ConfigDocument { increment_per_major: per_major, ..ConfigDocument::default() });
+            assert!(lines.before(&version("1.1.0")).highest.is_none());
+            all.iter().zip(0..).for_each(|(one, at)| lines.add(one, Some(at)));
+            let before = lines.before(&version("1.1.0"));
+            assert_eq!(
+                (lines.ends.len(), before.highest, before.newest_s),
+                (ends, Some(version(highest)), Some(newest_s))
+            );
+        }
     }
 }

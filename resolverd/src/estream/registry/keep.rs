@@ -13,6 +13,7 @@ use catalogue_schema::id::{ComponentId, Dialect};
 use catalogue_schema::key::PublicKey;
 use catalogue_schema::path::DocPath;
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use crate::api::{Code, Failure};
 use crate::estream::git::{Git, GitError};
@@ -25,6 +26,26 @@ use crate::trust::signature::is_weak;
 const RECORD_BYTES_MAX: u64 = 1 << 20;
 /// What is wrong with a directory that Git takes for a repository.
 const IS_REPOSITORY: &str = "it is a Git repository itself, or has one in it that is not called .git";
+/// Who is asked for a change: a forge reads it at the top and in directories that differ from forge to forge.
+const OWNERS: &str = "codeowners";
+/// What else lies at the top of a registry or is shown there by forges, whatever its ending.
+const TAKEN: [&str; 15] = [
+    INDEX,
+    PUBLISHERS,
+    "config",
+    "readme",
+    "license",
+    "licence",
+    "copying",
+    "notice",
+    "authors",
+    "changelog",
+    "contributing",
+    "governance",
+    "maintainers",
+    "security",
+    "support",
+];
 /// What a new registry says of itself.
 const README: &str = include_str!("README.template.md");
 
@@ -95,9 +116,12 @@ impl Checkout {
     pub fn uncommitted(&self) -> Option<Vec<String>> {
         let filters = ["config", "--includes", "--show-scope", "--name-only", "--get-regexp", "^filter\\."];
         let is_own = |line: &str| !line.starts_with("system\t") && !line.starts_with("global\t");
-        // Git fails where there is none.
-        if self.git.run(&filters).unwrap_or_default().lines().any(is_own) {
-            return None;
+        match self.git.run(&filters) {
+            Ok(listed) if listed.lines().any(is_own) => return None,
+            Ok(_) => {}
+            Err(error) if error.is_not_configured() => {}
+            // Such as more than is kept: what nobody has seen may be a program.
+            Err(_) => return None,
         }
         let status =
             ["status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=dirty", "--", "."];
@@ -125,14 +149,23 @@ fn unwritten(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Code::RequestInvalid, "registry.file", detail).hint("name a place that you may write to")
 }
 
-/// Refuses a place for archives where something else of a registry lies, or what a forge or Git acts on.
+/// Refuses a place for archives where something else of a registry lies, or what a forge or Git acts on, in whatever case of letters it
+/// is written: some systems make no difference.
 ///
 /// **Errors**: `input.path`.
 pub fn for_archives(path: &DocPath) -> Result<(), ParseError> {
-    let top = path.segments().next().unwrap_or_default();
-    match top.starts_with('.') || [INDEX, PUBLISHERS, "config.json", "README.md"].contains(&top) {
+    let small = path.as_text().to_ascii_lowercase();
+    let top = small.split(['/', '.']).next().unwrap_or_default();
+    let is_acted_on = |name: &str| name.starts_with('.') || name == OWNERS;
+    match TAKEN.contains(&top) || small.split('/').any(is_acted_on) {
         false => Ok(()),
-        true => Err(ParseError::new("input.path", "a path that is free for archives", path.as_text())),
+        true => {
+            let expected = format!(
+                "a path that is free for archives: no name that begins with a dot, no {OWNERS}, and none of {} at the top",
+                TAKEN.join(", ")
+            );
+            Err(ParseError::new("input.path", expected, path.as_text()))
+        }
     }
 }
 
@@ -229,6 +262,10 @@ pub fn record(registry: &Path, name: &str, act: &Act<'_>) -> Result<PathBuf, Fai
         let error = ParseError::new("input.field", "a name of a-z, 0-9 and -", name);
         return Err(Failure::of(Code::RequestInvalid, &error).hint("publishers have names such as acme-fin"));
     }
+    // Readers take a name that every system can have for a file.
+    DocPath::parse(&format!("{PUBLISHERS}/{name}.json")).map_err(|error| {
+        Failure::of(Code::RequestInvalid, &error).hint("take another name, such as acme-fin")
+    })?;
     let place = registry.join(PUBLISHERS);
     match place.symlink_metadata() {
         Ok(found) if found.is_dir() => {}
@@ -267,19 +304,31 @@ pub fn record(registry: &Path, name: &str, act: &Act<'_>) -> Result<PathBuf, Fai
             };
         Failure::of(code, &error)
     })?;
-    whole(&file, &text).map_err(|error| unwritten(&file, &error))?;
+    let written = match act {
+        Act::Add(..) => fresh(&file, &text),
+        Act::Rotate(..) | Act::Revoke(..) => whole(&file, &text),
+    };
+    written.map_err(|error| unwritten(&file, &error))?;
     Ok(file)
 }
 
 /// Writes a file whole, in place of what was there.
 fn whole(path: &Path, text: &str) -> io::Result<()> {
+    aside(path, text)?.persist(path).map(drop).map_err(|error| error.error)
+}
+
+/// Writes a file whole where none is; one that has come meanwhile stays.
+fn fresh(path: &Path, text: &str) -> io::Result<()> {
+    aside(path, text)?.persist_noclobber(path).map(drop).map_err(|error| error.error)
+}
+
+fn aside(path: &Path, text: &str) -> io::Result<NamedTempFile> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let permissions = Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(directory)?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    Ok(file)
 }
 
 /// Reads a public key that the caller names: a file, or its hexadecimal digits.

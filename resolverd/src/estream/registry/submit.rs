@@ -177,6 +177,23 @@ impl Desk {
         work().map_err(|error| uncommitted(&error))
     }
 
+    /// Tells whether something lies at a path in the newest commit.
+    pub fn has(&self, path: &DocPath) -> bool {
+        self.git.run(&["cat-file", "-e", &format!("{}:{path}", self.head)]).is_ok()
+    }
+
+    /// Refuses a branch that Git takes for none, before anything is pushed.
+    ///
+    /// **Errors**: R011.
+    pub fn can_have(&self, branch: &str) -> Result<(), Failure> {
+        let name = format!("refs/heads/{branch}");
+        self.git.run(&["check-ref-format", &name]).map(drop).map_err(|_| {
+            let detail = format!("Git takes no branch {}", escaped(branch));
+            Failure::new(Code::RequestInvalid, "registry.branch", detail)
+                .hint("take a version without .lock at its end, such as 1.0.0-rc.1")
+        })
+    }
+
     /// Refuses a branch that the registry has already.
     ///
     /// **Errors**: E015 `registry.branch_exists`; E012: it cannot be reached.
@@ -188,7 +205,7 @@ impl Desk {
             false => {
                 let detail = format!("the registry {} has a branch {branch} already", self.address.url);
                 Err(Failure::new(Code::PermissionDenied, "registry.branch_exists", detail)
-                    .hint("it was submitted before: have it merged, or delete that branch"))
+                    .hint("it was submitted before: have it merged, or delete that branch where it was merged already"))
             }
         }
     }

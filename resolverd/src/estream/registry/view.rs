@@ -15,6 +15,7 @@ use catalogue_schema::error::ParseError;
 use catalogue_schema::filter::Filter;
 use catalogue_schema::forge::Forges;
 use catalogue_schema::id::{ComponentId, Dialect, Reference, SourceId};
+use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Place, Refusal, Release, Skipped, Source, Verdict, Warning};
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::{CommitId, LocalPath, Location, Repository, Revision, Want};
@@ -31,6 +32,8 @@ use crate::trust::verify::{Evidence, judge};
 
 /// How many documents are asked for at once.
 const BATCH: usize = 4_096;
+/// How many records of publishers are held at once.
+const RECORDS: usize = 256;
 /// The directory of publishers' records.
 pub const PUBLISHERS: &str = "publishers";
 
@@ -227,6 +230,39 @@ impl Eyes {
         Ok(names.iter().filter_map(|name| name.strip_suffix(".json")).map(str::to_owned).collect())
     }
 
+    /// Returns every key of every publisher, with whose it is and by which id. A record that cannot be read is nobody's.
+    ///
+    /// **Errors**: they cannot be listed, or not all of them be had.
+    pub fn holders(&self, home: &Home) -> Result<BTreeMap<Fingerprint, Vec<(String, String)>>, Failure> {
+        let mut holders: BTreeMap<Fingerprint, Vec<(String, String)>> = BTreeMap::new();
+        for names in self.publishers(home)?.chunks(RECORDS) {
+            let places = names.iter().filter_map(|name| {
+                Some((name, Want::Blob(home.at(&format!("{PUBLISHERS}/{name}.json")).ok()?)))
+            });
+            let places: Vec<(&String, Want)> = places.collect();
+            let asks: Vec<Ask<'_>> = places.iter().map(|(_, want)| Ask::from(want)).collect();
+            let answers = self.origins.fetch(&asks, &self.budget().for_release_documents());
+            for ((name, want), answer) in places.iter().zip(answers) {
+                let bytes = match answer {
+                    Ok(Answer::Fetched(fetched)) => fetched.bytes,
+                    Ok(Answer::Unchanged) => return Err(unanswered(want)),
+                    Err(FetchError::Missing(_) | FetchError::Refused(_)) => continue,
+                    Err(FetchError::Limit(refusal)) if refusal.reason == "limit.release_document_bytes" => {
+                        continue;
+                    }
+                    Err(error) => return Err(unread(&error)),
+                };
+                let Ok(record) = estream::publisher(name, &bytes) else { continue };
+                for (id, key) in record.keys {
+                    if let Ok(key) = key {
+                        holders.entry(key.key.fingerprint()).or_default().push(((*name).clone(), id));
+                    }
+                }
+            }
+        }
+        Ok(holders)
+    }
+
     /// Returns what holds for the whole registry; what always holds where it has no `config.json`.
     ///
     /// **Errors**: E008: it is there and cannot be read.
@@ -409,7 +445,14 @@ impl View {
 
     /// Returns a version.
     pub fn release(&self, id: &ComponentId, version: &Version) -> Option<&Release> {
-        self.of(id).iter().find(|release| release.version == *version)
+        let all = self.of(id);
+        let at = all.partition_point(|release| release.version < *version);
+        all.get(at).filter(|release| release.version == *version)
+    }
+
+    /// Returns when a version was published, as its registry attests it, in seconds since 1970-01-01 UTC; `None` where that was not read.
+    pub fn published_s(&self, id: &ComponentId, version: &Version) -> Option<i64> {
+        self.seals.get(&(id.clone(), version.clone())).map(|seal| seal.published_s)
     }
 
     /// Returns the schemas that these dependencies provide, in the newest versions that the registry would give; what it has nothing
