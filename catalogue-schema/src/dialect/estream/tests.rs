@@ -337,6 +337,46 @@ x = 1
     assert_eq!(leave.level(), Level::Pinned);
 }
 
+#[test]
+fn what_the_manifest_says_or_leaves_out_is_not_said_by_the_registry() {
+    let mut files = sample();
+    let told = "license = \"MIT\"\ndescription2 = \"own\"\n[component.schemas]\nprovides = [\"Real\"]\n";
+    publish(&mut files, "smart-circuit", "mint", "acme", "1.2.0", told);
+    let word = json!({
+        "schemas": {"provides": [], "requires": ["Absent"]}, "circuits": {"provides": ["x"]}, "dependencies": {"fix": "1"},
+        "estream": {"min_version": "9.0.0"}, "manifest": {"x": 1}, "license": "GPL-3.0", "description2": "theirs",
+        "publisherName": "Estream", "unknown": 1
+    });
+    let extend = |value: &mut Value| value.as_object_mut().unwrap().extend(word.as_object().unwrap().clone());
+    let check = |files: &Files| {
+        let found = read(files);
+        let extra = &found.release("estream:mint@1.2.0").extra;
+        assert_eq!(extra["schemas"], json!({"provides": ["Real"]}));
+        assert_eq!((&extra["license"], &extra["description2"]), (&json!("MIT"), &json!("own")));
+        assert_eq!((&extra["unknown"], &extra["publisherName"]), (&json!(1), &json!("Somebody")));
+        let silent = &found.release(FULL).extra;
+        for field in ["schemas", "circuits", "dependencies", "estream", "manifest"] {
+            assert_eq!(silent.get(field), None, "{field}");
+        }
+        assert_eq!((&silent["license"], &silent["unknown"]), (&json!("GPL-3.0"), &json!(1)));
+    };
+    let metadata = format!("{MINT}/metadata.json");
+    let mut listed = files.clone();
+    change(&mut listed, &metadata, extend);
+    check(&listed);
+    let mut rows = files.clone();
+    change(&mut rows, &metadata, |document| {
+        document["versions"].as_array_mut().unwrap().iter_mut().for_each(extend);
+    });
+    check(&rows);
+
+    // A release that is refused before its manifest is read carries nothing of its author's either.
+    put(&mut listed, &format!("{MINT}/1.0.0/estream-component.toml"), "[");
+    let found = read(&listed);
+    assert_eq!(found.fate(FULL), "input.toml");
+    assert_eq!(found.release(FULL).extra.get("schemas"), None);
+}
+
 /// Changes one thing in the sample, and checks what becomes of `mint@1.0.0`; its neighbours stay what they are.
 #[track_caller]
 fn check(expected: &str, change: impl FnOnce(&mut Files)) -> Read {
