@@ -417,7 +417,7 @@ fn whatever_is_tampered_with_is_refused_with_its_code() {
     }
     // A repository says nothing about the files of this machine, even where it lies there.
     for url in ["/etc/hostname", "file:///etc/hostname"] {
-        check("E008 estream.version_unlisted", None, &|registry| {
+        check("E008 input.url_scheme", None, &|registry| {
             registry.change(&metadata, |document| document["versions"][1]["archive_url"] = json!(url));
         });
     }
@@ -522,6 +522,17 @@ fn the_platform_comes_from_the_request_or_from_the_configuration() {
         assert!(refused["explanation"].as_str().unwrap().contains("estream-kernel"), "{refused:#}");
     }
     assert_eq!(told(&ask(json!({ "estream-kernel": "0.7.0" }))), "E002 platform");
+    // A kernel that the caller says it is counts before the configured one.
+    let own = |kernel: &str| {
+        daemon.post("/v1/resolve", &json!({ "requests": ["estream-wire-fix"], "natives": [kernel] })).json()
+    };
+    assert_eq!(told(&own("estream:estream-kernel@0.1.0")), "E002 platform");
+    assert_eq!(told(&own("estream:estream-kernel@1.0.0")), both);
+    assert_eq!(told(&own("estream:estream-kernel@^0.9")), both);
+    assert_eq!(told(&own("estream:estream-kernel@^0.7")), "E001 component_unknown");
+    let two = ask(json!({ "estream": "0.9.0", "estream-kernel": "1.0.0" }));
+    assert_eq!(told(&two), "R011 api.platforms");
+    assert_eq!(told(&ask(json!({ "kernel": "0.9.0" }))), "R001 input.platform");
     // Older versions of a component may run on an older platform.
     let mut registry = sample();
     let more = "[component.estream]\nmin_version = \"2.0.0\"\n";

@@ -558,20 +558,23 @@ fn what_is_wrong_with_metadata_refuses_what_it_is_about() {
     check("estream.metadata_mismatch", with("name", json!("fix")));
     check("estream.metadata_mismatch", with("category", json!("wire-adapter")));
     check("input.field", with("publisher", json!("../acme")));
-    for (field, value) in [
-        ("version", json!("one")),
-        ("published_at", json!("2026-02-30T12:00:00Z")),
-        ("checksum_sha3", json!("sha256:00")),
-        ("archive_url", json!("http://dl.acme.com/x")),
-        ("archive_url", json!("file:///etc/passwd")),
-        ("archive_url", json!("../../x")),
-        ("estream_min_version", json!("old")),
-        ("yanked", json!("no")),
+    for (field, value, reason) in [
+        ("version", json!("one"), "estream.version_unlisted"),
+        ("published_at", json!("2026-02-30T12:00:00Z"), "input.time"),
+        ("checksum_sha3", json!("sha256:00"), "input.digest"),
+        ("archive_url", json!("http://dl.acme.com/x"), "input.url_scheme"),
+        ("archive_url", json!("file:///etc/passwd"), "input.url_scheme"),
+        ("archive_url", json!("../../x"), "input.path"),
+        ("estream_min_version", json!("old"), "input.version"),
+        ("yanked", json!("no"), "input.field"),
     ] {
-        let found = check("estream.version_unlisted", version(field, value));
+        let found = check(reason, version(field, value));
         assert_eq!(found.fate("estream:mint@1.1.0"), "sealed", "{field}");
         let [skipped] = found.skipped.as_slice() else { panic!("{:?}", found.skipped) };
         assert!(skipped.contains(&format!("versions[0].{field}")) && skipped.contains("line 1"), "{skipped}");
+        // Whoever asks for the version hears it too.
+        let refusal = found.release(FULL).verdict.refusal().unwrap();
+        assert!(field == "version" || refusal.found.contains(&format!("versions[0].{field}")), "{refusal}");
     }
     check("sealed", version("published_at", json!("2026-02-10T12:00:00.25Z")));
     let found = check("sealed", version("yanked", json!(true)));
@@ -589,6 +592,40 @@ fn what_is_wrong_with_metadata_refuses_what_it_is_about() {
         });
     });
     assert!(found.skipped[0].contains("every version once"), "{:?}", found.skipped);
+}
+
+#[test]
+fn many_versions_do_not_each_carry_much() {
+    let check = |words: usize, versions: usize, is_carried: bool| {
+        let mut files = sample();
+        let path = format!("{MINT}/metadata.json");
+        change(&mut files, &path, |document| {
+            document["description"] = json!("x".repeat(words));
+            let rows = document["versions"].as_array_mut().unwrap();
+            let one = rows[0].clone();
+            rows.extend((2..versions).map(|at| {
+                let mut row = one.clone();
+                row["version"] = json!(format!("2.{at}.0"));
+                row
+            }));
+        });
+        let found = read(&files);
+        assert_eq!(found.fate(FULL), "sealed");
+        let extra = &found.release(FULL).extra;
+        assert_eq!((extra.get("badges").is_some(), &extra["publisher"]), (is_carried, &json!("acme")));
+        match found.warnings.as_slice() {
+            [] => assert!(is_carried),
+            [one] => {
+                assert!(!is_carried);
+                let says = one.starts_with("estream.carried estream:mint: its ");
+                assert!(says && one.contains(&format!("{versions} versions")), "{one}");
+            }
+            more => panic!("{more:?}"),
+        }
+    };
+    check(8_000, 500, true);
+    check(8_000, 600, false);
+    check(500, 600, true);
 }
 
 #[test]
