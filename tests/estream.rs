@@ -264,6 +264,10 @@ fn replace_archive(registry: &mut Registry, checksum: &Digest) {
     registry.sign(&directory, "estream", checksum);
 }
 
+fn checksum_of(hex: &Value) -> Digest {
+    Digest::parse(&format!("sha3-256:{}", hex.as_str().unwrap())).unwrap()
+}
+
 /// Publishes the sample with one change; returns what is answered for `esf-trading@1.2.0`, and the release.
 fn tampered(world: &World, daemon: &Daemon, change: impl FnOnce(&mut Registry)) -> (String, Value) {
     let mut registry = sample();
@@ -380,9 +384,40 @@ fn whatever_is_tampered_with_is_refused_with_its_code() {
             document["versions"][2]["checksum_sha3"] = document["versions"][1]["checksum_sha3"].clone();
         });
     });
+    // Whoever else seals an archive, with a key of their own or with the publisher's public one, takes it from nobody.
+    for key in ["acme", "estream"] {
+        check(&good, Some("Valid"), &|registry| {
+            let part =
+                Part { category: "esf-schema", name: "other", publisher: "acme", version: "1.0.0", more: "" };
+            registry.publish(&part);
+            let other = "index/esf-schema/other";
+            for name in ["checksum.sha3", "SIGNATURE.ml-dsa"] {
+                let copied = registry.files[&format!("{directory}/{name}")].clone();
+                registry.put(&format!("{other}/1.0.0/{name}"), copied);
+            }
+            let row: Value = serde_json::from_slice(&registry.files[&metadata]).unwrap();
+            registry.change(&format!("{other}/metadata.json"), |document| {
+                document["versions"][0]["checksum_sha3"] = row["versions"][1]["checksum_sha3"].clone();
+                if key == "estream" {
+                    document["versions"][0]["signature_pubkey_id"] = json!("estream-1");
+                }
+            });
+            if key == "estream" {
+                let theirs: Value =
+                    serde_json::from_slice(&registry.files["publishers/estream.json"]).unwrap();
+                registry.change("publishers/acme.json", |record| {
+                    record["signing_keys"].as_array_mut().unwrap().push(theirs["signing_keys"][0].clone());
+                });
+            } else {
+                let checksum = checksum_of(&row["versions"][1]["checksum_sha3"]);
+                registry.sign(&format!("{other}/1.0.0"), "acme", &checksum);
+            }
+        });
+        assert_eq!(chosen(&daemon, &["other"]), "estream:other@1.0.0", "{key} has sealed it");
+    }
     // A repository says nothing about the files of this machine, even where it lies there.
     for url in ["/etc/hostname", "file:///etc/hostname"] {
-        check("E008 estream.version_unlisted", None, &|registry| {
+        check("E008 input.url_scheme", None, &|registry| {
             registry.change(&metadata, |document| document["versions"][1]["archive_url"] = json!(url));
         });
     }
@@ -487,6 +522,17 @@ fn the_platform_comes_from_the_request_or_from_the_configuration() {
         assert!(refused["explanation"].as_str().unwrap().contains("estream-kernel"), "{refused:#}");
     }
     assert_eq!(told(&ask(json!({ "estream-kernel": "0.7.0" }))), "E002 platform");
+    // A kernel that the caller says it is counts before the configured one.
+    let own = |kernel: &str| {
+        daemon.post("/v1/resolve", &json!({ "requests": ["estream-wire-fix"], "natives": [kernel] })).json()
+    };
+    assert_eq!(told(&own("estream:estream-kernel@0.1.0")), "E002 platform");
+    assert_eq!(told(&own("estream:estream-kernel@1.0.0")), both);
+    assert_eq!(told(&own("estream:estream-kernel@^0.9")), both);
+    assert_eq!(told(&own("estream:estream-kernel@^0.7")), "E001 component_unknown");
+    let two = ask(json!({ "estream": "0.9.0", "estream-kernel": "1.0.0" }));
+    assert_eq!(told(&two), "R011 api.platforms");
+    assert_eq!(told(&ask(json!({ "kernel": "0.9.0" }))), "R001 input.platform");
     // Older versions of a component may run on an older platform.
     let mut registry = sample();
     let more = "[component.estream]\nmin_version = \"2.0.0\"\n";
@@ -524,6 +570,13 @@ fn circles_and_schemas_are_judged_over_the_whole_answer() {
     add("beside", "");
     add("orders", "[component.schemas]\nprovides = [\"EStreamOrder\", \"Own\"]\n");
     add("needy", "[component.schemas]\nrequires = [\"EStreamFill\", \"Own\"]\n");
+    // What nobody has signed neither adds schemas nor takes any away.
+    registry.change("index/smart-circuit/orders/metadata.json", |document| {
+        document["schemas"] = json!({ "provides": [] });
+    });
+    registry.change("index/smart-circuit/beside/metadata.json", |document| {
+        document["versions"][0]["schemas"] = json!({ "provides": ["EStreamOrder"], "requires": ["Nowhere"] });
+    });
     let world = World::new(&registry);
     let daemon = world.sandbox.start_synced();
     let circle = daemon.resolve(&["beside", "one"]).json();
@@ -537,6 +590,8 @@ fn circles_and_schemas_are_judged_over_the_whole_answer() {
         (&twice["schema"], &twice["providedBy"]),
         (&json!("EStreamOrder"), &json!([format!("{TRADING}@1.2.0"), "estream:orders@1.0.0"]))
     );
+    let beside = chosen(&daemon, &["beside", "esf-trading"]);
+    assert_eq!(beside, format!("estream:beside@1.0.0 {TRADING}@1.2.0"));
     let unmet = daemon.resolve(&["needy"]).json();
     assert_eq!(told(&unmet), "E008 requires_unmet");
     let missing = json!([

@@ -47,7 +47,7 @@ pub const CHECKSUM_MISMATCH: &str = "estream.checksum_mismatch";
 pub const CHECKSUM_MISSING: &str = "estream.checksum_missing";
 /// The reason of a refusal: a checksum file that cannot be read.
 pub const CHECKSUM_MALFORMED: &str = "estream.checksum_malformed";
-/// The reason of a refusal: several releases of one registry state the same checksum, and an archive is one release.
+/// The reason of a refusal: several releases of one publisher state the same checksum, and an archive is one release.
 pub const CHECKSUM_TWICE: &str = "estream.checksum_twice";
 /// The reason of a refusal: a better-placed source knows the publisher that the name is scoped by, and the release is not its own.
 pub const SCOPE_OWNED: &str = "estream.scope_owned";
@@ -166,23 +166,34 @@ pub fn signer(release: &Release) -> Option<Fingerprint> {
     Fingerprint::parse(key).ok()
 }
 
-/// Which releases of a registry state which archive, as far as their seals hold. A seal says what an archive is and not of which release,
-/// so that a registry could give the archive of one to another: an archive, which names its release itself, is one alone.
+/// Returns the publisher whose seal on a release was found to hold.
+fn sealer(release: &Release) -> Option<&str> {
+    signer(release)?;
+    release.extra.get(VERIFICATION)?.get("publisher")?.as_str()
+}
+
+/// Which releases of a registry state which archive, as far as their seals hold.
+///
+/// A seal says what an archive is and not of which release, so that whoever keeps the index could lay an old archive and its seal under
+/// a newer version, or under another name of its publisher. An archive names its release itself, so that it is one alone: of several that
+/// state it nobody can tell which one it is before it is there, and none is used. That holds among the releases of one publisher. Whoever
+/// else seals the same archive, or registers the same public key, takes nothing from its publisher: only their own release is one that
+/// the archive does not bear out.
 #[derive(Debug, Default)]
-pub struct Checksums(HashMap<Digest, Vec<(ComponentId, Version)>>);
+pub struct Checksums(HashMap<(Box<str>, Digest), Vec<(ComponentId, Version)>>);
 
 impl Checksums {
     /// Takes in releases that had seals.
     pub fn note(&mut self, releases: &[Release]) {
-        for release in releases.iter().filter(|release| signer(release).is_some()) {
-            for digest in release.archive.iter().flat_map(|archive| &archive.digests) {
+        for release in releases {
+            for stated in stated(release) {
                 let of = (release.id.clone(), release.version.clone());
-                self.0.entry(digest.clone()).or_default().push(of);
+                self.0.entry(stated).or_default().push(of);
             }
         }
     }
 
-    /// Forgets the archives that one release alone states.
+    /// Forgets the archives that a publisher states for one release alone.
     pub fn keep_twice(&mut self) {
         self.0.retain(|_, of| of.len() > 1);
     }
@@ -195,23 +206,27 @@ impl Checksums {
     /// Refuses a release whose archive is left, and tells whether it did. Names few of those that state it: they may be many, and each
     /// is told.
     pub fn refuse(&self, release: &mut Release) -> bool {
-        if signer(release).is_none() {
-            return false;
-        }
-        let digests = release.archive.iter().flat_map(|archive| &archive.digests);
-        let Some((digest, of)) = digests.filter_map(|digest| self.0.get_key_value(digest)).next() else {
-            return false;
-        };
+        let twice = stated(release).find_map(|stated| self.0.get_key_value(&stated));
+        let Some(((publisher, digest), of)) = twice else { return false };
         let subject = format!("{}@{}", release.id, release.version);
         let told: Vec<String> =
             of.iter().take(NAMED_MAX).map(|(id, version)| format!("{id}@{version}")).collect();
-        let found = format!("{digest} of {} releases: {}", of.len(), told.join(", "));
-        let expected = "an archive that is one release of its registry";
+        let found = format!("{digest} of {} releases of {publisher}: {}", of.len(), told.join(", "));
+        let expected = "an archive that is one release of its publisher";
         let refusal = Refusal::new(CHECKSUM_TWICE, subject, expected, found);
         release.extra.extend(broken(CHECKSUM_TWICE).map(|told| (VERIFICATION.to_owned(), told)));
         release.verdict = Verdict::Refused(refusal);
         true
     }
+}
+
+/// Returns the archives that a release states whose seal holds, each with its publisher.
+fn stated(release: &Release) -> impl Iterator<Item = (Box<str>, Digest)> {
+    let sealer = sealer(release);
+    let digests = release.archive.iter().flat_map(|archive| &archive.digests);
+    sealer
+        .into_iter()
+        .flat_map(move |sealer| digests.clone().map(move |digest| (sealer.into(), digest.clone())))
 }
 
 #[cfg(test)]
@@ -246,5 +261,33 @@ mod tests {
         check("estream:x", &archive, &json!({"result": "Valid"}), None);
         check("estream:x", &archive, &json!({"result": "Valid", "key": "acme"}), None);
         check("estream:x", &archive, &Value::Null, None);
+    }
+
+    #[test]
+    fn an_archive_is_one_release_of_its_publisher_whoever_else_seals_it() {
+        let digest = "sha3-256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        let archive = json!({"location": {"https": {"url": "https://e.org/x"}}, "digests": [digest]});
+        let by = |publisher: &str| json!({"result": "Valid", "key": KEY, "publisher": publisher});
+        let sealed = |id: &str, publisher: &str| release(id, archive.clone(), by(publisher));
+        let check = |of: &[(&str, &str)], expected: &[&str]| {
+            let mut releases: Vec<Release> = of.iter().map(|(id, publisher)| sealed(id, publisher)).collect();
+            let mut checksums = Checksums::default();
+            checksums.note(&releases);
+            checksums.keep_twice();
+            let refused: Vec<String> = releases
+                .iter_mut()
+                .filter_map(|release| checksums.refuse(release).then(|| release.id.to_string()))
+                .collect();
+            assert_eq!(refused, expected, "{of:?}");
+            let ids: Vec<String> = checksums.ids().iter().map(ToString::to_string).collect();
+            assert_eq!(ids, expected, "{of:?}");
+        };
+        check(&[("estream:x", "acme")], &[]);
+        check(&[("estream:x", "acme"), ("estream:y", "acme")], &["estream:x", "estream:y"]);
+        check(&[("estream:x", "acme"), ("estream:y", "evil")], &[]);
+        check(
+            &[("estream:v", "evil"), ("estream:x", "acme"), ("estream:y", "evil")],
+            &["estream:v", "estream:y"],
+        );
     }
 }

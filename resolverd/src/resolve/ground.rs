@@ -113,7 +113,10 @@ impl<'a> Ground<'a> {
         let is_platform = |id: &ComponentId| id.as_text() == KERNEL;
         let is_required = graph.stranger_of(KERNEL).is_some()
             || request.references.iter().any(|reference| is_platform(&reference.id));
-        let is_platform_open = is_required && !hosts.keys().any(|id| is_platform(id));
+        // Whoever has some versions of it themselves says which there are.
+        let is_own = |native: &Native| matches!(native, Native::Id(own) if is_platform(&own.id) && !own.requirement.is_any());
+        let is_said = hosts.keys().any(|id| is_platform(id)) || request.natives.iter().any(is_own);
+        let is_platform_open = is_required && !is_said;
         Ground {
             candidates,
             components,

@@ -267,7 +267,11 @@ impl Query {
         let natives = &mut question.request.natives;
         let is_said = |host: &Native, natives: &[Native]| {
             let Native::Host(id, _) = host else { return true };
-            natives.iter().any(|known| matches!(known, Native::Host(own, _) if own == id))
+            natives.iter().any(|known| match known {
+                Native::Host(own, _) => own == id,
+                Native::Id(own) => is_kernel(own) && own.id == *id,
+                Native::Prefix(_) => false,
+            })
         };
         let unsaid: Vec<Native> = hosts.iter().filter(|host| !is_said(host, natives)).cloned().collect();
         natives.extend(unsaid);
@@ -1188,7 +1192,7 @@ fn question(wire: ResolveRequest) -> Result<Question, Failure> {
     let wishes = wishes(wire.overlay.unwrap_or_default(), &mut named)?;
     let request = Request {
         references,
-        natives: natives.chain(hosts).collect::<Result<_, Failure>>()?,
+        natives: hosted(natives.chain(hosts).collect::<Result<_, Failure>>()?)?,
         brought,
         prerelease: wire.prerelease,
         locked: locked.collect::<Result<_, _>>()?,
@@ -1309,6 +1313,37 @@ fn host(name: &str, version: &str) -> Result<Native, Failure> {
     let fault = |error: ParseError| Failure::of_reference(&error.in_field(format!("platforms.{name}")));
     let id = estream::platform(name).map_err(fault)?;
     Ok(Native::Host(id, Version::parse(version).map_err(fault)?))
+}
+
+/// Tells whether a native is some versions of the kernel of eStream, which is the platform.
+fn is_kernel(native: &Reference) -> bool {
+    native.id.as_text() == estream::KERNEL && !native.requirement.is_any()
+}
+
+/// Takes a native that is one version of the kernel for what the host has, and refuses two versions of one platform.
+fn hosted(natives: Vec<Native>) -> Result<Vec<Native>, Failure> {
+    let mut hosts: BTreeMap<ComponentId, Version> = BTreeMap::new();
+    let mut all = Vec::with_capacity(natives.len());
+    for native in natives {
+        let native = match native {
+            Native::Id(own) if is_kernel(&own) => match own.requirement.named() {
+                Some(version) => Native::Host(own.id, version),
+                None => Native::Id(own),
+            },
+            native => native,
+        };
+        if let Native::Host(id, version) = &native
+            && let Some(other) = hosts.insert(id.clone(), version.clone())
+            && other != *version
+        {
+            let detail = format!("platforms: expected one version of {id}, found {other} and {version}");
+            return Err(Failure::new(Code::RequestInvalid, "api.platforms", detail)
+                .with("field", "platforms")
+                .hint("estream and estream-kernel name one platform, and so does a native of that id: give it one version"));
+        }
+        all.push(native);
+    }
+    Ok(all)
 }
 
 fn limited(count: usize, field: &str) -> Result<(), Failure> {
@@ -1641,6 +1676,10 @@ mod tests {
             json!({ "requests": requests, "platforms": { "estream-kernel": "1.0.0" } }),
             &["estream:estream-kernel 1.0.0", rust],
         );
+        check(
+            json!({ "requests": requests, "natives": ["estream:estream-kernel@0.1.0"] }),
+            &["estream:estream-kernel 0.1.0", rust],
+        );
     }
 
     #[test]
@@ -1708,6 +1747,14 @@ mod tests {
         check(overlay("sources", json!(["a b"])), "R011 \"overlay.sources\"");
         check(with("platforms", json!({"estream": "0.9.0"})), "1 1 0");
         check(with("platforms", json!({"estream": "new"})), "R001 \"platforms.estream\"");
+        check(with("platforms", json!({"estream": "0.9.0", "estream-kernel": "0.9.0"})), "1 2 0");
+        let two = json!({"estream": "0.9.0", "estream-kernel": "1.0.0"});
+        check(with("platforms", two), "R011 \"platforms\"");
+        check(with("platforms", json!({"lcod://kernel/rs": "1.0.0"})), "1 1 0");
+        for unknown in ["kernel", "esf-x", "estream-kernel@1", "lcod://kernel/rs@1"] {
+            let expected = format!("R001 \"platforms.{unknown}\"");
+            check(with("platforms", json!({ unknown: "1.0.0" })), &expected);
+        }
         check(with("target", json!({"language": "go"})), "1 0 1");
         check(with("natives", json!(["lcod://contract/", "lcod://axiom/**", "lcod://a/b@1"])), "1 3 0");
         check(with("natives", json!(["contract/"])), "R001 \"natives[0]\"");

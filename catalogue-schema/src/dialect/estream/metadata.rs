@@ -1,8 +1,10 @@
 //! `metadata.json`: a component and all of its versions. Asks for the record of its publisher.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::Map;
 use serde_json::value::RawValue;
 
 use crate::dialect::estream::bundle;
@@ -15,7 +17,7 @@ use crate::error::{ParseError, escaped};
 use crate::filter::Filter;
 use crate::id::{ComponentId, Dialect};
 use crate::json;
-use crate::model::{Refusal, Skipped, Verdict};
+use crate::model::{Refusal, Skipped, Verdict, Warning};
 use crate::path::DocPath;
 use crate::pointer::{HttpsUrl, LocalPath, Location, Want};
 use crate::seal::NAME_RESERVED;
@@ -30,6 +32,11 @@ const UNLISTED: &str = "estream.version_unlisted";
 const SKIPPED_MAX: usize = 100;
 /// The most bytes of fields that every version of a component carries: a short document would make much of itself otherwise.
 pub(super) const CARRIED_BYTES_MAX: usize = 8 << 10;
+/// The most bytes of them in all versions of a component together: each has its own copy, and versions are many.
+pub(super) const COPIED_BYTES_MAX: usize = 4 << 20;
+
+/// The reason of the warning that the versions of a component do not carry what its metadata says of all of them.
+const CARRIED: &str = "estream.carried";
 
 /// What is known of a component before its metadata is read.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,11 +108,11 @@ pub(super) fn read(task: &MetadataTask, bytes: &[u8], received: &Received) -> Re
     let text = json::check(bytes)?;
     let document: MetadataDocument<&RawValue> = json::document(text)?;
     of_component(task, &document).map_err(|error| json::located(error, text))?;
-    carries_little(&document).map_err(|error| json::located(error, text))?;
+    let carried = carries_little(&document).map_err(|error| json::located(error, text))?;
     let mut finding = Finding::default();
-    let mut rows = rows(task, &document.versions, &json::Document::of(text), &mut finding);
+    let (mut rows, unread) = rows(task, &document.versions, &json::Document::of(text), &mut finding);
     note_latest(&mut rows, document.latest);
-    refuse_unlisted(task, &rows, &mut finding);
+    refuse_unlisted(task, &rows, &unread, &mut finding);
     let rows: Vec<(Version, Arc<Row>)> = rows
         .into_iter()
         .filter(|(version, _)| admits(&task.filter, &task.spot().id, version))
@@ -116,6 +123,15 @@ pub(super) fn read(task: &MetadataTask, bytes: &[u8], received: &Received) -> Re
     }
     let mut extra = document.extra;
     extra.extend(document.description.map(|text| ("description".to_owned(), text.into())));
+    if carried.saturating_mul(rows.len()) > COPIED_BYTES_MAX {
+        extra = Map::new();
+        let text = format!(
+            "{}: its {} versions do not carry what metadata.json says of all of them: {carried} bytes in each would be more than {COPIED_BYTES_MAX}",
+            task.spot.id,
+            rows.len()
+        );
+        finding.warnings.push(Warning::new(CARRIED, text));
+    }
     let listing = Listing {
         home: Arc::clone(&task.home),
         config: Arc::clone(&task.config),
@@ -169,16 +185,19 @@ fn of_component(task: &MetadataTask, document: &MetadataDocument<&RawValue>) -> 
     }
 }
 
-/// Refuses metadata that every version would have to carry too much of.
-fn carries_little(document: &MetadataDocument<&RawValue>) -> Result<(), ParseError> {
+/// Returns how many bytes of the metadata every version would have to carry, and refuses too many.
+fn carries_little(document: &MetadataDocument<&RawValue>) -> Result<usize, ParseError> {
     let description = document.description.as_ref().map_or(0, String::len);
     let bytes = description + serde_json::to_string(&document.extra).map_or(usize::MAX, |text| text.len());
     if bytes <= CARRIED_BYTES_MAX {
-        return Ok(());
+        return Ok(bytes);
     }
     let expected = format!("at most {CARRIED_BYTES_MAX} bytes beside the versions");
     Err(ParseError::new("limit.carried_bytes", expected, format!("{bytes} bytes")))
 }
+
+/// Why entries of versions cannot be read, by version without its build.
+type Unread = HashMap<semver::Version, ParseError>;
 
 /// Reads what the metadata says of each version; what cannot be read is left out, and told.
 fn rows(
@@ -186,8 +205,8 @@ fn rows(
     versions: &[&RawValue],
     entries: &json::Document<'_>,
     finding: &mut Finding,
-) -> BTreeMap<Version, Row> {
-    let (mut rows, mut known) = (BTreeMap::new(), HashSet::new());
+) -> (BTreeMap<Version, Row>, Unread) {
+    let (mut rows, mut known, mut unread) = (BTreeMap::new(), HashSet::new(), Unread::new());
     for (index, raw) in versions.iter().enumerate() {
         let read = entries
             .entry::<VersionEntry>(raw)
@@ -203,13 +222,27 @@ fn rows(
             }
             Err(error) => error,
         };
+        let field = format!("versions[{index}]");
+        let error = error.in_field(&field);
+        if let Some(version) = named(raw) {
+            unread.entry(version).or_insert_with(|| error.clone());
+        }
         if finding.skipped.len() < SKIPPED_MAX {
-            let field = format!("versions[{index}]");
             let entry = escaped(&format!("{} {field}", task.spot().id));
-            finding.skipped.push(Skipped { entry, error: error.in_field(&field) });
+            finding.skipped.push(Skipped { entry, error });
         }
     }
-    rows
+    (rows, unread)
+}
+
+/// Returns the version that an entry names that cannot be read.
+fn named(raw: &RawValue) -> Option<semver::Version> {
+    #[derive(Deserialize)]
+    struct Named {
+        version: String,
+    }
+    let named: Named = serde_json::from_str(raw.get()).ok()?;
+    Version::parse(&named.version).ok().as_ref().map(without_build)
 }
 
 /// Returns a version as resolution tells it from others.
@@ -273,14 +306,22 @@ fn note_latest(rows: &mut BTreeMap<Version, Row>, latest: Option<String>) {
 }
 
 /// Refuses versions that have documents and that the metadata does not name, or not so that it can be read.
-fn refuse_unlisted(task: &MetadataTask, rows: &BTreeMap<Version, Row>, finding: &mut Finding) {
+fn refuse_unlisted(
+    task: &MetadataTask,
+    rows: &BTreeMap<Version, Row>,
+    unread: &Unread,
+    finding: &mut Finding,
+) {
     let Spot { id, category, versions, .. } = task.spot();
     let listed: HashSet<semver::Version> = rows.keys().map(without_build).collect();
     let is_unlisted =
         |version: &&Version| !listed.contains(&without_build(version)) && admits(&task.filter, id, version);
     for version in versions.iter().filter(is_unlisted) {
-        let expected = "an entry in versions of metadata.json that can be read";
-        let refusal = Refusal::new(UNLISTED, format!("{id}@{version}"), expected, "none");
+        let subject = format!("{id}@{version}");
+        let refusal = match unread.get(&without_build(version)) {
+            Some(error) => Refusal::of(subject, error),
+            None => Refusal::new(UNLISTED, subject, "an entry in versions of metadata.json", "none"),
+        };
         finding.releases.push(bare((&task.home, category), id, version, Verdict::Refused(refusal)));
     }
 }

@@ -137,13 +137,22 @@ pub fn start(source: &Source) -> (Want, Task) {
     (want, Task::Index(Box::new(task)))
 }
 
-/// Returns the id of a platform by the name that callers and configuration give it: `estream`, or an id.
+/// Returns the id of a platform by the name that callers and configuration give it: `estream`, or an id. A name alone is that of the
+/// kernel: a misspelt one would be the id of a component that nobody requires, and change nothing.
 ///
-/// **Errors**: `input.reference`, `input.id`.
+/// **Errors**: `input.reference`, `input.id`, `input.platform`.
 pub fn platform(name: &str) -> Result<ComponentId, ParseError> {
-    match name {
-        PLATFORM => ComponentId::parse(KERNEL),
-        name => Ok(Reference::parse(name)?.id),
+    if name == PLATFORM {
+        return ComponentId::parse(KERNEL);
+    }
+    let Reference { id, requirement } = Reference::parse(name)?;
+    let is_whole = id.as_text() == KERNEL || id.dialect() != Dialect::Estream || name.starts_with(PREFIX);
+    match is_whole && requirement.is_any() {
+        true => Ok(id),
+        false => {
+            let expected = "estream, or the whole id of what the host has, such as lcod://kernel/rs";
+            Err(ParseError::new("input.platform", expected, name))
+        }
     }
 }
 

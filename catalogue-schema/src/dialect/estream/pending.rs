@@ -17,6 +17,24 @@ use crate::pointer::{CommitId, LocalPath, Location, Repository, Revision, Want};
 use crate::seal::{self, PublisherRecord};
 use crate::version::Version;
 
+/// What a registry says of a component and of its versions, whatever their manifests say of the same.
+const OF_REGISTRY: [&str; 4] = ["badges", "description", "keywords", "stats"];
+/// What the manifest of a version alone says of it, also where it says nothing: the tables of seed 002, section 2.1, and what lies
+/// beside its table `[component]`. Answers are judged by some of them.
+const OF_AUTHOR: [&str; 11] = [
+    "author",
+    "circuits",
+    "dependencies",
+    "estream",
+    "fpga",
+    "include",
+    "manifest",
+    "marketplace",
+    "schemas",
+    "widget",
+    "wire_adapter",
+];
+
 /// Where a registry lies, at the commit at which its index was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Home {
@@ -212,12 +230,21 @@ impl Pending {
         release
     }
 
-    /// Returns what the release carries: what its manifest says, and in its stead whatever the registry says of the same.
+    /// Returns what the release carries: what its manifest says, and beside it what the registry says. Nobody signs the registry's word,
+    /// and the manifest has to be that of the signed archive: of a field that both have, the manifest's counts.
     pub(super) fn extra(&self, manifest: Map<String, Value>) -> Map<String, Value> {
         let Pending { listing, row, .. } = self;
         let mut extra = manifest;
         let own = extra.remove("keywords");
-        extra.extend(listing.extra.clone());
+        let mut said = listing.extra.clone();
+        said.extend(row.extra.clone());
+        for (name, value) in said {
+            if OF_REGISTRY.contains(&name.as_str()) {
+                extra.insert(name, value);
+            } else if !OF_AUTHOR.contains(&name.as_str()) {
+                extra.entry(name).or_insert(value);
+            }
+        }
         // Whoever searches for a word finds it, whichever of the two says it.
         match (own, extra.get_mut("keywords")) {
             (Some(Value::Array(own)), Some(Value::Array(all))) => {
@@ -227,7 +254,7 @@ impl Pending {
             (Some(own), None) => drop(extra.insert("keywords".to_owned(), own)),
             _ => {}
         }
-        extra.extend(row.extra.clone());
+        extra.remove("publisherName");
         extra.insert("category".to_owned(), (*listing.category).into());
         extra.insert("publisher".to_owned(), listing.publisher.clone().into());
         extra.insert("publisherVerified".to_owned(), listing.record.is_verified.into());

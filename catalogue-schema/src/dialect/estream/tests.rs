@@ -360,6 +360,46 @@ x = 1
     assert_eq!(leave.level(), Level::Pinned);
 }
 
+#[test]
+fn what_the_manifest_says_or_leaves_out_is_not_said_by_the_registry() {
+    let mut files = sample();
+    let told = "license = \"MIT\"\ndescription2 = \"own\"\n[component.schemas]\nprovides = [\"Real\"]\n";
+    publish(&mut files, "smart-circuit", "mint", "acme", "1.2.0", told);
+    let word = json!({
+        "schemas": {"provides": [], "requires": ["Absent"]}, "circuits": {"provides": ["x"]}, "dependencies": {"fix": "1"},
+        "estream": {"min_version": "9.0.0"}, "manifest": {"x": 1}, "license": "GPL-3.0", "description2": "theirs",
+        "publisherName": "Estream", "unknown": 1
+    });
+    let extend = |value: &mut Value| value.as_object_mut().unwrap().extend(word.as_object().unwrap().clone());
+    let check = |files: &Files| {
+        let found = read(files);
+        let extra = &found.release("estream:mint@1.2.0").extra;
+        assert_eq!(extra["schemas"], json!({"provides": ["Real"]}));
+        assert_eq!((&extra["license"], &extra["description2"]), (&json!("MIT"), &json!("own")));
+        assert_eq!((&extra["unknown"], &extra["publisherName"]), (&json!(1), &json!("Somebody")));
+        let silent = &found.release(FULL).extra;
+        for field in ["schemas", "circuits", "dependencies", "estream", "manifest"] {
+            assert_eq!(silent.get(field), None, "{field}");
+        }
+        assert_eq!((&silent["license"], &silent["unknown"]), (&json!("GPL-3.0"), &json!(1)));
+    };
+    let metadata = format!("{MINT}/metadata.json");
+    let mut listed = files.clone();
+    change(&mut listed, &metadata, extend);
+    check(&listed);
+    let mut rows = files.clone();
+    change(&mut rows, &metadata, |document| {
+        document["versions"].as_array_mut().unwrap().iter_mut().for_each(extend);
+    });
+    check(&rows);
+
+    // A release that is refused before its manifest is read carries nothing of its author's either.
+    put(&mut listed, &format!("{MINT}/1.0.0/estream-component.toml"), "[");
+    let found = read(&listed);
+    assert_eq!(found.fate(FULL), "input.toml");
+    assert_eq!(found.release(FULL).extra.get("schemas"), None);
+}
+
 /// Changes one thing in the sample, and checks what becomes of `mint@1.0.0`; its neighbours stay what they are.
 #[track_caller]
 fn check(expected: &str, change: impl FnOnce(&mut Files)) -> Read {
@@ -541,20 +581,23 @@ fn what_is_wrong_with_metadata_refuses_what_it_is_about() {
     check("estream.metadata_mismatch", with("name", json!("fix")));
     check("estream.metadata_mismatch", with("category", json!("wire-adapter")));
     check("input.field", with("publisher", json!("../acme")));
-    for (field, value) in [
-        ("version", json!("one")),
-        ("published_at", json!("2026-02-30T12:00:00Z")),
-        ("checksum_sha3", json!("sha256:00")),
-        ("archive_url", json!("http://dl.acme.com/x")),
-        ("archive_url", json!("file:///etc/passwd")),
-        ("archive_url", json!("../../x")),
-        ("estream_min_version", json!("old")),
-        ("yanked", json!("no")),
+    for (field, value, reason) in [
+        ("version", json!("one"), "estream.version_unlisted"),
+        ("published_at", json!("2026-02-30T12:00:00Z"), "input.time"),
+        ("checksum_sha3", json!("sha256:00"), "input.digest"),
+        ("archive_url", json!("http://dl.acme.com/x"), "input.url_scheme"),
+        ("archive_url", json!("file:///etc/passwd"), "input.url_scheme"),
+        ("archive_url", json!("../../x"), "input.path"),
+        ("estream_min_version", json!("old"), "input.version"),
+        ("yanked", json!("no"), "input.field"),
     ] {
-        let found = check("estream.version_unlisted", version(field, value));
+        let found = check(reason, version(field, value));
         assert_eq!(found.fate("estream:mint@1.1.0"), "sealed", "{field}");
         let [skipped] = found.skipped.as_slice() else { panic!("{:?}", found.skipped) };
         assert!(skipped.contains(&format!("versions[0].{field}")) && skipped.contains("line 1"), "{skipped}");
+        // Whoever asks for the version hears it too.
+        let refusal = found.release(FULL).verdict.refusal().unwrap();
+        assert!(field == "version" || refusal.found.contains(&format!("versions[0].{field}")), "{refusal}");
     }
     check("sealed", version("published_at", json!("2026-02-10T12:00:00.25Z")));
     let found = check("sealed", version("yanked", json!(true)));
@@ -572,6 +615,40 @@ fn what_is_wrong_with_metadata_refuses_what_it_is_about() {
         });
     });
     assert!(found.skipped[0].contains("every version once"), "{:?}", found.skipped);
+}
+
+#[test]
+fn many_versions_do_not_each_carry_much() {
+    let check = |words: usize, versions: usize, is_carried: bool| {
+        let mut files = sample();
+        let path = format!("{MINT}/metadata.json");
+        change(&mut files, &path, |document| {
+            document["description"] = json!("x".repeat(words));
+            let rows = document["versions"].as_array_mut().unwrap();
+            let one = rows[0].clone();
+            rows.extend((2..versions).map(|at| {
+                let mut row = one.clone();
+                row["version"] = json!(format!("2.{at}.0"));
+                row
+            }));
+        });
+        let found = read(&files);
+        assert_eq!(found.fate(FULL), "sealed");
+        let extra = &found.release(FULL).extra;
+        assert_eq!((extra.get("badges").is_some(), &extra["publisher"]), (is_carried, &json!("acme")));
+        match found.warnings.as_slice() {
+            [] => assert!(is_carried),
+            [one] => {
+                assert!(!is_carried);
+                let says = one.starts_with("estream.carried estream:mint: its ");
+                assert!(says && one.contains(&format!("{versions} versions")), "{one}");
+            }
+            more => panic!("{more:?}"),
+        }
+    };
+    check(8_000, 500, true);
+    check(8_000, 600, false);
+    check(500, 600, true);
 }
 
 #[test]
