@@ -317,6 +317,22 @@ fn a_reader_that_goes_away_ends_the_fetch() {
 }
 
 #[test]
+fn a_daemon_that_stops_ends_the_lines_without_an_answer() {
+    let world = World::new();
+    let daemon = world.sandbox.start_synced();
+    world.gate.open(1);
+    let mut stream = lines(&daemon, &body());
+    stream.next().unwrap();
+    assert_eq!(daemon.stop().code(), Some(0), "although the archive never comes");
+    assert!(stream.is_cut());
+    // Nothing of it is in the way of the next one.
+    world.gate.open(2 * world.pieces());
+    let daemon = world.sandbox.start();
+    let again = daemon.post("/v1/materialize", &body());
+    assert_eq!(again.ok()["items"][0]["from"], "fetched");
+}
+
+#[test]
 fn two_who_ask_for_one_release_hear_of_one_fetch() {
     let world = World::new();
     let daemon = world.sandbox.start_synced();
