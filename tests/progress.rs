@@ -190,6 +190,22 @@ fn a_closure_tells_of_every_release() {
 }
 
 #[test]
+fn what_is_in_the_cache_is_told_beside_what_is_fetched() {
+    let world = World::new();
+    let daemon = world.sandbox.start_synced();
+    world.gate.open(world.pieces());
+    daemon.post("/v1/materialize", &body()).ok();
+    let mut stream = lines(&daemon, &json!({ "resolve": { "requests": ["estream:esf-orders"] } }));
+    assert_eq!(stream.answer.header("content-type"), Some("application/x-ndjson"), "{}", stream.answer);
+    let all = stream.rest();
+    assert_eq!(steps(&all, &json!(TRADING)), ["cached"]);
+    assert_eq!(steps(&all, &json!("estream:esf-orders@1.2.0")).last().unwrap(), "ready");
+    let from: Vec<&Value> =
+        all.last().unwrap()["items"].as_array().unwrap().iter().map(|item| &item["from"]).collect();
+    assert_eq!(from, ["cache", "fetched"]);
+}
+
+#[test]
 fn what_is_wrong_after_bytes_have_come_is_the_last_line_and_what_was_wrong_before_keeps_its_status() {
     let world = World::new();
     let daemon = world.sandbox.start_synced();
@@ -231,14 +247,18 @@ fn what_is_wrong_after_bytes_have_come_is_the_last_line_and_what_was_wrong_befor
 fn an_archive_that_was_cut_off_begins_anew_and_says_so() {
     let world = World::new();
     let daemon = world.sandbox.start_synced();
-    let cut = Route::declared(world.archive.len() as u64, &world.archive[..20_000]);
-    world.server.script(PATH, vec![cut, Route::Gated(world.archive.clone(), PIECE, world.gate.clone())]);
+    let before = Gate::default();
+    let gated = |gate: &Gate| Route::Gated(world.archive.clone(), PIECE, gate.clone());
+    world.server.script(PATH, vec![gated(&before), gated(&world.gate)]);
+    before.open(2);
     let mut stream = lines(&daemon, &body());
     let received = |row: &Value| row["progress"]["received"].as_u64();
     let mut all = vec![stream.next().unwrap()];
-    while received(all.last().unwrap()) != Some(20_000) {
+    while received(all.last().unwrap()) != Some(2 * PIECE as u64) {
         all.push(stream.next().unwrap());
     }
+    world.server.hang_up();
+    before.open(1);
     world.wait_asked(2);
     world.gate.open(1);
     while received(all.last().unwrap()) != Some(PIECE as u64) {
@@ -294,6 +314,22 @@ fn a_reader_that_goes_away_ends_the_fetch() {
     let again = daemon.post("/v1/materialize", &body());
     assert_eq!(again.ok()["items"][0]["from"], "fetched");
     assert_eq!(world.asked(), 2);
+}
+
+#[test]
+fn a_daemon_that_stops_ends_the_lines_without_an_answer() {
+    let world = World::new();
+    let daemon = world.sandbox.start_synced();
+    world.gate.open(1);
+    let mut stream = lines(&daemon, &body());
+    stream.next().unwrap();
+    assert_eq!(daemon.stop().code(), Some(0), "although the archive never comes");
+    assert!(stream.is_cut());
+    // Nothing of it is in the way of the next one.
+    world.gate.open(2 * world.pieces());
+    let daemon = world.sandbox.start();
+    let again = daemon.post("/v1/materialize", &body());
+    assert_eq!(again.ok()["items"][0]["from"], "fetched");
 }
 
 #[test]
@@ -379,8 +415,8 @@ fn directories_of_one_commit_come_together_and_say_how_many_files_are_there() {
     assert!(all.iter().all(|row| row["progress"]["releases"].is_null()), "{all:#?}");
 }
 
-/// Runs the binary at a terminal of its own and returns everything that it showed there.
-fn shown(world: &World, workspace: &PathBuf, arguments: &str) -> String {
+/// Runs the binary at a terminal of its own and returns its exit status with everything that it showed there.
+fn shown(world: &World, workspace: &PathBuf, arguments: &str) -> (Option<i32>, String) {
     let command = world.sandbox.command();
     let program = command.get_program().to_str().unwrap().to_owned();
     let mut script = Command::new("script");
@@ -399,15 +435,42 @@ fn shown(world: &World, workspace: &PathBuf, arguments: &str) -> String {
         world.gate.open(1);
         child.try_wait().unwrap()
     });
-    let text = reader.join().unwrap();
-    assert!(status.success(), "{status}: {text}");
-    text
+    (status.code(), reader.join().unwrap())
+}
+
+/// Tells whether there is a program that gives another one a terminal.
+fn has_terminal() -> bool {
+    let is_there = Command::new("script").arg("--version").output().is_ok();
+    if !is_there {
+        place::skipped("script is not here");
+    }
+    is_there
+}
+
+#[test]
+fn what_goes_wrong_behind_a_bar_ends_a_verb_as_ever() {
+    if !has_terminal() {
+        return;
+    }
+    for has_daemon in [true, false] {
+        let world = World::new();
+        let workspace = world.sandbox.path("workspace");
+        std::fs::create_dir_all(&workspace).unwrap();
+        let daemon = has_daemon.then(|| world.sandbox.start_synced());
+        let mut other = world.archive.clone();
+        *other.last_mut().unwrap() ^= 1;
+        world.server.route(PATH, Route::Gated(other, PIECE, world.gate.clone()));
+        let (status, text) = shown(&world, &workspace, "install esf-trading");
+        assert_eq!(status, Some(7), "{text:?}");
+        assert!(text.contains("esf-trading v1.2.0 [") && text.contains("E006"), "{text:?}");
+        assert!(std::fs::read_dir(&workspace).unwrap().next().is_none(), "nothing was written");
+        drop(daemon);
+    }
 }
 
 #[test]
 fn a_terminal_shows_bars_and_a_pipe_nothing_of_them() {
-    if Command::new("script").arg("--version").output().is_err() {
-        place::skipped("script is not here");
+    if !has_terminal() {
         return;
     }
     let size = format!("({} KB)", World::new().archive.len().div_ceil(1_000));
@@ -417,14 +480,16 @@ fn a_terminal_shows_bars_and_a_pipe_nothing_of_them() {
         let workspace = world.sandbox.path("workspace");
         std::fs::create_dir_all(&workspace).unwrap();
         let daemon = has_daemon.then(|| world.sandbox.start_synced());
-        let text = shown(&world, &workspace, "install esf-trading");
+        let (status, text) = shown(&world, &workspace, "install esf-trading");
+        assert_eq!(status, Some(0), "{text:?}");
         assert!(text.contains("\u{1b}[") && text.contains("esf-trading v1.2.0 ["), "{text:?}");
         assert!(text.contains(&format!("esf-trading v1.2.0 ... done {size}")), "{text:?}");
         // The same once more, at a terminal and with nobody to look at it.
         let others = world.sandbox.path("others");
         std::fs::create_dir_all(&others).unwrap();
         for quiet in ["--no-progress", "--quiet", "-o json"] {
-            let text = shown(&world, &others, &format!("install esf-trading --force {quiet}"));
+            let (status, text) = shown(&world, &others, &format!("install esf-trading --force {quiet}"));
+            assert_eq!(status, Some(0), "{text:?}");
             assert!(!text.contains('\u{1b}'), "{quiet}: {text:?}");
         }
         world.gate.open(10 * world.pieces());

@@ -32,6 +32,7 @@
 //! | where are a project's files read? | `cli::project`, and sent as values |
 //! | where does a workspace install, a publisher publish? | [`estream`], on the client's side, for registries of eStream |
 //! | where is a registry of eStream checked? | `estream::registry::check`, for those who publish as for continuous integration |
+//! | where is told how far files have come? | `fetch::progress` keeps what is newest of each release, `server::progress` tells it in lines, `cli::bars` draws it |
 //! | where are documents handed out as they were received? | `server::received`, which bundles (`estream::bundle`) are made of |
 //! | who is connected? | `server::activity`: what idle-exit goes by |
 //! | what does a request or an error look like? | [`api`] |

@@ -138,6 +138,13 @@ impl Lines {
         }
     }
 
+    /// Reads to the end of the connection and tells whether that came before the end of the answer.
+    pub(crate) fn is_cut(&mut self) -> bool {
+        let mut rest = Vec::new();
+        let read = self.stream.read_to_end(&mut rest);
+        read.is_err() || !rest.ends_with(b"0\r\n\r\n")
+    }
+
     /// Returns all lines that are still to come.
     pub(crate) fn rest(&mut self) -> Vec<Value> {
         std::iter::from_fn(|| self.next()).collect()

@@ -56,7 +56,9 @@ impl Bars {
             }
             "fetching" | "fetched" | "verified" | "unpacked" => {
                 if !shown.bars.contains_key(&key) && shown.bars.len() < BARS_MAX {
-                    let bar = self.all.add(ProgressBar::no_length().with_prefix(named(row)));
+                    let bar = self
+                        .all
+                        .add(ProgressBar::no_length().with_style(style(false)).with_prefix(named(row)));
                     shown.bars.insert(key.clone(), bar);
                 }
                 if let Some(bar) = shown.bars.get(&key) {
@@ -89,15 +91,11 @@ impl Bars {
 /// Shows what a row says: a bar where it is known how long it is, else what has come by now.
 fn draw(bar: &ProgressBar, row: &Value) {
     let received = row["received"].as_u64().unwrap_or_default();
-    let template = match row["size"].as_u64() {
-        Some(size) => {
-            bar.set_length(size);
-            "  {prefix} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {msg}"
-        }
-        None => "  {prefix} {spinner} {decimal_bytes} {msg}",
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
+    let size = row["size"].as_u64();
+    // Before the rest, so that nothing is drawn in another style.
+    bar.set_style(style(size.is_some()));
+    if let Some(size) = size {
+        bar.set_length(size);
     }
     let files = match (row["filesReceived"].as_u64(), row["files"].as_u64()) {
         (Some(received), Some(files)) => format!("{received} of {files} files"),
@@ -106,6 +104,16 @@ fn draw(bar: &ProgressBar, row: &Value) {
     let step = row["step"].as_str().filter(|step| *step != "fetching").unwrap_or_default();
     bar.set_message(format!("{files} {step}").trim().to_owned());
     bar.set_position(received);
+}
+
+/// Returns what a bar looks like whose length is known, or not.
+fn style(is_sized: bool) -> ProgressStyle {
+    let template = match is_sized {
+        true => "  {prefix} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {msg}",
+        false => "  {prefix} {spinner} {decimal_bytes} {msg}",
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("=> ")
 }
 
 /// Returns what a bar is called: `name vVERSION` for a release of which that is known.
@@ -132,6 +140,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_templates_are_sound() {
+        for template in [style(true), style(false)] {
+            let bar = ProgressBar::hidden().with_style(template);
+            bar.set_length(7);
+            bar.set_position(7);
+            bar.tick();
+        }
+    }
 
     #[test]
     fn names_are_those_of_the_seed() {

@@ -161,9 +161,91 @@ async fn pump(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::future::pending;
+    use std::sync::Mutex;
+
+    use catalogue_schema::digest::Digest;
+    use http_body_util::BodyExt as _;
     use hyper::header::HeaderValue;
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::sync::oneshot;
 
     use super::*;
+    use crate::api::JSON;
+    use crate::fetch::audience::{Audience, Tally};
+    use crate::fetch::progress::Step;
+    use crate::server::stream::Flights;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    fn body_of(heard: Heard, answering: Answering, counted: &Arc<Mutex<Vec<u16>>>) -> LineBody {
+        let (flights, counted) = (Flights::default(), Arc::clone(counted));
+        let owed = (flights.start(), flights.owe_on());
+        open(heard, (answering, None), owed, move |status| counted.lock().unwrap().push(status))
+    }
+
+    #[test]
+    fn whoever_tells_is_not_held_up_by_whoever_does_not_read_and_the_answer_comes_last() {
+        let (heard, audience, counted) = (Heard::new(), Arc::<Audience>::default(), Arc::default());
+        let claim = Digest::sha256(b"a");
+        heard.progress.expect(&claim, "a");
+        audience.join(None, Some(&heard.progress));
+        let tally = Tally::of_archive(&audience, &claim, Some(100_000));
+        let (done, answer) = oneshot::channel();
+        let answering: Answering = Box::pin(async move { answer.await.unwrap() });
+        let text = runtime().block_on(async {
+            let body = body_of(heard, answering, &counted);
+            // Nobody reads; what is told meanwhile takes no time and no room.
+            tally.step(Step::Fetching);
+            for _ in 0..1000 {
+                (0..100).for_each(|_| tally.arrived(1));
+                tokio::task::yield_now().await;
+            }
+            tally.whole(100_000);
+            tally.step(Step::Ready);
+            done.send(Reply { status: 502, content_type: JSON, body: b"{}".to_vec() }).unwrap();
+            let bytes = body.collect().await.unwrap().to_bytes();
+            String::from_utf8(bytes.to_vec()).unwrap()
+        });
+        let lines: Vec<&str> = text.lines().collect();
+        assert!((4..10).contains(&lines.len()), "{text}");
+        assert!(
+            lines[lines.len() - 2].contains("\"ready\"") && text.contains("\"received\":100000"),
+            "{text}"
+        );
+        assert_eq!(*lines.last().unwrap(), "{}");
+        assert_eq!(*counted.lock().unwrap(), [502], "what the answer is, and not that it began well");
+    }
+
+    #[test]
+    fn a_body_that_is_dropped_ends_the_work() {
+        struct Alive(Arc<Mutex<Vec<u16>>>);
+        impl Drop for Alive {
+            fn drop(&mut self) {
+                self.0.lock().unwrap().push(0);
+            }
+        }
+        let (ended, counted) = (Arc::<Mutex<Vec<u16>>>::default(), Arc::default());
+        let alive = Alive(Arc::clone(&ended));
+        let answering: Answering = Box::pin(async move {
+            let _alive = alive;
+            pending().await
+        });
+        runtime().block_on(async {
+            let body = body_of(Heard::new(), answering, &counted);
+            tokio::task::yield_now().await;
+            assert!(ended.lock().unwrap().is_empty());
+            drop(body);
+            while ended.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(counted.lock().unwrap().is_empty());
+    }
 
     #[test]
     fn lines_are_for_whoever_names_them() {
