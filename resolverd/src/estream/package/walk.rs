@@ -342,9 +342,20 @@ fn too_much(reason: &'static str, expected: String, found: &str) -> Below {
     Below::Failed(of_files(&Refusal::new(reason, "the component", expected, found)))
 }
 
-/// Tells whether a text holds a private key in PEM, wherever it begins, as in a YAML or JSON document. A block without content, by
-/// which a text speaks of keys, is none.
+/// How a private key of ours begins in DER, behind its length: version 0 of PKCS#8, and the algorithm (RFC 8410, RFC 9881). A public key
+/// has no version there.
+const PRIVATE_DER: [&[u8]; 2] = [
+    b"\x02\x01\x00\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x13\x04",
+    b"\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04",
+];
+
+/// Tells whether a file holds a private key: in PEM, wherever it begins, as in a YAML or JSON document, or one of ours in DER. A block
+/// without content, by which a text speaks of keys, is none.
 fn holds_private_key(bytes: &[u8]) -> bool {
+    holds_pem(bytes) || PRIVATE_DER.iter().any(|der| bytes.windows(der.len()).any(|window| window == *der))
+}
+
+fn holds_pem(bytes: &[u8]) -> bool {
     const BEGIN: &[u8] = b"-----BEGIN ";
     let starts = bytes.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN);
     starts.map(|(at, _)| &bytes[at + BEGIN.len()..]).any(|rest| {
