@@ -934,6 +934,28 @@ fn a_change_runs_nothing_where_it_is_looked_at() {
     let told = desk.json(&["registry", "check", "registry"]);
     assert!(told["warnings"].to_string().contains("README.md"), "{told:#}");
     assert!(!ran.exists());
+
+    // What it says it has elsewhere is not fetched, for it says as well by which program.
+    let upload = format!("touch {}; git-upload-pack", ran.display());
+    let origin = desk.sandbox.path("registry.git");
+    for (key, value) in [
+        ("core.repositoryformatversion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.url", origin.to_str().unwrap()),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.uploadpack", upload.as_str()),
+    ] {
+        place::git(&registry, &["config", key, value]);
+    }
+    let tree = desk.git("registry", &["rev-parse", "HEAD^1^{tree}"]).trim().to_owned();
+    let object = registry.join(".git/objects").join(&tree[..2]).join(&tree[2..]);
+    std::fs::remove_file(object).unwrap();
+    let said = desk.run(&["registry", "check", "registry", "--base", "HEAD^1"]);
+    assert!(said.status == 2 && said.stderr.contains("registry.base"), "{said:?}");
+    assert!(!ran.exists(), "{said:?}");
+    // Git itself would.
+    desk.git("registry", &["diff-tree", "-r", "HEAD^1", "HEAD"]);
+    assert!(ran.exists());
 }
 
 /// Sets what the registry says of the versions that have to be passed.

@@ -354,7 +354,7 @@ fn what_no_reader_of_archives_takes_is_refused_by_name() {
 fn what_is_too_large_or_too_good_to_be_taken_is_refused() {
     let place = component(MANIFEST_TEXT);
     let bounds = Bounds { file_bytes: 100, ..bounds() };
-    put(&place, "tests/golden/large", &"x".repeat(101));
+    put(&place, "tests/golden/large", "x".repeat(101));
     let package = Package::read(place.path(), &bounds).unwrap();
     assert_eq!(package.refused[0].reason, "archive.too_large");
     let failure = package.archive(&bounds).unwrap_err();
@@ -363,7 +363,7 @@ fn what_is_too_large_or_too_good_to_be_taken_is_refused() {
     assert_eq!(&*Package::read(place.path(), &few).unwrap_err().reason, "archive.too_many");
 
     let place = component(MANIFEST_TEXT);
-    put(&place, "tests/golden/zeros", &"\0".repeat(4 << 20));
+    put(&place, "tests/golden/zeros", "\0".repeat(4 << 20));
     let found = faults(&place, |held| held);
     assert_eq!(found, ["size E011 archive.too_large"], "a reader takes no such bomb");
     let place = component(MANIFEST_TEXT);
