@@ -583,6 +583,49 @@ fn the_seeds_table_is_kept_and_an_entry_without_a_checksum_is_not_wrong() {
 }
 
 #[test]
+fn what_is_refused_further_down_keeps_its_code_and_a_contradiction_stays_one() {
+    let mut registry = registry();
+    let needs = |requirement: &str| format!("\n[component.dependencies]\n{requirement}\n");
+    let (old, top) = (needs("esf-trading = \"=1.1.0\""), needs("hub = \"^2\""));
+    registry.publish(&part("integration", "hub", "1.0.0", &old));
+    registry.publish(&part("integration", "hub", "2.0.0", ""));
+    registry.publish(&part("integration", "top", "1.0.0", &top));
+    registry.put("index/integration/hub/2.0.0/checksum.sha3", "0".repeat(64));
+    let (world, daemon) = with_daemon(&registry);
+    let sums = ["E006 estream.checksum_mismatch", "hub@2.0.0 may not be used"];
+    world.refused(&["install", "hub@2.0.0"], 7, &sums);
+    world.refused(&["install", "top"], 7, &[&sums[..], &["requires estream:hub@^2"]].concat());
+    let told = daemon.post("/v1/resolve", &json!({ "requests": ["estream:top"] }));
+    let problem = told.json();
+    assert_eq!((told.status, &problem["release"]), (502, &json!("estream:hub@2.0.0")), "{problem:#}");
+    assert!(problem["derivation"]["facts"].as_array().unwrap().len() > 1, "{problem:#}");
+    // Without the refusal the two would still fit together; without the contradiction as well.
+    world.refused(&["install", "hub", "esf-trading@1.2.0"], 3, &["E003", "2.0.0 refused"]);
+    world.done(&["install", "hub", "--dry-run"]);
+}
+
+#[test]
+fn who_takes_the_notes_of_changed_files_away_is_found_out() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.done(&["install", "esf-trading@1.1.0"]);
+    let table = "[dependencies.esf-trading]\nversion = \"1.1.0\"\n";
+    world.write(STATE, table);
+    let outcome = || {
+        let said = world.run(&["verify", "--all", "-o", "json"]);
+        let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
+        (said.status, answer["components"][0].clone())
+    };
+    let (status, found) = outcome();
+    assert_eq!((status, &found["result"], &found["changes"]), (0, &json!("Valid"), &json!([])), "{found:#}");
+    world.write("schemas/order.esf.yaml", "by hand\n");
+    let (status, found) = outcome();
+    assert_eq!((status, &found["result"]), (7, &json!("ChecksumMismatch")), "{found:#}");
+    assert_eq!(found["changes"], json!([{ "path": "schemas/order.esf.yaml", "what": "changed" }]));
+    let told = world.run(&["verify", "--all"]).stdout;
+    assert!(told.contains("✗ 1 are not as in the archive"), "{told}");
+}
+
+#[test]
 fn the_workspaces_file_claims_no_file_of_the_project() {
     let (world, _daemon) = with_daemon(&registry());
     world.write("src/main.rs", "fn main() {}\n");

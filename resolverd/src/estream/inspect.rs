@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use catalogue_schema::dialect::estream::workspace::Installed;
+use catalogue_schema::dialect::estream::workspace::{Installed, InstalledFile};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::ComponentId;
 use catalogue_schema::path::DocPath;
@@ -26,16 +26,24 @@ pub fn changes(place: &Place, one: &Installed) -> Vec<FileChange> {
     one.files.iter().filter_map(|file| Some(changed(look(&file.path, &file.sha256)?, &file.path))).collect()
 }
 
-/// Tells whether a workspace's file records what an archive holds.
+/// Returns where the files of an archive lie in a workspace.
 ///
 /// **Errors**: E008 for a path in the archive that has no place in a workspace.
-pub fn is_of_archive(id: &ComponentId, one: &Installed, archive: &[FileLine]) -> Result<bool, Failure> {
-    let category = one.category.as_deref().unwrap_or_default();
-    let held = archive
-        .iter()
-        .map(|file| Ok((target(id, category, &file.path)?, file.digest.clone())))
-        .collect::<Result<BTreeMap<DocPath, Digest>, Failure>>()?;
-    let recorded: BTreeMap<DocPath, Digest> =
-        one.files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect();
-    Ok(held == recorded)
+pub fn brought(
+    id: &ComponentId,
+    category: &str,
+    archive: &[FileLine],
+) -> Result<Vec<InstalledFile>, Failure> {
+    let brought = |file: &FileLine| {
+        Ok(InstalledFile { path: target(id, category, &file.path)?, sha256: file.digest.clone() })
+    };
+    archive.iter().map(brought).collect()
+}
+
+/// Tells whether a workspace's file records what an archive brings.
+pub fn is_of_archive(one: &Installed, brought: &[InstalledFile]) -> bool {
+    let by_path = |files: &[InstalledFile]| -> BTreeMap<DocPath, Digest> {
+        files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect()
+    };
+    by_path(brought) == by_path(&one.files)
 }

@@ -2,18 +2,18 @@
 //! says which of them could be: the files against the digests that the install noted, the registry's entry as the last sync judged
 //! it (key, signature, checksum), and what the archive holds, which the cache keeps or is fetched again.
 
-use catalogue_schema::dialect::estream::workspace::{Installed, WORKSPACE};
+use catalogue_schema::dialect::estream::workspace::{Installed, InstalledFile, WORKSPACE};
 use catalogue_schema::id::ComponentId;
 use serde_json::{Value, json};
 
-use crate::api::files::{FileChange, FilesRow};
+use crate::api::files::{Changed, FileChange, FilesRow};
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
 use crate::cli::estream::install::{counted, release_call, title};
 use crate::cli::estream::workspace::{WorkspacePlace, component};
 use crate::cli::render::{Paint, field, list, plain, text};
 use crate::cli::{Ended, Terminal};
-use crate::estream::inspect::{changes, is_of_archive};
+use crate::estream::inspect::{brought, changes, is_of_archive};
 use crate::estream::install::absent;
 use crate::estream::workspace::Place;
 
@@ -71,7 +71,7 @@ fn asked(asker: &mut Asker<'_>, call: &Call, doing: &'static str) -> Result<Resu
 fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<'_>) -> Result<Value, Ended> {
     let mut notes: Vec<String> = Vec::new();
     let mut checked: Vec<&str> = Vec::new();
-    let changed = changes(place, one);
+    let mut changed = changes(place, one);
     match one.files.is_empty() {
         true => notes.push(format!("files: none are noted; resolverd install --force {} does", id.path())),
         false => checked.push("files"),
@@ -114,11 +114,16 @@ fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<
     if entry.is_some() && stated.is_none() {
         notes.push("checksum: none is noted".to_owned());
     }
-    if entry.is_some() && !is_refused && stated != Some(false) && !one.files.is_empty() {
-        match archive(id, one, asker)? {
-            Ok(is_same) => {
+    if let Some(entry) = entry.as_ref().filter(|_| !is_refused && stated != Some(false)) {
+        let category = one.category.clone().unwrap_or_else(|| field(entry, "kind"));
+        match archive(id, (one, &category), asker)? {
+            Ok(held) => {
                 checked.push("archive");
-                is_archive_other = !is_same;
+                match one.files.is_empty() {
+                    false => is_archive_other = !is_of_archive(one, &held),
+                    // Whoever changes a file and takes the notes away is found out all the same.
+                    true => changed = lying(place, one, held),
+                }
             }
             Err(why) => notes.push(format!("archive: not checked, {why}")),
         }
@@ -205,8 +210,12 @@ fn refused_key(one: &Installed, asker: &mut Asker<'_>) -> Result<Option<(&'stati
     })
 }
 
-/// Compares what was noted of the files with what the archive holds, which the daemon has verified.
-fn archive(id: &ComponentId, one: &Installed, asker: &mut Asker<'_>) -> Result<Result<bool, String>, Ended> {
+/// Returns the files that the archive brings to a workspace, which the daemon has verified; the reason where they cannot be had.
+fn archive(
+    id: &ComponentId,
+    (one, category): (&Installed, &str),
+    asker: &mut Asker<'_>,
+) -> Result<Result<Vec<InstalledFile>, String>, Ended> {
     let body = json!({ "releases": [format!("{id}@={}", one.version)], "offline": asker.is_offline() });
     let answer = match asked(asker, &Call::post("/v1/materialize", &body), "reading the archive")? {
         Ok(answer) => answer,
@@ -214,9 +223,18 @@ fn archive(id: &ComponentId, one: &Installed, asker: &mut Asker<'_>) -> Result<R
     };
     let rows = serde_json::from_value::<Vec<FilesRow>>(answer["items"].clone());
     match rows.as_deref() {
-        Ok([row]) => Ok(is_of_archive(id, one, &row.files).map_err(|failure| failure.detail)),
+        Ok([row]) => Ok(brought(id, category, &row.files).map_err(|failure| failure.detail)),
         _ => Ok(Err("the daemon's answer cannot be read".to_owned())),
     }
+}
+
+/// Compares what lies in the places of an archive's files with them, where no file was noted; nothing where none of them is there, for
+/// whoever wrote the entry by hand need not have installed it.
+fn lying(place: &Place, one: &Installed, held: Vec<InstalledFile>) -> Vec<FileChange> {
+    let count = held.len();
+    let found = changes(place, &Installed { files: held, ..one.clone() });
+    let is_there = found.len() < count || found.iter().any(|change| change.what != Changed::Missing);
+    if is_there { found } else { Vec::new() }
 }
 
 fn row(id: &ComponentId, one: &Installed, entry: Option<&Value>, found: &Outcome<'_>) -> Value {
@@ -280,6 +298,7 @@ fn shown(answer: &Value, paint: Paint) -> String {
             match changed.len() {
                 0 if one["files"] == 0 => paint.note("none noted"),
                 0 => format!("✓ {files} as installed"),
+                number if one["files"] == 0 => paint.bad(&format!("✗ {number} are not as in the archive")),
                 number => paint.bad(&format!("✗ {number} of {files} differ")),
             },
         );
@@ -296,6 +315,7 @@ fn shown(answer: &Value, paint: Paint) -> String {
             match one["result"].as_str() {
                 Some("Valid") if one["wrong"] == false => "Valid".to_owned(),
                 Some(_) => paint.bad(&field(one, "result")),
+                None if one["wrong"] == true => paint.bad("refused"),
                 None => paint.note("the signature was not checked"),
             }
         ));

@@ -62,7 +62,7 @@ fn component(manifest: &str) -> TempDir {
     place
 }
 
-fn put(place: &TempDir, name: &str, text: &str) {
+fn put(place: &TempDir, name: &str, text: impl AsRef<[u8]>) {
     let path = place.path().join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
@@ -148,6 +148,19 @@ fn private_keys_are_told_wherever_they_stand() {
     check(&format!("{}\n{line}\n", begin("PUBLIC KEY")), false);
     check(&format!("a block of {private} and what follows, {line}").replace(line, "MDQCAQ..."), false);
     check(&format!("{}{line}", "-----BEGIN ".repeat(20_000)), false);
+}
+
+#[test]
+fn private_keys_are_told_in_der_as_well() {
+    let place = component(MANIFEST_TEXT);
+    let ed25519 = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+    let ml_dsa = b"\x30\x34\x02\x01\x00\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x13\x04\x22\x80\x20";
+    let public = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+    for (head, expected) in [(&ed25519[..], true), (&ml_dsa[..], true), (&public[..], false)] {
+        put(&place, "tests/golden/x.bin", [head, &[7; 32]].concat());
+        let found = faults(&place, |held| held);
+        assert_eq!(found == ["files E008 package.private_key"], expected, "{head:?}: {found:?}");
+    }
 }
 
 #[test]
@@ -341,7 +354,7 @@ fn what_no_reader_of_archives_takes_is_refused_by_name() {
 fn what_is_too_large_or_too_good_to_be_taken_is_refused() {
     let place = component(MANIFEST_TEXT);
     let bounds = Bounds { file_bytes: 100, ..bounds() };
-    put(&place, "tests/golden/large", &"x".repeat(101));
+    put(&place, "tests/golden/large", "x".repeat(101));
     let package = Package::read(place.path(), &bounds).unwrap();
     assert_eq!(package.refused[0].reason, "archive.too_large");
     let failure = package.archive(&bounds).unwrap_err();
@@ -350,7 +363,7 @@ fn what_is_too_large_or_too_good_to_be_taken_is_refused() {
     assert_eq!(&*Package::read(place.path(), &few).unwrap_err().reason, "archive.too_many");
 
     let place = component(MANIFEST_TEXT);
-    put(&place, "tests/golden/zeros", &"\0".repeat(4 << 20));
+    put(&place, "tests/golden/zeros", "\0".repeat(4 << 20));
     let found = faults(&place, |held| held);
     assert_eq!(found, ["size E011 archive.too_large"], "a reader takes no such bomb");
     let place = component(MANIFEST_TEXT);

@@ -148,6 +148,9 @@ pub struct Looked {
 pub fn changes(git: &Git, (base, head): (&str, &str), root: &str) -> Result<Vec<Change>, Failure> {
     let failed = |why: String| {
         Failure::new(Code::RequestInvalid, "registry.base", format!("cannot compare with {base}: {why}"))
+            .hint(
+                "in a clone without all of its objects (--filter) fetch them first: nothing is fetched here",
+            )
     };
     // What the change itself says of its submodules hides none of them.
     let arguments = [
