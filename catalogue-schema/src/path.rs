@@ -114,7 +114,7 @@ pub fn segment_fault(segment: &str) -> Option<&'static str> {
     None
 }
 
-/// What a byte may be in the name of a plain path: nothing, a part that may not end it, one that may not begin it, or any part.
+/// What a byte may be in the name of a plain path: nothing, a part inside it, one that may not begin it, or any part.
 const KINDS: [Kind; 256] = {
     let mut kinds = [Kind::Other; 256];
     let mut byte = 0;
