@@ -365,6 +365,8 @@ impl Writer {
             for reply in replies {
                 let _ = reply.send(outcome.clone());
             }
+            // What a start has read stays in the engine's memory where nothing was committed behind it.
+            self.store.rest();
         }
     }
 
