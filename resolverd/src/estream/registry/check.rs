@@ -148,6 +148,7 @@ pub struct Looked {
 pub fn changes(git: &Git, (base, head): (&str, &str), root: &str) -> Result<Vec<Change>, Failure> {
     let failed = |why: String| {
         Failure::new(Code::RequestInvalid, "registry.base", format!("cannot compare with {base}: {why}"))
+            .hint("the whole repository has to be here, and not a clone that leaves objects out")
     };
     // What the change itself says of its submodules hides none of them.
     let arguments = [
