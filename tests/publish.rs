@@ -589,7 +589,7 @@ fn a_change_keeps_what_was_published() {
     let found = desk.findings("changed", &["--base", "HEAD^1"]);
     assert!(found.is_empty(), "{found:?}");
     // Where case does not count, these are one, and nobody could read either.
-    for path in ["Archives/x.tar.gz", "archives/Order-Schemas/x", "CONFIG.json", "Index/x"] {
+    for path in ["Archives/x.tar.gz", "archives/Order-Schemas/x", "CONFIG.json"] {
         check(&["E008 git.ambiguous_path"], &|files| drop(files.insert(path.to_owned(), b"x".to_vec())));
     }
     check(&["E005 estream.key_rotated"], &|files| {
@@ -922,6 +922,12 @@ fn what_a_registry_could_not_use_is_not_written() {
         let said = desk.publish("orders", &["-y", "--archive-url", place]);
         assert!(said.status == 2 && said.stderr.contains("input.path"), "{place}: {said:?}");
     }
+    // A repository that has a registry in a directory of it, or none.
+    let below = files(&desk.sandbox.path("registry"));
+    let below = below.iter().map(|(path, bytes)| (format!("sub/{path}"), bytes.clone())).collect();
+    Repository::create(&desk.sandbox.path("above")).commit(&below);
+    let said = desk.run(&["publish", "orders", "--registry", "./above", "--key", "acme.key", "-y"]);
+    assert!(said.status == 2 && said.stderr.contains("registry.none"), "{said:?}");
     let add = ["registry", "publisher", "add", "third", "--dir", "registry", "--key", "other.pem"];
     for more in [["--expires", "2020-01-01"], ["--key-id", "a b\u{1b}[31m"], ["--key-id", ""]] {
         let said = desk.run(&[&add[..], &more].concat());
