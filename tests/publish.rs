@@ -385,6 +385,30 @@ fn a_change_keeps_what_was_published() {
     check(&[], &|files| forged(files, "1.0.1", ""));
     check(&["E010 estream.version_increment"], &|files| forged(files, "0.9.0", ""));
     check(&["E008 registry.published_at"], &|files| forged(files, "1.0.1", "2999-01-01T00:00:00Z"));
+    // One that comes after 1.0.0 and says that it came before: without a base nobody could tell which of them is the higher one.
+    let mut older = good.clone();
+    change(&mut older, "publishers/acme.json", |record| {
+        record["signing_keys"][0]["created_at"] = json!("2020-01-01T00:00:00Z");
+    });
+    changed.commit(&older);
+    forged(&mut older, "1.0.1", "2021-01-01T00:00:00Z");
+    changed.commit(&older);
+    assert_eq!(desk.findings("changed", &["--base", "HEAD^1"]), ["E008 registry.published_at"]);
+    assert_eq!(desk.findings("changed", &[]), ["E010 estream.version_increment"]);
+    // What is wrong with somebody else's component of a similar name stops nobody.
+    let mut beside = good.clone();
+    beside.insert("index/esf-schema/order-schemas-more/1.x/.gitkeep".to_owned(), Vec::new());
+    beside.insert(format!("{DIRECTORY}/0.x/.gitkeep"), Vec::new());
+    changed.commit(&beside);
+    forged(&mut beside, "1.0.1", "");
+    beside.insert("index/esf-schema/order-schemas-more/2.x/.gitkeep".to_owned(), Vec::new());
+    changed.commit(&beside);
+    let found = desk.findings("changed", &["--base", "HEAD^1"]);
+    assert!(found.is_empty(), "{found:?}");
+    // Where case does not count, these are one, and nobody could read either.
+    for path in ["Archives/x.tar.gz", "archives/Order-Schemas/x", "CONFIG.json"] {
+        check(&["E008 git.ambiguous_path"], &|files| drop(files.insert(path.to_owned(), b"x".to_vec())));
+    }
     check(&["E005 estream.key_rotated"], &|files| {
         forged(files, "1.0.1", "");
         change(files, "publishers/acme.json", |record| {
@@ -443,6 +467,29 @@ fn a_change_keeps_what_was_published() {
             record["signing_keys"].as_array_mut().unwrap().push(key);
         });
     });
+    // Neither does it under another id, or as somebody else's.
+    let mut revoked = good.clone();
+    change(&mut revoked, "publishers/acme.json", |record| {
+        record["signing_keys"][0]["status"] = json!("revoked");
+    });
+    let keys = |record: &mut Value| -> Value {
+        let mut key = record["signing_keys"][0].clone();
+        (key["key_id"], key["status"]) = (json!("another"), json!("active"));
+        key
+    };
+    for name in ["acme", "mal"] {
+        let mut back = revoked.clone();
+        changed.commit(&back);
+        let mut record: Value = serde_json::from_slice(&back["publishers/acme.json"]).unwrap();
+        let key = keys(&mut record);
+        match name {
+            "acme" => record["signing_keys"].as_array_mut().unwrap().push(key),
+            _ => record = json!({ "name": name, "signing_keys": [key] }),
+        }
+        back.insert(format!("publishers/{name}.json"), record.to_string().into_bytes());
+        changed.commit(&back);
+        assert_eq!(desk.findings("changed", &["--base", "HEAD^1"]), ["E007 registry.key_changed"], "{name}");
+    }
     // Words that no seal covers do not go in unseen, with a new version or without.
     let attention = |change: &dyn Fn(&mut Files)| {
         let mut files = good.clone();
@@ -644,6 +691,23 @@ fn a_private_key_is_never_published() {
         assert!(said.stdout.contains("package.private_key") || said.stderr.contains("E008"), "{said:?}");
     }
     std::fs::remove_file(desk.sandbox.path("orders/schemas/signing.pem")).unwrap();
+    // The key that signs, as somebody has copied it.
+    let pem = std::fs::read(desk.sandbox.path("acme.key")).unwrap();
+    let key = PrivateKey::parse(&pem).unwrap();
+    let text = String::from_utf8(pem.clone()).unwrap();
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for copy in [key.pkcs8().to_vec(), wide, hex(&key.pkcs8()).into_bytes()] {
+        desk.write("orders/schemas/blob.bin", copy);
+        let said = desk.publish("orders", &["-y"]);
+        assert!(said.status == 2 && said.stderr.contains("schemas/blob.bin"), "{said:?}");
+    }
+    // Words about keys are none.
+    desk.write(
+        "orders/schemas/blob.bin",
+        "const MARK: &str = \"-----BEGIN PRIVATE KEY-----\";\n// =============================================\n",
+    );
+    desk.done(&["pack", "orders", "--dry-run"]);
+    std::fs::remove_file(desk.sandbox.path("orders/schemas/blob.bin")).unwrap();
     // The key itself by another name.
     std::fs::hard_link(desk.sandbox.path("acme.key"), desk.sandbox.path("orders/notes.txt")).unwrap();
     let said = desk.publish("orders", &["-y"]);
@@ -663,21 +727,37 @@ fn what_takes_its_time_beside_the_reading_is_not_counted_as_reading() {
 #[test]
 fn what_a_registry_could_not_use_is_not_written() {
     let desk = Desk::new(&[]);
-    for archives in ["index", "publishers/x", ".github", ".git/x", "config.json"] {
+    let taken =
+        ["index", "publishers/x", ".github", ".git/x", "config.json", "Index", "README.MD", "LICENSE"];
+    for archives in [&taken[..], &["CODEOWNERS", "docs/CodeOwners", "index.json", "a/.b"]].concat() {
         let said = desk.run(&["registry", "init", "new", "--archives", archives]);
         assert!(said.status == 2 && said.stderr.contains("--archives"), "{archives}: {said:?}");
     }
     desk.component("orders", ORDERS, "1.0.0");
-    for place in [".github/workflows/x.yml", "index/x.tar.gz", "README.md"] {
+    for place in [".github/workflows/x.yml", "index/x.tar.gz", "README.md", "LICENSE", "Publishers/x.tar.gz"]
+    {
         let said = desk.publish("orders", &["-y", "--archive-url", place]);
         assert!(said.status == 2 && said.stderr.contains("input.path"), "{place}: {said:?}");
     }
+    // A repository that has a registry in a directory of it, or none.
+    let below = files(&desk.sandbox.path("registry"));
+    let below = below.iter().map(|(path, bytes)| (format!("sub/{path}"), bytes.clone())).collect();
+    Repository::create(&desk.sandbox.path("above")).commit(&below);
+    let said = desk.run(&["publish", "orders", "--registry", "./above", "--key", "acme.key", "-y"]);
+    assert!(said.status == 2 && said.stderr.contains("registry.none"), "{said:?}");
     let add = ["registry", "publisher", "add", "third", "--dir", "registry", "--key", "other.pem"];
     for more in [["--expires", "2020-01-01"], ["--key-id", "a b\u{1b}[31m"], ["--key-id", ""]] {
         let said = desk.run(&[&add[..], &more].concat());
         assert!(said.status == 2 && !said.stderr.contains('\u{1b}'), "{more:?}: {said:?}");
     }
     assert!(!desk.sandbox.path("registry/publishers/third.json").exists());
+    // Names that some systems have for something else, so that no reader takes them.
+    for name in ["con", "nul", "aux"] {
+        let said =
+            desk.run(&["registry", "publisher", "add", name, "--dir", "registry", "--key", "other.pem"]);
+        assert!(said.status == 2 && said.stderr.contains("input.path"), "{name}: {said:?}");
+        assert!(!desk.sandbox.path(&format!("registry/publishers/{name}.json")).exists());
+    }
     let said = desk.run(&["publish", "orders", "--registry", "./registry.git", "--key", "other.key", "-y"]);
     assert!(said.stderr.contains("the registry knows no publisher with the key"), "{said:?}");
 }
@@ -856,6 +936,190 @@ fn a_release_and_a_pull_request_are_made_as_the_forge_documents_it() {
     let said = desk.done(&own);
     let next = "gh pr create --repo acme-org/registry --base main --head publish/order-schemas-1.1.0 --title 'Publish order-schemas v1.1.0' --body ''";
     assert!(said.contains(next), "{said}");
+}
+
+/// What a change publishes is merged unseen only where nobody takes its archive for something else.
+#[test]
+fn an_archive_lies_where_nobody_acts_on_it() {
+    let desk = Desk::new(&[]);
+    desk.component("orders", ORDERS, "1.0.0");
+    let place = "files/order-schemas-1.0.0.tar.gz";
+    let said = desk.publish("orders", &["-y", "--archive-url", place]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let before = files(&desk.sandbox.path("registry"));
+    desk.merge("publish/order-schemas-1.0.0");
+    let good = files(&desk.sandbox.path("registry"));
+    let told = |place_of: &str| {
+        let mut moved = good.clone();
+        let archive = moved.remove(place).unwrap();
+        moved.insert(place_of.to_owned(), archive);
+        change(&mut moved, &format!("{DIRECTORY}/metadata.json"), |document| {
+            document["versions"][0]["archive_url"] = json!(place_of);
+        });
+        let changed = Repository::create(&desk.sandbox.path(&format!("to/{place_of}")));
+        changed.commit(&before);
+        changed.commit(&moved);
+        let path = format!("to/{place_of}");
+        let said = desk.run(&["registry", "check", &path, "--base", "HEAD^1", "-o", "json"]);
+        let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
+        (answer["automatic"] == true, answer["good"] == true)
+    };
+    assert_eq!(told("files/other.tgz"), (true, true));
+    for place in
+        ["CODEOWNERS", ".github/CODEOWNERS", "docs/CODEOWNERS", ".github/workflows/x.yml", "index.json"]
+    {
+        assert_eq!(told(place), (false, false), "{place}");
+    }
+    for place in ["pk/README.md", "Makefile", "order.tar.gz", "pk/x.yml"] {
+        assert_eq!(told(place), (false, true), "{place}");
+    }
+    // Whoever publishes is told the same, and replaces nothing.
+    desk.component("orders", ORDERS, "1.1.0");
+    let dry = ["-o", "json", "--dry-run", "--archive-url", "order.tar.gz"];
+    let said = desk.publish("orders", &dry);
+    let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
+    assert!(answer["attention"].to_string().contains("order.tar.gz"), "{answer:#}");
+    assert_eq!(answer["changes"][0], json!("order-schemas@1.1.0 is published"), "{answer:#}");
+    let said = desk.publish("orders", &dry[2..]);
+    assert!(said.stdout.contains("look at this before you merge:\n  order.tar.gz"), "{said:?}");
+    let said = desk.publish("orders", &["-y", "--archive-url", place]);
+    assert!(said.status == 2 && said.stderr.contains("registry.archive_place"), "{said:?}");
+    let said = desk.publish("orders", &["-y", "--archive-url", "Files/fox.tar.gz"]);
+    assert!(said.status != 0 && said.stderr.contains("git.ambiguous_path"), "{said:?}");
+    let branches = desk.git("registry.git", &["for-each-ref", "--format=%(refname)"]);
+    assert!(!branches.contains("1.1.0"), "{branches}");
+    // A branch that Git takes for none is told before it is pushed.
+    desk.component("orders", ORDERS, "1.1.0-x.lock");
+    let said = desk.publish("orders", &["--dry-run", "--archive-url", "files/x.tar.gz"]);
+    assert!(said.status == 2 && said.stderr.contains("registry.branch"), "{said:?}");
+}
+
+/// Rows of versions cost as much as they are, and not as much as their pairs.
+#[test]
+fn many_versions_in_one_file_are_told_within_little_memory() {
+    const ROWS: usize = 20_000;
+    let desk = Desk::new(&["--archives", "archives"]);
+    let repository = Repository { path: desk.sandbox.path("registry") };
+    let rows: Vec<Value> = (0..ROWS).map(|at| json!({ "version": format!("1.0.{at}") })).collect();
+    let document = json!({ "name": "many", "category": "esf-schema", "publisher": "acme", "versions": rows });
+    let mut all = files(&repository.path);
+    all.insert("index/esf-schema/many/metadata.json".to_owned(), document.to_string().into_bytes());
+    repository.commit(&all);
+    let mut command = Command::new("sh");
+    let own = desk.sandbox.command();
+    for (name, value) in own.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    // In KiB. The pairs alone would take many times as much.
+    command.args(["-c", "ulimit -v 3000000; exec \"$@\"", "sh"]).arg(own.get_program());
+    command.args(own.get_args()).args(["registry", "check", "registry", "--base", "HEAD^1", "-o", "json"]);
+    command.current_dir(own.get_current_dir().unwrap_or(&desk.sandbox.path("")));
+    let said = Said::of(&mut command);
+    let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{}", said.stderr));
+    let reasons: Vec<&str> =
+        answer["findings"].as_array().unwrap().iter().filter_map(|one| one["reason"].as_str()).collect();
+    assert!(reasons.contains(&"registry.too_many_versions"), "{:?}", reasons.first());
+    assert!(answer["versions"].as_array().unwrap().len() <= ROWS / 2, "the rest is not looked at");
+}
+
+#[test]
+fn the_check_command_gets_no_token() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    let (script, seen) = (desk.sandbox.path("look.sh"), desk.sandbox.path("seen"));
+    std::fs::write(&script, format!("#!/bin/sh\nenv > {}\n", seen.display())).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = desk.sandbox.command();
+    command.env("FORGE_TOKEN", "t0ken").env("GITHUB_TOKEN", "t0ken").env("OTHER", "plain");
+    command.args(["publish", "orders", "--registry", "./registry.git", "--key", "acme.key", "--dry-run"]);
+    command.args(["--token-env", "FORGE_TOKEN", "--check-command", "./look.sh"]);
+    let said = Said::of(&mut command);
+    assert_eq!(said.status, 0, "{said:?}");
+    let seen = std::fs::read_to_string(seen).unwrap();
+    assert!(seen.contains("OTHER=plain") && !seen.contains("t0ken"), "{seen}");
+}
+
+#[test]
+fn a_search_as_data_names_publishers_as_its_table_does() {
+    let desk = shop();
+    let _daemon = reads(&desk, &desk.sandbox.path("registry.git"));
+    let table = desk.done(&["search", "orders"]);
+    assert!(table.contains("acme") && table.contains("Verified"), "{table}");
+    let answer = desk.json(&["search", "orders"]);
+    let first = &answer["items"][0];
+    assert_eq!(
+        (&first["publisher"], &first["publisherVerified"], &first["official"], &first["badges"]),
+        (&json!("acme"), &json!(true), &json!(false), &json!([])),
+        "{answer:#}"
+    );
+}
+
+#[test]
+fn a_publisher_has_room_for_the_keys_of_many_years() {
+    const KEYS: usize = 24;
+    let desk = Desk::new(&[]);
+    for at in 1..KEYS {
+        let old = format!("acme-signing-key-{at:02}");
+        let hex = crate::harness::estream::key(&format!("acme {at}")).public().to_hex();
+        desk.done(&["registry", "publisher", "rotate", "acme", &old, "--key", &hex, "--dir", "registry"]);
+    }
+    desk.git("registry", &["commit", "--quiet", "--all", "-m", "keys"]);
+    assert!(desk.findings("registry", &[]).is_empty());
+}
+
+/// Objects that are missing are not had from where the repository's own configuration says, nor by the programs that it names.
+#[test]
+fn what_is_missing_in_a_repository_is_not_fetched() {
+    let desk = shop();
+    let (ran, program) = (desk.sandbox.path("ran"), desk.sandbox.path("program"));
+    std::fs::write(&program, format!("#!/bin/sh\ntouch {}\nexit 1\n", ran.display())).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let registry = desk.sandbox.path("registry");
+    let tree = desk.git("registry", &["rev-parse", "HEAD:index"]);
+    let (start, rest) = tree.trim().split_at(2);
+    std::fs::remove_file(registry.join(format!(".git/objects/{start}/{rest}"))).unwrap();
+    let program = program.display().to_string();
+    let here = format!("file://{}", desk.sandbox.path("registry.git").display());
+    for (key, value) in [
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.url", "ssh://example.invalid/x"),
+        ("core.sshCommand", &program),
+        ("remote.origin.uploadpack", &program),
+    ] {
+        place::git(&registry, &["config", key, value]);
+    }
+    let check = || desk.run(&["registry", "check", "registry", "--base", "HEAD^1"]);
+    assert!(check().status != 0 && !ran.exists());
+    place::git(&registry, &["config", "remote.origin.url", &here]);
+    assert!(check().status != 0 && !ran.exists());
+    // The same by hand runs it, so that the question was one.
+    let mut command = Command::new("git");
+    command.current_dir(&registry).args(["-c", "safe.directory=*", "diff-tree", "-r", "HEAD^1", "HEAD"]);
+    assert!(!command.output().unwrap().status.success() && ran.exists());
+}
+
+/// Where more filters are configured than anybody reads, none of them runs.
+#[test]
+fn filters_that_nobody_has_seen_do_not_run() {
+    let desk = shop();
+    let ran = desk.sandbox.path("ran");
+    let path = desk.sandbox.path("registry/.git/config");
+    let mut config = std::fs::read_to_string(&path).unwrap();
+    config.push_str(&format!("[filter \"x\"]\n\tclean = \"touch {}; cat\"\n", ran.display()));
+    for at in 0..70 {
+        config.push_str(&format!("[filter \"{at}{}\"]\n\tclean = cat\n", "a".repeat(1 << 20)));
+    }
+    std::fs::write(&path, config).unwrap();
+    desk.write("registry/.git/info/attributes", "* filter=x\n");
+    desk.write("registry/README.md", "changed");
+    let told = desk.json(&["registry", "check", "registry"]);
+    assert!(told["warnings"].to_string().contains("names filters"), "{:#}", told["warnings"]);
+    assert!(!ran.exists());
 }
 
 #[test]

@@ -132,26 +132,18 @@ pub struct Git {
     directory: PathBuf,
     /// It is a repository itself, without files beside it.
     is_bare: bool,
-    /// It reaches no other repository.
-    is_alone: bool,
     index: Option<PathBuf>,
 }
 
 impl Git {
     /// Works in a directory of the caller's.
     pub fn in_directory(directory: &Path) -> Git {
-        Git { directory: directory.to_path_buf(), is_bare: false, is_alone: false, index: None }
+        Git { directory: directory.to_path_buf(), is_bare: false, index: None }
     }
 
     /// Works in a repository of our own without files beside it.
     pub fn in_repository(directory: &Path) -> Git {
         Git { is_bare: true, ..Git::in_directory(directory) }
-    }
-
-    /// Reaches no other repository, whatever the configuration names: a repository that is only looked at could otherwise have a program
-    /// of its choice run, as where an object is missing and it says from where such come.
-    pub fn alone(&self) -> Git {
-        Git { is_alone: true, ..self.clone() }
     }
 
     /// Works with an index of its own.
@@ -182,17 +174,13 @@ impl Git {
             .current_dir(&self.directory)
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_NO_REPLACE_OBJECTS", "1")
-            .env("GIT_NO_LAZY_FETCH", "1")
+            .env("GIT_LITERAL_PATHSPECS", "1")
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         for name in ELSEWHERE {
             command.env_remove(name);
-        }
-        if self.is_alone {
-            // No protocol is on this list, so that older versions, which know nothing of the above, fetch nothing either.
-            command.env("GIT_ALLOW_PROTOCOL", "");
         }
         if self.is_bare {
             command.env("GIT_DIR", &self.directory);

@@ -161,7 +161,7 @@ pub fn prepare(eyes: &Eyes, wish: &Wish<'_>) -> Result<Prepared, Failure> {
         return Ok(Prepared { checks: package.validate(&against), sealed: None });
     };
     let desk = Desk::clone(wish.address)?;
-    let home = desk.home(&desk.head)?;
+    let home = registry(eyes, &desk)?;
     let config = eyes.config(&home)?;
     let known = Known::of(eyes, &home, &component)?;
     let public = public_key(wish.key)?;
@@ -186,6 +186,20 @@ pub fn prepare(eyes: &Eyes, wish: &Wish<'_>) -> Result<Prepared, Failure> {
     let ready = Ready { package: &package, component, publisher, key_id, archive, place };
     let sealed = sealed(eyes, wish, desk, &known, ready)?;
     Ok(Prepared { checks, sealed: Some(sealed) })
+}
+
+/// Returns the registry that was cloned.
+fn registry(eyes: &Eyes, desk: &Desk) -> Result<Home, Failure> {
+    let home = desk.home(&desk.head)?;
+    match eyes.is_empty(&home)? {
+        false => Ok(home),
+        true => {
+            let detail =
+                format!("{} is no registry: it has no directory {INDEX} at its top", desk.address.url);
+            Err(Failure::new(Code::RequestInvalid, "registry.none", detail)
+                .hint("name a registry's repository; one that lies in a directory of a larger repository is changed by hand"))
+        }
+    }
 }
 
 /// What a registry knows of a component.
@@ -403,7 +417,7 @@ fn sealed(
         if desk.has(path) {
             let detail = format!("the registry has {path} already, and the archive would replace it");
             return Err(Failure::new(Code::RequestInvalid, "registry.archive_place", detail)
-                .hint("name another path with --archive-url; what lies where archives lie, and is none, its keepers remove"));
+                .hint("name another path with --archive-url; where the registry keeps archives, its keepers have to take that file away"));
         }
         add(path.to_string(), archive.clone())?;
     }
@@ -598,7 +612,7 @@ pub fn withdraw(
 ) -> Result<Withdrawn, Failure> {
     let (id, version) = named(reference)?;
     let desk = Desk::clone(address)?;
-    let home = desk.home(&desk.head)?;
+    let home = registry(eyes, &desk)?;
     let view = eyes.view(&home)?;
     let known = view.versions(&id);
     let Some(release) = view.release(&id, &version) else {

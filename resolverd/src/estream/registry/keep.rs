@@ -69,7 +69,7 @@ impl Checkout {
         if !directory.is_dir() {
             return Err(unread(&directory, &io::Error::other("it is no directory")));
         }
-        let git = Git::in_directory(&directory).alone();
+        let git = Git::in_directory(&directory);
         let place = match git.run(&["rev-parse", "--path-format=absolute", "--git-common-dir"]) {
             Ok(place) => place,
             Err(GitError::Failed { said, .. }) if said.contains("not a git repository") => return Ok(None),
@@ -216,7 +216,7 @@ pub fn init(directory: &Path, archives: Option<&str>) -> Result<(), Failure> {
         let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| whole(&path, text));
         written.map_err(|error| unwritten(&path, &error))?;
     }
-    let git = Git::in_directory(made.path()).alone();
+    let git = Git::in_directory(made.path());
     let done = git
         .run(&["init", "--quiet", "--initial-branch=main", "."])
         .and_then(|_| git.run(&["add", "--force", "--", "."]))
