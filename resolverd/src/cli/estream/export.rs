@@ -1,7 +1,7 @@
 //! `resolverd export`: components, with everything that proves them, as a directory that can be carried to where no network is.
 
 use std::collections::BTreeMap;
-use std::path::{PathBuf, absolute};
+use std::path::{Path, PathBuf, absolute};
 
 use catalogue_schema::dialect::estream::bundle::{ARCHIVES, Origin, PackedRelease, archive};
 use catalogue_schema::id::{ComponentId, Dialect, parse_release_id};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::api::documents::{Documents, DocumentsRow};
 use crate::api::files::FilesRow;
 use crate::api::{Call, Code, Failure};
-use crate::cli::ask::Asker;
+use crate::cli::ask::{Asker, is_for_admins};
 use crate::cli::estream::destination::Destination;
 use crate::cli::render::{field, list, text};
 use crate::cli::terms::{Platforms, add_offline};
@@ -56,8 +56,44 @@ pub(in crate::cli) fn run(
     arguments.platforms.add(&mut question)?;
     let offline = asker.is_offline();
     add_offline(&mut question, offline);
-    let body = json!({"resolve": question, "offline": offline});
-    let files = asker.ask_slowly(&Call::post("/v1/materialize", &body), "fetching archives")?;
+    let mut body = json!({"resolve": question, "offline": offline});
+    let place = absolute(&directory).map_err(|error| {
+        let detail = format!("{}: {error}", directory.display());
+        Failure::new(Code::RequestInvalid, "arguments", detail)
+    })?;
+    let exported = match exported(&body, &place, asker) {
+        Err(Ended::Refused(problem)) if !offline && is_damaged(&problem) => {
+            terminal.say(&format!("note: {}; it is fetched again", field(&problem, "detail")));
+            body["refetch"] = json!(true);
+            self::exported(&body, &place, asker).map_err(|ended| unfetched(ended, problem))
+        }
+        exported => exported,
+    };
+    terminal.print(&exported?, |answer, _| told(answer))?;
+    Ok(0)
+}
+
+/// Tells whether an archive in the cache is gone or no longer what it was.
+fn is_damaged(problem: &Value) -> bool {
+    [bundle::DAMAGED, bundle::LOST].iter().any(|reason| problem["reason"] == *reason)
+}
+
+/// Says what somebody can do who may not have archives fetched again: the first refusal is what is wrong.
+fn unfetched(ended: Ended, mut first: Value) -> Ended {
+    match ended {
+        Ended::Refused(problem) if is_for_admins(&problem) => {
+            first["hint"] = json!(
+                "ask the user of the daemon, or somebody whom admin.sock lets in, to run this export: it fetches the archive again"
+            );
+            Ended::Refused(first)
+        }
+        other => other,
+    }
+}
+
+/// Gathers what is asked for, and writes the bundle; returns what is told of it.
+fn exported(body: &Value, place: &Path, asker: &mut Asker<'_>) -> Result<Value, Ended> {
+    let files = asker.ask_slowly(&Call::post("/v1/materialize", body), "fetching archives")?;
     let rows: Vec<FilesRow> = read(&files["items"])?;
     let releases: Vec<&str> = rows.iter().map(|row| row.release.as_str()).collect();
     let names = releases.iter().map(|release| named(release)).collect::<Result<Vec<_>, _>>()?;
@@ -73,17 +109,15 @@ pub(in crate::cli) fn run(
             origin: repository.clone(),
             commit: commit.clone(),
         });
-        let place = archive(ARCHIVES, &id, &version).map_err(|error| Failure::of(Code::Internal, &error))?;
+        let packed = archive(ARCHIVES, &id, &version).map_err(|error| Failure::of(Code::Internal, &error))?;
         let lost = || {
             let detail = format!("the archive of {} is not in the cache", row.release);
-            Failure::new(Code::CacheCorrupted, "bundle.archive", detail).hint(
-                "resolverd gc --unused 0 empties the cache; then export again, where fetching is allowed",
-            )
+            Failure::new(Code::CacheCorrupted, bundle::LOST, detail).hint(bundle::FETCH)
         };
         let release = PackedRelease {
             release: row.release.clone(),
             source: source.clone(),
-            archive: place,
+            archive: packed,
             digest: digest.clone().ok_or_else(lost)?,
         };
         content.releases.push((release, row.archive.as_ref().map(PathBuf::from).ok_or_else(lost)?));
@@ -92,17 +126,11 @@ pub(in crate::cli) fn run(
         .iter()
         .map(|root| named(root.as_str().unwrap_or_default()))
         .collect::<Result<_, _>>()?;
-    let place = absolute(&directory).map_err(|error| {
-        let detail = format!("{}: {error}", directory.display());
-        Failure::new(Code::RequestInvalid, "arguments", detail)
-    })?;
-    let written = bundle::write(&place, &content, &asker.settings().limits)?;
-    let answer = json!({
+    let written = bundle::write(place, &content, &asker.settings().limits)?;
+    Ok(json!({
         "directory": place, "checksum": written.digest, "files": written.files, "bytes": written.bytes,
         "requested": files["roots"], "releases": releases,
-    });
-    terminal.print(&answer, |answer, _| told(answer))?;
-    Ok(0)
+    }))
 }
 
 fn told(answer: &Value) -> String {
