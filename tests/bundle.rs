@@ -536,20 +536,6 @@ fn a_key_that_is_no_longer_in_use_here_seals_nothing_that_is_new_in_a_bundle() {
 }
 
 #[test]
-fn documents_that_are_asked_for_twice_are_told_once() {
-    let world = World::new();
-    let daemon = world.sandbox.start_synced();
-    let one = daemon.post("/v1/documents", &json!({"releases": [TRADING], "publishers": ["acme"]})).ok();
-    let many = json!({"releases": vec![TRADING; 3000], "publishers": vec!["acme"; 10_000]});
-    let many = daemon.post("/v1/documents", &many).ok();
-    assert_eq!(many["contents"], one["contents"]);
-    assert_eq!(many["publishers"], one["publishers"]);
-    assert_eq!(many["publishers"][0]["keys"][0]["expiresAt"], "2028-01-01T00:00:00Z");
-    let items = many["items"].as_array().unwrap();
-    assert!(items.len() == 3000 && items.iter().all(|row| *row == one["items"][0]));
-}
-
-#[test]
 fn a_workspace_without_sources_knows_the_keys_of_what_it_has() {
     let (_good, good) = carried("bundle", "acme-router", |registry| registry.publish(&ROUTER));
     let evil = |version: &'static str| {
@@ -717,4 +703,18 @@ fn an_archive_that_is_damaged_in_the_cache_is_fetched_again_for_an_export() {
     let arguments = ["--offline", "export", "esf-trading", "--output-dir", place.to_str().unwrap()];
     let said = world.sandbox.run(&arguments);
     assert!(said.status == 7 && said.stderr.contains("export again without --offline"), "{said:?}");
+}
+
+#[test]
+fn documents_that_are_asked_for_twice_are_told_once() {
+    let world = World::new();
+    let daemon = world.sandbox.start_synced();
+    let one = daemon.post("/v1/documents", &json!({"releases": [TRADING], "publishers": ["acme"]})).ok();
+    let many = json!({"releases": vec![TRADING; 3000], "publishers": vec!["acme"; 10_000]});
+    let many = daemon.post("/v1/documents", &many).ok();
+    assert_eq!(many["contents"], one["contents"]);
+    assert_eq!(many["publishers"], one["publishers"]);
+    assert_eq!(many["publishers"][0]["keys"][0]["expiresAt"], "2028-01-01T00:00:00Z");
+    let items = many["items"].as_array().unwrap();
+    assert!(items.len() == 3000 && items.iter().all(|row| *row == one["items"][0]));
 }

@@ -327,6 +327,13 @@ fn no_link_leads_out_of_the_workspace() {
     std::os::unix::fs::symlink(elsewhere.join("x"), world.place("circuits/fix-parser.circuit.yaml")).unwrap();
     world.refused(&["install", "estream-wire-fix"], 3, &["install.file_exists", "circuits/fix-parser"]);
     assert_eq!(tree(&elsewhere), Tree::from([("x".to_owned(), "parser 1.1\n".to_owned())]));
+    // Nor is the workspace's file one: a dry run says so as well.
+    std::fs::write(elsewhere.join("state"), "").unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("state"), world.place(STATE)).unwrap();
+    for arguments in [&["install", "@acme/impact", "--dry-run"][..], &["install", "@acme/impact"]] {
+        world.refused(arguments, 3, &["install.link", STATE]);
+    }
+    std::fs::remove_file(world.place(STATE)).unwrap();
     // The workspace itself may be reached by one.
     let door = world.sandbox.path("door");
     std::os::unix::fs::symlink(&world.workspace, &door).unwrap();
@@ -1040,30 +1047,4 @@ fn files_that_others_may_not_read_stay_so() {
     for file in &files {
         assert_eq!(crate::harness::daemon::mode(file), 0o600, "{}", file.display());
     }
-}
-
-#[test]
-fn an_entry_without_its_files_is_compared_with_the_archive() {
-    let (world, _daemon) = with_daemon(&registry());
-    world.done(&["install", "@acme/impact"]);
-    let state = world.read(STATE);
-    world.write(STATE, &(state[..state.find("files = [").unwrap()].to_owned()));
-    let verify: &[&str] = &["verify", "--all", "-o", "json"];
-    let outcome = || {
-        let said = world.run(verify);
-        let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
-        (said.status, answer["components"][0].clone())
-    };
-    let (status, one) = outcome();
-    assert_eq!((status, &one["result"], &one["files"]), (0, &json!("Valid"), &json!(3)), "{one:#}");
-    world.write("widgets/impact.json", "by hand\n");
-    let (status, one) = outcome();
-    assert_eq!((status, &one["result"]), (7, &json!("ChecksumMismatch")), "{one:#}");
-    assert_eq!(one["changes"], json!([{"path": "widgets/impact.json", "what": "changed"}]));
-    // Where the archive cannot be had, nobody can tell.
-    let (elsewhere, _daemon) = with_daemon(&registry());
-    elsewhere.write(STATE, &world.read(STATE));
-    let said = elsewhere.run(&[verify, &["--offline"]].concat());
-    let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
-    assert_eq!((said.status, &answer["components"][0]["result"]), (0, &Value::Null), "{answer:#}");
 }

@@ -118,7 +118,7 @@ fn promised(release: &PackedRelease, archive: &Path, limits: &Limits) -> Result<
     let PackedRelease { release, digest, .. } = release;
     let bytes = read(archive, limits.archive_bytes).map_err(|error| {
         let detail = format!("cannot read the archive of {release} at {}: {error}", archive.display());
-        Failure::new(Code::CacheCorrupted, LOST, detail).hint(FETCH)
+        Failure::new(Code::CacheCorrupted, LOST, detail).with("release", release).hint(FETCH)
     })?;
     match Digest::of(digest.algorithm(), &bytes) {
         found if found == *digest => Ok(bytes),
@@ -127,6 +127,7 @@ fn promised(release: &PackedRelease, archive: &Path, limits: &Limits) -> Result<
             DAMAGED,
             format!("the archive of {release} at {}: expected {digest}, found {found}", archive.display()),
         )
+        .with("release", release)
         .with("expected", digest)
         .with("found", &found)
         .hint(FETCH)),

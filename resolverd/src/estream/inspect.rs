@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use catalogue_schema::dialect::estream::workspace::{Installed, InstalledFile};
+use catalogue_schema::dialect::estream::workspace::Installed;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::ComponentId;
 use catalogue_schema::path::DocPath;
@@ -33,24 +33,12 @@ pub fn changes(place: &Place, one: &Installed) -> Vec<FileChange> {
 ///
 /// **Errors**: E008 for a path in the archive that has no place in a workspace.
 pub fn is_of_archive(id: &ComponentId, one: &Installed, archive: &[FileLine]) -> Result<bool, Failure> {
-    let held = of_archive(id, one.category.as_deref(), archive)?;
-    let by_path = |files: &[InstalledFile]| -> BTreeMap<DocPath, Digest> {
-        files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect()
-    };
-    Ok(by_path(&held) == by_path(&one.files))
-}
-
-/// Returns what an archive brings into a workspace.
-///
-/// **Errors**: E008 for a path in the archive that has no place in a workspace.
-pub fn of_archive(
-    id: &ComponentId,
-    category: Option<&str>,
-    archive: &[FileLine],
-) -> Result<Vec<InstalledFile>, Failure> {
-    let place = |file: &FileLine| {
-        let path = target(id, category.unwrap_or_default(), &file.path)?;
-        Ok(InstalledFile { path, sha256: file.digest.clone(), adopted: false })
-    };
-    archive.iter().map(place).collect()
+    let category = one.category.as_deref().unwrap_or_default();
+    let held = archive
+        .iter()
+        .map(|file| Ok((target(id, category, &file.path)?, file.digest.clone())))
+        .collect::<Result<BTreeMap<DocPath, Digest>, Failure>>()?;
+    let recorded: BTreeMap<DocPath, Digest> =
+        one.files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect();
+    Ok(held == recorded)
 }

@@ -508,6 +508,13 @@ fn settle(
     let digest = Digest::sha256(&text);
     if place.digest.as_ref() != Some(&digest) && new != place.known {
         let path = DocPath::parse(WORKSPACE).map_err(|error| Failure::of(Code::Internal, &error))?;
+        let there = journal::look(&place.root.join(WORKSPACE)).map_err(|error| workspace::failure(&error))?;
+        if let There::Other(what) = there {
+            let detail = format!("cannot write {WORKSPACE}: it is {what}");
+            return Err(Failure::new(Code::SchemaConflict, "install.link", detail)
+                .with("path", WORKSPACE)
+                .hint("make it a file of the workspace; nothing was changed"));
+        }
         let step = Step { path, old: place.digest.clone(), new: Some(digest), executable: false };
         steps.push((step, Bytes::Text(text)));
     }

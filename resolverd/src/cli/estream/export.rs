@@ -1,7 +1,7 @@
 //! `resolverd export`: components, with everything that proves them, as a directory that can be carried to where no network is.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf, absolute};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{PathBuf, absolute};
 
 use catalogue_schema::dialect::estream::bundle::{ARCHIVES, Origin, PackedRelease, archive};
 use catalogue_schema::id::{ComponentId, Dialect, parse_release_id};
@@ -48,34 +48,30 @@ pub(in crate::cli) fn run(
     asker: &mut Asker<'_>,
     terminal: &Terminal,
 ) -> Result<u8, Ended> {
-    let directory = arguments.destination.directory()?.ok_or_else(|| {
-        Failure::new(Code::RequestInvalid, "arguments", "nobody says where the bundle is to lie")
-            .hint("name the directory: --output-dir DIR")
-    })?;
-    let mut question = json!({"requests": arguments.components});
-    arguments.platforms.add(&mut question)?;
-    let offline = asker.is_offline();
-    add_offline(&mut question, offline);
-    let mut body = json!({"resolve": question, "offline": offline});
-    let place = absolute(&directory).map_err(|error| {
-        let detail = format!("{}: {error}", directory.display());
-        Failure::new(Code::RequestInvalid, "arguments", detail)
-    })?;
-    let exported = match exported(&body, &place, asker) {
-        Err(Ended::Refused(problem)) if !offline && is_damaged(&problem) => {
-            terminal.say(&format!("note: {}; it is fetched again", field(&problem, "detail")));
-            body["refetch"] = json!(true);
-            self::exported(&body, &place, asker).map_err(|ended| unfetched(ended, problem))
+    let mut mended = BTreeSet::new();
+    loop {
+        match exported(arguments, asker, terminal) {
+            // What is damaged in the cache is fetched again, once.
+            Err(Ended::Refused(problem)) if is_damaged(&problem) && !asker.is_offline() => {
+                let release = field(&problem, "release");
+                if !mended.insert(release.clone()) {
+                    return Err(Ended::Refused(problem));
+                }
+                terminal.say(&format!("note: {}; it is fetched again", field(&problem, "detail")));
+                let body = json!({"releases": [release], "refetch": true});
+                asker
+                    .ask_slowly(&Call::post("/v1/materialize", &body), "fetching archives")
+                    .map_err(|ended| unfetched(ended, problem))?;
+            }
+            ended => return ended,
         }
-        exported => exported,
-    };
-    terminal.print(&exported?, |answer, _| told(answer))?;
-    Ok(0)
+    }
 }
 
 /// Tells whether an archive in the cache is gone or no longer what it was.
 fn is_damaged(problem: &Value) -> bool {
-    [bundle::DAMAGED, bundle::LOST].iter().any(|reason| problem["reason"] == *reason)
+    problem["release"].is_string()
+        && [bundle::DAMAGED, bundle::LOST].iter().any(|reason| problem["reason"] == *reason)
 }
 
 /// Says what somebody can do who may not have archives fetched again: the first refusal is what is wrong.
@@ -91,9 +87,18 @@ fn unfetched(ended: Ended, mut first: Value) -> Ended {
     }
 }
 
-/// Gathers what is asked for, and writes the bundle; returns what is told of it.
-fn exported(body: &Value, place: &Path, asker: &mut Asker<'_>) -> Result<Value, Ended> {
-    let files = asker.ask_slowly(&Call::post("/v1/materialize", body), "fetching archives")?;
+/// Gathers what is asked for, and writes the bundle.
+fn exported(arguments: &Export, asker: &mut Asker<'_>, terminal: &Terminal) -> Result<u8, Ended> {
+    let directory = arguments.destination.directory()?.ok_or_else(|| {
+        Failure::new(Code::RequestInvalid, "arguments", "nobody says where the bundle is to lie")
+            .hint("name the directory: --output-dir DIR")
+    })?;
+    let mut question = json!({"requests": arguments.components});
+    arguments.platforms.add(&mut question)?;
+    let offline = asker.is_offline();
+    add_offline(&mut question, offline);
+    let body = json!({"resolve": question, "offline": offline});
+    let files = asker.ask_slowly(&Call::post("/v1/materialize", &body), "fetching archives")?;
     let rows: Vec<FilesRow> = read(&files["items"])?;
     let releases: Vec<&str> = rows.iter().map(|row| row.release.as_str()).collect();
     let names = releases.iter().map(|release| named(release)).collect::<Result<Vec<_>, _>>()?;
@@ -109,15 +114,17 @@ fn exported(body: &Value, place: &Path, asker: &mut Asker<'_>) -> Result<Value, 
             origin: repository.clone(),
             commit: commit.clone(),
         });
-        let packed = archive(ARCHIVES, &id, &version).map_err(|error| Failure::of(Code::Internal, &error))?;
+        let place = archive(ARCHIVES, &id, &version).map_err(|error| Failure::of(Code::Internal, &error))?;
         let lost = || {
             let detail = format!("the archive of {} is not in the cache", row.release);
-            Failure::new(Code::CacheCorrupted, bundle::LOST, detail).hint(bundle::FETCH)
+            Failure::new(Code::CacheCorrupted, bundle::LOST, detail)
+                .with("release", &row.release)
+                .hint(bundle::FETCH)
         };
         let release = PackedRelease {
             release: row.release.clone(),
             source: source.clone(),
-            archive: packed,
+            archive: place,
             digest: digest.clone().ok_or_else(lost)?,
         };
         content.releases.push((release, row.archive.as_ref().map(PathBuf::from).ok_or_else(lost)?));
@@ -126,11 +133,17 @@ fn exported(body: &Value, place: &Path, asker: &mut Asker<'_>) -> Result<Value, 
         .iter()
         .map(|root| named(root.as_str().unwrap_or_default()))
         .collect::<Result<_, _>>()?;
-    let written = bundle::write(place, &content, &asker.settings().limits)?;
-    Ok(json!({
+    let place = absolute(&directory).map_err(|error| {
+        let detail = format!("{}: {error}", directory.display());
+        Failure::new(Code::RequestInvalid, "arguments", detail)
+    })?;
+    let written = bundle::write(&place, &content, &asker.settings().limits)?;
+    let answer = json!({
         "directory": place, "checksum": written.digest, "files": written.files, "bytes": written.bytes,
         "requested": files["roots"], "releases": releases,
-    }))
+    });
+    terminal.print(&answer, |answer, _| told(answer))?;
+    Ok(0)
 }
 
 fn told(answer: &Value) -> String {

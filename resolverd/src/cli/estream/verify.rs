@@ -6,14 +6,14 @@ use catalogue_schema::dialect::estream::workspace::{Installed, WORKSPACE};
 use catalogue_schema::id::ComponentId;
 use serde_json::{Value, json};
 
-use crate::api::files::{FileChange, FileLine, FilesRow};
+use crate::api::files::{FileChange, FilesRow};
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
 use crate::cli::estream::install::{counted, release_call, title};
 use crate::cli::estream::workspace::{WorkspacePlace, component};
 use crate::cli::render::{Paint, field, list, plain, text};
 use crate::cli::{Ended, Terminal};
-use crate::estream::inspect::{changes, is_of_archive, of_archive};
+use crate::estream::inspect::{changes, is_of_archive};
 use crate::estream::install::absent;
 use crate::estream::workspace::Place;
 
@@ -71,9 +71,8 @@ fn asked(asker: &mut Asker<'_>, call: &Call, doing: &'static str) -> Result<Resu
 fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<'_>) -> Result<Value, Ended> {
     let mut notes: Vec<String> = Vec::new();
     let mut checked: Vec<&str> = Vec::new();
-    let (mut changed, mut files) = (changes(place, one), one.files.len());
+    let changed = changes(place, one);
     match one.files.is_empty() {
-        true if one.checksum.is_some() => notes.push(format!("{WORKSPACE} notes no files of it")),
         true => notes.push(format!("files: none are noted; resolverd install --force {} does", id.path())),
         false => checked.push("files"),
     }
@@ -115,31 +114,14 @@ fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<
     if entry.is_some() && stated.is_none() {
         notes.push("checksum: none is noted".to_owned());
     }
-    // Whoever takes the files out of an entry takes nothing away from what was installed: the archive says what that was.
-    let is_bare = one.files.is_empty() && one.checksum.is_some();
-    if entry.is_some() && !is_refused && stated != Some(false) && (is_bare || !one.files.is_empty()) {
-        let held = archive(id, one, asker)?;
-        let found = held.and_then(|held| {
-            let outcome = match is_bare {
-                true => unnoted(place, id, one, entry.as_ref(), &held).map(|(all, other)| {
-                    (files, changed) = (all, other);
-                    checked.push("files");
-                    true
-                }),
-                false => is_of_archive(id, one, &held),
-            };
-            outcome.map_err(|failure| failure.detail)
-        });
-        match found {
+    if entry.is_some() && !is_refused && stated != Some(false) && !one.files.is_empty() {
+        match archive(id, one, asker)? {
             Ok(is_same) => {
                 checked.push("archive");
                 is_archive_other = !is_same;
             }
             Err(why) => notes.push(format!("archive: not checked, {why}")),
         }
-    }
-    if is_bare && !checked.contains(&"files") && result.as_deref() == Some("Valid") {
-        result = None;
     }
     if is_archive_other {
         notes.push(format!("{WORKSPACE} notes other files than the archive holds"));
@@ -149,7 +131,7 @@ fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<
         result = Some("ChecksumMismatch".to_owned());
     }
     let is_wrong = result.as_deref().is_some_and(|result| result != "Valid") || is_refused;
-    Ok(row(id, one, entry.as_ref(), &Outcome { result, is_wrong, stated, files, changed, checked, notes }))
+    Ok(row(id, one, entry.as_ref(), &Outcome { result, is_wrong, stated, changed, checked, notes }))
 }
 
 struct Outcome<'a> {
@@ -157,8 +139,6 @@ struct Outcome<'a> {
     is_wrong: bool,
     /// The registry states the checksum of the archive that was installed.
     stated: Option<bool>,
-    /// How many files were looked at.
-    files: usize,
     changed: Vec<FileChange>,
     checked: Vec<&'a str>,
     notes: Vec<String>,
@@ -232,38 +212,18 @@ fn refused_key(one: &Installed, asker: &mut Asker<'_>) -> Result<Option<(&'stati
     })
 }
 
-/// Compares the workspace with what the archive holds, where no file is noted; returns how many files there are, and which differ.
-///
-/// **Errors**: E008 for a path in the archive that has no place in a workspace.
-fn unnoted(
-    place: &Place,
-    id: &ComponentId,
-    one: &Installed,
-    entry: Option<&Value>,
-    held: &[FileLine],
-) -> Result<(usize, Vec<FileChange>), Failure> {
-    let kind = || entry.and_then(|entry| entry["kind"].as_str()).map(str::to_owned);
-    let category = one.category.clone().or_else(kind);
-    let as_installed = Installed { files: of_archive(id, category.as_deref(), held)?, ..one.clone() };
-    Ok((as_installed.files.len(), changes(place, &as_installed)))
-}
-
-/// Returns what the archive holds, which the daemon has verified.
-fn archive(
-    id: &ComponentId,
-    one: &Installed,
-    asker: &mut Asker<'_>,
-) -> Result<Result<Vec<FileLine>, String>, Ended> {
+/// Compares what was noted of the files with what the archive holds, which the daemon has verified.
+fn archive(id: &ComponentId, one: &Installed, asker: &mut Asker<'_>) -> Result<Result<bool, String>, Ended> {
     let body = json!({ "releases": [format!("{id}@={}", one.version)], "offline": asker.is_offline() });
     let answer = match asked(asker, &Call::post("/v1/materialize", &body), "reading the archive")? {
         Ok(answer) => answer,
         Err(why) => return Ok(Err(why)),
     };
-    let mut rows: Vec<FilesRow> = serde_json::from_value(answer["items"].clone()).unwrap_or_default();
-    Ok(match (rows.pop(), rows.is_empty()) {
-        (Some(row), true) => Ok(row.files),
-        _ => Err("the daemon's answer cannot be read".to_owned()),
-    })
+    let rows = serde_json::from_value::<Vec<FilesRow>>(answer["items"].clone());
+    match rows.as_deref() {
+        Ok([row]) => Ok(is_of_archive(id, one, &row.files).map_err(|failure| failure.detail)),
+        _ => Ok(Err("the daemon's answer cannot be read".to_owned())),
+    }
 }
 
 fn row(id: &ComponentId, one: &Installed, entry: Option<&Value>, found: &Outcome<'_>) -> Value {
@@ -281,7 +241,7 @@ fn row(id: &ComponentId, one: &Installed, entry: Option<&Value>, found: &Outcome
         "publisher": first(&extra["publisher"], &one.publisher),
         "publisherVerified": extra["publisherVerified"],
         "checksum": one.checksum, "checksumMatches": found.stated,
-        "files": found.files, "changes": found.changed, "checked": found.checked, "notes": found.notes,
+        "files": one.files.len(), "changes": found.changed, "checked": found.checked, "notes": found.notes,
     })
 }
 
