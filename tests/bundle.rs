@@ -536,6 +536,176 @@ fn a_key_that_is_no_longer_in_use_here_seals_nothing_that_is_new_in_a_bundle() {
 }
 
 #[test]
+fn a_workspace_without_sources_knows_the_keys_of_what_it_has() {
+    let (_good, good) = carried("bundle", "acme-router", |registry| registry.publish(&ROUTER));
+    let evil = |version: &'static str| {
+        carried("bundle", "acme-router", |registry| {
+            registry.publisher_with("acme", "mallory");
+            let part = Part { version, ..ROUTER };
+            registry.files.retain(|path, _| !path.contains("@acme"));
+            registry.publish_with(&part, &[("src/lib.rs", "// another's\n")]);
+        })
+    };
+    let (_same, same) = evil("1.0.0");
+    let (_newer, newer) = evil("1.1.0");
+    let site = Site::new();
+    assert_eq!(site.install(&good, &[]).status, 0);
+    for more in [&[][..], &["--force"], &["acme-router"]] {
+        site.refuses(&same, more, 7, "E006", "install.other_archive");
+    }
+    for more in [&[][..], &["--force"], &["acme-router@latest"]] {
+        site.refuses(&newer, more, 7, "E007", "nobody here but the bundle says whose that key is");
+    }
+    let said = site.install(&newer, &["acme-router@latest", "--force"]);
+    assert_eq!(said.status, 0, "{said:?}");
+}
+
+#[test]
+fn the_keys_of_a_component_are_those_of_its_own_source() {
+    // Two registries have a publisher of one name, and each its own key for it.
+    let site = Site::new();
+    let registry = |key_of: &str| {
+        let mut registry = Registry::new();
+        registry.publisher_with("acme", key_of);
+        registry
+    };
+    let (mut first, mut second) = (registry("mallory"), registry("acme"));
+    first.publish(&Part { name: "acme-other", ..ROUTER });
+    second.publish(&ROUTER);
+    let [a, b] = [("a", &first), ("b", &second)].map(|(name, registry)| {
+        let repository = Repository::create(&site.sandbox.path(name));
+        repository.commit(&registry.files);
+        (json!({"id": name, "dialect": "estream", "url": repository.url()}), repository)
+    });
+    site.sandbox.write_sources(&json!({"sources": [a.0, b.0]}));
+    site.sandbox.run(&["sync"]);
+    let bundle = site.sandbox.path("bundle");
+    let said = site.sandbox.run(&["export", "acme-router", "--output-dir", bundle.to_str().unwrap()]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let said = site.install(&bundle, &[]);
+    assert_eq!(said.status, 0, "{said:?}");
+    // The other one's key seals nothing of it.
+    let (_sandbox, forged) = carried("forged", "acme-router", |registry| {
+        registry.publisher_with("acme", "mallory");
+        registry.files.retain(|path, _| !path.contains("@acme"));
+        registry.publish(&Part { version: "1.1.0", ..ROUTER });
+    });
+    site.refuses(&forged, &["acme-router@latest", "--force"], 7, "E007", "whom b knows by others");
+    // Nor does verify ask a publisher of the same name, where the source lists the component no more.
+    second.files.retain(|path, _| !path.starts_with("index/"));
+    second.publish(&Part { name: "acme-third", ..ROUTER });
+    b.1.commit(&second.files);
+    let state = site.work().join("estream-workspace.toml");
+    let text = std::fs::read_to_string(&state).unwrap();
+    site.sandbox.run(&["sync"]);
+    let verify = || {
+        let mut command = site.sandbox.command();
+        Said::of(command.current_dir(site.work()).args(["verify", "--all"]))
+    };
+    let said = verify();
+    assert!(said.status == 7 && said.stdout.contains("the registry has no such version"), "{said:?}");
+    assert!(!said.stdout.contains("a knows acme"), "{said:?}");
+    std::fs::write(&state, text.replace("registry = \"b\"", "registry = \"a\"")).unwrap();
+    let said = verify();
+    assert!(said.status == 7, "{said:?}");
+}
+
+#[test]
+fn what_is_listed_here_and_cannot_be_read_or_used_protects_all_the_same() {
+    let (_sandbox, bundle) = carried("bundle", "acme-router", |registry| registry.publish(&ROUTER));
+    let site = |change: &dyn Fn(&mut Registry)| {
+        site_of(
+            |registry| {
+                registry.publish(&ROUTER);
+                change(registry);
+            },
+            &json!({}),
+        )
+    };
+    let metadata = "index/integration/acme-router/metadata.json";
+    let (unread, _repository) = site(&|registry| registry.put(metadata, "{"));
+    unread.refuses(&bundle, &[], 6, "E015", "does not say whose it is");
+    let (unnamed, _repository) = site(&|registry| {
+        registry.change(metadata, |metadata| metadata["versions"][0]["checksum_sha3"] = json!(7));
+    });
+    let said = unnamed.install(&bundle, &[]);
+    assert!([6, 7].contains(&said.status), "{said:?}");
+    let (spoiled, _repository) = site(&|registry| {
+        registry.put("index/integration/acme-router/1.0.0/checksum.sha3", format!("{}\n", "0".repeat(64)));
+    });
+    spoiled.refuses(&bundle, &[], 7, "E006", "may not be used here, says parts");
+
+    // What was withdrawn stays where it is, and comes to nobody else.
+    let withdrawn = |registry: &mut Registry| {
+        registry.change(metadata, |metadata| metadata["versions"][0]["yanked"] = json!(true));
+    };
+    let (new, _repository) = site(&withdrawn);
+    new.refuses(&bundle, &[], 10, "E002", "withdrawn by its publisher, says parts");
+    let (has, repository) = site(&|_| {});
+    assert_eq!(has.install(&bundle, &[]).status, 0);
+    let mut registry = sample();
+    registry.publish(&ROUTER);
+    withdrawn(&mut registry);
+    repository.commit(&registry.files);
+    has.sandbox.run(&["sync"]);
+    let said = has.install(&bundle, &[]);
+    assert!(said.status == 0 && said.stdout.contains("withdrawn by its publisher"), "{said:?}");
+}
+
+#[test]
+fn what_came_in_a_bundle_is_kept_by_its_name_and_stands_in_nobody_s_way() {
+    let (_sandbox, bundle) = carried("bundle", "acme-router", |registry| registry.publish(&ROUTER));
+    let (site, _repository) = site_of(|_| {}, &json!({}));
+    assert_eq!(site.install(&bundle, &[]).status, 0);
+    let run = |arguments: &[&str]| {
+        let mut command = site.sandbox.command();
+        Said::of(command.current_dir(site.work()).args(arguments))
+    };
+    let said = run(&["install", "acme-router"]);
+    assert!(
+        said.status == 0 && said.stdout.contains("Nothing to install: acme-router v1.0.0 is"),
+        "{said:?}"
+    );
+    let said = run(&["install", "acme-router@^1.0.0", "estream-wire-fix"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let state = std::fs::read_to_string(site.work().join("estream-workspace.toml")).unwrap();
+    assert!(state.contains("requested = \"^1.0.0\""), "{state}");
+    assert_eq!(run(&["install", "acme-router@^2.0.0"]).status, 10);
+    assert_eq!(run(&["install", "acme-router", "--force"]).status, 10);
+    assert_eq!(run(&["install"]).status, 0);
+    // The cache keeps the rest, also when something goes.
+    assert_eq!(run(&["install", "@acme/impact-counter"]).status, 0);
+    let said = run(&["uninstall", "estream-wire-fix"]);
+    assert!(said.status == 0 && !said.stderr.contains("gc may remove"), "{said:?}");
+    let gone = run(&["gc", "--unused", "0", "--dry-run", "-o", "json"]);
+    assert!(!gone.stdout.contains("impact-counter@"), "{gone:?}");
+}
+
+#[test]
+fn an_archive_that_is_damaged_in_the_cache_is_fetched_again_for_an_export() {
+    let world = World::new();
+    let daemon = world.sandbox.start_synced();
+    let (_, before) = world.export("before", &["esf-trading"]);
+    let answer = daemon.post("/v1/materialize", &json!({"releases": [TRADING], "hold": "lock:/a"})).ok();
+    let archive = PathBuf::from(answer["items"][0]["archive"].as_str().unwrap());
+    let damage = || {
+        let mut bytes = std::fs::read(&archive).unwrap();
+        bytes[50] ^= 1;
+        std::fs::write(&archive, bytes).unwrap();
+    };
+    damage();
+    let (_, after) = world.export("after", &["esf-trading"]);
+    assert_eq!(before, after);
+    std::fs::remove_file(&archive).unwrap();
+    assert_eq!(world.export("gone", &["esf-trading"]).1, before);
+    damage();
+    let place = world.sandbox.path("offline");
+    let arguments = ["--offline", "export", "esf-trading", "--output-dir", place.to_str().unwrap()];
+    let said = world.sandbox.run(&arguments);
+    assert!(said.status == 7 && said.stderr.contains("export again without --offline"), "{said:?}");
+}
+
+#[test]
 fn documents_that_are_asked_for_twice_are_told_once() {
     let world = World::new();
     let daemon = world.sandbox.start_synced();

@@ -330,6 +330,13 @@ fn no_link_leads_out_of_the_workspace() {
     std::os::unix::fs::symlink(elsewhere.join("x"), world.place("circuits/fix-parser.circuit.yaml")).unwrap();
     world.refused(&["install", "estream-wire-fix"], 3, &["install.file_exists", "circuits/fix-parser"]);
     assert_eq!(tree(&elsewhere), Tree::from([("x".to_owned(), "parser 1.1\n".to_owned())]));
+    // Nor is the workspace's file one: a dry run says so as well.
+    std::fs::write(elsewhere.join("state"), "").unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("state"), world.place(STATE)).unwrap();
+    for arguments in [&["install", "@acme/impact", "--dry-run"][..], &["install", "@acme/impact"]] {
+        world.refused(arguments, 3, &["install.link", STATE]);
+    }
+    std::fs::remove_file(world.place(STATE)).unwrap();
     // The workspace itself may be reached by one.
     let door = world.sandbox.path("door");
     std::os::unix::fs::symlink(&world.workspace, &door).unwrap();
@@ -563,7 +570,11 @@ fn a_version_that_no_registry_has_is_wrong_and_so_is_a_key_that_was_revoked() {
     publish(&registry);
     let (status, result, notes) = outcome();
     assert_eq!((status, &result), (7, &json!("RevokedKey")), "{notes}");
+    // It is the same key under another id, and another one under the same id is not.
     registry.change("publishers/estream.json", |record| record["signing_keys"][0]["key_id"] = json!("other"));
+    publish(&registry);
+    assert_eq!((outcome().0, outcome().1), (7, json!("RevokedKey")));
+    registry.publisher_with("estream", "acme");
     publish(&registry);
     assert_eq!((outcome().0, outcome().1), (7, json!("UnknownKey")));
 }
@@ -876,4 +887,210 @@ fn searches_name_category_publisher_and_badges() {
     assert!(world.done(&["search", "fix"]).contains("✓ Official, Tested"));
     let json = world.json(&["search", "fix"]);
     assert_eq!(json["items"][0]["id"], "estream:estream-wire-fix", "json stays what it was");
+}
+
+/// A second registry beside the first: its repository, and a sources file that places it before or behind.
+fn with_second(world: &World, second: &Registry, is_first: bool) -> Repository {
+    let other = Repository::create(&world.sandbox.path("other"));
+    other.commit(&second.files);
+    let parts = json!({ "id": "parts", "dialect": "estream", "url": world.repository.url() });
+    let other_parts = json!({ "id": "other", "dialect": "estream", "url": other.url() });
+    let both = if is_first { [other_parts, parts] } else { [parts, other_parts] };
+    world.sandbox.write_sources(&json!({ "sources": both }));
+    other
+}
+
+fn hub<'a>(version: &'a str) -> Part<'a> {
+    Part { publisher: "acme", ..part("integration", "hub", version, "") }
+}
+
+/// A registry with a component `hub` of acme in these versions, sealed by a key that follows from this name.
+fn hubs(key_of: &str, versions: &[&str], text: &str) -> Registry {
+    let mut registry = Registry::new();
+    registry.publisher_with("acme", key_of);
+    for version in versions {
+        registry.publish_with(&hub(version), &[("src/hub", text)]);
+    }
+    registry
+}
+
+#[test]
+fn what_is_installed_is_exchanged_for_other_bytes_only_by_name_and_force() {
+    let mut first = registry();
+    first.publish_with(&hub("1.0.0"), &[("src/hub", "of parts\n")]);
+    let (world, daemon) = with_daemon(&first);
+    world.done(&["install", "hub"]);
+    assert!(world.read(STATE).contains("\nkey = \"sha256:"), "{}", world.read(STATE));
+    // Another source lists it too, and is placed better.
+    let _other = with_second(&world, &hubs("acme", &["1.0.0"], "of other\n"), true);
+    daemon.post("/v1/reload", &json!({})).ok();
+    daemon.sync();
+    let words = ["E006", "install.other_archive", "hub 1.0.0 was installed from parts", "in other it is"];
+    for arguments in [
+        &["install", "@acme/impact"][..],
+        &["install", "@acme/impact", "--force"],
+        &["install", "hub"],
+        &["install"],
+        &["install", "--force"],
+    ] {
+        world.refused(arguments, 7, &words);
+    }
+    assert_eq!(world.read("integrations/hub/src/hub"), "of parts\n");
+    let told = world.json(&["install", "hub", "--force"]);
+    assert_eq!(told["components"][0]["fate"], "reinstalled", "{told:#}");
+    assert_eq!(world.read("integrations/hub/src/hub"), "of other\n");
+
+    // One registry, other bytes under the version of what only another component needs.
+    world.sandbox.write_sources(&json!({ "sources": [
+        { "id": "parts", "dialect": "estream", "url": world.repository.url() },
+    ] }));
+    daemon.post("/v1/reload", &json!({})).ok();
+    world.done(&["uninstall", "hub"]);
+    world.done(&["install", "estream-wire-fix@1.0.0"]);
+    let mut again = registry();
+    again.files.retain(|path, _| !path.contains("esf-trading"));
+    again.publish_with(
+        &part("esf-schema", "esf-trading", "1.2.0", TRADING),
+        &[("schemas/order.esf.yaml", "other\n")],
+    );
+    world.repository.commit(&again.files);
+    daemon.sync();
+    world.refused(
+        &["install", "estream-wire-fix@1.1.0"],
+        7,
+        &["E006", "install.other_archive", "esf-trading"],
+    );
+    world.refused(&["install", "estream-wire-fix@1.1.0", "--force"], 7, &["E006", "esf-trading"]);
+}
+
+#[test]
+fn a_component_comes_from_another_source_or_publisher_only_where_it_is_named() {
+    let needs = "\n[component.dependencies]\nhub = \">=2.0.0\"\n";
+    let check = |second: &mut Registry, publisher: &str, reason: &str, text: &str| {
+        let mut first = registry();
+        first.publish_with(&hub("1.0.0"), &[]);
+        let (world, daemon) = with_daemon(&first);
+        world.done(&["install", "hub"]);
+        second.publish_with(&Part { publisher, ..part("integration", "top", "1.0.0", needs) }, &[]);
+        let _other = with_second(&world, second, true);
+        daemon.post("/v1/reload", &json!({})).ok();
+        daemon.sync();
+        for arguments in [&["install", "top"][..], &["install", "top", "--force"]] {
+            world.refused(arguments, 6, &["E015", reason, text, "resolverd install hub"]);
+        }
+        let told = world.done(&["install", "top", "hub"]);
+        assert!(told.contains("warning:") && told.contains(text), "{told}");
+        assert_eq!(installed(&world), ["hub@2.0.0*", "top@1.0.0*"]);
+    };
+    let text = "hub 2.0.0 comes from other, and hub 1.0.0 came from parts";
+    check(&mut hubs("mallory", &["2.0.0"], "of other\n"), "acme", "install.other_source", text);
+    let mut third = Registry::new();
+    third.publisher("mallory");
+    third.publish(&Part { publisher: "mallory", ..hub("2.0.0") });
+    let text = "hub 2.0.0 is by mallory, and hub 1.0.0 was by acme";
+    check(&mut third, "mallory", "install.other_publisher", text);
+}
+
+#[test]
+fn the_same_key_under_another_source_s_name_is_told_and_no_more() {
+    let mut first = registry();
+    first.publish_with(&hub("1.0.0"), &[]);
+    let (world, daemon) = with_daemon(&first);
+    world.done(&["install", "hub"]);
+    let mut second = hubs("acme", &["2.0.0"], "newer\n");
+    let needs = "\n[component.dependencies]\nhub = \">=2.0.0\"\n";
+    second.publish_with(&Part { publisher: "acme", ..part("integration", "top", "1.0.0", needs) }, &[]);
+    let _other = with_second(&world, &second, true);
+    daemon.post("/v1/reload", &json!({})).ok();
+    daemon.sync();
+    world.done(&["install", "top"]);
+    assert_eq!(installed(&world), ["hub@2.0.0*", "top@1.0.0*"]);
+}
+
+#[test]
+fn what_an_install_moved_aside_is_never_thrown_away_with_a_lost_journal() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.done(&["install", "@acme/impact"]);
+    world.write(&format!("{STAGING}/old/0"), "the only copy\n");
+    world.write(&format!("{STAGING}/journal.json"), "{\"schema\": \"resolverd/install@1\", \"ste");
+    let install: &[&str] = &["install", "@acme/impact"];
+    world.refused(
+        install,
+        1,
+        &["E013", "install.journal", "journal.json", "remove nothing yet", "/old holds"],
+    );
+    std::fs::remove_file(world.place(&format!("{STAGING}/journal.json"))).unwrap();
+    world.refused(install, 1, &["E013", "install.journal", "/old holds files", "put its journal.json back"]);
+    assert_eq!(world.read(&format!("{STAGING}/old/0")), "the only copy\n");
+    std::fs::remove_dir_all(world.place(STAGING)).unwrap();
+    world.done(install);
+}
+
+#[test]
+fn without_a_name_what_the_workspace_lists_is_installed_and_missing_files_come_back() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.refused(&["install"], 2, &["R011", "lists nothing"]);
+    world.done(&["install", "estream-wire-fix@1.0.0", "@acme/impact"]);
+    let whole = world.tree();
+    // As after a checkout of a repository in which only the file lies.
+    for directory in ["adapters", "circuits", "schemas", "widgets"] {
+        std::fs::remove_dir_all(world.place(directory)).unwrap();
+    }
+    let told = world.done(&["install", "--dry-run"]);
+    assert!(told.contains("Would install 3 components"), "{told}");
+    world.done(&["install"]);
+    assert_eq!(world.tree(), whole);
+    assert!(world.done(&["install"]).contains("are installed already"));
+    // What was changed by hand is nothing that is missing.
+    world.write("circuits/fix-parser.circuit.yaml", "by hand\n");
+    std::fs::remove_file(world.place("widgets/impact.json")).unwrap();
+    let told = world.done(&["install"]);
+    assert!(told.contains("1 file of estream-wire-fix no longer as installed"), "{told}");
+    assert_eq!(world.read("circuits/fix-parser.circuit.yaml"), "by hand\n");
+    assert_eq!(world.read("widgets/impact.json"), "{}\n");
+    world.done(&["install", "--force"]);
+    assert_eq!(world.read("circuits/fix-parser.circuit.yaml"), "parser 1.0\n");
+}
+
+#[test]
+fn a_file_of_one_s_own_with_the_same_bytes_stays_when_the_component_goes() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.write("circuits/fix-parser.circuit.yaml", "parser 1.0\n");
+    let told = world.done(&["install", "estream-wire-fix@1.0.0"]);
+    assert!(
+        told.contains("warning:") && told.contains("leaves it: circuits/fix-parser.circuit.yaml"),
+        "{told}"
+    );
+    assert!(world.read(STATE).contains("adopted = true"));
+    // Another version has other bytes for it: it is as much somebody's as before.
+    let exists = ["E014", "install.file_exists", "circuits/fix-parser.circuit.yaml"];
+    world.refused(&["install", "estream-wire-fix@1.1.0"], 3, &exists);
+    let told = world.done(&["uninstall", "estream-wire-fix"]);
+    assert!(told.contains("circuits/fix-parser.circuit.yaml stays: it was there before"), "{told}");
+    assert_eq!(world.tree().into_keys().collect::<Vec<_>>(), ["circuits/fix-parser.circuit.yaml", STATE]);
+}
+
+#[test]
+fn an_uninstall_means_the_version_that_it_names_and_each_component_once() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.done(&["install", "@acme/impact", "esf-trading@1.1.0"]);
+    world.refused(&["uninstall", "esf-trading@9"], 10, &["E002", "installed as 1.1.0", "9"]);
+    world.done(&["uninstall", "esf-trading@1.1.0", "esf-trading"]);
+    world.done(&["uninstall", "@acme/impact", "estream:@acme/impact"]);
+}
+
+#[test]
+fn files_that_others_may_not_read_stay_so() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (world, _daemon) = with_daemon(&registry());
+    world.write("estream-component.toml", "[component]\nname = \"mine\"\n");
+    world.done(&["install", "@acme/impact"]);
+    let files = [STATE, "estream-component.toml"].map(|path| world.place(path));
+    for file in &files {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    world.done(&["install", "esf-trading", "--save"]);
+    for file in &files {
+        assert_eq!(crate::harness::daemon::mode(file), 0o600, "{}", file.display());
+    }
 }

@@ -74,7 +74,12 @@ impl Registry {
 
     /// Registers a publisher with one key, which is called like him.
     pub(crate) fn publisher(&mut self, name: &str) {
-        let key = key(name);
+        self.publisher_with(name, name);
+    }
+
+    /// Registers a publisher with one key, which follows from another name and is called like him all the same.
+    pub(crate) fn publisher_with(&mut self, name: &str, key_of: &str) {
+        let key = key(key_of);
         self.put_json(&format!("publishers/{name}.json"), &json!({
             "name": name, "display_name": format!("The {name} people"), "url": "https://example.org", "verified": true,
             "signing_keys": [{

@@ -31,6 +31,12 @@ use crate::materialize::stage::remove;
 const PLACE: &str = "bundle.place";
 /// The reason of a bundle whose files are not what it says.
 const CHANGED: &str = "bundle.changed";
+/// The reason of an archive in the cache that is not the promised one.
+pub const DAMAGED: &str = "trust.digest_mismatch";
+/// The reason of an archive that is not in the cache, or cannot be read there.
+pub const LOST: &str = "bundle.archive";
+/// What helps against both.
+pub const FETCH: &str = "export again without --offline: it fetches the archive again; nothing was changed";
 /// The id of the source that a bundle is while it is installed: what a policy says of it.
 pub const SOURCE: &str = "bundle";
 /// How the names of directories that are being made begin.
@@ -112,19 +118,19 @@ fn promised(release: &PackedRelease, archive: &Path, limits: &Limits) -> Result<
     let PackedRelease { release, digest, .. } = release;
     let bytes = read(archive, limits.archive_bytes).map_err(|error| {
         let detail = format!("cannot read the archive of {release} at {}: {error}", archive.display());
-        Failure::new(Code::CacheCorrupted, "bundle.archive", detail)
-            .hint("resolverd gc --unused 0 empties the cache; then export again, where fetching is allowed")
+        Failure::new(Code::CacheCorrupted, LOST, detail).with("release", release).hint(FETCH)
     })?;
     match Digest::of(digest.algorithm(), &bytes) {
         found if found == *digest => Ok(bytes),
         found => Err(Failure::new(
             Code::ChecksumMismatch,
-            "trust.digest_mismatch",
+            DAMAGED,
             format!("the archive of {release} at {}: expected {digest}, found {found}", archive.display()),
         )
+        .with("release", release)
         .with("expected", digest)
         .with("found", &found)
-        .hint("resolverd gc --unused 0 empties the cache; then export again, where fetching is allowed")),
+        .hint(FETCH)),
     }
 }
 

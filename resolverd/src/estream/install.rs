@@ -14,6 +14,10 @@
 //! | `console-widget` | `widgets` |
 //! | any other | `components` |
 //!
+//! # What a workspace holds its components to
+//! What was noted when a component was installed is held against what comes: a version is one archive for good, and a component comes
+//! from another source, from another publisher, or sealed by another key that nobody but a bundle knows, only where its name was said.
+//!
 //! # What is refused before anything is written
 //! Two components with one schema or one place, installed already or new; a file that nobody installed, unless its bytes are those
 //! that would come; a file that was changed after it was installed, unless that is forced; a directory that is a link. What is installed and goes
@@ -28,6 +32,8 @@ use std::path::PathBuf;
 use catalogue_schema::dialect::estream::workspace::{Installed, InstalledFile, WORKSPACE, Workspace};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::ComponentId;
+use catalogue_schema::key::Fingerprint;
+use catalogue_schema::model::Warning;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::revision::rfc3339;
 use catalogue_schema::version::{Version, VersionReq};
@@ -59,6 +65,10 @@ pub struct Provided {
     pub publisher: Option<String>,
     /// Which of the publisher's keys signs it.
     pub key_id: Option<String>,
+    /// The fingerprint of that key.
+    pub key: Option<Fingerprint>,
+    /// Who says that it is the publisher's.
+    pub vouched: Vouched,
     /// When, as the signer says.
     pub signed_at: Option<String>,
     /// SHA3-256 of its archive.
@@ -75,6 +85,15 @@ pub struct Provided {
     pub files: Vec<FileLine>,
 }
 
+/// Who says that a key is its publisher's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vouched {
+    /// A configured source.
+    BySource,
+    /// Nobody but the bundle that brings it along.
+    ByBundle,
+}
+
 /// What becomes of files that were changed after they were installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
@@ -89,6 +108,10 @@ pub enum Force {
 pub struct Wish {
     /// What is asked for by name, with what was said of its version.
     pub asked: BTreeMap<ComponentId, VersionReq>,
+    /// Whose names somebody wrote down, not the workspace's file and not a bundle.
+    pub named: BTreeSet<ComponentId>,
+    /// Files that are gone are brought back, also of what stays as it is.
+    pub restores: bool,
     /// What becomes of changed files.
     pub force: Force,
     /// Now, in seconds since 1970-01-01 UTC.
@@ -130,6 +153,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What the workspace has afterwards.
     pub workspace: Workspace,
+    /// What somebody should know of it.
+    pub warnings: Vec<Warning>,
     steps: Vec<(Step, Bytes)>,
 }
 
@@ -140,45 +165,163 @@ struct Source {
     executable: bool,
 }
 
+impl Source {
+    fn of(one: &Provided, file: &FileLine) -> Source {
+        let from = one.directory.join(file.path.as_text());
+        Source { sha256: file.digest.clone(), from, executable: file.executable }
+    }
+}
+
 /// Plans to install components: everything that the wish leads to, also what is installed already. Reads only.
 ///
 /// What is installed, is not among `provided` and is still needed stays as it is; what nobody needs any more goes.
 ///
-/// **Errors**: E014 `schema_conflict`, `install.file_conflict`, `install.file_exists`, `install.file_changed`, `install.link`; E008
+/// **Errors**: E006 `install.other_archive`, E007 `install.other_key`, E015 `install.other_publisher` and `install.other_source`: what
+/// comes is not what the workspace noted; E014 `schema_conflict`, `install.file_conflict`, `install.file_exists`, `install.file_changed`, `install.link`; E008
 /// for a path that is none in a workspace.
 pub fn plan(place: &Place, provided: Vec<Provided>, wish: &Wish) -> Result<Plan, Failure> {
     let again = forced(&provided, wish);
     let mut new = place.known.clone();
-    let (mut sources, mut fates) = (BTreeMap::new(), BTreeMap::new());
+    let (mut sources, mut fates, mut warnings) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for one in provided {
         let before = place.known.components.get(&one.id);
         let is_same = before.is_some_and(|before| {
             before.version == one.version && before.checksum.as_ref() == Some(&one.checksum)
         });
-        let fate = match before {
+        let mut fate = match before {
             Some(_) if is_same && !again.contains(&one.id) => Fate::Kept,
             Some(before) if before.version == one.version => Fate::Again,
             Some(before) => Fate::Replaces(before.version.clone()),
             None => Fate::New,
         };
-        let requested = before.and_then(|before| before.requested.clone());
-        let mut entry = match (before, &fate) {
-            (Some(before), Fate::Kept) => before.clone(),
-            _ => entry(&one, requested, wish.now_s, &mut sources)?,
+        let entry = match before {
+            Some(before) if fate == Fate::Kept => {
+                let mut entry = before.clone();
+                if wish.restores && restore(place, &one, &mut entry, &mut sources)? {
+                    fate = Fate::Again;
+                }
+                entry
+            }
+            Some(before) => {
+                warnings.extend(held(before, &one, wish)?);
+                entry(&one, before.requested.clone(), wish.now_s, &mut sources)?
+            }
+            None => entry(&one, None, wish.now_s, &mut sources)?,
         };
-        if let Some(requirement) = wish.asked.get(&one.id) {
-            entry.requested = Some(requirement.clone());
-        }
         fates.insert(one.id.clone(), fate);
         new.components.insert(one.id, entry);
     }
-    settle(place, new, fates, &sources, wish.force)
+    for (id, requirement) in &wish.asked {
+        if let Some(entry) = new.components.get_mut(id) {
+            entry.requested = Some(requirement.clone());
+        }
+    }
+    let mut plan = settle(place, new, fates, &sources, wish.force)?;
+    plan.warnings.splice(0..0, warnings);
+    Ok(plan)
+}
+
+/// Holds a component that changes to what was noted of it when it was installed; warns of what changes by the wish of whoever named it.
+///
+/// **Errors**: E006 `install.other_archive`, E007 `install.other_key`, E015 `install.other_publisher`, `install.other_source`.
+fn held(before: &Installed, one: &Provided, wish: &Wish) -> Result<Vec<Warning>, Failure> {
+    let is_named = wish.named.contains(&one.id);
+    let is_forced = is_named && wish.force == Force::Yes;
+    let (name, version) = (one.id.path(), &one.version);
+    let came = |registry: &Option<String>| registry.clone().unwrap_or_else(|| "an unknown source".to_owned());
+    let (was, now) = (came(&before.registry), came(&one.registry));
+    let refused = |code: Code, reason: &'static str, detail: String, expected: String, found: String| {
+        Failure::new(code, reason, detail)
+            .with("component", one.id.as_text())
+            .with("expected", expected)
+            .with("found", found)
+            .with("installedFrom", &was)
+            .with("source", &now)
+    };
+    if let Some(checksum) = before.checksum.as_ref().filter(|noted| **noted != one.checksum)
+        && before.version == one.version
+        && !is_forced
+    {
+        let found = &one.checksum;
+        let detail = format!(
+            "{name} {version} was installed from {was} as the archive {checksum}, and in {now} it is {found}"
+        );
+        let reason = "install.other_archive";
+        return Err(refused(Code::ChecksumMismatch, reason, detail, checksum.to_string(), found.to_string())
+            .hint(format!("a version never changes: ask who publishes it. Where {was} is right, let it own the name or place it first; to take the other one, name {name} with --force; nothing was changed")));
+    }
+    if let (Some(noted), Some(found)) = (before.key, one.key)
+        && noted != found
+        && one.vouched == Vouched::ByBundle
+        && !is_forced
+    {
+        let publisher = one.publisher.as_deref().unwrap_or("its publisher");
+        let detail = format!(
+            "{name} {version} is sealed by the key {found} of {publisher}, and {name} {} was by {noted}: nobody here but the bundle says whose that key is",
+            before.version
+        );
+        let reason = "install.other_key";
+        return Err(refused(Code::UnknownPublisher, reason, detail, noted.to_string(), found.to_string())
+            .hint(format!("ask {publisher} whether the key is new; a registry that knows him says so, as a source; to believe the bundle, name {name} with --force; nothing was changed")));
+    }
+    let mut warnings = Vec::new();
+    let mut told = |reason: &'static str, noted: &str, found: &str, detail: String| {
+        if !is_named {
+            let hint = format!(
+                "ask whether that is meant; then name it as well: resolverd install {name}; nothing was changed"
+            );
+            let (noted, found) = (noted.to_owned(), found.to_owned());
+            return Err(refused(Code::PermissionDenied, reason, detail, noted, found).hint(hint));
+        }
+        warnings.push(Warning::new(reason, detail));
+        Ok(())
+    };
+    if let (Some(noted), Some(found)) = (&before.publisher, &one.publisher)
+        && noted != found
+    {
+        let detail = format!("{name} {version} is by {found}, and {name} {} was by {noted}", before.version);
+        told("install.other_publisher", noted, found, detail)?;
+    }
+    // Whom the same key seals is the same publisher, whatever the source is called.
+    if let (Some(noted), Some(found)) = (&before.registry, &one.registry)
+        && noted != found
+        && (before.key.is_none() || before.key != one.key)
+    {
+        let detail =
+            format!("{name} {version} comes from {found}, and {name} {} came from {noted}", before.version);
+        told("install.other_source", noted, found, detail)?;
+    }
+    Ok(warnings)
+}
+
+/// Brings back the files of a component that are gone; tells whether there are any.
+///
+/// **Errors**: E008 for a path that is none in a workspace; a place cannot be looked at.
+fn restore(
+    place: &Place,
+    one: &Provided,
+    entry: &mut Installed,
+    sources: &mut BTreeMap<DocPath, Source>,
+) -> Result<bool, Failure> {
+    let mut is_any = false;
+    for file in &one.files {
+        let path = target(&one.id, &one.category, &file.path)?;
+        let is_it = |noted: &&mut InstalledFile| noted.path == path && noted.sha256 == file.digest;
+        let Some(noted) = entry.files.iter_mut().find(is_it) else { continue };
+        let there = journal::look(&place.root.join(path.as_text()));
+        if there.map_err(|error| workspace::failure(&error))? == There::Nothing {
+            noted.adopted = false;
+            sources.insert(path, Source::of(one, file));
+            is_any = true;
+        }
+    }
+    Ok(is_any)
 }
 
 /// Plans to remove components, and what nobody needs without them. Reads only.
 ///
 /// **Errors**: E001 for one that is not installed; E003 `install.needed` where another one requires it; E014 `install.file_changed`.
-pub fn removal(place: &Place, ids: &[ComponentId], force: Force) -> Result<Plan, Failure> {
+pub fn removal(place: &Place, ids: &BTreeSet<ComponentId>, force: Force) -> Result<Plan, Failure> {
     let mut new = place.known.clone();
     for id in ids {
         if new.components.remove(id).is_none() {
@@ -271,10 +414,8 @@ fn entry(
     let mut files = Vec::with_capacity(one.files.len());
     for file in &one.files {
         let path = target(&one.id, &one.category, &file.path)?;
-        let from = one.directory.join(file.path.as_text());
-        let source = Source { sha256: file.digest.clone(), from, executable: file.executable };
-        sources.insert(path.clone(), source);
-        files.push(InstalledFile { path, sha256: file.digest.clone() });
+        sources.insert(path.clone(), Source::of(one, file));
+        files.push(InstalledFile { path, sha256: file.digest.clone(), adopted: false });
     }
     files.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(Installed {
@@ -284,6 +425,7 @@ fn entry(
         category: Some(one.category.clone()),
         publisher: one.publisher.clone(),
         key_id: one.key_id.clone(),
+        key: one.key,
         signed_at: one.signed_at.clone(),
         registry: one.registry.clone(),
         requested,
@@ -335,12 +477,15 @@ fn settle(
         .known
         .components
         .iter()
-        .flat_map(|(id, one)| one.files.iter().map(move |file| (&file.path, (id, &file.sha256))))
+        .flat_map(|(id, one)| one.files.iter().map(move |file| (id, file)))
+        // What was adopted is somebody's, as it was before.
+        .filter(|(_, file)| !file.adopted)
+        .map(|(id, file)| (&file.path, (id, &file.sha256)))
         .collect();
     let going: BTreeSet<&DocPath> =
         before.keys().filter(|path| !owners.contains_key(**path)).copied().collect();
-    let (foreign, changed) = (Vec::new(), Vec::new());
-    let mut found = Findings { place, before: &before, going: &going, force, foreign, changed };
+    let (foreign, changed, adopted) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut found = Findings { place, before: &before, going: &going, force, foreign, changed, adopted };
     let (mut steps, mut last) = (Vec::new(), Vec::new());
     // A file where a directory is to be, and the other way round, goes before the others come.
     let parents: BTreeSet<DocPath> = owners.keys().flat_map(|path| above(path)).collect();
@@ -358,15 +503,54 @@ fn settle(
     }
     steps.append(&mut last);
     found.refused()?;
+    let warnings = adopt(&mut new, &found.adopted);
     let text = new.write().into_bytes();
     let digest = Digest::sha256(&text);
     if place.digest.as_ref() != Some(&digest) && new != place.known {
         let path = DocPath::parse(WORKSPACE).map_err(|error| Failure::of(Code::Internal, &error))?;
+        let there = journal::look(&place.root.join(WORKSPACE)).map_err(|error| workspace::failure(&error))?;
+        if let There::Other(what) = there {
+            let detail = format!("cannot write {WORKSPACE}: it is {what}");
+            return Err(Failure::new(Code::SchemaConflict, "install.link", detail)
+                .with("path", WORKSPACE)
+                .hint("make it a file of the workspace; nothing was changed"));
+        }
         let step = Step { path, old: place.digest.clone(), new: Some(digest), executable: false };
         steps.push((step, Bytes::Text(text)));
     }
     let changes = changes(place, &new, fates);
-    Ok(Plan { changes, workspace: new, steps })
+    Ok(Plan { changes, workspace: new, warnings, steps })
+}
+
+/// Notes which files were there before their components; they stay when those go.
+fn adopt(new: &mut Workspace, adopted: &BTreeSet<DocPath>) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for (id, one) in &mut new.components {
+        let mut found = Vec::new();
+        for file in one.files.iter_mut().filter(|file| adopted.contains(&file.path)) {
+            file.adopted = true;
+            found.push(file.path.as_text());
+        }
+        if !found.is_empty() {
+            let text = format!(
+                "there already, with the bytes that {} brings; an uninstall leaves it: {}",
+                id.path(),
+                listed(&found)
+            );
+            warnings.push(Warning::new("install.adopted", text));
+        }
+    }
+    warnings
+}
+
+/// Returns the first of some paths, and how many there are more.
+fn listed(all: &[&str]) -> String {
+    let more = all.len().saturating_sub(NAMED_MAX);
+    let mut text = all.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
 }
 
 fn changes(place: &Place, new: &Workspace, mut fates: BTreeMap<ComponentId, Fate>) -> Vec<Change> {
@@ -382,7 +566,10 @@ fn changes(place: &Place, new: &Workspace, mut fates: BTreeMap<ComponentId, Fate
         .map(|(id, one)| change(id, one, fates.remove(id).unwrap_or(Fate::Kept)))
         .collect();
     let gone = place.known.components.iter().filter(|(id, _)| !new.components.contains_key(*id));
-    all.extend(gone.map(|(id, one)| change(id, one, Fate::Removed)));
+    all.extend(gone.map(|(id, one)| {
+        let files = one.files.iter().filter(|file| !file.adopted).map(|file| file.path.clone()).collect();
+        Change { files, ..change(id, one, Fate::Removed) }
+    }));
     all.sort_by(|one, other| one.id.cmp(&other.id));
     all
 }
@@ -436,6 +623,8 @@ struct Findings<'a> {
     force: Force,
     foreign: Vec<String>,
     changed: Vec<(&'a DocPath, &'a ComponentId)>,
+    /// Files that nobody installed, and that have the bytes that would come.
+    adopted: BTreeSet<DocPath>,
 }
 
 impl<'a> Findings<'a> {
@@ -456,7 +645,12 @@ impl<'a> Findings<'a> {
         let own = self.before.get(path).copied();
         match (there, own) {
             (There::Nothing, _) => Ok(new.map(|_| None)),
-            (There::File(digest), _) if Some(&digest) == new => Ok(None),
+            (There::File(digest), own) if Some(&digest) == new => {
+                if own.is_none() {
+                    self.adopted.insert(path.clone());
+                }
+                Ok(None)
+            }
             (There::File(digest), Some((id, recorded))) => {
                 if digest != *recorded && self.force == Force::No {
                     self.changed.push((path, id));
@@ -512,17 +706,9 @@ impl<'a> Findings<'a> {
     }
 
     fn refused(&self) -> Result<(), Failure> {
-        let named = |all: Vec<&str>| {
-            let more = all.len().saturating_sub(NAMED_MAX);
-            let mut text = all.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
-            if more > 0 {
-                text.push_str(&format!(" and {more} more"));
-            }
-            text
-        };
         if !self.foreign.is_empty() {
             let all: Vec<&str> = self.foreign.iter().map(String::as_str).collect();
-            let detail = format!("nobody installed what lies there already: {}", named(all.clone()));
+            let detail = format!("nobody installed what lies there already: {}", listed(&all));
             return Err(Failure::new(Code::SchemaConflict, "install.file_exists", detail)
                 .with("files", all)
                 .hint("move these files aside and install again; nothing was changed"));
@@ -531,8 +717,7 @@ impl<'a> Findings<'a> {
             let all: Vec<&str> = self.changed.iter().map(|(path, _)| path.as_text()).collect();
             let owners: BTreeSet<&str> = self.changed.iter().map(|(_, id)| id.path()).collect();
             let owners: Vec<&str> = owners.into_iter().collect();
-            let detail =
-                format!("files of {} were changed by hand: {}", owners.join(", "), named(all.clone()));
+            let detail = format!("files of {} were changed by hand: {}", owners.join(", "), listed(&all));
             return Err(Failure::new(Code::SchemaConflict, "install.file_changed", detail)
                 .with("files", all)
                 .hint("keep a copy of what you changed, then --force replaces it; nothing was changed"));

@@ -5,10 +5,14 @@
 //!     new/<n>                the bytes that step n brings, synced before anything else happens
 //!     old/<n>                what lay there before, moved aside
 //!     journal.json           the steps; from the moment at which it is there the change is decided
+//!     journal.done           the same, once all of them are done or taken back
 //! ```
 //! 1. Everything new is written aside and synced, then the journal. Whoever finds a directory without one throws it away.
 //! 2. Each step moves what is there aside and what is new into its place. The last step is the workspace's own file.
-//! 3. The journal goes, then the rest.
+//! 3. The journal becomes `journal.done`: whatever lies in `old/` is needed no more. Then all of it goes, that file last.
+//!
+//! Without either file nothing was moved yet, and `old/` is empty. Where it is not, somebody took the journal away: nothing is thrown
+//! away then, for what lies there is nowhere else.
 //!
 //! A run that finds a journal finishes it. Where a step fails, also of such a run, the steps are undone, last one first. A file that is
 //! neither what lay there nor what is brought stops both: somebody has changed it meanwhile. Links are never followed.
@@ -16,7 +20,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::dialect::estream::MANIFEST;
@@ -26,6 +30,7 @@ use catalogue_schema::path::DocPath;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Where changes are prepared, below the workspace. Paths that begin so are reserved.
 pub const STAGING: &str = ".resolverd-install";
@@ -34,11 +39,17 @@ pub const DIRECTORY: &str = "a directory";
 /// What [`blocked`] says of a file where a directory is needed.
 pub const FILE: &str = "a file, no directory";
 const JOURNAL: &str = "journal.json";
+/// What the journal is called once the change is complete or taken back.
+const DONE: &str = "journal.done";
+/// Where what lay there before is moved to.
+const OLD: &str = "old";
 const SCHEMA: &str = "resolverd/install@1";
 /// The largest journal that is read, in bytes.
 const JOURNAL_BYTES_MAX: u64 = 256 << 20;
 /// The largest file whose bytes are compared with what a journal says, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 30;
+/// How much of a file is read at once, in bytes.
+const PIECE_BYTES: usize = 1 << 16;
 
 /// What stops a change.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +73,22 @@ pub enum JournalError {
         expected: String,
         /// What is.
         found: String,
+    },
+    /// The journal cannot be read: where the files belong that were moved aside is known from nothing else.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    Journal {
+        /// Where it lies.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+        /// What is.
+        found: String,
+    },
+    /// Files were moved aside, and the journal that says where they belong is gone.
+    #[error("{} holds files that an install moved aside, and there is no journal.json that says where they belong", path.display())]
+    Left {
+        /// Where they lie.
+        path: PathBuf,
     },
     /// A step failed, and so did taking the steps back; the journal is kept.
     #[error("{first}; then taking it back: {then}")]
@@ -145,6 +172,7 @@ fn changed(root: &Path, steps: &[(Step, Bytes)], pulse: Pulse<'_>) -> Result<(),
 pub fn recover(root: &Path) -> Result<bool, JournalError> {
     let staging = root.join(STAGING);
     let Some(journal) = read(root)? else {
+        kept(&staging)?;
         discard(&staging)?;
         return Ok(false);
     };
@@ -189,8 +217,7 @@ pub fn look(path: &Path) -> Result<There, JournalError> {
     if !found.is_file() {
         return Ok(There::Other("no regular file"));
     }
-    let bytes = bytes_of(path, FILE_BYTES_MAX).map_err(failed)?;
-    Ok(There::File(Digest::sha256(&bytes)))
+    hashed(path).map(There::File).map_err(failed)
 }
 
 /// Says which directory above a path leads elsewhere, or is none; `None` where the way is clear.
@@ -210,15 +237,35 @@ pub fn blocked(root: &Path, path: &DocPath) -> Option<(PathBuf, &'static str)> {
     None
 }
 
+/// Returns the SHA-256 of a file, which is read piece by piece: nobody says how large a file of somebody else is.
+fn hashed(path: &Path) -> io::Result<Digest> {
+    let mut file = opened(path)?.take(FILE_BYTES_MAX + 1);
+    let (mut hash, mut piece, mut bytes) = (Sha256::new(), vec![0; PIECE_BYTES], 0);
+    loop {
+        match file.read(&mut piece)? {
+            0 if bytes > FILE_BYTES_MAX => {
+                return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
+            }
+            0 => return Ok(Digest::from_sha256(hash.finalize().into())),
+            read => {
+                hash.update(&piece[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+}
+
+/// Opens a file; a pipe that took its place would otherwise be waited for.
+fn opened(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)
+}
+
 /// Reads a file of at most so many bytes.
 ///
 /// **Errors**: the system's; the file is larger.
 pub fn bytes_of(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // A pipe that took the place of a file would otherwise be waited for.
-    let file =
-        OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
-    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    opened(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > bytes_max {
         true => Err(io::Error::other(format!("it has more than {bytes_max} bytes"))),
         false => Ok(bytes),
@@ -228,7 +275,7 @@ pub fn bytes_of(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 fn stage(root: &Path, steps: &[(Step, Bytes)], pulse: Pulse<'_>) -> Result<(), JournalError> {
     let staging = root.join(STAGING);
     pulsed(pulse, "create", &staging)?;
-    for place in [&staging, &staging.join("new"), &staging.join("old")] {
+    for place in [&staging, &staging.join("new"), &staging.join(OLD)] {
         DirBuilder::new().mode(0o700).create(place).map_err(failed("create the directory", place))?;
     }
     for (index, (step, bytes)) in steps.iter().enumerate() {
@@ -251,6 +298,13 @@ fn stage(root: &Path, steps: &[(Step, Bytes)], pulse: Pulse<'_>) -> Result<(), J
         }
         let mode = if step.executable { 0o777 } else { 0o666 };
         write(&place, &content, mode)?;
+        // What somebody hid from others stays hidden; what a component brings has the mode that the archive says.
+        if let (Bytes::Text(_), Ok(found)) = (bytes, root.join(step.path.as_text()).symlink_metadata())
+            && found.is_file()
+        {
+            let kept = fs::Permissions::from_mode(found.permissions().mode() & 0o777);
+            fs::set_permissions(&place, kept).map_err(failed("set the mode of", &place))?;
+        }
     }
     // One after the other they would each wait for the disk; written first, they are mostly there by now.
     for (index, _) in steps.iter().enumerate().filter(|(_, (step, _))| step.new.is_some()) {
@@ -274,7 +328,7 @@ fn stage(root: &Path, steps: &[(Step, Bytes)], pulse: Pulse<'_>) -> Result<(), J
 /// Moves everything into its place. What is there already is passed over, so that it may be done again. The order in which moves
 /// reach the disk does not count: each step is looked at by itself, and the journal stays until all of them are there.
 fn forward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalError> {
-    let mut touched = BTreeSet::from([root.join(STAGING).join("new"), root.join(STAGING).join("old")]);
+    let mut touched = BTreeSet::from([root.join(STAGING).join("new"), root.join(STAGING).join(OLD)]);
     for (index, step) in steps.iter().enumerate() {
         let (new, old) = places(root, index);
         let is_moved_aside = is_aside(&old, step)?;
@@ -351,7 +405,7 @@ fn put(new: &Path, target: &Path, is_there: bool) -> io::Result<()> {
 
 /// Puts everything back as it was, last step first.
 fn backward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), JournalError> {
-    let mut touched = BTreeSet::from([root.join(STAGING).join("new"), root.join(STAGING).join("old")]);
+    let mut touched = BTreeSet::from([root.join(STAGING).join("new"), root.join(STAGING).join(OLD)]);
     for (index, step) in steps.iter().enumerate().rev() {
         let (new, old) = places(root, index);
         let is_placed = step.new.is_some() && look(&new)? == There::Nothing;
@@ -394,8 +448,8 @@ fn backward(root: &Path, steps: &[Step], pulse: Pulse<'_>) -> Result<(), Journal
 fn close(root: &Path, pulse: Pulse<'_>) -> Result<(), JournalError> {
     let staging = root.join(STAGING);
     let journal = staging.join(JOURNAL);
-    pulsed(pulse, "remove", &journal)?;
-    fs::remove_file(&journal).map_err(failed("remove", &journal))?;
+    pulsed(pulse, "close", &journal)?;
+    fs::rename(&journal, staging.join(DONE)).map_err(failed("close", &journal))?;
     sync(&staging)?;
     // The change is done; what is left is thrown away by the next run where this fails.
     let _ = pulse().map(|()| discard(&staging));
@@ -418,28 +472,35 @@ fn read(root: &Path) -> Result<Option<Vec<Step>>, JournalError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes.map_err(failed("read", &place))?,
     };
+    let refused = |expected: &str, found: String| {
+        Err(JournalError::Journal { path: place.clone(), expected: expected.to_owned(), found })
+    };
     match serde_json::from_slice::<Journal>(&bytes) {
         Ok(journal) if journal.schema == SCHEMA => {
             // An install changes nothing else: somebody else has written that.
             match journal.steps.iter().find(|step| !is_changed_here(&step.path)) {
                 None => Ok(Some(journal.steps)),
                 Some(step) => {
-                    let (expected, found) = (
-                        "steps below the directories of an install".to_owned(),
-                        format!("a step for {}", step.path),
-                    );
-                    Err(JournalError::Found { path: place, expected, found })
+                    refused("steps below the directories of an install", format!("a step for {}", step.path))
                 }
             }
         }
-        Ok(journal) => {
-            let (expected, found) = (SCHEMA.to_owned(), journal.schema);
-            Err(JournalError::Found { path: place, expected, found })
-        }
-        Err(error) => {
-            let (expected, found) = ("the journal of an install".to_owned(), error.to_string());
-            Err(JournalError::Found { path: place, expected, found })
-        }
+        Ok(journal) => refused(SCHEMA, journal.schema),
+        Err(error) => refused("the journal of an install", error.to_string()),
+    }
+}
+
+/// Tells that nothing lies aside of which nobody knows where it belongs.
+fn kept(staging: &Path) -> Result<(), JournalError> {
+    let old = staging.join(OLD);
+    let is_done = staging.join(DONE).symlink_metadata().is_ok();
+    let mut aside = match fs::read_dir(&old) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
+        aside => aside.map_err(failed("read", &old))?,
+    };
+    match aside.next() {
+        Some(_) if !is_done => Err(JournalError::Left { path: old }),
+        _ => Ok(()),
     }
 }
 
@@ -461,7 +522,7 @@ fn clear(root: &Path, step: &Step) -> Result<PathBuf, JournalError> {
 
 fn places(root: &Path, index: usize) -> (PathBuf, PathBuf) {
     let (staging, name) = (root.join(STAGING), index.to_string());
-    (staging.join("new").join(&name), staging.join("old").join(&name))
+    (staging.join("new").join(&name), staging.join(OLD).join(&name))
 }
 
 fn unknown(target: &Path, step: &Step, found: &There) -> JournalError {
@@ -498,7 +559,15 @@ fn prune(root: &Path, path: &DocPath) {
 fn discard(staging: &Path) -> Result<(), JournalError> {
     match staging.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Ok(found) if found.is_dir() => fs::remove_dir_all(staging).map_err(failed("remove", staging)),
+        Ok(found) if found.is_dir() => {
+            let old = staging.join(OLD);
+            // It goes while it is still told that nobody needs it.
+            if old.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+                fs::remove_dir_all(&old).map_err(failed("remove", &old))?;
+                sync(staging)?;
+            }
+            fs::remove_dir_all(staging).map_err(failed("remove", staging))
+        }
         Ok(_) => {
             let (expected, found) = ("a directory of its own".to_owned(), "something else".to_owned());
             Err(JournalError::Found { path: staging.to_owned(), expected, found })
@@ -766,6 +835,31 @@ mod tests {
         let error = recover(root.path()).unwrap_err().to_string();
         assert!(error.contains("a step for mine"), "{error}");
         assert_eq!(fs::read_to_string(root.path().join("mine")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn what_was_moved_aside_is_thrown_away_by_nobody_who_does_not_know_where_it_belongs() {
+        let root = laid(BEFORE);
+        let only: Vec<Step> = steps().into_iter().map(|(step, _)| step).collect();
+        stage(root.path(), &steps(), &mut || Ok(())).unwrap();
+        forward(root.path(), &only[..1], &mut || Ok(())).unwrap();
+        let staged = |name: &str| root.path().join(STAGING).join(name);
+        let journal = fs::read(staged(JOURNAL)).unwrap();
+        fs::write(staged(JOURNAL), &journal[..journal.len() / 2]).unwrap();
+        let error = recover(root.path()).unwrap_err();
+        assert!(matches!(error, JournalError::Journal { .. }), "{error}");
+        fs::remove_file(staged(JOURNAL)).unwrap();
+        let error = recover(root.path()).unwrap_err();
+        assert!(matches!(&error, JournalError::Left { path } if *path == staged(OLD)), "{error}");
+        assert_eq!(fs::read_to_string(staged("old/0")).unwrap(), "old x");
+        fs::write(staged(JOURNAL), journal).unwrap();
+        assert!(recover(root.path()).unwrap());
+        assert_eq!(tree(root.path()), after());
+        // What is done is thrown away, also by the next run, and so is what was never begun.
+        stage(root.path(), &steps(), &mut || Ok(())).unwrap();
+        fs::rename(staged(JOURNAL), staged(DONE)).unwrap();
+        fs::write(staged("old/0"), "old x").unwrap();
+        assert!(!recover(root.path()).unwrap() && !root.path().join(STAGING).exists());
     }
 
     #[test]

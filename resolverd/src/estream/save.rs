@@ -3,12 +3,19 @@
 use catalogue_schema::error::{ParseError, Position};
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
+/// What some editors begin a file with.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Writes requirements into `[component.dependencies]` of a manifest, and returns its new text.
 ///
 /// A requirement that stands there is replaced where it stands, in either of its forms; a new one goes behind the others.
 ///
-/// **Errors**: `input.toml` for a text that is none; `input.field` where a table is expected and something else stands there.
+/// **Errors**: `input.toml` for a text that is none; `input.field` where a table is expected and something else stands there, and for a component that would
+/// require itself.
 pub fn saved(text: &str, requirements: &[(String, String)]) -> Result<String, ParseError> {
+    if let Some(bare) = text.strip_prefix(BYTE_ORDER_MARK) {
+        return saved(bare, requirements).map(|new| format!("{BYTE_ORDER_MARK}{new}"));
+    }
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
         let found =
             ParseError::new("input.toml", "an estream-component.toml that can be read", error.message());
@@ -22,6 +29,13 @@ pub fn saved(text: &str, requirements: &[(String, String)]) -> Result<String, Pa
     let Some(component) = document.get_mut("component").and_then(Item::as_table_like_mut) else {
         return refused("component", "none");
     };
+    let own = component.get("name").and_then(Item::as_str).unwrap_or_default();
+    if requirements.iter().any(|(name, _)| name == own) {
+        let found = format!("{own}, which is this component");
+        return Err(
+            ParseError::new("input.field", "another component", found).in_field("component.dependencies")
+        );
+    }
     if component.get("dependencies").is_none() {
         component.insert("dependencies", Item::Table(Table::new()));
     }
@@ -156,6 +170,13 @@ mod tests {
         check(&mixed, &[("b", "^2.0.0")], &mixed.replace("\"1.0.0\"", "\"^2.0.0\""));
         let lines = "[component]\r\nwhat = \"\"\"\r\none\r\n\r\ntwo\"\"\"\r\ndependencies.b = \"1\"";
         check(lines, &[("b", "^2")], &lines.replace("\"1\"", "\"^2\""));
+        check(
+            &format!("\u{feff}{text}"),
+            &[("b", "^2.0.0")],
+            &format!("\u{feff}{}", text.replace("\"1.0.0\"", "\"^2.0.0\"")),
+        );
+        let error = saved(text, &[("x".to_owned(), "^1.0.0".to_owned())]).unwrap_err();
+        assert!(error.to_string().contains("x, which is this component"), "{error}");
         assert_eq!(saved("name = 1\n", &[]).unwrap_err().field, "component");
         assert_eq!(saved("[component\n", &[]).unwrap_err().position.unwrap().line, 1);
         let error = saved("[component]\ndependencies = 1\n", &[]).unwrap_err();

@@ -54,8 +54,9 @@ impl Place {
         if is_unfinished {
             let detail =
                 format!("the workspace {} is half-changed: an install was interrupted", root.display());
-            return Err(Failure::new(Code::CacheCorrupted, "install.unfinished", detail)
-                .hint("run that install again without --dry-run: it finishes what was begun"));
+            return Err(Failure::new(Code::CacheCorrupted, "install.unfinished", detail).hint(
+                "resolverd install finishes what was begun, or takes it back, whatever it is asked for",
+            ));
         }
         read(root, None, false)
     }
@@ -117,6 +118,18 @@ pub fn failure(error: &JournalError) -> Failure {
         JournalError::Found { path, .. } => Failure::new(Code::SchemaConflict, "install.changed", detail)
             .with("path", path.display().to_string())
             .hint("move it aside and run the command again"),
+        JournalError::Journal { path, .. } => {
+            let staging = path.parent().unwrap_or(path).display();
+            Failure::new(Code::CacheCorrupted, "install.journal", detail).with("path", path.display().to_string()).hint(
+                format!("remove nothing yet: {staging}/old holds files that were moved aside. Run the resolverd that wrote the journal, or restore it; else copy {staging}/old to where you keep it, remove {staging}, and resolverd install --force brings what is installed again"),
+            )
+        }
+        JournalError::Left { path } => {
+            let staging = path.parent().unwrap_or(path).display();
+            Failure::new(Code::CacheCorrupted, "install.journal", detail).with("path", path.display().to_string()).hint(
+                format!("put its journal.json back; else copy what is in {} to where you keep it, remove {staging}, and resolverd install --force brings what is installed again", path.display()),
+            )
+        }
         JournalError::Stuck { .. } => Failure::new(Code::CacheCorrupted, "install.unfinished", detail).hint(
             "remove what stands in the way and run the command again: it goes on where this one stopped",
         ),

@@ -8,12 +8,14 @@
 //! category = "esf-schema"
 //! publisher = "estream"
 //! key_id = "estream-signing-key-01"
+//! key = "sha256:6c1f…"                    # the fingerprint of that key
 //! registry = "parts"                      # the id of the source
 //! requested = "^1.0.0"                    # only where somebody asked for it; "latest" is any version
 //! dependencies = ["esf-base"]             # what it requires itself
 //! provides = ["EStreamOrder"]             # its schemas
 //! files = [
 //!   { path = "schemas/order.esf.yaml", sha256 = "2393…" },
+//!   { path = "schemas/own.esf.yaml", sha256 = "77ab…", adopted = true },    # it lay there before, with the same bytes
 //! ]
 //! ```
 //! Names are sorted and quoted where TOML needs it, every file has a line of its own, and equal contents are equal bytes, so that
@@ -33,6 +35,7 @@ use crate::dialect::estream::document::sha3;
 use crate::digest::Digest;
 use crate::error::{ParseError, Position};
 use crate::id::{ComponentId, Dialect};
+use crate::key::Fingerprint;
 use crate::path::DocPath;
 use crate::version::{Grammar, Version, VersionReq};
 
@@ -70,6 +73,8 @@ pub struct Installed {
     pub publisher: Option<String>,
     /// Which of the publisher's keys signs it.
     pub key_id: Option<String>,
+    /// The fingerprint of that key: an id may be given to any key.
+    pub key: Option<Fingerprint>,
     /// When, as the signer says; nobody vouches for it.
     pub signed_at: Option<String>,
     /// The source that it was resolved from.
@@ -91,6 +96,8 @@ pub struct InstalledFile {
     pub path: DocPath,
     /// SHA-256 of its bytes.
     pub sha256: Digest,
+    /// It lay there before the component came, with the same bytes: it is somebody's, and stays when the component goes.
+    pub adopted: bool,
 }
 
 impl Installed {
@@ -103,6 +110,7 @@ impl Installed {
             category: None,
             publisher: None,
             key_id: None,
+            key: None,
             signed_at: None,
             registry: None,
             requested: None,
@@ -157,6 +165,7 @@ impl Workspace {
                 ("category", one.category.clone()),
                 ("publisher", one.publisher.clone()),
                 ("key_id", one.key_id.clone()),
+                ("key", one.key.as_ref().map(Fingerprint::to_string)),
                 ("signed_at", one.signed_at.clone()),
                 ("registry", one.registry.clone()),
                 ("requested", requested),
@@ -178,7 +187,8 @@ impl Workspace {
                 out.push_str("files = [\n");
                 for file in &one.files {
                     let (path, sha256) = (string(file.path.as_text()), file.sha256.hex());
-                    let _ = writeln!(out, "  {{ path = {path}, sha256 = \"{sha256}\" }},");
+                    let adopted = if file.adopted { ", adopted = true" } else { "" };
+                    let _ = writeln!(out, "  {{ path = {path}, sha256 = \"{sha256}\"{adopted} }},");
                 }
                 out.push_str("]\n");
             }
@@ -217,6 +227,7 @@ struct Row {
     category: Option<String>,
     publisher: Option<String>,
     key_id: Option<String>,
+    key: Option<String>,
     signed_at: Option<String>,
     registry: Option<String>,
     requested: Option<String>,
@@ -233,6 +244,8 @@ struct Row {
 struct FileRow {
     path: String,
     sha256: String,
+    #[serde(default)]
+    adopted: bool,
 }
 
 fn installed(value: toml::Value) -> Result<Installed, ParseError> {
@@ -261,13 +274,15 @@ fn installed(value: toml::Value) -> Result<Installed, ParseError> {
             let expected = format!("a path below {}", DIRECTORIES.join("/, ") + "/");
             return Err(ParseError::new("input.field", expected, row.path).in_field("path"));
         }
-        Ok(InstalledFile { path, sha256: digest.map_err(|error| error.in_field("sha256"))? })
+        let sha256 = digest.map_err(|error| error.in_field("sha256"))?;
+        Ok(InstalledFile { path, sha256, adopted: row.adopted })
     };
     // An entry that we write has files. Whoever wrote one without asked for it, as in the short form.
     let is_by_hand = row.files.is_empty() && row.requested.is_none();
     let requested = row.requested.as_deref().or(is_by_hand.then_some(&row.version));
     let requested = requested.map(|text| VersionReq::parse(text, Grammar::Caret)).transpose();
     let files = row.files.into_iter().map(file).collect::<Result<Vec<_>, ParseError>>();
+    let key = row.key.as_deref().map(Fingerprint::parse).transpose();
     let dependencies = row.dependencies.iter().map(id).collect::<Result<Vec<_>, ParseError>>();
     Ok(Installed {
         version: Version::parse(&row.version).map_err(|error| error.in_field("version"))?,
@@ -281,6 +296,7 @@ fn installed(value: toml::Value) -> Result<Installed, ParseError> {
         category: row.category,
         publisher: row.publisher,
         key_id: row.key_id,
+        key: key.map_err(|error| error.in_field("key"))?,
         signed_at: row.signed_at,
         registry: row.registry,
         requested: requested.map_err(|error| error.in_field("requested"))?,
@@ -324,7 +340,7 @@ mod tests {
 
     fn whole() -> String {
         format!(
-            "{HEAD}\n[dependencies.\"@acme/x\"]\nversion = \"0.3.0\"\nrequested = \"^0.3.0\"\n\n[dependencies.esf-trading]\nversion = \"1.2.0\"\nchecksum = \"{SHA}\"\ninstalled_at = \"2026-02-10T12:00:00Z\"\ncategory = \"esf-schema\"\npublisher = \"es\\\"tream\"\nkey_id = \"estream-1\"\nsigned_at = \"2026-02-10T12:00:00Z\"\nregistry = \"parts\"\nrequested = \"^1.0.0\"\ndependencies = [\"@acme/x\"]\nprovides = [\"EStreamOrder\", \"EStreamFill\"]\nfiles = [\n  {{ path = \"schemas/a.yaml\", sha256 = \"{SHA}\" }},\n]\n"
+            "{HEAD}\n[dependencies.\"@acme/x\"]\nversion = \"0.3.0\"\nrequested = \"^0.3.0\"\n\n[dependencies.esf-trading]\nversion = \"1.2.0\"\nchecksum = \"{SHA}\"\ninstalled_at = \"2026-02-10T12:00:00Z\"\ncategory = \"esf-schema\"\npublisher = \"es\\\"tream\"\nkey_id = \"estream-1\"\nkey = \"sha256:{SHA}\"\nsigned_at = \"2026-02-10T12:00:00Z\"\nregistry = \"parts\"\nrequested = \"^1.0.0\"\ndependencies = [\"@acme/x\"]\nprovides = [\"EStreamOrder\", \"EStreamFill\"]\nfiles = [\n  {{ path = \"schemas/a.yaml\", sha256 = \"{SHA}\" }},\n  {{ path = \"schemas/b.yaml\", sha256 = \"{SHA}\", adopted = true }},\n]\n"
         )
     }
 
@@ -400,6 +416,7 @@ mod tests {
         for path in ["important.txt", "src/main.rs", "schemas", "estream-workspace.toml"] {
             check(&file(path), &["dependencies.x.files.path", "below schemas/", path]);
         }
+        check("[dependencies.x]\nversion = \"1.0.0\"\nkey = \"mine\"\n", &["dependencies.x.key", "mine"]);
         check(&file("../b"), &["dependencies.x.files.path", "../b"]);
         check(&file("/etc/passwd"), &["/etc/passwd"]);
         check("[dependencies]\nx = \"1.0.0\"\n[dependencies.x]\nversion = \"1.0.0\"\n", &["line 3"]);
@@ -412,7 +429,7 @@ mod tests {
         ) {
             let _ = Workspace::read(text.as_bytes());
             let id = ComponentId::from_path(Dialect::Estream, &name);
-            let file = InstalledFile { path: DocPath::parse("schemas/b").unwrap(), sha256: Digest::sha256(text.as_bytes()) };
+            let file = InstalledFile { path: DocPath::parse("schemas/b").unwrap(), sha256: Digest::sha256(text.as_bytes()), adopted: text.len() % 2 == 0 };
             let one = Installed {
                 publisher: Some(text.clone()),
                 key_id: words.first().cloned(),

@@ -2,13 +2,15 @@
 //! answers. It is judged like any registry, by the same code and under the operator's policies; what it says of names, archives and
 //! keys is compared with what is known here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, absolute};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use catalogue_schema::dialect::estream::instant;
+use catalogue_schema::dialect::estream::workspace::{Installed, Workspace};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::{ComponentId, Namespace};
+use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::seal::{KEY_EXPIRED, KEY_REVOKED, KEY_ROTATED, SCOPE_OWNED};
 use serde_json::{Value, json};
 
@@ -32,6 +34,8 @@ const OTHER_ARCHIVE: &str = "bundle.other_archive";
 const OWNED: &str = "bundle.owned";
 /// The reason of a store in which nothing has been read yet.
 const EMPTY: &str = "empty";
+/// The reason of a bundle with a version that was withdrawn here.
+const YANKED: &str = "bundle.yanked";
 /// What every refusal says at its end.
 const NOTHING: &str = "nothing was installed";
 
@@ -63,15 +67,29 @@ enum Known {
     Version(Value),
 }
 
+/// What was found beside the bundle.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    /// The components by their ids of which no configured source knows the publisher.
+    pub(super) unknown: BTreeSet<String>,
+    /// What somebody should know.
+    pub(super) warnings: Vec<Warning>,
+}
+
 /// Compares what a bundle says with what the configured sources say, so that nobody gets round them with a directory: whose a name is,
-/// which archive a version has, which keys a publisher has and for which time. Of keys the best-placed source that knows the publisher
-/// decides. `facts` say what was found of each release, by its id. Nothing is fetched; where nothing has been read yet, `owns` of the
-/// sources file alone is known.
+/// which archive a version has, whether it may be used, which keys a publisher has and for which time. The keys of a component that is
+/// listed here are those that its own source knows; of any other the best-placed source that knows the publisher decides. `facts` say
+/// what was found of each release, by its id, and `installed` what the workspace has. Nothing is fetched; where nothing has been read
+/// yet, `owns` of the sources file alone is known.
 ///
 /// **Errors**: E015 `bundle.other_publisher`, `bundle.owned`, `estream.scope_owned`; E006 `bundle.other_archive`; E007
-/// `bundle.other_key`; E005 `estream.key_revoked`, `estream.key_rotated`, `estream.key_expired`; R002 for what a source owns that was
-/// never read; why nobody can tell what is known here.
-pub(super) fn compare_keys(facts: &BTreeMap<String, Value>, asker: &mut Asker<'_>) -> Result<(), Ended> {
+/// `bundle.other_key`; E005 `estream.key_revoked`, `estream.key_rotated`, `estream.key_expired`; E002 `bundle.yanked`; what refuses a
+/// version here; R002 for what a source owns that was never read; why nobody can tell what is known here.
+pub(super) fn compare(
+    facts: &BTreeMap<String, Value>,
+    installed: &Workspace,
+    asker: &mut Asker<'_>,
+) -> Result<Compared, Ended> {
     let known = known(facts, asker)?;
     let owned = owned(asker)?;
     for ((id, fact), known) in facts.iter().zip(&known) {
@@ -92,28 +110,67 @@ pub(super) fn compare_keys(facts: &BTreeMap<String, Value>, asker: &mut Asker<'_
         Some(answer) => read::<Documents>(&answer)?.publishers,
         None => Vec::new(),
     };
+    let mut compared = Compared::default();
     for ((id, fact), known) in facts.iter().zip(&known) {
-        if fact["extra"]["verification"]["result"] != "Valid" {
-            continue;
-        }
-        match (rows.iter().find(|row| row.publisher == publisher(fact)), known) {
-            (Some(row), known) => compare(id, row, fact, known)?,
-            (None, Known::Nowhere) => {}
-            (None, Known::Component(entry) | Known::Version(entry)) => {
-                let (publisher, source) = (publisher(fact), field(&entry["source"], "id"));
-                let detail = format!(
-                    "{source} lists {id} and has no record of {publisher} that can be read: nothing here tells whose the key in the bundle is"
-                );
-                return Err(Failure::new(Code::UnknownPublisher, OTHER_KEY, detail)
-                    .with("source", &source)
-                    .hint(format!(
-                        "resolverd sync {source} reads it, once its owner has corrected it; {NOTHING}"
-                    ))
-                    .into());
+        let publisher = publisher(fact);
+        let mut rows = rows.iter().filter(|row| row.publisher == publisher);
+        let is_valid = fact["extra"]["verification"]["result"] == "Valid";
+        match known {
+            Known::Nowhere => match rows.next() {
+                Some(row) if is_valid => same_key(id, row, fact, known)?,
+                Some(_) => {}
+                None => drop(compared.unknown.insert(id.clone())),
+            },
+            Known::Component(entry) | Known::Version(entry) => {
+                let source = field(&entry["source"], "id");
+                // Another source may have a publisher of this name, whose component this is not.
+                match rows.find(|row| row.source.as_text() == source) {
+                    Some(row) if is_valid => same_key(id, row, fact, known)?,
+                    None if is_valid => return Err(unrecorded(id, &publisher, &source).into()),
+                    _ => {}
+                }
             }
         }
+        if let Known::Version(entry) = known {
+            compared.warnings.extend(usable(id, entry, installed)?);
+        }
     }
-    Ok(())
+    Ok(compared)
+}
+
+fn unrecorded(id: &str, publisher: &str, source: &str) -> Failure {
+    let detail = format!(
+        "{source} lists {id} and has no record of {publisher} that can be read: nothing here tells whose the key in the bundle is"
+    );
+    Failure::new(Code::UnknownPublisher, OTHER_KEY, detail)
+        .with("source", source)
+        .hint(format!("resolverd sync {source} reads it, once its owner has corrected it; {NOTHING}"))
+}
+
+/// Tells that a version that is listed here may be used here. What was withdrawn is kept where it is installed, as everywhere.
+fn usable(id: &str, entry: &Value, installed: &Workspace) -> Result<Option<Warning>, Failure> {
+    let (version, source) = (field(entry, "version"), field(&entry["source"], "id"));
+    if entry["trust"]["verdict"] == "refused" {
+        let refusal: Refusal = read(&entry["trust"]["refusal"])?;
+        let mut failure = Failure::of_refusal(&refusal);
+        failure.detail = format!("{id}@{version} may not be used here, says {source}: {refusal}");
+        return Err(failure
+            .with("source", &source)
+            .hint(format!("resolverd explain {id}@{version} says why; {NOTHING}")));
+    }
+    if entry["yanked"] != true {
+        return Ok(None);
+    }
+    let has = |(known, one): (&ComponentId, &Installed)| {
+        known.as_text() == id && one.version.to_string() == version
+    };
+    let text = format!("{id}@{version} was withdrawn by its publisher, says {source}");
+    match installed.components.iter().any(has) {
+        true => Ok(Some(Warning::new("resolve.yanked", text))),
+        false => Err(Failure::new(Code::VersionNotFound, YANKED, text).with("source", source).hint(format!(
+            "ask for a bundle with another version; what is installed already stays; {NOTHING}"
+        ))),
+    }
 }
 
 fn publisher(fact: &Value) -> String {
@@ -236,7 +293,15 @@ fn alike(id: &str, fact: &Value, entry: &Value) -> Result<(), Failure> {
             .hint(format!("resolverd explain {id} says why; {NOTHING}")));
     }
     let (expected, found) = (publisher(entry), publisher(fact));
-    if !entry["extra"]["publisher"].is_string() || expected == found {
+    if !entry["extra"]["publisher"].is_string() {
+        let detail =
+            format!("{source} lists {id} and does not say whose it is: what it has of it cannot be read");
+        return Err(Failure::new(Code::PermissionDenied, OTHER_PUBLISHER, detail)
+            .with("found", found)
+            .with("source", &source)
+            .hint(format!("resolverd explain {id} says why; {NOTHING}")));
+    }
+    if expected == found {
         return Ok(());
     }
     let detail = format!("{id} is by {found} in the bundle, and by {expected} in {source}");
@@ -254,10 +319,19 @@ fn same_archive(id: &str, fact: &Value, entry: &Value) -> Result<(), Failure> {
         digests.filter_map(|digest| digest.as_str().map(str::to_owned)).collect()
     };
     let (expected, found) = (digests(entry), digests(fact));
-    if expected.is_empty() || expected == found {
+    let (version, source) = (field(fact, "version"), field(&entry["source"], "id"));
+    if expected.is_empty() {
+        let detail = format!(
+            "{source} lists {id}@{version} and names no archive of it: nothing here tells which one it is"
+        );
+        return Err(Failure::new(Code::ChecksumMismatch, OTHER_ARCHIVE, detail)
+            .with("found", found.join(", "))
+            .with("source", &source)
+            .hint(format!("resolverd explain {id}@{version} says why; {NOTHING}")));
+    }
+    if expected == found {
         return Ok(());
     }
-    let (version, source) = (field(fact, "version"), field(&entry["source"], "id"));
     let (expected, found) = (expected.join(", "), found.join(", "));
     let detail = format!("{id}@{version} is the archive {found} in the bundle, and {expected} in {source}");
     Err(Failure::new(Code::ChecksumMismatch, OTHER_ARCHIVE, detail)
@@ -268,7 +342,7 @@ fn same_archive(id: &str, fact: &Value, entry: &Value) -> Result<(), Failure> {
 }
 
 /// Compares the key that seals a release with those that a source knows its publisher by.
-fn compare(id: &str, row: &PublisherRow, fact: &Value, known: &Known) -> Result<(), Failure> {
+fn same_key(id: &str, row: &PublisherRow, fact: &Value, known: &Known) -> Result<(), Failure> {
     let seal = &fact["extra"]["verification"];
     let (key, key_id) = (field(seal, "key"), field(seal, "keyId"));
     let PublisherRow { publisher, source, keys } = row;

@@ -1,6 +1,6 @@
 //! `resolverd export`: components, with everything that proves them, as a directory that can be carried to where no network is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{PathBuf, absolute};
 
 use catalogue_schema::dialect::estream::bundle::{ARCHIVES, Origin, PackedRelease, archive};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::api::documents::{Documents, DocumentsRow};
 use crate::api::files::FilesRow;
 use crate::api::{Call, Code, Failure};
-use crate::cli::ask::Asker;
+use crate::cli::ask::{Asker, is_for_admins};
 use crate::cli::estream::destination::Destination;
 use crate::cli::render::{field, list, text};
 use crate::cli::terms::{Platforms, add_offline};
@@ -48,6 +48,47 @@ pub(in crate::cli) fn run(
     asker: &mut Asker<'_>,
     terminal: &Terminal,
 ) -> Result<u8, Ended> {
+    let mut mended = BTreeSet::new();
+    loop {
+        match exported(arguments, asker, terminal) {
+            // What is damaged in the cache is fetched again, once.
+            Err(Ended::Refused(problem)) if is_damaged(&problem) && !asker.is_offline() => {
+                let release = field(&problem, "release");
+                if !mended.insert(release.clone()) {
+                    return Err(Ended::Refused(problem));
+                }
+                terminal.say(&format!("note: {}; it is fetched again", field(&problem, "detail")));
+                let body = json!({"releases": [release], "refetch": true});
+                asker
+                    .ask_slowly(&Call::post("/v1/materialize", &body), "fetching archives")
+                    .map_err(|ended| unfetched(ended, problem))?;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Tells whether an archive in the cache is gone or no longer what it was.
+fn is_damaged(problem: &Value) -> bool {
+    problem["release"].is_string()
+        && [bundle::DAMAGED, bundle::LOST].iter().any(|reason| problem["reason"] == *reason)
+}
+
+/// Says what somebody can do who may not have archives fetched again: the first refusal is what is wrong.
+fn unfetched(ended: Ended, mut first: Value) -> Ended {
+    match ended {
+        Ended::Refused(problem) if is_for_admins(&problem) => {
+            first["hint"] = json!(
+                "ask the user of the daemon, or somebody whom admin.sock lets in, to run this export: it fetches the archive again"
+            );
+            Ended::Refused(first)
+        }
+        other => other,
+    }
+}
+
+/// Gathers what is asked for, and writes the bundle.
+fn exported(arguments: &Export, asker: &mut Asker<'_>, terminal: &Terminal) -> Result<u8, Ended> {
     let directory = arguments.destination.directory()?.ok_or_else(|| {
         Failure::new(Code::RequestInvalid, "arguments", "nobody says where the bundle is to lie")
             .hint("name the directory: --output-dir DIR")
@@ -76,9 +117,9 @@ pub(in crate::cli) fn run(
         let place = archive(ARCHIVES, &id, &version).map_err(|error| Failure::of(Code::Internal, &error))?;
         let lost = || {
             let detail = format!("the archive of {} is not in the cache", row.release);
-            Failure::new(Code::CacheCorrupted, "bundle.archive", detail).hint(
-                "resolverd gc --unused 0 empties the cache; then export again, where fetching is allowed",
-            )
+            Failure::new(Code::CacheCorrupted, bundle::LOST, detail)
+                .with("release", &row.release)
+                .hint(bundle::FETCH)
         };
         let release = PackedRelease {
             release: row.release.clone(),

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use catalogue_schema::dialect::estream::workspace::{WORKSPACE, requirement_text};
+use catalogue_schema::dialect::estream::workspace::{Installed, WORKSPACE, requirement_text};
 use catalogue_schema::dialect::estream::{KERNEL, MANIFEST};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::{ComponentId, Reference};
+use catalogue_schema::key::Fingerprint;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::version::{Version, VersionReq};
 use clap::Args;
@@ -18,14 +19,14 @@ use serde_json::{Value, json};
 use crate::api::files::FilesRow;
 use crate::api::{Call, Code, FOR_ADMINS, Failure, encoded, encoded_path};
 use crate::cli::ask::{Asker, is_for_admins};
-use crate::cli::estream::bundle;
+use crate::cli::estream::bundle::{self, Compared};
 use crate::cli::estream::workspace::{WorkspacePlace, component, hold, name, name_in};
 use crate::cli::render::{Paint, field, list, plain, text, texts};
 use crate::cli::terms::{Platforms, add_offline};
 use crate::cli::{Ended, Terminal};
 use crate::estream::bundle::Taken;
 use crate::estream::inspect::changes;
-use crate::estream::install::{Change, Fate, Force, Plan, Provided, Wish, plan};
+use crate::estream::install::{Change, Fate, Force, Plan, Provided, Vouched, Wish, plan};
 use crate::estream::save::saved;
 use crate::estream::workspace::Place;
 
@@ -40,14 +41,18 @@ const TRIES: usize = 3;
   resolverd install estream-wire-fix
   resolverd install estream-wire-fix@^1.0.0 @acme/impact-counter --save
   resolverd install esf-trading@1.2.0 --dry-run
+  resolverd install      what estream-workspace.toml lists: brings back the files that are missing
   resolverd install --from ./offline-bundle --checksum sha256:DIGEST
 
 A bundle brings the keys of its publishers along, so that --checksum says whether it is the one that was meant. A key that differs
 from what the configured sources know of its publisher is refused in any case.")]
 pub struct Install {
-    /// Components, such as estream-wire-fix@^1.0.0: @1.0.0 is exactly that version, @latest the newest; without @ what is installed stays
-    #[arg(value_name = "COMPONENT", required_unless_present = "from")]
+    /// Components, such as estream-wire-fix@^1.0.0: @1.0.0 is exactly that version, @latest the newest; without @ what is installed stays. Without any: what the workspace lists
+    #[arg(value_name = "COMPONENT")]
     components: Vec<String>,
+    /// The names are the word of a bundle, and nobody wrote them down.
+    #[arg(skip)]
+    is_filled: bool,
     /// Install from a directory that resolverd export has made, without any network: what was exported, where no component is named
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
@@ -87,10 +92,14 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Says of each component which registry it came from before it was in a bundle. No cache but the bundle's own keeps it.
-    fn come_from(&mut self, taken: &Taken) {
+    /// Says of each component which registry it came from before it was in a bundle, and whose keys only the bundle knows. No cache but
+    /// the bundle's own keeps it.
+    fn come_from(&mut self, taken: &Taken, compared: &Compared) {
         self.question = None;
         for one in &mut self.provided {
+            if compared.unknown.contains(one.id.as_text()) {
+                one.vouched = Vouched::ByBundle;
+            }
             let release = format!("{}@{}", one.id, one.version);
             let origin = taken.bundle.releases.iter().find(|known| known.release == release);
             one.registry = origin.map(|known| known.source.to_string());
@@ -110,6 +119,7 @@ pub fn run(arguments: &Install, asker: &mut Asker<'_>, terminal: &Terminal) -> R
     let (taken, settings) = bundle::open(from, arguments.checksum.as_deref(), asker)?;
     let mut arguments = arguments.clone();
     if arguments.components.is_empty() {
+        arguments.is_filled = true;
         arguments.components = taken.bundle.requested.iter().map(|(id, _)| id.path().to_owned()).collect();
     }
     let mut inside = asker.aside(settings);
@@ -130,16 +140,28 @@ fn install(
     if place.was_unfinished {
         terminal.say("note: an interrupted install of this workspace was finished or taken back first");
     }
-    let named = remembered(arguments, named, &place);
+    let named = match arguments.components.is_empty() {
+        true => listed(&place)?,
+        false => remembered(arguments, named, &place),
+    };
     let manifest = arguments.save.then(|| Manifest::read(&root)).transpose()?;
     let mut gathered = gathered(arguments, &named, &place, asker)?;
+    let mut warnings = Vec::new();
     if let Some((taken, outside)) = carried {
-        bundle::compare_keys(&gathered.facts, outside)?;
-        gathered.come_from(taken);
+        let compared = bundle::compare(&gathered.facts, &place.known, outside)?;
+        gathered.come_from(taken, &compared);
+        warnings = compared.warnings;
     }
     let force = if arguments.force { Force::Yes } else { Force::No };
-    let asked = named.iter().map(|one| (one.id.clone(), one.requirement.clone())).collect();
-    let wish = Wish { asked, force, now_s: now_s() };
+    let asked: BTreeMap<_, _> = named.iter().map(|one| (one.id.clone(), one.requirement.clone())).collect();
+    let is_said = !arguments.is_filled && !arguments.components.is_empty();
+    let wish = Wish {
+        named: asked.keys().filter(|_| is_said).cloned().collect(),
+        asked,
+        restores: arguments.components.is_empty(),
+        force,
+        now_s: now_s(),
+    };
     let mut plan = plan(&place, gathered.provided.clone(), &wish)?;
     if let Some(manifest) = &manifest {
         manifest.add_to(&mut plan, &wish)?;
@@ -151,8 +173,10 @@ fn install(
         }
     }
     let mut told = told(&plan, &gathered, &named);
-    if let Some(warnings) = told["warnings"].as_array_mut() {
-        warnings.extend(touched(&place, &plan, &named));
+    warnings.extend_from_slice(&plan.warnings);
+    if let Some(all) = told["warnings"].as_array_mut() {
+        all.extend(warnings.iter().map(|warning| json!(warning)));
+        all.extend(touched(&place, &plan, &named));
     }
     told["workspace"] = json!(root);
     told["dryRun"] = json!(arguments.dry_run);
@@ -188,6 +212,24 @@ fn once(named: &[Reference]) -> Result<(), Failure> {
             .hint("name it once; a comma joins requirements: NAME@\">=1.0.0, <2\""));
     }
     Ok(())
+}
+
+/// Returns what the workspace was asked for before, where nobody says what else is meant.
+///
+/// **Errors**: R011 where it lists nothing.
+fn listed(place: &Place) -> Result<Vec<Reference>, Failure> {
+    if place.known.components.is_empty() {
+        let detail = format!(
+            "nobody says what to install, and {} lists nothing",
+            place.root.join(WORKSPACE).display()
+        );
+        return Err(Failure::new(Code::RequestInvalid, "arguments", detail)
+            .hint("name a component: resolverd install estream-wire-fix; resolverd search lists them"));
+    }
+    let requested = |(id, one): (&ComponentId, &Installed)| {
+        Some(Reference { id: id.clone(), requirement: one.requested.clone()? })
+    };
+    Ok(place.known.components.iter().filter_map(requested).collect())
 }
 
 /// Gives a component that is asked for by its name alone what was said of its version before.
@@ -287,9 +329,16 @@ fn question(
     let known = &place.known.components;
     let names: BTreeSet<&ComponentId> = named.iter().map(|one| &one.id).collect();
     let is_named = |id: &ComponentId| names.contains(id);
-    let others: Vec<&ComponentId> = known.keys().filter(|id| !is_named(id)).collect();
+    // What is asked for and no source lists stays as it is where that is what is meant; by force it would have to come anew.
+    let satisfies = |one: &Reference| {
+        !arguments.force && known.get(&one.id).is_some_and(|before| one.requirement.matches(&before.version))
+    };
+    let others = known.keys().filter(|id| !is_named(id));
+    let others: Vec<&ComponentId> =
+        others.chain(named.iter().filter(|one| satisfies(one)).map(|one| &one.id)).collect();
     let own = unlisted(&others, asker)?;
-    let mut requests: Vec<String> = named.iter().map(ToString::to_string).collect();
+    let mut requests: Vec<String> =
+        named.iter().filter(|one| !own.contains(&one.id)).map(ToString::to_string).collect();
     let before = known.iter().filter(|(id, _)| !is_named(id) && !own.contains(*id));
     requests.extend(before.filter_map(|(id, one)| {
         let requirement = one.requested.clone()?;
@@ -314,7 +363,7 @@ fn question(
 }
 
 /// Returns the installed components that no source lists, such as those that came from a bundle: the workspace has them itself.
-fn unlisted(ids: &[&ComponentId], asker: &mut Asker<'_>) -> Result<BTreeSet<ComponentId>, Ended> {
+pub(super) fn unlisted(ids: &[&ComponentId], asker: &mut Asker<'_>) -> Result<BTreeSet<ComponentId>, Ended> {
     if ids.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -379,6 +428,8 @@ fn provided(row: &FilesRow, answer: &Value, facts: &BTreeMap<String, Value>) -> 
         category: told(&fact["kind"]).or_else(|| told(&extra["category"])).unwrap_or_default(),
         publisher: told(&extra["publisher"]),
         key_id: told(&verification["keyId"]),
+        key: verification["key"].as_str().and_then(|text| Fingerprint::parse(text).ok()),
+        vouched: Vouched::BySource,
         signed_at: told(&verification["signedAt"]),
         checksum,
         registry: told(&fact["source"]["id"]),
@@ -567,9 +618,10 @@ fn shown(answer: &Value, paint: Paint) -> String {
     let is_dry = answer["dryRun"] == true;
     if changed.is_empty() && removed.is_empty() {
         let asked = texts(list(answer, "asked"));
-        let named = all.iter().filter(|one| asked.contains(&field(one, "id"))).map(title);
-        let named = named.collect::<Vec<_>>().join(", ");
-        out.push_str(&format!("Nothing to install: {named} is installed already\n"));
+        let named: Vec<String> =
+            all.iter().filter(|one| asked.contains(&field(one, "id"))).map(title).collect();
+        let verb = if named.len() == 1 { "is" } else { "are" };
+        out.push_str(&format!("Nothing to install: {} {verb} installed already\n", named.join(", ")));
     } else {
         let verb = if is_dry { "Would install" } else { "Installed" };
         out.push_str(&format!(

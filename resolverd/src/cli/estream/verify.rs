@@ -189,15 +189,22 @@ fn unlisted(
     })
 }
 
-/// Asks what the best-placed source that knows a publisher says of the key that was noted; `None` where that key is good, or nobody
-/// knows.
+/// Asks what is said of the key that was noted: by the source that the component came from, else by the best-placed one that knows the
+/// publisher. `None` where that key is good, or nobody knows.
 fn refused_key(one: &Installed, asker: &mut Asker<'_>) -> Result<Option<(&'static str, String)>, Ended> {
     let (Some(publisher), Some(key)) = (&one.publisher, &one.key_id) else { return Ok(None) };
     let call = Call::post("/v1/documents", &json!({ "publishers": [publisher] }));
     let Ok(answer) = asked(asker, &call, "asking the registry")? else { return Ok(None) };
-    let Some(row) = list(&answer, "publishers").first() else { return Ok(None) };
+    let rows = list(&answer, "publishers");
+    let own = rows.iter().find(|row| one.registry.as_deref().is_some_and(|source| row["source"] == *source));
+    let Some(row) = own.or(rows.first()) else { return Ok(None) };
     let source = field(row, "source");
-    let known = list(row, "keys").iter().find(|line| line["id"] == **key);
+    // An id may be given to any key; entries of older versions note nothing else.
+    let is_it = |line: &&Value| match &one.key {
+        Some(noted) => line["key"] == *noted.to_string(),
+        None => line["id"] == **key,
+    };
+    let known = list(row, "keys").iter().find(is_it);
     Ok(match known {
         Some(line) if line["status"] == "revoked" => Some((
             "RevokedKey",
