@@ -475,7 +475,7 @@ fn a_bundle_gives_nobody_a_name_that_is_another_s_here() {
         registry.publish(&Part { name: "@acme/backdoor", ..ROUTER });
     });
     let (site, _repository) = site_of(|_| {}, &json!({}));
-    site.refuses(&bundle, &[], 6, "E015", "parts does not list it, which has all names of @acme");
+    site.refuses(&bundle, &[], 6, "E015", "parts does not list it, where the names of @acme are registered");
     assert_eq!(Site::new().install(&bundle, &["--dry-run"]).status, 0);
 }
 

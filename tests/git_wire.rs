@@ -103,6 +103,13 @@ impl World {
         Want::Tree { location, depth }
     }
 
+    fn directories(&self, commit: &str, path: &str, depth: u8) -> Want {
+        match self.listing(commit, path, depth) {
+            Want::Tree { location, depth } => Want::Directories { location, depth },
+            other => other,
+        }
+    }
+
     fn history(&self, commit: &str, commits_max: u32) -> Want {
         let commit = CommitId::parse(commit).unwrap();
         Want::History { repository: self.repository(), commit, commits_max }
@@ -340,6 +347,10 @@ fn every_answer_is_the_one_that_the_same_repository_gives_on_this_machine() {
         world.listing(&commit, "a", 9),
         world.listing(&commit, "a", 0),
         world.listing(&commit, "a/d.json", 1),
+        world.directories(&commit, "a", 1),
+        world.directories(&commit, "a", 9),
+        world.directories(&commit, "a", 0),
+        world.directories(&commit, "a/d.json", 1),
         world.listing(&commit, "absent", 1),
         world.history(&commit, 10),
         world.history(&commit, 1),

@@ -159,46 +159,162 @@ fn what_the_configuration_of_estream_says_becomes_settings() {
     refused("[cache]\nmax_size_mb = \"big\"\n", "line 2");
 }
 
+/// Two registries, and a daemon that reads both.
+struct Two {
+    sandbox: Sandbox,
+    parts: Repository,
+    inner: Repository,
+}
+
+impl Two {
+    fn new(parts: &Registry, inner: &Registry) -> Two {
+        let sandbox = Sandbox::new();
+        let (parts, inner) = (repository(&sandbox, "parts", parts), repository(&sandbox, "inner", inner));
+        let two = Two { sandbox, parts, inner };
+        two.reads(json!({"priority": 10}), json!({"priority": 20}));
+        two
+    }
+
+    /// Writes the sources file, each with more fields.
+    fn reads(&self, parts: Value, inner: Value) {
+        let source = |id: &str, repository: &Repository, more: Value| {
+            let mut source = json!({"id": id, "dialect": "estream", "url": repository.url()});
+            source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            source
+        };
+        let sources = [source("parts", &self.parts, parts), source("inner", &self.inner, inner)];
+        self.sandbox.write_sources(&json!({ "sources": sources }));
+    }
+
+    fn reload(&self, parts: Value, inner: Value) {
+        self.reads(parts, inner);
+        let said = self.sandbox.run(&["reload"]);
+        assert_eq!(said.status, 0, "{said:?}");
+    }
+}
+
+/// Returns the version and source of what is chosen, or the reason of the refusal.
+fn answered(daemon: &Daemon, reference: &str) -> String {
+    let answer = daemon.resolve(&[reference]).json();
+    let found = &answer["components"][0];
+    match answer["reason"].as_str() {
+        Some(reason) => format!("{} {reason}", answer["code"].as_str().unwrap()),
+        None => {
+            format!("{} of {}", found["version"].as_str().unwrap(), found["source"]["id"].as_str().unwrap())
+        }
+    }
+}
+
+const OWNED: &str = "E015 estream.scope_owned";
+
 #[test]
-fn a_scoped_name_is_answered_by_the_first_registry_that_knows_its_publisher() {
-    let sandbox = Sandbox::new();
-    let (parts, inner) =
-        (repository(&sandbox, "parts", &sample()), repository(&sandbox, "inner", &enterprise()));
-    let source = |id: &str, repository: &Repository, priority: u32| json!({"id": id, "dialect": "estream", "url": repository.url(), "priority": priority});
-    sandbox.write_sources(&json!({"sources": [source("parts", &parts, 10), source("inner", &inner, 20)]}));
-    let daemon = sandbox.start_synced();
-    let chosen = |reference: &str| -> Value {
-        let answer = daemon.resolve(&[reference]).json();
-        json!([answer["components"][0]["version"], answer["components"][0]["source"]["id"], answer["reason"]])
-    };
-    assert_eq!(chosen("@acme/impact-counter"), json!(["0.3.0", "parts", null]));
-    assert_eq!(chosen("@inner/ledger"), json!(["1.0.0", "inner", null]));
+fn a_scoped_name_is_answered_by_the_first_registry_that_registers_its_publisher() {
+    let two = Two::new(&sample(), &enterprise());
+    let daemon = two.sandbox.start_synced();
+    assert_eq!(answered(&daemon, "@acme/impact-counter"), "0.3.0 of parts");
+    assert_eq!(answered(&daemon, "@inner/ledger"), "1.0.0 of inner");
     let refused = daemon.resolve(&["@acme/backdoor"]).json();
     assert_eq!(refused["reason"], "estream.scope_owned", "{refused}");
     assert_eq!((&refused["code"], &refused["status"]), (&json!("E015"), &json!(403)), "{refused}");
-    assert!(refused["detail"].as_str().unwrap().contains("parts, which knows that publisher"), "{refused}");
-    // Turned round, the other one knows the publisher.
-    sandbox.write_sources(&json!({"sources": [source("parts", &parts, 30), source("inner", &inner, 20)]}));
-    sandbox.run(&["reload"]);
-    assert_eq!(chosen("@acme/backdoor"), json!(["1.0.0", "inner", null]));
-    assert_eq!(chosen("@acme/impact-counter"), json!(["9.0.0", "inner", null]));
-    let refused = |reference: &str| daemon.resolve(&[reference]).json();
-    // A listing without a record of the publisher takes nothing from who has one, and the operator's word stands above both.
+    assert!(refused["detail"].as_str().unwrap().contains("out of parts, which registers them"), "{refused}");
+    let hint = refused["hint"].as_str().unwrap();
+    assert!(["parts", "inner", "own"].iter().all(|word| hint.contains(word)), "{refused}");
+    let explained = daemon.post("/v1/explain", &json!({"id": "estream:@acme/backdoor@1.0.0"})).ok();
+    assert!(explained.to_string().contains("out of parts, which registers them"), "{explained:#}");
+    // Turned round, the other one counts first.
+    two.reload(json!({"priority": 30}), json!({"priority": 20}));
+    assert_eq!(answered(&daemon, "@acme/backdoor"), "1.0.0 of inner");
+    assert_eq!(answered(&daemon, "@acme/impact-counter"), "9.0.0 of inner");
+    // Without a record it has no name of the publisher, whatever it lists and however well it is placed.
     let mut registry = enterprise();
     registry.files.remove("publishers/acme.json");
-    registry.files.retain(|path, _| !path.contains("impact-counter"));
-    inner.commit(&registry.files);
+    two.inner.commit(&registry.files);
     daemon.sync();
-    assert_eq!(chosen("@acme/impact-counter"), json!(["0.3.0", "parts", null]));
-    inner.commit(&enterprise().files);
-    let mut owning = source("parts", &parts, 30);
-    owning["owns"] = json!(["@acme"]);
-    sandbox.write_sources(&json!({"sources": [owning, source("inner", &inner, 20)]}));
-    sandbox.run(&["reload"]);
-    let told = refused("@acme/backdoor");
-    assert_eq!((&told["code"], &told["reason"]), (&json!("E015"), &json!("estream.scope_owned")), "{told}");
-    let hint = told["hint"].as_str().unwrap();
-    assert!(["parts", "inner", "priority"].iter().all(|word| hint.contains(word)), "{told}");
+    assert_eq!(answered(&daemon, "@acme/impact-counter"), "0.3.0 of parts");
+    assert_eq!(answered(&daemon, "@acme/backdoor"), OWNED);
+    let shadowed = daemon.post("/v1/explain", &json!({"id": "estream:@acme/impact-counter"})).ok();
+    assert!(shadowed.to_string().contains("inner"), "{shadowed:#}");
+    // The operator's word stands above both.
+    two.inner.commit(&enterprise().files);
+    two.reload(json!({"priority": 30, "owns": ["@acme"]}), json!({"priority": 20}));
+    daemon.sync();
+    assert_eq!(answered(&daemon, "@acme/impact-counter"), "0.3.0 of parts");
+    assert_eq!(answered(&daemon, "@acme/backdoor"), OWNED);
+}
+
+#[test]
+fn a_publisher_who_publishes_nothing_keeps_the_names_and_frees_them_when_unregistered() {
+    let mut registering = sample();
+    registering.publisher("inner");
+    let two = Two::new(&registering, &enterprise());
+    let daemon = two.sandbox.start_synced();
+    assert_eq!(answered(&daemon, "@inner/ledger"), OWNED, "registered without components");
+    let unlisted = daemon.resolve(&["@inner/nothing"]).json();
+    assert_eq!(
+        (&unlisted["code"], &unlisted["registeredBy"]),
+        (&json!("E001"), &json!("parts")),
+        "{unlisted}"
+    );
+    // A record that says nothing that can be read is there all the same.
+    registering.put("publishers/inner.json", "{");
+    two.parts.commit(&registering.files);
+    daemon.sync();
+    assert_eq!(answered(&daemon, "@inner/ledger"), OWNED, "malformed");
+
+    // A source that cannot be had keeps what is registered there: while it runs, from the shelf, and without network.
+    let gone = two.sandbox.path("gone");
+    std::fs::rename(&two.parts.path, &gone).unwrap();
+    let report = daemon.sync();
+    assert_eq!(answered(&daemon, "@inner/ledger"), OWNED, "stale: {report:#}");
+    assert_eq!(daemon.get("/v1/sources").ok()["items"][0]["state"], "stale");
+    let idle = daemon.sync();
+    assert_eq!(idle["changed"], false, "{idle:#}");
+    drop(daemon);
+    let said = two.sandbox.run(&["--offline", "resolve", "@inner/ledger"]);
+    assert!(said.status == 6 && said.stderr.contains("scope_owned"), "{said:?}");
+    // Also where the shelf has lost the listing, and only the last generation knows it.
+    let shelf = two.sandbox.state().join("shelf");
+    std::fs::rename(&shelf, two.sandbox.path("lost")).unwrap();
+    let daemon = two.sandbox.start();
+    daemon.sync();
+    assert_eq!(answered(&daemon, "@inner/ledger"), OWNED, "salvaged");
+    // And a held one, while another is read.
+    std::fs::rename(&gone, &two.parts.path).unwrap();
+    daemon.post("/v1/sync", &json!({"sources": ["inner"]})).ok();
+    assert_eq!(answered(&daemon, "@inner/ledger"), OWNED, "held");
+    daemon.sync();
+    assert_eq!(answered(&daemon, "@inner/ledger"), OWNED, "read again");
+
+    registering.files.remove("publishers/inner.json");
+    two.parts.commit(&registering.files);
+    assert_eq!(daemon.sync()["changed"], true);
+    assert_eq!(answered(&daemon, "@inner/ledger"), "1.0.0 of inner", "unregistered");
+    registering.publisher("inner");
+    two.parts.commit(&registering.files);
+    let again = daemon.sync();
+    assert_eq!(again["changed"], true, "who registers what is a change of its own: {again:#}");
+    assert_eq!(answered(&daemon, "@inner/ledger"), OWNED);
+}
+
+#[test]
+fn a_registry_whose_publishers_cannot_be_listed_stays_as_it_was() {
+    let two = Two::new(&sample(), &enterprise());
+    let daemon = two.sandbox.start_synced();
+    let mut broken = sample();
+    broken.files.retain(|path, _| !path.starts_with("publishers/"));
+    broken.put("publishers", "no directory");
+    two.parts.commit(&broken.files);
+    daemon.sync();
+    let source = daemon.get("/v1/sources").ok()["items"][0].clone();
+    assert_eq!((&source["state"], &source["error"]["reason"]), (&json!("stale"), &json!("git.not_a_tree")));
+    assert_eq!(answered(&daemon, "@acme/backdoor"), OWNED);
+    assert_eq!(answered(&daemon, "@acme/impact-counter"), "0.3.0 of parts");
+    // A directory that is not there is no fault: nobody is registered.
+    broken.files.remove("publishers");
+    two.parts.commit(&broken.files);
+    daemon.sync();
+    assert_eq!(daemon.get("/v1/sources").ok()["items"][0]["state"], "fresh");
+    assert_eq!(answered(&daemon, "@acme/backdoor"), "1.0.0 of inner");
 }
 
 #[test]

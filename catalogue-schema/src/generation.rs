@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dialect::Errand;
 use crate::digest::Digest;
-use crate::id::{Namespace, SourceId};
+use crate::id::{ComponentId, Namespace, SourceId};
 use crate::model::{Place, Refusal, SignatureClaim, Skipped, Source, Warning};
 use crate::pointer::{CommitId, Want};
 
@@ -67,6 +67,22 @@ pub fn stale(sources: &[SourceState], catalogues: &[CatalogueState]) -> BTreeSet
         .filter(|state| state.health == Health::Stale)
         .filter_map(|state| state.errand.node());
     own.chain(below.map(|node| &node.id.source)).cloned().collect()
+}
+
+impl Generation {
+    /// Returns the sources where the namespace is registered that `id` lies in, the best-placed first.
+    pub fn registrars(&self, id: &ComponentId) -> Vec<&SourceId> {
+        let borders = id.as_text().match_indices('/').map(|(at, _)| &id.as_text()[..=at]);
+        let prefixes: Vec<&str> = borders.collect();
+        let holds = |state: &&CatalogueState| {
+            let registered = |prefix: &&str| {
+                state.registers.binary_search_by(|namespace| namespace.prefix().cmp(prefix)).is_ok()
+            };
+            prefixes.iter().any(registered)
+        };
+        let nodes = self.catalogues.iter().filter(holds).filter_map(|state| state.errand.node());
+        nodes.map(|node| &node.id.source).collect()
+    }
 }
 
 /// Whether a source or catalogue speaks for itself today.
@@ -139,7 +155,7 @@ pub struct CatalogueState {
     /// What a reader of this catalogue should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
-    /// The namespaces that are registered here, whether or not anything in them is listed. They stay while the catalogue falls back.
+    /// The namespaces that are registered here, sorted, whether or not anything in them is listed. They stay while the catalogue falls back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub registers: Vec<Namespace>,
     /// The catalogues that it left out without a word, until it says what became of them.

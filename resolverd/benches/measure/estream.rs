@@ -26,8 +26,7 @@ use crate::table::{Goal, Row};
 /// How many archives are verified, and of how many bytes.
 const ARCHIVES: usize = 1_000;
 const ARCHIVE_BYTES: usize = 64 << 10;
-/// How many entries an index has that is to be within the limits, and how many publishers they are of.
-const ENTRIES: usize = 200_000;
+/// How many publishers the entries of an index are of.
 const PUBLISHERS: usize = 100;
 const PUBLISHED: &str = "2026-02-10T12:00:00Z";
 
@@ -95,28 +94,57 @@ pub(crate) fn rows(
     Ok(rows)
 }
 
-/// Reads an index of 200,000 entries under the built-in limits, and says what became of it.
-pub(crate) fn limits(place: &Path) -> Result<(), Trouble> {
-    let entry = |at: usize| (format!("entry-{at:06}"), vec![Vec::new()]);
-    let graph: Rows = (0..ENTRIES).map(entry).collect();
+/// Reads an index of so many entries, all in one category, under the built-in limits, and says what became of it.
+pub(crate) fn limits(place: &Path, entries: usize) -> Result<(), Trouble> {
+    let graph: Rows = (0..entries).map(|at| (entry(at), vec![Vec::new()])).collect();
+    let bytes: usize = graph.iter().map(|(name, _)| name.len()).sum();
     let started = Instant::now();
     let sources = registry(&place.join("parts"), &graph, PUBLISHERS)?;
-    println!("{ENTRIES} entries signed in {:.0} s", started.elapsed().as_secs_f64());
-    let started = Instant::now();
-    let mut daemon = reading(&Place::new(place.join("reads"))?, &sources)?;
-    let source = daemon.json("GET", "/v1/sources", "")?["items"][0].take();
     println!(
-        "read after {:.0} s with {:.0} s of CPU, {} MB at most: {} releases, {} refused, {}; error {}; load {}",
+        "{entries} entries of {PUBLISHERS} publishers, names of {:.0} bytes on the average, signed in {:.0} s",
+        bytes as f64 / entries.max(1) as f64,
+        started.elapsed().as_secs_f64()
+    );
+    let started = Instant::now();
+    let home = Place::new(place.join("reads"))?;
+    std::fs::write(home.directory.join("sources.json"), sources.to_string())?;
+    let mut daemon = home.start(Some(SERVER_CPU))?;
+    // As long as one source may take, and once more to merge and write it.
+    let mut waited = daemon.wait_for_generation(1);
+    for _ in 0..3 {
+        waited = waited.or_else(|_| daemon.wait_for_generation(1));
+    }
+    waited?;
+    let source = daemon.json("GET", "/v1/sources", "")?["items"][0].take();
+    let (_, metrics) = daemon.ask("GET", "/metrics", "")?;
+    let metrics = String::from_utf8_lossy(&metrics).into_owned();
+    let fetched = metrics.lines().find_map(|line| line.strip_prefix("resolverd_sync_bytes_total "));
+    let memory = memory(daemon.pid())?;
+    println!(
+        "read after {:.0} s with {:.0} s of CPU: {} releases, {} refused, {}; error {}; {} bytes fetched; {} MB at most, {} MB at rest; load {}",
         started.elapsed().as_secs_f64(),
         cpu_s(daemon.pid())?,
-        memory(daemon.pid())?.peak / 1_000_000,
         source["releases"],
         source["refused"],
         source["state"],
         source["error"],
+        fetched.unwrap_or("no"),
+        memory.peak / 1_000_000,
+        memory.now / 1_000_000,
         load()
     );
     Ok(())
+}
+
+/// Returns the name of an entry: of ten, six like those that people give, two as long as may be, and two that their publisher scopes.
+fn entry(at: usize) -> String {
+    const WORDS: [&str; 8] = ["order", "ledger", "carbon", "trade", "sensor", "router", "custody", "impact"];
+    let word = |of: usize| WORDS[of % WORDS.len()];
+    match at % 10 {
+        0..=5 => format!("{}-{}-{at:06}", word(at), word(at / 8)),
+        6 | 7 => format!("{}-{at:06}", "a-rather-long-name-".repeat(6)[..93].trim_end_matches('-')),
+        _ => format!("@publisher-{}/{}-{at:06}", at % PUBLISHERS, word(at)),
+    }
 }
 
 /// Holds archives to their checksums and seals, in this process, against digesting them alone.
@@ -229,9 +257,12 @@ fn registry(directory: &Path, graph: &Rows, publishers: usize) -> Result<Value, 
         });
         import.file(&format!("publishers/publisher-{number}.json"), record.to_string().as_bytes())?;
     }
-    for (number, (name, versions)) in graph.iter().enumerate() {
-        let publisher = number % publishers;
-        component(&mut import, (publisher, &signers[publisher]), name, versions)?;
+    for (batch, some) in graph.chunks(SIGNED_AT_ONCE).enumerate() {
+        let first = batch * SIGNED_AT_ONCE;
+        let seals = seals(first, some, &signers)?;
+        for (at, ((name, versions), seals)) in some.iter().zip(seals).enumerate() {
+            component(&mut import, (first + at) % publishers, (name, versions), &seals)?;
+        }
     }
     stream.flush()?;
     drop(stream);
@@ -242,20 +273,63 @@ fn registry(directory: &Path, graph: &Rows, publishers: usize) -> Result<Value, 
     Ok(json!({ "sources": [{ "id": "parts", "dialect": "estream", "url": url, "ref": "step-0" }] }))
 }
 
+/// The checksum of an archive, which is never fetched here, and its publisher's signature over it.
+type Seal = (Digest, Vec<u8>);
+
+/// How many components are signed before they are written, and by how many threads.
+const SIGNED_AT_ONCE: usize = 1_024;
+const SIGNING_THREADS: usize = 4;
+
+/// Signs every version of some components, of which the first has the number `first`.
+fn seals(
+    first: usize,
+    some: &[(String, Vec<Vec<(String, String)>>)],
+    signers: &[Signer],
+) -> Result<Vec<Vec<Seal>>, Trouble> {
+    let of_one = |number: usize, name: &str, count: usize| -> Result<Vec<Seal>, String> {
+        let seal = |at: usize| {
+            let checksum = Digest::of(Algorithm::Sha3_256, format!("{name}@1.{at}.0").as_bytes());
+            let signer = &signers[number % signers.len()];
+            let signature = signer.sign(checksum.as_bytes(), &[0; SEED_BYTES]);
+            Ok((checksum, signature.map_err(|error| error.to_string())?))
+        };
+        (0..count).map(seal).collect()
+    };
+    let of_one = &of_one;
+    let share = some.len().div_ceil(SIGNING_THREADS).max(1);
+    let parts: Vec<Result<Vec<Vec<Seal>>, String>> = std::thread::scope(|threads| {
+        let started: Vec<_> = some
+            .chunks(share)
+            .enumerate()
+            .map(|(part, some)| {
+                threads.spawn(move || {
+                    let each = some.iter().enumerate();
+                    each.map(|(at, (name, versions))| of_one(first + part * share + at, name, versions.len()))
+                        .collect()
+                })
+            })
+            .collect();
+        let ended = started.into_iter().map(|thread| thread.join());
+        ended.map(|end| end.unwrap_or_else(|_| Err("a signing thread ended".to_owned()))).collect()
+    });
+    let mut all = Vec::with_capacity(some.len());
+    for part in parts {
+        all.extend(part.map_err(Trouble::say)?);
+    }
+    Ok(all)
+}
+
 /// Writes a component with all of its versions.
 fn component(
     import: &mut Import<'_>,
-    (publisher, signer): (usize, &Signer),
-    name: &str,
-    versions: &[Vec<(String, String)>],
+    publisher: usize,
+    (name, versions): (&str, &[Vec<(String, String)>]),
+    seals: &[Seal],
 ) -> Result<(), Trouble> {
     let directory = format!("index/integration/{name}");
     let mut rows = Vec::with_capacity(versions.len());
-    for (at, required) in versions.iter().enumerate() {
+    for ((at, required), (checksum, signature)) in versions.iter().enumerate().zip(seals) {
         let version = format!("1.{at}.0");
-        // The archive is never fetched here.
-        let checksum = Digest::of(Algorithm::Sha3_256, format!("{name}@{version}").as_bytes());
-        let signature = signer.sign(checksum.as_bytes(), &[0; SEED_BYTES])?;
         let required: String =
             required.iter().map(|(other, text)| format!("{other} = \"{text}\"\n")).collect();
         let manifest = format!(
@@ -263,7 +337,7 @@ fn component(
         );
         let seal = json!({
             "algorithm": "ML-DSA-87", "key_id": "first", "signed_at": PUBLISHED, "checksum_algorithm": "SHA3-256",
-            "checksum": checksum.hex(), "signature_hex": hex(&signature)
+            "checksum": checksum.hex(), "signature_hex": hex(signature)
         });
         import.file(&format!("{directory}/{version}/estream-component.toml"), manifest.as_bytes())?;
         let line = format!("{}  package.tar.gz\n", checksum.hex());

@@ -147,7 +147,7 @@ fn measure(options: &Options) -> Result<(), Trouble> {
     let signer = options.policy.then(|| Signer::new(place.join("keys"))).transpose()?;
     let federation = match (options.command.as_str(), options.real) {
         ("limits", _) => return merge::limits(place),
-        ("estream-limits", _) => return estream::limits(place),
+        ("estream-limits", _) => return estream::limits(place, options.versions),
         (_, true) => real(place)?,
         _ => Some(Federation::synthetic(&place.join("data"), options.versions, signer)?),
     };

@@ -1221,6 +1221,11 @@ fn unknown(id: &ComponentId, nearest: &[ComponentId], generation: &Generation) -
     };
     let failure = Failure::new(Code::ComponentNotFound, "component_unknown", detail).with("nearest", nearest);
     let failure = if unread.is_empty() { failure } else { failure.with("unread", &unread) };
+    if let [registrar, ..] = generation.registrars(id)[..] {
+        return failure.with("registeredBy", registrar).hint(format!(
+            "its namespace is registered in {registrar}, which does not list it; resolverd sync {registrar} reads what it lists by now"
+        ));
+    }
     match nearest.first() {
         Some(first) => failure.hint(format!("did you mean {first}?")),
         None => {

@@ -15,7 +15,7 @@ use catalogue_schema::seal::{KEY_EXPIRED, KEY_REVOKED, KEY_ROTATED, SCOPE_OWNED}
 use serde_json::{Value, json};
 
 use crate::api::documents::{Documents, KeyLine, PublisherRow};
-use crate::api::{Call, Code, Failure, encoded, encoded_path};
+use crate::api::{Call, Code, Failure, encoded_path};
 use crate::cli::Ended;
 use crate::cli::ask::Asker;
 use crate::cli::estream::export::read;
@@ -265,18 +265,14 @@ fn free(id: &str, owned: &[(Namespace, String)], asker: &mut Asker<'_>) -> Resul
     if let Some((namespace, source)) = owned.iter().find(|(namespace, _)| namespace.contains(&component)) {
         return Err(refused(OWNED, source, format!("which owns {namespace}")).into());
     }
-    if component.scope().starts_with('@') {
-        let namespace = format!("estream:{}/**", component.scope());
-        let call = Call::get(format!("/v1/components?namespace={}&limit=1", encoded(&namespace)));
-        let answer = kept(asker, &call)?.unwrap_or_default();
-        if let Some(listed) = list(&answer, "items").first() {
-            let source = match &listed["source"]["id"] {
-                Value::String(source) => source.clone(),
-                _ => field(listed, "source"),
-            };
-            let why = format!("which has all names of {}", component.scope());
-            return Err(refused(SCOPE_OWNED, &source, why).into());
-        }
+    let call = Call::get(encoded_path(&component));
+    let registered = match kept(asker, &call) {
+        Err(Ended::Refused(problem)) => problem["registeredBy"].as_str().map(str::to_owned),
+        _ => None,
+    };
+    if let Some(source) = registered {
+        let why = format!("where the names of {} are registered", component.scope());
+        return Err(refused(SCOPE_OWNED, &source, why).into());
     }
     Ok(())
 }
