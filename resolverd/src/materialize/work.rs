@@ -123,7 +123,11 @@ fn list(jobs: &mut [Job<'_>], tools: &Tools<'_>) {
 
 fn listed(job: &mut Job<'_>, fetched: &Fetched, limits: &Limits) -> Result<(), Refusal> {
     let Some(directory) = &job.plan.tree else { return Ok(()) };
-    let entries = tree::read(&fetched.bytes, &directory.path, limits, &job.plan.release)?;
+    let subject = &job.plan.release;
+    let entries = match directory.descriptors {
+        Some(most) => tree::descriptors(&fetched.bytes, &directory.path, most, subject)?,
+        None => tree::read(&fetched.bytes, &directory.path, limits, subject)?,
+    };
     (job.tree, job.way) = (fetched.blob.clone(), fetched.way.clone());
     for entry in entries {
         match job.pieces.iter_mut().find(|piece| piece.path == entry.path) {
