@@ -12,7 +12,6 @@ use catalogue_schema::pointer::CommitId;
 
 use crate::fetch::limit::Limits;
 use crate::materialize::names;
-use crate::materialize::plan::DESCRIPTOR;
 
 /// A file of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,13 +70,14 @@ pub fn read(
     Ok(entries)
 }
 
-/// Reads the descriptors of what lies below `top` out of its listing. What else is listed, whatever it is, does not matter.
+/// Reads the descriptors, files of this name, of what lies below `top` out of its listing. What else is listed, whatever it is, does not
+/// matter.
 ///
 /// **Errors**: `files.descriptors` where they are more than `most`; `files.duplicate`; about `subject`.
 pub fn descriptors(
     listing: &[u8],
     top: &DocPath,
-    most: usize,
+    (descriptor, most): (&str, usize),
     subject: &dyn fmt::Display,
 ) -> Result<Vec<Entry>, Refusal> {
     let text = String::from_utf8_lossy(listing);
@@ -85,7 +85,7 @@ pub fn descriptors(
         let mut fields = line.splitn(4, ' ');
         let (mode, _, id, path) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let (directory, name) = path.rsplit_once('/')?;
-        let is_descriptor = name == DESCRIPTOR && directory != top.as_text();
+        let is_descriptor = name == descriptor && directory != top.as_text();
         let is_file = matches!(mode, "100644" | "100755");
         let path = below(top, path).filter(|_| is_descriptor && is_file)?;
         Some(Entry { path, blob: CommitId::parse(id).ok()?, executable: mode == "100755" })
@@ -223,7 +223,7 @@ mod tests {
         let check = |lines: &[&str], most: usize, expected: Result<&[&str], &str>| {
             let listing: String = lines.iter().map(|line| line.replace("ID", ID) + "\n").collect();
             let top = DocPath::parse("packages/x").expect("a path");
-            let found = descriptors(listing.as_bytes(), &top, most, &"a package");
+            let found = descriptors(listing.as_bytes(), &top, ("lcp.toml", most), &"a package");
             let found = found.map(|all| all.iter().map(|one| one.path.to_string()).collect::<Vec<_>>());
             let expected = expected.map(|all| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>());
             assert_eq!(found.map_err(|one| one.reason.into_owned()), expected.map_err(str::to_owned));
