@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::harness::chance::Chance;
 use crate::harness::daemon::{Daemon, Said, Sandbox};
 use crate::harness::lcod::{self, Component, Federation, Form};
-use crate::harness::place::open_up;
-use crate::harness::repository::{Files, Repository};
+use crate::harness::place::{self, open_up};
+use crate::harness::repository::{self, Files, Repository};
 
 /// A sandbox whose read-only directories can be removed at the end.
 struct World {
@@ -761,6 +761,44 @@ fn relative_calls_lead_to_the_components_beside_at_the_same_commit() {
         assert!(said.status == 0, "{arguments:?}: {said:?}");
         assert_eq!(world.read("resolverd.lock"), locked, "{arguments:?}");
     }
+}
+
+#[test]
+fn whatever_else_a_package_has_leaves_its_relative_calls_alone() {
+    let package = Package::new(&["internal/x"], &[calling("lcod://n/a", "1.0.0", &[], &[])], None);
+    let world = &package.world;
+    let home = &world.home.path;
+    let lfs = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 5\n", "a".repeat(64));
+    let mut more = Files::new();
+    for path in ["a:b?.txt", "CON", "Twin/f", "twin/f", "assets/large"] {
+        more.insert(format!("packages/std/{path}"), vec![b'['; 4096]);
+    }
+    more.insert("packages/std/components/bad/lcp.toml".to_owned(), b"[[[".to_vec());
+    more.insert("packages/std/pointer".to_owned(), lfs.into_bytes());
+    more.insert(format!("packages/std/{}f", "d/".repeat(40)), b"deep".to_vec());
+    more.extend((0..40).map(|at| (format!("packages/std/many/{at}"), Vec::new())));
+    repository::write(home, &more);
+    std::os::unix::fs::symlink("../../../etc/passwd", home.join("packages/std/link")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", home.join("packages/std/components/bad/link")).unwrap();
+    place::git(home, &["add", "--all", "--force", "."]);
+    place::git(home, &["commit", "--quiet", "--message", "more"]);
+    let config = world.sandbox.path("config/resolverd");
+    std::fs::create_dir_all(&config).unwrap();
+    std::fs::write(config.join("config.toml"), "[limits]\nrelease_files = 20\nfile_bytes = 2000\n").unwrap();
+
+    let daemon = world.sandbox.start_synced();
+    let answer = resolve(&daemon, "follow", &["lcod://p/std/app"], &[]).ok();
+    assert_eq!(ids(&answer).len(), 4, "{answer:#}");
+    // A directory beside that is too large is a reason, and nobody's failure.
+    let x = home.join("packages/std/components/private.x");
+    std::fs::write(x.join("large"), vec![b'x'; 4096]).unwrap();
+    place::git(home, &["add", "--all", "."]);
+    place::git(home, &["commit", "--quiet", "--message", "large"]);
+    daemon.sync();
+    let answer = resolve(&daemon, "follow", &["lcod://p/std/app"], &[]).ok();
+    assert_eq!((ids(&answer).len(), reasons(&answer)), (1, vec!["call.relative"]), "{answer:#}");
+    let text = answer["warnings"][0]["text"].as_str().unwrap();
+    assert!(text.contains("file_bytes") && text.contains("may not be used"), "{text}");
 }
 
 #[test]

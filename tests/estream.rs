@@ -529,7 +529,7 @@ fn the_platform_comes_from_the_request_or_from_the_configuration() {
     assert_eq!(told(&own("estream:estream-kernel@0.1.0")), "E002 platform");
     assert_eq!(told(&own("estream:estream-kernel@1.0.0")), both);
     assert_eq!(told(&own("estream:estream-kernel@^0.9")), both);
-    assert_eq!(told(&own("estream:estream-kernel@^0.7")), "E001 component_unknown");
+    assert_eq!(told(&own("estream:estream-kernel@^0.7")), "E001 dependency_unknown");
     let two = ask(json!({ "estream": "0.9.0", "estream-kernel": "1.0.0" }));
     assert_eq!(told(&two), "R011 api.platforms");
     assert_eq!(told(&ask(json!({ "kernel": "0.9.0" }))), "R001 input.platform");

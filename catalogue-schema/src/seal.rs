@@ -180,7 +180,10 @@ fn sealer(release: &Release) -> Option<&str> {
 /// else seals the same archive, or registers the same public key, takes nothing from its publisher: only their own release is one that
 /// the archive does not bear out.
 #[derive(Debug, Default)]
-pub struct Checksums(HashMap<(Box<str>, Digest), Vec<(ComponentId, Version)>>);
+pub struct Checksums(HashMap<Stated, Vec<(ComponentId, Version)>>);
+
+/// Who says of an archive what it is, and which archive.
+type Stated = (Box<str>, Digest);
 
 impl Checksums {
     /// Takes in releases that had seals.
@@ -221,7 +224,7 @@ impl Checksums {
 }
 
 /// Returns the archives that a release states whose seal holds, each with its publisher.
-fn stated(release: &Release) -> impl Iterator<Item = (Box<str>, Digest)> {
+fn stated(release: &Release) -> impl Iterator<Item = Stated> {
     let sealer = sealer(release);
     let digests = release.archive.iter().flat_map(|archive| &archive.digests);
     sealer

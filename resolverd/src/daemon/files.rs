@@ -25,7 +25,7 @@ use crate::materialize::collect::{Collection, HoldLimits, UNUSED_S};
 use crate::materialize::plan::{self, Plan};
 use crate::materialize::view::{self, Shape};
 use crate::materialize::{Access, CHANGED, Cache, Fetching, Tools};
-use crate::server::files::{Beside, Choice, Composed, Desk, Errand, Listing, Provided, Verified};
+use crate::server::files::{Beside, Choice, Composed, Desk, Errand, Listing, Part, Provided, Verified};
 use crate::shelf::Shelf;
 use crate::sync::reach::reach;
 use crate::sync::standing::lowered;
@@ -281,17 +281,18 @@ fn planned(choice: &Choice, errand: &Errand<'_>, limits: &Limits) -> Result<Plan
             plan::direct(direct.to_string(), direct.location(), direct.path.clone())
         }
         Choice::Beside(beside) => {
-            let Beside { reference, only, of, .. } = &**beside;
+            let Beside { reference, part, of, .. } = &**beside;
             let (name, location) = (reference.to_string(), reference.location());
-            let plan = match only {
-                Some(files) => {
+            let plan = match part {
+                Part::Files(files) => {
                     let place = |path: &DocPath| {
                         let own = DocPath::parse(path.segments().next_back()?).ok()?;
                         Some((own, DirectReference { path: path.clone(), ..reference.clone() }.location()))
                     };
                     plan::some(&name, files.iter().filter_map(place), (location, reference.path.clone()))
                 }
-                None => plan::direct(name, location, reference.path.clone()),
+                Part::Descriptors(most) => plan::descriptors(&name, location, reference.path.clone(), *most),
+                Part::Whole => plan::direct(name, location, reference.path.clone()),
             };
             // Whoever may be asked for a release may be asked for what lies beside it.
             match of {

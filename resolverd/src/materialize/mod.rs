@@ -160,13 +160,17 @@ struct Desks {
 }
 
 impl Desks {
-    fn take(&self) -> Desk<'_> {
+    /// Waits for a desk, for as long as whoever asks is there.
+    fn take(&self, tools: &Tools<'_>) -> Option<Desk<'_>> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         while *free == 0 {
-            free = self.left.wait(free).unwrap_or_else(PoisonError::into_inner);
+            if tools.is_gone() {
+                return None;
+            }
+            free = self.left.wait_timeout(free, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner).0;
         }
         *free -= 1;
-        Desk(self)
+        Some(Desk(self))
     }
 }
 
@@ -334,8 +338,10 @@ impl Cache {
 
     /// Works at what was claimed, with a desk of its own and a share of the lock.
     fn worked(&self, plans: &[Plan], claims: &Claims<'_>, tools: &Tools<'_>) -> Vec<Outcome> {
-        let _desk = self.desks.take();
         let claimed: Vec<&Plan> = claims.held.iter().map(|(index, ..)| &plans[*index]).collect();
+        let Some(_desk) = self.desks.take(tools) else {
+            return claimed.iter().map(|plan| Err(abandoned(&plan.release))).collect();
+        };
         let lock = self.furnish().and_then(|()| {
             let lock = self.lock()?;
             lock.lock_shared()?;

@@ -94,7 +94,10 @@ impl Cache {
     /// **Errors**: those of the archive; the disk's.
     pub(super) fn unpacked(&self, plan: &Plan, archive: &Hashed, limits: &Limits) -> Result<Stage, Refusal> {
         let bounds = Bounds::from(limits);
-        let unpacked = archive::unpack(archive.bytes(), &self.trees(), &bounds, None, &plan.release);
+        // Read once for its bounds alone: files cost much more than bytes in memory, and the last of very many may be one too many.
+        let read = archive::read(archive.bytes(), &bounds, None, &plan.release, &mut |_| Ok(()));
+        let unpacked =
+            read.and_then(|()| archive::unpack(archive.bytes(), &self.trees(), &bounds, None, &plan.release));
         let mut stage = unpacked.map_err(|error| match error {
             ArchiveError::Refused(refusal) => refusal,
             ArchiveError::Taken(error) => self.unusable(&plan.release, error),

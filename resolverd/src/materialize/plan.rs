@@ -19,7 +19,7 @@ use crate::materialize::tree::{self, at_most};
 /// The file that says what a component does.
 const COMPOSE: &str = "compose.yaml";
 /// The file that describes a component.
-const DESCRIPTOR: &str = "lcp.toml";
+pub(super) const DESCRIPTOR: &str = "lcp.toml";
 
 /// What has to be on disk, and where it comes from.
 #[derive(Debug, Clone)]
@@ -83,6 +83,8 @@ pub struct Directory {
     pub location: Location,
     /// Its path from the repository's root.
     pub path: DocPath,
+    /// Of its files only the descriptors of what lies below it, and at most so many; everything where it is missing.
+    pub descriptors: Option<usize>,
 }
 
 impl Directory {
@@ -182,7 +184,7 @@ pub fn direct(release: String, location: Location, path: DocPath) -> Plan {
         release,
         promise,
         pieces: Vec::new(),
-        tree: Some(Directory { location, path }),
+        tree: Some(Directory { location, path, descriptors: None }),
         archive: None,
         is_recorded: false,
         compose: None,
@@ -209,6 +211,12 @@ pub fn some(
     };
     let pieces = places.map(piece).collect();
     Plan { pieces, tree: None, ..direct(format!("{release} (descriptors)"), whole.0, whole.1) }
+}
+
+/// Plans the descriptors of what lies below the directory `path` of a commit, at most `most` of them.
+pub fn descriptors(release: &str, location: Location, path: DocPath, most: usize) -> Plan {
+    let tree = Some(Directory { location: location.clone(), path: path.clone(), descriptors: Some(most) });
+    Plan { tree, ..direct(format!("{release} (descriptors below it)"), location, path) }
 }
 
 /// Returns the files that play a part of their own, by name, among `paths`: the one nearest to the top.
@@ -252,7 +260,7 @@ fn directory(release: &Release) -> Option<Directory> {
         revision: Revision::Commit(commit.clone()),
         path: path.clone(),
     };
-    Some(Directory { location, path: path.clone() })
+    Some(Directory { location, path: path.clone(), descriptors: None })
 }
 
 /// Returns where a file goes in the directory of its release: below the component's own directory, else by its name alone.

@@ -1,4 +1,4 @@
-//! A directory while it is filled, and its one step into sight: written aside in the same file system, every file and directory
+//! A directory while it is filled, and its one step into sight: written aside in the same file system, then every file and directory
 //! synced, then renamed. Never follows a link, never leaves anything half-written under a name that is looked up.
 //!
 //! What is published may be read by whoever may reach it and written by nobody: files 0444 (0555 where they may be executed) in
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::path::DocPath;
 use catalogue_schema::pointer::CommitId;
+use rustix::fs::{fstatfs, syncfs};
 use tempfile::{Builder, TempDir};
 
 use crate::api::files::FileLine;
@@ -25,6 +26,13 @@ pub const EXECUTABLE: u32 = 0o555;
 pub const DIRECTORY: u32 = 0o555;
 /// The mode of a directory that is being filled.
 const OPEN: u32 = 0o700;
+
+/// From how many files and directories on the whole file system is synced at once, and not each of them: an fsync costs about 2 to 7 ms
+/// (2,400 small files on ext4: 10 to 18 s, together 1 s; November 2026), while what others have written is written along.
+const TOGETHER_MIN: usize = 64;
+/// The file systems of which it is known that `syncfs` returns once everything that was written has reached the disk as it does after an
+/// fsync: ext2 to ext4, XFS, Btrfs, and overlayfs, which hands it on. Of others, such as FUSE, each file is synced.
+const SYNCED_TOGETHER: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x794c_7630];
 
 /// A directory that is being filled; what is not published is removed.
 #[derive(Debug)]
@@ -56,7 +64,7 @@ impl Stage {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// Writes a file whose bytes were checked.
+    /// Writes a file whose bytes were checked. It is synced when the directory is published.
     ///
     /// **Errors**: the system's; a path that was written already is among them.
     pub fn put(
@@ -79,8 +87,7 @@ impl Stage {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place)?;
             file.write_all(bytes)?;
             // The mode that `open` was given is cut by the umask.
-            file.set_permissions(Permissions::from_mode(mode))?;
-            file.sync_all()
+            file.set_permissions(Permissions::from_mode(mode))
         })();
         written.map_err(failed("write", &place))?;
         let size = bytes.len() as u64;
@@ -100,7 +107,7 @@ impl Stage {
     /// **Errors**: the system's.
     pub fn publish(&mut self, place: &Path) -> Result<bool, Failed> {
         let path = self.path().to_owned();
-        close(&path).map_err(failed("finish the directory", &path))?;
+        close(&path, &self.files).map_err(failed("finish the directory", &path))?;
         match fs::rename(&path, place) {
             Ok(()) => {
                 // What was renamed is no temporary directory any more.
@@ -130,17 +137,34 @@ fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), AlreadyExists | DirectoryNotEmpty | NotADirectory)
 }
 
-/// Syncs a directory and what lies below it, and forbids to write there.
-fn close(directory: &Path) -> io::Result<()> {
+/// Forbids to write in a directory and in those below it, and syncs them and the files: what comes into sight outlives a power cut whole.
+fn close(directory: &Path, files: &[FileLine]) -> io::Result<()> {
+    let mut directories = Vec::new();
+    forbid(directory, &mut directories)?;
+    let root = File::open(directory)?;
+    if files.len() + directories.len() >= TOGETHER_MIN && is_synced_together(&root)? {
+        return Ok(syncfs(&root)?);
+    }
+    let files = files.iter().map(|file| directory.join(file.path.as_text()));
+    files.chain(directories).try_for_each(|place| File::open(place)?.sync_all())
+}
+
+/// Forbids to write in a directory and in those below it, and notes them.
+fn forbid(directory: &Path, noted: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            close(&entry.path())?;
+            forbid(&entry.path(), noted)?;
         }
     }
-    let open = File::open(directory)?;
-    open.set_permissions(Permissions::from_mode(DIRECTORY))?;
-    open.sync_all()
+    fs::set_permissions(directory, Permissions::from_mode(DIRECTORY))?;
+    noted.push(directory.to_owned());
+    Ok(())
+}
+
+fn is_synced_together(root: &File) -> io::Result<bool> {
+    let kind = fstatfs(root)?.f_type;
+    Ok(u64::try_from(kind).is_ok_and(|kind| SYNCED_TOGETHER.contains(&kind)))
 }
 
 /// Removes a directory and what lies below it, also where nobody may write there. Links are removed, never followed.
@@ -246,6 +270,20 @@ mod tests {
     }
 
     #[test]
+    fn many_files_come_into_sight_as_few_do() {
+        let place = tempfile::tempdir().expect("a directory");
+        let names: Vec<String> = (0..TOGETHER_MIN).map(|at| format!("{}/{at}", at % 7)).collect();
+        let files: Vec<(&str, bool)> = names.iter().map(|name| (name.as_str(), false)).collect();
+        let published = place.path().join("one");
+        assert!(staged(place.path(), &files).publish(&published).expect("published"));
+        assert_eq!(["", "0", "0/0"].map(|name| mode(&published.join(name))), [0o555, 0o555, 0o444]);
+        assert!(
+            names.iter().all(|name| fs::read(published.join(name)).is_ok_and(|had| had == name.as_bytes()))
+        );
+        retire(&published).expect("retired");
+    }
+
+    #[test]
     fn what_a_killed_process_left_is_swept_and_what_it_leads_to_stays() {
         let place = tempfile::tempdir().expect("a directory");
         let outside = tempfile::tempdir().expect("a directory");
@@ -253,7 +291,7 @@ mod tests {
         let stage = staged(place.path(), &[("a/b", false)]);
         let left = stage.path().to_owned();
         std::os::unix::fs::symlink(outside.path(), left.join("link")).expect("linked");
-        close(&left).expect("closed");
+        close(&left, &stage.files).expect("closed");
         std::mem::forget(stage);
         fs::create_dir(place.path().join("kept")).expect("made");
         sweep(place.path()).expect("swept");

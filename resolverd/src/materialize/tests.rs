@@ -109,7 +109,7 @@ fn plan(name: &str) -> Plan {
         promise: Digest::sha256(name.as_bytes()),
         pieces: Vec::new(),
         is_recorded: false,
-        tree: Some(Directory { location, path }),
+        tree: Some(Directory { location, path, descriptors: None }),
         archive: None,
         compose: None,
         descriptor: None,

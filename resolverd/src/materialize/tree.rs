@@ -70,6 +70,35 @@ pub fn read(
     Ok(entries)
 }
 
+/// Reads the descriptors, files of this name, of what lies below `top` out of its listing. What else is listed, whatever it is, does not
+/// matter.
+///
+/// **Errors**: `files.descriptors` where they are more than `most`; `files.duplicate`; about `subject`.
+pub fn descriptors(
+    listing: &[u8],
+    top: &DocPath,
+    (descriptor, most): (&str, usize),
+    subject: &dyn fmt::Display,
+) -> Result<Vec<Entry>, Refusal> {
+    let text = String::from_utf8_lossy(listing);
+    let entry = |line: &str| {
+        let mut fields = line.splitn(4, ' ');
+        let (mode, _, id, path) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let (directory, name) = path.rsplit_once('/')?;
+        let is_descriptor = name == descriptor && directory != top.as_text();
+        let is_file = matches!(mode, "100644" | "100755");
+        let path = below(top, path).filter(|_| is_descriptor && is_file)?;
+        Some(Entry { path, blob: CommitId::parse(id).ok()?, executable: mode == "100755" })
+    };
+    let entries: Vec<Entry> = text.lines().filter_map(entry).collect();
+    if entries.len() > most {
+        let expected = format!("at most {most} components in one package");
+        return Err(Refusal::new("files.descriptors", subject, expected, entries.len()));
+    }
+    names::check(subject, entries.iter().map(|entry| &entry.path))?;
+    Ok(entries)
+}
+
 /// Returns how many levels are asked for.
 pub fn levels(limits: &Limits) -> usize {
     usize::try_from(limits.release_depth).unwrap_or(usize::MAX)
@@ -187,5 +216,35 @@ mod tests {
         assert_eq!(found(&lines, &limits(2, 2)).map(|found| found.len()), Ok(2));
         assert_eq!(found(&lines, &limits(1, 2)), Err("limit.release_files".to_owned()));
         assert_eq!(found(&lines[..2], &limits(2, 1)), Err("limit.release_depth".to_owned()));
+    }
+
+    #[test]
+    fn of_a_package_the_descriptors_below_it_are_found_whatever_lies_beside_them() {
+        let check = |lines: &[&str], most: usize, expected: Result<&[&str], &str>| {
+            let listing: String = lines.iter().map(|line| line.replace("ID", ID) + "\n").collect();
+            let top = DocPath::parse("packages/x").expect("a path");
+            let found = descriptors(listing.as_bytes(), &top, ("lcp.toml", most), &"a package");
+            let found = found.map(|all| all.iter().map(|one| one.path.to_string()).collect::<Vec<_>>());
+            let expected = expected.map(|all| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>());
+            assert_eq!(found.map_err(|one| one.reason.into_owned()), expected.map_err(str::to_owned));
+        };
+        let lines = [
+            "100644 blob ID packages/x/lcp.toml",
+            "040000 tree ID packages/x/a",
+            "100644 blob ID packages/x/a/lcp.toml",
+            "100755 blob ID packages/x/a/b/lcp.toml",
+            "100644 blob ID packages/x/a/LCP.toml",
+            "120000 blob ID packages/x/link/lcp.toml",
+            "160000 commit ID packages/x/module",
+            "100644 blob ID packages/x/c d?/lcp.toml",
+            "100644 blob ID packages/x/CON/lcp.toml",
+            "100644 blob ID packages/xa/y/lcp.toml",
+            "nothing",
+        ];
+        check(&lines, 2, Ok(&["a/lcp.toml", "a/b/lcp.toml"]));
+        check(&lines, 1, Err("files.descriptors"));
+        check(&[], 1, Ok(&[]));
+        let twins = ["100644 blob ID packages/x/A/lcp.toml", "100644 blob ID packages/x/a/lcp.toml"];
+        check(&twins, 2, Err("files.duplicate"));
     }
 }

@@ -18,7 +18,7 @@ use crate::fetch::progress::Step;
 use crate::fetch::reach::Reach;
 use crate::fetch::{Answer, Ask, FetchError, Fetched};
 use crate::materialize::about::{About, SCHEMA, changes, content, stamps};
-use crate::materialize::plan::{Piece, Plan, named};
+use crate::materialize::plan::{DESCRIPTOR, Piece, Plan, named};
 use crate::materialize::stage::{Stage, retire};
 use crate::materialize::tree::{self, at_most};
 use crate::materialize::{Cache, Fetching, Outcome, Tools, names, packed};
@@ -157,7 +157,11 @@ fn list(jobs: &mut [Job<'_>], tools: &Tools<'_>) {
 
 fn listed(job: &mut Job<'_>, fetched: &Fetched, limits: &Limits) -> Result<(), Refusal> {
     let Some(directory) = &job.plan.tree else { return Ok(()) };
-    let entries = tree::read(&fetched.bytes, &directory.path, limits, &job.plan.release)?;
+    let subject = &job.plan.release;
+    let entries = match directory.descriptors {
+        Some(most) => tree::descriptors(&fetched.bytes, &directory.path, (DESCRIPTOR, most), subject)?,
+        None => tree::read(&fetched.bytes, &directory.path, limits, subject)?,
+    };
     (job.tree, job.way) = (fetched.blob.clone(), fetched.way.clone());
     for entry in entries {
         match job.pieces.iter_mut().find(|piece| piece.path == entry.path) {

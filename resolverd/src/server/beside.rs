@@ -25,7 +25,7 @@ use crate::api::files::FilesRow;
 use crate::api::{Code, Failure};
 use crate::resolve::{Candidates, Request, Standing, native_for};
 use crate::server::direct::{DIRECTS_MAX, Described};
-use crate::server::files::{Beside, Choice};
+use crate::server::files::{Beside, Choice, Part};
 
 /// How many descriptors of one package are read.
 const DESCRIPTORS_MAX: usize = 2_000;
@@ -178,7 +178,8 @@ impl Packages {
         }
         let reference = DirectReference { path, ..here };
         (scene.hands.allow)(&reference).map_err(|failure| refused(&reference, failure))?;
-        let choice = Beside { reference: reference.clone(), only: None, release: Some(full), of: of.clone() };
+        let choice =
+            Beside { reference: reference.clone(), part: Part::Whole, release: Some(full), of: of.clone() };
         let row = (scene.hands.provide)(Choice::Beside(Box::new(choice)))
             .map_err(|failure| refused(&reference, failure))?;
         let described =
@@ -299,7 +300,12 @@ fn lasting<T>(found: Result<T, Unsaid>) -> Result<Result<T, Why>, Unsaid> {
 fn is_lasting(failure: &Failure) -> bool {
     let reason = &*failure.reason;
     let is_known = ["file_missing", "policy.direct", "git.not_a_blob", "git.not_a_tree", "git.lfs_pointer"];
-    failure.code == Code::ManifestInvalid || is_known.contains(&reason) || reason.starts_with("files.")
+    // How much of a directory may come onto the disk is the same for as long as the configuration is.
+    let is_of_size = reason == "limit.file_bytes" || reason.starts_with("limit.release_");
+    failure.code == Code::ManifestInvalid
+        || is_known.contains(&reason)
+        || is_of_size
+        || reason.starts_with("files.")
 }
 
 /// Tells whether an id is that of a package or of something in it.
@@ -345,8 +351,8 @@ fn opened(directory: &DirectReference, of: &Of, hands: &Hands<'_>) -> Result<Pac
         DocPath::parse(&if root.is_empty() { WORKSPACE.to_owned() } else { format!("{root}/{WORKSPACE}") })
             .ok()
     });
-    let only = Some([descriptor].into_iter().chain(workspace.clone()).collect());
-    let choice = Beside { reference: directory.clone(), only, release: None, of: of.clone() };
+    let part = Part::Files([descriptor].into_iter().chain(workspace.clone()).collect());
+    let choice = Beside { reference: directory.clone(), part, release: None, of: of.clone() };
     let row =
         (hands.provide)(Choice::Beside(Box::new(choice))).map_err(|failure| match is_lasting(&failure) {
             true => unknown(&format!("that cannot be had: {}", failure.detail)),
@@ -369,23 +375,18 @@ fn opened(directory: &DirectReference, of: &Of, hands: &Hands<'_>) -> Result<Pac
     Ok(package)
 }
 
-/// Reads the ids of the components in a package.
+/// Reads the ids of the components in a package. Nothing but their descriptors is fetched.
 fn held(directory: &DirectReference, of: &Of, hands: &Hands<'_>) -> Result<Contents, Unsaid> {
     let unknown = |why: &str| Unsaid::Never(format!("the package in {} {why}", directory.path));
-    let choice = Beside { reference: directory.clone(), only: None, release: None, of: of.clone() };
+    let part = Part::Descriptors(DESCRIPTORS_MAX);
+    let choice = Beside { reference: directory.clone(), part, release: None, of: of.clone() };
     let row =
         (hands.provide)(Choice::Beside(Box::new(choice))).map_err(|failure| match is_lasting(&failure) {
             true => unknown(&format!("cannot be had: {}", failure.detail)),
             false => Unsaid::Now(failure),
         })?;
-    let is_descriptor =
-        |path: &&DocPath| path.segments().next_back() == Some(DESCRIPTOR) && path.segments().count() > 1;
-    let all: Vec<&DocPath> = row.files.iter().map(|line| &line.path).filter(is_descriptor).collect();
-    if all.len() > DESCRIPTORS_MAX {
-        return Err(unknown(&format!("has more than {DESCRIPTORS_MAX} components")));
-    }
     let mut contents = Contents::new();
-    for path in all {
+    for path in row.files.iter().map(|line| &line.path) {
         let bytes = (hands.read)(&row, path).map_err(Unsaid::Now)?.unwrap_or_default();
         let project = ProjectFile::parse(&bytes).ok().and_then(|file| file.project);
         let (Some(project), Some(parent)) = (project, path.parent()) else { continue };

@@ -289,15 +289,17 @@ fn told(calls: Calls, chosen: &[Told<'_>]) -> Result<Vec<Warning>, Failure> {
         }
     }
     let mut warnings = Vec::new();
-    let mut left_out = 0_usize;
+    let mut left_out = Vec::new();
     for (reason, text) in chosen.iter().flat_map(Told::sentences) {
         match warnings.len() < TOLD_MAX {
             true => warnings.push(Warning::new(reason, text)),
-            false => left_out += 1,
+            false => left_out.push(reason),
         }
     }
-    if left_out > 0 {
-        warnings.push(Warning::new(UNDECLARED, format!("{left_out} more calls are not told one by one")));
+    if let Some(first) = left_out.first() {
+        let is_one = left_out.iter().all(|reason| reason == first);
+        let text = format!("{} more calls are not told one by one", left_out.len());
+        warnings.push(Warning::new(if is_one { first } else { UNDECLARED }, text));
     }
     Ok(warnings)
 }

@@ -19,7 +19,7 @@ use catalogue_schema::version::VersionReq;
 use crate::api::{Code, Failure};
 use crate::resolve::overlay::{Overlay, Wishes};
 use crate::resolve::{Candidates, Request, Standing};
-use crate::server::files::{Beside, Choice};
+use crate::server::files::{Beside, Choice, Part};
 
 /// How many direct references one question may name.
 pub const DIRECTS_MAX: usize = 64;
@@ -77,7 +77,7 @@ impl Described {
         let (reference, full) = (self.reference.clone(), self.full());
         match self.beside.clone() {
             None => Choice::Described(reference, full),
-            of => Choice::Beside(Box::new(Beside { reference, only: None, release: Some(full), of })),
+            of => Choice::Beside(Box::new(Beside { reference, part: Part::Whole, release: Some(full), of })),
         }
     }
 }

@@ -270,13 +270,24 @@ impl Choice {
     }
 }
 
+/// What is wanted of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Everything in it.
+    Whole,
+    /// These files of its commit, as far as they are there.
+    Files(Vec<DocPath>),
+    /// The descriptors of what lies below it, at most so many. What else is there does not matter.
+    Descriptors(usize),
+}
+
 /// Something in the repository of a release, at its commit.
 #[derive(Debug, Clone)]
 pub struct Beside {
     /// Where it lies.
     pub reference: DirectReference,
-    /// Only these files of the commit, as far as they are there, and not the directory.
-    pub only: Option<Vec<DocPath>>,
+    /// Which files of it.
+    pub part: Part,
     /// Which release it is, as `id@version`, where that is known.
     pub release: Option<String>,
     /// The listed release beside it, whose machines are asked; `None` where a directory of a commit led to it.

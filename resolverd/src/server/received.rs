@@ -4,6 +4,7 @@
 //! so that they are what they should be, and not just any file that a link in a local directory leads to. Of a publisher nothing but
 //! keys is told, for the same reason.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use catalogue_schema::dialect::estream;
@@ -41,8 +42,13 @@ pub(super) fn answer(asked: &Asked, snapshot: &Snapshot, facts: &Facts) -> Resul
     };
     let ground = Ground { snapshot, facts, records: &records };
     let (view, mut gathered) = (View::new(snapshot), Gathered::default());
-    let rows = asked.releases.iter().map(|reference| ground.row(reference, &view, &mut gathered));
-    let items = rows.collect::<Result<Vec<_>, _>>()?;
+    // One release may be asked for very often.
+    let mut known: HashMap<String, DocumentsRow> = HashMap::new();
+    let rows = asked.releases.iter().map(|reference| match known.entry(reference.to_string()) {
+        Entry::Occupied(known) => Ok(known.get().clone()),
+        Entry::Vacant(free) => Ok(free.insert(ground.row(reference, &view, &mut gathered)?).clone()),
+    });
+    let items = rows.collect::<Result<Vec<_>, Failure>>()?;
     let mut told = BTreeSet::new();
     let names = asked.publishers.iter().filter(|name| told.insert(name.as_str()));
     let publishers = names.flat_map(|name| ground.publisher(name)).collect();

@@ -1311,7 +1311,12 @@ fn of_overlay(error: &ParseError) -> Failure {
 /// Reads what the host has: a name such as `estream`, or an id, and its version.
 fn host(name: &str, version: &str) -> Result<Native, Failure> {
     let fault = |error: ParseError| Failure::of_reference(&error.in_field(format!("platforms.{name}")));
-    let id = estream::platform(name).map_err(fault)?;
+    let id = estream::platform(name).map_err(|error| match &*error.reason {
+        "input.platform" => {
+            fault(error).hint("{\"estream\": \"0.9.0\"} says which version of the kernel there is")
+        }
+        _ => fault(error),
+    })?;
     Ok(Native::Host(id, Version::parse(version).map_err(fault)?))
 }
 
