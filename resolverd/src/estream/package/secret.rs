@@ -123,11 +123,13 @@ fn der_content(bytes: &[u8]) -> Option<(usize, &[u8])> {
 /// Tells whether the content of a SEQUENCE begins as a private key does: of PKCS#8 with its version and the algorithm's identifier
 /// (RFC 5958), enciphered with that alone, else as RFC 8017 and RFC 5915 have it.
 fn is_key(content: &[u8]) -> bool {
-    match content {
-        [0x02, 0x01, 0 | 1, 0x30, _, 0x06, ..] | [0x30, 0..=0x7f, 0x06, ..] => true,
-        [0x02, 0x01, 0, 0x02, ..] | [0x02, 0x01, 1, 0x04, ..] => true,
-        _ => false,
-    }
+    matches!(
+        content,
+        [0x02, 0x01, 0 | 1, 0x30, _, 0x06, ..]
+            | [0x30, 0..=0x7f, 0x06, ..]
+            | [0x02, 0x01, 0, 0x02, ..]
+            | [0x02, 0x01, 1, 0x04, ..]
+    )
 }
 
 fn place(bytes: &[u8], part: &[u8]) -> Option<usize> {
@@ -235,7 +237,7 @@ mod tests {
             Signer::seeded(KeyAlgorithm::MlDsa87, Zeroizing::new(<[u8; SEED_BYTES]>::try_from(seed).unwrap()))
         };
         let (key, other) = (seeded(&seed), seeded(&[7; SEED_BYTES]));
-        let long: Vec<u8> = (0..4_896_u32).map(|at| (at * at >> 3) as u8).collect();
+        let long: Vec<u8> = (0..4_896_u32).map(|at| ((at * at) >> 3) as u8).collect();
         let keys = [
             key.clone(),
             PrivateKey { secret: Secret::MlDsa87Expanded(Zeroizing::new(long.clone())), public: None },
