@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::process::Command;
 
-use catalogue_schema::digest::{Algorithm, Digest};
+use catalogue_schema::digest::{Algorithm, Digest, hex};
+use catalogue_schema::key::PrivateKey;
 use resolverd::fetch::limit::Limits;
 use resolverd::materialize::archive::Bounds;
 use serde_json::{Value, json};

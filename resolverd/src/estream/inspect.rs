@@ -35,7 +35,11 @@ pub fn brought(
     archive: &[FileLine],
 ) -> Result<Vec<InstalledFile>, Failure> {
     let brought = |file: &FileLine| {
-        Ok(InstalledFile { path: target(id, category, &file.path)?, sha256: file.digest.clone() })
+        Ok(InstalledFile {
+            path: target(id, category, &file.path)?,
+            sha256: file.digest.clone(),
+            adopted: false,
+        })
     };
     archive.iter().map(brought).collect()
 }

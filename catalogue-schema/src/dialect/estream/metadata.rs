@@ -127,7 +127,7 @@ pub(super) fn read(task: &MetadataTask, bytes: &[u8], received: &Received) -> Re
         extra = Map::new();
         let text = format!(
             "{}: its {} versions do not carry what metadata.json says of all of them: {carried} bytes in each would be more than {COPIED_BYTES_MAX}",
-            task.spot.id,
+            task.spot().id,
             rows.len()
         );
         finding.warnings.push(Warning::new(CARRIED, text));

@@ -836,8 +836,14 @@ fn whoever_has_a_record_is_registered_whatever_it_says() {
     let task =
         dialect::Task::Estream(Task::Publishers(Box::new(PublishersTask { filter: Filter::default() })));
     let want = Want::Tree { location: entry(""), depth: 1 };
-    let errand =
-        Errand { want, digests: Vec::new(), size: None, signature: None, stage: Stage::Release, task };
+    let errand = Errand {
+        want,
+        digests: Digests::default(),
+        size: None,
+        signature: None,
+        stage: Stage::Release,
+        task,
+    };
     let refused =
         dialect::refuse(&errand, Refusal::new("git.not_a_tree", "publishers", "a directory", "a file"));
     assert_eq!(refused.gap.unwrap().reason, "git.not_a_tree", "who is registered is not known");
@@ -850,11 +856,11 @@ fn names_of_directories_that_are_none_are_refused_and_what_lies_deep_is_read() {
     let read = |text: &str| {
         let errand = Errand {
             want: Want::Directories { location: location.clone(), depth: INDEX_LEVELS },
-            digests: Vec::new(),
+            digests: Digests::default(),
             size: None,
             signature: None,
             stage: Stage::Release,
-            task: dialect::Task::Estream(Task::Index(IndexTask::default())),
+            task: dialect::Task::Estream(Task::Index(Box::default())),
         };
         let head = format!("{COMMIT} index\n");
         let found = dialect::read(&errand, (head + text).as_bytes(), &received(b""), &Forges::default())?;
