@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Said, Sandbox};
 use crate::harness::estream::{Part, Registry, sample};
+use crate::harness::poll;
 use crate::harness::repository::{Files, Repository};
 
 const WIRE: &str = "estream:estream-wire-fix@1.0.0";
@@ -624,7 +625,7 @@ fn what_is_listed_here_and_cannot_be_read_or_used_protects_all_the_same() {
     };
     let metadata = "index/integration/acme-router/metadata.json";
     let (unread, _repository) = site(&|registry| registry.put(metadata, "{"));
-    unread.refuses(&bundle, &[], 6, "E015", "does not say whose it is");
+    unread.refuses(&bundle, &[], 6, "E015", "parts lists estream:acme-router and does not say whose it is");
     let (unnamed, _repository) = site(&|registry| {
         registry.change(metadata, |metadata| metadata["versions"][0]["checksum_sha3"] = json!(7));
     });
@@ -634,6 +635,17 @@ fn what_is_listed_here_and_cannot_be_read_or_used_protects_all_the_same() {
         registry.put("index/integration/acme-router/1.0.0/checksum.sha3", format!("{}\n", "0".repeat(64)));
     });
     spoiled.refuses(&bundle, &[], 7, "E006", "may not be used here, says parts");
+
+    // That a source was not read for long says nothing of a version: what it said of it counts.
+    let (old, _repository) = site_of(|registry| registry.publish(&ROUTER), &json!({"maxStale": "1s"}));
+    let daemon = old.sandbox.start_synced();
+    poll::until("the source's expiry", || {
+        let answer = daemon.resolve(&["estream:acme-router"]);
+        (answer.status != 200).then(|| assert_eq!(answer.reason(), "source.expired", "{answer}"))
+    });
+    let said = old.install(&bundle, &[]);
+    assert_eq!(said.status, 0, "{said:?}");
+    drop(daemon);
 
     // What was withdrawn stays where it is, and comes to nobody else.
     let withdrawn = |registry: &mut Registry| {

@@ -7,12 +7,12 @@
 //!     journal.json           the steps; from the moment at which it is there the change is decided
 //!     journal.done           the same, once all of them are done or taken back
 //! ```
-//! 1. Everything new is written aside and synced, then the journal. Whoever finds a directory without one throws it away.
+//! 1. Everything new is written aside and synced, then the journal.
 //! 2. Each step moves what is there aside and what is new into its place. The last step is the workspace's own file.
 //! 3. The journal becomes `journal.done`: whatever lies in `old/` is needed no more. Then all of it goes, that file last.
 //!
-//! Without either file nothing was moved yet, and `old/` is empty. Where it is not, somebody took the journal away: nothing is thrown
-//! away then, for what lies there is nowhere else.
+//! Whoever finds a directory with neither file throws it away, for nothing was moved yet and `old/` is empty. Where it is not, somebody
+//! took the journal away: nothing is thrown away then, for what lies there is nowhere else.
 //!
 //! A run that finds a journal finishes it. Where a step fails, also of such a run, the steps are undone, last one first. A file that is
 //! neither what lay there nor what is brought stops both: somebody has changed it meanwhile. Links are never followed.

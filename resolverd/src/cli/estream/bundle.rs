@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use catalogue_schema::dialect::estream::instant;
 use catalogue_schema::dialect::estream::workspace::{Installed, Workspace};
 use catalogue_schema::digest::Digest;
+use catalogue_schema::generation::SOURCE_EXPIRED;
 use catalogue_schema::id::{ComponentId, Namespace};
 use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::seal::{KEY_EXPIRED, KEY_REVOKED, KEY_ROTATED, SCOPE_OWNED};
@@ -150,7 +151,9 @@ fn unrecorded(id: &str, publisher: &str, source: &str) -> Failure {
 /// Tells that a version that is listed here may be used here. What was withdrawn is kept where it is installed, as everywhere.
 fn usable(id: &str, entry: &Value, installed: &Workspace) -> Result<Option<Warning>, Failure> {
     let (version, source) = (field(entry, "version"), field(&entry["source"], "id"));
-    if entry["trust"]["verdict"] == "refused" {
+    // What a source said counts also where it was not checked for too long: that says nothing of the version.
+    let is_expired = entry["trust"]["refusal"]["reason"] == SOURCE_EXPIRED;
+    if entry["trust"]["verdict"] == "refused" && !is_expired {
         let refusal: Refusal = read(&entry["trust"]["refusal"])?;
         let mut failure = Failure::of_refusal(&refusal);
         failure.detail = format!("{id}@{version} may not be used here, says {source}: {refusal}");
