@@ -757,3 +757,11 @@ fn an_archive_that_is_not_what_is_promised_leaves_nothing_in_sight() {
         "archive.format",
     );
 }
+
+#[test]
+fn whoever_has_gone_waits_for_no_desk() {
+    let desks = Desks { free: Mutex::new(0), left: Condvar::new() };
+    let (origins, limits, gone) = (Counted::default(), Limits::default(), Gone::new(true.into()));
+    let tools = Tools { gone: Some(&gone), ..tools(&origins, &limits, Fetching::Allowed) };
+    assert!(desks.take(&tools).is_none());
+}
