@@ -927,8 +927,8 @@ fn what_is_installed_is_exchanged_for_other_bytes_only_by_name_and_force() {
     daemon.sync();
     let words = ["E006", "install.other_archive", "hub 1.0.0 was installed from parts", "in other it is"];
     for arguments in [
-        &["install", "@acme/impact"][..],
-        &["install", "@acme/impact", "--force"],
+        &["install", "esf-trading"][..],
+        &["install", "esf-trading", "--force"],
         &["install", "hub"],
         &["install"],
         &["install", "--force"],

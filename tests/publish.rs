@@ -1296,7 +1296,7 @@ fn what_a_forge_or_git_acts_on_is_no_archive() {
         (".github/workflows/x.yml", "E008 registry.file_unknown"),
         (".forge/x", "E008 registry.file_unknown"),
         // A path that is Git's own is none that readers take.
-        (".gitattributes", "E008 input.path E008 estream.version_unlisted"),
+        (".gitattributes", "E008 input.path E008 input.path"),
         ("README.md", "E008 registry.file_unknown"),
         ("other/x.tar.gz", ""),
     ];
