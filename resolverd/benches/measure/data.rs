@@ -296,8 +296,10 @@ fn graph(data: &Path) -> Result<Option<BTreeMap<String, Vec<Version>>>, Trouble>
     Ok(Some(serde_json::from_str(&text)?))
 }
 
-/// Components by names that every registry takes, and what each of their versions, oldest first, requires of which name.
-pub(crate) type Rows = Vec<(String, Vec<Vec<(String, String)>>)>;
+/// A component by a name that every registry takes, and what each of its versions, oldest first, requires of which name.
+pub(crate) type Versions = (String, Vec<Vec<(String, String)>>);
+/// Components, each with its versions.
+pub(crate) type Rows = Vec<Versions>;
 
 /// Reads the real graph without what closes a circle, which a registry of eStream may not have.
 pub(crate) fn acyclic(data: &Path) -> Result<Option<Rows>, Trouble> {
