@@ -281,7 +281,7 @@ const SIGNED_AT_ONCE: usize = 1_024;
 const SIGNING_THREADS: usize = 4;
 
 /// Signs every version of some components, of which the first has the number `first`.
-fn seals(first: usize, some: &[Row], signers: &[Signer]) -> Result<Vec<Vec<Seal>>, Trouble> {
+fn seals(first: usize, some: &[Versions], signers: &[Signer]) -> Result<Vec<Vec<Seal>>, Trouble> {
     let of_one = |number: usize, name: &str, count: usize| -> Result<Vec<Seal>, String> {
         let seal = |at: usize| {
             let checksum = Digest::of(Algorithm::Sha3_256, format!("{name}@1.{at}.0").as_bytes());
