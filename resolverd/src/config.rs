@@ -542,17 +542,11 @@ impl Settings {
     pub fn sources(&self) -> Result<Vec<Source>, ConfigError> {
         let path = &self.sources_file;
         let registries = self.home.as_ref().map_or(&[][..], |home| &home.sources);
-        let mut sources = match read(path) {
-            Err(ConfigError::Unreadable { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound
-                    && !registries.is_empty()
-                    && !self.is_sources_file_named() =>
-            {
-                Vec::new()
-            }
-            bytes => {
+        let mut sources = match !registries.is_empty() && self.lacks_sources_file() {
+            true => Vec::new(),
+            false => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
-                catalogue_schema::sources::read(&bytes?, directory, &self.forges)
+                catalogue_schema::sources::read(&read(path)?, directory, &self.forges)
                     .map_err(|error| ConfigError::Sources { path: path.clone(), error })?
             }
         };
@@ -564,12 +558,26 @@ impl Settings {
         Ok(sources)
     }
 
-    /// Tells whether somebody has said which sources file is meant.
-    fn is_sources_file_named(&self) -> bool {
+    /// Tells whether nobody has ever named a source here: the sources file is not at its usual place, and eStream's own configuration
+    /// has no registry. A file that was named and is missing is a mistake, and is told as one wherever it is read.
+    pub fn is_without_sources(&self) -> bool {
+        self.home.as_ref().is_none_or(|home| home.sources.is_empty()) && self.lacks_sources_file()
+    }
+
+    /// Tells whether there is no sources file at its usual place, and nobody has named another.
+    fn lacks_sources_file(&self) -> bool {
         let Origin { overrides, env } = &self.origin;
+        let is_set = |name: &str| env.get(name).is_some_and(|value| !value.is_empty());
+        let is_named =
+            overrides.sources.is_some() || is_set("RESOLVERD_SOURCES") || is_set("LCOD_RESOLVER_CONFIG");
         let env = |name: &str| env.get(name).cloned();
         let usual = Homes { env: &env, system: overrides.system }.config();
-        usual.ok().as_deref() != self.sources_file.parent()
+        let is_usual = !is_named && usual.ok().as_deref() == self.sources_file.parent();
+        is_usual
+            && self
+                .sources_file
+                .symlink_metadata()
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 
     /// Returns the settings of a verb that works for itself in the directory `alone`: the operator's own, but with what lies there for
