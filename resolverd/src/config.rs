@@ -83,6 +83,8 @@ pub struct Overrides {
     /// A directory that one verb has for itself, with sources of its own: state, cache and socket lie there, sources that are
     /// configured elsewhere do not count, and no other machine is asked.
     pub alone: Option<PathBuf>,
+    /// eStream's own configuration is left out, whatever is said of it: for who looks at the rest although that one is wrong.
+    pub without_home: bool,
 }
 
 /// The settings in force.
@@ -388,9 +390,9 @@ impl Settings {
         if overrides.alone.is_some() {
             files.iter_mut().for_each(ConfigFile::stay_alone);
         }
-        let is_home_read = files.iter().find_map(|file| file.estream.home_config).unwrap_or(true);
-        let home = match is_home_read && overrides.alone.is_none() {
-            true => home_config(&homes)?,
+        let is_left_out = overrides.alone.is_some() || overrides.without_home;
+        let home = match reads_home(&files) && !is_left_out {
+            true => home_config(home_paths(&homes))?,
             false => None,
         };
         let from_files = |pick: fn(&ConfigFile) -> Option<PathBuf>| files.iter().find_map(pick);
@@ -603,6 +605,25 @@ pub fn looked_for(overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -
     config_paths(overrides, &Homes { env, system: overrides.system })
 }
 
+/// Returns what is wrong in eStream's own configuration, each file by itself; nothing where it does not count.
+pub fn wrong_at_home(
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Vec<(PathBuf, ConfigError)> {
+    let homes = Homes { env, system: overrides.system };
+    if !config_files(overrides, &homes).map_or(true, |files| reads_home(&files)) {
+        return Vec::new();
+    }
+    let wrong =
+        |(path, name): (PathBuf, String)| Some((path.clone(), home_config(vec![(path, name)]).err()?));
+    home_paths(&homes).into_iter().filter_map(wrong).collect()
+}
+
+/// Tells whether eStream's own configuration counts.
+fn reads_home(files: &[ConfigFile]) -> bool {
+    files.iter().find_map(|file| file.estream.home_config).unwrap_or(true)
+}
+
 /// Reads the configuration files that exist, the more specific first.
 fn config_files(overrides: &Overrides, homes: &Homes<'_>) -> Result<Vec<ConfigFile>, ConfigError> {
     let is_named = overrides.config.is_some() || set(homes.env, "RESOLVERD_CONFIG").is_some();
@@ -618,10 +639,10 @@ fn home_paths(homes: &Homes<'_>) -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// Reads eStream's own configuration; `None` where there is none.
-fn home_config(homes: &Homes<'_>) -> Result<Option<Home>, ConfigError> {
+/// Reads eStream's own configuration, the more specific file first; `None` where there is none.
+fn home_config(paths: Vec<(PathBuf, String)>) -> Result<Option<Home>, ConfigError> {
     let mut found = Home::default();
-    for (path, name) in home_paths(homes) {
+    for (path, name) in paths {
         let bytes = match read_home(&path) {
             Err(ConfigError::Unreadable { source, .. }) if is_absent(&source) => continue,
             bytes => bytes?,
