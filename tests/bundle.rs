@@ -268,6 +268,73 @@ fn a_bundle_installs_without_a_network_and_is_pinned_by_one_digest() {
 }
 
 #[test]
+fn a_machine_on_which_nobody_has_named_a_source_takes_a_bundle_and_brings_its_files_back() {
+    let world = World::new();
+    world.sandbox.run(&["sync"]);
+    let (bundle, _) = world.export("bundle", &["estream-wire-fix"]);
+    let bundle = bundle.to_str().unwrap();
+    let site = Site { sandbox: Sandbox::new() };
+    std::fs::create_dir(site.work()).unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = site.sandbox.command();
+        command.current_dir(site.work()).env_remove("RESOLVERD_SOURCES").args(arguments);
+        command
+    };
+    let run = |arguments: &[&str]| Said::of(&mut command(arguments));
+    // A file that was named has to be there, and one that is there has to be read.
+    let missing = site.install(Path::new(bundle), &[]);
+    assert!(missing.status == 2 && missing.stderr.contains("sources.json"), "{missing:?}");
+    let usual = site.sandbox.path("config/resolverd/sources.json");
+    std::fs::create_dir_all(&usual).unwrap();
+    assert_eq!(run(&["install", "--from", bundle]).status, 2);
+    std::fs::remove_dir(&usual).unwrap();
+    assert!(files(&site.work()).is_empty());
+
+    let said = run(&["install", "--from", bundle]);
+    assert!(said.status == 0 && said.stdout.contains("Installed 2 components"), "{said:?}");
+    let whole = files(&site.work());
+    std::fs::create_dir_all(site.sandbox.path("home/.estream")).unwrap();
+    std::fs::write(site.sandbox.path("home/.estream/config.toml"), "[cache]\nttl_hours = 1\n").unwrap();
+    let said = run(&["install", "--from", bundle]);
+    assert!(said.status == 0 && said.stdout.contains("Nothing to install"), "{said:?}");
+    let said = run(&["install"]);
+    assert!(said.status == 0 && said.stdout.contains("Nothing to install"), "{said:?}");
+    assert!(!said.stdout.contains("warning"), "{said:?}");
+
+    // What is missing is told of wherever it is not brought back, with what does.
+    let (readme, schema) = ("adapters/estream-wire-fix/README.md", "schemas/esf-trading/README.md");
+    for path in [readme, schema] {
+        std::fs::remove_file(site.work().join(path)).unwrap();
+    }
+    let told = run(&["install"]).stdout;
+    for name in ["estream-wire-fix", "esf-trading"] {
+        let way = format!(
+            "1 file of {name} no longer as installed; no source lists it: resolverd install --from DIR --force {name}"
+        );
+        assert!(told.contains(&way), "{told}");
+    }
+    let told = run(&["install", "--from", bundle, "estream-wire-fix"]).stdout;
+    let way = format!(
+        "1 file of esf-trading no longer as installed; resolverd install --from {bundle} --force esf-trading"
+    );
+    assert!(told.contains(&way), "{told}");
+    let told = run(&["install", "--from", bundle, "--dry-run"]).stdout;
+    assert!(told.contains("Would restore 2 files of 2 components") && !told.contains("no longer"), "{told}");
+    let told = run(&["install", "--from", bundle]).stdout;
+    assert!(told.contains("Restored 2 files of 2 components") && !told.contains("no longer"), "{told}");
+    assert!(files(&site.work()) == whole);
+    std::fs::remove_file(site.work().join(schema)).unwrap();
+    assert_eq!(run(&["install", "--from", bundle, "--force", "esf-trading"]).status, 0);
+    assert!(files(&site.work()).keys().eq(whole.keys()));
+
+    // The other verbs of a workspace have nobody to ask either.
+    let said = run(&["verify", "--all"]);
+    assert!(said.status == 0 && said.stdout.ends_with("2 components, 0 wrong\n"), "{said:?}");
+    let said = run(&["uninstall", "estream-wire-fix"]);
+    assert!(said.status == 0 && said.stderr.is_empty(), "{said:?}");
+}
+
+#[test]
 fn whatever_is_changed_in_a_bundle_is_refused_and_nothing_is_written() {
     let world = World::new();
     world.sandbox.run(&["sync"]);

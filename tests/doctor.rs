@@ -172,6 +172,10 @@ fn whatever_is_broken_is_named_with_its_next_step() {
             write_config(s, "offline = true\nsorces = \"x\"\n")
         }),
         ("config", "line 2", "edit ", |s| write_config(s, "offline = true\n[limits\n")),
+        ("config", "line 3", ".estream/config.toml", |s| {
+            std::fs::create_dir_all(s.path("home/.estream")).unwrap();
+            std::fs::write(s.path("home/.estream/config.toml"), "[registry]\n\ndefault = 7\n").unwrap();
+        }),
         ("sources", "line 1", "edit ", |s| s.write_sources_text("{\"sources\": 7}")),
         ("sources", "not there", "--sources", |s| std::fs::remove_file(s.sources()).unwrap()),
         ("store.index", "", "doctor --repair", |s| garble(&s.state().join("index"))),

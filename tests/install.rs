@@ -1037,7 +1037,7 @@ fn without_a_name_what_the_workspace_lists_is_installed_and_missing_files_come_b
         std::fs::remove_dir_all(world.place(directory)).unwrap();
     }
     let told = world.done(&["install", "--dry-run"]);
-    assert!(told.contains("Would install 3 components"), "{told}");
+    assert!(told.contains("of 3 components") && told.contains("Would restore"), "{told}");
     world.done(&["install"]);
     assert_eq!(world.tree(), whole);
     assert!(world.done(&["install"]).contains("are installed already"));
@@ -1046,8 +1046,24 @@ fn without_a_name_what_the_workspace_lists_is_installed_and_missing_files_come_b
     std::fs::remove_file(world.place("widgets/impact.json")).unwrap();
     let told = world.done(&["install"]);
     assert!(told.contains("1 file of estream-wire-fix no longer as installed"), "{told}");
+    assert!(told.contains("Restored 1 file of 1 component"), "{told}");
     assert_eq!(world.read("circuits/fix-parser.circuit.yaml"), "by hand\n");
     assert_eq!(world.read("widgets/impact.json"), "{}\n");
+    // Of one component one file comes back, and another one, which was changed, stays and is told of.
+    let gone = whole.keys().find(|path| path.starts_with("adapters/")).unwrap();
+    std::fs::remove_file(world.place(gone)).unwrap();
+    let told = world.json(&["install"]);
+    let row = told["components"].as_array().unwrap().iter().find(|row| row["fate"] == "restored").unwrap();
+    assert_eq!((&row["id"], &row["files"]), (&json!("estream:estream-wire-fix"), &json!([gone])), "{told:#}");
+    assert_eq!((&told["installed"], &told["files"]), (&json!(0), &json!(0)));
+    assert_eq!((&told["restored"], &told["filesRestored"]), (&json!(1), &json!(1)));
+    let text = told["warnings"].to_string();
+    assert!(text.contains("1 file of estream-wire-fix no longer as installed"), "{text}");
+    // Whoever names one component hears of what it requires.
+    let schema = whole.keys().find(|path| path.starts_with("schemas/")).unwrap();
+    std::fs::remove_file(world.place(schema)).unwrap();
+    let told = world.done(&["install", "estream-wire-fix"]);
+    assert!(told.contains("1 file of esf-trading no longer as installed"), "{told}");
     world.done(&["install", "--force"]);
     assert_eq!(world.read("circuits/fix-parser.circuit.yaml"), "parser 1.0\n");
 }

@@ -452,7 +452,7 @@ impl Life {
         let bundle = self.desk.sandbox.path("bundle");
         let exported =
             self.desk.json(&["export", "@acme/order-router", "--output-dir", bundle.to_str().unwrap()]);
-        let away = Sandbox::with_sources(&json!({ "sources": [] }));
+        let away = Sandbox::new();
         place::copy(&bundle, &away.path("bundle"));
         std::fs::create_dir(away.path("work")).unwrap();
         let is_alone = Command::new("unshare").args(["-rn", "true"]).status().is_ok_and(|one| one.success());
@@ -465,7 +465,9 @@ impl Life {
                 away.furnish(&mut command);
                 command.arg("-rn").arg(place::binary());
             }
-            Said::of(command.current_dir(away.path("work")).arg("--offline").args(arguments))
+            // Nobody has configured anything there.
+            command.current_dir(away.path("work")).env_remove("RESOLVERD_SOURCES");
+            Said::of(command.arg("--offline").args(arguments))
         };
         let checksum = exported["checksum"].as_str().unwrap();
         let said = run(&["install", "--from", "../bundle", "--checksum", checksum]);
@@ -480,6 +482,14 @@ impl Life {
         let said = run(&["install", "--from", "../bundle", "--checksum", checksum, "--force"]);
         assert_eq!(said.status, 0, "{said:?}");
         assert_eq!(run(&["verify", "--all"]).status, 0);
+        std::fs::remove_file(&record).unwrap();
+        let said = run(&["install"]);
+        assert!(
+            said.status == 0 && said.stdout.contains("install --from DIR --force order-schemas"),
+            "{said:?}"
+        );
+        let said = run(&["install", "--from", "../bundle"]);
+        assert!(said.status == 0 && said.stdout.contains("Restored 1 file of 1 component"), "{said:?}");
         // Nothing is believed of it that its publisher did not sign.
         let archive = away.path("bundle/packages/order-schemas/0.1.0/package.tar.gz");
         let mut bytes = std::fs::read(&archive).unwrap();

@@ -210,6 +210,19 @@ fn keys_are_replaced_and_revoked() {
     assert!(said.status == 7 && said.stderr.contains("E007"), "{said:?}");
     let said = desk.run(&["publish", "orders", "--registry", "./registry.git", "--key", "acme.pem", "-y"]);
     assert!(said.status == 2 && said.stderr.contains("public key"), "{said:?}");
+    // A key that another publisher has is told as that one's, and not as unknown.
+    let add = ["registry", "publisher", "add", "else", "--key", "third.pem", "--dir", "registry"];
+    desk.done(&add);
+    desk.git("registry", &["add", "--all"]);
+    desk.git("registry", &["commit", "--quiet", "-m", "Another publisher"]);
+    desk.git("registry", &["push", "--quiet", "origin", "main"]);
+    let said = desk.run(&["publish", "orders", "--registry", "./registry.git", "--key", "third.key", "-y"]);
+    assert!(
+        said.status == 6
+            && said.stderr.contains("E015 registry.key_other")
+            && said.stderr.contains("is registered for else"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -83,6 +83,8 @@ pub struct Overrides {
     /// A directory that one verb has for itself, with sources of its own: state, cache and socket lie there, sources that are
     /// configured elsewhere do not count, and no other machine is asked.
     pub alone: Option<PathBuf>,
+    /// eStream's own configuration is left out, whatever is said of it: for who looks at the rest although that one is wrong.
+    pub without_home: bool,
 }
 
 /// The settings in force.
@@ -388,9 +390,9 @@ impl Settings {
         if overrides.alone.is_some() {
             files.iter_mut().for_each(ConfigFile::stay_alone);
         }
-        let is_home_read = files.iter().find_map(|file| file.estream.home_config).unwrap_or(true);
-        let home = match is_home_read && overrides.alone.is_none() {
-            true => home_config(&homes)?,
+        let is_left_out = overrides.alone.is_some() || overrides.without_home;
+        let home = match reads_home(&files) && !is_left_out {
+            true => home_config(home_paths(&homes))?,
             false => None,
         };
         let from_files = |pick: fn(&ConfigFile) -> Option<PathBuf>| files.iter().find_map(pick);
@@ -542,17 +544,11 @@ impl Settings {
     pub fn sources(&self) -> Result<Vec<Source>, ConfigError> {
         let path = &self.sources_file;
         let registries = self.home.as_ref().map_or(&[][..], |home| &home.sources);
-        let mut sources = match read(path) {
-            Err(ConfigError::Unreadable { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound
-                    && !registries.is_empty()
-                    && !self.is_sources_file_named() =>
-            {
-                Vec::new()
-            }
-            bytes => {
+        let mut sources = match !registries.is_empty() && self.lacks_sources_file() {
+            true => Vec::new(),
+            false => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
-                catalogue_schema::sources::read(&bytes?, directory, &self.forges)
+                catalogue_schema::sources::read(&read(path)?, directory, &self.forges)
                     .map_err(|error| ConfigError::Sources { path: path.clone(), error })?
             }
         };
@@ -564,12 +560,26 @@ impl Settings {
         Ok(sources)
     }
 
-    /// Tells whether somebody has said which sources file is meant.
-    fn is_sources_file_named(&self) -> bool {
+    /// Tells whether nobody has ever named a source here: the sources file is not at its usual place, and eStream's own configuration
+    /// has no registry. A file that was named and is missing is a mistake, and is told as one wherever it is read.
+    pub fn is_without_sources(&self) -> bool {
+        self.home.as_ref().is_none_or(|home| home.sources.is_empty()) && self.lacks_sources_file()
+    }
+
+    /// Tells whether there is no sources file at its usual place, and nobody has named another.
+    fn lacks_sources_file(&self) -> bool {
         let Origin { overrides, env } = &self.origin;
+        let is_set = |name: &str| env.get(name).is_some_and(|value| !value.is_empty());
+        let is_named =
+            overrides.sources.is_some() || is_set("RESOLVERD_SOURCES") || is_set("LCOD_RESOLVER_CONFIG");
         let env = |name: &str| env.get(name).cloned();
         let usual = Homes { env: &env, system: overrides.system }.config();
-        usual.ok().as_deref() != self.sources_file.parent()
+        let is_usual = !is_named && usual.ok().as_deref() == self.sources_file.parent();
+        is_usual
+            && self
+                .sources_file
+                .symlink_metadata()
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 
     /// Returns the settings of a verb that works for itself in the directory `alone`: the operator's own, but with what lies there for
@@ -595,6 +605,25 @@ pub fn looked_for(overrides: &Overrides, env: &dyn Fn(&str) -> Option<String>) -
     config_paths(overrides, &Homes { env, system: overrides.system })
 }
 
+/// Returns what is wrong in eStream's own configuration, each file by itself; nothing where it does not count.
+pub fn wrong_at_home(
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Vec<(PathBuf, ConfigError)> {
+    let homes = Homes { env, system: overrides.system };
+    if !config_files(overrides, &homes).map_or(true, |files| reads_home(&files)) {
+        return Vec::new();
+    }
+    let wrong =
+        |(path, name): (PathBuf, String)| Some((path.clone(), home_config(vec![(path, name)]).err()?));
+    home_paths(&homes).into_iter().filter_map(wrong).collect()
+}
+
+/// Tells whether eStream's own configuration counts.
+fn reads_home(files: &[ConfigFile]) -> bool {
+    files.iter().find_map(|file| file.estream.home_config).unwrap_or(true)
+}
+
 /// Reads the configuration files that exist, the more specific first.
 fn config_files(overrides: &Overrides, homes: &Homes<'_>) -> Result<Vec<ConfigFile>, ConfigError> {
     let is_named = overrides.config.is_some() || set(homes.env, "RESOLVERD_CONFIG").is_some();
@@ -610,10 +639,10 @@ fn home_paths(homes: &Homes<'_>) -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// Reads eStream's own configuration; `None` where there is none.
-fn home_config(homes: &Homes<'_>) -> Result<Option<Home>, ConfigError> {
+/// Reads eStream's own configuration, the more specific file first; `None` where there is none.
+fn home_config(paths: Vec<(PathBuf, String)>) -> Result<Option<Home>, ConfigError> {
     let mut found = Home::default();
-    for (path, name) in home_paths(homes) {
+    for (path, name) in paths {
         let bytes = match read_home(&path) {
             Err(ConfigError::Unreadable { source, .. }) if is_absent(&source) => continue,
             bytes => bytes?,

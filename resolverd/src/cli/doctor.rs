@@ -60,8 +60,7 @@ pub fn run(doctor: &Doctor, globals: &Globals, env: Env<'_>, terminal: &Terminal
     };
     let mut findings = configuration(&overrides, env, loaded.as_ref().err());
     findings.extend(environment(env));
-    let substitute = Overrides { config: Some(PathBuf::from(NOTHING)), ..overrides };
-    let settings = loaded.or_else(|_| Settings::load(&substitute, env));
+    let settings = loaded.or_else(|_| substitute(&overrides, env));
     let depth = if doctor.deep { Depth::Deep } else { Depth::Sample };
     if let Ok(settings) = &settings {
         findings.extend(sources(settings));
@@ -73,6 +72,13 @@ pub fn run(doctor: &Doctor, globals: &Globals, env: Env<'_>, terminal: &Terminal
     let worst = findings.iter().map(|finding| finding.state).max().unwrap_or(Standing::Ok);
     terminal.print(&answer(&findings, worst, repaired.as_ref()), text)?;
     Ok(if worst == Standing::Wrong { WRONG } else { 0 })
+}
+
+/// Returns the settings without what cannot be read.
+fn substitute(overrides: &Overrides, env: Env<'_>) -> Result<Settings, ConfigError> {
+    let away_from_home = Overrides { without_home: true, ..overrides.clone() };
+    let nothing = Overrides { config: Some(PathBuf::from(NOTHING)), ..away_from_home.clone() };
+    Settings::load(&away_from_home, env).or_else(|_| Settings::load(&nothing, env))
 }
 
 fn answer(findings: &[Finding], worst: Standing, repaired: Option<&Repaired>) -> Value {
@@ -94,6 +100,16 @@ fn configuration(overrides: &Overrides, env: Env<'_>, error: Option<&ConfigError
         .into_iter()
         .map(|path| config_file(&path, is_named, overrides, env))
         .collect();
+    findings.extend(config::wrong_at_home(overrides, env).iter().map(|(path, error)| {
+        let finding = of_failure("config", &path.display().to_string(), &error.failure());
+        finding.expected("eStream's own configuration").hint(match error {
+            ConfigError::Unreadable { .. } => format!("make {} readable for this user", path.display()),
+            _ => format!(
+                "edit {}, or leave it out: home_config = false below [estream] in config.toml",
+                path.display()
+            ),
+        })
+    }));
     if let Some(error @ ConfigError::Homeless { .. }) = error {
         findings.push(of_failure("config", "directories", &error.failure()));
     }
@@ -101,7 +117,7 @@ fn configuration(overrides: &Overrides, env: Env<'_>, error: Option<&ConfigError
         findings.push(Finding::warning(
             "config",
             "what follows",
-            "was looked at with built-in values, since the configuration cannot be read",
+            "was looked at without the configuration that cannot be read",
         ));
     }
     findings
@@ -112,7 +128,7 @@ fn config_file(path: &Path, is_named: bool, overrides: &Overrides, env: Env<'_>)
     if is_missing && !is_named {
         return Finding::ok("config", path.display(), "not there, not needed");
     }
-    let alone = Overrides { config: Some(path.to_owned()), ..overrides.clone() };
+    let alone = Overrides { config: Some(path.to_owned()), without_home: true, ..overrides.clone() };
     match Settings::load(&alone, env) {
         Ok(_) | Err(ConfigError::Homeless { .. }) => Finding::ok("config", path.display(), "read"),
         Err(error) => of_failure("config", &path.display().to_string(), &error.failure())

@@ -568,6 +568,7 @@ impl Globals {
             offline: self.offline,
             idle_exit_s: None,
             alone: None,
+            without_home: false,
         }
     }
 

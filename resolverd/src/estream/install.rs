@@ -127,13 +127,15 @@ pub enum Fate {
     Replaces(Version),
     /// The same version is installed again.
     Again,
+    /// It is installed already, and these of its files come back that were gone.
+    Restored(Vec<DocPath>),
     /// It is installed already.
     Kept,
     /// Nobody needs it any more.
     Removed,
 }
 
-/// What becomes of one component, and its files afterwards; for a removed one those that go.
+/// What becomes of one component, and its files afterwards; for a removed one those that go, for a restored one those that come back.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// Which component.
@@ -197,8 +199,12 @@ pub fn plan(place: &Place, provided: Vec<Provided>, wish: &Wish) -> Result<Plan,
         let entry = match before {
             Some(before) if fate == Fate::Kept => {
                 let mut entry = before.clone();
-                if wish.restores && restore(place, &one, &mut entry, &mut sources)? {
-                    fate = Fate::Again;
+                let gone = match wish.restores {
+                    true => restore(place, &one, &mut entry, &mut sources)?,
+                    false => Vec::new(),
+                };
+                if !gone.is_empty() {
+                    fate = Fate::Restored(gone);
                 }
                 entry
             }
@@ -294,7 +300,7 @@ fn held(before: &Installed, one: &Provided, wish: &Wish) -> Result<Vec<Warning>,
     Ok(warnings)
 }
 
-/// Brings back the files of a component that are gone; tells whether there are any.
+/// Brings back the files of a component that are gone, and returns where they go.
 ///
 /// **Errors**: E008 for a path that is none in a workspace; a place cannot be looked at.
 fn restore(
@@ -302,8 +308,8 @@ fn restore(
     one: &Provided,
     entry: &mut Installed,
     sources: &mut BTreeMap<DocPath, Source>,
-) -> Result<bool, Failure> {
-    let mut is_any = false;
+) -> Result<Vec<DocPath>, Failure> {
+    let mut gone = Vec::new();
     for file in &one.files {
         let path = target(&one.id, &one.category, &file.path)?;
         let is_it = |noted: &&mut InstalledFile| noted.path == path && noted.sha256 == file.digest;
@@ -311,11 +317,11 @@ fn restore(
         let there = journal::look(&place.root.join(path.as_text()));
         if there.map_err(|error| workspace::failure(&error))? == There::Nothing {
             noted.adopted = false;
-            sources.insert(path, Source::of(one, file));
-            is_any = true;
+            sources.insert(path.clone(), Source::of(one, file));
+            gone.push(path);
         }
     }
-    Ok(is_any)
+    Ok(gone)
 }
 
 /// Plans to remove components, and what nobody needs without them. Reads only.
@@ -570,6 +576,11 @@ fn changes(place: &Place, new: &Workspace, mut fates: BTreeMap<ComponentId, Fate
         let files = one.files.iter().filter(|file| !file.adopted).map(|file| file.path.clone()).collect();
         Change { files, ..change(id, one, Fate::Removed) }
     }));
+    for change in &mut all {
+        if let Fate::Restored(paths) = &change.fate {
+            change.files.clone_from(paths);
+        }
+    }
     all.sort_by(|one, other| one.id.cmp(&other.id));
     all
 }

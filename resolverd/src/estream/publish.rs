@@ -264,14 +264,7 @@ fn publisher(
         (None, Some(named)) => return Ok(named.to_owned()),
         (None, None) => {}
     }
-    let mut holders = Vec::new();
-    for name in eyes.publishers(home)? {
-        // A record that cannot be read is nobody's here; its publisher is told by name.
-        let Ok(Some(record)) = eyes.publisher(home, &name) else { continue };
-        if record.keys.iter().any(|(_, held)| held.as_ref().is_ok_and(|held| held.key == *key)) {
-            holders.push(name);
-        }
-    }
+    let holders = holders(eyes, home, key)?;
     match holders.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(unknown_key(None, key)),
@@ -281,6 +274,19 @@ fn publisher(
                 .hint("say which: --publisher NAME"))
         }
     }
+}
+
+/// Returns whose keys in the registry this one is among.
+fn holders(eyes: &Eyes, home: &Home, key: &PublicKey) -> Result<Vec<String>, Failure> {
+    let mut holders = Vec::new();
+    for name in eyes.publishers(home)? {
+        // A record that cannot be read is nobody's here; its publisher is told by name.
+        let Ok(Some(record)) = eyes.publisher(home, &name) else { continue };
+        if record.keys.iter().any(|(_, held)| held.as_ref().is_ok_and(|held| held.key == *key)) {
+            holders.push(name);
+        }
+    }
+    Ok(holders)
 }
 
 fn unknown_key(publisher: Option<&str>, key: &PublicKey) -> Failure {
@@ -305,7 +311,21 @@ fn active_key(
     })?;
     let mut own =
         record.keys.iter().filter_map(|(_, held)| held.as_ref().ok()).filter(|held| held.key == *key);
-    let Some(held) = own.next() else { return Err(unknown_key(Some(publisher), key)) };
+    let Some(held) = own.next() else {
+        let others = holders(eyes, home, key)?;
+        if others.is_empty() {
+            return Err(unknown_key(Some(publisher), key));
+        }
+        let detail = format!(
+            "the key {} is registered for {}, not for {publisher}",
+            key.fingerprint(),
+            others.join(", ")
+        );
+        return Err(Failure::new(Code::PermissionDenied, "registry.key_other", detail)
+            .with("expected", publisher)
+            .with("found", others)
+            .hint(format!("sign with a key of {publisher}: --key FILE; a key belongs to one publisher")));
+    };
     match unfit(held, now_s) {
         None => Ok(held.id.clone()),
         Some(reason) => {

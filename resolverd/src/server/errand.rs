@@ -86,6 +86,11 @@ pub(super) fn told(refusal: &Refusal) -> Failure {
             "ask again when that machine answers; what was fetched once stays in the cache"
         }
         reason if reason.starts_with("limit.") => "raise the limit in config.toml where that is meant",
+        reason if reason.starts_with("archive.too_") => "raise the limit in config.toml where that is meant",
+        // The archive is the one that is pinned: reading the sources again brings no other.
+        reason if reason.starts_with("archive.") => {
+            "its publisher, or whoever keeps the registry, has to correct it; where it came in a bundle: export and carry it again"
+        }
         reason if reason.starts_with("files.") => "the component's author has to mend its files",
         "no_space" => "make room there; resolverd gc removes what nobody needs",
         reason if reason.starts_with("cache.") => {

@@ -1317,7 +1317,9 @@ fn host(name: &str, version: &str) -> Result<Native, Failure> {
         }
         _ => fault(error),
     })?;
-    Ok(Native::Host(id, Version::parse(version).map_err(fault)?))
+    let version = Version::parse(version)
+        .map_err(|error| fault(error).hint("write the one version that there is, such as 0.9.0"))?;
+    Ok(Native::Host(id, version))
 }
 
 /// Tells whether a native is some versions of the kernel of eStream, which is the platform.

@@ -181,7 +181,7 @@ fn publisher(fact: &Value) -> String {
 }
 
 /// Asks about what has been read; `None` where nothing has been.
-fn kept(asker: &mut Asker<'_>, call: &Call) -> Result<Option<Value>, Ended> {
+pub(super) fn kept(asker: &mut Asker<'_>, call: &Call) -> Result<Option<Value>, Ended> {
     match asker.ask_what_is_kept(call) {
         Ok(answer) => Ok(Some(answer)),
         Err(Ended::Refused(problem)) if problem["reason"] == EMPTY => Ok(None),
@@ -245,6 +245,8 @@ fn owned(asker: &mut Asker<'_>) -> Result<Vec<(Namespace, String)>, Ended> {
                 owned.extend(namespaces.into_iter().map(|one| (one, field(source, "id"))));
             }
         }
+        // Where nobody has named a source, none owns anything.
+        None if asker.settings().is_without_sources() => {}
         None => {
             for source in asker.settings().sources().map_err(|error| error.failure())? {
                 owned.extend(source.owns.iter().map(|one| (one.clone(), source.id.to_string())));

@@ -27,6 +27,7 @@ use crate::cli::{Ended, Terminal};
 use crate::estream::bundle::Taken;
 use crate::estream::inspect::changes;
 use crate::estream::install::{Change, Fate, Force, Plan, Provided, Vouched, Wish, plan};
+use crate::estream::publish::quoted;
 use crate::estream::save::saved;
 use crate::estream::workspace::Place;
 
@@ -92,6 +93,13 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
+    /// Everything is the workspace's own: there is nothing to ask, and nobody to be asked.
+    fn nothing() -> Gathered {
+        let answer =
+            json!({ "snapshot": null, "components": [], "natives": [], "warnings": [], "stale": [] });
+        Gathered { question: None, answer, facts: BTreeMap::new(), rows: Vec::new(), provided: Vec::new() }
+    }
+
     /// Says of each component which registry it came from before it was in a bundle, and whose keys only the bundle knows. No cache but
     /// the bundle's own keeps it.
     fn come_from(&mut self, taken: &Taken, compared: &Compared) {
@@ -158,7 +166,7 @@ fn install(
     let wish = Wish {
         named: asked.keys().filter(|_| is_said).cloned().collect(),
         asked,
-        restores: arguments.components.is_empty(),
+        restores: !is_said,
         force,
         now_s: now_s(),
     };
@@ -176,7 +184,7 @@ fn install(
     warnings.extend_from_slice(&plan.warnings);
     if let Some(all) = told["warnings"].as_array_mut() {
         all.extend(warnings.iter().map(|warning| json!(warning)));
-        all.extend(touched(&place, &plan, &named));
+        all.extend(touched(&place, &plan, &gathered, arguments.from.as_deref()));
     }
     told["workspace"] = json!(root);
     told["dryRun"] = json!(arguments.dry_run);
@@ -186,20 +194,37 @@ fn install(
     Ok(0)
 }
 
-/// Warns of components that stay as they are although their files do not.
-fn touched(place: &Place, plan: &Plan, named: &[Reference]) -> Vec<Value> {
-    let kept = plan.changes.iter().filter(|change| change.fate == Fate::Kept);
-    let kept = kept.filter(|change| named.iter().any(|one| one.id == change.id));
+/// Warns of components that stay as they are although their files do not, and says what brings those back. What is not among
+/// `gathered` is in no source that was asked, and in no bundle; `from` is where the bundle lies.
+fn touched(place: &Place, plan: &Plan, gathered: &Gathered, from: Option<&Path>) -> Vec<Value> {
+    let stays = |change: &&Change| matches!(change.fate, Fate::Kept | Fate::Restored(_));
     let warning = |change: &Change| {
         let one = place.known.components.get(&change.id)?;
-        let number = changes(place, one).len();
-        let (files, name) = (counted(number, "file"), name(&change.id));
-        let text = format!(
-            "{files} of {name} no longer as installed; resolverd install --force {name} restores them"
-        );
-        (number > 0).then(|| json!({ "reason": "install.file_changed", "text": text }))
+        let mut changed = changes(place, one);
+        if let Fate::Restored(paths) = &change.fate {
+            changed.retain(|change| paths.iter().all(|path| path.as_text() != change.path));
+        }
+        if changed.is_empty() {
+            return None;
+        }
+        let (files, name) = (counted(changed.len(), "file"), name(&change.id));
+        let way = match (gathered.facts.contains_key(change.id.as_text()), from) {
+            (true, None) => format!("resolverd install --force {name} restores them"),
+            (true, Some(from)) => {
+                let from = quoted(&from.display().to_string());
+                format!("resolverd install --from {from} --force {name} restores them")
+            }
+            (false, None) => format!(
+                "no source lists it: resolverd install --from DIR --force {name} restores them, from a bundle that has it"
+            ),
+            (false, Some(_)) => format!(
+                "this bundle does not have it: resolverd install --force {name} restores them, or --from DIR with one that has it"
+            ),
+        };
+        let text = format!("{files} of {name} no longer as installed; {way}");
+        Some(json!({ "reason": "install.file_changed", "text": text }))
     };
-    kept.filter_map(warning).collect()
+    plan.changes.iter().filter(stays).filter_map(warning).collect()
 }
 
 /// Refuses a component that is asked for in two ways: only one of them could be noted.
@@ -266,6 +291,9 @@ fn gathered(
 ) -> Result<Gathered, Ended> {
     let mut body = question(arguments, named, place, asker)?;
     arguments.platforms.add(&mut body)?;
+    if list(&body, "requests").is_empty() && asker.settings().is_without_sources() {
+        return Ok(Gathered::nothing());
+    }
     add_offline(&mut body, asker.is_offline());
     // Between two answers a sync may have brought a new generation: then all is asked again.
     for _ in 0..TRIES {
@@ -368,7 +396,13 @@ pub(super) fn unlisted(ids: &[&ComponentId], asker: &mut Asker<'_>) -> Result<BT
         return Ok(BTreeSet::new());
     }
     let texts: Vec<&str> = ids.iter().map(|id| id.as_text()).collect();
-    let answer = asker.ask(&Call::post("/v1/lookup", &json!({ "ids": texts })))?;
+    let call = Call::post("/v1/lookup", &json!({ "ids": texts }));
+    // On a machine on which nobody has named a source, none lists anything; unless one did before.
+    let answer = match asker.settings().is_without_sources() {
+        true => bundle::kept(asker, &call)?,
+        false => Some(asker.ask(&call)?),
+    };
+    let Some(answer) = answer else { return Ok(ids.iter().map(|id| (*id).clone()).collect()) };
     let rows = answer.as_array().map_or(&[][..], Vec::as_slice);
     let unknown = Code::ComponentNotFound.row().text;
     let is_unknown = |row: &Value| row["code"] == unknown;
@@ -508,10 +542,13 @@ fn told(plan: &Plan, gathered: &Gathered, named: &[Reference]) -> Value {
     let components: Vec<Value> = plan.changes.iter().map(|change| row(change, plan, gathered)).collect();
     let changed = plan.changes.iter().filter(|change| is_installed(&change.fate));
     let files: usize = changed.clone().map(|change| change.files.len()).sum();
+    let restored = plan.changes.iter().filter(|change| matches!(change.fate, Fate::Restored(_)));
+    let files_restored: usize = restored.clone().map(|change| change.files.len()).sum();
     let asked: Vec<&str> = named.iter().map(|one| one.id.as_text()).collect();
     json!({
         "snapshot": gathered.answer["snapshot"], "asked": asked, "components": components,
         "installed": changed.count(), "files": files, "file": WORKSPACE,
+        "restored": restored.count(), "filesRestored": files_restored,
         "natives": gathered.answer["natives"], "warnings": gathered.answer["warnings"],
         "stale": gathered.answer["stale"],
     })
@@ -529,6 +566,7 @@ fn row(change: &Change, plan: &Plan, gathered: &Gathered) -> Value {
         Fate::New => ("installed", None),
         Fate::Replaces(version) => ("replaced", Some(version.to_string())),
         Fate::Again => ("reinstalled", None),
+        Fate::Restored(_) => ("restored", None),
         Fate::Kept => ("kept", None),
         Fate::Removed => ("removed", None),
     };
@@ -562,8 +600,9 @@ fn row(change: &Change, plan: &Plan, gathered: &Gathered) -> Value {
 /// Returns the text of an install, as seed 002 section 5.2 has it.
 fn shown(answer: &Value, paint: Paint) -> String {
     let all = list(answer, "components");
-    let is_new =
-        |one: &&Value| ["installed", "replaced", "reinstalled"].iter().any(|fate| one["fate"] == *fate);
+    let is_new = |one: &&Value| {
+        ["installed", "replaced", "reinstalled", "restored"].iter().any(|fate| one["fate"] == *fate)
+    };
     let changed: Vec<&Value> = all.iter().filter(is_new).collect();
     let mut out = String::from("Resolving dependencies...\n");
     out.push_str(&tree(answer));
@@ -623,16 +662,21 @@ fn shown(answer: &Value, paint: Paint) -> String {
         let verb = if named.len() == 1 { "is" } else { "are" };
         out.push_str(&format!("Nothing to install: {} {verb} installed already\n", named.join(", ")));
     } else {
-        let verb = if is_dry { "Would install" } else { "Installed" };
-        out.push_str(&format!(
-            "{verb} {} ({}) in {}\n",
-            counted(changed.len(), "component"),
-            counted(
-                usize::try_from(answer["files"].as_u64().unwrap_or_default()).unwrap_or_default(),
-                "file"
-            ),
-            seconds(answer["elapsedMs"].as_u64().unwrap_or_default()),
-        ));
+        let number =
+            |name: &str| usize::try_from(answer[name].as_u64().unwrap_or_default()).unwrap_or_default();
+        let took = seconds(answer["elapsedMs"].as_u64().unwrap_or_default());
+        let (installed, restored) = (number("installed"), number("restored"));
+        if installed > 0 || restored == 0 {
+            let verb = if is_dry { "Would install" } else { "Installed" };
+            let (components, files) = (counted(installed, "component"), counted(number("files"), "file"));
+            out.push_str(&format!("{verb} {components} ({files}) in {took}\n"));
+        }
+        if restored > 0 {
+            let verb = if is_dry { "Would restore" } else { "Restored" };
+            let (files, components) =
+                (counted(number("filesRestored"), "file"), counted(restored, "component"));
+            out.push_str(&format!("{verb} {files} of {components} in {took}\n"));
+        }
     }
     if answer["saved"].is_string() {
         let verb = if is_dry { "Would save" } else { "Saved" };

@@ -282,6 +282,8 @@ fn shown(answer: &Value, paint: Paint) -> String {
             "Signature",
             match one["signature"].as_str() {
                 Some("Valid") => "✓ Valid (ML-DSA-87)".to_owned(),
+                // What is signed is the checksum: where that is in doubt, nobody has come to the signature.
+                Some("ChecksumMismatch") => paint.note("not checked: the registry's checksum does not hold"),
                 Some(_) => paint.bad(&format!("✗ {}", field(one, "signature"))),
                 None => paint.note("not checked"),
             },
@@ -297,6 +299,9 @@ fn shown(answer: &Value, paint: Paint) -> String {
         line(
             "Checksum",
             match one["checksumMatches"].as_bool() {
+                _ if one["signature"] == "ChecksumMismatch" => {
+                    paint.bad("✗ checksum.sha3 of the registry is not what its metadata says")
+                }
                 Some(true) => "✓ SHA3-256 matches".to_owned(),
                 Some(false) => paint.bad("✗ SHA3-256 differs from the registry's"),
                 None if one["checksum"].is_null() => paint.note("none noted"),
