@@ -7,6 +7,7 @@ use std::process::Command;
 
 use catalogue_schema::digest::{Algorithm, Digest, hex};
 use catalogue_schema::key::PrivateKey;
+use catalogue_schema::revision::rfc3339;
 use resolverd::fetch::limit::Limits;
 use resolverd::materialize::archive::Bounds;
 use serde_json::{Value, json};
@@ -739,6 +740,40 @@ fn what_takes_its_time_beside_the_reading_is_not_counted_as_reading() {
 }
 
 #[test]
+fn a_version_follows_one_of_a_clock_that_was_ahead() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    desk.component("orders", ORDERS, "1.0.0");
+    desk.published("orders");
+    desk.merge("publish/order-schemas-1.0.0");
+    let metadata = format!("{DIRECTORY}/metadata.json");
+    let ahead = |minutes: i64| {
+        let said = Said::of(Command::new("date").args(["-u", "+%s"]));
+        let at = rfc3339(said.stdout.trim().parse::<i64>().unwrap() + minutes * 60);
+        let mut all = files(&desk.sandbox.path("registry"));
+        change(&mut all, &metadata, |document| document["versions"][0]["published_at"] = json!(at));
+        desk.write(&format!("registry/{metadata}"), &all[&metadata]);
+        desk.git("registry", &["commit", "--quiet", "--all", "-m", "ahead"]);
+        desk.git("registry", &["push", "--quiet", "origin", "main"]);
+        at
+    };
+    desk.component("orders", ORDERS, "1.1.0");
+    // So far that no check lets it in: nothing can follow it yet, and it is said from when.
+    ahead(200);
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 2 && said.stderr.contains("registry.published_at"), "{said:?}");
+    assert!(said.stderr.contains("publish it anew, at 20"), "{said:?}");
+    let at = ahead(50);
+    desk.published("orders");
+    desk.merge("publish/order-schemas-1.1.0");
+    let all = files(&desk.sandbox.path("registry"));
+    let document: Value = serde_json::from_slice(&all[&metadata]).unwrap();
+    assert!(
+        document["versions"].as_array().unwrap().iter().all(|one| one["published_at"] == json!(at)),
+        "{document:#}"
+    );
+}
+
+#[test]
 fn what_a_registry_could_not_use_is_not_written() {
     let desk = Desk::new(&[]);
     let taken =
@@ -998,6 +1033,9 @@ fn an_archive_lies_where_nobody_acts_on_it() {
     assert!(said.stdout.contains("look at this before you merge:\n  order.tar.gz"), "{said:?}");
     let said = desk.publish("orders", &["-y", "--archive-url", place]);
     assert!(said.status == 2 && said.stderr.contains("registry.archive_place"), "{said:?}");
+    let said = desk.publish("orders", &["-y", "--archive-url", &format!("{place}/x.tgz")]);
+    assert!(said.status == 2 && said.stderr.contains("registry.archive_place"), "{said:?}");
+    assert!(said.stderr.contains(&format!("{place} is a file of the registry")), "{said:?}");
     let said = desk.publish("orders", &["-y", "--archive-url", "Files/fox.tar.gz"]);
     assert!(said.status != 0 && said.stderr.contains("git.ambiguous_path"), "{said:?}");
     let branches = desk.git("registry.git", &["for-each-ref", "--format=%(refname)"]);

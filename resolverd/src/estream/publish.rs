@@ -183,7 +183,8 @@ pub fn prepare(eyes: &Eyes, wish: &Wish<'_>) -> Result<Prepared, Failure> {
     let key_id = active_key(eyes, &home, &publisher, &public, wish.now_s)?;
     let archive = package.archive(&against.archive_bounds())?;
     let place = place(wish, &config, &component)?;
-    let ready = Ready { package: &package, component, publisher, key_id, archive, place };
+    let published_s = check::dated(&view, &config, (&component.id, &component.version), wish.now_s);
+    let ready = Ready { package: &package, component, publisher, key_id, archive, place, published_s };
     let sealed = sealed(eyes, wish, desk, &known, ready)?;
     Ok(Prepared { checks, sealed: Some(sealed) })
 }
@@ -386,6 +387,8 @@ struct Ready<'a> {
     key_id: String,
     archive: Vec<u8>,
     place: Place,
+    /// In seconds since 1970-01-01 UTC.
+    published_s: i64,
 }
 
 /// Signs an archive, and makes the commit that publishes it.
@@ -396,14 +399,14 @@ fn sealed(
     known: &Known,
     ready: Ready<'_>,
 ) -> Result<Sealed, Failure> {
-    let Ready { package, component, publisher, key_id, archive, place } = ready;
+    let Ready { package, component, publisher, key_id, archive, place, published_s } = ready;
     let Component { id, version, category, description, keywords, min_version, .. } = &component;
     let checksum = Digest::of(Algorithm::Sha3_256, &archive);
     // The raw bytes of the checksum are what is signed; whoever signs verifies it, and the check below does so again.
     let (_, signature) = signing::sign_message(wish.key, checksum.as_bytes())
         .map_err(|error| Failure::new(Code::SignatureInvalid, "keys.private", error.to_string()))?;
     let min_version = min_version.as_ref().map(ToString::to_string);
-    let now = rfc3339(wish.now_s);
+    let published_at = rfc3339(published_s);
     let published = Published {
         name: id.path(),
         category,
@@ -411,7 +414,7 @@ fn sealed(
         description,
         keywords,
         version,
-        published_at: &now,
+        published_at: &published_at,
         checksum: &checksum,
         key_id: &key_id,
         min_version: min_version.as_deref(),
@@ -429,7 +432,7 @@ fn sealed(
     add(format!("{own}/{MANIFEST}"), package.manifest.clone())?;
     add(
         format!("{own}/SIGNATURE.ml-dsa"),
-        write::signature(&key_id, &now, &checksum, &signature).into_bytes(),
+        write::signature(&key_id, &published_at, &checksum, &signature).into_bytes(),
     )?;
     add(format!("{own}/checksum.sha3"), write::checksum(&checksum).into_bytes())?;
     add(format!("{component_directory}/metadata.json"), metadata.into_bytes())?;
@@ -438,6 +441,14 @@ fn sealed(
             let detail = format!("the registry has {path} already, and the archive would replace it");
             return Err(Failure::new(Code::RequestInvalid, "registry.archive_place", detail)
                 .hint("name another path with --archive-url; where the registry keeps archives, its keepers have to take that file away"));
+        }
+        let leading = path.as_text().match_indices('/').map(|(at, _)| &path.as_text()[..at]);
+        if let Some(file) = leading.into_iter().find(|leading| desk.has_file(leading)) {
+            let detail =
+                format!("the archive cannot lie at {path}: {} is a file of the registry", escaped(file));
+            return Err(Failure::new(Code::RequestInvalid, "registry.archive_place", detail).hint(
+                "name a path below a directory with --archive-url, such as archives/NAME/VERSION.tar.gz",
+            ));
         }
         add(path.to_string(), archive.clone())?;
     }

@@ -400,8 +400,8 @@ impl Package {
         )
     }
 
-    /// 6 and 7, by the toolchain of eStream.
-    fn command_check(&self, command: Option<&CheckCommand>) -> Check {
+    /// 6 and 7, by the toolchain of eStream: runs the configured command, where there is one.
+    pub fn command_check(&self, command: Option<&CheckCommand>) -> Check {
         let Some(command) = command else {
             let why = "no check command is configured ([estream] check_command): circuits and test vectors were not run";
             return Check::skipped(NAMES[8], why);

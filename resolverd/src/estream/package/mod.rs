@@ -41,7 +41,7 @@ use catalogue_schema::model::Refusal;
 use catalogue_schema::path::DocPath;
 
 use crate::api::{Code, Failure};
-use crate::estream::package::secret::Traces;
+use crate::estream::package::secret::{Traces, Unpacking};
 use crate::estream::package::walk::Found;
 use crate::fetch::limit::Limits;
 use crate::materialize::archive::{ArchiveError, Bounds, read, write};
@@ -95,11 +95,22 @@ impl Package {
     /// **Errors**: E008 where there is no directory or no manifest that can be read at all; E011 where there is more than `bounds`
     /// allow.
     pub fn read(directory: &Path, bounds: &Bounds) -> Result<Package, Failure> {
+        Package::read_while(directory, bounds, &|| Ok(()))
+    }
+
+    /// Reads a component's directory as [`Package::read`] does, and asks before each file whether there is time for it.
+    ///
+    /// **Errors**: as [`Package::read`]; what `goes_on` returns.
+    pub fn read_while(
+        directory: &Path,
+        bounds: &Bounds,
+        goes_on: &dyn Fn() -> Result<(), Failure>,
+    ) -> Result<Package, Failure> {
         let root = walk::Root::open(directory)?;
         let manifest = root.manifest()?;
         let reading = component::read(&manifest).map_err(|error| of_manifest(&error))?;
         let Reading { component, declared, mut faults } = reading;
-        let found = walk::walk(&root, &declared, own_archives(component.as_ref()), bounds)?;
+        let found = walk::walk(&root, &declared, own_archives(component.as_ref()), (bounds, goes_on))?;
         let Found { mut files, left_out, unmatched, refused, patterns } = found;
         faults.extend(patterns);
         // What was read first is what was judged.
@@ -165,9 +176,10 @@ impl Package {
         self.files.keys().find(|path| place(&self.directory.join(path.as_text())) == Some(own))
     }
 
-    /// Returns the path of a file of the archive that holds a key, in whatever form.
+    /// Returns the path of a file of the archive that holds a key, in the forms that keys are copied in.
     pub fn holds_key(&self, key: &Traces) -> Option<&DocPath> {
-        self.files.iter().find(|(_, bytes)| key.are_in(bytes)).map(|(path, _)| path)
+        let mut unpacking = Unpacking::start();
+        self.files.iter().find(|(_, bytes)| key.are_in(bytes, &mut unpacking)).map(|(path, _)| path)
     }
 
     /// Returns the name of the archive's file, such as `estream-wire-fix-1.0.0.tar.gz` or `acme-counter-0.1.0.tar.gz`.

@@ -1,5 +1,8 @@
-//! Private keys among the files that are published: any of them in the forms that keys are kept in, and one that is known in whatever
-//! form somebody has copied it. Pure; what it finds it never repeats.
+//! Private keys among the files that are published: any of them in the forms that keys are kept in, and one that is known in the forms
+//! that keys are copied in. Pure; what it finds it never repeats.
+//!
+//! No such search is complete: it finds what is copied by mistake, not what somebody hides. What it costs grows with the bytes of the
+//! files alone, whatever they hold: they may be a stranger's.
 
 use std::io::Read as _;
 
@@ -7,7 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use catalogue_schema::digest::hex;
 use catalogue_schema::key::{PrivateKey, SEED_BYTES, Secret};
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
+use memchr::memmem;
 use zeroize::Zeroizing;
 
 /// How every block of PEM begins.
@@ -26,41 +30,76 @@ const RUN_BYTES_MIN: usize = 32;
 const OPENSSH: &[u8] = b"openssh-key-v1\0";
 /// What compressed files begin with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// How much of a compressed file is looked at, in bytes.
-const UNPACKED_BYTES_MAX: u64 = 64 << 20;
+/// How much of a compressed file is looked at, in bytes before and after; a key is small.
+const UNPACKED_BYTES_MAX: usize = 1 << 20;
+/// How much of the compressed files of one package is looked at, in bytes before and after: many small files may hold much.
+const ALL_UNPACKED_BYTES_MAX: usize = 16 << 20;
 /// How many bytes of an expanded ML-DSA-87 key tell it from others, each from there on: its secret K, and the first secret polynomial.
 const EXPANDED_AT: [usize; 2] = [32, 128];
 /// How many characters of a line of the key's own file are looked for.
 const LINE_BYTES: usize = 24;
+/// How much of a text of a secret is enough to know it by, and how far it is from the start of one such part to that of the next. A
+/// part lies in whatever is copied in one piece of so many characters together: in half of a line of PEM, whatever stands before it.
+const BASE64_PART: (usize, usize) = (12, 10);
+/// The same of hexadecimal digits: a part lies in every line of a dump of 16 bytes.
+const DIGITS_PART: (usize, usize) = (16, 16);
+/// The same of bytes that are written as numbers.
+const BYTES_PART: (usize, usize) = (8, 8);
+
+/// What may still be unpacked of one package.
+#[derive(Debug)]
+pub(super) struct Unpacking {
+    /// In bytes before and after.
+    left: usize,
+}
+
+impl Unpacking {
+    /// Starts a package.
+    pub(super) fn start() -> Unpacking {
+        Unpacking { left: ALL_UNPACKED_BYTES_MAX }
+    }
+
+    /// Unpacks the beginning of a compressed file, as far as there is something left for it; nothing of any other file.
+    fn unpack(&mut self, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+        let most = UNPACKED_BYTES_MAX.min(self.left);
+        let mut unpacked = Zeroizing::new(Vec::new());
+        if !bytes.starts_with(&GZIP) || most == 0 {
+            return unpacked;
+        }
+        let packed = &bytes[..bytes.len().min(most)];
+        let mut decoder = MultiGzDecoder::new(packed).take(most as u64);
+        // What is damaged, or cut off, is looked at as far as it goes.
+        let _ = decoder.read_to_end(&mut unpacked);
+        // Members without content cost their own bytes.
+        let read = packed.len() - decoder.into_inner().into_inner().len();
+        self.left -= read.max(unpacked.len()).min(self.left);
+        unpacked
+    }
+}
 
 /// Tells whether a file holds a private key: in PEM wherever it begins, as in a YAML or JSON document, or in DER as the whole file.
 /// A block without content, by which a text speaks of keys, is none.
-pub(super) fn is_in(bytes: &[u8]) -> bool {
-    in_any_form(bytes, &|bytes| holds_pem(bytes) || is_der(bytes) || holds_wide(bytes))
+pub(super) fn is_in(bytes: &[u8], unpacking: &mut Unpacking) -> bool {
+    in_any_form(bytes, unpacking, &|bytes| holds_pem(bytes) || is_der(bytes) || holds_wide(bytes))
 }
 
 /// Looks at a file, and at what is compressed in it.
-fn in_any_form(bytes: &[u8], holds: &dyn Fn(&[u8]) -> bool) -> bool {
+fn in_any_form(bytes: &[u8], unpacking: &mut Unpacking, holds: &dyn Fn(&[u8]) -> bool) -> bool {
     if holds(bytes) {
         return true;
     }
-    let mut unpacked = Zeroizing::new(Vec::new());
-    if bytes.starts_with(&GZIP) {
-        // What is damaged is looked at as far as it goes.
-        let _ = MultiGzDecoder::new(bytes).take(UNPACKED_BYTES_MAX).read_to_end(&mut unpacked);
-    }
+    let unpacked = unpacking.unpack(bytes);
     !unpacked.is_empty() && holds(&unpacked)
 }
 
 /// Looks for PEM in a text of two bytes for each character.
 fn holds_wide(bytes: &[u8]) -> bool {
-    let is_wide = bytes.windows(4).any(|window| matches!(window, [b'-', 0, b'-', 0]));
+    let is_wide = place(bytes, b"-\0-\0").is_some();
     is_wide && holds_pem(&bytes.iter().copied().filter(|byte| *byte != 0).collect::<Vec<u8>>())
 }
 
 fn holds_pem(bytes: &[u8]) -> bool {
-    let starts = bytes.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN);
-    starts.map(|(at, _)| &bytes[at + BEGIN.len()..]).any(|rest| {
+    memmem::find_iter(bytes, BEGIN).map(|at| &bytes[at + BEGIN.len()..]).any(|rest| {
         let line = &rest[..rest.len().min(LABEL_BYTES_MAX)];
         let Some(end) = place(line, DASHES) else { return false };
         let body = &rest[end + DASHES.len()..];
@@ -133,16 +172,32 @@ fn is_key(content: &[u8]) -> bool {
 }
 
 fn place(bytes: &[u8], part: &[u8]) -> Option<usize> {
-    bytes.windows(part.len()).position(|window| window == part)
+    memmem::find(bytes, part)
 }
 
-/// What a private key is known by, in whatever form it is copied.
+/// Returns the bytes that a text writes as numbers one by one, in decimal digits or as `0x1f`: as source code has them.
+fn numbers(text: &[u8]) -> Vec<u8> {
+    let words = text.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| (1..=4).contains(&word.len()));
+    let number = |word: &[u8]| {
+        let word = std::str::from_utf8(word).ok()?;
+        match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+            Some(digits) => u8::from_str_radix(digits, 16).ok(),
+            None => word.parse().ok(),
+        }
+    };
+    words.filter_map(number).collect()
+}
+
+/// What a private key is known by, in the forms that it is copied in.
 pub struct Traces {
     /// Parts of the secret itself.
     raw: Vec<Zeroizing<Vec<u8>>>,
-    /// The same as text: hexadecimal digits in lower case, and base64 wherever it begins in what is encoded; a line of the key's file
-    /// in base64 once more.
-    text: Vec<Zeroizing<Vec<u8>>>,
+    /// Smaller ones, for bytes that are written as numbers.
+    numbers: Vec<Zeroizing<Vec<u8>>>,
+    /// The same as hexadecimal digits in lower case.
+    digits: Vec<Zeroizing<Vec<u8>>>,
+    /// The same in base64 wherever it begins in what is encoded; lines of the key's file in base64 once more.
+    base64: Vec<Zeroizing<Vec<u8>>>,
 }
 
 impl Traces {
@@ -167,23 +222,38 @@ impl Traces {
             windows.find(|window| in_base64.iter().any(|part| place(part, window).is_some()))
         });
         let again: Vec<Zeroizing<Vec<u8>>> = lines.flat_map(encoded).collect();
-        let digits = raw.iter().map(|part| Zeroizing::new(hex(part).into_bytes()));
-        let text = digits.chain(in_base64.iter().cloned()).chain(again).collect();
-        Traces { raw, text }
+        let digits: Vec<Zeroizing<Vec<u8>>> =
+            raw.iter().map(|part| Zeroizing::new(hex(part).into_bytes())).collect();
+        Traces {
+            numbers: parts(&raw, BYTES_PART),
+            digits: parts(&digits, DIGITS_PART),
+            base64: [parts(&in_base64, BASE64_PART), parts(&again, BASE64_PART)].concat(),
+            raw,
+        }
     }
 
     /// Tells whether a file holds the key.
-    pub fn are_in(&self, bytes: &[u8]) -> bool {
-        in_any_form(bytes, &|bytes| {
+    pub(super) fn are_in(&self, bytes: &[u8], unpacking: &mut Unpacking) -> bool {
+        let holds = |bytes: &[u8], parts: &[Zeroizing<Vec<u8>>]| {
+            parts.iter().any(|part| place(bytes, part).is_some())
+        };
+        in_any_form(bytes, unpacking, &|bytes| {
             let letters = Zeroizing::new(letters(bytes));
-            let small = Zeroizing::new(letters.to_ascii_lowercase());
-            self.raw.iter().any(|part| place(bytes, part).is_some())
-                || self
-                    .text
-                    .iter()
-                    .any(|part| place(&letters, part).is_some() || place(&small, part).is_some())
+            let is_text = || {
+                let small = Zeroizing::new(letters.to_ascii_lowercase());
+                holds(&letters, &self.base64) || holds(&small, &self.digits)
+            };
+            holds(bytes, &self.raw) || is_text() || holds(&Zeroizing::new(numbers(bytes)), &self.numbers)
         })
     }
+}
+
+/// Cuts texts into parts: whatever holds enough of a text in one piece holds one of them.
+fn parts(whole: &[Zeroizing<Vec<u8>>], (length, step): (usize, usize)) -> Vec<Zeroizing<Vec<u8>>> {
+    let cut = |text: &Zeroizing<Vec<u8>>| -> Vec<Zeroizing<Vec<u8>>> {
+        text.windows(length).step_by(step).map(|part| Zeroizing::new(part.to_vec())).collect()
+    };
+    whole.iter().flat_map(cut).collect()
 }
 
 /// Returns bytes in base64 as they stand in the encoding of a longer text, wherever they begin there: without the characters at both
@@ -230,6 +300,60 @@ mod tests {
         out.finish().unwrap()
     }
 
+    fn is_in(bytes: &[u8]) -> bool {
+        super::is_in(bytes, &mut Unpacking::start())
+    }
+
+    fn are_in(traces: &Traces, bytes: &[u8]) -> bool {
+        traces.are_in(bytes, &mut Unpacking::start())
+    }
+
+    /// Writes bytes as numbers, 12 in a line, as programs make source code of files.
+    fn listed(bytes: &[u8], number: impl Fn(&u8) -> String) -> String {
+        let line = |line: &[u8]| line.iter().map(&number).collect::<Vec<String>>().join(", ");
+        let lines: Vec<String> = bytes.chunks(12).map(line).collect();
+        format!("unsigned char der[] = {{\n  {}\n}};\nint der_len = 54;\n", lines.join(",\n  "))
+    }
+
+    /// Writes bytes as a dump: where they are, their digits, and the characters among them.
+    fn dumped(bytes: &[u8]) -> String {
+        let line = |(at, line): (usize, &[u8])| {
+            let pairs: Vec<String> = line.chunks(2).map(hex).collect();
+            let shown: String = line
+                .iter()
+                .map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '.' })
+                .collect();
+            format!("{:08x}: {}  {shown}\n", at * 16, pairs.join(" "))
+        };
+        bytes.chunks(16).enumerate().map(line).collect()
+    }
+
+    #[test]
+    fn a_package_has_only_so_much_unpacked_whatever_it_holds() {
+        let (zeros, key) =
+            (packed(&vec![0; 8 << 20]), Signer::seeded(KeyAlgorithm::MlDsa87, Zeroizing::new([9; 32])));
+        let (file, most) = (UNPACKED_BYTES_MAX, ALL_UNPACKED_BYTES_MAX);
+        let mut unpacking = Unpacking::start();
+        for at in 1..=most / file {
+            assert_eq!(unpacking.unpack(&zeros).len(), file);
+            assert_eq!(unpacking.left, most - at * file);
+        }
+        // Nothing is unpacked beyond, and what lies open is looked at all the same.
+        let pem = key.to_pem();
+        assert_eq!(unpacking.unpack(&packed(pem.as_bytes())).len(), 0);
+        assert!(!super::is_in(&packed(pem.as_bytes()), &mut unpacking));
+        assert!(super::is_in(pem.as_bytes(), &mut unpacking));
+        // Members that hold nothing cost what they are; files that are not compressed cost nothing.
+        let mut unpacking = Unpacking::start();
+        let empty = packed(b"").repeat(200_000);
+        assert!(empty.len() > 2 * file && unpacking.unpack(&empty).is_empty());
+        assert_eq!(unpacking.left, most - file);
+        assert!(unpacking.unpack(pem.as_bytes()).is_empty() && unpacking.left == most - file);
+        // A damaged file is looked at as far as it goes.
+        let whole = packed([pem.as_bytes(), &[0; 4096]].concat().as_slice());
+        assert!(is_in(&whole[..whole.len() - 8]));
+    }
+
     #[test]
     fn a_key_is_known_in_every_form_that_it_is_copied_in() {
         let seed: Vec<u8> = (0..SEED_BYTES).map(|at| (at * 37 + 11) as u8).collect();
@@ -255,7 +379,7 @@ mod tests {
             let again = STANDARD_NO_PAD.encode(pem.as_bytes());
             let shifted = STANDARD_NO_PAD.encode(format!("x{}", pem.as_str()));
             let check = |form: &str, bytes: &[u8], by_itself: bool| {
-                assert!(traces.are_in(bytes), "{}: {form}", key.form());
+                assert!(are_in(&traces, bytes), "{}: {form}", key.form());
                 assert_eq!(is_in(bytes), by_itself, "{}: {form}", key.form());
             };
             check("PEM", pem.as_bytes(), true);
@@ -271,15 +395,30 @@ mod tests {
             check("gzip of DER", &packed(&der), true);
             check("hexadecimal", hex(&der).as_bytes(), false);
             check("hexadecimal in capitals", hex(&der).to_uppercase().as_bytes(), false);
+            let prefixed = |prefix: &str| {
+                pem.lines().map(|line| format!("{prefix}{line}\n")).collect::<String>().replace("-----", "")
+            };
+            check("lines behind words", prefixed("// key: ").as_bytes(), false);
+            check("lines behind numbers", prefixed("17 ").as_bytes(), false);
+            check(
+                "folded behind words",
+                folded(&pem, 40).replace('\n', "\nx").replace("-----", "").as_bytes(),
+                false,
+            );
+            check("C", listed(&der, |byte| format!("0x{byte:02x}")).as_bytes(), false);
+            check("decimal numbers", listed(&der, u8::to_string).as_bytes(), false);
+            check("dump", dumped(&der).as_bytes(), false);
             // Nobody else's key is this one.
             let others = other.to_pem();
-            assert!(!traces.are_in(others.as_bytes()) && !traces.are_in(&other.pkcs8()));
-            assert!(!traces.are_in(STANDARD_NO_PAD.encode(others.as_bytes()).as_bytes()));
+            assert!(!are_in(&traces, others.as_bytes()) && !are_in(&traces, &other.pkcs8()));
+            assert!(!are_in(&traces, STANDARD_NO_PAD.encode(others.as_bytes()).as_bytes()));
         }
         let text = seeded(&seed).to_pem();
         let traces = Traces::of(&seeded(&seed), text.as_bytes());
         assert!(
-            traces.are_in(&seed) && !traces.are_in(b"") && !traces.are_in(b"-----BEGIN PRIVATE KEY-----")
+            are_in(&traces, &seed)
+                && !are_in(&traces, b"")
+                && !are_in(&traces, b"-----BEGIN PRIVATE KEY-----")
         );
     }
 

@@ -88,12 +88,13 @@ impl Root {
 
 /// Reads what is published of a component.
 ///
-/// **Errors**: E008 where the system does not let it be read; E011 where it is more than `bounds` allow.
+/// **Errors**: E008 where the system does not let it be read; E011 where it is more than `bounds` allow; what `goes_on` returns, which
+/// is asked before each file.
 pub(super) fn walk(
     root: &Root,
     declared: &Declared,
     own_archives: Option<String>,
-    bounds: &Bounds,
+    (bounds, goes_on): (&Bounds, &dyn Fn() -> Result<(), Failure>),
 ) -> Result<Found, Failure> {
     let mut found = Found::default();
     let (globs, own) = globs(declared, &mut found.patterns);
@@ -106,8 +107,10 @@ pub(super) fn walk(
         matched: BTreeSet::new(),
         entries: 0,
         bytes: 0,
+        unpacking: secret::Unpacking::start(),
         globs: &globs,
         bounds,
+        goes_on,
         found,
     };
     walker.directory(&root.0, "", &globs.start())?;
@@ -155,6 +158,9 @@ struct Walker<'w> {
     own_archives: Option<String>,
     globs: &'w Globs,
     bounds: &'w Bounds,
+    /// Whether there is time for another file.
+    goes_on: &'w dyn Fn() -> Result<(), Failure>,
+    unpacking: secret::Unpacking,
     /// The patterns that have named a file.
     matched: BTreeSet<usize>,
     entries: usize,
@@ -255,6 +261,7 @@ impl Walker<'_> {
     }
 
     fn file(&mut self, directory: &OwnedFd, name: &str, path: &str) -> Result<(), Below> {
+        (self.goes_on)().map_err(Below::Failed)?;
         let place = match DocPath::parse(path) {
             Ok(place) => place,
             Err(error) => {
@@ -275,7 +282,7 @@ impl Walker<'_> {
                         at_most(self.bounds.unpacked_bytes, "bytes in one release", "release_bytes");
                     return Err(too_much("archive.too_large", expected, "more"));
                 }
-                if secret::is_in(&bytes) {
+                if secret::is_in(&bytes, &mut self.unpacking) {
                     let (expected, found) = ("nothing that is secret", format!("a private key in {path}"));
                     let refusal = Refusal::new(PRIVATE_KEY, "the component", expected, found);
                     self.found.refused.push(refusal);

@@ -338,6 +338,21 @@ impl<'v> Lines<'v> {
     }
 }
 
+/// Returns the time that a version of `id` is published at which is made now: not before those that it follows, whose clocks may have
+/// been ahead as far as is let through.
+pub fn dated(
+    view: &View,
+    config: &ConfigDocument,
+    (id, version): (&ComponentId, &Version),
+    now_s: i64,
+) -> i64 {
+    let mut lines = Lines::new(config);
+    view.of(id).iter().for_each(|one| lines.add(&one.version, view.published_s(id, &one.version)));
+    let newest_s =
+        lines.before(version).newest_s.filter(|newest_s| *newest_s <= now_s.saturating_add(AHEAD_S));
+    newest_s.map_or(now_s, |newest_s| newest_s.max(now_s))
+}
+
 /// What a base holds.
 #[derive(Debug, Default)]
 struct Known {
@@ -869,10 +884,21 @@ impl Work<'_> {
             // Whether it is there nobody knows who cannot reach it; the check has not been done then.
             Err(failure) => return Ok([found, vec![failure]].concat()),
         };
-        match self.unpacked(release, &archive) {
-            Ok(directory) => {
-                let publisher = seal.map(|seal| seal.publisher.as_str());
-                found.extend(self.validated(release, publisher, before, directory.path(), &archive));
+        let publisher = seal.map(|seal| seal.publisher.as_str());
+        let subject = format!("the archive of {}@{}", release.id.path(), release.version);
+        // It may be a stranger's, and made to be looked at for hours.
+        let looked = self.eyes.look(&subject, |goes_on| {
+            let directory = self.unpacked(release, &archive)?;
+            let package =
+                Package::read_while(directory.path(), &Bounds::from(self.question.limits), goes_on)?;
+            goes_on()?;
+            found.extend(self.validated(release, publisher, before, &package, &archive));
+            Ok((directory, package))
+        });
+        match looked {
+            // The command has its own time.
+            Ok((_directory, package)) => {
+                found.extend_from_slice(package.command_check(self.question.command).failures());
             }
             Err(failure) => found.push(failure),
         }
@@ -951,20 +977,16 @@ impl Work<'_> {
         }
     }
 
-    /// Returns what the validations before publishing say of a version.
+    /// Returns what the validations before publishing say of a version, but for the configured command.
     fn validated(
         &self,
         release: &Release,
         publisher: Option<&str>,
         before: &Before,
-        directory: &Path,
+        package: &Package,
         archive: &[u8],
     ) -> Vec<Failure> {
         let bounds = Bounds::from(self.question.limits);
-        let package = match Package::read(directory, &bounds) {
-            Ok(package) => package,
-            Err(failure) => return vec![failure],
-        };
         let provided = self.view.given(&release.dependencies);
         // What became of a dependency later is no fault of a version that was published before.
         let is_known = before.is_new || provided.len() >= components(release);
@@ -972,7 +994,6 @@ impl Work<'_> {
             publisher,
             published: Some(before.highest.as_slice()),
             provided: Some(&provided).filter(|_| is_known),
-            command: self.question.command,
             archive: Some(archive),
             ..Against::nothing(&bounds).rules(self.config)
         };
@@ -1164,10 +1185,10 @@ fn order(seal: &Seal, before: &Before, release: &Release) -> Option<Failure> {
     let highest = before.highest.as_ref().map(ToString::to_string).unwrap_or_default();
     let expected = format!("published_at from {}, since it follows {highest}", rfc3339(newest_s));
     let refusal = Refusal::new(PUBLISHED_AT, subject, expected, rfc3339(seal.published_s));
-    Some(
-        Failure::of_refusal(&refusal)
-            .hint("publish it anew, so that it comes after what was published before"),
-    )
+    let from = rfc3339(newest_s.saturating_sub(AHEAD_S));
+    Some(Failure::of_refusal(&refusal).hint(format!(
+        "publish it anew, at {from} or later: resolverd publish dates it no earlier than what it follows"
+    )))
 }
 
 /// Says why a key does not sign new versions now; `None` where it does.

@@ -182,6 +182,12 @@ impl Desk {
         self.git.run(&["cat-file", "-e", &format!("{}:{path}", self.head)]).is_ok()
     }
 
+    /// Tells whether a file, and no directory, lies at a path in the newest commit.
+    pub fn has_file(&self, path: &str) -> bool {
+        let kind = self.git.run(&["cat-file", "-t", &format!("{}:{path}", self.head)]);
+        kind.is_ok_and(|kind| kind.trim() != "tree")
+    }
+
     /// Refuses a branch that Git takes for none, before anything is pushed.
     ///
     /// **Errors**: R011.

@@ -123,7 +123,7 @@ fn local(path: &Path) -> Result<LocalPath, Failure> {
 pub struct Eyes {
     origins: Origins,
     limits: Limits,
-    /// How long archives were waited for.
+    /// How long archives were waited for and looked at.
     archives_took: Mutex<Duration>,
 }
 
@@ -162,18 +162,39 @@ impl Eyes {
     /// **Errors**: it is not there, cannot be reached or is too large; all archives together took longer than `limits.total_s`.
     pub fn archive(&self, location: &Location) -> Result<Vec<u8>, Failure> {
         let want = Want::Blob(location.clone());
-        // Each has the limits to itself, for a registry has as many as it likes; but for the time, of which all have as much as one run.
-        let took = || self.archives_took.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let started = now.checked_sub(*took()).unwrap_or(now);
-        let mut answer =
-            self.origins.fetch(&[Ask::from(&want)], &Budget::new(&self.limits, started).for_archives());
-        *took() += now.elapsed();
-        match answer.pop() {
+        let fetch = |budget: &Budget| self.origins.fetch(&[Ask::from(&want)], &budget.for_archives()).pop();
+        match self.timed(fetch) {
             Some(Ok(Answer::Fetched(fetched))) => Ok(fetched.bytes),
             Some(Err(error)) => Err(unread(&error)),
             Some(Ok(Answer::Unchanged)) | None => Err(unanswered(&want)),
         }
+    }
+
+    /// Looks at the archive `subject` in the time that archives have; `work` asks from time to time whether it goes on.
+    ///
+    /// **Errors**: those of `work`; all archives together took longer than `limits.total_s`.
+    pub fn look<T>(
+        &self,
+        subject: &str,
+        work: impl FnOnce(&dyn Fn() -> Result<(), Failure>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.timed(|budget| {
+            let goes_on = || budget.check_deadline(subject).map_err(|error| unread(&error));
+            let done = work(&goes_on)?;
+            // What came too late is no outcome: whoever waits for it would wait as long for the next.
+            goes_on().map(|()| done)
+        })
+    }
+
+    /// Does something with an archive. Each has the limits to itself, for a registry has as many as it likes; but for the time, of which
+    /// all have as much as one run.
+    fn timed<T>(&self, work: impl FnOnce(&Budget) -> T) -> T {
+        let took = || self.archives_took.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let started = now.checked_sub(*took()).unwrap_or(now);
+        let done = work(&Budget::new(&self.limits, started));
+        *took() += now.elapsed();
+        done
     }
 
     /// Lists the names of files in a directory of a registry, from its root; none where it is not there.
@@ -494,6 +515,12 @@ mod tests {
         *eyes.archives_took.lock().unwrap() += Duration::from_secs(limits.total_s);
         let failure = eyes.archive(&location).unwrap_err();
         assert_eq!((failure.code, &*failure.reason), (Code::NetworkError, "limit.total_s"));
+        // To look at one takes of the same time.
+        let failure = eyes.look("a@1.0.0", |_| Ok(())).unwrap_err();
+        assert_eq!((failure.code, &*failure.reason), (Code::NetworkError, "limit.total_s"));
+        let began = std::cell::Cell::new(false);
+        let failure = eyes.look("a@1.0.0", |goes_on| goes_on().map(|()| began.set(true))).unwrap_err();
+        assert!(&*failure.reason == "limit.total_s" && failure.detail.contains("a@1.0.0") && !began.get());
         assert_eq!(eyes.read(&home, "config.json").unwrap().unwrap(), b"{}");
     }
 }
