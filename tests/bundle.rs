@@ -693,6 +693,45 @@ fn what_came_in_a_bundle_is_kept_by_its_name_and_stands_in_nobody_s_way() {
     assert!(!gone.stdout.contains("impact-counter@"), "{gone:?}");
 }
 
+/// Publishes a component that requires a version of `acme-lib`, with one version of that.
+fn with_lib(registry: &mut Registry, name: &str, requirement: &str, version: &str) {
+    let more = format!("\n[component.dependencies]\nacme-lib = \"{requirement}\"\n");
+    registry.publish(&Part { name: "acme-lib", version, ..ROUTER });
+    registry.publish(&Part { name, more: &more, ..ROUTER });
+}
+
+#[test]
+fn what_stays_is_not_left_with_another_version_of_what_it_requires_unless_that_is_named() {
+    let (_top, top) = carried("top", "acme-top", |all| with_lib(all, "acme-top", "^1.2.0", "1.2.0"));
+    let (_side, side) = carried("side", "acme-side", |all| with_lib(all, "acme-side", "^1.0.0", "1.0.0"));
+    let (_far, far) = carried("far", "acme-far", |all| with_lib(all, "acme-far", "^2.0.0", "2.0.0"));
+    let site = Site::new();
+    assert_eq!(site.install(&top, &[]).status, 0);
+    let stays = "acme-top requires it and stays";
+    for more in [&[][..], &["--force"], &["acme-side"], &["--dry-run"]] {
+        site.refuses(&side, more, 3, "E003", "acme-lib 1.0.0 is older than 1.2.0, which is installed");
+        site.refuses(&side, more, 3, "install.older", stays);
+        site.refuses(&far, &["acme-far"], 3, "install.breaking", stays);
+    }
+    // The command of the hint does it, and says what may be wrong afterwards.
+    let command = format!("resolverd install --from {} acme-side acme-lib;", side.to_str().unwrap());
+    site.refuses(&side, &[], 3, "E003", &command);
+    let said = site.install(&side, &["acme-side", "acme-lib", "--dry-run"]);
+    assert!(said.status == 0 && said.stdout.contains("warning:") && said.stdout.contains(stays), "{said:?}");
+
+    // The same where a source has the older one.
+    let (near, _repository) = site_of(|all| with_lib(all, "acme-side", "^1.0.0", "1.0.0"), &json!({}));
+    assert_eq!(near.install(&top, &[]).status, 0);
+    let install = |names: &[&str]| {
+        let mut command = near.sandbox.command();
+        Said::of(command.current_dir(near.work()).arg("install").args(names))
+    };
+    let said = install(&["acme-side"]);
+    assert!(said.status == 3 && said.stderr.contains("install.older"), "{said:?}");
+    assert!(said.stderr.contains("resolverd install acme-side acme-lib;"), "{said:?}");
+    assert_eq!(install(&["acme-side", "acme-lib"]).status, 0);
+}
+
 #[test]
 fn an_archive_that_is_damaged_in_the_cache_is_fetched_again_for_an_export() {
     let world = World::new();

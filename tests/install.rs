@@ -915,6 +915,35 @@ fn hubs(key_of: &str, versions: &[&str], text: &str) -> Registry {
 }
 
 #[test]
+fn an_older_version_comes_with_what_is_named_and_never_by_itself() {
+    let needs = |version: &str| format!("\n[component.dependencies]\nhub = \"^{version}\"\n");
+    let mut registry = hubs("acme", &["1.0.0", "2.0.0"], "hub\n");
+    for version in ["1.0.0", "2.0.0"] {
+        let more = needs(version);
+        registry.publish(&Part { publisher: "acme", ..part("integration", "top", version, &more) });
+    }
+    let (world, daemon) = with_daemon(&registry);
+    world.done(&["install", "top"]);
+    assert_eq!(installed(&world), ["hub@2.0.0", "top@2.0.0*"]);
+    let told = world.done(&["install", "top@^1.0.0"]);
+    assert!(
+        told.contains("warning: hub 1.0.0 is older than 2.0.0, which is installed; top requires it"),
+        "{told}"
+    );
+    assert_eq!(installed(&world), ["hub@1.0.0", "top@1.0.0*"]);
+    // The registry takes back what is installed.
+    world.done(&["install", "hub@latest", "top@latest"]);
+    world.done(&["uninstall", "top"]);
+    assert_eq!(installed(&world), ["hub@2.0.0*"]);
+    world.repository.commit(&hubs("acme", &["1.0.0"], "hub\n").files);
+    daemon.sync();
+    let words = ["E003", "install.older", "hub 1.0.0 is older than 2.0.0", "resolverd install hub"];
+    world.refused(&["install"], 3, &words);
+    world.done(&["install", "hub"]);
+    assert_eq!(installed(&world), ["hub@1.0.0*"]);
+}
+
+#[test]
 fn what_is_installed_is_exchanged_for_other_bytes_only_by_name_and_force() {
     let mut first = registry();
     first.publish_with(&hub("1.0.0"), &[("src/hub", "of parts\n")]);
@@ -976,7 +1005,7 @@ fn a_component_comes_from_another_source_or_publisher_only_where_it_is_named() {
         daemon.post("/v1/reload", &json!({})).ok();
         daemon.sync();
         for arguments in [&["install", "top"][..], &["install", "top", "--force"]] {
-            world.refused(arguments, 6, &["E015", reason, text, "resolverd install hub"]);
+            world.refused(arguments, 6, &["E015", reason, text, "resolverd install top hub"]);
         }
         let told = world.done(&["install", "top", "hub"]);
         assert!(told.contains("warning:") && told.contains(text), "{told}");

@@ -157,6 +157,7 @@ fn install(
     let is_said = !arguments.is_filled && !arguments.components.is_empty();
     let wish = Wish {
         named: asked.keys().filter(|_| is_said).cloned().collect(),
+        said: said(arguments),
         asked,
         restores: arguments.components.is_empty(),
         force,
@@ -184,6 +185,13 @@ fn install(
     told["elapsedMs"] = json!(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
     terminal.print(&told, shown)?;
     Ok(0)
+}
+
+/// Returns by which arguments the same is asked again.
+fn said(arguments: &Install) -> Vec<String> {
+    let from = arguments.from.iter().flat_map(|from| ["--from".to_owned(), from.display().to_string()]);
+    let checksum = arguments.checksum.iter().flat_map(|digest| ["--checksum".to_owned(), digest.clone()]);
+    from.chain(checksum).chain(arguments.components.iter().cloned()).collect()
 }
 
 /// Warns of components that stay as they are although their files do not.
