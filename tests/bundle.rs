@@ -557,8 +557,27 @@ fn a_workspace_without_sources_knows_the_keys_of_what_it_has() {
     for more in [&[][..], &["--force"], &["acme-router@latest"]] {
         site.refuses(&newer, more, 7, "E007", "nobody here but the bundle says whose that key is");
     }
+    // Older versions of this program noted no key.
+    let state = site.work().join("estream-workspace.toml");
+    let text = std::fs::read_to_string(&state).unwrap();
+    let key = |text: &str| text.lines().find(|line| line.starts_with("key = ")).map(str::to_owned);
+    let keyless = text.replace(&format!("{}\n", key(&text).unwrap()), "");
+    std::fs::write(&state, &keyless).unwrap();
+    for more in [&[][..], &["--force"], &["acme-router@latest"]] {
+        site.refuses(&newer, more, 7, "E007", "has no key noted");
+    }
+    // Nor does the bundle's own word fill it in; a source's does.
+    assert_eq!(site.install(&good, &[]).status, 0);
+    assert_eq!(std::fs::read_to_string(&state).unwrap(), keyless);
     let said = site.install(&newer, &["acme-router@latest", "--force"]);
     assert_eq!(said.status, 0, "{said:?}");
+    let (listing, _repository) = site_of(|registry| registry.publish(&ROUTER), &json!({}));
+    std::fs::write(listing.work().join("estream-workspace.toml"), &keyless).unwrap();
+    let mut command = listing.sandbox.command();
+    let said = Said::of(command.current_dir(listing.work()).args(["install"]));
+    assert_eq!(said.status, 0, "{said:?}");
+    let found = files(&listing.work());
+    assert_eq!(key(str::from_utf8(&found["estream-workspace.toml"]).unwrap()), key(&text));
 }
 
 #[test]

@@ -204,7 +204,9 @@ pub fn plan(place: &Place, provided: Vec<Provided>, wish: &Wish) -> Result<Plan,
     for one in provided {
         let before = place.known.components.get(&one.id);
         let is_same = before.is_some_and(|before| {
-            before.version == one.version && before.checksum.as_ref() == Some(&one.checksum)
+            // The seed's table notes no files: what lies there is compared with what would come.
+            let is_noted = !before.files.is_empty() || one.files.is_empty();
+            is_noted && before.version == one.version && before.checksum.as_ref() == Some(&one.checksum)
         });
         let mut fate = match before {
             Some(_) if is_same && !again.contains(&one.id) => Fate::Kept,
@@ -215,6 +217,7 @@ pub fn plan(place: &Place, provided: Vec<Provided>, wish: &Wish) -> Result<Plan,
         let entry = match before {
             Some(before) if fate == Fate::Kept => {
                 let mut entry = before.clone();
+                learn(&mut entry, &one);
                 if wish.restores && restore(place, &one, &mut entry, &mut sources)? {
                     fate = Fate::Again;
                 }
@@ -238,6 +241,18 @@ pub fn plan(place: &Place, provided: Vec<Provided>, wish: &Wish) -> Result<Plan,
     let mut plan = settle(place, new, fates, &sources, wish.force)?;
     plan.warnings.splice(0..0, warnings);
     Ok(plan)
+}
+
+/// Notes the key of an installed archive, which older versions did not. A bundle's own word is not taken: anybody may seal an archive.
+fn learn(entry: &mut Installed, one: &Provided) {
+    let is_alike = |noted: &Option<String>, found: &Option<String>| noted.is_none() || noted == found;
+    if entry.key.is_none()
+        && one.vouched == Vouched::BySource
+        && is_alike(&entry.publisher, &one.publisher)
+        && is_alike(&entry.key_id, &one.key_id)
+    {
+        entry.key = one.key;
+    }
 }
 
 /// Holds a component that changes to what was noted of it when it was installed; warns of what changes by the wish of whoever named it.
@@ -269,18 +284,27 @@ fn held(before: &Installed, one: &Provided, wish: &Wish) -> Result<Vec<Warning>,
         return Err(refused(Code::ChecksumMismatch, reason, detail, checksum.to_string(), found.to_string())
             .hint(format!("a version never changes: ask who publishes it. Where {was} is right, let it own the name or place it first; to take the other one: {}; nothing was changed", wish.naming(&one.id, Force::Yes))));
     }
-    if let (Some(noted), Some(found)) = (before.key, one.key)
-        && noted != found
-        && one.vouched == Vouched::ByBundle
-        && !is_forced
-    {
+    // Older versions noted no key: then another archive may be anybody's.
+    let is_other_archive = before.checksum.as_ref().is_some_and(|noted| *noted != one.checksum);
+    let is_other_key = match (before.key, one.key) {
+        (Some(noted), Some(found)) => noted != found,
+        (None, _) => is_other_archive,
+        (Some(_), None) => false,
+    };
+    if is_other_key && one.vouched == Vouched::ByBundle && !is_forced {
         let publisher = one.publisher.as_deref().unwrap_or("its publisher");
+        let told = |key: Option<Fingerprint>| key.map_or_else(|| "no key".to_owned(), |key| key.to_string());
+        let (noted, found) = (told(before.key), told(one.key));
+        let was = match before.key {
+            Some(_) => format!("was by {noted}"),
+            None => "has no key noted".to_owned(),
+        };
         let detail = format!(
-            "{name} {version} is sealed by the key {found} of {publisher}, and {name} {} was by {noted}: nobody here but the bundle says whose that key is",
+            "{name} {version} is sealed by the key {found} of {publisher}, and {name} {} {was}: nobody here but the bundle says whose that key is",
             before.version
         );
         let reason = "install.other_key";
-        return Err(refused(Code::UnknownPublisher, reason, detail, noted.to_string(), found.to_string())
+        return Err(refused(Code::UnknownPublisher, reason, detail, noted, found)
             .hint(format!("ask {publisher} whether the key is new; a registry that knows him says so, as a source; to believe the bundle: {}; nothing was changed", wish.naming(&one.id, Force::Yes))));
     }
     let mut warnings = Vec::new();
