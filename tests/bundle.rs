@@ -624,8 +624,27 @@ fn a_workspace_without_sources_knows_the_keys_of_what_it_has() {
     for more in [&[][..], &["--force"], &["acme-router@latest"]] {
         site.refuses(&newer, more, 7, "E007", "nobody here but the bundle says whose that key is");
     }
+    // Older versions of this program noted no key.
+    let state = site.work().join("estream-workspace.toml");
+    let text = std::fs::read_to_string(&state).unwrap();
+    let key = |text: &str| text.lines().find(|line| line.starts_with("key = ")).map(str::to_owned);
+    let keyless = text.replace(&format!("{}\n", key(&text).unwrap()), "");
+    std::fs::write(&state, &keyless).unwrap();
+    for more in [&[][..], &["--force"], &["acme-router@latest"]] {
+        site.refuses(&newer, more, 7, "E007", "has no key noted");
+    }
+    // Nor does the bundle's own word fill it in; a source's does.
+    assert_eq!(site.install(&good, &[]).status, 0);
+    assert_eq!(std::fs::read_to_string(&state).unwrap(), keyless);
     let said = site.install(&newer, &["acme-router@latest", "--force"]);
     assert_eq!(said.status, 0, "{said:?}");
+    let (listing, _repository) = site_of(|registry| registry.publish(&ROUTER), &json!({}));
+    std::fs::write(listing.work().join("estream-workspace.toml"), &keyless).unwrap();
+    let mut command = listing.sandbox.command();
+    let said = Said::of(command.current_dir(listing.work()).args(["install"]));
+    assert_eq!(said.status, 0, "{said:?}");
+    let found = files(&listing.work());
+    assert_eq!(key(str::from_utf8(&found["estream-workspace.toml"]).unwrap()), key(&text));
 }
 
 #[test]
@@ -758,6 +777,45 @@ fn what_came_in_a_bundle_is_kept_by_its_name_and_stands_in_nobody_s_way() {
     assert!(said.status == 0 && !said.stderr.contains("gc may remove"), "{said:?}");
     let gone = run(&["gc", "--unused", "0", "--dry-run", "-o", "json"]);
     assert!(!gone.stdout.contains("impact-counter@"), "{gone:?}");
+}
+
+/// Publishes a component that requires a version of `acme-lib`, with one version of that.
+fn with_lib(registry: &mut Registry, name: &str, requirement: &str, version: &str) {
+    let more = format!("\n[component.dependencies]\nacme-lib = \"{requirement}\"\n");
+    registry.publish(&Part { name: "acme-lib", version, ..ROUTER });
+    registry.publish(&Part { name, more: &more, ..ROUTER });
+}
+
+#[test]
+fn what_stays_is_not_left_with_another_version_of_what_it_requires_unless_that_is_named() {
+    let (_top, top) = carried("top", "acme-top", |all| with_lib(all, "acme-top", "^1.2.0", "1.2.0"));
+    let (_side, side) = carried("side", "acme-side", |all| with_lib(all, "acme-side", "^1.0.0", "1.0.0"));
+    let (_far, far) = carried("far", "acme-far", |all| with_lib(all, "acme-far", "^2.0.0", "2.0.0"));
+    let site = Site::new();
+    assert_eq!(site.install(&top, &[]).status, 0);
+    let stays = "acme-top requires it and stays";
+    for more in [&[][..], &["--force"], &["acme-side"], &["--dry-run"]] {
+        site.refuses(&side, more, 3, "E003", "acme-lib 1.0.0 is older than 1.2.0, which is installed");
+        site.refuses(&side, more, 3, "install.older", stays);
+        site.refuses(&far, &["acme-far"], 3, "install.breaking", stays);
+    }
+    // The command of the hint does it, and says what may be wrong afterwards.
+    let command = format!("resolverd install --from {} acme-side acme-lib;", side.to_str().unwrap());
+    site.refuses(&side, &[], 3, "E003", &command);
+    let said = site.install(&side, &["acme-side", "acme-lib", "--dry-run"]);
+    assert!(said.status == 0 && said.stdout.contains("warning:") && said.stdout.contains(stays), "{said:?}");
+
+    // The same where a source has the older one.
+    let (near, _repository) = site_of(|all| with_lib(all, "acme-side", "^1.0.0", "1.0.0"), &json!({}));
+    assert_eq!(near.install(&top, &[]).status, 0);
+    let install = |names: &[&str]| {
+        let mut command = near.sandbox.command();
+        Said::of(command.current_dir(near.work()).arg("install").args(names))
+    };
+    let said = install(&["acme-side"]);
+    assert!(said.status == 3 && said.stderr.contains("install.older"), "{said:?}");
+    assert!(said.stderr.contains("resolverd install acme-side acme-lib;"), "{said:?}");
+    assert_eq!(install(&["acme-side", "acme-lib"]).status, 0);
 }
 
 #[test]

@@ -587,10 +587,59 @@ fn the_seeds_table_is_kept_and_an_entry_without_a_checksum_is_not_wrong() {
         "[dependencies.esf-trading]\nversion = \"1.1.0\"\ninstalled_at = \"2026-02-10T12:00:00Z\"\n",
     );
     let told = world.done(&["verify", "--all"]);
-    assert!(told.contains("none noted") && told.contains("  Result:     Valid\n"), "{told}");
+    assert!(told.contains("none noted") && told.contains("  Result:     it is not there\n"), "{told}");
+    assert!(told.contains("no file of it is there; resolverd install esf-trading brings them"), "{told}");
     assert!(told.ends_with("1 component, 0 wrong\n"), "{told}");
     world.done(&["install", "@acme/impact"]);
     assert_eq!(installed(&world), ["@acme/impact@0.3.0*", "esf-trading@1.1.0*"]);
+}
+
+#[test]
+fn an_entry_that_notes_no_files_has_them_brought_and_is_wrong_without() {
+    let (world, _daemon) = with_daemon(&registry());
+    world.done(&["install", "esf-trading@1.1.0"]);
+    let is_kept =
+        |line: &&str| ["[dependencies", "version", "checksum"].iter().any(|one| line.starts_with(one));
+    let bare: Vec<String> = world.read(STATE).lines().filter(is_kept).map(str::to_owned).collect();
+    let bare = bare.join("\n") + "\n";
+    std::fs::remove_dir_all(world.place("schemas")).unwrap();
+    for arguments in [&["install"][..], &["install", "esf-trading"], &["install", "@acme/impact"]] {
+        world.write(STATE, &bare);
+        let said = world.run(&["verify", "--all"]);
+        assert!(said.status == 7 && said.stdout.contains("missing schemas/order.esf.yaml"), "{said:?}");
+        world.done(arguments);
+        assert_eq!(world.read("schemas/order.esf.yaml"), "order 1.1\n");
+        assert!(world.done(&["verify", "--all"]).ends_with(" 0 wrong\n"));
+        std::fs::remove_dir_all(world.place("schemas")).unwrap();
+        let _ = std::fs::remove_dir_all(world.place("widgets"));
+    }
+}
+
+#[test]
+fn what_was_withdrawn_is_verified_and_kept_in_the_cache_where_it_is_installed() {
+    let needs = "\n[component.dependencies]\nhub = \"^1.0.0\"\n";
+    let mut registry = registry();
+    registry.publish(&hub("1.0.0"));
+    registry.publish(&Part { publisher: "acme", ..part("integration", "top", "1.0.0", needs) });
+    let (world, daemon) = with_daemon(&registry);
+    world.done(&["install", "top", "esf-trading"]);
+    for name in ["top", "hub"] {
+        registry.change(&format!("index/integration/{name}/metadata.json"), |metadata| {
+            metadata["versions"][0]["yanked"] = json!(true);
+        });
+    }
+    world.repository.commit(&registry.files);
+    daemon.sync();
+    let told = world.json(&["verify", "--all"]);
+    for one in told["components"].as_array().unwrap() {
+        assert_eq!(one["checked"], json!(["files", "registry", "archive"]), "{one:#}");
+        assert_eq!(one["result"], "Valid", "{one:#}");
+    }
+    let said = world.run(&["uninstall", "esf-trading"]);
+    assert!(said.status == 0 && !said.stderr.contains("gc may remove"), "{said:?}");
+    let gone = world.run(&["gc", "--unused", "0", "--dry-run", "-o", "json"]);
+    assert!(gone.status == 0 && gone.stdout.contains("esf-trading"), "{gone:?}");
+    assert!(!gone.stdout.contains("top@") && !gone.stdout.contains("hub@"), "{gone:?}");
 }
 
 #[test]
@@ -915,6 +964,35 @@ fn hubs(key_of: &str, versions: &[&str], text: &str) -> Registry {
 }
 
 #[test]
+fn an_older_version_comes_with_what_is_named_and_never_by_itself() {
+    let needs = |version: &str| format!("\n[component.dependencies]\nhub = \"^{version}\"\n");
+    let mut registry = hubs("acme", &["1.0.0", "2.0.0"], "hub\n");
+    for version in ["1.0.0", "2.0.0"] {
+        let more = needs(version);
+        registry.publish(&Part { publisher: "acme", ..part("integration", "top", version, &more) });
+    }
+    let (world, daemon) = with_daemon(&registry);
+    world.done(&["install", "top"]);
+    assert_eq!(installed(&world), ["hub@2.0.0", "top@2.0.0*"]);
+    let told = world.done(&["install", "top@^1.0.0"]);
+    assert!(
+        told.contains("warning: hub 1.0.0 is older than 2.0.0, which is installed; top requires it"),
+        "{told}"
+    );
+    assert_eq!(installed(&world), ["hub@1.0.0", "top@1.0.0*"]);
+    // The registry takes back what is installed.
+    world.done(&["install", "hub@latest", "top@latest"]);
+    world.done(&["uninstall", "top"]);
+    assert_eq!(installed(&world), ["hub@2.0.0*"]);
+    world.repository.commit(&hubs("acme", &["1.0.0"], "hub\n").files);
+    daemon.sync();
+    let words = ["E003", "install.older", "hub 1.0.0 is older than 2.0.0", "resolverd install hub"];
+    world.refused(&["install"], 3, &words);
+    world.done(&["install", "hub"]);
+    assert_eq!(installed(&world), ["hub@1.0.0*"]);
+}
+
+#[test]
 fn what_is_installed_is_exchanged_for_other_bytes_only_by_name_and_force() {
     let mut first = registry();
     first.publish_with(&hub("1.0.0"), &[("src/hub", "of parts\n")]);
@@ -976,7 +1054,7 @@ fn a_component_comes_from_another_source_or_publisher_only_where_it_is_named() {
         daemon.post("/v1/reload", &json!({})).ok();
         daemon.sync();
         for arguments in [&["install", "top"][..], &["install", "top", "--force"]] {
-            world.refused(arguments, 6, &["E015", reason, text, "resolverd install hub"]);
+            world.refused(arguments, 6, &["E015", reason, text, "resolverd install top hub"]);
         }
         let told = world.done(&["install", "top", "hub"]);
         assert!(told.contains("warning:") && told.contains(text), "{told}");

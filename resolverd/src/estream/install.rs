@@ -17,6 +17,8 @@
 //! # What a workspace holds its components to
 //! What was noted when a component was installed is held against what comes: a version is one archive for good, and a component comes
 //! from another source, from another publisher, or sealed by another key that nobody but a bundle knows, only where its name was said.
+//! So does an older version, and one of another line where something stays whose requirements nobody has looked at: what is installed
+//! and comes from nowhere any more is noted with what it requires, and not with which versions of it.
 //!
 //! # What is refused before anything is written
 //! Two components with one schema or one place, installed already or new; a file that nobody installed, unless its bytes are those
@@ -41,6 +43,7 @@ use catalogue_schema::version::{Version, VersionReq};
 use crate::api::files::FileLine;
 use crate::api::{Code, Failure};
 use crate::estream::journal::{self, Bytes, JournalError, Step, There};
+use crate::estream::publish::quoted;
 use crate::estream::workspace::{self, Place};
 use crate::materialize::names;
 
@@ -110,12 +113,26 @@ pub struct Wish {
     pub asked: BTreeMap<ComponentId, VersionReq>,
     /// Whose names somebody wrote down, not the workspace's file and not a bundle.
     pub named: BTreeSet<ComponentId>,
+    /// The arguments by which it is said again, for a hint: names, and where a bundle lies.
+    pub said: Vec<String>,
     /// Files that are gone are brought back, also of what stays as it is.
     pub restores: bool,
     /// What becomes of changed files.
     pub force: Force,
     /// Now, in seconds since 1970-01-01 UTC.
     pub now_s: i64,
+}
+
+impl Wish {
+    /// Returns the command that says the same with a component named too.
+    fn naming(&self, id: &ComponentId, force: Force) -> String {
+        let name = id.path().to_owned();
+        let is_said = self.named.contains(id) || self.said.contains(&name);
+        let words = self.said.iter().cloned().chain((!is_said).then_some(name));
+        let force = (force == Force::Yes || self.force == Force::Yes).then(|| "--force".to_owned());
+        let words: Vec<String> = words.chain(force).map(|word| quoted(&word)).collect();
+        format!("resolverd install {}", words.join(" "))
+    }
 }
 
 /// What becomes of a component.
@@ -179,16 +196,19 @@ impl Source {
 /// What is installed, is not among `provided` and is still needed stays as it is; what nobody needs any more goes.
 ///
 /// **Errors**: E006 `install.other_archive`, E007 `install.other_key`, E015 `install.other_publisher` and `install.other_source`: what
-/// comes is not what the workspace noted; E014 `schema_conflict`, `install.file_conflict`, `install.file_exists`, `install.file_changed`, `install.link`; E008
+/// comes is not what the workspace noted; E003 `install.older` and `install.breaking`: what stays may not go with it; E014 `schema_conflict`, `install.file_conflict`, `install.file_exists`, `install.file_changed`, `install.link`; E008
 /// for a path that is none in a workspace.
 pub fn plan(place: &Place, provided: Vec<Provided>, wish: &Wish) -> Result<Plan, Failure> {
     let again = forced(&provided, wish);
     let mut new = place.known.clone();
     let (mut sources, mut fates, mut warnings) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let came: BTreeSet<ComponentId> = provided.iter().map(|one| one.id.clone()).collect();
     for one in provided {
         let before = place.known.components.get(&one.id);
         let is_same = before.is_some_and(|before| {
-            before.version == one.version && before.checksum.as_ref() == Some(&one.checksum)
+            // The seed's table notes no files: what lies there is compared with what would come.
+            let is_noted = !before.files.is_empty() || one.files.is_empty();
+            is_noted && before.version == one.version && before.checksum.as_ref() == Some(&one.checksum)
         });
         let mut fate = match before {
             Some(_) if is_same && !again.contains(&one.id) => Fate::Kept,
@@ -199,6 +219,7 @@ pub fn plan(place: &Place, provided: Vec<Provided>, wish: &Wish) -> Result<Plan,
         let entry = match before {
             Some(before) if fate == Fate::Kept => {
                 let mut entry = before.clone();
+                learn(&mut entry, &one);
                 let gone = match wish.restores {
                     true => restore(place, &one, &mut entry, &mut sources)?,
                     false => Vec::new(),
@@ -222,9 +243,22 @@ pub fn plan(place: &Place, provided: Vec<Provided>, wish: &Wish) -> Result<Plan,
             entry.requested = Some(requirement.clone());
         }
     }
+    warnings.extend(fitting(&place.known, &new, &came, wish)?);
     let mut plan = settle(place, new, fates, &sources, wish.force)?;
     plan.warnings.splice(0..0, warnings);
     Ok(plan)
+}
+
+/// Notes the key of an installed archive, which older versions did not. A bundle's own word is not taken: anybody may seal an archive.
+fn learn(entry: &mut Installed, one: &Provided) {
+    let is_alike = |noted: &Option<String>, found: &Option<String>| noted.is_none() || noted == found;
+    if entry.key.is_none()
+        && one.vouched == Vouched::BySource
+        && is_alike(&entry.publisher, &one.publisher)
+        && is_alike(&entry.key_id, &one.key_id)
+    {
+        entry.key = one.key;
+    }
 }
 
 /// Holds a component that changes to what was noted of it when it was installed; warns of what changes by the wish of whoever named it.
@@ -254,27 +288,37 @@ fn held(before: &Installed, one: &Provided, wish: &Wish) -> Result<Vec<Warning>,
         );
         let reason = "install.other_archive";
         return Err(refused(Code::ChecksumMismatch, reason, detail, checksum.to_string(), found.to_string())
-            .hint(format!("a version never changes: ask who publishes it. Where {was} is right, let it own the name or place it first; to take the other one, name {name} with --force; nothing was changed")));
+            .hint(format!("a version never changes: ask who publishes it. Where {was} is right, let it own the name or place it first; to take the other one: {}; nothing was changed", wish.naming(&one.id, Force::Yes))));
     }
-    if let (Some(noted), Some(found)) = (before.key, one.key)
-        && noted != found
-        && one.vouched == Vouched::ByBundle
-        && !is_forced
-    {
+    // Older versions noted no key: then another archive may be anybody's.
+    let is_other_archive = before.checksum.as_ref().is_some_and(|noted| *noted != one.checksum);
+    let is_other_key = match (before.key, one.key) {
+        (Some(noted), Some(found)) => noted != found,
+        (None, _) => is_other_archive,
+        (Some(_), None) => false,
+    };
+    if is_other_key && one.vouched == Vouched::ByBundle && !is_forced {
         let publisher = one.publisher.as_deref().unwrap_or("its publisher");
+        let told = |key: Option<Fingerprint>| key.map_or_else(|| "no key".to_owned(), |key| key.to_string());
+        let (noted, found) = (told(before.key), told(one.key));
+        let was = match before.key {
+            Some(_) => format!("was by {noted}"),
+            None => "has no key noted".to_owned(),
+        };
         let detail = format!(
-            "{name} {version} is sealed by the key {found} of {publisher}, and {name} {} was by {noted}: nobody here but the bundle says whose that key is",
+            "{name} {version} is sealed by the key {found} of {publisher}, and {name} {} {was}: nobody here but the bundle says whose that key is",
             before.version
         );
         let reason = "install.other_key";
-        return Err(refused(Code::UnknownPublisher, reason, detail, noted.to_string(), found.to_string())
-            .hint(format!("ask {publisher} whether the key is new; a registry that knows him says so, as a source; to believe the bundle, name {name} with --force; nothing was changed")));
+        return Err(refused(Code::UnknownPublisher, reason, detail, noted, found)
+            .hint(format!("ask {publisher} whether the key is new; a registry that knows him says so, as a source; to believe the bundle: {}; nothing was changed", wish.naming(&one.id, Force::Yes))));
     }
     let mut warnings = Vec::new();
     let mut told = |reason: &'static str, noted: &str, found: &str, detail: String| {
         if !is_named {
             let hint = format!(
-                "ask whether that is meant; then name it as well: resolverd install {name}; nothing was changed"
+                "ask whether that is meant; then name it as well: {}; nothing was changed",
+                wish.naming(&one.id, Force::No)
             );
             let (noted, found) = (noted.to_owned(), found.to_owned());
             return Err(refused(Code::PermissionDenied, reason, detail, noted, found).hint(hint));
@@ -298,6 +342,68 @@ fn held(before: &Installed, one: &Provided, wish: &Wish) -> Result<Vec<Warning>,
         told("install.other_source", noted, found, detail)?;
     }
     Ok(warnings)
+}
+
+/// Tells that what changes goes with what stays; warns of what changes by the wish of whoever named it. `came` are the components that
+/// were chosen together, so that each has what it requires.
+///
+/// **Errors**: E003 `install.older`, `install.breaking`.
+fn fitting(
+    before: &Workspace,
+    new: &Workspace,
+    came: &BTreeSet<ComponentId>,
+    wish: &Wish,
+) -> Result<Vec<Warning>, Failure> {
+    let needed = needed(new);
+    let by_name = reached(wish.named.iter(), |id| requires(new, id));
+    let mut warnings = Vec::new();
+    for (id, one) in new.components.iter().filter(|(id, _)| came.contains(*id) && needed.contains(*id)) {
+        let Some(was) = before.components.get(id).filter(|was| was.version != one.version) else { continue };
+        let by = |one: &&ComponentId| needed.contains(*one) && requires(new, one).contains(id);
+        let stays = new.components.keys().filter(by).find(|by| !came.contains(*by));
+        let (name, version, old) = (id.path(), &one.version, &was.version);
+        let (reason, mut detail) = match version < old {
+            true => ("install.older", format!("{name} {version} is older than {old}, which is installed")),
+            false if stays.is_some() && line(version) != line(old) => {
+                let detail = format!("{name} {version} may not do for what {old} does, which is installed");
+                ("install.breaking", detail)
+            }
+            false => continue,
+        };
+        let requiring = stays.or_else(|| new.components.keys().find(by)).map(|by| by.path());
+        match (stays, requiring) {
+            (Some(_), Some(by)) => detail.push_str(&format!(
+                "; {by} requires it and stays, and what was asked here does not list {by}, so that nobody knows which versions it takes"
+            )),
+            (_, Some(by)) => detail.push_str(&format!("; {by} requires it")),
+            _ => {}
+        }
+        // Whoever names what needs an older one, beside nothing that needs the newer, means that.
+        let is_meant = stays.is_none() && was.requested.is_none() && by_name.contains(id);
+        if !wish.named.contains(id) && !is_meant {
+            return Err(Failure::new(Code::VersionConflict, reason, detail)
+                .with("component", id.as_text())
+                .with("installed", old)
+                .with("found", version)
+                .with("requiredBy", requiring)
+                .hint(format!(
+                    "to take it all the same, name it: {}; nothing was changed",
+                    wish.naming(id, Force::No)
+                )));
+        }
+        warnings.push(Warning::new(reason, detail));
+    }
+    Ok(warnings)
+}
+
+/// Returns what tells the compatible versions of a component from others: the first number that is not zero, with those before it.
+fn line(version: &Version) -> (u64, u64, u64) {
+    let version = version.semver();
+    match (version.major, version.minor) {
+        (0, 0) => (0, 0, version.patch),
+        (0, minor) => (0, minor, 0),
+        (major, _) => (major, 0, 0),
+    }
 }
 
 /// Brings back the files of a component that are gone, and returns where they go.
@@ -410,6 +516,17 @@ fn reached<'a>(
     found
 }
 
+/// Returns what a component of a workspace requires.
+fn requires<'a>(workspace: &'a Workspace, id: &ComponentId) -> &'a [ComponentId] {
+    workspace.components.get(id).map_or(&[], |one| one.dependencies.as_slice())
+}
+
+/// Returns what was asked for, with what that requires.
+fn needed(workspace: &Workspace) -> BTreeSet<ComponentId> {
+    let roots = workspace.components.iter().filter(|(_, one)| one.requested.is_some()).map(|(id, _)| id);
+    reached(roots, |id| requires(workspace, id))
+}
+
 /// Makes the entry of a component, and notes where its files come from.
 fn entry(
     one: &Provided,
@@ -473,8 +590,7 @@ fn settle(
     sources: &BTreeMap<DocPath, Source>,
     force: Force,
 ) -> Result<Plan, Failure> {
-    let roots = new.components.iter().filter(|(_, one)| one.requested.is_some()).map(|(id, _)| id);
-    let needed = reached(roots, |id| new.components.get(id).map_or(&[], |one| one.dependencies.as_slice()));
+    let needed = needed(&new);
     new.components.retain(|id, _| needed.contains(id));
     fates.retain(|id, _| needed.contains(id));
     schemas(&new)?;

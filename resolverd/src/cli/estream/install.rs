@@ -17,7 +17,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::files::FilesRow;
-use crate::api::{Call, Code, FOR_ADMINS, Failure, encoded, encoded_path};
+use crate::api::{Call, Code, FOR_ADMINS, Failure, REFERENCES_MAX, encoded, encoded_path};
 use crate::cli::ask::{Asker, is_for_admins};
 use crate::cli::estream::bundle::{self, Compared};
 use crate::cli::estream::workspace::{WorkspacePlace, component, hold, name, name_in};
@@ -165,6 +165,7 @@ fn install(
     let is_said = !arguments.is_filled && !arguments.components.is_empty();
     let wish = Wish {
         named: asked.keys().filter(|_| is_said).cloned().collect(),
+        said: said(arguments),
         asked,
         restores: !is_said,
         force,
@@ -177,7 +178,7 @@ fn install(
     if !arguments.dry_run {
         plan.carry_out(&place)?;
         if let Some(question) = &gathered.question {
-            hold(&root, Some(json!({ "resolve": question })), asker, terminal);
+            hold(&root, vec![json!({ "resolve": question })], asker, terminal);
         }
     }
     let mut told = told(&plan, &gathered, &named);
@@ -192,6 +193,13 @@ fn install(
     told["elapsedMs"] = json!(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
     terminal.print(&told, shown)?;
     Ok(0)
+}
+
+/// Returns by which arguments the same is asked again.
+fn said(arguments: &Install) -> Vec<String> {
+    let from = arguments.from.iter().flat_map(|from| ["--from".to_owned(), from.display().to_string()]);
+    let checksum = arguments.checksum.iter().flat_map(|digest| ["--checksum".to_owned(), digest.clone()]);
+    from.chain(checksum).chain(arguments.components.iter().cloned()).collect()
 }
 
 /// Warns of components that stay as they are although their files do not, and says what brings those back. What is not among
@@ -378,53 +386,72 @@ fn question(
         texts.filter(|(text, _)| text.ends_with("@latest")).map(|(_, one)| &one.id).collect();
     let kept = known.iter().filter(|(id, _)| !renewed.contains(id) && !own.contains(*id));
     let lock: Vec<String> = kept.map(|(id, one)| format!("{id}@{}", one.version)).collect();
-    // What requires a schema of theirs finds it, and what brings one of theirs does not go beside them.
-    let native = |id: &ComponentId| match known.get(id) {
+    let natives: Vec<Value> = own.iter().map(|id| native(id, known.get(id))).collect();
+    Ok(json!({ "requests": requests, "lock": lock, "natives": natives, "refresh": arguments.force }))
+}
+
+/// Returns how a resolve is told of a component that is the workspace's own: what requires a schema of it finds it, and what brings one
+/// of its schemas does not go beside it.
+pub(super) fn native(id: &ComponentId, known: Option<&Installed>) -> Value {
+    match known {
         Some(one) if !one.provides.is_empty() => {
             json!({ "id": id, "version": one.version, "provides": one.provides })
         }
         Some(one) => json!(format!("{id}@{}", one.version)),
         None => json!(id),
-    };
-    let natives: Vec<Value> = own.iter().map(native).collect();
-    Ok(json!({ "requests": requests, "lock": lock, "natives": natives, "refresh": arguments.force }))
+    }
+}
+
+/// Makes the question whose answer is what is installed, also where that was withdrawn; `own` are those that no source lists.
+pub(super) fn as_installed(known: &BTreeMap<ComponentId, Installed>, own: &BTreeSet<ComponentId>) -> Value {
+    let listed = || known.iter().filter(|(id, _)| !own.contains(*id));
+    let requests: Vec<String> = listed()
+        .filter_map(|(id, one)| {
+            Some(Reference { id: id.clone(), requirement: one.requested.clone()? }.to_string())
+        })
+        .collect();
+    let lock: Vec<String> = listed().map(|(id, one)| format!("{id}@{}", one.version)).collect();
+    let natives: Vec<Value> = own.iter().map(|id| native(id, known.get(id))).collect();
+    json!({ "requests": requests, "lock": lock, "natives": natives })
 }
 
 /// Returns the installed components that no source lists, such as those that came from a bundle: the workspace has them itself.
 pub(super) fn unlisted(ids: &[&ComponentId], asker: &mut Asker<'_>) -> Result<BTreeSet<ComponentId>, Ended> {
-    if ids.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let texts: Vec<&str> = ids.iter().map(|id| id.as_text()).collect();
-    let call = Call::post("/v1/lookup", &json!({ "ids": texts }));
-    // On a machine on which nobody has named a source, none lists anything; unless one did before.
-    let answer = match asker.settings().is_without_sources() {
-        true => bundle::kept(asker, &call)?,
-        false => Some(asker.ask(&call)?),
-    };
-    let Some(answer) = answer else { return Ok(ids.iter().map(|id| (*id).clone()).collect()) };
-    let rows = answer.as_array().map_or(&[][..], Vec::as_slice);
     let unknown = Code::ComponentNotFound.row().text;
     let is_unknown = |row: &Value| row["code"] == unknown;
-    Ok(ids.iter().zip(rows).filter(|(_, row)| is_unknown(row)).map(|(id, _)| (*id).clone()).collect())
+    let mut found = BTreeSet::new();
+    for part in ids.chunks(REFERENCES_MAX) {
+        let texts: Vec<&str> = part.iter().map(|id| id.as_text()).collect();
+        let call = Call::post("/v1/lookup", &json!({ "ids": texts }));
+        // On a machine on which nobody has named a source, none lists anything; unless one did before.
+        let answer = match asker.settings().is_without_sources() {
+            true => bundle::kept(asker, &call)?,
+            false => Some(asker.ask(&call)?),
+        };
+        let Some(answer) = answer else { return Ok(ids.iter().map(|id| (*id).clone()).collect()) };
+        let rows = answer.as_array().map_or(&[][..], Vec::as_slice);
+        found.extend(part.iter().zip(rows).filter(|(_, row)| is_unknown(row)).map(|(id, _)| (*id).clone()));
+    }
+    Ok(found)
 }
 
 /// Asks what the registry says of every chosen release, by its id.
 fn facts(answer: &Value, asker: &mut Asker<'_>) -> Result<BTreeMap<String, Value>, Ended> {
-    let chosen = list(answer, "components");
-    let ids: Vec<String> =
-        chosen.iter().map(|one| format!("{}@={}", text(&one["id"]), text(&one["version"]))).collect();
-    let call = Call::post("/v1/lookup", &json!({ "ids": ids, "snapshot": answer["snapshot"] }));
-    let rows = asker.ask(&call)?;
     let mut facts = BTreeMap::new();
-    for (one, row) in chosen.iter().zip(rows.as_array().map_or(&[][..], Vec::as_slice)) {
-        let id = text(&one["id"]);
-        let row = match row["code"].is_null() {
-            true => row.clone(),
-            // Withdrawn versions are answered by their path alone.
-            false => asker.ask(&release_call(&id, &text(&one["version"]))?)?,
-        };
-        facts.insert(id, row);
+    for part in list(answer, "components").chunks(REFERENCES_MAX) {
+        let exact = |one: &Value| format!("{}@={}", text(&one["id"]), text(&one["version"]));
+        let ids: Vec<String> = part.iter().map(exact).collect();
+        let call = Call::post("/v1/lookup", &json!({ "ids": ids, "snapshot": answer["snapshot"] }));
+        let rows = asker.ask(&call)?;
+        for (one, row) in part.iter().zip(rows.as_array().map_or(&[][..], Vec::as_slice)) {
+            let id = text(&one["id"]);
+            let row = match row["code"].is_null() {
+                true => row.clone(),
+                // Withdrawn versions are answered by their path alone.
+                false => asker.ask(&release_call(&id, &text(&one["version"]))?)?,
+            };
+            facts.insert(id, row);
+        }
     }
     Ok(facts)
 }

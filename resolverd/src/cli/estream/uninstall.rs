@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api::{Code, Failure};
 use crate::cli::ask::Asker;
-use crate::cli::estream::install::{counted, unlisted};
+use crate::cli::estream::install::{as_installed, counted, unlisted};
 use crate::cli::estream::workspace::{WorkspacePlace, component, hold, name, name_in};
 use crate::cli::render::{Paint, field, list, text};
 use crate::cli::{Ended, Terminal};
@@ -54,9 +54,13 @@ pub fn run(arguments: &Uninstall, asker: &mut Asker<'_>, terminal: &Terminal) ->
         let left = &plan.workspace.components;
         // The cache has no part in what no source lists. Where nobody can tell, the hold itself says so.
         let own = unlisted(&left.keys().collect::<Vec<_>>(), asker).unwrap_or_default();
-        let left = left.iter().filter(|(id, _)| !own.contains(*id));
-        let releases: Vec<String> = left.map(|(id, one)| format!("{id}@={}", one.version)).collect();
-        let kept = (!releases.is_empty()).then(|| json!({ "releases": releases }));
+        let listed = left.iter().filter(|(id, _)| !own.contains(*id));
+        let releases: Vec<String> = listed.map(|(id, one)| format!("{id}@={}", one.version)).collect();
+        let kept = match releases.is_empty() {
+            true => Vec::new(),
+            // A version that was withdrawn meets no requirement, and is had by a question that says what is installed.
+            false => vec![json!({ "releases": releases }), json!({ "resolve": as_installed(left, &own) })],
+        };
         hold(&root, kept, asker, terminal);
     }
     let removed = plan.changes.iter().filter(|change| change.fate == Fate::Removed);

@@ -2,6 +2,8 @@
 //! says which of them could be: the files against the digests that the install noted, the registry's entry as the last sync judged
 //! it (key, signature, checksum), and what the archive holds, which the cache keeps or is fetched again.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use catalogue_schema::dialect::estream::workspace::{Installed, InstalledFile, WORKSPACE};
 use catalogue_schema::id::ComponentId;
 use serde_json::{Value, json};
@@ -9,9 +11,10 @@ use serde_json::{Value, json};
 use crate::api::files::{Changed, FileChange, FilesRow};
 use crate::api::{Call, Code, Failure};
 use crate::cli::ask::Asker;
-use crate::cli::estream::install::{counted, release_call, title};
+use crate::cli::estream::install::{as_installed, counted, native, release_call, title};
 use crate::cli::estream::workspace::{WorkspacePlace, component};
 use crate::cli::render::{Paint, field, list, plain, text};
+use crate::cli::terms::add_offline;
 use crate::cli::{Ended, Terminal};
 use crate::estream::inspect::{brought, changes, is_of_archive};
 use crate::estream::install::absent;
@@ -73,7 +76,7 @@ fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<
     let mut checked: Vec<&str> = Vec::new();
     let mut changed = changes(place, one);
     match one.files.is_empty() {
-        true => notes.push(format!("files: none are noted; resolverd install --force {} does", id.path())),
+        true => notes.push(format!("files: none are noted; resolverd install {} does", id.path())),
         false => checked.push("files"),
     }
     let call = release_call(id.as_text(), &one.version.to_string())?;
@@ -110,19 +113,25 @@ fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<
                 .push(format!("the source is {now} now, and was {}", one.registry.as_deref().unwrap_or("-")));
         }
     }
-    let mut is_archive_other = false;
+    let (mut is_archive_other, mut is_absent) = (false, false);
     if entry.is_some() && stated.is_none() {
         notes.push("checksum: none is noted".to_owned());
     }
     if let Some(entry) = entry.as_ref().filter(|_| !is_refused && stated != Some(false)) {
         let category = one.category.clone().unwrap_or_else(|| field(entry, "kind"));
-        match archive(id, (one, &category), asker)? {
+        match archive(id, (one, &category, entry["yanked"] == true), place, asker)? {
             Ok(held) => {
                 checked.push("archive");
                 match one.files.is_empty() {
                     false => is_archive_other = !is_of_archive(one, &held),
                     // Whoever changes a file and takes the notes away is found out all the same.
-                    true => changed = lying(place, one, held),
+                    true => {
+                        is_absent = !held.is_empty() && is_nothing_there(place, one, &held);
+                        // A noted checksum says that it was installed; whoever wrote the entry by hand need not have done that.
+                        if !is_absent || one.checksum.is_some() {
+                            changed = changes(place, &Installed { files: held, ..one.clone() });
+                        }
+                    }
                 }
             }
             Err(why) => notes.push(format!("archive: not checked, {why}")),
@@ -135,8 +144,11 @@ fn verified(id: &ComponentId, one: &Installed, place: &Place, asker: &mut Asker<
     if is_other && result.as_deref().is_none_or(|result| result == "Valid") {
         result = Some("ChecksumMismatch".to_owned());
     }
-    // What nobody has looked at is not called valid.
-    if checked.iter().all(|looked| !["files", "archive"].contains(looked)) {
+    if is_absent {
+        notes.push(format!("no file of it is there; resolverd install {} brings them", id.path()));
+    }
+    // What nobody has looked at is not called valid, and what is not there neither.
+    if is_absent || checked.iter().all(|looked| !["files", "archive"].contains(looked)) {
         result = result.filter(|result| result != "Valid");
     }
     let is_wrong = result.as_deref().is_some_and(|result| result != "Valid") || is_refused;
@@ -224,10 +236,24 @@ fn refused_key(one: &Installed, asker: &mut Asker<'_>) -> Result<Option<(&'stati
 /// Returns the files that the archive brings to a workspace, which the daemon has verified; the reason where they cannot be had.
 fn archive(
     id: &ComponentId,
-    (one, category): (&Installed, &str),
+    (one, category, is_withdrawn): (&Installed, &str, bool),
+    place: &Place,
     asker: &mut Asker<'_>,
 ) -> Result<Result<Vec<InstalledFile>, String>, Ended> {
-    let body = json!({ "releases": [format!("{id}@={}", one.version)], "offline": asker.is_offline() });
+    let mut body = match is_withdrawn {
+        false => json!({ "releases": [format!("{id}@={}", one.version)] }),
+        // What was withdrawn is chosen where it is installed; what it requires is the workspace's own.
+        true => {
+            let known = BTreeMap::from([(id.clone(), one.clone())]);
+            let mut resolve = as_installed(&known, &BTreeSet::new());
+            let own = one.dependencies.iter().map(|id| native(id, place.known.components.get(id)));
+            resolve["natives"] = own.collect();
+            resolve["requests"] = json!([format!("{id}@={}", one.version)]);
+            add_offline(&mut resolve, asker.is_offline());
+            json!({ "resolve": resolve })
+        }
+    };
+    body["offline"] = json!(asker.is_offline());
     let answer = match asked(asker, &Call::post("/v1/materialize", &body), "reading the archive")? {
         Ok(answer) => answer,
         Err(why) => return Ok(Err(why)),
@@ -239,13 +265,10 @@ fn archive(
     }
 }
 
-/// Compares what lies in the places of an archive's files with them, where no file was noted; nothing where none of them is there, for
-/// whoever wrote the entry by hand need not have installed it.
-fn lying(place: &Place, one: &Installed, held: Vec<InstalledFile>) -> Vec<FileChange> {
-    let count = held.len();
-    let found = changes(place, &Installed { files: held, ..one.clone() });
-    let is_there = found.len() < count || found.iter().any(|change| change.what != Changed::Missing);
-    if is_there { found } else { Vec::new() }
+/// Tells that nothing lies in any place of an archive's files.
+fn is_nothing_there(place: &Place, one: &Installed, held: &[InstalledFile]) -> bool {
+    let found = changes(place, &Installed { files: held.to_vec(), ..one.clone() });
+    found.len() == held.len() && found.iter().all(|change| change.what == Changed::Missing)
 }
 
 fn row(id: &ComponentId, one: &Installed, entry: Option<&Value>, found: &Outcome<'_>) -> Value {
@@ -332,6 +355,7 @@ fn shown(answer: &Value, paint: Paint) -> String {
                 Some("Valid") if one["wrong"] == false => "Valid".to_owned(),
                 Some(_) => paint.bad(&field(one, "result")),
                 None if one["wrong"] == true => paint.bad("refused"),
+                None if one["signature"] == "Valid" => paint.note("it is not there"),
                 None => paint.note("the signature was not checked"),
             }
         ));

@@ -97,20 +97,25 @@ pub fn name_in(value: &Value) -> String {
     id.strip_prefix(PREFIX).map(str::to_owned).unwrap_or(id)
 }
 
-/// Keeps in the cache what a workspace has, by the hold `workspace:PATH`: `kept` is the body of a materialize that says what, and
-/// without it the hold ends. That the daemon cannot do it is said and spoils nothing: what is installed is complete without the cache.
-pub fn hold(root: &Path, kept: Option<Value>, asker: &mut Asker<'_>, terminal: &Terminal) {
+/// Keeps in the cache what a workspace has, by the hold `workspace:PATH`: `kept` are bodies of a materialize that say what, of which the
+/// first that is answered counts, and without any the hold ends. That the daemon cannot do it is said and spoils nothing: what is
+/// installed is complete without the cache.
+pub fn hold(root: &Path, kept: Vec<Value>, asker: &mut Asker<'_>, terminal: &Terminal) {
     let held =
         files::hold_of(files::WORKSPACE, &root.join(WORKSPACE)).map_err(Ended::from).and_then(|hold| {
-            let call = match kept {
-                None => Call::post("/v1/files/release", &json!({ "holds": [hold] })),
-                Some(mut body) => {
-                    body["hold"] = json!(hold);
-                    body["offline"] = json!(true);
-                    Call::post("/v1/materialize", &body)
+            if kept.is_empty() {
+                return asker.ask(&Call::post("/v1/files/release", &json!({ "holds": [hold] })));
+            }
+            let mut held = Ok(Value::Null);
+            for mut body in kept {
+                body["hold"] = json!(hold);
+                body["offline"] = json!(true);
+                held = asker.ask(&Call::post("/v1/materialize", &body));
+                if held.is_ok() {
+                    break;
                 }
-            };
-            asker.ask(&call)
+            }
+            held
         });
     if let Err(Ended::Refused(problem)) = held {
         let why = field(&problem, "detail");
