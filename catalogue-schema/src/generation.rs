@@ -76,7 +76,7 @@ impl Generation {
         let prefixes: Vec<&str> = borders.collect();
         let holds = |state: &&CatalogueState| {
             let registered = |prefix: &&str| {
-                state.registers.binary_search_by(|namespace| namespace.prefix().cmp(prefix)).is_ok()
+                state.holds().binary_search_by(|namespace| namespace.prefix().cmp(prefix)).is_ok()
             };
             prefixes.iter().any(registered)
         };
@@ -155,15 +155,26 @@ pub struct CatalogueState {
     /// What a reader of this catalogue should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
-    /// The namespaces that are registered here, sorted, whether or not anything in them is listed. They stay while the catalogue falls back.
+    /// The namespaces that are registered here, sorted, whether or not anything in them is listed. They stay while the catalogue falls
+    /// back. `None` where nobody knows them: no document says it, it could not be read, or whoever wrote this did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registers: Option<Vec<Namespace>>,
+    /// The namespaces of what it lists that are taken for registered here as long as nobody knows which ones are, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub registers: Vec<Namespace>,
+    pub scopes: Vec<Namespace>,
     /// The catalogues that it left out without a word, until it says what became of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
     /// Why the last sync could not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
+}
+
+impl CatalogueState {
+    /// Returns the namespaces that count as registered here, sorted: those that are, or of what it lists where that is not known.
+    pub fn holds(&self) -> &[Namespace] {
+        self.registers.as_deref().unwrap_or(&self.scopes)
+    }
 }
 
 /// A catalogue that a signed list left out with what it listed.

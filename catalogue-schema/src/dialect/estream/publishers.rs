@@ -22,12 +22,12 @@ pub struct PublishersTask {
 ///
 /// **Errors**: it is no listing.
 pub(super) fn read(task: &PublishersTask, bytes: &[u8]) -> Result<Finding, ParseError> {
-    let mut finding = Finding::default();
+    let (mut finding, mut registers) = (Finding::default(), Vec::new());
     for path in lines(bytes)? {
         let file = path.rsplit('/').next().unwrap_or_default();
         let Some(name) = file.strip_suffix(".json") else { continue };
         match namespace(name) {
-            Ok(namespace) if task.filter.admits_in(&namespace) => finding.registers.push(namespace),
+            Ok(namespace) if task.filter.admits_in(&namespace) => registers.push(namespace),
             Ok(_) => {}
             Err(error) if finding.skipped.len() < SKIPPED_MAX => {
                 let entry = format!("publishers/{}", escaped(file));
@@ -36,6 +36,7 @@ pub(super) fn read(task: &PublishersTask, bytes: &[u8]) -> Result<Finding, Parse
             Err(_) => {}
         }
     }
+    finding.registers = Some(registers);
     Ok(finding)
 }
 
@@ -49,6 +50,8 @@ fn namespace(publisher: &str) -> Result<Namespace, ParseError> {
 
 /// Goes on where the records cannot be listed. A registry without any registers nobody; whom another one registers is not known.
 pub(super) fn without(refusal: Refusal) -> Finding {
-    let gap = (refusal.reason != "file_missing").then_some(refusal);
-    Finding { gap, ..Finding::default() }
+    match &*refusal.reason {
+        "file_missing" => Finding { registers: Some(Vec::new()), ..Finding::default() },
+        _ => Finding { gap: Some(refusal), ..Finding::default() },
+    }
 }

@@ -153,7 +153,7 @@ fn read_registry(files: &Files, root: &str, filter: Filter) -> Result<Read, Pars
         read.releases.extend(found.releases);
         read.sealed.extend(found.sealed);
         read.skipped.extend(found.skipped.iter().map(|one| format!("{} {}", one.entry, one.error)));
-        read.registers.extend(found.registers.iter().map(ToString::to_string));
+        read.registers.extend(found.registers.iter().flatten().map(ToString::to_string));
         read.gap = read.gap.or(found.gap);
         read.warnings.extend(found.warnings.iter().map(|one| format!("{} {}", one.reason, one.text)));
     }
