@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use catalogue_schema::digest::Digest;
 use resolverd::config::{Overrides, Settings};
 use serde_json::{Value, json};
 
@@ -232,14 +233,29 @@ fn a_scoped_name_is_answered_by_the_first_registry_that_registers_its_publisher(
     daemon.sync();
     assert_eq!(answered(&daemon, "@acme/impact-counter"), "0.3.0 of parts");
     assert_eq!(answered(&daemon, "@acme/backdoor"), OWNED);
-    let shadowed = daemon.post("/v1/explain", &json!({"id": "estream:@acme/impact-counter"})).ok();
-    assert!(shadowed.to_string().contains("inner"), "{shadowed:#}");
+    let told = || {
+        let found = daemon.post("/v1/explain", &json!({"id": "estream:@acme/impact-counter"})).ok();
+        [&found["whySource"], &found["shadowed"][0]["why"]].map(|why| why.as_str().unwrap().to_owned())
+    };
+    let whose = "estream:@acme/** is registered in parts";
+    assert_eq!(told(), [whose.to_owned(), format!("{whose}; inner does not register it")]);
+    let refused = daemon.post("/v1/explain", &json!({"id": "estream:@acme/backdoor"})).ok();
+    let why = format!("{whose}, which does not list it; only inner/inner lists it");
+    assert_eq!(refused["whySource"], json!(why), "{refused:#}");
     // The operator's word stands above both.
     two.inner.commit(&enterprise().files);
     two.reload(json!({"priority": 30, "owns": ["@acme"]}), json!({"priority": 20}));
     daemon.sync();
     assert_eq!(answered(&daemon, "@acme/impact-counter"), "0.3.0 of parts");
     assert_eq!(answered(&daemon, "@acme/backdoor"), OWNED);
+    let whose = "parts owns estream:@acme/**".to_owned();
+    assert_eq!(told(), [whose.clone(), whose]);
+    // Also where another one registers it first.
+    two.reload(json!({"priority": 10}), json!({"priority": 20, "owns": ["@acme"]}));
+    let unlisted = daemon.resolve(&["@acme/nothing"]).json();
+    let hint = unlisted["hint"].as_str().unwrap();
+    assert!(hint.starts_with("inner owns estream:@acme/**, and does not list it"), "{unlisted}");
+    assert_eq!(unlisted["registeredBy"], "inner");
 }
 
 #[test]
@@ -287,12 +303,14 @@ fn a_publisher_who_publishes_nothing_keeps_the_names_and_frees_them_when_unregis
 
     registering.files.remove("publishers/inner.json");
     two.parts.commit(&registering.files);
-    assert_eq!(daemon.sync()["changed"], true);
+    let before = daemon.sync()["generation"].as_u64();
     assert_eq!(answered(&daemon, "@inner/ledger"), "1.0.0 of inner", "unregistered");
     registering.publisher("inner");
     two.parts.commit(&registering.files);
     let again = daemon.sync();
-    assert_eq!(again["changed"], true, "who registers what is a change of its own: {again:#}");
+    // The daemon may have seen it by itself before it was told to look.
+    let after = again["generation"].as_u64();
+    assert!(after > before, "who registers what is a change of its own: {again:#}");
     assert_eq!(answered(&daemon, "@inner/ledger"), OWNED);
 }
 
@@ -314,6 +332,98 @@ fn a_registry_whose_publishers_cannot_be_listed_stays_as_it_was() {
     two.parts.commit(&broken.files);
     daemon.sync();
     assert_eq!(daemon.get("/v1/sources").ok()["items"][0]["state"], "fresh");
+    assert_eq!(answered(&daemon, "@acme/backdoor"), "1.0.0 of inner");
+}
+
+/// Takes out of the generation in force what a program of before did not write: who is registered where.
+fn as_written_before(sandbox: &Sandbox) {
+    let pointer = sandbox.state().join("current");
+    let mut current: Value = serde_json::from_slice(&std::fs::read(&pointer).unwrap()).unwrap();
+    let file = sandbox.state().join(format!("generations/{}.json", current["number"]));
+    let mut generation: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let mut taken = 0;
+    for catalogue in generation["catalogues"].as_array_mut().unwrap() {
+        let fields = catalogue.as_object_mut().unwrap();
+        taken += ["registers", "scopes"].into_iter().filter_map(|field| fields.remove(field)).count();
+    }
+    assert!(taken > 0, "{generation:#}");
+    let bytes = serde_json::to_vec(&generation).unwrap();
+    current["digest"] = json!(Digest::sha256(&bytes));
+    std::fs::write(&file, bytes).unwrap();
+    std::fs::write(&pointer, current.to_string()).unwrap();
+}
+
+#[test]
+fn names_stay_with_a_source_that_an_older_program_read_last() {
+    let two = Two::new(&sample(), &enterprise());
+    drop(two.sandbox.start_synced());
+    as_written_before(&two.sandbox);
+    let gone = two.sandbox.path("gone");
+    std::fs::rename(&two.parts.path, &gone).unwrap();
+    let kept = |daemon: &Daemon, how: &str| {
+        assert_eq!(answered(daemon, "@acme/impact-counter"), "0.3.0 of parts", "{how}");
+        assert_eq!(answered(daemon, "@acme/backdoor"), OWNED, "{how}");
+        let unlisted = daemon.resolve(&["@acme/nothing"]).json();
+        assert_eq!(unlisted["registeredBy"], "parts", "{how}: {unlisted}");
+    };
+    let daemon = two.sandbox.start();
+    daemon.sync();
+    kept(&daemon, "unreachable, read again from the shelf");
+    let idle = daemon.sync();
+    assert_eq!(idle["changed"], false, "{idle:#}");
+    drop(daemon);
+    // Where the shelf cannot be read as it is today, the last snapshot says what was listed.
+    as_written_before(&two.sandbox);
+    std::fs::rename(two.sandbox.state().join("shelf"), two.sandbox.path("lost")).unwrap();
+    let daemon = two.sandbox.start();
+    daemon.post("/v1/sync", &json!({"sources": ["inner"]})).ok();
+    kept(&daemon, "held, out of the snapshot");
+    daemon.sync();
+    kept(&daemon, "unreachable, out of the snapshot");
+    two.reload(json!({"priority": 10, "offline": true}), json!({"priority": 20}));
+    daemon.sync();
+    kept(&daemon, "offline");
+
+    std::fs::rename(&gone, &two.parts.path).unwrap();
+    two.reload(json!({"priority": 10}), json!({"priority": 20}));
+    daemon.sync();
+    kept(&daemon, "read again");
+    // Who is not registered holds nothing, whatever is listed of them.
+    let mut registry = sample();
+    registry.files.remove("publishers/acme.json");
+    two.parts.commit(&registry.files);
+    daemon.sync();
+    assert_eq!(answered(&daemon, "@acme/backdoor"), "1.0.0 of inner");
+    drop(daemon);
+    as_written_before(&two.sandbox);
+    std::fs::rename(&two.parts.path, &gone).unwrap();
+    let daemon = two.sandbox.start();
+    daemon.sync();
+    assert_eq!(answered(&daemon, "@acme/backdoor"), "1.0.0 of inner");
+}
+
+#[test]
+fn a_registry_first_read_without_its_list_of_publishers_keeps_what_it_lists() {
+    let mut registry = sample();
+    for number in 0..600 {
+        registry.put(&format!("publishers/somebody-whose-name-is-long-{number}.json"), "{}");
+    }
+    let two = Two::new(&registry, &enterprise());
+    let config = two.sandbox.path("own.toml");
+    std::fs::write(&config, "[limits]\ncatalogue_bytes = 20000\n").unwrap();
+    let mut daemon = two.sandbox.spawn_with(&["--config", config.to_str().unwrap()]);
+    daemon.wait_for("/readyz");
+    // The first time nothing else is known, and later what was read then.
+    for time in ["first", "second"] {
+        daemon.sync();
+        let source = daemon.get("/v1/sources").ok()["items"][0].clone();
+        assert_eq!(source["state"], "stale", "{source}");
+        assert_eq!(answered(&daemon, "@acme/impact-counter"), "0.3.0 of parts", "{time}");
+        assert_eq!(answered(&daemon, "@acme/backdoor"), OWNED, "{time}");
+    }
+    // What the operator says counts all the same.
+    two.reload(json!({"priority": 10}), json!({"priority": 20, "owns": ["@acme"]}));
+    daemon.sync();
     assert_eq!(answered(&daemon, "@acme/backdoor"), "1.0.0 of inner");
 }
 

@@ -69,19 +69,53 @@ pub fn stale(sources: &[SourceState], catalogues: &[CatalogueState]) -> BTreeSet
     own.chain(below.map(|node| &node.id.source)).cloned().collect()
 }
 
+/// The source whose the names of a registered namespace are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Holder<'a> {
+    /// The source.
+    pub source: &'a SourceId,
+    /// The namespace that is registered, or that the operator gives to the source.
+    pub namespace: &'a Namespace,
+    /// The operator gives it to the source; else it is registered there.
+    pub owns: bool,
+}
+
 impl Generation {
-    /// Returns the sources where the namespace is registered that `id` lies in, the best-placed first.
-    pub fn registrars(&self, id: &ComponentId) -> Vec<&SourceId> {
-        let borders = id.as_text().match_indices('/').map(|(at, _)| &id.as_text()[..=at]);
-        let prefixes: Vec<&str> = borders.collect();
-        let holds = |state: &&CatalogueState| {
-            let registered = |prefix: &&str| {
-                state.registers.binary_search_by(|namespace| namespace.prefix().cmp(prefix)).is_ok()
-            };
-            prefixes.iter().any(registered)
+    /// Returns the source whose the name `id` is, of those that `may_supply` it, by the rule of the merge: the operator's word, else the
+    /// best-placed one where the narrowest namespace is registered. `None` where nobody registers one.
+    pub fn holder(&self, id: &ComponentId, may_supply: impl Fn(&SourceId) -> bool) -> Option<Holder<'_>> {
+        let registered = self.registered(id);
+        let (_, first) = registered.first()?;
+        let mut placed: Vec<&Source> = self.sources.iter().map(|state| &state.source).collect();
+        placed.sort_by_key(|source| (source.place, &source.id));
+        let given = placed.into_iter().find_map(|Source { id: source, owns, .. }| {
+            let is_given = |one: &&Namespace| one.is_within(first) && one.contains(id);
+            owns.iter().find(is_given).map(|namespace| Holder { source, namespace, owns: true })
+        });
+        given.or_else(|| {
+            let (source, namespace) = registered.into_iter().find(|(source, _)| may_supply(source))?;
+            Some(Holder { source, namespace, owns: false })
+        })
+    }
+
+    /// Tells whether a namespace that `id` lies in counts as registered in a source.
+    pub fn is_registered(&self, id: &ComponentId, source: &SourceId) -> bool {
+        self.registered(id).iter().any(|(registrar, _)| *registrar == source)
+    }
+
+    /// Returns where the narrowest registered namespace is registered that `id` lies in, the best-placed first.
+    fn registered(&self, id: &ComponentId) -> Vec<(&SourceId, &Namespace)> {
+        let text = id.as_text();
+        let mut borders = text.rmatch_indices('/').map(|(at, _)| &text[..=at]);
+        let holding = |prefix: &str| {
+            let each = self.catalogues.iter().filter_map(|state| {
+                let holds = state.holds();
+                let at = holds.binary_search_by(|namespace| namespace.prefix().cmp(prefix)).ok()?;
+                Some((&state.errand.node()?.id.source, holds.get(at)?))
+            });
+            Some(each.collect::<Vec<_>>()).filter(|found| !found.is_empty())
         };
-        let nodes = self.catalogues.iter().filter(holds).filter_map(|state| state.errand.node());
-        nodes.map(|node| &node.id.source).collect()
+        borders.find_map(holding).unwrap_or_default()
     }
 }
 
@@ -155,15 +189,26 @@ pub struct CatalogueState {
     /// What a reader of this catalogue should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
-    /// The namespaces that are registered here, sorted, whether or not anything in them is listed. They stay while the catalogue falls back.
+    /// The namespaces that are registered here, sorted, whether or not anything in them is listed. They stay while the catalogue falls
+    /// back. `None` where nobody knows them: no document says it, it could not be read, or whoever wrote this did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registers: Option<Vec<Namespace>>,
+    /// The namespaces of what it lists that are taken for registered here as long as nobody knows which ones are, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub registers: Vec<Namespace>,
+    pub scopes: Vec<Namespace>,
     /// The catalogues that it left out without a word, until it says what became of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
     /// Why the last sync could not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
+}
+
+impl CatalogueState {
+    /// Returns the namespaces that count as registered here, sorted: those that are, or of what it lists where that is not known.
+    pub fn holds(&self) -> &[Namespace] {
+        self.registers.as_deref().unwrap_or(&self.scopes)
+    }
 }
 
 /// A catalogue that a signed list left out with what it listed.

@@ -167,8 +167,8 @@ pub struct Finding {
     /// The catalogues that it says it led to once and leads to no more.
     pub withdrawn_catalogues: Vec<SourceId>,
     /// The namespaces that are registered here: what is in them belongs to this source, as long as no better-placed one has registered
-    /// them and the operator says nothing else. Each ends at a segment border.
-    pub registers: Vec<Namespace>,
+    /// them and the operator says nothing else. Each ends at a segment border. `None` where the document says nothing of it.
+    pub registers: Option<Vec<Namespace>>,
     /// Why a document says nothing without which the catalogue is not known: what was known of all of it before is used.
     pub gap: Option<Refusal>,
     /// What it lists again with other content than before: the first of them. Unlike a warning it is never left out.
@@ -267,6 +267,13 @@ pub fn described(errand: &Errand) -> Option<(&ComponentId, &Version)> {
         Task::Lcod(task) => task.described(),
         Task::Estream(task) => task.described(),
     }
+}
+
+/// Returns what the ids of the namespace start with that a component lies in and that can be registered; `None` where there is none.
+/// `id` is a canonical id.
+pub fn scope(id: &str) -> Option<&str> {
+    // Of the other dialects no catalogue says who is registered.
+    estream::scope(id)
 }
 
 /// Tells whether several releases of a source may ask for the same document, which is the same for each of them: it is asked for once.

@@ -11,7 +11,9 @@ use std::time::Instant;
 use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::Documents;
-use catalogue_schema::generation::{CatalogueState, Generation, Health, SOURCE_EXPIRED, SourceState, stale};
+use catalogue_schema::generation::{
+    CatalogueState, Generation, Health, Holder, SOURCE_EXPIRED, SourceState, stale,
+};
 use catalogue_schema::graph::Graph;
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
 use catalogue_schema::model::{Refusal, Release};
@@ -1221,10 +1223,13 @@ fn unknown(id: &ComponentId, nearest: &[ComponentId], generation: &Generation) -
     };
     let failure = Failure::new(Code::ComponentNotFound, "component_unknown", detail).with("nearest", nearest);
     let failure = if unread.is_empty() { failure } else { failure.with("unread", &unread) };
-    if let [registrar, ..] = generation.registrars(id)[..] {
-        return failure.with("registeredBy", registrar).hint(format!(
-            "its namespace is registered in {registrar}, which does not list it; resolverd sync {registrar} reads what it lists by now"
-        ));
+    if let Some(Holder { source, namespace, owns }) = generation.holder(id, |_| true) {
+        let whose = match owns {
+            true => format!("{source} owns {namespace}, and does not list it"),
+            false => format!("its namespace is registered in {source}, which does not list it"),
+        };
+        let hint = format!("{whose}; resolverd sync {source} reads what it lists by now");
+        return failure.with("registeredBy", source).hint(hint);
     }
     match nearest.first() {
         Some(first) => failure.hint(format!("did you mean {first}?")),

@@ -400,8 +400,9 @@ impl Peer {
         if let Some(operation) = self.state.encoded(method, target, body, &mut found) {
             return Asked::Answered(Some(operation), Reply { status: 200, content_type: JSON, body: found });
         }
-        let query = match read_parts(method, target, body) {
-            Ok(query) => query.asked_by(self.asking()).on(&self.state.hosts.load()),
+        let read = read_parts(method, target, body);
+        let query = match read.and_then(|query| query.asked_by(self.asking()).on(&self.state.hosts.load())) {
+            Ok(query) => query,
             Err(failure) => {
                 return Asked::Answered(operation_of(method, target), self.state.failed(*id, &failure));
             }

@@ -12,7 +12,7 @@ use catalogue_schema::dialect::Node;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::direct::DIRECT_SOURCE;
 use catalogue_schema::documents::Documents;
-use catalogue_schema::generation::{CatalogueState, DocumentRecord, Generation, Health, SourceState};
+use catalogue_schema::generation::{CatalogueState, DocumentRecord, Generation, Health, Holder, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, Dialect, Reference, SourceId};
 use catalogue_schema::model::{Component, Level, Rank, Refusal, Release, Shadow, Verdict};
 use catalogue_schema::packed::{Listed, Packed};
@@ -103,7 +103,7 @@ pub fn explain<'a>(
         outcome: *outcome,
         chosen: chosen.map(|release| &release.version),
         native: native.map(native_text),
-        why_source: used.map(why_source),
+        why_source: used.map(|component| why_source(component, holder(component, ground))),
         why_version: used.map(|component| why_version(component, asked, *outcome)),
         source: owner.and_then(|source| origin(source, ground)),
         chain: steps.iter().filter_map(|state| step(state, steps, records)).collect(),
@@ -555,7 +555,32 @@ fn because(
     reasons
 }
 
-fn why_source(component: &Component) -> String {
+/// Returns the source whose the name of a component is, where it lies in a registered namespace.
+fn holder<'a>(component: &Component, ground: Ground<'a>) -> Option<Holder<'a>> {
+    let may_supply = |source: &SourceId| ground.policies.excluding(&component.id, source).is_none();
+    ground.snapshot.generation.holder(&component.id, may_supply)
+}
+
+/// Says whose the names of a registered namespace are.
+fn whose(holder: &Holder<'_>) -> String {
+    let Holder { source, namespace, owns } = holder;
+    match owns {
+        true => format!("{source} owns {namespace}"),
+        false => format!("{namespace} is registered in {source}"),
+    }
+}
+
+fn why_source(component: &Component, holder: Option<Holder<'_>>) -> String {
+    let owner = &component.owner;
+    match (component.shadowed.len(), holder) {
+        (listed, Some(holder)) if *holder.source != owner.source => {
+            let whose = whose(&holder);
+            let others = if listed == 0 { "only".to_owned() } else { format!("first of {}", listed + 1) };
+            return format!("{whose}, which does not list it; {others} {owner} lists it");
+        }
+        (1.., Some(holder)) => return whose(&holder),
+        _ => {}
+    }
     match component.shadowed.len() {
         0 => format!("only {} lists it", component.owner),
         1 => format!("{} is the best-placed of 2 catalogues that list it", component.owner),
@@ -630,6 +655,7 @@ fn losers<'a>(component: &'a Component, is_native: bool, ground: Ground<'a>) -> 
                 format!("trust.source_not_allowed: rule {} lets only {} supply it", rule.name, listed(rule))
             }
             None => beside_right(&component.id, &shadow.catalogue, ground)
+                .or_else(|| not_holder(component, &shadow.catalogue.source, ground))
                 .unwrap_or_else(|| why_lost(&component.owner, &shadow.catalogue, generation)),
         },
     };
@@ -654,6 +680,20 @@ fn beside_right(id: &ComponentId, catalogue: &CatalogueId, ground: Ground<'_>) -
             source.id
         )
     })
+}
+
+/// Says whose the name is where another source does not count for that, wherever it is placed. Of those that register it the best-placed
+/// counts.
+fn not_holder(component: &Component, loser: &SourceId, ground: Ground<'_>) -> Option<String> {
+    let holder = holder(component, ground)?;
+    let is_another = *holder.source == component.owner.source && *loser != component.owner.source;
+    let is_registered = || ground.snapshot.generation.is_registered(&component.id, loser);
+    match (is_another, holder.owns) {
+        (false, _) => None,
+        (true, true) => Some(whose(&holder)),
+        (true, false) if is_registered() => None,
+        (true, false) => Some(format!("{}; {loser} does not register it", whose(&holder))),
+    }
 }
 
 fn why_lost(owner: &CatalogueId, loser: &CatalogueId, generation: &Generation) -> String {

@@ -606,7 +606,7 @@ pub fn respond(state: &State, call: &Call, caller: Caller) -> Reply {
 pub fn respond_heard(state: &State, call: &Call, caller: Caller, progress: Option<&Arc<Progress>>) -> Reply {
     let id = state.request_id();
     state.contained(id, || {
-        let query = route(call)?.on(&state.hosts.load());
+        let query = route(call)?.on(&state.hosts.load())?;
         permitted(&query, caller)?;
         let uid = rustix::process::geteuid().as_raw();
         let query = query.asked_by(Asking { uid, caller });

@@ -246,35 +246,34 @@ impl Query {
     }
 
     /// Asks on hosts that have these versions, where the question itself does not say which.
-    pub fn on(mut self, hosts: &[Native]) -> Query {
+    ///
+    /// **Errors**: R011 `api.platforms` where a native of the question is another version of one of them.
+    pub fn on(mut self, hosts: &[Native]) -> Result<Query, Failure> {
         if !hosts.is_empty() {
-            self.take_hosts(hosts);
+            self.take_hosts(hosts)?;
         }
-        self
+        Ok(self)
     }
 
-    fn take_hosts(&mut self, hosts: &[Native]) {
+    fn take_hosts(&mut self, hosts: &[Native]) -> Result<(), Failure> {
         let question = match self {
             Query::At(_, query) => return query.take_hosts(hosts),
             Query::Resolve(question) => question,
             Query::Lock(asked) => &mut asked.0,
             Query::Materialize(asked) => match &mut asked.1 {
                 Some(question) => question,
-                None => return,
+                None => return Ok(()),
             },
-            _ => return,
+            _ => return Ok(()),
         };
         let natives = &mut question.request.natives;
         let is_said = |host: &Native, natives: &[Native]| {
             let Native::Host(id, _) = host else { return true };
-            natives.iter().any(|known| match known {
-                Native::Host(own, _) => own == id,
-                Native::Id(own) => is_kernel(own) && own.id == *id,
-                Native::Prefix(_) => false,
-            })
+            natives.iter().any(|known| matches!(known, Native::Host(own, _) if own == id))
         };
         let unsaid: Vec<Native> = hosts.iter().filter(|host| !is_said(host, natives)).cloned().collect();
         natives.extend(unsaid);
+        settle_kernel(natives)
     }
 
     /// Asks the wanted generation, where one is wanted.
@@ -1322,9 +1321,43 @@ fn host(name: &str, version: &str) -> Result<Native, Failure> {
     Ok(Native::Host(id, version))
 }
 
-/// Tells whether a native is some versions of the kernel of eStream, which is the platform.
-fn is_kernel(native: &Reference) -> bool {
-    native.id.as_text() == estream::KERNEL && !native.requirement.is_any()
+/// Returns the one version of the kernel of eStream, which is the platform, that a native is; `None` for every other native.
+fn kernel_version(native: &Reference) -> Option<Version> {
+    let text = native.requirement.as_text();
+    let version = || full(text).or_else(|| full(text.strip_prefix('=')?.trim_start()));
+    if native.id.as_text() == estream::KERNEL { version() } else { None }
+}
+
+/// Reads a version that stands alone.
+fn full(text: &str) -> Option<Version> {
+    Version::parse(text).ok()
+}
+
+/// Leaves out natives of the kernel where its version is said: that one answers, and nothing else is taken for met.
+///
+/// **Errors**: R011 `api.platforms` where a native is a range that does not hold the version.
+fn settle_kernel(natives: &mut Vec<Native>) -> Result<(), Failure> {
+    let said = natives.iter().find_map(|native| match native {
+        Native::Host(id, version) if id.as_text() == estream::KERNEL => Some(version.clone()),
+        _ => None,
+    });
+    let Some(version) = said else { return Ok(()) };
+    let is_range = |native: &Native| matches!(native, Native::Id(own) if own.id.as_text() == estream::KERNEL);
+    for native in natives.iter() {
+        if let Native::Id(own) = native
+            && is_range(native)
+            && !own.requirement.is_any()
+            && !own.requirement.matches(&version)
+        {
+            let detail =
+                format!("natives: expected {} to hold {version}, which platforms says, found {own}", own.id);
+            return Err(Failure::new(Code::RequestInvalid, "api.platforms", detail)
+                .with("field", "natives")
+                .hint("leave the native out, or give the platform the version that the host has: in platforms, or below [platforms.estream] in config.toml"));
+        }
+    }
+    natives.retain(|native| !is_range(native));
+    Ok(())
 }
 
 /// Takes a native that is one version of the kernel for what the host has, and refuses two versions of one platform.
@@ -1333,7 +1366,7 @@ fn hosted(natives: Vec<Native>) -> Result<Vec<Native>, Failure> {
     let mut all = Vec::with_capacity(natives.len());
     for native in natives {
         let native = match native {
-            Native::Id(own) if is_kernel(&own) => match own.requirement.named() {
+            Native::Id(own) => match kernel_version(&own) {
                 Some(version) => Native::Host(own.id, version),
                 None => Native::Id(own),
             },
@@ -1350,6 +1383,7 @@ fn hosted(natives: Vec<Native>) -> Result<Vec<Native>, Failure> {
         }
         all.push(native);
     }
+    settle_kernel(&mut all)?;
     Ok(all)
 }
 
@@ -1664,7 +1698,7 @@ mod tests {
         let host = |name: &str, version: &str| host(name, version).unwrap();
         let check = |body: Value, expected: &[&str]| {
             let query = route(&Call::post("/v1/resolve", &body)).unwrap();
-            let query = query.on(&[host("estream", "0.9.0"), host("lcod://kernel/rs", "1.0.0")]);
+            let query = query.on(&[host("estream", "0.9.0"), host("lcod://kernel/rs", "1.0.0")]).unwrap();
             let Query::Resolve(question) = query.inner() else { panic!("another question") };
             let told = question.request.natives.iter().map(|native| match native {
                 Native::Host(id, version) => format!("{id} {version}"),
@@ -1687,6 +1721,26 @@ mod tests {
             json!({ "requests": requests, "natives": ["estream:estream-kernel@0.1.0"] }),
             &["estream:estream-kernel 0.1.0", rust],
         );
+        // A native of the kernel undoes no version that is said.
+        let with = |native: &str| json!({ "requests": requests, "natives": [native] });
+        check(with("estream:estream-kernel@=0.1.0"), &["estream:estream-kernel 0.1.0", rust]);
+        for native in ["estream:estream-kernel", "estream:estream-kernel@^0.9"] {
+            check(with(native), &[kernel, rust]);
+            let mut body = with(native);
+            body["platforms"] = json!({ "estream": "0.9.0" });
+            check(body, &[kernel, rust]);
+        }
+        let query = |body: Value| {
+            let query = route(&Call::post("/v1/resolve", &body))?;
+            query.on(&[host("estream", "0.9.0")])
+        };
+        let native = "estream:estream-kernel@^0.7";
+        let refused = query(json!({ "requests": requests, "natives": [native] })).unwrap_err();
+        assert_eq!((refused.code, &*refused.reason), (Code::RequestInvalid, "api.platforms"), "{refused:?}");
+        let body = json!({ "requests": requests, "natives": [native], "platforms": { "estream": "0.7.1" } });
+        assert!(query(body).is_ok(), "what the question says of its platform counts");
+        let body = json!({ "requests": requests, "natives": [native], "platforms": { "estream": "0.8.0" } });
+        assert_eq!(query(body).unwrap_err().reason, "api.platforms");
     }
 
     #[test]

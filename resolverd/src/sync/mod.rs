@@ -20,6 +20,7 @@ pub mod reach;
 mod reading;
 pub mod rehearsal;
 mod removed;
+mod scopes;
 mod signatures;
 pub mod standing;
 mod unchanged;
@@ -672,14 +673,14 @@ fn namespaces(sources: &[SourceState]) -> Vec<Owned> {
     placed.into_iter().flat_map(own).collect()
 }
 
-/// The namespaces that are registered, those of the best-placed catalogue first: also of one that falls back, or is held.
+/// The namespaces that count as registered, those of the best-placed catalogue first: also of one that falls back, or is held.
 fn registered(catalogues: &[CatalogueState]) -> Vec<Registered<'_>> {
     let mut placed: Vec<(&Node, &CatalogueState)> =
         catalogues.iter().filter_map(|state| Some((state.errand.node()?, state))).collect();
     placed.sort_by_key(|(node, _)| place(node));
     let each = placed.into_iter().flat_map(|(node, state)| {
         let source = &node.id.source;
-        state.registers.iter().map(move |namespace| Registered { namespace, source })
+        state.holds().iter().map(move |namespace| Registered { namespace, source })
     });
     each.collect()
 }

@@ -37,6 +37,7 @@ use crate::shelf::Run;
 use crate::store::memory::Memory;
 use crate::sync::checksums::refuse_twice;
 use crate::sync::reach::reach;
+use crate::sync::scopes;
 use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::evidence::{Signatures, Voucher};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
@@ -289,7 +290,8 @@ impl<'a> Reader<'a> {
             digest: root.and_then(|root| root.digest.clone()),
             error: root.and_then(|root| root.error.clone()),
         };
-        let Tree { catalogues, contributions, documents, refusals, salvaged, accepted, .. } = tree;
+        let Tree { mut catalogues, contributions, documents, refusals, salvaged, accepted, .. } = tree;
+        scopes::note(&mut catalogues, &contributions);
         let named = self.seat.taken.load(Ordering::Relaxed);
         let signatures = self.signatures.take();
         Reading {
@@ -739,6 +741,9 @@ impl<'a> Reader<'a> {
         tree: &mut Tree,
         fresh: &mut Vec<(Digest, Vec<u8>)>,
     ) -> Result<Listing, SyncError> {
+        // What was not known when it was recorded is no gap in the record.
+        let recorded = self.known.nodes.get(&key(node)).filter(|_| mode == Mode::Recorded);
+        let was_unknown = recorded.is_some_and(|state| state.registers.is_none());
         let mut listing = Listing::of(node.id.clone());
         let mut checksums = Checksums::default();
         listing.add(take(&mut finding.releases));
@@ -784,12 +789,21 @@ impl<'a> Reader<'a> {
                             dialect::refuse(errand, Refusal::of(&errand.want, &error))
                         }
                     },
-                    Err(trouble) => tree.refuse(errand, trouble),
+                    Err(trouble) => {
+                        let before = tree.incomplete.clone();
+                        let found = tree.refuse(errand, trouble);
+                        if found.gap.is_some() && was_unknown {
+                            tree.incomplete = before;
+                        }
+                        found
+                    }
                 };
-                if let Some(gap) = found.gap.take() {
+                if let Some(gap) = found.gap.take().filter(|_| !was_unknown) {
                     tree.incomplete.get_or_insert(gap);
                 }
-                finding.registers.append(&mut found.registers);
+                if let Some(registers) = found.registers.take() {
+                    finding.registers.get_or_insert_default().extend(registers);
+                }
                 let unsealed = self.unsealed(take(&mut found.sealed), tree);
                 checksums.note(&unsealed);
                 found.releases.extend(unsealed);
@@ -1362,7 +1376,8 @@ fn blank(errand: &Errand) -> CatalogueState {
         skipped: Vec::new(),
         warnings: Vec::new(),
         missing: Vec::new(),
-        registers: Vec::new(),
+        registers: None,
+        scopes: Vec::new(),
         error: None,
     }
 }
@@ -1373,8 +1388,10 @@ fn describe(state: &mut CatalogueState, listing: &Listing, finding: Finding) {
     state.skipped = finding.skipped.into_iter().take(SKIPPED_NAMED_MAX).collect::<Vec<Skipped>>();
     state.warnings = finding.warnings;
     state.registers = finding.registers;
-    state.registers.sort_unstable();
-    state.registers.dedup();
+    if let Some(registers) = &mut state.registers {
+        registers.sort_unstable();
+        registers.dedup();
+    }
 }
 
 impl Tree {

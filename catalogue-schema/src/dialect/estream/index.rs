@@ -204,11 +204,15 @@ fn each_directory(bytes: &[u8], mut take: impl FnMut(&[&str])) -> Result<(), Par
     Ok(())
 }
 
-/// Reads a listing, lines `mode type oid path`, and returns the paths.
-pub(super) fn lines(bytes: &[u8]) -> Result<Vec<&str>, ParseError> {
+/// Reads a listing, lines `mode type oid path`, and returns types and paths.
+pub(super) fn lines(bytes: &[u8]) -> Result<Vec<(&str, &str)>, ParseError> {
     let refused = |line: &str| ParseError::new("input.listing", "lines of mode, type, id and path", line);
     let text = std::str::from_utf8(bytes).map_err(|_| refused("other bytes"))?;
-    text.lines().map(|line| line.splitn(4, ' ').nth(3).ok_or_else(|| refused(line))).collect()
+    let read = |line| {
+        let mut words = str::splitn(line, 4, ' ');
+        Some((words.nth(1)?, words.nth(1)?))
+    };
+    text.lines().map(|line| read(line).ok_or_else(|| refused(line))).collect()
 }
 
 /// Reads `config.json`, and asks for every component.

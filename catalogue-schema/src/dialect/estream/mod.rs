@@ -156,6 +156,12 @@ pub fn platform(name: &str) -> Result<ComponentId, ParseError> {
     }
 }
 
+/// Returns what the ids start with that the publisher of a scoped component has: `estream:@acme/` of `estream:@acme/x`.
+pub fn scope(id: &str) -> Option<&str> {
+    let scope = id.strip_prefix(PREFIX)?.strip_prefix('@')?.find('/')?;
+    id.get(..PREFIX.len() + 1 + scope + 1)
+}
+
 /// Reads one document.
 ///
 /// **Errors**: the document as a whole cannot be used; a release's document is then given to [`refuse`].

@@ -2,7 +2,8 @@
 //! their components is.
 //!
 //! A record that is there registers, whatever is wrong with it: the name is taken, and nothing of it may be used until the record is in
-//! order. A name that no publisher can have registers nobody; other files are for people.
+//! order. What is no file and a name that no publisher can have register nobody;
+//! other files are for people.
 
 use crate::dialect::Finding;
 use crate::dialect::estream::PREFIX;
@@ -22,12 +23,16 @@ pub struct PublishersTask {
 ///
 /// **Errors**: it is no listing.
 pub(super) fn read(task: &PublishersTask, bytes: &[u8]) -> Result<Finding, ParseError> {
-    let mut finding = Finding::default();
-    for path in lines(bytes)? {
+    let (mut finding, mut registers) = (Finding::default(), Vec::new());
+    for (kind, path) in lines(bytes)? {
         let file = path.rsplit('/').next().unwrap_or_default();
         let Some(name) = file.strip_suffix(".json") else { continue };
-        match namespace(name) {
-            Ok(namespace) if task.filter.admits_in(&namespace) => finding.registers.push(namespace),
+        let read = match kind {
+            "blob" => namespace(name),
+            _ => Err(ParseError::new("input.field", "the record of a publisher, a file", kind)),
+        };
+        match read {
+            Ok(namespace) if task.filter.admits_in(&namespace) => registers.push(namespace),
             Ok(_) => {}
             Err(error) if finding.skipped.len() < SKIPPED_MAX => {
                 let entry = format!("publishers/{}", escaped(file));
@@ -36,12 +41,17 @@ pub(super) fn read(task: &PublishersTask, bytes: &[u8]) -> Result<Finding, Parse
             Err(_) => {}
         }
     }
+    finding.registers = Some(registers);
     Ok(finding)
 }
 
 /// Returns the namespace of the names that a publisher scopes.
 fn namespace(publisher: &str) -> Result<Namespace, ParseError> {
-    let wrong = |_| ParseError::new("input.field", "a publisher's name of a-z, 0-9 and -", publisher);
+    let expected = "a publisher's name of a-z, 0-9 and -, which begins and ends with none of these -";
+    let wrong = |_| ParseError::new("input.field", expected, publisher);
+    if publisher.starts_with('-') || publisher.ends_with('-') {
+        return Err(ParseError::new("input.field", expected, publisher));
+    }
     // Without this a scope would be read as a part of the name.
     ComponentId::from_path(Dialect::Estream, publisher).map_err(wrong)?;
     Namespace::parse(&format!("{PREFIX}@{publisher}/")).map_err(wrong)
@@ -49,6 +59,8 @@ fn namespace(publisher: &str) -> Result<Namespace, ParseError> {
 
 /// Goes on where the records cannot be listed. A registry without any registers nobody; whom another one registers is not known.
 pub(super) fn without(refusal: Refusal) -> Finding {
-    let gap = (refusal.reason != "file_missing").then_some(refusal);
-    Finding { gap, ..Finding::default() }
+    match &*refusal.reason {
+        "file_missing" => Finding { registers: Some(Vec::new()), ..Finding::default() },
+        _ => Finding { gap: Some(refusal), ..Finding::default() },
+    }
 }

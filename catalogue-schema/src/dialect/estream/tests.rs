@@ -153,7 +153,7 @@ fn read_registry(files: &Files, root: &str, filter: Filter) -> Result<Read, Pars
         read.releases.extend(found.releases);
         read.sealed.extend(found.sealed);
         read.skipped.extend(found.skipped.iter().map(|one| format!("{} {}", one.entry, one.error)));
-        read.registers.extend(found.registers.iter().map(ToString::to_string));
+        read.registers.extend(found.registers.iter().flatten().map(ToString::to_string));
         read.gap = read.gap.or(found.gap);
         read.warnings.extend(found.warnings.iter().map(|one| format!("{} {}", one.reason, one.text)));
     }
@@ -815,13 +815,18 @@ fn whoever_has_a_record_is_registered_whatever_it_says() {
     put(&mut files, "publishers/Upper.json", "{}");
     put(&mut files, "publishers/@x.json", "{}");
     put(&mut files, "publishers/deep/x.json", "{}");
+    put(&mut files, "publishers/dir.json/x", "{}");
+    put(&mut files, "publishers/-bad.json", "{}");
+    put(&mut files, "publishers/bad-.json", "{}");
     let found = read(&files);
     let names = |names: &[&str]| names.iter().map(|name| format!("estream:@{name}/**")).collect::<Vec<_>>();
     assert_eq!(found.registers, names(&["acme", "broken", "estream", "idle", "zed"]));
     let skipped: Vec<&str> =
         found.skipped.iter().filter_map(|one| one.split_once(' ')).map(|one| one.0).collect();
-    assert_eq!(skipped, ["publishers/@x.json", "publishers/Upper.json"]);
+    let entries = ["-bad", "@x", "Upper", "bad-", "dir"].map(|name| format!("publishers/{name}.json"));
+    assert_eq!(skipped, entries);
     assert!(found.skipped[0].contains("a publisher's name"), "{:?}", found.skipped);
+    assert!(found.skipped[4].contains("found \"tree\""), "{:?}", found.skipped);
 
     // What a source takes nothing of it does not hold.
     let held = |filter: Filter| read_registry(&files, "", filter).unwrap().registers.len();

@@ -64,7 +64,8 @@ fn catalogue(state: &SourceState, name: &str, via: bool, health: Health) -> Cata
         skipped: Vec::new(),
         warnings: Vec::new(),
         missing: Vec::new(),
-        registers: Vec::new(),
+        registers: None,
+        scopes: Vec::new(),
         error: None,
     }
 }
