@@ -1,11 +1,11 @@
 //! Namespaces of catalogues of which nobody knows which are registered there: a catalogue that an older program read, or whose list of
 //! publishers could not be had. Not to know it must not hand the names to somebody placed below.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use catalogue_schema::dialect;
 use catalogue_schema::generation::CatalogueState;
-use catalogue_schema::id::Namespace;
+use catalogue_schema::id::{CatalogueId, Namespace};
 use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::seal::{PUBLISHER_UNKNOWN, SCOPE_OWNED};
 
@@ -13,9 +13,13 @@ use crate::merge::Contribution;
 
 /// Notes the namespaces of what each catalogue lists where nobody knows which ones are registered in it.
 pub(super) fn note(catalogues: &mut [CatalogueState], contributions: &[Contribution]) {
+    let mut listed: HashMap<&CatalogueId, Vec<&Contribution>> = HashMap::new();
+    for contribution in contributions {
+        listed.entry(&contribution.catalogue).or_default().push(contribution);
+    }
     for state in catalogues {
         let Some(node) = state.errand.node().filter(|_| state.registers.is_none()) else { continue };
-        let own = contributions.iter().filter(|one| one.catalogue == node.id);
+        let own = listed.get(&node.id).into_iter().flatten();
         state.scopes = of(own.flat_map(|one| &one.components));
     }
 }
