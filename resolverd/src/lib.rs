@@ -13,6 +13,7 @@
 //! | where does a signer work? | [`signing`], for the client alone |
 //! | where is going back refused? | `trust::memory`: today's revisions against those that were accepted |
 //! | where are two catalogues merged? | [`merge`]: first match wins per component id |
+//! | whose is a name that is registered somewhere? | [`merge`], by what the dialects find registered; `sync::scopes` where nobody knows that |
 //! | where are bytes and generations kept? | [`shelf`] and [`store`] (pillar) |
 //! | where is what was accepted remembered? | `store::memory` (trust-state.json) and `store::revisions` (their log) |
 //! | where is a version chosen? | [`resolve`] (pillar): `ground` says where a requirement leads, `walk` decides and `solver` searches, `reason` says why not |

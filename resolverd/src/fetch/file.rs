@@ -48,8 +48,13 @@ pub fn fetch(want: &Want, budget: &Budget) -> Result<Fetched, FetchError> {
     let bytes_max = budget.readable_bytes().saturating_add(1);
     file.take(bytes_max).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     budget.take_bytes(bytes.len() as u64, want)?;
+    Ok(plain(path, bytes))
+}
+
+/// What was read here, of which nothing but its place and its bytes is known.
+fn plain(path: &LocalPath, bytes: Vec<u8>) -> Fetched {
     let url = format!("file://{path}");
-    Ok(Fetched { bytes, url, commit: None, blob: None, etag: None, modified: None, way: Vec::new() })
+    Fetched { bytes, url, commit: None, blob: None, etag: None, modified: None, way: Vec::new() }
 }
 
 /// Lists a directory, down to `depth` levels.
@@ -97,15 +102,7 @@ fn listing(path: &LocalPath, depth: usize, want: &Want, budget: &Budget) -> Resu
     budget.take_bytes(size, want)?;
     lines.sort_unstable();
     let bytes = lines.into_iter().flat_map(|(_, line)| line.into_bytes()).collect();
-    Ok(Fetched {
-        bytes,
-        url: format!("file://{path}"),
-        commit: None,
-        blob: None,
-        etag: None,
-        modified: None,
-        way: Vec::new(),
-    })
+    Ok(plain(path, bytes))
 }
 
 /// Names the directories below one, down to `depth` levels.
@@ -138,15 +135,7 @@ fn directories(path: &LocalPath, depth: usize, want: &Want, budget: &Budget) -> 
         }
     }
     budget.take_bytes(text.len() as u64, want)?;
-    Ok(Fetched {
-        bytes: text.into_bytes(),
-        url: format!("file://{path}"),
-        commit: None,
-        blob: None,
-        etag: None,
-        modified: None,
-        way: Vec::new(),
-    })
+    Ok(plain(path, text.into_bytes()))
 }
 
 /// Returns the directories in one, those with the greatest names first.
