@@ -466,6 +466,14 @@ impl<'a> Listed<'a> {
         Version::parse(self.version_text()).ok()
     }
 
+    /// Tells whether it is a release of the component of this id, as its answer says: that is what is read next
+    /// anyway, and the id of its component is not.
+    pub fn is_of(&self, id: &str) -> bool {
+        let answer = self.between(self.start(), self.place(SPLICE)).strip_prefix(BEFORE_ID);
+        let rest = answer.and_then(|rest| rest.strip_prefix(id.as_bytes()));
+        rest.is_some_and(|rest| rest.starts_with(BEFORE_VERSION))
+    }
+
     /// Tells whether its version differs from `version` in nothing but build metadata.
     pub fn is_twin_of(&self, version: &Version) -> bool {
         let other = version.semver();
@@ -572,8 +580,13 @@ impl<'a> Listed<'a> {
 
     /// Returns its answer as a JSON object without the opening brace, in parts that follow each other.
     pub fn answer(&self) -> [&'a [u8]; 3] {
-        let (start, splice, end) = (self.start() + 1, self.place(SPLICE), self.place(ANSWER_END));
+        let [start, splice, end] = self.answer_at();
         [self.between(start, splice), self.packed.shadows(), self.between(splice, end)]
+    }
+
+    /// Returns where in the block the first part of its answer begins, where the last one does, and where that ends.
+    pub fn answer_at(&self) -> [usize; 3] {
+        [self.start() + 1, self.place(SPLICE), self.place(ANSWER_END)]
     }
 
     /// Returns `component`, `contract`, … where a descriptor says so.
@@ -657,7 +670,7 @@ impl<'a> Listed<'a> {
     }
 
     /// Tells whether its version is three numbers and nothing else. Reads the entry only.
-    fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         let (major, minor, patch) = self.triple();
         let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
         usize::from(self.entry[VERSION_BYTES]) == digits(major) + digits(minor) + digits(patch) + 2
@@ -766,6 +779,26 @@ impl fmt::Debug for Listed<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}@{}", self.packed.id_text(), self.version_text())
     }
+}
+
+/// Tells whether an answer, of which `front` is the first part, is that of this version of the component whose id stands in parts
+/// that follow each other.
+pub fn is_answer_of(front: &[u8], id: [&str; 3], version: &str) -> bool {
+    let mut rest = front;
+    for text in [
+        &BEFORE_ID[1..],
+        id[0].as_bytes(),
+        id[1].as_bytes(),
+        id[2].as_bytes(),
+        BEFORE_VERSION,
+        version.as_bytes(),
+    ] {
+        match rest.strip_prefix(text) {
+            Some(behind) => rest = behind,
+            None => return false,
+        }
+    }
+    rest.first() == Some(&b'"')
 }
 
 /// Returns the place of the first such byte. Whole pieces are looked through at once, which is many times faster than byte by byte.

@@ -277,6 +277,8 @@ async fn plainly(
 ) -> std::io::Result<Next> {
     let mut quick = Quick::new();
     let next = tokio::select! {
+        // Requests that are there come before the end of the daemon, and no dice are thrown for each.
+        biased;
         next = quick.serve(stream, state) => next?,
         _ = drained.changed() => quick.stop(stream).await?,
     };

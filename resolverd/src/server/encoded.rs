@@ -10,7 +10,29 @@ use catalogue_schema::version::Version;
 
 use crate::server::route::{Plain, PlainVersion};
 use crate::store::Snapshot;
-use crate::store::places::fetched;
+use crate::store::exact::Exact;
+use crate::store::places::{MEMORY_LINES, fetched};
+
+/// Where an answer goes.
+pub trait Outlet {
+    /// Takes an answer in parts that follow each other.
+    fn put(&mut self, parts: &[&[u8]]);
+
+    /// Takes an answer that stands by itself.
+    fn put_whole(&mut self, body: Vec<u8>) {
+        self.put(&[&body]);
+    }
+}
+
+impl Outlet for Vec<u8> {
+    fn put(&mut self, parts: &[&[u8]]) {
+        *self = parts.concat();
+    }
+
+    fn put_whole(&mut self, body: Vec<u8>) {
+        *self = body;
+    }
+}
 
 /// Returns what is told of a release of `snapshot`.
 pub fn body(release: &Listed<'_>, snapshot: &Snapshot) -> Vec<u8> {
@@ -24,15 +46,22 @@ pub fn write(answer: &[&[u8]; 3], snapshot: &Snapshot, out: &mut Vec<u8>) {
     answer.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-/// Writes the answer to a plainly written question for one release behind what is in `out`; `None`, and nothing written, for what
-/// has to be looked for in another way.
-pub fn plain(plain: &Plain, snapshot: &Snapshot, out: &mut Vec<u8>) -> Option<()> {
+/// Answers the question for one release that a path asks, `lcod/ns/name/1.0.0`; `None`, and nothing put, where it is looked for in
+/// another way.
+pub fn exact(path: &str, (snapshot, exact): (&Snapshot, &Exact), out: &mut impl Outlet) -> Option<()> {
+    let [front, shadows, back] = exact.find(path, snapshot.components())?;
+    out.put(&[snapshot.lead(), front, shadows, back]);
+    Some(())
+}
+
+/// Answers a plainly written question for one release; `None`, and nothing put, for what has to be looked for in another way.
+pub fn plain(plain: &Plain, snapshot: &Snapshot, out: &mut impl Outlet) -> Option<()> {
     // Only a word that is a version may be the end of an id.
     let may_be_longer = matches!(plain.version, PlainVersion::Exact(_));
     if may_be_longer && snapshot.component_of(plain.longer()).is_some() {
         return None;
     }
-    let component = snapshot.component_of(plain.shorter())?;
+    let component = snapshot.likely(plain.shorter())?;
     let release = match &plain.version {
         PlainVersion::Exact(version) => component.exact(version)?,
         PlainVersion::Newest(comparator) => {
@@ -45,22 +74,21 @@ pub fn plain(plain: &Plain, snapshot: &Snapshot, out: &mut Vec<u8>) -> Option<()
             })?
         }
     };
-    write(&release.answer(), snapshot, out);
+    // Its answer is read anyway, and says whose it is.
+    if !release.is_of(plain.shorter()) {
+        return None;
+    }
+    let [front, shadows, back] = release.answer();
+    out.put(&[snapshot.lead(), front, shadows, back]);
     Some(())
 }
 
 /// Answers a lookup of references as they were written; `None` where one of them is not what [`pinned`] finds.
-pub fn batch(texts: &[&str], snapshot: &Snapshot) -> Option<Vec<u8>> {
-    // In steps over all of them: nearly all of the time is waiting for memory, which is shorter for many at once.
-    let wanted: Vec<(&str, Version)> =
-        texts.iter().map(|text| plain_reference(text)).collect::<Option<_>>()?;
-    let ids: Vec<&str> = wanted.iter().map(|(id, _)| *id).collect();
-    let components: Vec<&Packed> = snapshot.components_of(&ids).into_iter().collect::<Option<_>>()?;
-    fetched(components.iter().filter_map(|one| Some(one.listed(one.count() / 2)?.triple().1 as u8)));
-    let found: Option<Vec<Listed<'_>>> =
-        components.iter().zip(&wanted).map(|(component, (_, version))| pinned(component, version)).collect();
-    let answers: Vec<[&[u8]; 3]> = found?.iter().map(Listed::answer).collect();
-    fetched(answers.iter().flat_map(|[front, ..]| front.iter().step_by(MEMORY_LINES).copied()));
+pub fn batch(texts: &[&str], snapshot: &Snapshot, exact: Option<&Exact>) -> Option<Vec<u8>> {
+    let answers = match exact.and_then(|exact| exact.find_all(texts, snapshot.components())) {
+        Some(answers) => answers,
+        None => searched(texts, snapshot)?,
+    };
     let length = |answer: &[&[u8]; 3]| answer.iter().map(|part| part.len()).sum::<usize>();
     let bytes: usize = answers.iter().map(|answer| snapshot.lead().len() + length(answer) + 1).sum();
     let mut body = Vec::with_capacity(bytes + 2);
@@ -75,8 +103,19 @@ pub fn batch(texts: &[&str], snapshot: &Snapshot) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// Every how many bytes of an answer memory is asked for: a processor that sees a line wanted fetches its neighbours by itself.
-const MEMORY_LINES: usize = 256;
+/// Finds answers in steps over all of them: nearly all of the time is waiting for memory, which is shorter for many at once.
+fn searched<'s>(texts: &[&str], snapshot: &'s Snapshot) -> Option<Vec<[&'s [u8]; 3]>> {
+    let wanted: Vec<(&str, Version)> =
+        texts.iter().map(|text| plain_reference(text)).collect::<Option<_>>()?;
+    let ids: Vec<&str> = wanted.iter().map(|(id, _)| *id).collect();
+    let components: Vec<&Packed> = snapshot.components_of(&ids).into_iter().collect::<Option<_>>()?;
+    fetched(components.iter().filter_map(|one| Some(one.listed(one.count() / 2)?.triple().1 as u8)));
+    let found: Option<Vec<Listed<'_>>> =
+        components.iter().zip(&wanted).map(|(component, (_, version))| pinned(component, version)).collect();
+    let answers: Vec<[&[u8]; 3]> = found?.iter().map(Listed::answer).collect();
+    fetched(answers.iter().flat_map(|[front, ..]| front.iter().step_by(MEMORY_LINES).copied()));
+    Some(answers)
+}
 
 /// Reads a canonical id with an exact version behind it; `None` for other texts.
 fn plain_reference(text: &str) -> Option<(&str, Version)> {

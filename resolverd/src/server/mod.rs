@@ -35,11 +35,11 @@ pub mod stream;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -64,6 +64,7 @@ use crate::server::answer::{
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::decisions::Decisions;
+use crate::server::encoded::Outlet;
 use crate::server::events::Events;
 use crate::server::files::{Asking, Desk, REQUESTS_MAX, Target};
 use crate::server::lock::{AskedCheck, Watches};
@@ -73,6 +74,7 @@ use crate::server::route::{Forget, LOOKUP, Operation, Plain, Query, plain_lookup
 use crate::server::solve::{SOLVES_MAX, Solving};
 use crate::server::stream::Patience;
 use crate::store::Snapshot;
+use crate::store::exact::Exact;
 
 /// Reads a document from the shelf: `None` when it is not there as it was accepted.
 pub type Documents = Box<dyn Fn(&Digest) -> Option<Vec<u8>> + Send + Sync>;
@@ -131,6 +133,8 @@ pub struct State {
 struct Kept {
     /// Newest first; the first is in force.
     snapshots: Vec<Arc<Snapshot>>,
+    /// Where the releases of the one in force stand, once that is known.
+    exact: Arc<OnceLock<Exact>>,
 }
 
 impl Kept {
@@ -259,17 +263,22 @@ impl State {
     /// Serves these snapshots from now on, newest first: the first is in force, the others can be asked by their digests.
     pub fn publish_kept(&self, kept: Vec<Arc<Snapshot>>) {
         let previous = self.kept.load_full();
-        let kept = Kept { snapshots: kept };
-        let is_new = |now: &&Snapshot| !previous.current().is_some_and(|old| std::ptr::eq(old, *now));
-        if let Some(now) = kept.current().filter(is_new) {
+        let is_new =
+            |now: &&Arc<Snapshot>| !previous.current().is_some_and(|old| std::ptr::eq(old, Arc::as_ptr(now)));
+        let newest = kept.first().filter(is_new).map(Arc::clone);
+        let exact = if newest.is_some() { Arc::default() } else { Arc::clone(&previous.exact) };
+        if let Some(now) = &newest {
             self.metrics.published(previous.current(), now);
         }
-        let newest = kept.snapshots.first().map(Arc::clone);
-        self.kept.store(Arc::new(kept));
-        if let Some(newest) = newest.filter(|newest| self.orders.is_some() && !newest.has_graph()) {
-            // Beside whoever publishes: nothing but a resolve needs it, and one that comes before it waits for it elsewhere.
-            let make = std::thread::Builder::new().name("graph".to_owned());
-            if let Err(error) = make.spawn(move || newest.graph().nodes()) {
+        self.kept.store(Arc::new(Kept { snapshots: kept, exact: Arc::clone(&exact) }));
+        if let Some(newest) = newest.filter(|_| self.orders.is_some()) {
+            // Beside whoever publishes: what is asked meanwhile is found in another way, and nothing but a resolve needs the graph.
+            let make = std::thread::Builder::new().name("tables".to_owned());
+            let make = make.spawn(move || {
+                exact.get_or_init(|| Exact::of(newest.components()));
+                newest.graph().nodes()
+            });
+            if let Err(error) = make {
                 tracing::debug!(%error, "the first resolve makes the graph");
             }
         }
@@ -412,39 +421,38 @@ impl State {
 
     /// Puts the answer to a question for releases into `out` where it is encoded, and returns the route that it took; `None` for
     /// everything else, faults included. Whatever needs a right or a wait is not answered here.
-    fn encoded(&self, method: &str, target: &str, body: &[u8], out: &mut Vec<u8>) -> Option<Operation> {
+    fn encoded(&self, method: &str, target: &str, body: &[u8], out: &mut impl Outlet) -> Option<Operation> {
         // What panics here panics again where it is counted and told.
         catch_unwind(AssertUnwindSafe(|| self.found(method, target, body, out))).ok().flatten()
     }
 
-    fn found(&self, method: &str, target: &str, body: &[u8], out: &mut Vec<u8>) -> Option<Operation> {
+    fn found(&self, method: &str, target: &str, body: &[u8], out: &mut impl Outlet) -> Option<Operation> {
         #[cfg(test)]
         assert!(!self.breaks.load(Ordering::Relaxed), "asked for");
         if self.policies.load().is_locked {
             return None;
         }
         let kept = self.kept.load();
-        let snapshot = kept.current()?;
-        out.clear();
+        let (snapshot, exact) = (kept.current()?, kept.exact.get());
         match (method, target) {
             ("POST", LOOKUP) => {
                 let texts = plain_lookup(body, INLINE_MAX)?;
-                *out = encoded::batch(&texts, snapshot).or_else(|| {
+                out.put_whole(encoded::batch(&texts, snapshot, exact).or_else(|| {
                     let read =
                         |text: &&str| Reference::parse(text).map_err(|error| Failure::of_reference(&error));
                     at_once(&Query::Lookup(texts.iter().map(read).collect()), snapshot)
-                })?;
+                })?);
                 Some(Operation::Lookup)
             }
-            ("GET", target) if body.is_empty() && target.starts_with(BELOW_COMPONENTS) => {
-                if let Some(plain) = Plain::of(target)
-                    && encoded::plain(&plain, snapshot, out).is_some()
+            ("GET", target) if body.is_empty() => {
+                let path = target.strip_prefix(BELOW_COMPONENTS)?;
+                if exact.and_then(|exact| encoded::exact(path, (snapshot, exact), out)).is_some()
+                    || Plain::of(target).and_then(|plain| encoded::plain(&plain, snapshot, out)).is_some()
                 {
                     return Some(Operation::Release);
                 }
-                out.clear();
                 let query = read_parts(method, target, body).ok()?;
-                *out = at_once(&query, snapshot)?;
+                out.put_whole(at_once(&query, snapshot)?);
                 Some(query.operation())
             }
             _ => None,

@@ -9,14 +9,15 @@
 //! Several plain requests that arrive together are answered with one write, before more is read.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use catalogue_schema::revision::rfc3339;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::api::{BELOW_COMPONENTS, JSON};
-use crate::server::State;
+use crate::server::encoded::Outlet;
 use crate::server::route::Operation;
+use crate::server::{Clock, State};
 
 /// The largest head that is read here; also how much is read at once.
 const INBOX_BYTES: usize = 8 << 10;
@@ -32,10 +33,8 @@ pub(crate) struct Quick {
     /// What of the inbox is read and not answered.
     start: usize,
     end: usize,
-    outbox: Vec<u8>,
+    outbox: Outbox,
     sent: usize,
-    body: Vec<u8>,
-    stamp: Stamp,
     has_answered: bool,
 }
 
@@ -63,10 +62,8 @@ impl Quick {
             inbox: vec![0; INBOX_BYTES].into(),
             start: 0,
             end: 0,
-            outbox: Vec::new(),
+            outbox: Outbox::default(),
             sent: 0,
-            body: Vec::new(),
-            stamp: Stamp::default(),
             has_answered: false,
         }
     }
@@ -113,16 +110,16 @@ impl Quick {
     }
 
     async fn send<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
-        while self.sent < self.outbox.len() {
-            match stream.write(&self.outbox[self.sent..]).await? {
+        let outbox = &mut self.outbox.bytes;
+        while self.sent < outbox.len() {
+            match stream.write(&outbox[self.sent..]).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => self.sent += count,
             }
         }
         self.sent = 0;
-        self.outbox.clear();
-        self.outbox.shrink_to(OUTBOX_BYTES);
-        self.body.shrink_to(OUTBOX_BYTES);
+        outbox.clear();
+        outbox.shrink_to(OUTBOX_BYTES);
         Ok(())
     }
 
@@ -138,7 +135,7 @@ impl Quick {
     fn answer(&mut self, state: &State) -> Step {
         let Some(clock) = state.clock else { return Step::HandOver };
         let mut started = None;
-        while self.outbox.len() < OUTBOX_BYTES {
+        while self.outbox.bytes.len() < OUTBOX_BYTES {
             let unread = &self.inbox[self.start..self.end];
             let (target, length) = match head(unread) {
                 Head::Plain { target, length } => (target, length),
@@ -146,33 +143,43 @@ impl Quick {
                 Head::Partial | Head::Other => return Step::HandOver,
             };
             let began = started.unwrap_or_else(Instant::now);
-            let Some(operation) = state.encoded("GET", target, &[], &mut self.body) else {
+            if started.is_none() {
+                self.outbox.stamp.set(began, clock);
+            }
+            let before = self.outbox.bytes.len();
+            let Some(operation) = state.encoded("GET", target, &[], &mut self.outbox) else {
+                self.outbox.bytes.truncate(before);
                 return Step::HandOver;
             };
-            if started.is_none() {
-                self.stamp.set(clock());
-            }
-            self.write();
             self.start += length;
             self.has_answered = true;
             started = Some(counted(state, operation, began));
         }
         Step::Send
     }
+}
 
-    /// Writes an answer as hyper does.
-    fn write(&mut self) {
+/// Answers that are not sent, each with its head as hyper writes it.
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+    stamp: Stamp,
+}
+
+impl Outlet for Outbox {
+    fn put(&mut self, parts: &[&[u8]]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
         let mut digits = [0; 20];
-        let out = &mut self.outbox;
-        out.reserve(self.body.len() + 160);
+        let out = &mut self.bytes;
+        out.reserve(length + 160);
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: ");
         out.extend_from_slice(JSON.as_bytes());
         out.extend_from_slice(b"\r\ncontent-length: ");
-        out.extend_from_slice(decimal(self.body.len(), &mut digits));
+        out.extend_from_slice(decimal(length, &mut digits));
         out.extend_from_slice(b"\r\ndate: ");
         out.extend_from_slice(self.stamp.text.as_bytes());
         out.extend_from_slice(b"\r\n\r\n");
-        out.extend_from_slice(&self.body);
+        parts.iter().for_each(|part| out.extend_from_slice(part));
     }
 }
 
@@ -197,15 +204,26 @@ fn decimal(mut number: usize, room: &mut [u8; 20]) -> &[u8] {
     }
 }
 
+/// How long the date of answers may lag behind the clock.
+const STAMP_AGE_MAX: Duration = Duration::from_millis(50);
+
 /// The date of an answer, written once a second.
 #[derive(Debug, Default)]
 struct Stamp {
+    /// When the clock was asked.
+    asked: Option<Instant>,
     second: Option<i64>,
     text: String,
 }
 
 impl Stamp {
-    fn set(&mut self, second: i64) {
+    /// Asks the clock, where that was not done a moment before `now`.
+    fn set(&mut self, now: Instant, clock: Clock) {
+        if self.asked.is_some_and(|asked| now.saturating_duration_since(asked) < STAMP_AGE_MAX) {
+            return;
+        }
+        self.asked = Some(now);
+        let second = clock();
         if self.second != Some(second) {
             self.second = Some(second);
             self.text = http_date(second);

@@ -36,6 +36,7 @@
 mod appended;
 pub mod audit;
 pub mod checks;
+pub mod exact;
 mod files;
 pub mod first_seen;
 mod index;
@@ -147,6 +148,11 @@ impl Snapshot {
     pub fn components_of(&self, ids: &[&str]) -> Vec<Option<&Packed>> {
         let places = self.places.find_all(ids, &self.components).into_iter();
         places.map(|place| self.components.get(place?)).collect()
+    }
+
+    /// Returns the component that is likely to have this id: whoever goes on reading it compares it with what it says itself.
+    pub fn likely(&self, id: &str) -> Option<&Packed> {
+        self.components.get(self.places.guess(id)?)
     }
 
     /// Returns how every JSON object begins that is answered about one release: its digest, as the first field.

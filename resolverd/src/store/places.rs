@@ -48,6 +48,11 @@ impl Places {
         self.likely(self.hash(id.as_bytes())).find(|place| is_of(components, *place, id))
     }
 
+    /// Returns the first place whose id has the same hash as `id`, which nearly always is the place of `id`.
+    pub(super) fn guess(&self, id: &str) -> Option<usize> {
+        self.likely(self.hash(id.as_bytes())).next()
+    }
+
     /// Finds each of `ids` as [`Places::find`] does, all of them step by step, so that a processor waits for the memory of many at
     /// once instead of one after the other.
     pub(super) fn find_all(&self, ids: &[&str], components: &[Packed]) -> Vec<Option<usize>> {
@@ -87,6 +92,9 @@ impl Places {
 fn is_of(components: &[Packed], place: usize, id: &str) -> bool {
     components.get(place).is_some_and(|component| component.id_bytes() == id.as_bytes())
 }
+
+/// Every how many bytes of an answer memory is asked for: a processor that sees a line wanted fetches its neighbours by itself.
+pub const MEMORY_LINES: usize = 256;
 
 /// Has the processor fetch memory: one byte of each part. None of the loads waits for another, so that they wait together.
 pub fn fetched(bytes: impl Iterator<Item = u8>) {

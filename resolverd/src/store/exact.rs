@@ -1,0 +1,304 @@
+//! Where the answer about a release stands, by its id and exact version: one look instead of one for the component, a search among its
+//! versions, and a look at what it knows of them. Nearly all of the time of a request is waiting for memory, and this waits for the
+//! table and for the answer. Holds no text: what is found says itself whose it is. Never orders, never changes.
+//!
+//! A key is what a path says of a release, `lcod/ns/name/1.0.0`: the id with a slash in place of what stands behind its dialect, and
+//! the version. Only versions of three numbers are in the table, only those without a twin of other build metadata, and none whose
+//! key is the id of a component as well: whoever finds nothing here looks in another way.
+//!
+//! An open table, at least a fifth of it empty. Keys come from outside, so that the hash has a key of its own.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use catalogue_schema::packed::{Listed, Packed, is_answer_of};
+
+use crate::store::places::{MEMORY_LINES, fetched};
+
+/// The table.
+#[derive(Debug)]
+pub struct Exact {
+    keys: RandomState,
+    /// A power of two of them.
+    slots: Box<[Slot]>,
+}
+
+/// What is known of a release: sixteen bytes, so that four of them are fetched together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    /// The place of its component; [`NOWHERE`] in an empty slot.
+    place: u32,
+    /// A part of the hash, and the marks.
+    tag: u32,
+    /// Where in the block its answer begins.
+    start: u32,
+    /// How long its first and its last part are.
+    front: u16,
+    back: u16,
+}
+
+const NOWHERE: u32 = u32::MAX;
+const EMPTY: Slot = Slot { place: NOWHERE, tag: 0, start: 0, front: 0, back: 0 };
+
+/// Marks of a slot: the release is neither refused nor withdrawn; others list the component too.
+const USABLE: u32 = 1;
+const SHADOWING: u32 = 1 << 1;
+const TAG: u32 = !(USABLE | SHADOWING);
+
+impl Slot {
+    /// Makes the slot of a release; `None` for one that does not fit.
+    fn of(hash: u64, place: u32, component: &Packed, listed: &Listed<'_>) -> Option<Slot> {
+        let [start, splice, end] = listed.answer_at();
+        let mark = |is_so: bool, mark: u32| if is_so { mark } else { 0 };
+        Some(Slot {
+            place,
+            tag: tag(hash) | mark(listed.is_usable(), USABLE) | mark(component.is_shadowing(), SHADOWING),
+            start: u32::try_from(start).ok()?,
+            front: u16::try_from(splice.checked_sub(start)?).ok()?,
+            back: u16::try_from(end.checked_sub(splice)?).ok()?,
+        })
+    }
+
+    fn is_usable(self) -> bool {
+        self.tag & USABLE != 0
+    }
+
+    /// Returns the answer that it leads to.
+    fn answer(self, components: &[Packed]) -> Option<[&[u8]; 3]> {
+        let component = components.get(self.place as usize)?;
+        let (start, front, back) = (self.start as usize, usize::from(self.front), usize::from(self.back));
+        let text = component.as_bytes().get(start..start + front + back)?;
+        let shadows = if self.tag & SHADOWING == 0 { UNSHADOWED } else { component.shadows_text() };
+        let (front, back) = text.split_at_checked(front)?;
+        Some([front, shadows, back])
+    }
+}
+
+/// What stands in the answers of a component that nobody else lists.
+const UNSHADOWED: &[u8] = b"[]";
+
+/// Returns the part of a hash that a slot keeps: none of the bits that say where it stands, below a thousand million slots.
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32 & TAG
+}
+
+impl Exact {
+    /// Learns the releases of `components`.
+    pub fn of(components: &[Packed]) -> Exact {
+        let count: usize = components.iter().map(Packed::count).sum();
+        let size = (count + count / 4 + 1).next_power_of_two();
+        let mut exact = Exact { keys: RandomState::new(), slots: vec![EMPTY; size].into() };
+        // Hardly any id ends with a version.
+        let is_ambiguous = |id: &&str| id.ends_with(is_digit);
+        let ids: HashSet<&str> = components.iter().map(Packed::id_text).filter(is_ambiguous).collect();
+        let (mut key, mut longer) = (String::new(), String::new());
+        for (component, place) in components.iter().zip(0..NOWHERE) {
+            let Some(parts) = Parts::of(component.id_text()) else { continue };
+            for listed in component.all().filter(|listed| is_alone(component, listed)) {
+                let version = listed.version_text();
+                longer.clear();
+                longer.extend([component.id_text(), "/", version]);
+                if ids.contains(longer.as_str()) {
+                    continue;
+                }
+                parts.key(version, &mut key);
+                let hash = exact.keys.hash_one(key.as_bytes());
+                if let Some(slot) = Slot::of(hash, place, component, &listed) {
+                    exact.put(hash, slot);
+                }
+            }
+        }
+        exact
+    }
+
+    /// Finds the answer about the release that a path says, `lcod/ns/name/1.0.0`, in its parts, among `components`, which are those
+    /// that were learned.
+    pub fn find<'s>(&self, path: &str, components: &'s [Packed]) -> Option<[&'s [u8]; 3]> {
+        let (id, version) = path.rsplit_once('/').filter(|(_, word)| word.starts_with(is_digit))?;
+        let (dialect, name) = id.split_once('/')?;
+        let parts = Parts { dialect, name };
+        let slots = self.likely(self.keys.hash_one(path.as_bytes()));
+        let mut found = slots.filter_map(|slot| slot.answer(components));
+        found.find(|answer| parts.is_in(answer, version))
+    }
+
+    /// Finds the answers about ids and versions, `lcod://ns/name@1.0.0`, all of them step by step, so that a processor waits for the
+    /// memory of many at once instead of one after the other; `None` where one of them is not found, or may not be used.
+    pub fn find_all<'s>(&self, texts: &[&str], components: &'s [Packed]) -> Option<Vec<[&'s [u8]; 3]>> {
+        let mut key = String::new();
+        let mut wanted = Vec::with_capacity(texts.len());
+        for text in texts {
+            let (id, version) = text.rsplit_once('@')?;
+            Parts::of(id)?.key(version, &mut key);
+            wanted.push((id, version, self.keys.hash_one(key.as_bytes())));
+        }
+        let slots = wanted.iter().map(|(.., hash)| self.likely(*hash).next().filter(|slot| slot.is_usable()));
+        let slots: Vec<Slot> = slots.collect::<Option<_>>()?;
+        let found = slots.into_iter().map(|slot| slot.answer(components));
+        let found: Vec<[&[u8]; 3]> = found.collect::<Option<_>>()?;
+        fetched(found.iter().flat_map(|[front, ..]| front.iter().step_by(MEMORY_LINES).copied()));
+        // Where another one has the same part of its hash, they are looked for one by one.
+        let is_meant = |((id, version, _), answer): (&(&str, &str, u64), &[&[u8]; 3])| {
+            is_answer_of(answer[0], [id, "", ""], version)
+        };
+        wanted.iter().zip(&found).all(is_meant).then_some(found)
+    }
+
+    fn put(&mut self, hash: u64, slot: Slot) {
+        let is_free = |at: &usize| self.slots.get(*at).is_some_and(|slot| slot.place == NOWHERE);
+        let free = self.around(hash).find(is_free);
+        if let Some(free) = free.and_then(|at| self.slots.get_mut(at)) {
+            *free = slot;
+        }
+    }
+
+    /// Returns the slots of keys with this hash, as far as the table tells.
+    fn likely(&self, hash: u64) -> impl Iterator<Item = Slot> {
+        let slots = self.around(hash).filter_map(|at| self.slots.get(at).copied());
+        let taken = slots.take_while(|slot| slot.place != NOWHERE);
+        taken.filter(move |slot| slot.tag & TAG == tag(hash))
+    }
+
+    fn around(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        let (mask, start) = (self.slots.len().saturating_sub(1), hash as u32 as usize);
+        (0..self.slots.len()).map(move |step| start.wrapping_add(step) & mask)
+    }
+}
+
+/// The parts of an id that a path spells alike: its dialect, and what stands behind the colon and its slashes.
+#[derive(Debug, Clone, Copy)]
+struct Parts<'a> {
+    dialect: &'a str,
+    name: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(id: &'a str) -> Option<Parts<'a>> {
+        let (dialect, rest) = id.split_once(':')?;
+        Some(Parts { dialect, name: rest.strip_prefix("//").unwrap_or(rest) })
+    }
+
+    fn key(self, version: &str, key: &mut String) {
+        key.clear();
+        key.extend([self.dialect, "/", self.name, "/", version]);
+    }
+
+    /// Tells whether an answer is that of such an id, in either form, and this version.
+    fn is_in(self, answer: &[&[u8]; 3], version: &str) -> bool {
+        let is_in = |colon| is_answer_of(answer[0], [self.dialect, colon, self.name], version);
+        is_in("://") || is_in(":")
+    }
+}
+
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
+/// Tells whether nobody else in its component has its numbers, and it has no more than those.
+fn is_alone(component: &Packed, listed: &Listed<'_>) -> bool {
+    let is_twin = |next: Listed<'_>| next.triple() == listed.triple();
+    listed.is_plain() && !component.listed(listed.at() + 1).is_some_and(is_twin)
+}
+
+#[cfg(test)]
+mod tests {
+    use catalogue_schema::model::Component;
+    use catalogue_schema::version::Version;
+    use serde_json::json;
+
+    use super::*;
+
+    fn packed(id: &str, versions: &[String]) -> Packed {
+        let release = |version: &String| {
+            let verdict = json!({"trusted": {"level": "pinned"}});
+            json!({"id": id, "version": version, "origin": {}, "dependencies": [], "verdict": verdict, "extra": {}})
+        };
+        let releases: Vec<_> = versions.iter().map(release).collect();
+        let owner = json!({"source": "s", "name": "c"});
+        let read = json!({"id": id, "owner": owner, "releases": releases});
+        let component: Component = serde_json::from_value(read).expect("a component");
+        Packed::of(&component).expect("it can be packed")
+    }
+
+    fn texts(versions: &[&str]) -> Vec<String> {
+        versions.iter().map(|version| (*version).to_owned()).collect()
+    }
+
+    fn path_and_text(component: &Packed, version: &str) -> (String, String) {
+        let id = component.id_text();
+        let path = id.replacen("://", "/", 1).replacen(':', "/", 1);
+        (format!("{path}/{version}"), format!("{id}@{version}"))
+    }
+
+    #[test]
+    fn every_plain_version_is_found_at_its_place_and_no_other_is() {
+        let many: Vec<String> = (0..300).map(|minor| format!("1.{minor}.{}", minor % 7)).collect();
+        let mut components: Vec<Packed> = (0..400)
+            .map(|at| packed(&format!("lcod://n/x{at}"), &many[..at % 11 * 3]))
+            .chain([packed("lcod://n/all", &many)])
+            .chain([packed("estream:@p/name", &many[..5]), packed("estream:name", &many[..5])])
+            .chain([packed("flowctl:p/name", &many[..5])])
+            .collect();
+        components.sort_by(|one, other| one.id_text().cmp(other.id_text()));
+        let exact = Exact::of(&components);
+        let (mut paths, mut names) = (Vec::new(), Vec::new());
+        for component in &components {
+            for version in &many {
+                let expected = component.exact(&Version::parse(version).expect("a version"));
+                let (path, text) = path_and_text(component, version);
+                let found = exact.find(&path, &components);
+                let told = expected.map(|listed| listed.answer().concat());
+                assert_eq!(found.map(|answer| answer.concat()), told, "{path}");
+                if expected.is_some() {
+                    names.push(text);
+                } else {
+                    let one: &[&str] = &[&text];
+                    assert!(exact.find_all(one, &components).is_none(), "{text}");
+                }
+                paths.push(path);
+            }
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let found = exact.find_all(&names, &components).expect("all of them are there");
+        for (answer, name) in found.iter().zip(&names) {
+            let (id, version) = name.split_once("@1").expect("a name");
+            let expected = format!("\"id\":\"{id}\",\"version\":\"1{version}\",");
+            assert!(answer.concat().starts_with(expected.as_bytes()), "{name}");
+        }
+        assert_eq!(found.len(), names.len());
+        for path in paths {
+            for wrong in
+                [format!("{path}0x"), format!("x{path}"), path.replace('/', "//"), path.replace('/', ":")]
+            {
+                assert!(exact.find(&wrong, &components).is_none(), "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_could_mean_two_is_not_found() {
+        let versions = texts(&["1.0.0-rc.1", "1.0.0", "1.1.0", "1.1.0+build", "1.2.0+build", "2.0.0"]);
+        let components = [packed("lcod://a/b", &versions), packed("lcod://a/b/2.0.0", &texts(&["1.0.0"]))];
+        let exact = Exact::of(&components);
+        let found: Vec<&String> = versions
+            .iter()
+            .filter(|version| exact.find(&format!("lcod/a/b/{version}"), &components).is_some())
+            .collect();
+        assert_eq!(found, ["1.0.0"]);
+        assert!(exact.find("lcod/a/b/2.0.0/1.0.0", &components).is_some());
+    }
+
+    #[test]
+    fn an_id_is_found_as_it_is_written_only() {
+        let components = [packed("lcod://a/b", &texts(&["1.0.0"]))];
+        let exact = Exact::of(&components);
+        let all = |text: &str| exact.find_all(&[text], &components).map(|found| found.len());
+        assert_eq!(all("lcod://a/b@1.0.0"), Some(1));
+        for text in
+            ["lcod:a/b@1.0.0", "lcod/a/b@1.0.0", "lcod:///a/b@1.0.0", "lcod://a/b/1.0.0", "lcod://a/b@1.0"]
+        {
+            assert_eq!(all(text), None, "{text}");
+        }
+        assert!(Exact::of(&[]).find("lcod/a/b/1.0.0", &[]).is_none());
+    }
+}
