@@ -284,6 +284,14 @@ impl State {
         }
     }
 
+    /// Makes what a thread beside whoever publishes makes otherwise.
+    #[cfg(test)]
+    fn learn(&self) {
+        let kept = self.kept.load();
+        let snapshot = kept.current().expect("something is published");
+        kept.exact.get_or_init(|| Exact::of(snapshot.components()));
+    }
+
     /// Shows what a sync did: serves `kept` where it made a generation, counts it, and tells whoever listens.
     pub fn synced(&self, report: &SyncReport, kept: &[Arc<Snapshot>]) {
         let previous = self.snapshot();

@@ -180,7 +180,9 @@ fn answers_are_the_same_with_and_without_the_first_reader() {
     let requests = requests_of_all_kinds();
     // The number of a request stands in a problem, so both are asked as often.
     serving(full, Patience::default(), |full| {
-        serving(ahead(), Patience::default(), |socket| {
+        let ahead = ahead();
+        ahead.learn();
+        serving(ahead, Patience::default(), |socket| {
             let plain = requests[0].as_str();
             for request in &requests {
                 // Alone, behind a plain one, and before one: each on a connection of its own.
@@ -202,6 +204,18 @@ fn answers_are_the_same_with_and_without_the_first_reader() {
     });
 }
 
+/// A state that knows where releases stand, and one that does not yet.
+fn both() -> [State; 2] {
+    [false, true].map(|is_known| {
+        let state = ahead();
+        state.publish(Arc::new(crate::server::encoded::tests::crowded()));
+        if is_known {
+            state.learn();
+        }
+        state
+    })
+}
+
 /// Asks in both ways; `is_found` says whether the short one has to know the answer.
 fn check_found(state: &State, call: &Call, is_found: bool) {
     let mut found = Vec::new();
@@ -219,8 +233,10 @@ fn check_found(state: &State, call: &Call, is_found: bool) {
 
 #[test]
 fn what_is_found_at_once_is_what_is_answered() {
-    let state = ahead();
-    state.publish(Arc::new(crate::server::encoded::tests::crowded()));
+    both().iter().for_each(what_is_found_is_answered);
+}
+
+fn what_is_found_is_answered(state: &State) {
     for version in [
         "0.1.0",
         "0.2.0",
@@ -249,27 +265,29 @@ fn what_is_found_at_once_is_what_is_answered() {
         "1.0.0-rc.1",
         "1.0.0+build",
     ] {
-        check_found(&state, &Call::get(format!("/v1/components/lcod/a/one/{version}")), true);
-        check_found(&state, &Call::get(format!("/v1/components/lcod%3A%2F%2Fa%2Fone/{version}")), true);
+        check_found(state, &Call::get(format!("/v1/components/lcod/a/one/{version}")), true);
+        check_found(state, &Call::get(format!("/v1/components/lcod%3A%2F%2Fa%2Fone/{version}")), true);
     }
     for version in
         ["9.9.9", "^7", "~1.2", "^1.5.0", "^2", "^0.0", "^", "~", "1.0.0.0", "00.1.0", "^01", "^1."]
     {
-        check_found(&state, &Call::get(format!("/v1/components/lcod/a/one/{version}")), false);
+        check_found(state, &Call::get(format!("/v1/components/lcod/a/one/{version}")), false);
     }
     // A version of one id and another id: neither is guessed.
-    check_found(&state, &Call::get("/v1/components/lcod/a/two/1.0.0"), false);
-    check_found(&state, &Call::get("/livez"), false);
-    check_found(&state, &Call::get("/v1/components/lcod/a/one/0.1.0?snapshot=0123456789ab"), false);
+    check_found(state, &Call::get("/v1/components/lcod/a/two/1.0.0"), false);
+    check_found(state, &Call::get("/livez"), false);
+    check_found(state, &Call::get("/v1/components/lcod/a/one/0.1.0?snapshot=0123456789ab"), false);
 }
 
 #[test]
 fn batches_are_found_at_once_where_they_are_written_plainly() {
-    let state = ahead();
-    state.publish(Arc::new(crate::server::encoded::tests::crowded()));
+    both().iter().for_each(what_is_written_plainly_is_found);
+}
+
+fn what_is_written_plainly_is_found(state: &State) {
     let check = |body: &str, is_found: bool| {
         let call = Call { method: "POST", target: LOOKUP.to_owned(), body: body.as_bytes().to_vec() };
-        check_found(&state, &call, is_found);
+        check_found(state, &call, is_found);
     };
     let lookup = |ids: &[&str]| json!({ "ids": ids }).to_string();
     check(&lookup(&[]), true);

@@ -202,7 +202,7 @@ fn is_alone(component: &Packed, listed: &Listed<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use catalogue_schema::model::Component;
+    use catalogue_schema::model::{Component, Shadow};
     use catalogue_schema::version::Version;
     use serde_json::json;
 
@@ -286,6 +286,22 @@ mod tests {
             .collect();
         assert_eq!(found, ["1.0.0"]);
         assert!(exact.find("lcod/a/b/2.0.0/1.0.0", &components).is_some());
+    }
+
+    #[test]
+    fn answers_say_who_else_lists_the_component() {
+        let catalogue = json!({"source": "t", "name": "c"});
+        let shadow: Shadow =
+            serde_json::from_value(json!({"catalogue": catalogue, "versions": ["1.0.0"]})).expect("a shadow");
+        let alone = packed("lcod://a/b", &texts(&["1.0.0", "1.1.0"]));
+        let components =
+            [alone.with_shadows(&[shadow]).expect("it can be packed"), packed("lcod://a/c", &[])];
+        let exact = Exact::of(&components);
+        for (at, version) in ["1.0.0", "1.1.0"].into_iter().enumerate() {
+            let answer = exact.find(&format!("lcod/a/b/{version}"), &components).expect("it is there");
+            assert_eq!(answer, components[0].listed(at).expect("it is there").answer());
+            assert!(answer[1].len() > 2, "{version}");
+        }
     }
 
     #[test]
