@@ -33,6 +33,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+use semver::Comparator;
 use serde::Deserialize;
 
 use crate::basis::Basis;
@@ -464,6 +465,14 @@ impl<'a> Listed<'a> {
     /// Returns the version; `None` where the text is none, which [`Packed::read`] has excluded.
     pub fn version(&self) -> Option<Version> {
         Version::parse(self.version_text()).ok()
+    }
+
+    /// Tells whether its version meets a comparator. Reads the entry only where that says all of it.
+    pub fn meets(&self, comparator: &Comparator) -> bool {
+        match (self.is_plain(), self.triple()) {
+            (true, (major, minor, patch)) => comparator.matches(&semver::Version::new(major, minor, patch)),
+            (false, _) => self.version().is_some_and(|version| comparator.matches(version.semver())),
+        }
     }
 
     /// Tells whether it is a release of the component of this id, as its answer says: that is what is read next

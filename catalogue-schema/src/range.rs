@@ -69,6 +69,18 @@ impl Span {
         let end = first(&|one| one > self.greatest);
         start..end.max(start)
     }
+
+    /// Returns the places of [`Span::among`] from the newest version down, and looks at the newest first: mostly that is the one that
+    /// is wanted, and nothing else has to be looked at.
+    pub fn newest_first(
+        self,
+        count: usize,
+        triple: impl Fn(usize) -> Triple + Copy,
+    ) -> impl Iterator<Item = usize> {
+        let is_newest_within = count.checked_sub(1).is_some_and(|newest| triple(newest) <= self.greatest);
+        let end = if is_newest_within { count } else { self.among(count, triple).end };
+        (0..end).rev().take_while(move |at| triple(*at) >= self.least)
+    }
 }
 
 fn span_of(comparator: &Comparator) -> Span {
@@ -221,9 +233,12 @@ mod tests {
                 .into();
         let triple = |at: usize| triple_of(&versions[at]);
         let check = |text: &str, expected: &[&str]| {
-            let range = Span::of(&requirement(text)).among(versions.len(), triple);
-            let found: Vec<String> = versions[range].iter().map(ToString::to_string).collect();
+            let span = Span::of(&requirement(text));
+            let range = span.among(versions.len(), triple);
+            let found: Vec<String> = versions[range.clone()].iter().map(ToString::to_string).collect();
             assert_eq!(found, expected, "{text}");
+            assert!(span.newest_first(versions.len(), triple).eq(range.rev()), "{text}");
+            assert_eq!(span.newest_first(0, triple).next(), None, "{text}");
         };
         check("1.2.0", &["1.2.0"]);
         check("1.2", &["1.2.0", "1.2.9"]);
@@ -252,7 +267,9 @@ mod tests {
             let mut versions: Vec<version::Version> =
                 universe().iter().map(|one| version::Version::parse(&one.to_string()).unwrap()).collect();
             versions.sort();
-            let range = Span::of(&wanted).among(versions.len(), |at| triple_of(&versions[at]));
+            let triple = |at: usize| triple_of(&versions[at]);
+            let range = Span::of(&wanted).among(versions.len(), triple);
+            prop_assert!(Span::of(&wanted).newest_first(versions.len(), triple).eq(range.clone().rev()));
             for (place, version) in versions.iter().enumerate() {
                 let meets = wanted.matches(version) || wanted.matches_prerelease(version);
                 prop_assert!(!meets || range.contains(&place), "{} and {}", wanted, version);

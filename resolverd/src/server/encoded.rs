@@ -66,12 +66,9 @@ pub fn plain(plain: &Plain, snapshot: &Snapshot, out: &mut impl Outlet) -> Optio
         PlainVersion::Exact(version) => component.exact(version)?,
         PlainVersion::Newest(comparator) => {
             let triple = |at| component.listed(at).map_or((0, 0, 0), |listed| listed.triple());
-            let fitting = Span::of_one(comparator).among(component.count(), triple);
-            let mut newest_first = fitting.rev().filter_map(|at| component.listed(at));
-            newest_first.find(|listed| {
-                let is_wanted = |version: Version| comparator.matches(version.semver());
-                listed.is_usable() && listed.version().is_some_and(is_wanted)
-            })?
+            let fitting = Span::of_one(comparator).newest_first(component.count(), triple);
+            let mut newest_first = fitting.filter_map(|at| component.listed(at));
+            newest_first.find(|listed| listed.is_usable() && listed.meets(comparator))?
         }
     };
     // Its answer is read anyway, and says whose it is.
