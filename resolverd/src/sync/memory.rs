@@ -12,7 +12,7 @@ use catalogue_schema::packed::{Listed, Packed, PackedError};
 
 use crate::merge::{VERSION_MUTATED, is_seen, mutation, was_let_in};
 use crate::store::audit::{Entry, Event};
-use crate::store::first_seen::{FirstSeen, Sighting};
+use crate::store::first_seen::{FirstSeen, Own, Sighting};
 use crate::store::{Committed, Draft, Snapshot, Store, StoreError};
 use crate::sync::policy::NOT_ALLOWED;
 use crate::sync::removed::REMOVED;
@@ -38,11 +38,15 @@ pub(super) fn note_forerunners(
         if earlier.is_some_and(|earlier| earlier == component) && !is_forgotten {
             continue;
         }
+        let (source, id) = (component.owner_texts().0, component.id_text());
+        // What the last generation knows is not asked of the ledger.
+        let mut seen: Option<Own<'_>> = None;
+        let earlier = earlier.filter(|earlier| earlier.owner_texts().0 == source);
         let mut noted: Vec<(usize, Option<Warning>)> = Vec::new();
         for listed in component.all() {
-            if ledger.is_forgotten(component.id_text(), listed.version_text()) {
+            if is_forgotten && ledger.is_forgotten(id, listed.version_text()) {
                 noted.extend(listed.has_warnings().then_some((listed.at(), None)));
-            } else if let Some(warning) = forerunner(component, &listed, earlier, ledger)? {
+            } else if let Some(warning) = forerunner(component, &listed, earlier, (ledger, &mut seen))? {
                 noted.push((listed.at(), Some(warning)));
             }
         }
@@ -62,24 +66,26 @@ pub(super) fn note_forerunners(
     Ok(())
 }
 
-/// Returns the warning that a release gets because of what the ledger knows and the last generation does not.
-fn forerunner(
+/// Returns the warning that a release gets because of what the ledger knows and the last generation does not; `earlier` is what its
+/// source said of the component there.
+fn forerunner<'a>(
     component: &Packed,
     listed: &Listed<'_>,
     earlier: Option<&Packed>,
-    ledger: &FirstSeen,
+    (ledger, seen): (&'a FirstSeen, &mut Option<Own<'a>>),
 ) -> Result<Option<Warning>, StoreError> {
-    let source = component.owner_texts().0;
-    let is_own = |earlier: &&Packed| earlier.owner_texts().0 == source;
-    let known = earlier.filter(is_own).zip(listed.version());
-    let known = known.and_then(|(earlier, version)| earlier.exact(&version));
+    let known = earlier.and_then(|earlier| earlier.exact(&listed.version()?));
     // Bytes that were refused say nothing about those that were let in before them.
     let known = known.filter(was_let_in);
     if known.is_some_and(|known| known.content().is_ok_and(|content| content.is_some())) {
         return Ok(None);
     }
     let Some(content) = listed.content()? else { return Ok(None) };
-    let other = ledger.other_than(source, component.id_text(), listed.version_text(), &content)?;
+    let seen = match seen {
+        Some(seen) => seen,
+        None => seen.insert(ledger.of(component.owner_texts().0, component.id_text())?),
+    };
+    let other = seen.other_than(listed.version_text(), &content);
     Ok(other.map(|seen| mutation(&seen.digest, &content)))
 }
 
@@ -164,7 +170,7 @@ fn sightings<'a>(
     }
     let earlier = earlier.filter(|earlier| earlier.owner_texts().0 == source);
     let is_known = |listed: &Listed<'_>, content: &Digest| {
-        let known = earlier.zip(listed.version()).and_then(|(earlier, version)| earlier.exact(&version));
+        let known = earlier.and_then(|earlier| earlier.exact(&listed.version()?));
         let known = known.filter(|known| is_seen(known) && !is_forgotten(listed.version_text()));
         known.and_then(|known| known.content().ok()?).is_some_and(|known| known == *content)
     };

@@ -58,7 +58,8 @@ fn the_first_bytes_stay_whoever_comes_later() {
         assert_eq!((of("t"), of("u")), (Some(9), None), "sources know nothing of each other");
         let other = |content: &str| {
             let digest = Digest::sha256(content.as_bytes());
-            ledger.other_than("s", "lcod://a/x", "1.0.0", &digest).expect("read").is_some()
+            let own = ledger.of("s", "lcod://a/x").expect("read");
+            own.other_than("1.0.0", &digest).is_some()
         };
         assert!(!other("a") && other("b"));
     }
@@ -235,4 +236,21 @@ fn what_was_forgotten_last_is_known_after_a_restart() {
     assert!(ledger.is_forgotten("lcod://a/x", "1.0.0") && ledger.is_forgotten("lcod://a/x", "2.0.0"));
     note(&mut ledger, &[("s", "1.0.0", "c")], 9);
     assert!(!open(directory.path()).is_forgotten("lcod://a/x", "1.0.0"));
+}
+
+#[test]
+fn every_version_of_many_is_found_and_no_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut ledger = open(directory.path());
+    let versions: Vec<String> = (0..3000).map(|number| format!("{number}.0.0")).collect();
+    for some in versions.chunks(1700) {
+        let made: Vec<Made<'_>> =
+            some.iter().map(|version| ("s", version.as_str(), version.as_str())).collect();
+        note(&mut ledger, &made, 7);
+    }
+    for ledger in [ledger, open(directory.path())] {
+        for version in &versions {
+            assert_eq!(known(&ledger, &[version, &format!("{version}-a")]), [some(7, version), None]);
+        }
+    }
 }
