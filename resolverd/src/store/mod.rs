@@ -120,7 +120,8 @@ impl Snapshot {
 
     /// Returns what its releases require. It is made once: whoever asks while nobody has waits for as long as that takes.
     pub fn graph(&self) -> &Graph {
-        self.graph.get_or_init(|| Graph::of(&self.components))
+        let place = |id: &str| u32::try_from(self.places.find(id, &self.components)?).ok();
+        self.graph.get_or_init(|| Graph::by(&self.components, &place))
     }
 
     /// Tells whether nobody would have to wait for the graph.
@@ -969,7 +970,7 @@ impl Store {
         }
         let mut chosen = None;
         for (at, candidate) in candidates.iter().enumerate() {
-            match self.files.check_documents(&candidate.documents) {
+            match self.files.check_documents_to_read(&candidate.documents) {
                 Ok(()) => chosen = Some(at),
                 Err(found) => why.push(format!("generation {}: {found}", candidate.number)),
             }
