@@ -36,6 +36,8 @@ use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository, Revisi
 pub const DOCUMENTS_MAGIC: &[u8] = b"resolverd/documents@1\n";
 /// How many bytes an entry has.
 pub const ENTRY_BYTES: usize = 52;
+/// How many times as far the next step goes, where a record lies farther away than the last one.
+const FARTHER: usize = 8;
 
 /// Where the keys of some records lie.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -499,7 +501,7 @@ impl Documents {
                 while let Some(at) = near.checked_add(step).filter(|at| *at < high) {
                     match self.order(at, key) {
                         Equal => return Some(at),
-                        Less => (low, step) = (at + 1, 2 * step),
+                        Less => (low, step) = (at + 1, FARTHER * step),
                         Greater => high = at,
                     }
                 }
@@ -510,7 +512,7 @@ impl Documents {
                     match self.order(at, key) {
                         Equal => return Some(at),
                         Less => low = at + 1,
-                        Greater => (high, step) = (at, 2 * step),
+                        Greater => (high, step) = (at, FARTHER * step),
                     }
                 }
             }

@@ -78,9 +78,14 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Tells whether it was first seen with the bytes of `content`.
+    pub fn is_of(&self, content: &Digest) -> bool {
+        *self.digest.as_bytes() == bytes_of(content)
+    }
+
     /// Returns it with the digest as `content` has it, where both are the same.
     fn beside(self, content: &Digest) -> Seen {
-        match self.digest == comparable(content) {
+        match self.is_of(content) {
             true => Seen { digest: content.clone(), ..self },
             false => self,
         }
@@ -489,9 +494,9 @@ impl Sorted {
 }
 
 impl Own<'_> {
-    /// Returns what a version was, where its bytes are others now.
-    pub fn other_than(&self, version: &str, content: &Digest) -> Option<Seen> {
-        self.find(version).filter(|entry| entry.digest != bytes_of(content)).map(Entry::seen)
+    /// Returns what a version was when it was first seen; `None` where it is new.
+    pub fn version(&self, version: &str) -> Option<Seen> {
+        self.find(version).map(Entry::seen)
     }
 
     fn find(&self, version: &str) -> Option<&Entry> {
