@@ -102,8 +102,9 @@ impl Digest {
     /// **Errors**: `input.digest` for an unknown algorithm, another length, upper-case hex, or bytes that are neither
     /// hex nor base64.
     pub fn parse(text: &str) -> Result<Digest, ParseError> {
-        // The form that nearly all of them have.
-        if let Ok(digits) = <&[u8; 64]>::try_from(text.as_bytes())
+        // The forms that nearly all of them have.
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        if let Ok(digits) = <&[u8; 64]>::try_from(digits.as_bytes())
             && let Some(bytes) = unhex_32(digits)
         {
             return Ok(Digest::from_sha256(bytes));

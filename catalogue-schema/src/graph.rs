@@ -70,11 +70,24 @@ pub enum Prereleases {
 impl Graph {
     /// Makes the graph of components that are sorted by their ids.
     pub fn of(components: &[Packed]) -> Graph {
-        let mut maker = Maker::new(components);
+        Graph::by(components, &|id| place_of(id, components))
+    }
+
+    /// Makes the graph like [`Graph::of`] for whoever finds the place of an id with less than a search.
+    pub fn by(components: &[Packed], place: &dyn Fn(&str) -> Option<u32>) -> Graph {
+        let mut maker = Maker::new(components, place);
         let mut starts = vec![0];
         let mut lists = Vec::new();
         for component in components {
-            lists.extend(component.all().map(|listed| maker.list(listed.dependencies_text())));
+            // Mostly a version requires what the one before it does.
+            let mut last = ("[]", 0);
+            lists.extend(component.all().map(|listed| {
+                let text = listed.dependencies_text();
+                if last.0 != text {
+                    last = (text, maker.list(text));
+                }
+                last.1
+            }));
             starts.push(number(lists.len()));
         }
         let mut strangers_by_id: Vec<u32> = (0..number(maker.strangers.len())).collect();
@@ -224,6 +237,7 @@ fn number(count: usize) -> u32 {
 /// A graph that is being made.
 struct Maker<'a> {
     components: &'a [Packed],
+    place: &'a dyn Fn(&str) -> Option<u32>,
     pool: Vec<u32>,
     edges: Vec<Edge>,
     several: Vec<Box<[Interval]>>,
@@ -238,9 +252,10 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn new(components: &'a [Packed]) -> Maker<'a> {
+    fn new(components: &'a [Packed], place: &'a dyn Fn(&str) -> Option<u32>) -> Maker<'a> {
         Maker {
             components,
+            place,
             pool: vec![0],
             edges: Vec::new(),
             several: Vec::new(),
@@ -295,7 +310,7 @@ impl<'a> Maker<'a> {
         if let Some(known) = self.known_nodes.get(text) {
             return *known;
         }
-        let node = place_of(text, self.components).unwrap_or_else(|| {
+        let node = (self.place)(text).unwrap_or_else(|| {
             self.strangers.push(id);
             number(self.components.len() + self.strangers.len() - 1)
         });

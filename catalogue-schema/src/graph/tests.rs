@@ -105,7 +105,7 @@ fn requirements_that_cannot_be_read_are_no_requirements_at_all() {
     check(r#"["a\u0041"]"#, None);
     check("[]", None);
     check("", None);
-    let mut maker = Maker::new(&[]);
+    let mut maker = Maker::new(&[], &|_| None);
     assert_eq!(maker.list(r#"["nothing at all"]"#), UNREADABLE);
     assert_eq!(maker.list("[]"), 0, "which is no list that cannot be read");
 }

@@ -7,7 +7,10 @@
 //! - `current`: `{"schema", "number", "digest"}`; the digest is that of the generation file's bytes.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
@@ -21,12 +24,16 @@ use crate::store::StoreError;
 const DOCUMENTS: &str = ".documents";
 const CURRENT: &str = "current";
 const CURRENT_SCHEMA: &str = "resolverd/current@1";
+/// How much of a file is compared at once, in bytes.
+const COMPARED_BYTES: usize = 64 << 10;
 
 /// The files of one state directory.
 #[derive(Debug)]
 pub(super) struct Files {
     directory: PathBuf,
     generations: PathBuf,
+    /// A list of documents that was checked and not read yet, by its digest.
+    checked: Mutex<Option<(Digest, Vec<u8>)>>,
 }
 
 /// What the files say.
@@ -71,7 +78,11 @@ struct Schema {
 impl Files {
     /// Names the files of a directory, to be read only: nothing is prepared and nothing removed.
     pub(super) fn to_read(directory: &Path) -> Files {
-        Files { directory: directory.into(), generations: directory.join("generations") }
+        Files {
+            directory: directory.into(),
+            generations: directory.join("generations"),
+            checked: Mutex::new(None),
+        }
     }
 
     /// Prepares the directories and removes what a killed process left.
@@ -147,16 +158,37 @@ impl Files {
 
     /// Writes a list of documents unless it is there already; after a return it outlives a power cut.
     pub(super) fn keep_documents(&self, listed: &Listed) -> Result<(), StoreError> {
-        if self.document_bytes(&listed.list).is_err() {
+        if !self.holds(listed) {
             durable::write(&self.generations, &documents_name(&listed.list), &[&listed.bytes])?;
         }
         Ok(())
     }
 
+    /// Tells whether a list of documents is there, byte for byte.
+    fn holds(&self, listed: &Listed) -> bool {
+        if listed.bytes.is_empty() {
+            return true;
+        }
+        let Ok(mut file) = File::open(self.generations.join(documents_name(&listed.list))) else {
+            return false;
+        };
+        let mut held = [0; COMPARED_BYTES];
+        let is_same = |part: &[u8]| {
+            let held = held.get_mut(..part.len());
+            held.is_some_and(|held| file.read_exact(held).is_ok() && held == part)
+        };
+        listed.bytes.chunks(COMPARED_BYTES).all(is_same) && file.read(&mut [0]).is_ok_and(|more| more == 0)
+    }
+
     /// Reads a list of documents; the error says why it cannot be used.
     pub(super) fn documents(&self, list: &DocumentList) -> Result<Documents, String> {
         let name = documents_name(list);
-        match Documents::read(self.document_bytes(list)?) {
+        let checked = self.checked.lock().ok().and_then(|mut checked| checked.take());
+        let bytes = match checked.filter(|(digest, _)| *digest == list.digest) {
+            Some((_, bytes)) => bytes,
+            None => self.document_bytes(list)?,
+        };
+        match Documents::read(bytes) {
             Ok(found) if found.len() as u64 == list.count => Ok(found),
             Ok(found) => Err(format!("the list {name} names {} documents, not {}", found.len(), list.count)),
             Err(why) => Err(format!("the list {name} {why}")),
@@ -166,6 +198,15 @@ impl Files {
     /// Tells whether a list of documents is there, byte for byte; the error says why it cannot be used.
     pub(super) fn check_documents(&self, list: &DocumentList) -> Result<(), String> {
         self.document_bytes(list).map(drop)
+    }
+
+    /// Does what [`Files::check_documents`] does for somebody who reads the list next, and keeps its bytes until then.
+    pub(super) fn check_documents_to_read(&self, list: &DocumentList) -> Result<(), String> {
+        let bytes = self.document_bytes(list)?;
+        if let Ok(mut checked) = self.checked.lock() {
+            *checked = Some((list.digest.clone(), bytes));
+        }
+        Ok(())
     }
 
     fn document_bytes(&self, list: &DocumentList) -> Result<Vec<u8>, String> {

@@ -1,7 +1,7 @@
 //! The first-seen ledger: which bytes every version had when it was first let in here, per source. `first-seen.log` beside the
 //! store is only ever appended to; it outlives a lost store, since shelf and sources cannot tell what was there before.
 //!
-//! It is read when somebody asks for the first time, and then costs 48 bytes a version: a start, and a sync that changes nothing,
+//! It is read when somebody asks for the first time, and then costs 49 bytes a version: a start, and a sync that changes nothing,
 //! never read it. What is refused is not written down, so that nobody can claim a version by showing bad bytes first.
 //!
 //! **Shape** of a line, texts between tabs: checksum (CRC-32 of what follows its tab, 8 hex digits), seconds since 1970-01-01 UTC,
@@ -12,7 +12,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -78,9 +78,14 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Tells whether it was first seen with the bytes of `content`.
+    pub fn is_of(&self, content: &Digest) -> bool {
+        *self.digest.as_bytes() == bytes_of(content)
+    }
+
     /// Returns it with the digest as `content` has it, where both are the same.
     fn beside(self, content: &Digest) -> Seen {
-        match self.digest == comparable(content) {
+        match self.is_of(content) {
             true => Seen { digest: content.clone(), ..self },
             false => self,
         }
@@ -98,13 +103,33 @@ pub(super) fn begun(directory: &Path) -> Result<Option<&'static str>, Failed> {
 #[derive(Debug, Default)]
 struct Table {
     keys: RandomState,
-    /// Sorted by key; one per key.
-    entries: Vec<Entry>,
+    entries: Sorted,
     /// What was noted since, sorted like them.
     later: Vec<Entry>,
     damaged: usize,
     /// How many damaged lines were made up for.
     recalled: usize,
+}
+
+/// Entries sorted by key, one per key, which are found by where those begin that share their highest bits.
+#[derive(Debug, Default)]
+struct Sorted {
+    entries: Vec<Entry>,
+    /// One more than there are values of these bits.
+    starts: Vec<u32>,
+    /// How far a key is shifted to the right to be nothing but these bits.
+    shift: u32,
+}
+
+/// How many entries share their highest bits on average, at least.
+const ENTRIES_ALIKE: usize = 4;
+
+/// What is known of the versions of one component from one source.
+#[derive(Debug)]
+pub struct Own<'a> {
+    table: &'a Table,
+    /// The hash of the source and the id.
+    start: DefaultHasher,
 }
 
 /// One version: 48 bytes.
@@ -227,9 +252,14 @@ impl FirstSeen {
     ///
     /// **Errors**: the file cannot be read; that it is missing is no error.
     pub fn known(&self, source: &str, id: &str, version: &str) -> Result<Option<Seen>, Failed> {
-        let table = self.table()?;
-        let found = table.find(table.key(source, id, version));
-        Ok(found.map(|entry| Seen { digest: Digest::from_sha256(entry.digest), at_s: entry.at_s.into() }))
+        Ok(self.of(source, id)?.find(version).map(Entry::seen))
+    }
+
+    /// Returns what is known of the versions of a component from a source.
+    ///
+    /// **Errors**: as [`FirstSeen::known`].
+    pub fn of(&self, source: &str, id: &str) -> Result<Own<'_>, Failed> {
+        Ok(self.table()?.of(source, id))
     }
 
     /// Returns what a version was when it was first seen; the digest is `content` itself where its bytes are the same.
@@ -267,19 +297,6 @@ impl FirstSeen {
         Ok(found)
     }
 
-    /// Returns what a version was, where its bytes are others now.
-    ///
-    /// **Errors**: as [`FirstSeen::known`].
-    pub fn other_than(
-        &self,
-        source: &str,
-        id: &str,
-        version: &str,
-        content: &Digest,
-    ) -> Result<Option<Seen>, Failed> {
-        Ok(self.known(source, id, version)?.filter(|seen| seen.digest != comparable(content)))
-    }
-
     /// Tells whether an operator had this version forgotten since it was let in last.
     pub fn is_forgotten(&self, id: &str, version: &str) -> bool {
         !self.forgotten.is_empty() && self.forgotten.contains(&(id.to_owned(), version.to_owned()))
@@ -314,8 +331,14 @@ impl FirstSeen {
         let mut sightings = sightings.peekable();
         if sightings.peek().is_some() {
             let table = self.table()?;
+            // Those of one component follow each other.
+            let mut own: Option<(&str, &str, Own<'_>)> = None;
+            let mut key = |one: &Sighting<'a>| match &own {
+                Some((source, id, own)) if (*source, *id) == (one.source, one.id) => own.key(one.version),
+                _ => own.insert((one.source, one.id, table.of(one.source, one.id))).2.key(one.version),
+            };
             let mut fresh = sightings
-                .map(|one| (table.key(one.source, one.id, one.version), one))
+                .map(|one| (key(&one), one))
                 .filter(|(key, _)| table.find(*key).is_none())
                 .peekable();
             if fresh.peek().is_some() {
@@ -386,7 +409,7 @@ impl Table {
         let mut entries = Vec::with_capacity(usize::try_from(length / LINE_BYTES).unwrap_or_default());
         let whole = each_line(file, |line| match line.and_then(read_line) {
             Some((at_s, [source, id, version], what)) => {
-                let key = table.key(source, id, version);
+                let key = table.of(source, id).key(version);
                 match what {
                     What::Seen(digest) => entries.push(Entry { key, digest: bytes_of(&digest), at_s }),
                     What::Forgotten => entries.push(Entry { key, digest: [0; 32], at_s: GONE }),
@@ -413,32 +436,83 @@ impl Table {
         });
         entries.retain(|entry| entry.at_s != GONE);
         entries.shrink_to_fit();
-        table.entries = entries;
+        table.entries = Sorted::of(entries);
         Ok(table)
     }
 
-    fn key(&self, source: &str, id: &str, version: &str) -> u64 {
-        self.keys.hash_one((source, id, version))
+    fn of(&self, source: &str, id: &str) -> Own<'_> {
+        let mut start = self.keys.build_hasher();
+        (source, id).hash(&mut start);
+        Own { table: self, start }
     }
 
     fn find(&self, key: u64) -> Option<&Entry> {
-        [&self.entries, &self.later].into_iter().find_map(|entries| {
-            let at = entries.binary_search_by_key(&key, |entry| entry.key).ok()?;
-            entries.get(at)
-        })
+        let later = || {
+            let at = self.later.binary_search_by_key(&key, |entry| entry.key).ok()?;
+            self.later.get(at)
+        };
+        self.entries.find(key).or_else(later)
     }
 
     /// Adds entries that are new and sorted. Many become one with the rest, few stay beside it.
     fn add(&mut self, mut fresh: Vec<Entry>) {
         self.later.append(&mut fresh);
-        if self.later.len() > self.entries.len() / 16 {
-            self.entries.append(&mut self.later);
-            self.entries.sort_unstable_by_key(|entry| entry.key);
-            self.entries.shrink_to_fit();
+        if self.later.len() > self.entries.entries.len() / 16 {
+            let mut entries = std::mem::take(&mut self.entries).entries;
+            entries.append(&mut self.later);
+            entries.sort_unstable_by_key(|entry| entry.key);
+            entries.shrink_to_fit();
+            self.entries = Sorted::of(entries);
             self.later.shrink_to_fit();
         } else {
             self.later.sort_unstable_by_key(|entry| entry.key);
         }
+    }
+}
+
+impl Sorted {
+    /// Takes entries that are sorted by key, one per key.
+    fn of(entries: Vec<Entry>) -> Sorted {
+        let bits = (entries.len() / ENTRIES_ALIKE).checked_ilog2().unwrap_or_default().max(1);
+        let shift = u64::BITS - bits;
+        let mut starts = Vec::with_capacity((1 << bits) + 1);
+        // Nobody has four thousand million of them.
+        for (entry, at) in entries.iter().zip(0_u32..) {
+            while starts.len() as u64 <= entry.key >> shift {
+                starts.push(at);
+            }
+        }
+        starts.resize((1 << bits) + 1, u32::try_from(entries.len()).unwrap_or(u32::MAX));
+        Sorted { entries, starts, shift }
+    }
+
+    fn find(&self, key: u64) -> Option<&Entry> {
+        let alike = usize::try_from(key.checked_shr(self.shift)?).ok()?;
+        let [start, end] = *self.starts.get(alike..)?.first_chunk::<2>()?;
+        self.entries.get(start as usize..end as usize)?.iter().find(|entry| entry.key == key)
+    }
+}
+
+impl Own<'_> {
+    /// Returns what a version was when it was first seen; `None` where it is new.
+    pub fn version(&self, version: &str) -> Option<Seen> {
+        self.find(version).map(Entry::seen)
+    }
+
+    fn find(&self, version: &str) -> Option<&Entry> {
+        self.table.find(self.key(version))
+    }
+
+    fn key(&self, version: &str) -> u64 {
+        let mut hash = self.start.clone();
+        version.hash(&mut hash);
+        hash.finish()
+    }
+}
+
+impl Entry {
+    fn seen(&self) -> Seen {
+        Seen { digest: Digest::from_sha256(self.digest), at_s: self.at_s.into() }
     }
 }
 
@@ -535,6 +609,14 @@ fn each_line(file: File, mut each: impl FnMut(Option<&[u8]>)) -> std::io::Result
     let mut reader = BufReader::with_capacity(64 << 10, file);
     let (mut line, mut end) = (Vec::new(), 0);
     loop {
+        // Mostly a line lies whole in what was read already.
+        let held = reader.buffer();
+        if let Some(at) = memchr::memchr(b'\n', held).filter(|at| (*at as u64) < LINE_BYTES_MAX) {
+            each(held.get(..at));
+            reader.consume(at + 1);
+            end += at as u64 + 1;
+            continue;
+        }
         line.clear();
         let mut read = reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? as u64;
         if line.pop_if(|last| *last == b'\n').is_some() {

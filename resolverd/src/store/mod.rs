@@ -121,7 +121,8 @@ impl Snapshot {
 
     /// Returns what its releases require. It is made once: whoever asks while nobody has waits for as long as that takes.
     pub fn graph(&self) -> &Graph {
-        self.graph.get_or_init(|| Graph::of(&self.components))
+        let place = |id: &str| u32::try_from(self.places.find(id, &self.components)?).ok();
+        self.graph.get_or_init(|| Graph::by(&self.components, &place))
     }
 
     /// Tells whether nobody would have to wait for the graph.
@@ -808,12 +809,17 @@ impl Store {
         previous: Option<&Snapshot>,
     ) -> Result<(u64, Vec<(ledger::Place, Mark)>), StoreError> {
         let mut plan = self.ledger.plan(number);
+        let is_first = self.ledger.is_empty();
+        let mut apply = |rows| match is_first {
+            true => index.fill(rows),
+            false => index.apply(rows),
+        };
         let mut known = previous.map(|snapshot| snapshot.components.iter().peekable());
         for (component, digest) in components.iter_mut().zip(digests) {
             if plan.put(component, digest) {
                 if let Some(plan) = plan.take(BATCH_ROWS_MAX) {
                     self.shelf.keep(&plan.documents)?;
-                    index.apply(plan.rows)?;
+                    apply(plan.rows)?;
                 }
                 continue;
             }
@@ -827,7 +833,8 @@ impl Store {
         let (rest, marks) = plan.finish();
         self.shelf.keep(&rest.documents)?;
         if !marks.is_empty() {
-            index.write(rest.rows)?;
+            apply(rest.rows)?;
+            index.make_durable()?;
         }
         Ok((marks.len() as u64, marks))
     }
@@ -969,7 +976,7 @@ impl Store {
         }
         let mut chosen = None;
         for (at, candidate) in candidates.iter().enumerate() {
-            match self.files.check_documents(&candidate.documents) {
+            match self.files.check_documents_to_read(&candidate.documents) {
                 Ok(()) => chosen = Some(at),
                 Err(found) => why.push(format!("generation {}: {found}", candidate.number)),
             }

@@ -12,7 +12,7 @@ use catalogue_schema::packed::{Listed, Packed, PackedError};
 
 use crate::merge::{VERSION_MUTATED, is_seen, mutation, was_let_in};
 use crate::store::audit::{Entry, Event};
-use crate::store::first_seen::{FirstSeen, Sighting};
+use crate::store::first_seen::{FirstSeen, Own, Sighting};
 use crate::store::{Committed, Draft, Snapshot, Store, StoreError};
 use crate::sync::policy::NOT_ALLOWED;
 use crate::sync::removed::REMOVED;
@@ -30,21 +30,37 @@ pub(super) fn note_forerunners(
     components: &mut [Packed],
     last: Option<&Snapshot>,
     ledger: &FirstSeen,
-) -> Result<(), StoreError> {
+) -> Result<Ledgered, StoreError> {
     let mut packer = Packer::default();
+    let mut ledgered = Ledgered::default();
     for component in components {
         let earlier = last.and_then(|last| last.component_of(component.id_text()));
         let is_forgotten = ledger.forgotten().any(|(id, _)| id == component.id_text());
-        if earlier.is_some_and(|earlier| earlier == component) && !is_forgotten {
+        let is_same = earlier.is_some_and(|earlier| earlier == component);
+        ledgered.0.push(false);
+        if is_same && !is_forgotten {
             continue;
         }
+        let (source, id) = (component.owner_texts().0, component.id_text());
+        // What the last generation knows is not asked of the ledger.
+        let mut seen: Option<Own<'_>> = None;
+        let earlier = earlier.filter(|earlier| earlier.owner_texts().0 == source);
         let mut noted: Vec<(usize, Option<Warning>)> = Vec::new();
+        let mut is_ledgered = last.is_none();
         for listed in component.all() {
-            if ledger.is_forgotten(component.id_text(), listed.version_text()) {
+            if is_forgotten && ledger.is_forgotten(id, listed.version_text()) {
                 noted.extend(listed.has_warnings().then_some((listed.at(), None)));
-            } else if let Some(warning) = forerunner(component, &listed, earlier, ledger)? {
-                noted.push((listed.at(), Some(warning)));
+                is_ledgered = false;
+                continue;
             }
+            match forerunner(component, &listed, earlier, (ledger, &mut seen))? {
+                Forerunner::None => is_ledgered = false,
+                Forerunner::Same => {}
+                Forerunner::Other(warning) => noted.push((listed.at(), Some(warning))),
+            }
+        }
+        if let Some(last) = ledgered.0.last_mut() {
+            *last = is_ledgered;
         }
         if noted.is_empty() {
             continue;
@@ -59,36 +75,57 @@ pub(super) fn note_forerunners(
         }
         *component = packer.pack(&read)?;
     }
-    Ok(())
+    Ok(ledgered)
 }
 
-/// Returns the warning that a release gets because of what the ledger knows and the last generation does not.
-fn forerunner(
+/// Which components, by their places, are of nothing but versions that the ledger knows; only told where no last generation knows
+/// any.
+#[derive(Debug, Default)]
+pub(super) struct Ledgered(Vec<bool>);
+
+/// What the ledger knows of a release.
+enum Forerunner {
+    /// Nothing, or the last generation knows it.
+    None,
+    /// It was the same.
+    Same,
+    /// It was another, which is a warning.
+    Other(Warning),
+}
+
+/// Returns what the ledger knows of a release, where the last generation does not know it; `earlier` is what its source said of the
+/// component there.
+fn forerunner<'a>(
     component: &Packed,
     listed: &Listed<'_>,
     earlier: Option<&Packed>,
-    ledger: &FirstSeen,
-) -> Result<Option<Warning>, StoreError> {
-    let source = component.owner_texts().0;
-    let is_own = |earlier: &&Packed| earlier.owner_texts().0 == source;
-    let known = earlier.filter(is_own).zip(listed.version());
-    let known = known.and_then(|(earlier, version)| earlier.exact(&version));
+    (ledger, seen): (&'a FirstSeen, &mut Option<Own<'a>>),
+) -> Result<Forerunner, StoreError> {
+    let known = earlier.and_then(|earlier| earlier.exact(&listed.version()?));
     // Bytes that were refused say nothing about those that were let in before them.
     let known = known.filter(was_let_in);
     if known.is_some_and(|known| known.content().is_ok_and(|content| content.is_some())) {
-        return Ok(None);
+        return Ok(Forerunner::None);
     }
-    let Some(content) = listed.content()? else { return Ok(None) };
-    let other = ledger.other_than(source, component.id_text(), listed.version_text(), &content)?;
-    Ok(other.map(|seen| mutation(&seen.digest, &content)))
+    let Some(content) = listed.content()? else { return Ok(Forerunner::None) };
+    let seen = match seen {
+        Some(seen) => seen,
+        None => seen.insert(ledger.of(component.owner_texts().0, component.id_text())?),
+    };
+    Ok(match seen.version(listed.version_text()) {
+        None => Forerunner::None,
+        Some(seen) if seen.is_of(&content) => Forerunner::Same,
+        Some(seen) => Forerunner::Other(mutation(&seen.digest, &content)),
+    })
 }
 
-/// Commits the next generation, after what outlives it: the lines of the audit log, then those of the ledger.
+/// Commits the next generation, after what outlives it: the lines of the audit log, then those of the ledger, in which nothing is
+/// looked for that `ledgered` says is there.
 ///
 /// **Errors**: one of them cannot be written; the last generation stays in force then.
 pub(super) fn commit(
     store: &mut Store,
-    draft: Draft,
+    (draft, ledgered): (Draft, &Ledgered),
     acts: &[Act],
     previous: Option<&Snapshot>,
     now_s: i64,
@@ -103,11 +140,14 @@ pub(super) fn commit(
         let earlier = previous.and_then(|last| last.component_of(Packed::id_text(component)));
         sightings(component, earlier, &forgotten)
     };
-    if draft.components.iter().any(|component| !fresh(component).is_empty()) {
+    let places = ledgered.0.iter().copied().chain(std::iter::repeat(false));
+    let components: Vec<&Packed> =
+        draft.components.iter().zip(places).filter(|(_, is)| !is).map(|(one, _)| one).collect();
+    if components.iter().any(|component| !fresh(component).is_empty()) {
         // It is read now in any case: what is lost of it is made up for before other bytes stand in its place.
         recall(store, previous.map(|last| &last.generation), previous, now_s)?;
     }
-    store.note_first_seen(draft.components.iter().flat_map(fresh), now_s)?;
+    store.note_first_seen(components.into_iter().flat_map(fresh), now_s)?;
     store.commit(draft, previous)
 }
 
@@ -164,7 +204,7 @@ fn sightings<'a>(
     }
     let earlier = earlier.filter(|earlier| earlier.owner_texts().0 == source);
     let is_known = |listed: &Listed<'_>, content: &Digest| {
-        let known = earlier.zip(listed.version()).and_then(|(earlier, version)| earlier.exact(&version));
+        let known = earlier.and_then(|earlier| earlier.exact(&listed.version()?));
         let known = known.filter(|known| is_seen(known) && !is_forgotten(listed.version_text()));
         known.and_then(|known| known.content().ok()?).is_some_and(|known| known == *content)
     };

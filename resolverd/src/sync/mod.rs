@@ -55,6 +55,7 @@ use crate::store::first_seen::FirstSeen;
 use crate::store::memory::Memory;
 use crate::store::{Draft, Snapshot, Store, StoreError};
 use crate::sync::keysets::Rotation;
+use crate::sync::memory::Ledgered;
 use crate::sync::policy::Bench;
 use crate::sync::reading::{Reader, Reading, Room, too_many};
 use crate::trust::evidence::{Proofs, Signatures};
@@ -324,7 +325,8 @@ impl Sync<'_> {
         if !self.rules.policies.is_empty() {
             memory::recall(store, past.generation(), past.snapshot(), self.now_s)?;
         }
-        let (mut draft, acts) = self.draft((past, scope), &known.documents, readings, store.first_seen())?;
+        let (mut draft, ledgered, acts) =
+            self.draft((past, scope), &known.documents, readings, store.first_seen())?;
         let next_change_s = draft.generation.policy.as_ref().and_then(|ruled| ruled.next_change_s);
         drop(known);
         let settings = self.settings_after(past, store, scope);
@@ -341,7 +343,7 @@ impl Sync<'_> {
                 store.note_settings(&last.generation, settings);
                 Ok(None)
             }
-            previous => memory::commit(store, draft, &acts, previous, self.now_s).map(Some),
+            previous => memory::commit(store, (draft, &ledgered), &acts, previous, self.now_s).map(Some),
         };
         // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
         // cannot be tidied up undoes nothing.
@@ -512,7 +514,7 @@ impl Sync<'_> {
         known: &Documents,
         readings: Vec<Reading>,
         ledger: &FirstSeen,
-    ) -> Result<(Draft, Vec<Act>), StoreError> {
+    ) -> Result<(Draft, Ledgered, Vec<Act>), StoreError> {
         let (mut sources, mut catalogues, mut contributions) = (Vec::new(), Vec::new(), Vec::new());
         let (mut documents, mut refusals) = (Gathered::default(), BTreeMap::new());
         let (mut salvaged, mut signatures) = (HashSet::new(), Signatures::default());
@@ -549,7 +551,7 @@ impl Sync<'_> {
             restore_shadows(&mut components, last, &salvaged, &catalogues)?;
             note_mutations(&mut components, |component| last.component_of(component.id_text()))?;
         }
-        memory::note_forerunners(&mut components, past.snapshot(), ledger)?;
+        let ledgered = memory::note_forerunners(&mut components, past.snapshot(), ledger)?;
         hidden.tell(&mut components, &mut catalogues)?;
         let ruled = bench.rule(&mut components, &sources, &mut catalogues, ledger)?;
         let (ruled, acts) = ruled.map_or((None, Vec::new()), |(ruled, acts)| (Some(ruled), acts));
@@ -577,7 +579,7 @@ impl Sync<'_> {
             policy: ruled,
             refusals: refusals.into_iter().map(|(want, refusal)| DocumentRefusal { want, refusal }).collect(),
         };
-        Ok((Draft { generation, documents, components }, acts))
+        Ok((Draft { generation, documents, components }, ledgered, acts))
     }
 }
 

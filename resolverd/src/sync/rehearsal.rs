@@ -30,7 +30,7 @@ impl Sync<'_> {
         let mut readings =
             self.read_all(&known, store.memory(), sources, (Scope::Rebuild, &BTreeMap::new()), &tally)?;
         self.expire(&mut readings, past, Scope::Rebuild)?;
-        let (draft, _) =
+        let (draft, ..) =
             self.draft((past, Scope::Rebuild), &known.documents, readings, store.first_seen())?;
         Ok(draft.components)
     }

@@ -58,7 +58,8 @@ fn the_first_bytes_stay_whoever_comes_later() {
         assert_eq!((of("t"), of("u")), (Some(9), None), "sources know nothing of each other");
         let other = |content: &str| {
             let digest = Digest::sha256(content.as_bytes());
-            ledger.other_than("s", "lcod://a/x", "1.0.0", &digest).expect("read").is_some()
+            let own = ledger.of("s", "lcod://a/x").expect("read");
+            own.version("1.0.0").is_some_and(|seen| !seen.is_of(&digest))
         };
         assert!(!other("a") && other("b"));
     }
@@ -143,8 +144,8 @@ fn a_torn_line_is_cut_off_and_a_damaged_one_counts_as_none() {
 }
 
 #[test]
-fn a_version_costs_48_bytes() {
-    assert_eq!(size_of::<Entry>(), 48);
+fn a_version_costs_49_bytes() {
+    assert_eq!((size_of::<Entry>(), size_of::<u32>() / ENTRIES_ALIKE), (48, 1));
     let directory = tempfile::tempdir().expect("a directory");
     let mut ledger = open(directory.path());
     let some = |from: u32, to: u32| -> Vec<String> { (from..to).map(|n| format!("{n}.0.0")).collect() };
@@ -153,20 +154,24 @@ fn a_version_costs_48_bytes() {
     };
     add(&mut ledger, some(0, 3_000));
     let table = ledger.table().expect("read");
-    assert_eq!((table.entries.len(), table.entries.capacity(), table.later.capacity()), (3_000, 3_000, 0));
+    assert_eq!(
+        (table.entries.entries.len(), table.entries.entries.capacity(), table.later.capacity()),
+        (3_000, 3_000, 0)
+    );
     // A few more stay beside them until they are many.
     for number in 3_000..3_400 {
         add(&mut ledger, some(number, number + 1));
     }
     let table = ledger.table().expect("read");
-    assert_eq!(table.entries.len() + table.later.len(), 3_400);
-    assert!(table.later.len() <= table.entries.len() / 16);
+    assert_eq!(table.entries.entries.len() + table.later.len(), 3_400);
+    assert!(table.later.len() <= table.entries.entries.len() / 16);
+    assert!(table.entries.starts.len() <= table.entries.entries.len() / ENTRIES_ALIKE + 1);
     let later = open(directory.path());
     for version in ["0.0.0", "2999.0.0", "3000.0.0", "3399.0.0"] {
         assert_eq!(known(&ledger, &[version]), known(&later, &[version]), "{version}");
     }
     let table = later.table().expect("read");
-    assert_eq!((table.entries.len(), table.entries.capacity()), (3_400, 3_400));
+    assert_eq!((table.entries.entries.len(), table.entries.entries.capacity()), (3_400, 3_400));
 }
 
 #[test]
@@ -235,4 +240,21 @@ fn what_was_forgotten_last_is_known_after_a_restart() {
     assert!(ledger.is_forgotten("lcod://a/x", "1.0.0") && ledger.is_forgotten("lcod://a/x", "2.0.0"));
     note(&mut ledger, &[("s", "1.0.0", "c")], 9);
     assert!(!open(directory.path()).is_forgotten("lcod://a/x", "1.0.0"));
+}
+
+#[test]
+fn every_version_of_many_is_found_and_no_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut ledger = open(directory.path());
+    let versions: Vec<String> = (0..3000).map(|number| format!("{number}.0.0")).collect();
+    for some in versions.chunks(1700) {
+        let made: Vec<Made<'_>> =
+            some.iter().map(|version| ("s", version.as_str(), version.as_str())).collect();
+        note(&mut ledger, &made, 7);
+    }
+    for ledger in [ledger, open(directory.path())] {
+        for version in &versions {
+            assert_eq!(known(&ledger, &[version, &format!("{version}-a")]), [some(7, version), None]);
+        }
+    }
 }
