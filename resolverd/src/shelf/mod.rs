@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use catalogue_schema::digest::{Algorithm, Digest, Hashed, hex, unhex};
+use foldhash::fast::RandomState;
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -67,7 +68,7 @@ impl From<Failed> for ShelfError {
 /// Where everything lies. A document may lie in several places, since one of them may turn out to be damaged.
 #[derive(Debug, Default)]
 struct Index {
-    spots: HashMap<Digest, Vec<Spot>>,
+    spots: HashMap<Digest, Vec<Spot>, RandomState>,
     /// Every file and its length.
     files: BTreeMap<Arc<Path>, u64>,
     /// How the files looked in which documents were confirmed (see `confirm.rs`).
