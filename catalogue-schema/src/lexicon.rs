@@ -30,6 +30,8 @@ pub struct Lexicon {
     publishers: HashMap<(Box<str>, Digest), Result<Weak<PublisherRecord>, ParseError>>,
     /// The last one: what follows in a document mostly stands at the same.
     commit: Option<CommitId>,
+    /// The last one.
+    url: Option<HttpsUrl>,
 }
 
 /// Where the parts of a reference may stand that were read before, and where they part.
@@ -108,7 +110,12 @@ impl Lexicon {
     ///
     /// **Errors**: `input.url_scheme`, `input.url`.
     pub fn url(&mut self, text: &str) -> Result<HttpsUrl, ParseError> {
+        // Read again, a URL is the text that it was written as.
+        if let Some(same) = self.url.as_ref().filter(|last| last.as_text() == text) {
+            return Ok(same.clone());
+        }
         if let Some(url) = self.urls.get(text) {
+            self.url = Some(url.clone());
             return Ok(url.clone());
         }
         let url = HttpsUrl::parse(text)?;
