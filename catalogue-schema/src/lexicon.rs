@@ -64,6 +64,7 @@ impl Lexicon {
             && text.len() <= REFERENCE_BYTES_MAX
             && id.as_text().len() + 1 + requirement.as_text().len() <= REFERENCE_BYTES_MAX
             && text.get(..at) == Some(id.as_text())
+            && text.as_bytes().get(at) == Some(&b'@')
             && text.get(at + 1..) == Some(&**written)
         {
             return Ok(Reference { id: id.clone(), requirement: requirement.clone() });
@@ -314,6 +315,26 @@ mod tests {
         for read in [true, false] {
             let again = || if read { Err(wrong.clone()) } else { unread() };
             assert_eq!(lexicon.publisher("bad", &one, again), Err(wrong.clone()));
+        }
+    }
+
+    #[test]
+    fn thousands_of_texts_are_told_apart() {
+        let mut lexicon = Lexicon::default();
+        let texts: Vec<String> =
+            (0..5000).map(|at| format!("lcod://n/x{}@>={}.0.0", at / 3, at % 7)).collect();
+        for _ in 0..2 {
+            let guesses: Vec<Guess> = texts.iter().map(|text| lexicon.guess(text)).collect();
+            for (text, guess) in texts.iter().zip(guesses) {
+                assert_eq!(lexicon.guessed(text, guess), Reference::parse(text), "{text}");
+            }
+        }
+        assert_eq!((lexicon.ids.values.len(), lexicon.requirements.values.len()), (1667, 7));
+        assert!(texts.iter().all(|text| lexicon.guess(text).id.is_some()));
+        // A guess that was made for another text misleads nobody.
+        let other = lexicon.guess("lcod://n/x1@>=1.0.0");
+        for text in ["lcod://n/x2@>=1.0.0", "lcod://n/x1@>=2.0.0", "lcod://n/x1 >=1.0.0", "lcod://n/x1", ""] {
+            assert_eq!(lexicon.guessed(text, other), Reference::parse(text), "{text}");
         }
     }
 
