@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::{Digest, hex, unhex};
 use crate::error::ParseError;
+use crate::version::Version;
 
 /// How many bytes of the SHA-256 digest count.
 const BYTES: usize = 16;
@@ -47,7 +48,7 @@ pub(crate) struct Parts(Vec<u8>);
 impl Parts {
     /// Starts with what the parts are and who reads them.
     pub(crate) fn of(reader: &str, revision: u32) -> Parts {
-        let mut parts = Parts(Vec::with_capacity(512));
+        let mut parts = Parts(Vec::with_capacity(1024));
         parts.text(env!("CARGO_PKG_VERSION"));
         parts.text(reader);
         parts.number(u64::from(revision));
@@ -61,6 +62,12 @@ impl Parts {
 
     pub(crate) fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
+    }
+
+    pub(crate) fn version(&mut self, version: &Version) {
+        let mut text = Vec::with_capacity(32);
+        version.write(&mut text);
+        self.bytes(&text);
     }
 
     pub(crate) fn number(&mut self, number: u64) {

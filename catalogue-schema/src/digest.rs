@@ -151,11 +151,17 @@ impl Digest {
     }
 
     fn text(&self) -> String {
-        let mut text = String::with_capacity(self.algorithm().name().len() + 1 + 2 * self.as_bytes().len());
-        text.push_str(self.algorithm().name());
-        text.push(':');
-        push_hex(&mut text, self.as_bytes());
-        text
+        let mut text = Vec::with_capacity(self.algorithm().name().len() + 1 + 2 * self.as_bytes().len());
+        self.write(&mut text);
+        // A name, a colon and digits are text.
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// Writes its text.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.algorithm().name().as_bytes());
+        out.push(b':');
+        push_hex(out, self.as_bytes());
     }
 
     /// Returns the lower-case hex digits without the algorithm.
@@ -231,18 +237,20 @@ impl From<Digests> for Vec<Digest> {
 
 /// Returns lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    push_hex(&mut text, bytes);
-    text
+    let mut digits = Vec::with_capacity(2 * bytes.len());
+    push_hex(&mut digits, bytes);
+    // Digits are text.
+    String::from_utf8(digits).unwrap_or_default()
 }
 
-fn push_hex(text: &mut String, bytes: &[u8]) {
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut digits = vec![0; 2 * bytes.len()];
+    let start = out.len();
+    out.resize(start + 2 * bytes.len(), 0);
+    let digits = out.get_mut(start..).unwrap_or_default();
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
         *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     }
-    text.push_str(std::str::from_utf8(&digits).unwrap_or_default());
 }
 
 /// Bytes with the SHA-256 digest that was computed over them: there is no other way to make one, so that nobody who is handed

@@ -93,11 +93,6 @@ impl ComponentId {
         &self.text
     }
 
-    /// Returns the canonical text as this id holds it, without a copy.
-    pub(crate) fn shared_text(&self) -> Arc<str> {
-        Arc::clone(&self.text)
-    }
-
     /// Returns the text behind the dialect's prefix, such as `tooling/array/append`.
     pub fn path(&self) -> &str {
         &self.text[self.dialect.prefix().len()..]

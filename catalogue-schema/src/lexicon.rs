@@ -5,7 +5,10 @@
 //! components that he has. Never grows past [`ENTRIES_MAX`] texts of a kind.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::{Arc, Weak};
+
+use foldhash::fast::RandomState;
 
 use crate::digest::Digest;
 use crate::error::ParseError;
@@ -20,16 +23,55 @@ pub const ENTRIES_MAX: usize = 1 << 20;
 /// The texts that one run has read.
 #[derive(Debug, Default)]
 pub struct Lexicon {
-    ids: HashMap<Arc<str>, ComponentId>,
-    requirements: HashMap<Box<str>, VersionReq>,
+    ids: Texts<ComponentId>,
+    requirements: Texts<(Box<str>, VersionReq)>,
     urls: HashMap<Box<str>, HttpsUrl>,
     /// By name and digest. A record is kept by those who use it.
     publishers: HashMap<(Box<str>, Digest), Result<Weak<PublisherRecord>, ParseError>>,
     /// The last one: what follows in a document mostly stands at the same.
     commit: Option<CommitId>,
+    /// The last one.
+    url: Option<HttpsUrl>,
+}
+
+/// Where the parts of a reference may stand that were read before, and where they part.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Guess {
+    at: usize,
+    id: Option<u32>,
+    requirement: Option<u32>,
 }
 
 impl Lexicon {
+    /// Returns where the parts of a reference may stand. Whoever guesses for several references before he reads the first waits
+    /// for the memory of all of them at once.
+    pub(crate) fn guess(&self, text: &str) -> Guess {
+        let Some((id, requirement)) = text.rsplit_once('@') else { return Guess::default() };
+        Guess { at: id.len(), id: self.ids.guess(id), requirement: self.requirements.guess(requirement) }
+    }
+
+    /// Reads a reference for which a guess was made, as [`Lexicon::reference`] does.
+    ///
+    /// **Errors**: as [`Lexicon::reference`].
+    pub(crate) fn guessed(&mut self, text: &str, guess: Guess) -> Result<Reference, ParseError> {
+        let Guess { at, id, requirement } = guess;
+        let found = (
+            id.and_then(|place| self.ids.values.get(place as usize)),
+            requirement.and_then(|place| self.requirements.values.get(place as usize)),
+        );
+        // Both parts have passed before, so that nothing is left to check but how long they are together.
+        if let (Some(id), Some((written, requirement))) = found
+            && text.len() <= REFERENCE_BYTES_MAX
+            && id.as_text().len() + 1 + requirement.as_text().len() <= REFERENCE_BYTES_MAX
+            && text.get(..at) == Some(id.as_text())
+            && text.as_bytes().get(at) == Some(&b'@')
+            && text.get(at + 1..) == Some(&**written)
+        {
+            return Ok(Reference { id: id.clone(), requirement: requirement.clone() });
+        }
+        self.read_reference(text)
+    }
+
     /// Reads a canonical id, as [`ComponentId::parse`] does.
     ///
     /// **Errors**: `input.id`.
@@ -45,26 +87,20 @@ impl Lexicon {
     ///
     /// **Errors**: `input.reference`, `input.id`, `input.requirement`.
     pub fn reference(&mut self, text: &str) -> Result<Reference, ParseError> {
-        // Both parts have passed before, so that nothing is left to check but how long they are together.
-        let split = text.rsplit_once('@');
-        if let Some((id, requirement)) = split
-            && let (Some(id), Some(requirement)) = (self.ids.get(id), self.requirements.get(requirement))
-            && text.len() <= REFERENCE_BYTES_MAX
-            && id.as_text().len() + 1 + requirement.as_text().len() <= REFERENCE_BYTES_MAX
-        {
-            return Ok(Reference { id: id.clone(), requirement: requirement.clone() });
-        }
+        let guess = self.guess(text);
+        self.guessed(text, guess)
+    }
+
+    fn read_reference(&mut self, text: &str) -> Result<Reference, ParseError> {
         let Reference { id, requirement } = Reference::parse(text)?;
-        let Some((_, written)) = split.filter(|(written, _)| *written == id.as_text()) else {
+        let Some((_, written)) = text.rsplit_once('@').filter(|(written, _)| *written == id.as_text()) else {
             return Ok(Reference { id, requirement });
         };
         let id = self.same_id(id);
         let requirement = match self.requirements.get(written) {
-            Some(same) => same.clone(),
+            Some((_, same)) => same.clone(),
             None => {
-                if self.requirements.len() < ENTRIES_MAX {
-                    self.requirements.insert(written.into(), requirement.clone());
-                }
+                self.requirements.add((written.into(), requirement.clone()));
                 requirement
             }
         };
@@ -75,7 +111,12 @@ impl Lexicon {
     ///
     /// **Errors**: `input.url_scheme`, `input.url`.
     pub fn url(&mut self, text: &str) -> Result<HttpsUrl, ParseError> {
+        // Read again, a URL is the text that it was written as.
+        if let Some(same) = self.url.as_ref().filter(|last| last.as_text() == text) {
+            return Ok(same.clone());
+        }
         if let Some(url) = self.urls.get(text) {
+            self.url = Some(url.clone());
             return Ok(url.clone());
         }
         let url = HttpsUrl::parse(text)?;
@@ -131,11 +172,111 @@ impl Lexicon {
     }
 
     fn first(&mut self, id: ComponentId) -> ComponentId {
-        if self.ids.len() < ENTRIES_MAX {
-            self.ids.insert(id.shared_text(), id.clone());
-        }
+        self.ids.add(id.clone());
         id
     }
+}
+
+/// A value that was read from a text.
+trait Written {
+    fn written(&self) -> &str;
+}
+
+impl Written for ComponentId {
+    fn written(&self) -> &str {
+        self.as_text()
+    }
+}
+
+impl<T> Written for (Box<str>, T) {
+    fn written(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Values by the texts that they were read from: a table of places that is small enough to stay close to the processor, hashed by a
+/// random key, since the texts come from outside.
+#[derive(Debug)]
+struct Texts<T> {
+    keys: RandomState,
+    /// Twice as many as there are values, or more: a power of two.
+    slots: Vec<Slot>,
+    values: Vec<T>,
+}
+
+/// A part of a text's hash, and the place of its value.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    tag: u32,
+    place: u32,
+}
+
+/// The place in a slot that holds nothing.
+const NOWHERE: u32 = u32::MAX;
+const FREE: Slot = Slot { tag: 0, place: NOWHERE };
+
+impl<T> Default for Texts<T> {
+    fn default() -> Texts<T> {
+        Texts { keys: RandomState::default(), slots: vec![FREE; 64], values: Vec::new() }
+    }
+}
+
+impl<T: Written> Texts<T> {
+    fn get(&self, text: &str) -> Option<&T> {
+        self.alike(self.keys.hash_one(text)).find(|value| value.written() == text)
+    }
+
+    /// Returns where the value of a text may stand, without a look at it.
+    fn guess(&self, text: &str) -> Option<u32> {
+        self.places(self.keys.hash_one(text)).next()
+    }
+
+    /// Adds a value whose text is not there yet, as long as there are not too many.
+    fn add(&mut self, value: T) {
+        let place = match u32::try_from(self.values.len()) {
+            Ok(place) if self.values.len() < ENTRIES_MAX => place,
+            _ => return,
+        };
+        if self.slots.len() < 2 * (self.values.len() + 1) {
+            self.slots = vec![FREE; 2 * self.slots.len()];
+            for (place, known) in (0..).zip(&self.values) {
+                put(&mut self.slots, self.keys.hash_one(known.written()), place);
+            }
+        }
+        put(&mut self.slots, self.keys.hash_one(value.written()), place);
+        self.values.push(value);
+    }
+
+    fn alike(&self, hash: u64) -> impl Iterator<Item = &T> {
+        self.places(hash).filter_map(|place| self.values.get(place as usize))
+    }
+
+    /// Returns the places of the values whose texts may have this hash.
+    fn places(&self, hash: u64) -> impl Iterator<Item = u32> {
+        let (tag, start) = halves(hash);
+        let slots = (start..).map_while(move |at| {
+            let slot = self.slots.get(at & (self.slots.len() - 1))?;
+            (slot.place != NOWHERE).then_some(*slot)
+        });
+        slots.filter(move |slot| slot.tag == tag).map(|slot| slot.place)
+    }
+}
+
+fn put(slots: &mut [Slot], hash: u64, place: u32) {
+    let (tag, start) = halves(hash);
+    let mask = slots.len() - 1;
+    // One in two is free.
+    let free =
+        (start..).map(|at| at & mask).find(|at| slots.get(*at).is_none_or(|slot| slot.place == NOWHERE));
+    if let Some(slot) = free.and_then(|at| slots.get_mut(at)) {
+        *slot = Slot { tag, place };
+    }
+}
+
+/// Returns the part of a hash that a slot holds, and the part by which it is found.
+fn halves(hash: u64) -> (u32, usize) {
+    let [a, b, c, d, rest @ ..] = hash.to_be_bytes();
+    (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes(rest) as usize)
 }
 
 #[cfg(test)]
@@ -174,6 +315,26 @@ mod tests {
         for read in [true, false] {
             let again = || if read { Err(wrong.clone()) } else { unread() };
             assert_eq!(lexicon.publisher("bad", &one, again), Err(wrong.clone()));
+        }
+    }
+
+    #[test]
+    fn thousands_of_texts_are_told_apart() {
+        let mut lexicon = Lexicon::default();
+        let texts: Vec<String> =
+            (0..5000).map(|at| format!("lcod://n/x{}@>={}.0.0", at / 3, at % 7)).collect();
+        for _ in 0..2 {
+            let guesses: Vec<Guess> = texts.iter().map(|text| lexicon.guess(text)).collect();
+            for (text, guess) in texts.iter().zip(guesses) {
+                assert_eq!(lexicon.guessed(text, guess), Reference::parse(text), "{text}");
+            }
+        }
+        assert_eq!((lexicon.ids.values.len(), lexicon.requirements.values.len()), (1667, 7));
+        assert!(texts.iter().all(|text| lexicon.guess(text).id.is_some()));
+        // A guess that was made for another text misleads nobody.
+        let other = lexicon.guess("lcod://n/x1@>=1.0.0");
+        for text in ["lcod://n/x2@>=1.0.0", "lcod://n/x1@>=2.0.0", "lcod://n/x1 >=1.0.0", "lcod://n/x1", ""] {
+            assert_eq!(lexicon.guessed(text, other), Reference::parse(text), "{text}");
         }
     }
 

@@ -42,6 +42,28 @@ impl Version {
         &self.0
     }
 
+    /// Writes its text: letters, digits, and `.`, `-`, `+` between them.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let semver::Version { major, minor, patch, pre, build } = &self.0;
+        for (sign, number) in [(None, *major), (Some(b'.'), *minor), (Some(b'.'), *patch)] {
+            out.extend(sign);
+            decimal(number, out);
+        }
+        for (sign, text) in [(b'-', pre.as_str()), (b'+', build.as_str())] {
+            if !text.is_empty() {
+                out.push(sign);
+                out.extend(text.as_bytes());
+            }
+        }
+    }
+
+    /// Tells whether this is its text.
+    pub(crate) fn is_written(&self, text: &str) -> bool {
+        let mut written = Vec::with_capacity(text.len());
+        self.write(&mut written);
+        written == text.as_bytes()
+    }
+
     /// Tells whether this is a prerelease such as `1.0.0-rc.1`.
     pub fn is_prerelease(&self) -> bool {
         !self.0.pre.is_empty()
@@ -51,6 +73,15 @@ impl Version {
     pub fn is_twin_of(&self, other: &Version) -> bool {
         self.0.cmp_precedence(&other.0).is_eq()
     }
+}
+
+/// Writes the decimal digits of a number.
+fn decimal(number: u64, out: &mut Vec<u8>) {
+    if number >= 10 {
+        decimal(number / 10, out);
+    }
+    // One digit.
+    out.push(b'0' + u8::try_from(number % 10).unwrap_or_default());
 }
 
 /// How a dialect reads a bare version inside a requirement.

@@ -215,6 +215,17 @@ impl<'a> Plain<'a> {
 /// Returns how long the text is that starts here, up to its closing quote; `None` for one that escapes something, holds a
 /// control character or does not end.
 fn text_length(rest: &[u8]) -> Option<usize> {
+    let at = first_stop(rest)?;
+    (rest.get(at) == Some(&b'"')).then_some(at)
+}
+
+/// Tells whether a text can be written in quotes as it is.
+pub(crate) fn is_plain(text: &[u8]) -> bool {
+    first_stop(text).is_none()
+}
+
+/// Returns where the first quote, backslash or control character stands.
+fn first_stop(rest: &[u8]) -> Option<usize> {
     // Eight bytes at a time: a byte of `stops` has its highest bit set where a quote, a backslash or a control character
     // stands. Borrows may set the bits of bytes behind such a one, never of bytes before it.
     const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -229,12 +240,11 @@ fn text_length(rest: &[u8]) -> Option<usize> {
         let controls = word.wrapping_sub(SPACES) & !word & HIGHS;
         let stops = zeros(word ^ QUOTES) | zeros(word ^ BACKSLASHES) | controls;
         if stops != 0 {
-            let at = (stops.trailing_zeros() / 8) as usize;
-            return (bytes.get(at) == Some(&b'"')).then_some(index * 8 + at);
+            return Some(index * 8 + (stops.trailing_zeros() / 8) as usize);
         }
     }
     let at = tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' '))?;
-    (tail[at] == b'"').then_some(words.len() * 8 + at)
+    Some(words.len() * 8 + at)
 }
 
 #[cfg(test)]

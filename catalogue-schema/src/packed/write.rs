@@ -3,21 +3,24 @@
 use std::mem::take;
 
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::digest::Algorithm;
-use crate::id::{ComponentId, Reference};
-use crate::model::{Component, Level, Release, Trust, Verdict};
+use crate::digest::{Algorithm, Digest};
+use crate::extra::Extra;
+use crate::id::Reference;
+use crate::json::plain::is_plain;
+use crate::model::{Component, File, Level, Release, Trust, Verdict};
 use crate::packed::told::Hidden;
 use crate::packed::{
-    ANSWER_END, ARCHIVED, ASKED, BASIS, BASIS_HERE, CONTENT, CONTENT_HERE, CONTRACT, CONTRACT_KIND, ENTRY,
-    EXTRA, FORMAT, HEAD, HIDDEN_END, IMPLEMENTS, MANIFEST, MARKS, PRERELEASE, PROMISED, Packed, PackedError,
-    REFUSED, SAYS, SEARCH, SHADOWS, SPLICE, UNCHECKED_SIGNATURE, UNPINNED, VERSION_BYTES, WARNED,
-    WITHOUT_DOCUMENTS, YANKED, search, text_length,
+    ANSWER_END, ARCHIVED, ASKED, BASIS, BASIS_HERE, BEFORE_ID, BEFORE_IMPLEMENTS, BEFORE_VERSION, CONTENT,
+    CONTENT_HERE, CONTRACT, CONTRACT_KIND, DEPENDENCIES, ENTRY, EXTRA, FORMAT, HEAD, HIDDEN_END, IMPLEMENTS,
+    MANIFEST, MARKS, PRERELEASE, PROMISED, Packed, PackedError, REFUSED, SAYS, SEARCH, SHADOWS, SPLICE,
+    UNCHECKED_SIGNATURE, UNPINNED, VERSION_BYTES, WARNED, WITHOUT_DOCUMENTS, YANKED, search, text_length,
 };
-use crate::pointer::Repository;
-use crate::row::{IntegrityRow, ShadowRow, SourceRow, TrustRow};
-use crate::version::Version;
+use crate::path::DocPath;
+use crate::pointer::{CommitId, Repository};
+use crate::row::{ArchiveRow, ManifestRow, ShadowRow, SourceRow, TrustRow};
 
 /// Packs one component after the other, and keeps its room between them.
 #[derive(Debug, Default)]
@@ -29,18 +32,6 @@ pub struct Packer {
 
 /// What stands before the repository in what is told of where a release comes from.
 const BEFORE_REPOSITORY: &[u8] = b",\"repository\":";
-
-/// What is told of a release first.
-#[derive(Serialize)]
-struct Front<'a> {
-    id: &'a ComponentId,
-    version: &'a Version,
-    kind: Option<&'a str>,
-    summary: Option<&'a str>,
-    dependencies: &'a [Reference],
-    #[serde(skip_serializing_if = "<[Reference]>::is_empty")]
-    implements: &'a [Reference],
-}
 
 impl Packer {
     /// Packs a component, as [`Packed::of`].
@@ -94,46 +85,40 @@ impl Packer {
     fn release(&mut self, component: &Component, release: &Release) -> Result<[u8; ENTRY], String> {
         let mut entry = [0; ENTRY];
         let mut put = |at: usize, bytes: &[u8]| {
-            entry.iter_mut().skip(at).zip(bytes).for_each(|(place, byte)| *place = *byte);
+            if let Some(place) = entry.get_mut(at..at + bytes.len()) {
+                place.copy_from_slice(bytes);
+            }
         };
         let start = self.block.len();
-        self.json(&Front {
-            id: &release.id,
-            version: &release.version,
-            kind: release.kind.as_deref(),
-            summary: release.summary.as_deref(),
-            dependencies: &release.dependencies,
-            implements: &release.implements,
-        })?;
-        self.block.pop();
-        self.block.extend(b",\"source\":");
-        let source_at = self.block.len();
-        self.json(&SourceRow::of(&component.owner, release))?;
-        self.say_place(start, source_at, release);
-        let integrity_at = self.block.len();
-        self.block.extend(b",\"integrity\":");
-        self.json(&IntegrityRow::of(release))?;
-        self.say_from(integrity_at);
+        self.front(release, &mut put)?;
+        let source_at = self.source(component, release)?;
+        let said = self.say_place(start, source_at, release);
+        self.integrity(release)?;
         let trust_at = self.block.len();
-        self.block.extend(b",\"trust\":");
-        self.json(&TrustRow::of(&release.verdict))?;
-        match release.verdict.refusal() {
-            None => self.say_from(trust_at),
-            Some(refusal) => self.say(&["refused", &refusal.reason]),
-        }
+        self.trust(&release.verdict)?;
         let rest_at = self.block.len();
         self.block.extend(b",\"yanked\":");
         self.block.extend(if release.yanked { b"true".as_slice() } else { b"false" });
         self.block.extend(b",\"shadowed\":");
-        self.say_from(rest_at);
+        match release.verdict.refusal() {
+            None => self.say_from(said),
+            Some(refusal) => {
+                self.says.update(self.block.get(said..trust_at).unwrap_or_default());
+                self.say(&["refused", &refusal.reason]);
+                self.say_from(rest_at);
+            }
+        }
         put(SPLICE, &short(self.block.len())?);
         self.block.extend(b",\"warnings\":");
-        self.json(&release.warnings)?;
+        match release.warnings.as_slice() {
+            [] => self.block.extend(b"[]"),
+            some => self.json(&some)?,
+        }
         release.warnings.iter().for_each(|warning| self.say(&[&warning.reason]));
         let extra_at = self.block.len();
         self.block.extend(b",\"extra\":");
         put(EXTRA, &short(self.block.len())?);
-        self.json(&release.extra)?;
+        self.extra(&release.extra)?;
         self.block.push(b'}');
         self.say_from(extra_at);
         put(ANSWER_END, &short(self.block.len())?);
@@ -146,10 +131,9 @@ impl Packer {
         for (at, part) in [semver.major, semver.minor, semver.patch].into_iter().enumerate() {
             put(8 * at, &part.to_be_bytes());
         }
-        let text = release.version.to_string().len();
-        put(VERSION_BYTES, &[u8::try_from(text).map_err(|_| too_long(text))?]);
-        put(MARKS, &marks(release).to_be_bytes());
-        if let Some(content) = release.content().filter(|_| marks(release) & CONTENT_HERE != 0) {
+        let marks = marks(release);
+        put(MARKS, &marks.to_be_bytes());
+        if let Some(content) = release.content().filter(|_| marks & CONTENT_HERE != 0) {
             put(CONTENT, content.as_bytes());
         }
         if let Some(basis) = release.basis {
@@ -158,11 +142,138 @@ impl Packer {
         Ok(entry)
     }
 
+    /// Writes the start of an answer: who it is about, and what that requires.
+    fn front(&mut self, release: &Release, put: &mut impl FnMut(usize, &[u8])) -> Result<(), String> {
+        self.block.extend(BEFORE_ID);
+        self.block.extend(release.id.as_text().as_bytes());
+        self.block.extend(BEFORE_VERSION);
+        let version_at = self.block.len();
+        release.version.write(&mut self.block);
+        let length = self.block.len() - version_at;
+        put(VERSION_BYTES, &[u8::try_from(length).map_err(|_| too_long(length))?]);
+        self.block.extend(b"\",\"kind\":");
+        self.maybe_text(release.kind.as_deref())?;
+        self.block.extend(b",\"summary\":");
+        self.maybe_text(release.summary.as_deref())?;
+        self.block.extend(DEPENDENCIES);
+        self.block.push(b'[');
+        self.references(&release.dependencies)?;
+        if !release.implements.is_empty() {
+            self.block.push(b']');
+            self.block.extend(BEFORE_IMPLEMENTS);
+            self.references(&release.implements)?;
+        }
+        self.block.extend(b"],\"source\":");
+        Ok(())
+    }
+
+    /// Writes what stands in a list of references.
+    fn references(&mut self, references: &[Reference]) -> Result<(), String> {
+        for (at, Reference { id, requirement }) in references.iter().enumerate() {
+            let requirement = requirement.as_text();
+            self.separate(at);
+            if !is_plain(requirement.as_bytes()) {
+                self.json(&references.get(at))?;
+                continue;
+            }
+            // An id holds nothing that JSON escapes.
+            self.block.push(b'"');
+            self.block.extend(id.as_text().as_bytes());
+            if !requirement.is_empty() {
+                self.block.push(b'@');
+                self.block.extend(requirement.as_bytes());
+            }
+            self.block.push(b'"');
+        }
+        Ok(())
+    }
+
+    /// Writes what a [`SourceRow`] says, and returns where that begins.
+    fn source(&mut self, component: &Component, release: &Release) -> Result<usize, String> {
+        let source_at = self.block.len();
+        let SourceRow { id, catalogue, repository, commit, path } = SourceRow::of(&component.owner, release);
+        self.block.extend(b"{\"id\":\"");
+        self.block.extend(id.as_text().as_bytes());
+        self.block.extend(b"\",\"catalogue\":\"");
+        self.block.extend(catalogue.as_text().as_bytes());
+        self.block.push(b'"');
+        self.block.extend(BEFORE_REPOSITORY);
+        match repository {
+            Some(Repository::Https(url)) => self.text(url.as_text())?,
+            other => self.maybe_text(other.map(ToString::to_string).as_deref())?,
+        }
+        self.block.extend(b",\"commit\":");
+        self.maybe_text(commit.map(CommitId::as_text))?;
+        self.block.extend(b",\"path\":");
+        self.maybe_text(path.map(DocPath::as_text))?;
+        self.block.push(b'}');
+        Ok(source_at)
+    }
+
+    /// Writes what an [`IntegrityRow`] says.
+    fn integrity(&mut self, release: &Release) -> Result<(), String> {
+        self.block.extend(b",\"integrity\":{\"manifest\":");
+        match ManifestRow::of(release) {
+            ManifestRow::Known(digest) => self.maybe_digest(digest),
+            ManifestRow::Unfetched(word) => self.text(word)?,
+        }
+        self.block.extend(b",\"files\":[");
+        for (at, File { path, digest, blob, size }) in release.files.iter().enumerate() {
+            self.separate(at);
+            self.block.extend(b"{\"path\":");
+            self.text(path.as_text())?;
+            self.block.extend(b",\"digest\":");
+            self.maybe_digest(digest.as_ref());
+            self.block.extend(b",\"blob\":");
+            self.maybe_text(blob.as_ref().map(CommitId::as_text))?;
+            self.block.extend(b",\"size\":");
+            self.json(size)?;
+            self.block.push(b'}');
+        }
+        self.block.push(b']');
+        if let Some(archive) = &release.archive {
+            self.block.extend(b",\"archive\":");
+            self.json(&ArchiveRow::of(archive))?;
+        }
+        self.block.push(b'}');
+        Ok(())
+    }
+
+    /// Writes what a [`TrustRow`] says.
+    fn trust(&mut self, verdict: &Verdict) -> Result<(), String> {
+        self.block.extend(b",\"trust\":");
+        match TrustRow::of(verdict) {
+            TrustRow { verdict, rule: None, signers: [], signature: None, refusal: None } => {
+                self.block.extend(b"{\"verdict\":");
+                self.text(verdict)?;
+                self.block.extend(b",\"rule\":null,\"signers\":[]}");
+                Ok(())
+            }
+            row => self.json(&row),
+        }
+    }
+
+    /// Writes the fields that nobody here interprets.
+    fn extra(&mut self, extra: &Extra) -> Result<(), String> {
+        self.block.push(b'{');
+        for (at, (field, value)) in extra.iter().enumerate() {
+            self.separate(at);
+            self.text(field)?;
+            self.block.push(b':');
+            match value {
+                Value::String(text) => self.text(text)?,
+                other => self.json(other)?,
+            }
+        }
+        self.block.push(b'}');
+        Ok(())
+    }
+
     /// Adds the answer from `start` to its end so far, where the source begins at `source_at`, without the path of a repository on this
-    /// machine.
-    fn say_place(&mut self, start: usize, source_at: usize, release: &Release) {
+    /// machine, as far as that is needed; returns from where on it is still to be added.
+    fn say_place(&mut self, start: usize, source_at: usize, release: &Release) -> usize {
         if !matches!(release.origin.repository, Some(Repository::Local(_))) {
-            return self.say_from(start);
+            return start;
         }
         let source = self.block.get(source_at..).unwrap_or_default();
         // The ids before it hold neither quotes nor commas.
@@ -170,7 +281,7 @@ impl Packer {
         let path_at = source_at + path.unwrap_or_default() + BEFORE_REPOSITORY.len();
         let length = self.block.get(path_at..).and_then(text_length).unwrap_or_default();
         self.says.update(self.block.get(start..path_at).unwrap_or_default());
-        self.say_from(path_at + length);
+        path_at + length
     }
 
     /// Adds what the block holds from a place on.
@@ -184,6 +295,39 @@ impl Packer {
             self.says.update(word);
             self.says.update(b"\n");
         }
+    }
+
+    /// Writes what stands between the items of a list before the one at place `at`.
+    fn separate(&mut self, at: usize) {
+        if at > 0 {
+            self.block.push(b',');
+        }
+    }
+
+    /// Writes a text. Nearly none holds anything that JSON escapes.
+    fn text(&mut self, text: &str) -> Result<(), String> {
+        if !is_plain(text.as_bytes()) {
+            return self.json(&text);
+        }
+        self.block.push(b'"');
+        self.block.extend(text.as_bytes());
+        self.block.push(b'"');
+        Ok(())
+    }
+
+    fn maybe_text(&mut self, text: Option<&str>) -> Result<(), String> {
+        match text {
+            Some(text) => self.text(text)?,
+            None => self.block.extend(b"null"),
+        }
+        Ok(())
+    }
+
+    fn maybe_digest(&mut self, digest: Option<&Digest>) {
+        let Some(digest) = digest else { return self.block.extend(b"null") };
+        self.block.push(b'"');
+        digest.write(&mut self.block);
+        self.block.push(b'"');
     }
 
     fn json(&mut self, value: &impl Serialize) -> Result<(), String> {

@@ -11,15 +11,23 @@ use catalogue_schema::model::{Component, Release};
 use catalogue_schema::packed::write::Packer;
 use catalogue_schema::packed::{Packed, PackedError};
 
-/// How many releases are held as values before they are packed: each takes several times the room of its part of a block.
+/// How many releases are held as values before they are packed, where ids come back: each takes several times the room of its
+/// part of a block.
 const WAITING_MAX: usize = 2048;
+/// How many are held as long as no id came back: what was just read is still at hand for the processor.
+const WAITING_FEW: usize = 48;
 
 /// What a catalogue has listed so far.
 #[derive(Debug)]
 pub struct Listing {
     owner: CatalogueId,
     packer: Packer,
-    waiting: Vec<Release>,
+    /// Releases that follow each other and have one id, in lists that are never empty.
+    waiting: Vec<Vec<Release>>,
+    /// How many releases wait.
+    waiting_count: usize,
+    /// Empty lists that have room.
+    spare: Vec<Vec<Release>>,
     components: Vec<Packed>,
     places: HashMap<ComponentId, usize>,
     /// What came later of an id, by the place of what came first. Most catalogues list the versions of an id one after the other.
@@ -37,6 +45,8 @@ impl Listing {
             owner,
             packer: Packer::default(),
             waiting: Vec::new(),
+            waiting_count: 0,
+            spare: Vec::new(),
             components: Vec::new(),
             places: HashMap::new(),
             later: BTreeMap::new(),
@@ -61,10 +71,28 @@ impl Listing {
         for release in releases {
             self.count += 1;
             self.refused += u64::from(release.verdict.refusal().is_some());
-            self.waiting.push(release);
+            self.wait(release);
         }
-        if self.waiting.len() > WAITING_MAX {
+        if self.waiting_count > WAITING_MAX {
             self.pack();
+        } else if self.waiting_count > WAITING_FEW && self.later.is_empty() {
+            // The last component may not be whole yet.
+            let last = self.waiting.pop();
+            self.pack();
+            self.waiting_count = last.as_ref().map_or(0, Vec::len);
+            self.waiting.extend(last);
+        }
+    }
+
+    fn wait(&mut self, release: Release) {
+        self.waiting_count += 1;
+        match self.waiting.last_mut() {
+            Some(run) if run.last().is_some_and(|last| last.id == release.id) => run.push(release),
+            _ => {
+                let mut run = self.spare.pop().unwrap_or_default();
+                run.push(release);
+                self.waiting.push(run);
+            }
         }
     }
 
@@ -124,10 +152,17 @@ impl Listing {
     }
 
     fn pack(&mut self) {
-        for (id, releases) in by_id(take(&mut self.waiting)) {
+        self.waiting_count = 0;
+        for releases in by_id(take(&mut self.waiting)) {
+            let Some(id) = releases.first().map(|first| first.id.clone()) else { continue };
             let owner = self.owner.clone();
-            let component = Component { id, owner, releases, shadowed: Vec::new() };
-            match self.packer.pack(&component) {
+            let mut component = Component { id, owner, releases, shadowed: Vec::new() };
+            let packed = self.packer.pack(&component);
+            if self.spare.len() < WAITING_FEW {
+                component.releases.clear();
+                self.spare.push(component.releases);
+            }
+            match packed {
                 Ok(packed) => self.place(component.id, packed),
                 Err(fault) => self.fault = Some(fault),
             }
@@ -145,21 +180,19 @@ impl Listing {
     }
 }
 
-/// Groups releases by id, each group in order.
-fn by_id(releases: Vec<Release>) -> Vec<(ComponentId, Vec<Release>)> {
-    let mut places: HashMap<ComponentId, usize> = HashMap::new();
-    let mut groups: Vec<(ComponentId, Vec<Release>)> = Vec::new();
-    for release in releases {
-        let place = match groups.last() {
-            Some((id, _)) if *id == release.id => groups.len() - 1,
-            _ => *places.entry(release.id.clone()).or_insert(groups.len()),
-        };
+/// Groups lists of releases by id, each group in order. Each list has one id.
+fn by_id(lists: Vec<Vec<Release>>) -> Vec<Vec<Release>> {
+    let mut places: HashMap<ComponentId, usize> = HashMap::with_capacity(lists.len());
+    let mut groups: Vec<Vec<Release>> = Vec::with_capacity(lists.len());
+    for list in lists {
+        let Some(id) = list.first().map(|first| first.id.clone()) else { continue };
+        let place = *places.entry(id).or_insert(groups.len());
         match groups.get_mut(place) {
-            Some((_, group)) => group.push(release),
-            None => groups.push((release.id.clone(), vec![release])),
+            Some(group) => group.extend(list),
+            None => groups.push(list),
         }
     }
-    groups.iter_mut().for_each(|(_, group)| in_order(group));
+    groups.iter_mut().for_each(in_order);
     groups
 }
 
@@ -179,11 +212,12 @@ mod tests {
 
     /// What is listed in one piece: the meaning of a listing, however its releases arrive.
     fn at_once(releases: Vec<Release>) -> Vec<Packed> {
-        let pack = |(id, releases)| {
+        let pack = |releases: Vec<Release>| {
+            let id = releases[0].id.clone();
             let component = Component { id, owner: owner("s", "a"), releases, shadowed: Vec::new() };
             Packed::of(&component).expect("it can be packed")
         };
-        by_id(releases).into_iter().map(pack).collect()
+        by_id(releases.into_iter().map(|one| vec![one]).collect()).into_iter().map(pack).collect()
     }
 
     fn sorted(mut components: Vec<Packed>) -> Vec<Packed> {

@@ -46,6 +46,10 @@ use crate::trust::verify::{Evidence, judge};
 /// How many documents of releases are asked for at once: what is in memory besides the releases themselves.
 pub(super) const WANTS_AT_ONCE: usize = 2048;
 
+/// How many are read at once where all of them come from the shelf: so few that what was read of them, and then made of it, is
+/// still at hand for the processor.
+const SHELVED_AT_ONCE: usize = 64;
+
 /// How many bytes of documents of one catalogue wait in memory for the shelf.
 const FRESH_BYTES_MAX: usize = 256 << 20;
 
@@ -136,6 +140,11 @@ pub(super) struct Document {
 }
 
 impl Document {
+    /// Tells whether no origin was asked for it.
+    fn was_at_hand(answer: &Result<Document, Trouble>) -> bool {
+        matches!(answer, Ok(Document { is_kept: true, .. } | Document { is_repeated: true, .. }))
+    }
+
     fn kept(self) -> Document {
         Document { is_kept: true, ..self }
     }
@@ -750,9 +759,12 @@ impl<'a> Reader<'a> {
         let mut errands = VecDeque::from(errands);
         // What is left of a component that cannot be taken over whole.
         let mut singly = VecDeque::new();
+        let is_from_shelf = mode == Mode::Recorded || self.is_offline();
+        let mut at_once = if is_from_shelf { SHELVED_AT_ONCE } else { WANTS_AT_ONCE };
+        let (mut shelf, mut obtained) = (self.sync.shelf.run(), 0);
         while !(errands.is_empty() && singly.is_empty()) {
-            let mut round: Vec<Errand> = Vec::new();
-            while round.len() < WANTS_AT_ONCE {
+            let mut round: Vec<Errand> = Vec::with_capacity(at_once);
+            while round.len() < at_once {
                 let Some(errand) = singly.pop_front() else {
                     let Some(run) = next_run(&mut errands) else { break };
                     match self.taken_whole(&run, mode, node, trust) {
@@ -774,7 +786,14 @@ impl<'a> Reader<'a> {
                     None => round.push(errand),
                 }
             }
-            let documents = self.obtain(&round, mode, Some(trust))?;
+            obtained += round.len();
+            if obtained > WANTS_AT_ONCE {
+                (shelf, obtained) = (self.sync.shelf.run(), round.len());
+            }
+            let documents = self.obtain_by(&mut shelf, &round, mode, Some(trust))?;
+            // Who asks an origin asks for many at once.
+            let is_at_hand = is_from_shelf || documents.iter().all(Document::was_at_hand);
+            at_once = if is_at_hand { SHELVED_AT_ONCE } else { WANTS_AT_ONCE };
             for (errand, document) in round.iter().zip(documents) {
                 let mut found = match document {
                     Ok(document) => match self.read_document(errand, &document) {
@@ -927,6 +946,17 @@ impl<'a> Reader<'a> {
         mode: Mode,
         above: Option<&Trust>,
     ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
+        self.obtain_by(&mut self.sync.shelf.run(), errands, mode, above)
+    }
+
+    /// Does what [`Reader::obtain`] does, and goes on with a run over the shelf.
+    fn obtain_by(
+        &self,
+        shelf: &mut Run<'_>,
+        errands: &[Errand],
+        mode: Mode,
+        above: Option<&Trust>,
+    ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
         let mut shared = self.shared.borrow_mut();
         shared.begin(mode);
         let (mut asked, mut first) = (Vec::with_capacity(errands.len()), HashSet::new());
@@ -937,7 +967,7 @@ impl<'a> Reader<'a> {
                 asked.push(errand);
             }
         }
-        let mut answers = asked.iter().zip(self.obtained(&asked, mode, above)?).peekable();
+        let mut answers = asked.iter().zip(self.obtained(shelf, &asked, mode, above)?).peekable();
         let mut all = Vec::with_capacity(errands.len());
         for errand in errands {
             match answers.next_if(|(next, _)| std::ptr::eq(**next, errand)) {
@@ -955,16 +985,15 @@ impl<'a> Reader<'a> {
     /// Obtains documents: from the shelf where that is enough, the rest in one call to the origins. Every byte is judged here.
     fn obtained(
         &self,
+        shelf: &mut Run<'_>,
         errands: &[&Errand],
         mode: Mode,
         above: Option<&Trust>,
     ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
         let mut answers: Vec<Option<Result<Document, Trouble>>> = Vec::with_capacity(errands.len());
-        let mut shelf = self.sync.shelf.run();
         for errand in errands {
-            answers.push(self.shelved(errand, mode, above, &mut shelf)?);
+            answers.push(self.shelved(errand, mode, above, shelf)?);
         }
-        drop(shelf);
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
         // What has to be smaller than the rest is asked for apart.
         type Caps = (bool, Option<(&'static str, u64)>);

@@ -62,8 +62,10 @@ fn release(
     received: &Received,
     lexicon: &mut Lexicon,
 ) -> Result<Release, ParseError> {
-    let expected = format!("{}@{}", task.pending.id, task.pending.version);
-    if document.id != expected {
+    let Pending { id, version, .. } = &task.pending;
+    let written = document.id.strip_prefix(id.as_text()).and_then(|rest| rest.strip_prefix('@'));
+    if !written.is_some_and(|written| version.is_written(written)) {
+        let expected = format!("{id}@{version}");
         return Err(ParseError::new("trust.statement_mismatch", expected, document.id).in_field("id"));
     }
     let origin = origin(&document.source, &task.pending.origin, locality, lexicon)

@@ -233,7 +233,10 @@ fn of_repository(parts: &mut Parts, repository: &Repository) {
     match repository {
         Repository::Https(url) => parts.text(url.as_text()),
         Repository::Ssh(url) => parts.text(url.as_text()),
-        Repository::Local(path) => parts.text(&path.to_string()),
+        Repository::Local(path) => match path.as_path().to_str() {
+            Some(text) => parts.text(text),
+            None => parts.text(&path.to_string()),
+        },
     }
 }
 

@@ -17,7 +17,7 @@ use crate::dialect::{Errand, Stage, described};
 use crate::digest::{Algorithm, Digest};
 use crate::error::ParseError;
 use crate::id::{ComponentId, Dialect, Reference};
-use crate::lexicon::Lexicon;
+use crate::lexicon::{Guess, Lexicon};
 use crate::model::{Origin, Refusal, Release, SignatureClaim, Trust, Verdict, Warning};
 use crate::pointer::{Location, Want};
 use crate::version::{Grammar, Version, VersionReq};
@@ -39,7 +39,7 @@ impl Pending {
     /// Adds what a release takes from here, without the commit.
     pub(super) fn parts(&self, parts: &mut Parts) {
         parts.text(self.id.as_text());
-        parts.text(&self.version.to_string());
+        parts.version(&self.version);
         parts.maybe(self.origin.repository.as_ref(), of_repository);
         parts.number(u64::from(self.origin.commit.is_some()));
         parts.maybe(self.origin.path.as_ref(), |parts, path| parts.text(path.as_text()));
@@ -280,6 +280,11 @@ pub(super) fn lcod_only(id: &ComponentId) -> Result<(), ParseError> {
 ///
 /// **Errors**: `input.id`, `input.requirement`, `input.reference`.
 pub(super) fn dependency(written: Required<'_>, lexicon: &mut Lexicon) -> Result<Reference, ParseError> {
+    let guess = lexicon.guess(written.text());
+    guessed(written, guess, lexicon)
+}
+
+fn guessed(written: Required<'_>, guess: Guess, lexicon: &mut Lexicon) -> Result<Reference, ParseError> {
     let reference = match written {
         Required::Table { id, version: Some(version) } => Reference {
             id: ComponentId::parse(id)?,
@@ -289,12 +294,15 @@ pub(super) fn dependency(written: Required<'_>, lexicon: &mut Lexicon) -> Result
             if !text.starts_with("lcod://") {
                 return Err(ParseError::new("input.id", "an id that starts with lcod://", text));
             }
-            lexicon.reference(text)?
+            lexicon.guessed(text, guess)?
         }
     };
     lcod_only(&reference.id)?;
     Ok(reference)
 }
+
+/// For how many dependencies at once it is guessed where they were read before.
+const GUESSES: usize = 16;
 
 /// Reads dependencies, all or none.
 ///
@@ -304,9 +312,16 @@ pub(super) fn dependencies(
     lexicon: &mut Lexicon,
 ) -> Result<Vec<Reference>, ParseError> {
     let mut all = Vec::with_capacity(written.len());
-    for (index, one) in written.iter().enumerate() {
-        let read = dependency(*one, lexicon);
-        all.push(read.map_err(|error| error.in_field(format!("dependencies[{index}]")))?);
+    for some in written.chunks(GUESSES) {
+        let mut guesses = [Guess::default(); GUESSES];
+        for (guess, one) in guesses.iter_mut().zip(some) {
+            *guess = lexicon.guess(one.text());
+        }
+        for (guess, one) in guesses.into_iter().zip(some) {
+            let read = guessed(*one, guess, lexicon);
+            let index = all.len();
+            all.push(read.map_err(|error| error.in_field(format!("dependencies[{index}]")))?);
+        }
     }
     Ok(in_order(all))
 }
@@ -330,6 +345,10 @@ pub(super) fn implemented(value: &Value, lexicon: &mut Lexicon) -> Result<Vec<Re
 
 /// Returns references sorted by id, each once.
 pub(super) fn in_order(mut references: Vec<Reference>) -> Vec<Reference> {
+    // Most are written in that order.
+    if references.is_sorted_by(|one, next| one.id < next.id) {
+        return references;
+    }
     references.sort_by(|a, b| (&a.id, a.requirement.as_text()).cmp(&(&b.id, b.requirement.as_text())));
     references.dedup();
     references
