@@ -205,3 +205,37 @@ fn a_verb_gives_the_same_answer_with_a_daemon_and_without() {
         missing.stderr
     );
 }
+
+/// Returns the names and the niceness of the threads of a daemon, its first one first. Of `/proc/PID/task/TID/stat`, what stands behind
+/// the name begins with the third field.
+fn niceness(daemon: &Daemon) -> Vec<(String, i32)> {
+    let mut ids: Vec<u32> = std::fs::read_dir(format!("/proc/{}/task", daemon.pid()))
+        .unwrap()
+        .filter_map(|thread| thread.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    ids.sort_unstable();
+    let niceness = |id| {
+        // It may have ended meanwhile.
+        let stat = std::fs::read_to_string(format!("/proc/{}/task/{id}/stat", daemon.pid())).ok()?;
+        let (head, tail) = stat.rsplit_once(')')?;
+        Some((head.split_once('(')?.1.to_owned(), tail.split_whitespace().nth(16)?.parse().ok()?))
+    };
+    ids.into_iter().filter_map(niceness).collect()
+}
+
+#[test]
+fn who_syncs_and_who_gives_memory_back_is_the_last_to_be_given_a_processor() {
+    let sandbox = Sandbox::with_sources(&sample());
+    for start in ["with nothing to serve", "with a generation"] {
+        let daemon = sandbox.start_synced();
+        let threads = niceness(&daemon);
+        for name in ["writer", "jemalloc_bg_thd"] {
+            let mut named = threads.iter().filter(|(found, _)| found == name).peekable();
+            assert!(named.peek().is_some(), "{start}: no {name} in {threads:?}");
+            assert!(named.all(|(_, nice)| *nice == 19), "{start}: {threads:?}");
+        }
+        // What started this test decides how urgent the server is, as long as it is more so than the writer.
+        assert!(threads[0].1 < 19, "{start}: {threads:?}");
+        daemon.stop();
+    }
+}

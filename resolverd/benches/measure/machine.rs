@@ -38,6 +38,7 @@ pub(crate) fn busy_s(pid: u32) -> Result<f64, Trouble> {
 #[derive(Debug, Clone)]
 pub(crate) struct Thread {
     pub(crate) id: u32,
+    pub(crate) name: String,
     /// From -20 to 19, the least urgent.
     pub(crate) nice: i32,
     /// Processor time in seconds.
@@ -50,12 +51,13 @@ pub(crate) fn threads(pid: u32) -> Result<Vec<Thread>, Trouble> {
     for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let Ok(text) = std::fs::read_to_string(entry?.path().join("stat")) else { continue };
         let Some((head, tail)) = text.rsplit_once(')') else { continue };
-        let id = head.split('(').next().unwrap_or(head);
+        let (id, name) = head.split_once('(').unwrap_or((head, ""));
         let fields: Vec<f64> =
             tail.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0.0)).collect();
         let field = |at: usize| fields.get(at).copied().unwrap_or(0.0);
         threads.push(Thread {
             id: id.trim().parse()?,
+            name: name.to_owned(),
             nice: field(15) as i32,
             cpu_s: (field(10) + field(11)) / TICKS_PER_SECOND,
         });

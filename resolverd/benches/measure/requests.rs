@@ -295,11 +295,15 @@ const BURSTS: f64 = 3.0;
 /// How long a merge is loaded at most. Beside a load it gets what is left of the machine, and could take minutes.
 const LOAD_S_MAX: f64 = 15.0;
 
+/// The threads of the allocator, which return memory at any time.
+const ALLOCATOR_THREAD: &str = "jemalloc_bg_thd";
+
 /// Waits until a thread at nice 19 works: those of a sync have to be.
 pub(crate) fn wait_for_sync(server: &Server, before: &[Thread]) -> Result<(), Trouble> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(10) {
-        if behind(before, &threads(server.pid())?, server.pid(), |thread| thread.nice == 19) > 0.0 {
+        let syncs = |thread: &Thread| thread.nice == 19 && thread.name != ALLOCATOR_THREAD;
+        if behind(before, &threads(server.pid())?, server.pid(), syncs) > 0.0 {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(2));

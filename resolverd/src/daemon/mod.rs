@@ -18,6 +18,7 @@ mod rounds;
 mod socket;
 pub mod start;
 mod timer;
+mod urgency;
 mod writer;
 
 use std::sync::mpsc::{Sender, channel};
@@ -36,6 +37,7 @@ use crate::daemon::hearing::{Hear, heard};
 use crate::daemon::notify::{Notifier, Supervisor};
 use crate::daemon::rounds::{Pulse, Rounds, status};
 use crate::daemon::socket::{Socket, Sockets};
+use crate::daemon::urgency::{step_back, step_back_allocator};
 use crate::daemon::writer::{Writer, now, now_ms, now_s, of_config};
 use crate::order::Order;
 use crate::server::answer::Records;
@@ -64,6 +66,7 @@ const WRITER: &str = "writer";
 pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Result<(), DaemonError> {
     log_contained_panics();
     outlive_file_size_limit();
+    step_back_allocator();
     let mut writer = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
     let state =
@@ -116,15 +119,6 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
     drop(writer);
     info!("stopped");
     signalled.map(drop)
-}
-
-/// Makes this thread, and those that it starts, the last to be given a processor: who asks goes before who syncs.
-fn step_back() {
-    const LEAST_URGENT: i32 = 19;
-    // On Linux a niceness is that of a thread, and no process means the calling one.
-    if let Err(error) = rustix::process::setpriority_process(None, LEAST_URGENT) {
-        tracing::debug!(%error, "syncs are as urgent as answers");
-    }
 }
 
 /// What the server's thread and the writer share beside orders and snapshots.
