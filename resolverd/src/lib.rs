@@ -15,6 +15,7 @@
 //! | where are two catalogues merged? | [`merge`]: first match wins per component id |
 //! | whose is a name that is registered somewhere? | [`merge`], by what the dialects find registered; `sync::scopes` where nobody knows that |
 //! | where are bytes and generations kept? | [`shelf`] and [`store`] (pillar) |
+//! | where is an id found, and the answer about an exact version? | `store::places` and `store::exact`, tables in memory |
 //! | where is what was accepted remembered? | `store::memory` (trust-state.json) and `store::revisions` (their log) |
 //! | where is a version chosen? | [`resolve`] (pillar): `ground` says where a requirement leads, `walk` decides and `solver` searches, `reason` says why not |
 //! | where is found what components call and do not declare? | `server::calls`; `catalogue_schema::compose` reads the calls of a file |
@@ -40,6 +41,7 @@
 //! | where do settings come from? | [`config`]: flags, environment, files, built-in values |
 //! | where is an edited file noticed? | [`watch`]: files in, orders out |
 //! | where does it start, reload and stop? | [`daemon`]: two threads, one loop over [`order`]s |
+//! | which threads are given a processor last? | `daemon::urgency` |
 //! | what is due, and who is told? | `daemon::rounds`: timers, the watch, the service manager by `daemon::notify` |
 //! | what is wrong with a set-up? | `daemon::examine` looks, `daemon::repair` mends, `cli::doctor` tells |
 //! | where is a verb? | [`cli`]; it asks through [`client`], or in process by `daemon::local` |
