@@ -26,9 +26,6 @@ use crate::store::StoreError;
 const CACHE_BYTES: u64 = 4 << 20;
 /// How many rows one atomic write carries at most.
 pub(super) const BATCH_ROWS_MAX: usize = 1000;
-/// From which length on the value of a row comes into its page behind its key, in bytes: each such value is a part of the page of
-/// its own, which costs two reads at a start.
-const LONG_BYTES: usize = 4096;
 /// How long opening and reading may take before the index counts as damaged.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a lock that a previous handle still holds is waited for.
@@ -142,19 +139,14 @@ impl Index {
     }
 
     /// Writes the rows of an index that holds none, in the order of their keys, like [`Index::apply`] and with half the work: a page
-    /// that has too many rows is parted into two, which writes all that is in it anew. So the key of a long row comes with nothing
-    /// first, until the pages are what they will be, and with its value then. No row is atomic with another.
+    /// that has too many rows is parted into two, which writes all that is in it anew. So each key comes with nothing first, until
+    /// the pages are what they will be, and with its value then. No row is atomic with another.
     pub(super) fn fill(&mut self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
         for rows in rows.chunks(BATCH_ROWS_MAX) {
             let values = || rows.iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
-            let is_long = |value: &[u8]| value.len() >= LONG_BYTES;
             self.attempt("write", |db| {
-                values().try_for_each(|(key, value)| {
-                    let value = if is_long(value) { &[] } else { value };
-                    db.insert(key, value).map(drop)
-                })?;
-                let mut long = values().filter(|(_, value)| is_long(value));
-                long.try_for_each(|(key, value)| db.insert(key, value).map(drop))
+                values().try_for_each(|(key, _)| db.insert(key, &[]).map(drop))?;
+                values().try_for_each(|(key, value)| db.insert(key, value).map(drop))
             })?;
         }
         Ok(())

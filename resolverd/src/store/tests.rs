@@ -824,21 +824,3 @@ fn an_index_that_rests_is_found_again_or_written_anew() {
     check_after(|index| std::fs::remove_dir_all(index).unwrap(), 2);
     check_after(|index| std::fs::write(index.join("conf"), "no configuration").unwrap(), 2);
 }
-
-#[test]
-fn what_a_first_load_wrote_is_read_whole_and_in_order() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let take: fn(&[u8], &[u8]) -> (Vec<u8>, Vec<u8>) = |key, value| (key.to_vec(), value.to_vec());
-    let rows: Vec<(Vec<u8>, Vec<u8>)> = (0..2 * BATCH_ROWS_MAX + 7)
-        .map(|at| {
-            (format!("lcod://n/x{at:05}").into_bytes(), vec![at.to_be_bytes()[7]; 1 + at * 37 % 12_000])
-        })
-        .collect();
-    let (mut index, found) = Index::open(directory.path(), take).expect("opened");
-    assert_eq!(found, []);
-    index.fill(rows.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect()).expect("filled");
-    index.make_durable().expect("durable");
-    drop(index);
-    let (_, found) = Index::open(directory.path(), take).expect("opened");
-    assert!(found == rows, "{} rows of {}", found.len(), rows.len());
-}
