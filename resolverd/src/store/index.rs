@@ -116,7 +116,7 @@ impl Index {
 
     /// Writes rows (`None` removes one) in the order given; they outlive a power cut after the return.
     ///
-    /// Only each batch is atomic: the caller sees to it that a part of the rows is harmless, and one that has no value yet.
+    /// Only each batch is atomic: the caller sees to it that a part of the rows is harmless.
     pub(super) fn write(&mut self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
         self.apply(rows)?;
         self.make_durable()
@@ -134,20 +134,6 @@ impl Index {
                 }
             }
             self.attempt("write", |db| db.apply_batch(batch))?;
-        }
-        Ok(())
-    }
-
-    /// Writes the rows of an index that holds none, in the order of their keys, like [`Index::apply`] and with half the work: a page
-    /// that has too many rows is parted into two, which writes all that is in it anew. So each key comes with nothing first, until
-    /// the pages are what they will be, and with its value then. No row is atomic with another.
-    pub(super) fn fill(&mut self, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
-        for rows in rows.chunks(BATCH_ROWS_MAX) {
-            let values = || rows.iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
-            self.attempt("write", |db| {
-                values().try_for_each(|(key, _)| db.insert(key, &[]).map(drop))?;
-                values().try_for_each(|(key, value)| db.insert(key, value).map(drop))
-            })?;
         }
         Ok(())
     }

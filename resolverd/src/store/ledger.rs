@@ -73,11 +73,6 @@ impl Ledger {
         Planning { ledger: self, number, at: 0, plan: Plan::default(), marks: Vec::new() }
     }
 
-    /// Tells whether the index holds no row at all.
-    pub(super) fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
-
     /// Takes in the rows that were written, which come in the order of their ids.
     pub(super) fn apply(&mut self, marks: Vec<(Place, Mark)>) {
         let mut news = Vec::new();

@@ -809,17 +809,12 @@ impl Store {
         previous: Option<&Snapshot>,
     ) -> Result<(u64, Vec<(ledger::Place, Mark)>), StoreError> {
         let mut plan = self.ledger.plan(number);
-        let is_first = self.ledger.is_empty();
-        let mut apply = |rows| match is_first {
-            true => index.fill(rows),
-            false => index.apply(rows),
-        };
         let mut known = previous.map(|snapshot| snapshot.components.iter().peekable());
         for (component, digest) in components.iter_mut().zip(digests) {
             if plan.put(component, digest) {
                 if let Some(plan) = plan.take(BATCH_ROWS_MAX) {
                     self.shelf.keep(&plan.documents)?;
-                    apply(plan.rows)?;
+                    index.apply(plan.rows)?;
                 }
                 continue;
             }
@@ -833,8 +828,7 @@ impl Store {
         let (rest, marks) = plan.finish();
         self.shelf.keep(&rest.documents)?;
         if !marks.is_empty() {
-            apply(rest.rows)?;
-            index.make_durable()?;
+            index.write(rest.rows)?;
         }
         Ok((marks.len() as u64, marks))
     }
