@@ -475,14 +475,6 @@ impl<'a> Listed<'a> {
         }
     }
 
-    /// Tells whether it is a release of the component of this id, as its answer says: that is what is read next
-    /// anyway, and the id of its component is not.
-    pub fn is_of(&self, id: &str) -> bool {
-        let answer = self.between(self.start(), self.place(SPLICE)).strip_prefix(BEFORE_ID);
-        let rest = answer.and_then(|rest| rest.strip_prefix(id.as_bytes()));
-        rest.is_some_and(|rest| rest.starts_with(BEFORE_VERSION))
-    }
-
     /// Tells whether its version differs from `version` in nothing but build metadata.
     pub fn is_twin_of(&self, version: &Version) -> bool {
         let other = version.semver();
@@ -788,6 +780,13 @@ impl fmt::Debug for Listed<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}@{}", self.packed.id_text(), self.version_text())
     }
+}
+
+/// Tells whether an answer, of which `front` is the first part, is about the component of this id: that is what is read next anyway, and
+/// the id in the block is not.
+pub fn is_answer_about(front: &[u8], id: &str) -> bool {
+    let rest = front.strip_prefix(&BEFORE_ID[1..]).and_then(|rest| rest.strip_prefix(id.as_bytes()));
+    rest.is_some_and(|rest| rest.starts_with(BEFORE_VERSION))
 }
 
 /// Tells whether an answer, of which `front` is the first part, is that of this version of the component whose id stands in parts

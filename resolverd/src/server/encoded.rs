@@ -4,7 +4,7 @@
 //! with: `{"snapshot":"sha256:…",` and `"id":"lcod://ns/name","version":"1.0.0",…}`. Never encodes anything.
 
 use catalogue_schema::id::REFERENCE_BYTES_MAX;
-use catalogue_schema::packed::{Listed, Packed};
+use catalogue_schema::packed::{Listed, Packed, is_answer_about};
 use catalogue_schema::range::Span;
 use catalogue_schema::version::Version;
 
@@ -55,29 +55,36 @@ pub fn exact(path: &str, (snapshot, exact): (&Snapshot, &Exact), out: &mut impl 
 }
 
 /// Answers a plainly written question for one release; `None`, and nothing put, for what has to be looked for in another way.
-pub fn plain(plain: &Plain, snapshot: &Snapshot, out: &mut impl Outlet) -> Option<()> {
+pub fn plain(plain: &Plain, snapshot: &Snapshot, exact: Option<&Exact>, out: &mut impl Outlet) -> Option<()> {
     // Only a word that is a version may be the end of an id.
     let may_be_longer = matches!(plain.version, PlainVersion::Exact(_));
     if may_be_longer && snapshot.component_of(plain.longer()).is_some() {
         return None;
     }
-    let component = snapshot.likely(plain.shorter())?;
-    let release = match &plain.version {
-        PlainVersion::Exact(version) => component.exact(version)?,
+    let place = snapshot.likely_place(plain.shorter())?;
+    let searched = || Some(of_version(snapshot.components().get(place)?, &plain.version)?.answer());
+    let newest = match &plain.version {
+        PlainVersion::Exact(_) => None,
+        PlainVersion::Newest(comparator) => {
+            exact.and_then(|exact| exact.newest(place, comparator, snapshot.components()))
+        }
+    };
+    let [front, shadows, back] = newest.or_else(searched)?;
+    // The answer is read anyway, and says whose it is.
+    is_answer_about(front, plain.shorter()).then(|| out.put(&[snapshot.lead(), front, shadows, back]))
+}
+
+/// Finds the release of a component that is pointed to plainly.
+fn of_version<'s>(component: &'s Packed, version: &PlainVersion) -> Option<Listed<'s>> {
+    match version {
+        PlainVersion::Exact(version) => component.exact(version),
         PlainVersion::Newest(comparator) => {
             let triple = |at| component.listed(at).map_or((0, 0, 0), |listed| listed.triple());
             let fitting = Span::of_one(comparator).newest_first(component.count(), triple);
             let mut newest_first = fitting.filter_map(|at| component.listed(at));
-            newest_first.find(|listed| listed.is_usable() && listed.meets(comparator))?
+            newest_first.find(|listed| listed.is_usable() && listed.meets(comparator))
         }
-    };
-    // Its answer is read anyway, and says whose it is.
-    if !release.is_of(plain.shorter()) {
-        return None;
     }
-    let [front, shadows, back] = release.answer();
-    out.put(&[snapshot.lead(), front, shadows, back]);
-    Some(())
 }
 
 /// Answers a lookup of references as they were written; `None` where one of them is not what [`pinned`] finds.

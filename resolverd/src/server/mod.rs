@@ -455,7 +455,9 @@ impl State {
             ("GET", target) if body.is_empty() => {
                 let path = target.strip_prefix(BELOW_COMPONENTS)?;
                 if exact.and_then(|exact| encoded::exact(path, (snapshot, exact), out)).is_some()
-                    || Plain::of(target).and_then(|plain| encoded::plain(&plain, snapshot, out)).is_some()
+                    || Plain::of(target)
+                        .and_then(|plain| encoded::plain(&plain, snapshot, exact, out))
+                        .is_some()
                 {
                     return Some(Operation::Release);
                 }

@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use catalogue_schema::packed::{Listed, Packed, is_answer_of};
+use semver::{Comparator, Version};
 
 use crate::store::places::{MEMORY_LINES, fetched};
 
@@ -21,6 +22,17 @@ pub struct Exact {
     keys: RandomState,
     /// A power of two of them.
     slots: Box<[Slot]>,
+    /// The newest release of each component, at its place.
+    newest: Box<[Newest]>,
+}
+
+/// The newest release that may be chosen where nothing is asked for, if its version is three numbers: whatever requirement without a
+/// prerelease it meets, none that is newer does.
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    triple: [u32; 3],
+    /// Empty where there is none, or it does not fit.
+    slot: Slot,
 }
 
 /// What is known of a release: sixteen bytes, so that four of them are fetched together.
@@ -63,7 +75,7 @@ impl Slot {
         self.tag & USABLE != 0
     }
 
-    /// Returns the answer that it leads to.
+    /// Returns the answer that it leads to; `None` for an empty slot.
     fn answer(self, components: &[Packed]) -> Option<[&[u8]; 3]> {
         let component = components.get(self.place as usize)?;
         let (start, front, back) = (self.start as usize, usize::from(self.front), usize::from(self.back));
@@ -71,6 +83,20 @@ impl Slot {
         let shadows = if self.tag & SHADOWING == 0 { UNSHADOWED } else { component.shadows_text() };
         let (front, back) = text.split_at_checked(front)?;
         Some([front, shadows, back])
+    }
+}
+
+impl Newest {
+    fn of(place: u32, component: &Packed) -> Newest {
+        let newest = component.latest().filter(Listed::is_plain).and_then(|listed| {
+            let (major, minor, patch) = listed.triple();
+            let [major, minor, patch] = [major, minor, patch].map(u32::try_from);
+            Some(Newest {
+                triple: [major.ok()?, minor.ok()?, patch.ok()?],
+                slot: Slot::of(0, place, component, &listed)?,
+            })
+        });
+        newest.unwrap_or(Newest { triple: [0; 3], slot: EMPTY })
     }
 }
 
@@ -87,7 +113,9 @@ impl Exact {
     pub fn of(components: &[Packed]) -> Exact {
         let count: usize = components.iter().map(Packed::count).sum();
         let size = (count + count / 4 + 1).next_power_of_two();
-        let mut exact = Exact { keys: RandomState::new(), slots: vec![EMPTY; size].into() };
+        let newest = components.iter().zip(0..NOWHERE).map(|(component, place)| Newest::of(place, component));
+        let newest = newest.collect();
+        let mut exact = Exact { keys: RandomState::new(), slots: vec![EMPTY; size].into(), newest };
         // Hardly any id ends with a version.
         let is_ambiguous = |id: &&str| id.ends_with(is_digit);
         let ids: HashSet<&str> = components.iter().map(Packed::id_text).filter(is_ambiguous).collect();
@@ -120,6 +148,19 @@ impl Exact {
         let slots = self.likely(self.keys.hash_one(path.as_bytes()));
         let mut found = slots.filter_map(|slot| slot.answer(components));
         found.find(|answer| parts.is_in(answer, version))
+    }
+
+    /// Returns the answer about the newest release of the component at a place, where it meets `comparator`, which names no prerelease.
+    pub fn newest<'s>(
+        &self,
+        place: usize,
+        comparator: &Comparator,
+        components: &'s [Packed],
+    ) -> Option<[&'s [u8]; 3]> {
+        let Newest { triple, slot } = self.newest.get(place)?;
+        let [major, minor, patch] = triple.map(u64::from);
+        let is_met = comparator.matches(&Version::new(major, minor, patch));
+        slot.answer(components).filter(|_| is_met)
     }
 
     /// Finds the answers about ids and versions, `lcod://ns/name@1.0.0`, all of them step by step, so that a processor waits for the
@@ -203,7 +244,7 @@ fn is_alone(component: &Packed, listed: &Listed<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use catalogue_schema::model::{Component, Shadow};
-    use catalogue_schema::version::Version;
+    use catalogue_schema::version::Version as Semver;
     use serde_json::json;
 
     use super::*;
@@ -244,7 +285,7 @@ mod tests {
         let (mut paths, mut names) = (Vec::new(), Vec::new());
         for component in &components {
             for version in &many {
-                let expected = component.exact(&Version::parse(version).expect("a version"));
+                let expected = component.exact(&Semver::parse(version).expect("a version"));
                 let (path, text) = path_and_text(component, version);
                 let found = exact.find(&path, &components);
                 let told = expected.map(|listed| listed.answer().concat());
@@ -272,6 +313,29 @@ mod tests {
             {
                 assert!(exact.find(&wrong, &components).is_none(), "{wrong}");
             }
+        }
+    }
+
+    #[test]
+    fn the_newest_is_the_answer_where_it_meets_what_is_asked() {
+        let components = [
+            packed("lcod://a/a", &texts(&["0.9.0", "1.0.0", "1.4.2", "2.0.0-rc.1"])),
+            packed("lcod://a/b", &texts(&["1.0.0", "1.1.0+build"])),
+            packed("lcod://a/c", &texts(&["5000000000.0.0"])),
+            packed("lcod://a/d", &[]),
+        ];
+        let exact = Exact::of(&components);
+        let newest = |place: usize, text: &str| {
+            exact.newest(place, &Comparator::parse(text).expect("a comparator"), &components)
+        };
+        let expected = components[0].listed(2).expect("it is there").answer();
+        for text in ["^1", "^1.4", "~1.4", "^1.4.2"] {
+            assert_eq!(newest(0, text), Some(expected), "{text}");
+        }
+        for (place, text) in
+            [(0, "^0.9"), (0, "^2"), (0, "~1.0"), (1, "^1"), (2, "^5000000000"), (3, "^0"), (4, "^1")]
+        {
+            assert_eq!(newest(place, text), None, "{place} {text}");
         }
     }
 
