@@ -36,8 +36,6 @@ use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository, Revisi
 pub const DOCUMENTS_MAGIC: &[u8] = b"resolverd/documents@1\n";
 /// How many bytes an entry has.
 pub const ENTRY_BYTES: usize = 52;
-/// How many times as far the next step goes, where a record lies farther away than the last one.
-const FARTHER: usize = 8;
 
 /// Where the keys of some records lie.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -475,57 +473,30 @@ impl Documents {
     }
 
     fn find(&self, want: &Want) -> Option<usize> {
-        // Catalogues name documents nearly in the order of their paths.
+        // Catalogues name documents in the order of their paths mostly.
         let next = self.found.load(Ordering::Relaxed).wrapping_add(1);
-        let range = match self.place(next).filter(|(place, _)| place.holds(want)) {
-            Some((_, range)) => range,
-            None => &self.places[*self.by_place.get(&Place::of(want))?].1,
-        };
-        let found = with_key(want, |key| self.search(range, next, key.as_bytes()))?;
+        let is_next = |(place, range): &&(Place, Range<usize>)| range.contains(&next) && place.holds(want);
+        if self.place(next).as_ref().is_some_and(is_next)
+            && with_key(want, |key| self.key(next) == key.as_bytes())
+        {
+            self.found.store(next, Ordering::Relaxed);
+            return Some(next);
+        }
+        let (_, range) = &self.places[*self.by_place.get(&Place::of(want))?];
+        let found = with_key(want, |key| {
+            let (mut low, mut high) = (range.start, range.end);
+            while low < high {
+                let middle = low.midpoint(high);
+                match self.key(middle).cmp(key.as_bytes()) {
+                    Less => low = middle + 1,
+                    Equal => return Some(middle),
+                    Greater => high = middle,
+                }
+            }
+            None
+        })?;
         self.found.store(found, Ordering::Relaxed);
         Some(found)
-    }
-
-    /// Returns the record with a key among some that ascend, in fewer steps the nearer it lies to `near`.
-    fn search(&self, among: &Range<usize>, near: usize, key: &[u8]) -> Option<usize> {
-        let (mut low, mut high) = (among.start, among.end);
-        if low >= high {
-            return None;
-        }
-        let near = near.clamp(low, high - 1);
-        let mut step = 1;
-        match self.order(near, key) {
-            Equal => return Some(near),
-            Less => {
-                low = near + 1;
-                while let Some(at) = near.checked_add(step).filter(|at| *at < high) {
-                    match self.order(at, key) {
-                        Equal => return Some(at),
-                        Less => (low, step) = (at + 1, FARTHER * step),
-                        Greater => high = at,
-                    }
-                }
-            }
-            Greater => {
-                high = near;
-                while let Some(at) = near.checked_sub(step).filter(|at| *at >= low) {
-                    match self.order(at, key) {
-                        Equal => return Some(at),
-                        Less => low = at + 1,
-                        Greater => (high, step) = (at, FARTHER * step),
-                    }
-                }
-            }
-        }
-        while low < high {
-            let middle = low.midpoint(high);
-            match self.order(middle, key) {
-                Equal => return Some(middle),
-                Less => low = middle + 1,
-                Greater => high = middle,
-            }
-        }
-        None
     }
 
     /// Returns the place of the record at a place of the list.
@@ -559,15 +530,8 @@ impl Documents {
         })
     }
 
-    /// Compares the key of a record with one that holds no zero byte.
-    fn order(&self, at: usize, key: &[u8]) -> std::cmp::Ordering {
-        let text = self.text_bytes(at);
-        match text.strip_prefix(key) {
-            Some([] | [0, ..]) => Equal,
-            Some(_) => Greater,
-            // The zero byte behind a key is less than all that may stand in a longer one.
-            None => text.cmp(key),
-        }
+    fn key(&self, at: usize) -> &[u8] {
+        self.text_bytes(at).split(|byte| *byte == 0).next().unwrap_or_default()
     }
 
     fn text(&self, at: usize) -> &str {

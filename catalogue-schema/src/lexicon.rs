@@ -21,7 +21,7 @@ use crate::version::VersionReq;
 pub const ENTRIES_MAX: usize = 1 << 20;
 
 /// The texts that one run has read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lexicon {
     ids: Texts<ComponentId>,
     requirements: Texts<(Box<str>, VersionReq)>,
@@ -40,6 +40,19 @@ pub(crate) struct Guess {
     at: usize,
     id: Option<u32>,
     requirement: Option<u32>,
+}
+
+impl Default for Lexicon {
+    fn default() -> Lexicon {
+        Lexicon {
+            ids: Texts::by(ComponentId::as_text),
+            requirements: Texts::by(|(text, _)| text),
+            urls: HashMap::new(),
+            publishers: HashMap::new(),
+            commit: None,
+            url: None,
+        }
+    }
 }
 
 impl Lexicon {
@@ -177,28 +190,13 @@ impl Lexicon {
     }
 }
 
-/// A value that was read from a text.
-trait Written {
-    fn written(&self) -> &str;
-}
-
-impl Written for ComponentId {
-    fn written(&self) -> &str {
-        self.as_text()
-    }
-}
-
-impl<T> Written for (Box<str>, T) {
-    fn written(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Values by the texts that they were read from: a table of places that is small enough to stay close to the processor, hashed by a
 /// random key, since the texts come from outside.
 #[derive(Debug)]
 struct Texts<T> {
     keys: RandomState,
+    /// Returns the text that a value was read from.
+    written: fn(&T) -> &str,
     /// Twice as many as there are values, or more: a power of two.
     slots: Vec<Slot>,
     values: Vec<T>,
@@ -215,15 +213,13 @@ struct Slot {
 const NOWHERE: u32 = u32::MAX;
 const FREE: Slot = Slot { tag: 0, place: NOWHERE };
 
-impl<T> Default for Texts<T> {
-    fn default() -> Texts<T> {
-        Texts { keys: RandomState::default(), slots: vec![FREE; 64], values: Vec::new() }
+impl<T> Texts<T> {
+    fn by(written: fn(&T) -> &str) -> Texts<T> {
+        Texts { keys: RandomState::default(), written, slots: vec![FREE; 64], values: Vec::new() }
     }
-}
 
-impl<T: Written> Texts<T> {
     fn get(&self, text: &str) -> Option<&T> {
-        self.alike(self.keys.hash_one(text)).find(|value| value.written() == text)
+        self.alike(self.keys.hash_one(text)).find(|value| (self.written)(value) == text)
     }
 
     /// Returns where the value of a text may stand, without a look at it.
@@ -240,10 +236,10 @@ impl<T: Written> Texts<T> {
         if self.slots.len() < 2 * (self.values.len() + 1) {
             self.slots = vec![FREE; 2 * self.slots.len()];
             for (place, known) in (0..).zip(&self.values) {
-                put(&mut self.slots, self.keys.hash_one(known.written()), place);
+                put(&mut self.slots, self.keys.hash_one((self.written)(known)), place);
             }
         }
-        put(&mut self.slots, self.keys.hash_one(value.written()), place);
+        put(&mut self.slots, self.keys.hash_one((self.written)(&value)), place);
         self.values.push(value);
     }
 

@@ -295,14 +295,16 @@ const BURSTS: f64 = 3.0;
 /// How long a merge is loaded at most. Beside a load it gets what is left of the machine, and could take minutes.
 const LOAD_S_MAX: f64 = 15.0;
 
-/// The threads of the allocator, which return memory at any time.
-const ALLOCATOR_THREAD: &str = "jemalloc_bg_thd";
+/// Tells whether a thread is none of the allocator's, which return memory at any time.
+fn is_own(thread: &Thread) -> bool {
+    thread.name != "jemalloc_bg_thd"
+}
 
 /// Waits until a thread at nice 19 works: those of a sync have to be.
 pub(crate) fn wait_for_sync(server: &Server, before: &[Thread]) -> Result<(), Trouble> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(10) {
-        let syncs = |thread: &Thread| thread.nice == 19 && thread.name != ALLOCATOR_THREAD;
+        let syncs = |thread: &Thread| thread.nice == 19 && is_own(thread);
         if behind(before, &threads(server.pid())?, server.pid(), syncs) > 0.0 {
             return Ok(());
         }
@@ -313,8 +315,8 @@ pub(crate) fn wait_for_sync(server: &Server, before: &[Thread]) -> Result<(), Tr
 
 /// Returns which part of the processor time that threads beside the server's took was at nice 19.
 fn background_share(before: &[Thread], now: &[Thread], pid: u32) -> f64 {
-    let all = behind(before, now, pid, |_| true);
-    behind(before, now, pid, |thread| thread.nice == 19) / all.max(1e-9)
+    let all = behind(before, now, pid, is_own);
+    behind(before, now, pid, |thread| thread.nice == 19 && is_own(thread)) / all.max(1e-9)
 }
 
 /// Sums the processor time of some threads since `before`, apart from the server's, which is the process's first.

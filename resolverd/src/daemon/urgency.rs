@@ -26,6 +26,7 @@ pub(super) fn step_back_allocator() {
         let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
         let id = thread.file_name().to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
         if name.trim_end() == ALLOCATOR_THREAD
+            && id.is_some()
             && let Err(error) = setpriority_process(id, LEAST_URGENT)
         {
             debug!(%error, "the allocator is as urgent as answers");

@@ -34,6 +34,7 @@ use crate::api::{BODY_BYTES_MAX, Code, Failure, JSON, NDJSON, Reply};
 use crate::order::{Order, OrderError};
 use crate::server::answer::{rehearsal, report};
 use crate::server::desk;
+use crate::server::encoded::Encoded;
 use crate::server::events::{self, EVENT_STREAM, EventBody, Start};
 use crate::server::files::{Asking, REQUESTS_MAX};
 use crate::server::progress::{self, Answering, First, Heard, LineBody};
@@ -399,7 +400,8 @@ impl Peer {
         };
         let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let mut found = Vec::new();
-        if let Some(operation) = self.state.encoded(method, target, body, &mut found) {
+        let take = |answer: Encoded<'_>| found = answer.into_bytes();
+        if let Some(operation) = self.state.encoded(method, target, body, take) {
             return Asked::Answered(Some(operation), Reply { status: 200, content_type: JSON, body: found });
         }
         let read = read_parts(method, target, body);

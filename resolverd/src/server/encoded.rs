@@ -13,24 +13,22 @@ use crate::store::Snapshot;
 use crate::store::exact::Exact;
 use crate::store::places::{MEMORY_LINES, fetched};
 
-/// Where an answer goes.
-pub trait Outlet {
-    /// Takes an answer in parts that follow each other.
-    fn put(&mut self, parts: &[&[u8]]);
-
-    /// Takes an answer that stands by itself.
-    fn put_whole(&mut self, body: Vec<u8>) {
-        self.put(&[&body]);
-    }
+/// An answer as it is sent.
+#[derive(Debug)]
+pub enum Encoded<'s> {
+    /// Parts that follow each other, as they stand in the snapshot.
+    Parts([&'s [u8]; 4]),
+    /// One that was put together.
+    Whole(Vec<u8>),
 }
 
-impl Outlet for Vec<u8> {
-    fn put(&mut self, parts: &[&[u8]]) {
-        *self = parts.concat();
-    }
-
-    fn put_whole(&mut self, body: Vec<u8>) {
-        *self = body;
+impl Encoded<'_> {
+    /// Returns it in one piece.
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Encoded::Parts(parts) => parts.concat(),
+            Encoded::Whole(body) => body,
+        }
     }
 }
 
@@ -46,16 +44,14 @@ pub fn write(answer: &[&[u8]; 3], snapshot: &Snapshot, out: &mut Vec<u8>) {
     answer.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-/// Answers the question for one release that a path asks, `lcod/ns/name/1.0.0`; `None`, and nothing put, where it is looked for in
-/// another way.
-pub fn exact(path: &str, (snapshot, exact): (&Snapshot, &Exact), out: &mut impl Outlet) -> Option<()> {
-    let [front, shadows, back] = exact.find(path, snapshot.components())?;
-    out.put(&[snapshot.lead(), front, shadows, back]);
-    Some(())
+/// Answers the question for one release that a path asks, `lcod/ns/name/1.0.0`; `None` where it is looked for in another way.
+pub fn exact<'s>(path: &str, snapshot: &'s Snapshot, table: &Exact) -> Option<[&'s [u8]; 4]> {
+    let [front, shadows, back] = table.find(path, snapshot.components())?;
+    Some([snapshot.lead(), front, shadows, back])
 }
 
-/// Answers a plainly written question for one release; `None`, and nothing put, for what has to be looked for in another way.
-pub fn plain(plain: &Plain, snapshot: &Snapshot, exact: Option<&Exact>, out: &mut impl Outlet) -> Option<()> {
+/// Answers a plainly written question for one release; `None` for what has to be looked for in another way.
+pub fn plain<'s>(plain: &Plain, snapshot: &'s Snapshot, table: Option<&Exact>) -> Option<[&'s [u8]; 4]> {
     // Only a word that is a version may be the end of an id.
     let may_be_longer = matches!(plain.version, PlainVersion::Exact(_));
     if may_be_longer && snapshot.component_of(plain.longer()).is_some() {
@@ -66,12 +62,12 @@ pub fn plain(plain: &Plain, snapshot: &Snapshot, exact: Option<&Exact>, out: &mu
     let newest = match &plain.version {
         PlainVersion::Exact(_) => None,
         PlainVersion::Newest(comparator) => {
-            exact.and_then(|exact| exact.newest(place, comparator, snapshot.components()))
+            table.and_then(|table| table.newest(place, comparator, snapshot.components()))
         }
     };
     let [front, shadows, back] = newest.or_else(searched)?;
     // The answer is read anyway, and says whose it is.
-    is_answer_about(front, plain.shorter()).then(|| out.put(&[snapshot.lead(), front, shadows, back]))
+    is_answer_about(front, plain.shorter()).then_some([snapshot.lead(), front, shadows, back])
 }
 
 /// Finds the release of a component that is pointed to plainly.
@@ -88,8 +84,8 @@ fn of_version<'s>(component: &'s Packed, version: &PlainVersion) -> Option<Liste
 }
 
 /// Answers a lookup of references as they were written; `None` where one of them is not what [`pinned`] finds.
-pub fn batch(texts: &[&str], snapshot: &Snapshot, exact: Option<&Exact>) -> Option<Vec<u8>> {
-    let answers = match exact.and_then(|exact| exact.find_all(texts, snapshot.components())) {
+pub fn batch(texts: &[&str], snapshot: &Snapshot, table: Option<&Exact>) -> Option<Vec<u8>> {
+    let answers = match table.and_then(|table| table.find_all(texts, snapshot.components())) {
         Some(answers) => answers,
         None => searched(texts, snapshot)?,
     };

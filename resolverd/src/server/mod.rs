@@ -64,7 +64,7 @@ use crate::server::answer::{
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::decisions::Decisions;
-use crate::server::encoded::Outlet;
+use crate::server::encoded::Encoded;
 use crate::server::events::Events;
 use crate::server::files::{Asking, Desk, REQUESTS_MAX, Target};
 use crate::server::lock::{AskedCheck, Watches};
@@ -279,7 +279,7 @@ impl State {
                 newest.graph().nodes()
             });
             if let Err(error) = make {
-                tracing::debug!(%error, "the first resolve makes the graph");
+                tracing::debug!(%error, "releases are looked for without a table, and the first resolve makes the graph");
             }
         }
     }
@@ -427,42 +427,53 @@ impl State {
         failure.reply(Some(&id.to_string()))
     }
 
-    /// Puts the answer to a question for releases into `out` where it is encoded, and returns the route that it took; `None` for
+    /// Hands over the answer to a question for releases where it is encoded, and returns the route that it took; `None` for
     /// everything else, faults included. Whatever needs a right or a wait is not answered here.
-    fn encoded(&self, method: &str, target: &str, body: &[u8], out: &mut impl Outlet) -> Option<Operation> {
+    fn encoded(
+        &self,
+        method: &str,
+        target: &str,
+        body: &[u8],
+        take: impl FnOnce(Encoded<'_>),
+    ) -> Option<Operation> {
         // What panics here panics again where it is counted and told.
-        catch_unwind(AssertUnwindSafe(|| self.found(method, target, body, out))).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| self.found(method, target, body, take))).ok().flatten()
     }
 
-    fn found(&self, method: &str, target: &str, body: &[u8], out: &mut impl Outlet) -> Option<Operation> {
+    fn found(
+        &self,
+        method: &str,
+        target: &str,
+        body: &[u8],
+        take: impl FnOnce(Encoded<'_>),
+    ) -> Option<Operation> {
         #[cfg(test)]
         assert!(!self.breaks.load(Ordering::Relaxed), "asked for");
         if self.policies.load().is_locked {
             return None;
         }
         let kept = self.kept.load();
-        let (snapshot, exact) = (kept.current()?, kept.exact.get());
+        let (snapshot, table) = (kept.current()?, kept.exact.get());
         match (method, target) {
             ("POST", LOOKUP) => {
                 let texts = plain_lookup(body, INLINE_MAX)?;
-                out.put_whole(encoded::batch(&texts, snapshot, exact).or_else(|| {
+                take(Encoded::Whole(encoded::batch(&texts, snapshot, table).or_else(|| {
                     let read =
                         |text: &&str| Reference::parse(text).map_err(|error| Failure::of_reference(&error));
                     at_once(&Query::Lookup(texts.iter().map(read).collect()), snapshot)
-                })?);
+                })?));
                 Some(Operation::Lookup)
             }
             ("GET", target) if body.is_empty() => {
                 let path = target.strip_prefix(BELOW_COMPONENTS)?;
-                if exact.and_then(|exact| encoded::exact(path, (snapshot, exact), out)).is_some()
-                    || Plain::of(target)
-                        .and_then(|plain| encoded::plain(&plain, snapshot, exact, out))
-                        .is_some()
-                {
+                let known = table.and_then(|table| encoded::exact(path, snapshot, table));
+                let plain = || encoded::plain(&Plain::of(target)?, snapshot, table);
+                if let Some(parts) = known.or_else(plain) {
+                    take(Encoded::Parts(parts));
                     return Some(Operation::Release);
                 }
                 let query = read_parts(method, target, body).ok()?;
-                out.put_whole(at_once(&query, snapshot)?);
+                take(Encoded::Whole(at_once(&query, snapshot)?));
                 Some(query.operation())
             }
             _ => None,

@@ -15,7 +15,7 @@ use catalogue_schema::revision::rfc3339;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::api::{BELOW_COMPONENTS, JSON};
-use crate::server::encoded::Outlet;
+use crate::server::encoded::Encoded;
 use crate::server::route::Operation;
 use crate::server::{Clock, State};
 
@@ -147,7 +147,8 @@ impl Quick {
                 self.outbox.stamp.set(began, clock);
             }
             let before = self.outbox.bytes.len();
-            let Some(operation) = state.encoded("GET", target, &[], &mut self.outbox) else {
+            let outbox = &mut self.outbox;
+            let Some(operation) = state.encoded("GET", target, &[], |answer| outbox.put(&answer)) else {
                 self.outbox.bytes.truncate(before);
                 return Step::HandOver;
             };
@@ -166,8 +167,15 @@ struct Outbox {
     stamp: Stamp,
 }
 
-impl Outlet for Outbox {
-    fn put(&mut self, parts: &[&[u8]]) {
+impl Outbox {
+    fn put(&mut self, answer: &Encoded<'_>) {
+        match answer {
+            Encoded::Parts(parts) => self.put_parts(parts),
+            Encoded::Whole(body) => self.put_parts(&[body]),
+        }
+    }
+
+    fn put_parts(&mut self, parts: &[&[u8]]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         let mut digits = [0; 20];
         let out = &mut self.bytes;

@@ -219,7 +219,8 @@ fn both() -> [State; 2] {
 /// Asks in both ways; `is_found` says whether the short one has to know the answer.
 fn check_found(state: &State, call: &Call, is_found: bool) {
     let mut found = Vec::new();
-    let operation = state.encoded(call.method, &call.target, &call.body, &mut found);
+    let take = |answer: Encoded<'_>| found = answer.into_bytes();
+    let operation = state.encoded(call.method, &call.target, &call.body, take);
     assert_eq!(operation.is_some(), is_found, "{call:?}");
     if operation.is_some() {
         let reply = respond(state, call, Caller::Reader);
@@ -901,13 +902,13 @@ fn nothing_is_answered_while_the_policy_cannot_be_used() {
     };
     for call in &calls {
         assert_eq!(asked(call).status, 200, "{call:?}");
-        assert!(state.encoded(call.0, call.1, &call.2, &mut Vec::new()).is_some(), "{call:?}");
+        assert!(state.encoded(call.0, call.1, &call.2, |_| ()).is_some(), "{call:?}");
     }
     let problem = Some(Refusal::new("policy.syntax", "trust.toml", "TOML", "="));
     state.show_policies(PolicyState { problem, is_locked: true, ..PolicyState::default() });
     for call in &calls {
         assert_eq!(json_of(&asked(call))["reason"], "policy.syntax", "{call:?}");
-        assert!(state.encoded(call.0, call.1, &call.2, &mut Vec::new()).is_none(), "{call:?}");
+        assert!(state.encoded(call.0, call.1, &call.2, |_| ()).is_none(), "{call:?}");
     }
 }
 

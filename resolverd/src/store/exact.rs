@@ -1,16 +1,18 @@
 //! Where the answer about a release stands, by its id and exact version: one look instead of one for the component, a search among its
-//! versions, and a look at what it knows of them. Nearly all of the time of a request is waiting for memory, and this waits for the
-//! table and for the answer. Holds no text: what is found says itself whose it is. Never orders, never changes.
+//! versions, and a look at what it knows of them. Most of the time of a request that is not the system's is waiting for memory, and
+//! here that is the table, where the block lies, and the answer. Holds no text: what is found says itself whose it is. Never changes.
 //!
 //! A key is what a path says of a release, `lcod/ns/name/1.0.0`: the id with a slash in place of what stands behind its dialect, and
-//! the version. Only versions of three numbers are in the table, only those without a twin of other build metadata, and none whose
-//! key is the id of a component as well: whoever finds nothing here looks in another way.
+//! the version. Only versions of three numbers are in the table, only those without a twin of other build metadata, none whose key is
+//! the id of a component as well, and none with an answer that has a part of more than 64 KiB: whoever finds nothing here looks in
+//! another way.
 //!
 //! An open table, at least a fifth of it empty. Keys come from outside, so that the hash has a key of its own.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
+use catalogue_schema::id::REFERENCE_BYTES_MAX;
 use catalogue_schema::packed::{Listed, Packed, is_answer_of};
 use semver::{Comparator, Version};
 
@@ -103,7 +105,7 @@ impl Newest {
 /// What stands in the answers of a component that nobody else lists.
 const UNSHADOWED: &[u8] = b"[]";
 
-/// Returns the part of a hash that a slot keeps: none of the bits that say where it stands, below a thousand million slots.
+/// Returns the part of a hash that a slot keeps: none of the bits that say where it stands.
 fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32 & TAG
 }
@@ -164,12 +166,12 @@ impl Exact {
     }
 
     /// Finds the answers about ids and versions, `lcod://ns/name@1.0.0`, all of them step by step, so that a processor waits for the
-    /// memory of many at once instead of one after the other; `None` where one of them is not found, or may not be used.
+    /// memory of many at once instead of one after the other; `None` where one of them is too long, not found, or may not be used.
     pub fn find_all<'s>(&self, texts: &[&str], components: &'s [Packed]) -> Option<Vec<[&'s [u8]; 3]>> {
         let mut key = String::new();
         let mut wanted = Vec::with_capacity(texts.len());
         for text in texts {
-            let (id, version) = text.rsplit_once('@')?;
+            let (id, version) = text.rsplit_once('@').filter(|_| text.len() <= REFERENCE_BYTES_MAX)?;
             Parts::of(id)?.key(version, &mut key);
             wanted.push((id, version, self.keys.hash_one(key.as_bytes())));
         }
@@ -235,7 +237,7 @@ fn is_digit(c: char) -> bool {
     c.is_ascii_digit()
 }
 
-/// Tells whether nobody else in its component has its numbers, and it has no more than those.
+/// Tells whether its version is three numbers, and none in its component differs from it in build metadata alone.
 fn is_alone(component: &Packed, listed: &Listed<'_>) -> bool {
     let is_twin = |next: Listed<'_>| next.triple() == listed.triple();
     listed.is_plain() && !component.listed(listed.at() + 1).is_some_and(is_twin)
@@ -380,5 +382,13 @@ mod tests {
             assert_eq!(all(text), None, "{text}");
         }
         assert!(Exact::of(&[]).find("lcod/a/b/1.0.0", &[]).is_none());
+        // A reference has a length that it may have, and an id may have all of it.
+        for (more, expected) in [(0, Some(1)), (1, None)] {
+            let length = REFERENCE_BYTES_MAX - "lcod://a/@1.0.0".len() + more;
+            let components = [packed(&format!("lcod://a/{}", "x".repeat(length)), &texts(&["1.0.0"]))];
+            let text = format!("{}@1.0.0", components[0].id_text());
+            let found = Exact::of(&components).find_all(&[&text], &components);
+            assert_eq!(found.map(|found| found.len()), expected, "{}", text.len());
+        }
     }
 }

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
@@ -32,8 +31,6 @@ const COMPARED_BYTES: usize = 64 << 10;
 pub(super) struct Files {
     directory: PathBuf,
     generations: PathBuf,
-    /// A list of documents that was checked and not read yet, by its digest.
-    checked: Mutex<Option<(Digest, Vec<u8>)>>,
 }
 
 /// What the files say.
@@ -78,11 +75,7 @@ struct Schema {
 impl Files {
     /// Names the files of a directory, to be read only: nothing is prepared and nothing removed.
     pub(super) fn to_read(directory: &Path) -> Files {
-        Files {
-            directory: directory.into(),
-            generations: directory.join("generations"),
-            checked: Mutex::new(None),
-        }
+        Files { directory: directory.into(), generations: directory.join("generations") }
     }
 
     /// Prepares the directories and removes what a killed process left.
@@ -183,12 +176,7 @@ impl Files {
     /// Reads a list of documents; the error says why it cannot be used.
     pub(super) fn documents(&self, list: &DocumentList) -> Result<Documents, String> {
         let name = documents_name(list);
-        let checked = self.checked.lock().ok().and_then(|mut checked| checked.take());
-        let bytes = match checked.filter(|(digest, _)| *digest == list.digest) {
-            Some((_, bytes)) => bytes,
-            None => self.document_bytes(list)?,
-        };
-        match Documents::read(bytes) {
+        match Documents::read(self.document_bytes(list)?) {
             Ok(found) if found.len() as u64 == list.count => Ok(found),
             Ok(found) => Err(format!("the list {name} names {} documents, not {}", found.len(), list.count)),
             Err(why) => Err(format!("the list {name} {why}")),
@@ -198,15 +186,6 @@ impl Files {
     /// Tells whether a list of documents is there, byte for byte; the error says why it cannot be used.
     pub(super) fn check_documents(&self, list: &DocumentList) -> Result<(), String> {
         self.document_bytes(list).map(drop)
-    }
-
-    /// Does what [`Files::check_documents`] does for somebody who reads the list next, and keeps its bytes until then.
-    pub(super) fn check_documents_to_read(&self, list: &DocumentList) -> Result<(), String> {
-        let bytes = self.document_bytes(list)?;
-        if let Ok(mut checked) = self.checked.lock() {
-            *checked = Some((list.digest.clone(), bytes));
-        }
-        Ok(())
     }
 
     fn document_bytes(&self, list: &DocumentList) -> Result<Vec<u8>, String> {

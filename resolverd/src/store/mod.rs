@@ -970,7 +970,7 @@ impl Store {
         }
         let mut chosen = None;
         for (at, candidate) in candidates.iter().enumerate() {
-            match self.files.check_documents_to_read(&candidate.documents) {
+            match self.files.check_documents(&candidate.documents) {
                 Ok(()) => chosen = Some(at),
                 Err(found) => why.push(format!("generation {}: {found}", candidate.number)),
             }
