@@ -153,8 +153,7 @@ impl Digest {
     fn text(&self) -> String {
         let mut text = Vec::with_capacity(self.algorithm().name().len() + 1 + 2 * self.as_bytes().len());
         self.write(&mut text);
-        // A name, a colon and digits are text.
-        String::from_utf8(text).unwrap_or_default()
+        String::from_utf8(text).expect("a name, a colon and digits are text")
     }
 
     /// Writes its text.
@@ -239,8 +238,7 @@ impl From<Digests> for Vec<Digest> {
 pub fn hex(bytes: &[u8]) -> String {
     let mut digits = Vec::with_capacity(2 * bytes.len());
     push_hex(&mut digits, bytes);
-    // Digits are text.
-    String::from_utf8(digits).unwrap_or_default()
+    String::from_utf8(digits).expect("digits are text")
 }
 
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {

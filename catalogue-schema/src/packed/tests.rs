@@ -18,6 +18,8 @@ struct ReleaseRow<'a> {
     kind: Option<&'a str>,
     summary: Option<&'a str>,
     dependencies: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    implements: Vec<String>,
     source: SourceRow<'a>,
     integrity: IntegrityRow<'a>,
     trust: TrustRow<'a>,
@@ -34,6 +36,7 @@ fn told(component: &Component, release: &Release) -> String {
         kind: release.kind.as_deref(),
         summary: release.summary.as_deref(),
         dependencies: release.dependencies.iter().map(ToString::to_string).collect(),
+        implements: release.implements.iter().map(ToString::to_string).collect(),
         source: SourceRow::of(&component.owner, release),
         integrity: IntegrityRow::of(release),
         trust: TrustRow::of(&release.verdict),
@@ -72,7 +75,7 @@ fn full() -> Component {
         json!({"trusted": {"level": "unpinned", "rule": "r", "signers": ["s"], "unchecked": true}});
     let files =
         json!([{"path": "a/b.yaml", "digest": digest, "size": 7}, {"path": "c", "blob": "9".repeat(40)}]);
-    let extra = json!({"tags": ["One", "two"], "description": "Ça", "n": 1, "deep": {"x": [null, true]}});
+    let extra = json!({"tags": ["One", "two"], "description": "Ça", "n": 1, "deep": {"x": [null, true]}, "a \"b\"\n": ""});
     component(
         &[
             release(
@@ -86,7 +89,7 @@ fn full() -> Component {
                 "2.0.0",
                 &json!({
                     "origin": {"repository": {"https": "https://example.org/x.git"}, "commit": "1".repeat(40), "path": "p/q"},
-                    "dependencies": ["lcod://a/c@^1", "lcod://a/d"], "summary": "ÉCOLE", "extra": extra,
+                    "dependencies": ["lcod://a/c@^1", "lcod://a/d"], "implements": ["lcod://a/x@1", "lcod://a/y"], "summary": "ÉCOLE", "extra": extra,
                     "warnings": [{"reason": "input.odd", "text": "odd"}],
                 }),
             ),

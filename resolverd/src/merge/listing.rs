@@ -158,7 +158,7 @@ impl Listing {
             let owner = self.owner.clone();
             let mut component = Component { id, owner, releases, shadowed: Vec::new() };
             let packed = self.packer.pack(&component);
-            if self.spare.len() < WAITING_FEW {
+            if self.spare.len() < WAITING_FEW && component.releases.capacity() <= WAITING_FEW {
                 component.releases.clear();
                 self.spare.push(component.releases);
             }

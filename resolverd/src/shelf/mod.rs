@@ -231,7 +231,7 @@ impl Shelf {
 
     /// Starts to read several documents one after the other.
     pub fn run(&self) -> Run<'_> {
-        Run { shelf: self, open: None, ahead: Ahead::default(), sound: Vec::new() }
+        Run { shelf: self, open: None, ahead: Ahead::default() }
     }
 
     /// Keeps the documents that are not here yet or are damaged, durably, all in one pack (documents over 1 MiB alone). Only documents
@@ -353,12 +353,7 @@ pub struct Run<'a> {
     shelf: &'a Shelf,
     open: Option<(Arc<Path>, File)>,
     ahead: Ahead,
-    /// What was found sound since it was last noted: noted together, one waits for the memory of all of them at once.
-    sound: Vec<(Digest, Spot)>,
 }
-
-/// How many documents are read before it is noted that they are sound.
-const SOUND_MAX: usize = 64;
 
 /// What was read of the open file beyond the document that was asked for: documents are mostly asked for in the order in which
 /// they came and were written.
@@ -396,24 +391,9 @@ impl Ahead {
     }
 
     fn held(&self, spot: &Spot) -> Option<&[u8]> {
-        self.part(spot.offset, spot.length)
-    }
-
-    fn part(&self, offset: u64, length: u64) -> Option<&[u8]> {
-        let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        let end = start.checked_add(usize::try_from(length).ok()?)?;
+        let start = usize::try_from(spot.offset.checked_sub(self.start)?).ok()?;
+        let end = start.checked_add(usize::try_from(spot.length).ok()?)?;
         self.bytes.get(start..end)
-    }
-
-    /// Returns the document right behind the last one where it lies here whole and its head says that it is the one with
-    /// this digest. Nobody has checked that.
-    fn next(&self, digest: &Digest) -> Option<(u64, &[u8])> {
-        let at = Some(self.end).filter(|end| *end > 0)?;
-        let (name, length) = self.part(at, HEAD_BYTES)?.split_first_chunk::<32>()?;
-        let length = u64::from_be_bytes(length.try_into().ok()?);
-        let is_wanted = digest.algorithm() == Algorithm::Sha256 && digest.as_bytes() == name;
-        let offset = at + HEAD_BYTES;
-        self.part(offset, length).filter(|_| is_wanted).map(|bytes| (offset, bytes))
     }
 
     fn fill(&mut self, file: &File, start: u64) -> std::io::Result<()> {
@@ -446,9 +426,6 @@ fn is_lost(error: &std::io::Error) -> bool {
 impl Run<'_> {
     /// Does what [`Shelf::read`] does, and hands the digest on that was computed for it.
     pub fn read(&mut self, digest: &Digest) -> Result<Option<Hashed>, ShelfError> {
-        if let Some(next) = self.next(digest) {
-            return Ok(Some(next));
-        }
         while let Some((spot, found)) = self.find(digest) {
             let read = match (found, &self.open) {
                 (Err(error), _) => Err(error),
@@ -463,7 +440,7 @@ impl Run<'_> {
             let hashed = Hashed::of(bytes);
             if hashed.bytes().len() as u64 == spot.length && hashed.digest() == digest {
                 if !spot.is_sound {
-                    self.found_sound(digest, spot);
+                    self.shelf.index().found_sound(digest, &spot);
                 }
                 return Ok(Some(hashed));
             }
@@ -471,33 +448,6 @@ impl Run<'_> {
             self.shelf.index().forget(digest, &spot);
         }
         Ok(None)
-    }
-
-    /// Returns a document that is asked for in the order in which the file holds them; the index is not asked where it lies.
-    fn next(&mut self, digest: &Digest) -> Option<Hashed> {
-        let (file, _) = self.open.as_ref()?;
-        let (offset, bytes) = self.ahead.next(digest)?;
-        // What is damaged is dealt with by who finds it in the index.
-        let hashed = Some(Hashed::of(bytes.to_vec())).filter(|hashed| hashed.digest() == digest)?;
-        let length = bytes.len() as u64;
-        let spot = Spot { file: Arc::clone(file), offset, length, is_sound: false };
-        self.ahead.end = offset + length;
-        self.found_sound(digest, spot);
-        Some(hashed)
-    }
-
-    fn found_sound(&mut self, digest: &Digest, spot: Spot) {
-        self.sound.push((digest.clone(), spot));
-        if self.sound.len() == SOUND_MAX {
-            self.note_sound();
-        }
-    }
-
-    fn note_sound(&mut self) {
-        if !self.sound.is_empty() {
-            let mut index = self.shelf.index();
-            self.sound.drain(..).for_each(|(digest, spot)| index.found_sound(&digest, &spot));
-        }
     }
 
     /// Finds a document and opens its file under the lock: a sweep may unlink the file, it cannot take it away.
@@ -512,12 +462,6 @@ impl Run<'_> {
             };
         }
         Some((spot, Ok(())))
-    }
-}
-
-impl Drop for Run<'_> {
-    fn drop(&mut self) {
-        self.note_sound();
     }
 }
 

@@ -113,33 +113,6 @@ fn one_run_reads_from_several_files_and_notices_damage_and_loss() {
 }
 
 #[test]
-fn documents_in_their_order_are_read_around_what_is_damaged() {
-    let home = tempfile::tempdir().unwrap();
-    let documents: Vec<(Digest, Vec<u8>)> =
-        (0..3 * SOUND_MAX).map(|at| document(&format!("the document {at:04}"))).collect();
-    Shelf::open(home.path()).unwrap().keep(&documents).unwrap();
-    let frame = HEAD_BYTES as usize + documents[0].1.len();
-    let place = |at: usize| PACK_MAGIC.len() + at * frame;
-    let shelf = Shelf::open(home.path()).unwrap();
-    // A document, the digest in a head and the length in another, once the index was made.
-    let pack = only_pack(home.path());
-    let mut content = std::fs::read(&pack).unwrap();
-    for byte in [place(9) + HEAD_BYTES as usize, place(20), place(30) + 32] {
-        content[byte] ^= 0xff;
-    }
-    std::fs::write(&pack, content).unwrap();
-    let mut run = shelf.run();
-    for (at, (digest, bytes)) in documents.iter().enumerate() {
-        let found = run.read(digest).unwrap().map(Hashed::into_bytes);
-        assert_eq!(found, Some(bytes.clone()).filter(|_| at != 9), "{at}");
-    }
-    drop(run);
-    for (at, (digest, _)) in documents.iter().enumerate() {
-        assert_eq!((shelf.has_read(digest), shelf.contains(digest)), (at != 9, at != 9), "{at}");
-    }
-}
-
-#[test]
 fn several_threads_keep_and_read_at_once() {
     let home = tempfile::tempdir().unwrap();
     let shelf = Shelf::open(home.path()).unwrap();

@@ -121,7 +121,7 @@ struct Sorted {
     shift: u32,
 }
 
-/// How many entries share their highest bits on average, at least.
+/// How many entries share their highest bits on average, about.
 const ENTRIES_ALIKE: usize = 4;
 
 /// What is known of the versions of one component from one source.

@@ -759,6 +759,8 @@ impl<'a> Reader<'a> {
         let mut errands = VecDeque::from(errands);
         // What is left of a component that cannot be taken over whole.
         let mut singly = VecDeque::new();
+        // How many of the fresh documents are counted, and their bytes.
+        let (mut counted, mut fresh_bytes) = (0, 0);
         let is_from_shelf = mode == Mode::Recorded || self.is_offline();
         let mut at_once = if is_from_shelf { SHELVED_AT_ONCE } else { WANTS_AT_ONCE };
         let (mut shelf, mut obtained) = (self.sync.shelf.run(), 0);
@@ -836,8 +838,12 @@ impl<'a> Reader<'a> {
                 finding.warnings.append(&mut found.warnings);
             }
             // Signatures take much more room than manifests: what passed need not wait in memory for the rest.
-            if fresh.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > FRESH_BYTES_MAX {
+            let news = fresh.get(counted..).unwrap_or_default();
+            fresh_bytes += news.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+            counted = fresh.len();
+            if fresh_bytes > FRESH_BYTES_MAX {
                 self.sync.shelf.keep(&take(fresh))?;
+                (counted, fresh_bytes) = (0, 0);
             }
         }
         refuse_twice(checksums, &mut listing);
