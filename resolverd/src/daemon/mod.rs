@@ -37,7 +37,7 @@ use crate::daemon::hearing::{Hear, heard};
 use crate::daemon::notify::{Notifier, Supervisor};
 use crate::daemon::rounds::{Pulse, Rounds, status};
 use crate::daemon::socket::{Socket, Sockets};
-use crate::daemon::urgency::{step_back, step_back_allocator};
+use crate::daemon::urgency::step_back;
 use crate::daemon::writer::{Writer, now, now_ms, now_s, of_config};
 use crate::order::Order;
 use crate::server::answer::Records;
@@ -66,7 +66,6 @@ const WRITER: &str = "writer";
 pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Result<(), DaemonError> {
     log_contained_panics();
     outlive_file_size_limit();
-    step_back_allocator();
     let mut writer = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
     let state =

@@ -20,6 +20,7 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::files::Workshop;
 use crate::daemon::rehearse;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
+use crate::daemon::urgency::step_back_allocator;
 use crate::fetch::Origins;
 use crate::fetch::limit::Limits;
 use crate::order::{
@@ -286,6 +287,8 @@ impl Writer {
                     Err(RecvTimeoutError::Timeout) => {}
                 }
             }
+            // Not once for all: a thread has the name of the program until it has begun to run.
+            step_back_allocator();
             waiting.extend(inbox.try_iter());
             if waiting.iter().any(|order| matches!(order, Order::Stop)) {
                 for order in waiting {
