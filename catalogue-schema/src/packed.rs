@@ -45,7 +45,7 @@ use crate::packed::search::Searchable;
 use crate::packed::told::{Hidden, Told};
 use crate::packed::write::{Packer, marks};
 use crate::row::{ShadowRow, UNCHECKED};
-use crate::version::Version;
+use crate::version::{Version, write_triple};
 
 /// How blocks are written.
 pub const FORMAT: u8 = 3;
@@ -675,6 +675,12 @@ impl<'a> Listed<'a> {
         let (major, minor, patch) = self.triple();
         let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
         usize::from(self.entry[VERSION_BYTES]) == digits(major) + digits(minor) + digits(patch) + 2
+    }
+
+    /// Adds the text of its three numbers, `1.0.0`. Reads the entry only.
+    pub fn write_triple(&self, out: &mut Vec<u8>) {
+        let (major, minor, patch) = self.triple();
+        write_triple([major, minor, patch], out);
     }
 
     fn has(&self, mark: u16) -> bool {

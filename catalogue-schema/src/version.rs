@@ -45,10 +45,7 @@ impl Version {
     /// Writes its text: letters, digits, and `.`, `-`, `+` between them.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let semver::Version { major, minor, patch, pre, build } = &self.0;
-        for (sign, number) in [(None, *major), (Some(b'.'), *minor), (Some(b'.'), *patch)] {
-            out.extend(sign);
-            decimal(number, out);
-        }
+        write_triple([*major, *minor, *patch], out);
         for (sign, text) in [(b'-', pre.as_str()), (b'+', build.as_str())] {
             if !text.is_empty() {
                 out.push(sign);
@@ -73,6 +70,15 @@ impl Version {
     pub fn is_twin_of(&self, other: &Version) -> bool {
         self.0.cmp_precedence(&other.0).is_eq()
     }
+}
+
+/// Writes three numbers as a version has them.
+pub(crate) fn write_triple([major, minor, patch]: [u64; 3], out: &mut Vec<u8>) {
+    decimal(major, out);
+    out.push(b'.');
+    decimal(minor, out);
+    out.push(b'.');
+    decimal(patch, out);
 }
 
 /// Writes the decimal digits of a number.

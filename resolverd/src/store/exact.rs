@@ -119,20 +119,27 @@ impl Exact {
         let newest = newest.collect();
         let mut exact = Exact { keys: RandomState::new(), slots: vec![EMPTY; size].into(), newest };
         // Hardly any id ends with a version.
-        let is_ambiguous = |id: &&str| id.ends_with(is_digit);
-        let ids: HashSet<&str> = components.iter().map(Packed::id_text).filter(is_ambiguous).collect();
-        let (mut key, mut longer) = (String::new(), String::new());
+        let is_ambiguous = |id: &&str| is_version_last(id);
+        let ids: HashSet<&[u8]> =
+            components.iter().map(Packed::id_text).filter(is_ambiguous).map(str::as_bytes).collect();
+        let (mut key, mut longer) = (Vec::new(), Vec::new());
         for (component, place) in components.iter().zip(0..NOWHERE) {
             let Some(parts) = Parts::of(component.id_text()) else { continue };
+            parts.key("", &mut key);
+            let before_version = key.len();
             for listed in component.all().filter(|listed| is_alone(component, listed)) {
-                let version = listed.version_text();
-                longer.clear();
-                longer.extend([component.id_text(), "/", version]);
-                if ids.contains(longer.as_str()) {
-                    continue;
+                key.truncate(before_version);
+                // Made of numbers that stand together, instead of read where the answer stands.
+                listed.write_triple(&mut key);
+                if !ids.is_empty() {
+                    longer.clear();
+                    longer.extend(component.id_bytes());
+                    longer.extend(key.get(before_version.saturating_sub(1)..).unwrap_or_default());
+                    if ids.contains(longer.as_slice()) {
+                        continue;
+                    }
                 }
-                parts.key(version, &mut key);
-                let hash = exact.keys.hash_one(key.as_bytes());
+                let hash = exact.keys.hash_one(key.as_slice());
                 if let Some(slot) = Slot::of(hash, place, component, &listed) {
                     exact.put(hash, slot);
                 }
@@ -168,12 +175,12 @@ impl Exact {
     /// Finds the answers about ids and versions, `lcod://ns/name@1.0.0`, all of them step by step, so that a processor waits for the
     /// memory of many at once instead of one after the other; `None` where one of them is too long, not found, or may not be used.
     pub fn find_all<'s>(&self, texts: &[&str], components: &'s [Packed]) -> Option<Vec<[&'s [u8]; 3]>> {
-        let mut key = String::new();
+        let mut key = Vec::new();
         let mut wanted = Vec::with_capacity(texts.len());
         for text in texts {
             let (id, version) = text.rsplit_once('@').filter(|_| text.len() <= REFERENCE_BYTES_MAX)?;
             Parts::of(id)?.key(version, &mut key);
-            wanted.push((id, version, self.keys.hash_one(key.as_bytes())));
+            wanted.push((id, version, self.keys.hash_one(key.as_slice())));
         }
         let slots = wanted.iter().map(|(.., hash)| self.likely(*hash).next().filter(|slot| slot.is_usable()));
         let slots: Vec<Slot> = slots.collect::<Option<_>>()?;
@@ -221,9 +228,11 @@ impl<'a> Parts<'a> {
         Some(Parts { dialect, name: rest.strip_prefix("//").unwrap_or(rest) })
     }
 
-    fn key(self, version: &str, key: &mut String) {
+    fn key(self, version: &str, key: &mut Vec<u8>) {
         key.clear();
-        key.extend([self.dialect, "/", self.name, "/", version]);
+        for part in [self.dialect, "/", self.name, "/", version] {
+            key.extend(part.as_bytes());
+        }
     }
 
     /// Tells whether an answer is that of such an id, in either form, and this version.
@@ -235,6 +244,13 @@ impl<'a> Parts<'a> {
 
 fn is_digit(c: char) -> bool {
     c.is_ascii_digit()
+}
+
+/// Tells whether an id ends as a version of three numbers does, behind a slash.
+fn is_version_last(id: &str) -> bool {
+    let last = id.rsplit_once('/').map_or(id, |(_, last)| last);
+    last.bytes().filter(|byte| *byte == b'.').count() == 2
+        && last.bytes().all(|byte| byte == b'.' || byte.is_ascii_digit())
 }
 
 /// Tells whether its version is three numbers, and none in its component differs from it in build metadata alone.
@@ -271,6 +287,22 @@ mod tests {
         let id = component.id_text();
         let path = id.replacen("://", "/", 1).replacen(':', "/", 1);
         (format!("{path}/{version}"), format!("{id}@{version}"))
+    }
+
+    /// An id may end as a version does, and its path then be that of another one's release.
+    #[test]
+    fn a_path_that_two_things_have_leads_nowhere() {
+        let mut components: Vec<Packed> =
+            ["lcod://n/x", "lcod://n/x/1.2.3", "lcod://n/x/1.3", "lcod://n/1.2.3.4", "lcod://n/17"]
+                .map(|id| packed(id, &texts(&["1.2.3", "1.3.0"])))
+                .into();
+        components.sort_by(|one, other| one.id_text().cmp(other.id_text()));
+        let exact = Exact::of(&components);
+        let is_found = |path: &str| exact.find(path, &components).is_some();
+        assert!(!is_found("lcod/n/x/1.2.3"));
+        for path in ["x/1.3.0", "x/1.2.3/1.2.3", "x/1.3/1.3.0", "1.2.3.4/1.2.3", "17/1.3.0"] {
+            assert!(is_found(&format!("lcod/n/{path}")), "{path}");
+        }
     }
 
     #[test]
