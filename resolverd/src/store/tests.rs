@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use catalogue_schema::generation::{DocumentList, DocumentRecord};
-use catalogue_schema::model::Component;
+use catalogue_schema::model::{Component, Warning};
 use serde_json::json;
 
 use super::*;
@@ -416,6 +416,53 @@ fn rows_of_another_schema_are_never_guessed_at() {
         assert_eq!((next.snapshot.generation.number, next.rows_written), (3, 2));
     });
     check(&home, "3: n/a@1.0.0 n/b@1.0.0");
+}
+
+#[test]
+fn blocks_that_differ_in_any_byte_have_other_seals() {
+    let block = |component: &Component| Packed::of(component).unwrap();
+    let seal = |packed: &Packed| Seal::of(packed).digest;
+    let known = block(&component("n/a", "1.0.0", "small"));
+    let mut read = 0;
+    for at in 0..known.as_bytes().len() {
+        for bit in 0..8 {
+            let mut bad = known.as_bytes().to_vec();
+            bad[at] ^= 1 << bit;
+            let Ok(bad) = Packed::read(&bad) else { continue };
+            assert_ne!(seal(&bad), seal(&known), "bit {bit} of byte {at}");
+            read += 1;
+        }
+    }
+    assert!(read > 1000, "{read} of them can be read");
+
+    // What is no part of what a component says is part of its seal.
+    let warned = |text: &str| {
+        let mut one = component("n/a", "1.0.0", "small");
+        one.releases[0].warnings = vec![Warning::new("a.reason", text)];
+        one
+    };
+    let (old, new) = (block(&warned("one")), block(&warned("two")));
+    assert_eq!((old.says(), old.as_bytes().len()), (new.says(), new.as_bytes().len()));
+    assert_ne!(seal(&old), seal(&new));
+    let home = Home::new();
+    home.commit_all(&[vec![warned("one")], vec![warned("two")]]);
+    home.open(|_, opened| assert_eq!(content(&warm(opened).unwrap()), [warned("two")]));
+}
+
+#[test]
+fn a_sound_row_in_the_place_of_another_is_noticed() {
+    let check = |id: &str, (name, version): (&str, &str)| {
+        let home = two_generations();
+        home.open(|store, _| {
+            let packed = Packed::of(&component(name, version, "small")).unwrap();
+            let value = row::Row::of(&packed, &Seal::of(&packed)).encode();
+            store.index.as_mut().unwrap().write(vec![(row::key(id, 2), Some(value))]).unwrap();
+        });
+        home.open(|_, opened| told(&opened))
+    };
+    assert_eq!(check("lcod://n/b", ("n/b", "1.1.0")), "2: n/b@1.1.0 n/c@1.0.0");
+    assert_eq!(check("lcod://n/b", ("n/b", "1.0.0")), "rebuild 2");
+    assert_eq!(check("lcod://n/b", ("n/c", "1.0.0")), "rebuild 2");
 }
 
 #[test]
