@@ -9,6 +9,7 @@ use catalogue_schema::generation::Generation;
 use catalogue_schema::packed::Packed;
 
 use crate::shelf::{Run, Shelf};
+use crate::store::index::{Value, Written};
 use crate::store::row::{self, Root, Row, Seal};
 use crate::store::{Snapshot, StoreError};
 
@@ -50,13 +51,15 @@ pub(super) struct Planning<'a> {
     at: usize,
     plan: Plan,
     marks: Vec<(Place, Mark)>,
+    /// Where a value is written before the engine takes it.
+    value: Vec<u8>,
 }
 
 /// What a commit has to write.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Keys and values for the index.
-    pub(super) rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Rows for the index, in the order of their keys.
+    pub(super) rows: Vec<Written>,
     /// Blocks for the shelf, which go first.
     pub(super) documents: Vec<(Digest, Packed)>,
 }
@@ -70,7 +73,12 @@ impl Line {
 impl Ledger {
     /// Starts to collect the rows of generation `number`, which is higher than any in the ledger.
     pub(super) fn plan(&self, number: u64) -> Planning<'_> {
-        Planning { ledger: self, number, at: 0, plan: Plan::default(), marks: Vec::new() }
+        Planning { ledger: self, number, at: 0, plan: Plan::default(), marks: Vec::new(), value: Vec::new() }
+    }
+
+    /// Tells whether the index holds no row at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 
     /// Takes in the rows that were written, which come in the order of their ids.
@@ -189,7 +197,8 @@ impl Planning<'_> {
     }
 
     fn write(&mut self, id: &str, row: &Row<'_>, mark: Mark) {
-        self.plan.rows.push((row::key(id, self.number), Some(row.encode())));
+        row.write(&mut self.value);
+        self.plan.rows.push((row::key(id, self.number), Some(Value::from(self.value.as_slice()))));
         self.marks.push(((id.into(), self.number), mark));
     }
 }

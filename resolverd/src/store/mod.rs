@@ -71,7 +71,7 @@ use crate::shelf::{Shelf, ShelfError};
 use crate::store::audit::{Audit, Entry, Event};
 use crate::store::files::{Files, Found, Named};
 use crate::store::first_seen::{FirstSeen, Sighting};
-use crate::store::index::{BATCH_ROWS_MAX, Fault, Index};
+use crate::store::index::{BATCH_ROWS_MAX, Fault, Index, Written};
 use crate::store::ledger::{Ledger, Mark};
 use crate::store::memory::{KEYSETS_FORGOTTEN, Marks, Memory, Records, Remains};
 use crate::store::places::Places;
@@ -809,12 +809,17 @@ impl Store {
         previous: Option<&Snapshot>,
     ) -> Result<(u64, Vec<(ledger::Place, Mark)>), StoreError> {
         let mut plan = self.ledger.plan(number);
+        let is_first = self.ledger.is_empty();
+        let mut apply = |rows: Vec<Written>| match is_first {
+            true => index.fill(&rows),
+            false => index.apply(rows),
+        };
         let mut known = previous.map(|snapshot| snapshot.components.iter().peekable());
         for (component, seal) in components.iter_mut().zip(seals) {
             if plan.put(component, seal) {
                 if let Some(plan) = plan.take(BATCH_ROWS_MAX) {
                     self.shelf.keep(&plan.documents)?;
-                    index.apply(plan.rows)?;
+                    apply(plan.rows)?;
                 }
                 continue;
             }
@@ -828,7 +833,8 @@ impl Store {
         let (rest, marks) = plan.finish();
         self.shelf.keep(&rest.documents)?;
         if !marks.is_empty() {
-            index.write(rest.rows)?;
+            apply(rest.rows)?;
+            index.make_durable()?;
         }
         Ok((marks.len() as u64, marks))
     }
@@ -1035,7 +1041,7 @@ fn bytes_below(path: &Path) -> u64 {
     crate::shelf::durable::entries(path).unwrap_or_default().into_iter().map(size).sum()
 }
 
-fn removals(rows: &[(Arc<str>, u64)]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+fn removals(rows: &[(Arc<str>, u64)]) -> Vec<Written> {
     rows.iter().map(|(id, generation)| (row::key(id, *generation), None)).collect()
 }
 

@@ -83,17 +83,24 @@ impl<'a> Row<'a> {
 
     /// Returns the value that is stored.
     pub(super) fn encode(&self) -> Vec<u8> {
+        let mut value = Vec::new();
+        self.write(&mut value);
+        value
+    }
+
+    /// Writes the value that is stored in the place of what is in `value`.
+    pub(super) fn write(&self, value: &mut Vec<u8>) {
         let (kind, payload, sum) = match self {
             Row::Inline(block, sum) => (INLINE, *block, *sum),
             Row::Shelved(digest) => (SHELVED, digest.as_bytes(), checksum(SHELVED, digest.as_bytes())),
             Row::Gone => (GONE, [].as_slice(), checksum(GONE, &[])),
         };
-        let mut value = Vec::with_capacity(HEAD_BYTES + payload.len());
+        value.clear();
+        value.reserve(HEAD_BYTES + payload.len());
         value.extend(ROW_SCHEMA.to_be_bytes());
         value.extend(sum.to_be_bytes());
         value.push(kind);
         value.extend(payload);
-        value
     }
 
     /// Reads a stored value; the error says what is wrong with it.
