@@ -176,6 +176,11 @@ impl Packed {
         &self.0
     }
 
+    /// Returns what stands before the releases: head, entries, texts, shadows and search.
+    pub fn front(&self) -> &[u8] {
+        self.part(0, self.releases_at())
+    }
+
     /// Tells whether both are the same memory.
     pub fn is_shared_with(&self, other: &Packed) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -9,7 +9,8 @@ use catalogue_schema::generation::Generation;
 use catalogue_schema::packed::Packed;
 
 use crate::shelf::{Run, Shelf};
-use crate::store::row::{self, Root, Row};
+use crate::store::index::{Value, Written};
+use crate::store::row::{self, Root, Row, Seal};
 use crate::store::{Snapshot, StoreError};
 
 /// Every row of the index, without its payload.
@@ -30,7 +31,7 @@ struct Line {
 /// What is remembered of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// The digest of the block in the row.
+    /// The digest of the row with a block in it.
     Inline(Digest),
     /// The digest of the block on the shelf.
     Shelved(Digest),
@@ -50,13 +51,15 @@ pub(super) struct Planning<'a> {
     at: usize,
     plan: Plan,
     marks: Vec<(Place, Mark)>,
+    /// Where a value is written before the engine takes it.
+    value: Vec<u8>,
 }
 
 /// What a commit has to write.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Keys and values for the index.
-    pub(super) rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Rows for the index, in the order of their keys.
+    pub(super) rows: Vec<Written>,
     /// Blocks for the shelf, which go first.
     pub(super) documents: Vec<(Digest, Packed)>,
 }
@@ -70,7 +73,12 @@ impl Line {
 impl Ledger {
     /// Starts to collect the rows of generation `number`, which is higher than any in the ledger.
     pub(super) fn plan(&self, number: u64) -> Planning<'_> {
-        Planning { ledger: self, number, at: 0, plan: Plan::default(), marks: Vec::new() }
+        Planning { ledger: self, number, at: 0, plan: Plan::default(), marks: Vec::new(), value: Vec::new() }
+    }
+
+    /// Tells whether the index holds no row at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 
     /// Takes in the rows that were written, which come in the order of their ids.
@@ -135,15 +143,15 @@ impl Ledger {
 }
 
 impl Planning<'_> {
-    /// Takes a component, whose id stands behind those that were put before, and the digest of its block; tells whether it
-    /// differs from what the index holds.
-    pub(super) fn put(&mut self, component: &Packed, digest: &Digest) -> bool {
+    /// Takes a component, whose id stands behind those that were put before, and what stands for it; tells whether it differs from
+    /// what the index holds.
+    pub(super) fn put(&mut self, component: &Packed, seal: &Seal) -> bool {
         let id = component.id_text();
         self.pass(id);
-        let row = Row::of(component.as_bytes(), digest);
+        let row = Row::of(component, seal);
         let mark = match &row {
             Row::Shelved(digest) => Mark::Shelved(digest.clone()),
-            Row::Inline(_) | Row::Gone => Mark::Inline(digest.clone()),
+            Row::Inline(..) | Row::Gone => Mark::Inline(seal.digest.clone()),
         };
         if let Some(line) = self.ledger.lines.get(self.at).filter(|line| *line.id == *id) {
             self.at += 1;
@@ -154,7 +162,7 @@ impl Planning<'_> {
         let is_shelved = matches!(row, Row::Shelved(_));
         self.write(id, &row, mark);
         if is_shelved {
-            self.plan.documents.push((digest.clone(), component.clone()));
+            self.plan.documents.push((seal.digest.clone(), component.clone()));
         }
         true
     }
@@ -189,7 +197,8 @@ impl Planning<'_> {
     }
 
     fn write(&mut self, id: &str, row: &Row<'_>, mark: Mark) {
-        self.plan.rows.push((row::key(id, self.number), Some(row.encode())));
+        row.write(&mut self.value);
+        self.plan.rows.push((row::key(id, self.number), Some(Value::from(self.value.as_slice()))));
         self.marks.push(((id.into(), self.number), mark));
     }
 }
@@ -218,9 +227,9 @@ pub(super) type Stored = Result<Taken, Vec<u8>>;
 pub(super) fn take(key: &[u8], value: &[u8]) -> Stored {
     let Some((id, number)) = row::read_key(key) else { return Err(key.to_vec()) };
     let says = Row::decode(value).and_then(|row| match row {
-        Row::Inline(block) => {
+        Row::Inline(block, sum) => {
             let packed = Packed::read(block).map_err(|error| error.to_string())?;
-            Ok(Says::Inline(Digest::sha256(block), packed))
+            Ok(Says::Inline(row::inline_digest(&packed, sum), packed))
         }
         Row::Shelved(digest) => Ok(Says::Shelved(digest, OnceLock::new())),
         Row::Gone => Ok(Says::Gone),
@@ -236,7 +245,7 @@ pub(super) fn key(row: &Stored) -> Vec<u8> {
     }
 }
 
-/// A block and its digest, `None` where there is none; the error says why it cannot be had.
+/// A block and what stands for it, `None` where there is none; the error says why it cannot be had.
 type Block<'a> = Result<Option<(&'a Digest, &'a Packed)>, String>;
 
 impl Taken {
@@ -248,7 +257,7 @@ impl Taken {
         }
     }
 
-    /// Returns the block and its digest; `None` where the id is gone. The inner error says why it cannot be had.
+    /// Returns the block and what stands for it; `None` where the id is gone. The inner error says why it cannot be had.
     fn block(&self, shelf: &mut Run<'_>) -> Result<Block<'_>, StoreError> {
         let id = &self.id;
         let (digest, packed) = match &self.says {

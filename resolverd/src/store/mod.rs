@@ -30,8 +30,8 @@
 //! A component is one block of bytes (`catalogue_schema::packed`): the same in its row, on the shelf and in memory, so that it is
 //! encoded once and read only by whoever asks for it.
 //!
-//! The root digest of a generation is SHA-256 over (id, zero byte, SHA-256 of the block) of its components in the order of their
-//! ids.
+//! The root digest of a generation is SHA-256 over (id, zero byte, what stands for the block, see `row.rs`) of its components in the
+//! order of their ids.
 
 mod appended;
 pub mod audit;
@@ -71,12 +71,12 @@ use crate::shelf::{Shelf, ShelfError};
 use crate::store::audit::{Audit, Entry, Event};
 use crate::store::files::{Files, Found, Named};
 use crate::store::first_seen::{FirstSeen, Sighting};
-use crate::store::index::{BATCH_ROWS_MAX, Fault, Index};
+use crate::store::index::{BATCH_ROWS_MAX, Fault, Index, Written};
 use crate::store::ledger::{Ledger, Mark};
 use crate::store::memory::{KEYSETS_FORGOTTEN, Marks, Memory, Records, Remains};
 use crate::store::places::Places;
 use crate::store::revisions::Log;
-use crate::store::row::Root;
+use crate::store::row::{Root, Seal};
 
 /// A generation as readers see it: immutable, complete, in memory.
 #[derive(Debug)]
@@ -757,9 +757,9 @@ impl Store {
         generation.documents = documents.list.clone();
         components.sort_by(|one, other| one.id_bytes().cmp(other.id_bytes()));
         components.dedup_by(|later, first| later.id_bytes() == first.id_bytes());
-        let digests: Vec<Digest> = components.iter().map(|one| Digest::sha256(one.as_bytes())).collect();
+        let seals: Vec<Seal> = components.iter().map(Seal::of).collect();
         let mut root = Root::default();
-        components.iter().zip(&digests).for_each(|(one, digest)| root.add(one.id_text(), digest));
+        components.iter().zip(&seals).for_each(|(one, seal)| root.add(one.id_text(), &seal.digest));
         (generation.components, generation.root) = (components.len() as u64, root.finish());
         let restored = self.lost.take().filter(|lost| is_restored_by(lost, &generation));
         let number = match &restored {
@@ -774,7 +774,7 @@ impl Store {
             let held = &snapshot.generation;
             self.current.as_ref().is_some_and(|(number, root)| (*number, root) == (held.number, &held.root))
         });
-        let (rows_written, marks) = self.write_rows(index, number, &mut components, &digests, previous)?;
+        let (rows_written, marks) = self.write_rows(index, number, &mut components, &seals, previous)?;
         generation.schema = GENERATION_SCHEMA.into();
         generation.number = number;
         self.files.keep_documents(&documents)?;
@@ -805,22 +805,27 @@ impl Store {
         index: &mut Index,
         number: u64,
         components: &mut [Packed],
-        digests: &[Digest],
+        seals: &[Seal],
         previous: Option<&Snapshot>,
     ) -> Result<(u64, Vec<(ledger::Place, Mark)>), StoreError> {
         let mut plan = self.ledger.plan(number);
+        let is_first = self.ledger.is_empty();
+        let mut apply = |rows: Vec<Written>| match is_first {
+            true => index.fill(&rows),
+            false => index.apply(rows),
+        };
         let mut known = previous.map(|snapshot| snapshot.components.iter().peekable());
-        for (component, digest) in components.iter_mut().zip(digests) {
-            if plan.put(component, digest) {
+        for (component, seal) in components.iter_mut().zip(seals) {
+            if plan.put(component, seal) {
                 if let Some(plan) = plan.take(BATCH_ROWS_MAX) {
                     self.shelf.keep(&plan.documents)?;
-                    index.apply(plan.rows)?;
+                    apply(plan.rows)?;
                 }
                 continue;
             }
             let Some(known) = &mut known else { continue };
             while known.next_if(|known| known.id_bytes() < component.id_bytes()).is_some() {}
-            // The index holds the same digest, and so does the snapshot that was made of it.
+            // The index holds the same, and so does the snapshot that was made of it.
             if let Some(same) = known.next_if(|known| known.id_bytes() == component.id_bytes()) {
                 *component = same.clone();
             }
@@ -828,7 +833,8 @@ impl Store {
         let (rest, marks) = plan.finish();
         self.shelf.keep(&rest.documents)?;
         if !marks.is_empty() {
-            index.write(rest.rows)?;
+            apply(rest.rows)?;
+            index.make_durable()?;
         }
         Ok((marks.len() as u64, marks))
     }
@@ -1035,7 +1041,7 @@ fn bytes_below(path: &Path) -> u64 {
     crate::shelf::durable::entries(path).unwrap_or_default().into_iter().map(size).sum()
 }
 
-fn removals(rows: &[(Arc<str>, u64)]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+fn removals(rows: &[(Arc<str>, u64)]) -> Vec<Written> {
     rows.iter().map(|(id, generation)| (row::key(id, *generation), None)).collect()
 }
 

@@ -14,7 +14,7 @@ pub fn row(value: &[u8]) {
     for value in [value, &sealed] {
         let Ok(row) = Row::decode(value) else { continue };
         assert_eq!(row.encode(), value, "a row is written as it was read");
-        if let Row::Inline(block) = row
+        if let Row::Inline(block, _) = row
             && let Ok(packed) = Packed::read(block)
         {
             assert_eq!(packed.as_bytes(), block, "a block stays as it is");

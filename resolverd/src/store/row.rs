@@ -5,22 +5,67 @@
 //! - value: `[schema u16][crc32 u32][kind u8][payload]`, big endian; the checksum covers kind and payload.
 //!   Kind 0: the packed component, as a snapshot holds it. Kind 1: the digest of that block, which lies on the shelf. Kind 2: the
 //!   id is gone.
+//!
+//! # What stands for a block
+//! [`Seal::of`]: for a block on the shelf the SHA-256 of its bytes; for one in a row SHA-256 over what stands before its releases
+//! (see [`catalogue_schema::packed`]), then the row's checksum (u32) and the length of the block (u64).
+//!
+//! Before the releases stands [`Packed::says`], a SHA-256 over what decides their answers, with the places of all parts: blocks that
+//! differ in what they say, a copy from an earlier generation and the block of another id have other digests. What is left are texts
+//! that decide nothing (those of warnings and refusals, the places of local repositories) and damage, and both change the checksum but for
+//! one time in four billions. Damage has to get past the engine first, which has a checksum of its own over every page. It is no
+//! guard against somebody who writes into the state directory, and need be none: whoever can do so can write the root digest too.
 
 use catalogue_schema::digest::Digest;
+use catalogue_schema::packed::Packed;
 use sha2::{Digest as _, Sha256};
 
 /// How rows are written; another number means that the index is built anew.
-pub(super) const ROW_SCHEMA: u16 = 4;
+pub(super) const ROW_SCHEMA: u16 = 5;
 /// Longer payloads lie on the shelf. What lies here answers also where the shelf is lost.
 pub(super) const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 const HEAD_BYTES: usize = 7;
+/// The kinds of rows.
+const INLINE: u8 = 0;
+const SHELVED: u8 = 1;
+const GONE: u8 = 2;
+
+/// What stands for a packed component.
+#[derive(Debug)]
+pub(super) struct Seal {
+    /// Equal where the blocks are.
+    pub(super) digest: Digest,
+    /// The checksum of its row; `None` where it lies on the shelf.
+    sum: Option<u32>,
+}
+
+impl Seal {
+    /// Returns what stands for a packed component.
+    pub(super) fn of(packed: &Packed) -> Seal {
+        let block = packed.as_bytes();
+        if block.len() > INLINE_BYTES_MAX {
+            return Seal { digest: Digest::sha256(block), sum: None };
+        }
+        let sum = checksum(INLINE, block);
+        Seal { digest: inline_digest(packed, sum), sum: Some(sum) }
+    }
+}
+
+/// Returns what stands for a packed component in a row with this checksum.
+pub(super) fn inline_digest(packed: &Packed, sum: u32) -> Digest {
+    let mut hasher = Sha256::new();
+    hasher.update(packed.front());
+    hasher.update(sum.to_be_bytes());
+    hasher.update((packed.as_bytes().len() as u64).to_be_bytes());
+    Digest::from_sha256(hasher.finalize().into())
+}
 
 /// What a row says about its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Row<'a> {
-    /// The packed component.
-    Inline(&'a [u8]),
+    /// The packed component, and the checksum of the row.
+    Inline(&'a [u8], u32),
     /// The packed component is on the shelf under this digest.
     Shelved(Digest),
     /// The id is gone.
@@ -28,29 +73,34 @@ pub(super) enum Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// Returns the row of a packed component, by its length.
-    pub(super) fn of(block: &'a [u8], digest: &Digest) -> Row<'a> {
-        match block.len() <= INLINE_BYTES_MAX {
-            true => Row::Inline(block),
-            false => Row::Shelved(digest.clone()),
+    /// Returns the row of a packed component.
+    pub(super) fn of(packed: &'a Packed, seal: &Seal) -> Row<'a> {
+        match seal.sum {
+            Some(sum) => Row::Inline(packed.as_bytes(), sum),
+            None => Row::Shelved(seal.digest.clone()),
         }
     }
 
     /// Returns the value that is stored.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let (kind, payload) = match self {
-            Row::Inline(block) => (0, *block),
-            Row::Shelved(digest) => (1, digest.as_bytes()),
-            Row::Gone => (2, [].as_slice()),
+        let mut value = Vec::new();
+        self.write(&mut value);
+        value
+    }
+
+    /// Writes the value that is stored in the place of what is in `value`.
+    pub(super) fn write(&self, value: &mut Vec<u8>) {
+        let (kind, payload, sum) = match self {
+            Row::Inline(block, sum) => (INLINE, *block, *sum),
+            Row::Shelved(digest) => (SHELVED, digest.as_bytes(), checksum(SHELVED, digest.as_bytes())),
+            Row::Gone => (GONE, [].as_slice(), checksum(GONE, &[])),
         };
-        let mut value = Vec::with_capacity(HEAD_BYTES + payload.len());
+        value.clear();
+        value.reserve(HEAD_BYTES + payload.len());
         value.extend(ROW_SCHEMA.to_be_bytes());
-        value.extend([0; 4]);
+        value.extend(sum.to_be_bytes());
         value.push(kind);
         value.extend(payload);
-        let sum = crc32fast::hash(&value[6..]);
-        value[2..6].copy_from_slice(&sum.to_be_bytes());
-        value
     }
 
     /// Reads a stored value; the error says what is wrong with it.
@@ -67,15 +117,23 @@ impl<'a> Row<'a> {
             return Err("a row with a wrong checksum".into());
         }
         match (kind, payload.len()) {
-            (0, 1..=INLINE_BYTES_MAX) => Ok(Row::Inline(payload)),
-            (1, 32) => {
+            (INLINE, 1..=INLINE_BYTES_MAX) => Ok(Row::Inline(payload, sum)),
+            (SHELVED, 32) => {
                 let bytes = payload.try_into().map_err(|_| "a digest of another length".to_owned())?;
                 Ok(Row::Shelved(Digest::from_sha256(bytes)))
             }
-            (2, 0) => Ok(Row::Gone),
+            (GONE, 0) => Ok(Row::Gone),
             (kind, length) => Err(format!("a row of kind {kind} with {length} bytes")),
         }
     }
+}
+
+/// Returns the checksum of a row.
+fn checksum(kind: u8, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[kind]);
+    hasher.update(payload);
+    hasher.finalize()
 }
 
 /// Returns a value with the schema and the checksum that its kind and payload should have.
@@ -140,7 +198,9 @@ mod tests {
 
     #[test]
     fn rows_are_read_as_written_and_damage_is_noticed() {
-        for row in [Row::Inline(b"{}"), Row::Shelved(Digest::sha256(b"x")), Row::Gone] {
+        for row in
+            [Row::Inline(b"{}", checksum(INLINE, b"{}")), Row::Shelved(Digest::sha256(b"x")), Row::Gone]
+        {
             check(&row);
         }
     }

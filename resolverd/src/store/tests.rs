@@ -4,11 +4,12 @@
 use std::os::unix::fs::PermissionsExt;
 
 use catalogue_schema::generation::{DocumentList, DocumentRecord};
-use catalogue_schema::model::Component;
+use catalogue_schema::model::{Component, Warning};
 use serde_json::json;
 
 use super::*;
 use crate::shelf::durable;
+use crate::store::index::Value;
 
 /// A state directory with its lock, shelf and store.
 struct Home {
@@ -228,8 +229,8 @@ fn rows_of_a_generation_that_was_never_committed_are_dropped() {
     home.commit_all(&[world(&AB)]);
     home.open(|store, _| {
         let index = store.index.as_mut().unwrap();
-        let gone = (row::key("lcod://n/a", 2), Some(row::Row::Gone.encode()));
-        let garbage = (row::key("lcod://n/z", 2), Some(b"garbage".to_vec()));
+        let gone = (row::key("lcod://n/a", 2), Some(row::Row::Gone.encode().into()));
+        let garbage = (row::key("lcod://n/z", 2), Some(b"garbage".as_slice().into()));
         index.write(vec![gone, garbage]).unwrap();
     });
     std::fs::write(home.path().join("generations/2.json"), b"half").unwrap();
@@ -244,7 +245,7 @@ fn rows_of_a_generation_that_was_never_committed_are_dropped() {
     // The same before anything was ever committed.
     let home = Home::new();
     home.open(|store, _| {
-        let garbage = (row::key("lcod://n/z", 1), Some(b"garbage".to_vec()));
+        let garbage = (row::key("lcod://n/z", 1), Some(b"garbage".as_slice().into()));
         store.index.as_mut().unwrap().write(vec![garbage]).unwrap();
     });
     check(&home, "empty");
@@ -405,7 +406,7 @@ fn rows_of_another_schema_are_never_guessed_at() {
     home.open(|store, _| {
         let mut value = row::Row::Gone.encode();
         value[1] += 1;
-        store.index.as_mut().unwrap().write(vec![(row::key("lcod://n/b", 2), Some(value))]).unwrap();
+        store.index.as_mut().unwrap().write(vec![(row::key("lcod://n/b", 2), Some(value.into()))]).unwrap();
     });
     home.open(|store, opened| {
         let Opened::Rebuild { generation, why } = &opened else { panic!("{}", told(&opened)) };
@@ -416,6 +417,53 @@ fn rows_of_another_schema_are_never_guessed_at() {
         assert_eq!((next.snapshot.generation.number, next.rows_written), (3, 2));
     });
     check(&home, "3: n/a@1.0.0 n/b@1.0.0");
+}
+
+#[test]
+fn blocks_that_differ_in_any_byte_have_other_seals() {
+    let block = |component: &Component| Packed::of(component).unwrap();
+    let seal = |packed: &Packed| Seal::of(packed).digest;
+    let known = block(&component("n/a", "1.0.0", "small"));
+    let mut read = 0;
+    for at in 0..known.as_bytes().len() {
+        for bit in 0..8 {
+            let mut bad = known.as_bytes().to_vec();
+            bad[at] ^= 1 << bit;
+            let Ok(bad) = Packed::read(&bad) else { continue };
+            assert_ne!(seal(&bad), seal(&known), "bit {bit} of byte {at}");
+            read += 1;
+        }
+    }
+    assert!(read > 1000, "{read} of them can be read");
+
+    // What is no part of what a component says is part of its seal.
+    let warned = |text: &str| {
+        let mut one = component("n/a", "1.0.0", "small");
+        one.releases[0].warnings = vec![Warning::new("a.reason", text)];
+        one
+    };
+    let (old, new) = (block(&warned("one")), block(&warned("two")));
+    assert_eq!((old.says(), old.as_bytes().len()), (new.says(), new.as_bytes().len()));
+    assert_ne!(seal(&old), seal(&new));
+    let home = Home::new();
+    home.commit_all(&[vec![warned("one")], vec![warned("two")]]);
+    home.open(|_, opened| assert_eq!(content(&warm(opened).unwrap()), [warned("two")]));
+}
+
+#[test]
+fn a_sound_row_in_the_place_of_another_is_noticed() {
+    let check = |id: &str, (name, version): (&str, &str)| {
+        let home = two_generations();
+        home.open(|store, _| {
+            let packed = Packed::of(&component(name, version, "small")).unwrap();
+            let value = row::Row::of(&packed, &Seal::of(&packed)).encode();
+            store.index.as_mut().unwrap().write(vec![(row::key(id, 2), Some(value.into()))]).unwrap();
+        });
+        home.open(|_, opened| told(&opened))
+    };
+    assert_eq!(check("lcod://n/b", ("n/b", "1.1.0")), "2: n/b@1.1.0 n/c@1.0.0");
+    assert_eq!(check("lcod://n/b", ("n/b", "1.0.0")), "rebuild 2");
+    assert_eq!(check("lcod://n/b", ("n/c", "1.0.0")), "rebuild 2");
 }
 
 #[test]
@@ -447,7 +495,7 @@ fn at_most_two_damaged_indexes_are_kept() {
     let home = two_generations();
     for _ in 0..4 {
         home.open(|store, _| {
-            let garbage = (row::key("lcod://n/b", 1), Some(b"x".to_vec()));
+            let garbage = (row::key("lcod://n/b", 1), Some(b"x".as_slice().into()));
             store.index.as_mut().unwrap().write(vec![garbage]).unwrap();
         });
         home.open(|store, opened| {
@@ -823,4 +871,43 @@ fn an_index_that_rests_is_found_again_or_written_anew() {
     check_after(|_| {}, 3);
     check_after(|index| std::fs::remove_dir_all(index).unwrap(), 2);
     check_after(|index| std::fs::write(index.join("conf"), "no configuration").unwrap(), 2);
+}
+
+#[test]
+fn what_a_first_load_wrote_is_read_whole_and_in_order() {
+    let take: fn(&[u8], &[u8]) -> (Vec<u8>, Vec<u8>) = |key, value| (key.to_vec(), value.to_vec());
+    for count in [1, 15, 16, 17, 2 * BATCH_ROWS_MAX + 7] {
+        let directory = tempfile::tempdir().unwrap();
+        let row = |at: usize| {
+            (format!("lcod://n/x{at:05}").into_bytes(), vec![at.to_be_bytes()[7]; 1 + at * 37 % 12_000])
+        };
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = (0..count).map(row).collect();
+        let (mut index, found) = Index::open(directory.path(), take).unwrap();
+        assert_eq!(found, []);
+        for some in rows.chunks(BATCH_ROWS_MAX) {
+            let some: Vec<Written> =
+                some.iter().map(|(key, value)| (key.clone(), Some(value.as_slice().into()))).collect();
+            index.fill(&some).unwrap();
+        }
+        index.make_durable().unwrap();
+        drop(index);
+        let (_, found) = Index::open(directory.path(), take).unwrap();
+        assert!(found == rows, "{} rows of {count}", found.len());
+    }
+}
+
+#[test]
+fn a_first_load_that_was_killed_half_way_is_done_again() {
+    // The index is lost, and being filled anew, under the number of its generation or behind it.
+    for number in [2, 3] {
+        let home = two_generations();
+        std::fs::remove_dir_all(home.path().join("index")).unwrap();
+        home.open(|store, _| {
+            let keys = ["lcod://n/b", "lcod://n/c"].map(|id| (row::key(id, number), Some(Value::default())));
+            store.index.as_mut().unwrap().write(keys.into()).unwrap();
+        });
+        check(&home, "rebuild 2");
+        home.open(|store, _| drop(store.commit(draft(world(&BC)), None).unwrap()));
+        check(&home, "2: n/b@1.1.0 n/c@1.0.0");
+    }
 }
