@@ -205,7 +205,7 @@ fn stored() -> Vec<(&'static str, Vec<u8>)> {
     let url = HttpsUrl::parse("https://example.org/catalogue.json").expect("a URL");
     let path = LocalPath::parse("/srv/catalogue.json").expect("a path");
     let records = [record(Location::Https { url }), record(Location::File { path })];
-    let list = Listed::of(&records).expect("it can be written").bytes;
+    let list = Listed::of(&records).expect("it can be written").content.into_bytes();
     vec![("store_row", [&[0; 7], block.as_bytes()].concat()), ("documents_list", list)]
 }
 

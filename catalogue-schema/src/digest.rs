@@ -5,7 +5,7 @@
 //! The algorithm always comes from the text that is trusted, never from the bytes that are checked.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -253,26 +253,45 @@ fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Bytes with the SHA-256 digest that was computed over them: there is no other way to make one, so that nobody who is handed
 /// these has to compute it again. Clones share the bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Hashed {
     bytes: Arc<Vec<u8>>,
+    /// Which of them.
+    range: Range<usize>,
     digest: Digest,
 }
 
 impl Hashed {
     /// Computes the digest of `bytes`.
     pub fn of(bytes: Vec<u8>) -> Hashed {
-        Hashed { digest: Digest::sha256(&bytes), bytes: Arc::new(bytes) }
+        Hashed { digest: Digest::sha256(&bytes), range: 0..bytes.len(), bytes: Arc::new(bytes) }
+    }
+
+    /// Computes the digest of a part of `bytes`, all of which stay in memory as long as the part; of nothing where they do not reach
+    /// that far.
+    pub fn part(bytes: Arc<Vec<u8>>, range: Range<usize>) -> Hashed {
+        let part = bytes.get(range.clone());
+        Hashed { digest: Digest::sha256(part.unwrap_or_default()), range, bytes }
     }
 
     /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(self.range.clone()).unwrap_or_default()
     }
 
-    /// Returns the bytes alone; a copy of them where a clone has them as well.
+    /// Returns the bytes alone; a copy of them where somebody else has them as well.
     pub fn into_bytes(self) -> Vec<u8> {
+        if self.range != (0..self.bytes.len()) {
+            return self.bytes().to_vec();
+        }
         Arc::unwrap_or_clone(self.bytes)
+    }
+
+    /// Returns them without the bytes around them.
+    pub fn alone(self) -> Hashed {
+        let digest = self.digest.clone();
+        let bytes = self.into_bytes();
+        Hashed { range: 0..bytes.len(), bytes: Arc::new(bytes), digest }
     }
 
     /// Returns their SHA-256 digest.
@@ -280,6 +299,14 @@ impl Hashed {
         &self.digest
     }
 }
+
+impl PartialEq for Hashed {
+    fn eq(&self, other: &Hashed) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Hashed {}
 
 fn unhex_32(digits: &[u8; 64]) -> Option<[u8; 32]> {
     // All digits are read before any is judged, without a branch and without a table: so the compiler reads many at once.

@@ -19,15 +19,16 @@
 //! Where the URL of a record is not written it is that of its head, or else what its key says. Equal lists are equal bytes.
 //! Readers ignore unknown fields of places and heads; another form of entries or texts needs another magic line.
 
-use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::ops::Range;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Algorithm, Digest};
+use crate::digest::{Algorithm, Digest, Hashed};
 use crate::generation::{DocumentList, DocumentRecord};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository, Revision, Want};
@@ -102,6 +103,22 @@ impl Place {
     }
 }
 
+/// Tells whether a text starts with this key.
+fn is_key(text: &[u8], key: &str) -> bool {
+    text.strip_prefix(key.as_bytes()).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == 0))
+}
+
+/// Tells whether two wants lie in one tree of a repository. Quick where they share what names it, as those of one catalogue do.
+fn is_beside(one: &Want, other: &Want) -> bool {
+    match (one, other) {
+        (
+            Want::Blob(Location::Git { repository, revision, .. }),
+            Want::Blob(Location::Git { repository: other, revision: at, .. }),
+        ) => repository == other && revision == at,
+        _ => false,
+    }
+}
+
 /// Calls `take` with the key of a want in its place.
 fn with_key<T>(want: &Want, take: impl FnOnce(&str) -> T) -> T {
     match want {
@@ -149,12 +166,12 @@ struct Header {
 }
 
 /// A list of documents, ready to be kept, and its name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// Its name.
     pub list: DocumentList,
     /// Its bytes.
-    pub bytes: Vec<u8>,
+    pub content: Hashed,
 }
 
 /// Documents that are gathered for a list, in little more room than the list takes.
@@ -164,6 +181,19 @@ pub struct Gathered {
     heads: Numbered<Head>,
     rows: Vec<Row>,
     texts: Vec<u8>,
+    /// The list in which some of them stand already.
+    base: Arc<Documents>,
+    /// Those that stand there.
+    kept: Vec<Kept>,
+}
+
+/// A document that stands in a list already.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    /// Its place there.
+    at: u32,
+    /// How many rows were gathered before it.
+    after: usize,
 }
 
 /// One record while a list is put together.
@@ -179,6 +209,16 @@ struct Row {
 }
 
 impl Gathered {
+    /// Begins with nothing, beside a list in which documents stand already.
+    pub fn beside(base: &Arc<Documents>) -> Gathered {
+        Gathered { base: Arc::clone(base), ..Gathered::default() }
+    }
+
+    /// Adds the record at a place of the list that this was begun beside.
+    pub fn add_kept(&mut self, at: u32) {
+        self.kept.push(Kept { at, after: self.rows.len() });
+    }
+
     /// Adds a record. One that is named by anything but SHA-256 is left out: the shelf holds nothing under such a name.
     pub fn add(&mut self, record: &DocumentRecord) {
         let Some(sha256) = record.digest.as_bytes().first_chunk::<32>() else { return };
@@ -201,13 +241,18 @@ impl Gathered {
 
     /// Adds what was gathered elsewhere, behind what is here.
     pub fn append(&mut self, other: Gathered) {
-        if self.rows.is_empty() {
+        if self.rows.is_empty() && self.kept.is_empty() {
             *self = other;
             return;
         }
+        // Each stands in its own list only.
+        let other = match Arc::ptr_eq(&self.base, &other.base) || other.kept.is_empty() {
+            true => other,
+            false => other.spelled_out(),
+        };
         let places: Vec<u32> = other.places.values.into_iter().map(|place| self.places.of(place)).collect();
         let heads: Vec<u32> = other.heads.values.into_iter().map(|head| self.heads.of(head)).collect();
-        let start = self.texts.len();
+        let (start, rows) = (self.texts.len(), self.rows.len());
         self.texts.extend_from_slice(&other.texts);
         self.rows.extend(other.rows.into_iter().map(|row| Row {
             place: places[row.place as usize],
@@ -215,13 +260,56 @@ impl Gathered {
             text: start + row.text.start..start + row.text.end,
             ..row
         }));
+        self.kept.extend(other.kept.into_iter().map(|one| Kept { after: rows + one.after, ..one }));
+    }
+
+    /// Tells whether it is what the list says that it was begun beside, neither more nor less.
+    fn is_base(&self) -> bool {
+        let mut is_there = vec![false; self.base.len()];
+        for one in &self.kept {
+            if let Some(is) = is_there.get_mut(one.at as usize) {
+                *is = true;
+            }
+        }
+        self.rows.is_empty() && is_there.iter().all(|is| *is)
+    }
+
+    /// Returns the same with every record as a row of its own.
+    fn spelled_out(self) -> Gathered {
+        let Gathered { places, heads, rows, texts, base, kept } = self;
+        let mut all = Gathered { places, heads, texts, ..Gathered::default() };
+        let (mut rows, mut taken) = (rows.into_iter(), 0);
+        for Kept { at, after } in kept {
+            all.rows.extend(rows.by_ref().take(after - taken));
+            taken = after;
+            all.copy(&base, at);
+        }
+        all.rows.extend(rows);
+        all
+    }
+
+    /// Adds the record at a place of a list as it stands there.
+    fn copy(&mut self, list: &Documents, at: u32) {
+        let at = at as usize;
+        let (Some((place, _)), Some(head)) = (list.place(at), list.head(at)) else { return };
+        let number = self.places.number(|known| known == place, || place.clone());
+        let head = self.heads.number(|known| known == head, || head.clone());
+        let start = self.texts.len();
+        self.texts.extend_from_slice(list.text_bytes(at));
+        let (text, key_bytes) = (start..self.texts.len(), list.key(at).len());
+        let (sha256, size) = (list.sha256(at), list.size(at));
+        self.rows.push(Row { sha256, size, place: number, head, text, key_bytes });
     }
 
     /// Puts the list together. Of several records for one want the last counts; the order of the others is of no account.
     ///
     /// **Errors**: a path on this machine has no text.
     pub fn list(self) -> Result<Listed, serde_json::Error> {
-        let Gathered { places, heads, mut rows, texts } = self;
+        if let Some(same) = self.base.listed().filter(|_| self.is_base()) {
+            return Ok(same);
+        }
+        let Gathered { places, heads, mut rows, texts, .. } =
+            if self.kept.is_empty() { self } else { self.spelled_out() };
         let places = places.sorted(|_| true)?;
         rows.iter_mut().for_each(|row| row.place = places.ranks[row.place as usize]);
         let at = |row: &Row| (row.place, &texts[row.text.start..row.text.start + row.key_bytes]);
@@ -239,6 +327,12 @@ impl Gathered {
         rows.iter_mut().for_each(|row| row.head = heads.ranks[row.head as usize]);
         let header = Header { places: places.values.into_iter().zip(counts).collect(), heads: heads.values };
         Listed::put(&header, &rows, &texts)
+    }
+}
+
+impl Default for Listed {
+    fn default() -> Listed {
+        Listed { list: DocumentList::default(), content: Hashed::of(Vec::new()) }
     }
 }
 
@@ -269,8 +363,9 @@ impl Listed {
             bytes.extend_from_slice(&row.head.to_be_bytes());
         }
         rows.iter().for_each(|row| bytes.extend_from_slice(&texts[row.text.clone()]));
-        let list = DocumentList { count: rows.len() as u64, digest: Digest::sha256(&bytes) };
-        Ok(Listed { list, bytes })
+        let content = Hashed::of(bytes);
+        let list = DocumentList { count: rows.len() as u64, digest: content.digest().clone() };
+        Ok(Listed { list, content })
     }
 }
 
@@ -354,7 +449,8 @@ struct Ranked<T> {
 /// A list of documents, as it was read. A record is made when it is asked for.
 #[derive(Debug, Default)]
 pub struct Documents {
-    bytes: Vec<u8>,
+    /// `None` for the list without records.
+    content: Option<Hashed>,
     places: Vec<(Place, Range<usize>)>,
     heads: Vec<Head>,
     /// Where the entries start, and where the texts do.
@@ -363,8 +459,33 @@ pub struct Documents {
     count: usize,
     by_place: HashMap<Place, usize>,
     by_digest: OnceLock<Vec<u32>>,
-    /// The record that was looked for last. Only where to begin: any number will do.
-    found: AtomicUsize,
+    by_key: OnceLock<Keys>,
+}
+
+/// The places of records by the hashes of their keys.
+#[derive(Debug, Default)]
+struct Keys {
+    hasher: RandomState,
+    table: HashTable<u32>,
+}
+
+impl Keys {
+    fn hash(&self, place: usize, key: &[u8]) -> u64 {
+        self.hasher.hash_one((place, key))
+    }
+}
+
+/// What whoever reads a document goes by.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The place of its record in the list.
+    pub at: u32,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// The commit at which it was read.
+    pub commit: Option<CommitId>,
+    /// Its Git object id.
+    pub blob: Option<CommitId>,
 }
 
 impl Documents {
@@ -372,7 +493,8 @@ impl Documents {
     ///
     /// **Errors**: what is wrong with the bytes, as a text that follows "the list of documents". Texts of single records are
     /// looked at only when they are asked for.
-    pub fn read(bytes: Vec<u8>) -> Result<Documents, String> {
+    pub fn read(content: Hashed) -> Result<Documents, String> {
+        let bytes = content.bytes();
         if bytes.is_empty() {
             return Ok(Documents::default());
         }
@@ -391,15 +513,16 @@ impl Documents {
         let texts = texts.filter(|texts| *texts <= bytes.len()).ok_or("is cut short")?;
         let by_place = places.iter().zip(0..).map(|((place, _), at)| (place.clone(), at)).collect();
         let heads = header.heads;
+        let content = Some(content);
         let found =
-            Documents { bytes, places, heads, entries, texts, count, by_place, ..Documents::default() };
+            Documents { content, places, heads, entries, texts, count, by_place, ..Documents::default() };
         found.check()?;
         Ok(found)
     }
 
     /// Checks what looking something up rests on: every text lies where it should, and keys ascend.
     fn check(&self) -> Result<(), String> {
-        let text = std::str::from_utf8(&self.bytes[self.texts..])
+        let text = std::str::from_utf8(&self.bytes()[self.texts..])
             .map_err(|error| format!("holds something that is no text: {error}"))?;
         let mut end = 0;
         for (_, range) in &self.places {
@@ -417,6 +540,19 @@ impl Documents {
             return Err("has something behind its end".to_owned());
         }
         Ok(())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.content.as_ref().map_or(&[], Hashed::bytes)
+    }
+
+    /// Returns it as it is kept.
+    fn listed(&self) -> Option<Listed> {
+        let content = self.content.clone()?;
+        Some(Listed {
+            list: DocumentList { count: self.count as u64, digest: content.digest().clone() },
+            content,
+        })
     }
 
     /// Returns how many documents there are.
@@ -472,31 +608,77 @@ impl Documents {
         self.heads.iter().map(|head| head.fetched_s).max()
     }
 
-    fn find(&self, want: &Want) -> Option<usize> {
-        // Catalogues name documents in the order of their paths mostly.
-        let next = self.found.load(Ordering::Relaxed).wrapping_add(1);
-        let is_next = |(place, range): &&(Place, Range<usize>)| range.contains(&next) && place.holds(want);
-        if self.place(next).as_ref().is_some_and(is_next)
-            && with_key(want, |key| self.key(next) == key.as_bytes())
-        {
-            self.found.store(next, Ordering::Relaxed);
-            return Some(next);
-        }
-        let (_, range) = &self.places[*self.by_place.get(&Place::of(want))?];
-        let found = with_key(want, |key| {
-            let (mut low, mut high) = (range.start, range.end);
-            while low < high {
-                let middle = low.midpoint(high);
-                match self.key(middle).cmp(key.as_bytes()) {
-                    Less => low = middle + 1,
-                    Equal => return Some(middle),
-                    Greater => high = middle,
+    /// Returns what is recorded of what answered each of these.
+    pub fn recorded<'w>(&self, wants: impl Iterator<Item = &'w Want>) -> Vec<Option<Recorded>> {
+        let keys = self.keys();
+        // Those of one round lie in one place mostly.
+        let mut last: Option<(&Want, Option<usize>)> = None;
+        let mut place = |want: &'w Want| {
+            let same = last.filter(|(known, _)| is_beside(known, want));
+            let (_, place) = *last.insert((want, same.map_or_else(|| self.number(want), |(_, place)| place)));
+            place
+        };
+        // Each step for all of them before the next one: what they wait for in memory arrives at the same time.
+        let mut alike = |want: &'w Want| {
+            let place = place(want)?;
+            let hash = with_key(want, |key| keys.hash(place, key.as_bytes()));
+            Some((place, *keys.table.iter_hash(hash).next()?))
+        };
+        let alike: Vec<_> = wants.map(|want| (want, alike(want))).collect();
+        let text = |(place, at): (usize, u32)| (place, at as usize, self.range(at as usize));
+        let texts: Vec<_> = alike.into_iter().map(|(want, at)| (want, at.map(text))).collect();
+        let found = texts.into_iter().map(|(want, likely)| {
+            let (place, at, range) = likely?;
+            let text = self.bytes().get(range).unwrap_or_default();
+            let is_it = with_key(want, |key| is_key(text, key)) && self.places.get(place)?.1.contains(&at);
+            self.recorded_at(if is_it { at } else { self.find(want)? })
+        });
+        found.collect()
+    }
+
+    fn recorded_at(&self, at: usize) -> Option<Recorded> {
+        let commit = self.head(at)?.commit.clone();
+        let blob = match self.text(at).split('\0').nth(1).unwrap_or_default() {
+            "" => None,
+            hex => Some(CommitId::parse(hex).ok()?),
+        };
+        Some(Recorded {
+            at: u32::try_from(at).ok()?,
+            digest: Digest::from_sha256(self.sha256(at)),
+            commit,
+            blob,
+        })
+    }
+
+    /// Returns where keys are found, made when it is asked for first.
+    fn keys(&self) -> &Keys {
+        self.by_key.get_or_init(|| {
+            let mut keys = Keys { table: HashTable::with_capacity(self.count), ..Keys::default() };
+            for (place, (_, range)) in self.places.iter().enumerate() {
+                for at in range.clone() {
+                    let (hash, Ok(number)) = (keys.hash(place, self.key(at)), u32::try_from(at)) else {
+                        break;
+                    };
+                    // There is room for all of them, so that none is hashed again.
+                    keys.table.insert_unique(hash, number, |_| 0);
                 }
             }
-            None
-        })?;
-        self.found.store(found, Ordering::Relaxed);
-        Some(found)
+            keys
+        })
+    }
+
+    /// Returns the number of the place in which a want lies.
+    fn number(&self, want: &Want) -> Option<usize> {
+        self.by_place.get(&Place::of(want)).copied()
+    }
+
+    fn find(&self, want: &Want) -> Option<usize> {
+        let (keys, place) = (self.keys(), self.number(want)?);
+        let (_, range) = self.places.get(place)?;
+        with_key(want, |key| {
+            let alike = keys.table.iter_hash(keys.hash(place, key.as_bytes())).map(|at| *at as usize);
+            alike.into_iter().find(|at| range.contains(at) && is_key(self.text_bytes(*at), key))
+        })
     }
 
     /// Returns the place of the record at a place of the list.
@@ -507,8 +689,7 @@ impl Documents {
     /// Makes the record at a place of the list.
     fn record(&self, at: usize) -> Option<DocumentRecord> {
         let (place, _) = self.place(at)?;
-        let entry = self.entry(at);
-        let head = self.heads.get(u32::from_be_bytes(*entry[48..].first_chunk()?) as usize)?;
+        let head = self.head(at)?;
         let mut fields = self.text(at).split('\0');
         let key = fields.next()?;
         let blob = match fields.next().unwrap_or_default() {
@@ -523,11 +704,19 @@ impl Documents {
             commit: head.commit.clone(),
             blob,
             digest: Digest::from_sha256(self.sha256(at)),
-            size: u64::from_be_bytes(*entry[32..].first_chunk()?),
+            size: self.size(at),
             etag: optional(),
             modified: optional(),
             fetched_s: head.fetched_s,
         })
+    }
+
+    fn head(&self, at: usize) -> Option<&Head> {
+        self.heads.get(u32::from_be_bytes(*self.entry(at)[48..].first_chunk()?) as usize)
+    }
+
+    fn size(&self, at: usize) -> u64 {
+        u64::from_be_bytes(self.entry(at)[32..].first_chunk().copied().unwrap_or_default())
     }
 
     fn key(&self, at: usize) -> &[u8] {
@@ -540,14 +729,20 @@ impl Documents {
     }
 
     fn text_bytes(&self, at: usize) -> &[u8] {
+        self.bytes().get(self.range(at)).unwrap_or_default()
+    }
+
+    /// Returns where a text lies.
+    fn range(&self, at: usize) -> Range<usize> {
         let start = if at == 0 { 0 } else { self.end(at - 1) };
-        self.bytes.get(self.texts + start..self.texts + self.end(at)).unwrap_or_default()
+        self.texts + start..self.texts + self.end(at)
     }
 
     /// Returns where a text ends; beyond everything for an end that no memory has.
     fn end(&self, at: usize) -> usize {
         let bytes = self.entry(at)[40..].first_chunk().copied().unwrap_or([0xff; 8]);
-        usize::try_from(u64::from_be_bytes(bytes)).map_or(self.bytes.len(), |end| end.min(self.bytes.len()))
+        let all = self.bytes().len();
+        usize::try_from(u64::from_be_bytes(bytes)).map_or(all, |end| end.min(all))
     }
 
     fn sha256(&self, at: usize) -> [u8; 32] {
@@ -556,7 +751,7 @@ impl Documents {
 
     fn entry(&self, at: usize) -> &[u8] {
         let start = self.entries + at * ENTRY_BYTES;
-        &self.bytes[start..start + ENTRY_BYTES]
+        &self.bytes()[start..start + ENTRY_BYTES]
     }
 }
 

@@ -71,16 +71,16 @@ fn samples() -> Vec<DocumentRecord> {
 }
 
 fn read(records: &[DocumentRecord]) -> Documents {
-    Documents::read(Listed::of(records).unwrap().bytes).unwrap()
+    Documents::read(Listed::of(records).unwrap().content).unwrap()
 }
 
 #[test]
 fn what_is_listed_is_read_again_as_it_was() {
     let samples = samples();
     let listed = Listed::of(&samples).unwrap();
-    assert_eq!(listed.list.digest, Digest::sha256(&listed.bytes));
+    assert_eq!(listed.list.digest, Digest::sha256(listed.content.bytes()));
     assert_eq!(listed.list.count, samples.len() as u64);
-    let found = Documents::read(listed.bytes).unwrap();
+    let found = Documents::read(listed.content).unwrap();
     assert_eq!((found.len(), found.iter().count()), (samples.len(), samples.len()));
     for sample in &samples {
         assert_eq!(found.document(&sample.want).as_ref(), Some(sample));
@@ -140,11 +140,66 @@ fn what_is_gathered_in_pieces_is_the_same_list() {
 }
 
 #[test]
+fn what_stands_in_a_list_already_counts_like_a_record_of_its_own() {
+    let samples = samples();
+    let older: Vec<DocumentRecord> =
+        samples.iter().map(|one| DocumentRecord { fetched_s: 1, size: 1, ..one.clone() }).collect();
+    let base = Arc::new(read(&older));
+    let at = |one: &DocumentRecord| base.recorded([&one.want].into_iter()).remove(0).unwrap().at;
+    let whole = || {
+        let mut all = Gathered::beside(&base);
+        older.iter().for_each(|one| all.add_kept(at(one)));
+        all
+    };
+    assert!(whole().list().unwrap() == Listed::of(&older).unwrap());
+    // What comes later counts, wherever it comes from; and what is missing is missing.
+    let mut both = whole();
+    let mut newer = Gathered::beside(&base);
+    samples[..6].iter().for_each(|one| newer.add(one));
+    newer.add_kept(at(&older[2]));
+    newer.add(&samples[7]);
+    both.append(newer);
+    let mut expected = older.clone();
+    expected.extend(samples[..6].iter().chain([&older[2], &samples[7]]).cloned());
+    assert!(both.list().unwrap() == Listed::of(&expected).unwrap());
+    let mut fewer = Gathered::beside(&base);
+    older[1..].iter().for_each(|one| fewer.add_kept(at(one)));
+    assert!(fewer.clone().list().unwrap() == Listed::of(&older[1..]).unwrap());
+    // Lists of two bases.
+    let other = Arc::new(read(&samples));
+    let mut first = Gathered::beside(&other);
+    first.add_kept(other.recorded([&samples[3].want].into_iter()).remove(0).unwrap().at);
+    first.append(fewer);
+    let mut expected = vec![samples[3].clone()];
+    expected.extend_from_slice(&older[1..]);
+    assert!(first.list().unwrap() == Listed::of(&expected).unwrap());
+}
+
+#[test]
+fn many_are_found_at_once_as_each_of_them_alone() {
+    let mut samples = samples();
+    let gone = samples.remove(4);
+    let found = read(&samples);
+    // The same key in another place, and nothing at all.
+    let strange = in_git("https://example.org/third.git", Revision::Head, "a/lcp.toml");
+    let asked: Vec<&DocumentRecord> =
+        samples.iter().chain([&gone, &strange]).chain(samples.iter().rev()).collect();
+    let recorded = found.recorded(asked.iter().map(|one| &one.want));
+    assert_eq!(recorded.len(), asked.len());
+    for (one, recorded) in asked.into_iter().zip(recorded) {
+        let told = recorded.map(|it| (it.digest, it.commit, it.blob));
+        let expected = found.document(&one.want).map(|it| (it.digest, it.commit, it.blob));
+        assert_eq!(told, expected, "{:?}", one.want);
+    }
+    assert_eq!(found.document(&gone.want), None);
+}
+
+#[test]
 fn damage_is_an_error_or_leaves_records_out_and_never_panics() {
     let samples = samples();
-    let good = Listed::of(&samples).unwrap().bytes;
+    let good = Listed::of(&samples).unwrap().content.into_bytes();
     let ask = |bytes: Vec<u8>| {
-        if let Ok(found) = Documents::read(bytes) {
+        if let Ok(found) = Documents::read(Hashed::of(bytes)) {
             let _ = found.iter().count();
             for sample in &samples {
                 let _ = found.document(&sample.want);
@@ -153,7 +208,7 @@ fn damage_is_an_error_or_leaves_records_out_and_never_panics() {
         }
     };
     for at in 0..good.len() {
-        assert!(Documents::read(good[..at].to_vec()).is_err() || at == 0, "cut at {at}");
+        assert!(Documents::read(Hashed::of(good[..at].to_vec())).is_err() || at == 0, "cut at {at}");
         for mask in [1, 0xff] {
             let mut bytes = good.clone();
             bytes[at] ^= mask;
@@ -161,7 +216,7 @@ fn damage_is_an_error_or_leaves_records_out_and_never_panics() {
         }
     }
     let check = |bytes: &[u8], expected: &str| {
-        let error = Documents::read(bytes.to_vec()).unwrap_err();
+        let error = Documents::read(Hashed::of(bytes.to_vec())).unwrap_err();
         assert!(error.contains(expected), "{error}");
     };
     check(b"x", "does not start");

@@ -17,7 +17,7 @@ use catalogue_schema::dialect::estream::component::{Reading, Written, read as re
 use catalogue_schema::dialect::estream::outline;
 use catalogue_schema::dialect::lcod::convert::{FORMATS, convert};
 use catalogue_schema::dialect::{self, Errand, Received};
-use catalogue_schema::digest::Digest;
+use catalogue_schema::digest::{Digest, Hashed};
 use catalogue_schema::documents::Documents;
 use catalogue_schema::error::{FOUND_CHARS_MAX, ParseError, Position, escaped};
 use catalogue_schema::filter::Filter;
@@ -407,7 +407,7 @@ pub fn audit_log(bytes: &[u8]) {
 
 /// The list of the documents that a generation rests on: what is taken can be asked, and every record is found again.
 pub fn documents_list(bytes: &[u8]) {
-    match Documents::read(bytes.to_vec()) {
+    match Documents::read(Hashed::of(bytes.to_vec())) {
         Ok(documents) => {
             let records: Vec<DocumentRecord> = documents.iter().collect();
             assert!(records.len() <= documents.len(), "no more than it says");

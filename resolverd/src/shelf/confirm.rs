@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
 
-use crate::shelf::{Shelf, ShelfError};
+use crate::shelf::{Index, Shelf, ShelfError, Spot};
 
 /// How a file looks: inode, length, and when it was changed last, in seconds and nanoseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +60,12 @@ impl Shelf {
             }
             index.stamps.extend(stamp.map(|stamp| (file, stamp)));
         }
-        if !changed.is_empty() {
-            let spots = index.spots.values_mut().flatten();
-            spots.filter(|spot| changed.contains(&spot.file)).for_each(|spot| spot.is_sound = false);
+        // Nothing to look through where nothing counts as sound yet.
+        if !changed.is_empty() && index.has_sound {
+            let Index { spots, paths, .. } = &mut *index;
+            let changed: Vec<bool> = paths.iter().map(|path| changed.contains(path)).collect();
+            let is_changed = |spot: &&mut Spot| changed.get(spot.file as usize).copied().unwrap_or(true);
+            spots.iter_mut().filter(is_changed).for_each(|spot| spot.is_sound = false);
         }
     }
 }

@@ -13,7 +13,9 @@ pub mod durable;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
+use std::hash::BuildHasher as _;
 use std::io::{BufReader, ErrorKind, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use std::thread::JoinHandle;
 
 use catalogue_schema::digest::{Algorithm, Digest, Hashed, hex, unhex};
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -68,51 +71,100 @@ impl From<Failed> for ShelfError {
 /// Where everything lies. A document may lie in several places, since one of them may turn out to be damaged.
 #[derive(Debug, Default)]
 struct Index {
-    spots: HashMap<Digest, Vec<Spot>, RandomState>,
+    /// Every place, those of one file in the order in which they lie in it: whoever asks in that order finds the next one beside
+    /// the last.
+    spots: Vec<Spot>,
+    /// The places in `spots`, by the digests of what lies there.
+    table: HashTable<u32>,
+    keys: RandomState,
     /// Every file and its length.
     files: BTreeMap<Arc<Path>, u64>,
+    /// The files by the numbers that spots give them.
+    paths: Vec<Arc<Path>>,
     /// How the files looked in which documents were confirmed (see `confirm.rs`).
     stamps: HashMap<Arc<Path>, Stamp>,
+    /// A spot may be sound.
+    has_sound: bool,
 }
 
-#[derive(Debug, Clone)]
+/// A document in a file.
+#[derive(Debug, Clone, Copy)]
 struct Spot {
-    file: Arc<Path>,
+    sha256: [u8; 32],
     offset: u64,
     length: u64,
+    /// The number of its file; [`NOWHERE`] for what was forgotten.
+    file: u32,
     /// Its bytes were written or digested by this process.
     is_sound: bool,
 }
 
-impl Spot {
-    fn is(&self, other: &Spot) -> bool {
-        (&self.file, self.offset) == (&other.file, other.offset)
-    }
+/// The number of no file.
+const NOWHERE: u32 = u32::MAX;
+
+/// A document in a file that nobody has taken in yet.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    sha256: [u8; 32],
+    offset: u64,
+    length: u64,
 }
 
 /// Documents to be written.
 type News<'a> = Vec<(&'a Digest, &'a [u8])>;
 
 /// A file, its length, and the live documents in it.
-type Census = (Arc<Path>, u64, Vec<(Digest, Spot)>);
+type Census = (Arc<Path>, u64, Vec<Frame>);
 
 impl Index {
-    fn forget(&mut self, digest: &Digest, spot: &Spot) {
-        if let Some(spots) = self.spots.get_mut(digest) {
-            spots.retain(|known| !known.is(spot));
-            if spots.is_empty() {
-                self.spots.remove(digest);
+    /// Returns where a document lies, best after the place `after`, where the one behind it mostly lies.
+    fn find(&self, digest: &Digest, after: usize) -> Option<usize> {
+        let sha256 = sha256_of(digest)?;
+        let is = |at: &usize| {
+            self.spots.get(*at).is_some_and(|spot| spot.sha256 == *sha256 && spot.file != NOWHERE)
+        };
+        Some(after.wrapping_add(1)).filter(is).or_else(|| {
+            let alike = self.table.iter_hash(self.hash(sha256)).map(|at| *at as usize);
+            alike.filter(is).max()
+        })
+    }
+
+    fn hash(&self, sha256: &[u8; 32]) -> u64 {
+        hash(&self.keys, sha256)
+    }
+
+    /// Returns the spot at a place where it is still this one.
+    fn same(&mut self, at: usize, spot: &Spot) -> Option<&mut Spot> {
+        let is = |known: &&mut Spot| {
+            (known.sha256, known.file, known.offset) == (spot.sha256, spot.file, spot.offset)
+        };
+        self.spots.get_mut(at).filter(is)
+    }
+
+    fn forget(&mut self, at: usize, spot: &Spot) {
+        let hash = self.hash(&spot.sha256);
+        if let Some(known) = self.same(at, spot) {
+            known.file = NOWHERE;
+            if let Ok(entry) = self.table.find_entry(hash, |found| *found as usize == at) {
+                entry.remove();
             }
         }
     }
 
     fn is_sound(&self, digest: &Digest) -> bool {
-        self.spots.get(digest).is_some_and(|spots| spots.iter().any(|spot| spot.is_sound))
+        let is_sound = |at: &u32| {
+            let spot = self.spots.get(*at as usize);
+            spot.is_some_and(|spot| spot.is_sound && spot.sha256[..] == *digest.as_bytes())
+        };
+        sha256_of(digest)
+            .is_some_and(|sha256| self.has_sound && self.table.iter_hash(self.hash(sha256)).any(is_sound))
     }
 
-    fn found_sound(&mut self, digest: &Digest, spot: &Spot) {
-        let known = self.spots.get_mut(digest).into_iter().flatten();
-        known.filter(|known| known.is(spot)).for_each(|known| known.is_sound = true);
+    fn found_sound(&mut self, at: usize, spot: &Spot) {
+        if let Some(known) = self.same(at, spot) {
+            known.is_sound = true;
+            self.has_sound = true;
+        }
     }
 
     /// Forgets files in one walk, since a sweep may remove very many.
@@ -122,24 +174,53 @@ impl Index {
             return;
         }
         self.files.retain(|file, _| !gone.contains(&**file));
-        self.spots.retain(|_, spots| {
-            spots.retain(|spot| !gone.contains(&*spot.file));
-            !spots.is_empty()
-        });
+        let (paths, spots) = (std::mem::take(&mut self.paths), std::mem::take(&mut self.spots));
+        self.table.clear();
+        let mut numbers = vec![NOWHERE; paths.len()];
+        for (number, path) in numbers.iter_mut().zip(paths).filter(|(_, path)| !gone.contains(&**path)) {
+            *number = u32::try_from(self.paths.len()).unwrap_or(NOWHERE);
+            self.paths.push(path);
+        }
+        self.spots.reserve(spots.len());
+        for spot in spots {
+            let file = numbers.get(spot.file as usize).copied().unwrap_or(NOWHERE);
+            self.place(Spot { file, ..spot });
+        }
     }
 
     /// Takes a file's frames in; whatever was known about that file before is replaced.
-    fn learn(&mut self, file: &Arc<Path>, length: u64, frames: Vec<(Digest, Spot)>) {
-        if self.files.contains_key(file) {
-            self.forget_files(std::slice::from_ref(file));
+    fn learn(&mut self, path: &Arc<Path>, length: u64, frames: &[Frame], is_sound: bool) {
+        if self.files.contains_key(path) {
+            self.forget_files(std::slice::from_ref(path));
         }
-        self.files.insert(Arc::clone(file), length);
+        self.files.insert(Arc::clone(path), length);
+        let file = u32::try_from(self.paths.len()).unwrap_or(NOWHERE);
+        self.paths.push(Arc::clone(path));
+        self.has_sound |= is_sound;
         self.spots.reserve(frames.len());
-        for (digest, spot) in frames {
-            // Nearly every document lies in one place only: room for more would cost more than the place itself.
-            self.spots.entry(digest).or_insert_with(|| Vec::with_capacity(1)).push(spot);
+        self.table.reserve(frames.len(), hashes(&self.spots, &self.keys));
+        for Frame { sha256, offset, length } in frames.iter().copied() {
+            self.place(Spot { sha256, offset, length, file, is_sound });
         }
     }
+
+    fn place(&mut self, spot: Spot) {
+        // No memory holds as many as there are numbers.
+        let Some(at) = u32::try_from(self.spots.len()).ok().filter(|_| spot.file != NOWHERE) else { return };
+        self.spots.push(spot);
+        let hash = self.hash(&spot.sha256);
+        self.table.insert_unique(hash, at, hashes(&self.spots, &self.keys));
+    }
+}
+
+/// Returns what tells the hash of a place.
+fn hashes<'a>(spots: &'a [Spot], keys: &'a RandomState) -> impl Fn(&u32) -> u64 + 'a {
+    |at| spots.get(*at as usize).map_or(0, |spot| hash(keys, &spot.sha256))
+}
+
+fn hash(keys: &RandomState, sha256: &[u8; 32]) -> u64 {
+    // Half of a digest is as good as all of it.
+    keys.hash_one(&sha256[..16])
 }
 
 /// A shelf that a thread opens. Dropped before its end, it waits: nothing goes on in the directory afterwards.
@@ -198,7 +279,7 @@ impl Shelf {
             if name.ends_with(".pack") && path.is_file() {
                 let file: Arc<Path> = path.into();
                 let (length, frames) = frames(&file)?;
-                index.learn(&file, length, frames);
+                index.learn(&file, length, &frames, false);
             }
         }
         for (name, path) in durable::entries(&objects)? {
@@ -206,8 +287,7 @@ impl Shelf {
                 let length =
                     std::fs::symlink_metadata(&path).map_err(failed("read the length of", &path))?.len();
                 let file: Arc<Path> = path.into();
-                let spot = Spot { file: Arc::clone(&file), offset: 0, length, is_sound: false };
-                index.learn(&file, length, vec![(digest, spot)]);
+                index.learn(&file, length, &[Frame { sha256: digest, offset: 0, length }], false);
             }
         }
         Ok(Shelf { packs: packs.into(), objects: objects.into(), index: Arc::new(Mutex::new(index)) })
@@ -215,7 +295,7 @@ impl Shelf {
 
     /// Tells whether a document is here, as far as the heads of the frames say.
     pub fn contains(&self, digest: &Digest) -> bool {
-        self.index().spots.contains_key(digest)
+        self.index().find(digest, 0).is_some()
     }
 
     /// Tells whether a document is here that this process has written or read whole.
@@ -231,7 +311,7 @@ impl Shelf {
 
     /// Starts to read several documents one after the other.
     pub fn run(&self) -> Run<'_> {
-        Run { shelf: self, open: None, ahead: Ahead::default() }
+        Run { shelf: self, file: None, path: None, ahead: Ahead::default(), last: 0 }
     }
 
     /// Keeps the documents that are not here yet or are damaged, durably, all in one pack (documents over 1 MiB alone). Only documents
@@ -242,17 +322,18 @@ impl Shelf {
         for (digest, bytes) in documents.iter().filter(|(digest, _)| digest.algorithm() == Algorithm::Sha256)
         {
             // A head says that a document is here; whether its bytes still are is looked at once in the life of a process.
-            let is_here = self.index().is_sound(digest) || matches!(run.read(digest), Ok(Some(_)));
+            let bytes = bytes.as_ref();
+            let is_here = self.index().is_sound(digest) || matches!(run.holds(digest, bytes), Ok(true));
             if !is_here && named.insert(digest) {
-                news.push((digest, bytes.as_ref()));
+                news.push((digest, bytes));
             }
         }
         let large = |bytes: &[u8]| bytes.len() as u64 > OBJECT_BYTES_MIN;
         for (digest, bytes) in news.iter().filter(|(_, bytes)| large(bytes)) {
             let file: Arc<Path> = durable::write(&self.objects, &digest.hex(), &[bytes])?.into();
             let length = bytes.len() as u64;
-            let spot = Spot { file: Arc::clone(&file), offset: 0, length, is_sound: true };
-            self.index().learn(&file, length, vec![((*digest).clone(), spot)]);
+            let sha256 = sha256_of(digest).copied().unwrap_or_default();
+            self.index().learn(&file, length, &[Frame { sha256, offset: 0, length }], true);
             self.stamp(&file);
         }
         news.retain(|(_, bytes)| !large(bytes));
@@ -267,19 +348,21 @@ impl Shelf {
     pub fn sweep(&self, live: &HashSet<Digest>) -> Result<(), ShelfError> {
         let mut gone = Vec::new();
         for (file, length, needed) in self.census(live) {
-            let needed_bytes: u64 = needed.iter().map(|(_, spot)| spot.length + HEAD_BYTES).sum();
+            let needed_bytes: u64 = needed.iter().map(|frame| frame.length + HEAD_BYTES).sum();
             let object = file.starts_with(&self.objects);
             if !needed.is_empty() && (object || needed_bytes.saturating_mul(2) >= length) {
                 continue;
             }
             let mut moved = Vec::new();
-            for (digest, spot) in in_place(needed) {
-                let bytes = match File::open(&spot.file).and_then(|open| read_spot(&open, &spot)) {
+            for frame in needed {
+                let Frame { sha256, offset, length } = frame;
+                let bytes = match File::open(&file).and_then(|open| read_at(&open, offset, length)) {
                     // What nobody can read any more cannot be moved.
                     Err(error) if is_lost(&error) => continue,
-                    bytes => bytes.map_err(failed("read", &spot.file))?,
+                    bytes => bytes.map_err(failed("read", &file))?,
                 };
-                if Digest::sha256(&bytes) == digest {
+                let digest = Digest::sha256(&bytes);
+                if *digest.as_bytes() == sha256 {
                     moved.push((digest, bytes));
                 }
             }
@@ -303,10 +386,11 @@ impl Shelf {
     /// Lists every file with its length and the live documents in it.
     fn census(&self, live: &HashSet<Digest>) -> Vec<Census> {
         let index = self.index();
-        let mut needed: HashMap<&Path, Vec<(Digest, Spot)>> = HashMap::new();
-        for (digest, spots) in index.spots.iter().filter(|(digest, _)| live.contains(*digest)) {
-            for spot in spots {
-                needed.entry(&spot.file).or_default().push((digest.clone(), spot.clone()));
+        let mut needed: HashMap<&Path, Vec<Frame>> = HashMap::new();
+        for Spot { sha256, offset, length, file, .. } in index.spots.iter().copied() {
+            let path = index.paths.get(file as usize).filter(|_| live.contains(&Digest::from_sha256(sha256)));
+            if let Some(path) = path {
+                needed.entry(path).or_default().push(Frame { sha256, offset, length });
             }
         }
         let files = index.files.iter();
@@ -320,21 +404,20 @@ impl Shelf {
         let heads: Vec<[u8; HEAD_BYTES as usize]> =
             documents.iter().map(|(digest, bytes)| head(digest, bytes.len() as u64)).collect();
         let mut parts: Vec<&[u8]> = vec![PACK_MAGIC];
-        let mut spans = Vec::new();
+        let mut frames = Vec::with_capacity(documents.len());
         let mut offset = PACK_MAGIC.len() as u64;
         for (head, (digest, bytes)) in heads.iter().zip(documents) {
             parts.extend([head.as_slice(), *bytes]);
             offset += HEAD_BYTES;
-            spans.push(((*digest).clone(), offset, bytes.len() as u64));
-            offset += bytes.len() as u64;
+            let (sha256, length) = (sha256_of(digest).copied().unwrap_or_default(), bytes.len() as u64);
+            frames.push(Frame { sha256, offset, length });
+            offset += length;
         }
         let mut hasher = Sha256::new();
         parts.iter().for_each(|part| hasher.update(part));
         let name = format!("{}.pack", hex(hasher.finalize().as_slice()));
         let file: Arc<Path> = durable::write(&self.packs, &name, &parts)?.into();
-        let spot = |offset, length| Spot { file: Arc::clone(&file), offset, length, is_sound: true };
-        let frames = spans.into_iter().map(|(digest, at, length)| (digest, spot(at, length))).collect();
-        self.index().learn(&file, offset, frames);
+        self.index().learn(&file, offset, &frames, true);
         self.stamp(&file);
         Ok(file)
     }
@@ -351,15 +434,21 @@ impl Shelf {
 #[derive(Debug)]
 pub struct Run<'a> {
     shelf: &'a Shelf,
-    open: Option<(Arc<Path>, File)>,
+    /// The file that was read last, and its path.
+    file: Option<File>,
+    path: Option<Arc<Path>>,
     ahead: Ahead,
+    /// Where the last document stood in the index.
+    last: usize,
 }
 
 /// What was read of the open file beyond the document that was asked for: documents are mostly asked for in the order in which
 /// they came and were written.
 #[derive(Debug, Default)]
 struct Ahead {
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
+    /// What was read before that, which nobody may need any more.
+    before: Arc<Vec<u8>>,
     /// Where they stand in the file.
     start: u64,
     /// Where the last document ended.
@@ -372,49 +461,55 @@ const AHEAD_BYTES: usize = 256 << 10;
 const GAP_BYTES_MAX: u64 = 4 << 10;
 
 impl Ahead {
-    /// Reads a document of the file for which this stands.
-    fn read(&mut self, file: &File, spot: &Spot) -> std::io::Result<Vec<u8>> {
+    /// Reads a document of the file for which this stands; it is lent out of what was read with it where it follows the last one.
+    fn read(&mut self, file: &File, spot: &Spot) -> std::io::Result<Lent> {
         let gap = spot.offset.checked_sub(self.end).filter(|_| self.end > 0);
         let follows = gap.is_some_and(|gap| gap <= GAP_BYTES_MAX);
         self.end = spot.offset.saturating_add(spot.length);
-        if let Some(bytes) = self.held(spot) {
-            return Ok(bytes.to_vec());
+        if let Some(lent) = self.held(spot) {
+            return Ok(lent);
         }
         if !follows || spot.length > AHEAD_BYTES as u64 / 4 {
-            return read_spot(file, spot);
+            let bytes = read_at(file, spot.offset, spot.length)?;
+            return Ok((0..bytes.len(), Arc::new(bytes)));
         }
         self.fill(file, spot.offset)?;
-        match self.held(spot) {
-            Some(bytes) => Ok(bytes.to_vec()),
-            None => Err(ErrorKind::UnexpectedEof.into()),
-        }
+        self.held(spot).ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
-    fn held(&self, spot: &Spot) -> Option<&[u8]> {
+    fn held(&self, spot: &Spot) -> Option<Lent> {
         let start = usize::try_from(spot.offset.checked_sub(self.start)?).ok()?;
         let end = start.checked_add(usize::try_from(spot.length).ok()?)?;
-        self.bytes.get(start..end)
+        (end <= self.bytes.len()).then(|| (start..end, Arc::clone(&self.bytes)))
     }
 
     fn fill(&mut self, file: &File, start: u64) -> std::io::Result<()> {
-        self.bytes.resize(AHEAD_BYTES, 0);
+        std::mem::swap(&mut self.bytes, &mut self.before);
+        if Arc::get_mut(&mut self.bytes).is_none() {
+            self.bytes = Arc::default();
+        }
+        let bytes = Arc::make_mut(&mut self.bytes);
+        bytes.resize(AHEAD_BYTES, 0);
         self.start = start;
         let mut filled = 0;
-        while filled < self.bytes.len() {
-            match file.read_at(&mut self.bytes[filled..], start + filled as u64) {
+        while filled < bytes.len() {
+            match file.read_at(&mut bytes[filled..], start + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.bytes.clear();
+                    bytes.clear();
                     return Err(error);
                 }
             }
         }
-        self.bytes.truncate(filled);
+        bytes.truncate(filled);
         Ok(())
     }
 }
+
+/// A part of bytes that others have as well.
+type Lent = (Range<usize>, Arc<Vec<u8>>);
 
 /// Tells whether an error says that the bytes are gone: with their file, with its end, or with the sector that they lay on. Another
 /// copy of them may still be there.
@@ -426,26 +521,44 @@ fn is_lost(error: &std::io::Error) -> bool {
 impl Run<'_> {
     /// Does what [`Shelf::read`] does, and hands the digest on that was computed for it.
     pub fn read(&mut self, digest: &Digest) -> Result<Option<Hashed>, ShelfError> {
+        self.look(digest, |(range, bytes)| {
+            let hashed = Hashed::part(bytes, range);
+            (hashed.digest() == digest).then_some(hashed)
+        })
+    }
+
+    /// Tells whether a document lies here whose bytes are `bytes`. They have that digest, so that it need not be computed of what is read.
+    fn holds(&mut self, digest: &Digest, bytes: &[u8]) -> Result<bool, ShelfError> {
+        let is = |(range, held): Lent| held.get(range).filter(|held| *held == bytes).map(|_| ());
+        Ok(self.look(digest, is)?.is_some())
+    }
+
+    /// Returns what `take` makes of a document; a copy of which it makes nothing is damaged.
+    fn look<T>(
+        &mut self,
+        digest: &Digest,
+        take: impl Fn(Lent) -> Option<T>,
+    ) -> Result<Option<T>, ShelfError> {
         while let Some((spot, found)) = self.find(digest) {
-            let read = match (found, &self.open) {
+            let read = match (found, &self.file) {
                 (Err(error), _) => Err(error),
-                (Ok(()), Some((_, file))) => self.ahead.read(file, &spot),
+                (Ok(()), Some(file)) => self.ahead.read(file, &spot),
                 (Ok(()), None) => Err(ErrorKind::NotFound.into()),
             };
-            let bytes = match read {
-                Ok(bytes) => bytes,
-                Err(error) if is_lost(&error) => Vec::new(),
-                Err(error) => return Err(failed("read", &spot.file)(error).into()),
+            let path = self.path.as_deref().unwrap_or(Path::new(""));
+            let taken = match read {
+                Ok(lent) => take(lent),
+                Err(error) if is_lost(&error) => None,
+                Err(error) => return Err(failed("read", path)(error).into()),
             };
-            let hashed = Hashed::of(bytes);
-            if hashed.bytes().len() as u64 == spot.length && hashed.digest() == digest {
+            if taken.is_some() {
                 if !spot.is_sound {
-                    self.shelf.index().found_sound(digest, &spot);
+                    self.shelf.index().found_sound(self.last, &spot);
                 }
-                return Ok(Some(hashed));
+                return Ok(taken);
             }
-            tracing::warn!(%digest, file = %spot.file.display(), "a kept document is damaged");
-            self.shelf.index().forget(digest, &spot);
+            tracing::warn!(%digest, file = %path.display(), "a kept document is damaged");
+            self.shelf.index().forget(self.last, &spot);
         }
         Ok(None)
     }
@@ -453,22 +566,18 @@ impl Run<'_> {
     /// Finds a document and opens its file under the lock: a sweep may unlink the file, it cannot take it away.
     fn find(&mut self, digest: &Digest) -> Option<(Spot, std::io::Result<()>)> {
         let index = self.shelf.index();
-        let spot = index.spots.get(digest)?.last()?.clone();
-        if !self.open.as_ref().is_some_and(|(file, _)| Arc::ptr_eq(file, &spot.file)) {
-            self.ahead = Ahead::default();
-            self.open = match File::open(&spot.file) {
-                Ok(file) => Some((Arc::clone(&spot.file), file)),
+        self.last = index.find(digest, self.last)?;
+        let spot = *index.spots.get(self.last)?;
+        let path = index.paths.get(spot.file as usize)?;
+        if self.file.is_none() || !self.path.as_ref().is_some_and(|open| Arc::ptr_eq(open, path)) {
+            (self.ahead, self.file, self.path) = (Ahead::default(), None, Some(Arc::clone(path)));
+            match File::open(path) {
+                Ok(file) => self.file = Some(file),
                 Err(error) => return Some((spot, Err(error))),
-            };
+            }
         }
         Some((spot, Ok(())))
     }
-}
-
-/// Returns documents in the order in which they lie in their file.
-fn in_place(mut documents: Vec<(Digest, Spot)>) -> Vec<(Digest, Spot)> {
-    documents.sort_by_key(|(_, spot)| spot.offset);
-    documents
 }
 
 fn head(digest: &Digest, length: u64) -> [u8; HEAD_BYTES as usize] {
@@ -479,19 +588,22 @@ fn head(digest: &Digest, length: u64) -> [u8; HEAD_BYTES as usize] {
     head
 }
 
-fn sha256_named(name: &str) -> Option<Digest> {
-    Some(Digest::from_sha256(unhex(name)?.try_into().ok()?))
+fn sha256_named(name: &str) -> Option<[u8; 32]> {
+    unhex(name)?.try_into().ok()
+}
+
+/// Returns the bytes of a SHA-256 digest: nothing lies here by any other.
+fn sha256_of(digest: &Digest) -> Option<&[u8; 32]> {
+    digest.as_bytes().try_into().ok().filter(|_| digest.algorithm() == Algorithm::Sha256)
 }
 
 /// Reads the heads of a pack's frames; a frame that is not whole ends the list, with a warning.
-fn frames(file: &Arc<Path>) -> Result<(u64, Vec<(Digest, Spot)>), ShelfError> {
+fn frames(file: &Path) -> Result<(u64, Vec<Frame>), ShelfError> {
     let open = File::open(file).map_err(failed("open", file))?;
     let total = open.metadata().map_err(failed("read the length of", file))?.len();
     let mut reader = BufReader::new(open);
     let mut found = Vec::new();
-    let whole = scan(&mut reader, total, |digest, offset, length| {
-        found.push((digest, Spot { file: Arc::clone(file), offset, length, is_sound: false }));
-    });
+    let whole = scan(&mut reader, total, |frame| found.push(frame));
     match whole.map_err(failed("read", file))? {
         true => {}
         false => {
@@ -502,11 +614,7 @@ fn frames(file: &Arc<Path>) -> Result<(u64, Vec<(Digest, Spot)>), ShelfError> {
 }
 
 /// Walks over the frames and tells whether the last one ends where the file does.
-fn scan(
-    reader: &mut BufReader<File>,
-    total: u64,
-    mut frame: impl FnMut(Digest, u64, u64),
-) -> std::io::Result<bool> {
+fn scan(reader: &mut BufReader<File>, total: u64, mut frame: impl FnMut(Frame)) -> std::io::Result<bool> {
     let mut at = PACK_MAGIC.len() as u64;
     let mut magic = vec![0; PACK_MAGIC.len()];
     if total < at {
@@ -520,8 +628,8 @@ fn scan(
         if total - at < HEAD_BYTES {
             return Ok(false);
         }
-        let (mut digest, mut length) = ([0; 32], [0; 8]);
-        reader.read_exact(&mut digest)?;
+        let (mut sha256, mut length) = ([0; 32], [0; 8]);
+        reader.read_exact(&mut sha256)?;
         reader.read_exact(&mut length)?;
         at += HEAD_BYTES;
         let length = u64::from_be_bytes(length);
@@ -529,17 +637,17 @@ fn scan(
         let Some(skip) = i64::try_from(length).ok().filter(|_| length <= total - at) else {
             return Ok(false);
         };
-        frame(Digest::from_sha256(digest), at, length);
+        frame(Frame { sha256, offset: at, length });
         reader.seek_relative(skip)?;
         at += length;
     }
     Ok(true)
 }
 
-fn read_spot(file: &File, spot: &Spot) -> std::io::Result<Vec<u8>> {
+fn read_at(file: &File, offset: u64, length: u64) -> std::io::Result<Vec<u8>> {
     // A length was compared with that of its file when the file was taken in, so no garbled one reserves memory here.
-    let mut bytes = vec![0; usize::try_from(spot.length).map_err(std::io::Error::other)?];
-    file.read_exact_at(&mut bytes, spot.offset)?;
+    let mut bytes = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
+    file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
 }
 

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use catalogue_schema::digest::Digest;
+use catalogue_schema::digest::{Digest, Hashed};
 use catalogue_schema::documents::{Documents, Listed};
 use catalogue_schema::generation::{DocumentList, GENERATION_SCHEMA, Generation};
 use serde::{Deserialize, Serialize};
@@ -152,14 +152,15 @@ impl Files {
     /// Writes a list of documents unless it is there already; after a return it outlives a power cut.
     pub(super) fn keep_documents(&self, listed: &Listed) -> Result<(), StoreError> {
         if !self.holds(listed) {
-            durable::write(&self.generations, &documents_name(&listed.list), &[&listed.bytes])?;
+            durable::write(&self.generations, &documents_name(&listed.list), &[listed.content.bytes()])?;
         }
         Ok(())
     }
 
     /// Tells whether a list of documents is there, byte for byte.
     fn holds(&self, listed: &Listed) -> bool {
-        if listed.bytes.is_empty() {
+        let bytes = listed.content.bytes();
+        if bytes.is_empty() {
             return true;
         }
         let Ok(mut file) = File::open(self.generations.join(documents_name(&listed.list))) else {
@@ -170,7 +171,7 @@ impl Files {
             let held = held.get_mut(..part.len());
             held.is_some_and(|held| file.read_exact(held).is_ok() && held == part)
         };
-        listed.bytes.chunks(COMPARED_BYTES).all(is_same) && file.read(&mut [0]).is_ok_and(|more| more == 0)
+        bytes.chunks(COMPARED_BYTES).all(is_same) && file.read(&mut [0]).is_ok_and(|more| more == 0)
     }
 
     /// Reads a list of documents; the error says why it cannot be used.
@@ -188,9 +189,9 @@ impl Files {
         self.document_bytes(list).map(drop)
     }
 
-    fn document_bytes(&self, list: &DocumentList) -> Result<Vec<u8>, String> {
+    fn document_bytes(&self, list: &DocumentList) -> Result<Hashed, String> {
         if *list == DocumentList::default() {
-            return Ok(Vec::new());
+            return Ok(Hashed::of(Vec::new()));
         }
         let name = documents_name(list);
         // Whatever keeps it from being read, it is as good as lost: everything can go on without it.
@@ -199,10 +200,10 @@ impl Files {
             Ok(None) => return Err(format!("the list {name} is missing")),
             Err(error) => return Err(error.to_string()),
         };
-        let digest = Digest::sha256(&bytes);
-        match digest == list.digest {
-            true => Ok(bytes),
-            false => Err(format!("the list {name} has digest {digest}")),
+        let content = Hashed::of(bytes);
+        match *content.digest() == list.digest {
+            true => Ok(content),
+            false => Err(format!("the list {name} has digest {}", content.digest())),
         }
     }
 

@@ -184,7 +184,7 @@ impl<'a> Past<'a> {
 /// What the last generation knows, by what it is asked for.
 #[derive(Default)]
 struct Known<'a> {
-    documents: Documents,
+    documents: Arc<Documents>,
     snapshot: Option<&'a Snapshot>,
     refusals: HashMap<&'a Want, &'a Refusal>,
     nodes: HashMap<NodeKey, &'a CatalogueState>,
@@ -207,7 +207,7 @@ impl<'a> Known<'a> {
         Known {
             owned: past.snapshot().map(owned),
             snapshot: past.snapshot(),
-            documents,
+            documents: Arc::new(documents),
             refusals: generation.refusals.iter().map(|refused| (&refused.want, &refused.refusal)).collect(),
             nodes: generation
                 .catalogues

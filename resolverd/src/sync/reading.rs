@@ -13,7 +13,7 @@ use std::time::Instant;
 use catalogue_schema::dialect::lcod::SKIPPED_MAX;
 use catalogue_schema::dialect::{self, Errand, Finding, Node, Received, Stage, Unusable, Withdrawn};
 use catalogue_schema::digest::{Algorithm, Digest, Hashed};
-use catalogue_schema::documents::Gathered;
+use catalogue_schema::documents::{Gathered, Recorded};
 use catalogue_schema::error::ParseError;
 use catalogue_schema::generation::{
     CatalogueState, DocumentRecord, Health, Missing, SKIPPED_NAMED_MAX, SourceState,
@@ -132,7 +132,7 @@ pub(super) struct Tree {
 pub(super) struct Document {
     pub(super) content: Hashed,
     pub(super) received: Received,
-    record: DocumentRecord,
+    record: Record,
     /// It came from the shelf, which has read it whole, so that nothing has to be kept.
     is_kept: bool,
     /// It was handed out before, and is remembered already.
@@ -150,10 +150,19 @@ impl Document {
     }
 }
 
+/// How a document is remembered.
+#[derive(Debug, Clone)]
+enum Record {
+    /// As the list of the last generation has it, at this place.
+    Kept(u32),
+    /// Anew.
+    New(Box<DocumentRecord>),
+}
+
 /// A release as the last generation has it, and the record of its document.
 struct Taken {
     release: Release,
-    record: DocumentRecord,
+    record: Record,
 }
 
 /// What was found about the signatures of a list or catalogue.
@@ -480,7 +489,8 @@ impl<'a> Reader<'a> {
         state.digest = Some(document.received.digest.clone());
         state.named = finding.named.take();
 
-        let mut tree = Tree { reached: reached.clone(), ..Tree::default() };
+        let documents = Gathered::beside(&self.known.documents);
+        let mut tree = Tree { reached: reached.clone(), documents, ..Tree::default() };
         tree.reached.insert(key(node));
         tree.accepted.extend(accepted.revision.map(|revision| (RevisionKey::of(node), revision)));
         finding.warnings.extend(accepted.warning);
@@ -494,8 +504,12 @@ impl<'a> Reader<'a> {
         let is_settled_here = is_settled(errand) && !vouching.is_open;
         self.vouch(node, vouching.remembered(&mut tree, &mut fresh));
         tree.remember(document, &mut fresh);
-        let (children, of_releases) =
-            take(&mut finding.errands).into_iter().partition(|child| child.node().is_some());
+        let mut of_releases = take(&mut finding.errands);
+        // Most documents name either lists and catalogues or releases: moving very many errands takes its time.
+        let children = match of_releases.iter().any(|child| child.node().is_some()) {
+            true => of_releases.extract_if(.., |child| child.node().is_some()).collect(),
+            false => Vec::new(),
+        };
         let of_releases = self.eager(of_releases, node, mode, &trust, &mut finding);
         tree.open = !of_releases.iter().all(is_settled);
         let listing =
@@ -697,6 +711,9 @@ impl<'a> Reader<'a> {
         trust: &Trust,
         finding: &mut Finding,
     ) -> Vec<Errand> {
+        if errands.iter().all(|errand| !matches!(errand.want, Want::Blob(Location::Https { .. }))) {
+            return errands;
+        }
         let before = self.known.nodes.get(&key(node));
         let had_unfetched =
             before.is_some_and(|state| state.warnings.iter().any(|one| one.reason == UNFETCHED));
@@ -771,9 +788,9 @@ impl<'a> Reader<'a> {
                     let Some(run) = next_run(&mut errands) else { break };
                     match self.taken_whole(&run, mode, node, trust) {
                         Some((component, records)) => {
-                            self.want_signatures_of(component, &records);
+                            self.want_signatures_of(component, &run);
                             listing.take_over(component);
-                            records.iter().for_each(|record| tree.documents.add(record));
+                            records.iter().for_each(|record| tree.note(record));
                         }
                         None => singly = run.into(),
                     }
@@ -781,9 +798,9 @@ impl<'a> Reader<'a> {
                 };
                 match self.taken_over(&errand, mode, node, trust) {
                     Some(Taken { release, record }) => {
-                        self.want_signatures([&release], |_| Some(record.want.clone()));
+                        self.want_signatures([&release], |_| Some(errand.want.clone()));
                         listing.add([release]);
-                        tree.documents.add(&record);
+                        tree.note(&record);
                     }
                     None => round.push(errand),
                 }
@@ -857,7 +874,7 @@ impl<'a> Reader<'a> {
         mode: Mode,
         node: &Node,
         trust: &Trust,
-    ) -> Option<(&'a Packed, Vec<DocumentRecord>)> {
+    ) -> Option<(&'a Packed, Vec<Record>)> {
         let (id, _) = dialect::described(run.first()?)?;
         let component = self.known.component(&node.id, id)?;
         // The sync notes mutations anew.
@@ -884,7 +901,7 @@ impl<'a> Reader<'a> {
         component: &'p Packed,
         mode: Mode,
         trust: &Trust,
-    ) -> Option<(Listed<'p>, DocumentRecord)> {
+    ) -> Option<(Listed<'p>, Record)> {
         let (_, version) = dialect::described(errand)?;
         let listed = component.exact(version)?;
         let digest = errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)?;
@@ -892,10 +909,13 @@ impl<'a> Reader<'a> {
         if dialect::basis(errand, digest, trust)? != known || !self.sync.shelf.has_read(digest) {
             return None;
         }
-        let record = match self.known.document(&errand.want) {
-            Some(record) if record.digest == *digest && self.answers(&record, errand, mode) => record,
+        let recorded = self.known.documents.recorded(std::iter::once(&errand.want)).pop().flatten();
+        let record = match recorded {
+            Some(known) if known.digest == *digest && self.answers(&known.digest, errand, mode) => {
+                Record::Kept(known.at)
+            }
             Some(_) => return None,
-            None => self.record_elsewhere(errand, mode)?,
+            None => Record::New(Box::new(self.record_elsewhere(errand, mode)?)),
         };
         Some((listed, record))
     }
@@ -910,10 +930,10 @@ impl<'a> Reader<'a> {
         Some(Taken { release, record })
     }
 
-    /// Tells whether the shelf may answer an errand with the document of a record.
-    fn answers(&self, record: &DocumentRecord, errand: &Errand, mode: Mode) -> bool {
+    /// Tells whether the shelf may answer an errand with the document that is recorded with this digest.
+    fn answers(&self, recorded: &Digest, errand: &Errand, mode: Mode) -> bool {
         let as_recorded = mode == Mode::Recorded || self.is_offline() || errand.want.is_pinned();
-        as_recorded || content_pin(errand) == Some(&record.digest)
+        as_recorded || content_pin(errand) == Some(recorded)
     }
 
     /// Returns the record of a document in Git as it stands at the commit of today, made from that of the same bytes.
@@ -963,6 +983,9 @@ impl<'a> Reader<'a> {
         mode: Mode,
         above: Option<&Trust>,
     ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
+        if !errands.iter().any(dialect::is_shared) {
+            return self.obtained(shelf, &errands.iter().collect::<Vec<_>>(), mode, above);
+        }
         let mut shared = self.shared.borrow_mut();
         shared.begin(mode);
         let (mut asked, mut first) = (Vec::with_capacity(errands.len()), HashSet::new());
@@ -997,8 +1020,9 @@ impl<'a> Reader<'a> {
         above: Option<&Trust>,
     ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
         let mut answers: Vec<Option<Result<Document, Trouble>>> = Vec::with_capacity(errands.len());
-        for errand in errands {
-            answers.push(self.shelved(errand, mode, above, shelf)?);
+        let recorded = self.known.documents.recorded(errands.iter().map(|errand| &errand.want));
+        for (errand, recorded) in errands.iter().zip(recorded) {
+            answers.push(self.shelved(errand, recorded, (mode, above), shelf)?);
         }
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();
         // What has to be smaller than the rest is asked for apart.
@@ -1028,22 +1052,22 @@ impl<'a> Reader<'a> {
         Ok(answers.map(|(answer, errand)| answer.unwrap_or_else(|| Err(lost(&errand.want)))).collect())
     }
 
-    /// Answers an errand from the shelf; `None` when its origin has to be asked.
+    /// Answers an errand from the shelf, by what is recorded of it; `None` when its origin has to be asked.
     fn shelved(
         &self,
         errand: &Errand,
-        mode: Mode,
-        above: Option<&Trust>,
+        recorded: Option<Recorded>,
+        (mode, above): (Mode, Option<&Trust>),
         shelf: &mut Run<'_>,
     ) -> Result<Option<Result<Document, Trouble>>, SyncError> {
         let offline = self.is_offline();
         let as_recorded = mode == Mode::Recorded || offline || errand.want.is_pinned();
         let pin = content_pin(errand);
-        let record = self.known.document(&errand.want);
-        let record = record.filter(|record| self.answers(record, errand, mode));
-        if let Some(record) = record {
-            if let Some(bytes) = shelf.read(&record.digest)? {
-                return Ok(Some(admit(errand, bytes, record, above).map(Document::kept)));
+        let recorded = recorded.filter(|known| self.answers(&known.digest, errand, mode));
+        if let Some(Recorded { at, digest, commit, blob }) = recorded {
+            if let Some(content) = shelf.read(&digest)? {
+                let found = judged(errand, content, (Record::Kept(at), commit, blob), above);
+                return Ok(Some(found.map(Document::kept)));
             }
         } else if let Some(content) = pin.map(|digest| shelf.read(digest)).transpose()?.flatten() {
             let record = self.record(errand, &content, errand.want.to_string());
@@ -1192,7 +1216,13 @@ impl Shared {
     }
 
     fn note(&mut self, want: &Want, answer: &Result<Document, Trouble>) {
-        let again = answer.clone().map(|document| Document { is_repeated: true, ..document });
+        // What lies around it would stay in memory with it.
+        let alone = |document: Document| Document {
+            is_repeated: true,
+            content: document.content.clone().alone(),
+            ..document
+        };
+        let again = answer.clone().map(alone);
         self.bytes += SHARED_BYTES + again.as_ref().map_or(0, |document| document.content.bytes().len());
         self.documents.insert(want.clone(), again);
     }
@@ -1291,11 +1321,22 @@ pub(super) fn too_many(source: &Source, left: u64) -> Refusal {
     Refusal::new("limit.releases", &source.id, expected, found)
 }
 
-/// Judges bytes: the one door by which a document enters.
+/// Judges bytes that are recorded anew.
 fn admit(
     errand: &Errand,
     content: Hashed,
     record: DocumentRecord,
+    above: Option<&Trust>,
+) -> Result<Document, Trouble> {
+    let (commit, blob) = (record.commit.clone(), record.blob.clone());
+    judged(errand, content, (Record::New(Box::new(record)), commit, blob), above)
+}
+
+/// Judges bytes: the one door by which a document enters.
+fn judged(
+    errand: &Errand,
+    content: Hashed,
+    (record, commit, blob): (Record, Option<CommitId>, Option<CommitId>),
     above: Option<&Trust>,
 ) -> Result<Document, Trouble> {
     let evidence = Evidence {
@@ -1309,13 +1350,8 @@ fn admit(
     match judge(&evidence, &content) {
         Verdict::Refused(refusal) => Err(Trouble::Refused(refusal)),
         Verdict::Trusted(trust) => {
-            let received = Received {
-                trust,
-                digest: record.digest.clone(),
-                size: record.size,
-                commit: record.commit.clone(),
-                blob: record.blob.clone(),
-            };
+            let (digest, size) = (content.digest().clone(), content.bytes().len() as u64);
+            let received = Received { trust, digest, size, commit, blob };
             Ok(Document { content, received, record, is_kept: false, is_repeated: false })
         }
     }
@@ -1450,9 +1486,16 @@ impl Tree {
         if document.is_repeated {
             return;
         }
-        self.documents.add(&document.record);
+        self.note(&document.record);
         if !document.is_kept {
-            fresh.push((document.record.digest, document.content.into_bytes()));
+            fresh.push((document.received.digest, document.content.into_bytes()));
+        }
+    }
+
+    fn note(&mut self, record: &Record) {
+        match record {
+            Record::Kept(at) => self.documents.add_kept(*at),
+            Record::New(record) => self.documents.add(record),
         }
     }
 

@@ -9,8 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use catalogue_schema::dialect::{Errand, Finding, Node, Stage};
-use catalogue_schema::digest::{Digest, Digests};
-use catalogue_schema::generation::DocumentRecord;
+use catalogue_schema::digest::{Algorithm, Digest, Digests};
 use catalogue_schema::id::{ComponentId, Dialect, SourceId};
 use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Refusal, Release, Source, Trust};
@@ -311,14 +310,17 @@ impl Reader<'_> {
         releases
     }
 
-    /// Notes which releases of a component that is taken over with these records must be signed.
-    pub(super) fn want_signatures_of(&self, component: &Packed, records: &[DocumentRecord]) {
+    /// Notes which releases of a component that is taken over, with the documents of these errands, must be signed.
+    pub(super) fn want_signatures_of(&self, component: &Packed, run: &[Errand]) {
         let is_asked = |id: &ComponentId| self.policies().asks_release(id);
         if !self.policies().is_empty() && component.id().is_ok_and(|id| is_asked(&id)) {
             // What cannot be read has no signature.
             let releases: Vec<Release> = component.all().filter_map(|listed| listed.release().ok()).collect();
-            let wants: HashMap<&Digest, &Want> =
-                records.iter().map(|record| (&record.digest, &record.want)).collect();
+            let stated = |errand: &'_ Errand| -> Option<Digest> {
+                errand.digests.iter().find(|one| one.algorithm() == Algorithm::Sha256).cloned()
+            };
+            let wants: HashMap<Digest, &Want> =
+                run.iter().filter_map(|errand| Some((stated(errand)?, &errand.want))).collect();
             self.want_signatures(&releases, |digest| wants.get(digest).map(|want| (*want).clone()));
         }
     }

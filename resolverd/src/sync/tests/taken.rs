@@ -231,7 +231,7 @@ fn lines(reading: &Reading) -> Vec<String> {
         releases.map(|release| format!("{:?} {:?} {release:?}", listed.catalogue, listed.rank))
     });
     let listed = reading.documents.clone().list().expect("a list");
-    let documents = Documents::read(listed.bytes).expect("a list");
+    let documents = Documents::read(listed.content).expect("a list");
     let documents = documents.iter().map(|record| format!("{record:?}"));
     let mut lines: Vec<String> = releases.chain(documents).collect();
     lines.sort();
