@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, yield_now};
 
 use catalogue_schema::digest::{Algorithm, Digest, Hashed, hex, unhex};
 use foldhash::fast::RandomState;
@@ -35,6 +35,9 @@ use crate::shelf::durable::{Failed, failed};
 pub const PACK_MAGIC: &[u8] = b"resolverd/pack@1\n";
 /// Documents longer than this lie alone.
 pub const OBJECT_BYTES_MIN: u64 = 1 << 20;
+
+/// After how many documents of a sweep whoever waits for this processor goes first.
+const GIVE_WAY: usize = 256;
 
 const HEAD_BYTES: u64 = 40;
 
@@ -109,6 +112,9 @@ struct Frame {
     offset: u64,
     length: u64,
 }
+
+/// Documents that something needs.
+pub type Live = HashSet<Digest, RandomState>;
 
 /// Documents to be written.
 type News<'a> = Vec<(&'a Digest, &'a [u8])>;
@@ -345,7 +351,7 @@ impl Shelf {
 
     /// Removes what nothing in `live` needs: files without a live document go, packs of which less than half is live are
     /// written anew.
-    pub fn sweep(&self, live: &HashSet<Digest>) -> Result<(), ShelfError> {
+    pub fn sweep(&self, live: &Live) -> Result<(), ShelfError> {
         let mut gone = Vec::new();
         for (file, length, needed) in self.census(live) {
             let needed_bytes: u64 = needed.iter().map(|frame| frame.length + HEAD_BYTES).sum();
@@ -384,10 +390,13 @@ impl Shelf {
     }
 
     /// Lists every file with its length and the live documents in it.
-    fn census(&self, live: &HashSet<Digest>) -> Vec<Census> {
+    fn census(&self, live: &Live) -> Vec<Census> {
         let index = self.index();
         let mut needed: HashMap<&Path, Vec<Frame>> = HashMap::new();
-        for Spot { sha256, offset, length, file, .. } in index.spots.iter().copied() {
+        for (at, Spot { sha256, offset, length, file, .. }) in index.spots.iter().copied().enumerate() {
+            if at % GIVE_WAY == 0 {
+                yield_now();
+            }
             let path = index.paths.get(file as usize).filter(|_| live.contains(&Digest::from_sha256(sha256)));
             if let Some(path) = path {
                 needed.entry(path).or_default().push(Frame { sha256, offset, length });

@@ -208,14 +208,14 @@ fn sweeping_removes_what_nobody_needs() {
     );
     shelf.keep(&[small.clone(), padding.clone(), large.clone(), dead_large.clone()]).unwrap();
     shelf.keep(std::slice::from_ref(&dead)).unwrap();
-    let both: HashSet<Digest> = [&padding, &large].map(|kept| kept.0.clone()).into();
+    let both: Live = [&padding, &large].into_iter().map(|kept| kept.0.clone()).collect();
     shelf.sweep(&both).unwrap();
     // More than half of the first pack is live, so it stays as it is.
     check(&shelf, &small, Here);
     check(&shelf, &dead, Gone);
     check(&shelf, &dead_large, Gone);
     let before = only_pack(home.path());
-    shelf.sweep(&[small.0.clone()].into()).unwrap();
+    shelf.sweep(&Live::from_iter([small.0.clone()])).unwrap();
     let after = only_pack(home.path());
     assert_ne!(before, after);
     for shelf in [&shelf, &Shelf::open(home.path()).unwrap()] {
@@ -223,7 +223,7 @@ fn sweeping_removes_what_nobody_needs() {
         check(shelf, &padding, Gone);
         check(shelf, &large, Gone);
     }
-    shelf.sweep(&HashSet::new()).unwrap();
+    shelf.sweep(&Live::default()).unwrap();
     assert!(durable::entries(&home.path().join("shelf/packs")).unwrap().is_empty());
     assert!(durable::entries(&home.path().join("shelf/objects")).unwrap().is_empty());
 }

@@ -1,14 +1,13 @@
 //! What the index holds, in memory: which row of which id changed in which generation, and the digest of what it says.
 //! Reads and plans rows; never touches the index itself.
 
-use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::Generation;
 use catalogue_schema::packed::Packed;
 
-use crate::shelf::{Run, Shelf};
+use crate::shelf::{Live, Run, Shelf};
 use crate::store::index::{Value, Written};
 use crate::store::row::{self, Root, Row, Seal};
 use crate::store::{Snapshot, StoreError};
@@ -132,7 +131,7 @@ impl Ledger {
     }
 
     /// Returns the digests of the documents on the shelf that rows need.
-    pub(super) fn shelved(&self) -> HashSet<Digest> {
+    pub(super) fn shelved(&self) -> Live {
         let marks = self.lines.iter().flat_map(|line| &line.marks);
         let digest = |(_, mark): &(u64, Mark)| match mark {
             Mark::Shelved(digest) => Some(digest.clone()),

@@ -50,10 +50,11 @@ pub mod revisions;
 mod row;
 mod sealed;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::thread::yield_now;
 use std::time::Duration;
 
 use catalogue_schema::digest::Digest;
@@ -67,7 +68,7 @@ use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::revision::{Revision, RevisionKey};
 
 use crate::shelf::durable::Failed;
-use crate::shelf::{Shelf, ShelfError};
+use crate::shelf::{Live, Shelf, ShelfError};
 use crate::store::audit::{Audit, Entry, Event};
 use crate::store::files::{Files, Found, Named};
 use crate::store::first_seen::{FirstSeen, Sighting};
@@ -77,6 +78,9 @@ use crate::store::memory::{KEYSETS_FORGOTTEN, Marks, Memory, Records, Remains};
 use crate::store::places::Places;
 use crate::store::revisions::Log;
 use crate::store::row::{Root, Seal};
+
+/// How many components are sealed before whoever waits for this processor goes first.
+const SEALED_AT_ONCE: usize = 64;
 
 /// A generation as readers see it: immutable, complete, in memory.
 #[derive(Debug)]
@@ -654,7 +658,7 @@ impl Store {
     /// components that are too long for a row. What a sweep of the shelf spares.
     ///
     /// **Errors**: a list of documents cannot be read: nobody knows then what is needed.
-    pub fn live(&mut self) -> Result<HashSet<Digest>, StoreError> {
+    pub fn live(&mut self) -> Result<Live, StoreError> {
         self.name()?;
         let mut live = self.ledger.shelved();
         let mut lists: Vec<&Named> = self.named.values().collect();
@@ -757,7 +761,12 @@ impl Store {
         generation.documents = documents.list.clone();
         components.sort_by(|one, other| one.id_bytes().cmp(other.id_bytes()));
         components.dedup_by(|later, first| later.id_bytes() == first.id_bytes());
-        let seals: Vec<Seal> = components.iter().map(Seal::of).collect();
+        let mut seals = Vec::with_capacity(components.len());
+        for some in components.chunks(SEALED_AT_ONCE) {
+            // Whoever waits for this processor goes first.
+            yield_now();
+            seals.extend(some.iter().map(Seal::of));
+        }
         let mut root = Root::default();
         components.iter().zip(&seals).for_each(|(one, seal)| root.add(one.id_text(), &seal.digest));
         (generation.components, generation.root) = (components.len() as u64, root.finish());

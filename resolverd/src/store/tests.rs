@@ -206,7 +206,7 @@ fn a_large_component_lies_on_the_shelf_and_survives_a_sweep() {
         warm(opened).unwrap()
     });
     assert_eq!(content(&again), components);
-    home.open(|store, _| store.shelf.sweep(&HashSet::new()).unwrap());
+    home.open(|store, _| store.shelf.sweep(&crate::shelf::Live::default()).unwrap());
     check(&home, "rebuild 1");
 }
 

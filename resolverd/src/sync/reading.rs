@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::mem::take;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::yield_now;
 use std::time::Instant;
 
 use catalogue_schema::dialect::lcod::SKIPPED_MAX;
@@ -786,6 +787,8 @@ impl<'a> Reader<'a> {
             while round.len() < at_once {
                 let Some(errand) = singly.pop_front() else {
                     let Some(run) = next_run(&mut errands) else { break };
+                    // Whoever answers waits for a tick of the scheduler otherwise, however urgent it is.
+                    yield_now();
                     match self.taken_whole(&run, mode, node, trust) {
                         Some((component, records)) => {
                             self.want_signatures_of(component, &run);
@@ -809,6 +812,7 @@ impl<'a> Reader<'a> {
             if obtained > WANTS_AT_ONCE {
                 (shelf, obtained) = (self.sync.shelf.run(), round.len());
             }
+            yield_now();
             let documents = self.obtain_by(&mut shelf, &round, mode, Some(trust))?;
             // Who asks an origin asks for many at once.
             let is_at_hand = is_from_shelf || documents.iter().all(Document::was_at_hand);
