@@ -43,12 +43,26 @@ impl Basis {
 }
 
 /// What a basis is made of, part by part. Each part says how long it is, so that no two lists of parts look alike.
-pub(crate) struct Parts(Vec<u8>);
+pub(crate) struct Parts {
+    bytes: Vec<u8>,
+    /// How many of them are of what releases share.
+    shared: usize,
+}
+
+/// A digest that has taken in what the last bases began with: what the releases of a catalogue share is hashed once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Begun {
+    shared: Vec<u8>,
+    state: Sha256,
+    /// Where the next parts are put together.
+    room: Vec<u8>,
+}
 
 impl Parts {
     /// Starts with what the parts are and who reads them.
-    pub(crate) fn of(reader: &str, revision: u32) -> Parts {
-        let mut parts = Parts(Vec::with_capacity(1024));
+    pub(crate) fn of(reader: &str, revision: u32, begun: &mut Begun) -> Parts {
+        let mut parts = Parts { bytes: std::mem::take(&mut begun.room), shared: 0 };
+        parts.bytes.clear();
         parts.text(env!("CARGO_PKG_VERSION"));
         parts.text(reader);
         parts.number(u64::from(revision));
@@ -57,7 +71,7 @@ impl Parts {
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
     }
 
     pub(crate) fn text(&mut self, text: &str) {
@@ -70,8 +84,13 @@ impl Parts {
         self.bytes(&text);
     }
 
-    pub(crate) fn number(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_le_bytes());
+    /// Adds a number in as few bytes as it needs, of seven bits each; all but the last have their highest bit set.
+    pub(crate) fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.bytes.push(number.to_le_bytes()[0] | 0x80);
+            number >>= 7;
+        }
+        self.bytes.push(number.to_le_bytes()[0]);
     }
 
     pub(crate) fn digest(&mut self, digest: &Digest) {
@@ -84,6 +103,14 @@ impl Parts {
         self.number(u64::from(value.is_some()));
         if let Some(value) = value {
             add(self, value);
+        }
+    }
+
+    /// Adds what may be missing, or be what a part before it is.
+    pub(crate) fn maybe_same(&mut self, value: Option<&str>, before: Option<&str>) {
+        match value.is_some() && value == before {
+            true => self.number(2),
+            false => self.maybe(value, Parts::text),
         }
     }
 
@@ -102,8 +129,18 @@ impl Parts {
         self.text(&value.to_string());
     }
 
-    pub(crate) fn basis(self) -> Basis {
-        let whole: [u8; 32] = Sha256::digest(&self.0).into();
+    /// Ends what many releases share.
+    pub(crate) fn shared_so_far(&mut self) {
+        self.shared = self.bytes.len();
+    }
+
+    pub(crate) fn basis(self, begun: &mut Begun) -> Basis {
+        let (shared, own) = self.bytes.split_at(self.shared);
+        if begun.shared != shared {
+            (begun.shared, begun.state) = (shared.to_vec(), Sha256::new_with_prefix(shared));
+        }
+        let whole: [u8; 32] = begun.state.clone().chain_update(own).finalize().into();
+        begun.room = self.bytes;
         let mut bytes = [0; BYTES];
         bytes.copy_from_slice(&whole[..BYTES]);
         Basis(bytes)
@@ -128,10 +165,38 @@ crate::text_forms!(Basis);
 mod tests {
     use super::*;
 
+    const LONG: &str = match std::str::from_utf8(&[b'l'; 300]) {
+        Ok(text) => text,
+        Err(_) => "",
+    };
+
     fn of(add: impl FnOnce(&mut Parts)) -> Basis {
-        let mut parts = Parts::of("a reader", 1);
+        by("a reader", 1, add, &mut Begun::default())
+    }
+
+    fn by(reader: &str, revision: u32, add: impl FnOnce(&mut Parts), begun: &mut Begun) -> Basis {
+        let mut parts = Parts::of(reader, revision, begun);
         add(&mut parts);
-        parts.basis()
+        parts.basis(begun)
+    }
+
+    #[test]
+    fn what_is_shared_is_hashed_like_the_rest() {
+        let mut begun = Begun::default();
+        // More than a block of the digest, and then another beginning.
+        for (shared, own) in [("s".repeat(100), "a"), ("s".repeat(100), "b"), ("t".to_owned(), "b")] {
+            let parts = |is_shared: bool| {
+                let (shared, own) = (shared.clone(), own);
+                move |parts: &mut Parts| {
+                    parts.text(&shared);
+                    if is_shared {
+                        parts.shared_so_far();
+                    }
+                    parts.text(own);
+                }
+            };
+            assert_eq!(by("a reader", 1, parts(true), &mut begun), of(parts(false)), "{own}");
+        }
     }
 
     #[test]
@@ -142,11 +207,16 @@ mod tests {
         };
         let bases = [
             of(|_| ()),
-            Parts::of("a reader", 2).basis(),
-            Parts::of("another", 1).basis(),
+            by("a reader", 2, |_| (), &mut Begun::default()),
+            by("another", 1, |_| (), &mut Begun::default()),
             of(text(None)),
             of(text(Some(""))),
             of(text(Some("a"))),
+            of(text(Some(&LONG[..127]))),
+            of(text(Some(&LONG[..128]))),
+            of(text(Some(LONG))),
+            of(|parts| parts.maybe_same(Some("b"), Some("b"))),
+            of(|parts| parts.maybe_same(Some("b"), Some("c"))),
             of(texts(&["ab", "c"])),
             of(texts(&["a", "bc"])),
             of(texts(&["abc"])),

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
 
+use crate::basis::Begun;
 use crate::digest::Digest;
 use crate::error::ParseError;
 use crate::id::{ComponentId, REFERENCE_BYTES_MAX, Reference};
@@ -32,6 +33,8 @@ pub struct Lexicon {
     commit: Option<CommitId>,
     /// The last one.
     url: Option<HttpsUrl>,
+    /// What the last bases began with.
+    begun: Begun,
 }
 
 /// Where the parts of a reference may stand that were read before, and where they part.
@@ -51,11 +54,17 @@ impl Default for Lexicon {
             publishers: HashMap::new(),
             commit: None,
             url: None,
+            begun: Begun::default(),
         }
     }
 }
 
 impl Lexicon {
+    /// Returns what the last bases began with.
+    pub(crate) fn begun(&mut self) -> &mut Begun {
+        &mut self.begun
+    }
+
     /// Returns where the parts of a reference may stand. Whoever guesses for several references before he reads the first waits
     /// for the memory of all of them at once.
     pub(crate) fn guess(&self, text: &str) -> Guess {

@@ -245,9 +245,9 @@ pub fn read_with(
 ///
 /// **Shape**: over everything that [`read`] and the judge are given and that may show in a release, except the commit at which the
 /// document is asked for.
-pub fn basis(errand: &Errand, document: &Digest, above: &Trust) -> Option<Basis> {
+pub fn basis(errand: &Errand, document: &Digest, above: &Trust, lexicon: &mut Lexicon) -> Option<Basis> {
     match &errand.task {
-        Task::Lcod(task) => lcod::basis(errand, task, document, above),
+        Task::Lcod(task) => lcod::basis(errand, task, (document, above), lexicon),
         // It rests on six documents.
         Task::Estream(_) => None,
     }

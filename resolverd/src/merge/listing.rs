@@ -17,6 +17,9 @@ const WAITING_MAX: usize = 2048;
 /// How many are held as long as no id came back: what was just read is still at hand for the processor.
 const WAITING_FEW: usize = 48;
 
+/// For how many releases a list may have room that is kept for the next ones.
+const SPARE_ROOM_MAX: usize = 4 * WAITING_FEW;
+
 /// What a catalogue has listed so far.
 #[derive(Debug)]
 pub struct Listing {
@@ -158,7 +161,7 @@ impl Listing {
             let owner = self.owner.clone();
             let mut component = Component { id, owner, releases, shadowed: Vec::new() };
             let packed = self.packer.pack(&component);
-            if self.spare.len() < WAITING_FEW && component.releases.capacity() <= WAITING_FEW {
+            if self.spare.len() < WAITING_FEW && component.releases.capacity() <= SPARE_ROOM_MAX {
                 component.releases.clear();
                 self.spare.push(component.releases);
             }

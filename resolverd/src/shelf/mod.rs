@@ -470,6 +470,11 @@ const AHEAD_BYTES: usize = 256 << 10;
 const GAP_BYTES_MAX: u64 = 4 << 10;
 
 impl Ahead {
+    /// Makes room for another file.
+    fn leave(&mut self) {
+        (self.start, self.end) = (u64::MAX, 0);
+    }
+
     /// Reads a document of the file for which this stands; it is lent out of what was read with it where it follows the last one.
     fn read(&mut self, file: &File, spot: &Spot) -> std::io::Result<Lent> {
         let gap = spot.offset.checked_sub(self.end).filter(|_| self.end > 0);
@@ -528,6 +533,12 @@ fn is_lost(error: &std::io::Error) -> bool {
 }
 
 impl Run<'_> {
+    /// Begins anew: what somebody did to a file meanwhile is seen.
+    pub fn renew(&mut self) {
+        (self.file, self.path) = (None, None);
+        self.ahead.leave();
+    }
+
     /// Does what [`Shelf::read`] does, and hands the digest on that was computed for it.
     pub fn read(&mut self, digest: &Digest) -> Result<Option<Hashed>, ShelfError> {
         self.look(digest, |(range, bytes)| {
@@ -579,7 +590,8 @@ impl Run<'_> {
         let spot = *index.spots.get(self.last)?;
         let path = index.paths.get(spot.file as usize)?;
         if self.file.is_none() || !self.path.as_ref().is_some_and(|open| Arc::ptr_eq(open, path)) {
-            (self.ahead, self.file, self.path) = (Ahead::default(), None, Some(Arc::clone(path)));
+            (self.file, self.path) = (None, Some(Arc::clone(path)));
+            self.ahead.leave();
             match File::open(path) {
                 Ok(file) => self.file = Some(file),
                 Err(error) => return Some((spot, Err(error))),

@@ -106,8 +106,11 @@ fn one_run_reads_from_several_files_and_notices_damage_and_loss() {
     std::fs::OpenOptions::new().write(true).open(&pack).unwrap().set_len(20).unwrap();
     assert_eq!(run.read(&one.0).unwrap(), None);
     assert!(!shelf.contains(&one.0));
-    // A file that was taken away is missed by the next run.
+    // A file that was taken away is missed by the next run, or by this one where it begins anew.
+    assert_eq!(run.read(&large.0).unwrap().map(Hashed::into_bytes), Some(large.1.clone()));
     std::fs::remove_file(home.path().join("shelf/objects").join(large.0.hex())).unwrap();
+    run.renew();
+    assert_eq!(run.read(&large.0).unwrap(), None);
     check(&shelf, &large, Gone);
     check(&shelf, &two, Here);
 }

@@ -810,7 +810,8 @@ impl<'a> Reader<'a> {
             }
             obtained += round.len();
             if obtained > WANTS_AT_ONCE {
-                (shelf, obtained) = (self.sync.shelf.run(), round.len());
+                shelf.renew();
+                obtained = round.len();
             }
             yield_now();
             let documents = self.obtain_by(&mut shelf, &round, mode, Some(trust))?;
@@ -822,7 +823,7 @@ impl<'a> Reader<'a> {
                     Ok(document) => match self.read_document(errand, &document) {
                         Ok(mut found) => {
                             promised(&mut found.releases, errand);
-                            based(&mut found, errand, &document, trust);
+                            based(&mut found, errand, &document, trust, &mut self.lexicon.borrow_mut());
                             tree.remember(document, fresh);
                             found
                         }
@@ -910,7 +911,9 @@ impl<'a> Reader<'a> {
         let listed = component.exact(version)?;
         let digest = errand.digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)?;
         let known = listed.basis()?;
-        if dialect::basis(errand, digest, trust)? != known || !self.sync.shelf.has_read(digest) {
+        if dialect::basis(errand, digest, trust, &mut self.lexicon.borrow_mut())? != known
+            || !self.sync.shelf.has_read(digest)
+        {
             return None;
         }
         let recorded = self.known.documents.recorded(std::iter::once(&errand.want)).pop().flatten();
@@ -1393,13 +1396,13 @@ fn promised(releases: &mut [Release], errand: &Errand) {
 }
 
 /// Notes what made the release of a document that was read, where a later sync may take it over.
-fn based(found: &mut Finding, errand: &Errand, document: &Document, trust: &Trust) {
+fn based(found: &mut Finding, errand: &Errand, document: &Document, trust: &Trust, lexicon: &mut Lexicon) {
     let is_promised = errand.digests.contains(&document.received.digest);
     if let ([release], []) = (found.releases.as_mut_slice(), found.errands.as_slice())
         && is_promised
         && !dialect::tells_commit(errand, release)
     {
-        release.basis = dialect::basis(errand, &document.received.digest, trust);
+        release.basis = dialect::basis(errand, &document.received.digest, trust, lexicon);
     }
 }
 

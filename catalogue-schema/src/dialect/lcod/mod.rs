@@ -32,6 +32,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -166,32 +167,37 @@ pub fn defer(errand: &Errand, task: &Task, trust: &Trust) -> Option<Finding> {
 pub const READER_REVISION: u32 = 2;
 
 /// Returns what makes the release of a manifest; `None` for the other documents.
-pub fn basis(errand: &Errand, task: &Task, document: &Digest, above: &Trust) -> Option<Basis> {
+pub fn basis(
+    errand: &Errand,
+    task: &Task,
+    (document, above): (&Digest, &Trust),
+    lexicon: &mut Lexicon,
+) -> Option<Basis> {
     let Task::Manifest(task) = task else { return None };
     let ManifestTask { pending, declared } = &**task;
     let Want::Blob(location) = &errand.want else { return None };
-    let mut parts = Parts::of("lcod manifest", READER_REVISION);
-    parts.digest(document);
-    judged(&mut parts, errand, above);
+    let begun = lexicon.begun();
+    let mut parts = Parts::of("lcod manifest", READER_REVISION, begun);
+    leave(&mut parts, errand, above);
     place(&mut parts, location);
-    pending.parts(&mut parts);
+    parts.maybe(pending.origin.repository.as_ref(), of_repository);
+    parts.shared_so_far();
+    parts.digest(document);
+    promised(&mut parts, errand, document);
+    let path = path(location);
+    parts.text(&path);
+    pending.parts(&mut parts, &path);
     parts.maybe(declared.as_ref(), |parts, declared| {
         parts.each(declared.iter(), |parts, wanted| {
             parts.text(wanted.id.as_text());
             parts.text(wanted.requirement.as_text());
         });
     });
-    Some(parts.basis())
+    Some(parts.basis(begun))
 }
 
-/// Adds what the judge goes by.
-fn judged(parts: &mut Parts, errand: &Errand, above: &Trust) {
-    parts.each(errand.digests.iter(), Parts::digest);
-    parts.maybe(errand.size, Parts::number);
-    parts.maybe(errand.signature.as_deref(), |parts, claim| {
-        parts.maybe(claim.public_key.as_deref(), Parts::text);
-        parts.maybe(claim.signature.as_deref(), Parts::text);
-    });
+/// Adds what the judge goes by that documents of one catalogue share.
+fn leave(parts: &mut Parts, errand: &Errand, above: &Trust) {
     parts.number(u64::from(errand.want.is_pinned()));
     parts.text(match above.level() {
         Level::Unpinned => "unpinned",
@@ -202,10 +208,24 @@ fn judged(parts: &mut Parts, errand: &Errand, above: &Trust) {
     parts.number(u64::from(above.has_unchecked_signature()));
 }
 
-/// Adds where a document lies, without the commit.
+/// Adds what the judge goes by besides: what is promised of the document. Mostly that is its digest.
+fn promised(parts: &mut Parts, errand: &Errand, document: &Digest) {
+    let is_document = *errand.digests == *std::slice::from_ref(document);
+    parts.number(u64::from(is_document));
+    if !is_document {
+        parts.each(errand.digests.iter(), Parts::digest);
+    }
+    parts.maybe(errand.size, Parts::number);
+    parts.maybe(errand.signature.as_deref(), |parts, claim| {
+        parts.maybe(claim.public_key.as_deref(), Parts::text);
+        parts.maybe(claim.signature.as_deref(), Parts::text);
+    });
+}
+
+/// Adds where a document lies, without the commit and the path.
 fn place(parts: &mut Parts, location: &Location) {
     match location {
-        Location::Git { repository, revision, path } => {
+        Location::Git { repository, revision, .. } => {
             parts.text("git");
             of_repository(parts, repository);
             match revision {
@@ -216,16 +236,17 @@ fn place(parts: &mut Parts, location: &Location) {
                 }
                 Revision::Head => parts.text("head"),
             }
-            parts.text(path.as_text());
         }
-        Location::File { path } => {
-            parts.text("file");
-            parts.text(&path.to_string());
-        }
-        Location::Https { url } => {
-            parts.text("https");
-            parts.text(url.as_text());
-        }
+        Location::File { .. } => parts.text("file"),
+        Location::Https { .. } => parts.text("https"),
+    }
+}
+
+fn path(location: &Location) -> Cow<'_, str> {
+    match location {
+        Location::Git { path, .. } => path.as_text().into(),
+        Location::File { path } => path.to_string().into(),
+        Location::Https { url } => url.as_text().into(),
     }
 }
 

@@ -12,13 +12,14 @@ use serde_json::{Map, Value};
 
 use crate::basis::Parts;
 use crate::dialect::lcod::document::{Dependency, Entry, Required};
-use crate::dialect::lcod::{Reading, Task, of_repository};
+use crate::dialect::lcod::{Reading, Task};
 use crate::dialect::{Errand, Stage, described};
 use crate::digest::{Algorithm, Digest};
 use crate::error::ParseError;
 use crate::id::{ComponentId, Dialect, Reference};
 use crate::lexicon::{Guess, Lexicon};
 use crate::model::{Origin, Refusal, Release, SignatureClaim, Trust, Verdict, Warning};
+use crate::path::DocPath;
 use crate::pointer::{Location, Want};
 use crate::version::{Grammar, Version, VersionReq};
 
@@ -36,13 +37,12 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Adds what a release takes from here, without the commit.
-    pub(super) fn parts(&self, parts: &mut Parts) {
+    /// Adds what a release takes from here, without repository and commit; `document` is the path of its document.
+    pub(super) fn parts(&self, parts: &mut Parts, document: &str) {
         parts.text(self.id.as_text());
         parts.version(&self.version);
-        parts.maybe(self.origin.repository.as_ref(), of_repository);
         parts.number(u64::from(self.origin.commit.is_some()));
-        parts.maybe(self.origin.path.as_ref(), |parts, path| parts.text(path.as_text()));
+        parts.maybe_same(self.origin.path.as_ref().map(DocPath::as_text), Some(document));
         parts.number(u64::from(self.yanked));
         parts.each(self.extra.iter(), |parts, (field, value)| {
             parts.text(field);
