@@ -380,7 +380,7 @@ fn components(
         let Some(row) = rows.iter().rfind(|row| row.number <= generation.number) else { continue };
         match row.block(&mut shelf)? {
             Ok(Some((digest, packed))) => {
-                root.add(&row.id, digest);
+                root.add(row.id.as_bytes(), digest);
                 components.push(packed.clone());
             }
             Ok(None) => {}

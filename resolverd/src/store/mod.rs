@@ -50,6 +50,7 @@ pub mod revisions;
 mod row;
 mod sealed;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ use std::time::Duration;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
-use catalogue_schema::generation::{GENERATION_SCHEMA, Generation};
+use catalogue_schema::generation::{DocumentList, GENERATION_SCHEMA, Generation};
 use catalogue_schema::graph::Graph;
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::keyset::Accepted;
@@ -352,6 +353,8 @@ pub struct Store {
     older: Option<Refusal>,
     /// What is wrong with the list of documents of the generation in force; the next commit ends it.
     unlisted: Option<Refusal>,
+    /// The list of documents that a start without an index has read, for the first who asks for it.
+    listed: RefCell<Option<(DocumentList, Documents)>>,
     /// The settings with which every source was read since the generation of this number, and said nothing new.
     read_with: Option<(u64, Digest)>,
 }
@@ -640,7 +643,10 @@ impl Store {
 
     /// Returns the list of documents that a generation rests on; the error says why it cannot be used.
     pub fn documents(&self, generation: &Generation) -> Result<Documents, String> {
-        self.files.documents(&generation.documents)
+        match self.listed.take() {
+            Some((list, documents)) if list == generation.documents => Ok(documents),
+            _ => self.files.documents(&generation.documents),
+        }
     }
 
     /// Returns the settings with which every source was read last, as far as a generation or this process knows.
@@ -768,7 +774,7 @@ impl Store {
             seals.extend(some.iter().map(Seal::of));
         }
         let mut root = Root::default();
-        components.iter().zip(&seals).for_each(|(one, seal)| root.add(one.id_text(), &seal.digest));
+        components.iter().zip(&seals).for_each(|(one, seal)| root.add(one.id_bytes(), &seal.digest));
         (generation.components, generation.root) = (components.len() as u64, root.finish());
         let restored = self.lost.take().filter(|lost| is_restored_by(lost, &generation));
         let number = match &restored {
@@ -889,6 +895,7 @@ impl Store {
             first_seen: FirstSeen::default(),
             older: None,
             unlisted: None,
+            listed: RefCell::default(),
             read_with: None,
         };
         let (index, rows) = match read {
@@ -985,8 +992,11 @@ impl Store {
         }
         let mut chosen = None;
         for (at, candidate) in candidates.iter().enumerate() {
-            match self.files.check_documents(&candidate.documents) {
-                Ok(()) => chosen = Some(at),
+            match self.files.documents(&candidate.documents) {
+                Ok(documents) => {
+                    self.listed.replace(Some((candidate.documents.clone(), documents)));
+                    chosen = Some(at);
+                }
                 Err(found) => why.push(format!("generation {}: {found}", candidate.number)),
             }
             if chosen.is_some() {

@@ -169,8 +169,8 @@ pub(super) struct Root(Sha256);
 
 impl Root {
     /// Takes the next component in.
-    pub(super) fn add(&mut self, id: &str, block: &Digest) {
-        self.0.update(id.as_bytes());
+    pub(super) fn add(&mut self, id: &[u8], block: &Digest) {
+        self.0.update(id);
         self.0.update([0]);
         self.0.update(block.as_bytes());
     }

@@ -875,7 +875,9 @@ fn an_index_that_rests_is_found_again_or_written_anew() {
 
 #[test]
 fn what_a_first_load_wrote_is_read_whole_and_in_order() {
-    let take: fn(&[u8], &[u8]) -> (Vec<u8>, Vec<u8>) = |key, value| (key.to_vec(), value.to_vec());
+    fn take(key: &[u8], value: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        (key.to_vec(), value.to_vec())
+    }
     for count in [1, 15, 16, 17, 2 * BATCH_ROWS_MAX + 7] {
         let directory = tempfile::tempdir().unwrap();
         let row = |at: usize| {
