@@ -157,7 +157,7 @@ impl Packer {
         self.maybe_text(release.summary.as_deref())?;
         self.block.extend(DEPENDENCIES);
         self.block.push(b'[');
-        self.references(&release.dependencies)?;
+        self.block.extend(release.dependencies.items().as_bytes());
         if !release.implements.is_empty() {
             self.block.push(b']');
             self.block.extend(BEFORE_IMPLEMENTS);

@@ -17,9 +17,10 @@ use crate::dialect::{Errand, Stage, described};
 use crate::digest::{Algorithm, Digest};
 use crate::error::ParseError;
 use crate::id::{ComponentId, Dialect, Reference};
-use crate::lexicon::{Guess, Lexicon};
+use crate::lexicon::Lexicon;
 use crate::model::{Origin, Refusal, Release, SignatureClaim, Trust, Verdict, Warning};
 use crate::pointer::{Location, Want};
+use crate::references::References;
 use crate::version::{Grammar, Version, VersionReq};
 
 /// A release of which documents are still to be read.
@@ -62,7 +63,7 @@ impl Pending {
             archive: None,
             kind: None,
             summary: None,
-            dependencies: Vec::new(),
+            dependencies: References::default(),
             implements: Vec::new(),
             promised: false,
             yanked: self.yanked,
@@ -280,11 +281,6 @@ pub(super) fn lcod_only(id: &ComponentId) -> Result<(), ParseError> {
 ///
 /// **Errors**: `input.id`, `input.requirement`, `input.reference`.
 pub(super) fn dependency(written: Required<'_>, lexicon: &mut Lexicon) -> Result<Reference, ParseError> {
-    let guess = lexicon.guess(written.text());
-    guessed(written, guess, lexicon)
-}
-
-fn guessed(written: Required<'_>, guess: Guess, lexicon: &mut Lexicon) -> Result<Reference, ParseError> {
     let reference = match written {
         Required::Table { id, version: Some(version) } => Reference {
             id: ComponentId::parse(id)?,
@@ -294,15 +290,12 @@ fn guessed(written: Required<'_>, guess: Guess, lexicon: &mut Lexicon) -> Result
             if !text.starts_with("lcod://") {
                 return Err(ParseError::new("input.id", "an id that starts with lcod://", text));
             }
-            lexicon.guessed(text, guess)?
+            lexicon.reference(text)?
         }
     };
     lcod_only(&reference.id)?;
     Ok(reference)
 }
-
-/// For how many dependencies at once it is guessed where they were read before.
-const GUESSES: usize = 16;
 
 /// Reads dependencies, all or none.
 ///
@@ -310,20 +303,20 @@ const GUESSES: usize = 16;
 pub(super) fn dependencies(
     written: &[Required<'_>],
     lexicon: &mut Lexicon,
-) -> Result<Vec<Reference>, ParseError> {
-    let mut all = Vec::with_capacity(written.len());
-    for some in written.chunks(GUESSES) {
-        let mut guesses = [Guess::default(); GUESSES];
-        for (guess, one) in guesses.iter_mut().zip(some) {
-            *guess = lexicon.guess(one.text());
-        }
-        for (guess, one) in guesses.into_iter().zip(some) {
-            let read = guessed(*one, guess, lexicon);
-            let index = all.len();
-            all.push(read.map_err(|error| error.in_field(format!("dependencies[{index}]")))?);
-        }
+) -> Result<References, ParseError> {
+    let plain = written.iter().map(|one| match *one {
+        Required::Text(text) => text,
+        // No text is not plain.
+        Required::Table { .. } => "",
+    });
+    if let Some(plain) = References::plain(plain) {
+        return Ok(plain);
     }
-    Ok(in_order(all))
+    let read = |(index, one): (usize, &Required<'_>)| {
+        dependency(*one, lexicon).map_err(|error| error.in_field(format!("dependencies[{index}]")))
+    };
+    let all = written.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+    Ok(in_order(all).into())
 }
 
 /// Reads which contracts a component says that it implements: one, or a list of them.
