@@ -70,8 +70,14 @@ impl Parts {
         self.bytes(&text);
     }
 
-    pub(crate) fn number(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_le_bytes());
+    /// Adds seven bits to a byte, the lowest first, each byte but the last with its highest bit set: most numbers are lengths, and
+    /// every byte is hashed for every release.
+    pub(crate) fn number(&mut self, mut number: u64) {
+        while let high @ 1.. = number >> 7 {
+            self.0.push(number.to_le_bytes()[0] | 0x80);
+            number = high;
+        }
+        self.0.push(number.to_le_bytes()[0]);
     }
 
     pub(crate) fn digest(&mut self, digest: &Digest) {
@@ -153,6 +159,12 @@ mod tests {
             of(|parts| parts.value(&Value::from("1"))),
             of(|parts| parts.value(&Value::from(1))),
             of(|parts| parts.digest(&Digest::sha256(b""))),
+            of(|parts| parts.number(0x7f)),
+            of(|parts| parts.number(0x80)),
+            of(|parts| parts.number(0x3fff)),
+            of(|parts| parts.number(0x4000)),
+            of(|parts| parts.number(u64::MAX)),
+            of(|parts| [0x7f, 1].into_iter().for_each(|number| parts.number(number))),
         ];
         for (at, one) in bases.iter().enumerate() {
             assert!(bases[..at].iter().all(|other| other != one), "{at}");

@@ -173,9 +173,15 @@ pub fn basis(errand: &Errand, task: &Task, document: &Digest, above: &Trust) -> 
     let Want::Blob(location) = &errand.want else { return None };
     let mut parts = Parts::of("lcod manifest", READER_REVISION);
     parts.digest(document);
+    // Nearly every document is promised by its own digest alone.
+    let is_promised = matches!(&*errand.digests, [only] if only == document);
+    parts.number(u64::from(is_promised));
+    if !is_promised {
+        parts.each(errand.digests.iter(), Parts::digest);
+    }
     judged(&mut parts, errand, above);
     place(&mut parts, location);
-    pending.parts(&mut parts);
+    pending.parts(&mut parts, location);
     parts.maybe(declared.as_ref(), |parts, declared| {
         let texts: Vec<&str> = declared.texts().collect();
         parts.each(texts.into_iter(), |parts, text| {
@@ -188,9 +194,8 @@ pub fn basis(errand: &Errand, task: &Task, document: &Digest, above: &Trust) -> 
     Some(parts.basis())
 }
 
-/// Adds what the judge goes by.
+/// Adds what the judge goes by besides digests.
 fn judged(parts: &mut Parts, errand: &Errand, above: &Trust) {
-    parts.each(errand.digests.iter(), Parts::digest);
     parts.maybe(errand.size, Parts::number);
     parts.maybe(errand.signature.as_deref(), |parts, claim| {
         parts.maybe(claim.public_key.as_deref(), Parts::text);

@@ -37,11 +37,16 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Adds what a release takes from here, without the commit.
-    pub(super) fn parts(&self, parts: &mut Parts) {
+    /// Adds what a release takes from here, without the commit. Its manifest lies at `location`.
+    pub(super) fn parts(&self, parts: &mut Parts, location: &Location) {
         parts.text(self.id.as_text());
         parts.version(&self.version);
-        parts.maybe(self.origin.repository.as_ref(), of_repository);
+        let repository = self.origin.repository.as_ref();
+        let is_there = matches!(location, Location::Git { repository: at, .. } if repository == Some(at));
+        parts.number(u64::from(is_there));
+        if !is_there {
+            parts.maybe(repository, of_repository);
+        }
         parts.number(u64::from(self.origin.commit.is_some()));
         parts.maybe(self.origin.path.as_ref(), |parts, path| parts.text(path.as_text()));
         parts.number(u64::from(self.yanked));
