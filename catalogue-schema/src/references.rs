@@ -110,53 +110,49 @@ impl<'de> Deserialize<'de> for References {
     }
 }
 
-/// What a byte may be in an id: nothing, a part of a segment, or its start as well.
-const KINDS: [Kind; 256] = {
-    let mut kinds = [Kind::Other; 256];
-    let mut byte = 0;
-    while byte < kinds.len() {
-        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
-        let kind = match byte as u8 {
-            b'a'..=b'z' | b'0'..=b'9' => Kind::Alphanumeric,
-            b'_' | b'.' | b'-' => Kind::Sign,
-            _ => Kind::Other,
-        };
-        kinds[byte] = kind;
-        byte += 1;
-    }
-    kinds
-};
-
-/// In this order: what ends a segment stands before what may be part of one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Other,
-    Sign,
-    Alphanumeric,
-}
-
-fn kind(byte: &u8) -> Kind {
-    KINDS[usize::from(*byte)]
-}
-
-/// Returns the id of a reference that is beyond doubt, in one walk.
+/// Returns the id of a reference that is beyond doubt.
 fn plain_id(text: &str) -> Option<&str> {
-    let (mut rest, mut segments) = (text.as_bytes().strip_prefix(b"lcod://")?, 0);
-    loop {
-        // That they are part of a segment is all that is asked of most bytes.
-        let length = rest.iter().take_while(|byte| kind(byte) >= Kind::Sign).count();
-        let (segment, behind) = rest.split_at(length);
-        (segment.first().map(kind) == Some(Kind::Alphanumeric)).then_some(())?;
-        segments += 1;
-        match behind {
-            [b'/', behind @ ..] => rest = behind,
-            [b'@', requirement @ ..] if segments > 1 && is_plain_requirement(requirement) => {
-                let length = text.len() - requirement.len() - 1;
-                return text.get(..length).filter(|_| text.len() <= REFERENCE_BYTES_MAX);
-            }
-            _ => return None,
-        }
+    let at = text.bytes().rposition(|byte| byte == b'@').filter(|_| text.len() <= REFERENCE_BYTES_MAX)?;
+    let (id, requirement) = text.split_at_checked(at)?;
+    // The second slash of the scheme stands before the first segment, and the sign behind the last one.
+    let path = text.as_bytes().get("lcod:/".len()..=at)?;
+    let is_plain = id.starts_with("lcod://")
+        && path.iter().skip(1).any(|byte| *byte == b'/')
+        && are_segments(path)
+        && is_plain_requirement(requirement.as_bytes().get(1..)?);
+    is_plain.then_some(id)
+}
+
+/// How many bytes are looked at together.
+const PIECE: usize = 16;
+
+/// Tells whether each byte but the last may be part of an id, and what stands behind a slash may begin a segment. Looks at many bytes
+/// at once, and at some twice: of all that is read of a manifest, most is what it requires.
+fn are_segments(path: &[u8]) -> bool {
+    let (Some((_, next)), Some((_, bytes))) = (path.split_first(), path.split_last()) else { return false };
+    let (Some(last), Some(last_next)) = (bytes.last_chunk(), next.last_chunk()) else {
+        return bytes.iter().zip(next).all(|(byte, next)| is_fine(*byte, *next));
+    };
+    let pieces = bytes.as_chunks().0.iter().zip(next.as_chunks().0);
+    pieces.fold(is_fine_piece(last, last_next), |is_fine, (bytes, next)| is_fine & is_fine_piece(bytes, next))
+}
+
+fn is_fine_piece(bytes: &[u8; PIECE], next: &[u8; PIECE]) -> bool {
+    let mut faults = 0;
+    for (byte, next) in bytes.iter().zip(next) {
+        faults |= u8::from(!is_fine(*byte, *next));
     }
+    faults == 0
+}
+
+fn is_fine(byte: u8, next: u8) -> bool {
+    // The signs - . / and the digits stand side by side.
+    let is_part = (byte.wrapping_sub(b'a') < 26) | (byte.wrapping_sub(b'-') < 13) | (byte == b'_');
+    is_part & ((byte != b'/') | is_alphanumeric(next))
+}
+
+fn is_alphanumeric(byte: u8) -> bool {
+    (byte.wrapping_sub(b'a') < 26) | (byte.wrapping_sub(b'0') < 10)
 }
 
 /// The most digits of a number that fits whatever it is read into.

@@ -83,14 +83,11 @@ fn release(
     let implements = taken_implements(&mut extra, lexicon);
     let claimed = |name: &str| extra.iter().find(|(field, _)| field == name).map(|(_, value)| value);
     let claim = SignatureClaim::of(claimed("publicKey"), claimed("signature"));
-    let mut release = task.pending.trusted(received.trust.clone().noting(claim.as_ref()));
-    release.kind = taken(&mut extra, "kind");
-    release.summary = taken(&mut extra, "summary");
-    release.manifest = Some(received.digest.clone());
-    release.origin = origin;
-    release.files = files;
-    release.dependencies = dependencies;
-    release.implements = implements;
+    let verdict = task.pending.verdict(received.trust.clone().noting(claim.as_ref()));
+    let (kind, summary) = (taken(&mut extra, "kind"), taken(&mut extra, "summary"));
+    let manifest = Some(received.digest.clone());
+    let listed = task.pending.release_at(origin, verdict);
+    let mut release = Release { manifest, files, kind, summary, dependencies, implements, ..listed };
     release.extra.extend(extra);
     Ok(release)
 }

@@ -58,10 +58,15 @@ impl Pending {
 
     /// Returns the release as far as it is known, without files and dependencies.
     pub(super) fn release(&self, verdict: Verdict) -> Release {
+        self.release_at(Origin::clone(&self.origin), verdict)
+    }
+
+    /// Returns the release as far as it is known, whose author keeps it at `origin`.
+    pub(super) fn release_at(&self, origin: Origin, verdict: Verdict) -> Release {
         Release {
             id: self.id.clone(),
             version: self.version.clone(),
-            origin: Origin::clone(&self.origin),
+            origin,
             manifest: None,
             unfetched: false,
             files: Vec::new(),
@@ -81,7 +86,12 @@ impl Pending {
 
     /// Returns the release that rests on trusted bytes.
     pub(super) fn trusted(&self, trust: Trust) -> Release {
-        self.release(Verdict::Trusted(trust.noting(SignatureClaim::among(&self.extra).as_ref())))
+        self.release(self.verdict(trust))
+    }
+
+    /// Returns the verdict on a release that rests on trusted bytes.
+    pub(super) fn verdict(&self, trust: Trust) -> Verdict {
+        Verdict::Trusted(trust.noting(SignatureClaim::among(&self.extra).as_ref()))
     }
 
     /// Returns the release that cannot be used.
