@@ -323,7 +323,7 @@ fn compared(rows: &Rows, step: usize) -> (usize, usize) {
                     resolution.picks.iter().map(|pick| (pick.component.id_text(), version(pick))).collect();
                 for pick in &resolution.picks {
                     assert!(pick.release.is_usable(), "{root}");
-                    for wanted in pick.release.release().unwrap().dependencies {
+                    for wanted in pick.release.release().unwrap().dependencies.iter() {
                         assert!(wanted.requirement.matches(&chosen[wanted.id.as_text()]), "{root}: {wanted}");
                     }
                 }

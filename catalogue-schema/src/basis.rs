@@ -223,6 +223,12 @@ mod tests {
             of(|parts| parts.value(&Value::from("1"))),
             of(|parts| parts.value(&Value::from(1))),
             of(|parts| parts.digest(&Digest::sha256(b""))),
+            of(|parts| parts.number(0x7f)),
+            of(|parts| parts.number(0x80)),
+            of(|parts| parts.number(0x3fff)),
+            of(|parts| parts.number(0x4000)),
+            of(|parts| parts.number(u64::MAX)),
+            of(|parts| [0x7f, 1].into_iter().for_each(|number| parts.number(number))),
         ];
         for (at, one) in bases.iter().enumerate() {
             assert!(bases[..at].iter().all(|other| other != one), "{at}");

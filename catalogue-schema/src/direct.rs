@@ -108,7 +108,7 @@ impl DirectReference {
             archive: None,
             kind: None,
             summary: None,
-            dependencies,
+            dependencies: dependencies.into(),
             implements: Vec::new(),
             promised: false,
             yanked: false,

@@ -48,9 +48,12 @@ impl Extend<(String, Value)> for Extra {
     fn extend<I: IntoIterator<Item = (String, Value)>>(&mut self, fields: I) {
         let fields = fields.into_iter();
         // Few fields of different names need no map to be put in order.
-        if self.0.is_empty() && fields.size_hint().1.is_some_and(|most| most <= FEW) {
-            let mut few: Vec<(Box<str>, Value)> =
-                fields.map(|(name, value)| (name.into_boxed_str(), value)).collect();
+        if self.0.is_empty()
+            && let Some(most) = fields.size_hint().1.filter(|most| *most <= FEW)
+        {
+            // Collected in place they would be moved to where there is less room, twice.
+            let mut few: Vec<(Box<str>, Value)> = Vec::with_capacity(most);
+            few.extend(fields.map(|(name, value)| (name.into_boxed_str(), value)));
             few.sort_by(|(one, _), (other, _)| one.cmp(other));
             // Of fields of one name the last one counts; sorting kept their order.
             few.reverse();

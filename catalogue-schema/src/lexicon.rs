@@ -37,14 +37,6 @@ pub struct Lexicon {
     begun: Begun,
 }
 
-/// Where the parts of a reference may stand that were read before, and where they part.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Guess {
-    at: usize,
-    id: Option<u32>,
-    requirement: Option<u32>,
-}
-
 impl Default for Lexicon {
     fn default() -> Lexicon {
         Lexicon {
@@ -65,35 +57,6 @@ impl Lexicon {
         &mut self.begun
     }
 
-    /// Returns where the parts of a reference may stand. Whoever guesses for several references before he reads the first waits
-    /// for the memory of all of them at once.
-    pub(crate) fn guess(&self, text: &str) -> Guess {
-        let Some((id, requirement)) = text.rsplit_once('@') else { return Guess::default() };
-        Guess { at: id.len(), id: self.ids.guess(id), requirement: self.requirements.guess(requirement) }
-    }
-
-    /// Reads a reference for which a guess was made, as [`Lexicon::reference`] does.
-    ///
-    /// **Errors**: as [`Lexicon::reference`].
-    pub(crate) fn guessed(&mut self, text: &str, guess: Guess) -> Result<Reference, ParseError> {
-        let Guess { at, id, requirement } = guess;
-        let found = (
-            id.and_then(|place| self.ids.values.get(place as usize)),
-            requirement.and_then(|place| self.requirements.values.get(place as usize)),
-        );
-        // Both parts have passed before, so that nothing is left to check but how long they are together.
-        if let (Some(id), Some((written, requirement))) = found
-            && text.len() <= REFERENCE_BYTES_MAX
-            && id.as_text().len() + 1 + requirement.as_text().len() <= REFERENCE_BYTES_MAX
-            && text.get(..at) == Some(id.as_text())
-            && text.as_bytes().get(at) == Some(&b'@')
-            && text.get(at + 1..) == Some(&**written)
-        {
-            return Ok(Reference { id: id.clone(), requirement: requirement.clone() });
-        }
-        self.read_reference(text)
-    }
-
     /// Reads a canonical id, as [`ComponentId::parse`] does.
     ///
     /// **Errors**: `input.id`.
@@ -109,8 +72,15 @@ impl Lexicon {
     ///
     /// **Errors**: `input.reference`, `input.id`, `input.requirement`.
     pub fn reference(&mut self, text: &str) -> Result<Reference, ParseError> {
-        let guess = self.guess(text);
-        self.guessed(text, guess)
+        // Both parts have passed before, so that nothing is left to check but how long they are together.
+        if let Some((id, written)) = text.rsplit_once('@')
+            && let (Some(id), Some((_, requirement))) = (self.ids.get(id), self.requirements.get(written))
+            && text.len() <= REFERENCE_BYTES_MAX
+            && id.as_text().len() + 1 + requirement.as_text().len() <= REFERENCE_BYTES_MAX
+        {
+            return Ok(Reference { id: id.clone(), requirement: requirement.clone() });
+        }
+        self.read_reference(text)
     }
 
     fn read_reference(&mut self, text: &str) -> Result<Reference, ParseError> {
@@ -231,11 +201,6 @@ impl<T> Texts<T> {
         self.alike(self.keys.hash_one(text)).find(|value| (self.written)(value) == text)
     }
 
-    /// Returns where the value of a text may stand, without a look at it.
-    fn guess(&self, text: &str) -> Option<u32> {
-        self.places(self.keys.hash_one(text)).next()
-    }
-
     /// Adds a value whose text is not there yet, as long as there are not too many.
     fn add(&mut self, value: T) {
         let place = match u32::try_from(self.values.len()) {
@@ -329,18 +294,11 @@ mod tests {
         let texts: Vec<String> =
             (0..5000).map(|at| format!("lcod://n/x{}@>={}.0.0", at / 3, at % 7)).collect();
         for _ in 0..2 {
-            let guesses: Vec<Guess> = texts.iter().map(|text| lexicon.guess(text)).collect();
-            for (text, guess) in texts.iter().zip(guesses) {
-                assert_eq!(lexicon.guessed(text, guess), Reference::parse(text), "{text}");
+            for text in &texts {
+                assert_eq!(lexicon.reference(text), Reference::parse(text), "{text}");
             }
         }
         assert_eq!((lexicon.ids.values.len(), lexicon.requirements.values.len()), (1667, 7));
-        assert!(texts.iter().all(|text| lexicon.guess(text).id.is_some()));
-        // A guess that was made for another text misleads nobody.
-        let other = lexicon.guess("lcod://n/x1@>=1.0.0");
-        for text in ["lcod://n/x2@>=1.0.0", "lcod://n/x1@>=2.0.0", "lcod://n/x1 >=1.0.0", "lcod://n/x1", ""] {
-            assert_eq!(lexicon.guessed(text, other), Reference::parse(text), "{text}");
-        }
     }
 
     fn any_reference() -> impl Strategy<Value = String> {

@@ -7,6 +7,7 @@
 //! | [`lexicon`] | what texts mean that were read before |
 //! | [`json`] | the one strict JSON reader: duplicate keys, depth, numbers, NUL, trailing data |
 //! | [`id`] | component ids, source ids, namespaces and references (`id@requirement`) |
+//! | [`references`] | references as one text, as releases hold them |
 //! | [`version`] | versions and version requirements, per dialect |
 //! | [`direct`] | references to a directory of a commit, without any catalogue |
 //! | [`digest`] | digests in every published spelling, compared as bytes, printed one way |
@@ -64,6 +65,7 @@ pub mod pointer;
 pub mod policy;
 pub mod project;
 pub mod range;
+pub mod references;
 pub mod revision;
 pub mod row;
 pub mod schema;

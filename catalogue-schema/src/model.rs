@@ -14,6 +14,7 @@ use crate::filter::Filter;
 use crate::id::{CatalogueId, ComponentId, Dialect, Namespace, Reference, SourceId};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Location, Repository};
+use crate::references::References;
 use crate::version::Version;
 
 /// A source as the operator configured it: where its entry document lies and how much it counts.
@@ -438,8 +439,8 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// What it requires, sorted by id.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dependencies: Vec<Reference>,
+    #[serde(default, skip_serializing_if = "References::is_empty")]
+    pub dependencies: References,
     /// The contracts that it says it implements, sorted by id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub implements: Vec<Reference>,

@@ -10,6 +10,7 @@ use crate::id::{ComponentId, Reference};
 use crate::model::{Archive, File, Level, Origin, Refusal, Release, Trust, Verdict, Warning};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository};
+use crate::references::References;
 use crate::row::UNFETCHED;
 use crate::version::Version;
 
@@ -91,7 +92,7 @@ pub(super) struct Told<'a> {
     version: Version,
     kind: Option<String>,
     summary: Option<String>,
-    dependencies: Vec<Reference>,
+    dependencies: References,
     #[serde(default)]
     implements: Vec<Reference>,
     #[serde(borrow)]

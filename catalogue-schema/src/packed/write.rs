@@ -157,7 +157,7 @@ impl Packer {
         self.maybe_text(release.summary.as_deref())?;
         self.block.extend(DEPENDENCIES);
         self.block.push(b'[');
-        self.references(&release.dependencies)?;
+        self.block.extend(release.dependencies.items().as_bytes());
         if !release.implements.is_empty() {
             self.block.push(b']');
             self.block.extend(BEFORE_IMPLEMENTS);
@@ -203,9 +203,9 @@ impl Packer {
             other => self.maybe_text(other.map(ToString::to_string).as_deref())?,
         }
         self.block.extend(b",\"commit\":");
-        self.maybe_text(commit.map(CommitId::as_text))?;
+        self.maybe_quoted(commit.map(CommitId::as_text));
         self.block.extend(b",\"path\":");
-        self.maybe_text(path.map(DocPath::as_text))?;
+        self.maybe_quoted(path.map(DocPath::as_text));
         self.block.push(b'}');
         Ok(source_at)
     }
@@ -221,11 +221,11 @@ impl Packer {
         for (at, File { path, digest, blob, size }) in release.files.iter().enumerate() {
             self.separate(at);
             self.block.extend(b"{\"path\":");
-            self.text(path.as_text())?;
+            self.maybe_quoted(Some(path.as_text()));
             self.block.extend(b",\"digest\":");
             self.maybe_digest(digest.as_ref());
             self.block.extend(b",\"blob\":");
-            self.maybe_text(blob.as_ref().map(CommitId::as_text))?;
+            self.maybe_quoted(blob.as_ref().map(CommitId::as_text));
             self.block.extend(b",\"size\":");
             self.json(size)?;
             self.block.push(b'}');
@@ -321,6 +321,14 @@ impl Packer {
             None => self.block.extend(b"null"),
         }
         Ok(())
+    }
+
+    /// Writes what holds nothing that JSON escapes: a path, a commit.
+    fn maybe_quoted(&mut self, text: Option<&str>) {
+        let Some(text) = text else { return self.block.extend(b"null") };
+        self.block.push(b'"');
+        self.block.extend(text.as_bytes());
+        self.block.push(b'"');
     }
 
     fn maybe_digest(&mut self, digest: Option<&Digest>) {

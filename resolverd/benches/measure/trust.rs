@@ -10,6 +10,7 @@ use catalogue_schema::digest::{Algorithm, Digest, Hashed};
 use catalogue_schema::forge::Forges;
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::model::Verdict;
+use catalogue_schema::references::References;
 use catalogue_schema::signature::Usage;
 use catalogue_schema::sources;
 use catalogue_schema::version::Version;
@@ -111,7 +112,7 @@ fn decision(policies: &Policies) -> Result<Row, Trouble> {
         signed: Signed::default(),
         published_s: None,
         carried_by: &[],
-        dependencies: &[],
+        dependencies: References::NONE,
         is_unfetched: false,
     };
     let now_s = 1_800_000_000;

@@ -6,6 +6,7 @@ use catalogue_schema::extra::Extra;
 use catalogue_schema::id::Namespace;
 use catalogue_schema::model::{Component, Level, Origin, Place, Release, Trust, Verdict};
 use catalogue_schema::pointer::{LocalPath, Repository};
+use catalogue_schema::references::References;
 use catalogue_schema::version::Version;
 use proptest::prelude::*;
 
@@ -29,7 +30,7 @@ pub(super) fn release(id: &str, version: &str) -> Release {
         kind: None,
         summary: None,
         implements: Vec::new(),
-        dependencies: Vec::new(),
+        dependencies: References::default(),
         yanked: false,
         verdict: Verdict::Trusted(Trust::grant(Level::Pinned, false)),
         warnings: Vec::new(),

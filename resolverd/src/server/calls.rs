@@ -241,8 +241,8 @@ fn called(
         }
     };
     let own = Reference { id: release.id.clone(), requirement: VersionReq::exact(&release.version) };
-    let declared: HashMap<&ComponentId, &VersionReq> =
-        release.dependencies.iter().chain([&own]).map(|one| (&one.id, &one.requirement)).collect();
+    let declared: HashMap<ComponentId, VersionReq> =
+        release.dependencies.iter().chain([own]).map(|one| (one.id, one.requirement)).collect();
     let mut taken = BTreeSet::new();
     for call in calls {
         let reference = match call.target {
@@ -262,7 +262,7 @@ fn called(
         };
         let is_as_declared = declared
             .get(&reference.id)
-            .map(|requirement| reference.requirement.is_any() || reference.requirement == **requirement);
+            .map(|requirement| reference.requirement.is_any() || reference.requirement == *requirement);
         if is_as_declared == Some(true) || !taken.insert(reference.to_string()) {
             continue;
         }

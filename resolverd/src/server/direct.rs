@@ -181,10 +181,11 @@ impl<'a, C: Candidates> World<'a, C> {
     ) -> Result<World<'a, C>, PackedError> {
         let (all, graph) = beyond.all();
         let own: BTreeSet<&ComponentId> = described.iter().map(|one| &one.release.id).collect();
-        let required = described.iter().flat_map(|one| &one.release.dependencies);
-        let starts = request.references.iter().chain(required).map(|wanted| &wanted.id);
-        let starts = starts.chain(request.overlay.ends()).chain(more);
-        let nodes = starts.filter_map(|id| place_of(id.as_text(), all)).collect();
+        let place = |id: &ComponentId| place_of(id.as_text(), all);
+        let required = described.iter().flat_map(|one| one.release.dependencies.iter());
+        let named = request.references.iter().map(|wanted| &wanted.id);
+        let starts = named.chain(request.overlay.ends()).chain(more);
+        let nodes = starts.filter_map(place).chain(required.filter_map(|wanted| place(&wanted.id))).collect();
         let is_own = |packed: &Packed| own.iter().any(|id| id.as_text() == packed.id_text());
         let mut components: Vec<Packed> = reached(nodes, graph)
             .into_iter()

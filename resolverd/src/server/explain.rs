@@ -339,7 +339,7 @@ fn explained<'a>(
         repository: repository_text(release.origin.repository.as_ref()),
         commit: release.origin.commit.as_ref(),
         path: release.origin.path.as_ref(),
-        dependencies: release.dependencies.iter().map(ToString::to_string).collect(),
+        dependencies: release.dependencies.texts().map(str::to_owned).collect(),
         implements: release.implements.iter().map(ToString::to_string).collect(),
         integrity: IntegrityRow::of(release),
         documents,

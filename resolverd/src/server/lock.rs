@@ -444,7 +444,7 @@ fn compare(
     release: &Release,
     findings: &mut Vec<FindingRow>,
 ) {
-    let now = Locked::of(owner, release, release.dependencies.iter().cloned().map(Edge::plain).collect());
+    let now = Locked::of(owner, release, release.dependencies.iter().map(Edge::plain).collect());
     let update = || {
         format!(
             "resolverd explain {} says what is known; resolverd lock --update {} accepts it",

@@ -65,8 +65,12 @@ pub(super) fn read(task: &ManifestTask, bytes: &[u8], received: &Received) -> Re
     if !fields.is_empty() {
         extra.insert("manifest".to_owned(), Value::Object(fields));
     }
-    let described =
-        Described { manifest: received.digest.clone(), summary: component.description, dependencies, extra };
+    let described = Described {
+        manifest: received.digest.clone(),
+        summary: component.description,
+        dependencies: dependencies.into(),
+        extra,
+    };
     let next = Task::Checksum(Box::new(ChecksumTask { pending: pending.clone(), described }));
     let errands = vec![pending.errand("checksum.sha3", next)?];
     Ok(Finding { errands, ..Finding::default() })

@@ -10,10 +10,11 @@ use crate::dialect::{Errand, Finding, Received, Stage};
 use crate::digest::{Digest, Digests};
 use crate::error::ParseError;
 use crate::filter::Filter;
-use crate::id::{ComponentId, Reference};
+use crate::id::ComponentId;
 use crate::model::{Archive, Origin, Refusal, Release, Trust, Verdict, Warning};
 use crate::path::DocPath;
 use crate::pointer::{CommitId, LocalPath, Location, Repository, Revision, Want};
+use crate::references::References;
 use crate::seal::{self, PublisherRecord};
 use crate::version::Version;
 
@@ -284,7 +285,7 @@ impl Pending {
 pub(super) struct Described {
     pub(super) manifest: Digest,
     pub(super) summary: String,
-    pub(super) dependencies: Vec<Reference>,
+    pub(super) dependencies: References,
     pub(super) extra: Map<String, Value>,
 }
 
@@ -325,7 +326,7 @@ pub(super) fn bare(
         archive: None,
         kind: Some(category.to_owned()),
         summary: None,
-        dependencies: Vec::new(),
+        dependencies: References::default(),
         implements: Vec::new(),
         promised: false,
         yanked: false,

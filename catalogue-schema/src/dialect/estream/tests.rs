@@ -309,7 +309,7 @@ x = 1
     assert_eq!(release.summary.as_deref(), Some("a part"));
     let manifest = &files["index/wire-adapter/estream-wire/1.0.0/estream-component.toml"];
     assert_eq!(release.manifest, Some(Digest::sha256(manifest)));
-    let dependencies: Vec<String> = release.dependencies.iter().map(ToString::to_string).collect();
+    let dependencies: Vec<String> = release.dependencies.texts().map(str::to_owned).collect();
     assert_eq!(
         dependencies,
         [
@@ -551,7 +551,7 @@ fn the_platform_is_required_by_every_spelling() {
         manifest.extend(table.bytes());
         put(&mut files, &path, manifest);
         let found = read(&files);
-        let told: Vec<String> = found.release(FULL).dependencies.iter().map(ToString::to_string).collect();
+        let told: Vec<String> = found.release(FULL).dependencies.texts().map(str::to_owned).collect();
         assert_eq!(told.join(" "), expected, "{table}");
     };
     check("", "");

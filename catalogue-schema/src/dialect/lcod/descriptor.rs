@@ -192,7 +192,7 @@ pub(super) fn complete(task: &ComposeTask, location: &Location, received: &Recei
     release.files = vec![file(&task.compose, received), task.lcp.clone()];
     release.kind = task.kind.clone();
     release.summary = task.summary.clone();
-    release.dependencies = task.dependencies.clone();
+    release.dependencies = task.dependencies.clone().into();
     release.implements = task.implements.clone();
     release.warnings = task.warnings.clone();
     Finding { releases: vec![release], ..Finding::default() }

@@ -399,15 +399,6 @@ pub(super) enum Required<'a> {
     Table { id: &'a str, version: Option<&'a str> },
 }
 
-impl<'a> Required<'a> {
-    /// Returns the reference, or the id of a table.
-    pub(super) fn text(self) -> &'a str {
-        match self {
-            Required::Text(text) | Required::Table { id: text, version: _ } => text,
-        }
-    }
-}
-
 impl Dependency {
     pub(super) fn required(&self) -> Required<'_> {
         match self {

@@ -20,6 +20,7 @@ use crate::lexicon::Lexicon;
 use crate::model::{File, Origin, Release, SignatureClaim};
 use crate::path::DocPath;
 use crate::pointer::{Locality, Repository};
+use crate::references::References;
 
 /// What is known about a release before its manifest is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ pub struct ManifestTask {
     pub(super) pending: Pending,
     /// The dependencies that the catalogue states; the manifest's must be the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) declared: Option<Vec<Reference>>,
+    pub(super) declared: Option<References>,
 }
 
 /// Reads a manifest.
@@ -73,8 +74,8 @@ fn release(
     let files = files(&document.files, origin.path.as_ref())?;
     let dependencies = dependencies(&document.dependencies, lexicon)?;
     if task.declared.as_ref().is_some_and(|declared| *declared != dependencies) {
-        let declared = task.declared.as_deref().unwrap_or_default();
-        let expected = format!("the dependencies that the catalogue states, {}", listed(declared));
+        let declared = task.declared.clone().unwrap_or_default();
+        let expected = format!("the dependencies that the catalogue states, {}", listed(&declared));
         let error = ParseError::new("trust.statement_mismatch", expected, listed(&dependencies));
         return Err(error.in_field("dependencies"));
     }
@@ -82,14 +83,11 @@ fn release(
     let implements = taken_implements(&mut extra, lexicon);
     let claimed = |name: &str| extra.iter().find(|(field, _)| field == name).map(|(_, value)| value);
     let claim = SignatureClaim::of(claimed("publicKey"), claimed("signature"));
-    let mut release = task.pending.trusted(received.trust.clone().noting(claim.as_ref()));
-    release.kind = taken(&mut extra, "kind");
-    release.summary = taken(&mut extra, "summary");
-    release.manifest = Some(received.digest.clone());
-    release.origin = origin;
-    release.files = files;
-    release.dependencies = dependencies;
-    release.implements = implements;
+    let verdict = task.pending.verdict(received.trust.clone().noting(claim.as_ref()));
+    let (kind, summary) = (taken(&mut extra, "kind"), taken(&mut extra, "summary"));
+    let manifest = Some(received.digest.clone());
+    let listed = task.pending.release_at(origin, verdict);
+    let mut release = Release { manifest, files, kind, summary, dependencies, implements, ..listed };
     release.extra.extend(extra);
     Ok(release)
 }
@@ -214,9 +212,9 @@ fn taken_implements(extra: &mut Carried, lexicon: &mut Lexicon) -> Vec<Reference
     implements
 }
 
-fn listed(references: &[Reference]) -> String {
-    match references {
-        [] => "none".to_owned(),
-        some => some.iter().map(Reference::to_string).collect::<Vec<_>>().join(", "),
+fn listed(references: &References) -> String {
+    match references.is_empty() {
+        true => "none".to_owned(),
+        false => references.texts().collect::<Vec<_>>().join(", "),
     }
 }

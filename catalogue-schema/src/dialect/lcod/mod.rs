@@ -57,6 +57,7 @@ use crate::json;
 use crate::lexicon::Lexicon;
 use crate::model::{Level, Refusal, Release, Skipped, Source, Trust, Warning};
 use crate::pointer::{Locality, Location, Repository, Revision, Want};
+use crate::references::References;
 use crate::version::Version;
 
 /// The most entries of one document that may be unreadable; a document with more is refused as a whole.
@@ -156,7 +157,7 @@ pub fn defer(errand: &Errand, task: &Task, trust: &Trust) -> Option<Finding> {
     let pin = errand.digests.first();
     let (pending, dependencies) = match task {
         Task::Manifest(task) => (&task.pending, task.declared.clone().unwrap_or_default()),
-        Task::Descriptor(task) => (&task.pending, Vec::new()),
+        Task::Descriptor(task) => (&task.pending, References::default()),
         Task::Node(_) | Task::Compose(_) => return None,
     };
     let release = Release { unfetched: true, dependencies, ..pending.trusted(trust.unread(pin)) };
@@ -188,9 +189,12 @@ pub fn basis(
     parts.text(&path);
     pending.parts(&mut parts, &path);
     parts.maybe(declared.as_ref(), |parts, declared| {
-        parts.each(declared.iter(), |parts, wanted| {
-            parts.text(wanted.id.as_text());
-            parts.text(wanted.requirement.as_text());
+        let texts: Vec<&str> = declared.texts().collect();
+        parts.each(texts.into_iter(), |parts, text| {
+            // No id of this dialect holds the sign.
+            let (id, requirement) = text.rsplit_once('@').unwrap_or((text, ""));
+            parts.text(id);
+            parts.text(requirement);
         });
     });
     Some(parts.basis(begun))

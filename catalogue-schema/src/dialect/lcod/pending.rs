@@ -17,10 +17,11 @@ use crate::dialect::{Errand, Stage, described};
 use crate::digest::{Algorithm, Digest};
 use crate::error::ParseError;
 use crate::id::{ComponentId, Dialect, Reference};
-use crate::lexicon::{Guess, Lexicon};
+use crate::lexicon::Lexicon;
 use crate::model::{Origin, Refusal, Release, SignatureClaim, Trust, Verdict, Warning};
 use crate::path::DocPath;
 use crate::pointer::{Location, Want};
+use crate::references::References;
 use crate::version::{Grammar, Version, VersionReq};
 
 /// A release of which documents are still to be read.
@@ -52,17 +53,22 @@ impl Pending {
 
     /// Returns the release as far as it is known, without files and dependencies.
     pub(super) fn release(&self, verdict: Verdict) -> Release {
+        self.release_at(Origin::clone(&self.origin), verdict)
+    }
+
+    /// Returns the release as far as it is known, whose author keeps it at `origin`.
+    pub(super) fn release_at(&self, origin: Origin, verdict: Verdict) -> Release {
         Release {
             id: self.id.clone(),
             version: self.version.clone(),
-            origin: Origin::clone(&self.origin),
+            origin,
             manifest: None,
             unfetched: false,
             files: Vec::new(),
             archive: None,
             kind: None,
             summary: None,
-            dependencies: Vec::new(),
+            dependencies: References::default(),
             implements: Vec::new(),
             promised: false,
             yanked: self.yanked,
@@ -75,7 +81,12 @@ impl Pending {
 
     /// Returns the release that rests on trusted bytes.
     pub(super) fn trusted(&self, trust: Trust) -> Release {
-        self.release(Verdict::Trusted(trust.noting(SignatureClaim::among(&self.extra).as_ref())))
+        self.release(self.verdict(trust))
+    }
+
+    /// Returns the verdict on a release that rests on trusted bytes.
+    pub(super) fn verdict(&self, trust: Trust) -> Verdict {
+        Verdict::Trusted(trust.noting(SignatureClaim::among(&self.extra).as_ref()))
     }
 
     /// Returns the release that cannot be used.
@@ -280,11 +291,6 @@ pub(super) fn lcod_only(id: &ComponentId) -> Result<(), ParseError> {
 ///
 /// **Errors**: `input.id`, `input.requirement`, `input.reference`.
 pub(super) fn dependency(written: Required<'_>, lexicon: &mut Lexicon) -> Result<Reference, ParseError> {
-    let guess = lexicon.guess(written.text());
-    guessed(written, guess, lexicon)
-}
-
-fn guessed(written: Required<'_>, guess: Guess, lexicon: &mut Lexicon) -> Result<Reference, ParseError> {
     let reference = match written {
         Required::Table { id, version: Some(version) } => Reference {
             id: ComponentId::parse(id)?,
@@ -294,15 +300,12 @@ fn guessed(written: Required<'_>, guess: Guess, lexicon: &mut Lexicon) -> Result
             if !text.starts_with("lcod://") {
                 return Err(ParseError::new("input.id", "an id that starts with lcod://", text));
             }
-            lexicon.guessed(text, guess)?
+            lexicon.reference(text)?
         }
     };
     lcod_only(&reference.id)?;
     Ok(reference)
 }
-
-/// For how many dependencies at once it is guessed where they were read before.
-const GUESSES: usize = 16;
 
 /// Reads dependencies, all or none.
 ///
@@ -310,20 +313,20 @@ const GUESSES: usize = 16;
 pub(super) fn dependencies(
     written: &[Required<'_>],
     lexicon: &mut Lexicon,
-) -> Result<Vec<Reference>, ParseError> {
-    let mut all = Vec::with_capacity(written.len());
-    for some in written.chunks(GUESSES) {
-        let mut guesses = [Guess::default(); GUESSES];
-        for (guess, one) in guesses.iter_mut().zip(some) {
-            *guess = lexicon.guess(one.text());
-        }
-        for (guess, one) in guesses.into_iter().zip(some) {
-            let read = guessed(*one, guess, lexicon);
-            let index = all.len();
-            all.push(read.map_err(|error| error.in_field(format!("dependencies[{index}]")))?);
-        }
+) -> Result<References, ParseError> {
+    let plain = written.iter().map(|one| match *one {
+        Required::Text(text) => text,
+        // No text is not plain.
+        Required::Table { .. } => "",
+    });
+    if let Some(plain) = References::plain(plain) {
+        return Ok(plain);
     }
-    Ok(in_order(all))
+    let read = |(index, one): (usize, &Required<'_>)| {
+        dependency(*one, lexicon).map_err(|error| error.in_field(format!("dependencies[{index}]")))
+    };
+    let all = written.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+    Ok(in_order(all).into())
 }
 
 /// Reads which contracts a component says that it implements: one, or a list of them.

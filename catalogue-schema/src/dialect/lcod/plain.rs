@@ -11,6 +11,9 @@ use crate::json::plain::{Carried, Plain, carry, document, once};
 /// About how many bytes of a catalogue are about one version: what is set aside for all of them is less than the document.
 const VERSION_BYTES: usize = 160;
 
+/// Most manifests require no more than so many.
+const DEPENDENCIES: usize = 16;
+
 /// A plain catalogue.
 pub(super) struct Catalogue<'a> {
     pub(super) id: Option<&'a str>,
@@ -134,7 +137,7 @@ pub(super) fn manifest(bytes: &[u8]) -> Option<Manifest<'_>> {
             "id" => once(&mut id, plain.text()),
             "source" => once(&mut from, source(plain)),
             "files" => once(&mut files, list(plain, file)),
-            "dependencies" => once(&mut dependencies, list(plain, required)),
+            "dependencies" => once(&mut dependencies, list_of(plain, DEPENDENCIES, required)),
             other => carry(&mut extra, other, plain.value()?),
         })?;
         schema?;
@@ -175,8 +178,17 @@ fn required<'a>(plain: &mut Plain<'a>) -> Option<Required<'a>> {
     plain.text().map(Required::Text)
 }
 
-fn list<'a, T>(plain: &mut Plain<'a>, mut read: impl FnMut(&mut Plain<'a>) -> Option<T>) -> Option<Vec<T>> {
-    let mut items = Vec::new();
+fn list<'a, T>(plain: &mut Plain<'a>, read: impl FnMut(&mut Plain<'a>) -> Option<T>) -> Option<Vec<T>> {
+    list_of(plain, 0, read)
+}
+
+/// Reads a list that has about so many items.
+fn list_of<'a, T>(
+    plain: &mut Plain<'a>,
+    count: usize,
+    mut read: impl FnMut(&mut Plain<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let mut items = Vec::with_capacity(count);
     plain.array(|plain| {
         items.push(read(plain)?);
         Some(())

@@ -22,7 +22,7 @@ use catalogue_schema::dialect::estream::document::ConfigDocument;
 use catalogue_schema::dialect::estream::{INDEX, KERNEL, MANIFEST, PREFIX, Publisher};
 use catalogue_schema::digest::Hashed;
 use catalogue_schema::error::escaped;
-use catalogue_schema::id::{ComponentId, Dialect};
+use catalogue_schema::id::{ComponentId, Dialect, Reference};
 use catalogue_schema::json;
 use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Refusal, Release, Verdict};
@@ -987,7 +987,8 @@ impl Work<'_> {
         archive: &[u8],
     ) -> Vec<Failure> {
         let bounds = Bounds::from(self.question.limits);
-        let provided = self.view.given(&release.dependencies);
+        let dependencies: Vec<Reference> = release.dependencies.iter().collect();
+        let provided = self.view.given(&dependencies);
         // What became of a dependency later is no fault of a version that was published before.
         let is_known = before.is_new || provided.len() >= components(release);
         let against = Against {

@@ -534,7 +534,7 @@ proptest! {
             for pick in &resolution.picks {
                 prop_assert!(pick.release.is_usable());
                 let release = pick.release.release().unwrap();
-                for wanted in release.dependencies {
+                for wanted in release.dependencies.iter() {
                     let met = resolution.picks.iter().find(|one| one.component.id_text() == wanted.id.as_text());
                     prop_assert!(wanted.requirement.matches(&met.unwrap().release.version().unwrap()));
                 }

@@ -95,7 +95,7 @@ fn release(id: &str, version: &str) -> Release {
         files: Vec::new(),
         kind: Some("component".to_owned()),
         summary: None,
-        dependencies: vec![Reference::parse("lcod://contract/core/array/map@1").unwrap()],
+        dependencies: vec![Reference::parse("lcod://contract/core/array/map@1").unwrap()].into(),
         implements: Vec::new(),
         yanked: false,
         verdict: Verdict::Trusted(Trust::grant(Level::Pinned, true)),

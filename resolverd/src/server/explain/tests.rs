@@ -115,7 +115,7 @@ fn long_lists_are_bounded_and_counted() {
         let id = ComponentId::parse(&format!("lcod://n{at:04}/x")).unwrap();
         let release = Release {
             id: id.clone(),
-            dependencies: vec![Reference::parse("lcod://a/one@^1").unwrap()],
+            dependencies: vec![Reference::parse("lcod://a/one@^1").unwrap()].into(),
             ..one.releases[0].clone()
         };
         Component { id, releases: vec![release], shadowed: Vec::new(), ..one.clone() }

@@ -3,6 +3,7 @@
 
 use catalogue_schema::id::CatalogueId;
 use catalogue_schema::model::{Component, Level, Origin, Release, Trust, Verdict};
+use catalogue_schema::references::References;
 use catalogue_schema::version::Version;
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ fn component(id: &str, summary: &str, kind: &str, extra: Value) -> Component {
         files: Vec::new(),
         kind: Some(kind.to_owned()),
         summary: Some(summary.to_owned()),
-        dependencies: Vec::new(),
+        dependencies: References::default(),
         implements: Vec::new(),
         unfetched: false,
         archive: None,

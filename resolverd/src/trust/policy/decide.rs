@@ -33,6 +33,7 @@ use catalogue_schema::id::{ComponentId, Namespace, Reference, SourceId};
 use catalogue_schema::key::Fingerprint;
 use catalogue_schema::model::{Refusal, Warning};
 use catalogue_schema::policy::{Exception, Key, Mode, NamespaceRule, Policy, Require, SignerSet, Waiver};
+use catalogue_schema::references::References;
 use catalogue_schema::signature::{Statement, Usage};
 use catalogue_schema::version::Version;
 
@@ -80,7 +81,7 @@ pub struct Facts<'a> {
     /// The sources that carry the same bytes.
     pub carried_by: &'a [SourceId],
     /// What it requires, as far as its documents are known.
-    pub dependencies: &'a [Reference],
+    pub dependencies: &'a References,
     /// Its documents have not been fetched, so that nobody knows yet what else it requires.
     pub is_unfetched: bool,
 }
@@ -709,7 +710,7 @@ impl<'a> Run<'a, '_> {
             self.pass("dependencies");
             return Ok(());
         };
-        let leads_out = |edge: &&Reference| !patterns.iter().any(|pattern| pattern.matches(&edge.id));
+        let leads_out = |edge: &Reference| !patterns.iter().any(|pattern| pattern.matches(&edge.id));
         let Facts { id, version, is_unfetched, .. } = *self.facts;
         let found = match self.facts.dependencies.iter().find(leads_out) {
             Some(edge) => edge.id.to_string(),

@@ -5,6 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use catalogue_schema::key::{KeyAlgorithm, PublicKey, SEED_BYTES};
+use catalogue_schema::references::References;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -94,7 +95,7 @@ fn a_release_must_pass_every_policy_and_each_is_named() {
         signed: decide::Signed::default(),
         published_s: None,
         carried_by: &[],
-        dependencies: &[],
+        dependencies: References::NONE,
         is_unfetched: false,
     };
     let check = |sources: &[&str], expected: Option<&str>| {

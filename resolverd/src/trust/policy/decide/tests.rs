@@ -120,7 +120,7 @@ struct World {
     statement: Option<Statement>,
     published_s: Option<i64>,
     carried_by: Vec<SourceId>,
-    dependencies: Vec<Reference>,
+    dependencies: References,
     is_unfetched: bool,
     now_s: i64,
 }
@@ -170,7 +170,7 @@ fn world() -> World {
         statement: Some(statement()),
         published_s: None,
         carried_by: Vec::new(),
-        dependencies: vec![Reference::parse("lcod://acme/b@1").unwrap()],
+        dependencies: vec![Reference::parse("lcod://acme/b@1").unwrap()].into(),
         is_unfetched: false,
         now_s: at(NOW),
     }
@@ -598,7 +598,8 @@ fn dependencies_lead_only_where_the_rule_lets_them() {
         let change = |world: &mut World| {
             let patterns = allowed.iter().map(|text| Pattern::parse(text).unwrap()).collect();
             rule(world, "acme").allow_deps = Some(patterns);
-            world.dependencies = edges.iter().map(|text| Reference::parse(text).unwrap()).collect();
+            let edges: Vec<Reference> = edges.iter().map(|text| Reference::parse(text).unwrap()).collect();
+            world.dependencies = edges.into();
         };
         check(change, expected);
     };
