@@ -95,7 +95,7 @@ impl Package {
         let path = [self.base.path(), first].into_iter().chain(rest.iter().copied());
         let id = ComponentId::from_path(Dialect::Lcod, &path.collect::<Vec<_>>().join("/"))?;
         let requirement = VersionReq::parse(&self.version.to_string(), Grammar::Reference)?;
-        Ok(Reference { id, requirement })
+        Reference::of(id, requirement)
     }
 }
 

@@ -190,11 +190,19 @@ impl Reference {
             Some(requirement) => VersionReq::parse(requirement, Grammar::Reference)?,
             None => VersionReq::any(),
         };
-        // The canonical text has a prefix that a native spelling lacks, and must be readable itself.
-        if id.as_text().len() + 1 + requirement.as_text().len() > REFERENCE_BYTES_MAX {
-            return refused("a reference of at most 512 bytes in its canonical form");
+        Reference::of(id, requirement)
+    }
+
+    /// Puts a reference together.
+    ///
+    /// **Errors**: `input.reference` where its canonical text, which must be readable itself, would be too long.
+    pub fn of(id: ComponentId, requirement: VersionReq) -> Result<Reference, ParseError> {
+        let reference = Reference { id, requirement };
+        if reference.id.as_text().len() + 1 + reference.requirement.as_text().len() > REFERENCE_BYTES_MAX {
+            let expected = "a reference of at most 512 bytes in its canonical form";
+            return Err(ParseError::new("input.reference", expected, reference.text()));
         }
-        Ok(Reference { id, requirement })
+        Ok(reference)
     }
 
     /// Tells whether a text says anything of the version: whether a requirement stands behind its id.

@@ -59,7 +59,8 @@ impl References {
 
     /// Reads them.
     pub fn iter(&self) -> impl Iterator<Item = Reference> {
-        self.texts().map(|text| Reference::parse(text).expect("only what is a reference was put in here"))
+        // Nothing but what can be read is put in here.
+        self.texts().filter_map(|text| Reference::parse(text).ok())
     }
 }
 
@@ -182,6 +183,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::id::ComponentId;
+    use crate::version::{Grammar, VersionReq};
 
     fn strict(texts: &[&str]) -> Option<Vec<Reference>> {
         texts.iter().map(|text| Reference::parse(text).ok()).collect()
@@ -268,6 +271,19 @@ mod tests {
         let other = References::from(strict(&["lcod://n/x@1.2.3"]).expect("references"));
         assert_eq!(other, References::from(strict(&["lcod://n/x@=1.2.3"]).expect("references")));
         assert_ne!(other, references);
+    }
+
+    #[test]
+    fn what_would_be_too_long_to_be_read_again_is_refused() {
+        let id = format!("lcod://n/{}", "x".repeat(300));
+        let of = |ors: usize| {
+            let requirement = vec![">=1.0.0"; ors].join(", ");
+            let requirement = VersionReq::parse(&requirement, Grammar::Reference).expect("a requirement");
+            Reference::of(ComponentId::parse(&id).expect("an id"), requirement)
+        };
+        let short = of(20).expect("a reference");
+        assert!(References::from(vec![short.clone()]).iter().eq([short]));
+        assert_eq!(of(28).expect_err("too long").reason, "input.reference");
     }
 
     proptest! {

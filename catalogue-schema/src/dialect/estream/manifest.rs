@@ -134,7 +134,7 @@ pub(super) fn dependencies(
             true => {
                 platform.extend(Some(requirement.as_text().to_owned()).filter(|text| !text.is_empty()));
             }
-            false => references.push(Reference { id, requirement }),
+            false => references.push(Reference::of(id, requirement).map_err(placed)?),
         }
     }
     platform.retain(|text| text != "*");
@@ -143,7 +143,8 @@ pub(super) fn dependencies(
     if !platform.is_empty() {
         let requirement = VersionReq::parse(&platform.join(", "), Grammar::Caret)
             .map_err(|error| error.in_field("component.estream"))?;
-        references.push(Reference { id: ComponentId::parse(KERNEL)?, requirement });
+        let reference = Reference::of(ComponentId::parse(KERNEL)?, requirement);
+        references.push(reference.map_err(|error| error.in_field("component.estream"))?);
     }
     references.sort_by(|one, other| one.id.cmp(&other.id));
     Ok(references)

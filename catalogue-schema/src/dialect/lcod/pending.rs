@@ -292,10 +292,9 @@ pub(super) fn lcod_only(id: &ComponentId) -> Result<(), ParseError> {
 /// **Errors**: `input.id`, `input.requirement`, `input.reference`.
 pub(super) fn dependency(written: Required<'_>, lexicon: &mut Lexicon) -> Result<Reference, ParseError> {
     let reference = match written {
-        Required::Table { id, version: Some(version) } => Reference {
-            id: ComponentId::parse(id)?,
-            requirement: VersionReq::parse(version, Grammar::Reference)?,
-        },
+        Required::Table { id, version: Some(version) } => {
+            Reference::of(ComponentId::parse(id)?, VersionReq::parse(version, Grammar::Reference)?)?
+        }
         Required::Text(text) | Required::Table { id: text, version: None } => {
             if !text.starts_with("lcod://") {
                 return Err(ParseError::new("input.id", "an id that starts with lcod://", text));
