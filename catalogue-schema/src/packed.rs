@@ -682,10 +682,15 @@ impl<'a> Listed<'a> {
         usize::from(self.entry[VERSION_BYTES]) == digits(major) + digits(minor) + digits(patch) + 2
     }
 
-    /// Adds the text of its three numbers, `1.0.0`. Reads the entry only.
-    pub fn write_triple(&self, out: &mut Vec<u8>) {
-        let (major, minor, patch) = self.triple();
-        write_triple([major, minor, patch], out);
+    /// Adds the text of its version. Reads the entry only where that is three numbers.
+    pub fn write_version(&self, out: &mut Vec<u8>) {
+        match self.is_plain() {
+            true => {
+                let (major, minor, patch) = self.triple();
+                write_triple([major, minor, patch], out);
+            }
+            false => out.extend(self.version_text().as_bytes()),
+        }
     }
 
     fn has(&self, mark: u16) -> bool {

@@ -3,6 +3,8 @@
 //! # Layout
 //! - `shelf/packs/<sha256 of the file>.pack`: the line [`PACK_MAGIC`], then per document 32 bytes SHA-256, the length as
 //!   a big-endian u64, and the bytes. Written once, never changed.
+//! - `shelf/packs/<sha256 of the file>.heads`: the heads of a pack of many documents once more, so that opening need not read what
+//!   stands between them (see [`heads`]). A pack without it, or with a damaged one, is read itself.
 //! - `shelf/objects/<sha256>`: one document over [`OBJECT_BYTES_MIN`], nothing around it.
 //!
 //! Opening reads the heads of the frames only. A frame that the file does not hold whole ends its pack; what stands
@@ -10,6 +12,7 @@
 
 mod confirm;
 pub mod durable;
+mod heads;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -266,6 +269,7 @@ impl Shelf {
             durable::private_directory(place)?;
             durable::remove_temporaries(place)?;
         }
+        heads::tidy(&root.join("packs"))?;
         Shelf::to_read(directory)
     }
 
@@ -384,6 +388,7 @@ impl Shelf {
         self.index().forget_files(&gone);
         for file in &gone {
             durable::remove(file)?;
+            heads::remove(file)?;
         }
         durable::sync_directory(&self.packs)?;
         Ok(durable::sync_directory(&self.objects)?)
@@ -410,24 +415,24 @@ impl Shelf {
 
     /// Writes documents as one pack, in their order, and takes them in.
     fn pack(&self, documents: &[(&Digest, &[u8])]) -> Result<Arc<Path>, ShelfError> {
-        let heads: Vec<[u8; HEAD_BYTES as usize]> =
-            documents.iter().map(|(digest, bytes)| head(digest, bytes.len() as u64)).collect();
-        let mut parts: Vec<&[u8]> = vec![PACK_MAGIC];
         let mut frames = Vec::with_capacity(documents.len());
         let mut offset = PACK_MAGIC.len() as u64;
-        for (head, (digest, bytes)) in heads.iter().zip(documents) {
-            parts.extend([head.as_slice(), *bytes]);
+        for (digest, bytes) in documents {
             offset += HEAD_BYTES;
             let (sha256, length) = (sha256_of(digest).copied().unwrap_or_default(), bytes.len() as u64);
             frames.push(Frame { sha256, offset, length });
             offset += length;
         }
+        let heads: Vec<_> = frames.iter().map(|frame| head(&frame.sha256, frame.length)).collect();
+        let mut parts: Vec<&[u8]> = vec![PACK_MAGIC];
+        heads.iter().zip(documents).for_each(|(head, (_, bytes))| parts.extend([head.as_slice(), *bytes]));
         let mut hasher = Sha256::new();
         parts.iter().for_each(|part| hasher.update(part));
         let name = format!("{}.pack", hex(hasher.finalize().as_slice()));
         let file: Arc<Path> = durable::write(&self.packs, &name, &parts)?.into();
         self.index().learn(&file, offset, &frames, true);
         self.stamp(&file);
+        heads::write(&file, offset, &frames);
         Ok(file)
     }
 
@@ -601,10 +606,10 @@ impl Run<'_> {
     }
 }
 
-fn head(digest: &Digest, length: u64) -> [u8; HEAD_BYTES as usize] {
+fn head(sha256: &[u8; 32], length: u64) -> [u8; HEAD_BYTES as usize] {
     let mut head = [0; HEAD_BYTES as usize];
     let (name, size) = head.split_at_mut(32);
-    name.copy_from_slice(digest.as_bytes());
+    name.copy_from_slice(sha256);
     size.copy_from_slice(&length.to_be_bytes());
     head
 }
@@ -622,6 +627,9 @@ fn sha256_of(digest: &Digest) -> Option<&[u8; 32]> {
 fn frames(file: &Path) -> Result<(u64, Vec<Frame>), ShelfError> {
     let open = File::open(file).map_err(failed("open", file))?;
     let total = open.metadata().map_err(failed("read the length of", file))?.len();
+    if let Some(frames) = heads::read(file, total) {
+        return Ok((total, frames));
+    }
     let mut reader = BufReader::new(open);
     let mut found = Vec::new();
     let whole = scan(&mut reader, total, |frame| found.push(frame));

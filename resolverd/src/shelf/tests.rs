@@ -12,6 +12,7 @@ fn document(text: &str) -> (Digest, Vec<u8>) {
 
 fn only_pack(directory: &Path) -> PathBuf {
     let mut packs = durable::entries(&directory.join("shelf/packs")).unwrap();
+    packs.retain(|(name, _)| name.ends_with(".pack"));
     assert_eq!(packs.len(), 1, "{packs:?}");
     packs.remove(0).1
 }
@@ -262,4 +263,69 @@ fn a_place_that_leads_elsewhere_is_refused_and_not_touched() {
         assert!(error.contains("symbolic link"), "{name}: {error}");
         assert_eq!(std::fs::metadata(&outside).unwrap().permissions().mode() & 0o777, 0o755, "{name}");
     }
+}
+
+#[test]
+fn the_heads_beside_a_pack_say_what_the_pack_says() {
+    let home = tempfile::tempdir().unwrap();
+    let documents: Vec<_> = (0..200).map(|at| document(&"d".repeat(at * 7))).collect();
+    let shelf = Shelf::open(home.path()).unwrap();
+    shelf.keep(&documents).unwrap();
+    let packs = home.path().join("shelf/packs");
+    let names = || durable::entries(&packs).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let [heads, pack]: [String; 2] = names().try_into().unwrap();
+    assert_eq!(heads.strip_suffix(".heads"), pack.strip_suffix(".pack"));
+    let (heads, pack) = (packs.join(heads), packs.join(pack));
+    let length = std::fs::metadata(&pack).unwrap().len();
+    let whole = std::fs::read(&heads).unwrap();
+    let told = heads::read(&pack, length).unwrap();
+    let all_here = || {
+        let shelf = Shelf::open(home.path()).unwrap();
+        documents.iter().for_each(|kept| check(&shelf, kept, Here));
+    };
+    all_here();
+    assert!(heads::read(&pack, length + 1).is_none());
+    // Whatever is wrong with them, the pack itself is read.
+    let damaged = (0..whole.len()).map(|at| {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1 << (at % 8);
+        damaged
+    });
+    let cut = [0, 1, 17, whole.len() / 2, whole.len() - 1].map(|length| whole[..length].to_vec());
+    for bytes in damaged.chain(cut).chain([[whole.as_slice(), b"x"].concat()]) {
+        std::fs::write(&heads, bytes).unwrap();
+        assert!(heads::read(&pack, length).is_none());
+    }
+    all_here();
+    std::fs::remove_file(&heads).unwrap();
+    all_here();
+    let (_, scanned) = frames(&pack).unwrap();
+    let parts = |frames: Vec<Frame>| -> Vec<_> {
+        frames.iter().map(|frame| (frame.sha256, frame.offset, frame.length)).collect()
+    };
+    assert_eq!(parts(told), parts(scanned));
+    // They go with their pack, also where a killed process has left them behind.
+    std::fs::write(&heads, &whole).unwrap();
+    Shelf::open(home.path()).unwrap().sweep(&Live::default()).unwrap();
+    assert_eq!(names(), [""; 0]);
+    std::fs::write(&heads, &whole).unwrap();
+    Shelf::open(home.path()).unwrap();
+    assert_eq!(names(), [""; 0]);
+}
+
+#[test]
+fn a_pack_whose_bytes_are_others_than_its_heads_say_gives_none_of_them() {
+    let home = tempfile::tempdir().unwrap();
+    let documents: Vec<_> = (0..100).map(|at| document(&format!("document {at}"))).collect();
+    Shelf::open(home.path()).unwrap().keep(&documents).unwrap();
+    let [_, (_, pack)] = &durable::entries(&home.path().join("shelf/packs")).unwrap()[..] else {
+        panic!("a pack and its heads")
+    };
+    let length = std::fs::metadata(pack).unwrap().len();
+    std::fs::write(pack, vec![0; length as usize]).unwrap();
+    let shelf = Shelf::open(home.path()).unwrap();
+    documents.iter().for_each(|kept| check(&shelf, kept, Gone));
+    shelf.keep(&documents).unwrap();
+    let shelf = Shelf::open(home.path()).unwrap();
+    documents.iter().for_each(|kept| check(&shelf, kept, Here));
 }

@@ -130,7 +130,7 @@ impl Exact {
             for listed in component.all().filter(|listed| is_alone(component, listed)) {
                 key.truncate(before_version);
                 // Made of numbers that stand together, instead of read where the answer stands.
-                listed.write_triple(&mut key);
+                listed.write_version(&mut key);
                 if !ids.is_empty() {
                     longer.clear();
                     longer.extend(component.id_bytes());

@@ -33,6 +33,7 @@ pub(super) fn note_forerunners(
 ) -> Result<Ledgered, StoreError> {
     let mut packer = Packer::default();
     let mut ledgered = Ledgered::default();
+    let mut version = Vec::new();
     for component in components {
         let earlier = last.and_then(|last| last.component_of(component.id_text()));
         let is_forgotten = ledger.forgotten().any(|(id, _)| id == component.id_text());
@@ -53,7 +54,7 @@ pub(super) fn note_forerunners(
                 is_ledgered = false;
                 continue;
             }
-            match forerunner(component, &listed, earlier, (ledger, &mut seen))? {
+            match forerunner(component, &listed, earlier, (ledger, &mut seen), &mut version)? {
                 Forerunner::None => is_ledgered = false,
                 Forerunner::Same => {}
                 Forerunner::Other(warning) => noted.push((listed.at(), Some(warning))),
@@ -94,12 +95,13 @@ enum Forerunner {
 }
 
 /// Returns what the ledger knows of a release, where the last generation does not know it; `earlier` is what its source said of the
-/// component there.
+/// component there, `version` room for a text.
 fn forerunner<'a>(
     component: &Packed,
     listed: &Listed<'_>,
     earlier: Option<&Packed>,
     (ledger, seen): (&'a FirstSeen, &mut Option<Own<'a>>),
+    version: &mut Vec<u8>,
 ) -> Result<Forerunner, StoreError> {
     let known = earlier.and_then(|earlier| earlier.exact(&listed.version()?));
     // Bytes that were refused say nothing about those that were let in before them.
@@ -112,7 +114,9 @@ fn forerunner<'a>(
         Some(seen) => seen,
         None => seen.insert(ledger.of(component.owner_texts().0, component.id_text())?),
     };
-    Ok(match seen.version(listed.version_text()) {
+    version.clear();
+    listed.write_version(version);
+    Ok(match seen.version(std::str::from_utf8(version).unwrap_or_default()) {
         None => Forerunner::None,
         Some(seen) if seen.is_of(&content) => Forerunner::Same,
         Some(seen) => Forerunner::Other(mutation(&seen.digest, &content)),

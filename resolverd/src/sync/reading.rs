@@ -787,13 +787,13 @@ impl<'a> Reader<'a> {
             while round.len() < at_once {
                 let Some(errand) = singly.pop_front() else {
                     let Some(run) = next_run(&mut errands) else { break };
-                    // Whoever answers waits for a tick of the scheduler otherwise, however urgent it is.
-                    yield_now();
                     match self.taken_whole(&run, mode, node, trust) {
                         Some((component, records)) => {
                             self.want_signatures_of(component, &run);
                             listing.take_over(component);
                             records.iter().for_each(|record| tree.note(record));
+                            // Whoever answers waits for a tick of the scheduler otherwise, however urgent it is.
+                            yield_now();
                         }
                         None => singly = run.into(),
                     }

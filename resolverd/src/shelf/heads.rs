@@ -1,0 +1,71 @@
+//! The heads of a pack once more, in a file beside it: a pack of many small documents is opened without reading all of them. Only a
+//! help: nothing is known by it that the pack does not say, and a document is digested whenever it is read.
+//!
+//! **Shape**: the line [`MAGIC`], CRC-32 of what follows (u32), length of the pack (u64), then the heads of its frames in their order:
+//! 32 bytes SHA-256 and the length (u64). Numbers are big endian.
+
+use std::path::Path;
+
+use crate::shelf::durable::{self, Failed};
+use crate::shelf::{Frame, HEAD_BYTES, PACK_MAGIC, head};
+
+/// How such a file starts.
+const MAGIC: &[u8] = b"resolverd/heads@1\n";
+
+/// Packs of fewer documents are read themselves.
+const FRAMES_MIN: usize = 64;
+
+/// Writes the heads of a pack that lies at `pack` and has `length` bytes. Where that fails, the pack is read itself.
+pub(super) fn write(pack: &Path, length: u64, frames: &[Frame]) {
+    let (Some(directory), Some(name)) = (pack.parent(), beside(pack)) else { return };
+    if frames.len() < FRAMES_MIN {
+        return;
+    }
+    let mut heads = Vec::with_capacity(8 + frames.len() * HEAD_BYTES as usize);
+    heads.extend(length.to_be_bytes());
+    frames.iter().for_each(|frame| heads.extend(head(&frame.sha256, frame.length)));
+    let sum = crc32fast::hash(&heads).to_be_bytes();
+    if let Err(error) = durable::write(directory, &name, &[MAGIC, &sum, &heads]) {
+        tracing::debug!(%error, "a pack will be read whole when it is opened");
+    }
+}
+
+/// Reads the heads of the pack at `pack`, which has `length` bytes; `None` where they are not there or not those of such a pack.
+pub(super) fn read(pack: &Path, length: u64) -> Option<Vec<Frame>> {
+    let bytes = std::fs::read(pack.with_file_name(beside(pack)?)).ok()?;
+    let (sum, rest) = bytes.strip_prefix(MAGIC)?.split_first_chunk()?;
+    let (said, heads) = rest.split_first_chunk()?;
+    if crc32fast::hash(rest) != u32::from_be_bytes(*sum) || u64::from_be_bytes(*said) != length {
+        return None;
+    }
+    let (heads, []) = heads.as_chunks::<{ HEAD_BYTES as usize }>() else { return None };
+    let mut frames = Vec::with_capacity(heads.len());
+    let mut at = PACK_MAGIC.len() as u64;
+    for head in heads {
+        let (sha256, size) = head.split_first_chunk()?;
+        let (offset, size) = (at.checked_add(HEAD_BYTES)?, u64::from_be_bytes(size.try_into().ok()?));
+        frames.push(Frame { sha256: *sha256, offset, length: size });
+        at = offset.checked_add(size)?;
+    }
+    (at == length).then_some(frames)
+}
+
+/// Removes the heads of a pack, where there are any.
+pub(super) fn remove(pack: &Path) -> Result<(), Failed> {
+    beside(pack).map_or(Ok(()), |name| durable::remove(&pack.with_file_name(name)))
+}
+
+/// Removes the heads of packs that are gone, which a killed process left in `packs`.
+pub(super) fn tidy(packs: &Path) -> Result<(), Failed> {
+    for (name, path) in durable::entries(packs)? {
+        if name.ends_with(".heads") && !path.with_extension("pack").exists() {
+            durable::remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the name of the file with the heads of a pack; `None` for what is none.
+fn beside(pack: &Path) -> Option<String> {
+    Some(format!("{}.heads", pack.file_name()?.to_str()?.strip_suffix(".pack")?))
+}
