@@ -595,6 +595,15 @@ impl<'a> Listed<'a> {
         [self.start() + 1, self.place(SPLICE), self.place(ANSWER_END)]
     }
 
+    /// Returns the whole release where [`Packed::says`] leaves out more of it than the place of a repository on this machine: texts of
+    /// refusals and warnings, and what is hidden. `None` for most.
+    pub fn unsaid(&self) -> Option<&'a [u8]> {
+        let (start, end) = (self.start(), self.place(HIDDEN_END));
+        let hides = end > self.place(ANSWER_END);
+        (hides || self.is_refused() || self.has_warnings())
+            .then(|| self.packed.part(start, end.saturating_sub(start)))
+    }
+
     /// Returns `component`, `contract`, … where a descriptor says so.
     pub fn kind(&self) -> Option<Cow<'a, str>> {
         self.text_behind(self.version_end(), ",\"kind\":")?.0

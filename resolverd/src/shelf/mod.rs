@@ -23,7 +23,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{JoinHandle, yield_now};
+use std::thread::JoinHandle;
 
 use catalogue_schema::digest::{Algorithm, Digest, Hashed, hex, unhex};
 use foldhash::fast::RandomState;
@@ -38,9 +38,6 @@ use crate::shelf::durable::{Failed, failed};
 pub const PACK_MAGIC: &[u8] = b"resolverd/pack@1\n";
 /// Documents longer than this lie alone.
 pub const OBJECT_BYTES_MIN: u64 = 1 << 20;
-
-/// After how many documents of a sweep whoever waits for this processor goes first.
-const GIVE_WAY: usize = 256;
 
 const HEAD_BYTES: u64 = 40;
 
@@ -142,17 +139,17 @@ impl Index {
         hash(&self.keys, sha256)
     }
 
-    /// Returns the spot at a place where it is still this one.
-    fn same(&mut self, at: usize, spot: &Spot) -> Option<&mut Spot> {
-        let is = |known: &&mut Spot| {
-            (known.sha256, known.file, known.offset) == (spot.sha256, spot.file, spot.offset)
-        };
-        self.spots.get_mut(at).filter(is)
+    /// Returns the spot at a place where it is still this one, in the file `path`: others may have its place and number by now.
+    fn same(&mut self, at: usize, spot: &Spot, path: Option<&Arc<Path>>) -> Option<&mut Spot> {
+        let known = self.spots.get_mut(at)?;
+        let is_there =
+            self.paths.get(known.file as usize).zip(path).is_some_and(|(one, other)| Arc::ptr_eq(one, other));
+        (is_there && (known.sha256, known.offset) == (spot.sha256, spot.offset)).then_some(known)
     }
 
-    fn forget(&mut self, at: usize, spot: &Spot) {
+    fn forget(&mut self, at: usize, spot: &Spot, path: Option<&Arc<Path>>) {
         let hash = self.hash(&spot.sha256);
-        if let Some(known) = self.same(at, spot) {
+        if let Some(known) = self.same(at, spot, path) {
             known.file = NOWHERE;
             if let Ok(entry) = self.table.find_entry(hash, |found| *found as usize == at) {
                 entry.remove();
@@ -169,8 +166,8 @@ impl Index {
             .is_some_and(|sha256| self.has_sound && self.table.iter_hash(self.hash(sha256)).any(is_sound))
     }
 
-    fn found_sound(&mut self, at: usize, spot: &Spot) {
-        if let Some(known) = self.same(at, spot) {
+    fn found_sound(&mut self, at: usize, spot: &Spot, path: Option<&Arc<Path>>) {
+        if let Some(known) = self.same(at, spot, path) {
             known.is_sound = true;
             self.has_sound = true;
         }
@@ -398,10 +395,7 @@ impl Shelf {
     fn census(&self, live: &Live) -> Vec<Census> {
         let index = self.index();
         let mut needed: HashMap<&Path, Vec<Frame>> = HashMap::new();
-        for (at, Spot { sha256, offset, length, file, .. }) in index.spots.iter().copied().enumerate() {
-            if at % GIVE_WAY == 0 {
-                yield_now();
-            }
+        for Spot { sha256, offset, length, file, .. } in index.spots.iter().copied() {
             let path = index.paths.get(file as usize).filter(|_| live.contains(&Digest::from_sha256(sha256)));
             if let Some(path) = path {
                 needed.entry(path).or_default().push(Frame { sha256, offset, length });
@@ -467,17 +461,22 @@ struct Ahead {
     start: u64,
     /// Where the last document ended.
     end: u64,
+    /// How many bytes are read the next time; none where the last document was read alone.
+    next: usize,
 }
 
-/// How many bytes are read at once where documents are asked for in their order.
+/// How many bytes are read at once at most where documents are asked for in their order.
 const AHEAD_BYTES: usize = 256 << 10;
+/// How many times as long as a document is what is read ahead with it at first. Whoever keeps a document keeps all that was read with
+/// it: in whatever order they are asked for, that is a few times as much as was asked for.
+const AHEAD_AT_FIRST: usize = 8;
 /// How far the next document may lie behind the last one to count as the next: a head, and a few that are not wanted.
 const GAP_BYTES_MAX: u64 = 4 << 10;
 
 impl Ahead {
     /// Makes room for another file.
     fn leave(&mut self) {
-        (self.start, self.end) = (u64::MAX, 0);
+        (self.start, self.end, self.next) = (u64::MAX, 0, 0);
     }
 
     /// Reads a document of the file for which this stands; it is lent out of what was read with it where it follows the last one.
@@ -489,10 +488,15 @@ impl Ahead {
             return Ok(lent);
         }
         if !follows || spot.length > AHEAD_BYTES as u64 / 4 {
+            self.next = 0;
             let bytes = read_at(file, spot.offset, spot.length)?;
             return Ok((0..bytes.len(), Arc::new(bytes)));
         }
-        self.fill(file, spot.offset)?;
+        let at_first = usize::try_from(spot.length).unwrap_or(AHEAD_BYTES).saturating_mul(AHEAD_AT_FIRST);
+        let length = self.next.max(at_first).min(AHEAD_BYTES);
+        // All of it was asked for, so that twice as much is.
+        self.next = 2 * length;
+        self.fill(file, spot.offset, length)?;
         self.held(spot).ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
@@ -502,13 +506,13 @@ impl Ahead {
         (end <= self.bytes.len()).then(|| (start..end, Arc::clone(&self.bytes)))
     }
 
-    fn fill(&mut self, file: &File, start: u64) -> std::io::Result<()> {
+    fn fill(&mut self, file: &File, start: u64, length: usize) -> std::io::Result<()> {
         std::mem::swap(&mut self.bytes, &mut self.before);
         if Arc::get_mut(&mut self.bytes).is_none() {
             self.bytes = Arc::default();
         }
         let bytes = Arc::make_mut(&mut self.bytes);
-        bytes.resize(AHEAD_BYTES, 0);
+        bytes.resize(length, 0);
         self.start = start;
         let mut filled = 0;
         while filled < bytes.len() {
@@ -578,12 +582,12 @@ impl Run<'_> {
             };
             if taken.is_some() {
                 if !spot.is_sound {
-                    self.shelf.index().found_sound(self.last, &spot);
+                    self.shelf.index().found_sound(self.last, &spot, self.path.as_ref());
                 }
                 return Ok(taken);
             }
             tracing::warn!(%digest, file = %path.display(), "a kept document is damaged");
-            self.shelf.index().forget(self.last, &spot);
+            self.shelf.index().forget(self.last, &spot, self.path.as_ref());
         }
         Ok(None)
     }

@@ -329,3 +329,27 @@ fn a_pack_whose_bytes_are_others_than_its_heads_say_gives_none_of_them() {
     let shelf = Shelf::open(home.path()).unwrap();
     documents.iter().for_each(|kept| check(&shelf, kept, Here));
 }
+
+/// Whoever keeps a document keeps what was read ahead with it, and the order of a catalogue is its author's choice.
+#[test]
+fn what_is_kept_of_a_run_is_a_few_times_what_was_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let documents: Vec<_> = (0..4000).map(|at| document(&format!("{at:0600}"))).collect();
+    Shelf::open(home.path()).unwrap().keep(&documents).unwrap();
+    let shelf = Shelf::open(home.path()).unwrap();
+    // Neighbours, by turns in one half and in the other; then all in their order.
+    let pairs = (0..1000).flat_map(|at| [2 * at, 2 * at + 1, 2000 + 2 * at, 2001 + 2 * at]);
+    for order in [pairs.collect::<Vec<usize>>(), (0..4000).collect()] {
+        let mut run = shelf.run();
+        let (mut held, mut asked) = (HashMap::new(), 0);
+        for at in order {
+            let (digest, bytes) = &documents[at];
+            let (range, whole) = run.look(digest, Some).unwrap().unwrap();
+            assert_eq!(&whole[range], bytes);
+            asked += bytes.len();
+            held.insert(Arc::as_ptr(&whole), whole);
+        }
+        let held: usize = held.values().map(|whole| whole.capacity()).sum();
+        assert!(held <= 2 * AHEAD_AT_FIRST * asked, "{held} bytes for {asked}");
+    }
+}

@@ -161,7 +161,8 @@ impl Index {
         self.attempt("write", |db| {
             for page in rows.chunks(PAGE_ROWS) {
                 let makes_pages = |at: usize| at + 1 < HALF_ROWS || at + 1 == page.len();
-                let keys = page.iter().enumerate().filter(|(at, _)| makes_pages(*at));
+                let keys =
+                    page.iter().enumerate().filter(|(at, (_, value))| makes_pages(*at) && value.is_some());
                 keys.map(|(_, (key, _))| key).try_for_each(|key| db.insert(key, &[]).map(drop))?;
             }
             for page in rows.chunks(PAGE_ROWS) {

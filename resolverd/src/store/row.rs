@@ -8,12 +8,12 @@
 //!
 //! # What stands for a block
 //! [`Seal::of`]: for a block on the shelf the SHA-256 of its bytes; for one in a row SHA-256 over what stands before its releases
-//! (see [`catalogue_schema::packed`]), then the row's checksum (u32) and the length of the block (u64).
+//! (see [`catalogue_schema::packed`]), then each release that is refused, has a warning or hides something, then the row's checksum
+//! (u32) and the length of the block (u64).
 //!
 //! Before the releases stands [`Packed::says`], a SHA-256 over what decides their answers, with the places of all parts: blocks that
-//! differ in what they say, a copy from an earlier generation and the block of another id have other digests. What is left are texts
-//! that decide nothing (those of warnings and refusals, the places of local repositories) and damage, and both change the checksum but for
-//! one time in four billions. Damage has to get past the engine first, which has a checksum of its own over every page. It is no
+//! differ in what they say, a copy from an earlier generation and the block of another id have other digests. What is left are the
+//! places of local repositories and damage, and both change the checksum but for one time in four billions. Damage has to get past the engine first, which has a checksum of its own over every page. It is no
 //! guard against somebody who writes into the state directory, and need be none: whoever can do so can write the root digest too.
 
 use catalogue_schema::digest::Digest;
@@ -56,6 +56,7 @@ impl Seal {
 pub(super) fn inline_digest(packed: &Packed, sum: u32) -> Digest {
     let mut hasher = Sha256::new();
     hasher.update(packed.front());
+    packed.all().filter_map(|listed| listed.unsaid()).for_each(|release| hasher.update(release));
     hasher.update(sum.to_be_bytes());
     hasher.update((packed.as_bytes().len() as u64).to_be_bytes());
     Digest::from_sha256(hasher.finalize().into())
