@@ -86,7 +86,7 @@ impl Package {
     /// Returns what a relative call means: the base of the package, the first segment or what it stands for, the rest, and the
     /// version of the package.
     ///
-    /// **Errors**: `compose.call` for a text that is no relative call, and those of an id.
+    /// **Errors**: `compose.call` for a text that is no relative call, those of an id, and `input.reference` for what would be too long.
     pub fn expand(&self, relative: &str) -> Result<Reference, ParseError> {
         let wrong = || ParseError::new("compose.call", "a relative call such as internal/name", relative);
         let segments = segments(relative).ok_or_else(wrong)?;

@@ -6,8 +6,9 @@ use tracing::debug;
 
 const LEAST_URGENT: i32 = 19;
 
-/// The name that the allocator gives the threads that return memory to the system.
-const ALLOCATOR_THREAD: &str = "jemalloc_bg_thd";
+/// What the names of the threads begin with that libraries start: those of the allocator return memory to the system, those of the
+/// index's engine write its pages.
+const LIBRARY_THREADS: [&str; 2] = ["jemalloc_bg_thd", "sled-io-"];
 
 /// Makes this thread, and those that it starts, the last to be given a processor: who asks goes before who syncs.
 pub(super) fn step_back() {
@@ -17,19 +18,20 @@ pub(super) fn step_back() {
     }
 }
 
-/// Makes the threads of the allocator the last to be given a processor as well. They return what a sync has let go of, and clients
-/// waited two milliseconds at a time for that. The first of them is older than the program's own code, and starts the others.
-pub(super) fn step_back_allocator() {
+/// Makes the threads of libraries the last to be given a processor as well. They return what a sync has let go of and write what it has
+/// found, and clients waited two milliseconds at a time for that. The allocator's first one is older than the program's own code,
+/// and starts the others; the engine's are as urgent as whoever opened the index first.
+pub(super) fn step_back_libraries() {
     // Where there is no such directory, threads have no niceness of their own.
     let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return };
     for thread in threads.flatten() {
         let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
         let id = thread.file_name().to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
-        if name.trim_end() == ALLOCATOR_THREAD
+        if LIBRARY_THREADS.iter().any(|library| name.starts_with(library))
             && id.is_some()
             && let Err(error) = setpriority_process(id, LEAST_URGENT)
         {
-            debug!(%error, "the allocator is as urgent as answers");
+            debug!(%error, thread = name.trim_end(), "as urgent as answers");
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::files::Workshop;
 use crate::daemon::rehearse;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
-use crate::daemon::urgency::step_back_allocator;
+use crate::daemon::urgency::step_back_libraries;
 use crate::fetch::Origins;
 use crate::fetch::limit::Limits;
 use crate::order::{
@@ -288,7 +288,7 @@ impl Writer {
                 }
             }
             // Not once for all: a thread has the name of the program until it has begun to run.
-            step_back_allocator();
+            step_back_libraries();
             waiting.extend(inbox.try_iter());
             if waiting.iter().any(|order| matches!(order, Order::Stop)) {
                 for order in waiting {

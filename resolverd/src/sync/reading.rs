@@ -990,11 +990,12 @@ impl<'a> Reader<'a> {
         mode: Mode,
         above: Option<&Trust>,
     ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
+        // Also where none is shared: what was shared in another mode is forgotten.
+        self.shared.borrow_mut().begin(mode);
         if !errands.iter().any(dialect::is_shared) {
             return self.obtained(shelf, &errands.iter().collect::<Vec<_>>(), mode, above);
         }
         let mut shared = self.shared.borrow_mut();
-        shared.begin(mode);
         let (mut asked, mut first) = (Vec::with_capacity(errands.len()), HashSet::new());
         for errand in errands {
             let is_known = dialect::is_shared(errand)

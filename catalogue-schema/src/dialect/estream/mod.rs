@@ -88,7 +88,7 @@ const PUBLISHER_TOO_LARGE: &str = "limit.publisher_document_bytes";
 pub const CHECKSUM_BYTES_MAX: usize = 4 << 10;
 
 /// Which releases the readers of this dialect make of the same documents; grows with every change of what they make.
-pub const READER_REVISION: u32 = 4;
+pub const READER_REVISION: u32 = 5;
 
 /// What the reader remembers about an errand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -165,7 +165,7 @@ pub fn defer(errand: &Errand, task: &Task, trust: &Trust) -> Option<Finding> {
 }
 
 /// Which releases the readers of this dialect make of the same documents; grows with every change of what they make.
-pub const READER_REVISION: u32 = 2;
+pub const READER_REVISION: u32 = 3;
 
 /// Returns what makes the release of a manifest; `None` for the other documents.
 pub fn basis(
