@@ -887,8 +887,9 @@ impl<'a> Reader<'a> {
             return None;
         }
         let (mut records, mut is_met) = (Vec::with_capacity(run.len()), vec![false; run.len()]);
-        for errand in run {
-            let (listed, record) = self.known_release(errand, component, mode, trust)?;
+        let recorded = self.known.documents.recorded(run.iter().map(|errand| &errand.want));
+        for (errand, recorded) in run.iter().zip(recorded) {
+            let (listed, record) = self.known_release((errand, recorded), component, mode, trust)?;
             // Errands that name one release twice leave out another.
             if std::mem::replace(is_met.get_mut(listed.at())?, true) {
                 return None;
@@ -899,10 +900,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Finds the release that an errand describes in the component of the last generation: the document is the one whose digest is
-    /// promised, it is on the shelf, and whatever else makes the release is what it was then.
+    /// promised, it is on the shelf, and whatever else makes the release is what it was then. `recorded` is what the last list says of it.
     fn known_release<'p>(
         &self,
-        errand: &Errand,
+        (errand, recorded): (&Errand, Option<Recorded>),
         component: &'p Packed,
         mode: Mode,
         trust: &Trust,
@@ -916,7 +917,6 @@ impl<'a> Reader<'a> {
         {
             return None;
         }
-        let recorded = self.known.documents.recorded(std::iter::once(&errand.want)).pop().flatten();
         let record = match recorded {
             Some(known) if known.digest == *digest && self.answers(&known.digest, errand, mode) => {
                 Record::Kept(known.at)
@@ -931,7 +931,8 @@ impl<'a> Reader<'a> {
     fn taken_over(&self, errand: &Errand, mode: Mode, node: &Node, trust: &Trust) -> Option<Taken> {
         let (id, _) = dialect::described(errand)?;
         let component = self.known.component(&node.id, id)?;
-        let (listed, record) = self.known_release(errand, component, mode, trust)?;
+        let recorded = self.known.documents.recorded(std::iter::once(&errand.want)).pop().flatten();
+        let (listed, record) = self.known_release((errand, recorded), component, mode, trust)?;
         // What cannot be read is read anew.
         let release = as_read(listed.release().ok()?);
         Some(Taken { release, record })
