@@ -900,7 +900,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Finds the release that an errand describes in the component of the last generation: the document is the one whose digest is
-    /// promised, it is on the shelf, and whatever else makes the release is what it was then. `recorded` is what the last list says of it.
+    /// promised, it is on the shelf, and whatever else makes the release is what it was then. `recorded` is what the last list says
+    /// of the document.
     fn known_release<'p>(
         &self,
         (errand, recorded): (&Errand, Option<Recorded>),
