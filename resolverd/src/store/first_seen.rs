@@ -29,7 +29,7 @@ const FILE: &str = "first-seen.log";
 /// The longest line that is read, in bytes; longer ones are none of ours.
 const LINE_BYTES_MAX: u64 = 16 << 10;
 /// How long a line is, roughly, in bytes.
-const LINE_BYTES: u64 = 160;
+const LINE_BYTES: u64 = 128;
 const FORGOTTEN: &str = "forgotten";
 const RECALLED: &str = "recalled";
 /// How much of the end of the file is looked at for what was forgotten last, in bytes.
