@@ -32,7 +32,11 @@ pub(super) fn write(pack: &Path, length: u64, frames: &[Frame]) {
 
 /// Reads the heads of the pack at `pack`, which has `length` bytes; `None` where they are not there or not those of such a pack.
 pub(super) fn read(pack: &Path, length: u64) -> Option<Vec<Frame>> {
-    let bytes = std::fs::read(pack.with_file_name(beside(pack)?)).ok()?;
+    let path = pack.with_file_name(beside(pack)?);
+    // All of it but a few bytes is a part of the pack. What is a link, a pipe or longer was not written here.
+    let length_max = length.saturating_add(MAGIC.len() as u64 + 12);
+    path.symlink_metadata().ok().filter(|found| found.is_file() && found.len() <= length_max)?;
+    let bytes = durable::read(&path).ok()??;
     let (sum, rest) = bytes.strip_prefix(MAGIC)?.split_first_chunk()?;
     let (said, heads) = rest.split_first_chunk()?;
     if crc32fast::hash(rest) != u32::from_be_bytes(*sum) || u64::from_be_bytes(*said) != length {

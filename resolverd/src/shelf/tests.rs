@@ -299,6 +299,10 @@ fn the_heads_beside_a_pack_say_what_the_pack_says() {
     all_here();
     std::fs::remove_file(&heads).unwrap();
     all_here();
+    // A link is not followed, and nobody waits for a device.
+    std::os::unix::fs::symlink("/dev/zero", &heads).unwrap();
+    all_here();
+    std::fs::remove_file(&heads).unwrap();
     let (_, scanned) = frames(&pack).unwrap();
     let parts = |frames: Vec<Frame>| -> Vec<_> {
         frames.iter().map(|frame| (frame.sha256, frame.offset, frame.length)).collect()
