@@ -407,9 +407,15 @@ impl Table {
         };
         let length = file.metadata().map_err(failed("read", path))?.len();
         let mut entries = Vec::with_capacity(usize::try_from(length / LINE_BYTES).unwrap_or_default());
+        let (mut named, mut start) = ((String::new(), String::new()), table.start("", ""));
         let whole = each_line(file, |line| match line.and_then(read_line) {
             Some((at_s, [source, id, version], what)) => {
-                let key = table.of(source, id).key(version);
+                // The versions of one component follow each other mostly.
+                if (named.0.as_str(), named.1.as_str()) != (source, id) {
+                    named = (source.to_owned(), id.to_owned());
+                    start = table.start(source, id);
+                }
+                let key = key(&start, version);
                 match what {
                     What::Seen(digest) => entries.push(Entry { key, digest: bytes_of(&digest), at_s }),
                     What::Forgotten => entries.push(Entry { key, digest: [0; 32], at_s: GONE }),
@@ -426,7 +432,7 @@ impl Table {
             appended::cut(&file, path, whole)?;
         }
         // Stable: the lines of one version stay in their order. What is known after each of them is at the front of its kind.
-        entries.sort_by_key(|entry| entry.key);
+        let mut entries = sorted(entries);
         entries.dedup_by(|later, known| {
             let is_same = later.key == known.key;
             if is_same && (known.at_s == GONE || later.at_s == GONE) {
@@ -441,9 +447,13 @@ impl Table {
     }
 
     fn of(&self, source: &str, id: &str) -> Own<'_> {
+        Own { table: self, start: self.start(source, id) }
+    }
+
+    fn start(&self, source: &str, id: &str) -> DefaultHasher {
         let mut start = self.keys.build_hasher();
         (source, id).hash(&mut start);
-        Own { table: self, start }
+        start
     }
 
     fn find(&self, key: u64) -> Option<&Entry> {
@@ -473,7 +483,7 @@ impl Table {
 impl Sorted {
     /// Takes entries that are sorted by key, one per key.
     fn of(entries: Vec<Entry>) -> Sorted {
-        let bits = (entries.len() / ENTRIES_ALIKE).checked_ilog2().unwrap_or_default().max(1);
+        let bits = bits(entries.len());
         let shift = u64::BITS - bits;
         let mut starts = Vec::with_capacity((1 << bits) + 1);
         // Nobody has four thousand million of them.
@@ -504,10 +514,47 @@ impl Own<'_> {
     }
 
     fn key(&self, version: &str) -> u64 {
-        let mut hash = self.start.clone();
-        version.hash(&mut hash);
-        hash.finish()
+        key(&self.start, version)
     }
+}
+
+/// Returns the keyed hash of a version behind the hash of its source and id.
+fn key(start: &DefaultHasher, version: &str) -> u64 {
+    let mut hash = start.clone();
+    version.hash(&mut hash);
+    hash.finish()
+}
+
+/// Returns how many of the highest bits of a key say where so many entries are looked for.
+fn bits(entries: usize) -> u32 {
+    (entries / ENTRIES_ALIKE).checked_ilog2().unwrap_or_default().max(1)
+}
+
+/// Sorts entries by key; those of one key stay in their order. Keys are hashes, so that a few entries at most share the highest bits:
+/// each is put where those begin, and the few are sorted there.
+fn sorted(entries: Vec<Entry>) -> Vec<Entry> {
+    let shift = u64::BITS - bits(entries.len());
+    let alike = |entry: &Entry| (entry.key >> shift) as usize;
+    let mut ends = vec![0_usize; 1 << bits(entries.len())];
+    for entry in &entries {
+        ends[alike(entry)] += 1;
+    }
+    let mut before = 0;
+    for end in &mut ends {
+        before += std::mem::replace(end, before);
+    }
+    let mut sorted = vec![Entry { key: 0, digest: [0; 32], at_s: 0 }; entries.len()];
+    for entry in entries {
+        let end = &mut ends[alike(&entry)];
+        sorted[*end] = entry;
+        *end += 1;
+    }
+    let mut start = 0;
+    for end in ends {
+        sorted[start..end].sort_by_key(|entry| entry.key);
+        start = end;
+    }
+    sorted
 }
 
 impl Entry {
@@ -579,7 +626,13 @@ fn read_line(line: &[u8]) -> Option<(u32, [&str; 3], What)> {
     if u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()? != crc32fast::hash(rest) {
         return None;
     }
-    let mut texts = std::str::from_utf8(rest).ok()?.split('\t');
+    let rest = std::str::from_utf8(rest).ok()?;
+    let mut tabs = memchr::memchr_iter(b'\t', rest.as_bytes()).chain([rest.len()]);
+    let mut start = 0;
+    let mut texts = std::iter::from_fn(|| {
+        let end = tabs.next()?;
+        rest.get(std::mem::replace(&mut start, end + 1)..end)
+    });
     let at_s = texts.next()?.parse().ok().filter(|at_s| *at_s != GONE)?;
     let named = [texts.next()?, texts.next()?, texts.next()?];
     let digest = match texts.next()? {

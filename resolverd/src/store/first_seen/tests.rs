@@ -258,3 +258,30 @@ fn every_version_of_many_is_found_and_no_other() {
         }
     }
 }
+
+#[test]
+fn of_many_lines_in_any_order_the_first_of_each_version_counts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut file = Vec::new();
+    for content in ["first", "later"] {
+        for number in 0..500 {
+            for id in ["lcod://a/x", "lcod://a/xx"] {
+                let digest = Digest::sha256(format!("{content} {id} {number}").as_bytes()).to_string();
+                let texts = ["s", id, &number.to_string(), &digest, ""];
+                write_line(&mut file, 7, &texts).expect("a buffer takes every byte");
+            }
+        }
+    }
+    std::fs::write(directory.path().join(FILE), file).expect("written");
+    let ledger = open(directory.path());
+    for number in 0..500 {
+        for id in ["lcod://a/x", "lcod://a/xx"] {
+            let seen = ledger.known("s", id, &number.to_string()).expect("read").expect("known");
+            assert_eq!(
+                seen.digest,
+                Digest::sha256(format!("first {id} {number}").as_bytes()),
+                "{id} {number}"
+            );
+        }
+    }
+}
