@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::shelf::durable::{self, Failed};
+use crate::shelf::durable;
 use crate::shelf::{Frame, HEAD_BYTES, PACK_MAGIC, head};
 
 /// How such a file starts.
@@ -55,18 +55,26 @@ pub(super) fn read(pack: &Path, length: u64) -> Option<Vec<Frame>> {
 }
 
 /// Removes the heads of a pack, where there are any.
-pub(super) fn remove(pack: &Path) -> Result<(), Failed> {
-    beside(pack).map_or(Ok(()), |name| durable::remove(&pack.with_file_name(name)))
+pub(super) fn remove(pack: &Path) {
+    if let Some(name) = beside(pack) {
+        put_away(&pack.with_file_name(name));
+    }
 }
 
 /// Removes the heads of packs that are gone, which a killed process left in `packs`.
-pub(super) fn tidy(packs: &Path) -> Result<(), Failed> {
-    for (name, path) in durable::entries(packs)? {
+pub(super) fn tidy(packs: &Path) {
+    for (name, path) in durable::entries(packs).unwrap_or_default() {
         if name.ends_with(".heads") && !path.with_extension("pack").exists() {
-            durable::remove(&path)?;
+            put_away(&path);
         }
     }
-    Ok(())
+}
+
+/// Removes a file that nobody reads. What cannot be removed disturbs nobody.
+fn put_away(path: &Path) {
+    if let Err(error) = durable::remove(path) {
+        tracing::debug!(%error, "heads of a pack that is gone stay");
+    }
 }
 
 /// Returns the name of the file with the heads of a pack; `None` for what is none.

@@ -266,8 +266,8 @@ impl Shelf {
             durable::private_directory(place)?;
             durable::remove_temporaries(place)?;
         }
-        heads::tidy(&root.join("packs"))?;
-        Shelf::to_read(directory)
+        heads::tidy(&root.join("packs"));
+        Shelf::known(directory, Heads::Made)
     }
 
     /// Opens the shelf like [`Shelf::open`], in a thread of its own.
@@ -279,13 +279,22 @@ impl Shelf {
 
     /// Opens the shelf below `directory` as it is, to read from it only: nothing is made, nothing removed.
     pub fn to_read(directory: &Path) -> Result<Shelf, ShelfError> {
+        Shelf::known(directory, Heads::Used)
+    }
+
+    /// Opens the shelf like [`Shelf::to_read`], and believes the packs only: who looks for damage reads each of them whole.
+    pub fn to_examine(directory: &Path) -> Result<Shelf, ShelfError> {
+        Shelf::known(directory, Heads::Unused)
+    }
+
+    fn known(directory: &Path, heads: Heads) -> Result<Shelf, ShelfError> {
         let root = directory.join("shelf");
         let (packs, objects) = (root.join("packs"), root.join("objects"));
         let mut index = Index::default();
         for (name, path) in durable::entries(&packs)? {
             if name.ends_with(".pack") && path.is_file() {
                 let file: Arc<Path> = path.into();
-                let (length, frames) = frames(&file)?;
+                let (length, frames) = frames(&file, heads)?;
                 index.learn(&file, length, &frames, false);
             }
         }
@@ -383,10 +392,12 @@ impl Shelf {
             return Ok(());
         }
         self.index().forget_files(&gone);
-        for file in &gone {
-            durable::remove(file)?;
-            heads::remove(file)?;
-        }
+        // One that cannot be removed keeps none of the others.
+        let removed = gone.iter().map(|file| {
+            heads::remove(file);
+            durable::remove(file)
+        });
+        removed.fold(Ok(()), Result::and)?;
         durable::sync_directory(&self.packs)?;
         Ok(durable::sync_directory(&self.objects)?)
     }
@@ -461,14 +472,14 @@ struct Ahead {
     start: u64,
     /// Where the last document ended.
     end: u64,
-    /// How many bytes are read the next time; none where the last document was read alone.
-    next: usize,
+    /// How many bytes of these were asked for.
+    asked: usize,
 }
 
 /// How many bytes are read at once at most where documents are asked for in their order.
 const AHEAD_BYTES: usize = 256 << 10;
 /// How many times as long as a document is what is read ahead with it at first. Whoever keeps a document keeps all that was read with
-/// it: in whatever order they are asked for, that is a few times as much as was asked for.
+/// it: only where most of it was asked for, twice as much is read the next time, so that it stays a few times as much.
 const AHEAD_AT_FIRST: usize = 8;
 /// How far the next document may lie behind the last one to count as the next: a head, and a few that are not wanted.
 const GAP_BYTES_MAX: u64 = 4 << 10;
@@ -476,7 +487,7 @@ const GAP_BYTES_MAX: u64 = 4 << 10;
 impl Ahead {
     /// Makes room for another file.
     fn leave(&mut self) {
-        (self.start, self.end, self.next) = (u64::MAX, 0, 0);
+        (self.start, self.end, self.asked) = (u64::MAX, 0, 0);
     }
 
     /// Reads a document of the file for which this stands; it is lent out of what was read with it where it follows the last one.
@@ -485,19 +496,21 @@ impl Ahead {
         let follows = gap.is_some_and(|gap| gap <= GAP_BYTES_MAX);
         self.end = spot.offset.saturating_add(spot.length);
         if let Some(lent) = self.held(spot) {
+            self.asked += lent.0.len();
             return Ok(lent);
         }
         if !follows || spot.length > AHEAD_BYTES as u64 / 4 {
-            self.next = 0;
+            self.asked = 0;
             let bytes = read_at(file, spot.offset, spot.length)?;
             return Ok((0..bytes.len(), Arc::new(bytes)));
         }
         let at_first = usize::try_from(spot.length).unwrap_or(AHEAD_BYTES).saturating_mul(AHEAD_AT_FIRST);
-        let length = self.next.max(at_first).min(AHEAD_BYTES);
-        // All of it was asked for, so that twice as much is.
-        self.next = 2 * length;
-        self.fill(file, spot.offset, length)?;
-        self.held(spot).ok_or_else(|| ErrorKind::UnexpectedEof.into())
+        let is_dense = 2 * self.asked > self.bytes.len();
+        let next = if is_dense { 2 * self.bytes.len() } else { 0 };
+        self.fill(file, spot.offset, next.max(at_first).min(AHEAD_BYTES))?;
+        let lent = self.held(spot).ok_or(ErrorKind::UnexpectedEof)?;
+        self.asked = lent.0.len();
+        Ok(lent)
     }
 
     fn held(&self, spot: &Spot) -> Option<Lent> {
@@ -627,17 +640,29 @@ fn sha256_of(digest: &Digest) -> Option<&[u8; 32]> {
     digest.as_bytes().try_into().ok().filter(|_| digest.algorithm() == Algorithm::Sha256)
 }
 
+/// What opening does with the files that hold the heads of packs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heads {
+    /// Uses them, and writes those that are missing.
+    Made,
+    Used,
+    Unused,
+}
+
 /// Reads the heads of a pack's frames; a frame that is not whole ends the list, with a warning.
-fn frames(file: &Path) -> Result<(u64, Vec<Frame>), ShelfError> {
+fn frames(file: &Path, heads: Heads) -> Result<(u64, Vec<Frame>), ShelfError> {
     let open = File::open(file).map_err(failed("open", file))?;
     let total = open.metadata().map_err(failed("read the length of", file))?.len();
-    if let Some(frames) = heads::read(file, total) {
+    if heads != Heads::Unused
+        && let Some(frames) = heads::read(file, total)
+    {
         return Ok((total, frames));
     }
     let mut reader = BufReader::new(open);
     let mut found = Vec::new();
     let whole = scan(&mut reader, total, |frame| found.push(frame));
     match whole.map_err(failed("read", file))? {
+        true if heads == Heads::Made => heads::write(file, total, &found),
         true => {}
         false => {
             tracing::warn!(file = %file.display(), frames = found.len(), "a pack is damaged or cut short")

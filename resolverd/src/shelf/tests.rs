@@ -296,14 +296,21 @@ fn the_heads_beside_a_pack_say_what_the_pack_says() {
         std::fs::write(&heads, bytes).unwrap();
         assert!(heads::read(&pack, length).is_none());
     }
-    all_here();
-    std::fs::remove_file(&heads).unwrap();
-    all_here();
+    // Then they are written anew, by whoever may write.
+    let is_written_anew = || {
+        Shelf::to_read(home.path()).unwrap();
+        assert_ne!(std::fs::read(&heads).ok().as_ref(), Some(&whole));
+        all_here();
+        assert_eq!(std::fs::read(&heads).unwrap(), whole);
+        std::fs::remove_file(&heads).unwrap();
+    };
+    is_written_anew();
+    is_written_anew();
     // A link is not followed, and nobody waits for a device.
     std::os::unix::fs::symlink("/dev/zero", &heads).unwrap();
     all_here();
     std::fs::remove_file(&heads).unwrap();
-    let (_, scanned) = frames(&pack).unwrap();
+    let (_, scanned) = frames(&pack, Heads::Unused).unwrap();
     let parts = |frames: Vec<Frame>| -> Vec<_> {
         frames.iter().map(|frame| (frame.sha256, frame.offset, frame.length)).collect()
     };
@@ -334,6 +341,44 @@ fn a_pack_whose_bytes_are_others_than_its_heads_say_gives_none_of_them() {
     documents.iter().for_each(|kept| check(&shelf, kept, Here));
 }
 
+#[test]
+fn who_looks_for_damage_believes_the_packs_and_not_their_heads() {
+    let home = tempfile::tempdir().unwrap();
+    let documents: Vec<_> = (0..100).map(|at| document(&format!("document {at}"))).collect();
+    Shelf::open(home.path()).unwrap().keep(&documents).unwrap();
+    let [_, (_, pack)] = &durable::entries(&home.path().join("shelf/packs")).unwrap()[..] else {
+        panic!("a pack and its heads")
+    };
+    let mut bytes = std::fs::read(pack).unwrap();
+    let frame = PACK_MAGIC.len() + 50 * (HEAD_BYTES as usize + "document 10".len());
+    bytes[frame..frame + 100].fill(0);
+    std::fs::write(pack, bytes).unwrap();
+    let here = |shelf: Shelf| documents.iter().filter(|(digest, _)| shelf.contains(digest)).count();
+    assert_eq!(here(Shelf::to_read(home.path()).unwrap()), 100);
+    assert!(here(Shelf::to_examine(home.path()).unwrap()) < 60);
+}
+
+#[test]
+fn heads_that_cannot_be_removed_disturb_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let documents: Vec<_> = (0..100).map(|at| document(&format!("document {at}"))).collect();
+    let shelf = Shelf::open(home.path()).unwrap();
+    shelf.keep(&documents).unwrap();
+    let packs = home.path().join("shelf/packs");
+    let [(_, heads), (_, pack)] = &durable::entries(&packs).unwrap()[..] else {
+        panic!("a pack and its heads")
+    };
+    // Directories are removed by no call that removes files.
+    std::fs::remove_file(heads).unwrap();
+    std::fs::create_dir(heads).unwrap();
+    std::fs::create_dir(packs.join("0000.heads")).unwrap();
+    shelf.sweep(&Live::default()).unwrap();
+    assert!(!pack.exists());
+    let shelf = Shelf::open(home.path()).unwrap();
+    shelf.keep(&documents).unwrap();
+    documents.iter().for_each(|kept| check(&shelf, kept, Here));
+}
+
 /// Whoever keeps a document keeps what was read ahead with it, and the order of a catalogue is its author's choice.
 #[test]
 fn what_is_kept_of_a_run_is_a_few_times_what_was_asked_for() {
@@ -341,9 +386,9 @@ fn what_is_kept_of_a_run_is_a_few_times_what_was_asked_for() {
     let documents: Vec<_> = (0..4000).map(|at| document(&format!("{at:0600}"))).collect();
     Shelf::open(home.path()).unwrap().keep(&documents).unwrap();
     let shelf = Shelf::open(home.path()).unwrap();
-    // Neighbours, by turns in one half and in the other; then all in their order.
+    // Neighbours, by turns in one half and in the other; then every seventh, and all, in their order.
     let pairs = (0..1000).flat_map(|at| [2 * at, 2 * at + 1, 2000 + 2 * at, 2001 + 2 * at]);
-    for order in [pairs.collect::<Vec<usize>>(), (0..4000).collect()] {
+    for order in [pairs.collect::<Vec<usize>>(), (0..4000).step_by(7).collect(), (0..4000).collect()] {
         let mut run = shelf.run();
         let (mut held, mut asked) = (HashMap::new(), 0);
         for at in order {

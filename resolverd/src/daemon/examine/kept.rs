@@ -72,7 +72,7 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
     };
     let listed = listed(directory, &generation);
     if may_read(&["shelf", "shelf/packs", "shelf/objects"]) {
-        match Shelf::to_read(directory) {
+        match Shelf::to_examine(directory) {
             Ok(shelf) => {
                 // Whoever holds the store has compared the index itself.
                 if hold.is_some() && may_read(&["index"]) {
