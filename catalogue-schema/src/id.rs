@@ -198,7 +198,9 @@ impl Reference {
     /// **Errors**: `input.reference` where its canonical text, which must be readable itself, would be too long.
     pub fn of(id: ComponentId, requirement: VersionReq) -> Result<Reference, ParseError> {
         let reference = Reference { id, requirement };
-        if reference.id.as_text().len() + 1 + reference.requirement.as_text().len() > REFERENCE_BYTES_MAX {
+        let requirement = reference.requirement.as_text();
+        let behind = if requirement.is_empty() { 0 } else { 1 + requirement.len() };
+        if reference.id.as_text().len() + behind > REFERENCE_BYTES_MAX {
             let expected = "a reference of at most 512 bytes in its canonical form";
             return Err(ParseError::new("input.reference", expected, reference.text()));
         }
