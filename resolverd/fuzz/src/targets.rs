@@ -81,6 +81,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("keysets", keysets),
     ("config_file", config_file),
     ("shelf_pack", shelf_pack),
+    ("pack_heads", pack_heads),
     ("pack_index", pack_index),
     ("answers", answers),
     ("digests", digests),
@@ -295,18 +296,42 @@ pub fn config_file(bytes: &[u8]) {
 /// A pack of the shelf in which `bytes` stand at a place that the first two of them name: nothing but the document that was kept
 /// ever comes out under its digest.
 pub fn shelf_pack(bytes: &[u8]) {
-    let [high, low, rest @ ..] = bytes else { return };
-    let place = tempfile::tempdir().expect("a directory");
     let documents = [b"one document".to_vec(), b"{}".to_vec(), vec![b'x'; 300]];
-    let kept: Vec<(Digest, Vec<u8>)> = documents.map(|one| (Digest::sha256(&one), one)).into();
+    shelf_with(documents.into(), "pack", |content| put_into(content, 0, bytes));
+}
+
+/// The heads beside a pack, in which `bytes` stand like that behind their checksum, which is right: as above.
+pub fn pack_heads(bytes: &[u8]) {
+    let documents = (0..80).map(|at| format!("document {at}").into_bytes());
+    shelf_with(documents.collect(), "heads", |content| {
+        let behind = content.iter().position(|byte| *byte == b'\n').expect("heads begin with a line") + 5;
+        put_into(content, behind, bytes);
+        let sum = crc32fast::hash(&content[behind..]).to_be_bytes();
+        content[behind - 4..behind].copy_from_slice(&sum);
+    });
+}
+
+/// Puts `bytes` in the place of others, at a place behind `start` that the first two of them name.
+fn put_into(content: &mut Vec<u8>, start: usize, bytes: &[u8]) {
+    let [high, low, rest @ ..] = bytes else { return };
+    let at = start + usize::from(u16::from_be_bytes([*high, *low])) % (content.len() - start + 1);
+    let end = content.len().min(at + rest.len());
+    content.splice(at..end, rest.iter().copied());
+}
+
+/// Keeps documents, changes what lies in the files whose names end so, and reads all of them.
+fn shelf_with(documents: Vec<Vec<u8>>, extension: &str, change: impl Fn(&mut Vec<u8>)) {
+    let place = tempfile::tempdir().expect("a directory");
+    let kept: Vec<(Digest, Vec<u8>)> = documents.into_iter().map(|one| (Digest::sha256(&one), one)).collect();
     Shelf::open(place.path()).and_then(|shelf| shelf.keep(&kept)).expect("kept");
     let packs = std::fs::read_dir(place.path().join("shelf/packs")).expect("a shelf has packs");
-    for pack in packs.map(|entry| entry.expect("an entry").path()) {
-        let mut content = std::fs::read(&pack).expect("read");
-        let at = usize::from(u16::from_be_bytes([*high, *low])) % (content.len() + 1);
-        let end = content.len().min(at + rest.len());
-        content.splice(at..end, rest.iter().copied());
-        put(&pack, content);
+    let files = packs.map(|entry| entry.expect("an entry").path());
+    let mut files = files.filter(|path| path.extension().is_some_and(|one| one == extension)).peekable();
+    assert!(files.peek().is_some(), "no file of that kind was written");
+    for file in files {
+        let mut content = std::fs::read(&file).expect("read");
+        change(&mut content);
+        put(&file, content);
     }
     for shelf in [Shelf::to_read(place.path()), Shelf::open(place.path())].into_iter().flatten() {
         for (digest, document) in &kept {
