@@ -24,7 +24,7 @@ const VERSIONS_PER_CATALOGUE: usize = 50_000;
 /// How many versions one source lists at most, so that its documents stay below the limit of 1,000,000.
 const VERSIONS_PER_SOURCE: usize = 500_000;
 /// How many commits follow the first.
-pub(crate) const STEPS: usize = 4;
+pub(crate) const STEPS: usize = 8;
 /// Versions per component of the Bazel Central Registry, at these shares of its components.
 const VERSIONS: &[(f64, f64)] = &[
     (0.0, 1.0),
