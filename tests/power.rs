@@ -160,6 +160,15 @@ impl Disk {
         }
     }
 
+    /// Returns how many changes were not synced.
+    fn unsynced(&self) -> usize {
+        let unsynced = |node: &Node| match node {
+            Node::File(bytes) => bytes.pending.len(),
+            Node::Directory(entries) => entries.pending.len(),
+        };
+        self.nodes.iter().map(unsynced).sum()
+    }
+
     /// Writes what is left after a cut to `to`; `keeps` says of each change that was not synced whether it is there.
     fn write(&self, to: &Path, keeps: &mut impl FnMut() -> bool) {
         self.write_node(0, to, keeps);
@@ -250,11 +259,14 @@ fn cut_often(world: &World, steps: &[Step], moments: &[Moment], mut chance: Chan
         let mut disk = Disk::new(&world.sandbox.path(""));
         steps[..=at].iter().for_each(|step| disk.take(step));
         let sandbox = world.beside(Path::new("/nowhere"));
-        let model = ["all lost", "some lost", "some lost", "all kept"][chance.index(4)];
-        let mut dice = chance.clone();
+        let model = ["all lost", "some lost", "one lost", "one kept", "all kept"][chance.index(5)];
+        let one = chance.index(disk.unsynced().max(1));
+        let (mut dice, mut asked) = (chance.clone(), 0..);
         disk.write(&sandbox.path(""), &mut || match model {
             "all lost" => false,
             "all kept" => true,
+            "one lost" => asked.next() != Some(one),
+            "one kept" => asked.next() == Some(one),
             _ => dice.below(2) == 0,
         });
         let Moment { acknowledged, published } = moments[at];
@@ -314,4 +326,6 @@ fn the_modelled_disk_keeps_what_was_synced() {
     };
     assert_eq!(left(false), (Some("one".to_owned()), None, None));
     assert_eq!(left(true), (Some("onetwo".to_owned()), Some(String::new()), None));
+    // The second write, and the name of the last file.
+    assert_eq!(disk.unsynced(), 2);
 }
