@@ -3,7 +3,7 @@
 //!
 //! | command | what it measures |
 //! |---|---|
-//! | `cargo bench -p resolverd` | the core goals over 200,000 versions |
+//! | `cargo bench -p resolverd` | the core goals over 200,000 versions; solving too, and eStream where `RESOLVERD_DATA` is set |
 //! | `… -- --versions 10000` | the same over another size |
 //! | `… -- --real` | the same over the graph in `RESOLVERD_DATA` |
 //! | `… -- --policy` | the same with every catalogue signed and a policy in force |
@@ -35,6 +35,7 @@ mod witness;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use crate::data::{Federation, Signer};
 use crate::table::Row;
@@ -134,6 +135,7 @@ fn options(words: &[&str]) -> Result<Options, Trouble> {
 }
 
 fn measure(options: &Options) -> Result<(), Trouble> {
+    let started = Instant::now();
     let place =
         tempfile::Builder::new().prefix("resolverd-bench-").disable_cleanup(options.keep).tempdir()?;
     let place = place.path();
@@ -186,7 +188,9 @@ fn measure(options: &Options) -> Result<(), Trouble> {
             )?);
         }
     }
-    print(&rows, &federation, options)
+    print(&rows, &federation, options)?;
+    println!("it took {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark has no configuration that could name it")]
