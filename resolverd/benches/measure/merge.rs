@@ -25,7 +25,6 @@ struct Figures {
     cold: Pairs,
     shelf: Pairs,
     hundredth: Pairs,
-    hundredth_shelf: Pairs,
     connections: Vec<f64>,
     documents: Vec<f64>,
     bytes: Vec<f64>,
@@ -63,11 +62,6 @@ pub(crate) fn rows(place: &Path, federation: &Federation, runs: usize) -> Result
         figures.cold.row("the same with fetching every document from Git and shelving it", "s", Goal::None),
         figures.hundredth.row(
             "1 % of components changed: CPU vs the cold sync",
-            "s",
-            Goal::AtMost(1.0 / 3.0, 0.2),
-        ),
-        figures.hundredth_shelf.row(
-            "the same with nothing fetched in either, until it is served: CPU vs the cold merge",
             "s",
             Goal::AtMost(1.0 / 3.0, 0.2),
         ),
@@ -137,7 +131,6 @@ impl Figures {
 
         self.warm_start(&home, federation)?;
         let merge = self.read_shelf(&home, parse)?;
-        self.move_on_shelf(&home, federation, merge)?;
         if let Some(reload) = reload {
             self.reload.push(reload, merge);
         }
@@ -192,21 +185,6 @@ impl Figures {
         self.shelf.push(merge, parse);
         daemon.stop()?;
         Ok(merge)
-    }
-
-    /// Back to the first commit and on to the second again, of which the shelf has every document.
-    fn move_on_shelf(&mut self, home: &Place, federation: &Federation, merge: f64) -> Result<(), Trouble> {
-        let mut daemon = home.start(None)?;
-        let last = daemon.wait_for_generation(2)?;
-        settle(&daemon)?;
-        home.pin(federation, 0)?;
-        daemon.wait_for_generation(last + 1)?;
-        settle(&daemon)?;
-        let before = cpu_s(daemon.pid())?;
-        home.pin(federation, 1)?;
-        daemon.wait_for_generation(last + 2)?;
-        self.hundredth_shelf.push(cpu_s(daemon.pid())? - before, merge);
-        daemon.stop()
     }
 }
 
