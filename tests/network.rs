@@ -36,8 +36,8 @@ fn source(url: &str) -> Value {
     json!({ "sources": [{ "id": "acme", "url": url }] })
 }
 
-/// Publishes `catalogue@1` with one manifest a component over https; returns the list's URL.
-fn publish(server: &TlsServer, components: &[Component]) -> String {
+/// Publishes `catalogue@1` with one manifest a component over https; returns the list's URL and digest.
+fn publish(server: &TlsServer, components: &[Component]) -> (String, Digest) {
     let mut entries = Vec::new();
     for one in components {
         let (path, manifest) = (one.file("manifest.json"), one.manifest(ELSEWHERE.0, ELSEWHERE.1));
@@ -50,8 +50,9 @@ fn publish(server: &TlsServer, components: &[Component]) -> String {
     let bytes = serde_json::to_vec(&document).unwrap();
     server.put("/reg/all.json", &bytes);
     let pointer = json!({ "id": "all", "kind": "https", "url": server.url("/reg/all.json"), "checksum": Digest::sha256(&bytes) });
-    server.put("/reg/catalogues.json", &catalogues(&[pointer]));
-    server.url("/reg/catalogues.json")
+    let list = catalogues(&[pointer]);
+    server.put("/reg/catalogues.json", &list);
+    (server.url("/reg/catalogues.json"), Digest::sha256(&list))
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn a_catalogue_beyond_eager_max_is_listed_and_a_refresh_fetches_what_is_asked_fo
         Component::new("lcod://acme/c", "1.0.0", &[]),
         Component::new("lcod://acme/d", "1.0.0", &[]),
     ];
-    sandbox.write_sources(&source(&publish(&server, &components)));
+    sandbox.write_sources(&source(&publish(&server, &components).0));
     configure(&sandbox, &server, "[limits]\neager_max = 2\n");
     let daemon = sandbox.start_synced();
     let manifest = |one: &Component| format!("GET /reg/{}", one.file("manifest.json"));
@@ -98,6 +99,57 @@ fn a_catalogue_beyond_eager_max_is_listed_and_a_refresh_fetches_what_is_asked_fo
     assert_eq!(fetched(), [manifest(&components[3])]);
     daemon.resolve(&["lcod://acme/a@1", "lcod://acme/d@1"]).ok();
     assert!(daemon.catalogue("all")["warnings"].to_string().contains("limits.eager_max"));
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn a_second_sync_of_pinned_remote_sources_opens_no_connection() {
+    let (sandbox, server) = (Sandbox::new(), TlsServer::start());
+    let (list, digest) = publish(&server, &[Component::new("lcod://acme/files", "1.0.0", &[])]);
+    let served = sandbox.path("served");
+    let home = repository(&served, "parts.git");
+    server.mount("/git", GitMount::of(&served));
+    let components = [Component::new("lcod://acme/forge", "1.0.0", &[])];
+    let mut files = all_files(&components);
+    files.insert("all.json".to_owned(), array(&components));
+    let commit = home.commit(&files);
+    let url = server.url("/git/parts.git");
+    let listed = [pointer("all", &url, &commit, "all.json")];
+    let commit = home.commit(&Files::from([("catalogues.json".to_owned(), catalogues(&listed))]));
+    sandbox.write_sources(&json!({ "schema": "lcod-resolver/sources@1", "sources": [
+        { "id": "files", "priority": 1, "checksum": digest,
+            "entrypoint": { "type": "https", "url": list } },
+        { "id": "forge", "priority": 2,
+            "entrypoint": { "type": "git", "url": url, "commit": commit, "subpath": "catalogues.json" } },
+    ]}));
+    configure(&sandbox, &server, "");
+    let daemon = sandbox.start_synced();
+    assert_eq!(
+        daemon.ids(),
+        ["lcod://acme/files", "lcod://acme/forge"],
+        "{:#}",
+        daemon.get("/v1/catalogues").ok()
+    );
+    assert!(server.connections() > 0 && !server.requests().is_empty(), "{:?}", server.lines());
+
+    // Nothing that was left open may be used again, so that whatever is asked for costs a connection that is counted.
+    server.hang_up();
+    server.forget();
+    let before = server.connections();
+    for _ in 0..3 {
+        let report = daemon.sync();
+        assert_eq!(
+            (&report["changed"], &report["documentsFetched"]),
+            (&json!(false), &json!(0)),
+            "{report:#}"
+        );
+    }
+    assert_eq!((server.connections() - before, server.lines()), (0, Vec::new()));
+    // The count counts: what is not pinned is asked for, by a new connection.
+    sandbox.write_sources(&source(&list));
+    daemon.post("/v1/reload", &json!({})).ok();
+    daemon.sync();
+    assert!(server.connections() > before, "{:?}", server.lines());
     assert!(daemon.stop().success());
 }
 
@@ -183,7 +235,7 @@ fn explain_says_where_the_bytes_of_every_step_really_came_from() {
 #[test]
 fn a_token_that_is_renewed_in_its_file_counts_after_a_reload() {
     let (sandbox, server) = (Sandbox::new(), TlsServer::start());
-    let url = publish(&server, &[Component::new("lcod://acme/a", "1.0.0", &[])]);
+    let (url, _) = publish(&server, &[Component::new("lcod://acme/a", "1.0.0", &[])]);
     let token = |text: &str| {
         fs::write(sandbox.path("token"), text).unwrap();
         fs::set_permissions(sandbox.path("token"), fs::Permissions::from_mode(0o600)).unwrap();

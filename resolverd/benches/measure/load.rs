@@ -75,6 +75,32 @@ impl Seen {
     }
 }
 
+/// Connections that are slow: the program's second argument, as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Slow {
+    /// The server.
+    pub(crate) socket: PathBuf,
+    /// How many connections are open.
+    pub(crate) connections: usize,
+    /// What each of them sends before it falls silent; no answer is ever read.
+    pub(crate) text: String,
+}
+
+/// Opens slow connections, says so with a line, and holds them until its input ends.
+pub(crate) fn hold(slow: &Slow) -> Result<(), Trouble> {
+    let mut held = Vec::with_capacity(slow.connections);
+    for _ in 0..slow.connections {
+        let mut stream = connect(&slow.socket)?;
+        stream.write_all(slow.text.as_bytes())?;
+        held.push(stream);
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", held.len())?;
+    out.flush()?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
 struct Line {
     stream: UnixStream,
     buffer: Vec<u8>,

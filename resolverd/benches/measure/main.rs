@@ -78,6 +78,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|text| text != "--bench").collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["load", plan] => client(plan),
+        ["slow", plan] => {
+            serde_json::from_str(plan).map_err(Trouble::from).and_then(|plan| load::hold(&plan))
+        }
         ["hello", socket, bytes] => {
             hello::serve(Path::new(socket), bytes.parse().unwrap_or(512), hello::Stream::Watched)
         }

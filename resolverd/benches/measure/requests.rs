@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::Trouble;
 use crate::data::{Federation, Random};
-use crate::load::{Framing, Plan, Seen, write_requests};
+use crate::load::{Framing, Plan, Seen, Slow, write_requests};
 use crate::machine::{Thread, busy_s, cpu_s, load, threads};
-use crate::servers::{Place, Server, finish_load, load as run_load, start_load};
+use crate::servers::{Crowd, Place, Server, finish_load, load as run_load, start_load, start_load_as};
 use crate::table::{Goal, Row, median};
 
 /// How many different requests there are.
@@ -57,7 +57,27 @@ pub(crate) fn rows(
     bench.select(&one, federation, &mut rows)?;
     bench.batch(&one, federation, &mut rows)?;
     drop(bench);
-    rows.extend(during_merge(&home, federation, &one, seconds)?);
+    rows.extend(unpinned(place, &home, federation, &one, seconds)?);
+    Ok(rows)
+}
+
+/// What is measured of a daemon that may run on both processors, at half of the rate that it keeps up with.
+fn unpinned(
+    place: &Path,
+    home: &Place,
+    federation: &Federation,
+    one: &Path,
+    seconds: f64,
+) -> Result<Vec<Row>, Trouble> {
+    home.pin(federation, 0)?;
+    let mut daemon = home.start(None)?;
+    daemon.wait_for_generation(1)?;
+    settle(&daemon)?;
+    let full = run_load(&plan(&daemon, one, CONNECTIONS, 1, seconds, None), Some(CLIENT_CPU))?;
+    let rate = sustained(&daemon, one, full.rate())? / 2.0;
+    let mut rows = Vec::new();
+    rows.extend(beside_slow(place, &mut daemon, one, rate)?);
+    rows.extend(during_merge(home, daemon, federation, one, rate)?);
     Ok(rows)
 }
 
@@ -211,16 +231,12 @@ impl Bench<'_> {
 /// after [`LOAD_S_MAX`] or with the new generation, so that every request counted was answered beside a merge.
 fn during_merge(
     home: &Place,
+    mut daemon: Server,
     federation: &Federation,
     one: &Path,
-    seconds: f64,
+    rate: f64,
 ) -> Result<Vec<Row>, Trouble> {
-    home.pin(federation, 0)?;
-    let mut daemon = home.start(None)?;
-    let mut generation = daemon.wait_for_generation(1)?;
-    settle(&daemon)?;
-    let full = run_load(&plan(&daemon, one, CONNECTIONS, 1, seconds, None), Some(CLIENT_CPU))?;
-    let rate = sustained(&daemon, one, full.rate())? / 2.0;
+    let mut generation = daemon.generation()?;
     let over = home.directory.join("merged");
     let (mut tails, mut shares, mut lengths) = (Pairs::default(), Vec::new(), Vec::new());
     for step in 1..=crate::data::STEPS {
@@ -270,6 +286,110 @@ fn during_merge(
         alone("the same: until the merge that was loaded ended", lengths, "s"),
         alone("the same: share of the merge's CPU at nice 19", shares, ""),
     ])
+}
+
+/// The tail of 50 good connections beside 200 slow ones, against the same load without them, in turn.
+///
+/// One user may have 32 connections, so that the good ones are two users' and the slow ones eight users', which only root can be: without
+/// it there is no row. The load is half of `rate`, since two clients wake the daemon more often than one; the worse of
+/// both tails counts. The slow ones are opened anew for each pair, and have to be there still when its load has ended, which is sooner than
+/// the daemon loses its patience with them.
+fn beside_slow(place: &Path, daemon: &mut Server, one: &Path, rate: f64) -> Result<Option<Row>, Trouble> {
+    let all = SLOW_USERS * SLOW_EACH;
+    let what = format!("{} good clients beside {all} slow ones", GOOD_USERS * GOOD_EACH);
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: {what}: only root can connect as so many users");
+        return Ok(None);
+    }
+    daemon.open_to_all(place)?;
+    // Such as where the directory of this program is its owner's alone.
+    let trial = Slow { socket: daemon.socket.clone(), connections: 1, text: String::new() };
+    if let Err(Trouble(why)) = Crowd::open(SLOW_UID, &trial, None) {
+        println!("skipped: {what}: {why}");
+        return Ok(None);
+    }
+    let mut tails = Pairs::default();
+    for pair in 0..SLOW_PAIRS {
+        let quiet = good_tail(daemon, one, rate / 2.0)?;
+        let crowds = slow_ones(&daemon.socket)?;
+        // What counts is that they are there, not that they come.
+        settle(daemon)?;
+        let busy = good_tail(daemon, one, rate / 2.0)?;
+        let left = daemon.connections()?;
+        println!(
+            "pair {pair}: p99 {busy:.0} us beside {} slow clients, {quiet:.0} us without; load {}",
+            left.saturating_sub(1),
+            load()
+        );
+        match left > all {
+            true => tails.push(busy, quiet),
+            false => {
+                println!("pair {pair} does not count: the daemon lost its patience before its load had ended")
+            }
+        }
+        drop(crowds);
+        daemon.wait_until("the slow clients are gone", |daemon| Ok(daemon.connections()? <= 1))?;
+    }
+    let is_measured = tails.middle() > 0.0;
+    Ok(is_measured.then(|| {
+        tails.row(
+            format!("by id at a quarter of the load, {what}: p99 vs without them"),
+            "us",
+            Goal::AtMost(2.0, 1.2),
+        )
+    }))
+}
+
+/// How many users are good, and how many connections each of them has.
+const GOOD_USERS: usize = 2;
+const GOOD_EACH: usize = 25;
+/// The same of the slow ones.
+const SLOW_USERS: usize = 8;
+const SLOW_EACH: usize = 25;
+/// How often both are measured, and for how many seconds: shorter than the five that a head may take.
+const SLOW_PAIRS: usize = 5;
+const SLOW_S: f64 = 0.8;
+/// The first uid of the good clients, and of the slow ones: nobody's, and not the one behind which anybody may stand.
+const GOOD_UID: u32 = 60_101;
+const SLOW_UID: u32 = 60_001;
+
+/// Returns the worse 99th percentile of the good users' loads, which together have this rate, in microseconds.
+fn good_tail(daemon: &Server, one: &Path, rate: f64) -> Result<f64, Trouble> {
+    let paced = plan(daemon, one, GOOD_EACH, 1, SLOW_S, Some(rate / GOOD_USERS as f64));
+    let clients: Vec<_> = (GOOD_UID..)
+        .take(GOOD_USERS)
+        .map(|uid| start_load_as(uid, &paced, Some(CLIENT_CPU)))
+        .collect::<Result<_, _>>()?;
+    let mut worst = 0.0;
+    for client in clients {
+        let seen = finish_load(client)?;
+        if seen.failures > 0 {
+            return Err(Trouble::say(format!("{} of {} answers were no 200", seen.failures, seen.requests)));
+        }
+        worst = f64::max(worst, seen.p99_us);
+    }
+    Ok(worst)
+}
+
+/// Opens the slow connections: each user is slow in a way of its own, those of `tests/attack.rs`.
+fn slow_ones(socket: &Path) -> Result<Vec<Crowd>, Trouble> {
+    let post = "POST /v1/lookup HTTP/1.1\r\nhost: localhost\r\n";
+    let never_read = get("/openapi.json").repeat(400);
+    let ways: [String; SLOW_USERS] = [
+        "GET /livez HT".to_owned(),
+        "GET /livez HTTP/1.1\r\nhost: localhost\r\n".to_owned(),
+        String::new(),
+        format!("{post}content-length: 9\r\n\r\n{{"),
+        format!("{post}transfer-encoding: chunked\r\n\r\n9\r\n{{"),
+        never_read.clone(),
+        never_read,
+        get("/livez"),
+    ];
+    let open = |(text, uid): (String, u32)| {
+        let slow = Slow { socket: socket.to_owned(), connections: SLOW_EACH, text };
+        Crowd::open(uid, &slow, Some(CLIENT_CPU))
+    };
+    ways.into_iter().zip(SLOW_UID..).map(open).collect()
 }
 
 /// Returns a rate that the daemon and the paced client keep up with, at most `full`. A client that waits between its requests

@@ -1,10 +1,11 @@
 //! The servers that are measured, as processes: the daemon itself over a federation, and the baseline. Each lives in a directory
 //! of its own and is killed when it is dropped. Never reads or writes outside of that directory.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::fs::{File, Permissions};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::Trouble;
 use crate::data::Federation;
-use crate::load::{Plan, Seen};
+use crate::load::{Plan, Seen, Slow};
 use crate::machine::pinned;
 
 /// How long a server may take to do what it was told.
@@ -114,6 +115,22 @@ impl Server {
         Ok(())
     }
 
+    /// Returns how many connections the daemon counts, this one included.
+    pub(crate) fn connections(&mut self) -> Result<usize, Trouble> {
+        let (_, body) = self.ask("GET", "/metrics", "")?;
+        let text = String::from_utf8_lossy(&body);
+        let count = text.lines().find_map(|line| line.strip_prefix("resolverd_connections ")?.parse().ok());
+        count.ok_or_else(|| Trouble::say("the metrics count no connections"))
+    }
+
+    /// Lets every user reach the socket, whose way from `top` on is opened too.
+    pub(crate) fn open_to_all(&self, top: &Path) -> Result<(), Trouble> {
+        for directory in self.socket.ancestors().skip(1).take_while(|one| one.starts_with(top)) {
+            std::fs::set_permissions(directory, Permissions::from_mode(0o755))?;
+        }
+        Ok(std::fs::set_permissions(&self.socket, Permissions::from_mode(0o666))?)
+    }
+
     /// Returns the number of the generation that is served; 0 where there is none.
     pub(crate) fn generation(&mut self) -> Result<u64, Trouble> {
         let health = self.json("GET", "/v1/health", "")?;
@@ -180,7 +197,7 @@ impl Place {
         let Some(text) = federation.policy(version) else { return Ok(()) };
         let fresh = self.directory.join("trust.toml.new");
         std::fs::write(&fresh, text)?;
-        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o644))?;
+        std::fs::set_permissions(&fresh, Permissions::from_mode(0o644))?;
         Ok(std::fs::rename(fresh, self.policy_file())?)
     }
 
@@ -230,9 +247,46 @@ pub(crate) fn load(plan: &Plan, cpu: Option<usize>) -> Result<Seen, Trouble> {
 
 /// Starts the load client.
 pub(crate) fn start_load(plan: &Plan, cpu: Option<usize>) -> Result<Child, Trouble> {
+    Ok(load_client(plan, cpu)?.spawn()?)
+}
+
+/// Starts the load client as another user, which takes root.
+pub(crate) fn start_load_as(uid: u32, plan: &Plan, cpu: Option<usize>) -> Result<Child, Trouble> {
+    Ok(load_client(plan, cpu)?.uid(uid).gid(uid).current_dir("/").spawn()?)
+}
+
+fn load_client(plan: &Plan, cpu: Option<usize>) -> Result<Command, Trouble> {
     let mut command = pinned(&std::env::current_exe()?, cpu);
     command.arg("load").arg(serde_json::to_string(plan)?).stdin(Stdio::null()).stdout(Stdio::piped());
-    Ok(command.spawn()?)
+    Ok(command)
+}
+
+/// Slow connections of one user, as a process of its own; they end when it is dropped.
+pub(crate) struct Crowd(Child);
+
+impl Crowd {
+    /// Opens slow connections as another user, which takes root, and waits until they are open.
+    pub(crate) fn open(uid: u32, slow: &Slow, cpu: Option<usize>) -> Result<Crowd, Trouble> {
+        let mut command = pinned(&std::env::current_exe()?, cpu);
+        command.arg("slow").arg(serde_json::to_string(slow)?).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut crowd = Crowd(command.uid(uid).gid(uid).current_dir("/").spawn()?);
+        let mut line = String::new();
+        if let Some(out) = crowd.0.stdout.as_mut() {
+            BufReader::new(out).read_line(&mut line)?;
+        }
+        match line.trim().parse() == Ok(slow.connections) {
+            true => Ok(crowd),
+            false => Err(Trouble::say(format!("user {uid} could not open {} connections", slow.connections))),
+        }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Waits for what the load client saw.

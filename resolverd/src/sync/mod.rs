@@ -250,8 +250,8 @@ fn owned(snapshot: &Snapshot) -> HashMap<(&str, &str), Vec<&Packed>> {
     owned
 }
 
-/// Where the reading of a source arrives; it is `None` itself where its releases did not fit.
-type Slot = Mutex<Option<Result<Option<Reading>, SyncError>>>;
+/// Where the reading of a source arrives, or how many releases it lists where they did not fit.
+type Slot = Mutex<Option<Result<Result<Reading, u64>, SyncError>>>;
 
 /// What a run has asked of origins so far.
 #[derive(Debug, Default)]
@@ -423,9 +423,9 @@ impl Sync<'_> {
                 let (Some(source), Some(slot)) = (sources.get(at), slots.get(at)) else { break };
                 let reader = reader(source, &room);
                 let reading = match refused.get(&source.id).filter(|_| scope.covers(&source.id)) {
-                    Some(refusal) => reader.refuse(refusal.clone()).map(Some),
+                    Some(refusal) => reader.refuse(refusal.clone()).map(Ok),
                     None if scope.covers(&source.id) => reader.read(),
-                    None => reader.hold().map(Some),
+                    None => reader.hold().map(Ok),
                 };
                 if let Ok(mut slot) = slot.lock() {
                     *slot = Some(reading);
@@ -444,14 +444,18 @@ impl Sync<'_> {
         for (source, slot) in sources.iter().zip(slots) {
             let Some(read) = slot.into_inner().ok().flatten() else { continue };
             alone.clear(left);
-            let reading = match read? {
-                Some(reading) => Some(reading),
-                None => reader(source, &alone).read()?,
+            let read = match read? {
+                Err(_) => reader(source, &alone).read()?,
+                fitting => fitting,
             };
-            let fits = |reading: &Reading| reading.listed() <= left || !scope.covers(&source.id);
-            let reading = match reading.filter(fits) {
-                Some(reading) => reading,
-                None => reader(source, &alone).refuse(too_many(source, left))?,
+            // The same number whether it met the others or not, so that the same source is told of in the same words.
+            let count = match &read {
+                Ok(reading) if reading.named <= left => reading.listed(),
+                Ok(Reading { named, .. }) | Err(named) => *named,
+            };
+            let reading = match read {
+                Ok(reading) if count <= left || !scope.covers(&source.id) => reading,
+                _ => reader(source, &alone).refuse(too_many(source, count, (left, self.limits.releases)))?,
             };
             left = left.saturating_sub(reading.listed());
             readings.push(reading);

@@ -69,7 +69,7 @@ pub(super) struct Reading {
     /// Who signed what.
     pub(super) signatures: Signatures,
     /// How many releases its documents name, as they were counted before they were read.
-    named: u64,
+    pub(super) named: u64,
 }
 
 impl Reading {
@@ -260,12 +260,12 @@ impl<'a> Reader<'a> {
         self.sync.offline || self.source.offline
     }
 
-    /// Reads the source from its origins; `None` where its releases do not fit into the room.
+    /// Reads the source from its origins; where its releases do not fit into the room, how many it lists.
     ///
     /// **Errors**: the shelf cannot be read or written.
-    pub(super) fn read(&self) -> Result<Option<Reading>, SyncError> {
+    pub(super) fn read(&self) -> Result<Result<Reading, u64>, SyncError> {
         let reading = self.reading(Mode::Live)?;
-        Ok(Some(reading).filter(|_| !self.seat.is_crowded()))
+        Ok(if self.seat.is_crowded() { Err(reading.named) } else { Ok(reading) })
     }
 
     /// Refuses the source because of `error`: it keeps its last good entries.
@@ -311,7 +311,7 @@ impl<'a> Reader<'a> {
         };
         let Tree { mut catalogues, contributions, documents, refusals, salvaged, accepted, .. } = tree;
         scopes::note(&mut catalogues, &contributions);
-        let named = self.seat.taken.load(Ordering::Relaxed);
+        let named = self.seat.listed.load(Ordering::Relaxed);
         let signatures = self.signatures.take();
         Reading {
             state,
@@ -474,8 +474,10 @@ impl<'a> Reader<'a> {
         if let Err(refusal) = vouching.permits(&finding) {
             return Ok(Err(refusal));
         }
-        if mode == Mode::Live && !self.seat.take(listed(&finding)) {
-            return Ok(Err(too_many(self.source, self.seat.room.limit.load(Ordering::Relaxed))));
+        // What lies below a list is counted to its end, also where there is no room for it.
+        if mode == Mode::Live && !self.seat.take(listed(&finding)) && !leads_on(&finding) {
+            let left = self.seat.room.limit.load(Ordering::Relaxed);
+            return Ok(Err(too_many(self.source, listed(&finding), (left, self.sync.limits.releases))));
         }
         let mut state = blank(errand);
         let digest = &document.received.digest;
@@ -1275,16 +1277,19 @@ impl Room {
 struct Seat<'a> {
     room: &'a Room,
     taken: AtomicU64,
+    /// How many it asked for, whether there was room or not.
+    listed: AtomicU64,
     is_crowded: AtomicBool,
 }
 
 impl<'a> Seat<'a> {
     fn in_room(room: &'a Room) -> Seat<'a> {
-        Seat { room, taken: AtomicU64::new(0), is_crowded: AtomicBool::new(false) }
+        Seat { room, taken: AtomicU64::new(0), listed: AtomicU64::new(0), is_crowded: AtomicBool::new(false) }
     }
 
     /// Takes room for `count` releases more; `false` where there is none left, from then on.
     fn take(&self, count: u64) -> bool {
+        self.listed.fetch_add(count, Ordering::Relaxed);
         if self.is_crowded() {
             return false;
         }
@@ -1309,6 +1314,11 @@ pub(super) fn listed(finding: &Finding) -> u64 {
     begun.sum::<u64>() + finding.releases.len() as u64
 }
 
+/// Tells whether a document names lists and catalogues alone.
+fn leads_on(finding: &Finding) -> bool {
+    finding.releases.is_empty() && finding.errands.iter().all(|errand| errand.node().is_some())
+}
+
 /// Takes the next errands off the front that describe releases of one component; one errand where it describes none.
 fn next_run(errands: &mut VecDeque<Errand>) -> Option<Vec<Errand>> {
     let first = errands.pop_front()?;
@@ -1322,11 +1332,11 @@ fn next_run(errands: &mut VecDeque<Errand>) -> Option<Vec<Errand>> {
     Some(run)
 }
 
-/// Refuses a source that lists more releases than `left`, which better-placed sources leave.
-pub(super) fn too_many(source: &Source, left: u64) -> Refusal {
-    let expected = "no more releases of all sources together than the limit (limits.releases)";
+/// Refuses a source that lists `count` releases, more than the `left` of `limit` that better-placed sources leave.
+pub(super) fn too_many(source: &Source, count: u64, (left, limit): (u64, u64)) -> Refusal {
+    let expected = format!("at most {limit} releases of all sources together (limits.releases)");
     let found = format!(
-        "more than the {left} that better-placed sources leave; raise limits.releases, or leave a source out"
+        "{count} in this source, and {left} left by better-placed ones; raise limits.releases, or leave a source out"
     );
     Refusal::new("limit.releases", &source.id, expected, found)
 }

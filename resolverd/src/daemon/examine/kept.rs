@@ -264,7 +264,10 @@ fn reach(
         let checked = age_s.map_or("never checked".to_owned(), |age| format!("checked {age} s ago"));
         let is_frozen = state.source.offline || state.source.is_pinned();
         let max_stale_s = i64::try_from(settings.max_stale_s).unwrap_or(i64::MAX);
-        let again = format!("resolverd sync {id}");
+        let again = match &state.error {
+            Some(error) => remedy(&error.reason, &state.source.id, None),
+            None => format!("resolverd sync {id}"),
+        };
         match state.health {
             Health::Unread => Finding::wrong("source", &id, format!("never read: {error}")).hint(again),
             Health::Expired => Finding::wrong(
@@ -286,14 +289,25 @@ fn reach(
             ),
         }
     };
-    let read = |state: &&CatalogueState| {
-        let of = state.errand.node().map(|node| &node.id.source);
-        let is_read = |source: &SourceState| Some(&source.source.id) == of && source.health == Health::Fresh;
-        state.health != Health::Fresh && generation.sources.iter().any(is_read)
-    };
     // What is wrong with a whole source is said once; here is what is wrong below one that was read.
-    let below = generation.catalogues.iter().filter(read).take(NAMED_MAX).filter_map(catalogue);
+    let fresh = generation.sources.iter().filter(|state| state.health == Health::Fresh);
+    let below = fresh.flat_map(|state| below(&state.source.id, generation));
     generation.sources.iter().map(one).chain(below).collect()
+}
+
+/// Names the first catalogues of a source that are not fresh, and counts the others.
+fn below(source: &SourceId, generation: &Generation) -> Vec<Finding> {
+    let is_meant = |state: &&CatalogueState| {
+        state.health != Health::Fresh && state.errand.node().is_some_and(|node| node.id.source == *source)
+    };
+    let mut rest = generation.catalogues.iter().filter(is_meant);
+    let mut findings: Vec<Finding> = rest.by_ref().take(NAMED_MAX).filter_map(catalogue).collect();
+    let more = rest.count();
+    if more > 0 {
+        let found = format!("{more} more of its catalogues are stale or were never read");
+        findings.push(Finding::warning("catalogue", source, found).hint("resolverd catalogues"));
+    }
+    findings
 }
 
 /// Says why a catalogue of a readable source is not fresh.

@@ -89,7 +89,11 @@ fn a_refused_source_keeps_its_last_good_entries_and_its_ids() {
         ]
     );
     let error = report.sources[1].error.as_ref().expect("an error");
-    assert!(error.to_string().contains("(limits.releases)") && error.to_string().contains("5"), "{error}");
+    assert!(
+        error.expected.contains("at most 7 releases of all sources together (limits.releases)"),
+        "{error}"
+    );
+    assert!(error.found.starts_with("6 in this source, and 5 left"), "{error}");
     assert!(!world.sync(&SOURCES).changed, "it stays so");
     world.run(&SOURCES, Scope::Named(&[SourceId::parse("a").expect("an id")]));
     assert_eq!(told(&world)[1], "b Stale limit.releases 1.0.0 1.0.0 1.0.0", "while others are read");
