@@ -48,6 +48,13 @@ pub(super) struct Found {
     pub(super) foreign: Option<Foreign>,
 }
 
+impl Found {
+    fn foreign(found: Foreign, last: u64) -> Found {
+        let damage = format!("generation file {} has schema {:?}", found.number, found.format);
+        Found { candidates: Vec::new(), last, damage: Some(damage), foreign: Some(found) }
+    }
+}
+
 /// A generation file of a format that this program does not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
@@ -85,11 +92,8 @@ impl std::fmt::Display for Foreign {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let age = if self.is_newer { "a newer" } else { "an older" };
         write!(out, "{}, which {age} version of the program wrote", self.format)?;
-        match self.is_doubtful {
-            true => {
-                out.write_str(" unless the file is damaged, since the file current names another digest")?
-            }
-            false => {}
+        if self.is_doubtful {
+            out.write_str(" unless the file is damaged, since the file current names another digest")?;
         }
         out.write_str("; nothing was thrown away")
     }
@@ -102,12 +106,6 @@ pub(super) enum Unusable {
     Foreign(Foreign, Digest),
     /// Anything else.
     Damaged(String),
-}
-
-impl Unusable {
-    fn has(&self, digest: &Digest) -> bool {
-        matches!(self, Unusable::Foreign(_, found) if found == digest)
-    }
 }
 
 impl std::fmt::Display for Unusable {
@@ -199,23 +197,21 @@ impl Files {
                     let why = format!("generation file {number} has digest {digest}, expected {expected}");
                     (why, Some(number), newest.max(number))
                 }
-                Err(why @ Unusable::Foreign(_, _)) if why.has(&current.digest) => {
-                    (why.to_string(), None, newest.max(current.number))
+                Err(Unusable::Foreign(found, digest)) if digest == current.digest => {
+                    return Ok(Found::foreign(found, newest.max(current.number)));
                 }
                 Err(why) => (why.to_string(), Some(current.number), newest.max(current.number)),
             },
         };
         let mut candidates = self.all()?;
         candidates.retain(|generation| Some(generation.number) != distrusted);
-        let foreign =
-            match distrusted.or(numbers.last().copied()).map(|newest| self.load(newest)).transpose()? {
-                Some(Err(Unusable::Foreign(found, _))) if distrusted.is_none() || candidates.is_empty() => {
-                    candidates.clear();
-                    Some(Foreign { is_doubtful: distrusted.is_some(), ..found })
-                }
-                _ => None,
-            };
-        Ok(Found { candidates, last, damage: Some(damage), foreign })
+        let doubted = distrusted.or(numbers.last().copied());
+        if let Some(Err(Unusable::Foreign(found, _))) = doubted.map(|number| self.load(number)).transpose()?
+            && (distrusted.is_none() || candidates.is_empty())
+        {
+            return Ok(Found::foreign(Foreign { is_doubtful: distrusted.is_some(), ..found }, last));
+        }
+        Ok(Found { candidates, last, damage: Some(damage), foreign: None })
     }
 
     /// Returns every generation that can be read, newest first.

@@ -742,6 +742,10 @@ fn what_another_version_of_the_program_wrote_stays_until_the_next_commit() {
             assert!(kept.generation.is_none() && kept.foreign.is_some());
             assert_eq!(home.names("generations"), ["1.json", "2.json"]);
         }
+        let ahead = home.copy();
+        let uncommitted = text.replace("\"number\":2", "\"number\":3");
+        std::fs::write(ahead.path().join("generations/3.json"), uncommitted).unwrap();
+        check(&ahead, "empty");
         // The version that wrote it finds everything as it was, its index too.
         let back = home.copy();
         std::fs::write(back.path().join("generations/2.json"), &text).unwrap();
