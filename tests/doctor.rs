@@ -390,7 +390,7 @@ fn a_sound_index_stays_where_it_is() {
     for (name, strike, removed, mended) in cases {
         let sandbox = copy_of(&pristine);
         strike(&sandbox);
-        let before = contents(&sandbox.state().join("index"));
+        let mut before = contents(&sandbox.state().join("index"));
         let (status, answer) = doctor(&sandbox, &["--repair"]);
         let repair = &answer["repair"];
         assert_eq!(
@@ -409,22 +409,19 @@ fn a_sound_index_stays_where_it_is() {
             findings(&answer, "warning").iter().all(|one| one["check"] != "state.leftover"),
             "{name}: {answer:#}"
         );
-        let mut after = contents(&sandbox.state().join("index"));
-        after.remove(&sandbox.state().join(stale));
-        let bytes = |all: &BTreeMap<PathBuf, (u32, i64, Vec<u8>)>| -> BTreeMap<PathBuf, Vec<u8>> {
-            let all = all.iter().filter(|(path, _)| !path.ends_with(stale));
-            all.map(|(path, (_, _, bytes))| (path.clone(), bytes.clone())).collect()
-        };
+        // Where nothing is wrong beside the index, its files are not written to.
         if *mended == "[]" {
-            let mut before = bytes(&before);
-            before.remove(&sandbox.state().join(stale));
-            assert!(before == bytes(&after), "{name}: the index was written to");
+            let mut after = contents(&sandbox.state().join("index"));
+            for all in [&mut before, &mut after] {
+                all.retain(|path, (mode, ..)| mode_is_file(*mode) && !path.ends_with(stale));
+            }
+            assert!(before == after, "{name}: the index was written to");
         }
         assert_eq!((answers(&sandbox), remembered_names(&sandbox)), expected, "{name}");
-        let text = copy_of(&pristine).run(&["doctor", "--repair"]);
-        assert!(text.stdout.starts_with("kept: the index, which agrees with generation 1"), "{text:?}");
-        assert!(!text.stderr.contains("WARN"), "{text:?}");
     }
+    let text = copy_of(&pristine).run(&["doctor", "--repair"]);
+    assert!(text.stdout.starts_with("kept: the index, which agrees with generation 1"), "{text:?}");
+    assert!(!text.stderr.contains("WARN"), "{text:?}");
 }
 
 #[test]
