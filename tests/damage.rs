@@ -286,3 +286,100 @@ fn a_clock_that_was_anywhere_does_not_change_what_is_answered() {
         assert_eq!(said, time_s > i64::from(i32::MAX) - 1, "{time_s}: a clock behind the memory is said");
     }
 }
+
+/// Rewrites the only generation file to another format, and the pointer to it where it is to be `certain`.
+fn of_format(sandbox: &Sandbox, format: &str, certain: bool) {
+    let path = sandbox.state().join("generations/1.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("resolverd/generation@2", format);
+    assert!(text.contains(format));
+    let digest = catalogue_schema::digest::Digest::sha256(text.as_bytes());
+    std::fs::write(&path, text).unwrap();
+    if certain {
+        let path = sandbox.state().join("current");
+        let mut current: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        current["digest"] = digest.to_string().into();
+        std::fs::write(path, current.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn a_generation_of_another_version_of_the_program_is_named_everywhere_until_a_sync() {
+    let cases = [
+        ("resolverd/generation@1", true, "store.older_format", "an older version of the program wrote"),
+        ("resolverd/generation@3", true, "store.newer_format", "a newer version of the program wrote"),
+        ("resolverd/generation@1", false, "store.older_format", "the file is damaged"),
+        ("resolverd/generation@30", false, "store.newer_format", "the file is damaged"),
+    ];
+    for (format, certain, reason, words) in cases {
+        let world = World::synced(1);
+        let sandbox = &world.sandbox;
+        of_format(sandbox, format, certain);
+        let kept = |name: &str| std::fs::read(sandbox.state().join(name)).unwrap();
+        let before = (kept("current"), kept("generations/1.json"));
+        let names = || files(&sandbox.state().join("shelf"));
+        let shelf = names();
+        for arguments in [
+            &["resolve", "--offline", "lcod://crash/part00"][..],
+            &["components", "--offline"],
+            &["status", "--offline"],
+            &["status", "--offline", "-o", "json"],
+            &["doctor"],
+            &["doctor", "--repair"],
+        ] {
+            let said = sandbox.run(arguments);
+            let text = format!("{}{}", said.stdout, said.stderr);
+            let what = format!("{format} {arguments:?}: {said:?}");
+            assert_eq!(said.status, i32::from(arguments[0] != "status"), "{what}");
+            for word in [format, "resolverd/generation@2", words, "nothing was thrown away", "resolverd sync"]
+            {
+                assert!(text.contains(word), "{word}: {what}");
+            }
+            assert!(
+                arguments[0] == "doctor" && !text.contains("not repaired") || text.contains(reason),
+                "{what}"
+            );
+            assert!(
+                !text.contains("nothing has been synced") && !text.contains("no generation file"),
+                "{what}"
+            );
+            assert!(arguments[..] != ["doctor"] || !text.contains("--repair"), "{what}");
+            assert!((kept("current"), kept("generations/1.json")) == before && names() == shelf, "{what}");
+        }
+        let rows = || {
+            let index = sandbox.path("index-copy");
+            copy(&sandbox.state().join("index"), &index);
+            files(&index)
+        };
+        assert!(!rows().is_empty() && !sandbox.state().join("index.bad-1").exists(), "{format}");
+        sync(sandbox);
+        assert_eq!(served(sandbox), Served::Round(1), "{format}");
+        for arguments in [
+            &["resolve", "--offline", "lcod://crash/part00"][..],
+            &["status", "--offline"],
+            &["sync"],
+            &["doctor", "--deep"],
+        ] {
+            let said = sandbox.run(arguments);
+            let text = format!("{}{}", said.stdout, said.stderr);
+            assert_eq!(said.status, 0, "{format} {arguments:?}: {said:?}");
+            assert!(
+                !text.contains("generation@") && !text.contains("WARN") && !text.contains("format"),
+                "{format} {arguments:?}: {said:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_read_beside_a_generation_of_another_version_says_why_it_syncs() {
+    let world = World::synced(1);
+    of_format(&world.sandbox, "resolverd/generation@3", true);
+    let said = world.sandbox.run(&["resolve", "lcod://crash/part00"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(
+        said.stderr.contains("store.newer_format") && said.stderr.contains("reading the sources first"),
+        "{said:?}"
+    );
+    assert_eq!(served(&world.sandbox), Served::Round(1));
+}

@@ -330,7 +330,6 @@ fn a_repaired_store_answers_as_before() {
     let pristine = synced();
     let expected = (answers(&pristine), remembered_names(&pristine));
     let cases: &[(&str, Break)] = &[
-        ("nothing", |_| {}),
         ("removed", |s| std::fs::remove_dir_all(s.state().join("index")).unwrap()),
         ("garbled", |s| garble(&s.state().join("index"))),
         ("cut", |s| cut(&s.state().join("index"))),
@@ -362,6 +361,79 @@ fn a_repaired_store_answers_as_before() {
         assert!(remembered(&sandbox) == before, "{name}: something that is remembered changed");
         assert_eq!((answers(&sandbox), remembered_names(&sandbox)), expected, "{name}");
     }
+}
+
+#[test]
+fn a_sound_index_stays_where_it_is() {
+    let pristine = synced();
+    let expected = (answers(&pristine), remembered_names(&pristine));
+    let stale = "index/snap.0000000000000010.generating";
+    // What is done, how much is said to be removed, and what to be mended.
+    let cases: &[(&str, Break, usize, &str)] = &[
+        ("nothing", |_| {}, 0, "[]"),
+        (
+            "a kill",
+            |s| std::fs::write(s.state().join("index/snap.0000000000000010.generating"), "").unwrap(),
+            1,
+            "[]",
+        ),
+        (
+            "no pointer",
+            |s| std::fs::remove_file(s.state().join("current")).unwrap(),
+            0,
+            "no file says which is in force",
+        ),
+        ("another pointer", |s| std::fs::write(s.state().join("current"), "{").unwrap(), 0, "cannot be read"),
+        ("an empty conf", |s| std::fs::write(s.state().join("index/conf"), "").unwrap(), 0, "[]"),
+        ("a short conf", |s| std::fs::write(s.state().join("index/conf"), "segmen").unwrap(), 0, "[]"),
+    ];
+    for (name, strike, removed, mended) in cases {
+        let sandbox = copy_of(&pristine);
+        strike(&sandbox);
+        let mut before = contents(&sandbox.state().join("index"));
+        let (status, answer) = doctor(&sandbox, &["--repair"]);
+        let repair = &answer["repair"];
+        assert_eq!(
+            (status, &repair["rebuilt"], &repair["setAside"]),
+            (0, &Value::Null, &json!([])),
+            "{name}: {answer:#}"
+        );
+        assert_eq!(
+            (&repair["sound"]["generation"], &repair["left"]),
+            (&json!(1), &json!([])),
+            "{name}: {answer:#}"
+        );
+        assert_eq!(repair["removed"].as_array().unwrap().len(), *removed, "{name}: {answer:#}");
+        assert!(repair["mended"].to_string().contains(mended), "{name}: {answer:#}");
+        assert!(
+            findings(&answer, "warning").iter().all(|one| one["check"] != "state.leftover"),
+            "{name}: {answer:#}"
+        );
+        // Where nothing is wrong beside the index, its files are not written to.
+        if *mended == "[]" {
+            let mut after = contents(&sandbox.state().join("index"));
+            for all in [&mut before, &mut after] {
+                all.retain(|path, (mode, ..)| mode_is_file(*mode) && !path.ends_with(stale));
+            }
+            assert!(before == after, "{name}: the index was written to");
+        }
+        assert_eq!((answers(&sandbox), remembered_names(&sandbox)), expected, "{name}");
+    }
+    let text = copy_of(&pristine).run(&["doctor", "--repair"]);
+    assert!(text.stdout.starts_with("kept: the index, which agrees with generation 1"), "{text:?}");
+    assert!(!text.stderr.contains("WARN"), "{text:?}");
+}
+
+#[test]
+fn what_was_set_aside_is_said_truly() {
+    let sandbox = synced();
+    garble(&sandbox.state().join("index"));
+    let (status, answer) = doctor(&sandbox, &["--repair"]);
+    assert_eq!((status, &answer["repair"]["sound"]), (0, &Value::Null), "{answer:#}");
+    let aside = answer["repair"]["setAside"].as_array().unwrap();
+    assert!(aside.len() == 1 && aside[0].as_str().unwrap().ends_with("index.bad-1"), "{answer:#}");
+    let left = findings(&answer, "warning").into_iter().find(|one| one["check"] == "state.leftover").unwrap();
+    assert!(left["found"].as_str().unwrap().contains("could not be read, or did not agree"), "{left:#}");
 }
 
 fn remembered_names(sandbox: &Sandbox) -> Vec<String> {
@@ -543,6 +615,24 @@ fn a_state_directory_that_cannot_be_written_is_read() {
     let status = run(&["status"]);
     assert!(status.status == 0 && status.stdout.contains("degraded"), "{status:?}");
     assert!(status.stdout.contains("store.read_only"), "{status:?}");
+    // Nothing is wrong with the configuration.
+    assert!(!status.stdout.contains("configuration") && !status.stdout.contains("reload"), "{status:?}");
+    for word in [
+        "degraded: the state directory cannot be written",
+        "answers come from",
+        "make the state directory writable",
+    ] {
+        assert!(status.stdout.contains(word), "{word}: {status:?}");
+    }
+    let told = run(&["status", "-o", "json"]);
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(told["health"]["configuration"], Value::Null, "{told:#}");
+    let degraded = &told["health"]["degraded"][0];
+    assert_eq!(
+        (&degraded["what"], &degraded["reason"]),
+        (&json!("store"), &json!("store.read_only")),
+        "{told:#}"
+    );
     let sync = run(&["sync"]);
     assert_eq!((sync.status, sync.stdout.as_str()), (1, ""), "nothing can be written: {sync:?}");
     let examined = run(&["doctor", "-o", "json"]);

@@ -17,6 +17,16 @@ use crate::pointer::{CommitId, Want};
 /// The schema of the generation file.
 pub const GENERATION_SCHEMA: &str = "resolverd/generation@2";
 
+/// The reason why a store answers nothing whose newest generation a newer version of the program wrote, in a format of its own.
+pub const NEWER_FORMAT: &str = "store.newer_format";
+/// The same for an older version of the program.
+pub const OLDER_FORMAT: &str = "store.older_format";
+
+/// Tells whether a reason says that another version of the program wrote the newest generation.
+pub fn is_of_another_format(reason: &str) -> bool {
+    matches!(reason, NEWER_FORMAT | OLDER_FORMAT)
+}
+
 /// The reason why the releases of a source may not be used that has not been checked for longer than `max_stale`.
 pub const SOURCE_EXPIRED: &str = "source.expired";
 

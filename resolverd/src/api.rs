@@ -17,7 +17,7 @@ use std::path::Path;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::error::ParseError;
-use catalogue_schema::generation::Health;
+use catalogue_schema::generation::{Health, is_of_another_format};
 use catalogue_schema::id::{ComponentId, Namespace, SourceId};
 use catalogue_schema::json;
 use catalogue_schema::model::{Refusal, Skipped, Warning};
@@ -584,6 +584,21 @@ pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> 
         }
         (_, "limit") => format!("resolverd sync {source}, once config.toml allows more below [limits]"),
         _ => format!("resolverd sync {source}, once it can be reached"),
+    }
+}
+
+/// What helps where another version of the program wrote the newest generation.
+pub const ANOTHER_FORMAT: &str =
+    "resolverd sync makes one with this version of the program, or use the version that wrote it";
+
+/// Returns what helps against a problem of the store; `None` where its text says so.
+pub fn remedy_of_store(reason: &str) -> Option<&'static str> {
+    match reason {
+        "store.read_only" => Some(
+            "make the state directory writable for this user, or run as its owner; resolverd doctor says more",
+        ),
+        reason if is_of_another_format(reason) => Some(ANOTHER_FORMAT),
+        _ => None,
     }
 }
 

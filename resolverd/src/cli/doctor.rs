@@ -463,6 +463,17 @@ fn repair_text(repair: &Value, paint: Paint) -> String {
     for path in texts("removed") {
         out.push_str(&format!("removed: {path}\n"));
     }
+    for what in texts("mended") {
+        out.push_str(&format!("mended: {what}\n"));
+    }
+    let sound = &repair["sound"];
+    if !sound.is_null() {
+        let snapshot = sound["snapshot"].as_str().map(lines).unwrap_or_default();
+        out.push_str(&format!(
+            "kept: the index, which agrees with generation {}, {} components, {snapshot}\n",
+            sound["generation"], sound["components"]
+        ));
+    }
     let rebuilt = &repair["rebuilt"];
     if !rebuilt.is_null() {
         let same = match rebuilt["isSame"] == true {

@@ -2,6 +2,7 @@
 //!
 //! Prints nothing itself. Everything in an answer is foreign, so control and bidirectional characters are escaped.
 
+use catalogue_schema::generation::{NEWER_FORMAT, OLDER_FORMAT, is_of_another_format};
 use serde_json::Value;
 
 /// Whether text carries colours.
@@ -395,9 +396,10 @@ pub fn status(answer: &Value, paint: Paint) -> String {
         let own = sources.iter().filter(|one| one["failed"].is_null());
         out.extend(own.filter_map(|one| trouble(&field(one, "id"), one, paint)));
     }
-    for one in list(health, "degraded").iter().filter(|one| one["what"] == "trust" || one["what"] == "policy")
-    {
+    let is_whole = |one: &&Value| ["trust", "policy", "store"].iter().any(|what| one["what"] == *what);
+    for one in list(health, "degraded").iter().filter(is_whole) {
         out.push_str(&format!("{} {}\n", paint.note("warning:"), field(one, "text")));
+        out.push_str(&hint(&one["hint"]));
     }
     out.push_str(&catalogues_not_fresh(health, sources, |_| true, paint));
     out
@@ -448,7 +450,10 @@ fn served(answer: &Value) -> String {
         return "none is served before the trust policy can be used".to_owned();
     }
     if health["generation"].is_null() {
-        return "none yet: run resolverd sync".to_owned();
+        return match foreign(health) {
+            Some(_) => "none that this version of the program reads".to_owned(),
+            None => "none yet: run resolverd sync".to_owned(),
+        };
     }
     let counts = match stats.is_null() {
         true => String::new(),
@@ -484,6 +489,23 @@ fn catalogues_not_fresh(
     out
 }
 
+/// Returns what says that another version of the program wrote the newest generation.
+fn foreign(health: &Value) -> Option<&Value> {
+    list(health, "degraded")
+        .iter()
+        .find(|one| is_of_another_format(one["reason"].as_str().unwrap_or_default()))
+}
+
+/// Returns what is wrong with the store, in a few words.
+fn store_trouble(one: &Value) -> String {
+    match one["reason"].as_str() {
+        Some("store.read_only") => "the state directory cannot be written".to_owned(),
+        Some(NEWER_FORMAT) => "a newer version of the program wrote the last generation".to_owned(),
+        Some(OLDER_FORMAT) => "an older version of the program wrote the last generation".to_owned(),
+        _ => field(one, "reason"),
+    }
+}
+
 /// Returns the verdict, and what is not as it should be.
 fn verdict_line(answer: &Value, paint: Paint) -> String {
     let health = &answer["health"];
@@ -498,9 +520,12 @@ fn verdict_line(answer: &Value, paint: Paint) -> String {
     if !health["policy"]["problem"].is_null() {
         why.push("the trust policy cannot be used".to_owned());
     }
-    if health["generation"].is_null() && !is_locked(health) {
+    let of_store: Vec<String> =
+        list(health, "degraded").iter().filter(|one| one["what"] == "store").map(store_trouble).collect();
+    if health["generation"].is_null() && !is_locked(health) && foreign(health).is_none() {
         why.push("nothing has been synced yet".to_owned());
     }
+    why.extend(of_store);
     let not_fresh = list(answer, "sources").iter().filter(|one| one["state"] != "fresh");
     why.extend(not_fresh.map(|one| format!("source {} is {}", field(one, "id"), field(one, "state"))));
     let lost = list(health, "degraded").iter().filter(|one| one["what"] == "trust");

@@ -360,7 +360,10 @@ pub fn local(
         Work::None => {
             writer.reload()?;
             if is_empty {
-                say("nothing has been synced yet: reading the sources first");
+                match writer.foreign() {
+                    Some(problem) => say(&format!("{problem}: reading the sources first")),
+                    None => say("nothing has been synced yet: reading the sources first"),
+                }
             }
             writer.sync(&[], &state)?;
         }

@@ -13,6 +13,7 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::examine::kept;
 use crate::daemon::writer::{now_s, shown};
 use crate::daemon::{documents, records};
+use crate::server::answer::Times;
 use crate::server::solve::Solving;
 use crate::server::{self, Caller, State, Work};
 use crate::shelf::Shelf;
@@ -50,13 +51,10 @@ fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> 
     let state = State::new(None, documents(shelf)).with_records(records(settings));
     state.show_policies(shown(&policies));
     state.show_ages(Checks::load(directory).ages(now_s()));
-    let found = format!("{error}; the last generation answers");
-    state.show_problem(Some(Refusal::new(
-        "store.read_only",
-        directory.display(),
-        "a state directory that can be written",
-        found,
-    )));
+    let found = format!("{error}; answers come from the last generation that is there");
+    let problem =
+        Refusal::new("store.read_only", directory.display(), "a state directory that can be written", found);
+    state.show_times(Times { problems: vec![problem], ..Times::default() });
     state.show_solving(Solving::within(&settings.limits));
     state.show_platforms(&settings.platforms);
     state.publish(snapshot);

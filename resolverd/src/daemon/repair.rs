@@ -1,4 +1,5 @@
-//! Repair without a network: the index is rebuilt from the generation file and the shelf, under the state lock.
+//! Repair without a network, under the state lock: an index that does not agree with the generation file is rebuilt from it and the
+//! shelf. One that agrees stays as it is.
 //!
 //! Never touches `trust-state.json`, `revisions.jsonl`, `first-seen.log`, `audit.*`, `checks.json`, the sources file or a document of the shelf. What is
 //! in the way is renamed, never deleted; only dead sockets and half-written temporary files go.
@@ -6,10 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use catalogue_schema::generation::Generation;
 use serde::Serialize;
 use tracing::info;
 
-use crate::api::{Code, Failure};
+use crate::api::{ANOTHER_FORMAT, Code, Failure};
 use crate::config::Settings;
 use crate::daemon::error::DaemonError;
 use crate::daemon::examine::{Depth, Standing, kept, places, quoted, walk};
@@ -28,12 +30,37 @@ use crate::store::{StateLock, StoreError};
 pub struct Repaired {
     /// What was in the way and lies under another name now.
     pub set_aside: Vec<PathBuf>,
-    /// What was removed: dead sockets.
+    /// What was removed: dead sockets, and what a killed process left in the index.
     pub removed: Vec<PathBuf>,
+    /// What was wrong with the files beside the index, and is no more.
+    pub mended: Vec<String>,
+    /// What the index holds where it was found to agree with the generation file, and was kept; `null` where it was not.
+    pub sound: Option<Sound>,
     /// The index that was rebuilt; `null` where none was.
     pub rebuilt: Option<Rebuilt>,
     /// What cannot be repaired offline, each with its next step.
     pub left: Vec<Left>,
+}
+
+/// An index that was kept.
+#[derive(Debug, Serialize)]
+pub struct Sound {
+    /// The generation that answers.
+    pub generation: u64,
+    /// Its snapshot.
+    pub snapshot: String,
+    /// How many components it has.
+    pub components: u64,
+}
+
+impl Sound {
+    fn of(generation: &Generation) -> Sound {
+        Sound {
+            generation: generation.number,
+            snapshot: generation.snapshot.to_string(),
+            components: generation.components,
+        }
+    }
 }
 
 /// A rebuilt index.
@@ -105,7 +132,7 @@ fn carry_out(settings: &Settings, wait: Duration) -> Result<Repaired, DaemonErro
         return Ok(done);
     }
     set_aside_misplaced(directory, &mut done)?;
-    rebuild(settings, lock, &mut done)?;
+    mend(settings, lock, &mut done)?;
     for finding in kept::records(directory) {
         done.leave(
             format!("{}: {}", finding.subject, finding.found),
@@ -121,17 +148,20 @@ impl Repaired {
     }
 }
 
-/// Rebuilds the index of the generation in force, unless the shelf can give back less than the index still holds.
-fn rebuild(settings: &Settings, lock: StateLock, done: &mut Repaired) -> Result<(), DaemonError> {
+/// Compares the index with the generation in force. One that agrees is kept; another is set aside and rebuilt.
+fn mend(settings: &Settings, lock: StateLock, done: &mut Repaired) -> Result<(), DaemonError> {
     let directory = &settings.state_dir;
-    // Opening the shelf and the store removes half-written files.
+    // Opening the shelf removes half-written files.
     let shelf = Shelf::open(directory)?;
+    done.removed.extend(inspect::sweep(directory, &lock)?);
     let files = inspect::kept(directory)?;
     let Some(generation) = files.generation else {
-        if files.files > 0 || files.damage.is_some() {
-            done.leave("no generation file can be read".to_owned(), "resolverd sync");
-        } else {
-            done.leave("nothing has been committed yet".to_owned(), "resolverd sync");
+        match files.foreign {
+            Some(foreign) => done.leave(foreign.problem().to_string(), ANOTHER_FORMAT),
+            None if files.files > 0 || files.damage.is_some() => {
+                done.leave("no generation file can be read".to_owned(), "resolverd sync");
+            }
+            None => done.leave("nothing has been committed yet".to_owned(), "resolverd sync"),
         }
         return Ok(());
     };
@@ -144,33 +174,48 @@ fn rebuild(settings: &Settings, lock: StateLock, done: &mut Repaired) -> Result<
             format!("{}: {}", documents.subject, documents.found),
             "resolverd sync, which fetches them again",
         );
-        if kept::index(directory, &generation, &shelf).state == Standing::Ok {
-            let what =
-                "the index is sound and was kept, since the shelf cannot give all of it back".to_owned();
-            done.leave(what, "resolverd sync");
-            return Ok(());
-        }
     }
-    if directory.join("index").symlink_metadata().is_ok() {
+    let compared = kept::index(directory, &generation, &shelf);
+    if compared.state == Standing::Ok && files.damage.is_none() {
+        done.sound = Some(Sound::of(&generation));
+        return Ok(());
+    }
+    // Where nobody could compare it, opening the store does.
+    if compared.state == Standing::Wrong && directory.join("index").symlink_metadata().is_ok() {
         done.set_aside.push(inspect::set_index_aside(directory, &lock)?);
     }
-    info!(generation = generation.number, "rebuilding the index from the shelf");
+    let known = inspect::aside(directory)?;
     let writer = Writer::open_locked(settings, lock, Records::Untouched)?;
-    let rebuilt = match &writer.past {
+    let opened = match &writer.past {
         Some(Kept::Snapshot(snapshot)) => snapshot.generation.clone(),
         Some(Kept::File(_)) | None => generation.clone(),
     };
     let _lock = writer.close();
-    let verified = kept::index(directory, &rebuilt, &shelf);
-    if verified.state != Standing::Ok {
+    let mut aside = inspect::aside(directory)?;
+    aside.retain(|path| !known.contains(path));
+    let is_kept = compared.state != Standing::Wrong && aside.is_empty();
+    done.set_aside.extend(aside);
+    let verified = kept::index(directory, &opened, &shelf);
+    if verified.state == Standing::Wrong {
         done.leave(format!("{}: {}", verified.subject, verified.found), "resolverd sync");
     }
-    done.rebuilt = Some(Rebuilt {
-        is_same: rebuilt.number == generation.number && rebuilt.root == generation.root,
-        generation: rebuilt.number,
-        snapshot: rebuilt.snapshot.to_string(),
-        components: rebuilt.components,
-    });
+    if let Some(damage) =
+        files.damage.filter(|_| inspect::kept(directory).is_ok_and(|now| now.damage.is_none()))
+    {
+        done.mended.push(format!("{damage}; generation {} is in force", opened.number));
+    }
+    match is_kept {
+        true => done.sound = Some(Sound::of(&opened)),
+        false => {
+            info!(generation = opened.number, "the index was rebuilt from the shelf");
+            done.rebuilt = Some(Rebuilt {
+                is_same: opened.number == generation.number && opened.root == generation.root,
+                generation: opened.number,
+                snapshot: opened.snapshot.to_string(),
+                components: opened.components,
+            });
+        }
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use catalogue_schema::model::{Refusal, Source};
 use catalogue_schema::revision::RevisionKey;
 use tracing::{debug, error, warn};
 
+use crate::api::ANOTHER_FORMAT;
 use crate::config::{ConfigError, Settings};
 use crate::daemon::acts;
 use crate::daemon::error::DaemonError;
@@ -165,6 +166,11 @@ impl Writer {
             }
         }
         Ok(writer)
+    }
+
+    /// Says that another version of the program wrote the newest generation, where it did and nothing was committed since.
+    pub(super) fn foreign(&self) -> Option<&Refusal> {
+        self.store.foreign()
     }
 
     /// Shows when this daemon started, which is later than every start before.
@@ -690,7 +696,9 @@ impl Writer {
             rehearse::standing(proposal, &self.settings, &self.policies.in_force, self.store.memory())
                 .map_err(OrderError::Config)?;
         let Some(Kept::Snapshot(last)) = &self.past else {
-            return Err(OrderError::Store("nothing has been synced yet: run resolverd sync".to_owned()));
+            let why = self.foreign().map(|problem| format!("{problem}: {ANOTHER_FORMAT}"));
+            let why = why.unwrap_or_else(|| "nothing has been synced yet: run resolverd sync".to_owned());
+            return Err(OrderError::Store(why));
         };
         let (limits, rules) = (standing.lowered(&self.settings.limits), self.rules(&standing));
         let now_s = self.store.memory().latest(now_s());

@@ -12,7 +12,7 @@ use catalogue_schema::dialect::Stage;
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{
-    CatalogueState, Generation, Health, Holder, SOURCE_EXPIRED, SourceState, stale,
+    CatalogueState, Generation, Health, Holder, SOURCE_EXPIRED, SourceState, is_of_another_format, stale,
 };
 use catalogue_schema::graph::Graph;
 use catalogue_schema::id::{CatalogueId, ComponentId, Reference, SourceId};
@@ -27,7 +27,8 @@ use serde_json::{Value, json};
 
 use crate::api::discovery::{HitPage, HitRow, MatchRow};
 use crate::api::{
-    Code, ComponentRow, Failure, NodeRow, Page, PinRow, TroubleRow, VersionRow, is_of_policy, remedy,
+    ANOTHER_FORMAT, Code, ComponentRow, Failure, NodeRow, Page, PinRow, TroubleRow, VersionRow, is_of_policy,
+    remedy, remedy_of_store,
 };
 use crate::order::{OrderError, Outcome, Rehearsed, SyncReport};
 use crate::resolve::reason::Derivation;
@@ -517,6 +518,14 @@ pub fn served(snapshot: Option<&Snapshot>) -> Result<&Snapshot, Failure> {
     })
 }
 
+/// Returns what is answered instead of everything while the newest generation is one of another version of the program.
+pub(super) fn foreign(problems: &[Refusal]) -> Option<Failure> {
+    let problem = problems.iter().find(|problem| is_of_another_format(&problem.reason))?;
+    let failure = Failure::new(Code::StoreUnavailable, problem.reason.clone(), problem.to_string());
+    let failure = failure.with("expected", &problem.expected).with("found", &problem.found);
+    Some(failure.hint(ANOTHER_FORMAT))
+}
+
 fn ready(snapshot: Option<&Snapshot>, facts: &Facts) -> Result<Answer, Failure> {
     let degraded = degraded(snapshot, facts);
     let code = if snapshot.is_some() { 200 } else { 503 };
@@ -590,8 +599,14 @@ fn degraded(snapshot: Option<&Snapshot>, facts: &Facts) -> Vec<Value> {
             out.push(entry("catalogue", id.to_string(), one.health, trouble));
         }
     }
-    let problems = facts.times.problems.iter();
-    out.extend(problems.map(|one| json!({"what": "trust", "reason": one.reason, "text": one.to_string()})));
+    out.extend(facts.times.problems.iter().map(|one| {
+        let what = if one.reason.starts_with("store.") { "store" } else { "trust" };
+        let mut row = json!({"what": what, "reason": one.reason, "text": one.to_string()});
+        if let Some(hint) = remedy_of_store(&one.reason) {
+            row["hint"] = json!(hint);
+        }
+        row
+    }));
     out
 }
 

@@ -60,7 +60,7 @@ use crate::resolve::Native;
 use crate::server::activity::Activity;
 use crate::server::answer::{
     Ages, Answer, Facts, Records, Shelved, Times, View, answer, answer_from, at_once, document_missing,
-    log_page, log_unreadable, rehearsal, report, served,
+    foreign, log_page, log_unreadable, rehearsal, report, served,
 };
 use crate::server::connection::{INLINE_MAX, ORDERS_MAX};
 use crate::server::decisions::Decisions;
@@ -493,6 +493,12 @@ impl State {
         }
         let kept = self.kept.load();
         let current = kept.current();
+        if needs_generation(query)
+            && current.is_none()
+            && let Some(failure) = foreign(&self.times.load().problems)
+        {
+            return Err(failure);
+        }
         if let Some(body) = current.and_then(|snapshot| at_once(query, snapshot)) {
             return Ok(Reply { status: 200, content_type: JSON, body });
         }

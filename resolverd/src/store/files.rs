@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::{Digest, Hashed};
 use catalogue_schema::documents::{Documents, Listed};
-use catalogue_schema::generation::{DocumentList, GENERATION_SCHEMA, Generation};
+use catalogue_schema::generation::{DocumentList, GENERATION_SCHEMA, Generation, NEWER_FORMAT, OLDER_FORMAT};
+use catalogue_schema::model::Refusal;
 use serde::{Deserialize, Serialize};
 
 use crate::shelf::durable;
@@ -42,6 +43,80 @@ pub(super) struct Found {
     pub(super) last: u64,
     /// What is wrong with the pointer or its file.
     pub(super) damage: Option<String>,
+    /// The newest generation, where another version of the program wrote it. There are no candidates then: what is older than it
+    /// is not what was in force.
+    pub(super) foreign: Option<Foreign>,
+}
+
+impl Found {
+    fn foreign(found: Foreign, last: u64) -> Found {
+        let damage = format!("generation file {} has schema {:?}", found.number, found.format);
+        Found { candidates: Vec::new(), last, damage: Some(damage), foreign: Some(found) }
+    }
+}
+
+/// A generation file of a format that this program does not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    number: u64,
+    format: String,
+    is_newer: bool,
+    /// The pointer names it with another digest, so that it may be a damaged file of this format.
+    is_doubtful: bool,
+}
+
+impl Foreign {
+    fn of(number: u64, format: &str) -> Option<Foreign> {
+        let numbered = |format: &str| -> Option<(String, u64)> {
+            let (kind, number) = format.rsplit_once('@')?;
+            Some((kind.to_owned(), number.parse().ok()?))
+        };
+        let (own, found) = (numbered(GENERATION_SCHEMA)?, numbered(format)?);
+        let is_other = own.0 == found.0 && own.1 != found.1;
+        is_other.then(|| Foreign {
+            number,
+            format: format.to_owned(),
+            is_newer: found.1 > own.1,
+            is_doubtful: false,
+        })
+    }
+
+    /// Says so, as a problem.
+    pub fn problem(&self) -> Refusal {
+        let reason = if self.is_newer { NEWER_FORMAT } else { OLDER_FORMAT };
+        Refusal::new(reason, format!("generation {}", self.number), GENERATION_SCHEMA, self.to_string())
+    }
+}
+
+impl std::fmt::Display for Foreign {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let age = if self.is_newer { "a newer" } else { "an older" };
+        write!(out, "{}, which {age} version of the program wrote", self.format)?;
+        if self.is_doubtful {
+            out.write_str(" unless the file is damaged, since the file current names another digest")?;
+        }
+        out.write_str("; nothing was thrown away")
+    }
+}
+
+/// Why a generation file cannot be used.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    /// It is of another format, and its bytes have this digest.
+    Foreign(Foreign, Digest),
+    /// Anything else.
+    Damaged(String),
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unusable::Foreign(Foreign { number, format, .. }, _) => {
+                write!(out, "generation file {number} has schema {format:?}")
+            }
+            Unusable::Damaged(why) => out.write_str(why),
+        }
+    }
 }
 
 /// What decides which files are kept.
@@ -99,7 +174,7 @@ impl Files {
         let (damage, distrusted, last) = match self.current()? {
             Ok(None) if numbers.is_empty() => {
                 let damage = (committed > 0).then(|| format!("generation {committed} is gone"));
-                return Ok(Found { candidates: Vec::new(), last: committed, damage });
+                return Ok(Found { candidates: Vec::new(), last: committed, damage, foreign: None });
             }
             Ok(Some(current)) if current.number < committed => {
                 let why = format!(
@@ -114,19 +189,29 @@ impl Files {
             Err(why) => (why, None, newest),
             Ok(Some(current)) => match self.load(current.number)? {
                 Ok((generation, digest)) if digest == current.digest => {
-                    return Ok(Found { candidates: vec![generation], last: current.number, damage: None });
+                    let (candidates, last) = (vec![generation], current.number);
+                    return Ok(Found { candidates, last, damage: None, foreign: None });
                 }
                 Ok((_, digest)) => {
                     let (number, expected) = (current.number, current.digest);
                     let why = format!("generation file {number} has digest {digest}, expected {expected}");
                     (why, Some(number), newest.max(number))
                 }
-                Err(why) => (why, Some(current.number), newest.max(current.number)),
+                Err(Unusable::Foreign(found, digest)) if digest == current.digest => {
+                    return Ok(Found::foreign(found, newest.max(current.number)));
+                }
+                Err(why) => (why.to_string(), Some(current.number), newest.max(current.number)),
             },
         };
         let mut candidates = self.all()?;
         candidates.retain(|generation| Some(generation.number) != distrusted);
-        Ok(Found { candidates, last, damage: Some(damage) })
+        let doubted = distrusted.or(numbers.last().copied());
+        if let Some(Err(Unusable::Foreign(found, _))) = doubted.map(|number| self.load(number)).transpose()?
+            && (distrusted.is_none() || candidates.is_empty())
+        {
+            return Ok(Found::foreign(Foreign { is_doubtful: distrusted.is_some(), ..found }, last));
+        }
+        Ok(Found { candidates, last, damage: Some(damage), foreign: None })
     }
 
     /// Returns every generation that can be read, newest first.
@@ -211,9 +296,10 @@ impl Files {
     pub(super) fn point_again(&self, number: u64) -> Result<(), StoreError> {
         match self.load(number)? {
             Ok((_, digest)) => self.point(number, digest),
-            Err(found) => {
-                Err(StoreError::Encode { what: format!("the pointer to generation {number}"), found })
-            }
+            Err(found) => Err(StoreError::Encode {
+                what: format!("the pointer to generation {number}"),
+                found: found.to_string(),
+            }),
         }
     }
 
@@ -224,14 +310,17 @@ impl Files {
     }
 
     /// Returns the newest `count` generations before `number` that can be read, newest first. One that cannot is left out,
-    /// with a warning: the generation in force does not need it.
+    /// with a warning: the generation in force does not need it. One of another format is left out without: it is as it was written.
     pub(super) fn before(&self, number: u64, count: usize) -> Result<Vec<Generation>, StoreError> {
         let mut readable = Vec::new();
         let older = self.numbers()?.into_iter().rev().filter(|older| *older < number);
         for older in older.take(count) {
             match self.load(older)? {
                 Ok((generation, _)) => readable.push(generation),
-                Err(why) => tracing::warn!(generation = older, why, "an older generation cannot be asked"),
+                Err(why @ Unusable::Foreign(..)) => {
+                    tracing::debug!(generation = older, %why, "an older generation cannot be asked");
+                }
+                Err(why) => tracing::warn!(generation = older, %why, "an older generation cannot be asked"),
             }
         }
         Ok(readable)
@@ -284,21 +373,21 @@ impl Files {
     }
 
     /// Reads one generation file; the inner error says why it cannot be used.
-    pub(super) fn load(&self, number: u64) -> Result<Result<(Generation, Digest), String>, StoreError> {
-        let refused = |why: String| Ok(Err(format!("generation file {number} {why}")));
+    pub(super) fn load(&self, number: u64) -> Result<Result<(Generation, Digest), Unusable>, StoreError> {
+        let refused = |why: String| Ok(Err(Unusable::Damaged(format!("generation file {number} {why}"))));
         let Some(bytes) = durable::read(&self.path(number))? else { return refused("is missing".into()) };
+        let other = |schema: &str| match Foreign::of(number, schema) {
+            Some(found) => Ok(Err(Unusable::Foreign(found, Digest::sha256(&bytes)))),
+            None => refused(format!("has schema {schema:?}")),
+        };
         match serde_json::from_slice::<Generation>(&bytes) {
-            Ok(found) if found.schema != GENERATION_SCHEMA => {
-                refused(format!("has schema {:?}", found.schema))
-            }
+            Ok(found) if found.schema != GENERATION_SCHEMA => other(&found.schema),
             Ok(found) if found.number != number => {
                 refused(format!("says that it is number {}", found.number))
             }
             Ok(found) => Ok(Ok((found, Digest::sha256(&bytes)))),
             Err(error) => match serde_json::from_slice::<Schema>(&bytes) {
-                Ok(Schema { schema }) if schema != GENERATION_SCHEMA => {
-                    refused(format!("has schema {schema:?}"))
-                }
+                Ok(Schema { schema }) if schema != GENERATION_SCHEMA => other(&schema),
                 _ => refused(format!("cannot be read: {error}")),
             },
         }

@@ -108,11 +108,7 @@ impl Index {
 
     /// Sets the index below `directory` aside and returns where it lies now. Only the newest few are kept.
     pub(super) fn quarantine(directory: &Path) -> Result<PathBuf, StoreError> {
-        let mut old: Vec<(u64, PathBuf)> = durable::entries(directory)?
-            .into_iter()
-            .filter_map(|(name, path)| Some((name.strip_prefix(BAD)?.parse().ok()?, path)))
-            .collect();
-        old.sort();
+        let mut old = Index::quarantined(directory)?;
         let number = old.last().map_or(1, |(number, _)| number.saturating_add(1));
         while old.len() >= QUARANTINED_KEPT {
             remove_directory(&old.remove(0).1)?;
@@ -121,6 +117,21 @@ impl Index {
         std::fs::rename(&path, &aside).map_err(failed("set aside", &path))?;
         durable::sync_directory(directory)?;
         Ok(aside)
+    }
+
+    /// Returns the indexes below `directory` that were set aside, by their numbers, ascending.
+    pub(super) fn quarantined(directory: &Path) -> Result<Vec<(u64, PathBuf)>, StoreError> {
+        let entries = durable::entries(directory)?.into_iter();
+        let numbered = |(name, path): (String, PathBuf)| Some((name.strip_prefix(BAD)?.parse().ok()?, path));
+        let mut old: Vec<(u64, PathBuf)> = entries.filter_map(numbered).collect();
+        old.sort();
+        Ok(old)
+    }
+
+    /// Removes what a kill left in the index below `directory`, and returns it.
+    pub(super) fn sweep(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+        let path = directory.join(NAME);
+        if path.is_dir() { sweep(&path) } else { Ok(Vec::new()) }
     }
 
     /// Writes rows (`None` removes one) in the order given; they outlive a power cut after the return.
@@ -285,13 +296,15 @@ fn create(directory: &Path) -> Result<(), StoreError> {
     Ok(durable::sync_directory(directory)?)
 }
 
-fn sweep(path: &Path) -> Result<(), StoreError> {
+fn sweep(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut gone = Vec::new();
     for (name, leftover) in durable::entries(path)? {
         if name.starts_with("snap.") && name.ends_with(".generating") {
             durable::remove(&leftover)?;
+            gone.push(leftover);
         }
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// Opens, and reads by `read`, in a thread of its own. Past the deadline the thread is left behind; should it ever write into the

@@ -1,7 +1,7 @@
 //! A look at a store that changes nothing: who holds it, what its files say, whether an index agrees with them.
 //!
-//! Never opens the index in place, since the engine writes into what it opens: callers hand in a copy. The one thing here
-//! that changes anything sets an index aside, and asks for the lock.
+//! Never opens the index in place, since the engine writes into what it opens: callers hand in a copy. What changes anything here
+//! asks for the lock: one sets an index aside, one removes what a killed process left.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::Generation;
 
 use crate::shelf::Shelf;
-use crate::store::files::{Files, Found};
+use crate::store::files::{Files, Foreign, Found};
 use crate::store::index::{Fault, Index};
 use crate::store::{Snapshot, StateLock, StoreError, ledger, lock};
 
@@ -30,6 +30,8 @@ pub struct Kept {
     pub files: usize,
     /// What is wrong with the pointer or the file that it names.
     pub damage: Option<String>,
+    /// The newest generation, where another version of the program wrote it; `generation` is `None` then.
+    pub foreign: Option<Foreign>,
 }
 
 /// Keeps writers out of `directory`; the inner error is the pid of the process that holds it.
@@ -44,9 +46,9 @@ pub fn hold(directory: &Path) -> Result<Result<Hold, String>, StoreError> {
 /// **Errors**: the system's.
 pub fn kept(directory: &Path) -> Result<Kept, StoreError> {
     let files = Files::to_read(directory);
-    let Found { candidates, damage, .. } = files.read()?;
+    let Found { candidates, damage, foreign, .. } = files.read()?;
     let count = files.numbers()?.len();
-    Ok(Kept { generation: candidates.into_iter().next(), files: count, damage })
+    Ok(Kept { generation: candidates.into_iter().next(), files: count, damage, foreign })
 }
 
 /// Reads the list of the documents that a generation of `directory` rests on; the error says why it cannot be used.
@@ -69,6 +71,21 @@ pub fn snapshot(
         Err(Fault::Failed(error)) => return Err(error),
     };
     Ok(ledger::load(&rows, generation, shelf)?.map(|loaded| loaded.snapshot(generation.clone())))
+}
+
+/// Removes what a killed process left beside a store, and in its index, and returns the latter.
+///
+/// **Errors**: the system's.
+pub fn sweep(directory: &Path, _lock: &StateLock) -> Result<Vec<PathBuf>, StoreError> {
+    Files::open(directory)?;
+    Index::sweep(directory)
+}
+
+/// Returns the indexes that were set aside, oldest first.
+///
+/// **Errors**: the system's.
+pub fn aside(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    Ok(Index::quarantined(directory)?.into_iter().map(|(_, path)| path).collect())
 }
 
 /// Sets the index of `directory` aside, so that the next opening rebuilds it, and returns where it lies now.

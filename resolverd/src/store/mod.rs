@@ -60,7 +60,7 @@ use std::time::Duration;
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::documents::{Documents, Listed};
-use catalogue_schema::generation::{DocumentList, GENERATION_SCHEMA, Generation};
+use catalogue_schema::generation::{DocumentList, GENERATION_SCHEMA, Generation, is_of_another_format};
 use catalogue_schema::graph::Graph;
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::keyset::Accepted;
@@ -71,7 +71,7 @@ use catalogue_schema::revision::{Revision, RevisionKey};
 use crate::shelf::durable::Failed;
 use crate::shelf::{Live, Shelf, ShelfError};
 use crate::store::audit::{Audit, Entry, Event};
-use crate::store::files::{Files, Found, Named};
+use crate::store::files::{Files, Foreign, Found, Named};
 use crate::store::first_seen::{FirstSeen, Sighting};
 use crate::store::index::{BATCH_ROWS_MAX, Fault, Index, Written};
 use crate::store::ledger::{Ledger, Mark};
@@ -349,8 +349,11 @@ pub struct Store {
     /// `None` where nothing that was promised is touched.
     audit: Option<Audit>,
     first_seen: FirstSeen,
-    /// Why an older generation than the newest is in force, where it is; the next commit ends it.
+    /// Why an older generation than the newest is in force, or none since another version of the program wrote the newest; the next
+    /// commit ends it.
     older: Option<Refusal>,
+    /// Rows of a generation that another version of the program wrote: they stay until something takes their place.
+    replaced: Vec<Written>,
     /// What is wrong with the list of documents of the generation in force; the next commit ends it.
     unlisted: Option<Refusal>,
     /// The list of documents that a start without an index has read, for the first who asks for it.
@@ -365,6 +368,7 @@ impl Store {
     ///
     /// **Errors**: the system's and the engine's, when the store may be sound and cannot be reached; [`StoreError::Unsafe`]
     /// where something leads out of the directory or belongs to somebody else. Damage is no error: it is [`Opened::Rebuild`], or [`Opened::Empty`] when no generation file can be read either.
+    /// So it is where another version of the program wrote the newest generation, which [`Store::foreign`] says.
     pub fn open(
         directory: &Path,
         _lock: &StateLock,
@@ -414,6 +418,11 @@ impl Store {
     /// Returns which revisions were accepted.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Says that another version of the program wrote the newest generation, where it did and nothing was committed since.
+    pub fn foreign(&self) -> Option<&Refusal> {
+        self.older.as_ref().filter(|problem| is_of_another_format(&problem.reason))
     }
 
     /// Returns what is wrong with what is kept, the memory, the log and the clock.
@@ -789,6 +798,9 @@ impl Store {
             let held = &snapshot.generation;
             self.current.as_ref().is_some_and(|(number, root)| (*number, root) == (held.number, &held.root))
         });
+        if !self.replaced.is_empty() {
+            index.write(std::mem::take(&mut self.replaced))?;
+        }
         let (rows_written, marks) = self.write_rows(index, number, &mut components, &seals, previous)?;
         generation.schema = GENERATION_SCHEMA.into();
         generation.number = number;
@@ -873,11 +885,11 @@ impl Store {
     ) -> Result<(Store, Opened), StoreError> {
         let files = Files::open(directory)?;
         let log = Log::open(directory)?;
-        let Found { mut candidates, last, damage } = files.read_from(log.generation())?;
+        let Found { mut candidates, last, damage, foreign } = files.read_from(log.generation())?;
         let mut why: Vec<String> = damage.into_iter().collect();
         let read = Index::open(directory, ledger::take);
         let shelf = &shelf()?;
-        let store = Store {
+        let mut store = Store {
             directory: directory.into(),
             shelf: shelf.clone(),
             files,
@@ -893,7 +905,8 @@ impl Store {
             log,
             audit: None,
             first_seen: FirstSeen::default(),
-            older: None,
+            older: foreign.as_ref().map(Foreign::problem),
+            replaced: Vec::new(),
             unlisted: None,
             listed: RefCell::default(),
             read_with: None,
@@ -916,12 +929,19 @@ impl Store {
                         drop(rows);
                         return store.warm(index, ledger, kept, &why);
                     }
+                    Err(_) if rows.is_empty() => {
+                        why.push(format!("generation {number}: its index is not there"))
+                    }
                     Err(found) => why.push(format!("generation {number}: {found}")),
                 }
             }
             // Without a generation file the rows are those of a first commit that never came to its end.
             if candidates.is_empty() {
-                index.write(rows.iter().map(|row| (ledger::key(row), None)).collect())?;
+                let rows: Vec<Written> = rows.iter().map(|row| (ledger::key(row), None)).collect();
+                match foreign {
+                    Some(_) => store.replaced = rows,
+                    None => index.write(rows)?,
+                }
             }
             if candidates.is_empty() || rows.is_empty() {
                 return store.cold(index, candidates, why);
@@ -1004,7 +1024,9 @@ impl Store {
             }
         }
         if candidates.is_empty() {
-            if !why.is_empty() {
+            if let Some(problem) = &self.older {
+                tracing::warn!(%problem, "starting with nothing");
+            } else if !why.is_empty() {
                 tracing::warn!(why = why.join("; "), "no generation can be read; starting with nothing");
             }
             return Ok((self, Opened::Empty));

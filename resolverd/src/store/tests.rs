@@ -719,6 +719,50 @@ fn a_generation_of_another_format_is_never_guessed_at() {
 }
 
 #[test]
+fn what_another_version_of_the_program_wrote_stays_until_the_next_commit() {
+    for (format, reason) in
+        [("resolverd/generation@1", "store.older_format"), ("resolverd/generation@9", "store.newer_format")]
+    {
+        let home = two_generations();
+        let path = home.path().join("generations/2.json");
+        let (text, own) =
+            (std::fs::read_to_string(&path).unwrap(), std::fs::read(home.path().join("current")).unwrap());
+        let other = text.replace(GENERATION_SCHEMA, format);
+        std::fs::write(&path, &other).unwrap();
+        let current = String::from_utf8(own.clone()).unwrap();
+        let digests = [&text, &other].map(|text| Digest::sha256(text.as_bytes()).to_string());
+        std::fs::write(home.path().join("current"), current.replace(&digests[0], &digests[1])).unwrap();
+        for _ in 0..2 {
+            home.open(|store, opened| {
+                assert_eq!(told(&opened), "empty", "{format}: what is older was not in force");
+                assert_eq!(store.problems(0)[0].reason, reason);
+                assert_eq!(store.foreign().map(|problem| &*problem.reason), Some(reason));
+            });
+            let kept = inspect::kept(home.path()).unwrap();
+            assert!(kept.generation.is_none() && kept.foreign.is_some());
+            assert_eq!(home.names("generations"), ["1.json", "2.json"]);
+        }
+        let ahead = home.copy();
+        let uncommitted = text.replace("\"number\":2", "\"number\":3");
+        std::fs::write(ahead.path().join("generations/3.json"), uncommitted).unwrap();
+        check(&ahead, "empty");
+        // The version that wrote it finds everything as it was, its index too.
+        let back = home.copy();
+        std::fs::write(back.path().join("generations/2.json"), &text).unwrap();
+        std::fs::write(back.path().join("current"), &own).unwrap();
+        check(&back, "2: n/b@1.1.0 n/c@1.0.0");
+        assert!(inspect::aside(back.path()).unwrap().is_empty());
+        home.open(|store, _| {
+            let next = store.commit(draft(world(&AB)), None).unwrap();
+            assert_eq!((next.snapshot.generation.number, next.rows_written), (3, 2));
+            assert!(store.foreign().is_none());
+        });
+        check(&home, "3: n/a@1.0.0 n/b@1.0.0");
+        home.open(|store, _| assert!(store.problems(0).is_empty(), "{format}"));
+    }
+}
+
+#[test]
 fn a_lost_generation_is_a_problem_until_the_next_commit() {
     let home = two_generations();
     std::fs::remove_file(home.path().join("generations/2.json")).unwrap();

@@ -10,7 +10,7 @@ use catalogue_schema::documents::Documents;
 use catalogue_schema::generation::{CatalogueState, Generation, Health, SourceState};
 use catalogue_schema::id::SourceId;
 
-use crate::api::remedy;
+use crate::api::{ANOTHER_FORMAT, remedy};
 use crate::config::Settings;
 use crate::daemon::examine::walk::{census, size};
 use crate::daemon::examine::{Depth, Finding, REPAIR};
@@ -111,6 +111,12 @@ fn generation(directory: &Path, findings: &mut Vec<Finding>) -> Option<Generatio
             return None;
         }
     };
+    if let Some(foreign) = &kept.foreign {
+        let problem = foreign.problem();
+        let finding = Finding::wrong("store.generation", &problem.subject, &problem.found);
+        findings.push(finding.expected(&problem.expected).hint(ANOTHER_FORMAT));
+        return None;
+    }
     if let Some(damage) = &kept.damage {
         findings.push(Finding::wrong("store.generation", &subject, damage).hint(REPAIR));
     }

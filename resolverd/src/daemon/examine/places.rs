@@ -310,6 +310,17 @@ fn strange(census: &Census) -> Vec<Finding> {
     strange.chain(unreadable).take(20).collect()
 }
 
+/// Says why something lies under the name of what was set aside.
+fn set_aside(name: &str) -> &'static str {
+    match name {
+        name if name.starts_with("index.bad-") => {
+            "set aside: it could not be read, or did not agree with the generation file; nothing uses it"
+        }
+        name if name.starts_with("trust-state.bad-") => "set aside: it was damaged; nothing uses it",
+        _ => "set aside: it stood in the place of something else, or was damaged; nothing uses it",
+    }
+}
+
 /// Names what was set aside, and what killed writers left.
 fn leftovers(directory: &Path, temporary: usize) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -318,12 +329,8 @@ fn leftovers(directory: &Path, temporary: usize) -> Vec<Finding> {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.contains(".bad-") {
             findings.push(
-                Finding::warning(
-                    "state.leftover",
-                    entry.path().display(),
-                    "set aside because it was damaged",
-                )
-                .hint(format!("look at it, then: rm -r {}", quoted(&entry.path()))),
+                Finding::warning("state.leftover", entry.path().display(), set_aside(&name))
+                    .hint(format!("look at it, then: rm -r {}", quoted(&entry.path()))),
             );
         }
         half_made +=
