@@ -49,7 +49,7 @@ fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> 
     }
     let state = State::new(None, documents(shelf)).with_records(records(settings));
     state.show_policies(shown(&policies));
-    state.show_ages(Checks::load(directory).ages(now_s()));
+    state.show_ages(Checks::load(directory).ages(Memory::to_read(directory).clock(now_s())));
     let found = format!("{error}; the last generation answers");
     state.show_problem(Some(Refusal::new(
         "store.read_only",
