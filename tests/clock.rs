@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::events::Listener;
 use crate::harness::daemon::{Said, Sandbox};
@@ -277,6 +277,19 @@ fn after_a_clock_far_ahead_sources_go_on_ageing_and_an_operator_ends_it_by_one_s
     stepped.set("+0");
     expired("a clock that is set back brings nothing back");
     assert!(stepped.json(&["status"]).to_string().contains("clock.backwards"));
+
+    // The same of a daemon that runs.
+    let mut daemon = world.sandbox.spawn_as(stepped.command());
+    daemon.wait_for("/readyz");
+    let reset = |body: Value| daemon.post("/v1/trust/reset", &body);
+    assert_eq!(reset(json!({"clock": true, "reason": " "})).reason(), "api.body");
+    assert_eq!(reset(json!({"reason": "nothing is lost"})).reason(), "api.reset");
+    assert!(daemon.get("/v1/health").ok().to_string().contains("clock.backwards"));
+    reset(json!({"clock": true, "reason": "it is right now"})).ok();
+    assert!(!daemon.get("/v1/health").ok().to_string().contains("clock.backwards"));
+    assert_eq!(daemon.get("/v1/sources").ok()["items"][0]["state"], "fresh");
+    assert_eq!(reset(json!({"clock": true, "reason": "again"})).reason(), "api.reset");
+    assert!(daemon.stop().success());
 }
 
 #[test]
