@@ -1,17 +1,19 @@
 //! The machine's clock, stepped back and forward, to 1970 and behind 2038 and 2106, while verbs and daemons start and sync:
-//! nothing wrong is answered, ages stay sane, ids of events grow, and with the right clock again all is as ever.
+//! nothing wrong is answered, ages stay sane, ids of events grow, and with the right clock again all is as ever. What a clock far ahead
+//! leaves behind ends by one step of an operator; until then what has ended stays so, and sources go on ageing.
 //!
 //! The real program, under a library that answers for the system's clock (`libfaketime`); the monotonic clock goes on.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::events::Listener;
 use crate::harness::daemon::{Said, Sandbox};
 use crate::harness::place;
 use crate::harness::world::{Served, World, named, round_of, sync};
+use crate::trust::{Revision, Shop, X, signed_by_root};
 
 /// The library, and where systems keep it.
 const LIBRARY: &str = "faketime/libfaketime.so.1";
@@ -200,4 +202,130 @@ fn a_daemon_whose_clock_is_stepped_answers_and_tells_events_in_order() {
         assert!(daemon.stop().success(), "{start}");
     }
     assert_eq!(stepped.served(), Served::Round(round));
+}
+
+/// Returns the machine's own time, in seconds since 1970-01-01 UTC.
+fn now_s() -> i64 {
+    let said = Said::of(Command::new("date").args(["-u", "+%s"]));
+    said.stdout.trim().parse().unwrap()
+}
+
+/// A clock that is far ahead, as the machine's battery may have it.
+const FAR: &str = "2106-02-07 06:28:16";
+const RESET: [&str; 5] = ["trust", "reset", "--clock", "--reason", "the clock stood at 2106"];
+
+#[test]
+fn after_a_clock_far_ahead_sources_go_on_ageing_and_an_operator_ends_it_by_one_step() {
+    let Some(library) = library() else { return };
+    let world = World::synced(1);
+    let stepped = Clocked { sandbox: &world.sandbox, library: &library };
+    has_clock(&stepped);
+    let today_s = now_s();
+    let checked = || {
+        let text = std::fs::read_to_string(world.sandbox.state().join("checks.json")).unwrap();
+        let file: Value = serde_json::from_str(&text).unwrap();
+        file["content"].as_object().unwrap().values().next().unwrap().clone()
+    };
+    let is_today = |time: &Value| (today_s..today_s + 900).contains(&time.as_i64().unwrap());
+    let expired = |why: &str| match stepped.served() {
+        Served::Refused(said) => assert!(said.contains("source.expired"), "{why}: {said}"),
+        found => panic!("{why}: {found:?}"),
+    };
+
+    stepped.set(FAR);
+    stepped.json(&["sync"]);
+    // Where nothing can be synced: served from what is kept, and no longer than usual.
+    let beside = world.beside(&world.sandbox.state());
+    let alone = Clocked { sandbox: &beside, library: &library };
+    for (clock, is_served) in [("+0", true), ("+29d", true), ("+31d", false), ("+0", false)] {
+        alone.set(clock);
+        assert_eq!(alone.served() == Served::Round(1), is_served, "{clock}");
+    }
+
+    stepped.set("+0");
+    stepped.json(&["sync"]);
+    assert!(is_today(&checked()["clock_s"]), "{}", checked());
+    assert!(stepped.age_s() < YOUNG_S);
+    let status = stepped.json(&["status"]);
+    let next = status["health"]["nextChange"].as_str().unwrap();
+    assert!(!next.starts_with("21"), "told by the clock of today: {status:#}");
+    let said = status.to_string();
+    assert!(said.contains("clock.backwards") && said.contains("resolverd trust reset --clock"), "{said}");
+    stepped.set("+60d");
+    expired("60 days unchecked, and nobody has reset the clock");
+
+    stepped.set("1970-01-02 00:00:00");
+    let said = stepped.run(&RESET);
+    assert!(said.status != 0 && said.stderr.contains("before 2024"), "{said:?}");
+    stepped.set("+0");
+    assert_eq!(stepped.run(&RESET).status, 0);
+    assert_eq!(stepped.served(), Served::Round(1));
+    assert!(is_today(&checked()), "{}", checked());
+    assert!(!stepped.json(&["status"]).to_string().contains("clock.backwards"));
+    let doctor = stepped.run(&["doctor", "--offline"]);
+    assert!(!doctor.stdout.contains("ahead of it"), "{doctor:?}");
+    let audit = std::fs::read_to_string(world.sandbox.state().join("audit.jsonl")).unwrap();
+    assert!(audit.contains("the clock stood at 2106 (the highest clock seen was 2106-02-07T"), "{audit}");
+    let said = stepped.run(&RESET);
+    assert!(said.status != 0 && said.stderr.contains("not behind"), "{said:?}");
+
+    stepped.set("+29d");
+    assert_eq!(stepped.served(), Served::Round(1));
+    stepped.set("+60d");
+    expired("60 days unchecked");
+    // The guard goes on from there.
+    stepped.set("+0");
+    expired("a clock that is set back brings nothing back");
+    assert!(stepped.json(&["status"]).to_string().contains("clock.backwards"));
+
+    // The same of a daemon that runs.
+    let mut daemon = world.sandbox.spawn_as(stepped.command());
+    daemon.wait_for("/readyz");
+    let reset = |body: Value| daemon.post("/v1/trust/reset", &body);
+    assert_eq!(reset(json!({"clock": true, "reason": " "})).reason(), "api.body");
+    assert_eq!(reset(json!({"reason": "nothing is lost"})).reason(), "api.reset");
+    assert!(daemon.get("/v1/health").ok().to_string().contains("clock.backwards"));
+    reset(json!({"clock": true, "reason": "it is right now"})).ok();
+    assert!(!daemon.get("/v1/health").ok().to_string().contains("clock.backwards"));
+    assert_eq!(daemon.get("/v1/sources").ok()["items"][0]["state"], "fresh");
+    assert_eq!(reset(json!({"clock": true, "reason": "again"})).reason(), "api.reset");
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn what_is_signed_until_a_day_ends_once_unless_an_operator_says_that_the_clock_was_wrong() {
+    let Some(library) = library() else { return };
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    shop.policy(1, &format!("[defaults]\nmax_stale = \"2d\"\n{}", signed_by_root(&shop, "")));
+    let publish = |release: &str, expires: &str| {
+        let signed = format!("--key %root.key --id acme --expires {expires}");
+        shop.publish("acme", &Revision { releases: &[release], catalogue: &signed, ..Revision::default() });
+    };
+    let stepped = Clocked { sandbox: &shop.sandbox, library: &library };
+    let expect = |clock: &str, is_synced: bool, is_frozen: bool| {
+        stepped.set(clock);
+        if is_synced {
+            stepped.run(&["sync"]);
+        }
+        let said = stepped.run(&["resolve", X]);
+        let found = said.status != 0 && said.stderr.contains("trust.frozen");
+        assert!(found == is_frozen && (found || said.status == 0), "{clock}, {is_synced}: {said:?}");
+    };
+    publish("lcod://acme/x@1.0.0", "2100-01-01T00:00:00Z");
+    expect("+0", true, false);
+    expect(FAR, true, true);
+    expect("+0", true, true);
+    assert_eq!(stepped.run(&RESET).status, 0);
+    expect("+0", false, false);
+    expect("+3d", false, true);
+    expect("+0", false, true);
+    expect("+0", true, false);
+    // What lasts longer than the far clock, and is not checked while the highest one stands still.
+    publish("lcod://acme/x@2.0.0", "2126-01-01T00:00:00Z");
+    expect(FAR, true, false);
+    expect("+4d", true, false);
+    expect("+5d", false, false);
+    expect("+7d", false, true);
+    expect("+7d", true, false);
 }

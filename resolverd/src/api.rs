@@ -445,6 +445,9 @@ pub struct ForgetRequest {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResetRequest {
+    /// The clock is taken for right, though a later one was seen; otherwise what is lost is accepted.
+    #[serde(default)]
+    pub clock: bool,
     /// Why, for the audit log; at most [`REASON_CHARS_MAX`] characters on one line.
     pub reason: String,
 }

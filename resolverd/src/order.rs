@@ -79,6 +79,8 @@ pub enum Accepted {
     Version(ComponentId, Version),
     /// All that is lost of it already.
     Lost,
+    /// The highest clock seen, where the clock stands behind it.
+    Clock,
 }
 
 /// A policy that is not in force, with the key files that it names.
@@ -235,6 +237,12 @@ pub enum OrderError {
     /// Nothing was lost that could be accepted.
     #[error("nothing of what was accepted so far is lost")]
     NothingLost,
+    /// The clock stands behind no other that was seen.
+    #[error("the clock is not behind the highest one seen")]
+    ClockNotBehind,
+    /// The clock cannot be right.
+    #[error("the clock stands before 2024, which cannot be right")]
+    ClockNotSet,
     /// Shelf or store cannot be written.
     #[error("{0}")]
     Store(String),

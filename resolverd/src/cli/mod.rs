@@ -377,7 +377,13 @@ pub enum TrustAct {
         reason: String,
     },
     /// Accept that the memory of what was accepted is lost, then look again: only what the last generation holds is known
+    #[command(
+        after_help = "Example: resolverd trust reset --clock --reason \"the clock stood at 2106, and is right now\""
+    )]
     Reset {
+        /// Keep the memory, and take the clock for right though a later one was seen (clock.backwards)
+        #[arg(long)]
+        clock: bool,
         /// Why, for the audit log
         #[arg(long, value_name = "TEXT")]
         reason: String,

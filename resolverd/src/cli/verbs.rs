@@ -386,8 +386,12 @@ fn trust(asker: &mut Asker<'_>, act: &TrustAct, terminal: &Terminal) -> Result<u
             let body = json!({"source": source, "catalogue": catalogue, "reason": reason});
             return synced(asker, &Call::post("/v1/trust/forget", &body), terminal);
         }
-        TrustAct::Reset { reason } => {
-            return synced(asker, &Call::post("/v1/trust/reset", &json!({"reason": reason})), terminal);
+        TrustAct::Reset { clock, reason } => {
+            let body = match clock {
+                true => json!({"clock": true, "reason": reason}),
+                false => json!({"reason": reason}),
+            };
+            return synced(asker, &Call::post("/v1/trust/reset", &body), terminal);
         }
     }
     Ok(0)

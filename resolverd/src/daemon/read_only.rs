@@ -50,7 +50,7 @@ fn read(settings: &Settings, call: &Call, error: &DaemonError) -> Option<Reply> 
     }
     let state = State::new(None, documents(shelf)).with_records(records(settings));
     state.show_policies(shown(&policies));
-    state.show_ages(Checks::load(directory).ages(now_s()));
+    state.show_ages(Checks::load(directory).ages(Memory::to_read(directory).clock(now_s())));
     let found = format!("{error}; answers come from the last generation that is there");
     let problem =
         Refusal::new("store.read_only", directory.display(), "a state directory that can be written", found);

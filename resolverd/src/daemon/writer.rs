@@ -1,6 +1,6 @@
 //! The one writer: a thread that carries out orders, and everything that changes state.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::shelf::Shelf;
 use crate::store::audit::Entry;
 use crate::store::audit::verify::tail;
 use crate::store::checks::Checks;
-use crate::store::memory::Records;
+use crate::store::memory::{Clock, Records};
 use crate::store::{Opened, Snapshot, StateLock, Store, StoreError};
 use crate::sync::rehearsal::differences;
 use crate::sync::standing::Standing;
@@ -65,6 +65,8 @@ pub(super) struct Writer {
     key_files: Vec<PathBuf>,
     /// When a verdict of the policies may be another one.
     verdict_s: Option<i64>,
+    /// When each source had been checked, for the policies that judged last: see [`Writer::aged_s`].
+    judged: BTreeMap<SourceId, i64>,
     /// The policies changed, and no source has been read since.
     owes_sync: bool,
     /// The policies changed, and nothing that they have judged has been published since.
@@ -128,6 +130,7 @@ impl Writer {
             policies: Standing::default(),
             key_files: Vec::new(),
             verdict_s: None,
+            judged: BTreeMap::new(),
             owes_sync: false,
             owes_judging: false,
             failed_s: None,
@@ -207,6 +210,7 @@ impl Writer {
         let ruled = generation.policy.as_ref();
         let is_same = ruled.map(|ruled| &ruled.digest) == self.policies.in_force.digest();
         self.verdict_s = ruled.and_then(|ruled| ruled.next_change_s);
+        self.judged = ruled.map(|ruled| ruled.checked.clone()).unwrap_or_default();
         if !is_same {
             self.store.audit(&acts::loaded(&self.policies.in_force), now_s())?;
         }
@@ -355,7 +359,7 @@ impl Writer {
                 Task::Forget(Accepted::Revisions(source, _), _) => {
                     rounds.worked(self.in_force(), kind, std::slice::from_ref(source), &outcome, since);
                 }
-                Task::Reload | Task::Refresh(_) | Task::Forget(Accepted::Lost, _) => {
+                Task::Reload | Task::Refresh(_) | Task::Forget(Accepted::Lost | Accepted::Clock, _) => {
                     rounds.worked(self.in_force(), kind, &[], &outcome, since)
                 }
             }
@@ -367,6 +371,8 @@ impl Writer {
                     | OrderError::NoSuchCatalogue(_)
                     | OrderError::NoSuchVersion(..)
                     | OrderError::NothingLost
+                    | OrderError::ClockNotBehind
+                    | OrderError::ClockNotSet
                     | OrderError::Moved { .. }),
                 ) => debug!(%problem, "the order was refused"),
                 Err(problem) => error!(%problem, "the order failed; the last generation stays"),
@@ -422,6 +428,21 @@ impl Writer {
                     false => Err(OrderError::NothingLost),
                 }
             }
+            Accepted::Clock => {
+                self.not_lost().map_err(OrderError::Lost)?;
+                let now_s = now_s();
+                if !self.store.memory().clock(now_s).is_set() {
+                    return Err(OrderError::ClockNotSet);
+                }
+                let was_behind = self.store.reset_clock(why, now_s);
+                match was_behind.map_err(|problem| OrderError::Store(problem.to_string()))? {
+                    true => {
+                        self.checks.settle(self.clock());
+                        self.sync(&[], state)
+                    }
+                    false => Err(OrderError::ClockNotBehind),
+                }
+            }
             Accepted::Version(id, version) => {
                 let sources: Vec<&str> = self.sources.iter().map(|source| source.id.as_text()).collect();
                 let release = (id.as_text(), version.to_string());
@@ -466,10 +487,11 @@ impl Writer {
             return None;
         }
         // Ages count from the highest time seen, which a clock that stepped back has not reached again.
-        let behind_s = self.store.memory().latest(now_s()).saturating_sub(now_s());
+        let clock = self.clock();
+        let behind_s = clock.latest_s.saturating_sub(clock.now_s);
         let paused = self.failed_s.filter(|failed_s| *failed_s <= now_s());
         let again_s = paused.map(|failed_s| failed_s.saturating_add(RETRY_S));
-        let due_s = self.due_s().and_then(|due_s| Some(due_s.saturating_sub(behind_s)).max(again_s));
+        let due_s = self.due_s(clock).and_then(|due_s| Some(due_s.saturating_sub(behind_s)).max(again_s));
         due_s.into_iter().chain(self.lapse_s().map(|lapse_s| lapse_s.saturating_sub(behind_s))).min()
     }
 
@@ -480,18 +502,39 @@ impl Writer {
         changes.filter(|at_s| *at_s > self.shown_s).min()
     }
 
-    fn due_s(&self) -> Option<i64> {
+    /// Returns when something is due, by the highest time seen.
+    fn due_s(&self, clock: Clock) -> Option<i64> {
         let generation = self.generation()?;
         let ages = (!self.settings.offline)
-            .then(|| self.checks.next_change(&generation.sources, self.settings.max_stale_s));
+            .then(|| self.checks.next_change(&generation.sources, self.settings.max_stale_s, clock));
         let judging = self.owes_judging.then_some(0);
-        ages.flatten().into_iter().chain(self.verdict_s).chain(judging).min()
+        let verdict_s = self.verdict_s.map(|verdict_s| verdict_s.saturating_sub(self.aged_s(clock)));
+        ages.flatten().into_iter().chain(verdict_s).chain(judging).min()
+    }
+
+    /// Returns how many seconds a source has aged since the policies judged, beside the highest time seen: that one stands still
+    /// while the clock is behind it, and the ages of sources go on.
+    fn aged_s(&self, clock: Clock) -> i64 {
+        if clock.behind_s() == 0 || self.settings.offline {
+            return 0;
+        }
+        let known = self.checks.known(clock);
+        let aged = self
+            .judged
+            .iter()
+            .filter_map(|(source, judged_s)| Some(judged_s.saturating_sub(*known.get(source)?)));
+        aged.max().unwrap_or_default().max(0)
+    }
+
+    fn clock(&self) -> Clock {
+        self.store.memory().clock(now_s())
     }
 
     /// Publishes what is due by [`Writer::next_change_s`], without network.
     pub(super) fn expire(&mut self, state: &State) -> Outcome {
-        let due_s = self.due_s();
-        let is_due = due_s.is_some_and(|due_s| due_s <= self.store.memory().latest(now_s()));
+        let clock = self.clock();
+        let due_s = self.due_s(clock);
+        let is_due = due_s.is_some_and(|due_s| due_s <= clock.latest_s);
         if !is_due && !self.policies.is_locked {
             // Only a snapshot that is not in force any more has to be taken from readers.
             self.show(state);
@@ -499,7 +542,7 @@ impl Writer {
         }
         self.failed_s = Some(now_s());
         let outcome = self.rebuilt(state);
-        if self.due_s() != due_s {
+        if self.due_s(clock) != due_s {
             self.failed_s = None;
         }
         outcome
@@ -528,8 +571,10 @@ impl Writer {
         if let Some(generation) = self.past.as_ref().map(Kept::generation) {
             self.checks.assume(generation);
         }
-        let now_s = self.store.see_clock(now_s());
-        if !self.policies.is_locked && self.due_s().is_some_and(|due_s| due_s <= now_s) {
+        let now_s = now_s();
+        let clock = Clock { now_s, latest_s: self.store.see_clock(now_s) };
+        self.checks.settle(clock);
+        if !self.policies.is_locked && self.due_s(clock).is_some_and(|due_s| due_s <= clock.latest_s) {
             self.run(&self.sources.clone(), Scope::Rebuild)?;
         }
         Ok(())
@@ -572,21 +617,24 @@ impl Writer {
 
     /// Shows readers the ages of sources, when they expire, what is remembered, and what is wrong with memory or clock.
     pub(super) fn show(&mut self, state: &State) {
-        let clock_s = now_s();
-        let now_s = self.store.see_clock(clock_s);
-        self.shown_s = now_s;
-        state.show_ages(self.checks.ages(now_s));
+        let now_s = now_s();
+        let clock = Clock { now_s, latest_s: self.store.see_clock(now_s) };
+        self.checks.settle(clock);
+        self.shown_s = clock.latest_s;
+        state.show_ages(self.checks.ages(clock));
         let sources =
             self.generation().filter(|_| !self.settings.offline).map(|generation| &generation.sources[..]);
         let expires = |state: &SourceState| {
-            Some((state.source.id.clone(), self.checks.expires(state, self.settings.max_stale_s)?))
+            let due_s = self.checks.expires(state, self.settings.max_stale_s, clock)?;
+            // As the clock of today will say it.
+            Some((state.source.id.clone(), due_s.saturating_sub(clock.behind_s())))
         };
         let memory = self.store.memory();
         state.show_times(Times {
-            seen_s: now_s,
+            seen_s: clock.latest_s,
             expires: sources.unwrap_or_default().iter().filter_map(expires).collect(),
             known: memory.all().filter_map(Known::of).collect(),
-            problems: self.store.problems(clock_s),
+            problems: self.store.problems(now_s),
         });
     }
 
@@ -631,8 +679,9 @@ impl Writer {
         let checked: Vec<SourceId> =
             report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
-        let now_s = self.store.see_clock(now_s());
-        self.checks.note(&checked, &configured, now_s);
+        let now_s = now_s();
+        let clock = Clock { now_s, latest_s: self.store.see_clock(now_s) };
+        self.checks.note(&checked, &configured, clock);
         if let Some(generation) = self.past.as_ref().map(Kept::generation) {
             self.checks.assume(generation);
         }
@@ -649,9 +698,10 @@ impl Writer {
             self.not_lost().map_err(SyncError::Lost)?;
         }
         let limits = self.policies.lowered(&self.settings.limits);
-        let rules = self.rules(&self.policies);
-        let now_s = self.store.see_clock(now_s());
-        let sync = sync(&self.shelf, &self.origins, &self.settings, (&limits, &rules), now_s);
+        let now_s = now_s();
+        let clock = Clock { now_s, latest_s: self.store.see_clock(now_s) };
+        let rules = self.rules(&self.policies, clock);
+        let sync = sync(&self.shelf, &self.origins, &self.settings, (&limits, &rules), clock.latest_s);
         let past = match &self.past {
             None => Past::Nothing,
             Some(Kept::File(generation)) => Past::File(generation),
@@ -659,6 +709,9 @@ impl Writer {
         };
         let done = sync.run(&mut self.store, past, sources, scope)?;
         self.verdict_s = done.next_change_s;
+        self.judged = rules.checked;
+        let checked = done.report.sources.iter().filter(|source| source.checked);
+        self.judged.extend(checked.map(|source| (source.id.clone(), clock.latest_s)));
         self.policies.in_force = done.policies;
         if let Some(snapshot) = done.snapshot {
             self.past = Some(Kept::Snapshot(snapshot));
@@ -666,11 +719,11 @@ impl Writer {
         Ok(done.report)
     }
 
-    fn rules(&self, standing: &Standing) -> Rules {
+    fn rules(&self, standing: &Standing, clock: Clock) -> Rules {
         Rules {
             unknown_order: self.settings.unknown_order,
             max_stale_s: self.settings.max_stale_s,
-            checked: self.checks.times().clone(),
+            checked: self.checks.known(clock),
             policies: Arc::clone(&standing.in_force),
             proofs: Arc::clone(&standing.proofs),
         }
@@ -700,9 +753,9 @@ impl Writer {
             let why = why.unwrap_or_else(|| "nothing has been synced yet: run resolverd sync".to_owned());
             return Err(OrderError::Store(why));
         };
-        let (limits, rules) = (standing.lowered(&self.settings.limits), self.rules(&standing));
-        let now_s = self.store.memory().latest(now_s());
-        let sync = sync(&self.shelf, &self.origins, &self.settings, (&limits, &rules), now_s);
+        let clock = self.clock();
+        let (limits, rules) = (standing.lowered(&self.settings.limits), self.rules(&standing, clock));
+        let sync = sync(&self.shelf, &self.origins, &self.settings, (&limits, &rules), clock.latest_s);
         let failed = |error: &dyn std::fmt::Display| OrderError::Store(error.to_string());
         let after = sync.rehearse(&self.store, last, &self.sources).map_err(|error| failed(&error))?;
         let changes = differences(last.components(), &after).map_err(|error| failed(&error))?;

@@ -343,6 +343,10 @@ pub fn order_failure(error: &OrderError) -> Failure {
             Failure::new(Code::RequestInvalid, "api.reset", "nothing of what was accepted so far is lost")
                 .hint("resolverd trust state shows it; resolverd trust forget gives up a part of it")
         }
+        OrderError::ClockNotBehind | OrderError::ClockNotSet => {
+            Failure::new(Code::RequestInvalid, "api.reset", error.to_string())
+                .hint("resolverd doctor says how the clock stands; set it, such as with: timedatectl set-ntp true")
+        }
         OrderError::Store(text) => {
             Failure::new(Code::StoreUnavailable, "write", format!("cannot keep the result: {text}"))
         }

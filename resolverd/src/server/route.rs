@@ -334,7 +334,7 @@ impl Query {
             Query::Explain(_) | Query::ExplainDirect(_) => Operation::Explain,
             Query::Sync(_) => Operation::Sync,
             Query::Reload => Operation::Reload,
-            Query::Forget(Forget { what: Accepted::Lost, .. }) => Operation::Reset,
+            Query::Forget(Forget { what: Accepted::Lost | Accepted::Clock, .. }) => Operation::Reset,
             Query::Forget(_) => Operation::Forget,
             Query::Policy => Operation::Policy,
             Query::PolicyTest(_) => Operation::PolicyTest,
@@ -1049,7 +1049,7 @@ fn forget(wire: ForgetRequest) -> Result<Query, Failure> {
     if wire.reason.trim().is_empty() {
         let expected = match what {
             Accepted::Version(..) => "reason: expected why the bytes of a version may be others",
-            Accepted::Revisions(..) | Accepted::Lost => {
+            Accepted::Revisions(..) | Accepted::Lost | Accepted::Clock => {
                 "reason: expected why an older revision may be accepted"
             }
         };
@@ -1077,11 +1077,16 @@ fn policy_test(wire: PolicyTestRequest) -> Result<Query, Failure> {
 
 fn reset(wire: ResetRequest) -> Result<Query, Failure> {
     if wire.reason.trim().is_empty() {
-        return Err(invalid("api.body", "reason: expected why nothing that was lost is needed")
+        let expected = match wire.clock {
+            true => "reason: expected why the clock is right now",
+            false => "reason: expected why nothing that was lost is needed",
+        };
+        return Err(invalid("api.body", expected)
             .with("field", "reason")
             .hint("say why with --reason TEXT: the audit log keeps it"));
     }
-    Ok(Query::Forget(Forget { what: Accepted::Lost, why: said(wire.reason)? }))
+    let what = if wire.clock { Accepted::Clock } else { Accepted::Lost };
+    Ok(Query::Forget(Forget { what, why: said(wire.reason)? }))
 }
 
 /// Checks what an operator says for the logs.

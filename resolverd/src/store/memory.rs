@@ -8,6 +8,12 @@
 //! Format 1 knew of no loss: what wrote it would take one back, and its files are read still. What is written by a program that knows
 //! a higher format is no damage, and is left alone, as long as its seal holds.
 //!
+//! **The highest clock** guards against a clock that is set back: what is signed until a day, keys, windows of policies and ages are
+//! judged by it, so that nothing that has ended is valid again. No sync takes it back, since an attacker who sets the clock back and
+//! shows an old document that is signed well would have just that. A clock that stood too far ahead once therefore stays until an
+//! operator says that the clock is right now ([`RESET_CLOCK`]), and the audit log keeps his reason. Meanwhile everything signed
+//! until a day before it has ended, and that a source was checked is measured by what the clock says: see `checks.rs`.
+//!
 //! **Shape** of `trust-state.json`, format `resolverd/trust-state@2`; `checksum` covers schema and content (see `sealed.rs`):
 //!
 //! ```json
@@ -35,6 +41,8 @@ use crate::store::{StoreError, sealed};
 pub const DOCUMENTS_PER_SOURCE_MAX: usize = 1_024;
 /// How far a clock may step back unnoticed, in seconds.
 pub const CLOCK_SLACK_S: i64 = 300;
+/// 2024-01-01: this program is younger. A clock before it is not set, and says nothing.
+pub const CLOCK_MIN_S: i64 = 1_704_067_200;
 /// How much the highest clock grows before it is written again, in seconds.
 const CLOCK_STEP_S: i64 = 60;
 /// How many damaged files are kept for a look.
@@ -47,6 +55,11 @@ const CLOCK_MAX_S: i64 = 253_402_300_799;
 pub const STATE_LOST: &str = "trust.state_lost";
 /// The command that accepts that.
 pub const RESET: &str = "resolverd trust reset --reason TEXT";
+
+/// The command that takes the clock of today for right, though a later one was seen.
+pub const RESET_CLOCK: &str = "resolverd trust reset --clock --reason TEXT";
+/// The reason of a problem: the clock stands behind the highest one seen.
+pub const CLOCK_BACKWARDS: &str = "clock.backwards";
 
 /// What else is lost: said before an operator accepts that, and kept with his reason.
 pub(super) const KEYSETS_FORGOTTEN: &str =
@@ -74,6 +87,28 @@ pub(super) enum Remains {
     Nothing,
     /// A file, by its name, that is written only where there is a memory.
     File(&'static str),
+}
+
+/// The time in both ways that it is told, in seconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// What the system's clock says.
+    pub now_s: i64,
+    /// The latest that it ever said, which ages count from.
+    pub latest_s: i64,
+}
+
+impl Clock {
+    /// Returns how far the clock stands behind the highest one seen, in seconds; 0 within what is passed over.
+    pub fn behind_s(self) -> i64 {
+        let behind_s = self.latest_s.saturating_sub(self.now_s);
+        if behind_s > CLOCK_SLACK_S { behind_s } else { 0 }
+    }
+
+    /// Tells whether the clock can be right at all.
+    pub fn is_set(self) -> bool {
+        self.now_s >= CLOCK_MIN_S
+    }
 }
 
 /// The accepted revisions of every list and catalogue.
@@ -482,18 +517,33 @@ impl Memory {
         self.content.highest_s.max(now_s.min(CLOCK_MAX_S))
     }
 
-    /// Returns what is wrong with the memory or the clock.
-    pub fn problems(&self, now_s: i64) -> Vec<Refusal> {
+    /// Returns the time in both ways while the clock says `now_s`.
+    pub fn clock(&self, now_s: i64) -> Clock {
+        Clock { now_s, latest_s: self.latest(now_s) }
+    }
+
+    /// Takes the clock, which says `now_s`, for right, though a later one was seen, durably: an operator says so.
+    pub(super) fn trust_clock(&mut self, now_s: i64) -> Result<(), StoreError> {
+        self.keep(Content { highest_s: now_s.min(CLOCK_MAX_S), ..self.content.clone() })
+    }
+
+    /// Returns what is wrong with the clock, which says `now_s`.
+    pub(super) fn backwards(&self, now_s: i64) -> Option<Refusal> {
         let highest_s = self.content.highest_s;
-        let backwards = (now_s < highest_s.saturating_sub(CLOCK_SLACK_S)).then(|| {
+        (now_s < highest_s.saturating_sub(CLOCK_SLACK_S)).then(|| {
             let expected = format!("a clock not behind {}", catalogue_schema::revision::rfc3339(highest_s));
             let found = format!(
-                "{}; syncs go on, ages count from the later time",
+                "{}; syncs go on, and what is signed until a day is judged by the later time; set the clock, or where it is \
+                 right now and was wrong then: {RESET_CLOCK}",
                 catalogue_schema::revision::rfc3339(now_s)
             );
-            Refusal::new("clock.backwards", "the system clock", expected, found)
-        });
-        self.lost().into_iter().chain(backwards).collect()
+            Refusal::new(CLOCK_BACKWARDS, "the system clock", expected, found)
+        })
+    }
+
+    /// Returns what is wrong with the memory or the clock.
+    pub fn problems(&self, now_s: i64) -> Vec<Refusal> {
+        self.lost().into_iter().chain(self.backwards(now_s)).collect()
     }
 
     /// Writes `content` where it differs, and only then takes it over.
@@ -813,5 +863,21 @@ mod tests {
             assert!(highest >= clock.min(CLOCK_MAX_S) && (1_000..=CLOCK_MAX_S).contains(&highest), "{clock}");
         }
         assert_eq!(memory.problems(0).len(), 1);
+    }
+
+    #[test]
+    fn only_an_operator_takes_the_highest_clock_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (right_s, far_s) = (CLOCK_MIN_S + 7, i64::from(u32::MAX));
+        let mut memory = load(directory.path());
+        memory.see(far_s);
+        assert_eq!(memory.see(right_s), far_s);
+        assert_eq!(memory.clock(right_s), Clock { now_s: right_s, latest_s: far_s });
+        assert_eq!((memory.clock(right_s).behind_s(), memory.clock(far_s).behind_s()), (far_s - right_s, 0));
+        assert!(memory.problems(right_s)[0].found.contains(RESET_CLOCK));
+        memory.trust_clock(right_s).expect("written");
+        let mut memory = load(directory.path());
+        assert_eq!((memory.problems(right_s), memory.see(right_s)), (Vec::new(), right_s));
+        assert_eq!(memory.problems(right_s - 301)[0].reason, CLOCK_BACKWARDS, "the guard goes on from there");
     }
 }

@@ -66,7 +66,7 @@ use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::keyset::Accepted;
 use catalogue_schema::model::Refusal;
 use catalogue_schema::packed::{Packed, PackedError};
-use catalogue_schema::revision::{Revision, RevisionKey};
+use catalogue_schema::revision::{Revision, RevisionKey, rfc3339};
 
 use crate::shelf::durable::Failed;
 use crate::shelf::{Live, Shelf, ShelfError};
@@ -499,6 +499,19 @@ impl Store {
         let entry = Entry::new(Event::Reset, &lost.subject).because(&lost.reason).saying(why);
         self.audit(&[entry], now_s)?;
         self.memory.reset()
+    }
+
+    /// Takes the clock, which says `now_s`, for right, though it stands behind the highest one seen, and writes so into the audit log:
+    /// what is signed until a day is judged by it from now on. Tells whether it stood behind.
+    ///
+    /// **Errors**: a file cannot be written; the highest clock stays then.
+    pub fn reset_clock(&mut self, why: &str, now_s: i64) -> Result<bool, StoreError> {
+        let Some(backwards) = self.memory.backwards(now_s) else { return Ok(false) };
+        let [from, to] = [self.memory.latest(now_s), now_s].map(rfc3339);
+        let why = format!("{why} (the highest clock seen was {from}, and is {to} now)");
+        let entry = Entry::new(Event::Reset, &backwards.subject).because(&backwards.reason).saying(why);
+        self.audit(&[entry], now_s)?;
+        self.memory.trust_clock(now_s).map(|()| true)
     }
 
     /// Forgets which bytes a version had when it was first seen from any of these sources, and writes so into the audit log: the

@@ -731,6 +731,8 @@ fn is_unchanged(draft: &Draft, last: &Snapshot) -> bool {
         |ruled: &Ruled| ruled.next_change_s.is_some_and(|at_s| at_s <= draft.generation.committed_s);
     new.snapshot == old.snapshot
         && !old.policy.as_ref().is_some_and(is_over)
+        // One from a future that an operator has taken back would bring it up again where the memory is lost.
+        && old.committed_s <= new.committed_s
         && new.sources == old.sources
         && new.catalogues == old.catalogues
         && new.blocked == old.blocked

@@ -32,7 +32,8 @@ impl Sync<'_> {
     ///    that could be another when it is asked for again;
     /// 5. nothing that was refused would be asked for again;
     /// 6. no verdict of the policies is another one by now;
-    /// 7. the shelf holds every document, byte for byte.
+    /// 7. it is not from a future that an operator has taken back;
+    /// 8. the shelf holds every document, byte for byte.
     ///
     /// **Errors**: the shelf cannot be read.
     pub(super) fn has_nothing_to_do(
@@ -53,7 +54,8 @@ impl Sync<'_> {
             && catalogues.iter().all(|state| is_newest(state, store.memory()))
             && catalogues.iter().map(|state| state.releases).sum::<u64>() <= self.limits.releases
             && generation.refusals.iter().all(is_final)
-            && !self.has_verdict_due(generation);
+            && !self.has_verdict_due(generation)
+            && generation.committed_s <= self.now_s;
         Ok(is_same && self.shelf.confirm(documents.digests())?)
     }
 

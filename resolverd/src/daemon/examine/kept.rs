@@ -18,7 +18,7 @@ use crate::shelf::Shelf;
 use crate::store::audit::verify::verify;
 use crate::store::checks::Checks;
 use crate::store::first_seen::FirstSeen;
-use crate::store::memory::Memory;
+use crate::store::memory::{CLOCK_MIN_S, Clock, Memory, RESET_CLOCK};
 use crate::store::{Snapshot, inspect, revisions};
 
 /// The largest index that is copied to be looked at.
@@ -27,8 +27,6 @@ const INDEX_COPY_BYTES_MAX: u64 = 2 << 30;
 const SAMPLE: usize = 200;
 /// How many damaged documents, or catalogues that are not fresh, are named.
 const NAMED_MAX: usize = 5;
-/// 2024-01-01: this program is younger.
-const YOUNGEST_S: i64 = 1_704_067_200;
 /// How far a clock may be set back before anybody is told, in seconds.
 const SKEW_S: i64 = 60;
 
@@ -50,12 +48,13 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
             None
         }
     };
+    let highest_s = may_read(&["trust-state.json"]).then(|| Memory::look(directory).ok()?).flatten();
+    let checks = may_read(&["checks.json"]).then(|| Checks::load(directory));
+    let both = Clock { now_s, latest_s: highest_s.unwrap_or(now_s).max(now_s) };
     let times = Times {
-        checks: match may_read(&["checks.json"]) {
-            true => Checks::load(directory).times().clone(),
-            false => BTreeMap::new(),
-        },
-        highest_s: may_read(&["trust-state.json"]).then(|| Memory::look(directory).ok()?).flatten(),
+        newest_check_s: checks.as_ref().and_then(Checks::newest_s),
+        ages: checks.map(|checks| checks.ages(both)).unwrap_or_default(),
+        highest_s,
     };
     if may_read(&["trust-state.json", "checks.json", "revisions.jsonl", "audit.jsonl", "audit.head"])
         && may_read(&["first-seen.log"])
@@ -90,14 +89,16 @@ pub(super) fn examine(settings: &Settings, depth: Depth, blocked: &[&str], now_s
         }
     }
     drop(hold);
-    findings.extend(reach(settings, &generation, &times.checks, now_s));
+    findings.extend(reach(settings, &generation, &times.ages));
     findings.push(clock(&times, Some(&generation), listed.ok().as_ref(), now_s));
     findings
 }
 
 /// The times that are kept beside the generations.
 struct Times {
-    checks: BTreeMap<SourceId, i64>,
+    newest_check_s: Option<i64>,
+    /// How many seconds ago each source was checked.
+    ages: BTreeMap<SourceId, u64>,
     highest_s: Option<i64>,
 }
 
@@ -257,19 +258,13 @@ pub(in crate::daemon) fn documents(
 }
 
 /// Says how the sources stood when they were last read; no network is touched.
-fn reach(
-    settings: &Settings,
-    generation: &Generation,
-    checks: &BTreeMap<SourceId, i64>,
-    now_s: i64,
-) -> Vec<Finding> {
+fn reach(settings: &Settings, generation: &Generation, ages: &BTreeMap<SourceId, u64>) -> Vec<Finding> {
     let one = |state: &SourceState| {
         let id = state.source.id.to_string();
-        let age_s = checks.get(&state.source.id).map(|time| now_s.saturating_sub(*time).max(0));
+        let age_s = ages.get(&state.source.id);
         let error = state.error.as_ref().map(ToString::to_string).unwrap_or_default();
         let checked = age_s.map_or("never checked".to_owned(), |age| format!("checked {age} s ago"));
         let is_frozen = state.source.offline || state.source.is_pinned();
-        let max_stale_s = i64::try_from(settings.max_stale_s).unwrap_or(i64::MAX);
         let again = match &state.error {
             Some(error) => remedy(&error.reason, &state.source.id, None),
             None => format!("resolverd sync {id}"),
@@ -285,7 +280,7 @@ fn reach(
             Health::Stale => {
                 Finding::warning("source", &id, format!("stale, {checked}: {error}")).hint(again)
             }
-            Health::Fresh if !is_frozen && age_s.is_some_and(|age| age > max_stale_s) => {
+            Health::Fresh if !is_frozen && age_s.is_some_and(|age| *age > settings.max_stale_s) => {
                 Finding::warning("source", &id, format!("{checked}, longer ago than max_stale")).hint(again)
             }
             Health::Fresh => Finding::ok(
@@ -328,8 +323,10 @@ fn catalogue(state: &CatalogueState) -> Option<Finding> {
 
 /// Compares the clock with everything that bears a time.
 fn clock(times: &Times, generation: Option<&Generation>, listed: Option<&Documents>, now_s: i64) -> Finding {
-    let fetched = listed.and_then(Documents::newest_s).map(|time| ("a document of the generation", time));
-    let checked = times.checks.values().map(|time| ("checks.json", *time));
+    // Where the highest clock is known, no document was fetched behind it but before an operator took it back.
+    let fetched = listed.and_then(Documents::newest_s).filter(|_| times.highest_s.is_none());
+    let fetched = fetched.map(|time| ("a document of the generation", time));
+    let checked = times.newest_check_s.map(|time| ("checks.json", time));
     let trusted = times.highest_s.map(|time| ("trust-state.json", time));
     let committed = generation.map(|generation| ("the generation", generation.committed_s));
     let newest =
@@ -339,7 +336,9 @@ fn clock(times: &Times, generation: Option<&Generation>, listed: Option<&Documen
             let found = format!("{now_s}, and {what} is {} s ahead of it", time - now_s);
             Finding::wrong("clock", "system time", found)
                 .expected(format!("at least {time} (seconds since 1970)"))
-                .hint("set the clock, such as with: timedatectl set-ntp true")
+                .hint(format!(
+                    "set the clock, such as with: timedatectl set-ntp true; where it is right now and was wrong then: {RESET_CLOCK}"
+                ))
         }
         _ => Finding::ok("clock", "system time", "not behind anything that was kept"),
     }
@@ -432,7 +431,7 @@ fn ledger(directory: &Path) -> Option<Finding> {
 
 /// Tells whether the year can be right.
 pub(super) fn year(now_s: i64) -> Finding {
-    if now_s < YOUNGEST_S {
+    if now_s < CLOCK_MIN_S {
         return Finding::wrong("clock", "year", format!("{now_s} seconds since 1970, which is before 2024"))
             .expected("the present")
             .hint("set the clock, such as with: timedatectl set-ntp true");
