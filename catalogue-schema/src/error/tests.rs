@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dialect::estream::{component, settings::Settings, workspace::Workspace};
-use crate::lockfile;
+use crate::lockfile::Lock;
 use crate::policy::Policy;
 use crate::project::{Overrides, ProjectFile};
 
@@ -64,7 +64,7 @@ fn places_are_found_in_texts_of_any_length() {
     assert_eq!(Places::of(b"").at(7), Position { line: 1, column: 1 });
 }
 
-/// Reads a document of so many entries that is right, or whose entries are all wrong.
+/// Reads a document of so many entries.
 type Reading = fn(usize);
 
 /// Every reader of a text whose entries have places. What it walks to find them must not grow faster than the text does.
@@ -96,13 +96,16 @@ const READINGS: &[(&str, Reading)] = &[
     }),
     ("a lock", |count| {
         let rows = entries(count, |n| {
-            format!("[[components]]\nid = \"lcod://a/p{n}\"\nversion = \"1.0.0\"\nsource = \"a\"\ncatalogue = \"a\"\nrequested = [\"lcod://a/p{n}\"]\n")
+            format!(
+                "[[components]]\nid = \"lcod://a/p{n}\"\nversion = \"1.0.0\"\nsource = \"a\"\ncatalogue = \"a\"\nrequested = [\"lcod://a/p{n}\"]\n"
+            )
         });
-        lockfile::Lock::parse(format!("schema = \"resolverd/lock@1\"\n{rows}").as_bytes()).unwrap();
+        Lock::parse(format!("schema = \"resolverd/lock@1\"\n{rows}").as_bytes()).unwrap();
     }),
     ("a project", |count| {
-        let rows = entries(count, |n| format!("\"lcod://a/p{n}\" = \"1.0.0\"\n"));
-        ProjectFile::parse(format!("schemaVersion = \"2.0\"\n[deps]\n{rows}").as_bytes()).unwrap();
+        let rows = entries(count, |n| format!("\"lcod://a/p{n}@^1.0\",\n"));
+        let text = format!("schemaVersion = \"2.0\"\n[deps]\nrequires = [\n{rows}]\n");
+        assert_eq!(ProjectFile::parse(text.as_bytes()).unwrap().requires.len(), count);
     }),
     ("what a project overrides", |count| {
         let rows = entries(count, |n| format!("\"lcod://a/p{n}\": \"lcod://b/p{n}\",\n"));
