@@ -8,12 +8,12 @@
 //! | H3 numbers | `json::tests::refusals_carry_…`, `…what_every_reader_understands_is_accepted`; the pinned table: here |
 //! | H4 encodings | `json::tests::refusals_carry_…`; the pinned table: here |
 //! | H5 trailing data | `json::tests::broken_json_is_told_in_words`; the pinned table: here |
-//! | H6 linear work | here, counted in instructions by valgrind where `RESOLVERD_FULL=1` is set and valgrind is there |
-//! | H7 patterns | there are no globs yet; the patterns of forges are plain texts: `forge::tests` |
+//! | H6 linear work | here, counted in instructions by valgrind where `RESOLVERD_FULL=1` is set and valgrind is there; bytes walked for places: `error::tests::no_reader_walks_…` |
+//! | H7 patterns | globs of files: `include::tests::many_steps_cost_no_more_than_their_number`, `…any_text_is_a_pattern_or_is_refused_…`; of ids: `policy::tests`; of forges, which are plain texts: `forge::tests` |
 //! | H8 TOML bombs | here; YAML, which is read for its calls alone: `compose::tests`, `calls::a_compose_file_that_says_nothing_…`, and here |
 //! | H9 sizes | here |
 //! | H10 escaped output | `error::tests`, `cli::render::tests::nothing_foreign_reaches_…`, `attack::j14_…`; the verbs: here |
-//! | H11 graphs | there is no solver yet: references are answered one by one, at most 10,000 of them (`socket::ten_thousand_ids_…`) |
+//! | H11 graphs | `resolve::tests::solving`: `what_requires_itself_in_a_circle_…`, `a_chain_of_any_length_…`, `a_search_ends_where_it_is_told_to`, `requirements_and_intervals_count_as_work`; `solve::a_search_that_goes_on_for_too_long_…`, `…ends_when_its_client_goes_away`; `socket::ten_thousand_ids_…` |
 //! | H12 fuzzing | `fuzz::no_seed_and_no_mutation_of_one_breaks_a_reader`, and `resolverd/fuzz/run.sh` |
 
 use std::path::Path;
@@ -223,6 +223,64 @@ const GROWING: &[(&str, Growing)] = &[
     ("wide numbers", |bytes| format!("[{}18446744073709551616]", "1e20,".repeat(bytes / 5))),
 ];
 
+/// Documents of other kinds whose work could grow faster than they do: the file, the verb that reads it, and it at a size.
+const GROWING_ELSEWHERE: &[(&str, &str, &[&str], Growing)] = &[
+    ("sources of a policy", "trust.toml", LINT, |bytes| {
+        filled(bytes, POLICY, |n| {
+            format!("\n[[sources]]\nid = \"large-{n:05}\"\nhosts = [\"h{n:05}.example\"]\n")
+        })
+    }),
+    ("namespaces of a policy", "trust.toml", LINT, |bytes| {
+        filled(bytes, POLICY, |n| {
+            let source = format!("\n[[sources]]\nid = \"large-{n:05}\"\n");
+            format!(
+                "{source}\n[[namespaces]]\nmatch = \"lcod://large/part{n:05}/**\"\nsources = [\"large-{n:05}\"]\nrequire = \"digest\"\n"
+            )
+        })
+    }),
+    // None of the key files is there, which is looked for when the policy has been read.
+    ("keys and sets of a policy", "trust.toml", LINT, |bytes| {
+        filled(bytes, POLICY, |n| {
+            let key = format!(
+                "\n[[keys]]\nid = \"key-{n:05}\"\nalgorithm = \"ed25519\"\nfile = \"{n:05}.pem\"\nfingerprint = \"sha256:{n:064x}\"\nusage = [\"package\"]\n"
+            );
+            let set =
+                format!("\n[[signers]]\nname = \"set-{n:05}\"\nkeys = [\"key-{n:05}\"]\nthreshold = 1\n");
+            format!(
+                "{key}{set}\n[[namespaces]]\nmatch = \"lcod://large/part{n:05}/**\"\nsources = [\"large\"]\nrequire = \"signature\"\nsigned_by = \"set-{n:05}\"\n"
+            )
+        })
+    }),
+    ("sources", "sources.json", &["convert", "--to", "sources", "sources.json"], |bytes| {
+        let row =
+            |n| format!(r#"{{"id":"large-{n:05}","entrypoint":{{"type":"file","path":"c{n:05}.json"}}}},"#);
+        filled(bytes, r#"{"sources":["#, row)
+            + r#"{"id":"last","entrypoint":{"type":"file","path":"c.json"}}]}"#
+    }),
+    ("a lock", "resolverd.lock", &["check", "resolverd.lock", "--sources", NOTHING], |bytes| {
+        filled(bytes, "schema = \"resolverd/lock@1\"\n", |n| {
+            format!(
+                "\n[[components]]\nid = \"lcod://large/part{n:05}\"\nversion = \"1.0.0\"\nsource = \"large\"\ncatalogue = \"all\"\nrequested = [\"lcod://large/part{n:05}@^1.0\"]\n"
+            )
+        })
+    }),
+    ("a project", "lcp.toml", &["lock", "--native", "lcod://large/", "--sources", NOTHING], |bytes| {
+        let head = "schemaVersion = \"2.0\"\nid = \"lcod://large/all@1.0.0\"\n[deps]\nrequires = [\n";
+        filled(bytes, head, |n| format!("  \"lcod://large/part{n:05}@^1.0\",\n")) + "]\n"
+    }),
+];
+
+const LINT: &[&str] = &["policy", "lint", "trust.toml"];
+const POLICY: &str = "schema = \"resolverd/trust@1\"\nversion = 1\n";
+/// A sources file without sources.
+const NOTHING: &str = "nothing.json";
+
+/// Returns a document of about `bytes` bytes: as many entries as they have room for, and one at least.
+fn filled(bytes: usize, head: &str, entry: impl Fn(usize) -> String) -> String {
+    let count = (bytes / entry(0).len()).max(1);
+    head.to_owned() + &(0..count).map(entry).collect::<String>()
+}
+
 /// That they end is the case; how the work grows is counted below. `RESOLVERD_FULL=1` takes 4 MiB of each.
 #[test]
 fn h6_large_and_hostile_inputs_end() {
@@ -248,9 +306,10 @@ fn h6_twice_the_size_is_at_most_2_3_times_the_instructions() {
     if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
         return place::skipped("valgrind is not there: nothing counts instructions");
     }
-    let directory = tempfile::tempdir().unwrap();
-    for (name, make) in GROWING {
-        let cost = |bytes: usize| instructions(directory.path(), &make(bytes));
+    let convert: &[&str] = &["convert", "--to", "catalogue", "document.json"];
+    let converted = GROWING.iter().map(|(name, make)| (*name, "document.json", convert, *make));
+    for (name, file, verb, make) in converted.chain(GROWING_ELSEWHERE.iter().copied()) {
+        let cost = |bytes: usize| instructions(verb, file, &make(bytes));
         let (none, half, whole) = (cost(64), cost(16 << 10), cost(32 << 10));
         let ratio = (whole - none) as f64 / (half - none) as f64;
         eprintln!("{name}: {} and {} instructions, {ratio:.2} times", half - none, whole - none);
@@ -258,16 +317,18 @@ fn h6_twice_the_size_is_at_most_2_3_times_the_instructions() {
     }
 }
 
-/// Returns how many instructions `resolverd convert` runs for a document.
-fn instructions(directory: &Path, text: &str) -> u64 {
-    let (document, counts) = (directory.join("document.json"), directory.join("counts"));
-    std::fs::write(&document, text).unwrap();
+/// Returns how many instructions a verb runs where nobody has run one before, beside a file.
+fn instructions(verb: &[&str], file: &str, text: &str) -> u64 {
+    let place = tempfile::tempdir().unwrap();
+    let (directory, counts) = (place.path(), place.path().join("counts"));
+    std::fs::write(directory.join(file), text).unwrap();
+    std::fs::write(directory.join(NOTHING), "{\"sources\":[]}").unwrap();
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(format!("--log-file={}", counts.display()))
         .arg(env!("CARGO_BIN_EXE_resolverd"))
-        .args(["convert", "--to", "catalogue"])
-        .arg(&document)
+        .args(verb)
+        .current_dir(directory)
         .env("HOME", directory)
         .output()
         .unwrap();

@@ -3,6 +3,7 @@
 //! Never holds more than a cut, escaped copy of foreign text, so that an error can be printed and logged as one line.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -39,13 +40,77 @@ pub struct Position {
 }
 
 impl Position {
-    /// Returns the place of byte `offset` in `text`; an offset past the end gives the end.
+    /// Returns the place of byte `offset` in `text`; an offset past the end gives the end. Walks all that stands before it: whoever
+    /// asks for more than one place of a text asks [`Places`].
     pub fn of(text: &[u8], offset: usize) -> Position {
-        let before = &text[..offset.min(text.len())];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        Position { line, column: before.len() - start + 1 }
+        let offset = offset.min(text.len());
+        Mark::FIRST.behind(&text[..offset], 0).position(offset)
     }
+}
+
+/// The places of one text, of which many may be asked for: the text is walked once, whatever their number.
+#[derive(Debug)]
+pub struct Places<'a> {
+    text: &'a [u8],
+    /// The line at the start of each block of [`BLOCK_BYTES`]; found when the first place is asked for, so that a million bad
+    /// entries cost one pass, and a document of nothing but newlines little memory.
+    marks: OnceCell<Vec<Mark>>,
+}
+
+/// How many bytes of a text are walked at most to find a place.
+const BLOCK_BYTES: usize = 512;
+
+impl<'a> Places<'a> {
+    /// Takes a text, and does not look at it before the first place is asked for.
+    pub fn of(text: &'a [u8]) -> Places<'a> {
+        Places { text, marks: OnceCell::new() }
+    }
+
+    /// Returns the place of byte `offset`; an offset past the end gives the end.
+    pub fn at(&self, offset: usize) -> Position {
+        let offset = offset.min(self.text.len());
+        let block = offset / BLOCK_BYTES;
+        let marks = self.marks.get_or_init(|| marks(self.text));
+        let mark = marks.get(block).copied().unwrap_or(Mark::FIRST);
+        let walked = block * BLOCK_BYTES;
+        mark.behind(&self.text[walked..offset], walked).position(offset)
+    }
+}
+
+/// A line of a text, and the byte at which it starts.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    line: usize,
+    start: usize,
+}
+
+impl Mark {
+    const FIRST: Mark = Mark { line: 1, start: 0 };
+
+    /// Returns the line that holds the byte behind `bytes`, which starts at `offset`.
+    fn behind(mut self, bytes: &[u8], offset: usize) -> Mark {
+        #[cfg(test)]
+        tests::WALKED.set(tests::WALKED.get() + bytes.len());
+        for (index, byte) in bytes.iter().enumerate() {
+            if *byte == b'\n' {
+                self = Mark { line: self.line + 1, start: offset + index + 1 };
+            }
+        }
+        self
+    }
+
+    /// Returns the place of a byte of this line.
+    fn position(self, offset: usize) -> Position {
+        Position { line: self.line, column: offset - self.start + 1 }
+    }
+}
+
+fn marks(text: &[u8]) -> Vec<Mark> {
+    let mut marks = vec![Mark::FIRST];
+    for (index, block) in text.chunks(BLOCK_BYTES).enumerate() {
+        marks.extend(marks.last().map(|mark| mark.behind(block, index * BLOCK_BYTES)));
+    }
+    marks
 }
 
 impl ParseError {
@@ -151,4 +216,4 @@ pub fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,7 +10,7 @@
 pub mod plain;
 
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::error::{ParseError, Position, escaped};
+use crate::error::{ParseError, Places, Position, escaped};
 
 /// How deep a document may nest.
 pub const DEPTH_MAX: usize = 64;
@@ -132,37 +132,13 @@ pub fn moved(mut error: ParseError, start: Position) -> ParseError {
 #[derive(Debug)]
 pub struct Document<'a> {
     text: &'a str,
-    /// The line at the start of each block of [`BLOCK_BYTES`]; found when the first place is asked for, so that a million bad
-    /// entries cost one pass, and a document of nothing but newlines little memory.
-    marks: OnceCell<Vec<Mark>>,
-}
-
-/// How many bytes of a document are walked at most to find a place.
-const BLOCK_BYTES: usize = 4096;
-
-/// A line of a document, and the byte at which it starts.
-#[derive(Debug, Clone, Copy)]
-struct Mark {
-    line: usize,
-    start: usize,
-}
-
-impl Mark {
-    /// Returns the line that holds the byte behind `bytes`, which starts at `offset`.
-    fn behind(mut self, bytes: &[u8], offset: usize) -> Mark {
-        for (index, byte) in bytes.iter().enumerate() {
-            if *byte == b'\n' {
-                self = Mark { line: self.line + 1, start: offset + index + 1 };
-            }
-        }
-        self
-    }
+    places: Places<'a>,
 }
 
 impl<'a> Document<'a> {
     /// Takes the text that [`check`] returned.
     pub fn of(text: &'a str) -> Document<'a> {
-        Document { text, marks: OnceCell::new() }
+        Document { text, places: Places::of(text.as_bytes()) }
     }
 
     /// Reads one entry.
@@ -187,20 +163,8 @@ impl<'a> Document<'a> {
         if offset.checked_add(part.len())? > self.text.len() {
             return None;
         }
-        let block = offset / BLOCK_BYTES;
-        let mark = self.marks.get_or_init(|| marks(self.text.as_bytes())).get(block)?;
-        let walked = block * BLOCK_BYTES;
-        let line = mark.behind(&self.text.as_bytes()[walked..offset], walked);
-        Some(Position { line: line.line, column: offset - line.start + 1 })
+        Some(self.places.at(offset))
     }
-}
-
-fn marks(text: &[u8]) -> Vec<Mark> {
-    let mut marks = vec![Mark { line: 1, start: 0 }];
-    for (index, block) in text.chunks(BLOCK_BYTES).enumerate() {
-        marks.extend(marks.last().map(|mark| mark.behind(block, index * BLOCK_BYTES)));
-    }
-    marks
 }
 
 /// What one walk over a document has found out.

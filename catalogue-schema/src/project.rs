@@ -166,51 +166,50 @@ impl Overrides {
     }
 
     fn replaces(&mut self, raw: &RawValue) -> Result<(), ParseError> {
+        let mut seen = Seen::new();
         for (key, value) in entries(raw)? {
             let wanted = reference(&key)?;
             match read::<String>(value) {
                 Ok(text) if text.starts_with(PREFIX) => {
                     let direct = DirectReference::parse(&text).map_err(|error| error.in_field(&key))?;
-                    self.replaced_by(wanted, direct)?;
+                    once(&mut seen, &wanted)?;
+                    self.replaced.push((wanted, direct));
                 }
                 Ok(text) => {
                     let by = reference(&text).map_err(|error| error.in_field(&key))?;
-                    once(&self.replace, &wanted)?;
-                    once(&self.replaced, &wanted)?;
+                    once(&mut seen, &wanted)?;
                     self.replace.push((wanted, by));
                 }
                 Err(_) => {
                     let direct = self.placed(wanted.clone(), value).map_err(|error| error.in_field(&key))?;
-                    direct.map_or(Ok(()), |direct| self.replaced_by(wanted, direct))?;
+                    if let Some(direct) = direct {
+                        once(&mut seen, &wanted)?;
+                        self.replaced.push((wanted, direct));
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn replaced_by(&mut self, wanted: Reference, direct: DirectReference) -> Result<(), ParseError> {
-        once(&self.replace, &wanted)?;
-        once(&self.replaced, &wanted)?;
-        self.replaced.push((wanted, direct));
-        Ok(())
-    }
-
     fn comes_directly(
         &mut self,
+        seen: &mut Seen,
         wanted: Reference,
         direct: Option<DirectReference>,
     ) -> Result<(), ParseError> {
         let Some(direct) = direct else { return Ok(()) };
-        once(&self.direct, &wanted)?;
+        once(seen, &wanted)?;
         self.direct.push((wanted, direct));
         Ok(())
     }
 
     fn binds(&mut self, raw: &RawValue) -> Result<(), ParseError> {
+        let mut seen = Seen::new();
         for (key, value) in entries(raw)? {
             let text: String = read(value).map_err(|error| error.in_field(&key))?;
             let (contract, by) = (reference(&key)?, reference(&text).map_err(|error| error.in_field(&key))?);
-            once(&self.bindings, &contract)?;
+            once(&mut seen, &contract)?;
             self.bindings.push((contract, by));
         }
         Ok(())
@@ -225,19 +224,20 @@ impl Overrides {
             #[serde(borrow)]
             spec: &'a RawValue,
         }
+        let mut seen = Seen::new();
         if raw.get().trim_start().starts_with('[') {
             for row in read::<Vec<Row<'_>>>(raw)? {
                 let wanted = reference(&row.id)?;
                 let direct =
                     self.placed(wanted.clone(), row.spec).map_err(|error| error.in_field(&row.id))?;
-                self.comes_directly(wanted, direct)?;
+                self.comes_directly(&mut seen, wanted, direct)?;
             }
             return Ok(());
         }
         for (key, value) in entries(raw)? {
             let wanted = reference(&key)?;
             let direct = self.placed(wanted.clone(), value).map_err(|error| error.in_field(&key))?;
-            self.comes_directly(wanted, direct)?;
+            self.comes_directly(&mut seen, wanted, direct)?;
         }
         Ok(())
     }
@@ -399,11 +399,14 @@ fn entries(raw: &RawValue) -> Result<Fields<'_>, ParseError> {
     }
 }
 
+/// The entries of one field by their ids: to look through all that were read for each would take its time.
+type Seen = BTreeMap<ComponentId, Reference>;
+
 /// Refuses a second entry for one id.
-fn once<T>(known: &[(Reference, T)], wanted: &Reference) -> Result<(), ParseError> {
-    match known.iter().find(|(other, _)| other.id == wanted.id) {
+fn once(seen: &mut Seen, wanted: &Reference) -> Result<(), ParseError> {
+    match seen.insert(wanted.id.clone(), wanted.clone()) {
         None => Ok(()),
-        Some((other, _)) => {
+        Some(other) => {
             let expected = format!("one entry for {}", wanted.id);
             Err(ParseError::new("project.twice", expected, format!("{other} and {wanted}")))
         }

@@ -2,9 +2,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::cell::Cell;
+use std::path::Path;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::dialect::estream::{component, settings::Settings, workspace::Workspace};
+use crate::lockfile::Lock;
+use crate::policy::Policy;
+use crate::project::{Overrides, ProjectFile};
+
+thread_local! {
+    /// How many bytes were walked to find places.
+    pub(crate) static WALKED: Cell<usize> = const { Cell::new(0) };
+}
 
 #[test]
 fn a_refusal_reads_as_one_line() {
@@ -29,6 +41,96 @@ fn places_count_from_one() {
     check(3, 2, 1);
     check(5, 3, 1);
     check(99, 3, 1);
+}
+
+/// Against the one that walks the whole text, on both sides of every block and line border.
+#[test]
+fn places_are_found_in_texts_of_any_length() {
+    for line in [0, 1, 99, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES] {
+        let text = ("x".repeat(line) + "\n").repeat(3 * BLOCK_BYTES / (line + 1) + 2);
+        let places = Places::of(text.as_bytes());
+        let around = |border: usize| border.saturating_sub(2)..=border + 2;
+        for offset in
+            [0, BLOCK_BYTES, 2 * BLOCK_BYTES, 3 * BLOCK_BYTES, text.len()].into_iter().flat_map(around)
+        {
+            let expected = Position::of(text.as_bytes(), offset);
+            assert_eq!(places.at(offset), expected, "lines of {line}, byte {offset}");
+        }
+    }
+    let wide = "\n".repeat(64 * BLOCK_BYTES);
+    let places = Places::of(wide.as_bytes());
+    places.at(0);
+    assert_eq!(places.marks.get().map(Vec::len), Some(65), "one mark a block, however many lines");
+    assert_eq!(Places::of(b"").at(7), Position { line: 1, column: 1 });
+}
+
+/// Reads a document of so many entries.
+type Reading = fn(usize);
+
+/// Every reader of a text whose entries have places. What it walks to find them must not grow faster than the text does.
+const READINGS: &[(&str, Reading)] = &[
+    ("sources of a policy", |count| {
+        let rules = entries(count, |n| format!("[[sources]]\nid = \"s{n}\"\n"));
+        let read = Policy::parse(format!("{POLICY}{rules}").as_bytes()).unwrap();
+        assert_eq!(read.sources.len(), count);
+    }),
+    ("namespaces of a policy", |count| {
+        let rules = entries(count, |n| {
+            format!("[[namespaces]]\nmatch = \"lcod://s/p{n}/**\"\nsources = [\"s\"]\nrequire = \"digest\"\n")
+        });
+        let read = Policy::parse(format!("{POLICY}{rules}").as_bytes()).unwrap();
+        assert_eq!(read.namespaces.len(), count);
+    }),
+    ("registries of eStream", |count| {
+        let rows = entries(count, |n| format!("[[registry.sources]]\nname = \"s{n}\"\nurl = \"a/b\"\n"));
+        assert_eq!(Settings::parse(&rows, Path::new("/h")).unwrap().registries.len(), count);
+    }),
+    ("a component of eStream", |count| {
+        let names = entries(count, |n| format!("\"src/part-{n}.fl\",\n"));
+        let text = format!("[component]\nname = 3\n[component.include]\ncircuits = [\n{names}]\n");
+        assert!(component::read(text.as_bytes()).unwrap().component.is_none());
+    }),
+    ("a workspace of eStream", |count| {
+        let rows = entries(count, |n| format!("[dependencies.part-{n}]\nversion = \"1.0.0\"\n"));
+        assert!(Workspace::read(rows.as_bytes()).is_ok());
+    }),
+    ("a lock", |count| {
+        let rows = entries(count, |n| {
+            format!(
+                "[[components]]\nid = \"lcod://a/p{n}\"\nversion = \"1.0.0\"\nsource = \"a\"\ncatalogue = \"a\"\nrequested = [\"lcod://a/p{n}\"]\n"
+            )
+        });
+        Lock::parse(format!("schema = \"resolverd/lock@1\"\n{rows}").as_bytes()).unwrap();
+    }),
+    ("a project", |count| {
+        let rows = entries(count, |n| format!("\"lcod://a/p{n}@^1.0\",\n"));
+        let text = format!("schemaVersion = \"2.0\"\n[deps]\nrequires = [\n{rows}]\n");
+        assert_eq!(ProjectFile::parse(text.as_bytes()).unwrap().requires.len(), count);
+    }),
+    ("what a project overrides", |count| {
+        let rows = entries(count, |n| format!("\"lcod://a/p{n}\": \"lcod://b/p{n}\",\n"));
+        let text = format!("{{\"replace\": {{{rows}\"lcod://a/p\": \"lcod://b/p\"}}}}");
+        Overrides::parse(text.as_bytes()).unwrap();
+    }),
+];
+
+const POLICY: &str = "schema = \"resolverd/trust@1\"\nversion = 1\n";
+
+fn entries(count: usize, entry: impl Fn(usize) -> String) -> String {
+    (0..count).map(|n| entry(n + 1_000)).collect()
+}
+
+#[test]
+fn no_reader_walks_its_text_again_for_each_entry() {
+    for (name, read) in READINGS {
+        let walked = |count: usize| {
+            WALKED.set(0);
+            read(count);
+            WALKED.get()
+        };
+        let (half, whole) = (walked(400), walked(800));
+        assert!(whole * 10 <= half * 23, "{name}: {half} bytes walked for 400 entries, {whole} for 800");
+    }
 }
 
 #[test]

@@ -221,26 +221,6 @@ fn an_error_about_a_field_gets_its_place() {
     }
 }
 
-/// Against the one that walks the whole text, on both sides of every block and line border.
-#[test]
-fn places_are_found_in_documents_of_any_length() {
-    for line in [0, 1, 99, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES] {
-        let text = ("x".repeat(line) + "\n").repeat(3 * BLOCK_BYTES / (line + 1) + 2);
-        let document = Document::of(&text);
-        let around = |border: usize| border.saturating_sub(2)..=(border + 2).min(text.len());
-        for offset in
-            [0, BLOCK_BYTES, 2 * BLOCK_BYTES, 3 * BLOCK_BYTES, text.len()].into_iter().flat_map(around)
-        {
-            let expected = Position::of(text.as_bytes(), offset);
-            assert_eq!(document.position(&text[offset..]), Some(expected), "lines of {line}, byte {offset}");
-        }
-    }
-    let wide = " ".repeat(64 * BLOCK_BYTES).replace(' ', "\n");
-    let document = Document::of(&wide);
-    document.position(&wide).unwrap();
-    assert_eq!(document.marks.get().map(Vec::len), Some(65), "one mark a block, however many lines");
-}
-
 #[test]
 fn the_place_of_foreign_text_is_unknown() {
     let text = String::from("[1]");

@@ -6,7 +6,7 @@ use serde_json::Value;
 use toml::value::{Datetime, Offset};
 
 use crate::digest::Digest;
-use crate::error::{ParseError, Position, escaped};
+use crate::error::{ParseError, Places, Position, escaped};
 use crate::id::{ComponentId, SourceId};
 use crate::instant::Civil;
 use crate::key::{Fingerprint, KeyAlgorithm};
@@ -38,7 +38,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Policy, ParseError> {
         ParseError::new("policy.syntax", "UTF-8", "other bytes").at(position)
     })?;
     let document: PolicyDocument = toml::from_str(text).map_err(|error| syntax(text, &error))?;
-    Reader { text }.policy(&document).map_err(|fault| fault.error.at(Position::of(bytes, fault.offset)))
+    let places = Places::of(bytes);
+    Reader { places: &places }.policy(&document).map_err(|fault| fault.error.at(places.at(fault.offset)))
 }
 
 /// Returns what TOML or its fields say is wrong, in our words as far as theirs can be told apart.
@@ -128,13 +129,15 @@ fn seconds(written: &Datetime) -> Option<i64> {
 
 /// Reads tables of one text.
 struct Reader<'a> {
-    text: &'a str,
+    places: &'a Places<'a>,
 }
 
 /// What rules may name.
 struct Known<'a> {
     keys: &'a [Key],
     signers: &'a [SignerSet],
+    /// Where a set is among them: there may be as many rules as sets.
+    by_name: BTreeMap<&'a str, usize>,
 }
 
 impl Reader<'_> {
@@ -155,9 +158,11 @@ impl Reader<'_> {
         let keys = each(&document.keys, "keys", |table| self.key(table))?;
         unique(&document.keys, "keys", &keys, |table| &table.id, |key| key.id.to_string())?;
         unique(&document.keys, "keys", &keys, |table| &table.fingerprint, |key| key.fingerprint.to_string())?;
-        let signers = each(&document.signers, "signers", |table| self.signers(table, &keys))?;
+        let labels = indices(keys.iter().map(|key| key.id.as_text()));
+        let signers = each(&document.signers, "signers", |table| self.signers(table, &keys, &labels))?;
         unique(&document.signers, "signers", &signers, |table| &table.name, |set| set.name.to_string())?;
-        let known = Known { keys: &keys, signers: &signers };
+        let by_name = indices(signers.iter().map(|set| set.name.as_text()));
+        let known = Known { keys: &keys, signers: &signers, by_name };
         let sources = each(&document.sources, "sources", |table| self.source(table, &known))?;
         unique(&document.sources, "sources", &sources, |table| &table.id, |rule| rule.id.to_string())?;
         let namespaces = self.namespaces(&document.namespaces, &known, &defaults)?;
@@ -167,7 +172,7 @@ impl Reader<'_> {
     }
 
     fn place<T>(&self, at: &At<T>) -> Position {
-        Position::of(self.text.as_bytes(), at.offset())
+        self.places.at(at.offset())
     }
 
     fn key(&self, at: &At<KeyTable>) -> Read<Key> {
@@ -199,20 +204,24 @@ impl Reader<'_> {
         Ok(key)
     }
 
-    fn signers(&self, at: &At<SignersTable>, keys: &[Key]) -> Read<SignerSet> {
+    fn signers(
+        &self,
+        at: &At<SignersTable>,
+        keys: &[Key],
+        labels: &BTreeMap<&str, usize>,
+    ) -> Read<SignerSet> {
         let table = at.value();
         let name = parsed(&table.name, "name", Name::parse)?;
-        let mut members = Vec::new();
+        let (mut members, mut seen) = (Vec::new(), BTreeSet::new());
         for (position, label) in table.keys.value().iter().enumerate() {
             let field = format!("keys[{position}]");
-            let index = keys.iter().position(|key| key.id.as_text() == label.value());
             let placed = |fault: Fault| fault.in_field(&field);
-            let index = index.map_or_else(
+            let index = labels.get(&**label.value()).copied().map_or_else(
                 || fault(label, "policy.unknown_key", "the id of a key of [[keys]]", label.value()),
                 Ok,
             );
             let index = index.map_err(placed)?;
-            if members.contains(&index) {
+            if !seen.insert(index) {
                 return fault(label, "policy.duplicate", "every key once", label.value()).map_err(placed);
             }
             members.push(index);
@@ -365,8 +374,7 @@ impl Known<'_> {
     fn set(&self, at: Option<&At<String>>, usage: Usage) -> Read<Option<usize>> {
         let Some(at) = at else { return Ok(None) };
         let placed = |fault: Fault| fault.in_field("signed_by");
-        let named = self.signers.iter().position(|set| set.name.as_text() == at.value());
-        let Some(index) = named else {
+        let Some(index) = self.by_name.get(&**at.value()).copied() else {
             let expected = "the name of a set of [[signers]]";
             return fault(at, "policy.unknown_signers", expected, at.value()).map_err(placed);
         };
@@ -416,6 +424,11 @@ fn keysets(table: &KeysetsTable, set: &SignerSet, keys: &[Key]) -> Read<Keysets>
         return fault(&table.source, "policy.name", expected, set.name.as_text());
     }
     Ok(Keysets { source: parsed(&table.source, "source", SourceId::parse)?, directory, version })
+}
+
+/// Returns where each of some names, no two of which are alike, is among them.
+fn indices<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, usize> {
+    names.enumerate().map(|(index, name)| (name, index)).collect()
 }
 
 fn each<T, V>(tables: &[At<T>], field: &str, read: impl Fn(&At<T>) -> Read<V>) -> Read<Vec<V>> {
@@ -557,10 +570,10 @@ fn sources(at: &At<Vec<At<String>>>) -> Read<Vec<SourceId>> {
     if at.value().is_empty() {
         return fault(at, "policy.sources", "at least one source", "none").map_err(placed);
     }
-    let mut sources: Vec<SourceId> = Vec::new();
+    let (mut sources, mut seen) = (Vec::new(), BTreeSet::new());
     for (position, text) in at.value().iter().enumerate() {
         let source = parsed(text, &format!("sources[{position}]"), SourceId::parse)?;
-        if sources.contains(&source) {
+        if !seen.insert(source.clone()) {
             return fault(text, "policy.duplicate", "every source once", text.value()).map_err(placed);
         }
         sources.push(source);
@@ -569,11 +582,11 @@ fn sources(at: &At<Vec<At<String>>>) -> Read<Vec<SourceId>> {
 }
 
 fn patterns(at: &At<Vec<At<String>>>) -> Read<Vec<Pattern>> {
-    let mut patterns: Vec<Pattern> = Vec::new();
+    let (mut patterns, mut seen) = (Vec::new(), BTreeSet::new());
     for (position, text) in at.value().iter().enumerate() {
         let field = format!("allow_deps[{position}]");
         let pattern = parsed(text, &field, Pattern::parse)?;
-        if patterns.contains(&pattern) {
+        if !seen.insert(pattern.to_string()) {
             let found = fault(text, "policy.duplicate", "every pattern once", text.value());
             return found.map_err(|fault| fault.in_field(field));
         }

@@ -1,8 +1,10 @@
 //! What is legal in a policy and should be known: rules that ask for little, keys and sets that cannot count, dead entries.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::error::Position;
+use crate::id::SourceId;
 use crate::policy::{Exception, Key, Mode, NamespaceRule, Policy, Require, Revocation, SignerSet, Waiver};
 use crate::revision::rfc3339;
 
@@ -30,18 +32,25 @@ impl fmt::Display for Finding {
 pub fn lint(policy: &Policy, now_s: i64) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut add = |reason, place, text| findings.push(Finding { reason, place, text });
+    // There may be as many of one table as of another, so that none is looked through for each of another.
+    let used: BTreeSet<usize> = policy.signers.iter().flat_map(|set| &set.keys).copied().collect();
+    let by_sources = policy.sources.iter().map(|rule| rule.signed_by);
+    let by_namespaces = policy.namespaces.iter().map(|rule| rule.signed_by);
+    let named: BTreeSet<usize> = by_sources.chain(by_namespaces).flatten().collect();
+    let listed = policy.namespaces.iter().flat_map(|rule| &rule.sources);
+    let supplying: BTreeSet<&SourceId> = policy.sources.iter().map(|rule| &rule.id).chain(listed).collect();
+    let signed = policy.sources.iter().filter(|rule| rule.signed_by.is_some());
+    let signed: BTreeSet<&SourceId> = signed.map(|rule| &rule.id).collect();
     for (index, key) in policy.keys.iter().enumerate() {
         if let Some((reason, text)) = ending(key, now_s) {
             add(reason, key.place, text);
         }
-        if !policy.signers.iter().any(|set| set.keys.contains(&index)) {
+        if !used.contains(&index) {
             add("lint.key_unused", key.place, format!("no set of signers has the key {}", key.id));
         }
     }
     for (index, set) in policy.signers.iter().enumerate() {
-        let named = policy.sources.iter().map(|rule| rule.signed_by);
-        let mut named = named.chain(policy.namespaces.iter().map(|rule| rule.signed_by));
-        if !named.any(|by| by == Some(index)) {
+        if !named.contains(&index) {
             add("lint.signers_unused", set.place, format!("no rule names the signers {}", set.name));
         } else if !can_be_met(policy, set, now_s) {
             let text = format!("too few keys of {} count now: whatever they must sign is refused", set.name);
@@ -50,9 +59,7 @@ pub fn lint(policy: &Policy, now_s: i64) -> Vec<Finding> {
     }
     for set in &policy.signers {
         let Some(keysets) = &set.keysets else { continue };
-        let is_named = policy.sources.iter().any(|rule| rule.id == keysets.source)
-            || policy.namespaces.iter().any(|rule| rule.sources.contains(&keysets.source));
-        if !is_named {
+        if !supplying.contains(&keysets.source) {
             let source = &keysets.source;
             let text = format!("{} publishes its keysets beside {source}, which no rule names", set.name);
             add("lint.keysets_source", set.place, text);
@@ -65,7 +72,7 @@ pub fn lint(policy: &Policy, now_s: i64) -> Vec<Finding> {
         }
     }
     for rule in &policy.namespaces {
-        for (reason, text) in weak(policy, rule) {
+        for (reason, text) in weak(rule, &signed) {
             add(reason, rule.place, text);
         }
     }
@@ -103,11 +110,11 @@ fn can_be_met(policy: &Policy, set: &SignerSet, now_s: i64) -> bool {
     left.len() >= set.threshold && has_all
 }
 
-fn weak(policy: &Policy, rule: &NamespaceRule) -> Vec<(&'static str, String)> {
+fn weak(rule: &NamespaceRule, signed: &BTreeSet<&SourceId>) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     // A signed catalogue vouches for the bytes of what it lists by digest.
-    let is_signed = |source| policy.source(source).is_some_and(|rule| rule.signed_by.is_some());
-    let is_vouched_for = rule.require == Require::Digest && rule.sources.iter().all(is_signed);
+    let mut sources = rule.sources.iter();
+    let is_vouched_for = rule.require == Require::Digest && sources.all(|source| signed.contains(source));
     if rule.require != Require::Signature && !is_vouched_for {
         found.push(("lint.unsigned", format!("nothing has to be signed under {}", rule.name)));
     }

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::dialect::estream::document::{self, ManifestDocument};
 use crate::dialect::estream::{KERNEL, manifest};
-use crate::error::{ParseError, Position, escaped};
+use crate::error::{ParseError, Places, Position, escaped};
 use crate::id::{ComponentId, Dialect, Reference};
 use crate::path::{DocPath, SEGMENT_BYTES_MAX};
 use crate::version::{Grammar, Version, VersionReq};
@@ -101,8 +101,7 @@ pub fn read(bytes: &[u8]) -> Result<Reading, ParseError> {
     }
     let text = document::manifest_text(bytes)?;
     let root = DeTable::parse(text).map_err(|error| document::unread(text, &error))?;
-    let behind = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-    let mut walk = Walk { lines: std::iter::once(0).chain(behind).collect(), faults: Vec::new() };
+    let mut walk = Walk { places: Places::of(text.as_bytes()), faults: Vec::new() };
     let declared = walk.all(&root);
     let Walk { mut faults, .. } = walk;
     faults.truncate(FAULTS_MAX);
@@ -230,17 +229,14 @@ const OPTIONAL: &[(&str, &[(&str, Kind)])] = &[
 ];
 
 /// Goes through a manifest and keeps what is wrong.
-struct Walk {
-    /// Where each line begins: every name of a list has a place, and to count its lines for each would take its time.
-    lines: Vec<usize>,
+struct Walk<'a> {
+    places: Places<'a>,
     faults: Vec<ParseError>,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn at(&self, span: Range<usize>) -> Position {
-        let line = self.lines.partition_point(|start| *start <= span.start);
-        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
-        Position { line, column: span.start - start + 1 }
+        self.places.at(span.start)
     }
 
     fn fault(&mut self, field: &str, span: Range<usize>, error: ParseError) {

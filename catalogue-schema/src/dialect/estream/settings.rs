@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::error::{ParseError, Position};
+use crate::error::{ParseError, Places, Position};
 use crate::id::SourceId;
 
 /// The id of the source that `default` becomes.
@@ -120,7 +120,8 @@ impl Settings {
     /// **Errors**: it is no TOML; a value of another type, out of range or empty; a name that cannot be the id of a source, or stands
     /// there twice. Each with line and column.
     pub fn parse(text: &str, directory: &Path) -> Result<Settings, ParseError> {
-        let at = |span: Range<usize>| Position::of(text.as_bytes(), span.start);
+        let places = Places::of(text.as_bytes());
+        let at = |span: Range<usize>| places.at(span.start);
         let document: Document = toml::from_str(text).map_err(|error| {
             let found = ParseError::new("input.toml", "the configuration of eStream", error.message());
             match error.span() {
