@@ -251,6 +251,18 @@ fn after_a_clock_far_ahead_sources_go_on_ageing_and_an_operator_ends_it_by_one_s
     assert!(!next.starts_with("21"), "told by the clock of today: {status:#}");
     let said = status.to_string();
     assert!(said.contains("clock.backwards") && said.contains("resolverd trust reset --clock"), "{said}");
+    // Nor does a clock that is set back bring back what has expired, however far ahead the highest one stands.
+    let beside = world.beside(&world.sandbox.state());
+    let alone = Clocked { sandbox: &beside, library: &library };
+    let (published, away) = (world.sandbox.path("published"), world.sandbox.path("away"));
+    std::fs::rename(&published, &away).unwrap();
+    for (clock, is_served) in [("+29d", true), ("+31d", false), ("+0", false), ("+20d", false)] {
+        alone.set(clock);
+        assert_eq!(alone.served() == Served::Round(1), is_served, "{clock}");
+        assert_ne!(alone.run(&["sync"]).status, 0, "{clock}: nothing is there to be synced");
+        assert_eq!(alone.served() == Served::Round(1), is_served, "{clock}, after a sync that failed");
+    }
+    std::fs::rename(away, published).unwrap();
     stepped.set("+60d");
     expired("60 days unchecked, and nobody has reset the clock");
 

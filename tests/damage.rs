@@ -383,3 +383,26 @@ fn a_read_beside_a_generation_of_another_version_says_why_it_syncs() {
     );
     assert_eq!(served(&world.sandbox), Served::Round(1));
 }
+
+#[test]
+fn a_generation_of_another_version_is_replaced_only_when_every_source_is_read() {
+    let world = World::synced(1);
+    of_format(&world.sandbox, "resolverd/generation@3", true);
+    let alone = world.beside(&world.sandbox.state());
+    std::fs::remove_dir_all(world.sandbox.path("published")).unwrap();
+    let kept = || {
+        let read = |name: &str| std::fs::read(alone.state().join(name)).unwrap();
+        (read("current"), read("generations/1.json"), files(&alone.state().join("shelf")))
+    };
+    let before = kept();
+    for arguments in [&["sync"][..], &["resolve", "lcod://crash/part00"], &["components"]] {
+        let said = alone.run(arguments);
+        assert_ne!(said.status, 0, "{arguments:?}: {said:?}");
+        for word in ["store.newer_format", "before every source is read"] {
+            assert!(said.stderr.contains(word), "{word}: {arguments:?}: {said:?}");
+        }
+        assert!(kept() == before, "{arguments:?}");
+    }
+    let status = alone.run(&["status", "--offline"]);
+    assert!(status.stdout.contains("resolverd/generation@3"), "{status:?}");
+}

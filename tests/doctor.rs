@@ -639,3 +639,28 @@ fn a_state_directory_that_cannot_be_written_is_read() {
     assert!(examined.status == 1 && examined.stdout.contains("chmod"), "{examined:?}");
     set_modes(0, 0o600);
 }
+
+#[test]
+fn an_index_that_nobody_could_compare_is_not_called_sound() {
+    let pristine = synced();
+    for is_policy_broken in [false, true] {
+        let sandbox = copy_of(&pristine);
+        for path in contents(&sandbox.state().join("index")).into_keys() {
+            if path.is_file() {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        if is_policy_broken {
+            std::fs::create_dir_all(sandbox.path("config/resolverd")).unwrap();
+            std::fs::write(sandbox.path("config/resolverd/trust.toml"), "version = \n").unwrap();
+        }
+        // A copy of the index, in which it is looked at, can be made nowhere.
+        let mut command = sandbox.command();
+        let said = Said::of(command.env("TMPDIR", "/nonexistent").args(["doctor", "--repair", "-o", "json"]));
+        let answer: Value = serde_json::from_str(&said.stdout).unwrap();
+        let repair = &answer["repair"];
+        assert_eq!(repair["sound"], Value::Null, "{answer:#}");
+        assert_eq!(repair["rebuilt"]["isSame"] == true, !is_policy_broken, "{answer:#}");
+        assert_eq!(repair["left"] == json!([]), !is_policy_broken, "{answer:#}");
+    }
+}

@@ -326,7 +326,8 @@ fn c6_a_memory_that_a_newer_program_wrote_is_left_alone() {
     std::fs::write(&path, &newer).unwrap();
     for verb in [&["resolve", "lcod://acme/x"][..], &["sync"], &["doctor", "--repair"]] {
         let said = sandbox.run(verb);
-        assert!(said.status != 0 && said.stderr.contains("resolverd/trust-state@3"), "{verb:?}: {said:?}");
+        let told = format!("{}{}", said.stdout, said.stderr);
+        assert!(said.status != 0 && told.contains("resolverd/trust-state@3"), "{verb:?}: {said:?}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), newer, "{verb:?}");
     }
     let said = sandbox.run(&["doctor"]);

@@ -90,6 +90,7 @@ impl From<SyncError> for DaemonError {
             SyncError::Store(error) => DaemonError::Store(error),
             SyncError::Locked(problem) => DaemonError::Order(OrderError::Locked(problem)),
             SyncError::Lost(problem) => DaemonError::Order(OrderError::Lost(problem)),
+            SyncError::Foreign { .. } => DaemonError::Order(OrderError::Store(error.to_string())),
         }
     }
 }

@@ -190,10 +190,12 @@ fn mend(settings: &Settings, lock: StateLock, done: &mut Repaired) -> Result<(),
         Some(Kept::Snapshot(snapshot)) => snapshot.generation.clone(),
         Some(Kept::File(_)) | None => generation.clone(),
     };
+    let is_opened = matches!(writer.past, Some(Kept::Snapshot(_)));
     let _lock = writer.close();
     let mut aside = inspect::aside(directory)?;
     aside.retain(|path| !known.contains(path));
-    let is_kept = compared.state != Standing::Wrong && aside.is_empty();
+    let is_same = opened.number == generation.number && opened.root == generation.root;
+    let is_untouched = compared.state != Standing::Wrong && aside.is_empty() && is_same;
     done.set_aside.extend(aside);
     let verified = kept::index(directory, &opened, &shelf);
     if verified.state == Standing::Wrong {
@@ -204,17 +206,18 @@ fn mend(settings: &Settings, lock: StateLock, done: &mut Repaired) -> Result<(),
     {
         done.mended.push(format!("{damage}; generation {} is in force", opened.number));
     }
-    match is_kept {
-        true => done.sound = Some(Sound::of(&opened)),
-        false => {
-            info!(generation = opened.number, "the index was rebuilt from the shelf");
-            done.rebuilt = Some(Rebuilt {
-                is_same: opened.number == generation.number && opened.root == generation.root,
-                generation: opened.number,
-                snapshot: opened.snapshot.to_string(),
-                components: opened.components,
-            });
-        }
+    if is_untouched && verified.state == Standing::Ok {
+        done.sound = Some(Sound::of(&opened));
+    } else if is_opened {
+        info!(generation = opened.number, "the index was rebuilt from the shelf");
+        done.rebuilt = Some(Rebuilt {
+            is_same,
+            generation: opened.number,
+            snapshot: opened.snapshot.to_string(),
+            components: opened.components,
+        });
+    } else if verified.state != Standing::Wrong {
+        done.leave(format!("{}: {}", verified.subject, verified.found), "resolverd doctor");
     }
     Ok(())
 }

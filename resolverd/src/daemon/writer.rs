@@ -724,6 +724,7 @@ impl Writer {
             unknown_order: self.settings.unknown_order,
             max_stale_s: self.settings.max_stale_s,
             checked: self.checks.known(clock),
+            is_behind: clock.behind_s() > 0,
             policies: Arc::clone(&standing.in_force),
             proofs: Arc::clone(&standing.proofs),
         }

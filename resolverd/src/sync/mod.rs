@@ -81,6 +81,14 @@ pub enum SyncError {
     /// What was accepted before is lost, and nobody has accepted that.
     #[error("nothing is accepted: {0}")]
     Lost(Refusal),
+    /// Another version of the program wrote the last generation, and what it alone knows of would be lost.
+    #[error("{problem}; nothing takes its place before every source is read, and these are not: {unread}")]
+    Foreign {
+        /// What was found.
+        problem: Refusal,
+        /// The sources and catalogues that are not read.
+        unread: String,
+    },
 }
 
 impl From<PackedError> for SyncError {
@@ -116,6 +124,8 @@ pub struct Rules {
     pub max_stale_s: u64,
     /// When each source was last checked, in seconds since 1970-01-01 UTC.
     pub checked: BTreeMap<SourceId, i64>,
+    /// The clock stands behind the highest one seen, so that no time says that a source is younger than it was.
+    pub is_behind: bool,
     /// The trust policies in force.
     pub policies: Arc<Policies>,
     /// What is known of signatures.
@@ -336,6 +346,12 @@ impl Sync<'_> {
             warn!(source = %outcome.id, health = ?outcome.health, error = %shown(outcome.error.as_ref()), "source");
         }
 
+        if let Some(problem) = store.foreign() {
+            let unread = unread(&draft.generation);
+            if !unread.is_empty() {
+                return Err(SyncError::Foreign { problem: problem.clone(), unread: unread.join(", ") });
+            }
+        }
         let listed = draft.generation.catalogues.iter().filter_map(|state| state.errand.node());
         store.remember(accepted, &listed.map(RevisionKey::of).collect())?;
         let committed = match past.snapshot() {
@@ -480,8 +496,9 @@ impl Sync<'_> {
             let is_due = match self.rules.checked.get(&source.id).copied() {
                 // Where nothing may be fetched nothing ages, and what has expired is not brought back by a flag.
                 _ if self.offline => was_expired,
-                // Only a check brings back what has expired, also where the time of the last one is lost.
+                // Only a check brings back what has expired, also where the time of the last one is lost or cannot be trusted.
                 None if was_expired => true,
+                Some(_) if was_expired && self.rules.is_behind => true,
                 known => {
                     let checked_s = known.or(last.map(|last| last.committed_s)).unwrap_or(self.now_s);
                     self.now_s >= expiry(checked_s, max_stale_s)
@@ -631,6 +648,14 @@ fn restore_shadows(
         }
     }
     Ok(())
+}
+
+/// Returns the sources and catalogues that are not read.
+fn unread(generation: &Generation) -> Vec<String> {
+    let sources = generation.sources.iter().filter(|state| state.health == Health::Unread);
+    let catalogues = generation.catalogues.iter().filter(|state| state.health == Health::Unread);
+    let catalogues = catalogues.filter_map(|state| Some(state.errand.node()?.id.to_string()));
+    sources.map(|state| state.source.id.to_string()).chain(catalogues).collect()
 }
 
 fn has_expired(generation: &Generation, source: &SourceId) -> bool {

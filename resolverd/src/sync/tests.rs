@@ -35,6 +35,7 @@ fn rules() -> Rules {
         unknown_order: UnknownOrder::Accept,
         max_stale_s: 1_000,
         checked: BTreeMap::new(),
+        is_behind: false,
         policies: Arc::default(),
         proofs: Arc::default(),
     }
