@@ -13,6 +13,8 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use foldhash::quality::RandomState;
+
 use crate::id::{ComponentId, Reference};
 use crate::packed::Packed;
 use crate::range::Span;
@@ -234,6 +236,9 @@ fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
+/// Numbers by what they stand for. A table has a key of its own, since the texts come from outside, and lives for a moment.
+type Known<K> = HashMap<K, u32, RandomState>;
+
 /// A graph that is being made.
 struct Maker<'a> {
     components: &'a [Packed],
@@ -244,11 +249,11 @@ struct Maker<'a> {
     texts: String,
     text_ends: Vec<u32>,
     strangers: Vec<ComponentId>,
-    known_lists: HashMap<&'a str, u32>,
-    known_edges: HashMap<&'a str, u32>,
-    known_nodes: HashMap<&'a str, u32>,
-    known_texts: HashMap<&'a str, u32>,
-    known_several: HashMap<Box<[Interval]>, u32>,
+    known_lists: Known<&'a str>,
+    known_edges: Known<&'a str>,
+    known_nodes: Known<&'a str>,
+    known_texts: Known<&'a str>,
+    known_several: Known<Box<[Interval]>>,
 }
 
 impl<'a> Maker<'a> {
@@ -262,11 +267,11 @@ impl<'a> Maker<'a> {
             texts: String::new(),
             text_ends: Vec::new(),
             strangers: Vec::new(),
-            known_lists: HashMap::from([("[]", 0)]),
-            known_edges: HashMap::new(),
-            known_nodes: HashMap::new(),
-            known_texts: HashMap::new(),
-            known_several: HashMap::new(),
+            known_lists: Known::from_iter([("[]", 0)]),
+            known_edges: Known::default(),
+            known_nodes: Known::default(),
+            known_texts: Known::default(),
+            known_several: Known::default(),
         }
     }
 
@@ -341,7 +346,7 @@ impl<'a> Maker<'a> {
     }
 }
 
-fn known<K: Hash + Eq>(known: &mut HashMap<K, u32>, key: K, make: impl FnOnce() -> u32) -> u32 {
+fn known<K: Hash + Eq>(known: &mut Known<K>, key: K, make: impl FnOnce() -> u32) -> u32 {
     *known.entry(key).or_insert_with(make)
 }
 
