@@ -530,6 +530,12 @@ impl Writer {
         self.store.memory().clock(now_s())
     }
 
+    /// Returns the time like [`Writer::clock`], and remembers it where it is the highest so far.
+    fn see_clock(&mut self) -> Clock {
+        let now_s = now_s();
+        Clock { now_s, latest_s: self.store.see_clock(now_s) }
+    }
+
     /// Publishes what is due by [`Writer::next_change_s`], without network.
     pub(super) fn expire(&mut self, state: &State) -> Outcome {
         let clock = self.clock();
@@ -571,8 +577,7 @@ impl Writer {
         if let Some(generation) = self.past.as_ref().map(Kept::generation) {
             self.checks.assume(generation);
         }
-        let now_s = now_s();
-        let clock = Clock { now_s, latest_s: self.store.see_clock(now_s) };
+        let clock = self.see_clock();
         self.checks.settle(clock);
         if !self.policies.is_locked && self.due_s(clock).is_some_and(|due_s| due_s <= clock.latest_s) {
             self.run(&self.sources.clone(), Scope::Rebuild)?;
@@ -617,8 +622,7 @@ impl Writer {
 
     /// Shows readers the ages of sources, when they expire, what is remembered, and what is wrong with memory or clock.
     pub(super) fn show(&mut self, state: &State) {
-        let now_s = now_s();
-        let clock = Clock { now_s, latest_s: self.store.see_clock(now_s) };
+        let clock = self.see_clock();
         self.checks.settle(clock);
         self.shown_s = clock.latest_s;
         state.show_ages(self.checks.ages(clock));
@@ -634,7 +638,7 @@ impl Writer {
             seen_s: clock.latest_s,
             expires: sources.unwrap_or_default().iter().filter_map(expires).collect(),
             known: memory.all().filter_map(Known::of).collect(),
-            problems: self.store.problems(now_s),
+            problems: self.store.problems(clock.now_s),
         });
     }
 
@@ -679,8 +683,7 @@ impl Writer {
         let checked: Vec<SourceId> =
             report.sources.iter().filter(|source| source.checked).map(|source| source.id.clone()).collect();
         let configured: Vec<SourceId> = report.sources.iter().map(|source| source.id.clone()).collect();
-        let now_s = now_s();
-        let clock = Clock { now_s, latest_s: self.store.see_clock(now_s) };
+        let clock = self.see_clock();
         self.checks.note(&checked, &configured, clock);
         if let Some(generation) = self.past.as_ref().map(Kept::generation) {
             self.checks.assume(generation);
@@ -698,8 +701,7 @@ impl Writer {
             self.not_lost().map_err(SyncError::Lost)?;
         }
         let limits = self.policies.lowered(&self.settings.limits);
-        let now_s = now_s();
-        let clock = Clock { now_s, latest_s: self.store.see_clock(now_s) };
+        let clock = self.see_clock();
         let rules = self.rules(&self.policies, clock);
         let sync = sync(&self.shelf, &self.origins, &self.settings, (&limits, &rules), clock.latest_s);
         let past = match &self.past {

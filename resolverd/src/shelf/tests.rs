@@ -324,16 +324,24 @@ fn the_heads_beside_a_pack_say_what_the_pack_says() {
     assert_eq!(names(), [""; 0]);
 }
 
-#[test]
-fn a_pack_whose_bytes_are_others_than_its_heads_say_gives_none_of_them() {
+/// Where a hundred documents are kept, the documents, and the files with their heads and themselves.
+type WithHeads = (tempfile::TempDir, Vec<(Digest, Vec<u8>)>, [std::path::PathBuf; 2]);
+
+/// Keeps a hundred documents in a pack that has heads.
+fn with_heads() -> WithHeads {
     let home = tempfile::tempdir().unwrap();
     let documents: Vec<_> = (0..100).map(|at| document(&format!("document {at}"))).collect();
     Shelf::open(home.path()).unwrap().keep(&documents).unwrap();
-    let [_, (_, pack)] = &durable::entries(&home.path().join("shelf/packs")).unwrap()[..] else {
-        panic!("a pack and its heads")
-    };
-    let length = std::fs::metadata(pack).unwrap().len();
-    std::fs::write(pack, vec![0; length as usize]).unwrap();
+    let files = durable::entries(&home.path().join("shelf/packs")).unwrap();
+    let paths: Vec<_> = files.into_iter().map(|(_, path)| path).collect();
+    (home, documents, paths.try_into().unwrap())
+}
+
+#[test]
+fn a_pack_whose_bytes_are_others_than_its_heads_say_gives_none_of_them() {
+    let (home, documents, [_, pack]) = with_heads();
+    let length = std::fs::metadata(&pack).unwrap().len();
+    std::fs::write(&pack, vec![0; length as usize]).unwrap();
     let shelf = Shelf::open(home.path()).unwrap();
     documents.iter().for_each(|kept| check(&shelf, kept, Gone));
     shelf.keep(&documents).unwrap();
@@ -343,13 +351,8 @@ fn a_pack_whose_bytes_are_others_than_its_heads_say_gives_none_of_them() {
 
 #[test]
 fn who_looks_for_damage_believes_the_packs_and_not_their_heads() {
-    let home = tempfile::tempdir().unwrap();
-    let documents: Vec<_> = (0..100).map(|at| document(&format!("document {at}"))).collect();
-    Shelf::open(home.path()).unwrap().keep(&documents).unwrap();
-    let [_, (_, pack)] = &durable::entries(&home.path().join("shelf/packs")).unwrap()[..] else {
-        panic!("a pack and its heads")
-    };
-    let mut bytes = std::fs::read(pack).unwrap();
+    let (home, documents, [_, pack]) = with_heads();
+    let mut bytes = std::fs::read(&pack).unwrap();
     let frame = PACK_MAGIC.len() + 50 * (HEAD_BYTES as usize + "document 10".len());
     bytes[frame..frame + 100].fill(0);
     std::fs::write(pack, bytes).unwrap();
@@ -360,17 +363,11 @@ fn who_looks_for_damage_believes_the_packs_and_not_their_heads() {
 
 #[test]
 fn heads_that_cannot_be_removed_disturb_nobody() {
-    let home = tempfile::tempdir().unwrap();
-    let documents: Vec<_> = (0..100).map(|at| document(&format!("document {at}"))).collect();
-    let shelf = Shelf::open(home.path()).unwrap();
-    shelf.keep(&documents).unwrap();
-    let packs = home.path().join("shelf/packs");
-    let [(_, heads), (_, pack)] = &durable::entries(&packs).unwrap()[..] else {
-        panic!("a pack and its heads")
-    };
+    let (home, documents, [heads, pack]) = with_heads();
+    let (shelf, packs) = (Shelf::open(home.path()).unwrap(), home.path().join("shelf/packs"));
     // Directories are removed by no call that removes files.
-    std::fs::remove_file(heads).unwrap();
-    std::fs::create_dir(heads).unwrap();
+    std::fs::remove_file(&heads).unwrap();
+    std::fs::create_dir(&heads).unwrap();
     std::fs::create_dir(packs.join("0000.heads")).unwrap();
     shelf.sweep(&Live::default()).unwrap();
     assert!(!pack.exists());
