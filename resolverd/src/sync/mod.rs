@@ -82,7 +82,9 @@ pub enum SyncError {
     #[error("nothing is accepted: {0}")]
     Lost(Refusal),
     /// Another version of the program wrote the last generation, and what it alone knows of would be lost.
-    #[error("{problem}; nothing takes its place before every source is read, and these are not: {unread}")]
+    #[error(
+        "{problem}; nothing takes its place before every source is read, and these are not: {unread}; bring them back, or take them out of the sources file"
+    )]
     Foreign {
         /// What was found.
         problem: Refusal,
