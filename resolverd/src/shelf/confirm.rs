@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use catalogue_schema::digest::Digest;
 
-use crate::shelf::{Index, Shelf, ShelfError, Spot};
+use crate::shelf::{Index, Kind, Shelf, ShelfError, Spot};
 
 /// How a file looks: inode, length, and when it was changed last, in seconds and nanoseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Shelf {
         self.distrust();
         let mut run = self.run();
         for digest in digests {
-            let is_sound = self.index().is_sound(&digest);
+            let is_sound = self.index().is_sound(Kind::Documents, &digest);
             if !is_sound && run.read(&digest)?.is_none() {
                 return Ok(false);
             }

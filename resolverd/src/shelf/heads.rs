@@ -1,13 +1,13 @@
 //! The heads of a pack once more, in a file beside it: a pack of many small documents is opened without reading all of them. Only a
-//! help: nothing is known by it that the pack does not say, and a document is digested whenever it is read.
+//! help: nothing is known by it that the pack does not say, and a document is checked whenever it is read.
 //!
 //! **Shape**: the line [`MAGIC`], CRC-32 of what follows (u32), length of the pack (u64), then the heads of its frames in their order:
-//! 32 bytes SHA-256 and the length (u64). Numbers are big endian.
+//! 32 bytes and the length (u64). Numbers are big endian.
 
 use std::path::Path;
 
 use crate::shelf::durable;
-use crate::shelf::{Frame, HEAD_BYTES, PACK_MAGIC, head};
+use crate::shelf::{Frame, HEAD_BYTES, Kind, head};
 
 /// How such a file starts.
 const MAGIC: &[u8] = b"resolverd/heads@1\n";
@@ -23,7 +23,7 @@ pub(super) fn write(pack: &Path, length: u64, frames: &[Frame]) {
     }
     let mut heads = Vec::with_capacity(8 + frames.len() * HEAD_BYTES as usize);
     heads.extend(length.to_be_bytes());
-    frames.iter().for_each(|frame| heads.extend(head(&frame.sha256, frame.length)));
+    frames.iter().for_each(|frame| heads.extend(head(&frame.name, frame.length)));
     let sum = crc32fast::hash(&heads).to_be_bytes();
     if let Err(error) = durable::write(directory, &name, &[MAGIC, &sum, &heads]) {
         tracing::debug!(%error, "a pack will be read whole when it is opened");
@@ -31,7 +31,7 @@ pub(super) fn write(pack: &Path, length: u64, frames: &[Frame]) {
 }
 
 /// Reads the heads of the pack at `pack`, which has `length` bytes; `None` where they are not there or not those of such a pack.
-pub(super) fn read(pack: &Path, length: u64) -> Option<Vec<Frame>> {
+pub(super) fn read(pack: &Path, kind: Kind, length: u64) -> Option<Vec<Frame>> {
     let path = pack.with_file_name(beside(pack)?);
     // All of it but a few bytes is a part of the pack. What is a link, a pipe or longer was not written here.
     let length_max = length.saturating_add(MAGIC.len() as u64 + 12);
@@ -44,11 +44,11 @@ pub(super) fn read(pack: &Path, length: u64) -> Option<Vec<Frame>> {
     }
     let (heads, []) = heads.as_chunks::<{ HEAD_BYTES as usize }>() else { return None };
     let mut frames = Vec::with_capacity(heads.len());
-    let mut at = PACK_MAGIC.len() as u64;
+    let mut at = kind.magic().len() as u64;
     for head in heads {
-        let (sha256, size) = head.split_first_chunk()?;
+        let (name, size) = head.split_first_chunk()?;
         let (offset, size) = (at.checked_add(HEAD_BYTES)?, u64::from_be_bytes(size.try_into().ok()?));
-        frames.push(Frame { sha256: *sha256, offset, length: size });
+        frames.push(Frame { name: *name, offset, length: size });
         at = offset.checked_add(size)?;
     }
     (at == length).then_some(frames)
@@ -64,7 +64,8 @@ pub(super) fn remove(pack: &Path) {
 /// Removes the heads of packs that are gone, which a killed process left in `packs`.
 pub(super) fn tidy(packs: &Path) {
     for (name, path) in durable::entries(packs).unwrap_or_default() {
-        if name.ends_with(".heads") && !path.with_extension("pack").exists() {
+        let is_of = |extension: &&str| path.with_extension(extension).exists();
+        if name.ends_with(".heads") && !["pack", "blocks"].iter().any(is_of) {
             put_away(&path);
         }
     }
@@ -79,5 +80,7 @@ fn put_away(path: &Path) {
 
 /// Returns the name of the file with the heads of a pack; `None` for what is none.
 fn beside(pack: &Path) -> Option<String> {
-    Some(format!("{}.heads", pack.file_name()?.to_str()?.strip_suffix(".pack")?))
+    let name = pack.file_name()?.to_str()?;
+    let kind = Kind::of_pack(name)?;
+    Some(format!("{}.heads", name.strip_suffix(kind.suffix())?))
 }

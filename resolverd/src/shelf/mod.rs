@@ -1,14 +1,18 @@
-//! The shelf (pillar, with the store): documents as received, kept by digest. Never parses or judges them.
+//! The shelf (pillar, with the store): documents as received, kept by digest, and long blocks of the index. Never parses or judges
+//! them.
 //!
 //! # Layout
 //! - `shelf/packs/<sha256 of the file>.pack`: the line [`PACK_MAGIC`], then per document 32 bytes SHA-256, the length as
 //!   a big-endian u64, and the bytes. Written once, never changed.
-//! - `shelf/packs/<sha256 of the file>.heads`: the heads of a pack of many documents once more, so that opening need not read what
+//! - `shelf/packs/<sha256 of the heads>.blocks`: the line [`BLOCKS_MAGIC`], then blocks in the same way, under the 32 bytes that
+//!   stand for them in the index, which are no digest of their bytes: whoever reads one says whether it is the right one.
+//! - `shelf/packs/<name of a pack>.heads`: the heads of a pack of many documents once more, so that opening need not read what
 //!   stands between them (see [`heads`]). A pack without it, or with a damaged one, is read itself.
-//! - `shelf/objects/<sha256>`: one document over [`OBJECT_BYTES_MIN`], nothing around it.
+//! - `shelf/objects/<sha256>`: one document over [`OBJECT_BYTES_MIN`], nothing around it; `shelf/objects/<hex digits>.block`: such a
+//!   block.
 //!
 //! Opening reads the heads of the frames only. A frame that the file does not hold whole ends its pack; what stands
-//! before it is used. Bytes are digested whenever they are read, so damage is noticed there and never handed out.
+//! before it is used. Bytes are checked whenever they are read, so damage is noticed there and never handed out.
 
 mod confirm;
 pub mod durable;
@@ -34,8 +38,10 @@ use sha2::{Digest as _, Sha256};
 use crate::shelf::confirm::Stamp;
 use crate::shelf::durable::{Failed, failed};
 
-/// How a pack starts.
+/// How a pack of documents starts.
 pub const PACK_MAGIC: &[u8] = b"resolverd/pack@1\n";
+/// How a pack of blocks starts.
+pub const BLOCKS_MAGIC: &[u8] = b"resolverd/blocks@1\n";
 /// Documents longer than this lie alone.
 pub const OBJECT_BYTES_MIN: u64 = 1 << 20;
 
@@ -71,6 +77,46 @@ impl From<Failed> for ShelfError {
     }
 }
 
+/// What a file holds, and how what it holds is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Documents, by their SHA-256.
+    Documents,
+    /// Blocks of the index, by what stands for them there.
+    Blocks,
+}
+
+impl Kind {
+    /// Returns what a pack of this name holds; `None` for what is none.
+    fn of_pack(name: &str) -> Option<Kind> {
+        [Kind::Documents, Kind::Blocks].into_iter().find(|kind| name.ends_with(kind.suffix()))
+    }
+
+    /// Returns what stands behind the name of a pack.
+    fn suffix(self) -> &'static str {
+        match self {
+            Kind::Documents => ".pack",
+            Kind::Blocks => ".blocks",
+        }
+    }
+
+    /// Returns what stands behind the name of something that lies alone.
+    fn suffix_alone(self) -> &'static str {
+        match self {
+            Kind::Documents => "",
+            Kind::Blocks => ".block",
+        }
+    }
+
+    /// Returns how a pack starts.
+    fn magic(self) -> &'static [u8] {
+        match self {
+            Kind::Documents => PACK_MAGIC,
+            Kind::Blocks => BLOCKS_MAGIC,
+        }
+    }
+}
+
 /// Where everything lies. A document may lie in several places, since one of them may turn out to be damaged.
 #[derive(Debug, Default)]
 struct Index {
@@ -80,8 +126,8 @@ struct Index {
     /// The places in `spots`, by the digests of what lies there.
     table: HashTable<u32>,
     keys: RandomState,
-    /// Every file and its length.
-    files: BTreeMap<Arc<Path>, u64>,
+    /// Every file, what it holds, and its length.
+    files: BTreeMap<Arc<Path>, (Kind, u64)>,
     /// The files by the numbers that spots give them.
     paths: Vec<Arc<Path>>,
     /// How the files looked in which documents were confirmed (see `confirm.rs`).
@@ -90,15 +136,16 @@ struct Index {
     has_sound: bool,
 }
 
-/// A document in a file.
+/// A document or a block in a file.
 #[derive(Debug, Clone, Copy)]
 struct Spot {
-    sha256: [u8; 32],
+    name: [u8; 32],
+    kind: Kind,
     offset: u64,
     length: u64,
     /// The number of its file; [`NOWHERE`] for what was forgotten.
     file: u32,
-    /// Its bytes were written or digested by this process.
+    /// Its bytes were written or checked by this process.
     is_sound: bool,
 }
 
@@ -108,7 +155,7 @@ const NOWHERE: u32 = u32::MAX;
 /// A document in a file that nobody has taken in yet.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
-    sha256: [u8; 32],
+    name: [u8; 32],
     offset: u64,
     length: u64,
 }
@@ -119,24 +166,28 @@ pub type Live = HashSet<Digest, RandomState>;
 /// Documents to be written.
 type News<'a> = Vec<(&'a Digest, &'a [u8])>;
 
-/// A file, its length, and the live documents in it.
-type Census = (Arc<Path>, u64, Vec<Frame>);
+/// A file, its length, what it holds, and what of that is live.
+type Census = (Arc<Path>, u64, Kind, Vec<Frame>);
+
+/// Tells what stands for a block in the index; `None` for what is no block.
+pub type NameOfBlock = fn(&[u8]) -> Option<Digest>;
 
 impl Index {
     /// Returns where a document lies, best after the place `after`, where the one behind it mostly lies.
-    fn find(&self, digest: &Digest, after: usize) -> Option<usize> {
-        let sha256 = sha256_of(digest)?;
+    fn find(&self, kind: Kind, digest: &Digest, after: usize) -> Option<usize> {
+        let name = name_of(digest)?;
         let is = |at: &usize| {
-            self.spots.get(*at).is_some_and(|spot| spot.sha256 == *sha256 && spot.file != NOWHERE)
+            let spot = self.spots.get(*at);
+            spot.is_some_and(|spot| spot.name == *name && spot.kind == kind && spot.file != NOWHERE)
         };
         Some(after.wrapping_add(1)).filter(is).or_else(|| {
-            let alike = self.table.iter_hash(self.hash(sha256)).map(|at| *at as usize);
+            let alike = self.table.iter_hash(self.hash(name)).map(|at| *at as usize);
             alike.filter(is).max()
         })
     }
 
-    fn hash(&self, sha256: &[u8; 32]) -> u64 {
-        hash(&self.keys, sha256)
+    fn hash(&self, name: &[u8; 32]) -> u64 {
+        hash(&self.keys, name)
     }
 
     /// Returns the spot at a place where it is still this one, in the file `path`: others may have its place and number by now.
@@ -144,11 +195,11 @@ impl Index {
         let known = self.spots.get_mut(at)?;
         let is_there =
             self.paths.get(known.file as usize).zip(path).is_some_and(|(one, other)| Arc::ptr_eq(one, other));
-        (is_there && (known.sha256, known.offset) == (spot.sha256, spot.offset)).then_some(known)
+        (is_there && (known.name, known.offset) == (spot.name, spot.offset)).then_some(known)
     }
 
     fn forget(&mut self, at: usize, spot: &Spot, path: Option<&Arc<Path>>) {
-        let hash = self.hash(&spot.sha256);
+        let hash = self.hash(&spot.name);
         if let Some(known) = self.same(at, spot, path) {
             known.file = NOWHERE;
             if let Ok(entry) = self.table.find_entry(hash, |found| *found as usize == at) {
@@ -157,13 +208,13 @@ impl Index {
         }
     }
 
-    fn is_sound(&self, digest: &Digest) -> bool {
+    fn is_sound(&self, kind: Kind, digest: &Digest) -> bool {
         let is_sound = |at: &u32| {
             let spot = self.spots.get(*at as usize);
-            spot.is_some_and(|spot| spot.is_sound && spot.sha256[..] == *digest.as_bytes())
+            spot.is_some_and(|spot| spot.is_sound && spot.kind == kind && spot.name[..] == *digest.as_bytes())
         };
-        sha256_of(digest)
-            .is_some_and(|sha256| self.has_sound && self.table.iter_hash(self.hash(sha256)).any(is_sound))
+        name_of(digest)
+            .is_some_and(|name| self.has_sound && self.table.iter_hash(self.hash(name)).any(is_sound))
     }
 
     fn found_sound(&mut self, at: usize, spot: &Spot, path: Option<&Arc<Path>>) {
@@ -195,18 +246,18 @@ impl Index {
     }
 
     /// Takes a file's frames in; whatever was known about that file before is replaced.
-    fn learn(&mut self, path: &Arc<Path>, length: u64, frames: &[Frame], is_sound: bool) {
+    fn learn(&mut self, path: &Arc<Path>, (kind, length): (Kind, u64), frames: &[Frame], is_sound: bool) {
         if self.files.contains_key(path) {
             self.forget_files(std::slice::from_ref(path));
         }
-        self.files.insert(Arc::clone(path), length);
+        self.files.insert(Arc::clone(path), (kind, length));
         let file = u32::try_from(self.paths.len()).unwrap_or(NOWHERE);
         self.paths.push(Arc::clone(path));
         self.has_sound |= is_sound;
         self.spots.reserve(frames.len());
         self.table.reserve(frames.len(), hashes(&self.spots, &self.keys));
-        for Frame { sha256, offset, length } in frames.iter().copied() {
-            self.place(Spot { sha256, offset, length, file, is_sound });
+        for Frame { name, offset, length } in frames.iter().copied() {
+            self.place(Spot { name, kind, offset, length, file, is_sound });
         }
     }
 
@@ -214,19 +265,19 @@ impl Index {
         // No memory holds as many as there are numbers.
         let Some(at) = u32::try_from(self.spots.len()).ok().filter(|_| spot.file != NOWHERE) else { return };
         self.spots.push(spot);
-        let hash = self.hash(&spot.sha256);
+        let hash = self.hash(&spot.name);
         self.table.insert_unique(hash, at, hashes(&self.spots, &self.keys));
     }
 }
 
 /// Returns what tells the hash of a place.
 fn hashes<'a>(spots: &'a [Spot], keys: &'a RandomState) -> impl Fn(&u32) -> u64 + 'a {
-    |at| spots.get(*at as usize).map_or(0, |spot| hash(keys, &spot.sha256))
+    |at| spots.get(*at as usize).map_or(0, |spot| hash(keys, &spot.name))
 }
 
-fn hash(keys: &RandomState, sha256: &[u8; 32]) -> u64 {
+fn hash(keys: &RandomState, name: &[u8; 32]) -> u64 {
     // Half of a digest is as good as all of it.
-    keys.hash_one(&sha256[..16])
+    keys.hash_one(&name[..16])
 }
 
 /// A shelf that a thread opens. Dropped before its end, it waits: nothing goes on in the directory afterwards.
@@ -292,18 +343,18 @@ impl Shelf {
         let (packs, objects) = (root.join("packs"), root.join("objects"));
         let mut index = Index::default();
         for (name, path) in durable::entries(&packs)? {
-            if name.ends_with(".pack") && path.is_file() {
+            if let Some(kind) = Kind::of_pack(&name).filter(|_| path.is_file()) {
                 let file: Arc<Path> = path.into();
-                let (length, frames) = frames(&file, heads)?;
-                index.learn(&file, length, &frames, false);
+                let (length, frames) = frames(&file, kind, heads)?;
+                index.learn(&file, (kind, length), &frames, false);
             }
         }
         for (name, path) in durable::entries(&objects)? {
-            if let Some(digest) = sha256_named(&name).filter(|_| path.is_file()) {
+            if let Some((kind, name)) = named_alone(&name).filter(|_| path.is_file()) {
                 let length =
                     std::fs::symlink_metadata(&path).map_err(failed("read the length of", &path))?.len();
                 let file: Arc<Path> = path.into();
-                index.learn(&file, length, &[Frame { sha256: digest, offset: 0, length }], false);
+                index.learn(&file, (kind, length), &[Frame { name, offset: 0, length }], false);
             }
         }
         Ok(Shelf { packs: packs.into(), objects: objects.into(), index: Arc::new(Mutex::new(index)) })
@@ -311,12 +362,12 @@ impl Shelf {
 
     /// Tells whether a document is here, as far as the heads of the frames say.
     pub fn contains(&self, digest: &Digest) -> bool {
-        self.index().find(digest, 0).is_some()
+        self.index().find(Kind::Documents, digest, 0).is_some()
     }
 
     /// Tells whether a document is here that this process has written or read whole.
     pub fn has_read(&self, digest: &Digest) -> bool {
-        self.index().is_sound(digest)
+        self.index().is_sound(Kind::Documents, digest)
     }
 
     /// Returns a document, its digest recomputed; `None` when it is not here or its bytes no longer match. A damaged
@@ -333,37 +384,47 @@ impl Shelf {
     /// Keeps the documents that are not here yet or are damaged, durably, all in one pack (documents over 1 MiB alone). Only documents
     /// named by SHA-256 are kept, and each must have the digest that names it: the caller has checked that.
     pub fn keep(&self, documents: &[(Digest, impl AsRef<[u8]>)]) -> Result<(), ShelfError> {
+        self.keep_all(Kind::Documents, documents)
+    }
+
+    /// Keeps blocks like documents, each under what stands for it in the index.
+    pub fn keep_blocks(&self, blocks: &[(Digest, impl AsRef<[u8]>)]) -> Result<(), ShelfError> {
+        self.keep_all(Kind::Blocks, blocks)
+    }
+
+    fn keep_all(&self, kind: Kind, all: &[(Digest, impl AsRef<[u8]>)]) -> Result<(), ShelfError> {
         let (mut news, mut named): (News<'_>, HashSet<&Digest>) = Default::default();
         let mut run = self.run();
-        for (digest, bytes) in documents.iter().filter(|(digest, _)| digest.algorithm() == Algorithm::Sha256)
-        {
-            // A head says that a document is here; whether its bytes still are is looked at once in the life of a process.
+        for (digest, bytes) in all.iter().filter(|(digest, _)| digest.algorithm() == Algorithm::Sha256) {
+            // A head says that it is here; whether its bytes still are is looked at once in the life of a process.
             let bytes = bytes.as_ref();
-            let is_here = self.index().is_sound(digest) || matches!(run.holds(digest, bytes), Ok(true));
+            let is_here = self.index().is_sound(kind, digest);
+            let is_here = is_here || matches!(run.holds(kind, digest, bytes), Ok(true));
             if !is_here && named.insert(digest) {
                 news.push((digest, bytes));
             }
         }
         let large = |bytes: &[u8]| bytes.len() as u64 > OBJECT_BYTES_MIN;
         for (digest, bytes) in news.iter().filter(|(_, bytes)| large(bytes)) {
-            let file: Arc<Path> = durable::write(&self.objects, &digest.hex(), &[bytes])?.into();
+            let place = digest.hex() + kind.suffix_alone();
+            let file: Arc<Path> = durable::write(&self.objects, &place, &[bytes])?.into();
             let length = bytes.len() as u64;
-            let sha256 = sha256_of(digest).copied().unwrap_or_default();
-            self.index().learn(&file, length, &[Frame { sha256, offset: 0, length }], true);
+            let name = name_of(digest).copied().unwrap_or_default();
+            self.index().learn(&file, (kind, length), &[Frame { name, offset: 0, length }], true);
             self.stamp(&file);
         }
         news.retain(|(_, bytes)| !large(bytes));
         if !news.is_empty() {
-            self.pack(&news)?;
+            self.pack(kind, &news)?;
         }
         Ok(())
     }
 
-    /// Removes what nothing in `live` needs: files without a live document go, packs of which less than half is live are
+    /// Removes what nothing in `live` needs: files without anything live go, packs of which less than half is live are
     /// written anew.
-    pub fn sweep(&self, live: &Live) -> Result<(), ShelfError> {
+    pub fn sweep(&self, live: &Live, name_of_block: NameOfBlock) -> Result<(), ShelfError> {
         let mut gone = Vec::new();
-        for (file, length, needed) in self.census(live) {
+        for (file, length, kind, needed) in self.census(live) {
             let needed_bytes: u64 = needed.iter().map(|frame| frame.length + HEAD_BYTES).sum();
             let object = file.starts_with(&self.objects);
             if !needed.is_empty() && (object || needed_bytes.saturating_mul(2) >= length) {
@@ -371,19 +432,22 @@ impl Shelf {
             }
             let mut moved = Vec::new();
             for frame in needed {
-                let Frame { sha256, offset, length } = frame;
+                let Frame { name, offset, length } = frame;
                 let bytes = match File::open(&file).and_then(|open| read_at(&open, offset, length)) {
                     // What nobody can read any more cannot be moved.
                     Err(error) if is_lost(&error) => continue,
                     bytes => bytes.map_err(failed("read", &file))?,
                 };
-                let digest = Digest::sha256(&bytes);
-                if *digest.as_bytes() == sha256 {
+                let found = match kind {
+                    Kind::Documents => Some(Digest::sha256(&bytes)),
+                    Kind::Blocks => name_of_block(&bytes),
+                };
+                if let Some(digest) = found.filter(|found| *found.as_bytes() == name) {
                     moved.push((digest, bytes));
                 }
             }
             let news: News<'_> = moved.iter().map(|(digest, bytes)| (digest, bytes.as_slice())).collect();
-            if !news.is_empty() && *self.pack(&news)? == *file {
+            if !news.is_empty() && *self.pack(kind, &news)? == *file {
                 continue;
             }
             gone.push(file);
@@ -402,40 +466,44 @@ impl Shelf {
         Ok(durable::sync_directory(&self.objects)?)
     }
 
-    /// Lists every file with its length and the live documents in it.
+    /// Lists every file with what is live in it.
     fn census(&self, live: &Live) -> Vec<Census> {
         let index = self.index();
         let mut needed: HashMap<&Path, Vec<Frame>> = HashMap::new();
-        for Spot { sha256, offset, length, file, .. } in index.spots.iter().copied() {
-            let path = index.paths.get(file as usize).filter(|_| live.contains(&Digest::from_sha256(sha256)));
+        for Spot { name, offset, length, file, .. } in index.spots.iter().copied() {
+            let path = index.paths.get(file as usize).filter(|_| live.contains(&Digest::from_sha256(name)));
             if let Some(path) = path {
-                needed.entry(path).or_default().push(Frame { sha256, offset, length });
+                needed.entry(path).or_default().push(Frame { name, offset, length });
             }
         }
         let files = index.files.iter();
-        files
-            .map(|(file, length)| (Arc::clone(file), *length, needed.remove(&**file).unwrap_or_default()))
-            .collect()
+        let of = |(file, (kind, length)): (&Arc<Path>, &(Kind, u64))| {
+            (Arc::clone(file), *length, *kind, needed.remove(&**file).unwrap_or_default())
+        };
+        files.map(of).collect()
     }
 
-    /// Writes documents as one pack, in their order, and takes them in.
-    fn pack(&self, documents: &[(&Digest, &[u8])]) -> Result<Arc<Path>, ShelfError> {
-        let mut frames = Vec::with_capacity(documents.len());
-        let mut offset = PACK_MAGIC.len() as u64;
-        for (digest, bytes) in documents {
+    /// Writes documents or blocks as one pack, in their order, and takes them in.
+    fn pack(&self, kind: Kind, all: &[(&Digest, &[u8])]) -> Result<Arc<Path>, ShelfError> {
+        let mut frames = Vec::with_capacity(all.len());
+        let mut offset = kind.magic().len() as u64;
+        for (digest, bytes) in all {
             offset += HEAD_BYTES;
-            let (sha256, length) = (sha256_of(digest).copied().unwrap_or_default(), bytes.len() as u64);
-            frames.push(Frame { sha256, offset, length });
+            let (name, length) = (name_of(digest).copied().unwrap_or_default(), bytes.len() as u64);
+            frames.push(Frame { name, offset, length });
             offset += length;
         }
-        let heads: Vec<_> = frames.iter().map(|frame| head(&frame.sha256, frame.length)).collect();
-        let mut parts: Vec<&[u8]> = vec![PACK_MAGIC];
-        heads.iter().zip(documents).for_each(|(head, (_, bytes))| parts.extend([head.as_slice(), *bytes]));
+        let heads: Vec<_> = frames.iter().map(|frame| head(&frame.name, frame.length)).collect();
+        let mut parts: Vec<&[u8]> = vec![kind.magic()];
+        heads.iter().zip(all).for_each(|(head, (_, bytes))| parts.extend([head.as_slice(), *bytes]));
         let mut hasher = Sha256::new();
-        parts.iter().for_each(|part| hasher.update(part));
-        let name = format!("{}.pack", hex(hasher.finalize().as_slice()));
+        match kind {
+            Kind::Documents => parts.iter().for_each(|part| hasher.update(part)),
+            Kind::Blocks => heads.iter().for_each(|head| hasher.update(head)),
+        }
+        let name = hex(hasher.finalize().as_slice()) + kind.suffix();
         let file: Arc<Path> = durable::write(&self.packs, &name, &parts)?.into();
-        self.index().learn(&file, offset, &frames, true);
+        self.index().learn(&file, (kind, offset), &frames, true);
         self.stamp(&file);
         heads::write(&file, offset, &frames);
         Ok(file)
@@ -563,25 +631,36 @@ impl Run<'_> {
 
     /// Does what [`Shelf::read`] does, and hands the digest on that was computed for it.
     pub fn read(&mut self, digest: &Digest) -> Result<Option<Hashed>, ShelfError> {
-        self.look(digest, |(range, bytes)| {
+        self.look(Kind::Documents, digest, |(range, bytes)| {
             let hashed = Hashed::part(bytes, range);
             (hashed.digest() == digest).then_some(hashed)
         })
     }
 
-    /// Tells whether a document lies here whose bytes are `bytes`. They have that digest, so that it need not be computed of what is read.
-    fn holds(&mut self, digest: &Digest, bytes: &[u8]) -> Result<bool, ShelfError> {
-        let is = |(range, held): Lent| held.get(range).filter(|held| *held == bytes).map(|_| ());
-        Ok(self.look(digest, is)?.is_some())
+    /// Returns what `take` makes of the block for which `digest` stands in the index; `None` when it is not here, or `take` makes
+    /// nothing of it: such a copy is forgotten as damaged.
+    pub fn block<T>(
+        &mut self,
+        digest: &Digest,
+        take: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, ShelfError> {
+        self.look(Kind::Blocks, digest, |(range, bytes)| take(bytes.get(range)?))
     }
 
-    /// Returns what `take` makes of a document; a copy of which it makes nothing is damaged.
+    /// Tells whether something lies here whose bytes are `bytes`. They have that name, so that it need not be made of what is read.
+    fn holds(&mut self, kind: Kind, digest: &Digest, bytes: &[u8]) -> Result<bool, ShelfError> {
+        let is = |(range, held): Lent| held.get(range).filter(|held| *held == bytes).map(|_| ());
+        Ok(self.look(kind, digest, is)?.is_some())
+    }
+
+    /// Returns what `take` makes of something that is kept; a copy of which it makes nothing is damaged.
     fn look<T>(
         &mut self,
+        kind: Kind,
         digest: &Digest,
         take: impl Fn(Lent) -> Option<T>,
     ) -> Result<Option<T>, ShelfError> {
-        while let Some((spot, found)) = self.find(digest) {
+        while let Some((spot, found)) = self.find(kind, digest) {
             let read = match (found, &self.file) {
                 (Err(error), _) => Err(error),
                 (Ok(()), Some(file)) => self.ahead.read(file, &spot),
@@ -606,9 +685,9 @@ impl Run<'_> {
     }
 
     /// Finds a document and opens its file under the lock: a sweep may unlink the file, it cannot take it away.
-    fn find(&mut self, digest: &Digest) -> Option<(Spot, std::io::Result<()>)> {
+    fn find(&mut self, kind: Kind, digest: &Digest) -> Option<(Spot, std::io::Result<()>)> {
         let index = self.shelf.index();
-        self.last = index.find(digest, self.last)?;
+        self.last = index.find(kind, digest, self.last)?;
         let spot = *index.spots.get(self.last)?;
         let path = index.paths.get(spot.file as usize)?;
         if self.file.is_none() || !self.path.as_ref().is_some_and(|open| Arc::ptr_eq(open, path)) {
@@ -623,20 +702,25 @@ impl Run<'_> {
     }
 }
 
-fn head(sha256: &[u8; 32], length: u64) -> [u8; HEAD_BYTES as usize] {
+fn head(digest: &[u8; 32], length: u64) -> [u8; HEAD_BYTES as usize] {
     let mut head = [0; HEAD_BYTES as usize];
     let (name, size) = head.split_at_mut(32);
-    name.copy_from_slice(sha256);
+    name.copy_from_slice(digest);
     size.copy_from_slice(&length.to_be_bytes());
     head
 }
 
-fn sha256_named(name: &str) -> Option<[u8; 32]> {
-    unhex(name)?.try_into().ok()
+/// Reads the name of something that lies alone.
+fn named_alone(name: &str) -> Option<(Kind, [u8; 32])> {
+    let (kind, digits) = match name.strip_suffix(Kind::Blocks.suffix_alone()) {
+        Some(digits) => (Kind::Blocks, digits),
+        None => (Kind::Documents, name),
+    };
+    Some((kind, unhex(digits)?.try_into().ok()?))
 }
 
 /// Returns the bytes of a SHA-256 digest: nothing lies here by any other.
-fn sha256_of(digest: &Digest) -> Option<&[u8; 32]> {
+fn name_of(digest: &Digest) -> Option<&[u8; 32]> {
     digest.as_bytes().try_into().ok().filter(|_| digest.algorithm() == Algorithm::Sha256)
 }
 
@@ -650,17 +734,17 @@ enum Heads {
 }
 
 /// Reads the heads of a pack's frames; a frame that is not whole ends the list, with a warning.
-fn frames(file: &Path, heads: Heads) -> Result<(u64, Vec<Frame>), ShelfError> {
+fn frames(file: &Path, kind: Kind, heads: Heads) -> Result<(u64, Vec<Frame>), ShelfError> {
     let open = File::open(file).map_err(failed("open", file))?;
     let total = open.metadata().map_err(failed("read the length of", file))?.len();
     if heads != Heads::Unused
-        && let Some(frames) = heads::read(file, total)
+        && let Some(frames) = heads::read(file, kind, total)
     {
         return Ok((total, frames));
     }
     let mut reader = BufReader::new(open);
     let mut found = Vec::new();
-    let whole = scan(&mut reader, total, |frame| found.push(frame));
+    let whole = scan(&mut reader, kind.magic(), total, |frame| found.push(frame));
     match whole.map_err(failed("read", file))? {
         true if heads == Heads::Made => heads::write(file, total, &found),
         true => {}
@@ -672,22 +756,27 @@ fn frames(file: &Path, heads: Heads) -> Result<(u64, Vec<Frame>), ShelfError> {
 }
 
 /// Walks over the frames and tells whether the last one ends where the file does.
-fn scan(reader: &mut BufReader<File>, total: u64, mut frame: impl FnMut(Frame)) -> std::io::Result<bool> {
-    let mut at = PACK_MAGIC.len() as u64;
-    let mut magic = vec![0; PACK_MAGIC.len()];
+fn scan(
+    reader: &mut BufReader<File>,
+    magic: &[u8],
+    total: u64,
+    mut frame: impl FnMut(Frame),
+) -> std::io::Result<bool> {
+    let mut at = magic.len() as u64;
+    let mut found = vec![0; magic.len()];
     if total < at {
         return Ok(false);
     }
-    reader.read_exact(&mut magic)?;
-    if magic != PACK_MAGIC {
+    reader.read_exact(&mut found)?;
+    if found != magic {
         return Ok(false);
     }
     while at < total {
         if total - at < HEAD_BYTES {
             return Ok(false);
         }
-        let (mut sha256, mut length) = ([0; 32], [0; 8]);
-        reader.read_exact(&mut sha256)?;
+        let (mut name, mut length) = ([0; 32], [0; 8]);
+        reader.read_exact(&mut name)?;
         reader.read_exact(&mut length)?;
         at += HEAD_BYTES;
         let length = u64::from_be_bytes(length);
@@ -695,7 +784,7 @@ fn scan(reader: &mut BufReader<File>, total: u64, mut frame: impl FnMut(Frame)) 
         let Some(skip) = i64::try_from(length).ok().filter(|_| length <= total - at) else {
             return Ok(false);
         };
-        frame(Frame { sha256, offset: at, length });
+        frame(Frame { name, offset: at, length });
         reader.seek_relative(skip)?;
         at += length;
     }

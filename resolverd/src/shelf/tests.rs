@@ -10,6 +10,22 @@ fn document(text: &str) -> (Digest, Vec<u8>) {
     (Digest::sha256(text.as_bytes()), text.as_bytes().to_vec())
 }
 
+/// What stands for the blocks of these tests, which is no digest of their bytes.
+fn name_of_block(bytes: &[u8]) -> Option<Digest> {
+    bytes.starts_with(b"block").then(|| Digest::sha256(&[b"of ", bytes].concat()))
+}
+
+fn block(text: &str) -> (Digest, Vec<u8>) {
+    let bytes = format!("block {text}").into_bytes();
+    (name_of_block(&bytes).unwrap(), bytes)
+}
+
+/// Reads a block, as whoever knows what stands for it.
+fn read_block(shelf: &Shelf, name: &Digest) -> Option<Vec<u8>> {
+    let take = |bytes: &[u8]| (name_of_block(bytes)? == *name).then(|| bytes.to_vec());
+    shelf.run().block(name, take).unwrap()
+}
+
 fn only_pack(directory: &Path) -> PathBuf {
     let mut packs = durable::entries(&directory.join("shelf/packs")).unwrap();
     packs.retain(|(name, _)| name.ends_with(".pack"));
@@ -213,13 +229,13 @@ fn sweeping_removes_what_nobody_needs() {
     shelf.keep(&[small.clone(), padding.clone(), large.clone(), dead_large.clone()]).unwrap();
     shelf.keep(std::slice::from_ref(&dead)).unwrap();
     let both: Live = [&padding, &large].into_iter().map(|kept| kept.0.clone()).collect();
-    shelf.sweep(&both).unwrap();
+    shelf.sweep(&both, name_of_block).unwrap();
     // More than half of the first pack is live, so it stays as it is.
     check(&shelf, &small, Here);
     check(&shelf, &dead, Gone);
     check(&shelf, &dead_large, Gone);
     let before = only_pack(home.path());
-    shelf.sweep(&Live::from_iter([small.0.clone()])).unwrap();
+    shelf.sweep(&Live::from_iter([small.0.clone()]), name_of_block).unwrap();
     let after = only_pack(home.path());
     assert_ne!(before, after);
     for shelf in [&shelf, &Shelf::open(home.path()).unwrap()] {
@@ -227,7 +243,7 @@ fn sweeping_removes_what_nobody_needs() {
         check(shelf, &padding, Gone);
         check(shelf, &large, Gone);
     }
-    shelf.sweep(&Live::default()).unwrap();
+    shelf.sweep(&Live::default(), name_of_block).unwrap();
     assert!(durable::entries(&home.path().join("shelf/packs")).unwrap().is_empty());
     assert!(durable::entries(&home.path().join("shelf/objects")).unwrap().is_empty());
 }
@@ -278,13 +294,13 @@ fn the_heads_beside_a_pack_say_what_the_pack_says() {
     let (heads, pack) = (packs.join(heads), packs.join(pack));
     let length = std::fs::metadata(&pack).unwrap().len();
     let whole = std::fs::read(&heads).unwrap();
-    let told = heads::read(&pack, length).unwrap();
+    let told = heads::read(&pack, Kind::Documents, length).unwrap();
     let all_here = || {
         let shelf = Shelf::open(home.path()).unwrap();
         documents.iter().for_each(|kept| check(&shelf, kept, Here));
     };
     all_here();
-    assert!(heads::read(&pack, length + 1).is_none());
+    assert!(heads::read(&pack, Kind::Documents, length + 1).is_none());
     // Whatever is wrong with them, the pack itself is read.
     let damaged = (0..whole.len()).map(|at| {
         let mut damaged = whole.clone();
@@ -294,7 +310,7 @@ fn the_heads_beside_a_pack_say_what_the_pack_says() {
     let cut = [0, 1, 17, whole.len() / 2, whole.len() - 1].map(|length| whole[..length].to_vec());
     for bytes in damaged.chain(cut).chain([[whole.as_slice(), b"x"].concat()]) {
         std::fs::write(&heads, bytes).unwrap();
-        assert!(heads::read(&pack, length).is_none());
+        assert!(heads::read(&pack, Kind::Documents, length).is_none());
     }
     // Then they are written anew, by whoever may write.
     let is_written_anew = || {
@@ -310,14 +326,14 @@ fn the_heads_beside_a_pack_say_what_the_pack_says() {
     std::os::unix::fs::symlink("/dev/zero", &heads).unwrap();
     all_here();
     std::fs::remove_file(&heads).unwrap();
-    let (_, scanned) = frames(&pack, Heads::Unused).unwrap();
+    let (_, scanned) = frames(&pack, Kind::Documents, Heads::Unused).unwrap();
     let parts = |frames: Vec<Frame>| -> Vec<_> {
-        frames.iter().map(|frame| (frame.sha256, frame.offset, frame.length)).collect()
+        frames.iter().map(|frame| (frame.name, frame.offset, frame.length)).collect()
     };
     assert_eq!(parts(told), parts(scanned));
     // They go with their pack, also where a killed process has left them behind.
     std::fs::write(&heads, &whole).unwrap();
-    Shelf::open(home.path()).unwrap().sweep(&Live::default()).unwrap();
+    Shelf::open(home.path()).unwrap().sweep(&Live::default(), name_of_block).unwrap();
     assert_eq!(names(), [""; 0]);
     std::fs::write(&heads, &whole).unwrap();
     Shelf::open(home.path()).unwrap();
@@ -369,7 +385,7 @@ fn heads_that_cannot_be_removed_disturb_nobody() {
     std::fs::remove_file(&heads).unwrap();
     std::fs::create_dir(&heads).unwrap();
     std::fs::create_dir(packs.join("0000.heads")).unwrap();
-    shelf.sweep(&Live::default()).unwrap();
+    shelf.sweep(&Live::default(), name_of_block).unwrap();
     assert!(!pack.exists());
     let shelf = Shelf::open(home.path()).unwrap();
     shelf.keep(&documents).unwrap();
@@ -390,7 +406,7 @@ fn what_is_kept_of_a_run_is_a_few_times_what_was_asked_for() {
         let (mut held, mut asked) = (HashMap::new(), 0);
         for at in order {
             let (digest, bytes) = &documents[at];
-            let (range, whole) = run.look(digest, Some).unwrap().unwrap();
+            let (range, whole) = run.look(Kind::Documents, digest, Some).unwrap().unwrap();
             assert_eq!(&whole[range], bytes);
             asked += bytes.len();
             held.insert(Arc::as_ptr(&whole), whole);
@@ -398,4 +414,60 @@ fn what_is_kept_of_a_run_is_a_few_times_what_was_asked_for() {
         let held: usize = held.values().map(|whole| whole.capacity()).sum();
         assert!(held <= 2 * AHEAD_AT_FIRST * asked, "{held} bytes for {asked}");
     }
+}
+
+#[test]
+fn blocks_lie_under_what_stands_for_them_and_apart_from_documents() {
+    let home = tempfile::tempdir().unwrap();
+    let (small, large) = (block("small"), block(&"x".repeat(OBJECT_BYTES_MIN as usize)));
+    let twin = (Digest::sha256(&small.1), small.1.clone());
+    let shelf = Shelf::open(home.path()).unwrap();
+    shelf.keep(std::slice::from_ref(&twin)).unwrap();
+    shelf.keep_blocks(&[small.clone(), large.clone()]).unwrap();
+    let files = |place: &str| std::fs::read_dir(home.path().join("shelf").join(place)).unwrap().count();
+    assert_eq!((files("packs"), files("objects")), (2, 1));
+    for shelf in [&shelf, &Shelf::open(home.path()).unwrap(), &Shelf::to_examine(home.path()).unwrap()] {
+        for (name, bytes) in [&small, &large] {
+            assert_eq!(read_block(shelf, name).as_ref(), Some(bytes));
+            // Nobody gets a block for a document, or the other way round, and nothing counts as damaged for having been asked for.
+            assert!(!shelf.contains(name) && shelf.read(name).unwrap().is_none() && !shelf.has_read(name));
+            assert_eq!(read_block(shelf, name).as_ref(), Some(bytes));
+        }
+        assert!(read_block(shelf, &twin.0).is_none());
+        assert_eq!(shelf.read(&twin.0).unwrap(), Some(twin.1.clone()));
+    }
+    // What is kept already is not written again.
+    Shelf::open(home.path()).unwrap().keep_blocks(&[small, large]).unwrap();
+    assert_eq!((files("packs"), files("objects")), (2, 1));
+}
+
+#[test]
+fn a_damaged_block_is_forgotten_and_taken_again() {
+    let home = tempfile::tempdir().unwrap();
+    let blocks: Vec<_> = (0..100).map(|number| block(&format!("number {number:03}"))).collect();
+    Shelf::open(home.path()).unwrap().keep_blocks(&blocks).unwrap();
+    let packs = home.path().join("shelf/packs");
+    let find = |extension: &str| {
+        let mut entries = std::fs::read_dir(&packs).unwrap().map(|entry| entry.unwrap().path());
+        entries.find(|path| path.extension().is_some_and(|found| found == extension)).unwrap()
+    };
+    assert!(find("heads").exists());
+    let pack = find("blocks");
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let at = BLOCKS_MAGIC.len() + HEAD_BYTES as usize + 3;
+    bytes[at] ^= 1;
+    std::fs::write(&pack, &bytes).unwrap();
+    let shelf = Shelf::open(home.path()).unwrap();
+    assert!(read_block(&shelf, &blocks[0].0).is_none());
+    assert_eq!(read_block(&shelf, &blocks[1].0).as_ref(), Some(&blocks[1].1));
+    shelf.keep_blocks(&blocks).unwrap();
+    assert_eq!(read_block(&shelf, &blocks[0].0).as_ref(), Some(&blocks[0].1));
+    // A sweep writes what is needed of a pack anew, and passes over what is damaged.
+    let live = Live::from_iter(blocks[..10].iter().map(|(name, _)| name.clone()));
+    shelf.sweep(&live, name_of_block).unwrap();
+    for shelf in [&shelf, &Shelf::open(home.path()).unwrap()] {
+        let here: Vec<bool> = blocks.iter().map(|(name, _)| read_block(shelf, name).is_some()).collect();
+        assert!(here[..10].iter().all(|is_here| *is_here) && !here[10..].iter().any(|is_here| *is_here));
+    }
+    assert!(find("blocks") != pack || std::fs::read(&pack).unwrap() != bytes);
 }

@@ -60,7 +60,7 @@ pub(super) struct Plan {
     /// Rows for the index, in the order of their keys.
     pub(super) rows: Vec<Written>,
     /// Blocks for the shelf, which go first.
-    pub(super) documents: Vec<(Digest, Packed)>,
+    pub(super) blocks: Vec<(Digest, Packed)>,
 }
 
 impl Line {
@@ -130,7 +130,7 @@ impl Ledger {
         rows
     }
 
-    /// Returns the digests of the documents on the shelf that rows need.
+    /// Returns what stands for the blocks on the shelf that rows need.
     pub(super) fn shelved(&self) -> Live {
         let marks = self.lines.iter().flat_map(|line| &line.marks);
         let digest = |(_, mark): &(u64, Mark)| match mark {
@@ -161,7 +161,7 @@ impl Planning<'_> {
         let is_shelved = matches!(row, Row::Shelved(_));
         self.write(id, &row, mark);
         if is_shelved {
-            self.plan.documents.push((seal.digest.clone(), component.clone()));
+            self.plan.blocks.push((seal.digest.clone(), component.clone()));
         }
         true
     }
@@ -228,7 +228,7 @@ pub(super) fn take(key: &[u8], value: &[u8]) -> Stored {
     let says = Row::decode(value).and_then(|row| match row {
         Row::Inline(block, sum) => {
             let packed = Packed::read(block).map_err(|error| error.to_string())?;
-            Ok(Says::Inline(row::inline_digest(&packed, sum), packed))
+            Ok(Says::Inline(Seal::summed(&packed, sum).digest, packed))
         }
         Row::Shelved(digest) => Ok(Says::Shelved(digest, OnceLock::new())),
         Row::Gone => Ok(Says::Gone),
@@ -264,9 +264,8 @@ impl Taken {
             Ok(Says::Inline(digest, packed)) => (digest, packed),
             Ok(Says::Shelved(digest, held)) => match held.get() {
                 Some(packed) => (digest, packed),
-                None => match shelf.read(digest)?.map(|block| Packed::read(block.bytes())) {
-                    Some(Ok(packed)) => (digest, held.get_or_init(|| packed)),
-                    Some(Err(error)) => return Ok(Err(format!("the row of {id}: {error}"))),
+                None => match shelf.block(digest, |block| sound(block, digest))? {
+                    Some(packed) => (digest, held.get_or_init(|| packed)),
                     None => return Ok(Err(format!("{id}: {digest} is not on the shelf"))),
                 },
             },
@@ -277,6 +276,11 @@ impl Taken {
             false => Err(format!("the row of {id} holds {}", packed.id_text())),
         })
     }
+}
+
+/// Reads a block from the shelf; `None` where it is not the one for which `digest` stands.
+fn sound(block: &[u8], digest: &Digest) -> Option<Packed> {
+    Packed::read(block).ok().filter(|packed| Seal::of(packed).digest == *digest)
 }
 
 /// A generation as it was read out of the index, and the rows that older ones may be read out of.

@@ -319,6 +319,11 @@ impl StateLock {
     }
 }
 
+/// Tells what stands in the index for a block; `None` for what is none.
+pub fn name_of_block(block: &[u8]) -> Option<Digest> {
+    Some(Seal::of(&Packed::read(block).ok()?).digest)
+}
+
 /// Tells whether a panic in this source file is one of the index engine. The store catches them all: they become errors.
 pub fn is_caught(file: &str) -> bool {
     index::is_engine(file)
@@ -858,7 +863,7 @@ impl Store {
         for (component, seal) in components.iter_mut().zip(seals) {
             if plan.put(component, seal) {
                 if let Some(plan) = plan.take(BATCH_ROWS_MAX) {
-                    self.shelf.keep(&plan.documents)?;
+                    self.shelf.keep_blocks(&plan.blocks)?;
                     apply(plan.rows)?;
                 }
                 continue;
@@ -871,7 +876,7 @@ impl Store {
             }
         }
         let (rest, marks) = plan.finish();
-        self.shelf.keep(&rest.documents)?;
+        self.shelf.keep_blocks(&rest.blocks)?;
         if !marks.is_empty() {
             apply(rest.rows)?;
             index.make_durable()?;

@@ -3,25 +3,24 @@
 //! - key: the component's id, a zero byte, the number (u64, big endian) of the generation in which it changed. Ids hold
 //!   no zero byte, so rows of one id stand together, oldest first.
 //! - value: `[schema u16][crc32 u32][kind u8][payload]`, big endian; the checksum covers kind and payload.
-//!   Kind 0: the packed component, as a snapshot holds it. Kind 1: the digest of that block, which lies on the shelf. Kind 2: the
-//!   id is gone.
+//!   Kind 0: the packed component, as a snapshot holds it. Kind 1: what stands for that block, which lies on the shelf under this
+//!   name. Kind 2: the id is gone.
 //!
 //! # What stands for a block
-//! [`Seal::of`]: for a block on the shelf the SHA-256 of its bytes; for one in a row SHA-256 over what stands before its releases
-//! (see [`catalogue_schema::packed`]), then each release that is refused, has a warning or hides something, then the row's checksum
-//! (u32) and the length of the block (u64).
+//! [`Seal::of`]: SHA-256 over what stands before its releases (see [`catalogue_schema::packed`]), then each release that is refused,
+//! has a warning or hides something, then the checksum of a row that holds the block (u32) and the length of the block (u64).
 //!
 //! Before the releases stands [`Packed::says`], a SHA-256 over what decides their answers, with the places of all parts: blocks that
 //! differ in what they say, a copy from an earlier generation and the block of another id have other digests. What is left are the
-//! places of local repositories and damage, and both change the checksum but for one time in four billions. Damage has to get past the engine first, which has a checksum of its own over every page. It is no
-//! guard against somebody who writes into the state directory, and need be none: whoever can do so can write the root digest too.
+//! places of local repositories, bases and damage, and all of these change the checksum but for one time in four billions. Damage of
+//! a row has to get past the engine first, which has a checksum of its own over every page. It is no guard against somebody who writes into the state directory, and need be none: whoever can do so can write the root digest too.
 
 use catalogue_schema::digest::Digest;
 use catalogue_schema::packed::Packed;
 use sha2::{Digest as _, Sha256};
 
 /// How rows are written; another number means that the index is built anew.
-pub(super) const ROW_SCHEMA: u16 = 5;
+pub(super) const ROW_SCHEMA: u16 = 6;
 /// Longer payloads lie on the shelf. What lies here answers also where the shelf is lost.
 pub(super) const INLINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -36,24 +35,23 @@ const GONE: u8 = 2;
 pub(super) struct Seal {
     /// Equal where the blocks are.
     pub(super) digest: Digest,
-    /// The checksum of its row; `None` where it lies on the shelf.
-    sum: Option<u32>,
+    /// The checksum of a row that holds it.
+    sum: u32,
 }
 
 impl Seal {
     /// Returns what stands for a packed component.
     pub(super) fn of(packed: &Packed) -> Seal {
-        let block = packed.as_bytes();
-        if block.len() > INLINE_BYTES_MAX {
-            return Seal { digest: Digest::sha256(block), sum: None };
-        }
-        let sum = checksum(INLINE, block);
-        Seal { digest: inline_digest(packed, sum), sum: Some(sum) }
+        Seal::summed(packed, checksum(INLINE, packed.as_bytes()))
+    }
+
+    /// Returns what stands for a packed component with this checksum.
+    pub(super) fn summed(packed: &Packed, sum: u32) -> Seal {
+        Seal { digest: digest(packed, sum), sum }
     }
 }
 
-/// Returns what stands for a packed component in a row with this checksum.
-pub(super) fn inline_digest(packed: &Packed, sum: u32) -> Digest {
+fn digest(packed: &Packed, sum: u32) -> Digest {
     let mut hasher = Sha256::new();
     hasher.update(packed.front());
     packed.all().filter_map(|listed| listed.unsaid()).for_each(|release| hasher.update(release));
@@ -67,7 +65,7 @@ pub(super) fn inline_digest(packed: &Packed, sum: u32) -> Digest {
 pub(super) enum Row<'a> {
     /// The packed component, and the checksum of the row.
     Inline(&'a [u8], u32),
-    /// The packed component is on the shelf under this digest.
+    /// The packed component is on the shelf; this stands for it.
     Shelved(Digest),
     /// The id is gone.
     Gone,
@@ -76,9 +74,9 @@ pub(super) enum Row<'a> {
 impl<'a> Row<'a> {
     /// Returns the row of a packed component.
     pub(super) fn of(packed: &'a Packed, seal: &Seal) -> Row<'a> {
-        match seal.sum {
-            Some(sum) => Row::Inline(packed.as_bytes(), sum),
-            None => Row::Shelved(seal.digest.clone()),
+        match packed.as_bytes().len() <= INLINE_BYTES_MAX {
+            true => Row::Inline(packed.as_bytes(), seal.sum),
+            false => Row::Shelved(seal.digest.clone()),
         }
     }
 

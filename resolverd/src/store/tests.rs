@@ -199,14 +199,14 @@ fn a_large_component_lies_on_the_shelf_and_survives_a_sweep() {
         store.commit(draft(components.clone()), None).unwrap();
         let live = store.live().unwrap();
         assert_eq!(live.len(), 1);
-        store.shelf.sweep(&live).unwrap();
+        store.shelf.sweep(&live, name_of_block).unwrap();
     });
     let again = home.open(|store, opened| {
         assert_eq!(store.live().unwrap().len(), 1);
         warm(opened).unwrap()
     });
     assert_eq!(content(&again), components);
-    home.open(|store, _| store.shelf.sweep(&crate::shelf::Live::default()).unwrap());
+    home.open(|store, _| store.shelf.sweep(&crate::shelf::Live::default(), name_of_block).unwrap());
     check(&home, "rebuild 1");
 }
 
@@ -678,7 +678,7 @@ fn documents_of_every_kept_generation_are_spared_by_a_sweep() {
         }
         let live = store.live().unwrap();
         assert_eq!(live.len(), 2);
-        store.shelf.sweep(&live).unwrap();
+        store.shelf.sweep(&live, name_of_block).unwrap();
     });
     home.open_keeping(2, |store, _| assert_eq!(told_kept(store), "3: n/large@3.0.0 | 2: n/large@2.0.0"));
 }

@@ -53,7 +53,7 @@ use crate::shelf::{Shelf, ShelfError};
 use crate::store::checks::{expiry, max_stale_s};
 use crate::store::first_seen::FirstSeen;
 use crate::store::memory::Memory;
-use crate::store::{Draft, Snapshot, Store, StoreError};
+use crate::store::{Draft, Snapshot, Store, StoreError, name_of_block};
 use crate::sync::keysets::Rotation;
 use crate::sync::memory::Ledgered;
 use crate::sync::policy::Bench;
@@ -417,7 +417,7 @@ impl Sync<'_> {
     }
 
     fn sweep(&self, store: &mut Store) -> Result<(), SyncError> {
-        Ok(self.shelf.sweep(&store.live()?)?)
+        Ok(self.shelf.sweep(&store.live()?, name_of_block)?)
     }
 
     /// Reads every source, [`SOURCES_AT_ONCE`] at a time; the answers come back in the sources' order.

@@ -617,7 +617,8 @@ fn a_release_whose_document_is_lost_stays_as_it_was_while_its_origin_is_gone() {
         .map(|record| record.digest)
         .collect();
     let live = world.store.live().expect("digests");
-    world.shelf.sweep(&live.into_iter().filter(|digest| !lost.contains(digest)).collect()).expect("swept");
+    let left = live.into_iter().filter(|digest| !lost.contains(digest)).collect();
+    world.shelf.sweep(&left, name_of_block).expect("swept");
     empty_the_shelf(&world);
     let kept = std::fs::read(world.path("a.jsonl")).expect("read");
     world.shelf = Shelf::open(&world.path("state")).expect("a shelf");

@@ -161,7 +161,7 @@ impl Federation {
                 let mut live: Vec<Digest> = live.into_iter().collect();
                 live.sort();
                 live.truncate(documents.unwrap_or_default() / 2);
-                self.world.shelf.sweep(&live.into_iter().collect()).expect("swept");
+                self.world.shelf.sweep(&live.into_iter().collect(), name_of_block).expect("swept");
                 return;
             }
         }
