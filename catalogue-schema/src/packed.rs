@@ -48,7 +48,7 @@ use crate::row::{ShadowRow, UNCHECKED};
 use crate::version::{Version, write_triple};
 
 /// How blocks are written.
-pub const FORMAT: u8 = 3;
+pub const FORMAT: u8 = 4;
 
 /// A component in one block of bytes. Cheap to clone: clones share the block.
 #[derive(Clone)]
@@ -223,6 +223,10 @@ impl Packed {
 
     /// Returns the SHA-256 digest over what decides answers about its releases, and nothing that belongs to one machine: neither the
     /// path of a repository on it nor the texts of refusals and warnings, which may name one. Shadows are not part of it.
+    ///
+    /// **Shape**: over the parts of each release's answer. A part that is, byte for byte, the part at the same place of the release
+    /// before is a zero byte; any other is a one, its length (u32, big endian) and its bytes; a two, length and bytes are a word that
+    /// stands for what is left out: `local`, `refused` and the reason of the refusal, the reason of a warning. A three ends a release.
     ///
     /// [`Packed::read`] does not compute it again.
     pub fn says(&self) -> Digest {

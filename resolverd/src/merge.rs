@@ -269,7 +269,7 @@ pub fn mutation(old: &Digest, new: &Digest) -> Warning {
 }
 
 /// What the digest of a snapshot begins with; another way of computing it has another.
-pub const SNAPSHOT_MAGIC: &str = "resolverd/snapshot@2\n";
+pub const SNAPSHOT_MAGIC: &str = "resolverd/snapshot@3\n";
 
 /// Returns the digest that names a snapshot: over everything that decides answers and nothing that belongs to one machine
 /// (local paths, times, generation numbers), so that two machines can compare.

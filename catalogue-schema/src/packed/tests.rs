@@ -191,7 +191,7 @@ fn what_releases_say_is_what_decides_answers() {
     assert!(same(|component| component.shadowed.clear()));
     assert!(same(|component| component.releases[1].basis = Some(Basis::from_bytes([7; 16]))));
     // Everything else.
-    for change in [
+    let changes = [
         (|component| component.releases[0].origin.repository = None) as fn(&mut Component),
         |component| component.releases[0].files[0].size = Some(8),
         |component| component.releases[1].unfetched = false,
@@ -208,8 +208,26 @@ fn what_releases_say_is_what_decides_answers() {
         |component| component.releases[4].summary = None,
         |component| drop(component.releases.pop()),
         |component| component.owner.name = SourceId::parse("other").expect("an id"),
-    ] {
-        assert!(!same(change));
+        |component| component.releases[0].files = Vec::new(),
+        |component| component.releases[4].origin.commit = None,
+        |component| component.releases[1].extra = component.releases[4].extra.clone(),
+        |component| component.releases[1].summary = component.releases[4].summary.clone(),
+        |component| component.releases[2].yanked = true,
+        // What one says may be what the one before says: neither is lost for that.
+        |component| component.releases[3].dependencies = component.releases[4].dependencies.clone(),
+        |component| component.releases.iter_mut().for_each(|one| one.summary = Some("one for all".into())),
+        |component| component.releases.iter_mut().for_each(|one| one.summary = None),
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        assert!(!same(change), "change {at}");
+    }
+    // A packer says nothing of a block that it could not end, or of the one before.
+    let mut packer = Packer::default();
+    let mut broken = full();
+    broken.releases.swap(3, 4);
+    for before in [&broken, &moved] {
+        let _ = packer.pack(before);
+        assert_eq!(packer.pack(&full()).map(|packed| packed.says()), Ok(says(&full())));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Packing: a component in, its block out. Writes what [`super`] describes, and never reads it.
 
-use std::mem::take;
+use std::mem::{swap, take};
+use std::ops::Range;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use crate::packed::{
     ANSWER_END, ARCHIVED, ASKED, BASIS, BASIS_HERE, BEFORE_ID, BEFORE_IMPLEMENTS, BEFORE_VERSION, CONTENT,
     CONTENT_HERE, CONTRACT, CONTRACT_KIND, DEPENDENCIES, ENTRY, EXTRA, FORMAT, HEAD, HIDDEN_END, IMPLEMENTS,
     MANIFEST, MARKS, PRERELEASE, PROMISED, Packed, PackedError, REFUSED, SAYS, SEARCH, SHADOWS, SPLICE,
-    UNCHECKED_SIGNATURE, UNPINNED, VERSION_BYTES, WARNED, WITHOUT_DOCUMENTS, YANKED, search, text_length,
+    UNCHECKED_SIGNATURE, UNPINNED, VERSION_BYTES, WARNED, WITHOUT_DOCUMENTS, YANKED, search,
 };
 use crate::path::DocPath;
 use crate::pointer::{CommitId, Repository};
@@ -28,10 +29,37 @@ pub struct Packer {
     block: Vec<u8>,
     /// What the releases of the block say so far.
     says: Sha256,
+    saying: Saying,
 }
 
-/// What stands before the repository in what is told of where a release comes from.
-const BEFORE_REPOSITORY: &[u8] = b",\"repository\":";
+/// What the release that is written says, in parts: most of what the releases of a component say is what the one before says at the
+/// same place, and that is told in one byte.
+#[derive(Debug, Default)]
+struct Saying {
+    /// See [`Packed::says`].
+    said: Vec<u8>,
+    /// Where in the block the next part begins.
+    at: usize,
+    /// Where in the block the parts of this release are, and those of the one before.
+    parts: Vec<Range<usize>>,
+    before: Vec<Range<usize>>,
+}
+
+/// What stands before a part of what a release says: it is that of the release before; it is another, whose length and bytes follow;
+/// it is no part of the block, and its length and bytes follow. And what stands behind the parts of a release.
+const SAME: u8 = 0;
+const OTHER: u8 = 1;
+const WORD: u8 = 2;
+const END: u8 = 3;
+
+impl Saying {
+    /// Forgets the releases of another block.
+    fn begin(&mut self) {
+        self.said.clear();
+        self.parts.clear();
+        self.before.clear();
+    }
+}
 
 impl Packer {
     /// Packs a component, as [`Packed::of`].
@@ -58,6 +86,7 @@ impl Packer {
         self.block.resize(SAYS, 0);
         self.block.resize(HEAD + releases.len() * ENTRY, 0);
         self.says = Sha256::new();
+        self.saying.begin();
         texts.iter().for_each(|text| self.block.extend(text.as_bytes()));
         let shadows_at = self.block.len();
         self.json(&ShadowRow::all(shadowed))?;
@@ -89,38 +118,37 @@ impl Packer {
                 place.copy_from_slice(bytes);
             }
         };
-        let start = self.block.len();
+        self.leave_unsaid();
         self.front(release, &mut put)?;
-        let source_at = self.source(component, release)?;
-        let said = self.say_place(start, source_at, release);
+        self.source(component, release)?;
         self.integrity(release)?;
-        let trust_at = self.block.len();
+        self.say();
         self.trust(&release.verdict)?;
-        let rest_at = self.block.len();
+        match release.verdict.refusal() {
+            None => self.say(),
+            Some(refusal) => {
+                self.leave_unsaid();
+                self.say_words(&["refused", &refusal.reason]);
+            }
+        }
         self.block.extend(b",\"yanked\":");
         self.block.extend(if release.yanked { b"true".as_slice() } else { b"false" });
         self.block.extend(b",\"shadowed\":");
-        match release.verdict.refusal() {
-            None => self.say_from(said),
-            Some(refusal) => {
-                self.says.update(self.block.get(said..trust_at).unwrap_or_default());
-                self.say(&["refused", &refusal.reason]);
-                self.say_from(rest_at);
-            }
-        }
+        self.say();
         put(SPLICE, &short(self.block.len())?);
         self.block.extend(b",\"warnings\":");
         match release.warnings.as_slice() {
             [] => self.block.extend(b"[]"),
             some => self.json(&some)?,
         }
-        release.warnings.iter().for_each(|warning| self.say(&[&warning.reason]));
-        let extra_at = self.block.len();
+        self.leave_unsaid();
+        release.warnings.iter().for_each(|warning| self.say_words(&[&warning.reason]));
         self.block.extend(b",\"extra\":");
         put(EXTRA, &short(self.block.len())?);
         self.extra(&release.extra)?;
         self.block.push(b'}');
-        self.say_from(extra_at);
+        self.say();
+        self.end_saying();
         put(ANSWER_END, &short(self.block.len())?);
         let hidden = Hidden::of(release);
         if hidden != Hidden::default() {
@@ -147,22 +175,26 @@ impl Packer {
         self.block.extend(BEFORE_ID);
         self.block.extend(release.id.as_text().as_bytes());
         self.block.extend(BEFORE_VERSION);
+        self.say();
         let version_at = self.block.len();
         release.version.write(&mut self.block);
         let length = self.block.len() - version_at;
         put(VERSION_BYTES, &[u8::try_from(length).map_err(|_| too_long(length))?]);
+        self.say();
         self.block.extend(b"\",\"kind\":");
         self.maybe_text(release.kind.as_deref())?;
         self.block.extend(b",\"summary\":");
         self.maybe_text(release.summary.as_deref())?;
         self.block.extend(DEPENDENCIES);
         self.block.push(b'[');
+        self.say();
         self.block.extend(release.dependencies.items().as_bytes());
         if !release.implements.is_empty() {
             self.block.push(b']');
             self.block.extend(BEFORE_IMPLEMENTS);
             self.references(&release.implements)?;
         }
+        self.say();
         self.block.extend(b"],\"source\":");
         Ok(())
     }
@@ -188,42 +220,52 @@ impl Packer {
         Ok(())
     }
 
-    /// Writes what a [`SourceRow`] says, and returns where that begins.
-    fn source(&mut self, component: &Component, release: &Release) -> Result<usize, String> {
-        let source_at = self.block.len();
+    /// Writes what a [`SourceRow`] says.
+    fn source(&mut self, component: &Component, release: &Release) -> Result<(), String> {
         let SourceRow { id, catalogue, repository, commit, path } = SourceRow::of(&component.owner, release);
         self.block.extend(b"{\"id\":\"");
         self.block.extend(id.as_text().as_bytes());
         self.block.extend(b"\",\"catalogue\":\"");
         self.block.extend(catalogue.as_text().as_bytes());
-        self.block.push(b'"');
-        self.block.extend(BEFORE_REPOSITORY);
+        self.block.extend(b"\",\"repository\":");
         match repository {
             Some(Repository::Https(url)) => self.text(url.as_text())?,
+            Some(local @ Repository::Local(_)) => {
+                self.say();
+                self.text(&local.to_string())?;
+                self.leave_unsaid();
+                self.say_words(&["local"]);
+            }
             other => self.maybe_text(other.map(ToString::to_string).as_deref())?,
         }
         self.block.extend(b",\"commit\":");
+        self.say();
         self.maybe_quoted(commit.map(CommitId::as_text));
+        self.say();
         self.block.extend(b",\"path\":");
         self.maybe_quoted(path.map(DocPath::as_text));
         self.block.push(b'}');
-        Ok(source_at)
+        Ok(())
     }
 
     /// Writes what an [`IntegrityRow`] says.
     fn integrity(&mut self, release: &Release) -> Result<(), String> {
         self.block.extend(b",\"integrity\":{\"manifest\":");
+        self.say();
         match ManifestRow::of(release) {
             ManifestRow::Known(digest) => self.maybe_digest(digest),
             ManifestRow::Unfetched(word) => self.text(word)?,
         }
+        self.say();
         self.block.extend(b",\"files\":[");
         for (at, File { path, digest, blob, size }) in release.files.iter().enumerate() {
             self.separate(at);
             self.block.extend(b"{\"path\":");
             self.maybe_quoted(Some(path.as_text()));
             self.block.extend(b",\"digest\":");
+            self.say();
             self.maybe_digest(digest.as_ref());
+            self.say();
             self.block.extend(b",\"blob\":");
             self.maybe_quoted(blob.as_ref().map(CommitId::as_text));
             self.block.extend(b",\"size\":");
@@ -269,32 +311,38 @@ impl Packer {
         Ok(())
     }
 
-    /// Adds the answer from `start` to its end so far, where the source begins at `source_at`, without the path of a repository on this
-    /// machine, as far as that is needed; returns from where on it is still to be added.
-    fn say_place(&mut self, start: usize, source_at: usize, release: &Release) -> usize {
-        if !matches!(release.origin.repository, Some(Repository::Local(_))) {
-            return start;
+    /// Notes that what was written since the last part is said, as the next part.
+    fn say(&mut self) {
+        let Saying { said, at, parts, before } = &mut self.saying;
+        let part = *at..self.block.len();
+        let read = |part: &Range<usize>| self.block.get(part.clone()).unwrap_or_default();
+        let bytes = read(&part);
+        match before.get(parts.len()) {
+            Some(before) if read(before) == bytes => said.push(SAME),
+            _ => told(said, OTHER, bytes),
         }
-        let source = self.block.get(source_at..).unwrap_or_default();
-        // The ids before it hold neither quotes nor commas.
-        let path = source.windows(BEFORE_REPOSITORY.len()).position(|part| part == BEFORE_REPOSITORY);
-        let path_at = source_at + path.unwrap_or_default() + BEFORE_REPOSITORY.len();
-        let length = self.block.get(path_at..).and_then(text_length).unwrap_or_default();
-        self.says.update(self.block.get(start..path_at).unwrap_or_default());
-        path_at + length
+        *at = part.end;
+        parts.push(part);
     }
 
-    /// Adds what the block holds from a place on.
-    fn say_from(&mut self, start: usize) {
-        self.says.update(self.block.get(start..).unwrap_or_default());
+    /// Notes that what was written since the last part is not said.
+    fn leave_unsaid(&mut self) {
+        self.saying.at = self.block.len();
     }
 
-    /// Adds words that hold no line break.
-    fn say(&mut self, words: &[&str]) {
-        for word in words {
-            self.says.update(word);
-            self.says.update(b"\n");
-        }
+    /// Adds words that the block does not hold.
+    fn say_words(&mut self, words: &[&str]) {
+        words.iter().for_each(|word| told(&mut self.saying.said, WORD, word.as_bytes()));
+    }
+
+    /// Takes in what the release says.
+    fn end_saying(&mut self) {
+        let Saying { said, parts, before, .. } = &mut self.saying;
+        said.push(END);
+        self.says.update(&*said);
+        said.clear();
+        swap(parts, before);
+        parts.clear();
     }
 
     /// Writes what stands between the items of a list before the one at place `at`.
@@ -347,6 +395,13 @@ impl Packer {
             place.copy_from_slice(&bytes);
         }
     }
+}
+
+fn told(said: &mut Vec<u8>, how: u8, bytes: &[u8]) {
+    said.push(how);
+    // A longer part stands in no block.
+    said.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    said.extend(bytes);
 }
 
 fn short(number: usize) -> Result<[u8; 4], String> {
