@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::data::{Federation, Signer};
+use crate::data::{Federation, Signer, Spread};
 use crate::table::Row;
 
 /// The daemon's own: what is measured in this process, and the baselines beside it, get their memory as the daemon does.
@@ -154,16 +154,10 @@ fn measure(options: &Options) -> Result<(), Trouble> {
         ("limits", _) => return merge::limits(place),
         ("estream-limits", _) => return estream::limits(place, options.versions),
         (_, true) => real(place)?,
-        _ => Some(Federation::synthetic(&place.join("data"), options.versions, signer)?),
+        _ => Some(Federation::synthetic(&place.join("data"), options.versions, Spread::Shadowed, signer)?),
     };
     let Some(federation) = federation else { return Ok(()) };
-    println!(
-        "{}: {} ids, {} versions, {} bytes of documents\n",
-        federation.name,
-        federation.ids.len(),
-        federation.versions(),
-        federation.raw_bytes
-    );
+    println!("{}\n", federation.described());
     let mut rows = Vec::new();
     let is_wanted = |half: &str| options.only.as_deref().is_none_or(|only| only == half);
     if options.command == "peers" {
@@ -203,7 +197,10 @@ fn data_directory() -> Option<PathBuf> {
 
 fn real(place: &Path) -> Result<Option<Federation>, Trouble> {
     let data = data_directory();
-    let found = data.map(|data| Federation::real(&place.join("data"), &data)).transpose()?.flatten();
+    let found = data
+        .map(|data| Federation::real(&place.join("data"), &data, Spread::Shadowed))
+        .transpose()?
+        .flatten();
     if found.is_none() {
         println!("skipped: RESOLVERD_DATA names no directory with graph-bcr.json.gz");
     }
@@ -214,9 +211,11 @@ fn print(rows: &[Row], federation: &Federation, options: &Options) -> Result<(),
     println!("\n{}", table::text(rows));
     println!("load at the end {}", machine::load());
     let text = format!(
-        "{}; {} ids, {} versions, {:.1} MB of documents; load at the end {}; revision {}; {} runs, the middle one counts\n\n{}",
+        "{}; {} sources, {} ids, {} of them in two sources, {} versions, {:.1} MB of documents; load at the end {}; revision {}; {} runs, the middle one counts\n\n{}",
         federation.name,
+        federation.sources(),
         federation.ids.len(),
+        federation.shadowed.len(),
         federation.versions(),
         federation.raw_bytes as f64 / 1e6,
         machine::load(),

@@ -8,7 +8,7 @@ use catalogue_schema::model::Refusal;
 use serde::Deserialize;
 
 use crate::Trouble;
-use crate::data::Federation;
+use crate::data::{Federation, Spread};
 use crate::load::framed_file;
 use crate::machine::{bytes_written, cpu_s, load, memory, thread_s};
 use crate::requests::{Pairs, settle};
@@ -294,13 +294,8 @@ pub(crate) fn read_index(path: &Path) -> Result<(), Trouble> {
 
 /// Finds out whether very many versions are served, or refused by a named limit.
 pub(crate) fn limits(place: &Path) -> Result<(), Trouble> {
-    let federation = Federation::synthetic(&place.join("data"), MANY, None)?;
-    println!(
-        "{}: {} ids, {} bytes of documents",
-        federation.name,
-        federation.ids.len(),
-        federation.raw_bytes
-    );
+    let federation = Federation::synthetic(&place.join("data"), MANY, Spread::Shadowed, None)?;
+    println!("{}", federation.described());
     let home = Place::new(place.join("many"))?;
     home.pin(&federation, 0)?;
     let started = Instant::now();
