@@ -520,7 +520,7 @@ pub(crate) fn by_id(path: &Path, federation: &Federation) -> Result<PathBuf, Tro
 }
 
 /// Returns a random id with the number of its versions; ids with many come up as often as they have versions.
-fn random_of<'f>(random: &mut Random, federation: &'f Federation) -> (&'f str, usize) {
+pub(crate) fn random_of<'f>(random: &mut Random, federation: &'f Federation) -> (&'f str, usize) {
     let most = federation.ids.iter().map(|(_, versions)| *versions).max().unwrap_or(1);
     loop {
         let (id, versions) = &federation.ids[random.below(federation.ids.len())];

@@ -58,6 +58,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Tells whether the process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool, Trouble> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Asks once and returns status and body; a server that does not listen yet is asked again.
     pub(crate) fn ask(&mut self, method: &str, target: &str, body: &str) -> Result<(u16, Vec<u8>), Trouble> {
         let started = Instant::now();
