@@ -70,8 +70,8 @@ struct Component {
 pub(crate) enum Spread {
     /// One, or more where there is too much for one; no id stands twice.
     Plain,
-    /// Two at least, with ids that stand in two of them.
-    Shadowed,
+    /// So many at least, with ids that stand in two of them.
+    Shadowed(usize),
 }
 
 /// What a lower source lists of a component that another one owns: the versions of the first commit.
@@ -89,7 +89,7 @@ enum Publisher {
 }
 
 /// A federation on disk.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Federation {
     /// What it is called in the table.
     pub(crate) name: String,
@@ -97,8 +97,8 @@ pub(crate) struct Federation {
     repository: PathBuf,
     /// The commits, oldest first.
     pub(crate) commits: Vec<String>,
-    /// How many sources it has.
-    sources: usize,
+    /// How many ids the first source has, the first two, and so on up to all of them.
+    sources: Vec<usize>,
     /// Every id with the number of its versions at the first commit, those of a lower source left out where another one owns it.
     pub(crate) ids: Vec<(String, usize)>,
     /// The ids that a lower source lists as well.
@@ -182,7 +182,27 @@ impl Federation {
 
     /// Returns how many sources it has.
     pub(crate) fn sources(&self) -> usize {
-        self.sources
+        self.sources.len()
+    }
+
+    /// Returns the ids of each source, the best-placed first.
+    pub(crate) fn by_source(&self) -> impl Iterator<Item = &[(String, usize)]> {
+        let begins = std::iter::once(0).chain(self.sources.iter().copied());
+        begins.zip(&self.sources).map(|(begin, end)| self.ids.get(begin..*end).unwrap_or_default())
+    }
+
+    /// Returns the same federation as a daemon sees it that reads its first `count` sources only; the bytes stay those of all.
+    pub(crate) fn first(&self, count: usize) -> Federation {
+        let mut part = self.clone();
+        part.sources.truncate(count);
+        part.ids.truncate(part.sources.last().copied().unwrap_or_default());
+        // What the last of them owns nobody below lists any more.
+        let above = count.checked_sub(2).and_then(|last| self.sources.get(last)).copied().unwrap_or_default();
+        part.shadowed = BTreeSet::new();
+        for (id, _) in self.ids.iter().take(above).filter(|(id, _)| self.shadowed.contains(id)) {
+            part.shadowed.insert(id.clone());
+        }
+        part
     }
 
     /// Returns a line that says what it is.
@@ -190,7 +210,7 @@ impl Federation {
         format!(
             "{}: {} sources, {} ids, {} of them in two sources, {} versions, {} bytes of documents",
             self.name,
-            self.sources,
+            self.sources(),
             self.ids.len(),
             self.shadowed.len(),
             self.versions(),
@@ -213,13 +233,13 @@ impl Federation {
                 },
             })
         };
-        let sources: Vec<Value> = (0..self.sources).map(source).collect();
+        let sources: Vec<Value> = (0..self.sources()).map(source).collect();
         json!({ "schema": "lcod-resolver/sources@1", "sources": sources })
     }
 
     /// Returns the policy of this version, where its catalogues are signed.
     pub(crate) fn policy(&self, version: u64) -> Option<String> {
-        self.signer.as_ref().map(|signer| signer.policy(version, self.sources))
+        self.signer.as_ref().map(|signer| signer.policy(version, self.sources()))
     }
 
     /// Makes a synthetic federation of at least `versions` versions below `directory`.
@@ -468,7 +488,7 @@ fn write(
         components.iter().map(|one| (one.id.clone(), one.versions.len())).collect();
     // What lies where is decided once, by the first commit.
     let places = places(&ids, spread);
-    let mut copies = if spread == Spread::Shadowed { copies(&places) } else { Vec::new() };
+    let mut copies = if spread == Spread::Plain { Vec::new() } else { copies(&places) };
     let mut digests: Vec<Vec<String>> = vec![Vec::new(); components.len()];
     for step in 0..=STEPS {
         import.begin(step)?;
@@ -512,7 +532,8 @@ fn write(
         Ok(String::from_utf8_lossy(&found.stdout).trim().to_owned())
     };
     let commits = (0..=STEPS).map(commit).collect::<Result<_, _>>()?;
-    let sources = places.last().map_or(0, |(source, _)| source + 1);
+    let last = places.last().map_or(0, |(source, _)| source + 1);
+    let sources = (0..last).map(|one| places.partition_point(|(source, _)| *source <= one)).collect();
     let shadowed = copies.iter().map(|copy| ids[copy.component].0.clone()).collect();
     Ok(Federation { name, repository, commits, sources, ids, shadowed, raw, raw_bytes, signer })
 }
@@ -521,9 +542,9 @@ fn write(
 fn places(ids: &[(String, usize)], spread: Spread) -> Vec<(usize, usize)> {
     let per_source = match spread {
         Spread::Plain => VERSIONS_PER_SOURCE,
-        Spread::Shadowed => {
+        Spread::Shadowed(least) => {
             let all: usize = ids.iter().map(|(_, versions)| versions).sum();
-            all.div_ceil(2).clamp(1, VERSIONS_PER_SOURCE)
+            all.div_ceil(least).clamp(1, VERSIONS_PER_SOURCE)
         }
     };
     let mut seen = 0;

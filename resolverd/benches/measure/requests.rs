@@ -534,13 +534,13 @@ fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n")
 }
 
-fn path_form(id: &str) -> String {
+pub(crate) fn path_form(id: &str) -> String {
     format!("/v1/components/{}", id.replacen("://", "/", 1))
 }
 
 /// Asks for some versions and returns the mean length of the answers. Each has to say that its id is shadowing another source's where
 /// it is, and nowhere else.
-fn mean_body(daemon: &mut Server, federation: &Federation) -> Result<usize, Trouble> {
+pub(crate) fn mean_body(daemon: &mut Server, federation: &Federation) -> Result<usize, Trouble> {
     const ASKED: usize = 200;
     let mut random = Random(5);
     let (mut sum, mut shadowing) = (0, 0);
