@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::{Daemon, Said, Sandbox};
 use crate::harness::lcod::{Component, all_files, array, catalogues, pointer};
+use crate::harness::place;
 use crate::harness::repository::{Files, Repository};
 use crate::harness::tls::{GitMount, TlsServer};
 use crate::harness::world::{copy, named};
 use crate::network::{configure, publish, repository};
+use crate::trust::{Revision, Shop, X, answer, rules};
 
 const FORMATS: [(&str, &str); 2] =
     [("resolverd/generation@1", "store.older_format"), ("resolverd/generation@3", "store.newer_format")];
@@ -64,26 +66,31 @@ impl World {
         World { sandbox, server, here, sources, answers }
     }
 
-    /// Returns a sandbox with a copy of everything that is kept, and a newest generation of `format`. Whoever connects from now on is
-    /// counted by [`World::connections`].
+    /// Returns a sandbox with a copy of everything that is kept, and a newest generation of `format`. Nothing that was open before may
+    /// be used again, so that whoever asks is counted.
     fn of(&self, format: &str) -> Sandbox {
         let sandbox = Sandbox::new();
         sandbox.write_sources(&self.sources);
         configure(&sandbox, &self.server, "");
         copy(&self.sandbox.state(), &sandbox.state());
         copy(&self.sandbox.path("cache"), &sandbox.path("cache"));
-        let path = generation(&sandbox);
-        let text = std::fs::read_to_string(&path).unwrap().replace("resolverd/generation@2", format);
-        assert!(text.contains(format));
-        std::fs::write(&path, &text).unwrap();
-        let path = sandbox.state().join("current");
-        let mut current: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        current["digest"] = Digest::sha256(text.as_bytes()).to_string().into();
-        std::fs::write(path, current.to_string()).unwrap();
+        written_by(&sandbox, format);
         self.server.hang_up();
         self.server.forget();
         sandbox
     }
+}
+
+/// Rewrites the only generation file to another format, and the pointer to it.
+fn written_by(sandbox: &Sandbox, format: &str) {
+    let path = generation(sandbox);
+    let text = std::fs::read_to_string(&path).unwrap().replace("resolverd/generation@2", format);
+    assert!(text.contains(format));
+    std::fs::write(&path, &text).unwrap();
+    let path = sandbox.state().join("current");
+    let mut current: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    current["digest"] = Digest::sha256(text.as_bytes()).to_string().into();
+    std::fs::write(path, current.to_string()).unwrap();
 }
 
 fn resolve(is_offline: bool) -> Vec<&'static str> {
@@ -242,4 +249,38 @@ fn a_store_of_another_version_does_not_go_back_behind_what_was_accepted() {
     let said = sandbox.run(&resolve(true));
     assert!(named(&said).contains("store.newer_format"), "{said:?}");
     assert!(said.stderr.contains("trust.rollback"), "why nothing was made is said: {said:?}");
+}
+
+#[test]
+fn a_store_of_another_version_is_judged_by_the_policy_of_today() {
+    let shop = Shop::new(&["acme"]);
+    shop.keys(&[("root", "ed25519")]);
+    let policy = |version, more: &str| {
+        let signers = "[[signers]]\nname = \"roots\"\nkeys = [\"root\"]\nthreshold = 1\nalgorithms = { any = [\"ed25519\"] }\n";
+        let rules = rules("", "require = \"signature\"\nsigned_by = \"roots\"\n");
+        shop.policy(version, &format!("{}{signers}{rules}", shop.key("root", "ed25519", more)));
+    };
+    policy(1, "");
+    let releases = &["lcod://acme/x@1.0.0"];
+    shop.publish("acme", &Revision { releases, packages: "--key %root.key", ..Revision::default() });
+    let url = format!("file://{}", shop.repository("acme").display());
+    let commit = place::git(&shop.repository("acme"), &["rev-parse", "HEAD"]);
+    let entry = json!({ "type": "git", "url": url, "commit": commit.trim(), "subpath": "catalogue.json" });
+    shop.sandbox
+        .write_sources(&json!({ "sources": [{ "id": "acme", "priority": 10, "entrypoint": entry }] }));
+    shop.sandbox.start_synced().stop();
+    let kept = shop.sandbox.path("kept");
+    copy(&shop.sandbox.state(), &kept);
+    let revoked = "revoked = { at = 2026-05-04T00:00:00Z, reason = \"compromised\" }";
+    for (version, more, expected) in
+        [(1, "", "1.0.0 trusted all [\"root\"]"), (2, revoked, "trust.key_revoked")]
+    {
+        std::fs::remove_dir_all(shop.sandbox.state()).unwrap();
+        copy(&kept, &shop.sandbox.state());
+        written_by(&shop.sandbox, "resolverd/generation@1");
+        policy(version, more);
+        let daemon = serving(&shop.sandbox, &["--offline"]);
+        assert_eq!(answer(&daemon, X), expected);
+        assert!(daemon.stop().success());
+    }
 }
