@@ -284,3 +284,26 @@ fn a_store_of_another_version_is_judged_by_the_policy_of_today() {
         assert!(daemon.stop().success());
     }
 }
+
+#[test]
+fn a_store_of_another_version_is_made_anew_only_with_every_document_of_every_release() {
+    let (sandbox, server) = (Sandbox::new(), TlsServer::start());
+    let components = [Component::new(IDS[0], "1.0.0", &[]), Component::new("lcod://acme/lost", "1.0.0", &[])];
+    let (list, digest) = publish(&server, &components);
+    // It was not there when everything else was read, so that the shelf has all but this.
+    let missing = format!("/reg/{}", components[1].file("manifest.json"));
+    server.remove(&missing);
+    let entry = json!({ "type": "https", "url": list });
+    sandbox.write_sources(&json!({ "schema": "lcod-resolver/sources@1", "sources": [
+        { "id": "files", "priority": 1, "checksum": digest, "entrypoint": entry },
+    ]}));
+    configure(&sandbox, &server, "");
+    assert_eq!(sandbox.run(&["sync"]).status, 0);
+    written_by(&sandbox, "resolverd/generation@3");
+    let (before, connections) = (kept(&sandbox.state()), server.connections());
+    let said = sandbox.run(&["resolve", "--offline", IDS[0]]);
+    assert!(named(&said).contains("store.newer_format") && said.stderr.contains(&missing), "{said:?}");
+    assert!(kept(&sandbox.state()) == before && server.connections() == connections, "{said:?}");
+    // Who may ask gets an answer.
+    assert_eq!(sandbox.run(&["resolve", IDS[0]]).status, 0);
+}
