@@ -81,16 +81,16 @@ impl World {
     }
 }
 
-/// Rewrites the only generation file to another format, and the pointer to it.
+/// Rewrites the file of the generation in force to another format, and the pointer to it.
 fn written_by(sandbox: &Sandbox, format: &str) {
-    let path = generation(sandbox);
+    let pointer = sandbox.state().join("current");
+    let mut current: Value = serde_json::from_slice(&std::fs::read(&pointer).unwrap()).unwrap();
+    let path = sandbox.state().join(format!("generations/{}.json", current["number"]));
     let text = std::fs::read_to_string(&path).unwrap().replace("resolverd/generation@2", format);
     assert!(text.contains(format));
     std::fs::write(&path, &text).unwrap();
-    let path = sandbox.state().join("current");
-    let mut current: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     current["digest"] = Digest::sha256(text.as_bytes()).to_string().into();
-    std::fs::write(path, current.to_string()).unwrap();
+    std::fs::write(pointer, current.to_string()).unwrap();
 }
 
 fn resolve(is_offline: bool) -> Vec<&'static str> {
@@ -107,11 +107,6 @@ fn answered(said: &Said) -> Value {
 fn chosen(answer: &Value) -> Value {
     assert_eq!(answer["components"].as_array().map(Vec::len), Some(IDS.len()), "{answer:#}");
     json!([answer["components"], answer["snapshot"]])
-}
-
-/// Returns the file of the only generation.
-fn generation(sandbox: &Sandbox) -> PathBuf {
-    sandbox.state().join("generations/1.json")
 }
 
 /// Every file of the store but the lock and those that a start may write.
@@ -238,12 +233,6 @@ fn a_store_of_another_version_does_not_go_back_behind_what_was_accepted() {
     world.sources["sources"][2]["entrypoint"]["commit"] = newer.into();
     world.sandbox.write_sources(&world.sources);
     assert_eq!(world.sandbox.run(&["sync"]).status, 0);
-    // Only the newest generation is left, and it is of another version.
-    let newest = world.sandbox.state().join("generations/2.json");
-    std::fs::rename(&newest, generation(&world.sandbox)).unwrap();
-    let current = world.sandbox.state().join("current");
-    let text = std::fs::read_to_string(&current).unwrap().replace("\"number\":2", "\"number\":1");
-    std::fs::write(&current, text).unwrap();
     world.sources["sources"][2]["entrypoint"]["commit"] = first;
     let sandbox = world.of("resolverd/generation@3");
     let said = sandbox.run(&resolve(true));
@@ -306,4 +295,36 @@ fn a_store_of_another_version_is_made_anew_only_with_every_document_of_every_rel
     assert!(kept(&sandbox.state()) == before && server.connections() == connections, "{said:?}");
     // Who may ask gets an answer.
     assert_eq!(sandbox.run(&["resolve", IDS[0]]).status, 0);
+}
+
+#[test]
+fn a_catalogue_beyond_eager_max_has_in_a_store_made_anew_what_it_had() {
+    let (sandbox, server) = (Sandbox::new(), TlsServer::start());
+    let ids = ["a", "b", "c", "d"].map(|name| format!("lcod://acme/{name}"));
+    let components: Vec<Component> = ids.iter().map(|id| Component::new(id, "1.0.0", &[])).collect();
+    let (list, digest) = publish(&server, &components);
+    let entry = json!({ "type": "https", "url": list });
+    sandbox.write_sources(&json!({ "schema": "lcod-resolver/sources@1", "sources": [
+        { "id": "files", "priority": 1, "checksum": digest, "entrypoint": entry },
+    ]}));
+    configure(&sandbox, &server, "[limits]\neager_max = 2\n");
+    assert_eq!(sandbox.run(&["sync"]).status, 0);
+    // One of the others is asked for, and stays known.
+    assert_eq!(sandbox.run(&["resolve", "--refresh", &ids[3]]).status, 0);
+    let told = || {
+        let answer = |words: &[&str]| {
+            let said = sandbox.run(words);
+            let mut answer: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+            answer.as_object_mut().map(|fields| fields.remove("generation"));
+            (said.status, answer)
+        };
+        let chosen = ids.iter().map(|id| answer(&["resolve", "--offline", "-o", "json", id]));
+        chosen.chain([answer(&["components", "--offline", "-o", "json"])]).collect::<Vec<_>>()
+    };
+    let before = told();
+    assert!(before[0].0 == 0 && before[3].0 == 0 && before[2].0 != 0, "{before:#?}");
+    written_by(&sandbox, "resolverd/generation@1");
+    let connections = server.connections();
+    assert_eq!(told(), before);
+    assert_eq!(server.connections(), connections, "{:?}", server.lines());
 }

@@ -457,7 +457,7 @@ impl Sync<'_> {
         let (room, alone) = (Room::new(self.limits.releases), Room::new(0));
         let slots: Vec<Slot> = sources.iter().map(|_| Mutex::new(None)).collect();
         let reader = |source, room| {
-            Reader::new(self, (known, memory), source, (tally, room), Instant::now()).wanting(scope.wanted())
+            Reader::new(self, (known, memory), source, (tally, room), Instant::now()).within(scope)
         };
         let read_some = || {
             loop {
