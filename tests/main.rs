@@ -29,6 +29,7 @@ mod explain;
 mod faults;
 mod federation;
 mod files;
+mod foreign;
 mod formats;
 mod fuzz;
 mod git_rows;

@@ -18,7 +18,7 @@ use crate::harness::tls::{GitMount, TlsServer};
 const ELSEWHERE: (&str, &str) = ("https://example.org/elsewhere", "4a569e82930c784d2b4f2a40a39e85daea774a80");
 
 /// Writes `config.toml`: the server's authority, then `more`.
-fn configure(sandbox: &Sandbox, server: &TlsServer, more: &str) {
+pub(crate) fn configure(sandbox: &Sandbox, server: &TlsServer, more: &str) {
     let home = sandbox.path("config/resolverd");
     fs::create_dir_all(&home).unwrap();
     let config = format!("[https]\nca_file = {:?}\n{more}", server.ca_file().display().to_string());
@@ -26,7 +26,7 @@ fn configure(sandbox: &Sandbox, server: &TlsServer, more: &str) {
 }
 
 /// Returns the repository `name` below `served`, with filters allowed.
-fn repository(served: &Path, name: &str) -> Repository {
+pub(crate) fn repository(served: &Path, name: &str) -> Repository {
     let home = Repository::create(&served.join(name));
     place::git(&home.path, &["config", "uploadpack.allowFilter", "true"]);
     home
@@ -37,7 +37,7 @@ fn source(url: &str) -> Value {
 }
 
 /// Publishes `catalogue@1` with one manifest a component over https; returns the list's URL and digest.
-fn publish(server: &TlsServer, components: &[Component]) -> (String, Digest) {
+pub(crate) fn publish(server: &TlsServer, components: &[Component]) -> (String, Digest) {
     let mut entries = Vec::new();
     for one in components {
         let (path, manifest) = (one.file("manifest.json"), one.manifest(ELSEWHERE.0, ELSEWHERE.1));

@@ -1,9 +1,10 @@
 //! Federations to measure with, written as one local Git repository: synthetic ones of a given size with the measured shape of a
 //! real registry and a fixed seed, and the real graph itself. Never touches the network.
 //!
-//! A federation is a list of catalogues per source and one manifest per version, all in one tree. The first commit is the
-//! cold state; every further one adds a version to another hundredth of the components, spread over all catalogues. Beside a
-//! catalogue lies its signature where the federation has a key.
+//! A federation is a list of catalogues per source and one manifest per version, all in one tree. A synthetic one has several
+//! sources, and one id in ten stands in two of them: the better-placed source owns it, and what the lower one lists of it, from a
+//! repository of its own, is shadowed. The first commit is the cold state; every further one adds a version to another hundredth of the
+//! components, spread over all catalogues. Beside a catalogue lies its signature where the federation has a key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,8 +22,10 @@ use crate::Trouble;
 
 /// How many versions one catalogue lists at most, so that its document stays below the limit of 64 MiB.
 const VERSIONS_PER_CATALOGUE: usize = 50_000;
-/// How many versions one source lists at most, so that its documents stay below the limit of 1,000,000.
+/// How many versions one source owns at most, so that its documents stay below the limit of 1,000,000.
 const VERSIONS_PER_SOURCE: usize = 500_000;
+/// Which part of the ids stands in a lower source as well.
+const COPIED: f64 = 0.1;
 /// How many commits follow the first.
 pub(crate) const STEPS: usize = 8;
 /// Versions per component of the Bazel Central Registry, at these shares of its components.
@@ -62,8 +65,31 @@ struct Component {
     versions: Vec<Vec<String>>,
 }
 
+/// Over how many sources a federation is spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// One, or more where there is too much for one; no id stands twice.
+    Plain,
+    /// So many at least, with ids that stand in two of them.
+    Shadowed(usize),
+}
+
+/// What a lower source lists of a component that another one owns: the versions of the first commit.
+struct Copied {
+    component: usize,
+    place: (usize, usize),
+    digests: Vec<String>,
+}
+
+/// Who publishes a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Publisher {
+    Owner,
+    Other,
+}
+
 /// A federation on disk.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Federation {
     /// What it is called in the table.
     pub(crate) name: String,
@@ -71,11 +97,14 @@ pub(crate) struct Federation {
     repository: PathBuf,
     /// The commits, oldest first.
     pub(crate) commits: Vec<String>,
-    /// How many sources it has.
-    sources: usize,
-    /// Every id with the number of its versions at the first commit.
+    /// How many ids the first source has, the first two, and so on up to all of them.
+    sources: Vec<usize>,
+    /// Every id with the number of its versions at the first commit, those of a lower source left out where another one owns it.
     pub(crate) ids: Vec<(String, usize)>,
-    /// Catalogues and manifests of the first commit, one behind the other.
+    /// The ids that a lower source lists as well.
+    pub(crate) shadowed: BTreeSet<String>,
+    /// Catalogues and manifests of the first commit, shadowed ones too, one behind the other; what an owner says of a version stands
+    /// before what another source says of it.
     pub(crate) raw: PathBuf,
     /// How many bytes those documents have.
     pub(crate) raw_bytes: u64,
@@ -151,6 +180,44 @@ impl Federation {
         self.ids.iter().map(|(_, versions)| versions).sum()
     }
 
+    /// Returns how many sources it has.
+    pub(crate) fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Returns the ids of each source, the best-placed first.
+    pub(crate) fn by_source(&self) -> impl Iterator<Item = &[(String, usize)]> {
+        let begins = std::iter::once(0).chain(self.sources.iter().copied());
+        begins.zip(&self.sources).map(|(begin, end)| self.ids.get(begin..*end).unwrap_or_default())
+    }
+
+    /// Returns the same federation as a daemon sees it that reads its first `count` sources only; the bytes stay those of all.
+    pub(crate) fn first(&self, count: usize) -> Federation {
+        let mut part = self.clone();
+        part.sources.truncate(count);
+        part.ids.truncate(part.sources.last().copied().unwrap_or_default());
+        // What the last of them owns nobody below lists any more.
+        let above = count.checked_sub(2).and_then(|last| self.sources.get(last)).copied().unwrap_or_default();
+        part.shadowed = BTreeSet::new();
+        for (id, _) in self.ids.iter().take(above).filter(|(id, _)| self.shadowed.contains(id)) {
+            part.shadowed.insert(id.clone());
+        }
+        part
+    }
+
+    /// Returns a line that says what it is.
+    pub(crate) fn described(&self) -> String {
+        format!(
+            "{}: {} sources, {} ids, {} of them in two sources, {} versions, {} bytes of documents",
+            self.name,
+            self.sources(),
+            self.ids.len(),
+            self.shadowed.len(),
+            self.versions(),
+            self.raw_bytes
+        )
+    }
+
     /// Returns the sources file that pins everything to a commit.
     pub(crate) fn sources_file(&self, step: usize) -> Value {
         let commit = self.commits.get(step).map(String::as_str).unwrap_or_default();
@@ -166,19 +233,20 @@ impl Federation {
                 },
             })
         };
-        let sources: Vec<Value> = (0..self.sources).map(source).collect();
+        let sources: Vec<Value> = (0..self.sources()).map(source).collect();
         json!({ "schema": "lcod-resolver/sources@1", "sources": sources })
     }
 
     /// Returns the policy of this version, where its catalogues are signed.
     pub(crate) fn policy(&self, version: u64) -> Option<String> {
-        self.signer.as_ref().map(|signer| signer.policy(version, self.sources))
+        self.signer.as_ref().map(|signer| signer.policy(version, self.sources()))
     }
 
     /// Makes a synthetic federation of at least `versions` versions below `directory`.
     pub(crate) fn synthetic(
         directory: &Path,
         versions: usize,
+        spread: Spread,
         signer: Option<Signer>,
     ) -> Result<Federation, Trouble> {
         let mut random = Random(0x5eed_0001 ^ versions as u64);
@@ -208,18 +276,18 @@ impl Federation {
             });
             components.push(Component { id: id(number), versions: versions.collect() });
         }
-        write(directory, format!("synthetic {versions}"), components, signer)
+        write(directory, format!("synthetic {versions}"), components, spread, signer)
     }
 
     /// Makes a federation of the real graph in `data`; `None` where the file is not there.
-    pub(crate) fn real(directory: &Path, data: &Path) -> Result<Option<Federation>, Trouble> {
-        Federation::rewritten(directory, data, ">=")
+    pub(crate) fn real(directory: &Path, data: &Path, spread: Spread) -> Result<Option<Federation>, Trouble> {
+        Federation::rewritten(directory, data, ">=", spread)
     }
 
     /// Makes a federation of the same graph that requires no version newer than the one it names, so that most of it contradicts
     /// itself.
     pub(crate) fn narrow(directory: &Path, data: &Path) -> Result<Option<Federation>, Trouble> {
-        Federation::rewritten(directory, data, "~")
+        Federation::rewritten(directory, data, "~", Spread::Plain)
     }
 
     /// Makes a federation of `worlds` small graphs whose requirements nearly contradict each other: 40 components with 10
@@ -248,7 +316,7 @@ impl Federation {
             });
             components.push(Component { id: id(world, name), versions: versions.collect() });
         }
-        write(directory, "hard random graphs".to_owned(), components, None)
+        write(directory, "hard random graphs".to_owned(), components, Spread::Plain, None)
     }
 
     /// Makes a federation of such rows, below `lcod://bench/`.
@@ -258,10 +326,15 @@ impl Federation {
             id: format!("lcod://bench/{name}"),
             versions: versions.iter().map(|required| required.iter().map(text).collect()).collect(),
         };
-        write(directory, name.to_owned(), rows.iter().map(component).collect(), None)
+        write(directory, name.to_owned(), rows.iter().map(component).collect(), Spread::Plain, None)
     }
 
-    fn rewritten(directory: &Path, data: &Path, operator: &str) -> Result<Option<Federation>, Trouble> {
+    fn rewritten(
+        directory: &Path,
+        data: &Path,
+        operator: &str,
+        spread: Spread,
+    ) -> Result<Option<Federation>, Trouble> {
         let Some(graph) = graph(data)? else { return Ok(None) };
         let requires = |version: Version| {
             let text = |one: Requirement| format!("{}@{}", one.id, one.version.replace(">=", operator));
@@ -272,7 +345,7 @@ impl Federation {
             versions: versions.into_iter().map(requires).collect(),
         };
         let components = graph.into_iter().map(component).collect();
-        write(directory, "real graph (BCR)".to_owned(), components, None).map(Some)
+        write(directory, "real graph (BCR)".to_owned(), components, spread, None).map(Some)
     }
 }
 
@@ -399,6 +472,7 @@ fn write(
     directory: &Path,
     name: String,
     mut components: Vec<Component>,
+    spread: Spread,
     signer: Option<Signer>,
 ) -> Result<Federation, Trouble> {
     let (repository, raw) = (make_repository(directory)?, directory.join("documents"));
@@ -413,7 +487,8 @@ fn write(
     let ids: Vec<(String, usize)> =
         components.iter().map(|one| (one.id.clone(), one.versions.len())).collect();
     // What lies where is decided once, by the first commit.
-    let places = places(&ids);
+    let places = places(&ids, spread);
+    let mut copies = if spread == Spread::Plain { Vec::new() } else { copies(&places) };
     let mut digests: Vec<Vec<String>> = vec![Vec::new(); components.len()];
     for step in 0..=STEPS {
         import.begin(step)?;
@@ -423,12 +498,27 @@ fn write(
                 component.versions.push(last);
             }
             for at in digests[number].len()..component.versions.len() {
-                let manifest = manifest(component, at);
+                let manifest = manifest(component, at, Publisher::Owner);
                 digests[number].push(hex(manifest.as_bytes()));
-                import.file(&manifest_path(&component.id, at), manifest.as_bytes())?;
+                import.file(&manifest_path(&component.id, at, Publisher::Owner), manifest.as_bytes())?;
             }
         }
-        lists(&mut import, &components, &digests, &places, signer.as_ref())?;
+        // What is shadowed stays as it is: what changes is a hundredth of what is served.
+        for copy in copies.iter_mut().filter(|_| step == 0) {
+            let component = &components[copy.component];
+            for at in 0..component.versions.len() {
+                let manifest = manifest(component, at, Publisher::Other);
+                copy.digests.push(hex(manifest.as_bytes()));
+                import.file(&manifest_path(&component.id, at, Publisher::Other), manifest.as_bytes())?;
+            }
+        }
+        let own = components.iter().zip(&digests).zip(&places);
+        let own = own.map(|((one, digests), place)| (*place, &one.id, digests, Publisher::Owner));
+        let other = |copy| {
+            let Copied { component, place, digests }: &Copied = copy;
+            (*place, &components[*component].id, digests, Publisher::Other)
+        };
+        lists(&mut import, own.chain(copies.iter().map(other)), signer.as_ref())?;
         import.raw = None;
     }
     let raw_bytes = import.raw_bytes;
@@ -442,39 +532,71 @@ fn write(
         Ok(String::from_utf8_lossy(&found.stdout).trim().to_owned())
     };
     let commits = (0..=STEPS).map(commit).collect::<Result<_, _>>()?;
-    let sources = places.last().map_or(0, |(source, _)| source + 1);
-    Ok(Federation { name, repository, commits, sources, ids, raw, raw_bytes, signer })
+    let last = places.last().map_or(0, |(source, _)| source + 1);
+    let sources = (0..last).map(|one| places.partition_point(|(source, _)| *source <= one)).collect();
+    let shadowed = copies.iter().map(|copy| ids[copy.component].0.clone()).collect();
+    Ok(Federation { name, repository, commits, sources, ids, shadowed, raw, raw_bytes, signer })
 }
 
 /// Returns source and catalogue of every component.
-fn places(ids: &[(String, usize)]) -> Vec<(usize, usize)> {
+fn places(ids: &[(String, usize)], spread: Spread) -> Vec<(usize, usize)> {
+    let per_source = match spread {
+        Spread::Plain => VERSIONS_PER_SOURCE,
+        Spread::Shadowed(least) => {
+            let all: usize = ids.iter().map(|(_, versions)| versions).sum();
+            all.div_ceil(least).clamp(1, VERSIONS_PER_SOURCE)
+        }
+    };
     let mut seen = 0;
     let place = |(_, versions): &(String, usize)| {
-        let place = (seen / VERSIONS_PER_SOURCE, seen / VERSIONS_PER_CATALOGUE);
+        let place = (seen / per_source, seen / VERSIONS_PER_CATALOGUE);
         seen += versions;
         place
     };
     ids.iter().map(place).collect()
 }
 
-fn lists(
+/// Chooses the components that the next lower source lists as well, in one catalogue after the other of those that it has.
+fn copies(places: &[(usize, usize)]) -> Vec<Copied> {
+    let mut catalogues: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for (source, catalogue) in places {
+        catalogues.entry(*source).or_default().insert(*catalogue);
+    }
+    let lowest = catalogues.len().saturating_sub(1);
+    // Nothing stands below the lowest source, so that the others have more of them.
+    let share = COPIED * catalogues.len() as f64 / lowest.max(1) as f64;
+    let mut random = Random(0x5eed_0003);
+    let mut copies: Vec<Copied> = Vec::new();
+    for (component, (source, _)) in places.iter().enumerate() {
+        if *source == lowest || random.unit() >= share {
+            continue;
+        }
+        let Some(lower) = catalogues.get(&(source + 1)) else { continue };
+        let catalogue = lower.iter().nth(copies.len() % lower.len()).copied().unwrap_or_default();
+        copies.push(Copied { component, place: (source + 1, catalogue), digests: Vec::new() });
+    }
+    copies
+}
+
+/// A component in a catalogue: where that lies, the id, the digests of its manifests, and who published them.
+type Entry<'a> = ((usize, usize), &'a String, &'a Vec<String>, Publisher);
+
+fn lists<'a>(
     import: &mut Import<'_>,
-    components: &[Component],
-    digests: &[Vec<String>],
-    places: &[(usize, usize)],
+    entries: impl Iterator<Item = Entry<'a>>,
     signer: Option<&Signer>,
 ) -> Result<(), Trouble> {
     let mut catalogues: BTreeMap<(usize, usize), String> = BTreeMap::new();
-    for ((component, digests), place) in components.iter().zip(digests).zip(places) {
-        let text = catalogues.entry(*place).or_insert_with(|| {
+    for (place, component, digests, publisher) in entries {
+        let text = catalogues.entry(place).or_insert_with(|| {
             let id = format!("bench/catalogue-{}", place.1);
             format!("{{\"schema\":\"lcod-registry/catalogue@1\",\"id\":\"{id}\",\"components\":[")
         });
         let comma = if text.ends_with('[') { "" } else { "," };
-        let _ = write!(text, "{comma}\n{{\"id\":\"{}\",\"versions\":[", component.id);
+        let _ = write!(text, "{comma}\n{{\"id\":\"{component}\",\"versions\":[");
         for (at, digest) in digests.iter().enumerate() {
             let comma = if at > 0 { "," } else { "" };
-            let path = manifest_path(&component.id, at);
+            let path = manifest_path(component, at, publisher);
             let _ = write!(
                 text,
                 "{comma}{{\"version\":\"1.{at}.0\",\"manifest\":\"{path}\",\"sha256\":\"{digest}\"}}"
@@ -507,19 +629,26 @@ fn lists(
     Ok(())
 }
 
-fn manifest_path(id: &str, at: usize) -> String {
-    format!("packages/{}/1.{at}.0.json", id.trim_start_matches("lcod://"))
+fn manifest_path(id: &str, at: usize, publisher: Publisher) -> String {
+    let directory = match publisher {
+        Publisher::Owner => "packages",
+        Publisher::Other => "copies",
+    };
+    format!("{directory}/{}/1.{at}.0.json", id.trim_start_matches("lcod://"))
 }
 
-fn manifest(component: &Component, at: usize) -> String {
+fn manifest(component: &Component, at: usize, publisher: Publisher) -> String {
     let id = &component.id;
     let name = id.trim_start_matches("lcod://");
-    let file = hex(format!("{id} {at}").as_bytes());
+    let (repository, file) = match publisher {
+        Publisher::Owner => ("bench", hex(format!("{id} {at}").as_bytes())),
+        Publisher::Other => ("other", hex(format!("{id} {at} copied").as_bytes())),
+    };
     let required: Vec<String> =
         component.versions[at].iter().map(|reference| format!("\"{reference}\"")).collect();
     format!(
         "{{\"schema\":\"lcod-registry/manifest@1\",\"id\":\"{id}@1.{at}.0\",\"publishedAt\":\"2025-10-14T19:11:24+02:00\",\
-         \"source\":{{\"type\":\"git\",\"url\":\"https://git.example.org/bench/components\",\"commit\":\"{}\",\"path\":\"components/{name}\"}},\
+         \"source\":{{\"type\":\"git\",\"url\":\"https://git.example.org/{repository}/components\",\"commit\":\"{}\",\"path\":\"components/{name}\"}},\
          \"files\":[{{\"path\":\"components/{name}/compose.yaml\",\"sha256\":\"{file}\",\"size\":399}}],\"dependencies\":[{}]}}",
         &file[..40],
         required.join(",")

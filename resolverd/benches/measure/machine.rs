@@ -1,5 +1,6 @@
 //! What the system says of processes and of itself: processor time, memory, load. Reads `/proc`; never writes anywhere.
 
+use std::path::Path;
 use std::process::Command;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -83,6 +84,23 @@ pub(crate) fn memory(pid: u32) -> Result<Memory, Trouble> {
     Ok(Memory { now: field("VmRSS"), peak: field("VmHWM") })
 }
 
+/// Returns how many bytes of memory a process of this one may have before the kernel ends it: what the machine has, or less where the
+/// control group says so.
+pub(crate) fn memory_max() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let total = total.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    // What a group may have its parents may forbid.
+    let groups = Path::new("/sys/fs/cgroup").join(own);
+    let groups = groups.ancestors().take_while(|group| group.starts_with("/sys/fs/cgroup"));
+    let most = groups.filter_map(|group| {
+        std::fs::read_to_string(group.join("memory.max")).ok()?.trim().parse::<u64>().ok()
+    });
+    most.chain(total.map(|kilobytes| kilobytes << 10)).min().unwrap_or(u64::MAX)
+}
+
 /// Returns how many bytes a process has caused to be written to disks.
 pub(crate) fn bytes_written(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
@@ -117,7 +135,7 @@ pub(crate) fn revision() -> String {
 }
 
 /// Makes a command that runs `program` on one processor, or anywhere where the machine has one only or no `taskset`.
-pub(crate) fn pinned(program: &std::path::Path, cpu: Option<usize>) -> Command {
+pub(crate) fn pinned(program: &Path, cpu: Option<usize>) -> Command {
     let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
     match cpu.filter(|cpu| *cpu < cpus && can_pin()) {
         Some(cpu) => {

@@ -7,7 +7,7 @@
 //! | `… -- --versions 10000` | the same over another size |
 //! | `… -- --real` | the same over the graph in `RESOLVERD_DATA` |
 //! | `… -- --policy` | the same with every catalogue signed and a policy in force |
-//! | `… -- limits` | whether 2,000,000 versions are served or refused by a limit |
+//! | `… -- limits` | whether 2,000,000 versions are served or refused by a limit, and served where the limits are raised |
 //! | `… -- estream-limits` | the same of 200,000 entries of an eStream registry |
 //! | `… -- peers` | the same question to what else there is: Redis, nginx, Verdaccio |
 //!
@@ -22,6 +22,7 @@
 mod data;
 mod estream;
 mod hello;
+mod limits;
 mod load;
 mod machine;
 mod merge;
@@ -37,7 +38,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::data::{Federation, Signer};
+use crate::data::{Federation, Signer, Spread};
 use crate::table::Row;
 
 /// The daemon's own: what is measured in this process, and the baselines beside it, get their memory as the daemon does.
@@ -61,10 +62,13 @@ impl<E: std::error::Error> From<E> for Trouble {
     }
 }
 
+/// How many versions there are where nobody says it.
+const VERSIONS: usize = 200_000;
+
 /// What the command line says.
 struct Options {
     command: String,
-    versions: usize,
+    versions: Option<usize>,
     real: bool,
     policy: bool,
     seconds: f64,
@@ -109,7 +113,7 @@ fn client(plan: &str) -> Result<(), Trouble> {
 fn options(words: &[&str]) -> Result<Options, Trouble> {
     let mut options = Options {
         command: "core".to_owned(),
-        versions: 200_000,
+        versions: None,
         real: false,
         policy: false,
         seconds: 2.0,
@@ -122,7 +126,7 @@ fn options(words: &[&str]) -> Result<Options, Trouble> {
     while let Some(word) = words.next() {
         let mut value = || words.next().copied().ok_or_else(|| Trouble::say(format!("{word} needs a value")));
         match *word {
-            "--versions" => options.versions = value()?.parse()?,
+            "--versions" => options.versions = Some(value()?.parse()?),
             "--seconds" => options.seconds = value()?.parse()?,
             "--runs" => options.runs = value()?.parse()?,
             "--only" => options.only = Some(value()?.to_owned()),
@@ -151,19 +155,18 @@ fn measure(options: &Options) -> Result<(), Trouble> {
     }
     let signer = options.policy.then(|| Signer::new(place.join("keys"))).transpose()?;
     let federation = match (options.command.as_str(), options.real) {
-        ("limits", _) => return merge::limits(place),
-        ("estream-limits", _) => return estream::limits(place, options.versions),
+        ("limits", _) => return limits::measure(place, options.versions, options.markdown.as_deref()),
+        ("estream-limits", _) => return estream::limits(place, options.versions.unwrap_or(VERSIONS)),
         (_, true) => real(place)?,
-        _ => Some(Federation::synthetic(&place.join("data"), options.versions, signer)?),
+        _ => Some(Federation::synthetic(
+            &place.join("data"),
+            options.versions.unwrap_or(VERSIONS),
+            Spread::Shadowed(2),
+            signer,
+        )?),
     };
     let Some(federation) = federation else { return Ok(()) };
-    println!(
-        "{}: {} ids, {} versions, {} bytes of documents\n",
-        federation.name,
-        federation.ids.len(),
-        federation.versions(),
-        federation.raw_bytes
-    );
+    println!("{}\n", federation.described());
     let mut rows = Vec::new();
     let is_wanted = |half: &str| options.only.as_deref().is_none_or(|only| only == half);
     if options.command == "peers" {
@@ -203,7 +206,10 @@ fn data_directory() -> Option<PathBuf> {
 
 fn real(place: &Path) -> Result<Option<Federation>, Trouble> {
     let data = data_directory();
-    let found = data.map(|data| Federation::real(&place.join("data"), &data)).transpose()?.flatten();
+    let found = data
+        .map(|data| Federation::real(&place.join("data"), &data, Spread::Shadowed(2)))
+        .transpose()?
+        .flatten();
     if found.is_none() {
         println!("skipped: RESOLVERD_DATA names no directory with graph-bcr.json.gz");
     }
@@ -214,9 +220,11 @@ fn print(rows: &[Row], federation: &Federation, options: &Options) -> Result<(),
     println!("\n{}", table::text(rows));
     println!("load at the end {}", machine::load());
     let text = format!(
-        "{}; {} ids, {} versions, {:.1} MB of documents; load at the end {}; revision {}; {} runs, the middle one counts\n\n{}",
+        "{}; {} sources, {} ids, {} of them in two sources, {} versions, {:.1} MB of documents; load at the end {}; revision {}; {} runs, the middle one counts\n\n{}",
         federation.name,
+        federation.sources(),
         federation.ids.len(),
+        federation.shadowed.len(),
         federation.versions(),
         federation.raw_bytes as f64 / 1e6,
         machine::load(),

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use catalogue_schema::model::Refusal;
 use serde::Deserialize;
 
 use crate::Trouble;
@@ -15,9 +14,6 @@ use crate::requests::{Pairs, settle};
 use crate::servers::{Place, Server};
 use crate::table::{Goal, Row};
 use crate::trust;
-
-/// How many versions [`limits`] tries.
-const MANY: usize = 2_000_000;
 
 /// The figures of one run after the other.
 #[derive(Default)]
@@ -149,22 +145,7 @@ impl Figures {
     }
 
     fn warm_start(&mut self, home: &Place, federation: &Federation) -> Result<(), Trouble> {
-        let index = home.state().join("index");
-        let copy = home.directory.join("index-copy");
-        let status = Command::new("cp").arg("-r").arg(&index).arg(&copy).status()?;
-        if !status.success() {
-            return Err(Trouble::say("cannot copy the index"));
-        }
-        let output = Command::new(std::env::current_exe()?).arg("read-index").arg(&copy).output()?;
-        let read_ms: f64 = String::from_utf8_lossy(&output.stdout).trim().parse()?;
-        let (id, _) = &federation.ids[federation.ids.len() / 2];
-        let target = format!("/v1/components/{}/1.0.0", id.replacen("://", "/", 1));
-        let mut daemon = home.start(None)?;
-        let (status, body) = daemon.ask("GET", &target, "")?;
-        let elapsed_ms = daemon.started.elapsed().as_secs_f64() * 1e3;
-        if status != 200 {
-            return Err(Trouble::say(format!("{target}: {status} {}", String::from_utf8_lossy(&body))));
-        }
+        let (daemon, elapsed_ms, read_ms) = warm_start(home, federation)?;
         self.warm.push(elapsed_ms, read_ms);
         settle(&daemon)?;
         let held = memory(daemon.pid())?;
@@ -182,6 +163,29 @@ impl Figures {
         self.shelf.push(merge, parse);
         daemon.stop()?;
         Ok(merge)
+    }
+}
+
+/// Starts a daemon over what is kept in `home`; returns it, how long its first right answer took since the start, and how long it takes
+/// to open a copy of its index and read every row, both in milliseconds.
+pub(crate) fn warm_start(home: &Place, federation: &Federation) -> Result<(Server, f64, f64), Trouble> {
+    let index = home.state().join("index");
+    let copy = home.directory.join("index-copy");
+    let status = Command::new("cp").arg("-r").arg(&index).arg(&copy).status()?;
+    if !status.success() {
+        return Err(Trouble::say("cannot copy the index"));
+    }
+    let output = Command::new(std::env::current_exe()?).arg("read-index").arg(&copy).output()?;
+    std::fs::remove_dir_all(&copy)?;
+    let read_ms: f64 = String::from_utf8_lossy(&output.stdout).trim().parse()?;
+    let (id, _) = &federation.ids[federation.ids.len() / 2];
+    let target = format!("/v1/components/{}/1.0.0", id.replacen("://", "/", 1));
+    let mut daemon = home.start(None)?;
+    let (status, body) = daemon.ask("GET", &target, "")?;
+    let elapsed_ms = daemon.started.elapsed().as_secs_f64() * 1e3;
+    match status {
+        200 => Ok((daemon, elapsed_ms, read_ms)),
+        _ => Err(Trouble::say(format!("{target}: {status} {}", String::from_utf8_lossy(&body)))),
     }
 }
 
@@ -290,58 +294,4 @@ pub(crate) fn read_index(path: &Path) -> Result<(), Trouble> {
     }
     println!("{}", started.elapsed().as_secs_f64() * 1e3);
     Ok(())
-}
-
-/// Finds out whether very many versions are served, or refused by a named limit.
-pub(crate) fn limits(place: &Path) -> Result<(), Trouble> {
-    let federation = Federation::synthetic(&place.join("data"), MANY, None)?;
-    println!(
-        "{}: {} ids, {} bytes of documents",
-        federation.name,
-        federation.ids.len(),
-        federation.raw_bytes
-    );
-    let home = Place::new(place.join("many"))?;
-    home.pin(&federation, 0)?;
-    let started = Instant::now();
-    let mut daemon = home.start(None)?;
-    while daemon.generation()? == 0 {
-        let held = memory(daemon.pid())?;
-        println!("{:.0} s: {} MB", started.elapsed().as_secs_f64(), held.now / 1_000_000);
-        std::thread::sleep(Duration::from_secs(10));
-    }
-    let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_s(daemon.pid())?);
-    settle(&daemon)?;
-    let held = memory(daemon.pid())?;
-    println!(
-        "first generation after {wall:.1} s, {cpu:.1} s of CPU; memory {} MB, at its highest {} MB",
-        held.now / 1_000_000,
-        held.peak / 1_000_000
-    );
-    let sources = daemon.json("GET", "/v1/sources", "")?;
-    for source in sources["items"].as_array().into_iter().flatten() {
-        let error: Option<Refusal> = serde_json::from_value(source["error"].clone()).unwrap_or(None);
-        println!(
-            "{}: {} releases listed, {} of them refused, {}",
-            source["id"],
-            source["releases"],
-            source["refused"],
-            error.map_or("no error".to_owned(), |error| error.to_string())
-        );
-    }
-    // A source may be read, and catalogues of it left out: which, and by which limit.
-    let catalogues = daemon.json("GET", "/v1/catalogues", "")?;
-    for one in catalogues["items"].as_array().into_iter().flatten() {
-        if let Some(error) = serde_json::from_value::<Option<Refusal>>(one["error"].clone()).unwrap_or(None) {
-            println!("{} of {} is {}: {error}", one["id"], one["source"], one["state"]);
-        }
-    }
-    let (id, _) = &federation.ids[federation.ids.len() / 2];
-    let target = format!("/v1/components/{}/1.0.0", id.replacen("://", "/", 1));
-    println!("{target}: {}", daemon.ask("GET", &target, "")?.0);
-    daemon.stop()?;
-    let mut daemon = home.start(None)?;
-    let status = daemon.ask("GET", &target, "")?.0;
-    println!("after a restart: {status} within {:.2} s", daemon.started.elapsed().as_secs_f64());
-    daemon.stop()
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::Trouble;
 use crate::data::{Federation, Random};
 use crate::load::{Framing, Plan, Seen, Slow, write_requests};
@@ -518,7 +520,7 @@ pub(crate) fn by_id(path: &Path, federation: &Federation) -> Result<PathBuf, Tro
 }
 
 /// Returns a random id with the number of its versions; ids with many come up as often as they have versions.
-fn random_of<'f>(random: &mut Random, federation: &'f Federation) -> (&'f str, usize) {
+pub(crate) fn random_of<'f>(random: &mut Random, federation: &'f Federation) -> (&'f str, usize) {
     let most = federation.ids.iter().map(|(_, versions)| *versions).max().unwrap_or(1);
     loop {
         let (id, versions) = &federation.ids[random.below(federation.ids.len())];
@@ -532,15 +534,16 @@ fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n")
 }
 
-fn path_form(id: &str) -> String {
+pub(crate) fn path_form(id: &str) -> String {
     format!("/v1/components/{}", id.replacen("://", "/", 1))
 }
 
-/// Asks for some versions and returns the mean length of the answers.
-fn mean_body(daemon: &mut Server, federation: &Federation) -> Result<usize, Trouble> {
+/// Asks for some versions and returns the mean length of the answers. Each has to say that its id is shadowing another source's where
+/// it is, and nowhere else.
+pub(crate) fn mean_body(daemon: &mut Server, federation: &Federation) -> Result<usize, Trouble> {
     const ASKED: usize = 200;
     let mut random = Random(5);
-    let mut sum = 0;
+    let (mut sum, mut shadowing) = (0, 0);
     for _ in 0..ASKED {
         let (id, versions) = random_of(&mut random, federation);
         let target = format!("{}/1.{}.0", path_form(id), random.below(versions));
@@ -548,7 +551,14 @@ fn mean_body(daemon: &mut Server, federation: &Federation) -> Result<usize, Trou
         if status != 200 {
             return Err(Trouble::say(format!("{target}: {status} {}", String::from_utf8_lossy(&body))));
         }
+        let answer: Value = serde_json::from_slice(&body)?;
+        let is_shadowing = answer["shadowed"].as_array().is_some_and(|others| !others.is_empty());
+        if is_shadowing != federation.shadowed.contains(id) {
+            return Err(Trouble::say(format!("{target}: a wrong `shadowed`: {answer}")));
+        }
+        shadowing += usize::from(is_shadowing);
         sum += body.len();
     }
+    println!("{shadowing} of {ASKED} random answers have something shadowed");
     Ok(sum / ASKED)
 }

@@ -58,6 +58,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Tells whether the process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool, Trouble> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Asks once and returns status and body; a server that does not listen yet is asked again.
     pub(crate) fn ask(&mut self, method: &str, target: &str, body: &str) -> Result<(u16, Vec<u8>), Trouble> {
         let started = Instant::now();
@@ -160,6 +165,9 @@ impl Drop for Server {
 /// The file of the policy, in a place that has one.
 const POLICY: &str = "trust.toml";
 
+/// The file of the configuration, likewise.
+const CONFIG: &str = "config.toml";
+
 /// A place for one daemon.
 pub(crate) struct Place {
     pub(crate) directory: PathBuf,
@@ -187,6 +195,11 @@ impl Place {
         Ok(std::fs::rename(fresh, self.directory.join("sources.json"))?)
     }
 
+    /// Lets the daemons of this place start with these lines as their configuration.
+    pub(crate) fn configure(&self, text: &str) -> Result<(), Trouble> {
+        Ok(std::fs::write(self.directory.join(CONFIG), text)?)
+    }
+
     /// Returns where the policy lies.
     pub(crate) fn policy_file(&self) -> PathBuf {
         self.directory.join(POLICY)
@@ -211,6 +224,9 @@ impl Place {
         command.current_dir(&self.directory);
         command.arg("serve").arg("--sources").arg(inside("sources.json"));
         command.arg("--state-dir").arg(self.state()).arg("--socket").arg(&socket);
+        if inside(CONFIG).exists() {
+            command.arg("--config").arg(inside(CONFIG));
+        }
         if self.policy_file().exists() {
             command.arg("--policy").arg(self.policy_file());
         }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Trouble;
-use crate::data::{Federation, Random};
+use crate::data::{Federation, Random, Spread};
 use crate::load::{Seen, framed_file, write_requests};
 use crate::machine::{cpu_s, load, pinned};
 use crate::requests::{CLIENT_CPU, CONNECTIONS, Pairs, SERVER_CPU, at_rest, plan, settle, sustained};
@@ -50,7 +50,7 @@ pub(crate) fn rows(
     let real = |narrow: bool| -> Result<Option<Federation>, Trouble> {
         let Some(data) = data else { return Ok(None) };
         match narrow {
-            false => Federation::real(&place.join("solve-real"), data),
+            false => Federation::real(&place.join("solve-real"), data, Spread::Plain),
             true => Federation::narrow(&place.join("solve-narrow"), data),
         }
     };
@@ -286,7 +286,7 @@ fn graph_rows(place: &Path, federation: &Federation, runs: usize) -> Result<Vec<
     ])
 }
 
-/// Reads the manifests of a federation, as a generation has them.
+/// Reads the manifests of a federation, as a generation has them: what an owner says of a version comes first, and counts.
 fn components(documents: &Path) -> Result<Vec<Packed>, Trouble> {
     #[derive(Deserialize)]
     struct Document {
@@ -302,7 +302,11 @@ fn components(documents: &Path) -> Result<Vec<Packed>, Trouble> {
         let document: Document = serde_json::from_slice(document)?;
         let Some((id, version)) = document.id.split_once('@') else { continue };
         if document.schema == "lcod-registry/manifest@1" {
-            releases.entry(id.to_owned()).or_default().push(json!({
+            let known = releases.entry(id.to_owned()).or_default();
+            if known.iter().any(|one| one["version"] == version) {
+                continue;
+            }
+            known.push(json!({
                 "id": id, "version": version, "origin": {}, "dependencies": document.dependencies,
                 "verdict": {"trusted": {"level": "pinned"}},
             }));

@@ -20,7 +20,7 @@ use resolverd::trust::policy::{Policies, judge, load};
 use resolverd::trust::verify::{self, Evidence};
 
 use crate::Trouble;
-use crate::data::{Federation, Signer};
+use crate::data::{Federation, Signer, Spread};
 use crate::load::framed_file;
 use crate::machine::{cpu_s, thread_s};
 use crate::merge::parse_typed;
@@ -66,7 +66,7 @@ pub(crate) fn rows(place: &Path, federation: &Federation) -> Result<Vec<Row>, Tr
     let Some(signer) = &federation.signer else { return Ok(Vec::new()) };
     let policies = policies(place, federation)?;
     let mut rows = vec![decision(&policies)?];
-    let signed = Federation::synthetic(&place.join("signed"), SIGNED, Some(signer.clone()))?;
+    let signed = Federation::synthetic(&place.join("signed"), SIGNED, Spread::Plain, Some(signer.clone()))?;
     rows.extend(signed_load(&signed, signer, &policies)?);
     Ok(rows)
 }

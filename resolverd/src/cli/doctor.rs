@@ -476,9 +476,10 @@ fn repair_text(repair: &Value, paint: Paint) -> String {
     }
     let rebuilt = &repair["rebuilt"];
     if !rebuilt.is_null() {
-        let same = match rebuilt["isSame"] == true {
-            true => "answers as before",
-            false => "differs from before: see resolverd status",
+        let same = match rebuilt["isSame"].as_bool() {
+            Some(true) => "answers as before",
+            Some(false) => "differs from before: see resolverd status",
+            None => "says what the sources pin",
         };
         let snapshot = rebuilt["snapshot"].as_str().map(lines).unwrap_or_default();
         out.push_str(&format!(

@@ -90,7 +90,9 @@ impl From<SyncError> for DaemonError {
             SyncError::Store(error) => DaemonError::Store(error),
             SyncError::Locked(problem) => DaemonError::Order(OrderError::Locked(problem)),
             SyncError::Lost(problem) => DaemonError::Order(OrderError::Lost(problem)),
-            SyncError::Foreign { .. } => DaemonError::Order(OrderError::Store(error.to_string())),
+            SyncError::Foreign { .. } | SyncError::NotAtHand(_) => {
+                DaemonError::Order(OrderError::Store(error.to_string()))
+            }
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Repair without a network, under the state lock: an index that does not agree with the generation file is rebuilt from it and the
 //! shelf. One that agrees stays as it is.
 //!
-//! Never touches `trust-state.json`, `revisions.jsonl`, `first-seen.log`, `audit.*`, `checks.json`, the sources file or a document of the shelf. What is
+//! Where another version of the program wrote the newest generation and every source is pinned, one is made of what lies on this machine,
+//! and what a sync notes is noted then. Else this never touches `trust-state.json`, `revisions.jsonl`, `first-seen.log`, `audit.*`, `checks.json`, the sources file or a document of the shelf. What is
 //! in the way is renamed, never deleted; only dead sockets and half-written temporary files go.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use catalogue_schema::generation::Generation;
+use catalogue_schema::model::Refusal;
 use serde::Serialize;
 use tracing::info;
 
@@ -16,7 +18,7 @@ use crate::config::Settings;
 use crate::daemon::error::DaemonError;
 use crate::daemon::examine::{Depth, Standing, kept, places, quoted, walk};
 use crate::daemon::socket::is_dead;
-use crate::daemon::writer::{Kept, Writer};
+use crate::daemon::writer::{Kept, Writer, settled};
 use crate::daemon::{has_file_size_limit, log_contained_panics, outlive_file_size_limit};
 use crate::shelf::Shelf;
 use crate::shelf::durable::failed;
@@ -73,8 +75,8 @@ pub struct Rebuilt {
     pub snapshot: String,
     /// How many components it has.
     pub components: u64,
-    /// It answers byte for byte as before.
-    pub is_same: bool,
+    /// It answers byte for byte as before; `null` where another version of the program wrote what was before.
+    pub is_same: Option<bool>,
 }
 
 /// Something that needs more than a repair.
@@ -157,6 +159,7 @@ fn mend(settings: &Settings, lock: StateLock, done: &mut Repaired) -> Result<(),
     let files = inspect::kept(directory)?;
     let Some(generation) = files.generation else {
         match files.foreign {
+            Some(_) if settled(settings).is_some() => return replace(settings, lock, done),
             Some(foreign) => done.leave(foreign.problem().to_string(), ANOTHER_FORMAT),
             None if files.files > 0 || files.damage.is_some() => {
                 done.leave("no generation file can be read".to_owned(), "resolverd sync");
@@ -211,13 +214,41 @@ fn mend(settings: &Settings, lock: StateLock, done: &mut Repaired) -> Result<(),
     } else if is_opened {
         info!(generation = opened.number, "the index was rebuilt from the shelf");
         done.rebuilt = Some(Rebuilt {
-            is_same,
+            is_same: Some(is_same),
             generation: opened.number,
             snapshot: opened.snapshot.to_string(),
             components: opened.components,
         });
     } else if verified.state != Standing::Wrong {
         done.leave(format!("{}: {}", verified.subject, verified.found), "resolverd doctor");
+    }
+    Ok(())
+}
+
+/// Makes a generation in the place of one that another version of the program wrote, which opening the store does.
+fn replace(settings: &Settings, lock: StateLock, done: &mut Repaired) -> Result<(), DaemonError> {
+    let mut writer = Writer::open_locked(settings, lock, Records::Kept)?;
+    let problem = writer.foreign().cloned();
+    writer.replace_foreign()?;
+    match (&writer.past, problem) {
+        (Some(Kept::Snapshot(snapshot)), problem) => {
+            let generation = &snapshot.generation;
+            let made = |problem: Refusal| {
+                format!(
+                    "{} of another version of the program; {} takes its place",
+                    problem.subject, generation.number
+                )
+            };
+            done.mended.extend(problem.map(made));
+            done.rebuilt = Some(Rebuilt {
+                is_same: None,
+                generation: generation.number,
+                snapshot: generation.snapshot.to_string(),
+                components: generation.components,
+            });
+        }
+        (_, Some(problem)) => done.leave(problem.to_string(), ANOTHER_FORMAT),
+        (_, None) => {}
     }
     Ok(())
 }

@@ -22,8 +22,8 @@ use crate::daemon::files::Workshop;
 use crate::daemon::rehearse;
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::daemon::urgency::step_back_libraries;
-use crate::fetch::Origins;
 use crate::fetch::limit::Limits;
+use crate::fetch::{AtHand, Origins};
 use crate::order::{
     Accepted, Decided, Order, OrderError, Outcome, Part, Proposal, Rehearsal, Rehearsed, SyncReport,
 };
@@ -101,6 +101,7 @@ impl Writer {
     pub(super) fn open(settings: &Settings, wait: Duration) -> Result<Writer, DaemonError> {
         let lock = StateLock::acquire(&settings.state_dir, wait)?;
         let mut writer = Writer::open_locked(settings, lock, Records::Kept)?;
+        writer.replace_foreign()?;
         // What has expired while nobody looked is not served for a moment.
         writer.expire_due()?;
         Ok(writer)
@@ -174,6 +175,29 @@ impl Writer {
     /// Says that another version of the program wrote the newest generation, where it did and nothing was committed since.
     pub(super) fn foreign(&self) -> Option<&Refusal> {
         self.store.foreign()
+    }
+
+    /// Makes a generation of what the sources file pins where another version of the program wrote the last one, from the shelf and what
+    /// else lies on this machine: read by its pins and judged anew, as a sync does it, and nobody elsewhere is asked. Where something is
+    /// missing or not pinned everything stays as it is, and is named.
+    pub(super) fn replace_foreign(&mut self) -> Result<(), SyncError> {
+        let Some(problem) = self.foreign().filter(|_| !self.policies.is_locked && self.past.is_none()) else {
+            return Ok(());
+        };
+        let Some(sources) = settled(&self.settings) else { return Ok(()) };
+        warn!(%problem, "making one of what lies on this machine");
+        let origins = Arc::clone(&self.origins);
+        match self.run(&sources, Scope::AtHand(&AtHand::of(&origins))) {
+            Ok(_) => {
+                self.sources = sources.into();
+                Ok(())
+            }
+            Err(why @ (SyncError::NotAtHand(_) | SyncError::Foreign { .. } | SyncError::Lost(_))) => {
+                warn!(%why, "nothing was made, and nothing thrown away");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Shows when this daemon started, which is later than every start before.
@@ -852,6 +876,12 @@ fn failed(problem: SyncError) -> OrderError {
         SyncError::Lost(problem) => OrderError::Lost(problem),
         other => OrderError::Store(other.to_string()),
     }
+}
+
+/// Returns the sources of today where all of them are pinned, so that what they say may lie on this machine.
+pub(super) fn settled(settings: &Settings) -> Option<Vec<Source>> {
+    let sources = settings.sources().ok()?;
+    (!sources.is_empty() && sources.iter().all(Source::is_pinned)).then_some(sources)
 }
 
 fn origins(settings: &Settings) -> Result<Arc<Origins>, ConfigError> {

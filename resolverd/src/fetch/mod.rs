@@ -174,12 +174,72 @@ impl Origins {
     }
 }
 
+/// How far whoever asks may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// As far as origins are.
+    Reach,
+    /// Not beyond this machine, and for nothing that could be another thing by now.
+    Machine,
+}
+
 impl Fetch for Origins {
     fn fetch(&self, asks: &[Ask<'_>], budget: &Budget) -> Vec<Result<Answer, FetchError>> {
+        self.fetch_within(Within::Reach, asks, budget)
+    }
+}
+
+/// The same places as far as they lie on this machine: what a commit pins in a repository here, or in the cache of one elsewhere. Asks no
+/// other machine, and gives out nothing that is not pinned.
+#[derive(Debug)]
+pub struct AtHand<'a> {
+    origins: &'a Origins,
+    missed: Mutex<Option<Refusal>>,
+}
+
+impl<'a> AtHand<'a> {
+    /// Looks where `origins` would look.
+    pub fn of(origins: &'a Origins) -> AtHand<'a> {
+        AtHand { origins, missed: Mutex::default() }
+    }
+
+    /// Returns the first thing that was asked for and could not be found out here; `None` where everything was answered.
+    pub fn missed(&self) -> Option<Refusal> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Fetch for AtHand<'_> {
+    fn fetch(&self, asks: &[Ask<'_>], budget: &Budget) -> Vec<Result<Answer, FetchError>> {
+        let answers = self.origins.fetch_within(Within::Machine, asks, budget);
+        let is_open = |answer: &&Result<Answer, FetchError>| {
+            matches!(answer, Err(FetchError::Unreachable(_) | FetchError::Limit(_)))
+        };
+        if let Some(Err(error)) = answers.iter().find(is_open) {
+            let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+            missed.get_or_insert_with(|| error.refusal().clone());
+        }
+        answers
+    }
+}
+
+impl Origins {
+    fn fetch_within(
+        &self,
+        within: Within,
+        asks: &[Ask<'_>],
+        budget: &Budget,
+    ) -> Vec<Result<Answer, FetchError>> {
         let mut answers: Vec<Option<Result<Answer, FetchError>>> = asks.iter().map(|_| None).collect();
         let mut documents = Vec::new();
         let mut repositories = Groups::default();
         for (index, ask) in asks.iter().enumerate() {
+            if within == Within::Machine
+                && let Err(refusal) = self.at_hand(ask.want, budget.reach())
+            {
+                answers[index] = Some(Err(FetchError::Unreachable(refusal)));
+                continue;
+            }
             match self.place(ask.want, budget.reach()).and_then(|place| self.allowed(place, ask.want)) {
                 Ok(Place::File(path)) => answers[index] = Some(file_at(path, ask.want, budget)),
                 Ok(Place::Https(url)) => documents.push((index, url)),
@@ -199,7 +259,9 @@ impl Fetch for Origins {
                     Real::Https(url) => self.granted(wants[0], url, budget),
                     _ => budget.clone(),
                 };
-                for (index, answer) in members.iter().zip(self.fetch_repository(place, &wants, &budget)) {
+                for (index, answer) in
+                    members.iter().zip(self.fetch_repository(within, place, &wants, &budget))
+                {
                     answers[*index] = Some(answer.map(Answer::Fetched));
                 }
             }
@@ -211,9 +273,24 @@ impl Fetch for Origins {
             .map(|(answer, ask)| answer.map_err(|error| self.blamed(error, ask.want, budget.reach())))
             .collect()
     }
-}
 
-impl Origins {
+    /// Refuses what only another machine can say, and what nothing pins.
+    fn at_hand(&self, want: &Want, reach: &Reach) -> Result<(), Refusal> {
+        let is_here = match self.place(want, reach) {
+            Ok(Place::Repository(Real::Path(_))) => true,
+            // Of what came before a commit, the cache may hold a part only.
+            Ok(Place::Repository(_)) => !matches!(want, Want::History { .. }),
+            Ok(Place::File(_) | Place::Https(_)) | Err(_) => false,
+        };
+        match is_here && want.is_pinned() {
+            true => Ok(()),
+            false => {
+                let expected = "a document that is pinned and lies on the shelf or in the cache";
+                Err(Refusal::new("offline", want, expected, "nothing, and nobody else is asked"))
+            }
+        }
+    }
+
     /// Refuses a place on another machine where none may be asked.
     fn allowed(&self, place: Place, want: &Want) -> Result<Place, Refusal> {
         match place {
@@ -301,6 +378,7 @@ impl Origins {
 
     fn fetch_repository(
         &self,
+        within: Within,
         place: &Real,
         wants: &[&Want],
         budget: &Budget,
@@ -316,7 +394,10 @@ impl Origins {
             Real::Https(url) => Remote::Https { url: url.clone(), client: &self.client },
             Real::Ssh(url) => Remote::Ssh { url, program: OsStr::new("ssh") },
         };
-        git_wire::fetch(&remote, self.cache_dir.as_deref(), wants, budget)
+        match within {
+            Within::Reach => git_wire::fetch(&remote, self.cache_dir.as_deref(), wants, budget),
+            Within::Machine => git_wire::cached(&remote, self.cache_dir.as_deref(), wants, budget),
+        }
     }
 
     /// Asks for documents, several at the same time.

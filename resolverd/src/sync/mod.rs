@@ -45,8 +45,8 @@ use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{Revision, RevisionKey};
 use tracing::{info, warn};
 
-use crate::fetch::Fetch;
 use crate::fetch::limit::Limits;
+use crate::fetch::{AtHand, Fetch};
 use crate::merge::{Owned, Registered, Rights, merge, note_mutations, snapshot_digest};
 use crate::order::{SourceOutcome, SyncReport};
 use crate::shelf::{Shelf, ShelfError};
@@ -91,6 +91,9 @@ pub enum SyncError {
         /// The sources and catalogues that are not read.
         unread: String,
     },
+    /// Not everything that a generation needs lies on this machine.
+    #[error("not all that is needed is at hand: {0}")]
+    NotAtHand(String),
 }
 
 impl From<PackedError> for SyncError {
@@ -145,6 +148,9 @@ pub enum Scope<'a> {
     Wanting(&'a BTreeSet<ComponentId>),
     /// None: everything comes from the shelf, as after damage to the index.
     Rebuild,
+    /// All of them, from the shelf and from what else lies on this machine, by their pins and without a record of what was read before.
+    /// Nothing comes of it where anything is missing or not pinned.
+    AtHand(&'a AtHand<'a>),
 }
 
 impl<'a> Scope<'a> {
@@ -152,13 +158,13 @@ impl<'a> Scope<'a> {
     fn wanted(self) -> Option<&'a BTreeSet<ComponentId>> {
         match self {
             Scope::Wanting(ids) => Some(ids),
-            Scope::All | Scope::Named(_) | Scope::Rebuild => None,
+            Scope::All | Scope::Named(_) | Scope::Rebuild | Scope::AtHand(_) => None,
         }
     }
 
     fn covers(self, source: &SourceId) -> bool {
         match self {
-            Scope::All | Scope::Wanting(_) => true,
+            Scope::All | Scope::Wanting(_) | Scope::AtHand(_) => true,
             Scope::Named(names) => names.contains(source),
             Scope::Rebuild => false,
         }
@@ -299,6 +305,21 @@ impl Sync<'_> {
         scope: Scope<'_>,
     ) -> Result<Done, SyncError> {
         info!(sources = sources.len(), "sync started");
+        if let Scope::AtHand(at_hand) = scope {
+            let here = Sync { origins: at_hand, offline: false, ..*self };
+            return here.begun(store, past, sources, scope);
+        }
+        self.begun(store, past, sources, scope)
+    }
+
+    /// Does what [`Sync::run`] does, by the places that answer.
+    fn begun(
+        &self,
+        store: &mut Store,
+        past: Past<'_>,
+        sources: &[Source],
+        scope: Scope<'_>,
+    ) -> Result<Done, SyncError> {
         let Rotation { policies, refused } = self.rotated(store, sources, scope)?;
         let rules = Rules { policies, ..self.rules.clone() };
         Sync { rules: &rules, ..*self }.judged(store, past, sources, (scope, &refused))
@@ -348,6 +369,9 @@ impl Sync<'_> {
             warn!(source = %outcome.id, health = ?outcome.health, error = %shown(outcome.error.as_ref()), "source");
         }
 
+        if let Scope::AtHand(at_hand) = scope {
+            whole(&draft.generation, at_hand)?;
+        }
         if let Some(problem) = store.foreign() {
             let unread = unread(&draft.generation);
             if !unread.is_empty() {
@@ -433,7 +457,7 @@ impl Sync<'_> {
         let (room, alone) = (Room::new(self.limits.releases), Room::new(0));
         let slots: Vec<Slot> = sources.iter().map(|_| Mutex::new(None)).collect();
         let reader = |source, room| {
-            Reader::new(self, (known, memory), source, (tally, room), Instant::now()).wanting(scope.wanted())
+            Reader::new(self, (known, memory), source, (tally, room), Instant::now()).within(scope)
         };
         let read_some = || {
             loop {
@@ -650,6 +674,21 @@ fn restore_shadows(
         }
     }
     Ok(())
+}
+
+/// Holds a generation that was made of what is at hand to everything that its sources say.
+///
+/// **Errors**: [`SyncError::NotAtHand`], where the generation does not say all that its sources say.
+fn whole(generation: &Generation, at_hand: &AtHand<'_>) -> Result<(), SyncError> {
+    let sources = generation.sources.iter().map(|state| (state.health, &state.error));
+    let catalogues = generation.catalogues.iter().map(|state| (state.health, &state.error));
+    let failed = sources.chain(catalogues).find(|(health, _)| *health != Health::Fresh);
+    let why = at_hand.missed().or_else(|| failed.as_ref().and_then(|(_, error)| (*error).clone()));
+    match (why, failed) {
+        (Some(why), _) => Err(SyncError::NotAtHand(why.to_string())),
+        (None, Some((health, _))) => Err(SyncError::NotAtHand(format!("a source is {health:?}"))),
+        (None, None) => Ok(()),
+    }
 }
 
 /// Returns the sources and catalogues that are not read.

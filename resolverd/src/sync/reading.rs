@@ -39,7 +39,7 @@ use crate::store::memory::Memory;
 use crate::sync::checksums::refuse_twice;
 use crate::sync::reach::reach;
 use crate::sync::scopes;
-use crate::sync::{Known, LOST, NodeKey, Sync, SyncError, Tally, is_lost, key};
+use crate::sync::{Known, LOST, NodeKey, Scope, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::evidence::{Signatures, Voucher};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
 use crate::trust::verify::{Evidence, judge};
@@ -105,6 +105,8 @@ pub(super) struct Reader<'a> {
     seat: Seat<'a>,
     /// The components of which every document is fetched.
     wanted: Option<&'a BTreeSet<ComponentId>>,
+    /// Nobody on another machine answers.
+    is_at_hand: bool,
     /// Documents that several releases ask for.
     shared: RefCell<Shared>,
 }
@@ -246,13 +248,14 @@ impl<'a> Reader<'a> {
             signatures,
             seat,
             wanted: None,
+            is_at_hand: false,
             shared,
         }
     }
 
-    /// Fetches every document of the components `ids`, however many their catalogues have.
-    pub(super) fn wanting(self, ids: Option<&'a BTreeSet<ComponentId>>) -> Reader<'a> {
-        Reader { wanted: ids, ..self }
+    /// Reads as `scope` says: with every document of some components, however many their catalogues have, or only what is at hand.
+    pub(super) fn within(self, scope: Scope<'a>) -> Reader<'a> {
+        Reader { wanted: scope.wanted(), is_at_hand: matches!(scope, Scope::AtHand(_)), ..self }
     }
 
     /// Tells whether nothing may be fetched for the source.
@@ -720,6 +723,11 @@ impl<'a> Reader<'a> {
         let before = self.known.nodes.get(&key(node));
         let had_unfetched =
             before.is_some_and(|state| state.warnings.iter().any(|one| one.reason == UNFETCHED));
+        let fetched =
+            errands.iter().filter(|errand| matches!(errand.want, Want::Blob(Location::Https { .. })));
+        let all = fetched.fold(0u64, |sum, errand| sum.saturating_add(errand.documents()));
+        // Which of so many were fetched nobody knows without a record: those that are here.
+        let is_cut = self.is_at_hand && all > self.sync.limits.eager_max;
         let (mut run, mut count, mut unfetched) = (Vec::with_capacity(errands.len()), 0u64, 0u64);
         for errand in errands {
             if !matches!(errand.want, Want::Blob(Location::Https { .. })) {
@@ -734,7 +742,7 @@ impl<'a> Reader<'a> {
             }
             let may_wait = match mode {
                 Mode::Recorded => had_unfetched,
-                Mode::Live => count > self.sync.limits.eager_max && !self.wants(&errand),
+                Mode::Live => (is_cut || count > self.sync.limits.eager_max) && !self.wants(&errand),
             };
             match dialect::defer(&errand, trust).filter(|_| may_wait && !is_shelved && !is_recorded) {
                 Some(mut listed) => {

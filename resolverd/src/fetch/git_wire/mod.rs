@@ -75,9 +75,30 @@ pub(super) fn fetch(
     wants: &[&Want],
     budget: &Budget,
 ) -> Vec<Result<Fetched, FetchError>> {
-    // Without a cache everything works, only not twice as fast.
-    let cache = cache_dir.and_then(|place| Cache::open(place, &remote.to_string()).ok());
-    let mut session = Session::new(remote, cache, budget);
+    answered(Session::new(remote, opened(remote, cache_dir), budget), wants)
+}
+
+/// Answers wants about one remote repository like [`fetch`], by what the cache holds. Asks nobody, and is asked for pinned commits alone.
+pub(super) fn cached(
+    remote: &Remote<'_>,
+    cache_dir: Option<&Path>,
+    wants: &[&Want],
+    budget: &Budget,
+) -> Vec<Result<Fetched, FetchError>> {
+    let mut session = Session::new(remote, opened(remote, cache_dir), budget);
+    let found = "not all of it, and nobody else is asked";
+    let refusal = Refusal::new("offline", remote, "the wanted objects in the cache", found);
+    session.closed = Some(FetchError::Unreachable(refusal));
+    answered(session, wants)
+}
+
+/// Without a cache everything works, only not twice as fast.
+fn opened(remote: &Remote<'_>, cache_dir: Option<&Path>) -> Option<Cache> {
+    cache_dir.and_then(|place| Cache::open(place, &remote.to_string()).ok())
+}
+
+fn answered(mut session: Session<'_>, wants: &[&Want]) -> Vec<Result<Fetched, FetchError>> {
+    let (remote, budget) = (session.remote, session.budget);
     session.resolve_all(wants);
     let mut searches: Vec<Search<'_>> = wants.iter().map(|want| session.search(want)).collect();
     session.bring(&mut searches);
