@@ -1,7 +1,7 @@
 //! What a process does to a directory, as `strace` tells it: every write, rename and sync in its order. Runs `strace`, reads
 //! its text, and knows nothing of what the files mean.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -31,6 +31,64 @@ pub(crate) enum Step {
 
 /// The calls that are recorded.
 const CALLS: &str = "openat,open,creat,mkdir,mkdirat,write,pwrite64,writev,pwritev,pwritev2,rename,renameat,renameat2,unlink,unlinkat,rmdir,fsync,fdatasync,ftruncate,truncate,fallocate,lseek,link,linkat,symlink,symlinkat,copy_file_range,sendfile,splice";
+
+/// The calls that write a file, a name or a mode, and those that make durable.
+pub(crate) const WRITES: &str = "write,pwrite64,openat,mkdir,mkdirat,rename,renameat,renameat2,ftruncate,unlink,unlinkat,rmdir,link,linkat,fchmod,chmod,fchmodat";
+pub(crate) const SYNCS: &str = "fsync,fdatasync,sync_file_range";
+
+/// A place in a process where something can be injected: a kind of call, and its number. `strace` counts each kind in each thread
+/// by itself, so that a point is the n-th such call of every thread that makes so many.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Point {
+    /// The kind of call.
+    pub(crate) call: String,
+    /// Which one, from 1.
+    pub(crate) number: u64,
+}
+
+/// Returns the points of a verb at which it writes or syncs, in their order, by one run of it: all together they are every such
+/// call of every thread. Calls that only open to read are counted and left out, and so is what goes to no file and no terminal.
+pub(crate) fn points(log: &str) -> Vec<Point> {
+    let mut found = BTreeMap::<Point, usize>::new();
+    each_call(log, |_, point, line| {
+        let reads = point.call == "openat"
+            && !["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| line.contains(flag));
+        let elsewhere = ["<socket:", "<UNIX", "<TCP", "<anon_inode:"].iter().any(|kind| line.contains(kind));
+        if !reads && !elsewhere {
+            let next = found.len();
+            found.entry(point).or_insert(next);
+        }
+    });
+    let mut points: Vec<(Point, usize)> = found.into_iter().collect();
+    points.sort_by_key(|(_, at)| *at);
+    points.into_iter().map(|(point, _)| point).collect()
+}
+
+/// Returns how many calls of a kind the busiest thread made.
+pub(crate) fn most(log: &str, call: &str) -> u64 {
+    let mut most = 0;
+    each_call(log, |_, point, _| {
+        if point.call == call {
+            most = most.max(point.number);
+        }
+    });
+    most
+}
+
+/// Hands out the calls of a log where they begin: the thread, which call it is, and the line.
+fn each_call<'a>(log: &'a str, mut take: impl FnMut(&'a str, Point, &'a str)) {
+    let mut counts = HashMap::<(&str, &str), u64>::new();
+    for line in log.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let Some((call, _)) = rest.trim_start().split_once('(').filter(|_| !rest.contains(" resumed>"))
+        else {
+            continue;
+        };
+        let number = counts.entry((thread, call)).or_default();
+        *number += 1;
+        take(thread, Point { call: call.to_owned(), number: *number }, rest);
+    }
+}
 
 /// Tells whether `strace` can be run; says so where it cannot.
 pub(crate) fn is_here() -> bool {
@@ -213,6 +271,23 @@ fn bytes(text: &str) -> Vec<u8> {
         }
     }
     found
+}
+
+#[test]
+fn calls_are_counted_for_each_thread_and_kind() {
+    let log = r#"7 openat(AT_FDCWD</r>, "a", O_RDONLY|O_CLOEXEC) = 4</r/a>
+7 openat(AT_FDCWD</r>, "b", O_WRONLY|O_CREAT|O_CLOEXEC, 0600) = 5</r/b>
+7 write(5</r/b>, "hi", 2 <unfinished ...>
+8 write(6<anon_inode:[eventfd]>, "x", 8) = 8
+7 <... write resumed>) = 2
+8 write(1<pipe:[3]>, "x", 8) = -1 EPIPE (Broken pipe)
+7 fsync(5</r/b>) = 0
+8 fsync(5</r/b>) = 0
+7 +++ exited with 0 +++
+"#;
+    let point = |call: &str, number| Point { call: call.to_owned(), number };
+    assert_eq!(points(log), [point("openat", 2), point("write", 1), point("write", 2), point("fsync", 1)]);
+    assert_eq!((most(log, "write"), most(log, "fsync"), most(log, "rename")), (2, 1, 0));
 }
 
 #[test]
