@@ -900,21 +900,21 @@ fn a_lost_index_is_rebuilt_for_the_newest_generation_whose_list_of_documents_is_
 /// What becomes of the index while it rests does no harm: the next commit finds it sound, or writes everything again.
 #[test]
 fn an_index_that_rests_is_found_again_or_written_anew() {
-    let check_after = |touch: fn(&Path), rows_written: u64| {
+    let check_after = |touch: fn(&Path)| {
         let home = Home::new();
         home.open(|store, _| {
             let first = store.commit(draft(world(&AB)), None).unwrap().snapshot;
             store.rest();
             touch(&home.path().join("index"));
             let second = store.commit(draft(world(&BC)), Some(&first)).unwrap();
-            assert_eq!(second.rows_written, rows_written);
+            // One is new, one differs and one is gone, also where what readers hold had to be written again first.
+            assert_eq!(second.rows_written, 3);
         });
         check(&home, "2: n/b@1.1.0 n/c@1.0.0");
     };
-    // One is new, one differs and one is gone.
-    check_after(|_| {}, 3);
-    check_after(|index| std::fs::remove_dir_all(index).unwrap(), 2);
-    check_after(|index| std::fs::write(index.join("conf"), "no configuration").unwrap(), 2);
+    check_after(|_| {});
+    check_after(|index| std::fs::remove_dir_all(index).unwrap());
+    check_after(|index| std::fs::write(index.join("conf"), "no configuration").unwrap());
 }
 
 #[test]
