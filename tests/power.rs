@@ -12,10 +12,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::json;
+
 use crate::harness::chance::{self, Chance};
 use crate::harness::daemon::{Said, Sandbox};
 use crate::harness::trace::{self, Recorded, Step};
-use crate::harness::world::{Served, World, copy, served, sync};
+use crate::harness::world::{Served, World, copy, round_of, served, sync};
 
 /// A file or directory on the modelled disk.
 #[derive(Debug, Clone)]
@@ -273,17 +275,18 @@ impl<'a> Tape<'a> {
         said
     }
 
-    /// Records a daemon that is asked to sync each of these rounds, from its start to its end.
-    fn daemon(&mut self, rounds: &[u64]) {
+    /// Records a daemon that is asked to sync each of these rounds, from its start to its end; returns the log.
+    fn daemon(&mut self, rounds: &[u64]) -> String {
         self.world.publish(rounds[0]);
         let recorded = Recorded::start(&self.world.sandbox, None, "/livez");
         for round in rounds {
             self.world.publish(*round);
             recorded.daemon.sync();
         }
-        let (steps, _) = recorded.stop(&self.root());
+        let (steps, log) = recorded.stop(&self.root());
         assert_eq!(steps.iter().filter(|step| **step == Step::Told).count(), rounds.len());
         self.take(steps, rounds);
+        log
     }
 
     /// Returns the places of the acknowledgements.
@@ -415,7 +418,8 @@ fn what_could_not_be_synced_is_not_believed_by_the_next_process() {
             // The next process finds what the first has left, and says that all is well.
             tape.verb(2, &["sync"]);
             let told = *tape.told().last().unwrap();
-            let what = format!("fsync {number}: {how}");
+            let unsynced = tape.steps.iter().find(|step| matches!(step, Step::Unsynced(_)));
+            let what = format!("fsync {number}: {how}, {unsynced:?}");
             let after = left(&world, &tape.disk(told), "all lost", &mut chance);
             // The index is nothing but a quicker way to what the shelf and the files say.
             let bare = world.beside(&after.state());
@@ -425,6 +429,75 @@ fn what_could_not_be_synced_is_not_believed_by_the_next_process() {
         }
     });
     eprintln!("{tries} of {all} syncs from number {offset} on; {struck:?} of the runs ended with it");
+}
+
+#[test]
+fn a_daemon_of_which_a_sync_fails_once_says_so_and_builds_nothing_on_it() {
+    if !trace::is_here() {
+        return;
+    }
+    let world = World::new();
+    world.govern();
+    let (state, mut all) = (world.sandbox.state(), Vec::new());
+    // How many calls there are until the first round is there, and with the second one.
+    let counted = [&[1][..], &[1, 2]].map(|rounds| {
+        let _ = std::fs::remove_dir_all(&state);
+        let mut tape = Tape::of(&world);
+        tape.daemon(rounds)
+    });
+    for call in ["fsync", "sync_file_range"] {
+        let [first, second] = [0, 1].map(|at| trace::most(&counted[at], call));
+        all.extend((first + 1..=second + 1).map(|number| (call, number)));
+    }
+    let tries = chance::count("RESOLVERD_UNSYNCED", 3, all.len() as u64);
+    let (offset, next) = (Chance::told().index(all.len()), AtomicU64::new(0));
+    let (struck, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    chance::shared(tries, |mut chance, share| {
+        let world = World::new();
+        world.govern();
+        for _ in 0..share {
+            let at = next.fetch_add(1, Ordering::Relaxed) * all.len() as u64 / tries;
+            let (call, number) = all[(offset + usize::try_from(at).unwrap()) % all.len()];
+            let what = format!("{call} {number}");
+            let _ = std::fs::remove_dir_all(world.sandbox.state());
+            world.publish(1);
+            let inject = format!("{call}:error=EIO:when={number}");
+            let recorded = Recorded::start(&world.sandbox, Some(&inject), "/livez");
+            let daemon = &recorded.daemon;
+            daemon.sync();
+            let ids = daemon.ids();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            world.publish(2);
+            let said = daemon.post("/v1/sync", &json!({}));
+            if said.status != 200 {
+                refused.fetch_add(1, Ordering::Relaxed);
+                assert!(said.to_string().contains("Input/output error"), "{what}: {said}");
+                assert_eq!(round_of(&daemon.resolve(&ids).ok()), 1, "{what}: the last generation answers");
+                daemon.sync();
+            }
+            assert_eq!(round_of(&daemon.resolve(&ids).ok()), 2, "{what}");
+            let told = daemon.log();
+            let (steps, log) = recorded.stop(&world.sandbox.path("").components().collect::<PathBuf>());
+            if log.contains("(INJECTED)") {
+                struck.fetch_add(1, Ordering::Relaxed);
+                assert!(told.contains("Input/output error"), "{what}: nobody was told: {told}");
+            }
+            let mut tape = Tape::of(&world);
+            tape.take(steps, &[1, 2]);
+            let at = *tape.told().last().unwrap();
+            let after = left(&world, &tape.disk(at), "all lost", &mut chance);
+            let bare = world.beside(&after.state());
+            std::fs::remove_dir_all(bare.state().join("index")).unwrap();
+            assert_eq!(served(&bare), Served::Round(2), "{what}, without the index");
+            check(&after, &tape.moments[at], 2, &what);
+            let said = after.run(&["audit", "verify"]);
+            assert_eq!(said.status, 0, "{what}: {said:?}");
+        }
+    });
+    eprintln!(
+        "{tries} of {} syncs from number {offset} on: {struck:?} failed, {refused:?} orders with them",
+        all.len()
+    );
 }
 
 /// A step without its bytes.

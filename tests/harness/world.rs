@@ -73,10 +73,25 @@ impl World {
     pub(crate) fn beside(&self, state: &Path) -> Sandbox {
         let sandbox = Sandbox::new();
         sandbox.write_sources_text(&std::fs::read_to_string(self.sandbox.sources()).unwrap());
-        if state.exists() {
-            copy(state, &sandbox.state());
+        for (from, to) in [(state, sandbox.state()), (&self.sandbox.path("config"), sandbox.path("config"))] {
+            if from.exists() {
+                copy(from, &to);
+            }
         }
         sandbox
+    }
+
+    /// Puts a policy in force that lets everything in, so that there is an audit log and a ledger of what was seen.
+    pub(crate) fn govern(&self) {
+        let directory = self.sandbox.path("config/resolverd");
+        std::fs::create_dir_all(&directory).unwrap();
+        let policy = "schema = \"resolverd/trust@1\"\nversion = 1\n[defaults]\nrequire_pin = false\n[[namespaces]]\nmatch = \"**\"\nsources = [\"changing\"]\nrequire = \"pin\"\nmode = \"warn\"\nimmutable = true\n";
+        std::fs::write(directory.join("trust.toml"), policy).unwrap();
+        for (path, mode) in
+            [("config", 0o755), ("config/resolverd", 0o755), ("config/resolverd/trust.toml", 0o644)]
+        {
+            std::fs::set_permissions(self.sandbox.path(path), Permissions::from_mode(mode)).unwrap();
+        }
     }
 }
 

@@ -115,3 +115,30 @@ impl Tail {
 pub(super) fn cut(file: &File, path: &Path, length: u64) -> Result<(), Failed> {
     file.set_len(length).and_then(|()| file.sync_all()).map_err(failed("cut", path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_goes_on_behind_what_could_not_be_synced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let mut tail = Tail::default();
+        assert_eq!(tail.append(&path, b"one\n").expect("appended"), 4);
+        // A write that fails leaves nothing, and so does one that could not be taken back, which the next one finds.
+        let failing = |file: &mut File| {
+            file.write_all(b"half")?;
+            Err(std::io::Error::other("the disk"))
+        };
+        assert!(tail.append_with(&path, failing).is_err());
+        assert_eq!(std::fs::read(&path).expect("read"), b"one\n");
+        std::fs::write(&path, b"one\ntwo\n").expect("written");
+        tail.doubtful_from = Some(4);
+        assert_eq!(tail.append(&path, b"three\n").expect("appended"), 10);
+        assert_eq!(std::fs::read(&path).expect("read"), b"one\nthree\n");
+        // Whoever cut more has not made it longer.
+        tail.doubtful_from = Some(100);
+        assert_eq!(tail.append(&path, b"four\n").expect("appended"), 15);
+    }
+}

@@ -898,6 +898,8 @@ impl Store {
             }
             None => {
                 self.memory.promise(number)?;
+                // What a process left under this number that was killed before it was in force says nothing of this generation.
+                self.named.remove(&number);
                 self.files.write(&generation)?;
                 self.older = None;
             }
