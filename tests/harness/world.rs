@@ -6,12 +6,15 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::harness::daemon::{Said, Sandbox};
-use crate::harness::lcod::{Component, all_files, array};
-use crate::harness::repository;
+use crate::harness::lcod::{self, Component, all_files, array};
+use crate::harness::place;
+use crate::harness::repository::{self, Files, Repository};
+use crate::harness::tls::{GitMount, TlsServer};
 
 /// How many components change in every round.
 const COMPONENTS: usize = 12;
@@ -25,6 +28,42 @@ const LARGE_BYTES: usize = 1_200_000;
 pub(crate) struct World {
     /// Where it is read to.
     pub(crate) sandbox: Sandbox,
+    /// Where it is read from, if not from a directory.
+    remote: Option<Remote>,
+}
+
+/// Two real repositories behind a real server: a list of catalogues, and what it pins.
+#[derive(Debug)]
+struct Remote {
+    server: TlsServer,
+    registry: Repository,
+    components: Repository,
+    round: AtomicU64,
+}
+
+impl Remote {
+    fn publish(&self, sandbox: &Sandbox, round: u64) {
+        if self.round.swap(round, Ordering::Relaxed) == round {
+            return;
+        }
+        let all = components(round);
+        let mut files = all_files(&all);
+        files.insert("catalogue.json".to_owned(), array(&all));
+        let commit = self.components.commit(&files);
+        let url = self.server.url("/git/components.git");
+        let pointer = lcod::pointer("changing", &url, &commit, "catalogue.json");
+        self.registry.commit(&Files::from([("catalogues.json".to_owned(), lcod::catalogues(&[pointer]))]));
+        for (name, repository) in [("components.git", &self.components), ("registry.git", &self.registry)] {
+            let served = sandbox.path("served").join(name);
+            if !served.exists() {
+                std::fs::create_dir_all(served.parent().unwrap()).unwrap();
+                repository.bare_clone(&served);
+                place::git(&served, &["config", "uploadpack.allowFilter", "true"]);
+            }
+            let to = served.to_str().unwrap();
+            place::git(&repository.path, &["push", "--quiet", "--force", to, "refs/*:refs/*"]);
+        }
+    }
 }
 
 /// What a state directory answers.
@@ -39,11 +78,29 @@ pub(crate) enum Served {
 impl World {
     /// Makes a federation at round 1 that nobody has read.
     pub(crate) fn new() -> World {
-        let world = World { sandbox: Sandbox::new() };
+        let world = World { sandbox: Sandbox::new(), remote: None };
         world.sandbox.write_sources(&json!({ "sources": [{
             "id": "changing", "priority": 10,
             "entrypoint": { "type": "file", "path": world.sandbox.path("published/catalogue.json") },
         }]}));
+        world.publish(1);
+        world
+    }
+
+    /// Makes a federation at round 1 that is read from repositories behind a server, so that what was read of them is kept by Git's ids.
+    pub(crate) fn in_git() -> World {
+        let (sandbox, server) = (Sandbox::new(), TlsServer::start());
+        let create = |name: &str| Repository::create(&sandbox.path(name));
+        let (registry, components) = (create("registry"), create("components"));
+        server.mount("/git", GitMount::of(&sandbox.path("served")));
+        let config =
+            format!("[https]\nca_file = {:?}\nproxy = \"none\"\n", server.ca_file().display().to_string());
+        let files = Files::from([("config/resolverd/config.toml".to_owned(), config.into_bytes())]);
+        repository::write(&sandbox.path(""), &files);
+        let url = server.url("/git/registry.git");
+        sandbox.write_sources(&lcod::sources("changing", &url, "catalogues.json"));
+        let remote = Remote { server, registry, components, round: AtomicU64::new(0) };
+        let world = World { sandbox, remote: Some(remote) };
         world.publish(1);
         world
     }
@@ -60,6 +117,9 @@ impl World {
 
     /// Publishes a round.
     pub(crate) fn publish(&self, round: u64) {
+        if let Some(remote) = &self.remote {
+            return remote.publish(&self.sandbox, round);
+        }
         let all = components(round);
         let mut files = all_files(&all);
         let mut catalogue = array(&all);
