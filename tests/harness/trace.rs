@@ -110,11 +110,21 @@ pub(crate) fn is_here() -> bool {
 
 /// Runs a verb under `strace` with `flags`, and returns what it said and the log.
 pub(crate) fn run(sandbox: &Sandbox, flags: &[&str], arguments: &[&str]) -> (Said, String) {
+    run_in(sandbox, &sandbox.path(""), flags, arguments)
+}
+
+/// Runs a verb like [`run`], in a directory of the sandbox.
+pub(crate) fn run_in(
+    sandbox: &Sandbox,
+    directory: &Path,
+    flags: &[&str],
+    arguments: &[&str],
+) -> (Said, String) {
     let log = sandbox.path("strace.log");
     let mut command = Command::new("strace");
     command.arg("-f").arg("-o").arg(&log).args(flags).arg("--").arg(place::binary());
     sandbox.furnish(&mut command);
-    let said = Said::of(command.args(arguments));
+    let said = Said::of(command.current_dir(directory).args(arguments));
     (said, std::fs::read_to_string(&log).unwrap_or_default())
 }
 

@@ -141,6 +141,16 @@ impl World {
         sandbox
     }
 
+    /// Returns the server behind which the repositories lie.
+    pub(crate) fn server(&self) -> &TlsServer {
+        &self.remote.as_ref().unwrap().server
+    }
+
+    /// Returns the list of catalogues of the round that is published in Git.
+    pub(crate) fn list(&self) -> Vec<u8> {
+        std::fs::read(self.remote.as_ref().unwrap().registry.path.join("catalogues.json")).unwrap()
+    }
+
     /// Puts a policy in force that lets everything in, so that there is an audit log and a ledger of what was seen.
     pub(crate) fn govern(&self) {
         let directory = self.sandbox.path("config/resolverd");
