@@ -413,7 +413,9 @@ fn an_import_that_is_struck_at_any_of_its_calls_is_whole_or_undone_and_the_next_
             let (said, log) = site.trace(&flags, &second);
             let is_killed = said.status < 0;
             struck.fetch_add(usize::from(is_killed || log.contains("(INJECTED)")), Ordering::Relaxed);
-            assert!(is_killed || (0..101).contains(&said.status), "{what}: {said:?}");
+            // The number of a thread's call may be that of one by which the process was being loaded.
+            let is_unbegun = said.status == 127;
+            assert!(is_killed || is_unbegun || (0..101).contains(&said.status), "{what}: {said:?}");
             assert!(!said.stderr.contains("panicked at"), "{what}: {said:?}");
             let found = site.tree();
             let is_staged = found.keys().any(|path| path.starts_with(STAGING));
@@ -427,7 +429,7 @@ fn an_import_that_is_struck_at_any_of_its_calls_is_whole_or_undone_and_the_next_
                 }
             };
             // With every write failing a process cannot even say what is wrong.
-            if said.status > 0 && more.is_empty() {
+            if said.status > 0 && more.is_empty() && !is_unbegun {
                 assert!(said.stderr.contains("error: "), "{what}: {said:?}");
             }
             let again = site.install(&second, &[]);
