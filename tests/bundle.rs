@@ -397,7 +397,7 @@ fn an_import_that_is_struck_at_any_of_its_calls_is_whole_or_undone_and_the_next_
     let strikes = ["signal=SIGKILL:when=", "error=ENOSPC:when=", "error=ENOSPC:when=+", "error=EIO:when="];
     let all: Vec<(&Point, &str)> =
         points.iter().flat_map(|point| strikes.map(|strike| (point, strike))).collect();
-    let tries = chance::count("RESOLVERD_IMPORTS", 8, all.len() as u64);
+    let tries = chance::count("RESOLVERD_IMPORTS", 6, all.len() as u64);
     let (offset, next) = (Chance::told().index(all.len()), AtomicUsize::new(0));
     let counts: [AtomicUsize; 4] = Default::default();
     chance::shared(tries, |_, share| {

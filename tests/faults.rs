@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::chance::{self, Chance};
 use crate::harness::daemon::{Said, Sandbox, mode};
-use crate::harness::trace::Point;
+use crate::harness::trace::{Point, Step};
 use crate::harness::world::{Served, World, named, round_of, served, sync};
 use crate::harness::{place, trace};
 
@@ -341,11 +341,20 @@ fn lengths(path: &Path) -> Vec<u64> {
 #[test]
 fn a_limit_of_file_sizes_cuts_writes_short_and_loses_nothing() {
     let world = World::synced(1);
-    // What a sync of round 2 writes is as long as what is there after it.
+    // What a sync of round 2 writes is as long as what is there after it; and each of its writes is cut in the middle.
     let after = world.beside(&world.sandbox.state());
     world.publish(2);
+    let root: PathBuf = after.path("").components().collect();
+    let steps = match trace::is_here() {
+        true => trace::record(&after, &root, None, &["sync"]).1,
+        false => Vec::new(),
+    };
     sync(&after);
     let mut limits: Vec<u64> = lengths(&after.state()).iter().flat_map(|one| [one - 1, one / 2]).collect();
+    limits.extend(steps.iter().filter_map(|step| match step {
+        Step::Write(_, Some(at), bytes) if bytes.len() > 1 => Some((at + bytes.len() / 2) as u64),
+        _ => None,
+    }));
     limits.extend([0, 1, 100]);
     limits.sort_unstable();
     limits.dedup();

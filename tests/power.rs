@@ -3,7 +3,11 @@
 //! with the last acknowledged round or a later one, whole.
 //!
 //! The model is stricter than most file systems: an fsync of a file does not keep its name, one of a directory keeps nothing of
-//! the files in it, and every write that was not synced may be lost by itself. `RESOLVERD_CUTS` says how many points there are.
+//! the files in it, and every write that was not synced may be lost by itself. A file that could not be synced keeps for ever what the
+//! disk had of it, whatever is synced later, unless it is written again: so do systems that give up what they could not write.
+//!
+//! `RESOLVERD_CUTS` says how many points there are in each case, `RESOLVERD_STRIKES` and `RESOLVERD_UNSYNCED` how many of all syncs of a
+//! verb and of a daemon are kept from being made.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -356,7 +360,7 @@ fn no_power_cut_loses_an_acknowledged_generation_or_gives_a_wrong_answer() {
     let mut of_daemons = Tape::of(&daemons);
     of_daemons.daemon(&[1, 2, 3]);
     of_daemons.daemon(&[4, 4]);
-    for (tape, few) in [(&of_verbs, 16), (&of_daemons, 12)] {
+    for (tape, few) in [(&of_verbs, 12), (&of_daemons, 8)] {
         chance::shared(chance::count("RESOLVERD_CUTS", few, 2_000), |chance, cuts| {
             cut_often(tape, 4, chance, cuts);
         });
@@ -398,7 +402,7 @@ fn what_could_not_be_synced_is_not_believed_by_the_next_process() {
     assert_eq!(said.status, 0, "{said:?}");
     // Each sync of a second round, struck in two ways.
     let all = trace::most(&log, "fsync") * KEPT_FROM.len() as u64;
-    let tries = chance::count("RESOLVERD_STRIKES", 4, all);
+    let tries = chance::count("RESOLVERD_STRIKES", 3, all);
     let (offset, next) = (Chance::told().below(all), AtomicU64::new(0));
     let struck = AtomicU64::new(0);
     chance::shared(tries, |mut chance, share| {
@@ -449,7 +453,7 @@ fn a_daemon_of_which_a_sync_fails_once_says_so_and_builds_nothing_on_it() {
         let [first, second] = [0, 1].map(|at| trace::most(&counted[at], call));
         all.extend((first + 1..=second + 1).map(|number| (call, number)));
     }
-    let tries = chance::count("RESOLVERD_UNSYNCED", 3, all.len() as u64);
+    let tries = chance::count("RESOLVERD_UNSYNCED", 2, all.len() as u64);
     let (offset, next) = (Chance::told().index(all.len()), AtomicU64::new(0));
     let (struck, refused) = (AtomicU64::new(0), AtomicU64::new(0));
     chance::shared(tries, |mut chance, share| {
@@ -472,9 +476,16 @@ fn a_daemon_of_which_a_sync_fails_once_says_so_and_builds_nothing_on_it() {
             if said.status != 200 {
                 refused.fetch_add(1, Ordering::Relaxed);
                 assert!(said.to_string().contains("Input/output error"), "{what}: {said}");
-                assert_eq!(round_of(&daemon.resolve(&ids).ok()), 1, "{what}: the last generation answers");
+                let (served, health) = (daemon.resolve(&ids).ok(), daemon.get("/v1/health").ok().to_string());
+                // Somebody who saw the edit may have had it read meanwhile.
+                if !daemon.log().contains("synced generation=2") {
+                    assert_eq!(round_of(&served), 1, "{what}: the last generation answers");
+                    assert!(health.contains("store.unwritten"), "{what}: {health}");
+                }
                 daemon.sync();
             }
+            let health = daemon.get("/v1/health").ok().to_string();
+            assert!(!health.contains("store.unwritten"), "{what}: {health}");
             assert_eq!(round_of(&daemon.resolve(&ids).ok()), 2, "{what}");
             let told = daemon.log();
             let (steps, log) = recorded.stop(&world.sandbox.path("").components().collect::<PathBuf>());
@@ -518,7 +529,7 @@ fn no_power_cut_keeps_what_was_read_from_git_from_being_read_again() {
     let cached = |step: &&Step| matches!(step, Step::Rename(_, to) if to.components().any(|one| one.as_os_str() == "objects"));
     let objects = tape.steps.iter().filter(cached).count();
     assert!(objects >= 10, "objects of Git are kept: {objects}");
-    chance::shared(chance::count("RESOLVERD_CUTS", 10, 1_000), |chance, cuts| {
+    chance::shared(chance::count("RESOLVERD_CUTS", 6, 1_000), |chance, cuts| {
         cut_often(&tape, 3, chance, cuts);
     });
 }
@@ -543,7 +554,7 @@ fn no_power_cut_loses_a_line_of_the_audit_log_that_was_acknowledged() {
     tape.daemon(&[2]);
     tape.verb(2, &["trust", "forget", "lcod://crash/part00@0.2.0", "--reason", "the third word"]);
     let told = tape.told();
-    chance::shared(chance::count("RESOLVERD_CUTS", 10, 1_000), |mut chance, cuts| {
+    chance::shared(chance::count("RESOLVERD_CUTS", 6, 1_000), |mut chance, cuts| {
         for cut in 0..cuts {
             let at = match cut % 2 {
                 0 => told[chance.index(told.len())],
