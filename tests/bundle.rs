@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
 
+use crate::harness::chance::{self, Chance};
 use crate::harness::daemon::{Daemon, Said, Sandbox};
 use crate::harness::estream::{Part, Registry, sample};
 use crate::harness::poll;
 use crate::harness::repository::{Files, Repository};
+use crate::harness::trace::{self, Point};
 
+/// Where an import is prepared, below the workspace.
+const STAGING: &str = ".resolverd-install/";
 const WIRE: &str = "estream:estream-wire-fix@1.0.0";
 const TRADING: &str = "estream:esf-trading@1.2.0";
 
@@ -332,6 +337,115 @@ fn a_machine_on_which_nobody_has_named_a_source_takes_a_bundle_and_brings_its_fi
     assert!(said.status == 0 && said.stdout.ends_with("2 components, 0 wrong\n"), "{said:?}");
     let said = run(&["uninstall", "estream-wire-fix"]);
     assert!(said.status == 0 && said.stderr.is_empty(), "{said:?}");
+}
+
+impl Site {
+    /// Makes a site with a copy of everything of this one.
+    fn copy(&self) -> Site {
+        let site = Site { sandbox: Sandbox::new() };
+        crate::harness::place::copy(&self.sandbox.path(""), &site.sandbox.path(""));
+        site
+    }
+
+    /// Returns every file of the workspace; the times at which something was installed are left out.
+    fn tree(&self) -> Files {
+        let mut found = files(&self.work());
+        if let Some(workspace) = found.get_mut("estream-workspace.toml") {
+            let text = String::from_utf8(std::mem::take(workspace)).unwrap();
+            let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("installed_at")).collect();
+            *workspace = lines.join("\n").into_bytes();
+        }
+        found
+    }
+
+    fn trace(&self, flags: &[&str], bundle: &Path) -> (Said, String) {
+        let arguments = ["install", "--from", bundle.to_str().unwrap()];
+        trace::run_in(&self.sandbox, &self.work(), flags, &arguments)
+    }
+
+    /// Checks that a workspace has what it says that it has.
+    #[track_caller]
+    fn verify(&self, what: &str) {
+        let mut command = self.sandbox.command();
+        let said = Said::of(command.current_dir(self.work()).args(["verify", "--all"]));
+        assert!(said.status == 0 && said.stdout.ends_with(" 0 wrong\n"), "{what}: {said:?}");
+    }
+}
+
+#[test]
+fn an_import_that_is_struck_at_any_of_its_calls_is_whole_or_undone_and_the_next_one_is_whole() {
+    if !trace::is_here() {
+        return;
+    }
+    let world = World::new();
+    world.sandbox.run(&["sync"]);
+    let (first, _) = world.export("first", &["esf-trading@1.1.0", "@acme/impact-counter@0.3.0"]);
+    let (second, _) = world.export("second", &["estream-wire-fix"]);
+    let site = Site::new();
+    assert_eq!(site.install(&first, &[]).status, 0);
+    site.verify("the first import");
+    let old = site.tree();
+    let reference = site.copy();
+    let which = format!("trace={},{}", trace::WRITES, trace::SYNCS);
+    let (said, log) = reference.trace(&["-y", "-e", &which], &second);
+    assert_eq!(said.status, 0, "{said:?}");
+    reference.verify("the second import");
+    let new = reference.tree();
+    assert_ne!(old, new);
+
+    let points = trace::points(&log);
+    let strikes = ["signal=SIGKILL:when=", "error=ENOSPC:when=", "error=ENOSPC:when=+", "error=EIO:when="];
+    let all: Vec<(&Point, &str)> =
+        points.iter().flat_map(|point| strikes.map(|strike| (point, strike))).collect();
+    let tries = chance::count("RESOLVERD_IMPORTS", 6, all.len() as u64);
+    let (offset, next) = (Chance::told().index(all.len()), AtomicUsize::new(0));
+    let counts: [AtomicUsize; 4] = Default::default();
+    chance::shared(tries, |_, share| {
+        let [struck, whole, undone, unfinished] = &counts;
+        for _ in 0..share {
+            let nth = next.fetch_add(1, Ordering::Relaxed) as u64;
+            let at = offset + usize::try_from(nth * all.len() as u64 / tries).unwrap();
+            let (Point { call, number }, strike) = all[at % all.len()];
+            let more = if strike.ends_with('+') { "+" } else { "" };
+            let what = format!("{call}:{}{number}{more}", strike.trim_end_matches('+'));
+            let site = site.copy();
+            let flags = ["-e", &format!("trace={call}"), "-e", &format!("inject={what}")];
+            let (said, log) = site.trace(&flags, &second);
+            let is_killed = said.status < 0;
+            struck.fetch_add(usize::from(is_killed || log.contains("(INJECTED)")), Ordering::Relaxed);
+            // The number of a thread's call may be that of one by which the process was being loaded.
+            let is_unbegun = said.status == 127;
+            assert!(is_killed || is_unbegun || (0..101).contains(&said.status), "{what}: {said:?}");
+            assert!(!said.stderr.contains("panicked at"), "{what}: {said:?}");
+            let found = site.tree();
+            let is_staged = found.keys().any(|path| path.starts_with(STAGING));
+            match () {
+                () if found == old => undone.fetch_add(1, Ordering::Relaxed),
+                () if found == new => whole.fetch_add(1, Ordering::Relaxed),
+                // What lies aside says how to go on.
+                () => {
+                    assert!(is_staged, "{what}: a part of it, and nothing that says so: {:?}", found.keys());
+                    unfinished.fetch_add(1, Ordering::Relaxed)
+                }
+            };
+            // With every write failing a process cannot even say what is wrong.
+            if said.status > 0 && more.is_empty() && !is_unbegun {
+                assert!(said.stderr.contains("error: "), "{what}: {said:?}");
+            }
+            let again = site.install(&second, &[]);
+            assert_eq!(again.status, 0, "{what}: {again:?}");
+            let found = site.tree();
+            assert!(found == new, "{what}: {:?}", found.keys());
+            site.verify(&what);
+        }
+    });
+    let [struck, whole, undone, unfinished] = counts.map(AtomicUsize::into_inner);
+    eprintln!(
+        "{tries} of {} strikes at {} points from number {offset} on: {struck} met; {whole} were whole, {undone} undone, {unfinished} for the next one to finish",
+        all.len(),
+        points.len()
+    );
+    assert!(struck as u64 * 10 >= tries * 9, "most points are met again: {struck} of {tries}");
 }
 
 #[test]

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use crate::events::Listener;
 use crate::harness::daemon::{Said, Sandbox};
-use crate::harness::place;
+use crate::harness::tls::{Gate, Route};
 use crate::harness::world::{Served, World, named, round_of, sync};
+use crate::harness::{place, poll};
 use crate::trust::{Revision, Shop, X, signed_by_root};
 
 /// The library, and where systems keep it.
@@ -202,6 +203,53 @@ fn a_daemon_whose_clock_is_stepped_answers_and_tells_events_in_order() {
         assert!(daemon.stop().success(), "{start}");
     }
     assert_eq!(stepped.served(), Served::Round(round));
+}
+
+#[test]
+fn a_clock_that_is_stepped_in_the_middle_of_a_sync_ends_none_of_its_waits() {
+    let Some(library) = library() else { return };
+    let world = World::in_git();
+    let (sandbox, server) = (&world.sandbox, world.server());
+    sandbox.write_sources(&json!({ "sources": [{ "id": "changing", "url": server.url("/list.json") }] }));
+    server.route("/list.json", Route::ok(&world.list()));
+    let stepped = Clocked { sandbox, library: &library };
+    has_clock(&stepped);
+    stepped.set("+0");
+    let mut daemon = sandbox.spawn_as(stepped.command());
+    daemon.wait_for("/readyz");
+    daemon.sync();
+    let ids: Vec<String> = daemon.ids();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    for (round, clock) in [(2, "+1h"), (3, "+0"), (4, "+1d")] {
+        world.publish(round);
+        let (list, gate) = (world.list(), Gate::default());
+        server.route("/list.json", Route::Gated(list.clone(), list.len() / 4 + 1, gate.clone()));
+        server.forget();
+        let answer = std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| daemon.post("/v1/sync", &json!({})));
+            gate.open(1);
+            poll::until("the first piece of the list", || {
+                let asked = server.requests().into_iter().find(|one| one.path() == "/list.json")?;
+                (asked.sent > list.len() as u64 / 4).then_some(())
+            });
+            stepped.set(clock);
+            // It answers meanwhile, and has seen the clock.
+            assert_eq!(round_of(&daemon.resolve(&ids).ok()), round - 1, "{clock}");
+            gate.open(100);
+            syncing.join().unwrap()
+        });
+        assert!(!gate.is_broken(), "{clock}: it was not waited for");
+        let report = answer.ok();
+        assert!(report["sources"][0]["error"].is_null(), "{clock}: {report:#}");
+        assert_eq!(round_of(&daemon.resolve(&ids).ok()), round, "{clock}");
+        let source = daemon.get("/v1/sources").ok()["items"][0].clone();
+        assert_eq!(source["state"], "fresh", "{clock}: {source:#}");
+    }
+    // It had the clock: the day of tomorrow stands in its log.
+    let tomorrow = Said::of(Command::new("date").args(["-u", "-d", "+1 day", "+%Y-%m-%dT"])).stdout;
+    let log = daemon.log();
+    assert!(log.lines().any(|line| line.starts_with(tomorrow.trim()) && line.contains("synced")), "{log}");
+    assert!(daemon.stop().success());
 }
 
 /// Returns the machine's own time, in seconds since 1970-01-01 UTC.

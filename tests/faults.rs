@@ -2,45 +2,85 @@
 //! descriptors or inodes, every umask, planted links and foreign owners. Answers stay right, errors say what failed, and things
 //! go on by themselves once there is room again.
 //!
-//! `RESOLVERD_FAULTS` says how many failing calls are tried.
+//! `RESOLVERD_FAULTS` says how many of all failing calls are tried.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::chance::{self, Chance};
 use crate::harness::daemon::{Said, Sandbox, mode};
+use crate::harness::trace::{Point, Step};
 use crate::harness::world::{Served, World, named, round_of, served, sync};
 use crate::harness::{place, trace};
 
-/// The calls that write, and those that make durable.
-const WRITES: &str = "write,pwrite64,openat,mkdir,rename,renameat,ftruncate,fchmod,chmod";
-const SYNCS: &str = "fsync,fdatasync,sync_file_range";
+/// What a call is made to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fault {
+    /// It fails, once or from there on.
+    Error(&'static str, &'static str),
+    /// Nothing was written, and the call says so: the least that a short write can be.
+    Nothing,
+    /// Nothing was written, and the call says that one byte was.
+    Lie,
+}
 
-/// Runs a sync of round 2 with an injected fault and tells how many calls failed.
-fn injected(world: &World, fault: &str) -> usize {
+/// Returns everything that can be made of a point.
+fn faults(point: &Point) -> Vec<Fault> {
+    let errors = ["ENOSPC", "EIO", "EDQUOT"].into_iter();
+    let mut all: Vec<Fault> =
+        errors.flat_map(|error| ["", "+"].map(|more| Fault::Error(error, more))).collect();
+    if ["write", "pwrite64"].contains(&&*point.call) {
+        all.extend([Fault::Nothing, Fault::Lie]);
+    }
+    all
+}
+
+/// Runs a sync of round 2 with a fault at a point, and returns the log.
+fn injected(world: &World, Point { call, number }: &Point, fault: &Fault) -> String {
+    let answer = match fault {
+        Fault::Error(error, more) => format!("error={error}:when={number}{more}"),
+        Fault::Nothing => format!("retval=0:when={number}"),
+        Fault::Lie => format!("retval=1:when={number}"),
+    };
+    let fault_text = format!("{call}:{answer}");
     let sandbox = world.beside(&world.sandbox.state());
-    let (said, log) = trace::run(&sandbox, &["-e", &format!("inject={fault}")], &["sync"]);
-    let failed = log.matches("(INJECTED)").count();
-    assert!((0..101).contains(&said.status) && !said.stderr.contains("panicked at"), "{fault}: {said:?}");
+    let inject = format!("inject={fault_text}");
+    let (said, log) = trace::run(&sandbox, &["-e", &format!("trace={call}"), "-e", &inject], &["sync"]);
+    assert!(
+        (0..101).contains(&said.status) && !said.stderr.contains("panicked at"),
+        "{fault_text}: {said:?}"
+    );
+    let found = served(&sandbox);
+    let is_whole = [Served::Round(1), Served::Round(2)].contains(&found);
     // With every call failing, from the first on, a process cannot even say what is wrong.
-    match (said.status, served(&sandbox)) {
-        (0, found) => {
-            let printed = said.stdout.contains("generation 2");
+    match (said.status, fault) {
+        // A disk that says what is not so may cost an acknowledged round, and never gives a wrong answer.
+        (_, Fault::Lie) => {
             assert!(
-                found == Served::Round(2) || !printed && found == Served::Round(1),
-                "{fault}: {found:?} after {said:?}"
+                is_whole || matches!(found, Served::Refused(_)),
+                "{fault_text}: {found:?} after {said:?}"
             );
         }
-        (_, found) => assert!(
-            [Served::Round(1), Served::Round(2)].contains(&found),
-            "{fault}: {found:?} after {said:?}"
-        ),
+        (0, _) if said.stdout.contains("generation 2") => {
+            assert_eq!(found, Served::Round(2), "{fault_text}: {said:?}");
+        }
+        _ => assert!(is_whole, "{fault_text}: {found:?} after {said:?}"),
     }
-    sync(&sandbox);
-    assert_eq!(served(&sandbox), Served::Round(2), "{fault}: a sync afterwards");
-    failed
+    let mut said = sandbox.run(&["sync"]);
+    if *fault == Fault::Lie && said.status != 0 {
+        // What cannot be made again is missed, and what to do is said.
+        assert!(named(&said).contains("resolverd trust reset"), "{fault_text}: {said:?}");
+        assert_eq!(sandbox.run(&["trust", "reset", "--reason", "the disk"]).status, 0, "{fault_text}");
+        said = sandbox.run(&["sync"]);
+    }
+    assert_eq!(said.status, 0, "{fault_text}: {said:?}");
+    assert_eq!(served(&sandbox), Served::Round(2), "{fault_text}: a sync afterwards");
+    log
 }
 
 #[test]
@@ -50,39 +90,37 @@ fn a_write_or_sync_that_fails_anywhere_loses_nothing() {
     }
     let world = World::synced(1);
     world.publish(2);
-    let (writes, syncs) = (calls(&world, WRITES), calls(&world, SYNCS));
-    chance::shared(chance::count("RESOLVERD_FAULTS", 18, 600), |mut chance, tries| {
-        let mut failed = 0u64;
-        for _ in 0..tries {
-            let calls = [WRITES, WRITES, SYNCS][chance.index(3)];
-            let error = ["ENOSPC", "EIO", "EDQUOT"][chance.index(3)];
-            // One failure, or every one from there on. The first calls load the program, before any file of the state is open.
-            let from = if calls == SYNCS {
-                1 + chance.below(syncs)
-            } else {
-                LOADING + chance.below(writes.saturating_sub(LOADING).max(1))
-            };
-            let more = ["", "+"][chance.index(2)];
-            failed += u64::from(injected(&world, &format!("{calls}:error={error}:when={from}{more}")) > 0);
-        }
-        eprintln!("{tries} runs, {failed} of them met a failing call");
-        assert!(failed * 2 >= tries, "most runs meet a failing call: {failed} of {tries}");
-    });
-}
-
-/// How many of the first calls of a process are left alone.
-const LOADING: u64 = 40;
-
-/// Returns how many such calls the busiest thread of a sync of round 2 makes: they are counted for each thread by itself.
-fn calls(world: &World, which: &str) -> u64 {
-    let sandbox = world.beside(&world.sandbox.state());
-    let (said, log) = trace::run(&sandbox, &["-e", &format!("trace={which}")], &["sync"]);
+    let recorded = world.beside(&world.sandbox.state());
+    let which = format!("trace={},{}", trace::WRITES, trace::SYNCS);
+    let (said, log) = trace::run(&recorded, &["-y", "-e", &which], &["sync"]);
     assert_eq!(said.status, 0, "{said:?}");
-    let mut threads = std::collections::BTreeMap::<&str, u64>::new();
-    for line in log.lines().filter(|line| line.contains('(') && !line.contains("resumed>")) {
-        *threads.entry(line.split(' ').next().unwrap()).or_default() += 1;
-    }
-    threads.into_values().max().unwrap()
+    let points = trace::points(&log);
+    let all: Vec<(&Point, Fault)> =
+        points.iter().flat_map(|point| faults(point).into_iter().map(move |fault| (point, fault))).collect();
+    // All of them, or every n-th, from a place that chance says.
+    let tries = chance::count("RESOLVERD_FAULTS", 18, all.len() as u64);
+    let (offset, next) = (Chance::told().index(all.len()), AtomicUsize::new(0));
+    let missed = Mutex::new(Vec::new());
+    chance::shared(tries, |_, share| {
+        for _ in 0..share {
+            let nth = next.fetch_add(1, Ordering::Relaxed) as u64;
+            let at = usize::try_from(nth * all.len() as u64 / tries).unwrap();
+            let (point, fault) = &all[(offset + at) % all.len()];
+            let log = injected(&world, point, fault);
+            if !log.contains("(INJECTED)") {
+                let made = trace::most(&log, &point.call);
+                missed.lock().unwrap().push(format!("{point:?}: this time no thread made more than {made}"));
+            }
+        }
+    });
+    let (missed, mut kinds) = (missed.into_inner().unwrap(), BTreeMap::<&str, usize>::new());
+    points.iter().for_each(|point| *kinds.entry(&point.call).or_default() += 1);
+    eprintln!("{} points ({kinds:?}), {} faults at them", points.len(), all.len());
+    eprintln!(
+        "{tries} runs from number {offset} on: {} struck, {missed:#?} missed",
+        tries - missed.len() as u64
+    );
+    assert!(missed.len() as u64 * 10 <= tries, "most points are met again");
 }
 
 #[test]
@@ -303,11 +341,20 @@ fn lengths(path: &Path) -> Vec<u64> {
 #[test]
 fn a_limit_of_file_sizes_cuts_writes_short_and_loses_nothing() {
     let world = World::synced(1);
-    // What a sync of round 2 writes is as long as what is there after it.
+    // What a sync of round 2 writes is as long as what is there after it; and each of its writes is cut in the middle.
     let after = world.beside(&world.sandbox.state());
     world.publish(2);
+    let root: PathBuf = after.path("").components().collect();
+    let steps = match trace::is_here() {
+        true => trace::record(&after, &root, None, &["sync"]).1,
+        false => Vec::new(),
+    };
     sync(&after);
     let mut limits: Vec<u64> = lengths(&after.state()).iter().flat_map(|one| [one - 1, one / 2]).collect();
+    limits.extend(steps.iter().filter_map(|step| match step {
+        Step::Write(_, Some(at), bytes) if bytes.len() > 1 => Some((at + bytes.len() / 2) as u64),
+        _ => None,
+    }));
     limits.extend([0, 1, 100]);
     limits.sort_unstable();
     limits.dedup();

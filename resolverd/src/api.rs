@@ -594,11 +594,17 @@ pub fn remedy(reason: &str, source: &SourceId, catalogue: Option<&SourceId>) -> 
 pub const ANOTHER_FORMAT: &str =
     "resolverd sync makes one with this version of the program, or use the version that wrote it";
 
+/// The reason of a problem: what the last sync found could not be kept.
+pub const UNWRITTEN: &str = "store.unwritten";
+
 /// Returns what helps against a problem of the store; `None` where its text says so.
 pub fn remedy_of_store(reason: &str) -> Option<&'static str> {
     match reason {
         "store.read_only" => Some(
             "make the state directory writable for this user, or run as its owner; resolverd doctor says more",
+        ),
+        UNWRITTEN => Some(
+            "see to the disk that is named: the last generation is served meanwhile, and the next sync tries again",
         ),
         reason if is_of_another_format(reason) => Some(ANOTHER_FORMAT),
         _ => None,

@@ -6,12 +6,15 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::harness::daemon::{Said, Sandbox};
-use crate::harness::lcod::{Component, all_files, array};
-use crate::harness::repository;
+use crate::harness::lcod::{self, Component, all_files, array};
+use crate::harness::place;
+use crate::harness::repository::{self, Files, Repository};
+use crate::harness::tls::{GitMount, TlsServer};
 
 /// How many components change in every round.
 const COMPONENTS: usize = 12;
@@ -25,6 +28,42 @@ const LARGE_BYTES: usize = 1_200_000;
 pub(crate) struct World {
     /// Where it is read to.
     pub(crate) sandbox: Sandbox,
+    /// Where it is read from, if not from a directory.
+    remote: Option<Remote>,
+}
+
+/// Two real repositories behind a real server: a list of catalogues, and what it pins.
+#[derive(Debug)]
+struct Remote {
+    server: TlsServer,
+    registry: Repository,
+    components: Repository,
+    round: AtomicU64,
+}
+
+impl Remote {
+    fn publish(&self, sandbox: &Sandbox, round: u64) {
+        if self.round.swap(round, Ordering::Relaxed) == round {
+            return;
+        }
+        let all = components(round);
+        let mut files = all_files(&all);
+        files.insert("catalogue.json".to_owned(), array(&all));
+        let commit = self.components.commit(&files);
+        let url = self.server.url("/git/components.git");
+        let pointer = lcod::pointer("changing", &url, &commit, "catalogue.json");
+        self.registry.commit(&Files::from([("catalogues.json".to_owned(), lcod::catalogues(&[pointer]))]));
+        for (name, repository) in [("components.git", &self.components), ("registry.git", &self.registry)] {
+            let served = sandbox.path("served").join(name);
+            if !served.exists() {
+                std::fs::create_dir_all(served.parent().unwrap()).unwrap();
+                repository.bare_clone(&served);
+                place::git(&served, &["config", "uploadpack.allowFilter", "true"]);
+            }
+            let to = served.to_str().unwrap();
+            place::git(&repository.path, &["push", "--quiet", "--force", to, "refs/*:refs/*"]);
+        }
+    }
 }
 
 /// What a state directory answers.
@@ -39,11 +78,29 @@ pub(crate) enum Served {
 impl World {
     /// Makes a federation at round 1 that nobody has read.
     pub(crate) fn new() -> World {
-        let world = World { sandbox: Sandbox::new() };
+        let world = World { sandbox: Sandbox::new(), remote: None };
         world.sandbox.write_sources(&json!({ "sources": [{
             "id": "changing", "priority": 10,
             "entrypoint": { "type": "file", "path": world.sandbox.path("published/catalogue.json") },
         }]}));
+        world.publish(1);
+        world
+    }
+
+    /// Makes a federation at round 1 that is read from repositories behind a server, so that what was read of them is kept by Git's ids.
+    pub(crate) fn in_git() -> World {
+        let (sandbox, server) = (Sandbox::new(), TlsServer::start());
+        let create = |name: &str| Repository::create(&sandbox.path(name));
+        let (registry, components) = (create("registry"), create("components"));
+        server.mount("/git", GitMount::of(&sandbox.path("served")));
+        let config =
+            format!("[https]\nca_file = {:?}\nproxy = \"none\"\n", server.ca_file().display().to_string());
+        let files = Files::from([("config/resolverd/config.toml".to_owned(), config.into_bytes())]);
+        repository::write(&sandbox.path(""), &files);
+        let url = server.url("/git/registry.git");
+        sandbox.write_sources(&lcod::sources("changing", &url, "catalogues.json"));
+        let remote = Remote { server, registry, components, round: AtomicU64::new(0) };
+        let world = World { sandbox, remote: Some(remote) };
         world.publish(1);
         world
     }
@@ -60,6 +117,9 @@ impl World {
 
     /// Publishes a round.
     pub(crate) fn publish(&self, round: u64) {
+        if let Some(remote) = &self.remote {
+            return remote.publish(&self.sandbox, round);
+        }
         let all = components(round);
         let mut files = all_files(&all);
         let mut catalogue = array(&all);
@@ -73,10 +133,35 @@ impl World {
     pub(crate) fn beside(&self, state: &Path) -> Sandbox {
         let sandbox = Sandbox::new();
         sandbox.write_sources_text(&std::fs::read_to_string(self.sandbox.sources()).unwrap());
-        if state.exists() {
-            copy(state, &sandbox.state());
+        for (from, to) in [(state, sandbox.state()), (&self.sandbox.path("config"), sandbox.path("config"))] {
+            if from.exists() {
+                copy(from, &to);
+            }
         }
         sandbox
+    }
+
+    /// Returns the server behind which the repositories lie.
+    pub(crate) fn server(&self) -> &TlsServer {
+        &self.remote.as_ref().unwrap().server
+    }
+
+    /// Returns the list of catalogues of the round that is published in Git.
+    pub(crate) fn list(&self) -> Vec<u8> {
+        std::fs::read(self.remote.as_ref().unwrap().registry.path.join("catalogues.json")).unwrap()
+    }
+
+    /// Puts a policy in force that lets everything in, so that there is an audit log and a ledger of what was seen.
+    pub(crate) fn govern(&self) {
+        let directory = self.sandbox.path("config/resolverd");
+        std::fs::create_dir_all(&directory).unwrap();
+        let policy = "schema = \"resolverd/trust@1\"\nversion = 1\n[defaults]\nrequire_pin = false\n[[namespaces]]\nmatch = \"**\"\nsources = [\"changing\"]\nrequire = \"pin\"\nmode = \"warn\"\nimmutable = true\n";
+        std::fs::write(directory.join("trust.toml"), policy).unwrap();
+        for (path, mode) in
+            [("config", 0o755), ("config/resolverd", 0o755), ("config/resolverd/trust.toml", 0o644)]
+        {
+            std::fs::set_permissions(self.sandbox.path(path), Permissions::from_mode(mode)).unwrap();
+        }
     }
 }
 

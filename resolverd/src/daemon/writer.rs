@@ -14,7 +14,7 @@ use catalogue_schema::model::{Refusal, Source};
 use catalogue_schema::revision::RevisionKey;
 use tracing::{debug, error, warn};
 
-use crate::api::ANOTHER_FORMAT;
+use crate::api::{ANOTHER_FORMAT, UNWRITTEN};
 use crate::config::{ConfigError, Settings};
 use crate::daemon::acts;
 use crate::daemon::error::DaemonError;
@@ -73,6 +73,8 @@ pub(super) struct Writer {
     owes_judging: bool,
     /// When something that was due was tried and is due still.
     failed_s: Option<i64>,
+    /// Why the last run could keep nothing.
+    unwritten: Option<Refusal>,
     /// Up to which instant readers know that verdicts have ended.
     shown_s: i64,
     /// What was rehearsed last, until every part of it has been told or something else is done.
@@ -135,6 +137,7 @@ impl Writer {
             owes_sync: false,
             owes_judging: false,
             failed_s: None,
+            unwritten: None,
             shown_s: 0,
             rehearsed: None,
             _lock: lock,
@@ -399,7 +402,12 @@ impl Writer {
                     | OrderError::ClockNotSet
                     | OrderError::Moved { .. }),
                 ) => debug!(%problem, "the order was refused"),
-                Err(problem) => error!(%problem, "the order failed; the last generation stays"),
+                Err(problem) => {
+                    error!(%problem, "the order failed; the last generation stays");
+                    if self.unwritten.is_some() {
+                        self.show(state);
+                    }
+                }
             }
             for reply in replies {
                 let _ = reply.send(outcome.clone());
@@ -662,7 +670,7 @@ impl Writer {
             seen_s: clock.latest_s,
             expires: sources.unwrap_or_default().iter().filter_map(expires).collect(),
             known: memory.all().filter_map(Known::of).collect(),
-            problems: self.store.problems(clock.now_s),
+            problems: self.store.problems(clock.now_s).into_iter().chain(self.unwritten.clone()).collect(),
         });
     }
 
@@ -733,7 +741,13 @@ impl Writer {
             Some(Kept::File(generation)) => Past::File(generation),
             Some(Kept::Snapshot(snapshot)) => Past::Snapshot(snapshot),
         };
-        let done = sync.run(&mut self.store, past, sources, scope)?;
+        let done = sync.run(&mut self.store, past, sources, scope);
+        let unwritten =
+            done.as_ref().err().filter(|why| matches!(why, SyncError::Store(_) | SyncError::Shelf(_)));
+        let place = self.settings.state_dir.display();
+        self.unwritten =
+            unwritten.map(|why| Refusal::new(UNWRITTEN, place, "a generation that could be kept", why));
+        let done = done?;
         self.verdict_s = done.next_change_s;
         self.judged = rules.checked;
         let checked = done.report.sources.iter().filter(|source| source.checked);

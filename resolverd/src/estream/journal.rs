@@ -159,8 +159,12 @@ fn changed(root: &Path, steps: &[(Step, Bytes)], pulse: Pulse<'_>) -> Result<(),
     let staged = stage(root, steps, pulse);
     if let Err(error) = staged {
         // What was only prepared is thrown away; the next run does it where this fails.
-        let _ = discard(&root.join(STAGING));
-        return Err(error);
+        return match withdraw(&root.join(STAGING)) {
+            Err(then) if is_unfinished(root) => {
+                Err(JournalError::Stuck { first: Box::new(error), then: Box::new(then) })
+            }
+            _ => Err(error),
+        };
     }
     let steps: Vec<Step> = steps.iter().map(|(step, _)| step.clone()).collect();
     carry_out(root, &steps, pulse)
@@ -553,6 +557,18 @@ fn prune(root: &Path, path: &DocPath) {
         }
         above = directory.parent();
     }
+}
+
+/// Throws away what was prepared for a change of which no step was made. A journal that is there already goes first, durably: whoever
+/// finds one makes all of its steps, and would make a part of them where a part of what was prepared is gone.
+fn withdraw(staging: &Path) -> Result<(), JournalError> {
+    let journal = staging.join(JOURNAL);
+    match fs::remove_file(&journal) {
+        Ok(()) => sync(staging)?,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+        Err(error) => return Err(failed("remove", &journal)(error)),
+    }
+    discard(staging)
 }
 
 /// Removes the directory of a change. What lies in it is ours alone; a link in its place is not followed.

@@ -360,6 +360,12 @@ impl Shelf {
         Ok(Shelf { packs: packs.into(), objects: objects.into(), index: Arc::new(Mutex::new(index)) })
     }
 
+    /// Makes the names of everything that is here outlive a power cut.
+    pub fn settle(&self) -> Result<(), ShelfError> {
+        let directories = [Some(&*self.packs), Some(&*self.objects), self.packs.parent()];
+        Ok(directories.into_iter().flatten().try_for_each(durable::sync_directory)?)
+    }
+
     /// Tells whether a document is here, as far as the heads of the frames say.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.index().find(Kind::Documents, digest, 0).is_some()

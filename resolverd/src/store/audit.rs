@@ -26,7 +26,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::shelf::durable::{self, Failed, failed};
-use crate::store::{StoreError, appended, sealed};
+use crate::store::appended::{self, Tail};
+use crate::store::{StoreError, sealed};
 
 pub mod verify;
 
@@ -170,6 +171,7 @@ pub(super) struct Audit {
     directory: PathBuf,
     /// `None` before the log is opened, and for a store that only looks.
     head: Option<Head>,
+    tail: Tail,
     /// How long the file is that is written.
     length: u64,
     /// What is to be said about the log itself with the next line.
@@ -257,6 +259,7 @@ impl Audit {
     ///
     /// **Errors**: the log cannot be written. Of entries that fill more than one file the first may be in it then.
     pub(super) fn append(&mut self, entries: &[Entry], now_s: i64) -> Result<(), StoreError> {
+        self.tail.settle(&self.directory.join(FILE))?;
         if self.head.is_none() || appended::length(&self.directory.join(FILE))? != self.length {
             self.look()?;
         }
@@ -295,7 +298,7 @@ impl Audit {
                 count += 1;
             }
             if count > 0 {
-                self.length = appended::append(&self.directory.join(FILE), &bytes)?;
+                self.length = self.tail.append(&self.directory.join(FILE), &bytes)?;
                 self.head = Some(head);
                 return Ok(count);
             }
@@ -338,7 +341,7 @@ impl Audit {
             if head.first < first.seq {
                 let text = format!("the lines before {} were removed: the log is full", first.seq);
                 let bytes = line(&Entry::new(Event::Dropped, FILE).saying(text), &mut head, time)?;
-                self.length = appended::append(&self.directory.join(FILE), &bytes)?;
+                self.length = self.tail.append(&self.directory.join(FILE), &bytes)?;
                 (head.first, head.first_prev) = (first.seq, first.prev);
                 self.head = Some(head);
             }

@@ -292,6 +292,15 @@ impl Files {
         }
     }
 
+    /// Makes the names of all files outlive a power cut, that of the directory among them.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        durable::sync_directory(&self.generations)?;
+        durable::sync_directory(&self.directory)?;
+        // Who may not read what lies above has not made the directory.
+        let above = self.directory.parent().filter(|above| File::open(above).is_ok());
+        Ok(above.map_or(Ok(()), durable::sync_directory)?)
+    }
+
     /// Points at a generation whose file is there, after the pointer was lost.
     pub(super) fn point_again(&self, number: u64) -> Result<(), StoreError> {
         match self.load(number)? {

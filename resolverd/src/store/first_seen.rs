@@ -22,7 +22,7 @@ use catalogue_schema::model::Refusal;
 use tracing::warn;
 
 use crate::shelf::durable::{Failed, failed};
-use crate::store::appended;
+use crate::store::appended::{self, Tail};
 use crate::store::memory::Memory;
 
 const FILE: &str = "first-seen.log";
@@ -42,6 +42,7 @@ const GONE: u32 = u32::MAX;
 pub struct FirstSeen {
     /// `None` for a store that keeps nothing.
     path: Option<PathBuf>,
+    tail: Tail,
     table: OnceLock<Table>,
     /// What was forgotten and not seen since: ids and versions.
     forgotten: HashSet<(String, String)>,
@@ -203,7 +204,7 @@ impl FirstSeen {
             let mut line = Vec::new();
             // A buffer takes every byte.
             let _ = write_line(&mut line, seconds(now_s), &["", "", &damaged.to_string(), RECALLED, ""]);
-            appended::append(&path, &line)?;
+            self.tail.append(&path, &line)?;
         }
         if appended::length(&path)? == before && before >= self.promised {
             // Nothing is missing: nothing was ever let in.
@@ -330,7 +331,8 @@ impl FirstSeen {
         let mut entries = Vec::new();
         let mut sightings = sightings.peekable();
         if sightings.peek().is_some() {
-            let table = self.table()?;
+            self.table()?;
+            let Some(table) = self.table.get() else { return Ok(()) };
             // Those of one component follow each other.
             let mut own: Option<(&str, &str, Own<'_>)> = None;
             let mut key = |one: &Sighting<'a>| match &own {
@@ -342,7 +344,7 @@ impl FirstSeen {
                 .filter(|(key, _)| table.find(*key).is_none())
                 .peekable();
             if fresh.peek().is_some() {
-                appended::append_with(&path, |file| {
+                self.tail.append_with(&path, |file| {
                     let mut out = BufWriter::new(file);
                     for (key, Sighting { source, id, version, digest, signers, at_s }) in fresh {
                         let at_s = seconds(at_s.unwrap_or(now_s));
@@ -381,7 +383,7 @@ impl FirstSeen {
         if lines.is_empty() {
             return Ok(false);
         }
-        appended::append(&path, &lines)?;
+        self.tail.append(&path, &lines)?;
         // Read again by whoever asks next.
         self.table = OnceLock::new();
         self.forgotten.insert((id.to_owned(), version.to_owned()));

@@ -46,6 +46,9 @@ pub(super) struct Index {
     /// There while something is read or written: a handle that has read every row holds them all.
     db: Option<Db>,
     path: PathBuf,
+    /// A sync has failed: what was written is there to be read, and the disk may hold something else for ever. A sync that is tried
+    /// again would not know of it.
+    is_doubtful: bool,
 }
 
 impl Drop for Index {
@@ -101,7 +104,7 @@ impl Index {
             sweep(&path)?;
         }
         let (db, rows) = open_in_thread(&path, move |db| take_all(db, take))?;
-        let mut index = Index { db: Some(db), path };
+        let mut index = Index { db: Some(db), path, is_doubtful: false };
         index.make_durable()?;
         Ok((index, rows))
     }
@@ -188,7 +191,18 @@ impl Index {
     /// Makes every row that was written outlive a power cut.
     pub(super) fn make_durable(&mut self) -> Result<(), StoreError> {
         self.attempt("flush", |db| db.flush())?;
-        Ok(sync_files(&self.path)?)
+        Ok(self.sync()?)
+    }
+
+    fn sync(&mut self) -> Result<(), Failed> {
+        let synced = sync_files(&self.path);
+        self.is_doubtful |= synced.as_ref().is_err_and(|failed| SYNCING.contains(&failed.action));
+        synced
+    }
+
+    /// Tells whether the disk may hold something else than what can be read here: nothing may be built on it any more.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
     }
 
     /// Lets the engine go until the next write, and with it the room that it takes.
@@ -199,7 +213,7 @@ impl Index {
         self.close();
         // What the engine writes when it closes is nothing that was promised; a power cut may find it half written, as after a
         // kill.
-        if let Err(error) = sync_files(&self.path) {
+        if let Err(error) = self.sync() {
             tracing::warn!(%error, "the closed index is not synced");
         }
     }
@@ -234,8 +248,15 @@ impl Index {
         let called = self.db.as_ref().map(|db| catch_unwind(AssertUnwindSafe(|| call(db))));
         let found = match called {
             Some(Ok(Ok(value))) => return Ok(value),
-            Some(Ok(Err(error))) => error.to_string(),
-            Some(Err(panic)) => panic_text(&*panic),
+            Some(Ok(Err(error))) => {
+                // The engine syncs as it writes. What was refused before anything was written is no such failure.
+                self.is_doubtful |= !is_refused(&error);
+                error.to_string()
+            }
+            Some(Err(panic)) => {
+                self.is_doubtful = true;
+                panic_text(&*panic)
+            }
             None => "it is closed".to_owned(),
         };
         Err(StoreError::Index { action, path: self.path.display().to_string(), found })
@@ -354,9 +375,19 @@ fn is_locked(error: &sled::Error) -> bool {
 
 /// Tells damage from a system that says no: setting a sound index aside because the disk is full would lose it.
 fn fault(action: &'static str, path: &Path, error: &sled::Error) -> Fault {
-    const SYSTEM: [ErrorKind; 5] = [
+    let found = error.to_string();
+    match is_refused(error) || is_locked(error) {
+        true => Fault::Failed(StoreError::Index { action, path: path.display().to_string(), found }),
+        false => Fault::Damaged(found),
+    }
+}
+
+/// Tells whether the system has refused to do something, and has broken nothing.
+fn is_refused(error: &sled::Error) -> bool {
+    const SYSTEM: [ErrorKind; 6] = [
         ErrorKind::StorageFull,
         ErrorKind::QuotaExceeded,
+        ErrorKind::FileTooLarge,
         ErrorKind::PermissionDenied,
         ErrorKind::ReadOnlyFilesystem,
         ErrorKind::OutOfMemory,
@@ -365,14 +396,11 @@ fn fault(action: &'static str, path: &Path, error: &sled::Error) -> Fault {
     let is_without_files = |io: &std::io::Error| {
         [Errno::MFILE, Errno::NFILE].iter().any(|errno| io.raw_os_error() == Some(errno.raw_os_error()))
     };
-    let found = error.to_string();
-    match error {
-        sled::Error::Io(io) if SYSTEM.contains(&io.kind()) || is_without_files(io) || is_locked(error) => {
-            Fault::Failed(StoreError::Index { action, path: path.display().to_string(), found })
-        }
-        _ => Fault::Damaged(found),
-    }
+    matches!(error, sled::Error::Io(io) if SYSTEM.contains(&io.kind()) || is_without_files(io))
 }
+
+/// What is said of a file or directory that could not be synced.
+const SYNCING: [&str; 2] = ["sync", "sync the directory"];
 
 fn sync_files(path: &Path) -> Result<(), Failed> {
     let blobs = path.join("blobs");

@@ -365,6 +365,8 @@ pub struct Store {
     listed: RefCell<Option<(DocumentList, Documents)>>,
     /// The settings with which every source was read since the generation of this number, and said nothing new.
     read_with: Option<(u64, Digest)>,
+    /// The names outlive a power cut that this process has found.
+    is_settled: bool,
 }
 
 impl Store {
@@ -415,8 +417,39 @@ impl Store {
 
     /// Lets the engine of the index go until the next commit: what a start reads stays in its memory else.
     pub fn rest(&mut self) {
-        if let Some(index) = &mut self.index {
+        if let Some(mut index) = self.index.take() {
             index.rest();
+            self.put_back(index);
+        }
+    }
+
+    /// Makes the names of files outlive a power cut that this process has found: who gave them may have been killed before that, or
+    /// been refused it. Nothing is done twice. Whoever says that something is kept asks for this first.
+    ///
+    /// **Errors**: a directory cannot be synced.
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        if !self.is_settled {
+            self.files.settle()?;
+            self.shelf.settle()?;
+            self.is_settled = true;
+        }
+        Ok(())
+    }
+
+    /// Keeps an index for the next commit, unless what it says may not be what the disk holds: that one is set aside at once, since
+    /// the next process could not know, and the next commit writes another one.
+    fn put_back(&mut self, index: Index) {
+        if !index.is_doubtful() {
+            self.index = Some(index);
+            return;
+        }
+        drop(index);
+        match Index::quarantine(&self.directory) {
+            Ok(aside) => tracing::warn!(
+                aside = %aside.display(),
+                "the disk may not hold what was written into the index: it was set aside, and is made anew"
+            ),
+            Err(error) => tracing::warn!(%error, "an index that could not be synced is not set aside"),
         }
     }
 
@@ -726,8 +759,10 @@ impl Store {
     /// written; components that `previous` holds in the same form share its memory.
     ///
     /// **Errors**: after an error readers keep what they have. The next commit opens the index again from the disk, since
-    /// nothing is known about what an engine holds after a failed write (fsync is never repeated).
+    /// nothing is known about what an engine holds after a failed write. Where it was a sync that failed nothing is known about the disk
+    /// either (no sync is repeated): the index is set aside, and the next commit makes another one of what readers hold.
     pub fn commit(&mut self, draft: Draft, previous: Option<&Snapshot>) -> Result<Committed, StoreError> {
+        self.settle()?;
         let awake = self.index.take().and_then(|mut index| match index.wake() {
             Ok(()) => Some(index),
             Err(fault) => {
@@ -740,7 +775,17 @@ impl Store {
             None => self.reopen()?,
         };
         // It is put back only when everything went well.
-        let committed = self.write(&mut index, draft, previous)?;
+        let committed = match self.write(&mut index, draft, previous) {
+            Ok(committed) => committed,
+            Err(error) => {
+                // Nor is anything known of names.
+                self.is_settled = false;
+                if index.is_doubtful() {
+                    self.put_back(index);
+                }
+                return Err(error);
+            }
+        };
         if let Some(audit) = &mut self.audit {
             audit.committed();
         }
@@ -755,16 +800,28 @@ impl Store {
         match self.collect(&mut index, committed.snapshot.generation.number) {
             Ok(()) => {
                 index.rest();
-                self.index = Some(index);
+                self.put_back(index);
             }
-            Err(error) => tracing::warn!(%error, "old generations could not be removed"),
+            Err(error) => {
+                tracing::warn!(%error, "old generations could not be removed");
+                if index.is_doubtful() {
+                    self.put_back(index);
+                }
+            }
         }
         Ok(committed)
     }
 
     fn reopen(&mut self) -> Result<Index, StoreError> {
-        let (mut store, _) = Store::recover(&self.directory, || Ok(self.shelf.clone()), self.keep)?;
+        let (mut store, opened) = Store::recover(&self.directory, || Ok(self.shelf.clone()), self.keep)?;
+        if let Opened::Rebuild { why, .. } = opened
+            && let Some(last) = self.kept.first()
+            && store.files.load(last.generation.number)?.is_ok_and(|(found, _)| found == last.generation)
+        {
+            store = store.refilled(&self.kept, why)?;
+        }
         store.last = store.last.max(self.last);
+        store.is_settled = self.is_settled;
         std::mem::swap(&mut store.memory, &mut self.memory);
         std::mem::swap(&mut store.audit, &mut self.audit);
         std::mem::swap(&mut store.first_seen, &mut self.first_seen);
@@ -782,6 +839,21 @@ impl Store {
             path: self.directory.display().to_string(),
             found: "no handle".into(),
         })
+    }
+
+    /// Writes what readers hold into an index that holds nothing, oldest generation first: they are as they were committed.
+    fn refilled(mut self, kept: &[Arc<Snapshot>], why: String) -> Result<Store, StoreError> {
+        let Some(mut index) = self.index.take() else { return Ok(self) };
+        for snapshot in kept.iter().rev() {
+            let mut components = snapshot.components.clone();
+            let seals: Vec<Seal> = components.iter().map(Seal::of).collect();
+            let number = snapshot.generation.number;
+            let (_, marks) = self.write_rows(&mut index, number, &mut components, &seals, None)?;
+            self.ledger.apply(marks);
+        }
+        self.lost = None;
+        let ledger = std::mem::take(&mut self.ledger);
+        Ok(self.warm(index, ledger, kept.to_vec(), &[why])?.0)
     }
 
     fn write(
@@ -831,6 +903,8 @@ impl Store {
             }
             None => {
                 self.memory.promise(number)?;
+                // What a process left under this number that was killed before it was in force says nothing of this generation.
+                self.named.remove(&number);
                 self.files.write(&generation)?;
                 self.older = None;
             }
@@ -928,6 +1002,7 @@ impl Store {
             unlisted: None,
             listed: RefCell::default(),
             read_with: None,
+            is_settled: false,
         };
         let (index, rows) = match read {
             Ok((index, rows)) => (Some(index), rows),

@@ -21,7 +21,7 @@ use catalogue_schema::revision::{Event, LogLine, Revision, RevisionKey, rfc3339}
 use tracing::warn;
 
 use crate::shelf::durable::{Failed, failed};
-use crate::store::appended;
+use crate::store::appended::Tail;
 use crate::store::memory::{Memory, revision_of};
 
 const FILE: &str = "revisions.jsonl";
@@ -34,6 +34,7 @@ const LINE_BYTES_MAX: u64 = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
+    tail: Tail,
     /// What the last line of each document says; `None` where it was forgotten.
     last: BTreeMap<RevisionKey, Option<(Option<CommitId>, Digest)>>,
     /// The highest generation that a line names; 0 for none.
@@ -46,7 +47,13 @@ impl Log {
     /// Reads the log below `directory` and cuts off a torn last line.
     pub(super) fn open(directory: &Path) -> Result<Log, Failed> {
         let path = directory.join(FILE);
-        let mut log = Log { path: path.clone(), last: BTreeMap::new(), generation: 0, damaged: 0 };
+        let mut log = Log {
+            path: path.clone(),
+            tail: Tail::default(),
+            last: BTreeMap::new(),
+            generation: 0,
+            damaged: 0,
+        };
         let file = match OpenOptions::new().read(true).write(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(log),
             other => other.map_err(failed("open", &path))?,
@@ -137,7 +144,7 @@ impl Log {
             text.extend(written(line));
             text.push(b'\n');
         }
-        appended::append(&self.path, &text)?;
+        self.tail.append(&self.path, &text)?;
         for line in lines {
             self.note(line);
         }

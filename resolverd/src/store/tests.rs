@@ -835,6 +835,29 @@ fn a_generation_with_the_snapshot_of_the_one_before_takes_its_place() {
     home.open(|store, _| assert_eq!(told_kept(store), format!("3: {TELLING_BC} | 1: {TELLING_AB}")));
 }
 
+#[test]
+fn what_a_killed_process_left_under_the_next_number_takes_no_list_of_documents_away() {
+    let home = Home::new();
+    let commit = |names: &[(&str, &str)], text: &str| {
+        home.open(|store, opened| {
+            let committed = store.commit(resting(names, &[text]), warm(opened).as_deref()).unwrap();
+            let generation = &committed.snapshot.generation;
+            assert_eq!(store.documents(generation).map(|found| found.len()), Ok(1), "{text}");
+            generation.number
+        })
+    };
+    assert_eq!(commit(&AB, "p"), 1);
+    let current = home.path().join("current");
+    let before = std::fs::read(&current).unwrap();
+    assert_eq!(commit(&BC, "q"), 2);
+    // As if the process had been killed before it pointed at the second one.
+    std::fs::write(current, before).unwrap();
+    assert_eq!(commit(&BC, "r"), 2);
+    home.open(|store, opened| {
+        assert!(store.documents(&warm(opened).unwrap().generation).is_ok());
+    });
+}
+
 /// Two generations with different documents, and the list of the newer one.
 fn two_lists() -> (Home, PathBuf) {
     let home = Home::new();
@@ -900,21 +923,34 @@ fn a_lost_index_is_rebuilt_for_the_newest_generation_whose_list_of_documents_is_
 /// What becomes of the index while it rests does no harm: the next commit finds it sound, or writes everything again.
 #[test]
 fn an_index_that_rests_is_found_again_or_written_anew() {
-    let check_after = |touch: fn(&Path), rows_written: u64| {
+    let check_after = |touch: fn(&Path)| {
         let home = Home::new();
         home.open(|store, _| {
             let first = store.commit(draft(world(&AB)), None).unwrap().snapshot;
             store.rest();
             touch(&home.path().join("index"));
             let second = store.commit(draft(world(&BC)), Some(&first)).unwrap();
-            assert_eq!(second.rows_written, rows_written);
+            // One is new, one differs and one is gone, also where what readers hold had to be written again first.
+            assert_eq!(second.rows_written, 3);
         });
         check(&home, "2: n/b@1.1.0 n/c@1.0.0");
     };
-    // One is new, one differs and one is gone.
-    check_after(|_| {}, 3);
-    check_after(|index| std::fs::remove_dir_all(index).unwrap(), 2);
-    check_after(|index| std::fs::write(index.join("conf"), "no configuration").unwrap(), 2);
+    check_after(|_| {});
+    check_after(|index| std::fs::remove_dir_all(index).unwrap());
+    check_after(|index| std::fs::write(index.join("conf"), "no configuration").unwrap());
+}
+
+#[test]
+fn an_index_that_is_lost_while_generations_are_kept_is_written_with_all_of_them() {
+    let home = Home::new();
+    home.open(|store, _| {
+        let first = store.commit(draft(world(&AB)), None).unwrap().snapshot;
+        let second = store.commit(draft(world(&BC)), Some(&first)).unwrap().snapshot;
+        std::fs::remove_dir_all(home.path().join("index")).unwrap();
+        store.commit(draft(world(&AB)), Some(&second)).unwrap();
+        assert_eq!(told_kept(store), format!("3: {TELLING_AB} | 2: {TELLING_BC}"));
+    });
+    home.open(|store, _| assert_eq!(told_kept(store), format!("3: {TELLING_AB} | 2: {TELLING_BC}")));
 }
 
 #[test]

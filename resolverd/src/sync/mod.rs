@@ -382,6 +382,7 @@ impl Sync<'_> {
         store.remember(accepted, &listed.map(RevisionKey::of).collect())?;
         let committed = match past.snapshot() {
             Some(last) if !is_lost && is_unchanged(&draft, last) => {
+                store.settle()?;
                 store.note_settings(&last.generation, settings);
                 Ok(None)
             }
@@ -421,6 +422,7 @@ impl Sync<'_> {
 
     /// Reports that the last generation says all there is to say.
     fn rested(&self, store: &mut Store, last: &Snapshot, scope: Scope<'_>) -> Result<Done, StoreError> {
+        store.settle()?;
         let generation = &last.generation;
         let listed = generation.catalogues.iter().filter_map(|state| state.errand.node());
         store.remember(Vec::new(), &listed.map(RevisionKey::of).collect())?;
