@@ -76,7 +76,11 @@ pub(super) fn fetch(
     budget: &Budget,
 ) -> Vec<Result<Fetched, FetchError>> {
     // Without a cache everything works, only not twice as fast.
-    let cache = cache_dir.and_then(|place| Cache::open(place, &remote.to_string()).ok());
+    let cache = cache_dir.and_then(|place| {
+        Cache::open(place, &remote.to_string())
+            .inspect_err(|error| tracing::warn!(%error, "Git objects are fetched without a cache"))
+            .ok()
+    });
     let mut session = Session::new(remote, cache, budget);
     session.resolve_all(wants);
     let mut searches: Vec<Search<'_>> = wants.iter().map(|want| session.search(want)).collect();
