@@ -124,6 +124,8 @@ pub struct Settings {
     pub generations: u32,
     /// How many bytes the audit log may take, all its files together. Config key `audit_bytes`; default 64 MiB, at least 1 MiB.
     pub audit_bytes: u64,
+    /// The state directory may lie on a file system of another machine. Config key `allow_network_fs`; default no.
+    pub allow_network_fs: bool,
     /// After how many idle seconds the daemon ends. Config key `idle_exit`; default never.
     pub idle_exit_s: Option<u64>,
     /// The group whose members may use `admin.sock`. Config key `admin_group`; default none: the daemon's user alone.
@@ -195,6 +197,7 @@ struct ConfigFile {
     require_order: Option<bool>,
     generations: Option<GenerationsKept>,
     audit_bytes: Option<AuditBytes>,
+    allow_network_fs: Option<bool>,
     idle_exit: Option<Seconds<1>>,
     admin_group: Option<String>,
     https: HttpsTable,
@@ -456,6 +459,7 @@ impl Settings {
                 .iter()
                 .find_map(|file| file.generations)
                 .map_or(GENERATIONS, |GenerationsKept(count)| count),
+            allow_network_fs: files.iter().find_map(|file| file.allow_network_fs).unwrap_or_default(),
             idle_exit_s: overrides
                 .idle_exit_s
                 .or_else(|| files.iter().find_map(|file| file.idle_exit).map(|Seconds(s)| s)),

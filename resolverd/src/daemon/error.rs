@@ -2,6 +2,7 @@
 
 use crate::api::{Code, Failure};
 use crate::config::ConfigError;
+use crate::daemon::rights::{Danger, UNSAFE_DIR};
 use crate::order::OrderError;
 use crate::server::answer::order_failure;
 use crate::shelf::ShelfError;
@@ -30,6 +31,9 @@ pub enum DaemonError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A directory that may not be used.
+    #[error(transparent)]
+    Place(#[from] Box<Danger>),
     /// An order failed.
     #[error(transparent)]
     Order(#[from] OrderError),
@@ -53,6 +57,14 @@ impl DaemonError {
             DaemonError::Store(StoreError::Newer { .. }) => {
                 Failure::new(Code::StoreUnavailable, "store.newer_format", caused(self)).hint(
                     "use the program that wrote it, or a later one: this one could only take it for lost",
+                )
+            }
+            DaemonError::Place(danger) => {
+                Failure::new(Code::StoreUnavailable, danger.reason, caused(self)).hint(&danger.hint)
+            }
+            DaemonError::Store(StoreError::Unsafe { .. }) => {
+                Failure::new(Code::StoreUnavailable, UNSAFE_DIR, caused(self)).hint(
+                    "look who put it there, and move it away; or name another directory with --state-dir",
                 )
             }
             DaemonError::Store(_) | DaemonError::Shelf(_) => Failure::new(

@@ -14,6 +14,7 @@ pub mod notify;
 mod read_only;
 pub mod rehearse;
 pub mod repair;
+mod rights;
 mod rounds;
 mod socket;
 pub mod start;
@@ -36,7 +37,7 @@ use crate::daemon::error::DaemonError;
 use crate::daemon::hearing::{Hear, heard};
 use crate::daemon::notify::{Notifier, Supervisor};
 use crate::daemon::rounds::{Pulse, Rounds, status};
-use crate::daemon::socket::{Socket, Sockets};
+use crate::daemon::socket::{Handed, Socket, Sockets};
 use crate::daemon::urgency::step_back;
 use crate::daemon::writer::{Writer, now, now_ms, now_s, of_config};
 use crate::order::Order;
@@ -66,6 +67,8 @@ const WRITER: &str = "writer";
 pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Result<(), DaemonError> {
     log_contained_panics();
     outlive_file_size_limit();
+    let handed = Handed::take(settings, supervisor)?;
+    rights::refuse(settings, handed.binds())?;
     let mut writer = Writer::open(settings, wait)?;
     let (orders, inbox) = channel();
     let state =
@@ -84,7 +87,7 @@ pub fn serve(settings: &Settings, wait: Duration, supervisor: &Supervisor) -> Re
         Err(problem) if writer.past.is_some() => state.show_problem(Some(of_config(&problem))),
         Err(problem) => return Err(problem.into()),
     }
-    let sockets = Sockets::open(settings, supervisor)?;
+    let sockets = Sockets::open(settings, handed)?;
     let patience = Patience { idle: idle_connection(settings), ..Patience::default() };
     let beside =
         Beside { notifier: Arc::new(Notifier::new(supervisor)), pulse: Arc::new(Pulse::new()), patience };

@@ -16,7 +16,8 @@ use tracing::info;
 use crate::api::{ANOTHER_FORMAT, Code, Failure};
 use crate::config::Settings;
 use crate::daemon::error::DaemonError;
-use crate::daemon::examine::{Depth, Standing, kept, places, quoted, walk};
+use crate::daemon::examine::{Depth, Standing, kept, places, walk};
+use crate::daemon::rights::{self, kind, quoted};
 use crate::daemon::socket::is_dead;
 use crate::daemon::writer::{Kept, Writer, settled};
 use crate::daemon::{has_file_size_limit, log_contained_panics, outlive_file_size_limit};
@@ -116,6 +117,9 @@ fn carry_out(settings: &Settings, wait: Duration) -> Result<Repaired, DaemonErro
     if directory.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         done.leave(format!("{} is not there", directory.display()), "resolverd sync");
         return Ok(done);
+    }
+    if let Some(danger) = rights::of_state(settings) {
+        return Err(Box::new(danger).into());
     }
     let lock = StateLock::acquire(directory, wait)?;
     for socket in sockets(settings).into_iter().filter(|socket| is_dead(socket)) {
@@ -254,9 +258,8 @@ fn replace(settings: &Settings, lock: StateLock, done: &mut Repaired) -> Result<
 }
 
 fn sockets(settings: &Settings) -> Vec<PathBuf> {
-    let is_socket = |path: &PathBuf| {
-        path.symlink_metadata().is_ok_and(|found| walk::kind(found.file_type()) == "a socket")
-    };
+    let is_socket =
+        |path: &PathBuf| path.symlink_metadata().is_ok_and(|found| kind(found.file_type()) == "a socket");
     let beside = settings.socket.parent().map(|directory| directory.join("admin.sock"));
     [Some(settings.socket.clone()), beside].into_iter().flatten().filter(is_socket).collect()
 }

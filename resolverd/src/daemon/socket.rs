@@ -15,6 +15,7 @@ use crate::api::socket_path_too_long;
 use crate::config::Settings;
 use crate::daemon::error::DaemonError;
 use crate::daemon::notify::Supervisor;
+use crate::daemon::rights::Binds;
 
 /// The name under which a service manager hands over the socket for admins.
 const ADMIN: &str = "admin";
@@ -43,10 +44,10 @@ impl Sockets {
     /// Takes the inherited sockets, or binds them where there are none. Only the holder of the state lock may call this: a
     /// socket file that is already there belongs to a process that is gone. No other thread may run yet.
     ///
-    /// **Errors**: something inherited is no Unix stream socket; the main socket cannot be bound; the group is unknown.
-    pub(super) fn open(settings: &Settings, supervisor: &Supervisor) -> Result<Sockets, DaemonError> {
+    /// **Errors**: the main socket cannot be bound; the group is unknown.
+    pub(super) fn open(settings: &Settings, handed: Handed) -> Result<Sockets, DaemonError> {
         let gid = settings.admin_gid()?;
-        let (main, admin) = inherited(settings, supervisor)?;
+        let Handed { main, admin } = handed;
         let Some(main) = main else {
             let umask = if settings.system { OWNER_AND_GROUP } else { OWNER_ONLY };
             let main = Socket::bind(&settings.socket, settings.system, umask)?;
@@ -64,7 +65,28 @@ impl Sockets {
     }
 }
 
-/// Takes what the service manager handed over: the socket called `admin`, and the first other one.
+/// What the service manager handed over.
+#[derive(Debug)]
+pub(super) struct Handed {
+    main: Option<Socket>,
+    admin: Option<Socket>,
+}
+
+impl Handed {
+    /// Takes what the service manager handed over: the socket called `admin`, and the first other one.
+    ///
+    /// **Errors**: something inherited is no Unix stream socket.
+    pub(super) fn take(settings: &Settings, supervisor: &Supervisor) -> Result<Handed, DaemonError> {
+        let (main, admin) = inherited(settings, supervisor)?;
+        Ok(Handed { main, admin })
+    }
+
+    /// Tells whether sockets are bound here: where the manager made the main one, none is.
+    pub(super) fn binds(&self) -> Binds {
+        if self.main.is_some() { Binds::Nothing } else { Binds::Itself }
+    }
+}
+
 fn inherited(
     settings: &Settings,
     supervisor: &Supervisor,
@@ -115,17 +137,21 @@ impl Socket {
         if path.symlink_metadata().is_ok_and(|found| !found.file_type().is_socket()) {
             return Err(error("replace", std::io::Error::other("it is not a socket")));
         }
+        // The umask belongs to the whole process, and no other thread runs yet.
+        let masked = |umask| rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
         if let Some(directory) = path.parent() {
-            make_directory(directory, is_for_group)
-                .map_err(|source| error("make the directory of", source))?;
+            // Directories above that one are ours as well where they are made here.
+            let before = masked(if is_for_group { 0o027 } else { 0o077 });
+            let made = make_directory(directory, is_for_group);
+            masked(before.as_raw_mode());
+            made.map_err(|source| error("make the directory of", source))?;
         }
         if is_dead(path) {
             std::fs::remove_file(path).map_err(|source| error("replace the socket", source))?;
         }
-        // The umask belongs to the whole process, and no other thread runs yet.
-        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+        let before = masked(umask);
         let listener = UnixListener::bind(path);
-        rustix::process::umask(before);
+        masked(before.as_raw_mode());
         let listener = listener.map_err(|source| error("bind the socket", source))?;
         listener.set_nonblocking(true).map_err(|source| error("prepare the socket", source))?;
         Ok(Socket { listener, path: path.to_owned(), is_inherited: false })
@@ -158,16 +184,10 @@ pub(super) fn is_dead(path: &Path) -> bool {
     }
 }
 
-/// Makes the socket's directory with its final mode. One that exists is left as its owner made it; where others may write,
-/// the log says so, since they could put a socket of their own in this one's place.
+/// Makes the socket's directory with its final mode. One that exists is left as its owner made it, after `daemon/rights` has looked
+/// at it.
 fn make_directory(directory: &Path, is_for_group: bool) -> std::io::Result<()> {
-    const OTHERS_WRITE: u32 = 0o022;
-    const STICKY: u32 = 0o1000;
     if directory.is_dir() {
-        let mode = directory.metadata()?.permissions().mode();
-        if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
-            warn!(directory = %directory.display(), mode = format!("{:o}", mode & 0o7777), "others may replace the socket");
-        }
         return Ok(());
     }
     let mode = if is_for_group { 0o750 } else { 0o700 };

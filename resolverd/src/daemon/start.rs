@@ -12,8 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+
 use crate::api::{Code, Failure};
 use crate::config::Settings;
+use crate::daemon::error::DaemonError;
+use crate::daemon::rights::{self, Binds};
 use crate::shelf::durable::{FILE_MODE, private_directory};
 
 /// After how many idle seconds a daemon ends that a verb started, unless the configuration says it.
@@ -39,6 +43,8 @@ pub fn detached(
     wait: Duration,
     mut serves: impl FnMut() -> bool,
 ) -> Result<(), Failure> {
+    // The log is the first thing that is written.
+    rights::refuse(settings, Binds::Itself).map_err(|danger| DaemonError::from(danger).failure())?;
     let log = settings.state_dir.join(LOG);
     let mut child = spawn(settings, flags, &log)?;
     let started = Instant::now();
@@ -87,7 +93,7 @@ fn open_log(settings: &Settings, log: &Path) -> Result<File, String> {
     }
     let is_full = log.metadata().is_ok_and(|found| found.len() > LOG_BYTES_MAX);
     let mut options = OpenOptions::new();
-    options.create(true).mode(FILE_MODE);
+    options.create(true).mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     let file = if is_full { options.write(true).truncate(true) } else { options.append(true) };
     file.open(log).map_err(|error| error.to_string())
 }

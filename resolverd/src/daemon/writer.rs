@@ -20,6 +20,7 @@ use crate::daemon::acts;
 use crate::daemon::error::DaemonError;
 use crate::daemon::files::Workshop;
 use crate::daemon::rehearse;
+use crate::daemon::rights::{self, Binds};
 use crate::daemon::rounds::{InForce, Kind, Rounds};
 use crate::daemon::urgency::step_back_libraries;
 use crate::fetch::limit::Limits;
@@ -101,6 +102,7 @@ impl Kept {
 impl Writer {
     /// Opens the state directory; a damaged index is rebuilt from the shelf before anything is answered.
     pub(super) fn open(settings: &Settings, wait: Duration) -> Result<Writer, DaemonError> {
+        rights::refuse(settings, Binds::Nothing)?;
         let lock = StateLock::acquire(&settings.state_dir, wait)?;
         let mut writer = Writer::open_locked(settings, lock, Records::Kept)?;
         writer.replace_foreign()?;

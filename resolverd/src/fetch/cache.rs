@@ -11,15 +11,16 @@
 //! what a killed one left in `tmp` goes when the next one finds itself alone. The oldest objects go first when all remotes
 //! together hold more than `limits.cache_bytes`. Never holds refs: what a branch names is asked every time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use catalogue_schema::digest::Digest;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
 use crate::fetch::git::read_loose;
@@ -27,6 +28,7 @@ use crate::fetch::object::{Kind, ObjectId, ReadError};
 
 /// Only we look into a cache: it may hold what a token opened.
 const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 /// The least that a file costs on a disk, in bytes.
 const BLOCK_BYTES: u64 = 512;
 
@@ -51,14 +53,17 @@ impl Cache {
         let place = root.join(Digest::sha256(url.as_bytes()).hex());
         let (objects, tmp) = (place.join("objects"), place.join("tmp"));
         for directory in [&root, &place, &objects, &tmp] {
-            DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
+            make_directory(directory)?;
         }
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
-            .mode(0o600)
+            .mode(FILE_MODE)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(place.join("lock"))?;
+        // The mode that `open` was given is cut by the umask.
+        lock.set_permissions(Permissions::from_mode(FILE_MODE))?;
         if lock.try_lock().is_ok() {
             // Alone: whoever wrote these has ended.
             for left in fs::read_dir(&tmp)? {
@@ -105,7 +110,7 @@ impl Cache {
     pub(super) fn write(&mut self, id: &ObjectId, kind: Kind, bytes: &[u8]) -> io::Result<()> {
         let place = self.place(id);
         if let Some(parent) = place.parent() {
-            DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(parent)?;
+            make_directory(parent)?;
         }
         let mut stream = ZlibEncoder::new(Vec::new(), Compression::fast());
         write!(stream, "{kind} {}\0", bytes.len())?;
@@ -153,9 +158,42 @@ impl Cache {
 
     fn write_aside(&self, place: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = NamedTempFile::new_in(&self.tmp)?;
+        file.as_file().set_permissions(Permissions::from_mode(FILE_MODE))?;
         file.write_all(bytes)?;
         file.persist(place).map_err(|error| error.error)?;
         Ok(())
+    }
+}
+
+/// Makes a directory and what is missing above it. One that is there must be one of ours, since it is written into: a link may lead
+/// anywhere, and what belongs to another user is theirs. Nobody else looks into it, whatever the umask says.
+fn make_directory(place: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(DIRECTORY_MODE).create(place) {
+        Ok(()) => return fs::set_permissions(place, Permissions::from_mode(DIRECTORY_MODE)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_above(place)?;
+            return make_directory(place);
+        }
+        Err(error) => return Err(error),
+    }
+    let found = place.symlink_metadata()?;
+    let user = rustix::process::geteuid().as_raw();
+    if !found.is_dir() || found.uid() != user {
+        let found = format!("{} is a link, no directory, or of user {}", place.display(), found.uid());
+        return Err(io::Error::other(found));
+    }
+    if found.mode() & 0o777 != DIRECTORY_MODE {
+        fs::set_permissions(place, Permissions::from_mode(DIRECTORY_MODE))?;
+    }
+    Ok(())
+}
+
+/// Makes what is missing above a directory; what is there is the operator's, and judged when the daemon starts.
+fn make_above(place: &Path) -> io::Result<()> {
+    match place.parent() {
+        Some(parent) if parent != Path::new("") && !parent.is_dir() => make_directory(parent),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     }
 }
 

@@ -27,9 +27,9 @@ pub mod view;
 mod work;
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -483,9 +483,9 @@ impl Cache {
         let rooms = [self.trees(), self.abouts(), self.holds(), self.views(), self.archives()];
         let places = [self.root.clone()].into_iter().chain(rooms);
         for place in places {
-            DirBuilder::new().recursive(true).mode(0o700).create(place)?;
+            durable::make_directory(&place)?;
         }
-        // What was made has the mode that the umask left.
+        // What was made is for its owner alone so far.
         self.check().map(drop)
     }
 

@@ -52,6 +52,9 @@ impl Stage {
             .permissions(Permissions::from_mode(OPEN))
             .tempdir_in(trees)
             .map_err(failed("create a directory in", trees))?;
+        // The mode that `mkdir` was given is cut by the umask.
+        fs::set_permissions(directory.path(), Permissions::from_mode(OPEN))
+            .map_err(failed("set the mode of", directory.path()))?;
         Ok(Stage { directory: Some(directory), files: Vec::new() })
     }
 
@@ -76,11 +79,7 @@ impl Stage {
     ) -> Result<(), Failed> {
         let place = self.path().join(path.as_text());
         if let Some(parent) = place.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(OPEN)
-                .create(parent)
-                .map_err(failed("create the directory", parent))?;
+            make(parent, OPEN).map_err(failed("create the directory", parent))?;
         }
         let mode = if executable { EXECUTABLE } else { FILE };
         let written = (|| {
@@ -226,6 +225,20 @@ pub fn sweep(directory: &Path) -> io::Result<()> {
         })
         .collect();
     left.iter().try_for_each(|path| remove(path))
+}
+
+/// Makes a directory and what is missing above it, each with its mode whatever the umask says.
+///
+/// **Errors**: the system's.
+pub(super) fn make(place: &Path, mode: u32) -> std::io::Result<()> {
+    if place.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = place.parent() {
+        make(parent, mode)?;
+    }
+    DirBuilder::new().mode(OPEN).create(place)?;
+    fs::set_permissions(place, Permissions::from_mode(mode))
 }
 
 #[cfg(test)]

@@ -15,9 +15,9 @@
 //! files are this program's, before the first of them is written; a link is never followed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::Digest;
@@ -27,12 +27,12 @@ use catalogue_schema::path::DocPath;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tempfile::Builder;
+use tempfile::{Builder, TempDir};
 
 use crate::api::files::{FileLine, FilesRow};
 use crate::materialize::about::read;
 use crate::materialize::gate::directories;
-use crate::materialize::stage::remove;
+use crate::materialize::stage::{self, remove};
 use crate::materialize::{Cache, is_temporary};
 use crate::shelf::durable::{self, TEMPORARY_PREFIX, sync_directory};
 
@@ -159,13 +159,17 @@ fn unsafe_dest(place: &Path, found: &str) -> Refusal {
     Refusal::new("files.unsafe_dest", place.display(), expected, found)
 }
 
+/// Makes a directory for what is only half made, whatever the umask says.
+fn beside(place: &Path) -> io::Result<TempDir> {
+    let aside = Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(place)?;
+    fs::set_permissions(aside.path(), Permissions::from_mode(0o700))?;
+    Ok(aside)
+}
+
 /// Makes a directory that is not there yet.
 fn fresh(place: &Path, shape: Shape, items: &[Item<'_>], files: &[Wanted<'_>]) -> Result<(), Fault> {
     let parent = place.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    let aside = Builder::new()
-        .prefix(TEMPORARY_PREFIX)
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir_in(parent)?;
+    let aside = beside(parent)?;
     let fresh = aside.path().join("view");
     for file in files {
         write(&fresh, &file.path, file.mode, &file.bytes()?)?;
@@ -187,10 +191,7 @@ fn merge(
 ) -> Result<(), Fault> {
     let after = after(before, shape, items, files);
     refuse_conflicts(place, before, &after, files, care)?;
-    let aside = Builder::new()
-        .prefix(TEMPORARY_PREFIX)
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir_in(place)?;
+    let aside = beside(place)?;
     let swap = |path: &str, mode: u32, bytes: &[u8]| -> io::Result<()> {
         let target = place.join(path);
         if let Some(parent) = target.parent() {
@@ -549,16 +550,8 @@ fn write(root: &Path, path: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))
 }
 
-/// Makes a directory and what is missing above it, each with its mode whatever the umask says.
 fn make(place: &Path) -> io::Result<()> {
-    if place.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = place.parent() {
-        make(parent)?;
-    }
-    DirBuilder::new().mode(0o700).create(place)?;
-    File::open(place)?.set_permissions(Permissions::from_mode(DIRECTORY))
+    stage::make(place, DIRECTORY)
 }
 
 impl Cache {

@@ -48,7 +48,7 @@ pub fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) 
 ///
 /// **Errors**: the system's; what is there already is a link, no directory, or somebody else's, and is not touched then.
 pub fn private_directory(directory: &Path) -> Result<(), Failed> {
-    create(directory)?;
+    make_directory(directory)?;
     let found = directory.symlink_metadata().map_err(failed("read the owner of", directory))?;
     if let Some(found) = foreign(&found, Kind::Directory) {
         return Err(failed("use the directory", directory)(std::io::Error::other(found)));
@@ -62,15 +62,17 @@ fn make_private(directory: &Path) -> Result<(), Failed> {
 }
 
 /// Makes a directory and what is missing above it. An entry that its parent was not synced after may be gone after a power
-/// cut, with everything below it.
-fn create(directory: &Path) -> Result<(), Failed> {
+/// cut, with everything below it. What is made is private; what is there stays as it is.
+///
+/// **Errors**: the system's.
+pub fn make_directory(directory: &Path) -> Result<(), Failed> {
     let parent = match directory.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let mut made = DirBuilder::new().mode(DIRECTORY_MODE).create(directory);
     if made.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && parent != directory {
-        create(parent)?;
+        make_directory(parent)?;
         made = DirBuilder::new().mode(DIRECTORY_MODE).create(directory);
     }
     match made {

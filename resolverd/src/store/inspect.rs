@@ -94,3 +94,9 @@ pub fn aside(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
 pub fn set_index_aside(directory: &Path, _lock: &StateLock) -> Result<PathBuf, StoreError> {
     Index::quarantine(directory)
 }
+
+/// Returns why the store would not be opened in `directory`: something that it writes into or through leads elsewhere, or belongs to
+/// another user.
+pub fn planted(directory: &Path) -> Option<StoreError> {
+    lock::refuse_planted(directory).err()
+}

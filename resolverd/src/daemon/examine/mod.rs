@@ -141,13 +141,3 @@ fn token(refusal: &Refusal) -> Finding {
         .expected(&refusal.expected)
         .hint("correct [[https.tokens]], or set it for the process that reads the sources")
 }
-
-/// Returns a path as it is typed in a shell.
-pub(super) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@,".contains(c);
-    match text.chars().all(is_plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
-}

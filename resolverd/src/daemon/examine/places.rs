@@ -7,12 +7,14 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, accessat, statfs, statvfs};
+use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
 use crate::api::{SHORTER_SOCKET, SOCKET_PATH_BYTES_MAX, socket_path_too_long};
 use crate::config::Settings;
-use crate::daemon::examine::walk::{Census, census, kind, size};
-use crate::daemon::examine::{Finding, REPAIR, quoted};
+use crate::daemon::examine::walk::{Census, census, size};
+use crate::daemon::examine::{Finding, REPAIR, Standing};
+use crate::daemon::rights::{self, Danger, FileSystem, kind, quoted};
+use crate::store::inspect;
 
 /// Below this many free bytes nothing more may be committed.
 const FREE_BYTES_MIN: u64 = 32 << 20;
@@ -20,24 +22,6 @@ const FREE_BYTES_MIN: u64 = 32 << 20;
 const FREE_BYTES_LOW: u64 = 256 << 20;
 /// Below this many free inodes somebody should know.
 const INODES_LOW: u64 = 1_000;
-/// Others than the owner may write.
-const OTHERS_WRITE: u32 = 0o022;
-/// Only owners may remove their files from a directory.
-const STICKY: u32 = 0o1000;
-
-/// File systems on which a lock or a rename may not hold what it promises, or which do not outlive the machine.
-const FILE_SYSTEMS: [(i64, &str); 9] = [
-    (0x6969, "NFS, where locks may not hold"),
-    (0xfe53_4d42, "SMB, where locks may not hold"),
-    (0xff53_4d42, "CIFS, where locks may not hold"),
-    (0x0102_1997, "9p, where locks may not hold"),
-    (0x00c3_6400, "Ceph, where locks may not hold"),
-    (0x5346_414f, "AFS, where locks may not hold"),
-    (0x6573_5546, "FUSE, where a sync may not be one"),
-    (0x794c_7630, "overlay, which ends with its container"),
-    (0x0102_1994, "tmpfs, which ends with the machine"),
-];
-
 /// What is known about the state directory.
 pub(super) struct State {
     pub(super) findings: Vec<Finding>,
@@ -53,7 +37,7 @@ pub(super) fn socket(settings: &Settings) -> Vec<Finding> {
         return vec![Finding::wrong("socket", path.display(), found).expected(expected).hint(SHORTER_SOCKET)];
     }
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut findings: Vec<Finding> = socket_directory(directory, settings.system).into_iter().collect();
+    let mut findings: Vec<Finding> = socket_directory(settings, directory).into_iter().collect();
     if let Err(error) = settings.admin_gid() {
         let hint = error.failure().hint.unwrap_or_default();
         findings.push(Finding::wrong("socket.admin_group", directory.display(), error).hint(hint));
@@ -66,48 +50,30 @@ pub(super) fn socket(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-fn socket_directory(directory: &Path, system: bool) -> Option<Finding> {
+fn socket_directory(settings: &Settings, directory: &Path) -> Option<Finding> {
     let subject = directory.display();
-    let found = match directory.metadata() {
-        Ok(found) => found,
-        // The daemon makes it.
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
-        Err(error) => {
-            return Some(
-                Finding::wrong("socket.directory", subject, error).hint("name another socket with --socket"),
-            );
-        }
-    };
-    if !found.is_dir() {
-        let hint = "name another socket with --socket";
+    if let Some(danger) = rights::of_socket(settings) {
         return Some(
-            Finding::wrong("socket.directory", subject, kind(found.file_type()))
-                .expected("a directory")
-                .hint(hint),
+            Finding::wrong("socket.directory", subject, danger.found)
+                .expected(danger.expected)
+                .hint(danger.hint),
         );
     }
-    let (mode, user) = (found.mode() & 0o7777, user());
-    let wanted = if system { "750" } else { "700" };
-    Some(match mode {
-        mode if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 => Finding::wrong(
-            "socket.directory",
-            subject,
-            format!("mode {mode:04o}: others may put a socket of theirs in its place"),
-        )
-        .expected(format!("mode 0{wanted}"))
-        .hint(format!("chmod {wanted} {}", quoted(directory))),
-        _ if found.uid() != user && found.uid() != 0 && mode & STICKY == 0 => Finding::warning(
-            "socket.directory",
-            subject,
-            format!("it belongs to user {}, this is user {user}", found.uid()),
-        )
-        .hint("name another socket with --socket, unless that user is meant"),
-        _ => Finding::ok(
-            "socket.directory",
-            subject,
-            format!("mode {mode:04o}, user {}, group {}", found.uid(), found.gid()),
-        ),
-    })
+    match directory.metadata() {
+        Ok(found) => {
+            let (mode, uid, gid) = (found.mode() & 0o7777, found.uid(), found.gid());
+            Some(Finding::ok(
+                "socket.directory",
+                subject,
+                format!("mode {mode:04o}, user {uid}, group {gid}"),
+            ))
+        }
+        // The daemon makes it.
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            Some(Finding::wrong("socket.directory", subject, error).hint("name another socket with --socket"))
+        }
+    }
 }
 
 fn one_socket(path: &Path, system: bool) -> Finding {
@@ -172,27 +138,32 @@ pub(super) fn state_directory(settings: &Settings) -> State {
     let stop = |finding| State { findings: vec![finding], blocked: None };
     let found = match directory.metadata() {
         Ok(found) => found,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound && directory.symlink_metadata().is_err() => {
             return stop(Finding::ok("state", subject, "not there: the first sync or daemon makes it"));
         }
         Err(error) => {
             return stop(Finding::wrong("state", subject, error).hint("name another with --state-dir"));
         }
     };
-    if !found.is_dir() {
-        return stop(
-            Finding::wrong("state", subject, kind(found.file_type()))
-                .expected("a directory")
-                .hint("name another with --state-dir"),
-        );
+    let danger = rights::of_state(settings);
+    let is_elsewhere = !found.is_dir() || directory.is_symlink();
+    let mut findings = vec![rights("state", directory, &found, danger)];
+    if is_elsewhere && findings.iter().any(|finding| finding.state == Standing::Wrong) {
+        return State { findings, blocked: None };
     }
-    let mut findings = vec![rights("state", directory, &found)];
-    findings.extend(space(directory));
+    findings.extend(space(settings));
     let mut blocked = Vec::new();
     for (name, expected) in ENTRIES {
         let Some(finding) = of_kind(&directory.join(name), expected) else { continue };
         blocked.push(name);
         findings.push(finding);
+    }
+    // What the store refuses to write through, besides.
+    if blocked.is_empty()
+        && let Some(planted) = inspect::planted(directory)
+    {
+        let hint = "look who put it there, and move it away";
+        findings.push(Finding::wrong("state.entry", subject.to_string(), planted).hint(hint));
     }
     let misplaced = generations(&directory.join("generations"));
     if !misplaced.is_empty() {
@@ -355,33 +326,24 @@ pub(super) fn cache_directory(directory: &Path) -> Vec<Finding> {
         Err(error) => {
             vec![Finding::wrong("cache", subject, error).hint("name another with RESOLVERD_CACHE_DIR")]
         }
-        Ok(found) if !found.is_dir() => {
-            let finding = Finding::wrong("cache", subject, kind(found.file_type())).expected("a directory");
-            vec![finding.hint("name another with RESOLVERD_CACHE_DIR")]
-        }
         Ok(found) => {
+            let danger = rights::of_cache(directory);
+            if danger.is_some() {
+                return vec![rights("cache", directory, &found, danger)];
+            }
             let census = census(directory);
             let size = format!("{} in {} files, deletable", size(census.bytes), census.files);
-            vec![rights("cache", directory, &found), Finding::ok("cache.size", subject, size)]
+            vec![rights("cache", directory, &found, None), Finding::ok("cache.size", subject, size)]
         }
     }
 }
 
-fn rights(check: &'static str, directory: &Path, found: &Metadata) -> Finding {
-    let (subject, mode, user) = (directory.display(), found.mode() & 0o7777, user());
-    if found.uid() != user {
-        return Finding::wrong(
-            check,
-            subject,
-            format!("it belongs to user {}, this is user {user}", found.uid()),
-        )
-        .hint(format!("run as that user, or name another directory{}", option(check)));
+/// Tells what may be done with a directory, where nothing speaks against using it.
+fn rights(check: &'static str, directory: &Path, found: &Metadata, danger: Option<Danger>) -> Finding {
+    if let Some(Danger { path, found, expected, hint, .. }) = danger {
+        return Finding::wrong(check, path.display(), found).expected(expected).hint(hint);
     }
-    if mode & OTHERS_WRITE != 0 {
-        return Finding::wrong(check, subject, format!("mode {mode:04o} lets others write into it"))
-            .expected("mode 0700")
-            .hint(format!("chmod 700 {}", quoted(directory)));
-    }
+    let (subject, mode, user) = (directory.display(), found.mode() & 0o7777, found.uid());
     if let Err(denied) =
         accessat(CWD, directory, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
     {
@@ -395,25 +357,23 @@ fn rights(check: &'static str, directory: &Path, found: &Metadata) -> Finding {
     Finding::ok(check, subject, format!("mode {mode:04o}, user {user}"))
 }
 
-fn option(check: &str) -> &'static str {
-    if check == "state" { " with --state-dir" } else { " with RESOLVERD_CACHE_DIR" }
-}
-
-fn space(directory: &Path) -> Vec<Finding> {
+/// Looks at the file system of the state directory; one of another machine that is refused is told of already.
+fn space(settings: &Settings) -> Vec<Finding> {
+    let directory = &settings.state_dir;
     let subject = directory.display();
     let mut findings = Vec::new();
-    match statfs(directory) {
+    let doubtful = |found: &str| {
+        Finding::warning("state.filesystem", subject.to_string(), found)
+            .expected("a file system of this machine")
+            .hint("name a directory on a local disk with --state-dir")
+    };
+    match rights::file_system(directory) {
         Err(error) => findings.push(Finding::warning("state.filesystem", subject.to_string(), error)),
-        Ok(found) => {
-            // The width of the type differs between machines.
-            #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
-            let number = (found.f_type as i64) & 0xffff_ffff;
-            findings.extend(FILE_SYSTEMS.iter().find(|(known, _)| *known == number).map(|(_, name)| {
-                Finding::warning("state.filesystem", subject.to_string(), name)
-                    .expected("a file system of this machine")
-                    .hint("name a directory on a local disk with --state-dir")
-            }));
+        Ok(FileSystem::Network(name)) if settings.allow_network_fs => {
+            findings.push(doubtful(&format!("{}, which allow_network_fs allows", rights::network(name))));
         }
+        Ok(FileSystem::Doubtful(found)) => findings.push(doubtful(found)),
+        Ok(FileSystem::Network(_) | FileSystem::Own) => {}
     }
     match statvfs(directory) {
         Err(error) => findings.push(Finding::warning("state.space", subject, error)),
@@ -441,8 +401,4 @@ fn space(directory: &Path) -> Vec<Finding> {
         }
     }
     findings
-}
-
-fn user() -> u32 {
-    rustix::process::geteuid().as_raw()
 }

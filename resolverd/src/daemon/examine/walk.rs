@@ -1,8 +1,8 @@
 //! Walks over directories without following a symbolic link. Reads names, kinds and lengths; opens no file.
 
-use std::fs::FileType;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::daemon::rights::kind;
 
 /// How many entries are walked over; what lies behind is not counted.
 const ENTRIES_MAX: u64 = 1_000_000;
@@ -62,18 +62,6 @@ impl Census {
         } else {
             self.strange.push((path.to_owned(), kind(found.file_type())));
         }
-    }
-}
-
-/// Returns the word for what an entry of a directory is.
-pub(in crate::daemon) fn kind(found: FileType) -> &'static str {
-    match found {
-        found if found.is_symlink() => "a symbolic link",
-        found if found.is_dir() => "a directory",
-        found if found.is_file() => "a file",
-        found if found.is_socket() => "a socket",
-        found if found.is_fifo() => "a named pipe",
-        _ => "a device",
     }
 }
 

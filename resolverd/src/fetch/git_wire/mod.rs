@@ -94,7 +94,11 @@ pub(super) fn cached(
 
 /// Without a cache everything works, only not twice as fast.
 fn opened(remote: &Remote<'_>, cache_dir: Option<&Path>) -> Option<Cache> {
-    cache_dir.and_then(|place| Cache::open(place, &remote.to_string()).ok())
+    cache_dir.and_then(|place| {
+        Cache::open(place, &remote.to_string())
+            .inspect_err(|error| tracing::warn!(%error, "Git objects are fetched without a cache"))
+            .ok()
+    })
 }
 
 fn answered(mut session: Session<'_>, wants: &[&Want]) -> Vec<Result<Fetched, FetchError>> {
