@@ -691,6 +691,77 @@ fn j10_requests_that_are_cut_off_leave_nothing_behind() {
     assert!(peers.answers().iter().all(|(status, _)| status.contains(" 200 ")));
 }
 
+/// How much memory a round of requests may add to that of the round before it, in KiB: a hundred bytes a request are more.
+const GROWTH_KIB: u64 = 256;
+
+#[test]
+fn j8_j10_nothing_is_kept_of_a_request_that_has_been_answered_refused_or_cut_off() {
+    use std::io::Write as _;
+    let sandbox = Sandbox::with_sources(&sample());
+    // What is freed goes back at once, so that what is resident is what is in use.
+    let mut command = sandbox.command();
+    command.env("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0,narenas:1");
+    command.env("RESOLVERD_LOG", "warn");
+    let mut daemon = sandbox.spawn_as(command);
+    daemon.wait_for("/readyz");
+    daemon.sync();
+    let post = |path: &str, body: Value| {
+        let body = body.to_string();
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let ids: Vec<String> = (0..200).map(|n| format!("lcod://tooling/text/slug{n}")).collect();
+    let wanted = json!({"requests": ["lcod://tooling/text/slug"], "natives": NATIVES});
+    let calls = [
+        GOOD.to_owned(),
+        "GET /v1/components/search?q=text HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET /v1/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        post("/v1/resolve", wanted.clone()),
+        post("/v1/explain", json!({"id": "lcod://tooling/text/slug"})),
+        post("/v1/lookup", json!({ "ids": ids })),
+    ];
+    let last = format!("GET /livez HTTP/1.1\r\n{CLOSING}\r\n");
+    let train = calls.concat().repeat(10) + &last;
+    let huge = format!(
+        "POST /v1/lookup HTTP/1.1\r\n{CLOSING}Content-Length: 3000000\r\n\r\n{}",
+        "x".repeat(1 << 20)
+    );
+    let long = format!("GET /livez HTTP/1.1\r\n{CLOSING}A: {}\r\n\r\n", "b".repeat(20 << 10));
+    let (trains, cuts, refusals) = if is_full() { (400, 4_000, 400) } else { (40, 400, 40) };
+    let mut chance = Chance(0x5eed);
+    let is_alone = || {
+        let told = daemon.try_ask("GET", "/metrics", None).ok().filter(|answer| answer.status == 200);
+        told.is_some_and(|told| connections(&told.body) == 1).then_some(())
+    };
+    let mut round = || {
+        for _ in 0..trains {
+            let answers = raw(&sandbox, train.as_bytes());
+            assert_eq!(answers.matches("HTTP/1.1 ").count(), 61, "{answers}");
+        }
+        for _ in 0..cuts {
+            let request = calls[chance.index(calls.len())].as_bytes();
+            let mut stream = std::os::unix::net::UnixStream::connect(sandbox.socket()).unwrap();
+            let _ = stream.write_all(&request[..chance.index(request.len())]);
+        }
+        poll::until("the end of what was cut off", is_alone);
+        for _ in 0..refusals {
+            assert_eq!(status(&raw(&sandbox, huge.as_bytes())), "413");
+            assert_eq!(status(&raw(&sandbox, long.as_bytes())), "431");
+        }
+        poll::until("the end of every connection", is_alone);
+        Footprint::of(&daemon)
+    };
+    let rounds: Vec<Footprint> = (0..6).map(|_| round()).collect();
+    let requests = trains * 61 + cuts + 2 * refusals;
+    let resident: Vec<u64> = rounds.iter().map(|round| round.rss_kib).collect();
+    eprintln!("{requests} requests a round; resident KiB after each: {resident:?}");
+    // The first rounds warm it up. What leaks leaks in every round; what the allocator does is not in every one.
+    let growth = resident.windows(2).skip(1).map(|pair| pair[1].saturating_sub(pair[0])).min().unwrap();
+    assert!(growth <= GROWTH_KIB, "{growth} KiB in every round: {rounds:?}");
+    let descriptors: Vec<usize> = rounds.iter().map(|round| round.descriptors).collect();
+    assert!(descriptors[1..].iter().all(|now| *now <= descriptors[0] + 1), "{descriptors:?}");
+    assert_eq!(daemon.get("/v1/stats").ok()["panics"], 0);
+}
+
 #[test]
 fn j11_no_request_is_smuggled_in_another() {
     let sandbox = Sandbox::with_sources(&sample());

@@ -1,6 +1,7 @@
 //! Files on disk where it gets narrow: who may hold them, read them and end a hold; a disk that is full; a cache that another user
 //! has touched; references that a policy only warns of; connections that ask nothing; many clients while everything changes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -8,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use resolverd::client::Client;
@@ -21,7 +22,7 @@ use crate::harness::chance::count;
 use crate::harness::daemon::{Daemon, Said, Sandbox, mode};
 use crate::harness::lcod::{Component, Form};
 use crate::harness::repository::Files;
-use crate::harness::{place, poll};
+use crate::harness::{http, place, poll};
 use crate::materialize::{World, ask, directory, tree};
 use crate::snapshots::Changing;
 use crate::system::{self, SOMEBODY};
@@ -418,4 +419,68 @@ fn many_clients_are_answered_while_everything_is_read_anew() {
     let stats = daemon.get("/v1/stats").ok();
     assert_eq!((&stats["panics"], &stats["failures"]), (&json!(0), &json!(0)), "{stats:#}");
     assert!(daemon.stop().success());
+}
+
+/// Each round is one sync and one reload. `RESOLVERD_RELOADS` says how many there are.
+#[test]
+fn k3_no_answer_mixes_two_generations_however_often_everything_is_reloaded() {
+    const CLIENTS: usize = 8;
+    let reloads = count("RESOLVERD_RELOADS", 12, 1_000);
+    let world = Changing::keeping(2);
+    let ids: Vec<String> = (0..40).map(|number| format!("lcod://turn/part{number:02}")).collect();
+    let publish = |round: u64| {
+        let one = |id: &String| Component::new(id, &format!("{round}.0.0"), &[]);
+        world.publish(&ids.iter().map(one).collect::<Vec<_>>());
+    };
+    publish(1);
+    let daemon = world.sandbox.start_synced();
+    let generation = || daemon.get("/v1/health").ok()["generation"].as_u64().unwrap();
+    let mut rounds = BTreeMap::from([(generation(), 1)]);
+    let (is_over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // What each answer said: its generation, and the rounds of what it chose.
+    let client = |number: usize| {
+        let mut client = Client::connect(daemon.socket()).unwrap();
+        let mut seen = BTreeSet::new();
+        for turn in 0.. {
+            if is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            let wanted: Vec<&str> = (0..6).map(|at| &*ids[(number + turn + at * 7) % ids.len()]).collect();
+            let answer = client.resolve(&wanted, &[]).unwrap();
+            let components = answer["components"].as_array().unwrap();
+            assert_eq!(components.len(), wanted.len(), "{answer:#}");
+            for one in components {
+                let version = one["version"].as_str().unwrap();
+                let round: u64 = version.split('.').next().unwrap().parse().unwrap();
+                seen.insert((answer["generation"].as_u64().unwrap(), round));
+            }
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+        seen
+    };
+    let admin = daemon.socket().with_file_name("admin.sock");
+    let order = |target: &str| http::ask(&admin, "POST", target, Some(&json!({}))).unwrap().ok();
+    let seen: BTreeSet<(u64, u64)> = std::thread::scope(|scope| {
+        let client = &client;
+        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || client(number))).collect();
+        for round in 2..reloads + 2 {
+            publish(round);
+            rounds.insert(order("/v1/sync")["generation"].as_u64().unwrap(), round);
+            order("/v1/reload");
+            rounds.insert(generation(), round);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|one| one.join().unwrap()).collect()
+    });
+    let asked = asked.into_inner();
+    eprintln!("{asked} answers of {} generations in {reloads} rounds", seen.len());
+    assert!(seen.len() > 2, "{seen:?}");
+    for (generation, round) in &seen {
+        assert_eq!(
+            rounds.get(generation),
+            Some(round),
+            "generation {generation} is of one round: {rounds:?}"
+        );
+    }
+    assert_eq!(daemon.get("/v1/stats").ok()["panics"], 0);
 }

@@ -12,6 +12,7 @@ use resolverd::fetch::limit::Limits;
 use resolverd::materialize::archive::Bounds;
 use serde_json::{Value, json};
 
+use crate::harness::chance::count;
 use crate::harness::daemon::Said;
 use crate::harness::desk::{DIRECTORY, Desk, ORDERS, ROUTER, change, chosen, files, reads, replaced, told};
 use crate::harness::place;
@@ -1397,4 +1398,74 @@ fn a_registry_and_its_base_are_each_read_within_the_limits() {
     assert_eq!(said.status, 0, "{said:?}");
     let said = check(least - 1, &["--base", "HEAD^1"]);
     assert!(said.status != 0 && said.stderr.contains("limit.documents"), "{said:?}");
+}
+
+/// How many publishers are at it is what `RESOLVERD_PUBLISHERS` says.
+#[test]
+fn k25_publishers_at_once_all_get_in_or_are_told_and_nothing_is_lost() {
+    let desk = Desk::new(&["--archives", "archives"]);
+    let count = count("RESOLVERD_PUBLISHERS", 5, 20);
+    let name = |at: u64| format!("order-schemas-{at}");
+    for at in 0..count {
+        let text = ORDERS.replace("order-schemas", &name(at)).replace("VERSION", "1.0.0");
+        desk.write(&format!("{}/estream-component.toml", name(at)), text);
+        desk.write(&format!("{}/README.md", name(at)), "# Orders\n");
+        let schema = "name: OrderPlaced\nversion: 1\nfields:\n  - name: id\n    type: u64\n";
+        desk.write(&format!("{}/schemas/order-placed.esf.yaml", name(at)), schema);
+    }
+    desk.component("orders", ORDERS, "1.0.0");
+    // Each has something else; and as many have the same version of the same.
+    let (own, same): (Vec<Said>, Vec<Said>) = std::thread::scope(|scope| {
+        let desk = &desk;
+        let own: Vec<_> =
+            (0..count).map(|at| scope.spawn(move || desk.publish(&name(at), &["-y"]))).collect();
+        let same: Vec<_> = (0..count).map(|_| scope.spawn(move || desk.publish("orders", &["-y"]))).collect();
+        let ends = |all: Vec<std::thread::ScopedJoinHandle<'_, Said>>| {
+            all.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+        };
+        (ends(own), ends(same))
+    });
+    for said in &own {
+        assert_eq!(said.status, 0, "{said:?}");
+    }
+    let (won, lost): (Vec<&Said>, Vec<&Said>) = same.iter().partition(|said| said.status == 0);
+    assert_eq!(won.len(), 1, "one of them is first: {same:?}");
+    for said in lost {
+        assert!(said.status == 6 && said.stderr.contains("registry.branch_exists"), "{said:?}");
+    }
+    (0..count).for_each(|at| desk.merge(&format!("publish/{}-1.0.0", name(at))));
+    desk.merge("publish/order-schemas-1.0.0");
+    assert!(desk.findings("registry", &[]).is_empty());
+    let daemon = reads(&desk, &desk.sandbox.path("registry"));
+    daemon.sync();
+    for id in (0..count).map(name).chain(["order-schemas".to_owned()]) {
+        let found = chosen(&daemon, &[&format!("{id}@1.0.0")]);
+        assert!(found.starts_with("estream:"), "{id}: {found}");
+    }
+}
+
+#[test]
+fn k26_what_a_check_of_the_registry_lets_pass_is_no_trust() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let desk = shop();
+    assert!(desk.findings("registry", &[]).is_empty(), "the registry's own check has nothing to say");
+    let daemon = reads(&desk, &desk.sandbox.path("registry"));
+    assert!(chosen(&daemon, &["order-schemas@1.0.0"]).starts_with("estream:"));
+    drop(daemon);
+    let policy = "schema = \"resolverd/trust@1\"\nversion = 1\n[[sources]]\nid = \"elsewhere\"\n\
+        [[namespaces]]\nmatch = \"**\"\nsources = [\"elsewhere\"]\nrequire = \"pin\"\n";
+    desk.write("config/resolverd/trust.toml", policy);
+    for (place, mode) in
+        [("config", 0o755), ("config/resolverd", 0o755), ("config/resolverd/trust.toml", 0o644)]
+    {
+        std::fs::set_permissions(desk.sandbox.path(place), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let daemon = reads(&desk, &desk.sandbox.path("registry"));
+    daemon.sync();
+    let answer = chosen(&daemon, &["order-schemas@1.0.0"]);
+    assert!(answer.ends_with("trust.source_not_allowed"), "{answer}");
+    let asked = json!({ "releases": ["estream:order-schemas@1.0.0"] });
+    let refused = told(&daemon.post("/v1/materialize", &asked).json());
+    assert!(refused.ends_with("trust.source_not_allowed"), "{refused}");
+    assert!(desk.findings("registry", &[]).is_empty(), "which changes nothing here");
 }

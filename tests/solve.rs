@@ -20,7 +20,8 @@ use resolvo::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::chance::Chance;
+use crate::attack::Footprint;
+use crate::harness::chance::{self, Chance};
 use crate::harness::daemon::{Daemon, Sandbox};
 use crate::harness::lcod::{Component, Federation, Form, all_files, array, published};
 use crate::harness::{place, poll, repository};
@@ -585,6 +586,54 @@ fn a_search_ends_when_its_client_goes_away() {
     poll::until("the end of all searches", || (working(&daemon) == 0).then_some(()));
     for _ in 0..SOLVES_MAX {
         assert_eq!(ask(&daemon, &chain).body, expected.body);
+    }
+    daemon.stop();
+}
+
+/// A chain, a fan and a circle, of each as many as `RESOLVERD_GRAPH` says.
+#[test]
+fn h11_chains_fans_and_circles_of_any_length_are_answered_within_little_memory() {
+    let length = usize::try_from(chance::count("RESOLVERD_GRAPH", 1_500, 10_000)).unwrap();
+    let id = |shape: &str, at: usize| format!("lcod://n/{shape}{at}");
+    let release = |shape: &str, at: usize, required: &[String]| {
+        let required: Vec<&str> = required.iter().map(String::as_str).collect();
+        Component::new(&id(shape, at), "1.0.0", &required)
+    };
+    let mut all = Vec::new();
+    for at in 0..length {
+        let next = if at + 1 < length { vec![id("chain", at + 1) + "@1"] } else { Vec::new() };
+        all.push(release("chain", at, &next));
+        all.push(release("circle", at, &[id("circle", (at + 1) % length) + "@1"]));
+        all.push(release("leaf", at, &[]));
+    }
+    let leaves: Vec<String> = (0..length).map(|at| id("leaf", at) + "@1").collect();
+    all.push(release("fan", 0, &leaves));
+    let sandbox = Sandbox::new();
+    sandbox.write_sources(&json!({"sources": [{
+        "id": "shapes", "priority": 10,
+        "entrypoint": {"type": "file", "path": sandbox.path("published/catalogue.json")},
+    }]}));
+    let mut files = all_files(&all);
+    files.insert("catalogue.json".to_owned(), array(&all));
+    repository::write(&sandbox.path("published"), &files);
+    let daemon = hard_daemon(&sandbox, "solve_ms = 600_000");
+    let before = Footprint::of(&daemon);
+    for (shape, count) in [("chain", length), ("circle", length), ("fan", length + 1)] {
+        let first = ask(&daemon, &json!({"requests": [id(shape, 0)]}));
+        assert_eq!(names(&first.ok()).len(), count, "{shape}");
+        let again = ask(&daemon, &json!({"requests": [id(shape, 0)]}));
+        assert_eq!(again.body, first.body, "{shape}: equal questions have equal answers");
+    }
+    let after = Footprint::of(&daemon);
+    eprintln!("{length} each: before {before:?}, after {after:?}");
+    let taken = after.peak_kib - before.rss_kib.min(after.peak_kib);
+    assert!(taken <= 128 << 10, "{taken} KiB");
+    daemon.stop();
+    // Where a search may not take as long, that is what is said.
+    let daemon = hard_daemon(&sandbox, "solve_steps = 100");
+    for shape in ["chain", "circle", "fan"] {
+        let problem = ask(&daemon, &json!({"requests": [id(shape, 0)]}));
+        assert_eq!((problem.status, problem.reason()), (503, "resolve.undecided".to_owned()), "{shape}");
     }
     daemon.stop();
 }

@@ -13,5 +13,6 @@ pub(crate) mod poll;
 pub(crate) mod prometheus;
 pub(crate) mod repository;
 pub(crate) mod tls;
+pub(crate) mod toxic;
 pub(crate) mod trace;
 pub(crate) mod world;

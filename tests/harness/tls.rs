@@ -17,8 +17,10 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use socket2::{Domain, SockRef, Socket, Type};
 use tempfile::TempDir;
 
+use crate::harness::toxic::{Position, Toxic, unmeasured};
 use crate::harness::{place, poll};
 
 /// How long a client may be silent before its connection is dropped.
@@ -224,10 +226,45 @@ struct Shared {
     routes: Mutex<HashMap<String, Vec<Route>>>,
     mounts: Mutex<Vec<(String, GitMount)>>,
     requests: Mutex<Vec<Logged>>,
-    open: Mutex<Vec<TcpStream>>,
+    /// The connections by their numbers.
+    open: Mutex<HashMap<usize, TcpStream>>,
     connections: AtomicUsize,
     puts: AtomicUsize,
+    /// What happens to the answers of paths that start so.
+    toxics: Mutex<Vec<(String, Toxic, Position)>>,
+    listener: Mutex<Option<TcpListener>>,
     is_over: AtomicBool,
+}
+
+impl Shared {
+    /// Keeps the address and listens there no more; what is connected is cut off.
+    fn take_down(&self) {
+        if let Some(listener) = &*self.listener.lock().unwrap() {
+            let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+        }
+        self.hang_up();
+    }
+
+    fn hang_up(&self) {
+        for (_, stream) in self.open.lock().unwrap().drain() {
+            // It may have ended by itself.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Takes the server down where that is still to happen: whoever comes late finds it cured.
+    fn strike_down(&self) {
+        let toxics = self.toxics.lock().unwrap();
+        if toxics.iter().any(|(_, toxic, _)| *toxic == Toxic::Down) {
+            self.take_down();
+        }
+    }
+
+    fn toxic(&self, path: &str) -> Option<(Toxic, Position)> {
+        let toxics = self.toxics.lock().unwrap();
+        let found = toxics.iter().find(|(start, ..)| path.starts_with(start));
+        found.map(|(_, toxic, position)| (*toxic, *position))
+    }
 }
 
 /// The server; it ends when dropped.
@@ -255,9 +292,10 @@ impl TlsServer {
         let directory = tempfile::tempdir().unwrap();
         let (config, authority) = server_config(names, certificate);
         std::fs::write(directory.path().join("ca.pem"), authority).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listener();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
+        *shared.listener.lock().unwrap() = Some(listener.try_clone().unwrap());
         let for_thread = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || accept(&listener, &for_thread, &Arc::new(config)));
         TlsServer { shared, address, directory, acceptor: Some(acceptor) }
@@ -335,10 +373,25 @@ impl TlsServer {
 
     /// Ends every connection that is open.
     pub(crate) fn hang_up(&self) {
-        for stream in self.shared.open.lock().unwrap().drain(..) {
-            // It may have ended by itself.
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.shared.hang_up();
+    }
+
+    /// Does this to the answers of all paths that start so, from now on.
+    pub(crate) fn poison(&self, start: &str, toxic: Toxic, position: Position) {
+        self.shared.toxics.lock().unwrap().push((start.to_owned(), toxic, position));
+    }
+
+    /// Listens no more until it is cured; its address stays its own.
+    pub(crate) fn take_down(&self) {
+        self.shared.take_down();
+    }
+
+    /// Answers as it should again, and listens.
+    pub(crate) fn cure(&self) {
+        let mut toxics = self.shared.toxics.lock().unwrap();
+        toxics.clear();
+        let listener = self.shared.listener.lock().unwrap();
+        SockRef::from(listener.as_ref().unwrap()).listen(128).unwrap();
     }
 }
 
@@ -399,14 +452,33 @@ fn server_config(names: &[&str], kind: Certificate) -> (ServerConfig, String) {
     (config, pem)
 }
 
+/// Listens at a port that is asked for by its number: a port that the kernel chose is lost when nobody listens for a while.
+fn listener() -> TcpListener {
+    let bound = |port: u16| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+        socket
+    };
+    let chosen = bound(0);
+    let port = chosen.local_addr().unwrap().as_socket().unwrap().port();
+    let socket = bound(port);
+    socket.listen(128).unwrap();
+    socket.into()
+}
+
 fn accept(listener: &TcpListener, shared: &Arc<Shared>, config: &Arc<ServerConfig>) {
     for stream in listener.incoming() {
         if shared.is_over.load(Ordering::Relaxed) {
             return;
         }
-        let Ok(stream) = stream else { continue };
+        let Ok(stream) = stream else {
+            // Nobody listens for a while.
+            poll::pause(Duration::from_millis(5));
+            continue;
+        };
         let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        shared.open.lock().unwrap().extend(stream.try_clone());
+        shared.open.lock().unwrap().extend(stream.try_clone().map(|stream| (number, stream)));
         let (shared, config) = (Arc::clone(shared), Arc::clone(config));
         std::thread::spawn(move || {
             // A client that goes away, or that does not like the certificate, is none of our business.
@@ -431,7 +503,16 @@ fn converse(tcp: TcpStream, shared: &Shared, config: Arc<ServerConfig>, connecti
         };
         let route = route(shared, &request);
         let mut out = Counted { stream: reader.get_mut(), shared, index };
-        if !serve(&mut out, &request, route)? {
+        let (toxic, route) = (shared.toxic(request.path()), flat(&request, route));
+        if let (Some((toxic, position)), Flat::Whole(head, body)) = (toxic, &route) {
+            if !struck(&mut out, toxic, position, head, body)? {
+                // A reset is sent when nobody holds the connection any more.
+                shared.open.lock().unwrap().remove(&connection);
+                return Ok(());
+            }
+            continue;
+        }
+        if !serve(&mut out, route)? {
             return Ok(());
         }
     }
@@ -561,8 +642,13 @@ impl Counted<'_> {
     }
 }
 
-/// Sends what a route says; returns whether the connection can go on.
-fn serve(out: &mut Counted<'_>, request: &Logged, route: Route) -> io::Result<bool> {
+/// An answer that is all there, as its head and its body, or anything else.
+enum Flat {
+    Whole(Vec<u8>, Vec<u8>),
+    Other(Route),
+}
+
+fn flat(request: &Logged, route: Route) -> Flat {
     match route {
         Route::Document { bytes, etag, modified } => {
             let is_known = match (request.header("if-none-match"), request.header("if-modified-since")) {
@@ -574,13 +660,62 @@ fn serve(out: &mut Counted<'_>, request: &Logged, route: Route) -> io::Result<bo
             let modified = modified.map(|modified| format!("last-modified: {modified}"));
             let headers: Vec<String> = etag.into_iter().chain(modified).collect();
             match is_known {
-                true => out.send(&head(304, &headers, None))?,
-                false => out.send(&[head(200, &headers, Some(bytes.len())), bytes].concat())?,
+                true => Flat::Whole(head(304, &headers, None), Vec::new()),
+                false => Flat::Whole(head(200, &headers, Some(bytes.len())), bytes),
             }
         }
-        Route::Answer(status, headers, body) => {
-            out.send(&[head(status, &headers, Some(body.len())), body].concat())?;
+        Route::Answer(status, headers, body) => Flat::Whole(head(status, &headers, Some(body.len())), body),
+        other => Flat::Other(other),
+    }
+}
+
+/// Sends an answer that something happens to; returns whether the connection can go on.
+fn struck(
+    out: &mut Counted<'_>,
+    toxic: Toxic,
+    position: Position,
+    head: &[u8],
+    body: &[u8],
+) -> io::Result<bool> {
+    let is_whole = (toxic, position) == (Toxic::SlowClose, Position::End);
+    let head = if is_whole { unmeasured(head) } else { head.to_vec() };
+    let at = toxic.after(position, head.len(), body.len());
+    let wire = [&head, body].concat();
+    out.send(&wire[..at])?;
+    if toxic == Toxic::Down {
+        out.shared.strike_down();
+        return Ok(false);
+    }
+    let goes_on = toxic.strike(
+        &wire[at..],
+        out,
+        |out, bytes| out.send(bytes),
+        |out| &out.stream.sock,
+        |out| {
+            let _ = out.stream.read(&mut [0]);
+        },
+    )?;
+    if toxic == Toxic::SlowClose {
+        out.stream.conn.send_close_notify();
+        out.stream.flush()?;
+    }
+    if toxic != Toxic::ResetPeer && !goes_on {
+        out.stream.sock.shutdown(Shutdown::Write)?;
+    }
+    Ok(goes_on)
+}
+
+/// Sends what a route says; returns whether the connection can go on.
+fn serve(out: &mut Counted<'_>, route: Flat) -> io::Result<bool> {
+    let route = match route {
+        Flat::Whole(head, body) => {
+            out.send(&[head, body].concat())?;
+            return Ok(true);
         }
+        Flat::Other(route) => route,
+    };
+    match route {
+        Route::Document { .. } | Route::Answer(..) => {}
         Route::Raw(bytes) => {
             out.send(&bytes)?;
             out.stream.sock.shutdown(Shutdown::Write)?;
