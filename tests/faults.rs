@@ -176,6 +176,25 @@ impl Mount {
         Some(Mount(path.to_owned()))
     }
 
+    /// Mounts an overlay at `path`, with its layers in a file system in memory at `layers`; `None` where that is not allowed.
+    pub(crate) fn overlay(path: &Path, layers: &Path) -> Option<Mount> {
+        let below = Mount::tmpfs(layers, "size=64m")?;
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| layers.join(name));
+        for directory in [path, &lower, &upper, &work] {
+            std::fs::create_dir_all(directory).unwrap();
+        }
+        let (lower, upper, work) = (lower.display(), upper.display(), work.display());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        let said = Said::of(Command::new("mount").args(["-t", "overlay", "-o", &options, "none"]).arg(path));
+        if said.status != 0 {
+            place::skipped(&format!("no overlay can be mounted: {}", said.stderr.trim()));
+            return None;
+        }
+        // The layers stay as long as the overlay does.
+        drop(below);
+        Some(Mount(path.to_owned()))
+    }
+
     /// Mounts it again with other options; what it holds stays.
     pub(crate) fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
@@ -429,13 +448,15 @@ fn a_daemon_whose_files_may_not_grow_serves_on_and_recovers_by_itself() {
 }
 
 /// What a store writes, and writes through.
-const ENTRIES: [&str; 13] = [
+const ENTRIES: [&str; 15] = [
     "lock",
     "current",
     "checks.json",
     "trust-state.json",
     "revisions.jsonl",
     "first-seen.log",
+    "audit.jsonl",
+    "audit.head",
     "generations",
     "shelf",
     "shelf/packs",
@@ -444,6 +465,13 @@ const ENTRIES: [&str; 13] = [
     "index/db",
     "index/blobs",
 ];
+
+/// Makes a file that a store has only where there is something to note.
+fn furnish(place: &Path) {
+    if !place.exists() {
+        std::fs::write(place, "").unwrap();
+    }
+}
 
 /// Returns the bytes and modes of everything below a path.
 fn contents(path: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
@@ -463,6 +491,7 @@ fn planted_links_are_refused_by_name_and_never_followed() {
     for entry in ENTRIES {
         let sandbox = world.beside(&world.sandbox.state());
         let (place, outside) = (sandbox.state().join(entry), sandbox.path("outside"));
+        furnish(&place);
         std::fs::rename(&place, &outside).unwrap();
         symlink(&outside, &place).unwrap();
         let before = contents(&outside);
@@ -564,6 +593,7 @@ fn what_belongs_to_somebody_else_is_refused_by_name() {
     world.publish(2);
     for entry in ENTRIES.into_iter().chain([""]) {
         let sandbox = world.beside(&world.sandbox.state());
+        furnish(&sandbox.state().join(entry));
         chown(sandbox.state().join(entry), Some(SOMEBODY), None).unwrap();
         let said = sandbox.run(&["sync"]);
         assert!(named(&said).contains("65533"), "{entry:?}: {said:?}");
@@ -572,6 +602,7 @@ fn what_belongs_to_somebody_else_is_refused_by_name() {
     for entry in ENTRIES.into_iter().chain([""]) {
         let sandbox = world.beside(&world.sandbox.state());
         std::fs::set_permissions(sandbox.path(""), std::fs::Permissions::from_mode(0o777)).unwrap();
+        furnish(&sandbox.state().join(entry));
         for path in contents(&sandbox.state()) {
             chown(path.0, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
         }

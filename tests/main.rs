@@ -56,6 +56,7 @@ mod overlay;
 mod owns;
 mod pack;
 mod parsers;
+mod places;
 mod power;
 mod printed;
 mod progress;

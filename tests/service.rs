@@ -168,6 +168,19 @@ fn inherited_sockets_are_served_and_stay() {
 }
 
 #[test]
+fn the_directory_of_an_inherited_socket_is_its_manager_s() {
+    let sandbox = Sandbox::with_sources(&sample());
+    let directory = sandbox.socket().parent().unwrap().to_owned();
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
+    let said = sandbox.run(&["serve"]);
+    assert!(said.status != 0 && said.stderr.contains("mode 0777"), "{said:?}");
+    let listener = UnixListener::bind(sandbox.socket()).unwrap();
+    let _daemon = inheriting(&sandbox, &[], [Some(&listener), None], "resolverd.socket");
+    poll::until("an answer", || http::ask(&sandbox.socket(), "GET", "/livez", None).ok());
+}
+
+#[test]
 fn what_is_inherited_and_no_socket_is_refused() {
     let sandbox = Sandbox::with_sources(&sample());
     let mut command = Command::new("sh");

@@ -43,6 +43,7 @@
 //! | where does it start, reload and stop? | [`daemon`]: two threads, one loop over [`order`]s |
 //! | which threads are given a processor last? | `daemon::urgency` |
 //! | what is due, and who is told? | `daemon::rounds`: timers, the watch, the service manager by `daemon::notify` |
+//! | which directories may be used, on which file systems? | `daemon::rights` |
 //! | what is wrong with a set-up? | `daemon::examine` looks, `daemon::repair` mends, `cli::doctor` tells |
 //! | where is a verb? | [`cli`]; it asks through [`client`], or in process by `daemon::local` |
 //!

@@ -143,6 +143,11 @@ impl Sandbox {
         self.serve(command, &[])
     }
 
+    /// Starts the daemon with a command that was changed and more `flags`, and does not wait for it.
+    pub(crate) fn spawn_of(&self, command: Command, flags: &[&str]) -> Daemon {
+        self.serve(command, flags)
+    }
+
     fn serve(&self, mut command: Command, flags: &[&str]) -> Daemon {
         let log = self.path(&format!("daemon-{}.log", self.starts.fetch_add(1, Ordering::Relaxed)));
         command.arg("serve").arg("--sources").arg(self.sources());

@@ -5,6 +5,7 @@ pub(crate) mod daemon;
 pub(crate) mod desk;
 pub(crate) mod dump;
 pub(crate) mod estream;
+pub(crate) mod fuse;
 pub(crate) mod http;
 pub(crate) mod lcod;
 pub(crate) mod peers;

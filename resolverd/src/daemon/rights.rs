@@ -81,7 +81,7 @@ pub(super) fn of_state(settings: &Settings) -> Option<Danger> {
     let elsewhere = "name another directory with --state-dir";
     let place = Place { role: "state directory", path: directory, elsewhere };
     of_owner(&place, Owner::User)
-        .or_else(|| place.writable(0, "700", "lets others write into it"))
+        .or_else(|| place.writable(0, "700", " lets others write into it"))
         .or_else(|| of_file_system(settings))
 }
 
@@ -92,7 +92,7 @@ pub(super) fn of_socket(settings: &Settings) -> Option<Danger> {
     let place = Place { role: "directory of the socket", path: directory, elsewhere };
     let wanted = if settings.system { "750" } else { "700" };
     of_owner(&place, Owner::UserOrRoot)
-        .or_else(|| place.writable(STICKY, wanted, "others may put a socket of theirs in its place"))
+        .or_else(|| place.writable(STICKY, wanted, ": others may put a socket of theirs in its place"))
 }
 
 /// Judges the directory of what can be fetched again, with the directories in it.
@@ -100,7 +100,7 @@ pub(super) fn of_cache(directory: &Path) -> Option<Danger> {
     let elsewhere = "name another directory with RESOLVERD_CACHE_DIR";
     let place = Place { role: "cache directory", path: directory, elsewhere };
     of_owner(&place, Owner::UserOrRoot)
-        .or_else(|| place.writable(0, "700", "lets others write into it"))
+        .or_else(|| place.writable(0, "700", " lets others write into it"))
         .or_else(|| of_rooms(directory))
 }
 
@@ -128,7 +128,7 @@ impl Place<'_> {
     fn writable(&self, but: u32, wanted: &str, consequence: &str) -> Option<Danger> {
         let mode = self.path.metadata().ok()?.mode() & 0o7777;
         let is_open = mode & OTHERS_WRITE != 0 && mode & but == 0;
-        let (found, expected) = (format!("mode {mode:04o}: {consequence}"), format!("mode 0{wanted}"));
+        let (found, expected) = (format!("mode {mode:04o}{consequence}"), format!("mode 0{wanted}"));
         is_open.then(|| self.danger(found, expected, format!("chmod {wanted} {}", quoted(self.path))))?
     }
 }
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn the_table_of_mounts_names_what_a_program_serves() {
         let table = "22 28 0:21 / /proc rw,relatime - proc proc rw\n\
-                     90 28 0:47 / /home/a\\040b/far rw shared:9 master:2 - fuse.sshfs host:/x rw,user_id=0\n\
+                     90 28 0:47 / /mnt/a\\040b/far rw shared:9 master:2 - fuse.sshfs host:/x rw,user_id=0\n\
                      91 28 0:48 / /c rw -\n";
         assert_eq!(mounted_on(table, "0:47").as_deref(), Some("fuse.sshfs"));
         assert_eq!(mounted_on(table, "0:21").as_deref(), Some("proc"));
