@@ -693,7 +693,7 @@ fn j10_requests_that_are_cut_off_leave_nothing_behind() {
 }
 
 /// How much memory a round of requests may add to that of the round before it, in KiB: a hundred bytes a request are more.
-const GROWTH_KIB: u64 = 256;
+const GROWTH_KIB: u64 = 128;
 
 #[test]
 fn j8_j10_nothing_is_kept_of_a_request_that_has_been_answered_refused_or_cut_off() {
