@@ -421,6 +421,15 @@ fn many_clients_are_answered_while_everything_is_read_anew() {
     assert!(daemon.stop().success());
 }
 
+/// Says that it is over when it is dropped, also where the case fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Each round is one sync and one reload. `RESOLVERD_RELOADS` says how many there are.
 #[test]
 fn k3_no_answer_mixes_two_generations_however_often_everything_is_reloaded() {
@@ -463,13 +472,14 @@ fn k3_no_answer_mixes_two_generations_however_often_everything_is_reloaded() {
     let seen: BTreeSet<(u64, u64)> = std::thread::scope(|scope| {
         let client = &client;
         let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || client(number))).collect();
+        let over = Over(&is_over);
         for round in 2..reloads + 2 {
             publish(round);
             rounds.insert(order("/v1/sync")["generation"].as_u64().unwrap(), round);
             order("/v1/reload");
             rounds.insert(generation(), round);
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         clients.into_iter().flat_map(|one| one.join().unwrap()).collect()
     });
     let asked = asked.into_inner();

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | H1 duplicate keys | `json::tests::duplicates_are_noticed_among_many_keys`, `…refusals_carry_reason_field_and_place`; every reader: here |
 //! | H2 depth | `json::tests::documents_nest_64_levels_and_no_more`; every reader, and TOML: here |
-//! | H3 numbers | `json::tests::refusals_carry_…`, `…what_every_reader_understands_is_accepted`; the pinned table: here |
+//! | H3 numbers | `json::tests::refusals_carry_…`, `…what_every_reader_understands_is_accepted`; the pinned table: here, and `json_corpus` |
 //! | H4 encodings | `json::tests::refusals_carry_…`; the pinned table: here |
 //! | H5 trailing data | `json::tests::broken_json_is_told_in_words`; the pinned table: here |
 //! | H6 linear work | here, counted in instructions by valgrind where `RESOLVERD_FULL=1` is set and valgrind is there; bytes walked for places: `error::tests::no_reader_walks_…` |
@@ -13,7 +13,7 @@
 //! | H8 TOML bombs | here; YAML, which is read for its calls alone: `compose::tests`, `calls::a_compose_file_that_says_nothing_…`, and here |
 //! | H9 sizes | here |
 //! | H10 escaped output | `error::tests`, `cli::render::tests::nothing_foreign_reaches_…`, `attack::j14_…`; the verbs: here |
-//! | H11 graphs | `resolve::tests::solving`: `what_requires_itself_in_a_circle_…`, `a_chain_of_any_length_…`, `a_search_ends_where_it_is_told_to`, `requirements_and_intervals_count_as_work`; `solve::a_search_that_goes_on_for_too_long_…`, `…ends_when_its_client_goes_away`; `socket::ten_thousand_ids_…` |
+//! | H11 graphs | `resolve::tests::solving`: `what_requires_itself_in_a_circle_…`, `a_chain_of_any_length_…`, `a_search_ends_where_it_is_told_to`, `requirements_and_intervals_count_as_work`; `solve::h11_chains_fans_and_circles_…`, `…a_search_that_goes_on_for_too_long_…`, `…ends_when_its_client_goes_away`; `socket::ten_thousand_ids_…` |
 //! | H12 fuzzing | `fuzz::no_seed_and_no_mutation_of_one_breaks_a_reader`, and `resolverd/fuzz/run.sh` |
 
 use std::path::Path;
@@ -211,6 +211,10 @@ const GROWING: &[(&str, Growing)] = &[
     ("components", large),
     ("keys of one object", |bytes| {
         let keys: Vec<String> = (0..bytes / 14).map(|n| format!("\"k{n:07}\":0")).collect();
+        format!("{{{}}}", keys.join(","))
+    }),
+    ("keys that a fixed hash puts together", |bytes| {
+        let keys: Vec<String> = (0..bytes as u64 / 21).map(|n| format!("\"{:016x}\":0", n << 44)).collect();
         format!("{{{}}}", keys.join(","))
     }),
     ("bad rows", |bytes| {

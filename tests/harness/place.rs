@@ -47,6 +47,8 @@ pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
     let date = "2025-01-01T00:00:00Z";
     let output = Command::new("git")
         .args(["-c", "safe.directory=*", "-c", "init.defaultBranch=main", "-c", "core.autocrlf=false"])
+        // What Git does by itself behind a commit would stand in the way of the next one.
+        .args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"])
         .args(arguments)
         .current_dir(directory)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")

@@ -79,6 +79,11 @@ impl Fault {
             return Fault::lasting("net.protocol", subject, format!("HTTP/1.1 from {host}"), last);
         }
         let kind = chain.iter().find_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()));
+        let last = match kind {
+            // The library says it with an address in its manual.
+            Some(ErrorKind::UnexpectedEof) => "the connection ended, and no farewell came before".to_owned(),
+            _ => last,
+        };
         let found = format!("{last} ({host})");
         match kind {
             Some(ErrorKind::ConnectionRefused) => {
