@@ -1,7 +1,8 @@
 //! The sync: the only writer. Fetches, has every byte judged, reads, merges and commits; a failed or interrupted sync changes nothing.
 //!
 //! 0. Signers may have put other keys in the place of their own: those are taken first, and the rest is judged by them.
-//! 1. Each source is a tree of documents, read by [`reading`]: at most [`SOURCES_AT_ONCE`] trees at a time.
+//! 1. Each source is a tree of documents, read by [`reading`]: at most [`SOURCES_AT_ONCE`] trees at a time, of which as many as half
+//!    of the processors are worked on (see [`turns`]) while others are waited for.
 //! 2. What could not be read keeps its last good entries, read again from the shelf or taken from the last snapshot, and its
 //!    ids. Where shelf and index have lost them both, nobody placed below may answer until it is read again.
 //! 3. [`crate::merge`] gives every id one owner.
@@ -23,9 +24,11 @@ mod removed;
 mod scopes;
 mod signatures;
 pub mod standing;
+mod turns;
 mod unchanged;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -58,6 +61,7 @@ use crate::sync::keysets::Rotation;
 use crate::sync::memory::Ledgered;
 use crate::sync::policy::Bench;
 use crate::sync::reading::{Reader, Reading, Room, too_many};
+use crate::sync::turns::Turns;
 use crate::trust::evidence::{Proofs, Signatures};
 use crate::trust::memory::UnknownOrder;
 use crate::trust::policy::Policies;
@@ -457,14 +461,16 @@ impl Sync<'_> {
     ) -> Result<Vec<Reading>, SyncError> {
         let next = AtomicUsize::new(0);
         let (room, alone) = (Room::new(self.limits.releases), Room::new(0));
+        let turns = Turns::of_half(std::thread::available_parallelism().map_or(1, NonZero::get));
         let slots: Vec<Slot> = sources.iter().map(|_| Mutex::new(None)).collect();
         let reader = |source, room| {
-            Reader::new(self, (known, memory), source, (tally, room), Instant::now()).within(scope)
+            Reader::new(self, (known, memory), source, (tally, room, &turns), Instant::now()).within(scope)
         };
         let read_some = || {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let (Some(source), Some(slot)) = (sources.get(at), slots.get(at)) else { break };
+                let _turn = turns.take();
                 let reader = reader(source, &room);
                 let reading = match refused.get(&source.id).filter(|_| scope.covers(&source.id)) {
                     Some(refusal) => reader.refuse(refusal.clone()).map(Ok),
@@ -488,6 +494,7 @@ impl Sync<'_> {
         for (source, slot) in sources.iter().zip(slots) {
             let Some(read) = slot.into_inner().ok().flatten() else { continue };
             alone.clear(left);
+            let _turn = turns.take();
             let read = match read? {
                 Err(_) => reader(source, &alone).read()?,
                 fitting => fitting,

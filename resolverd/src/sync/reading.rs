@@ -39,6 +39,7 @@ use crate::store::memory::Memory;
 use crate::sync::checksums::refuse_twice;
 use crate::sync::reach::reach;
 use crate::sync::scopes;
+use crate::sync::turns::Turns;
 use crate::sync::{Known, LOST, NodeKey, Scope, Sync, SyncError, Tally, is_lost, key};
 use crate::trust::evidence::{Signatures, Voucher};
 use crate::trust::memory::{Candidate, Standing, UnknownOrder, order_unknown, rollback, standing, unordered};
@@ -96,6 +97,7 @@ pub(super) struct Reader<'a> {
     pub(super) memory: &'a Memory,
     pub(super) source: &'a Source,
     tally: &'a Tally,
+    turns: &'a Turns,
     budget: Budget,
     /// Which machines may be asked; grows by what local documents name.
     reach: RefCell<Reach>,
@@ -228,7 +230,7 @@ impl<'a> Reader<'a> {
         sync: &'a Sync<'a>,
         (known, memory): (&'a Known<'a>, &'a Memory),
         source: &'a Source,
-        (tally, room): (&'a Tally, &'a Room),
+        (tally, room, turns): (&'a Tally, &'a Room, &'a Turns),
         started: Instant,
     ) -> Reader<'a> {
         let (budget, lexicon) = (Budget::new(sync.limits, started).remembering_trees(), RefCell::default());
@@ -242,6 +244,7 @@ impl<'a> Reader<'a> {
             memory,
             source,
             tally,
+            turns,
             budget,
             reach,
             lexicon,
@@ -628,8 +631,7 @@ impl<'a> Reader<'a> {
             commit: commit.clone(),
             commits_max: self.sync.limits.history_commits,
         };
-        let answers =
-            self.sync.origins.fetch(&[Ask::from(&want)], &self.reaching(self.budget.for_git_objects()));
+        let answers = self.fetch(&[Ask::from(&want)], &self.reaching(self.budget.for_git_objects()));
         match answers.into_iter().next() {
             Some(Ok(Answer::Fetched(fetched))) => Some(fetched.bytes),
             _ => None,
@@ -980,6 +982,15 @@ impl<'a> Reader<'a> {
         Ok(found)
     }
 
+    /// Asks origins, and lets other sources work while another machine is waited for. What lies here is work like any other.
+    fn fetch(&self, asks: &[Ask<'_>], budget: &Budget) -> Vec<Result<Answer, FetchError>> {
+        let ask = || self.sync.origins.fetch(asks, budget);
+        match asks.iter().all(|ask| is_on_this_machine(ask.want)) {
+            true => ask(),
+            false => self.turns.lend(ask),
+        }
+    }
+
     fn reaching(&self, budget: Budget) -> Budget {
         budget.reaching(self.reach.borrow().clone())
     }
@@ -1063,7 +1074,7 @@ impl<'a> Reader<'a> {
             };
             let budget = cap.map_or(budget.clone(), |(reason, bytes_max)| budget.at_most(reason, bytes_max));
             self.tally.documents.fetch_add(asks.len() as u64, Ordering::Relaxed);
-            let fetched = self.sync.origins.fetch(&asks, &self.reaching(budget));
+            let fetched = self.fetch(&asks, &self.reaching(budget));
             for (at, fetched) in open.into_iter().zip(fetched) {
                 answers[at] = Some(self.received(errands[at], fetched, above)?);
             }
@@ -1277,6 +1288,18 @@ impl Room {
     pub(super) fn clear(&self, limit: u64) {
         self.limit.store(limit, Ordering::Relaxed);
         self.taken.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Tells whether what is wanted lies in a file or repository of this machine.
+fn is_on_this_machine(want: &Want) -> bool {
+    match (want.location(), want) {
+        (Some(Location::File { .. }), _) => true,
+        (Some(Location::Git { repository, .. }), _)
+        | (None, Want::Refs { repository, .. } | Want::History { repository, .. }) => {
+            matches!(repository, Repository::Local(_))
+        }
+        (Some(Location::Https { .. }) | None, _) => false,
     }
 }
 
