@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ impl Living {
         let all = below(&self.sandbox.path("")).into_iter();
         // Git serves those, as the user of this process.
         all.filter(|path| apart.iter().all(|apart| !path.starts_with(apart)))
-            .for_each(|path| chown(path, Some(user), Some(user)).unwrap());
+            .for_each(|path| chown(path, Some(user), Some(group_of(user))).unwrap());
         fs::set_permissions(self.sandbox.path(""), Permissions::from_mode(0o755)).unwrap();
     }
 
@@ -122,6 +122,11 @@ fn round(daemon: &Daemon) -> u64 {
 
 fn materialize(daemon: &Daemon) -> http::Answer {
     daemon.post("/v1/materialize", &json!({ "releases": IDS }))
+}
+
+/// Returns the group that a user's files get: no other can be given by whoever is not root.
+fn group_of(user: u32) -> u32 {
+    if is_root() { user } else { rustix::process::getegid().as_raw() }
 }
 
 fn is_root() -> bool {
@@ -200,11 +205,16 @@ fn writing(check: &str) -> Vec<&'static [&'static str]> {
 #[test]
 fn a_planted_link_in_the_place_of_any_directory_is_refused_and_never_followed() {
     let living = Living::furnished();
-    let all = roots(&living).into_iter().chain(rooms(&living).into_iter().map(|path| ("cache", path)));
-    for (check, path) in all {
+    // A link of one's own in the place of a whole directory is no plant; only root can make one of somebody else.
+    let whole = roots(&living).into_iter().filter(|_| is_root()).map(|(check, path)| (check, path, true));
+    let all = whole.chain(rooms(&living).into_iter().map(|path| ("cache", path, false)));
+    for (check, path, is_foreign) in all {
         let outside = living.sandbox.path("outside");
         fs::rename(&path, &outside).unwrap();
         symlink(&outside, &path).unwrap();
+        if is_foreign {
+            lchown(&path, Some(SOMEBODY), None).unwrap();
+        }
         for arguments in writing(check) {
             let why = refused(&living, arguments, None);
             assert!(
@@ -235,6 +245,45 @@ fn a_planted_link_in_the_place_of_any_directory_is_refused_and_never_followed() 
     }
     let daemon = living.sandbox.start_synced();
     materialize(&daemon).ok();
+}
+
+#[test]
+fn a_link_of_ones_own_is_followed_however_its_path_is_written() {
+    let living = Living::furnished();
+    let there = living.sandbox.path("elsewhere");
+    fs::create_dir(&there).unwrap();
+    fs::set_permissions(&there, Permissions::from_mode(0o700)).unwrap();
+    for (_, path) in roots(&living) {
+        let moved = there.join(path.file_name().unwrap());
+        fs::rename(&path, &moved).unwrap();
+        symlink(moved, &path).unwrap();
+    }
+    let slashed = |path: PathBuf| format!("{}/", path.display());
+    for is_slashed in [false, true] {
+        let mut command = living.sandbox.command();
+        if is_slashed {
+            command.env("RESOLVERD_CACHE_DIR", slashed(living.cache()));
+            command.env("RESOLVERD_STATE_DIR", slashed(living.sandbox.state()));
+        }
+        let mut daemon = living.sandbox.spawn_as(command);
+        daemon.wait_for("/readyz");
+        daemon.sync();
+        assert_eq!(round(&daemon), 1);
+        materialize(&daemon).ok();
+        assert!(daemon.stop().success());
+    }
+    if !is_root() {
+        return place::skipped("only root can make links of another user");
+    }
+    // A slash at its end hides no link of somebody else.
+    for (variable, path) in
+        [("RESOLVERD_STATE_DIR", living.sandbox.state()), ("RESOLVERD_CACHE_DIR", living.cache())]
+    {
+        lchown(&path, Some(SOMEBODY), None).unwrap();
+        let said = Said::of(living.sandbox.command().env(variable, slashed(path.clone())).arg("sync"));
+        assert!(said.status != 0 && said.stderr.contains("symbolic link of user"), "{path:?}: {said:?}");
+        lchown(&path, Some(0), None).unwrap();
+    }
 }
 
 #[test]
@@ -335,9 +384,9 @@ fn directories_of_somebody_else_are_refused_by_name() {
     daemon.wait_for("/readyz");
     daemon.sync();
     materialize(&daemon).ok();
-    // A link of the user's own is not root's.
+    // A link of the user's own is as good as root's, one of somebody else is not.
     assert!(daemon.stop().success());
-    std::os::unix::fs::lchown(sandbox.state(), Some(SOMEBODY), None).unwrap();
+    lchown(sandbox.state(), Some(OTHER), None).unwrap();
     assert!(refused(&living, &["serve"], Some(SOMEBODY)).contains("symbolic link"));
 }
 
@@ -361,7 +410,7 @@ fn a_daemon_under_any_umask_keeps_what_is_its_own() {
             let mut command = Command::new("sh");
             sandbox.furnish(&mut command);
             command.arg("-c").arg(format!("umask {umask}; exec \"$0\" \"$@\"")).arg(place::binary());
-            command.uid(user).gid(user);
+            command.uid(user).gid(group_of(user));
             if is_system {
                 command.env("RESOLVERD_CONFIG", sandbox.path("config/resolverd/config.toml"));
             }

@@ -97,7 +97,7 @@ impl World {
             servers.iter().map(|server| fs::read_to_string(server.ca_file()).unwrap()).collect();
         let ca_file = sandbox.path("ca.pem").display().to_string();
         fs::write(&ca_file, authorities).unwrap();
-        let limits = "connect_s = 2\nstall_s = 1\ntries = 2\n";
+        let limits = "connect_s = 2\nstall_s = 2\ntries = 2\n";
         let config = format!("[https]\nca_file = {ca_file:?}\nproxy = \"none\"\n[limits]\n{limits}");
         let files = Files::from([("config.toml".to_owned(), config.into_bytes())]);
         write(&sandbox.path("config/resolverd"), &files);

@@ -428,7 +428,7 @@ impl Settings {
             .or_else(|| from_files(|file| file.cache_dir.clone()))
             .or_else(|| home.as_ref().and_then(|home| home.settings.cache_dir.clone()))
         {
-            Some(path) => Some(path),
+            Some(path) => Some(without_slash(path)),
             None => homes.cache().ok(),
         };
         let socket = chosen(&overrides.socket, "RESOLVERD_SOCKET", |file| file.socket.clone());
@@ -437,7 +437,7 @@ impl Settings {
             sources_file,
             policy_files: policy_files(policy, &homes),
             socket: socket.unwrap_or_else(|| homes.socket(&state_dir)),
-            state_dir,
+            state_dir: without_slash(state_dir),
             system: overrides.system,
             offline: overrides.offline || files.iter().find_map(|file| file.offline).unwrap_or_default(),
             forges: Forges::new(files.iter().flat_map(|file| file.forges.iter().cloned()).collect()),
@@ -907,6 +907,11 @@ impl Homes<'_> {
 
 fn set(env: &dyn Fn(&str) -> Option<String>, variable: &str) -> Option<String> {
     env(variable).filter(|value| !value.is_empty())
+}
+
+/// Returns a path as its components say it: with a slash at its end a link would be followed by whoever looks at it.
+fn without_slash(path: PathBuf) -> PathBuf {
+    path.components().collect()
 }
 
 /// A path from a flag or variable counts from the working directory.

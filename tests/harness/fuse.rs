@@ -41,7 +41,7 @@ impl Fuse {
         let device = match OpenOptions::new().read(true).write(true).open("/dev/fuse") {
             Ok(device) => device,
             Err(error) => {
-                place::skipped(&format!("/dev/fuse cannot be opened: {error}"));
+                place::absent(&format!("/dev/fuse cannot be opened: {error}"));
                 return None;
             }
         };
@@ -60,7 +60,7 @@ impl Fuse {
         let said = Said::of(&mut command);
         is_over.store(true, Ordering::Relaxed);
         if said.status != 0 {
-            place::skipped(&format!("no FUSE can be mounted: {}", said.stderr.trim()));
+            place::absent(&format!("no FUSE can be mounted: {}", said.stderr.trim()));
             return None;
         }
         drop(device);

@@ -42,6 +42,11 @@ pub(crate) fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
 
+/// Says that a case does not run since the system has no such thing, which nobody can install for it.
+pub(crate) fn absent(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 /// Runs `git` in `directory` with nobody's configuration and fixed dates, and returns what it printed.
 pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
     let date = "2025-01-01T00:00:00Z";

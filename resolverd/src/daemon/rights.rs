@@ -10,7 +10,8 @@
 //! Root may do anything here anyhow: what belongs to root is no plan of somebody else's. That is how a service manager makes
 //! `RuntimeDirectory`, and the links of `DynamicUser`. In a directory like `/tmp` nobody takes the socket of another user away, for
 //! which the sticky bit stands. What is missing is made by us. The directories above are not judged: whoever may rename these from
-//! there still cannot make theirs pass for ours. Never follows a link of anybody but root, never changes anything.
+//! there still cannot make theirs pass for ours. A link in the place of one of the three is followed where it is this user's own or
+//! root's, since nobody else can have made it, and what it leads to is judged; within them no link is. Never changes anything.
 
 use std::fs::{FileType, Metadata};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -78,7 +79,7 @@ pub(super) fn refuse(settings: &Settings, binds: Binds) -> Result<(), Box<Danger
 /// Judges the state directory; what lies in it is looked at by the store.
 pub(super) fn of_state(settings: &Settings) -> Option<Danger> {
     let directory = &settings.state_dir;
-    let elsewhere = "name another directory with --state-dir";
+    let elsewhere = "name another directory with --state-dir, such as one below it, which is made";
     let place = Place { role: "state directory", path: directory, elsewhere };
     of_owner(&place, Owner::User)
         .or_else(|| place.writable(0, "700", " lets others write into it"))
@@ -97,7 +98,7 @@ pub(super) fn of_socket(settings: &Settings) -> Option<Danger> {
 
 /// Judges the directory of what can be fetched again, with the directories in it.
 pub(super) fn of_cache(directory: &Path) -> Option<Danger> {
-    let elsewhere = "name another directory with RESOLVERD_CACHE_DIR";
+    let elsewhere = "name another directory with RESOLVERD_CACHE_DIR, such as one below it, which is made";
     let place = Place { role: "cache directory", path: directory, elsewhere };
     of_owner(&place, Owner::UserOrRoot)
         .or_else(|| place.writable(0, "700", " lets others write into it"))
@@ -126,10 +127,22 @@ impl Place<'_> {
 
     /// Judges who may write, unless the mode has one of the bits `but`.
     fn writable(&self, but: u32, wanted: &str, consequence: &str) -> Option<Danger> {
-        let mode = self.path.metadata().ok()?.mode() & 0o7777;
+        let found = self.path.metadata().ok()?;
+        let (mode, owner, user) = (found.mode() & 0o7777, found.uid(), user());
         let is_open = mode & OTHERS_WRITE != 0 && mode & but == 0;
         let (found, expected) = (format!("mode {mode:04o}{consequence}"), format!("mode 0{wanted}"));
-        is_open.then(|| self.danger(found, expected, format!("chmod {wanted} {}", quoted(self.path))))?
+        let hint = match owner == user {
+            true => format!("chmod {wanted} {}", quoted(self.path)),
+            // Shut to others it would be shut to this user as well.
+            false => {
+                let place = quoted(self.path);
+                format!(
+                    "{}; or give it to this user: chown {user} {place}; chmod {wanted} {place}",
+                    self.elsewhere
+                )
+            }
+        };
+        is_open.then(|| self.danger(found, expected, hint))?
     }
 }
 
@@ -143,12 +156,19 @@ fn of_owner(place: &Place<'_>, wanted: Owner) -> Option<Danger> {
     let user = user();
     let found = match found.is_symlink() {
         false => found,
-        // Nobody else can make a link of root's, and a process of root's own follows none.
-        true if found.uid() == 0 && user != 0 => place.path.metadata().ok()?,
+        // Nobody else can have made it.
+        true if [0, user].contains(&found.uid()) => match place.path.metadata() {
+            Ok(found) => found,
+            Err(error) => {
+                let target = place.path.read_link().unwrap_or_default();
+                let found = format!("it is a symbolic link to {}: {error}", target.display());
+                return place.danger(found, "a directory", place.elsewhere);
+            }
+        },
         true => {
             let target = place.path.read_link().unwrap_or_default();
             let hint = format!("{}; the link leads to {}", place.elsewhere, target.display());
-            let found = "it is a symbolic link, which is never followed".to_owned();
+            let found = format!("it is a symbolic link of user {}, which is not followed", found.uid());
             return place.danger(found, "a directory", hint);
         }
     };
@@ -175,7 +195,7 @@ fn of_rooms(directory: &Path) -> Option<Danger> {
 fn of_room(path: &Path, depth: u8) -> Option<Danger> {
     let found = path.symlink_metadata().ok()?;
     let elsewhere = "name another directory with RESOLVERD_CACHE_DIR";
-    let place = Place { role: "part of the cache", path, elsewhere };
+    let place = Place { role: "directory in the cache", path, elsewhere };
     let away = format!("what is cached may go at any time: mv {0} {0}.away", quoted(path));
     if found.is_symlink() {
         let found = "it is a symbolic link, which is never followed".to_owned();
@@ -235,7 +255,7 @@ const FILE_SYSTEMS: [(u32, FileSystem); 28] = [
     (0x786f_4256, FileSystem::Network("vboxsf")),
     (0xbacb_acbc, FileSystem::Network("vmhgfs")),
     (0x7c7c_6673, FileSystem::Network("prl_fs")),
-    (0x013c_a0d3, FileSystem::Network("IBRIX")),
+    (0x0131_11a8, FileSystem::Network("IBRIX")),
     (0x6573_5546, FUSE),
     (0x794c_7630, FileSystem::Doubtful("overlay, which ends with its container")),
     (0x0102_1994, FileSystem::Doubtful("tmpfs, which ends with the machine")),
