@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
@@ -298,7 +299,7 @@ fn a_store_of_another_version_is_made_anew_only_with_every_document_of_every_rel
 }
 
 #[test]
-fn a_catalogue_beyond_eager_max_has_in_a_store_made_anew_what_it_had() {
+fn a_catalogue_beyond_eager_max_is_not_made_anew_without_all_of_its_documents() {
     let (sandbox, server) = (Sandbox::new(), TlsServer::start());
     let ids = ["a", "b", "c", "d"].map(|name| format!("lcod://acme/{name}"));
     let components: Vec<Component> = ids.iter().map(|id| Component::new(id, "1.0.0", &[])).collect();
@@ -309,22 +310,35 @@ fn a_catalogue_beyond_eager_max_has_in_a_store_made_anew_what_it_had() {
     ]}));
     configure(&sandbox, &server, "[limits]\neager_max = 2\n");
     assert_eq!(sandbox.run(&["sync"]).status, 0);
-    // One of the others is asked for, and stays known.
+    // One of the others is asked for; of the last one nobody knows anything.
     assert_eq!(sandbox.run(&["resolve", "--refresh", &ids[3]]).status, 0);
-    let told = || {
-        let answer = |words: &[&str]| {
-            let said = sandbox.run(words);
-            let mut answer: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
-            answer.as_object_mut().map(|fields| fields.remove("generation"));
-            (said.status, answer)
-        };
-        let chosen = ids.iter().map(|id| answer(&["resolve", "--offline", "-o", "json", id]));
-        chosen.chain([answer(&["components", "--offline", "-o", "json"])]).collect::<Vec<_>>()
-    };
-    let before = told();
-    assert!(before[0].0 == 0 && before[3].0 == 0 && before[2].0 != 0, "{before:#?}");
     written_by(&sandbox, "resolverd/generation@1");
-    let connections = server.connections();
-    assert_eq!(told(), before);
+    let (before, connections) = (kept(&sandbox.state()), server.connections());
+    for arguments in [&["resolve", "--offline", &ids[0]][..], &["doctor", "--repair"]] {
+        let said = sandbox.run(arguments);
+        assert!(said.status != 0 && format!("{said:?}").contains("nothing was thrown away"), "{said:?}");
+        assert!(kept(&sandbox.state()) == before, "{arguments:?}: something changed");
+    }
     assert_eq!(server.connections(), connections, "{:?}", server.lines());
+    assert_eq!(sandbox.run(&["sync"]).status, 0);
+    assert_eq!(sandbox.run(&["resolve", "--offline", &ids[0]]).status, 0);
+}
+
+#[test]
+fn a_store_of_another_version_keeps_its_documents_where_nothing_can_be_written() {
+    let world = World::synced();
+    for blocks in ["0", "1", "2", "4", "8"] {
+        let sandbox = world.of("resolverd/generation@3");
+        let before = kept(&sandbox.state());
+        let mut command = Command::new("sh");
+        sandbox.furnish(&mut command);
+        command.arg("-c").arg(format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")).arg(place::binary());
+        let said = Said::of(command.args(resolve(true)));
+        // Whatever could be done, nothing that another program may need is gone.
+        let now = kept(&sandbox.state());
+        let lost: Vec<&PathBuf> = before.keys().filter(|path| !now.contains_key(*path)).collect();
+        assert!(said.status == 0 || lost.is_empty(), "{blocks}: {lost:?} is gone: {said:?}");
+        // And with room again it is made anew.
+        assert_eq!(answered(&sandbox.run(&resolve(true))), world.answers, "{blocks}");
+    }
 }

@@ -197,7 +197,14 @@ impl Writer {
                 self.sources = sources.into();
                 Ok(())
             }
-            Err(why @ (SyncError::NotAtHand(_) | SyncError::Foreign { .. } | SyncError::Lost(_))) => {
+            // Nor is a disk that takes nothing a reason not to answer with what is known: why there is no generation.
+            Err(
+                why @ (SyncError::NotAtHand(_)
+                | SyncError::Foreign { .. }
+                | SyncError::Lost(_)
+                | SyncError::Store(_)
+                | SyncError::Shelf(_)),
+            ) => {
                 warn!(%why, "nothing was made, and nothing thrown away");
                 Ok(())
             }

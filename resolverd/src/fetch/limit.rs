@@ -167,6 +167,8 @@ struct Purse {
     limits: Limits,
     /// `None` when it lies further ahead than the clock can count.
     deadline: Option<Instant>,
+    /// What was added to it, in milliseconds.
+    given_ms: AtomicU64,
     documents_left: AtomicU64,
     bytes_left: AtomicU64,
 }
@@ -176,6 +178,7 @@ impl Budget {
     pub fn new(limits: &Limits, started: Instant) -> Budget {
         let purse = Purse {
             deadline: started.checked_add(Duration::from_secs(limits.total_s)),
+            given_ms: AtomicU64::new(0),
             documents_left: limits.documents.into(),
             bytes_left: limits.total_bytes.into(),
             limits: limits.clone(),
@@ -295,7 +298,15 @@ impl Budget {
 
     /// Returns when the run has to end; `None` when that lies further ahead than the clock can count.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.purse.deadline
+        let given = Duration::from_millis(self.purse.given_ms.load(Ordering::Relaxed));
+        self.purse.deadline.and_then(|deadline| deadline.checked_add(given))
+    }
+
+    /// Gives all views of this budget more time: as much as went by while nothing could be done.
+    pub(crate) fn give_time(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        // No run waits for longer than a number has room.
+        self.purse.given_ms.fetch_add(millis, Ordering::Relaxed);
     }
 
     /// Takes one document and checks the deadline.
@@ -366,7 +377,7 @@ impl Budget {
         if self.audience.as_ref().is_some_and(|audience| audience.has_gone()) {
             return Err(FetchError::Unreachable(abandoned(subject)));
         }
-        match self.purse.deadline {
+        match self.deadline() {
             Some(deadline) if Instant::now() >= deadline => {
                 let expected = expected(self.purse.limits.total_s, "seconds in one run", "total_s");
                 let found = "the time is over";

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use catalogue_schema::digest::{Digest, Hashed};
@@ -296,8 +297,12 @@ impl Files {
     pub(super) fn settle(&self) -> Result<(), StoreError> {
         durable::sync_directory(&self.generations)?;
         durable::sync_directory(&self.directory)?;
-        // Who may not read what lies above has not made the directory.
-        let above = self.directory.parent().filter(|above| File::open(above).is_ok());
+        // Who may not read what lies above has not made the directory, nor has who finds it on a file system of its own.
+        let device = |path: &Path| Some(path.metadata().ok()?.dev());
+        let above = self
+            .directory
+            .parent()
+            .filter(|above| device(above) == device(&self.directory) && File::open(above).is_ok());
         Ok(above.map_or(Ok(()), durable::sync_directory)?)
     }
 

@@ -822,6 +822,7 @@ impl Store {
         }
         store.last = store.last.max(self.last);
         store.is_settled = self.is_settled;
+        store.log.inherit(&mut self.log);
         std::mem::swap(&mut store.memory, &mut self.memory);
         std::mem::swap(&mut store.audit, &mut self.audit);
         std::mem::swap(&mut store.first_seen, &mut self.first_seen);
@@ -848,7 +849,15 @@ impl Store {
             let mut components = snapshot.components.clone();
             let seals: Vec<Seal> = components.iter().map(Seal::of).collect();
             let number = snapshot.generation.number;
-            let (_, marks) = self.write_rows(&mut index, number, &mut components, &seals, None)?;
+            let (_, marks) = match self.write_rows(&mut index, number, &mut components, &seals, None) {
+                Ok(written) => written,
+                Err(error) => {
+                    if index.is_doubtful() {
+                        self.put_back(index);
+                    }
+                    return Err(error);
+                }
+            };
             self.ledger.apply(marks);
         }
         self.lost = None;

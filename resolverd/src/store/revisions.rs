@@ -44,6 +44,11 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// Takes over what the log that was open before knows of the end of the file.
+    pub(super) fn inherit(&mut self, before: &mut Log) {
+        std::mem::swap(&mut self.tail, &mut before.tail);
+    }
+
     /// Reads the log below `directory` and cuts off a torn last line.
     pub(super) fn open(directory: &Path) -> Result<Log, Failed> {
         let path = directory.join(FILE);

@@ -394,8 +394,10 @@ impl Sync<'_> {
         };
         // Documents that no generation rests on go, also those of a run that changed nothing or could not be committed; what
         // cannot be tidied up undoes nothing.
-        // A rebuild removes nothing: what it could not use may still be wanted by somebody who looks for the damage.
-        let is_idle = matches!(scope, Scope::Rebuild)
+        // A rebuild removes nothing: what it could not use may still be wanted by somebody who looks for the damage. Nor does anybody
+        // where the newest generation is one that this program cannot read: nobody knows what it rests on.
+        let is_idle = matches!(scope, Scope::Rebuild | Scope::AtHand(_))
+            || store.foreign().is_some()
             || tally.documents.load(Ordering::Relaxed) == 0 && matches!(committed, Ok(None));
         if !is_idle && let Err(error) = self.sweep(store) {
             warn!(%error, "old documents could not be removed from the shelf");

@@ -725,11 +725,6 @@ impl<'a> Reader<'a> {
         let before = self.known.nodes.get(&key(node));
         let had_unfetched =
             before.is_some_and(|state| state.warnings.iter().any(|one| one.reason == UNFETCHED));
-        let fetched =
-            errands.iter().filter(|errand| matches!(errand.want, Want::Blob(Location::Https { .. })));
-        let all = fetched.fold(0u64, |sum, errand| sum.saturating_add(errand.documents()));
-        // Which of so many were fetched nobody knows without a record: those that are here.
-        let is_cut = self.is_at_hand && all > self.sync.limits.eager_max;
         let (mut run, mut count, mut unfetched) = (Vec::with_capacity(errands.len()), 0u64, 0u64);
         for errand in errands {
             if !matches!(errand.want, Want::Blob(Location::Https { .. })) {
@@ -744,7 +739,8 @@ impl<'a> Reader<'a> {
             }
             let may_wait = match mode {
                 Mode::Recorded => had_unfetched,
-                Mode::Live => (is_cut || count > self.sync.limits.eager_max) && !self.wants(&errand),
+                // Which of so many were fetched before nobody knows without a record: all of them have to be at hand.
+                Mode::Live => !self.is_at_hand && count > self.sync.limits.eager_max && !self.wants(&errand),
             };
             match dialect::defer(&errand, trust).filter(|_| may_wait && !is_shelved && !is_recorded) {
                 Some(mut listed) => {
@@ -987,7 +983,12 @@ impl<'a> Reader<'a> {
         let ask = || self.sync.origins.fetch(asks, budget);
         match asks.iter().all(|ask| is_on_this_machine(ask.want)) {
             true => ask(),
-            false => self.turns.lend(ask),
+            false => {
+                let (answers, waited) = self.turns.lend(ask);
+                // It was ready; others were at work.
+                budget.give_time(waited);
+                answers
+            }
         }
     }
 

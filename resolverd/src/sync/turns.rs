@@ -1,13 +1,23 @@
 //! Turns at a processor: sources are read side by side since others are waited for, but each document that is there is work, and whoever
 //! answers requests meanwhile shall find a processor that is free. So half of the processors read at a time; the others wait, or ask.
 
+use std::cell::Cell;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// How many may work at the same time.
+/// How many may work at the same time. Who comes first is served first.
 #[derive(Debug)]
 pub(super) struct Turns {
-    free: Mutex<usize>,
-    given_back: Condvar,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// How many have come, and how many of them were served.
+    come: u64,
+    served: u64,
 }
 
 /// Leave to work, given back when it is dropped.
@@ -15,12 +25,13 @@ pub(super) struct Turns {
 pub(super) struct Turn<'a>(&'a Turns);
 
 /// A turn that others may have meanwhile; it is waited for when this is dropped.
-struct Lent<'a>(&'a Turns);
+struct Lent<'a>(&'a Turns, &'a Cell<Duration>);
 
 impl Turns {
     /// Makes turns for half of so many processors, at least one.
     pub(super) fn of_half(processors: usize) -> Turns {
-        Turns { free: Mutex::new((processors / 2).max(1)), given_back: Condvar::new() }
+        let state = State { free: (processors / 2).max(1), come: 0, served: 0 };
+        Turns { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Waits for a turn.
@@ -29,25 +40,34 @@ impl Turns {
         Turn(self)
     }
 
-    /// Lends the turn of its caller to others while it waits for something.
-    pub(super) fn lend<T>(&self, wait: impl FnOnce() -> T) -> T {
+    /// Lends the turn of its caller to others while it waits for something. Tells besides how long it then waited for a turn.
+    pub(super) fn lend<T>(&self, wait: impl FnOnce() -> T) -> (T, Duration) {
         self.give_back();
-        let _lent = Lent(self);
-        wait()
+        let waited = Cell::default();
+        let lent = Lent(self, &waited);
+        let found = wait();
+        drop(lent);
+        (found, waited.get())
     }
 
     fn wait(&self) {
-        // A number is whole whoever panicked.
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        while *free == 0 {
-            free = self.given_back.wait(free).unwrap_or_else(PoisonError::into_inner);
+        // Numbers are whole whoever panicked.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = state.come;
+        state.come += 1;
+        while state.free == 0 || state.served != mine {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        *free -= 1;
+        state.free -= 1;
+        state.served += 1;
+        drop(state);
+        // The next in the row may find another one free.
+        self.changed.notify_all();
     }
 
     fn give_back(&self) {
-        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.given_back.notify_one();
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).free += 1;
+        self.changed.notify_all();
     }
 }
 
@@ -59,7 +79,9 @@ impl Drop for Turn<'_> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
+        let started = Instant::now();
         self.0.wait();
+        self.1.set(started.elapsed());
     }
 }
 
@@ -90,7 +112,7 @@ mod tests {
                 }
             });
             assert!((1..=turns).contains(&most.load(Ordering::SeqCst)), "{processors} processors");
-            assert_eq!(*all.free.lock().unwrap(), turns, "{processors} processors");
+            assert_eq!(all.state.lock().unwrap().free, turns, "{processors} processors");
         }
     }
 
@@ -118,6 +140,27 @@ mod tests {
             all.lend(|| panic!("on purpose"))
         }));
         assert!(broken.is_err());
-        assert_eq!(*all.free.lock().unwrap(), 1);
+        assert_eq!(all.state.lock().unwrap().free, 1);
+    }
+
+    #[test]
+    fn who_comes_first_is_served_first() {
+        let (all, order) = (Turns::of_half(2), Mutex::new(Vec::new()));
+        let (all, order) = (&all, &order);
+        std::thread::scope(|threads| {
+            let turn = all.take();
+            for number in 0..8 {
+                threads.spawn(move || {
+                    let _turn = all.take();
+                    order.lock().unwrap().push(number);
+                });
+                // The next one comes when this one waits.
+                while all.state.lock().unwrap().come < number + 2 {
+                    std::thread::yield_now();
+                }
+            }
+            drop(turn);
+        });
+        assert_eq!(*order.lock().unwrap(), (0..8).collect::<Vec<_>>());
     }
 }
