@@ -208,17 +208,25 @@ impl Desk {
         let found = self.git.run(&["ls-remote", "--heads", "--", &self.address.url, &name]);
         match found.map_err(|error| unreachable(&self.address, &error))?.is_empty() {
             true => Ok(()),
-            false => {
-                let detail = format!("the registry {} has a branch {branch} already", self.address.url);
-                Err(Failure::new(Code::PermissionDenied, "registry.branch_exists", detail)
-                    .hint("it was submitted before: have it merged, or delete that branch where it was merged already"))
-            }
+            false => Err(self.taken(branch)),
         }
+    }
+
+    fn is_taken(&self, branch: &str) -> bool {
+        let is_there = |failure: Failure| failure.reason == "registry.branch_exists";
+        self.has_no(branch).is_err_and(is_there)
+    }
+
+    fn taken(&self, branch: &str) -> Failure {
+        let detail = format!("the registry {} has a branch {branch} already", self.address.url);
+        Failure::new(Code::PermissionDenied, "registry.branch_exists", detail).hint(
+            "it was submitted before: have it merged, or delete that branch where it was merged already",
+        )
     }
 
     /// Pushes a commit as a new branch.
     ///
-    /// **Errors**: E015: it is refused; E012: the registry cannot be reached.
+    /// **Errors**: E015: it is refused, or `registry.branch_exists`; E012: the registry cannot be reached.
     pub fn push(&self, commit: &str, branch: &str) -> Result<(), Failure> {
         let refspec = format!("{commit}:refs/heads/{branch}");
         // Where the branch has come into being meanwhile, it is not taken over.
@@ -226,6 +234,10 @@ impl Desk {
         let pushed = self.git.run(&["push", "--quiet", &lease, "--", &self.address.url, &refspec]);
         pushed.map(drop).map_err(|error| match error.is_unreachable() {
             true => unreachable(&self.address, &error),
+            // Somebody else makes it, or has made it since it was looked for.
+            false if error.to_string().contains("cannot lock ref") || self.is_taken(branch) => {
+                self.taken(branch)
+            }
             false => {
                 let detail = format!("cannot push {branch} to {}: {error}", self.address.url);
                 Failure::new(Code::PermissionDenied, "registry.push_refused", detail)
