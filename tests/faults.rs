@@ -210,7 +210,7 @@ impl Drop for Mount {
 }
 
 /// Fills a file system but for `left` bytes.
-fn fill(directory: &Path, left: u64) -> PathBuf {
+pub(crate) fn fill(directory: &Path, left: u64) -> PathBuf {
     let path = directory.join("ballast");
     let found = rustix::fs::statvfs(directory).unwrap();
     let bytes = (found.f_bavail * found.f_frsize).saturating_sub(left);

@@ -3,12 +3,14 @@
 //! something is missing or not pinned, it is named and everything stays.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use catalogue_schema::digest::Digest;
 use serde_json::{Value, json};
 
+use crate::faults::{Mount, fill};
 use crate::harness::daemon::{Daemon, Said, Sandbox};
 use crate::harness::lcod::{Component, all_files, array, catalogues, pointer};
 use crate::harness::place;
@@ -71,14 +73,29 @@ impl World {
     /// be used again, so that whoever asks is counted.
     fn of(&self, format: &str) -> Sandbox {
         let sandbox = Sandbox::new();
+        self.copy_to(&sandbox, format);
+        sandbox
+    }
+
+    fn copy_to(&self, sandbox: &Sandbox, format: &str) {
         sandbox.write_sources(&self.sources);
-        configure(&sandbox, &self.server, "");
-        copy(&self.sandbox.state(), &sandbox.state());
+        configure(sandbox, &self.server, "");
+        // The state directory may be there: a file system of its own.
+        std::fs::create_dir_all(sandbox.state()).unwrap();
+        for entry in std::fs::read_dir(self.sandbox.state()).unwrap() {
+            let (from, to) =
+                (entry.as_ref().unwrap().path(), sandbox.state().join(entry.unwrap().file_name()));
+            if from.is_dir() {
+                copy(&from, &to);
+            } else {
+                std::fs::copy(from, to).unwrap();
+            }
+        }
+        std::fs::set_permissions(sandbox.state(), Permissions::from_mode(0o700)).unwrap();
         copy(&self.sandbox.path("cache"), &sandbox.path("cache"));
-        written_by(&sandbox, format);
+        written_by(sandbox, format);
         self.server.hang_up();
         self.server.forget();
-        sandbox
     }
 }
 
@@ -325,20 +342,23 @@ fn a_catalogue_beyond_eager_max_is_not_made_anew_without_all_of_its_documents() 
 }
 
 #[test]
-fn a_store_of_another_version_keeps_its_documents_where_nothing_can_be_written() {
+fn a_store_of_another_version_keeps_its_documents_on_a_full_disk() {
     let world = World::synced();
-    for blocks in ["0", "1", "2", "4", "8"] {
-        let sandbox = world.of("resolverd/generation@3");
+    for left in [0, 4_096] {
+        let sandbox = Sandbox::new();
+        let Some(_mount) = Mount::tmpfs(&sandbox.state(), "size=24m") else { return };
+        world.copy_to(&sandbox, "resolverd/generation@3");
         let before = kept(&sandbox.state());
-        let mut command = Command::new("sh");
-        sandbox.furnish(&mut command);
-        command.arg("-c").arg(format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")).arg(place::binary());
-        let said = Said::of(command.args(resolve(true)));
-        // Whatever could be done, nothing that another program may need is gone.
-        let now = kept(&sandbox.state());
-        let lost: Vec<&PathBuf> = before.keys().filter(|path| !now.contains_key(*path)).collect();
-        assert!(said.status == 0 || lost.is_empty(), "{blocks}: {lost:?} is gone: {said:?}");
-        // And with room again it is made anew.
-        assert_eq!(answered(&sandbox.run(&resolve(true))), world.answers, "{blocks}");
+        let ballast = fill(&sandbox.state(), left);
+        for arguments in [&resolve(true)[..], &["components", "--offline"]] {
+            let said = sandbox.run(arguments);
+            assert!(said.status != 0 && said.stderr.contains("No space left"), "{left}: {said:?}");
+            // Nothing that another program may need is gone.
+            let now = kept(&sandbox.state());
+            let lost: Vec<&PathBuf> = before.keys().filter(|path| !now.contains_key(*path)).collect();
+            assert!(lost.is_empty(), "{left}: {lost:?}: {said:?}");
+        }
+        std::fs::remove_file(ballast).unwrap();
+        assert_eq!(answered(&sandbox.run(&resolve(true))), world.answers, "{left}");
     }
 }
