@@ -281,7 +281,7 @@ async fn plainly(
         // Requests that are there come before the end of the daemon, and no dice are thrown for each.
         biased;
         next = quick.serve(stream, state) => next?,
-        _ = drained.changed() => quick.stop(stream).await?,
+        _ = drained.changed() => quick.stop(stream, state).await?,
     };
     if next == Next::Closed {
         stream.shutdown().await?;

@@ -11,7 +11,7 @@ use catalogue_schema::version::Version;
 use crate::server::route::{Plain, PlainVersion};
 use crate::store::Snapshot;
 use crate::store::exact::Exact;
-use crate::store::places::{MEMORY_LINES, fetched};
+use crate::store::places::{fetched, lines};
 
 /// An answer as it is sent.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ fn searched<'s>(texts: &[&str], snapshot: &'s Snapshot) -> Option<Vec<[&'s [u8];
     let found: Option<Vec<Listed<'_>>> =
         components.iter().zip(&wanted).map(|(component, (_, version))| pinned(component, version)).collect();
     let answers: Vec<[&[u8]; 3]> = found?.iter().map(Listed::answer).collect();
-    fetched(answers.iter().flat_map(|[front, ..]| front.iter().step_by(MEMORY_LINES).copied()));
+    fetched(answers.iter().map(lines));
     Some(answers)
 }
 

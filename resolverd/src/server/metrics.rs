@@ -119,6 +119,11 @@ impl Metrics {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Tells whether more than one connection is open.
+    pub fn is_shared(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) > 1
+    }
+
     /// Counts a connection as closed.
     pub fn disconnected(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);

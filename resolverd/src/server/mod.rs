@@ -31,6 +31,7 @@ pub mod search;
 pub mod snapshots;
 pub mod solve;
 pub mod stream;
+mod together;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -73,6 +74,7 @@ use crate::server::policy::PolicyState;
 use crate::server::route::{Forget, LOOKUP, Operation, Plain, Query, plain_lookup, read_parts, route};
 use crate::server::solve::{SOLVES_MAX, Solving};
 use crate::server::stream::Patience;
+use crate::server::together::Together;
 use crate::store::Snapshot;
 use crate::store::exact::Exact;
 
@@ -126,6 +128,7 @@ pub struct State {
     files: Arc<Semaphore>,
     /// A permit for each body above the usual size.
     large: Arc<Semaphore>,
+    together: Together,
 }
 
 /// The generations that can be asked.
@@ -223,6 +226,7 @@ impl State {
             slow_solves: Arc::new(Semaphore::new(SOLVES_MAX)),
             files: Arc::new(Semaphore::new(REQUESTS_MAX)),
             large: Arc::new(Semaphore::new(LARGE_LOCKS_MAX)),
+            together: Together::default(),
         }
     }
 
@@ -425,6 +429,29 @@ impl State {
         self.failures.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(request = %id, %failure, "refused");
         failure.reply(Some(&id.to_string()))
+    }
+
+    /// Notes what the question at `target`, a plain one, will look for, where others may be there to be fetched for together. Tells
+    /// whether to let them go first.
+    fn announce(&self, target: &str) -> bool {
+        if !self.metrics.is_shared() {
+            return false;
+        }
+        let kept = self.kept.load();
+        let path = target.strip_prefix(BELOW_COMPONENTS);
+        match (kept.exact.get(), path) {
+            (Some(table), Some(path)) => self.together.announce(table.hash(path)),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Fetches what was announced.
+    fn fetch(&self) {
+        let kept = self.kept.load();
+        if let (Some(table), Some(snapshot)) = (kept.exact.get(), kept.current()) {
+            table.fetch(self.together.take(), snapshot.components());
+        }
     }
 
     /// Hands over the answer to a question for releases where it is encoded, and returns the route that it took; `None` for

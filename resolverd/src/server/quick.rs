@@ -6,9 +6,12 @@
 //! and the connection stays there. So nothing is refused here, nothing is read here that has a body or could have one, and
 //! every limit, timer and fault is that of the full server: a head that does not fit into the buffer goes there as well.
 //!
-//! Several plain requests that arrive together are answered with one write, before more is read.
+//! Several plain requests that arrive together are answered with one write, before more is read. Of those that arrive on several
+//! connections `together` knows.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use catalogue_schema::revision::rfc3339;
@@ -91,6 +94,12 @@ impl Quick {
                         0 => return Ok(self.rest()),
                         count => self.end += count,
                     }
+                    if let Head::Plain { target, .. } = head(&self.inbox[self.start..self.end])
+                        && state.announce(target)
+                    {
+                        behind_others().await;
+                        state.fetch();
+                    }
                 }
             }
         }
@@ -100,9 +109,20 @@ impl Quick {
     /// decides about one whose first request has begun to arrive.
     ///
     /// **Errors**: those of the stream.
-    pub(crate) async fn stop<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<Next> {
-        self.send(stream).await?;
-        Ok(if self.has_answered { Next::Closed } else { self.rest() })
+    pub(crate) async fn stop<S>(&mut self, stream: &mut S, state: &State) -> io::Result<Next>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        loop {
+            self.send(stream).await?;
+            // A request that has let others go first is read and not answered.
+            let step = self.answer(state);
+            if step != Step::Send {
+                self.send(stream).await?;
+                let is_over = step == Step::Read && self.has_answered;
+                return Ok(if is_over { Next::Closed } else { self.rest() });
+            }
+        }
     }
 
     fn rest(&mut self) -> Next {
@@ -158,6 +178,20 @@ impl Quick {
         }
         Step::Send
     }
+}
+
+/// Is ready once every task has run that was to be run before this one.
+async fn behind_others() {
+    let mut is_behind = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_behind, true) {
+            return Poll::Ready(());
+        }
+        // Not the runtime's own yield, which waits until the system was asked for news.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Answers that are not sent, each with its head as hyper writes it.

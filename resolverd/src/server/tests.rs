@@ -15,6 +15,7 @@ use super::*;
 use crate::client::Client;
 use crate::order::{OrderError, SyncReport};
 use crate::server::connection::run_with;
+use crate::server::quick::{Next, Quick};
 use crate::server::stream::Patience;
 
 mod searches;
@@ -200,8 +201,78 @@ fn answers_are_the_same_with_and_without_the_first_reader() {
                 let expected = undated(full, &[head, tail]);
                 assert_eq!(undated(socket, &[head, tail]), expected, "cut at {at}");
             }
+            // Where another connection is open, whoever has read a question lets others go first.
+            let _other = UnixStream::connect(socket).unwrap();
+            for request in &requests {
+                let text = format!("{plain}{request}");
+                let expected = undated(full, &[text.as_bytes()]);
+                assert_eq!(undated(socket, &[text.as_bytes()]), expected, "{text:?} beside another");
+            }
         });
     });
+}
+
+#[test]
+fn questions_that_arrive_together_are_answered_each_on_its_own() {
+    let state = both().into_iter().next_back().unwrap();
+    let question = |version: &str| {
+        format!("GET /v1/components/lcod/a/one/{version} HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    };
+    serving(state, Patience::default(), |socket| {
+        let versions = ["0.1.0", "0.2.2", "1.4.0", "9.9.9", "0.2.1", "2.0.0-a", "1.5.0", "0.9.9"];
+        let expected = versions.map(|version| undated(socket, &[question(version).as_bytes()]));
+        assert!(expected.iter().any(|answer| answer.contains("\"version\":\"1.4.0\"")), "{expected:?}");
+        thread::scope(|scope| {
+            for at in 0..24 {
+                let place = at % versions.len();
+                let (version, expected) = (versions[place], &expected[place]);
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        let without_number = |text: &str| text.split("requestId").next().map(str::to_owned);
+                        let found = undated(socket, &[question(version).as_bytes()]);
+                        assert_eq!(without_number(&found), without_number(expected), "{version}");
+                    }
+                });
+            }
+        });
+    });
+}
+
+/// Polls `work` once and tells whether it waits.
+fn waits<T>(work: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
+    work.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
+}
+
+#[test]
+fn a_question_that_let_others_go_first_is_answered_though_the_daemon_stops() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let state = both().into_iter().next_back().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let check = |connections: usize, expected: [bool; 2], behind: &str| {
+        (0..connections).for_each(|_| state.metrics().connected());
+        let told = runtime.block_on(async {
+            let (mut peer, mut own) = tokio::io::duplex(64 << 10);
+            let question = "GET /v1/components/lcod/a/one/0.1.0 HTTP/1.1\r\n\r\n";
+            peer.write_all(format!("{question}{behind}").as_bytes()).await.unwrap();
+            let mut quick = Quick::new();
+            assert!(waits(std::pin::pin!(quick.serve(&mut own, &state))));
+            let mut answer = [0; 12];
+            let is_answered = !waits(std::pin::pin!(peer.read_exact(&mut answer)));
+            let next = quick.stop(&mut own, &state).await.unwrap();
+            drop(own);
+            let mut rest = Vec::new();
+            peer.read_to_end(&mut rest).await.unwrap();
+            let all = [if is_answered { &answer[..] } else { &[] }, &rest].concat();
+            assert!(all.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&all));
+            [is_answered, next == Next::Closed]
+        });
+        (0..connections).for_each(|_| state.metrics().disconnected());
+        assert_eq!(told, expected, "{connections} connections, {behind:?} behind the question");
+    };
+    check(1, [true, true], "");
+    check(2, [false, true], "");
+    // What only the full server answers is left to it.
+    check(2, [false, false], "GET /livez HTTP/1.1\r\n\r\n");
 }
 
 /// A state that knows where releases stand, and one that does not yet.

@@ -10,13 +10,14 @@
 //! An open table, at least a fifth of it empty. Keys come from outside, so that the hash has a key of its own.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 use catalogue_schema::id::REFERENCE_BYTES_MAX;
 use catalogue_schema::packed::{Listed, Packed, is_answer_of};
+use foldhash::quality::RandomState;
 use semver::{Comparator, Version};
 
-use crate::store::places::{MEMORY_LINES, fetched};
+use crate::store::places::{fetched, lines};
 
 /// The table.
 #[derive(Debug)]
@@ -77,6 +78,14 @@ impl Slot {
         self.tag & USABLE != 0
     }
 
+    /// Returns bytes of the lines of memory that [`Slot::answer`] looks at, all in one: what is shadowed stands behind the head of the
+    /// block.
+    fn begin(self, components: &[Packed]) -> Option<u8> {
+        let block = components.get(self.place as usize)?.as_bytes();
+        let head = if self.tag & SHADOWING == 0 { 0 } else { *block.first()? };
+        Some(head ^ block.get(self.start as usize)?)
+    }
+
     /// Returns the answer that it leads to; `None` for an empty slot.
     fn answer(self, components: &[Packed]) -> Option<[&[u8]; 3]> {
         let component = components.get(self.place as usize)?;
@@ -117,7 +126,7 @@ impl Exact {
         let size = (count + count / 4 + 1).next_power_of_two();
         let newest = components.iter().zip(0..NOWHERE).map(|(component, place)| Newest::of(place, component));
         let newest = newest.collect();
-        let mut exact = Exact { keys: RandomState::new(), slots: vec![EMPTY; size].into(), newest };
+        let mut exact = Exact { keys: RandomState::default(), slots: vec![EMPTY; size].into(), newest };
         // Hardly any id ends with a version.
         let is_ambiguous = |id: &&str| is_version_last(id);
         let ids: HashSet<&[u8]> =
@@ -154,7 +163,7 @@ impl Exact {
         let (id, version) = path.rsplit_once('/').filter(|(_, word)| word.starts_with(is_digit))?;
         let (dialect, name) = id.split_once('/')?;
         let parts = Parts { dialect, name };
-        let slots = self.likely(self.keys.hash_one(path.as_bytes()));
+        let slots = self.likely(self.hash(path));
         let mut found = slots.filter_map(|slot| slot.answer(components));
         found.find(|answer| parts.is_in(answer, version))
     }
@@ -172,8 +181,8 @@ impl Exact {
         slot.answer(components).filter(|_| is_met)
     }
 
-    /// Finds the answers about ids and versions, `lcod://ns/name@1.0.0`, all of them step by step, so that a processor waits for the
-    /// memory of many at once instead of one after the other; `None` where one of them is too long, not found, or may not be used.
+    /// Finds the answers about ids and versions, `lcod://ns/name@1.0.0`; `None` where one of them is too long, not found, or may not
+    /// be used.
     pub fn find_all<'s>(&self, texts: &[&str], components: &'s [Packed]) -> Option<Vec<[&'s [u8]; 3]>> {
         let mut key = Vec::new();
         let mut wanted = Vec::with_capacity(texts.len());
@@ -182,16 +191,28 @@ impl Exact {
             Parts::of(id)?.key(version, &mut key);
             wanted.push((id, version, self.keys.hash_one(key.as_slice())));
         }
-        let slots = wanted.iter().map(|(.., hash)| self.likely(*hash).next().filter(|slot| slot.is_usable()));
-        let slots: Vec<Slot> = slots.collect::<Option<_>>()?;
-        let found = slots.into_iter().map(|slot| slot.answer(components));
-        let found: Vec<[&[u8]; 3]> = found.collect::<Option<_>>()?;
-        fetched(found.iter().flat_map(|[front, ..]| front.iter().step_by(MEMORY_LINES).copied()));
+        self.fetch(wanted.iter().map(|(.., hash)| *hash), components);
         // Where another one has the same part of its hash, they are looked for one by one.
-        let is_meant = |((id, version, _), answer): (&(&str, &str, u64), &[&[u8]; 3])| {
-            is_answer_of(answer[0], [id, "", ""], version)
-        };
-        wanted.iter().zip(&found).all(is_meant).then_some(found)
+        let found = wanted.iter().map(|(id, version, hash)| {
+            let slot = self.likely(*hash).next().filter(|slot| slot.is_usable())?;
+            slot.answer(components).filter(|[front, ..]| is_answer_of(front, &[id], version))
+        });
+        found.collect()
+    }
+
+    /// Returns the hash of what a path says of a release, for [`Exact::fetch`].
+    pub fn hash(&self, path: &str) -> u64 {
+        self.keys.hash_one(path.as_bytes())
+    }
+
+    /// Has the processor fetch all that finding and copying the answers with these hashes takes, step by step for all of them, so that
+    /// it waits for the memory of many at once instead of one after the other. Changes nothing, and may be left out.
+    pub fn fetch(&self, hashes: impl Iterator<Item = u64> + Clone, components: &[Packed]) {
+        let first = hashes.clone().filter_map(|hash| self.slots.get(self.around(hash).next()?));
+        fetched(first.map(|slot| slot.tag as u8));
+        let slots = hashes.filter_map(|hash| self.likely(hash).next());
+        fetched(slots.clone().filter_map(|slot| slot.begin(components)));
+        fetched(slots.filter_map(|slot| slot.answer(components)).map(|answer| lines(&answer)));
     }
 
     fn put(&mut self, hash: u64, slot: Slot) {
@@ -237,7 +258,7 @@ impl<'a> Parts<'a> {
 
     /// Tells whether an answer is that of such an id, in either form, and this version.
     fn is_in(self, answer: &[&[u8]; 3], version: &str) -> bool {
-        let is_in = |colon| is_answer_of(answer[0], [self.dialect, colon, self.name], version);
+        let is_in = |colon| is_answer_of(answer[0], &[self.dialect, colon, self.name], version);
         is_in("://") || is_in(":")
     }
 }

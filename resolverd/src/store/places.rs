@@ -93,8 +93,14 @@ fn is_of(components: &[Packed], place: usize, id: &str) -> bool {
     components.get(place).is_some_and(|component| component.id_bytes() == id.as_bytes())
 }
 
-/// Every how many bytes of an answer memory is asked for: a processor that sees a line wanted fetches its neighbours by itself.
-pub const MEMORY_LINES: usize = 256;
+/// How many bytes a processor fetches at once.
+const MEMORY_LINE: usize = 64;
+
+/// Returns bytes of all lines of memory that an answer stands in, all in one.
+pub fn lines(answer: &[&[u8]; 3]) -> u8 {
+    let bytes = answer.iter().flat_map(|part| part.iter().step_by(MEMORY_LINE));
+    bytes.fold(0, |sum, byte| sum ^ byte)
+}
 
 /// Has the processor fetch memory: one byte of each part. None of the loads waits for another, so that they wait together.
 pub fn fetched(bytes: impl Iterator<Item = u8>) {
