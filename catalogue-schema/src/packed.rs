@@ -811,26 +811,24 @@ impl fmt::Debug for Listed<'_> {
     }
 }
 
-/// Tells whether an answer, of which `front` is the first part, is about the component of this id: that is what is read next anyway, and
-/// the id in the block is not.
-pub fn is_answer_about(front: &[u8], id: &str) -> bool {
-    let rest = front.strip_prefix(&BEFORE_ID[1..]).and_then(|rest| rest.strip_prefix(id.as_bytes()));
-    rest.is_some_and(|rest| rest.starts_with(BEFORE_VERSION))
-}
-
-/// Tells whether an answer, of which `front` is the first part, is that of this version of the component whose id stands in parts
-/// that follow each other. No part should be empty: an empty text may stand nowhere in memory, and to compare none of its bytes takes
-/// some processors longer than all the rest.
-pub fn is_answer_of(front: &[u8], id: &[&str], version: &str) -> bool {
+/// Tells whether an answer, of which `front` is the first part, is about the component whose id stands in parts that follow each other,
+/// and about this version where one is given: that is what is read next anyway, and the id in the block is not.
+///
+/// No part should be empty: an empty text may stand nowhere in memory, and to compare none of its bytes takes some processors longer
+/// than all the rest.
+pub fn is_answer_about(front: &[u8], id: &[&str], version: Option<&str>) -> bool {
     let mut rest = front;
-    let before = [&BEFORE_ID[1..]].into_iter().chain(id.iter().map(|part| part.as_bytes()));
-    for text in before.chain([BEFORE_VERSION, version.as_bytes()]) {
+    for text in
+        [&BEFORE_ID[1..]].into_iter().chain(id.iter().map(|part| part.as_bytes())).chain([BEFORE_VERSION])
+    {
         match rest.strip_prefix(text) {
             Some(behind) => rest = behind,
             None => return false,
         }
     }
-    rest.first() == Some(&b'"')
+    let is_version =
+        |version: &str| rest.strip_prefix(version.as_bytes()).and_then(<[u8]>::first) == Some(&b'"');
+    version.is_none_or(is_version)
 }
 
 /// Returns the place of the first such byte. Whole pieces are looked through at once, which is many times faster than byte by byte.

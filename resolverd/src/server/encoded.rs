@@ -44,30 +44,25 @@ pub fn write(answer: &[&[u8]; 3], snapshot: &Snapshot, out: &mut Vec<u8>) {
     answer.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-/// Answers the question for one release that a path asks, `lcod/ns/name/1.0.0`; `None` where it is looked for in another way.
+/// Answers the question for one release that a path asks, `lcod/ns/name/1.0.0` or `lcod/ns/name/^1`; `None` where it is looked for in
+/// another way.
 pub fn exact<'s>(path: &str, snapshot: &'s Snapshot, table: &Exact) -> Option<[&'s [u8]; 4]> {
     let [front, shadows, back] = table.find(path, snapshot.components())?;
     Some([snapshot.lead(), front, shadows, back])
 }
 
 /// Answers a plainly written question for one release; `None` for what has to be looked for in another way.
-pub fn plain<'s>(plain: &Plain, snapshot: &'s Snapshot, table: Option<&Exact>) -> Option<[&'s [u8]; 4]> {
+pub fn plain<'s>(plain: &Plain, snapshot: &'s Snapshot) -> Option<[&'s [u8]; 4]> {
     // Only a word that is a version may be the end of an id.
     let may_be_longer = matches!(plain.version, PlainVersion::Exact(_));
     if may_be_longer && snapshot.component_of(plain.longer()).is_some() {
         return None;
     }
     let place = snapshot.likely_place(plain.shorter())?;
-    let searched = || Some(of_version(snapshot.components().get(place)?, &plain.version)?.answer());
-    let newest = match &plain.version {
-        PlainVersion::Exact(_) => None,
-        PlainVersion::Newest(comparator) => {
-            table.and_then(|table| table.newest(place, comparator, snapshot.components()))
-        }
-    };
-    let [front, shadows, back] = newest.or_else(searched)?;
+    let found = of_version(snapshot.components().get(place)?, &plain.version)?;
+    let [front, shadows, back] = found.answer();
     // The answer is read anyway, and says whose it is.
-    is_answer_about(front, plain.shorter()).then_some([snapshot.lead(), front, shadows, back])
+    is_answer_about(front, &[plain.shorter()], None).then_some([snapshot.lead(), front, shadows, back])
 }
 
 /// Finds the release of a component that is pointed to plainly.

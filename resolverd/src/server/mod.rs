@@ -438,12 +438,9 @@ impl State {
             return false;
         }
         let kept = self.kept.load();
-        let path = target.strip_prefix(BELOW_COMPONENTS);
-        match (kept.exact.get(), path) {
-            (Some(table), Some(path)) => self.together.announce(table.hash(path)),
-            _ => return false,
-        }
-        true
+        let key = target.strip_prefix(BELOW_COMPONENTS).zip(kept.exact.get());
+        let key = key.and_then(|(path, table)| table.key(path));
+        key.inspect(|key| self.together.announce(*key)).is_some()
     }
 
     /// Fetches what was announced.
@@ -494,7 +491,7 @@ impl State {
             ("GET", target) if body.is_empty() => {
                 let path = target.strip_prefix(BELOW_COMPONENTS)?;
                 let known = table.and_then(|table| encoded::exact(path, snapshot, table));
-                let plain = || encoded::plain(&Plain::of(target)?, snapshot, table);
+                let plain = || encoded::plain(&Plain::of(target)?, snapshot);
                 if let Some(parts) = known.or_else(plain) {
                     take(Encoded::Parts(parts));
                     return Some(Operation::Release);

@@ -10,38 +10,40 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::store::exact::Key;
+
 /// How many questions are fetched for together; one that comes behind them fetches for itself.
 const TOGETHER_MAX: usize = 64;
 
-/// What is looked for and not fetched yet: the hashes of the table of releases.
+/// What is looked for and not fetched yet: the numbers of keys.
 #[derive(Debug)]
 pub(crate) struct Together {
     count: AtomicUsize,
-    hashes: [AtomicU64; TOGETHER_MAX],
+    keys: [AtomicU64; TOGETHER_MAX],
 }
 
 impl Default for Together {
     fn default() -> Together {
-        Together { count: AtomicUsize::new(0), hashes: [const { AtomicU64::new(0) }; TOGETHER_MAX] }
+        Together { count: AtomicUsize::new(0), keys: [const { AtomicU64::new(0) }; TOGETHER_MAX] }
     }
 }
 
 impl Together {
     /// Notes what a question will look for.
-    pub(crate) fn announce(&self, hash: u64) {
+    pub(crate) fn announce(&self, key: Key) {
         let at = self.count.fetch_add(1, Ordering::Relaxed);
-        if let Some(room) = self.hashes.get(at) {
-            room.store(hash, Ordering::Relaxed);
+        if let Some(room) = self.keys.get(at) {
+            room.store(key.number(), Ordering::Relaxed);
         }
     }
 
     /// Returns what was announced since the last call; nothing where that is a single question, which fetches for itself as fast.
-    pub(crate) fn take(&self) -> impl Iterator<Item = u64> + Clone {
+    pub(crate) fn take(&self) -> impl Iterator<Item = Key> + Clone {
         let count = match self.count.swap(0, Ordering::Relaxed) {
             1 => 0,
             count => count.min(TOGETHER_MAX),
         };
-        self.hashes.iter().take(count).map(|hash| hash.load(Ordering::Relaxed))
+        self.keys.iter().take(count).map(|key| Key::from_number(key.load(Ordering::Relaxed)))
     }
 }
 
@@ -52,16 +54,17 @@ mod tests {
     #[test]
     fn what_was_announced_is_taken_once() {
         let together = Together::default();
-        let taken = || together.take().collect::<Vec<_>>();
+        let taken = || together.take().map(Key::number).collect::<Vec<_>>();
+        let announce = |number| together.announce(Key::from_number(number));
         assert!(taken().is_empty());
-        together.announce(7);
+        announce(7);
         assert!(taken().is_empty(), "a single one fetches for itself");
-        together.announce(8);
-        together.announce(9);
+        announce(8);
+        announce(9);
         assert_eq!(taken(), [8, 9]);
         assert!(taken().is_empty());
         let many = 1..=TOGETHER_MAX as u64 + 3;
-        many.clone().for_each(|hash| together.announce(hash));
+        many.clone().for_each(announce);
         assert_eq!(taken(), many.take(TOGETHER_MAX).collect::<Vec<_>>());
     }
 }

@@ -1,42 +1,41 @@
-//! Where the answer about a release stands, by its id and exact version: one look instead of one for the component, a search among its
-//! versions, and a look at what it knows of them. Most of the time of a request that is not the system's is waiting for memory, and
-//! here that is the table, where the block lies, and the answer. Holds no text: what is found says itself whose it is. Never changes.
+//! Where the answer about a release stands, by its id and exact version, and where that about the newest of a component, by its id:
+//! one look instead of one for the component, a search among its versions, and a look at what it knows of them. Most of the time of a
+//! request that is not the system's is waiting for memory, and here that is the table, where the block lies, and the answer. Holds no
+//! text: what is found says itself whose it is. Never changes.
 //!
 //! A key is what a path says of a release, `lcod/ns/name/1.0.0`: the id with a slash in place of what stands behind its dialect, and
-//! the version. Only versions of three numbers are in the table, only those without a twin of other build metadata, none whose key is
-//! the id of a component as well, and none with an answer that has a part of more than 64 KiB: whoever finds nothing here looks in
-//! another way.
+//! the version; of the newest, all before the last slash. Only versions of three numbers are in the tables, only those without a twin of
+//! other build metadata, none whose key is the id of a component as well, and none with an answer that has a part of more than 64 KiB:
+//! whoever finds nothing here looks in another way.
 //!
-//! An open table, at least a fifth of it empty. Keys come from outside, so that the hash has a key of its own.
+//! Open tables, at least a fifth of them empty. Keys come from outside, so that the hash has a key of its own.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 
 use catalogue_schema::id::REFERENCE_BYTES_MAX;
-use catalogue_schema::packed::{Listed, Packed, is_answer_of};
+use catalogue_schema::packed::{Listed, Packed, is_answer_about};
+use catalogue_schema::version::VERSION_BYTES_MAX;
 use foldhash::quality::RandomState;
 use semver::{Comparator, Version};
 
 use crate::store::places::{fetched, lines};
 
-/// The table.
+/// The tables.
 #[derive(Debug)]
 pub struct Exact {
     keys: RandomState,
-    /// A power of two of them.
-    slots: Box<[Slot]>,
-    /// The newest release of each component, at its place.
-    newest: Box<[Newest]>,
+    releases: Table,
+    /// The newest release of each component that may be chosen where nothing is asked for, if its version is three numbers: whatever
+    /// requirement without a prerelease it meets, none that is newer does.
+    newest: Table,
+    /// The versions of the newest, each at the place of its slot.
+    versions: Box<[[u32; 3]]>,
 }
 
-/// The newest release that may be chosen where nothing is asked for, if its version is three numbers: whatever requirement without a
-/// prerelease it meets, none that is newer does.
-#[derive(Debug, Clone, Copy)]
-struct Newest {
-    triple: [u32; 3],
-    /// Empty where there is none, or it does not fit.
-    slot: Slot,
-}
+/// Slots in an open table; a power of two of them.
+#[derive(Debug)]
+struct Table(Box<[Slot]>);
 
 /// What is known of a release: sixteen bytes, so that four of them are fetched together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +50,12 @@ struct Slot {
     front: u16,
     back: u16,
 }
+
+/// What a path looks for: the hash, and in which table. A slot's tag has the marks where this has that, so that it says nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key(u64);
+
+const OF_NEWEST: u64 = 1 << 32;
 
 const NOWHERE: u32 = u32::MAX;
 const EMPTY: Slot = Slot { place: NOWHERE, tag: 0, start: 0, front: 0, back: 0 };
@@ -97,20 +102,6 @@ impl Slot {
     }
 }
 
-impl Newest {
-    fn of(place: u32, component: &Packed) -> Newest {
-        let newest = component.latest().filter(Listed::is_plain).and_then(|listed| {
-            let (major, minor, patch) = listed.triple();
-            let [major, minor, patch] = [major, minor, patch].map(u32::try_from);
-            Some(Newest {
-                triple: [major.ok()?, minor.ok()?, patch.ok()?],
-                slot: Slot::of(0, place, component, &listed)?,
-            })
-        });
-        newest.unwrap_or(Newest { triple: [0; 3], slot: EMPTY })
-    }
-}
-
 /// What stands in the answers of a component that nobody else lists.
 const UNSHADOWED: &[u8] = b"[]";
 
@@ -119,14 +110,46 @@ fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32 & TAG
 }
 
+impl Table {
+    /// Makes an empty table for so many.
+    fn for_all(count: usize) -> Table {
+        Table(vec![EMPTY; (count + count / 4 + 1).next_power_of_two()].into())
+    }
+
+    /// Puts a slot in and returns its place.
+    fn put(&mut self, hash: u64, slot: Slot) -> Option<usize> {
+        let is_free = |at: &usize| self.0.get(*at).is_some_and(|slot| slot.place == NOWHERE);
+        let free = self.around(hash).find(is_free)?;
+        *self.0.get_mut(free)? = slot;
+        Some(free)
+    }
+
+    /// Returns the slots of keys with this hash, as far as the table tells, and their places.
+    fn likely(&self, hash: u64) -> impl Iterator<Item = (usize, Slot)> {
+        let slots = self.around(hash).filter_map(|at| Some((at, *self.0.get(at)?)));
+        let taken = slots.take_while(|(_, slot)| slot.place != NOWHERE);
+        taken.filter(move |(_, slot)| slot.tag & TAG == tag(hash))
+    }
+
+    /// Returns the slot that is looked at first.
+    fn first(&self, hash: u64) -> Option<&Slot> {
+        self.0.get(self.around(hash).next()?)
+    }
+
+    fn around(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        let (mask, start) = (self.0.len().saturating_sub(1), hash as u32 as usize);
+        (0..self.0.len()).map(move |step| start.wrapping_add(step) & mask)
+    }
+}
+
 impl Exact {
     /// Learns the releases of `components`.
     pub fn of(components: &[Packed]) -> Exact {
-        let count: usize = components.iter().map(Packed::count).sum();
-        let size = (count + count / 4 + 1).next_power_of_two();
-        let newest = components.iter().zip(0..NOWHERE).map(|(component, place)| Newest::of(place, component));
-        let newest = newest.collect();
-        let mut exact = Exact { keys: RandomState::default(), slots: vec![EMPTY; size].into(), newest };
+        let (releases, newest) =
+            (components.iter().map(Packed::count).sum(), Table::for_all(components.len()));
+        let versions = vec![[0; 3]; newest.0.len()].into();
+        let releases = Table::for_all(releases);
+        let mut exact = Exact { keys: RandomState::default(), releases, newest, versions };
         // Hardly any id ends with a version.
         let is_ambiguous = |id: &&str| is_version_last(id);
         let ids: HashSet<&[u8]> =
@@ -136,6 +159,7 @@ impl Exact {
             let Some(parts) = Parts::of(component.id_text()) else { continue };
             parts.key("", &mut key);
             let before_version = key.len();
+            exact.learn_newest(key.get(..before_version.saturating_sub(1)), place, component);
             for listed in component.all().filter(|listed| is_alone(component, listed)) {
                 key.truncate(before_version);
                 // Made of numbers that stand together, instead of read where the answer stands.
@@ -150,35 +174,50 @@ impl Exact {
                 }
                 let hash = exact.keys.hash_one(key.as_slice());
                 if let Some(slot) = Slot::of(hash, place, component, &listed) {
-                    exact.put(hash, slot);
+                    exact.releases.put(hash, slot);
                 }
             }
         }
         exact
     }
 
-    /// Finds the answer about the release that a path says, `lcod/ns/name/1.0.0`, in its parts, among `components`, which are those
-    /// that were learned.
-    pub fn find<'s>(&self, path: &str, components: &'s [Packed]) -> Option<[&'s [u8]; 3]> {
-        let (id, version) = path.rsplit_once('/').filter(|(_, word)| word.starts_with(is_digit))?;
-        let (dialect, name) = id.split_once('/')?;
-        let parts = Parts { dialect, name };
-        let slots = self.likely(self.hash(path));
-        let mut found = slots.filter_map(|slot| slot.answer(components));
-        found.find(|answer| parts.is_in(answer, version))
+    fn learn_newest(&mut self, id: Option<&[u8]>, place: u32, component: &Packed) {
+        let newest = component.latest().filter(Listed::is_plain);
+        let Some((id, newest)) = id.zip(newest) else { return };
+        let (major, minor, patch) = newest.triple();
+        let [Ok(major), Ok(minor), Ok(patch)] = [major, minor, patch].map(u32::try_from) else { return };
+        let hash = self.keys.hash_one(id);
+        let put = Slot::of(hash, place, component, &newest).and_then(|slot| self.newest.put(hash, slot));
+        if let Some(version) = put.and_then(|at| self.versions.get_mut(at)) {
+            *version = [major, minor, patch];
+        }
     }
 
-    /// Returns the answer about the newest release of the component at a place, where it meets `comparator`, which names no prerelease.
-    pub fn newest<'s>(
-        &self,
-        place: usize,
-        comparator: &Comparator,
-        components: &'s [Packed],
-    ) -> Option<[&'s [u8]; 3]> {
-        let Newest { triple, slot } = self.newest.get(place)?;
-        let [major, minor, patch] = triple.map(u64::from);
-        let is_met = comparator.matches(&Version::new(major, minor, patch));
-        slot.answer(components).filter(|_| is_met)
+    /// Returns what a path looks for, `lcod/ns/name/1.0.0` or `lcod/ns/name/^1`; `None` for one that looks for anything else.
+    pub fn key(&self, path: &str) -> Option<Key> {
+        let (id, version) = path.rsplit_once('/')?;
+        match version.starts_with(is_digit) {
+            true => Some(Key(self.keys.hash_one(path.as_bytes()) & !OF_NEWEST)),
+            false => comparator(version).map(|_| Key(self.keys.hash_one(id.as_bytes()) | OF_NEWEST)),
+        }
+    }
+
+    /// Finds the answer about the release that a path says, in its parts, among `components`, which are those that were learned.
+    pub fn find<'s>(&self, path: &str, components: &'s [Packed]) -> Option<[&'s [u8]; 3]> {
+        let (id, version) = path.rsplit_once('/')?;
+        let (dialect, name) = id.split_once('/')?;
+        let parts = Parts { dialect, name };
+        if version.starts_with(is_digit) {
+            let slots = self.releases.likely(self.keys.hash_one(path.as_bytes()));
+            let mut found = slots.filter_map(|(_, slot)| slot.answer(components));
+            return found.find(|answer| parts.is_in(answer, Some(version)));
+        }
+        let wanted = comparator(version)?;
+        let slots = self.newest.likely(self.keys.hash_one(id.as_bytes()));
+        let found = slots.filter_map(|(at, slot)| Some((slot.answer(components)?, self.versions.get(at)?)));
+        let (answer, version) = { found }.find(|(answer, _)| parts.is_in(answer, None))?;
+        let [major, minor, patch] = version.map(u64::from);
+        wanted.matches(&Version::new(major, minor, patch)).then_some(answer)
     }
 
     /// Finds the answers about ids and versions, `lcod://ns/name@1.0.0`; `None` where one of them is too long, not found, or may not
@@ -191,49 +230,50 @@ impl Exact {
             Parts::of(id)?.key(version, &mut key);
             wanted.push((id, version, self.keys.hash_one(key.as_slice())));
         }
-        self.fetch(wanted.iter().map(|(.., hash)| *hash), components);
+        self.fetch(wanted.iter().map(|(.., hash)| Key(hash & !OF_NEWEST)), components);
         // Where another one has the same part of its hash, they are looked for one by one.
         let found = wanted.iter().map(|(id, version, hash)| {
-            let slot = self.likely(*hash).next().filter(|slot| slot.is_usable())?;
-            slot.answer(components).filter(|[front, ..]| is_answer_of(front, &[id], version))
+            let (_, slot) = self.releases.likely(*hash).next().filter(|(_, slot)| slot.is_usable())?;
+            slot.answer(components).filter(|[front, ..]| is_answer_about(front, &[id], Some(version)))
         });
         found.collect()
     }
 
-    /// Returns the hash of what a path says of a release, for [`Exact::fetch`].
-    pub fn hash(&self, path: &str) -> u64 {
-        self.keys.hash_one(path.as_bytes())
-    }
-
-    /// Has the processor fetch all that finding and copying the answers with these hashes takes, step by step for all of them, so that
-    /// it waits for the memory of many at once instead of one after the other. Changes nothing, and may be left out.
-    pub fn fetch(&self, hashes: impl Iterator<Item = u64> + Clone, components: &[Packed]) {
-        let first = hashes.clone().filter_map(|hash| self.slots.get(self.around(hash).next()?));
+    /// Has the processor fetch all that finding and copying the answers to these keys takes, step by step for all of them, so that it
+    /// waits for the memory of many at once instead of one after the other. Changes nothing, and may be left out.
+    pub fn fetch(&self, keys: impl Iterator<Item = Key> + Clone, components: &[Packed]) {
+        let first = keys.clone().filter_map(|key| self.table_of(key).first(key.0));
         fetched(first.map(|slot| slot.tag as u8));
-        let slots = hashes.filter_map(|hash| self.likely(hash).next());
+        let slots = keys.filter_map(|key| Some(self.table_of(key).likely(key.0).next()?.1));
         fetched(slots.clone().filter_map(|slot| slot.begin(components)));
         fetched(slots.filter_map(|slot| slot.answer(components)).map(|answer| lines(&answer)));
     }
 
-    fn put(&mut self, hash: u64, slot: Slot) {
-        let is_free = |at: &usize| self.slots.get(*at).is_some_and(|slot| slot.place == NOWHERE);
-        let free = self.around(hash).find(is_free);
-        if let Some(free) = free.and_then(|at| self.slots.get_mut(at)) {
-            *free = slot;
-        }
+    fn table_of(&self, key: Key) -> &Table {
+        if key.0 & OF_NEWEST == 0 { &self.releases } else { &self.newest }
+    }
+}
+
+impl Key {
+    /// Returns it as a number, for [`Key::from_number`].
+    pub fn number(self) -> u64 {
+        self.0
     }
 
-    /// Returns the slots of keys with this hash, as far as the table tells.
-    fn likely(&self, hash: u64) -> impl Iterator<Item = Slot> {
-        let slots = self.around(hash).filter_map(|at| self.slots.get(at).copied());
-        let taken = slots.take_while(|slot| slot.place != NOWHERE);
-        taken.filter(move |slot| slot.tag & TAG == tag(hash))
+    /// Makes a key of any number: one that no path has leads nowhere.
+    pub fn from_number(number: u64) -> Key {
+        Key(number)
     }
+}
 
-    fn around(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
-        let (mask, start) = (self.slots.len().saturating_sub(1), hash as u32 as usize);
-        (0..self.slots.len()).map(move |step| start.wrapping_add(step) & mask)
-    }
+/// Reads `^1.2` or `~1.2`, also with the first of the two escaped, numbers only; `None` for everything else.
+fn comparator(text: &str) -> Option<Comparator> {
+    let caret = ["^", "%5E", "%5e"].into_iter().find_map(|operator| text.strip_prefix(operator));
+    let numbers = caret.or_else(|| text.strip_prefix('~'))?;
+    let is_plain =
+        text.len() <= VERSION_BYTES_MAX && numbers.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.'));
+    // A caret is what no operator means.
+    is_plain.then(|| Comparator::parse(caret.unwrap_or(text)).ok())?
 }
 
 /// The parts of an id that a path spells alike: its dialect, and what stands behind the colon and its slashes.
@@ -256,9 +296,9 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Tells whether an answer is that of such an id, in either form, and this version.
-    fn is_in(self, answer: &[&[u8]; 3], version: &str) -> bool {
-        let is_in = |colon| is_answer_of(answer[0], &[self.dialect, colon, self.name], version);
+    /// Tells whether an answer is that of such an id, in either form, and this version, or any.
+    fn is_in(self, answer: &[&[u8]; 3], version: Option<&str>) -> bool {
+        let is_in = |colon| is_answer_about(answer[0], &[self.dialect, colon, self.name], version);
         is_in("://") || is_in(":")
     }
 }
@@ -374,23 +414,76 @@ mod tests {
     #[test]
     fn the_newest_is_the_answer_where_it_meets_what_is_asked() {
         let components = [
+            packed("estream:@p/name", &texts(&["1.0.0", "1.1.0"])),
             packed("lcod://a/a", &texts(&["0.9.0", "1.0.0", "1.4.2", "2.0.0-rc.1"])),
             packed("lcod://a/b", &texts(&["1.0.0", "1.1.0+build"])),
             packed("lcod://a/c", &texts(&["5000000000.0.0"])),
             packed("lcod://a/d", &[]),
         ];
         let exact = Exact::of(&components);
-        let newest = |place: usize, text: &str| {
-            exact.newest(place, &Comparator::parse(text).expect("a comparator"), &components)
-        };
-        let expected = components[0].listed(2).expect("it is there").answer();
-        for text in ["^1", "^1.4", "~1.4", "^1.4.2"] {
-            assert_eq!(newest(0, text), Some(expected), "{text}");
+        let newest = |path: &str| exact.find(path, &components);
+        let answer =
+            |component: usize, at: usize| components[component].listed(at).map(|listed| listed.answer());
+        for version in ["^1", "^1.4", "~1.4", "^1.4.2", "%5E1", "%5e1.0"] {
+            assert_eq!(newest(&format!("lcod/a/a/{version}")), answer(1, 2), "{version}");
         }
-        for (place, text) in
-            [(0, "^0.9"), (0, "^2"), (0, "~1.0"), (1, "^1"), (2, "^5000000000"), (3, "^0"), (4, "^1")]
-        {
-            assert_eq!(newest(place, text), None, "{place} {text}");
+        assert_eq!(newest("estream/@p/name/~1.1"), answer(0, 1));
+        for path in [
+            "lcod/a/a/^0.9",
+            "lcod/a/a/^2",
+            "lcod/a/a/~1.0",
+            "lcod/a/a/^",
+            "lcod/a/a/^x",
+            "lcod/a/a/^1.x",
+            "lcod/a/a/^1-a",
+            "lcod/a/a/^^1",
+            "lcod/a/a/%5E^1",
+            "lcod/a/a/%7E1",
+            "lcod/a/a/>1",
+            "lcod/a/a/1",
+            "lcod/a/a/*",
+            "lcod/a/^1",
+            "a/^1",
+            "^1",
+            "",
+            "lcod://a/a/^1",
+            "lcod/a/A/^1",
+            "lcod/a/b/^1",
+            "lcod/a/c/^5000000000",
+            "lcod/a/d/^0",
+            "lcod/a/e/^1",
+        ] {
+            assert_eq!(newest(path), None, "{path}");
+        }
+    }
+
+    /// What is fetched ahead is what the answer is found by, and any other key does no harm.
+    #[test]
+    fn keys_lead_to_the_slots_that_answers_are_found_by() {
+        let components = [
+            packed("lcod://a/a", &texts(&["1.0.0", "1.4.2", "1.5.0-a"])),
+            packed("lcod://a/b", &texts(&["1.0.0"])),
+        ];
+        let exact = Exact::of(&components);
+        let place = |path: &str| {
+            let key = exact.key(path)?;
+            exact.fetch([key, Key::from_number(key.number() ^ 1 << 40)].into_iter(), &components);
+            let (_, slot) = exact.table_of(key).likely(key.0).next()?;
+            Some((slot.place, slot.start))
+        };
+        let start = |component: usize, at: usize| {
+            let listed = components[component].listed(at).expect("it is there");
+            Some((component as u32, listed.answer_at()[0] as u32))
+        };
+        assert_eq!(place("lcod/a/a/1.0.0"), start(0, 0));
+        assert_eq!(place("lcod/a/a/^1"), start(0, 1));
+        assert_eq!(place("lcod/a/b/%5E1"), start(1, 0));
+        for path in ["lcod/a/a/1.5.0-a", "lcod/a/c/^1", "lcod/a/a/latest", "lcod", ""] {
+            assert_eq!(place(path), None, "{path}");
+        }
+        for number in [0, 1, u64::MAX, OF_NEWEST] {
+            exact.fetch(std::iter::once(Key::from_number(number)), &components);
+            Exact::of(&[]).fetch(std::iter::once(Key::from_number(number)), &[]);
         }
     }
 
