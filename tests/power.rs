@@ -473,8 +473,15 @@ fn a_daemon_of_which_a_sync_fails_once_says_so_and_builds_nothing_on_it() {
             let ids = daemon.ids();
             let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             world.publish(2);
-            let said = daemon.post("/v1/sync", &json!({}));
-            if said.status != 200 {
+            // Every thread of the daemon counts its own calls, so that a second one may be struck too.
+            let mut left = 3;
+            loop {
+                let said = daemon.post("/v1/sync", &json!({}));
+                if said.status == 200 {
+                    break;
+                }
+                left -= 1;
+                assert!(left > 0, "{what}: {said}");
                 refused.fetch_add(1, Ordering::Relaxed);
                 assert!(said.to_string().contains("Input/output error"), "{what}: {said}");
                 let (served, health) = (daemon.resolve(&ids).ok(), daemon.get("/v1/health").ok().to_string());
@@ -483,7 +490,6 @@ fn a_daemon_of_which_a_sync_fails_once_says_so_and_builds_nothing_on_it() {
                     assert_eq!(round_of(&served), 1, "{what}: the last generation answers");
                     assert!(health.contains("store.unwritten"), "{what}: {health}");
                 }
-                daemon.sync();
             }
             let health = daemon.get("/v1/health").ok().to_string();
             assert!(!health.contains("store.unwritten"), "{what}: {health}");
@@ -575,9 +581,7 @@ fn no_power_cut_loses_a_line_of_the_audit_log_that_was_acknowledged() {
             }
             check(&sandbox, &tape.moments[at], 2, &what);
             let verified = sandbox.run(&["audit", "verify"]);
-            // A cut before the first head was on the disk is told as one that is gone: a false alarm, and no line is missing.
-            let is_alarm = verified.stdout.contains("audit.head is gone");
-            assert!(verified.status == 0 || is_alarm, "{what}: {verified:?}");
+            assert_eq!(verified.status, 0, "{what}: {verified:?}");
         }
         eprintln!("{cuts} cuts in {} steps: every line that was acknowledged is there", tape.steps.len());
     });

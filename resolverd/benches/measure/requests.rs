@@ -349,7 +349,7 @@ const GOOD_EACH: usize = 25;
 const SLOW_USERS: usize = 8;
 const SLOW_EACH: usize = 25;
 /// How often both are measured, and for how many seconds: shorter than the five that a head may take.
-const SLOW_PAIRS: usize = 5;
+const SLOW_PAIRS: usize = 15;
 const SLOW_S: f64 = 0.8;
 /// The first uid of the good clients, and of the slow ones: nobody's, and not the one behind which anybody may stand.
 const GOOD_UID: u32 = 60_101;

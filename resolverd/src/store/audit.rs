@@ -10,7 +10,8 @@
 //! is the digest of the bytes of line 6, and of `resolverd/audit@1` for line 1. Of `audit.head` (see `sealed.rs`), format
 //! `resolverd/audit-head@1`: `{"first", "first_prev", "last", "digest"}`.
 //!
-//! **Order**: the lines of a run, fsync; the head, atomically; then the generation that they are about. What a power cut left of a
+//! **Order**: a head without lines before the first one; the lines of a run, fsync; the head, atomically; then the generation that they
+//! are about. What a power cut left of a
 //! line that nobody was promised is cut off, and a line says that. Lines that were promised and are gone cannot come back: the
 //! log goes on behind the last promised one, so that the gap stays where it is, and says so in `status` until the next start.
 
@@ -263,6 +264,7 @@ impl Audit {
         if self.head.is_none() || appended::length(&self.directory.join(FILE))? != self.length {
             self.look()?;
         }
+        self.begin()?;
         let time = rfc3339(now_s);
         if self.is_surplus_due {
             self.trim(&time)?;
@@ -307,11 +309,22 @@ impl Audit {
         }
     }
 
+    /// Writes a head that says that there is no line, before there is one: lines without a head look as if it had been taken away.
+    fn begin(&self) -> Result<(), StoreError> {
+        let is_new = self.reached().is_none() && !self.directory.join(HEAD).exists();
+        if is_new { self.keep_head() } else { Ok(()) }
+    }
+
+    fn keep_head(&self) -> Result<(), StoreError> {
+        let Some(head) = &self.head else { return Ok(()) };
+        let bytes = sealed::seal(HEAD, HEAD_SCHEMA, head)?;
+        durable::write(&self.directory, HEAD, &[&bytes])?;
+        Ok(())
+    }
+
     /// Writes how far the log reaches. The lines are there: a head that cannot be written is written with the next ones.
     fn write_head(&mut self) {
-        let Some(head) = &self.head else { return };
-        let written = sealed::seal(HEAD, HEAD_SCHEMA, head)
-            .and_then(|bytes| Ok(durable::write(&self.directory, HEAD, &[&bytes])?));
+        let written = self.keep_head();
         self.is_head_due = written.is_err();
         if let Err(error) = written {
             warn!(%error, "how far the audit log reaches is not written");

@@ -51,6 +51,23 @@ fn lines_continue_each_other_over_restarts() {
 }
 
 #[test]
+fn a_head_is_there_before_the_first_line() {
+    // A process that ended behind its first line has left the head of a log without lines.
+    let (directory, mut audit) = log(0);
+    audit.append(&[], 60).expect("nothing to append");
+    std::fs::copy(directory.path().join(HEAD), directory.path().join("first")).expect("kept");
+    audit.append(&[entry("lcod://a/0"), entry("lcod://a/1")], 60).expect("appended");
+    std::fs::rename(directory.path().join("first"), directory.path().join(HEAD)).expect("put back");
+    let found = verify(directory.path(), &[]).expect("verified");
+    assert_eq!((found.lines, found.faults.len()), (2, 0), "{found:?}");
+    let mut again = Audit::open(directory.path(), None).expect("opened");
+    assert_eq!(again.problem(), None);
+    assert_eq!(again.reached().map(|(last, _)| last), Some(2));
+    again.append(&[entry("lcod://a/2")], 61).expect("appended");
+    assert_eq!(faults(directory.path()), Vec::<String>::new());
+}
+
+#[test]
 fn the_newest_lines_say_where_they_do_not_continue_each_other() {
     let (directory, _) = log(5);
     let whole = read(directory.path());
