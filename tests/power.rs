@@ -500,6 +500,8 @@ fn a_daemon_of_which_a_sync_fails_once_says_so_and_builds_nothing_on_it() {
             tape.take(steps, &[1, 2]);
             let at = *tape.told().last().unwrap();
             struck.fetch_add(u64::from(log.contains("(INJECTED)")), Ordering::Relaxed);
+            let injected = log.matches("(INJECTED)").count();
+            assert!(refusals <= injected, "{what}: {refusals} orders were refused for {injected} failures");
             // What is written behind the answer may still fail, and is told when the daemon has ended.
             let unsynced = tape.steps[..at].iter().find(|step| matches!(step, Step::Unsynced(_)));
             let what = format!("{what}, {unsynced:?}");

@@ -1186,6 +1186,13 @@ fn what_a_registry_does_not_let_in_is_said() {
     let said = desk.publish("orders", &["-y"]);
     assert!(said.status == 6 && said.stderr.contains("registry.push_refused"), "{said:?}");
     assert!(said.stderr.contains("not today"), "{said:?}");
+    // A branch that stands where this one would lie below it is not this one.
+    std::fs::remove_file(&hook).unwrap();
+    desk.git("registry.git", &["branch", "publish", "main"]);
+    let said = desk.publish("orders", &["-y"]);
+    assert!(said.status == 6 && said.stderr.contains("registry.push_refused"), "{said:?}");
+    assert!(said.stderr.contains("cannot lock ref") && said.stderr.contains("in the way"), "{said:?}");
+    desk.git("registry.git", &["branch", "-D", "publish"]);
     // Who commits is git's to know.
     desk.write("home/.gitconfig", "[user]\n\tuseConfigOnly = true\n");
     let said = desk.publish("orders", &["-y"]);

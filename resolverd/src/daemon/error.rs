@@ -1,11 +1,14 @@
 //! Why the daemon cannot start, and what people are told then.
 
+use std::path::Path;
+
 use crate::api::{Code, Failure};
 use crate::config::ConfigError;
-use crate::daemon::rights::{Danger, UNSAFE_DIR};
+use crate::daemon::rights::{Danger, UNSAFE_DIR, quoted};
 use crate::order::OrderError;
 use crate::server::answer::order_failure;
 use crate::shelf::ShelfError;
+use crate::shelf::durable::BELONGS;
 use crate::store::StoreError;
 use crate::sync::SyncError;
 
@@ -61,6 +64,14 @@ impl DaemonError {
             }
             DaemonError::Place(danger) => {
                 Failure::new(Code::StoreUnavailable, danger.reason, caused(self)).hint(&danger.hint)
+            }
+            DaemonError::Store(StoreError::Unsafe { path, found }) if found.starts_with(BELONGS) => {
+                let hint = format!(
+                    "it may hold what nothing can rebuild: give it back (sudo chown {} {}), or name another directory with --state-dir",
+                    rustix::process::geteuid().as_raw(),
+                    quoted(Path::new(path))
+                );
+                Failure::new(Code::StoreUnavailable, UNSAFE_DIR, caused(self)).hint(hint)
             }
             DaemonError::Store(StoreError::Unsafe { .. }) => {
                 Failure::new(Code::StoreUnavailable, UNSAFE_DIR, caused(self)).hint(

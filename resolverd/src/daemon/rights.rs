@@ -14,6 +14,7 @@
 //! root's, since nobody else can have made it, and what it leads to is judged; within them no link is. Never changes anything.
 
 use std::fs::{FileType, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -79,7 +80,7 @@ pub(super) fn refuse(settings: &Settings, binds: Binds) -> Result<(), Box<Danger
 /// Judges the state directory; what lies in it is looked at by the store.
 pub(super) fn of_state(settings: &Settings) -> Option<Danger> {
     let directory = &settings.state_dir;
-    let elsewhere = "name another directory with --state-dir, such as one below it, which is made";
+    let elsewhere = "name another directory with --state-dir";
     let place = Place { role: "state directory", path: directory, elsewhere };
     of_owner(&place, Owner::User)
         .or_else(|| place.writable(0, "700", " lets others write into it"))
@@ -89,7 +90,7 @@ pub(super) fn of_state(settings: &Settings) -> Option<Danger> {
 /// Judges the directory of the socket.
 pub(super) fn of_socket(settings: &Settings) -> Option<Danger> {
     let directory = settings.socket.parent().unwrap_or(Path::new("/"));
-    let elsewhere = "name another socket with --socket, such as one in a directory below, which is made";
+    let elsewhere = "name a socket in another directory with --socket";
     let place = Place { role: "directory of the socket", path: directory, elsewhere };
     let wanted = if settings.system { "750" } else { "700" };
     of_owner(&place, Owner::UserOrRoot)
@@ -98,7 +99,7 @@ pub(super) fn of_socket(settings: &Settings) -> Option<Danger> {
 
 /// Judges the directory of what can be fetched again, with the directories in it.
 pub(super) fn of_cache(directory: &Path) -> Option<Danger> {
-    let elsewhere = "name another directory with RESOLVERD_CACHE_DIR, such as one below it, which is made";
+    let elsewhere = "name another directory with RESOLVERD_CACHE_DIR";
     let place = Place { role: "cache directory", path: directory, elsewhere };
     of_owner(&place, Owner::UserOrRoot)
         .or_else(|| place.writable(0, "700", " lets others write into it"))
@@ -131,16 +132,11 @@ impl Place<'_> {
         let (mode, owner, user) = (found.mode() & 0o7777, found.uid(), user());
         let is_open = mode & OTHERS_WRITE != 0 && mode & but == 0;
         let (found, expected) = (format!("mode {mode:04o}{consequence}"), format!("mode 0{wanted}"));
-        let hint = match owner == user {
-            true => format!("chmod {wanted} {}", quoted(self.path)),
-            // Shut to others it would be shut to this user as well.
-            false => {
-                let place = quoted(self.path);
-                format!(
-                    "{}; or give it to this user: chown {user} {place}; chmod {wanted} {place}",
-                    self.elsewhere
-                )
-            }
+        let below = format!("{}, such as one below it, which is made", self.elsewhere);
+        // What is for all, or for everybody's programs, is not shut for this one.
+        let hint = match owner == user && mode & STICKY == 0 {
+            true => format!("chmod {wanted} {} where nobody else needs it; or {below}", quoted(self.path)),
+            false => below,
         };
         is_open.then(|| self.danger(found, expected, hint))?
     }
@@ -162,7 +158,15 @@ fn of_owner(place: &Place<'_>, wanted: Owner) -> Option<Danger> {
             Err(error) => {
                 let target = place.path.read_link().unwrap_or_default();
                 let found = format!("it is a symbolic link to {}: {error}", target.display());
-                return place.danger(found, "a directory", place.elsewhere);
+                let hint = match error.kind() {
+                    // From the place of the link, where it is no whole path.
+                    ErrorKind::NotFound => {
+                        let target = place.path.parent().unwrap_or(Path::new("/")).join(target);
+                        format!("mkdir -p -m 700 {}; or {}", quoted(&target), place.elsewhere)
+                    }
+                    _ => place.elsewhere.to_owned(),
+                };
+                return place.danger(found, "a directory", hint);
             }
         },
         true => {
@@ -179,7 +183,11 @@ fn of_owner(place: &Place<'_>, wanted: Owner) -> Option<Danger> {
     let is_ours = found.uid() == user || wanted == Owner::UserOrRoot && found.uid() == 0;
     (!is_ours).then(|| {
         let (found, expected) = (foreign(&found, user), format!("a directory of user {user}"));
-        place.danger(found, expected, format!("run as that user, or {}", place.elsewhere))
+        let hint = format!(
+            "run as that user, have whoever made it by mistake give it and all in it to this one, or {}",
+            place.elsewhere
+        );
+        place.danger(found, expected, hint)
     })?
 }
 

@@ -3,8 +3,9 @@
 //!
 //! `route` reads a call, `answer` answers it (`explain`, `lock`, `search` and `snapshots` their own; `desk` what needs files, such as
 //! the directories of commits that `direct` lets take part; documents as they were `received`), `connection` speaks HTTP,
-//! `quick` as much of it as a plain question needs. `events` are told through `stream`, `progress` comes before an answer about files, `metrics` counts, `activity` knows whether anybody is there. Never writes to shelf or store: a sync is an order
-//! to the writer, whose report is awaited.
+//! `quick` as much of it as a plain question needs, and `together` knows of several that arrive at once. `events` are told through
+//! `stream`, `progress` comes before an answer about files, `metrics` counts, `activity` knows whether anybody is there. Never writes to
+//! shelf or store: a sync is an order to the writer, whose report is awaited.
 
 pub mod activity;
 pub mod answer;
@@ -431,23 +432,33 @@ impl State {
         failure.reply(Some(&id.to_string()))
     }
 
-    /// Notes what the question at `target`, a plain one, will look for, where others may be there to be fetched for together. Tells
-    /// whether to let them go first.
+    /// Tells whether others may ask at this moment, so that it is worth to announce what a question looks for.
+    fn is_shared(&self) -> bool {
+        self.metrics.is_shared()
+    }
+
+    /// Notes what the question at `target`, a plain one, will look for. Tells whether to let others go first.
     fn announce(&self, target: &str) -> bool {
-        if !self.metrics.is_shared() {
-            return false;
-        }
-        let kept = self.kept.load();
-        let key = target.strip_prefix(BELOW_COMPONENTS).zip(kept.exact.get());
-        let key = key.and_then(|(path, table)| table.key(path));
-        key.inspect(|key| self.together.announce(*key)).is_some()
+        // No answer hangs on it, whatever happens here.
+        let announced = catch_unwind(AssertUnwindSafe(|| {
+            let kept = self.kept.load();
+            let key = target.strip_prefix(BELOW_COMPONENTS).zip(kept.exact.get());
+            let key = key.and_then(|(path, table)| table.key(path));
+            key.inspect(|key| self.together.announce(*key)).is_some()
+        }));
+        announced.unwrap_or(false)
     }
 
     /// Fetches what was announced.
     fn fetch(&self) {
-        let kept = self.kept.load();
-        if let (Some(table), Some(snapshot)) = (kept.exact.get(), kept.current()) {
-            table.fetch(self.together.take(), snapshot.components());
+        let fetched = catch_unwind(AssertUnwindSafe(|| {
+            let kept = self.kept.load();
+            if let (Some(table), Some(snapshot)) = (kept.exact.get(), kept.current()) {
+                table.fetch(self.together.take(), snapshot.components());
+            }
+        }));
+        if fetched.is_err() {
+            tracing::error!("a panic was contained where answers are fetched for together");
         }
     }
 

@@ -94,7 +94,8 @@ impl Quick {
                         0 => return Ok(self.rest()),
                         count => self.end += count,
                     }
-                    if let Head::Plain { target, .. } = head(&self.inbox[self.start..self.end])
+                    if state.is_shared()
+                        && let Head::Plain { target, .. } = head(&self.inbox[self.start..self.end])
                         && state.announce(target)
                     {
                         behind_others().await;

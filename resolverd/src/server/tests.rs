@@ -275,6 +275,25 @@ fn a_question_that_let_others_go_first_is_answered_though_the_daemon_stops() {
     check(2, [false, false], "GET /livez HTTP/1.1\r\n\r\n");
 }
 
+#[test]
+fn questions_of_two_connections_are_fetched_for_together() {
+    use tokio::io::AsyncWriteExt as _;
+    let state = both().into_iter().next_back().unwrap();
+    (0..2).for_each(|_| state.metrics().connected());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut open = Vec::new();
+        for version in ["0.1.0", "^1"] {
+            let (mut peer, mut own) = tokio::io::duplex(64 << 10);
+            let question = format!("GET /v1/components/lcod/a/one/{version} HTTP/1.1\r\n\r\n");
+            peer.write_all(question.as_bytes()).await.unwrap();
+            assert!(waits(std::pin::pin!(Quick::new().serve(&mut own, &state))));
+            open.push((peer, own));
+        }
+    });
+    assert_eq!(state.together.take().count(), 2);
+}
+
 /// A state that knows where releases stand, and one that does not yet.
 fn both() -> [State; 2] {
     [false, true].map(|is_known| {

@@ -78,8 +78,18 @@ pub fn make_directory(directory: &Path) -> Result<(), Failed> {
     match made {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         // The mode that `mkdir` was given is cut by the umask.
-        Ok(()) => make_private(directory).and_then(|()| sync_directory(parent)),
+        Ok(()) => make_private(directory).and_then(|()| sync_above(parent)),
         Err(error) => Err(failed("create the directory", directory)(error)),
+    }
+}
+
+/// Syncs a directory that something was made in. One that this user may not open, or of a file system that syncs no directories, was
+/// there before: its names are as durable as its owner wants.
+fn sync_above(parent: &Path) -> Result<(), Failed> {
+    let may_pass = [ErrorKind::PermissionDenied, ErrorKind::InvalidInput, ErrorKind::Unsupported];
+    match sync_directory(parent) {
+        Err(error) if may_pass.contains(&error.source.kind()) => Ok(()),
+        other => other,
     }
 }
 
@@ -91,6 +101,9 @@ pub enum Kind {
     /// A directory.
     Directory,
 }
+
+/// How what [`foreign`] says of the owner begins.
+pub const BELONGS: &str = "it belongs to user";
 
 /// Returns why an entry, looked at without following it, cannot be one of ours: it leads elsewhere, is something else, or
 /// belongs to another user.
@@ -104,7 +117,7 @@ pub fn foreign(found: &Metadata, kind: Kind) -> Option<String> {
         _ if found.is_symlink() => Some("it is a symbolic link, which is never followed".to_owned()),
         Kind::File if !is_kind => Some("it is no file".to_owned()),
         Kind::Directory if !is_kind => Some("it is no directory".to_owned()),
-        _ if owner != user => Some(format!("it belongs to user {owner}, this process runs as user {user}")),
+        _ if owner != user => Some(format!("{BELONGS} {owner}, this process runs as user {user}")),
         _ => None,
     }
 }

@@ -11,9 +11,9 @@
 //! `resolverd/audit-head@1`: `{"first", "first_prev", "last", "digest"}`.
 //!
 //! **Order**: a head without lines before the first one; the lines of a run, fsync; the head, atomically; then the generation that they
-//! are about. What a power cut left of a
-//! line that nobody was promised is cut off, and a line says that. Lines that were promised and are gone cannot come back: the
-//! log goes on behind the last promised one, so that the gap stays where it is, and says so in `status` until the next start.
+//! are about. What a power cut left of a line that nobody was promised is cut off, and a line says that. Lines that were promised and
+//! are gone cannot come back: the log goes on behind the last promised one, so that the gap stays where it is, and says so in `status`
+//! until the next start.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom};

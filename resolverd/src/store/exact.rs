@@ -8,7 +8,8 @@
 //! other build metadata, none whose key is the id of a component as well, and none with an answer that has a part of more than 64 KiB:
 //! whoever finds nothing here looks in another way.
 //!
-//! Open tables, at least a fifth of them empty. Keys come from outside, so that the hash has a key of its own.
+//! Open tables, at least a fifth of them empty. Keys come from outside: the hash has a key of its own, and whatever that is worth, no
+//! walk through a table is longer than [`WALK_MAX`]. What would stand farther away is looked for in another way too.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
@@ -56,6 +57,9 @@ struct Slot {
 pub struct Key(u64);
 
 const OF_NEWEST: u64 = 1 << 32;
+
+/// How many slots are looked at for one key. A table that is as full as may be, with keys by chance, needs a third of it.
+const WALK_MAX: usize = 256;
 
 const NOWHERE: u32 = u32::MAX;
 const EMPTY: Slot = Slot { place: NOWHERE, tag: 0, start: 0, front: 0, back: 0 };
@@ -116,7 +120,7 @@ impl Table {
         Table(vec![EMPTY; (count + count / 4 + 1).next_power_of_two()].into())
     }
 
-    /// Puts a slot in and returns its place.
+    /// Puts a slot in and returns its place; `None` where all within reach are taken.
     fn put(&mut self, hash: u64, slot: Slot) -> Option<usize> {
         let is_free = |at: &usize| self.0.get(*at).is_some_and(|slot| slot.place == NOWHERE);
         let free = self.around(hash).find(is_free)?;
@@ -138,7 +142,7 @@ impl Table {
 
     fn around(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
         let (mask, start) = (self.0.len().saturating_sub(1), hash as u32 as usize);
-        (0..self.0.len()).map(move |step| start.wrapping_add(step) & mask)
+        (0..self.0.len().min(WALK_MAX)).map(move |step| start.wrapping_add(step) & mask)
     }
 }
 
@@ -485,6 +489,24 @@ mod tests {
             exact.fetch(std::iter::once(Key::from_number(number)), &components);
             Exact::of(&[]).fetch(std::iter::once(Key::from_number(number)), &[]);
         }
+    }
+
+    #[test]
+    fn a_table_that_is_full_has_room_within_reach_and_one_hash_does_not_take_it_all() {
+        let slot = |hash: u64| Slot { place: 0, tag: tag(hash), ..EMPTY };
+        // As full as a table may be: a fifth of it is empty.
+        let count = (1 << 18) * 4 / 5 - 2;
+        let mut table = Table::for_all(count);
+        assert_eq!(table.0.len(), 1 << 18);
+        let keys = RandomState::default();
+        let hash = |number: usize| keys.hash_one(number.to_le_bytes());
+        assert!((0..count).all(|number| table.put(hash(number), slot(hash(number))).is_some()));
+        assert!((0..count).all(|number| table.likely(hash(number)).next().is_some()));
+        let mut struck = Table::for_all(4 * WALK_MAX);
+        let put = (0..4 * WALK_MAX).filter(|_| struck.put(7, slot(7)).is_some()).count();
+        assert_eq!(put, WALK_MAX);
+        assert_eq!(struck.likely(7).count(), WALK_MAX);
+        assert_eq!(struck.likely(7 | 1 << 40).count(), 0);
     }
 
     #[test]

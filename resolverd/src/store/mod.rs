@@ -813,6 +813,8 @@ impl Store {
     }
 
     fn reopen(&mut self) -> Result<Index, StoreError> {
+        // A line that could not be synced is no line, and is not to be read as one.
+        self.log.settle()?;
         let (mut store, opened) = Store::recover(&self.directory, || Ok(self.shelf.clone()), self.keep)?;
         if let Opened::Rebuild { why, .. } = opened
             && let Some(last) = self.kept.first()

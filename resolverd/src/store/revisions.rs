@@ -49,6 +49,11 @@ impl Log {
         std::mem::swap(&mut self.tail, &mut before.tail);
     }
 
+    /// Cuts off what a failed append has left.
+    pub(super) fn settle(&mut self) -> Result<(), Failed> {
+        self.tail.settle(&self.path)
+    }
+
     /// Reads the log below `directory` and cuts off a torn last line.
     pub(super) fn open(directory: &Path) -> Result<Log, Failed> {
         let path = directory.join(FILE);

@@ -236,8 +236,13 @@ fn of_kind(path: &Path, expected: &'static str) -> Option<Finding> {
         false => (Access::READ_OK | Access::WRITE_OK, "u+rw"),
     };
     let denied = accessat(CWD, path, wanted, AtFlags::EACCESS).err()?;
+    let user = rustix::process::geteuid().as_raw();
+    let hint = match found.uid() == user {
+        true => format!("chmod {mode} {}", quoted(path)),
+        false => format!("sudo chown {user} {}", quoted(path)),
+    };
     let found = format!("this user may not read and write it: {denied}");
-    Some(Finding::wrong("state.entry", path.display(), found).hint(format!("chmod {mode} {}", quoted(path))))
+    Some(Finding::wrong("state.entry", path.display(), found).hint(hint))
 }
 
 /// Finds what stands in the place of a generation file.

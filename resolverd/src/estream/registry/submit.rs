@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use catalogue_schema::error::escaped;
 use catalogue_schema::path::DocPath;
@@ -212,9 +213,29 @@ impl Desk {
         }
     }
 
-    fn is_taken(&self, branch: &str) -> bool {
-        let is_there = |failure: Failure| failure.reason == "registry.branch_exists";
-        self.has_no(branch).is_err_and(is_there)
+    /// Tells whether the registry has the branch, now or when one of these times has passed.
+    fn is_taken(&self, branch: &str, turns: &[Duration]) -> bool {
+        let is_there =
+            || self.has_no(branch).is_err_and(|failure| failure.reason == "registry.branch_exists");
+        let later = |turn: &Duration| {
+            std::thread::sleep(*turn);
+            is_there()
+        };
+        is_there() || turns.iter().any(later)
+    }
+
+    fn refused(&self, branch: &str, error: &GitError, is_locked: bool) -> Failure {
+        let detail = format!("cannot push {branch} to {}: {error}", self.address.url);
+        let hint = match is_locked {
+            true => {
+                "a branch whose name begins or ends where that of this one goes on, a lock file that was left, or missing rights \
+                 are in the way: whoever keeps the registry can see which"
+            }
+            false => {
+                "ask whoever keeps the registry for the right to push branches, or check git's credentials"
+            }
+        };
+        Failure::new(Code::PermissionDenied, "registry.push_refused", detail).hint(hint)
     }
 
     fn taken(&self, branch: &str) -> Failure {
@@ -234,14 +255,13 @@ impl Desk {
         let pushed = self.git.run(&["push", "--quiet", &lease, "--", &self.address.url, &refspec]);
         pushed.map(drop).map_err(|error| match error.is_unreachable() {
             true => unreachable(&self.address, &error),
-            // Somebody else makes it, or has made it since it was looked for.
-            false if error.to_string().contains("cannot lock ref") || self.is_taken(branch) => {
-                self.taken(branch)
-            }
             false => {
-                let detail = format!("cannot push {branch} to {}: {error}", self.address.url);
-                Failure::new(Code::PermissionDenied, "registry.push_refused", detail)
-                    .hint("ask whoever keeps the registry for the right to push branches, or check git's credentials")
+                // Git says it of a branch that somebody else is making, and of much that stays in the way.
+                let is_locked = error.to_string().contains("cannot lock ref");
+                match self.is_taken(branch, if is_locked { &BRANCH_TURNS } else { &[] }) {
+                    true => self.taken(branch),
+                    false => self.refused(branch, &error, is_locked),
+                }
             }
         })
     }
@@ -257,6 +277,14 @@ impl Desk {
         self.git.run(&["push", "--quiet", &lease, "--", &self.address.url, &gone]).map(drop)
     }
 }
+
+/// How long somebody else may take to make a branch of which Git says that it is being made.
+const BRANCH_TURNS: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+    Duration::from_millis(1_000),
+];
 
 fn unreachable(address: &Address, error: &GitError) -> Failure {
     let detail = format!("cannot read the registry {}: {error}", address.url);
