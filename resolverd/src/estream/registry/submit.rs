@@ -228,7 +228,7 @@ impl Desk {
         let detail = format!("cannot push {branch} to {}: {error}", self.address.url);
         let hint = match is_locked {
             true => {
-                "a branch whose name begins or ends where that of this one goes on, a lock file that was left, or missing rights \
+                "a branch that has the beginning of this name (publish beside publish/x), a lock file that was left, or missing rights \
                  are in the way: whoever keeps the registry can see which"
             }
             false => {
