@@ -432,11 +432,6 @@ impl State {
         failure.reply(Some(&id.to_string()))
     }
 
-    /// Tells whether others may ask at this moment, so that it is worth to announce what a question looks for.
-    fn is_shared(&self) -> bool {
-        self.metrics.is_shared()
-    }
-
     /// Notes what the question at `target`, a plain one, will look for. Tells whether to let others go first.
     fn announce(&self, target: &str) -> bool {
         // No answer hangs on it, whatever happens here.

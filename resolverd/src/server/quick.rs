@@ -94,7 +94,7 @@ impl Quick {
                         0 => return Ok(self.rest()),
                         count => self.end += count,
                     }
-                    if state.is_shared()
+                    if state.metrics().is_shared()
                         && let Head::Plain { target, .. } = head(&self.inbox[self.start..self.end])
                         && state.announce(target)
                     {

@@ -218,8 +218,9 @@ impl Exact {
         }
         let wanted = comparator(version)?;
         let slots = self.newest.likely(self.keys.hash_one(id.as_bytes()));
-        let found = slots.filter_map(|(at, slot)| Some((slot.answer(components)?, self.versions.get(at)?)));
-        let (answer, version) = { found }.find(|(answer, _)| parts.is_in(answer, None))?;
+        let mut found =
+            slots.filter_map(|(at, slot)| Some((slot.answer(components)?, self.versions.get(at)?)));
+        let (answer, version) = found.find(|(answer, _)| parts.is_in(answer, None))?;
         let [major, minor, patch] = version.map(u64::from);
         wanted.matches(&Version::new(major, minor, patch)).then_some(answer)
     }

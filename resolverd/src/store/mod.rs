@@ -813,7 +813,7 @@ impl Store {
     }
 
     fn reopen(&mut self) -> Result<Index, StoreError> {
-        // A line that could not be synced is no line, and is not to be read as one.
+        // A line that could not be synced is no line: it is cut off before the log is read again.
         self.log.settle()?;
         let (mut store, opened) = Store::recover(&self.directory, || Ok(self.shelf.clone()), self.keep)?;
         if let Opened::Rebuild { why, .. } = opened
@@ -824,7 +824,6 @@ impl Store {
         }
         store.last = store.last.max(self.last);
         store.is_settled = self.is_settled;
-        store.log.inherit(&mut self.log);
         std::mem::swap(&mut store.memory, &mut self.memory);
         std::mem::swap(&mut store.audit, &mut self.audit);
         std::mem::swap(&mut store.first_seen, &mut self.first_seen);

@@ -44,11 +44,6 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Takes over what the log that was open before knows of the end of the file.
-    pub(super) fn inherit(&mut self, before: &mut Log) {
-        std::mem::swap(&mut self.tail, &mut before.tail);
-    }
-
     /// Cuts off what a failed append has left.
     pub(super) fn settle(&mut self) -> Result<(), Failed> {
         self.tail.settle(&self.path)
