@@ -57,6 +57,9 @@ pub struct Places<'a> {
     marks: OnceCell<Vec<Mark>>,
 }
 
+/// How many characters of a field path are told.
+pub(crate) const PATH_CHARS_MAX: usize = 1000;
+
 /// How many bytes of a text are walked at most to find a place.
 const BLOCK_BYTES: usize = 512;
 
@@ -157,7 +160,7 @@ impl ParseError {
 impl fmt::Display for ParseError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.field.is_empty() {
-            write!(out, "{}: ", self.field)?;
+            write!(out, "{}: ", printed(&self.field))?;
         }
         write!(out, "expected {}, found {}", self.expected, self.found)?;
         if let Some(Position { line, column }) = self.position {
@@ -187,6 +190,23 @@ fn without_user(text: &str) -> Cow<'_, str> {
     }
     shown.push_str(rest);
     Cow::Owned(shown)
+}
+
+/// Returns a field path as it is told: some of its names come from outside. Control and bidirectional characters are escaped, and of a long
+/// path its end says more than its start.
+fn printed(path: &str) -> String {
+    let mut out = String::new();
+    for c in path.chars() {
+        match c {
+            ' '..='~' | '…' => out.push(c),
+            c if c.is_alphanumeric() => out.push(c),
+            c => out.extend(c.escape_unicode()),
+        }
+    }
+    match out.char_indices().rev().nth(PATH_CHARS_MAX) {
+        Some((at, first)) => format!("…{}", &out[at + first.len_utf8()..]),
+        None => out,
+    }
 }
 
 /// Returns `text` in double quotes, control and bidirectional characters escaped, cut to [`FOUND_CHARS_MAX`].

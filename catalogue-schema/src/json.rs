@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::error::{ParseError, Places, Position, escaped};
+use crate::error::{PATH_CHARS_MAX, ParseError, Places, Position, escaped};
 
 /// How deep a document may nest.
 pub const DEPTH_MAX: usize = 64;
@@ -477,9 +477,6 @@ fn path_at(text: &str, offset: usize) -> String {
         None => path,
     }
 }
-
-/// How much of a path is told: its end says more than its start.
-const PATH_CHARS_MAX: usize = 1000;
 
 /// Where a walk stands inside one object or array.
 enum Step {

@@ -152,4 +152,21 @@ proptest! {
         prop_assert!(!error.chars().any(char::is_control));
         prop_assert!(error.chars().count() < FOUND_CHARS_MAX * 11);
     }
+
+    #[test]
+    fn foreign_names_of_fields_are_cut_and_cannot_break_the_line(name in any::<String>(), times in 1..2000_usize) {
+        let error = ParseError::new("input.id", "x", "y").in_field(name.repeat(times)).to_string();
+        let bidirectional = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        prop_assert!(!error.chars().any(|c| c.is_control() || bidirectional(c)));
+        prop_assert!(error.chars().count() < PATH_CHARS_MAX + 50);
+    }
+}
+
+#[test]
+fn a_plain_field_path_is_told_as_it_is_and_of_a_long_one_its_end() {
+    let told = |field: &str| ParseError::new("input.id", "x", "y").in_field(field).to_string();
+    assert_eq!(told("bindings.lcod://é/b@1[3].id"), "bindings.lcod://é/b@1[3].id: expected x, found \"y\"");
+    assert_eq!(told("bindings.a\tb\u{202e}"), "bindings.a\\u{9}b\\u{202e}: expected x, found \"y\"");
+    let long = told(&format!("{}last", "a".repeat(PATH_CHARS_MAX)));
+    assert_eq!(long, format!("…{}last: expected x, found \"y\"", "a".repeat(PATH_CHARS_MAX - 4)));
 }
