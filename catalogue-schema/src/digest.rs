@@ -16,6 +16,7 @@ use sha3::Sha3_256;
 use sha3::digest::{FixedOutput as _, Update as _};
 
 use crate::error::ParseError;
+use crate::pace;
 
 /// A digest algorithm that pins may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,7 +77,9 @@ enum Bytes {
 impl Digest {
     /// Returns the SHA-256 digest of `content`.
     pub fn sha256(content: &[u8]) -> Digest {
-        Digest::from_sha256(Sha256::digest(content).into())
+        let mut hasher = Sha256::new();
+        pace::pieces(content).for_each(|piece| hasher.update(piece));
+        Digest::from_sha256(hasher.finalize().into())
     }
 
     /// Returns a SHA-256 digest that was computed elsewhere, piece by piece.

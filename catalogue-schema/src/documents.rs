@@ -26,10 +26,12 @@ use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Algorithm, Digest, Hashed};
 use crate::generation::{DocumentList, DocumentRecord};
+use crate::pace;
 use crate::path::DocPath;
 use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository, Revision, Want};
 
@@ -37,6 +39,9 @@ use crate::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository, Revisi
 pub const DOCUMENTS_MAGIC: &[u8] = b"resolverd/documents@1\n";
 /// How many bytes an entry has.
 pub const ENTRY_BYTES: usize = 52;
+
+/// How much work it is to look at one record, roughly: it lies anywhere in memory.
+const ROW_NS: usize = 40;
 
 /// Where the keys of some records lie.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -253,20 +258,20 @@ impl Gathered {
         let places: Vec<u32> = other.places.values.into_iter().map(|place| self.places.of(place)).collect();
         let heads: Vec<u32> = other.heads.values.into_iter().map(|head| self.heads.of(head)).collect();
         let (start, rows) = (self.texts.len(), self.rows.len());
-        self.texts.extend_from_slice(&other.texts);
-        self.rows.extend(other.rows.into_iter().map(|row| Row {
+        pace::pieces(&other.texts).for_each(|piece| self.texts.extend_from_slice(piece));
+        self.rows.extend(pace::each(other.rows, ROW_NS).map(|row| Row {
             place: places[row.place as usize],
             head: heads[row.head as usize],
             text: start + row.text.start..start + row.text.end,
             ..row
         }));
-        self.kept.extend(other.kept.into_iter().map(|one| Kept { after: rows + one.after, ..one }));
+        self.kept.extend(pace::each(other.kept, ROW_NS).map(|one| Kept { after: rows + one.after, ..one }));
     }
 
     /// Tells whether it is what the list says that it was begun beside, neither more nor less.
     fn is_base(&self) -> bool {
         let mut is_there = vec![false; self.base.len()];
-        for one in &self.kept {
+        for one in pace::each(&self.kept, ROW_NS) {
             if let Some(is) = is_there.get_mut(one.at as usize) {
                 *is = true;
             }
@@ -279,7 +284,7 @@ impl Gathered {
         let Gathered { places, heads, rows, texts, base, kept } = self;
         let mut all = Gathered { places, heads, texts, ..Gathered::default() };
         let (mut rows, mut taken) = (rows.into_iter(), 0);
-        for Kept { at, after } in kept {
+        for Kept { at, after } in pace::each(kept, ROW_NS) {
             all.rows.extend(rows.by_ref().take(after - taken));
             taken = after;
             all.copy(&base, at);
@@ -313,11 +318,19 @@ impl Gathered {
         let places = places.sorted(|_| true)?;
         rows.iter_mut().for_each(|row| row.place = places.ranks[row.place as usize]);
         let at = |row: &Row| (row.place, &texts[row.text.start..row.text.start + row.key_bytes]);
-        // Stable: of those for one want the last one given comes last.
-        rows.sort_by(|one, other| at(one).cmp(&at(other)));
-        rows.reverse();
-        rows.dedup_by(|one, other| at(one) == at(other));
-        rows.reverse();
+        // Stable: of those for one want the last one given comes last, and takes the place of those before it.
+        rows.sort_by(|one, other| {
+            pace::spent(ROW_NS);
+            at(one).cmp(&at(other))
+        });
+        rows.dedup_by(|later, first| {
+            pace::spent(ROW_NS);
+            let is_same = at(later) == at(first);
+            if is_same {
+                std::mem::swap(later, first);
+            }
+            is_same
+        });
         let (mut counts, mut used) = (vec![0u32; places.values.len()], vec![false; heads.values.len()]);
         for row in &rows {
             counts[row.place as usize] += 1;
@@ -355,14 +368,14 @@ impl Listed {
         bytes.push(b'\n');
         bytes.reserve_exact(rows.len() * ENTRY_BYTES + texts.len());
         let mut end = 0;
-        for row in rows {
+        for row in pace::each(rows, ROW_NS) {
             end += row.text.len() as u64;
             bytes.extend_from_slice(&row.sha256);
             bytes.extend_from_slice(&row.size.to_be_bytes());
             bytes.extend_from_slice(&end.to_be_bytes());
             bytes.extend_from_slice(&row.head.to_be_bytes());
         }
-        rows.iter().for_each(|row| bytes.extend_from_slice(&texts[row.text.clone()]));
+        pace::each(rows, ROW_NS).for_each(|row| bytes.extend_from_slice(&texts[row.text.clone()]));
         let content = Hashed::of(bytes);
         let list = DocumentList { count: rows.len() as u64, digest: content.digest().clone() };
         Ok(Listed { list, content })
@@ -458,7 +471,7 @@ pub struct Documents {
     texts: usize,
     count: usize,
     by_place: HashMap<Place, usize>,
-    by_digest: OnceLock<Vec<u32>>,
+    by_digest: OnceLock<Alike>,
     by_key: OnceLock<Keys>,
 }
 
@@ -472,6 +485,45 @@ struct Keys {
 impl Keys {
     fn hash(&self, place: usize, key: &[u8]) -> u64 {
         self.hasher.hash_one((place, key))
+    }
+}
+
+/// The places of records by their digests. Very many may have the same one, so that each is found behind the one before it.
+#[derive(Debug, Default)]
+struct Alike {
+    hasher: RandomState,
+    /// The first record with each digest.
+    first: HashTable<u32>,
+    /// The next one with the same digest behind each, [`NOWHERE`] behind the last.
+    next: Box<[u32]>,
+}
+
+/// The place of no record.
+const NOWHERE: u32 = u32::MAX;
+
+impl Alike {
+    fn of(list: &Documents) -> Alike {
+        let hasher = RandomState::default();
+        let hash = |at: u32| hasher.hash_one(list.sha256(at as usize));
+        let (mut first, mut next) = (HashTable::with_capacity(list.count), vec![NOWHERE; list.count]);
+        // From the last to the first, so that each knows who follows it.
+        for at in pace::each((0..NOWHERE).take(list.count).rev(), ROW_NS) {
+            let digest = list.sha256(at as usize);
+            let is_same = |other: &u32| list.sha256(*other as usize) == digest;
+            match first.entry(hasher.hash_one(digest), is_same, |other| hash(*other)) {
+                Entry::Occupied(mut known) => next[at as usize] = std::mem::replace(known.get_mut(), at),
+                Entry::Vacant(free) => drop(free.insert(at)),
+            }
+        }
+        Alike { hasher, first, next: next.into() }
+    }
+
+    /// Returns the places of all records with a digest, in their order.
+    fn with(&self, digest: &[u8; 32], list: &Documents) -> impl Iterator<Item = usize> + use<'_> {
+        let is_same = |at: &u32| list.sha256(*at as usize) == *digest;
+        let first = self.first.find(self.hasher.hash_one(digest), is_same).copied();
+        let next = |at: &u32| self.next.get(*at as usize).copied().filter(|next| *next != NOWHERE);
+        std::iter::successors(first, next).map(|at| at as usize)
     }
 }
 
@@ -522,21 +574,22 @@ impl Documents {
 
     /// Checks what looking something up rests on: every text lies where it should, and keys ascend.
     fn check(&self) -> Result<(), String> {
-        let text = std::str::from_utf8(&self.bytes()[self.texts..])
-            .map_err(|error| format!("holds something that is no text: {error}"))?;
+        let texts = &self.bytes()[self.texts..];
         let mut end = 0;
         for (_, range) in &self.places {
             let mut before = None;
-            for at in range.clone() {
+            for at in pace::each(range.clone(), ROW_NS) {
                 let start = std::mem::replace(&mut end, self.end(at));
-                let text = text.get(start..end).ok_or("has a text outside of itself")?;
+                let text = texts.get(start..end).ok_or("has a text outside of itself")?;
+                let text = std::str::from_utf8(text)
+                    .map_err(|error| format!("holds something that is no text: {error}"))?;
                 let key = text.split('\0').next().unwrap_or_default();
                 if before.replace(key).is_some_and(|before| before >= key) {
                     return Err(format!("is out of order at {key}"));
                 }
             }
         }
-        if end != text.len() {
+        if end != texts.len() {
             return Err("has something behind its end".to_owned());
         }
         Ok(())
@@ -581,16 +634,10 @@ impl Documents {
     }
 
     /// Returns the records of all documents with these bytes.
-    pub fn all_with<'a>(&'a self, digest: &'a Digest) -> impl Iterator<Item = DocumentRecord> + 'a {
-        let sorted = self.by_digest.get_or_init(|| {
-            let mut order: Vec<u32> = (0..).take(self.count).collect();
-            order.sort_by_key(|at| self.sha256(*at as usize));
-            order
-        });
-        let wanted = digest.as_bytes();
-        let start = sorted.partition_point(|at| &self.sha256(*at as usize)[..] < wanted);
-        let alike = sorted[start..].iter().take_while(move |at| self.sha256(**at as usize)[..] == *wanted);
-        alike.filter_map(|at| self.record(*at as usize))
+    pub fn all_with(&self, digest: &Digest) -> impl Iterator<Item = DocumentRecord> + use<'_> {
+        let wanted = <&[u8; 32]>::try_from(digest.as_bytes()).ok();
+        let alike = wanted.map(|wanted| self.by_digest.get_or_init(|| Alike::of(self)).with(wanted, self));
+        alike.into_iter().flatten().filter_map(|at| self.record(at))
     }
 
     /// Returns every record, sorted by place and key; one whose text cannot be read is left out.
@@ -600,7 +647,7 @@ impl Documents {
 
     /// Returns the digest of every document, in the order of [`Documents::iter`].
     pub fn digests(&self) -> impl Iterator<Item = Digest> + '_ {
-        (0..self.count).map(|at| Digest::from_sha256(self.sha256(at)))
+        pace::each(0..self.count, ROW_NS).map(|at| Digest::from_sha256(self.sha256(at)))
     }
 
     /// Returns when the youngest document arrived, in seconds since 1970-01-01 UTC.
@@ -655,7 +702,7 @@ impl Documents {
         self.by_key.get_or_init(|| {
             let mut keys = Keys { table: HashTable::with_capacity(self.count), ..Keys::default() };
             for (place, (_, range)) in self.places.iter().enumerate() {
-                for at in range.clone() {
+                for at in pace::each(range.clone(), ROW_NS) {
                     let (hash, Ok(number)) = (keys.hash(place, self.key(at)), u32::try_from(at)) else {
                         break;
                     };

@@ -16,6 +16,7 @@ use std::hash::Hash;
 use foldhash::quality::RandomState;
 
 use crate::id::{ComponentId, Reference};
+use crate::pace;
 use crate::packed::Packed;
 use crate::range::Span;
 use crate::version::{Grammar, VersionReq};
@@ -83,7 +84,7 @@ impl Graph {
         for component in components {
             // Mostly a version requires what the one before it does.
             let mut last = ("[]", 0);
-            lists.extend(component.all().map(|listed| {
+            lists.extend(pace::each(component.all(), RELEASE_NS).map(|listed| {
                 let text = listed.dependencies_text();
                 if last.0 != text {
                     last = (text, maker.list(text));
@@ -231,6 +232,10 @@ fn runs(places: impl Iterator<Item = usize>, holds: impl Fn(usize) -> bool) -> V
     runs
 }
 
+/// How much work a release and an edge are, roughly.
+const RELEASE_NS: usize = 200;
+const EDGE_NS: usize = 1000;
+
 /// Counts stay below 2^32: a block is shorter than 4 GiB, and so many of them fit into no memory.
 fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
@@ -258,6 +263,11 @@ struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     fn new(components: &'a [Packed], place: &'a dyn Fn(&str) -> Option<u32>) -> Maker<'a> {
+        // Room for as many as there mostly are at most: a table that grows moves all that it holds at once.
+        let releases = pace::each(components, pace::COMPONENT_NS).map(Packed::count).sum();
+        let table = |count| Known::with_capacity_and_hasher(count, RandomState::default());
+        let mut known_lists = table(releases);
+        known_lists.insert("[]", 0);
         Maker {
             components,
             place,
@@ -267,9 +277,9 @@ impl<'a> Maker<'a> {
             texts: String::new(),
             text_ends: Vec::new(),
             strangers: Vec::new(),
-            known_lists: Known::from_iter([("[]", 0)]),
-            known_edges: Known::default(),
-            known_nodes: Known::default(),
+            known_lists,
+            known_edges: table(releases),
+            known_nodes: table(components.len()),
             known_texts: Known::default(),
             known_several: Known::default(),
         }
@@ -292,6 +302,7 @@ impl<'a> Maker<'a> {
     }
 
     fn edge(&mut self, reference: &'a str) -> Option<u32> {
+        pace::spent(EDGE_NS);
         if let Some(known) = self.known_edges.get(reference) {
             return Some(*known);
         }

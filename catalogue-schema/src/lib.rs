@@ -22,6 +22,7 @@
 //! | [`filter`] | which releases of a list are taken |
 //! | [`sources`] | the operator's sources file |
 //! | [`model`] | sources, catalogues, releases, verdicts: what the pillars hand to each other |
+//! | [`pace`] | how long work lets others go first |
 //! | [`packed`] | a merged component as one block of bytes |
 //! | [`range`] | which versions a requirement can mean, and whether two of them meet |
 //! | [`graph`] | what every release requires, as numbers over merged components |
@@ -37,7 +38,8 @@
 //! | [`revision`] | accepted states of lists and catalogues, and the lines of their log |
 //! | [`schema`] | the JSON Schemas of every document, generated from the types that read them |
 //!
-//! This crate names no file, socket, clock, thread or future; it never logs and never panics on input.
+//! This crate names no file, socket, clock, thread or future; it never logs and never panics on input. What it calls back between two
+//! stretches of long work ([`pace`]) is its user's.
 
 pub mod basis;
 pub mod compose;
@@ -59,6 +61,7 @@ pub mod keyset;
 pub mod lexicon;
 pub mod lockfile;
 pub mod model;
+pub mod pace;
 pub mod packed;
 pub mod path;
 pub mod pointer;

@@ -41,6 +41,7 @@ use crate::digest::Digest;
 use crate::extra::Extra;
 use crate::id::{CatalogueId, ComponentId, SourceId};
 use crate::model::{Component, Level, Release, Shadow, TRUSTED};
+use crate::pace;
 use crate::packed::search::Searchable;
 use crate::packed::told::{Hidden, Told};
 use crate::packed::write::{Packer, marks};
@@ -352,7 +353,9 @@ impl Packed {
     /// **Errors**: [`PackedError::Read`].
     pub fn component(&self) -> Result<Component, PackedError> {
         let Head { id, owner, shadowed } = self.head()?;
-        let releases = self.all().map(|listed| listed.release_of(&id)).collect::<Result<_, _>>()?;
+        let releases = pace::each(self.all(), pace::RELEASE_NS)
+            .map(|listed| listed.release_of(&id))
+            .collect::<Result<_, _>>()?;
         Ok(Component { id, owner, releases, shadowed })
     }
 

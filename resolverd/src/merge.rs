@@ -14,6 +14,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{Blocked, SOURCE_EXPIRED};
 use catalogue_schema::id::{CatalogueId, ComponentId, Namespace, SourceId};
 use catalogue_schema::model::{Rank, Refusal, Shadow, Verdict, Warning};
+use catalogue_schema::pace;
 use catalogue_schema::packed::write::Packer;
 use catalogue_schema::packed::{Listed, Packed, PackedError};
 use catalogue_schema::seal::SCOPE_OWNED;
@@ -80,10 +81,12 @@ pub fn merge(mut contributions: Vec<Contribution>, rights: &Rights<'_>) -> Resul
     }
     // Of those with the same id the best-placed stands first.
     listed.sort_by(|(place, one), (elsewhere, other)| {
+        pace::spent(pace::COMPONENT_NS);
         (one.id_bytes(), place).cmp(&(other.id_bytes(), elsewhere))
     });
     let mut merged = Vec::with_capacity(listed.len());
     for same in listed.chunk_by(|(_, one), (_, other)| one.id_bytes() == other.id_bytes()) {
+        pace::spent(pace::COMPONENT_NS);
         let allowed = same.iter().filter_map(|(at, component)| Some((places.get(*at)?, component)));
         let mut allowed: Vec<(&(CatalogueId, Rank), &Packed)> = match rights.blocked {
             [] => allowed.collect(),
@@ -192,7 +195,7 @@ pub fn note_mutations<'a>(
     before: impl Fn(&Packed) -> Option<&'a Packed>,
 ) -> Result<(), PackedError> {
     let mut packer = Packer::default();
-    for component in components {
+    for component in pace::each(components, pace::COMPONENT_NS) {
         let is_of_source = |earlier: &&Packed| earlier.owner_texts().0 == component.owner_texts().0;
         let Some(earlier) = before(component).filter(is_of_source) else { continue };
         // What is the same block has the same bytes and the same warnings.
@@ -279,7 +282,7 @@ pub const SNAPSHOT_MAGIC: &str = "resolverd/snapshot@3\n";
 pub fn snapshot_digest(components: &[Packed], stale: &BTreeSet<SourceId>, blocked: &[Blocked]) -> Digest {
     let mut hash = Sha256::new();
     hash.update(SNAPSHOT_MAGIC);
-    for component in components {
+    for component in pace::each(components, pace::COMPONENT_NS) {
         hash.update(component.id_bytes());
         hash.update(b"\n");
         hash.update(component.says().as_bytes());

@@ -93,6 +93,28 @@ fn what_is_listed_is_read_again_as_it_was() {
 }
 
 #[test]
+fn all_documents_with_the_same_bytes_are_found_in_their_order() {
+    let at = |number: u32| over_https(&format!("https://example.org/{number:04}.json"));
+    // Every third is one document, the others are another one each.
+    let same = Digest::sha256(b"same");
+    let records: Vec<_> = (0..3000)
+        .map(|number| match number % 3 {
+            0 => DocumentRecord { digest: same.clone(), ..at(number) },
+            _ => at(number),
+        })
+        .collect();
+    let found = read(&records);
+    let expected: Vec<_> = records.iter().filter(|record| record.digest == same).cloned().collect();
+    assert_eq!(found.all_with(&same).collect::<Vec<_>>(), expected);
+    assert_eq!(found.by_digest(&same).as_ref(), expected.first());
+    for other in records.iter().filter(|record| record.digest != same) {
+        assert_eq!(found.all_with(&other.digest).collect::<Vec<_>>(), std::slice::from_ref(other));
+    }
+    // The same bytes under another algorithm are another digest.
+    assert_eq!(found.all_with(&Digest::of(Algorithm::Sha3_256, b"same")).count(), 0);
+}
+
+#[test]
 fn what_is_not_listed_is_not_found() {
     let (mut samples, strange) = (samples(), over_https("https://example.org/z.json"));
     let gone = samples.remove(0);

@@ -12,6 +12,7 @@ use crate::extra::Extra;
 use crate::id::Reference;
 use crate::json::plain::is_plain;
 use crate::model::{Component, File, Level, Release, Trust, Verdict};
+use crate::pace;
 use crate::packed::told::Hidden;
 use crate::packed::{
     ANSWER_END, ARCHIVED, ASKED, BASIS, BASIS_HERE, BEFORE_ID, BEFORE_IMPLEMENTS, BEFORE_VERSION, CONTENT,
@@ -96,7 +97,7 @@ impl Packer {
         }
         self.put(SHADOWS, short(search_at - shadows_at)?);
         self.put(SEARCH, short(self.block.len() - search_at)?);
-        for (at, release) in releases.iter().enumerate() {
+        for (at, release) in pace::each(releases, pace::RELEASE_NS).enumerate() {
             let is_later =
                 at == 0 || releases.get(at - 1).is_some_and(|before| before.version < release.version);
             if release.id != *id || !is_later {

@@ -5,12 +5,20 @@
 //! hashes: whoever calls compares the content with its id.
 //! **Source**: git's `Documentation/gitformat-loose.adoc`, RFC 1950.
 
+use catalogue_schema::pace;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::fetch::object::Kind;
 
 /// How much of an object's file is read to find its header, in bytes.
 pub(crate) const START_BYTES: u64 = 4096;
+/// What is inflated in one go, in bytes; most objects are shorter.
+const WHOLE_BYTES_MAX: usize = 128 << 10;
+/// How much of a longer one is inflated in one go: the window of the format (RFC 1951), since the library may stop short where a piece is
+/// longer, which would pass for the end of the stream.
+const PIECE_BYTES: usize = 32 << 10;
+/// How much work a byte is that is inflated, roughly.
+const INFLATED_NS: usize = 3;
 /// The longest header, in bytes; the longest real one is `commit 4294967295` and its NUL.
 const HEAD_BYTES_MAX: usize = 32;
 
@@ -89,15 +97,30 @@ pub(crate) struct Inflated {
 }
 
 /// Inflates the first `bytes_max` bytes of a stream, or all where it is shorter.
+///
+/// A long stream is inflated piece by piece, so that others may go first between two of them. What is wrong behind `bytes_max` may show
+/// then ([`LooseError::Damaged`]), and a reference to before the first byte reads zeros: the bytes are compared with their id in any case.
+///
+/// **Errors**: [`LooseError::Damaged`].
 pub(crate) fn inflate(stream: &[u8], bytes_max: usize) -> Result<Inflated, LooseError> {
     let mut bytes = Vec::with_capacity(bytes_max);
     let mut zlib = Decompress::new(true);
-    // One call and no loop: "finish" inflates until the stream, its input or the room for its output ends.
-    let status = zlib.decompress_vec(stream, &mut bytes, FlushDecompress::Finish);
-    let ended = status.map_err(|_| LooseError::Damaged)? == Status::StreamEnd;
-    // A vector may have more room than was asked for.
-    bytes.truncate(bytes_max);
-    Ok(Inflated { bytes, ended_at: ended.then_some(zlib.total_in() as usize) })
+    loop {
+        let (read, written) = (zlib.total_in() as usize, bytes.len());
+        let room =
+            if bytes_max <= WHOLE_BYTES_MAX { bytes_max } else { bytes_max.min(written + PIECE_BYTES) };
+        bytes.resize(room, 0);
+        // What comes out in one piece needs no window to look back into.
+        let flush = if room == bytes_max { FlushDecompress::Finish } else { FlushDecompress::None };
+        let status = zlib.decompress(&stream[read..], &mut bytes[written..], flush);
+        let ended = status.map_err(|_| LooseError::Damaged)? == Status::StreamEnd;
+        bytes.truncate(zlib.total_out() as usize);
+        pace::spent((bytes.len() - written) * INFLATED_NS);
+        // A piece that is not full is where the stream or its input ends, so that nothing can be tried again without end.
+        if ended || bytes.len() < room || room == bytes_max {
+            return Ok(Inflated { bytes, ended_at: ended.then_some(zlib.total_in() as usize) });
+        }
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +155,37 @@ mod tests {
                 assert_eq!((head.kind, head.size as usize), (Kind::Blob, body.len()));
                 assert!(stream.len() as u64 <= stream_bytes_max(head.size.into()));
                 assert_eq!(content(&stream, &head).unwrap(), body);
+            }
+        }
+    }
+
+    #[test]
+    fn in_pieces_as_in_one_go() {
+        let noise: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let in_one_go = |stream: &[u8], bytes_max| {
+            let (mut bytes, mut zlib) = (Vec::with_capacity(bytes_max), Decompress::new(true));
+            let status = zlib.decompress_vec(stream, &mut bytes, FlushDecompress::Finish).ok()?;
+            bytes.truncate(bytes_max);
+            Some((bytes, (status == Status::StreamEnd).then_some(zlib.total_in() as usize)))
+        };
+        let borders =
+            [0, PIECE_BYTES, WHOLE_BYTES_MAX, WHOLE_BYTES_MAX + PIECE_BYTES, 5 * PIECE_BYTES, 250_000];
+        for border in borders {
+            for length in [border.saturating_sub(1), border, border + 1] {
+                for level in [0, 1, 9] {
+                    let whole = deflated(&noise[..length], level);
+                    let mut longer = whole.clone();
+                    longer.push(b'x');
+                    for stream in [&whole[..], &whole[..whole.len() - 5], &whole[..whole.len() / 2], &longer]
+                    {
+                        for bytes_max in [length.saturating_sub(1), length, length + 1, length + PIECE_BYTES]
+                        {
+                            let found = inflate(stream, bytes_max).ok().map(|all| (all.bytes, all.ended_at));
+                            let case = (length, level, stream.len(), bytes_max);
+                            assert!(found == in_one_go(stream, bytes_max), "{case:?}");
+                        }
+                    }
+                }
             }
         }
     }

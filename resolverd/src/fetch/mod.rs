@@ -33,6 +33,7 @@ use std::sync::{Mutex, PoisonError};
 
 use catalogue_schema::generation::DocumentRecord;
 use catalogue_schema::model::Refusal;
+use catalogue_schema::pace;
 use catalogue_schema::pointer::{CommitId, HttpsUrl, LocalPath, Location, Repository, Want};
 
 use crate::fetch::git_wire::link::Remote;
@@ -410,7 +411,9 @@ impl Origins {
     ) {
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::with_capacity(documents.len()));
+        let rest = pace::rest();
         let work = || {
+            pace::set(rest);
             while let Some((index, url)) = documents.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let answer = self.fetch_document(url, asks[*index], budget);
                 done.lock().unwrap_or_else(PoisonError::into_inner).push((*index, answer));

@@ -14,6 +14,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use catalogue_schema::pace;
 use rustix::fs::OFlags;
 
 use crate::fetch::loose::{self, LooseError};
@@ -161,7 +162,12 @@ impl Bytes {
     /// Returns up to `bytes_max` bytes from `at` on, none of them at `end` or behind.
     fn up_to(&self, at: u64, bytes_max: u64, end: u64) -> Result<Vec<u8>, PackError> {
         let mut bytes = vec![0; bytes_max.min(end.saturating_sub(at)) as usize];
-        self.file.read_exact_at(&mut bytes, at)?;
+        let mut from = at;
+        for piece in bytes.chunks_mut(pace::PIECE_BYTES) {
+            self.file.read_exact_at(piece, from)?;
+            from += piece.len() as u64;
+            pace::spent(piece.len() / 2);
+        }
         Ok(bytes)
     }
 }

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use catalogue_schema::generation::{CatalogueState, Generation, Health};
 use catalogue_schema::id::SourceId;
 use catalogue_schema::model::{Refusal, Verdict};
+use catalogue_schema::pace;
 use catalogue_schema::packed::{Listed, Packed};
 
 use crate::order::{OrderError, Outcome};
@@ -295,7 +296,7 @@ fn refused_anew(previous: Option<&Snapshot>, now: &Snapshot) -> Refused {
         }
     }
     let mut before = previous.map(Snapshot::components).unwrap_or_default().iter().peekable();
-    for component in now.components() {
+    for component in pace::each(now.components(), pace::COMPONENT_NS) {
         while before.next_if(|old| old.id_bytes() < component.id_bytes()).is_some() {}
         let old = before.next_if(|old| old.id_bytes() == component.id_bytes());
         if old == Some(component) {

@@ -48,6 +48,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use catalogue_schema::digest::Digest;
 use catalogue_schema::id::{ComponentId, Reference, SourceId};
 use catalogue_schema::model::Refusal;
+use catalogue_schema::pace;
 use catalogue_schema::pointer::Repository;
 use catalogue_schema::revision::LogLine;
 use catalogue_schema::version::Version;
@@ -279,7 +280,9 @@ impl State {
         if let Some(newest) = newest.filter(|_| self.orders.is_some()) {
             // Beside whoever publishes: what is asked meanwhile is found in another way, and nothing but a resolve needs the graph.
             let make = std::thread::Builder::new().name("tables".to_owned());
+            let rest = pace::rest();
             let make = make.spawn(move || {
+                pace::set(rest);
                 exact.get_or_init(|| Exact::of(newest.components()));
                 newest.graph().nodes()
             });

@@ -3,10 +3,11 @@
 //! The order is always: temporary file in the same directory, write, fsync, rename, fsync of the directory.
 
 use std::fs::{DirBuilder, File, Metadata, Permissions};
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use catalogue_schema::pace;
 use tempfile::Builder;
 
 /// The mode of every file that is kept.
@@ -17,7 +18,9 @@ pub const DIRECTORY_MODE: u32 = 0o700;
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// How many bytes of short parts are written at once.
-const BUFFER_BYTES: usize = 64 << 10;
+const BUFFER_BYTES: usize = pace::PIECE_BYTES;
+/// How many bytes of a file are read in one go.
+const READ_BYTES: u64 = 256 << 10;
 
 /// What the file system refused: the action, the path, and what it said.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +138,8 @@ pub fn write(directory: &Path, name: &str, parts: &[&[u8]]) -> Result<PathBuf, F
     file.as_file().set_permissions(private).map_err(failed("set the mode of", &path))?;
     // Many parts are short.
     let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut());
-    let written = parts.iter().try_for_each(|part| writer.write_all(part)).and_then(|()| writer.flush());
+    let mut pieces = parts.iter().flat_map(|part| pace::pieces(part));
+    let written = pieces.try_for_each(|piece| writer.write_all(piece)).and_then(|()| writer.flush());
     written.map_err(failed("write", &path))?;
     drop(writer);
     file.as_file().sync_all().map_err(failed("sync", &path))?;
@@ -184,9 +188,23 @@ pub fn remove_temporaries(directory: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
+fn read_in_pieces(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX))?;
+    // Who sees the end of the file has read it all, whatever its length was at first.
+    loop {
+        let read = (&file).take(READ_BYTES).read_to_end(&mut bytes)?;
+        if read == 0 {
+            return Ok(bytes);
+        }
+        pace::spent(read / 4);
+    }
+}
+
 /// Reads a whole file; `None` where it is missing.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Failed> {
-    match std::fs::read(path) {
+    match read_in_pieces(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("read", path)(error)),

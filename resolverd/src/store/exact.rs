@@ -13,8 +13,10 @@
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
+use std::iter::repeat_n;
 
 use catalogue_schema::id::REFERENCE_BYTES_MAX;
+use catalogue_schema::pace;
 use catalogue_schema::packed::{Listed, Packed, is_answer_about};
 use catalogue_schema::version::VERSION_BYTES_MAX;
 use foldhash::quality::RandomState;
@@ -62,6 +64,10 @@ const OF_NEWEST: u64 = 1 << 32;
 const WALK_MAX: usize = 256;
 
 const NOWHERE: u32 = u32::MAX;
+/// How much work it is to learn a release, roughly.
+const RELEASE_NS: usize = 100;
+/// How much work it is to fill a slot for the first time, roughly.
+const SLOT_NS: usize = 5;
 const EMPTY: Slot = Slot { place: NOWHERE, tag: 0, start: 0, front: 0, back: 0 };
 
 /// Marks of a slot: the release is neither refused nor withdrawn; others list the component too.
@@ -117,7 +123,11 @@ fn tag(hash: u64) -> u32 {
 impl Table {
     /// Makes an empty table for so many.
     fn for_all(count: usize) -> Table {
-        Table(vec![EMPTY; (count + count / 4 + 1).next_power_of_two()].into())
+        let size = (count + count / 4 + 1).next_power_of_two();
+        let mut slots = Vec::with_capacity(size);
+        // Memory that nobody has touched yet comes page by page.
+        slots.extend(pace::each(repeat_n(EMPTY, size), SLOT_NS));
+        Table(slots.into())
     }
 
     /// Puts a slot in and returns its place; `None` where all within reach are taken.
@@ -149,22 +159,23 @@ impl Table {
 impl Exact {
     /// Learns the releases of `components`.
     pub fn of(components: &[Packed]) -> Exact {
-        let (releases, newest) =
-            (components.iter().map(Packed::count).sum(), Table::for_all(components.len()));
+        let all = || pace::each(components, pace::COMPONENT_NS);
+        let (releases, newest) = (all().map(Packed::count).sum(), Table::for_all(components.len()));
         let versions = vec![[0; 3]; newest.0.len()].into();
         let releases = Table::for_all(releases);
         let mut exact = Exact { keys: RandomState::default(), releases, newest, versions };
         // Hardly any id ends with a version.
         let is_ambiguous = |id: &&str| is_version_last(id);
         let ids: HashSet<&[u8]> =
-            components.iter().map(Packed::id_text).filter(is_ambiguous).map(str::as_bytes).collect();
+            all().map(Packed::id_text).filter(is_ambiguous).map(str::as_bytes).collect();
         let (mut key, mut longer) = (Vec::new(), Vec::new());
-        for (component, place) in components.iter().zip(0..NOWHERE) {
+        for (component, place) in all().zip(0..NOWHERE) {
             let Some(parts) = Parts::of(component.id_text()) else { continue };
             parts.key("", &mut key);
             let before_version = key.len();
             exact.learn_newest(key.get(..before_version.saturating_sub(1)), place, component);
-            for listed in component.all().filter(|listed| is_alone(component, listed)) {
+            for listed in pace::each(component.all(), RELEASE_NS).filter(|listed| is_alone(component, listed))
+            {
                 key.truncate(before_version);
                 // Made of numbers that stand together, instead of read where the answer stands.
                 listed.write_version(&mut key);

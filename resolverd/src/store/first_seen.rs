@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 
 use catalogue_schema::digest::{Algorithm, Digest};
 use catalogue_schema::model::Refusal;
+use catalogue_schema::pace;
 use tracing::warn;
 
 use crate::shelf::durable::{Failed, failed};
@@ -36,6 +37,8 @@ const RECALLED: &str = "recalled";
 const TAIL_BYTES: u64 = 64 << 10;
 /// The time of an entry that forgets.
 const GONE: u32 = u32::MAX;
+/// How much work it is to read a line, roughly.
+const LINE_NS: usize = 150;
 
 /// The ledger of one state directory.
 #[derive(Debug, Default)]
@@ -664,6 +667,7 @@ fn each_line(file: File, mut each: impl FnMut(Option<&[u8]>)) -> std::io::Result
     let mut reader = BufReader::with_capacity(64 << 10, file);
     let (mut line, mut end) = (Vec::new(), 0);
     loop {
+        pace::spent(LINE_NS);
         // Mostly a line lies whole in what was read already.
         let held = reader.buffer();
         if let Some(at) = memchr::memchr(b'\n', held).filter(|at| (*at as u64) < LINE_BYTES_MAX) {

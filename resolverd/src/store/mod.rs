@@ -55,7 +55,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::thread::yield_now;
 use std::time::Duration;
 
 use catalogue_schema::digest::Digest;
@@ -65,6 +64,7 @@ use catalogue_schema::graph::Graph;
 use catalogue_schema::id::{ComponentId, SourceId};
 use catalogue_schema::keyset::Accepted;
 use catalogue_schema::model::Refusal;
+use catalogue_schema::pace;
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::revision::{Revision, RevisionKey, rfc3339};
 
@@ -79,9 +79,6 @@ use crate::store::memory::{KEYSETS_FORGOTTEN, Marks, Memory, Records, Remains};
 use crate::store::places::Places;
 use crate::store::revisions::Log;
 use crate::store::row::{Root, Seal};
-
-/// How many components are sealed before whoever waits for this processor goes first.
-const SEALED_AT_ONCE: usize = 64;
 
 /// A generation as readers see it: immutable, complete, in memory.
 #[derive(Debug)]
@@ -104,11 +101,14 @@ impl Snapshot {
     /// Puts a snapshot together like [`Snapshot::new`]; where it has the ids of `other`, both hold one table of their places.
     fn beside(generation: Generation, mut components: Vec<Packed>, other: Option<&Snapshot>) -> Snapshot {
         // Stable, so that the first of two with one id stays the first.
-        components.sort_by(|one, other| one.id_bytes().cmp(other.id_bytes()));
+        components.sort_by(|one, other| {
+            pace::spent(pace::COMPONENT_NS);
+            one.id_bytes().cmp(other.id_bytes())
+        });
         components.dedup_by(|later, first| later.id_bytes() == first.id_bytes());
         components.shrink_to_fit();
         let has_same_ids = |other: &&Snapshot| {
-            let ids = other.components.iter().map(Packed::id_bytes);
+            let ids = pace::each(&other.components, pace::COMPONENT_NS).map(Packed::id_bytes);
             ids.eq(components.iter().map(Packed::id_bytes))
         };
         let places = match other.filter(has_same_ids) {
@@ -874,14 +874,13 @@ impl Store {
     ) -> Result<Committed, StoreError> {
         let Draft { mut generation, documents, mut components } = draft;
         generation.documents = documents.list.clone();
-        components.sort_by(|one, other| one.id_bytes().cmp(other.id_bytes()));
+        components.sort_by(|one, other| {
+            pace::spent(pace::COMPONENT_NS);
+            one.id_bytes().cmp(other.id_bytes())
+        });
         components.dedup_by(|later, first| later.id_bytes() == first.id_bytes());
-        let mut seals = Vec::with_capacity(components.len());
-        for some in components.chunks(SEALED_AT_ONCE) {
-            // Whoever waits for this processor goes first.
-            yield_now();
-            seals.extend(some.iter().map(Seal::of));
-        }
+        let sealed = components.iter().inspect(|one| pace::spent(one.as_bytes().len()));
+        let seals: Vec<Seal> = sealed.map(Seal::of).collect();
         let mut root = Root::default();
         components.iter().zip(&seals).for_each(|(one, seal)| root.add(one.id_bytes(), &seal.digest));
         (generation.components, generation.root) = (components.len() as u64, root.finish());
@@ -945,6 +944,7 @@ impl Store {
         };
         let mut known = previous.map(|snapshot| snapshot.components.iter().peekable());
         for (component, seal) in components.iter_mut().zip(seals) {
+            pace::spent(pace::COMPONENT_NS);
             if plan.put(component, seal) {
                 if let Some(plan) = plan.take(BATCH_ROWS_MAX) {
                     self.shelf.keep_blocks(&plan.blocks)?;

@@ -6,6 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
 
+use catalogue_schema::pace;
 use catalogue_schema::packed::Packed;
 
 /// The table.
@@ -31,7 +32,7 @@ impl Places {
         let size = (2 * components.len()).next_power_of_two();
         let mut places =
             Places { keys: RandomState::new(), slots: vec![Slot { tag: 0, place: NOWHERE }; size].into() };
-        for (component, place) in components.iter().zip(0..NOWHERE) {
+        for (component, place) in pace::each(components, pace::COMPONENT_NS).zip(0..NOWHERE) {
             let (tag, start) = places.hash(component.id_bytes());
             let free = places
                 .around(start)

@@ -7,6 +7,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{CatalogueState, Generation, SourceState};
 use catalogue_schema::id::SourceId;
 use catalogue_schema::model::{Refusal, Release, Verdict, Warning};
+use catalogue_schema::pace;
 use catalogue_schema::packed::write::Packer;
 use catalogue_schema::packed::{Listed, Packed, PackedError};
 
@@ -34,7 +35,7 @@ pub(super) fn note_forerunners(
     let mut packer = Packer::default();
     let mut ledgered = Ledgered::default();
     let mut version = Vec::new();
-    for component in components {
+    for component in pace::each(components, pace::COMPONENT_NS) {
         let earlier = last.and_then(|last| last.component_of(component.id_text()));
         let is_forgotten = ledger.forgotten().any(|(id, _)| id == component.id_text());
         let is_same = earlier.is_some_and(|earlier| earlier == component);
@@ -141,6 +142,7 @@ pub(super) fn commit(
     store.audit_next(bounded(entries), now_s)?;
     let forgotten: Vec<(String, String)> = store.first_seen().forgotten().cloned().collect();
     let fresh = |component| {
+        pace::spent(pace::COMPONENT_NS);
         let earlier = previous.and_then(|last| last.component_of(Packed::id_text(component)));
         sightings(component, earlier, &forgotten)
     };
@@ -237,7 +239,7 @@ fn signers(listed: &Listed<'_>) -> Vec<String> {
 /// **Errors**: a component cannot be read.
 pub(super) fn changes(components: &[Packed], last: Option<&Snapshot>) -> Result<Vec<Entry>, PackedError> {
     let mut entries = Vec::new();
-    for component in components {
+    for component in pace::each(components, pace::COMPONENT_NS) {
         let earlier = last.and_then(|last| last.component_of(component.id_text()));
         if earlier.is_some_and(|earlier| earlier == component) {
             continue;

@@ -43,6 +43,7 @@ use catalogue_schema::generation::{
 };
 use catalogue_schema::id::{CatalogueId, ComponentId, Dialect, Namespace, SourceId};
 use catalogue_schema::model::{Rank, Refusal, Shadow, Source, Verdict};
+use catalogue_schema::pace;
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::pointer::Want;
 use catalogue_schema::revision::{Revision, RevisionKey};
@@ -266,7 +267,7 @@ impl<'a> Known<'a> {
 
 fn owned(snapshot: &Snapshot) -> HashMap<(&str, &str), Vec<&Packed>> {
     let mut owned: HashMap<(&str, &str), Vec<&Packed>> = HashMap::new();
-    for component in snapshot.components() {
+    for component in pace::each(snapshot.components(), pace::COMPONENT_NS) {
         owned.entry(component.owner_texts()).or_default().push(component);
     }
     owned
@@ -468,7 +469,9 @@ impl Sync<'_> {
         let reader = |source, room| {
             Reader::new(self, (known, memory), source, (tally, room, &turns), Instant::now()).within(scope)
         };
+        let rest = pace::rest();
         let read_some = || {
+            pace::set(rest);
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let (Some(source), Some(slot)) = (sources.get(at), slots.get(at)) else { break };

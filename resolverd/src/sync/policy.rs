@@ -14,6 +14,7 @@ use catalogue_schema::digest::Digest;
 use catalogue_schema::generation::{Blocked, CatalogueState, Health, Ruled, SourceState};
 use catalogue_schema::id::{CatalogueId, ComponentId, Dialect, Namespace, SourceId};
 use catalogue_schema::model::{Component, Level, Rank, Release, Shadow, Verdict, Warning};
+use catalogue_schema::pace;
 use catalogue_schema::packed::write::Packer;
 use catalogue_schema::packed::{Packed, PackedError};
 use catalogue_schema::policy::{Mode, NamespaceRule, Pattern, Policy};
@@ -105,7 +106,7 @@ impl<'a> Bench<'a> {
             .collect();
         let mut permitted = HashSet::new();
         for (Contribution { catalogue, components, .. }, excluder) in contributions.iter().zip(&excluders) {
-            for component in components {
+            for component in pace::each(components, pace::COMPONENT_NS) {
                 let id = component.id()?;
                 if policies.agree(&id) > 1 {
                     // A copy that may not be used speaks for nothing.

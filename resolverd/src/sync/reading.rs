@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::mem::take;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::yield_now;
 use std::time::Instant;
 
 use catalogue_schema::dialect::lcod::SKIPPED_MAX;
@@ -22,6 +21,7 @@ use catalogue_schema::generation::{
 use catalogue_schema::id::{CatalogueId, ComponentId, SourceId};
 use catalogue_schema::lexicon::Lexicon;
 use catalogue_schema::model::{Rank, Refusal, Release, Skipped, Source, Trust, Verdict, Warning};
+use catalogue_schema::pace;
 use catalogue_schema::packed::{Listed, Packed};
 use catalogue_schema::pointer::{CommitId, Location, Repository, Revision as RevisionOf, Want};
 use catalogue_schema::revision::{ORDER_UNKNOWN, Revision, RevisionKey, SignedBy};
@@ -51,6 +51,8 @@ pub(super) const WANTS_AT_ONCE: usize = 2048;
 /// How many are read at once where all of them come from the shelf: so few that what was read of them, and then made of it, is
 /// still at hand for the processor.
 const SHELVED_AT_ONCE: usize = 64;
+/// How much work it is to read the document of a release, roughly, in nanoseconds.
+const DOCUMENT_NS: usize = 4_000;
 
 /// How many bytes of documents of one catalogue wait in memory for the shelf.
 const FRESH_BYTES_MAX: usize = 256 << 20;
@@ -800,8 +802,7 @@ impl<'a> Reader<'a> {
                             self.want_signatures_of(component, &run);
                             listing.take_over(component);
                             records.iter().for_each(|record| tree.note(record));
-                            // Whoever answers waits for a tick of the scheduler otherwise, however urgent it is.
-                            yield_now();
+                            pace::spent(run.len() * pace::RELEASE_NS);
                         }
                         None => singly = run.into(),
                     }
@@ -821,12 +822,11 @@ impl<'a> Reader<'a> {
                 shelf.renew();
                 obtained = round.len();
             }
-            yield_now();
             let documents = self.obtain_by(&mut shelf, &round, mode, Some(trust))?;
             // Who asks an origin asks for many at once.
             let is_at_hand = is_from_shelf || documents.iter().all(Document::was_at_hand);
             at_once = if is_at_hand { SHELVED_AT_ONCE } else { WANTS_AT_ONCE };
-            for (errand, document) in round.iter().zip(documents) {
+            for (errand, document) in pace::each(&round, DOCUMENT_NS).zip(documents) {
                 let mut found = match document {
                     Ok(document) => match self.read_document(errand, &document) {
                         Ok(mut found) => {
@@ -1053,7 +1053,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Vec<Result<Document, Trouble>>, SyncError> {
         let mut answers: Vec<Option<Result<Document, Trouble>>> = Vec::with_capacity(errands.len());
         let recorded = self.known.documents.recorded(errands.iter().map(|errand| &errand.want));
-        for (errand, recorded) in errands.iter().zip(recorded) {
+        for (errand, recorded) in pace::each(errands, pace::RELEASE_NS).zip(recorded) {
             answers.push(self.shelved(errand, recorded, (mode, above), shelf)?);
         }
         let open: Vec<usize> = (0..errands.len()).filter(|at| answers[*at].is_none()).collect();

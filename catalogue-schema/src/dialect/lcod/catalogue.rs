@@ -19,8 +19,12 @@ use crate::error::ParseError;
 use crate::id::{ComponentId, SourceId, parse_release_id};
 use crate::json;
 use crate::lexicon::Lexicon;
+use crate::pace;
 use crate::pointer::{CommitId, Location, Revision};
 use crate::version::Version;
+
+/// How much work it is to read one version, roughly.
+const VERSION_NS: usize = 400;
 
 /// The most bytes of component-level fields that one catalogue may have copied into its releases.
 pub(super) const EXTRA_COPIED_BYTES_MAX: usize = 16 << 20;
@@ -108,7 +112,7 @@ impl Reading<'_> {
             };
             let extra = plain::fields(extra);
             let shared = self.shared_fields(&id, extra, count, &mut copies_left);
-            for (index, (version, text)) in versions.enumerate() {
+            for (index, (version, text)) in pace::each(versions, VERSION_NS).enumerate() {
                 let entry = entry.below("versions", index, text);
                 let held = self.root.held(version.manifest, &tree, self.locality, self.forges);
                 self.version(&id, version, &shared, &entry, held)?;
@@ -194,7 +198,7 @@ impl Reading<'_> {
             Err(error) => return self.skip(&component.id, entry.refused(error.in_field("id"))),
         };
         let shared = self.shared_fields(&id, component.extra, component.versions.len(), copies_left);
-        for (index, raw) in component.versions.into_iter().enumerate() {
+        for (index, raw) in pace::each(component.versions, VERSION_NS).enumerate() {
             let entry = entry.below("versions", index, raw.get());
             match entry.read::<CatalogueVersion>() {
                 Ok(version) => {

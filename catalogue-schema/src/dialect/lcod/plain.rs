@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::dialect::lcod::document::{CATALOGUE_SCHEMA, CatalogueOrigin, MANIFEST_SCHEMA, Required};
 use crate::json::plain::{Carried, Plain, carry, document, once};
+use crate::pace;
 
 /// About how many bytes of a catalogue are about one version: what is set aside for all of them is less than the document.
 const VERSION_BYTES: usize = 160;
@@ -101,6 +102,7 @@ fn component<'a>(plain: &mut Plain<'a>, versions: &mut Vec<(Version<'a>, &'a str
             "id" => once(&mut id, plain.text()),
             "versions" => {
                 plain.array(|plain| {
+                    pace::spent(VERSION_BYTES);
                     versions.push(plain.spelled(version)?);
                     Some(())
                 })?;
