@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 use crate::Trouble;
 use crate::data::{Federation, Import, Rows, Versions, acyclic, git, make_repository};
 use crate::load::write_requests;
-use crate::machine::{cpu_s, load, memory};
-use crate::requests::{Pairs, SERVER_CPU, at_rest, plan, settle};
+use crate::machine::{cpu_s, load};
+use crate::requests::{Pairs, SERVER_CPU, at_rest, plan, settle, steady_memory};
 use crate::servers::{Place, Server, load as run_load};
 use crate::solve::post;
 use crate::table::{Goal, Row};
@@ -58,7 +58,7 @@ pub(crate) fn rows(
     let (mut times, mut sizes) = (Pairs::default(), Pairs::default());
     let (read_s, twin_s) = (cpu_s(parts.pid())?, cpu_s(catalogues.pid())?);
     times.push(read_s, twin_s);
-    sizes.push(memory(parts.pid())?.now as f64 / 1e6, memory(catalogues.pid())?.now as f64 / 1e6);
+    sizes.push(steady_memory(&parts)?.now as f64 / 1e6, steady_memory(&catalogues)?.now as f64 / 1e6);
     rows.push(times.row(
         format!("eStream, real graph without circles, {versions} versions: first sync, seals verified: CPU vs as catalogues"),
         "s",
@@ -119,7 +119,7 @@ pub(crate) fn limits(place: &Path, entries: usize) -> Result<(), Trouble> {
     let (_, metrics) = daemon.ask("GET", "/metrics", "")?;
     let metrics = String::from_utf8_lossy(&metrics).into_owned();
     let fetched = metrics.lines().find_map(|line| line.strip_prefix("resolverd_sync_bytes_total "));
-    let memory = memory(daemon.pid())?;
+    let memory = steady_memory(&daemon)?;
     println!(
         "read after {:.0} s with {:.0} s of CPU: {} releases, {} refused, {}; error {}; {} bytes fetched; {} MB at most, {} MB at rest; load {}",
         started.elapsed().as_secs_f64(),

@@ -12,7 +12,7 @@ use crate::Trouble;
 use crate::data::{Federation, Spread};
 use crate::machine::{cpu_s, load, memory, memory_max, revision};
 use crate::merge::warm_start;
-use crate::requests::{mean_body, path_form, settle};
+use crate::requests::{mean_body, path_form, steady_memory};
 use crate::servers::{Place, Server};
 use crate::table::{Goal, Row, markdown, text};
 
@@ -79,8 +79,7 @@ pub(crate) fn measure(
         }
         let (mut daemon, elapsed_ms, read_ms) = warm_start(&home, &part)?;
         mean_body(&mut daemon, &part)?;
-        settle(&daemon)?;
-        let held = memory(daemon.pid())?;
+        let held = steady_memory(&daemon)?;
         println!(
             "after a restart: the first right answer within {:.2} s; memory {} MB, at its highest {} MB; load {}\n",
             elapsed_ms / 1e3,
@@ -173,8 +172,7 @@ impl Run<'_> {
             std::thread::sleep(Duration::from_millis(100));
         }
         let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_s(daemon.pid())?);
-        settle(&daemon)?;
-        let held = memory(daemon.pid())?;
+        let held = steady_memory(&daemon)?;
         println!(
             "first generation after {wall:.1} s, {cpu:.1} s of CPU; memory {} MB, at its highest {} MB; load {}",
             held.now / 1_000_000,

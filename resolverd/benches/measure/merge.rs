@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::Trouble;
 use crate::data::Federation;
 use crate::load::framed_file;
-use crate::machine::{bytes_written, cpu_s, load, memory, thread_s};
-use crate::requests::{Pairs, settle};
+use crate::machine::{bytes_written, cpu_s, load, thread_s};
+use crate::requests::{Pairs, steady_memory};
 use crate::servers::{Place, Server};
 use crate::table::{Goal, Row};
 use crate::trust;
@@ -105,18 +105,18 @@ impl Figures {
         home.rule(federation, 1)?;
         let mut daemon = home.start(None)?;
         daemon.wait_for_generation(1)?;
-        settle(&daemon)?;
+        // With what it takes to give memory back.
+        steady_memory(&daemon)?;
         let cold = cpu_s(daemon.pid())?;
         let parse = typed_parse(federation)?;
         self.cold.push(cold, parse);
 
         home.pin(federation, 1)?;
         daemon.wait_for_generation(2)?;
-        settle(&daemon)?;
+        let held = steady_memory(&daemon)?;
         let second = cpu_s(daemon.pid())?;
         self.hundredth.push(second - cold, cold);
         let raw = federation.raw_bytes as f64 / 1e6;
-        let held = memory(daemon.pid())?;
         self.resident.push(held.now as f64 / 1e6, raw);
         self.peak.push(held.peak as f64 / 1e6, held.now as f64 / 1e6);
         self.unchanged(&mut daemon, cold)?;
@@ -147,8 +147,7 @@ impl Figures {
     fn warm_start(&mut self, home: &Place, federation: &Federation) -> Result<(), Trouble> {
         let (daemon, elapsed_ms, read_ms) = warm_start(home, federation)?;
         self.warm.push(elapsed_ms, read_ms);
-        settle(&daemon)?;
-        let held = memory(daemon.pid())?;
+        let held = steady_memory(&daemon)?;
         self.restarted.push(held.now as f64 / 1e6, federation.raw_bytes as f64 / 1e6);
         daemon.stop()
     }
