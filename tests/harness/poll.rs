@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-/// How long one try waits for the next.
-const STEP: Duration = Duration::from_millis(10);
-
-/// How many tries there are: 30 seconds on an idle machine, and more on a busy one.
-const TRIES: usize = 3_000;
+/// How long one try waits for the next, and how many tries there are: short ones at first, since most answers come soon, then fewer, so
+/// that many who wait do not keep those busy whom they wait for. In all five minutes on an idle machine, and more on a busy one: what is
+/// waited for is the work of threads that every other program goes before.
+const STEPS: [(Duration, usize); 2] = [(Duration::from_millis(10), 200), (Duration::from_millis(100), 3_000)];
 
 /// Asks until there is an answer; panics with `what` when all tries are spent.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..TRIES {
-        if let Some(answer) = ask() {
-            return answer;
+    for (step, tries) in STEPS {
+        for _ in 0..tries {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            std::thread::sleep(step);
         }
-        std::thread::sleep(STEP);
     }
     panic!("gave up waiting: {what}")
 }

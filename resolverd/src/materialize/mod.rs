@@ -351,11 +351,27 @@ impl Cache {
             let refused = |plan: &&Plan| Err(self.unusable(&plan.release, error_of(&error)));
             return claimed.iter().map(refused).collect();
         }
-        let first = claimed.first().filter(|_| claimed.len() > 1);
+        // Whoever looked before the last work at a release ended may have claimed it behind that: it is not done twice.
+        let there: Vec<Option<Outcome>> =
+            claimed.iter().map(|plan| self.there_by_now(plan, &claims.audience, tools)).collect();
+        let missing: Vec<&Plan> =
+            claimed.iter().zip(&there).filter(|(_, there)| there.is_none()).map(|(plan, _)| *plan).collect();
+        let first = missing.first().filter(|_| missing.len() > 1);
         let together =
-            first.map(|plan| Arc::new(Tally::together(&claims.audience, &plan.claim(), claimed.len())));
+            first.map(|plan| Arc::new(Tally::together(&claims.audience, &plan.claim(), missing.len())));
         let tools = Tools { audience: Some(&claims.audience), together: together.as_ref(), ..*tools };
-        work::all(self, &claimed, &tools)
+        let mut done = work::all(self, &missing, &tools).into_iter();
+        there.into_iter().filter_map(|there| there.or_else(|| done.next())).collect()
+    }
+
+    /// Answers a plan whose files came into sight meanwhile, and tells those who wait for them.
+    fn there_by_now(&self, plan: &Plan, audience: &Arc<Audience>, tools: &Tools<'_>) -> Option<Outcome> {
+        if tools.fetching == Fetching::Anew && !plan.is_offline {
+            return None;
+        }
+        let Look::Good(about) = self.look(plan, tools.limits) else { return None };
+        Tally::of_files(audience, &plan.claim()).step(Step::Cached);
+        Some(Ok(self.found(&about, plan)))
     }
 
     /// Answers a plan whose files are there as they were published; `None` where they have to be put there.
@@ -364,11 +380,7 @@ impl Cache {
             return None;
         }
         match self.look(plan, tools.limits) {
-            Look::Good(about) => {
-                let directory = self.tree(&about.content);
-                self.touch(&plan.promise);
-                Some(Ok(self.with_archive(about.row(&directory, Found::Cache), plan)))
-            }
+            Look::Good(about) => Some(Ok(self.found(&about, plan))),
             Look::Absent => None,
             Look::Changed(refusal) => {
                 warn!(release = plan.release, %refusal, "files in the cache were changed");
@@ -376,6 +388,13 @@ impl Cache {
                 (!is_fetched).then_some(Err(refusal))
             }
         }
+    }
+
+    /// Answers with what is in the cache, and notes that it was asked for.
+    fn found(&self, about: &About, plan: &Plan) -> FilesRow {
+        let directory = self.tree(&about.content);
+        self.touch(&plan.promise);
+        self.with_archive(about.row(&directory, Found::Cache), plan)
     }
 
     fn look(&self, plan: &Plan, limits: &Limits) -> Look {

@@ -199,6 +199,43 @@ fn whoever_asks_for_one_release_at_the_same_time_shares_one_piece_of_work() {
 }
 
 #[test]
+fn what_came_into_sight_between_a_look_and_a_claim_is_not_fetched_again() {
+    let place = Place::new();
+    let (plans, tools) = ([plan("x"), plan("y")], tools(&place.origins, &place.limits, Fetching::Allowed));
+    // Whoever comes looks, finds neither, and is kept from its claim until somebody else has had one of them.
+    assert!(plans.iter().all(|plan| place.cache.ready(plan, &tools).is_none()));
+    let first = place.one(&plans[0], Fetching::Allowed).expect("a row");
+    assert_eq!((first.from, place.asked()), (Found::Fetched, 3));
+    let progress = Progress::new(|| ());
+    plans.iter().for_each(|plan| progress.expect(&plan.claim(), &plan.release));
+    let listening = Tools { progress: Some(&progress), ..tools };
+    let (mut claims, others) = place.cache.claim(&plans, &[1, 0], &listening);
+    assert!(others.is_empty());
+    let outcomes = place.cache.worked(&plans, &claims, &listening);
+    let rows: Vec<(usize, FilesRow)> =
+        claims.finish(outcomes).into_iter().map(|(index, row)| (index, row.expect("a row"))).collect();
+    // In the order of the claims, and one listing and two files for the one that was not there.
+    let told: Vec<_> = rows.iter().map(|(index, row)| (*index, row.release.as_str(), row.from)).collect();
+    assert_eq!(told, [(1, "lcod://a/y@1.0.0", Found::Fetched), (0, "lcod://a/x@1.0.0", Found::Cache)]);
+    assert_eq!(place.asked(), 6);
+    let cached: Vec<_> = progress
+        .take()
+        .into_iter()
+        .filter(|row| row.standing.step == Step::Cached)
+        .map(|row| row.release)
+        .collect();
+    assert_eq!(cached, [Some("lcod://a/x@1.0.0".to_owned())]);
+    // Who wants it anew gets it anew.
+    let anew = Tools { fetching: Fetching::Anew, ..tools };
+    let (mut claims, _) = place.cache.claim(&plans, &[0], &anew);
+    let outcomes = place.cache.worked(&plans, &claims, &anew);
+    assert!(
+        claims.finish(outcomes).into_iter().all(|(_, row)| row.is_ok_and(|row| row.from == Found::Fetched))
+    );
+    assert_eq!(place.asked(), 9);
+}
+
+#[test]
 fn equal_files_of_two_releases_lie_in_one_directory_and_one_request_visits_once() {
     let place = Place::new();
     let plans = [plan("x"), plan("y"), plan("x")];
