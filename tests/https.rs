@@ -558,6 +558,7 @@ fn e8_bad_certificates_are_refused_with_their_fault() {
         (Certificate::SelfSigned, "no known authority"),
         (Certificate::UnknownAuthority, "not signed by the known authority"),
         (Certificate::ForClients, "not for servers"),
+        (Certificate::Authority, "basicConstraints=CA:FALSE"),
     ] {
         let server = TlsServer::start_as(&[], kind);
         server.put("/a", b"never");

@@ -569,6 +569,7 @@ fn e8_certificates_that_are_not_the_server_s() {
         Certificate::SelfSigned,
         Certificate::UnknownAuthority,
         Certificate::ForClients,
+        Certificate::Authority,
         Certificate::Good,
     ];
     let servers = kinds.map(|kind| TlsServer::start_as(&[], kind));

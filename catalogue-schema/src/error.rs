@@ -195,18 +195,22 @@ fn without_user(text: &str) -> Cow<'_, str> {
 /// Returns a field path as it is told: some of its names come from outside. Control and bidirectional characters are escaped, and of a long
 /// path its end says more than its start.
 fn printed(path: &str) -> String {
-    let mut out = String::new();
-    for c in path.chars() {
-        match c {
-            ' '..='~' | '…' => out.push(c),
-            c if c.is_alphanumeric() => out.push(c),
-            c => out.extend(c.escape_unicode()),
-        }
+    let is_plain = |c: char| matches!(c, ' '..='~' | '…') || c.is_alphanumeric();
+    // From its end: an escape is told whole or not at all.
+    let mut chars = 0;
+    let start = path.char_indices().rev().find(|(_, c)| {
+        chars += if is_plain(*c) { 1 } else { c.escape_unicode().len() };
+        chars > PATH_CHARS_MAX
+    });
+    let (mark, told) = match start {
+        Some((at, c)) => ("…", &path[at + c.len_utf8()..]),
+        None => ("", path),
+    };
+    let mut out = mark.to_owned();
+    for c in told.chars() {
+        if is_plain(c) { out.push(c) } else { out.extend(c.escape_unicode()) }
     }
-    match out.char_indices().rev().nth(PATH_CHARS_MAX) {
-        Some((at, first)) => format!("…{}", &out[at + first.len_utf8()..]),
-        None => out,
-    }
+    out
 }
 
 /// Returns `text` in double quotes, control and bidirectional characters escaped, cut to [`FOUND_CHARS_MAX`].

@@ -84,7 +84,7 @@ impl Graph {
         for component in components {
             // Mostly a version requires what the one before it does.
             let mut last = ("[]", 0);
-            lists.extend(pace::each(component.all(), RELEASE_NS).map(|listed| {
+            lists.extend(pace::each(component.all(), LISTED_NS).map(|listed| {
                 let text = listed.dependencies_text();
                 if last.0 != text {
                     last = (text, maker.list(text));
@@ -233,7 +233,7 @@ fn runs(places: impl Iterator<Item = usize>, holds: impl Fn(usize) -> bool) -> V
 }
 
 /// How much work a release and an edge are, roughly.
-const RELEASE_NS: usize = 200;
+const LISTED_NS: usize = 200;
 const EDGE_NS: usize = 1000;
 
 /// Counts stay below 2^32: a block is shorter than 4 GiB, and so many of them fit into no memory.

@@ -43,6 +43,8 @@ pub(crate) enum Certificate {
     UnknownAuthority,
     /// It is for clients.
     ForClients,
+    /// It is that of an authority, which signed itself: [`TlsServer::ca_file`] holds the same one.
+    Authority,
 }
 
 /// What the server does with a request.
@@ -435,11 +437,15 @@ fn server_config(names: &[&str], kind: Certificate) -> (ServerConfig, String) {
         _ => (date_time_ymd(2001, 1, 1), date_time_ymd(2991, 1, 1)),
     };
     let key = KeyPair::generate().unwrap();
+    if kind == Certificate::Authority {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
     let leaf = match kind {
-        Certificate::SelfSigned => params.self_signed(&key).unwrap(),
+        Certificate::SelfSigned | Certificate::Authority => params.self_signed(&key).unwrap(),
         Certificate::UnknownAuthority => params.signed_by(&key, &other).unwrap(),
         _ => params.signed_by(&key, &good).unwrap(),
     };
+    let pem = if kind == Certificate::Authority { leaf.pem() } else { pem };
     let chain: Vec<CertificateDer<'static>> = vec![leaf.der().clone()];
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -65,7 +65,7 @@ const WALK_MAX: usize = 256;
 
 const NOWHERE: u32 = u32::MAX;
 /// How much work it is to learn a release, roughly.
-const RELEASE_NS: usize = 100;
+const LEARN_NS: usize = 100;
 /// How much work it is to fill a slot for the first time, roughly.
 const SLOT_NS: usize = 5;
 const EMPTY: Slot = Slot { place: NOWHERE, tag: 0, start: 0, front: 0, back: 0 };
@@ -174,8 +174,7 @@ impl Exact {
             parts.key("", &mut key);
             let before_version = key.len();
             exact.learn_newest(key.get(..before_version.saturating_sub(1)), place, component);
-            for listed in pace::each(component.all(), RELEASE_NS).filter(|listed| is_alone(component, listed))
-            {
+            for listed in pace::each(component.all(), LEARN_NS).filter(|listed| is_alone(component, listed)) {
                 key.truncate(before_version);
                 // Made of numbers that stand together, instead of read where the answer stands.
                 listed.write_version(&mut key);

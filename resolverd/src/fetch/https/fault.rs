@@ -142,6 +142,10 @@ fn tls(error: &rustls::Error, host: &str, subject: &str) -> Fault {
                 CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                     "a certificate that is not for servers"
                 }
+                // The verifier's own error, which has no name here; `openssl req -x509` makes such certificates.
+                CertificateError::Other(_) if other.contains("CaUsedAsEndEntity") => {
+                    "a certificate of an authority in the place of the server's own; make that one with basicConstraints=CA:FALSE"
+                }
                 _ => &other,
             }
             .to_owned();
