@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::fs::Mode;
+use rustix::process::{Pid, Signal, kill_process, umask};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -52,6 +53,8 @@ pub(crate) struct Said {
 impl Sandbox {
     /// Makes an empty sandbox.
     pub(crate) fn new() -> Sandbox {
+        // Policies and keys that a group may write are not believed, and some accounts make every file so.
+        umask(Mode::WGRP | Mode::WOTH);
         Sandbox { directory: tempfile::tempdir().unwrap(), starts: AtomicUsize::new(0) }
     }
 
