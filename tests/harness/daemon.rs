@@ -53,7 +53,8 @@ pub(crate) struct Said {
 impl Sandbox {
     /// Makes an empty sandbox.
     pub(crate) fn new() -> Sandbox {
-        // Policies and keys that a group may write are not believed, and some accounts make every file so.
+        // The whole process's, and the same from every thread. Policies and keys that a group may write are not believed, and some
+        // accounts make every file so.
         umask(Mode::WGRP | Mode::WOTH);
         Sandbox { directory: tempfile::tempdir().unwrap(), starts: AtomicUsize::new(0) }
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// How long one try waits for the next, and how many tries there are: short ones at first, since most answers come soon, then fewer, so
-/// that many who wait do not keep those busy whom they wait for. In all five minutes on an idle machine, and more on a busy one: what is
-/// waited for is the work of threads that every other program goes before.
+/// How long one try waits for the next, and how many tries there are. Short ones at first, since most answers come soon; then long ones,
+/// so that tests that wait leave the processors to the daemon. In all five minutes on an idle machine, and more on a busy one: mostly
+/// a test waits for threads of the least urgency, which every other program goes before.
 const STEPS: [(Duration, usize); 2] = [(Duration::from_millis(10), 200), (Duration::from_millis(100), 3_000)];
 
 /// Asks until there is an answer; panics with `what` when all tries are spent.

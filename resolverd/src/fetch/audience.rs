@@ -43,6 +43,11 @@ impl Audience {
         !members.is_empty() && members.iter().all(has_gone)
     }
 
+    /// Says that a piece of work has come to a step without anything that could be counted.
+    pub fn hear(&self, claim: &Digest, step: Step) {
+        self.each(|listener| listener.hear(claim, step));
+    }
+
     /// Tells every listener something.
     fn each(&self, tell: impl Fn(&Progress)) {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);

@@ -102,6 +102,11 @@ pub struct Tools<'a> {
 }
 
 impl Tools<'_> {
+    /// Tells whether what the cache has of a release is not used.
+    fn is_anew(&self, plan: &Plan) -> bool {
+        self.fetching == Fetching::Anew && !plan.is_offline
+    }
+
     fn is_gone(&self) -> bool {
         self.gone.is_some_and(|gone| gone.load(Ordering::Relaxed))
     }
@@ -287,10 +292,13 @@ impl Cache {
             for (index, slot) in others {
                 answers[index] = Some(slot.wait(&plans[index], tools));
             }
-            // What was given up at the moment at which this caller came is begun anew.
-            missing.retain(
-                |index| matches!(&answers[*index], Some(Err(refusal)) if refusal.reason == ABANDONED),
-            );
+            // What was given up at the moment at which this caller came is begun anew, and so is what somebody else found in the cache
+            // where this caller wants it fetched.
+            missing.retain(|index| match &answers[*index] {
+                Some(Err(refusal)) => refusal.reason == ABANDONED,
+                Some(Ok(row)) => row.from == Found::Cache && tools.is_anew(&plans[*index]),
+                None => false,
+            });
             if tools.is_gone() {
                 break;
             }
@@ -366,17 +374,17 @@ impl Cache {
 
     /// Answers a plan whose files came into sight meanwhile, and tells those who wait for them.
     fn there_by_now(&self, plan: &Plan, audience: &Arc<Audience>, tools: &Tools<'_>) -> Option<Outcome> {
-        if tools.fetching == Fetching::Anew && !plan.is_offline {
+        if tools.is_anew(plan) {
             return None;
         }
         let Look::Good(about) = self.look(plan, tools.limits) else { return None };
-        Tally::of_files(audience, &plan.claim()).step(Step::Cached);
+        audience.hear(&plan.claim(), Step::Ready);
         Some(Ok(self.found(&about, plan)))
     }
 
     /// Answers a plan whose files are there as they were published; `None` where they have to be put there.
     fn ready(&self, plan: &Plan, tools: &Tools<'_>) -> Option<Outcome> {
-        if tools.fetching == Fetching::Anew && !plan.is_offline {
+        if tools.is_anew(plan) {
             return None;
         }
         match self.look(plan, tools.limits) {

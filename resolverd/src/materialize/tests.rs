@@ -16,6 +16,7 @@ use crate::api::files::Changed;
 use crate::fetch::git::object_id;
 use crate::fetch::limit::Budget;
 use crate::fetch::object::{Kind, ObjectId};
+use crate::fetch::progress::Row;
 use crate::fetch::reach::Reach;
 use crate::fetch::{Answer, Ask, FetchError, Fetched};
 
@@ -218,21 +219,48 @@ fn what_came_into_sight_between_a_look_and_a_claim_is_not_fetched_again() {
     let told: Vec<_> = rows.iter().map(|(index, row)| (*index, row.release.as_str(), row.from)).collect();
     assert_eq!(told, [(1, "lcod://a/y@1.0.0", Found::Fetched), (0, "lcod://a/x@1.0.0", Found::Cache)]);
     assert_eq!(place.asked(), 6);
-    let cached: Vec<_> = progress
-        .take()
-        .into_iter()
-        .filter(|row| row.standing.step == Step::Cached)
-        .map(|row| row.release)
+    // Whoever waits hears that it is there, and nothing of files that nobody counted.
+    let heard: Vec<Row> = progress.take();
+    let of_x = |row: &&Row| row.release.as_deref() == Some("lcod://a/x@1.0.0");
+    let of_x: Vec<Step> = heard
+        .iter()
+        .filter(of_x)
+        .filter(|row| row.standing.files_received.is_none())
+        .map(|row| row.standing.step)
         .collect();
-    assert_eq!(cached, [Some("lcod://a/x@1.0.0".to_owned())]);
-    // Who wants it anew gets it anew.
+    assert_eq!(of_x, [Step::Ready]);
+    // Who wants it anew gets it anew, unless nothing may be fetched for it.
     let anew = Tools { fetching: Fetching::Anew, ..tools };
-    let (mut claims, _) = place.cache.claim(&plans, &[0], &anew);
-    let outcomes = place.cache.worked(&plans, &claims, &anew);
-    assert!(
-        claims.finish(outcomes).into_iter().all(|(_, row)| row.is_ok_and(|row| row.from == Found::Fetched))
-    );
-    assert_eq!(place.asked(), 9);
+    let from = |plan: &Plan| {
+        let (mut claims, _) = place.cache.claim(std::slice::from_ref(plan), &[0], &anew);
+        let outcomes = place.cache.worked(std::slice::from_ref(plan), &claims, &anew);
+        claims.finish(outcomes).pop().expect("an outcome").1.expect("a row").from
+    };
+    assert_eq!((from(&plans[0]), place.asked()), (Found::Fetched, 9));
+    let offline = Plan { is_offline: true, ..plans[0].clone() };
+    assert_eq!((from(&offline), place.asked()), (Found::Cache, 9));
+}
+
+#[test]
+fn who_wants_it_anew_does_not_take_what_somebody_else_found_in_the_cache() {
+    let place = Place::new();
+    let (plans, tools) = ([plan("x")], tools(&place.origins, &place.limits, Fetching::Allowed));
+    place.one(&plans[0], Fetching::Allowed).expect("a row");
+    assert_eq!(place.asked(), 3);
+    let (mut claims, _) = place.cache.claim(&plans, &[0], &tools);
+    let row = std::thread::scope(|scope| {
+        let anew = scope.spawn(|| place.one(&plans[0], Fetching::Anew));
+        // It waits for whoever claimed first.
+        while Arc::strong_count(&claims.held[0].2) < 3 {
+            std::thread::yield_now();
+        }
+        let outcomes = place.cache.worked(&plans, &claims, &tools);
+        let found: Vec<Found> =
+            claims.finish(outcomes).into_iter().filter_map(|(_, row)| row.ok()).map(|row| row.from).collect();
+        assert_eq!((found, place.asked()), (vec![Found::Cache], 3));
+        anew.join().expect("no panic").expect("a row")
+    });
+    assert_eq!((row.from, place.asked()), (Found::Fetched, 6));
 }
 
 #[test]

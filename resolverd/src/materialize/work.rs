@@ -104,7 +104,7 @@ fn unpack(cache: &Cache, jobs: &mut [Job<'_>], tools: &Tools<'_>) {
         if !job.is_good() {
             continue;
         }
-        let is_anew = tools.fetching == Fetching::Anew && !plan.is_offline;
+        let is_anew = tools.is_anew(plan);
         let kept = cache.kept_archive(plan, promised, tools.limits).filter(|_| !is_anew);
         let is_kept = kept.is_some();
         let archive = match kept {
