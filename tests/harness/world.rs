@@ -20,6 +20,8 @@ use crate::harness::tls::{GitMount, TlsServer};
 const COMPONENTS: usize = 12;
 /// How many requirements make a component too long for a row.
 const LONG: usize = 600;
+/// How many rounds lie in the directory.
+const ROUNDS_KEPT: u64 = 8;
 /// How long the catalogue is, so that it lies on the shelf by itself.
 const LARGE_BYTES: usize = 1_200_000;
 
@@ -120,13 +122,22 @@ impl World {
         if let Some(remote) = &self.remote {
             return remote.publish(&self.sandbox, round);
         }
-        let all = components(round);
-        let mut files = all_files(&all);
+        // A daemon may read at any time, since it watches: a round has files of its own, which never change, and the catalogue that
+        // names them comes into sight whole. What is read is never a mix of two rounds.
+        let published = self.sandbox.path("published");
+        let of = |round: u64| format!("rounds/{round}");
+        let mut all = components(round);
+        all.iter_mut().for_each(|one| one.directory = format!("{}/{}", of(round), one.directory));
+        if !published.join(of(round)).exists() {
+            repository::write(&published, &all_files(&all));
+        }
         let mut catalogue = array(&all);
         // Space behind JSON says nothing, and this is much of it.
         catalogue.resize(LARGE_BYTES, b' ');
-        files.insert("catalogue.json".to_owned(), catalogue);
-        repository::write(&self.sandbox.path("published"), &files);
+        std::fs::write(published.join("catalogue.new"), catalogue).unwrap();
+        std::fs::rename(published.join("catalogue.new"), published.join("catalogue.json")).unwrap();
+        // Thousands of rounds are too many to be kept, and nobody reads one so old.
+        let _ = std::fs::remove_dir_all(published.join(of(round.wrapping_sub(ROUNDS_KEPT))));
     }
 
     /// Returns another sandbox that reads the same federation, with a copy of `state` as its state directory.
